@@ -1,0 +1,76 @@
+"""Apps, their webhooks and filters, and the registry that finds an app by its id."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from sockudo_queue.redaction import Secret
+from sockudo_queue.retry import RetryPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which channels a webhook wants; None is "no such constraint", and all given constraints must hold."""
+
+    channel_prefix: str | None = None
+    channel_suffix: str | None = None
+    channel_pattern: str | None = None
+    channel_namespace: str | None = None
+    channel_namespaces: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LambdaTarget:
+    """An AWS Lambda function that takes the place of a URL."""
+
+    function_name: str
+    region: str
+
+
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """One webhook of an app. `name` is unique in its app and is what records, metrics and dead letters know it by."""
+
+    name: str
+    event_types: frozenset[str]
+    url: Secret | None = None
+    lambda_target: LambdaTarget | None = None
+    filter: Filter | None = None
+    headers: tuple[tuple[str, Secret], ...] = ()
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    request_timeout_ms: int = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """One app as its webhooks see it; key and secret of a delivery come from the job, not from here."""
+
+    id: str
+    webhooks: tuple[Webhook, ...]
+
+    def webhook(self, name: str) -> Webhook | None:
+        """Return the webhook of that name, if the app still has it."""
+        return next((webhook for webhook in self.webhooks if webhook.name == name), None)
+
+
+class AppRegistry(Protocol):
+    """Where apps are found. Safe to call from any thread; never blocks for long."""
+
+    def find(self, app_id: str) -> App | None:
+        """Return the app, or None while it is not known."""
+
+
+class StaticApps:
+    """A fixed set of apps; `replace` swaps all of them at once for whoever asks next."""
+
+    def __init__(self, apps: Iterable[App]) -> None:
+        self._apps: Mapping[str, App] = {app.id: app for app in apps}
+
+    def find(self, app_id: str) -> App | None:
+        return self._apps.get(app_id)
+
+    def replace(self, apps: Iterable[App]) -> None:
+        """Swap the whole set; a lookup sees either the old set or the new one."""
+        self._apps = {app.id: app for app in apps}

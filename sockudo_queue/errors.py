@@ -1,0 +1,51 @@
+"""The errors of this package; each message is one line for a person and never holds a secret.
+
+    SockudoQueueError
+    ├── SettingsError       what a person wrote cannot be used: exit code 2
+    ├── StartError          the process cannot start (a taken port): exit code 3
+    ├── MalformedJob        a job's bytes cannot be read; kept as a dead letter
+    └── BrokerError
+        ├── BrokerUnavailable   no answer, or none to trust: the command may or may not have run
+        └── BrokerRefused       the broker answered, and refused
+
+An endpoint that fails is no error: a failed attempt is an `outcome.Outcome`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class SockudoQueueError(Exception):
+    """Base of all errors raised by this package."""
+
+
+class SettingsError(SockudoQueueError):
+    """One or more settings cannot be used; `faults` holds one complete line for each."""
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = tuple(faults)
+
+
+class StartError(SockudoQueueError):
+    """The process cannot start although its settings are sound."""
+
+
+class MalformedJob(SockudoQueueError):
+    """The bytes of a job cannot be read. The message names the fault, never the bytes."""
+
+
+class BrokerError(SockudoQueueError):
+    """The queue's broker did not do what was asked."""
+
+
+class BrokerUnavailable(BrokerError):
+    """No usable answer came: a lost connection, a timeout, a server that is loading or failing over.
+
+    The command may have run. Whoever repeats it must be sure that twice is as good as once.
+    """
+
+
+class BrokerRefused(BrokerError):
+    """The broker answered with an error (wrong type, no permission, out of memory); nothing was done."""

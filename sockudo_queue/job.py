@@ -1,0 +1,127 @@
+"""A job and its wire form: what Sockudo's `JobData` says, with each event's bytes kept exactly as they came.
+
+The wire form is compact JSON with `app_key`, `app_id`, `app_secret`, `payload.time_ms`, `payload.events`,
+`original_signature` and, from 5.0 on, `job_id`. The key order inside events is random and frozen by the producer, and
+number formats differ between versions, so an event is copied as raw bytes and never decoded and encoded again.
+`original_signature` is no signature and nobody reads it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from sockudo_queue.errors import MalformedJob
+from sockudo_queue.redaction import Secret
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event: its name and channel for matching, its bytes for sending. A missing channel is empty."""
+
+    name: str
+    channel: str
+    raw: msgspec.Raw
+
+    def __repr__(self) -> str:
+        return f"Event(name={self.name!r})"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What Sockudo put on the queue. `unreadable_events` counts the events that cannot match anything."""
+
+    app_key: str
+    app_id: str
+    app_secret: Secret
+    time_ms: int
+    events: tuple[Event, ...]
+    job_id: str | None
+    unreadable_events: int
+
+    def __repr__(self) -> str:
+        return f"Job(app_id={self.app_id!r}, events={len(self.events)})"
+
+
+class _Payload(msgspec.Struct):
+    time_ms: int
+    events: list[msgspec.Raw]
+
+    def __repr__(self) -> str:
+        return "_Payload(***)"
+
+
+class _JobData(msgspec.Struct):
+    app_key: str
+    app_id: str
+    app_secret: str
+    payload: _Payload
+    job_id: str | None = None
+
+    def __repr__(self) -> str:
+        return "_JobData(***)"
+
+
+class _EventHead(msgspec.Struct):
+    name: object = None
+    channel: object = None
+
+    def __repr__(self) -> str:
+        return "_EventHead(***)"
+
+
+_JOB: Final = msgspec.json.Decoder(_JobData)
+_EVENT: Final = msgspec.json.Decoder(_EventHead)
+
+# What msgspec raises on hostile input besides its own errors: deep nesting and half surrogates in keys.
+_UNREADABLE: Final = (msgspec.MsgspecError, UnicodeError, RecursionError)
+
+
+def decode(body: bytes) -> Job:
+    """Read a job. Raises `MalformedJob` when no webhook could be made from it.
+
+    One odd event never costs its neighbours: an event that is no object or has no string `name` is counted and left
+    out, as Sockudo does.
+    """
+    try:
+        if not body.isascii():
+            body.decode()  # msgspec does not look into what it skips; a receiver would refuse such bytes
+        data = _JOB.decode(body)
+    except _UNREADABLE as error:
+        raise MalformedJob(_fault(error)) from None
+    if not data.app_key or not data.app_secret:
+        raise MalformedJob("app_key or app_secret is empty, so nothing could be signed")
+    events = [event for event in map(_event, data.payload.events) if event is not None]
+    return Job(
+        data.app_key,
+        data.app_id,
+        Secret(data.app_secret),
+        data.payload.time_ms,
+        tuple(events),
+        data.job_id or None,
+        len(data.payload.events) - len(events),
+    )
+
+
+def _event(raw: msgspec.Raw) -> Event | None:
+    try:
+        head = _EVENT.decode(raw)
+    except _UNREADABLE:
+        return None
+    if not isinstance(head.name, str):
+        return None
+    return Event(head.name, head.channel if isinstance(head.channel, str) else "", raw)
+
+
+def _fault(error: Exception) -> str:
+    match error:
+        case msgspec.ValidationError():
+            return str(error)  # names the path and the types, never a value
+        case RecursionError():
+            return "nested too deeply"
+        case UnicodeError():
+            return "not valid UTF-8"
+        case _:
+            return "not valid JSON"

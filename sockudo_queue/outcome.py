@@ -1,0 +1,90 @@
+"""What one attempt at an endpoint came to, as a pure value: delivered, retryable or permanent, with its reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+
+class Verdict(StrEnum):
+    """What an outcome means for the delivery."""
+
+    DELIVERED = "delivered"
+    RETRYABLE = "retryable"
+    PERMANENT = "permanent"
+
+
+class Failure(StrEnum):
+    """The failure classes: what went wrong, as logs, metrics and dead letters name it."""
+
+    DNS = "dns"
+    REFUSED = "refused"
+    RESET = "reset"
+    CONNECT_TIMEOUT = "connect-timeout"
+    READ_TIMEOUT = "read-timeout"
+    DEADLINE = "deadline"
+    TLS = "tls"
+    GUARD = "guard"
+    REDIRECT = "redirect"
+    STATUS = "status"
+    PROTOCOL = "protocol"
+    TOO_MANY_BYTES = "too-many-bytes"
+    INTERNAL = "internal"
+
+
+RETRYABLE_STATUSES: Final = frozenset({408, 409, 425, 429})
+"""Statuses below 500 that are worth another try; the same list as Sockudo's since 4.0.0."""
+
+HOLDING_STATUSES: Final = frozenset({429, 503})
+"""Statuses whose `Retry-After` speaks for the whole endpoint, not for one request."""
+
+_TRANSPORT: Final = frozenset(Failure) - {Failure.STATUS, Failure.REDIRECT, Failure.GUARD, Failure.INTERNAL}
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The result of one attempt. `retry_after` is in seconds from the end of the attempt."""
+
+    verdict: Verdict
+    failure: Failure | None = None
+    status: int | None = None
+    retry_after: float | None = None
+    detail: str = ""
+
+    @property
+    def delivered(self) -> bool:
+        """Tell whether the receiver has taken the webhook."""
+        return self.verdict is Verdict.DELIVERED
+
+    @property
+    def is_transport_failure(self) -> bool:
+        """Tell whether no HTTP answer came: the network's fault, or ours while we are being stopped."""
+        return self.failure in _TRANSPORT
+
+    @property
+    def blames_endpoint(self) -> bool:
+        """Tell whether this counts for the breaker: transport failures, timeouts, 5xx and 429."""
+        return self.is_transport_failure or (self.status is not None and (self.status >= 500 or self.status == 429))
+
+    @property
+    def reason(self) -> str:
+        """Name the outcome in one word for logs and dead letters, for example `status-503` or `refused`."""
+        if self.failure is None:
+            return self.verdict
+        return f"{self.failure}-{self.status}" if self.status else str(self.failure)
+
+
+def from_status(status: int, *, retry_after: float | None = None, detail: str = "", retry_all: bool = False) -> Outcome:
+    """Classify an HTTP status. `retry_all` is Pusher's rule: every status that is not 2xx is worth another try."""
+    if 200 <= status < 300:
+        return Outcome(Verdict.DELIVERED, status=status)
+    failure = Failure.REDIRECT if 300 <= status < 400 else Failure.STATUS
+    worth = retry_all or status >= 500 or status in RETRYABLE_STATUSES
+    return Outcome(Verdict.RETRYABLE if worth else Verdict.PERMANENT, failure, status, retry_after, detail)
+
+
+def from_failure(failure: Failure, detail: str = "") -> Outcome:
+    """Classify an attempt that got no HTTP answer; only the network guard's refusal is permanent."""
+    verdict = Verdict.PERMANENT if failure is Failure.GUARD else Verdict.RETRYABLE
+    return Outcome(verdict, failure, detail=detail)
