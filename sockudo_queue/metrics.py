@@ -1,66 +1,348 @@
 """The Prometheus series of the daemon; the only module that knows their names and labels.
 
 `Metrics` has a registry of its own, so that two daemons in one process of a test do not share counters. Its methods are
-safe from any thread and cheap: labelled children are looked up once and kept.
+safe from any thread and cheap. Labels come from a closed set or from the configuration, and the latter are capped:
+after `NAMES_LIMIT` names the next share the name `other`. `docs/metrics.md` lists every series.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import lru_cache
+import math
+import platform
+import threading
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
+from prometheus_client import disable_created_metrics as disable_created_series
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from sockudo_queue import __version__
+from sockudo_queue.outcome import Verdict
 
 SETTLED_OUTCOMES: Final = ("completed", "retry", "dead-letter", "put-back", "lease-lost", "unconfirmed")
 DEPTH_STATES: Final = ("ready", "active", "delayed", "dead-letter")
+DEAD_LETTER_REASONS: Final = (
+    "exhausted",
+    "endpoint-down",
+    "worker-lost",
+    "webhook-removed",
+    "unknown-app",
+    "unreadable",
+)
+CODE_CLASSES: Final = ("2xx", "3xx", "4xx", "5xx")
+BREAKER_STATES: Final = {"closed": 0, "half-open": 1, "open": 2}
+NAMES_LIMIT: Final = 100
+OTHER: Final = "other"
+
+PROCESSING_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+ATTEMPT_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+AGE_SECONDS: Final = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
+
+
+class NameCap:
+    """Lets the first so many names of each kind through and calls the rest `other`."""
+
+    def __init__(self, limit: int = NAMES_LIMIT) -> None:
+        self._limit = limit
+        self._lock = threading.Lock()
+        self._known: dict[str, set[object]] = {}
+
+    def name(self, kind: str, name: str) -> str:
+        return name if self._admit(kind, name) else OTHER
+
+    def webhook(self, app: str, endpoint: str) -> tuple[str, str]:
+        """Label a webhook; past the limit by its app alone, since pairs of known names would still be 10,000."""
+        app, endpoint = self.name("app", app), self.name("endpoint", endpoint)
+        return (app, endpoint) if self._admit("webhook", (app, endpoint)) else (app, OTHER)
+
+    def _admit(self, kind: str, name: object) -> bool:
+        with self._lock:
+            known = self._known.setdefault(kind, set())
+            if len(known) < self._limit:
+                known.add(name)
+            return name in known
+
+
+class _Buckets:
+    """A histogram's counts, under its owner's lock."""
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self._bounds = bounds
+        self._counts = [0] * (len(bounds) + 1)
+        self._sum = 0.0
+
+    def observe(self, value: float) -> None:
+        self._counts[bisect_left(self._bounds, value)] += 1
+        self._sum += value
+
+    def add_to(self, family: HistogramMetricFamily, labels: Sequence[str]) -> None:
+        total, buckets = 0, []
+        for bound, count in zip((*self._bounds, math.inf), self._counts, strict=True):
+            total += count
+            buckets.append(("+Inf" if bound == math.inf else str(bound), total))
+        family.add_metric(labels, buckets, self._sum)
+
+
+class _Endpoint:
+    """The counts under one value of the label `endpoint`, with one lock: a lock per series costs four times as much."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.in_flight = 0
+        self.deferrals = 0
+        self.connections = {True: 0, False: 0}
+        self.responses = dict.fromkeys(CODE_CLASSES, 0)
+        self.durations = _Buckets(ATTEMPT_SECONDS)
+        self.ages = _Buckets(AGE_SECONDS)
+        self.troubled: dict[tuple[str, str], int] = {}  # by app and webhook, those whose breaker is not closed
+
+
+class WebhookMetrics:
+    """The counts of one webhook. Callers may keep it or ask `Metrics.webhook` again."""
+
+    def __init__(self, endpoint: _Endpoint) -> None:
+        self.endpoint = endpoint
+        self.attempts: dict[str, int] = {str(verdict): 0 for verdict in Verdict}
+
+    def started(self) -> None:
+        endpoint = self.endpoint
+        with endpoint.lock:
+            endpoint.in_flight += 1
+
+    def ended(
+        self,
+        outcome: str,
+        seconds: float,
+        *,
+        status: int | None = None,
+        age: float | None = None,
+        reused: bool | None = None,
+    ) -> None:
+        """Count one attempt by its verdict. `age` is from the events to now, for a delivery; `reused` tells whether the
+        connection had served before.
+        """
+        endpoint = self.endpoint
+        with endpoint.lock:
+            endpoint.in_flight -= 1
+            self.attempts[outcome] += 1
+            endpoint.durations.observe(seconds)
+            if status is not None and 200 <= status < 600:
+                endpoint.responses[CODE_CLASSES[status // 100 - 2]] += 1
+            if age is not None:
+                endpoint.ages.observe(age)
+            if reused is not None:
+                endpoint.connections[reused] += 1
+
+    def deferred(self) -> None:
+        """Count a delivery that was put off without an attempt, since its endpoint may not be called now."""
+        with self.endpoint.lock:
+            self.endpoint.deferrals += 1
+
+
+class _Webhooks(Collector):
+    """Every webhook's counts, as the registry wants them."""
+
+    def __init__(self) -> None:
+        self._cap = NameCap()
+        self._lock = threading.Lock()
+        self._endpoints: dict[str, _Endpoint] = {}
+        self._webhooks: dict[tuple[str, str], WebhookMetrics] = {}
+
+    def endpoint(self, name: str) -> _Endpoint:
+        found = self._endpoints.get(name)
+        return found or self._make_endpoint(self._cap.name("endpoint", name))
+
+    def webhook(self, app: str, endpoint: str) -> WebhookMetrics:
+        found = self._webhooks.get((app, endpoint))
+        return found or self._make_webhook(*self._cap.webhook(app, endpoint))
+
+    def _make_endpoint(self, label: str) -> _Endpoint:
+        with self._lock:
+            if label not in self._endpoints:
+                self._endpoints[label] = _Endpoint()
+            return self._endpoints[label]
+
+    def _make_webhook(self, app: str, endpoint: str) -> WebhookMetrics:
+        counts = self._make_endpoint(endpoint)
+        with self._lock:
+            if (app, endpoint) not in self._webhooks:
+                self._webhooks[app, endpoint] = WebhookMetrics(counts)
+            return self._webhooks[app, endpoint]
+
+    def collect(self) -> Iterable[Metric]:
+        with self._lock:
+            webhooks, endpoints = list(self._webhooks.items()), list(self._endpoints.items())
+        yield _attempts(webhooks)
+        yield from _by_endpoint(endpoints)
+
+
+def _attempts(webhooks: Iterable[tuple[tuple[str, str], WebhookMetrics]]) -> Metric:
+    labels = ("app", "endpoint", "outcome")
+    family = CounterMetricFamily("sockudo_webhook_attempts", "Attempts at endpoints.", labels=labels)
+    for names, counts in webhooks:
+        for outcome, count in counts.attempts.items():
+            family.add_metric((*names, outcome), count)
+    return family
+
+
+def _by_endpoint(endpoints: Iterable[tuple[str, _Endpoint]]) -> Iterable[Metric]:
+    one = ("endpoint",)
+    durations = HistogramMetricFamily("sockudo_webhook_attempt_duration_seconds", "Time of one attempt.", labels=one)
+    ages = HistogramMetricFamily("sockudo_webhook_delivery_age_seconds", "From event to delivery.", labels=one)
+    classes = ("endpoint", "code_class")
+    responses = CounterMetricFamily("sockudo_webhook_responses", "Answers of endpoints.", labels=classes)
+    deferrals = CounterMetricFamily("sockudo_webhook_deferrals", "Deliveries put off without an attempt.", labels=one)
+    in_flight = GaugeMetricFamily("sockudo_webhook_in_flight", "Attempts in flight.", labels=one)
+    breakers = GaugeMetricFamily("sockudo_webhook_breaker_state", "0 closed, 1 half-open, 2 open.", labels=one)
+    connections = CounterMetricFamily("sockudo_webhook_connections", "Connections used.", labels=("reused",))
+    reused = {True: 0, False: 0}
+    for name, counts in endpoints:
+        labels = (name,)
+        with counts.lock:
+            counts.durations.add_to(durations, labels)
+            counts.ages.add_to(ages, labels)
+            for code_class, count in counts.responses.items():
+                responses.add_metric((name, code_class), count)
+            deferrals.add_metric(labels, counts.deferrals)
+            in_flight.add_metric(labels, counts.in_flight)
+            breakers.add_metric(labels, max(counts.troubled.values(), default=0))
+            for key, count in counts.connections.items():
+                reused[key] += count
+    for key, count in reused.items():
+        connections.add_metric((str(key).lower(),), count)
+    return durations, ages, responses, deferrals, in_flight, breakers, connections
+
+
+class _Watched(Collector):
+    """Values that other parts know and that are asked for at a scrape. What is asked must not block."""
+
+    def __init__(self) -> None:
+        self.slots_in_use: Callable[[], float] = lambda: 0
+        self.spare_workers: Callable[[], float] = lambda: 0
+        self.log_drops: Callable[[], float] = lambda: 0
+        self.heartbeats: Callable[[], Mapping[str, float]] = dict
+
+    def collect(self) -> Iterable[Metric]:
+        yield GaugeMetricFamily("sockudo_queue_slots_in_use", "Slots that are taken.", self.slots_in_use())
+        yield GaugeMetricFamily("sockudo_queue_spare_workers", "Workers beyond the slots.", self.spare_workers())
+        yield CounterMetricFamily("sockudo_queue_log_lines_dropped", "Log lines lost.", self.log_drops())
+        beats = GaugeMetricFamily(
+            "sockudo_queue_heartbeat_age_seconds",
+            "Time since the last sign of life, by kind of thread.",
+            labels=("thread",),
+        )
+        for kind, age in self.heartbeats().items():
+            beats.add_metric((kind,), age)
+        yield beats
 
 
 class Metrics:
     """Every series of one daemon."""
 
     def __init__(self, backend: str, queue: str) -> None:
-        self.registry = CollectorRegistry()
-        labels = (backend, queue)
-        r = self.registry
-        self.claimed = Counter("sockudo_queue_claimed", "Claims of records.", ("backend", "queue"), registry=r).labels(
-            *labels
-        )
-        settled = Counter("sockudo_queue_settled", "Claims that ended.", ("backend", "queue", "outcome"), registry=r)
-        self._settled = {outcome: settled.labels(*labels, outcome) for outcome in SETTLED_OUTCOMES}
-        depth = Gauge("sockudo_queue_depth", "Records by state.", ("backend", "queue", "state"), registry=r)
-        self._depth = {state: depth.labels(*labels, state) for state in DEPTH_STATES}
-        self._attempts = Counter(
-            "sockudo_webhook_attempts", "Attempts at endpoints.", ("app", "endpoint", "outcome"), registry=r
-        )
-        self._duration = Histogram(
-            "sockudo_webhook_attempt_duration_seconds", "Time of one attempt.", ("endpoint",), registry=r
-        )
-        self._in_flight = Gauge("sockudo_webhook_in_flight", "Attempts in flight.", ("endpoint",), registry=r)
+        # Else each counter and histogram has one more series that nobody asks for.
+        disable_created_series()  # type: ignore[no-untyped-call] # the library has no types there
+        self.registry = r = CollectorRegistry()
+        both, values = ("backend", "queue"), (backend, queue)
+        self.claimed = Counter("sockudo_queue_claimed", "Claims of records.", both, registry=r).labels(*values)
+        settled = Counter("sockudo_queue_settled", "Claims that ended.", (*both, "outcome"), registry=r)
+        self._settled = {outcome: settled.labels(*values, outcome) for outcome in SETTLED_OUTCOMES}
+        self._processing = Histogram(
+            "sockudo_queue_processing_duration_seconds",
+            "From a claim to its settlement.",
+            both,
+            buckets=PROCESSING_SECONDS,
+            registry=r,
+        ).labels(*values)
+        depth = Gauge("sockudo_queue_depth", "Records by state.", (*both, "state"), registry=r)
+        self._depth = {state: depth.labels(*values, state) for state in DEPTH_STATES}
+        self._oldest = Gauge("sockudo_queue_oldest_job_timestamp_seconds", "Time of the oldest job.", both, registry=r)
+        self._oldest_labels = values
+        self._sources = Counter("sockudo_queue_source_jobs", "Jobs by source.", ("source",), registry=r)
+        self._broker = Gauge("sockudo_queue_broker_up", "1 while the broker answers.", registry=r)
+        self._slots = Gauge("sockudo_queue_slots", "Slots for fresh jobs.", registry=r)
         self._dead = Counter("sockudo_webhook_dead_letters", "Dead letters made.", ("reason",), registry=r)
+        for reason in DEAD_LETTER_REASONS:
+            self._dead.labels(reason)
         self.dead_letters_trimmed = Counter(
             "sockudo_webhook_dead_letters_trimmed", "Dead letters dropped by retention.", registry=r
         )
-        self._attempt_children = lru_cache(4096)(self._attempts.labels)
-        self._duration_children = lru_cache(4096)(self._duration.labels)
-        self._in_flight_children = lru_cache(4096)(self._in_flight.labels)
+        Info("sockudo_queue_build", "What runs.", registry=r).info(
+            {"version": __version__, "python": platform.python_version()}
+        )
+        self._cap = NameCap()
+        self._webhooks, self._watched = _Webhooks(), _Watched()
+        r.register(self._webhooks)
+        r.register(self._watched)
+        ProcessCollector(registry=r)
 
     def settled(self, outcome: str) -> None:
         """Count one claim that ended with an outcome of `SETTLED_OUTCOMES`."""
         self._settled[outcome].inc()
 
+    def processed(self, seconds: float) -> None:
+        """Observe the time from a claim to its settlement."""
+        self._processing.observe(seconds)
+
+    def webhook(self, app: str, endpoint: str) -> WebhookMetrics:
+        """Return the counts of one webhook, from now on exported; `endpoint` is the webhook's name."""
+        return self._webhooks.webhook(app, endpoint)
+
     def attempt_started(self, endpoint: str) -> None:
-        self._in_flight_children(endpoint).inc()
+        counts = self._webhooks.endpoint(endpoint)
+        with counts.lock:
+            counts.in_flight += 1
 
     def attempt_ended(self, app: str, endpoint: str, outcome: str, seconds: float) -> None:
         """Count one attempt; `outcome` is a verdict of `outcome.Verdict`, `endpoint` a webhook's name."""
-        self._in_flight_children(endpoint).dec()
-        self._attempt_children(app, endpoint, outcome).inc()
-        self._duration_children(endpoint).observe(seconds)
+        self._webhooks.webhook(app, endpoint).ended(outcome, seconds)
+
+    def breaker(self, app: str, endpoint: str, state: str) -> None:
+        """Note the state of a webhook's breaker, of `BREAKER_STATES`. Webhooks under one label show the worst."""
+        counts = self._webhooks.webhook(app, endpoint).endpoint
+        value = BREAKER_STATES[state]
+        with counts.lock:
+            counts.troubled.pop((app, endpoint), None)
+            if value:
+                counts.troubled[app, endpoint] = value
 
     def dead_letter(self, reason: str) -> None:
-        self._dead.labels(reason).inc()
+        """Count a dead letter by its reason, without a status: `status-404` counts as `status`."""
+        self._dead.labels(self._cap.name("reason", reason.rstrip("0123456789").rstrip("-"))).inc()
 
     def depth(self, by_state: Mapping[str, int]) -> None:
         for state, count in by_state.items():
             self._depth[state].set(count)
+
+    def oldest_job(self, timestamp: float | None) -> None:
+        """Note when the oldest waiting job was made, in seconds since 1970; without one the series is absent."""
+        if timestamp is None:
+            self._oldest.clear()
+        else:
+            self._oldest.labels(*self._oldest_labels).set(timestamp)
+
+    def source_jobs(self, source: str, count: int = 1) -> None:
+        """Count jobs that a source has given; a count of 0 makes a watched source visible."""
+        self._sources.labels(self._cap.name("source", source)).inc(count)
+
+    def broker_up(self, up: bool) -> None:
+        self._broker.set(up)
+
+    def watch_slots(self, total: int, in_use: Callable[[], float], spare_workers: Callable[[], float]) -> None:
+        self._slots.set(total)
+        self._watched.slots_in_use, self._watched.spare_workers = in_use, spare_workers
+
+    def watch_heartbeats(self, ages: Callable[[], Mapping[str, float]]) -> None:
+        self._watched.heartbeats = ages
+
+    def watch_log_drops(self, count: Callable[[], float]) -> None:
+        self._watched.log_drops = count
+
+    def render(self, accept: str = "") -> tuple[bytes, str]:
+        """Return the page and its content type, in the format that an `Accept` header asks for."""
+        encode, content_type = choose_encoder(accept)
+        return encode(self.registry), content_type
