@@ -1,0 +1,88 @@
+"""What every test finds: a clean environment, real servers, and no skipped test where CI is set."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator, Iterator
+from typing import Final
+
+import pytest
+
+from tests.helpers.receiver import Receiver
+from tests.helpers.redis_binaries import STARTED
+from tests.helpers.redis_proxy import RedisProxy
+from tests.helpers.redis_server import RedisServer
+
+# Settings of the daemon and of its libraries: a developer's own must not reach a test.
+_WIPED_PREFIXES: Final = ("QUEUE_", "REDIS_", "DATABASE_", "SOCKUDO_", "AWS_")
+_WIPED_SUFFIX: Final = "_PROXY"
+
+
+def pytest_configure() -> None:
+    for name in list(os.environ):
+        if name.startswith(_WIPED_PREFIXES) or name.upper().endswith(_WIPED_SUFFIX):
+            del os.environ[name]
+
+
+@pytest.fixture(scope="session")
+def shared_redis() -> Iterator[RedisServer]:
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture
+def redis_server(shared_redis: RedisServer) -> RedisServer:
+    """A server shared by all tests, emptied before each; a test that stops or sets it up uses `own_redis`."""
+    with shared_redis.client() as client:
+        client.flushall()
+        client.script_flush()
+    return shared_redis
+
+
+@pytest.fixture
+def own_redis() -> Iterator[RedisServer]:
+    """A server of one's own to kill, that writes every command to disk before it answers."""
+    with RedisServer(appendonly=True, appendfsync="always") as server:
+        yield server
+
+
+@pytest.fixture
+def redis_proxy(redis_server: RedisServer) -> Iterator[RedisProxy]:
+    """A proxy in front of `redis_server`."""
+    with RedisProxy(redis_server.port) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with Receiver() as started:
+        yield started
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if not hasattr(report, "wasxfail"):
+        _fail_if_skipped(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    _fail_if_skipped(report)
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if STARTED:
+        terminalreporter.section("servers used")
+    for server, starts in sorted(STARTED.items()):
+        terminalreporter.write_line(f"{server}: started {starts} times")
+
+
+def _fail_if_skipped(report: pytest.TestReport | pytest.CollectReport) -> None:
+    """A test that was skipped is a promise that nobody checked: a laptop may do that, CI may not."""
+    if report.skipped and os.environ.get("CI"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped, which CI does not allow: {report.longrepr}"

