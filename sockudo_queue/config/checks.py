@@ -1,0 +1,86 @@
+"""Checks that no setting can make alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from sockudo_queue.config.findings import Findings
+from sockudo_queue.config.models import Settings
+
+CLAIM_WAIT_MS: Final = 1_000  # the longest that an idle Redis driver waits for a job
+
+Naming = Callable[[str], str]
+
+
+def check(settings: Settings, name: Naming, findings: Findings) -> None:
+    """Report what does not fit together; `name` tells how a person finds an attribute."""
+    _check_leases(settings, name, findings)
+    _check_stop(settings, name, findings)
+    _check_prefix(settings, name, findings)
+    _check_retry(settings, name, findings)
+    if settings.driver == "sqs":
+        _check_sqs(settings, name, findings)
+
+
+def _check_leases(settings: Settings, name: Naming, findings: Findings) -> None:
+    reliability = settings.reliability
+    interval = name("reliability.lease_renew_interval_ms")
+    if reliability.lease_renew_interval_ms >= reliability.lease_duration_ms:
+        findings.faults.append(
+            f"{interval}: must be shorter than {name('reliability.lease_duration_ms')}, or every claim lapses before "
+            f"it is renewed; for example {reliability.lease_duration_ms // 3}"
+        )
+    elif reliability.lease_renew_interval_ms + settings.redis.response_timeout_ms > reliability.lease_duration_ms:
+        findings.warnings.append(
+            f"{interval}: with {name('redis.response_timeout_ms')} it is longer than the lease, so one slow answer of "
+            "Redis can cost a claim, and its webhooks may be sent twice"
+        )
+
+
+def _check_stop(settings: Settings, name: Naming, findings: Findings) -> None:
+    wait = settings.sqs.wait_time_seconds * 1_000 if settings.driver == "sqs" else CLAIM_WAIT_MS
+    if settings.driver not in ("memory", "none") and settings.reliability.shutdown_timeout_ms <= wait:
+        findings.warnings.append(
+            f"{name('reliability.shutdown_timeout_ms')}: is no longer than the wait for a job ({wait} ms), so a stop "
+            "can end before every worker has seen it"
+        )
+
+
+def _check_prefix(settings: Settings, name: Naming, findings: Findings) -> None:
+    group, attribute = (
+        (settings.redis_cluster, "redis_cluster.prefix")
+        if settings.driver == "redis-cluster"
+        else (settings.redis, "redis.prefix")
+    )
+    if not group.prefix.strip().rstrip(":") or "{" in group.prefix or "}" in group.prefix:
+        findings.warnings.append(f"{name(attribute)}: Sockudo 5 refuses a prefix that is empty or holds a brace")
+    elif group.prefix != group.prefix.strip():
+        findings.warnings.append(
+            f"{name(attribute)}: white space around it counts up to Sockudo 4.7 and not from 5.0 on"
+        )
+
+
+def _check_retry(settings: Settings, name: Naming, findings: Findings) -> None:
+    if settings.retry.initial_backoff_ms > settings.retry.max_backoff_ms:
+        findings.warnings.append(
+            f"{name('retry.initial_backoff_ms')}: is longer than {name('retry.max_backoff_ms')}, which cuts every delay"
+        )
+    if settings.delivery.breaker_open_ms > settings.delivery.breaker_max_open_ms:
+        findings.faults.append(
+            f"{name('delivery.breaker_open_ms')}: must not be longer than {name('delivery.breaker_max_open_ms')}; "
+            f"for example {settings.delivery.breaker_max_open_ms}"
+        )
+
+
+def _check_sqs(settings: Settings, name: Naming, findings: Findings) -> None:
+    sqs = settings.sqs
+    if sqs.visibility_timeout * 1_000 <= settings.reliability.lease_renew_interval_ms:
+        findings.faults.append(
+            f"{name('sqs.visibility_timeout')}: must be longer than {name('reliability.lease_renew_interval_ms')}, or "
+            "a message is delivered again while it is worked on; for example 30"
+        )
+    if sqs.queue_url_prefix is not None and not sqs.queue_url_prefix.endswith("/"):
+        findings.warnings.append(
+            f"{name('sqs.queue_url_prefix')}: does not end in a slash, and the name of the queue is put right behind it"
+        )

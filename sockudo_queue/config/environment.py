@@ -1,0 +1,159 @@
+"""Reads the environment: which variables count as set, files of secrets, and names that nobody knows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from sockudo_queue.config.findings import Findings, did_you_mean, secret_looks_odd
+from sockudo_queue.config.layers import Layer
+from sockudo_queue.config.options import OPTIONS
+from sockudo_queue.config.secret_files import read_secret_file
+from sockudo_queue.config.values import FALSE, TRUE
+
+CONFIG_FILE: Final = "QUEUE_CONFIG_FILE"
+_POLICED: Final = ("QUEUE_", "REDIS_CLUSTER_", "DATABASE_REDIS_")
+_OURS: Final = ("QUEUE_METRICS_", "QUEUE_LOG_", "QUEUE_DELIVERY_", "QUEUE_WORKERS", "QUEUE_CONFIG_")
+# Sockudo's own variables with these beginnings that mean nothing here.
+_SOCKUDOS: Final = frozenset(
+    {
+        "DATABASE_REDIS_KEY_PREFIX",
+        "QUEUE_SNS_REGION",
+        "QUEUE_SNS_TOPIC_ARN",
+        "QUEUE_SNS_ENDPOINT_URL",
+        "QUEUE_RETRY_BASE_DELAY_MS",
+        "QUEUE_RETRY_MAX_DELAY_MS",
+        "QUEUE_STALLED_BATCH_SIZE",
+        "QUEUE_WORKER_POLL_INTERVAL_MS",
+        "QUEUE_WORKER_PREFETCH",
+        "QUEUE_COMPLETED_RETENTION",
+        "QUEUE_EVENT_RETENTION",
+        "QUEUE_DEDUPLICATION_TTL_MS",
+        "QUEUE_MAX_BATCH_SIZE",
+    }
+)
+# What Kubernetes sets in every container for a Service called `queue`, `queue-metrics`, `redis-cluster`, …
+_SERVICE_LINK: Final = re.compile(
+    r".*_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
+)
+_LINK_VALUE: Final = re.compile(r"(tcp|udp|sctp)://", re.IGNORECASE)
+_LINK_ADVICE: Final = "set enableServiceLinks: false in the pod to be rid of them"
+
+
+def value_of(environment: Mapping[str, str], name: str, findings: Findings) -> str | None:
+    """Return a variable's value; empty text and what a Kubernetes service link put there count as unset."""
+    value = environment.get(name, "")
+    if _LINK_VALUE.match(value):
+        findings.warnings.append(f"{name}: ignored, it looks like a Kubernetes service link; {_LINK_ADVICE}")
+        return None
+    return value or None
+
+
+def read_layer(environment: Mapping[str, str], findings: Findings) -> Layer:
+    """Return every setting that a variable gives."""
+    layer = Layer()
+    for option in OPTIONS:
+        for name in option.variables:
+            value = value_of(environment, name, findings)
+            if option.secret:
+                value, name = _secret(environment, name, value, findings)
+            elif value is not None and not value.strip():
+                value = None
+            if value is not None:
+                layer.give(option, value, name, findings)
+    _report_unknown(environment, findings)
+    return layer
+
+
+def _secret(environment: Mapping[str, str], name: str, value: str | None, findings: Findings) -> tuple[str | None, str]:
+    """Return a secret and the variable that gives it: `NAME`, or `NAME_FILE` with a file that holds it."""
+    file_name = f"{name}_FILE"
+    path = value_of(environment, file_name, findings)
+    if path is not None:
+        if value is not None:
+            findings.faults.append(f"{file_name}: must not be set together with {name}; set one of them")
+        name = file_name
+        try:
+            value = read_secret_file(path)
+        except ValueError as error:
+            findings.faults.append(f"{name}: {error}; for example {name}=/run/secrets/redis-password")
+            return None, name
+    if value is None:
+        return None, name
+    if not value.strip():
+        findings.faults.append(f"{name}: holds only white space; set a value, or nothing")
+        return None, name
+    odd = secret_looks_odd(value)
+    if odd:
+        findings.warnings.append(f"{name}: the secret {odd}")
+    return value, name
+
+
+def _known_names() -> frozenset[str]:
+    names = {name for option in OPTIONS for name in option.variables}
+    files = {f"{name}_FILE" for option in OPTIONS if option.secret for name in option.variables}
+    return frozenset(names | files | _SOCKUDOS | {CONFIG_FILE})
+
+
+def _report_unknown(environment: Mapping[str, str], findings: Findings) -> None:
+    known = _known_names()
+    unknown = sorted(name for name in environment if name.startswith(_POLICED) and name not in known)
+    links = [name for name in unknown if _is_service_link(name, environment)]
+    if links:
+        findings.warnings.append(
+            f"{links[0]}: ignored, as are all variables that Kubernetes service links set ({len(links)} here); "
+            f"{_LINK_ADVICE}"
+        )
+    for name in unknown:
+        if environment[name] and name not in links:
+            findings.unknown(f"{name}: no such variable{did_you_mean(name, known)}", ours=name.startswith(_OURS))
+
+
+def _is_service_link(name: str, environment: Mapping[str, str]) -> bool:
+    if _LINK_VALUE.match(environment[name]):
+        return True
+    # A service always has its host beside the rest, so a lone `QUEUE_METRIKS_PORT=9602` is a slip and no link.
+    service = re.split(r"_SERVICE_|_PORT", name, maxsplit=1)[0]
+    return bool(_SERVICE_LINK.fullmatch(name)) and f"{service}_SERVICE_HOST" in environment
+
+
+@dataclass(frozen=True, slots=True)
+class AppEnvironment:
+    """What the environment says about Sockudo's apps."""
+
+    driver: str | None = None
+    default_app_id: str | None = None
+    skips_inline: str | None = None  # the variable because of which the file's apps are left out
+
+
+def read_app_environment(environment: Mapping[str, str], findings: Findings) -> AppEnvironment:
+    """Return what Sockudo 4 and 5 would do with the file's apps in this environment."""
+    credentials = [f"SOCKUDO_DEFAULT_APP_{part}" for part in ("ID", "KEY", "SECRET")]
+    given = {name: value_of(environment, name, findings) for name in credentials}
+    enabled = _flag(environment, "SOCKUDO_DEFAULT_APP_ENABLED", True, findings)
+    skipping = (
+        *(name for name, value in given.items() if value is not None),
+        *(["SOCKUDO_DEFAULT_APP_ENABLED"] if not enabled else []),
+        *(["SOCKUDO_SKIP_INLINE_APPS"] if _flag(environment, "SOCKUDO_SKIP_INLINE_APPS", False, findings) else []),
+        *(
+            ["APP_MANAGER_REGISTER_INLINE_APPS"]
+            if not _flag(environment, "APP_MANAGER_REGISTER_INLINE_APPS", True, findings)
+            else []
+        ),
+    )
+    complete = enabled and all(given.values())
+    return AppEnvironment(
+        driver=value_of(environment, "APP_MANAGER_DRIVER", findings),
+        default_app_id=given[credentials[0]] if complete else None,
+        skips_inline=next(iter(skipping), None),
+    )
+
+
+def _flag(environment: Mapping[str, str], name: str, default: bool, findings: Findings) -> bool:
+    """Read a boolean as Sockudo does, which keeps the default where the text is neither."""
+    value = (value_of(environment, name, findings) or "").strip().lower()
+    if value and value not in TRUE | FALSE:
+        findings.warnings.append(f"{name}: must be true or false; the default is kept, as in Sockudo")
+    return value in TRUE if value in TRUE | FALSE else default

@@ -1,0 +1,43 @@
+"""Collects what is wrong or odd in settings, so that all of it can be told at once; each line is for a person."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from sockudo_queue.errors import SettingsError
+
+
+@dataclass(slots=True)
+class Findings:
+    """Faults stop the start, warnings do not, notes are for information. No line holds a value."""
+
+    strict: bool = False
+    faults: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def unknown(self, line: str, *, ours: bool = False) -> None:
+        """Add a name that nobody knows: a fault when strict or when nobody else can have meant it."""
+        (self.faults if self.strict or ours else self.warnings).append(line)
+
+    def raise_faults(self) -> None:
+        """Raise SettingsError if there is any fault."""
+        if self.faults:
+            raise SettingsError(tuple(dict.fromkeys(self.faults)))
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return `; did you mean X?` for the nearest known name, or nothing."""
+    nearest = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.75)
+    return f"; did you mean {nearest[0]}?" if nearest else ""
+
+
+def secret_looks_odd(value: str) -> str | None:
+    """Return what is odd about a secret, without its value: white space or quotes that were hardly meant."""
+    if value != value.strip():
+        return "has white space around it, which is taken as part of it"
+    if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
+        return "stands in quotes, which are taken as part of it; docker's --env-file keeps quotes, for one"
+    return None

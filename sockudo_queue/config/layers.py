@@ -1,0 +1,88 @@
+"""One place that settings come from, as a source for pydantic-settings, which merges them by priority."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
+
+from sockudo_queue.config.findings import Findings
+from sockudo_queue.config.models import Settings
+from sockudo_queue.config.options import Option
+from sockudo_queue.redaction import Secret
+
+
+@dataclass(slots=True)
+class Layer:
+    """What one place gives: values by attribute, and how a person calls where each stands."""
+
+    values: dict[str, Any] = field(default_factory=dict, repr=False)
+    origins: dict[str, str] = field(default_factory=dict)
+
+    def give(self, option: Option, value: Any, origin: str, findings: Findings) -> None:
+        """Take a value; text of a secret is wrapped at once, so that nothing on the way can show it."""
+        if option.zero_means_default and value in (0, "0"):
+            findings.notes.append(f"{origin}: 0 (no limit) is read as the default here; every wait has an end")
+            return
+        if option.secret:
+            value = _wrapped(value)
+        if option.attribute == "redis.host" and isinstance(value, str):
+            value = self._without_scheme(value, origin)
+        self.values[option.attribute] = value
+        self.origins[option.attribute] = origin
+
+    def _without_scheme(self, host: str, origin: str) -> str:
+        """Take off the scheme that Sockudo allows before the host; `rediss` asks for TLS."""
+        scheme, found, rest = host.strip().partition("://")
+        if not found or scheme.lower() not in ("redis", "rediss"):
+            return host
+        if scheme.lower() == "rediss" and "master_tls.enabled" not in self.values:
+            self.values["master_tls.enabled"] = True
+            self.origins["master_tls.enabled"] = origin
+        return rest.removesuffix("/")
+
+
+def _wrapped(value: Any) -> Any:
+    if isinstance(value, str):
+        return Secret(value)
+    if isinstance(value, list):
+        return [_wrapped(each) for each in value]
+    return value
+
+
+class _LayerSource(PydanticBaseSettingsSource):
+    """Gives the values of a layer as the nested groups that the models have."""
+
+    def __init__(self, settings_class: type[BaseSettings], layer: Layer) -> None:
+        super().__init__(settings_class)
+        self._groups: dict[str, Any] = {}
+        for attribute, value in layer.values.items():
+            *groups, name = attribute.split(".")
+            target = self._groups
+            for group in groups:
+                target = target.setdefault(group, {})
+            target[name] = value
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002 - inherited
+        return self._groups.get(field_name), field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        return self._groups
+
+
+def merge(layers: Iterable[Layer]) -> Settings:
+    """Merge layers, the first one winning, over the defaults. Raises pydantic's ValidationError."""
+    given = tuple(layers)
+
+    class Merged(Settings, BaseSettings):  # type: ignore[misc] # pydantic joins the two configurations itself
+        @classmethod
+        def settings_customise_sources(
+            cls, settings_cls: type[BaseSettings], *_unused: Any, **_named: Any
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            return tuple(_LayerSource(settings_cls, layer) for layer in given)
+
+    merged = Merged()
+    return Settings(**{name: getattr(merged, name) for name in Settings.model_fields})

@@ -1,0 +1,168 @@
+"""Puts settings together: defaults, then the file, then the environment, then flags; all faults are told at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from sockudo_queue.config import environment as variables
+from sockudo_queue.config import file_keys
+from sockudo_queue.config.checks import check
+from sockudo_queue.config.documents import Document, find_file, read_document
+from sockudo_queue.config.environment import AppEnvironment
+from sockudo_queue.config.findings import Findings, did_you_mean
+from sockudo_queue.config.layers import Layer, merge
+from sockudo_queue.config.models import MAX_WORKERS, Settings
+from sockudo_queue.config.options import BY_ATTRIBUTE
+from sockudo_queue.config.wording import fault_lines, origin_of
+from sockudo_queue.errors import SettingsError
+
+_CONCURRENCY = {"redis": "redis", "redis-cluster": "redis_cluster", "sqs": "sqs"}
+
+
+@dataclass(frozen=True, slots=True)
+class AppsDocument:
+    """What the file and the environment say about apps, as it stands there. Never shown: it holds secrets in clear."""
+
+    path: Path | None = None
+    app_manager: Any = field(default=None, repr=False)
+    environment: AppEnvironment = field(default_factory=AppEnvironment)
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Settings that can be used, where they came from, and what a person should hear about them."""
+
+    settings: Settings
+    apps_document: AppsDocument
+    warnings: tuple[str, ...]
+    notes: tuple[str, ...]
+    sources: tuple[str, ...]  # from the weakest to the strongest
+
+
+def load(
+    argv_overrides: Mapping[str, str],
+    config_file: str | None,
+    environment: Mapping[str, str],
+    working_directory: Path,
+    strict: bool,
+) -> Loaded:
+    """Read and check every setting.
+
+    `argv_overrides` is keyed by attribute (`metrics.port`). Raises SettingsError with one line for each fault.
+    """
+    findings = Findings(strict)
+    loaded = collect(argv_overrides, config_file, environment, working_directory, findings)
+    findings.raise_faults()
+    assert loaded is not None
+    return loaded
+
+
+def collect(
+    argv_overrides: Mapping[str, str],
+    config_file: str | None,
+    environment: Mapping[str, str],
+    working_directory: Path,
+    findings: Findings,
+) -> Loaded:
+    """Read every setting and add what is wrong to `findings`; with faults there, the settings are the defaults."""
+    document = _read_file(config_file, environment, working_directory, findings)
+    layers = [
+        _flags(argv_overrides, findings),
+        variables.read_layer(environment, findings),
+        file_keys.read_layer(document, findings),
+    ]
+    layers.append(_workers_of(layers, findings))
+    settings = _merge(layers, findings)
+    _warn_of_memory(settings, layers, document, findings)
+    apps = AppsDocument(
+        document.path, document.get("app_manager"), variables.read_app_environment(environment, findings)
+    )
+    sources = [
+        "defaults",
+        *([str(document.path)] if document.path else []),
+        "environment",
+        *(["flags"] if layers[0].values else []),
+    ]
+    return Loaded(
+        settings,
+        apps,
+        tuple(dict.fromkeys(findings.warnings)),
+        tuple(dict.fromkeys(findings.notes)),
+        tuple(sources),
+    )
+
+
+def _read_file(
+    config_file: str | None, environment: Mapping[str, str], working_directory: Path, findings: Findings
+) -> Document:
+    named = config_file or variables.value_of(environment, variables.CONFIG_FILE, findings)
+    path = find_file(named, working_directory)
+    if path is None:
+        return Document()
+    try:
+        return read_document(path, environment)
+    except SettingsError as error:
+        findings.faults.extend(error.faults)
+        return Document(path)
+
+
+def _flags(overrides: Mapping[str, str], findings: Findings) -> Layer:
+    layer = Layer()
+    for attribute, value in overrides.items():
+        flag = "--" + attribute.replace(".", "-").replace("_", "-")
+        if attribute not in BY_ATTRIBUTE:
+            findings.faults.append(f"{flag}: no such setting{did_you_mean(attribute, BY_ATTRIBUTE)}")
+        else:
+            layer.give(BY_ATTRIBUTE[attribute], value, flag, findings)
+    return layer
+
+
+def _workers_of(layers: Sequence[Layer], findings: Findings) -> Layer:
+    """Return the weakest layer: the number of workers that Sockudo's own `concurrency` of the driver asks for."""
+    weakest = Layer()
+    driver = _first(layers, "driver")[0] or "redis"
+    attribute = f"{_CONCURRENCY.get(str(driver).strip().lower(), '')}.concurrency"
+    value, origin = _first(layers, attribute)
+    if value is None or any("workers" in layer.values for layer in layers):
+        return weakest
+    number = str(value).strip()
+    if number == "0":
+        findings.notes.append(
+            f"{origin}: 0 is Sockudo's switch for a server that only produces; the daemon works with its default of "
+            f"{Settings().workers} workers (QUEUE_WORKERS sets another number)"
+        )
+    elif number.isascii() and number.isdigit() and int(number) <= MAX_WORKERS:
+        weakest.give(BY_ATTRIBUTE["workers"], number, origin, findings)
+    return weakest
+
+
+def _first(layers: Sequence[Layer], attribute: str) -> tuple[Any, str]:
+    for layer in layers:
+        if attribute in layer.values:
+            return layer.values[attribute], layer.origins[attribute]
+    return None, ""
+
+
+def _merge(layers: Sequence[Layer], findings: Findings) -> Settings:
+    try:
+        settings = merge(layers)
+    except ValidationError as error:
+        findings.faults.extend(fault_lines(error, layers))
+        return Settings()
+    check(settings, lambda attribute: origin_of(BY_ATTRIBUTE[attribute], layers), findings)
+    return settings
+
+
+def _warn_of_memory(settings: Settings, layers: Sequence[Layer], document: Document, findings: Findings) -> None:
+    """A file that is the server's own means the server's own memory, and nothing of it reaches another process."""
+    flags, environment, *_ = layers
+    if settings.driver == "memory" and "driver" not in flags.values | environment.values:
+        findings.warnings.append(
+            f"queue.driver in {document.path}: in Sockudo's file, memory means the memory of the server, and nothing "
+            "will arrive here; set QUEUE_DRIVER=redis for server and daemon"
+        )

@@ -1,0 +1,173 @@
+"""The values that settings have once they are read: names, defaults, units and bounds.
+
+Sockudo's own names and defaults are kept where it has the option. What an option is called in a file and in the
+environment stands in `options.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from sockudo_queue.config.values import (
+    Boolean,
+    Fraction,
+    Host,
+    HttpUrl,
+    Lower,
+    Name,
+    Node,
+    Nodes,
+    Prefix,
+    RedisUrl,
+    SecretText,
+    Whole,
+)
+from sockudo_queue.redaction import Secret
+
+# Bounds that keep a slip (seconds for milliseconds, a digit too many) from becoming a wait without end.
+DAY_MS: Final = 86_400_000
+MAX_WORKERS: Final = 1_024
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True, hide_input_in_errors=True, extra="forbid")
+
+
+class TlsSettings(_Group):
+    """TLS to a Redis server."""
+
+    enabled: Boolean = False
+    accept_invalid_certs: Boolean = False
+    ca_path: Name | None = None
+    client_cert_path: Name | None = None
+    client_key_path: Name | None = None
+
+
+class SentinelNode(_Group):
+    """One Sentinel."""
+
+    host: Host
+    port: Whole = Field(26_379, ge=1, le=65_535)
+
+
+class SentinelSettings(_Group):
+    """The Sentinels that know the Redis master; none means no Sentinel."""
+
+    nodes: tuple[SentinelNode, ...] = ()
+    name: Name = "mymaster"
+    username: Name | None = None
+    password: SecretText | None = None
+    tls: TlsSettings = TlsSettings()
+
+
+class RedisSettings(_Group):
+    """One Redis server and the lists on it."""
+
+    host: Host = "127.0.0.1"
+    port: Whole = Field(6_379, ge=1, le=65_535)
+    db: Whole = Field(0, ge=0, le=1_000_000)
+    username: Name | None = None
+    password: SecretText | None = None
+    url: RedisUrl | None = None  # wins over all of the above, and over Sentinel
+    prefix: Prefix = "sockudo_queue:"
+    queue_name: Name = "webhooks"
+    concurrency: Whole | None = Field(None, ge=0, le=MAX_WORKERS)  # Sockudo's; `Settings.workers` is what counts
+    delivery: Annotated[Literal["at-least-once", "at-most-once"], Lower] = "at-least-once"
+    response_timeout_ms: Whole = Field(5_000, ge=10, le=DAY_MS)
+
+
+class RedisClusterSettings(_Group):
+    """A Redis cluster; user and password are for nodes whose URL holds none."""
+
+    nodes: Annotated[tuple[Node, ...], Nodes] = (Secret("redis://127.0.0.1:6379"),)
+    username: Name | None = None
+    password: SecretText | None = None
+    use_tls: Boolean = False
+    prefix: Prefix = "sockudo_queue:"
+    concurrency: Whole | None = Field(None, ge=0, le=MAX_WORKERS)
+    request_timeout_ms: Whole = Field(5_000, ge=10, le=DAY_MS)
+
+
+class SqsSettings(_Group):
+    """Amazon SQS; the bounds are Amazon's."""
+
+    region: Name = "us-east-1"
+    queue_url_prefix: HttpUrl | None = None
+    endpoint_url: HttpUrl | None = None
+    visibility_timeout: Whole = Field(30, ge=1, le=43_200)
+    max_messages: Whole = Field(10, ge=1, le=10)
+    wait_time_seconds: Whole = Field(5, ge=0, le=20)
+    concurrency: Whole | None = Field(None, ge=0, le=MAX_WORKERS)
+    fifo: Boolean = False
+    message_group_id: Name = "default"
+
+
+class ReliabilitySettings(_Group):
+    """Leases and what is kept; the names are Sockudo 5's where they mean the same."""
+
+    max_attempts: Whole = Field(5, ge=1, le=1_000)  # lapsed claims of a record, before it is buried as worker-lost
+    lease_duration_ms: Whole = Field(30_000, ge=100, le=DAY_MS)
+    lease_renew_interval_ms: Whole = Field(10_000, ge=10, le=DAY_MS)
+    failed_retention: Whole = Field(10_000, ge=0)
+    shutdown_timeout_ms: Whole = Field(25_000, ge=0, le=DAY_MS)
+    memory_capacity: Whole = Field(100_000, ge=1)
+
+
+class RetrySettings(_Group):
+    """Sockudo's `webhooks.retry`, and the jitter of its queue."""
+
+    enabled: Boolean = True
+    max_attempts: Whole | None = Field(None, ge=0)  # every try counts; 0 acts like 1
+    max_elapsed_time_ms: Whole = Field(300_000, ge=0)
+    initial_backoff_ms: Whole = Field(1_000, ge=0)  # 0 acts like 1, here and below
+    max_backoff_ms: Whole = Field(60_000, ge=0)
+    jitter: Fraction = Field(0.2, ge=0, le=1)
+
+
+class DeliverySettings(_Group):
+    """How endpoints are called and kept apart."""
+
+    request_timeout_ms: Whole = Field(10_000, ge=1, le=DAY_MS)
+    slow_ms: Whole = Field(100, ge=1, le=DAY_MS)
+    max_slow: Whole = Field(32, ge=0, le=MAX_WORKERS)
+    max_response_bytes: Whole = Field(16_384, ge=0, le=1_048_576)
+    retry_every_status: Boolean = False
+    breaker_failures: Whole = Field(10, ge=1)
+    breaker_open_ms: Whole = Field(5_000, ge=1, le=DAY_MS)
+    breaker_max_open_ms: Whole = Field(60_000, ge=1, le=DAY_MS)
+    use_environment_proxy: Boolean = False
+    ca_file: Name | None = None
+
+
+class MetricsSettings(_Group):
+    """Where `/metrics`, `/livez` and `/readyz` are served; port 0 takes any free port."""
+
+    enabled: Boolean = True
+    host: Host = "0.0.0.0"  # noqa: S104 - a scraper comes from another host
+    port: Whole = Field(9_602, ge=0, le=65_535)
+
+
+class LoggingSettings(_Group):
+    """Log output on standard output."""
+
+    level: Annotated[Literal["debug", "info", "warning", "error"], Lower] = "info"
+    format: Annotated[Literal["auto", "json", "pretty"], Lower] = "auto"
+
+
+class Settings(_Group):
+    """All of it."""
+
+    driver: Annotated[Literal["redis", "redis-cluster", "sqs", "memory", "none"], Lower] = "redis"
+    workers: Whole = Field(5, ge=1, le=MAX_WORKERS)
+    redis: RedisSettings = RedisSettings()
+    master_tls: TlsSettings = TlsSettings()
+    sentinel: SentinelSettings = SentinelSettings()
+    redis_cluster: RedisClusterSettings = RedisClusterSettings()
+    sqs: SqsSettings = SqsSettings()
+    reliability: ReliabilitySettings = ReliabilitySettings()
+    retry: RetrySettings = RetrySettings()
+    delivery: DeliverySettings = DeliverySettings()
+    metrics: MetricsSettings = MetricsSettings()
+    logging: LoggingSettings = LoggingSettings()

@@ -1,0 +1,386 @@
+"""The one table of settings: what each is called in a file and in the environment, and what it means.
+
+Types, defaults and bounds belong to the models; this table adds the names. The settings page and
+`config.example.json` are checked against it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One setting. Paths are dotted; of several variables a later one wins, as in Sockudo."""
+
+    attribute: str
+    key: str
+    variables: tuple[str, ...]
+    meaning: str
+    example: str = ""  # shown in an error; the default where this is empty
+    secret: bool = False
+    zero_means_default: bool = False  # Sockudo's 0 for "no deadline"; every wait is bounded here
+    aliases: tuple[str, ...] = ()  # other spellings of the key that Sockudo takes
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Return every spelling of the key."""
+        return (self.key, *self.aliases)
+
+
+def _tls(attribute: str, key: str, variable: str, peer: str) -> Iterator[Option]:
+    yield Option(f"{attribute}.enabled", f"{key}.enabled", (f"{variable}_ENABLED",), f"TLS to the {peer}.")
+    yield Option(
+        f"{attribute}.accept_invalid_certs",
+        f"{key}.accept_invalid_certs",
+        (f"{variable}_ACCEPT_INVALID_CERTS",),
+        "Take any certificate. For tests only: whoever sits between can read and change every job.",
+        aliases=(f"{key}.acceptInvalidCerts",),
+    )
+    for name, meaning in (
+        ("ca_path", "Certificate authority to trust instead of the system's."),
+        ("client_cert_path", "Certificate to show."),
+        ("client_key_path", "Key of that certificate."),
+    ):
+        yield Option(
+            f"{attribute}.{name}",
+            f"{key}.{name}",
+            (f"{variable}_{name.upper()}",),
+            meaning,
+            f"/etc/tls/{name[:-5]}.pem",
+        )
+
+
+QUEUE: Final = (
+    Option("driver", "queue.driver", ("QUEUE_DRIVER",), "Kind of queue: redis, redis-cluster, sqs, memory or none."),
+    Option(
+        "workers",
+        "queue.workers",
+        ("QUEUE_WORKERS",),
+        "Jobs worked on at once, on every driver. Wins over Sockudo's `concurrency` of the driver.",
+    ),
+)
+
+REDIS: Final = (
+    Option("redis.host", "database.redis.host", ("DATABASE_REDIS_HOST",), "Redis server.", "redis.example.com"),
+    Option("redis.port", "database.redis.port", ("DATABASE_REDIS_PORT",), "Its port."),
+    Option("redis.db", "database.redis.db", ("DATABASE_REDIS_DB",), "Its database."),
+    Option("redis.username", "database.redis.username", ("DATABASE_REDIS_USERNAME",), "User.", "sockudo"),
+    Option(
+        "redis.password", "database.redis.password", ("DATABASE_REDIS_PASSWORD",), "Password.", "s3cret", secret=True
+    ),
+    Option(
+        "redis.url",
+        "queue.redis.url_override",
+        ("REDIS_URL",),
+        "URL of the Redis server; wins over host, port, database, user, password and Sentinel.",
+        "redis://redis.example.com:6379/0",
+        secret=True,
+    ),
+    Option(
+        "redis.prefix",
+        "queue.redis.prefix",
+        ("QUEUE_REDIS_PREFIX",),
+        "Beginning of the queue's keys. Sockudo adds a colon of its own, so the default gives two.",
+    ),
+    Option(
+        "redis.queue_name",
+        "queue.redis.queue_name",
+        ("QUEUE_REDIS_QUEUE_NAME",),
+        "End of the queue's keys; Sockudo has no other than `webhooks`.",
+    ),
+    Option(
+        "redis.concurrency",
+        "queue.redis.concurrency",
+        ("QUEUE_REDIS_CONCURRENCY",),
+        "Sockudo's number of workers; 0 is its switch for a server that only produces, and means the default here.",
+        "5",
+    ),
+    Option(
+        "redis.delivery",
+        "queue.redis.delivery",
+        ("QUEUE_REDIS_DELIVERY",),
+        "at-least-once, or at-most-once: plain BLPOP, where a crash loses what was popped.",
+    ),
+    Option(
+        "redis.response_timeout_ms",
+        "queue.redis.response_timeout_ms",
+        ("QUEUE_REDIS_RESPONSE_TIMEOUT_MS",),
+        "Longest wait for an answer of the server.",
+        zero_means_default=True,
+    ),
+    *_tls("master_tls", "database.redis.master_tls", "DATABASE_REDIS_MASTER_TLS", "Redis server"),
+)
+
+SENTINEL: Final = (
+    Option("sentinel.nodes", "database.redis.sentinels", (), "Sentinels.", '[{"host": "sentinel-1", "port": 26379}]'),
+    Option("sentinel.name", "database.redis.name", (), "Name of the master."),
+    Option(
+        "sentinel.username",
+        "database.redis.sentinel_username",
+        ("DATABASE_REDIS_SENTINEL_USERNAME",),
+        "User at the Sentinels.",
+        "sockudo",
+    ),
+    Option(
+        "sentinel.password",
+        "database.redis.sentinel_password",
+        ("DATABASE_REDIS_SENTINEL_PASSWORD",),
+        "Password at the Sentinels.",
+        "s3cret",
+        secret=True,
+    ),
+    *_tls("sentinel.tls", "database.redis.sentinel_tls", "DATABASE_REDIS_SENTINEL_TLS", "Sentinels"),
+)
+
+CLUSTER: Final = (
+    Option(
+        "redis_cluster.nodes",
+        "queue.redis_cluster.nodes",
+        ("REDIS_CLUSTER_NODES", "DATABASE_REDIS_CLUSTER_NODES"),
+        "Some nodes of the cluster; the others are found.",
+        "redis://10.0.0.1:6379,redis://10.0.0.2:6379",
+        secret=True,
+    ),
+    Option(
+        "redis_cluster.username",
+        "database.redis.cluster.username",
+        ("DATABASE_REDIS_CLUSTER_USERNAME",),
+        "User, for nodes whose URL holds none.",
+        "sockudo",
+    ),
+    Option(
+        "redis_cluster.password",
+        "database.redis.cluster.password",
+        ("DATABASE_REDIS_CLUSTER_PASSWORD",),
+        "Password, for nodes whose URL holds none.",
+        "s3cret",
+        secret=True,
+    ),
+    Option(
+        "redis_cluster.use_tls",
+        "database.redis.cluster.use_tls",
+        ("DATABASE_REDIS_CLUSTER_USE_TLS",),
+        "TLS to nodes whose URL does not ask for it.",
+        aliases=("database.redis.cluster.useTLS",),
+    ),
+    Option(
+        "redis_cluster.prefix",
+        "queue.redis_cluster.prefix",
+        ("REDIS_CLUSTER_QUEUE_PREFIX",),
+        "As for one server.",
+    ),
+    Option(
+        "redis_cluster.concurrency",
+        "queue.redis_cluster.concurrency",
+        ("REDIS_CLUSTER_QUEUE_CONCURRENCY",),
+        "As for one server.",
+        "5",
+    ),
+    Option(
+        "redis_cluster.request_timeout_ms",
+        "queue.redis_cluster.request_timeout_ms",
+        ("REDIS_CLUSTER_QUEUE_REQUEST_TIMEOUT_MS",),
+        "Longest wait for an answer of a node.",
+        zero_means_default=True,
+    ),
+)
+
+SQS: Final = (
+    Option("sqs.region", "queue.sqs.region", ("QUEUE_SQS_REGION",), "AWS region."),
+    Option(
+        "sqs.queue_url_prefix",
+        "queue.sqs.queue_url_prefix",
+        (),
+        "Beginning of the queue's URL, put before its name without a look-up; must end in a slash.",
+        "https://sqs.us-east-1.amazonaws.com/123456789012/",
+    ),
+    Option(
+        "sqs.endpoint_url",
+        "queue.sqs.endpoint_url",
+        ("QUEUE_SQS_ENDPOINT_URL",),
+        "Another service with the interface of SQS.",
+        "http://localhost:4566",
+    ),
+    Option(
+        "sqs.visibility_timeout",
+        "queue.sqs.visibility_timeout",
+        ("QUEUE_SQS_VISIBILITY_TIMEOUT",),
+        "Seconds for which a received message is hidden from others; renewed while it is worked on.",
+    ),
+    Option("sqs.max_messages", "queue.sqs.max_messages", ("QUEUE_SQS_MAX_MESSAGES",), "Most messages of one receive."),
+    Option(
+        "sqs.wait_time_seconds",
+        "queue.sqs.wait_time_seconds",
+        ("QUEUE_SQS_WAIT_TIME_SECONDS",),
+        "Seconds for which a receive waits for a message.",
+    ),
+    Option("sqs.concurrency", "queue.sqs.concurrency", ("QUEUE_SQS_CONCURRENCY",), "As for one Redis server.", "5"),
+    Option("sqs.fifo", "queue.sqs.fifo", ("QUEUE_SQS_FIFO",), "The queue is FIFO and its name ends in `.fifo`."),
+    Option(
+        "sqs.message_group_id", "queue.sqs.message_group_id", (), "Group of the messages that are put on a FIFO queue."
+    ),
+)
+
+RELIABILITY: Final = (
+    Option(
+        "reliability.max_attempts",
+        "queue.reliability.max_attempts",
+        ("QUEUE_MAX_ATTEMPTS",),
+        "Claims of one job that may end with a lost worker; then it is a dead letter. Not the tries at an endpoint.",
+    ),
+    Option(
+        "reliability.lease_duration_ms",
+        "queue.reliability.lease_duration_ms",
+        ("QUEUE_LEASE_DURATION_MS",),
+        "Time after which a claim that nobody renews goes to another worker.",
+    ),
+    Option(
+        "reliability.lease_renew_interval_ms",
+        "queue.reliability.lease_renew_interval_ms",
+        ("QUEUE_LEASE_RENEW_INTERVAL_MS",),
+        "Time between renewals; shorter than the lease.",
+    ),
+    Option(
+        "reliability.failed_retention",
+        "queue.reliability.failed_retention",
+        ("QUEUE_FAILED_RETENTION",),
+        "Dead letters kept; beyond it the oldest is dropped and counted.",
+    ),
+    Option(
+        "reliability.shutdown_timeout_ms",
+        "queue.reliability.shutdown_timeout_ms",
+        ("QUEUE_SHUTDOWN_TIMEOUT_MS",),
+        "Time that work in flight gets after SIGTERM; then it is put back.",
+    ),
+    Option(
+        "reliability.memory_capacity",
+        "queue.reliability.memory_capacity",
+        ("QUEUE_MEMORY_CAPACITY",),
+        "Jobs that the memory driver holds; beyond it the oldest is dropped and counted.",
+    ),
+)
+
+RETRY: Final = (
+    Option("retry.enabled", "webhooks.retry.enabled", ("QUEUE_DELIVERY_RETRY_ENABLED",), "Try again after a failure."),
+    Option(
+        "retry.max_attempts",
+        "webhooks.retry.max_attempts",
+        ("QUEUE_DELIVERY_RETRY_MAX_ATTEMPTS",),
+        "Most tries of one webhook, the first included; without it only the time counts.",
+        "6",
+    ),
+    Option(
+        "retry.max_elapsed_time_ms",
+        "webhooks.retry.max_elapsed_time_ms",
+        ("QUEUE_DELIVERY_RETRY_MAX_ELAPSED_TIME_MS",),
+        "Time after the first try within which the last one begins.",
+    ),
+    Option(
+        "retry.initial_backoff_ms",
+        "webhooks.retry.initial_backoff_ms",
+        ("QUEUE_DELIVERY_RETRY_INITIAL_BACKOFF_MS",),
+        "Delay before the second try; it doubles from there.",
+    ),
+    Option(
+        "retry.max_backoff_ms",
+        "webhooks.retry.max_backoff_ms",
+        ("QUEUE_DELIVERY_RETRY_MAX_BACKOFF_MS",),
+        "Longest delay between two tries.",
+    ),
+    Option(
+        "retry.jitter",
+        "queue.reliability.retry_jitter",
+        ("QUEUE_RETRY_JITTER",),
+        "Share by which a delay is lengthened or shortened by chance, from 0 to 1.",
+    ),
+)
+
+DELIVERY: Final = (
+    Option(
+        "delivery.request_timeout_ms",
+        "webhooks.request_timeout_ms",
+        ("QUEUE_DELIVERY_REQUEST_TIMEOUT_MS",),
+        "Time for one try, from the look-up of the host to the last byte of the answer.",
+    ),
+    Option(
+        "delivery.slow_ms",
+        "queue.delivery.slow_ms",
+        ("QUEUE_DELIVERY_SLOW_MS",),
+        "Time after which a try gives its worker's slot back and goes on beside it.",
+    ),
+    Option(
+        "delivery.max_slow",
+        "queue.delivery.max_slow",
+        ("QUEUE_DELIVERY_MAX_SLOW",),
+        "Most tries that go on in this way, and so the threads beyond the workers.",
+    ),
+    Option(
+        "delivery.max_response_bytes",
+        "queue.delivery.max_response_bytes",
+        ("QUEUE_DELIVERY_MAX_RESPONSE_BYTES",),
+        "Most of an answer that is read.",
+    ),
+    Option(
+        "delivery.retry_every_status",
+        "queue.delivery.retry_every_status",
+        ("QUEUE_DELIVERY_RETRY_EVERY_STATUS",),
+        "Try again after every status that is not 2xx, as Pusher does.",
+    ),
+    Option(
+        "delivery.breaker_failures",
+        "queue.delivery.breaker_failures",
+        ("QUEUE_DELIVERY_BREAKER_FAILURES",),
+        "Failures in a row after which a webhook is left alone for a while.",
+    ),
+    Option(
+        "delivery.breaker_open_ms",
+        "queue.delivery.breaker_open_ms",
+        ("QUEUE_DELIVERY_BREAKER_OPEN_MS",),
+        "How long at first; it doubles while the webhook goes on failing.",
+    ),
+    Option(
+        "delivery.breaker_max_open_ms",
+        "queue.delivery.breaker_max_open_ms",
+        ("QUEUE_DELIVERY_BREAKER_MAX_OPEN_MS",),
+        "How long at most.",
+    ),
+    Option(
+        "delivery.use_environment_proxy",
+        "queue.delivery.use_environment_proxy",
+        ("QUEUE_DELIVERY_USE_ENVIRONMENT_PROXY",),
+        "Obey HTTP_PROXY, HTTPS_PROXY and NO_PROXY.",
+    ),
+    Option(
+        "delivery.ca_file",
+        "queue.delivery.ca_file",
+        ("QUEUE_DELIVERY_CA_FILE",),
+        "Certificate authorities to trust instead of the built-in ones.",
+        "/etc/ssl/certs/ca-certificates.crt",
+    ),
+)
+
+OBSERVATION: Final = (
+    Option(
+        "metrics.enabled",
+        "queue.metrics.enabled",
+        ("QUEUE_METRICS_ENABLED",),
+        "Serve /metrics, /livez and /readyz.",
+    ),
+    Option(
+        "metrics.host", "queue.metrics.host", ("QUEUE_METRICS_HOST",), "Address to listen on; `::` is every IPv6 one."
+    ),
+    Option("metrics.port", "queue.metrics.port", ("QUEUE_METRICS_PORT",), "Port to listen on; 0 takes a free one."),
+    Option("logging.level", "queue.logging.level", ("QUEUE_LOG_LEVEL",), "Least level that is written."),
+    Option(
+        "logging.format",
+        "queue.logging.format",
+        ("QUEUE_LOG_FORMAT",),
+        "json, pretty, or auto: pretty on a terminal, JSON elsewhere.",
+    ),
+)
+
+OPTIONS: Final = (*QUEUE, *REDIS, *SENTINEL, *CLUSTER, *SQS, *RELIABILITY, *RETRY, *DELIVERY, *OBSERVATION)
+BY_ATTRIBUTE: Final = {option.attribute: option for option in OPTIONS}

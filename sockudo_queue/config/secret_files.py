@@ -1,0 +1,36 @@
+"""Reads a secret from a file of its own, as container platforms mount them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Final
+
+MAX_SECRET_BYTES: Final = 65_536  # far above any key, far below a file named by mistake
+
+
+def read_secret_file(path: str) -> str:
+    """Return what the file holds, without the line end that belongs to the file.
+
+    Raises ValueError. Its text holds neither the content nor the path, which may be the secret itself, put there by
+    mistake.
+    """
+    try:
+        content = _read(Path(path)).decode()
+    except UnicodeDecodeError:
+        raise ValueError("the file is not UTF-8") from None
+    except OSError as error:
+        raise ValueError(f"the file cannot be read: {error.strerror}") from None
+    # One line end belongs to the file; a second one may be meant.
+    secret = re.sub(r"(\r?\n|\r)\Z", "", content)
+    if not secret:
+        raise ValueError("the file is empty")
+    return secret
+
+
+def _read(path: Path) -> bytes:
+    with path.open("rb") as file:
+        content = file.read(MAX_SECRET_BYTES + 1)
+    if len(content) > MAX_SECRET_BYTES:
+        raise ValueError("the file is too large for a secret")
+    return content

@@ -1,0 +1,106 @@
+"""The form of URLs and host names, checked without a look-up; pure.
+
+What libraries accept differs (`http://a..b/`, `http://[::1`, port 99999, white space), and the difference shows only
+when a request is made. So everything is refused here that any of them would refuse or read in another way.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+
+MAX_URL_LENGTH = 8_192  # characters; what common servers accept in a request line
+MAX_HOST_LENGTH = 253  # RFC 1035, written out without the root's dot
+_LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?", re.IGNORECASE)
+_SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
+_UNSAFE = re.compile(r"[\x00-\x20\x7f\\\s]")
+
+
+@dataclass(frozen=True, slots=True)
+class UrlParts:
+    """Where a URL points: lower-case scheme and host (IPv6 without brackets), and the port if it is written out."""
+
+    scheme: str
+    host: str
+    port: int | None
+    has_userinfo: bool
+
+
+def url_parts(url: str, schemes: Collection[str]) -> UrlParts:
+    """Return where the URL points. Raises ValueError; its text is a reason that holds nothing of the URL."""
+    if len(url) > MAX_URL_LENGTH:
+        raise ValueError(f"is longer than {MAX_URL_LENGTH} characters")
+    if _UNSAFE.search(url):
+        raise ValueError("holds white space, a control character or a backslash")
+    found = _SCHEME.match(url)
+    expected = " or ".join(f"{scheme}://" for scheme in schemes)
+    if found is None or found[1].lower() not in schemes:
+        raise ValueError(f"must begin with {expected}")
+    authority = re.split(r"[/?#]", url[found.end() :], maxsplit=1)[0]
+    userinfo, at, host_port = authority.rpartition("@")
+    if "@" in userinfo:
+        raise ValueError("has more than one @ before the path; write %40 for an @ in a password")
+    host, port = _host_and_port(host_port)
+    return UrlParts(found[1].lower(), host, port, bool(at))
+
+
+def _host_and_port(text: str) -> tuple[str, int | None]:
+    if text.startswith("["):
+        address, bracket, rest = text[1:].partition("]")
+        if not bracket:
+            raise ValueError("has a [ without its ] in the host")
+        check_ipv6(address)
+        if rest and not rest.startswith(":"):
+            raise ValueError("has text between ] and the port")
+        return address.lower(), port_of(rest[1:])
+    host, _, port = text.partition(":")
+    if ":" in port:
+        raise ValueError("holds an IPv6 address without brackets, or two ports")
+    check_host(host)
+    return host.lower(), port_of(port)
+
+
+def port_of(text: str) -> int | None:
+    """Return the port, or None where nothing is written. Raises ValueError."""
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= 5 and 1 <= int(text) <= 65_535):
+        raise ValueError("has a port that is not a number from 1 to 65535")
+    return int(text)
+
+
+def check_ipv6(address: str) -> None:
+    """Raise ValueError unless the text is an IPv6 address without brackets and zone."""
+    try:
+        ipaddress.IPv6Address(address)
+    except ValueError:
+        raise ValueError("holds an IPv6 address that is not valid") from None
+    if "%" in address:
+        raise ValueError("holds an IPv6 address with a zone")
+
+
+def check_host(host: str) -> None:
+    """Raise ValueError unless the text is a host name or an IPv4 address."""
+    name = host.removesuffix(".")
+    if not name:
+        raise ValueError("has no host")
+    if not name.isascii():
+        raise ValueError("has a host with letters outside ASCII; write its xn-- form")
+    if len(name) > MAX_HOST_LENGTH:
+        raise ValueError(f"has a host longer than {MAX_HOST_LENGTH} characters")
+    labels = name.split(".")
+    for label in labels:
+        if not label:
+            raise ValueError("has a host with an empty part between its dots")
+        if len(label) > 63:
+            raise ValueError("has a host with a part longer than 63 characters")
+        if not _LABEL.fullmatch(label):
+            raise ValueError("has a host with characters that no host name holds")
+    # A name that ends in a number is an address to every resolver, also `127.1` and `0x7f.1`.
+    if re.fullmatch(r"[0-9]+|0x[0-9a-f]*", labels[-1], re.IGNORECASE):
+        try:
+            ipaddress.IPv4Address(name)
+        except ValueError:
+            raise ValueError("has a host that ends in a number and is no IPv4 address of four parts") from None

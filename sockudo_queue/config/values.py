@@ -1,0 +1,147 @@
+"""The types of single settings: how text becomes a value, and why it cannot. No message holds the value."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, PlainSerializer
+
+from sockudo_queue.config.urls import check_host, check_ipv6, url_parts
+from sockudo_queue.redaction import MASK, Secret
+
+TRUE = frozenset({"true", "1", "yes", "on"})
+FALSE = frozenset({"false", "0", "no", "off"})
+_GLOB = "*?[\\"
+
+
+def boolean(value: object) -> bool:
+    """Read a boolean as Sockudo does."""
+    if isinstance(value, bool):
+        return value
+    text = str(value).strip().lower() if isinstance(value, str | int) else ""
+    if text in TRUE:
+        return True
+    if text in FALSE:
+        return False
+    raise ValueError("must be true or false (also 1, yes, on or 0, no, off)")
+
+
+def text(value: object) -> str:
+    """Return text as it is. Raises ValueError for anything else."""
+    if not isinstance(value, str):
+        raise ValueError("must be text")  # noqa: TRY004 - pydantic makes a fault of a ValueError only
+    return value
+
+
+def _number(value: object) -> object:
+    # JSON's true would pass as 1.
+    if isinstance(value, bool):
+        raise ValueError("must be a number, not true or false")  # noqa: TRY004 - as above
+    return value
+
+
+def _secret(value: object) -> object:
+    return value if isinstance(value, Secret) else Secret(text(value))
+
+
+def _lower(value: object) -> object:
+    return value.strip().lower() if isinstance(value, str) else value
+
+
+def texts(value: object) -> object:
+    """Turn `a, b` or `["a","b"]` into a list; anything but text is left for the next check."""
+    if isinstance(value, Secret):
+        value = value.reveal()
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith("["):
+        try:
+            return json.loads(value)
+        except (ValueError, RecursionError):
+            raise ValueError("begins with [ and is no JSON list") from None
+    return [part.strip() for part in value.split(",") if part.strip()]
+
+
+def _host(value: object) -> object:
+    """Check a host name or address. The scheme that Sockudo allows before it is taken off where settings are merged."""
+    host = text(value).strip()
+    if "://" in host:
+        raise ValueError("must be a host name without a scheme")
+    if "@" in host:
+        raise ValueError("must be a host name alone; user and password have settings of their own")
+    if host.count(":") > 1:
+        address = host.removeprefix("[").removesuffix("]")
+        check_ipv6(address)
+        return address
+    if ":" in host:
+        raise ValueError("must be a host name alone; the port has a setting of its own")
+    check_host(host)
+    return host
+
+
+def _redis_url(value: object) -> object:
+    url = value.reveal() if isinstance(value, Secret) else text(value)
+    url_parts(url, ("redis", "rediss"))
+    path = url.partition("://")[2].partition("/")[2].partition("?")[0]
+    if path and not (path.isascii() and path.isdigit()):
+        raise ValueError("must have a database number or nothing after the host and port")
+    return Secret(url)
+
+
+def _node(value: object) -> object:
+    """Read one cluster node; the scheme may be left out, as Sockudo's adapter allows."""
+    node = (value.reveal() if isinstance(value, Secret) else text(value)).strip()
+    return _redis_url(node if "://" in node else f"redis://{node}")
+
+
+def _nodes(value: object) -> object:
+    # An empty list means these to Sockudo, too.
+    return texts(value) or [f"redis://127.0.0.1:{port}" for port in (7000, 7001, 7002)]
+
+
+def _http_url(value: object) -> object:
+    """Check the URL of a service; one with a password in it would be shown, so it is refused."""
+    url = text(value).strip()
+    if url_parts(url, ("http", "https")).has_userinfo:
+        raise ValueError("must not hold a user or password")
+    return url
+
+
+def _prefix(value: object) -> object:
+    prefix = text(value)
+    if any(character in _GLOB for character in prefix):
+        raise ValueError(
+            "must not hold * ? [ or a backslash: a Sockudo server up to 4.7 deletes everything that its prefix, read "
+            "as a pattern, matches when it stops"
+        )
+    if not prefix.isprintable():
+        raise ValueError("must not hold control characters")
+    return prefix
+
+
+def _name(value: object) -> object:
+    name = text(value)
+    if not name.strip():
+        raise ValueError("must be text that is not empty")
+    if not name.isprintable():
+        raise ValueError("must not hold control characters")
+    return name
+
+
+def _masked(value: Any) -> str | None:
+    return None if value is None else MASK
+
+
+Boolean = Annotated[bool, BeforeValidator(boolean)]
+Whole = Annotated[int, BeforeValidator(_number)]
+Fraction = Annotated[float, BeforeValidator(_number)]
+SecretText = Annotated[Secret, BeforeValidator(_secret), PlainSerializer(_masked)]
+Host = Annotated[str, BeforeValidator(_host)]
+RedisUrl = Annotated[Secret, BeforeValidator(_redis_url), PlainSerializer(_masked)]
+Node = Annotated[Secret, BeforeValidator(_node), PlainSerializer(_masked)]
+HttpUrl = Annotated[str, BeforeValidator(_http_url)]
+Prefix = Annotated[str, BeforeValidator(_prefix)]
+Name = Annotated[str, BeforeValidator(_name)]
+Lower = BeforeValidator(_lower)
+Nodes = BeforeValidator(_nodes)

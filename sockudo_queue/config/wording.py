@@ -1,0 +1,99 @@
+"""Turns what pydantic found into lines for a person: where, what, an example; never a value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from sockudo_queue.config.layers import Layer
+from sockudo_queue.config.models import Settings
+from sockudo_queue.config.options import BY_ATTRIBUTE, Option
+from sockudo_queue.redaction import Secret
+
+
+def fault_lines(error: ValidationError, layers: Sequence[Layer]) -> Iterator[str]:
+    """Yield one line for each fault of merged settings."""
+    for details in error.errors(include_url=False, include_input=False):
+        parts = [str(part) for part in details["loc"]]
+        attribute = next(
+            candidate for length in range(len(parts), 0, -1) if (candidate := ".".join(parts[:length])) in BY_ATTRIBUTE
+        )
+        inside = details["loc"][attribute.count(".") + 1 :]
+        option = BY_ATTRIBUTE[attribute]
+        yield f"{origin_of(option, layers)}{_item(inside)}: {reason_of(details)}; for example {example_of(option)}"
+
+
+def origin_of(option: Option, layers: Sequence[Layer]) -> str:
+    """Return how a person finds the place that gives an option; what one would set where none does."""
+    for layer in layers:
+        if option.attribute in layer.origins:
+            return layer.origins[option.attribute]
+    return option.variables[0] if option.variables else option.key
+
+
+def _item(inside: Sequence[int | str]) -> str:
+    return "".join(f", item {part + 1}" if isinstance(part, int) else f", {part}" for part in inside)
+
+
+def reason_of(details: Any) -> str:
+    """Return why a value cannot be used, in words that hold nothing of it."""
+    context: dict[str, Any] = details.get("ctx", {})
+    match details["type"]:
+        case "value_error":
+            return str(context["error"])
+        case "int_parsing" | "int_type" | "int_from_float" | "int_parsing_size":
+            return "must be a whole number"
+        case "float_parsing" | "float_type" | "finite_number":
+            return "must be a number"
+        case "greater_than_equal":
+            return f"must be at least {context['ge']}"
+        case "less_than_equal":
+            return f"must be at most {context['le']}"
+        case "literal_error":
+            return f"must be {context['expected']}"
+        case "tuple_type":
+            return "must be a list"
+        case "model_type" | "model_attributes_type":
+            return "must be a table of settings"
+        case "missing":
+            return "is missing"
+        case "extra_forbidden":
+            return "is no such setting"
+        case _:
+            return "cannot be used"
+
+
+def example_of(option: Option) -> str:
+    """Return a value that works, as it is written in a file or a variable."""
+    return option.example or shown(default_of(option.attribute))
+
+
+def default_of(attribute: str) -> Any:
+    """Return an option's default."""
+    return attribute_of(Settings(), attribute)
+
+
+def attribute_of(settings: Settings, attribute: str) -> Any:
+    """Return what stands at a dotted attribute."""
+    value: Any = settings
+    for part in attribute.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def shown(value: Any) -> str:
+    """Return a value as a person writes it; a secret stays a mask."""
+    match value:
+        case None:
+            return ""
+        case bool():
+            return str(value).lower()
+        case tuple():
+            return ",".join(shown(each) for each in value)
+        case BaseModel():
+            return ":".join(shown(each) for _, each in value)
+        case Secret():
+            return str(value)
+    return str(value)
