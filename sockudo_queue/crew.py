@@ -1,0 +1,173 @@
+"""Slots, spare workers and bells: who may work on a fresh job, and who is woken when there is one.
+
+`concurrency` counts slots, not threads. An attempt that takes longer than `slow` gives its slot back and goes on; a
+spare worker takes the slot, so that slow endpoints do not stop the others. The crew never has more threads than slots
+plus `max_slow`; when there is no thread for a slot, the slow attempt keeps it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from sockudo_queue.dispatcher import Dispatch, Share
+
+SPARE_REST: Final = 30.0
+"""Seconds that a spare worker waits for something to do before its thread ends."""
+
+Task = tuple[Dispatch, Share]
+
+
+class Slot:
+    """One worker's hold on a slot. `busy_since` (monotonic, 0 when idle) is written by its worker alone."""
+
+    __slots__ = ("busy_since", "held")
+
+    def __init__(self) -> None:
+        self.held = False
+        self.busy_since = 0.0
+
+
+class Crew:
+    """The slots and the queue of those who want one. Safe from any thread."""
+
+    def __init__(self, slots: int, max_slow: int, spawn: Callable[[], None]) -> None:
+        self.slots = slots
+        self.rings = 0
+        self._most = slots + max_slow
+        self._spawn = spawn
+        self._lock = threading.Lock()
+        self._parked = threading.Condition(self._lock)
+        self._rung = threading.Condition(self._lock)
+        self._free = slots
+        self._threads = 0
+        self._parked_count = 0
+        self._idle_count = 0
+        self._tasks: deque[Task] = deque()
+        self._stopping = False
+
+    @property
+    def threads(self) -> int:
+        """How many workers there are, spare ones included."""
+        return self._threads
+
+    @property
+    def in_use(self) -> int:
+        """How many slots are held by a worker."""
+        return self.slots - self._free
+
+    @property
+    def someone_is_idle(self) -> bool:
+        """Tell whether a worker with a slot waits for a bell."""
+        return self._idle_count > 0
+
+    def man(self) -> None:
+        """Start workers until every free slot has one."""
+        while True:
+            with self._lock:
+                if self._stopping or self._threads >= self._most or self._parked_count >= self._free + len(self._tasks):
+                    return
+                self._threads += 1
+                self._parked_count += 1  # it is on its way to `park`, and nobody shall be started in its place
+            self._spawn()
+
+    def park(self, slot: Slot) -> Task | Slot | None:
+        """Wait for something to do: a share of somebody's job, or a slot. None ends the worker."""
+        with self._lock:
+            while True:
+                if self._tasks:
+                    self._parked_count -= 1
+                    return self._tasks.popleft()
+                if self._stopping:
+                    self._parked_count -= 1
+                    return None
+                if self._free:
+                    self._free -= 1
+                    self._parked_count -= 1
+                    slot.held = True
+                    return slot
+                rested = not self._parked.wait(SPARE_REST)
+                if rested and not self._tasks and not self._free and self._threads > self.slots:
+                    self._parked_count -= 1
+                    return None
+
+    def unpark(self) -> None:
+        """Note that a worker is about to `park` again."""
+        with self._lock:
+            self._parked_count += 1
+
+    def leave(self, slot: Slot, *, parked: bool) -> None:
+        """Note that a worker's thread has ended, in whatever way, and free its slot."""
+        with self._lock:
+            self._threads -= 1
+            self._parked_count -= parked
+            self._free += slot.held
+            slot.held = False
+
+    def try_take(self, slot: Slot) -> bool:
+        """Take a slot if one is free."""
+        with self._lock:
+            if slot.held:
+                return True
+            if not self._free or self._stopping:
+                return False
+            self._free -= 1
+            slot.held = True
+            return True
+
+    def give_back(self, slot: Slot) -> bool:
+        """Give a slot to another worker, if there is one or one can be started; else it stays where it is."""
+        with self._lock:
+            if not slot.held or self._stopping:
+                return False
+            if self._spare() <= 0 and self._threads >= self._most:
+                return False
+            slot.held = False
+            self._free += 1
+            self._parked.notify()
+        self.man()
+        return True
+
+    def hand_over(self, task: Task) -> bool:
+        """Let another worker attempt a share; False when there is none and none can be started."""
+        with self._lock:
+            if self._stopping or (self._spare() <= 0 and self._threads >= self._most):
+                return False
+            self._tasks.append(task)
+            self._parked.notify()
+            missing = self._spare() < 0
+            if missing:
+                self._threads += 1
+                self._parked_count += 1
+        if missing:
+            self._spawn()
+        return True
+
+    def ring(self, jobs: int) -> None:
+        """Wake as many idle workers as there are jobs."""
+        with self._lock:
+            self.rings += 1
+            self._rung.notify(jobs)
+
+    def wait_for_ring(self, seen: int, timeout: float) -> None:
+        """Wait for a bell that was not rung when `rings` was read, for at most `timeout` seconds."""
+        with self._lock:
+            self._idle_count += 1
+            try:
+                if self.rings == seen and not self._stopping:
+                    self._rung.wait(timeout)
+            finally:
+                self._idle_count -= 1
+
+    def stop(self) -> None:
+        """Wake everybody: nothing new is begun."""
+        with self._lock:
+            self._stopping = True
+            self._parked.notify_all()
+            self._rung.notify_all()
+
+    def _spare(self) -> int:
+        """Parked workers that neither a free slot nor a task has a claim on."""
+        return self._parked_count - self._free - len(self._tasks)

@@ -1,0 +1,265 @@
+"""The composition root: builds every part from the settings, starts, waits for a signal, drains.
+
+The only place that names a concrete driver, and the only one that deals with signals. Signals are blocked before the
+first thread starts and awaited in the main thread, so no handler ever runs in the middle of something.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final
+
+from sockudo_queue import __version__, logs
+from sockudo_queue.apps import AppRegistry
+from sockudo_queue.broker_watch import BrokerWatch
+from sockudo_queue.crew import Crew
+from sockudo_queue.delivery.http import HttpSender
+from sockudo_queue.delivery.transport import CurlAdapter
+from sockudo_queue.dispatcher import Dispatcher
+from sockudo_queue.drivers.base import Driver
+from sockudo_queue.drivers.redis import RedisListDriver, source_keys
+from sockudo_queue.drivers.redis_at_most_once import RedisAtMostOnceDriver
+from sockudo_queue.drivers.redis_link import RedisLink, pool_of
+from sockudo_queue.endpoints import Endpoints, Limits
+from sockudo_queue.errors import BrokerError, SettingsError
+from sockudo_queue.health import Health, HealthServer, Heartbeats
+from sockudo_queue.holdings import Holdings
+from sockudo_queue.metrics import Metrics
+from sockudo_queue.settings import Settings
+from sockudo_queue.supervisor import Supervisor
+from sockudo_queue.worker import Backoff, Ledger, Worker
+
+STOP_SIGNALS: Final = frozenset({signal.SIGTERM, signal.SIGINT})
+BELL_WAIT: Final = 1.0
+"""Seconds that a bell waits at most; also how soon it notices that it is stopped."""
+BUSY_BELL_PAUSE: Final = 0.02
+"""Seconds that a bell rests while every worker is busy: they claim by themselves, it only empties Sockudo's list."""
+SAMPLE_EVERY: Final = 5.0
+LAST_PUT_BACK: Final = 2.0
+"""Seconds that putting back may take beyond the deadline when the broker does not answer."""
+
+LIVE_WITHIN: Final = 60.0
+"""Seconds without a sign of life, beyond what a thread may wait for, after which `/livez` fails."""
+
+EXIT_STOPPED: Final = 0
+EXIT_FORCED: Final = 1
+EXIT_GAVE_UP: Final = 4
+
+
+def make_driver(settings: Settings) -> Driver:
+    """Build the configured driver; nothing is connected yet. Raises `SettingsError` for one that is not there."""
+    if settings.driver != "redis":
+        raise SettingsError([f'queue.driver: "{settings.driver}" is not available in this version; use "redis"'])
+    redis, reliability = settings.redis, settings.reliability
+    pool = pool_of(
+        redis.url,
+        redis.host,
+        redis.port,
+        redis.db,
+        redis.username,
+        redis.password,
+        redis.response_timeout_ms / 1000,
+    )
+    kind = RedisListDriver if redis.delivery == "at-least-once" else RedisAtMostOnceDriver
+    return kind(
+        RedisLink(pool),
+        source_keys(redis.prefix, redis.queue_name),
+        lease_ms=reliability.lease_duration_ms,
+        dead_retention=reliability.failed_retention,
+    )
+
+
+class Daemon:
+    """One running daemon. `run` blocks the main thread until the process is to end."""
+
+    def __init__(self, settings: Settings, registry: AppRegistry) -> None:
+        self._settings = settings
+        self._log: Any = logs.get_logger()
+        self._driver = make_driver(settings)
+        self._metrics = Metrics(self._driver.name, settings.redis.queue_name)
+        self._beats = Heartbeats()
+        self._health = Health(self._beats)
+        self._server = HealthServer(self._metrics, self._health, settings.metrics.host, settings.metrics.port)
+        self._holdings = Holdings()
+        self._ledger = Ledger(self._driver, self._holdings, self._metrics, self._log)
+        self._watch = BrokerWatch(self._log, self._broker_changed)
+        self._abandoned = threading.Event()
+        self._supervisor = Supervisor(self._log, slow=settings.delivery.slow_ms / 1000)
+        self._crew = Crew(settings.workers, settings.delivery.max_slow, self._supervisor.spawn)
+        self._dispatcher = self._make_dispatcher(registry)
+        self._supervisor.employ(self._crew, self._make_worker, self._ledger, self._watch)
+        self._metrics.watch_slots(
+            self._crew.slots, lambda: self._crew.in_use, lambda: max(self._crew.threads - self._crew.slots, 0)
+        )
+        self._metrics.watch_heartbeats(self._beats.oldest_by_kind)
+        self._metrics.watch_log_drops(logs.dropped_lines)
+
+    def run(self) -> int:
+        """Run until a signal; return the exit code. The caller leaves by `os._exit`, which interrupts nothing held."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+        if self._settings.metrics.enabled:
+            self._server.start()
+        self._log.info("daemon.started", version=__version__, pid=os.getpid(), driver=self._driver.name)
+        for number, source in enumerate(self._driver.sources, 1):
+            self._keep(f"bell-{number}", partial(self._ring, f"bell-{number}", source), LIVE_WITHIN)
+        interval = self._settings.reliability.lease_renew_interval_ms / 1000
+        self._keep("renewer", partial(self._renew, interval), LIVE_WITHIN + interval)
+        self._keep("sampler", self._sample, LIVE_WITHIN)
+        self._supervisor.start()
+        while not self._supervisor.gave_up.is_set():
+            if _signalled(0.5):
+                return self._drain()
+        self._log.error("daemon.gave_up", reason="its threads died again and again")
+        self._put_back()
+        return EXIT_GAVE_UP
+
+    def _drain(self) -> int:
+        """Finish what is in flight, within the deadline; put back the rest."""
+        deadline = time.monotonic() + self._settings.reliability.shutdown_timeout_ms / 1000
+        self._health.not_ready("draining", "the daemon is being stopped")
+        self._supervisor.stopping.set()
+        self._crew.stop()
+        self._log.info("daemon.draining", held=len(self._holdings))
+        code = EXIT_STOPPED
+        while (self._holdings or self._crew.threads) and time.monotonic() < deadline:
+            if _signalled(0.01):
+                code = EXIT_FORCED
+                break
+        if not self._put_back():
+            code = EXIT_FORCED
+        self._log.info("daemon.stopped", code=code)
+        return code
+
+    def _put_back(self) -> bool:
+        """Put back what is still held; False when the broker did not take it, so that leases have to run out."""
+        self._supervisor.stopping.set()
+        self._abandoned.set()
+        give_up_at = time.monotonic() + LAST_PUT_BACK
+        repeated = False
+        while held := self._holdings.all():
+            try:
+                for dispatch in held:
+                    self._ledger.settle(dispatch.abandon(), repeated=repeated)
+            except BrokerError as error:
+                self._watch.failed(error)
+                repeated = True
+                if time.monotonic() > give_up_at:
+                    return False
+                time.sleep(0.05)
+        return True
+
+    def _keep(self, name: str, serve: Callable[[], None], allowance: float) -> None:
+        self._beats.register(name, allowance)
+        self._supervisor.keep(name, serve)
+
+    def _ring(self, name: str, source: str) -> None:
+        """Wait for work in one source and wake workers, for as long as the daemon runs."""
+        stopping, backoff = self._supervisor.stopping, Backoff(self._supervisor.stopping)
+        while not stopping.is_set():
+            self._beats.beat(name)
+            try:
+                jobs = self._driver.wait(source, BELL_WAIT)
+            except BrokerError as error:
+                self._watch.failed(error)
+                backoff.wait()
+                continue
+            backoff = Backoff(stopping)
+            self._watch.worked()
+            if jobs:
+                self._crew.ring(jobs)
+                if not self._crew.someone_is_idle:
+                    stopping.wait(BUSY_BELL_PAUSE)
+
+    def _renew(self, interval: float) -> None:
+        """Renew the leases of all that is held; a claim that is no longer ours is forgotten and will not be settled."""
+        pause = interval
+        while not self._abandoned.wait(pause):
+            self._beats.beat("renewer")
+            pause = interval
+            held = self._holdings.all()
+            if not held:
+                continue
+            try:
+                flags = self._driver.renew([dispatch.claim for dispatch in held])
+            except BrokerError as error:
+                self._watch.failed(error)
+                pause = min(interval, 0.5)  # leases run on; the next answer may come in time
+                continue
+            for dispatch, renewed in zip(held, flags, strict=True):
+                if not renewed:
+                    self._ledger.record(dispatch.abandon(), accepted=False, repeated=False)
+
+    def _sample(self) -> None:
+        """Ask the broker for its depth now and then, so that a scrape need not."""
+        while True:
+            self._beats.beat("sampler")
+            try:
+                self._metrics.depth(self._driver.depth())
+            except BrokerError as error:
+                self._watch.failed(error)
+            else:
+                self._watch.worked()
+            if self._supervisor.stopping.wait(SAMPLE_EVERY):
+                return
+
+    def _broker_changed(self, reason: str | None) -> None:
+        self._metrics.broker_up(reason is None)
+        if reason is not None:
+            self._health.not_ready("broker", reason)
+            return
+        self._health.ready("broker")
+        if "starting" in self._health.reasons:
+            self._health.ready("starting")
+            self._log.info("daemon.ready")
+
+    def _make_dispatcher(self, registry: AppRegistry) -> Dispatcher:
+        delivery = self._settings.delivery
+        adapter = CurlAdapter(
+            max_response_bytes=delivery.max_response_bytes,
+            ca_file=delivery.ca_file,
+            environment_proxy=delivery.use_environment_proxy,
+        )
+        limits = Limits(
+            concurrency=self._settings.workers,
+            max_slow=delivery.max_slow,
+            slow=delivery.slow_ms / 1000,
+            breaker_failures=delivery.breaker_failures,
+            breaker_period=delivery.breaker_open_ms / 1000,
+            breaker_longest_period=delivery.breaker_max_open_ms / 1000,
+        )
+        return Dispatcher(
+            registry,
+            Endpoints(limits),
+            HttpSender(adapter, retry_every_status=delivery.retry_every_status),
+            self._metrics,
+            self._log,
+            max_lapses=self._settings.reliability.max_attempts,
+            unknown_app_budget_ms=self._settings.retry.max_elapsed_time_ms,
+            stopping=self._supervisor.stopping,
+        )
+
+    def _make_worker(self, name: str) -> Worker:
+        return Worker(
+            name,
+            self._crew,
+            self._driver,
+            self._dispatcher,
+            self._holdings,
+            self._ledger,
+            self._watch,
+            self._metrics,
+            self._beats,
+            self._supervisor.stopping,
+            self._abandoned,
+            allowance=LIVE_WITHIN + self._settings.delivery.request_timeout_ms / 1000,
+        )
+
+
+def _signalled(timeout: float) -> bool:
+    """Wait for a signal to stop, for at most `timeout` seconds."""
+    return signal.sigtimedwait(STOP_SIGNALS, timeout) is not None

@@ -1,0 +1,282 @@
+"""The way of one claim: its body in, one settlement out.
+
+    claim ─► job ─► matches ─► attempts (each: admitted? sign, post, outcome, retry?) ─► settlement
+
+A job's matches may be attempted by several threads at once. Each reports to the `Dispatch`, and whoever reports last
+gets the settlement to carry out. Nothing here waits for anything but the endpoint.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import msgspec
+
+from sockudo_queue import job as jobs
+from sockudo_queue import matching, record, signing
+from sockudo_queue.apps import AppRegistry, Webhook
+from sockudo_queue.delivery.http import HttpSender
+from sockudo_queue.drivers.base import Back, Claim, Dead, Later, Part, Settlement
+from sockudo_queue.endpoints import Admission, BreakerState, Deferral, EndpointKey, Endpoints
+from sockudo_queue.errors import MalformedJob
+from sockudo_queue.job import Event, Job
+from sockudo_queue.metrics import Metrics
+from sockudo_queue.outcome import Outcome, Verdict
+from sockudo_queue.record import State
+
+NEWER_RECORD_DELAY_MS: Final = 60_000
+"""How long a record of a later version is left for the daemon that can read it, before it is looked at again."""
+_PENDING: Final = object()
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """One match of a claimed record: the webhook that is owed, what it wants, and where its tries stand."""
+
+    ordinal: int
+    webhook: Webhook
+    events: tuple[Event, ...]
+    state: State
+
+
+class Dispatch:
+    """One claim at work. `finish` and `abandon` may be called from any thread; the claim is settled exactly once."""
+
+    def __init__(self, claim: Claim, job: Job | None, shares: tuple[Share, ...], *, splits: bool) -> None:
+        self.claim = claim
+        self.job = job
+        self.shares = shares
+        self.settlement: Settlement | None = None
+        self._splits = splits
+        self._lock = threading.Lock()
+        self._parts: list[Any] = [_PENDING] * len(shares)
+        self._left = len(shares)
+
+    @classmethod
+    def settled(cls, claim: Claim, *parts: Part) -> Dispatch:
+        """Return a dispatch that has nothing to attempt: its claim is acked, or ends in the given part."""
+        dispatch = cls(claim, None, (), splits=False)
+        dispatch.settlement = Settlement(claim, parts)
+        return dispatch
+
+    def finish(self, share: Share, part: Part | None) -> Settlement | None:
+        """Report one share: None when nothing is owed any more. Returns the settlement to whoever reports last."""
+        with self._lock:
+            if self.settlement is not None or self._parts[share.ordinal] is not _PENDING:
+                return None
+            self._parts[share.ordinal] = part
+            self._left -= 1
+            if self._left:
+                return None
+            self.settlement = self._compose()
+            return self.settlement
+
+    def abandon(self) -> Settlement:
+        """End the work now: what is not finished goes back to the queue, without an attempt being counted."""
+        with self._lock:
+            if self.settlement is None:
+                untouched = self._left == len(self.shares)
+                for share in self.shares:
+                    if self._parts[share.ordinal] is _PENDING:
+                        self._parts[share.ordinal] = Back(record.encode(share.state))
+                self.settlement = Settlement(self.claim, (Back(),)) if untouched else self._compose()
+            return self.settlement
+
+    def _compose(self) -> Settlement:
+        parts = tuple([part for part in self._parts if part is not None])
+        return Settlement(self.claim, parts, splits=self._splits and bool(parts))
+
+
+class Dispatcher:
+    """Turns claims into settlements. Safe from any thread."""
+
+    def __init__(
+        self,
+        registry: AppRegistry,
+        endpoints: Endpoints,
+        sender: HttpSender,
+        metrics: Metrics,
+        log: Any,
+        *,
+        max_lapses: int,
+        unknown_app_budget_ms: int,
+        stopping: threading.Event,
+    ) -> None:
+        self._registry = registry
+        self._endpoints = endpoints
+        self._sender = sender
+        self._metrics = metrics
+        self._log = log
+        self._max_lapses = max_lapses
+        self._unknown_app_budget_ms = unknown_app_budget_ms
+        self._stopping = stopping
+
+    def open(self, claim: Claim) -> Dispatch:
+        """Read a claim and find out what it asks for; no attempt is made yet."""
+        try:
+            state = record.decode(claim.state) if claim.state else State(job=claim.id)
+        except record.NewerRecord:
+            self._log.warning("record.newer", record=claim.id)
+            return Dispatch.settled(claim, Later(b"", NEWER_RECORD_DELAY_MS))
+        if claim.lapses >= self._max_lapses:
+            return self._bury(claim, state, "worker-lost")
+        try:
+            job = jobs.decode(claim.body)
+        except MalformedJob as fault:
+            self._log.warning("job.unreadable", record=claim.id, bytes=len(claim.body), reason=str(fault))
+            return self._bury(claim, state, "unreadable")
+        if not claim.state:
+            state = State(job=job.job_id or claim.id, app=job.app_id)
+        app = self._registry.find(job.app_id)
+        if app is None:
+            return self._unknown_app(claim, state, job)
+        if state.webhook is None:
+            return self._open_job(claim, state, job, app.webhooks)
+        webhook = app.webhook(state.webhook)
+        if webhook is None:
+            return self._bury(claim, state, "webhook-removed")
+        matches = matching.match(job, [webhook])
+        if not matches:  # its filter changed since: it no longer wants what it was owed
+            return self._bury(claim, state, "webhook-removed")
+        return Dispatch(claim, job, (Share(0, webhook, matches[0].events, state),), splits=False)
+
+    def admit(self, dispatch: Dispatch, share: Share) -> Admission | Deferral:
+        """Ask whether the share's endpoint may be called now; an admission must be used with `post`."""
+        webhook = share.webhook
+        assert webhook.url is not None
+        key = endpoint_of(webhook.url.reveal())
+        assert dispatch.job is not None
+        return self._endpoints.admit(
+            key, dispatch.job.app_id, webhook.name, time.monotonic(), reserved=share.state.reserved
+        )
+
+    def deferred(self, dispatch: Dispatch, share: Share, deferral: Deferral) -> Part:
+        """Decide what becomes of a share that may not be attempted now. Only an open breaker starts the budget."""
+        now, state = dispatch.claim.now_ms(), share.state
+        self._metrics.webhook(state.app, share.webhook.name).deferred()
+        began = state.budget_from
+        if began is None and deferral.by_breaker:
+            began = now
+        delay_ms = max(round(deferral.delay * 1000), 1)
+        if (
+            deferral.by_breaker
+            and began is not None
+            and now + delay_ms - began > share.webhook.retry.max_elapsed_time_ms
+        ):
+            return self._dead(state, dispatch.claim, "endpoint-down")
+        kept = msgspec.structs.replace(state, webhook=share.webhook.name, budget_from=began, reserved=True)
+        return Later(record.encode(kept), delay_ms)
+
+    def post(self, dispatch: Dispatch, share: Share, admission: Admission) -> Part | None:
+        """Sign and post one share, and decide what becomes of it; None when nothing is owed any more."""
+        job, webhook, state = dispatch.job, share.webhook, share.state
+        assert job is not None
+        body = signing.body_of(job.time_ms, share.events)
+        headers = {
+            "X-Pusher-Key": job.app_key,
+            "X-Pusher-Signature": signing.sign(job.app_secret, body),
+            "X-Sockudo-Job-Id": state.job,
+            "X-Sockudo-Attempt": str(state.attempts + 1),
+            "X-Sockudo-Webhook": webhook.name,
+        }
+        counts = self._metrics.webhook(job.app_id, webhook.name)
+        counts.started()
+        was_closed = admission.breaker.is_closed
+        started = time.monotonic()
+        try:
+            outcome, reused = self._sender.post(webhook, body, headers)
+        except BaseException:
+            # This thread is dying; its supervisor gives the claim back, and the endpoint must not count it for ever.
+            self._endpoints.finish(admission, None, time.monotonic())
+            counts.ended(Verdict.RETRYABLE, time.monotonic() - started)
+            raise
+        ended = time.monotonic()
+        counts.ended(
+            outcome.verdict,
+            ended - started,
+            status=outcome.status,
+            age=max(dispatch.claim.now_ms() - job.time_ms, 0) / 1000 if outcome.delivered else None,
+            reused=None if outcome.is_transport_failure else reused,
+        )
+        cut_short = self._stopping.is_set() and outcome.is_transport_failure
+        self._endpoints.finish(admission, None if cut_short else outcome, ended)
+        if not outcome.delivered:
+            self._metrics.breaker(job.app_id, webhook.name, admission.breaker.state(ended))
+        elif not was_closed:
+            self._metrics.breaker(job.app_id, webhook.name, BreakerState.CLOSED)
+        self._log.info(
+            "delivery.attempted",
+            app=job.app_id,
+            webhook=webhook.name,
+            job=state.job,
+            attempt=state.attempts + 1,
+            outcome=outcome.verdict.value,
+            reason=outcome.reason if outcome.failure else None,
+            detail=outcome.detail or None,
+            status=outcome.status,
+            duration_ms=round((ended - started) * 1000, 3),
+            events=len(share.events),
+            bytes=len(body),
+            reused=reused,
+        )
+        if cut_short:
+            # The network may be leaving together with us; the attempt counts for nothing.
+            return Back(record.encode(msgspec.structs.replace(state, webhook=webhook.name)))
+        return self._decide(dispatch.claim, share, outcome)
+
+    def _decide(self, claim: Claim, share: Share, outcome: Outcome) -> Part | None:
+        if outcome.delivered:
+            return None
+        state, now = share.state, claim.now_ms()
+        began = state.budget_from if state.budget_from is not None else now
+        tried = msgspec.structs.replace(
+            state,
+            webhook=share.webhook.name,
+            attempts=state.attempts + 1,
+            budget_from=began,
+            reserved=False,
+            last=outcome.reason,
+        )
+        delay_ms = share.webhook.retry.delay_ms(tried.attempts, now - began, outcome, random.random())  # noqa: S311
+        if delay_ms is not None:
+            return Later(record.encode(tried), delay_ms)
+        return self._dead(tried, claim, "refused" if outcome.verdict is Verdict.PERMANENT else "exhausted")
+
+    def _open_job(self, claim: Claim, state: State, job: Job, webhooks: tuple[Webhook, ...]) -> Dispatch:
+        shares = tuple(
+            Share(ordinal, found.webhook, found.events, msgspec.structs.replace(state, webhook=found.webhook.name))
+            for ordinal, found in enumerate(matching.match(job, webhooks))
+        )
+        if not shares:
+            return Dispatch.settled(claim)
+        return Dispatch(claim, job, shares, splits=True)
+
+    def _unknown_app(self, claim: Claim, state: State, job: Job) -> Dispatch:
+        """Try again while the registry may still learn of the app; then keep the job as a dead letter."""
+        now = claim.now_ms()
+        began = state.budget_from if state.budget_from is not None else now
+        waiting = msgspec.structs.replace(state, app=job.app_id, attempts=state.attempts + 1, budget_from=began)
+        delay_ms = min(1000 << min(state.attempts, 6), 60_000)
+        if now + delay_ms - began > self._unknown_app_budget_ms:
+            return self._bury(claim, waiting, "unknown-app")
+        return Dispatch.settled(claim, Later(record.encode(waiting), delay_ms))
+
+    def _bury(self, claim: Claim, state: State, reason: str) -> Dispatch:
+        return Dispatch.settled(claim, self._dead(state, claim, reason))
+
+    def _dead(self, state: State, claim: Claim, reason: str) -> Dead:
+        return Dead(record.encode(msgspec.structs.replace(state, reason=reason, died=claim.now_ms())), reason)
+
+
+@lru_cache(maxsize=16_384)
+def endpoint_of(url: str) -> EndpointKey:
+    """Return the endpoint that a URL belongs to."""
+    parts = urlsplit(url)
+    default = 443 if parts.scheme == "https" else 80
+    return EndpointKey(parts.scheme, parts.hostname or "", parts.port or default)

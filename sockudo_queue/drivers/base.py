@@ -1,0 +1,134 @@
+"""The whole contract between the daemon and a queue: a driver moves bytes and never parses a job.
+
+A driver keeps *records*. A record is one job as it came, or one webhook's share of it; its body is the job's bytes and
+its state is bytes that only the dispatcher understands (empty for a job that nobody has worked on). Each record is
+exactly one of: ready, active (claimed under a lease), delayed, dead, or gone (acked). `next` is the only way to a claim.
+
+Every method may raise `errors.BrokerUnavailable` (the command may or may not have run) or `errors.BrokerRefused`
+(nothing was done). No driver repeats a command by itself, because only the caller knows whether twice is as good as once.
+All methods but `close` may be called from any thread at the same time.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+
+@dataclass(slots=True, eq=False)
+class Claim:
+    """One record held by us under a lease.
+
+    `receipt` is `<id>/<n>` and n grows with every claim of the record, so a settle that comes too late matches nothing.
+    `lapses` counts the claims of this record that ended without a settle. `server_ms` is the broker's clock at the claim.
+    """
+
+    source: str
+    receipt: str
+    body: bytes
+    state: bytes
+    lapses: int
+    server_ms: int
+    claimed_at: float = field(default_factory=time.monotonic)
+
+    @property
+    def id(self) -> str:
+        """The record's id; a job's own record gives the job its stable id."""
+        return self.receipt.rpartition("/")[0]
+
+    def now_ms(self) -> int:
+        """The broker's clock now, as far as it can be told without asking."""
+        return self.server_ms + round((time.monotonic() - self.claimed_at) * 1000)
+
+    def __repr__(self) -> str:
+        return f"Claim({self.receipt}, {len(self.body)} bytes)"
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """Keep a share of the claimed record and hand it out again after a delay. An empty state leaves the state as it is."""
+
+    state: bytes
+    delay_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Back:
+    """Put a share back before everything that waits, in the order of the claims; no attempt was made."""
+
+    state: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Dead:
+    """Keep a share as a dead letter. The reason stands in the state too; here it is for whoever counts."""
+
+    state: bytes
+    reason: str
+
+
+Part = Later | Back | Dead
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """The end of a claim: what is kept of its record. No parts is an ack.
+
+    One part for a record that already is one webhook's share keeps its id (`splits` is False); otherwise every part
+    becomes a record of its own, `<id>.<ordinal>`. All of it happens in one step or not at all.
+    """
+
+    claim: Claim
+    parts: tuple[Part, ...] = ()
+    splits: bool = False
+
+
+class Turn(NamedTuple):
+    """What `next` returns: whether the settlement was taken (False: the claim was no longer ours), and the next claim."""
+
+    accepted: bool
+    claim: Claim | None
+    trimmed: int = 0
+
+
+class Driver(Protocol):
+    """One kind of queue."""
+
+    name: str
+    """The value of `queue.driver`, and the label `backend` of the series."""
+
+    sources: tuple[str, ...]
+    """What `wait` can wait for. Empty where `next` itself waits (at most one second)."""
+
+    def next(self, settled: Settlement | None) -> Turn:
+        """Settle the previous claim and take the next one in one round trip.
+
+        Takes a lapsed claim first, then what was put back, then ready and due records in turn. Does not wait for work
+        unless `sources` is empty.
+        """
+
+    def settle(self, settlements: Sequence[Settlement]) -> list[bool]:
+        """Settle without claiming; one flag each, False where the claim was no longer ours."""
+
+    def renew(self, claims: Sequence[Claim]) -> list[bool]:
+        """Begin a new lease for each claim; False where it is no longer ours and must not be settled."""
+
+    def wait(self, source: str, timeout: float) -> int:
+        """Wait at most `timeout` seconds for work in a source; return how many records can be claimed there now."""
+
+    def put(self, body: bytes) -> None:
+        """Append a job as Sockudo would."""
+
+    def depth(self) -> Mapping[str, int]:
+        """Count the records by state: `ready`, `active`, `delayed`, `dead-letter`; all of them, not only ours."""
+
+    def peek(self) -> bytes | None:
+        """Return the body of the job that has waited longest, or None."""
+
+    def ping(self) -> None:
+        """Ask the broker for a sign of life."""
+
+    def close(self) -> None:
+        """Close connections. Never touches stored jobs."""

@@ -1,0 +1,260 @@
+"""Redis lists, as every Sockudo before 5.0 writes them; our own keys beside each list keep what was taken from it.
+
+The documentation names the list `{prefix}queue:{name}`; every released server before 5.0 writes `{prefix}:queue:{name}`
+(by default with two colons). Both are sources and both are watched all the time. See `lua/next.lua` for the keys and
+for how a claim is made.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from sockudo_queue.drivers.base import Back, Claim, Dead, Later, Part, Settlement, Turn
+from sockudo_queue.drivers.redis_link import RedisLink, Script
+from sockudo_queue.errors import BrokerError, BrokerRefused
+
+KEY_PARTS: Final = ("ready", "records", "active", "delayed", "lapses", "dead")
+GATHER_LIMIT: Final = 500
+"""Bodies that one call moves into `ready`: short enough that no other client notices it."""
+IN_A_ROW: Final = 64
+"""Claims from one source in a row while another may have work."""
+BLOCK_SECONDS: Final = 1.0
+"""The longest wait in the server; longer ones would only delay a stop and hide a dead link."""
+BLOCK_MARGIN: Final = 1.0
+"""How late the answer to a wait may be. A response timeout below the wait would make every quiet second a fault."""
+POLL_SECONDS: Final = 0.05
+"""How often an idle source is asked on a server that cannot wait for a list without changing it (before 6.2)."""
+RENEW_LIMIT: Final = 500
+PUT_BACK_BASE: Final = -1e15
+"""Added to the time of a claim to make the score of what is put back: far below 0, and in the order of the claims."""
+
+_NEXT: Final = Script("next")
+_GATHER: Final = Script("gather")
+_RENEW: Final = Script("renew")
+
+
+def source_keys(prefix: str, queue: str) -> tuple[str, ...]:
+    """Return the lists that may hold jobs: the one that servers write, and the one that the documentation names."""
+    return (f"{prefix}:queue:{queue}", f"{prefix}queue:{queue}")
+
+
+def own_key(source: str, part: str) -> str:
+    """Return the name of one of our keys: in the cluster slot of its source, and outside every `PREFIX:queue:*`."""
+    opening = source.find("{")
+    tagged = opening >= 0 and source.find("}", opening + 1) > opening + 1
+    return f"sockudo-queue:{source if tagged else '{' + source + '}'}:{part}"
+
+
+@dataclass(slots=True)
+class Source:
+    """One list and our keys beside it, with what its bell knows."""
+
+    key: str
+    ready: str = field(init=False)
+    records: str = field(init=False)
+    active: str = field(init=False)
+    delayed: str = field(init=False)
+    lapses: str = field(init=False)
+    dead: str = field(init=False)
+    rung: bool = False
+    due_at: float = 0.0  # monotonic; the first wait asks at once
+
+    def __post_init__(self) -> None:
+        for part in KEY_PARTS:
+            setattr(self, part, own_key(self.key, part))
+
+    @property
+    def claim_keys(self) -> tuple[str, ...]:
+        return (self.key, self.ready, self.records, self.active, self.delayed, self.lapses, self.dead)
+
+
+class IdSource:
+    """Makes ids of 32 hexadecimal digits: random for the process, then counted. Safe from any thread."""
+
+    def __init__(self) -> None:
+        self._prefix = os.urandom(12).hex()
+        self._counter = itertools.count()
+
+    def __call__(self) -> str:
+        return f"{self._prefix}{next(self._counter) & 0xFFFFFFFF:08x}"
+
+
+class RedisListDriver:
+    """Lists with records, leases and receipts: nothing is lost at a crash, and a late settle matches nothing."""
+
+    name = "redis"
+
+    def __init__(self, link: RedisLink, sources: Sequence[str], *, lease_ms: int, dead_retention: int) -> None:
+        self._link = link
+        self._patient = link.patient(BLOCK_SECONDS + BLOCK_MARGIN)
+        self._sources = {key: Source(key) for key in sources}
+        self._claim_keys = {key: source.claim_keys for key, source in self._sources.items()}
+        self._lease_ms = lease_ms
+        self._dead_retention = dead_retention
+        self._new_id = IdSource()
+        self._turn = itertools.count()
+        self._last_source, self._in_a_row = "", 0
+        self._can_block = True
+        self._closed = threading.Event()
+        self.sources: tuple[str, ...] = tuple(sources)
+
+    def next(self, settled: Settlement | None) -> Turn:
+        if settled is None:
+            return self._claim_anywhere(self._in_order())
+        key = settled.claim.source
+        if self._in_a_row >= IN_A_ROW:
+            self._in_a_row = 0
+            turn = self._run(key, [settled], "none")
+            rest = [*(other for other in self.sources if other != key), key]
+        else:
+            turn = self._run(key, [settled])
+            rest = [other for other in self.sources if other != key]
+        if turn.claim is not None or not rest:
+            return turn
+        try:
+            return Turn(turn.accepted, self._claim_anywhere(rest).claim, turn.trimmed)
+        except BrokerError:
+            # The settlement was taken; that must not get lost with a second call. The next one will meet the fault.
+            return turn
+
+    def settle(self, settlements: Sequence[Settlement]) -> list[bool]:
+        flags = []
+        for settlement in settlements:
+            flags.append(self._run(settlement.claim.source, [settlement], "none").accepted)
+        return flags
+
+    def renew(self, claims: Sequence[Claim]) -> list[bool]:
+        flags: dict[str, bool] = {}
+        for key, source in self._sources.items():
+            receipts = [claim.receipt for claim in claims if claim.source == key]
+            for chunk in (receipts[i : i + RENEW_LIMIT] for i in range(0, len(receipts), RENEW_LIMIT)):
+                reply = self._link.run(_RENEW, [source.active], [self._lease_ms, *chunk])
+                flags.update(zip(chunk, map(bool, reply), strict=True))
+        return [flags[claim.receipt] for claim in claims]
+
+    def wait(self, source: str, timeout: float) -> int:
+        state = self._sources[source]
+        pause = min(timeout, BLOCK_SECONDS, state.due_at - time.monotonic())
+        if pause > 0:
+            self._pause(state, pause)
+        keys = [state.key, state.ready, state.active, state.delayed]
+        moved, claimable, until_due = self._link.run(_GATHER, keys, [GATHER_LIMIT])
+        if moved == GATHER_LIMIT:
+            until_due = 0
+        state.due_at = time.monotonic() + until_due / 1000 if until_due >= 0 else float("inf")
+        state.rung = claimable > 0
+        return int(claimable)
+
+    def put(self, body: bytes) -> None:
+        self._link.call("RPUSH", self.sources[0], body)
+
+    def depth(self) -> Mapping[str, int]:
+        total = dict.fromkeys(("ready", "active", "delayed", "dead-letter"), 0)
+        for source in self._sources.values():
+            for state, command, key in (
+                ("ready", "LLEN", source.key),
+                ("ready", "LLEN", source.ready),
+                ("active", "ZCARD", source.active),
+                ("delayed", "ZCARD", source.delayed),
+                ("dead-letter", "ZCARD", source.dead),
+            ):
+                total[state] += self._link.call(command, key)
+        return total
+
+    def peek(self) -> bytes | None:
+        for source in self._sources.values():
+            for key in (source.ready, source.key):
+                body = self._link.call("LINDEX", key, 0)
+                if body is not None:
+                    return bytes(body)
+        return None
+
+    def ping(self) -> None:
+        self._link.call("PING")
+
+    def close(self) -> None:
+        self._closed.set()
+        self._link.close()
+        self._patient.close()
+
+    def _in_order(self) -> list[str]:
+        """The sources whose bell has rung go first; among equals, the one after the last claim's."""
+        keys = [key for key in self.sources if key != self._last_source or self._in_a_row < IN_A_ROW]
+        keys += [key for key in self.sources if key not in keys]
+        return sorted(keys, key=lambda key: not self._sources[key].rung)
+
+    def _claim_anywhere(self, keys: Sequence[str]) -> Turn:
+        for key in keys:
+            turn = self._run(key, [])
+            if turn.claim is not None:
+                return turn
+        return Turn(True, None)
+
+    def _run(self, key: str, settlements: Sequence[Settlement], what: str | None = None) -> Turn:
+        """Run `next.lua`. `what` is its word for what may be claimed; None lets ready and due records take turns."""
+        acks, rest = _arguments_of(settlements)
+        what = what or ("fresh" if next(self._turn) & 1 else "due")
+        arguments = [self._new_id(), self._lease_ms, what, self._dead_retention, len(acks), *acks, *rest]
+        reply = self._link.run(_NEXT, self._claim_keys[key], arguments)
+        accepted = not settlements or bool(reply[0][0])
+        claim = claim_of(key, reply) if reply[3] is not None else None
+        self._sources[key].rung = claim is not None
+        if claim is not None:
+            self._in_a_row = self._in_a_row + 1 if key == self._last_source else 1
+            self._last_source = key
+        return Turn(accepted, claim, reply[1])
+
+    def _pause(self, source: Source, seconds: float) -> None:
+        """Wait for a job in a list without changing it: its head is moved onto itself, so a lost answer loses nothing."""
+        if not self._can_block:
+            self._closed.wait(min(seconds, POLL_SECONDS))
+            return
+        try:
+            # A timeout of 0.000 would mean for ever.
+            self._patient.call("BLMOVE", source.key, source.key, "LEFT", "LEFT", f"{max(seconds, 0.001):.3f}")
+        except BrokerRefused as refusal:
+            if "unknown command" not in str(refusal).lower():
+                raise
+            self._can_block = False
+
+
+def claim_of(source: str, reply: Sequence[Any]) -> Claim:
+    """Read a claim from the answer of `next.lua`."""
+    value = bytes(reply[4])
+    state = b""
+    if value[:1] == b"\x01":
+        state, _, value = value[1:].partition(b"\n")
+    return Claim(source, reply[3].decode(), value, state, int(reply[5]), int(reply[2]))
+
+
+def _arguments_of(settlements: Sequence[Settlement]) -> tuple[list[str], list[str | bytes | int]]:
+    acks: list[str] = []
+    rest: list[str | bytes | int] = []
+    for settlement in settlements:
+        if not settlement.parts:
+            acks.append(settlement.claim.receipt)
+            continue
+        rest += [settlement.claim.receipt, len(settlement.parts)]
+        for ordinal, part in enumerate(settlement.parts):
+            rest += part_arguments(settlement, ordinal, part)
+    return acks, rest
+
+
+def part_arguments(settlement: Settlement, ordinal: int, part: Part) -> list[str | bytes | int]:
+    """Return what the scripts want to know of one part: kind, receipt, number, state."""
+    claim = settlement.claim
+    assert settlement.splits or len(settlement.parts) == 1, "a share has one webhook and leaves one part at most"
+    receipt = f"{claim.id}.{ordinal}/0" if settlement.splits else claim.receipt
+    match part:
+        case Later(state, delay_ms):
+            return ["later", receipt, delay_ms, state]
+        case Back(state):
+            return ["back", receipt, f"{PUT_BACK_BASE + claim.server_ms:.0f}", state]
+        case Dead(state, _):
+            return ["dead", receipt, 0, state]

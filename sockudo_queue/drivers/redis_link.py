@@ -1,0 +1,189 @@
+"""Connections to Redis: one command on the wire for one call, never repeated by a library.
+
+redis-py makes the connections (authentication, TLS, protocol), and its retries are off: a command whose answer is lost
+may have run, and running a pop or a push twice loses or doubles a job without any error.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Sequence
+from hashlib import sha1
+from importlib import resources
+from typing import Any, Final
+
+from redis.backoff import NoBackoff
+from redis.connection import AbstractConnection, ConnectionPool
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    ConnectionError,  # noqa: A004 - redis-py's own, and the only one meant here
+    MasterDownError,
+    NoScriptError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+    TimeoutError,  # noqa: A004 - redis-py's own, and the only one meant here
+)
+from redis.retry import Retry
+
+from sockudo_queue.errors import BrokerRefused, BrokerUnavailable
+from sockudo_queue.redaction import Secret
+
+STALE_AFTER: Final = 5.0
+"""Seconds of rest after which a connection is looked at before use; servers and balancers close what rests."""
+
+LOST: Final = (ConnectionError, TimeoutError, OSError, MasterDownError, ReadOnlyError)
+"""What means that this server cannot be used now. A replica that was a master answers READONLY."""
+
+
+class Script:
+    """A Lua script that lies beside the drivers, known to the server by its digest."""
+
+    def __init__(self, name: str) -> None:
+        self.text = resources.files("sockudo_queue.drivers").joinpath("lua", f"{name}.lua").read_text("utf-8")
+        self.digest = sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+
+
+def connection_options(response_timeout: float) -> dict[str, Any]:
+    """Return the redis-py options that make it send each command once and give up in time (seconds)."""
+    return {
+        "retry": Retry(NoBackoff(), 0),
+        "retry_on_error": [],
+        "socket_timeout": response_timeout,
+        "socket_connect_timeout": response_timeout,
+        "health_check_interval": 0,
+        "protocol": 2,
+        "client_name": "sockudo-queue",
+    }
+
+
+def pool_of(
+    url: Secret | None, host: str, port: int, db: int, username: str | None, password: Secret | None, timeout: float
+) -> ConnectionPool:
+    """Return a redis-py pool, which we use only as a maker of connections."""
+    options = connection_options(timeout)
+    if url is not None:
+        return ConnectionPool.from_url(url.reveal(), **options)
+    secret = password.reveal() if password else None
+    return ConnectionPool(host=host, port=port, db=db, username=username, password=secret, **options)
+
+
+class RedisLink:
+    """Commands to one Redis server, over as many connections as there are commands at the same time.
+
+    Safe from any thread: a call borrows the connection that was used last, and makes one where none is free.
+    """
+
+    def __init__(self, pool: ConnectionPool, response_timeout: float | None = None) -> None:
+        self._pool = pool
+        self._response_timeout = response_timeout  # None: the pool's
+        self._idle: deque[tuple[AbstractConnection, float]] = deque()
+        self._generation = 0
+
+    def call(self, *command: Any) -> Any:
+        """Send one command and return its answer as bytes, integers and lists.
+
+        Raises `BrokerUnavailable` or `BrokerRefused`. Blocks for at most the response timeout, and as long again for
+        each of connecting and authenticating.
+        """
+        connection, generation = self._borrow(), self._generation
+        try:
+            reply = exchange(connection, *command)
+        except BrokerUnavailable:
+            # What ended this connection ended the others too; finding that out one by one would cost a fault each.
+            self._forget(generation)
+            raise
+        except BrokerRefused:
+            self._give_back(connection)
+            raise
+        self._give_back(connection)
+        return reply
+
+    def run(self, script: Script, keys: Sequence[str], arguments: Sequence[str | bytes | int]) -> Any:
+        """Run a script, and load it first where the server does not know it (which means that it did not run)."""
+        try:
+            return self.call("EVALSHA", script.digest, len(keys), *keys, *arguments)
+        except UnknownScript:
+            self.call("SCRIPT", "LOAD", script.text)
+            return self.call("EVALSHA", script.digest, len(keys), *keys, *arguments)
+
+    def patient(self, response_timeout: float) -> RedisLink:
+        """Return a link to the same server for commands that block, with connections of its own."""
+        return RedisLink(self._pool, response_timeout)
+
+    def _connect(self) -> AbstractConnection:
+        options = dict(self._pool.connection_kwargs)
+        if self._response_timeout is not None:
+            options["socket_timeout"] = self._response_timeout
+        return self._pool.connection_class(**options)  # type: ignore[no-any-return]  # redis-py types it as Any
+
+    def close(self) -> None:
+        """Disconnect what is idle; a connection in use ends with its call."""
+        self._forget(self._generation)
+
+    def _borrow(self) -> AbstractConnection:
+        while True:
+            try:
+                connection, since = self._idle.pop()
+            except IndexError:
+                return self._connect()
+            if time.monotonic() - since < STALE_AFTER or not _has_ended(connection):
+                return connection
+            connection.disconnect()
+
+    def _give_back(self, connection: AbstractConnection) -> None:
+        self._idle.append((connection, time.monotonic()))
+
+    def _forget(self, generation: int) -> None:
+        if generation != self._generation:
+            return  # others of the same outage did it already; what is idle now is newer
+        self._generation += 1
+        while True:
+            try:
+                self._idle.pop()[0].disconnect()
+            except IndexError:
+                return
+
+
+class UnknownScript(BrokerRefused):
+    """The server does not know the script's digest, so nothing ran."""
+
+
+def exchange(connection: AbstractConnection, *command: Any) -> Any:
+    """Send one command over a connection and read its answer, with redis-py's errors translated into ours."""
+    try:
+        connection.send_command(*command, check_health=False)
+        return connection.read_response(disable_decoding=True)
+    except NoScriptError:
+        raise UnknownScript("the server does not know the script") from None
+    except AuthenticationError as error:
+        connection.disconnect()
+        raise BrokerRefused(f"authentication failed: {_first_line(error)}") from None
+    except BusyLoadingError:
+        connection.disconnect()
+        raise BrokerUnavailable("the server is loading its data") from None
+    except LOST as error:
+        connection.disconnect()
+        raise BrokerUnavailable(_first_line(error)) from None
+    except ResponseError as error:
+        text = _first_line(error)
+        if text.startswith(("UNBLOCKED", "CLUSTERDOWN", "TRYAGAIN")):
+            connection.disconnect()
+            raise BrokerUnavailable(text) from None
+        raise BrokerRefused(text) from None
+    except RedisError as error:
+        connection.disconnect()
+        raise BrokerUnavailable(_first_line(error)) from None
+
+
+def _has_ended(connection: AbstractConnection) -> bool:
+    try:
+        return connection.can_read(timeout=0)  # nothing is owed to us, so what can be read is the end of the stream
+    except (RedisError, OSError):
+        return True
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -1,0 +1,110 @@
+"""Keeps the daemon's threads alive: workers and service threads; takes slots from slow attempts; replaces the dead.
+
+A worker that dies hands its claim back at once: it goes to the queue's head, and no lease has to run out for it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final
+
+from sockudo_queue import record
+from sockudo_queue.broker_watch import BrokerWatch
+from sockudo_queue.crew import Crew
+from sockudo_queue.drivers.base import Back
+from sockudo_queue.errors import BrokerError
+from sockudo_queue.worker import Ledger, Worker
+
+TICK: Final = 0.025
+"""Seconds between two looks at attempts that may have become slow."""
+DEATHS: Final = 10
+DEATHS_WITHIN: Final = 60.0
+"""So many deaths of threads within so many seconds, and the daemon gives up (exit code 4)."""
+
+
+class Supervisor:
+    """Owner of all threads but the main one. `start` once; the threads are daemons and end with the process."""
+
+    def __init__(self, log: Any, *, slow: float) -> None:
+        self.gave_up = threading.Event()
+        self.stopping = threading.Event()
+        self.workers: dict[str, Worker] = {}
+        self._log = log
+        self._slow = slow
+        self._names = itertools.count(1)
+        self._deaths: deque[float] = deque(maxlen=DEATHS)
+        self._crew: Crew
+        self._make_worker: Callable[[str], Worker]
+        self._ledger: Ledger
+        self._watch: BrokerWatch
+
+    def employ(self, crew: Crew, make_worker: Callable[[str], Worker], ledger: Ledger, watch: BrokerWatch) -> None:
+        """Take over the crew; the crew asks for its workers through `spawn`."""
+        self._crew, self._make_worker, self._ledger, self._watch = crew, make_worker, ledger, watch
+
+    def start(self) -> None:
+        """Start the workers and watch them."""
+        self._crew.man()
+        self.keep("supervisor", self._watch_slots)
+
+    def spawn(self) -> None:
+        """Start one worker thread."""
+        worker = self._make_worker(f"worker-{next(self._names)}")
+        self.workers[worker.name] = worker
+        threading.Thread(target=self._run_worker, args=(worker,), name=worker.name, daemon=True).start()
+
+    def keep(self, name: str, serve: Callable[[], None]) -> None:
+        """Run a service in a thread of its own, and start it again if it dies."""
+        threading.Thread(target=self._run_service, args=(name, serve), name=name, daemon=True).start()
+
+    def _run_service(self, name: str, serve: Callable[[], None]) -> None:
+        while not self.stopping.is_set():
+            try:
+                serve()
+                return
+            except BaseException as error:  # noqa: BLE001 - whatever ended it, it is logged and started again
+                self._died(name, error)
+            self.stopping.wait(1.0)
+
+    def _run_worker(self, worker: Worker) -> None:
+        try:
+            worker.run()
+        except BaseException as error:  # noqa: BLE001 - whatever ended it, its claim is given back
+            self._died(worker.name, error)
+            self._give_claim_back(worker)
+        finally:
+            del self.workers[worker.name]
+            self._crew.leave(worker.slot, parked=worker.parked)
+            worker.forget()
+        self._crew.man()
+
+    def _give_claim_back(self, worker: Worker) -> None:
+        if worker.current is None:
+            return
+        dispatch, share = worker.current
+        settlement = dispatch.finish(share, Back(record.encode(share.state))) or dispatch.settlement
+        if settlement is None:
+            return  # other workers are still at this job's other shares, and settle it
+        try:
+            self._ledger.settle(settlement, repeated=True)
+        except BrokerError as error:
+            self._watch.failed(error)  # it stays held, so its lease goes on until the drain or its end puts it back
+
+    def _died(self, name: str, error: BaseException) -> None:
+        self._log.error("worker.died", thread=name, error=error)
+        now = time.monotonic()
+        self._deaths.append(now)
+        if len(self._deaths) == DEATHS and now - self._deaths[0] < DEATHS_WITHIN:
+            self.gave_up.set()
+
+    def _watch_slots(self) -> None:
+        while not self.stopping.wait(TICK):
+            now = time.monotonic()
+            for worker in list(self.workers.values()):
+                slot = worker.slot
+                if slot.held and slot.busy_since and now - slot.busy_since > self._slow:
+                    self._crew.give_back(slot)

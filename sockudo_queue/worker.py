@@ -1,0 +1,234 @@
+"""The loop of a worker thread: take a slot, claim, dispatch, settle. It reads as the life of a job."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from typing import Any, Final
+
+from sockudo_queue import record
+from sockudo_queue.broker_watch import BrokerWatch
+from sockudo_queue.crew import Crew, Slot
+from sockudo_queue.dispatcher import Dispatch, Dispatcher, Share
+from sockudo_queue.drivers.base import Back, Claim, Dead, Driver, Later, Settlement
+from sockudo_queue.endpoints import Deferral
+from sockudo_queue.errors import BrokerError
+from sockudo_queue.health import Heartbeats
+from sockudo_queue.holdings import Holdings
+from sockudo_queue.metrics import Metrics
+
+FIRST_PAUSE: Final = 0.05
+LONGEST_PAUSE: Final = 2.0
+"""Seconds between two tries while the broker is away; short, because a resumed queue should be worked at once."""
+IDLE_LOOK: Final = 5.0
+"""Seconds after which an idle worker looks for work by itself. Bells wake it long before; this is for a lost one."""
+
+
+class Backoff:
+    """Growing pauses with jitter that can be cut short."""
+
+    def __init__(self, stop: threading.Event) -> None:
+        self._stop = stop
+        self._pause = FIRST_PAUSE
+
+    def wait(self) -> bool:
+        """Wait, longer each time; True when the daemon is being stopped."""
+        pause, self._pause = self._pause, min(self._pause * 2, LONGEST_PAUSE)
+        return self._stop.wait(pause * random.uniform(0.5, 1.0))  # noqa: S311 - spreads retries, guards nothing
+
+
+class Ledger:
+    """Settles claims and counts how they ended. Safe from any thread."""
+
+    def __init__(self, driver: Driver, holdings: Holdings, metrics: Metrics, log: Any) -> None:
+        self._driver = driver
+        self._holdings = holdings
+        self._metrics = metrics
+        self._log = log
+
+    def settle(self, settlement: Settlement, *, repeated: bool) -> None:
+        """Settle without claiming. Raises `BrokerError`; then it may be tried again, as `repeated`."""
+        accepted = self._driver.settle([settlement])[0]
+        self.record(settlement, accepted=accepted, repeated=repeated)
+
+    def record(self, settlement: Settlement, *, accepted: bool, repeated: bool) -> None:
+        """Count the end of a claim, once. `repeated`: an earlier try got no answer and may have been taken."""
+        claim = settlement.claim
+        if not self._holdings.drop(claim.receipt):
+            return
+        if not accepted:
+            self._metrics.settled("unconfirmed" if repeated else "lease-lost")
+            if not repeated:
+                self._log.warning("claim.lost", record=claim.id)
+            return
+        self._metrics.settled(_outcome_of(settlement))
+        for part in settlement.parts:
+            if isinstance(part, Dead):
+                self._count_dead(part)
+
+    def _count_dead(self, part: Dead) -> None:
+        state = record.decode(part.state)
+        self._metrics.dead_letter(part.reason)
+        self._log.error(
+            "job.dead_lettered",
+            app=state.app,
+            webhook=state.webhook,
+            job=state.job,
+            attempts=state.attempts,
+            reason=part.reason,
+            last=state.last,
+        )
+
+
+class Worker:
+    """One worker: without a slot it lends a hand with shares of others' jobs, with one it claims jobs itself."""
+
+    def __init__(
+        self,
+        name: str,
+        crew: Crew,
+        driver: Driver,
+        dispatcher: Dispatcher,
+        holdings: Holdings,
+        ledger: Ledger,
+        watch: BrokerWatch,
+        metrics: Metrics,
+        beats: Heartbeats,
+        stopping: threading.Event,
+        abandoned: threading.Event,
+        *,
+        allowance: float,
+    ) -> None:
+        self.name = name
+        self.slot = Slot()
+        self.parked = True
+        self.current: tuple[Dispatch, Share] | None = None
+        self._crew = crew
+        self._driver = driver
+        self._dispatcher = dispatcher
+        self._holdings = holdings
+        self._ledger = ledger
+        self._watch = watch
+        self._metrics = metrics
+        self._beats = beats
+        self._allowance = allowance
+        self._stopping = stopping
+        self._abandoned = abandoned
+
+    def run(self) -> None:
+        """Work until the crew has nothing more for this worker."""
+        while True:
+            task = self._crew.park(self.slot)
+            self.parked = False
+            if task is None:
+                return
+            # A worker that has something to do must move; a parked one may rest for as long as it is not needed.
+            self._beats.register(self.name, self._allowance)
+            if isinstance(task, Slot):
+                self._work_slot()
+            else:
+                self._settle(self._attempt(*task))
+            self._beats.unregister(self.name)
+            self._crew.unpark()
+            self.parked = True
+
+    def forget(self) -> None:
+        """Expect no more signs of life; its thread has ended."""
+        self._beats.unregister(self.name)
+
+    def _work_slot(self) -> None:
+        """Claim and deliver for as long as there is a slot; the settlement of one job claims the next."""
+        settled: Settlement | None = None
+        while not self._stopping.is_set() and self._crew.try_take(self.slot):
+            self._beats.beat(self.name)
+            seen = self._crew.rings
+            claim = self._next(settled)
+            settled = None
+            if claim is not None:
+                settled = self._deliver(claim)
+            elif self._driver.sources:
+                self._crew.wait_for_ring(seen, IDLE_LOOK)
+        self._settle(settled)
+
+    def _deliver(self, claim: Claim) -> Settlement | None:
+        """Work on one claim; its first share here, the others on spare workers. None while others are at it."""
+        self._metrics.claimed.inc()
+        dispatch = self._dispatcher.open(claim)
+        self._holdings.add(dispatch)
+        if self._stopping.is_set():
+            return dispatch.abandon()
+        if dispatch.settlement is not None:
+            return dispatch.settlement
+        own, *others = dispatch.shares
+        for share in others:
+            if not self._crew.hand_over((dispatch, share)):
+                # No thread is free for it: it becomes a record of its own and waits for a slot.
+                dispatch.finish(share, self._dispatcher.deferred(dispatch, share, Deferral(0.0, by_breaker=False)))
+        return self._attempt(dispatch, own)
+
+    def _attempt(self, dispatch: Dispatch, share: Share) -> Settlement | None:
+        """Attempt one share, if its endpoint lets it. Returns the settlement when it was the job's last."""
+        self.current = (dispatch, share)
+        if self._stopping.is_set() and not self.slot.held:
+            settlement = dispatch.finish(share, Back(record.encode(share.state)))
+        else:
+            settlement = dispatch.finish(share, self._try(dispatch, share))
+        self.current = None
+        return settlement
+
+    def _try(self, dispatch: Dispatch, share: Share) -> Any:
+        decision = self._dispatcher.admit(dispatch, share)
+        if isinstance(decision, Deferral):
+            return self._dispatcher.deferred(dispatch, share, decision)
+        self.slot.busy_since = time.monotonic()
+        if decision.slow:
+            self._crew.give_back(self.slot)
+        try:
+            return self._dispatcher.post(dispatch, share, decision)
+        finally:
+            self.slot.busy_since = 0.0
+
+    def _next(self, settled: Settlement | None) -> Claim | None:
+        """Settle and claim, for as long as it takes the broker to answer. None: nothing to claim, or we are stopped."""
+        backoff, repeated = Backoff(self._stopping), False
+        while True:
+            try:
+                turn = self._driver.next(settled)
+            except BrokerError as error:
+                self._watch.failed(error)
+                repeated = True
+                self._beats.beat(self.name)
+                if backoff.wait():
+                    self._settle(settled)
+                    return None
+                continue
+            self._watch.worked()
+            if turn.trimmed:
+                self._metrics.dead_letters_trimmed.inc(turn.trimmed)
+            if settled is not None:
+                self._ledger.record(settled, accepted=turn.accepted, repeated=repeated)
+            return turn.claim
+
+    def _settle(self, settlement: Settlement | None) -> None:
+        """Settle without claiming, until it is done or the rest is put back for us."""
+        backoff, repeated = Backoff(self._abandoned), False
+        while settlement is not None and not self._abandoned.is_set():
+            try:
+                self._ledger.settle(settlement, repeated=repeated)
+            except BrokerError as error:
+                self._watch.failed(error)
+                repeated = True
+                self._beats.beat(self.name)
+                backoff.wait()
+            else:
+                return
+
+
+def _outcome_of(settlement: Settlement) -> str:
+    """Name a settlement by the most telling of its parts."""
+    kinds = {type(part) for part in settlement.parts}
+    for kind, outcome in ((Dead, "dead-letter"), (Later, "retry"), (Back, "put-back")):
+        if kind in kinds:
+            return outcome
+    return "completed"
