@@ -42,6 +42,7 @@ class Loaded:
     warnings: tuple[str, ...]
     notes: tuple[str, ...]
     sources: tuple[str, ...]  # from the weakest to the strongest
+    file_was_read: bool = True  # False where there is a file and it could not be read
 
 
 def load(
@@ -71,6 +72,7 @@ def collect(
 ) -> Loaded:
     """Read every setting and add what is wrong to `findings`; with faults there, the settings are the defaults."""
     document = _read_file(config_file, environment, working_directory, findings)
+    readable = not findings.faults
     layers = [
         _flags(argv_overrides, findings),
         variables.read_layer(environment, findings),
@@ -94,6 +96,7 @@ def collect(
         tuple(dict.fromkeys(findings.warnings)),
         tuple(dict.fromkeys(findings.notes)),
         tuple(sources),
+        readable,
     )
 
 

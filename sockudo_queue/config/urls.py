@@ -10,6 +10,9 @@ import ipaddress
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
+from urllib.parse import quote
+
+import idna  # comes with requests
 
 MAX_URL_LENGTH = 8_192  # characters; what common servers accept in a request line
 MAX_HOST_LENGTH = 253  # RFC 1035, written out without the root's dot
@@ -44,6 +47,28 @@ def url_parts(url: str, schemes: Collection[str]) -> UrlParts:
         raise ValueError("has more than one @ before the path; write %40 for an @ in a password")
     host, port = _host_and_port(host_port)
     return UrlParts(found[1].lower(), host, port, bool(at))
+
+
+def ascii_url(url: str) -> str:
+    """Return the URL as it goes over the wire: the host in its `xn--` form, other letters percent-encoded.
+
+    Raises ValueError where the host has no such form.
+    """
+    if url.isascii():
+        return url
+    scheme, separator, rest = url.partition("://")
+    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    userinfo, at, host_port = authority.rpartition("@")
+    host, colon, port = host_port.partition(":")
+    try:
+        name = host if host.isascii() else idna.encode(host, uts46=True).decode()
+    except idna.IDNAError:
+        raise ValueError("has a host that is no international host name") from None
+    return f"{scheme}{separator}{_escaped(userinfo)}{at}{name}{colon}{port}{_escaped(rest[len(authority) :])}"
+
+
+def _escaped(text: str) -> str:
+    return "".join(character if character.isascii() else quote(character) for character in text)
 
 
 def _host_and_port(text: str) -> tuple[str, int | None]:

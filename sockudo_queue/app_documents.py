@@ -1,0 +1,161 @@
+"""Turns Sockudo's `app_manager` section, and what the environment says about it, into apps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from sockudo_queue.apps import App
+from sockudo_queue.config.findings import Findings, did_you_mean, secret_looks_odd
+from sockudo_queue.config.loading import AppsDocument, Loaded, collect
+from sockudo_queue.config.models import Settings
+from sockudo_queue.webhook_documents import Defaults, read_webhooks
+
+_UNREAD_DRIVERS: Final = {
+    "dynamodb": "dynamodb",
+    "mysql": "mysql",
+    "pgsql": "pgsql",
+    "postgres": "pgsql",
+    "postgresql": "pgsql",
+    "scylla": "scylladb",
+    "scylladb": "scylladb",
+    "surreal": "surrealdb",
+    "surrealdb": "surrealdb",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedApps:
+    """The apps that can be served, and what a person should hear about them."""
+
+    apps: tuple[App, ...]
+    warnings: tuple[str, ...]
+
+
+def parse_apps(document: AppsDocument, settings: Settings, *, strict: bool = False) -> ParsedApps:
+    """Return the apps of a document. Raises SettingsError with one line for each fault."""
+    findings = Findings(strict)
+    apps = collect_apps(document, settings, findings)
+    findings.raise_faults()
+    return ParsedApps(apps, tuple(dict.fromkeys(findings.warnings)))
+
+
+def load_with_apps(
+    argv_overrides: Mapping[str, str],
+    config_file: str | None,
+    environment: Mapping[str, str],
+    working_directory: Path,
+    strict: bool,
+) -> tuple[Loaded, tuple[App, ...]]:
+    """Read settings and apps, as `settings.load` does; the faults of both are told at once by one SettingsError."""
+    findings = Findings(strict)
+    loaded = collect(argv_overrides, config_file, environment, working_directory, findings)
+    # Without a file that could be read, every word about missing apps would be a second fault for the first.
+    apps = collect_apps(loaded.apps_document, loaded.settings, findings) if loaded.file_was_read else ()
+    findings.raise_faults()
+    return replace(loaded, warnings=tuple(dict.fromkeys(findings.warnings))), apps
+
+
+def collect_apps(document: AppsDocument, settings: Settings, findings: Findings) -> tuple[App, ...]:
+    """Return the apps of a document and add what is wrong to `findings`."""
+    manager = document.app_manager if isinstance(document.app_manager, Mapping) else {}
+    entries = _entries(manager, document, findings)
+    _check_driver(manager, entries, document, findings)
+    defaults = Defaults(settings.retry, settings.delivery.request_timeout_ms)
+    apps: dict[str, App] = {}
+    for app in _read_apps(entries, document, defaults, findings):
+        if app.id in apps:
+            findings.warnings.append(f"{document.path}: app {app.id!r} is there twice; the later one is used")
+        apps[app.id] = app
+    if not any(app.webhooks for app in apps.values()):
+        findings.warnings.append(
+            "no app has a webhook, so nothing will be delivered; they belong under app_manager.array.apps in the file"
+        )
+    return tuple(apps.values())
+
+
+def _entries(manager: Mapping[str, Any], document: AppsDocument, findings: Findings) -> list[Any]:
+    """Return the file's apps, or none where the environment makes Sockudo leave them out."""
+    array = manager.get("array")
+    entries = array.get("apps") if isinstance(array, Mapping) else array
+    if entries is None:
+        return []
+    if not isinstance(array, Mapping) or not isinstance(entries, list):
+        findings.faults.append(
+            f'{document.path}: app_manager.array must be an object with a list: {{"apps": [{{"id": "shop", …}}]}}'
+        )
+        return []
+    if entries and document.environment.skips_inline:
+        findings.warnings.append(
+            f"{document.environment.skips_inline}: because of it the apps of {document.path} are left out, as Sockudo "
+            "does; unset it for the daemon if their webhooks are wanted"
+        )
+        return []
+    return entries
+
+
+def _check_driver(manager: Mapping[str, Any], entries: list[Any], document: AppsDocument, findings: Findings) -> None:
+    named = document.environment.driver
+    where = "APP_MANAGER_DRIVER" if named else f"app_manager.driver in {document.path}"
+    driver = named or manager.get("driver") or "memory"
+    if driver == "memory":
+        return
+    store = _UNREAD_DRIVERS.get(str(driver).strip().lower())
+    if store is None:
+        findings.faults.append(
+            f"{where}: must be one of {', '.join(['memory', *sorted(set(_UNREAD_DRIVERS.values()))])}"
+        )
+    elif entries:
+        findings.warnings.append(
+            f"{where}: apps that are only in {store} are not seen; those under app_manager.array.apps are"
+        )
+    else:
+        findings.faults.append(
+            f"{where}: apps in {store} cannot be read by this version; put the apps with their webhooks under "
+            "app_manager.array.apps of a file of the daemon's own, and set app_manager.driver to memory there"
+        )
+
+
+def _read_apps(entries: list[Any], document: AppsDocument, defaults: Defaults, findings: Findings) -> Iterator[App]:
+    for position, entry in enumerate(entries):
+        app = _read_app(entry, f"{document.path}: app", position, defaults, findings)
+        if app is not None:
+            yield app
+    if document.environment.default_app_id is not None:
+        yield App(document.environment.default_app_id, ())
+
+
+def _read_app(entry: Any, where: str, position: int, defaults: Defaults, findings: Findings) -> App | None:
+    identity = entry.get("id") if isinstance(entry, Mapping) else None
+    if not isinstance(identity, str) or not identity.strip():
+        findings.faults.append(f'{where} {position + 1}: must be an object with an id; for example {{"id": "shop", …}}')
+        return None
+    where = f"{where} {identity!r}"
+    _check_secret(entry.get("secret"), where, findings)
+    return App(identity, read_webhooks(_webhooks_of(entry, where, findings), where, defaults, findings))
+
+
+def _check_secret(secret: object, where: str, findings: Findings) -> None:
+    """Deliveries are signed with the job's secret; this one is looked at because the server takes it from here."""
+    if isinstance(secret, str) and not secret.strip():
+        findings.faults.append(f"{where}: secret is empty, so every signature would be worthless; set one")
+    elif isinstance(secret, str) and (odd := secret_looks_odd(secret)):
+        findings.warnings.append(f"{where}: the secret {odd}")
+
+
+def _webhooks_of(entry: Mapping[str, Any], where: str, findings: Findings) -> Any:
+    """Return the webhooks in force: of the policy where there is one, else of the flat form."""
+    for key in entry:
+        if key not in ("webhooks", "policy") and did_you_mean(key, ("webhooks", "policy")):
+            findings.unknown(f"{where}: no such key: {key}{did_you_mean(key, ('webhooks', 'policy'))}")
+    policy = entry.get("policy")
+    if policy is None:
+        return entry.get("webhooks")
+    if not isinstance(policy, Mapping):
+        findings.faults.append(f'{where}: policy must be an object, for example {{"webhooks": []}}')
+        return None
+    if entry.get("webhooks") and entry["webhooks"] != policy.get("webhooks"):
+        findings.warnings.append(f"{where}: webhooks beside policy are ignored, as Sockudo does; move them into policy")
+    return policy.get("webhooks")

@@ -1,0 +1,73 @@
+"""Which headers a webhook may add to its requests; pure. No message holds a value."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from sockudo_queue.config.findings import Findings
+from sockudo_queue.redaction import Secret
+
+RESERVED: Final = frozenset(
+    {
+        "connection",
+        "content-length",
+        "content-type",
+        "expect",
+        "host",
+        "keep-alive",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "user-agent",
+        "x-pusher-key",
+        "x-pusher-signature",
+    }
+)
+_OUR_PREFIX: Final = "x-sockudo-"
+_TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VALUE: Final = re.compile(r"[\x20-\x7e\x80-\xff\t]*")
+
+
+def read_headers(value: Any, where: str, findings: Findings) -> tuple[tuple[str, Secret], ...]:
+    """Return the headers of a webhook from either shape that Sockudo has written."""
+    if value is None:
+        return ()
+    # Sockudo 3.0.0 to 4.4.0 wrote them one level deeper.
+    if isinstance(value, Mapping) and len(value) == 1 and isinstance(value.get("headers"), Mapping):
+        value = value["headers"]
+    if not isinstance(value, Mapping):
+        findings.faults.append(f'{where}: headers must be an object, for example {{"Authorization": "Bearer …"}}')
+        return ()
+    kept: dict[str, tuple[str, Secret]] = {}
+    for name, text in value.items():
+        fault = _name_fault(name) or _value_fault(text)
+        if fault is not None:
+            findings.faults.append(f"{where}: header {name!r} {fault}; for example X-Tenant: shop")
+        elif name.lower() in RESERVED or name.lower().startswith(_OUR_PREFIX):
+            findings.warnings.append(
+                f"{where}: header {name!r} is left out: the daemon sets it, or the HTTP library does"
+            )
+        else:
+            if name.lower() in kept:
+                findings.warnings.append(f"{where}: header {name!r} is there twice in other letters; the later is sent")
+            kept[name.lower()] = (name, Secret(text))
+    return tuple(kept.values())
+
+
+def _name_fault(name: str) -> str | None:
+    return None if _TOKEN.fullmatch(name) else "has a name with characters that no header's name holds"
+
+
+def _value_fault(value: object) -> str | None:
+    if not isinstance(value, str):
+        return "has a value that is no text"
+    if "\r" in value or "\n" in value:
+        return "has a value with a line break"
+    if not _VALUE.fullmatch(value):
+        return "has a value with characters outside Latin-1, or control characters"
+    if value != value.strip():
+        return "has a value with white space around it"
+    return None

@@ -1,0 +1,71 @@
+"""Where a webhook points: a URL or a Lambda function; no message holds the URL."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sockudo_queue.apps import LambdaTarget
+from sockudo_queue.config.findings import Findings
+from sockudo_queue.config.urls import ascii_url, url_parts
+from sockudo_queue.redaction import Secret
+from sockudo_queue.webhook_names import lambda_name, url_name
+
+EXAMPLE_URL: Final = "https://api.example.com/hooks"
+LEGACY_REGION: Final = "us-east-1"  # Sockudo's, for the one string `lambda_function`
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A URL or a function, and the name that it gives to a webhook without one."""
+
+    name: str
+    url: Secret | None = None
+    function: LambdaTarget | None = None
+
+
+def read_target(entry: Mapping[str, Any], where: str, findings: Findings) -> Target | None:
+    """Return where a webhook points, or None where it points nowhere that can be called.
+
+    A URL wins over a function, and `lambda` over `lambda_function`, as in Sockudo.
+    """
+    url, function, legacy = entry.get("url"), entry.get("lambda"), entry.get("lambda_function")
+    if url is not None:
+        if function is not None or legacy is not None:
+            findings.warnings.append(f"{where}: has both a url and a Lambda function; the url is used")
+        return _read_url(url, where, findings)
+    if function is not None:
+        return _read_function(function, where, findings)
+    if legacy is not None:
+        return _read_function({"function_name": legacy, "region": LEGACY_REGION}, where, findings)
+    findings.unknown(
+        f'{where}: has neither a url nor a lambda, so it is never called; for example "url": "{EXAMPLE_URL}"'
+    )
+    return None
+
+
+def _read_url(value: object, where: str, findings: Findings) -> Target | None:
+    if not isinstance(value, str) or not value.strip():
+        findings.faults.append(f"{where}: url must be text that is not empty; for example {EXAMPLE_URL}")
+        return None
+    try:
+        url = ascii_url(value.strip())
+        parts = url_parts(url, ("http", "https"))
+    except ValueError as error:
+        findings.faults.append(f"{where}: url {error}; for example {EXAMPLE_URL}")
+        return None
+    return Target(url_name(url, parts), url=Secret(url))
+
+
+def _read_function(value: object, where: str, findings: Findings) -> Target | None:
+    name = value.get("function_name") if isinstance(value, Mapping) else None
+    region = value.get("region") if isinstance(value, Mapping) else None
+    if not all(isinstance(each, str) and each.strip() for each in (name, region)):
+        findings.faults.append(
+            f'{where}: lambda must have a function_name and a region; for example {{"function_name": "on-webhook", '
+            f'"region": "{LEGACY_REGION}"}}'
+        )
+        return None
+    target = LambdaTarget(str(name), str(region))
+    return Target(lambda_name(target), function=target)
