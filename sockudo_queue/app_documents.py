@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from sockudo_queue.apps import App
-from sockudo_queue.config.findings import Findings, did_you_mean, secret_looks_odd
+from sockudo_queue.config.findings import Findings, did_you_mean, secret_looks_odd, told
 from sockudo_queue.config.loading import AppsDocument, Loaded, collect
 from sockudo_queue.config.models import Settings
 from sockudo_queue.webhook_documents import Defaults, read_webhooks
@@ -39,7 +39,7 @@ def parse_apps(document: AppsDocument, settings: Settings, *, strict: bool = Fal
     findings = Findings(strict)
     apps = collect_apps(document, settings, findings)
     findings.raise_faults()
-    return ParsedApps(apps, tuple(dict.fromkeys(findings.warnings)))
+    return ParsedApps(apps, told(findings.warnings))
 
 
 def load_with_apps(
@@ -55,7 +55,7 @@ def load_with_apps(
     # Without a file that could be read, every word about missing apps would be a second fault for the first.
     apps = collect_apps(loaded.apps_document, loaded.settings, findings) if loaded.file_was_read else ()
     findings.raise_faults()
-    return replace(loaded, warnings=tuple(dict.fromkeys(findings.warnings))), apps
+    return replace(loaded, warnings=told(findings.warnings)), apps
 
 
 def collect_apps(document: AppsDocument, settings: Settings, findings: Findings) -> tuple[App, ...]:

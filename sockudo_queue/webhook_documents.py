@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from sockudo_queue.apps import Filter, Webhook
 from sockudo_queue.config.findings import Findings, did_you_mean
 from sockudo_queue.config.models import DeliverySettings, RetrySettings
-from sockudo_queue.config.wording import reason_of
+from sockudo_queue.config.wording import reason_of, shown
 from sockudo_queue.matching import check_filter
 from sockudo_queue.retry import RetryPolicy
 from sockudo_queue.webhook_headers import read_headers
@@ -163,8 +163,9 @@ def _read_filter(value: Any, where: str, findings: Findings) -> Filter | None:
         return None
     for key in value:
         if key not in _FILTERS:
-            meant = f"; did you mean {_FOREIGN[key]}?" if key in _FOREIGN else did_you_mean(key, _FILTERS)
-            findings.unknown(f"{where}: no such key in filter: {key}{meant}")
+            meant = _FOREIGN.get(key, f"channel_{key}")
+            hint = f"; did you mean {meant}?" if meant in _FILTERS else did_you_mean(key, _FILTERS)
+            findings.unknown(f"{where}: no such key in filter: {key}{hint}")
     for key in _TEXT_FILTERS:
         if not isinstance(value.get(key), str | None):
             findings.faults.append(f'{where}: filter.{key} must be text; for example "presence-"')
@@ -209,7 +210,6 @@ def _validated(model: type[_Model], values: Mapping[str, Any], where: str, findi
     except ValidationError as error:
         for details in error.errors(include_url=False, include_input=False):
             name = str(details["loc"][0])
-            findings.faults.append(
-                f"{where}{name} {reason_of(details)}; for example {model.model_fields[name].default}"
-            )
+            example = "6" if name == "max_attempts" else shown(model.model_fields[name].default)
+            findings.faults.append(f"{where}{name} {reason_of(details)}; for example {example}")
     return None

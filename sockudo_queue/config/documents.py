@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import tomllib
@@ -24,6 +25,7 @@ class Document:
 
     path: Path | None = None
     values: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    digest: bytes = b""  # of the file as it is written, to see a change
 
     def get(self, key: str) -> Any:
         """Return what stands at a dotted key; None where nothing does or where the way there is no table."""
@@ -60,6 +62,11 @@ def read_bytes(path: Path) -> bytes:
     return content
 
 
+def digest_of(content: bytes) -> bytes:
+    """Return what tells one content of a file from another."""
+    return hashlib.sha256(content).digest()
+
+
 def parse_document(path: Path, content: bytes, environment: Mapping[str, str]) -> Document:
     """Turn the bytes of a file into its values. Raises SettingsError with one line for each fault."""
     try:
@@ -74,7 +81,7 @@ def parse_document(path: Path, content: bytes, environment: Mapping[str, str]) -
     if substituted.unresolved:
         raise SettingsError([_unresolved(path, text, offset, name) for offset, name in substituted.unresolved])
     values = _parse(path, text, substituted, _load_toml if syntax == "toml" else _load_json)
-    return Document(path, substitute_values(values, environment))
+    return Document(path, substitute_values(values, environment), digest_of(content))
 
 
 class _MisreadError(Exception):

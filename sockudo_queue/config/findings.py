@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from sockudo_queue.errors import SettingsError
@@ -25,7 +25,16 @@ class Findings:
     def raise_faults(self) -> None:
         """Raise SettingsError if there is any fault."""
         if self.faults:
-            raise SettingsError(tuple(dict.fromkeys(self.faults)))
+            raise SettingsError(told(self.faults))
+
+
+def told(lines: Sequence[str]) -> tuple[str, ...]:
+    """Return lines as they are told: each once, and each one line, whatever a key or a name in a file holds."""
+    return tuple(dict.fromkeys("".join(map(_visible, line)) for line in lines))
+
+
+def _visible(character: str) -> str:
+    return character if character.isprintable() else ascii(character)[1:-1]
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -14,7 +14,7 @@ from sockudo_queue.config import file_keys
 from sockudo_queue.config.checks import check
 from sockudo_queue.config.documents import Document, find_file, read_document
 from sockudo_queue.config.environment import AppEnvironment
-from sockudo_queue.config.findings import Findings, did_you_mean
+from sockudo_queue.config.findings import Findings, did_you_mean, told
 from sockudo_queue.config.layers import Layer, merge
 from sockudo_queue.config.models import MAX_WORKERS, Settings
 from sockudo_queue.config.options import BY_ATTRIBUTE
@@ -31,6 +31,7 @@ class AppsDocument:
     path: Path | None = None
     app_manager: Any = field(default=None, repr=False)
     environment: AppEnvironment = field(default_factory=AppEnvironment)
+    digest: bytes = field(default=b"", repr=False)  # of the file's content
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,10 @@ def collect(
     settings = _merge(layers, findings)
     _warn_of_memory(settings, layers, document, findings)
     apps = AppsDocument(
-        document.path, document.get("app_manager"), variables.read_app_environment(environment, findings)
+        document.path,
+        document.get("app_manager"),
+        variables.read_app_environment(environment, findings),
+        document.digest,
     )
     sources = [
         "defaults",
@@ -93,8 +97,8 @@ def collect(
     return Loaded(
         settings,
         apps,
-        tuple(dict.fromkeys(findings.warnings)),
-        tuple(dict.fromkeys(findings.notes)),
+        told(findings.warnings),
+        told(findings.notes),
         tuple(sources),
         readable,
     )
