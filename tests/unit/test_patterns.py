@@ -1,0 +1,112 @@
+"""Patterns mean what Rust's `regex` crate says they mean, are refused where it refuses them, and stay linear."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from sockudo_queue.patterns import PatternError, compile_pattern
+
+CASES: list[dict[str, str | bool | None]] = json.loads(
+    (Path(__file__).parents[1] / "data" / "pattern-cases.json").read_text(encoding="utf-8")
+)["cases"]
+
+
+def ask(pattern: str, channel: str) -> bool | None:
+    """Return whether the pattern is found, or None where it is refused."""
+    try:
+        return compile_pattern(pattern)(channel)
+    except PatternError:
+        return None
+
+
+def fault(pattern: str) -> str:
+    with pytest.raises(PatternError) as caught:
+        compile_pattern(pattern)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "case", CASES, ids=[f"{n}-{ascii(case['pattern'])[1:31]}" for n, case in enumerate(CASES, start=1)]
+)
+def test_agrees_with_the_crate(case: dict[str, str | bool | None]) -> None:
+    pattern, channel = case["pattern"], case["channel"]
+    assert isinstance(pattern, str)
+    assert isinstance(channel, str)
+    assert ask(pattern, channel) is case["found"]
+
+
+def test_the_table_holds_enough_of_each_answer() -> None:
+    answers = [case["found"] for case in CASES]
+    assert answers.count(True) >= 100
+    assert answers.count(False) >= 100
+    assert answers.count(None) >= 50
+
+
+@pytest.mark.parametrize(
+    ("pattern", "place"),
+    [
+        (r"a\q", r" at character 2: \q"),
+        (r"(abc", " at character 1: ("),
+        (r"abc)", " at character 4: )"),
+        (r"x[z-a]", " at character 3: z-a"),
+        (r"é(?=a)", " at character 2: (?="),
+        (r"ab\1", r" at character 3: \1"),
+        (r"\p{Nope}", r" at character 1: \p{Nope}"),
+        (r"x{2,1}", " at character 2: {2,1}"),
+        (r"(?<a>x)(?<a>y)", " at character 11: a"),
+        ("(?<a>x)\n(?<a>y)", " at line 2, character 4: a"),
+        # A pattern that looks like the report it is shown in.
+        ("error: (", " at character 8: ("),
+        ("^^^(", " at character 4: ("),
+        ("a\n  ^\n(", " at line 3, character 1: ("),
+        ("(?x)\n" * 10 + "a # )\n )", " at line 12, character 2: )"),
+        ("a\r\n(", " at line 2, character 1: ("),
+    ],
+)
+def test_names_the_construct_and_its_place(pattern: str, place: str) -> None:
+    message = fault(pattern)
+    assert message.endswith(place)
+    assert message != place
+    assert "\n" not in message
+
+
+def test_says_what_is_wrong() -> None:
+    assert fault("(abc") == "unclosed group at character 1: ("
+
+
+def test_a_fault_over_several_lines_has_no_place_but_a_reason() -> None:
+    assert fault("(?x)[z\n-a]").startswith("invalid character class range")
+
+
+def test_a_long_construct_is_cut() -> None:
+    message = fault(r"\p{" + "x" * 500 + "}")
+    assert message.endswith(r"\p{" + "x" * 17 + "…")
+
+
+def test_what_cannot_be_seen_is_written_as_an_escape() -> None:
+    assert fault("(?P<\u200b>a)").endswith(" at character 5: \\u{200b}")
+
+
+def test_a_pattern_that_compiles_to_too_much_says_what_to_do() -> None:
+    message = fault(r"(?:\w{100}){100}")
+    assert "10 MiB" in message
+    assert "[0-9]" in message
+
+
+def test_half_a_surrogate_pair_is_refused() -> None:
+    assert fault("ab\ud800").startswith("half a surrogate pair at character 3")
+
+
+def test_a_channel_that_is_no_text_matches_nothing() -> None:
+    assert compile_pattern("")("\ud800") is False
+
+
+@pytest.mark.parametrize("pattern", [r"^(a*)*$", r"^(?:a+a+)+$", r"(?:a?){50}a{50}$", r"^(\w+\s?)+$"])
+def test_a_hostile_channel_costs_linear_time(pattern: str) -> None:
+    # An engine that backtracks would not end before the limit of this test run.
+    search = compile_pattern(pattern)
+    assert search("a" * 100_000)
+    assert not search("a" * 100_000 + "!")
