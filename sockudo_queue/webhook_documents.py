@@ -12,7 +12,7 @@ from sockudo_queue.apps import Filter, Webhook
 from sockudo_queue.config.findings import Findings, did_you_mean
 from sockudo_queue.config.models import DeliverySettings, RetrySettings
 from sockudo_queue.config.wording import reason_of, shown
-from sockudo_queue.matching import check_filter
+from sockudo_queue.matching import check_filter, contradiction
 from sockudo_queue.retry import RetryPolicy
 from sockudo_queue.webhook_headers import read_headers
 from sockudo_queue.webhook_names import check_name, free_name
@@ -181,6 +181,8 @@ def _read_filter(value: Any, where: str, findings: Findings) -> Filter | None:
     fault = check_filter(rules)
     if fault is not None:
         findings.faults.append(f"{where}: filter.{fault}")
+    elif (reason := contradiction(rules)) is not None:
+        findings.warnings.append(f"{where}: filter.{reason}")
     return rules
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from annotated_types import Ge, Le
 from pydantic import BaseModel, ValidationError
 
 from sockudo_queue.config.layers import Layer
@@ -83,17 +84,28 @@ def attribute_of(settings: Settings, attribute: str) -> Any:
     return value
 
 
-def shown(value: Any) -> str:
-    """Return a value as a person writes it; a secret stays a mask."""
+def bounds_of(attribute: str) -> str:
+    """Return the least and the greatest value of a number, as `1 to 65535`; empty text where there are none."""
+    *groups, name = attribute.split(".")
+    owner = attribute_of(Settings(), ".".join(groups)) if groups else Settings()
+    limits = {type(limit): limit for limit in type(owner).model_fields[name].metadata}
+    least, most = limits.get(Ge), limits.get(Le)
+    if least is None:
+        return ""
+    return f"{least.ge} to {most.le}" if most is not None else f"at least {least.ge}"
+
+
+def shown(value: Any, *, masked: bool = True) -> str:
+    """Return a value as a person writes it; a secret stays a mask unless it is a default, which everyone may see."""
     match value:
         case None:
             return ""
         case bool():
             return str(value).lower()
         case tuple():
-            return ",".join(shown(each) for each in value)
+            return ",".join(shown(each, masked=masked) for each in value)
         case BaseModel():
-            return ":".join(shown(each) for _, each in value)
-        case Secret():
-            return str(value)
+            return ":".join(shown(each, masked=masked) for _, each in value)
+        case Secret() if not masked:
+            return value.reveal()
     return str(value)
