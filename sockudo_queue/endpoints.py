@@ -2,7 +2,7 @@
 
 An endpoint is a scheme, host and port: what hangs or fails together. It decides for each attempt whether it may start
 now, and gives what may not a *reservation*: the endpoint's next free moment. A reservation counts no attempt and holds
-no thread, so a dead endpoint costs the others next to nothing, and a backlog for a slow one does not go round and round.
+no thread, so a dead endpoint costs the others next to nothing, and a backlog for a slow one does not go round.
 
     healthy   every slot may be used
     slow      usually takes longer than `slow`: runs beside the slots, in its share of the spare workers

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
 import certifi
@@ -198,15 +198,19 @@ _TLS_CODES: Final = {
     pycurl.E_SSL_CACERT_BADFILE,
     pycurl.E_SSL_ISSUER_ERROR,
 }
-_TOO_MANY: Final = {pycurl.E_WRITE_ERROR, pycurl.E_FILESIZE_EXCEEDED, pycurl.E_TOO_LARGE}
+_TOO_MANY: Final = {
+    pycurl.E_WRITE_ERROR,
+    pycurl.E_FILESIZE_EXCEEDED,
+    100,  # CURLE_TOO_LARGE (headers without end), which pycurl does not name
+}
 
 
 def _translated(curl: pycurl.Curl, fault: pycurl.error, timeout_ms: int) -> TransportFault:
-    code = fault.args[0]
+    code, text = cast(tuple[int, str], fault.args)  # libcurl's number and its words
     if code == pycurl.E_OPERATION_TIMEDOUT:
         return TimeFault(_stage(curl), f"no answer within {timeout_ms} ms")
     # libcurl's text names hosts and library faults; it holds no header, no body and no userinfo.
-    detail = str(fault.args[1])[:200]
+    detail = str(text)[:200]
     if code in _TLS_CODES:
         return TlsFault(Failure.TLS, detail)
     if code in _TOO_MANY:

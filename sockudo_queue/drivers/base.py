@@ -2,10 +2,10 @@
 
 A driver keeps *records*. A record is one job as it came, or one webhook's share of it; its body is the job's bytes and
 its state is bytes that only the dispatcher understands (empty for a job that nobody has worked on). Each record is
-exactly one of: ready, active (claimed under a lease), delayed, dead, or gone (acked). `next` is the only way to a claim.
+exactly one of: ready, active (claimed under a lease), delayed, dead, or gone (acked). `next` is the only way to claim.
 
 Every method may raise `errors.BrokerUnavailable` (the command may or may not have run) or `errors.BrokerRefused`
-(nothing was done). No driver repeats a command by itself, because only the caller knows whether twice is as good as once.
+(nothing was done). No driver repeats a command by itself: only the caller knows whether twice is as good as once.
 All methods but `close` may be called from any thread at the same time.
 """
 
@@ -22,7 +22,7 @@ class Claim:
     """One record held by us under a lease.
 
     `receipt` is `<id>/<n>` and n grows with every claim of the record, so a settle that comes too late matches nothing.
-    `lapses` counts the claims of this record that ended without a settle. `server_ms` is the broker's clock at the claim.
+    `lapses` counts the claims of this record that ended without a settle. `server_ms` is the broker's clock then.
     """
 
     source: str
@@ -48,7 +48,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Later:
-    """Keep a share of the claimed record and hand it out again after a delay. An empty state leaves the state as it is."""
+    """Keep a share of the record and hand it out again after a delay. An empty state leaves the state as it is."""
 
     state: bytes
     delay_ms: int
@@ -86,7 +86,7 @@ class Settlement:
 
 
 class Turn(NamedTuple):
-    """What `next` returns: whether the settlement was taken (False: the claim was no longer ours), and the next claim."""
+    """What `next` returns: whether the settlement was taken (False: the claim was not ours any more), and a claim."""
 
     accepted: bool
     claim: Claim | None

@@ -211,7 +211,7 @@ class RedisListDriver:
         return Turn(accepted, claim, reply[1])
 
     def _pause(self, source: Source, seconds: float) -> None:
-        """Wait for a job in a list without changing it: its head is moved onto itself, so a lost answer loses nothing."""
+        """Wait for a job in a list without changing it: its head moves onto itself, so a lost answer loses nothing."""
         if not self._can_block:
             self._closed.wait(min(seconds, POLL_SECONDS))
             return

@@ -38,12 +38,10 @@ class RedisAtMostOnceDriver(RedisListDriver):
         return Turn(accepted, Claim(popped[0].decode(), f"{self._new_id()}/0", popped[1], b"", 0, now_ms))
 
     def settle(self, settlements: Sequence[Settlement]) -> list[bool]:
-        return [
-            self._store(settlement)
-            if _was_popped(settlement.claim)
-            else super(RedisAtMostOnceDriver, self).settle([settlement])[0]
-            for settlement in settlements
-        ]
+        flags = []
+        for settlement in settlements:
+            flags += [self._store(settlement)] if _was_popped(settlement.claim) else super().settle([settlement])
+        return flags
 
     def renew(self, claims: Sequence[Claim]) -> list[bool]:
         leased = [claim for claim in claims if not _was_popped(claim)]
