@@ -79,12 +79,14 @@ def read_webhooks(entries: Any, where: str, defaults: Defaults, findings: Findin
         findings.faults.append(f'{where}: webhooks must be a list, for example [{{"url": "{EXAMPLE_URL}", …}}]')
         return ()
     given = _given_names(entries, where, findings)
+    taken = set(given.values())
     webhooks: list[Webhook] = []
     for position, entry in enumerate(entries):
         webhook = _read(entry, _place(where, position, given), defaults, findings)
         if webhook is not None:
-            taken = {*given.values(), *(each.name for each in webhooks)}
-            webhooks.append(replace(webhook, name=given.get(position) or free_name(webhook.name, taken)))
+            name = given.get(position) or free_name(webhook.name, taken)
+            taken.add(name)
+            webhooks.append(replace(webhook, name=name))
     return tuple(webhooks)
 
 

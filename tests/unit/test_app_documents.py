@@ -1,0 +1,328 @@
+"""Sockudo's apps and webhooks, in every form that it has written, become values; what could fail later is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sockudo_queue.apps import Filter, LambdaTarget, Webhook
+from sockudo_queue.retry import RetryPolicy
+from tests.helpers.configs import app, config
+from tests.helpers.settings import CANARY, Read, merged, read
+
+URL = "https://api.example.test/hooks"
+
+
+def hook(**keys: Any) -> dict[str, Any]:
+    return {"url": URL, "event_types": ["channel_occupied"], **keys}
+
+
+def read_hooks(directory: Path, *hooks: Any, **options: Any) -> Read:
+    return read(directory, config(app(*hooks, app_id="shop")), **options)
+
+
+def webhooks(directory: Path, *hooks: Any) -> tuple[Webhook, ...]:
+    return read_hooks(directory, *hooks).apps[0].webhooks
+
+
+@pytest.mark.parametrize(
+    ("form", "count"),
+    [
+        ({"webhooks": [hook()]}, 1),
+        ({"policy": {"webhooks": [hook()]}}, 1),
+        ({"webhooks": [hook(), hook()], "policy": {"webhooks": [hook()]}}, 1),
+        ({"webhooks": [hook()], "policy": {}}, 0),
+        ({"webhooks": [hook()], "policy": None}, 1),
+        ({"webhooks": None}, 0),
+        ({"policy": {"webhooks": None}}, 0),
+        ({}, 0),
+    ],
+)
+def test_the_policy_wins_entirely(tmp_path: Path, form: dict[str, Any], count: int) -> None:
+    (parsed,) = read(tmp_path, config({"id": "shop", **form})).apps
+    assert len(parsed.webhooks) == count
+
+
+def test_webhooks_beside_a_policy_are_told(tmp_path: Path) -> None:
+    warnings = read(tmp_path, config({"id": "shop", "webhooks": [hook()], "policy": {}})).warnings
+    assert any("app 'shop': webhooks beside policy are ignored" in line for line in warnings)
+
+
+def test_stores_fill_both_forms_alike_and_that_is_no_news(tmp_path: Path) -> None:
+    both = {"id": "shop", "webhooks": [hook()], "policy": {"webhooks": [hook()]}}
+    assert read(tmp_path, config(both)).warnings == ()
+
+
+@pytest.mark.parametrize("headers", [{"X-A": "b"}, {"headers": {"X-A": "b"}}])
+def test_both_shapes_of_headers(tmp_path: Path, headers: dict[str, Any]) -> None:
+    (webhook,) = webhooks(tmp_path, hook(headers=headers))
+    assert [(name, value.reveal()) for name, value in webhook.headers] == [("X-A", "b")]
+
+
+def test_null_is_none_everywhere(tmp_path: Path) -> None:
+    nothing = {"filter": None, "headers": None, "retry": None, "request_timeout_ms": None, "lambda": None, "name": None}
+    outcome = read_hooks(tmp_path, hook(**nothing), strict=True)
+    assert outcome.warnings == ()
+    assert outcome.apps == read_hooks(tmp_path, hook()).apps
+    empty: list[dict[str, Any] | None] = [None, {"apps": None}, {"apps": []}]
+    for apps in empty:
+        assert read(tmp_path, {"app_manager": {"array": apps}}).apps == ()
+
+
+def test_every_key_of_a_filter(tmp_path: Path) -> None:
+    rules = {
+        "channel_prefix": "presence-",
+        "channel_suffix": "-x",
+        "channel_pattern": "^presence-[a-z]+:",
+        "channel_namespace": "chat",
+        "channel_namespaces": ["chat", "news"],
+    }
+    (webhook,) = webhooks(tmp_path, hook(filter=rules))
+    assert webhook.filter == Filter("presence-", "-x", "^presence-[a-z]+:", "chat", ("chat", "news"))
+
+
+def test_a_filter_that_can_never_match_is_told(tmp_path: Path) -> None:
+    warnings = read_hooks(tmp_path, hook(filter={"channel_namespaces": []})).warnings
+    assert "app 'shop', webhook 1: filter.channel_namespaces: the list is empty" in warnings[0]
+
+
+def test_retry_and_timeout_fall_back_one_by_one(tmp_path: Path) -> None:
+    document = merged(
+        config(app(hook(), hook(retry={"max_attempts": 4, "initial_backoff_ms": None}, request_timeout_ms=3_000))),
+        "webhooks",
+        {"retry": {"initial_backoff_ms": 500, "max_attempts": 7}, "request_timeout_ms": 8_000},
+    )
+    plain, special = read(tmp_path, document).apps[0].webhooks
+    assert plain.retry == RetryPolicy(max_attempts=7, initial_backoff_ms=500)
+    assert plain.request_timeout_ms == 8_000
+    assert special.retry == RetryPolicy(max_attempts=4, initial_backoff_ms=500)
+    assert special.request_timeout_ms == 3_000
+
+
+@pytest.mark.parametrize(
+    ("keys", "target"),
+    [
+        ({"lambda": {"function_name": "f", "region": "eu-west-1"}}, LambdaTarget("f", "eu-west-1")),
+        ({"lambda_function": "f"}, LambdaTarget("f", "us-east-1")),
+        ({"lambda_function": "g", "lambda": {"function_name": "f", "region": "r"}}, LambdaTarget("f", "r")),
+    ],
+)
+def test_lambda_targets(tmp_path: Path, keys: dict[str, Any], target: LambdaTarget) -> None:
+    (webhook,) = webhooks(tmp_path, {"event_types": ["cache_miss"], **keys})
+    assert (webhook.url, webhook.lambda_target) == (None, target)
+
+
+def test_a_url_wins_over_a_function(tmp_path: Path) -> None:
+    outcome = read_hooks(tmp_path, hook(lambda_function="f"))
+    assert outcome.apps[0].webhooks[0].lambda_target is None
+    assert "has both a url and a Lambda function; the url is used" in outcome.warnings[0]
+
+
+def test_a_webhook_without_a_target_is_left_out_and_told(tmp_path: Path) -> None:
+    outcome = read_hooks(tmp_path, {"event_types": ["cache_miss"]}, hook())
+    assert len(outcome.apps[0].webhooks) == 1
+    assert "webhook 1: has neither a url nor a lambda" in outcome.warnings[0]
+    assert read_hooks(tmp_path, {"event_types": []}, strict=True).faults
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        (URL, "api.example.test-fd5c59f2"),
+        ("https://API.example.test:443/hooks", "api.example.test-"),
+        ("http://h:8080/", "h:8080-"),
+        ("https://h:80/", "h:80-"),
+        ("https://CANARY:CANARY@h/CANARY?CANARY#CANARY", "h-"),
+        ("http://[::1]:81/", "[::1]:81-"),
+    ],
+)
+def test_a_name_shows_the_host_and_nothing_secret(tmp_path: Path, url: str, name: str) -> None:
+    outcome = read_hooks(tmp_path, hook(url=url))
+    (webhook,) = outcome.apps[0].webhooks
+    assert webhook.name.startswith(name)
+    assert len(webhook.name.rpartition("-")[2]) == 8
+    assert CANARY not in outcome.output
+    assert webhook.url is not None
+    assert webhook.url.reveal() == url
+
+
+def test_names_of_functions(tmp_path: Path) -> None:
+    arn = "arn:aws:lambda:eu-west-1:123456789012:function:on-webhook"
+    (webhook,) = webhooks(tmp_path, {"lambda": {"function_name": arn, "region": "r"}, "event_types": ["cache_miss"]})
+    assert webhook.name.startswith("on-webhook-")
+
+
+def test_equal_targets_get_ordinals_in_order_and_given_names_stand(tmp_path: Path) -> None:
+    base = webhooks(tmp_path, hook())[0].name
+    names = [
+        each.name for each in webhooks(tmp_path, hook(), hook(name="mine"), hook(), hook(name=f"{base}-2"), hook())
+    ]
+    assert names == [base, "mine", f"{base}-3", f"{base}-2", f"{base}-4"]
+
+
+def test_a_name_stays_while_others_come_and_go(tmp_path: Path) -> None:
+    other = hook(url="https://other.example.test/")
+    before = webhooks(tmp_path, hook(), other)
+    after = webhooks(tmp_path, other)
+    assert before[1].name == after[0].name
+
+
+@pytest.mark.parametrize("name", ["", "  ", " a", "a\n", "ü", "x" * 101, 5, ["a"]])
+def test_names_that_cannot_be(tmp_path: Path, name: Any) -> None:
+    (fault,) = read_hooks(tmp_path, hook(name=name)).faults
+    assert "app 'shop', webhook 1: name must " in fault
+
+
+def test_a_name_is_given_once_in_an_app(tmp_path: Path) -> None:
+    (fault,) = read_hooks(tmp_path, hook(name="a"), hook(name="a")).faults
+    assert "app 'shop', webhook 2: name 'a' is taken by another webhook" in fault
+    two = config(app(hook(name="a"), app_id="one"), app(hook(name="a"), app_id="two"))
+    assert len(read(tmp_path, two).apps) == 2
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "content-type",
+        "Content-Length",
+        "HOST",
+        "transfer-encoding",
+        "connection",
+        "User-Agent",
+        "X-PUSHER-KEY",
+        "x-pusher-signature",
+        "X-Sockudo-Anything",
+    ],
+)
+def test_reserved_headers_are_left_out_and_told(tmp_path: Path, name: str) -> None:
+    outcome = read_hooks(tmp_path, hook(name="orders", headers={name: CANARY, "X-Kept": "yes"}))
+    assert [kept for kept, _ in outcome.apps[0].webhooks[0].headers] == ["X-Kept"]
+    assert f"app 'shop', webhook 1 (orders): header {name!r} is left out" in outcome.warnings[0]
+    assert CANARY not in outcome.output
+
+
+def test_header_values_keep_latin_1(tmp_path: Path) -> None:
+    (webhook,) = webhooks(tmp_path, hook(headers={"X-A": "Zürich\t\xff", "X-Empty": ""}))
+    assert [value.reveal() for _, value in webhook.headers] == ["Zürich\t\xff", ""]
+
+
+def test_a_header_that_is_there_twice_in_other_letters(tmp_path: Path) -> None:
+    outcome = read_hooks(tmp_path, hook(headers={"X-A": "1", "x-a": "2"}))
+    assert [(name, value.reveal()) for name, value in outcome.apps[0].webhooks[0].headers] == [("x-a", "2")]
+    assert "header 'x-a' is there twice" in outcome.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("keys", "line"),
+    [
+        (
+            {"event_types": ["chanel_occupied"]},
+            "no server sends the event type chanel_occupied; did you mean channel_occ",
+        ),
+        ({"event_types": ["*"]}, "no server sends the event type *"),
+        ({"event_types": []}, "event_types is empty, so it is never called"),
+        (
+            {"channel_prefix": "presence-"},
+            "no such key: channel_prefix; it belongs inside filter, as filter.channel_prefix",
+        ),
+        (
+            {"channel_name_starts_with": "a"},
+            "no such key: channel_name_starts_with; it belongs inside filter, as filter.ch",
+        ),
+        ({"header": {}}, "no such key: header; did you mean headers?"),
+        ({"filter": {"prefix": "a"}}, "no such key in filter: prefix; did you mean channel_prefix?"),
+        (
+            {"filter": {"channel_name_ends_with": "a"}},
+            "no such key in filter: channel_name_ends_with; did you mean channe",
+        ),
+        ({"filter": {"chanel_prefix": "a"}}, "no such key in filter: chanel_prefix; did you mean channel_prefix?"),
+        ({"retry": {"max_atempts": 1}}, "no such key in retry: max_atempts; did you mean max_attempts?"),
+    ],
+)
+def test_what_is_told_and_does_not_stop(tmp_path: Path, keys: dict[str, Any], line: str) -> None:
+    (warning,) = read_hooks(tmp_path, hook(**keys)).warnings
+    assert f"app 'shop', webhook 1: {line}" in warning
+
+
+def test_an_unknown_key_of_a_webhook_is_refused_when_strict(tmp_path: Path) -> None:
+    (fault,) = read_hooks(tmp_path, hook(channel_prefix="a"), strict=True).faults
+    assert "no such key: channel_prefix" in fault
+
+
+def test_a_slip_in_the_key_of_an_app(tmp_path: Path) -> None:
+    warnings = read(tmp_path, config({"id": "shop", "webhook": [hook()]})).warnings
+    assert "app 'shop': no such key: webhook; did you mean webhooks?" in warnings[0]
+
+
+@pytest.mark.parametrize("secret", [f" {CANARY}", f"{CANARY}\n", f'"{CANARY}"'])
+def test_an_odd_secret_of_an_app_is_told(tmp_path: Path, secret: str) -> None:
+    outcome = read(tmp_path, config(app(hook(), app_id="shop", secret=secret)))
+    assert "app 'shop': the secret " in outcome.warnings[0]
+    assert CANARY not in outcome.output
+
+
+def test_the_later_of_two_apps_with_one_id(tmp_path: Path) -> None:
+    outcome = read(tmp_path, config(app(hook(), hook(), app_id="shop"), app(hook(), app_id="shop")))
+    assert [len(each.webhooks) for each in outcome.apps] == [1]
+    assert "app 'shop' is there twice" in outcome.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("environment", "named"),
+    [
+        ({"SOCKUDO_DEFAULT_APP_ID": "a"}, "SOCKUDO_DEFAULT_APP_ID"),
+        ({"SOCKUDO_DEFAULT_APP_SECRET": "s"}, "SOCKUDO_DEFAULT_APP_SECRET"),
+        ({"SOCKUDO_DEFAULT_APP_ENABLED": "false"}, "SOCKUDO_DEFAULT_APP_ENABLED"),
+        ({"SOCKUDO_SKIP_INLINE_APPS": "yes"}, "SOCKUDO_SKIP_INLINE_APPS"),
+        ({"APP_MANAGER_REGISTER_INLINE_APPS": "off"}, "APP_MANAGER_REGISTER_INLINE_APPS"),
+    ],
+)
+def test_the_environment_may_leave_the_files_apps_out(tmp_path: Path, environment: dict[str, str], named: str) -> None:
+    outcome = read_hooks(tmp_path, hook(), environment=environment)
+    assert outcome.apps == ()
+    assert outcome.warnings[0].startswith(f"{named}: because of it the apps of ")
+    assert any("nothing will be delivered" in line for line in outcome.warnings)
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"SOCKUDO_DEFAULT_APP_ENABLED": "true"},
+        {"SOCKUDO_DEFAULT_APP_ENABLED": "perhaps"},
+        {"SOCKUDO_SKIP_INLINE_APPS": "no"},
+        {"APP_MANAGER_REGISTER_INLINE_APPS": "1"},
+        {"SOCKUDO_DEFAULT_APP_MAX_CONNECTIONS": "5"},
+    ],
+)
+def test_the_environment_may_leave_them_in(tmp_path: Path, environment: dict[str, str]) -> None:
+    assert len(read_hooks(tmp_path, hook(), environment=environment).apps) == 1
+
+
+def test_the_default_app_has_no_webhooks(tmp_path: Path) -> None:
+    environment = {f"SOCKUDO_DEFAULT_APP_{part}": "x" for part in ("ID", "KEY", "SECRET")}
+    (parsed,) = read_hooks(tmp_path, hook(), environment=environment).apps
+    assert (parsed.id, parsed.webhooks) == ("x", ())
+
+
+@pytest.mark.parametrize("driver", ["mysql", "pgsql", "postgres", "dynamodb", "scylladb", "surrealdb", "PostgreSQL"])
+def test_a_store_that_cannot_be_read(tmp_path: Path, driver: str) -> None:
+    (fault,) = read(tmp_path, {"app_manager": {"driver": driver}}).faults
+    assert "cannot be read by this version; put the apps with their webhooks under app_manager.array.apps" in fault
+    (fault,) = read(tmp_path, None, {"APP_MANAGER_DRIVER": driver}).faults
+    assert fault.startswith("APP_MANAGER_DRIVER: apps in ")
+
+
+def test_a_store_beside_apps_in_the_file_is_told(tmp_path: Path) -> None:
+    outcome = read_hooks(tmp_path, hook(), environment={"APP_MANAGER_DRIVER": "mysql"})
+    assert len(outcome.apps) == 1
+    assert outcome.warnings == (
+        "APP_MANAGER_DRIVER: apps that are only in mysql are not seen; those under app_manager.array.apps are",
+    )
+
+
+def test_ten_thousand_webhooks_take_little_time(tmp_path: Path) -> None:
+    hooks = [hook(url=f"{URL}/{number}") for number in range(10_000)]
+    names = {webhook.name for webhook in webhooks(tmp_path, *hooks)}
+    assert len(names) == 10_000

@@ -1,0 +1,96 @@
+"""URLs and hosts are refused here when any library would refuse them or read them in another way."""
+
+from __future__ import annotations
+
+import pytest
+
+from sockudo_queue.config.urls import UrlParts, ascii_url, url_parts
+
+HTTP = ("http", "https")
+
+
+@pytest.mark.parametrize(
+    ("url", "parts"),
+    [
+        ("http://example.com", UrlParts("http", "example.com", None, False)),
+        ("HTTPS://Example.COM:443/p?q#f", UrlParts("https", "example.com", 443, False)),
+        ("http://user:p%40ss@h:8080/", UrlParts("http", "h", 8080, True)),
+        ("http://a_b.c-d.example./", UrlParts("http", "a_b.c-d.example.", None, False)),
+        ("http://[2001:DB8::1]:81/", UrlParts("http", "2001:db8::1", 81, False)),
+        ("http://127.0.0.1/", UrlParts("http", "127.0.0.1", None, False)),
+        ("http://h:/p", UrlParts("http", "h", None, False)),
+        ("http://h?a=b@c", UrlParts("http", "h", None, False)),
+        (f"http://{'a' * 63}.example/", UrlParts("http", f"{'a' * 63}.example", None, False)),
+        ("http://1a.example/", UrlParts("http", "1a.example", None, False)),
+    ],
+)
+def test_where_a_url_points(url: str, parts: UrlParts) -> None:
+    assert url_parts(url, HTTP) == parts
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("", "must begin with http:// or https://"),
+        ("x.com/p", "must begin with http:// or https://"),
+        ("ftp://x/", "must begin with http:// or https://"),
+        ("http:/x", "must begin with"),
+        ("http://", "has no host"),
+        ("http:///p", "has no host"),
+        ("http://user@/", "has no host"),
+        ("http://:80/", "has no host"),
+        ("http://./", "has no host"),
+        ("http://a..b/", "an empty part"),
+        ("http://.x/", "an empty part"),
+        (f"http://{'a' * 64}/", "longer than 63"),
+        (f"http://{'a.' * 127}b/", "longer than 253"),
+        ("http://-a/", "characters that no host name holds"),
+        ("http://a-/", "characters that no host name holds"),
+        ("http://a%2eb/", "characters that no host name holds"),
+        ("http://a,b/", "characters that no host name holds"),
+        ("http://[::1/", "a [ without its ]"),
+        ("http://[::1]x/", "text between ] and the port"),
+        ("http://[1.2.3.4]/", "an IPv6 address that is not valid"),
+        ("http://[fe80::1%eth0]/", "zone"),
+        ("http://::1/", "without brackets"),
+        ("http://h:80:81/", "without brackets, or two ports"),
+        ("http://h:99999/", "port"),
+        ("http://h:0/", "port"),
+        ("http://h:+80/", "port"),
+        ("http://h:8O/", "port"),
+        ("http://127.1/", "ends in a number"),
+        ("http://2130706433/", "ends in a number"),
+        ("http://0x7f000001/", "ends in a number"),
+        ("http://1.2.3.256/", "ends in a number"),
+        ("http://a@b@c/", "more than one @"),
+        ("http://h/a b", "white space"),
+        ("http://h\t/", "white space"),
+        ("http://h/\r\nX: y", "white space"),
+        ("http://h\\@evil/", "backslash"),
+        ("http://h/" + "a" * 9_000, "longer than 8192"),
+        ("http://bücher.example/", "letters outside ASCII"),
+    ],
+)
+def test_what_is_refused(url: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=r"^(must|has|holds|is) ") as raised:
+        url_parts(url, HTTP)
+    assert reason in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "wire"),
+    [
+        ("https://example.com/a?b", "https://example.com/a?b"),
+        ("https://bücher.example/", "https://xn--bcher-kva.example/"),
+        ("https://BÜCHER.example:81/ü?ö", "https://xn--bcher-kva.example:81/%C3%BC?%C3%B6"),
+        ("https://ü:ö@h/", "https://%C3%BC:%C3%B6@h/"),
+    ],
+)
+def test_other_letters_as_they_go_over_the_wire(url: str, wire: str) -> None:
+    assert ascii_url(url) == wire
+    url_parts(wire, HTTP)
+
+
+def test_a_host_without_a_form_for_the_wire() -> None:
+    with pytest.raises(ValueError, match="no international host name"):
+        ascii_url("https://a\u2603\ud800.example/")
