@@ -322,7 +322,7 @@ def test_a_store_beside_apps_in_the_file_is_told(tmp_path: Path) -> None:
     )
 
 
-def test_ten_thousand_webhooks_take_little_time(tmp_path: Path) -> None:
+def test_ten_thousand_webhooks_have_names_of_their_own(tmp_path: Path) -> None:
     hooks = [hook(url=f"{URL}/{number}") for number in range(10_000)]
     names = {webhook.name for webhook in webhooks(tmp_path, *hooks)}
     assert len(names) == 10_000

@@ -1,0 +1,220 @@
+"""Changed apps are taken from their file; a broken or half-written file changes nothing, and is told once."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sockudo_queue.app_documents import load_with_apps
+from sockudo_queue.app_source import AppSource
+from sockudo_queue.apps import StaticApps
+from tests.helpers.configs import app, config, webhook
+
+FIRST = config(app(webhook("https://one.example.test/"), app_id="shop"))
+SECOND = config(app(webhook("https://two.example.test/"), app_id="shop"), app(app_id="other"))
+NOW = 2_000_000_000.0
+
+
+class Watched:
+    """A file, the registry filled from it, and the source that watches it, on a clock that a test sets."""
+
+    def __init__(self, directory: Path, first: Mapping[str, Any], environment: Mapping[str, str] | None = None) -> None:
+        self.path = directory / "config.json"
+        self.now = NOW
+        self.write(json.dumps(first))
+        loaded, apps = load_with_apps({}, str(self.path), environment or {}, directory, False)
+        self.registry = StaticApps(apps)
+        self.source = AppSource(
+            loaded.apps_document, loaded.settings, self.registry, environment or {}, clock=lambda: self.now
+        )
+
+    def write(self, content: str, age: float = 10) -> None:
+        """Write the file as it was written `age` seconds ago."""
+        self.path.write_text(content)
+        os.utime(self.path, (self.now - age, self.now - age))
+
+    def host(self, app_id: str = "shop") -> str | None:
+        """Return the host that the app's first webhook has in the registry."""
+        found = self.registry.find(app_id)
+        return found.webhooks[0].name.split(".")[0] if found and found.webhooks else None
+
+
+@pytest.fixture
+def watched(tmp_path: Path) -> Watched:
+    return Watched(tmp_path, FIRST)
+
+
+def test_an_unchanged_file_is_no_news(watched: Watched) -> None:
+    assert watched.source.poll() is None
+    assert watched.source.poll() is None
+    assert watched.host() == "one"
+
+
+def test_a_changed_file_is_taken_at_once(watched: Watched) -> None:
+    watched.source.poll()
+    watched.write(json.dumps(SECOND), age=1)
+    result = watched.source.poll()
+    assert result is not None
+    assert (result.applied, result.lines) == (True, ())
+    assert watched.host() == "two"
+    assert watched.registry.find("other") is not None
+    assert watched.source.poll() is None
+
+
+def test_a_change_before_the_first_poll_is_seen(watched: Watched) -> None:
+    watched.write(json.dumps(SECOND))
+    result = watched.source.poll()
+    assert result is not None
+    assert watched.host() == "two"
+
+
+def test_what_is_found_odd_is_told(watched: Watched) -> None:
+    watched.write(json.dumps(config(app(webhook("https://two.example.test/", channel_prefix="x"), app_id="shop"))))
+    result = watched.source.poll()
+    assert result is not None
+    assert result.applied
+    assert "it belongs inside filter" in result.lines[0]
+
+
+def test_a_touched_file_with_the_same_content_is_no_news(watched: Watched) -> None:
+    watched.source.poll()
+    watched.write(json.dumps(FIRST), age=5)
+    assert watched.source.poll() is None
+
+
+def test_a_file_of_the_same_size_and_time_is_seen_by_its_inode(watched: Watched) -> None:
+    watched.source.poll()
+    draft = watched.path.with_suffix(".draft")
+    draft.write_text(watched.path.read_text().replace("one.", "two."))
+    os.utime(draft, (NOW - 10, NOW - 10))
+    draft.replace(watched.path)
+    assert watched.source.poll() is not None
+    assert watched.host() == "two"
+
+
+def test_a_file_that_is_being_written_is_left_for_the_next_poll(watched: Watched) -> None:
+    watched.source.poll()
+    watched.write(json.dumps(SECOND), age=0.1)
+    assert watched.source.poll() is None
+    assert watched.host() == "one"
+    watched.now += 1
+    assert watched.source.poll() is not None
+    assert watched.host() == "two"
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        ("{", "is no valid JSON"),
+        ("", "is no valid JSON"),
+        (json.dumps(config(app(webhook("ftp://CANARY"), webhook("http://CANARY:0"), app_id="shop"))), "(and 1 more)"),
+        ('{"app_manager": {"driver": "mysql"}}', "cannot be read by this version"),
+        ('{"a": "${ABSENT}"}', "the variable ABSENT is not set"),
+    ],
+)
+def test_a_broken_file_keeps_the_apps_and_is_told_in_one_line(watched: Watched, content: str, line: str) -> None:
+    watched.source.poll()
+    watched.write(content)
+    result = watched.source.poll()
+    assert result is not None
+    assert not result.applied
+    (told,) = result.lines
+    assert told.startswith("the apps are kept as they were: ")
+    assert line in told
+    assert "\n" not in told
+    assert "CANARY" not in told
+    assert watched.host() == "one"
+    assert watched.source.poll() is None
+
+
+def test_the_same_fault_is_not_told_again_and_its_end_is(watched: Watched) -> None:
+    watched.source.poll()
+    watched.write("{", age=10)
+    assert watched.source.poll() is not None
+    watched.write("{", age=9)
+    assert watched.source.poll() is None
+    watched.write(json.dumps(FIRST), age=8)
+    result = watched.source.poll()
+    assert result is not None
+    assert result.applied
+    assert watched.host() == "one"
+
+
+def test_a_file_that_is_gone_keeps_the_apps(watched: Watched) -> None:
+    watched.source.poll()
+    watched.path.unlink()
+    result = watched.source.poll()
+    assert result is not None
+    assert "cannot be read: No such file or directory" in result.lines[0]
+    assert watched.source.poll() is None
+    watched.write(json.dumps(SECOND))
+    assert watched.source.poll() is not None
+    assert watched.host() == "two"
+
+
+def test_reload_takes_the_file_whatever_its_age_and_answers_every_time(watched: Watched) -> None:
+    watched.write(json.dumps(SECOND), age=0)
+    assert watched.source.reload().applied
+    assert watched.host() == "two"
+    assert watched.source.reload().applied
+    watched.write("{", age=0)
+    assert not watched.source.reload().applied
+    assert not watched.source.reload().applied
+    assert watched.host() == "two"
+
+
+def test_a_container_swaps_a_link(tmp_path: Path) -> None:
+    for name, document in (("one", FIRST), ("two", SECOND)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(json.dumps(document))
+        os.utime(tmp_path / name / "config.json", (NOW, NOW))
+    link = tmp_path / "current"
+    link.symlink_to("one")
+    loaded, apps = load_with_apps({}, "current/config.json", {}, tmp_path, False)
+    registry = StaticApps(apps)
+    source = AppSource(loaded.apps_document, loaded.settings, registry, {}, clock=lambda: NOW + 60)
+    assert source.poll() is None
+    (tmp_path / "next").symlink_to("two")
+    (tmp_path / "next").replace(link)
+    assert source.poll() is not None
+    assert registry.find("other") is not None
+
+
+def test_the_environment_of_the_start_counts(tmp_path: Path) -> None:
+    document = config(app(webhook("https://${HOST}.example.test/"), app_id="shop"))
+    watched = Watched(tmp_path, document, {"HOST": "one"})
+    watched.write(json.dumps(document | {"x": 1}))
+    assert watched.source.poll() is not None
+    assert watched.host() == "one"
+
+
+def test_without_a_file_there_is_nothing_to_watch(tmp_path: Path) -> None:
+    loaded, apps = load_with_apps({}, None, {}, tmp_path, False)
+    source = AppSource(loaded.apps_document, loaded.settings, StaticApps(apps), {})
+    assert source.poll() is None
+    assert source.reload().lines == ("the apps come from no file, so there is nothing to read again",)
+
+
+def test_twenty_edits_one_of_them_broken(watched: Watched) -> None:
+    for number in range(20):
+        watched.now += 1
+        content = config(app(webhook(f"https://host{number}.example.test/"), app_id="shop"))
+        watched.write("{" if number == 10 else json.dumps(content), age=0.5)
+        result = watched.source.poll()
+        assert result is not None
+        assert result.applied == (number != 10)
+        assert watched.host() == f"host{9 if number == 10 else number}"
+
+
+def test_no_secret_shows_when_a_new_file_is_broken(watched: Watched) -> None:
+    secret = config(app(webhook("https://CANARY@h/", headers={"X-A": "CANARY\n"}), app_id="shop", secret="CANARY"))
+    watched.write(json.dumps(secret))
+    result = watched.source.reload()
+    assert not result.applied
+    assert "CANARY" not in repr(result)
+    assert "CANARY" not in repr(vars(watched.source)["_document"])
