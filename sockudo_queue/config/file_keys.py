@@ -9,6 +9,7 @@ from sockudo_queue.config.documents import Document
 from sockudo_queue.config.findings import Findings, did_you_mean, secret_looks_odd
 from sockudo_queue.config.layers import Layer
 from sockudo_queue.config.options import OPTIONS
+from sockudo_queue.config.wording import default_of
 
 # Sections whose every key is known here. Of all others only a name close to one of these is looked at.
 _POLICED: Final = ("queue", "database", "database.redis", "webhooks", "app_manager")
@@ -66,12 +67,12 @@ _MISTAKEN: Final = {
 
 
 def read_layer(document: Document, findings: Findings) -> Layer:
-    """Return every setting that the file gives; null counts as unset, as in Sockudo."""
+    """Return every setting that the file gives; null counts as unset, and so does empty text where unset may be."""
     layer = Layer()
     for option in OPTIONS:
         for key in option.keys:
             value = document.get(key)
-            if value is None or (option.secret and value == ""):
+            if value is None or (value == "" and default_of(option.attribute) is None):
                 continue
             origin = f"{key} in {document.path}"
             if option.secret and isinstance(value, str):

@@ -21,6 +21,7 @@ class Layer:
 
     values: dict[str, Any] = field(default_factory=dict, repr=False)
     origins: dict[str, str] = field(default_factory=dict)
+    host_asks_for_tls: bool = False
 
     def give(self, option: Option, value: Any, origin: str, findings: Findings) -> None:
         """Take a value; text of a secret is wrapped at once, so that nothing on the way can show it."""
@@ -30,18 +31,16 @@ class Layer:
         if option.secret:
             value = _wrapped(value)
         if option.attribute == "redis.host" and isinstance(value, str):
-            value = self._without_scheme(value, origin)
+            value = self._without_scheme(value)
         self.values[option.attribute] = value
         self.origins[option.attribute] = origin
 
-    def _without_scheme(self, host: str, origin: str) -> str:
+    def _without_scheme(self, host: str) -> str:
         """Take off the scheme that Sockudo allows before the host; `rediss` asks for TLS."""
         scheme, found, rest = host.strip().partition("://")
         if not found or scheme.lower() not in ("redis", "rediss"):
             return host
-        if scheme.lower() == "rediss" and "master_tls.enabled" not in self.values:
-            self.values["master_tls.enabled"] = True
-            self.origins["master_tls.enabled"] = origin
+        self.host_asks_for_tls = scheme.lower() == "rediss"
         return rest.removesuffix("/")
 
 

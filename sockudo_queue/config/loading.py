@@ -60,7 +60,6 @@ def load(
     findings = Findings(strict)
     loaded = collect(argv_overrides, config_file, environment, working_directory, findings)
     findings.raise_faults()
-    assert loaded is not None
     return loaded
 
 
@@ -79,7 +78,7 @@ def collect(
         variables.read_layer(environment, findings),
         file_keys.read_layer(document, findings),
     ]
-    layers.append(_workers_of(layers, findings))
+    layers.append(_derived(layers, findings))
     settings = _merge(layers, findings)
     _warn_of_memory(settings, layers, document, findings)
     apps = AppsDocument(
@@ -94,14 +93,7 @@ def collect(
         "environment",
         *(["flags"] if layers[0].values else []),
     ]
-    return Loaded(
-        settings,
-        apps,
-        told(findings.warnings),
-        told(findings.notes),
-        tuple(sources),
-        readable,
-    )
+    return Loaded(settings, apps, told(findings.warnings), told(findings.notes), tuple(sources), readable)
 
 
 def _read_file(
@@ -129,14 +121,23 @@ def _flags(overrides: Mapping[str, str], findings: Findings) -> Layer:
     return layer
 
 
-def _workers_of(layers: Sequence[Layer], findings: Findings) -> Layer:
-    """Return the weakest layer: the number of workers that Sockudo's own `concurrency` of the driver asks for."""
+def _derived(layers: Sequence[Layer], findings: Findings) -> Layer:
+    """Return the weakest layer: what follows from other settings where nobody says it outright."""
     weakest = Layer()
+    _derive_workers(layers, weakest, findings)
+    with_host = next((layer for layer in layers if "redis.host" in layer.values), None)
+    if with_host is not None and with_host.host_asks_for_tls:
+        weakest.give(BY_ATTRIBUTE["master_tls.enabled"], True, with_host.origins["redis.host"], findings)
+    return weakest
+
+
+def _derive_workers(layers: Sequence[Layer], weakest: Layer, findings: Findings) -> None:
+    """Take the number of workers from Sockudo's own `concurrency` of the driver."""
     driver = _first(layers, "driver")[0] or "redis"
     attribute = f"{_CONCURRENCY.get(str(driver).strip().lower(), '')}.concurrency"
     value, origin = _first(layers, attribute)
     if value is None or any("workers" in layer.values for layer in layers):
-        return weakest
+        return
     number = str(value).strip()
     if number == "0":
         findings.notes.append(
@@ -145,7 +146,6 @@ def _workers_of(layers: Sequence[Layer], findings: Findings) -> Layer:
         )
     elif number.isascii() and number.isdigit() and int(number) <= MAX_WORKERS:
         weakest.give(BY_ATTRIBUTE["workers"], number, origin, findings)
-    return weakest
 
 
 def _first(layers: Sequence[Layer], attribute: str) -> tuple[Any, str]:

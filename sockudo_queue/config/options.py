@@ -373,7 +373,12 @@ OBSERVATION: Final = (
         "metrics.host", "queue.metrics.host", ("QUEUE_METRICS_HOST",), "Address to listen on; `::` is every IPv6 one."
     ),
     Option("metrics.port", "queue.metrics.port", ("QUEUE_METRICS_PORT",), "Port to listen on; 0 takes a free one."),
-    Option("logging.level", "queue.logging.level", ("QUEUE_LOG_LEVEL",), "Least level that is written: debug, info, warning or error."),
+    Option(
+        "logging.level",
+        "queue.logging.level",
+        ("QUEUE_LOG_LEVEL",),
+        "Least level that is written: debug, info, warning or error.",
+    ),
     Option(
         "logging.format",
         "queue.logging.format",

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from sockudo_queue.config.options import OPTIONS
 from tests.helpers.settings import CANARY, CONFIGS, merged, read
 
 SOUND: dict[str, Any] = json.loads((CONFIGS / "sockudo-2.9.json").read_bytes())
@@ -304,3 +305,11 @@ def test_no_secret_of_a_whole_file_shows_when_anything_is_missing(tmp_path: Path
         assert CANARY not in outcome.output
     for cut in range(0, len(content), 97):
         assert CANARY not in read(tmp_path, content[:cut], name=name).output
+
+
+@pytest.mark.parametrize("broken", [name for option in OPTIONS for name in option.variables])
+def test_no_secret_shows_when_any_variable_is_broken(tmp_path: Path, broken: str) -> None:
+    secrets = {name: f"redis://u:{CANARY}@h:1" for option in OPTIONS if option.secret for name in option.variables}
+    shown = CANARY if broken in secrets else ""  # no secret stands in any other variable, and some take any text
+    for rubbish in (f"{shown}\x07", f"-1{shown}", shown, f"[{shown}", f'"{shown}"'):
+        assert CANARY not in read(tmp_path, SOUND, secrets | {broken: rubbish}).output

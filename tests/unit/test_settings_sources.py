@@ -138,6 +138,24 @@ def test_the_host_may_carry_a_scheme(tmp_path: Path, host: str, plain: str, tls:
     assert (settings.redis.host, settings.master_tls.enabled) == (plain, tls)
 
 
+def test_a_scheme_counts_only_with_the_host_that_wins_and_below_the_setting_itself(tmp_path: Path) -> None:
+    file = {"database": {"redis": {"host": "rediss://one"}}}
+    assert read(tmp_path, file).good.settings.master_tls.enabled
+    assert not read(tmp_path, file, {"DATABASE_REDIS_HOST": "two"}).good.settings.master_tls.enabled
+    off = {"DATABASE_REDIS_MASTER_TLS_ENABLED": "false"}
+    assert not read(tmp_path, file, off).good.settings.master_tls.enabled
+
+
+def test_empty_text_in_a_file_is_unset_where_a_setting_may_be(tmp_path: Path) -> None:
+    file = {
+        "database": {"redis": {"username": "", "password": "", "master_tls": {"ca_path": ""}}},
+        "queue": {"redis": {"url_override": "", "prefix": ""}, "sqs": {"endpoint_url": ""}},
+    }
+    settings = read(tmp_path, file).good.settings
+    assert settings.redis.prefix == ""  # a prefix of its own: up to Sockudo 4.7 the list is `:queue:webhooks`
+    assert settings.model_copy(update={"redis": Settings().redis}) == Settings()
+
+
 def test_memory_in_a_file_is_the_servers_memory(tmp_path: Path) -> None:
     file = {"queue": {"driver": "memory"}}
     assert any("nothing will arrive here" in line for line in read(tmp_path, file).warnings)
