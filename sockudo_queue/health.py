@@ -1,0 +1,320 @@
+"""Whether the daemon lives and is ready, and the small HTTP server that says so beside `/metrics`.
+
+Other parts tell `Health` and `Heartbeats` what they know; a probe only reads that, so it never waits for a network call
+or a driver. Every connection serves one request and is closed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Final, Protocol
+
+from sockudo_queue.errors import StartError
+from sockudo_queue.logs import get_logger
+
+REQUEST_SECONDS: Final = 5.0  # for a whole request to arrive, however slowly its bytes come
+RESPONSE_SECONDS: Final = 5.0
+REQUEST_BYTES: Final = 8_192
+CONNECTIONS_LIMIT: Final = 32
+ACCEPT_SECONDS: Final = 0.5  # between looks at whether to stop
+ACCEPT_PAUSE: Final = 0.1  # seconds after a failed accept: without a free file descriptor it fails again at once
+LINGER_SECONDS: Final = 1.0
+LISTEN_BACKLOG: Final = 128
+
+
+class Page(Protocol):
+    """What `/metrics` shows: the page and its content type, for an `Accept` header."""
+
+    def render(self, accept: str = "") -> tuple[bytes, str]: ...
+
+
+class Heartbeats:
+    """When each registered thread last gave a sign of life. Safe from any thread; `beat` is one store in a dict."""
+
+    def __init__(self) -> None:
+        self._allowances: dict[str, float] = {}
+        self._last: dict[str, float] = {}
+
+    def register(self, name: str, allowance: float) -> None:
+        """Expect a beat of this thread at least every `allowance` seconds, from now on."""
+        self._last[name] = time.monotonic()
+        self._allowances[name] = allowance
+
+    def unregister(self, name: str) -> None:
+        """Expect nothing more of a thread that ends."""
+        self._allowances.pop(name, None)
+        self._last.pop(name, None)
+
+    def beat(self, name: str) -> None:
+        self._last[name] = time.monotonic()
+
+    def late(self) -> dict[str, tuple[float, float]]:
+        """Return the threads that are late, each with the seconds since its beat and its allowance."""
+        ages = self._ages()
+        allowed = self._allowances.copy()
+        return {name: (ages[name], allowed[name]) for name in ages if name in allowed and ages[name] > allowed[name]}
+
+    def oldest_by_kind(self) -> dict[str, float]:
+        """Return the seconds since the oldest beat among threads of one kind: `worker` for `worker-1`, `worker-2`."""
+        oldest: dict[str, float] = {}
+        for name, age in self._ages().items():
+            kind = name.rstrip("0123456789").rstrip("-")
+            oldest[kind] = max(age, oldest.get(kind, 0.0))
+        return oldest
+
+    def _ages(self) -> dict[str, float]:
+        now, last = time.monotonic(), self._last.copy()
+        return {name: now - last[name] for name in self._allowances.copy() if name in last}
+
+
+class Health:
+    """What the probes answer. It begins as not ready, for the reason `starting`; safe from any thread."""
+
+    def __init__(self, beats: Heartbeats | None = None) -> None:
+        self.beats = beats if beats is not None else Heartbeats()
+        self._lock = threading.Lock()
+        self._reasons: Mapping[str, str] = {"starting": "the daemon is starting"}
+
+    def ready(self, source: str = "starting") -> None:
+        """Withdraw one reason against being ready; the others stand."""
+        with self._lock:
+            self._reasons = {name: reason for name, reason in self._reasons.items() if name != source}
+
+    def not_ready(self, source: str, reason: str) -> None:
+        """Set or replace the reason of one source, a line for a person and without secrets."""
+        with self._lock:
+            self._reasons = {**self._reasons, source: reason}
+
+    @property
+    def reasons(self) -> Mapping[str, str]:
+        """The reasons against being ready, by source; empty means ready."""
+        return self._reasons
+
+    def live_page(self) -> tuple[int, str]:
+        late = self.beats.late()
+        return _page(
+            [f"{name}: no sign of life for {age:.0f} s, allowed {most:g}" for name, (age, most) in late.items()]
+        )
+
+    def ready_page(self) -> tuple[int, str]:
+        return _page([f"{source}: {reason}" for source, reason in self.reasons.items()])
+
+
+def _page(faults: list[str]) -> tuple[int, str]:
+    return (503, "\n".join(faults)) if faults else (200, "ok")
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    method: str
+    path: str
+    accept: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    status: int
+    body: bytes
+    kind: str
+
+
+class HealthServer:
+    """Serves `/metrics`, `/livez` and `/readyz`, a thread per connection.
+
+    When all connections are taken, the oldest that has not sent its request is closed for the new one: idle clients,
+    however many, never keep a probe out.
+    """
+
+    def __init__(self, metrics: Page, health: Health, host: str, port: int) -> None:
+        self._metrics, self._health = metrics, health
+        self._host, self._port = host.removeprefix("[").removesuffix("]"), port
+        self._listener: socket.socket | None = None
+        self._stopping = threading.Event()
+        self._lock = threading.Lock()
+        self._waiting: dict[socket.socket, None] = {}  # connections without a whole request, in order of arrival
+        self._open = 0
+        self._rendering = threading.Lock()  # one page at a time, or a crowd of scrapers would take all of the CPU
+
+    @property
+    def port(self) -> int:
+        """The port that is served; once started, the real one for port 0."""
+        return self._port
+
+    def start(self) -> None:
+        """Bind and begin to serve. Raises `StartError` if the address cannot be used."""
+        self._listener = self._bind()
+        self._port = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept_all, args=(self._listener,), name="health", daemon=True).start()
+
+    def stop(self) -> None:
+        """Accept nothing more and free the port; requests in flight may end by themselves."""
+        self._stopping.set()
+        if self._listener is not None:
+            with contextlib.suppress(OSError):
+                self._listener.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits for connections
+            self._listener.close()
+
+    def _bind(self) -> socket.socket:
+        try:
+            flags = socket.AI_PASSIVE
+            found = socket.getaddrinfo(self._host or None, self._port, type=socket.SOCK_STREAM, flags=flags)
+            family, kind, protocol, _, address = found[0]
+            return _listen(family, kind, protocol, address)
+        except OSError as error:
+            where = f"[{self._host}]:{self._port}" if ":" in self._host else f"{self._host}:{self._port}"
+            raise StartError(
+                f"cannot serve metrics and probes on {where}: {error.strerror}; "
+                "set another QUEUE_METRICS_PORT or QUEUE_METRICS_HOST"
+            ) from error
+
+    def _accept_all(self, listener: socket.socket) -> None:
+        poll = select.poll()  # not select.select, which cannot take descriptors above 1023
+        poll.register(listener, select.POLLIN)
+        while not self._stopping.is_set():
+            poll.poll(ACCEPT_SECONDS * 1000)
+            try:
+                connection, _ = listener.accept()
+            except BlockingIOError:
+                continue
+            except OSError:
+                self._stopping.wait(ACCEPT_PAUSE)
+                continue
+            self._admit(connection)
+
+    def _admit(self, connection: socket.socket) -> None:
+        with self._lock:
+            if self._open >= CONNECTIONS_LIMIT and not self._evict():
+                connection.close()
+                return
+            self._open += 1
+            self._waiting[connection] = None
+        try:
+            threading.Thread(target=self._serve, args=(connection,), name="health-request", daemon=True).start()
+        except RuntimeError:  # no thread to be had now
+            self._forget(connection)
+
+    def _evict(self) -> bool:
+        oldest = next(iter(self._waiting), None)
+        if oldest is None or self._open >= 2 * CONNECTIONS_LIMIT:  # those being closed still have their threads
+            return False
+        del self._waiting[oldest]
+        with contextlib.suppress(OSError):
+            oldest.shutdown(socket.SHUT_RDWR)  # its own thread reads the end and closes it
+        return True
+
+    def _forget(self, connection: socket.socket) -> None:
+        with self._lock:
+            self._waiting.pop(connection, None)
+            self._open -= 1
+        connection.close()
+
+    def _serve(self, connection: socket.socket) -> None:
+        try:
+            request = _read_request(connection)
+            with self._lock:
+                self._waiting.pop(connection, None)
+            match request:
+                case _Request():
+                    _send(connection, self._answer(request), body=request.method != "HEAD")
+                case _Answer():
+                    _send(connection, request, body=True)
+        except OSError:  # the client is slow or gone
+            pass
+        finally:
+            self._forget(connection)
+
+    def _answer(self, request: _Request) -> _Answer:
+        match request.path:
+            case "/livez":
+                return _text(*self._health.live_page())
+            case "/readyz":
+                return _text(*self._health.ready_page())
+            case "/metrics":
+                return self._page(request.accept)
+            case _:
+                return _text(404, "try /metrics, /livez or /readyz")
+
+    def _page(self, accept: str) -> _Answer:
+        try:
+            with self._rendering:
+                body, kind = self._metrics.render(accept)
+            return _Answer(200, body, kind)
+        except Exception as error:  # noqa: BLE001 - a fault in one value must not end the server
+            get_logger().error("metrics.failed", exc_info=error)
+            return _text(500, "the metrics could not be collected")
+
+
+def _listen(family: int, kind: int, protocol: int, address: Any) -> socket.socket:
+    listener = socket.socket(family, kind, protocol)
+    try:
+        # A restart must not wait for the last scrapes' connections to time out.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, address[0] != "::")  # `::` serves IPv4 too
+        listener.bind(address)
+        listener.listen(LISTEN_BACKLOG)
+        listener.setblocking(False)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def _read_request(connection: socket.socket) -> _Request | _Answer | None:
+    """Read one request's head; an answer if it is none, `None` if the client sent nothing."""
+    deadline = time.monotonic() + REQUEST_SECONDS
+    data = b""
+    while b"\r\n\r\n" not in data and b"\n\n" not in data:
+        connection.settimeout(max(deadline - time.monotonic(), 0.001))
+        received = connection.recv(4096)
+        if not received:
+            return _text(400, "the request is not complete") if data else None
+        data += received
+        if len(data) > REQUEST_BYTES:
+            return _text(431, f"a request may have {REQUEST_BYTES} bytes")
+    return _parse(data.decode("latin-1"))
+
+
+def _parse(head: str) -> _Request | _Answer:
+    first, *headers = head.split("\n")
+    match first.strip().split(" "):
+        case [method, target, version] if version.startswith("HTTP/1.") and target.startswith("/"):
+            if method not in ("GET", "HEAD"):
+                return _text(405, "only GET and HEAD are served")
+            accept = [line.partition(":")[2].strip() for line in headers if line.lower().startswith("accept:")]
+            return _Request(method, target.partition("?")[0], ",".join(accept))
+        case _:
+            return _text(400, "this is no HTTP/1 request")
+
+
+def _text(status: int, line: str) -> _Answer:
+    return _Answer(status, f"{line}\n".encode(), "text/plain; charset=utf-8")
+
+
+def _send(connection: socket.socket, answer: _Answer, *, body: bool) -> None:
+    head = (
+        f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}\r\nContent-Type: {answer.kind}\r\n"
+        f"Content-Length: {len(answer.body)}\r\nConnection: close\r\nCache-Control: no-store\r\n"
+        + ("Allow: GET, HEAD\r\n" if answer.status == 405 else "")
+    )
+    connection.settimeout(RESPONSE_SECONDS)
+    connection.sendall(head.encode() + b"\r\n" + (answer.body if body else b""))
+    if answer.status in (400, 405, 431):
+        _linger(connection)
+
+
+def _linger(connection: socket.socket) -> None:
+    """Read on for a moment: closing with unread bytes would reset the connection before the client has the answer."""
+    connection.shutdown(socket.SHUT_WR)
+    deadline = time.monotonic() + LINGER_SECONDS
+    while (remaining := deadline - time.monotonic()) > 0:
+        connection.settimeout(remaining)
+        if not connection.recv(REQUEST_BYTES):
+            return
