@@ -12,7 +12,7 @@ import msgspec
 FORMAT_VERSION: Final = 1
 
 
-class NewerRecord(Exception):  # noqa: N818 - it is a finding about a record, not a fault
+class NewerRecord(Exception):
     """The record was written by a later version of this daemon."""
 
 

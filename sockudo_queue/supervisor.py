@@ -24,6 +24,7 @@ TICK: Final = 0.025
 DEATHS: Final = 10
 DEATHS_WITHIN: Final = 60.0
 """So many deaths of threads within so many seconds, and the daemon gives up (exit code 4)."""
+DEATH_PAUSE: Final = 0.5
 
 
 class Supervisor:
@@ -80,6 +81,8 @@ class Supervisor:
             del self.workers[worker.name]
             self._crew.leave(worker.slot, parked=worker.parked)
             worker.forget()
+        if self._deaths_within(DEATH_PAUSE) > 1:
+            self.stopping.wait(DEATH_PAUSE)  # what kills worker after worker must not keep a core busy
         self._crew.man()
 
     def _give_claim_back(self, worker: Worker) -> None:
@@ -95,11 +98,14 @@ class Supervisor:
             self._watch.failed(error)  # it stays held, so its lease goes on until the drain or its end puts it back
 
     def _died(self, name: str, error: BaseException) -> None:
-        self._log.error("worker.died", thread=name, error=error)
-        now = time.monotonic()
-        self._deaths.append(now)
-        if len(self._deaths) == DEATHS and now - self._deaths[0] < DEATHS_WITHIN:
+        self._log.error("worker.died", thread=name, exc_info=error)
+        self._deaths.append(time.monotonic())
+        if self._deaths_within(DEATHS_WITHIN) == DEATHS:
             self.gave_up.set()
+
+    def _deaths_within(self, seconds: float) -> int:
+        since = time.monotonic() - seconds
+        return sum(moment > since for moment in self._deaths)
 
     def _watch_slots(self) -> None:
         while not self.stopping.wait(TICK):

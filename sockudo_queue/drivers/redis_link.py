@@ -6,6 +6,9 @@ may have run, and running a pop or a push twice loses or doubles a job without a
 
 from __future__ import annotations
 
+import select
+import socket
+import struct
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -17,25 +20,19 @@ from redis.backoff import NoBackoff
 from redis.connection import AbstractConnection, ConnectionPool
 from redis.exceptions import (
     AuthenticationError,
-    BusyLoadingError,
-    ConnectionError,  # noqa: A004 - redis-py's own, and the only one meant here
     MasterDownError,
     NoScriptError,
     ReadOnlyError,
     RedisError,
     ResponseError,
-    TimeoutError,  # noqa: A004 - redis-py's own, and the only one meant here
 )
 from redis.retry import Retry
 
-from sockudo_queue.errors import BrokerRefused, BrokerUnavailable
+from sockudo_queue.errors import BrokerError, BrokerRefused, BrokerUnavailable
 from sockudo_queue.redaction import Secret
 
 STALE_AFTER: Final = 5.0
 """Seconds of rest after which a connection is looked at before use; servers and balancers close what rests."""
-
-LOST: Final = (ConnectionError, TimeoutError, OSError, MasterDownError, ReadOnlyError)
-"""What means that this server cannot be used now. A replica that was a master answers READONLY."""
 
 
 class Script:
@@ -117,7 +114,13 @@ class RedisLink:
         options = dict(self._pool.connection_kwargs)
         if self._response_timeout is not None:
             options["socket_timeout"] = self._response_timeout
-        return self._pool.connection_class(**options)  # type: ignore[no-any-return]  # redis-py types it as Any
+        connection: AbstractConnection = self._pool.connection_class(**options)
+        try:
+            connection.connect()
+            _let_kernel_time(connection)
+        except (RedisError, OSError) as error:
+            raise _translated(connection, error) from None
+        return connection
 
     def close(self) -> None:
         """Disconnect what is idle; a connection in use ends with its call."""
@@ -156,33 +159,50 @@ def exchange(connection: AbstractConnection, *command: Any) -> Any:
     try:
         connection.send_command(*command, check_health=False)
         return connection.read_response(disable_decoding=True)
-    except NoScriptError:
-        raise UnknownScript("the server does not know the script") from None
-    except AuthenticationError as error:
-        connection.disconnect()
-        raise BrokerRefused(f"authentication failed: {_first_line(error)}") from None
-    except BusyLoadingError:
-        connection.disconnect()
-        raise BrokerUnavailable("the server is loading its data") from None
-    except LOST as error:
-        connection.disconnect()
-        raise BrokerUnavailable(_first_line(error)) from None
-    except ResponseError as error:
-        text = _first_line(error)
-        if text.startswith(("UNBLOCKED", "CLUSTERDOWN", "TRYAGAIN")):
+    except (RedisError, OSError) as error:
+        raise _translated(connection, error) from None
+
+
+def _translated(connection: AbstractConnection, error: RedisError | OSError) -> BrokerError:
+    """Return our error for redis-py's. After all but a refusal the connection is of no use and is closed."""
+    text = _first_line(error)
+    match error:
+        case NoScriptError():
+            return UnknownScript("the server does not know the script")
+        case AuthenticationError():
             connection.disconnect()
-            raise BrokerUnavailable(text) from None
-        raise BrokerRefused(text) from None
-    except RedisError as error:
-        connection.disconnect()
-        raise BrokerUnavailable(_first_line(error)) from None
+            return BrokerRefused(f"authentication failed: {text}")
+        case MasterDownError() | ReadOnlyError():
+            connection.disconnect()
+            return BrokerUnavailable(text)
+        case ResponseError() if not text.startswith(("UNBLOCKED", "CLUSTERDOWN", "TRYAGAIN")):
+            return BrokerRefused(text)
+        case _:
+            connection.disconnect()
+            return BrokerUnavailable(text)
+
+
+def _let_kernel_time(connection: AbstractConnection) -> None:
+    """Leave the response timeout to the kernel: Python's own costs a poll, and one more turn at the interpreter's lock,
+    for each send and each receive. A TLS socket would try for ever then, so it keeps Python's.
+    """
+    link = _socket_of(connection)
+    timeout = connection.socket_timeout
+    if type(link) is socket.socket and timeout:
+        limit = struct.pack("ll", int(timeout), int(timeout % 1 * 1_000_000))
+        link.settimeout(None)
+        link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+        link.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
 
 
 def _has_ended(connection: AbstractConnection) -> bool:
-    try:
-        return connection.can_read(timeout=0)  # nothing is owed to us, so what can be read is the end of the stream
-    except (RedisError, OSError):
-        return True
+    """Tell whether a resting connection can be read: nothing is owed to us, so that is the end of the stream."""
+    link = _socket_of(connection)
+    return link is None or bool(select.select([link], [], [], 0)[0])
+
+
+def _socket_of(connection: AbstractConnection) -> socket.socket | None:
+    return connection._get_socket()  # noqa: SLF001 - redis-py has no public way to the socket
 
 
 def _first_line(error: Exception) -> str:
