@@ -1,7 +1,9 @@
 """The command line: sub-commands, flags and exit codes.
 
-Exit codes: 0 stopped as asked, 1 a second signal came or something could not be put back, 2 bad settings,
-3 could not start, 4 gave up after repeated deaths of its threads.
+Exit codes: 0 stopped as asked, 1 a second signal came or something could not be put back (for tools: the answer is no),
+2 bad settings, 3 could not start, 4 gave up after repeated deaths of its threads.
+
+What a command needs is imported when it runs, so that "version" and "health" answer at once.
 """
 
 from __future__ import annotations
@@ -9,16 +11,18 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import TYPE_CHECKING, BinaryIO, Final, NoReturn
 
-from sockudo_queue import __version__, logs
-from sockudo_queue.app_documents import load_with_apps
-from sockudo_queue.apps import App, StaticApps
-from sockudo_queue.errors import SettingsError, StartError
-from sockudo_queue.settings import Loaded
+from sockudo_queue import __version__
+from sockudo_queue.errors import BrokerError, MalformedJob, SettingsError, StartError
 
+if TYPE_CHECKING:
+    from sockudo_queue.apps import App
+    from sockudo_queue.settings import Loaded
+
+EXIT_NO: Final = 1
 EXIT_BAD_SETTINGS: Final = 2
 EXIT_COULD_NOT_START: Final = 3
 FLUSH_SECONDS: Final = 1.0
@@ -31,12 +35,12 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         code = int(options.command(options))
     except SettingsError as error:
         for fault in error.faults:
-            print(f"sockudo-queue: {fault}", file=sys.stderr)  # noqa: T201 - before the log exists, for a person
+            _complain(fault)
         code = EXIT_BAD_SETTINGS
-    except StartError as error:
-        print(f"sockudo-queue: {error}", file=sys.stderr)  # noqa: T201 - the same
+    except (StartError, BrokerError) as error:
+        _complain(str(error))
         code = EXIT_COULD_NOT_START
-    logs.flush(FLUSH_SECONDS)
+    sys.stdout.flush()
     sys.stderr.flush()
     # Threads may still sit in attempts that hang, and closing a libcurl handle whose resolver hangs takes seconds.
     os._exit(code)
@@ -45,17 +49,30 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="sockudo-queue", description="Delivers Sockudo's webhooks off a queue.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    run = commands.add_parser("run", help="deliver webhooks until a signal comes")
-    run.add_argument("--config", metavar="FILE", help="a JSON or TOML file; Sockudo's own will do")
-    run.add_argument("--strict", action="store_true", help="refuse unknown settings instead of warning")
+    configured = argparse.ArgumentParser(add_help=False)
+    configured.add_argument("--config", metavar="FILE", help="a JSON or TOML file; Sockudo's own will do")
+    strict = argparse.ArgumentParser(add_help=False)
+    strict.add_argument("--strict", action="store_true", help="refuse unknown settings instead of warning")
+    run = commands.add_parser("run", parents=[configured, strict], help="deliver webhooks until a signal comes")
     run.set_defaults(command=_run)
+    check = commands.add_parser("check", parents=[configured], help="check the settings and ask the broker")
+    check.set_defaults(command=_check, strict=True)
+    push = commands.add_parser("push", parents=[configured], help="put jobs on the queue, as Sockudo would")
+    push.add_argument("file", nargs="?", default="-", metavar="FILE", help="one job a line; - reads standard input")
+    push.set_defaults(command=_push, strict=False)
+    health = commands.add_parser("health", help="ask the daemon on this host whether it is alive")
+    health.add_argument("--ready", action="store_true", help="ask whether it is ready instead")
+    health.set_defaults(command=_health)
     version = commands.add_parser("version", help="print the version")
     version.set_defaults(command=_version)
     return parser
 
 
 def _run(options: argparse.Namespace) -> int:
-    from sockudo_queue.daemon import Daemon  # here, so that "version" and "--help" answer at once
+    from sockudo_queue import logs
+    from sockudo_queue.app_source import AppSource
+    from sockudo_queue.apps import StaticApps
+    from sockudo_queue.daemon import Daemon
 
     loaded, apps = _load(options)
     logs.set_up(loaded.settings.logging.level, loaded.settings.logging.format)
@@ -64,14 +81,92 @@ def _run(options: argparse.Namespace) -> int:
         log.warning("settings.warning", text=warning)
     for note in loaded.notes:
         log.info("settings.note", text=note)
-    return Daemon(loaded.settings, StaticApps(apps)).run()
+    registry = StaticApps(apps)
+    source = AppSource(loaded.apps_document, loaded.settings, registry, os.environ, strict=options.strict)
+    code = Daemon(loaded.settings, registry, source).run()
+    logs.flush(FLUSH_SECONDS)
+    return code
 
 
-def _load(options: argparse.Namespace) -> tuple[Loaded, tuple[App, ...]]:
-    return load_with_apps({}, options.config, os.environ, Path.cwd(), options.strict)
+def _check(options: argparse.Namespace) -> int:
+    """Each line begins with ok, warning or error; settings that cannot be used end it with exit code 2."""
+    from sockudo_queue.daemon import make_driver
+
+    loaded, apps = _load(options)
+    for warning in loaded.warnings:
+        _say(f"warning  {warning}")
+    for note in loaded.notes:
+        _say(f"ok       {note}")
+    webhooks = sum(len(app.webhooks) for app in apps)
+    _say(f"ok       settings: from {', '.join(loaded.sources) or 'defaults'}; {len(apps)} apps, {webhooks} webhooks")
+    driver = make_driver(loaded.settings)
+    try:
+        driver.ping()
+        counts = ", ".join(f"{count} {state}" for state, count in driver.depth().items())
+    except BrokerError as error:
+        _say(f"error    broker: {driver.name}: {error}")
+        return EXIT_NO
+    _say(f"ok       broker: {driver.name} answers; {counts}")
+    return 0
+
+
+def _push(options: argparse.Namespace) -> int:
+    """Nothing is pushed unless every line is a job that can be delivered."""
+    from sockudo_queue import job
+    from sockudo_queue.daemon import make_driver
+
+    loaded, _ = _load(options)
+    bodies = []
+    for number, line in enumerate(_lines(options.file), 1):
+        try:
+            job.decode(line)
+        except MalformedJob as fault:
+            _complain(f"push: line {number}: {fault}; nothing was pushed")
+            return EXIT_NO
+        bodies.append(line)
+    driver = make_driver(loaded.settings)
+    for body in bodies:
+        driver.put(body)
+    _say(f"pushed {len(bodies)}")
+    return 0
+
+
+def _health(options: argparse.Namespace) -> int:
+    from sockudo_queue import probe
+
+    answers, text = probe.ask(*probe.address(os.environ), "/readyz" if options.ready else "/livez")
+    _say(text)
+    return 0 if answers else EXIT_NO
 
 
 def _version(_options: argparse.Namespace) -> int:
-    sys.stdout.write(f"sockudo-queue {__version__}\n")
-    sys.stdout.flush()
+    _say(f"sockudo-queue {__version__}")
     return 0
+
+
+def _load(options: argparse.Namespace) -> tuple[Loaded, tuple[App, ...]]:
+    from sockudo_queue.app_documents import load_with_apps
+
+    return load_with_apps({}, options.config, os.environ, Path.cwd(), options.strict)
+
+
+def _lines(name: str) -> Iterator[bytes]:
+    def of(stream: BinaryIO) -> Iterator[bytes]:
+        return (line for line in (line.strip() for line in stream) if line)
+
+    if name == "-":
+        yield from of(sys.stdin.buffer)
+        return
+    try:
+        with Path(name).open("rb") as stream:
+            yield from of(stream)
+    except OSError as error:
+        raise SettingsError([f"push: {name} cannot be read: {error.strerror}"]) from None
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+
+
+def _complain(line: str) -> None:
+    sys.stderr.write(f"sockudo-queue: {line}\n")

@@ -10,11 +10,12 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from functools import partial
 from typing import Any, Final
 
 from sockudo_queue import __version__, logs
+from sockudo_queue.app_source import AppSource
 from sockudo_queue.apps import AppRegistry
 from sockudo_queue.broker_watch import BrokerWatch
 from sockudo_queue.crew import Crew
@@ -35,6 +36,9 @@ from sockudo_queue.supervisor import Supervisor
 from sockudo_queue.worker import Backoff, Ledger, Worker
 
 STOP_SIGNALS: Final = frozenset({signal.SIGTERM, signal.SIGINT})
+RELOAD_SIGNAL: Final = signal.SIGHUP
+RELOAD_EVERY: Final = 1.0
+"""Seconds between two looks at the file that the apps come from."""
 BELL_WAIT: Final = 1.0
 """Seconds that a bell waits at most; also how soon it notices that it is stopped."""
 BUSY_BELL_PAUSE: Final = 0.02
@@ -77,8 +81,10 @@ def make_driver(settings: Settings) -> Driver:
 class Daemon:
     """One running daemon. `run` blocks the main thread until the process is to end."""
 
-    def __init__(self, settings: Settings, registry: AppRegistry) -> None:
+    def __init__(self, settings: Settings, registry: AppRegistry, app_source: AppSource | None = None) -> None:
         self._settings = settings
+        self._app_source = app_source
+        self._reload_asked = threading.Event()
         self._log: Any = logs.get_logger()
         self._driver = make_driver(settings)
         self._metrics = Metrics(self._driver.name, settings.redis.queue_name)
@@ -101,7 +107,7 @@ class Daemon:
 
     def run(self) -> int:
         """Run until a signal; return the exit code. The caller leaves by `os._exit`, which interrupts nothing held."""
-        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS | {RELOAD_SIGNAL})
         if self._settings.metrics.enabled:
             self._server.start()
         self._log.info("daemon.started", version=__version__, pid=os.getpid(), driver=self._driver.name)
@@ -110,10 +116,17 @@ class Daemon:
         interval = self._settings.reliability.lease_renew_interval_ms / 1000
         self._keep("renewer", partial(self._renew, interval), LIVE_WITHIN + interval)
         self._keep("sampler", self._sample, LIVE_WITHIN)
+        if self._app_source is not None:
+            self._keep("apps", partial(self._reload_apps, self._app_source), LIVE_WITHIN)
         self._supervisor.start()
         while not self._supervisor.gave_up.is_set():
-            if _signalled(0.5):
-                return self._drain()
+            match _signalled(STOP_SIGNALS | {RELOAD_SIGNAL}, 0.5):
+                case None:
+                    continue
+                case signal.SIGHUP:
+                    self._reload_asked.set()
+                case _:
+                    return self._drain()
         self._log.error("daemon.gave_up", reason="its threads died again and again")
         self._put_back()
         return EXIT_GAVE_UP
@@ -127,7 +140,7 @@ class Daemon:
         self._log.info("daemon.draining", held=len(self._holdings))
         code = EXIT_STOPPED
         while (self._holdings or self._crew.threads) and time.monotonic() < deadline:
-            if _signalled(0.01):
+            if _signalled(STOP_SIGNALS, 0.01) is not None:
                 code = EXIT_FORCED
                 break
         if not self._put_back():
@@ -207,6 +220,20 @@ class Daemon:
             if self._supervisor.stopping.wait(SAMPLE_EVERY):
                 return
 
+    def _reload_apps(self, source: AppSource) -> None:
+        """Take over a changed file of apps, whenever it changes or SIGHUP asks; nothing in flight is touched."""
+        while not self._supervisor.stopping.is_set():
+            self._beats.beat("apps")
+            asked = self._reload_asked.wait(RELOAD_EVERY)
+            self._reload_asked.clear()
+            result = source.reload() if asked else source.poll()
+            if result is None:
+                continue
+            for line in result.lines:
+                self._log.warning("settings.warning" if result.applied else "apps.reload_failed", text=line)
+            if result.applied:
+                self._log.info("apps.reloaded")
+
     def _broker_changed(self, reason: str | None) -> None:
         self._metrics.broker_up(reason is None)
         if reason is not None:
@@ -260,6 +287,7 @@ class Daemon:
         )
 
 
-def _signalled(timeout: float) -> bool:
-    """Wait for a signal to stop, for at most `timeout` seconds."""
-    return signal.sigtimedwait(STOP_SIGNALS, timeout) is not None
+def _signalled(signals: Set[signal.Signals], timeout: float) -> int | None:
+    """Wait for one of the signals, for at most `timeout` seconds."""
+    received = signal.sigtimedwait(signals, timeout)
+    return received.si_signo if received else None

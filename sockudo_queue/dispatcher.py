@@ -173,6 +173,10 @@ class Dispatcher:
         kept = msgspec.structs.replace(state, webhook=share.webhook.name, budget_from=began, reserved=True)
         return Later(record.encode(kept), delay_ms)
 
+    def unsupported(self, dispatch: Dispatch, share: Share) -> Part:
+        """Keep what is owed to a target that this version cannot call, for the one that can."""
+        return self._dead(share.state, dispatch.claim, "unsupported-target")
+
     def post(self, dispatch: Dispatch, share: Share, admission: Admission) -> Part | None:
         """Sign and post one share, and decide what becomes of it; None when nothing is owed any more."""
         job, webhook, state = dispatch.job, share.webhook, share.state

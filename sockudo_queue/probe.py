@@ -1,0 +1,34 @@
+"""The image's health check: ask the running daemon's `/livez`. Standard library only, so that it costs little."""
+
+from __future__ import annotations
+
+import http.client
+from collections.abc import Mapping
+from typing import Final
+
+SECONDS: Final = 2.0
+DEFAULT_PORT: Final = 9602
+
+
+def address(environment: Mapping[str, str]) -> tuple[str, int]:
+    """Return where the daemon of this container serves, from the same variables that it reads.
+
+    What is no number is left for the daemon to complain of; the default is asked then.
+    """
+    port = environment.get("QUEUE_METRICS_PORT", "")
+    return environment.get("QUEUE_METRICS_HOST", ""), int(port) if port.isdecimal() else DEFAULT_PORT
+
+
+def ask(host: str, port: int, path: str = "/livez") -> tuple[bool, str]:
+    """Return whether the daemon answers 200, and its answer in one line; never raises for a daemon that is away."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104 - "all" has no address
+    connection = http.client.HTTPConnection(host, port, timeout=SECONDS)
+    try:
+        connection.request("GET", path)
+        response = connection.getresponse()
+        text = response.read(1000).decode("utf-8", "replace").strip()
+    except (OSError, http.client.HTTPException) as error:
+        return False, f"no answer from {host}:{port}: {error or type(error).__name__}"
+    finally:
+        connection.close()
+    return response.status == http.client.OK, " ".join(text.split())
