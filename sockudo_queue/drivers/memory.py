@@ -1,0 +1,235 @@
+"""A queue in this process's memory, for development: it behaves as the Redis lists do, and ends with the process.
+
+Jobs come in through `put`, for which `ingress.py` has an HTTP door. The capacity counts the records of every state;
+above it the oldest *ready* job is dropped, since a record that somebody works on or that is owed to a webhook has cost
+more than one that nobody has touched.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import os
+import threading
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from sockudo_queue.drivers.base import Back, Claim, Dead, Later, Part, Settlement, Turn
+
+SOURCE: Final = "memory"
+
+
+@dataclass(slots=True)
+class _Record:
+    """A job or a share of one. `claims` is the number of the last receipt."""
+
+    id: str
+    body: bytes
+    state: bytes = b""
+    claims: int = 0
+    lapses: int = 0
+
+    @property
+    def receipt(self) -> str:
+        return f"{self.id}/{self.claims}"
+
+
+class SteadyClock:
+    """Milliseconds since 1970 that never jump: the time of day at its making, and what has passed since."""
+
+    def __init__(self) -> None:
+        self._start = time.time() - time.monotonic()
+
+    def __call__(self) -> int:
+        return int((self._start + time.monotonic()) * 1000)
+
+
+class MemoryDriver:
+    """Records in dicts and queues, under one lock; a condition on it wakes the bell."""
+
+    name = "memory"
+    sources: tuple[str, ...] = (SOURCE,)
+
+    def __init__(
+        self, *, capacity: int, lease_ms: int, dead_retention: int, now_ms: Callable[[], int] | None = None
+    ) -> None:
+        self.evicted = 0
+        """How many ready jobs were dropped because the capacity was reached; only ever grows."""
+        self._capacity = capacity
+        self._lease_ms = lease_ms
+        self._dead_retention = dead_retention
+        self._now_ms = now_ms or SteadyClock()
+        self._changed = threading.Condition()
+        self._run_id = os.urandom(12).hex()  # receivers tell jobs apart by their ids, also after a restart
+        self._ids = itertools.count()
+        self._turn = itertools.count()
+        self._ready: deque[_Record] = deque()
+        self._back: list[tuple[int, str, _Record]] = []  # heap by the time of the claim
+        self._delayed: list[tuple[int, str, _Record]] = []  # heap by the time when it falls due
+        self._due: deque[_Record] = deque()  # of the delayed, those whose time has come
+        # Every lease has the same length, so the order of claims and renewals is the order of the deadlines.
+        self._active: OrderedDict[str, tuple[int, _Record]] = OrderedDict()
+        self._dead: deque[_Record] = deque()
+        self._news, self._news_seen = 0, 0
+        self._closed = False
+
+    def next(self, settled: Settlement | None) -> Turn:
+        with self._changed:
+            now = self._now_ms()
+            accepted, trimmed = self._settle(settled, now) if settled else (True, 0)
+            return Turn(accepted, self._claim(now), trimmed)
+
+    def settle(self, settlements: Sequence[Settlement]) -> list[bool]:
+        with self._changed:
+            now = self._now_ms()
+            return [self._settle(settlement, now)[0] for settlement in settlements]
+
+    def renew(self, claims: Sequence[Claim]) -> list[bool]:
+        with self._changed:
+            deadline = self._now_ms() + self._lease_ms
+            return [self._renew(claim.receipt, deadline) for claim in claims]
+
+    def wait(self, source: str, timeout: float) -> int:
+        """Wait for news: a job, a share that was put back, a delay or a lease that ran out.
+
+        What was there at the last call is no news. The bell rings once for it and then rests, else it would turn round
+        and round until a worker has taken it.
+        """
+        assert source == SOURCE
+        give_up_at = time.monotonic() + timeout
+        with self._changed:
+            while not self._closed:
+                claimable, until_next = self._survey(self._now_ms())
+                left = give_up_at - time.monotonic()
+                if (claimable and self._news != self._news_seen) or left <= 0:
+                    self._news_seen = self._news
+                    return claimable
+                self._changed.wait(left if until_next is None else min(left, until_next / 1000))
+            return 0
+
+    def put(self, body: bytes) -> None:
+        with self._changed:
+            self._ready.append(_Record(f"{self._run_id}{next(self._ids) & 0xFFFFFFFF:08x}", body))
+            self._make_room()
+            self._tell()
+
+    def depth(self) -> Mapping[str, int]:
+        with self._changed:
+            return self._depth()
+
+    def peek(self) -> bytes | None:
+        with self._changed:
+            return self._ready[0].body if self._ready else None
+
+    def ping(self) -> None:
+        """Memory always answers."""
+
+    def close(self) -> None:
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def _depth(self) -> dict[str, int]:
+        return {
+            "ready": len(self._ready),
+            "active": len(self._active),
+            "delayed": len(self._back) + len(self._due) + len(self._delayed),
+            "dead-letter": len(self._dead),
+        }
+
+    def _tell(self) -> None:
+        self._news += 1
+        self._changed.notify_all()
+
+    def _survey(self, now: int) -> tuple[int, int | None]:
+        """Return how many records can be claimed, and the milliseconds until one more can be, if ever."""
+        self._gather_due(now)
+        lapsed, ahead = 0, [self._delayed[0][0]] if self._delayed else []
+        for deadline, _ in self._active.values():
+            if deadline > now:
+                ahead.append(deadline)
+                break
+            lapsed += 1
+        claimable = len(self._ready) + len(self._back) + len(self._due) + lapsed
+        return claimable, min(ahead) - now if ahead else None
+
+    def _gather_due(self, now: int) -> None:
+        while self._delayed and self._delayed[0][0] <= now:
+            self._due.append(heapq.heappop(self._delayed)[2])
+
+    def _claim(self, now: int) -> Claim | None:
+        """A lapsed claim first, then what was put back, then ready and due records in turn."""
+        record = self._take_lapsed(now) or self._take_waiting(now)
+        if record is None:
+            return None
+        record.claims += 1
+        self._active[record.receipt] = (now + self._lease_ms, record)
+        return Claim(SOURCE, record.receipt, record.body, record.state, record.lapses, now)
+
+    def _take_lapsed(self, now: int) -> _Record | None:
+        if not self._active:
+            return None
+        receipt, (deadline, record) = next(iter(self._active.items()))
+        if deadline > now:
+            return None
+        del self._active[receipt]
+        record.lapses += 1
+        return record
+
+    def _take_waiting(self, now: int) -> _Record | None:
+        if self._back:
+            return heapq.heappop(self._back)[2]
+        self._gather_due(now)
+        first, second = (self._ready, self._due) if next(self._turn) & 1 else (self._due, self._ready)
+        queue = first or second
+        return queue.popleft() if queue else None
+
+    def _renew(self, receipt: str, deadline: int) -> bool:
+        held = self._active.pop(receipt, None)
+        if held is not None:
+            self._active[receipt] = (deadline, held[1])
+        return held is not None
+
+    def _settle(self, settlement: Settlement, now: int) -> tuple[bool, int]:
+        """Return whether the claim was ours, and how many dead letters had to go for a new one."""
+        held = self._active.pop(settlement.claim.receipt, None)
+        if held is None:
+            return False, 0
+        for ordinal, part in enumerate(settlement.parts):
+            self._keep(_share_of(held[1], settlement, ordinal, part), part, settlement.claim, now)
+        trimmed = max(len(self._dead) - self._dead_retention, 0)
+        for _ in range(trimmed):
+            self._dead.popleft()
+        if settlement.parts:
+            self._make_room()
+            self._tell()
+        return True, trimmed
+
+    def _keep(self, record: _Record, part: Part, claim: Claim, now: int) -> None:
+        match part:
+            case Later(_, delay_ms):
+                heapq.heappush(self._delayed, (now + delay_ms, record.id, record))
+            case Back():
+                heapq.heappush(self._back, (claim.server_ms, record.id, record))
+            case Dead():
+                self._dead.append(record)
+
+    def _make_room(self) -> None:
+        """Drop the oldest ready jobs above the capacity. Shares of a split job may stay above it for a while."""
+        while self._ready and sum(self._depth().values()) > self._capacity:
+            self._ready.popleft()
+            self.evicted += 1
+
+
+def _share_of(record: _Record, settlement: Settlement, ordinal: int, part: Part) -> _Record:
+    """Return the record of one part: the claimed one, or with a split one of its own that counts from nothing."""
+    state = part.state or record.state
+    if settlement.splits:
+        return _Record(f"{record.id}.{ordinal}", record.body, state)
+    record.state = state
+    if not isinstance(part, Back):
+        record.lapses = 0  # put back, it keeps its count: being stopped in the middle does not clear it
+    return record

@@ -1,0 +1,53 @@
+"""No queue: webhooks are off. The daemon is idle and ready, so one deployment fits with and without webhooks."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from sockudo_queue.drivers.base import Claim, Settlement, Turn
+from sockudo_queue.errors import BrokerRefused
+
+SOURCE: Final = "none"
+
+
+class NoneDriver:
+    """Has nothing, takes nothing, and always answers."""
+
+    name = "none"
+    sources: tuple[str, ...] = (SOURCE,)
+
+    def __init__(self) -> None:
+        self._closed = threading.Event()
+
+    def next(self, settled: Settlement | None) -> Turn:
+        return Turn(settled is None, None)
+
+    def settle(self, settlements: Sequence[Settlement]) -> list[bool]:
+        return [False] * len(settlements)
+
+    def renew(self, claims: Sequence[Claim]) -> list[bool]:
+        return [False] * len(claims)
+
+    def wait(self, source: str, timeout: float) -> int:
+        """Sleep: a thread that asks a queue without jobs must not keep a core busy."""
+        assert source == SOURCE
+        self._closed.wait(timeout)
+        return 0
+
+    def put(self, body: bytes) -> None:  # noqa: ARG002 - the contract's name
+        """Refuse. Taking a job and dropping it would look like a delivery to whoever put it."""
+        raise BrokerRefused('queue.driver is "none": webhooks are switched off and jobs are not taken')
+
+    def depth(self) -> Mapping[str, int]:
+        return dict.fromkeys(("ready", "active", "delayed", "dead-letter"), 0)
+
+    def peek(self) -> bytes | None:
+        return None
+
+    def ping(self) -> None:
+        """Nothing to ask."""
+
+    def close(self) -> None:
+        self._closed.set()

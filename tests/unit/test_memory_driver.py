@@ -1,0 +1,127 @@
+"""What the memory driver does beyond the contract: its capacity, and its order under a clock that a test holds."""
+
+from __future__ import annotations
+
+from sockudo_queue.drivers.base import Back, Claim, Dead, Later, Settlement
+from sockudo_queue.drivers.memory import MemoryDriver
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1_000_000
+
+    def __call__(self) -> int:
+        return self.now
+
+
+def driver_of(clock: Clock | None = None, capacity: int = 100, dead_retention: int = 100) -> MemoryDriver:
+    return MemoryDriver(capacity=capacity, lease_ms=1_000, dead_retention=dead_retention, now_ms=clock or Clock())
+
+
+def put(driver: MemoryDriver, count: int) -> None:
+    for number in range(1, count + 1):
+        driver.put(b"%d" % number)
+
+
+def claim(driver: MemoryDriver, settled: Settlement | None = None) -> Claim:
+    turn = driver.next(settled)
+    assert turn.accepted
+    assert turn.claim is not None
+    return turn.claim
+
+
+def bodies(driver: MemoryDriver) -> list[bytes]:
+    found = []
+    while (turn := driver.next(None)).claim is not None:
+        found.append(turn.claim.body)
+    return found
+
+
+def test_above_the_capacity_the_oldest_ready_job_goes_and_is_counted() -> None:
+    driver = driver_of(capacity=3)
+    put(driver, 5)
+    assert driver.evicted == 2
+    assert bodies(driver) == [b"3", b"4", b"5"]
+
+
+def test_claimed_delayed_and_dead_records_count_for_the_capacity_and_stay() -> None:
+    driver = driver_of(capacity=4)
+    put(driver, 4)
+    first, second, _third = claim(driver), claim(driver), claim(driver)
+    driver.settle([Settlement(first, (Later(b"s", 50),)), Settlement(second, (Dead(b"s", "refused"),))])
+    put(driver, 3)
+    assert driver.depth() == {"ready": 1, "active": 1, "delayed": 1, "dead-letter": 1}
+    assert driver.evicted == 3
+    assert bodies(driver) == [b"3"]
+
+
+def test_a_full_memory_without_ready_jobs_drops_what_comes() -> None:
+    driver = driver_of(capacity=1)
+    put(driver, 1)
+    held = claim(driver)
+    driver.put(b"late")
+    assert driver.evicted == 1
+    assert driver.next(Settlement(held)).claim is None
+
+
+def test_a_split_makes_room_among_the_ready_jobs() -> None:
+    driver = driver_of(capacity=3)
+    put(driver, 3)
+    parts = (Later(b"a", 1), Later(b"b", 1))
+    driver.settle([Settlement(claim(driver), parts, splits=True)])
+    assert driver.depth() == {"ready": 1, "active": 0, "delayed": 2, "dead-letter": 0}
+    assert driver.evicted == 1
+
+
+def test_dead_letters_above_their_retention_go_oldest_first_and_are_counted() -> None:
+    driver = driver_of(dead_retention=2)
+    put(driver, 3)
+    held = [claim(driver) for _ in range(3)]
+    turns = [driver.next(Settlement(each, (Dead(b"s", "refused"),))) for each in held]
+    assert [turn.trimmed for turn in turns] == [0, 0, 1]
+    assert driver.depth()["dead-letter"] == 2
+
+
+def test_ready_and_due_records_take_turns() -> None:
+    clock = Clock()
+    driver = driver_of(clock)
+    put(driver, 2)
+    driver.settle([Settlement(each, (Later(b"late", 10),)) for each in (claim(driver), claim(driver))])
+    clock.now += 10
+    driver.put(b"3")
+    driver.put(b"4")
+    states = [claim(driver).state for _ in range(4)]
+    assert sorted(states[:2]) == sorted(states[2:]) == [b"", b"late"]
+
+
+def test_what_is_put_back_comes_first_in_the_order_of_the_claims() -> None:
+    clock = Clock()
+    driver = driver_of(clock)
+    put(driver, 4)
+    held = []
+    for _ in range(3):
+        held.append(claim(driver))
+        clock.now += 1
+    driver.settle([Settlement(each, (Back(),)) for each in reversed(held)])
+    assert bodies(driver) == [b"1", b"2", b"3", b"4"]
+
+
+def test_a_renewed_lease_lapses_after_one_that_was_not() -> None:
+    clock = Clock()
+    driver = driver_of(clock)
+    put(driver, 2)
+    first, _second = claim(driver), claim(driver)
+    clock.now += 999
+    assert driver.renew([first]) == [True]
+    clock.now += 1
+    assert bodies(driver) == [b"2"]
+    clock.now += 999
+    assert bodies(driver) == [b"1"]
+    assert driver.renew([first]) == [False]
+
+
+def test_ids_differ_between_two_runs() -> None:
+    one, other = driver_of(), driver_of()
+    put(one, 1)
+    put(other, 1)
+    assert claim(one).id != claim(other).id
