@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Iterable
+from functools import lru_cache
 
 from sockudo_queue.job import Event
 from sockudo_queue.redaction import Secret
@@ -16,4 +17,12 @@ def body_of(time_ms: int, events: Iterable[Event]) -> bytes:
 
 def sign(secret: Secret, body: bytes) -> str:
     """Return the lower-case hex HMAC-SHA256 of the body, as Pusher's `X-Pusher-Signature` wants it."""
-    return hmac.digest(secret.reveal().encode(), body, "sha256").hex()
+    signature = _keyed(secret).copy()
+    signature.update(body)
+    return signature.hexdigest()
+
+
+@lru_cache(maxsize=1024)
+def _keyed(secret: Secret) -> hmac.HMAC:
+    """Return the HMAC of a secret before any text; taking a copy of it costs a fraction of deriving its key anew."""
+    return hmac.new(secret.reveal().encode(), digestmod="sha256")
