@@ -12,6 +12,7 @@ from sockudo_queue.config.loading import AppsDocument, Loaded, load
 from sockudo_queue.config.models import (
     DeliverySettings,
     LoggingSettings,
+    MemorySettings,
     MetricsSettings,
     RedisClusterSettings,
     RedisSettings,
@@ -31,6 +32,7 @@ __all__ = [
     "DeliverySettings",
     "Loaded",
     "LoggingSettings",
+    "MemorySettings",
     "MetricsSettings",
     "RedisClusterSettings",
     "RedisSettings",

@@ -115,6 +115,13 @@ class ReliabilitySettings(_Group):
     memory_capacity: Whole = Field(100_000, ge=1)
 
 
+class MemorySettings(_Group):
+    """Where the memory driver takes jobs; port 0 takes any free port."""
+
+    ingress_host: Host = "127.0.0.1"  # it asks nobody who they are
+    ingress_port: Whole = Field(9_603, ge=0, le=65_535)
+
+
 class RetrySettings(_Group):
     """Sockudo's `webhooks.retry`, and the jitter of its queue."""
 
@@ -166,6 +173,7 @@ class Settings(_Group):
     sentinel: SentinelSettings = SentinelSettings()
     redis_cluster: RedisClusterSettings = RedisClusterSettings()
     sqs: SqsSettings = SqsSettings()
+    memory: MemorySettings = MemorySettings()
     reliability: ReliabilitySettings = ReliabilitySettings()
     retry: RetrySettings = RetrySettings()
     delivery: DeliverySettings = DeliverySettings()

@@ -224,6 +224,21 @@ SQS: Final = (
     ),
 )
 
+MEMORY: Final = (
+    Option(
+        "memory.ingress_host",
+        "queue.memory.ingress_host",
+        ("QUEUE_MEMORY_INGRESS_HOST",),
+        "Address on which `POST /jobs` is served for this driver; whoever reaches it can put jobs.",
+    ),
+    Option(
+        "memory.ingress_port",
+        "queue.memory.ingress_port",
+        ("QUEUE_MEMORY_INGRESS_PORT",),
+        "Its port; 0 takes a free one.",
+    ),
+)
+
 RELIABILITY: Final = (
     Option(
         "reliability.max_attempts",
@@ -259,7 +274,7 @@ RELIABILITY: Final = (
         "reliability.memory_capacity",
         "queue.reliability.memory_capacity",
         ("QUEUE_MEMORY_CAPACITY",),
-        "Jobs that the memory driver holds; beyond it the oldest is dropped and counted.",
+        "Jobs that the memory driver holds, in every state; beyond it the oldest ready one is dropped and counted.",
     ),
 )
 
@@ -387,5 +402,5 @@ OBSERVATION: Final = (
     ),
 )
 
-OPTIONS: Final = (*QUEUE, *REDIS, *SENTINEL, *CLUSTER, *SQS, *RELIABILITY, *RETRY, *DELIVERY, *OBSERVATION)
+OPTIONS: Final = (*QUEUE, *REDIS, *SENTINEL, *CLUSTER, *SQS, *MEMORY, *RELIABILITY, *RETRY, *DELIVERY, *OBSERVATION)
 BY_ATTRIBUTE: Final = {option.attribute: option for option in OPTIONS}
