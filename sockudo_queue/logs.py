@@ -137,7 +137,8 @@ class _Writer:
         self._idle = self._torn = self._closed = False
         self._counting = threading.Lock()
         self.dropped = self._reported = 0
-        threading.Thread(target=self._run, name="log-writer", daemon=True).start()
+        self.thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
+        self.thread.start()
 
     def put(self, line: bytes) -> None:
         if len(self._lines) >= QUEUE_LIMIT:
@@ -160,9 +161,12 @@ class _Writer:
         self._wake.put(None)
 
     def _run(self) -> None:
-        while not self._closed:
+        while True:
             self._await_line()
-            self._pause(BATCH_PAUSE if self._write_batch() else FAILED_PAUSE)
+            written = self._write_batch()
+            if self._closed:
+                return
+            self._pause(BATCH_PAUSE if written else FAILED_PAUSE)
 
     def _await_line(self) -> None:
         self._idle = True
@@ -334,10 +338,14 @@ class _LibraryHandler(logging.Handler):
     """Takes the warnings of libraries, without the values in them: those may be URLs, credentials or a job's text."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        where = f"{_place(record.pathname)}:{record.lineno}"
-        fields = {"logger": record.name, "message": _literal(record), "where": where, "exc_info": record.exc_info}
         log = get_logger()
-        (log.error if record.levelno >= logging.ERROR else log.warning)("library.warning", **fields)
+        (log.error if record.levelno >= logging.ERROR else log.warning)(
+            "library.warning",
+            logger=record.name,
+            message=_literal(record),
+            where=f"{_place(record.pathname)}:{record.lineno}",
+            exc_info=record.exc_info,
+        )
 
 
 def _literal(record: logging.LogRecord) -> str | None:

@@ -27,6 +27,7 @@ SETTLED_OUTCOMES: Final = ("completed", "retry", "dead-letter", "put-back", "lea
 DEPTH_STATES: Final = ("ready", "active", "delayed", "dead-letter")
 DEAD_LETTER_REASONS: Final = (
     "exhausted",
+    "refused",
     "endpoint-down",
     "worker-lost",
     "webhook-removed",
@@ -52,6 +53,7 @@ class NameCap:
         self._known: dict[str, set[object]] = {}
 
     def name(self, kind: str, name: str) -> str:
+        name = name.encode(errors="backslashreplace").decode()  # a lone surrogate would spoil every later scrape
         return name if self._admit(kind, name) else OTHER
 
     def webhook(self, app: str, endpoint: str) -> tuple[str, str]:

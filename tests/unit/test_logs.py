@@ -1,0 +1,407 @@
+"""A log line is always one parseable line, holds no secret, and never makes its caller wait or fail."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import threading
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import structlog
+
+from sockudo_queue import logs
+from sockudo_queue.errors import BrokerUnavailable
+from sockudo_queue.outcome import Verdict
+from sockudo_queue.redaction import Secret
+
+CANARY: Final = "canary-7c41"
+WAIT: Final = 5.0
+
+
+class Unspeakable:
+    """Whatever is asked of it fails, and its text would hold a secret."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError(CANARY)
+
+    __str__ = __repr__
+
+
+class BrokenDict(dict[str, str]):
+    def __iter__(self) -> Iterator[str]:
+        raise RuntimeError(CANARY)
+
+
+@dataclass
+class Holder:
+    password: str = CANARY
+
+
+def circular() -> list[Any]:
+    items: list[Any] = [1]
+    items.append(items)
+    return items
+
+
+def fail_after_another_fault() -> None:
+    try:
+        int(CANARY)
+    except ValueError as error:
+        raise TypeError(CANARY) from error
+
+
+@pytest.fixture(autouse=True)
+def put_back() -> Iterator[None]:
+    """Leave the process's logging and hooks as they were."""
+    hooks = sys.excepthook, threading.excepthook, sys.unraisablehook
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    sys.excepthook, threading.excepthook, sys.unraisablehook = hooks
+    root.handlers[:], root.level = handlers, level
+    writer, logs._output.writer = logs._output.writer, None
+    if writer is not None:
+        writer.close()
+        writer.thread.join(WAIT)
+    structlog.reset_defaults()
+
+
+class Output:
+    """A file that takes the lines."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+
+    def set_up(self, level: str = "info", log_format: str = "json") -> Any:
+        logs.set_up(level, log_format, self.descriptor)
+        return logs.get_logger()
+
+    def text(self) -> str:
+        assert logs.flush(WAIT)
+        return self.path.read_text()
+
+    def lines(self) -> list[dict[str, Any]]:
+        return [json.loads(line, parse_constant=pytest.fail) for line in self.text().splitlines()]
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Iterator[Output]:
+    made = Output(tmp_path / "out")
+    yield made
+    os.close(made.descriptor)
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    reader, writer = os.pipe()
+    yield reader, writer
+    for descriptor in (reader, writer):
+        if descriptor_is_open(descriptor):
+            os.close(descriptor)
+
+
+def descriptor_is_open(descriptor: int) -> bool:
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("text", "text"),
+        (True, True),
+        (None, None),
+        (1.5, 1.5),
+        (2**70, 2**70),
+        (10**5000, "<int>"),
+        (float("nan"), None),
+        (float("inf"), None),
+        ("\ud800", "\\ud800"),
+        ("line\nend", "line\nend"),
+        (Verdict.DELIVERED, "delivered"),
+        (b"job", "<3 bytes>"),
+        (memoryview(b"job"), "<3 bytes>"),
+        (Secret(CANARY), "***"),
+        ({"password": Secret(CANARY), "b": [b"", (1,)]}, {"password": "***", "b": ["<0 bytes>", [1]]}),
+        ({Secret(CANARY): 1}, {"***": 1}),
+        ({(1, "a"): 2}, {"[1, 'a']": 2}),
+        ({1}, [1]),
+        (deque([1]), [1]),
+        (circular(), [1, [1, [1, "…"]]]),
+        (list(range(40)), [*range(32), "…"]),
+        ({str(n): n for n in range(33)}, {str(n): n for n in range(32)} | {"…": 1}),
+        (BrokenDict(a="b"), "<BrokenDict>"),
+        (Unspeakable(), "<Unspeakable>"),
+        (Holder(), "<Holder>"),
+        (object(), "<object>"),
+        (ValueError(CANARY), "ValueError"),
+        (BrokerUnavailable("no answer"), "BrokerUnavailable: no answer"),
+        (datetime(2025, 1, 2, tzinfo=UTC), "2025-01-02 00:00:00+00:00"),
+        (Decimal("1.50"), "1.50"),
+        (Path("/x"), "/x"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_any_value_makes_one_line(output: Output, value: Any, shown: Any) -> None:
+    output.set_up().info("test.event", value=value, other=1)
+    (line,) = output.lines()
+    assert (line["event"], line["level"], line["value"], line["other"]) == ("test.event", "info", shown, 1)
+    assert datetime.fromisoformat(line["timestamp"]).tzinfo is not None
+
+
+@pytest.mark.parametrize("log_format", ["json", "pretty"])
+def test_nothing_in_a_line_can_begin_another_or_show_a_secret(output: Output, log_format: str) -> None:
+    values = {"a": "x\ny\r\x1b[2J\x9b", "b": [Secret(CANARY), "\n"], "c": "\ud800", "d": Unspeakable(), "e\n": Holder()}
+    output.set_up(log_format=log_format).info("test.event\n", **values)
+    text = output.text()
+    assert text.count("\n") == 1
+    assert not {"\r", "\x1b"} & set(text)
+    assert CANARY not in text
+
+
+def test_fields_with_the_names_of_ours_do_not_take_their_place(output: Output) -> None:
+    output.set_up().info("test.event", timestamp="never", level=3)
+    (line,) = output.lines()
+    assert line["level"] == "info"
+    assert line["timestamp"] != "never"
+
+
+def test_a_long_line_has_its_texts_cut(output: Output) -> None:
+    log = output.set_up()
+    log.info("test.event", text="é" * 9_000, nested={"deep": ["x" * 9_000]}, count=1)
+    log.info("test.event", **{f"field{number}": "x" * 250 for number in range(100)})
+    log.info("e" * 20_000)
+    cut, bare, event = output.lines()
+    assert cut["text"] == "é" * logs.SHORT_TEXT + "…"
+    assert cut["nested"] == {"deep": ["x" * logs.SHORT_TEXT + "…"]}
+    assert bare == {key: bare[key] for key in ("timestamp", "level", "event")} | {"truncated": True}
+    assert len(event["event"]) == logs.SHORT_TEXT + 1
+
+
+def test_the_level_is_kept(output: Output) -> None:
+    log = output.set_up("warning")
+    log.info("test.low")
+    log.warning("test.high")
+    assert [line["event"] for line in output.lines()] == ["test.high"]
+
+
+def test_a_logger_has_its_own_fields(output: Output) -> None:
+    output.set_up()
+    logs.get_logger(thread="worker-1").info("test.event", count=2)
+    (line,) = output.lines()
+    assert (line["thread"], line["count"]) == ("worker-1", 2)
+
+
+def test_an_error_that_nobody_expected_tells_where_and_not_what(output: Output) -> None:
+    log = output.set_up()
+    try:
+        fail_after_another_fault()
+    except TypeError:
+        log.exception("test.failed")
+    (line,) = output.lines()
+    assert (line["level"], line["error"], line["cause"]) == ("error", "TypeError", "ValueError")
+    assert all(place.startswith("unit/test_logs.py:") for place in line["stack"])
+    assert CANARY not in output.text()
+
+
+def test_an_expected_error_tells_what_and_has_no_stack(output: Output) -> None:
+    log = output.set_up()
+    error = BrokerUnavailable("no answer within 5 s")
+    error.__cause__ = ConnectionError(CANARY)
+    log.error("test.failed", exc_info=error)
+    log.error("test.failed", exc_info=False)
+    line, without = output.lines()
+    assert (line["error"], line["cause"]) == ("BrokerUnavailable: no answer within 5 s", "ConnectionError")
+    assert "stack" not in line
+    assert "error" not in without
+    assert CANARY not in output.text()
+
+
+def test_what_a_library_warns_of_is_shown_without_its_values(output: Output) -> None:
+    output.set_up("debug")
+    library = logging.getLogger("library.pool")
+    library.info("too low %s", CANARY)
+    library.warning("Retrying after %r: %s", ConnectionError(CANARY), f"https://user:{CANARY}@host/")
+    library.error(f"cannot reach https://user:{CANARY}@host/")
+    try:
+        fail_after_another_fault()
+    except TypeError:
+        library.exception("failed")
+    library.warning({"odd": CANARY})
+    warned, built, failed, odd = output.lines()
+    assert (warned["event"], warned["level"], warned["logger"]) == ("library.warning", "warning", "library.pool")
+    assert warned["message"] == "Retrying after %r: %s"
+    assert warned["where"].startswith("unit/test_logs.py:")
+    assert (built["message"], built["level"]) == (None, "error")
+    assert (failed["message"], failed["error"]) == ("failed", "TypeError")
+    assert odd["message"] is None
+    assert CANARY not in output.text()
+
+
+def test_setting_up_again_does_not_double_what_libraries_say(output: Output) -> None:
+    output.set_up()
+    output.set_up("error")
+    logging.getLogger("library").warning("once")
+    logging.getLogger("library").error("twice")
+    assert [line["message"] for line in output.lines()] == ["twice"]
+
+
+def test_a_thread_that_ends_by_a_fault_leaves_one_line(output: Output, capfd: pytest.CaptureFixture[str]) -> None:
+    output.set_up()
+
+    def fail() -> None:
+        raise ValueError(CANARY)
+
+    thread = threading.Thread(target=fail, name="lonely")
+    thread.start()
+    thread.join(WAIT)
+    sys.excepthook(ValueError, ValueError(CANARY), None)
+    in_thread, in_process = output.lines()
+    assert (in_thread["event"], in_thread["thread"], in_thread["error"]) == ("thread.failed", "lonely", "ValueError")
+    assert (in_process["event"], in_process["level"]) == ("process.failed", "critical")
+    assert CANARY not in output.text()
+    assert "".join(capfd.readouterr()) == ""
+
+
+def test_lines_of_many_threads_stay_whole_and_in_order(output: Output) -> None:
+    log = output.set_up()
+
+    def work(number: int) -> None:
+        for count in range(500):
+            log.info("test.event", number=number, count=count)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(WAIT)
+    lines = output.lines()
+    for number in range(5):
+        assert [line["count"] for line in lines if line["number"] == number] == list(range(500))
+
+
+def test_when_nobody_reads_lines_are_dropped_and_counted(
+    pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs, "QUEUE_LIMIT", 300)
+    reader, writer = pipe
+    logs.set_up("info", "auto", writer)
+    log = logs.get_logger()
+    for count in range(3_000):
+        log.info("test.event", count=count, text="x" * 200)
+    assert not logs.flush(0.05)
+    dropped = logs.dropped_lines()
+    assert dropped > 1_500
+    received = read_while(reader, lambda: logs.flush(WAIT))
+    log.info("test.last")
+    received += read_while(reader, lambda: logs.flush(WAIT))
+    lines = [json.loads(line) for line in received.splitlines()]
+    told = [line["count"] for line in lines if line["event"] == "logs.dropped"]
+    assert sum(told) == dropped
+    assert len(lines) - len(told) == 3_001 - dropped
+    assert lines[-1]["event"] == "test.last"
+
+
+def test_a_pipe_that_does_not_block_is_waited_for(pipe: tuple[int, int]) -> None:
+    reader, writer = pipe
+    os.set_blocking(writer, False)
+    logs.set_up("info", "json", writer)
+    log = logs.get_logger()
+    for count in range(2_000):
+        log.info("test.event", count=count, text="x" * 200)
+    received = read_while(reader, lambda: logs.flush(WAIT))
+    assert [json.loads(line)["count"] for line in received.splitlines()] == list(range(2_000))
+
+
+def test_a_broken_pipe_costs_lines_and_nothing_else(pipe: tuple[int, int]) -> None:
+    reader, writer = pipe
+    os.close(reader)
+    logs.set_up("info", "json", writer)
+    log = logs.get_logger()
+    for expected in (1, 2):
+        log.info("test.event")
+        assert logs.flush(WAIT)
+        assert logs.dropped_lines() == expected
+    assert logs._output.writer is not None
+    assert logs._output.writer.thread.is_alive()
+
+
+def test_half_a_line_does_not_spoil_the_next(output: Output, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, faults = os.write, iter([False, True])
+
+    def write(descriptor: int, data: memoryview) -> int:
+        match next(faults, None):
+            case False:
+                return real(descriptor, data[:10])
+            case True:
+                raise OSError("no space left")
+        return real(descriptor, data)
+
+    monkeypatch.setattr(os, "write", write)
+    log = output.set_up()
+    log.info("test.lost")
+    assert logs.flush(WAIT)
+    log.info("test.event")
+    half, *lines = output.text().splitlines()
+    assert len(half) == 10
+    assert [json.loads(line)["event"] for line in lines] == ["logs.dropped", "test.event"]
+
+
+def test_a_terminal_gets_colours_and_a_file_none() -> None:
+    outside, inside = os.openpty()
+    try:
+        logs.set_up("info", "auto", inside)
+        logs.get_logger().warning("test.event", text="two words", plain="one", number=1, nothing=None)
+        assert logs.flush(WAIT)
+        text = os.read(outside, 4096).decode()
+    finally:
+        os.close(inside)
+        os.close(outside)
+    assert "\x1b[33mwarning" in text
+    assert "text='two words' plain=one number=1 nothing=None" in text
+
+
+def test_flushing_before_setting_up_does_nothing() -> None:
+    assert logs.flush(0)
+    assert logs.dropped_lines() == 0
+
+
+def test_the_stack_is_that_of_the_fault(output: Output) -> None:
+    log = output.set_up()
+    try:
+        json.loads("{")
+    except ValueError as error:
+        expected = traceback.extract_tb(error.__traceback__)
+        log.exception("test.failed")
+    (line,) = output.lines()
+    assert [place.rpartition(":")[2] for place in line["stack"]] == [str(frame.lineno) for frame in expected]
+
+
+def read_while(reader: int, action: Callable[[], bool]) -> bytes:
+    """Read all that comes while an action runs, and what is left after it."""
+    received = bytearray()
+    os.set_blocking(reader, False)
+    thread = threading.Thread(target=action)
+    thread.start()
+    while True:
+        alive = thread.is_alive()
+        try:
+            received += os.read(reader, 65_536)
+        except BlockingIOError:
+            if not alive:
+                return bytes(received)
+            thread.join(0.001)

@@ -1,0 +1,224 @@
+"""Series count exactly, exist from the start, and stay within their bounds whatever names come."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Final
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from sockudo_queue.metrics import NAMES_LIMIT, Metrics, NameCap
+from sockudo_queue.outcome import Verdict
+
+Page = dict[tuple[str, frozenset[tuple[str, str]]], float]
+CALM_SCRAPE_SECONDS: Final = 0.06
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics("redis", "webhooks")
+
+
+def page(metrics: Metrics) -> Page:
+    families = text_string_to_metric_families(metrics.render()[0].decode())
+    samples = (sample for family in families for sample in family.samples)
+    return {(sample.name, frozenset(sample.labels.items())): sample.value for sample in samples}
+
+
+def value(metrics: Metrics, name: str, **labels: str) -> float | None:
+    return page(metrics).get((name, frozenset(labels.items())))
+
+
+QUEUE: Final = {"backend": "redis", "queue": "webhooks"}
+
+
+@pytest.mark.parametrize(
+    ("name", "labels"),
+    [
+        ("sockudo_queue_claimed_total", QUEUE),
+        ("sockudo_queue_settled_total", {**QUEUE, "outcome": "lease-lost"}),
+        ("sockudo_queue_processing_duration_seconds_count", QUEUE),
+        ("sockudo_queue_depth", {**QUEUE, "state": "dead-letter"}),
+        ("sockudo_webhook_dead_letters_total", {"reason": "exhausted"}),
+        ("sockudo_webhook_dead_letters_trimmed_total", {}),
+        ("sockudo_webhook_connections_total", {"reused": "true"}),
+        ("sockudo_queue_log_lines_dropped_total", {}),
+        ("sockudo_queue_broker_up", {}),
+    ],
+)
+def test_what_is_known_from_the_start_is_there_with_0(metrics: Metrics, name: str, labels: dict[str, str]) -> None:
+    assert value(metrics, name, **labels) == 0
+
+
+def test_a_webhook_is_there_with_0_once_it_is_named(metrics: Metrics) -> None:
+    metrics.webhook("shop", "orders")
+    for verdict in Verdict:
+        labels = {"app": "shop", "endpoint": "orders", "outcome": str(verdict)}
+        assert value(metrics, "sockudo_webhook_attempts_total", **labels) == 0
+    assert value(metrics, "sockudo_webhook_responses_total", endpoint="orders", code_class="5xx") == 0
+    assert value(metrics, "sockudo_webhook_deferrals_total", endpoint="orders") == 0
+
+
+def test_an_attempt_is_counted_everywhere(metrics: Metrics) -> None:
+    orders = metrics.webhook("shop", "orders")
+    orders.started()
+    assert value(metrics, "sockudo_webhook_in_flight", endpoint="orders") == 1
+    orders.ended(Verdict.DELIVERED, 0.03, status=204, age=61, reused=True)
+    found = page(metrics)
+
+    def of(name: str, **labels: str) -> float:
+        return found[f"sockudo_webhook_{name}", frozenset(({"endpoint": "orders"} | labels).items())]
+
+    assert of("in_flight") == 0
+    assert of("attempts_total", app="shop", outcome="delivered") == 1
+    assert of("responses_total", code_class="2xx") == 1
+    assert of("attempt_duration_seconds_sum") == 0.03
+    assert of("attempt_duration_seconds_bucket", le="0.025") == 0
+    assert of("attempt_duration_seconds_bucket", le="0.05") == 1
+    assert of("attempt_duration_seconds_bucket", le="+Inf") == of("attempt_duration_seconds_count") == 1
+    assert of("delivery_age_seconds_bucket", le="60.0") == 0
+    assert of("delivery_age_seconds_bucket", le="120.0") == 1
+    assert found["sockudo_webhook_connections_total", frozenset({("reused", "true")})] == 1
+
+
+@pytest.mark.parametrize("status", [None, 0, 199, 600, 999])
+def test_what_is_no_http_answer_has_no_class(metrics: Metrics, status: int | None) -> None:
+    orders = metrics.webhook("shop", "orders")
+    orders.started()
+    orders.ended(Verdict.RETRYABLE, 10.0, status=status)
+    counts = [count for (name, _), count in page(metrics).items() if name == "sockudo_webhook_responses_total"]
+    assert counts == [0, 0, 0, 0]
+
+
+def test_attempts_may_be_counted_by_name_alone(metrics: Metrics) -> None:
+    metrics.attempt_started("orders")
+    assert value(metrics, "sockudo_webhook_in_flight", endpoint="orders") == 1
+    metrics.attempt_ended("shop", "orders", Verdict.PERMANENT, 0.5)
+    assert value(metrics, "sockudo_webhook_in_flight", endpoint="orders") == 0
+    labels = {"app": "shop", "endpoint": "orders", "outcome": "permanent"}
+    assert value(metrics, "sockudo_webhook_attempts_total", **labels) == 1
+
+
+def test_10_000_webhooks_stay_within_the_cap_and_a_scrape_stays_short(metrics: Metrics) -> None:
+    def attempt(app: int, endpoint: int) -> None:
+        counts = metrics.webhook(f"app-{app}", f"hook-{endpoint}")
+        counts.started()
+        counts.ended(Verdict.DELIVERED, 0.01, status=200, age=0.1, reused=True)
+        metrics.breaker(f"app-{app}", f"hook-{endpoint}", "open")
+
+    for number in range(10_000):
+        attempt(number // 10, number)
+    for number in range(10_000):  # the same few names in every app, so that it is the pairs that are many
+        attempt(number // 100, number % 100)
+    found = page(metrics)
+    labels = [dict(items) for _, items in found]
+    for name in ("app", "endpoint"):
+        assert len({series[name] for series in labels if name in series}) == NAMES_LIMIT + 1
+    assert len([1 for series in labels if "app" in series]) <= (2 * NAMES_LIMIT + 1) * len(Verdict)
+    attempts = [count for (name, _), count in found.items() if name == "sockudo_webhook_attempts_total"]
+    assert sum(attempts) == 20_000
+    assert min(scrape_seconds(metrics) for _ in range(5)) < CALM_SCRAPE_SECONDS
+
+
+def scrape_seconds(metrics: Metrics) -> float:
+    began = time.perf_counter()
+    metrics.render()
+    return time.perf_counter() - began
+
+
+def test_past_the_limit_of_webhooks_the_app_is_still_told() -> None:
+    cap = NameCap(2)
+    assert [cap.webhook("a", "1"), cap.webhook("a", "2"), cap.webhook("b", "1")] == [
+        ("a", "1"),
+        ("a", "2"),
+        ("b", "other"),
+    ]
+    assert cap.webhook("c", "1") == ("other", "other")
+    assert cap.webhook("a", "1") == ("a", "1")
+
+
+def test_a_name_that_cannot_be_encoded_spoils_no_scrape(metrics: Metrics) -> None:
+    odd = metrics.webhook("a\ud800", 'quote" \\ \n')
+    assert odd is metrics.webhook("a\ud800", 'quote" \\ \n')
+    labels = {"app": "a\\ud800", "endpoint": 'quote" \\ \n', "outcome": "delivered"}
+    assert value(metrics, "sockudo_webhook_attempts_total", **labels) == 0
+
+
+def test_the_worst_breaker_of_a_name_is_shown(metrics: Metrics) -> None:
+    def shown() -> float | None:
+        return value(metrics, "sockudo_webhook_breaker_state", endpoint="orders")
+
+    metrics.breaker("one", "orders", "half-open")
+    metrics.breaker("two", "orders", "open")
+    assert shown() == 2
+    metrics.breaker("two", "orders", "closed")
+    assert shown() == 1
+    metrics.breaker("one", "orders", "closed")
+    assert shown() == 0
+
+
+def test_reasons_of_dead_letters_are_few(metrics: Metrics) -> None:
+    for status in range(400, 600):
+        metrics.dead_letter(f"status-{status}")
+        metrics.dead_letter(f"text-{status}-x")
+    reasons = {dict(labels)["reason"] for name, labels in page(metrics) if name == "sockudo_webhook_dead_letters_total"}
+    assert value(metrics, "sockudo_webhook_dead_letters_total", reason="status") == 200
+    assert "other" in reasons
+    assert len(reasons) < 2 * NAMES_LIMIT
+
+
+def test_the_oldest_job_is_absent_while_none_waits(metrics: Metrics) -> None:
+    name = "sockudo_queue_oldest_job_timestamp_seconds"
+    assert value(metrics, name, **QUEUE) is None
+    metrics.oldest_job(1_700_000_000)
+    assert value(metrics, name, **QUEUE) == 1_700_000_000
+    metrics.oldest_job(None)
+    assert value(metrics, name, **QUEUE) is None
+
+
+def test_what_others_know_is_asked_for_at_each_scrape(metrics: Metrics) -> None:
+    busy = [3]
+    metrics.watch_slots(5, lambda: busy[0], lambda: 2)
+    metrics.watch_heartbeats(lambda: {"worker": 1.5})
+    metrics.watch_log_drops(lambda: 7)
+    assert value(metrics, "sockudo_queue_slots") == 5
+    assert value(metrics, "sockudo_queue_slots_in_use") == 3
+    busy[0] = 4
+    assert value(metrics, "sockudo_queue_slots_in_use") == 4
+    assert value(metrics, "sockudo_queue_spare_workers") == 2
+    assert value(metrics, "sockudo_queue_heartbeat_age_seconds", thread="worker") == 1.5
+    assert value(metrics, "sockudo_queue_log_lines_dropped_total") == 7
+
+
+def test_threads_lose_no_count_while_others_scrape(metrics: Metrics) -> None:
+    def work(number: int) -> None:
+        for _ in range(2_000):
+            orders = metrics.webhook(f"app-{number % 2}", "orders")
+            orders.started()
+            orders.ended(Verdict.DELIVERED, 0.01, status=200, age=1.0, reused=False)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        metrics.render()
+    found = page(metrics)
+    assert found["sockudo_webhook_in_flight", frozenset({("endpoint", "orders")})] == 0
+    assert found["sockudo_webhook_delivery_age_seconds_count", frozenset({("endpoint", "orders")})] == 8_000
+    assert found["sockudo_webhook_connections_total", frozenset({("reused", "false")})] == 8_000
+
+
+def test_a_scraper_may_ask_for_openmetrics(metrics: Metrics) -> None:
+    plain, plain_type = metrics.render("text/html")
+    opened, open_type = metrics.render("application/openmetrics-text; version=1.0.0")
+    assert plain_type.startswith("text/plain")
+    assert open_type.startswith("application/openmetrics-text")
+    assert opened.endswith(b"# EOF\n")
+    assert b"_created" not in plain + opened
+
+
+def test_two_daemons_in_one_process_do_not_share_counts(metrics: Metrics) -> None:
+    metrics.claimed.inc()
+    assert value(Metrics("redis", "webhooks"), "sockudo_queue_claimed_total", **QUEUE) == 0
