@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Set
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sockudo_queue import __version__, logs
 from sockudo_queue.app_source import AppSource
@@ -23,6 +23,8 @@ from sockudo_queue.delivery.http import HttpSender
 from sockudo_queue.delivery.transport import CurlAdapter
 from sockudo_queue.dispatcher import Dispatcher
 from sockudo_queue.drivers.base import Driver
+from sockudo_queue.drivers.memory import MemoryDriver
+from sockudo_queue.drivers.none import NoneDriver
 from sockudo_queue.drivers.redis import RedisListDriver, source_keys
 from sockudo_queue.drivers.redis_at_most_once import RedisAtMostOnceDriver
 from sockudo_queue.drivers.redis_link import RedisLink, pool_of
@@ -34,6 +36,9 @@ from sockudo_queue.metrics import Metrics
 from sockudo_queue.settings import Settings
 from sockudo_queue.supervisor import Supervisor
 from sockudo_queue.worker import Backoff, Ledger, Worker
+
+if TYPE_CHECKING:
+    from sockudo_queue.ingress import Ingress
 
 STOP_SIGNALS: Final = frozenset({signal.SIGTERM, signal.SIGINT})
 RELOAD_SIGNAL: Final = signal.SIGHUP
@@ -57,9 +62,18 @@ EXIT_GAVE_UP: Final = 4
 
 def make_driver(settings: Settings) -> Driver:
     """Build the configured driver; nothing is connected yet. Raises `SettingsError` for one that is not there."""
+    reliability = settings.reliability
+    if settings.driver == "none":
+        return NoneDriver()
+    if settings.driver == "memory":
+        return MemoryDriver(
+            capacity=reliability.memory_capacity,
+            lease_ms=reliability.lease_duration_ms,
+            dead_retention=reliability.failed_retention,
+        )
     if settings.driver != "redis":
         raise SettingsError([f'queue.driver: "{settings.driver}" is not available in this version; use "redis"'])
-    redis, reliability = settings.redis, settings.reliability
+    redis = settings.redis
     pool = pool_of(
         redis.url,
         redis.host,
@@ -78,6 +92,15 @@ def make_driver(settings: Settings) -> Driver:
     )
 
 
+def make_ingress(settings: Settings, driver: Driver) -> Ingress | None:
+    """Build the door to the memory driver; every other driver has a broker that takes the jobs."""
+    if not isinstance(driver, MemoryDriver):
+        return None
+    from sockudo_queue.ingress import Ingress  # here, since the HTTP server is a tenth of the whole start
+
+    return Ingress(driver.put, settings.memory.ingress_host, settings.memory.ingress_port)
+
+
 class Daemon:
     """One running daemon. `run` blocks the main thread until the process is to end."""
 
@@ -91,6 +114,7 @@ class Daemon:
         self._beats = Heartbeats()
         self._health = Health(self._beats)
         self._server = HealthServer(self._metrics, self._health, settings.metrics.host, settings.metrics.port)
+        self._ingress = make_ingress(settings, self._driver)
         self._holdings = Holdings()
         self._ledger = Ledger(self._driver, self._holdings, self._metrics, self._log)
         self._watch = BrokerWatch(self._log, self._broker_changed)
@@ -104,13 +128,20 @@ class Daemon:
         )
         self._metrics.watch_heartbeats(self._beats.oldest_by_kind)
         self._metrics.watch_log_drops(logs.dropped_lines)
+        if isinstance(driver := self._driver, MemoryDriver):
+            self._metrics.watch_evictions(lambda: driver.evicted)
 
     def run(self) -> int:
         """Run until a signal; return the exit code. The caller leaves by `os._exit`, which interrupts nothing held."""
         signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS | {RELOAD_SIGNAL})
         if self._settings.metrics.enabled:
             self._server.start()
+        if self._ingress is not None:
+            self._ingress.start()
+            self._log.info("ingress.started", host=self._settings.memory.ingress_host, port=self._ingress.port)
         self._log.info("daemon.started", version=__version__, pid=os.getpid(), driver=self._driver.name)
+        if isinstance(self._driver, NoneDriver):
+            self._log.info("daemon.idle", text="queue.driver is none: webhooks are switched off, nothing is delivered")
         for number, source in enumerate(self._driver.sources, 1):
             self._keep(f"bell-{number}", partial(self._ring, f"bell-{number}", source), LIVE_WITHIN)
         interval = self._settings.reliability.lease_renew_interval_ms / 1000
@@ -136,6 +167,8 @@ class Daemon:
         deadline = time.monotonic() + self._settings.reliability.shutdown_timeout_ms / 1000
         self._health.not_ready("draining", "the daemon is being stopped")
         self._supervisor.stopping.set()
+        if self._ingress is not None:
+            self._ingress.stop()
         self._crew.stop()
         self._log.info("daemon.draining", held=len(self._holdings))
         code = EXIT_STOPPED
@@ -145,6 +178,8 @@ class Daemon:
                 break
         if not self._put_back():
             code = EXIT_FORCED
+        if isinstance(self._driver, MemoryDriver) and any(left := self._driver.depth().values()):
+            self._log.warning("memory.lost", records=sum(left))
         self._log.info("daemon.stopped", code=code)
         return code
 

@@ -226,12 +226,14 @@ class _Watched(Collector):
         self.slots_in_use: Callable[[], float] = lambda: 0
         self.spare_workers: Callable[[], float] = lambda: 0
         self.log_drops: Callable[[], float] = lambda: 0
+        self.evictions: Callable[[], float] = lambda: 0
         self.heartbeats: Callable[[], Mapping[str, float]] = dict
 
     def collect(self) -> Iterable[Metric]:
         yield GaugeMetricFamily("sockudo_queue_slots_in_use", "Slots that are taken.", self.slots_in_use())
         yield GaugeMetricFamily("sockudo_queue_spare_workers", "Workers beyond the slots.", self.spare_workers())
         yield CounterMetricFamily("sockudo_queue_log_lines_dropped", "Log lines lost.", self.log_drops())
+        yield CounterMetricFamily("sockudo_queue_evicted", "Jobs dropped by a full memory driver.", self.evictions())
         beats = GaugeMetricFamily(
             "sockudo_queue_heartbeat_age_seconds",
             "Time since the last sign of life, by kind of thread.",
@@ -343,6 +345,9 @@ class Metrics:
 
     def watch_log_drops(self, count: Callable[[], float]) -> None:
         self._watched.log_drops = count
+
+    def watch_evictions(self, count: Callable[[], float]) -> None:
+        self._watched.evictions = count
 
     def render(self, accept: str = "") -> tuple[bytes, str]:
         """Return the page and its content type, in the format that an `Accept` header asks for."""
