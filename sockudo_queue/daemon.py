@@ -139,7 +139,8 @@ class Daemon:
         if self._ingress is not None:
             self._ingress.start()
             self._log.info("ingress.started", host=self._settings.memory.ingress_host, port=self._ingress.port)
-        self._log.info("daemon.started", version=__version__, pid=os.getpid(), driver=self._driver.name)
+        port = self._server.port if self._settings.metrics.enabled else None
+        self._log.info("daemon.started", version=__version__, pid=os.getpid(), driver=self._driver.name, port=port)
         if isinstance(self._driver, NoneDriver):
             self._log.info("daemon.idle", text="queue.driver is none: webhooks are switched off, nothing is delivered")
         for number, source in enumerate(self._driver.sources, 1):
