@@ -27,7 +27,7 @@ from sockudo_queue.endpoints import Admission, BreakerState, Deferral, EndpointK
 from sockudo_queue.errors import MalformedJob
 from sockudo_queue.job import Event, Job
 from sockudo_queue.metrics import Metrics
-from sockudo_queue.outcome import Outcome, Verdict
+from sockudo_queue.outcome import Failure, Outcome, Verdict, from_failure
 from sockudo_queue.record import State
 
 NEWER_RECORD_DELAY_MS: Final = 60_000
@@ -118,10 +118,19 @@ class Dispatcher:
         self._stopping = stopping
 
     def open(self, claim: Claim) -> Dispatch:
-        """Read a claim and find out what it asks for; no attempt is made yet."""
+        """Read a claim and find out what it asks for; no attempt is made yet.
+
+        Never raises: a job that this version fails on is kept as a dead letter; else it would end worker after worker.
+        """
         try:
-            state = record.decode(claim.state) if claim.state else State(job=claim.id)
-        except record.NewerRecord:
+            return self._open(claim)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it must cost this job and no other
+            self._log.error("job.failed", record=claim.id, exc_info=error)
+            return self._bury(claim, _state_of(claim) or State(job=claim.id), "internal-error")
+
+    def _open(self, claim: Claim) -> Dispatch:
+        state = _state_of(claim)
+        if state is None:
             self._log.warning("record.newer", record=claim.id)
             return Dispatch.settled(claim, Later(b"", NEWER_RECORD_DELAY_MS))
         if claim.lapses >= self._max_lapses:
@@ -178,7 +187,20 @@ class Dispatcher:
         return self._dead(share.state, dispatch.claim, "unsupported-target")
 
     def post(self, dispatch: Dispatch, share: Share, admission: Admission) -> Part | None:
-        """Sign and post one share, and decide what becomes of it; None when nothing is owed any more."""
+        """Sign and post one share, and decide what becomes of it; None when nothing is owed any more.
+
+        Blocks for at most the webhook's timeout.
+        """
+        try:
+            return self._post(dispatch, share, admission)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it must cost this webhook and no thread
+            self._log.error("delivery.failed", webhook=share.webhook.name, job=share.state.job, exc_info=error)
+            return self._decide(dispatch.claim, share, from_failure(Failure.INTERNAL))
+        finally:
+            # Whatever happened, the endpoint must not count this attempt for ever.
+            self._endpoints.finish(admission, None, time.monotonic())
+
+    def _post(self, dispatch: Dispatch, share: Share, admission: Admission) -> Part | None:
         job, webhook, state = dispatch.job, share.webhook, share.state
         assert job is not None
         body = signing.body_of(job.time_ms, share.events)
@@ -196,8 +218,6 @@ class Dispatcher:
         try:
             outcome, reused = self._sender.post(webhook, body, headers)
         except BaseException:
-            # This thread is dying; its supervisor gives the claim back, and the endpoint must not count it for ever.
-            self._endpoints.finish(admission, None, time.monotonic())
             counts.ended(Verdict.RETRYABLE, time.monotonic() - started)
             raise
         ended = time.monotonic()
@@ -276,6 +296,14 @@ class Dispatcher:
 
     def _dead(self, state: State, claim: Claim, reason: str) -> Dead:
         return Dead(record.encode(msgspec.structs.replace(state, reason=reason, died=claim.now_ms())), reason)
+
+
+def _state_of(claim: Claim) -> State | None:
+    """Return the state of a claimed record, a new one for a fresh job, or None where a later version wrote it."""
+    try:
+        return record.decode(claim.state) if claim.state else State(job=claim.id)
+    except record.NewerRecord:
+        return None
 
 
 @lru_cache(maxsize=16_384)

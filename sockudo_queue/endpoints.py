@@ -164,7 +164,9 @@ class Endpoint:
 
     def end(self, admission: Admission, outcome: Outcome | None, now: float) -> None:
         """Take note of an attempt's end; None for one that came to nothing (we are being stopped). Under the lock."""
-        started = self._in_flight.pop(admission.token)
+        started = self._in_flight.pop(admission.token, None)
+        if started is None:
+            return
         if outcome is None:
             admission.breaker.probing = False
             return
@@ -231,7 +233,7 @@ class Endpoints:
         return decision
 
     def finish(self, admission: Admission, outcome: Outcome | None, now: float) -> None:
-        """Report the end of an admitted attempt; exactly once for each."""
+        """Report the end of an admitted attempt, with its outcome or without one. Only the first report counts."""
         with admission.endpoint.lock:
             admission.endpoint.end(admission, outcome, now)
 

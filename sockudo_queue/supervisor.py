@@ -89,7 +89,9 @@ class Supervisor:
         if worker.current is None:
             return
         dispatch, share = worker.current
-        settlement = dispatch.finish(share, Back(record.encode(share.state))) or dispatch.settlement
+        if share is not None:
+            dispatch.finish(share, Back(record.encode(share.state)))
+        settlement = dispatch.settlement
         if settlement is None:
             return  # other workers are still at this job's other shares, and settle it
         try:

@@ -103,7 +103,8 @@ class Worker:
         self.name = name
         self.slot = Slot()
         self.parked = True
-        self.current: tuple[Dispatch, Share] | None = None
+        # What this thread would leave behind if it died now: its claim, and the share that it is at.
+        self.current: tuple[Dispatch, Share | None] | None = None
         self._crew = crew
         self._driver = driver
         self._dispatcher = dispatcher
@@ -156,6 +157,7 @@ class Worker:
         self._metrics.claimed.inc()
         dispatch = self._dispatcher.open(claim)
         self._holdings.add(dispatch)
+        self.current = (dispatch, dispatch.shares[0] if dispatch.shares else None)
         if self._stopping.is_set():
             return dispatch.abandon()
         if dispatch.settlement is not None:
@@ -174,7 +176,8 @@ class Worker:
             settlement = dispatch.finish(share, Back(record.encode(share.state)))
         else:
             settlement = dispatch.finish(share, self._try(dispatch, share))
-        self.current = None
+        if settlement is None:
+            self.current = None  # others are still at this job, and whoever is last settles it
         return settlement
 
     def _try(self, dispatch: Dispatch, share: Share) -> Any:
@@ -210,6 +213,7 @@ class Worker:
                 self._metrics.dead_letters_trimmed.inc(turn.trimmed)
             if settled is not None:
                 self._ledger.record(settled, accepted=turn.accepted, repeated=repeated)
+                self.current = None
             return turn.claim
 
     def _settle(self, settlement: Settlement | None) -> None:
@@ -224,6 +228,7 @@ class Worker:
                 self._beats.beat(self.name)
                 backoff.wait()
             else:
+                self.current = None
                 return
 
 
