@@ -1,0 +1,239 @@
+"""The HTTP door to the memory driver, alone and as a part of the running daemon."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+from collections.abc import Iterator
+from typing import Any, Final
+
+import pytest
+
+from sockudo_queue.errors import StartError
+from sockudo_queue.ingress import BODY_LIMIT, CONNECTIONS_LIMIT, Ingress, NotJobs, split_jobs
+from tests.helpers import jobs
+from tests.helpers.configs import app, config, webhook
+from tests.helpers.daemon import DaemonProcess
+from tests.helpers.data import job_files
+from tests.helpers.ports import free_port
+from tests.helpers.receiver import Receiver
+from tests.helpers.waiting import eventually
+
+SECONDS: Final = 5.0
+
+
+class Door:
+    """A started door, and the jobs that came through it."""
+
+    def __init__(self) -> None:
+        self.jobs: list[bytes] = []
+        self.ingress = Ingress(self.jobs.append, "127.0.0.1", 0)
+        self.ingress.start()
+
+    def send(
+        self, body: bytes = b"{}", path: str = "/jobs", method: str = "POST", **headers: str
+    ) -> tuple[int, dict[str, Any]]:
+        return send(self.ingress.port, body, path, method, **headers)
+
+    def raw(self, request: bytes) -> bytes:
+        """Send bytes as they are and return all that comes back until the connection ends."""
+        with socket.create_connection(("127.0.0.1", self.ingress.port), SECONDS) as connection:
+            connection.sendall(request)
+            return b"".join(iter(lambda: connection.recv(65_536), b""))
+
+
+def send(
+    port: int, body: bytes, path: str = "/jobs", method: str = "POST", **headers: str
+) -> tuple[int, dict[str, Any]]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=SECONDS)
+    try:
+        connection.request(method, path, body, headers)
+        response = connection.getresponse()
+        return response.status, json.loads(response.read() or b"{}")
+    finally:
+        connection.close()
+
+
+@pytest.fixture
+def door() -> Iterator[Door]:
+    opened = Door()
+    yield opened
+    opened.ingress.stop()
+
+
+def test_one_job_comes_through_byte_for_byte(door: Door) -> None:
+    for file in job_files():
+        assert door.send(file.body) == (202, {"accepted": 1})
+    assert door.jobs == [file.body for file in job_files()]
+
+
+def test_json_lines_come_through_in_their_order(door: Door) -> None:
+    first, second, third = jobs.jobs(3)
+    assert door.send(first + b"\n\r\n" + second + b"\r\n" + third + b"\n") == (202, {"accepted": 3})
+    assert door.jobs == [first, second, third]
+
+
+def test_one_job_may_have_lines(door: Door) -> None:
+    body = json.dumps(json.loads(jobs.job()), indent=2).encode()
+    assert door.send(b"\n" + body + b"\n") == (202, {"accepted": 1})
+    assert door.jobs == [body]
+
+
+@pytest.mark.parametrize(
+    ("body", "fault"),
+    [
+        (b"", "the body is empty"),
+        (b" \n\n", "the body is empty"),
+        (b"[1]", "line 1 is not a JSON object"),
+        (b'"text"', "line 1 is not a JSON object"),
+        (b"{}\n\nnull", "line 3 is not a JSON object"),
+        (b'{"a":1} {"a":2}', "line 1 is not a JSON object"),
+        (b'{"a":"\xff"}', "line 1 is not a JSON object"),
+        (b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}", "line 1 is not a JSON object"),
+    ],
+)
+def test_what_is_no_job_is_told_by_its_line(body: bytes, fault: str) -> None:
+    with pytest.raises(NotJobs, match=fault):
+        split_jobs(body)
+
+
+def test_of_a_request_with_a_fault_nothing_is_taken(door: Door) -> None:
+    assert door.send(jobs.job() + b"\nSECRET") == (400, {"error": "line 2 is not a JSON object"})
+    assert door.jobs == []
+
+
+def test_a_connection_serves_several_requests(door: Door) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", door.ingress.port, timeout=SECONDS)
+    for body, status in ((b"{}", 202), (b"[]", 400), (b"{}", 202)):
+        connection.request("POST", "/jobs", body)
+        response = connection.getresponse()
+        response.read()
+        assert response.status == status
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/jobs", 405),
+        ("PUT", "/jobs", 405),
+        ("OPTIONS", "/jobs", 405),
+        ("POST", "/", 404),
+        ("POST", "/job", 404),
+    ],
+)
+def test_nothing_else_is_served(door: Door, method: str, path: str, status: int) -> None:
+    assert door.send(b"{}", path, method)[0] == status
+    assert door.jobs == []
+
+
+def test_a_request_above_the_limit_is_refused_and_its_client_hears_so(door: Door) -> None:
+    assert door.send(b"{" + b" " * BODY_LIMIT + b"}")[0] == 413
+    assert door.send(b"{" + b" " * (BODY_LIMIT - 2) + b"}") == (202, {"accepted": 1})
+
+
+@pytest.mark.parametrize("length", ["-1", "1e3", "9" * 5_000])
+def test_a_length_that_is_none_is_refused(door: Door, length: str) -> None:
+    answer = door.raw(b"POST /jobs HTTP/1.1\r\nHost: x\r\nContent-Length: " + length.encode() + b"\r\n\r\n")
+    assert answer.split()[1] in (b"411", b"413")
+
+
+def test_a_client_that_asks_first_is_refused_before_it_sends(door: Door) -> None:
+    head = b"POST /jobs HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n"
+    assert door.raw(head % (BODY_LIMIT + 1)).split()[1] == b"413"
+
+
+def test_a_request_without_a_length_is_refused(door: Door) -> None:
+    head = b"POST /jobs HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"
+    assert door.raw(head).split()[1] == b"411"
+
+
+def test_a_web_page_cannot_put_jobs(door: Door) -> None:
+    assert door.send(jobs.job(), Origin="http://a-page.example")[0] == 403
+    assert door.jobs == []
+
+
+def test_a_request_that_breaks_off_puts_nothing(door: Door) -> None:
+    with socket.create_connection(("127.0.0.1", door.ingress.port), SECONDS) as connection:
+        connection.sendall(b"POST /jobs HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{}")
+        connection.shutdown(socket.SHUT_WR)
+        assert connection.recv(65_536).split()[1] == b"400"
+    assert door.jobs == []
+
+
+def test_too_many_connections_are_closed_and_the_door_stays_open(door: Door) -> None:
+    address = ("127.0.0.1", door.ingress.port)
+    open_ones = [socket.create_connection(address, SECONDS) for _ in range(CONNECTIONS_LIMIT)]
+    with socket.create_connection(address, SECONDS) as one_more:
+        assert one_more.recv(1) == b""
+    for each in open_ones:
+        each.close()
+    eventually(lambda: _answers(door))
+
+
+def _answers(door: Door) -> bool:
+    try:
+        return door.send()[0] == 202
+    except (OSError, http.client.HTTPException):
+        return False
+
+
+def test_a_taken_port_is_told_with_what_to_set(door: Door) -> None:
+    with pytest.raises(StartError, match="QUEUE_MEMORY_INGRESS_PORT"):
+        Ingress(lambda job: None, "127.0.0.1", door.ingress.port).start()
+
+
+def test_a_stopped_door_leaves_its_port() -> None:
+    opened = Door()
+    opened.ingress.stop()
+    again = Ingress(lambda job: None, "127.0.0.1", opened.ingress.port)
+    again.start()
+    again.stop()
+
+
+def daemon_on(receiver: Receiver, port: int, **environment: str) -> DaemonProcess:
+    settings = {"QUEUE_DRIVER": "memory", "QUEUE_MEMORY_INGRESS_PORT": str(port)}
+    return DaemonProcess(config(app(webhook(receiver.url(), name="all"))), settings | environment)
+
+
+def test_the_daemon_delivers_what_comes_through_the_door(receiver: Receiver) -> None:
+    port = free_port()
+    with daemon_on(receiver, port) as daemon:
+        daemon.wait_ready()
+        assert send(port, b"\n".join(jobs.jobs(20)))[0] == 202
+        requests = receiver.wait_for(20)
+        assert sorted(request.body for request in requests) == sorted(jobs.webhook_body(n) for n in range(1, 21))
+        eventually(lambda: daemon.metric("sockudo_queue_settled_total", outcome="completed") == 20)
+        daemon.terminate()
+        assert daemon.wait() == 0
+        assert daemon.events("memory.lost") == []
+
+
+def test_what_a_full_memory_drops_is_counted_and_what_is_left_at_the_end_is_told(receiver: Receiver) -> None:
+    receiver.hang()
+    port = free_port()
+    with daemon_on(
+        receiver, port, QUEUE_MEMORY_CAPACITY="10", QUEUE_WORKERS="1", QUEUE_SHUTDOWN_TIMEOUT_MS="0"
+    ) as daemon:
+        daemon.wait_ready()
+        assert send(port, b"\n".join(jobs.jobs(50)))[0] == 202
+        eventually(lambda: daemon.metric("sockudo_queue_evicted_total") == 40)
+        daemon.terminate()
+        assert daemon.wait() == 0
+        assert [line["records"] for line in daemon.events("memory.lost")] == [10]
+
+
+def test_a_taken_port_ends_the_start(receiver: Receiver, door: Door) -> None:
+    with daemon_on(receiver, door.ingress.port) as daemon:
+        assert daemon.wait() == 3
+        assert "QUEUE_MEMORY_INGRESS_PORT" in daemon.stderr()
+
+
+def test_without_a_queue_the_daemon_is_idle_and_ready() -> None:
+    with DaemonProcess(config(), {"QUEUE_DRIVER": "none"}) as daemon:
+        daemon.wait_ready()
+        assert daemon.get("/livez") == 200
+        daemon.terminate()
+        assert daemon.wait() == 0
+        assert len(daemon.events("daemon.idle")) == 1
