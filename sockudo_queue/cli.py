@@ -72,9 +72,10 @@ def _run(options: argparse.Namespace) -> int:
     from sockudo_queue import logs
     from sockudo_queue.app_source import AppSource
     from sockudo_queue.apps import StaticApps
-    from sockudo_queue.daemon import Daemon
+    from sockudo_queue.daemon import Daemon, block_signals
 
     loaded, apps = _load(options)
+    block_signals()
     logs.set_up(loaded.settings.logging.level, loaded.settings.logging.format)
     log = logs.get_logger()
     for warning in loaded.warnings:

@@ -60,6 +60,15 @@ EXIT_FORCED: Final = 1
 EXIT_GAVE_UP: Final = 4
 
 
+def block_signals() -> None:
+    """Keep signals for the main thread, which waits for them.
+
+    Call it before the first thread starts, the log's too: a thread that does not block a signal is ended by it, and
+    with it the whole process.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS | {RELOAD_SIGNAL})
+
+
 def make_driver(settings: Settings) -> Driver:
     """Build the configured driver; nothing is connected yet. Raises `SettingsError` for one that is not there."""
     reliability = settings.reliability
@@ -133,7 +142,7 @@ class Daemon:
 
     def run(self) -> int:
         """Run until a signal; return the exit code. The caller leaves by `os._exit`, which interrupts nothing held."""
-        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS | {RELOAD_SIGNAL})
+        block_signals()
         if self._settings.metrics.enabled:
             self._server.start()
         if self._ingress is not None:
