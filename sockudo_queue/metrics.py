@@ -34,6 +34,7 @@ DEAD_LETTER_REASONS: Final = (
     "unknown-app",
     "unreadable",
     "internal-error",
+    "unsupported-target",
 )
 CODE_CLASSES: Final = ("2xx", "3xx", "4xx", "5xx")
 BREAKER_STATES: Final = {"closed": 0, "half-open": 1, "open": 2}
