@@ -14,7 +14,7 @@ from collections.abc import Callable, Set
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from sockudo_queue import __version__, logs
+from sockudo_queue import __version__, job, logs
 from sockudo_queue.app_source import AppSource
 from sockudo_queue.apps import AppRegistry
 from sockudo_queue.broker_watch import BrokerWatch
@@ -29,7 +29,7 @@ from sockudo_queue.drivers.redis import RedisListDriver, source_keys
 from sockudo_queue.drivers.redis_at_most_once import RedisAtMostOnceDriver
 from sockudo_queue.drivers.redis_link import RedisLink, pool_of
 from sockudo_queue.endpoints import Endpoints, Limits
-from sockudo_queue.errors import BrokerError, SettingsError
+from sockudo_queue.errors import BrokerError, MalformedJob, SettingsError
 from sockudo_queue.health import Health, HealthServer, Heartbeats
 from sockudo_queue.holdings import Holdings
 from sockudo_queue.metrics import Metrics
@@ -258,6 +258,7 @@ class Daemon:
             self._beats.beat("sampler")
             try:
                 self._metrics.depth(self._driver.depth())
+                self._metrics.oldest_job(_time_of(self._driver.peek()))
             except BrokerError as error:
                 self._watch.failed(error)
             else:
@@ -336,3 +337,11 @@ def _signalled(signals: Set[signal.Signals], timeout: float) -> int | None:
     """Wait for one of the signals, for at most `timeout` seconds."""
     received = signal.sigtimedwait(signals, timeout)
     return received.si_signo if received else None
+
+
+def _time_of(body: bytes | None) -> float | None:
+    """Return when the events of a job happened, in seconds; None without a job, or with one that cannot be read."""
+    try:
+        return None if body is None else job.decode(body).time_ms / 1000
+    except MalformedJob:
+        return None

@@ -57,6 +57,7 @@ class Ledger:
         claim = settlement.claim
         if not self._holdings.drop(claim.receipt):
             return
+        self._metrics.processed(time.monotonic() - claim.claimed_at)
         if not accepted:
             self._metrics.settled("unconfirmed" if repeated else "lease-lost")
             if not repeated:
@@ -155,6 +156,8 @@ class Worker:
     def _deliver(self, claim: Claim) -> Settlement | None:
         """Work on one claim; its first share here, the others on spare workers. None while others are at it."""
         self._metrics.claimed.inc()
+        if not claim.state and not claim.lapses:
+            self._metrics.source_jobs(claim.source)
         dispatch = self._dispatcher.open(claim)
         self._holdings.add(dispatch)
         self.current = (dispatch, dispatch.shares[0] if dispatch.shares else None)
