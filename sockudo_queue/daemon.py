@@ -83,6 +83,7 @@ def make_driver(settings: Settings) -> Driver:
     if settings.driver != "redis":
         raise SettingsError([f'queue.driver: "{settings.driver}" is not available in this version; use "redis"'])
     redis = settings.redis
+    _refuse_what_comes_later(settings)
     pool = pool_of(
         redis.url,
         redis.host,
@@ -99,6 +100,23 @@ def make_driver(settings: Settings) -> Driver:
         lease_ms=reliability.lease_duration_ms,
         dead_retention=reliability.failed_retention,
     )
+
+
+def _refuse_what_comes_later(settings: Settings) -> None:
+    """Say so rather than connect to another server, or in clear, than the settings ask for."""
+    faults = []
+    if settings.sentinel.nodes and settings.redis.url is None:
+        faults.append(
+            "database.redis.sentinels: Sentinel is not available in this version; "
+            'set queue.redis.url_override to the master, for example "redis://10.0.0.5:6379"'
+        )
+    if settings.master_tls.enabled and settings.redis.url is None:
+        faults.append(
+            "database.redis.master_tls.enabled: certificates for Redis are not available in this version; "
+            "set queue.redis.url_override to a rediss:// URL if the system trusts the server"
+        )
+    if faults:
+        raise SettingsError(faults)
 
 
 def make_ingress(settings: Settings, driver: Driver) -> Ingress | None:
