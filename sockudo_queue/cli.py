@@ -60,6 +60,8 @@ def _parser() -> argparse.ArgumentParser:
     push = commands.add_parser("push", parents=[configured], help="put jobs on the queue, as Sockudo would")
     push.add_argument("file", nargs="?", default="-", metavar="FILE", help="one job a line; - reads standard input")
     push.set_defaults(command=_push, strict=False)
+    demo = commands.add_parser("demo", help="show it at work: the daemon, two receivers, no Redis")
+    demo.set_defaults(command=_demo)
     health = commands.add_parser("health", help="ask the daemon on this host whether it is alive")
     health.add_argument("--ready", action="store_true", help="ask whether it is ready instead")
     health.set_defaults(command=_health)
@@ -130,6 +132,12 @@ def _push(options: argparse.Namespace) -> int:
         driver.put(body)
     _say(f"pushed {len(bodies)}")
     return 0
+
+
+def _demo(_options: argparse.Namespace) -> int:
+    from sockudo_queue.demo import story
+
+    return story.run()
 
 
 def _health(options: argparse.Namespace) -> int:

@@ -1,0 +1,41 @@
+"""How the demo looks: one line for each thing that happens, in colour on a terminal and plain elsewhere."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import Final, TextIO
+
+GREEN: Final = "32"
+YELLOW: Final = "33"
+RED: Final = "31"
+BOLD: Final = "1"
+DIM: Final = "2"
+
+
+class Screen:
+    """Prints to one stream. The clock of the lines starts with `start`."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream or sys.stdout
+        self._colours = self._stream.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+        self._started = time.monotonic()
+
+    def start(self) -> None:
+        self._started = time.monotonic()
+
+    def say(self, text: str = "", colour: str = "") -> None:
+        """Print a line as it is."""
+        self._stream.write(self._in(colour, text) + "\n")
+        self._stream.flush()
+
+    def happened(self, who: str, what: str, colour: str = "", note: str = "") -> None:
+        """Print what happened at this moment, and to whom; the note stands in a column of its own."""
+        moment = self._in(DIM, f"{time.monotonic() - self._started:5.2f} s")
+        filled = f"{what:<58}" if note else what
+        line = f"{moment}  {self._in(BOLD, f'{who:<9}')} {self._in(colour, filled)} {self._in(DIM, note)}"
+        self.say(line.rstrip())
+
+    def _in(self, colour: str, text: str) -> str:
+        return f"\x1b[{colour}m{text}\x1b[0m" if self._colours and colour and text else text
