@@ -119,6 +119,13 @@ def _push(options: argparse.Namespace) -> int:
     from sockudo_queue.daemon import make_driver
 
     loaded, _ = _load(options)
+    if loaded.settings.driver == "memory":
+        door = loaded.settings.memory
+        _complain(
+            "push: with the driver memory jobs live in the running daemon; "
+            f"POST them to http://{door.ingress_host}:{door.ingress_port}/jobs instead"
+        )
+        return EXIT_NO
     bodies = []
     for number, line in enumerate(_lines(options.file), 1):
         try:
