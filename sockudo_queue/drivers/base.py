@@ -56,9 +56,13 @@ class Later:
 
 @dataclass(frozen=True, slots=True)
 class Back:
-    """Put a share back before everything that waits, in the order of the claims; no attempt was made."""
+    """Put a share back before everything that waits, in the order of the claims; no attempt was made.
+
+    An empty state leaves the state as it is. `lapsed` counts this as a lapse: the worker that held it has died.
+    """
 
     state: bytes = b""
+    lapsed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +90,10 @@ class Settlement:
 
 
 class Turn(NamedTuple):
-    """What `next` returns: whether the settlement was taken (False: the claim was not ours any more), and a claim."""
+    """What `next` returns: whether the settlement was taken (False: the claim was not ours any more), and a claim.
+
+    `trimmed` counts the dead letters that gave way to newer ones since the last turn, also those in `settle`.
+    """
 
     accepted: bool
     claim: Claim | None

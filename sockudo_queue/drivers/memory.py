@@ -73,19 +73,21 @@ class MemoryDriver:
         # Every lease has the same length, so the order of claims and renewals is the order of the deadlines.
         self._active: OrderedDict[str, tuple[int, _Record]] = OrderedDict()
         self._dead: deque[_Record] = deque()
+        self._trimmed = 0  # dead letters dropped since the last turn told of it
         self._news, self._news_seen = 0, 0
         self._closed = False
 
     def next(self, settled: Settlement | None) -> Turn:
         with self._changed:
             now = self._now_ms()
-            accepted, trimmed = self._settle(settled, now) if settled else (True, 0)
+            accepted = settled is None or self._settle(settled, now)
+            trimmed, self._trimmed = self._trimmed, 0
             return Turn(accepted, self._claim(now), trimmed)
 
     def settle(self, settlements: Sequence[Settlement]) -> list[bool]:
         with self._changed:
             now = self._now_ms()
-            return [self._settle(settlement, now)[0] for settlement in settlements]
+            return [self._settle(settlement, now) for settlement in settlements]
 
     def renew(self, claims: Sequence[Claim]) -> list[bool]:
         with self._changed:
@@ -193,20 +195,20 @@ class MemoryDriver:
             self._active[receipt] = (deadline, held[1])
         return held is not None
 
-    def _settle(self, settlement: Settlement, now: int) -> tuple[bool, int]:
-        """Return whether the claim was ours, and how many dead letters had to go for a new one."""
+    def _settle(self, settlement: Settlement, now: int) -> bool:
+        """Return whether the claim was ours."""
         held = self._active.pop(settlement.claim.receipt, None)
         if held is None:
-            return False, 0
+            return False
         for ordinal, part in enumerate(settlement.parts):
             self._keep(_share_of(held[1], settlement, ordinal, part), part, settlement.claim, now)
-        trimmed = max(len(self._dead) - self._dead_retention, 0)
-        for _ in range(trimmed):
+        while len(self._dead) > self._dead_retention:
             self._dead.popleft()
+            self._trimmed += 1
         if settlement.parts:
             self._make_room()
             self._tell()
-        return True, trimmed
+        return True
 
     def _keep(self, record: _Record, part: Part, claim: Claim, now: int) -> None:
         match part:
@@ -225,11 +227,12 @@ class MemoryDriver:
 
 
 def _share_of(record: _Record, settlement: Settlement, ordinal: int, part: Part) -> _Record:
-    """Return the record of one part: the claimed one, or with a split one of its own that counts from nothing."""
-    state = part.state or record.state
+    """Return the record of one part: the claimed one, or with a split one of its own.
+
+    What is put back keeps its count of lapses: being stopped in the middle does not clear it of killing workers.
+    """
+    lapses = record.lapses + part.lapsed if isinstance(part, Back) else 0
     if settlement.splits:
-        return _Record(f"{record.id}.{ordinal}", record.body, state)
-    record.state = state
-    if not isinstance(part, Back):
-        record.lapses = 0  # put back, it keeps its count: being stopped in the middle does not clear it
+        return _Record(f"{record.id}.{ordinal}", record.body, part.state or record.state, lapses=lapses)
+    record.state, record.lapses = part.state or record.state, lapses
     return record

@@ -11,17 +11,21 @@ import itertools
 import os
 import threading
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 from sockudo_queue.drivers.base import Back, Claim, Dead, Later, Part, Settlement, Turn
-from sockudo_queue.drivers.redis_link import RedisLink, Script
+from sockudo_queue.drivers.redis_link import CommandDenied, RedisLink, Script
 from sockudo_queue.errors import BrokerError, BrokerRefused
 
 KEY_PARTS: Final = ("ready", "records", "active", "delayed", "lapses", "dead")
 GATHER_LIMIT: Final = 500
-"""Bodies that one call moves into `ready`: short enough that no other client notices it."""
+"""Bodies that one call moves into `ready`, so many at once and until so many bytes are moved: short enough that no
+other client notices it."""
+GATHER_CHUNK: Final = 50
+GATHER_BYTES: Final = 1_000_000
 IN_A_ROW: Final = 64
 """Claims from one source in a row while another may have work."""
 BLOCK_SECONDS: Final = 1.0
@@ -64,6 +68,7 @@ class Source:
     dead: str = field(init=False)
     rung: bool = False
     due_at: float = 0.0  # monotonic; the first wait asks at once
+    turns: itertools.count[int] = field(default_factory=itertools.count)
 
     def __post_init__(self) -> None:
         for part in KEY_PARTS:
@@ -98,36 +103,19 @@ class RedisListDriver:
         self._lease_ms = lease_ms
         self._dead_retention = dead_retention
         self._new_id = IdSource()
-        self._turn = itertools.count()
+        self._server_ahead_ms = 0.0  # of this process's monotonic clock
+        self._trimmed: deque[int] = deque()
         self._last_source, self._in_a_row = "", 0
         self._can_block = True
         self._closed = threading.Event()
         self.sources: tuple[str, ...] = tuple(sources)
 
     def next(self, settled: Settlement | None) -> Turn:
-        if settled is None:
-            return self._claim_anywhere(self._in_order())
-        key = settled.claim.source
-        if self._in_a_row >= IN_A_ROW:
-            self._in_a_row = 0
-            turn = self._run(key, [settled], "none")
-            rest = [*(other for other in self.sources if other != key), key]
-        else:
-            turn = self._run(key, [settled])
-            rest = [other for other in self.sources if other != key]
-        if turn.claim is not None or not rest:
-            return turn
-        try:
-            return Turn(turn.accepted, self._claim_anywhere(rest).claim, turn.trimmed)
-        except BrokerError:
-            # The settlement was taken; that must not get lost with a second call. The next one will meet the fault.
-            return turn
+        turn = self._claim_anywhere(self._in_order()) if settled is None else self._settle_and_claim(settled)
+        return turn._replace(trimmed=self._take_trimmed()) if self._trimmed else turn
 
     def settle(self, settlements: Sequence[Settlement]) -> list[bool]:
-        flags = []
-        for settlement in settlements:
-            flags.append(self._run(settlement.claim.source, [settlement], "none").accepted)
-        return flags
+        return [self._run(settlement.claim.source, settlement, "none").accepted for settlement in settlements]
 
     def renew(self, claims: Sequence[Claim]) -> list[bool]:
         flags: dict[str, bool] = {}
@@ -144,8 +132,8 @@ class RedisListDriver:
         if pause > 0:
             self._pause(state, pause)
         keys = [state.key, state.ready, state.active, state.delayed]
-        moved, claimable, until_due = self._link.run(_GATHER, keys, [GATHER_LIMIT])
-        if moved == GATHER_LIMIT:
+        moved, claimable, until_due = self._link.run(_GATHER, keys, [GATHER_LIMIT, GATHER_CHUNK, GATHER_BYTES])
+        if moved >= GATHER_LIMIT:
             until_due = 0
         state.due_at = time.monotonic() + until_due / 1000 if until_due >= 0 else float("inf")
         state.rung = claimable > 0
@@ -183,32 +171,68 @@ class RedisListDriver:
         self._link.close()
         self._patient.close()
 
+    def _settle_and_claim(self, settled: Settlement) -> Turn:
+        key = settled.claim.source
+        others = [other for other in self.sources if other != key]
+        if others and self._in_a_row >= IN_A_ROW:
+            self._in_a_row = 0
+            turn, rest = self._run(key, settled, "none"), [*others, key]
+        else:
+            turn, rest = self._run(key, settled), others
+        if turn.claim is not None or not rest:
+            return turn
+        try:
+            return Turn(turn.accepted, self._claim_anywhere(rest).claim)
+        except BrokerError:
+            # The settlement was taken; that must not get lost with a second call. The next one will meet the fault.
+            return turn
+
     def _in_order(self) -> list[str]:
-        """The sources whose bell has rung go first; among equals, the one after the last claim's."""
-        keys = [key for key in self.sources if key != self._last_source or self._in_a_row < IN_A_ROW]
-        keys += [key for key in self.sources if key not in keys]
-        return sorted(keys, key=lambda key: not self._sources[key].rung)
+        """The sources whose bell has rung go first; the one that has had its row of claims goes last."""
+        tired = self._last_source if self._in_a_row >= IN_A_ROW else None
+        return sorted(self.sources, key=lambda key: (key == tired, not self._sources[key].rung))
 
     def _claim_anywhere(self, keys: Sequence[str]) -> Turn:
+        """Claim from the first source that has something. One that refuses does not stop the others."""
+        refusal: BrokerRefused | None = None
         for key in keys:
-            turn = self._run(key, [])
+            try:
+                turn = self._run(key, None)
+            except BrokerRefused as error:
+                refusal = refusal or error
+                continue
             if turn.claim is not None:
                 return turn
+        if refusal is not None:
+            raise refusal
         return Turn(True, None)
 
-    def _run(self, key: str, settlements: Sequence[Settlement], what: str | None = None) -> Turn:
+    def _run(self, key: str, settled: Settlement | None, what: str | None = None) -> Turn:
         """Run `next.lua`. `what` is its word for what may be claimed; None lets ready and due records take turns."""
-        acks, rest = _arguments_of(settlements)
-        what = what or ("fresh" if next(self._turn) & 1 else "due")
-        arguments = [self._new_id(), self._lease_ms, what, self._dead_retention, len(acks), *acks, *rest]
-        reply = self._link.run(_NEXT, self._claim_keys[key], arguments)
-        accepted = not settlements or bool(reply[0][0])
-        claim = claim_of(key, reply) if reply[3] is not None else None
-        self._sources[key].rung = claim is not None
+        source = self._sources[key]
+        what = what or ("fresh" if next(source.turns) & 1 else "due")
+        arguments = [self._new_id(), self._lease_ms, what, self._dead_retention, *_arguments_of(settled)]
+        flags, trimmed, now_ms, *claimed = self._link.run(_NEXT, self._claim_keys[key], arguments)
+        self._server_ahead_ms = now_ms - time.monotonic() * 1000
+        if trimmed:
+            self._trimmed.append(trimmed)
+        claim = claim_of(key, now_ms, *claimed) if claimed[0] is not None else None
+        if what != "none":
+            source.rung = claim is not None
         if claim is not None:
             self._in_a_row = self._in_a_row + 1 if key == self._last_source else 1
             self._last_source = key
-        return Turn(accepted, claim, reply[1])
+        return Turn(settled is None or bool(flags[0]), claim)
+
+    def _take_trimmed(self) -> int:
+        """Return the dead letters trimmed since the last call; each is told to one caller."""
+        total = 0
+        while self._trimmed:
+            try:
+                total += self._trimmed.popleft()
+            except IndexError:
+                break
+        return total
 
     def _pause(self, source: Source, seconds: float) -> None:
         """Wait for a job in a list without changing it: its head moves onto itself, so a lost answer loses nothing."""
@@ -218,32 +242,32 @@ class RedisListDriver:
         try:
             # A timeout of 0.000 would mean for ever.
             self._patient.call("BLMOVE", source.key, source.key, "LEFT", "LEFT", f"{max(seconds, 0.001):.3f}")
+        except CommandDenied:
+            # A full Redis takes no BLMOVE, and a careful operator may not allow it; the list can still be asked.
+            self._closed.wait(min(seconds, POLL_SECONDS))
         except BrokerRefused as refusal:
             if "unknown command" not in str(refusal).lower():
                 raise
             self._can_block = False
 
 
-def claim_of(source: str, reply: Sequence[Any]) -> Claim:
-    """Read a claim from the answer of `next.lua`."""
-    value = bytes(reply[4])
+def claim_of(source: str, now_ms: int, receipt: bytes, value: bytes, lapses: int) -> Claim:
+    """Make a claim of the last parts of what `next.lua` answers."""
     state = b""
     if value[:1] == b"\x01":
         state, _, value = value[1:].partition(b"\n")
-    return Claim(source, reply[3].decode(), value, state, int(reply[5]), int(reply[2]))
+    return Claim(source, receipt.decode(), value, state, lapses, now_ms)
 
 
-def _arguments_of(settlements: Sequence[Settlement]) -> tuple[list[str], list[str | bytes | int]]:
-    acks: list[str] = []
-    rest: list[str | bytes | int] = []
-    for settlement in settlements:
-        if not settlement.parts:
-            acks.append(settlement.claim.receipt)
-            continue
-        rest += [settlement.claim.receipt, len(settlement.parts)]
-        for ordinal, part in enumerate(settlement.parts):
-            rest += part_arguments(settlement, ordinal, part)
-    return acks, rest
+def _arguments_of(settled: Settlement | None) -> list[str | bytes | int]:
+    if settled is None:
+        return [0]
+    if not settled.parts:
+        return [1, settled.claim.receipt]
+    arguments: list[str | bytes | int] = [0, settled.claim.receipt, len(settled.parts)]
+    for ordinal, part in enumerate(settled.parts):
+        arguments += part_arguments(settled, ordinal, part)
+    return arguments
 
 
 def part_arguments(settlement: Settlement, ordinal: int, part: Part) -> list[str | bytes | int]:
@@ -254,7 +278,7 @@ def part_arguments(settlement: Settlement, ordinal: int, part: Part) -> list[str
     match part:
         case Later(state, delay_ms):
             return ["later", receipt, delay_ms, state]
-        case Back(state):
-            return ["back", receipt, f"{PUT_BACK_BASE + claim.server_ms:.0f}", state]
+        case Back(state, lapsed):
+            return ["lapsed" if lapsed else "back", receipt, f"{PUT_BACK_BASE + claim.server_ms:.0f}", state]
         case Dead(state, _):
             return ["dead", receipt, 0, state]

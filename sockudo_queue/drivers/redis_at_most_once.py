@@ -6,12 +6,15 @@ under a lease like everywhere else.
 
 from __future__ import annotations
 
+import itertools
+import time
 from collections.abc import Sequence
 from typing import Final
 
 from sockudo_queue.drivers.base import Claim, Settlement, Turn
 from sockudo_queue.drivers.redis import BLOCK_SECONDS, RedisListDriver, part_arguments
 from sockudo_queue.drivers.redis_link import RedisLink, Script
+from sockudo_queue.errors import BrokerError
 
 _STORE: Final = Script("store")
 
@@ -21,21 +24,19 @@ class RedisAtMostOnceDriver(RedisListDriver):
 
     def __init__(self, link: RedisLink, sources: Sequence[str], *, lease_ms: int, dead_retention: int) -> None:
         super().__init__(link, sources, lease_ms=lease_ms, dead_retention=dead_retention)
+        self._orders = itertools.cycle([tuple(sources), tuple(reversed(sources))])
         self._lists = tuple(sources)
         self.sources = ()
 
     def next(self, settled: Settlement | None) -> Turn:
         accepted = self.settle([settled])[0] if settled else True
-        for key in self._lists:
-            turn = self._run(key, [], "kept")
-            if turn.claim is not None:
-                return Turn(accepted, turn.claim)
-        popped = self._patient.call("BLPOP", *self._lists, BLOCK_SECONDS)
-        if popped is None:
-            return Turn(accepted, None)
-        seconds, microseconds = self._link.call("TIME")
-        now_ms = int(seconds) * 1000 + int(microseconds) // 1000
-        return Turn(accepted, Claim(popped[0].decode(), f"{self._new_id()}/0", popped[1], b"", 0, now_ms))
+        try:
+            claim = self._kept() or self._popped()
+        except BrokerError:
+            if settled is None:
+                raise
+            claim = None  # the settlement was taken; that must not get lost with a second call
+        return Turn(accepted, claim, self._take_trimmed())
 
     def settle(self, settlements: Sequence[Settlement]) -> list[bool]:
         flags = []
@@ -51,13 +52,27 @@ class RedisAtMostOnceDriver(RedisListDriver):
     def put(self, body: bytes) -> None:
         self._link.call("RPUSH", self._lists[0], body)
 
+    def _kept(self) -> Claim | None:
+        claims = (self._run(key, None, "kept").claim for key in self._lists)
+        return next((claim for claim in claims if claim is not None), None)
+
+    def _popped(self) -> Claim | None:
+        popped = self._patient.call("BLPOP", *next(self._orders), BLOCK_SECONDS)
+        if popped is None:
+            return None
+        # Nothing more may be asked here: a fault would lose the job in hand.
+        now_ms = round(self._server_ahead_ms + time.monotonic() * 1000)
+        return Claim(popped[0].decode(), f"{self._new_id()}/0", popped[1], b"", 0, now_ms)
+
     def _store(self, settlement: Settlement) -> bool:
         if settlement.parts:
             source = self._sources[settlement.claim.source]
             arguments: list[str | bytes | int] = [settlement.claim.body, self._dead_retention]
             for ordinal, part in enumerate(settlement.parts):
                 arguments += part_arguments(settlement, ordinal, part)
-            self._link.run(_STORE, [source.records, source.delayed, source.dead], arguments)
+            (trimmed,) = self._link.run(_STORE, [source.records, source.delayed, source.lapses, source.dead], arguments)
+            if trimmed:
+                self._trimmed.append(trimmed)
         return True
 
 

@@ -20,11 +20,15 @@ from redis.backoff import NoBackoff
 from redis.connection import AbstractConnection, ConnectionPool
 from redis.exceptions import (
     AuthenticationError,
+    ClusterDownError,
     MasterDownError,
+    NoPermissionError,
     NoScriptError,
+    OutOfMemoryError,
     ReadOnlyError,
     RedisError,
     ResponseError,
+    TryAgainError,
 )
 from redis.retry import Retry
 
@@ -154,6 +158,10 @@ class UnknownScript(BrokerRefused):
     """The server does not know the script's digest, so nothing ran."""
 
 
+class CommandDenied(BrokerRefused):
+    """The server is out of memory, or its rules do not allow the command; other commands may still be taken."""
+
+
 def exchange(connection: AbstractConnection, *command: Any) -> Any:
     """Send one command over a connection and read its answer, with redis-py's errors translated into ours."""
     try:
@@ -172,10 +180,13 @@ def _translated(connection: AbstractConnection, error: RedisError | OSError) -> 
         case AuthenticationError():
             connection.disconnect()
             return BrokerRefused(f"authentication failed: {text}")
-        case MasterDownError() | ReadOnlyError():
+        case OutOfMemoryError() | NoPermissionError():
+            return CommandDenied(text)
+        case MasterDownError() | ReadOnlyError() | ClusterDownError() | TryAgainError():
             connection.disconnect()
             return BrokerUnavailable(text)
-        case ResponseError() if not text.startswith(("UNBLOCKED", "CLUSTERDOWN", "TRYAGAIN")):
+        # Before 7.0 a script's error hides in the text of another. A demoted master unblocks those that wait.
+        case ResponseError() if not text.startswith("UNBLOCKED") and "-READONLY " not in text:
             return BrokerRefused(text)
         case _:
             connection.disconnect()

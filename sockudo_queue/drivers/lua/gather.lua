@@ -2,16 +2,22 @@
 -- A Sockudo before 5.0 deletes its list when it stops; what is in `ready` by then is safe.
 --
 -- KEYS 1 source list   2 ready   3 active   4 delayed
--- ARGV 1 how many bodies to move at most
+-- ARGV 1 how many bodies to move at most   2 how many at once   3 after how many bytes to stop
 -- Returns {moved, claimable now, milliseconds until the next record falls due or -1}
 --
--- LTRIM comes first because a Redis over maxmemory refuses a script whose first write is RPUSH.
+-- The LTRIM that trims nothing comes first because a Redis over maxmemory refuses a script whose first write is RPUSH.
+-- Bodies are kept in `ready` before they leave the source, since an error in the middle undoes nothing.
 local now = redis.call('TIME')
 now = now[1] * 1000 + math.floor(now[2] / 1000)
-local bodies = redis.call('LRANGE', KEYS[1], 0, ARGV[1] - 1)
-if #bodies > 0 then
-  redis.call('LTRIM', KEYS[1], #bodies, -1)
+local moved, bytes = 0, 0
+while moved < tonumber(ARGV[1]) and bytes < tonumber(ARGV[3]) do
+  local bodies = redis.call('LRANGE', KEYS[1], 0, ARGV[2] - 1)
+  if #bodies == 0 then break end
+  redis.call('LTRIM', KEYS[1], 0, -1)
   redis.call('RPUSH', KEYS[2], unpack(bodies))
+  redis.call('LTRIM', KEYS[1], #bodies, -1)
+  moved = moved + #bodies
+  for _, body in ipairs(bodies) do bytes = bytes + #body end
 end
 local claimable, nearest = redis.call('LLEN', KEYS[2]), -1
 for i = 3, 4 do
@@ -19,4 +25,4 @@ for i = 3, 4 do
   local ahead = redis.call('ZRANGEBYSCORE', KEYS[i], '(' .. string.format('%d', now), '+inf', 'WITHSCORES', 'LIMIT', 0, 1)[2]
   if ahead and (nearest < 0 or ahead - now < nearest) then nearest = ahead - now end
 end
-return {#bodies, claimable, math.ceil(nearest)}
+return {moved, claimable, math.ceil(nearest)}
