@@ -77,8 +77,8 @@ def test_dead_letters_above_their_retention_go_oldest_first_and_are_counted() ->
     driver = driver_of(dead_retention=2)
     put(driver, 3)
     held = [claim(driver) for _ in range(3)]
-    turns = [driver.next(Settlement(each, (Dead(b"s", "refused"),))) for each in held]
-    assert [turn.trimmed for turn in turns] == [0, 0, 1]
+    assert driver.settle([Settlement(each, (Dead(b"s", "refused"),)) for each in held]) == [True] * 3
+    assert [driver.next(None).trimmed for _ in range(2)] == [1, 0]
     assert driver.depth()["dead-letter"] == 2
 
 
@@ -118,6 +118,16 @@ def test_a_renewed_lease_lapses_after_one_that_was_not() -> None:
     clock.now += 999
     assert bodies(driver) == [b"1"]
     assert driver.renew([first]) == [False]
+
+
+def test_only_what_is_put_back_keeps_its_count_of_lapses() -> None:
+    driver = driver_of()
+    driver.put(b"1")
+    driver.settle([Settlement(claim(driver), (Back(lapsed=True),))])
+    again = claim(driver)
+    assert again.lapses == 1
+    driver.settle([Settlement(again, (Back(b"a"), Later(b"b", 0)), splits=True)])
+    assert {each.state: each.lapses for each in (claim(driver), claim(driver))} == {b"a": 1, b"b": 0}
 
 
 def test_ids_differ_between_two_runs() -> None:
