@@ -1,0 +1,120 @@
+"""The memory driver passes the suite of all drivers. A reply that gets lost on the way can only be played here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import pytest
+
+from sockudo_queue.drivers.base import Claim, Driver, Settlement, Turn
+from sockudo_queue.drivers.memory import MemoryDriver, SteadyClock
+from sockudo_queue.errors import BrokerUnavailable
+from tests.drivers.conformance import LEASE_SECONDS, RETENTION, DriverConformance, Kept, Lossy
+
+
+class Clock(SteadyClock):
+    """A clock that a test can put forward."""
+
+    ahead_ms = 0
+
+    def __call__(self) -> int:
+        return super().__call__() + self.ahead_ms
+
+
+class Hand:
+    """One of several users of a memory, each with its own lease; and, for one of them, replies that get lost."""
+
+    def __init__(self, memory: MemoryDriver, lease: float, retention: int) -> None:
+        self.name, self.sources = memory.name, memory.sources
+        self.driver: Driver = self
+        self._memory = memory
+        self._lease_ms, self._retention = round(lease * 1000), retention
+        self._loses, self._cut = False, False
+
+    def lose_reply(self) -> None:
+        self._loses = True
+
+    def cut_off(self) -> None:
+        self._cut = True
+
+    def heal(self) -> None:
+        self._cut = False
+
+    @contextmanager
+    def _call(self) -> Iterator[MemoryDriver]:
+        if self._cut:
+            raise BrokerUnavailable("cut off")
+        with self._memory._changed:
+            self._memory._lease_ms, self._memory._dead_retention = self._lease_ms, self._retention
+            yield self._memory
+        if self._loses:
+            self._loses = False
+            raise BrokerUnavailable("the reply was lost")
+
+    def next(self, settled: Settlement | None) -> Turn:
+        with self._call() as memory:
+            return memory.next(settled)
+
+    def settle(self, settlements: Sequence[Settlement]) -> list[bool]:
+        with self._call() as memory:
+            return memory.settle(settlements)
+
+    def renew(self, claims: Sequence[Claim]) -> list[bool]:
+        with self._call() as memory:
+            return memory.renew(claims)
+
+    def wait(self, source: str, timeout: float) -> int:
+        with self._call():
+            pass
+        return self._memory.wait(source, timeout)
+
+    def put(self, body: bytes) -> None:
+        with self._call() as memory:
+            memory.put(body)
+
+    def depth(self) -> Mapping[str, int]:
+        return self._memory.depth()
+
+    def peek(self) -> bytes | None:
+        return self._memory.peek()
+
+    def ping(self) -> None:
+        with self._call() as memory:
+            memory.ping()
+
+    def close(self) -> None:
+        self._memory.close()
+
+
+class MemoryUnderTest:
+    def __init__(self) -> None:
+        self._clock = Clock()
+        self._memory = MemoryDriver(
+            capacity=100_000, lease_ms=LEASE_SECONDS * 1000, dead_retention=RETENTION, now_ms=self._clock
+        )
+
+    def driver(self, *, lease: float = LEASE_SECONDS, retention: int = RETENTION) -> Driver:
+        return Hand(self._memory, lease, retention)
+
+    def lossy(self) -> Lossy:
+        return Hand(self._memory, LEASE_SECONDS, RETENTION)
+
+    def push(self, *bodies: bytes) -> None:
+        for body in bodies:
+            self._memory.put(body)
+
+    def advance(self, seconds: float) -> None:
+        self._clock.ahead_ms += round(seconds * 1000)
+
+    def is_empty(self) -> bool:
+        return not any(self._memory.depth().values())
+
+    def dead_letters(self) -> list[Kept]:
+        return [Kept(record.id, record.body, record.state) for record in self._memory._dead]
+
+
+class TestMemory(DriverConformance):
+    @pytest.fixture
+    def queue(self) -> MemoryUnderTest:
+        return MemoryUnderTest()
