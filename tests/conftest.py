@@ -16,11 +16,13 @@ from tests.helpers.redis_server import RedisServer
 # Settings of the daemon and of its libraries: a developer's own must not reach a test.
 _WIPED_PREFIXES: Final = ("QUEUE_", "REDIS_", "DATABASE_", "SOCKUDO_", "AWS_")
 _WIPED_SUFFIX: Final = "_PROXY"
+# How far the tests of faults go is for the tests, never for the daemon: see tests/faults/measures.py.
+_KEPT: Final = "SOCKUDO_QUEUE_TEST_SCALE"
 
 
 def pytest_configure() -> None:
     for name in list(os.environ):
-        if name.startswith(_WIPED_PREFIXES) or name.upper().endswith(_WIPED_SUFFIX):
+        if name != _KEPT and (name.startswith(_WIPED_PREFIXES) or name.upper().endswith(_WIPED_SUFFIX)):
             del os.environ[name]
 
 
