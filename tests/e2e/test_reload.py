@@ -1,0 +1,99 @@
+"""The file of apps is edited while webhooks are delivered: nothing is dropped, and a broken file changes nothing."""
+
+from __future__ import annotations
+
+import itertools
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import redis
+
+from tests.helpers.configs import app, config, webhook
+from tests.helpers.daemon import DaemonProcess
+from tests.helpers.jobs import job, numbers
+from tests.helpers.receiver import Receiver
+from tests.helpers.redis_server import RedisServer
+from tests.helpers.waiting import eventually
+
+LIST = "sockudo_queue::queue:webhooks"
+EDITS = 20
+
+
+@contextmanager
+def steady_jobs(client: redis.Redis, pause: float = 0.005) -> Iterator[list[int]]:
+    """Push numbered jobs, one each `pause` seconds, for as long as the block runs."""
+    pushed: list[int] = []
+    stop = threading.Event()
+
+    def push() -> None:
+        for n in itertools.count(1):
+            client.rpush(LIST, job(n))
+            pushed.append(n)
+            if stop.wait(pause):
+                return
+
+    thread = threading.Thread(target=push)
+    thread.start()
+    try:
+        yield pushed
+    finally:
+        stop.set()
+        thread.join()
+
+
+def arrived(receiver: Receiver) -> Counter[int]:
+    """Count how often each job came."""
+    return Counter(number for request in list(receiver.requests) for number in numbers(request.body))
+
+
+def test_apps_are_edited_twenty_times_under_load(redis_server: RedisServer, receiver: Receiver) -> None:
+    receiver.delays(0.001, 0.05)
+
+    def at(path: str) -> dict[str, object]:
+        return config(app(webhook(receiver.url(path), name="hook")))
+
+    with DaemonProcess(at("/0"), redis_url=redis_server.url) as daemon:
+        daemon.wait_ready()
+        with steady_jobs(redis_server.client()) as pushed:
+            receiver.wait_for(1)
+            for edit in range(1, EDITS + 1):
+                if edit == EDITS // 2:
+                    daemon.config_path.write_text('{"app_manager": {"array": ')
+                    eventually(lambda: daemon.events("apps.reload_failed"), 5)
+                    seen = receiver.count
+                    eventually(lambda mark=seen: receiver.count > mark + 20, 5)  # type: ignore[misc]  # still delivers
+                    assert receiver.requests[-1].path == f"/{edit - 1}"
+                    daemon.write_config(at(f"/{edit}"))
+                    continue
+                daemon.write_config(at(f"/{edit}"))
+                edited_at = time.monotonic()
+                if edit % 5 == 0:
+                    daemon.signal(signal.SIGHUP)
+                eventually(lambda path=f"/{edit}": receiver.requests[-1].path == path, 5)  # type: ignore[misc]
+                assert time.monotonic() - edited_at < 2.0
+        eventually(lambda: len(arrived(receiver)) == len(pushed), 10)
+        counts = arrived(receiver)
+        assert sorted(counts) == pushed
+        assert set(counts.values()) == {1}
+        assert daemon.events("worker.died") == []
+
+
+def test_a_webhook_that_is_removed_leaves_a_dead_letter_of_what_it_was_owed(
+    redis_server: RedisServer, receiver: Receiver
+) -> None:
+    receiver.always(503)
+    both = config(app(webhook(receiver.url("/old"), name="old", retry={"initial_backoff_ms": 1500})))
+    without = config(app(webhook(receiver.url("/new"), name="new")))
+    with DaemonProcess(both, redis_url=redis_server.url) as daemon:
+        daemon.wait_ready()
+        redis_server.client().rpush(LIST, job(1))
+        receiver.wait_for(1)
+        daemon.write_config(without)
+        eventually(lambda: daemon.events("apps.reloaded"), 5)
+        eventually(lambda: daemon.events("job.dead_lettered"), 5)
+        assert daemon.events("job.dead_lettered")[0]["reason"] == "webhook-removed"
+        assert receiver.count == 1
