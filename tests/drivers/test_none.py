@@ -1,4 +1,4 @@
-"""What of the contract fits a driver without a queue: it has nothing, takes nothing, and never keeps anybody waiting."""
+"""What of the contract fits a driver without a queue: it has nothing, takes nothing, and keeps nobody waiting."""
 
 from __future__ import annotations
 
