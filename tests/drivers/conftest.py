@@ -1,0 +1,35 @@
+"""Servers and queues for the tests of drivers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from tests.drivers.redis_lists import RedisLists
+from tests.helpers.redis_binaries import ServerKind
+from tests.helpers.redis_server import RedisServer
+
+
+@pytest.fixture(scope="session", params=list(ServerKind))
+def any_redis(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
+    """Each of the servers that are supported, one after the other."""
+    with RedisServer(request.param) as server:
+        yield server
+
+
+@pytest.fixture
+def cleanup() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
+def lists(any_redis: RedisServer, cleanup: ExitStack) -> RedisLists:
+    """An empty queue in each of the servers, written to as Sockudo does."""
+    queue = RedisLists(any_redis, cleanup)
+    queue.client.flushall()
+    queue.client.script_flush()
+    queue.client.config_set("maxmemory", 0)
+    return queue

@@ -1,0 +1,15 @@
+"""Redis lists pass the conformance suite, on every supported server and under both spellings of the key."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.drivers.conformance import DriverConformance
+from tests.drivers.redis_lists import SOURCES, RedisLists
+
+
+class TestRedisLists(DriverConformance):
+    @pytest.fixture(params=SOURCES)
+    def queue(self, lists: RedisLists, request: pytest.FixtureRequest) -> RedisLists:
+        lists.pushed = request.param
+        return lists
