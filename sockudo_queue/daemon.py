@@ -267,7 +267,8 @@ class Daemon:
                 pause = min(interval, 0.5)  # leases run on; the next answer may come in time
                 continue
             for dispatch, renewed in zip(held, flags, strict=True):
-                if not renewed:
+                # One that has a settlement by now may be gone because of it, and whoever settles it is told so.
+                if not renewed and dispatch.settlement is None:
                     self._ledger.record(dispatch.abandon(), accepted=False, repeated=False)
 
     def _sample(self) -> None:
