@@ -1,0 +1,121 @@
+"""One dead or slow endpoint never stops the others: throughput beside hanging and slow ones, against the same run without.
+
+Settings are the defaults: 5 slots, 10 s timeout, 32 spare workers. Ratios are of one run on one machine; figures of two
+runs say nothing about each other.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from tests.faults.measures import figure, scaled
+from tests.helpers.configs import app, config, webhook
+from tests.helpers.daemon import DaemonProcess
+from tests.helpers.jobs import event, job
+from tests.helpers.receiver import Answer, Receiver
+from tests.helpers.redis_server import RedisServer
+from tests.helpers.waiting import eventually
+
+LIST = "sockudo_queue::queue:webhooks"
+GOOD_DELAY = 0.02
+SLOW_DELAY = 0.2
+JOBS = scaled(150, 60)
+
+
+@dataclass(frozen=True)
+class Crowd:
+    """Some receivers that behave alike, each with its own prefix of channels, and so many jobs for each."""
+
+    name: str
+    receivers: Sequence[Receiver]
+    jobs: int
+
+    def webhooks(self) -> list[dict[str, object]]:
+        return [
+            webhook(receiver.url(), name=f"{self.name}{i}", filter={"channel_prefix": f"{self.name}{i}-"})
+            for i, receiver in enumerate(self.receivers)
+        ]
+
+    def bodies(self) -> list[bytes]:
+        return [
+            job(events=[event(channel=f"{self.name}{i}-{n}")])
+            for i in range(len(self.receivers))
+            for n in range(self.jobs)
+        ]
+
+    @property
+    def all_came(self) -> bool:
+        return sum(receiver.count for receiver in self.receivers) >= self.jobs * len(self.receivers)
+
+
+def crowd(stack: ExitStack, name: str, count: int, jobs: int, script: Callable[[Receiver], None]) -> Crowd:
+    """Start receivers; the stack closes them."""
+    receivers = [stack.enter_context(Receiver()) for _ in range(count)]
+    for receiver in receivers:
+        script(receiver)
+    return Crowd(name, receivers, jobs)
+
+
+def answering(delay: float) -> Callable[[Receiver], None]:
+    return lambda receiver: receiver.answer(lambda _request, _nth: Answer(delay=delay))
+
+
+def hanging(receiver: Receiver) -> None:
+    receiver.hang()
+
+
+def run(server: RedisServer, good: Crowd, *others: Crowd, until_all: bool = False) -> tuple[float, float]:
+    """Deliver the jobs of all crowds, mixed; return the seconds until the good ones had theirs, and the claims made."""
+    client = server.client()
+    client.flushall()
+    bodies = [body for each in (good, *others) for body in each.bodies()]
+    random.Random(1).shuffle(bodies)
+    hooks = [hook for each in (good, *others) for hook in each.webhooks()]
+    with DaemonProcess(config(app(*hooks)), redis_url=server.url) as daemon:
+        daemon.wait_ready()
+        pipeline = client.pipeline(transaction=True)
+        for start in range(0, len(bodies), 1000):
+            pipeline.rpush(LIST, *bodies[start : start + 1000])
+        pipeline.execute()
+        started = time.monotonic()
+        eventually(lambda: good.all_came, 60)
+        took = time.monotonic() - started
+        if until_all:
+            eventually(lambda: all(other.all_came for other in others), 100)
+        return took, daemon.metric("sockudo_queue_claimed_total")
+
+
+def test_one_hanging_endpoint_costs_ten_others_a_tenth_at_most(redis_server: RedisServer) -> None:
+    with ExitStack() as stack:
+        alone, _ = run(redis_server, crowd(stack, "good", 10, JOBS, answering(GOOD_DELAY)))
+        good = crowd(stack, "good", 10, JOBS, answering(GOOD_DELAY))
+        beside, _ = run(redis_server, good, crowd(stack, "dead", 1, JOBS, hanging))
+    figure(f"ten endpoints beside one that hangs: {alone / beside:.2f} of the throughput without it")
+    assert alone / beside >= 0.9
+
+
+def test_five_hanging_endpoints_cost_five_others_a_fifth_at_most(redis_server: RedisServer) -> None:
+    with ExitStack() as stack:
+        alone, _ = run(redis_server, crowd(stack, "good", 5, JOBS * 2, answering(GOOD_DELAY)))
+        good = crowd(stack, "good", 5, JOBS * 2, answering(GOOD_DELAY))
+        beside, _ = run(redis_server, good, crowd(stack, "dead", 5, JOBS * 2, hanging))
+    figure(f"five endpoints beside five that hang: {alone / beside:.2f} of the throughput without them")
+    assert alone / beside >= 0.8
+
+
+def test_a_backlog_for_a_slow_endpoint_neither_churns_nor_slows_fast_ones(redis_server: RedisServer) -> None:
+    backlog = scaled(5000, 1000)
+    with ExitStack() as stack:
+        alone, _ = run(redis_server, crowd(stack, "good", 10, JOBS, answering(GOOD_DELAY)))
+        good = crowd(stack, "good", 10, JOBS, answering(GOOD_DELAY))
+        slow = crowd(stack, "slow", 1, backlog, answering(SLOW_DELAY))
+        beside, claims = run(redis_server, good, slow, until_all=True)
+    deliveries = 10 * JOBS + backlog
+    figure(f"ten endpoints beside a backlog of {backlog} for a slow one: {alone / beside:.2f} of the throughput")
+    figure(f"claims for each delivery with that backlog: {claims / deliveries:.2f}")
+    assert claims / deliveries <= 5
+    assert alone / beside >= 0.9

@@ -1,0 +1,51 @@
+"""The command, with a way to kill one of its threads from inside: the file `kill` names the module that it is in.
+
+SystemExit is raised in the thread as soon as it runs Python again, at whatever instruction that is; no product code
+helps.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import random
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+from sockudo_queue.cli import main
+
+ORDER: Final = Path("kill")
+
+
+def obey() -> None:
+    """Kill one thread for each order, and take the order away when it is carried out."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
+    while True:
+        time.sleep(0.002)
+        if ORDER.exists() and _kill_one_in(ORDER.read_text()):
+            ORDER.unlink()
+
+
+def _kill_one_in(module: str) -> bool:
+    known = {thread.ident for thread in threading.enumerate() if thread is not threading.main_thread()}
+    found = [ident for ident, frame in sys._current_frames().items() if ident in known and module in _modules(frame)]
+    if not found:
+        return False
+    chosen = ctypes.c_ulong(random.choice(found))
+    return ctypes.pythonapi.PyThreadState_SetAsyncExc(chosen, ctypes.py_object(SystemExit)) == 1
+
+
+def _modules(frame: FrameType | None) -> Iterator[str]:
+    while frame is not None:
+        yield frame.f_globals["__name__"]
+        frame = frame.f_back
+
+
+if __name__ == "__main__":
+    threading.Thread(target=obey, daemon=True).start()
+    main()
