@@ -35,6 +35,7 @@ from sockudo_queue.holdings import Holdings
 from sockudo_queue.metrics import Metrics
 from sockudo_queue.settings import Settings
 from sockudo_queue.supervisor import Supervisor
+from sockudo_queue.unknown_apps import UnknownApps
 from sockudo_queue.worker import Backoff, Ledger, Worker
 
 if TYPE_CHECKING:
@@ -51,6 +52,9 @@ BUSY_BELL_PAUSE: Final = 0.02
 SAMPLE_EVERY: Final = 5.0
 LAST_PUT_BACK: Final = 2.0
 """Seconds that putting back may take beyond the deadline when the broker does not answer."""
+
+LAST_LOOK: Final = 0.5
+"""Seconds that bringing the rest of Sockudo's lists into safety may take, at the begin of the drain and at its end."""
 
 LIVE_WITHIN: Final = 60.0
 """Seconds without a sign of life, beyond what a thread may wait for, after which `/livez` fails."""
@@ -148,6 +152,7 @@ class Daemon:
         self._abandoned = threading.Event()
         self._supervisor = Supervisor(self._log, slow=settings.delivery.slow_ms / 1000)
         self._crew = Crew(settings.workers, settings.delivery.max_slow, self._supervisor.spawn)
+        self._unknown_apps = UnknownApps(self._log, partial(self._set_ready, "apps"))
         self._dispatcher = self._make_dispatcher(registry)
         self._supervisor.employ(self._crew, self._make_worker, self._ledger, self._watch)
         self._metrics.watch_slots(
@@ -199,6 +204,7 @@ class Daemon:
             self._ingress.stop()
         self._crew.stop()
         self._log.info("daemon.draining", held=len(self._holdings))
+        self._take_over_lists()
         code = EXIT_STOPPED
         while (self._holdings or self._crew.threads) and time.monotonic() < deadline:
             if _signalled(STOP_SIGNALS, 0.01) is not None:
@@ -206,10 +212,26 @@ class Daemon:
                 break
         if not self._put_back():
             code = EXIT_FORCED
+        self._take_over_lists()
         if isinstance(self._driver, MemoryDriver) and any(left := self._driver.depth().values()):
             self._log.warning("memory.lost", records=sum(left))
         self._log.info("daemon.stopped", code=code)
         return code
+
+    def _take_over_lists(self) -> None:
+        """Bring what waits in Sockudo's lists into our keys: a Sockudo that stops together with us deletes its lists."""
+        give_up_at = time.monotonic() + LAST_LOOK
+        for source in self._driver.sources:
+            known = -1
+            # Each look brings over a part; the last one finds no more than the one before.
+            while "broker" not in self._health.reasons and time.monotonic() < give_up_at:
+                try:
+                    known, before = self._driver.wait(source, 0.0), known
+                except BrokerError as error:
+                    self._watch.failed(error)
+                    return
+                if known <= before:
+                    break
 
     def _put_back(self) -> bool:
         """Put back what is still held; False when the broker did not take it, so that leases have to run out."""
@@ -297,14 +319,20 @@ class Daemon:
             for line in result.lines:
                 self._log.warning("settings.warning" if result.applied else "apps.reload_failed", text=line)
             if result.applied:
+                self._unknown_apps.forget()
                 self._log.info("apps.reloaded")
+
+    def _set_ready(self, source: str, reason: str | None) -> None:
+        if reason is None:
+            self._health.ready(source)
+        else:
+            self._health.not_ready(source, reason)
 
     def _broker_changed(self, reason: str | None) -> None:
         self._metrics.broker_up(reason is None)
+        self._set_ready("broker", reason)
         if reason is not None:
-            self._health.not_ready("broker", reason)
             return
-        self._health.ready("broker")
         if "starting" in self._health.reasons:
             self._health.ready("starting")
             self._log.info("daemon.ready")
@@ -332,6 +360,7 @@ class Daemon:
             self._log,
             max_lapses=self._settings.reliability.max_attempts,
             unknown_app_budget_ms=self._settings.retry.max_elapsed_time_ms,
+            unknown_apps=self._unknown_apps,
             stopping=self._supervisor.stopping,
         )
 

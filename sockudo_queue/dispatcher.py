@@ -29,6 +29,7 @@ from sockudo_queue.job import Event, Job
 from sockudo_queue.metrics import Metrics
 from sockudo_queue.outcome import Failure, Outcome, Verdict, from_failure
 from sockudo_queue.record import State
+from sockudo_queue.unknown_apps import UnknownApps
 
 NEWER_RECORD_DELAY_MS: Final = 60_000
 """How long a record of a later version is left for the daemon that can read it, before it is looked at again."""
@@ -106,6 +107,7 @@ class Dispatcher:
         *,
         max_lapses: int,
         unknown_app_budget_ms: int,
+        unknown_apps: UnknownApps,
         stopping: threading.Event,
     ) -> None:
         self._registry = registry
@@ -116,6 +118,7 @@ class Dispatcher:
         self._max_lapses = max_lapses
         self._unknown_app_budget_ms = unknown_app_budget_ms
         self._stopping = stopping
+        self.unknown_apps = unknown_apps
 
     def open(self, claim: Claim) -> Dispatch:
         """Read a claim and find out what it asks for; no attempt is made yet.
@@ -143,6 +146,8 @@ class Dispatcher:
         if not claim.state:
             state = State(job=job.job_id or claim.id, app=job.app_id)
         app = self._registry.find(job.app_id)
+        if not claim.state:
+            self.unknown_apps.saw(known=app is not None)
         if app is None:
             return self._unknown_app(claim, state, job)
         if state.webhook is None:

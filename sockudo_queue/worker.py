@@ -24,6 +24,9 @@ LONGEST_PAUSE: Final = 2.0
 IDLE_LOOK: Final = 5.0
 """Seconds after which an idle worker looks for work by itself. Bells wake it long before; this is for a lost one."""
 
+HELD_BACK: Final = 5.0
+"""Seconds between two looks of a worker at a queue that is mostly for unknown apps."""
+
 
 class Backoff:
     """Growing pauses with jitter that can be cut short."""
@@ -144,6 +147,10 @@ class Worker:
         settled: Settlement | None = None
         while not self._stopping.is_set() and self._crew.try_take(self.slot):
             self._beats.beat(self.name)
+            if self._dispatcher.unknown_apps.prevail:
+                self._settle(settled)
+                settled = None
+                self._stopping.wait(HELD_BACK)
             seen = self._crew.rings
             claim = self._next(settled)
             settled = None

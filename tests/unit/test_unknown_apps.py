@@ -1,0 +1,45 @@
+"""A queue that is mostly for unknown apps is held back; a few unknown ones among many are not a reason."""
+
+from __future__ import annotations
+
+import structlog.testing
+
+from sockudo_queue.unknown_apps import REASON, RECENT, UnknownApps
+
+
+def watched() -> tuple[UnknownApps, list[str | None]]:
+    changes: list[str | None] = []
+    return UnknownApps(structlog.get_logger(), changes.append), changes
+
+
+def test_mostly_unknown_holds_back_once_and_a_known_majority_ends_it() -> None:
+    apps, changes = watched()
+    with structlog.testing.capture_logs() as lines:
+        for _ in range(RECENT - 1):
+            apps.saw(known=False)
+        assert not apps.prevail
+        apps.saw(known=False)
+        assert apps.prevail
+        for _ in range(RECENT // 2):
+            apps.saw(known=True)
+        assert not apps.prevail
+    assert changes == [REASON, None]
+    assert [line["event"] for line in lines] == ["apps.unknown"]
+
+
+def test_half_known_is_enough() -> None:
+    apps, changes = watched()
+    for n in range(4 * RECENT):
+        apps.saw(known=n % 2 == 1)
+    assert not apps.prevail
+    assert changes == []
+
+
+def test_new_apps_begin_anew() -> None:
+    apps, changes = watched()
+    with structlog.testing.capture_logs():
+        for _ in range(RECENT):
+            apps.saw(known=False)
+    apps.forget()
+    assert not apps.prevail
+    assert changes == [REASON, None]
