@@ -54,7 +54,7 @@ LAST_PUT_BACK: Final = 2.0
 """Seconds that putting back may take beyond the deadline when the broker does not answer."""
 
 LAST_LOOK: Final = 0.5
-"""Seconds that bringing the rest of Sockudo's lists into safety may take, at the begin of the drain and at its end."""
+"""Seconds that bringing the rest of one of Sockudo's lists into safety may take when we are stopped."""
 
 LIVE_WITHIN: Final = 60.0
 """Seconds without a sign of life, beyond what a thread may wait for, after which `/livez` fails."""
@@ -204,7 +204,6 @@ class Daemon:
             self._ingress.stop()
         self._crew.stop()
         self._log.info("daemon.draining", held=len(self._holdings))
-        self._take_over_lists()
         code = EXIT_STOPPED
         while (self._holdings or self._crew.threads) and time.monotonic() < deadline:
             if _signalled(STOP_SIGNALS, 0.01) is not None:
@@ -212,26 +211,24 @@ class Daemon:
                 break
         if not self._put_back():
             code = EXIT_FORCED
-        self._take_over_lists()
+        if code == EXIT_STOPPED:
+            for source in self._driver.sources:
+                self._take_over(source)
         if isinstance(self._driver, MemoryDriver) and any(left := self._driver.depth().values()):
             self._log.warning("memory.lost", records=sum(left))
         self._log.info("daemon.stopped", code=code)
         return code
 
-    def _take_over_lists(self) -> None:
-        """Bring what waits in Sockudo's lists into our keys: a Sockudo that stops together with us deletes its lists."""
+    def _take_over(self, source: str) -> None:
+        """Bring all of Sockudo's list into our keys: a Sockudo that is stopped together with us deletes it."""
         give_up_at = time.monotonic() + LAST_LOOK
-        for source in self._driver.sources:
-            known = -1
-            # Each look brings over a part; the last one finds no more than the one before.
-            while "broker" not in self._health.reasons and time.monotonic() < give_up_at:
-                try:
-                    known, before = self._driver.wait(source, 0.0), known
-                except BrokerError as error:
-                    self._watch.failed(error)
-                    return
-                if known <= before:
-                    break
+        known, before = 0, -1
+        # Each look brings over a part; the last one finds no more than the one before.
+        while known > before and "broker" not in self._health.reasons and time.monotonic() < give_up_at:
+            try:
+                known, before = self._driver.wait(source, 0.0), known
+            except BrokerError as error:
+                self._watch.failed(error)
 
     def _put_back(self) -> bool:
         """Put back what is still held; False when the broker did not take it, so that leases have to run out."""
@@ -272,6 +269,7 @@ class Daemon:
                 self._crew.ring(jobs)
                 if not self._crew.someone_is_idle:
                     stopping.wait(BUSY_BELL_PAUSE)
+        self._take_over(source)
 
     def _renew(self, interval: float) -> None:
         """Renew the leases of all that is held; a claim that is no longer ours is forgotten and will not be settled."""
