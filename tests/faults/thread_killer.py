@@ -37,7 +37,7 @@ def _kill_one_in(module: str) -> bool:
     if not found:
         return False
     chosen = ctypes.c_ulong(random.choice(found))
-    return ctypes.pythonapi.PyThreadState_SetAsyncExc(chosen, ctypes.py_object(SystemExit)) == 1
+    return bool(ctypes.pythonapi.PyThreadState_SetAsyncExc(chosen, ctypes.py_object(SystemExit)) == 1)
 
 
 def _modules(frame: FrameType | None) -> Iterator[str]:
