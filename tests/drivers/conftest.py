@@ -8,6 +8,7 @@ from contextlib import ExitStack
 import pytest
 
 from tests.drivers.redis_lists import RedisLists
+from tests.helpers.ports import free_port
 from tests.helpers.redis_binaries import ServerKind
 from tests.helpers.redis_server import RedisServer
 
@@ -33,3 +34,8 @@ def lists(any_redis: RedisServer, cleanup: ExitStack) -> RedisLists:
     queue.client.script_flush()
     queue.client.config_set("maxmemory", 0)
     return queue
+
+
+@pytest.fixture
+def unused_port() -> int:
+    return free_port()

@@ -1,0 +1,414 @@
+"""What a Redis server can do to the driver: be full, refuse, load, fail over, restart, hang."""
+
+from __future__ import annotations
+
+import threading
+import time
+import traceback
+from contextlib import ExitStack
+
+import pytest
+
+from sockudo_queue.drivers.base import Back, Dead, Later, Settlement
+from sockudo_queue.drivers.redis import KEY_PARTS, RedisListDriver, own_key
+from sockudo_queue.errors import BrokerError, BrokerRefused, BrokerUnavailable
+from tests.drivers.conformance import Kept, deliver_all, is_idle, settle, take, take_all
+from tests.drivers.redis_lists import SOURCES, RedisLists, full, link_to
+from tests.helpers.jobs import jobs
+from tests.helpers.redis_binaries import ServerKind
+from tests.helpers.redis_proxy import RedisProxy
+from tests.helpers.redis_server import RedisServer
+from tests.helpers.waiting import eventually
+
+
+class TestFull:
+    """The limit is below what is used, so the server refuses every command that could need memory."""
+
+    def test_everything_can_still_be_delivered(self, lists: RedisLists) -> None:
+        lists.push(*jobs(600))
+        full(lists.client)
+        driver = lists.driver()
+        for source in SOURCES:
+            driver.wait(source, 0.01)
+
+        delivered = deliver_all(driver)
+
+        assert [claim.body for claim in delivered] == jobs(600)
+        assert lists.is_empty()
+
+    def test_claims_can_end_in_every_way(self, lists: RedisLists) -> None:
+        lists.push(*jobs(6), b"\x01 odd")
+        full(lists.client)
+        driver = lists.driver()
+        claims = take_all(driver)
+        assert driver.renew(claims) == [True] * 7
+
+        assert settle(driver, claims[0])
+        assert settle(driver, claims[1], Later(b"s", 0))
+        assert settle(driver, claims[2], Back())
+        assert settle(driver, claims[3], Back(b"s", lapsed=True))
+        assert settle(driver, claims[4], Dead(b"d", "exhausted"))
+        assert settle(driver, claims[5], Later(b"a", 0), Later(b"b", 0), splits=True)
+        lists.client.config_set("maxmemory", 0)
+        lists.advance(3600)
+        full(lists.client)
+
+        one, two, three, four, five, six = jobs(6)
+        rest = [claim.body for claim in deliver_all(driver)]
+        assert sorted(rest) == sorted([two, three, four, six, six, b"\x01 odd"])
+        assert [kept.body for kept in lists.dead_letters()] == [five]
+        assert one not in rest
+
+    def test_the_bell_rings_and_raises_nothing(self, lists: RedisLists) -> None:
+        driver = lists.driver()
+        driver.wait(SOURCES[0], 0.01)
+        full(lists.client)
+        for _ in range(3):
+            assert driver.wait(SOURCES[0], 0.2) == 0
+        lists.client.config_set("maxmemory", 0)
+        lists.push(*jobs(2))
+        full(lists.client)
+
+        assert eventually(lambda: driver.wait(SOURCES[0], 1.0)) == 2
+
+
+@pytest.mark.parametrize("part", KEY_PARTS)
+def test_a_key_of_another_type_is_a_refusal_and_loses_nothing(lists: RedisLists, part: str) -> None:
+    lists.push(*jobs(3))
+    driver = lists.driver()
+    claims = [take(driver), take(driver)]
+    key = own_key(lists.pushed, part)
+    if lists.client.exists(key):
+        lists.client.rename(key, "aside")
+    lists.client.set(key, "of another type")
+
+    refusals = []
+    for attempt in (
+        lambda: driver.next(None),
+        lambda: driver.next(None),
+        lambda: driver.settle([Settlement(claims[0], (Later(b"a", 0), Dead(b"b", "x")), splits=True)]),
+        lambda: driver.settle([Settlement(claims[1], (Back(),))]),
+        lambda: driver.wait(lists.pushed, 0.01),
+        lambda: driver.wait(lists.pushed, 0.01),
+    ):
+        try:
+            attempt()
+        except BrokerRefused as refusal:
+            refusals.append(str(refusal))
+    lists.client.delete(key)
+    if lists.client.exists("aside"):
+        lists.client.rename("aside", key)
+
+    assert refusals
+    assert all("wrong kind of value" in refusal for refusal in refusals)
+    lists.advance(3600)
+    bodies = [claim.body for claim in deliver_all(lists.driver())] + [kept.body for kept in lists.dead_letters()]
+    assert set(bodies) == set(jobs(3)), "a job is gone"
+
+
+# Every write in the scripts, and BLMOVE, as a careful operator may forget it.
+COMMANDS = ("hset", "zadd", "zrem", "ltrim", "rpush", "hdel", "zpopmin", "hincrby")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_forbidden_command_is_a_refusal_and_loses_nothing(lists: RedisLists, command: str) -> None:
+    lists.push(*jobs(4))
+    lists.client.acl_setuser("narrow", enabled=True, passwords=["+pw"], keys=["*"], commands=["+@all", f"-{command}"])
+    driver = lists.over(link_to(lists.server.port, username="narrow", password="pw"), retention=1)
+    free = lists.driver()
+    claims = [take(free), take(free)]
+
+    for attempt in (
+        lambda: driver.wait(lists.pushed, 0.01),
+        lambda: driver.next(None),
+        lambda: driver.settle([Settlement(claims[0], (Dead(b"a", "x"), Later(b"b", 0)), splits=True)]),
+        lambda: driver.next(Settlement(claims[1], (Later(b"s", 0),))),
+        lambda: driver.renew(claims),
+    ):
+        try:
+            attempt()
+        except BrokerRefused as refusal:
+            assert "permission" in str(refusal).lower() or "can't run this command" in str(refusal)  # noqa: PT017
+
+    lists.advance(3600)
+    bodies = [claim.body for claim in deliver_all(free)] + [kept.body for kept in lists.dead_letters()]
+    assert set(bodies) == set(jobs(4)), "a job is gone"
+
+
+def test_a_user_without_blmove_polls(lists: RedisLists) -> None:
+    lists.client.acl_setuser("narrow", enabled=True, passwords=["+pw"], keys=["*"], commands=["+@all", "-@blocking"])
+    driver = lists.over(link_to(lists.server.port, username="narrow", password="pw"))
+    driver.wait(SOURCES[0], 0.01)
+    assert driver.wait(SOURCES[0], 0.1) == 0
+    lists.push(b"job")
+
+    assert eventually(lambda: driver.wait(SOURCES[0], 1.0)) == 1
+
+
+def test_a_user_without_scripts_is_refused(lists: RedisLists) -> None:
+    lists.client.acl_setuser("narrow", enabled=True, passwords=["+pw"], keys=["*"], commands=["+@all", "-evalsha"])
+    driver = lists.over(link_to(lists.server.port, username="narrow", password="pw"))
+    lists.push(b"job")
+
+    with pytest.raises(BrokerRefused, match="permission"):
+        driver.next(None)
+    with pytest.raises(BrokerRefused, match="permission"):
+        driver.wait(SOURCES[0], 0.01)
+    driver.ping()
+
+
+def test_the_source_of_another_type_is_a_refusal(lists: RedisLists) -> None:
+    for source in SOURCES:
+        lists.client.set(source, "not a list")
+    driver = lists.driver()
+
+    with pytest.raises(BrokerRefused, match="wrong kind of value"):
+        driver.next(None)
+    for _ in range(2):  # the second does wait
+        with pytest.raises(BrokerRefused, match="wrong kind of value"):
+            driver.wait(SOURCES[0], 0.1)
+
+
+def test_scripts_are_loaded_again_when_the_server_forgets_them(lists: RedisLists) -> None:
+    lists.push(*jobs(3))
+    driver = lists.driver()
+    delivered = []
+    turn = driver.next(None)
+    while turn.claim is not None:
+        delivered.append(turn.claim.body)
+        lists.client.script_flush()
+        assert driver.renew([turn.claim]) == [True]
+        lists.client.script_flush()
+        assert driver.wait(SOURCES[0], 0.001) >= 0
+        lists.client.script_flush()
+        turn = driver.next(Settlement(turn.claim))
+        assert turn.accepted
+
+    assert delivered == jobs(3)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"password": "WRONG-CANARY"},
+        {"username": "nobody", "password": "WRONG-CANARY"},
+        {},
+    ],
+    ids=["wrong password", "unknown user", "no password"],
+)
+def test_a_refused_login_says_so_without_the_password(arguments: dict[str, str], cleanup: ExitStack) -> None:
+    with RedisServer(password="RIGHT-CANARY") as server:
+        driver = RedisLists(server, cleanup).over(link_to(server.port, **arguments))  # type: ignore[arg-type]
+        for ask in (driver.ping, driver.depth, lambda: driver.next(None), lambda: driver.wait(SOURCES[0], 0.01)):
+            with pytest.raises(BrokerRefused, match="authentication failed") as caught:
+                ask()
+            told = "".join(traceback.format_exception(caught.value))
+            assert "CANARY" not in told + repr(caught.value)
+
+
+def test_a_right_password_lets_in(cleanup: ExitStack) -> None:
+    with RedisServer(password="right") as server:
+        lists = RedisLists(server, cleanup)
+        lists.push(b"job")
+        assert take(lists.over(link_to(server.port, password="right"))).body == b"job"
+
+
+@pytest.mark.parametrize("kind", list(ServerKind))
+def test_a_replica_is_unavailable_until_it_is_a_master(kind: ServerKind, cleanup: ExitStack) -> None:
+    with RedisServer(kind) as server:
+        lists = RedisLists(server, cleanup)
+        lists.push(*jobs(2))
+        driver = lists.driver()
+        claim = take(driver)
+        lists.client.replicaof("127.0.0.1", 1)
+        connections = lists.client.info("stats")["total_connections_received"]
+
+        for _ in range(2):
+            with pytest.raises(BrokerUnavailable):
+                driver.next(Settlement(claim))
+        # A connection to what has been demoted is of no use, so each try makes a new one and may reach the master.
+        assert lists.client.info("stats")["total_connections_received"] >= connections + 1
+
+        lists.client.replicaof("NO", "ONE")
+        assert driver.next(Settlement(claim)).accepted
+
+
+def test_a_bell_survives_a_failover(cleanup: ExitStack) -> None:
+    with RedisServer() as server:
+        lists = RedisLists(server, cleanup)
+        driver = lists.driver()
+        driver.wait(SOURCES[0], 0.01)
+        outcome: list[object] = []
+
+        def ring() -> None:
+            try:
+                outcome.append(driver.wait(SOURCES[0], 1.0))
+            except BrokerError as error:
+                outcome.append(error)
+
+        bell = threading.Thread(target=ring)
+        bell.start()
+        eventually(lambda: lists.client.info("clients")["blocked_clients"] == 1)
+        lists.client.replicaof("127.0.0.1", 1)  # a demoted master unblocks those that wait
+        bell.join(5)
+
+        assert isinstance(outcome[0], BrokerUnavailable)
+
+
+def test_a_loading_server_is_unavailable_and_then_served(cleanup: ExitStack) -> None:
+    slow_load = ("--key-load-delay", "2000", "--loading-process-events-interval-bytes", "1024")
+    with RedisServer(extra=slow_load) as server:
+        lists = RedisLists(server, cleanup)
+        for number in range(1000):
+            lists.client.set(f"ballast:{number}", b"x" * 1000)
+        lists.push(b"job")
+        lists.client.save()
+        driver = lists.driver()
+        driver.ping()
+        server.kill()
+        starting = threading.Thread(target=server.start)
+        starting.start()
+        told: set[str] = set()
+
+        def is_loading() -> bool:
+            with pytest.raises(BrokerUnavailable) as caught:
+                driver.next(None)
+            told.add(str(caught.value))
+            return any("loading" in text.lower() for text in told)
+
+        try:
+            eventually(is_loading, 10)
+        finally:
+            starting.join()
+
+        assert take(driver).body == b"job"
+
+
+@pytest.mark.parametrize("kind", list(ServerKind))
+def test_the_driver_reconnects_after_a_restart(kind: ServerKind, cleanup: ExitStack) -> None:
+    with RedisServer(kind, appendonly=True, appendfsync="always") as server:
+        lists = RedisLists(server, cleanup)
+        driver = lists.driver()
+        lists.push(*jobs(5))
+        for _ in range(3):
+            claim = take(driver)
+            server.kill()
+            with pytest.raises(BrokerUnavailable):
+                driver.next(Settlement(claim))
+            with pytest.raises(BrokerUnavailable):
+                driver.wait(SOURCES[0], 0.01)
+            server.start()
+
+            assert settle(driver, claim)
+
+        assert [claim.body for claim in deliver_all(driver)] == jobs(5)[3:]
+
+
+def test_one_fault_is_enough_to_replace_every_resting_connection(lists: RedisLists) -> None:
+    with RedisProxy(lists.server.port) as proxy:
+        driver = lists.over(link_to(proxy.port))
+        at_once = threading.Barrier(6)
+
+        def ask() -> None:
+            at_once.wait(5)
+            driver.ping()
+
+        proxy.delay(0.05)  # so that six connections are needed
+        threads = [threading.Thread(target=ask) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        proxy.heal()
+        proxy.cut()
+        with pytest.raises(BrokerUnavailable):
+            driver.ping()
+
+        for _ in range(6):
+            driver.ping()
+
+
+@pytest.mark.parametrize("kind", list(ServerKind))
+def test_a_hanging_server_holds_nobody_longer_than_the_timeout(kind: ServerKind, cleanup: ExitStack) -> None:
+    with RedisServer(kind) as server:
+        lists = RedisLists(server, cleanup)
+        lists.push(*jobs(2))
+        driver = lists.over(link_to(server.port, timeout=0.3))
+        claim = take(driver)
+        driver.wait(SOURCES[0], 0.01)
+        server.pause()
+        try:
+            for ask in (lambda: driver.next(Settlement(claim)), driver.ping, lambda: driver.next(None)):
+                started = time.monotonic()
+                with pytest.raises(BrokerUnavailable):
+                    ask()
+                assert time.monotonic() - started < 1.5
+            started = time.monotonic()
+            with pytest.raises(BrokerUnavailable):
+                driver.wait(SOURCES[0], 1.0)
+            assert time.monotonic() - started < 4.0
+        finally:
+            server.resume()
+
+        # What was sent while it hung was carried out: the settle, and claims that nobody knows of.
+        eventually(lambda: settle(driver, claim) is False)
+        lists.advance(3600)
+        assert [it.body for it in deliver_all(driver)] == jobs(2)[1:]
+
+
+def test_nobody_there_is_unavailable_at_once(lists: RedisLists, unused_port: int) -> None:
+    driver = lists.over(link_to(unused_port))
+    started = time.monotonic()
+
+    for ask in (driver.ping, driver.depth, driver.peek, lambda: driver.next(None), lambda: driver.put(b"x")):
+        with pytest.raises(BrokerUnavailable, match="refused"):
+            ask()
+    assert time.monotonic() - started < 2.0
+
+
+def test_a_resting_connection_that_the_server_closed_costs_no_fault(lists: RedisLists) -> None:
+    driver = lists.driver()
+    driver.ping()
+    resting = driver._link._idle
+    connection, since = resting.pop()
+    resting.append((connection, since - 60))  # as if it had rested for a minute
+    lists.client.client_kill_filter(_type="normal", skipme=True)
+
+    driver.ping()
+
+
+def test_a_record_whose_body_is_gone_is_dropped_and_the_next_is_taken(lists: RedisLists) -> None:
+    lists.push(*jobs(4))
+    driver = lists.driver()
+    claims = take_all(driver)
+    settle(driver, claims[0], Later(b"s", 0))
+    settle(driver, claims[1], Back())
+    settle(driver, claims[2], Later(b"s", 0))
+    for claim in claims[:2]:
+        lists.client.hdel(own_key(lists.pushed, "records"), claim.id)
+
+    assert take(driver).body == jobs(4)[2]
+    assert is_idle(driver)
+
+
+def test_a_driver_for_another_retention_trims_what_is_there(lists: RedisLists) -> None:
+    lists.push(*jobs(5))
+    many, few = lists.driver(), lists.driver(retention=2)
+    for claim in take_all(many)[:4]:
+        settle(many, claim, Dead(b"d", "x"))
+    lists.advance(3600)
+    settle(few, take(few), Dead(b"last", "x"))
+
+    assert len(lists.dead_letters()) == 2
+    assert Kept(lists.dead_letters()[-1].id, jobs(5)[4], b"last") == lists.dead_letters()[-1]
+    assert few.next(None).trimmed == 3
+
+
+def test_two_processes_make_no_id_twice(lists: RedisLists) -> None:
+    lists.push(*jobs(200))
+    drivers: list[RedisListDriver] = [lists.driver() for _ in range(4)]
+
+    ids = {take(drivers[number % 4]).id for number in range(200)}
+
+    assert len(ids) == 200
+    assert all(len(it) == 32 for it in ids)
