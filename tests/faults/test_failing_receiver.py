@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from tests.faults.measures import SCALE, figure
-from tests.faults.queue import daemon_on, push, records, told, waiting
+from tests.faults.queue import SHORT_LEASE, daemon_on, push, records, told, waiting
 from tests.helpers.configs import webhook
 from tests.helpers.daemon import DaemonProcess
 from tests.helpers.jobs import job, jobs, numbers
@@ -56,7 +56,7 @@ def test_attempt_numbers_and_due_times_outlive_restarts(redis_server: RedisServe
 
 def test_webhooks_that_are_not_owed_are_left_alone(redis_server: RedisServer, receiver: Receiver) -> None:
     """A job for three webhooks of which one fails for a while, through a stop and a kill."""
-    settings = SETTINGS | {"QUEUE_DELIVERY_RETRY_INITIAL_BACKOFF_MS": "300"}
+    settings = SETTINGS | SHORT_LEASE | {"QUEUE_DELIVERY_RETRY_INITIAL_BACKOFF_MS": "300"}
     count = 10
     receiver.always(503)
     with Receiver() as first, Receiver() as last, redis_server.client() as client:
@@ -64,7 +64,7 @@ def test_webhooks_that_are_not_owed_are_left_alone(redis_server: RedisServer, re
         with daemon_on(redis_server.url, *hooks, **settings) as daemon:
             push(client, [job(number) for number in range(1, count + 1)])
             for attempt, end in ((1, DaemonProcess.terminate), (2, DaemonProcess.kill)):
-                eventually(lambda at_least=attempt: receiver.count >= at_least * count, 20, told(daemon))
+                receiver.wait_for(attempt * count, 20)
                 end(daemon)
                 daemon.wait()
                 daemon.start()
