@@ -35,6 +35,8 @@ BLOCK_MARGIN: Final = 1.0
 POLL_SECONDS: Final = 0.05
 """How often an idle source is asked on a server that cannot wait for a list without changing it (before 6.2)."""
 RENEW_LIMIT: Final = 500
+CLOCK_NOISE_MS: Final = 5
+"""A difference between clocks that does not count: answers take their time, and claims must stay in order."""
 PUT_BACK_BASE: Final = -1e15
 """Added to the time of a claim to make the score of what is put back: far below 0, and in the order of the claims."""
 
@@ -213,7 +215,9 @@ class RedisListDriver:
         what = what or ("fresh" if next(source.turns) & 1 else "due")
         arguments = [self._new_id(), self._lease_ms, what, self._dead_retention, *_arguments_of(settled)]
         flags, trimmed, now_ms, *claimed = self._link.run(_NEXT, self._claim_keys[key], arguments)
-        self._server_ahead_ms = now_ms - time.monotonic() * 1000
+        ahead_ms = now_ms - time.monotonic() * 1000
+        if abs(ahead_ms - self._server_ahead_ms) > CLOCK_NOISE_MS:
+            self._server_ahead_ms = ahead_ms
         if trimmed:
             self._trimmed.append(trimmed)
         claim = claim_of(key, now_ms, *claimed) if claimed[0] is not None else None

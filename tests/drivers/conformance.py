@@ -334,8 +334,8 @@ class DriverConformance:
 
         order = bodies_of(deliver_all(driver))
 
-        assert order[:60].count(b"retry") >= 20
-        assert order[:60].count(b"fresh") >= 20
+        assert order[:40].count(b"retry") >= 15
+        assert order[:40].count(b"fresh") >= 15
 
     # Splitting
 

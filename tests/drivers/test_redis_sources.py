@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 
 from sockudo_queue.drivers.base import Dead, Driver, Later, Settlement
-from sockudo_queue.drivers.redis import GATHER_LIMIT, IN_A_ROW
+from sockudo_queue.drivers.redis import GATHER_LIMIT
 from tests.drivers.conformance import Kept, deliver_all, is_idle, settle, take, take_all
 from tests.drivers.redis_lists import SOURCES, RedisLists
 from tests.helpers.jobs import jobs
+
+IN_A_ROW = 64  # claims from one source, while the other has work
 
 
 def fill_both(lists: RedisLists, count: int) -> None:
