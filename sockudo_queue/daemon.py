@@ -236,7 +236,7 @@ class Daemon:
         self._abandoned.set()
         give_up_at = time.monotonic() + LAST_PUT_BACK
         repeated = False
-        while held := self._holdings.all():
+        while (held := self._holdings.all()) or self._supervisor.is_claiming:
             try:
                 for dispatch in held:
                     self._ledger.settle(dispatch.abandon(), repeated=repeated)
@@ -246,6 +246,10 @@ class Daemon:
                 if time.monotonic() > give_up_at:
                     return False
                 time.sleep(0.05)
+            if not held:
+                if time.monotonic() > give_up_at:
+                    return False
+                time.sleep(0.001)
         return True
 
     def _keep(self, name: str, serve: Callable[[], None], allowance: float) -> None:

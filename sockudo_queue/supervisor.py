@@ -52,6 +52,11 @@ class Supervisor:
         self._crew.man()
         self.keep("supervisor", self._watch_slots)
 
+    @property
+    def is_claiming(self) -> bool:
+        """Tell whether a worker may be about to get a claim that is not among the holdings yet."""
+        return any(worker.claiming for worker in list(self.workers.values()))
+
     def spawn(self) -> None:
         """Start one worker thread."""
         worker = self._make_worker(f"worker-{next(self._names)}")

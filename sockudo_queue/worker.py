@@ -107,6 +107,8 @@ class Worker:
         self.name = name
         self.slot = Slot()
         self.parked = True
+        # A claim may be on its way that is not among the holdings yet; a stop waits for it and puts it back too.
+        self.claiming = False
         # What this thread would leave behind if it died now: its claim, and the share that it is at.
         self.current: tuple[Dispatch, Share | None] | None = None
         self._crew = crew
@@ -145,20 +147,29 @@ class Worker:
     def _work_slot(self) -> None:
         """Claim and deliver for as long as there is a slot; the settlement of one job claims the next."""
         settled: Settlement | None = None
-        while not self._stopping.is_set() and self._crew.try_take(self.slot):
-            self._beats.beat(self.name)
-            if self._dispatcher.unknown_apps.prevail:
-                self._settle(settled)
-                settled = None
-                self._stopping.wait(HELD_BACK)
+        while self._may_claim():
             seen = self._crew.rings
-            claim = self._next(settled)
-            settled = None
+            claim, settled = self._next(settled), None
             if claim is not None:
                 settled = self._deliver(claim)
             elif self._driver.sources:
+                self.claiming = False
                 self._crew.wait_for_ring(seen, IDLE_LOOK)
+            if self._dispatcher.unknown_apps.prevail:
+                self.claiming = False
+                self._settle(settled)
+                settled = None
+                self._stopping.wait(HELD_BACK)
+        self.claiming = False
         self._settle(settled)
+
+    def _may_claim(self) -> bool:
+        """Tell whether there is a slot and nobody stops us; `claiming` then says that a claim may be on its way."""
+        if self._stopping.is_set() or not self._crew.try_take(self.slot):
+            return False
+        self._beats.beat(self.name)
+        self.claiming = True
+        return not self._stopping.is_set()  # asked again, for a stop that did not see us claiming
 
     def _deliver(self, claim: Claim) -> Settlement | None:
         """Work on one claim; its first share here, the others on spare workers. None while others are at it."""
@@ -167,6 +178,7 @@ class Worker:
             self._metrics.source_jobs(claim.source)
         dispatch = self._dispatcher.open(claim)
         self._holdings.add(dispatch)
+        self.claiming = False
         self.current = (dispatch, dispatch.shares[0] if dispatch.shares else None)
         if self._stopping.is_set():
             return dispatch.abandon()
