@@ -33,7 +33,8 @@ class State(msgspec.Struct, frozen=True, omit_defaults=True, rename={"version": 
     last: str | None = None
     reason: str | None = None
     died: int | None = None
-    version: int = FORMAT_VERSION
+    # A factory, because a plain default is left out, and the version must stand in every record.
+    version: int = msgspec.field(default_factory=lambda: FORMAT_VERSION)
 
 
 class _Version(msgspec.Struct, rename={"version": "v"}):
@@ -43,6 +44,9 @@ class _Version(msgspec.Struct, rename={"version": "v"}):
 _ENCODER: Final = msgspec.json.Encoder()
 _DECODER: Final = msgspec.json.Decoder(State)
 _VERSION: Final = msgspec.json.Decoder(_Version)
+
+# What msgspec raises besides its own errors, as for jobs.
+_UNREADABLE: Final = (msgspec.MsgspecError, UnicodeError, RecursionError)
 
 
 def encode(state: State) -> bytes:
@@ -56,5 +60,5 @@ def decode(state: bytes) -> State:
         if _VERSION.decode(state).version > FORMAT_VERSION:
             raise NewerRecord("a newer version wrote this record")
         return _DECODER.decode(state)
-    except msgspec.MsgspecError as error:
-        raise NewerRecord(f"not a state that this version knows: {error}") from None
+    except _UNREADABLE as error:
+        raise NewerRecord(f"not a state that this version knows ({type(error).__name__})") from None

@@ -1,0 +1,170 @@
+"""Jobs: what can be read, what cannot, and that events keep their bytes."""
+
+from __future__ import annotations
+
+import json
+import traceback
+from typing import Final
+
+import pytest
+
+from sockudo_queue import job as jobs
+from sockudo_queue.errors import MalformedJob
+from tests.helpers.data import JobFile, job_files
+from tests.helpers.jobs import event, job
+
+CANARY: Final = "CANARY"
+HEAD: Final = b'{"app_key":"k","app_id":"i","app_secret":"CANARY"'
+PLAIN: Final = b'{"name":"channel_occupied","channel":"room"}'
+
+
+def with_events(*events: bytes, time_ms: bytes = b"1") -> bytes:
+    return HEAD + b',"payload":{"time_ms":' + time_ms + b',"events":[' + b",".join(events) + b"]}}"
+
+
+def with_payload(payload: bytes) -> bytes:
+    return HEAD + b',"payload":' + payload + b"}"
+
+
+def raws(body: bytes) -> list[bytes]:
+    return [bytes(event.raw) for event in jobs.decode(body).events]
+
+
+def test_a_job_as_sockudo_writes_it() -> None:
+    read = jobs.decode(job(7, app_id="shop", key="key", secret="secret", time_ms=1234))
+
+    assert (read.app_key, read.app_id, read.time_ms, read.job_id) == ("key", "shop", 1234, None)
+    assert read.app_secret.reveal() == "secret"
+    assert [(event.name, event.channel) for event in read.events] == [("channel_occupied", "room-7")]
+    assert read.unreadable_events == 0
+
+
+@pytest.mark.parametrize("file", job_files(), ids=str)
+def test_the_jobs_of_every_version_can_be_read(file: JobFile) -> None:
+    read = jobs.decode(file.body)
+
+    listed = b",".join(bytes(event.raw) for event in read.events)
+    assert b'{"time_ms":%d,"events":[%b]}' % (read.time_ms, listed) == file.webhook_body
+
+
+@pytest.mark.parametrize(
+    ("field", "job_id"), [(b'"job_id":"abc"', "abc"), (b'"job_id":""', None), (b'"job_id":null', None)]
+)
+def test_the_id_that_newer_versions_give(field: bytes, job_id: str | None) -> None:
+    assert jobs.decode(with_events()[:-1] + b"," + field + b"}").job_id == job_id
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        event(data="emoji 😀 and \u2028 and \u2029"),
+        b'{"name":"e","data":"a\\/b/c","n":12345678901234567890123}',
+        b'{"name":"e","f":1.0,"g":1e400,"h":-0.0,"i":0.1000}',
+        b'{ "name" : "e" ,\n "data":\t[ 1 , 2 ] }',
+        b'{"name":"e","a":1,"a":2,"name":"e"}',
+        b'{"data":{"name":"not this one"},"name":"e"}',
+        b'{"name":"e","\\u0063hannel":"x"}',
+        b'{"name":"\\u0065"}',
+        b'{"name":"e","data":"\\ud83d\\ude00"}',
+    ],
+)
+def test_an_event_keeps_its_bytes(raw: bytes) -> None:
+    assert raws(with_events(PLAIN, raw, PLAIN)) == [PLAIN, raw, PLAIN]
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [b"1", b"null", b'"text"', b"[]", b"{}", b'{"channel":"x"}', b'{"name":1}', b'{"name":null}', b'{"name":["e"]}'],
+)
+def test_an_odd_event_is_counted_and_costs_its_neighbours_nothing(odd: bytes) -> None:
+    read = jobs.decode(with_events(PLAIN, odd, PLAIN))
+
+    assert [bytes(event.raw) for event in read.events] == [PLAIN, PLAIN]
+    assert read.unreadable_events == 1
+
+
+@pytest.mark.parametrize(
+    ("raw", "name", "channel"),
+    [
+        (b'{"name":"e"}', "e", ""),
+        (b'{"name":"e","channel":7}', "e", ""),
+        (b'{"name":"e","channel":null}', "e", ""),
+        (b'{"name":"","channel":"x"}', "", "x"),
+        (b'{"name":"first","name":"last","channel":"a","channel":"b"}', "last", "b"),
+    ],
+)
+def test_the_name_and_channel_of_an_event(raw: bytes, name: str, channel: str) -> None:
+    (read,) = jobs.decode(with_events(raw)).events
+
+    assert (read.name, read.channel) == (name, channel)
+
+
+@pytest.mark.parametrize("time_ms", [b"0", b"-5", b"1751100000000", b"99999999999999999999999"])
+def test_times_that_can_be_written_again(time_ms: bytes) -> None:
+    assert jobs.decode(with_events(time_ms=time_ms)).time_ms == int(time_ms)
+
+
+@pytest.mark.parametrize(
+    ("body", "fault"),
+    [
+        (b"", "not valid JSON"),
+        (b"hello", "not valid JSON"),
+        (b"{", "not valid JSON"),
+        (b"[]", "Expected `object`, got `array`"),
+        (b"null", "Expected `object`, got `null`"),
+        (b'{"events":5}', "missing required field `app_key`"),
+        (with_events() + b"x", "not valid JSON"),
+        (with_events()[:-1], "not valid JSON"),
+        (b"\xef\xbb\xbf" + with_events(), "not valid JSON"),
+        (with_events().replace(b'"k"', b"5"), "Expected `str`, got `int` - at `$.app_key`"),
+        (with_events().replace(b'"i"', b"null"), "Expected `str`, got `null` - at `$.app_id`"),
+        (with_events().replace(b'"k"', b'""'), "app_key or app_secret is empty"),
+        (with_events().replace(b'"CANARY"', b'""'), "app_key or app_secret is empty"),
+        (with_payload(b"{}"), "missing required field `time_ms`"),
+        (with_payload(b'{"time_ms":1}'), "missing required field `events`"),
+        (with_payload(b'{"time_ms":1,"events":{}}'), "Expected `array`, got `object`"),
+        (with_payload(b'{"time_ms":1.5,"events":[]}'), "Expected `int`, got `float`"),
+        (with_payload(b'{"time_ms":"1","events":[]}'), "Expected `int`, got `str`"),
+        (with_payload(b'{"time_ms":true,"events":[]}'), "Expected `int`, got `bool`"),
+        (with_events(b'{"name":"\xff"}'), "not valid UTF-8"),
+        (with_events(b'{"name":"e","data":"\xed\xa0\x80"}'), "not valid UTF-8"),
+        (with_events().replace(b'"CANARY"', b'"\xfe"'), "not valid UTF-8"),
+        (with_events(b'{"name":"e","data":"\\ud800"}'), "not valid JSON"),
+        (with_events(b'{"name":"e","\\udc00":1}'), "not valid JSON"),
+        (with_events().replace(b'"k"', b'"\\ud800"'), "not valid JSON"),
+        (with_events(b'{"name":"e","data":' + b"[" * 5000 + b"]" * 5000 + b"}"), "nested too deeply"),
+        (b'{"a":' * 100_000, "nested too deeply"),
+    ],
+)
+def test_what_cannot_be_read_says_why_and_shows_nothing(body: bytes, fault: str) -> None:
+    with pytest.raises(MalformedJob) as caught:
+        jobs.decode(body)
+
+    assert fault in str(caught.value)
+    assert CANARY not in str(caught.value)
+    assert "\n" not in str(caught.value)
+    shown = "".join(traceback.format_exception(caught.value))
+    assert CANARY not in shown, "an error that hangs on to it shows the job"
+
+
+def test_noise_is_malformed_and_nothing_worse() -> None:
+    body = with_events(PLAIN)
+    for at in range(len(body)):
+        for spoilt in (body[:at], body[:at] + b"\x00" + body[at + 1 :], body[:at] + b"\xff" + body[at:]):
+            try:
+                jobs.decode(spoilt)
+            except MalformedJob:
+                continue
+
+
+def test_no_text_of_a_job_shows_in_its_repr() -> None:
+    read = jobs.decode(with_events(b'{"name":"e","channel":"CANARY","data":"CANARY"}'))
+
+    assert CANARY not in repr(read)
+    assert CANARY not in f"{read} {read.events[0]!r} {read.app_secret}"
+
+
+def test_what_a_job_holds_besides_is_ignored() -> None:
+    body = with_events(PLAIN)[:-1] + b',"original_signature":"x","later":{"a":[1]},"payload2":null}'
+    assert raws(body) == [PLAIN]
+    assert json.loads(body)["later"]

@@ -1,0 +1,70 @@
+"""The state of a record: what is written can be read, and what a later version wrote is left alone."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from sockudo_queue import record
+from sockudo_queue.record import NewerRecord, State
+
+FULL = State(
+    job="j",
+    app="a\n\u2028",
+    webhook="https://example.com#2",
+    attempts=7,
+    budget_from=1_751_100_000_000,
+    reserved=True,
+    last="status-503",
+    reason="exhausted",
+    died=1_751_100_000_001,
+)
+
+
+@pytest.mark.parametrize("state", [State(job="j"), FULL, State(job="", webhook=""), State(job="😀", attempts=2**62)])
+def test_what_is_written_can_be_read(state: State) -> None:
+    assert record.decode(record.encode(state)) == state
+
+
+def test_a_state_is_one_line_that_names_its_version() -> None:
+    for state in (State(job="j"), FULL):
+        written = record.encode(state)
+        assert b"\n" not in written
+        assert not written.startswith(b"\x01")
+        assert json.loads(written)["v"] == record.FORMAT_VERSION
+
+
+def test_little_is_written_for_little() -> None:
+    assert json.loads(record.encode(State(job="j"))) == {"job": "j", "v": 1}
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        b'{"job":"j","v":2}',
+        b'{"v":99,"job":{"new":"form"}}',
+        b'{"v":2}',
+        b'{"v":99999999999999999999999,"job":"j"}',
+        b"not JSON",
+        b"",
+        b"[]",
+        b"null",
+        b'{"v":"1","job":"j"}',
+        b'{"v":1}',
+        b'{"v":1,"job":5}',
+        b'{"v":1,"job":"\xff"}',
+        b'{"v":1,"job":"\\ud800"}',
+        b"[" * 100_000,
+        b'{"v":1,"job":"j","x":' + b"[" * 100_000,
+    ],
+)
+def test_what_this_version_cannot_read_is_a_newer_record(state: bytes) -> None:
+    with pytest.raises(NewerRecord) as caught:
+        record.decode(state)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_field_that_a_later_version_adds_is_no_obstacle() -> None:
+    assert record.decode(b'{"job":"j","v":1,"later":[1,2]}') == State(job="j")
+    assert record.decode(b'{"job":"j"}') == State(job="j")

@@ -1,0 +1,70 @@
+"""Signatures and exact bytes, checked by the official client."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import time
+from typing import Any
+
+import pytest
+from pusher import Pusher
+
+from sockudo_queue import job as jobs
+from sockudo_queue import signing
+from sockudo_queue.redaction import Secret
+from tests.helpers.data import JobFile, job_files
+from tests.helpers.jobs import event, job, webhook_body
+
+EVENTS = [
+    event(data="emoji 😀, \u2028, \u2029 and ü"),
+    b'{"name":"e","data":"a\\/b/c","big":123456789012345678901234567890}',
+    b'{"name":"e","data":[1.0,-0.0,1e22,0.1000]}',
+    b'{"name":"e","data":1,"data":2}',
+    b'{ "name": "e" }',
+]
+
+
+def accepted(key: str, secret: str, body: bytes, signature: str) -> Any:
+    client = Pusher(app_id="1", key=key, secret=secret, cluster="eu")
+    return client.validate_webhook(key, signature, body.decode())
+
+
+@pytest.mark.parametrize("raw", EVENTS)
+@pytest.mark.parametrize("secret", ["shop-secret", "sécret 😀"])
+def test_the_official_client_accepts_it(raw: bytes, secret: str) -> None:
+    now_ms = round(time.time() * 1000)  # the client refuses what is older than five minutes
+    read = jobs.decode(job(secret=secret, time_ms=now_ms, events=[raw, raw]))
+    body = signing.body_of(read.time_ms, read.events)
+
+    parsed = accepted("key", secret, body, signing.sign(read.app_secret, body))
+
+    assert body == webhook_body(events=[raw, raw], time_ms=now_ms)
+    assert parsed["time_ms"] == now_ms
+    assert len(parsed["events"]) == 2
+
+
+def test_another_byte_or_secret_is_refused() -> None:
+    body = signing.body_of(round(time.time() * 1000), jobs.decode(job()).events)
+    signature = signing.sign(Secret("right"), body)
+
+    assert accepted("key", "right", body, signature)
+    assert accepted("key", "wrong", body, signature) is None
+    assert accepted("key", "right", body + b" ", signature) is None
+
+
+@pytest.mark.parametrize("file", job_files(), ids=str)
+def test_the_webhooks_of_every_version(file: JobFile) -> None:
+    read = jobs.decode(file.body)
+    body = signing.body_of(read.time_ms, read.events)
+
+    assert body == file.webhook_body
+    expected = hmac.new(read.app_secret.reveal().encode(), file.webhook_body, hashlib.sha256).hexdigest()
+    assert signing.sign(read.app_secret, body) == expected
+
+
+def test_the_form_of_bodies_and_signatures() -> None:
+    assert signing.body_of(-5, []) == b'{"time_ms":-5,"events":[]}'
+    signature = signing.sign(Secret("k"), b"")
+    assert len(signature) == 64
+    assert signature == signature.lower()
