@@ -95,7 +95,7 @@ class Supervisor:
             return
         dispatch, share = worker.current
         if share is not None:
-            dispatch.finish(share, Back(record.encode(share.state)))
+            dispatch.finish(share, Back(record.encode(share.state), lapsed=True))
         settlement = dispatch.settlement
         if settlement is None:
             return  # other workers are still at this job's other shares, and settle it

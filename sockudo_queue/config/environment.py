@@ -15,7 +15,7 @@ from sockudo_queue.config.values import FALSE, TRUE
 
 CONFIG_FILE: Final = "QUEUE_CONFIG_FILE"
 _POLICED: Final = ("QUEUE_", "REDIS_CLUSTER_", "DATABASE_REDIS_")
-_OURS: Final = ("QUEUE_METRICS_", "QUEUE_LOG_", "QUEUE_DELIVERY_", "QUEUE_WORKERS", "QUEUE_CONFIG_")
+_OURS: Final = ("QUEUE_METRICS_", "QUEUE_LOG_", "QUEUE_DELIVERY_", "QUEUE_WORKERS", "QUEUE_CONFIG_", "QUEUE_MEMORY_")
 # Sockudo's own variables with these beginnings that mean nothing here.
 _SOCKUDOS: Final = frozenset(
     {
