@@ -67,11 +67,10 @@ class Crew:
         """Start workers until every free slot has one."""
         while True:
             with self._lock:
-                if self._stopping or self._threads >= self._most or self._parked_count >= self._free + len(self._tasks):
+                if self._stopping or self._spare() >= 0 or not self._reserve():
                     return
-                self._threads += 1
-                self._parked_count += 1  # it is on its way to `park`, and nobody shall be started in its place
-            self._spawn()
+            if not self._start():
+                return
 
     def park(self, slot: Slot) -> Task | Slot | None:
         """Wait for something to do: a share of somebody's job, or a slot. None ends the worker."""
@@ -103,8 +102,10 @@ class Crew:
         with self._lock:
             self._threads -= 1
             self._parked_count -= parked
-            self._free += slot.held
-            slot.held = False
+            if slot.held:
+                slot.held = False
+                self._free += 1
+                self._parked.notify()
 
     def try_take(self, slot: Slot) -> bool:
         """Take a slot if one is free."""
@@ -119,31 +120,34 @@ class Crew:
 
     def give_back(self, slot: Slot) -> bool:
         """Give a slot to another worker, if there is one or one can be started; else it stays where it is."""
-        with self._lock:
-            if not slot.held or self._stopping:
+        while True:
+            with self._lock:
+                if not slot.held or self._stopping:
+                    return False
+                if self._spare() > 0:
+                    slot.held = False
+                    self._free += 1
+                    self._parked.notify()
+                    return True
+                if not self._reserve():
+                    return False
+            if not self._start():
                 return False
-            if self._spare() <= 0 and self._threads >= self._most:
-                return False
-            slot.held = False
-            self._free += 1
-            self._parked.notify()
-        self.man()
-        return True
 
     def hand_over(self, task: Task) -> bool:
         """Let another worker attempt a share; False when there is none and none can be started."""
-        with self._lock:
-            if self._stopping or (self._spare() <= 0 and self._threads >= self._most):
+        while True:
+            with self._lock:
+                if self._stopping:
+                    return False
+                if self._spare() > 0:
+                    self._tasks.append(task)
+                    self._parked.notify()
+                    return True
+                if not self._reserve():
+                    return False
+            if not self._start():
                 return False
-            self._tasks.append(task)
-            self._parked.notify()
-            missing = self._spare() < 0
-            if missing:
-                self._threads += 1
-                self._parked_count += 1
-        if missing:
-            self._spawn()
-        return True
 
     def ring(self, jobs: int) -> None:
         """Wake as many idle workers as there are jobs."""
@@ -169,5 +173,24 @@ class Crew:
             self._rung.notify_all()
 
     def _spare(self) -> int:
-        """Parked workers that neither a free slot nor a task has a claim on."""
+        """Parked workers that neither a free slot nor a task has a claim on. Under the lock."""
         return self._parked_count - self._free - len(self._tasks)
+
+    def _reserve(self) -> bool:
+        """Make room for one more thread, if the limit allows it. Under the lock."""
+        if self._threads >= self._most:
+            return False
+        self._threads += 1
+        self._parked_count += 1  # it is on its way to `park`, and nobody shall be started in its place
+        return True
+
+    def _start(self) -> bool:
+        """Start the thread that room was made for; False where the system gives no more threads."""
+        try:
+            self._spawn()
+        except RuntimeError:
+            with self._lock:
+                self._threads -= 1
+                self._parked_count -= 1
+            return False
+        return True

@@ -13,11 +13,9 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from sockudo_queue import record
-from sockudo_queue.broker_watch import BrokerWatch
-from sockudo_queue.crew import Crew
 from sockudo_queue.drivers.base import Back
 from sockudo_queue.errors import BrokerError
-from sockudo_queue.worker import Ledger, Worker
+from sockudo_queue.worker import Worker, Workplace
 
 TICK: Final = 0.025
 """Seconds between two looks at attempts that may have become slow."""
@@ -38,18 +36,15 @@ class Supervisor:
         self._slow = slow
         self._names = itertools.count(1)
         self._deaths: deque[float] = deque(maxlen=DEATHS)
-        self._crew: Crew
-        self._make_worker: Callable[[str], Worker]
-        self._ledger: Ledger
-        self._watch: BrokerWatch
+        self._place: Workplace
 
-    def employ(self, crew: Crew, make_worker: Callable[[str], Worker], ledger: Ledger, watch: BrokerWatch) -> None:
-        """Take over the crew; the crew asks for its workers through `spawn`."""
-        self._crew, self._make_worker, self._ledger, self._watch = crew, make_worker, ledger, watch
+    def employ(self, place: Workplace) -> None:
+        """Take over the crew of a workplace; the crew asks for its workers through `spawn`."""
+        self._place = place
 
     def start(self) -> None:
         """Start the workers and watch them."""
-        self._crew.man()
+        self._place.crew.man()
         self.keep("supervisor", self._watch_slots)
 
     @property
@@ -58,10 +53,14 @@ class Supervisor:
         return any(worker.claiming for worker in list(self.workers.values()))
 
     def spawn(self) -> None:
-        """Start one worker thread."""
-        worker = self._make_worker(f"worker-{next(self._names)}")
+        """Start one worker thread. Raises `RuntimeError` where the system gives no more threads."""
+        worker = Worker(f"worker-{next(self._names)}", self._place)
         self.workers[worker.name] = worker
-        threading.Thread(target=self._run_worker, args=(worker,), name=worker.name, daemon=True).start()
+        try:
+            threading.Thread(target=self._run_worker, args=(worker,), name=worker.name, daemon=True).start()
+        except RuntimeError:
+            del self.workers[worker.name]
+            raise
 
     def keep(self, name: str, serve: Callable[[], None]) -> None:
         """Run a service in a thread of its own, and start it again if it dies."""
@@ -84,11 +83,11 @@ class Supervisor:
             self._give_claim_back(worker)
         finally:
             del self.workers[worker.name]
-            self._crew.leave(worker.slot, parked=worker.parked)
+            self._place.crew.leave(worker.slot, parked=worker.parked)
             worker.forget()
         if self._deaths_within(DEATH_PAUSE) > 1:
             self.stopping.wait(DEATH_PAUSE)  # what kills worker after worker must not keep a core busy
-        self._crew.man()
+        self._place.crew.man()
 
     def _give_claim_back(self, worker: Worker) -> None:
         if worker.current is None:
@@ -100,9 +99,11 @@ class Supervisor:
         if settlement is None:
             return  # other workers are still at this job's other shares, and settle it
         try:
-            self._ledger.settle(settlement, repeated=True)
+            self._place.ledger.settle(settlement, repeated=True)
         except BrokerError as error:
-            self._watch.failed(error)  # it stays held, so its lease goes on until the drain or its end puts it back
+            self._place.watch.failed(error)
+            # Held on to, its lease would be renewed for as long as we run, with nobody at work on it.
+            self._place.ledger.record(settlement, accepted=False, repeated=True)
 
     def _died(self, name: str, error: BaseException) -> None:
         self._log.error("worker.died", thread=name, exc_info=error)
@@ -117,7 +118,9 @@ class Supervisor:
     def _watch_slots(self) -> None:
         while not self.stopping.wait(TICK):
             now = time.monotonic()
+            if self._place.crew.threads < self._place.crew.slots and not self._deaths_within(DEATH_PAUSE):
+                self._place.crew.man()  # the system had no thread to give when it was asked
             for worker in list(self.workers.values()):
                 slot = worker.slot
                 if slot.held and slot.busy_since and now - slot.busy_since > self._slow:
-                    self._crew.give_back(slot)
+                    self._place.crew.give_back(slot)

@@ -1,0 +1,361 @@
+"""Slots and spare workers: no slot is lost or made, and threads stay within their limit, whatever happens at once."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, cast
+
+import pytest
+
+from sockudo_queue.crew import Crew, Slot, Task
+from tests.helpers.waiting import eventually
+
+TASK = cast(Task, (object(), object()))
+
+
+class Hands:
+    """Worker threads that do as a test says with what `park` gives them."""
+
+    def __init__(self, slots: int, max_slow: int, work: Callable[[Hands, Slot, Any], None]) -> None:
+        self.crew = Crew(slots, max_slow, self.spawn)
+        self.most = 0
+        self.failed: list[BaseException] = []
+        self.threads: list[threading.Thread] = []
+        self.refuse = False
+        self._work = work
+        self._lock = threading.Lock()
+        self._running = 0
+
+    def spawn(self) -> None:
+        if self.refuse:
+            raise RuntimeError("can't start new thread")
+        thread = threading.Thread(target=self._run, daemon=True)
+        with self._lock:
+            self._running += 1
+            self.most = max(self.most, self._running)
+            self.threads.append(thread)
+        thread.start()
+
+    def _run(self) -> None:
+        slot, parked = Slot(), True
+        try:
+            while (got := self.crew.park(slot)) is not None:
+                parked = False
+                self._work(self, slot, got)
+                self.crew.unpark()
+                parked = True
+            parked = False
+        except BaseException as error:  # noqa: BLE001 - a test looks at it
+            self.failed.append(error)
+        finally:
+            with self._lock:
+                self._running -= 1
+            self.crew.leave(slot, parked=parked)
+            self.crew.man()
+
+    def stop(self) -> None:
+        self.crew.stop()
+        for thread in self.threads:
+            thread.join(10)
+            assert not thread.is_alive()
+
+
+def hold(hands: Hands, slot: Slot, got: Any) -> None:
+    """Keep a slot until it is taken away, or for good."""
+    while slot.held and not hands.crew._stopping:
+        hands.crew.wait_for_ring(hands.crew.rings, 0.01)
+
+
+def is_consistent(crew: Crew) -> bool:
+    return 0 <= crew._free <= crew.slots and 0 <= crew._parked_count <= crew.threads
+
+
+def test_every_slot_gets_a_worker() -> None:
+    hands = Hands(5, 3, hold)
+    hands.crew.man()
+
+    eventually(lambda: hands.crew.in_use == 5)
+    assert hands.crew.threads == 5
+    hands.crew.man()
+    assert hands.crew.threads == 5
+    hands.stop()
+    assert hands.crew.threads == 0
+
+
+def test_a_slot_given_back_goes_to_a_spare_worker_up_to_the_limit() -> None:
+    held: list[Slot] = []
+    gate = threading.Event()
+
+    def work(hands: Hands, slot: Slot, got: Any) -> None:
+        held.append(slot)
+        gate.wait(10)
+
+    hands = Hands(2, 3, work)
+    hands.crew.man()
+    eventually(lambda: len(held) == 2)
+
+    for number in range(3):
+        assert hands.crew.give_back(held[number])
+        eventually(lambda: hands.crew.in_use == 2)
+    eventually(lambda: len(held) == 5)
+    assert not hands.crew.give_back(held[4])  # nobody is left who could take it
+    assert held[4].held
+    assert not hands.crew.give_back(held[0])  # it has none
+
+    assert hands.crew.threads == 5
+    gate.set()
+    hands.stop()
+    assert hands.crew.in_use == 0
+
+
+def test_a_worker_takes_a_slot_again_only_if_one_is_free() -> None:
+    crew = Crew(1, 1, lambda: None)
+    first, second = Slot(), Slot()
+
+    assert crew.try_take(first)
+    assert crew.try_take(first)  # it has it
+    assert not crew.try_take(second)
+    assert crew.in_use == 1
+    assert crew.give_back(first)
+    assert crew.try_take(second)
+    assert not crew.try_take(first)
+    crew.stop()
+    assert crew.try_take(second)
+    assert not crew.try_take(first)
+
+
+def test_a_share_is_handed_over_as_long_as_there_is_a_thread() -> None:
+    done: list[Any] = []
+    gate = threading.Event()
+
+    def work(hands: Hands, slot: Slot, got: Any) -> None:
+        done.append(got)
+        gate.wait(10)
+
+    hands = Hands(1, 2, work)
+    hands.crew.man()
+    eventually(lambda: len(done) == 1)
+    assert isinstance(done[0], Slot)
+
+    assert [hands.crew.hand_over(TASK) for _ in range(3)] == [True, True, False]
+
+    eventually(lambda: done[1:] == [TASK, TASK])
+    assert hands.crew.threads == 3
+    gate.set()
+    hands.stop()
+
+
+def test_shares_go_before_slots() -> None:
+    crew = Crew(1, 2, lambda: None)
+    assert crew.hand_over(TASK)
+    slot = Slot()
+
+    assert crew.park(slot) == TASK
+    assert not slot.held
+    crew.unpark()
+    assert crew.park(slot) is slot
+    assert slot.held
+
+
+def test_shares_that_were_handed_over_are_taken_although_it_stops() -> None:
+    crew = Crew(1, 2, lambda: None)
+    crew.hand_over(TASK)
+    crew.stop()
+
+    assert crew.park(Slot()) == TASK
+    crew.unpark()
+    assert crew.park(Slot()) is None
+    assert not crew.hand_over(TASK)
+
+
+def test_a_worker_that_dies_frees_its_slot_and_is_replaced() -> None:
+    deaths = threading.Semaphore(4)
+
+    def work(hands: Hands, slot: Slot, got: Any) -> None:
+        if deaths.acquire(blocking=False):
+            raise ValueError("dies")
+        hold(hands, slot, got)
+
+    hands = Hands(2, 2, work)
+    hands.crew.man()
+
+    eventually(lambda: len(hands.failed) == 4 and hands.crew.in_use == 2)
+    eventually(lambda: hands.crew.threads == 2)
+    assert is_consistent(hands.crew)
+    hands.stop()
+
+
+def test_the_slot_of_a_dead_worker_wakes_a_spare_one_at_once() -> None:
+    """Not only when the spare worker has rested for half a minute."""
+    gate = threading.Event()
+    taken: list[Slot] = []
+
+    def work(hands: Hands, slot: Slot, got: Any) -> None:
+        if got is slot:
+            taken.append(slot)
+            gate.wait(10)
+            if len(taken) == 1:
+                raise ValueError("dies")
+
+    hands = Hands(1, 1, work)
+    hands.crew.man()
+    eventually(lambda: len(taken) == 1)
+    hands.crew.hand_over(TASK)
+    eventually(lambda: hands.crew.threads == 2 and hands.crew._parked_count == 1 and not hands.crew._tasks)
+
+    gate.set()
+
+    eventually(lambda: len(taken) == 2, 5)
+    hands.stop()
+
+
+def test_a_thread_that_cannot_be_started_costs_nothing_but_itself() -> None:
+    gate = threading.Event()
+    held: list[Slot] = []
+
+    def work(hands: Hands, slot: Slot, got: Any) -> None:
+        held.append(slot)
+        gate.wait(10)
+
+    hands = Hands(2, 4, work)
+    hands.crew.man()
+    eventually(lambda: len(held) == 2)
+    hands.refuse = True
+
+    for _ in range(3):
+        assert not hands.crew.give_back(held[0])
+        assert not hands.crew.hand_over(TASK)
+    assert held[0].held
+    assert (hands.crew.threads, hands.crew.in_use, len(hands.crew._tasks)) == (2, 2, 0)
+    assert is_consistent(hands.crew)
+
+    hands.refuse = False
+    assert hands.crew.give_back(held[0])
+    assert hands.crew.hand_over(TASK)
+    eventually(lambda: len(held) == 4)
+    gate.set()
+    hands.stop()
+
+
+def test_spare_workers_end_when_they_are_not_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sockudo_queue.crew.SPARE_REST", 0.05)
+    gate = threading.Event()
+
+    def work(hands: Hands, slot: Slot, got: Any) -> None:
+        if got is slot:
+            hold(hands, slot, got)
+        else:
+            gate.wait(10)
+
+    hands = Hands(2, 4, work)
+    hands.crew.man()
+    eventually(lambda: hands.crew.in_use == 2)
+    for _ in range(4):
+        assert hands.crew.hand_over(TASK)
+    assert hands.crew.threads == 6
+    gate.set()
+
+    eventually(lambda: hands.crew.threads == 2)
+    assert hands.crew.in_use == 2
+    hands.stop()
+
+
+def test_a_ring_wakes_as_many_as_there_are_jobs() -> None:
+    crew = Crew(3, 0, lambda: None)
+    woken: list[int] = []
+
+    def wait(seen: int) -> None:
+        crew.wait_for_ring(seen, 10)
+        woken.append(seen)
+
+    waiting = [threading.Thread(target=wait, args=(crew.rings,), daemon=True) for _ in range(3)]
+    for thread in waiting:
+        thread.start()
+    eventually(lambda: crew._idle_count == 3)
+    assert crew.someone_is_idle
+
+    crew.ring(2)
+    eventually(lambda: len(woken) == 2)
+    assert crew.someone_is_idle
+    crew.stop()
+    eventually(lambda: len(woken) == 3)
+    assert not crew.someone_is_idle
+
+
+def test_a_ring_between_the_look_and_the_wait_is_not_lost() -> None:
+    crew = Crew(1, 0, lambda: None)
+    seen = crew.rings
+    crew.ring(1)
+    started = time.monotonic()
+
+    crew.wait_for_ring(seen, 10)
+
+    assert time.monotonic() - started < 1
+
+
+def test_a_wait_for_a_ring_is_bounded() -> None:
+    crew = Crew(1, 0, lambda: None)
+    started = time.monotonic()
+
+    crew.wait_for_ring(crew.rings, 0.05)
+
+    assert 0.04 < time.monotonic() - started < 1
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_slots_and_threads_are_conserved_under_random_work(seed: int) -> None:
+    shares_done = threading.Semaphore(0)
+    handed = 0
+    handed_lock = threading.Lock()
+    wrong: list[str] = []
+    deadline = time.monotonic() + 1.0
+
+    def work(hands: Hands, slot: Slot, got: Any) -> None:
+        nonlocal handed
+        chance = random.Random(f"{seed} {threading.get_ident()} {time.monotonic_ns()}")
+        if got is not slot:
+            shares_done.release()
+            return
+        while time.monotonic() < deadline and hands.crew.try_take(slot):
+            if hands.crew.in_use > hands.crew.slots or hands.crew.threads > hands.crew.slots + 6:
+                wrong.append("too many")
+            match chance.randrange(5):
+                case 0 | 1:
+                    hands.crew.give_back(slot)
+                case 2:
+                    if hands.crew.hand_over(TASK):
+                        with handed_lock:
+                            handed += 1
+                case 3:
+                    hands.crew.ring(1)
+                case _:
+                    hands.crew.wait_for_ring(hands.crew.rings, 0.001)
+            if chance.random() < 0.01:
+                raise ValueError("dies")
+        hold(hands, slot, got)  # a worker parks with a slot only when it is stopped
+
+    hands = Hands(3, 6, work)
+    hands.crew.man()
+    taker = threading.Thread(target=_take_slots_away, args=(hands, deadline), daemon=True)
+    taker.start()
+    taker.join(10)
+    eventually(lambda: time.monotonic() > deadline and is_consistent(hands.crew))
+    hands.stop()
+
+    assert not wrong
+    assert hands.most <= 9
+    assert {type(error) for error in hands.failed} <= {ValueError}
+    assert hands.crew.in_use == 0
+    assert hands.crew.threads == 0
+    assert hands.crew._parked_count == 0
+    assert sum(shares_done.acquire(blocking=False) for _ in range(handed + 1)) == handed
+
+
+def _take_slots_away(hands: Hands, deadline: float) -> None:
+    """As the supervisor does: man the crew and look at the clock."""
+    while time.monotonic() < deadline:
+        hands.crew.man()
+        threading.Event().wait(0.001)
