@@ -70,6 +70,7 @@ class Admission(NamedTuple):
     breaker: Breaker
     token: object
     slow: bool
+    is_probe: bool
 
 
 class Deferral(NamedTuple):
@@ -79,13 +80,24 @@ class Deferral(NamedTuple):
     by_breaker: bool
 
 
+class Line:
+    """Moments given away one after the other. A webhook whose breaker is open has its own: those of its neighbours at
+    the same endpoint must not have to queue behind it."""
+
+    __slots__ = ("next_free",)
+
+    def __init__(self) -> None:
+        self.next_free = 0.0
+
+
 class Breaker:
     """Per webhook: opens after failures in a row that are the endpoint's fault. Guarded by its endpoint's lock."""
 
-    __slots__ = ("failures", "limits", "open_until", "period", "probing")
+    __slots__ = ("failures", "limits", "line", "open_until", "period", "probing")
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
+        self.line = Line()
         self.failures = 0
         self.open_until = 0.0
         self.period = 0.0
@@ -100,17 +112,23 @@ class Breaker:
             return BreakerState.CLOSED
         return BreakerState.OPEN if now < self.open_until else BreakerState.HALF_OPEN
 
-    def record(self, outcome: Outcome, now: float) -> None:
+    def record(self, outcome: Outcome, now: float, *, is_probe: bool) -> None:
         """Learn from an attempt; a permanent answer from a live endpoint closes it as a success does."""
-        was_probing, self.probing = self.probing, False
+        if is_probe:
+            self.probing = False
         if outcome.status == 410:
             self._open(self.limits.breaker_longest_period, now)
         elif not outcome.blames_endpoint:
-            self.failures, self.period, self.open_until = 0, 0.0, 0.0
+            self._close()
         else:
+            # What was under way before it opened says nothing about the endpoint of now: only its probe does.
             self.failures += 1
-            if was_probing or (self.is_closed and self.failures >= self.limits.breaker_failures):
+            if is_probe or (self.is_closed and self.failures >= self.limits.breaker_failures):
                 self._open(max(self.limits.breaker_period, 2 * self.period), now)
+
+    def _close(self) -> None:
+        self.failures, self.period, self.open_until, self.probing = 0, 0.0, 0.0, False
+        self.line.next_free = 0.0
 
     def _open(self, period: float, now: float) -> None:
         self.period = min(period, self.limits.breaker_longest_period)
@@ -128,7 +146,7 @@ class Endpoint:
         self._last_success = 0.0
         self._usual: float | None = None
         self._suspect = False
-        self._next_free = 0.0
+        self._line = Line()
         self._held_until = 0.0
 
     @property
@@ -147,20 +165,22 @@ class Endpoint:
         """Start an attempt or reserve a moment for it; call under the lock."""
         closed_until = max(breaker.open_until, self._held_until)
         if now < closed_until:
-            return self._reserve(closed_until, now, by_breaker=not breaker.is_closed)
+            line = self._line if breaker.is_closed else breaker.line
+            return self._reserve(line, closed_until, now, by_breaker=not breaker.is_closed)
         if breaker.probing:
-            return self._reserve(now, now, by_breaker=True)
+            return self._reserve(breaker.line, now, now, by_breaker=True)
         limit = self._limit(now)
         if len(self._in_flight) >= limit:
             if reserved:  # it had its place and missed it; sending it to the end of the line would be unfair
                 return Deferral(self._service_time(now) / 2, by_breaker=False)
-            return self._reserve(now, now, by_breaker=False)
-        if not reserved and self._next_free > now and (self.is_slow or self._suspect):
-            return self._reserve(now, now, by_breaker=False)
-        breaker.probing = not breaker.is_closed
+            return self._reserve(self._line, now, now, by_breaker=False)
+        if not reserved and self._line.next_free > now and (self.is_slow or self._suspect):
+            return self._reserve(self._line, now, now, by_breaker=False)
+        is_probe = not breaker.is_closed
+        breaker.probing = is_probe
         token = object()
         self._in_flight[token] = now
-        return Admission(self, breaker, token, self.is_slow or self._suspect)
+        return Admission(self, breaker, token, self.is_slow or self._suspect, is_probe)
 
     def end(self, admission: Admission, outcome: Outcome | None, now: float) -> None:
         """Take note of an attempt's end; None for one that came to nothing (we are being stopped). Under the lock."""
@@ -168,11 +188,14 @@ class Endpoint:
         if started is None:
             return
         if outcome is None:
-            admission.breaker.probing = False
+            if admission.is_probe:
+                admission.breaker.probing = False
             return
-        admission.breaker.record(outcome, now)
+        admission.breaker.record(outcome, now, is_probe=admission.is_probe)
         if outcome.status in HOLDING_STATUSES and outcome.retry_after:
-            self._held_until = max(self._held_until, now + outcome.retry_after)
+            # Bounded, because it holds the webhooks of other apps too.
+            hold = min(outcome.retry_after, self._limits.breaker_longest_period)
+            self._held_until = max(self._held_until, now + hold)
         if outcome.blames_endpoint:
             return
         self._suspect = False
@@ -180,7 +203,7 @@ class Endpoint:
         took = now - started
         self._usual = took if self._usual is None else self._usual + SMOOTHING * (took - self._usual)
         if not self.is_slow:
-            self._next_free = now
+            self._line.next_free = now
 
     def _limit(self, now: float) -> int:
         if self._in_flight and not self._suspect:
@@ -197,15 +220,15 @@ class Endpoint:
         oldest = next(iter(self._in_flight.values()), now)
         return max(self._usual or self._limits.slow, now - oldest if self._suspect else 0.0)
 
-    def _reserve(self, earliest: float, now: float, *, by_breaker: bool) -> Deferral:
+    def _reserve(self, line: Line, earliest: float, now: float, *, by_breaker: bool) -> Deferral:
         step = self._service_time(now) / max(self._limit(now), 1) * SPACING
-        moment = max(self._next_free, earliest) if self._next_free > now else earliest
+        moment = max(line.next_free, earliest)
         longest = max(LONGEST_RESERVATION, earliest - now)
         if moment + step - now > longest:
             return Deferral(longest, by_breaker)  # too far ahead to promise; it asks again then
-        self._next_free = moment + step
+        line.next_free = moment + step
         # The first of a closed time is its probe and comes at once; behind work in flight one step must pass.
-        return Deferral((moment if earliest > now else self._next_free) - now, by_breaker)
+        return Deferral((moment if earliest > now else line.next_free) - now, by_breaker)
 
 
 class Endpoints:

@@ -1,0 +1,459 @@
+"""Endpoints by the clock of the test: limits, suspicion, breaker, holds and reservations."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Final
+
+import pytest
+
+from sockudo_queue.endpoints import (
+    LONGEST_RESERVATION,
+    SUSPECT_LIMIT,
+    Admission,
+    BreakerState,
+    Deferral,
+    EndpointKey,
+    Endpoints,
+    Limits,
+)
+from sockudo_queue.outcome import Failure, Outcome, from_failure, from_status
+
+LIMITS: Final = Limits(
+    concurrency=5,
+    max_slow=32,
+    slow=0.1,
+    breaker_failures=5,
+    breaker_period=5.0,
+    breaker_longest_period=60.0,
+)
+ALL: Final = LIMITS.concurrency + LIMITS.max_slow
+KEY: Final = EndpointKey("https", "example.com", 443)
+OTHER: Final = EndpointKey("https", "other.example", 443)
+OK: Final = from_status(200)
+FAILED: Final = from_status(500)
+GONE: Final = from_status(410)
+TIMEOUT: Final = from_failure(Failure.DEADLINE)
+
+
+class World:
+    """Endpoints with a clock."""
+
+    def __init__(self, limits: Limits = LIMITS) -> None:
+        self.endpoints = Endpoints(limits)
+        self.now = 1000.0
+
+    def ask(
+        self, webhook: str = "hook", key: EndpointKey = KEY, *, reserved: bool = False, app: str = "app"
+    ) -> Admission | Deferral:
+        return self.endpoints.admit(key, app, webhook, self.now, reserved=reserved)
+
+    def start(self, webhook: str = "hook", key: EndpointKey = KEY, *, reserved: bool = False) -> Admission:
+        answer = self.ask(webhook, key, reserved=reserved)
+        assert isinstance(answer, Admission), answer
+        return answer
+
+    def defer(self, webhook: str = "hook", key: EndpointKey = KEY, *, reserved: bool = False) -> Deferral:
+        answer = self.ask(webhook, key, reserved=reserved)
+        assert isinstance(answer, Deferral), answer
+        return answer
+
+    def end(self, admission: Admission, outcome: Outcome | None = OK) -> None:
+        self.endpoints.finish(admission, outcome, self.now)
+
+    def attempt(
+        self, outcome: Outcome | None = OK, took: float = 0.02, webhook: str = "hook", key: EndpointKey = KEY
+    ) -> None:
+        admission = self.start(webhook, key)
+        self.now += took
+        self.end(admission, outcome)
+
+    def state(self, webhook: str = "hook") -> BreakerState:
+        return self.endpoints.breaker_state("app", webhook, self.now)
+
+    def open_breaker(self, webhook: str = "hook", key: EndpointKey = KEY) -> None:
+        for _ in range(LIMITS.breaker_failures):
+            self.attempt(FAILED, webhook=webhook, key=key)
+        assert self.state(webhook) is BreakerState.OPEN
+
+    def make_slow(self, took: float = 0.2, key: EndpointKey = KEY, webhook: str = "hook") -> None:
+        for _ in range(3):
+            self.attempt(OK, took, webhook, key)
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+# In flight
+
+
+def test_a_healthy_endpoint_may_use_everything(world: World) -> None:
+    world.attempt()
+    started = [world.start() for _ in range(ALL)]
+
+    assert not any(admission.slow for admission in started)
+    assert isinstance(world.ask(), Deferral)
+
+
+def test_an_end_counts_once(world: World) -> None:
+    admissions = [world.start(), world.start()]
+    world.end(admissions[0])
+    world.end(admissions[0], FAILED)
+    world.end(admissions[0], None)
+
+    assert admissions[0].endpoint.in_flight == 1
+    assert admissions[0].breaker.failures == 0
+
+
+def test_endpoints_are_told_apart(world: World) -> None:
+    world.start(key=KEY)
+    for key in (OTHER, EndpointKey("http", "example.com", 443), EndpointKey("https", "example.com", 8443)):
+        assert world.start(key=key).endpoint.in_flight == 1
+
+
+# Suspicion
+
+
+def test_an_endpoint_is_suspect_when_nothing_succeeds_for_too_long(world: World) -> None:
+    started = [world.start() for _ in range(3)]
+    world.now += 0.11
+
+    answer = world.ask()
+
+    assert isinstance(answer, Deferral)
+    assert not answer.by_breaker
+    assert started[0].endpoint.is_suspect
+
+
+def test_a_suspect_endpoint_has_two_in_flight_and_runs_beside_the_slots(world: World) -> None:
+    first = world.start()
+    world.now += 0.2
+    second = world.start(reserved=True)
+
+    assert second.slow
+    assert first.endpoint.in_flight == SUSPECT_LIMIT == 2
+    world.defer()
+    world.defer(reserved=True)
+    world.end(first, TIMEOUT)
+    assert world.start(reserved=True).slow
+    world.defer(reserved=True)
+
+
+def test_a_success_clears_suspicion(world: World) -> None:
+    first = world.start()
+    world.now += 0.2
+    world.start(reserved=True)
+    world.defer()
+    world.end(first)
+
+    assert not first.endpoint.is_suspect
+
+
+@pytest.mark.parametrize("outcome", [TIMEOUT, FAILED, from_status(429), from_failure(Failure.RESET), None])
+def test_only_what_comes_from_a_live_endpoint_clears_suspicion(world: World, outcome: Outcome | None) -> None:
+    first = world.start()
+    world.now += 0.2
+    world.start(reserved=True)
+    world.end(first, outcome)
+
+    assert first.endpoint.is_suspect
+
+
+def test_what_usually_takes_long_is_not_suspect_for_taking_long(world: World) -> None:
+    world.make_slow(0.5)
+    world.start()
+    world.now += 1.4
+
+    assert not world.start(reserved=True).endpoint.is_suspect
+    world.now += 0.2
+    assert isinstance(world.ask(), Deferral) or world.start().endpoint.is_suspect
+
+
+# Slow endpoints
+
+
+def test_a_slow_endpoint_runs_beside_the_slots(world: World) -> None:
+    assert not world.start(key=OTHER).slow
+    world.make_slow()
+
+    assert world.start().slow
+
+
+def test_a_slow_endpoint_has_its_share_beside_others_and_everything_alone(world: World) -> None:
+    world.attempt(key=OTHER)
+    world.make_slow()
+    world.attempt(key=OTHER, took=0.01)
+    share = LIMITS.max_slow * 3 // 4
+    for _ in range(share):
+        world.start(reserved=True)
+    world.defer(reserved=True)
+
+    alone = World()
+    alone.make_slow()
+    alone.now += 2.0
+    for _ in range(ALL):
+        alone.start(reserved=True)
+    alone.defer(reserved=True)
+
+
+def test_slow_endpoints_share_what_there_is(world: World) -> None:
+    keys = [EndpointKey("https", f"slow-{n}.example", 443) for n in range(4)]
+    for key in keys:
+        world.make_slow(key=key)
+    held = [world.start(key=key, reserved=True) for key in keys]
+    counts = dict.fromkeys(keys, 1)
+    for key in keys:
+        while isinstance(world.ask(key=key, reserved=True), Admission):
+            counts[key] += 1
+
+    assert len(held) == 4
+    assert max(counts.values()) <= LIMITS.max_slow * 3 // 4 // 4
+    assert min(counts.values()) >= SUSPECT_LIMIT
+
+
+# The breaker
+
+
+def test_the_breaker_opens_after_failures_in_a_row(world: World) -> None:
+    for _ in range(LIMITS.breaker_failures - 1):
+        world.attempt(FAILED)
+    world.attempt(OK)
+    for _ in range(LIMITS.breaker_failures - 1):
+        world.attempt(TIMEOUT)
+    assert world.state() is BreakerState.CLOSED
+
+    world.attempt(from_status(429))
+
+    assert world.state() is BreakerState.OPEN
+    deferral = world.defer()
+    assert deferral.by_breaker
+    assert deferral.delay == pytest.approx(LIMITS.breaker_period)
+
+
+@pytest.mark.parametrize(
+    "outcome", [from_status(404), from_status(302), from_status(408), from_failure(Failure.GUARD), OK]
+)
+def test_what_is_not_the_endpoints_fault_opens_nothing(world: World, outcome: Outcome) -> None:
+    for _ in range(20):
+        world.attempt(outcome)
+
+    assert world.state() is BreakerState.CLOSED
+
+
+def test_a_half_open_breaker_lets_one_probe_through(world: World) -> None:
+    world.open_breaker()
+    world.now += LIMITS.breaker_period
+    assert world.state() is BreakerState.HALF_OPEN
+
+    probe = world.start()
+
+    assert probe.is_probe
+    for reserved in (True, False):
+        assert world.defer(reserved=reserved).by_breaker
+    world.now += 0.05
+    world.end(probe, OK)
+    assert world.state() is BreakerState.CLOSED
+    assert not world.start().is_probe
+
+
+def test_a_failed_probe_doubles_the_period_up_to_the_longest(world: World) -> None:
+    world.open_breaker()
+    waits = []
+    for _ in range(6):
+        world.now += world.defer().delay
+        probe = world.start(reserved=True)
+        world.end(probe, FAILED)
+        waits.append(probe.breaker.open_until - world.now)
+
+    assert waits == [10, 20, 40, 60, 60, 60]
+
+
+def test_a_probe_that_came_to_nothing_leaves_room_for_another(world: World) -> None:
+    world.open_breaker()
+    world.now += LIMITS.breaker_period
+    world.end(world.start(), None)
+
+    assert world.start().is_probe
+
+
+@pytest.mark.parametrize("outcome", [TIMEOUT, FAILED, None])
+def test_what_was_under_way_before_it_opened_is_no_probe(world: World, outcome: Outcome | None) -> None:
+    world.attempt()
+    old = world.start()
+    for _ in range(LIMITS.breaker_failures):
+        world.end(world.start(), FAILED)
+    world.now += LIMITS.breaker_period
+    probe = world.start(reserved=True)
+    period = probe.breaker.period
+
+    world.end(old, outcome)
+
+    assert world.state() is BreakerState.HALF_OPEN
+    assert probe.breaker.period == period
+    assert world.defer(reserved=True).by_breaker  # the probe is still under way
+    world.end(probe, TIMEOUT)
+    assert world.state() is BreakerState.OPEN
+    assert probe.breaker.period == 2 * period
+
+
+def test_a_success_of_what_was_under_way_before_closes_it(world: World) -> None:
+    world.attempt()
+    old = world.start()
+    for _ in range(LIMITS.breaker_failures):
+        world.end(world.start(), FAILED)
+    world.now += LIMITS.breaker_period
+    world.start(reserved=True)
+
+    world.end(old, OK)
+
+    assert world.state() is BreakerState.CLOSED
+    world.start()
+
+
+def test_410_opens_at_once_and_for_the_longest_period(world: World) -> None:
+    world.attempt(GONE)
+
+    assert world.state() is BreakerState.OPEN
+    assert world.defer().delay == pytest.approx(LIMITS.breaker_longest_period)
+    world.now += LIMITS.breaker_longest_period
+    world.end(world.start(), OK)
+    assert world.state() is BreakerState.CLOSED
+
+
+def test_breakers_are_per_webhook_and_app(world: World) -> None:
+    world.open_breaker("one")
+
+    world.start("two")
+    assert isinstance(world.ask("one", app="another app"), Admission)
+    world.defer("one")
+
+
+@pytest.mark.parametrize("took", [0.02, 0.3])
+def test_an_open_breaker_delays_no_other_webhook_of_the_endpoint(world: World, took: float) -> None:
+    """Also where the endpoint is slow, as most of the world is."""
+    world.make_slow(took, webhook="good")
+    world.attempt(GONE, took, webhook="gone")
+    world.now += LIMITS.breaker_longest_period - 5
+    world.attempt(OK, took, webhook="good")
+    for _ in range(20):
+        assert world.defer("gone").by_breaker
+
+    for _ in range(5):
+        world.attempt(OK, took, webhook="good")
+
+
+# Retry-After
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_retry_after_holds_the_whole_endpoint(world: World, status: int) -> None:
+    world.attempt(from_status(status, retry_after=7.0))
+
+    for webhook in ("hook", "another"):
+        deferral = world.defer(webhook)
+        assert 7.0 <= deferral.delay <= 8.0
+        assert not deferral.by_breaker
+    world.now += 7.0
+    world.start("another")
+
+
+@pytest.mark.parametrize("outcome", [from_status(500, retry_after=7.0), from_status(503), from_status(429)])
+def test_other_answers_hold_nothing(world: World, outcome: Outcome) -> None:
+    world.attempt(outcome)
+
+    world.start("another")
+
+
+def test_a_hold_is_bounded(world: World) -> None:
+    world.attempt(from_status(429, retry_after=10.0**9))
+
+    assert world.defer("another").delay <= LIMITS.breaker_longest_period + 1
+
+
+def test_the_longer_hold_counts(world: World) -> None:
+    both = [world.start(), world.start()]
+    world.end(both[0], from_status(503, retry_after=9.0))
+    world.end(both[1], from_status(503, retry_after=3.0))
+
+    assert world.defer().delay >= 9.0
+
+
+# Reservations
+
+
+def test_reservations_are_apart_by_the_pace_of_the_endpoint(world: World) -> None:
+    world.attempt(key=OTHER)
+    world.make_slow(0.2)
+    world.attempt(key=OTHER, took=0.01)
+    share = LIMITS.max_slow * 3 // 4
+    for _ in range(share):
+        world.start(reserved=True)
+
+    delays = [world.defer().delay for _ in range(10)]
+
+    steps = [later - earlier for earlier, later in pairwise(delays)]
+    assert steps == pytest.approx([0.2 / share * 1.1] * 9)
+
+
+def test_the_first_of_an_open_breaker_is_its_probe_and_the_others_follow(world: World) -> None:
+    world.open_breaker()
+
+    delays = [world.defer().delay for _ in range(5)]
+
+    assert delays[0] == pytest.approx(LIMITS.breaker_period)
+    assert delays == sorted(delays)
+    assert len(set(delays)) == 5
+
+
+def test_a_reservation_is_never_further_than_the_longest(world: World) -> None:
+    first = world.start()
+    world.now += 8.0
+    world.start(reserved=True)
+
+    delays = [world.defer().delay for _ in range(50)]
+
+    assert max(delays) <= LONGEST_RESERVATION
+    assert first.endpoint.is_suspect
+    world.open_breaker("other hook", OTHER)
+    assert max(world.defer("other hook", OTHER).delay for _ in range(3000)) <= LONGEST_RESERVATION
+
+
+def test_who_has_a_place_does_not_queue_again(world: World) -> None:
+    first = world.start()
+    world.now += 0.4
+    world.start(reserved=True)
+    for _ in range(20):
+        world.defer()
+
+    assert world.defer(reserved=True).delay == pytest.approx(0.2)
+    world.end(first, TIMEOUT)
+    world.defer()  # a newcomer waits behind those who have a place
+    world.start(reserved=True)
+
+
+def test_recovery_gives_every_place_free(world: World) -> None:
+    first = world.start()
+    world.now += 0.4
+    for _ in range(20):
+        world.ask()
+    for _ in range(60):  # until it is usually quick again
+        world.end(first)
+        first = world.start(reserved=True)
+        world.now += 0.01
+
+    assert not first.endpoint.is_slow
+    for _ in range(10):
+        assert not world.start().slow
+
+
+def test_recovery_closes_the_breaker_and_forgets_its_reservations(world: World) -> None:
+    world.open_breaker()
+    for _ in range(100):
+        world.defer()
+    world.now += LIMITS.breaker_period
+    world.attempt(OK)
+
+    for _ in range(ALL):
+        world.start()
