@@ -24,6 +24,11 @@ class BrokerWatch:
         self._logged_at = 0.0
         self._started = False
 
+    @property
+    def is_lost(self) -> bool:
+        """Tell whether the last that was heard of the broker is a failure."""
+        return self._lost_at is not None
+
     def worked(self) -> None:
         """Note that the broker has answered."""
         if self._lost_at is None and self._started:

@@ -10,11 +10,11 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Set
+from collections.abc import Set
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from sockudo_queue import __version__, job, logs
+from sockudo_queue import __version__, logs
 from sockudo_queue.app_source import AppSource
 from sockudo_queue.apps import AppRegistry
 from sockudo_queue.broker_watch import BrokerWatch
@@ -29,35 +29,23 @@ from sockudo_queue.drivers.redis import RedisListDriver, source_keys
 from sockudo_queue.drivers.redis_at_most_once import RedisAtMostOnceDriver
 from sockudo_queue.drivers.redis_link import RedisLink, pool_of
 from sockudo_queue.endpoints import Endpoints, Limits
-from sockudo_queue.errors import BrokerError, MalformedJob, SettingsError
+from sockudo_queue.errors import BrokerError, SettingsError
 from sockudo_queue.health import Health, HealthServer, Heartbeats
 from sockudo_queue.holdings import Holdings
 from sockudo_queue.metrics import Metrics
+from sockudo_queue.services import Services
 from sockudo_queue.settings import Settings
 from sockudo_queue.supervisor import Supervisor
 from sockudo_queue.unknown_apps import UnknownApps
-from sockudo_queue.worker import Backoff, Ledger, Worker
+from sockudo_queue.worker import Ledger, Workplace
 
 if TYPE_CHECKING:
     from sockudo_queue.ingress import Ingress
 
 STOP_SIGNALS: Final = frozenset({signal.SIGTERM, signal.SIGINT})
 RELOAD_SIGNAL: Final = signal.SIGHUP
-RELOAD_EVERY: Final = 1.0
-"""Seconds between two looks at the file that the apps come from."""
-BELL_WAIT: Final = 1.0
-"""Seconds that a bell waits at most; also how soon it notices that it is stopped."""
-BUSY_BELL_PAUSE: Final = 0.02
-"""Seconds that a bell rests while every worker is busy: they claim by themselves, it only empties Sockudo's list."""
-SAMPLE_EVERY: Final = 5.0
 LAST_PUT_BACK: Final = 2.0
 """Seconds that putting back may take beyond the deadline when the broker does not answer."""
-
-LAST_LOOK: Final = 0.5
-"""Seconds that bringing the rest of one of Sockudo's lists into safety may take when we are stopped."""
-
-LIVE_WITHIN: Final = 60.0
-"""Seconds without a sign of life, beyond what a thread may wait for, after which `/livez` fails."""
 
 EXIT_STOPPED: Final = 0
 EXIT_FORCED: Final = 1
@@ -138,7 +126,6 @@ class Daemon:
     def __init__(self, settings: Settings, registry: AppRegistry, app_source: AppSource | None = None) -> None:
         self._settings = settings
         self._app_source = app_source
-        self._reload_asked = threading.Event()
         self._log: Any = logs.get_logger()
         self._driver = make_driver(settings)
         self._metrics = Metrics(self._driver.name, settings.redis.queue_name)
@@ -154,7 +141,20 @@ class Daemon:
         self._crew = Crew(settings.workers, settings.delivery.max_slow, self._supervisor.spawn)
         self._unknown_apps = UnknownApps(self._log, partial(self._set_ready, "apps"))
         self._dispatcher = self._make_dispatcher(registry)
-        self._supervisor.employ(self._crew, self._make_worker, self._ledger, self._watch)
+        place = Workplace(
+            self._crew,
+            self._driver,
+            self._dispatcher,
+            self._holdings,
+            self._ledger,
+            self._watch,
+            self._metrics,
+            self._beats,
+            self._supervisor.stopping,
+            self._abandoned,
+        )
+        self._supervisor.employ(place)
+        self._services = Services(place, self._supervisor, self._log)
         self._metrics.watch_slots(
             self._crew.slots, lambda: self._crew.in_use, lambda: max(self._crew.threads - self._crew.slots, 0)
         )
@@ -175,20 +175,15 @@ class Daemon:
         self._log.info("daemon.started", version=__version__, pid=os.getpid(), driver=self._driver.name, port=port)
         if isinstance(self._driver, NoneDriver):
             self._log.info("daemon.idle", text="queue.driver is none: webhooks are switched off, nothing is delivered")
-        for number, source in enumerate(self._driver.sources, 1):
-            self._keep(f"bell-{number}", partial(self._ring, f"bell-{number}", source), LIVE_WITHIN)
         interval = self._settings.reliability.lease_renew_interval_ms / 1000
-        self._keep("renewer", partial(self._renew, interval), LIVE_WITHIN + interval)
-        self._keep("sampler", self._sample, LIVE_WITHIN)
-        if self._app_source is not None:
-            self._keep("apps", partial(self._reload_apps, self._app_source), LIVE_WITHIN)
+        self._services.start(interval, self._app_source, self._unknown_apps)
         self._supervisor.start()
         while not self._supervisor.gave_up.is_set():
             match _signalled(STOP_SIGNALS | {RELOAD_SIGNAL}, 0.5):
                 case None:
                     continue
                 case signal.SIGHUP:
-                    self._reload_asked.set()
+                    self._services.reload_asked.set()
                 case _:
                     return self._drain()
         self._log.error("daemon.gave_up", reason="its threads died again and again")
@@ -213,22 +208,11 @@ class Daemon:
             code = EXIT_FORCED
         if code == EXIT_STOPPED:
             for source in self._driver.sources:
-                self._take_over(source)
+                self._services.take_over(source)
         if isinstance(self._driver, MemoryDriver) and any(left := self._driver.depth().values()):
             self._log.warning("memory.lost", records=sum(left))
         self._log.info("daemon.stopped", code=code)
         return code
-
-    def _take_over(self, source: str) -> None:
-        """Bring all of Sockudo's list into our keys: a Sockudo that is stopped together with us deletes it."""
-        give_up_at = time.monotonic() + LAST_LOOK
-        known, before = 0, -1
-        # Each look brings over a part; the last one finds no more than the one before.
-        while known > before and "broker" not in self._health.reasons and time.monotonic() < give_up_at:
-            try:
-                known, before = self._driver.wait(source, 0.0), known
-            except BrokerError as error:
-                self._watch.failed(error)
 
     def _put_back(self) -> bool:
         """Put back what is still held; False when the broker did not take it, so that leases have to run out."""
@@ -251,78 +235,6 @@ class Daemon:
                     return False
                 time.sleep(0.001)
         return True
-
-    def _keep(self, name: str, serve: Callable[[], None], allowance: float) -> None:
-        self._beats.register(name, allowance)
-        self._supervisor.keep(name, serve)
-
-    def _ring(self, name: str, source: str) -> None:
-        """Wait for work in one source and wake workers, for as long as the daemon runs."""
-        stopping, backoff = self._supervisor.stopping, Backoff(self._supervisor.stopping)
-        while not stopping.is_set():
-            self._beats.beat(name)
-            try:
-                jobs = self._driver.wait(source, BELL_WAIT)
-            except BrokerError as error:
-                self._watch.failed(error)
-                backoff.wait()
-                continue
-            backoff = Backoff(stopping)
-            self._watch.worked()
-            if jobs:
-                self._crew.ring(jobs)
-                if not self._crew.someone_is_idle:
-                    stopping.wait(BUSY_BELL_PAUSE)
-        self._take_over(source)
-
-    def _renew(self, interval: float) -> None:
-        """Renew the leases of all that is held; a claim that is no longer ours is forgotten and will not be settled."""
-        pause = interval
-        while not self._abandoned.wait(pause):
-            self._beats.beat("renewer")
-            pause = interval
-            held = self._holdings.all()
-            if not held:
-                continue
-            try:
-                flags = self._driver.renew([dispatch.claim for dispatch in held])
-            except BrokerError as error:
-                self._watch.failed(error)
-                pause = min(interval, 0.5)  # leases run on; the next answer may come in time
-                continue
-            for dispatch, renewed in zip(held, flags, strict=True):
-                # One that has a settlement by now may be gone because of it, and whoever settles it is told so.
-                if not renewed and dispatch.settlement is None:
-                    self._ledger.record(dispatch.abandon(), accepted=False, repeated=False)
-
-    def _sample(self) -> None:
-        """Ask the broker for its depth now and then, so that a scrape need not."""
-        while True:
-            self._beats.beat("sampler")
-            try:
-                self._metrics.depth(self._driver.depth())
-                self._metrics.oldest_job(_time_of(self._driver.peek()))
-            except BrokerError as error:
-                self._watch.failed(error)
-            else:
-                self._watch.worked()
-            if self._supervisor.stopping.wait(SAMPLE_EVERY):
-                return
-
-    def _reload_apps(self, source: AppSource) -> None:
-        """Take over a changed file of apps, whenever it changes or SIGHUP asks; nothing in flight is touched."""
-        while not self._supervisor.stopping.is_set():
-            self._beats.beat("apps")
-            asked = self._reload_asked.wait(RELOAD_EVERY)
-            self._reload_asked.clear()
-            result = source.reload() if asked else source.poll()
-            if result is None:
-                continue
-            for line in result.lines:
-                self._log.warning("settings.warning" if result.applied else "apps.reload_failed", text=line)
-            if result.applied:
-                self._unknown_apps.forget()
-                self._log.info("apps.reloaded")
 
     def _set_ready(self, source: str, reason: str | None) -> None:
         if reason is None:
@@ -366,32 +278,8 @@ class Daemon:
             stopping=self._supervisor.stopping,
         )
 
-    def _make_worker(self, name: str) -> Worker:
-        return Worker(
-            name,
-            self._crew,
-            self._driver,
-            self._dispatcher,
-            self._holdings,
-            self._ledger,
-            self._watch,
-            self._metrics,
-            self._beats,
-            self._supervisor.stopping,
-            self._abandoned,
-            allowance=LIVE_WITHIN + self._settings.delivery.request_timeout_ms / 1000,
-        )
-
 
 def _signalled(signals: Set[signal.Signals], timeout: float) -> int | None:
     """Wait for one of the signals, for at most `timeout` seconds."""
     received = signal.sigtimedwait(signals, timeout)
     return received.si_signo if received else None
-
-
-def _time_of(body: bytes | None) -> float | None:
-    """Return when the events of a job happened, in seconds; None without a job, or with one that cannot be read."""
-    try:
-        return None if body is None else job.decode(body).time_ms / 1000
-    except MalformedJob:
-        return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import threading
 import time
+from dataclasses import dataclass
 from typing import Any, Final
 
 from sockudo_queue import record
@@ -24,6 +25,8 @@ LONGEST_PAUSE: Final = 2.0
 IDLE_LOOK: Final = 5.0
 """Seconds after which an idle worker looks for work by itself. Bells wake it long before; this is for a lost one."""
 
+LIVE_WITHIN: Final = 60.0
+"""Seconds without a sign of life, beyond what a thread may wait for, after which `/livez` fails."""
 HELD_BACK: Final = 5.0
 """Seconds between two looks of a worker at a queue that is mostly for unknown apps."""
 
@@ -85,25 +88,26 @@ class Ledger:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Workplace:
+    """What workers and services share. `stopping`: nothing new is begun; `abandoned`: what is held goes back now."""
+
+    crew: Crew
+    driver: Driver
+    dispatcher: Dispatcher
+    holdings: Holdings
+    ledger: Ledger
+    watch: BrokerWatch
+    metrics: Metrics
+    beats: Heartbeats
+    stopping: threading.Event
+    abandoned: threading.Event
+
+
 class Worker:
     """One worker: without a slot it lends a hand with shares of others' jobs, with one it claims jobs itself."""
 
-    def __init__(
-        self,
-        name: str,
-        crew: Crew,
-        driver: Driver,
-        dispatcher: Dispatcher,
-        holdings: Holdings,
-        ledger: Ledger,
-        watch: BrokerWatch,
-        metrics: Metrics,
-        beats: Heartbeats,
-        stopping: threading.Event,
-        abandoned: threading.Event,
-        *,
-        allowance: float,
-    ) -> None:
+    def __init__(self, name: str, place: Workplace) -> None:
         self.name = name
         self.slot = Slot()
         self.parked = True
@@ -111,17 +115,16 @@ class Worker:
         self.claiming = False
         # What this thread would leave behind if it died now: its claim, and the share that it is at.
         self.current: tuple[Dispatch, Share | None] | None = None
-        self._crew = crew
-        self._driver = driver
-        self._dispatcher = dispatcher
-        self._holdings = holdings
-        self._ledger = ledger
-        self._watch = watch
-        self._metrics = metrics
-        self._beats = beats
-        self._allowance = allowance
-        self._stopping = stopping
-        self._abandoned = abandoned
+        self._crew = place.crew
+        self._driver = place.driver
+        self._dispatcher = place.dispatcher
+        self._holdings = place.holdings
+        self._ledger = place.ledger
+        self._watch = place.watch
+        self._metrics = place.metrics
+        self._beats = place.beats
+        self._stopping = place.stopping
+        self._abandoned = place.abandoned
 
     def run(self) -> None:
         """Work until the crew has nothing more for this worker."""
@@ -131,7 +134,7 @@ class Worker:
             if task is None:
                 return
             # A worker that has something to do must move; a parked one may rest for as long as it is not needed.
-            self._beats.register(self.name, self._allowance)
+            self._beats.register(self.name, LIVE_WITHIN)
             if isinstance(task, Slot):
                 self._work_slot()
             else:
@@ -208,6 +211,7 @@ class Worker:
         decision = self._dispatcher.admit(dispatch, share)
         if isinstance(decision, Deferral):
             return self._dispatcher.deferred(dispatch, share, decision)
+        self._beats.register(self.name, LIVE_WITHIN + share.webhook.request_timeout_ms / 1000)
         self.slot.busy_since = time.monotonic()
         if decision.slow:
             self._crew.give_back(self.slot)

@@ -1,0 +1,145 @@
+"""The service threads beside the workers: bells, renewer, sampler, and the watch over the file of apps.
+
+Each is a loop that ends when the daemon is stopped, gives signs of life, and outlives every outage of the broker.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any, Final
+
+from sockudo_queue import job
+from sockudo_queue.app_source import AppSource
+from sockudo_queue.errors import BrokerError, MalformedJob
+from sockudo_queue.supervisor import Supervisor
+from sockudo_queue.unknown_apps import UnknownApps
+from sockudo_queue.worker import LIVE_WITHIN, Backoff, Workplace
+
+BELL_WAIT: Final = 1.0
+"""Seconds that a bell waits at most; also how soon it notices that it is stopped."""
+BUSY_BELL_PAUSE: Final = 0.02
+"""Seconds that a bell rests while every worker is busy: they claim by themselves, it only empties Sockudo's list."""
+LAST_LOOK: Final = 0.5
+"""Seconds that bringing the rest of Sockudo's list into safety may take when the daemon is stopped."""
+SAMPLE_EVERY: Final = 5.0
+RENEW_AGAIN: Final = 0.5
+"""Seconds until a renewal that got no answer is tried again: leases run on, and the next answer may come in time."""
+RELOAD_EVERY: Final = 1.0
+"""Seconds between two looks at the file that the apps come from."""
+
+
+class Services:
+    """Starts the service threads of one daemon."""
+
+    def __init__(self, place: Workplace, supervisor: Supervisor, log: Any) -> None:
+        self.reload_asked = threading.Event()
+        self._place = place
+        self._supervisor = supervisor
+        self._log = log
+
+    def start(self, renew_interval: float, app_source: AppSource | None, unknown_apps: UnknownApps) -> None:
+        """Start them all; `renew_interval` is in seconds."""
+        for number, source in enumerate(self._place.driver.sources, 1):
+            self._start(f"bell-{number}", LIVE_WITHIN, self._ring, source)
+        self._start("renewer", LIVE_WITHIN + renew_interval, self._renew, renew_interval)
+        self._start("sampler", LIVE_WITHIN, self._sample)
+        if app_source is not None:
+            self._start("apps", LIVE_WITHIN, self._reload_apps, app_source, unknown_apps)
+
+    def take_over(self, source: str) -> None:
+        """Bring all of Sockudo's list into our keys: a Sockudo that is stopped together with us deletes it."""
+        place, give_up_at = self._place, time.monotonic() + LAST_LOOK
+        known, before = 0, -1
+        # Each look brings over a part; the last one finds no more than the one before.
+        while known > before and not place.watch.is_lost and time.monotonic() < give_up_at:
+            try:
+                known, before = place.driver.wait(source, 0.0), known
+            except BrokerError as error:
+                place.watch.failed(error)
+
+    def _start(self, name: str, allowance: float, serve: Any, *arguments: Any) -> None:
+        self._place.beats.register(name, allowance)
+        self._supervisor.keep(name, lambda: serve(name, *arguments))
+
+    def _ring(self, name: str, source: str) -> None:
+        """Wait for work in one source and wake workers, for as long as the daemon runs."""
+        place = self._place
+        backoff = Backoff(place.stopping)
+        while not place.stopping.is_set():
+            place.beats.beat(name)
+            try:
+                jobs = place.driver.wait(source, BELL_WAIT)
+            except BrokerError as error:
+                place.watch.failed(error)
+                backoff.wait()
+                continue
+            backoff = Backoff(place.stopping)
+            place.watch.worked()
+            if jobs:
+                place.crew.ring(jobs)
+                if not place.crew.someone_is_idle:
+                    place.stopping.wait(BUSY_BELL_PAUSE)
+        self.take_over(source)
+
+    def _renew(self, name: str, interval: float) -> None:
+        """Renew the leases of all that is held, until the daemon puts it back."""
+        pause = interval
+        while not self._place.abandoned.wait(pause):
+            self._place.beats.beat(name)
+            try:
+                self._renew_once()
+            except BrokerError as error:
+                self._place.watch.failed(error)
+                pause = min(interval, RENEW_AGAIN)
+            else:
+                pause = interval
+
+    def _renew_once(self) -> None:
+        """Renew; a claim that is no longer ours is forgotten and will not be settled."""
+        held = self._place.holdings.all()
+        if not held:
+            return
+        flags = self._place.driver.renew([dispatch.claim for dispatch in held])
+        for dispatch, renewed in zip(held, flags, strict=True):
+            # One that has a settlement by now may be gone because of it, and whoever settles it is told so.
+            if not renewed and dispatch.settlement is None:
+                self._place.ledger.record(dispatch.abandon(), accepted=False, repeated=False)
+
+    def _sample(self, name: str) -> None:
+        """Ask the broker for its depth now and then, so that a scrape need not."""
+        place = self._place
+        while True:
+            place.beats.beat(name)
+            try:
+                place.metrics.depth(place.driver.depth())
+                place.metrics.oldest_job(_time_of(place.driver.peek()))
+            except BrokerError as error:
+                place.watch.failed(error)
+            else:
+                place.watch.worked()
+            if place.stopping.wait(SAMPLE_EVERY):
+                return
+
+    def _reload_apps(self, name: str, source: AppSource, unknown_apps: UnknownApps) -> None:
+        """Take over a changed file of apps, whenever it changes or SIGHUP asks; nothing in flight is touched."""
+        while not self._place.stopping.is_set():
+            self._place.beats.beat(name)
+            asked = self.reload_asked.wait(RELOAD_EVERY)
+            self.reload_asked.clear()
+            result = source.reload() if asked else source.poll()
+            if result is None:
+                continue
+            for line in result.lines:
+                self._log.warning("settings.warning" if result.applied else "apps.reload_failed", text=line)
+            if result.applied:
+                unknown_apps.forget()
+                self._log.info("apps.reloaded")
+
+
+def _time_of(body: bytes | None) -> float | None:
+    """Return when the events of a job happened, in seconds; None without a job, or with one that cannot be read."""
+    try:
+        return None if body is None else job.decode(body).time_ms / 1000
+    except MalformedJob:
+        return None
