@@ -278,8 +278,9 @@ class Dispatcher:
         return self._dead(tried, claim, "refused" if outcome.verdict is Verdict.PERMANENT else "exhausted")
 
     def _open_job(self, claim: Claim, state: State, job: Job, webhooks: tuple[Webhook, ...]) -> Dispatch:
+        # Made anew: what was counted while the app was unknown is not to be taken from its webhooks.
         shares = tuple(
-            Share(ordinal, found.webhook, found.events, msgspec.structs.replace(state, webhook=found.webhook.name))
+            Share(ordinal, found.webhook, found.events, State(state.job, job.app_id, found.webhook.name))
             for ordinal, found in enumerate(matching.match(job, webhooks))
         )
         if not shares:
@@ -290,7 +291,8 @@ class Dispatcher:
         """Try again while the registry may still learn of the app; then keep the job as a dead letter."""
         now = claim.now_ms()
         began = state.budget_from if state.budget_from is not None else now
-        waiting = msgspec.structs.replace(state, app=job.app_id, attempts=state.attempts + 1, budget_from=began)
+        looks = state.attempts + (state.webhook is None)  # a share counts the attempts at its webhook
+        waiting = msgspec.structs.replace(state, app=job.app_id, attempts=looks, budget_from=began)
         delay_ms = min(1000 << min(state.attempts, 6), 60_000)
         if now + delay_ms - began > self._unknown_app_budget_ms:
             return self._bury(claim, waiting, "unknown-app")

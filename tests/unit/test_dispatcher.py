@@ -1,0 +1,587 @@
+"""From a claim to its settlement, with a stand-in for the sender: what is posted, and what becomes of what is not."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Final, cast
+
+import pytest
+
+from sockudo_queue import record, signing
+from sockudo_queue.apps import App, Filter, StaticApps, Webhook
+from sockudo_queue.delivery.http import HttpSender
+from sockudo_queue.dispatcher import NEWER_RECORD_DELAY_MS, Dispatch, Dispatcher, Share, endpoint_of
+from sockudo_queue.drivers.base import Back, Claim, Dead, Later, Part, Settlement
+from sockudo_queue.endpoints import Admission, BreakerState, Deferral, EndpointKey, Endpoints, Limits
+from sockudo_queue.metrics import Metrics
+from sockudo_queue.outcome import Failure, Outcome, from_failure, from_status
+from sockudo_queue.record import State
+from sockudo_queue.redaction import Secret
+from sockudo_queue.retry import RetryPolicy
+from sockudo_queue.unknown_apps import UnknownApps
+from tests.helpers.jobs import APP_ID, APP_KEY, APP_SECRET, event, job, webhook_body
+
+LIMITS: Final = Limits(
+    concurrency=5, max_slow=32, slow=0.1, breaker_failures=2, breaker_period=5.0, breaker_longest_period=60.0
+)
+MAX_LAPSES: Final = 5
+BUDGET_MS: Final = 300_000
+NOW_MS: Final = 1_800_000_000_000
+OK: Final = from_status(200)
+DOWN: Final = from_status(503)
+REFUSED: Final = from_status(404)
+
+
+def hook(name: str, *, policy: RetryPolicy | None = None, **fields: Any) -> Webhook:
+    url = Secret(f"https://{name}.example/hook?token=CANARY")
+    events = frozenset({"channel_occupied", "channel_vacated"})
+    return Webhook(name, events, url, retry=policy or RetryPolicy(jitter=0), **fields)
+
+
+class Sender:
+    """Answers as told by webhook name, and remembers what it was given."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, Outcome | BaseException] = {}
+        self.posted: list[tuple[str, bytes, dict[str, str]]] = []
+        self.while_posting: Callable[[], None] = lambda: None
+
+    def post(self, webhook: Webhook, body: bytes, own_headers: dict[str, str]) -> tuple[Outcome, bool]:
+        self.posted.append((webhook.name, body, own_headers))
+        self.while_posting()
+        answer = self.answers.get(webhook.name, OK)
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer, True
+
+    @property
+    def names(self) -> list[str]:
+        return [name for name, _, _ in self.posted]
+
+
+class Log:
+    """Keeps what was logged."""
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[str, dict[str, Any]]] = []
+
+    def __getattr__(self, level: str) -> Callable[..., None]:
+        return lambda event, **fields: self.lines.append((event, fields))
+
+    def of(self, event: str) -> list[dict[str, Any]]:
+        return [fields for name, fields in self.lines if name == event]
+
+
+class World:
+    """A dispatcher with everything around it."""
+
+    def __init__(self, *webhooks: Webhook, lives: bool = True) -> None:
+        self.apps = StaticApps([App(APP_ID, webhooks)] if lives else [])
+        self.endpoints = Endpoints(LIMITS)
+        self.sender = Sender()
+        self.metrics = Metrics("redis", "webhooks")
+        self.log = Log()
+        self.stopping = threading.Event()
+        self.dispatcher = Dispatcher(
+            self.apps,
+            self.endpoints,
+            cast(HttpSender, self.sender),
+            self.metrics,
+            self.log,
+            max_lapses=MAX_LAPSES,
+            unknown_app_budget_ms=BUDGET_MS,
+            unknown_apps=UnknownApps(self.log, lambda reason: None),
+            stopping=self.stopping,
+        )
+
+    def settle(self, claim: Claim) -> Settlement:
+        """Carry a claim through as a worker does, its shares one after the other."""
+        dispatch = self.dispatcher.open(claim)
+        settlement = dispatch.settlement
+        for share in dispatch.shares:
+            settlement = dispatch.finish(share, self.part_of(dispatch, share))
+        assert settlement is not None
+        return settlement
+
+    def part_of(self, dispatch: Dispatch, share: Share) -> Part | None:
+        admission = self.dispatcher.admit(dispatch, share)
+        if isinstance(admission, Deferral):
+            return self.dispatcher.deferred(dispatch, share, admission)
+        return self.dispatcher.post(dispatch, share, admission)
+
+    def in_flight(self, name: str) -> int:
+        found = self.endpoints._endpoints.get(EndpointKey("https", f"{name}.example", 443))
+        return found.in_flight if found else 0
+
+
+def claim_of(body: bytes, state: State | bytes = b"", *, lapses: int = 0, receipt: str = "rec/1") -> Claim:
+    encoded = record.encode(state) if isinstance(state, State) else state
+    return Claim("source", receipt, body, encoded, lapses, NOW_MS)
+
+
+def owed(part: Part) -> State:
+    return record.decode(part.state)
+
+
+def only(settlement: Settlement) -> Part:
+    (part,) = settlement.parts
+    return part
+
+
+# Delivery
+
+
+def test_a_delivered_job_is_acked() -> None:
+    world = World(hook("a"))
+
+    settlement = world.settle(claim_of(job(7)))
+
+    assert settlement == Settlement(settlement.claim)
+    ((name, body, headers),) = world.sender.posted
+    assert (name, body) == ("a", webhook_body(7))
+    assert headers == {
+        "X-Pusher-Key": APP_KEY,
+        "X-Pusher-Signature": signing.sign(Secret(APP_SECRET), body),
+        "X-Sockudo-Job-Id": "rec",
+        "X-Sockudo-Attempt": "1",
+        "X-Sockudo-Webhook": "a",
+    }
+    assert world.in_flight("a") == 0
+
+
+def test_the_job_id_that_sockudo_gave_is_kept() -> None:
+    world = World(hook("a"))
+    world.sender.answers["a"] = DOWN
+    body = job(1)[:-1] + b',"job_id":"theirs"}'
+
+    part = only(world.settle(claim_of(body)))
+
+    assert world.sender.posted[0][2]["X-Sockudo-Job-Id"] == "theirs"
+    assert owed(part).job == "theirs"
+
+
+def test_a_job_that_nobody_wants_is_acked_and_not_posted() -> None:
+    world = World(hook("a", filter=Filter(channel_prefix="other-")), hook("b"))
+
+    assert world.settle(claim_of(job(1, events=[event("member_added")]))).parts == ()
+    assert world.settle(claim_of(job(1, events=[]))).parts == ()
+    assert world.settle(claim_of(job(1, events=[b"5", b'{"no":"name"}']))).parts == ()
+    assert world.sender.posted == []
+
+
+def test_each_webhook_gets_what_it_wants() -> None:
+    world = World(hook("a"), hook("b", filter=Filter(channel_prefix="x-")))
+    events = [event(channel="room-1"), event(channel="x-1")]
+
+    world.settle(claim_of(job(1, events=events)))
+
+    assert [(name, body) for name, body, _ in world.sender.posted] == [
+        ("a", webhook_body(1, events=events)),
+        ("b", webhook_body(1, events=events[1:])),
+    ]
+
+
+def test_of_three_webhooks_one_fails_and_is_owed_alone() -> None:
+    world = World(hook("a"), hook("b"), hook("c"))
+    world.sender.answers["b"] = DOWN
+
+    settlement = world.settle(claim_of(job(7)))
+
+    assert settlement.splits
+    part = only(settlement)
+    assert isinstance(part, Later)
+    assert part.delay_ms == 1000
+    assert owed(part) == State("rec", APP_ID, "b", attempts=1, budget_from=owed(part).budget_from, last="status-503")
+    again = world.settle(claim_of(job(7), part.state, receipt="rec.0/1"))
+    assert world.sender.names == ["a", "b", "c", "b"]
+    assert not again.splits
+    assert owed(only(again)).attempts == 2
+    assert world.sender.posted[-1][2]["X-Sockudo-Attempt"] == "2"
+    assert world.sender.posted[-1][2]["X-Sockudo-Job-Id"] == "rec"
+
+
+def test_retries_end_as_a_dead_letter() -> None:
+    world = World(hook("a", policy=RetryPolicy(jitter=0, max_attempts=3)))
+    world.sender.answers["a"] = from_failure(Failure.RESET)
+    claim, delays = claim_of(job(1)), []
+    part = only(world.settle(claim))
+    while isinstance(part, Later):
+        delays.append(part.delay_ms)
+        world.endpoints = world.dispatcher._endpoints = Endpoints(LIMITS)  # no breaker here
+        part = only(world.settle(claim_of(job(1), part.state, receipt="rec.0/1")))
+
+    assert delays == [1000, 2000]
+    assert isinstance(part, Dead)
+    assert part.reason == "exhausted"
+    state = owed(part)
+    assert (state.attempts, state.last, state.reason, state.webhook) == (3, "reset", "exhausted", "a")
+    assert state.died == pytest.approx(NOW_MS, abs=5000)
+
+
+def test_the_budget_runs_from_the_first_attempt() -> None:
+    world = World(hook("a"))
+    world.sender.answers["a"] = DOWN
+    state = State("j", APP_ID, "a", attempts=9, budget_from=NOW_MS - 241_000)
+
+    part = only(world.settle(claim_of(job(1), state)))
+
+    assert isinstance(part, Dead)
+    assert part.reason == "exhausted"
+    fresh = only(world.settle(claim_of(job(1), State("j", APP_ID, "a"))))
+    assert owed(fresh).budget_from == pytest.approx(NOW_MS, abs=5000)
+
+
+def test_a_permanent_answer_is_a_dead_letter_at_once() -> None:
+    world = World(hook("a"))
+    world.sender.answers["a"] = REFUSED
+
+    part = only(world.settle(claim_of(job(1))))
+
+    assert isinstance(part, Dead)
+    assert (part.reason, owed(part).last) == ("refused", "status-404")
+
+
+# What cannot be delivered
+
+
+@pytest.mark.parametrize("body", [b"", b"hello", b"\xff\xfe", b"[]", b"{" * 100_000, job(key=""), job(secret="")])
+def test_an_unreadable_job_is_a_dead_letter(body: bytes) -> None:
+    world = World(hook("a"))
+
+    part = only(world.settle(claim_of(body)))
+
+    assert isinstance(part, Dead)
+    assert part.reason == "unreadable"
+    assert owed(part).job == "rec"
+    assert [line["bytes"] for line in world.log.of("job.unreadable")] == [len(body)]
+
+
+def test_a_job_that_killed_its_workers_is_a_dead_letter_and_not_posted() -> None:
+    world = World(hook("a"))
+    for lapses in range(MAX_LAPSES):
+        assert world.settle(claim_of(job(1), lapses=lapses)).parts == ()
+
+    part = only(world.settle(claim_of(job(1), State("j", APP_ID, "a", attempts=2), lapses=MAX_LAPSES)))
+
+    assert isinstance(part, Dead)
+    assert part.reason == "worker-lost"
+    assert (owed(part).webhook, owed(part).attempts) == ("a", 2)
+    assert len(world.sender.posted) == MAX_LAPSES
+
+
+@pytest.mark.parametrize("lapses", [0, MAX_LAPSES + 1])
+def test_a_record_of_a_later_version_is_left_as_it_is(lapses: int) -> None:
+    world = World(hook("a"))
+
+    for state in (b'{"v":2,"job":{"later":1}}', b"what is this"):
+        settlement = world.settle(claim_of(job(1), state, lapses=lapses))
+        assert settlement.parts == (Later(b"", NEWER_RECORD_DELAY_MS),)
+        assert not settlement.splits
+    assert world.sender.posted == []
+
+
+@pytest.mark.parametrize("webhooks", [(), (hook("other"),), (hook("a", filter=Filter(channel_prefix="nothing-")),)])
+def test_what_is_owed_to_a_webhook_that_is_gone_is_a_dead_letter(webhooks: tuple[Webhook, ...]) -> None:
+    world = World(*webhooks)
+
+    part = only(world.settle(claim_of(job(1), State("j", APP_ID, "a", attempts=3))))
+
+    assert isinstance(part, Dead)
+    assert (part.reason, owed(part).webhook, owed(part).attempts) == ("webhook-removed", "a", 3)
+
+
+def test_a_job_of_an_unknown_app_is_tried_again_and_then_a_dead_letter() -> None:
+    world = World(lives=False)
+    claim, delays = claim_of(job(1)), []
+    part = only(world.settle(claim))
+    began = owed(part).budget_from
+    while isinstance(part, Later):
+        delays.append(part.delay_ms)
+        later = replace_ms(claim_of(job(1), part.state), NOW_MS + sum(delays))
+        settlement = world.settle(later)
+        assert not settlement.splits
+        part = only(settlement)
+        assert owed(part).budget_from == began
+
+    assert delays[:7] == [1000, 2000, 4000, 8000, 16000, 32000, 60000]
+    assert BUDGET_MS - 60_000 < sum(delays) <= BUDGET_MS
+    assert isinstance(part, Dead)
+    assert (part.reason, owed(part).app) == ("unknown-app", APP_ID)
+
+
+def replace_ms(claim: Claim, server_ms: int) -> Claim:
+    claim.server_ms = server_ms
+    return claim
+
+
+def test_an_app_that_becomes_known_gets_its_webhooks_all_their_tries() -> None:
+    world = World(lives=False)
+    part = only(world.settle(claim_of(job(1))))
+    for _ in range(4):
+        part = only(world.settle(claim_of(job(1), part.state)))
+    world.apps.replace([App(APP_ID, (hook("a"), hook("b")))])
+    world.sender.answers = {"a": DOWN, "b": DOWN}
+    claim = replace_ms(claim_of(job(1), part.state), NOW_MS + BUDGET_MS - 1000)
+
+    settlement = world.settle(claim)
+
+    assert settlement.splits
+    assert [headers["X-Sockudo-Attempt"] for _, _, headers in world.sender.posted] == ["1", "1"]
+    for number, kept in enumerate(settlement.parts):
+        assert isinstance(kept, Later)
+        assert kept.delay_ms == 1000
+        assert (owed(kept).attempts, owed(kept).webhook) == (1, "ab"[number])
+        assert owed(kept).budget_from == pytest.approx(claim.server_ms, abs=5000)
+
+
+def test_a_share_whose_app_is_unknown_for_a_while_keeps_its_count_of_attempts() -> None:
+    world = World(lives=False)
+    state = State("j", APP_ID, "a", attempts=3, budget_from=NOW_MS, last="status-503")
+
+    part = only(world.settle(claim_of(job(1), state)))
+
+    assert isinstance(part, Later)
+    assert owed(part) == state
+
+
+# The endpoint
+
+
+def test_a_deferral_counts_no_attempt() -> None:
+    world = World(hook("a"))
+    dispatch = world.dispatcher.open(claim_of(job(1)))
+    (share,) = dispatch.shares
+
+    part = world.dispatcher.deferred(dispatch, share, Deferral(0.5, by_breaker=False))
+
+    assert part == Later(record.encode(State("rec", APP_ID, "a", reserved=True)), 500)
+    assert isinstance(world.dispatcher.deferred(dispatch, share, Deferral(0.0, by_breaker=False)), Later)
+
+
+def test_an_open_breaker_starts_the_budget_and_ends_it() -> None:
+    world = World(hook("a"))
+    world.sender.answers["a"] = DOWN
+    for _ in range(LIMITS.breaker_failures):
+        world.settle(claim_of(job(1)))
+
+    part = only(world.settle(claim_of(job(1))))
+    assert isinstance(part, Later)
+    assert owed(part).budget_from == pytest.approx(NOW_MS, abs=5000)
+    assert (owed(part).attempts, owed(part).reserved) == (0, True)
+    old = State("j", APP_ID, "a", attempts=2, budget_from=NOW_MS - BUDGET_MS, reserved=True)
+    end = only(world.settle(claim_of(job(1), old)))
+    assert isinstance(end, Dead)
+    assert (end.reason, owed(end).attempts) == ("endpoint-down", 2)
+    assert len(world.sender.posted) == LIMITS.breaker_failures
+
+
+def test_a_place_in_the_line_is_used_up_by_an_attempt() -> None:
+    world = World(hook("a"))
+    world.sender.answers["a"] = DOWN
+
+    part = only(world.settle(claim_of(job(1), State("j", APP_ID, "a", reserved=True))))
+
+    assert not owed(part).reserved
+
+
+def test_a_failure_in_our_own_code_costs_one_webhook_and_is_tried_again() -> None:
+    world = World(hook("a"), hook("b"))
+    world.sender.answers["a"] = RuntimeError("CANARY")
+
+    part = only(world.settle(claim_of(job(1))))
+
+    assert isinstance(part, Later)
+    assert (owed(part).webhook, owed(part).last) == ("a", "internal")
+    assert world.sender.names == ["a", "b"]
+    assert world.in_flight("a") == 0
+    assert world.log.of("delivery.failed")
+
+
+def test_a_dying_thread_leaves_no_attempt_at_the_endpoint() -> None:
+    world = World(hook("a"))
+    world.sender.answers["a"] = SystemExit()
+    dispatch = world.dispatcher.open(claim_of(job(1)))
+    (share,) = dispatch.shares
+    admission = world.dispatcher.admit(dispatch, share)
+    assert isinstance(admission, Admission)
+
+    with pytest.raises(SystemExit):
+        world.dispatcher.post(dispatch, share, admission)
+
+    assert world.in_flight("a") == 0
+    assert dispatch.settlement is None
+
+
+def test_a_secret_that_cannot_be_used_leaves_no_attempt_at_the_endpoint() -> None:
+    world = World(hook("a"))
+    dispatch = world.dispatcher.open(claim_of(job(1)))
+    (share,) = dispatch.shares
+    assert dispatch.job is not None
+    dispatch.job = replace(dispatch.job, app_secret=Secret("\ud800"))
+
+    part = world.part_of(dispatch, share)
+
+    assert isinstance(part, Later)
+    assert world.in_flight("a") == 0
+    assert world.sender.posted == []
+
+
+def test_opening_never_raises() -> None:
+    world = World(hook("a"))
+    world.dispatcher._registry = cast(Any, None)
+
+    part = only(world.settle(claim_of(job(1))))
+
+    assert isinstance(part, Dead)
+    assert part.reason == "internal-error"
+
+
+@pytest.mark.parametrize(
+    ("url", "key"),
+    [
+        ("https://Example.com/a?b#c", EndpointKey("https", "example.com", 443)),
+        ("http://example.com", EndpointKey("http", "example.com", 80)),
+        ("http://user:pw@example.com:8080/x", EndpointKey("http", "example.com", 8080)),
+        ("https://[::1]:444/", EndpointKey("https", "::1", 444)),
+    ],
+)
+def test_the_endpoint_of_a_url(url: str, key: EndpointKey) -> None:
+    assert endpoint_of(url) == key
+
+
+# Stopping
+
+
+@pytest.mark.parametrize("failure", [Failure.RESET, Failure.DEADLINE, Failure.REFUSED, Failure.DNS])
+def test_a_transport_failure_while_stopping_counts_for_nothing(failure: Failure) -> None:
+    world = World(hook("a"))
+    world.sender.answers["a"] = from_failure(failure)
+    world.sender.while_posting = world.stopping.set
+    state = State("j", APP_ID, "a", attempts=2, budget_from=NOW_MS - 1000)
+
+    settlement = world.settle(claim_of(job(1), state))
+
+    assert settlement.parts == (Back(record.encode(state)),)
+    assert world.in_flight("a") == 0
+    assert world.endpoints.breaker_state(APP_ID, "a", 0.0) is BreakerState.CLOSED
+
+
+@pytest.mark.parametrize("outcome", [DOWN, REFUSED, OK])
+def test_an_answer_while_stopping_counts(outcome: Outcome) -> None:
+    world = World(hook("a"))
+    world.sender.answers["a"] = outcome
+    world.sender.while_posting = world.stopping.set
+
+    parts = world.settle(claim_of(job(1))).parts
+
+    assert not any(isinstance(part, Back) for part in parts)
+    assert bool(parts) is not outcome.delivered
+
+
+def opened(*names: str) -> Dispatch:
+    return World(*[hook(name) for name in names]).dispatcher.open(claim_of(job(1)))
+
+
+def test_abandoning_an_untouched_job_puts_it_back_whole() -> None:
+    dispatch = opened("a", "b")
+
+    settlement = dispatch.abandon()
+
+    assert settlement == Settlement(dispatch.claim, (Back(),))
+    assert dispatch.abandon() is settlement
+    assert dispatch.finish(dispatch.shares[0], None) is None
+    assert dispatch.settlement is settlement
+
+
+def test_abandoning_keeps_what_is_finished_and_puts_back_the_rest() -> None:
+    dispatch = opened("a", "b", "c", "d")
+    a, b, c, d = dispatch.shares
+    assert dispatch.finish(b, None) is None
+    assert dispatch.finish(c, Later(b"c", 1000)) is None
+
+    settlement = dispatch.abandon()
+
+    assert settlement.splits
+    assert settlement.parts == (Back(record.encode(a.state)), Later(b"c", 1000), Back(record.encode(d.state)))
+    assert [owed(part).webhook for part in (settlement.parts[0], settlement.parts[2])] == ["a", "d"]
+    assert dispatch.finish(a, None) is None
+
+
+def test_abandoning_a_finished_job_changes_nothing() -> None:
+    dispatch = opened("a", "b")
+    dispatch.finish(dispatch.shares[0], None)
+    settlement = dispatch.finish(dispatch.shares[1], None)
+
+    assert dispatch.abandon() is settlement
+    assert settlement == Settlement(dispatch.claim)
+
+
+def test_a_share_is_reported_once() -> None:
+    dispatch = opened("a", "b")
+    first, second = dispatch.shares
+
+    assert dispatch.finish(first, Later(b"x", 1)) is None
+    assert dispatch.finish(first, None) is None
+    settlement = dispatch.finish(second, None)
+
+    assert settlement is not None
+    assert settlement.parts == (Later(b"x", 1),)
+    assert dispatch.finish(second, Dead(b"", "x")) is None
+
+
+def test_one_of_many_threads_gets_the_settlement() -> None:
+    names = [f"hook-{n}" for n in range(24)]
+    for _ in range(20):
+        dispatch = opened(*names)
+        start = threading.Barrier(len(names) + 1)
+        settlements: list[Settlement] = []
+
+        def report(share: Share, dispatch: Dispatch = dispatch, start: threading.Barrier = start) -> None:
+            start.wait(5)
+            settlement = dispatch.finish(share, None)
+            if settlement is not None:
+                settlements.append(settlement)  # noqa: B023 - of this round; its threads are joined in it
+
+        threads = [threading.Thread(target=report, args=(share,)) for share in dispatch.shares]
+        for thread in threads:
+            thread.start()
+        start.wait(5)
+        abandoned = dispatch.abandon()
+        for thread in threads:
+            thread.join(5)
+
+        assert all(settlement is abandoned for settlement in settlements)
+        assert len(settlements) <= 1
+        assert dispatch.settlement is abandoned
+
+
+# What is shown
+
+
+def test_nothing_secret_is_logged() -> None:
+    world = World(hook("a"), hook("b"))
+    world.sender.answers = {"a": DOWN, "b": RuntimeError("x")}
+    body = job(1, secret="CANARY", events=[event(channel="CANARY", data="CANARY")])
+    world.settle(claim_of(body))
+    world.settle(claim_of(b'{"CANARY"'))
+    world.settle(claim_of(body, b"CANARY"))
+
+    shown = json.dumps(world.log.lines, default=repr) + repr(world.dispatcher.open(claim_of(body)).claim)
+    assert "delivery.attempted" in shown
+    assert "CANARY" not in shown
+
+
+def test_one_line_for_each_attempt() -> None:
+    world = World(hook("a"), hook("b"))
+    world.sender.answers["b"] = DOWN
+    world.settle(claim_of(job(1)))
+
+    lines = world.log.of("delivery.attempted")
+    assert [(line["webhook"], line["outcome"], line["reason"], line["status"]) for line in lines] == [
+        ("a", "delivered", None, 200),
+        ("b", "retryable", "status-503", 503),
+    ]
+    assert all(line["app"] == APP_ID and line["job"] == "rec" and line["attempt"] == 1 for line in lines)
