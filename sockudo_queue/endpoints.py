@@ -187,7 +187,8 @@ class Endpoint:
         started = self._in_flight.pop(admission.token, None)
         if started is None:
             return
-        if outcome is None:
+        if outcome is None or (outcome.status is None and not outcome.blames_endpoint):
+            # Nothing was learned of the endpoint: we are being stopped, or the attempt did not get as far as it.
             if admission.is_probe:
                 admission.breaker.probing = False
             return

@@ -93,7 +93,9 @@ class Supervisor:
         if worker.current is None:
             return
         dispatch, share = worker.current
-        if share is not None:
+        if share is None:
+            dispatch.abandon()  # it died while handing the shares out; nobody knows which
+        else:
             dispatch.finish(share, Back(record.encode(share.state), lapsed=True))
         settlement = dispatch.settlement
         if settlement is None:

@@ -182,7 +182,7 @@ class Worker:
         dispatch = self._dispatcher.open(claim)
         self._holdings.add(dispatch)
         self.claiming = False
-        self.current = (dispatch, dispatch.shares[0] if dispatch.shares else None)
+        self.current = (dispatch, None)
         if self._stopping.is_set():
             return dispatch.abandon()
         if dispatch.settlement is not None:
@@ -231,7 +231,7 @@ class Worker:
                 repeated = True
                 self._beats.beat(self.name)
                 if backoff.wait():
-                    self._settle(settled)
+                    self._settle(settled, repeated=True)
                     return None
                 continue
             self._watch.worked()
@@ -242,9 +242,9 @@ class Worker:
                 self.current = None
             return turn.claim
 
-    def _settle(self, settlement: Settlement | None) -> None:
+    def _settle(self, settlement: Settlement | None, *, repeated: bool = False) -> None:
         """Settle without claiming, until it is done or the rest is put back for us."""
-        backoff, repeated = Backoff(self._abandoned), False
+        backoff = Backoff(self._abandoned)
         while settlement is not None and not self._abandoned.is_set():
             try:
                 self._ledger.settle(settlement, repeated=repeated)

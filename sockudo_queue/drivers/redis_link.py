@@ -56,7 +56,6 @@ def connection_options(response_timeout: float) -> dict[str, Any]:
         "socket_connect_timeout": response_timeout,
         "health_check_interval": 0,
         "protocol": 2,
-        "client_name": "sockudo-queue",
     }
 
 

@@ -3,7 +3,7 @@
 -- KEYS 1 source list (Sockudo's)   2 ready (bodies)                      3 records (id -> value)
 --      4 active (receipt -> lease deadline, ms)   5 delayed (receipt -> due, ms; below 0: put back, goes first)
 --      6 lapses (id -> count)      7 dead (receipt -> time of death, ms)
--- ARGV 1 id for a fresh body   2 lease, ms   3 who goes first, "due" or "fresh"; "kept" takes no fresh body, "none" nothing
+-- ARGV 1 id for a fresh body   2 lease, ms   3 who goes first, "due" or "fresh"; "kept" leaves the source alone, "none" takes nothing
 --      4 dead letters to keep   5 number of acks, then that many receipts; then for each claim that leaves parts:
 --      receipt, number of parts, and for each part: "later", "back", "lapsed" (back, and counted as a lapse) or "dead";
 --      receipt of the part; a number (later: delay, ms; back and lapsed: score); state ("" keeps the value as it is)
@@ -138,7 +138,7 @@ if receipt and (score < 0 or ARGV[3] == 'due') then
   if got then return got end
 end
 
-local got = ARGV[3] ~= 'kept' and (take_fresh(ready) or take_fresh(source))
+local got = take_fresh(ready) or (ARGV[3] ~= 'kept' and take_fresh(source))
 if got then return got end
 
 receipt = first(delayed)
