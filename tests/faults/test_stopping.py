@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import signal
 import time
+from collections import Counter
 from collections.abc import Iterator
 from typing import Final
 
@@ -52,8 +53,8 @@ def seconds_to_end(daemon: DaemonProcess, timeout: float = 30.0) -> float:
 def test_stops_at_random_moments_lose_and_repeat_nothing(
     redis_server: RedisServer, client: redis.Redis, receiver: Receiver
 ) -> None:
-    stops, count, chance = scaled(50, 8), scaled(1500, 250), random.Random(4)
-    arrivals = Arrivals(0.02, 0.1)
+    stops, count, chance = scaled(50, 8), scaled(2000, 350), random.Random(4)
+    arrivals = Arrivals(0.02, 0.2)  # on both sides of what makes an attempt give its slot back
     receiver.answer(arrivals)
     push(client, jobs(count), *LISTS)
     ends: list[float] = []
@@ -70,12 +71,36 @@ def test_stops_at_random_moments_lose_and_repeat_nothing(
         at_last_stop = arrivals.distinct
         arrivals.wait_for_all(count, 60, told(daemon))
         eventually(lambda: waiting(client) == 0)
+        assert daemon.events("claim.lost") == []
 
     assert at_last_stop < count, "the last stop came too late to mean anything"
     assert arrivals.duplicates == 0
     assert set(arrivals.attempts) == {"1"}
     assert max(ends) < 1
     figure(f"stopped {stops} times: {count} jobs, 0 lost, 0 twice, ended at most {max(ends):.2f} s after the answer")
+
+
+def test_stops_during_the_start_lose_and_repeat_nothing(
+    redis_server: RedisServer, client: redis.Redis, receiver: Receiver
+) -> None:
+    stops, chance = scaled(20, 5), random.Random(8)
+    count = 20
+    arrivals = Arrivals()
+    receiver.answer(arrivals)
+    push(client, jobs(count), *LISTS)
+    codes: Counter[int] = Counter()
+    with daemon_on(redis_server.url, receiver.url()) as daemon:
+        for _ in range(stops):
+            time.sleep(chance.uniform(0.0, 0.8))  # the moment is what is random here, nothing is waited for
+            daemon.terminate()
+            codes[daemon.wait(5)] += 1
+            daemon.start()
+        arrivals.wait_for_all(count, 20, told(daemon))
+        eventually(lambda: waiting(client) == 0, 10)
+
+    assert set(codes) <= {0, -signal.SIGTERM}, "the interpreter was still at its imports, or all was put back"
+    assert arrivals.duplicates == 0
+    figure(f"stopped {stops} times while starting: exit codes {dict(codes)}, {count} jobs, 0 lost, 0 twice")
 
 
 @pytest.mark.parametrize("deadline_ms", [0, 1000, 2000])
