@@ -11,7 +11,6 @@ from __future__ import annotations
 import random
 import threading
 import time
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -36,8 +35,7 @@ NEWER_RECORD_DELAY_MS: Final = 60_000
 _PENDING: Final = object()
 
 
-@dataclass(frozen=True, slots=True)
-class Share:
+class Share(msgspec.Struct, frozen=True):
     """One match of a claimed record: the webhook that is owed, what it wants, and where its tries stand."""
 
     ordinal: int

@@ -8,7 +8,6 @@ number formats differ between versions, so an event is copied as raw bytes and n
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -17,8 +16,7 @@ from sockudo_queue.errors import MalformedJob
 from sockudo_queue.redaction import Secret
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(msgspec.Struct, frozen=True):
     """One event: its name and channel for matching, its bytes for sending. A missing channel is empty."""
 
     name: str
@@ -29,8 +27,7 @@ class Event:
         return f"Event(name={self.name!r})"
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(msgspec.Struct, frozen=True):
     """What Sockudo put on the queue. `unreadable_events` counts the events that cannot match anything."""
 
     app_key: str

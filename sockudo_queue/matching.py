@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
+
+import msgspec
 
 from sockudo_queue.apps import Filter, Webhook
 from sockudo_queue.job import Event, Job
@@ -27,8 +28,7 @@ _TYPE_PREFIXES: Final = (
 _CACHED_FILTERS: Final = 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
+class Match(msgspec.Struct, frozen=True):
     """One webhook together with the events that it wants from a job."""
 
     webhook: Webhook

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
+
+import msgspec
 
 
 class Verdict(StrEnum):
@@ -42,8 +43,7 @@ HOLDING_STATUSES: Final = frozenset({429, 503})
 _TRANSPORT: Final = frozenset(Failure) - {Failure.STATUS, Failure.REDIRECT, Failure.GUARD, Failure.INTERNAL}
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """The result of one attempt. `retry_after` is in seconds from the end of the attempt."""
 
     verdict: Verdict

@@ -16,6 +16,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+import msgspec
+
 
 @dataclass(slots=True, eq=False)
 class Claim:
@@ -76,8 +78,7 @@ class Dead:
 Part = Later | Back | Dead
 
 
-@dataclass(frozen=True, slots=True)
-class Settlement:
+class Settlement(msgspec.Struct, frozen=True):
     """The end of a claim: what is kept of its record. No parts is an ack.
 
     One part for a record that already is one webhook's share keeps its id (`splits` is False); otherwise every part

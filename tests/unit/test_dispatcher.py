@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, Final, cast
 
 import pytest
+from msgspec.structs import replace
 
 from sockudo_queue import record, signing
 from sockudo_queue.apps import App, Filter, StaticApps, Webhook
