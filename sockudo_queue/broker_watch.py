@@ -11,6 +11,8 @@ from sockudo_queue.errors import BrokerError
 
 REMIND_AFTER: Final = 60.0
 """Seconds after which an outage that goes on is logged again."""
+STRAGGLERS: Final = 1.0
+"""Seconds after an outage in which failures are left unsaid: they are of calls that were begun in it."""
 
 
 class BrokerWatch:
@@ -22,6 +24,7 @@ class BrokerWatch:
         self._lock = threading.Lock()
         self._lost_at: float | None = None
         self._logged_at = 0.0
+        self._resumed_at = 0.0
         self._started = False
 
     @property
@@ -35,6 +38,8 @@ class BrokerWatch:
             return
         with self._lock:
             lost_at, self._lost_at = self._lost_at, None
+            if lost_at is not None:
+                self._resumed_at = time.monotonic()
             started, self._started = self._started, True
         if lost_at is not None:
             self._log.info("broker.resumed", after_s=round(time.monotonic() - lost_at, 3))
@@ -44,6 +49,8 @@ class BrokerWatch:
     def failed(self, error: BrokerError) -> None:
         """Note that the broker did not do what was asked."""
         now = time.monotonic()
+        if self._lost_at is None and now - self._resumed_at < STRAGGLERS:
+            return
         with self._lock:
             first = self._lost_at is None
             if first:

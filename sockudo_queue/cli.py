@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, NoReturn
 
-from sockudo_queue import __version__
+from sockudo_queue import __version__, signals
 from sockudo_queue.errors import BrokerError, MalformedJob, SettingsError, StartError
 
 if TYPE_CHECKING:
@@ -71,13 +71,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> int:
+    signals.block_signals()
     from sockudo_queue import logs
     from sockudo_queue.app_source import AppSource
     from sockudo_queue.apps import StaticApps
-    from sockudo_queue.daemon import Daemon, block_signals
+    from sockudo_queue.daemon import Daemon
 
     loaded, apps = _load(options)
-    block_signals()
     logs.set_up(loaded.settings.logging.level, loaded.settings.logging.format)
     log = logs.get_logger()
     for warning in loaded.warnings:

@@ -1,20 +1,18 @@
 """The composition root: builds every part from the settings, starts, waits for a signal, drains.
 
-The only place that names a concrete driver, and the only one that deals with signals. Signals are blocked before the
+The only place that names a concrete driver, and the only one that waits for signals. Signals are blocked before the
 first thread starts and awaited in the main thread, so no handler ever runs in the middle of something.
 """
 
 from __future__ import annotations
 
 import os
-import signal
 import threading
 import time
-from collections.abc import Set
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from sockudo_queue import __version__, logs
+from sockudo_queue import __version__, logs, signals
 from sockudo_queue.app_source import AppSource
 from sockudo_queue.apps import AppRegistry
 from sockudo_queue.broker_watch import BrokerWatch
@@ -42,23 +40,12 @@ from sockudo_queue.worker import Ledger, Workplace
 if TYPE_CHECKING:
     from sockudo_queue.ingress import Ingress
 
-STOP_SIGNALS: Final = frozenset({signal.SIGTERM, signal.SIGINT})
-RELOAD_SIGNAL: Final = signal.SIGHUP
 LAST_PUT_BACK: Final = 2.0
 """Seconds that putting back may take beyond the deadline when the broker does not answer."""
 
 EXIT_STOPPED: Final = 0
 EXIT_FORCED: Final = 1
 EXIT_GAVE_UP: Final = 4
-
-
-def block_signals() -> None:
-    """Keep signals for the main thread, which waits for them.
-
-    Call it before the first thread starts, the log's too: a thread that does not block a signal is ended by it, and
-    with it the whole process.
-    """
-    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS | {RELOAD_SIGNAL})
 
 
 def make_driver(settings: Settings) -> Driver:
@@ -165,7 +152,7 @@ class Daemon:
 
     def run(self) -> int:
         """Run until a signal; return the exit code. The caller leaves by `os._exit`, which interrupts nothing held."""
-        block_signals()
+        signals.block_signals()
         if self._settings.metrics.enabled:
             self._server.start()
         if self._ingress is not None:
@@ -179,10 +166,10 @@ class Daemon:
         self._services.start(interval, self._app_source, self._unknown_apps)
         self._supervisor.start()
         while not self._supervisor.gave_up.is_set():
-            match _signalled(STOP_SIGNALS | {RELOAD_SIGNAL}, 0.5):
+            match signals.signalled(signals.STOP_SIGNALS | {signals.RELOAD_SIGNAL}, 0.5):
                 case None:
                     continue
-                case signal.SIGHUP:
+                case signals.RELOAD_SIGNAL:
                     self._services.reload_asked.set()
                 case _:
                     return self._drain()
@@ -201,7 +188,7 @@ class Daemon:
         self._log.info("daemon.draining", held=len(self._holdings))
         code = EXIT_STOPPED
         while (self._holdings or self._crew.threads) and time.monotonic() < deadline:
-            if _signalled(STOP_SIGNALS, 0.01) is not None:
+            if signals.signalled(signals.STOP_SIGNALS, 0.01) is not None:
                 code = EXIT_FORCED
                 break
         if not self._put_back():
@@ -223,7 +210,8 @@ class Daemon:
         while (held := self._holdings.all()) or self._supervisor.is_claiming:
             try:
                 for dispatch in held:
-                    self._ledger.settle(dispatch.abandon(), repeated=repeated)
+                    was_settling = dispatch.settlement is not None  # by its worker, at this moment perhaps
+                    self._ledger.settle(dispatch.abandon(), repeated=repeated or was_settling)
             except BrokerError as error:
                 self._watch.failed(error)
                 repeated = True
@@ -277,9 +265,3 @@ class Daemon:
             unknown_apps=self._unknown_apps,
             stopping=self._supervisor.stopping,
         )
-
-
-def _signalled(signals: Set[signal.Signals], timeout: float) -> int | None:
-    """Wait for one of the signals, for at most `timeout` seconds."""
-    received = signal.sigtimedwait(signals, timeout)
-    return received.si_signo if received else None

@@ -151,13 +151,13 @@ class Worker:
         """Claim and deliver for as long as there is a slot; the settlement of one job claims the next."""
         settled: Settlement | None = None
         while self._may_claim():
-            seen = self._crew.rings
+            seen, look_again = self._crew.rings, _until_due(settled)
             claim, settled = self._next(settled), None
             if claim is not None:
                 settled = self._deliver(claim)
             elif self._driver.sources:
                 self.claiming = False
-                self._crew.wait_for_ring(seen, IDLE_LOOK)
+                self._crew.wait_for_ring(seen, look_again)
             if self._dispatcher.unknown_apps.prevail:
                 self.claiming = False
                 self._settle(settled)
@@ -256,6 +256,12 @@ class Worker:
             else:
                 self.current = None
                 return
+
+
+def _until_due(settlement: Settlement | None) -> float:
+    """Return the seconds until an idle worker looks by itself: a bell may not know of what was put off for less."""
+    delays = [part.delay_ms / 1000 for part in settlement.parts if isinstance(part, Later)] if settlement else []
+    return min([IDLE_LOOK, *delays])
 
 
 def _outcome_of(settlement: Settlement) -> str:

@@ -208,7 +208,11 @@ def _let_kernel_time(connection: AbstractConnection) -> None:
 def _has_ended(connection: AbstractConnection) -> bool:
     """Tell whether a resting connection can be read: nothing is owed to us, so that is the end of the stream."""
     link = _socket_of(connection)
-    return link is None or bool(select.select([link], [], [], 0)[0])
+    if link is None:
+        return True
+    readable = select.poll()  # unlike select, it takes descriptors of any number
+    readable.register(link, select.POLLIN)
+    return bool(readable.poll(0))
 
 
 def _socket_of(connection: AbstractConnection) -> socket.socket | None:
