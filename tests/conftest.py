@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Generator, Iterator
 from typing import Final
 
@@ -21,6 +22,8 @@ _KEPT: Final = "SOCKUDO_QUEUE_TEST_SCALE"
 
 
 def pytest_configure() -> None:
+    # A shell ignores SIGINT for what it runs in the background, and so would every process that a test starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for name in list(os.environ):
         if name != _KEPT and (name.startswith(_WIPED_PREFIXES) or name.upper().endswith(_WIPED_SUFFIX)):
             del os.environ[name]
