@@ -8,7 +8,7 @@ number formats differ between versions, so an event is copied as raw bytes and n
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 
@@ -42,8 +42,12 @@ class Job(msgspec.Struct, frozen=True):
         return f"Job(app_id={self.app_id!r}, events={len(self.events)})"
 
 
+# Sockudo's own type. Without bounds a number of a thousand digits would pass, and fail in whatever computes with it.
+_Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+
+
 class _Payload(msgspec.Struct):
-    time_ms: int
+    time_ms: _Int64
     events: list[msgspec.Raw]
 
     def __repr__(self) -> str:
@@ -90,6 +94,8 @@ def decode(body: bytes) -> Job:
         raise MalformedJob(_fault(error)) from None
     if not data.app_key or not data.app_secret:
         raise MalformedJob("app_key or app_secret is empty, so nothing could be signed")
+    if not _fits_header(data.app_key) or not _fits_header(data.job_id or ""):
+        raise MalformedJob("app_key or job_id has characters that no header may have")
     events = [event for event in map(_event, data.payload.events) if event is not None]
     return Job(
         data.app_key,
@@ -100,6 +106,10 @@ def decode(body: bytes) -> Job:
         data.job_id or None,
         len(data.payload.events) - len(events),
     )
+
+
+def _fits_header(text: str) -> bool:
+    return text.isascii() and text.isprintable()
 
 
 def _event(raw: msgspec.Raw) -> Event | None:

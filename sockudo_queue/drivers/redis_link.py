@@ -220,4 +220,7 @@ def _socket_of(connection: AbstractConnection) -> socket.socket | None:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+    """Return what a server said, without the arguments that it repeats after an unknown command: they hold passwords
+    and jobs."""
+    line = (str(error).splitlines() or [type(error).__name__])[0]
+    return line.partition(", with args beginning")[0][:200]

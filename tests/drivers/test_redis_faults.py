@@ -412,3 +412,13 @@ def test_two_processes_make_no_id_twice(lists: RedisLists) -> None:
 
     assert len(ids) == 200
     assert all(len(it) == 32 for it in ids)
+
+
+def test_what_a_server_repeats_of_an_unknown_command_is_not_shown(redis_server: RedisServer) -> None:
+    """A server that knows no AUTH, or no RPUSH, answers with the password or the job that it was sent."""
+    canary = "".join(["CAN", "ARY"])  # so that the lines of this test in the traceback do not hold it
+    with pytest.raises(BrokerRefused) as caught:
+        link_to(redis_server.port).call("NOSUCHCOMMAND", canary, f"a job with {canary}")
+
+    assert "unknown command" in str(caught.value)
+    assert canary not in "".join(traceback.format_exception(caught.value))

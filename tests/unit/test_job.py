@@ -99,7 +99,7 @@ def test_the_name_and_channel_of_an_event(raw: bytes, name: str, channel: str) -
     assert (read.name, read.channel) == (name, channel)
 
 
-@pytest.mark.parametrize("time_ms", [b"0", b"-5", b"1751100000000", b"99999999999999999999999"])
+@pytest.mark.parametrize("time_ms", [b"0", b"-5", b"1751100000000", b"9223372036854775807", b"-9223372036854775808"])
 def test_times_that_can_be_written_again(time_ms: bytes) -> None:
     assert jobs.decode(with_events(time_ms=time_ms)).time_ms == int(time_ms)
 
@@ -121,6 +121,12 @@ def test_times_that_can_be_written_again(time_ms: bytes) -> None:
         (with_events().replace(b'"k"', b'""'), "app_key or app_secret is empty"),
         (with_events().replace(b'"CANARY"', b'""'), "app_key or app_secret is empty"),
         (with_payload(b"{}"), "missing required field `time_ms`"),
+        (with_events(time_ms=b"9223372036854775808"), "time_ms"),
+        (with_events(time_ms=b"1" * 400), "time_ms"),
+        (with_events(time_ms=b"-" + b"1" * 400), "time_ms"),
+        (job(key="key\r\nX-Evil: 1"), "no header may have"),
+        (job(key="kéy"), "no header may have"),
+        (b'{"job_id":"id\\nX-Evil: 1",' + with_events()[1:], "no header may have"),
         (with_payload(b'{"time_ms":1}'), "missing required field `events`"),
         (with_payload(b'{"time_ms":1,"events":{}}'), "Expected `array`, got `object`"),
         (with_payload(b'{"time_ms":1.5,"events":[]}'), "Expected `int`, got `float`"),
