@@ -141,8 +141,8 @@ class Dispatcher:
         except MalformedJob as fault:
             self._log.warning("job.unreadable", record=claim.id, bytes=len(claim.body), reason=str(fault))
             return self._bury(claim, state, "unreadable")
-        if not claim.state:
-            state = State(job=job.job_id or claim.id, app=job.app_id)
+        if state.webhook is None:  # also one that was replayed after a death before anybody had read the job
+            state = msgspec.structs.replace(state, job=job.job_id or claim.id, app=job.app_id)
         app = self._registry.find(job.app_id)
         if not claim.state:
             self.unknown_apps.saw(known=app is not None)
@@ -278,7 +278,12 @@ class Dispatcher:
     def _open_job(self, claim: Claim, state: State, job: Job, webhooks: tuple[Webhook, ...]) -> Dispatch:
         # Made anew: what was counted while the app was unknown is not to be taken from its webhooks.
         shares = tuple(
-            Share(ordinal, found.webhook, found.events, State(state.job, job.app_id, found.webhook.name))
+            Share(
+                ordinal,
+                found.webhook,
+                found.events,
+                State(state.job, job.app_id, found.webhook.name, history=state.history),
+            )
             for ordinal, found in enumerate(matching.match(job, webhooks))
         )
         if not shares:

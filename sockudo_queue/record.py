@@ -10,18 +10,29 @@ from typing import Final
 import msgspec
 
 FORMAT_VERSION: Final = 1
+HISTORY_LIMIT: Final = 20
+"""Deaths that a record remembers, the latest: one that is replayed by a timer must not grow for ever."""
 
 
 class NewerRecord(Exception):
     """The record was written by a later version of this daemon."""
 
 
+class Death(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An earlier death of a record that was replayed: why, when (ms), after how many attempts, and the last outcome."""
+
+    reason: str = ""
+    died: int = 0
+    attempts: int = 0
+    last: str | None = None
+
+
 class State(msgspec.Struct, frozen=True, omit_defaults=True, rename={"version": "v"}):
     """The state of one record. Times are the broker's clock in milliseconds.
 
     `webhook` None means the whole job. `budget_from` is the first attempt or the first deferral by an open breaker.
-    `reserved` says that the record comes at a moment that it was given, so it need not queue again. `reason`, `died`
-    and `last` are for dead letters and for people.
+    `reserved` says that the record comes at a moment that it was given, so it need not queue again. `reason`, `died`,
+    `last` and `history` are for dead letters and for people; the latest death stands last in `history`.
     """
 
     job: str
@@ -33,6 +44,7 @@ class State(msgspec.Struct, frozen=True, omit_defaults=True, rename={"version": 
     last: str | None = None
     reason: str | None = None
     died: int | None = None
+    history: tuple[Death, ...] = ()
     # A factory, because a plain default is left out, and the version must stand in every record.
     version: int = msgspec.field(default_factory=lambda: FORMAT_VERSION)
 
@@ -47,6 +59,16 @@ _VERSION: Final = msgspec.json.Decoder(_Version)
 
 # What msgspec raises besides its own errors, as for jobs.
 _UNREADABLE: Final = (msgspec.MsgspecError, UnicodeError, RecursionError)
+
+
+def replayed(state: State, webhook: str | None = None) -> State:
+    """Return the state with which a dead letter goes back to work: nothing is counted yet, and its past is kept.
+
+    `webhook` renames the one that is owed, for a webhook that has another name now.
+    """
+    death = Death(state.reason or "", state.died or 0, state.attempts, state.last)
+    history = (*state.history, death)[-HISTORY_LIMIT:]
+    return State(state.job, state.app, webhook or state.webhook, history=history)
 
 
 def encode(state: State) -> bytes:

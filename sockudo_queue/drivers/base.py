@@ -12,7 +12,7 @@ All methods but `close` may be called from any thread at the same time.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -101,6 +101,57 @@ class Turn(NamedTuple):
     trimmed: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """One record that is kept because it was given up.
+
+    `token` names this one death: a record that is replayed and dies again has another, so nothing that is done with an
+    old one can touch the new. What is in it is the driver's affair. `died_ms` is the broker's clock then.
+    """
+
+    id: str
+    source: str
+    token: str
+    died_ms: int
+    body: bytes
+    state: bytes
+
+    def __repr__(self) -> str:
+        return f"DeadLetter({self.id}, {len(self.body)} bytes)"
+
+
+class DeadLetters(Protocol):
+    """The dead letters of a queue, for tools and for retention. A driver moves bytes here too and reads no state.
+
+    `replay` and `purge` are one step per letter that compares its token: of two who do it at once, one does it.
+    """
+
+    def letters(self) -> Iterator[DeadLetter]:
+        """Return each letter that is there from the beginning to the end of the walk, once, the oldest first.
+
+        Asks the broker bit by bit, so that no page is large; letters that come or go meanwhile may or may not be among
+        them. The caller may replay and purge what it is given while it walks. SQS keeps no order.
+        """
+
+    def find(self, record_id: str) -> DeadLetter | None:
+        """Return the letter of one record."""
+
+    def replay(self, letters: Sequence[DeadLetter], states: Sequence[bytes]) -> list[bool]:
+        """Make letters ready again, under the same id and with the given state, behind what is due already.
+
+        One flag each, False where that death is no longer there. An empty state leaves the state as it is.
+        """
+
+    def purge(self, letters: Sequence[DeadLetter]) -> list[bool]:
+        """Remove letters for good; one flag each, False where that death is no longer there."""
+
+    def drop_older(self, age_ms: int) -> int:
+        """Remove what died longer ago than this, by the broker's clock, and return how many; bounded work a call.
+
+        More may be left: a caller repeats it until it returns 0. A broker that does this by itself always returns 0.
+        """
+
+
 class Driver(Protocol):
     """One kind of queue."""
 
@@ -137,6 +188,10 @@ class Driver(Protocol):
 
     def ping(self) -> None:
         """Ask the broker for a sign of life."""
+
+    @property
+    def dead_letters(self) -> DeadLetters:
+        """What was given up and is kept."""
 
     def close(self) -> None:
         """Close connections. Never touches stored jobs."""

@@ -13,11 +13,11 @@ import os
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from sockudo_queue.drivers.base import Back, Claim, Dead, Later, Part, Settlement, Turn
+from sockudo_queue.drivers.base import Back, Claim, Dead, DeadLetter, Later, Part, Settlement, Turn
 
 SOURCE: Final = "memory"
 
@@ -31,6 +31,7 @@ class _Record:
     state: bytes = b""
     claims: int = 0
     lapses: int = 0
+    died_ms: int = 0
 
     @property
     def receipt(self) -> str:
@@ -72,7 +73,8 @@ class MemoryDriver:
         self._due: deque[_Record] = deque()  # of the delayed, those whose time has come
         # Every lease has the same length, so the order of claims and renewals is the order of the deadlines.
         self._active: OrderedDict[str, tuple[int, _Record]] = OrderedDict()
-        self._dead: deque[_Record] = deque()
+        self._dead: OrderedDict[str, _Record] = OrderedDict()  # by receipt, the oldest first
+        self.dead_letters = self
         self._trimmed = 0  # dead letters dropped since the last turn told of it
         self._news, self._news_seen = 0, 0
         self._closed = False
@@ -133,6 +135,39 @@ class MemoryDriver:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+
+    def letters(self) -> Iterator[DeadLetter]:
+        with self._changed:
+            return iter([_letter_of(record) for record in self._dead.values()])
+
+    def find(self, record_id: str) -> DeadLetter | None:
+        return next((letter for letter in self.letters() if letter.id == record_id), None)
+
+    def replay(self, letters: Sequence[DeadLetter], states: Sequence[bytes]) -> list[bool]:
+        with self._changed:
+            now = self._now_ms()
+            flags = [self._replay(letter, state, now) for letter, state in zip(letters, states, strict=True)]
+            self._tell()
+            return flags
+
+    def purge(self, letters: Sequence[DeadLetter]) -> list[bool]:
+        with self._changed:
+            return [self._dead.pop(letter.token, None) is not None for letter in letters]
+
+    def drop_older(self, age_ms: int) -> int:
+        with self._changed:
+            before, dropped = self._now_ms() - age_ms, 0
+            while self._dead and next(iter(self._dead.values())).died_ms < before:
+                self._dead.popitem(last=False)
+                dropped += 1
+            return dropped
+
+    def _replay(self, letter: DeadLetter, state: bytes, now: int) -> bool:
+        record = self._dead.pop(letter.token, None)
+        if record is not None:
+            record.state = state or record.state
+            heapq.heappush(self._delayed, (now, record.id, record))
+        return record is not None
 
     def _depth(self) -> dict[str, int]:
         return {
@@ -203,7 +238,7 @@ class MemoryDriver:
         for ordinal, part in enumerate(settlement.parts):
             self._keep(_share_of(held[1], settlement, ordinal, part), part, settlement.claim, now)
         while len(self._dead) > self._dead_retention:
-            self._dead.popleft()
+            self._dead.popitem(last=False)
             self._trimmed += 1
         if settlement.parts:
             self._make_room()
@@ -217,7 +252,8 @@ class MemoryDriver:
             case Back():
                 heapq.heappush(self._back, (claim.server_ms, record.id, record))
             case Dead():
-                self._dead.append(record)
+                record.died_ms = now
+                self._dead[record.receipt] = record
 
     def _make_room(self) -> None:
         """Drop the oldest ready jobs above the capacity. Shares of a split job may stay above it for a while."""
@@ -236,3 +272,7 @@ def _share_of(record: _Record, settlement: Settlement, ordinal: int, part: Part)
         return _Record(f"{record.id}.{ordinal}", record.body, part.state or record.state, lapses=lapses)
     record.state, record.lapses = part.state or record.state, lapses
     return record
+
+
+def _letter_of(record: _Record) -> DeadLetter:
+    return DeadLetter(record.id, SOURCE, record.receipt, record.died_ms, record.body, record.state)

@@ -3,13 +3,32 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from sockudo_queue.drivers.base import Claim, Settlement, Turn
+from sockudo_queue.drivers.base import Claim, DeadLetter, Settlement, Turn
 from sockudo_queue.errors import BrokerRefused
 
 SOURCE: Final = "none"
+
+
+class NoDeadLetters:
+    """Where nothing is delivered, nothing dies."""
+
+    def letters(self) -> Iterator[DeadLetter]:
+        return iter(())
+
+    def find(self, record_id: str) -> DeadLetter | None:  # noqa: ARG002 - the contract's name, as below
+        return None
+
+    def replay(self, letters: Sequence[DeadLetter], states: Sequence[bytes]) -> list[bool]:  # noqa: ARG002
+        return [False] * len(letters)
+
+    def purge(self, letters: Sequence[DeadLetter]) -> list[bool]:
+        return [False] * len(letters)
+
+    def drop_older(self, age_ms: int) -> int:  # noqa: ARG002
+        return 0
 
 
 class NoneDriver:
@@ -19,6 +38,7 @@ class NoneDriver:
     sources: tuple[str, ...] = (SOURCE,)
 
     def __init__(self) -> None:
+        self.dead_letters = NoDeadLetters()
         self._closed = threading.Event()
 
     def next(self, settled: Settlement | None) -> Turn:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from sockudo_queue.drivers.base import Back, Claim, Dead, Later, Part, Settlement, Turn
+from sockudo_queue.drivers.redis_dead import RedisDeadLetters, split_value
 from sockudo_queue.drivers.redis_link import CommandDenied, RedisLink, Script
 from sockudo_queue.errors import BrokerError, BrokerRefused
 
@@ -111,6 +112,7 @@ class RedisListDriver:
         self._can_block = True
         self._closed = threading.Event()
         self.sources: tuple[str, ...] = tuple(sources)
+        self.dead_letters = RedisDeadLetters(link, tuple(self._sources.values()))
 
     def next(self, settled: Settlement | None) -> Turn:
         turn = self._claim_anywhere(self._in_order()) if settled is None else self._settle_and_claim(settled)
@@ -257,10 +259,8 @@ class RedisListDriver:
 
 def claim_of(source: str, now_ms: int, receipt: bytes, value: bytes, lapses: int) -> Claim:
     """Make a claim of the last parts of what `next.lua` answers."""
-    state = b""
-    if value[:1] == b"\x01":
-        state, _, value = value[1:].partition(b"\n")
-    return Claim(source, receipt.decode(), value, state, lapses, now_ms)
+    state, body = split_value(value)
+    return Claim(source, receipt.decode(), body, state, lapses, now_ms)
 
 
 def _arguments_of(settled: Settlement | None) -> list[str | bytes | int]:

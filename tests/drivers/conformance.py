@@ -76,7 +76,7 @@ class DriverUnderTest(Protocol):
         """Append jobs as Sockudo does."""
 
     def advance(self, seconds: float) -> None:
-        """Let time pass for every lease and delay."""
+        """Let time pass for every lease, delay and dead letter."""
 
     def is_empty(self) -> bool:
         """Tell whether nothing at all is stored."""

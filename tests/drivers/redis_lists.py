@@ -69,7 +69,7 @@ class RedisLists:
 
     def advance(self, seconds: float) -> None:
         for source in SOURCES:
-            for part in ("active", "delayed"):
+            for part in ("active", "delayed", "dead"):
                 key = own_key(source, part)
                 moved = {
                     receipt: score - seconds * 1000

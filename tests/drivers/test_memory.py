@@ -7,10 +7,11 @@ from contextlib import contextmanager
 
 import pytest
 
-from sockudo_queue.drivers.base import Claim, Driver, Settlement, Turn
+from sockudo_queue.drivers.base import Claim, DeadLetter, DeadLetters, Driver, Settlement, Turn
 from sockudo_queue.drivers.memory import MemoryDriver, SteadyClock
 from sockudo_queue.errors import BrokerUnavailable
 from tests.drivers.conformance import LEASE_SECONDS, RETENTION, DriverConformance, Kept, Lossy
+from tests.drivers.dead_letters import DeadLetterConformance
 
 
 class Clock(SteadyClock):
@@ -83,6 +84,30 @@ class Hand:
         with self._call() as memory:
             memory.ping()
 
+    @property
+    def dead_letters(self) -> DeadLetters:
+        return self
+
+    def letters(self) -> Iterator[DeadLetter]:
+        with self._call() as memory:
+            return memory.letters()
+
+    def find(self, record_id: str) -> DeadLetter | None:
+        with self._call() as memory:
+            return memory.find(record_id)
+
+    def replay(self, letters: Sequence[DeadLetter], states: Sequence[bytes]) -> list[bool]:
+        with self._call() as memory:
+            return memory.replay(letters, states)
+
+    def purge(self, letters: Sequence[DeadLetter]) -> list[bool]:
+        with self._call() as memory:
+            return memory.purge(letters)
+
+    def drop_older(self, age_ms: int) -> int:
+        with self._call() as memory:
+            return memory.drop_older(age_ms)
+
     def close(self) -> None:
         self._memory.close()
 
@@ -111,10 +136,10 @@ class MemoryUnderTest:
         return not any(self._memory.depth().values())
 
     def dead_letters(self) -> list[Kept]:
-        return [Kept(record.id, record.body, record.state) for record in self._memory._dead]
+        return [Kept(record.id, record.body, record.state) for record in self._memory._dead.values()]
 
 
-class TestMemory(DriverConformance):
+class TestMemory(DriverConformance, DeadLetterConformance):
     @pytest.fixture
     def queue(self) -> MemoryUnderTest:
         return MemoryUnderTest()

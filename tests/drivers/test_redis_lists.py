@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from tests.drivers.conformance import DriverConformance
+from tests.drivers.dead_letters import DeadLetterConformance
 from tests.drivers.redis_lists import SOURCES, RedisLists
 
 
-class TestRedisLists(DriverConformance):
+class TestRedisLists(DriverConformance, DeadLetterConformance):
     @pytest.fixture(params=SOURCES)
     def queue(self, lists: RedisLists, request: pytest.FixtureRequest) -> RedisLists:
         lists.pushed = request.param

@@ -18,7 +18,7 @@ from sockudo_queue.drivers.base import Back, Claim, Dead, Later, Part, Settlemen
 from sockudo_queue.endpoints import Admission, BreakerState, Deferral, EndpointKey, Endpoints, Limits
 from sockudo_queue.metrics import Metrics
 from sockudo_queue.outcome import Failure, Outcome, from_failure, from_status
-from sockudo_queue.record import State
+from sockudo_queue.record import Death, State
 from sockudo_queue.redaction import Secret
 from sockudo_queue.retry import RetryPolicy
 from sockudo_queue.unknown_apps import UnknownApps
@@ -335,6 +335,28 @@ def test_an_app_that_becomes_known_gets_its_webhooks_all_their_tries() -> None:
         assert kept.delay_ms == 1000
         assert (owed(kept).attempts, owed(kept).webhook) == (1, "ab"[number])
         assert owed(kept).budget_from == pytest.approx(claim.server_ms, abs=5000)
+
+
+def test_a_replayed_share_has_all_its_tries_and_dies_again_with_its_past() -> None:
+    world = World(hook("a"), hook("b"))
+    world.sender.answers["a"] = REFUSED
+    dead = State(job="rec", app=APP_ID, webhook="a", attempts=10, budget_from=1, reason="exhausted", died=NOW_MS - 1)
+    settlement = world.settle(claim_of(job(1), record.replayed(dead), receipt="rec.0/7"))
+    state = owed(only(settlement))
+    assert world.sender.names == ["a"]
+    assert world.sender.posted[0][2]["X-Sockudo-Job-Id"] == "rec"
+    assert (state.attempts, state.reason, state.died) == (1, "refused", NOW_MS)
+    assert state.history == (Death("exhausted", NOW_MS - 1, 10, None),)
+
+
+def test_a_replayed_job_is_shared_out_under_its_own_id_and_keeps_its_past() -> None:
+    world = World(hook("a"), hook("b"))
+    world.sender.answers["b"] = REFUSED
+    body = job(1)[:-1] + b',"job_id":"of-sockudo"}'
+    dead = State(job="rec", reason="worker-lost", died=NOW_MS - 1)
+    settlement = world.settle(claim_of(body, record.replayed(dead), receipt="rec/7"))
+    assert {headers["X-Sockudo-Job-Id"] for _, _, headers in world.sender.posted} == {"of-sockudo"}
+    assert owed(only(settlement)).history == (Death("worker-lost", NOW_MS - 1, 0, None),)
 
 
 def test_a_share_whose_app_is_unknown_for_a_while_keeps_its_count_of_attempts() -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
+from msgspec.structs import replace
 
 from sockudo_queue import record
-from sockudo_queue.record import NewerRecord, State
+from sockudo_queue.record import Death, NewerRecord, State
 
 FULL = State(
     job="j",
@@ -19,6 +20,7 @@ FULL = State(
     last="status-503",
     reason="exhausted",
     died=1_751_100_000_001,
+    history=(Death("refused", 1_751_000_000_000, 1, "status-404"),),
 )
 
 
@@ -68,3 +70,23 @@ def test_what_this_version_cannot_read_is_a_newer_record(state: bytes) -> None:
 def test_a_field_that_a_later_version_adds_is_no_obstacle() -> None:
     assert record.decode(b'{"job":"j","v":1,"later":[1,2]}') == State(job="j")
     assert record.decode(b'{"job":"j"}') == State(job="j")
+
+
+def test_a_replay_starts_at_nothing_and_keeps_the_past() -> None:
+    again = record.replayed(FULL)
+    assert (again.job, again.app, again.webhook) == (FULL.job, FULL.app, FULL.webhook)
+    assert (again.attempts, again.budget_from, again.reserved, again.reason, again.died) == (0, None, False, None, None)
+    assert again.history == (*FULL.history, Death("exhausted", 1_751_100_000_001, 7, "status-503"))
+    assert record.decode(record.encode(again)) == again
+
+
+def test_a_replay_can_go_to_a_webhook_that_has_another_name_now() -> None:
+    assert record.replayed(FULL, "new").webhook == "new"
+
+
+def test_the_past_of_a_record_that_is_replayed_for_ever_is_bounded() -> None:
+    state = FULL
+    for died in range(record.HISTORY_LIMIT + 5):
+        state = replace(record.replayed(state), reason="exhausted", died=died)
+    assert [death.died for death in state.history][-1] == record.HISTORY_LIMIT + 3
+    assert len(state.history) == record.HISTORY_LIMIT

@@ -1,0 +1,201 @@
+"""What every driver's dead letters do, against its real broker: walked, replayed, purged, and dropped by age.
+
+A driver's test module inherits from `DeadLetterConformance` and gives the fixture `queue` of `conformance.py`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from sockudo_queue.drivers.base import Claim, Dead, DeadLetter, Driver, Later
+from sockudo_queue.errors import BrokerUnavailable
+from tests.drivers.conformance import FAR, DriverUnderTest, deliver_all, settle, take, take_all
+from tests.helpers.jobs import jobs
+
+MANY = 450  # more than a page of any driver
+
+
+def kill(driver: Driver, queue: DriverUnderTest, count: int) -> list[Claim]:
+    """Let so many jobs die, with a state that tells them apart."""
+    queue.push(*jobs(count))
+    claims = take_all(driver)
+    for claim in claims:
+        assert settle(driver, claim, Dead(b"died", "exhausted"))
+    return claims
+
+
+def find(driver: Driver, record_id: str) -> DeadLetter:
+    letter = driver.dead_letters.find(record_id)
+    assert letter is not None
+    return letter
+
+
+def letters(driver: Driver) -> list[DeadLetter]:
+    return list(driver.dead_letters.letters())
+
+
+class DeadLetterConformance:
+    """Inherit from it, and give the fixture `queue`."""
+
+    def test_without_dead_letters_there_are_none(self, queue: DriverUnderTest) -> None:
+        driver = queue.driver()
+        queue.push(*jobs(2))
+        take(driver)
+        assert letters(driver) == []
+        assert driver.dead_letters.find("nobody") is None
+        assert driver.dead_letters.drop_older(0) == 0
+
+    def test_a_letter_tells_all_about_a_death(self, queue: DriverUnderTest) -> None:
+        driver = queue.driver()
+        queue.push(b"\x01not\nJSON")
+        claim = take(driver)
+        settle(driver, claim, Dead(b'{"reason":"unreadable"}', "unreadable"))
+        [letter] = letters(driver)
+        assert (letter.id, letter.body, letter.state) == (claim.id, b"\x01not\nJSON", b'{"reason":"unreadable"}')
+        assert letter.source == claim.source
+        assert claim.server_ms <= letter.died_ms <= claim.now_ms() + 1000
+        assert "JSON" not in repr(letter)
+        assert driver.dead_letters.find(claim.id) == letter
+
+    def test_letters_are_walked_from_the_oldest_on_each_once(self, queue: DriverUnderTest) -> None:
+        driver = queue.driver()
+        claims = kill(driver, queue, MANY)
+        found = letters(driver)
+        assert Counter(letter.id for letter in found) == Counter(claim.id for claim in claims)
+        assert [letter.died_ms for letter in found] == sorted(letter.died_ms for letter in found)
+
+    def test_what_is_replayed_or_purged_on_the_walk_does_not_disturb_it(self, queue: DriverUnderTest) -> None:
+        driver = queue.driver()
+        kill(driver, queue, MANY)
+        seen = 0
+        for number, letter in enumerate(driver.dead_letters.letters()):
+            seen += 1
+            done = driver.dead_letters.replay([letter], [b"s"]) if number % 2 else driver.dead_letters.purge([letter])
+            assert done == [True]
+        assert seen == MANY
+        assert letters(driver) == []
+        assert len(take_all(driver)) == MANY // 2
+
+    def test_a_replayed_letter_is_claimed_under_its_id_with_the_new_state(self, queue: DriverUnderTest) -> None:
+        driver = queue.driver()
+        [claim] = kill(driver, queue, 1)
+        [letter] = letters(driver)
+        assert driver.dead_letters.replay([letter], [b"again"]) == [True]
+        assert driver.depth()["dead-letter"] == 0
+        replayed = take(driver)
+        assert (replayed.id, replayed.body, replayed.state) == (claim.id, claim.body, b"again")
+        assert replayed.lapses == 0
+        assert settle(driver, replayed)
+        assert queue.is_empty()
+
+    def test_an_empty_state_leaves_the_state_of_a_letter_as_it_is(self, queue: DriverUnderTest) -> None:
+        driver = queue.driver()
+        kill(driver, queue, 1)
+        driver.dead_letters.replay(letters(driver), [b""])
+        assert take(driver).state == b"died"
+
+    def test_a_share_is_replayed_alone(self, queue: DriverUnderTest) -> None:
+        driver = queue.driver()
+        queue.push(*jobs(1))
+        claim = take(driver)
+        settle(driver, claim, Dead(b"a", "refused"), Dead(b"b", "exhausted"), splits=True)
+        first, second = sorted(letters(driver), key=lambda letter: letter.id)
+        assert driver.dead_letters.replay([first], [b"again"]) == [True]
+        assert letters(driver) == [second]
+        assert [(found.id, found.state) for found in deliver_all(driver)] == [(first.id, b"again")]
+
+    def test_a_letter_that_dies_again_is_another_death(self, queue: DriverUnderTest) -> None:
+        driver = queue.driver()
+        kill(driver, queue, 1)
+        [old] = letters(driver)
+        driver.dead_letters.replay([old], [b"again"])
+        settle(driver, take(driver), Dead(b"died again", "exhausted"))
+        [new] = letters(driver)
+        assert (new.id, new.body, new.state) == (old.id, old.body, b"died again")
+        assert new.token != old.token
+        assert driver.dead_letters.replay([old], [b"x"]) == [False]
+        assert driver.dead_letters.purge([old]) == [False]
+        assert letters(driver) == [new]
+
+    def test_a_letter_is_replayed_once_whoever_asks_twice(self, queue: DriverUnderTest) -> None:
+        driver, other = queue.driver(), queue.driver()
+        kill(driver, queue, 1)
+        [letter] = letters(driver)
+        assert driver.dead_letters.replay([letter], [b"again"]) == [True]
+        assert other.dead_letters.replay([letter], [b"again"]) == [False]
+        assert other.dead_letters.purge([letter]) == [False]
+        held = take(driver)
+        assert other.dead_letters.purge([letter]) == [False]
+        assert settle(driver, held)
+        assert queue.is_empty()
+
+    def test_two_tools_at_once_double_nothing_and_lose_nothing(self, queue: DriverUnderTest) -> None:
+        tools = [queue.driver() for _ in range(4)]
+        claims = kill(tools[0], queue, 120)
+        found = letters(tools[0])
+
+        def replay_all(tool: Driver) -> int:
+            return sum(tool.dead_letters.replay(found, [b"again"] * len(found)))
+
+        with ThreadPoolExecutor(len(tools)) as pool:
+            assert sum(pool.map(replay_all, tools)) == len(claims)
+        assert Counter(c.body for c in deliver_all(tools[0])) == Counter(c.body for c in claims)
+        assert queue.is_empty()
+
+    def test_a_purged_letter_is_gone(self, queue: DriverUnderTest) -> None:
+        driver = queue.driver()
+        kill(driver, queue, 3)
+        first, second, third = letters(driver)
+        assert driver.dead_letters.purge([first, third]) == [True, True]
+        assert driver.dead_letters.purge([first]) == [False]
+        assert letters(driver) == [second]
+        assert driver.dead_letters.purge([second]) == [True]
+        assert queue.is_empty()
+
+    def test_a_purge_touches_no_other_record(self, queue: DriverUnderTest) -> None:
+        driver = queue.driver()
+        queue.push(*jobs(3))
+        dead, later, held = take(driver), take(driver), take(driver)
+        settle(driver, dead, Dead(b"d", "refused"))
+        settle(driver, later, Later(b"l", 1000))
+        driver.dead_letters.purge(letters(driver))
+        assert dict(driver.depth()) == {"ready": 0, "active": 1, "delayed": 1, "dead-letter": 0}
+        assert settle(driver, held)
+        queue.advance(FAR)
+        assert take(driver).id == later.id
+
+    def test_what_is_replayed_waits_behind_what_is_due(self, queue: DriverUnderTest) -> None:
+        driver = queue.driver()
+        queue.push(*jobs(2))
+        dead, delayed = take(driver), take(driver)
+        settle(driver, dead, Dead(b"d", "refused"))
+        settle(driver, delayed, Later(b"l", 1))
+        queue.advance(5)
+        driver.dead_letters.replay(letters(driver), [b"r"])
+        assert [claim.id for claim in take_all(driver)] == [delayed.id, dead.id]
+
+    def test_old_letters_are_dropped_and_counted(self, queue: DriverUnderTest) -> None:
+        driver = queue.driver()
+        kill(driver, queue, 3)
+        assert driver.dead_letters.drop_older(60_000) == 0
+        queue.advance(61)
+        [young] = kill(driver, queue, 1)
+        assert driver.dead_letters.drop_older(60_000) == 3
+        assert [letter.id for letter in letters(driver)] == [young.id]
+        assert driver.dead_letters.drop_older(60_000) == 0
+
+    def test_a_replay_whose_reply_was_lost_can_be_asked_for_again(self, queue: DriverUnderTest) -> None:
+        lossy, driver = queue.lossy(), queue.driver()
+        first, second = kill(driver, queue, 2)
+        lossy.driver.dead_letters.replay([find(driver, first.id)], [b"again"])  # the script is known from here on
+        letter = find(driver, second.id)
+        lossy.lose_reply()
+        with pytest.raises(BrokerUnavailable):
+            lossy.driver.dead_letters.replay([letter], [b"again"])
+        assert driver.dead_letters.replay([letter], [b"again"]) == [False]
+        queue.advance(FAR)
+        assert sorted(claim.id for claim in deliver_all(driver)) == sorted([first.id, second.id])
+        assert queue.is_empty()
