@@ -1,14 +1,20 @@
-"""What every test finds: a clean environment, real servers, and no skipped test where CI is set."""
+"""What every test finds: a clean environment, real servers, and no skipped test where CI is set.
+
+Several processes may share a run (`scripts/test` starts them). The tests of SERIAL then follow one another in one of
+the processes, because they measure times; all others go to whichever process is free.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
 from collections.abc import Generator, Iterator
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
 
 import pytest
 
+from tests.faults.measures import FIGURES, SCALE
 from tests.helpers.receiver import Receiver
 from tests.helpers.redis_binaries import STARTED
 from tests.helpers.redis_proxy import RedisProxy
@@ -19,6 +25,9 @@ _WIPED_PREFIXES: Final = ("QUEUE_", "REDIS_", "DATABASE_", "SOCKUDO_", "AWS_")
 _WIPED_SUFFIX: Final = "_PROXY"
 # How far the tests of faults go is for the tests, never for the daemon: see tests/faults/measures.py.
 _KEPT: Final = "SOCKUDO_QUEUE_TEST_SCALE"
+
+_HERE: Final = Path(__file__).parent
+SERIAL: Final = (_HERE / "faults", _HERE / "e2e" / "test_idle.py")
 
 
 def pytest_configure() -> None:
@@ -79,7 +88,31 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
     return report
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if any(item.path.is_relative_to(serial) for serial in SERIAL):
+            item.add_marker(pytest.mark.xdist_group("serial"))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Hand what a process of the run has to tell to the one that tells it."""
+    told: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
+    if told is not None:
+        told |= {"figures": list(FIGURES), "servers": dict(STARTED)}
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    told: dict[str, Any] = getattr(node, "workeroutput", {})  # a process that died tells nothing
+    FIGURES.extend(told.get("figures", ()))
+    STARTED.update(told.get("servers", {}))
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if FIGURES:
+        terminalreporter.section(f"figures at scale {SCALE:g}")
+    for line in FIGURES:
+        terminalreporter.write_line(line)
     if STARTED:
         terminalreporter.section("servers used")
     for server, starts in sorted(STARTED.items()):

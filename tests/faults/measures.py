@@ -11,7 +11,7 @@ from typing import Final
 
 SCALE: Final = float(os.environ.get("SOCKUDO_QUEUE_TEST_SCALE") or "0.1")
 
-# Told at the end of a run, see conftest.py.
+# Told at the end of a run, see tests/conftest.py.
 FIGURES: Final[list[str]] = []
 
 

@@ -5,17 +5,21 @@ from __future__ import annotations
 import errno
 import random
 import socket
+from typing import Final
 
 # Below Linux's range for outgoing connections (from 32768). A client that dials a closed port inside that range can be
 # given the same port as its own and then talks to itself; and an outgoing connection can take the port of a server that
 # is being restarted. Redis Cluster also needs port + 10000.
 _FIRST, _LAST = 12_000, 32_000
 
+# Of the system, so that a seed which a test has set does not give every process of a run the same ports.
+_CHANCE: Final = random.SystemRandom()
+
 
 def free_port() -> int:
     """Return a port that nobody listens on just now; somebody else may take it before the caller does."""
     for _ in range(200):
-        port = random.randint(_FIRST, _LAST)
+        port = _CHANCE.randint(_FIRST, _LAST)
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
