@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from sockudo_queue.errors import BrokerError
+from sockudo_queue.errors import BrokerError, SourceRefused
 
 REMIND_AFTER: Final = 60.0
 """Seconds after which an outage that goes on is logged again."""
@@ -26,6 +26,7 @@ class BrokerWatch:
         self._logged_at = 0.0
         self._resumed_at = 0.0
         self._started = False
+        self._refused: set[str] = set()
 
     @property
     def is_lost(self) -> bool:
@@ -46,8 +47,23 @@ class BrokerWatch:
         if lost_at is not None or not started:
             self._on_change(None)
 
+    def source_worked(self, source: str) -> None:
+        """Note that a source has answered its bell."""
+        if source in self._refused:
+            with self._lock:
+                self._refused.discard(source)
+            self._log.info("source.resumed", source=source)
+        self.worked()
+
     def failed(self, error: BrokerError) -> None:
-        """Note that the broker did not do what was asked."""
+        """Note that the broker did not do what was asked. What it refuses of one source alone is no outage."""
+        if isinstance(error, SourceRefused):
+            with self._lock:
+                first = error.source not in self._refused
+                self._refused.add(error.source)
+            if first:
+                self._log.warning("source.refused", source=error.source, reason=error.reason)
+            return
         now = time.monotonic()
         if self._lost_at is None and now - self._resumed_at < STRAGGLERS:
             return

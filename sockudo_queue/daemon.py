@@ -16,6 +16,7 @@ from sockudo_queue import __version__, logs, signals
 from sockudo_queue.app_source import AppSource
 from sockudo_queue.apps import AppRegistry
 from sockudo_queue.broker_watch import BrokerWatch
+from sockudo_queue.config.models import RedisSettings, ReliabilitySettings
 from sockudo_queue.crew import Crew
 from sockudo_queue.delivery.http import HttpSender
 from sockudo_queue.delivery.transport import CurlAdapter
@@ -23,9 +24,11 @@ from sockudo_queue.dispatcher import Dispatcher
 from sockudo_queue.drivers.base import Driver
 from sockudo_queue.drivers.memory import MemoryDriver
 from sockudo_queue.drivers.none import NoneDriver
-from sockudo_queue.drivers.redis import RedisListDriver, source_keys
+from sockudo_queue.drivers.redis import RedisDriver
 from sockudo_queue.drivers.redis_at_most_once import RedisAtMostOnceDriver
 from sockudo_queue.drivers.redis_link import RedisLink, pool_of
+from sockudo_queue.drivers.redis_lists import ListSource, source_keys
+from sockudo_queue.drivers.redis_source import BLOCK_MARGIN, BLOCK_SECONDS, Terms
 from sockudo_queue.endpoints import Endpoints, Limits
 from sockudo_queue.errors import BrokerError, SettingsError
 from sockudo_queue.health import Health, HealthServer, Heartbeats
@@ -72,13 +75,17 @@ def make_driver(settings: Settings) -> Driver:
         redis.password,
         redis.response_timeout_ms / 1000,
     )
-    kind = RedisListDriver if redis.delivery == "at-least-once" else RedisAtMostOnceDriver
-    return kind(
-        RedisLink(pool),
-        source_keys(redis.prefix, redis.queue_name),
-        lease_ms=reliability.lease_duration_ms,
-        dead_retention=reliability.failed_retention,
-    )
+    return _serve_redis(RedisLink(pool), redis, reliability)
+
+
+def _serve_redis(link: RedisLink, redis: RedisSettings, reliability: ReliabilitySettings) -> Driver:
+    """Return a driver for every form of the queue that may lie in what a link reaches."""
+    patient = link.patient(BLOCK_SECONDS + BLOCK_MARGIN)
+    terms = Terms(reliability.lease_duration_ms, reliability.failed_retention)
+    lists = source_keys(redis.prefix, redis.queue_name)
+    if redis.delivery == "at-most-once":
+        return RedisAtMostOnceDriver(link, patient, lists, terms)
+    return RedisDriver(link, [ListSource(key, link, patient, terms) for key in lists])
 
 
 def _refuse_what_comes_later(settings: Settings) -> None:

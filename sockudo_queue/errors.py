@@ -7,6 +7,7 @@
     └── BrokerError
         ├── BrokerUnavailable   no answer, or none to trust: the command may or may not have run
         └── BrokerRefused       the broker answered, and refused
+            └── SourceRefused   it refused one form of the queue, and serves others
 
 An endpoint that fails is no error: a failed attempt is an `outcome.Outcome`.
 """
@@ -49,3 +50,12 @@ class BrokerUnavailable(BrokerError):
 
 class BrokerRefused(BrokerError):
     """The broker answered with an error (wrong type, no permission, out of memory); nothing was done."""
+
+
+class SourceRefused(BrokerRefused):
+    """The broker refused what was asked of one source, while others of the same driver are served."""
+
+    def __init__(self, source: str, reason: str) -> None:
+        super().__init__(f"{source}: {reason}")
+        self.source = source
+        self.reason = reason

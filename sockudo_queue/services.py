@@ -75,7 +75,7 @@ class Services:
                 backoff.wait()
                 continue
             backoff = Backoff(place.stopping)
-            place.watch.worked()
+            place.watch.source_worked(source)
             if jobs:
                 place.crew.ring(jobs)
                 if not place.crew.someone_is_idle:

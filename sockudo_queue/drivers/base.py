@@ -23,7 +23,8 @@ import msgspec
 class Claim:
     """One record held by us under a lease.
 
-    `receipt` is `<id>/<n>` and n grows with every claim of the record, so a settle that comes too late matches nothing.
+    `receipt` is `<id>/` and a word that no other claim of the record has, so a settle that comes too late matches
+    nothing.
     `lapses` counts the claims of this record that ended without a settle. `server_ms` is the broker's clock then.
     """
 

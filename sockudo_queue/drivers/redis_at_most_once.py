@@ -12,20 +12,27 @@ from collections.abc import Sequence
 from typing import Final
 
 from sockudo_queue.drivers.base import Claim, Settlement, Turn
-from sockudo_queue.drivers.redis import BLOCK_SECONDS, RedisListDriver, part_arguments
+from sockudo_queue.drivers.redis import RedisDriver
 from sockudo_queue.drivers.redis_link import RedisLink, Script
+from sockudo_queue.drivers.redis_lists import ListSource, part_arguments
+from sockudo_queue.drivers.redis_source import BLOCK_SECONDS, IdSource, Terms
 from sockudo_queue.errors import BrokerError
 
 _STORE: Final = Script("store")
 
 
-class RedisAtMostOnceDriver(RedisListDriver):
+class RedisAtMostOnceDriver(RedisDriver):
     """`queue.redis.delivery = "at-most-once"`. `next` waits for a job itself, for at most a second."""
 
-    def __init__(self, link: RedisLink, sources: Sequence[str], *, lease_ms: int, dead_retention: int) -> None:
-        super().__init__(link, sources, lease_ms=lease_ms, dead_retention=dead_retention)
-        self._orders = itertools.cycle([tuple(sources), tuple(reversed(sources))])
-        self._lists = tuple(sources)
+    def __init__(self, link: RedisLink, patient: RedisLink, keys: Sequence[str], terms: Terms) -> None:
+        """`keys` are lists; no other form of the queue can be popped. `patient` is for the waits."""
+        lists = [ListSource(key, link, patient, terms) for key in keys]
+        super().__init__(link, lists)
+        self._patient = patient
+        self._dead_retention = terms.dead_retention
+        self._new_id = IdSource()
+        self._lists = {source.key: source for source in lists}
+        self._orders = itertools.cycle([tuple(keys), tuple(reversed(keys))])
         self.sources = ()
 
     def next(self, settled: Settlement | None) -> Turn:
@@ -49,11 +56,8 @@ class RedisAtMostOnceDriver(RedisListDriver):
         renewed = dict(zip((claim.receipt for claim in leased), super().renew(leased), strict=True))
         return [renewed.get(claim.receipt, True) for claim in claims]
 
-    def put(self, body: bytes) -> None:
-        self._link.call("RPUSH", self._lists[0], body)
-
     def _kept(self) -> Claim | None:
-        claims = (self._run(key, None, "kept").claim for key in self._lists)
+        claims = (self._turn(key, None, "kept").claim for key in self._lists)
         return next((claim for claim in claims if claim is not None), None)
 
     def _popped(self) -> Claim | None:
@@ -66,7 +70,7 @@ class RedisAtMostOnceDriver(RedisListDriver):
 
     def _store(self, settlement: Settlement) -> bool:
         if settlement.parts:
-            source = self._sources[settlement.claim.source]
+            source = self._lists[settlement.claim.source]
             arguments: list[str | bytes | int] = [settlement.claim.body, self._dead_retention]
             for ordinal, part in enumerate(settlement.parts):
                 arguments += part_arguments(settlement, ordinal, part)

@@ -1,4 +1,4 @@
-"""Dead letters beside Redis lists: a sorted set of receipts by the time of death, and the records that they name."""
+"""Dead letters on Redis, beside each source: receipts by the time of death, and the records that they name."""
 
 from __future__ import annotations
 
@@ -12,16 +12,15 @@ from sockudo_queue.drivers.redis_link import RedisLink, Script
 PAGE: Final = 200
 """Receipts that one look brings; they are small."""
 BODIES: Final = 10
-"""Bodies that one look brings, and letters that one script replays: a body may have a megabyte."""
+"""Bodies that one look brings, and letters that one call replays: a body may have a megabyte."""
 PURGED_AT_ONCE: Final = 500
 DROPPED_AT_ONCE: Final = 1_000
 
-_REPLAY: Final = Script("dead_replay")
 _PURGE: Final = Script("dead_purge")
 
 
-class Keys(Protocol):
-    """The keys beside one source that dead letters live in."""
+class Cemetery(Protocol):
+    """One source: the keys beside it that dead letters live in, and how one of them goes back to work."""
 
     @property
     def key(self) -> str:
@@ -31,14 +30,14 @@ class Keys(Protocol):
     def dead(self) -> str: ...
     @property
     def records(self) -> str: ...
-    @property
-    def delayed(self) -> str: ...
+
+    def replay(self, letters: Sequence[DeadLetter], states: Sequence[bytes]) -> list[bool]: ...
 
 
 class RedisDeadLetters:
     """The dead letters of several sources on one server. Safe from any thread."""
 
-    def __init__(self, link: RedisLink, sources: Sequence[Keys]) -> None:
+    def __init__(self, link: RedisLink, sources: Sequence[Cemetery]) -> None:
         self._link = link
         self._sources = {source.key: source for source in sources}
 
@@ -58,9 +57,7 @@ class RedisDeadLetters:
         flags: list[bool] = []
         for run in _runs(letters, BODIES):
             source = self._sources[letters[run][0].source]
-            pairs = zip(letters[run], states[run], strict=True)
-            arguments = [argument for letter, state in pairs for argument in (letter.token, state)]
-            flags += map(bool, self._link.run(_REPLAY, [source.dead, source.records, source.delayed], arguments))
+            flags += source.replay(letters[run], states[run])
         return flags
 
     def purge(self, letters: Sequence[DeadLetter]) -> list[bool]:
@@ -77,12 +74,12 @@ class RedisDeadLetters:
             for source in self._sources.values()
         )
 
-    def _letters_of(self, source: Keys) -> Iterator[DeadLetter]:
+    def _letters_of(self, source: Cemetery) -> Iterator[DeadLetter]:
         for page in self._pages(source):
             for start in range(0, len(page), BODIES):
                 yield from self._with_bodies(source, page[start : start + BODIES])
 
-    def _pages(self, source: Keys) -> Iterator[list[tuple[str, int]]]:
+    def _pages(self, source: Cemetery) -> Iterator[list[tuple[str, int]]]:
         """Yield receipts with their time of death. What was seen stays behind us, whatever goes away meanwhile."""
         after, skipped = (-1, ""), 0
         while True:
@@ -100,7 +97,7 @@ class RedisDeadLetters:
             after, skipped = (page[-1][1], page[-1][0]), 0
             yield page
 
-    def _with_bodies(self, source: Keys, deaths: Sequence[tuple[str, int]]) -> Iterator[DeadLetter]:
+    def _with_bodies(self, source: Cemetery, deaths: Sequence[tuple[str, int]]) -> Iterator[DeadLetter]:
         if not deaths:
             return
         values = self._link.call("HMGET", source.records, *[_id_of(receipt) for receipt, _ in deaths])

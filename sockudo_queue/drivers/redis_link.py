@@ -157,6 +157,10 @@ class UnknownScript(BrokerRefused):
     """The server does not know the script's digest, so nothing ran."""
 
 
+class LoginRefused(BrokerRefused):
+    """The server does not let us in, so nothing else can be asked either."""
+
+
 class CommandDenied(BrokerRefused):
     """The server is out of memory, or its rules do not allow the command; other commands may still be taken."""
 
@@ -178,7 +182,7 @@ def _translated(connection: AbstractConnection, error: RedisError | OSError) -> 
             return UnknownScript("the server does not know the script")
         case AuthenticationError():
             connection.disconnect()
-            return BrokerRefused(f"authentication failed: {text}")
+            return LoginRefused(f"authentication failed: {text}")
         case OutOfMemoryError() | NoPermissionError():
             return CommandDenied(text)
         case MasterDownError() | ReadOnlyError() | ClusterDownError() | TryAgainError():

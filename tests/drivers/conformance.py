@@ -165,7 +165,8 @@ class DriverConformance:
 
         claim = take(queue.driver())
 
-        assert (claim.body, claim.state, claim.lapses, claim.receipt) == (b"job", b"", 0, f"{claim.id}/1")
+        assert (claim.body, claim.state, claim.lapses) == (b"job", b"", 0)
+        assert claim.receipt.startswith(f"{claim.id}/")
         assert before - 2000 < claim.server_ms < time.time() * 1000 + 2000
         assert b"job".decode() not in repr(claim)
 
@@ -281,7 +282,8 @@ class DriverConformance:
         queue.advance(1)
         again = take(driver)
         assert (again.body, again.state, again.lapses) == (b"job", b"tried once", 0)
-        assert (again.id, again.receipt) == (claim.id, f"{claim.id}/2")
+        assert again.id == claim.id
+        assert again.receipt != claim.receipt
         assert settle(driver, again)
         assert queue.is_empty()
 
@@ -360,7 +362,7 @@ class DriverConformance:
             (f"{claim.id}.2", b""),
         ]
         assert bodies_of(came) == [b"job"] * 3
-        assert all(share.receipt == f"{share.id}/1" and not share.lapses for share in came)
+        assert not any(share.lapses for share in came)
         assert driver.settle([Settlement(share) for share in (*came, turn.claim)]) == [True] * 4
         assert queue.is_empty()
 
@@ -374,7 +376,9 @@ class DriverConformance:
 
         assert share.id == f"{claim.id}.0"
         assert settle(driver, share, Later(b"t", 0))
-        assert take(driver).receipt == f"{share.id}/2"
+        again = take(driver)
+        assert again.id == share.id
+        assert again.receipt != share.receipt
 
     def test_a_split_of_all_kinds(self, queue: DriverUnderTest) -> None:
         queue.push(b"job", b"next")
@@ -410,7 +414,7 @@ class DriverConformance:
         order = take_all(driver)
 
         assert bodies_of(order)[:3] == jobs(3)
-        assert [claim.receipt for claim in order[:3]] == [f"{claim.id}/2" for claim in claims]
+        assert [claim.id for claim in order[:3]] == [claim.id for claim in claims]
         assert sorted(bodies_of(order)[3:]) == sorted([b"due", jobs(4)[3]])
 
     def test_what_is_put_back_keeps_its_lapses(self, queue: DriverUnderTest) -> None:
@@ -499,7 +503,8 @@ class DriverConformance:
 
         again = take(second)
 
-        assert (again.id, again.receipt, again.body, again.lapses) == (claim.id, f"{claim.id}/2", b"job", 1)
+        assert (again.id, again.body, again.lapses) == (claim.id, b"job", 1)
+        assert again.receipt != claim.receipt
         assert is_idle(first)
 
     def test_a_lapsed_claim_goes_before_fresh_jobs(self, queue: DriverUnderTest) -> None:

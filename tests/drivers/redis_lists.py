@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any, Final
 
-from sockudo_queue.drivers.redis import RedisListDriver, own_key, source_keys
+from sockudo_queue.drivers.redis import RedisDriver
 from sockudo_queue.drivers.redis_at_most_once import RedisAtMostOnceDriver
 from sockudo_queue.drivers.redis_link import RedisLink, pool_of
+from sockudo_queue.drivers.redis_lists import ListSource, source_keys
+from sockudo_queue.drivers.redis_source import BLOCK_MARGIN, BLOCK_SECONDS, Terms, own_key
 from sockudo_queue.redaction import Secret
 from tests.drivers.conformance import LEASE_SECONDS, RETENTION, Kept
 from tests.helpers.redis_proxy import RedisProxy
@@ -35,7 +37,7 @@ class RedisLists:
         self.pushed = pushed
         self._cleanup = cleanup
 
-    def driver(self, *, lease: float = LEASE_SECONDS, retention: int = RETENTION) -> RedisListDriver:
+    def driver(self, *, lease: float = LEASE_SECONDS, retention: int = RETENTION) -> RedisDriver:
         return self.over(link_to(self.server.port), lease=lease, retention=retention)
 
     def over(
@@ -45,15 +47,17 @@ class RedisLists:
         lease: float = LEASE_SECONDS,
         retention: int = RETENTION,
         sources: tuple[str, ...] = SOURCES,
-    ) -> RedisListDriver:
+    ) -> RedisDriver:
         """Make an instance over a link, for tests that log in or that look at connections."""
-        driver = RedisListDriver(link, sources, lease_ms=round(lease * 1000), dead_retention=retention)
+        patient, terms = link.patient(BLOCK_SECONDS + BLOCK_MARGIN), Terms(round(lease * 1000), retention)
+        driver = RedisDriver(link, [ListSource(key, link, patient, terms) for key in sources])
         self._cleanup.callback(driver.close)
         return driver
 
     def at_most_once(self, port: int | None = None) -> RedisAtMostOnceDriver:
         link = link_to(port or self.server.port)
-        driver = RedisAtMostOnceDriver(link, SOURCES, lease_ms=LEASE_SECONDS * 1000, dead_retention=RETENTION)
+        patient, terms = link.patient(BLOCK_SECONDS + BLOCK_MARGIN), Terms(LEASE_SECONDS * 1000, RETENTION)
+        driver = RedisAtMostOnceDriver(link, patient, SOURCES, terms)
         self._cleanup.callback(driver.close)
         return driver
 
@@ -99,7 +103,7 @@ class RedisLists:
 class LossyLists:
     """An instance behind a proxy."""
 
-    def __init__(self, driver: RedisListDriver, proxy: RedisProxy) -> None:
+    def __init__(self, driver: RedisDriver, proxy: RedisProxy) -> None:
         self.driver = driver
         self.proxy = proxy
 

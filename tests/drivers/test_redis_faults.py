@@ -10,7 +10,9 @@ from contextlib import ExitStack
 import pytest
 
 from sockudo_queue.drivers.base import Back, Dead, Later, Settlement
-from sockudo_queue.drivers.redis import KEY_PARTS, RedisListDriver, own_key
+from sockudo_queue.drivers.redis import RedisDriver
+from sockudo_queue.drivers.redis_lists import KEY_PARTS
+from sockudo_queue.drivers.redis_source import own_key
 from sockudo_queue.errors import BrokerError, BrokerRefused, BrokerUnavailable
 from tests.drivers.conformance import Kept, deliver_all, is_idle, settle, take, take_all
 from tests.drivers.redis_lists import SOURCES, RedisLists, full, link_to
@@ -406,7 +408,7 @@ def test_a_driver_for_another_retention_trims_what_is_there(lists: RedisLists) -
 
 def test_two_processes_make_no_id_twice(lists: RedisLists) -> None:
     lists.push(*jobs(200))
-    drivers: list[RedisListDriver] = [lists.driver() for _ in range(4)]
+    drivers: list[RedisDriver] = [lists.driver() for _ in range(4)]
 
     ids = {take(drivers[number % 4]).id for number in range(200)}
 

@@ -1,0 +1,142 @@
+"""Redis lists, as every Sockudo before 5.0 writes them; our own keys beside each list keep what was taken from it.
+
+The documentation names the list `{prefix}queue:{name}`; every released server before 5.0 writes `{prefix}:queue:{name}`
+(by default with two colons). Both are sources and both are watched all the time. See `lua/next.lua` for the keys and
+for how a claim is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from sockudo_queue.drivers.base import Back, Claim, Dead, DeadLetter, Later, Part, Settlement
+from sockudo_queue.drivers.redis_dead import split_value
+from sockudo_queue.drivers.redis_link import RedisLink, Script
+from sockudo_queue.drivers.redis_source import (
+    PUT_BACK_BASE,
+    IdSource,
+    RedisSource,
+    SourceTurn,
+    Terms,
+    chunks,
+    own_key,
+)
+
+KEY_PARTS: Final = ("ready", "records", "active", "delayed", "lapses", "dead")
+GATHER_LIMIT: Final = 500
+"""Bodies that one call moves into `ready`, so many at once and until so many bytes are moved: short enough that no
+other client notices it."""
+GATHER_CHUNK: Final = 50
+GATHER_BYTES: Final = 1_000_000
+
+_NEXT: Final = Script("next")
+_GATHER: Final = Script("gather")
+_RENEW: Final = Script("renew")
+_REPLAY: Final = Script("dead_replay")
+
+
+def source_keys(prefix: str, queue: str) -> tuple[str, ...]:
+    """Return the lists that may hold jobs: the one that servers write, and the one that the documentation names."""
+    return (f"{prefix}:queue:{queue}", f"{prefix}queue:{queue}")
+
+
+class ListSource(RedisSource):
+    """One list and our keys beside it."""
+
+    def __init__(self, key: str, link: RedisLink, patient: RedisLink, terms: Terms) -> None:
+        super().__init__(key, link, patient, terms)
+        self._ready, self._records, self.active, self.delayed, self.lapses, self._dead = (
+            own_key(key, part) for part in KEY_PARTS
+        )
+        self._claim_keys = (key, self._ready, self._records, self.active, self.delayed, self.lapses, self._dead)
+        self._new_id = IdSource()
+
+    @property
+    def dead(self) -> str:
+        return self._dead
+
+    @property
+    def records(self) -> str:
+        return self._records
+
+    def turn(self, settled: Settlement | None, what: str | None = None) -> SourceTurn:
+        what = self._whose_turn(what)
+        terms = self._terms
+        arguments = [self._new_id(), terms.lease_ms, what, terms.dead_retention, *_arguments_of(settled)]
+        flags, trimmed, now_ms, *claimed = self._link.run(_NEXT, self._claim_keys, arguments)
+        claim = claim_of(self.key, now_ms, *claimed) if claimed[0] is not None else None
+        if what != "none":
+            self.rung = claim is not None
+        return SourceTurn(settled is None or bool(flags[0]), claim, trimmed, now_ms)
+
+    def renew(self, claims: Sequence[Claim]) -> list[bool]:
+        flags: list[bool] = []
+        for chunk in chunks(claims):
+            receipts = [claim.receipt for claim in chunk]
+            flags += map(bool, self._link.run(_RENEW, [self.active], [self._terms.lease_ms, *receipts]))
+        return flags
+
+    def put(self, body: bytes) -> None:
+        self._link.call("RPUSH", self.key, body)
+
+    def depth(self) -> Mapping[str, int]:
+        call = self._link.call
+        return {
+            "ready": call("LLEN", self.key) + call("LLEN", self._ready),
+            "active": call("ZCARD", self.active),
+            "delayed": call("ZCARD", self.delayed),
+            "dead-letter": call("ZCARD", self._dead),
+        }
+
+    def peek(self) -> bytes | None:
+        for key in (self._ready, self.key):
+            body = self._link.call("LINDEX", key, 0)
+            if body is not None:
+                return bytes(body)
+        return None
+
+    def replay(self, letters: Sequence[DeadLetter], states: Sequence[bytes]) -> list[bool]:
+        pairs = zip(letters, states, strict=True)
+        arguments = [argument for letter, state in pairs for argument in (letter.token, state)]
+        return [*map(bool, self._link.run(_REPLAY, [self._dead, self._records, self.delayed], arguments))]
+
+    def _look(self) -> tuple[int, float]:
+        keys = [self.key, self._ready, self.active, self.delayed]
+        moved, claimable, until_due_ms = self._link.run(_GATHER, keys, [GATHER_LIMIT, GATHER_CHUNK, GATHER_BYTES])
+        return claimable, 0 if moved >= GATHER_LIMIT else until_due_ms
+
+    def _waiting_command(self, seconds: str) -> Sequence[str]:
+        # The head of the list moves onto itself: nothing changes, so a lost answer loses nothing.
+        return ("BLMOVE", self.key, self.key, "LEFT", "LEFT", seconds)
+
+
+def claim_of(source: str, now_ms: int, receipt: bytes, value: bytes, lapses: int) -> Claim:
+    """Make a claim of the last parts of what `next.lua` answers."""
+    state, body = split_value(value)
+    return Claim(source, receipt.decode(), body, state, lapses, now_ms)
+
+
+def _arguments_of(settled: Settlement | None) -> list[str | bytes | int]:
+    if settled is None:
+        return [0]
+    if not settled.parts:
+        return [1, settled.claim.receipt]
+    arguments: list[str | bytes | int] = [0, settled.claim.receipt, len(settled.parts)]
+    for ordinal, part in enumerate(settled.parts):
+        arguments += part_arguments(settled, ordinal, part)
+    return arguments
+
+
+def part_arguments(settlement: Settlement, ordinal: int, part: Part) -> list[str | bytes | int]:
+    """Return what the scripts want to know of one part: kind, receipt, number, state."""
+    claim = settlement.claim
+    assert settlement.splits or len(settlement.parts) == 1, "a share has one webhook and leaves one part at most"
+    receipt = f"{claim.id}.{ordinal}/0" if settlement.splits else claim.receipt
+    match part:
+        case Later(state, delay_ms):
+            return ["later", receipt, delay_ms, state]
+        case Back(state, lapsed):
+            return ["lapsed" if lapsed else "back", receipt, f"{PUT_BACK_BASE + claim.server_ms:.0f}", state]
+        case Dead(state, _):
+            return ["dead", receipt, 0, state]

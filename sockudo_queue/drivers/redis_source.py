@@ -1,0 +1,165 @@
+"""What every form of the queue on Redis has in common: its name, its bell, and what the driver asks of it.
+
+A source is one form of the queue: the list that servers before 5.0 write, the list that the documentation names, or
+Queue V2. `redis.RedisDriver` serves several side by side.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from sockudo_queue.drivers.base import Claim, DeadLetter, Settlement
+from sockudo_queue.drivers.redis_link import CommandDenied, RedisLink
+from sockudo_queue.errors import BrokerRefused
+
+BLOCK_SECONDS: Final = 1.0
+"""The longest wait in the server; longer ones would only delay a stop and hide a dead link."""
+BLOCK_MARGIN: Final = 1.0
+"""How late the answer to a wait may be. A response timeout below the wait would make every quiet second a fault."""
+POLL_SECONDS: Final = 0.05
+"""How often an idle source is asked on a server that cannot wait for it without changing it."""
+RENEW_LIMIT: Final = 500
+PUT_BACK_BASE: Final = -1e15
+"""Added to the time of a claim to make the score of what is put back: far below 0, and in the order of the claims."""
+
+
+def own_key(source: str, part: str) -> str:
+    """Return the name of one of our keys: in the cluster slot of its source, and outside every `PREFIX:queue:*`."""
+    opening = source.find("{")
+    tagged = opening >= 0 and source.find("}", opening + 1) > opening + 1
+    return f"sockudo-queue:{source if tagged else '{' + source + '}'}:{part}"
+
+
+class IdSource:
+    """Makes ids of 32 hexadecimal digits: random for the process, then counted. Safe from any thread."""
+
+    def __init__(self) -> None:
+        self._prefix = os.urandom(12).hex()
+        self._counter = itertools.count()
+
+    def __call__(self) -> str:
+        return f"{self._prefix}{next(self._counter) & 0xFFFFFFFF:08x}"
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How long claims last, and how much is kept. The last two are Queue V2's own, with Sockudo's defaults."""
+
+    lease_ms: int
+    dead_retention: int
+    completed_retention: int = 1_000
+    event_retention: int = 10_000
+
+
+class SourceTurn(NamedTuple):
+    """What one source answers: as `base.Turn`, with the server's clock."""
+
+    accepted: bool
+    claim: Claim | None
+    trimmed: int
+    now_ms: int
+
+
+class RedisSource(ABC):
+    """One form of the queue. Safe from any thread, but for `wait`, which one bell calls."""
+
+    def __init__(self, key: str, link: RedisLink, patient: RedisLink, terms: Terms) -> None:
+        self.key = key
+        self.rung = False
+        self._link = link
+        self._patient = patient
+        self._terms = terms
+        self._due_at = 0.0  # monotonic; the first wait asks at once
+        self._turns = itertools.count()
+        self._can_block = True
+        self._closed = threading.Event()
+
+    @abstractmethod
+    def turn(self, settled: Settlement | None, what: str | None = None) -> SourceTurn:
+        """Settle and claim in one step. `what` is "none" to claim nothing; None lets fresh and due records take turns.
+
+        "kept", which only lists know, claims nothing but what is in our own keys.
+        """
+
+    @abstractmethod
+    def renew(self, claims: Sequence[Claim]) -> list[bool]:
+        """Begin a new lease for each claim of this source that is still ours."""
+
+    @abstractmethod
+    def put(self, body: bytes) -> None:
+        """Append a job as Sockudo would."""
+
+    @abstractmethod
+    def depth(self) -> Mapping[str, int]:
+        """Count the records by state."""
+
+    @abstractmethod
+    def peek(self) -> bytes | None:
+        """Return the body of the job that has waited longest, or None."""
+
+    @property
+    @abstractmethod
+    def dead(self) -> str:
+        """The sorted set of deaths: `<id>/<n>` by the time of death; n tells the deaths of one record apart."""
+
+    @property
+    @abstractmethod
+    def records(self) -> str:
+        """The hash that holds what is dead, by id."""
+
+    @abstractmethod
+    def replay(self, letters: Sequence[DeadLetter], states: Sequence[bytes]) -> list[bool]:
+        """Make dead letters of this source ready again; few at a time, since their bodies travel."""
+
+    def wait(self, timeout: float) -> int:
+        """Wait at most so many seconds for work; return how many records can be claimed now."""
+        pause = min(timeout, BLOCK_SECONDS, self._due_at - time.monotonic())
+        if pause > 0:
+            self._pause(pause)
+        claimable, until_due_ms = self._look()
+        self._due_at = time.monotonic() + until_due_ms / 1000 if until_due_ms >= 0 else float("inf")
+        self.rung = claimable > 0
+        return claimable
+
+    def close(self) -> None:
+        """Cut short a wait that does not wait in the server, and disconnect."""
+        self._closed.set()
+        self._patient.close()
+
+    @abstractmethod
+    def _look(self) -> tuple[int, float]:
+        """Return how much can be claimed, and the milliseconds until a record falls due (below 0: none will)."""
+
+    @abstractmethod
+    def _waiting_command(self, seconds: str) -> Sequence[str]:
+        """Return the command that waits in the server for work of this source."""
+
+    def _whose_turn(self, what: str | None) -> str:
+        return what or ("fresh" if next(self._turns) & 1 else "due")
+
+    def _pause(self, seconds: float) -> None:
+        if not self._can_block:
+            self._closed.wait(min(seconds, POLL_SECONDS))
+            return
+        try:
+            # A timeout of 0.000 would mean for ever.
+            self._patient.call(*self._waiting_command(f"{max(seconds, 0.001):.3f}"))
+        except CommandDenied:
+            # A full Redis takes no BLMOVE, and a careful operator may not allow it; the source can still be asked.
+            self._closed.wait(min(seconds, POLL_SECONDS))
+        except BrokerRefused as refusal:
+            if "unknown command" not in str(refusal).lower():
+                raise
+            self._can_block = False
+
+
+def chunks(claims: Sequence[Claim]) -> Iterator[Sequence[Claim]]:
+    """Cut claims into as many as one renewal may name."""
+    return (claims[start : start + RENEW_LIMIT] for start in range(0, len(claims), RENEW_LIMIT))
