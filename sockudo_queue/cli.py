@@ -1,7 +1,8 @@
 """The command line: sub-commands, flags and exit codes.
 
-Exit codes: 0 stopped as asked, 1 a second signal came or something could not be put back (for tools: the answer is no),
-2 bad settings, 3 could not start, 4 gave up after repeated deaths of its threads.
+Exit codes: 0 stopped as asked, 1 a second signal came or something could not be put back (for tools: the answer is no,
+or not all was done), 2 bad settings, 3 could not start, or the queue's server cannot be used, 4 gave up after repeated
+deaths of its threads.
 
 What a command needs is imported when it runs, so that "version" and "health" answer at once.
 """
@@ -11,28 +12,35 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final, NoReturn
+from typing import Final, NoReturn
 
 from sockudo_queue import __version__, signals
-from sockudo_queue.errors import BrokerError, MalformedJob, SettingsError, StartError
-
-if TYPE_CHECKING:
-    from sockudo_queue.apps import App
-    from sockudo_queue.settings import Loaded
+from sockudo_queue.errors import BrokerError, SettingsError, StartError
 
 EXIT_NO: Final = 1
 EXIT_BAD_SETTINGS: Final = 2
 EXIT_COULD_NOT_START: Final = 3
 FLUSH_SECONDS: Final = 1.0
 
+Command = Callable[[argparse.Namespace], int]
 
-def main(arguments: Sequence[str] | None = None) -> NoReturn:
+
+def main() -> NoReturn:
     """Run one sub-command and leave with its exit code."""
+    code = run(None)
+    # Threads may still sit in attempts that hang, and closing a libcurl handle whose resolver hangs takes seconds.
+    os._exit(code)
+
+
+def run(arguments: Sequence[str] | None) -> int:
+    """Run one sub-command and return its exit code; faults are told on standard error."""
     options = _parser().parse_args(arguments)
     try:
         code = int(options.command(options))
+        sys.stdout.flush()
     except SettingsError as error:
         for fault in error.faults:
             _complain(fault)
@@ -40,10 +48,13 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except (StartError, BrokerError) as error:
         _complain(str(error))
         code = EXIT_COULD_NOT_START
-    sys.stdout.flush()
+    except KeyboardInterrupt:
+        _complain("interrupted")
+        code = EXIT_NO
+    except BrokenPipeError:  # whoever reads has seen enough, as "head" has
+        code = EXIT_NO
     sys.stderr.flush()
-    # Threads may still sit in attempts that hang, and closing a libcurl handle whose resolver hangs takes seconds.
-    os._exit(code)
+    return code
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -53,13 +64,16 @@ def _parser() -> argparse.ArgumentParser:
     configured.add_argument("--config", metavar="FILE", help="a JSON or TOML file; Sockudo's own will do")
     strict = argparse.ArgumentParser(add_help=False)
     strict.add_argument("--strict", action="store_true", help="refuse unknown settings instead of warning")
+    machine = argparse.ArgumentParser(add_help=False)
+    machine.add_argument("--json", action="store_true", help="write JSON, for machines")
     run = commands.add_parser("run", parents=[configured, strict], help="deliver webhooks until a signal comes")
     run.set_defaults(command=_run)
     check = commands.add_parser("check", parents=[configured], help="check the settings and ask the broker")
     check.set_defaults(command=_check, strict=True)
-    push = commands.add_parser("push", parents=[configured], help="put jobs on the queue, as Sockudo would")
+    push = commands.add_parser("push", parents=[configured, machine], help="put jobs on the queue, as Sockudo would")
     push.add_argument("file", nargs="?", default="-", metavar="FILE", help="one job a line; - reads standard input")
-    push.set_defaults(command=_push, strict=False)
+    push.set_defaults(command=_tool("push", "push"))
+    _add_dead_letters(commands, configured, machine)
     demo = commands.add_parser("demo", help="show it at work: the daemon, two receivers, no Redis")
     demo.set_defaults(command=_demo)
     health = commands.add_parser("health", help="ask the daemon on this host whether it is alive")
@@ -70,14 +84,74 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_dead_letters(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], *parents: argparse.ArgumentParser
+) -> None:
+    letters = commands.add_parser("dead-letters", help="list, show, replay and purge what could not be delivered")
+    verbs = letters.add_subparsers(required=True, metavar="VERB")
+    chosen = argparse.ArgumentParser(add_help=False)
+    chosen.add_argument("--webhook", metavar="NAME", help="only what is owed to this webhook")
+    chosen.add_argument("--app", metavar="ID", help="only those of this app")
+    chosen.add_argument("--reason", metavar="WORD", help="only those that died for this reason, for example exhausted")
+    chosen.add_argument("--older-than", metavar="AGE", type=_age, help="only what died longer ago, for example 2h")
+    chosen.add_argument("--newer-than", metavar="AGE", type=_age, help="only what died since, for example 15m")
+    named = argparse.ArgumentParser(add_help=False)
+    named.add_argument("ids", nargs="*", metavar="ID", help="a dead letter's id, or a job's for all letters of it")
+    named.add_argument("--all", action="store_true", help="all dead letters")
+    listing = verbs.add_parser("list", parents=[*parents, chosen], help="list them, the newest last")
+    listing.add_argument("--limit", metavar="N", type=int, help="the newest N; 0 is all (50; with --json all)")
+    listing.set_defaults(command=_tool("dead_letters", "list_letters"))
+    show = verbs.add_parser("show", parents=parents, help="show one, without its secrets")
+    show.add_argument("id", metavar="ID", help="a dead letter's id, or a job's for all letters of it")
+    show.add_argument("--raw", metavar="FILE", help="write the bytes of the job there, secret included; - is stdout")
+    show.set_defaults(command=_tool("dead_letters", "show"))
+    replay = verbs.add_parser("replay", parents=[*parents, chosen, named], help="deliver what is still owed, again")
+    replay.add_argument("--to", metavar="NAME", help="to the webhook of this name, where the one that is owed is gone")
+    replay.add_argument("--rate", metavar="N", type=_rate, help="at most N a second")
+    replay.add_argument("--dry-run", action="store_true", help="only say how many it would be")
+    replay.set_defaults(command=_tool("replays", "replay"))
+    purge = verbs.add_parser("purge", parents=[*parents, chosen, named], help="remove them for good, after asking")
+    purge.add_argument("--yes", action="store_true", help="do not ask")
+    purge.set_defaults(command=_tool("replays", "purge"))
+
+
+def _tool(module: str, name: str) -> Command:
+    """Return a command of `sockudo_queue.tools` that is imported when it runs."""
+
+    def run(options: argparse.Namespace) -> int:
+        return int(getattr(import_module(f"sockudo_queue.tools.{module}"), name)(options))
+
+    return run
+
+
+def _age(text: str) -> float:
+    """Read an age, for example 90s, 15m, 2h or 7d, into seconds."""
+    number, unit = text[:-1], text[-1:].lower()
+    seconds = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}.get(unit)
+    if seconds is None or not (number.isascii() and number.isdigit() and len(number) < 10):
+        raise argparse.ArgumentTypeError("must be a number with s, m, h, d or w; for example 15m")
+    return float(int(number) * seconds)
+
+
+def _rate(text: str) -> float:
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = 0.0
+    if not 0 < rate < 1e9:
+        raise argparse.ArgumentTypeError("must be a number above 0; for example 100")
+    return rate
+
+
 def _run(options: argparse.Namespace) -> int:
     signals.block_signals()
     from sockudo_queue import logs
+    from sockudo_queue.app_documents import load_with_apps
     from sockudo_queue.app_source import AppSource
     from sockudo_queue.apps import StaticApps
     from sockudo_queue.daemon import Daemon
 
-    loaded, apps = _load(options)
+    loaded, apps = load_with_apps({}, options.config, os.environ, Path.cwd(), options.strict)
     logs.set_up(loaded.settings.logging.level, loaded.settings.logging.format)
     log = logs.get_logger()
     for warning in loaded.warnings:
@@ -93,9 +167,10 @@ def _run(options: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace) -> int:
     """Each line begins with ok, warning or error; settings that cannot be used end it with exit code 2."""
+    from sockudo_queue.app_documents import load_with_apps
     from sockudo_queue.daemon import make_driver
 
-    loaded, apps = _load(options)
+    loaded, apps = load_with_apps({}, options.config, os.environ, Path.cwd(), options.strict)
     for warning in loaded.warnings:
         _say(f"warning  {warning}")
     for note in loaded.notes:
@@ -110,34 +185,6 @@ def _check(options: argparse.Namespace) -> int:
         _say(f"error    broker: {driver.name}: {error}")
         return EXIT_NO
     _say(f"ok       broker: {driver.name} answers; {counts}")
-    return 0
-
-
-def _push(options: argparse.Namespace) -> int:
-    """Nothing is pushed unless every line is a job that can be delivered."""
-    from sockudo_queue import job
-    from sockudo_queue.daemon import make_driver
-
-    loaded, _ = _load(options)
-    if loaded.settings.driver == "memory":
-        door = loaded.settings.memory
-        _complain(
-            "push: with the driver memory jobs live in the running daemon; "
-            f"POST them to http://{door.ingress_host}:{door.ingress_port}/jobs instead"
-        )
-        return EXIT_NO
-    bodies = []
-    for number, line in enumerate(_lines(options.file), 1):
-        try:
-            job.decode(line)
-        except MalformedJob as fault:
-            _complain(f"push: line {number}: {fault}; nothing was pushed")
-            return EXIT_NO
-        bodies.append(line)
-    driver = make_driver(loaded.settings)
-    for body in bodies:
-        driver.put(body)
-    _say(f"pushed {len(bodies)}")
     return 0
 
 
@@ -158,26 +205,6 @@ def _health(options: argparse.Namespace) -> int:
 def _version(_options: argparse.Namespace) -> int:
     _say(f"sockudo-queue {__version__}")
     return 0
-
-
-def _load(options: argparse.Namespace) -> tuple[Loaded, tuple[App, ...]]:
-    from sockudo_queue.app_documents import load_with_apps
-
-    return load_with_apps({}, options.config, os.environ, Path.cwd(), options.strict)
-
-
-def _lines(name: str) -> Iterator[bytes]:
-    def of(stream: BinaryIO) -> Iterator[bytes]:
-        return (line for line in (line.strip() for line in stream) if line)
-
-    if name == "-":
-        yield from of(sys.stdin.buffer)
-        return
-    try:
-        with Path(name).open("rb") as stream:
-            yield from of(stream)
-    except OSError as error:
-        raise SettingsError([f"push: {name} cannot be read: {error.strerror}"]) from None
 
 
 def _say(line: str) -> None:

@@ -1,0 +1,73 @@
+"""What a command works with: the settings, the apps, and the driver of the queue."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from sockudo_queue.app_documents import load_with_apps
+from sockudo_queue.apps import App
+from sockudo_queue.drivers.base import Driver
+from sockudo_queue.settings import Loaded
+from sockudo_queue.tools.terminal import complain
+
+EXIT_NO: Final = 1
+"""The answer is no, or what was asked for was not all done."""
+EXIT_NO_BROKER: Final = 3
+"""The queue's server cannot be used, and nothing was done."""
+
+
+@dataclass(frozen=True)
+class Queue:
+    """A queue that a command can reach."""
+
+    loaded: Loaded
+    apps: tuple[App, ...]
+    driver: Driver
+
+
+def load(options: argparse.Namespace) -> tuple[Loaded, tuple[App, ...]]:
+    """Read settings and apps as the daemon does. Raises `SettingsError`."""
+    return load_with_apps({}, options.config, os.environ, Path.cwd(), getattr(options, "strict", False))
+
+
+@contextmanager
+def driver_of(loaded: Loaded) -> Iterator[Driver]:
+    """Return the configured driver, and close it at the end. Nothing is connected before the first call."""
+    from sockudo_queue.daemon import make_driver
+
+    driver = make_driver(loaded.settings)
+    try:
+        yield driver
+    finally:
+        driver.close()
+
+
+@contextmanager
+def reached(options: argparse.Namespace) -> Iterator[Queue | None]:
+    """Return the queue with the dead letters, or None after saying why a command cannot reach them."""
+    loaded, apps = load(options)
+    if loaded.settings.driver == "memory":
+        complain(
+            "dead-letters: with the driver memory they live in the running daemon, and end with it; "
+            f"they are only on its page, {page_address(loaded)}"
+        )
+        yield None
+    elif loaded.settings.driver == "none":
+        complain('dead-letters: queue.driver is "none", so nothing is delivered and nothing dies')
+        yield None
+    else:
+        with driver_of(loaded) as driver:
+            yield Queue(loaded, apps, driver)
+
+
+def page_address(loaded: Loaded) -> str:
+    """Return where a person on this host finds the daemon's pages."""
+    metrics = loaded.settings.metrics
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(metrics.host, metrics.host)  # noqa: S104 - "all" has no address
+    return f"http://{f'[{host}]' if ':' in host and '[' not in host else host}:{metrics.port}/"

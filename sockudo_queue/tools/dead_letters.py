@@ -1,0 +1,159 @@
+"""`dead-letters list` and `show`: what was given up, without the secrets in it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections import Counter, deque
+from typing import Any, Final
+
+from sockudo_queue.drivers.base import DeadLetters
+from sockudo_queue.errors import SettingsError
+from sockudo_queue.job import Job
+from sockudo_queue.tools.context import EXIT_NO, reached
+from sockudo_queue.tools.letters import Entry, Selection
+from sockudo_queue.tools.terminal import complain, moment, plural, say, say_json, span, table
+
+HEADINGS: Final = ("ID", "DIED", "REASON", "LAST", "TRIES", "EVENTS", "APP", "WEBHOOK")
+_RAW_MODE: Final = 0o600  # it holds the app's secret
+
+
+def list_letters(options: argparse.Namespace) -> int:
+    """Show the newest letters that are meant, the newest last, and how many there are of each reason."""
+    with reached(options) as queue:
+        if queue is None:
+            return EXIT_NO
+        selection, letters = Selection.of(options), queue.driver.dead_letters
+        if options.json:
+            _list_for_machines(selection, letters, options.limit)
+        else:
+            _list_for_people(selection, letters, 50 if options.limit is None else options.limit)
+    return 0
+
+
+def _list_for_machines(selection: Selection, letters: DeadLetters, limit: int | None) -> None:
+    """One object a line, as they come, so that a long list needs no memory; a limit keeps the newest."""
+    chosen = selection.walk(letters)
+    for entry in deque(chosen, limit) if limit else chosen:
+        say_json(entry.summary)
+
+
+def _list_for_people(selection: Selection, letters: DeadLetters, limit: int) -> None:
+    reasons: Counter[str] = Counter()
+    newest: deque[tuple[str, ...]] = deque(maxlen=limit or None)
+    for entry in selection.walk(letters):
+        reasons[entry.reason] += 1
+        newest.append(_row(entry, selection.now))
+    if not reasons:
+        say("no dead letters" if selection.is_everything else "no dead letter matches")
+        return
+    for line in table(HEADINGS, newest):
+        say(line)
+    total = sum(reasons.values())
+    if total > len(newest):
+        say(f"… and {total - len(newest):,} older; --limit 0 shows all")
+    say(
+        f"{plural(total, 'dead letter')}: {', '.join(f'{count:,} {reason}' for reason, count in reasons.most_common())}"
+    )
+
+
+def _row(entry: Entry, now: float) -> tuple[str, ...]:
+    state, job = entry.state, entry.job
+    return (
+        entry.letter.id,
+        f"{span(max(now - entry.letter.died_ms / 1000, 0))} ago",
+        entry.reason,
+        entry.last or "-",
+        str(state.attempts) if state else "-",
+        str(len(job.events)) if isinstance(job, Job) else "-",
+        entry.app or "-",
+        entry.webhook or "(the whole job)",
+    )
+
+
+def show(options: argparse.Namespace) -> int:
+    """Show all of one letter but the secrets; of a job with several letters, each."""
+    with reached(options) as queue:
+        if queue is None:
+            return EXIT_NO
+        entries = list(Selection(frozenset([options.id])).walk(queue.driver.dead_letters))
+    if not entries:
+        complain(f"dead-letters: no dead letter has the id {options.id}, nor has a job of that id one")
+        return EXIT_NO
+    if options.raw is not None:
+        return _write_raw(entries, options.raw)
+    for number, entry in enumerate(entries):
+        if options.json:
+            say_json(_details(entry))
+            continue
+        if number:
+            say()
+        _show_for_people(entry)
+    return 0
+
+
+def _write_raw(entries: list[Entry], name: str) -> int:
+    """Write the bytes of the job as they are, the app's secret included, for the owner of the file alone."""
+    body = entries[0].letter.body  # all letters of a job have its bytes
+    if name == "-":
+        sys.stdout.flush()
+        sys.stdout.buffer.write(body)
+        sys.stdout.buffer.flush()
+        return 0
+    try:
+        # Never over a file that is there: its rights would stay as they are.
+        with os.fdopen(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _RAW_MODE), "wb") as stream:
+            stream.write(body)
+    except OSError as error:
+        raise SettingsError([f"--raw {name}: cannot be written: {error.strerror}"]) from None
+    complain(f"wrote {plural(len(body), 'byte')} to {name}; if it is a job, the app's secret is in it")
+    return 0
+
+
+def _details(entry: Entry) -> dict[str, Any]:
+    """Return everything that may be shown, for machines."""
+    state, job = entry.state, entry.job
+    details = entry.summary | {
+        "source": entry.letter.source,
+        "sha256": entry.digest,
+        "history": [
+            {"reason": death.reason, "died_ms": death.died, "attempts": death.attempts, "last": death.last}
+            for death in (state.history if state else ())
+        ],
+    }
+    if isinstance(job, str):
+        return details | {"unreadable": job}
+    events = [json.loads(bytes(event.raw)) for event in job.events]
+    return details | {
+        "app_key": job.app_key,
+        "time_ms": job.time_ms,
+        "event_list": events,
+        "unreadable_events": job.unreadable_events,
+    }
+
+
+def _show_for_people(entry: Entry) -> None:
+    state, job = entry.state, entry.job
+    say(f"id        {entry.letter.id}")
+    say(f"job       {entry.job_id}")
+    say(f"died      {moment(entry.letter.died_ms)}")
+    say(f"reason    {entry.reason}")
+    say(f"app       {entry.app or '-'}")
+    say(f"webhook   {entry.webhook or '- (it died as a whole job)'}")
+    say(f"attempts  {state.attempts if state else '-'}, the last: {entry.last or '-'}")
+    for death in state.history if state else ():
+        tries = plural(death.attempts, "attempt")
+        last = f", the last: {death.last}" if death.last else ""
+        say(f"before    {moment(death.died)}  {death.reason} after {tries}{last}; then replayed")
+    say(f"source    {entry.letter.source}")
+    say(f"body      {plural(len(entry.letter.body), 'byte')}, SHA-256 {entry.digest}")
+    if isinstance(job, str):
+        say(f"          not readable: {job}; --raw FILE writes the bytes")
+        return
+    skipped = f", and {job.unreadable_events} that cannot be read" if job.unreadable_events else ""
+    say(f"app key   {job.app_key}; the secret is not shown")
+    say(f"events    {len(job.events)}{skipped}, of {moment(job.time_ms)}")
+    for event in job.events:
+        say(f"          {bytes(event.raw).decode()}")

@@ -1,0 +1,80 @@
+"""`push`: jobs from a file or standard input onto the queue, as Sockudo would put them."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from sockudo_queue import job
+from sockudo_queue.errors import BrokerError, BrokerRefused, MalformedJob, SettingsError
+from sockudo_queue.tools.context import EXIT_NO, EXIT_NO_BROKER, driver_of, load
+from sockudo_queue.tools.terminal import Progress, complain, plural, say, say_json
+
+
+def push(options: argparse.Namespace) -> int:
+    """Put one job per line; nothing is put unless every line is a job that can be delivered."""
+    loaded, _ = load(options)
+    if loaded.settings.driver == "memory":
+        door = loaded.settings.memory
+        complain(
+            "push: with the driver memory jobs live in the running daemon; "
+            f"POST them to http://{door.ingress_host}:{door.ingress_port}/jobs instead"
+        )
+        return EXIT_NO
+    bodies = []
+    for number, line in _lines(options.file):
+        try:
+            job.decode(line)
+        except MalformedJob as fault:
+            complain(f"push: line {number}: {fault}; nothing was pushed")
+            return EXIT_NO
+        bodies.append((number, line))
+    pushed = 0
+    progress = Progress("pushed", len(bodies), silent=options.json)
+    with driver_of(loaded) as driver:
+        for number, body in bodies:
+            try:
+                driver.put(body)
+            except BrokerError as error:
+                progress.end()
+                complain(_stopped(pushed, len(bodies), number, error))
+                if options.json:
+                    say_json({"pushed": pushed, "of": len(bodies), "stopped_at_line": number})
+                return EXIT_NO if pushed else EXIT_NO_BROKER
+            pushed += 1
+            progress.at(pushed)
+    progress.end()
+    if options.json:
+        say_json({"pushed": pushed, "of": pushed})
+    else:
+        say(f"pushed {plural(pushed, 'job')}")
+    return 0
+
+
+def _stopped(pushed: int, total: int, number: int, error: BrokerError) -> str:
+    """Say what is on the queue: of the job in hand nobody knows where no answer came."""
+    in_hand = (
+        f"the one of line {number} was not"
+        if isinstance(error, BrokerRefused)
+        else f"whether the one of line {number} was, is not known, since the answer is missing"
+    )
+    return f"push: {pushed} of {plural(total, 'job')} were pushed, and {in_hand}; go on from there. {error}"
+
+
+def _lines(name: str) -> Iterator[tuple[int, bytes]]:
+    """Return the lines that hold something, with their numbers."""
+
+    def of(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
+        return ((number, line) for number, line in enumerate(map(bytes.strip, stream), 1) if line)
+
+    if name == "-":
+        yield from of(sys.stdin.buffer)
+        return
+    try:
+        with Path(name).open("rb") as stream:
+            yield from of(stream)
+    except OSError as error:
+        raise SettingsError([f"push: {name} cannot be read: {error.strerror}"]) from None

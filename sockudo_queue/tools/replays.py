@@ -1,0 +1,189 @@
+"""`dead-letters replay` and `purge`: letters go back to work, or away for good.
+
+Both are safe to repeat and to run twice at once: the queue takes each letter once. What was done before a fault or an
+interruption is done, and is said.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import islice
+from typing import Final, TypeVar
+
+from sockudo_queue import record
+from sockudo_queue.drivers.base import DeadLetter, DeadLetters
+from sockudo_queue.tools.context import EXIT_NO, Queue, reached
+from sockudo_queue.tools.letters import UNREADABLE, Entry, Selection
+from sockudo_queue.tools.terminal import Progress, complain, plural, say, say_json, visible
+
+AT_ONCE: Final = 10
+"""Letters that one call replays: a body may have a megabyte, and progress and a rate can be no finer."""
+PURGED_AT_ONCE: Final = 500
+
+T = TypeVar("T")
+
+
+def replay(options: argparse.Namespace) -> int:
+    """Make letters ready again, for only what is still owed and under the same ids, with their past kept."""
+    selection = Selection.of(options)
+    if not _is_chosen(options, selection, "replay"):
+        return EXIT_NO
+    with reached(options) as queue:
+        if queue is None:
+            return EXIT_NO
+        work = _Replay(queue, selection, options)
+        try:
+            work.run()
+        finally:  # also after a fault or an interruption: what was done is done
+            work.tell()
+        return EXIT_NO if selection.ids and not work.done else 0
+
+
+class _Replay:
+    """One run of the command."""
+
+    def __init__(self, queue: Queue, selection: Selection, options: argparse.Namespace) -> None:
+        self.done, self.gone = 0, 0
+        self._letters = queue.driver.dead_letters
+        self._apps = {app.id: app for app in queue.apps}
+        self._selection = selection
+        self._target: str | None = options.to
+        self._rate: float | None = options.rate
+        self._dry, self._json = options.dry_run, options.json
+        self._left: Counter[str] = Counter()
+        self._seen: set[str] = set()
+        total = queue.driver.depth()["dead-letter"] if selection.is_everything else 0
+        self._progress = Progress("replayed", total, silent=options.json)
+
+    def run(self) -> None:
+        due = time.monotonic()
+        for entries in _groups(self._replayable(), AT_ONCE):
+            if self._rate:
+                time.sleep(max(due - time.monotonic(), 0))
+                due = max(due, time.monotonic() - 1) + len(entries) / self._rate
+            if self._dry:
+                self.done += len(entries)
+                continue
+            states = [record.encode(record.replayed(_state(entry), self._target)) for entry in entries]
+            flags = self._letters.replay([entry.letter for entry in entries], states)
+            self.done += sum(flags)
+            self.gone += len(flags) - sum(flags)
+            self._progress.at(self.done)
+
+    def tell(self) -> None:
+        """Say what was done and what was left, whatever ended the run."""
+        seconds = self._progress.seconds
+        self._progress.end()
+        if self._json:
+            say_json(
+                {
+                    "would_replay" if self._dry else "replayed": self.done,
+                    "gone": self.gone,
+                    "left": dict(self._left),
+                    "seconds": round(seconds, 3),
+                }
+            )
+            return
+        if self._dry:
+            say(f"would replay {plural(self.done, 'dead letter')}")
+        else:
+            rate = f" in {seconds:.1f} s, {self.done / seconds:,.0f}/s" if self.done else ""
+            say(f"replayed {plural(self.done, 'dead letter')}{rate}")
+        if self.gone:
+            say(f"{self.gone:,} were gone already: somebody else took them")
+        for why, count in self._left.most_common():
+            say(f"left {count:,}: {why}")
+
+    def _replayable(self) -> Iterator[Entry]:
+        for entry in self._selection.walk(self._letters):
+            # What dies again at once comes by again; it is not to be replayed for as long as it does so.
+            if entry.letter.id in self._seen:
+                continue
+            self._seen.add(entry.letter.id)
+            obstacle = self._obstacle(entry)
+            if obstacle is None:
+                yield entry
+            else:
+                self._left[obstacle] += 1
+
+    def _obstacle(self, entry: Entry) -> str | None:
+        """Return why a letter would only die again."""
+        if entry.state is None:
+            return "a newer version of this daemon wrote them, and only that can replay them"
+        chosen = self._selection.ids or self._selection.reason == UNREADABLE
+        if isinstance(entry.job, str) and not chosen:
+            return "unreadable, so they would only die again; --reason unreadable replays them all the same"
+        app, owed = self._apps.get(entry.app), self._target or entry.webhook
+        if app is not None and owed and app.webhook(owed) is None:
+            has = ", ".join(webhook.name for webhook in app.webhooks) or "none"
+            return f"app {app.id} has no webhook {owed} now; --to NAME sends them to one that it has: {has}"
+        return None
+
+
+def purge(options: argparse.Namespace) -> int:
+    """Remove letters for good, after asking. What is removed is what was counted, and nothing that came later."""
+    selection = Selection.of(options)
+    if not _is_chosen(options, selection, "purge"):
+        return EXIT_NO
+    with reached(options) as queue:
+        if queue is None:
+            return EXIT_NO
+        reasons: Counter[str] = Counter()
+        chosen: list[DeadLetter] = []
+        for entry in selection.walk(queue.driver.dead_letters):
+            reasons[entry.reason] += 1
+            chosen.append(replace(entry.letter, body=b"", state=b""))  # all of them at once may be large
+        if chosen and not options.yes and not _agrees(chosen, reasons):
+            return EXIT_NO
+        return _purge(queue.driver.dead_letters, chosen, options)
+
+
+def _purge(letters: DeadLetters, chosen: Sequence[DeadLetter], options: argparse.Namespace) -> int:
+    progress, done = Progress("purged", len(chosen), silent=options.json), 0
+    try:
+        for group in _groups(chosen, PURGED_AT_ONCE):
+            done += sum(letters.purge(group))
+            progress.at(done)
+    finally:
+        progress.end()
+        if options.json:
+            say_json({"purged": done, "gone": len(chosen) - done})
+        else:
+            say(f"purged {plural(done, 'dead letter')}")
+    return EXIT_NO if options.ids and not done else 0
+
+
+def _agrees(chosen: Sequence[DeadLetter], reasons: Counter[str]) -> bool:
+    listed = ", ".join(f"{count:,} {visible(reason)}" for reason, count in reasons.most_common())
+    if not sys.stdin.isatty():
+        complain(f"dead-letters: purge would remove {plural(len(chosen), 'dead letter')} ({listed}); say so with --yes")
+        return False
+    sys.stderr.write(f"Remove {plural(len(chosen), 'dead letter')} for good ({listed})? [y/N] ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def _is_chosen(options: argparse.Namespace, selection: Selection, verb: str) -> bool:
+    """A command that changes something is told what; "everything" is a word of its own, and not what is forgotten."""
+    if selection.is_everything and not options.all:
+        complain(f"dead-letters: {verb} what? Give ids, or filters such as --webhook NAME, or --all")
+        return False
+    if options.all and selection.ids:
+        complain(f"dead-letters: {verb}: give ids or --all, not both")
+        return False
+    return True
+
+
+def _state(entry: Entry) -> record.State:
+    assert entry.state is not None, "a letter of a newer version is no candidate"
+    return entry.state
+
+
+def _groups(items: Iterable[T], most: int) -> Iterator[list[T]]:
+    iterator = iter(items)
+    return iter(lambda: list(islice(iterator, most)), [])

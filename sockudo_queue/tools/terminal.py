@@ -1,0 +1,96 @@
+"""What the commands write: lines and tables for people, JSON for machines, and progress where somebody looks on.
+
+Everything that comes out of a queue is shown with its control characters spelled out: nobody who can put a job may
+write to an operator's terminal.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any, Final
+
+REDRAW_SECONDS: Final = 0.2
+
+
+def say(line: str = "") -> None:
+    """Write one line to standard output, whatever is in it."""
+    sys.stdout.write(visible(line) + "\n")
+
+
+def complain(line: str) -> None:
+    """Write one line to standard error, with the program's name before it."""
+    sys.stderr.write(f"sockudo-queue: {visible(line)}\n")
+
+
+def say_json(value: Any) -> None:
+    """Write a value as one line of JSON, in ASCII."""
+    sys.stdout.write(json.dumps(value) + "\n")
+
+
+def visible(text: str) -> str:
+    """Return text with whatever a terminal could act upon spelled out."""
+    return text if text.isprintable() else "".join(map(_visible, text))
+
+
+def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return aligned lines, the headings first; the last column is as wide as it likes."""
+    shown = [tuple(headings), *[tuple(map(visible, row)) for row in rows]]
+    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
+    return [
+        "  ".join([*[cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=False)], row[-1]]).rstrip()
+        for row in shown
+    ]
+
+
+def plural(count: int, one: str, many: str = "") -> str:
+    """Return `1 letter`, `1,234 letters`."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def span(seconds: float) -> str:
+    """Return a length of time as people say it: 45 s, 12 min, 3 h, 5 d."""
+    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if abs(seconds) >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def moment(milliseconds: int) -> str:
+    """Return a time in UTC, to the second."""
+    return time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(milliseconds / 1000))
+
+
+class Progress:
+    """A line on standard error that follows long work, only where that is a terminal."""
+
+    def __init__(self, what: str, total: int, *, silent: bool = False) -> None:
+        self._what, self._total = what, total
+        self._shows = sys.stderr.isatty() and not silent
+        self._started = time.monotonic()
+        self._drawn_at = self._started
+
+    @property
+    def seconds(self) -> float:
+        return max(time.monotonic() - self._started, 1e-6)
+
+    def at(self, done: int) -> None:
+        """Draw the line anew, a few times a second."""
+        if not self._shows or time.monotonic() - self._drawn_at < REDRAW_SECONDS:
+            return
+        self._drawn_at = time.monotonic()
+        of = f" of {self._total:,}" if self._total >= done else ""
+        sys.stderr.write(f"\r\033[K{self._what} {done:,}{of}, {done / self.seconds:,.0f}/s")
+        sys.stderr.flush()
+
+    def end(self) -> None:
+        """Take the line away; what came of it is said elsewhere."""
+        if self._shows:
+            sys.stderr.write("\r\033[K")
+            sys.stderr.flush()
+
+
+def _visible(character: str) -> str:
+    return character if character.isprintable() else ascii(character)[1:-1]

@@ -1,0 +1,275 @@
+"""`dead-letters` on a real Redis: what is listed, shown, replayed and purged, and what never is."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from sockudo_queue import record
+from sockudo_queue.drivers.base import Dead, Settlement
+from sockudo_queue.drivers.redis import own_key
+from sockudo_queue.record import State
+from tests.drivers.conformance import take
+from tests.drivers.redis_lists import SOURCES, RedisLists
+from tests.helpers.commands import Commands
+from tests.helpers.configs import app, config, webhook
+from tests.helpers.jobs import APP_ID, APP_SECRET, dumps, event, job
+from tests.helpers.ports import free_port
+from tests.helpers.redis_server import RedisServer
+
+SHOP: Final = app(
+    webhook("http://127.0.0.1:9/?t=CANARY", name="orders"), webhook("http://127.0.0.1:9/", name="chat log")
+)
+HOSTILE: Final = "\u001b]0;owned\u0007\u009b31m\u202e"
+
+
+@pytest.fixture
+def lists(redis_server: RedisServer) -> Iterator[RedisLists]:
+    with ExitStack() as cleanup:
+        yield RedisLists(redis_server, cleanup)
+
+
+@pytest.fixture
+def run(lists: RedisLists, tmp_path: Path) -> Commands:
+    return Commands(tmp_path, config(SHOP), {"REDIS_URL": lists.server.url})
+
+
+def kill(lists: RedisLists, body: bytes, *states: State) -> str:
+    """Let a job die: as a whole with one state without a webhook, else one letter per state. Returns its id."""
+    lists.push(body)
+    driver = lists.driver()
+    claim = take(driver)
+    parts = tuple(Dead(record.encode(state), state.reason or "") for state in states)
+    assert driver.settle([Settlement(claim, parts, splits=states[0].webhook is not None)]) == [True]
+    return claim.id
+
+
+def exhausted(job_id: str = "j1", webhook_name: str = "orders", **fields: object) -> State:
+    given = {"attempts": 10, "last": "status-503", "reason": "exhausted", "budget_from": 1, "died": 2} | fields
+    return State(job=job_id, app=APP_ID, webhook=webhook_name, **given)  # type: ignore[arg-type]
+
+
+def test_an_empty_queue_has_none(run: Commands) -> None:
+    assert run("dead-letters", "list") == (0, "no dead letters\n", "")
+    assert run("dead-letters", "list", "--json") == (0, "", "")
+    assert run("dead-letters", "list", "--webhook", "x").out == "no dead letter matches\n"
+    assert run("dead-letters", "replay", "--all").out == "replayed 0 dead letters\n"
+    assert run("dead-letters", "purge", "--all").out == "purged 0 dead letters\n"
+
+
+def test_the_list_names_what_a_person_needs(run: Commands, lists: RedisLists) -> None:
+    first = kill(lists, job(1), exhausted())
+    second = kill(lists, job(2), State(job="j2", app=APP_ID, reason="unknown-app"))
+    heading, one, two, summary = run("dead-letters", "list").out.splitlines()
+    assert heading.split() == ["ID", "DIED", "REASON", "LAST", "TRIES", "EVENTS", "APP", "WEBHOOK"]
+    assert one.split()[0] == f"{first}.0"
+    assert one.split()[4:] == ["exhausted", "status-503", "10", "1", APP_ID, "orders"]
+    assert two.split()[0] == second
+    assert "unknown-app" in two
+    assert summary == "2 dead letters: 1 exhausted, 1 unknown-app"
+
+
+def test_filters_choose(run: Commands, lists: RedisLists) -> None:
+    kill(lists, job(1), exhausted(), exhausted(webhook_name="chat log", reason="refused"))
+    kill(lists, b"rubbish", State(job="x", reason="unreadable"))
+    kill(lists, job(3, app_id="other"), State(job="y", reason="worker-lost"))
+
+    def chosen(*arguments: str) -> list[str]:
+        return [line["reason"] for line in run("dead-letters", "list", "--json", *arguments).json_lines]
+
+    assert chosen() == ["exhausted", "refused", "unreadable", "worker-lost"]
+    assert chosen("--webhook", "orders") == ["exhausted"]
+    assert chosen("--reason", "refused") == ["refused"]
+    assert chosen("--app", APP_ID) == ["exhausted", "refused"]
+    assert chosen("--app", "other") == ["worker-lost"]  # its state does not know the app; the job does
+    assert chosen("--older-than", "1h") == []
+    assert len(chosen("--newer-than", "1h")) == 4
+    assert chosen("--limit", "1") == ["worker-lost"]
+    lists.advance(7200)
+    assert len(chosen("--older-than", "1h")) == 4
+    assert run("dead-letters", "list", "--older-than", "soon").code == 2
+
+
+def test_a_long_list_shows_the_newest_and_counts_the_rest(run: Commands, lists: RedisLists) -> None:
+    for number in range(5):
+        kill(lists, job(number), exhausted(f"j{number}"))
+    lines = run("dead-letters", "list", "--limit", "2").out.splitlines()
+    assert lines[3] == "… and 3 older; --limit 0 shows all"
+    assert lines[4] == "5 dead letters: 5 exhausted"
+    assert len(run("dead-letters", "list", "--limit", "0").out.splitlines()) == 7
+
+
+def test_one_is_shown_with_its_past_and_without_its_secret(run: Commands, lists: RedisLists) -> None:
+    state = record.replayed(exhausted())
+    again = exhausted(history=state.history, reason="refused", attempts=1, last="status-404")
+    identity = kill(lists, job(1), again)
+    shown = run("dead-letters", "show", f"{identity}.0").out
+    assert "reason    refused" in shown
+    assert "before    1970-01-01 00:00:00Z  exhausted after 10 attempts, the last: status-503; then replayed" in shown
+    assert event(channel="room-1").decode() in shown
+    assert hashlib.sha256(job(1)).hexdigest() in shown
+    details = run("dead-letters", "show", f"{identity}.0", "--json").json
+    assert details["history"] == [{"reason": "exhausted", "died_ms": 2, "attempts": 10, "last": "status-503"}]
+    assert details["event_list"][0]["channel"] == "room-1"
+    for output in (shown, str(details), run("dead-letters", "list").out):
+        assert APP_SECRET not in output
+        assert "CANARY" not in output
+
+
+def test_a_job_is_found_by_the_id_that_receivers_see(run: Commands, lists: RedisLists) -> None:
+    kill(lists, job(1), exhausted("seen"), exhausted("seen", "chat log"))
+    assert [line["webhook"] for line in run("dead-letters", "show", "seen", "--json").json_lines] == [
+        "orders",
+        "chat log",
+    ]
+    missing = run("dead-letters", "show", "nowhere")
+    assert missing.code == 1
+    assert "nowhere" in missing.err
+
+
+def test_an_unreadable_body_is_only_measured(run: Commands, lists: RedisLists, tmp_path: Path) -> None:
+    body = b"\xff\x00 secret=CANARY \x1b[31m"
+    identity = kill(lists, body, State(job="x", reason="unreadable"))
+    shown = run("dead-letters", "show", identity).out
+    details = run("dead-letters", "show", identity, "--json").json
+    for output in (shown, str(details)):
+        assert "CANARY" not in output
+        assert hashlib.sha256(body).hexdigest() in output
+        assert "not valid UTF-8" in output
+    assert f"{len(body)} bytes" in shown
+
+    target = tmp_path / "body"
+    assert run("dead-letters", "show", identity, "--raw", str(target)).code == 0
+    assert target.read_bytes() == body
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
+    again = run("dead-letters", "show", identity, "--raw", str(target))
+    assert (again.code, again.out) == (2, "")
+    assert "File exists" in again.err
+
+
+def test_nothing_of_a_job_reaches_the_terminal_as_a_command(run: Commands, lists: RedisLists) -> None:
+    hostile = job(1, app_id=HOSTILE, key=HOSTILE, events=[dumps({"name": "x" + HOSTILE[4:], "channel": HOSTILE[4:]})])
+    identity = kill(lists, hostile, State(job=HOSTILE, app=HOSTILE, webhook=HOSTILE, reason=HOSTILE, last=HOSTILE))
+    for output in (
+        run("dead-letters", "list"),
+        run("dead-letters", "show", f"{identity}.0"),
+        run("dead-letters", "show", HOSTILE + "?"),
+        run("dead-letters", "replay", "--all"),
+        run("dead-letters", "purge", "--all"),
+    ):
+        assert all(character.isprintable() for line in output for character in str(line).replace("\n", "")), output
+
+
+def test_a_replay_takes_what_is_owed_back_to_work(run: Commands, lists: RedisLists) -> None:
+    identity = kill(lists, job(1), exhausted(), exhausted(webhook_name="chat log"))
+    ran = run("dead-letters", "replay", f"{identity}.1")
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.startswith("replayed 1 dead letter in ")
+    claim = take(lists.driver())
+    state = record.decode(claim.state)
+    assert (claim.id, claim.body) == (f"{identity}.1", job(1))
+    assert (state.job, state.webhook, state.attempts, state.budget_from) == ("j1", "chat log", 0, None)
+    assert state.history == (record.Death("exhausted", 2, 10, "status-503"),)
+    assert len(run("dead-letters", "list", "--json").json_lines) == 1
+
+
+def test_a_replay_must_be_told_what(run: Commands, lists: RedisLists) -> None:
+    kill(lists, job(1), exhausted())
+    for verb in ("replay", "purge"):
+        for arguments in ([], ["j1", "--all"]):
+            refused = run("dead-letters", verb, *arguments)
+            assert (refused.code, refused.out) == (1, "")
+            assert "--all" in refused.err
+    assert len(run("dead-letters", "list", "--json").json_lines) == 1
+
+
+def test_a_replay_by_filter_leaves_the_others(run: Commands, lists: RedisLists) -> None:
+    for number in range(25):
+        kill(lists, job(number), exhausted(f"j{number}"), exhausted(f"j{number}", "chat log"))
+    assert run("dead-letters", "replay", "--webhook", "orders", "--dry-run").out == "would replay 25 dead letters\n"
+    ran = run("dead-letters", "replay", "--webhook", "orders", "--json")
+    assert ran.json["replayed"] == 25
+    assert {line["webhook"] for line in run("dead-letters", "list", "--json").json_lines} == {"chat log"}
+    assert lists.driver().depth()["delayed"] == 25
+
+
+def test_what_would_only_die_again_is_left_and_named(run: Commands, lists: RedisLists) -> None:
+    kill(lists, b"rubbish", State(job="x", reason="unreadable"))
+    kill(lists, job(1), exhausted(webhook_name="old name"))
+    newer = kill(lists, job(2), exhausted())
+    lists.client.hset(own_key(SOURCES[0], "records"), f"{newer}.0", b'\x01{"v":99}\n' + job(2))
+    ran = run("dead-letters", "replay", "--all")
+    assert ran.out.startswith("replayed 0 dead letters\n")
+    assert "unreadable" in ran.out
+    assert (
+        f"app {APP_ID} has no webhook old name now; --to NAME sends them to one that it has: orders, chat log"
+        in ran.out
+    )
+    assert "newer version" in ran.out
+    assert run("dead-letters", "replay", "--webhook", "old name", "--to", "orders", "--json").json["replayed"] == 1
+    assert record.decode(take(lists.driver()).state).webhook == "orders"
+    assert run("dead-letters", "replay", "--reason", "unreadable", "--json").json["replayed"] == 1
+
+
+def test_a_replay_of_nothing_that_is_there_is_a_no(run: Commands) -> None:
+    assert run("dead-letters", "replay", "nowhere").code == 1
+    assert run("dead-letters", "purge", "nowhere", "--yes").code == 1
+
+
+def test_a_replay_at_a_rate_takes_its_time(run: Commands, lists: RedisLists) -> None:
+    for number in range(30):
+        kill(lists, job(number), exhausted(f"j{number}"))
+    started = time.monotonic()
+    assert run("dead-letters", "replay", "--all", "--rate", "50", "--json").json["replayed"] == 30
+    assert 0.35 < time.monotonic() - started < 5
+    assert run("dead-letters", "replay", "--all", "--rate", "0").code == 2
+
+
+def test_two_replays_at_once_double_nothing(run: Commands, lists: RedisLists) -> None:
+    for number in range(60):
+        kill(lists, job(number), exhausted(f"j{number}"))
+    environment = os.environ | run.environment | {"QUEUE_CONFIG_FILE": str(run.config_path)}
+    command = [sys.executable, "-m", "sockudo_queue", "dead-letters", "replay", "--all", "--json"]
+    both = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) for _ in range(2)]
+    told = [json.loads(each.communicate(timeout=30)[0]) for each in both]
+    assert sum(each["replayed"] for each in told) == 60
+    assert lists.driver().depth()["delayed"] == 60
+
+
+def test_a_purge_asks_and_removes_what_was_counted(run: Commands, lists: RedisLists) -> None:
+    kill(lists, job(1), exhausted(), exhausted(webhook_name="chat log"))
+    refused = run("dead-letters", "purge", "--webhook", "orders")
+    assert (refused.code, refused.out) == (1, "")
+    assert "1 dead letter (1 exhausted)" in refused.err
+    assert run("dead-letters", "purge", "--webhook", "orders", "--yes").out == "purged 1 dead letter\n"
+    assert run("dead-letters", "purge", "--all", "--yes", "--json").json == {"purged": 1, "gone": 0}
+    assert lists.is_empty()
+
+
+@pytest.mark.parametrize("driver", ["memory", "none"])
+def test_where_no_command_can_reach_them_it_says_so(tmp_path: Path, driver: str) -> None:
+    run = Commands(tmp_path, config(SHOP), {"QUEUE_DRIVER": driver, "QUEUE_METRICS_PORT": "9777"})
+    for arguments in (["list"], ["show", "x"], ["replay", "--all"], ["purge", "--all", "--yes"]):
+        ran = run("dead-letters", *arguments)
+        assert (ran.code, ran.out) == (1, "")
+        assert ("http://127.0.0.1:9777/" in ran.err) == (driver == "memory")
+
+
+def test_a_broker_that_is_away_is_one_line(tmp_path: Path) -> None:
+    run = Commands(tmp_path, config(SHOP), {"REDIS_URL": f"redis://:CANARY@127.0.0.1:{free_port()}/0"})
+    for arguments in (["list"], ["show", "x"], ["replay", "x"], ["replay", "--all"], ["purge", "--all", "--yes"]):
+        ran = run("dead-letters", *arguments)
+        assert ran.code == 3
+        assert len(ran.err.splitlines()) == 1
+        assert "CANARY" not in ran.err
