@@ -18,7 +18,7 @@ import pytest
 
 from sockudo_queue import record
 from sockudo_queue.drivers.base import Dead, Settlement
-from sockudo_queue.drivers.redis import own_key
+from sockudo_queue.drivers.redis_source import own_key
 from sockudo_queue.record import State
 from tests.drivers.conformance import take
 from tests.drivers.redis_lists import SOURCES, RedisLists
