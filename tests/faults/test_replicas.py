@@ -1,0 +1,69 @@
+"""Several daemons on one queue: each job goes out once, and nobody waits for a restart to get what a dead one held."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import Final
+
+from tests.faults.arrivals import Arrivals
+from tests.faults.measures import figure, scaled
+from tests.faults.queue import LISTS, SLOTS, daemon_on, push, records, told, waiting
+from tests.helpers.jobs import jobs
+from tests.helpers.receiver import Answer, Receiver
+from tests.helpers.redis_server import RedisServer
+from tests.helpers.waiting import eventually
+
+SHORTEST_LEASE: Final = {"QUEUE_LEASE_DURATION_MS": "1000", "QUEUE_LEASE_RENEW_INTERVAL_MS": "300"}
+
+
+def test_replicas_share_a_queue_and_send_each_job_once(redis_server: RedisServer, receiver: Receiver) -> None:
+    """soketi/soketi#438, soketi/soketi#616, soketi/soketi#830."""
+    count, replicas = scaled(2000, 300), 4
+    arrivals = Arrivals(0.0, 0.1)
+    receiver.answer(arrivals)
+    with redis_server.client() as client, ExitStack() as stack:
+        daemons = [stack.enter_context(daemon_on(redis_server.url, receiver.url())) for _ in range(replicas)]
+        for daemon in daemons:
+            daemon.wait_ready(20)
+        push(client, jobs(count), *LISTS)
+        arrivals.wait_for_all(count, 60, told(daemons[0]))
+        eventually(lambda: waiting(client) == 0, 5, told(daemons[0]))
+        shares = [int(daemon.metric("sockudo_queue_claimed_total")) for daemon in daemons]
+
+    assert arrivals.duplicates == 0
+    assert sum(shares) == count
+    assert min(shares) > 0
+    figure(f"{replicas} daemons: {count} jobs, 0 twice, shares {sorted(shares)}")
+
+
+def test_what_a_dead_replica_held_needs_no_restart(redis_server: RedisServer, receiver: Receiver) -> None:
+    """sidekiq/sidekiq#5540, sidekiq/sidekiq#4937: the one that lives on was there before the other died."""
+    receiver.hang()
+    with redis_server.client() as client, daemon_on(redis_server.url, receiver.url(), **SHORTEST_LEASE) as dying:
+        push(client, jobs(SLOTS))
+        eventually(lambda: len(records(client, "active")) == SLOTS, 10, told(dying))
+        with daemon_on(redis_server.url, receiver.url(), **SHORTEST_LEASE) as living:
+            living.wait_ready()
+            receiver.clear()
+            receiver.always(200)
+            dying.kill()
+            receiver.wait_for(SLOTS, 5)
+            eventually(lambda: waiting(client) == 0, 5, told(living))
+
+    assert receiver.count == SLOTS
+
+
+def test_a_slow_delivery_is_not_taken_from_who_is_alive(redis_server: RedisServer, receiver: Receiver) -> None:
+    """sidekiq/sidekiq#4611, Bogdanp/dramatiq#692, celery/celery#5935: the lease is shorter than the delivery."""
+    receiver.answer(lambda request, nth: Answer(delay=2.2))
+    with (
+        redis_server.client() as client,
+        daemon_on(redis_server.url, receiver.url(), **SHORTEST_LEASE) as one,
+        daemon_on(redis_server.url, receiver.url(), **SHORTEST_LEASE) as other,
+    ):
+        one.wait_ready()
+        other.wait_ready()
+        push(client, jobs(2))
+        eventually(lambda: waiting(client) == 0 and receiver.count, 15, told(one))
+
+    assert receiver.count == 2
