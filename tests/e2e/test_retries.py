@@ -159,17 +159,17 @@ def test_time_ms_tells_the_order_that_retries_change(redis_server: RedisServer, 
     assert all(steps == [name.encode() for name in names] for steps in came.values())
 
 
-def _attempts(lines: list[dict[str, str]], count: int) -> dict[str, list[float]] | None:
-    """Return when each webhook's attempts began, as soon as there are so many lines."""
+def _attempts(lines: list[dict[str, str]], count: int) -> dict[str, list[float]]:
+    """Return when each webhook's attempts began, once there are so many lines."""
     moments: dict[str, list[float]] = defaultdict(list)
     for line in lines:
         began = datetime.fromisoformat(line["timestamp"]).timestamp() - float(line["duration_ms"]) / 1000
         moments[line["webhook"]].append(began)
-    return moments if len(lines) == count else None
+    return moments if len(lines) == count else {}
 
 
-def _all_of(found: list[T], count: int) -> list[T] | None:
-    return found if len(found) == count else None
+def _all_of(found: list[T], count: int) -> list[T]:
+    return found if len(found) == count else []
 
 
 def _time_of(body: bytes) -> int:
