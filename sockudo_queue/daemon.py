@@ -29,13 +29,14 @@ from sockudo_queue.drivers.redis_at_most_once import RedisAtMostOnceDriver
 from sockudo_queue.drivers.redis_link import RedisLink, pool_of
 from sockudo_queue.drivers.redis_lists import ListSource, source_keys
 from sockudo_queue.drivers.redis_source import BLOCK_MARGIN, BLOCK_SECONDS, Terms
-from sockudo_queue.endpoints import Endpoints, Limits
+from sockudo_queue.endpoints import Endpoints
 from sockudo_queue.errors import BrokerError, SettingsError
 from sockudo_queue.health import Health, HealthServer, Heartbeats
 from sockudo_queue.holdings import Holdings
 from sockudo_queue.metrics import Metrics
 from sockudo_queue.services import Services
 from sockudo_queue.settings import Settings
+from sockudo_queue.shares import Limits
 from sockudo_queue.supervisor import Supervisor
 from sockudo_queue.unknown_apps import UnknownApps
 from sockudo_queue.worker import Ledger, Workplace

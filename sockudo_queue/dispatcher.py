@@ -12,7 +12,7 @@ import random
 import threading
 import time
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 import msgspec
@@ -22,7 +22,7 @@ from sockudo_queue import matching, record, signing
 from sockudo_queue.apps import AppRegistry, Webhook
 from sockudo_queue.delivery.http import HttpSender
 from sockudo_queue.drivers.base import Back, Claim, Dead, Later, Part, Settlement
-from sockudo_queue.endpoints import Admission, BreakerState, Deferral, EndpointKey, Endpoints
+from sockudo_queue.endpoints import LONGEST_RESERVATION, Admission, BreakerKey, Deferral, EndpointKey, Endpoints
 from sockudo_queue.errors import MalformedJob
 from sockudo_queue.job import Event, Job
 from sockudo_queue.metrics import Metrics
@@ -32,6 +32,8 @@ from sockudo_queue.unknown_apps import UnknownApps
 
 NEWER_RECORD_DELAY_MS: Final = 60_000
 """How long a record of a later version is left for the daemon that can read it, before it is looked at again."""
+LONGEST_GUESS: Final = 8 * LONGEST_RESERVATION
+"""Seconds that a job waits at most for an endpoint with more jobs than anybody can promise a moment to."""
 _PENDING: Final = object()
 
 
@@ -42,6 +44,14 @@ class Share(msgspec.Struct, frozen=True):
     webhook: Webhook
     events: tuple[Event, ...]
     state: State
+
+
+class Attempt(NamedTuple):
+    """One POST that has ended: its outcome, whether a kept connection carried it, and the bytes of its body."""
+
+    outcome: Outcome
+    reused: bool = False
+    bytes: int = 0
 
 
 class Dispatch:
@@ -76,15 +86,18 @@ class Dispatch:
             self.settlement = self._compose()
             return self.settlement
 
-    def abandon(self) -> Settlement:
-        """End the work now: what is not finished goes back to the queue, without an attempt being counted."""
+    def abandon(self, *, lapsed: bool = False) -> Settlement:
+        """End the work now: what is not finished goes back to the queue, without an attempt being counted.
+
+        `lapsed`: its worker has died, and a job that kills worker after worker must end some day.
+        """
         with self._lock:
             if self.settlement is None:
                 untouched = self._left == len(self.shares)
                 for share in self.shares:
                     if self._parts[share.ordinal] is _PENDING:
-                        self._parts[share.ordinal] = Back(record.encode(share.state))
-                self.settlement = Settlement(self.claim, (Back(),)) if untouched else self._compose()
+                        self._parts[share.ordinal] = Back(record.encode(share.state), lapsed=lapsed)
+                self.settlement = Settlement(self.claim, (Back(lapsed=lapsed),)) if untouched else self._compose()
             return self.settlement
 
     def _compose(self) -> Settlement:
@@ -159,14 +172,30 @@ class Dispatcher:
         return Dispatch(claim, job, (Share(0, webhook, matches[0].events, state),), splits=False)
 
     def admit(self, dispatch: Dispatch, share: Share) -> Admission | Deferral:
-        """Ask whether the share's endpoint may be called now; an admission must be used with `post`."""
+        """Ask whether the share's endpoint may be called now; an admission must be used with `post`, then `close`."""
         webhook = share.webhook
         assert webhook.url is not None
-        key = endpoint_of(webhook.url.reveal())
         assert dispatch.job is not None
+        url = webhook.url.reveal()
         return self._endpoints.admit(
-            key, dispatch.job.app_id, webhook.name, time.monotonic(), reserved=share.state.reserved
+            endpoint_of(url),
+            BreakerKey(dispatch.job.app_id, webhook.name, url),
+            webhook.retry.max_elapsed_time_ms / 1000,
+            time.monotonic(),
+            reserved=share.state.reserved,
         )
+
+    def look_at(self, admission: Admission) -> None:
+        """Note that an attempt goes on for longer than most."""
+        self._endpoints.look_at(admission, time.monotonic())
+
+    def close(self, admission: Admission) -> None:
+        """End an admission: whatever became of its attempt, the endpoint must not count it for ever."""
+        self._endpoints.finish(admission, None, time.monotonic())
+
+    def forget_rested(self) -> None:
+        """Forget endpoints that have not been used for long; to be called now and then."""
+        self._endpoints.forget_rested(time.monotonic())
 
     def deferred(self, dispatch: Dispatch, share: Share, deferral: Deferral) -> Part:
         """Decide what becomes of a share that may not be attempted now. Only an open breaker starts the budget."""
@@ -175,14 +204,19 @@ class Dispatcher:
         began = state.budget_from
         if began is None and deferral.by_breaker:
             began = now
-        delay_ms = max(round(deferral.delay * 1000), 1)
-        if (
-            deferral.by_breaker
-            and began is not None
-            and now + delay_ms - began > share.webhook.retry.max_elapsed_time_ms
-        ):
-            return self._dead(state, dispatch.claim, "endpoint-down")
-        kept = msgspec.structs.replace(state, webhook=share.webhook.name, budget_from=began, reserved=True)
+        delay_ms = max(round(_delay_of(deferral, state.guesses) * 1000), 1)
+        if deferral.by_breaker and began is not None:
+            left = began + share.webhook.retry.max_elapsed_time_ms - now
+            if left <= 0:
+                return self._dead(state, dispatch.claim, "endpoint-down")
+            delay_ms = min(delay_ms, left)
+        kept = msgspec.structs.replace(
+            state,
+            webhook=share.webhook.name,
+            budget_from=began,
+            reserved=deferral.reserved,
+            guesses=state.guesses + 1 if deferral.grows else 0,
+        )
         return Later(record.encode(kept), delay_ms)
 
     def unsupported(self, dispatch: Dispatch, share: Share) -> Part:
@@ -192,18 +226,36 @@ class Dispatcher:
     def post(self, dispatch: Dispatch, share: Share, admission: Admission) -> Part | None:
         """Sign and post one share, and decide what becomes of it; None when nothing is owed any more.
 
-        Blocks for at most the webhook's timeout.
+        Blocks for at most the webhook's timeout. Never raises: whatever goes wrong costs this webhook and no thread.
         """
+        counts = self._metrics.webhook(share.state.app, share.webhook.name)
+        was_closed = admission.breaker.is_closed
+        counts.started()
+        started = time.monotonic()
         try:
-            return self._post(dispatch, share, admission)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it must cost this webhook and no thread
+            attempt = self._send(dispatch, share)
+        except Exception as error:  # noqa: BLE001 - see above
             self._log.error("delivery.failed", webhook=share.webhook.name, job=share.state.job, exc_info=error)
-            return self._decide(dispatch.claim, share, from_failure(Failure.INTERNAL))
-        finally:
-            # Whatever happened, the endpoint must not count this attempt for ever.
-            self._endpoints.finish(admission, None, time.monotonic())
+            attempt = Attempt(from_failure(Failure.INTERNAL))
+        except BaseException:  # this thread is being ended
+            counts.ended(Verdict.RETRYABLE, time.monotonic() - started)
+            raise
+        ended = time.monotonic()
+        outcome = attempt.outcome
+        cut_short = self._stopping.is_set() and outcome.is_transport_failure
+        self._endpoints.finish(admission, None if cut_short else outcome, ended)
+        try:
+            self._report(dispatch, share, attempt, ended - started)
+            if not (outcome.delivered and was_closed):
+                self._metrics.breaker(share.state.app, share.webhook.name, admission.breaker.state(ended))
+        except Exception as error:  # noqa: BLE001 - what was delivered must not be posted again for the sake of a figure
+            self._log.error("delivery.failed", webhook=share.webhook.name, job=share.state.job, exc_info=error)
+        if cut_short:
+            # The network may be leaving together with us; the attempt counts for nothing.
+            return Back(record.encode(msgspec.structs.replace(share.state, webhook=share.webhook.name)))
+        return self._decide(dispatch.claim, share, outcome)
 
-    def _post(self, dispatch: Dispatch, share: Share, admission: Admission) -> Part | None:
+    def _send(self, dispatch: Dispatch, share: Share) -> Attempt:
         job, webhook, state = dispatch.job, share.webhook, share.state
         assert job is not None
         body = signing.body_of(job.time_ms, share.events)
@@ -214,48 +266,35 @@ class Dispatcher:
             "X-Sockudo-Attempt": str(state.attempts + 1),
             "X-Sockudo-Webhook": webhook.name,
         }
-        counts = self._metrics.webhook(job.app_id, webhook.name)
-        counts.started()
-        was_closed = admission.breaker.is_closed
-        started = time.monotonic()
-        try:
-            outcome, reused = self._sender.post(webhook, body, headers)
-        except BaseException:
-            counts.ended(Verdict.RETRYABLE, time.monotonic() - started)
-            raise
-        ended = time.monotonic()
-        counts.ended(
+        outcome, reused = self._sender.post(webhook, body, headers)
+        return Attempt(outcome, reused, len(body))
+
+    def _report(self, dispatch: Dispatch, share: Share, attempt: Attempt, took: float) -> None:
+        """Count an attempt and log it."""
+        job, state, outcome = dispatch.job, share.state, attempt.outcome
+        assert job is not None
+        self._metrics.webhook(state.app, share.webhook.name).ended(
             outcome.verdict,
-            ended - started,
+            took,
             status=outcome.status,
             age=max(dispatch.claim.now_ms() - job.time_ms, 0) / 1000 if outcome.delivered else None,
-            reused=None if outcome.is_transport_failure else reused,
+            reused=attempt.reused if outcome.status else None,
         )
-        cut_short = self._stopping.is_set() and outcome.is_transport_failure
-        self._endpoints.finish(admission, None if cut_short else outcome, ended)
-        if not outcome.delivered:
-            self._metrics.breaker(job.app_id, webhook.name, admission.breaker.state(ended))
-        elif not was_closed:
-            self._metrics.breaker(job.app_id, webhook.name, BreakerState.CLOSED)
         self._log.info(
             "delivery.attempted",
-            app=job.app_id,
-            webhook=webhook.name,
+            app=state.app,
+            webhook=share.webhook.name,
             job=state.job,
             attempt=state.attempts + 1,
             outcome=outcome.verdict.value,
             reason=outcome.reason if outcome.failure else None,
             detail=outcome.detail or None,
             status=outcome.status,
-            duration_ms=round((ended - started) * 1000, 3),
+            duration_ms=round(took * 1000, 3),
             events=len(share.events),
-            bytes=len(body),
-            reused=reused,
+            bytes=attempt.bytes,
+            reused=attempt.reused,
         )
-        if cut_short:
-            # The network may be leaving together with us; the attempt counts for nothing.
-            return Back(record.encode(msgspec.structs.replace(state, webhook=webhook.name)))
-        return self._decide(dispatch.claim, share, outcome)
 
     def _decide(self, claim: Claim, share: Share, outcome: Outcome) -> Part | None:
         if outcome.delivered:
@@ -268,6 +307,7 @@ class Dispatcher:
             attempts=state.attempts + 1,
             budget_from=began,
             reserved=False,
+            guesses=0,
             last=outcome.reason,
         )
         delay_ms = share.webhook.retry.delay_ms(tried.attempts, now - began, outcome, random.random())  # noqa: S311
@@ -314,6 +354,14 @@ def _state_of(claim: Claim) -> State | None:
         return record.decode(claim.state) if claim.state else State(job=claim.id)
     except record.NewerRecord:
         return None
+
+
+def _delay_of(deferral: Deferral, guesses: int) -> float:
+    """Return the seconds to wait: what was promised, or a guess that grows, so that a backlog does not go round."""
+    if not deferral.grows:
+        return deferral.delay
+    grown = min(deferral.delay * (1 << min(guesses, 6)), max(deferral.delay, LONGEST_GUESS))
+    return grown * (1 + random.random() / 4)  # noqa: S311 - spreads what was put off together, guards nothing
 
 
 @lru_cache(maxsize=16_384)

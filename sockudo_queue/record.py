@@ -31,8 +31,9 @@ class State(msgspec.Struct, frozen=True, omit_defaults=True, rename={"version": 
     """The state of one record. Times are the broker's clock in milliseconds.
 
     `webhook` None means the whole job. `budget_from` is the first attempt or the first deferral by an open breaker.
-    `reserved` says that the record comes at a moment that it was given, so it need not queue again. `reason`, `died`,
-    `last` and `history` are for dead letters and for people; the latest death stands last in `history`.
+    `reserved` says that the record comes at a moment that it was given, so it need not queue again; `guesses` counts
+    how often in a row it was told to come back without such a promise. `reason`, `died`, `last` and `history` are for
+    dead letters and for people; the latest death stands last in `history`.
     """
 
     job: str
@@ -41,6 +42,7 @@ class State(msgspec.Struct, frozen=True, omit_defaults=True, rename={"version": 
     attempts: int = 0
     budget_from: int | None = None
     reserved: bool = False
+    guesses: int = 0
     last: str | None = None
     reason: str | None = None
     died: int | None = None

@@ -94,7 +94,7 @@ class Supervisor:
             return
         dispatch, share = worker.current
         if share is None:
-            dispatch.abandon()  # it died while handing the shares out; nobody knows which
+            dispatch.abandon(lapsed=True)  # it died while handing the shares out; nobody knows which
         else:
             dispatch.finish(share, Back(record.encode(share.state), lapsed=True))
         settlement = dispatch.settlement
@@ -124,6 +124,7 @@ class Supervisor:
             if self._place.crew.threads < self._place.crew.slots and not self._deaths_within(DEATH_PAUSE):
                 self._place.crew.man()  # the system had no thread to give when it was asked
             for worker in list(self.workers.values()):
-                slot = worker.slot
-                if slot.held and slot.busy_since and now - slot.busy_since > self._slow:
+                slot, admission = worker.slot, worker.admission
+                if slot.busy_since and now - slot.busy_since > self._slow and admission is not None:
+                    self._place.dispatcher.look_at(admission)
                     self._place.crew.give_back(slot)

@@ -13,7 +13,7 @@ from sockudo_queue.broker_watch import BrokerWatch
 from sockudo_queue.crew import Crew, Slot
 from sockudo_queue.dispatcher import Dispatch, Dispatcher, Share
 from sockudo_queue.drivers.base import Back, Claim, Dead, Driver, Later, Settlement
-from sockudo_queue.endpoints import Deferral
+from sockudo_queue.endpoints import Admission, Deferral
 from sockudo_queue.errors import BrokerError
 from sockudo_queue.health import Heartbeats
 from sockudo_queue.holdings import Holdings
@@ -115,6 +115,8 @@ class Worker:
         self.claiming = False
         # What this thread would leave behind if it died now: its claim, and the share that it is at.
         self.current: tuple[Dispatch, Share | None] | None = None
+        # The latest attempt, which goes on for as long as the slot says that it is busy.
+        self.admission: Admission | None = None
         self._crew = place.crew
         self._driver = place.driver
         self._dispatcher = place.dispatcher
@@ -211,14 +213,15 @@ class Worker:
         decision = self._dispatcher.admit(dispatch, share)
         if isinstance(decision, Deferral):
             return self._dispatcher.deferred(dispatch, share, decision)
-        self._beats.register(self.name, LIVE_WITHIN + share.webhook.request_timeout_ms / 1000)
-        self.slot.busy_since = time.monotonic()
-        if decision.slow:
-            self._crew.give_back(self.slot)
         try:
+            self._beats.register(self.name, LIVE_WITHIN + share.webhook.request_timeout_ms / 1000)
+            self.admission, self.slot.busy_since = decision, time.monotonic()
+            if decision.slow:
+                self._crew.give_back(self.slot)
             return self._dispatcher.post(dispatch, share, decision)
         finally:
             self.slot.busy_since = 0.0
+            self._dispatcher.close(decision)
 
     def _next(self, settled: Settlement | None) -> Claim | None:
         """Settle and claim, for as long as it takes the broker to answer. None: nothing to claim, or we are stopped."""

@@ -142,3 +142,35 @@ def test_a_backlog_for_a_slow_endpoint_neither_churns_nor_slows_fast_ones(redis_
     figure(f"claims for each delivery with that backlog: {max(claims_each):.2f}")
     assert max(claims_each) <= 5
     assert kept >= 0.9
+
+
+def test_a_backlog_for_a_slow_endpoint_does_not_keep_out_those_who_come_later(redis_server: RedisServer) -> None:
+    """While it is alone it may use most threads; the last ones are for finding out whether others have come."""
+    with ExitStack() as stack:
+        slow = crowd(stack, "slow", 1, 2000, answering(SLOW_DELAY))
+        good = crowd(stack, "good", 3, 30, answering(GOOD_DELAY))
+        client = redis_server.client()
+        settings = config(app(*slow.webhooks(), *good.webhooks()))
+        daemon = stack.enter_context(DaemonProcess(settings, redis_url=redis_server.url))
+        daemon.wait_ready()
+        client.rpush(LIST, *slow.bodies())
+        eventually(lambda: slow.receivers[0].count > 100, 30)
+        client.rpush(LIST, *good.bodies())
+        started = time.monotonic()
+        eventually(lambda: good.all_came, 30)
+        took = time.monotonic() - started
+        left = 2000 - slow.receivers[0].count
+    figure(f"90 jobs that come while 2,000 for a slow endpoint are worked at: {took:.1f} s, {left} of those were left")
+    assert left > 0
+    assert took < 8
+
+
+def test_forty_endpoints_that_hang_leave_room_for_one_that_answers(redis_server: RedisServer) -> None:
+    with ExitStack() as stack:
+        took, _ = run(
+            redis_server,
+            crowd(stack, "good", 1, 200, answering(GOOD_DELAY)),
+            crowd(stack, "dead", 40, 5, hanging),
+        )
+    figure(f"200 jobs for one endpoint beside forty that hang: {took:.1f} s")
+    assert took < 9  # less than one deadline

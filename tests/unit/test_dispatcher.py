@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import threading
 from collections.abc import Callable
@@ -12,15 +13,17 @@ from msgspec.structs import replace
 
 from sockudo_queue import record, signing
 from sockudo_queue.apps import App, Filter, StaticApps, Webhook
+from sockudo_queue.breaker import BreakerState
 from sockudo_queue.delivery.http import HttpSender
-from sockudo_queue.dispatcher import NEWER_RECORD_DELAY_MS, Dispatch, Dispatcher, Share, endpoint_of
+from sockudo_queue.dispatcher import LONGEST_GUESS, NEWER_RECORD_DELAY_MS, Dispatch, Dispatcher, Share, endpoint_of
 from sockudo_queue.drivers.base import Back, Claim, Dead, Later, Part, Settlement
-from sockudo_queue.endpoints import Admission, BreakerState, Deferral, EndpointKey, Endpoints, Limits
+from sockudo_queue.endpoints import BreakerKey, Deferral, EndpointKey, Endpoints
 from sockudo_queue.metrics import Metrics
 from sockudo_queue.outcome import Failure, Outcome, from_failure, from_status
 from sockudo_queue.record import Death, State
 from sockudo_queue.redaction import Secret
 from sockudo_queue.retry import RetryPolicy
+from sockudo_queue.shares import Limits
 from sockudo_queue.unknown_apps import UnknownApps
 from tests.helpers.jobs import APP_ID, APP_KEY, APP_SECRET, event, job, webhook_body
 
@@ -110,7 +113,10 @@ class World:
         admission = self.dispatcher.admit(dispatch, share)
         if isinstance(admission, Deferral):
             return self.dispatcher.deferred(dispatch, share, admission)
-        return self.dispatcher.post(dispatch, share, admission)
+        try:
+            return self.dispatcher.post(dispatch, share, admission)
+        finally:
+            self.dispatcher.close(admission)
 
     def in_flight(self, name: str) -> int:
         found = self.endpoints._endpoints.get(EndpointKey("https", f"{name}.example", 443))
@@ -383,6 +389,52 @@ def test_a_deferral_counts_no_attempt() -> None:
     assert isinstance(world.dispatcher.deferred(dispatch, share, Deferral(0.0, by_breaker=False)), Later)
 
 
+def test_a_guess_grows_each_time_up_to_a_limit_and_a_promise_ends_it() -> None:
+    """Else a backlog beyond what can be promised goes round and round, and so does one that has missed its places."""
+    world = World(hook("a"))
+    for reserved in (True, False):
+        guess = Deferral(10.0, by_breaker=False, reserved=reserved, grows=True)
+        state, delays = State("rec", APP_ID, "a"), []
+        for _ in range(8):
+            dispatch = world.dispatcher.open(claim_of(job(1), state))
+            part = world.dispatcher.deferred(dispatch, dispatch.shares[0], guess)
+            assert isinstance(part, Later)
+            state = owed(part)
+            delays.append(part.delay_ms / 1000)
+
+        assert state.reserved is reserved
+        for times, delay in enumerate(delays):
+            grown = min(10 * 2**times, LONGEST_GUESS)
+            assert grown <= delay <= grown * 1.25
+        dispatch = world.dispatcher.open(claim_of(job(1), state))
+        promised = world.dispatcher.deferred(dispatch, dispatch.shares[0], Deferral(0.5, by_breaker=False))
+        assert owed(promised).guesses == 0
+
+
+def test_a_budget_that_ends_before_the_breaker_does_leaves_a_last_look() -> None:
+    """It is buried once its budget is over, not as soon as the end can be foreseen."""
+    world = World(hook("a", policy=RetryPolicy(max_elapsed_time_ms=2000)))
+    dispatch = world.dispatcher.open(claim_of(job(1), State("j", APP_ID, "a", budget_from=NOW_MS - 1500)))
+
+    part = world.dispatcher.deferred(dispatch, dispatch.shares[0], Deferral(5.0, by_breaker=True))
+
+    assert isinstance(part, Later)
+    assert part.delay_ms == pytest.approx(500, abs=100)
+
+
+def test_a_new_url_of_a_webhook_is_a_new_chance() -> None:
+    world = World(hook("a"))
+    world.sender.answers["a"] = DOWN
+    for _ in range(LIMITS.breaker_failures):
+        world.settle(claim_of(job(1)))
+    assert isinstance(only(world.settle(claim_of(job(1)))), Later)
+    world.sender.answers["a"] = OK
+    moved = dataclasses.replace(hook("a"), url=Secret("https://a.example/moved"))
+    world.apps = world.dispatcher._registry = StaticApps([App(APP_ID, (moved,))])
+
+    assert world.settle(claim_of(job(1))).parts == ()
+
+
 def test_an_open_breaker_starts_the_budget_and_ends_it() -> None:
     world = World(hook("a"))
     world.sender.answers["a"] = DOWN
@@ -427,14 +479,38 @@ def test_a_dying_thread_leaves_no_attempt_at_the_endpoint() -> None:
     world.sender.answers["a"] = SystemExit()
     dispatch = world.dispatcher.open(claim_of(job(1)))
     (share,) = dispatch.shares
-    admission = world.dispatcher.admit(dispatch, share)
-    assert isinstance(admission, Admission)
 
     with pytest.raises(SystemExit):
-        world.dispatcher.post(dispatch, share, admission)
+        world.part_of(dispatch, share)
 
     assert world.in_flight("a") == 0
+    assert world.metrics.webhook(APP_ID, "a").endpoint.in_flight == 0
     assert dispatch.settlement is None
+
+
+@pytest.mark.parametrize("broken", ["_report", "_send"])
+def test_what_was_delivered_is_never_posted_again_for_the_sake_of_a_figure(
+    broken: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(hook("a"))
+
+    def fail(*_: object) -> None:
+        raise OverflowError("CANARY")
+
+    monkeypatch.setattr(world.dispatcher, broken, fail)
+
+    settlement = world.settle(claim_of(job(1)))
+
+    assert bool(settlement.parts) is (broken == "_send")
+    assert world.in_flight("a") == 0
+    assert world.log.of("delivery.failed")
+
+
+def test_a_job_from_the_far_past_or_future_is_delivered() -> None:
+    for time_ms in (-(2**63), 2**63 - 1):
+        world = World(hook("a"))
+        assert world.settle(claim_of(job(1, time_ms=time_ms))).parts == ()
+        assert len(world.sender.posted) == 1
 
 
 def test_a_secret_that_cannot_be_used_leaves_no_attempt_at_the_endpoint() -> None:
@@ -488,7 +564,10 @@ def test_a_transport_failure_while_stopping_counts_for_nothing(failure: Failure)
 
     assert settlement.parts == (Back(record.encode(state)),)
     assert world.in_flight("a") == 0
-    assert world.endpoints.breaker_state(APP_ID, "a", 0.0) is BreakerState.CLOSED
+    assert (
+        world.endpoints.breaker_state(BreakerKey(APP_ID, "a", "https://a.example/hook?token=CANARY"), 0.0)
+        is BreakerState.CLOSED
+    )
 
 
 @pytest.mark.parametrize("outcome", [DOWN, REFUSED, OK])

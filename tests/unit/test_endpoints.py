@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from typing import Final
 
 import pytest
 
+from sockudo_queue.breaker import BreakerState
 from sockudo_queue.endpoints import (
+    CROWDED,
+    FORGOTTEN_AFTER,
     LONGEST_RESERVATION,
-    SUSPECT_LIMIT,
     Admission,
-    BreakerState,
+    BreakerKey,
     Deferral,
     EndpointKey,
     Endpoints,
-    Limits,
 )
 from sockudo_queue.outcome import Failure, Outcome, from_failure, from_status
+from sockudo_queue.shares import FIRST_PLACES, KEPT_FREE, SUSPECT_LIMIT, Limits
 
 LIMITS: Final = Limits(
     concurrency=5,
@@ -44,9 +47,16 @@ class World:
         self.now = 1000.0
 
     def ask(
-        self, webhook: str = "hook", key: EndpointKey = KEY, *, reserved: bool = False, app: str = "app"
+        self,
+        webhook: str = "hook",
+        key: EndpointKey = KEY,
+        *,
+        reserved: bool = False,
+        app: str = "app",
+        url: str = "https://example.com/",
+        budget: float = 300.0,
     ) -> Admission | Deferral:
-        return self.endpoints.admit(key, app, webhook, self.now, reserved=reserved)
+        return self.endpoints.admit(key, BreakerKey(app, webhook, url), budget, self.now, reserved=reserved)
 
     def start(self, webhook: str = "hook", key: EndpointKey = KEY, *, reserved: bool = False) -> Admission:
         answer = self.ask(webhook, key, reserved=reserved)
@@ -69,7 +79,7 @@ class World:
         self.end(admission, outcome)
 
     def state(self, webhook: str = "hook") -> BreakerState:
-        return self.endpoints.breaker_state("app", webhook, self.now)
+        return self.endpoints.breaker_state(BreakerKey("app", webhook, "https://example.com/"), self.now)
 
     def open_breaker(self, webhook: str = "hook", key: EndpointKey = KEY) -> None:
         for _ in range(LIMITS.breaker_failures):
@@ -181,21 +191,140 @@ def test_a_slow_endpoint_runs_beside_the_slots(world: World) -> None:
     assert world.start().slow
 
 
-def test_a_slow_endpoint_has_its_share_beside_others_and_everything_alone(world: World) -> None:
+def places(world: World, key: EndpointKey = KEY) -> int:
+    """Start attempts until the endpoint takes no more; return how many it has in flight then."""
+    while isinstance(started := world.ask(key=key, reserved=True), Admission):
+        endpoint = started.endpoint
+    return endpoint.in_flight
+
+
+def dead(number: int) -> EndpointKey:
+    return EndpointKey("https", f"dead-{number}.example", 443)
+
+
+def test_a_slow_endpoint_has_its_share_beside_others_and_more_alone(world: World) -> None:
     world.attempt(key=OTHER)
     world.make_slow()
     world.attempt(key=OTHER, took=0.01)
-    share = LIMITS.max_slow * 3 // 4
-    for _ in range(share):
-        world.start(reserved=True)
-    world.defer(reserved=True)
+    beside = places(world)
 
     alone = World()
     alone.make_slow()
     alone.now += 2.0
-    for _ in range(ALL):
-        alone.start(reserved=True)
-    alone.defer(reserved=True)
+
+    assert beside == LIMITS.max_slow - FIRST_PLACES
+    assert places(alone) == ALL - KEPT_FREE - FIRST_PLACES
+
+
+def test_a_slow_endpoint_alone_never_keeps_others_out(world: World) -> None:
+    """Its backlog is long, and whoever else comes must find a thread: the slots are not lent to the last."""
+    world.make_slow()
+    world.now += 2.0
+    alone = places(world)
+
+    for number in range(KEPT_FREE):
+        world.end(world.start(key=EndpointKey("https", f"new-{number}.example", 443)))
+    started = world.start(key=OTHER)
+    world.now += 0.02
+    world.end(started)
+
+    assert not world.start(key=OTHER).slow
+    held = list(world.endpoints._endpoints[KEY]._in_flight)
+    assert len(held) == alone
+    # From now on it has its share again: nobody is admitted until enough have ended.
+    endpoint = world.endpoints._endpoints[KEY]
+    while endpoint.in_flight >= LIMITS.max_slow - FIRST_PLACES:
+        assert isinstance(world.ask(reserved=True), Deferral)
+        endpoint._in_flight.pop(held.pop())
+        endpoint._count(world.now)
+    world.start(reserved=True)
+
+
+def test_what_takes_seconds_never_uses_the_slots_threads(world: World) -> None:
+    world.make_slow(3.0)
+    world.now += 2.0
+
+    assert places(world) <= LIMITS.max_slow
+
+
+@pytest.mark.parametrize("count", [25, 40, 100])
+def test_hanging_endpoints_together_leave_the_slots_free(world: World, count: int) -> None:
+    """However many they are, and however often each is asked."""
+    world.attempt(key=OTHER)
+    for _ in range(20):
+        for number in range(count):
+            world.ask(key=dead(number), reserved=True)
+        world.now += 0.11
+        world.attempt(key=OTHER, took=0.01)
+
+    in_flight = sum(endpoint.in_flight for endpoint in world.endpoints._endpoints.values())
+    assert in_flight <= LIMITS.max_slow
+    assert in_flight >= min(count, LIMITS.max_slow)
+    for _ in range(LIMITS.concurrency):
+        assert not world.start(key=OTHER).slow
+
+
+def test_who_has_answered_at_once_lately_finds_a_thread_while_dozens_hang(world: World) -> None:
+    """Also one that is rarely called, whose last success is too old to say that it does not hang with the others."""
+    world.attempt(key=OTHER)
+    for number in range(50):
+        world.ask(key=dead(number))
+    world.now += 30
+
+    world.attempt(key=OTHER, took=0.02)
+
+
+def test_endpoints_that_all_hang_at_once_are_noticed_by_their_attempts(world: World) -> None:
+    """All have just answered, so nothing speaks against any of them; those in flight for too long do."""
+    for number in range(100):
+        world.attempt(key=dead(number), took=0.001)
+    started: list[Admission] = []
+    for number in range(100):
+        answer = world.ask(key=dead(number))
+        started += [answer] if isinstance(answer, Admission) else []
+        world.now += LIMITS.slow / LIMITS.concurrency
+        for admission in started:
+            world.endpoints.look_at(admission, world.now)
+
+    assert LIMITS.max_slow <= len(started) <= ALL - KEPT_FREE
+
+
+@pytest.mark.parametrize("max_slow", [0, 1, 2])
+def test_without_spare_workers_slow_and_dead_endpoints_leave_a_slot(max_slow: int) -> None:
+    world = World(replace(LIMITS, max_slow=max_slow))
+    world.make_slow()
+    world.attempt(key=OTHER, took=0.01)
+
+    assert 1 <= places(world) <= LIMITS.concurrency // 2
+    for number in range(20):
+        world.ask(key=dead(number))
+    assert isinstance(world.ask(key=OTHER), Admission)
+
+
+def test_one_slot_alone_serves_everybody() -> None:
+    world = World(replace(LIMITS, concurrency=1, max_slow=0))
+    for key in (KEY, OTHER):
+        world.make_slow(key=key)
+        assert world.state() is BreakerState.CLOSED
+        world.attempt(key=key, took=0.3)
+
+
+def test_the_more_slots_the_more_a_slow_endpoint_may_use_alone() -> None:
+    world = World(replace(LIMITS, concurrency=128))
+    world.make_slow()
+    world.now += 2.0
+
+    assert places(world) >= 120
+
+
+def test_a_burst_for_a_prompt_endpoint_is_not_put_off_beside_a_slow_one(world: World) -> None:
+    world.attempt(key=OTHER)
+    world.make_slow()
+    world.attempt(key=OTHER, took=0.01)
+    places(world)
+    world.now += 0.5
+
+    assert all(not world.start(key=OTHER).slow for _ in range(5))
 
 
 def test_slow_endpoints_share_what_there_is(world: World) -> None:
@@ -209,7 +338,8 @@ def test_slow_endpoints_share_what_there_is(world: World) -> None:
             counts[key] += 1
 
     assert len(held) == 4
-    assert max(counts.values()) <= LIMITS.max_slow * 3 // 4 // 4
+    assert max(counts.values()) <= LIMITS.max_slow // 3
+    assert sum(counts.values()) <= LIMITS.max_slow
     assert min(counts.values()) >= SUSPECT_LIMIT
 
 
@@ -344,6 +474,72 @@ def test_an_open_breaker_delays_no_other_webhook_of_the_endpoint(world: World, t
         world.attempt(OK, took, webhook="good")
 
 
+def test_a_probe_of_an_earlier_outage_says_nothing_in_the_next(world: World) -> None:
+    world.attempt()
+    old = world.start()
+    world.open_breaker()
+    world.now += LIMITS.breaker_period
+    stale = world.start(reserved=True)
+    world.end(old, OK)  # closes it
+    world.open_breaker()
+    world.now += LIMITS.breaker_period
+    probe = world.start(reserved=True)
+    period = probe.breaker.period
+
+    world.end(stale, TIMEOUT)
+
+    assert probe.breaker.period == period
+    assert world.defer(reserved=True).by_breaker  # the probe is still under way
+
+
+def test_a_new_url_has_a_breaker_of_its_own(world: World) -> None:
+    world.open_breaker()
+
+    assert isinstance(world.ask(), Deferral)
+    assert isinstance(world.ask(url="https://example.com/mended"), Admission)
+
+
+def test_a_short_budget_holds_a_probe_or_two(world: World) -> None:
+    """Else what comes while the breaker is open would be given up without having been tried."""
+    for _ in range(LIMITS.breaker_failures):
+        admission = world.ask("short", budget=6.0)
+        assert isinstance(admission, Admission)
+        world.end(admission, FAILED)
+
+    deferral = world.ask("short", budget=6.0)
+
+    assert isinstance(deferral, Deferral)
+    assert deferral.delay <= 2.0
+
+
+# Forgetting
+
+
+def test_what_has_rested_for_long_is_forgotten(world: World) -> None:
+    world.attempt()
+    kept = world.start(key=OTHER)
+    world.open_breaker("bad", dead(1))
+    world.now += FORGOTTEN_AFTER + LIMITS.breaker_longest_period
+    world.attempt(key=dead(2))
+
+    world.endpoints.forget_rested(world.now)
+
+    assert set(world.endpoints._endpoints) == {OTHER, dead(2)}
+    assert set(world.endpoints._breakers) == {BreakerKey("app", "hook", "https://example.com/")}
+    world.end(kept)
+
+
+def test_a_crowd_is_forgotten_sooner(world: World) -> None:
+    for number in range(3 * CROWDED):
+        world.attempt(key=dead(number), took=0.001)
+        if number % 1000 == 0:
+            world.endpoints.forget_rested(world.now)
+    world.now += 11
+    world.endpoints.forget_rested(world.now)
+
+    assert len(world.endpoints) == 0
+
+
 # Retry-After
 
 
@@ -387,9 +583,7 @@ def test_reservations_are_apart_by_the_pace_of_the_endpoint(world: World) -> Non
     world.attempt(key=OTHER)
     world.make_slow(0.2)
     world.attempt(key=OTHER, took=0.01)
-    share = LIMITS.max_slow * 3 // 4
-    for _ in range(share):
-        world.start(reserved=True)
+    share = places(world)
 
     delays = [world.defer().delay for _ in range(10)]
 
@@ -415,6 +609,8 @@ def test_a_reservation_is_never_further_than_the_longest(world: World) -> None:
     delays = [world.defer().delay for _ in range(50)]
 
     assert max(delays) <= LONGEST_RESERVATION
+    asked = world.defer()
+    assert (asked.reserved, asked.grows) == (False, True)  # nobody has promised it that moment
     assert first.endpoint.is_suspect
     world.open_breaker("other hook", OTHER)
     assert max(world.defer("other hook", OTHER).delay for _ in range(3000)) <= LONGEST_RESERVATION

@@ -1,0 +1,86 @@
+"""The breaker of one webhook: it stops calling an endpoint that fails again and again. Pure; times are seconds."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final
+
+from sockudo_queue.outcome import Outcome
+
+CHANCES: Final = 3
+"""A budget for retries holds at least so many periods of a breaker; else what comes while it is open is never tried."""
+
+
+class BreakerState(StrEnum):
+    """The three states of a breaker."""
+
+    CLOSED = "closed"
+    HALF_OPEN = "half-open"
+    OPEN = "open"
+
+
+class Line:
+    """Moments given away one after the other. A webhook whose breaker is open has its own: those of its neighbours at
+    the same endpoint must not have to queue behind it."""
+
+    __slots__ = ("next_free",)
+
+    def __init__(self) -> None:
+        self.next_free = 0.0
+
+
+class Breaker:
+    """Opens after failures in a row that are the endpoint's fault, for a period that doubles up to the longest.
+
+    Guarded by its endpoint's lock. `used_at` is when it was last asked.
+    """
+
+    __slots__ = ("_first", "failures", "limit", "line", "longest", "open_until", "period", "probe", "used_at")
+
+    def __init__(self, failures: int, first_period: float, longest_period: float) -> None:
+        self.limit = failures
+        self._first = min(first_period, longest_period)
+        self.longest = longest_period
+        self.line = Line()
+        self.failures = 0
+        self.open_until = 0.0
+        self.period = 0.0
+        self.probe: object | None = None  # the token of the attempt that is to tell whether the endpoint is back
+        self.used_at = 0.0
+
+    @property
+    def is_closed(self) -> bool:
+        return self.period == 0.0
+
+    def state(self, now: float) -> BreakerState:
+        if self.is_closed:
+            return BreakerState.CLOSED
+        return BreakerState.OPEN if now < self.open_until else BreakerState.HALF_OPEN
+
+    def record(self, token: object, outcome: Outcome, now: float) -> None:
+        """Learn from an attempt; a permanent answer from a live endpoint closes it as a success does."""
+        is_probe = self.drop_probe(token)
+        if outcome.status == 410:
+            self._open(self.longest, now)
+        elif not outcome.blames_endpoint:
+            self._close()
+        else:
+            # What was under way before it opened says nothing about the endpoint of now: only its probe does.
+            self.failures += 1
+            if is_probe or (self.is_closed and self.failures >= self.limit):
+                self._open(max(self._first, 2 * self.period), now)
+
+    def drop_probe(self, token: object) -> bool:
+        """Make room for another probe if this attempt was the one under way; tell whether it was."""
+        if self.probe is not token:
+            return False
+        self.probe = None
+        return True
+
+    def _close(self) -> None:
+        self.failures, self.period, self.open_until, self.probe = 0, 0.0, 0.0, None
+        self.line.next_free = 0.0
+
+    def _open(self, period: float, now: float) -> None:
+        self.period = min(period, self.longest)
+        self.open_until = now + self.period
