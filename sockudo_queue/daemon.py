@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -34,7 +35,7 @@ from sockudo_queue.errors import BrokerError, SettingsError
 from sockudo_queue.health import Health, HealthServer, Heartbeats
 from sockudo_queue.holdings import Holdings
 from sockudo_queue.metrics import Metrics
-from sockudo_queue.services import Services
+from sockudo_queue.services import LAST_LOOK, Services
 from sockudo_queue.settings import Settings
 from sockudo_queue.shares import Limits
 from sockudo_queue.supervisor import Supervisor
@@ -50,6 +51,14 @@ LAST_PUT_BACK: Final = 2.0
 EXIT_STOPPED: Final = 0
 EXIT_FORCED: Final = 1
 EXIT_GAVE_UP: Final = 4
+
+
+def _in_time(work: Callable[[], None], seconds: float) -> bool:
+    """Work in a thread of its own and wait for it for so long: a broker that hangs blocks a call for much longer."""
+    thread = threading.Thread(target=work, name="last-work", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return not thread.is_alive()
 
 
 def make_driver(settings: Settings) -> Driver:
@@ -202,8 +211,7 @@ class Daemon:
         if not self._put_back():
             code = EXIT_FORCED
         if code == EXIT_STOPPED:
-            for source in self._driver.sources:
-                self._services.take_over(source)
+            _in_time(self._take_over, LAST_LOOK)
         if isinstance(self._driver, MemoryDriver) and any(left := self._driver.depth().values()):
             self._log.warning("memory.lost", records=sum(left))
         self._log.info("daemon.stopped", code=code)
@@ -213,24 +221,28 @@ class Daemon:
         """Put back what is still held; False when the broker did not take it, so that leases have to run out."""
         self._supervisor.stopping.set()
         self._abandoned.set()
-        give_up_at = time.monotonic() + LAST_PUT_BACK
+        return _in_time(self._put_back_all, LAST_PUT_BACK) and not self._holdings
+
+    def _put_back_all(self) -> None:
         repeated = False
         while (held := self._holdings.all()) or self._supervisor.is_claiming:
-            try:
-                for dispatch in held:
-                    was_settling = dispatch.settlement is not None  # by its worker, at this moment perhaps
+            for dispatch in held:
+                was_settling = dispatch.settlement is not None  # by its worker, at this moment perhaps
+                try:
                     self._ledger.settle(dispatch.abandon(), repeated=repeated or was_settling)
-            except BrokerError as error:
-                self._watch.failed(error)
-                repeated = True
-                if time.monotonic() > give_up_at:
-                    return False
-                time.sleep(0.05)
+                except BrokerError as error:
+                    self._watch.failed(error)
+                    repeated = True
+                    time.sleep(0.05)
+                except Exception as error:  # noqa: BLE001 - one that cannot be put back must not keep the others here
+                    self._log.error("job.failed", record=dispatch.claim.id, exc_info=error)
+                    time.sleep(0.05)
             if not held:
-                if time.monotonic() > give_up_at:
-                    return False
                 time.sleep(0.001)
-        return True
+
+    def _take_over(self) -> None:
+        for source in self._driver.sources:
+            self._services.take_over(source)
 
     def _set_ready(self, source: str, reason: str | None) -> None:
         if reason is None:

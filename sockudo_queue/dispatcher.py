@@ -253,7 +253,7 @@ class Dispatcher:
         if cut_short:
             # The network may be leaving together with us; the attempt counts for nothing.
             return Back(record.encode(msgspec.structs.replace(share.state, webhook=share.webhook.name)))
-        return self._decide(dispatch.claim, share, outcome)
+        return self._decide(dispatch.claim, share, outcome, ended - started)
 
     def _send(self, dispatch: Dispatch, share: Share) -> Attempt:
         job, webhook, state = dispatch.job, share.webhook, share.state
@@ -296,11 +296,11 @@ class Dispatcher:
             reused=attempt.reused,
         )
 
-    def _decide(self, claim: Claim, share: Share, outcome: Outcome) -> Part | None:
+    def _decide(self, claim: Claim, share: Share, outcome: Outcome, took: float) -> Part | None:
         if outcome.delivered:
             return None
         state, now = share.state, claim.now_ms()
-        began = state.budget_from if state.budget_from is not None else now
+        began = state.budget_from if state.budget_from is not None else now - round(took * 1000)
         tried = msgspec.structs.replace(
             state,
             webhook=share.webhook.name,

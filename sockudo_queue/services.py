@@ -107,7 +107,7 @@ class Services:
                 self._place.ledger.record(dispatch.abandon(), accepted=False, repeated=False)
 
     def _sample(self, name: str) -> None:
-        """Ask the broker for its depth now and then, so that a scrape need not."""
+        """Ask the broker for its depth now and then, so that a scrape need not; forget endpoints that are not used."""
         place = self._place
         while True:
             place.beats.beat(name)
@@ -118,6 +118,7 @@ class Services:
                 place.watch.failed(error)
             else:
                 place.watch.worked()
+            place.dispatcher.forget_rested()
             if place.stopping.wait(SAMPLE_EVERY):
                 return
 

@@ -151,11 +151,14 @@ def test_only_the_webhook_that_hangs_is_put_back(
 def test_what_is_put_back_goes_first_and_in_order(
     redis_server: RedisServer, client: redis.Redis, receiver: Receiver
 ) -> None:
-    receiver.hang()
     settings = {"QUEUE_SHUTDOWN_TIMEOUT_MS": "0", "QUEUE_WORKERS": "3", "QUEUE_DELIVERY_MAX_SLOW": "0"}
-    push(client, jobs(10))
     with daemon_on(redis_server.url, receiver.url(), **settings) as daemon:
-        receiver.wait_for(3)
+        push(client, [job(99)])  # whoever has answered once may use every slot
+        receiver.wait_for(1)
+        eventually(lambda: waiting(client) == 0)
+        receiver.hang()
+        push(client, jobs(10))
+        receiver.wait_for(4)
         daemon.terminate()
         assert daemon.wait() == 0
     arrivals = Arrivals()
@@ -212,7 +215,7 @@ def test_a_list_that_is_wiped_after_the_stop_takes_nothing_with_it(
 
 @pytest.mark.parametrize("outage", ["killed", "frozen"])
 def test_a_stop_while_redis_is_away_ends_in_time(own_redis: RedisServer, receiver: Receiver, outage: str) -> None:
-    settings = SHORT_LEASE | {"QUEUE_SHUTDOWN_TIMEOUT_MS": "1000", "QUEUE_REDIS_RESPONSE_TIMEOUT_MS": "500"}
+    settings = SHORT_LEASE | {"QUEUE_SHUTDOWN_TIMEOUT_MS": "1000"}
     arrivals = Arrivals(0.2, 0.2)
     receiver.answer(arrivals)
     count = 40
@@ -228,7 +231,7 @@ def test_a_stop_while_redis_is_away_ends_in_time(own_redis: RedisServer, receive
         arrivals.wait_for_all(count, 20, told(daemon))
         eventually(lambda: waiting(client) == 0, 10)
 
-    assert took < 1 + LAST_TRY_SECONDS + 2 * 0.5 + PUT_BACK_SECONDS
+    assert took < 1 + LAST_TRY_SECONDS + PUT_BACK_SECONDS  # however long a frozen server's answer is waited for
     assert code == 1, "what was held had to wait for the end of its lease"
     assert arrivals.duplicates <= held
     figure(f"stopped while Redis is {outage}: ended after {took:.2f} s, deadline 1 s")
