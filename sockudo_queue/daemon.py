@@ -29,7 +29,8 @@ from sockudo_queue.drivers.redis import RedisDriver
 from sockudo_queue.drivers.redis_at_most_once import RedisAtMostOnceDriver
 from sockudo_queue.drivers.redis_link import RedisLink, pool_of
 from sockudo_queue.drivers.redis_lists import ListSource, source_keys
-from sockudo_queue.drivers.redis_source import BLOCK_MARGIN, BLOCK_SECONDS, Terms
+from sockudo_queue.drivers.redis_source import BLOCK_MARGIN, BLOCK_SECONDS, RedisSource, Terms
+from sockudo_queue.drivers.redis_v2 import V2Source, v2_base
 from sockudo_queue.endpoints import Endpoints
 from sockudo_queue.errors import BrokerError, SettingsError
 from sockudo_queue.health import Health, HealthServer, Heartbeats
@@ -91,11 +92,20 @@ def make_driver(settings: Settings) -> Driver:
 def _serve_redis(link: RedisLink, redis: RedisSettings, reliability: ReliabilitySettings) -> Driver:
     """Return a driver for every form of the queue that may lie in what a link reaches."""
     patient = link.patient(BLOCK_SECONDS + BLOCK_MARGIN)
-    terms = Terms(reliability.lease_duration_ms, reliability.failed_retention)
+    terms = Terms(
+        reliability.lease_duration_ms,
+        reliability.failed_retention,
+        reliability.completed_retention,
+        reliability.event_retention,
+    )
     lists = source_keys(redis.prefix, redis.queue_name)
     if redis.delivery == "at-most-once":
         return RedisAtMostOnceDriver(link, patient, lists, terms)
-    return RedisDriver(link, [ListSource(key, link, patient, terms) for key in lists])
+    sources: list[RedisSource] = [ListSource(key, link, patient, terms) for key in lists]
+    base = v2_base(redis.prefix, redis.queue_name)
+    if base is not None:
+        sources.insert(0, V2Source(base, link, patient, terms))
+    return RedisDriver(link, sources, lists[0])
 
 
 def _refuse_what_comes_later(settings: Settings) -> None:

@@ -111,6 +111,8 @@ class ReliabilitySettings(_Group):
     lease_duration_ms: Whole = Field(30_000, ge=100, le=DAY_MS)
     lease_renew_interval_ms: Whole = Field(10_000, ge=10, le=DAY_MS)
     failed_retention: Whole = Field(10_000, ge=0)
+    completed_retention: Whole = Field(1_000, ge=0)
+    event_retention: Whole = Field(10_000, ge=0)
     shutdown_timeout_ms: Whole = Field(25_000, ge=0, le=DAY_MS)
     memory_capacity: Whole = Field(100_000, ge=1)
 

@@ -265,6 +265,18 @@ RELIABILITY: Final = (
         "Dead letters kept; beyond it the oldest is dropped and counted.",
     ),
     Option(
+        "reliability.completed_retention",
+        "queue.reliability.completed_retention",
+        ("QUEUE_COMPLETED_RETENTION",),
+        "Delivered jobs that Queue V2 keeps, so that a producer that repeats itself is recognised.",
+    ),
+    Option(
+        "reliability.event_retention",
+        "queue.reliability.event_retention",
+        ("QUEUE_EVENT_RETENTION",),
+        "Entries that Queue V2 keeps in its stream of events, where Sockudo keeps one.",
+    ),
+    Option(
         "reliability.shutdown_timeout_ms",
         "queue.reliability.shutdown_timeout_ms",
         ("QUEUE_SHUTDOWN_TIMEOUT_MS",),

@@ -46,11 +46,11 @@ class RedisDriver:
 
     name = "redis"
 
-    def __init__(self, link: RedisLink, sources: Sequence[RedisSource]) -> None:
-        """Serve the sources, which must speak over `link`; jobs that are `put` go to the first of them."""
+    def __init__(self, link: RedisLink, sources: Sequence[RedisSource], put_list: str) -> None:
+        """Serve the sources, which must speak over `link`. Jobs that are `put` go to the list named last."""
         self._link = link
         self._standings = {source.key: _Standing(source) for source in sources}
-        self._first = sources[0]
+        self._put_list = put_list
         self._server_ahead_ms = 0.0  # of this process's monotonic clock
         self._trimmed: deque[int] = deque()
         self._last_source, self._in_a_row = "", 0
@@ -92,7 +92,7 @@ class RedisDriver:
             raise SourceRefused(source, str(refusal)) from None
 
     def put(self, body: bytes) -> None:
-        self._first.put(body)
+        self._link.call("RPUSH", self._put_list, body)
 
     def depth(self) -> Mapping[str, int]:
         total = dict.fromkeys(("ready", "active", "delayed", "dead-letter"), 0)

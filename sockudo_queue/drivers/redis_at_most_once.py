@@ -27,7 +27,7 @@ class RedisAtMostOnceDriver(RedisDriver):
     def __init__(self, link: RedisLink, patient: RedisLink, keys: Sequence[str], terms: Terms) -> None:
         """`keys` are lists; no other form of the queue can be popped. `patient` is for the waits."""
         lists = [ListSource(key, link, patient, terms) for key in keys]
-        super().__init__(link, lists)
+        super().__init__(link, lists, keys[0])
         self._patient = patient
         self._dead_retention = terms.dead_retention
         self._new_id = IdSource()

@@ -40,10 +40,11 @@ STALE_AFTER: Final = 5.0
 
 
 class Script:
-    """A Lua script that lies beside the drivers, known to the server by its digest."""
+    """A Lua script of one or more files beside the drivers, known to the server by its digest."""
 
-    def __init__(self, name: str) -> None:
-        self.text = resources.files("sockudo_queue.drivers").joinpath("lua", f"{name}.lua").read_text("utf-8")
+    def __init__(self, *names: str) -> None:
+        files = resources.files("sockudo_queue.drivers").joinpath("lua")
+        self.text = "\n".join(files.joinpath(f"{name}.lua").read_text("utf-8") for name in names)
         self.digest = sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
 

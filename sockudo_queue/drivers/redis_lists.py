@@ -77,9 +77,6 @@ class ListSource(RedisSource):
             flags += map(bool, self._link.run(_RENEW, [self.active], [self._terms.lease_ms, *receipts]))
         return flags
 
-    def put(self, body: bytes) -> None:
-        self._link.call("RPUSH", self.key, body)
-
     def depth(self) -> Mapping[str, int]:
         call = self._link.call
         return {

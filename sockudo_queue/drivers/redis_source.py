@@ -93,10 +93,6 @@ class RedisSource(ABC):
         """Begin a new lease for each claim of this source that is still ours."""
 
     @abstractmethod
-    def put(self, body: bytes) -> None:
-        """Append a job as Sockudo would."""
-
-    @abstractmethod
     def depth(self) -> Mapping[str, int]:
         """Count the records by state."""
 

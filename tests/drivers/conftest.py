@@ -8,6 +8,7 @@ from contextlib import ExitStack
 import pytest
 
 from tests.drivers.redis_lists import RedisLists
+from tests.drivers.redis_v2 import RedisV2
 from tests.helpers.ports import free_port
 from tests.helpers.redis_binaries import ServerKind
 from tests.helpers.redis_server import RedisServer
@@ -30,6 +31,16 @@ def cleanup() -> Iterator[ExitStack]:
 def lists(any_redis: RedisServer, cleanup: ExitStack) -> RedisLists:
     """An empty queue in each of the servers, written to as Sockudo does."""
     queue = RedisLists(any_redis, cleanup)
+    queue.client.flushall()
+    queue.client.script_flush()
+    queue.client.config_set("maxmemory", 0)
+    return queue
+
+
+@pytest.fixture
+def v2(any_redis: RedisServer, cleanup: ExitStack) -> RedisV2:
+    """An empty Queue V2 in each of the servers."""
+    queue = RedisV2(any_redis, cleanup)
     queue.client.flushall()
     queue.client.script_flush()
     queue.client.config_set("maxmemory", 0)

@@ -50,7 +50,7 @@ class RedisLists:
     ) -> RedisDriver:
         """Make an instance over a link, for tests that log in or that look at connections."""
         patient, terms = link.patient(BLOCK_SECONDS + BLOCK_MARGIN), Terms(round(lease * 1000), retention)
-        driver = RedisDriver(link, [ListSource(key, link, patient, terms) for key in sources])
+        driver = RedisDriver(link, [ListSource(key, link, patient, terms) for key in sources], sources[0])
         self._cleanup.callback(driver.close)
         return driver
 

@@ -1,0 +1,19 @@
+-- Tell what can be claimed from Queue V2, and when the next record falls due.
+--
+-- KEYS 1 wait   2 inline-wait   3 inline-wait-count   4 delayed   5 active   6 notify
+-- Returns {claimable now, milliseconds until the next record falls due or -1}
+--
+-- Wake-up words that are left when there is nothing to claim are of no use to anybody, and each would cost a look.
+local now = redis.call('TIME')
+now = now[1] * 1000 + math.floor(now[2] / 1000)
+local claimable, nearest = redis.call('LLEN', KEYS[1]), -1
+if redis.call('LLEN', KEYS[2]) > 0 then
+  claimable = claimable + math.max(tonumber(redis.call('GET', KEYS[3])) or 1, 1)
+end
+for i = 4, 5 do
+  claimable = claimable + redis.call('ZCOUNT', KEYS[i], '-inf', now)
+  local ahead = redis.call('ZRANGEBYSCORE', KEYS[i], '(' .. string.format('%d', now), '+inf', 'WITHSCORES', 'LIMIT', 0, 1)[2]
+  if ahead and (nearest < 0 or ahead - now < nearest) then nearest = ahead - now end
+end
+if claimable == 0 then redis.call('LTRIM', KEYS[6], 1, 0) end
+return {claimable, math.ceil(nearest)}

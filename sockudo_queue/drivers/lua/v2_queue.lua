@@ -1,0 +1,60 @@
+-- What all scripts on Queue V2 share: the names of its keys, the clock, its events, and how a record ends.
+--
+-- KEYS 1 jobs (id -> payload)        2 wait (ids; LPUSH, RPOP)        3 inline-wait (frames; LPUSH, RPOP)
+--      4 inline-wait-count           5 delayed (id -> due, ms)        6 active (id -> end of the lease, ms)
+--      7 tokens (id -> word)         8 attempts (id -> claims)        9 max-attempts    10 failures (id -> reason)
+--      11 completed (id -> ms)       12 notify (wake-up words)        13 events (stream)
+--      14 dead (ours: receipt -> time of death, ms)                   15 records (ours: id -> what is dead)
+-- ARGV 1 the beginning of the word for the claim of this call; the microsecond of the claim is put behind it
+--      2 lease, ms   3 who goes first, "due" or "fresh"; "none" takes nothing
+--      4 dead letters to keep   5 completed jobs to keep   6 events to keep
+--
+-- Sockudo's own workers share all of these keys but the last two. A lease is a word in `tokens` and a deadline in
+-- `active`; whoever ends or renews one shows the word. Of the record that is claimed, `attempts` counts the claims since
+-- its last orderly end, so Sockudo's limit of attempts never buries what only waits for an endpoint.
+--
+-- Nothing is taken away before it is kept elsewhere, and a script's first write is a removal, if only of nothing: see
+-- next.lua. Ids are shown to the driver in printable ASCII, all else in them as %XX.
+local jobs, wait, frames, framed, delayed, active, tokens, attempts, limits, failures, completed, notify, events, dead,
+  records = unpack(KEYS)
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local micros = string.format('%.0f', time[1] * 1000000 + time[2])
+local word, keep_dead, keep_completed = ARGV[1] .. '-' .. micros, tonumber(ARGV[4]), tonumber(ARGV[5])
+-- A Sockudo that keeps no events has no stream, and gets none from us.
+local tells = tonumber(ARGV[6]) > 0 and redis.call('EXISTS', events) == 1
+
+local function tell(event, id)
+  if not tells then return end
+  redis.call('XADD', events, 'MAXLEN', '~', ARGV[6], '*', 'event', event, 'job_id', id,
+    'timestamp', string.format('%d', now))
+end
+
+local function shown(id)
+  return (string.gsub(id, '[^!-$&-~]', function(c) return string.format('%%%02X', string.byte(c)) end))
+end
+
+local function hidden(text)
+  return (string.gsub(text, '%%(%x%x)', function(digits) return string.char(tonumber(digits, 16)) end))
+end
+
+local function begin_with_a_removal() redis.call('HDEL', tokens, '') end
+
+-- Wake whoever waits, ourselves or Sockudo's workers; they look for themselves, so one word is enough.
+local function ring()
+  redis.call('LPUSH', notify, '1')
+  redis.call('LTRIM', notify, 0, 1023)
+end
+
+-- The deadline goes first: a word without a deadline would be a lease for ever.
+local function end_lease(id)
+  redis.call('ZREM', active, id)
+  redis.call('HDEL', tokens, id)
+end
+
+local function forget(id)
+  redis.call('HDEL', failures, id)
+  redis.call('HDEL', limits, id)
+  redis.call('HDEL', attempts, id)
+  redis.call('HDEL', jobs, id)
+end

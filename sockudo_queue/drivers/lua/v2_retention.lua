@@ -1,0 +1,35 @@
+-- The end of what is done: kept for a while among the completed, so that a producer that repeats itself is recognised.
+
+local TRIMMED_AT_ONCE = 100
+
+local function complete(id)
+  redis.call('HDEL', failures, id)
+  if keep_completed > 0 then redis.call('ZADD', completed, now, id) end
+  end_lease(id)
+  if keep_completed == 0 then forget(id) end
+  local over = redis.call('ZCARD', completed) - keep_completed
+  if over > 0 then
+    for _, oldest in ipairs(redis.call('ZRANGE', completed, 0, math.min(over, TRIMMED_AT_ONCE) - 1)) do
+      forget(oldest)
+      redis.call('ZREM', completed, oldest)
+    end
+  end
+  tell('completed', id)
+end
+
+-- Our own dead letters, in keys of the same slot: every claim of a Sockudo trims the ones that it has itself. The number
+-- in the receipt tells the deaths of one record apart.
+local trimmed = 0
+
+local function bury(id, value)
+  local own = shown(id)
+  redis.call('HSET', records, own, value)
+  redis.call('ZADD', dead, now, own .. '/' .. micros)
+  local over = redis.call('ZCARD', dead) - keep_dead
+  if over > 0 then
+    local oldest = redis.call('ZPOPMIN', dead, over)
+    for i = 1, #oldest, 2 do redis.call('HDEL', records, string.match(oldest[i], '^(.*)/%d+$')) end
+    trimmed = trimmed + over
+  end
+  tell('failed', id)
+end

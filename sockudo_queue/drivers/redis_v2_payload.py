@@ -1,0 +1,86 @@
+"""The payloads of Queue V2: how a job lies in the hash `jobs`, and where our state travels in it.
+
+    {"version":2,"id":"<id>","data":<JobData>}        as a server enqueues it
+    <JobData>                                         as a claim unpacks it, and as we write it
+    {…JobData…,"sockudo_queue":"<state>"}             with our state as the last field, which Sockudo ignores
+    {"sockudo_queue_raw":"<bytes as Latin-1>",…}      for what is no JSON object, or no UTF-8, and has to be rewritten
+
+`jobs` must hold valid UTF-8, since one payload that does not makes a whole claim of Sockudo's fail.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Final
+from urllib.parse import unquote
+
+import msgspec
+
+_STATE: Final = b',"sockudo_queue":"'
+_RAW: Final = b'{"sockudo_queue_raw":"'
+# What msgspec raises on hostile input besides its own errors: deep nesting and half surrogates.
+_UNREADABLE: Final = (msgspec.MsgspecError, UnicodeError, RecursionError)
+
+
+class _Envelope(msgspec.Struct):
+    version: int
+    id: str
+    data: msgspec.Raw
+
+
+_ENVELOPE: Final = msgspec.json.Decoder(_Envelope)
+_OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_TEXT: Final = msgspec.json.Decoder(str)
+_ENCODER: Final = msgspec.json.Encoder()
+
+
+def opened(payload: bytes, shown_id: str) -> tuple[bytes, bytes]:
+    """Return the state and the body of a payload; the id is as a claim shows it. What is odd stays as it is."""
+    state, body = _parted(_without_envelope(payload, shown_id))
+    if body.startswith(_RAW):
+        with contextlib.suppress(*_UNREADABLE):  # then it is not ours, whatever it is
+            body = _TEXT.decode(body[len(_RAW) - 1 : -1]).encode("latin-1")
+    return state, body
+
+
+def closed(body: bytes, state: bytes) -> bytes:
+    """Return a payload, without an envelope, that holds both; an empty state means none."""
+    text = body if _takes_a_field(body) else _RAW[:-1] + _ENCODER.encode(body.decode("latin-1")) + b"}"
+    return text[:-1] + _STATE[:-1] + _ENCODER.encode(state.decode()) + b"}" if state else text
+
+
+def _without_envelope(payload: bytes, shown_id: str) -> bytes:
+    if not payload.startswith(b"{"):
+        return payload
+    try:
+        envelope = _ENVELOPE.decode(payload)
+        if envelope.version != 2 or envelope.id != (unquote(shown_id) if "%" in shown_id else shown_id):
+            return payload
+        data = bytes(envelope.data)
+        data.decode()  # the decoder does not look into what it skips
+    except _UNREADABLE:
+        return payload
+    return data
+
+
+def _parted(text: bytes) -> tuple[bytes, bytes]:
+    """Split off a state. Only a last field of the outermost object is followed by nothing but one brace."""
+    at = text.rfind(_STATE) if text.endswith(b'"}') else -1
+    if at <= 0 or text[:1] != b"{":
+        return b"", text
+    try:
+        state = _TEXT.decode(text[at + len(_STATE) - 1 : -1])
+    except _UNREADABLE:
+        return b"", text
+    return state.encode(), text[:at] + b"}"
+
+
+def _takes_a_field(body: bytes) -> bool:
+    """Tell whether a field can be added at the end, and be found there again."""
+    if body[:1] != b"{" or body[-1:] != b"}" or body.startswith(_RAW) or _parted(body)[0]:
+        return False
+    try:
+        body.decode()
+        return bool(_OBJECT.decode(body))
+    except _UNREADABLE:
+        return False

@@ -1,0 +1,97 @@
+"""Queue V2 under test: what Sockudo and the clock do to it, and what is stored."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from contextlib import ExitStack
+from typing import Any, Final
+
+from sockudo_queue.drivers.redis import RedisDriver
+from sockudo_queue.drivers.redis_link import RedisLink
+from sockudo_queue.drivers.redis_lists import ListSource
+from sockudo_queue.drivers.redis_source import BLOCK_MARGIN, BLOCK_SECONDS, RedisSource, Terms, own_key
+from sockudo_queue.drivers.redis_v2 import V2Source
+from tests.drivers.conformance import LEASE_SECONDS, RETENTION, Kept
+from tests.drivers.redis_lists import SOURCES, LossyLists, link_to
+from tests.helpers.queue_v2 import DEFAULT_BASE, Producer, envelope, new_id
+from tests.helpers.redis_proxy import RedisProxy
+from tests.helpers.redis_server import RedisServer
+
+BASE: Final = DEFAULT_BASE
+NOT_JOBS: Final = frozenset({f"{BASE}:notify", f"{BASE}:events", f"{BASE}:inline-wait-count"})
+"""What a producer leaves behind whatever becomes of its jobs."""
+
+
+class RedisV2:
+    """One queue in one server, served by a driver that serves the lists besides."""
+
+    def __init__(self, server: RedisServer, cleanup: ExitStack) -> None:
+        self.server = server
+        self.client: Any = server.client()  # redis-py's types do not tell bytes from text
+        self.producer = Producer(self.client)
+        self._cleanup = cleanup
+
+    def driver(self, *, lease: float = LEASE_SECONDS, retention: int = RETENTION, completed: int = 0) -> RedisDriver:
+        return self.over(link_to(self.server.port), lease=lease, retention=retention, completed=completed)
+
+    def over(
+        self,
+        link: RedisLink,
+        *,
+        lease: float = LEASE_SECONDS,
+        retention: int = RETENTION,
+        completed: int = 0,
+        events: int = 1_000,
+    ) -> RedisDriver:
+        patient = link.patient(BLOCK_SECONDS + BLOCK_MARGIN)
+        terms = Terms(round(lease * 1000), retention, completed, events)
+        sources: list[RedisSource] = [V2Source(BASE, link, patient, terms)]
+        sources += [ListSource(key, link, patient, terms) for key in SOURCES]
+        driver = RedisDriver(link, sources, SOURCES[0])
+        self._cleanup.callback(driver.close)
+        return driver
+
+    def lossy(self) -> LossyLists:
+        proxy = self._cleanup.enter_context(RedisProxy(self.server.port))
+        return LossyLists(self.over(link_to(proxy.port)), proxy)
+
+    def push(self, *bodies: bytes) -> None:
+        """Enqueue as a server does, each body as it is; what cannot stand in an envelope stands alone."""
+        for body in bodies:
+            job_id = new_id()
+            payload = body
+            with contextlib.suppress(ValueError):
+                if isinstance(json.loads(body), dict) and body == body.strip():
+                    payload = envelope(body, job_id)
+            assert self.producer.enqueue_payload(payload, job_id) == 1
+
+    def key(self, part: str) -> str:
+        return f"{BASE}:{part}"
+
+    def advance(self, seconds: float) -> None:
+        for key in (self.key("active"), self.key("delayed"), own_key(BASE, "dead")):
+            moved = {
+                member: score - seconds * 1000
+                for member, score in self.client.zrange(key, 0, -1, withscores=True)
+                if score > 0  # below is what was put back
+            }
+            if moved:
+                self.client.zadd(key, moved)
+
+    def keys(self) -> set[str]:
+        """Return the keys that there are, without those that any producer leaves behind."""
+        return {key.decode() for key in self.client.keys("*")} - NOT_JOBS
+
+    def is_empty(self) -> bool:
+        return not self.keys()
+
+    def dead_letters(self) -> list[Kept]:
+        kept = []
+        for receipt in self.client.zrange(own_key(BASE, "dead"), 0, -1):
+            record, _, _ = receipt.decode().rpartition("/")
+            value = self.client.hget(own_key(BASE, "records"), record)
+            assert value is not None, f"the record of the dead letter {record} is gone"
+            state, _, body = value[1:].partition(b"\n")
+            kept.append(Kept(record, body, state))
+        return kept
