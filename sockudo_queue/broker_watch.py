@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from sockudo_queue.errors import BrokerError, SourceRefused
+from sockudo_queue.errors import BrokerError, SourceRefused, SourceUnavailable
 
 REMIND_AFTER: Final = 60.0
 """Seconds after which an outage that goes on is logged again."""
@@ -16,13 +16,18 @@ STRAGGLERS: Final = 1.0
 
 
 class BrokerWatch:
-    """Told of every success and failure by all who talk to the broker; safe from any thread, cheap on success."""
+    """Told of every success and failure by all who talk to the broker; safe from any thread, cheap on success.
+
+    Where the sources of a queue lie on several servers, one that answers says nothing of another: the broker is lost
+    until all that were silent have answered.
+    """
 
     def __init__(self, log: Any, on_change: Callable[[str | None], None]) -> None:
         self._log = log
         self._on_change = on_change
         self._lock = threading.Lock()
-        self._lost_at: float | None = None
+        self._silent: set[str] = set()  # sources, and "" where nothing answers
+        self._lost_at = 0.0
         self._logged_at = 0.0
         self._resumed_at = 0.0
         self._started = False
@@ -31,20 +36,23 @@ class BrokerWatch:
     @property
     def is_lost(self) -> bool:
         """Tell whether the last that was heard of the broker is a failure."""
-        return self._lost_at is not None
+        return bool(self._silent)
 
-    def worked(self) -> None:
-        """Note that the broker has answered."""
-        if self._lost_at is None and self._started:
+    def worked(self, source: str = "") -> None:
+        """Note that the broker has answered, for one source where that is told."""
+        if self._started and not (self._silent and {"", source} & self._silent):
             return
         with self._lock:
-            lost_at, self._lost_at = self._lost_at, None
-            if lost_at is not None:
+            was_lost = bool(self._silent)
+            self._silent -= {"", source}
+            if self._silent:
+                return
+            if was_lost:
                 self._resumed_at = time.monotonic()
             started, self._started = self._started, True
-        if lost_at is not None:
-            self._log.info("broker.resumed", after_s=round(time.monotonic() - lost_at, 3))
-        if lost_at is not None or not started:
+        if was_lost:
+            self._log.info("broker.resumed", after_s=round(time.monotonic() - self._lost_at, 3))
+        if was_lost or not started:
             self._on_change(None)
 
     def source_worked(self, source: str) -> None:
@@ -53,7 +61,7 @@ class BrokerWatch:
             with self._lock:
                 self._refused.discard(source)
             self._log.info("source.resumed", source=source)
-        self.worked()
+        self.worked(source)
 
     def failed(self, error: BrokerError) -> None:
         """Note that the broker did not do what was asked. What it refuses of one source alone is no outage."""
@@ -65,10 +73,11 @@ class BrokerWatch:
                 self._log.warning("source.refused", source=error.source, reason=error.reason)
             return
         now = time.monotonic()
-        if self._lost_at is None and now - self._resumed_at < STRAGGLERS:
+        if not self._silent and now - self._resumed_at < STRAGGLERS:
             return
         with self._lock:
-            first = self._lost_at is None
+            first = not self._silent
+            self._silent.add(error.source if isinstance(error, SourceUnavailable) else "")
             if first:
                 self._lost_at = now
             remind = first or now - self._logged_at > REMIND_AFTER

@@ -17,7 +17,6 @@ from sockudo_queue import __version__, logs, signals
 from sockudo_queue.app_source import AppSource
 from sockudo_queue.apps import AppRegistry
 from sockudo_queue.broker_watch import BrokerWatch
-from sockudo_queue.config.models import RedisSettings, ReliabilitySettings
 from sockudo_queue.crew import Crew
 from sockudo_queue.delivery.http import HttpSender
 from sockudo_queue.delivery.transport import CurlAdapter
@@ -27,7 +26,8 @@ from sockudo_queue.drivers.memory import MemoryDriver
 from sockudo_queue.drivers.none import NoneDriver
 from sockudo_queue.drivers.redis import RedisDriver
 from sockudo_queue.drivers.redis_at_most_once import RedisAtMostOnceDriver
-from sockudo_queue.drivers.redis_link import RedisLink, pool_of
+from sockudo_queue.drivers.redis_connections import link_of
+from sockudo_queue.drivers.redis_link import Link
 from sockudo_queue.drivers.redis_lists import ListSource, source_keys
 from sockudo_queue.drivers.redis_source import BLOCK_MARGIN, BLOCK_SECONDS, RedisSource, Terms
 from sockudo_queue.drivers.redis_v2 import V2Source, v2_base
@@ -73,24 +73,14 @@ def make_driver(settings: Settings) -> Driver:
             lease_ms=reliability.lease_duration_ms,
             dead_retention=reliability.failed_retention,
         )
-    if settings.driver != "redis":
+    if settings.driver == "sqs":
         raise SettingsError([f'queue.driver: "{settings.driver}" is not available in this version; use "redis"'])
-    redis = settings.redis
-    _refuse_what_comes_later(settings)
-    pool = pool_of(
-        redis.url,
-        redis.host,
-        redis.port,
-        redis.db,
-        redis.username,
-        redis.password,
-        redis.response_timeout_ms / 1000,
-    )
-    return _serve_redis(RedisLink(pool), redis, reliability)
+    return _serve_redis(link_of(settings), settings)
 
 
-def _serve_redis(link: RedisLink, redis: RedisSettings, reliability: ReliabilitySettings) -> Driver:
+def _serve_redis(link: Link, settings: Settings) -> Driver:
     """Return a driver for every form of the queue that may lie in what a link reaches."""
+    redis, reliability = settings.redis, settings.reliability
     patient = link.patient(BLOCK_SECONDS + BLOCK_MARGIN)
     terms = Terms(
         reliability.lease_duration_ms,
@@ -98,31 +88,15 @@ def _serve_redis(link: RedisLink, redis: RedisSettings, reliability: Reliability
         reliability.completed_retention,
         reliability.event_retention,
     )
-    lists = source_keys(redis.prefix, redis.queue_name)
+    prefix = settings.redis_cluster.prefix if settings.driver == "redis-cluster" else redis.prefix
+    lists = source_keys(prefix, redis.queue_name)
     if redis.delivery == "at-most-once":
         return RedisAtMostOnceDriver(link, patient, lists, terms)
     sources: list[RedisSource] = [ListSource(key, link, patient, terms) for key in lists]
-    base = v2_base(redis.prefix, redis.queue_name)
+    base = v2_base(prefix, redis.queue_name)
     if base is not None:
         sources.insert(0, V2Source(base, link, patient, terms))
-    return RedisDriver(link, sources, lists[0])
-
-
-def _refuse_what_comes_later(settings: Settings) -> None:
-    """Say so rather than connect to another server, or in clear, than the settings ask for."""
-    faults = []
-    if settings.sentinel.nodes and settings.redis.url is None:
-        faults.append(
-            "database.redis.sentinels: Sentinel is not available in this version; "
-            'set queue.redis.url_override to the master, for example "redis://10.0.0.5:6379"'
-        )
-    if settings.master_tls.enabled and settings.redis.url is None:
-        faults.append(
-            "database.redis.master_tls.enabled: certificates for Redis are not available in this version; "
-            "set queue.redis.url_override to a rediss:// URL if the system trusts the server"
-        )
-    if faults:
-        raise SettingsError(faults)
+    return RedisDriver(link, sources, lists[0], settings.driver)
 
 
 def make_ingress(settings: Settings, driver: Driver) -> Ingress | None:

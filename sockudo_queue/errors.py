@@ -6,6 +6,7 @@
     ├── MalformedJob        a job's bytes cannot be read; kept as a dead letter
     └── BrokerError
         ├── BrokerUnavailable   no answer, or none to trust: the command may or may not have run
+        │   └── SourceUnavailable   for one form of the queue; others are on other servers
         └── BrokerRefused       the broker answered, and refused
             └── SourceRefused   it refused one form of the queue, and serves others
 
@@ -46,6 +47,14 @@ class BrokerUnavailable(BrokerError):
 
     The command may have run. Whoever repeats it must be sure that twice is as good as once.
     """
+
+
+class SourceUnavailable(BrokerUnavailable):
+    """No usable answer came for one source; others of the same driver are on other servers, and may be served."""
+
+    def __init__(self, source: str, reason: str) -> None:
+        super().__init__(f"{source}: {reason}")
+        self.source = source
 
 
 class BrokerRefused(BrokerError):

@@ -23,6 +23,10 @@ class Secret:
         """Return the value, for the one place that must send or compute with it."""
         return self._value
 
+    def current(self) -> str:
+        """Return the value as it is now, for a new login; another than `reveal` where it lies in a file."""
+        return self._value
+
     def __repr__(self) -> str:
         return MASK
 

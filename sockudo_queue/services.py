@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from sockudo_queue import job
 from sockudo_queue.app_source import AppSource
-from sockudo_queue.errors import BrokerError, MalformedJob
+from sockudo_queue.errors import BrokerError, BrokerUnavailable, MalformedJob
 from sockudo_queue.supervisor import Supervisor
 from sockudo_queue.unknown_apps import UnknownApps
 from sockudo_queue.worker import LIVE_WITHIN, Backoff, Workplace
@@ -114,10 +114,11 @@ class Services:
             try:
                 place.metrics.depth(place.driver.depth())
                 place.metrics.oldest_job(_time_of(place.driver.peek()))
+            except BrokerUnavailable:
+                pass  # those who wait for work meet this too, and sooner; they tell of it, and of its end
             except BrokerError as error:
                 place.watch.failed(error)
-            else:
-                place.watch.worked()
+            # That reading goes well tells little: a replica and a server that cannot write to its disk can be read.
             place.dispatcher.forget_rested()
             if place.stopping.wait(SAMPLE_EVERY):
                 return

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Final
 
 from sockudo_queue.config.findings import Findings
 from sockudo_queue.config.models import Settings
+from sockudo_queue.config.redis_checks import Naming, check_redis
 
 CLAIM_WAIT_MS: Final = 1_000  # the longest that an idle Redis driver waits for a job
-
-Naming = Callable[[str], str]
 
 
 def check(settings: Settings, name: Naming, findings: Findings) -> None:
@@ -18,6 +16,7 @@ def check(settings: Settings, name: Naming, findings: Findings) -> None:
     _check_leases(settings, name, findings)
     _check_stop(settings, name, findings)
     _check_prefix(settings, name, findings)
+    check_redis(settings, name, findings)
     _check_retry(settings, name, findings)
     if settings.driver == "sqs":
         _check_sqs(settings, name, findings)
@@ -31,9 +30,13 @@ def _check_leases(settings: Settings, name: Naming, findings: Findings) -> None:
             f"{interval}: must be shorter than {name('reliability.lease_duration_ms')}, or every claim lapses before "
             f"it is renewed; for example {reliability.lease_duration_ms // 3}"
         )
-    elif reliability.lease_renew_interval_ms + settings.redis.response_timeout_ms > reliability.lease_duration_ms:
+        return
+    timeout, attribute = settings.redis.response_timeout_ms, "redis.response_timeout_ms"
+    if settings.driver == "redis-cluster":
+        timeout, attribute = settings.redis_cluster.request_timeout_ms, "redis_cluster.request_timeout_ms"
+    if reliability.lease_renew_interval_ms + timeout > reliability.lease_duration_ms:
         findings.warnings.append(
-            f"{interval}: with {name('redis.response_timeout_ms')} it is longer than the lease, so one slow answer of "
+            f"{interval}: with {name(attribute)} it is longer than the lease, so one slow answer of "
             "Redis can cost a claim, and its webhooks may be sent twice"
         )
 

@@ -10,8 +10,9 @@ from typing import Final
 from sockudo_queue.config.findings import Findings, did_you_mean, secret_looks_odd
 from sockudo_queue.config.layers import Layer
 from sockudo_queue.config.options import OPTIONS
-from sockudo_queue.config.secret_files import read_secret_file
+from sockudo_queue.config.secret_files import FileSecret, read_secret_file
 from sockudo_queue.config.values import FALSE, TRUE
+from sockudo_queue.redaction import Secret
 
 CONFIG_FILE: Final = "QUEUE_CONFIG_FILE"
 _POLICED: Final = ("QUEUE_", "REDIS_CLUSTER_", "DATABASE_REDIS_")
@@ -56,16 +57,18 @@ def read_layer(environment: Mapping[str, str], findings: Findings) -> Layer:
         for name in option.variables:
             value = value_of(environment, name, findings)
             if option.secret:
-                value, name = _secret(environment, name, value, findings)
-            elif value is not None and not value.strip():
-                value = None
-            if value is not None:
+                secret, name = _secret(environment, name, value, findings)
+                if secret is not None:
+                    layer.give(option, secret, name, findings)
+            elif value is not None and value.strip():
                 layer.give(option, value, name, findings)
     _report_unknown(environment, findings)
     return layer
 
 
-def _secret(environment: Mapping[str, str], name: str, value: str | None, findings: Findings) -> tuple[str | None, str]:
+def _secret(
+    environment: Mapping[str, str], name: str, value: str | None, findings: Findings
+) -> tuple[Secret | None, str]:
     """Return a secret and the variable that gives it: `NAME`, or `NAME_FILE` with a file that holds it."""
     file_name = f"{name}_FILE"
     path = value_of(environment, file_name, findings)
@@ -86,7 +89,7 @@ def _secret(environment: Mapping[str, str], name: str, value: str | None, findin
     odd = secret_looks_odd(value)
     if odd:
         findings.warnings.append(f"{name}: the secret {odd}")
-    return value, name
+    return Secret(value) if path is None else FileSecret(value, path), name
 
 
 def _known_names() -> frozenset[str]:

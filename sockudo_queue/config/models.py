@@ -11,6 +11,7 @@ from typing import Annotated, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from sockudo_queue.config.values import (
+    AddressMapping,
     Boolean,
     Fraction,
     Host,
@@ -22,6 +23,7 @@ from sockudo_queue.config.values import (
     Prefix,
     RedisUrl,
     SecretText,
+    Texts,
     Whole,
 )
 from sockudo_queue.redaction import Secret
@@ -76,6 +78,7 @@ class RedisSettings(_Group):
     concurrency: Whole | None = Field(None, ge=0, le=MAX_WORKERS)  # Sockudo's; `Settings.workers` is what counts
     delivery: Annotated[Literal["at-least-once", "at-most-once"], Lower] = "at-least-once"
     response_timeout_ms: Whole = Field(5_000, ge=10, le=DAY_MS)
+    tls_check_hostname: Boolean = True  # for every TLS connection to Redis, on every layout
 
 
 class RedisClusterSettings(_Group):
@@ -85,6 +88,7 @@ class RedisClusterSettings(_Group):
     username: Name | None = None
     password: SecretText | None = None
     use_tls: Boolean = False
+    address_map: Annotated[tuple[AddressMapping, ...], Texts] = ()
     prefix: Prefix = "sockudo_queue:"
     concurrency: Whole | None = Field(None, ge=0, le=MAX_WORKERS)
     request_timeout_ms: Whole = Field(5_000, ge=10, le=DAY_MS)

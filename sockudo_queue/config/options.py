@@ -111,6 +111,12 @@ REDIS: Final = (
         "Longest wait for an answer of the server.",
         zero_means_default=True,
     ),
+    Option(
+        "redis.tls_check_hostname",
+        "queue.redis.tls_check_hostname",
+        ("QUEUE_REDIS_TLS_CHECK_HOSTNAME",),
+        "The certificate of a server, node or Sentinel must be for its host; without, only its authority is checked.",
+    ),
     *_tls("master_tls", "database.redis.master_tls", "DATABASE_REDIS_MASTER_TLS", "Redis server"),
 )
 
@@ -165,6 +171,13 @@ CLUSTER: Final = (
         ("DATABASE_REDIS_CLUSTER_USE_TLS",),
         "TLS to nodes whose URL does not ask for it.",
         aliases=("database.redis.cluster.useTLS",),
+    ),
+    Option(
+        "redis_cluster.address_map",
+        "queue.redis_cluster.address_map",
+        ("QUEUE_REDIS_CLUSTER_ADDRESS_MAP",),
+        "Where nodes can be reached whose announced addresses cannot, as behind a proxy or NAT.",
+        "10.0.0.1:6379=redis.example.com:7001",
     ),
     Option(
         "redis_cluster.prefix",

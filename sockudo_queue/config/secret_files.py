@@ -6,7 +6,27 @@ import re
 from pathlib import Path
 from typing import Final
 
+from sockudo_queue.redaction import Secret
+
 MAX_SECRET_BYTES: Final = 65_536  # far above any key, far below a file named by mistake
+
+
+class FileSecret(Secret):
+    """A secret that lies in a file, where it may be changed while the daemon runs."""
+
+    __slots__ = ("_path",)
+
+    def __init__(self, value: str, path: str) -> None:
+        super().__init__(value)
+        self._path = path
+
+    def current(self) -> str:
+        """Read the file again; what was read at the start where it cannot be used just now, as in the middle of a
+        change."""
+        try:
+            return read_secret_file(self._path)
+        except ValueError:
+            return self.reveal()
 
 
 def read_secret_file(path: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, PlainSerializer
@@ -81,18 +82,34 @@ def _host(value: object) -> object:
 
 
 def _redis_url(value: object) -> object:
-    url = value.reveal() if isinstance(value, Secret) else text(value)
+    secret = value if isinstance(value, Secret) else Secret(text(value))
+    url = secret.reveal()
+    rest = url.partition("://")[2]
+    if "@" in re.split(r"[/?#]", rest, maxsplit=1)[-1] and re.search(r"[/?#]", rest):
+        raise ValueError("has an @ after a / ? or #; write %2F, %3F and %23 for these in a password")
     url_parts(url, ("redis", "rediss"))
-    path = url.partition("://")[2].partition("/")[2].partition("?")[0]
+    path = re.split(r"[?#]", rest.partition("/")[2], maxsplit=1)[0]
     if path and not (path.isascii() and path.isdigit()):
         raise ValueError("must have a database number or nothing after the host and port")
-    return Secret(url)
+    return secret
 
 
 def _node(value: object) -> object:
     """Read one cluster node; the scheme may be left out, as Sockudo's adapter allows."""
     node = (value.reveal() if isinstance(value, Secret) else text(value)).strip()
     return _redis_url(node if "://" in node else f"redis://{node}")
+
+
+def _address_mapping(value: object) -> object:
+    """Check one `ANNOUNCED=REACHABLE`, each a host with or without a port."""
+    entry = text(value).strip()
+    announced, found, reachable = entry.partition("=")
+    if not found:
+        raise ValueError("must be the address that a node announces, =, and the address where it can be reached")
+    ports = [url_parts(f"redis://{address}", ("redis",)) for address in (announced, reachable)]
+    if any(parts.has_userinfo for parts in ports):
+        raise ValueError("must hold addresses alone, without user and password")
+    return entry
 
 
 def _nodes(value: object) -> object:
@@ -145,3 +162,5 @@ Prefix = Annotated[str, BeforeValidator(_prefix)]
 Name = Annotated[str, BeforeValidator(_name)]
 Lower = BeforeValidator(_lower)
 Nodes = BeforeValidator(_nodes)
+AddressMapping = Annotated[str, BeforeValidator(_address_mapping)]
+Texts = BeforeValidator(texts)

@@ -13,41 +13,42 @@ from typing import Final, TypeVar
 
 from sockudo_queue.drivers.base import Claim, Settlement, Turn
 from sockudo_queue.drivers.redis_dead import RedisDeadLetters
-from sockudo_queue.drivers.redis_link import LoginRefused, RedisLink
+from sockudo_queue.drivers.redis_link import Link, LoginRefused
 from sockudo_queue.drivers.redis_source import RedisSource, SourceTurn
-from sockudo_queue.errors import BrokerError, BrokerRefused, SourceRefused
+from sockudo_queue.errors import BrokerError, BrokerRefused, BrokerUnavailable, SourceRefused, SourceUnavailable
 
 T = TypeVar("T")
 
 IN_A_ROW: Final = 64
 """Claims from one source in a row while another may have work."""
 REFUSED_PAUSE: Final = 2.0
-"""Seconds for which a source that refuses is left out of claims, while others do not refuse."""
+"""Seconds for which a source that refuses, or whose server is silent, is left out of claims while others are served."""
 CLOCK_NOISE_MS: Final = 5
 """A difference between clocks that does not count: answers take their time, and claims must stay in order."""
 
 
 class _Standing:
-    """A source, and whether it takes our commands."""
+    """A source, whether it takes our commands, and whether its server answers."""
 
     def __init__(self, source: RedisSource) -> None:
         self.source = source
         self.refusal: BrokerRefused | None = None
         self.refused_at = 0.0
+        self.silent_at = float("-inf")
 
     @property
     def is_resting(self) -> bool:
-        """Tell whether the last claim was refused a moment ago."""
-        return self.refusal is not None and time.monotonic() - self.refused_at < REFUSED_PAUSE
+        """Tell whether the last claim was refused, or not answered, a moment ago."""
+        last = self.silent_at if self.refusal is None else max(self.refused_at, self.silent_at)
+        return time.monotonic() - last < REFUSED_PAUSE
 
 
 class RedisDriver:
     """Records, leases and receipts: nothing is lost at a crash, and a late settle matches nothing."""
 
-    name = "redis"
-
-    def __init__(self, link: RedisLink, sources: Sequence[RedisSource], put_list: str) -> None:
-        """Serve the sources, which must speak over `link`. Jobs that are `put` go to the list named last."""
+    def __init__(self, link: Link, sources: Sequence[RedisSource], put_list: str, name: str = "redis") -> None:
+        """Serve the sources, which must speak over `link`. Jobs that are `put` go to the list `put_list`."""
+        self.name = name
         self._link = link
         self._standings = {source.key: _Standing(source) for source in sources}
         self._put_list = put_list
@@ -68,6 +69,7 @@ class RedisDriver:
         """See `base.Driver`. What a source refuses to renew counts as ours until a settle says otherwise."""
         flags: dict[str, bool] = {}
         refusals: list[BrokerRefused] = []
+        silence: BrokerUnavailable | None = None
         by_source = {key: [claim for claim in claims if claim.source == key] for key in self._standings}
         asked = {key: mine for key, mine in by_source.items() if mine}
         for key, mine in asked.items():
@@ -75,6 +77,10 @@ class RedisDriver:
                 flags.update(zip((claim.receipt for claim in mine), self._source(key).renew(mine), strict=True))
             except BrokerRefused as refusal:
                 refusals.append(self._refused(key, refusal))
+            except BrokerUnavailable as error:
+                silence = self._silent(key, error)  # the leases of the other sources run on, too
+        if silence is not None:
+            raise silence
         if refusals and len(refusals) == len(asked):
             raise refusals[0]
         return [flags.get(claim.receipt, True) for claim in claims]
@@ -85,11 +91,15 @@ class RedisDriver:
         if standing.refusal is not None:
             raise SourceRefused(source, str(standing.refusal))
         try:
-            return standing.source.wait(timeout)
+            claimable = standing.source.wait(timeout)
         except LoginRefused:
             raise
         except BrokerRefused as refusal:
             raise SourceRefused(source, str(refusal)) from None
+        except BrokerUnavailable as error:
+            raise self._silent(source, error) from None
+        standing.silent_at = float("-inf")
+        return claimable
 
     def put(self, body: bytes) -> None:
         self._link.call("RPUSH", self._put_list, body)
@@ -105,7 +115,8 @@ class RedisDriver:
         return next((body for body in self._answers(lambda source: source.peek()) if body is not None), None)
 
     def ping(self) -> None:
-        self._link.call("PING")
+        for source in self._standings if self._link.is_apart else (self._put_list,):
+            self._link.call("PING", near=source)
 
     def close(self) -> None:
         for standing in self._standings.values():
@@ -139,14 +150,22 @@ class RedisDriver:
     def _claim_anywhere(self, keys: Sequence[str]) -> Turn:
         """Claim from the first source that has something. Raises a refusal only where every source refuses."""
         willing = [key for key in keys if not self._standings[key].is_resting]
+        silence: BrokerUnavailable | None = None
+        answered = False
         for key in willing or keys:
             try:
                 turn = self._turn(key, None)
             except SourceRefused:
                 continue
+            except SourceUnavailable as error:
+                silence = error
+                continue
             if turn.claim is not None:
                 return Turn(True, turn.claim)
-        return Turn(True, None)
+            answered = True
+        if silence is not None and not answered:
+            raise silence
+        return Turn(True, None)  # that one of several servers is silent is told by the bell of its source
 
     def _turn(self, key: str, settled: Settlement | None, what: str | None = None) -> SourceTurn:
         """Ask one source. Raises `SourceRefused` where it alone refuses, and `BrokerRefused` where all of them do."""
@@ -155,6 +174,8 @@ class RedisDriver:
             turn = standing.source.turn(settled, what)
         except BrokerRefused as refusal:
             raise self._refused(key, refusal) from None
+        except BrokerUnavailable as error:
+            raise self._silent(key, error) from None
         if what != "none":
             standing.refusal = None
         ahead_ms = turn.now_ms - time.monotonic() * 1000
@@ -176,6 +197,13 @@ class RedisDriver:
         if all(other.refusal is not None for other in self._standings.values()):
             return refusal
         return SourceRefused(key, str(refusal))
+
+    def _silent(self, key: str, error: BrokerUnavailable) -> BrokerUnavailable:
+        """Note that no answer came, and return that as of this source alone where others are on other servers."""
+        if not self._link.is_apart:
+            return error
+        self._standings[key].silent_at = time.monotonic()
+        return SourceUnavailable(key, str(error))
 
     def _answers(self, ask: Callable[[RedisSource], T]) -> list[T]:
         """Ask every source, and leave out those that refuse unless all of them do."""

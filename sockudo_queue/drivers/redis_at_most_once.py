@@ -13,7 +13,7 @@ from typing import Final
 
 from sockudo_queue.drivers.base import Claim, Settlement, Turn
 from sockudo_queue.drivers.redis import RedisDriver
-from sockudo_queue.drivers.redis_link import RedisLink, Script
+from sockudo_queue.drivers.redis_link import Link, Script
 from sockudo_queue.drivers.redis_lists import ListSource, part_arguments
 from sockudo_queue.drivers.redis_source import BLOCK_SECONDS, IdSource, Terms
 from sockudo_queue.errors import BrokerError
@@ -24,7 +24,7 @@ _STORE: Final = Script("store")
 class RedisAtMostOnceDriver(RedisDriver):
     """`queue.redis.delivery = "at-most-once"`. `next` waits for a job itself, for at most a second."""
 
-    def __init__(self, link: RedisLink, patient: RedisLink, keys: Sequence[str], terms: Terms) -> None:
+    def __init__(self, link: Link, patient: Link, keys: Sequence[str], terms: Terms) -> None:
         """`keys` are lists; no other form of the queue can be popped. `patient` is for the waits."""
         lists = [ListSource(key, link, patient, terms) for key in keys]
         super().__init__(link, lists, keys[0])

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final, Protocol
 
 from sockudo_queue.drivers.base import DeadLetter
-from sockudo_queue.drivers.redis_link import RedisLink, Script
+from sockudo_queue.drivers.redis_link import Link, Script
 
 PAGE: Final = 200
 """Receipts that one look brings; they are small."""
@@ -37,7 +37,7 @@ class Cemetery(Protocol):
 class RedisDeadLetters:
     """The dead letters of several sources on one server. Safe from any thread."""
 
-    def __init__(self, link: RedisLink, sources: Sequence[Cemetery]) -> None:
+    def __init__(self, link: Link, sources: Sequence[Cemetery]) -> None:
         self._link = link
         self._sources = {source.key: source for source in sources}
 

@@ -14,14 +14,16 @@ from collections import deque
 from collections.abc import Sequence
 from hashlib import sha1
 from importlib import resources
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from redis.backoff import NoBackoff
 from redis.connection import AbstractConnection, ConnectionPool
 from redis.exceptions import (
+    AskError,
     AuthenticationError,
     ClusterDownError,
     MasterDownError,
+    MovedError,
     NoPermissionError,
     NoScriptError,
     OutOfMemoryError,
@@ -33,7 +35,6 @@ from redis.exceptions import (
 from redis.retry import Retry
 
 from sockudo_queue.errors import BrokerError, BrokerRefused, BrokerUnavailable
-from sockudo_queue.redaction import Secret
 
 STALE_AFTER: Final = 5.0
 """Seconds of rest after which a connection is looked at before use; servers and balancers close what rests."""
@@ -60,22 +61,37 @@ def connection_options(response_timeout: float) -> dict[str, Any]:
     }
 
 
-def pool_of(
-    url: Secret | None, host: str, port: int, db: int, username: str | None, password: Secret | None, timeout: float
-) -> ConnectionPool:
-    """Return a redis-py pool, which we use only as a maker of connections."""
-    options = connection_options(timeout)
-    if url is not None:
-        return ConnectionPool.from_url(url.reveal(), **options)
-    secret = password.reveal() if password else None
-    return ConnectionPool(host=host, port=port, db=db, username=username, password=secret, **options)
+class Link(Protocol):
+    """The way to the servers that hold our keys. Safe from any thread."""
+
+    is_apart: bool
+    """Whether two keys may lie on two servers, so that one which cannot be reached says nothing of the other."""
+
+    def call(self, *command: Any, near: str | None = None) -> Any:
+        """Send one command and return its answer as bytes, integers and lists.
+
+        It goes to the server of the key `near`, or of the key that is the command's first argument. Raises
+        `BrokerUnavailable` or `BrokerRefused`.
+        """
+
+    def run(self, script: Script, keys: Sequence[str], arguments: Sequence[str | bytes | int]) -> Any:
+        """Run a script on the server of its first key; loaded first where the server does not know it."""
+
+    def patient(self, response_timeout: float) -> Link:
+        """Return a link to the same servers for commands that block (seconds), with connections of its own."""
+
+    def close(self) -> None:
+        """Disconnect what is idle; a connection in use ends with its call."""
 
 
 class RedisLink:
     """Commands to one Redis server, over as many connections as there are commands at the same time.
 
-    Safe from any thread: a call borrows the connection that was used last, and makes one where none is free.
+    Safe from any thread: a call borrows the connection that was used last, and makes one where none is free. The pool
+    of redis-py is only the maker of connections.
     """
+
+    is_apart = False
 
     def __init__(self, pool: ConnectionPool, response_timeout: float | None = None) -> None:
         self._pool = pool
@@ -83,14 +99,16 @@ class RedisLink:
         self._idle: deque[tuple[AbstractConnection, float]] = deque()
         self._generation = 0
 
-    def call(self, *command: Any) -> Any:
+    def call(self, *command: Any, near: str | None = None, asking: bool = False) -> Any:  # noqa: ARG002 - one server
         """Send one command and return its answer as bytes, integers and lists.
 
-        Raises `BrokerUnavailable` or `BrokerRefused`. Blocks for at most the response timeout, and as long again for
-        each of connecting and authenticating.
+        `asking` takes a node of a cluster at its word that a slot is on its way to it. Blocks for at most the response
+        timeout, and as long again for each of connecting and authenticating.
         """
         connection, generation = self._borrow(), self._generation
         try:
+            if asking:
+                exchange(connection, "ASKING")
             reply = exchange(connection, *command)
         except BrokerUnavailable:
             # What ended this connection ended the others too; finding that out one by one would cost a fault each.
@@ -102,13 +120,15 @@ class RedisLink:
         self._give_back(connection)
         return reply
 
-    def run(self, script: Script, keys: Sequence[str], arguments: Sequence[str | bytes | int]) -> Any:
+    def run(
+        self, script: Script, keys: Sequence[str], arguments: Sequence[str | bytes | int], *, asking: bool = False
+    ) -> Any:
         """Run a script, and load it first where the server does not know it (which means that it did not run)."""
         try:
-            return self.call("EVALSHA", script.digest, len(keys), *keys, *arguments)
+            return self.call("EVALSHA", script.digest, len(keys), *keys, *arguments, asking=asking)
         except UnknownScript:
             self.call("SCRIPT", "LOAD", script.text)
-            return self.call("EVALSHA", script.digest, len(keys), *keys, *arguments)
+            return self.call("EVALSHA", script.digest, len(keys), *keys, *arguments, asking=asking)
 
     def patient(self, response_timeout: float) -> RedisLink:
         """Return a link to the same server for commands that block, with connections of its own."""
@@ -166,6 +186,21 @@ class CommandDenied(BrokerRefused):
     """The server is out of memory, or its rules do not allow the command; other commands may still be taken."""
 
 
+class Redirected(BrokerRefused):
+    """A node of a cluster does not serve the key's slot and names who does. An empty host is the node's own."""
+
+    def __init__(self, slot: int, host: str, port: int, *, once: bool) -> None:
+        super().__init__("the server is a node of a cluster; set QUEUE_DRIVER=redis-cluster")
+        self.slot = slot
+        self.host = host
+        self.port = port
+        self.once = once  # only for this command: the slot is on its way there
+
+
+class SlotBusy(BrokerRefused):
+    """The key's slot is on its way from one node of a cluster to another, and a script's keys are not together."""
+
+
 def exchange(connection: AbstractConnection, *command: Any) -> Any:
     """Send one command over a connection and read its answer, with redis-py's errors translated into ours."""
     try:
@@ -177,7 +212,7 @@ def exchange(connection: AbstractConnection, *command: Any) -> Any:
 
 def _translated(connection: AbstractConnection, error: RedisError | OSError) -> BrokerError:
     """Return our error for redis-py's. After all but a refusal the connection is of no use and is closed."""
-    text = _first_line(error)
+    text = first_line(error)
     match error:
         case NoScriptError():
             return UnknownScript("the server does not know the script")
@@ -186,7 +221,12 @@ def _translated(connection: AbstractConnection, error: RedisError | OSError) -> 
             return LoginRefused(f"authentication failed: {text}")
         case OutOfMemoryError() | NoPermissionError():
             return CommandDenied(text)
-        case MasterDownError() | ReadOnlyError() | ClusterDownError() | TryAgainError():
+        case AskError():  # also MOVED
+            once = not isinstance(error, MovedError)
+            return Redirected(error.slot_id, error.host, error.port, once=once)
+        case TryAgainError():
+            return SlotBusy("the slot of the queue is being moved to another node")
+        case MasterDownError() | ReadOnlyError() | ClusterDownError():
             connection.disconnect()
             return BrokerUnavailable(text)
         # Before 7.0 a script's error hides in the text of another. A demoted master unblocks those that wait.
@@ -224,7 +264,7 @@ def _socket_of(connection: AbstractConnection) -> socket.socket | None:
     return connection._get_socket()  # noqa: SLF001 - redis-py has no public way to the socket
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     """Return what a server said, without the arguments that it repeats after an unknown command: they hold passwords
     and jobs."""
     line = (str(error).splitlines() or [type(error).__name__])[0]

@@ -12,7 +12,7 @@ from typing import Final
 
 from sockudo_queue.drivers.base import Back, Claim, Dead, DeadLetter, Later, Part, Settlement
 from sockudo_queue.drivers.redis_dead import split_value
-from sockudo_queue.drivers.redis_link import RedisLink, Script
+from sockudo_queue.drivers.redis_link import Link, Script
 from sockudo_queue.drivers.redis_source import (
     PUT_BACK_BASE,
     IdSource,
@@ -44,7 +44,7 @@ def source_keys(prefix: str, queue: str) -> tuple[str, ...]:
 class ListSource(RedisSource):
     """One list and our keys beside it."""
 
-    def __init__(self, key: str, link: RedisLink, patient: RedisLink, terms: Terms) -> None:
+    def __init__(self, key: str, link: Link, patient: Link, terms: Terms) -> None:
         super().__init__(key, link, patient, terms)
         self._ready, self._records, self.active, self.delayed, self.lapses, self._dead = (
             own_key(key, part) for part in KEY_PARTS

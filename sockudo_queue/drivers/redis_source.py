@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from sockudo_queue.drivers.base import Claim, DeadLetter, Settlement
-from sockudo_queue.drivers.redis_link import CommandDenied, RedisLink
+from sockudo_queue.drivers.redis_link import CommandDenied, Link
 from sockudo_queue.errors import BrokerRefused
 
 BLOCK_SECONDS: Final = 1.0
@@ -70,7 +70,7 @@ class SourceTurn(NamedTuple):
 class RedisSource(ABC):
     """One form of the queue. Safe from any thread, but for `wait`, which one bell calls."""
 
-    def __init__(self, key: str, link: RedisLink, patient: RedisLink, terms: Terms) -> None:
+    def __init__(self, key: str, link: Link, patient: Link, terms: Terms) -> None:
         self.key = key
         self.rung = False
         self._link = link

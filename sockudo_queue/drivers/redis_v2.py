@@ -12,7 +12,7 @@ from typing import Final
 from urllib.parse import quote_from_bytes
 
 from sockudo_queue.drivers.base import Back, Claim, Dead, DeadLetter, Later, Part, Settlement
-from sockudo_queue.drivers.redis_link import RedisLink, Script
+from sockudo_queue.drivers.redis_link import Link, Script
 from sockudo_queue.drivers.redis_source import (
     IdSource,
     RedisSource,
@@ -66,7 +66,7 @@ def v2_base(prefix: str, queue: str) -> str | None:
 class V2Source(RedisSource):
     """One queue of Sockudo 5 and, in its slot, our own keys for what has died."""
 
-    def __init__(self, base: str, link: RedisLink, patient: RedisLink, terms: Terms) -> None:
+    def __init__(self, base: str, link: Link, patient: Link, terms: Terms) -> None:
         super().__init__(base, link, patient, terms)
         self.keys = {part: f"{base}:{part}" for part in V2_PARTS}
         self._dead, self._records = own_key(base, "dead"), own_key(base, "records")

@@ -8,10 +8,12 @@ from typing import Any, Final
 
 from sockudo_queue.drivers.redis import RedisDriver
 from sockudo_queue.drivers.redis_at_most_once import RedisAtMostOnceDriver
-from sockudo_queue.drivers.redis_link import RedisLink, pool_of
+from sockudo_queue.drivers.redis_connections import link_of
+from sockudo_queue.drivers.redis_link import Link
 from sockudo_queue.drivers.redis_lists import ListSource, source_keys
 from sockudo_queue.drivers.redis_source import BLOCK_MARGIN, BLOCK_SECONDS, Terms, own_key
 from sockudo_queue.redaction import Secret
+from sockudo_queue.settings import RedisSettings, Settings
 from tests.drivers.conformance import LEASE_SECONDS, RETENTION, Kept
 from tests.helpers.redis_proxy import RedisProxy
 from tests.helpers.redis_server import RedisServer
@@ -21,11 +23,14 @@ SOURCES: Final = source_keys(PREFIX, "webhooks")
 TIMEOUT: Final = 5.0
 
 
-def link_to(
-    port: int, *, timeout: float = TIMEOUT, username: str | None = None, password: str | None = None
-) -> RedisLink:
-    secret = None if password is None else Secret(password)
-    return RedisLink(pool_of(None, "127.0.0.1", port, 0, username, secret, timeout))
+def link_to(port: int, *, timeout: float = TIMEOUT, username: str | None = None, password: str | None = None) -> Link:
+    redis = RedisSettings(
+        port=port,
+        username=username,
+        password=None if password is None else Secret(password),
+        response_timeout_ms=round(timeout * 1000),
+    )
+    return link_of(Settings(redis=redis))
 
 
 class RedisLists:
@@ -42,7 +47,7 @@ class RedisLists:
 
     def over(
         self,
-        link: RedisLink,
+        link: Link,
         *,
         lease: float = LEASE_SECONDS,
         retention: int = RETENTION,

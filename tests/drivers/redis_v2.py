@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from typing import Any, Final
 
 from sockudo_queue.drivers.redis import RedisDriver
-from sockudo_queue.drivers.redis_link import RedisLink
+from sockudo_queue.drivers.redis_link import Link
 from sockudo_queue.drivers.redis_lists import ListSource
 from sockudo_queue.drivers.redis_source import BLOCK_MARGIN, BLOCK_SECONDS, RedisSource, Terms, own_key
 from sockudo_queue.drivers.redis_v2 import V2Source
@@ -37,7 +37,7 @@ class RedisV2:
 
     def over(
         self,
-        link: RedisLink,
+        link: Link,
         *,
         lease: float = LEASE_SECONDS,
         retention: int = RETENTION,

@@ -11,6 +11,7 @@ import pytest
 
 from sockudo_queue.drivers.base import Back, Dead, Later, Settlement
 from sockudo_queue.drivers.redis import RedisDriver
+from sockudo_queue.drivers.redis_link import RedisLink
 from sockudo_queue.drivers.redis_lists import KEY_PARTS
 from sockudo_queue.drivers.redis_source import own_key
 from sockudo_queue.errors import BrokerError, BrokerRefused, BrokerUnavailable
@@ -371,6 +372,7 @@ def test_nobody_there_is_unavailable_at_once(lists: RedisLists, unused_port: int
 def test_a_resting_connection_that_the_server_closed_costs_no_fault(lists: RedisLists) -> None:
     driver = lists.driver()
     driver.ping()
+    assert isinstance(driver._link, RedisLink)
     resting = driver._link._idle
     connection, since = resting.pop()
     resting.append((connection, since - 60))  # as if it had rested for a minute

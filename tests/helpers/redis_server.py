@@ -146,13 +146,15 @@ class RedisServer:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
-    def _launch(self) -> None:
+    def _command(self) -> list[str]:
         command = [str(require_server(self.kind)), "--port", str(self.port), "--bind", "127.0.0.1"]
-        command += ["--save", "", "--dir", str(self.directory), *self._options]
+        return [*command, "--save", "", "--dir", str(self.directory), *self._options]
+
+    def _launch(self) -> None:
         with (self.directory / "server.log").open("ab") as log:
             # A session of its own: Ctrl-C on the terminal must not end the servers under running tests.
             self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                self._command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
 
     def _is_ready(self) -> bool:

@@ -1,0 +1,127 @@
+"""Commands to a Redis Cluster: each to the master of its key's slot, wherever that is by now.
+
+redis-py's cluster client sends a command again by itself when its answer is lost, so commands go over links of our own,
+one for each node. Following a node that redirects is no repetition: that node has done nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from redis.connection import ConnectionPool
+from redis.crc import key_slot
+
+from sockudo_queue.drivers.redis_connections import is_insecure, is_tls, login_options, tls_options, url_options
+from sockudo_queue.drivers.redis_link import Redirected, RedisLink, Script, SlotBusy, connection_options
+from sockudo_queue.drivers.redis_topology import Address, Topology
+from sockudo_queue.errors import BrokerUnavailable
+from sockudo_queue.redaction import Secret
+from sockudo_queue.settings import Settings
+
+ANSWER_SECONDS: Final = 1.0
+"""Longest wait for what one node knows of the cluster: it answers from memory, and there are others."""
+MOST_REDIRECTIONS: Final = 5
+BUSY_SECONDS: Final = 1.0
+"""How long a call waits for a slot that is on its way to another node before its caller is told."""
+BUSY_PAUSE: Final = 0.02
+
+Asking = Callable[[RedisLink, bool], Any]
+
+
+class ClusterLink:
+    """The way to all nodes of one cluster. Safe from any thread."""
+
+    is_apart = True
+
+    def __init__(self, topology: Topology, options: Mapping[str, Any], response_timeout: float | None = None) -> None:
+        self._topology = topology
+        self._options = options
+        self._response_timeout = response_timeout
+        self._links: dict[Address, RedisLink] = {}
+
+    def call(self, *command: Any, near: str | None = None) -> Any:
+        """Send one command to the master of the slot of `near`, or of the command's first argument."""
+        key = command[1] if near is None else near
+        return self._follow(key, lambda link, asking: link.call(*command, asking=asking))
+
+    def run(self, script: Script, keys: Sequence[str], arguments: Sequence[str | bytes | int]) -> Any:
+        """Run a script on the master of the slot of its keys."""
+        return self._follow(keys[0], lambda link, asking: link.run(script, keys, arguments, asking=asking))
+
+    def patient(self, response_timeout: float) -> ClusterLink:
+        """Return a link to the same cluster for commands that block, with connections of its own."""
+        return ClusterLink(self._topology, self._options, response_timeout)
+
+    def close(self) -> None:
+        """Disconnect what is idle; a connection in use ends with its call."""
+        for link in list(self._links.values()):
+            link.close()
+
+    def _follow(self, key: str, ask: Asking) -> Any:
+        """Ask, and once more for as long as the slot's keys are not together; nothing has run by then."""
+        slot = key_slot(key.encode())
+        give_up_at = time.monotonic() + BUSY_SECONDS
+        while True:
+            try:
+                return self._ask_around(slot, ask)
+            except SlotBusy:
+                if time.monotonic() > give_up_at:
+                    raise
+            time.sleep(BUSY_PAUSE)
+
+    def _ask_around(self, slot: int, ask: Asking) -> Any:
+        """Ask the slot's master, and whom it names instead."""
+        address, looks = self._topology.master_of(slot)
+        asking = False
+        for _ in range(MOST_REDIRECTIONS):
+            try:
+                return ask(self._link_to(address), asking)
+            except Redirected as to:
+                address, asking = self._topology.reachable((to.host or address[0], to.port)), to.once
+                if not asking:
+                    self._topology.moved(slot, address)
+            except BrokerUnavailable:
+                self._topology.doubt(looks, address)
+                raise
+        self._topology.doubt(looks)
+        raise BrokerUnavailable("the nodes of the cluster do not agree who serves the slot of the queue")
+
+    def _link_to(self, address: Address) -> RedisLink:
+        link = self._links.get(address)
+        if link is None:
+            host, port = address
+            pool = ConnectionPool(host=host, port=port, **self._options)
+            link = self._links.setdefault(address, RedisLink(pool, self._response_timeout))
+        return link
+
+
+def cluster_link(settings: Settings) -> ClusterLink:
+    """Return the way to the cluster that the settings name. Raises `SettingsError` for files that cannot be used."""
+    cluster = settings.redis_cluster
+    urls = [url_options(node) for node in cluster.nodes]
+    login = next((url for url in urls if "credential_provider" in url), None)
+    options = login_options(cluster) if login is None else {"credential_provider": login["credential_provider"]}
+    options |= tls_options(
+        settings,
+        uses_tls=cluster.use_tls or settings.master_tls.enabled or any(map(is_tls, cluster.nodes)),
+        insecure=any(map(is_insecure, cluster.nodes)),
+    )
+    timeout = cluster.request_timeout_ms / 1000
+    topology = Topology(
+        [(url["host"], url.get("port", 6379)) for url in urls],
+        options | connection_options(min(timeout, ANSWER_SECONDS)),
+        dict(_mapping(entry) for entry in cluster.address_map),
+    )
+    return ClusterLink(topology, options | connection_options(timeout))
+
+
+def _mapping(entry: str) -> tuple[tuple[str, int | None], tuple[str, int | None]]:
+    announced, _, reachable = entry.partition("=")
+    return _address(announced), _address(reachable)
+
+
+def _address(text: str) -> tuple[str, int | None]:
+    parts = url_options(Secret(f"redis://{text}"))
+    return parts["host"], parts.get("port")

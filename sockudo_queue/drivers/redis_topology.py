@@ -1,0 +1,134 @@
+"""Which node of a Redis Cluster is the master of a slot, by redis-py's `NodesManager`; commands are not sent here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from redis.cluster import ClusterNode, NodesManager
+from redis.exceptions import (
+    AuthenticationError,
+    MovedError,
+    NoPermissionError,
+    RedisClusterException,
+    RedisError,
+    ResponseError,
+)
+
+from sockudo_queue.drivers.redis_link import CommandDenied, first_line
+from sockudo_queue.drivers.shared_lookup import SharedLookup
+from sockudo_queue.errors import BrokerError, BrokerRefused, BrokerUnavailable
+
+Address = tuple[str, int]
+
+LOOK_PAUSE: Final = 0.2
+"""Seconds between two looks at the cluster while something is wrong; choosing a new master takes longer."""
+
+
+class Topology:
+    """Asks the nodes once, and again when one says, or shows by not answering, that something has changed.
+
+    `options` are what a connection pool of redis-py wants. Safe from any thread.
+    """
+
+    def __init__(
+        self,
+        nodes: Sequence[Address],
+        options: Mapping[str, Any],
+        address_map: Mapping[tuple[str, int | None], tuple[str, int | None]],
+    ) -> None:
+        self._nodes = list(nodes)
+        self._options = dict(options)
+        self._address_map = address_map
+        self._manager: NodesManager | None = None
+        self._look = SharedLookup(self._look_once)
+        self._looks = 0
+        self._looked_at = float("-inf")
+        self._doubted: str | None = None  # the name of a node that did not answer; empty where no node is to blame
+
+    def master_of(self, slot: int) -> tuple[Address, int]:
+        """Return a slot's master, and the number of the look at the cluster that this comes from."""
+        doubted = self._doubted is not None and time.monotonic() - self._looked_at > LOOK_PAUSE
+        if self._manager is None or doubted:
+            self._look()
+        manager, looks = self._manager, self._looks
+        assert manager is not None, "a look that fails raises"
+        try:
+            node = manager.get_node_from_slot(slot)
+        except RedisClusterException:
+            self.doubt(looks)
+            raise BrokerUnavailable("no node of the cluster serves the slot of the queue") from None
+        return (node.host, node.port), looks
+
+    def doubt(self, looks: int, address: Address | None = None) -> None:
+        """Look again before the next call, unless somebody has looked since; the node at the address is asked last."""
+        if looks == self._looks:
+            self._doubted = "{}:{}".format(*address) if address else ""
+
+    def moved(self, slot: int, address: Address) -> None:
+        """Note what a node has said of one slot."""
+        manager = self._manager
+        if manager is not None and manager.slots_cache.get(slot):
+            manager.move_slot(MovedError("{} {}:{}".format(slot, *address)))
+        else:
+            self.doubt(self._looks)
+
+    def reachable(self, announced: tuple[str | None, int]) -> Address:
+        """Return where a node can be reached; one that announces no host is where the others are."""
+        host, port = announced[0] or self._nodes[0][0], announced[1]
+        target = self._address_map.get((host, port)) or self._address_map.get((host, None)) or (host, port)
+        return target[0], target[1] or port
+
+    def _look_once(self) -> None:
+        try:
+            if self._manager is None:
+                self._manager = self._first_look()
+            else:
+                self._manager.initialize(
+                    additional_startup_nodes_info=self._discovered(self._manager), last_failed_node_name=self._doubted
+                )
+        except (RedisClusterException, RedisError, OSError) as error:
+            raise _translated(error) from None
+        except IndexError:
+            raise BrokerUnavailable("the nodes of the cluster serve no slots; it is not set up yet") from None
+        finally:
+            self._looked_at = time.monotonic()
+        self._doubted = None
+        self._looks += 1
+
+    def _first_look(self) -> NodesManager:
+        # What was discovered is no replacement for what is configured: all of it may be gone after a restart.
+        return NodesManager(
+            [ClusterNode(host, port) for host, port in self._nodes],
+            from_url=True,  # make connections by a pool with our options
+            dynamic_startup_nodes=False,
+            address_remap=self.reachable,
+            **self._options,
+        )
+
+    def _discovered(self, manager: NodesManager) -> list[Address]:
+        return [(node.host, node.port) for node in list(manager.nodes_cache.values())]
+
+
+def _translated(error: Exception) -> BrokerError:
+    """Return our error for what redis-py says when it has asked every node; the last node's answer lies within."""
+    for cause in _causes(error):
+        match cause:
+            case AuthenticationError():
+                return BrokerRefused(f"authentication failed: {first_line(cause)}")
+            case NoPermissionError():
+                return CommandDenied(first_line(cause))
+            case ResponseError() if "cluster support disabled" in str(cause):
+                return BrokerRefused("the server is not part of a cluster; set QUEUE_DRIVER=redis")
+            case RedisError() | OSError():
+                return BrokerUnavailable(f"no node of the cluster answers; the last one asked: {first_line(cause)}")
+            case _:
+                continue
+    return BrokerUnavailable(first_line(error))
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

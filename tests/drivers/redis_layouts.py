@@ -1,0 +1,60 @@
+"""Redis lists under test where there is more than one server: a cluster, and a master behind Sentinels."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+from sockudo_queue.drivers.redis import RedisDriver
+from sockudo_queue.drivers.redis_connections import link_of
+from sockudo_queue.drivers.redis_link import Link
+from sockudo_queue.redaction import Secret
+from sockudo_queue.settings import RedisClusterSettings, Settings
+from tests.drivers.conformance import LEASE_SECONDS, RETENTION
+from tests.drivers.redis_lists import SOURCES, TIMEOUT, LossyLists, RedisLists
+from tests.helpers.redis_cluster import RedisCluster
+from tests.helpers.redis_proxy import RedisProxy
+from tests.helpers.redis_sentinel import RedisSentinels
+
+
+def cluster_link(cluster: RedisCluster, *, timeout: float = TIMEOUT, **named: object) -> Link:
+    """Return a link to a cluster; `named` are further settings of its group."""
+    nodes = [Secret(f"redis://127.0.0.1:{node.port}") for node in cluster.nodes]
+    group = RedisClusterSettings(nodes=nodes, request_timeout_ms=round(timeout * 1000), **named)
+    return link_of(Settings(driver="redis-cluster", redis_cluster=group))
+
+
+class ClusterLists(RedisLists):
+    """One queue in a cluster: its two spellings are in two slots."""
+
+    def __init__(self, cluster: RedisCluster, cleanup: ExitStack, pushed: str = SOURCES[0]) -> None:
+        self.cluster = cluster
+        self.client = cluster.client()
+        cleanup.callback(self.client.close)
+        self.pushed = pushed
+        self._cleanup = cleanup
+
+    def driver(self, *, lease: float = LEASE_SECONDS, retention: int = RETENTION) -> RedisDriver:
+        return self.over(cluster_link(self.cluster), lease=lease, retention=retention)
+
+    def lossy(self) -> LossyLists:
+        """Put a proxy before the master of the list that is written to; the nodes do not know of it."""
+        master = self.cluster.master_of(self.pushed)
+        proxy = self._cleanup.enter_context(RedisProxy(master.port))
+        link = cluster_link(self.cluster, address_map=[f"127.0.0.1:{master.port}=127.0.0.1:{proxy.port}"])
+        return LossyLists(self.over(link, sources=(self.pushed,)), proxy)
+
+
+class SentinelLists(RedisLists):
+    """One queue on the master that Sentinels know of."""
+
+    def __init__(self, sentinels: RedisSentinels, cleanup: ExitStack, pushed: str = SOURCES[0]) -> None:
+        super().__init__(sentinels.master(), cleanup, pushed)
+        self.sentinels = sentinels
+
+    def driver(self, *, lease: float = LEASE_SECONDS, retention: int = RETENTION) -> RedisDriver:
+        return self.over(sentinel_link(self.sentinels), lease=lease, retention=retention)
+
+
+def sentinel_link(sentinels: RedisSentinels, *, timeout: float = TIMEOUT) -> Link:
+    """Return a link that finds the master by the Sentinels."""
+    return link_of(sentinels.settings(timeout))

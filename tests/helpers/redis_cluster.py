@@ -1,0 +1,160 @@
+"""A real Redis Cluster as child processes: masters with a replica each, and slots that are moved by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+from typing import Any, Final, Self
+
+import redis
+from redis.crc import key_slot
+
+from tests.helpers.redis_binaries import ServerKind
+from tests.helpers.redis_server import RedisServer
+from tests.helpers.waiting import eventually
+
+SLOTS: Final = 16_384
+NODE_TIMEOUT_MS: Final = 1_000
+"""A node that says nothing for so long is given up; then its replica takes over."""
+FORM_SECONDS: Final = 30.0
+FAILOVER_SECONDS: Final = 20.0
+
+
+class RedisCluster:
+    """Some masters, with one replica each unless told otherwise, that serve all slots. `close` ends every process."""
+
+    def __init__(
+        self,
+        kind: ServerKind = ServerKind.VALKEY,
+        *,
+        masters: int = 3,
+        replicas: bool = True,
+        password: str | None = None,
+        extra: Sequence[str] = (),
+    ) -> None:
+        options = ["--cluster-enabled", "yes", "--cluster-node-timeout", str(NODE_TIMEOUT_MS)]
+        # However long its master has been away, a replica may take over.
+        options += ["--cluster-replica-validity-factor", "0", "--repl-diskless-sync-delay", "0", *extra]
+        self._masters = masters
+        count = masters * 2 if replicas else masters
+        self.nodes = [RedisServer(kind, password=password, extra=tuple(options)) for _ in range(count)]
+
+    @property
+    def addresses(self) -> str:
+        """Return the nodes as a setting wants them."""
+        return ",".join(f"127.0.0.1:{node.port}" for node in self.nodes)
+
+    def start(self) -> Self:
+        """Start the nodes, make them a cluster and wait until every one of them says so."""
+        with ThreadPoolExecutor(len(self.nodes)) as pool:
+            list(pool.map(RedisServer.start, self.nodes))
+        first, *others = self.nodes
+        for number, node in enumerate(self.nodes[: self._masters]):
+            _tell(node, "SET-CONFIG-EPOCH", number + 1)
+            share = range(SLOTS * number // self._masters, SLOTS * (number + 1) // self._masters)
+            _tell(node, "ADDSLOTS", *share)
+        for node in others:
+            _tell(first, "MEET", "127.0.0.1", node.port)
+        eventually(self._all_know_all, FORM_SECONDS, self.log)
+        for master, replica in zip(self.nodes, self.nodes[self._masters :], strict=False):
+            _tell(replica, "REPLICATE", node_id(master))
+        eventually(lambda: all(map(is_up, self.nodes)) and self._in_sync(), FORM_SECONDS, self.log)
+        return self
+
+    def master_of(self, key: str, *, among: Sequence[RedisServer] = ()) -> RedisServer:
+        """Return the node that serves a key, by what the running nodes, or those given, say themselves."""
+        for node in among or self.nodes:
+            if node.running and serves(node, key):
+                return node
+        raise AssertionError(f"no node serves {key}\n{self.log()}")
+
+    def replica_of(self, master: RedisServer) -> RedisServer:
+        """Return a replica of a node."""
+        port = str(master.port)
+        return next(node for node in self.nodes if node.running and _replication(node).get("master_port") == port)
+
+    def client(self, **options: Any) -> redis.RedisCluster:
+        """Return redis-py's own cluster client, for what a producer does."""
+        port = next(node.port for node in self.nodes if node.running)
+        return redis.RedisCluster(host="127.0.0.1", port=port, password=self.nodes[0].password, protocol=2, **options)
+
+    def move_slot(self, key: str, target: RedisServer, *, finish: bool = True) -> None:
+        """Move a key's slot with all its keys, one after the other, as an operator does by hand."""
+        source, slot = self.master_of(key), key_slot(key.encode())
+        _tell(target, "SETSLOT", slot, "IMPORTING", node_id(source))
+        _tell(source, "SETSLOT", slot, "MIGRATING", node_id(target))
+        if finish:
+            self.finish_move(key, source, target)
+
+    def finish_move(self, key: str, source: RedisServer, target: RedisServer) -> None:
+        """Move what a slot holds, and the slot."""
+        slot = key_slot(key.encode())
+        password = ["AUTH", source.password] if source.password else []
+        with source.client() as client:
+            while keys := client.execute_command("CLUSTER", "GETKEYSINSLOT", slot, 10):
+                for each in keys:
+                    client.execute_command("MIGRATE", "127.0.0.1", target.port, each, 0, 5000, *password)
+        for node in (target, source, *self.nodes):
+            if node.running and "master" in _flags(node):
+                _tell(node, "SETSLOT", slot, "NODE", node_id(target))
+
+    def log(self) -> str:
+        """Return the end of every node's log."""
+        return "\n".join(f"--- {node.port}\n" + node.log()[-1500:] for node in self.nodes)
+
+    def close(self) -> None:
+        """End every node and remove what it stored."""
+        for node in self.nodes:
+            node.close()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def _all_know_all(self) -> bool:
+        return all(_info(node)["cluster_known_nodes"] == str(len(self.nodes)) for node in self.nodes)
+
+    def _in_sync(self) -> bool:
+        replicas = self.nodes[self._masters :]
+        return all(_replication(node).get("master_link_status") == "up" for node in replicas)
+
+
+def is_up(node: RedisServer) -> bool:
+    """Tell whether a node takes the cluster for complete."""
+    return _info(node)["cluster_state"] == "ok"
+
+
+def serves(node: RedisServer, key: str) -> bool:
+    """Tell whether a node takes itself for the master of a key."""
+    slot = key_slot(key.encode())
+    port = node.port
+    return any(first <= slot <= last and at[1] == port for first, last, at, *_ in _tell(node, "SLOTS"))
+
+
+def node_id(node: RedisServer) -> str:
+    """Return a node's name in the cluster."""
+    return str(_tell(node, "MYID").decode())
+
+
+def _info(node: RedisServer) -> dict[str, str]:
+    return dict(line.split(":", 1) for line in _tell(node, "INFO").decode().split("\r\n") if line)
+
+
+def _flags(node: RedisServer) -> str:
+    own = next(line for line in _tell(node, "NODES").decode().splitlines() if "myself" in line)
+    return str(own.split()[2])
+
+
+def _replication(node: RedisServer) -> dict[str, str]:
+    with node.client() as client:
+        return {name: str(value) for name, value in client.info("replication").items()}
+
+
+def _tell(node: RedisServer, *command: Any) -> Any:
+    with node.client() as client:
+        connection = client.connection_pool.get_connection()
+        connection.send_command("CLUSTER", *command)  # the answer as it comes, without redis-py's ideas of it
+        return connection.read_response(disable_decoding=True)

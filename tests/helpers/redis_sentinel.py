@@ -1,0 +1,119 @@
+"""A master, its replica and three Sentinels that watch them, as child processes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+from typing import Any, Final, Self
+
+import redis
+
+from sockudo_queue.redaction import Secret
+from sockudo_queue.settings import RedisSettings, SentinelNode, SentinelSettings, Settings
+from tests.helpers.redis_binaries import ServerKind
+from tests.helpers.redis_server import RedisServer
+from tests.helpers.waiting import eventually
+
+NAME: Final = "hooks"
+DOWN_AFTER_MS: Final = 1_000
+FORM_SECONDS: Final = 30.0
+FAILOVER_SECONDS: Final = 20.0
+
+
+class SentinelServer(RedisServer):
+    """One Sentinel: the server program in another mode, with a file that it writes itself."""
+
+    def _launch(self) -> None:
+        (self.directory / "sentinel.conf").touch()
+        super()._launch()
+
+    def _command(self) -> list[str]:
+        program, *options = super()._command()
+        return [program, str(self.directory / "sentinel.conf"), *options, "--sentinel"]
+
+
+class RedisSentinels:
+    """One master, one replica, three Sentinels. `close` ends every process."""
+
+    def __init__(
+        self,
+        kind: ServerKind = ServerKind.VALKEY,
+        *,
+        password: str | None = None,
+        sentinel_password: str | None = None,
+        extra: Sequence[str] = (),
+    ) -> None:
+        options = ("--repl-diskless-sync-delay", "0", *extra)
+        if password is not None:
+            options += ("--masterauth", password)
+        self.password, self.sentinel_password = password, sentinel_password
+        self.servers = [RedisServer(kind, password=password, extra=options) for _ in range(2)]
+        self.sentinels = [SentinelServer(kind, password=sentinel_password) for _ in range(3)]
+
+    def start(self) -> Self:
+        """Start them all and wait until every Sentinel knows the replica and the other Sentinels."""
+        with ThreadPoolExecutor(5) as pool:
+            list(pool.map(RedisServer.start, [*self.servers, *self.sentinels]))
+        master, replica = self.servers
+        with replica.client() as client:
+            client.replicaof("127.0.0.1", master.port)
+        eventually(lambda: _replication(replica).get("master_link_status") == "up", FORM_SECONDS, self.log)
+        for sentinel in self.sentinels:
+            with sentinel.client() as client:
+                client.execute_command("SENTINEL", "MONITOR", NAME, "127.0.0.1", master.port, 2)
+                for option, value in self._options():
+                    client.execute_command("SENTINEL", "SET", NAME, option, value)
+        eventually(self._all_know_all, FORM_SECONDS, self.log)
+        return self
+
+    def master(self) -> RedisServer:
+        """Return the server that is the master by its own word."""
+        return next(each for each in self.servers if each.running and _replication(each)["role"] == "master")
+
+    def replica(self) -> RedisServer:
+        """Return the other one."""
+        return next(each for each in self.servers if each.running and _replication(each)["role"] == "slave")
+
+    def settings(self, timeout: float = 5.0, **groups: Any) -> Settings:
+        """Return settings that find the master here; the response timeout is in seconds."""
+        nodes = tuple(SentinelNode(host="127.0.0.1", port=each.port) for each in self.sentinels)
+        secret = Secret(self.sentinel_password) if self.sentinel_password else None
+        password = Secret(self.password) if self.password else None
+        return Settings(
+            sentinel=SentinelSettings(nodes=nodes, name=NAME, password=secret),
+            redis=RedisSettings(password=password, response_timeout_ms=round(timeout * 1000)),
+            **groups,
+        )
+
+    def log(self) -> str:
+        """Return the end of everybody's log."""
+        return "\n".join(f"--- {each.port}\n" + each.log()[-1500:] for each in [*self.servers, *self.sentinels])
+
+    def close(self) -> None:
+        """End every process and remove what it stored."""
+        for each in [*self.sentinels, *self.servers]:
+            each.close()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def _options(self) -> list[tuple[str, str]]:
+        options = [("down-after-milliseconds", str(DOWN_AFTER_MS)), ("failover-timeout", "10000")]
+        return options + ([("auth-pass", self.password)] if self.password else [])
+
+    def _all_know_all(self) -> bool:
+        return all(_knows_all(sentinel.client()) for sentinel in self.sentinels)
+
+
+def _knows_all(client: redis.Redis) -> bool:
+    state: Any = client.sentinel_master(NAME)
+    return bool(state["num-slaves"] == 1 and state["num-other-sentinels"] == 2 and state["flags"] == "master")
+
+
+def _replication(server: RedisServer) -> dict[str, str]:
+    with server.client() as client:
+        return {name: str(value) for name, value in client.info("replication").items()}
