@@ -13,7 +13,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from sockudo_queue import __version__, logs, signals
+from sockudo_queue import __version__, descriptors, logs, signals
 from sockudo_queue.app_source import AppSource
 from sockudo_queue.apps import AppRegistry
 from sockudo_queue.broker_watch import BrokerWatch
@@ -154,6 +154,7 @@ class Daemon:
     def run(self) -> int:
         """Run until a signal; return the exit code. The caller leaves by `os._exit`, which interrupts nothing held."""
         signals.block_signals()
+        descriptors.raise_limit()
         if self._settings.metrics.enabled:
             self._server.start()
         if self._ingress is not None:
@@ -164,7 +165,7 @@ class Daemon:
         if isinstance(self._driver, NoneDriver):
             self._log.info("daemon.idle", text="queue.driver is none: webhooks are switched off, nothing is delivered")
         interval = self._settings.reliability.lease_renew_interval_ms / 1000
-        self._services.start(interval, self._app_source, self._unknown_apps)
+        self._services.start(interval, self._app_source, self._unknown_apps, [self._transport.pool.close_old])
         self._supervisor.start()
         while not self._supervisor.gave_up.is_set():
             match signals.signalled(signals.STOP_SIGNALS | {signals.RELOAD_SIGNAL}, 0.5):
@@ -245,7 +246,7 @@ class Daemon:
 
     def _make_dispatcher(self, registry: AppRegistry) -> Dispatcher:
         delivery = self._settings.delivery
-        adapter = CurlAdapter(
+        self._transport = CurlAdapter(
             max_response_bytes=delivery.max_response_bytes,
             ca_file=delivery.ca_file,
             environment_proxy=delivery.use_environment_proxy,
@@ -261,7 +262,7 @@ class Daemon:
         return Dispatcher(
             registry,
             Endpoints(limits),
-            HttpSender(adapter, retry_every_status=delivery.retry_every_status),
+            HttpSender(self._transport, retry_every_status=delivery.retry_every_status),
             self._metrics,
             self._log,
             max_lapses=self._settings.reliability.max_attempts,

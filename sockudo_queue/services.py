@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from sockudo_queue import job
@@ -23,6 +24,7 @@ BUSY_BELL_PAUSE: Final = 0.02
 LAST_LOOK: Final = 0.5
 """Seconds that bringing the rest of Sockudo's list into safety may take when the daemon is stopped."""
 SAMPLE_EVERY: Final = 5.0
+UPKEEP_EVERY: Final = 10.0
 RENEW_AGAIN: Final = 0.5
 """Seconds until a renewal that got no answer is tried again: leases run on, and the next answer may come in time."""
 RELOAD_EVERY: Final = 1.0
@@ -38,12 +40,19 @@ class Services:
         self._supervisor = supervisor
         self._log = log
 
-    def start(self, renew_interval: float, app_source: AppSource | None, unknown_apps: UnknownApps) -> None:
-        """Start them all; `renew_interval` is in seconds."""
+    def start(
+        self,
+        renew_interval: float,
+        app_source: AppSource | None,
+        unknown_apps: UnknownApps,
+        upkeep: Sequence[Callable[[float], object]],
+    ) -> None:
+        """Start them all. `renew_interval` is in seconds; each of `upkeep` gets the time, and may block for seconds."""
         for number, source in enumerate(self._place.driver.sources, 1):
             self._start(f"bell-{number}", LIVE_WITHIN, self._ring, source)
         self._start("renewer", LIVE_WITHIN + renew_interval, self._renew, renew_interval)
         self._start("sampler", LIVE_WITHIN, self._sample)
+        self._start("upkeep", LIVE_WITHIN, self._keep_house, upkeep)
         if app_source is not None:
             self._start("apps", LIVE_WITHIN, self._reload_apps, app_source, unknown_apps)
 
@@ -122,6 +131,13 @@ class Services:
             place.dispatcher.forget_rested()
             if place.stopping.wait(SAMPLE_EVERY):
                 return
+
+    def _keep_house(self, name: str, upkeep: Sequence[Callable[[float], object]]) -> None:
+        """Let go of what nobody uses any more; never in a worker, since it may block."""
+        while not self._place.stopping.wait(UPKEEP_EVERY):
+            for work in upkeep:
+                self._place.beats.beat(name)
+                work(time.monotonic())
 
     def _reload_apps(self, name: str, source: AppSource, unknown_apps: UnknownApps) -> None:
         """Take over a changed file of apps, whenever it changes or SIGHUP asks; nothing in flight is touched."""

@@ -11,6 +11,7 @@ from sockudo_queue.redaction import Secret
 
 RESERVED: Final = frozenset(
     {
+        "accept-encoding",
         "connection",
         "content-length",
         "content-type",

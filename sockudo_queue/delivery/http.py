@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import re
+from functools import lru_cache
 from typing import Final
 from urllib.parse import urlsplit
 
-import requests
-
 from sockudo_queue.apps import Webhook
-from sockudo_queue.delivery.transport import CurlAdapter, Post, TransportFault
+from sockudo_queue.delivery.faults import TransportFault
+from sockudo_queue.delivery.transport import Answer, CurlAdapter, Post, header_lines
 from sockudo_queue.outcome import Failure, Outcome, from_failure, from_status
 from sockudo_queue.redaction import Secret
 
 OUR_HEADERS: Final = frozenset(
     {
+        "accept-encoding",
         "content-type",
         "content-length",
         "transfer-encoding",
@@ -29,6 +31,7 @@ OUR_HEADERS: Final = frozenset(
     }
 )
 """Names, in lower case, that a configured header can never take."""
+_HOST: Final = re.compile(r"[0-9A-Za-z._:-]{1,253}")
 
 
 class HttpSender:
@@ -37,7 +40,6 @@ class HttpSender:
     def __init__(self, adapter: CurlAdapter, *, retry_every_status: bool = False) -> None:
         self._adapter = adapter
         self._retry_every_status = retry_every_status
-        self._configured: dict[tuple[tuple[str, Secret], ...], dict[str, str]] = {}
 
     def post(self, webhook: Webhook, body: bytes, own_headers: dict[str, str]) -> tuple[Outcome, bool]:
         """Post a body and return the outcome, and whether a kept connection was used.
@@ -45,35 +47,44 @@ class HttpSender:
         Blocks for at most the webhook's `request_timeout_ms`. Never raises: whatever goes wrong is an outcome.
         """
         assert webhook.url is not None
-        headers = self._headers_of(webhook) | own_headers
-        post = Post(webhook.url.reveal(), headers, body)
         try:
+            lines = [*_configured(webhook.headers), *header_lines(own_headers)]
+            post = Post(webhook.url.reveal(), lines, body)
             answer = self._adapter.send(post, timeout=webhook.request_timeout_ms / 1000)
         except TransportFault as fault:
             return from_failure(fault.failure, str(fault)), False
-        except (requests.RequestException, ValueError, TypeError, UnicodeError) as error:
-            # A URL or a header that slipped through the checks at start must cost one webhook, not a thread.
+        except Exception as error:  # noqa: BLE001 - what slipped through the checks must cost one webhook, not a thread
             return from_failure(Failure.INTERNAL, type(error).__name__), False
-        outcome = from_status(
+        return self._outcome_of(answer), answer.connection_reused
+
+    def _outcome_of(self, answer: Answer) -> Outcome:
+        if 200 <= answer.status_code < 300:
+            return _delivered(answer.status_code)
+        return from_status(
             answer.status_code,
-            retry_after=_seconds(answer.headers.get("Retry-After")),
+            retry_after=answer.retry_after or None,
             detail=_redirect(answer.redirect_to),
             retry_all=self._retry_every_status,
         )
-        return outcome, answer.connection_reused
-
-    def _headers_of(self, webhook: Webhook) -> dict[str, str]:
-        known = self._configured.get(webhook.headers)
-        if known is None:
-            known = {name: value.reveal() for name, value in webhook.headers if name.lower() not in OUR_HEADERS}
-            known |= {"Content-Type": "application/json", "Expect": ""}
-            self._configured[webhook.headers] = known
-        return known
 
 
-def _seconds(retry_after: str | None) -> float | None:
-    return float(retry_after) if retry_after else None
+_delivered: Final = lru_cache(maxsize=100)(from_status)
+
+
+@lru_cache(maxsize=4096)
+def _configured(headers: tuple[tuple[str, Secret], ...]) -> tuple[bytes, ...]:
+    known = {name: value.reveal() for name, value in headers if name.lower() not in OUR_HEADERS}
+    ours = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
+    # libcurl asks before it sends a large body, unless that header is taken away.
+    return (*header_lines(known | ours), b"Expect:")
 
 
 def _redirect(target: str | None) -> str:
-    return f"redirects to {urlsplit(target).hostname}, which is not followed" if target else ""
+    """Name the host that an answer points to; whatever a receiver writes there can be read or is left out."""
+    if not target:
+        return ""
+    try:
+        host = urlsplit(target).hostname or ""
+    except ValueError:
+        host = ""
+    return f"redirects to {host if _HOST.fullmatch(host) else 'another place'}, which is not followed"

@@ -1,0 +1,152 @@
+"""Which addresses and ports may be called; pure.
+
+A name says nothing: `127.1`, `2130706433` and `0x7f000001` are all 127.0.0.1 to a resolver, and a name may resolve to
+another address the second time. So what is judged here is the address that a connection is about to be made to. An
+IPv6 address that carries an IPv4 one (mapped, NAT64, 6to4, Teredo and others) is judged by both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Final
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+
+_MAPPED: Final = IPv6Network("::ffff:0:0/96")
+_NAT64: Final = IPv6Network("64:ff9b::/96")
+_NAT64_LOCAL: Final = IPv6Network("64:ff9b:1::/48")
+_TEREDO: Final = IPv6Network("2001::/32")
+_ISATAP: Final = (0x5EFE, 0x02005EFE)
+# Where each kind holds its IPv4 address: the bits to the right of it.
+_EMBEDDING: Final = (
+    (IPv6Network("::/96"), 0),  # "compatible", given up, and still accepted by some
+    (IPv6Network("::ffff:0:0:0/96"), 0),  # SIIT
+    (_NAT64, 0),
+    (IPv6Network("2002::/16"), 80),  # 6to4
+)
+
+LINK_LOCAL: Final = tuple(map(ip_network, ("169.254.0.0/16", "fe80::/10")))
+METADATA: Final = tuple(
+    map(
+        ip_network,
+        (
+            "100.100.100.200/32",  # Alibaba
+            "168.63.129.16/32",  # Azure
+            "192.0.0.192/32",  # Oracle
+            "fd00:ec2::/32",  # AWS, every service of the instance
+            "fd00:c1::a9fe:a9fe/128",  # Oracle
+            "fd20:ce::254/128",  # Google
+            "fd00:42::42/128",  # Scaleway
+        ),
+    )
+)
+"""Where clouds hand out credentials to whoever asks, besides 169.254.0.0/16, which is link-local."""
+PRIVATE: Final = tuple(
+    map(
+        ip_network,
+        (
+            "0.0.0.0/8",
+            "10.0.0.0/8",
+            "100.64.0.0/10",
+            "127.0.0.0/8",
+            "172.16.0.0/12",
+            "192.0.0.0/24",
+            "192.0.2.0/24",
+            "192.88.99.0/24",
+            "192.168.0.0/16",
+            "198.18.0.0/15",
+            "198.51.100.0/24",
+            "203.0.113.0/24",
+            "224.0.0.0/3",
+            "::/3",  # all but 2000::/3 is for special purposes or not given out
+            "2001::/23",
+            "2001:db8::/32",
+            "2002::/16",
+            "3fff::/20",
+            "4000::/2",
+            "8000::/1",
+        ),
+    )
+)
+"""Everything that is no address of the public Internet, from the registries of special-purpose addresses."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a person has set. `allowed` wins over every other network; no port in `allowed_ports` means any."""
+
+    allowed: tuple[Network, ...] = ()
+    denied: tuple[Network, ...] = ()
+    private: bool = True  # may be called
+    allowed_ports: frozenset[int] = frozenset()
+    denied_ports: frozenset[int] = frozenset()
+
+
+def refusal(rules: Rules, text: str, port: int) -> str | None:
+    """Return why a connection to an address and port may not be made, in a few words, or None where it may."""
+    if port in rules.denied_ports or (rules.allowed_ports and port not in rules.allowed_ports):
+        return f"port {port} is not allowed"
+    for address in meanings(text):
+        reason = _refusal(rules, address)
+        if reason is not None:
+            return f"{address} is {reason}"
+    return None
+
+
+def meanings(text: str) -> tuple[Address, ...]:
+    """Return what an address stands for: itself, and the IPv4 address that it carries. Mapped ones are IPv4 alone."""
+    address = ip_address(text.partition("%")[0])
+    if isinstance(address, IPv4Address):
+        return (address,)
+    if address in _MAPPED:
+        return (IPv4Address(int(address) & 0xFFFFFFFF),)
+    return (address, *_carried(address))
+
+
+def _carried(address: IPv6Address) -> Iterator[IPv4Address]:
+    bits = int(address)
+    for network, shift in _EMBEDDING:
+        if address in network and bits > 1:  # :: and ::1 carry nothing
+            yield IPv4Address(bits >> shift & 0xFFFFFFFF)
+    if address in _NAT64_LOCAL:
+        yield from _carried_locally(bits)
+    if address in _TEREDO:
+        yield IPv4Address(bits >> 64 & 0xFFFFFFFF)  # its server
+        yield IPv4Address(~bits & 0xFFFFFFFF)  # its client
+    if bits >> 32 & 0xFFFFFFFF in _ISATAP:
+        yield IPv4Address(bits & 0xFFFFFFFF)
+
+
+def _carried_locally(bits: int) -> Iterator[IPv4Address]:
+    # The network's owner chooses how long the prefix is: the address stands at the end, or around a byte of zeros.
+    for value in (
+        bits,
+        (bits >> 64 & 0xFFFF) << 16 | bits >> 40 & 0xFFFF,
+        (bits >> 64 & 0xFF) << 24 | bits >> 32 & 0xFFFFFF,
+        bits >> 24,
+    ):
+        if value >> 24 & 0xFF:  # else it is read with the wrong length
+            yield IPv4Address(value & 0xFFFFFFFF)
+
+
+def _refusal(rules: Rules, address: Address) -> str | None:
+    if _in(address, rules.allowed):
+        return None
+    for networks, reason in (
+        (rules.denied, "in a denied network"),
+        (LINK_LOCAL, "link-local"),
+        (METADATA, "a cloud's metadata service"),
+    ):
+        if _in(address, networks):
+            return reason
+    # What goes through a NAT64 goes to the address that is carried, and that is judged by itself.
+    if not rules.private and _in(address, PRIVATE) and not _in(address, (_NAT64,)):
+        return "no public address"
+    return None
+
+
+def _in(address: Address, networks: Iterable[Network]) -> bool:
+    return any(address.version == network.version and address in network for network in networks)

@@ -1,0 +1,262 @@
+"""libcurl handles, one connection each: lent to a thread for one attempt, at rest until the next, closed by a service.
+
+A handle costs three descriptors and some 100 KB, and closing one whose resolver hangs can block for seconds. So workers
+never close one. When there are enough at rest, the one that has rested longest is turned to the new endpoint; hence
+there are never more than `RESTING_LIMIT` and those in use, however many endpoints there are.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections import OrderedDict, deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+import pycurl
+
+from sockudo_queue import __version__
+from sockudo_queue.delivery.guard import Guard
+
+USER_AGENT: Final = f"sockudo-queue/{__version__}"
+CONNECTION_LIFETIME: Final = 300
+"""Seconds after which a connection is not used again, so that a change in DNS is noticed."""
+CONNECTION_REST: Final = 55
+"""Seconds of rest after which a connection is not used again; most servers close theirs at 60 or later."""
+DNS_LIFETIME: Final = 10
+"""Seconds for which an answer of DNS is used again."""
+BODY_KEPT: Final = 16_384
+"""Bytes of a request above which its body is not held on to while the handle rests."""
+RESTING_LIMIT: Final = 256
+SET_ASIDE: Final = 35.0
+"""Seconds until a handle is closed whose look-up was cut: by then glibc's own limits have ended the look-up."""
+_QUICK_EXIT: Final = 322
+"""CURLOPT_QUICK_EXIT, which pycurl does not name: closing does not wait for a look-up that hangs."""
+
+
+class Route(NamedTuple):
+    """What a connection may be used for, and for nothing else."""
+
+    origin: str
+    verify: bool
+
+
+@dataclass(frozen=True, slots=True)
+class HandleOptions:
+    """What is the same for every handle. `max_response_bytes` is for the body."""
+
+    max_response_bytes: int
+    ca_file: str
+    environment_proxy: bool
+    guard: Guard | None
+
+
+class _Lent:
+    """A socket that pycurl copies and then lets go of; nobody else closes the original."""
+
+    __slots__ = ("_socket",)
+
+    def __init__(self, opened: socket.socket) -> None:
+        self._socket = opened
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def __del__(self) -> None:
+        self._socket.close()
+
+
+class Handle:
+    """One libcurl handle. Belongs to one thread at a time."""
+
+    __slots__ = (
+        "_body_is_big",
+        "_guard",
+        "_limit",
+        "_room",
+        "_timeout_ms",
+        "_url",
+        "curl",
+        "lacking",
+        "opened",
+        "received",
+        "refused",
+        "rested_since",
+        "route",
+    )
+
+    def __init__(self, options: HandleOptions, route: Route) -> None:
+        self.route = route
+        self.received: list[bytes] = []
+        self.rested_since = 0.0
+        # What became of the last attempt's connections, where it made any.
+        self.opened = False
+        self.refused = ""
+        self.lacking = ""
+        self._guard = options.guard
+        self._limit = self._room = options.max_response_bytes
+        self._url = ""
+        self._timeout_ms = 0
+        self._body_is_big = False
+        self.curl = curl = pycurl.Curl()
+        for option, value in (
+            (pycurl.NOSIGNAL, 1),
+            (_QUICK_EXIT, 1),
+            (pycurl.POST, 1),
+            (pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS),
+            (pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1),
+            (pycurl.HTTP_CONTENT_DECODING, 0),
+            (pycurl.FOLLOWLOCATION, 0),
+            (pycurl.MAXCONNECTS, 1),
+            (pycurl.MAXAGE_CONN, CONNECTION_REST),
+            (pycurl.MAXLIFETIME_CONN, CONNECTION_LIFETIME),
+            (pycurl.DNS_CACHE_TIMEOUT, DNS_LIFETIME),
+            (pycurl.TCP_KEEPALIVE, 1),
+            (pycurl.USERAGENT, USER_AGENT),
+            (pycurl.CAINFO, options.ca_file),
+            (pycurl.SSL_VERIFYPEER, int(route.verify)),
+            (pycurl.SSL_VERIFYHOST, 2 if route.verify else 0),
+            (pycurl.WRITEFUNCTION, self._receive),
+            (pycurl.OPENSOCKETFUNCTION, self._open_socket),
+        ):
+            curl.setopt(option, value)
+        if not options.environment_proxy:
+            curl.setopt(pycurl.PROXY, "")
+
+    def perform(self, url: str, header_lines: list[bytes], body: bytes, timeout_ms: int) -> pycurl.error | None:
+        """Send a POST and wait for its answer, for `timeout_ms` at most in all; return libcurl's fault, if any.
+
+        Nothing is sent again but by libcurl, once, where a kept connection turns out dead before any byte came back.
+        """
+        curl = self.curl
+        if self._url != url:
+            curl.setopt(pycurl.URL, url)
+            self._url = url
+        if self._timeout_ms != timeout_ms:
+            curl.setopt(pycurl.TIMEOUT_MS, timeout_ms)
+            self._timeout_ms = timeout_ms
+        self._room = self._limit
+        self.opened = False
+        curl.setopt(pycurl.HTTPHEADER, header_lines)
+        curl.setopt(pycurl.POSTFIELDS, body)
+        self._body_is_big = len(body) > BODY_KEPT
+        try:
+            curl.perform()
+        except pycurl.error as error:
+            return error
+        return None
+
+    def forget(self) -> None:
+        """Let go of what the last attempt has sent and received; a handle may rest for a minute."""
+        self.received = []
+        if self._body_is_big:
+            self._body_is_big = False
+            self.curl.setopt(pycurl.POSTFIELDS, b"")
+        self.refused = self.lacking = ""
+
+    def _open_socket(self, _purpose: int, wanted: Any) -> _Lent | int:
+        """Open the socket for a new connection, if the guard lets it be made. Must not raise: nobody would hear."""
+        try:
+            host, port, *_ = wanted.addr
+            refused = self._guard.refusal(host, port) if self._guard is not None else None
+            if refused is None:
+                opened = _Lent(socket.socket(wanted.family, wanted.socktype, wanted.protocol))
+                os.close(os.dup(opened.fileno()))  # without room for pycurl's copy it would look like a refusal
+                self.opened = True
+                return opened
+            self.refused = refused
+        except OSError as error:
+            self.lacking = error.strerror or type(error).__name__
+        except Exception as error:  # noqa: BLE001 - as above
+            self.lacking = type(error).__name__
+        return pycurl.SOCKET_BAD
+
+    def _receive(self, data: bytes) -> int:
+        if len(data) <= self._room:
+            self._room -= len(data)
+            self.received.append(data)
+            return len(data)
+        self.received.append(data[: self._room])
+        self._room = 0
+        return 0  # taking less ends the transfer
+
+
+class HandlePool:
+    """The handles at rest, by route. Safe from any thread."""
+
+    def __init__(self, options: HandleOptions, *, limit: int = RESTING_LIMIT) -> None:
+        self._options = options
+        self._limit = limit
+        self._lock = threading.Lock()
+        self._by_route: dict[Route, deque[Handle]] = {}  # each in the order of their rest, as the next
+        self._resting: OrderedDict[Handle, None] = OrderedDict()
+        self._set_aside: deque[Handle] = deque()
+
+    def __len__(self) -> int:
+        return len(self._resting) + len(self._set_aside)
+
+    def take(self, route: Route) -> Handle:
+        """Return the handle of a route that was used last, or another one; hand it back through one of the next two."""
+        with self._lock:
+            handles = self._by_route.get(route)
+            if handles:
+                handle = handles.pop()
+                del self._resting[handle]
+                return handle
+            found = self._longest_at_rest(route) if len(self._resting) >= self._limit else None
+        if found is None:
+            return Handle(self._options, route)
+        found.route = route
+        return found
+
+    def give_back(self, handle: Handle) -> None:
+        """Keep a handle for the next attempt on its route."""
+        handle.rested_since = time.monotonic()
+        with self._lock:
+            handles = self._by_route.get(handle.route)
+            if handles is None:
+                handles = self._by_route[handle.route] = deque()
+            handles.append(handle)
+            self._resting[handle] = None
+
+    def set_aside(self, handle: Handle) -> None:
+        """Use a handle no more: something of its last attempt is still going on, or it holds too much."""
+        handle.rested_since = time.monotonic()
+        with self._lock:
+            self._set_aside.append(handle)
+
+    def close_old(self, now: float) -> int:
+        """Close what nobody will use again, and return how many. May block for seconds; never for a worker."""
+        with self._lock:
+            old = [*self._old(now)]
+            for route in [route for route, handles in self._by_route.items() if not handles]:
+                del self._by_route[route]
+        for handle in old:
+            handle.curl.close()
+        return len(old)
+
+    def _old(self, now: float) -> Iterator[Handle]:
+        while self._resting:
+            handle = next(iter(self._resting))
+            if now - handle.rested_since <= CONNECTION_REST and len(self._resting) <= self._limit:
+                break
+            self._remove(handle)
+            yield handle
+        while self._set_aside and now - self._set_aside[0].rested_since > SET_ASIDE:
+            yield self._set_aside.popleft()
+
+    def _longest_at_rest(self, route: Route) -> Handle | None:
+        """Take a handle of another origin; what verifies certificates and what does not stay apart for good."""
+        for handle in self._resting:
+            if handle.route.verify == route.verify:
+                self._remove(handle)
+                return handle
+        return None
+
+    def _remove(self, handle: Handle) -> None:
+        first = self._by_route[handle.route].popleft()  # the longest at rest of all is so of its route, too
+        assert first is handle
+        del self._resting[handle]

@@ -1,0 +1,265 @@
+"""One attempt against real sockets: what each kind of receiver comes to, how long it takes, and what is left behind."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import resource
+import socket
+import time
+from dataclasses import dataclass, replace
+from typing import Final
+
+import psutil
+import pytest
+
+from sockudo_queue.apps import Webhook
+from sockudo_queue.delivery.http import HttpSender
+from sockudo_queue.delivery.transport import CurlAdapter
+from sockudo_queue.outcome import Outcome
+from sockudo_queue.redaction import Secret
+from tests.helpers.hostile import (
+    Behaviour,
+    HostileReceiver,
+    answering,
+    closing,
+    closing_on_reuse,
+    deaf,
+    dripping,
+    endless,
+    gzip_bomb,
+    ok,
+    resetting,
+    silent,
+    speaking_first,
+)
+from tests.helpers.ports import free_port
+from tests.helpers.receiver import Receiver
+
+DEADLINE_MS: Final = 300
+GRACE: Final = 0.3
+BODY: Final = b'{"time_ms":1,"events":[]}'
+OWN: Final = {"X-Pusher-Key": "key", "X-Pusher-Signature": "0" * 64, "X-Sockudo-Attempt": "1"}
+LIMIT: Final = 16_384
+
+
+@dataclass(frozen=True)
+class Case:
+    """A receiver, and the reason that an attempt at it ends with."""
+
+    name: str
+    behave: Behaviour
+    reason: str
+    scheme: str = "http"
+    body: bytes = BODY
+
+    def __str__(self) -> str:
+        return self.name
+
+
+_HEAD: Final = b"HTTP/1.1 200 OK\r\n"
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+_LONG: Final = b"HTTP/1.1 200 OK\r\nContent-Length: 10000000000\r\n\r\n"
+_NO_END: Final = b"HTTP/1.1 200 OK\r\n\r\n"
+_CHUNKED: Final = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+CASES: Final = [
+    Case("silent", silent, "read-timeout"),
+    Case("status line dripped", dripping(drops=(bytes([c]) for c in b"HTTP/1.1 200 " + b"O" * 500)), "read-timeout"),
+    Case("headers dripped", dripping(b"HTTP/1.1 503 No\r\n", drops=itertools.repeat(b"X-A: b\r\n")), "status-503"),
+    Case("headers of a 200 dripped", dripping(_HEAD, drops=itertools.repeat(b"X: y\r\n")), "delivered"),
+    Case("body dripped", dripping(_LONG), "delivered"),
+    Case("body of an error dripped", dripping(b"HTTP/1.1 500 No\r\n\r\n"), "status-500"),
+    Case("endless body", endless(_NO_END), "delivered"),
+    Case("10 GB", endless(_LONG), "delivered"),
+    Case("10 GB that refuse", endless(_LONG.replace(b"200 OK", b"404 No")), "status-404"),
+    Case("endless chunks", endless(_CHUNKED, piece=b"1000\r\n" + b"a" * 4096 + b"\r\n"), "delivered"),
+    Case("broken chunks", answering(_CHUNKED, b"zz\r\n"), "delivered"),
+    Case("body too short", answering(_LONG, b"abc"), "delivered"),
+    Case("gzip bomb", answering(ok(gzip_bomb(), b"Content-Encoding: gzip"), keep=True), "delivered"),
+    Case("unasked transfer encoding", answering(_CHUNKED.replace(b": ", b": gzip, "), b"0\r\n\r\n"), "delivered"),
+    Case("no TLS answer", silent, "connect-timeout", "https"),
+    Case("no TLS at all", speaking_first(b"HTTP/1.1 400 Plain\r\n\r\n"), "tls", "https"),
+    Case("reset after the request", resetting, "reset"),
+    Case("closed after the request", closing, "reset"),
+    Case("100 and silence", dripping(_CONTINUE, drops=[b"", b"", b""] * 100), "deadline"),
+    Case("100 without end", dripping(drops=itertools.repeat(_CONTINUE)), "deadline"),
+    Case("100 without end, fast", endless(piece=_CONTINUE * 100), "too-many-bytes"),
+    Case("103, then 200", answering(b"HTTP/1.1 103 Early\r\nLink: x\r\n\r\n", ok(), keep=True), "delivered"),
+    Case("204 with a body", answering(b"HTTP/1.1 204 No\r\nContent-Length: 9\r\n\r\nnonsense!"), "delivered"),
+    Case("205", answering(ok(status=b"205 Reset"), keep=True), "delivered"),
+    Case("304", answering(ok(status=b"304 Not Modified"), keep=True), "redirect-304"),
+    Case("600", answering(ok(status=b"600 Odd"), keep=True), "status-600"),
+    Case("no status line", answering(b"<html>hello</html>"), "protocol"),
+    Case("another protocol", answering(b"SSH-2.0-OpenSSH_9.2\r\n"), "protocol"),
+    Case("20 MB of headers", endless(_HEAD, piece=b"X-Filler: " + b"a" * 1000 + b"\r\n"), "delivered"),
+    Case("as many that fail", endless(b"HTTP/1.1 503 No\r\n", piece=b"X: " + b"a" * 1000 + b"\r\n"), "status-503"),
+    Case("one header without end", endless(b"HTTP/1.1 200 OK\r\nX: "), "delivered"),
+    Case("a status line without end", endless(b"HTTP/1.1 200 "), "too-many-bytes"),
+    Case("NUL in a header", answering(b"HTTP/1.1 200 OK\r\nX: a\0b\r\n\r\n"), "delivered"),
+    Case("NUL bytes", answering(bytes(4096)), "protocol"),
+    Case("NUL in the status line", answering(b"HTTP/1.1 \0200 OK\r\n\r\n"), "protocol"),
+    Case("nobody reads our body", deaf, "read-timeout", body=b"a" * 30_000_000),
+    Case("redirect", answering(ok(b"", b"Location: /", status=b"302 Found"), keep=True), "redirect-302"),
+]
+
+
+@pytest.fixture
+def sender() -> HttpSender:
+    return HttpSender(CurlAdapter(max_response_bytes=LIMIT))
+
+
+def hook(url: str, timeout_ms: int = DEADLINE_MS, **headers: str) -> Webhook:
+    return Webhook(
+        "orders",
+        frozenset({"client_event"}),
+        url=Secret(url),
+        headers=tuple((name.replace("_", "-"), Secret(value)) for name, value in headers.items()),
+        request_timeout_ms=timeout_ms,
+    )
+
+
+def attempt(sender: HttpSender, webhook: Webhook, body: bytes = BODY) -> tuple[Outcome, float]:
+    """Return the outcome and the seconds that it took."""
+    began = time.monotonic()
+    outcome, _ = sender.post(webhook, body, OWN)
+    return outcome, time.monotonic() - began
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_each_receiver_ends_within_the_deadline_under_its_name(sender: HttpSender, case: Case) -> None:
+    with HostileReceiver(case.behave) as receiver:
+        outcome, took = attempt(sender, hook(receiver.url(scheme=case.scheme)), case.body)
+
+    assert outcome.reason == case.reason, outcome
+    assert took <= DEADLINE_MS / 1000 + GRACE
+    assert receiver.connections == 1  # nothing is sent twice on a new connection
+
+
+def test_a_port_that_refuses(sender: HttpSender) -> None:
+    outcome, _ = attempt(sender, hook(f"http://127.0.0.1:{free_port()}/"))
+    assert outcome.reason == "refused"
+
+
+def test_a_name_that_is_not_there(sender: HttpSender) -> None:
+    outcome, _ = attempt(sender, hook("http://nowhere.invalid/", 5000))
+    assert outcome.reason == "dns"
+
+
+def test_a_host_that_accepts_nobody(sender: HttpSender) -> None:
+    """Its queue of connections is full, so that the kernel lets every further one wait."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listening:
+        address = listening.getsockname()
+        waiting = [socket.socket() for _ in range(4)]
+        for each in waiting:
+            each.setblocking(False)
+            each.connect_ex(address)
+        outcome, took = attempt(sender, hook(f"http://127.0.0.1:{address[1]}/"))
+        for each in waiting:
+            each.close()
+    assert outcome.reason == "connect-timeout"
+    assert took <= DEADLINE_MS / 1000 + GRACE
+
+
+@pytest.mark.parametrize(
+    ("location", "detail"),
+    [
+        (b"https://elsewhere.example:8443/secret?token=1", "redirects to elsewhere.example, which is not followed"),
+        (b"/path", "redirects to 127.0.0.1, which is not followed"),
+        (b"http://[::1", ""),
+        (b"http://[zz]/", ""),
+        (b"http://\xff\xfe\xe9/", ""),
+        (b"\xff\xfe", ""),
+        (b"http://a:99999/", ""),
+        (b"javascript:alert(1)", ""),
+        (b"http://user:password@h.example/", "redirects to h.example, which is not followed"),
+        (b"http://\x1b[31mred/", ""),
+        (b"", ""),
+    ],
+)
+def test_whatever_a_redirect_says_it_is_refused_once(sender: HttpSender, location: bytes, detail: str) -> None:
+    with HostileReceiver(answering(ok(b"", b"Location: " + location, status=b"302 Found"), keep=True)) as receiver:
+        outcome, _ = attempt(sender, hook(receiver.url()))
+        assert len(receiver.requests) == 1
+
+    assert (outcome.reason, outcome.verdict) == ("redirect-302", "permanent")
+    if detail:
+        assert outcome.detail == detail
+    assert "secret" not in outcome.detail
+    assert outcome.detail.isascii()
+    assert outcome.detail.isprintable()
+
+
+def test_headers_go_out_byte_for_byte(sender: HttpSender, receiver: Receiver) -> None:
+    """Latin-1 has a byte for each of its characters, and a header may be empty."""
+    outcome, _ = attempt(sender, hook(receiver.url(), X_City="Zürich", X_Empty="", X_High="\x80\xff", Accept="a/b"))
+    assert outcome.delivered
+    [request] = receiver.requests
+    for name, value in {"x-city": "Zürich", "x-empty": "", "x-high": "\x80\xff", "accept": "a/b"}.items():
+        assert request.headers[name] == value
+    names = [name.lower() for name, _ in request.header_lines]
+    assert len(names) == len(set(names))
+    assert request.headers["accept-encoding"] == "identity"
+    assert "expect" not in names
+
+
+def test_no_configured_header_replaces_or_doubles_ours(sender: HttpSender, receiver: Receiver) -> None:
+    """The checks at start leave them out already; here is the last door."""
+    names = (
+        "x-pusher-SIGNATURE X-PUSHER-KEY content-TYPE Content-Length HOST Transfer-Encoding User-Agent Accept-Encoding"
+    )
+    foreign = dict.fromkeys([*names.split(), "Connection", "Expect"], "evil")
+    webhook = replace(hook(receiver.url()), headers=tuple((name, Secret(value)) for name, value in foreign.items()))
+    outcome, _ = attempt(sender, webhook)
+    assert outcome.delivered
+    [request] = receiver.requests
+    assert "evil" not in request.headers.values()
+    assert request.headers["x-pusher-signature"] == OWN["X-Pusher-Signature"]
+    assert request.body == BODY
+
+
+def test_a_large_body_is_sent_without_asking_first(sender: HttpSender, receiver: Receiver) -> None:
+    outcome, took = attempt(sender, hook(receiver.url(), 5000), b"a" * 3_000_000)
+    assert outcome.delivered
+    assert took < 0.9  # libcurl would wait a second for an answer to its question
+    assert "expect" not in receiver.requests[0].headers
+
+
+def test_a_kept_connection_is_used_again(sender: HttpSender, receiver: Receiver) -> None:
+    reused = [sender.post(hook(receiver.url()), BODY, OWN)[1] for _ in range(5)]
+    assert reused == [False, True, True, True, True]
+    assert receiver.accepted == 1
+
+
+def test_a_connection_that_is_closed_on_reuse_costs_no_failed_attempt(sender: HttpSender) -> None:
+    with HostileReceiver(closing_on_reuse) as receiver:
+        outcomes = [attempt(sender, hook(receiver.url()))[0] for _ in range(20)]
+    assert all(outcome.delivered for outcome in outcomes)
+    # Each attempt but the first is sent once on the dead connection and once on a new one, and never more.
+    assert receiver.connections == 20
+    assert len(receiver.requests) == 39
+
+
+def test_a_server_that_closes_each_idle_connection_is_sent_nothing_twice(sender: HttpSender) -> None:
+    with HostileReceiver(answering(ok())) as receiver:
+        for nth in range(1, 51):
+            outcome, _ = attempt(sender, hook(receiver.url()))
+            assert outcome.delivered
+            assert len(receiver.requests) == nth
+
+
+@pytest.mark.parametrize("room", range(6))
+def test_without_descriptors_the_fault_is_ours(sender: HttpSender, receiver: Receiver, room: int) -> None:
+    """The receiver is silent: an attempt that gets as far as it ends with its time."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    attempt(sender, hook(receiver.url()))  # what is opened once and for all is opened now
+    gc.collect()
+    with HostileReceiver(silent) as other:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (psutil.Process().num_fds() + room, hard))
+        try:
+            outcome, _ = attempt(sender, hook(other.url(), 50))
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert other.connections <= 1
+    assert outcome.reason == "internal" or (room and outcome.reason == "read-timeout")
+    assert outcome.reason != "internal" or not outcome.blames_endpoint
