@@ -1,0 +1,105 @@
+"""The compose file is one, shows a deployment that loses nothing, and what it starts fits together."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from sockudo_queue import job
+from sockudo_queue.settings import Settings
+from tests.deploy import sources
+from tests.helpers.daemon import DaemonProcess
+from tests.helpers.ports import free_port
+from tests.helpers.redis_server import RedisServer
+from tests.helpers.settings import read
+from tests.helpers.waiting import eventually
+
+FOLDER: Final = sources.ROOT / "deploy" / "compose"
+JOBS: Final = (FOLDER / "jobs.jsonl").read_bytes().splitlines()
+SERVICES: Final[dict[str, Any]] = sources.read(sources.COMPOSE)["services"]
+DAEMONS: Final = ("queue", "queue-cluster", "queue-sqs")
+
+
+def test_it_is_a_compose_file() -> None:
+    schema = sources.schema("check_jsonschema", "check_jsonschema/builtin_schemas/vendor/compose-spec.json")
+    document = sources.read(sources.COMPOSE)
+    assert [f"{error.json_path}: {error.message}" for error in Draft202012Validator(schema).iter_errors(document)] == []
+    document["services"]["queue"]["stop_grace"] = "30s"
+    assert len(list(Draft202012Validator(schema).iter_errors(document))) == 1
+
+
+@pytest.mark.parametrize("name", ["redis", "redis-1"])
+def test_redis_keeps_what_it_has_taken_and_drops_nothing(name: str) -> None:
+    command = SERVICES[name]["command"]
+    assert command[0] == "redis-server"
+    assert {"--appendonly yes", "--maxmemory-policy noeviction"} <= set(command)
+
+
+@pytest.mark.parametrize("name", DAEMONS)
+def test_a_daemon_may_write_nothing_and_has_time_to_drain(name: str) -> None:
+    service = SERVICES[name]
+    assert service["user"] == "65532:65532"
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert int(service["stop_grace_period"].rstrip("s")) * 1000 > Settings().reliability.shutdown_timeout_ms
+    assert "entrypoint" not in service  # the image's own, in the exec form
+
+
+@pytest.mark.parametrize("name", DAEMONS)
+def test_the_settings_of_a_daemon_are_good_ones(name: str, tmp_path: Path) -> None:
+    environment = SERVICES[name]["environment"]
+    outcome = read(tmp_path, (FOLDER / "config.json").read_bytes(), environment, strict=True)
+    assert outcome.warnings == ()
+    [app] = outcome.apps
+    [webhook] = app.webhooks
+    assert webhook.name == "receiver"
+
+
+def test_what_is_left_out_begins_with_its_profile_alone() -> None:
+    assert {name for name, service in SERVICES.items() if "profiles" not in service} == {"redis", "queue", "receiver"}
+    for name, service in SERVICES.items():
+        needed = service.get("depends_on", {})
+        for other in needed:
+            assert set(SERVICES[other].get("profiles", service.get("profiles", ()))) == set(
+                service.get("profiles", ())
+            ), name
+
+
+def test_the_jobs_of_the_file_reach_the_receiver_with_right_signatures(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
+    for body in JOBS:
+        job.decode(body)
+    port, printed = free_port(), tmp_path / "printed"
+    daemon = DaemonProcess(redis_url=redis_server.url)
+    config = (FOLDER / "config.json").read_text().replace("http://receiver:8080", f"http://127.0.0.1:{port}")
+    (daemon.directory / "config.json").write_text(config)
+    push = [sys.executable, "-m", "sockudo_queue", "push", str(FOLDER / "jobs.jsonl")]
+    subprocess.run(push, cwd=daemon.directory, env=daemon.environment, check=True, capture_output=True, timeout=20)
+    with receiver(port, printed), daemon:
+        eventually(lambda: printed.read_text().count("signature right") == len(JOBS), 15, daemon.output)
+    assert "WRONG" not in printed.read_text()
+
+
+@contextmanager
+def receiver(port: int, printed: Path) -> Iterator[None]:
+    """Run the receiver of the compose file as it is run there; what it prints goes to `printed`."""
+    command = [sys.executable, str(FOLDER / "receiver.py"), str(port)]
+    with printed.open("wb") as output:
+        process = subprocess.Popen(command, env=SERVICES["receiver"]["environment"], stdout=output)
+    try:
+        eventually(lambda: "listens" in printed.read_text(), 10)
+        yield
+        process.send_signal(getattr(signal, SERVICES["receiver"]["stop_signal"]))
+        assert process.wait(10) == 0
+    finally:
+        process.kill()
+        process.wait(10)

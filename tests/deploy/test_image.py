@@ -1,0 +1,91 @@
+"""The image's description holds what an image must; scripts/image builds it and tries it with a container engine."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import tomllib
+from fnmatch import fnmatch
+from typing import Final
+
+import psutil
+import pytest
+
+from tests.deploy import sources
+from tests.helpers.configs import app, config, webhook
+from tests.helpers.daemon import DaemonProcess
+from tests.helpers.waiting import eventually
+
+TEXT: Final = sources.DOCKERFILE.read_text().replace("\\\n", " ")
+FINAL: Final = TEXT.rpartition("\nFROM ")[2]
+
+
+def instruction(name: str) -> str:
+    """Return the last one of this name in the stage that becomes the image."""
+    found: list[str] = re.findall(rf"^{name} (.*)$", FINAL, re.MULTILINE)
+    return found[-1]
+
+
+def test_it_runs_as_a_number_that_is_not_root_and_is_process_1() -> None:
+    assert re.fullmatch(r"[1-9]\d+:[1-9]\d+", instruction("USER"))
+    assert json.loads(instruction("ENTRYPOINT")) == ["sockudo-queue"]  # the exec form: no shell takes the signals
+    assert json.loads(instruction("CMD")) == ["run"]
+    assert json.loads(instruction("HEALTHCHECK").partition("CMD ")[2]) == ["sockudo-queue", "health"]
+
+
+def test_the_base_is_an_argument_and_not_alpine() -> None:
+    assert re.findall(r"^FROM (\S+)", TEXT, re.MULTILINE) == ["${BASE}", "${BASE}"]
+    [base] = re.findall(r"^ARG BASE=(\S+)", TEXT, re.MULTILINE)
+    assert base.endswith("slim")
+    assert "debian" in base
+
+
+def test_everything_that_is_installed_has_a_hash_and_nothing_is_compiled() -> None:
+    for command in re.findall(r"\S*/pip[^&\n]* install [^&\n]*", TEXT):
+        if "/wheel/" in command:  # our own, made in the step before
+            assert "--no-deps" in command
+        else:
+            assert "--require-hashes" in command
+            assert "--only-binary=:all:" in command
+    assert "--no-build-isolation" in TEXT  # what builds our wheel is locked too
+    locked = {
+        line.partition("==")[0] for line in (sources.ROOT / "requirements" / "build.txt").read_text().splitlines()
+    }
+    needs = tomllib.loads((sources.ROOT / "pyproject.toml").read_text())["build-system"]["requires"]
+    assert {re.split(r"[<>=~ ]", need)[0] for need in needs} <= locked
+    assert not re.search(r"\b(gcc|build-essential|python3-dev)\b", TEXT)
+
+
+def test_the_context_holds_what_is_copied_and_nothing_else() -> None:
+    allowed = [line[1:] for line in (sources.ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
+    copied = [
+        source for copy in re.findall(r"^COPY (?!--from)(.*)$", TEXT, re.MULTILINE) for source in copy.split()[:-1]
+    ]
+    assert sorted(copied) == sorted(allowed)
+    for source in copied:
+        assert (sources.ROOT / source).exists(), source
+    for private in (".git", ".venv", "tests", "config.json"):
+        assert not any(fnmatch(private, pattern) for pattern in allowed)
+
+
+def test_sigterm_stops_it_as_process_1() -> None:
+    """The kernel gives process 1 only signals that it asks for."""
+    unshare = shutil.which("unshare")
+    alone = [unshare or "", "--user", "--map-root-user", "--pid", "--fork", "--kill-child"]
+    if unshare is None or subprocess.run([*alone, "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("process namespaces are not allowed here")
+    daemon = DaemonProcess(config(app(webhook("http://127.0.0.1:9/"))), {"QUEUE_DRIVER": "memory"})
+    plain = daemon.command
+    daemon.command = lambda: [*alone, *plain()]  # type: ignore[method-assign]  # the same, as process 1 of its own world
+    with daemon:
+        daemon.wait_ready()
+        [first] = psutil.Process(daemon.pid).children()
+        status = (sources.ROOT / f"/proc/{first.pid}/status").read_text()
+        assert re.search(r"^NSpid:\s+\d+\s+1$", status, re.MULTILINE), status
+        os.kill(first.pid, signal.SIGTERM)
+        assert daemon.wait(10) == 0
+        eventually(lambda: daemon.events("daemon.stopped"))

@@ -1,0 +1,132 @@
+"""The manifests are what Kubernetes understands, and say what the daemon needs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from jsonschema import Draft202012Validator
+from referencing import Registry
+from referencing.jsonschema import DRAFT202012
+
+from sockudo_queue.settings import Settings
+from tests.deploy import sources
+from tests.helpers.settings import read
+
+# The first with native sidecars switched on, one in the middle, the newest that there are schemas of.
+VERSIONS: Final = ("1.29", "1.33", "1.37")
+# KEDA's own kind is not among the schemas of Kubernetes; the test of scaling reads it.
+OF_KUBERNETES: Final = ("config.yaml", "sidecar.yaml", "standalone.yaml")
+
+
+def schema_of(document: dict[str, Any], version: str) -> Draft202012Validator:
+    """Return the strict schema of a document's kind: an unknown key is a fault."""
+    folder = f"kubernetes_validate/kubernetes-json-schema/v{version}.0-local-strict"
+    group, _, api_version = document["apiVersion"].rpartition("/")
+    name = "-".join([document["kind"].lower(), *filter(None, [group.partition(".")[0]]), api_version])
+    definitions = DRAFT202012.create_resource(sources.schema("kubernetes_validate", f"{folder}/_definitions.json"))
+    registry: Registry[Any] = Registry().with_resource("_definitions.json", definitions)
+    return Draft202012Validator(sources.schema("kubernetes_validate", f"{folder}/{name}.json"), registry=registry)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_kubernetes_understands_the_manifests(version: str) -> None:
+    for name in OF_KUBERNETES:
+        for document in sources.manifests(name):
+            faults = [
+                f"{error.json_path}: {error.message}" for error in schema_of(document, version).iter_errors(document)
+            ]
+            assert faults == [], name
+
+
+def test_the_schema_is_one_that_finds_faults() -> None:
+    document = sources.manifest("sidecar.yaml", "Deployment")
+    [sidecar] = document["spec"]["template"]["spec"]["initContainers"]
+    sidecar["livenessProb"] = sidecar.pop("livenessProbe")
+    assert [error.validator for error in schema_of(document, VERSIONS[0]).iter_errors(document)] == [
+        "additionalProperties"
+    ]
+
+
+def pod(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = sources.manifest(name, "Deployment")["spec"]["template"]["spec"]
+    return found
+
+
+def daemon(name: str) -> dict[str, Any]:
+    containers = [*pod(name).get("initContainers", ()), *pod(name)["containers"]]
+    found: dict[str, Any]
+    [found] = [container for container in containers if container["name"] == "sockudo-queue"]
+    return found
+
+
+def test_the_sidecar_starts_first_stops_last_and_never_takes_the_server_out_of_service() -> None:
+    [sidecar] = pod("sidecar.yaml")["initContainers"]
+    assert sidecar["name"] == "sockudo-queue"
+    assert sidecar["restartPolicy"] == "Always"
+    assert "readinessProbe" not in sidecar
+    for probe in ("startupProbe", "livenessProbe"):
+        assert sidecar[probe]["httpGet"]["path"] == "/livez"
+
+
+def test_the_server_beside_it_only_produces() -> None:
+    [server] = pod("sidecar.yaml")["containers"]
+    assert {"name": "QUEUE_REDIS_CONCURRENCY", "value": "0"} in server["env"]
+
+
+def test_the_deployment_of_its_own_is_ready_when_the_queue_is() -> None:
+    container = daemon("standalone.yaml")
+    assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
+    for probe in ("startupProbe", "livenessProbe"):
+        assert container[probe]["httpGet"]["path"] == "/livez"
+
+
+@pytest.mark.parametrize("name", ["sidecar.yaml", "standalone.yaml"])
+def test_what_holds_for_both(name: str) -> None:
+    container, whole = daemon(name), pod(name)
+    settings = Settings()
+    [port] = container["ports"]
+    assert port["containerPort"] == settings.metrics.port
+    assert {container[key]["httpGet"]["port"] for key in container if key.endswith("Probe")} == {port["name"]}
+    # The drain must fit, with room for putting back.
+    assert whole["terminationGracePeriodSeconds"] * 1000 >= settings.reliability.shutdown_timeout_ms + 5_000
+    rights = whole.get("securityContext", {}) | container["securityContext"]
+    assert rights["readOnlyRootFilesystem"] is True
+    assert rights["runAsNonRoot"] is True
+    assert rights["runAsUser"] == 65532
+    assert rights["allowPrivilegeEscalation"] is False
+    assert rights["capabilities"] == {"drop": ["ALL"]}
+    # A Service called "queue" would otherwise become a variable QUEUE_PORT.
+    assert whole["enableServiceLinks"] is False
+    assert whole["automountServiceAccountToken"] is False
+    # One thread needs one core at most, and a limit on CPU would only slow its drain.
+    assert "cpu" not in container["resources"]["limits"]
+
+
+def test_the_configuration_is_where_the_image_looks_and_is_one_that_the_daemon_takes(tmp_path: Path) -> None:
+    for name in ("sidecar.yaml", "standalone.yaml"):
+        assert {"name": "config", "mountPath": "/etc/sockudo-queue", "readOnly": True} in daemon(name)["volumeMounts"]
+    assert "WORKDIR /etc/sockudo-queue" in sources.DOCKERFILE.read_text()
+    secrets = {document["metadata"]["name"]: document["stringData"] for document in sources.manifests("config.yaml")}
+    outcome = read(
+        tmp_path,
+        secrets["sockudo-config"]["config.json"].encode(),
+        {"REDIS_URL": secrets["sockudo-redis"]["url"]},
+        strict=True,
+    )
+    assert outcome.warnings == ()
+    assert json.loads(secrets["sockudo-config"]["config.json"])["app_manager"]["array"]["apps"]
+
+
+def test_scaling_is_of_the_deployment_and_never_to_nothing() -> None:
+    scaling = sources.manifest("keda.yaml", "ScaledObject")["spec"]
+    assert scaling["scaleTargetRef"]["name"] == sources.manifest("standalone.yaml", "Deployment")["metadata"]["name"]
+    assert scaling["minReplicaCount"] >= 1  # the series it scales by come from a replica
+    assert scaling["maxReplicaCount"] > scaling["minReplicaCount"]
+    assert len({trigger["name"] for trigger in scaling["triggers"]}) == len(scaling["triggers"])
+    for trigger in scaling["triggers"]:
+        assert trigger["type"] == "prometheus"
+        assert trigger["metadata"].keys() == {"serverAddress", "query", "threshold"}
+        assert float(trigger["metadata"]["threshold"]) > 0

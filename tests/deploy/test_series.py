@@ -1,0 +1,93 @@
+"""Whoever asks for a series gets one: rules, dashboard, scaling and pages name only what the daemon exports."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from sockudo_queue.metrics import BREAKER_STATES, Metrics
+from tests.deploy import sources
+from tests.unit.test_golden_series import exported
+
+SAMPLES_OF_HISTOGRAMS: Final = ("_bucket", "_sum", "_count")
+SELECTOR: Final = re.compile(rf"({sources.SERIES.pattern})\{{([^}}]*)\}}")
+MATCHER: Final = re.compile(r'(\w+)\s*(=~|!~|!=|=)\s*"([^"]*)"')
+GROUPING: Final = re.compile(r"\b(?:by|without)\s*\(([^)]*)\)")
+FROM_SCRAPING: Final = frozenset({"job", "instance", "le"})
+# Names that pages may speak of: other programs' series.
+OF_OTHERS: Final = frozenset({"process_cpu_seconds"})
+
+
+@cache
+def labels() -> dict[str, frozenset[str]]:
+    """Return the labels of every sample that the daemon can export."""
+    known: dict[str, frozenset[str]] = {}
+    for series in exported():
+        endings = SAMPLES_OF_HISTOGRAMS if series.kind == "histogram" else ("",)
+        known |= {series.name + ending: series.labels for ending in endings}
+    return known
+
+
+@cache
+def values() -> dict[tuple[str, str], set[str]]:
+    """Return the values of labels that are known from the start, by sample and label."""
+    found: dict[tuple[str, str], set[str]] = {}
+    metrics = Metrics("redis", "webhooks")
+    metrics.webhook("shop", "orders")
+    for family in metrics.registry.collect():
+        for sample in family.samples:
+            for label, value in sample.labels.items():
+                found.setdefault((sample.name, label), set()).add(value)
+    return found
+
+
+def expressions() -> Iterator[str]:
+    yield from (rule["expr"] for rule in sources.alerts())
+    yield from sources.dashboard_expressions()
+    yield from sources.scaling_expressions()
+
+
+def pages() -> Iterator[Path]:
+    yield from sorted((sources.ROOT / "docs").glob("*.md"))
+    yield from (sources.ROOT / "README.md", sources.ROOT / "CHANGELOG.md")
+    yield from sorted((sources.ROOT / "deploy").rglob("*.*"))
+
+
+@pytest.mark.parametrize("expression", list(expressions()))
+def test_an_expression_asks_for_what_there_is(expression: str) -> None:
+    names = sources.SERIES.findall(expression)
+    assert names
+    assert set(names) <= labels().keys()
+    of_all = frozenset.union(*(labels()[name] for name in names), FROM_SCRAPING)
+    for grouping in GROUPING.findall(expression):
+        assert {label.strip() for label in grouping.split(",")} <= of_all
+    for name, matchers in SELECTOR.findall(expression):
+        for label, operator, value in MATCHER.findall(matchers):
+            assert label in labels()[name] | FROM_SCRAPING, (name, label)
+            if label in {"outcome", "state", "reason", "code_class", "reused"} and "~" not in operator:
+                assert value in values()[name, label], (name, label, value)
+
+
+@pytest.mark.parametrize("page", list(pages()), ids=lambda page: str(page.relative_to(sources.ROOT)))
+def test_a_page_names_no_series_that_is_not_there(page: Path) -> None:
+    named = set(sources.SERIES.findall(page.read_text())) - OF_OTHERS
+    whole = labels().keys() | {series.name for series in exported()}
+    assert {name for name in named if name not in whole and not name.endswith("_")} == set()
+
+
+def test_the_dashboard_shows_every_series_or_it_is_known_why_not() -> None:
+    shown = {name for expression in sources.dashboard_expressions() for name in sources.SERIES.findall(expression)}
+    histograms = {series.name for series in exported() if series.kind == "histogram"}
+    asked = {next((h for h in histograms if name.startswith(h + "_")), name) for name in shown}
+    # Address space and the moment of the start tell an operator nothing that is not seen elsewhere.
+    assert {s.name for s in exported()} - asked == {"process_virtual_memory_bytes", "process_start_time_seconds"}
+
+
+def test_the_states_of_the_breaker_are_those_that_the_dashboard_explains() -> None:
+    assert BREAKER_STATES == {"closed": 0, "half-open": 1, "open": 2}
+    assert "0 closed, 1 half-open, 2 open" in sources.DASHBOARD.read_text()
