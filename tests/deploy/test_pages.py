@@ -1,0 +1,52 @@
+"""What the pages point at is there: files, headings, tests, alerts."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.deploy import sources
+
+PAGES: Final = (*sorted((sources.ROOT / "docs").glob("*.md")), *sorted(sources.ROOT.glob("*.md")))
+LINK: Final = re.compile(r"\]\(([^)\s]+)\)")
+TEST: Final = re.compile(r"`(tests/[\w/]+\.py)(?:::(\w+))?`")
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the anchors of a page's headings, as forges make them."""
+    headings = [line.lstrip("#").strip() for line in page.read_text().splitlines() if line.startswith("#")]
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in LINK.findall(page.read_text()):
+        target, _, anchor = link.partition("#")
+        if target.startswith(("http://", "https://")):
+            continue
+        file = (page.parent / target).resolve() if target else page
+        assert file.exists(), link
+        assert not anchor or anchor in anchors(file), link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_test_that_is_named_is_there(page: Path) -> None:
+    for file, name in TEST.findall(page.read_text()):
+        text = (sources.ROOT / file).read_text()
+        assert not name or f"def {name}(" in text, (file, name)
+
+
+def test_each_threat_names_a_test() -> None:
+    section = (sources.ROOT / "docs" / "security.md").read_text().partition("## Threat by threat")[2]
+    rows = [row for row in section.partition("\n## ")[0].splitlines() if row.startswith("|")][2:]
+    assert len(rows) >= 15
+    assert [row for row in rows if not TEST.search(row)] == []
+
+
+def test_every_page_is_on_the_list_of_the_readme() -> None:
+    readme = (sources.ROOT / "README.md").read_text()
+    assert [page.name for page in PAGES if page.parent.name == "docs" and f"docs/{page.name}" not in readme] == []
+    assert len(readme.splitlines()) <= 120
