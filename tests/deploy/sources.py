@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 from zipfile import ZipFile
@@ -66,6 +67,7 @@ def promtool() -> Path:
     return Path(found)
 
 
+@cache
 def schema(distribution: str, member: str) -> Any:
     """Return a JSON schema out of one of the wheels in requirements/schemas.txt, or skip the test."""
     wheel = next((SERVERS_DIRECTORY / "schemas").glob(f"{distribution}-*.whl"), None)
