@@ -13,17 +13,9 @@ from sockudo_queue.config.loading import AppsDocument, Loaded, collect
 from sockudo_queue.config.models import Settings
 from sockudo_queue.webhook_documents import Defaults, read_webhooks
 
-_UNREAD_DRIVERS: Final = {
-    "dynamodb": "dynamodb",
-    "mysql": "mysql",
-    "pgsql": "pgsql",
-    "postgres": "pgsql",
-    "postgresql": "pgsql",
-    "scylla": "scylladb",
-    "scylladb": "scylladb",
-    "surreal": "surrealdb",
-    "surrealdb": "surrealdb",
-}
+READ_STORES: Final = ("dynamodb", "mysql", "pgsql")
+# Stores of Sockudo's that nothing here can read.
+_UNREAD_STORES: Final = ("scylladb", "surrealdb")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +54,18 @@ def collect_apps(document: AppsDocument, settings: Settings, findings: Findings)
     """Return the apps of a document and add what is wrong to `findings`."""
     manager = document.app_manager if isinstance(document.app_manager, Mapping) else {}
     entries = _entries(manager, document, findings)
-    _check_driver(manager, entries, document, findings)
+    _check_store(settings.apps.driver, entries, document, findings)
     defaults = Defaults(settings.retry, settings.delivery.request_timeout_ms)
     apps: dict[str, App] = {}
     for app in _read_apps(entries, document, defaults, findings):
         if app.id in apps:
             findings.warnings.append(f"{document.path}: app {app.id!r} is there twice; the later one is used")
         apps[app.id] = app
-    if not any(app.webhooks for app in apps.values()):
+    # A server with a store has put its default app there, so the store knows what became of it since.
+    default_app = document.environment.default_app_id
+    if default_app is not None and settings.apps.driver == "memory":
+        apps.setdefault(default_app, App(default_app, ()))
+    if settings.apps.driver not in READ_STORES and not any(app.webhooks for app in apps.values()):
         findings.warnings.append(
             "no app has a webhook, so nothing will be delivered; they belong under app_manager.array.apps in the file"
         )
@@ -96,18 +92,11 @@ def _entries(manager: Mapping[str, Any], document: AppsDocument, findings: Findi
     return entries
 
 
-def _check_driver(manager: Mapping[str, Any], entries: list[Any], document: AppsDocument, findings: Findings) -> None:
-    named = document.environment.driver
-    where = "APP_MANAGER_DRIVER" if named else f"app_manager.driver in {document.path}"
-    driver = named or manager.get("driver") or "memory"
-    if driver == "memory":
+def _check_store(store: str, entries: list[Any], document: AppsDocument, findings: Findings) -> None:
+    if store not in _UNREAD_STORES:
         return
-    store = _UNREAD_DRIVERS.get(str(driver).strip().lower())
-    if store is None:
-        findings.faults.append(
-            f"{where}: must be one of {', '.join(['memory', *sorted(set(_UNREAD_DRIVERS.values()))])}"
-        )
-    elif entries:
+    where = "APP_MANAGER_DRIVER" if document.environment.driver else f"app_manager.driver in {document.path}"
+    if entries:
         findings.warnings.append(
             f"{where}: apps that are only in {store} are not seen; those under app_manager.array.apps are"
         )
@@ -123,8 +112,6 @@ def _read_apps(entries: list[Any], document: AppsDocument, defaults: Defaults, f
         app = _read_app(entry, f"{document.path}: app", position, defaults, findings)
         if app is not None:
             yield app
-    if document.environment.default_app_id is not None:
-        yield App(document.environment.default_app_id, ())
 
 
 def _read_app(entry: Any, where: str, position: int, defaults: Defaults, findings: Findings) -> App | None:

@@ -13,7 +13,8 @@ from typing import Final
 
 from sockudo_queue.app_documents import parse_apps
 from sockudo_queue.apps import StaticApps
-from sockudo_queue.config.documents import digest_of, parse_document, read_bytes
+from sockudo_queue.config.documents import Document, digest_of, parse_document, read_bytes
+from sockudo_queue.config.values import apps_driver
 from sockudo_queue.errors import SettingsError
 from sockudo_queue.settings import AppsDocument, Settings
 
@@ -105,6 +106,7 @@ class AppSource:
             if digest == self._digest and not forced:
                 return self._as_before()
             document = parse_document(self._document.path, content, self._environment)
+            self._refuse_another_store(document)
             parsed = parse_apps(
                 replace(self._document, app_manager=document.get("app_manager")), self._settings, strict=self._strict
             )
@@ -113,6 +115,14 @@ class AppSource:
         self._registry.replace(parsed.apps)
         self._digest, self._told = digest, ()
         return Reload(True, parsed.warnings)
+
+    def _refuse_another_store(self, document: Document) -> None:
+        """A file whose apps have moved into a database while we run would leave us without any."""
+        driver = document.get("app_manager.driver") or "memory"
+        if self._document.environment.driver is None and apps_driver(driver) != self._settings.apps.driver:
+            raise SettingsError(
+                [f"app_manager.driver in {self._document.path}: has changed; start the daemon again to read that store"]
+            )
 
     def _as_before(self) -> Reload | None:
         """The file holds what is in use; that is news only after it was broken."""

@@ -59,7 +59,10 @@ class AppRegistry(Protocol):
     """Where apps are found. Safe to call from any thread; never blocks for long."""
 
     def find(self, app_id: str) -> App | None:
-        """Return the app, or None while it is not known."""
+        """Return the app, or None while it is not known.
+
+        Raises `errors.AppStoreUnavailable` while nobody can tell, and `errors.AppUnreadable`.
+        """
 
 
 class StaticApps:

@@ -168,6 +168,7 @@ def _run(options: argparse.Namespace) -> int:
 def _check(options: argparse.Namespace) -> int:
     """Each line begins with ok, warning or error; settings that cannot be used end it with exit code 2."""
     from sockudo_queue.app_documents import load_with_apps
+    from sockudo_queue.app_stores.report import say_apps
     from sockudo_queue.daemon import make_driver
 
     loaded, apps = load_with_apps({}, options.config, os.environ, Path.cwd(), options.strict)
@@ -177,6 +178,7 @@ def _check(options: argparse.Namespace) -> int:
         _say(f"ok       {note}")
     webhooks = sum(len(app.webhooks) for app in apps)
     _say(f"ok       settings: from {', '.join(loaded.sources) or 'defaults'}; {len(apps)} apps, {webhooks} webhooks")
+    store_answers = say_apps(loaded, apps, _say)
     driver = make_driver(loaded.settings)
     try:
         driver.ping()
@@ -185,7 +187,7 @@ def _check(options: argparse.Namespace) -> int:
         _say(f"error    broker: {driver.name}: {error}")
         return EXIT_NO
     _say(f"ok       broker: {driver.name} answers; {counts}")
-    return 0
+    return 0 if store_answers else EXIT_NO
 
 
 def _demo(_options: argparse.Namespace) -> int:
@@ -199,7 +201,7 @@ def _health(options: argparse.Namespace) -> int:
 
     answers, text = probe.ask(*probe.address(os.environ), "/readyz" if options.ready else "/livez")
     _say(text)
-    return 0 if answers else EXIT_NO
+    return 0 if store_answers else EXIT_NO
 
 
 def _version(_options: argparse.Namespace) -> int:

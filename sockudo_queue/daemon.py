@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sockudo_queue import __version__, descriptors, logs, signals
 from sockudo_queue.app_source import AppSource
+from sockudo_queue.app_stores.factory import make_keeper
 from sockudo_queue.apps import AppRegistry
 from sockudo_queue.broker_watch import BrokerWatch
 from sockudo_queue.crew import Crew
@@ -128,7 +129,10 @@ class Daemon:
         self._supervisor = Supervisor(self._log, slow=settings.delivery.slow_ms / 1000)
         self._crew = Crew(settings.workers, settings.delivery.max_slow, self._supervisor.spawn)
         self._unknown_apps = UnknownApps(self._log, partial(self._set_ready, "apps"))
-        self._dispatcher = self._make_dispatcher(registry)
+        self._app_keeper = make_keeper(
+            settings, registry, self._metrics, self._log, partial(self._set_ready, "app-store")
+        )
+        self._dispatcher = self._make_dispatcher(registry if self._app_keeper is None else self._app_keeper.registry)
         place = Workplace(
             self._crew,
             self._driver,
@@ -165,7 +169,8 @@ class Daemon:
         if isinstance(self._driver, NoneDriver):
             self._log.info("daemon.idle", text="queue.driver is none: webhooks are switched off, nothing is delivered")
         interval = self._settings.reliability.lease_renew_interval_ms / 1000
-        self._services.start(interval, self._app_source, self._unknown_apps, [self._transport.pool.close_old])
+        upkeep = [self._transport.pool.close_old]
+        self._services.start(interval, self._app_source, self._unknown_apps, upkeep, self._app_keeper)
         self._supervisor.start()
         while not self._supervisor.gave_up.is_set():
             match signals.signalled(signals.STOP_SIGNALS | {signals.RELOAD_SIGNAL}, 0.5):
@@ -173,6 +178,8 @@ class Daemon:
                     continue
                 case signals.RELOAD_SIGNAL:
                     self._services.reload_asked.set()
+                    if self._app_keeper is not None:
+                        self._app_keeper.expire()
                 case _:
                     return self._drain()
         self._log.error("daemon.gave_up", reason="its threads died again and again")

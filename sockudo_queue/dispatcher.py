@@ -23,7 +23,7 @@ from sockudo_queue.apps import AppRegistry, Webhook
 from sockudo_queue.delivery.http import HttpSender
 from sockudo_queue.drivers.base import Back, Claim, Dead, Later, Part, Settlement
 from sockudo_queue.endpoints import LONGEST_RESERVATION, Admission, BreakerKey, Deferral, EndpointKey, Endpoints
-from sockudo_queue.errors import MalformedJob
+from sockudo_queue.errors import AppStoreUnavailable, AppUnreadable, MalformedJob
 from sockudo_queue.job import Event, Job
 from sockudo_queue.metrics import Metrics
 from sockudo_queue.outcome import Failure, Outcome, Verdict, from_failure
@@ -156,11 +156,16 @@ class Dispatcher:
             return self._bury(claim, state, "unreadable")
         if state.webhook is None:  # also one that was replayed after a death before anybody had read the job
             state = msgspec.structs.replace(state, job=job.job_id or claim.id, app=job.app_id)
-        app = self._registry.find(job.app_id)
+        try:
+            app = self._registry.find(job.app_id)
+        except AppStoreUnavailable:
+            return self._nobody_can_tell(claim, state, job)
+        except AppUnreadable:
+            return self._unknown_app(claim, state, job, "unreadable-app")
         if not claim.state:
             self.unknown_apps.saw(known=app is not None)
         if app is None:
-            return self._unknown_app(claim, state, job)
+            return self._unknown_app(claim, state, job, "unknown-app")
         if state.webhook is None:
             return self._open_job(claim, state, job, app.webhooks)
         webhook = app.webhook(state.webhook)
@@ -330,22 +335,36 @@ class Dispatcher:
             return Dispatch.settled(claim)
         return Dispatch(claim, job, shares, splits=True)
 
-    def _unknown_app(self, claim: Claim, state: State, job: Job) -> Dispatch:
+    def _unknown_app(self, claim: Claim, state: State, job: Job, reason: str) -> Dispatch:
         """Try again while the registry may still learn of the app; then keep the job as a dead letter."""
-        now = claim.now_ms()
+        now, delay_ms = claim.now_ms(), _delay_until_known(state)
         began = state.budget_from if state.budget_from is not None else now
-        looks = state.attempts + (state.webhook is None)  # a share counts the attempts at its webhook
-        waiting = msgspec.structs.replace(state, app=job.app_id, attempts=looks, budget_from=began)
-        delay_ms = min(1000 << min(state.attempts, 6), 60_000)
+        waiting = _looked_for(state, job, began)
         if now + delay_ms - began > self._unknown_app_budget_ms:
-            return self._bury(claim, waiting, "unknown-app")
+            return self._bury(claim, waiting, reason)
         return Dispatch.settled(claim, Later(record.encode(waiting), delay_ms))
+
+    def _nobody_can_tell(self, claim: Claim, state: State, job: Job) -> Dispatch:
+        """Try again, however long the store of apps is away: no budget begins, and one that runs stands still."""
+        delay_ms = _delay_until_known(state)
+        began = None if state.budget_from is None else state.budget_from + delay_ms
+        return Dispatch.settled(claim, Later(record.encode(_looked_for(state, job, began)), delay_ms))
 
     def _bury(self, claim: Claim, state: State, reason: str) -> Dispatch:
         return Dispatch.settled(claim, self._dead(state, claim, reason))
 
     def _dead(self, state: State, claim: Claim, reason: str) -> Dead:
         return Dead(record.encode(msgspec.structs.replace(state, reason=reason, died=claim.now_ms())), reason)
+
+
+def _delay_until_known(state: State) -> int:
+    """Return the milliseconds until an app is looked for again: 1, 2, 4, … 60 s."""
+    return min(1000 << min(state.attempts, 6), 60_000)
+
+
+def _looked_for(state: State, job: Job, began: int | None) -> State:
+    looks = state.attempts + (state.webhook is None)  # a share counts the attempts at its webhook
+    return msgspec.structs.replace(state, app=job.app_id, attempts=looks, budget_from=began)
 
 
 def _state_of(claim: Claim) -> State | None:

@@ -4,6 +4,8 @@
     ├── SettingsError       what a person wrote cannot be used: exit code 2
     ├── StartError          the process cannot start (a taken port): exit code 3
     ├── MalformedJob        a job's bytes cannot be read; kept as a dead letter
+    ├── AppStoreUnavailable the database of apps does not answer: nobody can tell whether there is such an app
+    ├── AppUnreadable       there is such an app, and what the database says about it cannot be used
     └── BrokerError
         ├── BrokerUnavailable   no answer, or none to trust: the command may or may not have run
         │   └── SourceUnavailable   for one form of the queue; others are on other servers
@@ -36,6 +38,14 @@ class StartError(SockudoQueueError):
 
 class MalformedJob(SockudoQueueError):
     """The bytes of a job cannot be read. The message names the fault, never the bytes."""
+
+
+class AppStoreUnavailable(SockudoQueueError):
+    """The store of apps did not answer, or refused. Whether it holds an app is not known, so none is unknown."""
+
+
+class AppUnreadable(SockudoQueueError):
+    """The store holds something under the app's id that cannot be read as an app."""
 
 
 class BrokerError(SockudoQueueError):

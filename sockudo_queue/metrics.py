@@ -32,11 +32,13 @@ DEAD_LETTER_REASONS: Final = (
     "worker-lost",
     "webhook-removed",
     "unknown-app",
+    "unreadable-app",
     "unreadable",
     "internal-error",
     "unsupported-target",
 )
 CODE_CLASSES: Final = ("2xx", "3xx", "4xx", "5xx")
+APP_STORE_OUTCOMES: Final = {True: "answered", False: "failed"}
 BREAKER_STATES: Final = {"closed": 0, "half-open": 1, "open": 2}
 NAMES_LIMIT: Final = 100
 OTHER: Final = "other"
@@ -230,12 +232,14 @@ class _Watched(Collector):
         self.log_drops: Callable[[], float] = lambda: 0
         self.evictions: Callable[[], float] = lambda: 0
         self.heartbeats: Callable[[], Mapping[str, float]] = dict
+        self.apps_cached: Callable[[], float] = lambda: 0
 
     def collect(self) -> Iterable[Metric]:
         yield GaugeMetricFamily("sockudo_queue_slots_in_use", "Slots that are taken.", self.slots_in_use())
         yield GaugeMetricFamily("sockudo_queue_spare_workers", "Workers beyond the slots.", self.spare_workers())
         yield CounterMetricFamily("sockudo_queue_log_lines_dropped", "Log lines lost.", self.log_drops())
         yield CounterMetricFamily("sockudo_queue_evicted", "Jobs dropped by a full memory driver.", self.evictions())
+        yield GaugeMetricFamily("sockudo_queue_apps_cached", "Apps of a database in memory.", self.apps_cached())
         beats = GaugeMetricFamily(
             "sockudo_queue_heartbeat_age_seconds",
             "Time since the last sign of life, by kind of thread.",
@@ -270,6 +274,9 @@ class Metrics:
         self._oldest_labels = values
         self._sources = Counter("sockudo_queue_source_jobs", "Jobs by source.", ("source",), registry=r)
         self._broker = Gauge("sockudo_queue_broker_up", "1 while the broker answers.", registry=r)
+        self._app_store = Gauge("sockudo_queue_app_store_up", "1 while the store of apps answers.", registry=r)
+        queries = Counter("sockudo_queue_app_store_queries", "Queries for apps.", ("outcome",), registry=r)
+        self._queries = {answered: queries.labels(outcome) for answered, outcome in APP_STORE_OUTCOMES.items()}
         self._slots = Gauge("sockudo_queue_slots", "Slots for fresh jobs.", registry=r)
         self._dead = Counter("sockudo_webhook_dead_letters", "Dead letters made.", ("reason",), registry=r)
         for reason in DEAD_LETTER_REASONS:
@@ -344,6 +351,15 @@ class Metrics:
 
     def watch_heartbeats(self, ages: Callable[[], Mapping[str, float]]) -> None:
         self._watched.heartbeats = ages
+
+    def watch_app_store(self, cached: Callable[[], float]) -> None:
+        """Export how many apps are in memory. Without a store of apps, nothing is and none is up."""
+        self._watched.apps_cached = cached
+
+    def app_store_asked(self, *, answered: bool) -> None:
+        """Count one query for apps, and note by it whether their store is there."""
+        self._queries[answered].inc()
+        self._app_store.set(answered)
 
     def watch_log_drops(self, count: Callable[[], float]) -> None:
         self._watched.log_drops = count

@@ -1,4 +1,4 @@
-"""The service threads beside the workers: bells, renewer, sampler, and the watch over the file of apps.
+"""The service threads beside the workers: bells, renewer, sampler, and those that keep the apps current.
 
 Each is a loop that ends when the daemon is stopped, gives signs of life, and outlives every outage of the broker.
 """
@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from sockudo_queue import job
 from sockudo_queue.app_source import AppSource
+from sockudo_queue.app_stores.keeper import Keeper
 from sockudo_queue.errors import BrokerError, BrokerUnavailable, MalformedJob
 from sockudo_queue.supervisor import Supervisor
 from sockudo_queue.unknown_apps import UnknownApps
@@ -46,6 +47,7 @@ class Services:
         app_source: AppSource | None,
         unknown_apps: UnknownApps,
         upkeep: Sequence[Callable[[float], object]],
+        app_keeper: Keeper | None = None,
     ) -> None:
         """Start them all. `renew_interval` is in seconds; each of `upkeep` gets the time, and may block for seconds."""
         for number, source in enumerate(self._place.driver.sources, 1):
@@ -55,6 +57,8 @@ class Services:
         self._start("upkeep", LIVE_WITHIN, self._keep_house, upkeep)
         if app_source is not None:
             self._start("apps", LIVE_WITHIN, self._reload_apps, app_source, unknown_apps)
+        if app_keeper is not None:
+            self._start("app-store", LIVE_WITHIN, self._keep_apps, app_keeper)
 
     def take_over(self, source: str) -> None:
         """Bring all of Sockudo's list into our keys: a Sockudo that is stopped together with us deletes it."""
@@ -153,6 +157,10 @@ class Services:
             if result.applied:
                 unknown_apps.forget()
                 self._log.info("apps.reloaded")
+
+    def _keep_apps(self, name: str, keeper: Keeper) -> None:
+        """Talk to the store of apps, for as long as the daemon runs."""
+        keeper.serve(self._place.stopping, lambda: self._place.beats.beat(name))
 
 
 def _time_of(body: bytes | None) -> float | None:

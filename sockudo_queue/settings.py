@@ -10,10 +10,15 @@ import json
 
 from sockudo_queue.config.loading import AppsDocument, Loaded, load
 from sockudo_queue.config.models import (
+    AppsSettings,
+    DatabaseSettings,
     DeliverySettings,
+    DynamodbSettings,
     LoggingSettings,
     MemorySettings,
     MetricsSettings,
+    MysqlSettings,
+    PostgresSettings,
     RedisClusterSettings,
     RedisSettings,
     ReliabilitySettings,
@@ -29,11 +34,16 @@ from sockudo_queue.config.wording import attribute_of, shown
 
 __all__ = [
     "AppsDocument",
+    "AppsSettings",
+    "DatabaseSettings",
     "DeliverySettings",
+    "DynamodbSettings",
     "Loaded",
     "LoggingSettings",
     "MemorySettings",
     "MetricsSettings",
+    "MysqlSettings",
+    "PostgresSettings",
     "RedisClusterSettings",
     "RedisSettings",
     "ReliabilitySettings",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from sockudo_queue.config.findings import Findings
-from sockudo_queue.config.models import Settings
+from sockudo_queue.config.models import DatabaseSettings, MysqlSettings, Settings
 from sockudo_queue.config.redis_checks import Naming, check_redis
 
 CLAIM_WAIT_MS: Final = 1_000  # the longest that an idle Redis driver waits for a job
@@ -20,6 +20,7 @@ def check(settings: Settings, name: Naming, findings: Findings) -> None:
     _check_retry(settings, name, findings)
     if settings.driver == "sqs":
         _check_sqs(settings, name, findings)
+    _check_app_store(settings, name, findings)
 
 
 def _check_leases(settings: Settings, name: Naming, findings: Findings) -> None:
@@ -86,4 +87,31 @@ def _check_sqs(settings: Settings, name: Naming, findings: Findings) -> None:
     if sqs.queue_url_prefix is not None and not sqs.queue_url_prefix.endswith("/"):
         findings.warnings.append(
             f"{name('sqs.queue_url_prefix')}: does not end in a slash, and the name of the queue is put right behind it"
+        )
+
+
+def _check_app_store(settings: Settings, name: Naming, findings: Findings) -> None:
+    match settings.apps.driver:
+        case "mysql":
+            _check_database(settings.mysql, "mysql", name, findings)
+        case "pgsql":
+            _check_database(settings.postgres, "postgres", name, findings)
+            if settings.postgres.port == MysqlSettings().port:
+                findings.warnings.append(
+                    f"{name('postgres.port')}: is MySQL's port, which is Sockudo's default here too; set the one that "
+                    "PostgreSQL listens on, mostly 5432"
+                )
+        case "dynamodb":
+            keys = settings.dynamodb
+            if (keys.aws_access_key_id is None) != (keys.aws_secret_access_key is None):
+                missing = "aws_access_key_id" if keys.aws_access_key_id is None else "aws_secret_access_key"
+                findings.faults.append(
+                    f"{name(f'dynamodb.{missing}')}: is missing, and its other half is set; set both or none"
+                )
+
+
+def _check_database(database: DatabaseSettings, group: str, name: Naming, findings: Findings) -> None:
+    if database.ssl_ca is not None and database.ssl_mode != "verify-full":
+        findings.warnings.append(
+            f"{name(f'{group}.ssl_ca')}: changes nothing, since {name(f'{group}.ssl_mode')} is not verify-full"
         )

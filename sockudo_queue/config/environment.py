@@ -15,11 +15,30 @@ from sockudo_queue.config.values import FALSE, TRUE
 from sockudo_queue.redaction import Secret
 
 CONFIG_FILE: Final = "QUEUE_CONFIG_FILE"
-_POLICED: Final = ("QUEUE_", "REDIS_CLUSTER_", "DATABASE_REDIS_")
-_OURS: Final = ("QUEUE_METRICS_", "QUEUE_LOG_", "QUEUE_DELIVERY_", "QUEUE_WORKERS", "QUEUE_CONFIG_", "QUEUE_MEMORY_")
+_POLICED: Final = (
+    "QUEUE_",
+    "REDIS_CLUSTER_",
+    "DATABASE_REDIS_",
+    "DATABASE_MYSQL_",
+    "DATABASE_POSTGRES_",
+    "DATABASE_DYNAMODB_",
+)
+_OURS: Final = (
+    "QUEUE_METRICS_",
+    "QUEUE_LOG_",
+    "QUEUE_DELIVERY_",
+    "QUEUE_WORKERS",
+    "QUEUE_CONFIG_",
+    "QUEUE_MEMORY_",
+    "QUEUE_APPS_",
+)
 # Sockudo's own variables with these beginnings that mean nothing here.
 _SOCKUDOS: Final = frozenset(
     {
+        "DATABASE_MYSQL_POOL_MAX",
+        "DATABASE_MYSQL_POOL_MIN",
+        "DATABASE_POSTGRES_POOL_MAX",
+        "DATABASE_POSTGRES_POOL_MIN",
         "DATABASE_REDIS_KEY_PREFIX",
         "QUEUE_SNS_REGION",
         "QUEUE_SNS_TOPIC_ARN",

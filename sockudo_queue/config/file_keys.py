@@ -13,17 +13,24 @@ from sockudo_queue.config.wording import default_of
 
 # Sections whose every key is known here. Of all others only a name close to one of these is looked at.
 _POLICED: Final = ("queue", "database", "database.redis", "webhooks", "app_manager")
-_OURS: Final = ("queue.metrics", "queue.logging", "queue.delivery", "queue.memory")
+_OURS: Final = ("queue.metrics", "queue.logging", "queue.delivery", "queue.memory", "queue.apps")
 # Keys and whole sections that Sockudo reads and this daemon has no use for.
 _SOCKUDOS: Final = frozenset(
     {
         "app_manager.array",  # `app_documents.py` reads it
-        "app_manager.cache",
-        "app_manager.driver",
         "app_manager.scylladb",
-        "database.dynamodb",
-        "database.mysql",
-        "database.postgres",
+        *(
+            f"database.{kind}.{key}"
+            for kind in ("mysql", "postgres")
+            for key in (
+                "cache_cleanup_interval",
+                "cache_max_capacity",
+                "cache_ttl",
+                "connection_pool_size",
+                "pool_max",
+                "pool_min",
+            )
+        ),
         "database.redis.cluster.nodes",
         "database.redis.cluster_nodes",
         "database.redis.key_prefix",

@@ -12,14 +12,17 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from sockudo_queue.config.values import (
     AddressMapping,
+    AppsDriver,
     Boolean,
     Fraction,
     Host,
     HttpUrl,
     Lower,
+    MysqlTable,
     Name,
     Node,
     Nodes,
+    PostgresTable,
     Prefix,
     RedisUrl,
     SecretText,
@@ -108,6 +111,52 @@ class SqsSettings(_Group):
     message_group_id: Name = "default"
 
 
+class AppsSettings(_Group):
+    """Which store Sockudo keeps its apps in, and how long what was read there counts."""
+
+    driver: Annotated[Literal["memory", "mysql", "pgsql", "dynamodb", "scylladb", "surrealdb"], AppsDriver] = "memory"
+    cache_enabled: Boolean = True
+    cache_ttl: Whole = Field(300, ge=0, le=86_400)  # seconds
+    cache_capacity: Whole = Field(20_000, ge=100, le=1_000_000)
+
+
+class DatabaseSettings(_Group):
+    """A database with a table of apps. Sockudo has one structure, and so one set of defaults, for both kinds."""
+
+    host: Host = "localhost"
+    port: Whole = Field(3_306, ge=1, le=65_535)
+    username: Name = "root"
+    password: SecretText | None = None
+    database: Name = "sockudo"
+    table_name: str = "applications"
+    ssl_mode: Annotated[Literal["prefer", "disable", "require", "verify-full"], Lower] = "prefer"
+    ssl_ca: Name | None = None
+
+
+class MysqlSettings(DatabaseSettings):
+    """MySQL or MariaDB."""
+
+    table_name: MysqlTable = "applications"
+
+
+class PostgresSettings(DatabaseSettings):
+    """PostgreSQL."""
+
+    table_name: PostgresTable = "applications"
+
+
+class DynamodbSettings(_Group):
+    """Amazon DynamoDB; without keys here the credentials are looked for where every AWS client does."""
+
+    region: Name = "us-east-1"
+    table_name: Name = "sockudo-applications"
+    endpoint_url: HttpUrl | None = None
+    aws_access_key_id: SecretText | None = None
+    aws_secret_access_key: SecretText | None = None
+    aws_session_token: SecretText | None = None
+    aws_profile_name: Name | None = None
+
+
 class ReliabilitySettings(_Group):
     """Leases and what is kept; the names are Sockudo 5's where they mean the same."""
 
@@ -180,6 +229,10 @@ class Settings(_Group):
     redis_cluster: RedisClusterSettings = RedisClusterSettings()
     sqs: SqsSettings = SqsSettings()
     memory: MemorySettings = MemorySettings()
+    apps: AppsSettings = AppsSettings()
+    mysql: MysqlSettings = MysqlSettings()
+    postgres: PostgresSettings = PostgresSettings()
+    dynamodb: DynamodbSettings = DynamodbSettings()
     reliability: ReliabilitySettings = ReliabilitySettings()
     retry: RetrySettings = RetrySettings()
     delivery: DeliverySettings = DeliverySettings()

@@ -252,6 +252,112 @@ MEMORY: Final = (
     ),
 )
 
+APPS: Final = (
+    Option(
+        "apps.driver",
+        "app_manager.driver",
+        ("APP_MANAGER_DRIVER",),
+        "Where Sockudo keeps its apps besides the file: memory (nowhere), mysql (also for MariaDB), pgsql or dynamodb.",
+        "pgsql",
+    ),
+    Option(
+        "apps.cache_enabled",
+        "app_manager.cache.enabled",
+        (),
+        "Keep what was read for `app_manager.cache.ttl`; without it, for one second.",
+    ),
+    Option(
+        "apps.cache_ttl",
+        "app_manager.cache.ttl",
+        ("CACHE_TTL_SECONDS",),
+        "Seconds after which an app is read again, and so the longest until a change of its webhooks counts; 0 is 1.",
+    ),
+    Option(
+        "apps.cache_capacity",
+        "queue.apps.cache_capacity",
+        ("QUEUE_APPS_CACHE_CAPACITY",),
+        "Apps kept in memory; beyond it those that were not used for longest are dropped, and read again when needed.",
+    ),
+)
+
+
+def _database(attribute: str, key: str, variable: str, kind: str, table_variables: tuple[str, ...]) -> Iterator[Option]:
+    yield Option(f"{attribute}.host", f"{key}.host", (f"{variable}_HOST",), f"{kind} server.")
+    yield Option(f"{attribute}.port", f"{key}.port", (f"{variable}_PORT",), "Its port.")
+    yield Option(f"{attribute}.username", f"{key}.username", (f"{variable}_USERNAME",), "User; may only read.")
+    yield Option(
+        f"{attribute}.password", f"{key}.password", (f"{variable}_PASSWORD",), "Password.", "s3cret", secret=True
+    )
+    yield Option(f"{attribute}.database", f"{key}.database", (f"{variable}_DATABASE",), "Its database.")
+    yield Option(f"{attribute}.table_name", f"{key}.table_name", table_variables, "Table of apps.")
+    yield Option(
+        f"{attribute}.ssl_mode",
+        f"{key}.ssl_mode",
+        (f"{variable}_SSL_MODE",),
+        "TLS: prefer (where the server has it), disable, require (without looking at the certificate), verify-full.",
+    )
+    yield Option(
+        f"{attribute}.ssl_ca",
+        f"{key}.ssl_ca",
+        (f"{variable}_SSL_CA",),
+        "Certificate authority to trust instead of the system's, with verify-full.",
+        "/etc/tls/ca.pem",
+    )
+
+
+# Sockudo's default port and user are MySQL's here too.
+POSTGRES: Final = (*_database("postgres", "database.postgres", "DATABASE_POSTGRES", "PostgreSQL", ()),)
+MYSQL: Final = (
+    *_database("mysql", "database.mysql", "DATABASE_MYSQL", "MySQL or MariaDB", ("DATABASE_MYSQL_TABLE_NAME",)),
+)
+DYNAMODB: Final = (
+    Option("dynamodb.region", "database.dynamodb.region", ("DATABASE_DYNAMODB_REGION",), "AWS region."),
+    Option(
+        "dynamodb.table_name",
+        "database.dynamodb.table_name",
+        ("DATABASE_DYNAMODB_TABLE_NAME",),
+        "Table of apps.",
+    ),
+    Option(
+        "dynamodb.endpoint_url",
+        "database.dynamodb.endpoint_url",
+        ("DATABASE_DYNAMODB_ENDPOINT_URL",),
+        "Another service with the interface of DynamoDB.",
+        "http://localhost:8000",
+    ),
+    Option(
+        "dynamodb.aws_access_key_id",
+        "database.dynamodb.aws_access_key_id",
+        ("AWS_ACCESS_KEY_ID",),
+        "Access key; without one, credentials are looked for where every AWS client does.",
+        "AKIAEXAMPLE",
+        secret=True,
+    ),
+    Option(
+        "dynamodb.aws_secret_access_key",
+        "database.dynamodb.aws_secret_access_key",
+        ("AWS_SECRET_ACCESS_KEY",),
+        "Secret of that key.",
+        "s3cret",
+        secret=True,
+    ),
+    Option(
+        "dynamodb.aws_session_token",
+        "database.dynamodb.aws_session_token",
+        ("AWS_SESSION_TOKEN",),
+        "Token that belongs to a key for a limited time.",
+        "s3cret",
+        secret=True,
+    ),
+    Option(
+        "dynamodb.aws_profile_name",
+        "database.dynamodb.aws_profile_name",
+        (),
+        "Profile of the AWS configuration files, where no key is given.",
+        "production",
+    ),
+)
+
 RELIABILITY: Final = (
     Option(
         "reliability.max_attempts",
@@ -427,5 +533,20 @@ OBSERVATION: Final = (
     ),
 )
 
-OPTIONS: Final = (*QUEUE, *REDIS, *SENTINEL, *CLUSTER, *SQS, *MEMORY, *RELIABILITY, *RETRY, *DELIVERY, *OBSERVATION)
+OPTIONS: Final = (
+    *QUEUE,
+    *REDIS,
+    *SENTINEL,
+    *CLUSTER,
+    *SQS,
+    *MEMORY,
+    *APPS,
+    *POSTGRES,
+    *MYSQL,
+    *DYNAMODB,
+    *RELIABILITY,
+    *RETRY,
+    *DELIVERY,
+    *OBSERVATION,
+)
 BY_ATTRIBUTE: Final = {option.attribute: option for option in OPTIONS}

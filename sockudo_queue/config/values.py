@@ -14,6 +14,14 @@ from sockudo_queue.redaction import MASK, Secret
 TRUE = frozenset({"true", "1", "yes", "on"})
 FALSE = frozenset({"false", "0", "no", "off"})
 _GLOB = "*?[\\"
+_POSTGRES_TABLE = re.compile(r"([A-Za-z_][A-Za-z0-9_]{0,62}\.)?[A-Za-z_][A-Za-z0-9_]{0,62}")
+_MYSQL_TABLE = re.compile(r"[^`%./\\\x00-\x1f\x7f]{1,64}")
+APPS_DRIVER_SPELLINGS = {
+    "postgres": "pgsql",
+    "postgresql": "pgsql",
+    "scylla": "scylladb",
+    "surreal": "surrealdb",
+}
 
 
 def boolean(value: object) -> bool:
@@ -146,6 +154,28 @@ def _name(value: object) -> object:
     return name
 
 
+def apps_driver(value: object) -> object:
+    """Read the name of an app store in each spelling that Sockudo takes."""
+    name = _lower(value)
+    return APPS_DRIVER_SPELLINGS.get(name, name) if isinstance(name, str) else name
+
+
+def _postgres_table(value: object) -> object:
+    """Check a table's name as it stands in a query, unquoted as Sockudo writes it; a schema may stand before it."""
+    if not _POSTGRES_TABLE.fullmatch(name := text(value).strip()):
+        raise ValueError("must be letters, digits and underscores, with a schema and a dot before it if need be")
+    return name
+
+
+def _mysql_table(value: object) -> object:
+    """Check a table's name that a query puts between backquotes."""
+    if not _MYSQL_TABLE.fullmatch(name := text(value).strip()):
+        raise ValueError(
+            "must be 1 to 64 characters without backquotes, percent signs, dots, slashes and control characters"
+        )
+    return name
+
+
 def _masked(value: Any) -> str | None:
     return None if value is None else MASK
 
@@ -160,6 +190,9 @@ Node = Annotated[Secret, BeforeValidator(_node), PlainSerializer(_masked)]
 HttpUrl = Annotated[str, BeforeValidator(_http_url)]
 Prefix = Annotated[str, BeforeValidator(_prefix)]
 Name = Annotated[str, BeforeValidator(_name)]
+PostgresTable = Annotated[str, BeforeValidator(_postgres_table)]
+MysqlTable = Annotated[str, BeforeValidator(_mysql_table)]
+AppsDriver = BeforeValidator(apps_driver)
 Lower = BeforeValidator(_lower)
 Nodes = BeforeValidator(_nodes)
 AddressMapping = Annotated[str, BeforeValidator(_address_mapping)]

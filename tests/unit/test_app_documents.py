@@ -306,7 +306,29 @@ def test_the_default_app_has_no_webhooks(tmp_path: Path) -> None:
     assert (parsed.id, parsed.webhooks) == ("x", ())
 
 
-@pytest.mark.parametrize("driver", ["mysql", "pgsql", "postgres", "dynamodb", "scylladb", "surrealdb", "PostgreSQL"])
+@pytest.mark.parametrize(
+    ("driver", "store"),
+    [
+        ("mysql", "mysql"),
+        ("pgsql", "pgsql"),
+        ("postgres", "pgsql"),
+        ("PostgreSQL", "pgsql"),
+        ("dynamodb", "dynamodb"),
+    ],
+)
+def test_a_store_needs_no_apps_in_the_file(tmp_path: Path, driver: str, store: str) -> None:
+    settings = {"database": {"postgres": {"port": 5432}}}
+    outcome = read(tmp_path, {"app_manager": {"driver": driver}, **settings}, strict=True)
+    assert (outcome.good.settings.apps.driver, outcome.apps, outcome.warnings) == (store, (), ())
+    assert read(tmp_path, settings, {"APP_MANAGER_DRIVER": driver}).good.settings.apps.driver == store
+
+
+def test_a_store_knows_the_default_app_better(tmp_path: Path) -> None:
+    environment = {f"SOCKUDO_DEFAULT_APP_{part}": "x" for part in ("ID", "KEY", "SECRET")}
+    assert read(tmp_path, None, environment | {"APP_MANAGER_DRIVER": "mysql"}).apps == ()
+
+
+@pytest.mark.parametrize("driver", ["scylladb", "scylla", "surrealdb", "surreal"])
 def test_a_store_that_cannot_be_read(tmp_path: Path, driver: str) -> None:
     (fault,) = read(tmp_path, {"app_manager": {"driver": driver}}).faults
     assert "cannot be read by this version; put the apps with their webhooks under app_manager.array.apps" in fault
@@ -315,10 +337,10 @@ def test_a_store_that_cannot_be_read(tmp_path: Path, driver: str) -> None:
 
 
 def test_a_store_beside_apps_in_the_file_is_told(tmp_path: Path) -> None:
-    outcome = read_hooks(tmp_path, hook(), environment={"APP_MANAGER_DRIVER": "mysql"})
+    outcome = read_hooks(tmp_path, hook(), environment={"APP_MANAGER_DRIVER": "scylla"})
     assert len(outcome.apps) == 1
     assert outcome.warnings == (
-        "APP_MANAGER_DRIVER: apps that are only in mysql are not seen; those under app_manager.array.apps are",
+        "APP_MANAGER_DRIVER: apps that are only in scylladb are not seen; those under app_manager.array.apps are",
     )
 
 

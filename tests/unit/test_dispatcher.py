@@ -18,6 +18,7 @@ from sockudo_queue.delivery.http import HttpSender
 from sockudo_queue.dispatcher import LONGEST_GUESS, NEWER_RECORD_DELAY_MS, Dispatch, Dispatcher, Share, endpoint_of
 from sockudo_queue.drivers.base import Back, Claim, Dead, Later, Part, Settlement
 from sockudo_queue.endpoints import BreakerKey, Deferral, EndpointKey, Endpoints
+from sockudo_queue.errors import AppStoreUnavailable, AppUnreadable
 from sockudo_queue.metrics import Metrics
 from sockudo_queue.outcome import Failure, Outcome, from_failure, from_status
 from sockudo_queue.record import Death, State
@@ -321,6 +322,62 @@ def test_a_job_of_an_unknown_app_is_tried_again_and_then_a_dead_letter() -> None
 def replace_ms(claim: Claim, server_ms: int) -> Claim:
     claim.server_ms = server_ms
     return claim
+
+
+class Away:
+    """A registry over a store that fails in one way."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def find(self, _app_id: str) -> App | None:
+        raise self.error
+
+
+def test_no_job_is_buried_while_nobody_can_tell_whether_there_is_its_app() -> None:
+    world = World()
+    world.dispatcher._registry = Away(AppStoreUnavailable("gone"))
+    delays: list[int] = []
+    part = only(world.settle(claim_of(job(1))))
+    while sum(delays) < 10 * BUDGET_MS:
+        assert isinstance(part, Later)
+        assert owed(part).budget_from is None
+        delays.append(part.delay_ms)
+        part = only(world.settle(replace_ms(claim_of(job(1), part.state), NOW_MS + sum(delays))))
+    assert delays[:7] == [1000, 2000, 4000, 8000, 16000, 32000, 60000]
+    assert set(delays[6:]) == {60_000}
+
+    world.dispatcher._registry = world.apps
+    assert world.settle(claim_of(job(1), part.state)).parts == ()
+    assert world.sender.names == []  # the app of this world has no webhook
+
+
+def test_jobs_of_which_nobody_can_tell_are_no_sign_of_a_wrong_configuration() -> None:
+    world = World()
+    world.dispatcher._registry = Away(AppStoreUnavailable("gone"))
+    for _ in range(100):
+        world.settle(claim_of(job(1)))
+    assert not world.dispatcher.unknown_apps.prevail
+
+
+def test_a_budget_that_runs_stands_still_while_nobody_can_tell() -> None:
+    world = World(hook("a"))
+    world.dispatcher._registry = Away(AppStoreUnavailable("gone"))
+    state = State("rec", APP_ID, "a", attempts=2, budget_from=NOW_MS - 5_000)
+    part = only(world.settle(claim_of(job(1), state)))
+    assert isinstance(part, Later)
+    assert owed(part) == replace(state, budget_from=NOW_MS - 5_000 + part.delay_ms)
+
+
+def test_a_job_of_an_app_that_cannot_be_read_is_tried_again_and_then_a_dead_letter_of_its_own_kind() -> None:
+    world = World()
+    world.dispatcher._registry = Away(AppUnreadable("why"))
+    part = only(world.settle(claim_of(job(1))))
+    assert isinstance(part, Later)
+    part = only(world.settle(replace_ms(claim_of(job(1), part.state), NOW_MS + BUDGET_MS)))
+    assert isinstance(part, Dead)
+    assert part.reason == "unreadable-app"
+    assert not world.dispatcher.unknown_apps.prevail
 
 
 def test_an_app_that_becomes_known_gets_its_webhooks_all_their_tries() -> None:

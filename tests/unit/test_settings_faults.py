@@ -98,7 +98,7 @@ BROKEN_VALUES: list[tuple[str, Any, str]] = [
         "webhooks.retry.max_elapsed_time_ms in FILE: must be a whole numb",
     ),
     ("webhooks.request_timeout_ms", 0, "webhooks.request_timeout_ms in FILE: must be at least 1; for example 10000"),
-    ("app_manager.driver", "CANARY", "app_manager.driver in FILE: must be one of memory, dynamodb, mysql"),
+    ("app_manager.driver", "CANARY", "app_manager.driver in FILE: must be 'memory', 'mysql', 'pgsql', 'dynam"),
     ("app_manager.array.apps", "CANARY", "FILE: app_manager.array must be an object with a list"),
     ("app_manager.array.apps.0.id", "", "FILE: app 1: must be an object with an id"),
     ("app_manager.array.apps.0.secret", " ", "FILE: app 'app1': secret is empty"),

@@ -21,7 +21,7 @@ def test_the_example_holds_every_setting_and_no_other(tmp_path: Path) -> None:
     outcome = read(tmp_path, EXAMPLE, strict=True)
     assert outcome.warnings == ()
     document = json.loads(EXAMPLE)
-    assert {key for key in _leaves(document) if not key.startswith("app_manager.")} == {
+    assert {key for key in _leaves(document) if not key.startswith("app_manager.array.")} == {
         option.key for option in OPTIONS
     }
 

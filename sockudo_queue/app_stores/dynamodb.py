@@ -1,0 +1,134 @@
+"""Apps in Amazon DynamoDB."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    NoCredentialsError,
+    ReadTimeoutError,
+)
+
+from sockudo_queue.app_stores.base import Row
+from sockudo_queue.config.models import DynamodbSettings
+from sockudo_queue.errors import AppStoreUnavailable
+
+BATCH: Final = 100  # Amazon's own limit for BatchGetItem
+CONNECT_SECONDS: Final = 3
+ANSWER_SECONDS: Final = 3
+TRIES: Final = 4
+FIRST_PAUSE: Final = 0.1
+"""How often, and after what seconds at first, is asked again for what a throttled table has left out."""
+_NAMES: Final = {"#id": "id", "#policy": "policy", "#webhooks": "webhooks"}
+_DENIED: Final = (
+    "AccessDeniedException",
+    "UnrecognizedClientException",
+    "InvalidSignatureException",
+    "ExpiredTokenException",
+)
+
+
+class DynamodbStore:
+    """The table of apps that Sockudo's driver `dynamodb` keeps."""
+
+    batch = BATCH
+
+    def __init__(self, settings: DynamodbSettings) -> None:
+        self._settings = settings
+        self._client: Any = None
+        self.name = f"dynamodb {settings.table_name} in {settings.region}"
+
+    def fetch(self, ids: Sequence[str]) -> list[Row]:
+        """Return the rows of those of the ids that exist."""
+        found: list[Row] = []
+        wanted: Mapping[str, Any] = {
+            self._settings.table_name: {
+                "Keys": [{"id": {"S": app_id}} for app_id in ids],
+                "ProjectionExpression": ", ".join(_NAMES),
+                "ExpressionAttributeNames": _NAMES,
+            }
+        }
+        for tried in range(TRIES):
+            if tried:
+                time.sleep(FIRST_PAUSE * 2**tried)
+            answer = self._asked("batch_get_item", RequestItems=wanted)
+            found += [_row(item) for items in answer["Responses"].values() for item in items]
+            wanted = answer.get("UnprocessedKeys") or {}
+            if not wanted:
+                return found
+        raise AppStoreUnavailable(f"the table {self._settings.table_name} is asked for more than its capacity")
+
+    def sample(self, limit: int) -> list[str]:
+        """Return at most so many of the ids that exist, in no order."""
+        answer = self._asked(
+            "scan",
+            TableName=self._settings.table_name,
+            Limit=limit,
+            ProjectionExpression="#id",
+            ExpressionAttributeNames={"#id": "id"},
+        )
+        return [item["id"]["S"] for item in answer["Items"]]
+
+    def close(self) -> None:
+        """Close the connections; the next call opens others."""
+        client, self._client = self._client, None
+        if client is not None:
+            client.close()
+
+    def _asked(self, operation: str, **arguments: Any) -> Any:
+        try:
+            if self._client is None:
+                self._client = _client(self._settings)
+            return getattr(self._client, operation)(**arguments)
+        except (BotoCoreError, ClientError, ValueError) as error:
+            self.close()  # a client may hold on to credentials that are no longer good
+            raise AppStoreUnavailable(self._told(error)) from None
+
+    def _told(self, error: Exception) -> str:
+        """Return why, for a person. Messages of Amazon's may quote what was asked for, so only codes are shown."""
+        if isinstance(error, ReadTimeoutError):
+            return f"no answer within {ANSWER_SECONDS} s"
+        if isinstance(error, EndpointConnectionError | ConnectTimeoutError):
+            return f"cannot be reached in {self._settings.region}, or at database.dynamodb.endpoint_url if that is set"
+        if isinstance(error, NoCredentialsError):
+            return "no AWS credentials were found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give a role"
+        if not isinstance(error, ClientError):
+            return type(error).__name__
+        code = str(error.response.get("Error", {}).get("Code", "unknown"))
+        if code == "ResourceNotFoundException":
+            return f"there is no table {self._settings.table_name} in {self._settings.region}"
+        if code in _DENIED:
+            return f"{code}: the credentials are not good for dynamodb:BatchGetItem on {self._settings.table_name}"
+        return code
+
+
+def _row(item: Mapping[str, Any]) -> Row:
+    # Sockudo reads texts alone; an attribute of another type is none to it.
+    policy, webhooks = (item.get(name, {}).get("S") for name in ("policy", "webhooks"))
+    return Row(item["id"]["S"], policy, webhooks)
+
+
+def _client(settings: DynamodbSettings) -> Any:
+    key, secret, token = settings.aws_access_key_id, settings.aws_secret_access_key, settings.aws_session_token
+    if key is not None and secret is not None:
+        session = boto3.Session(key.reveal(), secret.reveal(), None if token is None else token.reveal())
+    else:
+        session = boto3.Session(profile_name=settings.aws_profile_name)
+    return session.client(
+        "dynamodb",
+        region_name=settings.region,
+        endpoint_url=settings.endpoint_url,
+        config=Config(
+            connect_timeout=CONNECT_SECONDS,
+            read_timeout=ANSWER_SECONDS,
+            retries={"total_max_attempts": 2, "mode": "standard"},
+        ),
+    )

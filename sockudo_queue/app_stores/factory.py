@@ -1,0 +1,71 @@
+"""Makes the store that the settings ask for; the only module that names a concrete one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sockudo_queue.app_stores.base import AppStore
+from sockudo_queue.app_stores.cache import AppCache
+from sockudo_queue.app_stores.keeper import Keeper
+from sockudo_queue.apps import AppRegistry
+from sockudo_queue.config.models import Settings
+from sockudo_queue.errors import SettingsError
+from sockudo_queue.metrics import Metrics
+from sockudo_queue.webhook_documents import Defaults
+
+
+def make_store(settings: Settings) -> AppStore | None:
+    """Return the configured store, not yet connected, or None where the file has all apps.
+
+    Raises `SettingsError`, also where its library is not installed. Each library is imported only when it is needed.
+    """
+    match settings.apps.driver:
+        case "pgsql":
+            with _extra("pgsql", "postgres"):
+                from sockudo_queue.app_stores.postgres import PostgresStore
+            return PostgresStore(settings.postgres)
+        case "mysql":
+            with _extra("mysql", "mysql"):
+                from sockudo_queue.app_stores.mysql import MysqlStore
+            return MysqlStore(settings.mysql)
+        case "dynamodb":
+            from sockudo_queue.app_stores.dynamodb import DynamodbStore
+
+            return DynamodbStore(settings.dynamodb)
+    return None
+
+
+def make_keeper(
+    settings: Settings, inline: AppRegistry, metrics: Metrics, log: Any, on_change: Callable[[str | None], None]
+) -> Keeper | None:
+    """Return what answers for the configured store, or None where the file has all apps. Raises `SettingsError`."""
+    store = make_store(settings)
+    if store is None:
+        return None
+    cache = AppCache(
+        settings.apps.cache_ttl if settings.apps.cache_enabled else 0, settings.apps.cache_capacity, time.monotonic
+    )
+    return Keeper(store, inline, cache, defaults_of(settings), metrics, log, on_change)
+
+
+def defaults_of(settings: Settings) -> Defaults:
+    """Return what a webhook falls back to where its row says nothing."""
+    return Defaults(settings.retry, settings.delivery.request_timeout_ms)
+
+
+@contextmanager
+def _extra(driver: str, name: str) -> Iterator[None]:
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("sockudo_queue"):
+            raise
+        raise SettingsError(
+            [
+                f"app_manager.driver: {driver} needs the package {error.name}, which is not installed; "
+                f"install it with: pip install 'sockudo-queue[{name}]'"
+            ]
+        ) from None

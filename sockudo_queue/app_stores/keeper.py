@@ -1,0 +1,145 @@
+"""The one thread that talks to the store of apps: it answers what workers want to know, and notices outages."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from sockudo_queue.app_stores.base import AppStore, Row
+from sockudo_queue.app_stores.cache import AppCache, Entry
+from sockudo_queue.app_stores.lookups import LookUps
+from sockudo_queue.app_stores.registry import StoredApps
+from sockudo_queue.app_stores.rows import read_row
+from sockudo_queue.apps import AppRegistry
+from sockudo_queue.errors import AppStoreUnavailable, AppUnreadable
+from sockudo_queue.metrics import Metrics
+from sockudo_queue.webhook_documents import Defaults
+
+PROBE: Final = "sockudo-queue-probe"
+"""The id that is asked for when nobody wants anything, so that an outage and its end are noticed. No app has it."""
+PROBE_EVERY: Final = 5.0
+TAKE_WAIT: Final = 0.5
+"""Seconds that the thread waits for something to do; also how soon it notices that it is stopped."""
+FIRST_PAUSE: Final = 0.25
+LONGEST_PAUSE: Final = 5.0
+"""Seconds between two tries to reach a store that is away."""
+REMIND_AFTER: Final = 60.0
+"""Seconds after which an outage that goes on is logged again."""
+
+
+class Keeper:
+    """Fills the cache of one daemon. `registry` is for the workers, `serve` for a thread of its own."""
+
+    def __init__(
+        self,
+        store: AppStore,
+        inline: AppRegistry,
+        cache: AppCache,
+        defaults: Defaults,
+        metrics: Metrics,
+        log: Any,
+        on_change: Callable[[str | None], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store = store
+        self._cache = cache
+        self._clock = clock
+        self._lookups = LookUps(clock)
+        self.registry = StoredApps(inline, cache, self._lookups, clock)
+        self._defaults = defaults
+        self._metrics = metrics
+        self._log = log
+        self._on_change = on_change
+        self._lost_at: float | None = None
+        self._logged_at = 0.0
+        self._probe_at = 0.0
+        self._pause = FIRST_PAUSE
+        self._started = False
+        self._expiry_asked = threading.Event()
+        metrics.watch_app_store(lambda: len(cache))
+        on_change(f"the store of apps was not asked yet: {store.name}")
+
+    def serve(self, stopping: threading.Event, beat: Callable[[], None]) -> None:
+        """Answer until the daemon is stopped."""
+        while not stopping.is_set():
+            beat()
+            if not self.turn():
+                stopping.wait(self._pause * random.uniform(0.5, 1.0))  # noqa: S311 - spreads retries, guards nothing
+                self._pause = min(self._pause * 2, LONGEST_PAUSE)
+        self._lookups.close()
+        self._store.close()
+
+    def turn(self) -> bool:
+        """Look up what is wanted, or see whether the store is there; False where it is not."""
+        if self._expiry_asked.is_set():
+            self._expiry_asked.clear()
+            self._cache.expire()
+        is_lost, is_to_be_probed = self._lost_at is not None, self._clock() >= self._probe_at
+        # Nothing is taken while the store is away: who wants to know something shall not wait for that.
+        ids = [] if is_lost else self._lookups.take(self._store.batch, 0.0 if is_to_be_probed else TAKE_WAIT)
+        if not (ids or is_lost or is_to_be_probed):
+            return True
+        try:
+            rows = self._store.fetch(ids or [PROBE])
+        except AppStoreUnavailable as error:
+            self._failed(str(error))
+        except Exception as error:  # noqa: BLE001 - whatever a database or its library does, it ends no thread
+            self._log.error("apps.store_failed", exc_info=error)
+            self._failed(f"{type(error).__name__} in its library")
+        else:
+            self._worked()
+            self._lookups.answered(self._read(ids, rows))
+            return True
+        return False
+
+    def expire(self) -> None:
+        """Have every app read again when it is wanted next. From any thread."""
+        self._expiry_asked.set()
+
+    def _read(self, ids: Sequence[str], rows: Sequence[Row]) -> dict[str, Entry]:
+        # Exactly the id that was asked for: a database may find others equal to it, by letters or by white space.
+        found = {row.id: row for row in rows}
+        return {app_id: self._entry(app_id, found.get(app_id)) for app_id in ids}
+
+    def _entry(self, app_id: str, row: Row | None) -> Entry:
+        known = self._cache.get(app_id)
+        told_before = () if known is None else known.faults
+        if row is None:
+            return self._cache.put_absent(app_id)
+        try:
+            app, faults = read_row(row, self._defaults)
+            entry = self._cache.put(app, faults)
+        except AppUnreadable as error:
+            entry = self._cache.put_unreadable(app_id, str(error))
+        for fault in entry.faults:
+            if fault not in told_before:
+                self._log.warning("apps.unreadable", app=app_id, text=fault)
+        return entry
+
+    def _worked(self) -> None:
+        self._metrics.app_store_asked(answered=True)
+        lost_at, self._lost_at, self._pause = self._lost_at, None, FIRST_PAUSE
+        self._probe_at = self._clock() + PROBE_EVERY
+        if lost_at is not None:
+            self._log.info("apps.store_resumed", after_s=round(self._clock() - lost_at, 3))
+        elif not self._started:
+            self._log.info("apps.store_reached", store=self._store.name)
+        if lost_at is not None or not self._started:
+            self._started = True
+            self._on_change(None)
+
+    def _failed(self, reason: str) -> None:
+        self._lookups.close()
+        self._metrics.app_store_asked(answered=False)
+        now = self._clock()
+        first = self._lost_at is None
+        if first:
+            self._lost_at = now
+        if first or now - self._logged_at > REMIND_AFTER:
+            self._logged_at = now
+            self._log.error("apps.store_lost", store=self._store.name, reason=reason)
+        if first:
+            self._on_change(f"the store of apps does not answer: {reason}")

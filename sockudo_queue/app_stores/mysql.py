@@ -1,0 +1,112 @@
+"""Apps in MySQL or MariaDB; the only module that knows PyMySQL."""
+
+from __future__ import annotations
+
+import ssl
+import struct
+from collections.abc import Collection, Sequence
+from typing import Any, Final
+
+import pymysql
+from pymysql.constants import CR, ER
+
+from sockudo_queue.app_stores.base import Row
+from sockudo_queue.app_stores.sql import ANSWER_SECONDS, CONNECT_SECONDS, SqlStore, row_of, verifying_context
+from sockudo_queue.config.models import DatabaseSettings
+
+# Errors whose messages speak of the connection, the user and the table, and never of a value.
+_SHOWN: Final = frozenset(
+    {
+        CR.CR_CONN_HOST_ERROR,
+        CR.CR_SERVER_GONE_ERROR,
+        CR.CR_SERVER_LOST,
+        CR.CR_SSL_CONNECTION_ERROR,
+        CR.CR_UNKNOWN_HOST,
+        ER.ACCESS_DENIED_ERROR,
+        ER.BAD_DB_ERROR,
+        ER.CON_COUNT_ERROR,
+        ER.COLUMNACCESS_DENIED_ERROR,
+        ER.DBACCESS_DENIED_ERROR,
+        ER.HOST_IS_BLOCKED,
+        ER.HOST_NOT_PRIVILEGED,
+        ER.NOT_SUPPORTED_AUTH_MODE,
+        ER.NO_SUCH_TABLE,
+        ER.TABLEACCESS_DENIED_ERROR,
+        ER.TOO_MANY_USER_CONNECTIONS,
+    }
+)
+_COLUMNS: Final = (
+    "SELECT column_name FROM information_schema.columns WHERE table_schema = DATABASE() AND table_name = %s"
+)
+
+
+class MysqlStore(SqlStore):
+    """The table of apps that Sockudo's driver `mysql` keeps."""
+
+    kind = "mysql"
+    # Garbage in place of the protocol shows as an error of struct, of a look-up or of a number. PyMySQL says with a
+    # RuntimeError that a way of signing in needs a package.
+    failures = (pymysql.MySQLError, OSError, struct.error, LookupError, ValueError, RuntimeError)
+
+    def __init__(self, settings: DatabaseSettings) -> None:
+        super().__init__(settings)
+        self._tls = _tls(settings)
+
+    def _connect(self) -> Any:
+        settings = self._settings
+        return pymysql.connect(
+            user=settings.username,
+            password="" if settings.password is None else settings.password.reveal(),
+            host=settings.host,
+            port=settings.port,
+            database=settings.database,
+            charset="utf8mb4",
+            ssl=self._tls,
+            ssl_disabled=settings.ssl_mode == "disable",
+            connect_timeout=CONNECT_SECONDS,
+            read_timeout=ANSWER_SECONDS,
+            write_timeout=ANSWER_SECONDS,
+            autocommit=True,  # else every read after the first would see the table as it was then
+            program_name="sockudo-queue",
+        )
+
+    def _table_columns(self, connection: Any) -> Collection[str]:
+        return {str(name).lower() for (name,) in _run(connection, _COLUMNS, [self._settings.table_name])}
+
+    def _select(self, connection: Any, columns: Sequence[str], ids: Sequence[str]) -> list[Row]:
+        wanted = ", ".join(["id", *columns])
+        places = ", ".join(["%s"] * len(ids))
+        # The table's name was checked to be one.
+        query = f"SELECT {wanted} FROM `{self._settings.table_name}` WHERE id IN ({places})"  # noqa: S608
+        return [row_of(columns, values) for values in _run(connection, query, ids)]
+
+    def _select_ids(self, connection: Any, limit: int) -> list[str]:
+        query = f"SELECT id FROM `{self._settings.table_name}` ORDER BY id LIMIT %s"  # noqa: S608 - as above
+        return [app_id for (app_id,) in _run(connection, query, [limit])]
+
+    def _reason(self, error: Exception) -> str:
+        if isinstance(error, pymysql.MySQLError) and len(error.args) == 2:
+            code, message = error.args
+            return str(message) if code in _SHOWN else f"error {code}"
+        if isinstance(error, RuntimeError):
+            return str(error)
+        return f"what answers does not speak MySQL's protocol ({type(error).__name__})"
+
+
+def _run(connection: Any, query: str, arguments: Sequence[Any]) -> Sequence[Sequence[Any]]:
+    with connection.cursor() as cursor:
+        cursor.execute(query, arguments)
+        rows: Sequence[Sequence[Any]] = cursor.fetchall()
+        return rows
+
+
+def _tls(settings: DatabaseSettings) -> ssl.SSLContext | None:
+    """Return the context for a mode; without one the library takes TLS where the server has it."""
+    match settings.ssl_mode:
+        case "require":
+            context = ssl.create_default_context()
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+            return context
+        case "verify-full":
+            return verifying_context(settings, "database.mysql")
+    return None

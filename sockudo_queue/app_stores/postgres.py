@@ -1,0 +1,86 @@
+"""Apps in PostgreSQL; the only module that knows pg8000."""
+
+from __future__ import annotations
+
+import ssl
+import struct
+from collections.abc import Collection, Sequence
+from typing import Any, Final
+
+import pg8000.exceptions
+import pg8000.native
+
+from sockudo_queue.app_stores.base import Row
+from sockudo_queue.app_stores.sql import ANSWER_SECONDS, SqlStore, row_of, verifying_context
+from sockudo_queue.config.models import DatabaseSettings
+
+# SQLSTATE classes whose messages speak of the connection, the user and the table, and never of a value.
+_SHOWN_CLASSES: Final = ("08", "28", "3D", "3F", "42", "53", "57")
+
+# How a name in a query is looked for, and spelled, is PostgreSQL's business: `to_regclass` reads it as a query would.
+_COLUMNS: Final = (
+    "SELECT attname FROM pg_catalog.pg_attribute "
+    "WHERE attrelid = pg_catalog.to_regclass(CAST(:table AS text)) AND attnum > 0 AND NOT attisdropped"
+)
+
+
+class PostgresStore(SqlStore):
+    """The table of apps that Sockudo's driver `pgsql` keeps."""
+
+    kind = "pgsql"
+    # Garbage in place of the protocol shows as an error of struct, of a look-up or of a number.
+    failures = (pg8000.exceptions.Error, OSError, struct.error, LookupError, ValueError)
+
+    def __init__(self, settings: DatabaseSettings) -> None:
+        super().__init__(settings)
+        self._tls = _tls(settings)
+
+    def _connect(self) -> Any:
+        settings = self._settings
+        return pg8000.native.Connection(
+            user=settings.username,
+            password=None if settings.password is None else settings.password.reveal(),
+            host=settings.host,
+            port=settings.port,
+            database=settings.database,
+            ssl_context=self._tls,
+            timeout=ANSWER_SECONDS,
+            application_name="sockudo-queue",
+        )
+
+    def _table_columns(self, connection: Any) -> Collection[str]:
+        return {name for (name,) in connection.run(_COLUMNS, table=self._settings.table_name)}
+
+    def _select(self, connection: Any, columns: Sequence[str], ids: Sequence[str]) -> list[Row]:
+        # As text, so that one value that is nested too deeply to be read does not spoil the whole answer.
+        wanted = ", ".join(["id", *(f"CAST({column} AS text)" for column in columns)])
+        given = {f"id{number}": app_id for number, app_id in enumerate(ids)}
+        places = ", ".join(f":{name}" for name in given)
+        # The table's name was checked to be one.
+        query = f"SELECT {wanted} FROM {self._settings.table_name} WHERE id IN ({places})"  # noqa: S608
+        return [row_of(columns, values) for values in connection.run(query, **given)]
+
+    def _select_ids(self, connection: Any, limit: int) -> list[str]:
+        query = f"SELECT id FROM {self._settings.table_name} ORDER BY id LIMIT :most"  # noqa: S608 - as above
+        return [app_id for (app_id,) in connection.run(query, most=limit)]
+
+    def _reason(self, error: Exception) -> str:
+        fields = error.args[0] if error.args else None
+        if isinstance(error, pg8000.exceptions.DatabaseError) and isinstance(fields, dict):
+            code = str(fields.get("C", ""))
+            return str(fields.get("M", "")) if code[:2] in _SHOWN_CLASSES else f"SQLSTATE {code}"
+        if isinstance(error, pg8000.exceptions.InterfaceError):
+            return str(error)
+        return f"what answers does not speak PostgreSQL's protocol ({type(error).__name__})"
+
+
+def _tls(settings: DatabaseSettings) -> ssl.SSLContext | bool | None:
+    """Return the library's word for a mode; None tries TLS first and goes on without where the server has none."""
+    match settings.ssl_mode:
+        case "disable":
+            return False
+        case "require":
+            return True
+        case "verify-full":
+            return verifying_context(settings, "database.postgres")
+    return None

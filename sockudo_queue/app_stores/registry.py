@@ -1,0 +1,73 @@
+"""Where workers find apps when a database holds them: the file's first, then what is known of the database's.
+
+The way of nearly every job is two look-ups in dicts and a glance at the clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from sockudo_queue.app_stores.cache import AppCache, Entry
+from sockudo_queue.app_stores.lookups import LookUps
+from sockudo_queue.apps import App, AppRegistry
+from sockudo_queue.errors import AppStoreUnavailable, AppUnreadable
+
+ANSWER_WITHIN: Final = 0.5
+"""Seconds that a worker waits for an app that it has to know; a database mostly answers in one or two thousandths."""
+AGAIN_AFTER: Final = 1.0
+"""Seconds after which a refresh of which nothing came is asked for again."""
+LONGEST_ID: Final = 255
+"""Characters of Sockudo's column. What no column can hold, no database is asked for."""
+
+
+class StoredApps:
+    """The registry over a cache and those who fill it. Safe from any thread."""
+
+    def __init__(self, inline: AppRegistry, cache: AppCache, lookups: LookUps, clock: Callable[[], float]) -> None:
+        self._inline = inline
+        self._cache = cache
+        self._lookups = lookups
+        self._clock = clock
+
+    def find(self, app_id: str) -> App | None:
+        """Return the app, or None where there is none.
+
+        Waits at most half a second, and only for an app of which nothing is known or which was not used for long.
+        Raises `AppStoreUnavailable` and `AppUnreadable`.
+        """
+        app = self._inline.find(app_id)
+        if app is not None:
+            return app
+        now = self._clock()
+        entry = self._cache.get(app_id)
+        if entry is None or now >= entry.refresh_at:
+            if not _can_exist(app_id):
+                return None
+            entry = self._renewed(app_id, entry, now)
+        entry.used_at = now
+        if entry.unreadable:
+            raise AppUnreadable(entry.faults[0])
+        return entry.app
+
+    def _renewed(self, app_id: str, entry: Entry | None, now: float) -> Entry:
+        if entry is not None and now < entry.expires_at:
+            entry.refresh_at = now + AGAIN_AFTER
+            self._lookups.want(app_id)
+            return entry
+        answer = self._lookups.ask(app_id, ANSWER_WITHIN)
+        if answer is not None:
+            return answer
+        if entry is not None and entry.app is not None:
+            return entry  # better an old answer than none
+        raise AppStoreUnavailable("the store of apps does not answer")
+
+
+def _can_exist(app_id: str) -> bool:
+    if not app_id or len(app_id) > LONGEST_ID or "\0" in app_id:
+        return False
+    try:
+        app_id.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,79 @@
+"""What a person is told about the apps before the daemon runs: which there are, from where, and what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Final
+
+from sockudo_queue.app_stores.base import AppStore, Row
+from sockudo_queue.app_stores.factory import defaults_of, make_store
+from sockudo_queue.app_stores.rows import read_row
+from sockudo_queue.apps import App
+from sockudo_queue.errors import AppStoreUnavailable, AppUnreadable
+from sockudo_queue.settings import Loaded
+from sockudo_queue.webhook_documents import Defaults
+
+SHOWN: Final = 20
+"""Apps that are named of each place; a store may hold hundreds of thousands."""
+
+Line = tuple[str, str]  # "ok", "warning" or "error", and the text
+
+
+def say_apps(loaded: Loaded, apps: Sequence[App], say: Callable[[str], object]) -> bool:
+    """Say where each app comes from; False where their store does not answer. Raises `SettingsError`."""
+    store = make_store(loaded.settings)
+    lines = chain(
+        _inline_lines(apps, loaded.apps_document.path),
+        () if store is None else _stored_lines(store, apps, defaults_of(loaded.settings)),
+    )
+    answers = True
+    for level, line in lines:
+        say(f"{level:<8} {line}")
+        answers = answers and level != "error"
+    return answers
+
+
+def _inline_lines(apps: Sequence[App], file: Path | None) -> Iterator[Line]:
+    for app in apps[:SHOWN]:
+        yield "ok", f"app {app.id!r}: {_count(app)}, from {file or 'the environment'}"
+    if len(apps) > SHOWN:
+        yield "ok", f"apps: {len(apps) - SHOWN} more, from {file}"
+
+
+def _stored_lines(store: AppStore, inline: Sequence[App], defaults: Defaults) -> Iterator[Line]:
+    try:
+        ids = store.sample(SHOWN + 1)
+        rows = store.fetch(ids) if ids else []
+    except AppStoreUnavailable as error:
+        yield "error", f"app store: {store.name}: {error}"
+        return
+    finally:
+        store.close()
+    yield "ok", f"app store: {store.name} answers"
+    in_file = {app.id for app in inline}
+    for row in sorted(rows, key=lambda row: row.id)[:SHOWN]:
+        if row.id in in_file:
+            yield "ok", f"app {row.id!r}: is in {store.name} too; the file's is used"
+        else:
+            yield from _row_lines(row, store.name, defaults)
+    if len(ids) > SHOWN:
+        yield "ok", f"apps: more, from {store.name}"
+    if not ids:
+        yield "warning", f"app store: {store.name} holds no app"
+
+
+def _row_lines(row: Row, place: str, defaults: Defaults) -> Iterator[Line]:
+    try:
+        app, faults = read_row(row, defaults)
+    except AppUnreadable as fault:
+        yield "warning", f"{fault}, in {place}; its jobs become dead letters"
+        return
+    yield "ok", f"app {app.id!r}: {_count(app)}, from {place}"
+    for fault_line in faults:
+        yield "warning", f"{fault_line}; that webhook is left out"
+
+
+def _count(app: App) -> str:
+    return "1 webhook" if len(app.webhooks) == 1 else f"{len(app.webhooks)} webhooks"

@@ -1,0 +1,140 @@
+"""What both kinds of SQL database have in common: one connection, opened when needed and never kept for long."""
+
+from __future__ import annotations
+
+import contextlib
+import ssl
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, Final, TypeVar
+
+from sockudo_queue.app_stores.base import Row
+from sockudo_queue.config.models import DatabaseSettings
+from sockudo_queue.errors import AppStoreUnavailable, SettingsError
+
+CONNECT_SECONDS: Final = 3.0
+ANSWER_SECONDS: Final = 3.0
+"""Longest waits for a connection, and for each part of an answer."""
+KEPT_SECONDS: Final = 60.0
+"""How long one connection is used: then a changed address, password or table is seen without a restart."""
+BATCH: Final = 100
+WANTED_COLUMNS: Final = ("policy", "webhooks")
+"""Columns that are read besides the id, where the table has them; never the one with the app's secret."""
+
+T = TypeVar("T")
+
+
+class SqlStore(ABC):
+    """A table of apps. The subclass speaks to one kind of database; `failures` is what its library raises."""
+
+    kind: str
+    failures: tuple[type[Exception], ...]
+    batch = BATCH
+
+    def __init__(self, settings: DatabaseSettings, clock: Callable[[], float] = time.monotonic) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._connection: Any = None
+        self._columns: tuple[str, ...] = ()
+        self._opened_at = 0.0
+        place = f"{settings.host}:{settings.port}/{settings.database}"
+        self.name = f"{self.kind} {settings.table_name} at {place}"
+
+    def fetch(self, ids: Sequence[str]) -> list[Row]:
+        """Return the rows of those of the ids that exist."""
+        return self._asked(lambda connection: self._select(connection, self._columns, ids))
+
+    def sample(self, limit: int) -> list[str]:
+        """Return at most so many of the ids that exist."""
+        return self._asked(lambda connection: self._select_ids(connection, limit))
+
+    def close(self) -> None:
+        """Close the connection; the next call opens another."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(*self.failures):  # it may be gone already, which may be why it is closed
+                connection.close()
+
+    def _asked(self, ask: Callable[[Any], T]) -> T:
+        if self._clock() - self._opened_at > KEPT_SECONDS:
+            self.close()
+        kept = self._connection is not None
+        try:
+            return ask(self._connected())
+        except self.failures as error:
+            self.close()
+            # A kept connection may have died long since, which says nothing about the database. One that hangs does.
+            if not kept or _timed_out(error):
+                raise AppStoreUnavailable(self._told(error)) from None
+        try:
+            return ask(self._connected())
+        except self.failures as error:
+            self.close()
+            raise AppStoreUnavailable(self._told(error)) from None
+
+    def _connected(self) -> Any:
+        if self._connection is None:
+            self._connection = self._connect()
+            self._opened_at = self._clock()
+            found = self._table_columns(self._connection)
+            if "id" not in found:
+                self.close()
+                raise AppStoreUnavailable(
+                    f"there is no table {self._settings.table_name} with a column id that the user "
+                    f"{self._settings.username} may read"
+                )
+            self._columns = tuple(column for column in WANTED_COLUMNS if column in found)
+        return self._connection
+
+    def _told(self, error: Exception) -> str:
+        """Return why, for a person: nothing of what was asked for, and nothing of what is stored."""
+        if _timed_out(error):
+            return f"no answer within {ANSWER_SECONDS:g} s"
+        cause = error.__cause__ or error.__context__
+        for fault in (error, cause):
+            if isinstance(fault, ssl.SSLCertVerificationError):
+                return f"its certificate cannot be verified: {fault.verify_message}"
+            if isinstance(fault, OSError) and fault.strerror:
+                return fault.strerror
+        return self._reason(error)
+
+    @abstractmethod
+    def _connect(self) -> Any:
+        """Open a connection within `CONNECT_SECONDS`."""
+
+    @abstractmethod
+    def _table_columns(self, connection: Any) -> Collection[str]:
+        """Return the columns that the table has; none without a table."""
+
+    @abstractmethod
+    def _select(self, connection: Any, columns: Sequence[str], ids: Sequence[str]) -> list[Row]:
+        """Return the rows with one of the ids."""
+
+    @abstractmethod
+    def _select_ids(self, connection: Any, limit: int) -> list[str]:
+        """Return some of the ids, in their order."""
+
+    @abstractmethod
+    def _reason(self, error: Exception) -> str:
+        """Return what the server or the library says, as far as it can be shown."""
+
+
+def verifying_context(settings: DatabaseSettings, key: str) -> ssl.SSLContext:
+    """Return what checks a server's certificate and its name. Raises `SettingsError` for an authority that is none."""
+    try:
+        return ssl.create_default_context(cafile=settings.ssl_ca)
+    except ssl.SSLError:
+        raise SettingsError([f"{key}.ssl_ca: holds no certificate; for example /etc/tls/ca.pem"]) from None
+    except OSError as error:
+        raise SettingsError([f"{key}.ssl_ca: cannot be read: {error.strerror}; for example /etc/tls/ca.pem"]) from None
+
+
+def row_of(columns: Sequence[str], values: Sequence[Any]) -> Row:
+    """Return a row from an id and the values of the columns after it."""
+    app_id, *rest = values
+    return Row(app_id, **dict(zip(columns, rest, strict=True)))
+
+
+def _timed_out(error: Exception) -> bool:
+    return any(isinstance(each, TimeoutError) for each in (error, error.__cause__, error.__context__))

@@ -1,0 +1,107 @@
+"""How long what was read of apps counts, on a clock that a test sets; and that it stays bounded."""
+
+from __future__ import annotations
+
+from sockudo_queue.app_stores.cache import ABSENT_LIMIT, NEGATIVE_TTL, AppCache
+from sockudo_queue.apps import App
+
+TTL = 300.0
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def cache_of(capacity: int = 100, ttl: float = TTL, chance: float = 1.0) -> tuple[AppCache, Clock]:
+    clock = Clock()
+    return AppCache(ttl, capacity, clock, lambda: chance), clock
+
+
+def app(app_id: str = "shop") -> App:
+    return App(app_id, ())
+
+
+def test_an_app_is_read_again_in_the_last_seconds_of_its_time() -> None:
+    for chance, ahead in ((0.0, 5.0), (1.0, 10.0)):
+        cache, clock = cache_of(chance=chance)
+        entry = cache.put(app())
+        assert (entry.refresh_at, entry.expires_at) == (clock.now + TTL - ahead, clock.now + TTL)
+
+
+def test_a_short_time_has_a_short_last_part() -> None:
+    cache, clock = cache_of(ttl=10.0)
+    assert cache.put(app()).refresh_at == clock.now + 9.0
+
+
+def test_no_time_at_all_is_one_second() -> None:
+    cache, clock = cache_of(ttl=0.0)
+    assert cache.put(app()).expires_at == clock.now + 1.0
+
+
+def test_what_is_not_there_counts_shortly_and_is_no_app() -> None:
+    cache, clock = cache_of()
+    entry = cache.put_absent("gone")
+    assert entry.app is None
+    assert entry.refresh_at == entry.expires_at == clock.now + NEGATIVE_TTL
+    assert cache.get("gone") is entry
+    assert len(cache) == 0
+
+
+def test_an_app_that_is_removed_is_gone_and_one_that_comes_back_is_there() -> None:
+    cache, _ = cache_of()
+    cache.put(app())
+    cache.put_absent("shop")
+    found = cache.get("shop")
+    assert found is not None
+    assert found.app is None
+    entry = cache.put(app())
+    assert cache.get("shop") is entry
+
+
+def test_an_unreadable_row_keeps_the_app_that_was_read_before() -> None:
+    cache, _ = cache_of()
+    first = cache.put_unreadable("shop", "why")
+    assert (first.app, first.unreadable) == (None, True)
+    cache.put(app())
+    second = cache.put_unreadable("shop", "why")
+    assert (second.app, second.unreadable, second.faults) == (app(), False, ("why",))
+
+
+def test_those_not_used_for_longest_give_way() -> None:
+    cache, clock = cache_of(capacity=100)
+    for number in range(100):
+        cache.put(app(str(number)))
+        clock.now += 1
+    used = cache.get("0")
+    assert used is not None
+    used.used_at = clock.now
+    cache.put(app("100"))
+    assert len(cache) == 90
+    assert cache.get("0") is used
+    assert cache.get("100") is not None
+    assert [number for number in range(1, 100) if cache.get(str(number)) is None] == list(range(1, 12))
+
+
+def test_unknown_ids_are_bounded_and_push_out_no_app() -> None:
+    cache, _ = cache_of()
+    kept = cache.put(app())
+    for number in range(2 * ABSENT_LIMIT):
+        cache.put_absent(f"x{number}")
+    assert cache.get("shop") is kept
+    assert cache.get("x0") is None
+    assert sum(cache.get(f"x{number}") is not None for number in range(2 * ABSENT_LIMIT)) == ABSENT_LIMIT
+
+
+def test_nothing_counts_any_more_but_all_is_still_known() -> None:
+    cache, clock = cache_of()
+    cache.put(app())
+    cache.put_absent("gone")
+    cache.expire()
+    for app_id in ("shop", "gone"):
+        entry = cache.get(app_id)
+        assert entry is not None
+        assert clock.now >= entry.expires_at >= entry.refresh_at

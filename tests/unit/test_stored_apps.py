@@ -1,0 +1,294 @@
+"""What a worker gets for an id, and what is asked of the store.
+
+One thread plays worker and keeper: where the worker would wait, the keeper has its turn.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import structlog.testing
+
+from sockudo_queue.app_stores import keeper as keepers
+from sockudo_queue.app_stores.base import Row
+from sockudo_queue.app_stores.cache import AppCache, Entry
+from sockudo_queue.app_stores.keeper import PROBE, Keeper
+from sockudo_queue.apps import App, StaticApps
+from sockudo_queue.errors import AppStoreUnavailable, AppUnreadable
+from sockudo_queue.metrics import Metrics
+from sockudo_queue.settings import RetrySettings
+from sockudo_queue.webhook_documents import Defaults
+
+TTL = 300.0
+
+
+def webhooks(*paths: str) -> str:
+    return json.dumps([{"url": f"https://a.test/{path}", "event_types": ["channel_occupied"]} for path in paths])
+
+
+class Store:
+    """Rows by id; `asked` has the ids of every query."""
+
+    name = "a store"
+    batch = 3
+
+    def __init__(self) -> None:
+        self.rows: dict[str, str] = {}
+        self.asked: list[list[str]] = []
+        self.fault: Exception | None = None
+
+    def fetch(self, ids: Sequence[str]) -> list[Row]:
+        self.asked.append(list(ids))
+        if self.fault is not None:
+            raise self.fault
+        return [Row(app_id, None, self.rows[app_id]) for app_id in ids if app_id in self.rows]
+
+    def sample(self, limit: int) -> list[str]:
+        return sorted(self.rows)[:limit]
+
+    def close(self) -> None: ...
+
+
+class World:
+    """A keeper and its registry, on a clock that a test sets."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *inline: App, capacity: int = 100) -> None:
+        self.now = 1_000_000.0
+        monkeypatch.setattr(keepers, "TAKE_WAIT", 0.0)
+        self.store = Store()
+        self.changes: list[str | None] = []
+        self.metrics = Metrics("redis", "webhooks")
+        self.cache = AppCache(TTL, capacity, self.clock, lambda: 1.0)
+        self.keeper = Keeper(
+            self.store,
+            StaticApps(inline),
+            self.cache,
+            Defaults(RetrySettings(), 10_000),
+            self.metrics,
+            structlog.get_logger(),
+            self.changes.append,
+            self.clock,
+        )
+        self.registry = self.keeper.registry
+        self.lookups = self.registry._lookups
+        monkeypatch.setattr(self.lookups, "ask", self._ask)
+        self.keeper.turn()
+        assert self.store.asked == [[PROBE]]
+        self.store.asked.clear()
+
+    def clock(self) -> float:
+        return self.now
+
+    def _ask(self, app_id: str, _within: float) -> Entry | None:
+        lookup = self.lookups.want(app_id)
+        if lookup is None:
+            return None
+        self.keeper.turn()
+        return lookup.answer
+
+    def find(self, app_id: str) -> App | None:
+        return self.registry.find(app_id)
+
+    def paths(self, app_id: str) -> list[str]:
+        app = self.find(app_id)
+        assert app is not None
+        return [webhook.url.reveal().removeprefix("https://a.test/") for webhook in app.webhooks if webhook.url]
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    return World(monkeypatch)
+
+
+def test_an_app_is_asked_for_once_in_its_time(world: World) -> None:
+    world.store.rows["shop"] = webhooks("a")
+    for _ in range(100):
+        assert world.paths("shop") == ["a"]
+    assert world.store.asked == [["shop"]]
+
+
+def test_an_app_in_use_is_read_again_before_its_time_is_over_and_nobody_waits(world: World) -> None:
+    world.store.rows["shop"] = webhooks("a")
+    world.paths("shop")
+    world.store.rows["shop"] = webhooks("b")
+    world.now += TTL - 5
+    app = world.registry.find("shop")
+    assert app is not None
+    assert world.registry.find("shop") is app
+    world.keeper.turn()
+    assert world.paths("shop") == ["b"]
+    assert world.store.asked == [["shop"], ["shop"]]
+
+
+def test_an_app_that_was_not_used_for_long_is_read_before_it_is_used(world: World) -> None:
+    world.store.rows["shop"] = webhooks("a")
+    world.paths("shop")
+    world.store.rows["shop"] = webhooks("b")
+    world.now += TTL
+    assert world.paths("shop") == ["b"]
+
+
+def test_many_wanted_apps_are_one_query_as_far_as_a_query_holds_them(world: World) -> None:
+    ids = [f"app{number}" for number in range(5)]
+    world.store.rows = dict.fromkeys(ids, webhooks("a"))
+    for app_id in ids * 2:
+        world.lookups.want(app_id)
+    world.keeper.turn()
+    world.keeper.turn()
+    assert world.store.asked == [ids[:3], ids[3:]]
+    assert all(world.registry.find(app_id) for app_id in ids)
+
+
+def test_the_apps_of_the_file_win_and_are_never_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = App("shop", ())
+    world = World(monkeypatch, own)
+    world.store.rows["shop"] = webhooks("a")
+    assert world.registry.find("shop") is own
+    assert world.store.asked == []
+
+
+def test_an_unknown_app_is_asked_for_again_after_a_short_while(world: World) -> None:
+    assert world.find("new") is None
+    assert world.find("new") is None
+    assert world.store.asked == [["new"]]
+    world.store.rows["new"] = webhooks("a")
+    world.now += 5
+    assert world.paths("new") == ["a"]
+
+
+def test_an_app_that_is_deleted_becomes_unknown(world: World) -> None:
+    world.store.rows["shop"] = webhooks("a")
+    world.paths("shop")
+    del world.store.rows["shop"]
+    world.now += TTL - 1
+    world.registry.find("shop")
+    world.keeper.turn()
+    assert world.find("shop") is None
+
+
+@pytest.mark.parametrize("app_id", ["", "a\0b", "x" * 256, "\ud800"])
+def test_what_no_column_can_hold_is_not_asked_for(world: World, app_id: str) -> None:
+    assert world.registry.find(app_id) is None
+    assert world.store.asked == []
+
+
+def test_only_the_very_id_counts(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(world.store, "fetch", lambda ids: [Row("shop", None, webhooks("a"))])
+    assert world.find("SHOP") is None
+    assert world.find("shop ") is None
+    assert world.find("shop") is not None
+
+
+def test_known_apps_outlive_the_store_and_of_others_nobody_can_tell(world: World) -> None:
+    world.store.rows["shop"] = webhooks("a")
+    world.paths("shop")
+    world.store.fault = AppStoreUnavailable("gone")
+    world.now += 10
+    with structlog.testing.capture_logs() as lines:
+        world.keeper.turn()
+        world.now += 10 * TTL
+        asked = len(world.store.asked)
+        for _ in range(100):
+            assert world.paths("shop") == ["a"]
+            with pytest.raises(AppStoreUnavailable):
+                world.registry.find("other")
+        assert len(world.store.asked) == asked
+        world.store.fault = None
+        world.keeper.turn()
+        assert world.find("other") is None
+    assert world.changes[-2:] == ["the store of apps does not answer: gone", None]
+    assert [line["event"] for line in lines] == ["apps.store_lost", "apps.store_resumed"]
+
+
+def test_what_was_unknown_is_not_unknown_while_nobody_can_tell(world: World) -> None:
+    assert world.find("new") is None
+    world.store.fault = AppStoreUnavailable("gone")
+    world.now += 10
+    world.keeper.turn()
+    with pytest.raises(AppStoreUnavailable):
+        world.registry.find("new")
+
+
+def test_a_fault_of_a_library_is_an_outage(world: World) -> None:
+    world.store.fault = ZeroDivisionError("CANARY")
+    world.now += 10
+    with structlog.testing.capture_logs() as lines:
+        assert not world.keeper.turn()
+    assert [line["event"] for line in lines] == ["apps.store_failed", "apps.store_lost"]
+    assert world.changes[-1] == "the store of apps does not answer: ZeroDivisionError in its library"
+
+
+def test_a_broken_row_hurts_no_other_app_and_is_told_once(world: World) -> None:
+    world.store.rows = {"shop": webhooks("a"), "broken": "{"}
+    world.lookups.want("shop")
+    world.lookups.want("broken")
+    with structlog.testing.capture_logs() as lines:
+        world.keeper.turn()
+        assert world.paths("shop") == ["a"]
+        for _ in range(3):
+            with pytest.raises(AppUnreadable):
+                world.find("broken")
+            world.now += 6
+    assert lines == [
+        {
+            "event": "apps.unreadable",
+            "log_level": "warning",
+            "app": "broken",
+            "text": "app 'broken': webhooks is no valid JSON",
+        }
+    ]
+    world.store.rows["broken"] = webhooks("b")
+    assert world.paths("broken") == ["b"]
+
+
+def test_a_row_that_breaks_leaves_the_app_as_it_was(world: World) -> None:
+    world.store.rows["shop"] = webhooks("a")
+    world.paths("shop")
+    world.store.rows["shop"] = "{"
+    world.now += TTL - 1
+    world.registry.find("shop")
+    world.keeper.turn()
+    assert world.paths("shop") == ["a"]
+
+
+def test_everything_is_read_again_when_asked(world: World) -> None:
+    world.store.rows["shop"] = webhooks("a")
+    world.paths("shop")
+    world.store.rows["shop"] = webhooks("b")
+    world.keeper.expire()
+    world.keeper.turn()
+    assert world.paths("shop") == ["b"]
+
+
+def test_a_store_that_is_idle_is_looked_at(world: World) -> None:
+    world.keeper.turn()
+    assert world.store.asked == []
+    world.now += 5
+    world.keeper.turn()
+    assert world.store.asked == [[PROBE]]
+
+
+def _series(metrics: Metrics) -> dict[str, Any]:
+    return {
+        sample.name + str(sample.labels.get("outcome", "")): sample.value
+        for family in metrics.registry.collect()
+        for sample in family.samples
+    }
+
+
+def test_what_is_asked_is_counted(world: World) -> None:
+    world.store.rows["shop"] = webhooks("a")
+    world.paths("shop")
+    series = _series(world.metrics)
+    assert series["sockudo_queue_app_store_queries_totalanswered"] == 2
+    assert series["sockudo_queue_app_store_up"] == 1
+    assert series["sockudo_queue_apps_cached"] == 1
+    world.store.fault = AppStoreUnavailable("gone")
+    world.now += 10
+    world.keeper.turn()
+    series = _series(world.metrics)
+    assert series["sockudo_queue_app_store_queries_totalfailed"] == 1
+    assert series["sockudo_queue_app_store_up"] == 0
