@@ -201,7 +201,7 @@ def _health(options: argparse.Namespace) -> int:
 
     answers, text = probe.ask(*probe.address(os.environ), "/readyz" if options.ready else "/livez")
     _say(text)
-    return 0 if store_answers else EXIT_NO
+    return 0 if answers else EXIT_NO
 
 
 def _version(_options: argparse.Namespace) -> int:
