@@ -37,9 +37,12 @@ from sockudo_queue.errors import BrokerError, SettingsError
 from sockudo_queue.health import Health, HealthServer, Heartbeats
 from sockudo_queue.holdings import Holdings
 from sockudo_queue.metrics import Metrics
+from sockudo_queue.sampler import Sampler
 from sockudo_queue.services import LAST_LOOK, Services
 from sockudo_queue.settings import Settings
 from sockudo_queue.shares import Limits
+from sockudo_queue.status.board import Board
+from sockudo_queue.status.pages import StatusPages
 from sockudo_queue.supervisor import Supervisor
 from sockudo_queue.unknown_apps import UnknownApps
 from sockudo_queue.worker import Ledger, Workplace
@@ -120,10 +123,11 @@ class Daemon:
         self._metrics = Metrics(self._driver.name, settings.redis.queue_name)
         self._beats = Heartbeats()
         self._health = Health(self._beats)
-        self._server = HealthServer(self._metrics, self._health, settings.metrics.host, settings.metrics.port)
+        self._board = Board(self._metrics)
+        self._server = self._make_server()
         self._ingress = make_ingress(settings, self._driver)
         self._holdings = Holdings()
-        self._ledger = Ledger(self._driver, self._holdings, self._metrics, self._log)
+        self._ledger = Ledger(self._driver, self._holdings, self._metrics, self._board, self._log)
         self._watch = BrokerWatch(self._log, self._broker_changed)
         self._abandoned = threading.Event()
         self._supervisor = Supervisor(self._log, slow=settings.delivery.slow_ms / 1000)
@@ -146,7 +150,9 @@ class Daemon:
             self._abandoned,
         )
         self._supervisor.employ(place)
-        self._services = Services(place, self._supervisor, self._log)
+        max_age_ms = settings.reliability.failed_max_age_ms
+        sampler = Sampler(self._driver, self._metrics, self._board, self._log, max_age_ms=max_age_ms)
+        self._services = Services(place, self._supervisor, sampler, self._log)
         self._metrics.watch_slots(
             self._crew.slots, lambda: self._crew.in_use, lambda: max(self._crew.threads - self._crew.slots, 0)
         )
@@ -250,6 +256,13 @@ class Daemon:
         if "starting" in self._health.reasons:
             self._health.ready("starting")
             self._log.info("daemon.ready")
+
+    def _make_server(self) -> HealthServer:
+        """Return the server of probes and pages; it is started only where it is wanted."""
+        metrics = self._settings.metrics
+        pages = StatusPages(self._board, self._health, self._driver.name, self._settings.redis.queue_name)
+        shown = pages.by_path if metrics.status_page else None
+        return HealthServer(self._metrics, self._health, metrics.host, metrics.port, shown)
 
     def _make_dispatcher(self, registry: AppRegistry) -> Dispatcher:
         delivery = self._settings.delivery

@@ -284,6 +284,7 @@ class Dispatcher:
             status=outcome.status,
             age=max(dispatch.claim.now_ms() - job.time_ms, 0) / 1000 if outcome.delivered else None,
             reused=attempt.reused if outcome.status else None,
+            reason=outcome.reason if outcome.failure else None,
         )
         self._log.info(
             "delivery.attempted",

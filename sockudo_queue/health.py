@@ -11,21 +11,16 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
-from http import HTTPStatus
+from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
 from sockudo_queue.errors import StartError
 from sockudo_queue.logs import get_logger
+from sockudo_queue.small_http import Answer, Request, read_request, send, text
 
-REQUEST_SECONDS: Final = 5.0  # for a whole request to arrive, however slowly its bytes come
-RESPONSE_SECONDS: Final = 5.0
-REQUEST_BYTES: Final = 8_192
 CONNECTIONS_LIMIT: Final = 32
 ACCEPT_SECONDS: Final = 0.5  # between looks at whether to stop
 ACCEPT_PAUSE: Final = 0.1  # seconds after a failed accept: without a free file descriptor it fails again at once
-LINGER_SECONDS: Final = 1.0
 LISTEN_BACKLOG: Final = 128
 
 
@@ -111,29 +106,24 @@ def _page(faults: list[str]) -> tuple[int, str]:
     return (503, "\n".join(faults)) if faults else (200, "ok")
 
 
-@dataclass(frozen=True, slots=True)
-class _Request:
-    method: str
-    path: str
-    accept: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    status: int
-    body: bytes
-    kind: str
-
-
 class HealthServer:
-    """Serves `/metrics`, `/livez` and `/readyz`, a thread per connection.
+    """Serves `/metrics`, `/livez` and `/readyz`, and further pages by their paths, a thread per connection.
 
     When all connections are taken, the oldest that has not sent its request is closed for the new one: idle clients,
     however many, never keep a probe out.
     """
 
-    def __init__(self, metrics: Page, health: Health, host: str, port: int) -> None:
+    def __init__(
+        self,
+        metrics: Page,
+        health: Health,
+        host: str,
+        port: int,
+        pages: Mapping[str, Callable[[], Answer]] | None = None,
+    ) -> None:
+        """`pages` must ask nobody for what they show: a reader may not make the daemon wait."""
         self._metrics, self._health = metrics, health
+        self._pages = pages or {}
         self._host, self._port = host.removeprefix("[").removesuffix("]"), port
         self._listener: socket.socket | None = None
         self._stopping = threading.Event()
@@ -217,38 +207,39 @@ class HealthServer:
 
     def _serve(self, connection: socket.socket) -> None:
         try:
-            request = _read_request(connection)
+            request = read_request(connection)
             with self._lock:
                 self._waiting.pop(connection, None)
             match request:
-                case _Request():
-                    _send(connection, self._answer(request), body=request.method != "HEAD")
-                case _Answer():
-                    _send(connection, request, body=True)
+                case Request():
+                    send(connection, self._answer(request), body=request.method != "HEAD")
+                case Answer():
+                    send(connection, request, body=True)
         except OSError:  # the client is slow or gone
             pass
         finally:
             self._forget(connection)
 
-    def _answer(self, request: _Request) -> _Answer:
+    def _answer(self, request: Request) -> Answer:
         match request.path:
             case "/livez":
-                return _text(*self._health.live_page())
+                return text(*self._health.live_page())
             case "/readyz":
-                return _text(*self._health.ready_page())
+                return text(*self._health.ready_page())
             case "/metrics":
-                return self._page(request.accept)
+                return self._page(lambda: Answer(200, *self._metrics.render(request.accept)))
+            case path if path in self._pages:
+                return self._page(self._pages[path])
             case _:
-                return _text(404, "try /metrics, /livez or /readyz")
+                return text(404, f"try {', '.join(['/metrics', '/livez', '/readyz', *self._pages])}")
 
-    def _page(self, accept: str) -> _Answer:
+    def _page(self, render: Callable[[], Answer]) -> Answer:
         try:
             with self._rendering:
-                body, kind = self._metrics.render(accept)
-            return _Answer(200, body, kind)
+                return render()
         except Exception as error:  # noqa: BLE001 - a fault in one value must not end the server
             get_logger().error("metrics.failed", exc_info=error)
-            return _text(500, "the metrics could not be collected")
+            return text(500, "the page could not be made")
 
 
 def _listen(family: int, kind: int, protocol: int, address: Any) -> socket.socket:
@@ -265,56 +256,3 @@ def _listen(family: int, kind: int, protocol: int, address: Any) -> socket.socke
         listener.close()
         raise
     return listener
-
-
-def _read_request(connection: socket.socket) -> _Request | _Answer | None:
-    """Read one request's head; an answer if it is none, `None` if the client sent nothing."""
-    deadline = time.monotonic() + REQUEST_SECONDS
-    data = b""
-    while b"\r\n\r\n" not in data and b"\n\n" not in data:
-        connection.settimeout(max(deadline - time.monotonic(), 0.001))
-        received = connection.recv(4096)
-        if not received:
-            return _text(400, "the request is not complete") if data else None
-        data += received
-        if len(data) > REQUEST_BYTES:
-            return _text(431, f"a request may have {REQUEST_BYTES} bytes")
-    return _parse(data.decode("latin-1"))
-
-
-def _parse(head: str) -> _Request | _Answer:
-    first, *headers = head.split("\n")
-    match first.strip().split(" "):
-        case [method, target, version] if version.startswith("HTTP/1.") and target.startswith("/"):
-            if method not in ("GET", "HEAD"):
-                return _text(405, "only GET and HEAD are served")
-            accept = [line.partition(":")[2].strip() for line in headers if line.lower().startswith("accept:")]
-            return _Request(method, target.partition("?")[0], ",".join(accept))
-        case _:
-            return _text(400, "this is no HTTP/1 request")
-
-
-def _text(status: int, line: str) -> _Answer:
-    return _Answer(status, f"{line}\n".encode(), "text/plain; charset=utf-8")
-
-
-def _send(connection: socket.socket, answer: _Answer, *, body: bool) -> None:
-    head = (
-        f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}\r\nContent-Type: {answer.kind}\r\n"
-        f"Content-Length: {len(answer.body)}\r\nConnection: close\r\nCache-Control: no-store\r\n"
-        + ("Allow: GET, HEAD\r\n" if answer.status == 405 else "")
-    )
-    connection.settimeout(RESPONSE_SECONDS)
-    connection.sendall(head.encode() + b"\r\n" + (answer.body if body else b""))
-    if answer.status in (400, 405, 431):
-        _linger(connection)
-
-
-def _linger(connection: socket.socket) -> None:
-    """Read on for a moment: closing with unread bytes would reset the connection before the client has the answer."""
-    connection.shutdown(socket.SHUT_WR)
-    deadline = time.monotonic() + LINGER_SECONDS
-    while (remaining := deadline - time.monotonic()) > 0:
-        connection.settimeout(remaining)
-        if not connection.recv(REQUEST_BYTES):
-            return

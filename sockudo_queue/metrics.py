@@ -10,9 +10,10 @@ from __future__ import annotations
 import math
 import platform
 import threading
+import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
 from prometheus_client import disable_created_metrics as disable_created_series
@@ -48,6 +49,31 @@ ATTEMPT_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.
 AGE_SECONDS: Final = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 
 
+class WebhookFigures(NamedTuple):
+    """What is known of one webhook. `last_failure` is a reason of `outcome.Outcome`, `failed_at` in seconds since 1970.
+
+    Where several webhooks share a name, `in_flight` is of all of them.
+    """
+
+    app: str
+    endpoint: str
+    delivered: int
+    failed: int
+    in_flight: int
+    breaker: str
+    last_failure: str
+    failed_at: float
+
+
+class Figures(NamedTuple):
+    """The counts so far over all webhooks; `durations` are attempts by the buckets of `ATTEMPT_SECONDS`."""
+
+    delivered: int
+    failed: int
+    durations: tuple[int, ...]
+    webhooks: tuple[WebhookFigures, ...]
+
+
 class NameCap:
     """Lets the first so many names of each kind through and calls the rest `other`."""
 
@@ -81,6 +107,10 @@ class _Buckets:
         self._counts = [0] * (len(bounds) + 1)
         self._sum = 0.0
 
+    @property
+    def counts(self) -> tuple[int, ...]:
+        return tuple(self._counts)
+
     def observe(self, value: float) -> None:
         self._counts[bisect_left(self._bounds, value)] += 1
         self._sum += value
@@ -113,6 +143,7 @@ class WebhookMetrics:
     def __init__(self, endpoint: _Endpoint) -> None:
         self.endpoint = endpoint
         self.attempts: dict[str, int] = {str(verdict): 0 for verdict in Verdict}
+        self.last_failure, self.failed_at = "", 0.0
 
     def started(self) -> None:
         endpoint = self.endpoint
@@ -127,9 +158,10 @@ class WebhookMetrics:
         status: int | None = None,
         age: float | None = None,
         reused: bool | None = None,
+        reason: str | None = None,
     ) -> None:
         """Count one attempt by its verdict. `age` is from the events to now, for a delivery; `reused` tells whether the
-        connection had served before.
+        connection had served before; `reason` names a failure.
         """
         endpoint = self.endpoint
         with endpoint.lock:
@@ -142,6 +174,8 @@ class WebhookMetrics:
                 endpoint.ages.observe(age)
             if reused is not None:
                 endpoint.connections[reused] += 1
+            if reason is not None:
+                self.last_failure, self.failed_at = reason, time.time()
 
     def deferred(self) -> None:
         """Count a delivery that was put off without an attempt, since its endpoint may not be called now."""
@@ -179,11 +213,35 @@ class _Webhooks(Collector):
                 self._webhooks[app, endpoint] = WebhookMetrics(counts)
             return self._webhooks[app, endpoint]
 
+    def figures(self) -> Figures:
+        with self._lock:
+            webhooks, endpoints = list(self._webhooks.items()), list(self._endpoints.values())
+        rows = tuple(_figures_of(*names, counts) for names, counts in webhooks)
+        durations = [sum(column) for column in zip(*(each.durations.counts for each in endpoints), strict=True)]
+        return Figures(sum(row.delivered for row in rows), sum(row.failed for row in rows), tuple(durations), rows)
+
     def collect(self) -> Iterable[Metric]:
         with self._lock:
             webhooks, endpoints = list(self._webhooks.items()), list(self._endpoints.items())
         yield _attempts(webhooks)
         yield from _by_endpoint(endpoints)
+
+
+def _figures_of(app: str, endpoint: str, counts: WebhookMetrics) -> WebhookFigures:
+    shared = counts.endpoint
+    with shared.lock:
+        delivered = counts.attempts[Verdict.DELIVERED]
+        value = max((value for (of, _), value in shared.troubled.items() if of == app), default=0)
+        return WebhookFigures(
+            app,
+            endpoint,
+            delivered,
+            sum(counts.attempts.values()) - delivered,
+            shared.in_flight,
+            next(state for state, number in BREAKER_STATES.items() if number == value),
+            counts.last_failure,
+            counts.failed_at,
+        )
 
 
 def _attempts(webhooks: Iterable[tuple[tuple[str, str], WebhookMetrics]]) -> Metric:
@@ -281,9 +339,11 @@ class Metrics:
         self._dead = Counter("sockudo_webhook_dead_letters", "Dead letters made.", ("reason",), registry=r)
         for reason in DEAD_LETTER_REASONS:
             self._dead.labels(reason)
-        self.dead_letters_trimmed = Counter(
+        self._trimmed = Counter(
             "sockudo_webhook_dead_letters_trimmed", "Dead letters dropped by retention.", registry=r
         )
+        self.trimmed_so_far = 0
+        self._trimmed_lock = threading.Lock()
         Info("sockudo_queue_build", "What runs.", registry=r).info(
             {"version": __version__, "python": platform.python_version()}
         )
@@ -326,6 +386,16 @@ class Metrics:
     def dead_letter(self, reason: str) -> None:
         """Count a dead letter by its reason, without a status: `status-404` counts as `status`."""
         self._dead.labels(self._cap.name("reason", reason.rstrip("0123456789").rstrip("-"))).inc()
+
+    def trimmed(self, count: int) -> None:
+        """Count dead letters that retention has dropped."""
+        self._trimmed.inc(count)
+        with self._trimmed_lock:
+            self.trimmed_so_far += count
+
+    def figures(self) -> Figures:
+        """Return the counts so far, for the status page; takes no lock that an attempt holds for long."""
+        return self._webhooks.figures()
 
     def depth(self, by_state: Mapping[str, int]) -> None:
         for state, count in by_state.items():

@@ -10,10 +10,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from sockudo_queue import job
 from sockudo_queue.app_source import AppSource
 from sockudo_queue.app_stores.keeper import Keeper
-from sockudo_queue.errors import BrokerError, BrokerUnavailable, MalformedJob
+from sockudo_queue.errors import BrokerError, BrokerUnavailable
+from sockudo_queue.sampler import Sampler
 from sockudo_queue.supervisor import Supervisor
 from sockudo_queue.unknown_apps import UnknownApps
 from sockudo_queue.worker import LIVE_WITHIN, Backoff, Workplace
@@ -35,10 +35,11 @@ RELOAD_EVERY: Final = 1.0
 class Services:
     """Starts the service threads of one daemon."""
 
-    def __init__(self, place: Workplace, supervisor: Supervisor, log: Any) -> None:
+    def __init__(self, place: Workplace, supervisor: Supervisor, sampler: Sampler, log: Any) -> None:
         self.reload_asked = threading.Event()
         self._place = place
         self._supervisor = supervisor
+        self._sampler = sampler
         self._log = log
 
     def start(
@@ -125,8 +126,7 @@ class Services:
         while True:
             place.beats.beat(name)
             try:
-                place.metrics.depth(place.driver.depth())
-                place.metrics.oldest_job(_time_of(place.driver.peek()))
+                self._sampler.look()
             except BrokerUnavailable:
                 pass  # those who wait for work meet this too, and sooner; they tell of it, and of its end
             except BrokerError as error:
@@ -161,11 +161,3 @@ class Services:
     def _keep_apps(self, name: str, keeper: Keeper) -> None:
         """Talk to the store of apps, for as long as the daemon runs."""
         keeper.serve(self._place.stopping, lambda: self._place.beats.beat(name))
-
-
-def _time_of(body: bytes | None) -> float | None:
-    """Return when the events of a job happened, in seconds; None without a job, or with one that cannot be read."""
-    try:
-        return None if body is None else job.decode(body).time_ms / 1000
-    except MalformedJob:
-        return None

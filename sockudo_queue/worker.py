@@ -18,6 +18,7 @@ from sockudo_queue.errors import BrokerError
 from sockudo_queue.health import Heartbeats
 from sockudo_queue.holdings import Holdings
 from sockudo_queue.metrics import Metrics
+from sockudo_queue.status.board import Board, Death
 
 FIRST_PAUSE: Final = 0.05
 LONGEST_PAUSE: Final = 2.0
@@ -47,10 +48,11 @@ class Backoff:
 class Ledger:
     """Settles claims and counts how they ended. Safe from any thread."""
 
-    def __init__(self, driver: Driver, holdings: Holdings, metrics: Metrics, log: Any) -> None:
+    def __init__(self, driver: Driver, holdings: Holdings, metrics: Metrics, board: Board, log: Any) -> None:
         self._driver = driver
         self._holdings = holdings
         self._metrics = metrics
+        self._board = board
         self._log = log
 
     def settle(self, settlement: Settlement, *, repeated: bool) -> None:
@@ -77,6 +79,9 @@ class Ledger:
     def _count_dead(self, part: Dead) -> None:
         state = record.decode(part.state)
         self._metrics.dead_letter(part.reason)
+        self._board.died(
+            Death(time.time(), state.app, state.webhook or "", state.job, state.attempts, part.reason, state.last or "")
+        )
         self._log.error(
             "job.dead_lettered",
             app=state.app,
@@ -239,7 +244,7 @@ class Worker:
                 continue
             self._watch.worked()
             if turn.trimmed:
-                self._metrics.dead_letters_trimmed.inc(turn.trimmed)
+                self._metrics.trimmed(turn.trimmed)
             if settled is not None:
                 self._ledger.record(settled, accepted=turn.accepted, repeated=repeated)
                 self.current = None

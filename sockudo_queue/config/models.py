@@ -166,6 +166,7 @@ class ReliabilitySettings(_Group):
     failed_retention: Whole = Field(10_000, ge=0)
     completed_retention: Whole = Field(1_000, ge=0)
     event_retention: Whole = Field(10_000, ge=0)
+    failed_max_age_ms: Whole = Field(0, ge=0, le=3_650 * DAY_MS)  # 0: for as long as there is room
     shutdown_timeout_ms: Whole = Field(25_000, ge=0, le=DAY_MS)
     memory_capacity: Whole = Field(100_000, ge=1)
 
@@ -204,9 +205,10 @@ class DeliverySettings(_Group):
 
 
 class MetricsSettings(_Group):
-    """Where `/metrics`, `/livez` and `/readyz` are served; port 0 takes any free port."""
+    """Where `/metrics`, `/livez`, `/readyz` and the status page are served; port 0 takes any free port."""
 
     enabled: Boolean = True
+    status_page: Boolean = True
     host: Host = "0.0.0.0"  # noqa: S104 - a scraper comes from another host
     port: Whole = Field(9_602, ge=0, le=65_535)
 

@@ -396,6 +396,13 @@ RELIABILITY: Final = (
         "Entries that Queue V2 keeps in its stream of events, where Sockudo keeps one.",
     ),
     Option(
+        "reliability.failed_max_age_ms",
+        "queue.reliability.failed_max_age_ms",
+        ("QUEUE_FAILED_MAX_AGE_MS",),
+        "Age at which a dead letter is dropped and counted; 0 keeps it for as long as there is room.",
+        "2592000000",
+    ),
+    Option(
         "reliability.shutdown_timeout_ms",
         "queue.reliability.shutdown_timeout_ms",
         ("QUEUE_SHUTDOWN_TIMEOUT_MS",),
@@ -514,6 +521,12 @@ OBSERVATION: Final = (
         "queue.metrics.enabled",
         ("QUEUE_METRICS_ENABLED",),
         "Serve /metrics, /livez and /readyz.",
+    ),
+    Option(
+        "metrics.status_page",
+        "queue.metrics.status_page",
+        ("QUEUE_METRICS_STATUS_PAGE",),
+        "Serve the status page there too, at / and as JSON at /status.json; it shows names and figures, no secret.",
     ),
     Option(
         "metrics.host", "queue.metrics.host", ("QUEUE_METRICS_HOST",), "Address to listen on; `::` is every IPv6 one."

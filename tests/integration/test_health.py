@@ -12,6 +12,7 @@ from typing import Final
 import pytest
 
 from sockudo_queue import health as module
+from sockudo_queue import small_http
 from sockudo_queue.errors import StartError
 from sockudo_queue.health import Health, HealthServer, Heartbeats
 from sockudo_queue.metrics import Metrics
@@ -171,7 +172,7 @@ def test_a_request_that_stops_halfway_is_answered(server: HealthServer) -> None:
 
 
 def test_a_slow_request_ends_after_its_time(server: HealthServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "REQUEST_SECONDS", 0.3)
+    monkeypatch.setattr(small_http, "REQUEST_SECONDS", 0.3)
     with socket.create_connection(("127.0.0.1", server.port), 5) as connection:
         connection.settimeout(0.02)
         began = time.monotonic()
@@ -252,7 +253,7 @@ def answers(server: HealthServer) -> bool:
 def test_metrics_that_fail_are_500_and_tell_nothing(health: Health, capfd: pytest.CaptureFixture[str]) -> None:
     with serving(HealthServer(Broken(), health, "127.0.0.1", 0)) as server:
         status, text = get(server, "/metrics")
-        assert (status, text) == (500, "the metrics could not be collected\n")
+        assert (status, text) == (500, "the page could not be made\n")
         assert get(server, "/livez")[0] == 200
     assert "metrics.failed" in capfd.readouterr().out
 

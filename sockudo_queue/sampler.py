@@ -1,0 +1,67 @@
+"""Looks at the queue now and then: for the gauges and the status page, and to let old dead letters go.
+
+A scrape or a reader of the page then finds everything here and asks nobody.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from sockudo_queue import job
+from sockudo_queue.drivers.base import Driver
+from sockudo_queue.errors import MalformedJob
+from sockudo_queue.metrics import Metrics
+from sockudo_queue.status.board import Board
+
+DROPS_A_LOOK: Final = 20
+"""Calls that let dead letters go at one look; the rest waits for the next, so that a look never takes long."""
+
+
+class Sampler:
+    """One look after the other, by one thread."""
+
+    def __init__(self, driver: Driver, metrics: Metrics, board: Board, log: Any, *, max_age_ms: int) -> None:
+        """`max_age_ms` is how long dead letters are kept; 0 is for ever."""
+        self._driver = driver
+        self._metrics = metrics
+        self._board = board
+        self._log = log
+        self._max_age_ms = max_age_ms
+        self._told_trimmed = 0
+
+    def look(self) -> None:
+        """Ask the queue. Raises `BrokerError`; the page gets its sample all the same."""
+        depth, oldest = None, None
+        try:
+            depth = self._driver.depth()
+            oldest = _time_of(self._driver.peek())
+            self._metrics.depth(depth)
+            self._metrics.oldest_job(oldest)
+            self._drop_old_letters()
+        finally:
+            self._board.sample(depth, oldest)
+            self._tell_of_trimmed()
+
+    def _drop_old_letters(self) -> None:
+        if not self._max_age_ms:
+            return
+        for _ in range(DROPS_A_LOOK):
+            dropped = self._driver.dead_letters.drop_older(self._max_age_ms)
+            if not dropped:
+                return
+            self._metrics.trimmed(dropped)
+
+    def _tell_of_trimmed(self) -> None:
+        """Say in one line a look that dead letters were dropped, for their number or their age."""
+        total = self._metrics.trimmed_so_far
+        if total > self._told_trimmed:
+            self._log.warning("letters.trimmed", count=total - self._told_trimmed)
+            self._told_trimmed = total
+
+
+def _time_of(body: bytes | None) -> float | None:
+    """Return when the events of a job happened, in seconds; None without a job, or with one that cannot be read."""
+    try:
+        return None if body is None else job.decode(body).time_ms / 1000
+    except MalformedJob:
+        return None

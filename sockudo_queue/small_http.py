@@ -1,0 +1,89 @@
+"""One HTTP/1 request on a connection and its answer, as small as probes and pages need it: GET and HEAD, no more."""
+
+from __future__ import annotations
+
+import socket
+import time
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final
+
+REQUEST_SECONDS: Final = 5.0  # for a whole request to arrive, however slowly its bytes come
+RESPONSE_SECONDS: Final = 5.0
+REQUEST_BYTES: Final = 8_192
+LINGER_SECONDS: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The head of a request; `path` is without a query."""
+
+    method: str
+    path: str
+    accept: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer; `headers` are whole lines beside those that every answer has."""
+
+    status: int
+    body: bytes
+    kind: str
+    headers: tuple[str, ...] = ()
+
+
+def read_request(connection: socket.socket) -> Request | Answer | None:
+    """Read one request's head; an answer if it is none, `None` if the client sent nothing."""
+    deadline = time.monotonic() + REQUEST_SECONDS
+    data = b""
+    while b"\r\n\r\n" not in data and b"\n\n" not in data:
+        connection.settimeout(max(deadline - time.monotonic(), 0.001))
+        received = connection.recv(4096)
+        if not received:
+            return text(400, "the request is not complete") if data else None
+        data += received
+        if len(data) > REQUEST_BYTES:
+            return text(431, f"a request may have {REQUEST_BYTES} bytes")
+    return _parse(data.decode("latin-1"))
+
+
+def _parse(head: str) -> Request | Answer:
+    first, *headers = head.split("\n")
+    match first.strip().split(" "):
+        case [method, target, version] if version.startswith("HTTP/1.") and target.startswith("/"):
+            if method not in ("GET", "HEAD"):
+                return text(405, "only GET and HEAD are served")
+            accept = [line.partition(":")[2].strip() for line in headers if line.lower().startswith("accept:")]
+            return Request(method, target.partition("?")[0], ",".join(accept))
+        case _:
+            return text(400, "this is no HTTP/1 request")
+
+
+def text(status: int, line: str) -> Answer:
+    """Return a line of plain text."""
+    return Answer(status, f"{line}\n".encode(), "text/plain; charset=utf-8")
+
+
+def send(connection: socket.socket, answer: Answer, *, body: bool) -> None:
+    """Send an answer, or its head alone. Raises `OSError` where the client is slow or gone."""
+    head = (
+        f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}\r\nContent-Type: {answer.kind}\r\n"
+        f"Content-Length: {len(answer.body)}\r\nConnection: close\r\nCache-Control: no-store\r\n"
+        + ("Allow: GET, HEAD\r\n" if answer.status == 405 else "")
+        + "".join(f"{line}\r\n" for line in answer.headers)
+    )
+    connection.settimeout(RESPONSE_SECONDS)
+    connection.sendall(head.encode() + b"\r\n" + (answer.body if body else b""))
+    if answer.status in (400, 405, 431):
+        _linger(connection)
+
+
+def _linger(connection: socket.socket) -> None:
+    """Read on for a moment: closing with unread bytes would reset the connection before the client has the answer."""
+    connection.shutdown(socket.SHUT_WR)
+    deadline = time.monotonic() + LINGER_SECONDS
+    while (remaining := deadline - time.monotonic()) > 0:
+        connection.settimeout(remaining)
+        if not connection.recv(REQUEST_BYTES):
+            return

@@ -1,0 +1,112 @@
+"""What the status page knows: a ring of samples of the last minutes, and the last dead letters.
+
+The sampler adds a sample every few seconds and a worker a line for each dead letter, so a job that is delivered costs
+nothing here. Reading takes copies: no lock of the driver, and no call to anybody.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+from sockudo_queue.metrics import Figures, Metrics
+
+SAMPLES: Final = 121
+"""Ten minutes, a sample every five seconds."""
+MARK_SECONDS: Final = 60.0
+MARKS: Final = 11
+"""Counts by webhook are kept once a minute: a hundred webhooks in each sample would cost megabytes."""
+RECENT_DEATHS: Final = 25
+
+
+class Sample(NamedTuple):
+    """The queue and the counts at one moment; without `depth` the queue could not be asked.
+
+    Times are in seconds since 1970. `oldest` is when the oldest waiting job was made.
+    """
+
+    at: float
+    depth: Mapping[str, int] | None
+    oldest: float | None
+    delivered: int
+    failed: int
+    durations: tuple[int, ...]
+
+
+class Death(NamedTuple):
+    """One dead letter that this process has made."""
+
+    at: float
+    app: str
+    webhook: str
+    job: str
+    attempts: int
+    reason: str
+    last: str
+
+
+class Mark(NamedTuple):
+    """Delivered and failed attempts by app and webhook at one moment."""
+
+    at: float
+    counts: Mapping[tuple[str, str], tuple[int, int]]
+
+
+class View(NamedTuple):
+    """Everything at one moment, for a reader."""
+
+    now: float
+    since: float
+    samples: tuple[Sample, ...]
+    mark: Mark | None
+    figures: Figures
+    deaths: tuple[Death, ...]
+    reasons: Mapping[str, int]
+    trimmed: int
+
+
+class Board:
+    """Safe from any thread."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._since = time.time()
+        self._lock = threading.Lock()
+        self._samples: deque[Sample] = deque(maxlen=SAMPLES)
+        self._marks: deque[Mark] = deque(maxlen=MARKS)
+        self._deaths: deque[Death] = deque(maxlen=RECENT_DEATHS)
+        self._reasons: Counter[str] = Counter()
+
+    def sample(self, depth: Mapping[str, int] | None, oldest: float | None, now: float | None = None) -> None:
+        """Add a sample; to be called by the sampler, also when the queue did not answer."""
+        now = time.time() if now is None else now
+        figures = self._metrics.figures()
+        sample = Sample(now, depth, oldest, figures.delivered, figures.failed, figures.durations)
+        with self._lock:
+            self._samples.append(sample)
+            if not self._marks or now - self._marks[-1].at >= MARK_SECONDS:
+                counts = {(row.app, row.endpoint): (row.delivered, row.failed) for row in figures.webhooks}
+                self._marks.append(Mark(now, counts))
+
+    def died(self, death: Death) -> None:
+        """Note a dead letter."""
+        with self._lock:
+            self._deaths.append(death)
+            self._reasons[death.reason] += 1
+
+    def view(self) -> View:
+        figures = self._metrics.figures()
+        with self._lock:
+            return View(
+                time.time(),
+                self._since,
+                tuple(self._samples),
+                self._marks[0] if self._marks else None,
+                figures,
+                tuple(self._deaths),
+                dict(self._reasons),
+                self._metrics.trimmed_so_far,
+            )

@@ -1,0 +1,90 @@
+"""Small line charts as SVG that is drawn on the server; pure. Colours and sizes belong to the page's style."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final, NamedTuple
+
+WIDTH: Final = 300
+HEIGHT: Final = 72
+SECONDS: Final = 600.0
+"""What a chart spans; what is younger than that begins in its middle."""
+
+
+_CLOCK: Final = (30, 60, 120, 300, 600, 1_200, 1_800, 3_600, 7_200, 18_000, 36_000, 86_400)
+
+
+class Line(NamedTuple):
+    """One line: its class in the style, and a value for each moment (None is a gap)."""
+
+    kind: str
+    values: Sequence[float | None]
+
+
+def chart(label: str, at: Sequence[float], now: float, lines: Sequence[Line], top: float) -> str:
+    """Return a chart of lines over the last minutes, from 0 to `top`. `label` must be HTML text.
+
+    `at` are moments in seconds since 1970, one for each value of each line. The first line is filled.
+    """
+    points = [[_point(then, now, value, top) for then, value in zip(at, line.values, strict=True)] for line in lines]
+    body = "".join(
+        [
+            f'<path class="fill {lines[0].kind}" d="{"".join(map(_area, _runs(points[0])))}"/>',
+            *(
+                f'<path class="line {line.kind}" d="{"".join(map(_path, _runs(of)))}"/>'
+                for line, of in reversed(list(zip(lines, points, strict=True)))
+            ),
+        ]
+    )
+    return (
+        f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none" role="img" '
+        f'aria-label="{label}"><title>{label}</title>'
+        f'<path class="grid" d="M0 0.5H{WIDTH}M0 {HEIGHT / 2:g}H{WIDTH}M0 {HEIGHT - 0.5}H{WIDTH}"/>{body}</svg>'
+    )
+
+
+def scale(lines: Sequence[Line], steps: Iterable[float]) -> float:
+    """Return the top of a chart: the first of the steps, which grow, that no value is above."""
+    highest = max((value for line in lines for value in line.values if value is not None), default=0.0)
+    return next(step for step in steps if step >= highest)
+
+
+def counts(least: float) -> Iterator[float]:
+    """Yield the tops for numbers: 1, 2 and 5 times the powers of ten, for ever, beginning with `least`."""
+    for power in itertools.count(math.floor(math.log10(least))):
+        yield from (digit * 10.0**power for digit in (1, 2, 5) if digit * 10.0**power >= least * 0.99)
+
+
+def times(least: float) -> Iterator[float]:
+    """Yield the tops for seconds, as clocks are divided, for ever, beginning with `least`."""
+    small = itertools.takewhile(lambda step: step < 20, counts(least))
+    days = (86_400 * step for step in counts(1))
+    yield from itertools.chain(small, _CLOCK, days)
+
+
+_Point = tuple[float, float] | None
+
+
+def _point(at: float, now: float, value: float | None, top: float) -> _Point:
+    if value is None or now - at > SECONDS:
+        return None
+    return round(WIDTH * (1 - (now - at) / SECONDS), 1), round((HEIGHT - 2) * (1 - value / top) + 1, 1)
+
+
+def _runs(points: Sequence[_Point]) -> Iterator[list[tuple[float, float]]]:
+    """Yield the unbroken parts of a line."""
+    for known, run in itertools.groupby(points, key=lambda point: point is not None):
+        if known:
+            yield [point for point in run if point is not None]
+
+
+def _path(run: Sequence[tuple[float, float]]) -> str:
+    (x, y), *rest = run
+    # A line of no length is not drawn; one of a hair is, as a dot.
+    return f"M{x:g} {y:g}" + ("".join(f"L{x:g} {y:g}" for x, y in rest) or "h.1")
+
+
+def _area(run: Sequence[tuple[float, float]]) -> str:
+    return f"{_path(run)}L{run[-1][0]:g} {HEIGHT}L{run[0][0]:g} {HEIGHT}Z"

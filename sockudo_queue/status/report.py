@@ -1,0 +1,140 @@
+"""The state of the daemon in figures, as the page and `/status.json` tell it; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
+
+from sockudo_queue.metrics import BREAKER_STATES, WebhookFigures
+from sockudo_queue.status import numbers
+from sockudo_queue.status.board import Death, Mark, Sample, View
+
+LATELY: Final = 13
+"""Samples of the last minute, of which "now" is made: one interval alone jumps."""
+
+
+class Place(NamedTuple):
+    """What is watched."""
+
+    version: str
+    driver: str
+    queue: str
+
+
+class WebhookRow(NamedTuple):
+    """One webhook: all its attempts since the start, and those of the last minutes."""
+
+    app: str
+    webhook: str
+    breaker: str
+    delivered: int
+    failed: int
+    recent_delivered: int
+    recent_failed: int
+    in_flight: int
+    last_failure: str
+    failed_at: float
+
+
+class Lately(NamedTuple):
+    """The last minute: attempts a second, and seconds of an attempt (None where none ended)."""
+
+    delivered_rate: float
+    failed_rate: float
+    median_seconds: float | None
+    slow_seconds: float | None  # the 95th percentile
+
+
+class Report(NamedTuple):
+    """Times are in seconds since 1970; `depth` is None while the queue has not answered."""
+
+    place: Place
+    now: float
+    since: float
+    ready: bool
+    reasons: Mapping[str, str]
+    sampled: float | None
+    depth: Mapping[str, int] | None
+    oldest_age: float | None
+    lately: Lately
+    recent_seconds: float
+    webhooks: Sequence[WebhookRow]
+    deaths: Sequence[Death]
+    death_reasons: Mapping[str, int]
+    trimmed: int
+    samples: Sequence[Sample]
+
+
+def report(place: Place, view: View, reasons: Mapping[str, str]) -> Report:
+    """Put a view together; webhooks in trouble come first, dead letters the newest first."""
+    last = view.samples[-1] if view.samples else None
+    return Report(
+        place,
+        view.now,
+        view.since,
+        not reasons,
+        reasons,
+        last.at if last else None,
+        last.depth if last else None,
+        numbers.oldest_ages(view.samples[-1:])[0] if last else None,
+        _lately(view.samples[-LATELY:]),
+        view.now - view.mark.at if view.mark else 0.0,
+        sorted((_row(figures, view.mark) for figures in view.figures.webhooks), key=_urgency),
+        view.deaths[::-1],
+        view.reasons,
+        view.trimmed,
+        view.samples,
+    )
+
+
+def as_json(told: Report) -> dict[str, object]:
+    """Return what machines get: all of it but the samples."""
+    return {
+        "version": told.place.version,
+        "driver": told.place.driver,
+        "queue": told.place.queue,
+        "now": told.now,
+        "since": told.since,
+        "ready": told.ready,
+        "not_ready": told.reasons,
+        "sampled": told.sampled,
+        "depth": told.depth,
+        "oldest_age_seconds": told.oldest_age,
+        "last_minute": told.lately._asdict(),
+        "recent_seconds": told.recent_seconds,
+        "webhooks": [row._asdict() for row in told.webhooks],
+        "dead_letters": {
+            "made": sum(told.death_reasons.values()),
+            "by_reason": told.death_reasons,
+            "trimmed": told.trimmed,
+            "recent": [death._asdict() for death in told.deaths],
+        },
+    }
+
+
+def _lately(samples: Sequence[Sample]) -> Lately:
+    if len(samples) < 2:
+        return Lately(0.0, 0.0, None, None)
+    ends = (samples[0], samples[-1])
+    rates, latencies = numbers.rates(ends), numbers.latencies(ends)
+    return Lately(rates.delivered[0] or 0.0, rates.failed[0] or 0.0, latencies.median[0], latencies.slow[0])
+
+
+def _row(figures: WebhookFigures, mark: Mark | None) -> WebhookRow:
+    delivered, failed = mark.counts.get((figures.app, figures.endpoint), (0, 0)) if mark else (0, 0)
+    return WebhookRow(
+        figures.app,
+        figures.endpoint,
+        figures.breaker,
+        figures.delivered,
+        figures.failed,
+        figures.delivered - delivered,
+        figures.failed - failed,
+        figures.in_flight,
+        figures.last_failure,
+        figures.failed_at,
+    )
+
+
+def _urgency(row: WebhookRow) -> tuple[int, int, str, str]:
+    return (-BREAKER_STATES[row.breaker], -row.recent_failed, row.app, row.webhook)

@@ -1,0 +1,58 @@
+"""Figures and names as the page writes them; pure."""
+
+from __future__ import annotations
+
+import html
+import time
+
+
+def text(value: object) -> str:
+    """Return anything as HTML text that nothing can break out of, on one line and without invisible characters."""
+    return html.escape("".join(map(_visible, str(value))))
+
+
+def count(value: float) -> str:
+    """Return 7, 1,234, 56k or 7.8M."""
+    if value < 10_000:
+        return f"{value:,.0f}"
+    return f"{value / 1000:,.0f}k" if value < 1_000_000 else f"{value / 1_000_000:,.1f}M"
+
+
+def rate(value: float) -> str:
+    """Return a number a second with as many digits as it is worth."""
+    if value == 0:
+        return "0"
+    if value < 0.1:
+        return f"{value:.2f}"
+    return f"{value:.1f}" if value < 100 else count(value)
+
+
+def seconds(value: float | None) -> str:
+    """Return a length of time: 3 ms, 1.2 s, 45 s, 12 min, 3 h, 5 d."""
+    if value is None:
+        return "-"
+    if value == 0:
+        return "0 s"
+    if value < 0.9995:
+        return f"{max(value * 1000, 1):.0f} ms"
+    if value < 9.95:
+        return f"{value:.1f} s"
+    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if value >= 2 * length:
+            return f"{value / length:.0f} {unit}"
+    return f"{value:.0f} s"
+
+
+def ago(at: float, now: float) -> str:
+    """Return how long ago a moment was."""
+    age = max(round(now - at), 1)
+    return f"{age} s ago" if age < 10 else f"{seconds(age)} ago"
+
+
+def moment(at: float) -> str:
+    """Return a time in UTC."""
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(at))
+
+
+def _visible(character: str) -> str:
+    return character if character.isprintable() else ascii(character)[1:-1]

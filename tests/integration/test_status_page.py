@@ -1,0 +1,73 @@
+"""The status page of a running daemon: served without asking anybody, and not where it is switched off."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.faults.queue import daemon_on, push
+from tests.helpers.configs import app, config, webhook
+from tests.helpers.daemon import DaemonProcess
+from tests.helpers.jobs import jobs
+from tests.helpers.receiver import Receiver
+from tests.helpers.redis_server import RedisServer
+from tests.helpers.waiting import eventually
+
+
+def get(daemon: DaemonProcess, path: str, method: str = "GET") -> tuple[int, dict[str, str], str]:
+    connection = http.client.HTTPConnection("127.0.0.1", daemon.metrics_port, timeout=2)
+    try:
+        connection.request(method, path)
+        response = connection.getresponse()
+        return response.status, dict(response.getheaders()), response.read().decode()
+    finally:
+        connection.close()
+
+
+@pytest.fixture
+def daemon(own_redis: RedisServer, receiver: Receiver) -> Iterator[DaemonProcess]:
+    with daemon_on(own_redis.url, receiver.url()) as started:
+        yield started.wait_ready()
+
+
+def test_a_failing_webhook_is_seen_with_its_cause(
+    daemon: DaemonProcess, own_redis: RedisServer, receiver: Receiver
+) -> None:
+    receiver.always(404)
+    with own_redis.client() as client:
+        push(client, jobs(3))
+    told = eventually(lambda: (t := json.loads(get(daemon, "/status.json")[2]))["dead_letters"]["made"] == 3 and t, 10)
+    [row] = told["webhooks"]
+    assert (row["failed"], row["delivered"], row["last_failure"]) == (3, 0, "status-404")
+    assert told["dead_letters"]["by_reason"] == {"refused": 3}
+    status, headers, document = get(daemon, "/")
+    assert (status, headers["Content-Type"]) == (200, "text/html; charset=utf-8")
+    assert "default-src 'none'" in headers["Content-Security-Policy"]
+    assert "status-404" in document
+    assert get(daemon, "/", "HEAD")[2] == ""
+
+
+def test_the_page_asks_nobody(daemon: DaemonProcess, own_redis: RedisServer) -> None:
+    eventually(lambda: json.loads(get(daemon, "/status.json")[2])["depth"])
+    own_redis.pause()
+    try:
+        for _ in range(3):
+            started = time.monotonic()
+            for path in ("/", "/status.json", "/metrics"):
+                assert get(daemon, path)[0] == 200
+            assert time.monotonic() - started < 1.5
+    finally:
+        own_redis.resume()
+
+
+def test_it_can_be_switched_off() -> None:
+    environment = {"QUEUE_DRIVER": "none", "QUEUE_METRICS_STATUS_PAGE": "false"}
+    with DaemonProcess(config(app(webhook("http://127.0.0.1:9/"))), environment) as daemon:
+        daemon.wait_ready()
+        for path in ("/", "/status.json"):
+            assert get(daemon, path)[0] == 404
+        assert get(daemon, "/livez")[0] == 200

@@ -1,0 +1,109 @@
+"""A look at the queue: gauges, the page's sample, and dead letters that are too old."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import pytest
+
+from sockudo_queue.drivers.base import Dead, Settlement
+from sockudo_queue.drivers.memory import MemoryDriver
+from sockudo_queue.errors import BrokerUnavailable
+from sockudo_queue.metrics import Metrics
+from sockudo_queue.sampler import Sampler
+from sockudo_queue.status.board import Board
+from tests.helpers.jobs import TIME_MS, job, jobs
+
+HOUR_MS: Final = 3_600_000
+
+
+class World:
+    """A memory with a clock that a test moves, and a sampler over it."""
+
+    def __init__(self, max_age_ms: int = 0, retention: int = 100) -> None:
+        self.now_ms = TIME_MS
+        self.driver = MemoryDriver(capacity=100, lease_ms=60_000, dead_retention=retention, now_ms=lambda: self.now_ms)
+        self.metrics = Metrics("memory", "webhooks")
+        self.board = Board(self.metrics)
+        self.lines: list[tuple[str, dict[str, Any]]] = []
+        self.sampler = Sampler(self.driver, self.metrics, self.board, self, max_age_ms=max_age_ms)
+
+    def warning(self, event: str, **fields: Any) -> None:
+        self.lines.append((event, fields))
+
+    def kill(self, count: int) -> None:
+        for body in jobs(count):
+            self.driver.put(body)
+            claim = self.driver.next(None).claim
+            assert claim is not None
+            self.driver.settle([Settlement(claim, (Dead(b"", "refused"),))])
+
+    def dead(self) -> int:
+        return self.driver.depth()["dead-letter"]
+
+    def trimmed(self) -> float:
+        return self.metrics.registry.get_sample_value("sockudo_webhook_dead_letters_trimmed_total") or 0.0
+
+
+def test_a_look_feeds_the_gauges_and_the_page() -> None:
+    world = World()
+    world.driver.put(job(1))
+    world.sampler.look()
+    [sample] = world.board.view().samples
+    assert sample.depth == {"ready": 1, "active": 0, "delayed": 0, "dead-letter": 0}
+    assert sample.oldest == (TIME_MS + 1) / 1000
+    labels = {"backend": "memory", "queue": "webhooks"}
+    value = world.metrics.registry.get_sample_value
+    assert value("sockudo_queue_depth", labels | {"state": "ready"}) == 1
+    assert value("sockudo_queue_oldest_job_timestamp_seconds", labels) == sample.oldest
+
+
+def test_an_oldest_job_that_cannot_be_read_has_no_age() -> None:
+    world = World()
+    world.driver.put(b"rubbish")
+    world.sampler.look()
+    assert world.board.view().samples[0].oldest is None
+
+
+def test_a_queue_that_does_not_answer_leaves_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+
+    def fail() -> None:
+        raise BrokerUnavailable("away")
+
+    monkeypatch.setattr(world.driver, "depth", fail)
+    with pytest.raises(BrokerUnavailable):
+        world.sampler.look()
+    [sample] = world.board.view().samples
+    assert (sample.depth, sample.oldest) == (None, None)
+
+
+def test_dead_letters_that_are_too_old_are_dropped_counted_and_told() -> None:
+    world = World(max_age_ms=HOUR_MS)
+    world.kill(3)
+    world.sampler.look()
+    assert (world.dead(), world.trimmed(), world.lines) == (3, 0, [])
+    world.now_ms += HOUR_MS + 1
+    world.kill(1)
+    world.sampler.look()
+    world.sampler.look()
+    assert (world.dead(), world.trimmed()) == (1, 3)
+    assert world.lines == [("letters.trimmed", {"count": 3})]
+    assert world.board.view().trimmed == 3
+
+
+def test_without_an_age_they_stay() -> None:
+    world = World()
+    world.kill(3)
+    world.now_ms += 1000 * HOUR_MS
+    world.sampler.look()
+    assert (world.dead(), world.lines) == (3, [])
+
+
+def test_what_their_number_has_dropped_is_told_too() -> None:
+    world = World()
+    world.metrics.trimmed(2)
+    world.sampler.look()
+    world.metrics.trimmed(5)
+    world.sampler.look()
+    assert [fields["count"] for _, fields in world.lines] == [2, 5]

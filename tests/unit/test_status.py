@@ -1,0 +1,219 @@
+"""The status page: figures out of samples, charts out of figures, and a document that nothing can break out of."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from itertools import islice
+from typing import Final
+from xml.etree import ElementTree
+
+import pytest
+
+from sockudo_queue.health import Health
+from sockudo_queue.metrics import ATTEMPT_SECONDS, Metrics
+from sockudo_queue.status import board as boards
+from sockudo_queue.status import charts, numbers, page, wording
+from sockudo_queue.status.board import Board, Death, Sample
+from sockudo_queue.status.charts import Line
+from sockudo_queue.status.pages import StatusPages
+
+NOW: Final = 1_800_000_000.0
+HOSTILE: Final = "<script>alert('x')</script>\"&\x1b[31m\u202e\ud800"
+
+
+def sample(
+    at: float, waiting: int | None = 0, *, delivered: int = 0, failed: int = 0, oldest: float | None = None
+) -> Sample:
+    depth = None if waiting is None else {"ready": waiting, "active": 9, "delayed": 0, "dead-letter": 9}
+    return Sample(at, depth, oldest, delivered, failed, ())
+
+
+def ended(metrics: Metrics, app: str, webhook: str, outcome: str = "delivered", *, reason: str | None = None) -> None:
+    counts = metrics.webhook(app, webhook)
+    counts.started()
+    counts.ended(outcome, 0.02, status=200 if reason is None else 503, reason=reason)
+
+
+def pages(metrics: Metrics, *, driver: str = "redis") -> tuple[Board, Health, StatusPages]:
+    board, health = Board(metrics), Health()
+    return board, health, StatusPages(board, health, driver, "webhooks")
+
+
+def test_rates_are_between_samples() -> None:
+    samples = [sample(0, delivered=10), sample(5, delivered=60, failed=5), sample(10, delivered=60, failed=5)]
+    assert numbers.rates(samples) == ((10.0, 0.0), (1.0, 0.0))
+    assert numbers.rates(samples[:1]) == ((), ())
+
+
+def test_what_is_not_known_is_a_gap() -> None:
+    samples = [sample(0, 3), sample(5, None), sample(10, 4, oldest=7.5)]
+    assert numbers.waiting(samples) == (3.0, None, 4.0)
+    assert numbers.oldest_ages(samples) == (0.0, None, 2.5)
+
+
+def test_percentiles_come_out_of_the_buckets() -> None:
+    counts = [0] * (len(ATTEMPT_SECONDS) + 1)
+    assert numbers.percentile(counts, 0.5) is None
+    counts[1] = 100  # between 5 and 10 ms
+    assert numbers.percentile(counts, 0.5) == pytest.approx(0.0075)
+    counts[-1] = 100
+    assert numbers.percentile(counts, 0.95) == ATTEMPT_SECONDS[-1]
+
+
+def test_the_board_keeps_ten_minutes_and_a_mark_a_minute() -> None:
+    metrics = Metrics("redis", "webhooks")
+    board = Board(metrics)
+    for number in range(300):
+        ended(metrics, "shop", "orders")
+        board.sample({"ready": 0}, None, NOW + 5 * number)
+    view = board.view()
+    assert len(view.samples) == boards.SAMPLES
+    assert view.samples[-1].delivered == 300
+    assert view.mark is not None
+    assert 540 <= view.samples[-1].at - view.mark.at <= 660
+
+
+@pytest.mark.parametrize(
+    ("values", "top"), [([0], 5), ([5], 5), ([6], 10), ([11, 3], 20), ([20.5], 50), ([5001], 10_000), ([], 5)]
+)
+def test_the_top_of_a_chart_is_a_round_number(values: list[float], top: float) -> None:
+    assert charts.scale([Line("main", values)], charts.counts(5)) == top
+
+
+def test_times_go_up_like_a_clock() -> None:
+    assert list(islice(charts.times(0.5), 12)) == [0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1200, 1800]
+    assert charts.scale([Line("main", [90_000])], charts.times(1)) == 172_800
+
+
+def test_a_chart_is_well_formed_and_stays_inside() -> None:
+    values = [None, 0.0, 10.0, None, 3.0, None]
+    at = [NOW - 700, NOW - 20, NOW - 15, NOW - 10, NOW - 5, NOW]
+    svg = charts.chart("a chart", at, NOW, [Line("main", values), Line("second", [None] * 6)], 10)
+    paths = [element.attrib["d"] for element in ElementTree.fromstring(svg).iter("path")]
+    assert len(paths) == 4
+    assert paths[-1] == "M290 71L292.5 1M297.5 50h.1"  # a lonely value is a dot
+    for x, y in re.findall(r"[ML]([\d.]+) ([\d.]+)", "".join(paths)):
+        assert 0 <= float(x) <= charts.WIDTH
+        assert 0 <= float(y) <= charts.HEIGHT
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(None, "-"), (0, "0 s"), (0.0004, "1 ms"), (0.9994, "999 ms"), (1.25, "1.2 s"), (45, "45 s"), (600, "10 min")],
+)
+def test_lengths_of_time_are_readable(value: float | None, shown: str) -> None:
+    assert wording.seconds(value) == shown
+
+
+def test_figures_are_readable() -> None:
+    assert [wording.count(value) for value in (0, 9_999, 12_345, 1_234_567)] == ["0", "9,999", "12k", "1.2M"]
+    assert [wording.rate(value) for value in (0, 0.04, 3.21, 1234)] == ["0", "0.04", "3.2", "1,234"]
+    assert [wording.ago(NOW, NOW + age) for age in (-5, 0.2, 8, 300)] == ["1 s ago", "1 s ago", "8 s ago", "5 min ago"]
+
+
+class Tags(HTMLParser):
+    """The tags and the text of a page; a tag that is closed in the wrong place is a fault."""
+
+    EMPTY: Final = frozenset({"meta", "rect"})
+
+    def __init__(self, document: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: set[str] = set()
+        self.words = ""
+        self._open: list[str] = []
+        self.feed(document)
+        self.close()
+        assert not self._open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes |= {name for name, _ in attrs}
+        if tag not in self.EMPTY:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.words += data
+
+
+def test_an_empty_page_says_that_nothing_has_happened_yet() -> None:
+    _, _, shown = pages(Metrics("redis", "webhooks"))
+    found = Tags(shown.html().body.decode())
+    assert "not ready" in found.words
+    assert "starting: the daemon is starting" in found.words
+    assert "No attempt yet" in found.words
+
+
+def test_the_page_tells_the_cause_of_trouble() -> None:
+    metrics = Metrics("redis", "webhooks")
+    board, health, shown = pages(metrics)
+    health.ready()
+    board.sample({"ready": 1, "active": 0, "delayed": 41, "dead-letter": 7}, None)
+    ended(metrics, "shop", "fine")
+    for _ in range(3):
+        ended(metrics, "shop", "orders", "retryable", reason="status-503")
+    metrics.breaker("shop", "orders", "open")
+    board.died(Death(NOW, "shop", "orders", "job-1", 10, "exhausted", "status-503"))
+    board.sample({"ready": 1, "active": 0, "delayed": 41, "dead-letter": 8}, None)
+    document = shown.html().body.decode()
+    found = Tags(document)
+    for words in ("42", "1 ready, 41 for later", "left alone", "status-503", "exhausted", "job-1", "8 in the queue"):
+        assert words in found.words, words
+    assert document.index(">orders<") < document.index(">fine<")
+    assert "<title>1 in trouble" in document
+
+
+def test_a_queue_that_does_not_answer_is_said_to_be_unknown() -> None:
+    board, health, shown = pages(Metrics("redis", "webhooks"))
+    health.ready()
+    board.sample(None, None)
+    assert "The queue does not answer" in Tags(shown.html().body.decode()).words
+
+
+def test_nothing_breaks_out_of_the_page() -> None:
+    metrics = Metrics("redis", "webhooks")
+    board, health, shown = pages(metrics, driver=HOSTILE[:-1])
+    plain = Tags(shown.html().body.decode())
+    health.not_ready("broker", HOSTILE[:-1])
+    ended(metrics, HOSTILE, HOSTILE, "permanent", reason=HOSTILE)
+    board.died(Death(NOW, HOSTILE, HOSTILE, HOSTILE, 1, HOSTILE, HOSTILE))
+    document = shown.html().body.decode()
+    found = Tags(document)
+    assert "script" not in found.tags
+    assert found.attributes - plain.attributes <= {"data-label", "class", "title", "preserveaspectratio", "aria-hidden"}
+    assert "<script>" in found.words
+    assert all(character.isprintable() for character in found.words.replace("\n", ""))
+
+
+def test_the_page_loads_nothing_and_its_policy_forbids_it() -> None:
+    _, _, shown = pages(Metrics("redis", "webhooks"))
+    answer = shown.html()
+    document = answer.body.decode()
+    found = Tags(document)
+    assert {"src", "style", "onclick", "action"} & found.attributes == set()
+    assert {"script", "link", "img", "form", "iframe"} & set(found.tags) == set()
+    assert not re.search(r"url\(|@import|https?://", document)
+    [policy] = [line for line in answer.headers if line.startswith("Content-Security-Policy")]
+    assert "default-src 'none'" in policy
+    assert policy in page.HEADERS
+
+
+def test_machines_get_the_same_figures() -> None:
+    metrics = Metrics("redis", "webhooks")
+    board, _, shown = pages(metrics)
+    ended(metrics, "shop", "orders", "retryable", reason="refused")
+    board.died(Death(NOW, "shop", "orders", "j", 1, "refused", "status-404"))
+    board.sample({"ready": 3}, None)
+    told = json.loads(shown.json().body)
+    assert told["depth"] == {"ready": 3}
+    assert told["webhooks"][0]["last_failure"] == "refused"
+    assert told["dead_letters"]["by_reason"] == {"refused": 1}
+    assert told["not_ready"] == {"starting": "the daemon is starting"}
