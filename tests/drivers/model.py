@@ -1,0 +1,317 @@
+"""A model of the contract of drivers: what is stored after every step, computed here and compared with the broker's.
+
+Hypothesis makes up the steps: two instances and one whose replies get lost push, claim, settle in every way, renew, die,
+and let time pass or jump back. After each step every record must be exactly one of ready, active, delayed or dead, with
+the body, the state and the count of lapses that the model says; what was acked or purged must be nowhere.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from sockudo_queue.drivers.base import Back, Claim, Dead, Driver, Later, Part, Settlement, Turn
+from sockudo_queue.errors import BrokerUnavailable
+from tests.drivers.conformance import FAR, LEASE_SECONDS, DriverUnderTest, Lossy
+
+BODIES: Final = (b"job", b"\x01{\nodd", b"")
+STATES: Final = (b"", b'{"job":"a"}', b"two")
+FOREVER_AGO: Final = float("-inf")
+ROUNDING: Final = 0.002  # brokers count in milliseconds
+
+parts = st.one_of(
+    st.builds(Later, st.sampled_from(STATES), st.sampled_from((0, 5_000, 90_000))),
+    st.builds(Back, st.sampled_from(STATES), st.booleans()),
+    st.builds(Dead, st.sampled_from(STATES), st.just("exhausted")),
+)
+some = st.integers(0, 50)
+seconds = st.sampled_from((1, 20, 61, 100))
+
+
+@dataclass(slots=True)
+class Stored:
+    """Everything that a queue holds, by state. Keys are ids, or receipts of what is active."""
+
+    ready: Counter[bytes] = field(default_factory=Counter)
+    active: dict[str, tuple[bytes, bytes]] = field(default_factory=dict)
+    delayed: dict[str, tuple[bytes, bytes]] = field(default_factory=dict)
+    dead: dict[str, tuple[bytes, bytes]] = field(default_factory=dict)
+    lapses: dict[str, int] = field(default_factory=dict)
+
+
+class Observed(DriverUnderTest, Protocol):
+    """A queue whose storage can be read behind the driver's back."""
+
+    can_step_back: bool
+    """Whether the broker's clock can jump back; `advance` then takes less than 0."""
+
+    def stored(self) -> Stored:
+        """Read all of it; fail where one record is in two states, or in none."""
+
+    def close(self) -> None:
+        """Close its instances and whatever they went through."""
+
+
+@dataclass(slots=True)
+class _Record:
+    """One record that was claimed at least once. A moment is a span, since nobody knows when a command ran."""
+
+    body: bytes
+    state: bytes
+    claims: int
+    status: str
+    lapses: int = 0
+    earliest: float = FOREVER_AGO  # end of the lease, or when it is due
+    latest: float = FOREVER_AGO
+
+
+class QueueMachine(RuleBasedStateMachine):
+    """The steps. A subclass or a factory sets `make_queue`."""
+
+    make_queue: Callable[[], Observed]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.queue = self.make_queue()
+        self.drivers = [self.queue.driver(), self.queue.driver()]
+        self.lossy: Lossy = self.queue.lossy()
+        self.ready: Counter[bytes] = Counter()
+        self.records: dict[str, _Record] = {}
+        self.held: list[Claim] = []  # also what is not ours any more
+        self.ahead = 0.0
+
+    # Steps
+
+    @rule(body=st.sampled_from(BODIES), count=st.integers(1, 3), through=st.booleans())
+    def push(self, body: bytes, count: int, through: bool) -> None:
+        self.ready[body] += count
+        if through:
+            for _ in range(count):
+                self.drivers[0].put(body)
+        else:
+            self.queue.push(*[body] * count)
+
+    @rule(which=st.integers(0, 1))
+    def claim(self, which: int) -> None:
+        self._next(self.drivers[which], None)
+
+    @precondition(lambda self: self.held)
+    @rule(which=st.integers(0, 1), index=some, kept=st.lists(parts, max_size=3), claims=st.booleans())
+    def settle(self, which: int, index: int, kept: list[Part], claims: bool) -> None:
+        """End a claim, ours or not any more, in any way, with or without taking the next."""
+        settlement = self._settlement(index, kept)
+        if claims:
+            self._next(self.drivers[which], settlement)
+        else:
+            before = self._now()
+            accepted = self.drivers[which].settle([settlement])
+            assert accepted == [self._settled(settlement, before)]
+
+    @precondition(lambda self: self.held)
+    @rule(indices=st.lists(some, min_size=1, max_size=3, unique=True))
+    def renew(self, indices: list[int]) -> None:
+        claims = list({id(claim): claim for claim in map(self._held_at, indices)}.values())
+        before = self._now()
+        flags = self.drivers[0].renew(claims)
+        assert flags == [self._is_ours(claim) for claim in claims]
+        for claim in claims:
+            if self._is_ours(claim):
+                self._set_span(self.records[claim.id], before, LEASE_SECONDS)
+
+    @rule(which=st.integers(0, 1))
+    def crash(self, which: int) -> None:
+        """Another process takes the place of one that knew its claims; nobody settles those any more."""
+        self.drivers[which].close()
+        self.drivers[which] = self.queue.driver()
+        self.held = self.held[::2]
+
+    @rule()
+    def lose_the_reply_to_a_claim(self) -> None:
+        self._lose(lambda driver: driver.next(None))
+
+    @precondition(lambda self: self.held)
+    @rule(index=some, kept=st.lists(parts, max_size=3), again=st.booleans())
+    def lose_the_reply_to_a_settlement(self, index: int, kept: list[Part], again: bool) -> None:
+        settlement = self._settlement(index, kept)
+        before = self._now()
+        self.lossy.lose_reply()
+        self._adopt_unknown(before)  # getting ready to lose a reply may claim something
+        settlement_ran = self._now()
+        try:
+            self.lossy.driver.settle([settlement])
+        except BrokerUnavailable:
+            self._settled(settlement, settlement_ran)
+        else:
+            raise AssertionError("the reply came")
+        if again:
+            before = self._now()
+            assert self.drivers[0].settle([settlement]) == [self._settled(settlement, before)]
+
+    @rule(step=seconds)
+    def let_time_pass(self, step: int) -> None:
+        self.queue.advance(step)
+        self.ahead += step
+
+    @precondition(lambda self: self.queue.can_step_back)
+    @rule(step=seconds)
+    def let_the_clock_jump_back(self, step: int) -> None:
+        self.queue.advance(-step)
+        self.ahead -= step
+
+    @rule(replays=st.booleans(), state=st.sampled_from(STATES))
+    def act_on_dead_letters(self, replays: bool, state: bytes) -> None:
+        letters = list(itertools.islice(self.drivers[0].dead_letters.letters(), 2))
+        assert {letter.id for letter in letters} <= {name for name, it in self.records.items() if it.status == "dead"}
+        before = self._now()
+        if not replays:
+            assert self.drivers[1].dead_letters.purge(letters) == [True] * len(letters)
+        else:
+            assert self.drivers[1].dead_letters.replay(letters, [state] * len(letters)) == [True] * len(letters)
+        assert self.drivers[0].dead_letters.purge(letters) == [False] * len(letters)
+        for letter in letters:
+            record = self.records[letter.id]
+            if not replays:
+                del self.records[letter.id]
+                continue
+            record.status, record.state, record.lapses = "delayed", state or record.state, 0
+            self._set_span(record, before, 0)
+
+    # What must be true
+
+    @invariant()
+    def every_record_is_in_one_state_and_as_it_should_be(self) -> None:
+        assert self.queue.stored() == self._expected()
+
+    @invariant()
+    def depth_agrees(self) -> None:
+        expected = self._expected()
+        assert self.drivers[0].depth() == {
+            "ready": expected.ready.total(),
+            "active": len(expected.active),
+            "delayed": len(expected.delayed),
+            "dead-letter": len(expected.dead),
+        }
+
+    def teardown(self) -> None:
+        """Whatever happened, all that is owed can be claimed in the end, and then nothing is left."""
+        self.queue.advance(FAR)
+        self.ahead += FAR
+        turn = self._next(self.drivers[0], None)
+        while turn.claim is not None:
+            turn = self._next(self.drivers[0], Settlement(turn.claim))
+        dead = self.drivers[0].dead_letters
+        for letter in list(dead.letters()):
+            assert dead.purge([letter]) == [True]
+            del self.records[letter.id]
+        assert self.records == {}
+        assert not self.ready.total()
+        assert self.queue.is_empty()
+        self.queue.close()
+
+    # The model
+
+    def _next(self, driver: Driver, settlement: Settlement | None) -> Turn:
+        before = self._now()
+        turn = driver.next(settlement)
+        accepted = settlement is None or self._settled(settlement, before)
+        assert turn.accepted == accepted
+        if turn.claim is None:
+            assert not self._claimable(before)
+        else:
+            claim = turn.claim
+            self._claimed(claim.receipt, claim.body, claim.state, before)
+            assert self.records[claim.id].lapses == claim.lapses
+            self.held.append(claim)
+        return turn
+
+    def _claimed(self, receipt: str, body: bytes, state: bytes, before: float) -> None:
+        name, _, number = receipt.rpartition("/")
+        record = self.records.get(name)
+        if record is None:
+            assert (state, number) == (b"", "1")
+            assert self.ready[body] > 0
+            self.ready[body] -= 1
+            record = self.records[name] = _Record(body, b"", 0, "active")
+        else:
+            assert record.status in ("active", "delayed")
+            assert record.earliest <= self._now() + ROUNDING
+            record.lapses += record.status == "active"
+        assert (record.body, record.state, record.claims + 1) == (body, state, int(number))
+        record.claims, record.status = int(number), "active"
+        self._set_span(record, before, LEASE_SECONDS)
+
+    def _lose(self, ask: Callable[[Driver], object]) -> None:
+        before = self._now()
+        self.lossy.lose_reply()
+        try:
+            ask(self.lossy.driver)
+        except BrokerUnavailable:
+            self._adopt_unknown(before)
+        else:
+            raise AssertionError("the reply came")
+
+    def _adopt_unknown(self, before: float) -> None:
+        """Learn from the storage which claims were made that nobody was told of; they lapse, or are found to."""
+        known = self._expected().active
+        for receipt, (body, state) in self.queue.stored().active.items():
+            if receipt not in known:
+                self._claimed(receipt, body, state, before)
+
+    def _settlement(self, index: int, kept: list[Part]) -> Settlement:
+        claim = self._held_at(index)
+        splits = len(kept) > 1 or (bool(kept) and not claim.state and index % 2 == 0)
+        if splits and "." in claim.id:
+            kept, splits = kept[:1], False  # a share is one webhook's
+        return Settlement(claim, tuple(kept), splits)
+
+    def _settled(self, settlement: Settlement, before: float) -> bool:
+        """Carry out a settlement in the model; False where the claim is not ours."""
+        claim = settlement.claim
+        if not self._is_ours(claim):
+            return False
+        record = self.records.pop(claim.id)
+        for ordinal, part in enumerate(settlement.parts):
+            name, claims = (f"{claim.id}.{ordinal}", 0) if settlement.splits else (claim.id, record.claims)
+            kept = self.records[name] = _Record(record.body, part.state or record.state, claims, "delayed")
+            match part:
+                case Later(_, delay_ms):
+                    self._set_span(kept, before, delay_ms / 1000)
+                case Back(_, lapsed):
+                    kept.lapses = record.lapses + lapsed
+                case Dead():
+                    kept.status = "dead"
+        return True
+
+    def _is_ours(self, claim: Claim) -> bool:
+        record = self.records.get(claim.id)
+        return record is not None and record.status == "active" and f"{claim.id}/{record.claims}" == claim.receipt
+
+    def _claimable(self, now: float) -> bool:
+        """Tell whether there was something to claim for sure."""
+        waiting = [it.latest for it in self.records.values() if it.status != "dead"]
+        return self.ready.total() > 0 or any(latest + ROUNDING < now for latest in waiting)
+
+    def _expected(self) -> Stored:
+        expected = Stored(ready=+self.ready)
+        for name, record in self.records.items():
+            key = f"{name}/{record.claims}" if record.status == "active" else name
+            getattr(expected, record.status)[key] = (record.body, record.state)
+            if record.lapses:
+                expected.lapses[name] = record.lapses
+        return expected
+
+    def _held_at(self, index: int) -> Claim:
+        return self.held[index % len(self.held)]
+
+    def _now(self) -> float:
+        return time.monotonic() + self.ahead
+
+    def _set_span(self, record: _Record, before: float, wait: float) -> None:
+        record.earliest, record.latest = before + wait, self._now() + wait
