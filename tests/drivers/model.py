@@ -1,8 +1,8 @@
 """A model of the contract of drivers: what is stored after every step, computed here and compared with the broker's.
 
-Hypothesis makes up the steps: two instances and one whose replies get lost push, claim, settle in every way, renew, die,
-and let time pass or jump back. After each step every record must be exactly one of ready, active, delayed or dead, with
-the body, the state and the count of lapses that the model says; what was acked or purged must be nowhere.
+Hypothesis makes up the steps: two instances, and one whose replies get lost, push, claim, settle in every way, renew,
+die, and let time pass or jump back. After each step every record must be exactly one of ready, active, delayed or dead,
+with the body, the state and the count of lapses that the model says; what was acked or purged must be nowhere.
 """
 
 from __future__ import annotations
