@@ -209,7 +209,7 @@ def test_a_host_whose_clock_is_off_is_not_ready(redis_server: RedisServer, tmp_p
     with DaemonProcess(config(), {"PYTHONPATH": path}, redis_url=redis_server.url) as daemon:
         eventually(lambda: "clock: the clock of this host is 600.0 s ahead" in reasons(daemon), 10, daemon.output)
         assert daemon.get("/livez") == 200
-        [line] = daemon.events("clock.off")
+        [line] = eventually(lambda: daemon.events("clock.off"))
         assert (line["clock"], round(line["ahead_s"])) == ("this host", 600)
         assert round(daemon.metric("sockudo_queue_clock_skew_seconds", clock="this host")) == 600
     answer = check(redis_server.url, PYTHONPATH=path)
@@ -258,7 +258,7 @@ def test_a_form_that_is_refused_is_told_once_and_is_no_outage(
             receiver.wait_for(number)
             time.sleep(0.2)
             assert daemon.get("/readyz") == 200
-        [line] = daemon.events("source.refused")
+        [line] = eventually(lambda: daemon.events("source.refused"))
         assert line["source"] == DEFAULT_BASE
         assert "permission" in line["reason"].lower()
         assert daemon.events("broker.lost") == []
