@@ -31,7 +31,10 @@ class LambdaTarget:
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
-    """One webhook of an app. `name` is unique in its app and is what records, metrics and dead letters know it by."""
+    """One webhook of an app. `name` is unique in its app and is what records, metrics and dead letters know it by.
+
+    With `signing_secrets` its requests are signed by Standard Webhooks, too, once with each.
+    """
 
     name: str
     event_types: frozenset[str]
@@ -41,6 +44,8 @@ class Webhook:
     headers: tuple[tuple[str, Secret], ...] = ()
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     request_timeout_ms: int = 10_000
+    signing_secrets: tuple[Secret, ...] = ()
+    verify_tls: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,10 +19,9 @@ from sockudo_queue.app_stores.factory import make_keeper
 from sockudo_queue.apps import AppRegistry
 from sockudo_queue.broker_watch import BrokerWatch
 from sockudo_queue.crew import Crew
-from sockudo_queue.delivery.http import HttpSender
-from sockudo_queue.delivery.transport import CurlAdapter
+from sockudo_queue.delivery.guard import Service
 from sockudo_queue.dispatcher import Dispatcher
-from sockudo_queue.drivers.base import Driver, Surroundings
+from sockudo_queue.drivers.base import Driver
 from sockudo_queue.drivers.memory import MemoryDriver
 from sockudo_queue.drivers.none import NoneDriver
 from sockudo_queue.drivers.redis import RedisDriver
@@ -31,13 +30,13 @@ from sockudo_queue.drivers.redis_connections import link_of
 from sockudo_queue.drivers.redis_link import Link
 from sockudo_queue.drivers.redis_lists import ListSource, source_keys
 from sockudo_queue.drivers.redis_source import BLOCK_MARGIN, BLOCK_SECONDS, RedisSource, Terms
-from sockudo_queue.drivers.redis_surroundings import producer_rule
 from sockudo_queue.drivers.redis_v2 import V2Source, v2_base
 from sockudo_queue.endpoints import Endpoints
 from sockudo_queue.errors import BrokerError, SettingsError
 from sockudo_queue.health import Health, HealthServer, Heartbeats
 from sockudo_queue.holdings import Holdings
 from sockudo_queue.metrics import Metrics
+from sockudo_queue.outbound import Outbound
 from sockudo_queue.sampler import Sampler
 from sockudo_queue.services import LAST_LOOK, Services
 from sockudo_queue.settings import Settings
@@ -45,7 +44,6 @@ from sockudo_queue.shares import Limits
 from sockudo_queue.status.board import Board
 from sockudo_queue.status.pages import StatusPages
 from sockudo_queue.supervisor import Supervisor
-from sockudo_queue.surroundings_watch import SurroundingsWatch
 from sockudo_queue.unknown_apps import UnknownApps
 from sockudo_queue.worker import Ledger, Workplace
 
@@ -54,6 +52,8 @@ if TYPE_CHECKING:
 
 LAST_PUT_BACK: Final = 2.0
 """Seconds that putting back may take beyond the deadline when the broker does not answer."""
+
+OURS: Final = "this daemon's own server"
 
 EXIT_STOPPED: Final = 0
 EXIT_FORCED: Final = 1
@@ -105,20 +105,6 @@ def _serve_redis(link: Link, settings: Settings) -> Driver:
     return RedisDriver(link, sources, lists[0], settings.driver)
 
 
-def surroundings_of(driver: Driver) -> Surroundings | None:
-    """Return what the driver's broker tells about those who share it, where it tells anything."""
-    return driver.surroundings if isinstance(driver, RedisDriver) else None
-
-
-def producer_rule_of(settings: Settings) -> str:
-    """Return the rule for keys with which Sockudo 5 enqueues and does not claim. Raises `SettingsError`."""
-    cluster = settings.driver == "redis-cluster"
-    base = v2_base(settings.redis_cluster.prefix if cluster else settings.redis.prefix, settings.redis.queue_name)
-    if settings.driver not in ("redis", "redis-cluster") or base is None:
-        raise SettingsError(["check --acl: there is no Queue V2 with this queue.driver and prefix"])
-    return producer_rule(base)
-
-
 def make_ingress(settings: Settings, driver: Driver) -> Ingress | None:
     """Build the door to the memory driver; every other driver has a broker that takes the jobs."""
     if not isinstance(driver, MemoryDriver):
@@ -152,6 +138,7 @@ class Daemon:
         self._app_keeper = make_keeper(
             settings, registry, self._metrics, self._log, partial(self._set_ready, "app-store")
         )
+        self._outbound = Outbound(settings)
         self._dispatcher = self._make_dispatcher(registry if self._app_keeper is None else self._app_keeper.registry)
         place = Workplace(
             self._crew,
@@ -174,8 +161,6 @@ class Daemon:
         )
         self._metrics.watch_heartbeats(self._beats.oldest_by_kind)
         self._metrics.watch_log_drops(logs.dropped_lines)
-        for source in self._driver.sources:
-            self._metrics.source_jobs(source, 0)
         if isinstance(driver := self._driver, MemoryDriver):
             self._metrics.watch_evictions(lambda: driver.evicted)
 
@@ -185,17 +170,18 @@ class Daemon:
         descriptors.raise_limit()
         if self._settings.metrics.enabled:
             self._server.start()
+            self._outbound.protect(Service(OURS, self._settings.metrics.host, self._server.port))
         if self._ingress is not None:
             self._ingress.start()
+            self._outbound.protect(Service(OURS, self._settings.memory.ingress_host, self._ingress.port))
             self._log.info("ingress.started", host=self._settings.memory.ingress_host, port=self._ingress.port)
         port = self._server.port if self._settings.metrics.enabled else None
         self._log.info("daemon.started", version=__version__, pid=os.getpid(), driver=self._driver.name, port=port)
         if isinstance(self._driver, NoneDriver):
             self._log.info("daemon.idle", text="queue.driver is none: webhooks are switched off, nothing is delivered")
         interval = self._settings.reliability.lease_renew_interval_ms / 1000
-        upkeep = [self._transport.pool.close_old]
+        upkeep = self._outbound.upkeep
         self._services.start(interval, self._app_source, self._unknown_apps, upkeep, self._app_keeper)
-        self._watch_surroundings()
         self._supervisor.start()
         while not self._supervisor.gave_up.is_set():
             match signals.signalled(signals.STOP_SIGNALS | {signals.RELOAD_SIGNAL}, 0.5):
@@ -210,14 +196,6 @@ class Daemon:
         self._log.error("daemon.gave_up", reason="its threads died again and again")
         self._put_back()
         return EXIT_GAVE_UP
-
-    def _watch_surroundings(self) -> None:
-        surroundings = surroundings_of(self._driver)
-        if surroundings is None:
-            return
-        lease_ms = self._settings.reliability.lease_duration_ms
-        clock = partial(self._set_ready, "clock")
-        self._services.watch_surroundings(SurroundingsWatch(surroundings, self._metrics, self._log, clock, lease_ms))
 
     def _drain(self) -> int:
         """Finish what is in flight, within the deadline; put back the rest."""
@@ -293,11 +271,6 @@ class Daemon:
 
     def _make_dispatcher(self, registry: AppRegistry) -> Dispatcher:
         delivery = self._settings.delivery
-        self._transport = CurlAdapter(
-            max_response_bytes=delivery.max_response_bytes,
-            ca_file=delivery.ca_file,
-            environment_proxy=delivery.use_environment_proxy,
-        )
         limits = Limits(
             concurrency=self._settings.workers,
             max_slow=delivery.max_slow,
@@ -309,7 +282,7 @@ class Daemon:
         return Dispatcher(
             registry,
             Endpoints(limits),
-            HttpSender(self._transport, retry_every_status=delivery.retry_every_status),
+            self._outbound.sender,
             self._metrics,
             self._log,
             max_lapses=self._settings.reliability.max_attempts,

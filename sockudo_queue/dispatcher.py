@@ -20,7 +20,7 @@ import msgspec
 from sockudo_queue import job as jobs
 from sockudo_queue import matching, record, signing
 from sockudo_queue.apps import AppRegistry, Webhook
-from sockudo_queue.delivery.http import HttpSender
+from sockudo_queue.delivery.sender import Sender
 from sockudo_queue.drivers.base import Back, Claim, Dead, Later, Part, Settlement
 from sockudo_queue.endpoints import LONGEST_RESERVATION, Admission, BreakerKey, Deferral, EndpointKey, Endpoints
 from sockudo_queue.errors import AppStoreUnavailable, AppUnreadable, MalformedJob
@@ -112,7 +112,7 @@ class Dispatcher:
         self,
         registry: AppRegistry,
         endpoints: Endpoints,
-        sender: HttpSender,
+        sender: Sender,
         metrics: Metrics,
         log: Any,
         *,
@@ -179,12 +179,11 @@ class Dispatcher:
     def admit(self, dispatch: Dispatch, share: Share) -> Admission | Deferral:
         """Ask whether the share's endpoint may be called now; an admission must be used with `post`, then `close`."""
         webhook = share.webhook
-        assert webhook.url is not None
         assert dispatch.job is not None
-        url = webhook.url.reveal()
+        key, target = _target_of(webhook)
         return self._endpoints.admit(
-            endpoint_of(url),
-            BreakerKey(dispatch.job.app_id, webhook.name, url),
+            key,
+            BreakerKey(dispatch.job.app_id, webhook.name, target),
             webhook.retry.max_elapsed_time_ms / 1000,
             time.monotonic(),
             reserved=share.state.reserved,
@@ -223,10 +222,6 @@ class Dispatcher:
             guesses=state.guesses + 1 if deferral.grows else 0,
         )
         return Later(record.encode(kept), delay_ms)
-
-    def unsupported(self, dispatch: Dispatch, share: Share) -> Part:
-        """Keep what is owed to a target that this version cannot call, for the one that can."""
-        return self._dead(share.state, dispatch.claim, "unsupported-target")
 
     def post(self, dispatch: Dispatch, share: Share, admission: Admission) -> Part | None:
         """Sign and post one share, and decide what becomes of it; None when nothing is owed any more.
@@ -271,6 +266,9 @@ class Dispatcher:
             "X-Sockudo-Attempt": str(state.attempts + 1),
             "X-Sockudo-Webhook": webhook.name,
         }
+        if webhook.signing_secrets:
+            message = signing.message_id(state.job, webhook.name)
+            headers |= signing.standard_headers(webhook.signing_secrets, message, dispatch.claim.now_ms() // 1000, body)
         outcome, reused = self._sender.post(webhook, body, headers)
         return Attempt(outcome, reused, len(body))
 
@@ -285,6 +283,7 @@ class Dispatcher:
             age=max(dispatch.claim.now_ms() - job.time_ms, 0) / 1000 if outcome.delivered else None,
             reused=attempt.reused if outcome.status else None,
             reason=outcome.reason if outcome.failure else None,
+            failure=outcome.failure,
         )
         self._log.info(
             "delivery.attempted",
@@ -382,6 +381,16 @@ def _delay_of(deferral: Deferral, guesses: int) -> float:
         return deferral.delay
     grown = min(deferral.delay * (1 << min(guesses, 6)), max(deferral.delay, LONGEST_GUESS))
     return grown * (1 + random.random() / 4)  # noqa: S311 - spreads what was put off together, guards nothing
+
+
+def _target_of(webhook: Webhook) -> tuple[EndpointKey, str]:
+    """Return the endpoint of a webhook, and what tells its target from another one. A function is its own endpoint."""
+    if webhook.url is not None:
+        url = webhook.url.reveal()
+        return endpoint_of(url), url
+    assert webhook.lambda_target is not None
+    function = f"{webhook.lambda_target.region}/{webhook.lambda_target.function_name}"
+    return EndpointKey("lambda", function, 443), function
 
 
 @lru_cache(maxsize=16_384)

@@ -22,7 +22,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from sockudo_queue import __version__
-from sockudo_queue.outcome import Verdict
+from sockudo_queue.outcome import Failure, Verdict
 
 SETTLED_OUTCOMES: Final = ("completed", "retry", "dead-letter", "put-back", "lease-lost", "unconfirmed")
 DEPTH_STATES: Final = ("ready", "active", "delayed", "dead-letter")
@@ -36,7 +36,6 @@ DEAD_LETTER_REASONS: Final = (
     "unreadable-app",
     "unreadable",
     "internal-error",
-    "unsupported-target",
 )
 CODE_CLASSES: Final = ("2xx", "3xx", "4xx", "5xx")
 APP_STORE_OUTCOMES: Final = {True: "answered", False: "failed"}
@@ -132,6 +131,7 @@ class _Endpoint:
         self.deferrals = 0
         self.connections = {True: 0, False: 0}
         self.responses = dict.fromkeys(CODE_CLASSES, 0)
+        self.failures = dict.fromkeys(Failure, 0)
         self.durations = _Buckets(ATTEMPT_SECONDS)
         self.ages = _Buckets(AGE_SECONDS)
         self.troubled: dict[tuple[str, str], int] = {}  # by app and webhook, those whose breaker is not closed
@@ -159,6 +159,7 @@ class WebhookMetrics:
         age: float | None = None,
         reused: bool | None = None,
         reason: str | None = None,
+        failure: Failure | None = None,
     ) -> None:
         """Count one attempt by its verdict. `age` is from the events to now, for a delivery; `reused` tells whether the
         connection had served before; `reason` names a failure.
@@ -170,6 +171,8 @@ class WebhookMetrics:
             endpoint.durations.observe(seconds)
             if status is not None and 200 <= status < 600:
                 endpoint.responses[CODE_CLASSES[status // 100 - 2]] += 1
+            if failure is not None:
+                endpoint.failures[failure] += 1
             if age is not None:
                 endpoint.ages.observe(age)
             if reused is not None:
@@ -258,6 +261,7 @@ def _by_endpoint(endpoints: Iterable[tuple[str, _Endpoint]]) -> Iterable[Metric]
     durations = HistogramMetricFamily("sockudo_webhook_attempt_duration_seconds", "Time of one attempt.", labels=one)
     ages = HistogramMetricFamily("sockudo_webhook_delivery_age_seconds", "From event to delivery.", labels=one)
     classes = ("endpoint", "code_class")
+    failures = CounterMetricFamily("sockudo_webhook_failures", "Failed attempts.", labels=("endpoint", "class"))
     responses = CounterMetricFamily("sockudo_webhook_responses", "Answers of endpoints.", labels=classes)
     deferrals = CounterMetricFamily("sockudo_webhook_deferrals", "Deliveries put off without an attempt.", labels=one)
     in_flight = GaugeMetricFamily("sockudo_webhook_in_flight", "Attempts in flight.", labels=one)
@@ -271,6 +275,8 @@ def _by_endpoint(endpoints: Iterable[tuple[str, _Endpoint]]) -> Iterable[Metric]
             counts.ages.add_to(ages, labels)
             for code_class, count in counts.responses.items():
                 responses.add_metric((name, code_class), count)
+            for failure, count in counts.failures.items():
+                failures.add_metric((name, failure.value), count)
             deferrals.add_metric(labels, counts.deferrals)
             in_flight.add_metric(labels, counts.in_flight)
             breakers.add_metric(labels, max(counts.troubled.values(), default=0))
@@ -278,7 +284,7 @@ def _by_endpoint(endpoints: Iterable[tuple[str, _Endpoint]]) -> Iterable[Metric]
                 reused[key] += count
     for key, count in reused.items():
         connections.add_metric((str(key).lower(),), count)
-    return durations, ages, responses, deferrals, in_flight, breakers, connections
+    return durations, ages, responses, failures, deferrals, in_flight, breakers, connections
 
 
 class _Watched(Collector):
@@ -331,8 +337,6 @@ class Metrics:
         self._oldest = Gauge("sockudo_queue_oldest_job_timestamp_seconds", "Time of the oldest job.", both, registry=r)
         self._oldest_labels = values
         self._sources = Counter("sockudo_queue_source_jobs", "Jobs by source.", ("source",), registry=r)
-        self._skew = Gauge("sockudo_queue_clock_skew_seconds", "Clocks ahead of the broker's.", ("clock",), registry=r)
-        self._rivals = Gauge("sockudo_queue_rivals", "1 with signs of Sockudo's own workers.", registry=r)
         self._broker = Gauge("sockudo_queue_broker_up", "1 while the broker answers.", registry=r)
         self._app_store = Gauge("sockudo_queue_app_store_up", "1 while the store of apps answers.", registry=r)
         queries = Counter("sockudo_queue_app_store_queries", "Queries for apps.", ("outcome",), registry=r)
@@ -413,14 +417,6 @@ class Metrics:
     def source_jobs(self, source: str, count: int = 1) -> None:
         """Count jobs that a source has given; a count of 0 makes a watched source visible."""
         self._sources.labels(self._cap.name("source", source)).inc(count)
-
-    def clock_skew(self, clock: str, seconds: float) -> None:
-        """Note how far a clock is ahead of the broker's; `clock` is of a closed set, "this host" or "Sockudo"."""
-        self._skew.labels(clock).set(seconds)
-
-    def rivals(self, seen: bool) -> None:
-        """Note whether there are signs of Sockudo's own workers on the queue."""
-        self._rivals.set(seen)
 
     def broker_up(self, up: bool) -> None:
         self._broker.set(up)

@@ -11,11 +11,13 @@ from pydantic import BaseModel, ValidationError
 from sockudo_queue.apps import Filter, Webhook
 from sockudo_queue.config.findings import Findings, did_you_mean
 from sockudo_queue.config.models import DeliverySettings, RetrySettings
+from sockudo_queue.config.values import boolean
 from sockudo_queue.config.wording import reason_of, shown
 from sockudo_queue.matching import check_filter, contradiction
 from sockudo_queue.retry import RetryPolicy
 from sockudo_queue.webhook_headers import read_headers
 from sockudo_queue.webhook_names import check_name, free_name
+from sockudo_queue.webhook_secrets import read_signing_secrets
 from sockudo_queue.webhook_targets import EXAMPLE_URL, read_target
 
 EVENT_TYPES: Final = frozenset(
@@ -51,6 +53,8 @@ _KEYS: Final = frozenset(
         "headers",
         "retry",
         "request_timeout_ms",
+        "signing_secrets",  # ours, as the next
+        "verify_tls",
     }
 )
 _TEXT_FILTERS: Final = ("channel_prefix", "channel_suffix", "channel_pattern", "channel_namespace")
@@ -130,7 +134,11 @@ def _read(entry: Any, where: str, defaults: Defaults, findings: Findings) -> Web
         headers=read_headers(entry.get("headers"), where, findings),
         retry=_read_retry(entry.get("retry"), where, defaults, findings),
         request_timeout_ms=_read_timeout(entry.get("request_timeout_ms"), where, defaults, findings),
+        signing_secrets=read_signing_secrets(entry.get("signing_secrets"), where, findings),
+        verify_tls=_read_verify(entry.get("verify_tls"), where, findings),
     )
+    if webhook.lambda_target is not None and (webhook.headers or webhook.signing_secrets):
+        findings.warnings.append(f"{where}: a Lambda function gets the body alone, without headers and signatures")
     return None if target is None else webhook
 
 
@@ -206,6 +214,19 @@ def _read_timeout(value: Any, where: str, defaults: Defaults, findings: Findings
         return defaults.request_timeout_ms
     settings = _validated(DeliverySettings, {"request_timeout_ms": value}, f"{where}: ", findings)
     return defaults.request_timeout_ms if settings is None else settings.request_timeout_ms
+
+
+def _read_verify(value: Any, where: str, findings: Findings) -> bool:
+    try:
+        verify = value is None or boolean(value)
+    except ValueError as error:
+        findings.faults.append(f"{where}: verify_tls {error}; for example true")
+        return True
+    if not verify:
+        findings.warnings.append(
+            f"{where}: verify_tls is false, so whoever sits between can read and change what is sent; for tests only"
+        )
+    return verify
 
 
 def _validated(model: type[_Model], values: Mapping[str, Any], where: str, findings: Findings) -> _Model | None:

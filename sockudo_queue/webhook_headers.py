@@ -23,6 +23,9 @@ RESERVED: Final = frozenset(
         "transfer-encoding",
         "upgrade",
         "user-agent",
+        "webhook-id",
+        "webhook-signature",
+        "webhook-timestamp",
         "x-pusher-key",
         "x-pusher-signature",
     }

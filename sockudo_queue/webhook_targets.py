@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -14,6 +15,8 @@ from sockudo_queue.webhook_names import lambda_name, url_name
 
 EXAMPLE_URL: Final = "https://api.example.com/hooks"
 LEGACY_REGION: Final = "us-east-1"  # Sockudo's, for the one string `lambda_function`
+_FUNCTION: Final = re.compile(r"[A-Za-z0-9_.:$-]{1,170}")
+_REGION: Final = re.compile(r"[a-z0-9-]{1,40}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,5 +70,12 @@ def _read_function(value: object, where: str, findings: Findings) -> Target | No
             f'"region": "{LEGACY_REGION}"}}'
         )
         return None
-    target = LambdaTarget(str(name), str(region))
+    # Both become part of a URL, of which a region is part of the host.
+    if not (_FUNCTION.fullmatch(str(name).strip()) and _REGION.fullmatch(str(region).strip())):
+        findings.faults.append(
+            f"{where}: lambda must name a function or its ARN, and a region, as AWS writes them; for example f "
+            f"and {LEGACY_REGION}"
+        )
+        return None
+    target = LambdaTarget(str(name).strip(), str(region).strip())
     return Target(lambda_name(target), function=target)

@@ -213,8 +213,6 @@ class Worker:
         return settlement
 
     def _try(self, dispatch: Dispatch, share: Share) -> Any:
-        if share.webhook.url is None:
-            return self._dispatcher.unsupported(dispatch, share)
         decision = self._dispatcher.admit(dispatch, share)
         if isinstance(decision, Deferral):
             return self._dispatcher.deferred(dispatch, share, decision)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from sockudo_queue.config.delivery_checks import check_delivery
 from sockudo_queue.config.findings import Findings
 from sockudo_queue.config.models import DatabaseSettings, MysqlSettings, Settings
 from sockudo_queue.config.redis_checks import Naming, check_redis
@@ -18,6 +19,7 @@ def check(settings: Settings, name: Naming, findings: Findings) -> None:
     _check_prefix(settings, name, findings)
     check_redis(settings, name, findings)
     _check_retry(settings, name, findings)
+    check_delivery(settings, name, findings)
     if settings.driver == "sqs":
         _check_sqs(settings, name, findings)
     _check_app_store(settings, name, findings)

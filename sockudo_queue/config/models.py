@@ -20,8 +20,10 @@ from sockudo_queue.config.values import (
     Lower,
     MysqlTable,
     Name,
+    Network,
     Node,
     Nodes,
+    Port,
     PostgresTable,
     Prefix,
     RedisUrl,
@@ -202,6 +204,14 @@ class DeliverySettings(_Group):
     breaker_max_open_ms: Whole = Field(60_000, ge=1, le=DAY_MS)
     use_environment_proxy: Boolean = False
     ca_file: Name | None = None
+    client_cert_file: Name | None = None
+    client_key_file: Name | None = None  # None: the key is in the certificate's file
+    guard: Boolean = True
+    private: Annotated[Literal["allow", "deny"], Lower] = "allow"
+    allowed_networks: Annotated[tuple[Network, ...], Texts] = ()
+    denied_networks: Annotated[tuple[Network, ...], Texts] = ()
+    allowed_ports: Annotated[tuple[Port, ...], Texts] = ()
+    denied_ports: Annotated[tuple[Port, ...], Texts] = ()
 
 
 class MetricsSettings(_Group):

@@ -513,6 +513,62 @@ DELIVERY: Final = (
         "Certificate authorities to trust instead of the built-in ones.",
         "/etc/ssl/certs/ca-certificates.crt",
     ),
+    Option(
+        "delivery.client_cert_file",
+        "queue.delivery.client_cert_file",
+        ("QUEUE_DELIVERY_CLIENT_CERT_FILE",),
+        "Certificate to show to an endpoint that asks for one.",
+        "/etc/tls/client.pem",
+    ),
+    Option(
+        "delivery.client_key_file",
+        "queue.delivery.client_key_file",
+        ("QUEUE_DELIVERY_CLIENT_KEY_FILE",),
+        "Key of that certificate, where it is not in the same file.",
+        "/etc/tls/client-key.pem",
+    ),
+    Option(
+        "delivery.guard",
+        "queue.delivery.guard",
+        ("QUEUE_DELIVERY_GUARD",),
+        "Refuse connections to link-local addresses, metadata services of clouds, the queue's server and this daemon's "
+        "own, and what the settings below say.",
+    ),
+    Option(
+        "delivery.private",
+        "queue.delivery.private",
+        ("QUEUE_DELIVERY_PRIVATE",),
+        "deny refuses every address that is not on the public Internet. For webhooks that tenants choose.",
+        "deny",
+    ),
+    Option(
+        "delivery.allowed_networks",
+        "queue.delivery.allowed_networks",
+        ("QUEUE_DELIVERY_ALLOWED_NETWORKS",),
+        "Networks that may be called whatever the guard says of others.",
+        "10.1.0.0/16",
+    ),
+    Option(
+        "delivery.denied_networks",
+        "queue.delivery.denied_networks",
+        ("QUEUE_DELIVERY_DENIED_NETWORKS",),
+        "Networks that may not be called.",
+        "10.0.0.0/8,fd00::/8",
+    ),
+    Option(
+        "delivery.allowed_ports",
+        "queue.delivery.allowed_ports",
+        ("QUEUE_DELIVERY_ALLOWED_PORTS",),
+        "Ports that may be called; none means any.",
+        "80,443",
+    ),
+    Option(
+        "delivery.denied_ports",
+        "queue.delivery.denied_ports",
+        ("QUEUE_DELIVERY_DENIED_PORTS",),
+        "Ports that may not be called.",
+        "25,22",
+    ),
 )
 
 OBSERVATION: Final = (

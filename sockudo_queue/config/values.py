@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, PlainSerializer
+from pydantic import BeforeValidator, Field, PlainSerializer
 
 from sockudo_queue.config.urls import check_host, check_ipv6, url_parts
 from sockudo_queue.redaction import MASK, Secret
@@ -176,6 +178,20 @@ def _mysql_table(value: object) -> object:
     return name
 
 
+def _network(value: object) -> object:
+    """Read one network, or one address as the network of it alone."""
+    if isinstance(value, IPv4Network | IPv6Network):
+        return value
+    written = text(value).strip()
+    with suppress(ValueError):
+        return ip_network(written)
+    try:
+        ip_network(written, strict=False)
+    except ValueError:
+        raise ValueError("must be an IP network or address") from None
+    raise ValueError("must have no bits set beyond the length of its network")
+
+
 def _masked(value: Any) -> str | None:
     return None if value is None else MASK
 
@@ -196,4 +212,6 @@ AppsDriver = BeforeValidator(apps_driver)
 Lower = BeforeValidator(_lower)
 Nodes = BeforeValidator(_nodes)
 AddressMapping = Annotated[str, BeforeValidator(_address_mapping)]
+Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
+Port = Annotated[int, BeforeValidator(_number), Field(ge=1, le=65_535)]
 Texts = BeforeValidator(texts)

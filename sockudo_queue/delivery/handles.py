@@ -13,9 +13,10 @@ import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
+import certifi
 import pycurl
 
 from sockudo_queue import __version__
@@ -41,17 +42,20 @@ class Route(NamedTuple):
     """What a connection may be used for, and for nothing else."""
 
     origin: str
-    verify: bool
+    verify: bool  # the certificate
+    guarded: bool  # the address
 
 
 @dataclass(frozen=True, slots=True)
 class HandleOptions:
     """What is the same for every handle. `max_response_bytes` is for the body."""
 
-    max_response_bytes: int
-    ca_file: str
-    environment_proxy: bool
-    guard: Guard | None
+    max_response_bytes: int = 16_384
+    ca_file: str = field(default_factory=certifi.where)
+    client_cert_file: str | None = None
+    client_key_file: str | None = None
+    environment_proxy: bool = False
+    guard: Guard | None = None
 
 
 class _Lent:
@@ -96,7 +100,7 @@ class Handle:
         self.opened = False
         self.refused = ""
         self.lacking = ""
-        self._guard = options.guard
+        self._guard = options.guard if route.guarded else None
         self._limit = self._room = options.max_response_bytes
         self._url = ""
         self._timeout_ms = 0
@@ -123,6 +127,9 @@ class Handle:
             (pycurl.OPENSOCKETFUNCTION, self._open_socket),
         ):
             curl.setopt(option, value)
+        if options.client_cert_file is not None:
+            curl.setopt(pycurl.SSLCERT, options.client_cert_file)
+            curl.setopt(pycurl.SSLKEY, options.client_key_file or options.client_cert_file)
         if not options.environment_proxy:
             curl.setopt(pycurl.PROXY, "")
 
@@ -251,7 +258,7 @@ class HandlePool:
     def _longest_at_rest(self, route: Route) -> Handle | None:
         """Take a handle of another origin; what verifies certificates and what does not stay apart for good."""
         for handle in self._resting:
-            if handle.route.verify == route.verify:
+            if handle.route[1:] == route[1:]:
                 self._remove(handle)
                 return handle
         return None

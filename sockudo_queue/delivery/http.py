@@ -23,6 +23,9 @@ OUR_HEADERS: Final = frozenset(
         "expect",
         "host",
         "user-agent",
+        "webhook-id",
+        "webhook-signature",
+        "webhook-timestamp",
         "x-pusher-key",
         "x-pusher-signature",
         "x-sockudo-job-id",
@@ -50,7 +53,7 @@ class HttpSender:
         try:
             lines = [*_configured(webhook.headers), *header_lines(own_headers)]
             post = Post(webhook.url.reveal(), lines, body)
-            answer = self._adapter.send(post, timeout=webhook.request_timeout_ms / 1000)
+            answer = self._adapter.send(post, timeout=webhook.request_timeout_ms / 1000, verify=webhook.verify_tls)
         except TransportFault as fault:
             return from_failure(fault.failure, str(fault)), False
         except Exception as error:  # noqa: BLE001 - what slipped through the checks must cost one webhook, not a thread

@@ -13,13 +13,11 @@ from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-import certifi
 import pycurl
 import requests
 from requests.adapters import BaseAdapter
 
 from sockudo_queue.delivery.faults import TransportFault, translated
-from sockudo_queue.delivery.guard import Guard
 from sockudo_queue.delivery.handles import Handle, HandleOptions, HandlePool, Route
 from sockudo_queue.outcome import Failure
 
@@ -64,30 +62,30 @@ class Post(requests.PreparedRequest):
 class CurlAdapter(BaseAdapter):
     """The transport. Safe from any thread; each call in flight has a handle of its own."""
 
-    def __init__(
-        self,
-        *,
-        max_response_bytes: int,
-        ca_file: str | None = None,
-        environment_proxy: bool = False,
-        guard: Guard | None = None,
-    ) -> None:
+    def __init__(self, options: HandleOptions) -> None:
         super().__init__()
-        self.pool = HandlePool(HandleOptions(max_response_bytes, ca_file or certifi.where(), environment_proxy, guard))
+        self.pool = HandlePool(options)
 
     def send(  # type: ignore[override]  # what requests passes and libcurl decides itself is taken and not used
-        self, request: requests.PreparedRequest, *_: Any, timeout: float = 10.0, verify: bool = True, **__: Any
+        self,
+        request: requests.PreparedRequest,
+        *_: Any,
+        timeout: float = 10.0,
+        verify: bool = True,
+        guarded: bool = True,
+        **__: Any,
     ) -> Answer:
         """Send a POST and wait for its answer, for at most `timeout` seconds in all. Raises `TransportFault`.
 
-        Once a status line has come the status decides, whatever becomes of the body.
+        `guarded` asks the network guard; it is for URLs that are not our own choice. Once a status line has come the
+        status decides, whatever becomes of the body.
         """
         url, body = str(request.url), request.body
         assert isinstance(body, bytes)
         lines = request.lines if isinstance(request, Post) else header_lines(request.headers)
         timeout_ms = max(round(timeout * 1000), 1)
         try:
-            handle = self.pool.take(_route(url, verify))
+            handle = self.pool.take(_route(url, verify, guarded))
         except pycurl.error as error:
             raise TransportFault(Failure.INTERNAL, f"no libcurl handle: {error}") from None
         reusable = False
@@ -115,7 +113,7 @@ def _answer(handle: Handle, url: str, fault: pycurl.error | None, timeout_ms: in
     curl = handle.curl
     status = curl.getinfo(pycurl.RESPONSE_CODE)
     if fault is not None and status < 200:
-        raise _fault_of(handle, fault, timeout_ms)
+        raise fault_of(handle, fault, timeout_ms)
     received = handle.received
     answer = Answer(status, url, b"".join(received) if received else b"")
     if status >= 300:
@@ -127,7 +125,8 @@ def _answer(handle: Handle, url: str, fault: pycurl.error | None, timeout_ms: in
     return answer
 
 
-def _fault_of(handle: Handle, fault: pycurl.error, timeout_ms: int) -> TransportFault:
+def fault_of(handle: Handle, fault: pycurl.error, timeout_ms: int) -> TransportFault:
+    """Return what a failed transfer came to, with what its handle knows of the connections that it made."""
     if not handle.opened:
         # With several addresses one that may be called is enough, and then the network decides.
         if handle.refused:
@@ -144,6 +143,11 @@ def header_lines(headers: Mapping[str, str]) -> list[bytes]:
 
 
 @lru_cache(maxsize=4096)
-def _route(url: str, verify: bool) -> Route:
+def _route(url: str, verify: bool, guarded: bool) -> Route:
+    return Route(origin_of(url), verify, guarded)
+
+
+def origin_of(url: str) -> str:
+    """Return scheme, host and port of a URL, with its userinfo: another user's connection is another connection."""
     parts = urlsplit(url)
-    return Route(f"{parts.scheme}://{parts.netloc}", verify)
+    return f"{parts.scheme}://{parts.netloc}"

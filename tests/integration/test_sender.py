@@ -16,6 +16,9 @@ from typing import Final
 import pytest
 
 from sockudo_queue.apps import Webhook
+from sockudo_queue.delivery.addresses import Rules
+from sockudo_queue.delivery.guard import Guard
+from sockudo_queue.delivery.handles import HandleOptions
 from sockudo_queue.delivery.http import HttpSender
 from sockudo_queue.delivery.transport import CurlAdapter
 from sockudo_queue.outcome import Outcome
@@ -108,7 +111,7 @@ CASES: Final = [
 
 @pytest.fixture
 def sender() -> HttpSender:
-    return HttpSender(CurlAdapter(max_response_bytes=LIMIT))
+    return HttpSender(CurlAdapter(HandleOptions(max_response_bytes=LIMIT, guard=Guard(Rules()))))
 
 
 def hook(url: str, timeout_ms: int = DEADLINE_MS, **headers: str) -> Webhook:

@@ -348,3 +348,36 @@ def test_ten_thousand_webhooks_have_names_of_their_own(tmp_path: Path) -> None:
     hooks = [hook(url=f"{URL}/{number}") for number in range(10_000)]
     names = {webhook.name for webhook in webhooks(tmp_path, *hooks)}
     assert len(names) == 10_000
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        {"function_name": "../CANARY", "region": "eu-west-1"},
+        {"function_name": "a b", "region": "eu-west-1"},
+        {"function_name": "f" * 171, "region": "eu-west-1"},
+        {"function_name": "f", "region": "CANARY.example/"},
+        {"function_name": "f", "region": "eu-west-1@CANARY"},
+    ],
+)
+def test_a_function_that_would_lead_elsewhere(tmp_path: Path, function: dict[str, str]) -> None:
+    outcome = read_hooks(tmp_path, {"lambda": function, "event_types": ["cache_miss"]})
+    assert "lambda must name a function" in outcome.faults[0]
+    assert CANARY not in outcome.output
+
+
+def test_what_a_function_does_not_get_is_told(tmp_path: Path) -> None:
+    entry = {"lambda": {"function_name": "f", "region": "r"}, "event_types": ["cache_miss"], "headers": {"X-A": "b"}}
+    assert any("a Lambda function gets the body alone" in line for line in read_hooks(tmp_path, entry).warnings)
+
+
+def test_signing_secrets_and_the_switch_for_certificates(tmp_path: Path) -> None:
+    secrets = ["whsec_" + "QUFB" * 8, " whsec_" + "QkJC" * 8 + " "]
+    outcome = read_hooks(tmp_path, hook(signing_secrets=secrets, verify_tls=False))
+    (webhook,) = outcome.apps[0].webhooks
+    assert [secret.reveal() for secret in webhook.signing_secrets] == [secret.strip() for secret in secrets]
+    assert not webhook.verify_tls
+    assert any("verify_tls is false" in line for line in outcome.warnings)
+    assert "QUFB" not in outcome.output
+    (plain,) = webhooks(tmp_path, hook(signing_secrets=None, verify_tls=None))
+    assert (plain.signing_secrets, plain.verify_tls) == ((), True)

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from sockudo_queue import record, signing
 from sockudo_queue.apps import App, Filter, StaticApps, Webhook
 from sockudo_queue.breaker import BreakerState
-from sockudo_queue.delivery.http import HttpSender
+from sockudo_queue.delivery.sender import Sender as RealSender
 from sockudo_queue.dispatcher import LONGEST_GUESS, NEWER_RECORD_DELAY_MS, Dispatch, Dispatcher, Share, endpoint_of
 from sockudo_queue.drivers.base import Back, Claim, Dead, Later, Part, Settlement
 from sockudo_queue.endpoints import BreakerKey, Deferral, EndpointKey, Endpoints
@@ -92,7 +92,7 @@ class World:
         self.dispatcher = Dispatcher(
             self.apps,
             self.endpoints,
-            cast(HttpSender, self.sender),
+            cast(RealSender, self.sender),
             self.metrics,
             self.log,
             max_lapses=MAX_LAPSES,

@@ -10,11 +10,11 @@ import pytest
 
 from sockudo_queue.delivery.handles import CONNECTION_REST, SET_ASIDE, Handle, HandleOptions, HandlePool, Route
 
-OPTIONS = HandleOptions(max_response_bytes=1024, ca_file="/dev/null", environment_proxy=False, guard=None)
+OPTIONS = HandleOptions(max_response_bytes=1024)
 
 
 def route(name: str, *, verify: bool = True) -> Route:
-    return Route(f"https://{name}.example", verify)
+    return Route(f"https://{name}.example", verify, guarded=True)
 
 
 @pytest.fixture

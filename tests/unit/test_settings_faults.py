@@ -55,6 +55,43 @@ BROKEN_VALUES: list[tuple[str, Any, str]] = [
         "queue.sqs.endpoint_url in FILE: must not hold a user or pass",
     ),
     ("queue.sqs.queue_url_prefix", "CANARY", "queue.sqs.queue_url_prefix in FILE: must begin with http:// or https://"),
+    ("queue.delivery.private", "CANARY", "queue.delivery.private in FILE: must be 'allow' or 'deny'"),
+    (
+        "queue.delivery.denied_networks",
+        ["10.0.0.0/8", "CANARY"],
+        "queue.delivery.denied_networks in FILE, item 2: must",
+    ),
+    (
+        "queue.delivery.allowed_networks",
+        ["10.0.0.1/8"],
+        "queue.delivery.allowed_networks in FILE, item 1: must have no",
+    ),
+    ("queue.delivery.allowed_networks", "10.0.0.0/CANARY", "queue.delivery.allowed_networks in FILE, item 1: must be"),
+    ("queue.delivery.allowed_ports", [0], "queue.delivery.allowed_ports in FILE, item 1: must be at least 1"),
+    ("queue.delivery.denied_ports", ["CANARY"], "queue.delivery.denied_ports in FILE, item 1: must be a whole number"),
+    (
+        "queue.delivery.use_environment_proxy",
+        True,
+        "queue.delivery.use_environment_proxy in FILE: behind a proxy the network guard cannot see which address is",
+    ),
+    ("queue.delivery.client_key_file", "k.pem", "queue.delivery.client_key_file in FILE: is no use without its certif"),
+    (f"{WEBHOOK}.verify_tls", "CANARY", "FILE: app 'app1', webhook 1: verify_tls must be true or false"),
+    (f"{WEBHOOK}.signing_secrets", "CANARY", "FILE: app 'app1', webhook 1: signing_secrets must be a list"),
+    (
+        f"{WEBHOOK}.signing_secrets",
+        ["CANARY"],
+        "FILE: app 'app1', webhook 1: signing_secrets, item 1: must begin with whsec_",
+    ),
+    (
+        f"{WEBHOOK}.signing_secrets",
+        ["whsec_CANARY!"],
+        "FILE: app 'app1', webhook 1: signing_secrets, item 1: is no base64 behind its prefix",
+    ),
+    (
+        f"{WEBHOOK}.signing_secrets",
+        ["whsec_Q0FOQVJZ"],
+        "FILE: app 'app1', webhook 1: signing_secrets, item 1: must stand for 24 to 64 bytes",
+    ),
     ("queue.reliability.max_attempts", 0, "queue.reliability.max_attempts in FILE: must be at least 1"),
     (
         "queue.reliability.lease_duration_ms",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 import time
@@ -9,6 +10,8 @@ from typing import Any
 
 import pytest
 from pusher import Pusher
+from standardwebhooks import Webhook as StandardWebhook
+from standardwebhooks import WebhookVerificationError
 
 from sockudo_queue import job as jobs
 from sockudo_queue import signing
@@ -68,3 +71,32 @@ def test_the_form_of_bodies_and_signatures() -> None:
     signature = signing.sign(Secret("k"), b"")
     assert len(signature) == 64
     assert signature == signature.lower()
+
+
+def standard_secret(byte: int) -> Secret:
+    return Secret("whsec_" + base64.b64encode(bytes([byte]) * 32).decode())
+
+
+@pytest.mark.parametrize("raw", EVENTS)
+def test_the_library_of_standard_webhooks_accepts_it_with_each_secret(raw: bytes) -> None:
+    """So that a receiver can go over from one secret to the next in its own time."""
+    body = signing.body_of(1, jobs.decode(job(events=[raw])).events)
+    secrets = [standard_secret(1), standard_secret(2)]
+    headers = signing.standard_headers(secrets, signing.message_id("job", "orders"), round(time.time()), body)
+
+    for secret in secrets:
+        StandardWebhook(secret.reveal()).verify(body, headers)
+    with pytest.raises(WebhookVerificationError):
+        StandardWebhook(standard_secret(3).reveal()).verify(body, headers)
+    with pytest.raises(WebhookVerificationError):
+        StandardWebhook(secrets[0].reveal()).verify(body.replace(b"events", b"Events"), headers)
+    for name, value in (("Webhook-Id", "msg_other"), ("Webhook-Timestamp", str(round(time.time()) - 2))):
+        with pytest.raises(WebhookVerificationError):
+            StandardWebhook(secrets[0].reveal()).verify(body, headers | {name: value})
+
+
+def test_a_messages_id_is_its_own() -> None:
+    """The same for each attempt, another for each webhook: a receiver keeps the ids that it has seen."""
+    assert signing.message_id("job", "orders") == signing.message_id("job", "orders")
+    assert len({signing.message_id(job, hook) for job in ("a", "b", "\ud800") for hook in ("a", "b")}) == 6
+    assert signing.message_id("a", "b").removeprefix("msg_").isalnum()

@@ -1,0 +1,88 @@
+"""Lambda functions in the place of a URL: an asynchronous invocation, sent and bounded as every other attempt is.
+
+AWS's library finds credentials and endpoint and signs the request; our own transport sends it, with one deadline over
+everything and a bounded answer. The library is imported when the first function is called, and not before.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any, Final
+from urllib.parse import quote
+
+from sockudo_queue.apps import LambdaTarget, Webhook
+from sockudo_queue.delivery.faults import TransportFault
+from sockudo_queue.delivery.transport import Answer, CurlAdapter, Post, header_lines
+from sockudo_queue.outcome import Failure, Outcome, from_failure, from_status
+
+API: Final = "2015-03-31"
+_PASSING: Final = (b"expired", b"not yet current", b"security token", b"being throttled")
+"""What AWS says where a refusal passes by itself: credentials are renewed, clocks are set."""
+
+
+class LambdaSender:
+    """Invokes functions with the default chain of AWS credentials. Safe from any thread."""
+
+    def __init__(self, adapter: CurlAdapter, *, retry_every_status: bool = False) -> None:
+        self._adapter = adapter
+        self._retry_every_status = retry_every_status
+        self._lock = threading.Lock()
+        self._session: Any = None
+        self._credentials: Any = None
+        self._endpoints: dict[str, str] = {}
+
+    def post(self, webhook: Webhook, body: bytes) -> tuple[Outcome, bool]:
+        """Invoke the webhook's function and return the outcome, and whether a kept connection was used.
+
+        Blocks for at most the webhook's `request_timeout_ms`, and now and then for as long as AWS's library takes to
+        renew its credentials. Never raises: whatever goes wrong is an outcome.
+        """
+        assert webhook.lambda_target is not None
+        try:
+            post = self._signed(webhook.lambda_target, body)
+            answer = self._adapter.send(post, timeout=webhook.request_timeout_ms / 1000, guarded=False)
+        except TransportFault as fault:
+            return from_failure(fault.failure, str(fault)), False
+        except Exception as error:  # noqa: BLE001 - AWS's library has errors without number, most about credentials
+            return from_failure(Failure.INTERNAL, f"AWS: {type(error).__name__}"), False
+        return self._outcome_of(answer), answer.connection_reused
+
+    def _outcome_of(self, answer: Answer) -> Outcome:
+        status = answer.status_code
+        passing = status in (400, 403) and any(text in answer.content.lower() for text in _PASSING)
+        return from_status(
+            status,
+            retry_after=answer.retry_after or None,
+            detail="AWS refuses our credentials or our clock" if passing else "",
+            retry_all=passing or self._retry_every_status,
+        )
+
+    def _signed(self, target: LambdaTarget, body: bytes) -> Post:
+        from botocore.auth import SigV4Auth
+        from botocore.awsrequest import AWSRequest
+
+        url = f"{self._endpoint_of(target.region)}/{API}/functions/{quote(target.function_name, safe='')}/invocations"
+        headers = {"Content-Type": "application/json", "X-Amz-Invocation-Type": "Event"}
+        request = AWSRequest(method="POST", url=url, data=body, headers=headers)
+        SigV4Auth(self._credentials.get_frozen_credentials(), "lambda", target.region).add_auth(request)
+        return Post(url, [*header_lines(dict(request.headers.items())), b"Expect:"], body)
+
+    def _endpoint_of(self, region: str) -> str:
+        """Return where a region's functions are invoked; what AWS's own variables and files say counts."""
+        known = self._endpoints.get(region)
+        if known is not None:
+            return known
+        with self._lock:
+            if self._session is None:
+                import botocore.session
+
+                self._session = botocore.session.get_session()
+            if self._credentials is None:
+                self._credentials = self._session.get_credentials()
+            if self._credentials is None:
+                raise LookupError("no credentials")
+            if region not in self._endpoints:
+                client = self._session.create_client("lambda", region_name=region)
+                self._endpoints[region] = client.meta.endpoint_url.rstrip("/")
+                client.close()
+            return self._endpoints[region]

@@ -1,0 +1,25 @@
+"""What carries a webhook to its target: HTTP, or the invocation of a function."""
+
+from __future__ import annotations
+
+from sockudo_queue.apps import Webhook
+from sockudo_queue.delivery.aws_lambda import LambdaSender
+from sockudo_queue.delivery.http import HttpSender
+from sockudo_queue.outcome import Outcome
+
+
+class Sender:
+    """Makes attempts. Safe from any thread."""
+
+    def __init__(self, http: HttpSender, functions: LambdaSender) -> None:
+        self._http = http
+        self._functions = functions
+
+    def post(self, webhook: Webhook, body: bytes, own_headers: dict[str, str]) -> tuple[Outcome, bool]:
+        """Make one attempt and return its outcome, and whether a kept connection was used. Never raises.
+
+        Blocks for at most the webhook's `request_timeout_ms`. A function gets the body alone, as from Sockudo.
+        """
+        if webhook.url is None:
+            return self._functions.post(webhook, body)
+        return self._http.post(webhook, body, own_headers)

@@ -1,0 +1,84 @@
+"""Builds what calls endpoints from the settings: the transport, its guard, and the senders on top of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import certifi
+
+from sockudo_queue.delivery.addresses import Rules
+from sockudo_queue.delivery.aws_lambda import LambdaSender
+from sockudo_queue.delivery.certificates import file_faults
+from sockudo_queue.delivery.guard import Guard, Service
+from sockudo_queue.delivery.handles import HandleOptions
+from sockudo_queue.delivery.http import HttpSender
+from sockudo_queue.delivery.sender import Sender
+from sockudo_queue.delivery.transport import CurlAdapter
+from sockudo_queue.errors import SettingsError
+from sockudo_queue.own_services import brokers
+from sockudo_queue.settings import Settings
+
+
+class Outbound:
+    """Everything on the way to endpoints. Raises `SettingsError` for certificates that cannot be used."""
+
+    def __init__(self, settings: Settings) -> None:
+        delivery = settings.delivery
+        self.guard = make_guard(settings)
+        options = handle_options(settings, self.guard)
+        if faults := list(file_faults(options)):
+            raise SettingsError(faults)
+        self._transport = CurlAdapter(options)
+        self.sender = Sender(
+            HttpSender(self._transport, retry_every_status=delivery.retry_every_status),
+            LambdaSender(self._transport, retry_every_status=delivery.retry_every_status),
+        )
+        self._services: list[Service] = []
+        for service in brokers(settings):
+            self.protect(service)
+
+    def protect(self, service: Service) -> None:
+        """Let no webhook reach a service of ours."""
+        if self.guard is not None:
+            self.guard.protect(service)
+            self._services.append(service)
+
+    @property
+    def upkeep(self) -> Sequence[Callable[[float], object]]:
+        """Return what must be done now and then, by a thread that may block for seconds."""
+        if self.guard is None:
+            return [self._transport.pool.close_old]
+        return [
+            *(partial(self.guard.look_up, service) for service in self._services),
+            self._transport.pool.close_old,
+        ]
+
+
+def make_guard(settings: Settings) -> Guard | None:
+    """Return the network guard, unless it is switched off."""
+    delivery = settings.delivery
+    if not delivery.guard:
+        return None
+    return Guard(
+        Rules(
+            allowed=delivery.allowed_networks,
+            denied=delivery.denied_networks,
+            private=delivery.private == "allow",
+            allowed_ports=frozenset(delivery.allowed_ports),
+            denied_ports=frozenset(delivery.denied_ports),
+        )
+    )
+
+
+def handle_options(settings: Settings, guard: Guard | None) -> HandleOptions:
+    """Return what every connection to an endpoint has in common."""
+    delivery = settings.delivery
+    return HandleOptions(
+        max_response_bytes=delivery.max_response_bytes,
+        ca_file=delivery.ca_file or certifi.where(),
+        client_cert_file=delivery.client_cert_file,
+        client_key_file=delivery.client_key_file,
+        environment_proxy=delivery.use_environment_proxy,
+        guard=guard,
+    )

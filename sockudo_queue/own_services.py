@@ -1,0 +1,34 @@
+"""The servers that no webhook may reach, as the settings name them: the queue's own and this daemon's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+from sockudo_queue.delivery.guard import Service
+from sockudo_queue.settings import Settings
+
+REDIS_PORT = 6379
+_BROKER = "the queue's own server"
+
+
+def brokers(settings: Settings) -> Iterator[Service]:
+    """Yield the servers of the queue that is configured. AWS's own SQS is not among them: everybody may reach it."""
+    match settings.driver:
+        case "redis" if settings.redis.url is not None:
+            yield _of_url(settings.redis.url.reveal(), REDIS_PORT)
+        case "redis":
+            yield Service(_BROKER, settings.redis.host, settings.redis.port)
+            for node in settings.sentinel.nodes:
+                yield Service(_BROKER, node.host, node.port)
+        case "redis-cluster":
+            for url in settings.redis_cluster.nodes:
+                yield _of_url(url.reveal(), REDIS_PORT)
+        case "sqs" if settings.sqs.endpoint_url is not None:
+            endpoint = settings.sqs.endpoint_url
+            yield _of_url(endpoint, 443 if endpoint.startswith("https") else 80)
+
+
+def _of_url(url: str, default_port: int) -> Service:
+    parts = urlsplit(url)
+    return Service(_BROKER, parts.hostname or "127.0.0.1", parts.port or default_port)

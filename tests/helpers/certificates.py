@@ -1,0 +1,41 @@
+"""Certificates for receivers that speak TLS, and an authority that signs them."""
+
+from __future__ import annotations
+
+import datetime
+import ssl
+from pathlib import Path
+from typing import Final
+
+import trustme
+
+HOST: Final = "127.0.0.1"
+
+
+class Authority:
+    """A certificate authority of one test; `ca_file` is what whoever trusts it needs."""
+
+    def __init__(self, directory: Path, name: str = "ca") -> None:
+        self._authority = trustme.CA(key_type=trustme.KeyType.ECDSA)
+        self._directory = directory
+        self.ca_file = directory / f"{name}.pem"
+        self._authority.cert_pem.write_to_path(self.ca_file)
+
+    def server(
+        self, host: str = HOST, *, expires: datetime.datetime | None = None, clients: Authority | None = None
+    ) -> ssl.SSLContext:
+        """Return what a server for that host shows; with `clients` it wants a certificate of that authority."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._authority.issue_cert(host, not_after=expires, key_type=trustme.KeyType.ECDSA).configure_cert(context)
+        if clients is not None:
+            context.verify_mode = ssl.CERT_REQUIRED
+            context.load_verify_locations(clients.ca_file)
+        return context
+
+    def client_files(self) -> tuple[Path, Path]:
+        """Return the files of a client's certificate and its key."""
+        issued = self._authority.issue_cert("client.example", key_type=trustme.KeyType.ECDSA)
+        certificate, key = self._directory / "client.pem", self._directory / "client-key.pem"
+        issued.cert_chain_pems[0].write_to_path(certificate)
+        issued.private_key_pem.write_to_path(key)
+        return certificate, key

@@ -1,0 +1,156 @@
+"""The network guard on real sockets: every notation of an address, and services of ours."""
+
+from __future__ import annotations
+
+import socket
+from ipaddress import ip_network
+
+import pytest
+
+from sockudo_queue.apps import Webhook
+from sockudo_queue.delivery.addresses import Rules
+from sockudo_queue.delivery.guard import Guard, Service
+from sockudo_queue.delivery.handles import HandleOptions
+from sockudo_queue.delivery.http import HttpSender
+from sockudo_queue.delivery.transport import CurlAdapter
+from sockudo_queue.outcome import Outcome, Verdict
+from sockudo_queue.redaction import Secret
+from tests.helpers.receiver import Receiver
+
+LOOPBACK = Rules(denied=(ip_network("127.0.0.0/8"), ip_network("::1/128")))
+# What a resolver takes for 127.0.0.1, or for an address that leads there.
+NOTATIONS = [
+    "127.0.0.1",
+    "127.1",
+    "127.0.1",
+    "2130706433",
+    "0x7f000001",
+    "0x7f.1",
+    "0177.0.0.1",
+    "017700000001",
+    "127.255.255.254",
+    "localhost",
+    "LOCALHOST",
+    "localhost.",
+    "[::1]",
+    "[::ffff:127.0.0.1]",
+    "[::ffff:7f00:1]",
+    "[0:0:0:0:0:ffff:7f00:1]",
+    "%31%32%37.0.0.1",
+]
+OWN_NOTATIONS = [*NOTATIONS, "0.0.0.0", "0", "[::]", "127.0.0.2"]
+
+
+def post(guard: Guard, url: str) -> Outcome:
+    webhook = Webhook("a", frozenset(), url=Secret(url), request_timeout_ms=2000)
+    return HttpSender(CurlAdapter(HandleOptions(guard=guard))).post(webhook, b"{}", {})[0]
+
+
+@pytest.mark.parametrize("host", NOTATIONS)
+def test_no_notation_of_a_denied_address_gets_through(receiver: Receiver, host: str) -> None:
+    outcome = post(Guard(LOOPBACK), f"http://{host}:{receiver.port}/")
+    assert (outcome.reason, outcome.verdict) == ("guard", Verdict.PERMANENT)
+    assert "in a denied network" in outcome.detail
+    assert not outcome.blames_endpoint
+    assert receiver.accepted == 0
+
+
+@pytest.mark.parametrize("host", NOTATIONS)
+def test_each_of_them_is_a_way_to_the_receiver(receiver: Receiver, host: str) -> None:
+    """The test above rests on notations that lead somewhere."""
+    outcome = post(Guard(Rules()), f"http://{host}:{receiver.port}/")
+    assert outcome.reason in ("delivered", "refused")  # refused where it is IPv6, or another address of loopback
+    assert outcome.reason == "delivered" or host in ("[::1]", "127.255.255.254")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://169.254.169.254/latest/meta-data/",
+        "http://2852039166/",
+        "http://0xa9fea9fe/",
+        "http://0251.0376.0251.0376/",
+        "http://169.16689662/",
+        "http://[::ffff:169.254.169.254]/",
+        "http://[::ffff:a9fe:a9fe]/",
+        "http://[64:ff9b::a9fe:a9fe]/",
+        "http://[2002:a9fe:a9fe::]/",
+        "http://[fd00:ec2::254]/",
+        "http://[fe80::1]/",
+        "http://168.63.129.16/",
+        "http://100.100.100.200/",
+        "https://169.254.169.254/",
+    ],
+)
+def test_clouds_metadata_is_refused_by_default(url: str) -> None:
+    assert post(Guard(Rules()), url).reason == "guard"
+
+
+@pytest.mark.parametrize("what", ["redis", "0.0.0.0", "::"])
+@pytest.mark.parametrize("host", OWN_NOTATIONS)
+def test_services_of_ours_are_refused_whatever_is_allowed(receiver: Receiver, host: str, what: str) -> None:
+    guard = Guard(Rules(allowed=(ip_network("0.0.0.0/0"), ip_network("::/0"))))
+    service = Service("the queue's own server", "localhost" if what == "redis" else what, receiver.port)
+    guard.protect(service)
+    guard.look_up(service, 0.0)
+    outcome = post(guard, f"http://{host}:{receiver.port}/")
+    assert outcome.reason == "guard"
+    assert "the queue's own server" in outcome.detail
+    assert receiver.accepted == 0
+
+
+def test_another_port_beside_ours_may_be_called(receiver: Receiver) -> None:
+    guard = Guard(Rules())
+    guard.protect(Service("ours", "127.0.0.1", receiver.port + 1))
+    assert post(guard, receiver.url()).delivered
+
+
+def test_a_service_elsewhere_is_refused_there_alone(receiver: Receiver) -> None:
+    guard = Guard(Rules())
+    guard.protect(Service("ours", "192.0.2.7", receiver.port))
+    assert guard.refusal("192.0.2.7", receiver.port) == f"192.0.2.7 port {receiver.port} is ours"
+    assert guard.refusal("::ffff:192.0.2.7", receiver.port) is not None
+    assert guard.refusal("192.0.2.7", receiver.port + 1) is None
+    assert post(guard, receiver.url()).delivered
+
+
+def test_a_service_is_looked_up_again_after_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It moves, as a server behind a name does; for as long as DNS is away, what was known holds."""
+    answers = iter(["192.0.2.1", None, "192.0.2.2"])
+
+    def look_up(host: str, port: int, **_: object) -> list[object]:
+        address = next(answers)
+        if address is None:
+            raise socket.gaierror(socket.EAI_AGAIN, "no answer")
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    guard = Guard(Rules())
+    service = Service("ours", "redis.example", 6379)
+    guard.protect(service)
+    assert guard.refusal("192.0.2.1", 6379) is None
+    guard.look_up(service, 0.0)
+    guard.look_up(service, 1.0)  # too early, no question
+    assert guard.refusal("192.0.2.1", 6379) is not None
+    guard.look_up(service, 61.0)
+    assert guard.refusal("192.0.2.1", 6379) is not None
+    guard.look_up(service, 122.0)
+    assert guard.refusal("192.0.2.2", 6379) is not None
+
+
+def test_what_is_no_address_is_refused() -> None:
+    assert Guard(Rules()).refusal("nonsense", 80) == "the address cannot be read"
+
+
+def test_the_guard_is_asked_for_new_connections_only(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, int]] = []
+    guard = Guard(Rules())
+
+    def refusal(text: str, port: int) -> None:
+        asked.append((text, port))
+
+    monkeypatch.setattr(guard, "refusal", refusal)
+    sender = HttpSender(CurlAdapter(HandleOptions(guard=guard)))
+    webhook = Webhook("a", frozenset(), url=Secret(receiver.url()), request_timeout_ms=2000)
+    assert all(sender.post(webhook, b"{}", {})[0].delivered for _ in range(20))
+    assert asked == [("127.0.0.1", receiver.port)]

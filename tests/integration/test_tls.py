@@ -1,0 +1,145 @@
+"""Certificates: whom a sender trusts, what it shows, and that one webhook's choice is never another's."""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from sockudo_queue.apps import Webhook
+from sockudo_queue.delivery.addresses import Rules
+from sockudo_queue.delivery.certificates import expiry_of, file_faults
+from sockudo_queue.delivery.faults import TransportFault
+from sockudo_queue.delivery.guard import Guard
+from sockudo_queue.delivery.handles import HandleOptions
+from sockudo_queue.delivery.http import HttpSender
+from sockudo_queue.delivery.transport import CurlAdapter
+from sockudo_queue.outcome import Failure
+from sockudo_queue.redaction import Secret
+from tests.helpers.certificates import Authority
+from tests.helpers.hostile import HostileReceiver, silent
+from tests.helpers.receiver import Receiver
+
+YESTERDAY = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1)
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path)
+
+
+def sender_with(**options: str) -> HttpSender:
+    return HttpSender(CurlAdapter(HandleOptions(guard=Guard(Rules()), **options)))  # type: ignore[arg-type]
+
+
+def hook(receiver: Receiver, *, verify: bool = True) -> Webhook:
+    return Webhook("a", frozenset(), url=Secret(receiver.url()), request_timeout_ms=5000, verify_tls=verify)
+
+
+def reason(sender: HttpSender, webhook: Webhook) -> str:
+    return sender.post(webhook, b"{}", {})[0].reason
+
+
+def test_the_built_in_authorities_do_not_trust_ours(authority: Authority) -> None:
+    with Receiver(tls=authority.server()) as receiver:
+        assert reason(sender_with(), hook(receiver)) == "tls"
+        assert receiver.requests == []
+
+
+def test_an_authority_of_ones_own(authority: Authority) -> None:
+    with Receiver(tls=authority.server()) as receiver:
+        sender = sender_with(ca_file=str(authority.ca_file))
+        assert [reason(sender, hook(receiver)) for _ in range(3)] == ["delivered"] * 3
+        assert receiver.accepted == 1
+
+
+@pytest.mark.parametrize("fault", ["another host", "expired"])
+def test_a_certificate_that_does_not_hold(authority: Authority, fault: str) -> None:
+    shown = authority.server("other.example") if fault == "another host" else authority.server(expires=YESTERDAY)
+    with Receiver(tls=shown) as receiver:
+        outcome, _ = sender_with(ca_file=str(authority.ca_file)).post(hook(receiver), b"{}", {})
+        assert (outcome.reason, outcome.verdict) == ("tls", "retryable")
+        assert receiver.requests == []
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_who_verifies_never_uses_the_connection_of_who_does_not(authority: Authority, first: bool) -> None:
+    """Two webhooks at one host and port, in both orders and again and again."""
+    with Receiver(tls=authority.server()) as receiver:
+        sender = sender_with()
+        for verify in (first, not first) * 4:
+            expected = "tls" if verify else "delivered"
+            assert reason(sender, hook(receiver, verify=verify)) == expected
+        assert len(receiver.requests) == 4
+        assert len({request.client_port for request in receiver.requests}) == 1  # that connection was kept
+
+
+def test_a_handle_that_is_turned_to_another_host_goes_on_verifying(authority: Authority) -> None:
+    with (
+        Receiver(tls=authority.server()) as trusted,
+        Receiver(tls=Authority(Path(authority.ca_file).parent, "b").server()) as other,
+    ):
+        adapter = CurlAdapter(HandleOptions(ca_file=str(authority.ca_file)))
+        adapter.pool._limit = 1
+        sender = HttpSender(adapter)
+        assert reason(sender, hook(trusted)) == "delivered"
+        assert reason(sender, hook(other, verify=False)) == "delivered"
+        assert reason(sender, hook(other)) == "tls"
+        assert reason(sender, hook(trusted)) == "delivered"
+        assert reason(sender, replace(hook(other), request_timeout_ms=4999)) == "tls"
+
+
+def test_a_certificate_of_ours_is_shown_where_it_is_asked_for(authority: Authority) -> None:
+    certificate, key = authority.client_files()
+    options = {"ca_file": str(authority.ca_file)}
+    with Receiver(tls=authority.server(clients=authority)) as receiver:
+        assert reason(sender_with(**options), hook(receiver)) in ("tls", "reset")
+        assert receiver.requests == []
+        with_both = sender_with(**options, client_cert_file=str(certificate), client_key_file=str(key))
+        assert reason(with_both, hook(receiver)) == "delivered"
+        bundle = certificate.with_name("bundle.pem")
+        bundle.write_bytes(certificate.read_bytes() + key.read_bytes())
+        assert reason(sender_with(**options, client_cert_file=str(bundle)), hook(receiver)) == "delivered"
+
+
+@pytest.mark.parametrize("expires", [YESTERDAY, YESTERDAY + datetime.timedelta(days=90)])
+def test_until_when_a_certificate_is_valid(authority: Authority, expires: datetime.datetime) -> None:
+    with Receiver(tls=authority.server(expires=expires)) as receiver:
+        assert expiry_of(receiver.url(), HandleOptions(), 5.0) == expires.replace(microsecond=0)
+        assert receiver.requests == []
+
+
+def test_without_a_certificate_there_is_nothing_to_tell(authority: Authority) -> None:
+    with HostileReceiver(silent) as receiver, pytest.raises(TransportFault) as caught:
+        expiry_of(receiver.url(scheme="https"), HandleOptions(), 0.2)
+    assert caught.value.failure is Failure.CONNECT_TIMEOUT
+    with Receiver(tls=authority.server()) as receiver, pytest.raises(TransportFault) as caught:
+        expiry_of(receiver.url(), HandleOptions(guard=Guard(Rules(private=False))), 5.0)
+    assert caught.value.failure is Failure.GUARD
+
+
+def test_files_that_cannot_be_used_are_told_in_a_line(authority: Authority, tmp_path: Path) -> None:
+    certificate, key = map(str, authority.client_files())
+    odd = tmp_path / "odd.pem"
+    odd.write_text("CANARY")
+    assert (
+        list(
+            file_faults(
+                HandleOptions(ca_file=str(authority.ca_file), client_cert_file=certificate, client_key_file=key)
+            )
+        )
+        == []
+    )
+    for options in (
+        HandleOptions(ca_file=str(odd)),
+        HandleOptions(ca_file=str(tmp_path / "nowhere.pem")),
+        HandleOptions(client_cert_file=certificate),  # without a key
+        HandleOptions(client_cert_file=certificate, client_key_file=str(odd)),
+        HandleOptions(client_cert_file=str(odd), client_key_file=key),
+    ):
+        (line,) = file_faults(options)
+        assert line.startswith("queue.delivery.c")
+        assert "CANARY" not in line
+        assert "\n" not in line
