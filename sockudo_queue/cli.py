@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 from sockudo_queue import __version__, signals
-from sockudo_queue.errors import BrokerError, SettingsError, StartError
+from sockudo_queue.errors import AppStoreUnavailable, BrokerError, SettingsError, StartError
 
 EXIT_NO: Final = 1
 EXIT_BAD_SETTINGS: Final = 2
@@ -45,7 +45,7 @@ def run(arguments: Sequence[str] | None) -> int:
         for fault in error.faults:
             _complain(fault)
         code = EXIT_BAD_SETTINGS
-    except (StartError, BrokerError) as error:
+    except (StartError, BrokerError, AppStoreUnavailable) as error:
         _complain(str(error))
         code = EXIT_COULD_NOT_START
     except KeyboardInterrupt:
@@ -69,11 +69,16 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", parents=[configured, strict], help="deliver webhooks until a signal comes")
     run.set_defaults(command=_run)
     check = commands.add_parser("check", parents=[configured], help="check the settings and ask the broker")
+    check.add_argument("--acl", action="store_true", help="print the Redis rule that keeps Sockudo 5 from delivering")
     check.set_defaults(command=_check, strict=True)
     push = commands.add_parser("push", parents=[configured, machine], help="put jobs on the queue, as Sockudo would")
     push.add_argument("file", nargs="?", default="-", metavar="FILE", help="one job a line; - reads standard input")
     push.set_defaults(command=_tool("push", "push"))
     _add_dead_letters(commands, configured, machine)
+    stats = commands.add_parser("stats", parents=[configured, machine], help="show what waits, what died, who fails")
+    stats.add_argument("--url", action="append", metavar="URL", help="a daemon to ask; may be given several times")
+    stats.set_defaults(command=_tool("stats", "stats"))
+    _add_tests(commands, configured, machine)
     demo = commands.add_parser("demo", help="show it at work: the daemon, two receivers, no Redis")
     demo.set_defaults(command=_demo)
     health = commands.add_parser("health", help="ask the daemon on this host whether it is alive")
@@ -113,6 +118,31 @@ def _add_dead_letters(
     purge = verbs.add_parser("purge", parents=[*parents, chosen, named], help="remove them for good, after asking")
     purge.add_argument("--yes", action="store_true", help="do not ask")
     purge.set_defaults(command=_tool("replays", "purge"))
+
+
+def _add_tests(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], *parents: argparse.ArgumentParser
+) -> None:
+    secret = argparse.ArgumentParser(add_help=False)
+    secret.add_argument("--secret-file", metavar="FILE", help="a file with the secret, where the file of apps has none")
+    test = commands.add_parser("send-test", parents=[*parents, secret], help="send a test event to an app's webhooks")
+    test.add_argument("app", metavar="APP", help="the id of an app")
+    test.add_argument("event", nargs="?", metavar="EVENT", help="an event type (one that the webhook wants)")
+    test.add_argument("--webhook", metavar="NAME", help="only to this webhook")
+    test.add_argument("--channel", metavar="NAME", help="the channel of the event (one that the filter takes)")
+    test.add_argument("--queue", action="store_true", help="put it on the queue, for the daemon to deliver")
+    test.add_argument("--key", metavar="KEY", help="the app's key, where the file of apps has none")
+    test.set_defaults(command=_tool("send_test", "send_test"))
+    signed = argparse.ArgumentParser(add_help=False)
+    signed.add_argument("--app", metavar="ID", help="the app whose secret it is")
+    signed.add_argument("file", nargs="?", default="-", metavar="FILE", help="the body; - reads standard input")
+    sign = commands.add_parser("sign", parents=[*parents, secret, signed], help="sign a body, as a webhook is signed")
+    sign.set_defaults(command=_tool("signatures", "sign"))
+    verify = commands.add_parser("verify", parents=[*parents, secret], help="tell whether a signature is right")
+    verify.add_argument("signature", metavar="SIGNATURE", help="what X-Pusher-Signature held")
+    verify.add_argument("--app", metavar="ID", help="the app whose secret it is")
+    verify.add_argument("file", nargs="?", default="-", metavar="FILE", help="the body; - reads standard input")
+    verify.set_defaults(command=_tool("signatures", "verify"))
 
 
 def _tool(module: str, name: str) -> Command:
@@ -169,9 +199,13 @@ def _check(options: argparse.Namespace) -> int:
     """Each line begins with ok, warning or error; settings that cannot be used end it with exit code 2."""
     from sockudo_queue.app_documents import load_with_apps
     from sockudo_queue.app_stores.report import say_apps
-    from sockudo_queue.daemon import make_driver
+    from sockudo_queue.daemon import make_driver, producer_rule_of, surroundings_of
+    from sockudo_queue.tools.surroundings import told
 
     loaded, apps = load_with_apps({}, options.config, os.environ, Path.cwd(), options.strict)
+    if options.acl:
+        _say(producer_rule_of(loaded.settings))
+        return 0
     for warning in loaded.warnings:
         _say(f"warning  {warning}")
     for note in loaded.notes:
@@ -187,7 +221,11 @@ def _check(options: argparse.Namespace) -> int:
         _say(f"error    broker: {driver.name}: {error}")
         return EXIT_NO
     _say(f"ok       broker: {driver.name} answers; {counts}")
-    return 0 if store_answers else EXIT_NO
+    surroundings = surroundings_of(driver)
+    lines = [] if surroundings is None else list(told(surroundings, loaded.settings.reliability.lease_duration_ms))
+    for line in lines:
+        _say(line)
+    return EXIT_NO if not store_answers or any(line.startswith("error") for line in lines) else 0
 
 
 def _demo(_options: argparse.Namespace) -> int:

@@ -21,7 +21,7 @@ from sockudo_queue.broker_watch import BrokerWatch
 from sockudo_queue.crew import Crew
 from sockudo_queue.delivery.guard import Service
 from sockudo_queue.dispatcher import Dispatcher
-from sockudo_queue.drivers.base import Driver
+from sockudo_queue.drivers.base import Driver, Surroundings
 from sockudo_queue.drivers.memory import MemoryDriver
 from sockudo_queue.drivers.none import NoneDriver
 from sockudo_queue.drivers.redis import RedisDriver
@@ -30,6 +30,7 @@ from sockudo_queue.drivers.redis_connections import link_of
 from sockudo_queue.drivers.redis_link import Link
 from sockudo_queue.drivers.redis_lists import ListSource, source_keys
 from sockudo_queue.drivers.redis_source import BLOCK_MARGIN, BLOCK_SECONDS, RedisSource, Terms
+from sockudo_queue.drivers.redis_surroundings import producer_rule
 from sockudo_queue.drivers.redis_v2 import V2Source, v2_base
 from sockudo_queue.endpoints import Endpoints
 from sockudo_queue.errors import BrokerError, SettingsError
@@ -44,6 +45,7 @@ from sockudo_queue.shares import Limits
 from sockudo_queue.status.board import Board
 from sockudo_queue.status.pages import StatusPages
 from sockudo_queue.supervisor import Supervisor
+from sockudo_queue.surroundings_watch import SurroundingsWatch
 from sockudo_queue.unknown_apps import UnknownApps
 from sockudo_queue.worker import Ledger, Workplace
 
@@ -105,6 +107,20 @@ def _serve_redis(link: Link, settings: Settings) -> Driver:
     return RedisDriver(link, sources, lists[0], settings.driver)
 
 
+def surroundings_of(driver: Driver) -> Surroundings | None:
+    """Return what the driver's broker tells about those who share it, where it tells anything."""
+    return driver.surroundings if isinstance(driver, RedisDriver) else None
+
+
+def producer_rule_of(settings: Settings) -> str:
+    """Return the rule for keys with which Sockudo 5 enqueues and does not claim. Raises `SettingsError`."""
+    cluster = settings.driver == "redis-cluster"
+    base = v2_base(settings.redis_cluster.prefix if cluster else settings.redis.prefix, settings.redis.queue_name)
+    if settings.driver not in ("redis", "redis-cluster") or base is None:
+        raise SettingsError(["check --acl: there is no Queue V2 with this queue.driver and prefix"])
+    return producer_rule(base)
+
+
 def make_ingress(settings: Settings, driver: Driver) -> Ingress | None:
     """Build the door to the memory driver; every other driver has a broker that takes the jobs."""
     if not isinstance(driver, MemoryDriver):
@@ -161,6 +177,8 @@ class Daemon:
         )
         self._metrics.watch_heartbeats(self._beats.oldest_by_kind)
         self._metrics.watch_log_drops(logs.dropped_lines)
+        for source in self._driver.sources:
+            self._metrics.source_jobs(source, 0)
         if isinstance(driver := self._driver, MemoryDriver):
             self._metrics.watch_evictions(lambda: driver.evicted)
 
@@ -182,6 +200,7 @@ class Daemon:
         interval = self._settings.reliability.lease_renew_interval_ms / 1000
         upkeep = self._outbound.upkeep
         self._services.start(interval, self._app_source, self._unknown_apps, upkeep, self._app_keeper)
+        self._watch_surroundings()
         self._supervisor.start()
         while not self._supervisor.gave_up.is_set():
             match signals.signalled(signals.STOP_SIGNALS | {signals.RELOAD_SIGNAL}, 0.5):
@@ -196,6 +215,14 @@ class Daemon:
         self._log.error("daemon.gave_up", reason="its threads died again and again")
         self._put_back()
         return EXIT_GAVE_UP
+
+    def _watch_surroundings(self) -> None:
+        surroundings = surroundings_of(self._driver)
+        if surroundings is None:
+            return
+        lease_ms = self._settings.reliability.lease_duration_ms
+        clock = partial(self._set_ready, "clock")
+        self._services.watch_surroundings(SurroundingsWatch(surroundings, self._metrics, self._log, clock, lease_ms))
 
     def _drain(self) -> int:
         """Finish what is in flight, within the deadline; put back the rest."""

@@ -337,6 +337,8 @@ class Metrics:
         self._oldest = Gauge("sockudo_queue_oldest_job_timestamp_seconds", "Time of the oldest job.", both, registry=r)
         self._oldest_labels = values
         self._sources = Counter("sockudo_queue_source_jobs", "Jobs by source.", ("source",), registry=r)
+        self._skew = Gauge("sockudo_queue_clock_skew_seconds", "Clocks ahead of the broker's.", ("clock",), registry=r)
+        self._rivals = Gauge("sockudo_queue_rivals", "1 with signs of Sockudo's own workers.", registry=r)
         self._broker = Gauge("sockudo_queue_broker_up", "1 while the broker answers.", registry=r)
         self._app_store = Gauge("sockudo_queue_app_store_up", "1 while the store of apps answers.", registry=r)
         queries = Counter("sockudo_queue_app_store_queries", "Queries for apps.", ("outcome",), registry=r)
@@ -417,6 +419,14 @@ class Metrics:
     def source_jobs(self, source: str, count: int = 1) -> None:
         """Count jobs that a source has given; a count of 0 makes a watched source visible."""
         self._sources.labels(self._cap.name("source", source)).inc(count)
+
+    def clock_skew(self, clock: str, seconds: float) -> None:
+        """Note how far a clock is ahead of the broker's; `clock` is of a closed set, "this host" or "Sockudo"."""
+        self._skew.labels(clock).set(seconds)
+
+    def rivals(self, seen: bool) -> None:
+        """Note whether there are signs of Sockudo's own workers on the queue."""
+        self._rivals.set(seen)
 
     def broker_up(self, up: bool) -> None:
         self._broker.set(up)

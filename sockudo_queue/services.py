@@ -15,6 +15,7 @@ from sockudo_queue.app_stores.keeper import Keeper
 from sockudo_queue.errors import BrokerError, BrokerUnavailable
 from sockudo_queue.sampler import Sampler
 from sockudo_queue.supervisor import Supervisor
+from sockudo_queue.surroundings_watch import SurroundingsWatch
 from sockudo_queue.unknown_apps import UnknownApps
 from sockudo_queue.worker import LIVE_WITHIN, Backoff, Workplace
 
@@ -60,6 +61,11 @@ class Services:
             self._start("apps", LIVE_WITHIN, self._reload_apps, app_source, unknown_apps)
         if app_keeper is not None:
             self._start("app-store", LIVE_WITHIN, self._keep_apps, app_keeper)
+
+    def watch_surroundings(self, watch: SurroundingsWatch) -> None:
+        """Start the look around the queue, for a driver whose broker tells of it."""
+        stopping, beats = self._place.stopping, self._place.beats
+        self._start("surroundings", LIVE_WITHIN, lambda name: watch.serve(lambda: beats.beat(name), stopping))
 
     def take_over(self, source: str) -> None:
         """Bring all of Sockudo's list into our keys: a Sockudo that is stopped together with us deletes it."""

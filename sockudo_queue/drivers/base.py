@@ -153,6 +153,51 @@ class DeadLetters(Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True)
+class Form:
+    """One form of the queue that a driver serves, named by its source; `known` says that something of it is stored."""
+
+    source: str
+    kind: str
+    known: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Signs:
+    """Signs of Sockudo's own workers on the queue; none is no proof that there are none.
+
+    `claims` are held by somebody who is none of us. `clients` wait for jobs as its workers do; None where the broker
+    does not say.
+    """
+
+    claims: int
+    clients: int | None
+
+    def __bool__(self) -> bool:
+        return bool(self.claims or self.clients)
+
+
+@dataclass(frozen=True, slots=True)
+class Skew:
+    """By how many milliseconds a clock is ahead of the broker's; below 0 it is behind."""
+
+    whose: str
+    ahead_ms: int
+
+
+class Surroundings(Protocol):
+    """What a broker tells about those who share it; not every driver has that."""
+
+    def forms(self) -> Sequence[Form]:
+        """Return the forms of the queue that are served."""
+
+    def signs(self) -> Signs:
+        """Look for Sockudo's own workers."""
+
+    def skews(self) -> Sequence[Skew]:
+        """Compare clocks."""
+
+
 class Driver(Protocol):
     """One kind of queue."""
 

@@ -15,6 +15,7 @@ from sockudo_queue.drivers.base import Claim, Settlement, Turn
 from sockudo_queue.drivers.redis_dead import RedisDeadLetters
 from sockudo_queue.drivers.redis_link import Link, LoginRefused
 from sockudo_queue.drivers.redis_source import RedisSource, SourceTurn
+from sockudo_queue.drivers.redis_surroundings import Surroundings
 from sockudo_queue.errors import BrokerError, BrokerRefused, BrokerUnavailable, SourceRefused, SourceUnavailable
 
 T = TypeVar("T")
@@ -57,6 +58,7 @@ class RedisDriver:
         self._last_source, self._in_a_row = "", 0
         self.sources: tuple[str, ...] = tuple(self._standings)
         self.dead_letters = RedisDeadLetters(link, sources)
+        self.surroundings = Surroundings(link, sources)
 
     def next(self, settled: Settlement | None) -> Turn:
         turn = self._claim_anywhere(self._in_order()) if settled is None else self._settle_and_claim(settled)

@@ -16,6 +16,7 @@ from sockudo_queue.drivers.redis import RedisDriver
 from sockudo_queue.drivers.redis_link import Link, Script
 from sockudo_queue.drivers.redis_lists import ListSource, part_arguments
 from sockudo_queue.drivers.redis_source import BLOCK_SECONDS, IdSource, Terms
+from sockudo_queue.drivers.redis_surroundings import Surroundings
 from sockudo_queue.errors import BrokerError
 
 _STORE: Final = Script("store")
@@ -28,6 +29,7 @@ class RedisAtMostOnceDriver(RedisDriver):
         """`keys` are lists; no other form of the queue can be popped. `patient` is for the waits."""
         lists = [ListSource(key, link, patient, terms) for key in keys]
         super().__init__(link, lists, keys[0])
+        self.surroundings = Surroundings(link, lists, we_pop=True)
         self._patient = patient
         self._dead_retention = terms.dead_retention
         self._new_id = IdSource()

@@ -44,6 +44,8 @@ def source_keys(prefix: str, queue: str) -> tuple[str, ...]:
 class ListSource(RedisSource):
     """One list and our keys beside it."""
 
+    kind = "list, Sockudo up to 4.7"
+
     def __init__(self, key: str, link: Link, patient: Link, terms: Terms) -> None:
         super().__init__(key, link, patient, terms)
         self._ready, self._records, self.active, self.delayed, self.lapses, self._dead = (
@@ -92,6 +94,9 @@ class ListSource(RedisSource):
             if body is not None:
                 return bytes(body)
         return None
+
+    def is_known(self) -> bool:
+        return bool(self._link.call("EXISTS", *self._claim_keys, near=self.key))
 
     def replay(self, letters: Sequence[DeadLetter], states: Sequence[bytes]) -> list[bool]:
         pairs = zip(letters, states, strict=True)

@@ -13,7 +13,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import ClassVar, Final, NamedTuple
 
 from sockudo_queue.drivers.base import Claim, DeadLetter, Settlement
 from sockudo_queue.drivers.redis_link import CommandDenied, Link
@@ -70,6 +70,9 @@ class SourceTurn(NamedTuple):
 class RedisSource(ABC):
     """One form of the queue. Safe from any thread, but for `wait`, which one bell calls."""
 
+    kind: ClassVar[str]
+    """What it is called for people."""
+
     def __init__(self, key: str, link: Link, patient: Link, terms: Terms) -> None:
         self.key = key
         self.rung = False
@@ -99,6 +102,10 @@ class RedisSource(ABC):
     @abstractmethod
     def peek(self) -> bytes | None:
         """Return the body of the job that has waited longest, or None."""
+
+    @abstractmethod
+    def is_known(self) -> bool:
+        """Tell whether anything of this form is stored now."""
 
     @property
     @abstractmethod

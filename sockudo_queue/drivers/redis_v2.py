@@ -66,6 +66,8 @@ def v2_base(prefix: str, queue: str) -> str | None:
 class V2Source(RedisSource):
     """One queue of Sockudo 5 and, in its slot, our own keys for what has died."""
 
+    kind = "Queue V2, Sockudo 5"
+
     def __init__(self, base: str, link: Link, patient: Link, terms: Terms) -> None:
         super().__init__(base, link, patient, terms)
         self.keys = {part: f"{base}:{part}" for part in V2_PARTS}
@@ -118,6 +120,9 @@ class V2Source(RedisSource):
             return None if payload is None else opened(payload, quote_from_bytes(waiting, _PRINTABLE))[1]
         frame = self._link.call("LINDEX", self.keys["inline-wait"], -1)
         return None if frame is None else _first_body(frame)
+
+    def is_known(self) -> bool:
+        return bool(self._link.call("EXISTS", *self._all_keys, near=self.key))
 
     def replay(self, letters: Sequence[DeadLetter], states: Sequence[bytes]) -> list[bool]:
         arguments = self._terms_for("none")

@@ -8,13 +8,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from sockudo_queue.app_documents import load_with_apps
 from sockudo_queue.apps import App
 from sockudo_queue.drivers.base import Driver
 from sockudo_queue.settings import Loaded
 from sockudo_queue.tools.terminal import complain
+
+if TYPE_CHECKING:
+    from sockudo_queue.delivery.http import HttpSender
 
 EXIT_NO: Final = 1
 """The answer is no, or what was asked for was not all done."""
@@ -46,6 +49,20 @@ def driver_of(loaded: Loaded) -> Iterator[Driver]:
         yield driver
     finally:
         driver.close()
+
+
+def sender_of(loaded: Loaded) -> HttpSender:
+    """Return what posts as the daemon does, by the same settings."""
+    from sockudo_queue.delivery.http import HttpSender
+    from sockudo_queue.delivery.transport import CurlAdapter
+
+    delivery = loaded.settings.delivery
+    adapter = CurlAdapter(
+        max_response_bytes=delivery.max_response_bytes,
+        ca_file=delivery.ca_file,
+        environment_proxy=delivery.use_environment_proxy,
+    )
+    return HttpSender(adapter, retry_every_status=delivery.retry_every_status)
 
 
 @contextmanager

@@ -16,7 +16,10 @@ from itertools import islice
 from typing import Final, TypeVar
 
 from sockudo_queue import record
+from sockudo_queue.apps import App
 from sockudo_queue.drivers.base import DeadLetter, DeadLetters
+from sockudo_queue.errors import AppStoreUnavailable
+from sockudo_queue.tools.apps import AppLookUp, app_look_up
 from sockudo_queue.tools.context import EXIT_NO, Queue, reached
 from sockudo_queue.tools.letters import UNREADABLE, Entry, Selection
 from sockudo_queue.tools.terminal import Progress, complain, plural, say, say_json, visible
@@ -36,21 +39,22 @@ def replay(options: argparse.Namespace) -> int:
     with reached(options) as queue:
         if queue is None:
             return EXIT_NO
-        work = _Replay(queue, selection, options)
-        try:
-            work.run()
-        finally:  # also after a fault or an interruption: what was done is done
-            work.tell()
+        with app_look_up(queue.loaded, queue.apps) as apps:
+            work = _Replay(queue, apps, selection, options)
+            try:
+                work.run()
+            finally:  # also after a fault or an interruption: what was done is done
+                work.tell()
         return EXIT_NO if selection.ids and not work.done else 0
 
 
 class _Replay:
     """One run of the command."""
 
-    def __init__(self, queue: Queue, selection: Selection, options: argparse.Namespace) -> None:
+    def __init__(self, queue: Queue, apps: AppLookUp, selection: Selection, options: argparse.Namespace) -> None:
         self.done, self.gone = 0, 0
         self._letters = queue.driver.dead_letters
-        self._apps = {app.id: app for app in queue.apps}
+        self._apps = apps
         self._selection = selection
         self._target: str | None = options.to
         self._rate: float | None = options.rate
@@ -118,11 +122,18 @@ class _Replay:
         chosen = self._selection.ids or self._selection.reason == UNREADABLE
         if isinstance(entry.job, str) and not chosen:
             return "unreadable, so they would only die again; --reason unreadable replays them all the same"
-        app, owed = self._apps.get(entry.app), self._target or entry.webhook
+        app, owed = self._app_of(entry), self._target or entry.webhook
         if app is not None and owed and app.webhook(owed) is None:
             has = ", ".join(webhook.name for webhook in app.webhooks) or "none"
             return f"app {app.id} has no webhook {owed} now; --to NAME sends them to one that it has: {has}"
         return None
+
+    def _app_of(self, entry: Entry) -> App | None:
+        """Return the app, where it can be known now; a database that is away is no reason not to replay."""
+        try:
+            return self._apps.find(entry.app) if entry.app else None
+        except AppStoreUnavailable:
+            return None
 
 
 def purge(options: argparse.Namespace) -> int:

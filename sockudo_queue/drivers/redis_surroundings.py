@@ -1,0 +1,148 @@
+"""Who else is on the queue, and whose clock is off: what Redis tells about Sockudo's servers, and how to keep them out.
+
+Sockudo's own workers leave signs: words in `tokens` that are not ours, and clients that wait with BLPOP, which we never
+use for it. Their clocks show in the stream of events, whose ids are by the clock of Redis and whose timestamps are not.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from sockudo_queue.drivers.base import Form, Signs, Skew
+from sockudo_queue.drivers.redis_link import Link
+from sockudo_queue.drivers.redis_source import RedisSource
+from sockudo_queue.drivers.redis_v2 import WORD_MARK, V2Source
+from sockudo_queue.errors import BrokerRefused
+
+TOKENS_LOOKED_AT: Final = 2_000
+EVENTS_LOOKED_AT: Final = 100
+"""Entries of the stream that one look reads; three or so belong to one job."""
+ENQUEUED_COUNTED: Final = 20
+"""How many of the newest jobs tell the clocks of those who enqueued them: so many until a mended clock is believed."""
+OLD_MS: Final = 600_000
+"""Age from which an entry says nothing of today's clocks."""
+POPPING_IDLE: Final = 2
+"""Seconds of idleness up to which a client that pops is still at it; Sockudo's workers pop at least twice a second."""
+
+PRODUCER_PARTS: Final = (
+    "jobs",
+    "wait",
+    "inline-wait",
+    "inline-wait-count",
+    "delayed",
+    "attempts",
+    "max-attempts",
+    "dedup",
+    "dedup-expiry",
+    "notify",
+    "events",
+)
+"""What a server touches that enqueues. A claim needs more: `active`, `tokens`, `dlq`, `failures` and `completed`."""
+
+
+def producer_rule(base: str) -> str:
+    """Return the line that makes a Redis user with whom Sockudo 5 can enqueue and not claim."""
+    # Redis refuses a script that names a key which its user may not touch, so every claim is refused whole.
+    # The settings refuse a prefix that a pattern would read as more than itself.
+    keys = " ".join(f"~{base}:{part}" for part in PRODUCER_PARTS)
+    return f"ACL SETUSER sockudo-producer reset on >PASSWORD {keys} +@all -@dangerous +info +role +cluster|slots"
+
+
+class Surroundings:
+    """Looks around on the servers of some sources. Changes nothing; safe from any thread."""
+
+    def __init__(self, link: Link, sources: Sequence[RedisSource], *, we_pop: bool = False) -> None:
+        """With `we_pop` our own workers wait with BLPOP too, and are not told from others."""
+        self._link = link
+        self._we_pop = we_pop
+        self._sources = tuple(sources)
+
+    def forms(self) -> list[Form]:
+        """Return the forms of the queue that are served, and whether there is anything of them now."""
+        return [Form(source.key, source.kind, source.is_known()) for source in self._sources]
+
+    def signs(self) -> Signs:
+        """Look for Sockudo's own workers. Raises `BrokerUnavailable`; what may not be asked counts as not seen."""
+        held = sum(self._foreign_words(source) for source in self._sources if isinstance(source, V2Source))
+        popping = [] if self._we_pop else [self._popping(near) for near in self._servers()]
+        told = [count for count in popping if count is not None]
+        return Signs(held, sum(told) if told else None)
+
+    def skews(self) -> list[Skew]:
+        """Return how far clocks are ahead of that of Redis. Raises `BrokerError`."""
+        skews = [Skew("this host", self._own_lead(near)) for near in self._servers()]
+        worst = max(skews, key=lambda skew: abs(skew.ahead_ms))
+        theirs = [self._their_lead(source) for source in self._sources if isinstance(source, V2Source)]
+        return [worst, *(Skew("Sockudo", lead) for lead in theirs if lead is not None)]
+
+    def _servers(self) -> tuple[str, ...]:
+        """Return a key on each server; two may be the same."""
+        keys = tuple(source.key for source in self._sources)
+        return keys if self._link.is_apart else keys[:1]
+
+    def _foreign_words(self, source: V2Source) -> int:
+        foreign, looked_at, cursor = 0, 0, b"0"
+        while looked_at < TOKENS_LOOKED_AT:
+            try:
+                cursor, flat = self._link.call("HSCAN", source.keys["tokens"], cursor, "COUNT", 500)
+            except BrokerRefused:
+                return foreign
+            words = flat[1::2]
+            foreign += sum(not word.startswith(WORD_MARK.encode()) for word in words)
+            looked_at += len(words)
+            if cursor == b"0":
+                break
+        return foreign
+
+    def _popping(self, near: str) -> int | None:
+        """Count the clients in our database that wait with BLPOP; None where that may not be asked."""
+        try:
+            clients = list(_clients(self._link.call("CLIENT", "LIST", "TYPE", "normal", near=near)))
+        except BrokerRefused:
+            return None
+        ours = {client.get("db") for client in clients if client.get("cmd", "").startswith("client")}
+        return sum(
+            client.get("cmd") == "blpop" and client.get("db") in ours and int(client.get("idle", "0")) <= POPPING_IDLE
+            for client in clients
+        )
+
+    def _own_lead(self, near: str) -> int:
+        """Return the milliseconds by which this host is ahead, as exactly as the time of one answer allows."""
+        asked = time.time()
+        server = _milliseconds(self._link.call("TIME", near=near))
+        return round((asked + time.time()) * 500) - server
+
+    def _their_lead(self, source: V2Source) -> int | None:
+        """Return the milliseconds by which those who enqueue are ahead; None where nothing tells.
+
+        What was sent may take its time to arrive, so a clock is behind only by what the fastest entry says.
+        """
+        try:
+            now = _milliseconds(self._link.call("TIME", near=source.key))
+            entries = self._link.call("XREVRANGE", source.keys["events"], "+", "-", "COUNT", EVENTS_LOOKED_AT)
+        except BrokerRefused:
+            return None
+        leads = [lead for at, lead in map(_lead_of, entries) if lead is not None and now - at < OLD_MS]
+        return max(leads[:ENQUEUED_COUNTED], default=None)
+
+
+def _milliseconds(reply: Sequence[bytes]) -> int:
+    return int(reply[0]) * 1000 + int(reply[1]) // 1000
+
+
+def _clients(reply: bytes) -> Iterator[Mapping[str, str]]:
+    for line in reply.decode(errors="replace").splitlines():
+        yield dict(word.partition("=")[::2] for word in line.split(" "))
+
+
+def _lead_of(entry: Any) -> tuple[int, int | None]:
+    """Return when an entry was written, and how far its writer's clock was ahead if it tells of an enqueued job."""
+    name, flat = entry
+    at = int(name.partition(b"-")[0])
+    fields = dict(zip(flat[::2], flat[1::2], strict=True))
+    timestamp = fields.get(b"timestamp", b"")
+    if fields.get(b"event") != b"enqueued" or not timestamp.isdigit():
+        return at, None
+    return at, int(timestamp) - at

@@ -1,0 +1,106 @@
+"""Tells of what is around the queue: clocks that are off, which decides about readiness, and Sockudo's own workers."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from sockudo_queue.drivers.base import Signs, Skew, Surroundings
+from sockudo_queue.errors import BrokerError
+from sockudo_queue.metrics import Metrics
+
+LOOK_EVERY: Final = 5.0
+LOOK_AGAIN: Final = 1.0
+"""Seconds between looks while a clock is so far off that the daemon is not ready."""
+SIGNS_EVERY: Final = 60.0
+"""Seconds between two looks for other workers; the list of clients of a large server is long."""
+SIGNS_FIRST: Final = 12
+"""So many looks at the start are for other workers too: what they hold is held for moments."""
+REMIND_AFTER: Final = 3_600.0
+"""Seconds after which what was told is told again, if it is still so."""
+WARN_MS: Final = 1_000
+
+
+class SurroundingsWatch:
+    """Looks every few seconds, from one thread. `set_ready` takes a reason, or None to withdraw it."""
+
+    def __init__(
+        self,
+        surroundings: Surroundings,
+        metrics: Metrics,
+        log: Any,
+        set_ready: Callable[[str | None], None],
+        lease_ms: int,
+    ) -> None:
+        self._surroundings = surroundings
+        self._metrics = metrics
+        self._log = log
+        self._set_ready = set_ready
+        self._limit_ms = lease_ms / 3
+        self._off: dict[str, float] = {}
+        self._is_far = False
+        self._looks = 0
+        self._signs_at = float("-inf")
+        self._told_at = float("-inf")
+
+    def serve(self, beat: Callable[[], None], stopping: threading.Event) -> None:
+        """Look until the daemon is stopped. An outage is told by others."""
+        while True:
+            beat()
+            with contextlib.suppress(BrokerError):  # those who wait for work meet it too, and tell of it
+                self.look()
+            if stopping.wait(LOOK_AGAIN if self._is_far else LOOK_EVERY):
+                return
+
+    def look(self) -> None:
+        """Look once. Raises `BrokerError`."""
+        skews = self._surroundings.skews()
+        for skew in skews:
+            self._metrics.clock_skew(skew.whose, skew.ahead_ms / 1000)
+            self._tell_clock(skew)
+        far = [skew for skew in skews if abs(skew.ahead_ms) > self._limit_ms]
+        self._is_far = bool(far)
+        self._set_ready(told_clock(far[0]) + ", which is more than a third of the lease; mend it" if far else None)
+        now = time.monotonic()
+        self._looks += 1
+        if self._looks <= SIGNS_FIRST or now - self._signs_at >= SIGNS_EVERY:
+            self._signs_at = now
+            self._tell_signs(self._surroundings.signs(), now)
+
+    def _tell_clock(self, skew: Skew) -> None:
+        now = time.monotonic()
+        if abs(skew.ahead_ms) <= WARN_MS:
+            if self._off.pop(skew.whose, None) is not None:
+                self._log.info("clock.right", clock=skew.whose)
+        elif now - self._off.get(skew.whose, float("-inf")) > REMIND_AFTER:
+            self._off[skew.whose] = now
+            self._log.warning("clock.off", clock=skew.whose, ahead_s=skew.ahead_ms / 1000, text=told_clock(skew))
+
+    def _tell_signs(self, signs: Signs, now: float) -> None:
+        self._metrics.rivals(bool(signs))
+        if signs and now - self._told_at > REMIND_AFTER:
+            self._told_at = now
+            self._log.warning("queue.shared", claims=signs.claims, clients=signs.clients, text=told_signs(signs))
+
+
+def told_clock(skew: Skew) -> str:
+    """Say in a line how far a clock is off."""
+    direction = "ahead of" if skew.ahead_ms > 0 else "behind"
+    return f"the clock of {skew.whose} is {abs(skew.ahead_ms) / 1000:.1f} s {direction} that of Redis"
+
+
+def told_signs(signs: Signs) -> str:
+    """Say in a line that others work on the queue, and what that costs."""
+    found = []
+    if signs.claims:
+        found.append(f"{signs.claims} claims of Queue V2 are not ours")
+    if signs.clients:
+        found.append(f"{signs.clients} clients wait with BLPOP in this database")
+    return (
+        f"workers of Sockudo seem to take jobs too ({', '.join(found)}): what they take is not kept as a dead letter "
+        "when it fails, and what waits here to be tried again they may send to all webhooks once more; see "
+        "docs/deployment.md, or sockudo-queue check --acl"
+    )

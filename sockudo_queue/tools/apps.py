@@ -1,0 +1,107 @@
+"""Apps as commands look them up: in the file, else in the database; and the credentials that the file has for them."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sockudo_queue.app_stores.base import AppStore
+from sockudo_queue.app_stores.factory import defaults_of, make_store
+from sockudo_queue.app_stores.rows import read_row
+from sockudo_queue.apps import App
+from sockudo_queue.errors import AppUnreadable, SettingsError
+from sockudo_queue.redaction import Secret
+from sockudo_queue.settings import AppsDocument, Loaded
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """What deliveries of an app are signed with, and named by."""
+
+    key: str
+    secret: Secret
+
+
+class AppLookUp:
+    """Finds apps by id; asks a database once for each."""
+
+    def __init__(self, loaded: Loaded, inline: Sequence[App], store: AppStore | None) -> None:
+        self._known: dict[str, App | None] = {app.id: app for app in inline}
+        self._defaults = defaults_of(loaded.settings)
+        self._store = store
+
+    def find(self, app_id: str) -> App | None:
+        """Return the app, or None where nobody has it, or it cannot be read. Raises `AppStoreUnavailable`."""
+        if app_id not in self._known:
+            self._known[app_id] = self._fetch(app_id)
+        return self._known[app_id]
+
+    def _fetch(self, app_id: str) -> App | None:
+        rows = self._store.fetch([app_id]) if self._store is not None else []
+        for row in rows:
+            if row.id == app_id:
+                try:
+                    return read_row(row, self._defaults)[0]
+                except AppUnreadable:
+                    return None
+        return None
+
+
+@contextmanager
+def app_look_up(loaded: Loaded, inline: Sequence[App]) -> Iterator[AppLookUp]:
+    """Return a look-up, and end its connection at the end. Nothing is connected before an app is not in the file."""
+    store = make_store(loaded.settings)
+    try:
+        yield AppLookUp(loaded, inline, store)
+    finally:
+        if store is not None:
+            store.close()
+
+
+def credentials_of(document: AppsDocument, app_id: str, options: argparse.Namespace) -> Credentials:
+    """Return an app's key and secret, from the flags before the file. Raises `SettingsError` where they are missing."""
+    entry = next((each for each in _entries(document) if each.get("id") == app_id), {})
+    key = getattr(options, "key", None) or entry.get("key")
+    secret = read_secret(options.secret_file) if options.secret_file else entry.get("secret")
+    if not (isinstance(key, str) and key and isinstance(secret, str) and secret):
+        where = f"app {app_id!r} in {document.path}" if entry else f"app {app_id!r} is not in the file of apps, so"
+        raise SettingsError(
+            [f"{where}: its key and secret are not known here; give them with --key KEY --secret-file FILE"]
+        )
+    return Credentials(key, Secret(secret))
+
+
+def secret_of(document: AppsDocument, options: argparse.Namespace) -> Secret:
+    """Return the secret that the flags name: of an app in the file, or in a file of its own."""
+    if options.secret_file:
+        return Secret(read_secret(options.secret_file))
+    if not options.app:
+        raise SettingsError(["whose secret? Give --app ID for one in the file of apps, or --secret-file FILE"])
+    entry = next((each for each in _entries(document) if each.get("id") == options.app), None)
+    secret = entry.get("secret") if entry else None
+    if not (isinstance(secret, str) and secret):
+        raise SettingsError([f"app {options.app!r}: its secret is not in the file of apps; give --secret-file FILE"])
+    return Secret(secret)
+
+
+def read_secret(name: str) -> str:
+    """Read a secret from a file; a line feed at its end is not part of it."""
+    try:
+        secret = Path(name).read_text("utf-8").rstrip("\r\n")
+    except (OSError, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not valid UTF-8"
+        raise SettingsError([f"--secret-file {name}: cannot be read: {reason}"]) from None
+    if not secret:
+        raise SettingsError([f"--secret-file {name}: is empty"])
+    return secret
+
+
+def _entries(document: AppsDocument) -> list[Mapping[str, Any]]:
+    manager = document.app_manager if isinstance(document.app_manager, Mapping) else {}
+    array = manager.get("array")
+    entries = array.get("apps") if isinstance(array, Mapping) else None
+    return [entry for entry in entries if isinstance(entry, Mapping)] if isinstance(entries, list) else []

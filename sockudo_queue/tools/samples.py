@@ -1,0 +1,84 @@
+"""Events that no client caused, for tests of webhooks; pure. They look like those of a server."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any, Final
+
+import msgspec
+
+from sockudo_queue import matching
+from sockudo_queue.apps import Webhook
+from sockudo_queue.job import Event, Job
+from sockudo_queue.redaction import Secret
+
+CHANNEL: Final = "sockudo-queue-test"
+"""Says in every event what it is."""
+FIRST_CHOICE: Final = "channel_occupied"
+
+_FIELDS: Final[dict[str, dict[str, Any]]] = {
+    "member_added": {"user_id": "test-user"},
+    "member_removed": {"user_id": "test-user"},
+    "member_updated": {"user_id": "test-user", "user_info": {}},
+    "client_event": {"event": "client-test", "data": {}, "socket_id": "1.1"},
+    "cache_miss": {"data": "{}"},
+    "subscription_count": {"subscription_count": 1},
+}
+_KINDS: Final = {
+    "member_added": "presence-",
+    "member_removed": "presence-",
+    "member_updated": "presence-",
+    "client_event": "private-",
+    "cache_miss": "cache-",
+}
+"""Beginnings of the channels that an event is of, where it is not of any."""
+
+
+def event(name: str, channel: str) -> Event:
+    """Return an event as a server would write it."""
+    written = json.dumps({"name": name, "channel": channel, **_FIELDS.get(name, {})}, separators=(",", ":"))
+    return Event(name, channel, msgspec.Raw(written.encode()))
+
+
+def wanted_event(webhook: Webhook, name: str | None, channel: str | None) -> Event | str:
+    """Return an event that a webhook wants, or why there is none."""
+    name = name or (FIRST_CHOICE if FIRST_CHOICE in webhook.event_types else min(webhook.event_types, default=None))
+    if name is None:
+        return "it wants no event at all"
+    if name not in webhook.event_types:
+        return f"it does not want {name}"
+    for candidate in [channel] if channel else _channels(webhook, name):
+        found = event(name, candidate)
+        if _wants(webhook, found):
+            return found
+    if channel:
+        return f"its filter does not take the channel {channel}"
+    return "no channel was found that its filter takes; give one with --channel"
+
+
+def body(job_id: str, app_id: str, key: str, secret: Secret, time_ms: int, of: Event) -> bytes:
+    """Return a job with one event, as a server puts it on the queue."""
+    head = {"job_id": job_id, "app_key": key, "app_id": app_id, "app_secret": secret.reveal()}
+    payload = b'{"time_ms":%d,"events":[%b]}' % (time_ms, bytes(of.raw))
+    written = json.dumps(head, separators=(",", ":"))[:-1].encode()
+    said = json.dumps(f"{app_id}:{of.channel}:{of.name}").encode()
+    return b'%b,"payload":%b,"original_signature":%b}' % (written, payload, said)
+
+
+def _channels(webhook: Webhook, name: str) -> Iterator[str]:
+    """Yield channels that a filter may take, the likeliest first."""
+    rules, kind = webhook.filter, _KINDS.get(name, "")
+    if rules is None:
+        yield kind + CHANNEL
+        return
+    spaces = [*(rules.channel_namespaces or ()), *filter(None, [rules.channel_namespace])]
+    suffix = rules.channel_suffix or ""
+    for begin in dict.fromkeys([rules.channel_prefix or kind, kind + (rules.channel_prefix or ""), ""]):
+        for space in [f"{each}:" for each in spaces] or [""]:
+            yield f"{begin}{space}{CHANNEL}{suffix}"
+        yield f"{begin}{CHANNEL}{suffix}"
+
+
+def _wants(webhook: Webhook, of: Event) -> bool:
+    return bool(matching.match(Job("", "", Secret(""), 0, (of,), None, 0), [webhook]))

@@ -1,0 +1,142 @@
+"""`send-test`: a signed event that no client caused, to the webhooks of an app.
+
+By itself it calls the webhooks from here, as the daemon would, and shows what each answers: that is what somebody who
+sets up a receiver wants to see. With `--queue` the event goes the whole way, through the queue and the daemon.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from sockudo_queue import signing
+from sockudo_queue.apps import Webhook
+from sockudo_queue.delivery.http import HttpSender
+from sockudo_queue.errors import SettingsError
+from sockudo_queue.job import Event
+from sockudo_queue.outcome import Outcome
+from sockudo_queue.settings import Loaded
+from sockudo_queue.tools import samples
+from sockudo_queue.tools.apps import Credentials, app_look_up, credentials_of
+from sockudo_queue.tools.context import EXIT_NO, driver_of, load, page_address, sender_of
+from sockudo_queue.tools.terminal import complain, say, say_json, table
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of one webhook: an outcome, or why it was not called."""
+
+    webhook: str
+    event: str | None = None
+    channel: str | None = None
+    delivered: bool | None = None
+    status: int | None = None
+    reason: str | None = None
+    detail: str | None = None
+    milliseconds: float | None = None
+    skipped: str | None = None
+
+
+def send_test(options: argparse.Namespace) -> int:
+    """Call the webhooks of an app, or put a job for them on the queue."""
+    loaded, inline = load(options)
+    with app_look_up(loaded, inline) as apps:
+        app = apps.find(options.app)
+    if app is None:
+        known = ", ".join(each.id for each in inline[:20]) or "none"
+        raise SettingsError([f"send-test: no app has the id {options.app!r}; the file has: {known}"])
+    webhooks = [each for each in app.webhooks if options.webhook in (None, each.name)]
+    if not webhooks:
+        names = ", ".join(each.name for each in app.webhooks) or "none"
+        raise SettingsError([f"send-test: app {app.id!r} has no such webhook; it has: {names}"])
+    credentials = credentials_of(loaded.apps_document, app.id, options)
+    job_id = f"test-{os.urandom(8).hex()}"
+    if options.queue:
+        return _through_queue(options, loaded, webhooks, credentials, job_id)
+    return _from_here(options, loaded, webhooks, credentials, job_id)
+
+
+def _from_here(
+    options: argparse.Namespace, loaded: Loaded, webhooks: Sequence[Webhook], credentials: Credentials, job_id: str
+) -> int:
+    sender = sender_of(loaded)
+    results = [_call(sender, webhook, credentials, job_id, options) for webhook in webhooks]
+    if options.json:
+        say_json({"job": job_id, "webhooks": [asdict(result) for result in results]})
+    else:
+        for line in table(("WEBHOOK", "EVENT", "CHANNEL", "RESULT"), [_row(result) for result in results]):
+            say(line)
+        say(f"X-Sockudo-Job-Id was {job_id}")
+    called = [result for result in results if result.skipped is None]
+    return 0 if called and all(result.delivered for result in called) else EXIT_NO
+
+
+def _call(
+    sender: HttpSender, webhook: Webhook, credentials: Credentials, job_id: str, options: argparse.Namespace
+) -> Result:
+    event = samples.wanted_event(webhook, options.event, options.channel)
+    if isinstance(event, str):
+        return Result(webhook.name, skipped=event)
+    if webhook.url is None:
+        return Result(webhook.name, event.name, event.channel, skipped="its target is a Lambda function; try --queue")
+    body = signing.body_of(round(time.time() * 1000), [event])
+    headers = {
+        "X-Pusher-Key": credentials.key,
+        "X-Pusher-Signature": signing.sign(credentials.secret, body),
+        "X-Sockudo-Job-Id": job_id,
+        "X-Sockudo-Attempt": "1",
+        "X-Sockudo-Webhook": webhook.name,
+    }
+    started = time.monotonic()
+    outcome, _ = sender.post(webhook, body, headers)
+    return _result(webhook, event, outcome, (time.monotonic() - started) * 1000)
+
+
+def _result(webhook: Webhook, event: Event, outcome: Outcome, milliseconds: float) -> Result:
+    return Result(
+        webhook.name,
+        event.name,
+        event.channel,
+        outcome.delivered,
+        outcome.status,
+        None if outcome.delivered else outcome.reason,
+        outcome.detail or None,
+        round(milliseconds, 1),
+    )
+
+
+def _row(result: Result) -> tuple[str, str, str, str]:
+    if result.skipped is not None:
+        told = f"not called: {result.skipped}"
+    elif result.delivered:
+        told = f"ok: {result.status} in {result.milliseconds:,.0f} ms"
+    else:
+        detail = f" ({result.detail})" if result.detail else ""
+        told = f"failed: {result.reason}{detail} after {result.milliseconds:,.0f} ms"
+    return result.webhook, result.event or "-", result.channel or "-", told
+
+
+def _through_queue(
+    options: argparse.Namespace, loaded: Loaded, webhooks: Sequence[Webhook], credentials: Credentials, job_id: str
+) -> int:
+    if loaded.settings.driver in ("memory", "none"):
+        complain(f"send-test --queue: nothing can be put there with the driver {loaded.settings.driver}")
+        return EXIT_NO
+    wanted = [samples.wanted_event(webhook, options.event, options.channel) for webhook in webhooks]
+    event = next((each for each in wanted if not isinstance(each, str)), None)
+    if event is None:
+        complain(f"send-test --queue: no webhook wants it: {wanted[0]}")
+        return EXIT_NO
+    # The job has one event; whoever else of the app wants that gets it too, as with a server's own.
+    body = samples.body(job_id, options.app, credentials.key, credentials.secret, round(time.time() * 1000), event)
+    with driver_of(loaded) as driver:
+        driver.put(body)
+    if options.json:
+        say_json({"job": job_id, "event": event.name, "channel": event.channel, "queued": True})
+    else:
+        say(f"queued {event.name} of {event.channel} as job {job_id}")
+        say(f"the daemon's log names what became of it (delivery.attempted), and so does {page_address(loaded)}")
+    return 0

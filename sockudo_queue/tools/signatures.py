@@ -1,0 +1,61 @@
+"""`sign` and `verify`: the signature of a body, as receivers compute it."""
+
+from __future__ import annotations
+
+import argparse
+import hmac
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from sockudo_queue import signing
+from sockudo_queue.errors import SettingsError
+from sockudo_queue.tools.apps import secret_of
+from sockudo_queue.tools.context import EXIT_NO, load
+from sockudo_queue.tools.terminal import say, say_json
+
+
+def sign(options: argparse.Namespace) -> int:
+    """Write the signature of the bytes of a file, every one of them."""
+    loaded, _ = load(options)
+    signature = signing.sign(secret_of(loaded.apps_document, options), _body(options.file))
+    if options.json:
+        say_json({"signature": signature})
+    else:
+        say(signature)
+    return 0
+
+
+def verify(options: argparse.Namespace) -> int:
+    """Tell whether a signature is that of the bytes of a file, and what may have gone wrong where it is not."""
+    loaded, _ = load(options)
+    secret, body, given = secret_of(loaded.apps_document, options), _body(options.file), options.signature.strip()
+    valid = hmac.compare_digest(signing.sign(secret, body).encode(), given.encode())
+    hint = "" if valid else _hint(given, body, lambda changed: signing.sign(secret, changed))
+    if options.json:
+        say_json({"valid": valid, "hint": hint or None})
+    elif valid:
+        say("the signature is right")
+    else:
+        say(f"the signature is not that of these bytes with this secret{hint and '; ' + hint}")
+    return 0 if valid else EXIT_NO
+
+
+def _hint(given: str, body: bytes, signed: Callable[[bytes], str]) -> str:
+    """Look for what goes wrong most often."""
+    if given.lower() == signed(body):
+        return "it is right but for its capital letters; receivers compare with lower-case hexadecimal"
+    if given.lower() == signed(body.rstrip(b"\r\n")):
+        return "it is that of the bytes without the line feed at their end: an editor or echo has added it"
+    if given.lower() == signed(body + b"\n"):
+        return "it is that of the bytes with a line feed at their end"
+    if len(given) != 64 or not all(digit in "0123456789abcdefABCDEF" for digit in given):
+        return "a signature is 64 hexadecimal digits"
+    return "compare the secret, and take the body as it came, not as a parser writes it again"
+
+
+def _body(name: str) -> bytes:
+    try:
+        return sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+    except OSError as error:
+        raise SettingsError([f"{name} cannot be read: {error.strerror}"]) from None

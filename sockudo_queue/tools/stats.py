@@ -1,0 +1,228 @@
+"""`stats`: what waits in the queue, what was given up and why, and how each webhook fares.
+
+The queue's server is asked for depth, oldest job and dead letters; the daemon for what it counts, over its
+`/status.json`. One of the two being away does not hide the other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from sockudo_queue import job
+from sockudo_queue.drivers.base import Driver
+from sockudo_queue.errors import BrokerError, MalformedJob, SettingsError
+from sockudo_queue.settings import Loaded
+from sockudo_queue.tools.context import EXIT_NO_BROKER, driver_of, load, page_address
+from sockudo_queue.tools.letters import Entry
+from sockudo_queue.tools.terminal import complain, moment, plural, say, say_json, span, table
+
+PAGE_SECONDS: Final = 3.0
+PAGE_BYTES: Final = 4_000_000
+LETTERS_READ: Final = 10_000
+"""Dead letters that are read to tell whose they are; their number comes from the queue itself."""
+GROUPS_SHOWN: Final = 20
+
+
+@dataclass
+class Grave:
+    """Dead letters of one webhook with one reason and one last outcome."""
+
+    app: str
+    webhook: str
+    reason: str
+    last: str
+    count: int = 0
+    newest_ms: int = 0
+
+
+@dataclass
+class QueueFigures:
+    """What the queue's server says; None where it does not answer."""
+
+    driver: str
+    depth: Mapping[str, int] | None = None
+    oldest_ms: int | None = None
+    letters: list[Grave] = field(default_factory=list)
+    letters_read: int = 0
+    fault: str | None = None
+
+
+def stats(options: argparse.Namespace) -> int:
+    """Ask both, and show what is known."""
+    loaded, _ = load(options)
+    queue = _ask_queue(loaded)
+    urls = options.url or ([page_address(loaded)] if loaded.settings.metrics.enabled else [])
+    daemons = [(url, _ask_daemon(url)) for url in urls]
+    if options.json:
+        _tell_machines(queue, daemons)
+    else:
+        _tell_people(queue, daemons)
+    return EXIT_NO_BROKER if queue is not None and queue.fault else 0
+
+
+def _ask_queue(loaded: Loaded) -> QueueFigures | None:
+    """Return the figures of the queue, or None for a driver that has them only inside the daemon."""
+    if loaded.settings.driver in ("memory", "none"):
+        return None
+    with driver_of(loaded) as driver:
+        figures = QueueFigures(driver.name)
+        try:
+            _read_queue(driver, figures)
+        except BrokerError as error:
+            figures.fault = str(error)
+    return figures
+
+
+def _read_queue(driver: Driver, figures: QueueFigures) -> None:
+    figures.depth = dict(driver.depth())
+    figures.oldest_ms = _time_of(driver.peek())
+    graves: dict[tuple[str, str, str, str], Grave] = {}
+    for entry in map(Entry, islice(driver.dead_letters.letters(), LETTERS_READ)):
+        names = (entry.app, entry.webhook, entry.reason, entry.last)
+        grave = graves.setdefault(names, Grave(*names))
+        grave.count += 1
+        grave.newest_ms = max(grave.newest_ms, entry.letter.died_ms)
+        figures.letters_read += 1
+    figures.letters = sorted(graves.values(), key=lambda grave: -grave.count)
+
+
+def _time_of(body: bytes | None) -> int | None:
+    try:
+        return None if body is None else job.decode(body).time_ms
+    except MalformedJob:
+        return None
+
+
+def _ask_daemon(url: str) -> dict[str, Any] | str:
+    """Return what `/status.json` says, or why it does not."""
+    parts = urlsplit(url if "//" in url else f"//{url}")
+    try:
+        host, port = parts.hostname, parts.port or 80
+    except ValueError:
+        host, port = None, 0
+    if host is None or parts.scheme not in ("", "http"):
+        raise SettingsError([f"--url {url}: must be where a daemon serves its pages, for example http://10.0.0.7:9602"])
+    connection = http.client.HTTPConnection(host, port, timeout=PAGE_SECONDS)
+    try:
+        connection.request("GET", "/status.json")
+        response = connection.getresponse()
+        body = response.read(PAGE_BYTES)
+    except (OSError, http.client.HTTPException) as error:
+        return f"no answer: {error or type(error).__name__}"
+    finally:
+        connection.close()
+    if response.status == http.client.NOT_FOUND:
+        return "its status page is switched off (QUEUE_METRICS_STATUS_PAGE), or it is another program"
+    try:
+        told = json.loads(body)
+    except ValueError:
+        told = None
+    if response.status != http.client.OK or not isinstance(told, dict) or "webhooks" not in told:
+        return f"the answer, with status {response.status}, is not that of a daemon"
+    return told
+
+
+def _tell_machines(queue: QueueFigures | None, daemons: Sequence[tuple[str, dict[str, Any] | str]]) -> None:
+    of_queue = None
+    if queue is not None:
+        of_queue = {
+            "driver": queue.driver,
+            "depth": queue.depth,
+            "oldest_ms": queue.oldest_ms,
+            "dead_letters_read": queue.letters_read,
+            "dead_letters": [vars(grave) for grave in queue.letters],
+            "fault": queue.fault,
+        }
+    said = [{"url": url} | ({"fault": told} if isinstance(told, str) else told) for url, told in daemons]
+    say_json({"queue": of_queue, "daemons": said})
+
+
+def _tell_people(queue: QueueFigures | None, daemons: Sequence[tuple[str, dict[str, Any] | str]]) -> None:
+    if queue is not None:
+        for line in _queue_lines(queue):
+            say(line)
+        if queue.fault:
+            complain(f"stats: the queue's server: {queue.fault}")
+    for url, told in daemons:
+        if queue is not None or url != daemons[0][0]:
+            say()
+        for line in [f"daemon    {url}: {told}"] if isinstance(told, str) else _daemon_lines(url, told):
+            say(line)
+
+
+def _queue_lines(queue: QueueFigures) -> Iterator[str]:
+    if queue.depth is None:
+        yield f"queue     {queue.driver}: not known"
+        return
+    ready, active, later, dead = (queue.depth.get(each, 0) for each in ("ready", "active", "delayed", "dead-letter"))
+    yield f"queue     {queue.driver}: {ready:,} ready, {active:,} at work, {later:,} for later"
+    if queue.oldest_ms is not None:
+        yield f"oldest    {span(time.time() - queue.oldest_ms / 1000)} old, of {moment(queue.oldest_ms)}"
+    yield f"dead      {plural(dead, 'letter')}" + (
+        f"; whose they are is told of the oldest {queue.letters_read:,}" if queue.letters_read < dead else ""
+    )
+    rows = [
+        (
+            f"{grave.count:,}",
+            grave.reason,
+            grave.last or "-",
+            grave.app or "-",
+            grave.webhook or "(whole jobs)",
+            f"{span(max(time.time() - grave.newest_ms / 1000, 0))} ago",
+        )
+        for grave in queue.letters[:GROUPS_SHOWN]
+    ]
+    if rows:
+        yield from _indented(table(("LETTERS", "REASON", "LAST", "APP", "WEBHOOK", "NEWEST"), rows))
+    if len(queue.letters) > GROUPS_SHOWN:
+        others = queue.letters[GROUPS_SHOWN:]
+        yield f"          and {sum(grave.count for grave in others):,} more, of {len(others)} other kinds"
+
+
+def _daemon_lines(url: str, told: Mapping[str, Any]) -> Iterator[str]:
+    state = "ready" if told["ready"] else "not ready"
+    yield f"daemon    {url}: {state}, {told['version']}, up {span(told['now'] - told['since'])}"
+    for source, reason in told["not_ready"].items():
+        yield f"          {source}: {reason}"
+    if told["driver"] == "memory" and told["depth"]:
+        yield "          " + ", ".join(f"{count:,} {state}" for state, count in told["depth"].items())
+    lately = told["last_minute"]
+    yield (
+        f"          last minute: {lately['delivered_rate']:.1f} delivered and {lately['failed_rate']:.1f} failed "
+        f"attempts/s{_times(lately)}"
+    )
+    rows = [
+        (
+            row["app"],
+            row["webhook"],
+            row["breaker"],
+            f"{row['delivered']:,}",
+            f"{row['failed']:,}",
+            f"{row['in_flight']:,}",
+            f"{row['last_failure']}, {span(max(told['now'] - row['failed_at'], 0))} ago"
+            if row["last_failure"]
+            else "-",
+        )
+        for row in told["webhooks"]
+    ]
+    if rows:
+        yield from _indented(
+            table(("APP", "WEBHOOK", "BREAKER", "DELIVERED", "FAILED", "IN FLIGHT", "LAST FAILURE"), rows)
+        )
+
+
+def _times(lately: Mapping[str, Any]) -> str:
+    median, slow = lately["median_seconds"], lately["slow_seconds"]
+    return "" if median is None else f"; half within {median * 1000:,.0f} ms, 95 % within {slow * 1000:,.0f} ms"
+
+
+def _indented(lines: Sequence[str]) -> Iterator[str]:
+    return (f"          {line}" for line in lines)

@@ -1,0 +1,194 @@
+"""`stats`, `send-test`, `sign` and `verify` against a real queue, a real daemon and real receivers."""
+
+from __future__ import annotations
+
+import hmac
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from sockudo_queue import job as jobs
+from tests.faults.queue import SERVER_LIST, daemon_on, push
+from tests.helpers.commands import Commands
+from tests.helpers.configs import app, config, webhook
+from tests.helpers.daemon import DaemonProcess
+from tests.helpers.jobs import APP_ID, APP_KEY, APP_SECRET, job
+from tests.helpers.jobs import jobs as make_jobs
+from tests.helpers.ports import free_port
+from tests.helpers.receiver import Receiver
+from tests.helpers.redis_server import RedisServer
+from tests.helpers.waiting import eventually
+
+BODY: Final = b'{"time_ms":1,"events":[]}'
+SIGNATURE: Final = hmac.new(APP_SECRET.encode(), BODY, "sha256").hexdigest()
+
+
+@pytest.fixture
+def run(redis_server: RedisServer, receiver: Receiver, tmp_path: Path) -> Commands:
+    shop = app(
+        webhook(receiver.url("/orders?token=CANARY"), name="orders"),
+        webhook(
+            receiver.url("/lobby"), name="lobby", event_types=["member_added"], filter={"channel_prefix": "presence-"}
+        ),
+    )
+    return Commands(tmp_path, config(shop), {"REDIS_URL": redis_server.url, "QUEUE_METRICS_PORT": str(free_port())})
+
+
+def test_a_body_is_signed_as_a_webhook_is(run: Commands, tmp_path: Path) -> None:
+    assert run("sign", "--app", APP_ID, stdin=BODY).out == f"{SIGNATURE}\n"
+    (tmp_path / "body").write_bytes(BODY)
+    (tmp_path / "secret").write_text(f"{APP_SECRET}\n")
+    assert run("sign", "--secret-file", str(tmp_path / "secret"), str(tmp_path / "body"), "--json").json == {
+        "signature": SIGNATURE
+    }
+
+
+@pytest.mark.parametrize(
+    ("signature", "body", "hint"),
+    [
+        (SIGNATURE.upper(), BODY, "lower-case"),
+        (SIGNATURE, BODY + b"\n", "without the line feed"),
+        (SIGNATURE[:-1], BODY, "64 hexadecimal digits"),
+        (SIGNATURE, BODY + b" ", "compare the secret"),
+    ],
+)
+def test_a_wrong_signature_says_what_may_be_wrong(run: Commands, signature: str, body: bytes, hint: str) -> None:
+    ran = run("verify", signature, "--app", APP_ID, stdin=body)
+    assert ran.code == 1
+    assert hint in ran.out
+    assert APP_SECRET not in ran.out + ran.err
+    assert run("verify", signature, "--app", APP_ID, "--json", stdin=body).json["valid"] is False
+
+
+def test_a_right_signature_is_right(run: Commands) -> None:
+    assert run("verify", SIGNATURE, "--app", APP_ID, stdin=BODY) == (0, "the signature is right\n", "")
+
+
+def test_a_secret_that_is_nowhere_is_asked_for(run: Commands, tmp_path: Path) -> None:
+    (tmp_path / "empty").write_text("\n")
+    for arguments in (
+        [],
+        ["--app", "nobody"],
+        ["--secret-file", "nowhere"],
+        ["--secret-file", str(tmp_path / "empty")],
+    ):
+        ran = run("sign", *arguments, stdin=BODY)
+        assert (ran.code, ran.out) == (2, "")
+        assert len(ran.err.splitlines()) == 1
+    assert run("sign", "--app", APP_ID, str(tmp_path / "nowhere")).code == 2
+
+
+def test_a_test_event_reaches_every_webhook_that_wants_it(run: Commands, receiver: Receiver) -> None:
+    ran = run("send-test", APP_ID)
+    assert (ran.code, ran.err) == (0, "")
+    requests = {request.path.partition("?")[0]: request for request in receiver.wait_for(2)}
+    job_id = ran.out.splitlines()[-1].split()[-1]
+    for request in requests.values():
+        expected = hmac.new(APP_SECRET.encode(), request.body, "sha256").hexdigest()
+        assert request.headers["x-pusher-signature"] == expected
+        assert (request.headers["x-pusher-key"], request.headers["x-sockudo-job-id"]) == (APP_KEY, job_id)
+        assert job_id.startswith("test-")
+    [event] = json.loads(requests["/lobby"].body)["events"]
+    assert event == {"name": "member_added", "channel": "presence-sockudo-queue-test", "user_id": "test-user"}
+    assert [line.split()[0] for line in ran.out.splitlines()[1:3]] == ["orders", "lobby"]
+    assert ran.out.count("ok: 200 in ") == 2
+    assert "CANARY" not in ran.out
+
+
+def test_what_a_receiver_answers_is_shown(run: Commands, receiver: Receiver) -> None:
+    receiver.always(401)
+    ran = run("send-test", APP_ID, "channel_vacated", "--json")
+    assert ran.code == 1
+    orders, lobby = ran.json["webhooks"]
+    assert (orders["delivered"], orders["status"], orders["reason"]) == (False, 401, "status-401")
+    assert lobby["skipped"] == "it does not want channel_vacated"
+    receiver.refuse()
+    assert "failed: refused" in run("send-test", APP_ID, "--webhook", "orders").out
+
+
+def test_a_test_event_can_go_the_whole_way(run: Commands, redis_server: RedisServer) -> None:
+    ran = run("send-test", APP_ID, "member_added", "--webhook", "lobby", "--queue", "--json")
+    bodies: Any = redis_server.client().lrange(SERVER_LIST, 0, -1)
+    [queued] = map(jobs.decode, bodies)
+    assert (queued.app_id, queued.app_key, queued.job_id) == (APP_ID, APP_KEY, ran.json["job"])
+    assert queued.app_secret.reveal() == APP_SECRET
+    assert [event.channel for event in queued.events] == ["presence-sockudo-queue-test"]
+
+
+def test_a_test_that_cannot_be_sent_says_why(run: Commands) -> None:
+    for arguments, words in (
+        (["nobody"], APP_ID),
+        ([APP_ID, "--webhook", "nobody"], "orders, lobby"),
+        ([APP_ID, "--secret-file", "nowhere"], "nowhere"),
+    ):
+        ran = run("send-test", *arguments)
+        assert ran.code == 2
+        assert words in ran.err
+    assert run("send-test", APP_ID, "member_added", "--channel", "x", "--webhook", "lobby").code == 1
+
+
+@pytest.fixture
+def daemon(own_redis: RedisServer, receiver: Receiver) -> Iterator[DaemonProcess]:
+    with daemon_on(own_redis.url, receiver.url("/?t=CANARY")) as started:
+        yield started.wait_ready()
+
+
+def test_stats_tell_what_waits_what_died_and_who_fails(
+    run: Commands, daemon: DaemonProcess, own_redis: RedisServer, receiver: Receiver
+) -> None:
+    run.environment |= {"REDIS_URL": own_redis.url, "QUEUE_METRICS_PORT": str(daemon.metrics_port)}
+    receiver.always(404)
+    with own_redis.client() as client:
+        push(client, make_jobs(3))
+        figures = eventually(lambda: _with_dead(run, 3), 10) or {}
+        daemon.terminate()
+        daemon.wait()
+        push(client, [job(9, time_ms=1)])
+    [grave] = figures["queue"]["dead_letters"]
+    assert (grave["app"], grave["reason"], grave["last"], grave["count"]) == (APP_ID, "refused", "status-404", 3)
+    [told] = figures["daemons"]
+    assert told["ready"] is True
+    assert told["webhooks"][0]["last_failure"] == "status-404"
+
+    ran = run("stats")
+    assert ran.code == 0
+    assert "queue     redis: 1 ready, 0 at work, 0 for later" in ran.out
+    assert "of 1970-01-01 00:00:00Z" in ran.out
+    assert "dead      3 letters" in ran.out
+    assert "no answer" in ran.out
+    assert "CANARY" not in ran.out
+
+
+def _with_dead(run: Commands, count: int) -> dict[str, Any] | None:
+    told: dict[str, Any] = run("stats", "--json").json
+    counted = sum(row["failed"] for each in told["daemons"] for row in each.get("webhooks", ()))
+    return told if sum(grave["count"] for grave in told["queue"]["dead_letters"]) == counted == count else None
+
+
+def test_stats_of_a_running_daemon_are_readable(run: Commands, daemon: DaemonProcess, own_redis: RedisServer) -> None:
+    run.environment["REDIS_URL"] = own_redis.url
+    ran = run("stats", "--url", f"http://127.0.0.1:{daemon.metrics_port}", "--url", f"127.0.0.1:{free_port()}")
+    assert f"daemon    http://127.0.0.1:{daemon.metrics_port}: ready, " in ran.out
+    assert "last minute: 0.0 delivered and 0.0 failed attempts/s" in ran.out
+    assert "no answer" in ran.out
+    assert run("stats", "--url", "https://x").code == 2
+
+
+def test_stats_of_a_queue_that_is_away_still_tell_of_the_daemon(run: Commands, daemon: DaemonProcess) -> None:
+    run.environment |= {
+        "REDIS_URL": f"redis://:CANARY@127.0.0.1:{free_port()}/0",
+        "QUEUE_METRICS_PORT": str(daemon.metrics_port),
+    }
+    ran = run("stats")
+    assert ran.code == 3
+    assert "ready, " in ran.out
+    assert len(ran.err.splitlines()) == 1
+    assert "CANARY" not in ran.out + ran.err
+
+
+def test_another_program_on_the_port_is_no_daemon(run: Commands, receiver: Receiver) -> None:
+    ran = run("stats", "--url", receiver.url())
+    assert "is not that of a daemon" in ran.out

@@ -1,0 +1,63 @@
+"""Test events: those that a webhook wants, on a channel that its filter takes, in the form of a server's own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from sockudo_queue import job as jobs
+from sockudo_queue import matching
+from sockudo_queue.apps import Filter, Webhook
+from sockudo_queue.job import Event
+from sockudo_queue.redaction import Secret
+from sockudo_queue.tools import samples
+from sockudo_queue.webhook_documents import EVENT_TYPES
+
+
+def hook(*events: str, **rules: Any) -> Webhook:
+    return Webhook("w", frozenset(events), filter=Filter(**rules) if rules else None)
+
+
+@pytest.mark.parametrize("name", sorted(EVENT_TYPES))
+def test_every_event_type_makes_a_job_that_is_delivered(name: str) -> None:
+    webhook = hook(name)
+    event = samples.wanted_event(webhook, None, None)
+    assert isinstance(event, Event)
+    read = jobs.decode(samples.body("id-1", 'app "1"', "k", Secret("s"), 5, event))
+    assert (read.job_id, read.app_id, read.app_key, read.app_secret.reveal(), read.time_ms) == (
+        "id-1",
+        'app "1"',
+        "k",
+        "s",
+        5,
+    )
+    [match] = matching.match(read, [webhook])
+    assert match.events[0].name == name
+    assert samples.CHANNEL in match.events[0].channel
+
+
+@pytest.mark.parametrize(
+    ("event", "rules", "channel"),
+    [
+        ("member_added", {}, "presence-sockudo-queue-test"),
+        ("member_added", {"channel_prefix": "presence-room"}, "presence-roomsockudo-queue-test"),
+        ("client_event", {"channel_prefix": "private-", "channel_suffix": "-x"}, "private-sockudo-queue-test-x"),
+        ("channel_occupied", {"channel_namespace": "chat"}, "chat:sockudo-queue-test"),
+        ("member_added", {"channel_namespaces": ("a", "b")}, "presence-a:sockudo-queue-test"),
+        ("channel_occupied", {"channel_pattern": "queue-test$"}, "sockudo-queue-test"),
+    ],
+)
+def test_a_channel_is_found_that_the_filter_takes(event: str, rules: dict[str, Any], channel: str) -> None:
+    found = samples.wanted_event(hook(event, **rules), None, None)
+    assert isinstance(found, Event)
+    assert found.channel == channel
+
+
+def test_what_no_webhook_wants_is_said() -> None:
+    assert samples.wanted_event(hook(), None, None) == "it wants no event at all"
+    assert samples.wanted_event(hook("cache_miss"), "member_added", None) == "it does not want member_added"
+    picky = hook("cache_miss", channel_pattern="^orders-[0-9]+$")
+    assert "--channel" in str(samples.wanted_event(picky, None, None))
+    assert samples.wanted_event(picky, None, "orders-x") == "its filter does not take the channel orders-x"
+    assert isinstance(samples.wanted_event(picky, None, "orders-7"), Event)
