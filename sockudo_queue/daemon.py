@@ -38,6 +38,7 @@ from sockudo_queue.health import Health, HealthServer, Heartbeats
 from sockudo_queue.holdings import Holdings
 from sockudo_queue.metrics import Metrics
 from sockudo_queue.outbound import Outbound
+from sockudo_queue.placement import Placement
 from sockudo_queue.sampler import Sampler
 from sockudo_queue.services import LAST_LOOK, Services
 from sockudo_queue.settings import Settings
@@ -199,7 +200,8 @@ class Daemon:
             self._log.info("daemon.idle", text="queue.driver is none: webhooks are switched off, nothing is delivered")
         interval = self._settings.reliability.lease_renew_interval_ms / 1000
         upkeep = self._outbound.upkeep
-        self._services.start(interval, self._app_source, self._unknown_apps, upkeep, self._app_keeper)
+        placement = Placement() if self._settings.one_core else None
+        self._services.start(interval, self._app_source, self._unknown_apps, upkeep, self._app_keeper, placement)
         self._watch_surroundings()
         self._supervisor.start()
         while not self._supervisor.gave_up.is_set():

@@ -13,6 +13,7 @@ from typing import Any, Final
 from sockudo_queue.app_source import AppSource
 from sockudo_queue.app_stores.keeper import Keeper
 from sockudo_queue.errors import BrokerError, BrokerUnavailable
+from sockudo_queue.placement import LOOK_EVERY, Placement
 from sockudo_queue.sampler import Sampler
 from sockudo_queue.supervisor import Supervisor
 from sockudo_queue.surroundings_watch import SurroundingsWatch
@@ -50,12 +51,15 @@ class Services:
         unknown_apps: UnknownApps,
         upkeep: Sequence[Callable[[float], object]],
         app_keeper: Keeper | None = None,
+        placement: Placement | None = None,
     ) -> None:
         """Start them all. `renew_interval` is in seconds; each of `upkeep` gets the time, and may block for seconds."""
         for number, source in enumerate(self._place.driver.sources, 1):
             self._start(f"bell-{number}", LIVE_WITHIN, self._ring, source)
         self._start("renewer", LIVE_WITHIN + renew_interval, self._renew, renew_interval)
         self._start("sampler", LIVE_WITHIN, self._sample)
+        if placement is not None and placement.is_possible:
+            self._start("placement", LIVE_WITHIN, self._place_threads, placement)
         self._start("upkeep", LIVE_WITHIN, self._keep_house, upkeep)
         if app_source is not None:
             self._start("apps", LIVE_WITHIN, self._reload_apps, app_source, unknown_apps)
@@ -77,6 +81,11 @@ class Services:
                 known, before = place.driver.wait(source, 0.0), known
             except BrokerError as error:
                 place.watch.failed(error)
+
+    def _place_threads(self, name: str, placement: Placement) -> None:
+        while not self._place.stopping.wait(LOOK_EVERY):
+            self._place.beats.beat(name)
+            placement.look()
 
     def _start(self, name: str, allowance: float, serve: Any, *arguments: Any) -> None:
         self._place.beats.register(name, allowance)

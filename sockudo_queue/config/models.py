@@ -235,6 +235,7 @@ class Settings(_Group):
 
     driver: Annotated[Literal["redis", "redis-cluster", "sqs", "memory", "none"], Lower] = "redis"
     workers: Whole = Field(5, ge=1, le=MAX_WORKERS)
+    one_core: Boolean = True
     redis: RedisSettings = RedisSettings()
     master_tls: TlsSettings = TlsSettings()
     sentinel: SentinelSettings = SentinelSettings()

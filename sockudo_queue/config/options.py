@@ -61,6 +61,12 @@ QUEUE: Final = (
         ("QUEUE_WORKERS",),
         "Jobs worked on at once, on every driver. Wins over Sockudo's `concurrency` of the driver.",
     ),
+    Option(
+        "one_core",
+        "queue.one_core",
+        ("QUEUE_ONE_CORE",),
+        "Keep the threads on one core while they are busy and it has room, which saves a third of the CPU.",
+    ),
 )
 
 REDIS: Final = (

@@ -46,7 +46,7 @@ def test_the_example_shows_every_key_of_a_webhook(tmp_path: Path) -> None:
 
 
 def test_the_page_of_settings_is_current() -> None:
-    loader = SourceFileLoader("settings_page", str(ROOT / "scripts" / "settings-page"))
+    loader = SourceFileLoader("settings_page", str(ROOT / "scripts" / "settings_page.py"))
     spec = spec_from_loader(loader.name, loader)
     assert spec is not None
     script = module_from_spec(spec)

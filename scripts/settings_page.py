@@ -1,0 +1,105 @@
+"""Writes docs/settings.md from the table of settings and the models; with --check, says whether it is current."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from sockudo_queue.config import options
+from sockudo_queue.config.options import Option
+from sockudo_queue.config.wording import bounds_of, default_of, shown
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "settings.md"
+GROUPS = (
+    ("The queue", options.QUEUE),
+    ("One Redis server", options.REDIS),
+    ("Redis Sentinel", options.SENTINEL),
+    ("Redis cluster", options.CLUSTER),
+    ("Amazon SQS", options.SQS),
+    ("The memory driver", options.MEMORY),
+    ("Apps", options.APPS),
+    ("Apps in PostgreSQL", options.POSTGRES),
+    ("Apps in MySQL or MariaDB", options.MYSQL),
+    ("Apps in DynamoDB", options.DYNAMODB),
+    ("Leases, limits and stopping", options.RELIABILITY),
+    ("Retries", options.RETRY),
+    ("Deliveries", options.DELIVERY),
+    ("Metrics and logs", options.OBSERVATION),
+)
+UNITS = {
+    "_ms": "milliseconds",
+    "_seconds": "seconds",
+    "visibility_timeout": "seconds",
+    "_bytes": "bytes",
+    "memory_capacity": "jobs",
+    "cache_ttl": "seconds",
+    "cache_capacity": "apps",
+    "failed_retention": "dead letters",
+}
+INTRODUCTION = """\
+<!-- Written by scripts/settings-page; change the table in sockudo_queue/config/options.py instead. -->
+
+# Settings
+
+Settings come from four places, and a later one wins: the defaults below, a file, the environment, flags.
+
+**The file** is JSON or TOML (by its ending), and may be the Sockudo server's own. It is the one named by `--config` or
+`QUEUE_CONFIG_FILE`, else the first of `config/config.toml`, `config/config.json` and `config.json` in the working
+directory. `${VAR}` and `${VAR:-default}` stand for variables; a value is put in as it is, also one with quotes in it.
+`config.example.json` holds every setting with its default.
+
+**The environment.** An empty variable counts as unset. So does one that begins with `tcp://`, which is what Kubernetes
+puts there for a Service of that name. A variable marked with † may instead be set with `_FILE` behind its name, to the
+path of a file that holds the secret; one line end at the file's end is not part of it. Lists are separated by commas,
+or written as JSON. Booleans are `true`, `1`, `yes`, `on` and `false`, `0`, `no`, `off`.
+
+**Faults.** Everything that is wrong is told at once, one line each, and the exit code is 2. No line holds a value.
+Unknown keys and variables are warned about, and are faults with `--strict` or where only this daemon could have been
+meant.
+
+**Workers.** `QUEUE_WORKERS` counts on every driver. Without it Sockudo's own `concurrency` of the driver counts, but 0,
+Sockudo's switch for a server that only produces, means the default here.
+
+**Apps** and their webhooks stand in the file under `app_manager.array.apps`, or in a database of Sockudo's; see
+[apps.md](apps.md). Those of the file are read again when it changes and on SIGHUP; every other setting, also the retry
+and timeout that webhooks fall back to, is read at the start.
+"""
+
+
+def page() -> str:
+    """Return the whole page."""
+    return "\n".join([INTRODUCTION, *(line for title, group in GROUPS for line in _section(title, group))])
+
+
+def _section(title: str, group: Sequence[Option]) -> list[str]:
+    head = [
+        f"## {title}",
+        "",
+        "| variable | key in the file | default | unit, bounds | meaning |",
+        "|---|---|---|---|---|",
+    ]
+    return [*head, *map(_row, group), ""]
+
+
+def _row(option: Option) -> str:
+    mark = " †" if option.secret else ""
+    names = ", ".join(f"`{name}`{mark}" for name in option.variables) or "none"
+    default = shown(default_of(option.attribute), masked=False)
+    unit = next((unit for ending, unit in UNITS.items() if option.attribute.endswith(ending)), "")
+    limits = ", ".join(part for part in (unit, bounds_of(option.attribute)) if part)
+    return f"| {names} | `{option.key}` | {f'`{default}`' if default else 'unset'} | {limits} | {option.meaning} |"
+
+
+def main() -> int:
+    """Write the page, or compare it."""
+    if "--check" in sys.argv[1:]:
+        current = PAGE.exists() and PAGE.read_text() == page()
+        sys.stdout.write("" if current else "docs/settings.md is not current: run scripts/settings-page\n")
+        return 0 if current else 1
+    PAGE.write_text(page())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
