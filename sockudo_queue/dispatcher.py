@@ -259,16 +259,9 @@ class Dispatcher:
         job, webhook, state = dispatch.job, share.webhook, share.state
         assert job is not None
         body = signing.body_of(job.time_ms, share.events)
-        headers = {
-            "X-Pusher-Key": job.app_key,
-            "X-Pusher-Signature": signing.sign(job.app_secret, body),
-            "X-Sockudo-Job-Id": state.job,
-            "X-Sockudo-Attempt": str(state.attempts + 1),
-            "X-Sockudo-Webhook": webhook.name,
-        }
-        if webhook.signing_secrets:
-            message = signing.message_id(state.job, webhook.name)
-            headers |= signing.standard_headers(webhook.signing_secrets, message, dispatch.claim.now_ms() // 1000, body)
+        moment = dispatch.claim.now_ms() // 1000
+        request = signing.Request(job.app_key, job.app_secret, state.job, state.attempts + 1, moment)
+        headers = signing.headers_of(request, webhook, body)
         outcome, reused = self._sender.post(webhook, body, headers)
         return Attempt(outcome, reused, len(body))
 

@@ -7,7 +7,9 @@ import hashlib
 import hmac
 from collections.abc import Iterable
 from functools import lru_cache
+from typing import NamedTuple
 
+from sockudo_queue.apps import Webhook
 from sockudo_queue.job import Event
 from sockudo_queue.redaction import Secret
 
@@ -28,6 +30,31 @@ def sign(secret: Secret, body: bytes) -> str:
 def _keyed(secret: Secret) -> hmac.HMAC:
     """Return the HMAC of a secret before any text; taking a copy of it costs a fraction of deriving its key anew."""
     return hmac.new(secret.reveal().encode(), digestmod="sha256")
+
+
+class Request(NamedTuple):
+    """What the headers of one attempt tell besides its body. `moment` is in seconds since 1970."""
+
+    app_key: str
+    app_secret: Secret
+    job: str
+    attempt: int
+    moment: int
+
+
+def headers_of(request: Request, webhook: Webhook, body: bytes) -> dict[str, str]:
+    """Return the headers that every request of a webhook has, and with its secrets those of Standard Webhooks."""
+    headers = {
+        "X-Pusher-Key": request.app_key,
+        "X-Pusher-Signature": sign(request.app_secret, body),
+        "X-Sockudo-Job-Id": request.job,
+        "X-Sockudo-Attempt": str(request.attempt),
+        "X-Sockudo-Webhook": webhook.name,
+    }
+    if webhook.signing_secrets:
+        message = message_id(request.job, webhook.name)
+        headers |= standard_headers(webhook.signing_secrets, message, request.moment, body)
+    return headers
 
 
 def message_id(job: str, webhook: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from sockudo_queue.settings import Loaded
 from sockudo_queue.tools.terminal import complain
 
 if TYPE_CHECKING:
-    from sockudo_queue.delivery.http import HttpSender
+    from sockudo_queue.delivery.sender import Sender
 
 EXIT_NO: Final = 1
 """The answer is no, or what was asked for was not all done."""
@@ -51,18 +52,14 @@ def driver_of(loaded: Loaded) -> Iterator[Driver]:
         driver.close()
 
 
-def sender_of(loaded: Loaded) -> HttpSender:
-    """Return what posts as the daemon does, by the same settings."""
-    from sockudo_queue.delivery.http import HttpSender
-    from sockudo_queue.delivery.transport import CurlAdapter
+def sender_of(loaded: Loaded) -> Sender:
+    """Return what posts as the daemon does, by the same settings and behind the same guard. May block for a look-up."""
+    from sockudo_queue.outbound import Outbound
 
-    delivery = loaded.settings.delivery
-    adapter = CurlAdapter(
-        max_response_bytes=delivery.max_response_bytes,
-        ca_file=delivery.ca_file,
-        environment_proxy=delivery.use_environment_proxy,
-    )
-    return HttpSender(adapter, retry_every_status=delivery.retry_every_status)
+    outbound = Outbound(loaded.settings)
+    for work in outbound.upkeep:
+        work(time.monotonic())
+    return outbound.sender
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 
 from sockudo_queue import signing
 from sockudo_queue.apps import Webhook
-from sockudo_queue.delivery.http import HttpSender
+from sockudo_queue.delivery.sender import Sender
 from sockudo_queue.errors import SettingsError
 from sockudo_queue.job import Event
 from sockudo_queue.outcome import Outcome
@@ -75,21 +75,14 @@ def _from_here(
 
 
 def _call(
-    sender: HttpSender, webhook: Webhook, credentials: Credentials, job_id: str, options: argparse.Namespace
+    sender: Sender, webhook: Webhook, credentials: Credentials, job_id: str, options: argparse.Namespace
 ) -> Result:
     event = samples.wanted_event(webhook, options.event, options.channel)
     if isinstance(event, str):
         return Result(webhook.name, skipped=event)
-    if webhook.url is None:
-        return Result(webhook.name, event.name, event.channel, skipped="its target is a Lambda function; try --queue")
     body = signing.body_of(round(time.time() * 1000), [event])
-    headers = {
-        "X-Pusher-Key": credentials.key,
-        "X-Pusher-Signature": signing.sign(credentials.secret, body),
-        "X-Sockudo-Job-Id": job_id,
-        "X-Sockudo-Attempt": "1",
-        "X-Sockudo-Webhook": webhook.name,
-    }
+    request = signing.Request(credentials.key, credentials.secret, job_id, 1, round(time.time()))
+    headers = signing.headers_of(request, webhook, body)
     started = time.monotonic()
     outcome, _ = sender.post(webhook, body, headers)
     return _result(webhook, event, outcome, (time.monotonic() - started) * 1000)
