@@ -25,9 +25,11 @@ class Webhook(BaseHTTPRequestHandler):
         wanted = hmac.new(SECRET, body, hashlib.sha256).hexdigest()
         genuine = hmac.compare_digest(wanted, self.headers.get("X-Pusher-Signature", ""))
         told = {name: self.headers.get(f"X-Sockudo-{name}", "-") for name in ("Webhook", "Job-Id", "Attempt")}
+        # One text with its line end, since several threads print.
         print(
-            f"{told['Webhook']}, job {told['Job-Id']}, attempt {told['Attempt']},",
-            f"signature {'right' if genuine else 'WRONG'}: {body.decode('utf-8', 'replace')}",
+            f"{told['Webhook']}, job {told['Job-Id']}, attempt {told['Attempt']}, "
+            f"signature {'right' if genuine else 'WRONG'}: {body.decode('utf-8', 'replace')}\n",
+            end="",
             flush=True,
         )
         time.sleep(DELAY)
