@@ -59,6 +59,12 @@ class Crew:
         return self.slots - self._free
 
     @property
+    def busy(self) -> int:
+        """How many slots are held by a worker that does not wait for a bell."""
+        with self._lock:
+            return self.slots - self._free - self._idle_count
+
+    @property
     def someone_is_idle(self) -> bool:
         """Tell whether a worker with a slot waits for a bell."""
         return self._idle_count > 0

@@ -174,7 +174,7 @@ class Daemon:
         sampler = Sampler(self._driver, self._metrics, self._board, self._log, max_age_ms=max_age_ms)
         self._services = Services(place, self._supervisor, sampler, self._log)
         self._metrics.watch_slots(
-            self._crew.slots, lambda: self._crew.in_use, lambda: max(self._crew.threads - self._crew.slots, 0)
+            self._crew.slots, lambda: self._crew.busy, lambda: max(self._crew.threads - self._crew.slots, 0)
         )
         self._metrics.watch_heartbeats(self._beats.oldest_by_kind)
         self._metrics.watch_log_drops(logs.dropped_lines)

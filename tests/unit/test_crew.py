@@ -148,6 +148,19 @@ def test_a_share_is_handed_over_as_long_as_there_is_a_thread() -> None:
     hands.stop()
 
 
+def test_a_slot_whose_worker_waits_for_a_bell_is_not_busy() -> None:
+    crew = Crew(2, 0, lambda: None)
+    assert crew.try_take(Slot())
+    assert crew.try_take(Slot())
+    assert crew.busy == 2
+    idle = threading.Thread(target=crew.wait_for_ring, args=(crew.rings, 10.0))
+    idle.start()
+    eventually(lambda: crew.busy == 1)
+    crew.ring(1)
+    idle.join(10)
+    assert crew.busy == 2
+
+
 def test_shares_go_before_slots() -> None:
     crew = Crew(1, 2, lambda: None)
     assert crew.hand_over(TASK)
