@@ -72,7 +72,7 @@ local K, now = {}, tonumber(ARGV[1])
 for i, name in ipairs({'jobs', 'wait', 'frames', 'framed', 'delayed', 'active', 'tokens', 'attempts', 'limits', 'dlq',
   'failures', 'completed', 'notify', 'events'}) do K[name] = KEYS[i] end
 local function tell(event, id)
-  redis.call('XADD', K.events, 'MAXLEN', '~', 10000, '*', 'event', event, 'job_id', id, 'timestamp', ARGV[1])
+  redis.call('XADD', K.events, 'MAXLEN', '~', 100000, '*', 'event', event, 'job_id', id, 'timestamp', ARGV[1])
 end
 local function drop(id)
   for _, key in ipairs({K.jobs, K.attempts, K.limits, K.failures}) do redis.call('HDEL', key, id) end
