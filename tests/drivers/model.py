@@ -65,7 +65,8 @@ class _Record:
 
     body: bytes
     state: bytes
-    claims: int
+    receipt: str
+    """That of its last claim, or empty."""
     status: str
     lapses: int = 0
     earliest: float = FOREVER_AGO  # end of the lease, or when it is due
@@ -85,6 +86,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.ready: Counter[bytes] = Counter()
         self.records: dict[str, _Record] = {}
         self.held: list[Claim] = []  # also what is not ours any more
+        self.receipts: set[str] = set()
         self.ahead = 0.0
 
     # Steps
@@ -232,19 +234,21 @@ class QueueMachine(RuleBasedStateMachine):
         return turn
 
     def _claimed(self, receipt: str, body: bytes, state: bytes, before: float) -> None:
-        name, _, number = receipt.rpartition("/")
+        assert receipt not in self.receipts, "two claims have one receipt"
+        self.receipts.add(receipt)
+        name = receipt.rpartition("/")[0]
         record = self.records.get(name)
         if record is None:
-            assert (state, number) == (b"", "1")
+            assert state == b""
             assert self.ready[body] > 0
             self.ready[body] -= 1
-            record = self.records[name] = _Record(body, b"", 0, "active")
+            record = self.records[name] = _Record(body, b"", "", "active")
         else:
             assert record.status in ("active", "delayed")
             assert record.earliest <= self._now() + ROUNDING
             record.lapses += record.status == "active"
-        assert (record.body, record.state, record.claims + 1) == (body, state, int(number))
-        record.claims, record.status = int(number), "active"
+        assert (record.body, record.state) == (body, state)
+        record.receipt, record.status = receipt, "active"
         self._set_span(record, before, LEASE_SECONDS)
 
     def _lose(self, ask: Callable[[Driver], object]) -> None:
@@ -278,8 +282,8 @@ class QueueMachine(RuleBasedStateMachine):
             return False
         record = self.records.pop(claim.id)
         for ordinal, part in enumerate(settlement.parts):
-            name, claims = (f"{claim.id}.{ordinal}", 0) if settlement.splits else (claim.id, record.claims)
-            kept = self.records[name] = _Record(record.body, part.state or record.state, claims, "delayed")
+            name = f"{claim.id}.{ordinal}" if settlement.splits else claim.id
+            kept = self.records[name] = _Record(record.body, part.state or record.state, "", "delayed")
             match part:
                 case Later(_, delay_ms):
                     self._set_span(kept, before, delay_ms / 1000)
@@ -291,7 +295,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     def _is_ours(self, claim: Claim) -> bool:
         record = self.records.get(claim.id)
-        return record is not None and record.status == "active" and f"{claim.id}/{record.claims}" == claim.receipt
+        return record is not None and record.status == "active" and record.receipt == claim.receipt
 
     def _claimable(self, now: float) -> bool:
         """Tell whether there was something to claim for sure."""
@@ -301,7 +305,7 @@ class QueueMachine(RuleBasedStateMachine):
     def _expected(self) -> Stored:
         expected = Stored(ready=+self.ready)
         for name, record in self.records.items():
-            key = f"{name}/{record.claims}" if record.status == "active" else name
+            key = record.receipt if record.status == "active" else name
             getattr(expected, record.status)[key] = (record.body, record.state)
             if record.lapses:
                 expected.lapses[name] = record.lapses

@@ -1,4 +1,4 @@
-"""Redis lists under test where there is more than one server: a cluster, and a master behind Sentinels."""
+"""Redis lists and Queue V2 under test where there is more than one server: a cluster, and a master behind Sentinels."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from sockudo_queue.redaction import Secret
 from sockudo_queue.settings import RedisClusterSettings, Settings
 from tests.drivers.conformance import LEASE_SECONDS, RETENTION
 from tests.drivers.redis_lists import SOURCES, TIMEOUT, LossyLists, RedisLists
+from tests.drivers.redis_v2 import BASE, RedisV2
+from tests.helpers.queue_v2 import Producer
 from tests.helpers.redis_cluster import RedisCluster
 from tests.helpers.redis_proxy import RedisProxy
 from tests.helpers.redis_sentinel import RedisSentinels
@@ -53,6 +55,38 @@ class SentinelLists(RedisLists):
 
     def driver(self, *, lease: float = LEASE_SECONDS, retention: int = RETENTION) -> RedisDriver:
         return self.over(sentinel_link(self.sentinels), lease=lease, retention=retention)
+
+
+class ClusterV2(RedisV2):
+    """One Queue V2 in a cluster, and the lists in other slots."""
+
+    def __init__(self, cluster: RedisCluster, cleanup: ExitStack) -> None:
+        self.cluster = cluster
+        self.client = cluster.client()
+        cleanup.callback(self.client.close)
+        self.producer = Producer(self.client)
+        self._cleanup = cleanup
+
+    def link(self) -> Link:
+        return cluster_link(self.cluster)
+
+    def lossy(self) -> LossyLists:
+        """Put a proxy before the master of the queue; the nodes do not know of it."""
+        master = self.cluster.master_of(BASE)
+        proxy = self._cleanup.enter_context(RedisProxy(master.port))
+        link = cluster_link(self.cluster, address_map=[f"127.0.0.1:{master.port}=127.0.0.1:{proxy.port}"])
+        return LossyLists(self.over(link, lists=()), proxy)
+
+
+class SentinelV2(RedisV2):
+    """One Queue V2 on the master that Sentinels know of."""
+
+    def __init__(self, sentinels: RedisSentinels, cleanup: ExitStack) -> None:
+        super().__init__(sentinels.master(), cleanup)
+        self.sentinels = sentinels
+
+    def link(self) -> Link:
+        return sentinel_link(self.sentinels)
 
 
 def sentinel_link(sentinels: RedisSentinels, *, timeout: float = TIMEOUT) -> Link:

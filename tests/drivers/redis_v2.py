@@ -33,7 +33,10 @@ class RedisV2:
         self._cleanup = cleanup
 
     def driver(self, *, lease: float = LEASE_SECONDS, retention: int = RETENTION, completed: int = 0) -> RedisDriver:
-        return self.over(link_to(self.server.port), lease=lease, retention=retention, completed=completed)
+        return self.over(self.link(), lease=lease, retention=retention, completed=completed)
+
+    def link(self) -> Link:
+        return link_to(self.server.port)
 
     def over(
         self,
@@ -43,12 +46,13 @@ class RedisV2:
         retention: int = RETENTION,
         completed: int = 0,
         events: int = 1_000,
+        lists: tuple[str, ...] = SOURCES,
     ) -> RedisDriver:
         patient = link.patient(BLOCK_SECONDS + BLOCK_MARGIN)
         terms = Terms(round(lease * 1000), retention, completed, events)
         sources: list[RedisSource] = [V2Source(BASE, link, patient, terms)]
-        sources += [ListSource(key, link, patient, terms) for key in SOURCES]
-        driver = RedisDriver(link, sources, SOURCES[0])
+        sources += [ListSource(key, link, patient, terms) for key in lists]
+        driver = RedisDriver(link, sources, SOURCES[0])  # lists take what is put
         self._cleanup.callback(driver.close)
         return driver
 
@@ -58,13 +62,13 @@ class RedisV2:
 
     def push(self, *bodies: bytes) -> None:
         """Enqueue as a server does, each body as it is; what cannot stand in an envelope stands alone."""
-        for body in bodies:
-            job_id = new_id()
-            payload = body
-            with contextlib.suppress(ValueError):
-                if isinstance(json.loads(body), dict) and body == body.strip():
-                    payload = envelope(body, job_id)
-            assert self.producer.enqueue_payload(payload, job_id) == 1
+        self.producer.enqueue_payloads([self._payload(body, new_id()) for body in bodies])
+
+    def _payload(self, body: bytes, job_id: str) -> tuple[str, bytes]:
+        with contextlib.suppress(ValueError):
+            if isinstance(json.loads(body), dict) and body == body.strip():
+                return job_id, envelope(body, job_id)
+        return job_id, body
 
     def key(self, part: str) -> str:
         return f"{BASE}:{part}"

@@ -1,4 +1,4 @@
-"""Redis lists pass the conformance suite where there is more than one server."""
+"""Redis lists and Queue V2 pass the conformance suite where there is more than one server."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import ExitStack
 import pytest
 
 from tests.drivers.conformance import DriverConformance
-from tests.drivers.redis_layouts import ClusterLists, SentinelLists
+from tests.drivers.redis_layouts import ClusterLists, ClusterV2, SentinelLists, SentinelV2
 from tests.drivers.redis_lists import SOURCES
 from tests.helpers.redis_cluster import RedisCluster
 from tests.helpers.redis_sentinel import RedisSentinels
@@ -40,3 +40,19 @@ class TestSentinel(DriverConformance):
         lists = SentinelLists(sentinels, cleanup)
         lists.client.flushall()
         return lists
+
+
+class TestClusterV2(DriverConformance):
+    @pytest.fixture
+    def queue(self, cluster: RedisCluster, cleanup: ExitStack) -> ClusterV2:
+        v2 = ClusterV2(cluster, cleanup)
+        v2.client.flushall()
+        return v2
+
+
+class TestSentinelV2(DriverConformance):
+    @pytest.fixture
+    def queue(self, sentinels: RedisSentinels, cleanup: ExitStack) -> SentinelV2:
+        v2 = SentinelV2(sentinels, cleanup)
+        v2.client.flushall()
+        return v2

@@ -94,8 +94,8 @@ def test_two_daemons_and_a_servers_worker_share_the_jobs(
         daemon_on(redis_server.url, receiver.url(), **environment) as first,
         daemon_on(redis_server.url, receiver.url(), **environment) as second,
     ):
-        first.wait_ready()
-        second.wait_ready()
+        first.wait_ready(60)
+        second.wait_ready(60)
         began = time.monotonic()
         rival.start()
         try:
@@ -103,7 +103,7 @@ def test_two_daemons_and_a_servers_worker_share_the_jobs(
             for _ in range(kills):
                 time.sleep(chance.uniform(0.1, 0.6))  # the moment is what is random here, nothing is waited for
                 second.kill()
-                second.start().wait_ready()
+                second.start().wait_ready(60)
             eventually(lambda: len(arrivals.by_number + rival.delivered) == count, 120, told(first))
             eventually(lambda: not client.zcard(f"{DEFAULT_BASE}:active"), 20, told(first))
         finally:
@@ -147,7 +147,7 @@ def test_an_endpoint_that_is_down_is_tried_by_our_schedule_and_nothing_is_buried
     settings = {"QUEUE_DELIVERY_BREAKER_FAILURES": "1000000"}
     producer = Producer(client)
     with daemon_on(redis_server.url, hook, **settings) as daemon:
-        daemon.wait_ready()
+        daemon.wait_ready(60)
         for body in jobs(count):
             producer.enqueue(body)
         while settled(daemon, "completed") < count:

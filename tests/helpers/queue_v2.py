@@ -16,6 +16,7 @@ from typing import Any, Final
 DEFAULT_BASE: Final = "sockudo_queue:v2:{webhooks}"
 EVENTS_KEPT: Final = 10_000
 NOTIFY_KEPT: Final = 1_024
+BATCH: Final = 500
 
 PRODUCER_PARTS: Final = (
     "jobs",
@@ -65,6 +66,26 @@ if tonumber(ARGV[6]) > 0 then
   redis.call('XADD', KEYS[7], 'MAXLEN', '~', ARGV[6], '*', 'event', 'enqueued', 'job_id', ARGV[1], 'timestamp', ARGV[4])
 end
 return 1
+"""
+
+# The same for many jobs at once, none of them delayed. ARGV limit now events-kept, then id and payload of each
+ENQUEUE_ALL: Final = """
+for i = 4, #ARGV, 2 do
+  if redis.call('HEXISTS', KEYS[1], ARGV[i]) == 1 then return redis.error_reply('known ' .. ARGV[i]) end
+end
+for i = 4, #ARGV, 2 do
+  redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1])
+  redis.call('HSET', KEYS[4], ARGV[i], '0')
+  redis.call('HSET', KEYS[5], ARGV[i], ARGV[1])
+  redis.call('LPUSH', KEYS[2], ARGV[i])
+  if tonumber(ARGV[3]) > 0 then
+    redis.call('XADD', KEYS[7], 'MAXLEN', '~', ARGV[3], '*', 'event', 'enqueued', 'job_id', ARGV[i],
+      'timestamp', ARGV[2])
+  end
+end
+redis.call('LPUSH', KEYS[6], '1')
+redis.call('LTRIM', KEYS[6], 0, 1023)
+return (#ARGV - 3) / 2
 """
 
 _WORKER: Final = """
@@ -212,7 +233,10 @@ class Producer:
         self.base = base
         self._events_kept = events_kept
         self._clock = clock
+        parts = ("jobs", "wait", "delayed", "attempts", "max-attempts", "notify", "events")
+        self._keys = [f"{base}:{part}" for part in parts]
         self._enqueue = client.register_script(ENQUEUE)
+        self._enqueue_all = client.register_script(ENQUEUE_ALL)
 
     def key(self, part: str) -> str:
         return f"{self.base}:{part}"
@@ -225,9 +249,15 @@ class Producer:
 
     def enqueue_payload(self, payload: bytes, job_id: str | bytes, *, delay_ms: int = 0) -> int:
         """Enqueue any text: 1 enqueued, 0 known already, -1 another text is known under this id."""
-        parts = ("jobs", "wait", "delayed", "attempts", "max-attempts", "notify", "events")
         arguments = [job_id, payload, 5, round(self._clock() * 1000), delay_ms, self._events_kept]
-        return int(self._enqueue(keys=[self.key(part) for part in parts], args=arguments))
+        return int(self._enqueue(keys=self._keys, args=arguments))
+
+    def enqueue_payloads(self, payloads: Sequence[tuple[str, bytes]]) -> None:
+        """Enqueue many texts by their ids, in one step for each so many."""
+        for start in range(0, len(payloads), BATCH):
+            flat = [value for pair in payloads[start : start + BATCH] for value in pair]
+            arguments = [5, round(self._clock() * 1000), self._events_kept, *flat]
+            assert self._enqueue_all(keys=self._keys, args=arguments) == len(flat) // 2
 
     def enqueue_frame(self, frame: bytes, count: int) -> None:
         """Push one packed element that holds so many jobs, in one transaction."""
