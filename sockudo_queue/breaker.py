@@ -32,10 +32,22 @@ class Line:
 class Breaker:
     """Opens after failures in a row that are the endpoint's fault, for a period that doubles up to the longest.
 
-    Guarded by its endpoint's lock. `used_at` is when it was last asked.
+    Guarded by its endpoint's lock. `used_at` is when it was last asked, `failing_since` when it began to hear nothing
+    but failures.
     """
 
-    __slots__ = ("_first", "failures", "limit", "line", "longest", "open_until", "period", "probe", "used_at")
+    __slots__ = (
+        "_first",
+        "failing_since",
+        "failures",
+        "limit",
+        "line",
+        "longest",
+        "open_until",
+        "period",
+        "probe",
+        "used_at",
+    )
 
     def __init__(self, failures: int, first_period: float, longest_period: float) -> None:
         self.limit = failures
@@ -43,6 +55,7 @@ class Breaker:
         self.longest = longest_period
         self.line = Line()
         self.failures = 0
+        self.failing_since = 0.0
         self.open_until = 0.0
         self.period = 0.0
         self.probe: object | None = None  # the token of the attempt that is to tell whether the endpoint is back
@@ -67,6 +80,7 @@ class Breaker:
         else:
             # What was under way before it opened says nothing about the endpoint of now: only its probe does.
             self.failures += 1
+            self.failing_since = self.failing_since or now
             if is_probe or (self.is_closed and self.failures >= self.limit):
                 self._open(max(self._first, 2 * self.period), now)
 
@@ -78,9 +92,10 @@ class Breaker:
         return True
 
     def _close(self) -> None:
-        self.failures, self.period, self.open_until, self.probe = 0, 0.0, 0.0, None
+        self.failures, self.failing_since, self.period, self.open_until, self.probe = 0, 0.0, 0.0, 0.0, None
         self.line.next_free = 0.0
 
     def _open(self, period: float, now: float) -> None:
+        self.failing_since = self.failing_since or now
         self.period = min(period, self.longest)
         self.open_until = now + self.period

@@ -21,7 +21,7 @@ from sockudo_queue.broker_watch import BrokerWatch
 from sockudo_queue.crew import Crew
 from sockudo_queue.delivery.guard import Service
 from sockudo_queue.dispatcher import Dispatcher
-from sockudo_queue.drivers.base import Driver, Surroundings
+from sockudo_queue.drivers.base import Driver, Prefetching, Surroundings
 from sockudo_queue.drivers.memory import MemoryDriver
 from sockudo_queue.drivers.none import NoneDriver
 from sockudo_queue.drivers.redis import RedisDriver
@@ -33,7 +33,7 @@ from sockudo_queue.drivers.redis_source import BLOCK_MARGIN, BLOCK_SECONDS, Redi
 from sockudo_queue.drivers.redis_surroundings import producer_rule
 from sockudo_queue.drivers.redis_v2 import V2Source, v2_base
 from sockudo_queue.endpoints import Endpoints
-from sockudo_queue.errors import BrokerError, SettingsError
+from sockudo_queue.errors import BrokerError, BrokerUnavailable, SettingsError
 from sockudo_queue.health import Health, HealthServer, Heartbeats
 from sockudo_queue.holdings import Holdings
 from sockudo_queue.metrics import Metrics
@@ -83,8 +83,37 @@ def make_driver(settings: Settings) -> Driver:
             dead_retention=reliability.failed_retention,
         )
     if settings.driver == "sqs":
-        raise SettingsError([f'queue.driver: "{settings.driver}" is not available in this version; use "redis"'])
+        return _serve_sqs(settings)
     return _serve_redis(link_of(settings), settings)
+
+
+def _serve_sqs(settings: Settings) -> Driver:
+    """Return the driver for SQS; its library is imported only here, since that takes as long as all the rest."""
+    from sockudo_queue.drivers.sqs.client import SqsClient
+    from sockudo_queue.drivers.sqs.driver import SqsDriver
+    from sockudo_queue.drivers.sqs.queues import Queues
+
+    sqs = settings.sqs
+    client = SqsClient(
+        region=sqs.region, endpoint_url=sqs.endpoint_url, slots=settings.workers, wait_seconds=sqs.wait_time_seconds
+    )
+    queues = Queues(
+        client,
+        settings.redis.queue_name,
+        fifo=sqs.fifo,
+        url_prefix=sqs.queue_url_prefix,
+        visibility_seconds=sqs.visibility_timeout,
+    )
+    return SqsDriver(
+        client,
+        queues,
+        fifo=sqs.fifo,
+        group=sqs.message_group_id,
+        visibility_seconds=sqs.visibility_timeout,
+        max_messages=sqs.max_messages,
+        wait_seconds=sqs.wait_time_seconds,
+        concurrency=settings.workers,
+    )
 
 
 def _serve_redis(link: Link, settings: Settings) -> Driver:
@@ -194,6 +223,7 @@ class Daemon:
             self._ingress.start()
             self._outbound.protect(Service(OURS, self._settings.memory.ingress_host, self._ingress.port))
             self._log.info("ingress.started", host=self._settings.memory.ingress_host, port=self._ingress.port)
+        self._prepare()
         port = self._server.port if self._settings.metrics.enabled else None
         self._log.info("daemon.started", version=__version__, pid=os.getpid(), driver=self._driver.name, port=port)
         if isinstance(self._driver, NoneDriver):
@@ -226,6 +256,16 @@ class Daemon:
         clock = partial(self._set_ready, "clock")
         self._services.watch_surroundings(SurroundingsWatch(surroundings, self._metrics, self._log, clock, lease_ms))
 
+    def _prepare(self) -> None:
+        """Let the driver find what it needs. What no waiting cures ends the start here; for the rest it waits."""
+        if isinstance(self._driver, Prefetching):
+            try:
+                self._driver.prepare()
+            except BrokerUnavailable as error:
+                self._watch.failed(error)
+            else:
+                self._watch.worked()
+
     def _drain(self) -> int:
         """Finish what is in flight, within the deadline; put back the rest."""
         deadline = time.monotonic() + self._settings.reliability.shutdown_timeout_ms / 1000
@@ -236,7 +276,7 @@ class Daemon:
         self._crew.stop()
         self._log.info("daemon.draining", held=len(self._holdings))
         code = EXIT_STOPPED
-        while (self._holdings or self._crew.threads) and time.monotonic() < deadline:
+        while self._is_busy and time.monotonic() < deadline:
             if signals.signalled(signals.STOP_SIGNALS, 0.01) is not None:
                 code = EXIT_FORCED
                 break
@@ -248,6 +288,11 @@ class Daemon:
             self._log.warning("memory.lost", records=sum(left))
         self._log.info("daemon.stopped", code=code)
         return code
+
+    @property
+    def _is_busy(self) -> bool:
+        """Tell whether a stop has something to wait for."""
+        return bool(self._holdings or self._crew.threads or self._services.is_busy)
 
     def _put_back(self) -> bool:
         """Put back what is still held; False when the broker did not take it, so that leases have to run out."""

@@ -214,6 +214,9 @@ class Dispatcher:
             if left <= 0:
                 return self._dead(state, dispatch.claim, "endpoint-down")
             delay_ms = min(delay_ms, left)
+        if dispatch.claim.ordered and deferral.failing_for * 1000 > share.webhook.retry.max_elapsed_time_ms:
+            # Others wait behind it in their order: one of them has used up a budget already, and that is enough.
+            return self._dead(state, dispatch.claim, "endpoint-down")
         kept = msgspec.structs.replace(
             state,
             webhook=share.webhook.name,
@@ -221,7 +224,8 @@ class Dispatcher:
             reserved=deferral.reserved,
             guesses=state.guesses + 1 if deferral.grows else 0,
         )
-        return Later(record.encode(kept), delay_ms)
+        # A place in a line may be forgotten, the beginning of a budget may not.
+        return Later(record.encode(kept), delay_ms, durable=began != state.budget_from)
 
     def post(self, dispatch: Dispatch, share: Share, admission: Admission) -> Part | None:
         """Sign and post one share, and decide what becomes of it; None when nothing is owed any more.

@@ -69,12 +69,14 @@ class Deferral(NamedTuple):
     """Come back after so many seconds; no attempt was made.
 
     `reserved`: that moment is this job's. `grows`: the moment is a guess, and each further guess should be longer.
+    `failing_for`: the seconds for which the webhook has done nothing but fail, where an open breaker is the reason.
     """
 
     delay: float
     by_breaker: bool
     reserved: bool = True
     grows: bool = False
+    failing_for: float = 0.0
 
 
 class Endpoint:
@@ -110,8 +112,10 @@ class Endpoint:
         self.used_at = breaker.used_at = now
         closed_until = max(breaker.open_until, self._held_until)
         if now < closed_until:
-            line = self._line if breaker.is_closed else breaker.line
-            return self._reserve(line, closed_until, now, by_breaker=not breaker.is_closed)
+            if breaker.is_closed:
+                return self._reserve(self._line, closed_until, now, by_breaker=False)
+            deferral = self._reserve(breaker.line, closed_until, now, by_breaker=True)
+            return deferral._replace(failing_for=now - breaker.failing_since)
         if breaker.probe is not None:
             return self._reserve(breaker.line, now, now, by_breaker=True)
         self.look(now)

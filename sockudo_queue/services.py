@@ -12,11 +12,13 @@ from typing import Any, Final
 
 from sockudo_queue.app_source import AppSource
 from sockudo_queue.app_stores.keeper import Keeper
+from sockudo_queue.drivers.base import Prefetching
 from sockudo_queue.errors import BrokerError, BrokerUnavailable
 from sockudo_queue.placement import LOOK_EVERY, Placement
 from sockudo_queue.sampler import Sampler
 from sockudo_queue.supervisor import Supervisor
 from sockudo_queue.surroundings_watch import SurroundingsWatch
+from sockudo_queue.tending import Tending
 from sockudo_queue.unknown_apps import UnknownApps
 from sockudo_queue.worker import LIVE_WITHIN, Backoff, Workplace
 
@@ -43,6 +45,8 @@ class Services:
         self._supervisor = supervisor
         self._sampler = sampler
         self._log = log
+        driver = place.driver
+        self._tending = Tending(driver, place) if isinstance(driver, Prefetching) else None
 
     def start(
         self,
@@ -54,6 +58,9 @@ class Services:
         placement: Placement | None = None,
     ) -> None:
         """Start them all. `renew_interval` is in seconds; each of `upkeep` gets the time, and may block for seconds."""
+        if self._tending is not None:
+            renew_interval = min(renew_interval, self._tending.driver.renew_seconds)
+            self._start("settler", LIVE_WITHIN, self._tending.serve)
         for number, source in enumerate(self._place.driver.sources, 1):
             self._start(f"bell-{number}", LIVE_WITHIN, self._ring, source)
         self._start("renewer", LIVE_WITHIN + renew_interval, self._renew, renew_interval)
@@ -70,6 +77,11 @@ class Services:
         """Start the look around the queue, for a driver whose broker tells of it."""
         stopping, beats = self._place.stopping, self._place.beats
         self._start("surroundings", LIVE_WITHIN, lambda name: watch.serve(lambda: beats.beat(name), stopping))
+
+    @property
+    def is_busy(self) -> bool:
+        """Tell whether a stop has to wait for what was received and is not given back."""
+        return self._tending is not None and not self._tending.gave_back.is_set()
 
     def take_over(self, source: str) -> None:
         """Bring all of Sockudo's list into our keys: a Sockudo that is stopped together with us deletes it."""
@@ -95,10 +107,11 @@ class Services:
         """Wait for work in one source and wake workers, for as long as the daemon runs."""
         place = self._place
         backoff = Backoff(place.stopping)
+        longest = BELL_WAIT if self._tending is None else self._tending.driver.bell_seconds
         while not place.stopping.is_set():
             place.beats.beat(name)
             try:
-                jobs = place.driver.wait(source, BELL_WAIT)
+                jobs = place.driver.wait(source, longest)
             except BrokerError as error:
                 place.watch.failed(error)
                 backoff.wait()
@@ -110,6 +123,8 @@ class Services:
                 if not place.crew.someone_is_idle:
                     place.stopping.wait(BUSY_BELL_PAUSE)
         self.take_over(source)
+        if self._tending is not None:
+            self._tending.give_back()  # by now the bell's last receive has ended
 
     def _renew(self, name: str, interval: float) -> None:
         """Renew the leases of all that is held, until the daemon puts it back."""
@@ -127,7 +142,7 @@ class Services:
     def _renew_once(self) -> None:
         """Renew; a claim that is no longer ours is forgotten and will not be settled."""
         held = self._place.holdings.all()
-        if not held:
+        if not held and self._tending is None:
             return
         flags = self._place.driver.renew([dispatch.claim for dispatch in held])
         for dispatch, renewed in zip(held, flags, strict=True):
@@ -138,6 +153,7 @@ class Services:
     def _sample(self, name: str) -> None:
         """Ask the broker for its depth now and then, so that a scrape need not; forget endpoints that are not used."""
         place = self._place
+        interval = SAMPLE_EVERY if self._tending is None else self._tending.driver.sample_seconds
         while True:
             place.beats.beat(name)
             try:
@@ -148,7 +164,7 @@ class Services:
                 place.watch.failed(error)
             # That reading goes well tells little: a replica and a server that cannot write to its disk can be read.
             place.dispatcher.forget_rested()
-            if place.stopping.wait(SAMPLE_EVERY):
+            if place.stopping.wait(interval):
                 return
 
     def _keep_house(self, name: str, upkeep: Sequence[Callable[[float], object]]) -> None:

@@ -240,12 +240,14 @@ class Worker:
                     self._settle(settled, repeated=True)
                     return None
                 continue
-            self._watch.worked()
+            if turn.asked:
+                self._watch.worked()
             if turn.trimmed:
                 self._metrics.trimmed(turn.trimmed)
             if settled is not None:
-                self._ledger.record(settled, accepted=turn.accepted, repeated=repeated)
-                self.current = None
+                if turn.accepted is not None:
+                    self._ledger.record(settled, accepted=turn.accepted, repeated=repeated)
+                self.current = None  # else the driver has it, and tells its end in time
             return turn.claim
 
     def _settle(self, settlement: Settlement | None, *, repeated: bool = False) -> None:

@@ -19,6 +19,7 @@ from tests.helpers.receiver import Receiver
 from tests.helpers.redis_binaries import STARTED
 from tests.helpers.redis_proxy import RedisProxy
 from tests.helpers.redis_server import RedisServer
+from tests.helpers.sqs_server import CREDENTIALS, SqsServer
 
 # Settings of the daemon and of its libraries: a developer's own must not reach a test.
 _WIPED_PREFIXES: Final = ("QUEUE_", "REDIS_", "DATABASE_", "SOCKUDO_", "AWS_")
@@ -67,6 +68,21 @@ def redis_proxy(redis_server: RedisServer) -> Iterator[RedisProxy]:
         yield proxy
 
 
+@pytest.fixture(scope="session")
+def shared_sqs() -> Iterator[SqsServer]:
+    with SqsServer() as server:
+        yield server
+
+
+@pytest.fixture
+def sqs_server(shared_sqs: SqsServer, monkeypatch: pytest.MonkeyPatch) -> SqsServer:
+    """SQS, shared by all tests; each takes a queue name of its own. The credentials are in the environment."""
+    shared_sqs.run_clock()
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    return shared_sqs
+
+
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
     with Receiver() as started:
@@ -92,6 +108,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if any(item.path.is_relative_to(serial) for serial in SERIAL):
             item.add_marker(pytest.mark.xdist_group("serial"))
+        elif "shared_sqs" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("sqs"))  # its server is as large as all the others together
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

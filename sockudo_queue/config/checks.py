@@ -81,11 +81,6 @@ def _check_retry(settings: Settings, name: Naming, findings: Findings) -> None:
 
 def _check_sqs(settings: Settings, name: Naming, findings: Findings) -> None:
     sqs = settings.sqs
-    if sqs.visibility_timeout * 1_000 <= settings.reliability.lease_renew_interval_ms:
-        findings.faults.append(
-            f"{name('sqs.visibility_timeout')}: must be longer than {name('reliability.lease_renew_interval_ms')}, or "
-            "a message is delivered again while it is worked on; for example 30"
-        )
     if sqs.queue_url_prefix is not None and not sqs.queue_url_prefix.endswith("/"):
         findings.warnings.append(
             f"{name('sqs.queue_url_prefix')}: does not end in a slash, and the name of the queue is put right behind it"

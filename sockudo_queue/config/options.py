@@ -227,7 +227,7 @@ SQS: Final = (
         "sqs.visibility_timeout",
         "queue.sqs.visibility_timeout",
         ("QUEUE_SQS_VISIBILITY_TIMEOUT",),
-        "Seconds for which a received message is hidden from others; renewed while it is worked on.",
+        "Seconds for which a received message is hidden from others; renewed every third of them while it is held.",
     ),
     Option("sqs.max_messages", "queue.sqs.max_messages", ("QUEUE_SQS_MAX_MESSAGES",), "Most messages of one receive."),
     Option(

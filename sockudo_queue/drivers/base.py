@@ -14,7 +14,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 
@@ -26,6 +26,7 @@ class Claim:
     `receipt` is `<id>/` and a word that no other claim of the record has, so a settle that comes too late matches
     nothing.
     `lapses` counts the claims of this record that ended without a settle. `server_ms` is the broker's clock then.
+    `ordered` says that others cannot begin before this record has ended.
     """
 
     source: str
@@ -34,6 +35,7 @@ class Claim:
     state: bytes
     lapses: int
     server_ms: int
+    ordered: bool = False
     claimed_at: float = field(default_factory=time.monotonic)
 
     @property
@@ -51,10 +53,15 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Later:
-    """Keep a share of the record and hand it out again after a delay. An empty state leaves the state as it is."""
+    """Keep a share of the record and hand it out again after a delay. An empty state leaves the state as it is.
+
+    `durable` False: the new state says nothing that a crash may not forget, so a driver for which writing is dear may
+    keep it in memory.
+    """
 
     state: bytes
     delay_ms: int
+    durable: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +101,47 @@ class Settlement(msgspec.Struct, frozen=True):
 class Turn(NamedTuple):
     """What `next` returns: whether the settlement was taken (False: the claim was not ours any more), and a claim.
 
-    `trimmed` counts the dead letters that gave way to newer ones since the last turn, also those in `settle`.
+    `accepted` None: the driver has taken over the settlement, and `Prefetching.tend` will tell its end. `trimmed`
+    counts the dead letters that gave way to newer ones since the last turn, also those in `settle`. `asked` False: the
+    broker had no part in this turn.
     """
 
-    accepted: bool
+    accepted: bool | None
     claim: Claim | None
     trimmed: int = 0
+    asked: bool = True
+
+
+class Tended(NamedTuple):
+    """What `Prefetching.tend` returns: settlements with their ends, and how many records can newly be claimed."""
+
+    ended: Sequence[tuple[Settlement, bool]] = ()
+    claimable: int = 0
+
+
+@runtime_checkable
+class Prefetching(Protocol):
+    """What a driver has besides, whose broker bills every call: it holds more than is claimed, and works in batches."""
+
+    bell_seconds: float
+    """How long its bell waits: one call of an idle daemon."""
+    renew_seconds: float
+    """How often everything held has to be renewed, also without a claim; `renew` renews what is not claimed too."""
+    sample_seconds: float
+    """How often the broker may be asked for the depth."""
+
+    def prepare(self) -> None:
+        """Find or make what must be there. Raises `BrokerRefused` for what no waiting cures."""
+
+    def tend(self, timeout: float) -> Tended:
+        """Carry out the settlements that `next` has taken over, and tell of records whose time has come.
+
+        Returns as soon as there is something to tell, and after `timeout` seconds at the latest. Until it is called for
+        the first time, `next` takes over nothing.
+        """
+
+    def give_back(self) -> None:
+        """Claim and receive no more, and give back at once what was received and not begun."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, NamedTuple, Protocol
+from typing import ClassVar, Final, NamedTuple, Protocol
 
 import pytest
 
@@ -140,6 +140,15 @@ def left_by(ending: str) -> tuple[int, int]:
 class DriverConformance:
     """The suite. Every test gets a queue of its own."""
 
+    many: ClassVar[int] = 1000
+    """Records where it takes many of them; fewer for a broker that needs a call for each."""
+    steps: ClassVar[int] = 400
+    """Steps of a random walk."""
+    instances: ClassVar[int] = 2
+    """Users of the queue on such a walk, each of which settles what another has claimed."""
+    shares_survive: ClassVar[bool] = True
+    """Whether the shares of a job go their own ways when they are put back or lapse, or become the job again."""
+
     # Claims
 
     def test_jobs_are_claimed_in_the_order_in_which_they_came(self, queue: DriverUnderTest) -> None:
@@ -194,19 +203,19 @@ class DriverConformance:
 
     def test_identical_bodies_are_as_many_jobs(self, queue: DriverUnderTest) -> None:
         body = jobs(1)[0]
-        queue.push(*[body] * 1000)
+        queue.push(*[body] * self.many)
         drivers = [queue.driver(), queue.driver()]
 
         with ThreadPoolExecutor(4) as threads:
             delivered = [claim for claims in threads.map(deliver_all, drivers * 2) for claim in claims]
 
-        assert Counter(bodies_of(delivered)) == {body: 1000}
-        assert len({claim.id for claim in delivered}) == 1000
+        assert Counter(bodies_of(delivered)) == {body: self.many}
+        assert len({claim.id for claim in delivered}) == self.many
         assert queue.is_empty()
 
     def test_many_threads_get_every_job_once(self, queue: DriverUnderTest) -> None:
         driver = queue.driver()
-        pushed = jobs(400)
+        pushed = jobs(self.many * 4 // 10)
         done = threading.Event()
         seen: list[bytes] = []
 
@@ -596,17 +605,18 @@ class DriverConformance:
         assert owner.renew([claim]) == [False]
 
     def test_a_renewal_tells_which_claims_are_lost(self, queue: DriverUnderTest) -> None:
-        queue.push(*jobs(1100))
+        last = self.many + 99
+        queue.push(*jobs(last + 1))
         driver = queue.driver()
         claims = take_all(driver)
         settle(driver, claims[1])
-        settle(driver, claims[1098], Later(b"s", 1000))
+        settle(driver, claims[last - 1], Later(b"s", 1000))
 
         renewed = driver.renew(claims)
 
-        assert [number for number, still_ours in enumerate(renewed) if not still_ours] == [1, 1098]
+        assert [number for number, still_ours in enumerate(renewed) if not still_ours] == [1, last - 1]
         assert driver.renew([]) == []
-        assert driver.depth()["active"] == 1098
+        assert driver.depth()["active"] == last - 1
 
     def test_several_are_settled_at_once_with_a_flag_for_each(self, queue: DriverUnderTest) -> None:
         queue.push(*jobs(4))
@@ -830,7 +840,7 @@ class DriverConformance:
 
     @pytest.mark.parametrize("seed", range(4))
     def test_whatever_is_done_each_share_of_each_job_is_somewhere_once(self, queue: DriverUnderTest, seed: int) -> None:
-        _Walk(queue, seed).go(400)
+        _Walk(queue, seed, self.instances, splits=self.shares_survive).go(self.steps)
 
 
 def _ring_somewhere(driver: Driver) -> None:
@@ -841,10 +851,11 @@ def _ring_somewhere(driver: Driver) -> None:
 class _Walk:
     """A random walk through the contract, and the books that it is checked against: what is owed, by body."""
 
-    def __init__(self, queue: DriverUnderTest, seed: int) -> None:
+    def __init__(self, queue: DriverUnderTest, seed: int, instances: int, *, splits: bool) -> None:
         self._queue = queue
         self._chance = random.Random(seed)
-        self._drivers = [queue.driver(), queue.driver()]
+        self._splits = splits
+        self._drivers = [queue.driver() for _ in range(instances)]
         self._owed: Counter[bytes] = Counter()
         self._dead: Counter[bytes] = Counter()
         self._held: list[Claim] = []
@@ -899,7 +910,7 @@ class _Walk:
             Back(b"b", lapsed=True),
             Dead(b"d", "exhausted"),
         )
-        if not claim.state and self._chance.random() < 0.3:
+        if self._splits and not claim.state and self._chance.random() < 0.3:
             return tuple(self._chance.choices(kinds, k=self._chance.randrange(1, 4))), True
         return tuple(self._chance.choices(kinds, k=self._chance.randrange(2))), False
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from typing import ClassVar
 
 import pytest
 
@@ -14,8 +15,6 @@ from sockudo_queue.drivers.base import Claim, Dead, DeadLetter, Driver, Later
 from sockudo_queue.errors import BrokerUnavailable
 from tests.drivers.conformance import FAR, DriverUnderTest, deliver_all, settle, take, take_all
 from tests.helpers.jobs import jobs
-
-MANY = 450  # more than a page of any driver
 
 
 def kill(driver: Driver, queue: DriverUnderTest, count: int) -> list[Claim]:
@@ -40,6 +39,9 @@ def letters(driver: Driver) -> list[DeadLetter]:
 class DeadLetterConformance:
     """Inherit from it, and give the fixture `queue`."""
 
+    many_letters: ClassVar[int] = 450
+    """More than a page of the driver."""
+
     def test_without_dead_letters_there_are_none(self, queue: DriverUnderTest) -> None:
         driver = queue.driver()
         queue.push(*jobs(2))
@@ -62,22 +64,22 @@ class DeadLetterConformance:
 
     def test_letters_are_walked_from_the_oldest_on_each_once(self, queue: DriverUnderTest) -> None:
         driver = queue.driver()
-        claims = kill(driver, queue, MANY)
+        claims = kill(driver, queue, self.many_letters)
         found = letters(driver)
         assert Counter(letter.id for letter in found) == Counter(claim.id for claim in claims)
         assert [letter.died_ms for letter in found] == sorted(letter.died_ms for letter in found)
 
     def test_what_is_replayed_or_purged_on_the_walk_does_not_disturb_it(self, queue: DriverUnderTest) -> None:
         driver = queue.driver()
-        kill(driver, queue, MANY)
+        kill(driver, queue, self.many_letters)
         seen = 0
         for number, letter in enumerate(driver.dead_letters.letters()):
             seen += 1
             done = driver.dead_letters.replay([letter], [b"s"]) if number % 2 else driver.dead_letters.purge([letter])
             assert done == [True]
-        assert seen == MANY
+        assert seen == self.many_letters
         assert letters(driver) == []
-        assert len(take_all(driver)) == MANY // 2
+        assert len(take_all(driver)) == self.many_letters // 2
 
     def test_a_replayed_letter_is_claimed_under_its_id_with_the_new_state(self, queue: DriverUnderTest) -> None:
         driver = queue.driver()
@@ -134,7 +136,7 @@ class DeadLetterConformance:
 
     def test_two_tools_at_once_double_nothing_and_lose_nothing(self, queue: DriverUnderTest) -> None:
         tools = [queue.driver() for _ in range(4)]
-        claims = kill(tools[0], queue, 120)
+        claims = kill(tools[0], queue, self.many_letters // 4)
         found = letters(tools[0])
 
         def replay_all(tool: Driver) -> int:

@@ -444,7 +444,7 @@ def test_a_deferral_counts_no_attempt() -> None:
 
     part = world.dispatcher.deferred(dispatch, share, Deferral(0.5, by_breaker=False))
 
-    assert part == Later(record.encode(State("rec", APP_ID, "a", reserved=True)), 500)
+    assert part == Later(record.encode(State("rec", APP_ID, "a", reserved=True)), 500, durable=False)
     assert isinstance(world.dispatcher.deferred(dispatch, share, Deferral(0.0, by_breaker=False)), Later)
 
 

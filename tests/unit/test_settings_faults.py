@@ -317,10 +317,6 @@ def test_what_fits_badly_is_told(tmp_path: Path, environment: dict[str, str], li
             "QUEUE_LEASE_RENEW_INTERVAL_MS: must be shorter than QUEUE_LEASE_DUR",
         ),
         (
-            {"QUEUE_DRIVER": "sqs", "QUEUE_SQS_VISIBILITY_TIMEOUT": "10"},
-            "QUEUE_SQS_VISIBILITY_TIMEOUT: must be longer than QUEUE_LEASE_RENEW_INTERVAL_MS",
-        ),
-        (
             {"QUEUE_DELIVERY_BREAKER_OPEN_MS": "60001"},
             "QUEUE_DELIVERY_BREAKER_OPEN_MS: must not be longer than QUEUE_DELIV",
         ),

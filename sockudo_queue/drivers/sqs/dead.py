@@ -1,0 +1,184 @@
+"""The dead letters of a queue of SQS: messages in a queue of their own, which shows nothing without handing it out.
+
+So a walk receives them with a short visibility, and makes visible again at its end what nobody took. Whoever holds a
+letter is alone with it; another tool does not see it meanwhile. On a FIFO queue each letter has a group of its own,
+because a group with a message in hand gives no other; where it came from stands in an attribute.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sockudo_queue.drivers.base import DeadLetter
+from sockudo_queue.drivers.sqs.client import BATCH, QueueMissing, SqsClient
+from sockudo_queue.drivers.sqs.messages import SYSTEM_ATTRIBUTES, Outgoing, Received, received
+from sockudo_queue.drivers.sqs.queues import Queues
+from sockudo_queue.errors import BrokerError
+
+HOLD_SECONDS: Final = 60
+"""Seconds for which a walk hides a letter from others: for what a tool does with a handful of them."""
+SAFE_SECONDS: Final = 5.0
+"""Seconds of these that must be left when something is begun with a letter."""
+EMPTY_RECEIVES: Final = 3
+"""Receives without a letter that end a walk although SQS counts some: it may have asked only some of its servers."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """One letter in hand, `until` by the clock of the driver."""
+
+    received: Received
+    until: float
+
+
+class SqsDeadLetters:
+    """Safe from any thread. What a walk has in hand is hidden from others until the walk ends."""
+
+    def __init__(
+        self, client: SqsClient, queues: Queues, clock: Callable[[], float], *, fifo: bool, group: str
+    ) -> None:
+        self._client = client
+        self._queues = queues
+        self._clock = clock
+        self._fifo = fifo
+        self._group = group
+        self._lock = threading.Lock()
+        self._held: dict[str, _Held] = {}
+
+    def letters(self) -> Generator[DeadLetter, None, None]:
+        for each in self._walk():
+            yield DeadLetter(each.record_id, self._queues.name, each.message_id, each.sent_ms, each.body, each.state)
+
+    def find(self, record_id: str) -> DeadLetter | None:
+        with contextlib.closing(self.letters()) as walk:
+            return next((letter for letter in walk if letter.id == record_id), None)
+
+    def replay(self, letters: Sequence[DeadLetter], states: Sequence[bytes]) -> list[bool]:
+        """Send each to the queue, then delete it among the dead. A crash in the middle leaves it in both."""
+        state_of = {letter.token: state for letter, state in zip(letters, states, strict=True)}
+        flags: dict[str, bool] = {}
+        for batch in self._in_hand(letters):
+            entries = [self._again(held.received, state_of[held.received.message_id]) for held in batch]
+            results = self._client.batch("send_message_batch", self._queues.pair().main.url, entries)
+            sent = [held for held, failure in zip(batch, results, strict=True) if failure is None]
+            flags |= self._delete(sent)
+            for failure in results:
+                if failure is not None:
+                    raise failure.error
+        return [flags.get(letter.token, False) for letter in letters]
+
+    def purge(self, letters: Sequence[DeadLetter]) -> list[bool]:
+        flags: dict[str, bool] = {}
+        for batch in self._in_hand(letters):
+            flags |= self._delete(batch)
+        return [flags.get(letter.token, False) for letter in letters]
+
+    def drop_older(self, age_ms: int) -> int:
+        """SQS drops by itself what is older than the queue's retention."""
+        del age_ms
+        return 0
+
+    def _walk(self) -> Generator[Received, None, None]:
+        """Receive every letter once; at the end, make visible what is still in hand."""
+        seen: set[str] = set()
+        empty = 0
+        try:
+            while empty < EMPTY_RECEIVES:
+                fresh = [each for each in self._receive(1 if empty else 0) if each.message_id not in seen]
+                seen.update(each.message_id for each in fresh)
+                yield from fresh
+                empty = 0 if fresh else empty + 1
+                if empty and not self._visible():
+                    break
+        finally:
+            self._release(seen)
+
+    def _receive(self, wait_seconds: int) -> list[Received]:
+        began = self._clock()
+        try:
+            answer = self._client.call(
+                "receive_message",
+                QueueUrl=self._queues.pair().dead.url,
+                MaxNumberOfMessages=BATCH,
+                WaitTimeSeconds=wait_seconds,
+                VisibilityTimeout=HOLD_SECONDS,
+                MessageAttributeNames=["All"],
+                MessageSystemAttributeNames=SYSTEM_ATTRIBUTES,
+            )
+        except QueueMissing:
+            self._queues.forget()
+            raise
+        messages = [each for each in map(received, answer.get("Messages") or ()) if each is not None]
+        with self._lock:
+            self._held |= {each.message_id: _Held(each, began + HOLD_SECONDS - SAFE_SECONDS) for each in messages}
+        return messages
+
+    def _visible(self) -> int:
+        """Return how many letters SQS believes to be there for a receive."""
+        name = "ApproximateNumberOfMessages"
+        url = self._queues.pair().dead.url
+        answer = self._client.call("get_queue_attributes", QueueUrl=url, AttributeNames=[name])
+        return int((answer.get("Attributes") or {}).get(name) or 0)
+
+    def _release(self, tokens: set[str]) -> None:
+        """Make letters visible again; where that fails, time does it."""
+        with self._lock:
+            held = [self._held.pop(token) for token in tokens if token in self._held]
+        entries = [{"ReceiptHandle": each.received.handle, "VisibilityTimeout": 0} for each in held]
+        with contextlib.suppress(BrokerError):
+            for first in range(0, len(entries), BATCH):
+                part = entries[first : first + BATCH]
+                self._client.batch("change_message_visibility_batch", self._queues.pair().dead.url, part)
+
+    def _in_hand(self, letters: Sequence[DeadLetter]) -> Iterator[list[_Held]]:
+        """Return the letters that are there and in nobody else's hand, ten at a time; walk for those not in ours."""
+        wanted = {letter.token for letter in letters}
+        ready = self._take(wanted)
+        yield from _tens(ready)
+        missing = wanted - {held.received.message_id for held in ready}
+        if not missing:
+            return
+        with contextlib.closing(self._walk()) as walk:
+            for each in walk:
+                if each.message_id in missing:
+                    missing.discard(each.message_id)
+                    yield from _tens(self._take({each.message_id}))
+                if not missing:
+                    return
+
+    def _take(self, tokens: set[str]) -> list[_Held]:
+        with self._lock:
+            now = self._clock()
+            return [held for token in tokens if (held := self._held.get(token)) is not None and now < held.until]
+
+    def _delete(self, batch: Sequence[_Held]) -> dict[str, bool]:
+        if not batch:
+            return {}
+        entries = [{"ReceiptHandle": held.received.handle} for held in batch]
+        results = self._client.batch("delete_message_batch", self._queues.pair().dead.url, entries)
+        flags = {}
+        for held, failure in zip(batch, results, strict=True):
+            if failure is not None and not failure.lost:
+                raise failure.error
+            flags[held.received.message_id] = failure is None
+        with self._lock:
+            for token in flags:
+                self._held.pop(token, None)
+        return flags
+
+    def _again(self, letter: Received, state: bytes) -> dict[str, Any]:
+        """Return the entry that puts a letter back on the queue, behind everything that waits there."""
+        entry = Outgoing(letter.record_id, letter.body, state or letter.state, letter.claims).entry()
+        if self._fifo:
+            # The id of this death: another death of the same job must not be taken for a repetition of it.
+            entry |= {"MessageGroupId": letter.origin or self._group, "MessageDeduplicationId": letter.message_id}
+        return entry
+
+
+def _tens(held: Sequence[_Held]) -> Iterator[list[_Held]]:
+    for first in range(0, len(held), BATCH):
+        yield list(held[first : first + BATCH])

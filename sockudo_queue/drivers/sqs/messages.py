@@ -1,0 +1,188 @@
+"""A record as a message of SQS and back; pure.
+
+The body of a message is the job's text, as Sockudo writes it. What we know of a record stands in message attributes, so
+that a message of ours is still a job for anybody else:
+
+    sockudo-queue.record     the record's id (absent: the message's own id)
+    sockudo-queue.state      the record's state, as bytes
+    sockudo-queue.claims     how often the record was claimed before
+    sockudo-queue.lapses     how many of these claims lapsed
+    sockudo-queue.delay-ms   milliseconds from the sending until it is due; SQS itself counts whole seconds, 900 at most
+    sockudo-queue.group      the group of a dead letter, whose own message group is its own alone
+    sockudo-queue.encoding   base64, or empty, where SQS would not take the body as text
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from sockudo_queue.drivers.sqs.queues import Queue
+
+PREFIX: Final = "sockudo-queue."
+RECORD: Final = PREFIX + "record"
+STATE: Final = PREFIX + "state"
+CLAIMS: Final = PREFIX + "claims"
+LAPSES: Final = PREFIX + "lapses"
+DELAY: Final = PREFIX + "delay-ms"
+GROUP: Final = PREFIX + "group"
+ENCODING: Final = PREFIX + "encoding"
+
+LONGEST_DELAY: Final = 900
+"""Seconds that SQS delays a message at most."""
+SYSTEM_ATTRIBUTES: Final = [
+    "ApproximateReceiveCount",
+    "ApproximateFirstReceiveTimestamp",
+    "SentTimestamp",
+    "MessageGroupId",
+]
+
+_TEXT: Final = re.compile("[\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]+")
+
+
+class _Envelope(msgspec.Struct, rename="pascal"):
+    """What SNS wraps around a message where "raw message delivery" is off."""
+
+    type: str
+    topic_arn: str
+    message: str
+
+
+_ENVELOPE: Final = msgspec.json.Decoder(_Envelope)
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """One message as it was received. Times are in milliseconds by SQS's clock; 0 where it did not say."""
+
+    message_id: str
+    handle: str
+    body: bytes
+    record_id: str
+    state: bytes
+    claims: int
+    lapses: int
+    delay_ms: int
+    receives: int
+    first_received_ms: int
+    sent_ms: int
+    group: str | None
+    origin: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """One record on its way into a queue. `delay_ms` is from the moment of the sending.
+
+    `origin` is for dead letters of FIFO queues: the group that they came from.
+    """
+
+    record_id: str
+    body: bytes
+    state: bytes = b""
+    claims: int = 0
+    lapses: int = 0
+    delay_ms: int = 0
+    origin: str | None = None
+
+    def entry(self) -> dict[str, Any]:
+        """Return it in the form that SendMessage and its batch take."""
+        text = _text_of(self.body)
+        attributes: dict[str, Any] = {}
+        for name, value in ((RECORD, self.record_id), (GROUP, self.origin)):
+            if value:
+                attributes[name] = _string(value)
+        if self.state:
+            attributes[STATE] = {"DataType": "Binary", "BinaryValue": self.state}
+        for name, number in ((CLAIMS, self.claims), (LAPSES, self.lapses), (DELAY, self.delay_ms)):
+            if number:
+                attributes[name] = {"DataType": "Number", "StringValue": str(number)}
+        if text is None:
+            attributes[ENCODING] = _string("base64" if self.body else "empty")
+            text = base64.b64encode(self.body).decode() or "-"
+        entry: dict[str, Any] = {"MessageBody": text}
+        if attributes:
+            entry["MessageAttributes"] = attributes
+        return entry
+
+
+def size_of(entry: Mapping[str, Any]) -> int:
+    """Return the bytes of an entry as SQS counts them: the body, and names, types and values of the attributes."""
+    size = len(str(entry["MessageBody"]).encode())
+    for name, value in entry.get("MessageAttributes", {}).items():
+        content = value.get("BinaryValue") or value.get("StringValue", "").encode()
+        size += len(name) + len(value["DataType"]) + len(content)
+    return size
+
+
+def fits(entry: Mapping[str, Any], queue: Queue) -> bool:
+    """Tell whether a queue takes an entry of this size."""
+    return size_of(entry) <= queue.max_bytes
+
+
+def received(message: Mapping[str, Any]) -> Received | None:
+    """Read one message of an answer; None for one without a handle, with which nothing could be done."""
+    handle = message.get("ReceiptHandle")
+    if not handle:
+        return None
+    attributes: Mapping[str, Any] = message.get("MessageAttributes") or {}
+    system: Mapping[str, Any] = message.get("Attributes") or {}
+    message_id = str(message.get("MessageId") or handle)
+    return Received(
+        message_id=message_id,
+        handle=str(handle),
+        body=_body_of(str(message.get("Body") or ""), attributes),
+        record_id=str(attributes.get(RECORD, {}).get("StringValue") or message_id),
+        state=bytes(attributes.get(STATE, {}).get("BinaryValue") or b""),
+        claims=_number(attributes.get(CLAIMS, {}).get("StringValue")),
+        lapses=_number(attributes.get(LAPSES, {}).get("StringValue")),
+        delay_ms=_number(attributes.get(DELAY, {}).get("StringValue")),
+        receives=max(_number(system.get("ApproximateReceiveCount")), 1),
+        first_received_ms=_number(system.get("ApproximateFirstReceiveTimestamp")),
+        sent_ms=_number(system.get("SentTimestamp")),
+        group=system.get("MessageGroupId"),
+        origin=attributes.get(GROUP, {}).get("StringValue"),
+    )
+
+
+def _body_of(text: str, attributes: Mapping[str, Any]) -> bytes:
+    encoding = attributes.get(ENCODING, {}).get("StringValue")
+    if encoding == "empty":
+        return b""
+    if encoding == "base64":
+        try:
+            return base64.b64decode(text, validate=True)
+        except binascii.Error:
+            pass  # not ours after all; then it is what it is
+    if '"TopicArn"' in text:
+        try:
+            envelope = _ENVELOPE.decode(text)
+        except (msgspec.MsgspecError, UnicodeError, RecursionError):
+            pass  # only something that mentions a topic
+        else:
+            text = envelope.message if envelope.type == "Notification" else text
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _text_of(body: bytes) -> str | None:
+    """Return the body as a text that SQS takes and hands out unchanged, or None."""
+    try:
+        text = body.decode()
+    except UnicodeDecodeError:
+        return None
+    return text if _TEXT.fullmatch(text) else None
+
+
+def _string(value: str) -> dict[str, str]:
+    return {"DataType": "String", "StringValue": value}
+
+
+def _number(value: object) -> int:
+    text = str(value or "")
+    return int(text) if text.isdecimal() else 0

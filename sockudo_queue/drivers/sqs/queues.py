@@ -1,0 +1,124 @@
+"""The queue and its dead-letter queue: found or made at the first use, and again after they were lost."""
+
+from __future__ import annotations
+
+import json
+import threading
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sockudo_queue.drivers.sqs.client import QueueExists, QueueMissing, SqsClient
+from sockudo_queue.errors import BrokerRefused
+
+FIFO_ENDING: Final = ".fifo"
+DEAD_ENDING: Final = "-dead"
+MAX_RECEIVES: Final = 1000
+"""Receives after which SQS itself moves a message to the dead letters, on queues that we make. Dead-lettering is ours:
+a message that is put back at many stops must not be taken for a bad one."""
+RETENTION_SECONDS: Final = 14 * 24 * 3600  # the most that SQS keeps
+SMALLEST_LIMIT: Final = 262_144
+"""Bytes of a message that every SQS takes, for a server that does not tell its limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """One queue; `max_bytes` counts a message's body and attributes."""
+
+    url: str
+    max_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """The queue of the jobs, and the one of their dead letters."""
+
+    main: Queue
+    dead: Queue
+
+
+class Queues:
+    """Finds both queues once. Safe from any thread; `pair` may block, and raises `BrokerError`."""
+
+    def __init__(
+        self, client: SqsClient, name: str, *, fifo: bool, url_prefix: str | None, visibility_seconds: int
+    ) -> None:
+        ending = FIFO_ENDING if fifo else ""
+        self.name = name + ending
+        self._dead_name = name + DEAD_ENDING + ending
+        self._client = client
+        self._url_prefix = url_prefix
+        self._attributes = {
+            "VisibilityTimeout": str(visibility_seconds),
+            "MessageRetentionPeriod": str(RETENTION_SECONDS),
+            "SqsManagedSseEnabled": "true",
+        }
+        if fifo:
+            self._attributes |= {"FifoQueue": "true", "ContentBasedDeduplication": "true"}
+        self._lock = threading.Lock()
+        self._found: Pair | None = None
+
+    def pair(self) -> Pair:
+        """Return both queues, and look for them or make them where they are not known."""
+        found = self._found
+        if found is None:
+            with self._lock:
+                found = self._found = self._found or self._look()
+        return found
+
+    def forget(self) -> None:
+        """Look for them again at the next use: one of them was not where it had been."""
+        self._found = None
+
+    def _look(self) -> Pair:
+        main_url = self._url_of(self.name)
+        if main_url is not None and (self._url_prefix is None or self._answers(main_url)):
+            return Pair(self._queue(main_url), self._queue(self._dead_url()))
+        if self._url_prefix is not None:
+            # It may be in another account: whoever names a place has to make the queue there.
+            raise QueueMissing(f"SQS: there is no queue {self.name} under queue.sqs.queue_url_prefix; make it there")
+        dead = self._dead_url()
+        redrive = {"deadLetterTargetArn": self._attribute(dead, "QueueArn"), "maxReceiveCount": MAX_RECEIVES}
+        return Pair(self._queue(self._make(self.name, RedrivePolicy=json.dumps(redrive))), self._queue(dead))
+
+    def _dead_url(self) -> str:
+        url = self._url_of(self._dead_name)
+        if url is not None and (self._url_prefix is None or self._answers(url)):
+            return url
+        return self._make(self._dead_name)
+
+    def _url_of(self, name: str) -> str | None:
+        if self._url_prefix is not None:
+            return self._url_prefix + name
+        try:
+            return _url_in(self._client.call("get_queue_url", QueueName=name))
+        except QueueMissing:
+            return None
+
+    def _answers(self, url: str) -> bool:
+        try:
+            self._attribute(url, "QueueArn")
+        except QueueMissing:
+            return False
+        return True
+
+    def _make(self, name: str, **attributes: str) -> str:
+        try:
+            return _url_in(self._client.call("create_queue", QueueName=name, Attributes=self._attributes | attributes))
+        except QueueExists:
+            # Sockudo, or another daemon, was faster. A queue that exists is used as it is.
+            return _url_in(self._client.call("get_queue_url", QueueName=name))
+
+    def _queue(self, url: str) -> Queue:
+        limit = self._attribute(url, "MaximumMessageSize")
+        return Queue(url, int(limit) if limit.isdecimal() else SMALLEST_LIMIT)
+
+    def _attribute(self, url: str, name: str) -> str:
+        answer = self._client.call("get_queue_attributes", QueueUrl=url, AttributeNames=[name])
+        return str((answer.get("Attributes") or {}).get(name, ""))
+
+
+def _url_in(answer: Any) -> str:
+    url = answer.get("QueueUrl")
+    if not url:
+        raise BrokerRefused("SQS: the answer names no queue URL")
+    return str(url)

@@ -1,0 +1,80 @@
+"""SQS passes the suite of all drivers, on a standard and on a FIFO queue of a real emulator."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+import pytest
+
+from sockudo_queue.drivers.base import Back, Settlement
+from tests.drivers.conformance import LEASE_SECONDS, bodies_of, settle, take, take_all
+from tests.drivers.sqs_conformance import Queue, SqsConformance
+from tests.drivers.sqs_queue import SqsQueue
+from tests.helpers.jobs import jobs
+from tests.helpers.sqs_server import SqsServer
+
+
+class TestStandard(SqsConformance):
+    @pytest.fixture
+    def queue(self, sqs_server: SqsServer, cleanup: ExitStack) -> SqsQueue:
+        return SqsQueue(sqs_server, cleanup)
+
+
+class TestFifo(SqsConformance):
+    """Each job has a group of its own here; what is special about groups is in test_sqs_fifo.py.
+
+    Nothing can be sent again there without losing its place, so a state lives in the memory of whoever has the message,
+    and what goes back to the queue goes back as the job that it was. Groups have no order among each other.
+    """
+
+    shares_survive = False
+
+    @pytest.fixture
+    def queue(self, sqs_server: SqsServer, cleanup: ExitStack) -> SqsQueue:
+        return SqsQueue(sqs_server, cleanup, fifo=True)
+
+    def test_what_is_put_back_goes_first_and_in_the_order_of_the_claims(self, queue: Queue) -> None:
+        queue.push(*jobs(3))
+        driver = queue.driver()
+        claims = take_all(driver)
+        for claim in claims:
+            assert settle(driver, claim, Back())
+
+        assert sorted(claim.id for claim in take_all(driver)) == sorted(claim.id for claim in claims)
+
+    def test_what_is_put_back_keeps_its_lapses(self, queue: Queue) -> None:
+        queue.push(b"job")
+        driver = queue.driver()
+        for lapses in range(3):
+            assert take(driver).lapses == lapses
+            queue.advance(LEASE_SECONDS + 1)
+        settle(driver, take(driver), Back(b"s"))
+
+        again = take(driver)
+
+        assert (again.lapses, again.state) == (3, b"")
+
+    def test_a_lapsed_claim_goes_before_fresh_jobs(self, queue: Queue) -> None:
+        queue.push(b"old")
+        driver = queue.driver()
+        take(driver)
+        queue.push(b"new")
+        queue.advance(LEASE_SECONDS)
+
+        assert sorted(bodies_of(take_all(driver))) == [b"new", b"old"]
+
+    def test_an_owner_paused_past_its_lease_notices_and_goes_on(self, queue: Queue) -> None:
+        queue.push(b"job")
+        owner, other = queue.driver(), queue.driver()
+        mine = take(owner)
+        queue.advance(LEASE_SECONDS)
+        theirs = take(other)
+        queue.push(b"next")
+
+        assert owner.renew([mine]) == [False]
+        turn = owner.next(Settlement(mine))
+
+        assert not turn.accepted
+        assert turn.claim is not None
+        assert turn.claim.body == b"next"
+        assert other.next(Settlement(theirs)).accepted

@@ -1,0 +1,117 @@
+"""A real emulator of SQS as a child process, with a clock that a test can put forward."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import subprocess
+import tempfile
+import urllib.request
+import uuid
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+import boto3
+import botocore.config
+import pytest
+
+from tests.helpers.ports import free_port
+from tests.helpers.redis_binaries import SERVERS_DIRECTORY, STARTED
+from tests.helpers.waiting import eventually
+
+CREDENTIALS: Final = {"AWS_ACCESS_KEY_ID": "AKIATESTTESTTESTTEST", "AWS_SECRET_ACCESS_KEY": "a-secret-of-the-tests"}
+REGION: Final = "us-east-1"
+START_SECONDS: Final = 60.0
+_PYTHON: Final = SERVERS_DIRECTORY / "localstack" / "bin" / "python"
+_MAIN: Final = Path(__file__).with_name("localstack_main.py")
+
+
+class SqsServer:
+    """LocalStack's SQS on a free port of 127.0.0.1. Nothing survives its end."""
+
+    def __init__(self) -> None:
+        if not os.access(_PYTHON, os.X_OK):
+            pytest.skip("LocalStack is not in .servers; scripts/test puts it there")
+        self.port, self._clock_port = free_port(), free_port()
+        self._directory = tempfile.TemporaryDirectory(prefix="localstack-")
+        self._log = Path(self._directory.name) / "log"
+        self._process: subprocess.Popen[bytes] | None = None
+        self.client: Any = client_of(self.url)
+        atexit.register(self.close)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> Self:
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [_PYTHON, _MAIN, str(self.port), str(self._clock_port)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={"PATH": os.environ["PATH"], "HOME": self._directory.name, "TMPDIR": self._directory.name},
+                start_new_session=True,
+            )
+        eventually(self._is_ready, START_SECONDS, lambda: self._log.read_text(errors="replace"))
+        self.client.list_queues()  # the first call loads most of it
+        STARTED["LocalStack's SQS 4.13.1"] += 1
+        return self
+
+    def advance(self, seconds: float) -> None:
+        """Let so much time pass for every visibility and delay."""
+        self._turn_clock(str(seconds))
+
+    def stop_clock(self) -> None:
+        """Let no time pass for them but what `advance` says."""
+        self._turn_clock("stop")
+
+    def run_clock(self) -> None:
+        """Let their time be the real one again."""
+        self._turn_clock("run")
+
+    def _turn_clock(self, how: str) -> None:
+        urllib.request.urlopen(f"http://127.0.0.1:{self._clock_port}/{how}", timeout=20).close()
+
+    def close(self) -> None:
+        """End the process; calling it twice does no harm."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+        self.client.close()
+        self._directory.cleanup()
+        atexit.unregister(self.close)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def _is_ready(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, self._log.read_text(errors="replace")
+        try:
+            with urllib.request.urlopen(f"{self.url}/_localstack/health", timeout=5) as answer:
+                return b'"sqs": "running"' in answer.read()
+        except OSError:
+            return False
+
+
+def client_of(url: str) -> Any:
+    """Return a client as a producer or an operator has one."""
+    config = botocore.config.Config(retries={"total_max_attempts": 1}, read_timeout=60, max_pool_connections=20)
+    return boto3.session.Session().client(
+        "sqs",
+        region_name=REGION,
+        endpoint_url=url,
+        aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
+        config=config,
+    )
+
+
+def unused_name() -> str:
+    """Return the name of a queue that no other test has."""
+    return f"webhooks-{uuid.uuid4().hex[:12]}"
