@@ -88,9 +88,9 @@ def link_of(settings: Settings) -> Link:
 
         return cluster_link(settings)
     if settings.sentinel.nodes and settings.redis.url is None:
-        from sockudo_queue.drivers.redis_sentinel import sentinel_pool
+        from sockudo_queue.drivers.redis_sentinel import sentinel_link
 
-        return RedisLink(sentinel_pool(settings))
+        return sentinel_link(settings)
     return RedisLink(_server_pool(settings))
 
 

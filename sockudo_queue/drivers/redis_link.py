@@ -14,10 +14,10 @@ from collections import deque
 from collections.abc import Sequence
 from hashlib import sha1
 from importlib import resources
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, Self
 
 from redis.backoff import NoBackoff
-from redis.connection import AbstractConnection, ConnectionPool
+from redis.connection import AbstractConnection, ConnectionPool, SSLConnection
 from redis.exceptions import (
     AskError,
     AuthenticationError,
@@ -38,6 +38,16 @@ from sockudo_queue.errors import BrokerError, BrokerRefused, BrokerUnavailable
 
 STALE_AFTER: Final = 5.0
 """Seconds of rest after which a connection is looked at before use; servers and balancers close what rests."""
+
+_MEANT: Final = {
+    "unable to get local issuer certificate": "its authority is not trusted; set database.redis.master_tls.ca_path",
+    "self-signed certificate": "its authority is not trusted; set database.redis.master_tls.ca_path",
+    "mismatch, certificate is not valid for": "reach the server by a name in its certificate, or set "
+    "QUEUE_REDIS_TLS_CHECK_HOSTNAME=false to check its authority alone",
+    "WRONG_VERSION_NUMBER": "it does not speak TLS on this port",
+    "Timeout connecting": "it does not speak TLS on this port, or cannot be reached",  # it waits for more of a command
+    "ALERT_CERTIFICATE_REQUIRED": "the server wants a certificate; set database.redis.master_tls.client_cert_path",
+}
 
 
 class Script:
@@ -105,11 +115,12 @@ class RedisLink:
         `asking` takes a node of a cluster at its word that a slot is on its way to it. Blocks for at most the response
         timeout, and as long again for each of connecting and authenticating.
         """
-        connection, generation = self._borrow(), self._generation
+        connection, generation, began = self._borrow(), self._generation, time.monotonic()
         try:
             if asking:
                 exchange(connection, "ASKING")
             reply = exchange(connection, *command)
+            self._verify(connection, began)
         except BrokerUnavailable:
             # What ended this connection ended the others too; finding that out one by one would cost a fault each.
             self._forget(generation)
@@ -130,9 +141,12 @@ class RedisLink:
             self.call("SCRIPT", "LOAD", script.text)
             return self.call("EVALSHA", script.digest, len(keys), *keys, *arguments, asking=asking)
 
-    def patient(self, response_timeout: float) -> RedisLink:
+    def patient(self, response_timeout: float) -> Self:
         """Return a link to the same server for commands that block, with connections of its own."""
-        return RedisLink(self._pool, response_timeout)
+        return type(self)(self._pool, response_timeout)
+
+    def _verify(self, connection: AbstractConnection, began: float) -> None:
+        """Raise `BrokerUnavailable` where the server that has answered may be the wrong one; here there is but one."""
 
     def _connect(self) -> AbstractConnection:
         options = dict(self._pool.connection_kwargs)
@@ -234,7 +248,9 @@ def _translated(connection: AbstractConnection, error: RedisError | OSError) -> 
             return BrokerRefused(text)
         case _:
             connection.disconnect()
-            return BrokerUnavailable(text)
+            # The kernel tells of a timeout in this way, see `_let_kernel_time`.
+            late = isinstance(error.__context__, BlockingIOError)
+            return BrokerUnavailable("the server did not answer in time" if late else _explained(connection, text))
 
 
 def _let_kernel_time(connection: AbstractConnection) -> None:
@@ -262,6 +278,14 @@ def _has_ended(connection: AbstractConnection) -> bool:
 
 def _socket_of(connection: AbstractConnection) -> socket.socket | None:
     return connection._get_socket()  # noqa: SLF001 - redis-py has no public way to the socket
+
+
+def _explained(connection: AbstractConnection, text: str) -> str:
+    """Say what to do about the faults of TLS, which OpenSSL names for those who know it."""
+    if not isinstance(connection, SSLConnection):
+        return text
+    meant = next((meant for said, meant in _MEANT.items() if said in text), None)
+    return f"{text}: {meant}" if meant else text
 
 
 def first_line(error: Exception) -> str:

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any, Final
 
 from redis.client import Redis
-from redis.connection import Connection, ConnectionPool
+from redis.connection import AbstractConnection, Connection, ConnectionPool
+from redis.exceptions import RedisError
 from redis.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool, SentinelManagedConnection
 
 from sockudo_queue.drivers.redis_connections import TlsConnection, connection_class, login_options
-from sockudo_queue.drivers.redis_link import connection_options
+from sockudo_queue.drivers.redis_link import RedisLink, connection_options
 from sockudo_queue.drivers.shared_lookup import SharedLookup
+from sockudo_queue.errors import BrokerUnavailable
 from sockudo_queue.settings import Settings
 
 ANSWER_SECONDS: Final = 1.0
 """Longest wait for one Sentinel: it answers from memory, and there are others."""
+
+CHECK_SECONDS: Final = 1.0
+"""How old the Sentinels' last word may be: nobody tells a client that a master which it still reaches is none any more.
+"""
+LATE_SECONDS: Final = 1.5
+"""An answer that took longer may come from a master that was given up meanwhile; longer than any wait in the server."""
 
 
 class TlsSentinelConnection(SentinelManagedConnection, TlsConnection):
@@ -30,6 +39,17 @@ class Sentinels:
         self._asked = ", ".join("{host}:{port}".format_map(pool.connection_kwargs) for pool in pools)
         self._name = name
         self._lookup = SharedLookup(self._discover)
+        self._master: tuple[str, int] | None = None
+        self._asked_at = float("-inf")
+
+    def know_another(self, address: tuple[str, int], since: float) -> bool:
+        """Tell whether the master is another one, by what the Sentinels say or have said since then (monotonic)."""
+        if self._asked_at < since:
+            try:
+                self._lookup()
+            except RedisError:
+                return False  # they do not answer, or do not know; nothing speaks against the server that we reach
+        return self._master is not None and self._master != address
 
     def discover_master(self, service_name: str) -> tuple[str, int]:  # noqa: ARG002 - there is one
         """Return host and port of the master. Raises redis-py's errors, with no more in them than a person needs."""
@@ -38,14 +58,34 @@ class Sentinels:
     def _discover(self) -> tuple[str, int]:
         try:
             host, port = self._sentinel.discover_master(self._name)
+            self._master = (str(host), int(port))
         except MasterNotFoundError as error:
             reason = "a login was refused" if "AuthenticationError" in str(error) else "none knows a healthy one"
             raise MasterNotFoundError(f"no master {self._name} at the Sentinels {self._asked}: {reason}") from None
-        return str(host), int(port)
+        finally:
+            self._asked_at = time.monotonic()
+        return self._master
 
 
-def sentinel_pool(settings: Settings) -> SentinelConnectionPool:
-    """Return the maker of connections to the master; the pool holds the Sentinels and asks them at each connect."""
+class SentinelLink(RedisLink):
+    """Commands to whatever server is the master.
+
+    A master that was frozen or cut off while its replica took over comes back as a master, and stays one for about ten
+    seconds, until the Sentinels tell it otherwise. What it is told until then is lost.
+    """
+
+    def _verify(self, connection: AbstractConnection, began: float) -> None:
+        now = time.monotonic()
+        since = now if now - began > LATE_SECONDS else now - CHECK_SECONDS
+        sentinels: Sentinels = self._pool.sentinel_manager  # type: ignore[attr-defined] # see `sentinel_link`
+        address = (str(connection.host), int(connection.port))  # type: ignore[attr-defined] # it is a TCP connection
+        if sentinels.know_another(address, since):
+            connection.disconnect()
+            raise BrokerUnavailable(f"{address[0]}:{address[1]} is not the master any more")
+
+
+def sentinel_link(settings: Settings) -> SentinelLink:
+    """Return the way to the master; the Sentinels are asked at each connect. Raises `SettingsError` for bad files."""
     redis, sentinel = settings.redis, settings.sentinel
     timeout = redis.response_timeout_ms / 1000
     asking: dict[str, Any] = connection_options(min(timeout, ANSWER_SECONDS)) | login_options(sentinel)
@@ -61,4 +101,4 @@ def sentinel_pool(settings: Settings) -> SentinelConnectionPool:
         (SentinelManagedConnection, TlsSentinelConnection),
         settings.master_tls.enabled,
     )
-    return SentinelConnectionPool(sentinel.name, Sentinels(sentinel.name, pools), **serving)
+    return SentinelLink(SentinelConnectionPool(sentinel.name, Sentinels(sentinel.name, pools), **serving))

@@ -1,4 +1,4 @@
-"""Certificates for receivers that speak TLS, and an authority that signs them."""
+"""Certificates for receivers and servers that speak TLS, and an authority that signs them."""
 
 from __future__ import annotations
 
@@ -34,8 +34,12 @@ class Authority:
 
     def client_files(self) -> tuple[Path, Path]:
         """Return the files of a client's certificate and its key."""
-        issued = self._authority.issue_cert("client.example", key_type=trustme.KeyType.ECDSA)
-        certificate, key = self._directory / "client.pem", self._directory / "client-key.pem"
+        return self.files("client.example", name="client")
+
+    def files(self, *hosts: str, name: str = "server", expires: datetime.datetime | None = None) -> tuple[Path, Path]:
+        """Return the files of a certificate for hosts and of its key; what bears the same name is replaced."""
+        issued = self._authority.issue_cert(*hosts, not_after=expires, key_type=trustme.KeyType.ECDSA)
+        certificate, key = self._directory / f"{name}.pem", self._directory / f"{name}-key.pem"
         issued.cert_chain_pems[0].write_to_path(certificate)
         issued.private_key_pem.write_to_path(key)
         return certificate, key

@@ -11,18 +11,20 @@ import redis
 from redis.crc import key_slot
 
 from tests.helpers.redis_binaries import ServerKind
-from tests.helpers.redis_server import RedisServer
+from tests.helpers.redis_server import GIVEN_UP_LATE_MS, RedisServer
+from tests.helpers.redis_tls import ServerTls
 from tests.helpers.waiting import eventually
 
 SLOTS: Final = 16_384
-NODE_TIMEOUT_MS: Final = 1_000
-"""A node that says nothing for so long is given up; then its replica takes over."""
 FORM_SECONDS: Final = 30.0
 FAILOVER_SECONDS: Final = 20.0
 
 
 class RedisCluster:
-    """Some masters, with one replica each unless told otherwise, that serve all slots. `close` ends every process."""
+    """Some masters, with one replica each unless told otherwise, that serve all slots. `close` ends every process.
+
+    A node that says nothing for `node_timeout_ms` is given up; then its replica takes over.
+    """
 
     def __init__(
         self,
@@ -31,14 +33,20 @@ class RedisCluster:
         masters: int = 3,
         replicas: bool = True,
         password: str | None = None,
+        tls: ServerTls | None = None,
+        node_timeout_ms: int = GIVEN_UP_LATE_MS,
         extra: Sequence[str] = (),
     ) -> None:
-        options = ["--cluster-enabled", "yes", "--cluster-node-timeout", str(NODE_TIMEOUT_MS)]
+        options = ["--cluster-enabled", "yes", "--cluster-node-timeout", str(node_timeout_ms)]
         # However long its master has been away, a replica may take over.
         options += ["--cluster-replica-validity-factor", "0", "--repl-diskless-sync-delay", "0", *extra]
+        if password is not None:
+            options += ["--masterauth", password]
+        if tls is not None:
+            options += ["--tls-cluster", "yes"]
         self._masters = masters
         count = masters * 2 if replicas else masters
-        self.nodes = [RedisServer(kind, password=password, extra=tuple(options)) for _ in range(count)]
+        self.nodes = [RedisServer(kind, password=password, tls=tls, extra=tuple(options)) for _ in range(count)]
 
     @property
     def addresses(self) -> str:
@@ -62,21 +70,23 @@ class RedisCluster:
         eventually(lambda: all(map(is_up, self.nodes)) and self._in_sync(), FORM_SECONDS, self.log)
         return self
 
-    def master_of(self, key: str, *, among: Sequence[RedisServer] = ()) -> RedisServer:
-        """Return the node that serves a key, by what the running nodes, or those given, say themselves."""
-        for node in among or self.nodes:
-            if node.running and serves(node, key):
-                return node
-        raise AssertionError(f"no node serves {key}\n{self.log()}")
+    def master_of(self, key: str, *, within: float = FAILOVER_SECONDS) -> RedisServer:
+        """Return the node that takes itself for the master of a key; one is chosen within some seconds."""
+        serving = eventually(lambda: [node for node in self.answering if serves(node, key)], within, self.log)
+        return serving[0]
 
-    def replica_of(self, master: RedisServer) -> RedisServer:
-        """Return a replica of a node."""
-        port = str(master.port)
-        return next(node for node in self.nodes if node.running and _replication(node).get("master_port") == port)
+    def masters(self) -> list[RedisServer]:
+        """Return the nodes that are masters by their own word."""
+        return [node for node in self.answering if "master" in _flags(node)]
+
+    @property
+    def answering(self) -> list[RedisServer]:
+        """Return the nodes that are neither dead nor frozen."""
+        return [node for node in self.nodes if node.answers]
 
     def client(self, **options: Any) -> redis.RedisCluster:
         """Return redis-py's own cluster client, for what a producer does."""
-        port = next(node.port for node in self.nodes if node.running)
+        port = next(node.port for node in self.nodes if node.answers)
         return redis.RedisCluster(host="127.0.0.1", port=port, password=self.nodes[0].password, protocol=2, **options)
 
     def move_slot(self, key: str, target: RedisServer, *, finish: bool = True) -> None:
@@ -96,7 +106,7 @@ class RedisCluster:
                 for each in keys:
                     client.execute_command("MIGRATE", "127.0.0.1", target.port, each, 0, 5000, *password)
         for node in (target, source, *self.nodes):
-            if node.running and "master" in _flags(node):
+            if node.answers and "master" in _flags(node):
                 _tell(node, "SETSLOT", slot, "NODE", node_id(target))
 
     def log(self) -> str:

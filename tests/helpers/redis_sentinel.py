@@ -12,11 +12,11 @@ import redis
 from sockudo_queue.redaction import Secret
 from sockudo_queue.settings import RedisSettings, SentinelNode, SentinelSettings, Settings
 from tests.helpers.redis_binaries import ServerKind
-from tests.helpers.redis_server import RedisServer
+from tests.helpers.redis_server import GIVEN_UP_LATE_MS, RedisServer
+from tests.helpers.redis_tls import ServerTls
 from tests.helpers.waiting import eventually
 
 NAME: Final = "hooks"
-DOWN_AFTER_MS: Final = 1_000
 FORM_SECONDS: Final = 30.0
 FAILOVER_SECONDS: Final = 20.0
 
@@ -34,7 +34,7 @@ class SentinelServer(RedisServer):
 
 
 class RedisSentinels:
-    """One master, one replica, three Sentinels. `close` ends every process."""
+    """One master, one replica, three Sentinels that give a server up after `down_after_ms`. `close` ends them all."""
 
     def __init__(
         self,
@@ -42,14 +42,17 @@ class RedisSentinels:
         *,
         password: str | None = None,
         sentinel_password: str | None = None,
+        tls: ServerTls | None = None,
+        down_after_ms: int = GIVEN_UP_LATE_MS,
         extra: Sequence[str] = (),
     ) -> None:
         options = ("--repl-diskless-sync-delay", "0", *extra)
         if password is not None:
             options += ("--masterauth", password)
+        self._down_after_ms = down_after_ms
         self.password, self.sentinel_password = password, sentinel_password
-        self.servers = [RedisServer(kind, password=password, extra=options) for _ in range(2)]
-        self.sentinels = [SentinelServer(kind, password=sentinel_password) for _ in range(3)]
+        self.servers = [RedisServer(kind, password=password, tls=tls, extra=options) for _ in range(2)]
+        self.sentinels = [SentinelServer(kind, password=sentinel_password, tls=tls) for _ in range(3)]
 
     def start(self) -> Self:
         """Start them all and wait until every Sentinel knows the replica and the other Sentinels."""
@@ -68,12 +71,9 @@ class RedisSentinels:
         return self
 
     def master(self) -> RedisServer:
-        """Return the server that is the master by its own word."""
-        return next(each for each in self.servers if each.running and _replication(each)["role"] == "master")
-
-    def replica(self) -> RedisServer:
-        """Return the other one."""
-        return next(each for each in self.servers if each.running and _replication(each)["role"] == "slave")
+        """Return the server that takes itself for the master; one is chosen within some seconds."""
+        masters = eventually(lambda: self._in_role("master"), FAILOVER_SECONDS, self.log)
+        return masters[0]
 
     def settings(self, timeout: float = 5.0, **groups: Any) -> Settings:
         """Return settings that find the master here; the response timeout is in seconds."""
@@ -101,8 +101,11 @@ class RedisSentinels:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
+    def _in_role(self, role: str) -> list[RedisServer]:
+        return [each for each in self.servers if each.answers and _replication(each)["role"] == role]
+
     def _options(self) -> list[tuple[str, str]]:
-        options = [("down-after-milliseconds", str(DOWN_AFTER_MS)), ("failover-timeout", "10000")]
+        options = [("down-after-milliseconds", str(self._down_after_ms)), ("failover-timeout", "10000")]
         return options + ([("auth-pass", self.password)] if self.password else [])
 
     def _all_know_all(self) -> bool:

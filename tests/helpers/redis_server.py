@@ -19,10 +19,14 @@ from redis.retry import Retry
 
 from tests.helpers.ports import free_port
 from tests.helpers.redis_binaries import STARTED, ServerKind, require_server, server_version
+from tests.helpers.redis_tls import ServerTls
 from tests.helpers.waiting import eventually
 
 START_SECONDS: Final = 20.0  # a server is up in 0.03 s; a loaded machine may take its time
 STOP_SECONDS: Final = 20.0
+GIVEN_UP_LATE_MS: Final = 20_000
+"""How long servers wait for each other where no test is about that: a loaded machine is no dead server."""
+GIVEN_UP_SOON_MS: Final = 1_000
 
 
 class RedisServer:
@@ -41,10 +45,12 @@ class RedisServer:
         maxmemory: str | None = None,
         maxmemory_policy: str = "noeviction",
         password: str | None = None,
+        tls: ServerTls | None = None,
         extra: tuple[str, ...] = (),
     ) -> None:
         self.kind = kind
         self.password = password
+        self.tls = tls
         self.port = free_port()
         self.directory = Path(tempfile.mkdtemp(prefix="redis-server-"))
         self._options = ["--appendonly", "yes" if appendonly else "no", "--appendfsync", appendfsync]
@@ -54,6 +60,7 @@ class RedisServer:
             self._options += ["--requirepass", password]
         self._options += extra
         self._process: subprocess.Popen[bytes] | None = None
+        self._frozen = False
         self._clients: weakref.WeakSet[redis.Redis] = weakref.WeakSet()
         atexit.register(self.close)
 
@@ -70,6 +77,11 @@ class RedisServer:
     @property
     def running(self) -> bool:
         return self._process is not None and self._process.poll() is None
+
+    @property
+    def answers(self) -> bool:
+        """Tell whether it runs and is not frozen."""
+        return self.running and not self._frozen
 
     def start(self) -> Self:
         """Start and wait until it answers. On the first start a port that somebody else just took is given up."""
@@ -107,11 +119,13 @@ class RedisServer:
         assert self.running, "the server does not run"
         os.kill(self.pid, signal.SIGSTOP)
         os.waitid(os.P_PID, self.pid, os.WSTOPPED)  # the signal takes effect a moment after the call
+        self._frozen = True
 
     def resume(self) -> None:
         """Let a frozen server go on; it then carries out what was sent in the meantime."""
         if self.running:
             os.kill(self.pid, signal.SIGCONT)
+        self._frozen = False
 
     def client(self, **options: Any) -> redis.Redis:
         """Return a client that never repeats a command by itself and hands out bytes; closed with the server."""
@@ -124,6 +138,8 @@ class RedisServer:
             "socket_timeout": 10.0,
             "socket_connect_timeout": 5.0,
         }
+        if self.tls is not None:
+            settings |= self.tls.client_options()
         client = redis.Redis(**settings | options)
         self._clients.add(client)
         return client
@@ -147,7 +163,8 @@ class RedisServer:
         self.close()
 
     def _command(self) -> list[str]:
-        command = [str(require_server(self.kind)), "--port", str(self.port), "--bind", "127.0.0.1"]
+        ports = ("--port", str(self.port)) if self.tls is None else self.tls.server_options(self.port)
+        command = [str(require_server(self.kind)), *ports, "--bind", "127.0.0.1"]
         return [*command, "--save", "", "--dir", str(self.directory), *self._options]
 
     def _launch(self) -> None:
@@ -160,9 +177,7 @@ class RedisServer:
     def _is_ready(self) -> bool:
         if not self.running:
             raise ServerDiedError(f"{self.kind} ended while starting:\n{self.log()}")
-        with redis.Redis(
-            port=self.port, password=self.password, protocol=2, retry=Retry(NoBackoff(), 0), socket_timeout=1.0
-        ) as client:
+        with self.client(socket_timeout=1.0) as client:
             try:
                 # LOADING refuses the ping; the process id tells our server from a stranger on the same port.
                 return bool(client.ping()) and client.info("server")["process_id"] == self.pid

@@ -1,0 +1,33 @@
+"""How the servers of the tests speak TLS."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.helpers.certificates import Authority
+
+
+@dataclass(frozen=True, slots=True)
+class ServerTls:
+    """A Redis server that speaks TLS and nothing else, with a certificate and its key."""
+
+    authority: Authority
+    files: tuple[Path, Path]
+    asks_clients: bool = False
+
+    def server_options(self, port: int) -> Sequence[str]:
+        """Return the server's options."""
+        certificate, key = map(str, self.files)
+        return (
+            *("--port", "0", "--tls-port", str(port), "--tls-cert-file", certificate, "--tls-key-file", key),
+            *("--tls-ca-cert-file", str(self.authority.ca_file), "--tls-replication", "yes"),
+            *("--tls-auth-clients", "yes" if self.asks_clients else "no"),
+        )
+
+    def client_options(self) -> dict[str, Any]:
+        """Return what redis-py needs to speak with it; that its certificate is right is not its concern."""
+        certificate, key = map(str, self.files)
+        return {"ssl": True, "ssl_cert_reqs": "none", "ssl_certfile": certificate, "ssl_keyfile": key}
