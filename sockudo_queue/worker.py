@@ -14,7 +14,7 @@ from sockudo_queue.crew import Crew, Slot
 from sockudo_queue.dispatcher import Dispatch, Dispatcher, Share
 from sockudo_queue.drivers.base import Back, Claim, Dead, Driver, Later, Settlement
 from sockudo_queue.endpoints import Admission, Deferral
-from sockudo_queue.errors import BrokerError
+from sockudo_queue.errors import BrokerError, SourceRefused
 from sockudo_queue.health import Heartbeats
 from sockudo_queue.holdings import Holdings
 from sockudo_queue.metrics import Metrics
@@ -28,6 +28,9 @@ IDLE_LOOK: Final = 5.0
 
 LIVE_WITHIN: Final = 60.0
 """Seconds without a sign of life, beyond what a thread may wait for, after which `/livez` fails."""
+REFUSED_LIMIT: Final = 5.0
+"""Seconds for which a settlement is tried that its source alone refuses. Then its lease is left to run out: a slot that
+waits for one form of the queue would be missing for the others."""
 HELD_BACK: Final = 5.0
 """Seconds between two looks of a worker at a queue that is mostly for unknown apps."""
 
@@ -228,7 +231,7 @@ class Worker:
 
     def _next(self, settled: Settlement | None) -> Claim | None:
         """Settle and claim, for as long as it takes the broker to answer. None: nothing to claim, or we are stopped."""
-        backoff, repeated = Backoff(self._stopping), False
+        backoff, repeated, began = Backoff(self._stopping), False, time.monotonic()
         while True:
             try:
                 turn = self._driver.next(settled)
@@ -236,6 +239,9 @@ class Worker:
                 self._watch.failed(error)
                 repeated = True
                 self._beats.beat(self.name)
+                if settled is not None and self._is_hopeless(error, began):
+                    self._ledger.record(settled, accepted=False, repeated=True)
+                    settled = self.current = None
                 if backoff.wait():
                     self._settle(settled, repeated=True)
                     return None
@@ -252,7 +258,7 @@ class Worker:
 
     def _settle(self, settlement: Settlement | None, *, repeated: bool = False) -> None:
         """Settle without claiming, until it is done or the rest is put back for us."""
-        backoff = Backoff(self._abandoned)
+        backoff, began = Backoff(self._abandoned), time.monotonic()
         while settlement is not None and not self._abandoned.is_set():
             try:
                 self._ledger.settle(settlement, repeated=repeated)
@@ -260,10 +266,19 @@ class Worker:
                 self._watch.failed(error)
                 repeated = True
                 self._beats.beat(self.name)
-                backoff.wait()
+                if self._is_hopeless(error, began):
+                    self._ledger.record(settlement, accepted=False, repeated=True)
+                    settlement = self.current = None
+                else:
+                    backoff.wait()
             else:
                 self.current = None
                 return
+
+    @staticmethod
+    def _is_hopeless(error: BrokerError, began: float) -> bool:
+        """Tell whether a settlement has been refused for so long that its lease is left to run out."""
+        return isinstance(error, SourceRefused) and time.monotonic() - began > REFUSED_LIMIT
 
 
 def _until_due(settlement: Settlement | None) -> float:

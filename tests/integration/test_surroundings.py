@@ -18,12 +18,12 @@ import pytest
 import redis
 
 import sockudo_queue
-from tests.faults.queue import DOCUMENTED_LIST, SERVER_LIST, daemon_on, push, settled
+from tests.faults.queue import DOCUMENTED_LIST, SERVER_LIST, SHORT_LEASE, daemon_on, push, settled
 from tests.helpers.configs import app, config, webhook
 from tests.helpers.daemon import DaemonProcess
 from tests.helpers.jobs import job, jobs, numbers
 from tests.helpers.queue_v2 import DEFAULT_BASE, Producer, Worker
-from tests.helpers.receiver import Receiver
+from tests.helpers.receiver import Answer, Receiver
 from tests.helpers.redis_binaries import ServerKind
 from tests.helpers.redis_server import RedisServer
 from tests.helpers.waiting import eventually
@@ -266,6 +266,26 @@ def test_a_form_that_is_refused_is_told_once_and_is_no_outage(
         eventually(lambda: daemon.events("source.resumed"), 15, daemon.output)
         receiver.wait_for(11)
         assert len(daemon.events("source.refused")) == 1
+
+
+def test_a_settlement_that_is_refused_does_not_keep_a_slot_from_the_other_forms(
+    redis_server: RedisServer, client: Any, receiver: Receiver
+) -> None:
+    client.acl_setuser("daemon", enabled=True, passwords=["+pw"], keys=["*"], commands=["+@all"])
+    lists = ("sockudo_queue*queue:webhooks", "sockudo-queue:{sockudo_queue*queue:webhooks}*")
+    receiver.answer(lambda request, nth: Answer(delay=1.0 if nth == 1 else 0.0))
+    url = redis_server.url.replace("redis://", "redis://daemon:pw@")
+    with daemon_on(url, receiver.url(), QUEUE_WORKERS="1", QUEUE_DELIVERY_MAX_SLOW="0", **SHORT_LEASE) as daemon:
+        daemon.wait_ready()
+        Producer(client).enqueue(job(1))
+        receiver.wait_for(1)
+        client.acl_setuser("daemon", reset_keys=True, keys=lists)
+        push(client, jobs(5, first=2), SERVER_LIST)
+        receiver.wait_for(6, 20)
+        assert daemon.get("/readyz") == 200
+        client.acl_setuser("daemon", keys=["*"])
+        *_, last = receiver.wait_for(7, 20)  # the lease ran out, so it comes again
+        assert numbers(last.body) == [1]
 
 
 def test_when_every_form_is_refused_the_daemon_is_not_ready(redis_server: RedisServer, client: Any) -> None:
