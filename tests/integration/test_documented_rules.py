@@ -1,0 +1,78 @@
+"""The rules for keys and commands that the documentation gives are enough, and are what the daemon prints."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+import sockudo_queue
+from sockudo_queue.drivers.base import Signs
+from sockudo_queue.drivers.redis_source import Terms
+from sockudo_queue.drivers.redis_surroundings import Surroundings, producer_rule
+from sockudo_queue.drivers.redis_v2 import V2Source
+from tests.drivers.redis_lists import link_to
+from tests.faults.queue import DOCUMENTED_LIST, SERVER_LIST, SHORT_LEASE, daemon_on, push, settled, told
+from tests.helpers.jobs import job, jobs, numbers
+from tests.helpers.queue_v2 import DEFAULT_BASE, Producer
+from tests.helpers.receiver import Answer, Receiver, Request
+from tests.helpers.redis_binaries import ServerKind
+from tests.helpers.redis_server import RedisServer
+from tests.helpers.waiting import eventually
+
+DOCS: Final = Path(sockudo_queue.__file__).parents[1] / "docs"
+
+
+def rule_in(page: str) -> list[str]:
+    """Return the words of the rule that a page gives."""
+    found = re.search(r"```\n(ACL SETUSER .*?)```", (DOCS / page).read_text(), re.DOTALL)
+    assert found is not None
+    return found[1].split()
+
+
+def test_the_page_on_deployment_gives_the_rule_that_is_printed() -> None:
+    assert " ".join(rule_in("deployment.md")) == producer_rule(DEFAULT_BASE)
+
+
+@pytest.fixture(params=list(ServerKind))
+def server(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
+    with RedisServer(request.param) as started:
+        yield started
+
+
+def test_the_documented_user_is_enough_for_all_that_the_daemon_does(server: RedisServer, receiver: Receiver) -> None:
+    def answer(request: Request, nth: int) -> Answer:
+        first_try = request.headers["x-sockudo-attempt"] == "1"
+        return Answer({1: 503 if first_try else 200, 2: 400}.get(numbers(request.body)[0], 200))
+
+    client: Any = server.client()
+    rule = [word.replace(">PASSWORD", ">pw") for word in rule_in("drivers.md")]
+    if server.kind is ServerKind.REDIS_6_0:
+        rule.remove("+blmove")  # it has none
+    client.execute_command(*rule)
+    producer = Producer(client)
+    for source in (SERVER_LIST, DOCUMENTED_LIST):
+        push(client, [job(1), job(2), b"rubbish", *jobs(3, first=11)], source)
+    for body in (job(1), job(2), *jobs(3, first=21)):
+        producer.enqueue(body)
+    producer.enqueue_packed(jobs(1_200, first=1_000))
+    receiver.answer(answer)
+    settings = SHORT_LEASE | {"QUEUE_DELIVERY_RETRY_INITIAL_BACKOFF_MS": "50", "QUEUE_FAILED_RETENTION": "1"}
+    with daemon_on(server.url.replace("redis://", "redis://hooks:pw@"), receiver.url(), **settings) as daemon:
+        daemon.wait_ready()
+        eventually(lambda: settled(daemon, "dead-letter") == 5, 30, told(daemon))
+        eventually(lambda: settled(daemon, "completed") >= 1_200 + 12, 60, told(daemon))
+        bad = {line["event"] for line in daemon.log_lines() if line["level"] in ("warning", "error")}
+        assert bad <= {"job.unreadable", "job.dead_lettered", "settings.warning", "letters.trimmed"}
+        assert daemon.metric("sockudo_queue_rivals") == 0
+    # redis-py introduces itself to the server, and does not mind if it may not.
+    assert {entry["object"] for entry in client.acl_log()} <= {"client", "client|setinfo"}
+    link = link_to(server.port, username="hooks", password="pw")
+    surroundings = Surroundings(link, [V2Source(DEFAULT_BASE, link, link, Terms(1, 1))])
+    producer.enqueue(job(1))
+    assert [skew.whose for skew in surroundings.skews()] == ["this host", "Sockudo"]
+    assert surroundings.signs() == Signs(0, 0)
+    link.close()
