@@ -122,7 +122,7 @@ def claim_of(source: str, now_ms: int, receipt: bytes, value: bytes, lapses: int
 def _arguments_of(settled: Settlement | None) -> list[str | bytes | int]:
     if settled is None:
         return [0]
-    if not settled.parts:
+    if not settled.parts and not settled.claim.lapses:
         return [1, settled.claim.receipt]
     arguments: list[str | bytes | int] = [0, settled.claim.receipt, len(settled.parts)]
     for ordinal, part in enumerate(settled.parts):

@@ -4,7 +4,7 @@
 --      4 active (receipt -> lease deadline, ms)   5 delayed (receipt -> due, ms; below 0: put back, goes first)
 --      6 lapses (id -> count)      7 dead (receipt -> time of death, ms)
 -- ARGV 1 id for a fresh body   2 lease, ms   3 who goes first, "due" or "fresh"; "kept" leaves the source alone, "none" takes nothing
---      4 dead letters to keep   5 number of acks, then that many receipts; then for each claim that leaves parts:
+--      4 dead letters to keep   5 number of acks of claims that never lapsed, then that many receipts; then for each other:
 --      receipt, number of parts, and for each part: "later", "back", "lapsed" (back, and counted as a lapse) or "dead";
 --      receipt of the part; a number (later: delay, ms; back and lapsed: score); state ("" keeps the value as it is)
 -- Returns {flag per settlement, dead letters trimmed, now ms, receipt or false, value, lapses}
@@ -26,7 +26,11 @@ local function body_of(value)
   return string.sub(value, string.find(value, '\n', 1, true) + 1)
 end
 
-local function begin_with_a_removal() redis.call('ZREM', active, '') end
+local begun = false
+local function begin_with_a_removal()
+  if not begun then redis.call('ZREM', active, '') end
+  begun = true
+end
 
 local function bury(receipt)
   redis.call('ZADD', dead, now, receipt)
@@ -43,11 +47,8 @@ for _ = 1, tonumber(ARGV[5]) do
   local receipt = ARGV[at]
   at = at + 1
   local ours = redis.call('ZREM', active, receipt)
-  if ours == 1 then
-    local id = id_of(receipt)
-    redis.call('HDEL', records, id)
-    redis.call('HDEL', lapses, id)
-  end
+  begun = true
+  if ours == 1 then redis.call('HDEL', records, id_of(receipt)) end
   flags[#flags + 1] = ours
 end
 
@@ -117,7 +118,7 @@ local function take_fresh(list)
   if not body then return nil end
   local receipt, value = ARGV[1] .. '/1', body
   if string.byte(body, 1) == 1 then value = '\1\n' .. body end
-  redis.call('LTRIM', list, 0, -1)
+  begin_with_a_removal()
   redis.call('HSET', records, ARGV[1], value)
   redis.call('ZADD', active, now + ARGV[2], receipt)
   redis.call('LTRIM', list, 1, -1)
