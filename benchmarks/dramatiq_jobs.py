@@ -1,0 +1,45 @@
+"""The naive delivery as a dramatiq actor, and the same with the daemon's own sender in place of `requests`."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+import dramatiq
+import requests
+from dramatiq.brokers.redis import RedisBroker
+
+from benchmarks.work import naive_post
+from sockudo_queue import job as jobs
+from sockudo_queue import signing
+from sockudo_queue.apps import Webhook
+from sockudo_queue.delivery.handles import HandleOptions
+from sockudo_queue.delivery.http import HttpSender
+from sockudo_queue.delivery.transport import CurlAdapter
+from sockudo_queue.redaction import Secret
+
+URL = os.environ.get("BENCH_URL", "")
+
+broker = RedisBroker(url=os.environ.get("BENCH_REDIS", "redis://127.0.0.1:6379"))
+dramatiq.set_broker(broker)
+
+_own = threading.local()
+_sender = HttpSender(CurlAdapter(HandleOptions()))
+_webhook = Webhook("hook", frozenset({"channel_occupied"}), Secret(URL))
+
+
+@dramatiq.actor
+def deliver(body: str) -> None:
+    """Deliver one job with `requests`."""
+    if not hasattr(_own, "session"):
+        _own.session = requests.Session()
+    naive_post(_own.session, URL, body.encode())
+
+
+@dramatiq.actor
+def deliver_lean(body: str) -> None:
+    """Deliver one job with our sender: what the HTTP layer alone gives."""
+    read = jobs.decode(body.encode())
+    payload = signing.body_of(read.time_ms, read.events)
+    headers = {"X-Pusher-Key": read.app_key, "X-Pusher-Signature": signing.sign(read.app_secret, payload)}
+    _sender.post(_webhook, payload, headers)

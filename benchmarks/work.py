@@ -1,0 +1,42 @@
+"""What one job asks of everybody who is compared: the job's bytes in, a signed POST out."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import time
+from typing import Any
+
+import requests
+
+from tests.helpers.jobs import APP_ID, event, job
+
+THREADS = 5
+
+
+def bodies(count: int, *, events: int = 2, endpoints: int = 1, apps: int = 1) -> list[bytes]:
+    """Return numbered jobs, dealt out in turn to endpoints (by the prefix of their channels) and apps."""
+    made = []
+    for number in range(count):
+        listed = [event(channel=f"e{number % endpoints}-room-{number}-{n}") for n in range(events)]
+        app_id = APP_ID if apps == 1 else f"app-{number % apps}"
+        made.append(job(number, events=listed, app_id=app_id))
+    return made
+
+
+def timed_body(number: int) -> bytes:
+    """Return a job that says when it was pushed: now."""
+    return job(number, events=[event(channel=f"e0-room-{number}", pushed_at=time.time_ns())])
+
+
+def naive_post(session: requests.Session, url: str, body: bytes) -> None:
+    """Deliver a job as one would write it in an afternoon."""
+    found: dict[str, Any] = json.loads(body)
+    payload = json.dumps(found["payload"], separators=(",", ":"), ensure_ascii=False).encode()
+    headers = {
+        "Content-Type": "application/json",
+        "X-Pusher-Key": found["app_key"],
+        "X-Pusher-Signature": hmac.new(found["app_secret"].encode(), payload, hashlib.sha256).hexdigest(),
+    }
+    session.post(url, data=payload, headers=headers, timeout=10)
