@@ -195,7 +195,7 @@ class Dispatcher:
 
     def close(self, admission: Admission) -> None:
         """End an admission: whatever became of its attempt, the endpoint must not count it for ever."""
-        self._endpoints.finish(admission, None, time.monotonic())
+        self._endpoints.close(admission, time.monotonic())
 
     def forget_rested(self) -> None:
         """Forget endpoints that have not been used for long; to be called now and then."""

@@ -107,6 +107,10 @@ class Endpoint:
     def is_suspect(self) -> bool:
         return self._suspect
 
+    def has(self, admission: Admission) -> bool:
+        """Tell whether an attempt is still in flight."""
+        return admission.token in self._in_flight
+
     def try_start(self, breaker: Breaker, now: float, *, reserved: bool) -> Admission | Deferral:
         """Start an attempt or reserve a moment for it; call under the lock."""
         self.used_at = breaker.used_at = now
@@ -119,11 +123,11 @@ class Endpoint:
         if breaker.probe is not None:
             return self._reserve(breaker.line, now, now, by_breaker=True)
         self.look(now)
-        if len(self._in_flight) >= self._limit(now):
+        lingers = self._lingers(now)
+        if len(self._in_flight) >= (self._share(now) if lingers else self._shares.threads):
             if reserved:  # it had its place and missed it; sending it to the end of the line would be unfair
                 return Deferral(self._service_time(now) / 2, by_breaker=False, grows=True)
             return self._reserve(self._line, now, now, by_breaker=False)
-        lingers = self._lingers(now)
         if not reserved and self._line.next_free > now and (self.is_slow or self._suspect):
             return self._reserve(self._line, now, now, by_breaker=False)
         token = object()
@@ -196,14 +200,14 @@ class Endpoint:
 
     def _count(self, now: float) -> None:
         count = len(self._in_flight) if self._lingers(now) else 0
+        if not count and not self._lingering.all:
+            return  # as for most attempts at most endpoints
         lingering = Lingering(count, 0 if self._standing(now) is Standing.SLOW else count)
         if lingering != self._lingering:
             self._shares.change(self._lingering, lingering)
             self._lingering = lingering
 
-    def _limit(self, now: float) -> int:
-        if not self._lingers(now):
-            return self._shares.threads
+    def _share(self, now: float) -> int:
         return self._shares.of(self._lingering, len(self._in_flight), now, self._standing(now))
 
     def _service_time(self, now: float) -> float:
@@ -215,7 +219,8 @@ class Endpoint:
         return max(usual, now - oldest if self._suspect else 0.0)
 
     def _reserve(self, line: Line, earliest: float, now: float, *, by_breaker: bool) -> Deferral:
-        step = self._service_time(now) / max(self._limit(now), 1) * SPACING
+        limit = self._share(now) if self._lingers(now) else self._shares.threads
+        step = self._service_time(now) / max(limit, 1) * SPACING
         moment = max(line.next_free, earliest)
         longest = max(LONGEST_RESERVATION, earliest - now)
         if moment + step - now > longest:  # too far ahead to promise; it asks again then
@@ -254,6 +259,11 @@ class Endpoints:
         """Report the end of an admitted attempt, with its outcome or without one. Only the first report counts."""
         with admission.endpoint.lock:
             admission.endpoint.end(admission, outcome, now)
+
+    def close(self, admission: Admission, now: float) -> None:
+        """End an admission if nobody has reported its end; its attempt came to nothing then."""
+        if admission.endpoint.has(admission):
+            self.finish(admission, None, now)
 
     def look_at(self, admission: Admission, now: float) -> None:
         """Note that an attempt has not ended yet, so that its endpoint is suspected before anybody else goes there."""

@@ -15,7 +15,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Gauge, Info, ProcessCollector
 from prometheus_client import disable_created_metrics as disable_created_series
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -287,6 +287,35 @@ def _by_endpoint(endpoints: Iterable[tuple[str, _Endpoint]]) -> Iterable[Metric]
     return durations, ages, responses, failures, deferrals, in_flight, breakers, connections
 
 
+class _Claims(Collector):
+    """Claims and how they ended, with one lock for all of it."""
+
+    def __init__(self, backend: str, queue: str) -> None:
+        self.lock = threading.Lock()
+        self.claimed = 0
+        self.ended = dict.fromkeys(SETTLED_OUTCOMES, 0)
+        self.processing = _Buckets(PROCESSING_SECONDS)
+        self.by_source: dict[str, int] = {}
+        self._labels = (backend, queue)
+
+    def collect(self) -> Iterable[Metric]:
+        both = ("backend", "queue")
+        claimed = CounterMetricFamily("sockudo_queue_claimed", "Claims of records.", labels=both)
+        settled = CounterMetricFamily("sockudo_queue_settled", "Claims that ended.", labels=(*both, "outcome"))
+        processing = HistogramMetricFamily(
+            "sockudo_queue_processing_duration_seconds", "From a claim to its settlement.", labels=both
+        )
+        sources = CounterMetricFamily("sockudo_queue_source_jobs", "Jobs by source.", labels=("source",))
+        with self.lock:
+            claimed.add_metric(self._labels, self.claimed)
+            for outcome, count in self.ended.items():
+                settled.add_metric((*self._labels, outcome), count)
+            self.processing.add_to(processing, self._labels)
+            for source, count in self.by_source.items():
+                sources.add_metric((source,), count)
+        return claimed, settled, processing, sources
+
+
 class _Watched(Collector):
     """Values that other parts know and that are asked for at a scrape. What is asked must not block."""
 
@@ -322,21 +351,10 @@ class Metrics:
         disable_created_series()  # type: ignore[no-untyped-call] # the library has no types there
         self.registry = r = CollectorRegistry()
         both, values = ("backend", "queue"), (backend, queue)
-        self.claimed = Counter("sockudo_queue_claimed", "Claims of records.", both, registry=r).labels(*values)
-        settled = Counter("sockudo_queue_settled", "Claims that ended.", (*both, "outcome"), registry=r)
-        self._settled = {outcome: settled.labels(*values, outcome) for outcome in SETTLED_OUTCOMES}
-        self._processing = Histogram(
-            "sockudo_queue_processing_duration_seconds",
-            "From a claim to its settlement.",
-            both,
-            buckets=PROCESSING_SECONDS,
-            registry=r,
-        ).labels(*values)
         depth = Gauge("sockudo_queue_depth", "Records by state.", (*both, "state"), registry=r)
         self._depth = {state: depth.labels(*values, state) for state in DEPTH_STATES}
         self._oldest = Gauge("sockudo_queue_oldest_job_timestamp_seconds", "Time of the oldest job.", both, registry=r)
         self._oldest_labels = values
-        self._sources = Counter("sockudo_queue_source_jobs", "Jobs by source.", ("source",), registry=r)
         self._skew = Gauge("sockudo_queue_clock_skew_seconds", "Clocks ahead of the broker's.", ("clock",), registry=r)
         self._rivals = Gauge("sockudo_queue_rivals", "1 with signs of Sockudo's own workers.", registry=r)
         self._broker = Gauge("sockudo_queue_broker_up", "1 while the broker answers.", registry=r)
@@ -356,18 +374,29 @@ class Metrics:
             {"version": __version__, "python": platform.python_version()}
         )
         self._cap = NameCap()
-        self._webhooks, self._watched = _Webhooks(), _Watched()
+        self._claims, self._webhooks, self._watched = _Claims(backend, queue), _Webhooks(), _Watched()
+        r.register(self._claims)
         r.register(self._webhooks)
         r.register(self._watched)
         ProcessCollector(registry=r)
 
-    def settled(self, outcome: str) -> None:
-        """Count one claim that ended with an outcome of `SETTLED_OUTCOMES`."""
-        self._settled[outcome].inc()
+    def claimed(self, source: str | None = None) -> None:
+        """Count one claim. `source` is where it came from if it is a job that nobody has worked on."""
+        claims = self._claims
+        with claims.lock:
+            claims.claimed += 1
+            if source in claims.by_source:
+                claims.by_source[source] += 1
+                return
+        if source is not None:
+            self.source_jobs(source)
 
-    def processed(self, seconds: float) -> None:
-        """Observe the time from a claim to its settlement."""
-        self._processing.observe(seconds)
+    def settled(self, outcome: str, seconds: float) -> None:
+        """Count one claim that ended with an outcome of `SETTLED_OUTCOMES`, so long after it was made."""
+        claims = self._claims
+        with claims.lock:
+            claims.ended[outcome] += 1
+            claims.processing.observe(seconds)
 
     def webhook(self, app: str, endpoint: str) -> WebhookMetrics:
         """Return the counts of one webhook, from now on exported; `endpoint` is the webhook's name."""
@@ -418,7 +447,9 @@ class Metrics:
 
     def source_jobs(self, source: str, count: int = 1) -> None:
         """Count jobs that a source has given; a count of 0 makes a watched source visible."""
-        self._sources.labels(self._cap.name("source", source)).inc(count)
+        name = self._cap.name("source", source)
+        with self._claims.lock:
+            self._claims.by_source[name] = self._claims.by_source.get(name, 0) + count
 
     def clock_skew(self, clock: str, seconds: float) -> None:
         """Note how far a clock is ahead of the broker's; `clock` is of a closed set, "this host" or "Sockudo"."""

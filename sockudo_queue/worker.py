@@ -68,13 +68,13 @@ class Ledger:
         claim = settlement.claim
         if not self._holdings.drop(claim.receipt):
             return
-        self._metrics.processed(time.monotonic() - claim.claimed_at)
+        took = time.monotonic() - claim.claimed_at
         if not accepted:
-            self._metrics.settled("unconfirmed" if repeated else "lease-lost")
+            self._metrics.settled("unconfirmed" if repeated else "lease-lost", took)
             if not repeated:
                 self._log.warning("claim.lost", record=claim.id)
             return
-        self._metrics.settled(_outcome_of(settlement))
+        self._metrics.settled(_outcome_of(settlement), took)
         for part in settlement.parts:
             if isinstance(part, Dead):
                 self._count_dead(part)
@@ -186,9 +186,7 @@ class Worker:
 
     def _deliver(self, claim: Claim) -> Settlement | None:
         """Work on one claim; its first share here, the others on spare workers. None while others are at it."""
-        self._metrics.claimed.inc()
-        if not claim.state and not claim.lapses:
-            self._metrics.source_jobs(claim.source)
+        self._metrics.claimed(None if claim.state or claim.lapses else claim.source)
         dispatch = self._dispatcher.open(claim)
         self._holdings.add(dispatch)
         self.claiming = False

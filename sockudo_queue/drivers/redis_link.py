@@ -16,6 +16,7 @@ from hashlib import sha1
 from importlib import resources
 from typing import Any, Final, Protocol, Self
 
+from hiredis import pack_command
 from redis.backoff import NoBackoff
 from redis.connection import AbstractConnection, ConnectionPool, SSLConnection
 from redis.exceptions import (
@@ -218,7 +219,8 @@ class SlotBusy(BrokerRefused):
 def exchange(connection: AbstractConnection, *command: Any) -> Any:
     """Send one command over a connection and read its answer, with redis-py's errors translated into ours."""
     try:
-        connection.send_command(*command, check_health=False)
+        # Packed here, since redis-py looks at every argument first, which takes longer than to pack them.
+        connection.send_packed_command([pack_command(command)], check_health=False)
         return connection.read_response(disable_decoding=True)
     except (RedisError, OSError) as error:
         raise _translated(connection, error) from None

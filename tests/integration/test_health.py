@@ -314,7 +314,7 @@ def test_the_port_is_free_at_once_after_a_stop(health: Health) -> None:
 def test_probes_are_prompt_beside_busy_threads(server: HealthServer) -> None:
     metrics = Metrics("redis", "webhooks")
     stopping = threading.Event()
-    threads = [threading.Thread(target=keep_busy, args=(stopping, metrics.claimed.inc)) for _ in range(5)]
+    threads = [threading.Thread(target=keep_busy, args=(stopping, metrics.claimed)) for _ in range(5)]
     for thread in threads:
         thread.start()
     try:

@@ -220,5 +220,5 @@ def test_a_scraper_may_ask_for_openmetrics(metrics: Metrics) -> None:
 
 
 def test_two_daemons_in_one_process_do_not_share_counts(metrics: Metrics) -> None:
-    metrics.claimed.inc()
+    metrics.claimed()
     assert value(Metrics("redis", "webhooks"), "sockudo_queue_claimed_total", **QUEUE) == 0
