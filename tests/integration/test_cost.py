@@ -1,0 +1,124 @@
+"""What a job costs, counted in calls and not in time: that is the same on every machine, and noise hides nothing.
+
+docs/performance.md tells what a call costs. Raise a limit here only knowing what is bought with it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any, Final, cast
+
+import pytest
+
+from sockudo_queue import logs
+from sockudo_queue.apps import App, StaticApps, Webhook
+from sockudo_queue.broker_watch import BrokerWatch
+from sockudo_queue.crew import Crew
+from sockudo_queue.delivery.http import HttpSender
+from sockudo_queue.delivery.transport import Answer, CurlAdapter
+from sockudo_queue.dispatcher import Dispatcher
+from sockudo_queue.drivers.base import Claim, Driver, Settlement, Turn
+from sockudo_queue.endpoints import Endpoints
+from sockudo_queue.health import Heartbeats
+from sockudo_queue.holdings import Holdings
+from sockudo_queue.metrics import Metrics
+from sockudo_queue.redaction import Secret
+from sockudo_queue.shares import Limits
+from sockudo_queue.status.board import Board
+from sockudo_queue.unknown_apps import UnknownApps
+from sockudo_queue.worker import Ledger, Worker, Workplace
+from tests.helpers.jobs import APP_ID, job
+
+JOBS: Final = 200
+CALLS_A_JOB: Final = 262
+"""Calls of Python and C functions from claim to settlement, without driver and transport: 249 when this was written."""
+
+
+class _Queue:
+    """Gives out the same claims as a driver would, and stops everything after the last."""
+
+    sources = ("list",)
+
+    def __init__(self, count: int, stop: Callable[[], None]) -> None:
+        self._left = count
+        self._stop = stop
+        self.acked = 0
+
+    def next(self, settled: Settlement | None) -> Turn:
+        self.acked += settled is not None and not settled.parts
+        if not self._left:
+            self._stop()
+            return Turn(True, None)
+        self._left -= 1
+        return Turn(True, Claim("list", f"id{self._left}/1", job(self._left), b"", 0, 1_751_100_000_000))
+
+
+class _Adapter:
+    def send(self, request: Any, **_: Any) -> Answer:
+        return Answer(200, request.url, b"")
+
+
+@pytest.fixture
+def quiet_log() -> Iterator[None]:
+    descriptor = os.open(os.devnull, os.O_WRONLY)
+    hooks = sys.excepthook, threading.excepthook, sys.unraisablehook
+    logs.set_up("info", "json", descriptor)
+    yield
+    logs.flush(5)
+    sys.excepthook, threading.excepthook, sys.unraisablehook = hooks
+
+
+def calls_for(jobs: int) -> int:
+    """Let a worker deliver so many jobs in this thread; return how many calls that took."""
+    stopping = threading.Event()
+    crew = Crew(1, 0, lambda: None)
+    crew._threads = crew._parked_count = 1
+
+    def stop() -> None:
+        stopping.set()
+        crew.stop()
+
+    queue, metrics, log = _Queue(jobs, stop), Metrics("redis", "webhooks"), logs.get_logger()
+    webhook = Webhook("hook", frozenset({"channel_occupied"}), Secret("http://127.0.0.1:9/"))
+    dispatcher = Dispatcher(
+        StaticApps([App(APP_ID, (webhook,))]),
+        Endpoints(Limits(5, 32, 0.1, 10, 5.0, 60.0)),
+        cast(Any, HttpSender(cast(CurlAdapter, _Adapter()))),
+        metrics,
+        log,
+        max_lapses=5,
+        unknown_app_budget_ms=300_000,
+        unknown_apps=UnknownApps(log, lambda _: None),
+        stopping=stopping,
+    )
+    driver, holdings, watch = cast(Driver, queue), Holdings(), BrokerWatch(log, lambda _: None)
+    ledger = Ledger(driver, holdings, metrics, Board(metrics), log)
+    place = Workplace(
+        crew, driver, dispatcher, holdings, ledger, watch, metrics, Heartbeats(), stopping, threading.Event()
+    )
+    count = 0
+
+    def called(_frame: FrameType, event: str, _argument: object) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    worker = Worker("worker-1", place)
+    before = sys.getprofile()
+    sys.setprofile(called)
+    try:
+        worker.run()
+    finally:
+        sys.setprofile(before)
+    assert queue.acked == jobs
+    return count
+
+
+def test_a_job_costs_no_more_calls_than_it_did(quiet_log: None) -> None:
+    calls_for(10)  # caches are filled by the first ones
+    each = (calls_for(2 * JOBS) - calls_for(JOBS)) / JOBS
+
+    assert each <= CALLS_A_JOB
