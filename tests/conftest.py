@@ -22,7 +22,7 @@ from tests.helpers.redis_server import RedisServer
 from tests.helpers.sqs_server import CREDENTIALS, SqsServer
 
 # Settings of the daemon and of its libraries: a developer's own must not reach a test.
-_WIPED_PREFIXES: Final = ("QUEUE_", "REDIS_", "DATABASE_", "SOCKUDO_", "AWS_")
+_WIPED_PREFIXES: Final = ("QUEUE_", "REDIS_", "DATABASE_", "SOCKUDO_", "AWS_", "APP_MANAGER_", "CACHE_TTL_")
 _WIPED_SUFFIX: Final = "_PROXY"
 # How far the tests of faults go is for the tests, never for the daemon: see tests/faults/measures.py.
 _KEPT: Final = "SOCKUDO_QUEUE_TEST_SCALE"

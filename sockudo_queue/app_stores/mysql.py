@@ -14,14 +14,19 @@ from sockudo_queue.app_stores.base import Row
 from sockudo_queue.app_stores.sql import ANSWER_SECONDS, CONNECT_SECONDS, SqlStore, row_of, verifying_context
 from sockudo_queue.config.models import DatabaseSettings
 
-# Errors whose messages speak of the connection, the user and the table, and never of a value.
-_SHOWN: Final = frozenset(
+# What the library says by itself, mostly of an error of the system that stands behind it.
+_OF_THE_LIBRARY: Final = frozenset(
     {
         CR.CR_CONN_HOST_ERROR,
         CR.CR_SERVER_GONE_ERROR,
         CR.CR_SERVER_LOST,
         CR.CR_SSL_CONNECTION_ERROR,
         CR.CR_UNKNOWN_HOST,
+    }
+)
+# Errors of the server whose messages speak of the connection, the user and the table, and never of a value.
+_SHOWN: Final = frozenset(
+    {
         ER.ACCESS_DENIED_ERROR,
         ER.BAD_DB_ERROR,
         ER.CON_COUNT_ERROR,
@@ -84,10 +89,17 @@ class MysqlStore(SqlStore):
         query = f"SELECT id FROM `{self._settings.table_name}` ORDER BY id LIMIT %s"  # noqa: S608 - as above
         return [app_id for (app_id,) in _run(connection, query, [limit])]
 
+    def _said(self, error: BaseException) -> str | None:
+        if not (isinstance(error, pymysql.MySQLError) and len(error.args) == 2):
+            return None
+        code, message = error.args
+        if code in _OF_THE_LIBRARY:
+            return None
+        return str(message) if code in _SHOWN else f"error {code}"
+
     def _reason(self, error: Exception) -> str:
-        if isinstance(error, pymysql.MySQLError) and len(error.args) == 2:
-            code, message = error.args
-            return str(message) if code in _SHOWN else f"error {code}"
+        if isinstance(error, pymysql.MySQLError):
+            return str(error.args[-1]) if error.args else type(error).__name__
         if isinstance(error, RuntimeError):
             return str(error)
         return f"what answers does not speak MySQL's protocol ({type(error).__name__})"

@@ -64,11 +64,14 @@ class PostgresStore(SqlStore):
         query = f"SELECT id FROM {self._settings.table_name} ORDER BY id LIMIT :most"  # noqa: S608 - as above
         return [app_id for (app_id,) in connection.run(query, most=limit)]
 
-    def _reason(self, error: Exception) -> str:
+    def _said(self, error: BaseException) -> str | None:
         fields = error.args[0] if error.args else None
-        if isinstance(error, pg8000.exceptions.DatabaseError) and isinstance(fields, dict):
-            code = str(fields.get("C", ""))
-            return str(fields.get("M", "")) if code[:2] in _SHOWN_CLASSES else f"SQLSTATE {code}"
+        if not (isinstance(error, pg8000.exceptions.DatabaseError) and isinstance(fields, dict)):
+            return None
+        code = str(fields.get("C", ""))
+        return str(fields.get("M", "")) if code[:2] in _SHOWN_CLASSES else f"SQLSTATE {code}"
+
+    def _reason(self, error: Exception) -> str:
         if isinstance(error, pg8000.exceptions.InterfaceError):
             return str(error)
         return f"what answers does not speak PostgreSQL's protocol ({type(error).__name__})"

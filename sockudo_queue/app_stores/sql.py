@@ -6,7 +6,7 @@ import contextlib
 import ssl
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, Final, TypeVar
 
 from sockudo_queue.app_stores.base import Row
@@ -91,8 +91,12 @@ class SqlStore(ABC):
         """Return why, for a person: nothing of what was asked for, and nothing of what is stored."""
         if _timed_out(error):
             return f"no answer within {ANSWER_SECONDS:g} s"
-        cause = error.__cause__ or error.__context__
-        for fault in (error, cause):
+        # What a server says comes before what its hanging up led to.
+        faults = list(_behind(error))
+        said = next((reason for fault in faults if (reason := self._said(fault)) is not None), None)
+        if said is not None:
+            return said
+        for fault in faults:
             if isinstance(fault, ssl.SSLCertVerificationError):
                 return f"its certificate cannot be verified: {fault.verify_message}"
             if isinstance(fault, OSError) and fault.strerror:
@@ -116,8 +120,12 @@ class SqlStore(ABC):
         """Return some of the ids, in their order."""
 
     @abstractmethod
+    def _said(self, error: BaseException) -> str | None:
+        """Return what the server says, as far as it can be shown; None for an error that is not the server's."""
+
+    @abstractmethod
     def _reason(self, error: Exception) -> str:
-        """Return what the server or the library says, as far as it can be shown."""
+        """Return what else can be said of an error in `failures`."""
 
 
 def verifying_context(settings: DatabaseSettings, key: str) -> ssl.SSLContext:
@@ -137,4 +145,11 @@ def row_of(columns: Sequence[str], values: Sequence[Any]) -> Row:
 
 
 def _timed_out(error: Exception) -> bool:
-    return any(isinstance(each, TimeoutError) for each in (error, error.__cause__, error.__context__))
+    return any(isinstance(each, TimeoutError) for each in _behind(error))
+
+
+def _behind(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error, and those that it came from or came after."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

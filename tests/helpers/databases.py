@@ -20,6 +20,7 @@ import boto3
 import pg8000.native
 import pymysql
 import pytest
+import trustme
 from botocore.config import Config
 
 from tests.helpers.ports import free_port
@@ -41,6 +42,8 @@ class Database(ABC):
 
     def __init__(self) -> None:
         self.port = free_port()
+        self.tls = True  # from the next start on
+        self._owner: Any = None  # a connection
         self.directory = Path(tempfile.mkdtemp(prefix=f"{self.kind}-"))
         self._process: subprocess.Popen[bytes] | None = None
         atexit.register(self.close)
@@ -52,6 +55,7 @@ class Database(ABC):
     def start(self) -> Self:
         """Start it and wait until it answers; the first start makes its data."""
         if self._process is None:
+            self._make_certificates()
             self._make_data()
         with (self.directory / "server.log").open("ab") as log:
             streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log}
@@ -62,6 +66,9 @@ class Database(ABC):
 
     def kill(self) -> None:
         """End it at once, as a crash would; what it has taken stays."""
+        if self._owner is not None:
+            owner, self._owner = self._owner, None
+            owner.close()
         if self.running:
             assert self._process is not None
             self._process.send_signal(self._crash)
@@ -77,6 +84,21 @@ class Database(ABC):
         if self.running:
             assert self._process is not None
             os.kill(self._process.pid, signal.SIGCONT)
+
+    @property
+    def authority(self) -> Path:
+        """The file with the authority that the server's certificate, for 127.0.0.1, comes from."""
+        return self.directory / "authority.pem"
+
+    def _make_certificates(self) -> None:
+        authority = trustme.CA()
+        certificate = authority.issue_cert("127.0.0.1")
+        authority.cert_pem.write_to_path(str(self.authority))
+        certificate.cert_chain_pems[0].write_to_path(str(self.directory / "server.pem"))
+        certificate.private_key_pem.write_to_path(str(self.directory / "server.key"))
+        (self.directory / "server.key").chmod(0o600)
+        for name in ("server.pem", "server.key"):
+            shutil.chown(self.directory / name, self._user or os.geteuid())
 
     def log(self) -> str:
         return (self.directory / "server.log").read_text(errors="replace")
@@ -134,14 +156,12 @@ class Postgres(Database):
 
     def run(self, sql: str, **values: Any) -> list[Any]:
         """Run one statement as the owner of everything."""
-        connection = pg8000.native.Connection(
-            USER, host="127.0.0.1", port=self.port, database="postgres", password=PASSWORD
-        )
-        try:
-            rows: list[Any] = connection.run(sql, **values) or []
-            return rows
-        finally:
-            connection.close()
+        if self._owner is None:
+            self._owner = pg8000.native.Connection(
+                USER, host="127.0.0.1", port=self.port, database="postgres", password=PASSWORD, ssl_context=False
+            )
+        rows: list[Any] = self._owner.run(sql, **values) or []
+        return rows
 
     def environment(self, table: str) -> dict[str, str]:
         return {
@@ -180,6 +200,9 @@ class Postgres(Database):
             "unix_socket_directories": "",
             "fsync": "off",
             "shared_buffers": "32MB",
+            "ssl": "on" if self.tls else "off",
+            "ssl_cert_file": str(self.directory / "server.pem"),
+            "ssl_key_file": str(self.directory / "server.key"),
         }
         settings = [f"--{name}={value}" for name, value in options.items()]
         return [self._program, "-D", str(self.directory / "data"), *settings]
@@ -200,14 +223,21 @@ class Mariadb(Database):
     def __init__(self) -> None:
         self._install, self._program = _require(self.kind, "mariadb-install-db"), _require(self.kind, "mariadbd")
         super().__init__()
+        self._database: str | None = None  # made by the first start
         self._run_as = ["--user=root"] if os.geteuid() == 0 else []
 
-    def run(self, sql: str, values: Sequence[Any] = (), *, database: str | None = DATABASE) -> Sequence[Any]:
+    def run(self, sql: str, values: Sequence[Any] = ()) -> Sequence[Any]:
         """Run one statement as the owner of everything."""
-        connection = pymysql.connect(
-            host="127.0.0.1", port=self.port, user="root", database=database, autocommit=True, ssl_disabled=True
-        )
-        with connection, connection.cursor() as cursor:
+        if self._owner is None:
+            self._owner = pymysql.connect(
+                host="127.0.0.1",
+                port=self.port,
+                user="root",
+                autocommit=True,
+                ssl_disabled=True,
+                database=self._database,
+            )
+        with self._owner.cursor() as cursor:
             cursor.execute(sql, values or None)
             return list(cursor.fetchall())
 
@@ -223,12 +253,13 @@ class Mariadb(Database):
         }
 
     def start(self) -> Self:
-        first = self._process is None
         super().start()
-        if first:
-            self.run(f"CREATE DATABASE {DATABASE} CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci", database=None)
+        if self._database is None:
+            self.run(f"CREATE DATABASE {DATABASE} CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci")
             self.run(f"CREATE USER {USER}@'%' IDENTIFIED BY '{PASSWORD}'")
             self.run(f"GRANT SELECT ON {DATABASE}.* TO {USER}@'%'")
+            self.run(f"USE {DATABASE}")
+            self._database = DATABASE
         return self
 
     def _make_data(self) -> None:
@@ -243,6 +274,7 @@ class Mariadb(Database):
         )
 
     def _command(self) -> list[str]:
+        certificate = [f"--ssl-cert={self.directory / 'server.pem'}", f"--ssl-key={self.directory / 'server.key'}"]
         return [
             self._program,
             "--no-defaults",
@@ -254,12 +286,13 @@ class Mariadb(Database):
             "--skip-log-bin",
             "--innodb-flush-log-at-trx-commit=2",  # enough for a crash of the process alone
             "--innodb-buffer-pool-size=64M",
+            *(certificate if self.tls else ["--skip-ssl"]),
             *self._run_as,
         ]
 
     def _answers(self) -> bool:
         try:
-            self.run("SELECT 1", database=None)
+            self.run("SELECT 1")
         except pymysql.MySQLError:
             return False
         return True

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from tests.helpers.databases import Dynamodb, Mariadb, Postgres
 
 RELEASES: Final = ("2.9", "4.7", "5.0")
+SECRET: Final = "CANARY-app-secret"
 # Columns that stand in every release, besides the id; what is in them is of no interest to the daemon.
 _LIMITS: Final = (
     "max_backend_events_per_second",
@@ -31,12 +32,14 @@ class Table(Protocol):
     def put(self, app: Mapping[str, Any]) -> None:
         """Write an app, given in the form of the file, as that release does, over what is there."""
 
-    def environment(self) -> dict[str, str]: ...
+    def put_raw(self, app_id: str, **texts: str | None) -> None:
+        """Write a row with these texts in `webhooks` and `policy`, whatever they are."""
 
+    def remove(self, app_id: str) -> None:
+        """Delete an app."""
 
-def nested(headers: Mapping[str, str] | None) -> Mapping[str, Any] | None:
-    """Return headers as releases 3.0.0 to 4.4.0 stored them."""
-    return None if headers is None else {"headers": headers}
+    def environment(self) -> dict[str, str]:
+        """Return the variables that let a daemon read this table."""
 
 
 def webhooks_of(app: Mapping[str, Any]) -> list[Any] | None:
@@ -47,8 +50,6 @@ def webhooks_of(app: Mapping[str, Any]) -> list[Any] | None:
 
 @dataclass(frozen=True)
 class PostgresTable:
-    """`release` None makes a table of before webhooks, without their column."""
-
     server: Postgres
     release: str
     name: str = "applications"
@@ -71,10 +72,16 @@ class PostgresTable:
         return self
 
     def put(self, app: Mapping[str, Any]) -> None:
-        values = {"id": app["id"], "key": app["key"], "secret": app["secret"], **_json_columns(app, self.release)}
-        places = [f"CAST(:{name} AS jsonb)" if name in ("webhooks", "policy") else f":{name}" for name in values]
-        self.server.run(f"DELETE FROM {self.name} WHERE id = :id", id=app["id"])
+        self.put_raw(app["id"], **_json_columns(app, self.release))
+
+    def put_raw(self, app_id: str, **texts: str | None) -> None:
+        values = {"id": app_id, "key": f"key of {app_id}", "secret": SECRET, **texts}
+        places = [f"CAST(:{name} AS jsonb)" if name in texts else f":{name}" for name in values]
+        self.remove(app_id)
         self.server.run(f"INSERT INTO {self.name} ({', '.join(values)}) VALUES ({', '.join(places)})", **values)
+
+    def remove(self, app_id: str) -> None:
+        self.server.run(f"DELETE FROM {self.name} WHERE id = :id", id=app_id)
 
     def environment(self) -> dict[str, str]:
         return self.server.environment(self.name)
@@ -105,10 +112,16 @@ class MariadbTable:
         return self
 
     def put(self, app: Mapping[str, Any]) -> None:
-        values = {"id": app["id"], "key": app["key"], "secret": app["secret"], **_json_columns(app, self.release)}
+        self.put_raw(app["id"], **_json_columns(app, self.release))
+
+    def put_raw(self, app_id: str, **texts: str | None) -> None:
+        values = {"id": app_id, "key": f"key of {app_id}", "secret": SECRET, **texts}
         names = ", ".join(f"`{name}`" for name in values)
         places = ", ".join(["%s"] * len(values))
         self.server.run(f"REPLACE INTO `{self.name}` ({names}) VALUES ({places})", list(values.values()))
+
+    def remove(self, app_id: str) -> None:
+        self.server.run(f"DELETE FROM `{self.name}` WHERE id = %s", [app_id])
 
     def environment(self) -> dict[str, str]:
         return self.server.environment(self.name)
@@ -133,24 +146,24 @@ class DynamodbTable:
         return self
 
     def put(self, app: Mapping[str, Any]) -> None:
-        item: dict[str, Any] = {name: {"S": app[name]} for name in ("id", "key", "secret")}
-        item["enabled"] = {"BOOL": True}
         columns = _json_columns(app, self.release)
         if self.release == "2.9":
-            item["max_connections"] = {"N": "100"}
-            if webhooks_of(app) is not None:
-                item["webhooks"] = {"S": columns["webhooks"]}
+            texts = {"webhooks": columns["webhooks"]} if webhooks_of(app) else {}
         else:
-            item["policy"] = {"S": columns["policy"]}
+            texts = {"policy": columns["policy"]}
+        self.put_raw(app["id"], **texts)
+
+    def put_raw(self, app_id: str, **texts: str | None) -> None:
+        item: dict[str, Any] = {"id": {"S": app_id}, "key": {"S": f"key of {app_id}"}, "secret": {"S": SECRET}}
+        item |= {"enabled": {"BOOL": True}, "max_connections": {"N": "100"}}
+        item |= {name: {"NULL": True} if text is None else {"S": text} for name, text in texts.items()}
         self.server.client().put_item(TableName=self.name, Item=item)
+
+    def remove(self, app_id: str) -> None:
+        self.server.client().delete_item(TableName=self.name, Key={"id": {"S": app_id}})
 
     def environment(self) -> dict[str, str]:
         return self.server.environment(self.name)
-
-
-def put_all(table: Table, apps: Iterable[Mapping[str, Any]]) -> None:
-    for app in apps:
-        table.put(app)
 
 
 def _json_columns(app: Mapping[str, Any], release: str) -> dict[str, str]:

@@ -1,0 +1,77 @@
+"""Databases that the tests of this folder share; they run in one process of a run, so each is started once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from sockudo_queue.app_stores.base import AppStore
+from sockudo_queue.app_stores.factory import make_store
+from tests.app_stores.tables import DynamodbTable, MariadbTable, PostgresTable, Table
+from tests.helpers.databases import Dynamodb, Mariadb, Postgres
+from tests.helpers.settings import read
+
+KINDS: Final = ("pgsql", "mysql", "dynamodb")
+MakeTable = Callable[..., Table]
+MakeStore = Callable[..., AppStore]
+
+_HERE: Final = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(_HERE):
+            item.add_marker(pytest.mark.xdist_group("databases"))
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    with Postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[Mariadb]:
+    with Mariadb() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def dynamodb() -> Iterator[Dynamodb]:
+    with Dynamodb() as server:
+        yield server
+
+
+@pytest.fixture(params=KINDS)
+def make_table(request: pytest.FixtureRequest) -> MakeTable:
+    """Makes a new table on each kind of database in turn, as a release of Sockudo does."""
+
+    def make(release: str = "5.0") -> Table:
+        match request.param:
+            case "pgsql":
+                return PostgresTable(request.getfixturevalue("postgres"), release).create()
+            case "mysql":
+                return MariadbTable(request.getfixturevalue("mariadb"), release).create()
+        return DynamodbTable(request.getfixturevalue("dynamodb"), release).create()
+
+    return make
+
+
+@pytest.fixture
+def store_of(tmp_path: Path) -> Iterator[MakeStore]:
+    """Makes the store that a daemon would use on a table, with further variables."""
+    stores: list[AppStore] = []
+
+    def make(table: Table, **variables: str) -> AppStore:
+        settings = read(tmp_path, None, table.environment() | variables).good.settings
+        store = make_store(settings)
+        assert store is not None
+        stores.append(store)
+        return store
+
+    yield make
+    for store in stores:
+        store.close()

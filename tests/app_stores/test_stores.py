@@ -1,0 +1,291 @@
+"""One suite of behaviour for every store of apps, on the real thing: what is found, what is not, and what is said."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from sockudo_queue.app_stores import mysql, sql
+from sockudo_queue.app_stores.base import Row
+from sockudo_queue.app_stores.postgres import PostgresStore
+from sockudo_queue.errors import AppStoreUnavailable, SettingsError
+from sockudo_queue.redaction import Secret
+from sockudo_queue.settings import PostgresSettings
+from tests.app_stores.conftest import MakeStore, MakeTable
+from tests.app_stores.tables import RELEASES, SECRET, DynamodbTable, MariadbTable, PostgresTable
+from tests.helpers.configs import app, webhook
+from tests.helpers.databases import PASSWORD, USER, Dynamodb, Mariadb, Postgres
+
+# Ids that would be more than an id wherever they were taken for part of a query, or for the id beside them.
+ODD_IDS: Final = (
+    "' OR 1=1 -- ",
+    "'; DROP TABLE applications; --",
+    "\\'; DROP TABLE applications; --",
+    '" OR ""="',
+    "`",
+    "\\",
+    "\\\\'",
+    "%s",
+    "%(id)s",
+    ":id0",
+    "$1",
+    "{}",
+    "a,b",
+    "(SELECT id FROM applications)",
+    "shop ",
+    " shop",
+    "SHOP",
+    "shöp",
+    "\u0001\n\t",
+    "😀",
+    "0",
+    "null",
+)
+
+
+def table_on(request: pytest.FixtureRequest, kind: str) -> PostgresTable | MariadbTable:
+    """Return a new table on an SQL database."""
+    if kind == "postgres":
+        return PostgresTable(request.getfixturevalue("postgres"), "5.0").create()
+    return MariadbTable(request.getfixturevalue("mariadb"), "5.0").create()
+
+
+def found(rows: list[Row]) -> list[str]:
+    return sorted(row.id for row in rows)
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_the_rows_of_what_is_asked_for(make_table: MakeTable, store_of: MakeStore, release: str) -> None:
+    table = make_table(release)
+    table.put(app(webhook("https://a.test/1"), app_id="shop"))
+    table.put(app(webhook("https://a.test/2"), app_id="other"))
+    table.put(app(app_id="bare"))
+    store = store_of(table)
+
+    assert found(store.fetch(["shop", "nobody", "bare"])) == ["bare", "shop"]
+    (row,) = store.fetch(["shop"])
+    texts = f"{row.policy!r} {row.webhooks!r}"
+    assert "https://a.test/1" in texts
+    assert (row.policy is None) == (release == "2.9")
+    assert SECRET not in texts
+    assert store.fetch(["nobody"]) == []
+
+
+def test_an_id_is_an_id_whatever_it_looks_like(make_table: MakeTable, store_of: MakeStore) -> None:
+    table = make_table()
+    table.put(app(app_id="shop"))
+    store = store_of(table)
+    assert [row.id for row in store.fetch(ODD_IDS) if row.id in ODD_IDS] == []
+    for app_id in ODD_IDS:
+        assert [row.id for row in store.fetch([app_id]) if row.id == app_id] == []
+    assert found(store.fetch(["shop", *ODD_IDS])) == ["shop"]
+
+    # And they are found where they exist; `shop` is left to what a collation takes as equal to it.
+    odd = [app_id for app_id in ODD_IDS if app_id.strip().lower() not in ("shop", "shöp")]
+    for app_id in odd:
+        table.put(app(webhook("https://a.test/1"), app_id=app_id))
+    assert found(store.fetch(odd)) == sorted(odd)
+
+
+def test_a_hundred_apps_are_one_query(make_table: MakeTable, store_of: MakeStore) -> None:
+    table = make_table()
+    ids = [f"app{number:03}" for number in range(100)]
+    for app_id in ids[::10]:
+        table.put(app(app_id=app_id))
+    assert found(store_of(table).fetch(ids)) == ids[::10]
+
+
+def test_a_sample_of_the_ids(make_table: MakeTable, store_of: MakeStore) -> None:
+    table = make_table()
+    for app_id in ("a", "b", "c"):
+        table.put(app(app_id=app_id))
+    store = store_of(table)
+    assert sorted(store.sample(10)) == ["a", "b", "c"]
+    assert len(store.sample(2)) == 2
+
+
+def test_nothing_secret_is_in_a_name_or_a_reason(make_table: MakeTable, store_of: MakeStore) -> None:
+    store = store_of(make_table())
+    assert PASSWORD not in store.name
+
+
+@pytest.mark.parametrize("quoting", ["", "NO_BACKSLASH_ESCAPES", "ANSI_QUOTES"])
+def test_odd_ids_in_every_way_that_mysql_reads_quotes(mariadb: Mariadb, store_of: MakeStore, quoting: str) -> None:
+    table = MariadbTable(mariadb, "5.0").create()
+    table.put(app(app_id="shop"))
+    before = mariadb.run("SELECT @@GLOBAL.sql_mode")[0][0]
+    mariadb.run("SET GLOBAL sql_mode = %s", [quoting])
+    try:
+        store = store_of(table)
+        assert [row.id for row in store.fetch(ODD_IDS) if row.id in ODD_IDS] == []
+        assert found(store.fetch(["shop"])) == ["shop"]
+    finally:
+        mariadb.run("SET GLOBAL sql_mode = %s", [before])
+
+
+@pytest.mark.parametrize("missing", ["webhooks", "policy"])
+def test_a_column_that_is_missing_is_empty(
+    postgres: Postgres, mariadb: Mariadb, store_of: MakeStore, missing: str
+) -> None:
+    for table in (PostgresTable(postgres, "5.0").create(), MariadbTable(mariadb, "5.0").create()):
+        table.put(app(webhook("https://a.test/1"), app_id="shop"))
+        table.server.run(f"ALTER TABLE {table.name} DROP COLUMN {missing}")
+        (row,) = store_of(table).fetch(["shop"])
+        assert getattr(row, missing) is None
+        assert "https://a.test/1" in str(row.policy or row.webhooks)
+
+
+def test_a_user_with_no_right_to_the_secrets_is_enough(postgres: Postgres, store_of: MakeStore) -> None:
+    table = PostgresTable(postgres, "5.0").create()
+    table.put(app(webhook("https://a.test/1"), app_id="shop"))
+    postgres.run("DROP ROLE IF EXISTS reader")
+    postgres.run(f"CREATE ROLE reader LOGIN PASSWORD '{PASSWORD}'")
+    postgres.run(f"GRANT SELECT (id, policy, webhooks) ON {table.name} TO reader")
+    store = store_of(table, DATABASE_POSTGRES_USERNAME="reader")
+    assert found(store.fetch(["shop"])) == ["shop"]
+    postgres.run(f"REVOKE SELECT (policy) ON {table.name} FROM reader")
+    with pytest.raises(AppStoreUnavailable, match="permission denied"):
+        store.fetch(["shop"])
+    postgres.run("DROP OWNED BY reader")
+    postgres.run("DROP ROLE reader")
+
+
+def test_a_table_in_another_schema(postgres: Postgres) -> None:
+    postgres.run("CREATE SCHEMA IF NOT EXISTS Hooks")
+    PostgresTable(postgres, "5.0", "hooks.Apps").create().put(app(app_id="shop"))
+    settings = PostgresSettings(
+        host="127.0.0.1",
+        port=postgres.port,
+        username=USER,
+        password=Secret(PASSWORD),
+        database="postgres",
+        table_name="Hooks.apps",
+    )
+    store = PostgresStore(settings)
+    assert found(store.fetch(["shop"])) == ["shop"]
+    store.close()
+
+
+# Where a server hangs up on a password, pg8000 leaves its socket to be collected.
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+@pytest.mark.parametrize(
+    ("kind", "variable", "value", "reason"),
+    [
+        ("postgres", "PASSWORD", "wrong-CANARY", "password authentication failed"),
+        ("postgres", "USERNAME", "nobody", "password authentication failed"),
+        ("postgres", "DATABASE", "nothing", 'database "nothing" does not exist'),
+        ("postgres", "PORT", "1", "Connection refused"),
+        ("postgres", "HOST", "no-such-host.invalid", ""),
+        ("mysql", "PASSWORD", "wrong-CANARY", "Access denied"),
+        ("mysql", "DATABASE", "nothing", "Access denied"),
+        ("mysql", "TABLE_NAME", "nothing", "there is no table nothing"),
+        ("mysql", "PORT", "1", "Connection refused"),
+        ("mysql", "HOST", "no-such-host.invalid", ""),
+    ],
+)
+def test_a_store_that_cannot_be_used_says_why(
+    request: pytest.FixtureRequest, store_of: MakeStore, kind: str, variable: str, value: str, reason: str
+) -> None:
+    table = table_on(request, kind)
+    store = store_of(table, **{f"DATABASE_{kind.upper()}_{variable}": value})
+    with pytest.raises(AppStoreUnavailable) as caught:
+        store.fetch(["shop"])
+    told = str(caught.value)
+    assert reason in told
+    assert told
+    assert "\n" not in told
+    assert "CANARY" not in told
+    assert caught.value.__cause__ is None
+
+
+def test_a_table_that_is_not_there(postgres: Postgres, store_of: MakeStore) -> None:
+    table = PostgresTable(postgres, "5.0").create()
+    postgres.run(f"DROP TABLE {table.name}")
+    with pytest.raises(AppStoreUnavailable, match="there is no table applications with a column id"):
+        store_of(table).fetch(["shop"])
+
+
+def test_a_dynamodb_table_that_is_not_there(dynamodb: Dynamodb, store_of: MakeStore) -> None:
+    table = DynamodbTable(dynamodb, "5.0")
+    with pytest.raises(AppStoreUnavailable, match="there is no table nothing in us-east-1"):
+        store_of(table, DATABASE_DYNAMODB_TABLE_NAME="nothing").fetch(["shop"])
+
+
+@pytest.mark.parametrize("kind", ["postgres", "mysql"])
+def test_tls(request: pytest.FixtureRequest, store_of: MakeStore, kind: str, tmp_path: Path) -> None:
+    server: Postgres | Mariadb = request.getfixturevalue("postgres" if kind == "postgres" else "mariadb")
+    table = (
+        PostgresTable(server, "5.0").create() if isinstance(server, Postgres) else MariadbTable(server, "5.0").create()
+    )
+    table.put(app(app_id="shop"))
+
+    def fetched(mode: str, **more: str) -> list[str]:
+        variables = {f"DATABASE_{kind.upper()}_SSL_{name}": value for name, value in {"MODE": mode, **more}.items()}
+        return found(store_of(table, **variables).fetch(["shop"]))
+
+    for mode in ("prefer", "disable", "require"):
+        assert fetched(mode) == ["shop"]
+    assert fetched("verify-full", CA=str(server.authority)) == ["shop"]
+    with pytest.raises(AppStoreUnavailable, match="certificate cannot be verified"):
+        fetched("verify-full")
+    for content in (None, "no certificate"):
+        file = tmp_path / "ca.pem"
+        if content is not None:
+            file.write_text(content)
+        with pytest.raises(SettingsError, match=r"database\.\w+\.ssl_ca: "):
+            fetched("verify-full", CA=str(file))
+    server.kill()
+    server.tls = False
+    server.start()
+    try:
+        for mode in ("prefer", "disable"):
+            assert fetched(mode) == ["shop"]
+        for mode in ("require", "verify-full"):
+            with pytest.raises(AppStoreUnavailable, match=r"(?i)ssl"):
+                fetched(mode)
+    finally:
+        server.kill()
+        server.tls = True
+        server.start()
+
+
+@pytest.mark.parametrize("kind", ["postgres", "mysql"])
+def test_a_connection_that_died_is_opened_again_without_a_word(
+    request: pytest.FixtureRequest, store_of: MakeStore, kind: str
+) -> None:
+    table = table_on(request, kind)
+    table.put(app(app_id="shop"))
+    store = store_of(table)
+    assert found(store.fetch(["shop"])) == ["shop"]
+    table.server.kill()
+    with pytest.raises(AppStoreUnavailable, match="refused"):
+        store.fetch(["shop"])
+    table.server.start()
+    assert found(store.fetch(["shop"])) == ["shop"]
+    table.server.kill()
+    table.server.start()
+    assert found(store.fetch(["shop"])) == ["shop"]
+
+
+def test_a_server_that_hangs_is_given_up_in_time(
+    mariadb: Mariadb, store_of: MakeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (sql, mysql):
+        monkeypatch.setattr(module, "ANSWER_SECONDS", 0.5)
+    table = MariadbTable(mariadb, "5.0").create()
+    table.put(app(app_id="shop"))
+    kept, new = store_of(table), store_of(table)
+    kept.fetch(["shop"])
+    mariadb.pause()
+    try:
+        for store in (kept, new):
+            began = time.monotonic()
+            with pytest.raises(AppStoreUnavailable, match=r"no answer within 0\.5 s"):
+                store.fetch(["shop"])
+            assert time.monotonic() - began < 2.5
+    finally:
+        mariadb.resume()
+    assert found(kept.fetch(["shop"])) == ["shop"]
