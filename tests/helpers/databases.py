@@ -304,14 +304,16 @@ class Dynamodb(Database):
     kind = "dynamodb"
 
     def client(self) -> Any:
-        return boto3.client(
-            "dynamodb",
-            region_name="us-east-1",
-            endpoint_url=f"http://127.0.0.1:{self.port}",
-            aws_access_key_id="id",
-            aws_secret_access_key=PASSWORD,
-            config=Config(connect_timeout=5, read_timeout=5, retries={"total_max_attempts": 1}),
-        )
+        if self._owner is None:
+            self._owner = boto3.client(
+                "dynamodb",
+                region_name="us-east-1",
+                endpoint_url=f"http://127.0.0.1:{self.port}",
+                aws_access_key_id="id",
+                aws_secret_access_key=PASSWORD,
+                config=Config(connect_timeout=5, read_timeout=5, retries={"total_max_attempts": 1}),
+            )
+        return self._owner
 
     def environment(self, table: str) -> dict[str, str]:
         return {
