@@ -13,7 +13,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from sockudo_queue import __version__, descriptors, logs, signals
+from sockudo_queue import __version__, logs, process_limits, signals
 from sockudo_queue.app_source import AppSource
 from sockudo_queue.app_stores.factory import make_keeper
 from sockudo_queue.apps import AppRegistry
@@ -215,7 +215,8 @@ class Daemon:
     def run(self) -> int:
         """Run until a signal; return the exit code. The caller leaves by `os._exit`, which interrupts nothing held."""
         signals.block_signals()
-        descriptors.raise_limit()
+        if (warning := self._outbound.fit(process_limits.set_up())) is not None:
+            self._log.warning("settings.warning", text=warning)
         if self._settings.metrics.enabled:
             self._server.start()
             self._outbound.protect(Service(OURS, self._settings.metrics.host, self._server.port))

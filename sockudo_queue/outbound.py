@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Final
 
 import certifi
 
@@ -11,13 +12,18 @@ from sockudo_queue.delivery.addresses import Rules
 from sockudo_queue.delivery.aws_lambda import LambdaSender
 from sockudo_queue.delivery.certificates import file_faults
 from sockudo_queue.delivery.guard import Guard, Service
-from sockudo_queue.delivery.handles import HandleOptions
+from sockudo_queue.delivery.handles import DESCRIPTORS_OF_A_HANDLE, RESTING_LIMIT, HandleOptions
 from sockudo_queue.delivery.http import HttpSender
 from sockudo_queue.delivery.sender import Sender
 from sockudo_queue.delivery.transport import CurlAdapter
 from sockudo_queue.errors import SettingsError
 from sockudo_queue.own_services import brokers
 from sockudo_queue.settings import Settings
+
+DESCRIPTORS_OF_A_WORKER: Final = 4
+"""A connection to an endpoint, what libcurl has beside it, and a connection to the queue."""
+DESCRIPTORS_BESIDE: Final = 100
+"""For files, pages and their clients, service threads' connections, and look-ups."""
 
 
 class Outbound:
@@ -34,6 +40,7 @@ class Outbound:
             HttpSender(self._transport, retry_every_status=delivery.retry_every_status),
             LambdaSender(self._transport, retry_every_status=delivery.retry_every_status),
         )
+        self._workers = settings.workers + delivery.max_slow
         self._services: list[Service] = []
         for service in brokers(settings):
             self.protect(service)
@@ -43,6 +50,17 @@ class Outbound:
         if self.guard is not None:
             self.guard.protect(service)
             self._services.append(service)
+
+    def fit(self, descriptors: int) -> str | None:
+        """Let no more connections rest than the limit on descriptors has room for; a warning where it is too low."""
+        needed = self._workers * DESCRIPTORS_OF_A_WORKER + DESCRIPTORS_BESIDE
+        self._transport.pool.limit = min(max((descriptors - needed) // DESCRIPTORS_OF_A_HANDLE, 8), RESTING_LIMIT)
+        if descriptors >= needed:
+            return None
+        return (
+            f"this process may open {descriptors} files and connections, and {self._workers} threads can need "
+            f"{needed}; raise the limit (ulimit -n, LimitNOFILE), or lower QUEUE_WORKERS or QUEUE_DELIVERY_MAX_SLOW"
+        )
 
     @property
     def upkeep(self) -> Sequence[Callable[[float], object]]:

@@ -1,8 +1,9 @@
 """libcurl handles, one connection each: lent to a thread for one attempt, at rest until the next, closed by a service.
 
-A handle costs three descriptors and some 100 KB, and closing one whose resolver hangs can block for seconds. So workers
-never close one. When there are enough at rest, the one that has rested longest is turned to the new endpoint; hence
-there are never more than `RESTING_LIMIT` and those in use, however many endpoints there are.
+A handle costs three descriptors and some 30 KB, and closing one whose look-up hangs can block for seconds. So workers
+close none but those that are full of an answer, whose look-up has long ended. When there are enough at rest, the one
+that has rested longest is turned to the new endpoint; hence there are never more than `RESTING_LIMIT` and those in use,
+however many endpoints there are.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ DNS_LIFETIME: Final = 10
 BODY_KEPT: Final = 16_384
 """Bytes of a request above which its body is not held on to while the handle rests."""
 RESTING_LIMIT: Final = 256
+DESCRIPTORS_OF_A_HANDLE: Final = 3
 SET_ASIDE: Final = 35.0
 """Seconds until a handle is closed whose look-up was cut: by then glibc's own limits have ended the look-up."""
 _QUICK_EXIT: Final = 322
@@ -113,6 +115,7 @@ class Handle:
             (pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS),
             (pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1),
             (pycurl.HTTP_CONTENT_DECODING, 0),
+            (pycurl.UPLOAD_BUFFERSIZE, 16_384),  # the least; half of what a handle at rest holds is this buffer
             (pycurl.FOLLOWLOCATION, 0),
             (pycurl.MAXCONNECTS, 1),
             (pycurl.MAXAGE_CONN, CONNECTION_REST),
@@ -196,7 +199,7 @@ class HandlePool:
 
     def __init__(self, options: HandleOptions, *, limit: int = RESTING_LIMIT) -> None:
         self._options = options
-        self._limit = limit
+        self.limit = limit  # may be changed at any time
         self._lock = threading.Lock()
         self._by_route: dict[Route, deque[Handle]] = {}  # each in the order of their rest, as the next
         self._resting: OrderedDict[Handle, None] = OrderedDict()
@@ -206,14 +209,14 @@ class HandlePool:
         return len(self._resting) + len(self._set_aside)
 
     def take(self, route: Route) -> Handle:
-        """Return the handle of a route that was used last, or another one; hand it back through one of the next two."""
+        """Return the handle of a route that was used last, or another one; one of the next three takes it back."""
         with self._lock:
             handles = self._by_route.get(route)
             if handles:
                 handle = handles.pop()
                 del self._resting[handle]
                 return handle
-            found = self._longest_at_rest(route) if len(self._resting) >= self._limit else None
+            found = self._longest_at_rest(route) if len(self._resting) >= self.limit else None
         if found is None:
             return Handle(self._options, route)
         found.route = route
@@ -230,10 +233,14 @@ class HandlePool:
             self._resting[handle] = None
 
     def set_aside(self, handle: Handle) -> None:
-        """Use a handle no more: something of its last attempt is still going on, or it holds too much."""
+        """Use a handle no more whose look-up was cut, and close it when that has ended."""
         handle.rested_since = time.monotonic()
         with self._lock:
             self._set_aside.append(handle)
+
+    def close(self, handle: Handle) -> None:
+        """Close a handle that is full of an answer, or lacks what it needs; never one that waits for a look-up."""
+        handle.curl.close()
 
     def close_old(self, now: float) -> int:
         """Close what nobody will use again, and return how many. May block for seconds; never for a worker."""
@@ -248,7 +255,7 @@ class HandlePool:
     def _old(self, now: float) -> Iterator[Handle]:
         while self._resting:
             handle = next(iter(self._resting))
-            if now - handle.rested_since <= CONNECTION_REST and len(self._resting) <= self._limit:
+            if now - handle.rested_since <= CONNECTION_REST and len(self._resting) <= self.limit:
                 break
             self._remove(handle)
             yield handle

@@ -7,7 +7,7 @@ only where a kept connection turns out dead before any byte came back, and then 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Final
@@ -88,25 +88,30 @@ class CurlAdapter(BaseAdapter):
             handle = self.pool.take(_route(url, verify, guarded))
         except pycurl.error as error:
             raise TransportFault(Failure.INTERNAL, f"no libcurl handle: {error}") from None
-        reusable = False
+        done_with: Callable[[Handle], None] = self.pool.set_aside
         try:
             fault = handle.perform(url, lines, body, timeout_ms)
             answer = _answer(handle, url, fault, timeout_ms)
-            reusable = handle.curl.getinfo(pycurl.HEADER_SIZE) <= HEADERS_KEPT
+            full = handle.curl.getinfo(pycurl.HEADER_SIZE) > HEADERS_KEPT
+            done_with = self.pool.close if full else self.pool.give_back
             return answer
         except TransportFault as failed:
-            reusable = failed.failure not in _LEAVES_SOMETHING
+            done_with = self._after(failed.failure)
             raise
         finally:
             handle.forget()
-            (self.pool.give_back if reusable else self.pool.set_aside)(handle)
+            done_with(handle)
+
+    def _after(self, failure: Failure) -> Callable[[Handle], None]:
+        match failure:
+            case Failure.DNS:
+                return self.pool.set_aside
+            case Failure.TOO_MANY_BYTES | Failure.INTERNAL:
+                return self.pool.close
+        return self.pool.give_back
 
     def close(self) -> None:
         """Close nothing: only the service that keeps house may, see `HandlePool.close_old`."""
-
-
-_LEAVES_SOMETHING: Final = frozenset({Failure.DNS, Failure.TOO_MANY_BYTES, Failure.INTERNAL})
-"""After these a handle may have a look-up that still hangs, or hold what made it fail."""
 
 
 def _answer(handle: Handle, url: str, fault: pycurl.error | None, timeout_ms: int) -> Answer:

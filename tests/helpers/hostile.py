@@ -207,7 +207,7 @@ def ok(body: bytes = b"", *lines: bytes, status: bytes = b"200 OK") -> bytes:
     return b"\r\n".join([b"HTTP/1.1 " + status, b"Content-Length: %d" % len(body), *lines, b"", body])
 
 
-def gzip_bomb(megabytes: int = 100) -> bytes:
+def gzip_bomb(megabytes: int = 20) -> bytes:
     """Return a small gzip stream that becomes so many megabytes of zeros."""
     packer = zlib.compressobj(9, zlib.DEFLATED, 31)
     return b"".join([packer.compress(bytes(1 << 20)) for _ in range(megabytes)]) + packer.flush()

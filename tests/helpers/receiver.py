@@ -69,12 +69,15 @@ _OK_WIRE: Final = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 
 
 class Receiver:
-    """Listens on a free port of 127.0.0.1 from its construction on; answers 200 until told otherwise.
+    """Listens on a free port of 127.0.0.1 (or of `host`) from its construction on; answers 200 until told otherwise.
 
     Scripts run in the receiver's own thread and must not block. A delay holds back its own connection only.
     """
 
-    def __init__(self, script: Script | None = None, *, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, script: Script | None = None, *, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1"
+    ) -> None:
+        self._host = host
         self.port = free_port()
         self.requests: list[Request] = []
         self.accepted = 0  # connections so far
@@ -143,7 +146,7 @@ class Receiver:
     async def _listen(self) -> None:
         if self._server is None:
             self._server = await self._loop.loop.create_server(
-                lambda: _Connection(self), "127.0.0.1", self.port, ssl=self._tls, backlog=1024
+                lambda: _Connection(self), self._host, self.port, ssl=self._tls, backlog=1024
             )
 
     def _refuse(self) -> None:

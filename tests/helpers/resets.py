@@ -12,6 +12,7 @@ def reset(transport: asyncio.WriteTransport) -> None:
     """Throw away what is not yet sent and reset the connection."""
     connection = transport.get_extra_info("socket")
     with contextlib.suppress(OSError):
-        # Lingering for zero seconds makes the close a reset.
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        # Lingering for zero seconds makes the close a reset; one that is closing already has no socket any more.
+        if connection is not None:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     transport.abort()

@@ -82,7 +82,7 @@ def test_a_handle_that_is_turned_to_another_host_goes_on_verifying(authority: Au
         Receiver(tls=Authority(Path(authority.ca_file).parent, "b").server()) as other,
     ):
         adapter = CurlAdapter(HandleOptions(ca_file=str(authority.ca_file)))
-        adapter.pool._limit = 1
+        adapter.pool.limit = 1
         sender = HttpSender(adapter)
         assert reason(sender, hook(trusted)) == "delivered"
         assert reason(sender, hook(other, verify=False)) == "delivered"

@@ -1,0 +1,59 @@
+"""A resolver that hangs, or changes its mind: a library of a few lines in front of the system's, for child processes.
+
+No server is needed, nothing of the machine is changed, and the names go the daemon's real way: libcurl's threads ask
+`getaddrinfo`.
+"""
+
+from __future__ import annotations
+
+import functools
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+HANGING: Final = "hang.test"
+"""This name takes half a minute, and has no address then."""
+CHANGING: Final = "change.test"
+"""The first look-up of this name says 127.0.0.1, each later one 169.254.169.254."""
+
+# Without headers, so that a compiler alone is enough.
+_SOURCE: Final = f"""
+struct timespec {{ long seconds; long nanoseconds; }};
+extern int nanosleep(const struct timespec *, struct timespec *);
+extern void *dlsym(void *, const char *);
+extern int strcmp(const char *, const char *);
+typedef int look_up(const char *, const char *, const void *, void **);
+static int asked;
+
+int getaddrinfo(const char *name, const char *service, const void *hints, void **result) {{
+  look_up *real = (look_up *) dlsym((void *) -1L, "getaddrinfo");
+  if (name && !strcmp(name, "{HANGING}")) {{
+    struct timespec pause = {{ 30, 0 }};
+    nanosleep(&pause, 0);
+    return -3;
+  }}
+  if (name && !strcmp(name, "{CHANGING}")) {{
+    if (hints && ((const int *) hints)[1] == 10)
+      return -2; /* libcurl asks for IPv6 by itself, and there is none */
+    name = asked++ ? "169.254.169.254" : "127.0.0.1";
+  }}
+  return real(name, service, hints, result);
+}}
+"""
+
+
+@functools.cache
+def preloaded() -> dict[str, str]:
+    """Return the variables with which a child process has that resolver."""
+    compiler = next((found for name in ("cc", "gcc", "clang", "tcc") if (found := shutil.which(name))), None)
+    if compiler is None:
+        pytest.skip("no C compiler (cc, gcc, clang or tcc) to build the resolver with")
+    directory = Path(tempfile.mkdtemp(prefix="sockudo-queue-resolver-"))
+    source, library = directory / "resolver.c", directory / "resolver.so"
+    source.write_text(_SOURCE)
+    subprocess.run([compiler, "-shared", "-fPIC", "-nostdlib", "-o", library, source], check=True)
+    return {"LD_PRELOAD": str(library)}
