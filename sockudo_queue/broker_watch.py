@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from sockudo_queue.errors import BrokerError, SourceRefused, SourceUnavailable
+from sockudo_queue.errors import BrokerError, BrokerRefused, SourceRefused, SourceUnavailable
 
 REMIND_AFTER: Final = 60.0
 """Seconds after which an outage that goes on is logged again."""
@@ -29,6 +29,7 @@ class BrokerWatch:
         self._silent: set[str] = set()  # sources, and "" where nothing answers
         self._lost_at = 0.0
         self._logged_at = 0.0
+        self._refuses = False
         self._resumed_at = 0.0
         self._started = False
         self._refused: set[str] = set()
@@ -80,10 +81,13 @@ class BrokerWatch:
             self._silent.add(error.source if isinstance(error, SourceUnavailable) else "")
             if first:
                 self._lost_at = now
-            remind = first or now - self._logged_at > REMIND_AFTER
+            # A server that is back and refuses is another thing to mend than one that is away.
+            refuses = isinstance(error, BrokerRefused)
+            told = first or (refuses and not self._refuses)
+            remind = told or now - self._logged_at > REMIND_AFTER
             if remind:
-                self._logged_at = now
+                self._logged_at, self._refuses = now, refuses
         if remind:
             self._log.error("broker.lost", reason=str(error))
-        if first:
+        if told:
             self._on_change(str(error))

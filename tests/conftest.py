@@ -24,8 +24,8 @@ from tests.helpers.sqs_server import CREDENTIALS, SqsServer
 # Settings of the daemon and of its libraries: a developer's own must not reach a test.
 _WIPED_PREFIXES: Final = ("QUEUE_", "REDIS_", "DATABASE_", "SOCKUDO_", "AWS_", "APP_MANAGER_", "CACHE_TTL_")
 _WIPED_SUFFIX: Final = "_PROXY"
-# How far the tests of faults go is for the tests, never for the daemon: see tests/faults/measures.py.
-_KEPT: Final = "SOCKUDO_QUEUE_TEST_SCALE"
+# How far the tests of faults go, and on which servers, is for the tests and never for the daemon.
+_KEPT: Final = "SOCKUDO_QUEUE_TEST_"
 
 _HERE: Final = Path(__file__).parent
 SERIAL: Final = (_HERE / "faults", _HERE / "e2e" / "test_idle.py")
@@ -35,7 +35,7 @@ def pytest_configure() -> None:
     # A shell ignores SIGINT for what it runs in the background, and so would every process that a test starts.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for name in list(os.environ):
-        if name != _KEPT and (name.startswith(_WIPED_PREFIXES) or name.upper().endswith(_WIPED_SUFFIX)):
+        if not name.startswith(_KEPT) and (name.startswith(_WIPED_PREFIXES) or name.upper().endswith(_WIPED_SUFFIX)):
             del os.environ[name]
 
 

@@ -13,7 +13,7 @@ from typing import Final, TypeVar
 
 from sockudo_queue.drivers.base import Claim, Settlement, Turn
 from sockudo_queue.drivers.redis_dead import RedisDeadLetters
-from sockudo_queue.drivers.redis_link import Link, LoginRefused
+from sockudo_queue.drivers.redis_link import Link, ServerRefused
 from sockudo_queue.drivers.redis_source import RedisSource, SourceTurn
 from sockudo_queue.drivers.redis_surroundings import Surroundings
 from sockudo_queue.errors import BrokerError, BrokerRefused, BrokerUnavailable, SourceRefused, SourceUnavailable
@@ -94,7 +94,7 @@ class RedisDriver:
             raise SourceRefused(source, str(standing.refusal))
         try:
             claimable = standing.source.wait(timeout)
-        except LoginRefused:
+        except ServerRefused:
             raise
         except BrokerRefused as refusal:
             raise SourceRefused(source, str(refusal)) from None
@@ -192,7 +192,7 @@ class RedisDriver:
 
     def _refused(self, key: str, refusal: BrokerRefused) -> BrokerRefused:
         """Note a refusal, and return it as that of this source alone if others do not refuse."""
-        if isinstance(refusal, LoginRefused):
+        if isinstance(refusal, ServerRefused):
             return refusal
         standing = self._standings[key]
         standing.refusal, standing.refused_at = refusal, time.monotonic()
@@ -214,7 +214,7 @@ class RedisDriver:
         for standing in self._standings.values():
             try:
                 answers.append(ask(standing.source))
-            except LoginRefused:
+            except ServerRefused:
                 raise
             except BrokerRefused as error:
                 refusal = refusal or error

@@ -193,7 +193,11 @@ class UnknownScript(BrokerRefused):
     """The server does not know the script's digest, so nothing ran."""
 
 
-class LoginRefused(BrokerRefused):
+class ServerRefused(BrokerRefused):
+    """The server refuses all that we want, whatever the key: it takes no writes, or does not let us in."""
+
+
+class LoginRefused(ServerRefused):
     """The server does not let us in, so nothing else can be asked either."""
 
 
@@ -237,6 +241,9 @@ def _translated(connection: AbstractConnection, error: RedisError | OSError) -> 
             return LoginRefused(f"authentication failed: {text}")
         case OutOfMemoryError() | NoPermissionError():
             return CommandDenied(text)
+        # Before 7.0 a script's error hides in the text of another.
+        case ResponseError() if "MISCONF " in text:
+            return ServerRefused(text[text.index("MISCONF ") :])
         case AskError():  # also MOVED
             once = not isinstance(error, MovedError)
             return Redirected(error.slot_id, error.host, error.port, once=once)
@@ -245,7 +252,7 @@ def _translated(connection: AbstractConnection, error: RedisError | OSError) -> 
         case MasterDownError() | ReadOnlyError() | ClusterDownError():
             connection.disconnect()
             return BrokerUnavailable(text)
-        # Before 7.0 a script's error hides in the text of another. A demoted master unblocks those that wait.
+        # A demoted master unblocks those that wait.
         case ResponseError() if not text.startswith("UNBLOCKED") and "-READONLY " not in text:
             return BrokerRefused(text)
         case _:

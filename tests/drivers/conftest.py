@@ -10,11 +10,11 @@ import pytest
 from tests.drivers.redis_lists import RedisLists
 from tests.drivers.redis_v2 import RedisV2
 from tests.helpers.ports import free_port
-from tests.helpers.redis_binaries import ServerKind
+from tests.helpers.redis_binaries import KINDS
 from tests.helpers.redis_server import RedisServer
 
 
-@pytest.fixture(scope="session", params=list(ServerKind))
+@pytest.fixture(scope="session", params=KINDS)
 def any_redis(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
     """Each of the servers that are supported, one after the other."""
     with RedisServer(request.param) as server:

@@ -18,7 +18,7 @@ from sockudo_queue.errors import BrokerError, BrokerRefused, BrokerUnavailable
 from tests.drivers.conformance import Kept, deliver_all, is_idle, settle, take, take_all
 from tests.drivers.redis_lists import SOURCES, RedisLists, full, link_to
 from tests.helpers.jobs import jobs
-from tests.helpers.redis_binaries import ServerKind
+from tests.helpers.redis_binaries import KINDS, ServerKind
 from tests.helpers.redis_proxy import RedisProxy
 from tests.helpers.redis_server import RedisServer
 from tests.helpers.waiting import eventually
@@ -216,7 +216,7 @@ def test_a_right_password_lets_in(cleanup: ExitStack) -> None:
         assert take(lists.over(link_to(server.port, password="right"))).body == b"job"
 
 
-@pytest.mark.parametrize("kind", list(ServerKind))
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_replica_is_unavailable_until_it_is_a_master(kind: ServerKind, cleanup: ExitStack) -> None:
     with RedisServer(kind) as server:
         lists = RedisLists(server, cleanup)
@@ -287,7 +287,7 @@ def test_a_loading_server_is_unavailable_and_then_served(cleanup: ExitStack) -> 
         assert take(driver).body == b"job"
 
 
-@pytest.mark.parametrize("kind", list(ServerKind))
+@pytest.mark.parametrize("kind", KINDS)
 def test_the_driver_reconnects_after_a_restart(kind: ServerKind, cleanup: ExitStack) -> None:
     with RedisServer(kind, appendonly=True, appendfsync="always") as server:
         lists = RedisLists(server, cleanup)
@@ -331,7 +331,7 @@ def test_one_fault_is_enough_to_replace_every_resting_connection(lists: RedisLis
             driver.ping()
 
 
-@pytest.mark.parametrize("kind", list(ServerKind))
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_hanging_server_holds_nobody_longer_than_the_timeout(kind: ServerKind, cleanup: ExitStack) -> None:
     with RedisServer(kind) as server:
         lists = RedisLists(server, cleanup)

@@ -10,19 +10,20 @@ import pytest
 from tests.drivers.conformance import DriverConformance
 from tests.drivers.redis_layouts import ClusterLists, ClusterV2, SentinelLists, SentinelV2
 from tests.drivers.redis_lists import SOURCES
+from tests.helpers.redis_binaries import LAYOUT_KINDS
 from tests.helpers.redis_cluster import RedisCluster
 from tests.helpers.redis_sentinel import RedisSentinels
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[RedisCluster]:
-    with RedisCluster() as started:
+@pytest.fixture(scope="module", params=LAYOUT_KINDS)
+def cluster(request: pytest.FixtureRequest) -> Iterator[RedisCluster]:
+    with RedisCluster(request.param) as started:
         yield started
 
 
-@pytest.fixture(scope="module")
-def sentinels() -> Iterator[RedisSentinels]:
-    with RedisSentinels() as started:
+@pytest.fixture(scope="module", params=LAYOUT_KINDS)
+def sentinels(request: pytest.FixtureRequest) -> Iterator[RedisSentinels]:
+    with RedisSentinels(request.param) as started:
         yield started
 
 

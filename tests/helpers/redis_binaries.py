@@ -28,6 +28,19 @@ class ServerKind(StrEnum):
     VALKEY = "valkey"
     REDIS_6_0 = "redis-6.0"  # the oldest that is supported; has no LMOVE and no BLMOVE
     REDIS_7_0 = "redis-7.0"  # Debian's, or any newer one on PATH
+    # These are fetched by scripts/servers, and tried where OTHERS names them.
+    REDIS_6_2 = "redis-6.2"
+    REDIS_8_2 = "redis-8.2"
+    VALKEY_8_1 = "valkey-8.1"
+
+
+OTHERS: Final = os.environ.get("SOCKUDO_QUEUE_TEST_SERVERS", "").replace(",", " ").split()
+KINDS: Final = [
+    *dict.fromkeys([ServerKind.VALKEY, ServerKind.REDIS_6_0, ServerKind.REDIS_7_0, *map(ServerKind, OTHERS)])
+]
+"""What this run tries: always the oldest, Debian's and the newest."""
+LAYOUT_KINDS: Final = [*dict.fromkeys([ServerKind.VALKEY, *map(ServerKind, OTHERS)])]
+"""What it makes clusters and Sentinels of."""
 
 
 def find_server(kind: ServerKind) -> Path | None:
@@ -39,6 +52,8 @@ def find_server(kind: ServerKind) -> Path | None:
             found = SERVERS_DIRECTORY / "redis-6.0" / "redis-server"
         case ServerKind.REDIS_7_0:
             found = _on_path()
+        case _:
+            found = next((SERVERS_DIRECTORY / kind).glob("*-server"), None)
     return found if found is not None and os.access(found, os.X_OK) else None
 
 

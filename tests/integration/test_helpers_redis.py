@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import redis
 
-from tests.helpers.redis_binaries import ServerKind
+from tests.helpers.redis_binaries import KINDS, ServerKind
 from tests.helpers.redis_proxy import RedisProxy
 from tests.helpers.redis_server import RedisServer
 
@@ -24,7 +24,7 @@ def through(redis_proxy: RedisProxy, redis_server: RedisServer) -> Iterator[redi
         yield client
 
 
-@pytest.mark.parametrize("kind", list(ServerKind))
+@pytest.mark.parametrize("kind", KINDS)
 def test_each_server_keeps_what_it_acknowledged_when_killed(kind: ServerKind) -> None:
     with RedisServer(kind, appendonly=True, appendfsync="always") as server:
         client = server.client()

@@ -24,7 +24,7 @@ from tests.helpers.daemon import DaemonProcess
 from tests.helpers.jobs import job, jobs, numbers
 from tests.helpers.queue_v2 import DEFAULT_BASE, Producer, Worker
 from tests.helpers.receiver import Answer, Receiver
-from tests.helpers.redis_binaries import ServerKind
+from tests.helpers.redis_binaries import KINDS, ServerKind
 from tests.helpers.redis_server import RedisServer
 from tests.helpers.waiting import eventually
 
@@ -63,7 +63,7 @@ def reasons(daemon: DaemonProcess) -> str:
     return text if status == 503 else ""
 
 
-@pytest.mark.parametrize("kind", list(ServerKind))
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("prefix", ["sockudo_queue:", "my-app"])
 def test_under_the_printed_rule_a_server_enqueues_and_cannot_claim(kind: ServerKind, prefix: str) -> None:
     with RedisServer(kind) as server, server.client() as admin:

@@ -19,6 +19,8 @@ while moved < tonumber(ARGV[1]) and bytes < tonumber(ARGV[3]) do
   moved = moved + #bodies
   for _, body in ipairs(bodies) do bytes = bytes + #body end
 end
+-- With nothing to move, this says whether the server takes writes at all, before there is something.
+if moved == 0 then redis.call('LTRIM', KEYS[1], 0, -1) end
 local claimable, nearest = redis.call('LLEN', KEYS[2]), -1
 for i = 3, 4 do
   claimable = claimable + redis.call('ZCOUNT', KEYS[i], '-inf', now)

@@ -148,4 +148,6 @@ while receipt do
   if got then return got end
   receipt = first(delayed)
 end
+-- With nothing to take, this says whether the server takes writes at all, before there is something.
+begin_with_a_removal()
 return {flags, trimmed, now, false}

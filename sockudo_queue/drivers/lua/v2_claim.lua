@@ -62,5 +62,8 @@ local function take_fresh()
   end
 end
 
-return take_lapsed() or take_delayed(ARGV[3] ~= 'due') or take_fresh() or take_delayed(false)
-  or {flags, trimmed, now, false}
+local got = take_lapsed() or take_delayed(ARGV[3] ~= 'due') or take_fresh() or take_delayed(false)
+if got then return got end
+-- With nothing to take, this says whether the server takes writes at all, before there is something.
+begin_with_a_removal()
+return {flags, trimmed, now, false}

@@ -1,0 +1,228 @@
+"""What a cluster can do to the driver: lose nodes, move slots, be no cluster at all."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Final
+
+import pytest
+
+from sockudo_queue.drivers.base import Settlement
+from sockudo_queue.drivers.redis_connections import link_of
+from sockudo_queue.drivers.redis_link import Link
+from sockudo_queue.errors import BrokerRefused, BrokerUnavailable, SourceUnavailable
+from sockudo_queue.redaction import Secret
+from sockudo_queue.settings import RedisClusterSettings, Settings
+from tests.drivers.conformance import deliver_all, take, take_all
+from tests.drivers.redis_layouts import ClusterLists, cluster_link
+from tests.drivers.redis_lists import SOURCES, link_to
+from tests.helpers.jobs import jobs
+from tests.helpers.ports import free_port
+from tests.helpers.redis_cluster import RedisCluster
+from tests.helpers.redis_server import RedisServer
+from tests.helpers.waiting import eventually
+
+SERVED, DOCUMENTED = SOURCES
+OTHER_SLOT_SECONDS: Final = 0.5
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[RedisCluster]:
+    """Three masters alone, each of which serves its slots whatever becomes of the others."""
+    with RedisCluster(replicas=False, extra=("--cluster-require-full-coverage", "no")) as started:
+        yield started
+
+
+@pytest.fixture
+def lists(cluster: RedisCluster, cleanup: ExitStack) -> ClusterLists:
+    """An empty queue whose two lists are on two nodes, wherever the test before has moved them."""
+    queue = ClusterLists(cluster, cleanup)
+    queue.client.flushall()
+    documented = cluster.master_of(DOCUMENTED)
+    if cluster.master_of(SERVED) is documented:
+        cluster.move_slot(SERVED, next(node for node in cluster.nodes if node is not documented))
+    return queue
+
+
+@pytest.fixture
+def elsewhere(cluster: RedisCluster, lists: ClusterLists) -> RedisServer:
+    """The node that serves neither list."""
+    masters = [cluster.master_of(key) for key in SOURCES]
+    return next(node for node in cluster.nodes if node not in masters)
+
+
+def test_a_node_of_the_settings_that_is_down_is_passed_over(cluster: RedisCluster) -> None:
+    there = cluster.nodes[0].port
+    nodes = tuple(Secret(f"redis://127.0.0.1:{port}") for port in (free_port(), there, free_port()))
+    link = link_of(Settings(driver="redis-cluster", redis_cluster=RedisClusterSettings(nodes=nodes)))
+
+    assert [link.call("LLEN", key) for key in SOURCES] == [0, 0]
+    link.close()
+
+
+def test_nodes_that_were_discovered_are_asked_when_those_of_the_settings_are_gone(
+    cluster: RedisCluster, elsewhere: RedisServer
+) -> None:
+    nodes = (Secret(f"redis://127.0.0.1:{elsewhere.port}"),)
+    group = RedisClusterSettings(nodes=nodes, request_timeout_ms=300)
+    link = link_of(Settings(driver="redis-cluster", redis_cluster=group))
+    assert link.call("LLEN", SERVED) == 0
+    master = cluster.master_of(SERVED)
+    elsewhere.pause()
+    master.pause()
+    try:
+        with pytest.raises(BrokerUnavailable):
+            link.call("LLEN", SERVED)
+        master.resume()
+        eventually(lambda: _answers(link, SERVED), 5)
+    finally:
+        elsewhere.resume()
+        master.resume()
+    link.close()
+
+
+def _answers(link: Link, key: str) -> bool:
+    try:
+        return bool(link.call("LLEN", key) == 0)
+    except BrokerUnavailable:
+        return False
+
+
+def test_nobody_there_is_unavailable_at_once() -> None:
+    nodes = tuple(Secret(f"redis://127.0.0.1:{free_port()}") for _ in range(3))
+    link = link_of(Settings(driver="redis-cluster", redis_cluster=RedisClusterSettings(nodes=nodes)))
+    started = time.monotonic()
+
+    with pytest.raises(BrokerUnavailable, match="no node of the cluster answers"):
+        link.call("LLEN", SERVED)
+    assert time.monotonic() - started < 2.0
+
+
+def test_a_server_that_is_no_cluster_is_told(redis_server: RedisServer) -> None:
+    nodes = (Secret(redis_server.url),)
+    link = link_of(Settings(driver="redis-cluster", redis_cluster=RedisClusterSettings(nodes=nodes)))
+
+    with pytest.raises(BrokerRefused, match=r"set QUEUE_DRIVER=redis$"):
+        link.call("LLEN", SERVED)
+
+
+def test_a_node_that_is_taken_for_a_lone_server_is_told(elsewhere: RedisServer) -> None:
+    link = link_to(elsewhere.port)
+
+    with pytest.raises(BrokerRefused, match="set QUEUE_DRIVER=redis-cluster"):
+        link.call("LLEN", SERVED)
+    assert link.call("PING") == b"PONG"
+    link.close()
+
+
+def test_a_cluster_without_slots_is_told() -> None:
+    with RedisServer(extra=("--cluster-enabled", "yes")) as node:
+        nodes = (Secret(node.url),)
+        link = link_of(Settings(driver="redis-cluster", redis_cluster=RedisClusterSettings(nodes=nodes)))
+        with pytest.raises(BrokerUnavailable, match="serve no slots"):
+            link.call("LLEN", SERVED)
+
+
+def test_a_slot_that_was_moved_is_followed(cluster: RedisCluster, lists: ClusterLists, elsewhere: RedisServer) -> None:
+    lists.push(*jobs(5))
+    driver = lists.driver()
+    first = take(driver)
+    cluster.move_slot(SERVED, elsewhere)
+
+    turn = driver.next(Settlement(first))
+    assert turn.accepted
+    assert turn.claim is not None
+    delivered = [first, turn.claim]
+    while (turn := driver.next(Settlement(delivered[-1]))).claim is not None:
+        delivered.append(turn.claim)
+    assert [claim.body for claim in delivered] == jobs(5)
+    assert lists.is_empty()
+
+
+def test_a_bell_that_waits_follows_its_slot(cluster: RedisCluster, lists: ClusterLists, elsewhere: RedisServer) -> None:
+    driver = lists.driver()
+    driver.wait(SERVED, 0.01)
+    rung: list[int] = []
+
+    def ring() -> None:
+        while not rung:
+            if jobs_there := driver.wait(SERVED, 1.0):
+                rung.append(jobs_there)
+
+    bell = threading.Thread(target=ring)
+    bell.start()
+    master = cluster.master_of(SERVED)
+    with master.client() as client:
+        eventually(lambda: client.info("clients")["blocked_clients"] == 1)
+    cluster.move_slot(SERVED, elsewhere)
+    lists.push(b"job")
+    bell.join(5)
+
+    assert rung == [1]
+
+
+def test_while_a_slot_is_on_its_way_others_are_served_and_jobs_are_taken(
+    cluster: RedisCluster, lists: ClusterLists, elsewhere: RedisServer
+) -> None:
+    lists.push(*jobs(3))
+    driver = lists.driver()
+    held = take(driver)
+    source = cluster.master_of(SERVED)
+    cluster.move_slot(SERVED, elsewhere, finish=False)
+
+    driver.put(jobs(1, first=4)[0])  # RPUSH needs one key, and is taken
+    lists.client.rpush(DOCUMENTED, b"other")
+    others = take_all(driver)
+    with pytest.raises(BrokerRefused, match="being moved to another node"):
+        driver.settle([Settlement(held)])
+    cluster.finish_move(SERVED, source, elsewhere)
+
+    assert [claim.body for claim in others] == [b"other"]
+    assert driver.settle([Settlement(held)]) == [True]
+    # What refused is left alone for a moment; its bell is not.
+    rest = [claim.body for claim in eventually(lambda: deliver_all(driver), 5)]
+    assert rest == [*jobs(2, first=2), *jobs(1, first=4)]
+
+
+def test_a_silent_master_holds_up_nobody_else(cluster: RedisCluster, lists: ClusterLists) -> None:
+    silent = cluster.master_of(DOCUMENTED)
+    driver = lists.over(cluster_link(cluster, timeout=1.0))
+    lists.push(*jobs(200))
+    held = take(driver)
+    silent.pause()
+    try:
+        with pytest.raises(SourceUnavailable):
+            driver.wait(DOCUMENTED, 0.1)
+        started = time.monotonic()
+        assert len(take_all(driver)) == 199
+        lists.push(b"late")
+        assert take(driver).body == b"late"
+        assert driver.renew([held]) == [True]
+        assert time.monotonic() - started < 1.0 + OTHER_SLOT_SECONDS  # the silent one may be asked once
+    finally:
+        silent.resume()
+    lists.client.rpush(DOCUMENTED, b"back")
+    driver.wait(DOCUMENTED, 0.1)
+    assert take(driver).body == b"back"
+
+
+def test_a_push_whose_answer_is_lost_is_not_repeated(lists: ClusterLists) -> None:
+    lossy = lists.lossy()
+    lossy.lose_reply()
+    with pytest.raises(BrokerUnavailable):
+        lossy.driver.put(b"job")
+
+    assert lists.client.lrange(SERVED, 0, -1) == [b"job"]
+
+
+def test_a_refused_login_says_so_without_the_password() -> None:
+    with RedisServer(password="RIGHT-CANARY", extra=("--cluster-enabled", "yes")) as node:
+        for password in (None, Secret("WRONG-CANARY")):
+            group = RedisClusterSettings(nodes=(Secret(f"127.0.0.1:{node.port}"),), password=password)
+            link = link_of(Settings(driver="redis-cluster", redis_cluster=group))
+            with pytest.raises(BrokerRefused, match="authentication failed") as caught:
+                link.call("LLEN", SERVED)
+            assert "CANARY" not in str(caught.value)

@@ -1,0 +1,91 @@
+"""A Redis that can be read and not written to, or that refuses the login: not ready, quiet, and back by itself."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from tests.faults.arrivals import Arrivals
+from tests.faults.queue import daemon_on, push, told
+from tests.helpers.configs import app, config, webhook
+from tests.helpers.daemon import DaemonProcess
+from tests.helpers.jobs import jobs
+from tests.helpers.receiver import Receiver
+from tests.helpers.redis_server import RedisServer
+from tests.helpers.waiting import eventually
+
+NOTICED_SECONDS: Final = 8.0  # an idle worker looks for itself every 5 s
+SICK_SECONDS: Final = 5.5  # longer than it takes every thread to come by
+
+
+@contextmanager
+def disk_is_full(server: RedisServer, client: Any) -> Iterator[str]:
+    """Let the server fail to save, after which it takes no write (MISCONF)."""
+    target = server.directory / "dump.rdb"
+    (target / "in the way").mkdir(parents=True)
+    client.config_set("save", "3600 1")
+    client.bgsave()
+    eventually(lambda: client.info("persistence")["rdb_last_bgsave_status"] == "err")
+    yield "MISCONF"
+    (target / "in the way").rmdir()
+    target.rmdir()
+    client.bgsave()
+    eventually(lambda: client.info("persistence")["rdb_last_bgsave_status"] == "ok")
+
+
+@contextmanager
+def demoted(server: RedisServer, client: Any) -> Iterator[str]:
+    """Make the server a replica, as after a failover behind one address (READONLY)."""
+    client.replicaof("127.0.0.1", 1)
+    yield "replica"
+    client.replicaof("NO", "ONE")
+
+
+@pytest.mark.parametrize("sick", [disk_is_full, demoted])
+def test_a_server_that_can_only_be_read_is_not_ready_and_resumes(
+    receiver: Receiver, sick: Callable[[RedisServer, Any], Any]
+) -> None:
+    arrivals = Arrivals()
+    receiver.answer(arrivals)
+    with RedisServer() as server, server.client() as client, daemon_on(server.url, receiver.url()) as daemon:
+        daemon.wait_ready()
+        with sick(server, client) as reason:
+            eventually(lambda: daemon.get("/readyz") == 503, NOTICED_SECONDS, told(daemon))
+            until = time.monotonic() + SICK_SECONDS
+            while time.monotonic() < until:
+                assert (daemon.get("/readyz"), daemon.get("/livez")) == (503, 200)
+                time.sleep(0.1)  # between two probes, as a prober would
+        push(client, jobs(20))
+        arrivals.wait_for_all(20, NOTICED_SECONDS, told(daemon))
+        eventually(lambda: daemon.get("/readyz") == 200, NOTICED_SECONDS)
+
+        (lost,) = daemon.events("broker.lost")
+        assert reason.lower() in lost["reason"].lower()
+        assert arrivals.duplicates == 0
+
+
+def test_a_password_that_was_changed_is_read_again(receiver: Receiver, tmp_path: Path) -> None:
+    arrivals = Arrivals()
+    receiver.answer(arrivals)
+    file = tmp_path / "password"
+    file.write_text("old-CANARY\n")
+    with RedisServer(password="old-CANARY") as server:
+        environment = {"DATABASE_REDIS_PORT": str(server.port), "DATABASE_REDIS_PASSWORD_FILE": str(file)}
+        with DaemonProcess(config(app(webhook(receiver.url()))), environment) as daemon:
+            daemon.wait_ready()
+            with server.client() as client:
+                client.config_set("requirepass", "new-CANARY")
+                client.client_kill_filter(skipme=True)
+            eventually(lambda: daemon.get("/readyz") == 503, NOTICED_SECONDS, told(daemon))
+            eventually(lambda: "authentication failed" in daemon.events("broker.lost")[-1]["reason"])
+            file.write_text("new-CANARY\n")
+            with server.client(password="new-CANARY") as client:
+                push(client, jobs(5))
+            arrivals.wait_for_all(5, NOTICED_SECONDS, told(daemon))
+            eventually(lambda: daemon.get("/readyz") == 200, NOTICED_SECONDS)
+            assert "CANARY" not in daemon.output()
