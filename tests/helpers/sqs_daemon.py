@@ -56,3 +56,11 @@ class Producer:
 def producer_for(client: Any, name: str) -> Producer:
     """Return a producer for a queue that exists already."""
     return Producer(client, client.get_queue_url(QueueName=name)["QueueUrl"])
+
+
+def make_queue(client: Any, name: str, *, fifo: bool = False) -> Producer:
+    """Make a queue as an operator does, and return a producer for it; `name` is without the ending of FIFO queues."""
+    attributes = {"FifoQueue": "true", "ContentBasedDeduplication": "true"} if fifo else {}
+    return Producer(
+        client, client.create_queue(QueueName=name + (".fifo" if fifo else ""), Attributes=attributes)["QueueUrl"]
+    )

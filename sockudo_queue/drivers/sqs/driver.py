@@ -22,9 +22,11 @@ from sockudo_queue.drivers.sqs.shelf import Message, Record, Shelf
 from sockudo_queue.drivers.sqs.trouble import Trouble
 from sockudo_queue.errors import BrokerError
 
-LINGER: Final = 0.2
-"""Seconds for which the end of a claim waits for others, to share a call with them. On FIFO queues it does not: the
-next message of its group waits for it."""
+LINGER: Final = 0.5
+"""Seconds for which the end of a claim waits for nine others, to share a call with them. On FIFO queues it does not:
+the next message of its group waits for it."""
+SEND_LINGER: Final = 0.1
+"""The same for one that has something to send, whose delay begins with the sending."""
 HELD_LIMIT: Final = 1000
 """Messages held at most, with those that cannot be begun because one before them in their group is not ended."""
 FAR_AWAY: Final = 5.0
@@ -398,17 +400,16 @@ class SqsDriver:
         if self._trouble.pause_of("settle"):
             return []
         waiting = [ending for ending in self._endings.values() if not ending.in_flight]
-        if not waiting:
-            return []
-        lingered = time.monotonic() - waiting[0].since >= LINGER
-        ripe = lingered or self._fifo or self._settler.draining or len(waiting) >= BATCH
-        return waiting if ripe else []
+        now = time.monotonic()
+        if self._fifo or self._settler.draining or any(now - each.since >= _linger(each) for each in waiting):
+            return waiting
+        return waiting[: len(waiting) // BATCH * BATCH]
 
     def _until_something(self) -> float:
         """Return the seconds until `tend` may have something to do. Under the lock."""
         until = [1.0]
         if self._endings:
-            until.append(max(self._trouble.pause_of("settle"), LINGER / 4))
+            until.append(max(self._trouble.pause_of("settle"), SEND_LINGER / 2))
         if (due := self._shelf.until_due(self._clock())) is not None:
             until.append(due + 0.001)
         return min(until)
@@ -429,3 +430,7 @@ class SqsDriver:
         attributes = answer.get("Attributes") or {}
         visible, hidden, delayed = (int(attributes.get(name) or 0) for name in COUNTS)
         return visible, hidden, delayed
+
+
+def _linger(ending: Ending) -> float:
+    return SEND_LINGER if ending.sends else LINGER
