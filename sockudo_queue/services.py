@@ -122,9 +122,9 @@ class Services:
                 place.crew.ring(jobs)
                 if not place.crew.someone_is_idle:
                     place.stopping.wait(BUSY_BELL_PAUSE)
-        self.take_over(source)
         if self._tending is not None:
             self._tending.give_back()  # by now the bell's last receive has ended
+        self.take_over(source)
 
     def _renew(self, name: str, interval: float) -> None:
         """Renew the leases of all that is held, until the daemon puts it back."""

@@ -41,8 +41,8 @@ Queue = Any
 class SqsConformance(DriverConformance, DeadLetterConformance):
     """Inherit from it, and give the fixture `queue`. A receive takes one message, so that nothing is prefetched."""
 
-    many = 40
-    steps = 100
+    many = 30
+    steps = 60
     instances = 1  # a receipt is good in the process that has it: the message's handle is there
     many_letters = 25
 

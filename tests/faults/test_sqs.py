@@ -146,7 +146,7 @@ def test_a_dead_endpoint_costs_its_group_one_budget(sqs_server: SqsServer, recei
 
 
 def test_nothing_is_lost_when_the_daemon_is_killed(sqs_server: SqsServer, receiver: Receiver) -> None:
-    count, kills, chance = scaled(1000, 150), scaled(20, 4), random.Random(1)
+    count, kills, chance = scaled(1000, 120), scaled(20, 3), random.Random(1)
     script = Arrivals(0.005, 0.05)
     receiver.answer(script)
     name = unused_name()

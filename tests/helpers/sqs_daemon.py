@@ -46,6 +46,19 @@ class Producer:
             answer = self._client.send_message_batch(QueueUrl=self.url, Entries=entries)
             assert not answer.get("Failed"), answer
 
+    @property
+    def name(self) -> str:
+        return self.url.rpartition("/")[2]
+
+    def dead_bodies(self) -> list[bytes]:
+        """Return the bodies of the dead letters, and hide them for a while."""
+        name = self.name.removesuffix(".fifo") + "-dead" + (".fifo" if self.name.endswith(".fifo") else "")
+        url = self._client.get_queue_url(QueueName=name)["QueueUrl"]
+        bodies: list[bytes] = []
+        while messages := self._client.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):
+            bodies += [message["Body"].encode() for message in messages]
+        return bodies
+
     def left(self) -> int:
         """Return how many messages there are, in whatever state."""
         names = [f"ApproximateNumberOfMessages{name}" for name in ("", "NotVisible", "Delayed")]

@@ -35,7 +35,7 @@ EVERY_FAULT: Final = {
     "access denied": sqs_stub.DENIED,
     "a queue that is gone": sqs_stub.DELETED,
 }
-FAULTS: Final = dict(list(EVERY_FAULT.items())[:: 1 if SCALE >= 1 else 3])
+FAULTS: Final = dict(list(EVERY_FAULT.items())[:: 1 if SCALE >= 1 else 4])
 
 
 @pytest.fixture
@@ -112,12 +112,12 @@ def test_failed_entries_of_batches_are_tried_again(daemon: DaemonProcess, stub: 
         return "InternalError" if seen[action] % 3 == 0 else None
 
     stub.entry_faults = sometimes
-    stub.push(NAME, jobs(60))
-    script.wait_for_all(60, 40, daemon.output)
+    stub.push(NAME, jobs(30))
+    script.wait_for_all(30, 40, daemon.output)
     eventually(lambda: not stub.messages(NAME), 20)
 
-    assert seen["DeleteMessageBatch"] > 60
-    assert seen["SendMessageBatch"] > 15
+    assert seen["DeleteMessageBatch"] > 30
+    assert seen["SendMessageBatch"] > 7
     assert script.duplicates == 0
 
 
@@ -165,8 +165,8 @@ def test_batches_keep_the_bill_small(daemon: DaemonProcess, stub: SqsStub, recei
 
 def test_an_idle_daemon_makes_one_call_a_wait(daemon: DaemonProcess, stub: SqsStub) -> None:
     began = time.monotonic()
-    time.sleep(4)  # nothing happens, which is what is measured
-    assert stub.count(since=began) <= 6
+    time.sleep(3)  # nothing happens, which is what is measured
+    assert stub.count(since=began) <= 5
 
 
 def test_what_was_not_begun_is_given_back_at_a_stop(daemon: DaemonProcess, stub: SqsStub, receiver: Receiver) -> None:

@@ -116,8 +116,8 @@ class SqsDriver:
         with self._changed:
             ending = {id(ending.record.message) for ending in self._endings.values() if ending.in_flight}
             held = [message for message in self._shelf.messages.values() if id(message) not in ending]
-        if held:
-            with self._trouble.watching("renew"):
+        with self._trouble.watching("renew"):  # also where nothing is left to renew, which ends its trouble
+            if held:
                 self._settler.renew(held, self._visibility)
         with self._changed:
             return [claim.receipt in self._shelf.claimed for claim in claims]

@@ -185,4 +185,4 @@ def _string(value: str) -> dict[str, str]:
 
 def _number(value: object) -> int:
     text = str(value or "")
-    return int(text) if text.isdecimal() else 0
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 20 else 0

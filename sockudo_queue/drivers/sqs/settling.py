@@ -218,6 +218,8 @@ class Settler:
                 elif failure.too_large and send.instead is not None:
                     self._keep_instead(ending, send)
                 else:
+                    if failure.too_large:
+                        send.outgoing = _bare(send.outgoing)  # the queue's limit is not the one that it told
                     ending.error = failure.error
 
     def _entry(self, ending: Ending, send: Send, queue: Queue) -> dict[str, Any] | None:
@@ -227,8 +229,7 @@ class Settler:
             if send.instead is not None:
                 self._keep_instead(ending, send)
                 return None
-            # A dead letter as large as that keeps its text and loses its history.
-            entry = Outgoing("", send.outgoing.body, origin=send.outgoing.origin).entry()
+            entry = _bare(send.outgoing).entry()
         if self._fifo:
             # Only dead letters are sent from a FIFO queue, each into a group of its own. The id stays the same when an
             # ending is tried again, so that a lost answer doubles nothing.
@@ -333,6 +334,11 @@ def _cut(
         size += more
     if batch:
         yield batch
+
+
+def _bare(outgoing: Outgoing) -> Outgoing:
+    """Return a dead letter that is too large otherwise: it keeps its text and loses its history."""
+    return Outgoing("", outgoing.body, origin=outgoing.origin)
 
 
 def _handle(message: Message) -> dict[str, Any]:

@@ -1,0 +1,112 @@
+"""Records as messages of SQS and back, by tables."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from sockudo_queue.drivers.sqs.messages import Outgoing, Received, fits, received, size_of
+from sockudo_queue.drivers.sqs.queues import Queue
+from tests.helpers.jobs import job
+
+BODIES = {
+    "a job": job(),
+    "empty": b"",
+    "not UTF-8": b"\xff\xfe",
+    "a control character": b"a\x00b",
+    "a noncharacter": "a\uffffb".encode(),
+    "an emoji": "\U0001f600".encode(),
+    "line ends": b"a\r\nb\tc",
+    "text that looks like base64": b"aGVsbG8=",
+    "a dash": b"-",
+}
+
+
+def passed_through(outgoing: Outgoing, **more: Any) -> Received:
+    """Send a record and receive it, as SQS would hand it on."""
+    entry = outgoing.entry()
+    message = {"MessageId": "m-1", "ReceiptHandle": "h", "Body": entry["MessageBody"], **more}
+    got = received(message | {"MessageAttributes": entry.get("MessageAttributes", {})})
+    assert got is not None
+    return got
+
+
+def body_of(text: str) -> bytes:
+    got = received({"MessageId": "m", "ReceiptHandle": "h", "Body": text})
+    assert got is not None
+    return got.body
+
+
+@pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
+def test_every_body_comes_back_as_it_was(body: bytes) -> None:
+    assert passed_through(Outgoing("r", body, b"state")).body == body
+
+
+def test_a_job_is_sent_as_sockudo_sends_it() -> None:
+    assert Outgoing("", job()).entry() == {"MessageBody": job().decode()}
+
+
+def test_a_record_keeps_all_that_is_known_of_it() -> None:
+    got = passed_through(Outgoing("r.0", b"{}", b"\x00\xff", claims=3, lapses=2, delay_ms=1_000_000, origin="group"))
+
+    assert (got.record_id, got.state, got.claims, got.lapses) == ("r.0", b"\x00\xff", 3, 2)
+    assert (got.delay_ms, got.origin) == (1_000_000, "group")
+
+
+def test_what_is_missing_is_empty() -> None:
+    got = received({"ReceiptHandle": "h"})
+
+    assert got == Received("h", "h", b"", "h", b"", 0, 0, 0, 1, 0, 0, None, None)
+
+
+@pytest.mark.parametrize("message", [{}, {"Body": "x"}, {"ReceiptHandle": ""}, {"ReceiptHandle": None}])
+def test_a_message_without_a_handle_cannot_be_used(message: dict[str, Any]) -> None:
+    assert received(message) is None
+
+
+@pytest.mark.parametrize("text", ["x", "-1", "1e3", "", "\u0663", None])
+def test_a_number_that_is_none_counts_as_0(text: str | None) -> None:
+    attributes = {"sockudo-queue.claims": {"StringValue": text}}
+    got = received({"ReceiptHandle": "h", "MessageAttributes": attributes, "Attributes": {"SentTimestamp": text}})
+
+    assert got is not None
+    assert got.sent_ms == 0
+    assert got.claims == 0
+
+
+def test_an_envelope_of_sns_is_taken_off() -> None:
+    text = job(3).decode()
+    envelope = {"Type": "Notification", "MessageId": "x", "TopicArn": "arn:aws:sns:eu-west-1:1:t", "Message": text}
+
+    assert body_of(json.dumps(envelope)) == job(3)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"Type":"SubscriptionConfirmation","TopicArn":"t","Message":"confirm"}',
+        '{"TopicArn":"t","Message":"no type"}',
+        '{"Type":"Notification","TopicArn":"t"}',
+        '{"Type":"Notification","TopicArn":"t","Message":5}',
+        '{"payload":{"\\"TopicArn\\"":1}}',
+        '"TopicArn" and nothing else',
+        "[" * 100_000 + '"TopicArn"',
+    ],
+)
+def test_what_is_no_envelope_stays_what_it_is(text: str) -> None:
+    assert body_of(text) == text.encode()
+
+
+def test_half_a_surrogate_does_no_harm() -> None:
+    assert body_of("a\ud800b") == b"a\xed\xa0\x80b"
+
+
+def test_the_size_counts_body_and_attributes() -> None:
+    entry = Outgoing("record", b"x" * 100, b"s" * 50).entry()
+    size = 100 + len("sockudo-queue.record" + "String" + "record") + len("sockudo-queue.state" + "Binary") + 50
+
+    assert size_of(entry) == size
+    assert fits(entry, Queue("u", size))
+    assert not fits(entry, Queue("u", size - 1))
