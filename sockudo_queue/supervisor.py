@@ -23,6 +23,8 @@ DEATHS: Final = 10
 DEATHS_WITHIN: Final = 60.0
 """So many deaths of threads within so many seconds, and the daemon gives up (exit code 4)."""
 DEATH_PAUSE: Final = 0.5
+TELL_AGAIN: Final = 60.0
+"""Seconds between two lines about a lack of threads, which is met again with every attempt that turns slow."""
 
 
 class Supervisor:
@@ -36,6 +38,7 @@ class Supervisor:
         self._slow = slow
         self._names = itertools.count(1)
         self._deaths: deque[float] = deque(maxlen=DEATHS)
+        self._told_of_lack = float("-inf")
         self._place: Workplace
 
     def employ(self, place: Workplace) -> None:
@@ -60,7 +63,14 @@ class Supervisor:
             threading.Thread(target=self._run_worker, args=(worker,), name=worker.name, daemon=True).start()
         except RuntimeError:
             del self.workers[worker.name]
+            self._tell_of_lack(worker.name)
             raise
+
+    def _tell_of_lack(self, name: str) -> None:
+        now = time.monotonic()
+        if now - self._told_of_lack > TELL_AGAIN:
+            self._told_of_lack = now
+            self._log.warning("worker.not_started", thread=name, text="the system gives no more threads")
 
     def keep(self, name: str, serve: Callable[[], None]) -> None:
         """Run a service in a thread of its own, and start it again if it dies."""
