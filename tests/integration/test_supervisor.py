@@ -29,7 +29,7 @@ def test_a_lack_of_threads_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None
     supervisor = Supervisor(log, slow=0.1)
     supervisor._place = None  # type: ignore[assignment]  # nobody gets as far as to work there
     monkeypatch.setattr(module, "Worker", lambda name, _place: type("Idle", (), {"name": name})())
-    monkeypatch.setattr(module.threading, "Thread", refuse)
+    monkeypatch.setattr(threading, "Thread", refuse)
 
     for _ in range(3):
         with pytest.raises(RuntimeError):
