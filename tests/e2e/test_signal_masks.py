@@ -1,15 +1,18 @@
-"""No signal interrupts anything: no handler exists, and every thread leaves the signals to the one that waits."""
+"""Signals: no handler exists, every thread leaves them to the one that waits, and nothing else passes for one."""
 
 from __future__ import annotations
 
 import re
 import signal
+import time
 from pathlib import Path
 from typing import Final
 
-from tests.faults.queue import daemon_on
+from tests.faults.queue import daemon_on, push, told
+from tests.helpers.jobs import job
 from tests.helpers.receiver import Receiver
 from tests.helpers.redis_server import RedisServer
+from tests.helpers.waiting import eventually
 
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
@@ -28,6 +31,31 @@ def test_no_handler_runs_and_every_thread_blocks_the_signals(redis_server: Redis
         daemon.terminate()
         assert daemon.wait(5) == 0
         assert len(daemon.events("daemon.stopped")) == 1
+
+
+def test_a_daemon_that_was_frozen_takes_that_for_no_signal(redis_server: RedisServer, receiver: Receiver) -> None:
+    """As a debugger, a checkpoint or a laptop's lid does it: longer than the daemon waits for a signal at a time."""
+    with daemon_on(redis_server.url, receiver.url()) as daemon:
+        daemon.wait_ready()
+        daemon.signal(signal.SIGHUP)  # memory of a signal, which must not be taken for another
+        for _ in range(3):
+            daemon.pause()
+            time.sleep(0.6)
+            daemon.resume()
+            eventually(lambda: daemon.get("/livez") == 200, 5, told(daemon))
+        daemon.wait_ready()
+        assert daemon.events("daemon.draining") == []
+        receiver.hang()
+        with redis_server.client() as client:
+            push(client, [job(1)])
+            receiver.wait_for(1)
+        daemon.terminate()
+        eventually(lambda: daemon.events("daemon.draining"), 5, told(daemon))
+        daemon.pause()
+        time.sleep(0.1)  # a moment longer than a stop waits for a second signal at a time
+        daemon.resume()
+        receiver.refuse()
+        assert daemon.wait(10) == 0  # and not 1, as after a second signal
 
 
 def _holds(status: str, mask: str, number: signal.Signals) -> bool:
