@@ -107,7 +107,7 @@ class Replica:
         """Return the lines that only a fault of our own can log, and whatever is no line of the log."""
         marks = [f'"event":"{event}"' for event in ALARMS]
         lines = self.daemon.output().splitlines()
-        return [it[:300] for it in lines if not (it[:1] + it[-1:] == "{}") or any(mark in it for mark in marks)]
+        return [it[:300] for it in lines if it[:1] + it[-1:] != "{}" or any(mark in it for mark in marks)]
 
     def leaked(self) -> list[str]:
         """Return the secrets that its output shows."""
