@@ -31,7 +31,7 @@ FIELDS: Final = (
     ),
     *(
         b"Location: http://canary@[::1",
-        b"Location: //canary:x/\xff",
+        b"Location: //h:canary/\xff",
         b"Location: \x00",
         b"Location: " + b"canary" * 999,
     ),
