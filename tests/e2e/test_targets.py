@@ -1,0 +1,75 @@
+"""Other targets and other signatures, from the queue on: functions of AWS, and Standard Webhooks."""
+
+from __future__ import annotations
+
+import base64
+import time
+from typing import Any
+
+from standardwebhooks import Webhook as StandardWebhook
+
+from tests.faults.queue import daemon_on, push, settled, told, waiting
+from tests.helpers.configs import webhook
+from tests.helpers.jobs import job, webhook_body
+from tests.helpers.receiver import Answer, Receiver, Request
+from tests.helpers.redis_server import RedisServer
+from tests.helpers.waiting import eventually
+
+OLD = "whsec_" + base64.b64encode(b"the secret of yesterday, at least").decode()
+NEW = "whsec_" + base64.b64encode(b"the secret of today and tomorrow").decode()
+
+
+def aws(receiver: Receiver) -> dict[str, str]:
+    return {
+        "AWS_ACCESS_KEY_ID": "CANARYKEY",
+        "AWS_SECRET_ACCESS_KEY": "CANARYSECRET",
+        "AWS_ENDPOINT_URL_LAMBDA": receiver.url("").rstrip("/"),
+        "QUEUE_DELIVERY_RETRY_INITIAL_BACKOFF_MS": "50",
+    }
+
+
+def test_a_throttled_function_is_invoked_again_and_holds_up_nobody(
+    redis_server: RedisServer, receiver: Receiver
+) -> None:
+    count = 20
+
+    def throttle(request: Request, nth: int) -> Answer:
+        return Answer(429, body=b'{"Reason":"CallerRateLimitExceeded"}') if nth <= 10 else Answer(202)
+
+    function: dict[str, Any] = webhook("") | {"lambda": {"function_name": "on-webhook:live", "region": "eu-west-1"}}
+    del function["url"]
+    with (
+        Receiver(throttle) as functions,
+        redis_server.client() as client,
+        daemon_on(redis_server.url, function, receiver.url(), **aws(functions)) as daemon,
+    ):
+        push(client, [job(number) for number in range(1, count + 1)])
+        receiver.wait_for(count)
+        eventually(lambda: waiting(client) == 0, 20, told(daemon))
+        taken = sorted(request.body for request in functions.requests[10:])
+        assert settled(daemon, "dead-letter") == 0
+        retried = [line for line in daemon.events("delivery.attempted") if line["reason"] == "status-429"]
+        assert "CANARY" not in daemon.output()
+    assert taken == sorted(webhook_body(number) for number in range(1, count + 1))
+    assert len(retried) == 10
+    assert {request.path for request in functions.requests} == {"/2015-03-31/functions/on-webhook%3Alive/invocations"}
+    assert all(request.headers["x-amz-invocation-type"] == "Event" for request in functions.requests)
+
+
+def test_standard_webhooks_beside_pushers_signature(redis_server: RedisServer, receiver: Receiver) -> None:
+    """Each secret of the list signs; each attempt has a time of its own and the same id."""
+    receiver.answer(lambda request, nth: Answer(500 if nth == 1 else 200))
+    hook = webhook(receiver.url(), signing_secrets=[OLD, "${NEW_SECRET}"])
+    environment = {"NEW_SECRET": NEW, "QUEUE_DELIVERY_RETRY_INITIAL_BACKOFF_MS": "1100", "QUEUE_RETRY_JITTER": "0"}
+    with redis_server.client() as client, daemon_on(redis_server.url, hook, **environment) as daemon:
+        push(client, [job(1)])
+        first, second = receiver.wait_for(2)
+        for secret in (OLD, NEW):
+            assert secret.removeprefix("whsec_") not in daemon.output()
+    for request in (first, second):
+        for secret in (OLD, NEW):
+            StandardWebhook(secret).verify(request.body, request.headers)
+        assert abs(int(request.headers["webhook-timestamp"]) - time.time()) < 60
+        assert "x-pusher-signature" in request.headers
+    assert first.headers["webhook-id"] == second.headers["webhook-id"]
+    assert first.headers["webhook-timestamp"] < second.headers["webhook-timestamp"]
