@@ -75,8 +75,13 @@ class LambdaSender:
         with self._lock:
             if self._session is None:
                 import botocore.session
+                from botocore.config import Config
 
                 self._session = botocore.session.get_session()
+                # For what the library asks by itself, such as STS for credentials: its defaults wait for minutes.
+                self._session.set_default_client_config(
+                    Config(connect_timeout=3, read_timeout=5, retries={"total_max_attempts": 2})
+                )
             if self._credentials is None:
                 self._credentials = self._session.get_credentials()
             if self._credentials is None:

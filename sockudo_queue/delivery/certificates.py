@@ -24,8 +24,8 @@ def file_faults(options: HandleOptions) -> Iterator[str]:
             context.load_verify_locations(options.ca_file)
         except OSError as error:
             yield (
-                f"queue.delivery.ca_file: holds no certificates that can be read ({_reason(error)}); for example "
-                "/etc/ssl/certs/ca-certificates.crt"
+                "queue.delivery.ca_file (QUEUE_DELIVERY_CA_FILE): holds no certificates that can be read "
+                f"({_reason(error)}); for example /etc/ssl/certs/ca-certificates.crt"
             )
     if options.client_cert_file is not None:
         try:
@@ -33,8 +33,8 @@ def file_faults(options: HandleOptions) -> Iterator[str]:
             context.load_cert_chain(options.client_cert_file, options.client_key_file, password="")
         except OSError as error:
             yield (
-                f"queue.delivery.client_cert_file: no certificate and key that can be used ({_reason(error)}); the "
-                "files must be PEM, the key without a password, and both must belong together"
+                "queue.delivery.client_cert_file (QUEUE_DELIVERY_CLIENT_CERT_FILE): no certificate and key that can be "
+                f"used ({_reason(error)}); both must be PEM and belong together, and the key must have no password"
             )
 
 

@@ -138,6 +138,14 @@ def test_a_service_is_looked_up_again_after_a_minute(monkeypatch: pytest.MonkeyP
     assert guard.refusal("192.0.2.2", 6379) is not None
 
 
+def test_one_address_that_may_be_called_is_enough(receiver: Receiver) -> None:
+    """Most systems know localhost as ::1 first and as 127.0.0.1 then."""
+    guard = Guard(Rules(denied=(ip_network("::1/128"),)))
+    assert post(guard, f"http://localhost:{receiver.port}/").delivered
+    receiver.refuse()
+    assert post(guard, f"http://localhost:{receiver.port}/").reason == "refused"  # the network's word, so tried again
+
+
 def test_what_is_no_address_is_refused() -> None:
     assert Guard(Rules()).refusal("nonsense", 80) == "the address cannot be read"
 

@@ -158,6 +158,24 @@ def test_a_large_body_is_sent_without_asking_first(sender: HttpSender, receiver:
     assert "expect" not in receiver.requests[0].headers
 
 
+def test_a_handle_that_is_turned_to_another_host_takes_nothing_along(receiver: Receiver) -> None:
+    """Neither the login of a URL, nor a header, nor a body."""
+    adapter = CurlAdapter(HandleOptions())
+    adapter.pool.limit = 1
+    sender = HttpSender(adapter)
+    with Receiver() as other:
+        for _ in range(3):
+            url = receiver.url().replace("http://", "http://user:CANARY@")
+            assert attempt(sender, hook(url, 5000, X_Secret="CANARY"), b"CANARY" * 10_000)[0].delivered
+            assert attempt(sender, hook(other.url(), 5000))[0].delivered
+        assert len(adapter.pool) == 1
+        assert receiver.requests[0].headers["authorization"].startswith("Basic ")
+        for request in other.requests:
+            assert "authorization" not in request.headers
+            assert "x-secret" not in request.headers
+            assert request.body == BODY
+
+
 def test_a_kept_connection_is_used_again(sender: HttpSender, receiver: Receiver) -> None:
     reused = [sender.post(hook(receiver.url()), BODY, OWN)[1] for _ in range(5)]
     assert reused == [False, True, True, True, True]

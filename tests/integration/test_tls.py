@@ -19,6 +19,8 @@ from sockudo_queue.delivery.transport import CurlAdapter
 from sockudo_queue.outcome import Failure
 from sockudo_queue.redaction import Secret
 from tests.helpers.certificates import Authority
+from tests.helpers.configs import app, config, webhook
+from tests.helpers.daemon import DaemonProcess
 from tests.helpers.hostile import HostileReceiver, silent
 from tests.helpers.receiver import Receiver
 
@@ -143,3 +145,13 @@ def test_files_that_cannot_be_used_are_told_in_a_line(authority: Authority, tmp_
         assert line.startswith("queue.delivery.c")
         assert "CANARY" not in line
         assert "\n" not in line
+
+
+@pytest.mark.parametrize("variable", ["QUEUE_DELIVERY_CA_FILE", "QUEUE_DELIVERY_CLIENT_CERT_FILE"])
+def test_the_daemon_does_not_start_with_them(tmp_path: Path, variable: str) -> None:
+    environment = {"QUEUE_DRIVER": "memory", "QUEUE_MEMORY_INGRESS_PORT": "0", variable: str(tmp_path / "nowhere.pem")}
+    with DaemonProcess(config(app(webhook("https://h.example/"))), environment) as daemon:
+        assert daemon.wait(20) == 2
+        [line] = daemon.stderr().splitlines()
+    assert variable in line
+    assert "No such file" in line
