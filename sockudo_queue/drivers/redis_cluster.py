@@ -14,7 +14,7 @@ from redis.connection import ConnectionPool
 from redis.crc import key_slot
 
 from sockudo_queue.drivers.redis_connections import is_insecure, is_tls, login_options, tls_options, url_options
-from sockudo_queue.drivers.redis_link import Redirected, RedisLink, Script, SlotBusy, connection_options
+from sockudo_queue.drivers.redis_link import LATE_SECONDS, Redirected, RedisLink, Script, SlotBusy, connection_options
 from sockudo_queue.drivers.redis_topology import Address, Topology
 from sockudo_queue.errors import BrokerUnavailable
 from sockudo_queue.redaction import Secret
@@ -76,8 +76,9 @@ class ClusterLink:
         address, looks = self._topology.master_of(slot)
         asking = False
         for _ in range(MOST_REDIRECTIONS):
+            began = time.monotonic()
             try:
-                return ask(self._link_to(address), asking)
+                answer = ask(self._link_to(address), asking)
             except Redirected as to:
                 address, asking = self._topology.reachable((to.host or address[0], to.port)), to.once
                 if not asking:
@@ -85,6 +86,10 @@ class ClusterLink:
             except BrokerUnavailable:
                 self._topology.doubt(looks, address)
                 raise
+            else:
+                if time.monotonic() - began > LATE_SECONDS and self._topology.has_another_master(slot, address):
+                    raise BrokerUnavailable("{}:{} is not the master any more".format(*address))
+                return answer
         self._topology.doubt(looks)
         raise BrokerUnavailable("the nodes of the cluster do not agree who serves the slot of the queue")
 

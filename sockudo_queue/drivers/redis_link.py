@@ -49,6 +49,9 @@ _MEANT: Final = {
     "Timeout connecting": "it does not speak TLS on this port, or cannot be reached",  # it waits for more of a command
     "ALERT_CERTIFICATE_REQUIRED": "the server wants a certificate; set database.redis.master_tls.client_cert_path",
 }
+LATE_SECONDS: Final = 1.5
+"""An answer that took longer may come from a master that was given up meanwhile, and what it did is lost; where there
+are others to ask, they are asked first. Longer than any wait in the server."""
 
 
 class Script:

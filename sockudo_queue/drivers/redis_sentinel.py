@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 from redis.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool, SentinelManagedConnection
 
 from sockudo_queue.drivers.redis_connections import TlsConnection, connection_class, login_options
-from sockudo_queue.drivers.redis_link import RedisLink, connection_options
+from sockudo_queue.drivers.redis_link import LATE_SECONDS, RedisLink, connection_options
 from sockudo_queue.drivers.shared_lookup import SharedLookup
 from sockudo_queue.errors import BrokerUnavailable
 from sockudo_queue.settings import Settings
@@ -22,8 +22,6 @@ ANSWER_SECONDS: Final = 1.0
 CHECK_SECONDS: Final = 1.0
 """How old the Sentinels' last word may be: nobody tells a client that a master which it still reaches is none any more.
 """
-LATE_SECONDS: Final = 1.5
-"""An answer that took longer may come from a master that was given up meanwhile; longer than any wait in the server."""
 
 
 class TlsSentinelConnection(SentinelManagedConnection, TlsConnection):

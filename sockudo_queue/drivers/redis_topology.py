@@ -66,6 +66,15 @@ class Topology:
         if looks == self._looks:
             self._doubted = "{}:{}".format(*address) if address else ""
 
+    def has_another_master(self, slot: int, address: Address) -> bool:
+        """Ask the other nodes whether the one at the address has been replaced."""
+        self._doubted = "{}:{}".format(*address)
+        try:
+            self._look()
+        except BrokerError:
+            return False  # nobody answers; nothing speaks against the node that does
+        return self.master_of(slot)[0] != address
+
     def moved(self, slot: int, address: Address) -> None:
         """Note what a node has said of one slot."""
         manager = self._manager

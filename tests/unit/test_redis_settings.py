@@ -1,0 +1,126 @@
+"""What does not fit together in the settings of Redis is told in one line, and without a secret."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.settings import CANARY, Read, read
+
+CLUSTER = {"QUEUE_DRIVER": "redis-cluster", "REDIS_CLUSTER_NODES": "redis://10.0.0.1:6379"}
+
+
+def without_apps(outcome: Read) -> list[str]:
+    """Return the warnings that are not about apps, which these tests do not have."""
+    return [warning for warning in outcome.warnings if not warning.startswith("no app")]
+
+
+@pytest.mark.parametrize("prefix", ["a}b", "}", "{}x", "a}b{c", "{}{a}"])
+def test_a_prefix_that_tears_keys_apart_is_refused_on_a_cluster(tmp_path: Path, prefix: str) -> None:
+    outcome = read(tmp_path, environment=CLUSTER | {"REDIS_CLUSTER_QUEUE_PREFIX": prefix})
+    (fault,) = outcome.faults
+    assert fault.startswith("REDIS_CLUSTER_QUEUE_PREFIX: ")
+    assert "slot" in fault
+
+    alone = read(tmp_path, environment={"QUEUE_REDIS_PREFIX": prefix})
+    assert alone.faults == ()
+
+
+@pytest.mark.parametrize("prefix", ["shop", "{shop}", "a{b}c", "a{b", "a}{b}", "{a}}"])
+def test_other_prefixes_are_taken_on_a_cluster(tmp_path: Path, prefix: str) -> None:
+    outcome = read(tmp_path, environment=CLUSTER | {"REDIS_CLUSTER_QUEUE_PREFIX": prefix})
+    assert outcome.faults == ()
+
+
+def test_the_name_of_the_queue_can_tear_keys_apart_too(tmp_path: Path) -> None:
+    outcome = read(tmp_path, environment=CLUSTER | {"QUEUE_REDIS_QUEUE_NAME": "web}hooks"})
+    assert [fault.split(":")[0] for fault in outcome.faults] == ["QUEUE_REDIS_QUEUE_NAME"]
+
+
+def test_at_most_once_is_refused_on_a_cluster(tmp_path: Path) -> None:
+    outcome = read(tmp_path, environment=CLUSTER | {"QUEUE_REDIS_DELIVERY": "at-most-once"})
+    (fault,) = outcome.faults
+    assert fault.startswith("QUEUE_REDIS_DELIVERY: ")
+
+
+@pytest.mark.parametrize(
+    ("nodes", "reason"),
+    [
+        ("redis://10.0.0.1:6379/2", "no databases"),
+        ("redis://10.0.0.1:6379,rediss://10.0.0.2:6379", "TLS or does not"),
+        (f"redis://a:{CANARY}@10.0.0.1,redis://b:{CANARY}@10.0.0.2", "different users or passwords"),
+        (f"redis://a:{CANARY}/x@10.0.0.1", "write %2F"),
+    ],
+)
+def test_nodes_that_cannot_be_one_cluster_are_refused(tmp_path: Path, nodes: str, reason: str) -> None:
+    outcome = read(tmp_path, environment=CLUSTER | {"REDIS_CLUSTER_NODES": nodes})
+    (fault,) = outcome.faults
+    assert fault.startswith("REDIS_CLUSTER_NODES")
+    assert reason in fault
+    assert CANARY not in outcome.output
+
+
+def test_nodes_may_be_written_without_a_scheme(tmp_path: Path) -> None:
+    nodes = "10.0.0.1:6379, redis-2.example.com, [::1]:7000, redis://u:p@10.0.0.4:6379/0"
+    settings = read(tmp_path, environment=CLUSTER | {"REDIS_CLUSTER_NODES": nodes}).good.settings
+    assert [node.reveal() for node in settings.redis_cluster.nodes] == [
+        "redis://10.0.0.1:6379",
+        "redis://redis-2.example.com",
+        "redis://[::1]:7000",
+        "redis://u:p@10.0.0.4:6379/0",
+    ]
+
+
+@pytest.mark.parametrize("entry", ["10.0.0.1", "10.0.0.1:x=b", "=b", "a=", f"u:{CANARY}@a=b", "a=b c"])
+def test_an_address_map_that_cannot_be_read_is_refused(tmp_path: Path, entry: str) -> None:
+    outcome = read(tmp_path, environment={"QUEUE_REDIS_CLUSTER_ADDRESS_MAP": entry})
+    (fault,) = outcome.faults
+    assert fault.startswith("QUEUE_REDIS_CLUSTER_ADDRESS_MAP, item 1: ")
+    assert CANARY not in outcome.output
+
+
+@pytest.mark.parametrize("url", ["rediss://h/#insecure", "redis://h:1/3?protocol=resp3", "REDISS://h", "redis://h/"])
+def test_urls_as_the_server_takes_them(tmp_path: Path, url: str) -> None:
+    assert read(tmp_path, environment={"REDIS_URL": url}).faults == ()
+
+
+@pytest.mark.parametrize(
+    ("environment", "variable"),
+    [
+        ({"DATABASE_REDIS_MASTER_TLS_CA_PATH": "/ca.pem"}, "DATABASE_REDIS_MASTER_TLS_ENABLED"),
+        ({"DATABASE_REDIS_MASTER_TLS_ENABLED": "true", "REDIS_URL": "redis://h"}, "REDIS_URL"),
+        ({"DATABASE_REDIS_MASTER_TLS_ACCEPT_INVALID_CERTS": "1"}, "DATABASE_REDIS_MASTER_TLS_ACCEPT_INVALID_CERTS"),
+        ({"DATABASE_REDIS_SENTINEL_TLS_CLIENT_KEY_PATH": "/k"}, "DATABASE_REDIS_SENTINEL_TLS_CLIENT_KEY_PATH"),
+    ],
+)
+def test_certificates_without_use_are_warned_of(tmp_path: Path, environment: dict[str, str], variable: str) -> None:
+    (warning,) = without_apps(read(tmp_path, environment=environment))
+    assert warning.startswith(f"{variable}: ")
+
+
+def test_certificates_of_tls_are_not_warned_of(tmp_path: Path) -> None:
+    files = {"DATABASE_REDIS_MASTER_TLS_CA_PATH": "/ca.pem"}
+    for environment in (
+        {"REDIS_URL": "rediss://h"},
+        {"DATABASE_REDIS_MASTER_TLS_ENABLED": "true"},
+        {"DATABASE_REDIS_HOST": "rediss://h"},
+        CLUSTER | {"REDIS_CLUSTER_NODES": "rediss://h"},
+        CLUSTER | {"DATABASE_REDIS_CLUSTER_USE_TLS": "true"},
+    ):
+        assert without_apps(read(tmp_path, environment=environment | files)) == []
+
+
+def test_a_secret_of_a_file_is_read_again(tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    file.write_text("first\n")
+    settings = read(tmp_path, environment={"DATABASE_REDIS_PASSWORD_FILE": str(file)}).good.settings
+    password = settings.redis.password
+    assert password is not None
+    file.write_text("second\n")
+    assert (password.current(), password.reveal(), repr(password)) == ("second", "first", "***")
+
+    file.write_text("")
+    assert password.current() == "first"
+    file.unlink()
+    assert password.current() == "first"
