@@ -52,12 +52,25 @@ def test_everything_that_is_installed_has_a_hash_and_nothing_is_compiled() -> No
             assert "--require-hashes" in command
             assert "--only-binary=:all:" in command
     assert "--no-build-isolation" in TEXT  # what builds our wheel is locked too
-    locked = {
-        line.partition("==")[0] for line in (sources.ROOT / "requirements" / "build.txt").read_text().splitlines()
-    }
-    needs = tomllib.loads((sources.ROOT / "pyproject.toml").read_text())["build-system"]["requires"]
-    assert {re.split(r"[<>=~ ]", need)[0] for need in needs} <= locked
     assert not re.search(r"\b(gcc|build-essential|python3-dev)\b", TEXT)
+
+
+def test_the_locks_hold_what_the_image_is_made_of() -> None:
+    project = tomllib.loads((sources.ROOT / "pyproject.toml").read_text())
+    extras = project["project"]["optional-dependencies"]
+    # The databases of apps too: nobody can install anything in a container.
+    needed = [*project["project"]["dependencies"], *extras["mysql"], *extras["postgres"]]
+    assert names(needed) <= locked("image.txt")
+    assert names(project["build-system"]["requires"]) <= locked("build.txt")
+
+
+def names(requirements: list[str]) -> set[str]:
+    return {re.split(r"[\[<>=~ ]", requirement)[0].lower() for requirement in requirements}
+
+
+def locked(name: str) -> set[str]:
+    lines = (sources.ROOT / "requirements" / name).read_text().splitlines()
+    return {line.partition("==")[0] for line in lines if "==" in line}
 
 
 def test_the_context_holds_what_is_copied_and_nothing_else() -> None:
