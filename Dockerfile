@@ -22,7 +22,7 @@ RUN /opt/pip/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel
     && /opt/sockudo-queue/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/sockudo-queue
 
 FROM ${BASE}
-ARG VERSION=0.1.0
+ARG VERSION=unknown
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="sockudo-queue" \
       org.opencontainers.image.description="Delivers the webhooks that a Sockudo server puts on a queue, and loses none." \
