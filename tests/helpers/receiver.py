@@ -69,13 +69,18 @@ _OK_WIRE: Final = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 
 
 class Receiver:
-    """Listens on a free port of 127.0.0.1 (or of `host`) from its construction on; answers 200 until told otherwise.
+    """Listens on a free port of 127.0.0.1 from its construction on (or of `host`, which may be several).
 
+    Answers 200 until told otherwise.
     Scripts run in the receiver's own thread and must not block. A delay holds back its own connection only.
     """
 
     def __init__(
-        self, script: Script | None = None, *, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1"
+        self,
+        script: Script | None = None,
+        *,
+        tls: ssl.SSLContext | None = None,
+        host: str | Sequence[str] = "127.0.0.1",
     ) -> None:
         self._host = host
         self.port = free_port()

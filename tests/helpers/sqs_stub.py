@@ -83,6 +83,8 @@ class SqsStub:
         self.queues: dict[str, list[Message]] = {}
         self.entry_faults: Callable[[str, Json], str | None] = lambda action, entry: None
         self._faults: dict[str, Fault] = {}
+        self._expired: set[str] = set()
+        self.clock_ahead = 0.0  # seconds by which its answers are dated after the true time
         self._lock = threading.Condition()
         stub = self
 
@@ -104,6 +106,11 @@ class SqsStub:
         with self._lock:
             self._faults = dict.fromkeys(actions or ("*",), fault) if fault is not None else {}
             self._lock.notify_all()
+
+    def expire(self, access_key: str) -> None:
+        """Refuse whatever is signed with this key, from now on."""
+        with self._lock:
+            self._expired.add(access_key)
 
     def count(self, *actions: str, since: float = 0.0) -> int:
         """Count the calls of these actions, or all, since a moment of `time.monotonic`."""
@@ -132,10 +139,12 @@ class SqsStub:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
-    def answer(self, action: str, request: Json) -> Json | Fault:
+    def answer(self, action: str, request: Json, access_key: str = "") -> Json | Fault:
         """Carry out one call; called by the handlers."""
         with self._lock:
             self.calls.append((time.monotonic(), action))
+            if access_key in self._expired:
+                return EXPIRED
             fault = self._faults.get(action) or self._faults.get("*")
             if fault is not None:
                 return fault
@@ -276,7 +285,8 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         action = self.headers["X-Amz-Target"].partition(".")[2]
         request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        answer = self.owner.answer(action, request)
+        access_key = self.headers["Authorization"].partition("Credential=")[2].partition("/")[0]
+        answer = self.owner.answer(action, request, access_key)
         if not isinstance(answer, Fault):
             self._write(200, json.dumps(answer).encode())
         elif answer.closes:
@@ -287,6 +297,9 @@ class _Handler(BaseHTTPRequestHandler):
             kind = "QueueDoesNotExist" if answer.code.endswith("NonExistentQueue") else answer.code
             page = json.dumps({"__type": f"com.amazonaws.sqs#{kind}", "message": "a message"}).encode()
             self._write(answer.status, page, ("x-amzn-query-error", f"{answer.code};Sender"))
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        return super().date_time_string((timestamp or time.time()) + self.owner.clock_ahead)
 
     def _write(self, status: int, body: bytes, *headers: tuple[str, str]) -> None:
         self.send_response(status)
