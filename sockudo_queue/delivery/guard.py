@@ -54,10 +54,10 @@ class Guard:
         """Learn where a service is now, unless it was looked up a moment ago. May block for seconds."""
         if _is_literal(service.host) or now - self._looked_up_at.get(service, -LOOK_UP_EVERY) < LOOK_UP_EVERY:
             return
-        self._looked_up_at[service] = now
-        with contextlib.suppress(OSError):  # what was known of it stays
+        with contextlib.suppress(OSError):  # what was known of it stays, and the next call asks again
             found = socket.getaddrinfo(service.host, service.port, type=socket.SOCK_STREAM)
             self._learn(service, [str(address[4][0]) for address in found])
+            self._looked_up_at[service] = now
 
     def _learn(self, service: Service, texts: Iterable[str]) -> None:
         for text in texts:

@@ -237,6 +237,10 @@ class HandlePool:
         handle.rested_since = time.monotonic()
         with self._lock:
             self._set_aside.append(handle)
+            too_many = self._set_aside.popleft() if len(self._set_aside) > self.limit else None
+        if too_many is not None:
+            # Deadlines of a few milliseconds can cut look-ups faster than they end. libcurl lets go of this one's.
+            too_many.curl.close()
 
     def close(self, handle: Handle) -> None:
         """Close a handle that is full of an answer, or lacks what it needs; never one that waits for a look-up."""

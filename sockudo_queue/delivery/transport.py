@@ -17,7 +17,7 @@ import pycurl
 import requests
 from requests.adapters import BaseAdapter
 
-from sockudo_queue.delivery.faults import TransportFault, translated
+from sockudo_queue.delivery.faults import TimeFault, TransportFault, translated
 from sockudo_queue.delivery.handles import Handle, HandleOptions, HandlePool, Route
 from sockudo_queue.outcome import Failure
 
@@ -96,15 +96,15 @@ class CurlAdapter(BaseAdapter):
             done_with = self.pool.close if full else self.pool.give_back
             return answer
         except TransportFault as failed:
-            done_with = self._after(failed.failure)
+            done_with = self._after(failed)
             raise
         finally:
             handle.forget()
             done_with(handle)
 
-    def _after(self, failure: Failure) -> Callable[[Handle], None]:
-        match failure:
-            case Failure.DNS:
+    def _after(self, failed: TransportFault) -> Callable[[Handle], None]:
+        match failed.failure:
+            case Failure.DNS if isinstance(failed, TimeFault):
                 return self.pool.set_aside
             case Failure.TOO_MANY_BYTES | Failure.INTERNAL:
                 return self.pool.close

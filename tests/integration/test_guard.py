@@ -134,7 +134,7 @@ def test_a_service_is_looked_up_again_after_a_minute(monkeypatch: pytest.MonkeyP
     assert guard.refusal("192.0.2.1", 6379) is not None
     guard.look_up(service, 61.0)
     assert guard.refusal("192.0.2.1", 6379) is not None
-    guard.look_up(service, 122.0)
+    guard.look_up(service, 62.0)
     assert guard.refusal("192.0.2.2", 6379) is not None
 
 

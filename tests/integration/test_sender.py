@@ -74,9 +74,12 @@ def test_a_port_that_refuses(sender: HttpSender) -> None:
     assert outcome.reason == "refused"
 
 
-def test_a_name_that_is_not_there(sender: HttpSender) -> None:
-    outcome, _ = attempt(sender, hook("http://nowhere.invalid/", 5000))
-    assert outcome.reason == "dns"
+def test_a_name_that_is_not_there() -> None:
+    adapter = CurlAdapter(HandleOptions())
+    for _ in range(3):
+        outcome, _ = attempt(HttpSender(adapter), hook("http://nowhere.invalid/", 5000))
+        assert outcome.reason == "dns"
+    assert len(adapter.pool) == 1  # the look-up has ended, so its handle is as good as any
 
 
 def test_a_host_that_accepts_nobody(sender: HttpSender) -> None:

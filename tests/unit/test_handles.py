@@ -113,6 +113,14 @@ def test_a_handle_set_aside_is_neither_used_nor_closed_too_early(pool: HandlePoo
     assert is_closed(handle)
 
 
+def test_no_more_than_the_limit_are_set_aside(pool: HandlePool) -> None:
+    handles = [pool.take(route("a")) for _ in range(5)]
+    for handle in handles:
+        pool.set_aside(handle)
+    assert [is_closed(handle) for handle in handles] == [True, True, False, False, False]
+    assert len(pool) == 3
+
+
 def test_many_threads_never_get_the_same_handle() -> None:
     pool = HandlePool(OPTIONS, limit=4)
     taken: set[int] = set()
