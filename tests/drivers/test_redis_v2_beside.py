@@ -149,6 +149,18 @@ def test_a_producer_that_repeats_itself_is_recognised(v2: RedisV2) -> None:
     assert {claim.id for claim in deliver_all(driver)} == {f"{kept[1]}.0", f"{kept[2]}.0"}
 
 
+def test_the_shares_of_an_id_that_is_used_again_are_not_taken_for_done(v2: RedisV2) -> None:
+    driver = v2.driver(completed=10)
+    for _ in range(2):
+        v2.producer.enqueue(job(1), job_id="again")
+        settle(driver, take(driver), Later(b"s", 0), splits=True)
+        share = take(driver)
+        assert share.id == "again.0"
+        assert settle(driver, share)
+        v2.client.zrem(v2.key("completed"), "again")  # as if others had pushed it out of what is kept
+        v2.client.hdel(v2.key("jobs"), "again")
+
+
 def test_completed_jobs_are_kept_up_to_the_retention_and_no_longer(v2: RedisV2) -> None:
     driver = v2.driver(completed=3)
     ids = [v2.producer.enqueue(body) for body in jobs(5)]

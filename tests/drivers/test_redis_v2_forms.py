@@ -103,6 +103,8 @@ def test_a_record_whose_id_is_known_is_a_duplicate(v2: RedisV2) -> None:
 
     assert [claim.id for claim in claims] == [own, other]
     assert claims[1].body == job(3)
+    assert with_job_id(job(1), own) in v2.client.hget(v2.key("jobs"), own)
+    assert v2.client.hget(v2.key("attempts"), own) == b"1"
 
 
 @pytest.mark.parametrize(
