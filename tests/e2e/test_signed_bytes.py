@@ -40,7 +40,7 @@ def test_a_body_of_filtered_events_is_signed_as_it_is_sent(
     ]
     with redis_server.client() as client, daemon_on(redis_server.url, *hooks) as daemon:
         push(client, [job(1, events=mixed)])
-        receiver.wait_for(2)
+        receiver.wait_for(2, 20)
         eventually(lambda: waiting(client) == 0, 5, told(daemon))
 
     sent = {request.path: request for request in receiver.requests}
@@ -80,7 +80,7 @@ def test_no_configured_header_takes_the_place_of_ours(redis_server: RedisServer,
     hook = webhook(receiver.url(), name="orders", headers=theirs | {"Authorization": "Bearer t"})
     with redis_server.client() as client, daemon_on(redis_server.url, hook):
         push(client, [job(1)])
-        [request] = receiver.wait_for(1)
+        [request] = receiver.wait_for(1, 20)
 
     assert signed(request)
     names = [name for name, _ in request.header_lines]
@@ -92,6 +92,7 @@ def test_no_configured_header_takes_the_place_of_ours(redis_server: RedisServer,
     assert request.headers == {
         "host": f"127.0.0.1:{receiver.port}",
         "accept": "*/*",
+        "accept-encoding": "identity",
         "content-length": str(len(request.body)),
         "content-type": "application/json",
         "x-pusher-key": APP_KEY,
