@@ -68,9 +68,12 @@ def _parser() -> argparse.ArgumentParser:
     machine.add_argument("--json", action="store_true", help="write JSON, for machines")
     run = commands.add_parser("run", parents=[configured, strict], help="deliver webhooks until a signal comes")
     run.set_defaults(command=_run)
-    check = commands.add_parser("check", parents=[configured], help="check the settings and ask the broker")
+    check = commands.add_parser(
+        "check", parents=[configured, machine], help="check settings, the queue's server, and every endpoint"
+    )
+    check.add_argument("--probe", action="store_true", help="send each webhook one signed POST without events")
     check.add_argument("--acl", action="store_true", help="print the Redis rule that keeps Sockudo 5 from delivering")
-    check.set_defaults(command=_check, strict=True)
+    check.set_defaults(command=_tool("check", "check"), strict=True)
     push = commands.add_parser("push", parents=[configured, machine], help="put jobs on the queue, as Sockudo would")
     push.add_argument("file", nargs="?", default="-", metavar="FILE", help="one job a line; - reads standard input")
     push.set_defaults(command=_tool("push", "push"))
@@ -193,39 +196,6 @@ def _run(options: argparse.Namespace) -> int:
     code = Daemon(loaded.settings, registry, source).run()
     logs.flush(FLUSH_SECONDS)
     return code
-
-
-def _check(options: argparse.Namespace) -> int:
-    """Each line begins with ok, warning or error; settings that cannot be used end it with exit code 2."""
-    from sockudo_queue.app_documents import load_with_apps
-    from sockudo_queue.app_stores.report import say_apps
-    from sockudo_queue.daemon import make_driver, producer_rule_of, surroundings_of
-    from sockudo_queue.tools.surroundings import told
-
-    loaded, apps = load_with_apps({}, options.config, os.environ, Path.cwd(), options.strict)
-    if options.acl:
-        _say(producer_rule_of(loaded.settings))
-        return 0
-    for warning in loaded.warnings:
-        _say(f"warning  {warning}")
-    for note in loaded.notes:
-        _say(f"ok       {note}")
-    webhooks = sum(len(app.webhooks) for app in apps)
-    _say(f"ok       settings: from {', '.join(loaded.sources) or 'defaults'}; {len(apps)} apps, {webhooks} webhooks")
-    store_answers = say_apps(loaded, apps, _say)
-    driver = make_driver(loaded.settings)
-    try:
-        driver.ping()
-        counts = ", ".join(f"{count} {state}" for state, count in driver.depth().items())
-    except BrokerError as error:
-        _say(f"error    broker: {driver.name}: {error}")
-        return EXIT_NO
-    _say(f"ok       broker: {driver.name} answers; {counts}")
-    surroundings = surroundings_of(driver)
-    lines = [] if surroundings is None else list(told(surroundings, loaded.settings.reliability.lease_duration_ms))
-    for line in lines:
-        _say(line)
-    return EXIT_NO if not store_answers or any(line.startswith("error") for line in lines) else 0
 
 
 def _demo(_options: argparse.Namespace) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Final
@@ -21,18 +21,13 @@ SHOWN: Final = 20
 Line = tuple[str, str]  # "ok", "warning" or "error", and the text
 
 
-def say_apps(loaded: Loaded, apps: Sequence[App], say: Callable[[str], object]) -> bool:
-    """Say where each app comes from; False where their store does not answer. Raises `SettingsError`."""
+def app_lines(loaded: Loaded, apps: Sequence[App]) -> Iterator[Line]:
+    """Tell where each app comes from; an error where their store does not answer. Raises `SettingsError`."""
     store = make_store(loaded.settings)
-    lines = chain(
+    return chain(
         _inline_lines(apps, loaded.apps_document.path),
         () if store is None else _stored_lines(store, apps, defaults_of(loaded.settings)),
     )
-    answers = True
-    for level, line in lines:
-        say(f"{level:<8} {line}")
-        answers = answers and level != "error"
-    return answers
 
 
 def _inline_lines(apps: Sequence[App], file: Path | None) -> Iterator[Line]:

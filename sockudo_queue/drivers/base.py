@@ -12,8 +12,9 @@ All methods but `close` may be called from any thread at the same time.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import msgspec
@@ -238,6 +239,30 @@ class Surroundings(Protocol):
 
     def skews(self) -> Sequence[Skew]:
         """Compare clocks."""
+
+
+class Level(StrEnum):
+    """What a finding means: all is well, it can go wrong, or it does go wrong."""
+
+    OK = "ok"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class Finding(NamedTuple):
+    """One thing that was looked at, for a person: what, and what to do where it is not well."""
+
+    level: Level
+    subject: str
+    text: str
+
+
+@runtime_checkable
+class Inspectable(Protocol):
+    """A driver whose broker can be looked at by `check`."""
+
+    def inspect(self) -> Iterable[Finding]:
+        """Look at the broker's state and at what we may do there; changes nothing. Raises `BrokerError`."""
 
 
 class Driver(Protocol):

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, TypeVar
 
-from sockudo_queue.drivers.base import Claim, Settlement, Turn
+from sockudo_queue.drivers.base import Claim, Finding, Settlement, Turn
 from sockudo_queue.drivers.redis_dead import RedisDeadLetters
+from sockudo_queue.drivers.redis_inspection import Inspection
 from sockudo_queue.drivers.redis_link import Link, ServerRefused
 from sockudo_queue.drivers.redis_source import RedisSource, SourceTurn
 from sockudo_queue.drivers.redis_surroundings import Surroundings
@@ -115,6 +116,10 @@ class RedisDriver:
 
     def peek(self) -> bytes | None:
         return next((body for body in self._answers(lambda source: source.peek()) if body is not None), None)
+
+    def inspect(self) -> Iterator[Finding]:
+        """See `base.Inspectable`."""
+        return Inspection(self._link, [standing.source for standing in self._standings.values()]).findings()
 
     def ping(self) -> None:
         for source in self._standings if self._link.is_apart else (self._put_list,):

@@ -62,17 +62,25 @@ def app_look_up(loaded: Loaded, inline: Sequence[App]) -> Iterator[AppLookUp]:
             store.close()
 
 
+def inline_credentials(document: AppsDocument, app_id: str) -> Credentials | None:
+    """Return an app's key and secret where the file has both."""
+    entry = next((each for each in _entries(document) if each.get("id") == app_id), {})
+    key, secret = entry.get("key"), entry.get("secret")
+    if not (isinstance(key, str) and key and isinstance(secret, str) and secret):
+        return None
+    return Credentials(key, Secret(secret))
+
+
 def credentials_of(document: AppsDocument, app_id: str, options: argparse.Namespace) -> Credentials:
     """Return an app's key and secret, from the flags before the file. Raises `SettingsError` where they are missing."""
-    entry = next((each for each in _entries(document) if each.get("id") == app_id), {})
-    key = getattr(options, "key", None) or entry.get("key")
-    secret = read_secret(options.secret_file) if options.secret_file else entry.get("secret")
-    if not (isinstance(key, str) and key and isinstance(secret, str) and secret):
-        where = f"app {app_id!r} in {document.path}" if entry else f"app {app_id!r} is not in the file of apps, so"
+    inline = inline_credentials(document, app_id)
+    key = options.key or (inline.key if inline else None)
+    secret = Secret(read_secret(options.secret_file)) if options.secret_file else (inline.secret if inline else None)
+    if key is None or secret is None:
         raise SettingsError(
-            [f"{where}: its key and secret are not known here; give them with --key KEY --secret-file FILE"]
+            [f"app {app_id!r}: key and secret are not in the file of apps; give --key KEY and --secret-file FILE"]
         )
-    return Credentials(key, Secret(secret))
+    return Credentials(key, secret)
 
 
 def secret_of(document: AppsDocument, options: argparse.Namespace) -> Secret:

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import argparse
 import os
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from sockudo_queue.app_documents import load_with_apps
 from sockudo_queue.apps import App
 from sockudo_queue.drivers.base import Driver
 from sockudo_queue.settings import Loaded
 from sockudo_queue.tools.terminal import complain
-
-if TYPE_CHECKING:
-    from sockudo_queue.delivery.sender import Sender
 
 EXIT_NO: Final = 1
 """The answer is no, or what was asked for was not all done."""
@@ -50,16 +46,6 @@ def driver_of(loaded: Loaded) -> Iterator[Driver]:
         yield driver
     finally:
         driver.close()
-
-
-def sender_of(loaded: Loaded) -> Sender:
-    """Return what posts as the daemon does, by the same settings and behind the same guard. May block for a look-up."""
-    from sockudo_queue.outbound import Outbound
-
-    outbound = Outbound(loaded.settings)
-    for work in outbound.upkeep:
-        work(time.monotonic())
-    return outbound.sender
 
 
 @contextmanager

@@ -12,16 +12,15 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from sockudo_queue import signing
 from sockudo_queue.apps import Webhook
-from sockudo_queue.delivery.sender import Sender
 from sockudo_queue.errors import SettingsError
 from sockudo_queue.job import Event
 from sockudo_queue.outcome import Outcome
 from sockudo_queue.settings import Loaded
 from sockudo_queue.tools import samples
 from sockudo_queue.tools.apps import Credentials, app_look_up, credentials_of
-from sockudo_queue.tools.context import EXIT_NO, driver_of, load, page_address, sender_of
+from sockudo_queue.tools.attempts import Attempts
+from sockudo_queue.tools.context import EXIT_NO, driver_of, load, page_address
 from sockudo_queue.tools.terminal import complain, say, say_json, table
 
 
@@ -62,8 +61,8 @@ def send_test(options: argparse.Namespace) -> int:
 def _from_here(
     options: argparse.Namespace, loaded: Loaded, webhooks: Sequence[Webhook], credentials: Credentials, job_id: str
 ) -> int:
-    sender = sender_of(loaded)
-    results = [_call(sender, webhook, credentials, job_id, options) for webhook in webhooks]
+    attempts = Attempts(loaded.settings)
+    results = [_call(attempts, webhook, credentials, job_id, options) for webhook in webhooks]
     if options.json:
         say_json({"job": job_id, "webhooks": [asdict(result) for result in results]})
     else:
@@ -75,17 +74,13 @@ def _from_here(
 
 
 def _call(
-    sender: Sender, webhook: Webhook, credentials: Credentials, job_id: str, options: argparse.Namespace
+    attempts: Attempts, webhook: Webhook, credentials: Credentials, job_id: str, options: argparse.Namespace
 ) -> Result:
     event = samples.wanted_event(webhook, options.event, options.channel)
     if isinstance(event, str):
         return Result(webhook.name, skipped=event)
-    body = signing.body_of(round(time.time() * 1000), [event])
-    request = signing.Request(credentials.key, credentials.secret, job_id, 1, round(time.time()))
-    headers = signing.headers_of(request, webhook, body)
-    started = time.monotonic()
-    outcome, _ = sender.post(webhook, body, headers)
-    return _result(webhook, event, outcome, (time.monotonic() - started) * 1000)
+    outcome, took = attempts.post(webhook, credentials, job_id, [event])
+    return _result(webhook, event, outcome, took * 1000)
 
 
 def _result(webhook: Webhook, event: Event, outcome: Outcome, milliseconds: float) -> Result:

@@ -4,29 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sockudo_queue.drivers.base import Skew, Surroundings
+from sockudo_queue.drivers.base import Finding, Level, Skew, Surroundings
+from sockudo_queue.errors import BrokerRefused
 from sockudo_queue.surroundings_watch import WARN_MS, told_clock, told_signs
 
 
-def told(surroundings: Surroundings, lease_ms: int) -> Iterator[str]:
-    """Yield a line for each thing that was looked at. Raises `BrokerError`."""
-    for form in surroundings.forms():
-        use = "in use" if form.known else "nothing of it is there now"
-        yield f"ok       source: {form.source} ({form.kind}): {use}"
+def told(surroundings: Surroundings, lease_ms: int) -> Iterator[Finding]:
+    """Yield each thing that was looked at. Raises `BrokerUnavailable`."""
+    yield from _forms(surroundings)
     for skew in surroundings.skews():
         yield _clock(skew, lease_ms)
     signs = surroundings.signs()
     if signs:
-        yield f"warning  workers: {told_signs(signs)}"
+        yield Finding(Level.WARNING, "workers", told_signs(signs))
     elif signs.clients is None:
-        yield "ok       workers: no claims of others; whether clients wait for jobs may not be asked (CLIENT LIST)"
+        text = "no claims of others; whether clients wait for jobs may not be asked (CLIENT LIST)"
+        yield Finding(Level.OK, "workers", text)
     else:
-        yield "ok       workers: no signs of Sockudo's own"
+        yield Finding(Level.OK, "workers", "no signs of Sockudo's own")
 
 
-def _clock(skew: Skew, lease_ms: int) -> str:
+def _forms(surroundings: Surroundings) -> Iterator[Finding]:
+    try:
+        forms = surroundings.forms()
+    except BrokerRefused as refusal:
+        yield Finding(Level.OK, "source", f"which forms of the queue are in use may not be asked ({refusal})")
+        return
+    for form in forms:
+        use = "in use" if form.known else "nothing of it is there now"
+        yield Finding(Level.OK, "source", f"{form.source} ({form.kind}): {use}")
+
+
+def _clock(skew: Skew, lease_ms: int) -> Finding:
     if abs(skew.ahead_ms) > lease_ms / 3:
-        return f"error    clock: {told_clock(skew)}, more than a third of the lease; set the clocks by NTP"
+        text = f"{told_clock(skew)}, more than a third of the lease; set the clocks by NTP"
+        return Finding(Level.ERROR, "clock", text)
     if abs(skew.ahead_ms) > WARN_MS:
-        return f"warning  clock: {told_clock(skew)}; set the clocks by NTP"
-    return f"ok       clock: that of {skew.whose} agrees with Redis"
+        return Finding(Level.WARNING, "clock", f"{told_clock(skew)}; set the clocks by NTP")
+    return Finding(Level.OK, "clock", f"that of {skew.whose} agrees with Redis")

@@ -140,6 +140,8 @@ class Receiver:
 
     def close(self) -> None:
         self.refuse()
+        self._loop.run(asyncio.sleep(0.01))  # what was accepted a moment ago is made known some turns of the loop later
+        self.refuse()
         self._loop.close()
 
     def __enter__(self) -> Self:

@@ -1,0 +1,237 @@
+"""What `check` finds out about a Redis server: version, role, persistence, eviction, and what our user may do there.
+
+Nothing is changed but one key of our own, which is empty before and after.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
+
+from sockudo_queue.drivers.base import Finding, Level
+from sockudo_queue.drivers.redis_link import CommandDenied, Link, Script
+from sockudo_queue.drivers.redis_source import RedisSource, own_key
+from sockudo_queue.drivers.redis_v2 import V2Source
+from sockudo_queue.errors import BrokerError, BrokerRefused
+
+OLDEST: Final = (6, 0)
+NO_BLOCKING_BELOW: Final = (6, 2)
+ALMOST_FULL: Final = 0.9
+
+LIST_SCRIPTS: Final = Script("next", "gather", "renew", "dead_replay", "dead_purge")
+V2_SCRIPTS: Final = Script(
+    "v2_queue", "v2_retention", "v2_settle", "v2_frames", "v2_claim", "v2_renew", "v2_look", "v2_replay", "dead_purge"
+)
+"""Not to be run: their text says which commands a form of the queue needs."""
+_RIGHTS: Final = Script("rights")
+_CALLED: Final = re.compile(r"redis\.p?call\('([A-Z]+)'")
+_OUTSIDE: Final = ("HMGET", "LINDEX", "LLEN", "ZCARD", "ZRANGEBYSCORE")
+"""What the daemon and the tools ask outside of scripts."""
+
+TRIALS: Final[Mapping[str, Sequence[str]]] = {
+    "DECRBY": ("KEY", "0"),
+    "EXISTS": ("KEY",),
+    "GET": ("KEY",),
+    "HDEL": ("KEY", "x"),
+    "HEXISTS": ("KEY", "x"),
+    "HGET": ("KEY", "x"),
+    "HINCRBY": ("KEY", "x", "0"),
+    "HMGET": ("KEY", "x"),
+    "HSCAN": ("KEY", "0"),
+    "HSET": ("KEY", "x", "x"),
+    "LINDEX": ("KEY", "0"),
+    "LLEN": ("KEY",),
+    "LPUSH": ("KEY", "x"),
+    "LRANGE": ("KEY", "0", "0"),
+    "LSET": ("KEY", "0", "x"),
+    "LTRIM": ("KEY", "0", "-1"),
+    "RPOP": ("KEY",),
+    "RPUSH": ("KEY", "x"),
+    "TIME": (),
+    "XADD": ("KEY", "*", "x", "x"),
+    "ZADD": ("KEY", "0", "x"),
+    "ZCARD": ("KEY",),
+    "ZCOUNT": ("KEY", "0", "0"),
+    "ZPOPMIN": ("KEY",),
+    "ZRANGE": ("KEY", "0", "0"),
+    "ZRANGEBYSCORE": ("KEY", "0", "0"),
+    "ZREM": ("KEY", "x"),
+    "ZSCORE": ("KEY", "x"),
+}
+"""Arguments with which each command is tried."""
+
+
+def commands_of(script: Script) -> tuple[str, ...]:
+    """Return the commands that a text calls."""
+    return tuple(sorted(set(_CALLED.findall(script.text))))
+
+
+class Inspection:
+    """Looks at the servers of some sources; safe from any thread, blocks for some seconds at most."""
+
+    def __init__(self, link: Link, sources: Sequence[RedisSource]) -> None:
+        self._link = link
+        self._sources = tuple(sources)
+
+    def findings(self) -> Iterator[Finding]:
+        """Yield what was found. Raises `BrokerUnavailable` where the server goes away meanwhile."""
+        is_replica = False
+        for near in self._servers():
+            for finding in self._of_server(near):
+                is_replica = is_replica or finding.subject == "role"
+                yield finding
+        if is_replica:
+            return  # it takes nothing that is written, whatever our rights
+        for source in self._sources:
+            yield self._rights(source)
+        yield from self._blocking()
+
+    def _servers(self) -> tuple[str, ...]:
+        """Return a key on each server; two may be the same."""
+        keys = tuple(source.key for source in self._sources)
+        return keys if self._link.is_apart else keys[:1]
+
+    def _of_server(self, near: str) -> Iterator[Finding]:
+        try:
+            info = _fields(self._link.call("INFO", near=near))
+        except BrokerRefused as refusal:
+            yield Finding(
+                Level.WARNING,
+                "server",
+                f"its version, persistence and eviction could not be asked for ({refusal}); allow +info for this user",
+            )
+            return
+        if info.get("role") == "slave":
+            yield Finding(
+                Level.ERROR,
+                "role",
+                "this server is a read-only replica, and nothing can be taken there; point the settings at the master "
+                f"({info.get('master_host', 'not known')}), or use Sentinel",
+            )
+            return
+        yield _version(info)
+        yield _persistence(info)
+        yield _eviction(info)
+
+    def _rights(self, source: RedisSource) -> Finding:
+        refused = list(self._refusals(source))
+        if not refused:
+            return Finding(Level.OK, "rights", f"{source.key}: this user may do all that is needed")
+        listed = "; ".join(refused)
+        if not self._is_in_use(source):
+            return Finding(
+                Level.OK, "rights", f"{source.key}: not all is allowed, but it is not in use ({source.kind})"
+            )
+        return Finding(
+            Level.ERROR, "rights", f"{source.key} cannot be served: {listed}; docs/drivers.md has the rule for the user"
+        )
+
+    def _refusals(self, source: RedisSource) -> Iterator[str]:
+        try:
+            source.turn(None, "none")  # the very script, with all of its keys; it settles and claims nothing
+        except BrokerRefused as refusal:
+            yield str(refusal)
+        needed = {*commands_of(V2_SCRIPTS if isinstance(source, V2Source) else LIST_SCRIPTS), *_OUTSIDE}
+        arguments: list[str | bytes | int] = []
+        for name in sorted(needed):
+            arguments += [name, len(TRIALS[name]), *TRIALS[name]]
+        try:
+            reply = self._link.run(_RIGHTS, [own_key(source.key, "check")], arguments)
+        except BrokerRefused as refusal:
+            yield str(refusal)
+            return
+        denied = [command.decode() for command in reply[::2]]
+        if denied:
+            yield f"it refuses {', '.join(denied)} ({reply[1].decode(errors='replace')})"
+
+    def _is_in_use(self, source: RedisSource) -> bool:
+        try:
+            return source.is_known()
+        except BrokerRefused:
+            # That it may not be asked says nothing. A user for lists alone is what most need, so those count.
+            return not isinstance(source, V2Source)
+
+    def _blocking(self) -> Iterator[Finding]:
+        """Try to wait as the bells of lists do."""
+        key = own_key(self._sources[-1].key, "check")
+        try:
+            self._link.call("BLMOVE", key, key, "LEFT", "LEFT", "0.001")
+        except CommandDenied as refusal:
+            if "maxmemory" in str(refusal):  # a full server takes it again when it has been drained
+                return
+            yield Finding(
+                Level.WARNING,
+                "rights",
+                f"BLMOVE is refused ({refusal}), so an idle daemon asks 20 times a second; allow +blmove for this user",
+            )
+        except BrokerError:
+            return  # before 6.2 there is none, which the line of the version has said
+
+
+def _version(info: Mapping[str, str]) -> Finding:
+    # Valkey has a version of its own, and one of the Redis that it began from.
+    name = "Valkey" if "valkey_version" in info else "Redis"
+    version = info.get("valkey_version") or info.get("redis_version", "")
+    number = tuple(int(part) for part in info.get("redis_version", "").split(".")[:2] if part.isdigit())
+    if number < OLDEST:
+        return Finding(Level.ERROR, "version", f"{name} {version or 'of an unknown version'}; 6.0 or newer is needed")
+    if number < NO_BLOCKING_BELOW:
+        return Finding(
+            Level.OK,
+            "version",
+            f"{name} {version}; from 6.2 on an idle daemon waits instead of asking 20 times a second",
+        )
+    return Finding(Level.OK, "version", f"{name} {version}")
+
+
+def _persistence(info: Mapping[str, str]) -> Finding:
+    if info.get("aof_enabled") == "1" and info.get("aof_last_write_status", "ok") != "ok":
+        return Finding(
+            Level.ERROR,
+            "persistence",
+            "the last write to the append-only file failed; look at the server's disk and log",
+        )
+    if info.get("rdb_last_bgsave_status", "ok") != "ok":
+        return Finding(
+            Level.ERROR,
+            "persistence",
+            "the last snapshot could not be written, and Redis may refuse jobs; look at the server's disk and log",
+        )
+    if info.get("aof_enabled") != "1":
+        return Finding(
+            Level.WARNING,
+            "persistence",
+            "appendonly is off: a crash or a restart of the server loses what came since its last snapshot, or "
+            "everything; set appendonly yes and appendfsync everysec there",
+        )
+    return Finding(Level.OK, "persistence", "appendonly is on")
+
+
+def _eviction(info: Mapping[str, str]) -> Finding:
+    policy, limit, used = info.get("maxmemory_policy", ""), _number(info, "maxmemory"), _number(info, "used_memory")
+    if policy.startswith("allkeys"):
+        loses = "drops jobs when the server is full" if limit else "would drop jobs, once maxmemory is set"
+        return Finding(
+            Level.ERROR if limit else Level.WARNING,
+            "eviction",
+            f"maxmemory-policy {policy} {loses}; set maxmemory-policy noeviction there",
+        )
+    if limit and used > limit * ALMOST_FULL:
+        return Finding(
+            Level.WARNING,
+            "eviction",
+            f"the server uses {used / limit:.0%} of maxmemory; when it is full, Sockudo cannot queue. Give it more",
+        )
+    if policy.startswith("volatile"):
+        return Finding(Level.OK, "eviction", f"maxmemory-policy {policy} drops no key of ours: none has a time to live")
+    return Finding(Level.OK, "eviction", f"maxmemory-policy {policy or 'noeviction'}")
+
+
+def _number(info: Mapping[str, str], name: str) -> int:
+    return int(info.get(name) or 0)
+
+
+def _fields(reply: bytes) -> dict[str, str]:
+    lines = reply.decode(errors="replace").splitlines()
+    return dict(line.partition(":")[::2] for line in lines if ":" in line)

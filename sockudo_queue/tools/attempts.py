@@ -1,0 +1,37 @@
+"""Attempts that a command makes: the same way, headers and signatures as the daemon's, so what comes of them tells."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+from sockudo_queue import signing
+from sockudo_queue.apps import Webhook
+from sockudo_queue.job import Event
+from sockudo_queue.outbound import Outbound
+from sockudo_queue.outcome import Outcome
+from sockudo_queue.settings import Settings
+from sockudo_queue.tools.apps import Credentials
+
+
+class Attempts:
+    """Calls webhooks. Safe from any thread."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Raises `SettingsError` for certificates that cannot be used. Blocks while our own services are looked up."""
+        outbound = Outbound(settings)
+        for keep in outbound.upkeep:
+            keep(time.monotonic())
+        self._sender = outbound.sender
+
+    def post(
+        self, webhook: Webhook, credentials: Credentials, job_id: str, events: Iterable[Event]
+    ) -> tuple[Outcome, float]:
+        """Post some events; return the outcome, and the seconds that it took."""
+        now = time.time()
+        body = signing.body_of(round(now * 1000), events)
+        request = signing.Request(credentials.key, credentials.secret, job_id, 1, round(now))
+        headers = signing.headers_of(request, webhook, body)
+        started = time.monotonic()
+        outcome, _ = self._sender.post(webhook, body, headers)
+        return outcome, time.monotonic() - started

@@ -1,0 +1,115 @@
+"""`check`: what a daemon with these settings would meet, each line with what to do where it is not well."""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from collections.abc import Iterator
+from typing import Final
+
+from sockudo_queue.app_stores.report import app_lines
+from sockudo_queue.apps import App
+from sockudo_queue.drivers.base import Driver, Finding, Inspectable, Level
+from sockudo_queue.errors import BrokerError, BrokerUnavailable, SettingsError
+from sockudo_queue.settings import Loaded
+from sockudo_queue.tools.context import EXIT_NO, driver_of, load
+from sockudo_queue.tools.endpoints import endpoint_findings
+from sockudo_queue.tools.filters import filter_findings
+from sockudo_queue.tools.surroundings import told
+from sockudo_queue.tools.terminal import plural, say, say_json
+
+EXIT_BAD_SETTINGS: Final = 2
+
+
+def check(options: argparse.Namespace) -> int:
+    """Look at everything and say what was found; 1 where something is an error, 2 where settings cannot be used."""
+    if options.acl:
+        return _print_rule(options)
+    levels: Counter[Level] = Counter()
+    found: list[Finding] = []
+    try:
+        loaded, apps = load(options)
+        for finding in _findings(loaded, apps, options):
+            levels[finding.level] += 1
+            found.append(finding)
+            if not options.json:
+                say(f"{finding.level:<8} {finding.subject}: {finding.text}")
+    except SettingsError as error:
+        if not options.json:
+            raise
+        found += [Finding(Level.ERROR, "settings", fault) for fault in error.faults]
+        _tell_machines(found)
+        return EXIT_BAD_SETTINGS
+    if options.json:
+        _tell_machines(found)
+    else:
+        say(f"{plural(levels[Level.ERROR], 'error')}, {plural(levels[Level.WARNING], 'warning')}")
+    return EXIT_NO if levels[Level.ERROR] else 0
+
+
+def _tell_machines(found: list[Finding]) -> None:
+    lines = [{"level": str(level), "subject": subject, "text": text} for level, subject, text in found]
+    counts = Counter(line["level"] for line in lines)
+    say_json({"errors": counts["error"], "warnings": counts["warning"], "lines": lines})
+
+
+def _print_rule(options: argparse.Namespace) -> int:
+    from sockudo_queue.daemon import producer_rule_of
+
+    say(producer_rule_of(load(options)[0].settings))
+    return 0
+
+
+def _findings(loaded: Loaded, apps: tuple[App, ...], options: argparse.Namespace) -> Iterator[Finding]:
+    """Yield findings as they come: the slow ones, which ask the network, stand last."""
+    for warning in loaded.warnings:
+        yield Finding(Level.WARNING, "settings", warning)
+    for note in loaded.notes:
+        yield Finding(Level.OK, "settings", note)
+    webhooks = sum(len(app.webhooks) for app in apps)
+    yield Finding(
+        Level.OK,
+        "settings",
+        f"from {', '.join(loaded.sources) or 'defaults'}; {plural(len(apps), 'app')}, {plural(webhooks, 'webhook')}",
+    )
+    for level, text in app_lines(loaded, apps):
+        subject, _, rest = text.partition(": ")
+        yield Finding(Level(level), subject, rest)
+    yield from filter_findings(apps)
+    with driver_of(loaded) as driver:
+        yield from _broker_findings(driver, loaded)
+    yield from endpoint_findings(loaded, apps, probe=options.probe)
+
+
+def _broker_findings(driver: Driver, loaded: Loaded) -> Iterator[Finding]:
+    try:
+        driver.ping()
+        counts = ", ".join(f"{count} {state}" for state, count in driver.depth().items())
+        yield Finding(Level.OK, "broker", f"{driver.name} answers; {counts}")
+    except BrokerError as error:
+        yield Finding(Level.ERROR, "broker", f"{driver.name}: {error}{_advice(error)}")
+        if isinstance(error, BrokerUnavailable):
+            return
+    try:
+        if isinstance(driver, Inspectable):
+            yield from driver.inspect()
+        yield from _surroundings(driver, loaded)
+    except BrokerError as error:
+        yield Finding(Level.ERROR, "broker", f"{driver.name}: {error}")
+
+
+def _surroundings(driver: Driver, loaded: Loaded) -> Iterator[Finding]:
+    from sockudo_queue.daemon import surroundings_of
+
+    surroundings = surroundings_of(driver)
+    if surroundings is not None:
+        yield from told(surroundings, loaded.settings.reliability.lease_duration_ms)
+
+
+def _advice(error: BrokerError) -> str:
+    text = str(error).lower()
+    if "authentication failed" in text:
+        return "; mend user and password in the settings, or the access rules there"
+    if isinstance(error, BrokerUnavailable):
+        return "; is it running, and is its address right? QUEUE_DRIVER=memory tries the daemon without one"
+    return ""

@@ -1,0 +1,105 @@
+"""Webhooks that can never be called because of what they ask for; pure.
+
+The settings see contradictions between prefix and namespaces already. Here is what needs knowledge of events and of
+patterns: it is not complete, but what it says is so.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from sockudo_queue.apps import App, Filter, Webhook
+from sockudo_queue.drivers.base import Finding, Level
+
+PRESENCE: Final = "presence-"
+CACHE_KINDS: Final = ("cache-", "private-cache-", "presence-cache-", "private-encrypted-cache-")
+# Where each event happens: only on channels that begin with one of these.
+KINDS: Final = {
+    "member_added": (PRESENCE,),
+    "member_removed": (PRESENCE,),
+    "member_updated": (PRESENCE,),
+    "cache_miss": CACHE_KINDS,
+}
+NOWHERE: Final = {"subscription_count": PRESENCE}
+"""Where an event never happens."""
+_LITERAL: Final = re.compile(r"(?:[A-Za-z0-9_=@,;:/-]|\\[^A-Za-z0-9])*")
+_MAY_BE_MISSING: Final = ("?", "*", "{")
+
+
+def filter_findings(apps: Iterable[App]) -> Iterator[Finding]:
+    """Yield a warning for each webhook that no event can reach."""
+    for app in apps:
+        for webhook in app.webhooks:
+            reason = doubt(webhook)
+            if reason is not None:
+                yield Finding(Level.WARNING, f"app {app.id!r}, webhook {webhook.name}", f"filter.{reason}")
+
+
+def doubt(webhook: Webhook) -> str | None:
+    """Return why a webhook can never be called, or None where that is not known."""
+    rules = webhook.filter
+    if rules is None:
+        return None
+    return _pattern_doubt(rules) or _event_doubt(webhook, rules.channel_prefix or _beginning(rules) or "")
+
+
+def _pattern_doubt(rules: Filter) -> str | None:
+    beginning, prefix = _beginning(rules), rules.channel_prefix or ""
+    if beginning is not None and not (beginning.startswith(prefix) or prefix.startswith(beginning)):
+        return (
+            f"channel_pattern: what it takes begins with {beginning!r}, and channel_prefix asks for {prefix!r}; "
+            "no channel does both"
+        )
+    end, suffix = _end(rules), rules.channel_suffix or ""
+    if end is not None and not (end.endswith(suffix) or suffix.endswith(end)):
+        return f"channel_pattern: what it takes ends in {end!r}, and channel_suffix asks for {suffix!r}; none does both"
+    return None
+
+
+def _event_doubt(webhook: Webhook, beginning: str) -> str | None:
+    """Compare the events that are wanted with the beginning that every channel must have."""
+    if not beginning or not webhook.event_types:
+        return None
+    if any(_happens(event, beginning) for event in webhook.event_types):
+        return None
+    kinds = sorted({kind for event in webhook.event_types for kind in KINDS.get(event, ())})
+    only = f"they only happen on channels that begin with {' or '.join(kinds)}" if kinds else "they never happen there"
+    return f"channel_prefix: no event that it wants is of a channel that begins with {beginning!r}: {only}"
+
+
+def _happens(event: str, beginning: str) -> bool:
+    if beginning.startswith(NOWHERE.get(event, "\0")):
+        return False
+    kinds = KINDS.get(event)
+    return kinds is None or any(beginning.startswith(kind) or kind.startswith(beginning) for kind in kinds)
+
+
+def _beginning(rules: Filter) -> str | None:
+    """Return the literal text that a pattern wants at the beginning, where it says so plainly."""
+    pattern = rules.channel_pattern
+    if pattern is None or not pattern.startswith("^") or "|" in pattern:
+        return None
+    found = _LITERAL.match(pattern, 1)
+    assert found is not None
+    literal, rest = found[0], pattern[found.end() :]
+    if rest.startswith(_MAY_BE_MISSING):
+        literal = literal[: -2 if literal[-2:-1] == "\\" else -1]
+    return _plain(literal)
+
+
+def _end(rules: Filter) -> str | None:
+    """Return the literal text that a pattern wants at the end."""
+    pattern = rules.channel_pattern
+    if pattern is None or not pattern.endswith("$") or pattern.endswith("\\$") or "|" in pattern:
+        return None
+    found = re.search(r"[A-Za-z0-9_=@,;:/-]*$", pattern[:-1])
+    assert found is not None
+    if found.start() and pattern[found.start() - 1] in "\\{[(,":  # inside of something else
+        return None
+    return found[0]
+
+
+def _plain(literal: str) -> str:
+    return re.sub(r"\\(.)", r"\1", literal)

@@ -1,0 +1,309 @@
+"""`check` names each thing that is wrong by itself, provoked for real, and says what to do about it."""
+
+from __future__ import annotations
+
+import datetime
+import hmac
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from sockudo_queue.tools import endpoints
+from tests.faults.queue import SERVER_LIST
+from tests.helpers.certificates import Authority
+from tests.helpers.commands import Commands, Ran
+from tests.helpers.configs import app, config, webhook
+from tests.helpers.jobs import APP_ID, APP_SECRET, job
+from tests.helpers.ports import free_port
+from tests.helpers.receiver import Receiver
+from tests.helpers.redis_binaries import ServerKind
+from tests.helpers.redis_server import RedisServer
+from tests.helpers.waiting import eventually
+
+NOW: Final = datetime.datetime.now(datetime.UTC)
+
+
+def checked(directory: Path, url: str, *webhooks: dict[str, Any], arguments: tuple[str, ...] = (), **more: str) -> Ran:
+    """Run `check` on a queue and with one app."""
+    return Commands(directory, config(app(*webhooks)), {"REDIS_URL": url} | more)("check", *arguments)
+
+
+def lines(ran: Ran, subject: str) -> list[tuple[str, str]]:
+    """Return level and text of the lines about a subject."""
+    found = []
+    for line in ran.out.splitlines():
+        level, _, rest = line.partition(" ")
+        name, _, text = rest.strip().partition(": ")
+        if name == subject:
+            found.append((level, text))
+    return found
+
+
+def only(ran: Ran, subject: str) -> tuple[str, str]:
+    [line] = lines(ran, subject)
+    return line
+
+
+@pytest.fixture
+def hook(receiver: Receiver) -> dict[str, Any]:
+    return webhook(receiver.url("/?token=CANARY"), name="orders")
+
+
+@pytest.fixture
+def server() -> Iterator[RedisServer]:
+    """A server of one's own to set up as badly as one likes."""
+    with RedisServer(appendonly=True) as started:
+        yield started
+
+
+def test_where_all_is_well_every_line_begins_with_ok(tmp_path: Path, server: RedisServer, hook: dict[str, Any]) -> None:
+    ran = checked(tmp_path, server.url, hook)
+    *shown, summary = ran.out.splitlines()
+    assert (ran.code, ran.err, summary) == (0, "", "0 errors, 0 warnings")
+    assert all(line.startswith("ok ") for line in shown), ran.out
+    assert {"settings", "broker", "version", "persistence", "eviction", "rights", "clock", "workers"} <= {
+        line.split()[1].rstrip(":") for line in shown
+    }
+    assert "CANARY" not in ran.out
+    assert not server.client().keys("*")
+
+
+def test_a_wrong_password(tmp_path: Path, hook: dict[str, Any]) -> None:
+    with RedisServer(password="right") as server:
+        ran = checked(tmp_path, f"redis://:CANARY@127.0.0.1:{server.port}/0", hook)
+    level, text = lines(ran, "broker")[0]
+    assert (ran.code, level) == (1, "error")
+    assert "authentication failed" in text
+    assert "mend user and password" in text
+    assert "CANARY" not in ran.out + ran.err
+
+
+def test_a_server_that_is_away(tmp_path: Path, hook: dict[str, Any]) -> None:
+    ran = checked(tmp_path, f"redis://127.0.0.1:{free_port()}/0", hook)
+    level, text = only(ran, "broker")
+    assert (ran.code, level) == (1, "error")
+    assert "QUEUE_DRIVER=memory" in text
+
+
+@pytest.mark.parametrize(
+    ("policy", "limit", "level", "words"),
+    [
+        ("allkeys-lru", "200mb", "error", "drops jobs when the server is full; set maxmemory-policy noeviction"),
+        ("allkeys-random", "0", "warning", "would drop jobs, once maxmemory is set"),
+        ("volatile-lru", "200mb", "ok", "none has a time to live"),
+        ("noeviction", "200mb", "ok", "noeviction"),
+    ],
+)
+def test_an_evicting_policy(
+    tmp_path: Path, server: RedisServer, hook: dict[str, Any], policy: str, limit: str, level: str, words: str
+) -> None:
+    with server.client() as client:
+        client.config_set("maxmemory-policy", policy)
+        client.config_set("maxmemory", limit)
+    ran = checked(tmp_path, server.url, hook)
+    found, text = only(ran, "eviction")
+    assert (found, ran.code) == (level, 1 if level == "error" else 0)
+    assert words in text
+
+
+def test_a_server_that_is_almost_full_or_full(tmp_path: Path, server: RedisServer, hook: dict[str, Any]) -> None:
+    with server.client() as client:
+        client.config_set("maxmemory", client.info("memory")["used_memory"] - 1)
+    ran = checked(tmp_path, server.url, hook)
+    assert only(ran, "eviction")[0] == "warning"
+    assert {level for level, _ in lines(ran, "rights")} == {"ok"}  # it can still be drained
+    with server.client() as client:
+        assert not client.keys("*")
+
+
+def test_no_persistence(tmp_path: Path, redis_server: RedisServer, hook: dict[str, Any]) -> None:
+    ran = checked(tmp_path, redis_server.url, hook)
+    level, text = only(ran, "persistence")
+    assert (level, ran.code) == ("warning", 0)
+    assert "set appendonly yes" in text
+
+
+def test_a_disk_that_cannot_be_written(tmp_path: Path, server: RedisServer, hook: dict[str, Any]) -> None:
+    with server.client() as client:
+        (server.directory / "dump.rdb").mkdir()  # a snapshot cannot take its place
+        client.set("x", "1")
+        client.bgsave()
+        eventually(lambda: client.info("persistence")["rdb_last_bgsave_status"] == "err", 10)
+    level, text = only(checked(tmp_path, server.url, hook), "persistence")
+    assert level == "error"
+    assert "could not be written" in text
+
+
+def test_a_read_only_replica(tmp_path: Path, redis_server: RedisServer, hook: dict[str, Any]) -> None:
+    with RedisServer(extra=("--replicaof", "127.0.0.1", str(redis_server.port))) as replica:
+        ran = checked(tmp_path, replica.url, hook)
+    level, text = only(ran, "role")
+    assert (ran.code, level) == (1, "error")
+    assert "read-only replica" in text
+    assert "127.0.0.1" in text
+
+
+def test_rights_that_are_missing_are_named(tmp_path: Path, server: RedisServer, hook: dict[str, Any]) -> None:
+    with server.client() as client:
+        client.rpush(SERVER_LIST, job())  # the list is in use, so it matters
+        client.execute_command("ACL", "SETUSER", "hooks", "on", ">pw", "~*", "+@all", "-zadd", "-blmove", "-info")
+        ran = checked(tmp_path, f"redis://hooks:pw@127.0.0.1:{server.port}/0", hook)
+        assert client.keys("*") == [SERVER_LIST.encode()]
+    rights = lines(ran, "rights")
+    assert ran.code == 1
+    assert any(level == "error" and SERVER_LIST in text and "ZADD" in text for level, text in rights), ran.out
+    assert any(level == "warning" and "+blmove" in text for level, text in rights)
+    assert only(ran, "server")[0] == "warning"
+
+
+def test_keys_that_are_out_of_reach_are_named(tmp_path: Path, server: RedisServer, hook: dict[str, Any]) -> None:
+    with server.client() as client:
+        client.rpush(SERVER_LIST, job())
+        client.execute_command("ACL", "SETUSER", "hooks", "on", ">pw", "~sockudo_queue*", "+@all")
+        ran = checked(tmp_path, f"redis://hooks:pw@127.0.0.1:{server.port}/0", hook)
+    assert any(level == "error" and "permissions to access" in text for level, text in lines(ran, "rights")), ran.out
+
+
+def documented_rule() -> list[str]:
+    page = (Path(__file__).parents[2] / "docs" / "drivers.md").read_text()
+    start = page.index("ACL SETUSER hooks")
+    return page[start : page.index("```", start)].replace("PASSWORD", "pw").split()
+
+
+@pytest.mark.parametrize("kind", [ServerKind.REDIS_7_0, ServerKind.VALKEY])
+def test_the_documented_rule_is_enough(tmp_path: Path, hook: dict[str, Any], kind: ServerKind) -> None:
+    with RedisServer(kind, appendonly=True) as server, server.client() as client:
+        client.rpush(SERVER_LIST, job())
+        client.execute_command(*documented_rule())
+        ran = checked(tmp_path, f"redis://hooks:pw@127.0.0.1:{server.port}/0", hook)
+    assert (ran.code, ran.out.splitlines()[-1]) == (0, "0 errors, 0 warnings"), ran.out
+
+
+def test_a_host_that_does_not_resolve(tmp_path: Path, redis_server: RedisServer) -> None:
+    ran = checked(tmp_path, redis_server.url, webhook("http://nowhere.invalid/?t=CANARY"))
+    level, text = only(ran, "http://nowhere.invalid:80")
+    assert (ran.code, level) == (1, "error")
+    assert "does not resolve" in text
+    assert "CANARY" not in ran.out
+
+
+def test_an_endpoint_where_nobody_listens(tmp_path: Path, redis_server: RedisServer) -> None:
+    port = free_port()
+    level, text = only(
+        checked(tmp_path, redis_server.url, webhook(f"http://127.0.0.1:{port}/")), f"http://127.0.0.1:{port}"
+    )
+    assert level == "warning"
+    assert "Connection refused" in text
+
+
+def test_an_endpoint_that_the_guard_refuses(tmp_path: Path, redis_server: RedisServer) -> None:
+    ran = checked(tmp_path, redis_server.url, webhook(f"http://127.0.0.1:{redis_server.port}/"))
+    level, text = only(ran, f"http://127.0.0.1:{redis_server.port}")
+    assert (ran.code, level) == (1, "error")
+    assert "the queue's own server" in text
+
+
+@pytest.mark.parametrize(
+    ("days", "level", "words"),
+    [(-2, "error", "its certificate expired on"), (5, "warning", "expires in 4 days"), (90, "ok", "holds until")],
+)
+def test_the_time_of_a_certificate(
+    tmp_path: Path, redis_server: RedisServer, days: int, level: str, words: str
+) -> None:
+    authority = Authority(tmp_path)
+    expires = NOW + datetime.timedelta(days=days)
+    with Receiver(tls=authority.server(expires=expires)) as receiver:
+        ran = checked(
+            tmp_path, redis_server.url, webhook(receiver.url()), QUEUE_DELIVERY_CA_FILE=str(authority.ca_file)
+        )
+        found, text = only(ran, f"https://127.0.0.1:{receiver.port}")
+        assert receiver.count == 0
+    assert found == level
+    assert words in text
+    assert level == "ok" or "renew it" in text
+
+
+def test_a_certificate_that_nobody_vouches_for(tmp_path: Path, redis_server: RedisServer) -> None:
+    with Receiver(tls=Authority(tmp_path).server()) as receiver:
+        level, text = only(
+            checked(tmp_path, redis_server.url, webhook(receiver.url())), f"https://127.0.0.1:{receiver.port}"
+        )
+        assert level == "error"
+        assert "is not trusted" in text
+        unchecked = checked(tmp_path, redis_server.url, webhook(receiver.url(), verify_tls=False))
+        assert (
+            only(unchecked, f"https://127.0.0.1:{receiver.port}")[0],
+            only(unchecked, f"https://127.0.0.1:{receiver.port}")[1][-20:-1],
+        ) == ("warning", "verify_tls is false")
+
+
+def test_https_where_something_else_is_spoken(
+    tmp_path: Path, redis_server: RedisServer, server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(endpoints, "CONNECT_SECONDS", 0.5)  # a Redis waits for the end of the line
+    url = f"https://127.0.0.1:{server.port}/"
+    level, text = only(checked(tmp_path, redis_server.url, webhook(url)), url.rstrip("/"))
+    assert level == "error"
+    assert "is that port for https?" in text
+
+
+@pytest.mark.parametrize(
+    ("rules", "events", "words"),
+    [
+        ({"channel_namespaces": []}, ["client_event"], "the list is empty"),
+        ({"channel_namespace": "a:b"}, ["client_event"], "never empty nor holds a ':'"),
+        ({"channel_prefix": "shop-", "channel_pattern": "^presence-"}, ["client_event"], "no channel does both"),
+        ({"channel_prefix": "private-"}, ["member_added"], "only happen on channels that begin with presence-"),
+        ({"channel_prefix": "presence-"}, ["subscription_count"], "never happen there"),
+    ],
+)
+def test_a_filter_that_can_never_match(
+    tmp_path: Path, redis_server: RedisServer, rules: dict[str, Any], events: list[str], words: str, receiver: Receiver
+) -> None:
+    ran = checked(tmp_path, redis_server.url, webhook(receiver.url(), event_types=events, filter=rules))
+    assert any(line.startswith("warning") and words in line for line in ran.out.splitlines()), ran.out
+
+
+def test_an_event_type_that_nobody_sends(tmp_path: Path, redis_server: RedisServer, receiver: Receiver) -> None:
+    ran = checked(tmp_path, redis_server.url, webhook(receiver.url(), event_types=["chanel_occupied"]))
+    assert any(
+        line.startswith("warning") and "did you mean channel_occupied?" in line for line in ran.out.splitlines()
+    ), ran.out
+
+
+@pytest.mark.parametrize(("status", "level"), [(200, "ok"), (401, "warning"), (503, "error")])
+def test_a_probe_is_one_signed_post_without_events(
+    tmp_path: Path, redis_server: RedisServer, receiver: Receiver, hook: dict[str, Any], status: int, level: str
+) -> None:
+    receiver.always(status)
+    ran = checked(tmp_path, redis_server.url, hook, arguments=("--probe",))
+    [request] = receiver.requests
+    assert json.loads(request.body)["events"] == []
+    expected = hmac.new(APP_SECRET.encode(), request.body, "sha256").hexdigest()
+    assert request.headers["x-pusher-signature"] == expected
+    found, text = only(ran, f"app {APP_ID!r}, webhook orders")
+    assert found == level
+    assert str(status) in text
+    assert APP_SECRET not in ran.out
+
+
+def test_without_a_probe_nothing_is_sent(
+    tmp_path: Path, redis_server: RedisServer, receiver: Receiver, hook: dict[str, Any]
+) -> None:
+    checked(tmp_path, redis_server.url, hook)
+    assert receiver.count == 0
+
+
+def test_machines_get_the_same_lines(tmp_path: Path, redis_server: RedisServer, hook: dict[str, Any]) -> None:
+    told = checked(tmp_path, redis_server.url, hook, arguments=("--json",)).json
+    assert (told["errors"], told["warnings"]) == (0, 1)
+    assert {"level": "ok", "subject": "version"}.items() <= next(
+        line for line in told["lines"] if line["subject"] == "version"
+    ).items()
+    faulty = checked(tmp_path, redis_server.url, hook, arguments=("--json",), QUEUE_WORKERS="none")
+    assert faulty.code == 2
+    assert faulty.json["lines"][0]["level"] == "error"
+    assert "QUEUE_WORKERS" in faulty.json["lines"][0]["text"]

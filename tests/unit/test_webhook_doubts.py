@@ -1,0 +1,68 @@
+"""Webhooks that can never be called: what is said is so, and what may be called is never doubted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from sockudo_queue import matching
+from sockudo_queue.apps import Filter, Webhook
+from sockudo_queue.drivers.redis_inspection import LIST_SCRIPTS, TRIALS, V2_SCRIPTS, commands_of
+from sockudo_queue.job import Job
+from sockudo_queue.redaction import Secret
+from sockudo_queue.tools import samples
+from sockudo_queue.tools.filters import doubt
+
+
+def hook(*events: str, **rules: Any) -> Webhook:
+    return Webhook("w", frozenset(events or ("channel_occupied",)), filter=Filter(**rules))
+
+
+@pytest.mark.parametrize(
+    ("events", "rules"),
+    [
+        (["channel_occupied"], {"channel_prefix": "a-", "channel_pattern": "^b"}),
+        (["channel_occupied"], {"channel_prefix": "a-", "channel_pattern": r"^b\.x+"}),
+        (["channel_occupied"], {"channel_suffix": "-x", "channel_pattern": "-y$"}),
+        (["member_added", "member_removed"], {"channel_prefix": "private-"}),
+        (["cache_miss"], {"channel_prefix": "presence-room"}),
+        (["subscription_count"], {"channel_prefix": "presence-"}),
+        (["member_updated"], {"channel_pattern": "^private-"}),
+    ],
+)
+def test_what_can_never_be_called_is_doubted(events: list[str], rules: dict[str, Any]) -> None:
+    assert doubt(hook(*events, **rules)) is not None
+
+
+@pytest.mark.parametrize(
+    ("events", "rules", "channel"),
+    [
+        (["channel_occupied"], {"channel_prefix": "a-", "channel_pattern": "^a"}, "a-1"),
+        (["channel_occupied"], {"channel_prefix": "abc", "channel_pattern": "^abd?"}, "abc"),
+        (["channel_occupied"], {"channel_prefix": "abc", "channel_pattern": r"^ab\-*c"}, "abc"),
+        (["channel_occupied"], {"channel_prefix": "b", "channel_pattern": "^a|b"}, "b"),
+        (["channel_occupied"], {"channel_prefix": "b", "channel_pattern": "(?i)^B"}, "b"),
+        (["channel_occupied"], {"channel_prefix": "a.b", "channel_pattern": r"^a\.b"}, "a.b"),
+        (["channel_occupied"], {"channel_suffix": "5", "channel_pattern": r"\d$"}, "5"),
+        (["channel_occupied"], {"channel_suffix": "y", "channel_pattern": "[xy]$"}, "y"),
+        (["channel_occupied"], {"channel_suffix": "a", "channel_pattern": "(?:a|b)$"}, "a"),
+        (["channel_occupied"], {"channel_suffix": "aa", "channel_pattern": "a{2}$"}, "aa"),
+        (["member_added", "client_event"], {"channel_prefix": "private-"}, "private-x"),
+        (["member_added"], {"channel_prefix": "pres"}, "presence-x"),
+        (["cache_miss"], {"channel_prefix": "private-"}, "private-cache-x"),
+        (["subscription_count"], {"channel_prefix": "p"}, "private-x"),
+        (["something_new"], {"channel_prefix": "presence-"}, "presence-x"),
+    ],
+)
+def test_what_can_be_called_is_not_doubted(events: list[str], rules: dict[str, Any], channel: str) -> None:
+    webhook = hook(*events, **rules)
+    happened = tuple(samples.event(name, channel) for name in events)
+    assert matching.match(Job("", "", Secret(""), 0, happened, None, 0), [webhook])
+    assert doubt(webhook) is None
+
+
+def test_every_command_of_every_script_can_be_tried() -> None:
+    needed = {*commands_of(LIST_SCRIPTS), *commands_of(V2_SCRIPTS)}
+    assert {"HSET", "ZADD", "XADD"} <= needed
+    assert needed <= TRIALS.keys()
