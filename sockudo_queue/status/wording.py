@@ -24,7 +24,7 @@ def rate(value: float) -> str:
         return "0"
     if value < 0.1:
         return f"{value:.2f}"
-    return f"{value:.1f}" if value < 100 else count(value)
+    return _short(value) if value < 100 else count(value)
 
 
 def seconds(value: float | None) -> str:
@@ -36,7 +36,7 @@ def seconds(value: float | None) -> str:
     if value < 0.9995:
         return f"{max(value * 1000, 1):.0f} ms"
     if value < 9.95:
-        return f"{value:.1f} s"
+        return f"{_short(value)} s"
     for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
         if value >= 2 * length:
             return f"{value / length:.0f} {unit}"
@@ -52,6 +52,10 @@ def ago(at: float, now: float) -> str:
 def moment(at: float) -> str:
     """Return a time in UTC."""
     return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(at))
+
+
+def _short(value: float) -> str:
+    return f"{value:.1f}".removesuffix(".0")
 
 
 def _visible(character: str) -> str:
