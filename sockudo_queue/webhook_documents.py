@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final, TypeVar
+from functools import lru_cache
+from typing import Any, Final, TypeVar, cast
 
 from pydantic import BaseModel, ValidationError
 
@@ -64,7 +65,10 @@ _FOREIGN: Final = {
     "channel_name_starts_with": "channel_prefix",
     "channel_name_ends_with": "channel_suffix",
 }
+SHARED: Final = 1_024
+"""Values that are looked up before another of them is kept."""
 _Model = TypeVar("_Model", bound=BaseModel)
+_Value = TypeVar("_Value", bound=Hashable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +166,7 @@ def _read_event_types(value: Any, where: str, findings: Findings) -> frozenset[s
         findings.warnings.append(f"{where}: event_types is empty, so it is never called")
     for name in sorted(set(value) - EVENT_TYPES):
         findings.warnings.append(f"{where}: no server sends the event type {name}{did_you_mean(name, EVENT_TYPES)}")
-    return frozenset(value)
+    return _one_of_equals(frozenset(value))
 
 
 def _read_filter(value: Any, where: str, findings: Findings) -> Filter | None:
@@ -206,7 +210,17 @@ def _read_retry(value: Any, where: str, defaults: Defaults, findings: Findings) 
                 findings.unknown(f"{where}: no such key in retry: {key}{did_you_mean(key, RetrySettings.model_fields)}")
         overrides = {key: value.get(key) for key in RetrySettings.model_fields if value.get(key) is not None}
     settings = _validated(RetrySettings, defaults.retry.model_dump() | overrides, f"{where}: retry.", findings)
-    return RetryPolicy(**(settings or defaults.retry).model_dump())
+    return _one_of_equals(RetryPolicy(**(settings or defaults.retry).model_dump()))
+
+
+@lru_cache(maxsize=SHARED)
+def _first_of_equals(value: Hashable) -> Hashable:
+    return value
+
+
+def _one_of_equals(value: _Value) -> _Value:
+    """Return the first of equal values: thousands of webhooks have a few lists of events, and one policy, in common."""
+    return cast(_Value, _first_of_equals(value))
 
 
 def _read_timeout(value: Any, where: str, defaults: Defaults, findings: Findings) -> int:

@@ -114,6 +114,9 @@ class Keeper:
             entry = self._cache.put(app, faults)
         except AppUnreadable as error:
             entry = self._cache.put_unreadable(app_id, str(error))
+        except Exception as error:  # noqa: BLE001 - whatever is in a row, it concerns its app alone
+            self._log.error("apps.row_failed", app=app_id, exc_info=error)
+            entry = self._cache.put_unreadable(app_id, f"app {app_id!r}: {type(error).__name__} while it was read")
         for fault in entry.faults:
             if fault not in told_before:
                 self._log.warning("apps.unreadable", app=app_id, text=fault)

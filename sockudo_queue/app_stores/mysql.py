@@ -71,6 +71,7 @@ class MysqlStore(SqlStore):
             connect_timeout=CONNECT_SECONDS,
             read_timeout=ANSWER_SECONDS,
             write_timeout=ANSWER_SECONDS,
+            init_command="SET SESSION TRANSACTION READ ONLY",
             autocommit=True,  # else every read after the first would see the table as it was then
             program_name="sockudo-queue",
         )

@@ -49,7 +49,7 @@ class PostgresStore(SqlStore):
         )
 
     def _table_columns(self, connection: Any) -> Collection[str]:
-        return {name for (name,) in connection.run(_COLUMNS, table=self._settings.table_name)}
+        return {name for (name,) in _run(connection, _COLUMNS, table=self._settings.table_name)}
 
     def _select(self, connection: Any, columns: Sequence[str], ids: Sequence[str]) -> list[Row]:
         # As text, so that one value that is nested too deeply to be read does not spoil the whole answer.
@@ -58,11 +58,11 @@ class PostgresStore(SqlStore):
         places = ", ".join(f":{name}" for name in given)
         # The table's name was checked to be one.
         query = f"SELECT {wanted} FROM {self._settings.table_name} WHERE id IN ({places})"  # noqa: S608
-        return [row_of(columns, values) for values in connection.run(query, **given)]
+        return [row_of(columns, values) for values in _run(connection, query, **given)]
 
     def _select_ids(self, connection: Any, limit: int) -> list[str]:
         query = f"SELECT id FROM {self._settings.table_name} ORDER BY id LIMIT :most"  # noqa: S608 - as above
-        return [app_id for (app_id,) in connection.run(query, most=limit)]
+        return [app_id for (app_id,) in _run(connection, query, most=limit)]
 
     def _said(self, error: BaseException) -> str | None:
         fields = error.args[0] if error.args else None
@@ -75,6 +75,14 @@ class PostgresStore(SqlStore):
         if isinstance(error, pg8000.exceptions.InterfaceError):
             return str(error)
         return f"what answers does not speak PostgreSQL's protocol ({type(error).__name__})"
+
+
+def _run(connection: Any, query: str, **values: Any) -> Sequence[Sequence[Any]]:
+    """Run a query in a transaction, which keeps a pooler from sharing out its parts; and nothing can be written."""
+    connection.run("START TRANSACTION READ ONLY")
+    rows: Sequence[Sequence[Any]] = connection.run(query, **values)
+    connection.run("COMMIT")
+    return rows
 
 
 def _tls(settings: DatabaseSettings) -> ssl.SSLContext | bool | None:

@@ -6,6 +6,8 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sockudo_queue.app_stores.base import Row
 from sockudo_queue.app_stores.rows import read_row
@@ -107,3 +109,41 @@ def test_an_odd_webhook_is_served_as_it_is() -> None:
 
 def test_a_row_shows_nothing_of_its_content() -> None:
     assert CANARY not in repr(Row("shop", CANARY, CANARY))
+
+
+TEXTS = st.text(max_size=20) | st.sampled_from(
+    ["url", "http://h/", "event_types", "filter", "headers", "retry", "lambda", "\ud800", "a\nb", "name", "http://ü/"]
+)
+LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXTS
+VALUES = st.recursive(
+    LEAVES, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXTS, inner, max_size=4), max_leaves=20
+)
+WEBHOOKS = st.fixed_dictionaries(
+    {},
+    optional={
+        "url": TEXTS | VALUES,
+        "event_types": st.lists(TEXTS, max_size=3) | VALUES,
+        "filter": st.dictionaries(st.sampled_from(["channel_prefix", "channel_pattern", "channel_namespaces"]), VALUES),
+        "headers": st.dictionaries(TEXTS, TEXTS | VALUES, max_size=3) | VALUES,
+        "retry": st.dictionaries(st.sampled_from(["enabled", "max_attempts", "initial_backoff_ms"]), VALUES) | VALUES,
+        "request_timeout_ms": VALUES,
+        "name": TEXTS | VALUES,
+        "lambda": st.dictionaries(st.sampled_from(["function_name", "region"]), TEXTS) | VALUES,
+        "lambda_function": TEXTS,
+        "signing_secrets": VALUES,
+        "verify_tls": VALUES,
+    },
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(WEBHOOKS | VALUES, max_size=3) | VALUES, st.booleans())
+def test_whatever_is_in_a_row_becomes_an_app_or_a_reason(webhooks: Any, in_policy: bool) -> None:
+    text = json.dumps({"webhooks": webhooks} if in_policy else webhooks)
+    try:
+        app, faults = read(text, None) if in_policy else read(None, text)
+    except AppUnreadable as error:
+        faults = (str(error),)
+    else:
+        assert len({webhook.name for webhook in app.webhooks}) == len(app.webhooks)
+    assert all("\n" not in fault for fault in faults)
