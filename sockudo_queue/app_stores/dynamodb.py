@@ -60,7 +60,7 @@ class DynamodbStore:
             if tried:
                 time.sleep(FIRST_PAUSE * 2**tried)
             answer = self._asked("batch_get_item", RequestItems=wanted)
-            found += [_row(item) for items in answer["Responses"].values() for item in items]
+            found += [_row(item) for items in _part(answer, "Responses").values() for item in items]
             wanted = answer.get("UnprocessedKeys") or {}
             if not wanted:
                 return found
@@ -75,7 +75,7 @@ class DynamodbStore:
             ProjectionExpression="#id",
             ExpressionAttributeNames={"#id": "id"},
         )
-        return [item["id"]["S"] for item in answer["Items"]]
+        return [item["id"]["S"] for item in _part(answer, "Items")]
 
     def close(self) -> None:
         """Close the connections; the next call opens others."""
@@ -108,6 +108,12 @@ class DynamodbStore:
         if code in _DENIED:
             return f"{code}: the credentials are not good for dynamodb:BatchGetItem on {self._settings.table_name}"
         return code
+
+
+def _part(answer: Mapping[str, Any], name: str) -> Any:
+    if name not in answer:
+        raise AppStoreUnavailable("what answers does not speak DynamoDB's protocol")
+    return answer[name]
 
 
 def _row(item: Mapping[str, Any]) -> Row:

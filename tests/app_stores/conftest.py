@@ -65,8 +65,9 @@ def store_of(tmp_path: Path) -> Iterator[MakeStore]:
     """Makes the store that a daemon would use on a table, with further variables."""
     stores: list[AppStore] = []
 
-    def make(table: Table, **variables: str) -> AppStore:
-        settings = read(tmp_path, None, table.environment() | variables).good.settings
+    def make(table: Table | None, **variables: str) -> AppStore:
+        given = {} if table is None else table.environment()
+        settings = read(tmp_path, None, given | variables).good.settings
         store = make_store(settings)
         assert store is not None
         stores.append(store)

@@ -126,7 +126,7 @@ def test_a_killed_database_delays_no_job_of_a_known_app(
         assert settled(daemon, "dead-letter") == 0
         assert settled(daemon, "retry") >= 1  # the job of which nobody could tell
         assert daemon.events("apps.unknown") == []
-        assert len(daemon.events("apps.store_lost")) == 1 + (DOWN_SECONDS > 55)
+        assert 1 <= len(daemon.events("apps.store_lost")) <= 2  # the second reminds of it after a minute
         assert [event["after_s"] > 1 for event in daemon.events("apps.store_resumed")] == [True]
     figure(
         f"database killed for {DOWN_SECONDS} s: {len(load.pushed)} jobs of known apps, the slowest {slowest:.3f} s, "

@@ -9,6 +9,7 @@ from typing import Final
 import pytest
 
 from sockudo_queue.app_stores import mysql, sql
+from sockudo_queue.app_stores import postgres as postgres_store
 from sockudo_queue.app_stores.base import Row
 from sockudo_queue.app_stores.postgres import PostgresStore
 from sockudo_queue.errors import AppStoreUnavailable, SettingsError
@@ -18,6 +19,7 @@ from tests.app_stores.conftest import MakeStore, MakeTable
 from tests.app_stores.tables import RELEASES, SECRET, DynamodbTable, MariadbTable, PostgresTable
 from tests.helpers.configs import app, webhook
 from tests.helpers.databases import PASSWORD, USER, Dynamodb, Mariadb, Postgres
+from tests.helpers.receiver import Answer, Receiver
 
 # Ids that would be more than an id wherever they were taken for part of a query, or for the id beside them.
 ODD_IDS: Final = (
@@ -289,3 +291,25 @@ def test_a_server_that_hangs_is_given_up_in_time(
     finally:
         mariadb.resume()
     assert found(kept.fetch(["shop"])) == ["shop"]
+
+
+@pytest.mark.parametrize("kind", ["pgsql", "mysql", "dynamodb"])
+def test_what_answers_is_no_database(
+    receiver: Receiver, store_of: MakeStore, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    for module in (sql, mysql, postgres_store):
+        monkeypatch.setattr(module, "ANSWER_SECONDS", 0.5)
+    receiver.answer(lambda request, nth: Answer(body=b"CANARY"))
+    places = {
+        "pgsql": {"DATABASE_POSTGRES_HOST": "127.0.0.1", "DATABASE_POSTGRES_PORT": str(receiver.port)},
+        "mysql": {"DATABASE_MYSQL_HOST": "127.0.0.1", "DATABASE_MYSQL_PORT": str(receiver.port)},
+        "dynamodb": {
+            "DATABASE_DYNAMODB_ENDPOINT_URL": receiver.url(),
+            "AWS_ACCESS_KEY_ID": "id",
+            "AWS_SECRET_ACCESS_KEY": "secret",
+        },
+    }
+    store = store_of(None, APP_MANAGER_DRIVER=kind, **places[kind])
+    with pytest.raises(AppStoreUnavailable, match=r"no answer within|does not speak") as caught:
+        store.fetch(["shop"])
+    assert "CANARY" not in str(caught.value)
