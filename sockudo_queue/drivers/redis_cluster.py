@@ -30,6 +30,12 @@ BUSY_PAUSE: Final = 0.02
 Asking = Callable[[RedisLink, bool], Any]
 
 
+class NodeLink(RedisLink):
+    """Commands to one node; that it redirects is no mistake."""
+
+    is_alone = False
+
+
 class ClusterLink:
     """The way to all nodes of one cluster. Safe from any thread."""
 
@@ -98,7 +104,7 @@ class ClusterLink:
         if link is None:
             host, port = address
             pool = ConnectionPool(host=host, port=port, **self._options)
-            link = self._links.setdefault(address, RedisLink(pool, self._response_timeout))
+            link = self._links.setdefault(address, NodeLink(pool, self._response_timeout))
         return link
 
 

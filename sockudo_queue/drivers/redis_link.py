@@ -106,12 +106,15 @@ class RedisLink:
     """
 
     is_apart = False
+    is_alone = True
+    """Whether the server is no node of a cluster; one that turns out to be one refuses everything from then on."""
 
     def __init__(self, pool: ConnectionPool, response_timeout: float | None = None) -> None:
         self._pool = pool
         self._response_timeout = response_timeout  # None: the pool's
         self._idle: deque[tuple[AbstractConnection, float]] = deque()
         self._generation = 0
+        self._misplaced: Redirected | None = None
 
     def call(self, *command: Any, near: str | None = None, asking: bool = False) -> Any:  # noqa: ARG002 - one server
         """Send one command and return its answer as bytes, integers and lists.
@@ -119,6 +122,8 @@ class RedisLink:
         `asking` takes a node of a cluster at its word that a slot is on its way to it. Blocks for at most the response
         timeout, and as long again for each of connecting and authenticating.
         """
+        if self._misplaced is not None:
+            raise self._misplaced
         connection, generation, began = self._borrow(), self._generation, time.monotonic()
         try:
             if asking:
@@ -129,8 +134,10 @@ class RedisLink:
             # What ended this connection ended the others too; finding that out one by one would cost a fault each.
             self._forget(generation)
             raise
-        except BrokerRefused:
+        except BrokerRefused as refusal:
             self._give_back(connection)
+            if isinstance(refusal, Redirected) and self.is_alone:
+                self._misplaced = refusal  # some of our keys may be here; serving those alone would hide the mistake
             raise
         self._give_back(connection)
         return reply
@@ -208,7 +215,7 @@ class CommandDenied(BrokerRefused):
     """The server is out of memory, or its rules do not allow the command; other commands may still be taken."""
 
 
-class Redirected(BrokerRefused):
+class Redirected(ServerRefused):
     """A node of a cluster does not serve the key's slot and names who does. An empty host is the node's own."""
 
     def __init__(self, slot: int, host: str, port: int, *, once: bool) -> None:

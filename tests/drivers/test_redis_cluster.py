@@ -26,7 +26,7 @@ from tests.helpers.redis_server import RedisServer
 from tests.helpers.waiting import eventually
 
 SERVED, DOCUMENTED = SOURCES
-OTHER_SLOT_SECONDS: Final = 0.5
+ONCE_SECONDS: Final = 10.0  # far below what it takes to wait for a silent node with each of 200 claims
 
 
 @pytest.fixture(scope="module")
@@ -112,9 +112,10 @@ def test_a_server_that_is_no_cluster_is_told(redis_server: RedisServer) -> None:
 def test_a_node_that_is_taken_for_a_lone_server_is_told(elsewhere: RedisServer) -> None:
     link = link_to(elsewhere.port)
 
-    with pytest.raises(BrokerRefused, match="set QUEUE_DRIVER=redis-cluster"):
-        link.call("LLEN", SERVED)
     assert link.call("PING") == b"PONG"
+    for command in (("LLEN", SERVED), ("PING",)):  # from the first redirection on, and whatever is asked
+        with pytest.raises(BrokerRefused, match="set QUEUE_DRIVER=redis-cluster"):
+            link.call(*command)
     link.close()
 
 
@@ -201,7 +202,7 @@ def test_a_silent_master_holds_up_nobody_else(cluster: RedisCluster, lists: Clus
         lists.push(b"late")
         assert take(driver).body == b"late"
         assert driver.renew([held]) == [True]
-        assert time.monotonic() - started < 1.0 + OTHER_SLOT_SECONDS  # the silent one may be asked once
+        assert time.monotonic() - started < ONCE_SECONDS
     finally:
         silent.resume()
     lists.client.rpush(DOCUMENTED, b"back")
