@@ -23,6 +23,8 @@ BLOCK_SECONDS: Final = 1.0
 """The longest wait in the server; longer ones would only delay a stop and hide a dead link."""
 BLOCK_MARGIN: Final = 1.0
 """How late the answer to a wait may be. A response timeout below the wait would make every quiet second a fault."""
+SHORTEST_WAIT: Final = 0.002
+"""Redis 6.2 makes 0 of 0.001 s, and 0 means for ever."""
 POLL_SECONDS: Final = 0.05
 """How often an idle source is asked on a server that cannot wait for it without changing it."""
 RENEW_LIMIT: Final = 500
@@ -153,7 +155,7 @@ class RedisSource(ABC):
             return
         try:
             # A timeout of 0.000 would mean for ever.
-            self._patient.call(*self._waiting_command(f"{max(seconds, 0.001):.3f}"))
+            self._patient.call(*self._waiting_command(f"{max(seconds, SHORTEST_WAIT):.3f}"))
         except CommandDenied:
             # A full Redis takes no BLMOVE, and a careful operator may not allow it; the source can still be asked.
             self._closed.wait(min(seconds, POLL_SECONDS))
