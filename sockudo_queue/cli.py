@@ -10,6 +10,7 @@ What a command needs is imported when it runs, so that "version" and "health" an
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -84,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_tests(commands, configured, machine)
     demo = commands.add_parser("demo", help="show it at work: the daemon, two receivers, no Redis")
     demo.set_defaults(command=_demo)
-    health = commands.add_parser("health", help="ask the daemon on this host whether it is alive")
+    health = commands.add_parser("health", parents=[machine], help="ask the daemon on this host whether it is alive")
     health.add_argument("--ready", action="store_true", help="ask whether it is ready instead")
     health.set_defaults(command=_health)
     version = commands.add_parser("version", help="print the version")
@@ -208,7 +209,7 @@ def _health(options: argparse.Namespace) -> int:
     from sockudo_queue import probe
 
     answers, text = probe.ask(*probe.address(os.environ), "/readyz" if options.ready else "/livez")
-    _say(text)
+    _say(json.dumps({"ok": answers, "text": text}) if options.json else text)
     return 0 if answers else EXIT_NO
 
 

@@ -192,3 +192,8 @@ def test_stats_of_a_queue_that_is_away_still_tell_of_the_daemon(run: Commands, d
 def test_another_program_on_the_port_is_no_daemon(run: Commands, receiver: Receiver) -> None:
     ran = run("stats", "--url", receiver.url())
     assert "is not that of a daemon" in ran.out
+
+
+def test_health_answers_machines_too(run: Commands) -> None:
+    ran = run("health", "--json")
+    assert (ran.code, ran.json["ok"]) == (1, False)
