@@ -21,8 +21,8 @@ from tests.faults.measures import SCALE, figure, scaled
 from tests.faults.queue import SERVER_LIST, told
 from tests.helpers.configs import app, config, webhook
 from tests.helpers.daemon import DaemonProcess
-from tests.helpers.hostile import HostileReceiver
 from tests.helpers.hostile_cases import CASES, Case
+from tests.helpers.hostile_process import hostile_urls
 from tests.helpers.jobs import event, job, numbers
 from tests.helpers.receiver import Answer, Receiver
 from tests.helpers.redis_server import RedisServer
@@ -119,7 +119,8 @@ def name_of(case: Case) -> str:
 def test_hostile_receivers_cost_nobody_else_anything(redis_server: RedisServer, receiver: Receiver) -> None:
     receiver.answer(lambda request, nth: Answer(delay=GOOD_DELAY))
     with ExitStack() as stack:
-        hostile = {case: stack.enter_context(HostileReceiver(case.behave)).url(scheme=case.scheme) for case in CASES}
+        urls = stack.enter_context(hostile_urls())
+        hostile = {case: urls[case.name] for case in CASES}
         hostile[HANGING_NAME] = f"http://{HANGING}/"
         hooks = [webhook(receiver.url(), name="good", filter={"channel_prefix": "room-"})]
         hooks += [hostile_hook(case, url) for case, url in hostile.items()]
