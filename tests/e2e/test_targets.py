@@ -17,6 +17,7 @@ from tests.helpers.waiting import eventually
 
 OLD = "whsec_" + base64.b64encode(b"the secret of yesterday, at least").decode()
 NEW = "whsec_" + base64.b64encode(b"the secret of today and tomorrow").decode()
+THROTTLED = 6  # fewer than open the breaker
 
 
 def aws(receiver: Receiver) -> dict[str, str]:
@@ -34,7 +35,7 @@ def test_a_throttled_function_is_invoked_again_and_holds_up_nobody(
     count = 20
 
     def throttle(request: Request, nth: int) -> Answer:
-        return Answer(429, body=b'{"Reason":"CallerRateLimitExceeded"}') if nth <= 10 else Answer(202)
+        return Answer(429, body=b'{"Reason":"CallerRateLimitExceeded"}') if nth <= THROTTLED else Answer(202)
 
     function: dict[str, Any] = webhook("") | {"lambda": {"function_name": "on-webhook:live", "region": "eu-west-1"}}
     del function["url"]
@@ -46,12 +47,12 @@ def test_a_throttled_function_is_invoked_again_and_holds_up_nobody(
         push(client, [job(number) for number in range(1, count + 1)])
         receiver.wait_for(count)
         eventually(lambda: waiting(client) == 0, 20, told(daemon))
-        taken = sorted(request.body for request in functions.requests[10:])
+        taken = sorted(request.body for request in functions.requests[THROTTLED:])
         assert settled(daemon, "dead-letter") == 0
         retried = [line for line in daemon.events("delivery.attempted") if line["reason"] == "status-429"]
         assert "CANARY" not in daemon.output()
     assert taken == sorted(webhook_body(number) for number in range(1, count + 1))
-    assert len(retried) == 10
+    assert len(retried) == THROTTLED
     assert {request.path for request in functions.requests} == {"/2015-03-31/functions/on-webhook%3Alive/invocations"}
     assert all(request.headers["x-amz-invocation-type"] == "Event" for request in functions.requests)
 

@@ -165,6 +165,7 @@ def test_few_descriptors_are_enough_for_many_endpoints(redis_server: RedisServer
             with watch.going():
                 push(client, [job(app_id=f"a{n}") for n in range(endpoints)])
                 eventually(lambda: waiting(client) == 0, 600, told(daemon))
+            eventually(lambda: len(daemon.events("delivery.attempted")) >= endpoints, 10, told(daemon))
             attempts = daemon.events("delivery.attempted")
         assert Counter(line["reason"] for line in attempts if line["outcome"] != "delivered") == {}
         assert {line["app"] for line in attempts} == {f"a{n}" for n in range(endpoints)}
