@@ -96,9 +96,9 @@ def told_signs(signs: Signs) -> str:
     """Say in a line that others work on the queue, and what that costs."""
     found = []
     if signs.claims:
-        found.append(f"{signs.claims} claims of Queue V2 are not ours")
+        found.append(f"claims of others on Queue V2: {signs.claims}")
     if signs.clients:
-        found.append(f"{signs.clients} clients wait with BLPOP in this database")
+        found.append(f"clients that wait with BLPOP in this database: {signs.clients}")
     return (
         f"workers of Sockudo seem to take jobs too ({', '.join(found)}): what they take is not kept as a dead letter "
         "when it fails, and what waits here to be tried again they may send to all webhooks once more; see "

@@ -19,7 +19,7 @@ from tests.faults.queue import DOCUMENTED_LIST, SERVER_LIST, SHORT_LEASE, daemon
 from tests.helpers.jobs import job, jobs, numbers
 from tests.helpers.queue_v2 import DEFAULT_BASE, Producer
 from tests.helpers.receiver import Answer, Receiver, Request
-from tests.helpers.redis_binaries import ServerKind
+from tests.helpers.redis_binaries import KINDS, ServerKind
 from tests.helpers.redis_server import RedisServer
 from tests.helpers.waiting import eventually
 
@@ -37,7 +37,7 @@ def test_the_page_on_deployment_gives_the_rule_that_is_printed() -> None:
     assert " ".join(rule_in("deployment.md")) == producer_rule(DEFAULT_BASE)
 
 
-@pytest.fixture(params=list(ServerKind))
+@pytest.fixture(params=KINDS)
 def server(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
     with RedisServer(request.param) as started:
         yield started
