@@ -326,12 +326,17 @@ class _Watched(Collector):
         self.evictions: Callable[[], float] = lambda: 0
         self.heartbeats: Callable[[], Mapping[str, float]] = dict
         self.apps_cached: Callable[[], float] = lambda: 0
+        self.app_store_up: Callable[[], float | None] = lambda: None
 
     def collect(self) -> Iterable[Metric]:
         yield GaugeMetricFamily("sockudo_queue_slots_in_use", "Slots that are taken.", self.slots_in_use())
         yield GaugeMetricFamily("sockudo_queue_spare_workers", "Workers beyond the slots.", self.spare_workers())
         yield CounterMetricFamily("sockudo_queue_log_lines_dropped", "Log lines lost.", self.log_drops())
         yield CounterMetricFamily("sockudo_queue_evicted", "Jobs dropped by a full memory driver.", self.evictions())
+        up = GaugeMetricFamily("sockudo_queue_app_store_up", "1 while the store of apps answers.", labels=())
+        if (answers := self.app_store_up()) is not None:
+            up.add_metric((), answers)
+        yield up
         yield GaugeMetricFamily("sockudo_queue_apps_cached", "Apps of a database in memory.", self.apps_cached())
         beats = GaugeMetricFamily(
             "sockudo_queue_heartbeat_age_seconds",
@@ -358,7 +363,7 @@ class Metrics:
         self._skew = Gauge("sockudo_queue_clock_skew_seconds", "Clocks ahead of the broker's.", ("clock",), registry=r)
         self._rivals = Gauge("sockudo_queue_rivals", "1 with signs of Sockudo's own workers.", registry=r)
         self._broker = Gauge("sockudo_queue_broker_up", "1 while the broker answers.", registry=r)
-        self._app_store = Gauge("sockudo_queue_app_store_up", "1 while the store of apps answers.", registry=r)
+        self._app_store_up = 0.0
         queries = Counter("sockudo_queue_app_store_queries", "Queries for apps.", ("outcome",), registry=r)
         self._queries = {answered: queries.labels(outcome) for answered, outcome in APP_STORE_OUTCOMES.items()}
         self._slots = Gauge("sockudo_queue_slots", "Slots for fresh jobs.", registry=r)
@@ -470,13 +475,13 @@ class Metrics:
         self._watched.heartbeats = ages
 
     def watch_app_store(self, cached: Callable[[], float]) -> None:
-        """Export how many apps are in memory. Without a store of apps, nothing is and none is up."""
-        self._watched.apps_cached = cached
+        """Export whether there is a store of apps to be reached, and how many of its apps are in memory."""
+        self._watched.apps_cached, self._watched.app_store_up = cached, lambda: self._app_store_up
 
     def app_store_asked(self, *, answered: bool) -> None:
         """Count one query for apps, and note by it whether their store is there."""
         self._queries[answered].inc()
-        self._app_store.set(answered)
+        self._app_store_up = float(answered)
 
     def watch_log_drops(self, count: Callable[[], float]) -> None:
         self._watched.log_drops = count
