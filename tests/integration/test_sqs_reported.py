@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 from tests.helpers.daemon import DaemonProcess
@@ -51,10 +52,12 @@ def test_a_wrong_clock_is_told_and_ends_with_its_cause(receiver: Receiver) -> No
         pid = daemon.pid
         stub.clock_ahead = 20 * 60
         stub.fail(SKEWED)
-        stub.push(NAME, jobs(3))
+        failing = time.monotonic()
         [lost] = eventually(lambda: daemon.events("broker.lost"), 10, daemon.output)
+        eventually(lambda: stub.count("ReceiveMessage", since=failing), 10, daemon.output)
         daemon.pause()
         daemon.resume()
+        stub.push(NAME, jobs(3))
         stub.fail(None)
         receiver.wait_for(3, 20)
         assert (daemon.running, daemon.pid) == (True, pid)
