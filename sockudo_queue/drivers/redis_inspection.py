@@ -76,12 +76,10 @@ class Inspection:
 
     def findings(self) -> Iterator[Finding]:
         """Yield what was found. Raises `BrokerUnavailable` where the server goes away meanwhile."""
-        is_replica = False
-        for near in self._servers():
-            for finding in self._of_server(near):
-                is_replica = is_replica or finding.subject == "role"
-                yield finding
-        if is_replica:
+        # What several nodes of a cluster have in common is told once.
+        found = dict.fromkeys(finding for near in self._servers() for finding in self._of_server(near))
+        yield from found
+        if any(finding.subject == "role" for finding in found):
             return  # it takes nothing that is written, whatever our rights
         for source in self._sources:
             yield self._rights(source)
