@@ -54,7 +54,19 @@ class SqsConformance(DriverConformance, DeadLetterConformance):
 
     @pytest.mark.usefixtures("real_time")
     def test_a_delay_runs_by_the_brokers_clock(self, queue: Queue) -> None:
-        super().test_a_delay_runs_by_the_brokers_clock(queue)
+        """It begins when SQS takes the message, a little before we hear of that."""
+        queue.push(b"job")
+        driver = queue.driver()
+        claim = take(driver)
+        began = time.monotonic()
+        settle(driver, claim, Later(b"s", 150))
+        released = time.monotonic()
+
+        again = eventually(lambda: take(driver))
+
+        assert time.monotonic() - began >= 0.14
+        assert time.monotonic() - released < 3.0
+        assert again.server_ms - claim.server_ms >= 140
 
     @pytest.mark.usefixtures("real_time")
     def test_a_bell_rings_for_a_released_record_that_fell_due(self, queue: Queue) -> None:
@@ -224,7 +236,7 @@ class SqsConformance(DriverConformance, DeadLetterConformance):
 
     @every_ending
     def test_a_stale_settle_is_refused_and_changes_nothing(self, queue: Queue, ending: str) -> None:
-        """An ack still deletes the message on a standard queue: all is delivered, and nobody need do so again."""
+        """An ack may still delete the message of a standard queue: all is delivered, and nobody need do so again."""
         queue.push(b"job")
         first, second = queue.driver(), queue.driver()
         stale = take(first)
@@ -234,8 +246,9 @@ class SqsConformance(DriverConformance, DeadLetterConformance):
         assert first.settle([ENDINGS[ending](stale)]) == [False]
         assert not first.next(ENDINGS[ending](stale)).accepted
 
-        deleted = ending == "ack" and not queue.fifo
-        assert second.depth() == {"ready": 0, "active": 0 if deleted else 1, "delayed": 0, "dead-letter": 0}
+        counts = dict(second.depth())
+        assert counts["active"] == 1 or (ending == "ack" and not queue.fifo)  # not every service takes an old handle
+        assert counts | {"active": 1} == {"ready": 0, "active": 1, "delayed": 0, "dead-letter": 0}
         assert settle(second, current)
         assert queue.is_empty()
 

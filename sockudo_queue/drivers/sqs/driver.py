@@ -33,6 +33,8 @@ FAR_AWAY: Final = 5.0
 """Seconds until a record is due, from which on it is sent on once more instead of being held."""
 ROUNDING_MS: Final = 2
 """How far the times that SQS tells can be off, since they are whole milliseconds."""
+CLOCKS_MAY_DIFFER: Final = 1.0
+"""Seconds by which our idea of the time of SQS may be wrong."""
 SAMPLE_SECONDS: Final = 30.0
 COUNTS: Final = (
     "ApproximateNumberOfMessages",
@@ -325,7 +327,7 @@ class SqsDriver:
         unsettled = each.receives - 1 - self._settler.given_back.get(each.message_id)
         if not each.first_received_ms:
             return max(unsettled, 0)
-        passed = (self._server_ms() - each.first_received_ms) / 1000
+        passed = (self._server_ms() - each.first_received_ms) / 1000 + CLOCKS_MAY_DIFFER
         return max(min(unsettled, int(passed / self._visibility)), 0)
 
     def _learn_clock(self, messages: Sequence[Received]) -> None:
