@@ -119,7 +119,7 @@ def localstack(port: int, clock_port: int) -> None:
 
 def ministack(port: int, clock_port: int) -> None:
     """Run it with nothing but SQS."""
-    os.environ.update(SERVICES="sqs", GATEWAY_PORT=str(port), MINISTACK_HOST="127.0.0.1", LOG_LEVEL="ERROR")
+    os.environ.update(SERVICES="sqs", GATEWAY_PORT=str(port), BIND_HOST="127.0.0.1", LOG_LEVEL="ERROR")
     from ministack.app import main as run
     from ministack.services import sqs
 
