@@ -45,6 +45,10 @@ class Message:
     def is_claimed(self) -> bool:
         return any(record.claimed for record in self.records)
 
+    def others(self, record: Record) -> bool:
+        """Tell whether it holds another record than this one."""
+        return any(other is not record for other in self.records)
+
 
 @dataclass(slots=True, eq=False)
 class Record:

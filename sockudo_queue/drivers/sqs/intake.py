@@ -1,0 +1,129 @@
+"""Receiving: messages from the queue onto the shelf, one receive at a time for all threads."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from sockudo_queue.drivers.sqs.client import BATCH, QueueMissing, SqsClient
+from sockudo_queue.drivers.sqs.messages import SYSTEM_ATTRIBUTES, Received, received
+from sockudo_queue.drivers.sqs.pending import Pending
+from sockudo_queue.drivers.sqs.planning import sent_on
+from sockudo_queue.drivers.sqs.queues import Queues
+from sockudo_queue.drivers.sqs.settling import Settler
+from sockudo_queue.drivers.sqs.shelf import Message, Record, Shelf
+from sockudo_queue.drivers.sqs.trouble import Trouble
+
+FAR_AWAY: Final = 5.0
+"""Seconds until a record is due, from which on it is sent on once more instead of being held."""
+ROUNDING_MS: Final = 2
+"""How far the times that SQS tells can be off, since they are whole milliseconds."""
+CLOCKS_MAY_DIFFER: Final = 1.0
+"""Seconds by which our idea of the time of SQS may be wrong."""
+
+
+class Intake:
+    """Receives for one driver. Whoever calls `receive` holds `one_at_a_time`; `lock` guards shelf and endings."""
+
+    def __init__(
+        self,
+        client: SqsClient,
+        queues: Queues,
+        shelf: Shelf,
+        pending: Pending,
+        settler: Settler,
+        trouble: Trouble,
+        lock: threading.Condition,
+        clock: Callable[[], float],
+        *,
+        visibility_seconds: int,
+        max_messages: int,
+        fifo: bool,
+    ) -> None:
+        self.one_at_a_time = threading.Lock()
+        self._client = client
+        self._queues = queues
+        self._shelf = shelf
+        self._pending = pending
+        self._settler = settler
+        self._trouble = trouble
+        self._lock = lock
+        self._clock = clock
+        self._visibility = visibility_seconds
+        self._max_messages = min(max_messages, BATCH)
+        self._fifo = fifo
+        self._server_ahead_ms = (time.time() - clock()) * 1000  # until a message tells better
+
+    def receive(self, wait_seconds: int) -> int:
+        """Receive once, with a long poll of so many seconds; return how many messages came."""
+        with self._trouble.watching("receive"):
+            try:
+                answer = self._client.call(
+                    "receive_message",
+                    QueueUrl=self._queues.pair().main.url,
+                    MaxNumberOfMessages=self._max_messages,
+                    WaitTimeSeconds=wait_seconds,
+                    VisibilityTimeout=self._visibility,
+                    MessageAttributeNames=["All"],
+                    MessageSystemAttributeNames=SYSTEM_ATTRIBUTES,
+                )
+            except QueueMissing:
+                self._queues.forget()
+                raise
+        messages = [each for each in map(received, answer.get("Messages") or ()) if each is not None]
+        behind: list[Message] = []
+        with self._lock:
+            self._learn_clock(messages)
+            for each in messages:
+                behind += self._shelve(each)
+            if messages:
+                self._lock.notify_all()
+        if behind:
+            self._settler.give_back(behind)
+        return len(messages)
+
+    def server_ms(self) -> float:
+        """Return the time of SQS, in milliseconds since 1970, as far as it can be told without asking."""
+        return self._clock() * 1000 + self._server_ahead_ms
+
+    def _shelve(self, each: Received) -> list[Message]:
+        """Take up one message; return those that must go back because of it. Under the lock."""
+        now = self._clock()
+        behind: list[Message] = []
+        known = self._shelf.messages.get(each.message_id)
+        if known is not None and known.until > now:
+            # SQS hands out a message twice now and then; the newest handle is the one that counts.
+            known.handle, known.until = each.handle, now + self._visibility
+            return behind
+        if known is not None:
+            behind = self._shelf.lose(known)
+        message = Message(each, each.handle, now, now + self._visibility)
+        due_in = (each.sent_ms + each.delay_ms - ROUNDING_MS - self.server_ms()) / 1000 if each.delay_ms else 0.0
+        lapses = each.lapses + self._lapses_of(each)
+        record = Record(message, each.record_id, each.state, each.claims + each.receives - 1, lapses, now + due_in)
+        message.records.append(record)
+        if due_in > FAR_AWAY and not self._fifo:
+            self._shelf.messages[message.id] = message
+            self._pending.add(f"{message.id} sent on", sent_on(record, round(due_in * 1000)))
+        else:
+            self._shelf.add(message, now)
+        return behind
+
+    def _lapses_of(self, each: Received) -> int:
+        """Return how many receives have lapsed: those that nobody put back.
+
+        Others' put-backs cannot be seen. But they come soon after a receive, and a lapse takes its whole visibility.
+        """
+        unsettled = each.receives - 1 - self._settler.given_back.get(each.message_id)
+        if not each.first_received_ms:
+            return max(unsettled, 0)
+        passed = (self.server_ms() - each.first_received_ms) / 1000 + CLOCKS_MAY_DIFFER
+        return max(min(unsettled, int(passed / self._visibility)), 0)
+
+    def _learn_clock(self, messages: Sequence[Received]) -> None:
+        """Learn the time of SQS from messages that were received for the first time just now."""
+        fresh = [each.first_received_ms for each in messages if each.receives == 1 and each.first_received_ms]
+        if fresh:
+            self._server_ahead_ms = max(fresh) - self._clock() * 1000

@@ -1,0 +1,99 @@
+"""What the end of a claim asks for: what is sent, what is kept here, whether the message goes back. Calls nothing."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from sockudo_queue.drivers.base import Back, Dead, Later, Settlement
+from sockudo_queue.drivers.sqs.messages import Outgoing
+from sockudo_queue.drivers.sqs.shelf import Record
+from sockudo_queue.errors import BrokerError
+
+KEPT_LIMIT: Final = 200
+"""Records of a standard queue that may wait for their time in our memory; more of them wait in the queue."""
+
+
+@dataclass(slots=True, eq=False)
+class Send:
+    """One record that has to be sent before its original may go. `instead` is kept where the queue finds it too big."""
+
+    to_dead_letters: bool
+    outgoing: Outgoing
+    instead: Record | None = None
+    done: bool = False
+    deduplication_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+
+@dataclass(slots=True, eq=False)
+class Ending:
+    """The end of one claim on its way. `settlement` is None for one that nobody waits for."""
+
+    settlement: Settlement | None
+    record: Record
+    sends: list[Send] = field(default_factory=list)
+    keeps: list[tuple[Record, bool]] = field(default_factory=list)  # True: before everything that waits
+    goes_back: bool = False
+    since: float = field(default_factory=time.monotonic)
+    in_flight: bool = False
+    shelved: bool = False  # its record is off the shelf; what is left is the message's deletion
+    accepted: bool | None = None
+    error: BrokerError | None = None
+
+    @property
+    def is_local(self) -> bool:
+        """Tell whether nothing has to be asked for it."""
+        return bool(self.keeps) and not self.sends and not self.goes_back
+
+    @property
+    def leaves_nothing(self) -> bool:
+        """Tell whether the message is not needed any more: all of it is delivered, or sent on."""
+        unsent = any(not send.done for send in self.sends)
+        return not (unsent or self.keeps or self.goes_back or self.record.message.others(self.record))
+
+
+def plan(settlement: Settlement, record: Record, now: float, *, fifo: bool, kept: int) -> Ending:
+    """Decide on the end of a claim. `now` is in seconds by the driver's clock, `kept` what waits in memory already."""
+    ending = Ending(settlement, record)
+    for ordinal, part in enumerate(settlement.parts):
+        state = part.state or record.state
+        name, claims = (f"{record.id}.{ordinal}", 0) if settlement.splits else (record.id, record.claims)
+        here = Record(record.message, name, state, claims, 0)
+        outgoing = Outgoing(name, record.message.received.body, state, claims)
+        match part:
+            case Dead():
+                ending.sends.append(Send(True, replace(outgoing, origin=record.message.group)))
+            case Later(_, delay_ms):
+                here.due = now + delay_ms / 1000
+                may_forget = not (part.durable or settlement.splits)
+                if fifo or (may_forget and kept < KEPT_LIMIT):
+                    ending.keeps.append((here, False))
+                else:
+                    ending.sends.append(Send(False, replace(outgoing, delay_ms=delay_ms), here))
+            case Back():
+                here.lapses = record.lapses + part.lapsed
+                _put_back(ending, part, here, outgoing, fifo=fifo, splits=settlement.splits)
+    return ending
+
+
+def _put_back(ending: Ending, part: Back, here: Record, outgoing: Outgoing, *, fifo: bool, splits: bool) -> None:
+    if part.lapsed:
+        ending.keeps.append((here, True))
+    elif fifo:
+        ending.keeps.append((here, False))
+        ending.goes_back = True
+    elif splits or (part.state and part.state != ending.record.state):
+        ending.sends.append(Send(False, replace(outgoing, lapses=here.lapses), here))
+    else:
+        ending.goes_back = True
+
+
+def sent_on(record: Record, delay_ms: int) -> Ending:
+    """Plan to send a record once more whose time is further away than SQS can delay it."""
+    received = record.message.received
+    outgoing = Outgoing(record.id, received.body, record.state, received.claims, received.lapses, delay_ms)
+    ending = Ending(None, record)
+    ending.sends.append(Send(False, outgoing, record))
+    return ending
