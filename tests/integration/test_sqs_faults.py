@@ -206,6 +206,11 @@ def test_a_start_without_credentials_ends_with_one_line(stub: SqsStub) -> None:
     assert "AWS_ACCESS_KEY_ID" in _ends_with_one_line(daemon)
 
 
+def test_a_start_with_a_region_that_is_none_ends_with_one_line(stub: SqsStub) -> None:
+    daemon = daemon_on(stub.url, NAME, "http://127.0.0.1:1/", QUEUE_SQS_REGION="no region!")
+    assert "QUEUE_SQS_REGION" in _ends_with_one_line(daemon)
+
+
 def test_a_daemon_that_starts_before_sqs_waits_for_it(receiver: Receiver) -> None:
     with SqsStub() as first:
         port_is_known = first.url
