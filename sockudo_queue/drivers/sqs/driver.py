@@ -164,8 +164,8 @@ class SqsDriver:
         with self._intake.one_at_a_time:  # a receive that is on its way still brings messages
             with self._changed:
                 settling = self._pending.messages()
-                unclaimed = [message for message in self._shelf.unclaimed() if message not in settling]
-            self._settler.give_back(unclaimed)
+                idle = [message for message in self._shelf.idle() if message not in settling]
+            self._settler.give_back(idle)
 
     # The rest of the contract
 

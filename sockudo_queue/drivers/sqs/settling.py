@@ -192,6 +192,11 @@ class Settler:
         self.give_back([ending.record.message for ending in backs])
         for ending in backs:
             ending.accepted = True
+        if self.draining and self._fifo:
+            # What stands behind a message could go first if it went back while that one is still being delivered.
+            with self._lock:
+                idle = self._shelf.idle()
+            self.give_back(idle)
 
     def shelve(self, ending: Ending, now: float) -> None:
         """Take the claimed record off the shelf and put there what is kept of it. Under the lock."""

@@ -109,9 +109,11 @@ class Shelf:
         """What can be claimed, without what is delayed and what stands behind another message of its group."""
         return [*self._back, *self._ready, *self._due]
 
-    def unclaimed(self) -> list[Message]:
-        """Return the messages that nobody works on."""
-        return [message for message in self.messages.values() if not message.is_claimed]
+    def idle(self) -> list[Message]:
+        """Return the messages that may go back: nobody works on them, nor on one before them in their group."""
+        busy = {message for message in self.messages.values() if message.is_claimed or not message.records}
+        groups = {message.group for message in busy} - {None}
+        return [each for each in self.messages.values() if each not in busy and each.group not in groups]
 
     def add(self, message: Message, now: float) -> None:
         """Take up a message that was just received."""

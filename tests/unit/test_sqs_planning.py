@@ -1,0 +1,105 @@
+"""What the end of a claim asks of SQS, by tables."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import pytest
+
+from sockudo_queue.drivers.base import Back, Claim, Dead, Later, Part, Settlement
+from sockudo_queue.drivers.sqs.messages import LONGEST_DELAY, Received
+from sockudo_queue.drivers.sqs.planning import KEPT_LIMIT, Ending, plan, sent_on
+from sockudo_queue.drivers.sqs.shelf import Message, Record
+
+NOW = 100.0
+
+
+class Case(NamedTuple):
+    """What is settled, and the ids of what is sent to the queue, sent to the dead, and kept here."""
+
+    parts: tuple[Part, ...]
+    splits: bool = False
+    fifo: bool = False
+    sent: tuple[str, ...] = ()
+    dead: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+    goes_back: bool = False
+
+
+CASES = {
+    "an ack": Case(()),
+    "a failed share": Case((Later(b"s", 1000),), sent=("r",)),
+    "a deferral": Case((Later(b"s", 1000, durable=False),), kept=("r",)),
+    "a job of which one webhook is owed": Case((Later(b"s", 1000, durable=False),), splits=True, sent=("r.0",)),
+    "shares of all kinds": Case(
+        (Later(b"a", 1), Dead(b"b", "x"), Back(b"c")), splits=True, sent=("r.0", "r.2"), dead=("r.1",)
+    ),
+    "untouched at a stop": Case((Back(),), goes_back=True),
+    "at a stop with the state that it came with": Case((Back(b"before"),), goes_back=True),
+    "at a stop with another state": Case((Back(b"s"),), sent=("r",)),
+    "what a dead worker held": Case((Back(b"s", lapsed=True),), kept=("r",)),
+    "a dead letter": Case((Dead(b"s", "x"),), dead=("r",)),
+    "a failed share of a group": Case((Later(b"s", 1000),), fifo=True, kept=("r",)),
+    "shares of a group": Case((Later(b"a", 1), Dead(b"b", "x")), splits=True, fifo=True, kept=("r.0",), dead=("r.1",)),
+    "a group at a stop": Case((Back(b"s"),), fifo=True, kept=("r",), goes_back=True),
+}
+
+
+def record(group: str | None = None) -> Record:
+    received = Received("m", "h", b"body", "r", b"before", 2, 1, 0, 1, 0, 0, group, None)
+    return Record(Message(received, "h", 0.0, 30.0), "r", b"before", 3, 1)
+
+
+def planned(case: Case, kept: int = 0) -> Ending:
+    mine = record("group" if case.fifo else None)
+    claim = Claim("q", mine.receipt, b"body", b"before", 0, 0)
+    return plan(Settlement(claim, case.parts, case.splits), mine, NOW, fifo=case.fifo, kept=kept)
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_each_end_of_a_claim(case: Case) -> None:
+    ending = planned(case)
+
+    assert tuple(s.outgoing.record_id for s in ending.sends if not s.to_dead_letters) == case.sent
+    assert tuple(s.outgoing.record_id for s in ending.sends if s.to_dead_letters) == case.dead
+    assert tuple(kept.id for kept, _ in ending.keeps) == case.kept
+    assert ending.goes_back == case.goes_back
+    assert ending.is_local == bool(case.kept and not case.sent and not case.dead and not case.goes_back)
+    assert ending.leaves_nothing == (not case.parts)
+
+
+def test_what_is_sent_goes_on_counting_and_a_share_begins_anew() -> None:
+    [send] = planned(Case((Later(b"", 5000),))).sends
+    assert (send.outgoing.claims, send.outgoing.state, send.outgoing.delay_ms) == (3, b"before", 5000)
+
+    [share] = planned(Case((Later(b"s", 0),), splits=True)).sends
+    assert (share.outgoing.claims, share.outgoing.state) == (0, b"s")
+
+
+def test_what_is_put_back_keeps_its_lapses_and_a_release_clears_them() -> None:
+    [(lapsed, first)] = planned(Case((Back(lapsed=True),))).keeps
+    assert (lapsed.lapses, first) == (2, True)
+    [(released, first)] = planned(Case((Later(b"s", 1, durable=False),))).keeps
+    assert (released.lapses, first, released.due) == (0, False, NOW + 0.001)
+
+
+def test_memory_holds_so_many_and_the_rest_waits_in_the_queue() -> None:
+    deferral = Case((Later(b"s", 1000, durable=False),))
+    assert planned(deferral, KEPT_LIMIT - 1).is_local
+    assert planned(deferral, KEPT_LIMIT).sends
+
+
+def test_a_dead_letter_remembers_the_group_it_came_from() -> None:
+    [send] = planned(Case((Dead(b"s", "x"),), fifo=True)).sends
+    assert send.outgoing.origin == "group"
+
+
+def test_what_is_due_far_from_now_is_sent_on_as_it_is() -> None:
+    [send] = sent_on(record(), (LONGEST_DELAY + 60) * 1000).sends
+    assert (send.outgoing.record_id, send.outgoing.state, send.outgoing.claims, send.outgoing.lapses) == (
+        "r",
+        b"before",
+        2,
+        1,
+    )
+    assert send.outgoing.delay_ms == 960_000
