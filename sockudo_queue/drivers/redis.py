@@ -13,8 +13,9 @@ from typing import Final, TypeVar
 
 from sockudo_queue.drivers.base import Claim, Finding, Settlement, Turn
 from sockudo_queue.drivers.redis_dead import RedisDeadLetters
+from sockudo_queue.drivers.redis_errors import ServerRefused
 from sockudo_queue.drivers.redis_inspection import Inspection
-from sockudo_queue.drivers.redis_link import Link, ServerRefused
+from sockudo_queue.drivers.redis_link import Link
 from sockudo_queue.drivers.redis_source import RedisSource, SourceTurn
 from sockudo_queue.drivers.redis_surroundings import Surroundings
 from sockudo_queue.errors import BrokerError, BrokerRefused, BrokerUnavailable, SourceRefused, SourceUnavailable

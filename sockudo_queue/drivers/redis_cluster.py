@@ -14,7 +14,8 @@ from redis.connection import ConnectionPool
 from redis.crc import key_slot
 
 from sockudo_queue.drivers.redis_connections import is_insecure, is_tls, login_options, tls_options, url_options
-from sockudo_queue.drivers.redis_link import LATE_SECONDS, Redirected, RedisLink, Script, SlotBusy, connection_options
+from sockudo_queue.drivers.redis_errors import Redirected, SlotBusy
+from sockudo_queue.drivers.redis_link import LATE_SECONDS, RedisLink, Script, connection_options
 from sockudo_queue.drivers.redis_topology import Address, Topology
 from sockudo_queue.errors import BrokerUnavailable
 from sockudo_queue.redaction import Secret

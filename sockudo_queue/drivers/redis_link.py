@@ -18,37 +18,16 @@ from typing import Any, Final, Protocol, Self
 
 from hiredis import pack_command
 from redis.backoff import NoBackoff
-from redis.connection import AbstractConnection, ConnectionPool, SSLConnection
-from redis.exceptions import (
-    AskError,
-    AuthenticationError,
-    ClusterDownError,
-    MasterDownError,
-    MovedError,
-    NoPermissionError,
-    NoScriptError,
-    OutOfMemoryError,
-    ReadOnlyError,
-    RedisError,
-    ResponseError,
-    TryAgainError,
-)
+from redis.connection import AbstractConnection, ConnectionPool
+from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from sockudo_queue.errors import BrokerError, BrokerRefused, BrokerUnavailable
+from sockudo_queue.drivers.redis_errors import Redirected, UnknownScript, translated
+from sockudo_queue.errors import BrokerRefused, BrokerUnavailable
 
 STALE_AFTER: Final = 5.0
 """Seconds of rest after which a connection is looked at before use; servers and balancers close what rests."""
 
-_MEANT: Final = {
-    "unable to get local issuer certificate": "its authority is not trusted; set database.redis.master_tls.ca_path",
-    "self-signed certificate": "its authority is not trusted; set database.redis.master_tls.ca_path",
-    "mismatch, certificate is not valid for": "reach the server by a name in its certificate, or set "
-    "QUEUE_REDIS_TLS_CHECK_HOSTNAME=false to check its authority alone",
-    "WRONG_VERSION_NUMBER": "it does not speak TLS on this port",
-    "Timeout connecting": "it does not speak TLS on this port, or cannot be reached",  # it waits for more of a command
-    "ALERT_CERTIFICATE_REQUIRED": "the server wants a certificate; set database.redis.master_tls.client_cert_path",
-}
 LATE_SECONDS: Final = 1.5
 """An answer that took longer may come from a master that was given up meanwhile, and what it did is lost; where there
 are others to ask, they are asked first. Longer than any wait in the server."""
@@ -168,7 +147,7 @@ class RedisLink:
             connection.connect()
             _let_kernel_time(connection)
         except (RedisError, OSError) as error:
-            raise _translated(connection, error) from None
+            raise translated(connection, error) from None
         return connection
 
     def close(self) -> None:
@@ -199,37 +178,6 @@ class RedisLink:
                 return
 
 
-class UnknownScript(BrokerRefused):
-    """The server does not know the script's digest, so nothing ran."""
-
-
-class ServerRefused(BrokerRefused):
-    """The server refuses all that we want, whatever the key: it takes no writes, or does not let us in."""
-
-
-class LoginRefused(ServerRefused):
-    """The server does not let us in, so nothing else can be asked either."""
-
-
-class CommandDenied(BrokerRefused):
-    """The server is out of memory, or its rules do not allow the command; other commands may still be taken."""
-
-
-class Redirected(ServerRefused):
-    """A node of a cluster does not serve the key's slot and names who does. An empty host is the node's own."""
-
-    def __init__(self, slot: int, host: str, port: int, *, once: bool) -> None:
-        super().__init__("the server is a node of a cluster; set QUEUE_DRIVER=redis-cluster")
-        self.slot = slot
-        self.host = host
-        self.port = port
-        self.once = once  # only for this command: the slot is on its way there
-
-
-class SlotBusy(BrokerRefused):
-    """The key's slot is on its way from one node of a cluster to another, and a script's keys are not together."""
-
-
 def exchange(connection: AbstractConnection, *command: Any) -> Any:
     """Send one command over a connection and read its answer, with redis-py's errors translated into ours."""
     try:
@@ -237,39 +185,7 @@ def exchange(connection: AbstractConnection, *command: Any) -> Any:
         connection.send_packed_command([pack_command(command)], check_health=False)
         return connection.read_response(disable_decoding=True)
     except (RedisError, OSError) as error:
-        raise _translated(connection, error) from None
-
-
-def _translated(connection: AbstractConnection, error: RedisError | OSError) -> BrokerError:
-    """Return our error for redis-py's. After all but a refusal the connection is of no use and is closed."""
-    text = first_line(error)
-    match error:
-        case NoScriptError():
-            return UnknownScript("the server does not know the script")
-        case AuthenticationError():
-            connection.disconnect()
-            return LoginRefused(f"authentication failed: {text}")
-        case OutOfMemoryError() | NoPermissionError():
-            return CommandDenied(text)
-        # Before 7.0 a script's error hides in the text of another.
-        case ResponseError() if "MISCONF " in text:
-            return ServerRefused(text[text.index("MISCONF ") :])
-        case AskError():  # also MOVED
-            once = not isinstance(error, MovedError)
-            return Redirected(error.slot_id, error.host, error.port, once=once)
-        case TryAgainError():
-            return SlotBusy("the slot of the queue is being moved to another node")
-        case MasterDownError() | ReadOnlyError() | ClusterDownError():
-            connection.disconnect()
-            return BrokerUnavailable(text)
-        # A demoted master unblocks those that wait.
-        case ResponseError() if not text.startswith("UNBLOCKED") and "-READONLY " not in text:
-            return BrokerRefused(text)
-        case _:
-            connection.disconnect()
-            # The kernel tells of a timeout in this way, see `_let_kernel_time`.
-            late = isinstance(error.__context__, BlockingIOError)
-            return BrokerUnavailable("the server did not answer in time" if late else _explained(connection, text))
+        raise translated(connection, error) from None
 
 
 def _let_kernel_time(connection: AbstractConnection) -> None:
@@ -297,18 +213,3 @@ def _has_ended(connection: AbstractConnection) -> bool:
 
 def _socket_of(connection: AbstractConnection) -> socket.socket | None:
     return connection._get_socket()  # noqa: SLF001 - redis-py has no public way to the socket
-
-
-def _explained(connection: AbstractConnection, text: str) -> str:
-    """Say what to do about the faults of TLS, which OpenSSL names for those who know it."""
-    if not isinstance(connection, SSLConnection):
-        return text
-    meant = next((meant for said, meant in _MEANT.items() if said in text), None)
-    return f"{text}: {meant}" if meant else text
-
-
-def first_line(error: Exception) -> str:
-    """Return what a server said, without the arguments that it repeats after an unknown command: they hold passwords
-    and jobs."""
-    line = (str(error).splitlines() or [type(error).__name__])[0]
-    return line.partition(", with args beginning")[0][:200]

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from typing import ClassVar, Final, NamedTuple
 
 from sockudo_queue.drivers.base import Claim, DeadLetter, Settlement
-from sockudo_queue.drivers.redis_link import CommandDenied, Link
+from sockudo_queue.drivers.redis_errors import CommandDenied
+from sockudo_queue.drivers.redis_link import Link
 from sockudo_queue.errors import BrokerRefused
 
 BLOCK_SECONDS: Final = 1.0

@@ -16,7 +16,7 @@ from redis.exceptions import (
     ResponseError,
 )
 
-from sockudo_queue.drivers.redis_link import CommandDenied, first_line
+from sockudo_queue.drivers.redis_errors import CommandDenied, first_line
 from sockudo_queue.drivers.shared_lookup import SharedLookup
 from sockudo_queue.errors import BrokerError, BrokerRefused, BrokerUnavailable
 
