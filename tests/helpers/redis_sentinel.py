@@ -102,7 +102,7 @@ class RedisSentinels:
         self.close()
 
     def _in_role(self, role: str) -> list[RedisServer]:
-        return [each for each in self.servers if each.answers and _replication(each)["role"] == role]
+        return [each for each in self.servers if each.answers and _replication(each).get("role") == role]
 
     def _options(self) -> list[tuple[str, str]]:
         options = [("down-after-milliseconds", str(self._down_after_ms)), ("failover-timeout", "10000")]
@@ -118,5 +118,9 @@ def _knows_all(client: redis.Redis) -> bool:
 
 
 def _replication(server: RedisServer) -> dict[str, str]:
-    with server.client() as client:
-        return {name: str(value) for name, value in client.info("replication").items()}
+    """Return what a server says of its role; nothing where it ends meanwhile."""
+    try:
+        with server.client() as client:
+            return {name: str(value) for name, value in client.info("replication").items()}
+    except redis.ConnectionError:
+        return {}
