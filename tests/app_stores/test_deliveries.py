@@ -19,6 +19,7 @@ from tests.helpers.redis_server import RedisServer
 from tests.helpers.waiting import eventually
 
 APPS: Final = 40
+DELIVERIES: Final = 52
 
 Delivery = tuple[str, bytes, str | None, str, str]
 
@@ -102,6 +103,7 @@ def deliveries(daemon: DaemonProcess, redis_server: RedisServer, receiver: Recei
     with daemon, redis_server.client() as client:
         daemon.wait_ready()
         push(client, bodies())
+        receiver.wait_for(DELIVERIES, 20)
         eventually(lambda: waiting(client) == 0, 20, daemon.output)
         assert daemon.events("job.dead_lettered") == []
     return sorted(map(delivery, receiver.requests), key=repr)
@@ -116,7 +118,7 @@ def from_file(redis_server: RedisServer, receiver: Receiver) -> list[Delivery]:
 def test_the_same_apps_give_the_same_deliveries(
     make_table: MakeTable, redis_server: RedisServer, receiver: Receiver, from_file: list[Delivery]
 ) -> None:
-    assert len(from_file) == 52
+    assert len(from_file) == DELIVERIES
     for release in RELEASES:
         table = make_table(release)
         for app in apps(receiver):
@@ -144,6 +146,7 @@ def test_editing_the_flat_column_beside_a_policy_changes_nothing(
         daemon.wait_ready()
         with redis_server.client() as client:
             push(client, [job(app_id=app_id) for app_id in ("shop", "empty", "null", "none")])
+            receiver.wait_for(3, 10)
             eventually(lambda: waiting(client) == 0, 10, daemon.output)
     assert sorted(request.path for request in receiver.requests) == ["/none", "/null", "/policy"]
 

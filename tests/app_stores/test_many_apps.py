@@ -48,7 +48,8 @@ def test_memory_and_queries_of_many_apps(postgres: Postgres, redis_server: Redis
         began = time.monotonic()
         for round_ in range(ROUNDS):
             push(client, [job(round_ * ACTIVE + n, app_id=f"app-{n}") for n in range(ACTIVE)])
-            eventually(lambda: waiting(client) == 0, 120, told(daemon))
+            receiver.wait_for((round_ + 1) * ACTIVE, 120)
+            eventually(lambda: waiting(client) == 0, 10, told(daemon))
         took = time.monotonic() - began
         grown = daemon.metric("process_resident_memory_bytes") - before
         queries = daemon.metric("sockudo_queue_app_store_queries_total")
@@ -73,6 +74,7 @@ def test_no_more_apps_are_kept_than_is_allowed(
     with DaemonProcess(environment=variables, redis_url=redis_server.url) as daemon, redis_server.client() as client:
         daemon.wait_ready()
         push(client, [job(n, app_id=f"app-{n}") for n in range(500)])
-        eventually(lambda: waiting(client) == 0, 60, told(daemon))
+        receiver.wait_for(500, 60)
+        eventually(lambda: waiting(client) == 0, 10, told(daemon))
         assert 80 <= daemon.metric("sockudo_queue_apps_cached") <= 100
     assert len({request.path for request in receiver.requests}) == 500

@@ -116,7 +116,8 @@ def test_a_killed_database_delays_no_job_of_a_known_app(
             eventually(lambda: daemon.get("/readyz") == 200, 8, told(daemon))
             mark = len(load.pushed)
             eventually(lambda: len(load.pushed) > mark + 2 * APPS, 10)
-        eventually(lambda: waiting(client) == 0, 2 * DOWN_SECONDS + 10, told(daemon))
+        eventually(lambda: timed.distinct > len(load.pushed), 2 * DOWN_SECONDS + 10, told(daemon))
+        eventually(lambda: waiting(client) == 0, 10, told(daemon))
         assert sorted(timed.by_number) == sorted([*load.pushed, 1_000_000])
         assert timed.duplicates == 0
         times = sorted(timed.at[number] - pushed for number, pushed in load.pushed.items())
