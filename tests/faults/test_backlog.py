@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import threading
+import subprocess
+import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import pytest
@@ -26,26 +29,15 @@ NOISE: Final = 0.0 if SCALE >= 1 else 0.03
 """Share of the probes that a short run beside other tests may find late, for the machine's sake."""
 
 
-class Prober(threading.Thread):
-    """Asks both probes again and again, and keeps how long each answer took and what it was."""
-
-    def __init__(self, daemon: DaemonProcess) -> None:
-        super().__init__(name="prober", daemon=True)
-        self.seconds: list[float] = []
-        self.statuses: Counter[int] = Counter()
-        self._daemon = daemon
-        self._ended = threading.Event()
-
-    def run(self) -> None:
-        while not self._ended.wait(0.02):
-            for path in ("/livez", "/readyz"):
-                began = time.monotonic()
-                self.statuses[self._daemon.get(path)] += 1
-                self.seconds.append(time.monotonic() - began)
-
-    def end(self) -> None:
-        self._ended.set()
-        self.join()
+@contextmanager
+def probed(daemon: DaemonProcess) -> Iterator[list[tuple[int, float]]]:
+    """Ask the probes all the while; afterwards the list holds the status and the seconds of each."""
+    answers: list[tuple[int, float]] = []
+    command = [sys.executable, "-m", "tests.faults.prober", str(daemon.metrics_port)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as prober:
+        yield answers
+        told, _ = prober.communicate(timeout=30)
+    answers += [(int(status), float(seconds)) for status, seconds in map(str.split, told.splitlines())]
 
 
 @pytest.mark.timeout(600)
@@ -63,19 +55,18 @@ def test_probes_are_prompt_beside_a_long_backlog(redis_server: RedisServer) -> N
         push(client, [job(number, app_id=f"app-{number % ENDPOINTS}") for number in range(1, JOBS + 1)])
         with DaemonProcess(file, {"QUEUE_WORKERS": str(WORKERS)}, redis_url=redis_server.url) as daemon:
             daemon.wait_ready(30)
-            prober = Prober(daemon)
             began = time.monotonic()
-            prober.start()
-            eventually(lambda: len(came) == JOBS, 500, told(daemon))
-            took = time.monotonic() - began
-            prober.end()
+            with probed(daemon) as answers:
+                eventually(lambda: len(came) == JOBS, 500, told(daemon))
+                took = time.monotonic() - began
             eventually(lambda: waiting(client) == 0, 10, told(daemon))
 
-    late = [seconds for seconds in prober.seconds if seconds > PROBE_SECONDS]
-    assert set(prober.statuses) == {200}
-    assert len(late) <= NOISE * len(prober.seconds), sorted(late)[-5:]
+    seconds = sorted(took for _, took in answers)
+    late = [each for each in seconds if each > PROBE_SECONDS]
+    assert {status for status, _ in answers} == {200}
+    assert len(late) <= NOISE * len(seconds), late[-5:]
     assert came.total() == JOBS
     figure(
         f"{JOBS} jobs, {ENDPOINTS} endpoints, {WORKERS} workers: {JOBS / took:.0f} jobs/s, "
-        f"{len(prober.seconds)} probes, the slowest {max(prober.seconds) * 1000:.0f} ms"
+        f"{len(seconds)} probes, the slowest {seconds[-1] * 1000:.0f} ms"
     )
