@@ -45,4 +45,6 @@ async def _cancel_others() -> None:
     for task in others:
         task.cancel()
     await asyncio.gather(*others, return_exceptions=True)
-    await asyncio.sleep(0)  # lets closed transports free their sockets
+    # Closed transports free their sockets some turns of the loop later, those that were just accepted the latest.
+    for _ in range(10):
+        await asyncio.sleep(0.001)
