@@ -40,11 +40,24 @@ class LoopThread:
         self.loop.close()
 
 
+async def stop_listening(server: asyncio.Server) -> None:
+    """Close a server, after what it has just accepted has become a connection: asyncio leaves it open otherwise."""
+    loop = asyncio.get_running_loop()
+    for listening in server.sockets:
+        loop.remove_reader(listening.fileno())
+    for _ in range(5):
+        await asyncio.sleep(0)
+    server.close()
+
+
 async def _cancel_others() -> None:
     others = asyncio.all_tasks() - {asyncio.current_task()}
     for task in others:
         task.cancel()
     await asyncio.gather(*others, return_exceptions=True)
-    # Closed transports free their sockets some turns of the loop later, those that were just accepted the latest.
+    # Also connections that their server has not heard of yet: a client may come and go while it is being closed.
+    for transport in list(getattr(asyncio.get_running_loop(), "_transports", {}).values()):
+        transport.abort()
+    # Closed transports free their sockets some turns of the loop later.
     for _ in range(10):
         await asyncio.sleep(0.001)

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from tests.helpers.http_wire import Parsed, parse_request
-from tests.helpers.loop_thread import LoopThread
+from tests.helpers.loop_thread import LoopThread, stop_listening
 from tests.helpers.ports import free_port
 from tests.helpers.resets import reset
 from tests.helpers.waiting import eventually
@@ -132,7 +132,7 @@ class Receiver:
 
     def refuse(self) -> None:
         """Refuse new connections and reset those that are open, until `listen`."""
-        self._loop.call(self._refuse)
+        self._loop.run(self._refuse())
 
     def listen(self) -> None:
         """Listen again on the same port."""
@@ -156,10 +156,10 @@ class Receiver:
                 lambda: _Connection(self), self._host, self.port, ssl=self._tls, backlog=1024
             )
 
-    def _refuse(self) -> None:
+    async def _refuse(self) -> None:
         if self._server is not None:
-            self._server.close()
-            self._server = None
+            server, self._server = self._server, None
+            await stop_listening(server)
         for connection in list(self._connections):
             connection.reset()
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection
 from types import TracebackType
 from typing import Final, Self
 
-from tests.helpers.loop_thread import LoopThread
+from tests.helpers.loop_thread import LoopThread, stop_listening
 from tests.helpers.ports import free_port
 from tests.helpers.resets import reset
 from tests.helpers.resp import command_name, end_of_command, end_of_value, is_push
@@ -127,9 +127,8 @@ class RedisProxy:
 
     async def _stop_listening(self) -> None:
         if self._server is not None:
-            self._server.close()
-            self._server = None
-            await asyncio.sleep(0)
+            server, self._server = self._server, None
+            await stop_listening(server)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
