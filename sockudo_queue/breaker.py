@@ -7,6 +7,10 @@ from typing import Final
 
 from sockudo_queue.outcome import Outcome
 
+USUAL_FACTOR: Final = 3
+"""An attempt is overdue after this many times the usual latency."""
+SMOOTHING: Final = 0.1
+"""Weight of the newest success in the usual latency."""
 CHANCES: Final = 3
 """A budget for retries holds at least so many periods of a breaker; else what comes while it is open is never tried."""
 
@@ -40,6 +44,8 @@ class Breaker:
         "_first",
         "failing_since",
         "failures",
+        "in_flight",
+        "last_success",
         "limit",
         "line",
         "longest",
@@ -47,6 +53,7 @@ class Breaker:
         "period",
         "probe",
         "used_at",
+        "usual",
     )
 
     def __init__(self, failures: int, first_period: float, longest_period: float) -> None:
@@ -60,6 +67,9 @@ class Breaker:
         self.period = 0.0
         self.probe: object | None = None  # the token of the attempt that is to tell whether the endpoint is back
         self.used_at = 0.0
+        self.in_flight: dict[object, float] = {}  # this webhook's own attempts: token -> start, the oldest first
+        self.last_success = float("-inf")
+        self.usual = 0.0
 
     @property
     def is_closed(self) -> bool:
@@ -69,6 +79,21 @@ class Breaker:
         if self.is_closed:
             return BreakerState.CLOSED
         return BreakerState.OPEN if now < self.open_until else BreakerState.HALF_OPEN
+
+    def hangs(self, overdue: float, now: float) -> float:
+        """Return for how long nothing has come of this webhook's attempts if that is too long, else 0.
+
+        Its neighbours at the endpoint may succeed all the while.
+        """
+        if not self.in_flight:
+            return 0.0
+        silent = now - max(next(iter(self.in_flight.values())), self.last_success)
+        return silent if silent > max(overdue, USUAL_FACTOR * self.usual) else 0.0
+
+    def succeeded(self, took: float, now: float) -> None:
+        """Note that the endpoint has answered this webhook, after so many seconds."""
+        self.last_success = now
+        self.usual += (took - self.usual) * (SMOOTHING if self.usual else 1.0)
 
     def record(self, token: object, outcome: Outcome, now: float) -> None:
         """Learn from an attempt; a permanent answer from a live endpoint closes it as a success does."""

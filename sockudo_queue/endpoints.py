@@ -18,14 +18,10 @@ from __future__ import annotations
 import threading
 from typing import Final, NamedTuple
 
-from sockudo_queue.breaker import CHANCES, Breaker, BreakerState, Line
+from sockudo_queue.breaker import CHANCES, SMOOTHING, USUAL_FACTOR, Breaker, BreakerState, Line
 from sockudo_queue.outcome import HOLDING_STATUSES, Outcome
-from sockudo_queue.shares import SHORT, Limits, Lingering, Shares, Standing
+from sockudo_queue.shares import SHORT, SUSPECT_LIMIT, Limits, Lingering, Shares, Standing
 
-USUAL_FACTOR: Final = 3
-"""An attempt is overdue after this many times the usual latency."""
-SMOOTHING: Final = 0.1
-"""Weight of the newest success in the usual latency."""
 PROVEN_FOR: Final = 60.0
 """Seconds for which a success shows that an endpoint answers; while places are scarce it is good for much less."""
 LONGEST_RESERVATION: Final = 30.0
@@ -88,6 +84,7 @@ class Endpoint:
         self._limits = limits
         self._shares = shares
         self._in_flight: dict[object, float] = {}  # token -> start; a dict keeps the oldest first
+        self._beside: set[object] = set()  # tokens of those that began beside attempts which hang
         self._lingering = Lingering()  # as counted in the shares
         self._last_success = float("-inf")
         self._usual: float | None = None
@@ -121,20 +118,28 @@ class Endpoint:
             deferral = self._reserve(breaker.line, closed_until, now, by_breaker=True)
             return deferral._replace(failing_for=now - breaker.failing_since)
         if breaker.probe is not None:
-            return self._reserve(breaker.line, now, now, by_breaker=True)
+            under_way = now - breaker.in_flight.get(breaker.probe, now)
+            return Deferral(max(under_way, self._limits.slow), by_breaker=True, grows=True)
         self.look(now)
+        silent = 0.0 if self._suspect else breaker.hangs(self._overdue, now)
+        if silent and len(breaker.in_flight) >= SUSPECT_LIMIT:
+            # Its neighbours are answered, so the endpoint is none to be suspected; but it would take every thread.
+            return Deferral(max(silent / 2, self._limits.slow), by_breaker=False, reserved=False, grows=True)
         lingers = self._lingers(now)
-        if len(self._in_flight) >= (self._share(now) if lingers else self._shares.threads):
+        is_beside = self._is_beside(breaker, now)
+        if not is_beside and len(self._in_flight) >= (self._share(now) if lingers else self._shares.threads):
             if reserved:  # it had its place and missed it; sending it to the end of the line would be unfair
                 return Deferral(self._service_time(now) / 2, by_breaker=False, grows=True)
             return self._reserve(self._line, now, now, by_breaker=False)
-        if not reserved and self._line.next_free > now and (self.is_slow or self._suspect):
+        if not reserved and not is_beside and self._line.next_free > now and (self.is_slow or self._suspect):
             return self._reserve(self._line, now, now, by_breaker=False)
         token = object()
         is_probe = not breaker.is_closed
         if is_probe:
             breaker.probe = token
-        self._in_flight[token] = now
+        self._in_flight[token] = breaker.in_flight[token] = now
+        if is_beside:
+            self._beside.add(token)
         if lingers:
             self._count(now)
         else:
@@ -146,6 +151,8 @@ class Endpoint:
         started = self._in_flight.pop(admission.token, None)
         if started is None:
             return
+        admission.breaker.in_flight.pop(admission.token, None)
+        self._beside.discard(admission.token)
         if outcome is None or (outcome.status is None and not outcome.blames_endpoint):
             # Nothing was learned of the endpoint: we are being stopped, or the attempt did not get as far as it.
             admission.breaker.drop_probe(admission.token)
@@ -165,6 +172,16 @@ class Endpoint:
         """Tell whether nothing would be lost by forgetting this endpoint; call under the lock."""
         return self.used_at < since and not self._in_flight and now >= max(self._held_until, self._line.next_free)
 
+    def _is_beside(self, breaker: Breaker, now: float) -> bool:
+        """Tell whether a webhook that has answered lately may start beside those that hang at its endpoint.
+
+        A success of it clears the suspicion; without it they would keep it out, for they are many and come again.
+        """
+        if not self._suspect or breaker.in_flight or now - breaker.last_success > PROVEN_FOR:
+            return False
+        places = self._shares.of(self._lingering, 0, now, Standing.SUSPECT)
+        return len(self._beside) < SUSPECT_LIMIT and self._lingering.all < places
+
     @property
     def _overdue(self) -> float:
         return max(self._limits.slow, USUAL_FACTOR * (self._usual or 0.0))
@@ -179,6 +196,7 @@ class Endpoint:
             return
         self._suspect = False
         self._last_success = now
+        admission.breaker.succeeded(took, now)
         self._usual = took if self._usual is None else self._usual + SMOOTHING * (took - self._usual)
         if not self.is_slow:
             self._line.next_free = now
@@ -283,7 +301,7 @@ class Endpoints:
                 if endpoint.has_rested(since, now):
                     self._endpoints.pop(key, None)
         for owner, breaker in list(self._breakers.items()):
-            if breaker.used_at < since and breaker.open_until < now and breaker.probe is None:
+            if breaker.used_at < since and breaker.open_until < now and not breaker.in_flight:
                 self._breakers.pop(owner, None)
 
     def _made(self, key: EndpointKey) -> Endpoint:

@@ -39,6 +39,10 @@ GONE: Final = from_status(410)
 TIMEOUT: Final = from_failure(Failure.DEADLINE)
 
 
+def url_of(key: EndpointKey) -> str:
+    return f"{key.scheme}://{key.host}:{key.port}/"
+
+
 class World:
     """Endpoints with a clock."""
 
@@ -53,10 +57,11 @@ class World:
         *,
         reserved: bool = False,
         app: str = "app",
-        url: str = "https://example.com/",
+        url: str | None = None,
         budget: float = 300.0,
     ) -> Admission | Deferral:
-        return self.endpoints.admit(key, BreakerKey(app, webhook, url), budget, self.now, reserved=reserved)
+        owner = BreakerKey(app, webhook, url or url_of(key))
+        return self.endpoints.admit(key, owner, budget, self.now, reserved=reserved)
 
     def start(self, webhook: str = "hook", key: EndpointKey = KEY, *, reserved: bool = False) -> Admission:
         answer = self.ask(webhook, key, reserved=reserved)
@@ -78,13 +83,13 @@ class World:
         self.now += took
         self.end(admission, outcome)
 
-    def state(self, webhook: str = "hook") -> BreakerState:
-        return self.endpoints.breaker_state(BreakerKey("app", webhook, "https://example.com/"), self.now)
+    def state(self, webhook: str = "hook", key: EndpointKey = KEY) -> BreakerState:
+        return self.endpoints.breaker_state(BreakerKey("app", webhook, url_of(key)), self.now)
 
     def open_breaker(self, webhook: str = "hook", key: EndpointKey = KEY) -> None:
         for _ in range(LIMITS.breaker_failures):
             self.attempt(FAILED, webhook=webhook, key=key)
-        assert self.state(webhook) is BreakerState.OPEN
+        assert self.state(webhook, key) is BreakerState.OPEN
 
     def make_slow(self, took: float = 0.2, key: EndpointKey = KEY, webhook: str = "hook") -> None:
         for _ in range(3):
@@ -343,6 +348,65 @@ def test_slow_endpoints_share_what_there_is(world: World) -> None:
     assert min(counts.values()) >= SUSPECT_LIMIT
 
 
+# Webhooks at one endpoint
+
+
+def test_a_webhook_that_hangs_takes_two_threads_also_where_its_neighbours_are_answered(world: World) -> None:
+    """Their successes say nothing of it: it would take one thread after the other."""
+    hanging = 0
+    for _ in range(200):
+        world.attempt(OK, 0.01, webhook="good")
+        world.now += 0.01
+        hanging += isinstance(world.ask("bad"), Admission)
+
+    assert hanging <= LIMITS.slow / 0.02 + SUSPECT_LIMIT
+    assert world.defer("bad").grows
+    world.start("good")
+
+
+def test_a_slow_webhook_beside_quick_ones_is_not_taken_for_one_that_hangs(world: World) -> None:
+    for _ in range(5):
+        world.attempt(OK, 0.01, webhook="quick")
+    first = world.start("slow")
+    for _ in range(30):
+        world.attempt(OK, 0.01, webhook="quick")
+    world.end(first)
+    for _ in range(5):
+        world.start("slow")
+    for _ in range(60):  # longer than a quick one may take, and within what is usual for this one
+        world.attempt(OK, 0.01, webhook="quick")
+
+    world.start("slow")
+
+
+def test_a_webhook_that_was_answered_lately_starts_beside_those_that_hang(world: World) -> None:
+    """The places of a suspect endpoint are always taken by the many that hang there, and it would never come again."""
+    world.attempt(OK, 0.01, webhook="good")
+    for _ in range(5):  # before anybody could know
+        world.start("bad")
+    world.now += 0.2
+    world.defer("bad", reserved=True)
+
+    answered = world.start("good")
+    world.defer("good")  # one at a time, until it is answered
+    world.now += 0.02
+    world.end(answered)
+
+    assert not answered.endpoint.is_suspect
+    world.start("good")
+
+
+def test_webhooks_of_a_dead_endpoint_are_not_many_by_being_many(world: World) -> None:
+    for number in range(30):
+        world.attempt(OK, 0.001, webhook=f"hook-{number}")
+    for _ in range(20):
+        for number in range(30):
+            world.ask(f"hook-{number}", reserved=True)
+        world.now += 0.11
+
+    assert world.endpoints._endpoints[KEY].in_flight <= 30  # those of the first moment, and none since
+
+
 # The breaker
 
 
@@ -525,7 +589,7 @@ def test_what_has_rested_for_long_is_forgotten(world: World) -> None:
     world.endpoints.forget_rested(world.now)
 
     assert set(world.endpoints._endpoints) == {OTHER, dead(2)}
-    assert set(world.endpoints._breakers) == {BreakerKey("app", "hook", "https://example.com/")}
+    assert set(world.endpoints._breakers) == {BreakerKey("app", "hook", url_of(key)) for key in (OTHER, dead(2))}
     world.end(kept)
 
 
