@@ -25,7 +25,10 @@ def test_a_stop_without_network_uses_up_no_attempt(
 ) -> None:
     """kumahq/kuma#4134, istio/istio#36631, kubernetes/kubernetes#120620."""
     receiver.hang()
-    settings = SHORTEST_LEASE | {"QUEUE_SHUTDOWN_TIMEOUT_MS": f"{GRACE_SECONDS * 1000:.0f}"}
+    settings = SHORTEST_LEASE | {
+        "QUEUE_SHUTDOWN_TIMEOUT_MS": f"{GRACE_SECONDS * 1000:.0f}",
+        "QUEUE_DELIVERY_SLOW_MS": "10000",  # else the receiver is suspected before a slow machine has filled the slots
+    }
     with redis_server.client() as client, daemon_on(redis_proxy.url, receiver.url(), **settings) as leaving:
         push(client, jobs(SLOTS), *LISTS)
         receiver.wait_for(SLOTS)

@@ -39,7 +39,8 @@ def test_replicas_share_a_queue_and_send_each_job_once(redis_server: RedisServer
 def test_what_a_dead_replica_held_needs_no_restart(redis_server: RedisServer, receiver: Receiver) -> None:
     """sidekiq/sidekiq#5540, sidekiq/sidekiq#4937: the one that lives on was there before the other died."""
     receiver.hang()
-    with redis_server.client() as client, daemon_on(redis_server.url, receiver.url(), **SHORTEST_LEASE) as dying:
+    patient = SHORTEST_LEASE | {"QUEUE_DELIVERY_SLOW_MS": "10000"}  # so that it takes all, however slow the machine
+    with redis_server.client() as client, daemon_on(redis_server.url, receiver.url(), **patient) as dying:
         push(client, jobs(SLOTS))
         eventually(lambda: len(records(client, "active")) == SLOTS, 10, told(dying))
         with daemon_on(redis_server.url, receiver.url(), **SHORTEST_LEASE) as living:
