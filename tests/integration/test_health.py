@@ -251,6 +251,7 @@ def answers(server: HealthServer) -> bool:
 
 
 def test_metrics_that_fail_are_500_and_tell_nothing(health: Health, capfd: pytest.CaptureFixture[str]) -> None:
+    logs.set_up("info", "json", 1)  # wherever a test before has sent them
     with serving(HealthServer(Broken(), health, "127.0.0.1", 0)) as server:
         status, text = get(server, "/metrics")
         assert (status, text) == (500, "the page could not be made\n")
