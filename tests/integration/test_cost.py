@@ -9,6 +9,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import FrameType
 from typing import Any, Final, cast
 
@@ -32,6 +33,7 @@ from sockudo_queue.status.board import Board
 from sockudo_queue.unknown_apps import UnknownApps
 from sockudo_queue.worker import Ledger, Worker, Workplace
 from tests.helpers.jobs import APP_ID, job
+from tests.helpers.log_state import logging_put_back
 
 JOBS: Final = 200
 CALLS_A_JOB: Final = 262
@@ -64,12 +66,10 @@ class _Adapter:
 
 @pytest.fixture
 def quiet_log() -> Iterator[None]:
-    descriptor = os.open(os.devnull, os.O_WRONLY)
-    hooks = sys.excepthook, threading.excepthook, sys.unraisablehook
-    logs.set_up("info", "json", descriptor)
-    yield
-    logs.flush(5)
-    sys.excepthook, threading.excepthook, sys.unraisablehook = hooks
+    with logging_put_back(), Path(os.devnull).open("wb") as nowhere:
+        logs.set_up("info", "json", nowhere.fileno())
+        yield
+        assert logs.flush(5)
 
 
 def calls_for(jobs: int) -> int:

@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-import structlog
 
 from sockudo_queue import logs
 from sockudo_queue.errors import BrokerUnavailable
 from sockudo_queue.outcome import Verdict
 from sockudo_queue.redaction import Secret
+from tests.helpers.log_state import logging_put_back
 
 CANARY: Final = "canary-7c41"
 WAIT: Final = 5.0
@@ -63,17 +63,8 @@ def fail_after_another_fault() -> None:
 @pytest.fixture(autouse=True)
 def put_back() -> Iterator[None]:
     """Leave the process's logging and hooks as they were."""
-    hooks = sys.excepthook, threading.excepthook, sys.unraisablehook
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    yield
-    sys.excepthook, threading.excepthook, sys.unraisablehook = hooks
-    root.handlers[:], root.level = handlers, level
-    writer, logs._output.writer = logs._output.writer, None
-    if writer is not None:
-        writer.close()
-        writer.thread.join(WAIT)
-    structlog.reset_defaults()
+    with logging_put_back():
+        yield
 
 
 class Output:
