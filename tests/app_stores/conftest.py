@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
@@ -43,6 +44,13 @@ def mariadb() -> Iterator[Mariadb]:
 def dynamodb() -> Iterator[Dynamodb]:
     with Dynamodb() as server:
         yield server
+
+
+@pytest.fixture
+def left_sockets_collected() -> Iterator[None]:
+    """Collects at its end what a library has left open."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(params=KINDS)
