@@ -8,19 +8,18 @@ for how a claim is made.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 from sockudo_queue.drivers.base import Back, Claim, Dead, DeadLetter, Later, Part, Settlement
 from sockudo_queue.drivers.redis_dead import split_value
 from sockudo_queue.drivers.redis_link import Link, Script
 from sockudo_queue.drivers.redis_source import (
     PUT_BACK_BASE,
-    IdSource,
+    Arguments,
     RedisSource,
-    SourceTurn,
     Terms,
-    chunks,
     own_key,
+    settlement_arguments,
 )
 
 KEY_PARTS: Final = ("ready", "records", "active", "delayed", "lapses", "dead")
@@ -48,36 +47,9 @@ class ListSource(RedisSource):
 
     def __init__(self, key: str, link: Link, patient: Link, terms: Terms) -> None:
         super().__init__(key, link, patient, terms)
-        self._ready, self._records, self.active, self.delayed, self.lapses, self._dead = (
-            own_key(key, part) for part in KEY_PARTS
-        )
-        self._claim_keys = (key, self._ready, self._records, self.active, self.delayed, self.lapses, self._dead)
-        self._new_id = IdSource()
-
-    @property
-    def dead(self) -> str:
-        return self._dead
-
-    @property
-    def records(self) -> str:
-        return self._records
-
-    def turn(self, settled: Settlement | None, what: str | None = None) -> SourceTurn:
-        what = self._whose_turn(what)
-        terms = self._terms
-        arguments = [self._new_id(), terms.lease_ms, what, terms.dead_retention, *_arguments_of(settled)]
-        flags, trimmed, now_ms, *claimed = self._link.run(_NEXT, self._claim_keys, arguments)
-        claim = claim_of(self.key, now_ms, *claimed) if claimed[0] is not None else None
-        if what != "none":
-            self.rung = claim is not None
-        return SourceTurn(settled is None or bool(flags[0]), claim, trimmed, now_ms)
-
-    def renew(self, claims: Sequence[Claim]) -> list[bool]:
-        flags: list[bool] = []
-        for chunk in chunks(claims):
-            receipts = [claim.receipt for claim in chunk]
-            flags += map(bool, self._link.run(_RENEW, [self.active], [self._terms.lease_ms, *receipts]))
-        return flags
+        self._ready, self.active = own_key(key, "ready"), own_key(key, "active")
+        self.delayed, self.lapses = own_key(key, "delayed"), own_key(key, "lapses")
+        self._claim_keys = (key, self._ready, self.records, self.active, self.delayed, self.lapses, self.dead)
 
     def depth(self) -> Mapping[str, int]:
         call = self._link.call
@@ -85,7 +57,7 @@ class ListSource(RedisSource):
             "ready": call("LLEN", self.key) + call("LLEN", self._ready),
             "active": call("ZCARD", self.active),
             "delayed": call("ZCARD", self.delayed),
-            "dead-letter": call("ZCARD", self._dead),
+            "dead-letter": call("ZCARD", self.dead),
         }
 
     def peek(self) -> bytes | None:
@@ -101,7 +73,20 @@ class ListSource(RedisSource):
     def replay(self, letters: Sequence[DeadLetter], states: Sequence[bytes]) -> list[bool]:
         pairs = zip(letters, states, strict=True)
         arguments = [argument for letter, state in pairs for argument in (letter.token, state)]
-        return [*map(bool, self._link.run(_REPLAY, [self._dead, self._records, self.delayed], arguments))]
+        return [*map(bool, self._link.run(_REPLAY, [self.dead, self.records, self.delayed], arguments))]
+
+    def _settle_and_claim(self, settled: Settlement | None, what: str) -> Any:
+        is_ack = settled is not None and not settled.parts and not settled.claim.lapses
+        arguments: Arguments = [self._new_id(), self._terms.lease_ms, what, self._terms.dead_retention]
+        arguments += settlement_arguments(settled, part_arguments, is_ack=is_ack)
+        return self._link.run(_NEXT, self._claim_keys, arguments)
+
+    def _claim_of(self, now_ms: int, receipt: bytes, value: bytes, lapses: int) -> Claim:
+        state, body = split_value(value)
+        return Claim(self.key, receipt.decode(), body, state, lapses, now_ms)
+
+    def _renew(self, receipts: Sequence[str]) -> Any:
+        return self._link.run(_RENEW, [self.active], [self._terms.lease_ms, *receipts])
 
     def _look(self) -> tuple[int, float]:
         keys = [self.key, self._ready, self.active, self.delayed]
@@ -113,24 +98,7 @@ class ListSource(RedisSource):
         return ("BLMOVE", self.key, self.key, "LEFT", "LEFT", seconds)
 
 
-def claim_of(source: str, now_ms: int, receipt: bytes, value: bytes, lapses: int) -> Claim:
-    """Make a claim of the last parts of what `next.lua` answers."""
-    state, body = split_value(value)
-    return Claim(source, receipt.decode(), body, state, lapses, now_ms)
-
-
-def _arguments_of(settled: Settlement | None) -> list[str | bytes | int]:
-    if settled is None:
-        return [0]
-    if not settled.parts and not settled.claim.lapses:
-        return [1, settled.claim.receipt]
-    arguments: list[str | bytes | int] = [0, settled.claim.receipt, len(settled.parts)]
-    for ordinal, part in enumerate(settled.parts):
-        arguments += part_arguments(settled, ordinal, part)
-    return arguments
-
-
-def part_arguments(settlement: Settlement, ordinal: int, part: Part) -> list[str | bytes | int]:
+def part_arguments(settlement: Settlement, ordinal: int, part: Part) -> Arguments:
     """Return what the scripts want to know of one part: kind, receipt, number, state."""
     claim = settlement.claim
     assert settlement.splits or len(settlement.parts) == 1, "a share has one webhook and leaves one part at most"

@@ -11,11 +11,11 @@ import os
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Final, NamedTuple
+from typing import Any, ClassVar, Final, NamedTuple
 
-from sockudo_queue.drivers.base import Claim, DeadLetter, Settlement
+from sockudo_queue.drivers.base import Claim, DeadLetter, Part, Settlement
 from sockudo_queue.drivers.redis_errors import CommandDenied
 from sockudo_queue.drivers.redis_link import Link
 from sockudo_queue.errors import BrokerRefused
@@ -31,6 +31,9 @@ POLL_SECONDS: Final = 0.05
 RENEW_LIMIT: Final = 500
 PUT_BACK_BASE: Final = -1e15
 """Added to the time of a claim to make the score of what is put back: far below 0, and in the order of the claims."""
+
+
+Arguments = list[str | bytes | int]
 
 
 def own_key(source: str, part: str) -> str:
@@ -78,25 +81,38 @@ class RedisSource(ABC):
 
     def __init__(self, key: str, link: Link, patient: Link, terms: Terms) -> None:
         self.key = key
+        # The sorted set of deaths, `<id>/<n>` by the time of death (n tells the deaths of one record apart), and the
+        # hash that holds what is dead, by id.
+        self.dead, self.records = own_key(key, "dead"), own_key(key, "records")
         self.rung = False
         self._link = link
         self._patient = patient
         self._terms = terms
         self._due_at = 0.0  # monotonic; the first wait asks at once
         self._turns = itertools.count()
+        self._new_id = IdSource()
         self._can_block = True
         self._closed = threading.Event()
 
-    @abstractmethod
     def turn(self, settled: Settlement | None, what: str | None = None) -> SourceTurn:
         """Settle and claim in one step. `what` is "none" to claim nothing; None lets fresh and due records take turns.
 
         "kept", which only lists know, claims nothing but what is in our own keys.
         """
+        what = what or ("fresh" if next(self._turns) & 1 else "due")
+        flags, trimmed, now_ms, *claimed = self._settle_and_claim(settled, what)
+        claim = self._claim_of(now_ms, *claimed) if claimed[0] is not None else None
+        if what != "none":
+            self.rung = claim is not None
+        return SourceTurn(settled is None or bool(flags[0]), claim, trimmed, now_ms)
 
-    @abstractmethod
     def renew(self, claims: Sequence[Claim]) -> list[bool]:
         """Begin a new lease for each claim of this source that is still ours."""
+        flags: list[bool] = []
+        for start in range(0, len(claims), RENEW_LIMIT):
+            receipts = [claim.receipt for claim in claims[start : start + RENEW_LIMIT]]
+            flags += map(bool, self._renew(receipts))
+        return flags
 
     @abstractmethod
     def depth(self) -> Mapping[str, int]:
@@ -109,16 +125,6 @@ class RedisSource(ABC):
     @abstractmethod
     def is_known(self) -> bool:
         """Tell whether anything of this form is stored now."""
-
-    @property
-    @abstractmethod
-    def dead(self) -> str:
-        """The sorted set of deaths: `<id>/<n>` by the time of death; n tells the deaths of one record apart."""
-
-    @property
-    @abstractmethod
-    def records(self) -> str:
-        """The hash that holds what is dead, by id."""
 
     @abstractmethod
     def replay(self, letters: Sequence[DeadLetter], states: Sequence[bytes]) -> list[bool]:
@@ -140,15 +146,24 @@ class RedisSource(ABC):
         self._patient.close()
 
     @abstractmethod
+    def _settle_and_claim(self, settled: Settlement | None, what: str) -> Any:
+        """Run the script that settles and claims; return its answer: flags, trimmed, now, and the parts of a claim."""
+
+    @abstractmethod
+    def _claim_of(self, now_ms: int, receipt: bytes, value: bytes, lapses: int) -> Claim:
+        """Make a claim of the last parts of that answer."""
+
+    @abstractmethod
+    def _renew(self, receipts: Sequence[str]) -> Any:
+        """Run the script that renews; return a flag for each receipt."""
+
+    @abstractmethod
     def _look(self) -> tuple[int, float]:
         """Return how much can be claimed, and the milliseconds until a record falls due (below 0: none will)."""
 
     @abstractmethod
     def _waiting_command(self, seconds: str) -> Sequence[str]:
         """Return the command that waits in the server for work of this source."""
-
-    def _whose_turn(self, what: str | None) -> str:
-        return what or ("fresh" if next(self._turns) & 1 else "due")
 
     def _pause(self, seconds: float) -> None:
         if not self._can_block:
@@ -166,6 +181,15 @@ class RedisSource(ABC):
             self._can_block = False
 
 
-def chunks(claims: Sequence[Claim]) -> Iterator[Sequence[Claim]]:
-    """Cut claims into as many as one renewal may name."""
-    return (claims[start : start + RENEW_LIMIT] for start in range(0, len(claims), RENEW_LIMIT))
+def settlement_arguments(
+    settled: Settlement | None, of_part: Callable[[Settlement, int, Part], Arguments], *, is_ack: bool
+) -> Arguments:
+    """Return what the scripts want to know of a settlement: the number of plain acks, the receipt, and its parts."""
+    if settled is None:
+        return [0]
+    if is_ack:
+        return [1, settled.claim.receipt]
+    arguments: Arguments = [0, settled.claim.receipt, len(settled.parts)]
+    for ordinal, part in enumerate(settled.parts):
+        arguments += of_part(settled, ordinal, part)
+    return arguments

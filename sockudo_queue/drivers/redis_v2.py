@@ -8,19 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote_from_bytes
 
 from sockudo_queue.drivers.base import Back, Claim, Dead, DeadLetter, Later, Part, Settlement
 from sockudo_queue.drivers.redis_link import Link, Script
-from sockudo_queue.drivers.redis_source import (
-    IdSource,
-    RedisSource,
-    SourceTurn,
-    Terms,
-    chunks,
-    own_key,
-)
+from sockudo_queue.drivers.redis_source import Arguments, RedisSource, Terms, settlement_arguments
 from sockudo_queue.drivers.redis_v2_payload import closed, opened
 
 V2_PARTS: Final = (
@@ -71,37 +64,10 @@ class V2Source(RedisSource):
     def __init__(self, base: str, link: Link, patient: Link, terms: Terms) -> None:
         super().__init__(base, link, patient, terms)
         self.keys = {part: f"{base}:{part}" for part in V2_PARTS}
-        self._dead, self._records = own_key(base, "dead"), own_key(base, "records")
-        self._all_keys = (*self.keys.values(), self._dead, self._records)
+        self._all_keys = (*self.keys.values(), self.dead, self.records)
         self._look_keys = [
             self.keys[part] for part in ("wait", "inline-wait", "inline-wait-count", "delayed", "active", "notify")
         ]
-        self._new_id = IdSource()
-
-    @property
-    def dead(self) -> str:
-        return self._dead
-
-    @property
-    def records(self) -> str:
-        return self._records
-
-    def turn(self, settled: Settlement | None, what: str | None = None) -> SourceTurn:
-        what = self._whose_turn(what)
-        arguments = [*self._terms_for(what), *_arguments_of(settled)]
-        flags, trimmed, now_ms, *claimed = self._link.run(_NEXT, self._all_keys, arguments)
-        claim = self._claim_of(now_ms, *claimed) if claimed[0] is not None else None
-        if what != "none":
-            self.rung = claim is not None
-        return SourceTurn(settled is None or bool(flags[0]), claim, trimmed, now_ms)
-
-    def renew(self, claims: Sequence[Claim]) -> list[bool]:
-        flags: list[bool] = []
-        for chunk in chunks(claims):
-            receipts = [claim.receipt for claim in chunk]
-            keys = [self.keys["active"], self.keys["tokens"]]
-            flags += map(bool, self._link.run(_RENEW, keys, [self._terms.lease_ms, *receipts]))
-        return flags
 
     def depth(self) -> Mapping[str, int]:
         call, keys = self._link.call, self.keys
@@ -110,7 +76,7 @@ class V2Source(RedisSource):
             "ready": call("LLEN", keys["wait"]) + (int(framed) if framed and framed.isdigit() else 0),
             "active": call("ZCARD", keys["active"]),
             "delayed": call("ZCARD", keys["delayed"]),
-            "dead-letter": call("ZCARD", self._dead),
+            "dead-letter": call("ZCARD", self.dead),
         }
 
     def peek(self) -> bytes | None:
@@ -130,6 +96,15 @@ class V2Source(RedisSource):
             arguments += [letter.token, closed(letter.body, state or letter.state)]
         return [*map(bool, self._link.run(_REPLAY, self._all_keys, arguments))]
 
+    def _settle_and_claim(self, settled: Settlement | None, what: str) -> Any:
+        is_ack = settled is not None and not settled.parts
+        arguments = self._terms_for(what) + settlement_arguments(settled, _part_arguments, is_ack=is_ack)
+        return self._link.run(_NEXT, self._all_keys, arguments)
+
+    def _renew(self, receipts: Sequence[str]) -> Any:
+        keys = [self.keys["active"], self.keys["tokens"]]
+        return self._link.run(_RENEW, keys, [self._terms.lease_ms, *receipts])
+
     def _look(self) -> tuple[int, float]:
         claimable, until_due_ms = self._link.run(_LOOK, self._look_keys, [])
         return claimable, until_due_ms
@@ -138,30 +113,19 @@ class V2Source(RedisSource):
         # All words are alike, so either end will do; Sockudo's workers use BLPOP, which tells them from us.
         return ("BRPOP", self.keys["notify"], seconds)
 
-    def _terms_for(self, what: str) -> list[str | bytes | int]:
+    def _terms_for(self, what: str) -> Arguments:
         terms = self._terms
         word = WORD_MARK + self._new_id()
         kept = (terms.dead_retention, terms.completed_retention, terms.event_retention)
         return [word, terms.lease_ms, what, *kept]
 
-    def _claim_of(self, now_ms: int, receipt: bytes, payload: bytes, lapses: int) -> Claim:
+    def _claim_of(self, now_ms: int, receipt: bytes, value: bytes, lapses: int) -> Claim:
         text = receipt.decode()
-        state, body = opened(payload, text.rpartition("/")[0])
+        state, body = opened(value, text.rpartition("/")[0])
         return Claim(self.key, text, body, state, lapses, now_ms)
 
 
-def _arguments_of(settled: Settlement | None) -> list[str | bytes | int]:
-    if settled is None:
-        return [0]
-    if not settled.parts:
-        return [1, settled.claim.receipt]
-    arguments: list[str | bytes | int] = [0, settled.claim.receipt, len(settled.parts)]
-    for ordinal, part in enumerate(settled.parts):
-        arguments += _part_arguments(settled, ordinal, part)
-    return arguments
-
-
-def _part_arguments(settlement: Settlement, ordinal: int, part: Part) -> list[str | bytes | int]:
+def _part_arguments(settlement: Settlement, ordinal: int, part: Part) -> Arguments:
     """Return what the script wants to know of one part: kind, id, number, payload or record."""
     claim = settlement.claim
     assert settlement.splits or len(settlement.parts) == 1, "a share has one webhook and leaves one part at most"

@@ -11,11 +11,12 @@ import contextlib
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, Final
 
 from sockudo_queue.drivers.base import DeadLetter
-from sockudo_queue.drivers.sqs.client import BATCH, QueueMissing, SqsClient
-from sockudo_queue.drivers.sqs.messages import SYSTEM_ATTRIBUTES, Outgoing, Received, received
+from sockudo_queue.drivers.sqs.client import BATCH, SqsClient
+from sockudo_queue.drivers.sqs.messages import Outgoing, Received
 from sockudo_queue.drivers.sqs.queues import Queues
 from sockudo_queue.errors import BrokerError
 
@@ -99,20 +100,9 @@ class SqsDeadLetters:
 
     def _receive(self, wait_seconds: int) -> list[Received]:
         began = self._clock()
-        try:
-            answer = self._client.call(
-                "receive_message",
-                QueueUrl=self._queues.pair().dead.url,
-                MaxNumberOfMessages=BATCH,
-                WaitTimeSeconds=wait_seconds,
-                VisibilityTimeout=HOLD_SECONDS,
-                MessageAttributeNames=["All"],
-                MessageSystemAttributeNames=SYSTEM_ATTRIBUTES,
-            )
-        except QueueMissing:
-            self._queues.forget()
-            raise
-        messages = [each for each in map(received, answer.get("Messages") or ()) if each is not None]
+        messages = self._queues.receive(
+            attrgetter("dead"), most=BATCH, wait_seconds=wait_seconds, visibility_seconds=HOLD_SECONDS
+        )
         with self._lock:
             self._held |= {each.message_id: _Held(each, began + HOLD_SECONDS - SAFE_SECONDS) for each in messages}
         return messages

@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Final
 
-from sockudo_queue.drivers.sqs.client import BATCH, QueueMissing, SqsClient
-from sockudo_queue.drivers.sqs.messages import SYSTEM_ATTRIBUTES, Received, received
+from sockudo_queue.drivers.sqs.client import BATCH
+from sockudo_queue.drivers.sqs.messages import Received
 from sockudo_queue.drivers.sqs.pending import Pending
 from sockudo_queue.drivers.sqs.planning import sent_on
 from sockudo_queue.drivers.sqs.queues import Queues
@@ -29,7 +30,6 @@ class Intake:
 
     def __init__(
         self,
-        client: SqsClient,
         queues: Queues,
         shelf: Shelf,
         pending: Pending,
@@ -43,7 +43,6 @@ class Intake:
         fifo: bool,
     ) -> None:
         self.one_at_a_time = threading.Lock()
-        self._client = client
         self._queues = queues
         self._shelf = shelf
         self._pending = pending
@@ -59,20 +58,12 @@ class Intake:
     def receive(self, wait_seconds: int) -> int:
         """Receive once, with a long poll of so many seconds; return how many messages came."""
         with self._trouble.watching("receive"):
-            try:
-                answer = self._client.call(
-                    "receive_message",
-                    QueueUrl=self._queues.pair().main.url,
-                    MaxNumberOfMessages=self._max_messages,
-                    WaitTimeSeconds=wait_seconds,
-                    VisibilityTimeout=self._visibility,
-                    MessageAttributeNames=["All"],
-                    MessageSystemAttributeNames=SYSTEM_ATTRIBUTES,
-                )
-            except QueueMissing:
-                self._queues.forget()
-                raise
-        messages = [each for each in map(received, answer.get("Messages") or ()) if each is not None]
+            messages = self._queues.receive(
+                attrgetter("main"),
+                most=self._max_messages,
+                wait_seconds=wait_seconds,
+                visibility_seconds=self._visibility,
+            )
         behind: list[Message] = []
         with self._lock:
             self._learn_clock(messages)
