@@ -230,7 +230,7 @@ class Daemon:
         if isinstance(self._driver, NoneDriver):
             self._log.info("daemon.idle", text="queue.driver is none: webhooks are switched off, nothing is delivered")
         interval = self._settings.reliability.lease_renew_interval_ms / 1000
-        upkeep = self._outbound.upkeep
+        upkeep = [*self._outbound.upkeep, self._endpoints.forget_rested]
         placement = Placement() if self._settings.one_core else None
         self._services.start(interval, self._app_source, self._unknown_apps, upkeep, self._app_keeper, placement)
         self._watch_surroundings()
@@ -354,9 +354,10 @@ class Daemon:
             breaker_period=delivery.breaker_open_ms / 1000,
             breaker_longest_period=delivery.breaker_max_open_ms / 1000,
         )
+        self._endpoints = Endpoints(limits)
         return Dispatcher(
             registry,
-            Endpoints(limits),
+            self._endpoints,
             self._outbound.sender,
             self._metrics,
             self._log,

@@ -197,10 +197,6 @@ class Dispatcher:
         """End an admission: whatever became of its attempt, the endpoint must not count it for ever."""
         self._endpoints.close(admission, time.monotonic())
 
-    def forget_rested(self) -> None:
-        """Forget endpoints that have not been used for long; to be called now and then."""
-        self._endpoints.forget_rested(time.monotonic())
-
     def deferred(self, dispatch: Dispatch, share: Share, deferral: Deferral) -> Part:
         """Decide what becomes of a share that may not be attempted now. Only an open breaker starts the budget."""
         now, state = dispatch.claim.now_ms(), share.state

@@ -91,12 +91,13 @@ class Placement:
         if core is None and self._placed is None:
             return
         wanted: Collection[int] = self._cores if core is None else {core}
-        # Also where nothing has changed: a thread may have been started by one that was not moved yet.
-        for task in _TASKS.iterdir():
-            try:
-                os.sched_setaffinity(int(task.name), wanted)
-            except OSError:  # it has ended, or the machine has lost that core: where threads run is the kernel's again
-                continue
+        # Twice, since a thread may be started meanwhile by one that was not moved yet.
+        for _ in range(2):
+            for task in _TASKS.iterdir():
+                try:
+                    os.sched_setaffinity(int(task.name), wanted)
+                except OSError:  # it has ended, or the machine has lost that core: where it runs is the kernel's again
+                    continue
         self._placed = core
 
 

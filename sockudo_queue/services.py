@@ -151,7 +151,7 @@ class Services:
                 self._place.ledger.record(dispatch.abandon(), accepted=False, repeated=False)
 
     def _sample(self, name: str) -> None:
-        """Ask the broker for its depth now and then, so that a scrape need not; forget endpoints that are not used."""
+        """Ask the broker for its depth now and then, so that a scrape need not."""
         place = self._place
         interval = SAMPLE_EVERY if self._tending is None else self._tending.driver.sample_seconds
         while True:
@@ -163,7 +163,6 @@ class Services:
             except BrokerError as error:
                 place.watch.failed(error)
             # That reading goes well tells little: a replica and a server that cannot write to its disk can be read.
-            place.dispatcher.forget_rested()
             if place.stopping.wait(interval):
                 return
 
