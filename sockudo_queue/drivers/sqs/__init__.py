@@ -1,6 +1,6 @@
 """The driver for Amazon SQS, standard and FIFO queues.
 
-driver ─▶ intake     receiving, one call at a time
+driver ─▶ intake     what was received becomes claims; receiving is the one call
        ─▶ shelf      what is held in memory: received messages and the records in them
        ─▶ pending    ends of claims on their way, until they are done
        ─▶ settling   carries them out, in batches; planning says what each asks for

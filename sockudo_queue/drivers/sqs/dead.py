@@ -18,6 +18,7 @@ from sockudo_queue.drivers.base import DeadLetter
 from sockudo_queue.drivers.sqs.client import BATCH, SqsClient
 from sockudo_queue.drivers.sqs.messages import Outgoing, Received
 from sockudo_queue.drivers.sqs.queues import Queues
+from sockudo_queue.drivers.sqs.receiving import receive
 from sockudo_queue.errors import BrokerError
 
 HOLD_SECONDS: Final = 60
@@ -100,8 +101,13 @@ class SqsDeadLetters:
 
     def _receive(self, wait_seconds: int) -> list[Received]:
         began = self._clock()
-        messages = self._queues.receive(
-            attrgetter("dead"), most=BATCH, wait_seconds=wait_seconds, visibility_seconds=HOLD_SECONDS
+        messages = receive(
+            self._client,
+            self._queues,
+            attrgetter("dead"),
+            most=BATCH,
+            wait_seconds=wait_seconds,
+            visibility_seconds=HOLD_SECONDS,
         )
         with self._lock:
             self._held |= {each.message_id: _Held(each, began + HOLD_SECONDS - SAFE_SECONDS) for each in messages}

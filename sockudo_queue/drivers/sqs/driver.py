@@ -73,6 +73,7 @@ class SqsDriver:
         self._pending = Pending(self._shelf, self._changed, clock, fifo=fifo)
         self._settler = Settler(client, queues, self._shelf, self._changed, clock, fifo=fifo)
         self._intake = Intake(
+            client,
             queues,
             self._shelf,
             self._pending,

@@ -8,11 +8,12 @@ from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import Final
 
-from sockudo_queue.drivers.sqs.client import BATCH
+from sockudo_queue.drivers.sqs.client import BATCH, SqsClient
 from sockudo_queue.drivers.sqs.messages import Received
 from sockudo_queue.drivers.sqs.pending import Pending
 from sockudo_queue.drivers.sqs.planning import sent_on
 from sockudo_queue.drivers.sqs.queues import Queues
+from sockudo_queue.drivers.sqs.receiving import receive
 from sockudo_queue.drivers.sqs.settling import Settler
 from sockudo_queue.drivers.sqs.shelf import Message, Record, Shelf
 from sockudo_queue.drivers.sqs.trouble import Trouble
@@ -30,6 +31,7 @@ class Intake:
 
     def __init__(
         self,
+        client: SqsClient,
         queues: Queues,
         shelf: Shelf,
         pending: Pending,
@@ -43,6 +45,7 @@ class Intake:
         fifo: bool,
     ) -> None:
         self.one_at_a_time = threading.Lock()
+        self._client = client
         self._queues = queues
         self._shelf = shelf
         self._pending = pending
@@ -58,7 +61,9 @@ class Intake:
     def receive(self, wait_seconds: int) -> int:
         """Receive once, with a long poll of so many seconds; return how many messages came."""
         with self._trouble.watching("receive"):
-            messages = self._queues.receive(
+            messages = receive(
+                self._client,
+                self._queues,
                 attrgetter("main"),
                 most=self._max_messages,
                 wait_seconds=wait_seconds,

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
 from sockudo_queue.drivers.sqs.client import QueueExists, QueueMissing, SqsClient
-from sockudo_queue.drivers.sqs.messages import SYSTEM_ATTRIBUTES, Received, received
 from sockudo_queue.errors import BrokerRefused
 
 FIFO_ENDING: Final = ".fifo"
@@ -70,25 +68,6 @@ class Queues:
     def forget(self) -> None:
         """Look for them again at the next use: one of them was not where it had been."""
         self._found = None
-
-    def receive(
-        self, which: Callable[[Pair], Queue], *, most: int, wait_seconds: int, visibility_seconds: int
-    ) -> list[Received]:
-        """Receive once from one of the two, with a long poll of so many seconds. Raises `BrokerError`."""
-        try:
-            answer = self._client.call(
-                "receive_message",
-                QueueUrl=which(self.pair()).url,
-                MaxNumberOfMessages=most,
-                WaitTimeSeconds=wait_seconds,
-                VisibilityTimeout=visibility_seconds,
-                MessageAttributeNames=["All"],
-                MessageSystemAttributeNames=SYSTEM_ATTRIBUTES,
-            )
-        except QueueMissing:
-            self.forget()
-            raise
-        return [each for each in map(received, answer.get("Messages") or ()) if each is not None]
 
     def _look(self) -> Pair:
         main_url = self._url_of(self.name)

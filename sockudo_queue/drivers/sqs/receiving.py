@@ -1,0 +1,35 @@
+"""One receive, from the queue of the jobs or from that of their dead letters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sockudo_queue.drivers.sqs.client import QueueMissing, SqsClient
+from sockudo_queue.drivers.sqs.messages import SYSTEM_ATTRIBUTES, Received, received
+from sockudo_queue.drivers.sqs.queues import Pair, Queue, Queues
+
+
+def receive(
+    client: SqsClient,
+    queues: Queues,
+    which: Callable[[Pair], Queue],
+    *,
+    most: int,
+    wait_seconds: int,
+    visibility_seconds: int,
+) -> list[Received]:
+    """Receive once, with a long poll of so many seconds; what is no message is left out. Raises `BrokerError`."""
+    try:
+        answer = client.call(
+            "receive_message",
+            QueueUrl=which(queues.pair()).url,
+            MaxNumberOfMessages=most,
+            WaitTimeSeconds=wait_seconds,
+            VisibilityTimeout=visibility_seconds,
+            MessageAttributeNames=["All"],
+            MessageSystemAttributeNames=SYSTEM_ATTRIBUTES,
+        )
+    except QueueMissing:
+        queues.forget()
+        raise
+    return [each for each in map(received, answer.get("Messages") or ()) if each is not None]
