@@ -122,7 +122,7 @@ class Endpoint:
             return Deferral(max(under_way, self._limits.slow), by_breaker=True, grows=True)
         self.look(now)
         silent = 0.0 if self._suspect else breaker.hangs(self._overdue, now)
-        if silent and len(breaker.in_flight) >= SUSPECT_LIMIT:
+        if (silent and len(breaker.in_flight) >= SUSPECT_LIMIT) or not self._may_join(breaker, silent, now):
             # Its neighbours are answered, so the endpoint is none to be suspected; but it would take every thread.
             return Deferral(max(silent / 2, self._limits.slow), by_breaker=False, reserved=False, grows=True)
         lingers = self._lingers(now)
@@ -165,12 +165,22 @@ class Endpoint:
         if self._in_flight and not self._suspect:
             oldest = next(iter(self._in_flight.values()))
             self._suspect = now - max(oldest, self._last_success) > self._overdue
-            if self._suspect:
+            if now - oldest > self._overdue:
                 self._count(now)
 
     def has_rested(self, since: float, now: float) -> bool:
         """Tell whether nothing would be lost by forgetting this endpoint; call under the lock."""
         return self.used_at < since and not self._in_flight and now >= max(self._held_until, self._line.next_free)
+
+    def _may_join(self, breaker: Breaker, silent: float, now: float) -> bool:
+        """Tell whether a webhook may start where others hang but the endpoint answers: they share the spare workers,
+        as endpoints do, unless it has been answered lately itself."""
+        if self._suspect or not self._lingering.all or self._lingers(now):
+            return True
+        if not silent and now - breaker.last_success <= PROVEN_FOR:
+            return True
+        # All in flight, since some of it hangs and nobody knows yet.
+        return len(self._in_flight) < self._shares.of(self._lingering, 0, now, Standing.UNPROVEN)
 
     def _is_beside(self, breaker: Breaker, now: float) -> bool:
         """Tell whether a webhook that has answered lately may start beside those that hang at its endpoint.
@@ -217,13 +227,21 @@ class Endpoint:
         return Standing.SLOW if self.is_slow else Standing.PROMPT
 
     def _count(self, now: float) -> None:
-        count = len(self._in_flight) if self._lingers(now) else 0
+        count = len(self._in_flight) if self._lingers(now) else self._overdue_count(now)
         if not count and not self._lingering.all:
             return  # as for most attempts at most endpoints
         lingering = Lingering(count, 0 if self._standing(now) is Standing.SLOW else count)
         if lingering != self._lingering:
             self._shares.change(self._lingering, lingering)
             self._lingering = lingering
+
+    def _overdue_count(self, now: float) -> int:
+        count = 0
+        for start in self._in_flight.values():
+            if now - start <= self._overdue:
+                break
+            count += 1
+        return count
 
     def _share(self, now: float) -> int:
         return self._shares.of(self._lingering, len(self._in_flight), now, self._standing(now))

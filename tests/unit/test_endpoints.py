@@ -364,6 +364,24 @@ def test_a_webhook_that_hangs_takes_two_threads_also_where_its_neighbours_are_an
     world.start("good")
 
 
+def test_many_webhooks_that_hang_beside_one_that_is_answered_leave_the_slots_free(world: World) -> None:
+    """One host for many tenants: each may have two, and all of them together no more than the spare workers."""
+    world.attempt(key=OTHER)
+    world.attempt(OK, 0.01, webhook="good")
+    for _ in range(5):
+        for number in range(40):
+            world.ask(f"bad-{number}", reserved=True)
+            world.now += LIMITS.slow / LIMITS.concurrency  # until the slot that it took is free again
+            world.endpoints._endpoints[KEY].look(world.now)  # as the supervisor does for what takes long
+            world.attempt(OK, 0.001, webhook="good")
+
+    assert world.endpoints._endpoints[KEY].in_flight <= LIMITS.max_slow + LIMITS.concurrency // 2
+    world.attempt(key=OTHER, took=0.01)  # one at a time, until it is answered again
+    for _ in range(KEPT_FREE):
+        assert not world.start(key=OTHER).slow
+    world.start("good")
+
+
 def test_a_slow_webhook_beside_quick_ones_is_not_taken_for_one_that_hangs(world: World) -> None:
     for _ in range(5):
         world.attempt(OK, 0.01, webhook="quick")
