@@ -47,6 +47,7 @@ from sockudo_queue.status.board import Board
 from sockudo_queue.status.pages import StatusPages
 from sockudo_queue.supervisor import Supervisor
 from sockudo_queue.surroundings_watch import SurroundingsWatch
+from sockudo_queue.turns import Turns
 from sockudo_queue.unknown_apps import UnknownApps
 from sockudo_queue.worker import Ledger, Workplace
 
@@ -181,8 +182,9 @@ class Daemon:
         self._supervisor = Supervisor(self._log, slow=settings.delivery.slow_ms / 1000)
         self._crew = Crew(settings.workers, settings.delivery.max_slow, self._supervisor.spawn)
         self._unknown_apps = UnknownApps(self._log, partial(self._set_ready, "apps"))
+        self._turns = Turns()
         self._app_keeper = make_keeper(
-            settings, registry, self._metrics, self._log, partial(self._set_ready, "app-store")
+            settings, registry, self._metrics, self._log, partial(self._set_ready, "app-store"), self._turns
         )
         self._outbound = Outbound(settings)
         self._dispatcher = self._make_dispatcher(registry if self._app_keeper is None else self._app_keeper.registry)
@@ -195,6 +197,7 @@ class Daemon:
             self._watch,
             self._metrics,
             self._beats,
+            self._turns,
             self._supervisor.stopping,
             self._abandoned,
         )
@@ -364,5 +367,6 @@ class Daemon:
             max_lapses=self._settings.reliability.max_attempts,
             unknown_app_budget_ms=self._settings.retry.max_elapsed_time_ms,
             unknown_apps=self._unknown_apps,
+            turns=self._turns,
             stopping=self._supervisor.stopping,
         )

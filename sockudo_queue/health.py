@@ -7,7 +7,6 @@ or a driver. Every connection serves one request and is closed.
 from __future__ import annotations
 
 import contextlib
-import select
 import socket
 import threading
 import time
@@ -16,10 +15,9 @@ from typing import Any, Final, Protocol
 
 from sockudo_queue.errors import StartError
 from sockudo_queue.logs import get_logger
-from sockudo_queue.small_http import Answer, Request, read_request, send, text
+from sockudo_queue.small_http import Answer, Request, arrived, read_request, send, send_now, text
 
 CONNECTIONS_LIMIT: Final = 32
-ACCEPT_SECONDS: Final = 0.5  # between looks at whether to stop
 ACCEPT_PAUSE: Final = 0.1  # seconds after a failed accept: without a free file descriptor it fails again at once
 LISTEN_BACKLOG: Final = 128
 
@@ -107,8 +105,10 @@ def _page(faults: list[str]) -> tuple[int, str]:
 
 
 class HealthServer:
-    """Serves `/metrics`, `/livez` and `/readyz`, and further pages by their paths, a thread per connection.
+    """Serves `/metrics`, `/livez` and `/readyz`, and further pages by their paths.
 
+    A probe is answered at once by the thread that accepts: a thread of its own would wait for its turn at the
+    interpreter several times more, each time behind every busy worker. What takes longer has a thread per connection.
     When all connections are taken, the oldest that has not sent its request is closed for the new one: idle clients,
     however many, never keep a probe out.
     """
@@ -165,20 +165,29 @@ class HealthServer:
             ) from error
 
     def _accept_all(self, listener: socket.socket) -> None:
-        poll = select.poll()  # not select.select, which cannot take descriptors above 1023
-        poll.register(listener, select.POLLIN)
         while not self._stopping.is_set():
-            poll.poll(ACCEPT_SECONDS * 1000)
             try:
                 connection, _ = listener.accept()
-            except BlockingIOError:
-                continue
             except OSError:
                 self._stopping.wait(ACCEPT_PAUSE)
                 continue
-            self._admit(connection)
+            self._receive(connection)
 
-    def _admit(self, connection: socket.socket) -> None:
+    def _receive(self, connection: socket.socket) -> None:
+        try:
+            data, request = arrived(connection)
+            probe = self._probe(request) if isinstance(request, Request) else None
+            if isinstance(request, Request) and probe is not None:
+                send_now(connection, probe, body=request.method != "HEAD")
+        except OSError:  # the client is gone
+            connection.close()
+            return
+        if probe is None:
+            self._admit(connection, data)
+        else:
+            connection.close()
+
+    def _admit(self, connection: socket.socket, data: bytes) -> None:
         with self._lock:
             if self._open >= CONNECTIONS_LIMIT and not self._evict():
                 connection.close()
@@ -186,7 +195,7 @@ class HealthServer:
             self._open += 1
             self._waiting[connection] = None
         try:
-            threading.Thread(target=self._serve, args=(connection,), name="health-request", daemon=True).start()
+            threading.Thread(target=self._serve, args=(connection, data), name="health-request", daemon=True).start()
         except RuntimeError:  # no thread to be had now
             self._forget(connection)
 
@@ -205,9 +214,9 @@ class HealthServer:
             self._open -= 1
         connection.close()
 
-    def _serve(self, connection: socket.socket) -> None:
+    def _serve(self, connection: socket.socket, data: bytes) -> None:
         try:
-            request = read_request(connection)
+            request = read_request(connection, data)
             with self._lock:
                 self._waiting.pop(connection, None)
             match request:
@@ -220,18 +229,24 @@ class HealthServer:
         finally:
             self._forget(connection)
 
-    def _answer(self, request: Request) -> Answer:
+    def _probe(self, request: Request) -> Answer | None:
         match request.path:
             case "/livez":
                 return text(*self._health.live_page())
             case "/readyz":
                 return text(*self._health.ready_page())
+            case _:
+                return None
+
+    def _answer(self, request: Request) -> Answer:
+        match request.path:
             case "/metrics":
                 return self._page(lambda: Answer(200, *self._metrics.render(request.accept)))
             case path if path in self._pages:
                 return self._page(self._pages[path])
             case _:
-                return text(404, f"try {', '.join(['/metrics', '/livez', '/readyz', *self._pages])}")
+                others = f"try {', '.join(['/metrics', '/livez', '/readyz', *self._pages])}"
+                return self._probe(request) or text(404, others)
 
     def _page(self, render: Callable[[], Answer]) -> Answer:
         try:
@@ -251,7 +266,6 @@ def _listen(family: int, kind: int, protocol: int, address: Any) -> socket.socke
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, address[0] != "::")  # `::` serves IPv4 too
         listener.bind(address)
         listener.listen(LISTEN_BACKLOG)
-        listener.setblocking(False)
     except OSError:
         listener.close()
         raise

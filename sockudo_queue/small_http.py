@@ -33,11 +33,19 @@ class Answer:
     headers: tuple[str, ...] = ()
 
 
-def read_request(connection: socket.socket) -> Request | Answer | None:
-    """Read one request's head; an answer if it is none, `None` if the client sent nothing."""
+def arrived(connection: socket.socket) -> tuple[bytes, Request | Answer | None]:
+    """Return what has come of a request, without waiting, and the request or its refusal if that is all of it."""
+    try:
+        data = connection.recv(REQUEST_BYTES, socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return b"", None
+    return data, _parse(data.decode("latin-1")) if _is_whole(data) else None
+
+
+def read_request(connection: socket.socket, data: bytes = b"") -> Request | Answer | None:
+    """Read one request's head, which begins with `data`; an answer if it is none, `None` if the client sent nothing."""
     deadline = time.monotonic() + REQUEST_SECONDS
-    data = b""
-    while b"\r\n\r\n" not in data and b"\n\n" not in data:
+    while not _is_whole(data):
         connection.settimeout(max(deadline - time.monotonic(), 0.001))
         received = connection.recv(4096)
         if not received:
@@ -46,6 +54,10 @@ def read_request(connection: socket.socket) -> Request | Answer | None:
         if len(data) > REQUEST_BYTES:
             return text(431, f"a request may have {REQUEST_BYTES} bytes")
     return _parse(data.decode("latin-1"))
+
+
+def _is_whole(data: bytes) -> bool:
+    return b"\r\n\r\n" in data or b"\n\n" in data
 
 
 def _parse(head: str) -> Request | Answer:
@@ -67,16 +79,25 @@ def text(status: int, line: str) -> Answer:
 
 def send(connection: socket.socket, answer: Answer, *, body: bool) -> None:
     """Send an answer, or its head alone. Raises `OSError` where the client is slow or gone."""
+    connection.settimeout(RESPONSE_SECONDS)
+    connection.sendall(_bytes_of(answer, body=body))
+    if answer.status in (400, 405, 431):
+        _linger(connection)
+
+
+def send_now(connection: socket.socket, answer: Answer, *, body: bool) -> None:
+    """Send a short answer without waiting: it finds the buffers of a new connection empty. Raises `OSError`."""
+    connection.send(_bytes_of(answer, body=body), socket.MSG_DONTWAIT)
+
+
+def _bytes_of(answer: Answer, *, body: bool) -> bytes:
     head = (
         f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}\r\nContent-Type: {answer.kind}\r\n"
         f"Content-Length: {len(answer.body)}\r\nConnection: close\r\nCache-Control: no-store\r\n"
         + ("Allow: GET, HEAD\r\n" if answer.status == 405 else "")
         + "".join(f"{line}\r\n" for line in answer.headers)
     )
-    connection.settimeout(RESPONSE_SECONDS)
-    connection.sendall(head.encode() + b"\r\n" + (answer.body if body else b""))
-    if answer.status in (400, 405, 431):
-        _linger(connection)
+    return head.encode() + b"\r\n" + (answer.body if body else b"")
 
 
 def _linger(connection: socket.socket) -> None:

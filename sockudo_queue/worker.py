@@ -19,6 +19,7 @@ from sockudo_queue.health import Heartbeats
 from sockudo_queue.holdings import Holdings
 from sockudo_queue.metrics import Metrics
 from sockudo_queue.status.board import Board, Death
+from sockudo_queue.turns import Turns
 
 FIRST_PAUSE: Final = 0.05
 LONGEST_PAUSE: Final = 2.0
@@ -108,6 +109,7 @@ class Workplace:
     watch: BrokerWatch
     metrics: Metrics
     beats: Heartbeats
+    turns: Turns
     stopping: threading.Event
     abandoned: threading.Event
 
@@ -133,6 +135,7 @@ class Worker:
         self._watch = place.watch
         self._metrics = place.metrics
         self._beats = place.beats
+        self._turns = place.turns
         self._stopping = place.stopping
         self._abandoned = place.abandoned
 
@@ -145,10 +148,14 @@ class Worker:
                 return
             # A worker that has something to do must move; a parked one may rest for as long as it is not needed.
             self._beats.register(self.name, LIVE_WITHIN)
-            if isinstance(task, Slot):
-                self._work_slot()
-            else:
-                self._settle(self._attempt(*task))
+            self._turns.begin()
+            try:
+                if isinstance(task, Slot):
+                    self._work_slot()
+                else:
+                    self._settle(self._attempt(*task))
+            finally:
+                self._turns.end()
             self._beats.unregister(self.name)
             self._crew.unpark()
             self.parked = True
@@ -167,12 +174,12 @@ class Worker:
                 settled = self._deliver(claim)
             elif self._driver.sources:
                 self.claiming = False
-                self._crew.wait_for_ring(seen, look_again)
+                self._turns.aside(self._crew.wait_for_ring, seen, look_again)
             if self._dispatcher.unknown_apps.prevail:
                 self.claiming = False
                 self._settle(settled)
                 settled = None
-                self._stopping.wait(HELD_BACK)
+                self._turns.aside(self._stopping.wait, HELD_BACK)
         self.claiming = False
         self._settle(settled)
 
@@ -232,7 +239,7 @@ class Worker:
         backoff, repeated, began = Backoff(self._stopping), False, time.monotonic()
         while True:
             try:
-                turn = self._driver.next(settled)
+                turn = self._turns.aside(self._driver.next, settled)
             except BrokerError as error:
                 self._watch.failed(error)
                 repeated = True
@@ -240,7 +247,7 @@ class Worker:
                 if settled is not None and self._is_hopeless(error, began):
                     self._ledger.record(settled, accepted=False, repeated=True)
                     settled = self.current = None
-                if backoff.wait():
+                if self._turns.aside(backoff.wait):
                     self._settle(settled, repeated=True)
                     return None
                 continue
@@ -259,7 +266,7 @@ class Worker:
         backoff, began = Backoff(self._abandoned), time.monotonic()
         while settlement is not None and not self._abandoned.is_set():
             try:
-                self._ledger.settle(settlement, repeated=repeated)
+                self._turns.aside(self._ledger.settle, settlement, repeated=repeated)
             except BrokerError as error:
                 self._watch.failed(error)
                 repeated = True
@@ -268,7 +275,7 @@ class Worker:
                     self._ledger.record(settlement, accepted=False, repeated=True)
                     settlement = self.current = None
                 else:
-                    backoff.wait()
+                    self._turns.aside(backoff.wait)
             else:
                 self.current = None
                 return

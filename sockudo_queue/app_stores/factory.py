@@ -14,6 +14,7 @@ from sockudo_queue.apps import AppRegistry
 from sockudo_queue.config.models import Settings
 from sockudo_queue.errors import SettingsError
 from sockudo_queue.metrics import Metrics
+from sockudo_queue.turns import Turns
 from sockudo_queue.webhook_documents import Defaults
 
 
@@ -39,7 +40,12 @@ def make_store(settings: Settings) -> AppStore | None:
 
 
 def make_keeper(
-    settings: Settings, inline: AppRegistry, metrics: Metrics, log: Any, on_change: Callable[[str | None], None]
+    settings: Settings,
+    inline: AppRegistry,
+    metrics: Metrics,
+    log: Any,
+    on_change: Callable[[str | None], None],
+    turns: Turns,
 ) -> Keeper | None:
     """Return what answers for the configured store, or None where the file has all apps. Raises `SettingsError`."""
     store = make_store(settings)
@@ -48,7 +54,7 @@ def make_keeper(
     cache = AppCache(
         settings.apps.cache_ttl if settings.apps.cache_enabled else 0, settings.apps.cache_capacity, time.monotonic
     )
-    return Keeper(store, inline, cache, defaults_of(settings), metrics, log, on_change)
+    return Keeper(store, inline, cache, defaults_of(settings), metrics, log, on_change, turns)
 
 
 def defaults_of(settings: Settings) -> Defaults:

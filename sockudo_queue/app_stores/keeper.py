@@ -16,6 +16,7 @@ from sockudo_queue.app_stores.rows import read_row
 from sockudo_queue.apps import AppRegistry
 from sockudo_queue.errors import AppStoreUnavailable, AppUnreadable
 from sockudo_queue.metrics import Metrics
+from sockudo_queue.turns import Turns
 from sockudo_queue.webhook_documents import Defaults
 
 PROBE: Final = "sockudo-queue-probe"
@@ -42,13 +43,14 @@ class Keeper:
         metrics: Metrics,
         log: Any,
         on_change: Callable[[str | None], None],
+        turns: Turns,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
         self._cache = cache
         self._clock = clock
         self._lookups = LookUps(clock)
-        self.registry = StoredApps(inline, cache, self._lookups, clock)
+        self.registry = StoredApps(inline, cache, self._lookups, turns, clock)
         self._defaults = defaults
         self._metrics = metrics
         self._log = log

@@ -12,6 +12,7 @@ from sockudo_queue.app_stores.cache import AppCache, Entry
 from sockudo_queue.app_stores.lookups import LookUps
 from sockudo_queue.apps import App, AppRegistry
 from sockudo_queue.errors import AppStoreUnavailable, AppUnreadable
+from sockudo_queue.turns import Turns
 
 ANSWER_WITHIN: Final = 0.5
 """Seconds that a worker waits for an app that it has to know; a database mostly answers in one or two thousandths."""
@@ -24,10 +25,13 @@ LONGEST_ID: Final = 255
 class StoredApps:
     """The registry over a cache and those who fill it. Safe from any thread."""
 
-    def __init__(self, inline: AppRegistry, cache: AppCache, lookups: LookUps, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, inline: AppRegistry, cache: AppCache, lookups: LookUps, turns: Turns, clock: Callable[[], float]
+    ) -> None:
         self._inline = inline
         self._cache = cache
         self._lookups = lookups
+        self._turns = turns
         self._clock = clock
 
     def find(self, app_id: str) -> App | None:
@@ -55,7 +59,7 @@ class StoredApps:
             entry.refresh_at = now + AGAIN_AFTER
             self._lookups.want(app_id)
             return entry
-        answer = self._lookups.ask(app_id, ANSWER_WITHIN)
+        answer = self._turns.aside(self._lookups.ask, app_id, ANSWER_WITHIN)
         if answer is not None:
             return answer
         if entry is not None and entry.app is not None:

@@ -20,6 +20,7 @@ from sockudo_queue.apps import App, StaticApps
 from sockudo_queue.errors import AppStoreUnavailable
 from sockudo_queue.metrics import Metrics
 from sockudo_queue.settings import RetrySettings
+from sockudo_queue.turns import Turns
 from sockudo_queue.webhook_documents import Defaults
 from tests.app_stores.conftest import MakeStore
 from tests.app_stores.tables import PostgresTable
@@ -63,7 +64,7 @@ def serving(store: AppStore) -> Iterator[Keeper]:
     cache = AppCache(300, 1_000, time.monotonic)
     changes: list[str | None] = []
     defaults = Defaults(RetrySettings(), 10_000)
-    keeper = Keeper(store, StaticApps([]), cache, defaults, Metrics("redis", "webhooks"), log, changes.append)
+    keeper = Keeper(store, StaticApps([]), cache, defaults, Metrics("redis", "webhooks"), log, changes.append, Turns())
     stopping = threading.Event()
     thread = threading.Thread(target=keeper.serve, args=(stopping, lambda: None))
     thread.start()

@@ -98,8 +98,9 @@ def test_nothing_is_lost_when_one_reply_in_ten_is(
         with daemon_on(proxy.url, receiver.url(), **settings) as daemon:
             arrivals.wait_for_all(count, 120, told(daemon))
             eventually(lambda: waiting(client) == 0, 20, told(daemon))
-            # The last settlement may have been taken and its reply lost.
-            eventually(lambda: _ended(daemon) == count, 10, lambda: f"{_ended(daemon)} of {count} claims ended")
+            # The last settlement may have been taken and its reply lost. A job that was put off on the way, as happens
+            # where the machine is slow for a moment, ends a claim more than once, and that reply may be lost as well.
+            eventually(lambda: _ended(daemon) >= count, 10, lambda: f"{_ended(daemon)} of {count} claims ended")
         lost = len(proxy.dropped)
 
     assert lost > count // 20

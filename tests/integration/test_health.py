@@ -220,6 +220,18 @@ def test_a_scrape_that_takes_long_does_not_keep_a_probe_waiting(health: Health) 
         assert [Answer(everything(connection)).body for connection in waiting] == [b"late\n"] * 8
 
 
+@pytest.mark.parametrize("path", ["/livez", "/readyz"])
+def test_a_probe_that_has_come_is_answered_without_a_thread(
+    server: HealthServer, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threading, "Thread", None)
+    theirs, ours = socket.socketpair()
+    with theirs:
+        theirs.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        server._receive(ours)
+        assert Answer(everything(theirs)).status == {"/livez": 200, "/readyz": 503}[path]
+
+
 def test_when_every_connection_is_at_work_a_further_one_is_closed(
     health: Health, monkeypatch: pytest.MonkeyPatch
 ) -> None:

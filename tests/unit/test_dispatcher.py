@@ -25,6 +25,7 @@ from sockudo_queue.record import Death, State
 from sockudo_queue.redaction import Secret
 from sockudo_queue.retry import RetryPolicy
 from sockudo_queue.shares import Limits
+from sockudo_queue.turns import Turns
 from sockudo_queue.unknown_apps import UnknownApps
 from tests.helpers.jobs import APP_ID, APP_KEY, APP_SECRET, event, job, webhook_body
 
@@ -98,6 +99,7 @@ class World:
             max_lapses=MAX_LAPSES,
             unknown_app_budget_ms=BUDGET_MS,
             unknown_apps=UnknownApps(self.log, lambda reason: None),
+            turns=Turns(),
             stopping=self.stopping,
         )
 

@@ -8,7 +8,7 @@ from sockudo_queue.placement import FIRST_REST, LONGEST_REST, Policy
 def test_an_idle_daemon_is_left_alone() -> None:
     policy = Policy()
 
-    assert policy.decide(0.1, {0: 0.1, 1: 0.0}, 10.0) is None
+    assert policy.decide(0.03, {0: 0.1, 1: 0.0}, 10.0) is None
 
 
 def test_a_busy_one_takes_the_core_that_is_used_least() -> None:
@@ -27,7 +27,7 @@ def test_it_lets_go_when_it_is_idle_again() -> None:
     policy = Policy()
     policy.decide(1.3, {0: 0.8, 1: 0.7}, 10.0)
 
-    assert policy.decide(0.1, {0: 0.1, 1: 0.1}, 11.0) is None
+    assert policy.decide(0.03, {0: 0.1, 1: 0.1}, 11.0) is None
 
 
 def test_it_leaves_a_core_that_others_need_and_rests_longer_each_time() -> None:

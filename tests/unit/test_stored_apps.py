@@ -20,6 +20,7 @@ from sockudo_queue.apps import App, StaticApps
 from sockudo_queue.errors import AppStoreUnavailable, AppUnreadable
 from sockudo_queue.metrics import Metrics
 from sockudo_queue.settings import RetrySettings
+from sockudo_queue.turns import Turns
 from sockudo_queue.webhook_documents import Defaults
 
 TTL = 300.0
@@ -70,6 +71,7 @@ class World:
             self.metrics,
             structlog.get_logger(),
             self.changes.append,
+            Turns(),
             self.clock,
         )
         self.registry = self.keeper.registry
