@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -141,6 +141,31 @@ def test_a_slot_that_was_moved_is_followed(cluster: RedisCluster, lists: Cluster
         delivered.append(turn.claim)
     assert [claim.body for claim in delivered] == jobs(5)
     assert lists.is_empty()
+
+
+def test_a_redirection_is_paid_once(cluster: RedisCluster, lists: ClusterLists, elsewhere: RedisServer) -> None:
+    lists.push(*jobs(20))
+    driver = lists.driver()
+    delivered = [take(driver)]
+    former = cluster.master_of(SERVED)
+    cluster.move_slot(SERVED, elsewhere)
+    before = _redirections(former)
+
+    # Claims, settlements, a bell (which has connections of its own) and counts: one of them learns it for all.
+    assert driver.settle([Settlement(delivered[0])]) == [True]
+    driver.wait(SERVED, 0.01)
+    delivered += deliver_all(driver)
+    assert driver.depth()["ready"] == 0
+
+    assert [claim.body for claim in delivered] == jobs(20)
+    assert _redirections(former) - before == 1
+
+
+def _redirections(node: RedisServer) -> int:
+    """Return how often a node has said that a slot is elsewhere."""
+    with node.client() as client:
+        errors: Any = client.info("errorstats")
+    return int(errors.get("errorstat_MOVED", {"count": 0})["count"])
 
 
 def test_a_bell_that_waits_follows_its_slot(cluster: RedisCluster, lists: ClusterLists, elsewhere: RedisServer) -> None:
