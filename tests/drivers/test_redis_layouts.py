@@ -1,4 +1,4 @@
-"""Redis lists and Queue V2 pass the conformance suite where there is more than one server."""
+"""Redis lists and Queue V2, with their dead letters, pass the conformance suite where there is more than one server."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from contextlib import ExitStack
 import pytest
 
 from tests.drivers.conformance import DriverConformance
+from tests.drivers.dead_letters import DeadLetterConformance
 from tests.drivers.redis_layouts import ClusterLists, ClusterV2, SentinelLists, SentinelV2
 from tests.drivers.redis_lists import SOURCES
 from tests.helpers.redis_binaries import LAYOUT_KINDS
@@ -27,7 +28,7 @@ def sentinels(request: pytest.FixtureRequest) -> Iterator[RedisSentinels]:
         yield started
 
 
-class TestCluster(DriverConformance):
+class TestCluster(DriverConformance, DeadLetterConformance):
     @pytest.fixture
     def queue(self, cluster: RedisCluster, cleanup: ExitStack) -> ClusterLists:
         lists = ClusterLists(cluster, cleanup, SOURCES[0])
@@ -35,7 +36,7 @@ class TestCluster(DriverConformance):
         return lists
 
 
-class TestSentinel(DriverConformance):
+class TestSentinel(DriverConformance, DeadLetterConformance):
     @pytest.fixture
     def queue(self, sentinels: RedisSentinels, cleanup: ExitStack) -> SentinelLists:
         lists = SentinelLists(sentinels, cleanup)
@@ -43,7 +44,7 @@ class TestSentinel(DriverConformance):
         return lists
 
 
-class TestClusterV2(DriverConformance):
+class TestClusterV2(DriverConformance, DeadLetterConformance):
     @pytest.fixture
     def queue(self, cluster: RedisCluster, cleanup: ExitStack) -> ClusterV2:
         v2 = ClusterV2(cluster, cleanup)
@@ -51,7 +52,7 @@ class TestClusterV2(DriverConformance):
         return v2
 
 
-class TestSentinelV2(DriverConformance):
+class TestSentinelV2(DriverConformance, DeadLetterConformance):
     @pytest.fixture
     def queue(self, sentinels: RedisSentinels, cleanup: ExitStack) -> SentinelV2:
         v2 = SentinelV2(sentinels, cleanup)
