@@ -19,7 +19,7 @@ from typing import Final
 LOOK_EVERY: Final = 0.5
 """Seconds between two looks. The kernel counts in hundredths, so much shorter ones would see noise."""
 BUSY: Final = 0.05
-"""Share of a core that the daemon must use for its threads to hinder each other; even 100 jobs a second then cost less."""
+"""Share of a core that the daemon must use for its threads to hinder each other; 100 jobs a second then cost less."""
 ROOM: Final = 0.3
 """Share of a core that others may use; with more of it, sharing the core with them costs more than is gained."""
 FIRST_REST: Final = 5.0
