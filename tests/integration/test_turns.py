@@ -68,8 +68,9 @@ def test_turns_are_given_in_the_order_in_which_they_were_asked_for() -> None:
         eventually(lambda: people.began == [0, 1, 2])
         people.end(0)
         eventually(lambda: people.began == [0, 1, 2, 3])
-        for number in (2, 3):
-            people.end(number)
+        people.end(3)
+        eventually(lambda: people.began == [0, 1, 2, 3, 4])
+        people.end(2)
         eventually(lambda: people.began == [0, 1, 2, 3, 4, 5])
 
 
