@@ -1,5 +1,7 @@
 """What every test finds: a clean environment, real servers, and no skipped test where CI is set.
 
+Of the suites that every driver keeps, what passed is counted per driver; where CI is set, too few fail the run.
+
 Several processes may share a run (`scripts/test` starts them). The tests of SERIAL then follow one another in one of
 the processes, because they measure times; all others go to whichever process is free.
 """
@@ -8,12 +10,14 @@ from __future__ import annotations
 
 import os
 import signal
+from collections import Counter
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
+from tests.drivers.floors import FLOORS, driver_of, too_few
 from tests.faults.measures import FIGURES, SCALE
 from tests.helpers.receiver import Receiver
 from tests.helpers.redis_binaries import STARTED
@@ -29,6 +33,9 @@ _KEPT: Final = "SOCKUDO_QUEUE_TEST_"
 
 _HERE: Final = Path(__file__).parent
 SERIAL: Final = (_HERE / "faults", _HERE / "e2e" / "test_idle.py")
+
+PASSED: Final = Counter[str]()
+"""Tests of the suites that every driver keeps, by driver."""
 
 
 def pytest_configure() -> None:
@@ -112,11 +119,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xdist_group("sqs"))  # its server is as large as all the others together
 
 
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    driver = driver_of(report.nodeid)
+    if driver in FLOORS and report.when == "call" and report.passed:
+        PASSED[driver] += 1
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Hand what a process of the run has to tell to the one that tells it."""
+    """Hand what a process of the run has to tell to the one that tells it, which fails where drivers passed too few."""
     told: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
     if told is not None:
         told |= {"figures": list(FIGURES), "servers": dict(STARTED)}
+    elif _lacking(session.config) and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -126,7 +141,13 @@ def pytest_testnodedown(node: Any) -> None:
     STARTED.update(told.get("servers", {}))
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if PASSED:
+        terminalreporter.section("suites of all drivers")
+    for driver, passed in sorted(PASSED.items()):
+        terminalreporter.write_line(f"{driver}: {passed} passed")
+    for line in _lacking(config):
+        terminalreporter.write_line(line, red=True)
     if FIGURES:
         terminalreporter.section(f"figures at scale {SCALE:g}")
     for line in FIGURES:
@@ -135,6 +156,14 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("servers used")
     for server, starts in sorted(STARTED.items()):
         terminalreporter.write_line(f"{server}: started {starts} times")
+
+
+def _lacking(config: pytest.Config) -> list[str]:
+    """Return a line for each driver that passed too few tests, where all of them were to run."""
+    picked = config.option.keyword or config.option.markexpr or config.option.collectonly
+    folders = [config.invocation_params.dir / argument for argument in config.args]
+    takes_all = not picked and any((_HERE / "drivers").is_relative_to(folder) for folder in folders)
+    return too_few(PASSED) if takes_all and os.environ.get("CI") else []
 
 
 def _fail_if_skipped(report: pytest.TestReport | pytest.CollectReport) -> None:
