@@ -12,25 +12,47 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
-from sockudo_queue import __version__, signals
-from sockudo_queue.errors import AppStoreUnavailable, BrokerError, SettingsError, StartError
+from sockudo_queue import __version__, signals, standard_streams
+from sockudo_queue.errors import AppStoreUnavailable, BrokerError, OutputError, SettingsError, StartError
 
 EXIT_NO: Final = 1
 EXIT_BAD_SETTINGS: Final = 2
 EXIT_COULD_NOT_START: Final = 3
 FLUSH_SECONDS: Final = 1.0
+LOWEST_RATE: Final = 0.001
+"""Letters a second; less is longer between two than anybody waits for, and than a system can sleep."""
 
 Command = Callable[[argparse.Namespace], int]
 
 
+class _Parser(argparse.ArgumentParser):
+    """Takes flags and other arguments in any order.
+
+    By itself argparse gives all positional arguments what stands before the first flag, and so an optional one nothing:
+    `verify SIGNATURE --app ID FILE` would be refused.
+    """
+
+    _is_inside = False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """See `argparse`; its way for any order calls this again, and knows neither commands nor `--`."""
+        if self._is_inside or self._subparsers is not None or "--" in (args or ()):
+            return super().parse_known_args(args, namespace)
+        self._is_inside = True
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._is_inside = False
+
+
 def main() -> NoReturn:
     """Run one sub-command and leave with its exit code."""
+    standard_streams.set_up()
     code = run(None)
     # Threads may still sit in attempts that hang, and closing a libcurl handle whose resolver hangs takes seconds.
     os._exit(code)
@@ -41,7 +63,7 @@ def run(arguments: Sequence[str] | None) -> int:
     options = _parser().parse_args(arguments)
     try:
         code = int(options.command(options))
-        sys.stdout.flush()
+        standard_streams.flush()
     except SettingsError as error:
         for fault in error.faults:
             _complain(fault)
@@ -49,17 +71,21 @@ def run(arguments: Sequence[str] | None) -> int:
     except (StartError, BrokerError, AppStoreUnavailable) as error:
         _complain(str(error))
         code = EXIT_COULD_NOT_START
+    except OutputError as error:
+        _complain(str(error))
+        code = EXIT_NO
     except KeyboardInterrupt:
         _complain("interrupted")
         code = EXIT_NO
     except BrokenPipeError:  # whoever reads has seen enough, as "head" has
         code = EXIT_NO
-    sys.stderr.flush()
     return code
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="sockudo-queue", description="Delivers Sockudo's webhooks off a queue.")
+    parser: argparse.ArgumentParser = _Parser(
+        prog="sockudo-queue", description="Delivers Sockudo's webhooks off a queue."
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     configured = argparse.ArgumentParser(add_help=False)
     configured.add_argument("--config", metavar="FILE", help="a JSON or TOML file; Sockudo's own will do")
@@ -108,7 +134,7 @@ def _add_dead_letters(
     named.add_argument("ids", nargs="*", metavar="ID", help="a dead letter's id, or a job's for all letters of it")
     named.add_argument("--all", action="store_true", help="all dead letters")
     listing = verbs.add_parser("list", parents=[*parents, chosen], help="list them, the newest last")
-    listing.add_argument("--limit", metavar="N", type=int, help="the newest N; 0 is all (50; with --json all)")
+    listing.add_argument("--limit", metavar="N", type=_limit, help="the newest N; 0 is all (50; with --json all)")
     listing.set_defaults(command=_tool("dead_letters", "list_letters"))
     show = verbs.add_parser("show", parents=parents, help="show one, without its secrets")
     show.add_argument("id", metavar="ID", help="a dead letter's id, or a job's for all letters of it")
@@ -132,7 +158,7 @@ def _add_tests(
     test = commands.add_parser("send-test", parents=[*parents, secret], help="send a test event to an app's webhooks")
     test.add_argument("app", metavar="APP", help="the id of an app")
     test.add_argument("event", nargs="?", metavar="EVENT", help="an event type (one that the webhook wants)")
-    test.add_argument("--webhook", metavar="NAME", help="only to this webhook")
+    test.add_argument("--webhook", metavar="NAME", help="only to this webhook; with --queue, an event that it wants")
     test.add_argument("--channel", metavar="NAME", help="the channel of the event (one that the filter takes)")
     test.add_argument("--queue", action="store_true", help="put it on the queue, for the daemon to deliver")
     test.add_argument("--key", metavar="KEY", help="the app's key, where the file of apps has none")
@@ -167,13 +193,19 @@ def _age(text: str) -> float:
     return float(int(number) * seconds)
 
 
+def _limit(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise argparse.ArgumentTypeError("must be a whole number, 0 for all; for example 200")
+    return int(text)
+
+
 def _rate(text: str) -> float:
     try:
         rate = float(text)
     except ValueError:
         rate = 0.0
-    if not 0 < rate < 1e9:
-        raise argparse.ArgumentTypeError("must be a number above 0; for example 100")
+    if not LOWEST_RATE <= rate < 1e9:
+        raise argparse.ArgumentTypeError(f"must be a number from {LOWEST_RATE} on; for example 100")
     return rate
 
 
@@ -219,8 +251,8 @@ def _version(_options: argparse.Namespace) -> int:
 
 
 def _say(line: str) -> None:
-    sys.stdout.write(line + "\n")
+    standard_streams.write(line + "\n")
 
 
 def _complain(line: str) -> None:
-    sys.stderr.write(f"sockudo-queue: {line}\n")
+    standard_streams.complain(f"sockudo-queue: {line}\n")

@@ -3,6 +3,7 @@
     SockudoQueueError
     ├── SettingsError       what a person wrote cannot be used: exit code 2
     ├── StartError          the process cannot start (a taken port): exit code 3
+    ├── OutputError         what a command has to say cannot be written: exit code 1
     ├── MalformedJob        a job's bytes cannot be read; kept as a dead letter
     ├── AppStoreUnavailable the database of apps does not answer: nobody can tell whether there is such an app
     ├── AppUnreadable       there is such an app, and what the database says about it cannot be used
@@ -34,6 +35,10 @@ class SettingsError(SockudoQueueError):
 
 class StartError(SockudoQueueError):
     """The process cannot start although its settings are sound."""
+
+
+class OutputError(SockudoQueueError):
+    """Standard output takes nothing more: a full disk, for example."""
 
 
 class MalformedJob(SockudoQueueError):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 from collections import Counter, deque
 from typing import Any, Final
 
+from sockudo_queue import standard_streams
 from sockudo_queue.drivers.base import DeadLetters
 from sockudo_queue.errors import SettingsError
 from sockudo_queue.job import Job
@@ -98,9 +98,7 @@ def _write_raw(entries: list[Entry], name: str) -> int:
     """Write the bytes of the job as they are, the app's secret included, for the owner of the file alone."""
     body = entries[0].letter.body  # all letters of a job have its bytes
     if name == "-":
-        sys.stdout.flush()
-        sys.stdout.buffer.write(body)
-        sys.stdout.buffer.flush()
+        standard_streams.write_bytes(body)
         return 0
     try:
         # Never over a file that is there: its rights would stay as they are.

@@ -25,7 +25,7 @@ from sockudo_queue.tools.letters import UNREADABLE, Entry, Selection
 from sockudo_queue.tools.terminal import Progress, complain, plural, say, say_json, visible
 
 AT_ONCE: Final = 10
-"""Letters that one call replays: a body may have a megabyte, and progress and a rate can be no finer."""
+"""Letters that one call replays at most: a body may have a megabyte, and progress can be no finer."""
 PURGED_AT_ONCE: Final = 500
 
 T = TypeVar("T")
@@ -45,7 +45,7 @@ def replay(options: argparse.Namespace) -> int:
                 work.run()
             finally:  # also after a fault or an interruption: what was done is done
                 work.tell()
-        return EXIT_NO if selection.ids and not work.done else 0
+        return EXIT_NO if selection.ids and (_misses(selection, work.met) or not work.done) else 0
 
 
 class _Replay:
@@ -53,6 +53,7 @@ class _Replay:
 
     def __init__(self, queue: Queue, apps: AppLookUp, selection: Selection, options: argparse.Namespace) -> None:
         self.done, self.gone = 0, 0
+        self.met: set[str] = set()  # ids of letters and of their jobs
         self._letters = queue.driver.dead_letters
         self._apps = apps
         self._selection = selection
@@ -66,7 +67,7 @@ class _Replay:
 
     def run(self) -> None:
         due = time.monotonic()
-        for entries in _groups(self._replayable(), AT_ONCE):
+        for entries in _groups(self._replayable(), self._at_once):
             if self._rate:
                 time.sleep(max(due - time.monotonic(), 0))
                 due = max(due, time.monotonic() - 1) + len(entries) / self._rate
@@ -78,6 +79,11 @@ class _Replay:
             self.done += sum(flags)
             self.gone += len(flags) - sum(flags)
             self._progress.at(self.done)
+
+    @property
+    def _at_once(self) -> int:
+        """Return how many letters one call replays: never more than a second's, since they all go at once."""
+        return min(AT_ONCE, max(int(self._rate), 1)) if self._rate else AT_ONCE
 
     def tell(self) -> None:
         """Say what was done and what was left, whatever ended the run."""
@@ -109,6 +115,8 @@ class _Replay:
             if entry.letter.id in self._seen:
                 continue
             self._seen.add(entry.letter.id)
+            if self._selection.ids:
+                self.met |= {entry.letter.id, entry.job_id}
             obstacle = self._obstacle(entry)
             if obstacle is None:
                 yield entry
@@ -146,12 +154,16 @@ def purge(options: argparse.Namespace) -> int:
             return EXIT_NO
         reasons: Counter[str] = Counter()
         chosen: list[DeadLetter] = []
+        met: set[str] = set()
         for entry in selection.walk(queue.driver.dead_letters):
             reasons[entry.reason] += 1
+            if selection.ids:
+                met |= {entry.letter.id, entry.job_id}
             chosen.append(replace(entry.letter, body=b"", state=b""))  # all of them at once may be large
         if chosen and not options.yes and not _agrees(chosen, reasons):
             return EXIT_NO
-        return _purge(queue.driver.dead_letters, chosen, options)
+        code = _purge(queue.driver.dead_letters, chosen, options)
+        return EXIT_NO if _misses(selection, met) else code
 
 
 def _purge(letters: DeadLetters, chosen: Sequence[DeadLetter], options: argparse.Namespace) -> int:
@@ -167,6 +179,15 @@ def _purge(letters: DeadLetters, chosen: Sequence[DeadLetter], options: argparse
         else:
             say(f"purged {plural(done, 'dead letter')}")
     return EXIT_NO if options.ids and not done else 0
+
+
+def _misses(selection: Selection, met: set[str]) -> bool:
+    """Name the ids that nothing was found for; tell whether there are any."""
+    missing = sorted(selection.ids - met)
+    taken = "" if replace(selection, ids=frozenset()).is_everything else " that the filters take"
+    for each in missing:
+        complain(f"dead-letters: no dead letter{taken} has the id {each}, nor has a job of that id one")
+    return bool(missing)
 
 
 def _agrees(chosen: Sequence[DeadLetter], reasons: Counter[str]) -> bool:

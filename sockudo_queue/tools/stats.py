@@ -58,9 +58,10 @@ class QueueFigures:
 def stats(options: argparse.Namespace) -> int:
     """Ask both, and show what is known."""
     loaded, _ = load(options)
-    queue = _ask_queue(loaded)
     urls = options.url or ([page_address(loaded)] if loaded.settings.metrics.enabled else [])
-    daemons = [(url, _ask_daemon(url)) for url in urls]
+    places = [(_without_login(url), _place_of(url)) for url in urls]
+    queue = _ask_queue(loaded)
+    daemons = [(url, _ask_daemon(*place)) for url, place in places]
     if options.json:
         _tell_machines(queue, daemons)
     else:
@@ -101,15 +102,29 @@ def _time_of(body: bytes | None) -> int | None:
         return None
 
 
-def _ask_daemon(url: str) -> dict[str, Any] | str:
-    """Return what `/status.json` says, or why it does not."""
-    parts = urlsplit(url if "//" in url else f"//{url}")
+def _place_of(url: str) -> tuple[str, int]:
+    """Return host and port of a daemon's pages. Raises `SettingsError`."""
     try:
+        parts = urlsplit(url if "//" in url else f"//{url}")
         host, port = parts.hostname, parts.port or 80
+        if host is not None and parts.scheme in ("", "http"):
+            host.encode("idna")  # as the look-up will, which has no error of its own for what cannot be a name
+            return host, port
     except ValueError:
-        host, port = None, 0
-    if host is None or parts.scheme not in ("", "http"):
-        raise SettingsError([f"--url {url}: must be where a daemon serves its pages, for example http://10.0.0.7:9602"])
+        pass
+    example = "must be where a daemon serves its pages, for example http://10.0.0.7:9602"
+    raise SettingsError([f"--url {_without_login(url)}: {example}"])
+
+
+def _without_login(url: str) -> str:
+    """Return an address as it may be shown: pages ask for no login, but a habit may have put one there."""
+    before, at, after = url.rpartition("@")
+    scheme, slashes, _ = before.partition("//")
+    return f"{scheme if slashes else ''}{slashes}{after}" if at else url
+
+
+def _ask_daemon(host: str, port: int) -> dict[str, Any] | str:
+    """Return what `/status.json` says, or why it does not."""
     connection = http.client.HTTPConnection(host, port, timeout=PAGE_SECONDS)
     try:
         connection.request("GET", "/status.json")

@@ -12,22 +12,24 @@ import time
 from collections.abc import Sequence
 from typing import Any, Final
 
+from sockudo_queue import standard_streams
+
 REDRAW_SECONDS: Final = 0.2
 
 
 def say(line: str = "") -> None:
     """Write one line to standard output, whatever is in it."""
-    sys.stdout.write(visible(line) + "\n")
+    standard_streams.write(visible(line) + "\n")
 
 
 def complain(line: str) -> None:
     """Write one line to standard error, with the program's name before it."""
-    sys.stderr.write(f"sockudo-queue: {visible(line)}\n")
+    standard_streams.complain(f"sockudo-queue: {visible(line)}\n")
 
 
 def say_json(value: Any) -> None:
     """Write a value as one line of JSON, in ASCII."""
-    sys.stdout.write(json.dumps(value) + "\n")
+    standard_streams.write(json.dumps(value) + "\n")
 
 
 def visible(text: str) -> str:
@@ -82,14 +84,12 @@ class Progress:
             return
         self._drawn_at = time.monotonic()
         of = f" of {self._total:,}" if self._total >= done else ""
-        sys.stderr.write(f"\r\033[K{self._what} {done:,}{of}, {done / self.seconds:,.0f}/s")
-        sys.stderr.flush()
+        standard_streams.complain(f"\r\033[K{self._what} {done:,}{of}, {done / self.seconds:,.0f}/s")
 
     def end(self) -> None:
         """Take the line away; what came of it is said elsewhere."""
         if self._shows:
-            sys.stderr.write("\r\033[K")
-            sys.stderr.flush()
+            standard_streams.complain("\r\033[K")
 
 
 def _visible(character: str) -> str:

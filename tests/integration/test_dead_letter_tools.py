@@ -110,6 +110,13 @@ def test_a_long_list_shows_the_newest_and_counts_the_rest(run: Commands, lists: 
     assert len(run("dead-letters", "list", "--limit", "0").out.splitlines()) == 7
 
 
+@pytest.mark.parametrize("limit", ["-1", "9" * 30, "x", "1.5", ""])
+def test_a_limit_that_is_none_is_refused_in_a_line(run: Commands, limit: str) -> None:
+    ran = run("dead-letters", "list", "--limit", limit)
+    assert (ran.code, ran.out) == (2, "")
+    assert "argument --limit" in ran.err
+
+
 def test_one_is_shown_with_its_past_and_without_its_secret(run: Commands, lists: RedisLists) -> None:
     state = record.replayed(exhausted())
     again = exhausted(history=state.history, reason="refused", attempts=1, last="status-404")
@@ -225,6 +232,30 @@ def test_what_would_only_die_again_is_left_and_named(run: Commands, lists: Redis
 def test_a_replay_of_nothing_that_is_there_is_a_no(run: Commands) -> None:
     assert run("dead-letters", "replay", "nowhere").code == 1
     assert run("dead-letters", "purge", "nowhere", "--yes").code == 1
+
+
+@pytest.mark.parametrize("verb", [["replay"], ["purge", "--yes"]])
+def test_an_id_that_is_not_there_is_named(run: Commands, lists: RedisLists, verb: list[str]) -> None:
+    letter = f"{kill(lists, job(1), exhausted())}.0"
+    ran = run("dead-letters", *verb, letter, "nowhere")
+    assert ran.code == 1  # not all was done
+    assert "nowhere" in ran.err
+    assert letter not in ran.err
+    assert lists.driver().depth()["dead-letter"] == 0
+
+
+def test_a_low_rate_holds_from_the_first_letter_on(run: Commands, lists: RedisLists) -> None:
+    for number in range(3):
+        kill(lists, job(number), exhausted(f"j{number}"))
+    started = time.monotonic()
+    assert run("dead-letters", "replay", "--all", "--rate", "4", "--json").json["replayed"] == 3
+    one_by_one = time.monotonic()
+    kill(lists, job(4), exhausted("j4"))
+    kill(lists, job(5), exhausted("j5"))
+    assert run("dead-letters", "replay", "--all", "--rate", "1", "--json").json["replayed"] == 2
+    assert time.monotonic() - one_by_one > 0.9
+    assert one_by_one - started < 20
+    assert run("dead-letters", "replay", "--all", "--rate", "1e-300").code == 2
 
 
 def test_a_replay_at_a_rate_takes_its_time(run: Commands, lists: RedisLists) -> None:

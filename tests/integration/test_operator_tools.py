@@ -67,6 +67,20 @@ def test_a_right_signature_is_right(run: Commands) -> None:
     assert run("verify", SIGNATURE, "--app", APP_ID, stdin=BODY) == (0, "the signature is right\n", "")
 
 
+def test_flags_may_stand_between_other_arguments(run: Commands, tmp_path: Path) -> None:
+    body = tmp_path / "body"
+    body.write_bytes(BODY)
+    for arguments in (
+        [SIGNATURE, "--app", APP_ID, str(body)],
+        [SIGNATURE, str(body), "--app", APP_ID],
+        ["--app", APP_ID, SIGNATURE, str(body)],
+        ["--app", APP_ID, "--", SIGNATURE, str(body)],
+    ):
+        assert run("verify", *arguments) == (0, "the signature is right\n", "")
+    assert run("verify", SIGNATURE, "--app", APP_ID, str(body), "more").code == 2
+    assert run("verify", "--app", APP_ID).code == 2
+
+
 def test_a_secret_that_is_nowhere_is_asked_for(run: Commands, tmp_path: Path) -> None:
     (tmp_path / "empty").write_text("\n")
     for arguments in (
@@ -192,6 +206,22 @@ def test_stats_of_a_queue_that_is_away_still_tell_of_the_daemon(run: Commands, d
 def test_another_program_on_the_port_is_no_daemon(run: Commands, receiver: Receiver) -> None:
     ran = run("stats", "--url", receiver.url())
     assert "is not that of a daemon" in ran.out
+
+
+@pytest.mark.parametrize("url", ["http://[::1", "http://a..b/", f"http://{'a' * 300}/", "ftp://x", "", "http://h:x"])
+def test_what_is_no_address_of_a_daemon_is_refused_in_a_line(run: Commands, url: str) -> None:
+    ran = run("stats", "--url", url)
+    assert (ran.code, ran.out) == (2, "")
+    assert "http://10.0.0.7:9602" in ran.err
+    assert len(ran.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("url", ["http://user:CANARY@127.0.0.1:1/", "user:CANARY@127.0.0.1:1", "ftp://user:CANARY@x"])
+@pytest.mark.parametrize("flags", [[], ["--json"]])
+def test_a_login_in_an_address_is_not_shown(run: Commands, url: str, flags: list[str]) -> None:
+    ran = run("stats", "--url", url, *flags)
+    assert "CANARY" not in ran.out + ran.err
+    assert ran.out + ran.err
 
 
 def test_health_answers_machines_too(run: Commands) -> None:
