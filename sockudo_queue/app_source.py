@@ -102,6 +102,10 @@ class AppSource:
             return Reload(False, ("the apps come from no file, so there is nothing to read again",))
         try:
             content = read_bytes(self._document.path)
+        except SettingsError as error:
+            self._seen = None  # what keeps us from reading may end without a change of the file: rights, descriptors
+            return self._refuse(error, forced)
+        try:
             digest = digest_of(content)
             if digest == self._digest and not forced:
                 return self._as_before()

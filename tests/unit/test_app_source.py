@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+import resource
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +44,19 @@ class Watched:
         """Return the host that the app's first webhook has in the registry."""
         found = self.registry.find(app_id)
         return found.webhooks[0].name.split(".")[0] if found and found.webhooks else None
+
+
+@contextmanager
+def no_descriptors_left() -> Iterator[None]:
+    """Let nothing be opened meanwhile; the rights of a file would not stop root."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    next_free = os.open(os.devnull, os.O_RDONLY)
+    os.close(next_free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (next_free, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @pytest.fixture
@@ -155,6 +170,22 @@ def test_a_file_that_is_gone_keeps_the_apps(watched: Watched) -> None:
     watched.write(json.dumps(SECOND))
     assert watched.source.poll() is not None
     assert watched.host() == "two"
+
+
+def test_a_change_that_could_not_be_read_is_taken_when_it_can(watched: Watched) -> None:
+    watched.source.poll()
+    watched.write(json.dumps(SECOND))
+    with no_descriptors_left():
+        refused = watched.source.poll()
+        assert watched.source.poll() is None  # told once
+    assert refused is not None
+    assert not refused.applied
+    assert watched.host() == "one"
+    taken = watched.source.poll()
+    assert taken is not None
+    assert taken.applied
+    assert watched.host() == "two"
+    assert watched.source.poll() is None
 
 
 def test_reload_takes_the_file_whatever_its_age_and_answers_every_time(watched: Watched) -> None:
