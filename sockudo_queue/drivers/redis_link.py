@@ -142,7 +142,10 @@ class RedisLink:
         options = dict(self._pool.connection_kwargs)
         if self._response_timeout is not None:
             options["socket_timeout"] = self._response_timeout
-        connection: AbstractConnection = self._pool.connection_class(**options)
+        try:
+            connection: AbstractConnection = self._pool.connection_class(**options)
+        except OSError as error:  # it looks up its own version in a file, and descriptors may be short
+            raise BrokerUnavailable(f"no connection can be made: {error.strerror}") from None
         try:
             connection.connect()
             _let_kernel_time(connection)

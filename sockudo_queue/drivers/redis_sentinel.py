@@ -45,7 +45,7 @@ class Sentinels:
         if self._asked_at < since:
             try:
                 self._lookup()
-            except RedisError:
+            except (RedisError, OSError):
                 return False  # they do not answer, or do not know; nothing speaks against the server that we reach
         return self._master is not None and self._master != address
 

@@ -17,11 +17,22 @@ from sockudo_queue.drivers.redis_source import own_key
 from sockudo_queue.errors import BrokerError, BrokerRefused, BrokerUnavailable
 from tests.drivers.conformance import Kept, deliver_all, is_idle, settle, take, take_all
 from tests.drivers.redis_lists import SOURCES, RedisLists, full, link_to
+from tests.helpers.descriptors import no_descriptors_left
 from tests.helpers.jobs import jobs
 from tests.helpers.redis_binaries import KINDS, ServerKind
 from tests.helpers.redis_proxy import RedisProxy
 from tests.helpers.redis_server import RedisServer
 from tests.helpers.waiting import eventually
+
+
+def test_a_lack_of_descriptors_is_an_outage_and_kills_no_thread(lists: RedisLists) -> None:
+    lists.push(*jobs(1))
+    driver = lists.driver()
+    with no_descriptors_left():
+        for ask in (lambda: driver.next(None), lambda: driver.wait(SOURCES[0], 0.01), driver.depth):
+            with pytest.raises(BrokerUnavailable, match="Too many open files"):
+                ask()
+    assert take(driver).body == jobs(1)[0]
 
 
 class TestFull:

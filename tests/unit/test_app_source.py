@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import resource
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ from sockudo_queue.app_documents import load_with_apps
 from sockudo_queue.app_source import AppSource
 from sockudo_queue.apps import StaticApps
 from tests.helpers.configs import app, config, webhook
+from tests.helpers.descriptors import no_descriptors_left
 
 FIRST = config(app(webhook("https://one.example.test/"), app_id="shop"))
 SECOND = config(app(webhook("https://two.example.test/"), app_id="shop"), app(app_id="other"))
@@ -44,19 +43,6 @@ class Watched:
         """Return the host that the app's first webhook has in the registry."""
         found = self.registry.find(app_id)
         return found.webhooks[0].name.split(".")[0] if found and found.webhooks else None
-
-
-@contextmanager
-def no_descriptors_left() -> Iterator[None]:
-    """Let nothing be opened meanwhile; the rights of a file would not stop root."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    next_free = os.open(os.devnull, os.O_RDONLY)
-    os.close(next_free)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (next_free, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @pytest.fixture
