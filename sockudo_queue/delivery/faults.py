@@ -5,6 +5,7 @@ The errors are those of `requests` as well, so that the transport keeps to that 
 
 from __future__ import annotations
 
+import re
 from typing import Final, cast
 
 import pycurl
@@ -65,6 +66,8 @@ _OURS: Final = {
     pycurl.E_UNKNOWN_OPTION,
 }
 _HEADERS_WITHOUT_END: Final = "Too large response headers"
+_ALERT: Final = re.compile("SSL routines:.* alert ")
+"""What OpenSSL says where the receiver has refused, which by TLS 1.3 it may do as late as in place of an answer."""
 
 
 def translated(curl: pycurl.Curl, fault: pycurl.error, timeout_ms: int) -> TransportFault:
@@ -76,7 +79,7 @@ def translated(curl: pycurl.Curl, fault: pycurl.error, timeout_ms: int) -> Trans
     detail = str(text)[:DETAIL_LENGTH]
     if code in _OURS:
         return TransportFault(Failure.INTERNAL, detail)
-    if code in _TLS_CODES:
+    if code in _TLS_CODES or _ALERT.search(detail):
         return TlsFault(Failure.TLS, detail)
     if code in _TOO_MANY or detail.startswith(_HEADERS_WITHOUT_END):
         return TransportFault(Failure.TOO_MANY_BYTES, detail)

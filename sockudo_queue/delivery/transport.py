@@ -92,18 +92,19 @@ class CurlAdapter(BaseAdapter):
         try:
             fault = handle.perform(url, lines, body, timeout_ms)
             answer = _answer(handle, url, fault, timeout_ms)
-            full = handle.curl.getinfo(pycurl.HEADER_SIZE) > HEADERS_KEPT
-            done_with = self.pool.close if full else self.pool.give_back
+            done_with = self._after(handle)
             return answer
         except TransportFault as failed:
-            done_with = self._after(failed)
+            done_with = self._after(handle, failed)
             raise
         finally:
             handle.forget()
             done_with(handle)
 
-    def _after(self, failed: TransportFault) -> Callable[[Handle], None]:
-        match failed.failure:
+    def _after(self, handle: Handle, failed: TransportFault | None = None) -> Callable[[Handle], None]:
+        if handle.curl.getinfo(pycurl.HEADER_SIZE) > HEADERS_KEPT:
+            return self.pool.close
+        match failed and failed.failure:
             case Failure.DNS if isinstance(failed, TimeFault):
                 return self.pool.set_aside
             case Failure.TOO_MANY_BYTES | Failure.INTERNAL:

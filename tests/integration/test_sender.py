@@ -22,7 +22,7 @@ from sockudo_queue.delivery.http import HttpSender
 from sockudo_queue.delivery.transport import CurlAdapter
 from sockudo_queue.outcome import Outcome
 from sockudo_queue.redaction import Secret
-from tests.helpers.hostile import HostileReceiver, answering, closing_on_reuse, ok, silent
+from tests.helpers.hostile import HostileReceiver, Visit, answering, closing_on_reuse, ok, silent
 from tests.helpers.hostile_cases import CASES, Case
 from tests.helpers.ports import free_port
 from tests.helpers.receiver import Receiver
@@ -177,6 +177,21 @@ def test_a_handle_that_is_turned_to_another_host_takes_nothing_along(receiver: R
             assert "authorization" not in request.headers
             assert "x-secret" not in request.headers
             assert request.body == BODY
+
+
+def test_a_handle_that_is_full_of_headers_does_not_rest() -> None:
+    """However the attempt ended: libcurl would hold on to them, for each of hundreds of endpoints."""
+
+    def behave(visit: Visit) -> None:
+        visit.read_request()
+        visit.send(head + (b"X: " + b"a" * 1000 + b"\r\n") * 100 + b"\r\n")
+        visit.reset()
+
+    for head, reason in ((b"HTTP/1.1 100 Continue\r\n", "reset"), (b"HTTP/1.1 503 No\r\n", "status-503")):
+        adapter = CurlAdapter(HandleOptions())
+        with HostileReceiver(behave) as receiver:
+            assert attempt(HttpSender(adapter), hook(receiver.url(), 5000))[0].reason == reason
+        assert len(adapter.pool) == 0
 
 
 def test_a_kept_connection_is_used_again(sender: HttpSender, receiver: Receiver) -> None:

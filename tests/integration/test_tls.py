@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import ssl
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +23,7 @@ from sockudo_queue.redaction import Secret
 from tests.helpers.certificates import Authority
 from tests.helpers.configs import app, config, webhook
 from tests.helpers.daemon import DaemonProcess
-from tests.helpers.hostile import HostileReceiver, silent
+from tests.helpers.hostile import HostileReceiver, Visit, silent
 from tests.helpers.receiver import Receiver
 
 YESTERDAY = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1)
@@ -36,7 +38,7 @@ def sender_with(**options: str) -> HttpSender:
     return HttpSender(CurlAdapter(HandleOptions(guard=Guard(Rules()), **options)))  # type: ignore[arg-type]
 
 
-def hook(receiver: Receiver, *, verify: bool = True) -> Webhook:
+def hook(receiver: Receiver | HostileReceiver, *, verify: bool = True) -> Webhook:
     return Webhook("a", frozenset(), url=Secret(receiver.url()), request_timeout_ms=5000, verify_tls=verify)
 
 
@@ -104,6 +106,24 @@ def test_a_certificate_of_ours_is_shown_where_it_is_asked_for(authority: Authori
         bundle = certificate.with_name("bundle.pem")
         bundle.write_bytes(certificate.read_bytes() + key.read_bytes())
         assert reason(sender_with(**options, client_cert_file=str(bundle)), hook(receiver)) == "delivered"
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_receiver_that_refuses_us_by_an_alert_is_named_so(authority: Authority, version: ssl.TLSVersion) -> None:
+    """By TLS 1.3 we take the handshake for done when the alert comes: it stands in the place of the answer."""
+    context = authority.server(clients=authority)
+    context.maximum_version = version
+
+    def refuse(visit: Visit) -> None:
+        with context.wrap_socket(visit.connection.dup(), server_side=True, do_handshake_on_connect=False) as link:
+            with contextlib.suppress(ssl.SSLError):
+                link.do_handshake()
+            visit.linger()  # closing it now would be a reset, which may overtake the alert
+
+    with HostileReceiver(refuse) as receiver:
+        webhook = replace(hook(receiver), url=Secret(receiver.url(scheme="https")))
+        outcome, _ = sender_with(ca_file=str(authority.ca_file)).post(webhook, b"{}", {})
+    assert outcome.reason == "tls"
 
 
 @pytest.mark.parametrize("expires", [YESTERDAY, YESTERDAY + datetime.timedelta(days=90)])
