@@ -70,10 +70,13 @@ _ALERT: Final = re.compile("SSL routines:.* alert ")
 """What OpenSSL says where the receiver has refused, which by TLS 1.3 it may do as late as in place of an answer."""
 
 
-def translated(curl: pycurl.Curl, fault: pycurl.error, timeout_ms: int) -> TransportFault:
-    """Return what a failed transfer came to; `curl` still knows how far it had got."""
+def translated(curl: pycurl.Curl, fault: pycurl.error, timeout_ms: int, *, is_late: bool = False) -> TransportFault:
+    """Return what a failed transfer came to; `curl` still knows how far it had got.
+
+    `is_late`: it was ended from outside, so what libcurl says of it is our own doing.
+    """
     code, text = cast(tuple[int, str], fault.args)  # libcurl's number and its words
-    if code == pycurl.E_OPERATION_TIMEDOUT:
+    if code == pycurl.E_OPERATION_TIMEDOUT or is_late:
         return TimeFault(_stage(curl), f"no answer within {timeout_ms} ms")
     # libcurl's text names hosts and library faults; it holds no header, no body and no userinfo.
     detail = str(text)[:DETAIL_LENGTH]

@@ -60,6 +60,10 @@ class HttpSender:
             return from_failure(Failure.INTERNAL, type(error).__name__), False
         return self._outcome_of(answer), answer.connection_reused
 
+    def cut_overdue(self) -> None:
+        """End what goes on after its deadline, see `CurlAdapter.cut_overdue`."""
+        self._adapter.cut_overdue()
+
     def _outcome_of(self, answer: Answer) -> Outcome:
         if 200 <= answer.status_code < 300:
             return _delivered(answer.status_code)

@@ -65,6 +65,7 @@ class CurlAdapter(BaseAdapter):
     def __init__(self, options: HandleOptions) -> None:
         super().__init__()
         self.pool = HandlePool(options)
+        self._in_flight: set[Handle] = set()
 
     def send(  # type: ignore[override]  # what requests passes and libcurl decides itself is taken and not used
         self,
@@ -89,6 +90,7 @@ class CurlAdapter(BaseAdapter):
         except pycurl.error as error:
             raise TransportFault(Failure.INTERNAL, f"no libcurl handle: {error}") from None
         done_with: Callable[[Handle], None] = self.pool.set_aside
+        self._in_flight.add(handle)
         try:
             fault = handle.perform(url, lines, body, timeout_ms)
             answer = _answer(handle, url, fault, timeout_ms)
@@ -98,6 +100,7 @@ class CurlAdapter(BaseAdapter):
             done_with = self._after(handle, failed)
             raise
         finally:
+            self._in_flight.discard(handle)
             handle.forget()
             done_with(handle)
 
@@ -110,6 +113,11 @@ class CurlAdapter(BaseAdapter):
             case Failure.TOO_MANY_BYTES | Failure.INTERNAL:
                 return self.pool.close
         return self.pool.give_back
+
+    def cut_overdue(self) -> None:
+        """End what goes on after its deadline; to be called many times a second, by a thread that makes no attempts."""
+        for handle in tuple(self._in_flight):
+            handle.cut_if_overdue()
 
     def close(self) -> None:
         """Close nothing: only the service that keeps house may, see `HandlePool.close_old`."""
@@ -139,7 +147,7 @@ def fault_of(handle: Handle, fault: pycurl.error, timeout_ms: int) -> TransportF
             return TransportFault(Failure.GUARD, handle.refused)
         if handle.lacking:
             return TransportFault(Failure.INTERNAL, handle.lacking)
-    return translated(handle.curl, fault, timeout_ms)
+    return translated(handle.curl, fault, timeout_ms, is_late=handle.is_overdue)
 
 
 def header_lines(headers: Mapping[str, str]) -> list[bytes]:

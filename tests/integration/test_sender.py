@@ -6,10 +6,12 @@ import gc
 import os
 import resource
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
 import pytest
@@ -17,11 +19,12 @@ import pytest
 from sockudo_queue.apps import Webhook
 from sockudo_queue.delivery.addresses import Rules
 from sockudo_queue.delivery.guard import Guard
-from sockudo_queue.delivery.handles import HandleOptions
+from sockudo_queue.delivery.handles import CUT_AFTER, HandleOptions
 from sockudo_queue.delivery.http import HttpSender
 from sockudo_queue.delivery.transport import CurlAdapter
 from sockudo_queue.outcome import Outcome
 from sockudo_queue.redaction import Secret
+from tests.helpers.certificates import Authority
 from tests.helpers.hostile import HostileReceiver, Visit, answering, closing_on_reuse, ok, silent
 from tests.helpers.hostile_cases import CASES, Case
 from tests.helpers.ports import free_port
@@ -37,6 +40,11 @@ LIMIT: Final = 16_384
 @pytest.fixture
 def sender() -> HttpSender:
     return HttpSender(CurlAdapter(HandleOptions(max_response_bytes=LIMIT, guard=Guard(Rules()))))
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path)
 
 
 def hook(url: str, timeout_ms: int = DEADLINE_MS, **headers: str) -> Webhook:
@@ -179,19 +187,90 @@ def test_a_handle_that_is_turned_to_another_host_takes_nothing_along(receiver: R
             assert request.body == BODY
 
 
-def test_a_handle_that_is_full_of_headers_does_not_rest() -> None:
+@pytest.mark.parametrize(("status", "reason"), [(b"100 Continue", "reset"), (b"503 No", "status-503")])
+def test_a_handle_that_is_full_of_headers_does_not_rest(status: bytes, reason: str) -> None:
     """However the attempt ended: libcurl would hold on to them, for each of hundreds of endpoints."""
 
     def behave(visit: Visit) -> None:
         visit.read_request()
-        visit.send(head + (b"X: " + b"a" * 1000 + b"\r\n") * 100 + b"\r\n")
+        visit.send(b"HTTP/1.1 " + status + b"\r\n" + (b"X: " + b"a" * 1000 + b"\r\n") * 100 + b"\r\n")
         visit.reset()
 
-    for head, reason in ((b"HTTP/1.1 100 Continue\r\n", "reset"), (b"HTTP/1.1 503 No\r\n", "status-503")):
-        adapter = CurlAdapter(HandleOptions())
-        with HostileReceiver(behave) as receiver:
-            assert attempt(HttpSender(adapter), hook(receiver.url(), 5000))[0].reason == reason
-        assert len(adapter.pool) == 0
+    adapter = CurlAdapter(HandleOptions())
+    with HostileReceiver(behave) as receiver:
+        assert attempt(HttpSender(adapter), hook(receiver.url(), 5000))[0].reason == reason
+    assert len(adapter.pool) == 0
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize("kept", [False, True])
+def test_an_attempt_that_outlives_its_deadline_is_cut(
+    monkeypatch: pytest.MonkeyPatch, authority: Authority, scheme: str, kept: bool
+) -> None:
+    """libcurl's own clock is set so late here that only the cut from outside can end it."""
+
+    def behave(visit: Visit) -> None:
+        if kept and visit.nth == 1:
+            visit.read_request()
+            visit.send(ok())
+        silent(visit)
+
+    adapter = CurlAdapter(HandleOptions(ca_file=str(authority.ca_file)))
+    with HostileReceiver(behave, tls=authority.server() if scheme == "https" else None) as receiver, cutting(adapter):
+        webhook = hook(receiver.url(scheme=scheme), 60_000)
+        if kept:
+            assert attempt(HttpSender(adapter), webhook)[0].delivered
+        monkeypatch.setattr("sockudo_queue.delivery.handles.CUT_AFTER", -59.5)
+        outcome, took = attempt(HttpSender(adapter), webhook)
+    assert outcome.reason == "read-timeout"
+    assert 0.4 < took < 30
+    # libcurl has time left here, so it tries a kept connection that has ended once more, and that is cut too.
+    assert receiver.connections == 1 + kept
+
+
+def test_a_handshake_that_never_ends_does() -> None:
+    """OpenSSL reads on for as long as it is told to start anew, and libcurl sees no clock all the while."""
+
+    def flooding(visit: Visit) -> None:
+        while True:
+            visit.send(anew)
+
+    anew = (b"\x16\x03\x03\x40\x00" + bytes(0x4000)) * 64  # records full of HelloRequest
+    adapter = CurlAdapter(HandleOptions())
+    for chance in range(3):
+        with HostileReceiver(flooding) as receiver, cutting(adapter):
+            outcome, took = attempt(HttpSender(adapter), hook(receiver.url(scheme="https")))
+        if chance == 2 or took <= DEADLINE_MS / 1000 + GRACE:
+            break
+    assert outcome.reason == "connect-timeout"
+    assert took <= DEADLINE_MS / 1000 + GRACE
+
+
+def test_a_connection_in_time_is_left_alone(receiver: Receiver) -> None:
+    adapter = CurlAdapter(HandleOptions())
+    with cutting(adapter):
+        assert attempt(HttpSender(adapter), hook(receiver.url()))[0].delivered
+        time.sleep(DEADLINE_MS / 1000 + 2 * CUT_AFTER)
+        assert attempt(HttpSender(adapter), hook(receiver.url()))[0].delivered
+    assert receiver.accepted == 1
+
+
+@contextmanager
+def cutting(adapter: CurlAdapter) -> Iterator[None]:
+    """Do what the supervisor does."""
+    ended = threading.Event()
+
+    def cut() -> None:
+        while not ended.wait(0.02):
+            adapter.cut_overdue()
+
+    thread = threading.Thread(target=cut)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def test_a_kept_connection_is_used_again(sender: HttpSender, receiver: Receiver) -> None:
