@@ -2,8 +2,7 @@
 
 Other modules call `get_logger()` and log an event name with fields: `log.info("delivery.attempted", app=…)`; nobody
 else configures logging. A line is encoded by the thread that logs it, so fields are read at that moment, and is then
-only appended to a queue. What may be shown is decided by type: plain values as they are, `Secret` as a mask, bytes as
-their length, an error of this package as its text, any other error or object as the name of its type.
+only appended to a queue. `log_values` decides what may be shown, `log_writer` writes.
 """
 
 from __future__ import annotations
@@ -11,42 +10,18 @@ from __future__ import annotations
 import atexit
 import logging
 import os
-import select
 import sys
 import threading
-from collections import deque
-from collections.abc import Callable, Mapping
-from datetime import UTC, date, datetime, time, timedelta
-from decimal import Decimal
-from enum import Enum
-from ipaddress import IPv4Address, IPv6Address
-from pathlib import PurePath
-from queue import Empty, SimpleQueue
-from traceback import walk_tb
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Final
-from uuid import UUID
 
-import msgspec
 import structlog
 
-from sockudo_queue.errors import SockudoQueueError
-from sockudo_queue.redaction import MASK, Secret
-
-LINE_LIMIT: Final = 8_192  # bytes; container runtimes split lines at 16 KiB
-QUEUE_LIMIT: Final = 10_000  # lines that wait for a slow reader, some 4 MB as they usually are
-BATCH_BYTES: Final = 65_536  # what a pipe takes at once
-BATCH_PAUSE: Final = 0.02  # seconds; while lines are frequent, one write and one thread switch serve many of them
-FAILED_PAUSE: Final = 1.0  # seconds between tries after a failed write: a broken pipe stays broken, a full disk may not
-SHORT_TEXT: Final = 256  # characters of one text in a line that was too long
-DEPTH_LIMIT: Final = 3
-ITEMS_LIMIT: Final = 32
-STACK_LIMIT: Final = 20
+from sockudo_queue.log_values import LINE_LIMIT, encode, encode_shortened, explain, place, plain, pretty
+from sockudo_queue.log_writer import Writer
 
 _SCALARS: Final = frozenset({str, int, float, bool, type(None)})
-_SHOWN_AS_TEXT: Final = (date, time, timedelta, UUID, PurePath, Decimal, IPv4Address, IPv6Address)
-_COLOURS: Final = {"debug": "\x1b[2m", "info": "\x1b[32m", "warning": "\x1b[33m", "error": "\x1b[31m"}
-_encode: Final = msgspec.json.Encoder().encode
 
 
 def get_logger(**context: Any) -> Any:
@@ -88,33 +63,33 @@ class _Output:
     """Where structlog's chain ends: fields in, one encoded line out, handed to the writer."""
 
     def __init__(self) -> None:
-        self.writer: _Writer | None = None
+        self.writer: Writer | None = None
         self._pretty = self._colours = False
 
     def open(self, descriptor: int, *, pretty: bool, colours: bool) -> None:
         if self.writer is not None:
             self.writer.close()
         self._pretty, self._colours = pretty, colours
-        self.writer = _Writer(descriptor, self._notice)
+        self.writer = Writer(descriptor, self._notice)
 
     def render(self, _logger: Any, level: str, fields: Any) -> bytes:
         """Turn the fields of one event into one line without its end. It never raises: a log call may be all that
         an error handler has left.
         """
         if "exc_info" in fields:
-            _explain(fields, fields.pop("exc_info"))
+            explain(fields, fields.pop("exc_info"))
         now = datetime.now(UTC)
         line = {"timestamp": now, "level": level, "event": fields.pop("event", "")}
         for name, value in fields.items():
-            line[name] = value if type(value) in _SCALARS else _plain(value)
+            line[name] = value if type(value) in _SCALARS else plain(value)
         line["timestamp"], line["level"] = now, level  # again, lest a field of that name has taken the place
         if self._pretty:
-            return _pretty(line, colours=self._colours)
+            return pretty(line, colours=self._colours)
         try:
-            encoded = _encode(line)
-            return encoded if len(encoded) <= LINE_LIMIT else _careful(line)
+            encoded = encode(line)
+            return encoded if len(encoded) <= LINE_LIMIT else encode_shortened(line)
         except Exception:  # noqa: BLE001 - a lone surrogate or whatever else cannot be encoded
-            return _careful(line)
+            return encode_shortened(line)
 
     def msg(self, line: bytes) -> None:
         assert self.writer is not None
@@ -126,212 +101,8 @@ class _Output:
         return self.render(None, "warning", {"event": "logs.dropped", "count": count})
 
 
-class _Writer:
-    """The thread that writes, and the bounded queue before it."""
-
-    def __init__(self, descriptor: int, notice: Callable[[int], bytes]) -> None:
-        self._descriptor = descriptor
-        self._notice = notice
-        self._lines: deque[bytes | threading.Event | None] = deque()
-        self._wake: SimpleQueue[None] = SimpleQueue()
-        self._idle = self._torn = self._closed = False
-        self._counting = threading.Lock()
-        self.dropped = self._reported = 0
-        self.thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
-        self.thread.start()
-
-    def put(self, line: bytes) -> None:
-        if len(self._lines) >= QUEUE_LIMIT:
-            self._drop(1)
-            return
-        self._lines.append(line)
-        if self._idle:  # else the writer looks again by itself: no thread switch for most lines
-            self._idle = False
-            self._wake.put(None)
-
-    def flush(self, timeout: float) -> bool:
-        done = threading.Event()
-        self._lines.append(done)
-        self._wake.put(None)
-        return done.wait(timeout)
-
-    def close(self) -> None:
-        """Let the thread end once it has written what waits; do not wait for it."""
-        self._lines.append(None)
-        self._wake.put(None)
-
-    def _run(self) -> None:
-        while True:
-            self._await_line()
-            written = self._write_batch()
-            if self._closed:
-                return
-            self._pause(BATCH_PAUSE if written else FAILED_PAUSE)
-
-    def _await_line(self) -> None:
-        self._idle = True
-        if not self._lines:  # asked after the flag is up, so a line that came meanwhile is either seen or wakes us
-            self._wake.get()
-        self._idle = False
-
-    def _pause(self, seconds: float) -> None:
-        try:
-            self._wake.get(timeout=seconds)
-        except Empty:
-            return
-
-    def _write_batch(self) -> bool:
-        lines, flushed = self._take()
-        lost = self.dropped
-        if lost > self._reported:
-            lines.insert(0, self._notice(lost - self._reported))
-        try:
-            if lines:
-                self._write(b"\n".join(lines) + b"\n")
-            self._reported = lost
-            return True
-        except OSError:  # Nobody reads, or the disk is full; there is no other place to say so than the counter.
-            self._drop(len(lines) - (lost > self._reported))
-            return False
-        finally:
-            for event in flushed:
-                event.set()
-
-    def _take(self) -> tuple[list[bytes], list[threading.Event]]:
-        lines: list[bytes] = []
-        flushed: list[threading.Event] = []
-        size = 0
-        while self._lines and size < BATCH_BYTES and not self._closed:
-            match self._lines.popleft():
-                case None:
-                    self._closed = True
-                case bytes() as line:
-                    lines.append(line)
-                    size += len(line)
-                case event:
-                    flushed.append(event)
-        return lines, flushed
-
-    def _write(self, data: bytes) -> None:
-        rest = memoryview(b"\n" + data if self._torn else data)
-        while rest:
-            try:
-                written = os.write(self._descriptor, rest)
-            except BlockingIOError:  # Standard output may be shared with a program that made it non-blocking.
-                select.select((), (self._descriptor,), (), FAILED_PAUSE)
-                continue
-            self._torn = rest[written - 1] != 10  # a failure now would leave half a line for the next to join
-            rest = rest[written:]
-
-    def _drop(self, count: int) -> None:
-        with self._counting:
-            self.dropped += count
-
-
 # A process has one standard output and structlog one configuration; this is its end.
 _output: Final = _Output()
-
-
-def _plain(value: Any, depth: int = 0) -> Any:
-    """Turn a value into what JSON has. Nothing foreign is asked for its text: a `repr` may raise, or show a secret."""
-    try:
-        match value:
-            case str():  # first, for the members of a StrEnum, which are frequent
-                return str.__str__(value)
-            case None | bool():
-                return value
-            case Secret():
-                return MASK
-            case Enum():
-                return _plain(value.value, depth)
-            case int() | float():
-                return value + 0
-            case bytes() | bytearray() | memoryview():
-                return f"<{len(value)} bytes>"
-            case BaseException():
-                return _describe(value)
-            case Mapping() | list() | tuple() | set() | frozenset() | deque():
-                return _plain_items(value, depth + 1) if depth < DEPTH_LIMIT else "…"
-            case _:
-                return str(value) if isinstance(value, _SHOWN_AS_TEXT) else f"<{type(value).__name__}>"
-    except Exception:  # noqa: BLE001 - whatever a foreign object's methods raise
-        return f"<{type(value).__name__}>"
-
-
-def _plain_items(value: Any, depth: int) -> Any:
-    kept = [item for item, _ in zip(value, range(ITEMS_LIMIT), strict=False)]
-    if isinstance(value, Mapping):
-        plain = {str(_plain(key, depth)): _plain(value[key], depth) for key in kept}
-        return plain if len(kept) == len(value) else plain | {"…": len(value) - len(kept)}
-    items = [_plain(item, depth) for item in kept]
-    return items if len(kept) == len(value) else [*items, "…"]
-
-
-def _careful(line: Mapping[str, Any]) -> bytes:
-    """Encode a line that was too long or could not be encoded as it is."""
-    try:
-        encoded = _encode({_short(name): _short(value) for name, value in line.items()})
-        if len(encoded) <= LINE_LIMIT:
-            return encoded
-    except Exception:  # noqa: BLE001, S110 - the line below holds nothing that could fail
-        pass
-    return _encode({name: _short(line[name]) for name in ("timestamp", "level", "event")} | {"truncated": True})
-
-
-def _short(value: Any) -> Any:
-    match value:
-        case str():
-            text = value.encode(errors="backslashreplace").decode()
-            return text if len(text) <= SHORT_TEXT else text[:SHORT_TEXT] + "…"
-        case dict():
-            return {_short(name): _short(item) for name, item in value.items()}
-        case list():
-            return [_short(item) for item in value]
-        case int() if value.bit_length() > 64:
-            return "<int>"  # Python refuses to write some of them out
-        case _:
-            return value
-
-
-def _describe(error: BaseException) -> str:
-    """Name an error; only this package's messages are known to hold no secret."""
-    name = type(error).__name__
-    return f"{name}: {error}" if isinstance(error, SockudoQueueError) else name
-
-
-def _explain(fields: dict[str, Any], given: Any) -> None:
-    """Say what happened and, if nobody expected it, where: files and lines, without values or source text."""
-    error = given if isinstance(given, BaseException) else given[1] if isinstance(given, tuple) else sys.exc_info()[1]
-    if not given or error is None:
-        return
-    fields.setdefault("error", error)
-    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    if cause is not None:
-        fields["cause"] = cause
-    if not isinstance(error, SockudoQueueError):
-        stack = [f"{_place(frame.f_code.co_filename)}:{line}" for frame, line in walk_tb(error.__traceback__)]
-        fields["stack"] = stack[-STACK_LIMIT:]
-
-
-def _place(filename: str) -> str:
-    return "/".join(PurePath(filename).parts[-2:])
-
-
-def _pretty(line: dict[str, Any], *, colours: bool) -> bytes:
-    level, event = line.pop("level"), _shown(line.pop("event"))
-    when = line.pop("timestamp").astimezone().strftime("%H:%M:%S.%f")[:-3]
-    start, bold, end = (_COLOURS.get(level, ""), "\x1b[1m", "\x1b[0m") if colours else ("", "", "")
-    fields = " ".join(f"{_shown(name)}={_shown(value)}" for name, value in line.items())
-    text = f"{when} {start}{level:<8}{end} {bold}{event:<20}{end} {fields}".rstrip()
-    return text.encode(errors="backslashreplace")[:LINE_LIMIT]
-
-
-def _shown(value: Any) -> str:
-    """Write a value for a terminal; nothing in it can move the cursor or begin a line."""
-    if isinstance(value, str):
-        text = value if len(value) <= SHORT_TEXT else value[:SHORT_TEXT] + "…"
-        return text if text.isprintable() and text and " " not in text else repr(text)
-    return repr(_short(value))
 
 
 class _LibraryHandler(logging.Handler):
@@ -343,7 +114,7 @@ class _LibraryHandler(logging.Handler):
             "library.warning",
             logger=record.name,
             message=_literal(record),
-            where=f"{_place(record.pathname)}:{record.lineno}",
+            where=f"{place(record.pathname)}:{record.lineno}",
             exc_info=record.exc_info,
         )
 

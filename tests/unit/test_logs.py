@@ -18,8 +18,9 @@ from typing import Any, Final
 
 import pytest
 
-from sockudo_queue import logs
+from sockudo_queue import log_writer, logs
 from sockudo_queue.errors import BrokerUnavailable
+from sockudo_queue.log_values import SHORT_TEXT
 from sockudo_queue.outcome import Verdict
 from sockudo_queue.redaction import Secret
 from tests.helpers.log_state import logging_put_back
@@ -177,10 +178,10 @@ def test_a_long_line_has_its_texts_cut(output: Output) -> None:
     log.info("test.event", **{f"field{number}": "x" * 250 for number in range(100)})
     log.info("e" * 20_000)
     cut, bare, event = output.lines()
-    assert cut["text"] == "é" * logs.SHORT_TEXT + "…"
-    assert cut["nested"] == {"deep": ["x" * logs.SHORT_TEXT + "…"]}
+    assert cut["text"] == "é" * SHORT_TEXT + "…"
+    assert cut["nested"] == {"deep": ["x" * SHORT_TEXT + "…"]}
     assert bare == {key: bare[key] for key in ("timestamp", "level", "event")} | {"truncated": True}
-    assert len(event["event"]) == logs.SHORT_TEXT + 1
+    assert len(event["event"]) == SHORT_TEXT + 1
 
 
 def test_the_level_is_kept(output: Output) -> None:
@@ -288,7 +289,7 @@ def test_lines_of_many_threads_stay_whole_and_in_order(output: Output) -> None:
 def test_when_nobody_reads_lines_are_dropped_and_counted(
     pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(logs, "QUEUE_LIMIT", 300)
+    monkeypatch.setattr(log_writer, "QUEUE_LIMIT", 300)
     reader, writer = pipe
     logs.set_up("info", "auto", writer)
     log = logs.get_logger()

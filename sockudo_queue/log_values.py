@@ -1,0 +1,136 @@
+"""What a line of the log may show, and how it is written.
+
+What may be shown is decided by type: plain values as they are, `Secret` as a mask, bytes as their length, an error of
+this package as its text, any other error or object as the name of its type.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from collections.abc import Mapping
+from datetime import date, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import PurePath
+from traceback import walk_tb
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+
+from sockudo_queue.errors import SockudoQueueError
+from sockudo_queue.redaction import MASK, Secret
+
+LINE_LIMIT: Final = 8_192  # bytes; container runtimes split lines at 16 KiB
+SHORT_TEXT: Final = 256  # characters of one text in a line that was too long
+DEPTH_LIMIT: Final = 3
+ITEMS_LIMIT: Final = 32
+STACK_LIMIT: Final = 20
+
+_SHOWN_AS_TEXT: Final = (date, time, timedelta, UUID, PurePath, Decimal, IPv4Address, IPv6Address)
+_COLOURS: Final = {"debug": "\x1b[2m", "info": "\x1b[32m", "warning": "\x1b[33m", "error": "\x1b[31m"}
+encode: Final = msgspec.json.Encoder().encode
+
+
+def plain(value: Any, depth: int = 0) -> Any:
+    """Turn a value into what JSON has. Nothing foreign is asked for its text: a `repr` may raise, or show a secret."""
+    try:
+        match value:
+            case str():  # first, for the members of a StrEnum, which are frequent
+                return str.__str__(value)
+            case None | bool():
+                return value
+            case Secret():
+                return MASK
+            case Enum():
+                return plain(value.value, depth)
+            case int() | float():
+                return value + 0
+            case bytes() | bytearray() | memoryview():
+                return f"<{len(value)} bytes>"
+            case BaseException():
+                return _describe(value)
+            case Mapping() | list() | tuple() | set() | frozenset() | deque():
+                return _plain_items(value, depth + 1) if depth < DEPTH_LIMIT else "…"
+            case _:
+                return str(value) if isinstance(value, _SHOWN_AS_TEXT) else f"<{type(value).__name__}>"
+    except Exception:  # noqa: BLE001 - whatever a foreign object's methods raise
+        return f"<{type(value).__name__}>"
+
+
+def _plain_items(value: Any, depth: int) -> Any:
+    kept = [item for item, _ in zip(value, range(ITEMS_LIMIT), strict=False)]
+    if isinstance(value, Mapping):
+        shown = {str(plain(key, depth)): plain(value[key], depth) for key in kept}
+        return shown if len(kept) == len(value) else shown | {"…": len(value) - len(kept)}
+    items = [plain(item, depth) for item in kept]
+    return items if len(kept) == len(value) else [*items, "…"]
+
+
+def encode_shortened(line: Mapping[str, Any]) -> bytes:
+    """Encode a line that was too long or could not be encoded as it is."""
+    try:
+        encoded = encode({_short(name): _short(value) for name, value in line.items()})
+        if len(encoded) <= LINE_LIMIT:
+            return encoded
+    except Exception:  # noqa: BLE001, S110 - the line below holds nothing that could fail
+        pass
+    return encode({name: _short(line[name]) for name in ("timestamp", "level", "event")} | {"truncated": True})
+
+
+def _short(value: Any) -> Any:
+    match value:
+        case str():
+            text = value.encode(errors="backslashreplace").decode()
+            return text if len(text) <= SHORT_TEXT else text[:SHORT_TEXT] + "…"
+        case dict():
+            return {_short(name): _short(item) for name, item in value.items()}
+        case list():
+            return [_short(item) for item in value]
+        case int() if value.bit_length() > 64:
+            return "<int>"  # Python refuses to write some of them out
+        case _:
+            return value
+
+
+def _describe(error: BaseException) -> str:
+    """Name an error; only this package's messages are known to hold no secret."""
+    name = type(error).__name__
+    return f"{name}: {error}" if isinstance(error, SockudoQueueError) else name
+
+
+def explain(fields: dict[str, Any], given: Any) -> None:
+    """Say what happened and, if nobody expected it, where: files and lines, without values or source text."""
+    error = given if isinstance(given, BaseException) else given[1] if isinstance(given, tuple) else sys.exc_info()[1]
+    if not given or error is None:
+        return
+    fields.setdefault("error", error)
+    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if cause is not None:
+        fields["cause"] = cause
+    if not isinstance(error, SockudoQueueError):
+        stack = [f"{place(frame.f_code.co_filename)}:{line}" for frame, line in walk_tb(error.__traceback__)]
+        fields["stack"] = stack[-STACK_LIMIT:]
+
+
+def place(filename: str) -> str:
+    return "/".join(PurePath(filename).parts[-2:])
+
+
+def pretty(line: dict[str, Any], *, colours: bool) -> bytes:
+    level, event = line.pop("level"), _shown(line.pop("event"))
+    when = line.pop("timestamp").astimezone().strftime("%H:%M:%S.%f")[:-3]
+    start, bold, end = (_COLOURS.get(level, ""), "\x1b[1m", "\x1b[0m") if colours else ("", "", "")
+    fields = " ".join(f"{_shown(name)}={_shown(value)}" for name, value in line.items())
+    text = f"{when} {start}{level:<8}{end} {bold}{event:<20}{end} {fields}".rstrip()
+    return text.encode(errors="backslashreplace")[:LINE_LIMIT]
+
+
+def _shown(value: Any) -> str:
+    """Write a value for a terminal; nothing in it can move the cursor or begin a line."""
+    if isinstance(value, str):
+        text = value if len(value) <= SHORT_TEXT else value[:SHORT_TEXT] + "…"
+        return text if text.isprintable() and text and " " not in text else repr(text)
+    return repr(_short(value))

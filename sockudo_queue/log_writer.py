@@ -1,0 +1,118 @@
+"""The thread that writes the log, and the bounded queue before it: who logs waits for nobody."""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+from collections import deque
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+from typing import Final
+
+QUEUE_LIMIT: Final = 10_000  # lines that wait for a slow reader, some 4 MB as they usually are
+BATCH_BYTES: Final = 65_536  # what a pipe takes at once
+BATCH_PAUSE: Final = 0.02  # seconds; while lines are frequent, one write and one thread switch serve many of them
+FAILED_PAUSE: Final = 1.0  # seconds between tries after a failed write: a broken pipe stays broken, a full disk may not
+
+
+class Writer:
+    """Writes whole lines to a descriptor, which stays its owner's. `put` and `flush` are for any thread."""
+
+    def __init__(self, descriptor: int, notice: Callable[[int], bytes]) -> None:
+        self._descriptor = descriptor
+        self._notice = notice
+        self._lines: deque[bytes | threading.Event | None] = deque()
+        self._wake: SimpleQueue[None] = SimpleQueue()
+        self._idle = self._torn = self._closed = False
+        self._counting = threading.Lock()
+        self.dropped = self._reported = 0
+        self.thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
+        self.thread.start()
+
+    def put(self, line: bytes) -> None:
+        if len(self._lines) >= QUEUE_LIMIT:
+            self._drop(1)
+            return
+        self._lines.append(line)
+        if self._idle:  # else the writer looks again by itself: no thread switch for most lines
+            self._idle = False
+            self._wake.put(None)
+
+    def flush(self, timeout: float) -> bool:
+        done = threading.Event()
+        self._lines.append(done)
+        self._wake.put(None)
+        return done.wait(timeout)
+
+    def close(self) -> None:
+        """Let the thread end once it has written what waits; do not wait for it."""
+        self._lines.append(None)
+        self._wake.put(None)
+
+    def _run(self) -> None:
+        while True:
+            self._await_line()
+            written = self._write_batch()
+            if self._closed:
+                return
+            self._pause(BATCH_PAUSE if written else FAILED_PAUSE)
+
+    def _await_line(self) -> None:
+        self._idle = True
+        if not self._lines:  # asked after the flag is up, so a line that came meanwhile is either seen or wakes us
+            self._wake.get()
+        self._idle = False
+
+    def _pause(self, seconds: float) -> None:
+        try:
+            self._wake.get(timeout=seconds)
+        except Empty:
+            return
+
+    def _write_batch(self) -> bool:
+        lines, flushed = self._take()
+        lost = self.dropped
+        if lost > self._reported:
+            lines.insert(0, self._notice(lost - self._reported))
+        try:
+            if lines:
+                self._write(b"\n".join(lines) + b"\n")
+            self._reported = lost
+            return True
+        except OSError:  # Nobody reads, or the disk is full; there is no other place to say so than the counter.
+            self._drop(len(lines) - (lost > self._reported))
+            return False
+        finally:
+            for event in flushed:
+                event.set()
+
+    def _take(self) -> tuple[list[bytes], list[threading.Event]]:
+        lines: list[bytes] = []
+        flushed: list[threading.Event] = []
+        size = 0
+        while self._lines and size < BATCH_BYTES and not self._closed:
+            match self._lines.popleft():
+                case None:
+                    self._closed = True
+                case bytes() as line:
+                    lines.append(line)
+                    size += len(line)
+                case event:
+                    flushed.append(event)
+        return lines, flushed
+
+    def _write(self, data: bytes) -> None:
+        rest = memoryview(b"\n" + data if self._torn else data)
+        while rest:
+            try:
+                written = os.write(self._descriptor, rest)
+            except BlockingIOError:  # Standard output may be shared with a program that made it non-blocking.
+                select.select((), (self._descriptor,), (), FAILED_PAUSE)
+                continue
+            self._torn = rest[written - 1] != 10  # a failure now would leave half a line for the next to join
+            rest = rest[written:]
+
+    def _drop(self, count: int) -> None:
+        with self._counting:
+            self.dropped += count
