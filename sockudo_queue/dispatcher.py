@@ -21,10 +21,11 @@ from sockudo_queue import job as jobs
 from sockudo_queue import matching, record, signing
 from sockudo_queue.apps import AppRegistry, Webhook
 from sockudo_queue.delivery.sender import Sender
-from sockudo_queue.drivers.base import Back, Claim, Dead, Later, Part, Settlement
+from sockudo_queue.dispatch import Dispatch, Share
+from sockudo_queue.drivers.base import Back, Claim, Dead, Later, Part
 from sockudo_queue.endpoints import LONGEST_RESERVATION, Admission, BreakerKey, Deferral, EndpointKey, Endpoints
 from sockudo_queue.errors import AppStoreUnavailable, AppUnreadable, MalformedJob
-from sockudo_queue.job import Event, Job
+from sockudo_queue.job import Job
 from sockudo_queue.metrics import Metrics
 from sockudo_queue.outcome import Failure, Outcome, Verdict, from_failure
 from sockudo_queue.record import State
@@ -35,16 +36,6 @@ NEWER_RECORD_DELAY_MS: Final = 60_000
 """How long a record of a later version is left for the daemon that can read it, before it is looked at again."""
 LONGEST_GUESS: Final = 8 * LONGEST_RESERVATION
 """Seconds that a job waits at most for an endpoint with more jobs than anybody can promise a moment to."""
-_PENDING: Final = object()
-
-
-class Share(msgspec.Struct, frozen=True):
-    """One match of a claimed record: the webhook that is owed, what it wants, and where its tries stand."""
-
-    ordinal: int
-    webhook: Webhook
-    events: tuple[Event, ...]
-    state: State
 
 
 class Attempt(NamedTuple):
@@ -53,57 +44,6 @@ class Attempt(NamedTuple):
     outcome: Outcome
     reused: bool = False
     bytes: int = 0
-
-
-class Dispatch:
-    """One claim at work. `finish` and `abandon` may be called from any thread; the claim is settled exactly once."""
-
-    def __init__(self, claim: Claim, job: Job | None, shares: tuple[Share, ...], *, splits: bool) -> None:
-        self.claim = claim
-        self.job = job
-        self.shares = shares
-        self.settlement: Settlement | None = None
-        self._splits = splits
-        self._lock = threading.Lock()
-        self._parts: list[Any] = [_PENDING] * len(shares)
-        self._left = len(shares)
-
-    @classmethod
-    def settled(cls, claim: Claim, *parts: Part) -> Dispatch:
-        """Return a dispatch that has nothing to attempt: its claim is acked, or ends in the given part."""
-        dispatch = cls(claim, None, (), splits=False)
-        dispatch.settlement = Settlement(claim, parts)
-        return dispatch
-
-    def finish(self, share: Share, part: Part | None) -> Settlement | None:
-        """Report one share: None when nothing is owed any more. Returns the settlement to whoever reports last."""
-        with self._lock:
-            if self.settlement is not None or self._parts[share.ordinal] is not _PENDING:
-                return None
-            self._parts[share.ordinal] = part
-            self._left -= 1
-            if self._left:
-                return None
-            self.settlement = self._compose()
-            return self.settlement
-
-    def abandon(self, *, lapsed: bool = False) -> Settlement:
-        """End the work now: what is not finished goes back to the queue, without an attempt being counted.
-
-        `lapsed`: its worker has died, and a job that kills worker after worker must end some day.
-        """
-        with self._lock:
-            if self.settlement is None:
-                untouched = self._left == len(self.shares)
-                for share in self.shares:
-                    if self._parts[share.ordinal] is _PENDING:
-                        self._parts[share.ordinal] = Back(record.encode(share.state), lapsed=lapsed)
-                self.settlement = Settlement(self.claim, (Back(lapsed=lapsed),)) if untouched else self._compose()
-            return self.settlement
-
-    def _compose(self) -> Settlement:
-        parts = tuple([part for part in self._parts if part is not None])
-        return Settlement(self.claim, parts, splits=self._splits and bool(parts))
 
 
 class Dispatcher:

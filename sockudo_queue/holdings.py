@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sockudo_queue.dispatcher import Dispatch
+from sockudo_queue.dispatch import Dispatch
 
 
 class Holdings:

@@ -11,7 +11,8 @@ from typing import Any, Final
 from sockudo_queue import record
 from sockudo_queue.broker_watch import BrokerWatch
 from sockudo_queue.crew import Crew, Slot
-from sockudo_queue.dispatcher import Dispatch, Dispatcher, Share
+from sockudo_queue.dispatch import Dispatch, Share
+from sockudo_queue.dispatcher import Dispatcher
 from sockudo_queue.drivers.base import Back, Claim, Dead, Driver, Later, Settlement
 from sockudo_queue.endpoints import Admission, Deferral
 from sockudo_queue.errors import BrokerError, SourceRefused

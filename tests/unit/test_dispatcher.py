@@ -15,7 +15,8 @@ from sockudo_queue import record, signing
 from sockudo_queue.apps import App, Filter, StaticApps, Webhook
 from sockudo_queue.breaker import BreakerState
 from sockudo_queue.delivery.sender import Sender as RealSender
-from sockudo_queue.dispatcher import LONGEST_GUESS, NEWER_RECORD_DELAY_MS, Dispatch, Dispatcher, Share, endpoint_of
+from sockudo_queue.dispatch import Dispatch, Share
+from sockudo_queue.dispatcher import LONGEST_GUESS, NEWER_RECORD_DELAY_MS, Dispatcher, endpoint_of
 from sockudo_queue.drivers.base import Back, Claim, Dead, Later, Part, Settlement
 from sockudo_queue.endpoints import BreakerKey, Deferral, EndpointKey, Endpoints
 from sockudo_queue.errors import AppStoreUnavailable, AppUnreadable
