@@ -27,7 +27,7 @@ from sockudo_queue.drivers.none import NoneDriver
 from sockudo_queue.drivers.redis import RedisDriver
 from sockudo_queue.drivers.redis_at_most_once import RedisAtMostOnceDriver
 from sockudo_queue.drivers.redis_connections import link_of
-from sockudo_queue.drivers.redis_link import Link
+from sockudo_queue.drivers.redis_link import Link, Tell, tell_nobody
 from sockudo_queue.drivers.redis_lists import ListSource, source_keys
 from sockudo_queue.drivers.redis_source import BLOCK_MARGIN, BLOCK_SECONDS, RedisSource, Terms
 from sockudo_queue.drivers.redis_surroundings import producer_rule
@@ -72,8 +72,11 @@ def _in_time(work: Callable[[], None], seconds: float) -> bool:
     return not thread.is_alive()
 
 
-def make_driver(settings: Settings) -> Driver:
-    """Build the configured driver; nothing is connected yet. Raises `SettingsError` for one that is not there."""
+def make_driver(settings: Settings, tell: Tell = tell_nobody) -> Driver:
+    """Build the configured driver; nothing is connected yet. Raises `SettingsError` for one that is not there.
+
+    `tell` hears of the servers of the queue that are found behind those that the settings name.
+    """
     reliability = settings.reliability
     if settings.driver == "none":
         return NoneDriver()
@@ -85,7 +88,7 @@ def make_driver(settings: Settings) -> Driver:
         )
     if settings.driver == "sqs":
         return _serve_sqs(settings)
-    return _serve_redis(link_of(settings), settings)
+    return _serve_redis(link_of(settings, tell), settings)
 
 
 def _serve_sqs(settings: Settings) -> Driver:
@@ -168,7 +171,8 @@ class Daemon:
         self._settings = settings
         self._app_source = app_source
         self._log: Any = logs.get_logger()
-        self._driver = make_driver(settings)
+        self._outbound = Outbound(settings)
+        self._driver = make_driver(settings, self._outbound.protect_broker)
         self._metrics = Metrics(self._driver.name, settings.redis.queue_name)
         self._beats = Heartbeats()
         self._health = Health(self._beats)
@@ -186,7 +190,6 @@ class Daemon:
         self._app_keeper = make_keeper(
             settings, registry, self._metrics, self._log, partial(self._set_ready, "app-store"), self._turns
         )
-        self._outbound = Outbound(settings)
         self._dispatcher = self._make_dispatcher(registry if self._app_keeper is None else self._app_keeper.registry)
         place = Workplace(
             self._crew,
@@ -234,6 +237,8 @@ class Daemon:
             self._log.info("daemon.idle", text="queue.driver is none: webhooks are switched off, nothing is delivered")
         interval = self._settings.reliability.lease_renew_interval_ms / 1000
         upkeep = [*self._outbound.upkeep, self._endpoints.forget_rested]
+        if isinstance(driver := self._driver, RedisDriver):
+            upkeep.append(lambda _: driver.look_around())
         placement = Placement() if self._settings.one_core else None
         self._services.start(interval, self._app_source, self._unknown_apps, upkeep, self._app_keeper, placement)
         self._watch_surroundings()

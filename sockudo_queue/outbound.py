@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Final
 
 import certifi
@@ -17,7 +16,7 @@ from sockudo_queue.delivery.http import HttpSender
 from sockudo_queue.delivery.sender import Sender
 from sockudo_queue.delivery.transport import CurlAdapter
 from sockudo_queue.errors import SettingsError
-from sockudo_queue.own_services import brokers
+from sockudo_queue.own_services import broker, brokers
 from sockudo_queue.settings import Settings
 
 DESCRIPTORS_OF_A_WORKER: Final = 4
@@ -41,15 +40,19 @@ class Outbound:
             LambdaSender(self._transport, retry_every_status=delivery.retry_every_status),
         )
         self._workers = settings.workers + delivery.max_slow
-        self._services: list[Service] = []
+        self._services: dict[Service, None] = {}
         for service in brokers(settings):
             self.protect(service)
 
     def protect(self, service: Service) -> None:
-        """Let no webhook reach a service of ours."""
-        if self.guard is not None:
+        """Let no webhook reach a service of ours, for as long as this process lives."""
+        if self.guard is not None and service not in self._services:
             self.guard.protect(service)
-            self._services.append(service)
+            self._services[service] = None
+
+    def protect_broker(self, host: str, port: int) -> None:
+        """Let no webhook reach a server of the queue that was found behind those that the settings name."""
+        self.protect(broker(host, port))
 
     def fit(self, descriptors: int) -> str | None:
         """Let no more connections rest than the limit on descriptors has room for; a warning where it is too low."""
@@ -68,9 +71,14 @@ class Outbound:
         if self.guard is None:
             return [self._transport.pool.close_old]
         return [
-            *(partial(self.guard.look_up, service) for service in self._services),
+            self._look_up,
             self._transport.pool.close_old,
         ]
+
+    def _look_up(self, now: float) -> None:
+        assert self.guard is not None
+        for service in tuple(self._services):
+            self.guard.look_up(service, now)
 
 
 def make_guard(settings: Settings) -> Guard | None:

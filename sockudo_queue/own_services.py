@@ -18,9 +18,9 @@ def brokers(settings: Settings) -> Iterator[Service]:
         case "redis" if settings.redis.url is not None:
             yield _of_url(settings.redis.url.reveal(), REDIS_PORT)
         case "redis":
-            yield Service(_BROKER, settings.redis.host, settings.redis.port)
+            yield broker(settings.redis.host, settings.redis.port)
             for node in settings.sentinel.nodes:
-                yield Service(_BROKER, node.host, node.port)
+                yield broker(node.host, node.port)
         case "redis-cluster":
             for url in settings.redis_cluster.nodes:
                 yield _of_url(url.reveal(), REDIS_PORT)
@@ -29,6 +29,11 @@ def brokers(settings: Settings) -> Iterator[Service]:
             yield _of_url(endpoint, 443 if endpoint.startswith("https") else 80)
 
 
+def broker(host: str, port: int) -> Service:
+    """Return a server of the queue as the guard knows it."""
+    return Service(_BROKER, host, port)
+
+
 def _of_url(url: str, default_port: int) -> Service:
     parts = urlsplit(url)
-    return Service(_BROKER, parts.hostname or "127.0.0.1", parts.port or default_port)
+    return broker(parts.hostname or "127.0.0.1", parts.port or default_port)

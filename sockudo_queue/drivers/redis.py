@@ -105,6 +105,10 @@ class RedisDriver:
         standing.silent_at = float("-inf")
         return claimable
 
+    def look_around(self) -> None:
+        """Hear of servers that have joined; whoever gave the link is told of them. Never raises, may block."""
+        self._link.look_around()
+
     def put(self, body: bytes) -> None:
         self._link.call("RPUSH", self._put_list, body)
 

@@ -6,6 +6,7 @@ one for each node. Following a node that redirects is no repetition: that node h
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
@@ -15,9 +16,9 @@ from redis.crc import key_slot
 
 from sockudo_queue.drivers.redis_connections import is_insecure, is_tls, login_options, tls_options, url_options
 from sockudo_queue.drivers.redis_errors import Redirected, SlotBusy
-from sockudo_queue.drivers.redis_link import LATE_SECONDS, RedisLink, Script, connection_options
+from sockudo_queue.drivers.redis_link import LATE_SECONDS, RedisLink, Script, Tell, connection_options, tell_nobody
 from sockudo_queue.drivers.redis_topology import Address, Topology
-from sockudo_queue.errors import BrokerUnavailable
+from sockudo_queue.errors import BrokerError, BrokerUnavailable
 from sockudo_queue.redaction import Secret
 from sockudo_queue.settings import Settings
 
@@ -60,6 +61,13 @@ class ClusterLink:
     def patient(self, response_timeout: float) -> ClusterLink:
         """Return a link to the same cluster for commands that block, with connections of its own."""
         return ClusterLink(self._topology, self._options, response_timeout)
+
+    def look_around(self) -> None:
+        """Hear of nodes that have joined or become known, and tell of them."""
+        with contextlib.suppress(BrokerError):  # nothing but the guard of the webhooks wants to know
+            for _, _, *nodes in self.call("CLUSTER", "SLOTS", near=""):
+                for host, port, *_ in nodes:
+                    self._topology.reachable(((host or b"").decode(), port))
 
     def close(self) -> None:
         """Disconnect what is idle; a connection in use ends with its call."""
@@ -109,7 +117,7 @@ class ClusterLink:
         return link
 
 
-def cluster_link(settings: Settings) -> ClusterLink:
+def cluster_link(settings: Settings, tell: Tell = tell_nobody) -> ClusterLink:
     """Return the way to the cluster that the settings name. Raises `SettingsError` for files that cannot be used."""
     cluster = settings.redis_cluster
     urls = [url_options(node) for node in cluster.nodes]
@@ -125,6 +133,7 @@ def cluster_link(settings: Settings) -> ClusterLink:
         [(url["host"], url.get("port", 6379)) for url in urls],
         options | connection_options(min(timeout, ANSWER_SECONDS)),
         dict(_mapping(entry) for entry in cluster.address_map),
+        tell,
     )
     return ClusterLink(topology, options | connection_options(timeout))
 

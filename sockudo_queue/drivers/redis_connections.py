@@ -13,7 +13,7 @@ from typing import Any, Final
 from redis.connection import Connection, ConnectionPool, SSLConnection, parse_url
 from redis.credentials import CredentialProvider
 
-from sockudo_queue.drivers.redis_link import Link, RedisLink, connection_options
+from sockudo_queue.drivers.redis_link import Link, RedisLink, Tell, connection_options, tell_nobody
 from sockudo_queue.errors import SettingsError
 from sockudo_queue.redaction import Secret
 from sockudo_queue.settings import RedisSettings, Settings, TlsSettings
@@ -81,16 +81,19 @@ class TlsConnection(SSLConnection):
         return self._trust.context().wrap_socket(sock, server_hostname=self.host)
 
 
-def link_of(settings: Settings) -> Link:
-    """Return the way to the Redis that the settings name. Raises `SettingsError` for files that cannot be used."""
+def link_of(settings: Settings, tell: Tell = tell_nobody) -> Link:
+    """Return the way to the Redis that the settings name. Raises `SettingsError` for files that cannot be used.
+
+    `tell` hears of the servers that are found behind those that are named.
+    """
     if settings.driver == "redis-cluster":
         from sockudo_queue.drivers.redis_cluster import cluster_link
 
-        return cluster_link(settings)
+        return cluster_link(settings, tell)
     if settings.sentinel.nodes and settings.redis.url is None:
         from sockudo_queue.drivers.redis_sentinel import sentinel_link
 
-        return sentinel_link(settings)
+        return sentinel_link(settings, tell)
     return RedisLink(_server_pool(settings))
 
 

@@ -11,7 +11,7 @@ import socket
 import struct
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import sha1
 from importlib import resources
 from typing import Any, Final, Protocol, Self
@@ -28,6 +28,10 @@ from sockudo_queue.errors import BrokerRefused, BrokerUnavailable
 STALE_AFTER: Final = 5.0
 """Seconds of rest after which a connection is looked at before use; servers and balancers close what rests."""
 
+Tell = Callable[[str, int], object]
+"""Hears of each server of the queue that was not named but found: its host and port, from any thread, again and again.
+"""
+
 LATE_SECONDS: Final = 1.5
 """An answer that took longer may come from a master that was given up meanwhile, and what it did is lost; where there
 are others to ask, they are asked first. Longer than any wait in the server."""
@@ -40,6 +44,10 @@ class Script:
         files = resources.files("sockudo_queue.drivers").joinpath("lua")
         self.text = "\n".join(files.joinpath(f"{name}.lua").read_text("utf-8") for name in names)
         self.digest = sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+
+
+def tell_nobody(host: str, port: int) -> None:
+    """Hear of a server that was found, and do nothing."""
 
 
 def connection_options(response_timeout: float) -> dict[str, Any]:
@@ -72,6 +80,9 @@ class Link(Protocol):
 
     def patient(self, response_timeout: float) -> Link:
         """Return a link to the same servers for commands that block (seconds), with connections of its own."""
+
+    def look_around(self) -> None:
+        """Hear of servers that have joined since they were last asked for, and tell of them. Never raises."""
 
     def close(self) -> None:
         """Disconnect what is idle; a connection in use ends with its call."""
@@ -134,6 +145,9 @@ class RedisLink:
     def patient(self, response_timeout: float) -> Self:
         """Return a link to the same server for commands that block, with connections of its own."""
         return type(self)(self._pool, response_timeout)
+
+    def look_around(self) -> None:
+        """Hear of servers that have joined, and tell of them; here there is but one."""
 
     def _verify(self, connection: AbstractConnection, began: float) -> None:
         """Raise `BrokerUnavailable` where the server that has answered may be the wrong one; here there is but one."""

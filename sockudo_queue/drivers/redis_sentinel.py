@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import Any, Final
 
@@ -11,7 +12,7 @@ from redis.exceptions import RedisError
 from redis.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool, SentinelManagedConnection
 
 from sockudo_queue.drivers.redis_connections import TlsConnection, connection_class, login_options
-from sockudo_queue.drivers.redis_link import LATE_SECONDS, RedisLink, connection_options
+from sockudo_queue.drivers.redis_link import LATE_SECONDS, RedisLink, Tell, connection_options, tell_nobody
 from sockudo_queue.drivers.shared_lookup import SharedLookup
 from sockudo_queue.errors import BrokerUnavailable
 from sockudo_queue.settings import Settings
@@ -31,11 +32,12 @@ class TlsSentinelConnection(SentinelManagedConnection, TlsConnection):
 class Sentinels:
     """The Sentinels of one master. Safe from any thread, which redis-py's own list of them is not."""
 
-    def __init__(self, name: str, pools: list[ConnectionPool]) -> None:
+    def __init__(self, name: str, pools: list[ConnectionPool], tell: Tell = tell_nobody) -> None:
         self._sentinel = Sentinel([], sentinel_kwargs={})
         self._sentinel.sentinels = [Redis(connection_pool=pool) for pool in pools]
         self._asked = ", ".join("{host}:{port}".format_map(pool.connection_kwargs) for pool in pools)
         self._name = name
+        self._tell = tell
         self._lookup = SharedLookup(self._discover)
         self._master: tuple[str, int] | None = None
         self._asked_at = float("-inf")
@@ -62,7 +64,14 @@ class Sentinels:
             raise MasterNotFoundError(f"no master {self._name} at the Sentinels {self._asked}: {reason}") from None
         finally:
             self._asked_at = time.monotonic()
+        self._tell(*self._master)
         return self._master
+
+    def tell_of_replicas(self) -> None:
+        """Ask who stands by to become the master."""
+        with contextlib.suppress(RedisError):  # nothing but the guard of the webhooks wants to know
+            for host, port in self._sentinel.discover_slaves(self._name):
+                self._tell(str(host), int(port))
 
 
 class SentinelLink(RedisLink):
@@ -71,6 +80,11 @@ class SentinelLink(RedisLink):
     A master that was frozen or cut off while its replica took over comes back as a master, and stays one for about ten
     seconds, until the Sentinels tell it otherwise. What it is told until then is lost.
     """
+
+    def look_around(self) -> None:
+        """Hear of servers that have joined, and tell of them."""
+        sentinels: Sentinels = self._pool.sentinel_manager  # type: ignore[attr-defined] # see `sentinel_link`
+        sentinels.tell_of_replicas()
 
     def _verify(self, connection: AbstractConnection, began: float) -> None:
         now = time.monotonic()
@@ -82,7 +96,7 @@ class SentinelLink(RedisLink):
             raise BrokerUnavailable(f"{address[0]}:{address[1]} is not the master any more")
 
 
-def sentinel_link(settings: Settings) -> SentinelLink:
+def sentinel_link(settings: Settings, tell: Tell = tell_nobody) -> SentinelLink:
     """Return the way to the master; the Sentinels are asked at each connect. Raises `SettingsError` for bad files."""
     redis, sentinel = settings.redis, settings.sentinel
     timeout = redis.response_timeout_ms / 1000
@@ -99,4 +113,4 @@ def sentinel_link(settings: Settings) -> SentinelLink:
         (SentinelManagedConnection, TlsSentinelConnection),
         settings.master_tls.enabled,
     )
-    return SentinelLink(SentinelConnectionPool(sentinel.name, Sentinels(sentinel.name, pools), **serving))
+    return SentinelLink(SentinelConnectionPool(sentinel.name, Sentinels(sentinel.name, pools, tell), **serving))

@@ -17,6 +17,7 @@ from redis.exceptions import (
 )
 
 from sockudo_queue.drivers.redis_errors import CommandDenied, first_line
+from sockudo_queue.drivers.redis_link import Tell, tell_nobody
 from sockudo_queue.drivers.shared_lookup import SharedLookup
 from sockudo_queue.errors import BrokerError, BrokerRefused, BrokerUnavailable
 
@@ -37,10 +38,12 @@ class Topology:
         nodes: Sequence[Address],
         options: Mapping[str, Any],
         address_map: Mapping[tuple[str, int | None], tuple[str, int | None]],
+        tell: Tell = tell_nobody,
     ) -> None:
         self._nodes = list(nodes)
         self._options = dict(options)
         self._address_map = address_map
+        self._tell = tell
         self._manager: NodesManager | None = None
         self._look = SharedLookup(self._look_once)
         self._looks = 0
@@ -84,10 +87,16 @@ class Topology:
             self.doubt(self._looks)
 
     def reachable(self, announced: tuple[str | None, int]) -> Address:
-        """Return where a node can be reached; one that announces no host is where the others are."""
+        """Return where a node can be reached; one that announces no host is where the others are.
+
+        Every node that we hear of comes by here, so here it is told, as it is announced and as it is reached.
+        """
         host, port = announced[0] or self._nodes[0][0], announced[1]
         target = self._address_map.get((host, port)) or self._address_map.get((host, None)) or (host, port)
-        return target[0], target[1] or port
+        reached = target[0], target[1] or port
+        for address in {(host, port), reached}:
+            self._tell(*address)
+        return reached
 
     def _look_once(self) -> None:
         try:

@@ -7,6 +7,10 @@ from contextlib import ExitStack
 
 import pytest
 
+from sockudo_queue.drivers.redis_connections import link_of
+from sockudo_queue.drivers.redis_link import Link
+from sockudo_queue.redaction import Secret
+from sockudo_queue.settings import RedisClusterSettings, Settings
 from tests.drivers.conformance import DriverConformance
 from tests.drivers.dead_letters import DeadLetterConformance
 from tests.drivers.redis_layouts import ClusterLists, ClusterV2, SentinelLists, SentinelV2
@@ -14,6 +18,7 @@ from tests.drivers.redis_lists import SOURCES
 from tests.helpers.redis_binaries import LAYOUT_KINDS
 from tests.helpers.redis_cluster import RedisCluster
 from tests.helpers.redis_sentinel import RedisSentinels
+from tests.helpers.waiting import eventually
 
 
 @pytest.fixture(scope="module", params=LAYOUT_KINDS)
@@ -58,3 +63,31 @@ class TestSentinelV2(DriverConformance, DeadLetterConformance):
         v2 = SentinelV2(sentinels, cleanup)
         v2.client.flushall()
         return v2
+
+
+def test_nodes_that_nobody_named_are_told_as_they_become_known(cluster: RedisCluster) -> None:
+    """The first to be asked knows its masters, and only by and by which of the others are replicas."""
+    told: set[tuple[str, int]] = set()
+    nodes = (Secret(f"redis://127.0.0.1:{cluster.nodes[0].port}"),)
+    address_map = [f"127.0.0.1:{cluster.nodes[1].port}=localhost:{cluster.nodes[1].port}"]
+    group = RedisClusterSettings(nodes=nodes, address_map=address_map)
+    settings = Settings(driver="redis-cluster", redis_cluster=group)
+    there = {("127.0.0.1", node.port) for node in cluster.nodes} | {("localhost", cluster.nodes[1].port)}
+    check_told(link_of(settings, lambda *address: told.add(address)), told, there)
+
+
+def test_master_and_replica_are_told_that_only_the_sentinels_name(sentinels: RedisSentinels) -> None:
+    told: set[tuple[str, int]] = set()
+    link = link_of(sentinels.settings(), lambda *address: told.add(address))
+    link.call("PING")
+    assert ("127.0.0.1", sentinels.master().port) in told
+    check_told(link, told, {("127.0.0.1", server.port) for server in sentinels.servers})
+
+
+def check_told(link: Link, told: set[tuple[str, int]], there: set[tuple[str, int]]) -> None:
+    def all_are_told() -> bool:
+        link.look_around()
+        return told == there
+
+    eventually(all_are_told, 20)
+    link.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from ipaddress import ip_network
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,14 @@ from sockudo_queue.delivery.http import HttpSender
 from sockudo_queue.delivery.transport import CurlAdapter
 from sockudo_queue.outcome import Outcome, Verdict
 from sockudo_queue.redaction import Secret
+from tests.faults.queue import SERVER_LIST
+from tests.helpers.configs import app, config, webhook
+from tests.helpers.daemon import DaemonProcess
+from tests.helpers.jobs import job
 from tests.helpers.receiver import Receiver
+from tests.helpers.redis_cluster import RedisCluster
+from tests.helpers.redis_sentinel import NAME, RedisSentinels
+from tests.helpers.waiting import eventually
 
 LOOPBACK = Rules(denied=(ip_network("127.0.0.0/8"), ip_network("::1/128")))
 # What a resolver takes for 127.0.0.1, or for an address that leads there.
@@ -144,6 +152,34 @@ def test_one_address_that_may_be_called_is_enough(receiver: Receiver) -> None:
     assert post(guard, f"http://localhost:{receiver.port}/").delivered
     receiver.refuse()
     assert post(guard, f"http://localhost:{receiver.port}/").reason == "refused"  # the network's word, so tried again
+
+
+def test_nodes_of_a_cluster_that_nobody_named_are_refused_too() -> None:
+    """Its masters; a node learns only by and by which of the others are replicas."""
+    with RedisCluster(masters=3, replicas=False) as cluster:
+        ports = [node.port for node in cluster.nodes]
+        where = {"QUEUE_DRIVER": "redis-cluster", "REDIS_CLUSTER_NODES": f"127.0.0.1:{ports[0]}"}
+        check_refused(ports, where, {}, cluster.client())
+
+
+def test_a_master_that_only_the_sentinels_name_is_refused_too() -> None:
+    with RedisSentinels() as group:
+        master, sentinel = group.master(), group.sentinels[0]
+        there = {"redis": {"sentinels": [{"host": "127.0.0.1", "port": sentinel.port}], "name": NAME}}
+        check_refused([sentinel.port, master.port], {}, {"database": there}, master.client())
+
+
+def check_refused(ports: list[int], environment: dict[str, str], sections: dict[str, Any], client: Any) -> None:
+    """Deliver one job to a webhook at each port, and see that none was connected to."""
+    hooks = [webhook(f"http://127.0.0.1:{port}/", name=f"port-{port}", retry={"enabled": False}) for port in ports]
+    with DaemonProcess(config(app(*hooks), **sections), environment) as daemon:
+        daemon.wait_ready()
+        client.rpush(SERVER_LIST, job(1))
+        client.close()
+        eventually(lambda: len(daemon.events("delivery.attempted")) == len(ports), 20, daemon.stderr)
+        lines = daemon.events("delivery.attempted")
+    assert {(line["webhook"], line["reason"]) for line in lines} == {(f"port-{port}", "guard") for port in ports}
+    assert all("the queue's own server" in line["detail"] for line in lines)
 
 
 def test_what_is_no_address_is_refused() -> None:
