@@ -14,7 +14,6 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from sockudo_queue import __version__, signals, standard_streams
@@ -215,9 +214,10 @@ def _run(options: argparse.Namespace) -> int:
     from sockudo_queue.app_documents import load_with_apps
     from sockudo_queue.app_source import AppSource
     from sockudo_queue.apps import StaticApps
+    from sockudo_queue.config.documents import working_directory
     from sockudo_queue.daemon import Daemon
 
-    loaded, apps = load_with_apps({}, options.config, os.environ, Path.cwd(), options.strict)
+    loaded, apps = load_with_apps({}, options.config, os.environ, working_directory(), options.strict)
     logs.set_up(loaded.settings.logging.level, loaded.settings.logging.format)
     log = logs.get_logger()
     for warning in loaded.warnings:

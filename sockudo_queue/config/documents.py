@@ -37,6 +37,14 @@ class Document:
         return value
 
 
+def working_directory() -> Path:
+    """Return where relative names begin; a directory that is gone, as that of an old release, holds nothing."""
+    try:
+        return Path.cwd()
+    except OSError:
+        return Path()
+
+
 def find_file(named: str | None, working_directory: Path) -> Path | None:
     """Return the named file, or the first of Sockudo's own places that exists."""
     if named is not None:

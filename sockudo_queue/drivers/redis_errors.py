@@ -73,6 +73,10 @@ def translated(connection: AbstractConnection, error: RedisError | OSError) -> B
         case AuthenticationError():
             connection.disconnect()
             return LoginRefused(f"authentication failed: {text}")
+        case ResponseError() if "DB index is out of range" in text:
+            return LoginRefused(
+                f"{text}; set database.redis.db, or the number in REDIS_URL, to one that the server has"
+            )
         case OutOfMemoryError() | NoPermissionError():
             return CommandDenied(text)
         # Before 7.0 a script's error hides in the text of another.

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from sockudo_queue.drivers.base import Finding, Level
-from sockudo_queue.drivers.redis_errors import CommandDenied
+from sockudo_queue.drivers.redis_errors import CommandDenied, LoginRefused
 from sockudo_queue.drivers.redis_link import Link, Script
 from sockudo_queue.drivers.redis_source import RedisSource, own_key
 from sockudo_queue.drivers.redis_v2 import V2Source
@@ -76,7 +76,10 @@ class Inspection:
         self._sources = tuple(sources)
 
     def findings(self) -> Iterator[Finding]:
-        """Yield what was found. Raises `BrokerUnavailable` where the server goes away meanwhile."""
+        """Yield what was found.
+
+        Raises `BrokerUnavailable` where the server goes away meanwhile, and `BrokerRefused` where it lets nobody in.
+        """
         # What several nodes of a cluster have in common is told once.
         found = dict.fromkeys(finding for near in self._servers() for finding in self._of_server(near))
         yield from found
@@ -94,6 +97,8 @@ class Inspection:
     def _of_server(self, near: str) -> Iterator[Finding]:
         try:
             info = _fields(self._link.call("INFO", near=near))
+        except LoginRefused:
+            raise
         except BrokerRefused as refusal:
             yield Finding(
                 Level.WARNING,

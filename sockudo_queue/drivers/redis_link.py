@@ -22,7 +22,7 @@ from redis.connection import AbstractConnection, ConnectionPool
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from sockudo_queue.drivers.redis_errors import Redirected, UnknownScript, translated
+from sockudo_queue.drivers.redis_errors import LoginRefused, Redirected, UnknownScript, translated
 from sockudo_queue.errors import BrokerRefused, BrokerUnavailable
 
 STALE_AFTER: Final = 5.0
@@ -164,7 +164,9 @@ class RedisLink:
             connection.connect()
             _let_kernel_time(connection)
         except (RedisError, OSError) as error:
-            raise translated(connection, error) from None
+            fault = translated(connection, error)
+            # Whatever is refused before the first command is refused whatever the key.
+            raise LoginRefused(str(fault)) if isinstance(fault, BrokerRefused) else fault from None
         return connection
 
     def close(self) -> None:

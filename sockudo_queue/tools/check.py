@@ -82,12 +82,14 @@ def _findings(loaded: Loaded, apps: tuple[App, ...], options: argparse.Namespace
 
 
 def _broker_findings(driver: Driver, loaded: Loaded) -> Iterator[Finding]:
+    told = ""
     try:
         driver.ping()
         counts = ", ".join(f"{count} {state}" for state, count in driver.depth().items())
         yield Finding(Level.OK, "broker", f"{driver.name} answers; {counts}")
     except BrokerError as error:
-        yield Finding(Level.ERROR, "broker", f"{driver.name}: {error}{_advice(error)}")
+        told = str(error)
+        yield Finding(Level.ERROR, "broker", f"{driver.name}: {told}{_advice(error)}")
         if isinstance(error, BrokerUnavailable):
             return
     try:
@@ -95,7 +97,8 @@ def _broker_findings(driver: Driver, loaded: Loaded) -> Iterator[Finding]:
             yield from driver.inspect()
         yield from _surroundings(driver, loaded)
     except BrokerError as error:
-        yield Finding(Level.ERROR, "broker", f"{driver.name}: {error}")
+        if str(error) != told:
+            yield Finding(Level.ERROR, "broker", f"{driver.name}: {error}")
 
 
 def _surroundings(driver: Driver, loaded: Loaded) -> Iterator[Finding]:

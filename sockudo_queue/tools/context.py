@@ -7,11 +7,11 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from sockudo_queue.app_documents import load_with_apps
 from sockudo_queue.apps import App
+from sockudo_queue.config.documents import working_directory
 from sockudo_queue.drivers.base import Driver
 from sockudo_queue.settings import Loaded
 from sockudo_queue.tools.terminal import complain
@@ -33,7 +33,7 @@ class Queue:
 
 def load(options: argparse.Namespace) -> tuple[Loaded, tuple[App, ...]]:
     """Read settings and apps as the daemon does. Raises `SettingsError`."""
-    return load_with_apps({}, options.config, os.environ, Path.cwd(), getattr(options, "strict", False))
+    return load_with_apps({}, options.config, os.environ, working_directory(), getattr(options, "strict", False))
 
 
 @contextmanager

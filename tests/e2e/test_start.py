@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 from typing import Any, Final
 
 import pytest
@@ -78,6 +80,23 @@ def test_a_taken_metrics_port_ends_the_start_before_a_job_is_taken(
         assert client.keys() == [SERVER_LIST.encode()]
     assert f"{host}:{daemon.metrics_port}" in line
     assert receiver.count == 0
+
+
+def test_a_working_directory_that_is_gone_holds_nothing(redis_server: RedisServer) -> None:
+    daemon = DaemonProcess(GOOD, redis_url=redis_server.url)
+    gone = daemon.directory / "gone"
+    command = ["sh", "-c", f'mkdir "{gone}" && cd "{gone}" && rmdir "{gone}" && exec "$@"', "sh", sys.executable, "-m"]
+    for arguments, code in ((["stats", "--config", str(daemon.config_path)], 0), (["stats", "--config", "x.json"], 2)):
+        done = subprocess.run(
+            [*command, "sockudo_queue", *arguments],
+            env=daemon.environment,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+        assert done.returncode == code, done.stderr
+    daemon.close()
 
 
 def test_a_daemon_that_restarts_within_a_second_gets_its_port_again(

@@ -74,11 +74,22 @@ def test_where_all_is_well_every_line_begins_with_ok(tmp_path: Path, server: Red
 def test_a_wrong_password(tmp_path: Path, hook: dict[str, Any]) -> None:
     with RedisServer(password="right") as server:
         ran = checked(tmp_path, f"redis://:CANARY@127.0.0.1:{server.port}/0", hook)
-    level, text = lines(ran, "broker")[0]
+    level, text = only(ran, "broker")
     assert (ran.code, level) == (1, "error")
+    assert not lines(ran, "server") + lines(ran, "rights")  # nothing else can be known, and one line is enough
     assert "authentication failed" in text
     assert "mend user and password" in text
     assert "CANARY" not in ran.out + ran.err
+
+
+def test_a_database_that_the_server_does_not_have(
+    tmp_path: Path, redis_server: RedisServer, hook: dict[str, Any]
+) -> None:
+    ran = checked(tmp_path, redis_server.url.replace("/0", "/99"), hook)
+    level, text = only(ran, "broker")
+    assert (ran.code, level) == (1, "error")
+    assert "database.redis.db" in text
+    assert not lines(ran, "server") + lines(ran, "rights")
 
 
 def test_a_server_that_is_away(tmp_path: Path, hook: dict[str, Any]) -> None:
