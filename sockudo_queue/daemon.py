@@ -170,7 +170,7 @@ class Daemon:
     def __init__(self, settings: Settings, registry: AppRegistry, app_source: AppSource | None = None) -> None:
         self._settings = settings
         self._app_source = app_source
-        self._log: Any = logs.get_logger()
+        self._log: Any = logs.get_logger().bind()  # bound once, and not anew with every line
         self._outbound = Outbound(settings)
         self._driver = make_driver(settings, self._outbound.protect_broker)
         self._metrics = Metrics(self._driver.name, settings.redis.queue_name)

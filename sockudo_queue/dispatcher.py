@@ -26,7 +26,7 @@ from sockudo_queue.drivers.base import Back, Claim, Dead, Later, Part
 from sockudo_queue.endpoints import LONGEST_RESERVATION, Admission, BreakerKey, Deferral, EndpointKey, Endpoints
 from sockudo_queue.errors import AppStoreUnavailable, AppUnreadable, MalformedJob
 from sockudo_queue.job import Job
-from sockudo_queue.metrics import Metrics
+from sockudo_queue.metrics import Metrics, WebhookMetrics
 from sockudo_queue.outcome import Failure, Outcome, Verdict, from_failure
 from sockudo_queue.record import State
 from sockudo_queue.turns import Turns
@@ -192,7 +192,7 @@ class Dispatcher:
         cut_short = self._stopping.is_set() and outcome.is_transport_failure
         self._endpoints.finish(admission, None if cut_short else outcome, ended)
         try:
-            self._report(dispatch, share, attempt, ended - started)
+            self._report(dispatch, share, attempt, ended - started, counts)
             if not (outcome.delivered and was_closed):
                 self._metrics.breaker(share.state.app, share.webhook.name, admission.breaker.state(ended))
         except Exception as error:  # noqa: BLE001 - what was delivered must not be posted again for the sake of a figure
@@ -212,11 +212,11 @@ class Dispatcher:
         outcome, reused = self._turns.aside(self._sender.post, webhook, body, headers)
         return Attempt(outcome, reused, len(body))
 
-    def _report(self, dispatch: Dispatch, share: Share, attempt: Attempt, took: float) -> None:
+    def _report(self, dispatch: Dispatch, share: Share, attempt: Attempt, took: float, counts: WebhookMetrics) -> None:
         """Count an attempt and log it."""
         job, state, outcome = dispatch.job, share.state, attempt.outcome
         assert job is not None
-        self._metrics.webhook(state.app, share.webhook.name).ended(
+        counts.ended(
             outcome.verdict,
             took,
             status=outcome.status,

@@ -169,13 +169,13 @@ class Worker:
         """Claim and deliver for as long as there is a slot; the settlement of one job claims the next."""
         settled: Settlement | None = None
         while self._may_claim():
-            seen, look_again = self._crew.rings, _until_due(settled)
+            seen, last = self._crew.rings, settled
             claim, settled = self._next(settled), None
             if claim is not None:
                 settled = self._deliver(claim)
             elif self._driver.sources:
                 self.claiming = False
-                self._turns.aside(self._crew.wait_for_ring, seen, look_again)
+                self._turns.aside(self._crew.wait_for_ring, seen, _until_due(last))
             if self._dispatcher.unknown_apps.prevail:
                 self.claiming = False
                 self._settle(settled)
