@@ -87,6 +87,7 @@ class Inspection:
             return  # it takes nothing that is written, whatever our rights
         for source in self._sources:
             yield self._rights(source)
+            yield from self._odd_types(source)
         yield from self._blocking()
 
     def _servers(self) -> tuple[str, ...]:
@@ -148,6 +149,22 @@ class Inspection:
         denied = [command.decode() for command in reply[::2]]
         if denied:
             yield f"it refuses {', '.join(denied)} ({reply[1].decode(errors='replace')})"
+
+    def _odd_types(self, source: RedisSource) -> Iterator[Finding]:
+        """Name keys that somebody else uses for something else: the scripts break off there, whatever our rights."""
+        for key, wanted in source.types.items():
+            try:
+                found = self._link.call("TYPE", key)
+            except BrokerRefused:
+                return  # nothing of ours needs it, so no rule has to allow it
+            name = found.decode()
+            if name not in (wanted, "none"):
+                yield Finding(
+                    Level.ERROR,
+                    "source",
+                    f"{source.key} cannot be served: the key {key} is a {name}, and must be a {wanted}; "
+                    "find out who writes it, and rename or remove it",
+                )
 
     def _is_in_use(self, source: RedisSource) -> bool:
         try:

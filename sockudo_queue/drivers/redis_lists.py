@@ -23,6 +23,8 @@ from sockudo_queue.drivers.redis_source import (
 )
 
 KEY_PARTS: Final = ("ready", "records", "active", "delayed", "lapses", "dead")
+_TYPES: Final = ("list", "list", "hash", "zset", "zset", "hash", "zset")
+"""In the order of the scripts' KEYS."""
 GATHER_LIMIT: Final = 500
 """Bodies that one call moves into `ready`, so many at once and until so many bytes are moved: short enough that no
 other client notices it."""
@@ -50,6 +52,7 @@ class ListSource(RedisSource):
         self._ready, self.active = own_key(key, "ready"), own_key(key, "active")
         self.delayed, self.lapses = own_key(key, "delayed"), own_key(key, "lapses")
         self._claim_keys = (key, self._ready, self.records, self.active, self.delayed, self.lapses, self.dead)
+        self.types = dict(zip(self._claim_keys, _TYPES, strict=True))
 
     def depth(self) -> Mapping[str, int]:
         call = self._link.call

@@ -78,6 +78,8 @@ class RedisSource(ABC):
 
     kind: ClassVar[str]
     """What it is called for people."""
+    types: Mapping[str, str]
+    """Each key of it, and the type that Redis must say it has."""
 
     def __init__(self, key: str, link: Link, patient: Link, terms: Terms) -> None:
         self.key = key

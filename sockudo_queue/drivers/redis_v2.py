@@ -16,22 +16,22 @@ from sockudo_queue.drivers.redis_link import Link, Script
 from sockudo_queue.drivers.redis_source import Arguments, RedisSource, Terms, settlement_arguments
 from sockudo_queue.drivers.redis_v2_payload import closed, opened
 
-V2_PARTS: Final = (
-    "jobs",
-    "wait",
-    "inline-wait",
-    "inline-wait-count",
-    "delayed",
-    "active",
-    "tokens",
-    "attempts",
-    "max-attempts",
-    "failures",
-    "completed",
-    "notify",
-    "events",
-)
-"""In the order of the scripts' KEYS."""
+V2_PARTS: Final[Mapping[str, str]] = {
+    "jobs": "hash",
+    "wait": "list",
+    "inline-wait": "list",
+    "inline-wait-count": "string",
+    "delayed": "zset",
+    "active": "zset",
+    "tokens": "hash",
+    "attempts": "hash",
+    "max-attempts": "hash",
+    "failures": "hash",
+    "completed": "zset",
+    "notify": "list",
+    "events": "stream",
+}
+"""The keys, in the order of the scripts' KEYS, and their types."""
 WORD_MARK: Final = "sq-"
 """How our words in `tokens` begin, which tells our claims from those of Sockudo's workers."""
 
@@ -65,6 +65,7 @@ class V2Source(RedisSource):
         super().__init__(base, link, patient, terms)
         self.keys = {part: f"{base}:{part}" for part in V2_PARTS}
         self._all_keys = (*self.keys.values(), self.dead, self.records)
+        self.types = dict(zip(self._all_keys, (*V2_PARTS.values(), "zset", "hash"), strict=True))
         self._look_keys = [
             self.keys[part] for part in ("wait", "inline-wait", "inline-wait-count", "delayed", "active", "notify")
         ]

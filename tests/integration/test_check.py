@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import pytest
 
+from sockudo_queue.drivers.redis_source import own_key
 from sockudo_queue.tools import endpoints
 from tests.faults.queue import SERVER_LIST
 from tests.helpers.certificates import Authority
@@ -182,6 +183,26 @@ def documented_rule() -> list[str]:
     page = (Path(__file__).parents[2] / "docs" / "drivers.md").read_text()
     start = page.index("ACL SETUSER hooks")
     return page[start : page.index("```", start)].replace("PASSWORD", "pw").split()
+
+
+@pytest.mark.parametrize(
+    ("key", "kept"),
+    [
+        (SERVER_LIST, "list"),
+        (own_key(SERVER_LIST, "records"), "hash"),
+        ("sockudo_queue:v2:{webhooks}:jobs", "hash"),
+        ("sockudo_queue:v2:{webhooks}:events", "stream"),
+    ],
+)
+def test_a_key_that_somebody_else_uses(
+    tmp_path: Path, server: RedisServer, hook: dict[str, Any], key: str, kept: str
+) -> None:
+    server.client().set(key, "theirs")
+    ran = checked(tmp_path, server.url, hook)
+    [text] = [text for level, text in lines(ran, "source") if level == "error"]
+    assert ran.code == 1
+    assert f"the key {key} is a string, and must be a {kept}" in text
+    assert server.client().get(key) == b"theirs"
 
 
 @pytest.mark.parametrize("kind", [ServerKind.REDIS_7_0, ServerKind.VALKEY])
