@@ -5,11 +5,12 @@ Each attempt ends in time and under its name; the daemon's memory does not grow;
 
 from __future__ import annotations
 
+import math
 import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, Final
 
@@ -37,9 +38,9 @@ GOOD_DELAY: Final = 0.02
 LOAD: Final = 0.8
 """Of what the healthy endpoint gets when it is given more than it can take."""
 ROUNDS: Final = scaled(5, 1)
-QUIET: Final = scaled(15, 3)
-"""Seconds without hostile receivers, to compare with."""
 SPACING: Final = 0.08
+PHASE: Final = ROUNDS * SPACING * (len(CASES) + 1)
+"""Seconds of load beside the hostile receivers, and as many without them, to compare with."""
 CHANCES: Final = 3
 """What else runs on the machine can only spoil a comparison."""
 STRICT: Final = 1.5
@@ -73,34 +74,42 @@ class Load:
         return self._rate
 
     @contextmanager
-    def going(self) -> Iterator[None]:
-        """Push until the block ends, and wait until everything has arrived."""
+    def going(self, seed: int = 0, seconds: float = math.inf) -> Iterator[None]:
+        """Push for so long, or until the block ends, and wait until everything has arrived."""
         stop = threading.Event()
-        thread = threading.Thread(target=self._push, args=(stop,))
+        thread = threading.Thread(target=self._push, args=(stop, seed, seconds))
         thread.start()
         try:
             yield
+            if seconds < math.inf:
+                thread.join()
         finally:
             stop.set()
             thread.join()
         eventually(lambda: self._receiver.count >= self._number, 30)
 
-    def p99(self, seconds: float) -> float:
-        """Return the 99th percentile of what was pushed in the last so many seconds, in seconds."""
-        since = time.monotonic() - seconds
-        pushed = {number for number, moment in self._pushed.items() if moment >= since}
-        eventually(lambda: self._receiver.count >= max(pushed), 30)
+    def p99(self, seed: int, meanwhile: Callable[[], None] = lambda: None) -> float:
+        """Push for `PHASE` seconds and return the 99th percentile of the times from push to arrival, in seconds.
+
+        How many come together decides about that percentile more than anything else does. The moments of one seed are
+        always the same, so two phases of it differ in what goes on meanwhile, and in nothing else.
+        """
+        first, before = self._number + 1, self._receiver.count
+        with self.going(seed, PHASE):
+            meanwhile()
         took = sorted(
             request.received_at - self._pushed[number]
-            for request in self._receiver.requests
+            for request in self._receiver.requests[before:]
             for number in numbers(request.body)
-            if number in pushed
+            if number >= first
         )
         return took[int(len(took) * 0.99)]
 
-    def _push(self, stop: threading.Event) -> None:
-        due, chance = time.monotonic(), random.Random(1)
-        while not stop.is_set():
+    def _push(self, stop: threading.Event, seed: int, seconds: float) -> None:
+        chance = random.Random(seed)
+        due = time.monotonic()
+        end = due + seconds
+        while due < end and not stop.is_set():
             self._number += 1
             self._pushed[self._number] = time.monotonic()
             self._client.rpush(SERVER_LIST, job(self._number))
@@ -144,19 +153,13 @@ def check_rounds(daemon: DaemonProcess, client: redis.Redis, load: Load, cases: 
     figure(
         f"{len(cases)} hostile receivers: memory {first / 1e6:+.1f} MB by the first round, {second / 1e6:+.1f} MB later"
     )
-    rounds = 2
-    for _ in range(CHANCES):
-        with load.going():
-            time.sleep(QUIET)
-            alone = load.p99(QUIET)
-            for _ in range(ROUNDS):
-                rounds += 1
-                push_round(client, cases)
-                wait_for_attempts(daemon, rounds * len(cases))
-            beside = load.p99(ROUNDS * SPACING * len(cases))
+    for chance in range(1, CHANCES + 1):
+        alone = load.p99(chance)
+        beside = load.p99(chance, lambda: push_rounds(client, cases))
+        wait_for_attempts(daemon, (2 + chance * ROUNDS) * len(cases))
         if beside <= STRICT * alone + LENIENCE:
             break
-    check_attempts(daemon, cases, rounds)
+    check_attempts(daemon, cases, 2 + chance * ROUNDS)
     figure(f"p99 of a healthy endpoint at 80 % load: {beside * 1e3:.1f} ms beside them, {alone * 1e3:.1f} ms without")
     assert first < LARGEST_GROWTH
     assert second < LARGEST_LATER_GROWTH
@@ -169,6 +172,11 @@ def push_round(client: redis.Redis, cases: list[Case]) -> None:
         time.sleep(SPACING)
         padding = "x" * min(case.padding, PADDING)
         client.rpush(SERVER_LIST, job(events=[event(channel=f"{name_of(case)}:1", data=padding)]))
+
+
+def push_rounds(client: redis.Redis, cases: list[Case]) -> None:
+    for _ in range(ROUNDS):
+        push_round(client, cases)
 
 
 def wait_for_attempts(daemon: DaemonProcess, count: int) -> None:
