@@ -9,7 +9,7 @@ from typing import Final
 import pytest
 
 from tests.faults.queue import daemon_on, push, records, told, waiting
-from tests.helpers.configs import webhook
+from tests.helpers.configs import app, config, webhook
 from tests.helpers.jobs import APP_KEY, APP_SECRET, TIME_MS, event, job
 from tests.helpers.receiver import Answer, Receiver, Request
 from tests.helpers.redis_server import RedisServer
@@ -53,24 +53,36 @@ def test_a_body_of_filtered_events_is_signed_as_it_is_sent(
 
 
 def test_every_attempt_is_signed_over_its_own_bytes(redis_server: RedisServer, receiver: Receiver) -> None:
-    """reapit/foundations#10219, #7075 and #11108: also what is sent after a restart."""
-    answers = [Answer(500), Answer(503), Answer(reset=True), Answer(200)]
-    receiver.answer(lambda request, nth: answers[nth - 1])
+    """reapit/foundations#10219, #7075 and #11108: also what is sent after a restart, and when its bytes have changed."""
+    events = [event("client_event", f"{channel}-room") for channel in ("private", "presence")]
     settings = {"QUEUE_DELIVERY_RETRY_INITIAL_BACKOFF_MS": "300", "QUEUE_DELIVERY_RETRY_MAX_BACKOFF_MS": "600"}
-    with redis_server.client() as client, daemon_on(redis_server.url, receiver.url(), **settings) as daemon:
-        push(client, [job(1)])
+    all_events, some_events = (
+        webhook(receiver.url(), name="hook", **wanted) for wanted in ({}, {"filter": {"channel_prefix": "private-"}})
+    )
+    with redis_server.client() as client, daemon_on(redis_server.url, all_events, **settings) as daemon:
+
+        def fail_three_times(request: Request, nth: int) -> Answer:
+            if nth == 3:  # the same process attempts it again, with fewer events
+                daemon.write_config(config(app(some_events)))
+                eventually(lambda: daemon.events("apps.reloaded"), 5, told(daemon))
+            return [Answer(500), Answer(503), Answer(reset=True), Answer(200)][nth - 1]
+
+        receiver.answer(fail_three_times)
+        push(client, [job(1, events=events)])
         eventually(lambda: [kept.attempts for kept in records(client, "delayed")] == [2], 10, told(daemon))
         daemon.terminate()
         assert daemon.wait() == 0
         daemon.start()
-        requests = receiver.wait_for(4, 10)
+        requests = receiver.wait_for(4, 20)
         eventually(lambda: waiting(client) == 0, 5, told(daemon))
 
+    head = b'{"time_ms":%d,"events":[' % (TIME_MS + 1)
+    whole, less = (head + b",".join(kept) + b"]}" for kept in (events, events[:1]))
+    assert [request.body for request in requests] == [whole, whole, whole, less]
     assert [request.headers["x-sockudo-attempt"] for request in requests] == ["1", "2", "3", "4"]
     assert all(signed(request) for request in requests)
     for name in ("x-pusher-key", "x-sockudo-job-id", "x-sockudo-webhook"):
         assert len({request.headers[name] for request in requests}) == 1
-    assert len({request.body for request in requests}) == 1
 
 
 def test_no_configured_header_takes_the_place_of_ours(redis_server: RedisServer, receiver: Receiver) -> None:
