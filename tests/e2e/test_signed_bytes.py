@@ -97,6 +97,7 @@ def test_no_configured_header_takes_the_place_of_ours(redis_server: RedisServer,
     assert signed(request)
     names = [name for name, _ in request.header_lines]
     assert len({name.lower() for name in names}) == len(names)
+    assert {"X-Pusher-Key", "X-Pusher-Signature", "Content-Type"} <= set(names)
     assert "forged" not in dict(request.header_lines).values()
     agent = request.headers.pop("user-agent")
     assert agent.startswith("sockudo-queue/")

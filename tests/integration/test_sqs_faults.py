@@ -78,6 +78,7 @@ def test_a_queue_that_is_gone_costs_few_calls_and_lines(daemon: DaemonProcess, s
     stub.fail(sqs_stub.DELETED)
     time.sleep(seconds)  # how little happens meanwhile is what is measured
     calls, told = stub.count(since=began), len(daemon.log_lines()) - lines
+    assert (daemon.get("/readyz"), daemon.get("/livez")) == (503, 200)
 
     assert calls < 15, stub.counts()
     assert told < 10, daemon.output()
