@@ -182,6 +182,22 @@ def test_what_was_not_begun_is_given_back_at_a_stop(daemon: DaemonProcess, stub:
     assert not any(message.is_hidden for message in left)
 
 
+def test_a_poll_that_is_under_way_at_a_stop_hides_nothing(stub: SqsStub, receiver: Receiver) -> None:
+    """SQS hands messages to whoever has asked, also when that one is about to leave."""
+    with daemon_on(stub.url, NAME, receiver.url(), QUEUE_SQS_WAIT_TIME_SECONDS="5") as daemon:
+        daemon.wait_ready()
+        eventually(lambda: stub.count("ReceiveMessage"))
+        daemon.terminate()
+        eventually(lambda: daemon.events("daemon.draining"), 5, daemon.output)
+        stub.push(NAME, jobs(5))
+        assert daemon.wait(20) == 0, daemon.output()
+
+    left = stub.messages(NAME)
+    assert [message.receives for message in left] == [1] * 5
+    assert not any(message.is_hidden for message in left)
+    assert receiver.count == 0
+
+
 @pytest.mark.parametrize("fault", ["access denied", "a closed connection"])
 def test_a_stop_does_not_wait_for_a_service_that_is_away(daemon: DaemonProcess, stub: SqsStub, fault: str) -> None:
     stub.fail(EVERY_FAULT[fault])
