@@ -53,7 +53,7 @@ def test_a_body_of_filtered_events_is_signed_as_it_is_sent(
 
 
 def test_every_attempt_is_signed_over_its_own_bytes(redis_server: RedisServer, receiver: Receiver) -> None:
-    """reapit/foundations#10219, #7075 and #11108: also what is sent after a restart, and when its bytes have changed."""
+    """reapit/foundations#10219, #7075 and #11108: also after a restart, and when the bytes have changed."""
     events = [event("client_event", f"{channel}-room") for channel in ("private", "presence")]
     settings = {"QUEUE_DELIVERY_RETRY_INITIAL_BACKOFF_MS": "300", "QUEUE_DELIVERY_RETRY_MAX_BACKOFF_MS": "600"}
     all_events, some_events = (
