@@ -136,9 +136,9 @@ class Dispatcher:
         """Note that an attempt goes on for longer than most."""
         self._endpoints.look_at(admission, time.monotonic())
 
-    def cut_overdue(self) -> None:
-        """End attempts that go on after their deadline; to be called many times a second."""
-        self._sender.cut_overdue()
+    def pull_leashes(self) -> None:
+        """End attempts that go on without end; to be called many times a second."""
+        self._sender.pull_leashes()
 
     def close(self, admission: Admission) -> None:
         """End an admission: whatever became of its attempt, the endpoint must not count it for ever."""

@@ -133,7 +133,7 @@ class Supervisor:
             now = time.monotonic()
             if self._place.crew.threads < self._place.crew.slots and not self._deaths_within(DEATH_PAUSE):
                 self._place.crew.man()  # the system had no thread to give when it was asked
-            self._place.dispatcher.cut_overdue()
+            self._place.dispatcher.pull_leashes()
             for worker in list(self.workers.values()):
                 slot, admission = worker.slot, worker.admission
                 if slot.busy_since and now - slot.busy_since > self._slow and admission is not None:

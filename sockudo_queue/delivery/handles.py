@@ -8,7 +8,6 @@ however many endpoints there are.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import socket
 import threading
@@ -23,6 +22,7 @@ import pycurl
 
 from sockudo_queue import __version__
 from sockudo_queue.delivery.guard import Guard
+from sockudo_queue.delivery.leash import Leash
 
 USER_AGENT: Final = f"sockudo-queue/{__version__}"
 CONNECTION_LIFETIME: Final = 300
@@ -37,15 +37,8 @@ RESTING_LIMIT: Final = 256
 DESCRIPTORS_OF_A_HANDLE: Final = 3
 SET_ASIDE: Final = 35.0
 """Seconds until a handle is closed whose look-up was cut: by then glibc's own limits have ended the look-up."""
-CUT_AFTER: Final = 0.1
-"""Seconds past the deadline of an attempt after which its connection is cut from outside. libcurl looks at the clock
-between two calls of OpenSSL, and some of these go on for as long as the receiver sends what means nothing."""
 _QUICK_EXIT: Final = 322
 """CURLOPT_QUICK_EXIT, which pycurl does not name: closing does not wait for a look-up that hangs."""
-
-
-Mark = tuple[int, int]
-"""What tells a socket from a later one with the same descriptor: its device and inode."""
 
 
 class Route(NamedTuple):
@@ -88,15 +81,14 @@ class Handle:
 
     __slots__ = (
         "_body_is_big",
-        "_connection",
         "_guard",
         "_limit",
         "_room",
         "_timeout_ms",
         "_url",
         "curl",
-        "cut_at",
         "lacking",
+        "leash",
         "opened",
         "received",
         "refused",
@@ -112,8 +104,7 @@ class Handle:
         self.opened = False
         self.refused = ""
         self.lacking = ""
-        self.cut_at = 0.0
-        self._connection: tuple[int, Mark] | None = None
+        self.leash = Leash(options.max_response_bytes)
         self._guard = options.guard if route.guarded else None
         self._limit = self._room = options.max_response_bytes
         self._url = ""
@@ -140,7 +131,7 @@ class Handle:
             (pycurl.SSL_VERIFYHOST, 2 if route.verify else 0),
             (pycurl.WRITEFUNCTION, self._receive),
             (pycurl.OPENSOCKETFUNCTION, self._open_socket),
-            (pycurl.SOCKOPTFUNCTION, self._note_connection),
+            (pycurl.SOCKOPTFUNCTION, self.leash.note_connection),
         ):
             curl.setopt(option, value)
         if options.client_cert_file is not None:
@@ -163,7 +154,7 @@ class Handle:
             self._timeout_ms = timeout_ms
         self._room = self._limit
         self.opened = False
-        self.cut_at = time.monotonic() + timeout_ms / 1000 + CUT_AFTER
+        self.leash.begin(timeout_ms / 1000)
         curl.setopt(pycurl.HTTPHEADER, header_lines)
         curl.setopt(pycurl.POSTFIELDS, body)
         self._body_is_big = len(body) > BODY_KEPT
@@ -180,31 +171,6 @@ class Handle:
             self._body_is_big = False
             self.curl.setopt(pycurl.POSTFIELDS, b"")
         self.refused = self.lacking = ""
-
-    @property
-    def is_overdue(self) -> bool:
-        """Tell whether the attempt should have ended by itself."""
-        return time.monotonic() >= self.cut_at
-
-    def cut_if_overdue(self) -> None:
-        """End the connection of an attempt that should have ended; for a thread that is not at this attempt."""
-        connection = self._connection  # before the clock: the next attempt may begin at any moment, with another one
-        if connection is None or not self.is_overdue:
-            return
-        descriptor, mark = connection
-        with contextlib.suppress(OSError):
-            copy = os.dup(descriptor)
-            if _mark_of(copy) != mark:  # libcurl has closed it meanwhile, and this is somebody else's
-                os.close(copy)
-                return
-            with socket.socket(fileno=copy) as link:
-                link.shutdown(socket.SHUT_RDWR)
-
-    def _note_connection(self, descriptor: int, _purpose: int) -> int:
-        """Remember a new connection. Must not raise."""
-        with contextlib.suppress(OSError):
-            self._connection = (descriptor, _mark_of(descriptor))
-        return 0  # and go on
 
     def _open_socket(self, _purpose: int, wanted: Any) -> _Lent | int:
         """Open the socket for a new connection, if the guard lets it be made. Must not raise: nobody would hear."""
@@ -231,11 +197,6 @@ class Handle:
         self.received.append(data[: self._room])
         self._room = 0
         return 0  # taking less ends the transfer
-
-
-def _mark_of(descriptor: int) -> Mark:
-    state = os.fstat(descriptor)
-    return state.st_dev, state.st_ino
 
 
 class HandlePool:

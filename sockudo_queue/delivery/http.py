@@ -60,9 +60,9 @@ class HttpSender:
             return from_failure(Failure.INTERNAL, type(error).__name__), False
         return self._outcome_of(answer), answer.connection_reused
 
-    def cut_overdue(self) -> None:
-        """End what goes on after its deadline, see `CurlAdapter.cut_overdue`."""
-        self._adapter.cut_overdue()
+    def pull_leashes(self) -> None:
+        """End what goes on without end, see `CurlAdapter.pull_leashes`."""
+        self._adapter.pull_leashes()
 
     def _outcome_of(self, answer: Answer) -> Outcome:
         if 200 <= answer.status_code < 300:

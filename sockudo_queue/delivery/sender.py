@@ -24,6 +24,6 @@ class Sender:
             return self._functions.post(webhook, body)
         return self._http.post(webhook, body, own_headers)
 
-    def cut_overdue(self) -> None:
-        """End attempts that go on after their deadline; to be called many times a second."""
-        self._http.cut_overdue()  # the functions' attempts go through the same transport
+    def pull_leashes(self) -> None:
+        """End attempts that go on without end; to be called many times a second."""
+        self._http.pull_leashes()  # the functions' attempts go through the same transport

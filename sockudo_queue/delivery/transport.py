@@ -114,10 +114,10 @@ class CurlAdapter(BaseAdapter):
                 return self.pool.close
         return self.pool.give_back
 
-    def cut_overdue(self) -> None:
-        """End what goes on after its deadline; to be called many times a second, by a thread that makes no attempts."""
+    def pull_leashes(self) -> None:
+        """End what libcurl does not, see `leash`; to be called many times a second, by a thread without attempts."""
         for handle in tuple(self._in_flight):
-            handle.cut_if_overdue()
+            handle.leash.pull()
 
     def close(self) -> None:
         """Close nothing: only the service that keeps house may, see `HandlePool.close_old`."""
@@ -147,7 +147,9 @@ def fault_of(handle: Handle, fault: pycurl.error, timeout_ms: int) -> TransportF
             return TransportFault(Failure.GUARD, handle.refused)
         if handle.lacking:
             return TransportFault(Failure.INTERNAL, handle.lacking)
-    return translated(handle.curl, fault, timeout_ms, is_late=handle.is_overdue)
+    if handle.leash.is_flooded:
+        return TransportFault(Failure.TOO_MANY_BYTES, "more came than any answer needs")
+    return translated(handle.curl, fault, timeout_ms, is_late=handle.leash.is_overdue)
 
 
 def header_lines(headers: Mapping[str, str]) -> list[bytes]:

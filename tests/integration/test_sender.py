@@ -19,8 +19,9 @@ import pytest
 from sockudo_queue.apps import Webhook
 from sockudo_queue.delivery.addresses import Rules
 from sockudo_queue.delivery.guard import Guard
-from sockudo_queue.delivery.handles import CUT_AFTER, HandleOptions
+from sockudo_queue.delivery.handles import HandleOptions
 from sockudo_queue.delivery.http import HttpSender
+from sockudo_queue.delivery.leash import CUT_AFTER
 from sockudo_queue.delivery.transport import CurlAdapter
 from sockudo_queue.outcome import Outcome
 from sockudo_queue.redaction import Secret
@@ -220,7 +221,7 @@ def test_an_attempt_that_outlives_its_deadline_is_cut(
         webhook = hook(receiver.url(scheme=scheme), 60_000)
         if kept:
             assert attempt(HttpSender(adapter), webhook)[0].delivered
-        monkeypatch.setattr("sockudo_queue.delivery.handles.CUT_AFTER", -59.5)
+        monkeypatch.setattr("sockudo_queue.delivery.leash.CUT_AFTER", -59.5)
         outcome, took = attempt(HttpSender(adapter), webhook)
     assert outcome.reason == "read-timeout"
     assert 0.4 < took < 30
@@ -228,22 +229,48 @@ def test_an_attempt_that_outlives_its_deadline_is_cut(
     assert receiver.connections == 1 + kept
 
 
-def test_a_handshake_that_never_ends_does() -> None:
-    """OpenSSL reads on for as long as it is told to start anew, and libcurl sees no clock all the while."""
+@pytest.mark.parametrize(
+    ("scheme", "before", "flood", "reason"),
+    [
+        ("https", b"", (b"\x16\x03\x03\x40\x00" + bytes(0x4000)) * 64, "too-many-bytes"),  # records of HelloRequests
+        ("http", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;", b"a" * 65_536, "delivered"),
+        ("http", b"HTTP/1.1 503 No\r\nTransfer-Encoding: chunked\r\n\r\n5;", b"a" * 65_536, "status-503"),
+    ],
+)
+@pytest.mark.parametrize("kept", [False, True])
+def test_what_means_nothing_and_never_ends_is_cut(
+    scheme: str, before: bytes, flood: bytes, reason: str, kept: bool
+) -> None:
+    """OpenSSL reads on for as long as it is told to begin anew, libcurl for as long as a chunk's extension goes on."""
 
-    def flooding(visit: Visit) -> None:
+    def behave(visit: Visit) -> None:
+        if kept and scheme == "http":
+            visit.read_request()
+            visit.send(ok())
+        if scheme == "http":
+            visit.read_request()
+        visit.send(before)
         while True:
-            visit.send(anew)
+            visit.send(flood)
 
-    anew = (b"\x16\x03\x03\x40\x00" + bytes(0x4000)) * 64  # records full of HelloRequest
     adapter = CurlAdapter(HandleOptions())
-    for chance in range(3):
-        with HostileReceiver(flooding) as receiver, cutting(adapter):
-            outcome, took = attempt(HttpSender(adapter), hook(receiver.url(scheme="https")))
-        if chance == 2 or took <= DEADLINE_MS / 1000 + GRACE:
-            break
-    assert outcome.reason == "connect-timeout"
-    assert took <= DEADLINE_MS / 1000 + GRACE
+    with HostileReceiver(behave) as receiver, cutting(adapter):
+        webhook = hook(receiver.url(scheme=scheme), 20_000)
+        if kept and scheme == "http":
+            assert attempt(HttpSender(adapter), webhook)[0].delivered
+        outcome, took = attempt(HttpSender(adapter), webhook)
+    assert outcome.reason == reason
+    assert took < 10
+
+
+def test_a_kept_connection_may_receive_without_end() -> None:
+    """Each attempt by itself is short, and what it receives is its own."""
+    adapter = CurlAdapter(HandleOptions(max_response_bytes=1 << 20))
+    answer = answering(ok(bytes(1 << 20)), keep=True)
+    with HostileReceiver(answer) as receiver, cutting(adapter):
+        for _ in range(20):
+            assert attempt(HttpSender(adapter), hook(receiver.url(), 20_000))[0].delivered
+    assert receiver.connections == 1
 
 
 def test_a_connection_in_time_is_left_alone(receiver: Receiver) -> None:
@@ -262,7 +289,7 @@ def cutting(adapter: CurlAdapter) -> Iterator[None]:
 
     def cut() -> None:
         while not ended.wait(0.02):
-            adapter.cut_overdue()
+            adapter.pull_leashes()
 
     thread = threading.Thread(target=cut)
     thread.start()
