@@ -37,7 +37,7 @@ def write(text: str) -> None:
     try:
         sys.stdout.write(text)
     except OSError as error:
-        raise _of(error) from None
+        raise unwritable(error) from None
 
 
 def write_bytes(content: bytes) -> None:
@@ -47,7 +47,7 @@ def write_bytes(content: bytes) -> None:
         sys.stdout.buffer.write(content)
         sys.stdout.buffer.flush()
     except OSError as error:
-        raise _of(error) from None
+        raise unwritable(error) from None
 
 
 def flush() -> None:
@@ -55,7 +55,7 @@ def flush() -> None:
     try:
         sys.stdout.flush()
     except OSError as error:
-        raise _of(error) from None
+        raise unwritable(error) from None
 
 
 def complain(text: str) -> None:
@@ -65,7 +65,8 @@ def complain(text: str) -> None:
         sys.stderr.flush()
 
 
-def _of(error: OSError) -> Exception:
+def unwritable(error: OSError) -> Exception:
+    """Return what to raise for an error of standard output; one of a reader that has seen enough stays what it is."""
     if isinstance(error, BrokenPipeError):
         return error
     return OutputError(f"standard output cannot be written: {error.strerror}")

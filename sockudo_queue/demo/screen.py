@@ -7,6 +7,8 @@ import sys
 import time
 from typing import Final, TextIO
 
+from sockudo_queue import standard_streams
+
 GREEN: Final = "32"
 YELLOW: Final = "33"
 RED: Final = "31"
@@ -27,8 +29,11 @@ class Screen:
 
     def say(self, text: str = "", colour: str = "") -> None:
         """Print a line as it is."""
-        self._stream.write(self._in(colour, text) + "\n")
-        self._stream.flush()
+        try:
+            self._stream.write(self._in(colour, text) + "\n")
+            self._stream.flush()
+        except OSError as error:
+            raise standard_streams.unwritable(error) from None
 
     def happened(self, who: str, what: str, colour: str = "", note: str = "") -> None:
         """Print what happened at this moment, and to whom; the note stands in a column of its own."""

@@ -56,7 +56,7 @@ def test_a_command_without_streams_ends_as_ever() -> None:
     assert subprocess.run([*command, "check", "--config", "nowhere"], timeout=30, check=False).returncode == 2
 
 
-@pytest.mark.parametrize("arguments", [["version"], ["health"], ["health", "--json"]])
+@pytest.mark.parametrize("arguments", [["version"], ["health"], ["health", "--json"], ["demo"]])
 def test_a_full_disk_is_one_line(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QUEUE_METRICS_PORT", str(free_port()))
     code, _, err = run(*arguments, stdout="/dev/full")
