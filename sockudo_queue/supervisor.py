@@ -38,6 +38,8 @@ class Supervisor:
         self._slow = slow
         self._names = itertools.count(1)
         self._deaths: deque[float] = deque(maxlen=DEATHS)
+        # Threads die together; one that failed over the count would not give its claim back, nor be started again.
+        self._deaths_lock = threading.Lock()
         self._told_of_lack = float("-inf")
         self._place: Workplace
 
@@ -120,13 +122,15 @@ class Supervisor:
 
     def _died(self, name: str, error: BaseException) -> None:
         self._log.error("worker.died", thread=name, exc_info=error)
-        self._deaths.append(time.monotonic())
+        with self._deaths_lock:
+            self._deaths.append(time.monotonic())
         if self._deaths_within(DEATHS_WITHIN) == DEATHS:
             self.gave_up.set()
 
     def _deaths_within(self, seconds: float) -> int:
         since = time.monotonic() - seconds
-        return sum(moment > since for moment in self._deaths)
+        with self._deaths_lock:
+            return sum(moment > since for moment in self._deaths)
 
     def _watch_slots(self) -> None:
         while not self.stopping.wait(TICK):

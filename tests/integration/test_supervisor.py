@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -19,6 +21,37 @@ class Log:
 
     def warning(self, event: str, **_fields: Any) -> None:
         self.events.append(event)
+
+    def error(self, event: str, **_fields: Any) -> None:
+        self.events.append(event)
+
+
+@pytest.fixture
+def busy_switching() -> Iterator[None]:
+    """Let threads take turns all the time."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("busy_switching")
+def test_threads_that_die_together_are_all_counted() -> None:
+    supervisor = Supervisor(Log(), slow=0.1)
+    counted: list[None] = []
+
+    def die_again_and_again() -> None:
+        for _ in range(15_000):
+            supervisor._died("bell-1", ValueError())
+        counted.append(None)
+
+    threads = [threading.Thread(target=die_again_and_again) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len(counted) == 4
+    assert supervisor.gave_up.is_set()
 
 
 def test_a_lack_of_threads_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
