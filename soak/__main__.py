@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 
-from soak.faults import Faults, active
+from soak.faults import Faults
 from soak.ledger import Ledger
 from soak.producer import Producer
 from soak.receivers import NAMES, Endpoint, endpoints
@@ -110,11 +110,19 @@ class Soak:
 
 
 def _left(client: Any) -> int:
-    """Count the records that wait or are at work, on every form of the queue."""
-    lists = [key for source in LISTS for key in (source, own_key(source, "ready"))]
-    lists += [f"{DEFAULT_BASE}:{part}" for part in ("wait", "inline-wait")]
-    sets = [own_key(source, "delayed") for source in LISTS] + [f"{DEFAULT_BASE}:delayed"]
-    return active(client) + sum(int(client.llen(key)) for key in lists) + sum(int(client.zcard(key)) for key in sets)
+    """Count the records that wait or are at work, on every form of the queue, at one moment."""
+    # In one transaction: counted one after the other, a record that changes its place meanwhile would be in none.
+    with client.pipeline(transaction=True) as counts:
+        for part in ("wait", "inline-wait"):
+            counts.llen(f"{DEFAULT_BASE}:{part}")
+        for part in ("active", "delayed"):
+            counts.zcard(f"{DEFAULT_BASE}:{part}")
+        for source in LISTS:
+            counts.llen(source)
+            counts.llen(own_key(source, "ready"))
+            for part in ("active", "delayed"):
+                counts.zcard(own_key(source, part))
+        return sum(counts.execute())
 
 
 def _dead(client: Any) -> list[Any]:

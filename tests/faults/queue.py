@@ -57,12 +57,15 @@ def records(client: redis.Redis, part: str, source: str = SERVER_LIST) -> list[R
 
 
 def waiting(client: redis.Redis) -> int:
-    """Count the jobs and shares that wait or are at work, wherever they are."""
-    total = sum(int(client.llen(name)) for name in LISTS)
-    for source in LISTS:
-        total += int(client.llen(own_key(source, "ready")))
-        total += sum(int(client.zcard(own_key(source, part))) for part in ("active", "delayed"))
-    return total
+    """Count the jobs and shares that wait or are at work, wherever they are, at one moment."""
+    # In one transaction: counted one after the other, a record that changes its place meanwhile would be in none.
+    with client.pipeline(transaction=True) as counts:
+        for source in LISTS:
+            counts.llen(source)
+            counts.llen(own_key(source, "ready"))
+            counts.zcard(own_key(source, "active"))
+            counts.zcard(own_key(source, "delayed"))
+        return sum(counts.execute())
 
 
 def daemon_on(redis_url: str, *webhooks: str | Mapping[str, Any], **environment: str) -> DaemonProcess:
