@@ -9,6 +9,7 @@ however many endpoints there are.
 from __future__ import annotations
 
 import os
+import select
 import socket
 import threading
 import time
@@ -31,6 +32,8 @@ CONNECTION_REST: Final = 55
 """Seconds of rest after which a connection is not used again; most servers close theirs at 60 or later."""
 DNS_LIFETIME: Final = 10
 """Seconds for which an answer of DNS is used again."""
+REST_UNSEEN: Final = 0.02
+"""Seconds of rest after which a connection is looked at before it is used again; libcurl does so after one second."""
 BODY_KEPT: Final = 16_384
 """Bytes of a request above which its body is not held on to while the handle rests."""
 RESTING_LIMIT: Final = 256
@@ -158,11 +161,31 @@ class Handle:
         curl.setopt(pycurl.HTTPHEADER, header_lines)
         curl.setopt(pycurl.POSTFIELDS, body)
         self._body_is_big = len(body) > BODY_KEPT
+        is_spoilt = self._has_been_spoken_to()
+        if is_spoilt:
+            curl.setopt(pycurl.FRESH_CONNECT, 1)
         try:
             curl.perform()
         except pycurl.error as error:
             return error
+        finally:
+            if is_spoilt:
+                curl.setopt(pycurl.FRESH_CONNECT, 0)
         return None
+
+    def _has_been_spoken_to(self) -> bool:
+        """Tell whether something has come over the connection while it was at rest.
+
+        That is its end, or an answer to nothing, such as a 408 before the end; it would be taken for the next answer.
+        """
+        if time.monotonic() - self.rested_since < REST_UNSEEN:
+            return False
+        descriptor = self.curl.getinfo(pycurl.ACTIVESOCKET)
+        if descriptor < 0:
+            return False
+        readable = select.poll()
+        readable.register(descriptor, select.POLLIN)
+        return bool(readable.poll(0))
 
     def forget(self) -> None:
         """Let go of what the last attempt has sent and received; a handle may rest for a minute."""

@@ -19,7 +19,7 @@ import pytest
 from sockudo_queue.apps import Webhook
 from sockudo_queue.delivery.addresses import Rules
 from sockudo_queue.delivery.guard import Guard
-from sockudo_queue.delivery.handles import HandleOptions
+from sockudo_queue.delivery.handles import REST_UNSEEN, HandleOptions
 from sockudo_queue.delivery.http import HttpSender
 from sockudo_queue.delivery.leash import CUT_AFTER
 from sockudo_queue.delivery.transport import CurlAdapter
@@ -321,6 +321,31 @@ def test_a_server_that_closes_each_idle_connection_is_sent_nothing_twice(sender:
             outcome, _ = attempt(sender, hook(receiver.url()))
             assert outcome.delivered
             assert len(receiver.requests) == nth
+
+
+@pytest.mark.parametrize("end", [True, False])
+@pytest.mark.parametrize("late", [b"408 Request Timeout", b"200 OK"])
+def test_what_comes_over_a_connection_at_rest_is_nobodys_answer(sender: HttpSender, late: bytes, end: bool) -> None:
+    """Many servers and balancers tell by a 408 that they close an idle connection."""
+    heard, said = threading.Semaphore(0), threading.Semaphore(0)
+
+    def behave(visit: Visit) -> None:
+        visit.read_request()
+        visit.send(ok(status=b"201 Created"))
+        heard.acquire(timeout=5)
+        visit.send(ok(status=late))
+        if end:
+            visit.connection.shutdown(socket.SHUT_WR)
+        said.release()
+        visit.linger()
+
+    with HostileReceiver(behave) as receiver:
+        for nth in (1, 2, 3):
+            outcome, reused = sender.post(hook(receiver.url(), 5000), BODY, OWN)
+            assert (outcome.status, reused, len(receiver.requests)) == (201, False, nth)
+            heard.release()
+            assert said.acquire(timeout=5)
+            time.sleep(2 * REST_UNSEEN)
 
 
 @pytest.mark.parametrize("room", range(6))
