@@ -27,7 +27,7 @@ def ask(host: str, port: int, path: str = "/livez") -> tuple[bool, str]:
         connection.request("GET", path)
         response = connection.getresponse()
         text = response.read(1000).decode("utf-8", "replace").strip()
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:  # ValueError: what cannot be a host
         return False, f"no answer from {host}:{port}: {error or type(error).__name__}"
     finally:
         connection.close()

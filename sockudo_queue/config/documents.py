@@ -15,6 +15,9 @@ from sockudo_queue.config.substitution import Substituted, substitute_text, subs
 from sockudo_queue.errors import SettingsError
 
 MAX_FILE_BYTES: Final = 64 * 1024 * 1024
+DEEPEST: Final = 100
+"""Levels of lists and objects in each other, of which 10 have a meaning. Whatever reads them goes down level by level,
+and Python ends that at a depth which nobody can tell beforehand."""
 _SEARCHED: Final = ("config/config.toml", "config/config.json", "config.json")
 _TOML_PLACE: Final = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 
@@ -108,9 +111,26 @@ def _parse(path: Path, text: str, substituted: Substituted, load: Callable[[str]
         raise SettingsError([f"{path}:{place} {error.reason}"]) from None
     except RecursionError:
         raise SettingsError([f"{path}: is nested too deeply"]) from None
+    if _is_deeper(values, DEEPEST):
+        raise SettingsError([f"{path}: is nested too deeply"])
     if not isinstance(values, dict):
         raise SettingsError([f'{path}: must hold one object, for example {{"queue": {{"driver": "redis"}}}}'])
     return values
+
+
+def _is_deeper(values: Any, levels: int) -> bool:
+    """Tell whether lists and objects lie in each other for more levels than that."""
+    level = [values] if isinstance(values, dict | list) else []
+    for _ in range(levels):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return False
+    return True
 
 
 def _load_json(text: str) -> Any:

@@ -30,7 +30,7 @@ def verify(options: argparse.Namespace) -> int:
     """Tell whether a signature is that of the bytes of a file, and what may have gone wrong where it is not."""
     loaded, _ = load(options)
     secret, body, given = secret_of(loaded.apps_document, options), _body(options.file), options.signature.strip()
-    valid = hmac.compare_digest(signing.sign(secret, body).encode(), given.encode())
+    valid = hmac.compare_digest(signing.sign(secret, body).encode(), given.encode(errors="surrogateescape"))
     hint = "" if valid else _hint(given, body, lambda changed: signing.sign(secret, changed))
     if options.json:
         say_json({"valid": valid, "hint": hint or None})

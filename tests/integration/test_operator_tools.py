@@ -52,6 +52,7 @@ def test_a_body_is_signed_as_a_webhook_is(run: Commands, tmp_path: Path) -> None
         (SIGNATURE.upper(), BODY, "lower-case"),
         (SIGNATURE, BODY + b"\n", "without the line feed"),
         (SIGNATURE[:-1], BODY, "64 hexadecimal digits"),
+        ("\udcff\udcfe", BODY, "64 hexadecimal digits"),  # bytes of a command line that are no UTF-8
         (SIGNATURE, BODY + b" ", "compare the secret"),
     ],
 )
@@ -224,6 +225,8 @@ def test_a_login_in_an_address_is_not_shown(run: Commands, url: str, flags: list
     assert ran.out + ran.err
 
 
-def test_health_answers_machines_too(run: Commands) -> None:
+@pytest.mark.parametrize("host", ["", "a..b", "a" * 300])
+def test_health_answers_machines_too(run: Commands, host: str) -> None:
+    run.environment["QUEUE_METRICS_HOST"] = host
     ran = run("health", "--json")
     assert (ran.code, ran.json["ok"]) == (1, False)

@@ -115,6 +115,7 @@ def test_a_file_that_is_being_written_is_left_for_the_next_poll(watched: Watched
         ("", "is no valid JSON"),
         (json.dumps(config(app(webhook("ftp://CANARY"), webhook("http://CANARY:0"), app_id="shop"))), "(and 1 more)"),
         ('{"app_manager": {"driver": "mysql"}}', "app_manager.driver in "),
+        ('{"a": ' + "[" * 600 + "]" * 600 + "}", "is nested too deeply"),
         ('{"a": "${ABSENT}"}', "the variable ABSENT is not set"),
     ],
 )
