@@ -16,6 +16,8 @@ from sockudo_queue.metrics import Figures, Metrics
 
 SAMPLES: Final = 121
 """Ten minutes, a sample every five seconds."""
+PERIOD: Final = 605.0
+"""Seconds that are kept where samples come less often: ten minutes, and the interval in which they begin."""
 MARK_SECONDS: Final = 60.0
 MARKS: Final = 11
 """Counts by webhook are kept once a minute: a hundred webhooks in each sample would cost megabytes."""
@@ -87,6 +89,8 @@ class Board:
         sample = Sample(now, depth, oldest, figures.delivered, figures.failed, figures.durations)
         with self._lock:
             self._samples.append(sample)
+            while now - self._samples[0].at > PERIOD:
+                self._samples.popleft()
             if not self._marks or now - self._marks[-1].at >= MARK_SECONDS:
                 counts = {(row.app, row.endpoint): (row.delivered, row.failed) for row in figures.webhooks}
                 self._marks.append(Mark(now, counts))

@@ -9,8 +9,9 @@ from sockudo_queue.metrics import BREAKER_STATES, WebhookFigures
 from sockudo_queue.status import numbers
 from sockudo_queue.status.board import Death, Mark, Sample, View
 
-LATELY: Final = 13
-"""Samples of the last minute, of which "now" is made: one interval alone jumps."""
+LATELY: Final = 62.5
+"""Seconds of the last minute, of which "now" is made: one interval alone jumps. With half an interval of 5 s, since no
+sample is on time."""
 
 
 class Place(NamedTuple):
@@ -77,7 +78,7 @@ def report(place: Place, view: View, reasons: Mapping[str, str]) -> Report:
         last.at if last else None,
         last.depth if last else None,
         numbers.oldest_ages(view.samples[-1:])[0] if last else None,
-        _lately(view.samples[-LATELY:]),
+        _lately(view.samples),
         view.now - view.mark.at if view.mark else 0.0,
         sorted((_row(figures, view.mark) for figures in view.figures.webhooks), key=_urgency),
         view.deaths[::-1],
@@ -115,7 +116,9 @@ def as_json(told: Report) -> dict[str, object]:
 def _lately(samples: Sequence[Sample]) -> Lately:
     if len(samples) < 2:
         return Lately(0.0, 0.0, None, None)
-    ends = (samples[0], samples[-1])
+    # By their time, not their number: SQS is asked less often, and a server that hangs makes every look late.
+    began = next(sample for sample in samples if samples[-1].at - sample.at <= LATELY)
+    ends = (began if began is not samples[-1] else samples[-2], samples[-1])
     rates, latencies = numbers.rates(ends), numbers.latencies(ends)
     return Lately(rates.delivered[0] or 0.0, rates.failed[0] or 0.0, latencies.median[0], latencies.slow[0])
 

@@ -75,6 +75,21 @@ def test_the_board_keeps_ten_minutes_and_a_mark_a_minute() -> None:
     assert 540 <= view.samples[-1].at - view.mark.at <= 660
 
 
+@pytest.mark.parametrize("interval", [5, 30, 90])
+def test_minutes_are_minutes_however_often_the_queue_is_asked(interval: int) -> None:
+    metrics = Metrics("sqs", "webhooks")
+    board, _, shown = pages(metrics, driver="sqs")
+    moments = range(0, 3600, interval)
+    for moment in moments:
+        if moment < 3600 - 120:  # nothing has come for two minutes
+            ended(metrics, "shop", "orders")
+        board.sample({"ready": 0}, None, NOW + moment)
+    told = json.loads(shown.by_path["/status.json"]().body)
+    assert told["last_minute"]["delivered_rate"] == 0
+    first, last = board.view().samples[0], board.view().samples[-1]
+    assert 600 - interval <= last.at - first.at <= 600 + interval
+
+
 @pytest.mark.parametrize(
     ("values", "top"), [([0], 5), ([5], 5), ([6], 10), ([11, 3], 20), ([20.5], 50), ([5001], 10_000), ([], 5)]
 )
