@@ -335,7 +335,13 @@ def _target_of(webhook: Webhook) -> tuple[EndpointKey, str]:
 
 @lru_cache(maxsize=16_384)
 def endpoint_of(url: str) -> EndpointKey:
-    """Return the endpoint that a URL belongs to."""
-    parts = urlsplit(url)
-    default = 443 if parts.scheme == "https" else 80
-    return EndpointKey(parts.scheme, parts.hostname or "", parts.port or default)
+    """Return the endpoint that a URL belongs to.
+
+    What cannot be read has none; an attempt finds that out and costs its webhook, where an error here costs the worker.
+    """
+    try:
+        parts = urlsplit(url)
+        default = 443 if parts.scheme == "https" else 80
+        return EndpointKey(parts.scheme, parts.hostname or "", parts.port or default)
+    except ValueError:
+        return EndpointKey("", "", 0)

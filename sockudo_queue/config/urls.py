@@ -10,7 +10,7 @@ import ipaddress
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import idna  # comes with requests
 
@@ -45,8 +45,22 @@ def url_parts(url: str, schemes: Collection[str]) -> UrlParts:
     userinfo, at, host_port = authority.rpartition("@")
     if "@" in userinfo:
         raise ValueError("has more than one @ before the path; write %40 for an @ in a password")
+    if "[" in userinfo or "]" in userinfo:
+        raise ValueError("has a [ or ] before the @; write %5B and %5D in a password")
+    if "%00" in userinfo:
+        raise ValueError("has a NUL (%00) before the @")
     host, port = _host_and_port(host_port)
+    if not _is_read_so_by_python(url, host, port):
+        raise ValueError("can be read in more than one way; write every unusual character as %XX")
     return UrlParts(found[1].lower(), host, port, bool(at))
+
+
+def _is_read_so_by_python(url: str, host: str, port: int | None) -> bool:
+    try:
+        parts = urlsplit(url)
+        return (parts.hostname, parts.port) == (host, port)
+    except ValueError:
+        return False
 
 
 def ascii_url(url: str) -> str:

@@ -162,6 +162,16 @@ def test_a_delivered_job_is_acked() -> None:
     assert world.in_flight("a") == 0
 
 
+def test_a_url_that_cannot_be_read_costs_its_webhook_and_no_worker() -> None:
+    """The checks of the settings refuse it; whatever slips through them must not end thread after thread."""
+    bad = dataclasses.replace(hook("bad"), url=Secret("http://[a:b@127.0.0.1/"))
+    world = World(bad, hook("good"))
+    world.sender.answers["bad"] = from_failure(Failure.INTERNAL, "ValueError")
+    (part,) = world.settle(claim_of(job(1))).parts
+    assert owed(part).webhook == "bad"
+    assert "good" in world.sender.names
+
+
 def test_the_job_id_that_sockudo_gave_is_kept() -> None:
     world = World(hook("a"))
     world.sender.answers["a"] = DOWN

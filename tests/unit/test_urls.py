@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import random
+
+import pycurl
 import pytest
 
 from sockudo_queue.config.urls import UrlParts, ascii_url, url_parts
+from sockudo_queue.dispatcher import endpoint_of
 
 HTTP = ("http", "https")
 
@@ -63,6 +67,9 @@ def test_where_a_url_points(url: str, parts: UrlParts) -> None:
         ("http://0x7f000001/", "ends in a number"),
         ("http://1.2.3.256/", "ends in a number"),
         ("http://a@b@c/", "more than one @"),
+        ("http://[a:b@h/", "[ or ] before the @"),
+        ("http://a:b]@[::1]/", "[ or ] before the @"),
+        ("http://a%00:b@h/", "a NUL"),
         ("http://h/a b", "white space"),
         ("http://h\t/", "white space"),
         ("http://h/\r\nX: y", "white space"),
@@ -75,6 +82,36 @@ def test_what_is_refused(url: str, reason: str) -> None:
     with pytest.raises(ValueError, match=r"^(must|has|holds|is) ") as raised:
         url_parts(url, HTTP)
     assert reason in str(raised.value)
+
+
+def test_what_passes_is_read_alike_by_everybody() -> None:
+    """Python's reader decides which endpoint a webhook belongs to, libcurl's where it is sent."""
+    chance = random.Random(1)
+    pieces = ["%00", "%40", "@", ":", "/", "?", "#", "[", "]", "{", "|", "a", "%", "é", "..", "//", ";", "\uff05", "::"]
+    hosts = ["127.0.0.1", "[::1]", "[::ffff:1.2.3.4]", "a.example", "A.EXAMPLE", "bücher.example"]
+    curl = pycurl.Curl()  # one that knows every name and opens no socket
+    curl.setopt(pycurl.PROXY, "")
+    curl.setopt(pycurl.OPENSOCKETFUNCTION, lambda *_: pycurl.SOCKET_BAD)
+    curl.setopt(pycurl.RESOLVE, [f"*:{port}:127.0.0.1" for port in (9, 80, 443)])
+    passed = 0
+    for _ in range(5_000):
+        some = ["".join(chance.choices(pieces, k=chance.randrange(4))) for _ in range(3)]
+        port = chance.choice(["", ":", ":80", ":080", ":9"])
+        url = f"{chance.choice(['http', 'HTTPS'])}://{some[0]}{chance.choice(['', '@'])}{chance.choice(hosts)}{port}"
+        try:
+            wire = ascii_url(url + chance.choice(["", "/", "?", "#"]) + some[1] + some[2])
+            parts = url_parts(wire, HTTP)
+        except ValueError:
+            continue
+        passed += 1
+        default = 443 if parts.scheme == "https" else 80
+        assert endpoint_of(wire) == (parts.scheme, parts.host, parts.port or default), wire
+        curl.setopt(pycurl.URL, wire)
+        with pytest.raises(pycurl.error) as refused:
+            curl.perform()
+        assert refused.value.args[0] == pycurl.E_COULDNT_CONNECT, wire
+    curl.close()
+    assert passed > 500
 
 
 @pytest.mark.parametrize(
