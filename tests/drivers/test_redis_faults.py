@@ -25,6 +25,15 @@ from tests.helpers.redis_server import RedisServer
 from tests.helpers.waiting import eventually
 
 
+def test_what_is_no_receipt_stops_nothing_behind_it(lists: RedisLists) -> None:
+    for part in ("active", "delayed"):
+        lists.client.zadd(own_key(lists.pushed, part), {"astray": 1, "astray too/": 1})
+    lists.push(*jobs(1))
+    driver = lists.driver()
+    assert [claim.body for claim in deliver_all(driver)] == jobs(1)
+    assert lists.is_empty()
+
+
 def test_a_lack_of_descriptors_is_an_outage_and_kills_no_thread(lists: RedisLists) -> None:
     lists.push(*jobs(1))
     driver = lists.driver()

@@ -92,10 +92,11 @@ end
 
 if ARGV[3] == 'none' then return {flags, trimmed, now, false} end
 
--- Take the first record of a set into a new lease; one whose value is gone is dropped, and the next is tried.
+-- Take the first record of a set into a new lease; one whose value is gone is dropped, and the next is tried. So is what
+-- is no receipt, since a hand that went astray in these keys must not stop all that lies behind it.
 local function take(set, receipt, lapsed)
   local id, n = string.match(receipt, '^(.*)/(%d+)$')
-  local value = redis.call('HGET', records, id)
+  local value = id and redis.call('HGET', records, id)
   if not value then
     redis.call('ZREM', set, receipt)
     return nil
