@@ -5,13 +5,20 @@ Records carry a format version; a record of a newer version is left alone for th
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 
 FORMAT_VERSION: Final = 1
 HISTORY_LIMIT: Final = 20
 """Deaths that a record remembers, the latest: one that is replayed by a timer must not grow for ever."""
+
+
+# On Queue V2 and SQS the state comes with the job, so whoever can put a job can write it. The id goes into headers, and
+# the numbers into shifts and sums; outside of these bounds no version of this daemon has ever written any.
+HeaderText = Annotated[str, msgspec.Meta(pattern=r"^[ -~]*\Z")]
+Count = Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)]
+Moment = Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]
 
 
 class NewerRecord(Exception):
@@ -22,8 +29,8 @@ class Death(msgspec.Struct, frozen=True, omit_defaults=True):
     """An earlier death of a record that was replayed: why, when (ms), after how many attempts, and the last outcome."""
 
     reason: str = ""
-    died: int = 0
-    attempts: int = 0
+    died: Moment = 0
+    attempts: Count = 0
     last: str | None = None
 
 
@@ -36,16 +43,16 @@ class State(msgspec.Struct, frozen=True, omit_defaults=True, rename={"version": 
     dead letters and for people; the latest death stands last in `history`.
     """
 
-    job: str
+    job: HeaderText
     app: str = ""
     webhook: str | None = None
-    attempts: int = 0
-    budget_from: int | None = None
+    attempts: Count = 0
+    budget_from: Moment | None = None
     reserved: bool = False
-    guesses: int = 0
+    guesses: Count = 0
     last: str | None = None
     reason: str | None = None
-    died: int | None = None
+    died: Moment | None = None
     history: tuple[Death, ...] = ()
     # A factory, because a plain default is left out, and the version must stand in every record.
     version: int = msgspec.field(default_factory=lambda: FORMAT_VERSION)

@@ -24,7 +24,7 @@ FULL = State(
 )
 
 
-@pytest.mark.parametrize("state", [State(job="j"), FULL, State(job="", webhook=""), State(job="😀", attempts=2**62)])
+@pytest.mark.parametrize("state", [State(job="j"), FULL, State(job="", webhook="😀"), State(job="j~", attempts=10**9)])
 def test_what_is_written_can_be_read(state: State) -> None:
     assert record.decode(record.encode(state)) == state
 
@@ -57,6 +57,17 @@ def test_little_is_written_for_little() -> None:
         b'{"v":1,"job":5}',
         b'{"v":1,"job":"\xff"}',
         b'{"v":1,"job":"\\ud800"}',
+        # With Queue V2 and SQS a state comes with the job: it shall not write headers, nor end a thread by a number.
+        b'{"v":1,"job":"j\\r\\nX-Evil: yes"}',
+        b'{"v":1,"job":"j\\n"}',
+        b'{"v":1,"job":"\\u0000"}',
+        '{"v":1,"job":"é"}'.encode(),
+        b'{"v":1,"job":"j","attempts":-1}',
+        b'{"v":1,"job":"j","attempts":99999999999999999999}',
+        b'{"v":1,"job":"j","guesses":-1}',
+        b'{"v":1,"job":"j","budget_from":-99999999999999999999}',
+        b'{"v":1,"job":"j","died":99999999999999999999}',
+        b'{"v":1,"job":"j","history":[{"died":99999999999999999999}]}',
         b"[" * 100_000,
         b'{"v":1,"job":"j","x":' + b"[" * 100_000,
     ],
