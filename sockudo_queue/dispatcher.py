@@ -170,6 +170,12 @@ class Dispatcher:
         # A place in a line may be forgotten, the beginning of a budget may not.
         return Later(record.encode(kept), delay_ms, durable=began != state.budget_from)
 
+    def failed(self, dispatch: Dispatch, share: Share, error: Exception) -> Part:
+        """Keep a share as a dead letter on which this version fails."""
+        self._log.error("job.failed", record=dispatch.claim.id, exc_info=error)
+        owed = msgspec.structs.replace(share.state, webhook=share.webhook.name)
+        return self._dead(owed, dispatch.claim, "internal-error")
+
     def post(self, dispatch: Dispatch, share: Share, admission: Admission) -> Part | None:
         """Sign and post one share, and decide what becomes of it; None when nothing is owed any more.
 

@@ -13,7 +13,7 @@ from sockudo_queue.broker_watch import BrokerWatch
 from sockudo_queue.crew import Crew, Slot
 from sockudo_queue.dispatch import Dispatch, Share
 from sockudo_queue.dispatcher import Dispatcher
-from sockudo_queue.drivers.base import Back, Claim, Dead, Driver, Later, Settlement
+from sockudo_queue.drivers.base import Back, Claim, Dead, Driver, Later, Part, Settlement
 from sockudo_queue.endpoints import Admission, Deferral
 from sockudo_queue.errors import BrokerError, SourceRefused
 from sockudo_queue.health import Heartbeats
@@ -216,12 +216,18 @@ class Worker:
         if self._stopping.is_set() and not self.slot.held:
             settlement = dispatch.finish(share, Back(record.encode(share.state)))
         else:
-            settlement = dispatch.finish(share, self._try(dispatch, share))
+            settlement = dispatch.finish(share, self._part_of(dispatch, share))
         if settlement is None:
             self.current = None  # others are still at this job, and whoever is last settles it
         return settlement
 
-    def _try(self, dispatch: Dispatch, share: Share) -> Any:
+    def _part_of(self, dispatch: Dispatch, share: Share) -> Part | None:
+        try:
+            return self._try(dispatch, share)
+        except Exception as error:  # noqa: BLE001 - it would end worker after worker, and in the end the daemon
+            return self._dispatcher.failed(dispatch, share, error)
+
+    def _try(self, dispatch: Dispatch, share: Share) -> Part | None:
         decision = self._dispatcher.admit(dispatch, share)
         if isinstance(decision, Deferral):
             return self._dispatcher.deferred(dispatch, share, decision)

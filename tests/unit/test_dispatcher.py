@@ -6,6 +6,7 @@ import dataclasses
 import json
 import threading
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any, Final, cast
 
 import pytest
@@ -28,6 +29,7 @@ from sockudo_queue.retry import RetryPolicy
 from sockudo_queue.shares import Limits
 from sockudo_queue.turns import Turns
 from sockudo_queue.unknown_apps import UnknownApps
+from sockudo_queue.worker import Worker, Workplace
 from tests.helpers.jobs import APP_ID, APP_KEY, APP_SECRET, event, job, webhook_body
 
 LIMITS: Final = Limits(
@@ -170,6 +172,23 @@ def test_a_url_that_cannot_be_read_costs_its_webhook_and_no_worker() -> None:
     (part,) = world.settle(claim_of(job(1))).parts
     assert owed(part).webhook == "bad"
     assert "good" in world.sender.names
+
+
+def test_a_share_that_fails_before_its_attempt_is_a_dead_letter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever it is, it must not end the thread: its share would come again and end the next."""
+    world = World(hook("a"))
+    parts = dict.fromkeys(Workplace.__dataclass_fields__)
+    place = SimpleNamespace(**(parts | {"dispatcher": world.dispatcher, "stopping": world.stopping}))
+    monkeypatch.setattr(world.endpoints, "admit", None)  # calling that is an error
+    dispatch = world.dispatcher.open(claim_of(job(1)))
+
+    settlement = Worker("worker-1", cast(Workplace, place))._attempt(dispatch, *dispatch.shares)
+
+    assert settlement is not None
+    part = only(settlement)
+    assert isinstance(part, Dead)
+    assert (part.reason, owed(part).webhook, owed(part).attempts) == ("internal-error", "a", 0)
+    assert len(world.log.of("job.failed")) == 1
 
 
 def test_the_job_id_that_sockudo_gave_is_kept() -> None:
