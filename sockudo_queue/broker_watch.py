@@ -25,6 +25,7 @@ class BrokerWatch:
     def __init__(self, log: Any, on_change: Callable[[str | None], None]) -> None:
         self._log = log
         self._on_change = on_change
+        # Held while a change is told: else an end and a beginning could change places, and the last word stays.
         self._lock = threading.Lock()
         self._silent: set[str] = set()  # sources, and "" where nothing answers
         self._lost_at = 0.0
@@ -51,17 +52,17 @@ class BrokerWatch:
             if was_lost:
                 self._resumed_at = time.monotonic()
             started, self._started = self._started, True
-        if was_lost:
-            self._log.info("broker.resumed", after_s=round(time.monotonic() - self._lost_at, 3))
-        if was_lost or not started:
-            self._on_change(None)
+            if was_lost:
+                self._log.info("broker.resumed", after_s=round(time.monotonic() - self._lost_at, 3))
+            if was_lost or not started:
+                self._on_change(None)
 
     def source_worked(self, source: str) -> None:
         """Note that a source has answered its bell."""
         if source in self._refused:
             with self._lock:
                 self._refused.discard(source)
-            self._log.info("source.resumed", source=source)
+                self._log.info("source.resumed", source=source)
         self.worked(source)
 
     def failed(self, error: BrokerError) -> None:
@@ -70,8 +71,8 @@ class BrokerWatch:
             with self._lock:
                 first = error.source not in self._refused
                 self._refused.add(error.source)
-            if first:
-                self._log.warning("source.refused", source=error.source, reason=error.reason)
+                if first:
+                    self._log.warning("source.refused", source=error.source, reason=error.reason)
             return
         now = time.monotonic()
         if not self._silent and now - self._resumed_at < STRAGGLERS:
@@ -87,7 +88,6 @@ class BrokerWatch:
             remind = told or now - self._logged_at > REMIND_AFTER
             if remind:
                 self._logged_at, self._refuses = now, refuses
-        if remind:
-            self._log.error("broker.lost", reason=str(error))
-        if told:
-            self._on_change(str(error))
+                self._log.error("broker.lost", reason=str(error))
+            if told:
+                self._on_change(str(error))

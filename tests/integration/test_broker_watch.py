@@ -1,0 +1,41 @@
+"""What two threads tell of the broker at the same moment: the later word is the one that stays."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from sockudo_queue.broker_watch import BrokerWatch
+from sockudo_queue.errors import BrokerUnavailable
+
+
+class SlowLog:
+    """While it writes of an outage, another thread hears from the broker."""
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+        self.watch: BrokerWatch | None = None
+        self.other: threading.Thread | None = None
+
+    def error(self, event: str, **_: Any) -> None:
+        self.events.append(event)
+        assert self.watch is not None
+        self.other = threading.Thread(target=self.watch.worked)
+        self.other.start()
+        self.other.join(0.2)  # it ends within, or waits for us
+
+    def info(self, event: str, **_: Any) -> None:
+        self.events.append(event)
+
+
+def test_an_outage_that_ends_while_it_is_told_of_does_not_stay() -> None:
+    log, readiness = SlowLog(), list[str | None]()
+    log.watch = BrokerWatch(log, readiness.append)
+
+    log.watch.failed(BrokerUnavailable("gone"))
+    assert log.other is not None
+    log.other.join(5)
+
+    assert readiness == ["gone", None]
+    assert log.events == ["broker.lost", "broker.resumed"]
+    assert not log.watch.is_lost
