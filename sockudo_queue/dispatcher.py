@@ -99,6 +99,8 @@ class Dispatcher:
             return self._bury(claim, state, "unreadable")
         if state.webhook is None:  # also one that was replayed after a death before anybody had read the job
             state = msgspec.structs.replace(state, job=job.job_id or claim.id, app=job.app_id)
+        elif state.app != job.app_id:  # where a state comes with the job, a producer could name apps that nobody has
+            state = msgspec.structs.replace(state, app=job.app_id)
         try:
             app = self._registry.find(job.app_id)
         except AppStoreUnavailable:

@@ -260,6 +260,16 @@ def test_retries_end_as_a_dead_letter() -> None:
     assert state.died == pytest.approx(NOW_MS, abs=5000)
 
 
+def test_a_retry_belongs_to_the_app_of_its_job_whatever_its_state_says() -> None:
+    world = World(hook("a"))
+    world.sender.answers["a"] = DOWN
+
+    part = only(world.settle(claim_of(job(1), State("j", "another-app", "a", attempts=1))))
+
+    assert owed(part).app == APP_ID
+    assert [line["app"] for line in world.log.of("delivery.attempted")] == [APP_ID]
+
+
 def test_the_budget_runs_from_the_first_attempt() -> None:
     world = World(hook("a"))
     world.sender.answers["a"] = DOWN
