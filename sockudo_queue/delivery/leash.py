@@ -16,6 +16,8 @@ from typing import Final
 
 CUT_AFTER: Final = 0.1
 """Seconds past the deadline of an attempt after which its connection is cut."""
+LOOK_AFTER: Final = 0.1
+"""Seconds of an attempt before which it is not looked at: nearly all have ended, and a look costs system calls."""
 OVERHEAD: Final = 1 << 20
 """Bytes that an answer may have beside its body: libcurl takes some 300 KB of headers, and a handshake is shorter."""
 _RECEIVED: Final = struct.Struct("128xQ")  # what has been received, in the kernel's struct tcp_info
@@ -27,18 +29,20 @@ Mark = tuple[int, int]
 class Leash:
     """The leash of one handle, which makes one attempt after the other. `pull` is for a thread that makes none."""
 
-    __slots__ = ("_connection", "_cut_at", "_flooded_at", "_limit", "_seen", "_seen_bytes")
+    __slots__ = ("_connection", "_cut_at", "_flooded_at", "_limit", "_look_from", "_seen", "_seen_bytes")
 
     def __init__(self, max_response_bytes: int) -> None:
         self._limit = max_response_bytes + OVERHEAD
         self._connection: tuple[int, Mark] | None = None
         self._cut_at = self._flooded_at = 0.0  # of the attempt, and so what tells it from others
+        self._look_from = 0.0
         self._seen: object = None  # the attempt that `pull` has seen, and its connection
         self._seen_bytes = -1
 
     def begin(self, timeout: float) -> None:
         """Begin a new attempt; seconds."""
-        self._cut_at = time.monotonic() + timeout + CUT_AFTER
+        now = time.monotonic()
+        self._cut_at, self._look_from = now + timeout + CUT_AFTER, now + min(timeout, LOOK_AFTER)
 
     def note_connection(self, descriptor: int, _purpose: int) -> int:
         """Remember the socket of a new connection, for libcurl. Must not raise."""
@@ -60,12 +64,10 @@ class Leash:
         """Look at the attempt under way, and cut its connection if that must be. Costs little; never raises."""
         # Read first: the next attempt may begin at any moment, and what is found out is not about that one.
         attempt, connection = self._cut_at, self._connection
-        if connection is None:
+        if connection is None or time.monotonic() < self._look_from:
             return
         if self._seen != (attempt, connection):
             self._seen, self._seen_bytes = (attempt, connection), -1
-            if time.monotonic() < attempt:
-                return  # most have ended by the next look
         descriptor, mark = connection
         with contextlib.suppress(OSError):
             copy = os.dup(descriptor)
