@@ -11,13 +11,17 @@ import psutil
 from benchmarks import measure, receivers, work
 from benchmarks.measure import Figures, Load, cpu_seconds, memory_mb
 from benchmarks.subjects import LIST, Daemon, Subject
+from tests.helpers import sqs_daemon
 from tests.helpers.configs import app, config, webhook
 from tests.helpers.daemon import DaemonProcess
 from tests.helpers.jobs import event, job
 from tests.helpers.redis_cluster import RedisCluster
 from tests.helpers.redis_server import RedisServer
+from tests.helpers.sqs_daemon import make_queue
+from tests.helpers.sqs_server import SqsServer, unused_name
 
 BACKLOG = 1_000_000
+SQS_SLOWNESS = 10
 
 
 class DaemonOnCluster(Daemon):
@@ -35,9 +39,23 @@ class DaemonOnCluster(Daemon):
                 return measure.of_running(receiver, load.jobs, [daemon.pid])
 
 
+class DaemonOnSqs(Daemon):
+    """The daemon on an emulator of SQS, which answers far later than SQS itself: read its CPU, not its rate."""
+
+    def throughput(self, _subject: Subject, _server: RedisServer, load: Load) -> Figures:
+        """Measure as `measure.throughput` does, on a queue of its own."""
+        count = load.jobs // SQS_SLOWNESS
+        with SqsServer().start() as emulator, measure.receiver_for(load) as receiver:
+            name = unused_name()
+            make_queue(emulator.client, name).push(work.bodies(count))
+            with sqs_daemon.daemon_on(emulator.url, name, receiver.url()) as daemon:
+                return measure.of_running(receiver, count, [daemon.pid])
+
+
 def other_queues() -> Iterator[tuple[str, Subject]]:
     """Yield the queues that are not on one Redis server."""
     yield "lists, Redis Cluster of 3 + 3", DaemonOnCluster()
+    yield "SQS, an emulator", DaemonOnSqs()
 
 
 def rest(server: RedisServer) -> Iterator[str]:
