@@ -37,8 +37,8 @@ class Record:
 
 
 def own_key(source: str, part: str) -> str:
-    """Return the name of one of our keys beside a list without a hash tag."""
-    return f"sockudo-queue:{{{source}}}:{part}"
+    """Return the name of one of our keys, which lies in the cluster slot of its source."""
+    return f"sockudo-queue:{source if '{' in source else '{' + source + '}'}:{part}"
 
 
 def push(client: redis.Redis, bodies: Sequence[bytes], *lists: str) -> None:
