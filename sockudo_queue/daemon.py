@@ -171,7 +171,8 @@ class Daemon:
         self._settings = settings
         self._app_source = app_source
         self._log: Any = logs.get_logger().bind()  # bound once, and not anew with every line
-        self._outbound = Outbound(settings)
+        self._turns = Turns()
+        self._outbound = Outbound(settings, self._turns)
         self._driver = make_driver(settings, self._outbound.protect_broker)
         self._metrics = Metrics(self._driver.name, settings.redis.queue_name)
         self._beats = Heartbeats()
@@ -186,7 +187,6 @@ class Daemon:
         self._supervisor = Supervisor(self._log, slow=settings.delivery.slow_ms / 1000)
         self._crew = Crew(settings.workers, settings.delivery.max_slow, self._supervisor.spawn)
         self._unknown_apps = UnknownApps(self._log, partial(self._set_ready, "apps"))
-        self._turns = Turns()
         self._app_keeper = make_keeper(
             settings, registry, self._metrics, self._log, partial(self._set_ready, "app-store"), self._turns
         )
@@ -372,6 +372,5 @@ class Daemon:
             max_lapses=self._settings.reliability.max_attempts,
             unknown_app_budget_ms=self._settings.retry.max_elapsed_time_ms,
             unknown_apps=self._unknown_apps,
-            turns=self._turns,
             stopping=self._supervisor.stopping,
         )

@@ -29,7 +29,6 @@ from sockudo_queue.job import Job
 from sockudo_queue.metrics import Metrics, WebhookMetrics
 from sockudo_queue.outcome import Failure, Outcome, Verdict, from_failure
 from sockudo_queue.record import State
-from sockudo_queue.turns import Turns
 from sockudo_queue.unknown_apps import UnknownApps
 
 NEWER_RECORD_DELAY_MS: Final = 60_000
@@ -60,7 +59,6 @@ class Dispatcher:
         max_lapses: int,
         unknown_app_budget_ms: int,
         unknown_apps: UnknownApps,
-        turns: Turns,
         stopping: threading.Event,
     ) -> None:
         self._registry = registry
@@ -70,7 +68,6 @@ class Dispatcher:
         self._log = log
         self._max_lapses = max_lapses
         self._unknown_app_budget_ms = unknown_app_budget_ms
-        self._turns = turns
         self._stopping = stopping
         self.unknown_apps = unknown_apps
 
@@ -217,7 +214,7 @@ class Dispatcher:
         moment = dispatch.claim.now_ms() // 1000
         request = signing.Request(job.app_key, job.app_secret, state.job, state.attempts + 1, moment)
         headers = signing.headers_of(request, webhook, body)
-        outcome, reused = self._turns.aside(self._sender.post, webhook, body, headers)
+        outcome, reused = self._sender.post(webhook, body, headers)
         return Attempt(outcome, reused, len(body))
 
     def _report(self, dispatch: Dispatch, share: Share, attempt: Attempt, took: float, counts: WebhookMetrics) -> None:

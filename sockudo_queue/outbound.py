@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final
 
 import certifi
@@ -18,6 +19,7 @@ from sockudo_queue.delivery.transport import CurlAdapter
 from sockudo_queue.errors import SettingsError
 from sockudo_queue.own_services import broker, brokers
 from sockudo_queue.settings import Settings
+from sockudo_queue.turns import Turns
 
 DESCRIPTORS_OF_A_WORKER: Final = 4
 """A connection to an endpoint, what libcurl has beside it, and a connection to the queue."""
@@ -28,16 +30,18 @@ DESCRIPTORS_BESIDE: Final = 100
 class Outbound:
     """Everything on the way to endpoints. Raises `SettingsError` for certificates that cannot be used."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, turns: Turns) -> None:
+        """`turns` are those of the workers, who give theirs away while an endpoint has its time."""
         delivery = settings.delivery
         self.guard = make_guard(settings)
-        options = handle_options(settings, self.guard)
+        options = replace(handle_options(settings, self.guard), turns=turns)
         if faults := list(file_faults(options)):
             raise SettingsError(faults)
         self._transport = CurlAdapter(options)
         self.sender = Sender(
             HttpSender(self._transport, retry_every_status=delivery.retry_every_status),
             LambdaSender(self._transport, retry_every_status=delivery.retry_every_status),
+            turns,
         )
         self._workers = settings.workers + delivery.max_slow
         self._services: dict[Service, None] = {}

@@ -24,6 +24,7 @@ import pycurl
 from sockudo_queue import __version__
 from sockudo_queue.delivery.guard import Guard
 from sockudo_queue.delivery.leash import Leash
+from sockudo_queue.turns import Turns
 
 USER_AGENT: Final = f"sockudo-queue/{__version__}"
 CONNECTION_LIFETIME: Final = 300
@@ -54,7 +55,7 @@ class Route(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class HandleOptions:
-    """What is the same for every handle. `max_response_bytes` is for the body."""
+    """What is the same for every handle. `max_response_bytes` is for the body; a transfer takes nobody's turn."""
 
     max_response_bytes: int = 16_384
     ca_file: str = field(default_factory=certifi.where)
@@ -62,6 +63,7 @@ class HandleOptions:
     client_key_file: str | None = None
     environment_proxy: bool = False
     guard: Guard | None = None
+    turns: Turns = field(default_factory=Turns)
 
 
 class _Lent:
@@ -83,6 +85,7 @@ class Handle:
     """One libcurl handle. Belongs to one thread at a time."""
 
     __slots__ = (
+        "_aside",
         "_body_is_big",
         "_guard",
         "_limit",
@@ -109,6 +112,7 @@ class Handle:
         self.lacking = ""
         self.leash = Leash(options.max_response_bytes)
         self._guard = options.guard if route.guarded else None
+        self._aside = options.turns.aside
         self._limit = self._room = options.max_response_bytes
         self._url = ""
         self._timeout_ms = 0
@@ -165,7 +169,7 @@ class Handle:
         if is_spoilt:
             curl.setopt(pycurl.FRESH_CONNECT, 1)
         try:
-            curl.perform()
+            self._aside(curl.perform)
         except pycurl.error as error:
             return error
         finally:

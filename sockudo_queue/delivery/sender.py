@@ -6,14 +6,16 @@ from sockudo_queue.apps import Webhook
 from sockudo_queue.delivery.aws_lambda import LambdaSender
 from sockudo_queue.delivery.http import HttpSender
 from sockudo_queue.outcome import Outcome
+from sockudo_queue.turns import Turns
 
 
 class Sender:
     """Makes attempts. Safe from any thread."""
 
-    def __init__(self, http: HttpSender, functions: LambdaSender) -> None:
+    def __init__(self, http: HttpSender, functions: LambdaSender, turns: Turns) -> None:
         self._http = http
         self._functions = functions
+        self._turns = turns
 
     def post(self, webhook: Webhook, body: bytes, own_headers: dict[str, str]) -> tuple[Outcome, bool]:
         """Make one attempt and return its outcome, and whether a kept connection was used. Never raises.
@@ -21,7 +23,8 @@ class Sender:
         Blocks for at most the webhook's `request_timeout_ms`. A function gets the body alone, as from Sockudo.
         """
         if webhook.url is None:
-            return self._functions.post(webhook, body)
+            # Looking for credentials may take AWS seconds.
+            return self._turns.aside(self._functions.post, webhook, body)
         return self._http.post(webhook, body, own_headers)
 
     def pull_leashes(self) -> None:

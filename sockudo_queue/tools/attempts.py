@@ -12,6 +12,7 @@ from sockudo_queue.outbound import Outbound
 from sockudo_queue.outcome import Outcome
 from sockudo_queue.settings import Settings
 from sockudo_queue.tools.apps import Credentials
+from sockudo_queue.turns import Turns
 
 
 class Attempts:
@@ -19,7 +20,7 @@ class Attempts:
 
     def __init__(self, settings: Settings) -> None:
         """Raises `SettingsError` for certificates that cannot be used. Blocks while our own services are looked up."""
-        outbound = Outbound(settings)
+        outbound = Outbound(settings, Turns())
         for keep in outbound.upkeep:
             keep(time.monotonic())
         self._sender = outbound.sender

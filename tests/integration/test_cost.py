@@ -37,8 +37,8 @@ from tests.helpers.jobs import APP_ID, job
 from tests.helpers.log_state import logging_put_back
 
 JOBS: Final = 200
-CALLS_A_JOB: Final = 271
-"""Calls of Python and C functions from claim to settlement, without driver and transport: 258 when this was written."""
+CALLS_A_JOB: Final = 267
+"""Calls of Python and C functions from claim to settlement, without driver and transport: 254 when this was written."""
 
 
 class _Queue:
@@ -95,7 +95,6 @@ def calls_for(jobs: int) -> int:
         max_lapses=5,
         unknown_app_budget_ms=300_000,
         unknown_apps=UnknownApps(log, lambda _: None),
-        turns=turns,
         stopping=stopping,
     )
     driver, holdings, watch = cast(Driver, queue), Holdings(), BrokerWatch(log, lambda _: None)

@@ -27,7 +27,6 @@ from sockudo_queue.record import Death, State
 from sockudo_queue.redaction import Secret
 from sockudo_queue.retry import RetryPolicy
 from sockudo_queue.shares import Limits
-from sockudo_queue.turns import Turns
 from sockudo_queue.unknown_apps import UnknownApps
 from sockudo_queue.worker import Worker, Workplace
 from tests.helpers.jobs import APP_ID, APP_KEY, APP_SECRET, event, job, webhook_body
@@ -102,7 +101,6 @@ class World:
             max_lapses=MAX_LAPSES,
             unknown_app_budget_ms=BUDGET_MS,
             unknown_apps=UnknownApps(self.log, lambda reason: None),
-            turns=Turns(),
             stopping=self.stopping,
         )
 
