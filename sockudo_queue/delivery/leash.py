@@ -20,6 +20,8 @@ LOOK_AFTER: Final = 0.1
 """Seconds of an attempt before which it is not looked at: nearly all have ended, and a look costs system calls."""
 OVERHEAD: Final = 1 << 20
 """Bytes that an answer may have beside its body: libcurl takes some 300 KB of headers, and a handshake is shorter."""
+_TCP_INFO: Final[int | None] = getattr(socket, "TCP_INFO", None)
+"""Linux has it; elsewhere floods end at the deadline."""
 _RECEIVED: Final = struct.Struct("128xQ")  # what has been received, in the kernel's struct tcp_info
 
 Mark = tuple[int, int]
@@ -83,7 +85,12 @@ class Leash:
 
     def _gets_too_much(self, link: socket.socket) -> bool:
         """Compare with what this connection had received by the first look at this attempt."""
-        state = link.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
+        if _TCP_INFO is None:
+            return False
+        try:
+            state = link.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, 256)
+        except OSError:
+            return False
         if len(state) < _RECEIVED.size:
             return False  # a kernel that does not tell
         (received,) = _RECEIVED.unpack_from(state)
