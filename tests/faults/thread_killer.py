@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Final
@@ -27,8 +27,18 @@ def obey() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
     while True:
         time.sleep(0.002)
-        if ORDER.exists() and _kill_one_in(ORDER.read_text()):
+        if ORDER.exists() and _at_one_moment(_kill_one_in, ORDER.read_text()):
             ORDER.unlink()
+
+
+def _at_one_moment(act: Callable[[str], bool], module: str) -> bool:
+    """Keep the interpreter meanwhile: a thread that went on between look and blow could be anywhere when it is hit."""
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(60)
+    try:
+        return act(module)
+    finally:
+        sys.setswitchinterval(usual)
 
 
 def _kill_one_in(module: str) -> bool:
