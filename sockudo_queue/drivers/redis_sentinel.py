@@ -69,7 +69,7 @@ class Sentinels:
 
     def tell_of_replicas(self) -> None:
         """Ask who stands by to become the master."""
-        with contextlib.suppress(RedisError):  # nothing but the guard of the webhooks wants to know
+        with contextlib.suppress(RedisError, OSError):  # nothing but the guard of the webhooks wants to know
             for host, port in self._sentinel.discover_slaves(self._name):
                 self._tell(str(host), int(port))
 

@@ -24,8 +24,8 @@ IDLE_SECONDS: Final = scaled(60, 8)
 SETTLING_SECONDS: Final = 2.0  # for what a start still does behind the first readiness
 CORE_SHARE: Final = 0.01
 ARRIVAL_SECONDS: Final = 0.05
-COINCIDENCES: Final = 2
-"""New connections while idle: where services happen to ask at the same moment for the first time, one more is made."""
+CHANCES: Final = 3
+"""Services that ask at the same moment for the first time make one connection more, and do so once; a leak goes on."""
 
 
 @pytest.fixture
@@ -67,9 +67,12 @@ def test_idling_costs_next_to_nothing_and_ends_at_once(
     daemon: DaemonProcess, client: redis.Redis, receiver: Receiver
 ) -> None:
     time.sleep(SETTLING_SECONDS)
-    before = connections(client)
-    share = core_share(daemon, IDLE_SECONDS)
-    after = connections(client)
+    for _ in range(CHANCES):
+        before = connections(client)
+        share = core_share(daemon, IDLE_SECONDS)
+        after = connections(client)
+        if after == before:
+            break
     times = {name: [arrival(client, receiver, name, number) for number in range(1, 16)] for name in LISTS}
 
     figure(f"idle for {IDLE_SECONDS} s: {share:.2%} of a core, connections {before} and {after}")
@@ -78,8 +81,6 @@ def test_idling_costs_next_to_nothing_and_ends_at_once(
         figure(f"a job under {name} arrives after {median * 1000:.1f} ms (longest {longest * 1000:.1f} ms)")
         assert median < ARRIVAL_SECONDS
     assert share < CORE_SHARE
-    made = after[1] - before[1]
-    assert made <= COINCIDENCES
-    assert after[0] == before[0] + made  # and what was made is kept
+    assert after == before
     assert [line for line in daemon.log_lines() if line["level"] not in ("info", "debug")] == []
     assert daemon.stderr() == ""
