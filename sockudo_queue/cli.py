@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any, Final, NoReturn
@@ -26,6 +27,8 @@ FLUSH_SECONDS: Final = 1.0
 LOWEST_RATE: Final = 0.001
 """Letters a second; less is longer between two than anybody waits for, and than a system can sleep."""
 
+_VERSION: Final = f"sockudo-queue {__version__}"
+
 Command = Callable[[argparse.Namespace], int]
 
 
@@ -37,6 +40,13 @@ class _Parser(argparse.ArgumentParser):
     """
 
     _is_inside = False
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """See `argparse`, which keeps quiet about a help that cannot be written."""
+        if file is sys.stdout:
+            standard_streams.write(message)
+        else:
+            standard_streams.complain(message)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """See `argparse`; its way for any order calls this again, and knows neither commands nor `--`."""
@@ -59,9 +69,8 @@ def main() -> NoReturn:
 
 def run(arguments: Sequence[str] | None) -> int:
     """Run one sub-command and return its exit code; faults are told on standard error."""
-    options = _parser().parse_args(arguments)
     try:
-        code = int(options.command(options))
+        code = _answer(arguments)
         standard_streams.flush()
     except SettingsError as error:
         for fault in error.faults:
@@ -81,10 +90,19 @@ def run(arguments: Sequence[str] | None) -> int:
     return code
 
 
+def _answer(arguments: Sequence[str] | None) -> int:
+    try:
+        options = _parser().parse_args(arguments)
+    except SystemExit as end:  # argparse has written what was asked for, or what is wrong
+        return int(end.code or 0)
+    return int(options.command(options))
+
+
 def _parser() -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = _Parser(
         prog="sockudo-queue", description="Delivers Sockudo's webhooks off a queue."
     )
+    parser.add_argument("--version", action="version", version=_VERSION, help="print the version, as the command does")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     configured = argparse.ArgumentParser(add_help=False)
     configured.add_argument("--config", metavar="FILE", help="a JSON or TOML file; Sockudo's own will do")
@@ -246,7 +264,7 @@ def _health(options: argparse.Namespace) -> int:
 
 
 def _version(_options: argparse.Namespace) -> int:
-    _say(f"sockudo-queue {__version__}")
+    _say(_VERSION)
     return 0
 
 

@@ -22,6 +22,7 @@ SIGNS_FIRST: Final = 12
 REMIND_AFTER: Final = 3_600.0
 """Seconds after which what was told is told again, if it is still so."""
 WARN_MS: Final = 1_000
+HOSTS_SHOWN: Final = 5
 
 
 class SurroundingsWatch:
@@ -98,7 +99,11 @@ def told_signs(signs: Signs) -> str:
     if signs.claims:
         found.append(f"claims of others on Queue V2: {signs.claims}")
     if signs.clients:
-        found.append(f"clients that wait with BLPOP in this database: {signs.clients}")
+        more = ", …" if len(signs.hosts) > HOSTS_SHOWN else ""
+        found.append(
+            f"clients that wait with BLPOP in this database: {signs.clients}, "
+            f"from {', '.join(signs.hosts[:HOSTS_SHOWN])}{more}"
+        )
     return (
         f"workers of Sockudo seem to take jobs too ({', '.join(found)}): what they take is not kept as a dead letter "
         "when it fails, and what waits here to be tried again they may send to all webhooks once more; see "

@@ -165,7 +165,11 @@ def _read_event_types(value: Any, where: str, findings: Findings) -> frozenset[s
     if not value:
         findings.warnings.append(f"{where}: event_types is empty, so it is never called")
     for name in sorted(set(value) - EVENT_TYPES):
-        findings.warnings.append(f"{where}: no server sends the event type {name}{did_you_mean(name, EVENT_TYPES)}")
+        hint = did_you_mean(name, EVENT_TYPES)
+        if not hint:
+            wildcards = "there are no wildcards; " if "*" in name else ""
+            hint = f"; {wildcards}those that are sent: {', '.join(sorted(EVENT_TYPES))}"
+        findings.warnings.append(f"{where}: no server sends the event type {name}{hint}")
     return _one_of_equals(frozenset(value))
 
 

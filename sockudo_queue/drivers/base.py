@@ -210,11 +210,12 @@ class Signs:
     """Signs of Sockudo's own workers on the queue; none is no proof that there are none.
 
     `claims` are held by somebody who is none of us. `clients` wait for jobs as its workers do; None where the broker
-    does not say.
+    does not say. `hosts` are where those clients come from.
     """
 
     claims: int
     clients: int | None
+    hosts: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
         return bool(self.claims or self.clients)

@@ -112,7 +112,7 @@ class Inspection:
                 Level.ERROR,
                 "role",
                 "this server is a read-only replica, and nothing can be taken there; point the settings at the master "
-                f"({info.get('master_host', 'not known')}), or use Sentinel",
+                f"({_master(info)}), or use Sentinel",
             )
             return
         yield _version(info)
@@ -204,6 +204,11 @@ def _version(info: Mapping[str, str]) -> Finding:
             f"{name} {version}; from 6.2 on an idle daemon waits instead of asking 20 times a second",
         )
     return Finding(Level.OK, "version", f"{name} {version}")
+
+
+def _master(info: Mapping[str, str]) -> str:
+    host, port = info.get("master_host", ""), info.get("master_port", "")
+    return f"{f'[{host}]' if ':' in host else host}:{port}" if host else "which it does not name"
 
 
 def _persistence(info: Mapping[str, str]) -> Finding:

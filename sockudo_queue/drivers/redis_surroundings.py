@@ -67,8 +67,9 @@ class Surroundings:
         """Look for Sockudo's own workers. Raises `BrokerUnavailable`; what may not be asked counts as not seen."""
         held = sum(self._foreign_words(source) for source in self._sources if isinstance(source, V2Source))
         popping = [] if self._we_pop else [self._popping(near) for near in self._servers()]
-        told = [count for count in popping if count is not None]
-        return Signs(held, sum(told) if told else None)
+        told = [addresses for addresses in popping if addresses is not None]
+        hosts = {address.rpartition(":")[0] for addresses in told for address in addresses}
+        return Signs(held, sum(map(len, told)) if told else None, tuple(sorted(hosts)))
 
     def skews(self) -> list[Skew]:
         """Return how far clocks are ahead of that of Redis. Raises `BrokerError`."""
@@ -96,17 +97,20 @@ class Surroundings:
                 break
         return foreign
 
-    def _popping(self, near: str) -> int | None:
-        """Count the clients in our database that wait with BLPOP; None where that may not be asked."""
+    def _popping(self, near: str) -> list[str] | None:
+        """Return the addresses of the clients in our database that wait with BLPOP; None where nobody may ask."""
         try:
             clients = list(_clients(self._link.call("CLIENT", "LIST", "TYPE", "normal", near=near)))
         except BrokerRefused:
             return None
         ours = {client.get("db") for client in clients if client.get("cmd", "").startswith("client")}
-        return sum(
-            client.get("cmd") == "blpop" and client.get("db") in ours and int(client.get("idle", "0")) <= POPPING_IDLE
+        return [
+            client.get("addr", "")
             for client in clients
-        )
+            if client.get("cmd") == "blpop"
+            and client.get("db") in ours
+            and int(client.get("idle", "0")) <= POPPING_IDLE
+        ]
 
     def _own_lead(self, near: str) -> int:
         """Return the milliseconds by which this host is ahead, as exactly as the time of one answer allows."""

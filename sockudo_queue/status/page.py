@@ -101,7 +101,7 @@ def _tiles(told: Report) -> Iterator[str]:
     )
     yield _tile(
         "Attempts a second",
-        f"{rate(lately.delivered_rate + lately.failed_rate)} <small>in the last minute</small>",
+        f"{rate(_sum(lately.delivered_rate, lately.failed_rate))} <small>in the last minute</small>",
         _keys([("main", "delivered", rate(lately.delivered_rate)), ("second", "failed", rate(lately.failed_rate))]),
         _plot(
             "Attempts a second, delivered and failed",
@@ -130,6 +130,10 @@ def _tiles(told: Report) -> Iterator[str]:
             seconds,
         ),
     )
+
+
+def _sum(one: float | None, other: float | None) -> float | None:
+    return None if one is None or other is None else one + other
 
 
 def _tile(label: str, figure: str, beside: str, plot: str) -> str:

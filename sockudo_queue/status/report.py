@@ -38,10 +38,10 @@ class WebhookRow(NamedTuple):
 
 
 class Lately(NamedTuple):
-    """The last minute: attempts a second, and seconds of an attempt (None where none ended)."""
+    """The last minute: attempts a second (None before two looks), and seconds of an attempt (None where none ended)."""
 
-    delivered_rate: float
-    failed_rate: float
+    delivered_rate: float | None
+    failed_rate: float | None
     median_seconds: float | None
     slow_seconds: float | None  # the 95th percentile
 
@@ -115,12 +115,12 @@ def as_json(told: Report) -> dict[str, object]:
 
 def _lately(samples: Sequence[Sample]) -> Lately:
     if len(samples) < 2:
-        return Lately(0.0, 0.0, None, None)
+        return Lately(None, None, None, None)
     # By their time, not their number: SQS is asked less often, and a server that hangs makes every look late.
     began = next(sample for sample in samples if samples[-1].at - sample.at <= LATELY)
     ends = (began if began is not samples[-1] else samples[-2], samples[-1])
     rates, latencies = numbers.rates(ends), numbers.latencies(ends)
-    return Lately(rates.delivered[0] or 0.0, rates.failed[0] or 0.0, latencies.median[0], latencies.slow[0])
+    return Lately(rates.delivered[0], rates.failed[0], latencies.median[0], latencies.slow[0])
 
 
 def _row(figures: WebhookFigures, mark: Mark | None) -> WebhookRow:

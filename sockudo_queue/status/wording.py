@@ -18,8 +18,10 @@ def count(value: float) -> str:
     return f"{value / 1000:,.0f}k" if value < 1_000_000 else f"{value / 1_000_000:,.1f}M"
 
 
-def rate(value: float) -> str:
+def rate(value: float | None) -> str:
     """Return a number a second with as many digits as it is worth."""
+    if value is None:
+        return "-"
     if value == 0:
         return "0"
     if value < 0.1:

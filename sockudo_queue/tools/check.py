@@ -6,12 +6,14 @@ import argparse
 from collections import Counter
 from collections.abc import Iterator
 from typing import Final
+from urllib.parse import urlsplit
 
 from sockudo_queue.app_stores.report import app_lines
 from sockudo_queue.apps import App
 from sockudo_queue.drivers.base import Driver, Finding, Inspectable, Level
 from sockudo_queue.errors import BrokerError, BrokerUnavailable, SettingsError
-from sockudo_queue.settings import Loaded
+from sockudo_queue.own_services import brokers
+from sockudo_queue.settings import Loaded, Settings
 from sockudo_queue.tools.context import EXIT_NO, driver_of, load
 from sockudo_queue.tools.endpoints import endpoint_findings
 from sockudo_queue.tools.filters import filter_findings
@@ -83,13 +85,14 @@ def _findings(loaded: Loaded, apps: tuple[App, ...], options: argparse.Namespace
 
 def _broker_findings(driver: Driver, loaded: Loaded) -> Iterator[Finding]:
     told = ""
+    place = f"{driver.name}{_place(loaded.settings)}"
     try:
         driver.ping()
         counts = ", ".join(f"{count} {state}" for state, count in driver.depth().items())
-        yield Finding(Level.OK, "broker", f"{driver.name} answers; {counts}")
+        yield Finding(Level.OK, "broker", f"{place}, answers; {counts}")
     except BrokerError as error:
         told = str(error)
-        yield Finding(Level.ERROR, "broker", f"{driver.name}: {told}{_advice(error)}")
+        yield Finding(Level.ERROR, "broker", f"{place}: {told.rstrip('.')}{_advice(error)}")
         if isinstance(error, BrokerUnavailable):
             return
     try:
@@ -98,7 +101,32 @@ def _broker_findings(driver: Driver, loaded: Loaded) -> Iterator[Finding]:
         yield from _surroundings(driver, loaded)
     except BrokerError as error:
         if str(error) != told:
-            yield Finding(Level.ERROR, "broker", f"{driver.name}: {error}")
+            yield Finding(Level.ERROR, "broker", f"{place}: {error}")
+
+
+def _place(settings: Settings) -> str:
+    """Say where the queue is looked for, without a login: that it is elsewhere is the commonest fault."""
+    if settings.driver == "sqs" and settings.sqs.endpoint_url is None:
+        return f" in {settings.sqs.region}"
+    servers = ", ".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in _addresses(settings))
+    if settings.driver == "redis" and settings.redis.url is None and settings.sentinel.nodes:
+        return f", the master {settings.sentinel.name} that the Sentinels {servers} name, database {settings.redis.db}"
+    if settings.driver == "redis":
+        return f" at {servers}, database {_database(settings)}"
+    return f" at {servers}" if servers else ""
+
+
+def _addresses(settings: Settings) -> Iterator[tuple[str, int]]:
+    if settings.driver == "redis" and settings.redis.url is None and settings.sentinel.nodes:
+        return ((node.host, node.port) for node in settings.sentinel.nodes)
+    return ((service.host, service.port) for service in brokers(settings))
+
+
+def _database(settings: Settings) -> str:
+    url = settings.redis.url
+    if url is None:
+        return str(settings.redis.db)
+    return urlsplit(url.reveal()).path.strip("/") or "0"
 
 
 def _surroundings(driver: Driver, loaded: Loaded) -> Iterator[Finding]:

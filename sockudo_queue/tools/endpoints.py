@@ -113,10 +113,12 @@ def _certificate(link: socket.socket, endpoint: Endpoint, ways: Ways) -> tuple[L
         expires = expiry_of(f"{endpoint}/", ways.options, CONNECT_SECONDS)
     except ssl.SSLCertVerificationError as error:
         until = _expired(endpoint, ways)
-        told = f"expired {until}" if until else f"is not trusted: {error.verify_message}"
+        if until:
+            return Level.ERROR, f"its certificate expired {until}; renew it"
         return (
             Level.ERROR,
-            f"its certificate {told}; renew it, or see QUEUE_DELIVERY_CA_FILE for an authority of your own",
+            f"its certificate is not trusted: {error.verify_message}; give it another, or set QUEUE_DELIVERY_CA_FILE "
+            "for an authority of your own",
         )
     except (OSError, ValueError, TransportFault) as error:
         return Level.ERROR, f"no TLS could be agreed upon: {_reason(error)}; is that port for https?"

@@ -210,10 +210,7 @@ def _daemon_lines(url: str, told: Mapping[str, Any]) -> Iterator[str]:
     if told["driver"] == "memory" and told["depth"]:
         yield "          " + ", ".join(f"{count:,} {state}" for state, count in told["depth"].items())
     lately = told["last_minute"]
-    yield (
-        f"          last minute: {lately['delivered_rate']:.1f} delivered and {lately['failed_rate']:.1f} failed "
-        f"attempts/s{_times(lately)}"
-    )
+    yield f"          last minute: {_rates(lately)}{_times(lately)}"
     rows = [
         (
             row["app"],
@@ -232,6 +229,12 @@ def _daemon_lines(url: str, told: Mapping[str, Any]) -> Iterator[str]:
         yield from _indented(
             table(("APP", "WEBHOOK", "BREAKER", "DELIVERED", "FAILED", "IN FLIGHT", "LAST FAILURE"), rows)
         )
+
+
+def _rates(lately: Mapping[str, Any]) -> str:
+    delivered, failed = lately["delivered_rate"], lately["failed_rate"]
+    # A daemon that has just begun does not know it yet, and a nought would say that nothing is delivered.
+    return "not known yet" if delivered is None else f"{delivered:.1f} delivered and {failed:.1f} failed attempts/s"
 
 
 def _times(lately: Mapping[str, Any]) -> str:

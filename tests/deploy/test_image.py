@@ -10,6 +10,7 @@ import signal
 import subprocess
 import tomllib
 from fnmatch import fnmatch
+from pathlib import Path
 from typing import Final
 
 import psutil
@@ -83,6 +84,28 @@ def test_the_context_holds_what_is_copied_and_nothing_else() -> None:
         assert (sources.ROOT / source).exists(), source
     for private in (".git", ".venv", "tests", "config.json"):
         assert not any(fnmatch(private, pattern) for pattern in allowed)
+
+
+@pytest.mark.parametrize(
+    ("runs", "fault"),
+    [
+        ("exit 125", "FAILED: the engine cannot run the image here"),
+        ("echo /usr/bin/cc", "FAILED: a compiler or pip is in the image: /usr/bin/cc"),
+    ],
+)
+def test_the_trial_tells_an_engine_that_cannot_run_from_a_compiler(tmp_path: Path, runs: str, fault: str) -> None:
+    engine = tmp_path / "engine"
+    engine.write_text(f'#!/bin/sh\ncase "$1" in run) {runs};; esac\n')
+    engine.chmod(0o755)
+    done = subprocess.run(
+        [sources.ROOT / "scripts" / "image"],
+        env={**os.environ, "ENGINE": str(engine)},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (1, f"{fault}\n")
 
 
 def test_sigterm_stops_it_as_process_1() -> None:

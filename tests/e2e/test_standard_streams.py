@@ -52,11 +52,14 @@ def test_a_daemon_without_streams_puts_no_connection_in_their_place(redis_server
 
 def test_a_command_without_streams_ends_as_ever() -> None:
     command = [*ALL_CLOSED, sys.executable, "-m", "sockudo_queue"]
-    assert subprocess.run([*command, "version"], timeout=30, check=False).returncode == 0
+    for asked in ("version", "--version", "--help"):
+        assert subprocess.run([*command, asked], timeout=30, check=False).returncode == 0
     assert subprocess.run([*command, "check", "--config", "nowhere"], timeout=30, check=False).returncode == 2
 
 
-@pytest.mark.parametrize("arguments", [["version"], ["health"], ["health", "--json"], ["demo"]])
+@pytest.mark.parametrize(
+    "arguments", [["version"], ["--version"], ["dead-letters", "--help"], ["health"], ["health", "--json"], ["demo"]]
+)
 def test_a_full_disk_is_one_line(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QUEUE_METRICS_PORT", str(free_port()))
     code, _, err = run(*arguments, stdout="/dev/full")

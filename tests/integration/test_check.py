@@ -78,8 +78,9 @@ def test_a_wrong_password(tmp_path: Path, hook: dict[str, Any]) -> None:
     level, text = only(ran, "broker")
     assert (ran.code, level) == (1, "error")
     assert not lines(ran, "server") + lines(ran, "rights")  # nothing else can be known, and one line is enough
-    assert "authentication failed" in text
-    assert "mend user and password" in text
+    assert text.startswith(f"redis at 127.0.0.1:{server.port}, database 0: authentication failed: ")
+    assert "; mend user and password" in text
+    assert ".;" not in text
     assert "CANARY" not in ran.out + ran.err
 
 
@@ -155,7 +156,7 @@ def test_a_read_only_replica(tmp_path: Path, redis_server: RedisServer, hook: di
     level, text = only(ran, "role")
     assert (ran.code, level) == (1, "error")
     assert "read-only replica" in text
-    assert "127.0.0.1" in text
+    assert f"(127.0.0.1:{redis_server.port})" in text
 
 
 def test_rights_that_are_missing_are_named(tmp_path: Path, server: RedisServer, hook: dict[str, Any]) -> None:
@@ -255,7 +256,7 @@ def test_the_time_of_a_certificate(
         assert receiver.count == 0
     assert found == level
     assert words in text
-    assert level == "ok" or "renew it" in text
+    assert level == "ok" or text.endswith("; renew it")
 
 
 def test_a_certificate_that_nobody_vouches_for(tmp_path: Path, redis_server: RedisServer) -> None:
@@ -304,6 +305,40 @@ def test_an_event_type_that_nobody_sends(tmp_path: Path, redis_server: RedisServ
     assert any(
         line.startswith("warning") and "did you mean channel_occupied?" in line for line in ran.out.splitlines()
     ), ran.out
+
+
+@pytest.mark.parametrize(
+    ("environment", "place"),
+    [
+        ({"REDIS_URL": "redis://:CANARY@127.0.0.1:PORT/3"}, "redis at 127.0.0.1:PORT, database 3: "),
+        ({"REDIS_URL": "redis://[::1]:PORT"}, "redis at [::1]:PORT, database 0: "),
+        ({"DATABASE_REDIS_PORT": "PORT", "DATABASE_REDIS_DB": "2"}, "redis at 127.0.0.1:PORT, database 2: "),
+        (
+            {"QUEUE_DRIVER": "redis-cluster", "REDIS_CLUSTER_NODES": "redis://:CANARY@127.0.0.1:PORT,[::1]:PORT"},
+            "redis-cluster at 127.0.0.1:PORT, [::1]:PORT: ",
+        ),
+    ],
+)
+def test_the_line_of_the_broker_says_where_it_was_looked_for(
+    tmp_path: Path, environment: dict[str, str], place: str
+) -> None:
+    port = str(free_port())
+    ran = Commands(tmp_path, config(app()), {name: value.replace("PORT", port) for name, value in environment.items()})(
+        "check"
+    )
+    level, text = only(ran, "broker")
+    assert level == "error"
+    assert text.startswith(place.replace("PORT", port)), text
+    assert "CANARY" not in ran.out + ran.err
+
+
+def test_sentinels_are_named_with_the_master_that_they_were_asked_for(tmp_path: Path) -> None:
+    sentinels = [{"host": "127.0.0.1", "port": free_port()}]
+    document = config(app(), database={"redis": {"sentinels": sentinels, "name": "hooks", "db": 4}})
+    level, text = only(Commands(tmp_path, document, {})("check"), "broker")
+    assert level == "error"
+    where = f"the Sentinels 127.0.0.1:{sentinels[0]['port']} name, database 4: "
+    assert text.startswith(f"redis, the master hooks that {where}"), text
 
 
 @pytest.mark.parametrize(("status", "level"), [(200, "ok"), (401, "warning"), (503, "error")])

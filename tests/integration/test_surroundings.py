@@ -168,6 +168,7 @@ def test_workers_of_sockudo_are_noticed(
 
     assert "not kept as a dead letter" in line["text"]
     assert (line["claims"], line["clients"]) in ((1, 0), (0, 1))
+    assert line["claims"] or ": 1, from 127.0.0.1)" in line["text"]  # where to look for them
     assert f"warning  workers: {line['text']}" in answer.stdout
     assert answer.returncode == 0
 

@@ -75,6 +75,17 @@ def test_the_board_keeps_ten_minutes_and_a_mark_a_minute() -> None:
     assert 540 <= view.samples[-1].at - view.mark.at <= 660
 
 
+def test_a_daemon_that_has_just_begun_does_not_claim_that_nothing_is_delivered() -> None:
+    metrics = Metrics("redis", "webhooks")
+    board, _, shown = pages(metrics)
+    ended(metrics, "shop", "orders")
+    for rate, words in ((None, "delivered -"), (0.2, "delivered 0.2")):
+        board.sample({"ready": 0}, None, NOW if rate is None else NOW + 5)
+        assert json.loads(shown.by_path["/status.json"]().body)["last_minute"]["delivered_rate"] == rate
+        assert words in shown.by_path["/"]().body.decode()
+        ended(metrics, "shop", "orders")
+
+
 @pytest.mark.parametrize("interval", [5, 30, 90])
 def test_minutes_are_minutes_however_often_the_queue_is_asked(interval: int) -> None:
     metrics = Metrics("sqs", "webhooks")
