@@ -9,11 +9,11 @@ from collections import Counter, deque
 from typing import Any, Final
 
 from sockudo_queue import standard_streams
-from sockudo_queue.drivers.base import DeadLetters
+from sockudo_queue.drivers.base import DeadLetters, Driver
 from sockudo_queue.errors import SettingsError
 from sockudo_queue.job import Job
 from sockudo_queue.tools.context import EXIT_NO, reached
-from sockudo_queue.tools.letters import Entry, Selection
+from sockudo_queue.tools.letters import Entry, Selection, none_matches
 from sockudo_queue.tools.terminal import complain, moment, plural, say, say_json, span, table
 
 HEADINGS: Final = ("ID", "DIED", "REASON", "LAST", "TRIES", "EVENTS", "APP", "WEBHOOK")
@@ -29,7 +29,7 @@ def list_letters(options: argparse.Namespace) -> int:
         if options.json:
             _list_for_machines(selection, letters, options.limit)
         else:
-            _list_for_people(selection, letters, 50 if options.limit is None else options.limit)
+            _list_for_people(selection, queue.driver, 50 if options.limit is None else options.limit)
     return 0
 
 
@@ -40,14 +40,14 @@ def _list_for_machines(selection: Selection, letters: DeadLetters, limit: int | 
         say_json(entry.summary)
 
 
-def _list_for_people(selection: Selection, letters: DeadLetters, limit: int) -> None:
+def _list_for_people(selection: Selection, driver: Driver, limit: int) -> None:
     reasons: Counter[str] = Counter()
     newest: deque[tuple[str, ...]] = deque(maxlen=limit or None)
-    for entry in selection.walk(letters):
+    for entry in selection.walk(driver.dead_letters):
         reasons[entry.reason] += 1
         newest.append(_row(entry, selection.now))
     if not reasons:
-        say("no dead letters" if selection.is_everything else "no dead letter matches")
+        say("no dead letters" if selection.is_everything else none_matches(driver))
         return
     for line in table(HEADINGS, newest):
         say(line)

@@ -12,12 +12,18 @@ from typing import Any, Final
 
 from sockudo_queue import job as jobs
 from sockudo_queue import record
-from sockudo_queue.drivers.base import DeadLetter, DeadLetters
+from sockudo_queue.drivers.base import DeadLetter, DeadLetters, Driver
 from sockudo_queue.errors import MalformedJob
 from sockudo_queue.job import Job
 from sockudo_queue.record import State
 
 UNREADABLE: Final = "unreadable"
+
+
+def none_matches(driver: Driver) -> str:
+    """Say that filters leave nothing, and whether it is the filters: a slip in a name is not to look like an end."""
+    there = driver.depth()["dead-letter"]
+    return "no dead letter matches" + (f"; without the filters there are {there:,}" if there else "")
 
 
 @dataclass(frozen=True)

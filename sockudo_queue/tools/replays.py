@@ -21,7 +21,7 @@ from sockudo_queue.drivers.base import DeadLetter, DeadLetters
 from sockudo_queue.errors import AppStoreUnavailable
 from sockudo_queue.tools.apps import AppLookUp, app_look_up
 from sockudo_queue.tools.context import EXIT_NO, Queue, reached
-from sockudo_queue.tools.letters import UNREADABLE, Entry, Selection
+from sockudo_queue.tools.letters import UNREADABLE, Entry, Selection, none_matches
 from sockudo_queue.tools.terminal import Progress, complain, plural, say, say_json, visible
 
 AT_ONCE: Final = 10
@@ -45,6 +45,8 @@ def replay(options: argparse.Namespace) -> int:
                 work.run()
             finally:  # also after a fault or an interruption: what was done is done
                 work.tell()
+            if not (work.has_met_any or selection.is_everything or selection.ids or options.json):
+                say(none_matches(queue.driver))
         return EXIT_NO if selection.ids and (_misses(selection, work.met) or not work.done) else 0
 
 
@@ -79,6 +81,11 @@ class _Replay:
             self.done += sum(flags)
             self.gone += len(flags) - sum(flags)
             self._progress.at(self.done)
+
+    @property
+    def has_met_any(self) -> bool:
+        """Tell whether there was any letter that is meant, replayable or not."""
+        return bool(self._seen)
 
     @property
     def _at_once(self) -> int:
@@ -163,6 +170,8 @@ def purge(options: argparse.Namespace) -> int:
         if chosen and not options.yes and not _agrees(chosen, reasons):
             return EXIT_NO
         code = _purge(queue.driver.dead_letters, chosen, options)
+        if not (chosen or selection.is_everything or selection.ids or options.json):
+            say(none_matches(queue.driver))
         return EXIT_NO if _misses(selection, met) else code
 
 

@@ -101,6 +101,16 @@ def test_filters_choose(run: Commands, lists: RedisLists) -> None:
     assert run("dead-letters", "list", "--older-than", "soon").code == 2
 
 
+def test_filters_that_leave_nothing_say_that_it_is_the_filters(run: Commands, lists: RedisLists) -> None:
+    kill(lists, job(1), exhausted(), exhausted(webhook_name="chat log"))
+    none = "no dead letter matches; without the filters there are 2\n"
+    slip = ("--webhook", "order")
+    assert run("dead-letters", "list", *slip).out == none
+    assert run("dead-letters", "replay", *slip).out == f"replayed 0 dead letters\n{none}"
+    assert run("dead-letters", "purge", "--yes", *slip).out == f"purged 0 dead letters\n{none}"
+    assert run("dead-letters", "purge", "--yes", "--json", *slip).json == {"purged": 0, "gone": 0}
+
+
 def test_a_long_list_shows_the_newest_and_counts_the_rest(run: Commands, lists: RedisLists) -> None:
     for number in range(5):
         kill(lists, job(number), exhausted(f"j{number}"))
