@@ -57,7 +57,7 @@ def render(told: Report) -> str:
 
 
 def _title(told: Report) -> str:
-    troubled = sum(row.breaker != "closed" for row in told.webhooks)
+    troubled = sum(_state_of(row)[0] in ("warn", "bad") for row in told.webhooks)
     state = f"{troubled} in trouble" if troubled else "ready" if told.ready else "not ready"
     return f"{state} · sockudo-queue"
 
@@ -179,7 +179,7 @@ def _webhooks(told: Report) -> str:
 
 
 def _webhook(row: WebhookRow, now: float) -> str:
-    kind, word = _BREAKERS[row.breaker]
+    kind, word = _state_of(row)
     failure = (
         f'<code>{text(row.last_failure)}</code><span class="under">{ago(row.failed_at, now)}</span>'
         if row.last_failure
@@ -194,6 +194,13 @@ def _webhook(row: WebhookRow, now: float) -> str:
         f'<td class="number" data-label="In flight">{count(row.in_flight)}</td>'
         f'<td class="{"wide" if row.last_failure else "spare"}" data-label="Last failure">{failure}</td></tr>'
     )
+
+
+def _state_of(row: WebhookRow) -> tuple[str, str]:
+    """Return class and word of a state. A webhook that answers 404 to everything opens no breaker, and is not ok."""
+    if row.breaker == "closed" and row.recent_failed:
+        return ("quiet", "some fail") if row.recent_delivered else ("bad", "fails")
+    return _BREAKERS[row.breaker]
 
 
 def _number(label: str, recent: int, total: int, more: str = "") -> str:

@@ -209,6 +209,9 @@ def _daemon_lines(url: str, told: Mapping[str, Any]) -> Iterator[str]:
         yield f"          {source}: {reason}"
     if told["driver"] == "memory" and told["depth"]:
         yield "          " + ", ".join(f"{count:,} {state}" for state, count in told["depth"].items())
+    trimmed = told["dead_letters"]["trimmed"]
+    if trimmed:
+        yield f"          {plural(trimmed, 'dead letter')} dropped for want of room or by age since the start"
     lately = told["last_minute"]
     yield f"          last minute: {_rates(lately)}{_times(lately)}"
     rows = [

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+import unicodedata
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -40,11 +41,24 @@ def visible(text: str) -> str:
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """Return aligned lines, the headings first; the last column is as wide as it likes."""
     shown = [tuple(headings), *[tuple(map(visible, row)) for row in rows]]
-    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
+    widths = [max(map(_columns, column)) for column in zip(*shown, strict=True)]
     return [
-        "  ".join([*[cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=False)], row[-1]]).rstrip()
+        "  ".join([*[_padded(cell, width) for cell, width in zip(row[:-1], widths, strict=False)], row[-1]]).rstrip()
         for row in shown
     ]
+
+
+def _columns(text: str) -> int:
+    """Return how many columns of a terminal a text takes: ideographs take two, combining marks none."""
+    if text.isascii():
+        return len(text)
+    return sum(
+        2 if unicodedata.east_asian_width(each) in "WF" else 0 if unicodedata.combining(each) else 1 for each in text
+    )
+
+
+def _padded(cell: str, width: int) -> str:
+    return cell + " " * (width - _columns(cell))
 
 
 def plural(count: int, one: str, many: str = "") -> str:

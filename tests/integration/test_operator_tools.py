@@ -12,6 +12,7 @@ from typing import Any, Final
 import pytest
 
 from sockudo_queue import job as jobs
+from sockudo_queue.tools.terminal import table
 from tests.faults.queue import SERVER_LIST, daemon_on, push
 from tests.helpers.commands import Commands
 from tests.helpers.configs import app, config, webhook
@@ -192,6 +193,20 @@ def test_stats_of_a_running_daemon_are_readable(run: Commands, daemon: DaemonPro
     assert re.search(r"last minute: (not known yet|0\.0 delivered and 0\.0 failed attempts/s)\n", ran.out)
     assert "no answer" in ran.out
     assert run("stats", "--url", "https://x").code == 2
+
+
+def test_stats_tell_what_was_dropped_for_good(run: Commands, own_redis: RedisServer, receiver: Receiver) -> None:
+    receiver.always(404)
+    with own_redis.client() as client, daemon_on(own_redis.url, receiver.url(), QUEUE_FAILED_RETENTION="1") as daemon:
+        run.environment |= {"REDIS_URL": own_redis.url, "QUEUE_METRICS_PORT": str(daemon.wait_ready().metrics_port)}
+        push(client, make_jobs(3))
+        words = "          2 dead letters dropped for want of room or by age since the start\n"
+        eventually(lambda: words in run("stats").out, 10)
+
+
+def test_tables_stand_straight_whatever_is_in_them() -> None:
+    heading, *rows = table(("APP", "WEBHOOK"), [("\u65e5\u672c", "wide"), ("e\u0301tat", "marked"), ("abcd", "plain")])
+    assert (heading, rows) == ("APP   WEBHOOK", ["\u65e5\u672c  wide", "e\u0301tat  marked", "abcd  plain"])
 
 
 def test_stats_of_a_queue_that_is_away_still_tell_of_the_daemon(run: Commands, daemon: DaemonProcess) -> None:

@@ -197,6 +197,28 @@ def test_the_page_tells_the_cause_of_trouble() -> None:
     assert "<title>1 in trouble" in document
 
 
+@pytest.mark.parametrize(
+    ("delivered", "failed", "word", "title"),
+    [
+        (0, 3, "fails", "1 in trouble"),  # 404 to everything, for example, which opens no breaker
+        (1, 3, "some fail", "ready"),
+        (1, 0, "ok", "ready"),
+    ],
+)
+def test_a_webhook_that_only_fails_is_not_called_ok(delivered: int, failed: int, word: str, title: str) -> None:
+    metrics = Metrics("redis", "webhooks")
+    board, health, shown = pages(metrics)
+    health.ready()
+    board.sample({"ready": 0}, None)
+    for _ in range(delivered):
+        ended(metrics, "shop", "orders")
+    for _ in range(failed):
+        ended(metrics, "shop", "orders", "permanent", reason="status-404")
+    document = shown.html().body.decode()
+    assert re.findall(r'<td class="end"><span class="pill \w+">([^<]*)<', document) == [word]
+    assert f"<title>{title} " in document
+
+
 def test_a_queue_that_does_not_answer_is_said_to_be_unknown() -> None:
     board, health, shown = pages(Metrics("redis", "webhooks"))
     health.ready()
