@@ -12,7 +12,6 @@ import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -26,8 +25,9 @@ from sockudo_queue.tools.terminal import complain, moment, plural, say, say_json
 
 PAGE_SECONDS: Final = 3.0
 PAGE_BYTES: Final = 4_000_000
-LETTERS_READ: Final = 10_000
-"""Dead letters that are read to tell whose they are; their number comes from the queue itself."""
+LETTERS_SECONDS: Final = 3.0
+"""Seconds for which dead letters are read to tell whose they are; on Redis that is some 100,000. Their number comes from
+the queue itself."""
 GROUPS_SHOWN: Final = 20
 
 
@@ -86,12 +86,15 @@ def _read_queue(driver: Driver, figures: QueueFigures) -> None:
     figures.depth = dict(driver.depth())
     figures.oldest_ms = _time_of(driver.peek())
     graves: dict[tuple[str, str, str, str], Grave] = {}
-    for entry in map(Entry, islice(driver.dead_letters.letters(), LETTERS_READ)):
+    give_up_at = time.monotonic() + LETTERS_SECONDS
+    for entry in map(Entry, driver.dead_letters.letters()):
         names = (entry.app, entry.webhook, entry.reason, entry.last)
         grave = graves.setdefault(names, Grave(*names))
         grave.count += 1
         grave.newest_ms = max(grave.newest_ms, entry.letter.died_ms)
         figures.letters_read += 1
+        if time.monotonic() > give_up_at:
+            break
     figures.letters = sorted(graves.values(), key=lambda grave: -grave.count)
 
 

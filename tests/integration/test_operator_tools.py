@@ -12,6 +12,7 @@ from typing import Any, Final
 import pytest
 
 from sockudo_queue import job as jobs
+from sockudo_queue.tools import stats
 from sockudo_queue.tools.terminal import table
 from tests.faults.queue import SERVER_LIST, daemon_on, push
 from tests.helpers.commands import Commands
@@ -202,6 +203,18 @@ def test_stats_tell_what_was_dropped_for_good(run: Commands, own_redis: RedisSer
         push(client, make_jobs(3))
         words = "          2 dead letters dropped for want of room or by age since the start\n"
         eventually(lambda: words in run("stats").out, 10)
+
+
+def test_stats_do_not_read_letters_for_ever_and_say_so(
+    run: Commands, own_redis: RedisServer, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receiver.always(404)
+    run.environment["REDIS_URL"] = own_redis.url
+    with own_redis.client() as client, daemon_on(own_redis.url, receiver.url()) as daemon:
+        push(client, make_jobs(3))
+        eventually(lambda: run("stats", "--json").json["queue"]["depth"]["dead-letter"] == 3, 10, daemon.output)
+    monkeypatch.setattr(stats, "LETTERS_SECONDS", 0.0)
+    assert "dead      3 letters; whose they are is told of the oldest 1\n" in run("stats").out
 
 
 def test_tables_stand_straight_whatever_is_in_them() -> None:
