@@ -28,7 +28,12 @@ def ask(host: str, port: int, path: str = "/livez") -> tuple[bool, str]:
         response = connection.getresponse()
         text = response.read(1000).decode("utf-8", "replace").strip()
     except (OSError, ValueError, http.client.HTTPException) as error:  # ValueError: what cannot be a host
-        return False, f"no answer from {host}:{port}: {error or type(error).__name__}"
+        return False, f"no answer from {host}:{port}: {reason(error)}"
     finally:
         connection.close()
     return response.status == http.client.OK, " ".join(text.split())
+
+
+def reason(error: Exception) -> str:
+    """Return what went wrong as a person says it, without the number that the system has for it."""
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

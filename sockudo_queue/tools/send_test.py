@@ -63,13 +63,14 @@ def _from_here(
 ) -> int:
     attempts = Attempts(loaded.settings)
     results = [_call(attempts, webhook, credentials, job_id, options) for webhook in webhooks]
+    called = [result for result in results if result.skipped is None]
     if options.json:
         say_json({"job": job_id, "webhooks": [asdict(result) for result in results]})
     else:
         for line in table(("WEBHOOK", "EVENT", "CHANNEL", "RESULT"), [_row(result) for result in results]):
             say(line)
-        say(f"X-Sockudo-Job-Id was {job_id}")
-    called = [result for result in results if result.skipped is None]
+        if called:
+            say(f"X-Sockudo-Job-Id was {job_id}")
     return 0 if called and all(result.delivered for result in called) else EXIT_NO
 
 

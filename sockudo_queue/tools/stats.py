@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from sockudo_queue import job
+from sockudo_queue import job, probe
 from sockudo_queue.drivers.base import Driver
 from sockudo_queue.errors import BrokerError, MalformedJob, SettingsError
 from sockudo_queue.settings import Loaded
@@ -26,8 +26,8 @@ from sockudo_queue.tools.terminal import complain, moment, plural, say, say_json
 PAGE_SECONDS: Final = 3.0
 PAGE_BYTES: Final = 4_000_000
 LETTERS_SECONDS: Final = 3.0
-"""Seconds for which dead letters are read to tell whose they are; on Redis that is some 100,000. Their number comes from
-the queue itself."""
+"""Seconds for which dead letters are read to tell whose they are, which is some 100,000 on Redis. Their number comes
+from the queue itself."""
 GROUPS_SHOWN: Final = 20
 
 
@@ -134,7 +134,7 @@ def _ask_daemon(host: str, port: int) -> dict[str, Any] | str:
         response = connection.getresponse()
         body = response.read(PAGE_BYTES)
     except (OSError, http.client.HTTPException) as error:
-        return f"no answer: {error or type(error).__name__}"
+        return f"no answer: {probe.reason(error)}"
     finally:
         connection.close()
     if response.status == http.client.NOT_FOUND:
