@@ -76,7 +76,10 @@ def run(arguments: Sequence[str] | None) -> int:
         for fault in error.faults:
             _complain(fault)
         code = EXIT_BAD_SETTINGS
-    except (StartError, BrokerError, AppStoreUnavailable) as error:
+    except BrokerError as error:
+        _complain(f"the queue's server: {error}")
+        code = EXIT_COULD_NOT_START
+    except (StartError, AppStoreUnavailable) as error:
         _complain(str(error))
         code = EXIT_COULD_NOT_START
     except OutputError as error:

@@ -58,7 +58,7 @@ def render(told: Report) -> str:
 
 def _title(told: Report) -> str:
     troubled = sum(_state_of(row)[0] in ("warn", "bad") for row in told.webhooks)
-    state = f"{troubled} in trouble" if troubled else "ready" if told.ready else "not ready"
+    state = "not ready" if not told.ready else f"{troubled} in trouble" if troubled else "ready"
     return f"{state} · sockudo-queue"
 
 

@@ -313,4 +313,14 @@ def test_a_broker_that_is_away_is_one_line(tmp_path: Path) -> None:
         ran = run("dead-letters", *arguments)
         assert ran.code == 3
         assert len(ran.err.splitlines()) == 1
+        assert ran.err.startswith("sockudo-queue: the queue's server: ")
         assert "CANARY" not in ran.err
+
+
+def test_a_broker_that_is_frozen_is_one_line(tmp_path: Path) -> None:
+    with RedisServer() as server:
+        environment = {"REDIS_URL": server.url, "QUEUE_REDIS_RESPONSE_TIMEOUT_MS": "200"}
+        run = Commands(tmp_path, config(SHOP), environment)
+        server.pause()
+        ran = run("dead-letters", "list")
+    assert ran == (3, "", "sockudo-queue: the queue's server: the server did not answer in time\n")

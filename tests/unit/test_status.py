@@ -195,6 +195,8 @@ def test_the_page_tells_the_cause_of_trouble() -> None:
         assert words in found.words, words
     assert document.index(">orders<") < document.index(">fine<")
     assert "<title>1 in trouble" in document
+    health.not_ready("broker", "it is away")  # then nothing is delivered to anybody
+    assert "<title>not ready" in shown.html().body.decode()
 
 
 @pytest.mark.parametrize(
