@@ -13,7 +13,7 @@ from typing import Any, Final
 from sockudo_queue.app_source import AppSource
 from sockudo_queue.app_stores.keeper import Keeper
 from sockudo_queue.drivers.base import Prefetching
-from sockudo_queue.errors import BrokerError, BrokerUnavailable
+from sockudo_queue.errors import BrokerError, BrokerUnavailable, SourceRefused
 from sockudo_queue.placement import LOOK_EVERY, Placement
 from sockudo_queue.sampler import Sampler
 from sockudo_queue.supervisor import Supervisor
@@ -114,6 +114,8 @@ class Services:
                 jobs = place.driver.wait(source, longest)
             except BrokerError as error:
                 place.watch.failed(error)
+                if isinstance(error, SourceRefused):
+                    place.crew.ring(1)  # only a claim finds out whether it is taken again, or whether all are refused
                 backoff.wait()
                 continue
             backoff = Backoff(place.stopping)

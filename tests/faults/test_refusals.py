@@ -16,6 +16,7 @@ from tests.helpers.configs import app, config, webhook
 from tests.helpers.daemon import DaemonProcess
 from tests.helpers.jobs import jobs
 from tests.helpers.receiver import Receiver
+from tests.helpers.redis_binaries import ServerKind
 from tests.helpers.redis_server import RedisServer
 from tests.helpers.waiting import eventually
 
@@ -91,3 +92,24 @@ def test_a_password_that_was_changed_is_read_again(receiver: Receiver, tmp_path:
             arrivals.wait_for_all(5, NOTICED_SECONDS, told(daemon))
             eventually(lambda: daemon.get("/readyz") == 200, NOTICED_SECONDS)
             assert "CANARY" not in daemon.output()
+
+
+def test_rights_that_are_taken_away_are_noticed_and_their_return_too(receiver: Receiver) -> None:
+    """Every form of the queue is refused at the same time, and each of them only when it is asked."""
+    arrivals = Arrivals()
+    receiver.answer(arrivals)
+    with RedisServer(ServerKind.REDIS_7_0) as server, server.client() as client:
+        client.execute_command("ACL", "SETUSER", "hooks", "on", ">secret", "~*", "+@all")
+        url = f"redis://hooks:secret@127.0.0.1:{server.port}/0"
+        with daemon_on(url, receiver.url()) as daemon:
+            daemon.wait_ready()
+            client.execute_command("ACL", "SETUSER", "hooks", "-evalsha")
+            push(client, jobs(5))
+            eventually(lambda: daemon.get("/readyz") == 503, NOTICED_SECONDS, told(daemon))
+            client.execute_command("ACL", "SETUSER", "hooks", "+evalsha")
+            arrivals.wait_for_all(5, NOTICED_SECONDS, told(daemon))
+            eventually(lambda: daemon.get("/readyz") == 200, NOTICED_SECONDS, told(daemon))
+
+            (lost,) = daemon.events("broker.lost")
+            assert "evalsha" in lost["reason"]
+            assert arrivals.duplicates == 0

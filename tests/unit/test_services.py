@@ -1,0 +1,66 @@
+"""The loop of a bell, where one form of the queue is refused."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any, cast
+
+from sockudo_queue.broker_watch import BrokerWatch
+from sockudo_queue.crew import Crew
+from sockudo_queue.drivers.memory import SOURCE, MemoryDriver
+from sockudo_queue.errors import BrokerError, BrokerUnavailable, SourceRefused
+from sockudo_queue.health import Heartbeats
+from sockudo_queue.services import Services
+from sockudo_queue.worker import Workplace
+
+
+class Silent:
+    """A log that nobody reads."""
+
+    def __getattr__(self, _level: str) -> Any:
+        return lambda *_words, **_fields: None
+
+
+class Failing(MemoryDriver):
+    """A queue whose bell fails once; then the daemon is stopped."""
+
+    def __init__(self, error: BrokerError, stopping: threading.Event) -> None:
+        super().__init__(capacity=1, lease_ms=1_000, dead_retention=1)
+        self._error: BrokerError | None = error
+        self._stopping = stopping
+
+    def wait(self, source: str, timeout: float) -> int:
+        error, self._error = self._error, None
+        if error is not None:
+            self._stopping.set()
+            raise error
+        return super().wait(source, timeout)
+
+
+def rings_after(error: BrokerError) -> int:
+    """Let a bell meet an error, and return how often it has woken a worker."""
+    stopping, crew = threading.Event(), Crew(5, 5, lambda: None)
+    place = Workplace(
+        crew=crew,
+        driver=Failing(error, stopping),
+        dispatcher=cast(Any, None),
+        holdings=cast(Any, None),
+        ledger=cast(Any, None),
+        watch=BrokerWatch(Silent(), lambda _reason: None),
+        metrics=cast(Any, None),
+        beats=Heartbeats(),
+        turns=cast(Any, None),
+        stopping=stopping,
+        abandoned=threading.Event(),
+    )
+    Services(place, cast(Any, None), cast(Any, None), Silent())._ring("bell-1", SOURCE)
+    return crew.rings
+
+
+def test_a_refusal_wakes_a_worker_which_alone_finds_out_whether_it_goes_on() -> None:
+    """An idle worker comes by after seconds only; until then the daemon would call itself ready, or not resume."""
+    assert rings_after(SourceRefused(SOURCE, "no permission")) == 1
+
+
+def test_an_outage_wakes_nobody() -> None:
+    assert rings_after(BrokerUnavailable("away")) == 0
