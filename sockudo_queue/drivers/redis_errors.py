@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from redis.connection import AbstractConnection, SSLConnection
@@ -22,6 +23,9 @@ from redis.exceptions import (
 
 from sockudo_queue.errors import BrokerError, BrokerRefused, BrokerUnavailable
 
+_NO_WRITES: Final = re.compile(r"(MISCONF|NOREPLICAS) .*?(?= script: |$)")
+"""Beside what a server refuses as a whole, it names the script and the line."""
+
 _MEANT: Final = {
     "unable to get local issuer certificate": "its authority is not trusted; set database.redis.master_tls.ca_path",
     "self-signed certificate": "its authority is not trusted; set database.redis.master_tls.ca_path",
@@ -39,6 +43,10 @@ class UnknownScript(BrokerRefused):
 
 class ServerRefused(BrokerRefused):
     """The server refuses all that we want, whatever the key: it takes no writes, or does not let us in."""
+
+
+class WritesRefused(ServerRefused):
+    """The server takes no writes for now: it cannot save to its disk, or has too few replicas."""
 
 
 class LoginRefused(ServerRefused):
@@ -80,8 +88,8 @@ def translated(connection: AbstractConnection, error: RedisError | OSError) -> B
         case OutOfMemoryError() | NoPermissionError():
             return CommandDenied(text)
         # Before 7.0 a script's error hides in the text of another.
-        case ResponseError() if "MISCONF " in text:
-            return ServerRefused(text[text.index("MISCONF ") :])
+        case ResponseError() if (found := _NO_WRITES.search(text)) is not None:
+            return WritesRefused(found[0])
         case AskError():  # also MOVED
             once = not isinstance(error, MovedError)
             return Redirected(error.slot_id, error.host, error.port, once=once)

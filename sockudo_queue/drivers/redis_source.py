@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Final, NamedTuple
 
 from sockudo_queue.drivers.base import Claim, DeadLetter, Part, Settlement
-from sockudo_queue.drivers.redis_errors import CommandDenied
+from sockudo_queue.drivers.redis_errors import CommandDenied, WritesRefused
 from sockudo_queue.drivers.redis_link import Link
 from sockudo_queue.errors import BrokerRefused
 
@@ -174,8 +174,9 @@ class RedisSource(ABC):
         try:
             # A timeout of 0.000 would mean for ever.
             self._patient.call(*self._waiting_command(f"{max(seconds, SHORTEST_WAIT):.3f}"))
-        except CommandDenied:
+        except (CommandDenied, WritesRefused):
             # A full Redis takes no BLMOVE, and a careful operator may not allow it; the source can still be asked.
+            # Redis 6.0 with too few replicas takes no BLMOVE or BRPOP either, but every script.
             self._closed.wait(min(seconds, POLL_SECONDS))
         except BrokerRefused as refusal:
             if "unknown command" not in str(refusal).lower():

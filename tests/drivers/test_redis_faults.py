@@ -11,12 +11,14 @@ import pytest
 
 from sockudo_queue.drivers.base import Back, Dead, Later, Settlement
 from sockudo_queue.drivers.redis import RedisDriver
+from sockudo_queue.drivers.redis_errors import ServerRefused
 from sockudo_queue.drivers.redis_link import RedisLink
 from sockudo_queue.drivers.redis_lists import KEY_PARTS
 from sockudo_queue.drivers.redis_source import own_key
 from sockudo_queue.errors import BrokerError, BrokerRefused, BrokerUnavailable
 from tests.drivers.conformance import Kept, deliver_all, is_idle, settle, take, take_all
 from tests.drivers.redis_lists import SOURCES, RedisLists, full, link_to
+from tests.drivers.redis_v2 import BASE, RedisV2
 from tests.helpers.descriptors import no_descriptors_left
 from tests.helpers.jobs import jobs
 from tests.helpers.redis_binaries import KINDS, ServerKind
@@ -254,6 +256,33 @@ def test_a_replica_is_unavailable_until_it_is_a_master(kind: ServerKind, cleanup
 
         lists.client.replicaof("NO", "ONE")
         assert driver.next(Settlement(claim)).accepted
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_too_few_replicas_are_one_fault_of_the_whole_server_or_none(kind: ServerKind, cleanup: ExitStack) -> None:
+    """Redis 6.0 refuses single commands alone then, of which we use none that it takes to deliver."""
+    with RedisServer(kind) as server:
+        lists = RedisLists(server, cleanup)
+        lists.push(*jobs(2))
+        driver = lists.driver()
+        claim = take(driver)
+        lists.client.config_set("min-replicas-to-write", 1)
+        if kind is ServerKind.REDIS_6_0:
+            beside = RedisV2(server, cleanup).driver()
+            for _ in range(2):  # the second wait is one in the server
+                beside.wait(BASE, 0.1)
+        for key in SOURCES * 2:
+            if kind is ServerKind.REDIS_6_0:
+                driver.wait(key, 0.1)
+                continue
+            with pytest.raises(ServerRefused, match=r"^NOREPLICAS Not enough good replicas to write\.$"):
+                driver.wait(key, 0.1)
+            with pytest.raises(ServerRefused, match=r"^NOREPLICAS Not enough good replicas to write\.$"):
+                driver.settle([Settlement(claim)])
+
+        lists.client.config_set("min-replicas-to-write", 0)
+        assert settle(driver, claim)
+        assert [it.body for it in deliver_all(driver)] == jobs(2)[1:]
 
 
 def test_a_bell_survives_a_failover(cleanup: ExitStack) -> None:

@@ -47,7 +47,15 @@ def demoted(server: RedisServer, client: Any) -> Iterator[str]:
     client.replicaof("NO", "ONE")
 
 
-@pytest.mark.parametrize("sick", [disk_is_full, demoted])
+@contextmanager
+def without_replicas(_server: RedisServer, client: Any) -> Iterator[str]:
+    """Let the server ask for more replicas than it has, which is none (NOREPLICAS)."""
+    client.config_set("min-replicas-to-write", 1)
+    yield "NOREPLICAS"
+    client.config_set("min-replicas-to-write", 0)
+
+
+@pytest.mark.parametrize("sick", [disk_is_full, demoted, without_replicas])
 def test_a_server_that_can_only_be_read_is_not_ready_and_resumes(
     receiver: Receiver, sick: Callable[[RedisServer, Any], Any]
 ) -> None:
@@ -67,6 +75,7 @@ def test_a_server_that_can_only_be_read_is_not_ready_and_resumes(
 
         (lost,) = daemon.events("broker.lost")
         assert reason.lower() in lost["reason"].lower()
+        assert daemon.events("source.refused") == [], "one thing to mend is told once"
         assert arrivals.duplicates == 0
 
 
