@@ -123,14 +123,27 @@ class Inspection:
         refused = list(self._refusals(source))
         if not refused:
             return Finding(Level.OK, "rights", f"{source.key}: this user may do all that is needed")
-        listed = "; ".join(refused)
-        if not self._is_in_use(source):
+        in_use = self._is_in_use(source)
+        if in_use is None and isinstance(source, V2Source):
+            return Finding(
+                Level.WARNING,
+                "rights",
+                f"{source.key}: not all is allowed, and whether it is in use may not be asked; jobs of Sockudo 5 would "
+                "stay there. docs/drivers.md has the rule for the user",
+            )
+        if in_use is False:
             return Finding(
                 Level.OK, "rights", f"{source.key}: not all is allowed, but it is not in use ({source.kind})"
             )
-        return Finding(
-            Level.ERROR, "rights", f"{source.key} cannot be served: {listed}; docs/drivers.md has the rule for the user"
-        )
+        listed = "; ".join([*dict.fromkeys(refused), "docs/drivers.md has the rule for the user"])
+        return Finding(Level.ERROR, "rights", f"{source.key} cannot be served{self._by_whom(source)}: {listed}")
+
+    def _by_whom(self, source: RedisSource) -> str:
+        """Name our user, if it may ask: the login may be another one than was meant."""
+        try:
+            return f" by the user {self._link.call('ACL', 'WHOAMI', near=source.key).decode()}"
+        except BrokerRefused:
+            return ""
 
     def _refusals(self, source: RedisSource) -> Iterator[str]:
         try:
@@ -166,12 +179,12 @@ class Inspection:
                     "find out who writes it, and rename or remove it",
                 )
 
-    def _is_in_use(self, source: RedisSource) -> bool:
+    def _is_in_use(self, source: RedisSource) -> bool | None:
+        """Tell whether anything is stored; None where that may not be asked."""
         try:
             return source.is_known()
         except BrokerRefused:
-            # That it may not be asked says nothing. A user for lists alone is what most need, so those count.
-            return not isinstance(source, V2Source)
+            return None
 
     def _blocking(self) -> Iterator[Finding]:
         """Try to wait as the bells of lists do."""

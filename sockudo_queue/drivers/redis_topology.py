@@ -16,7 +16,7 @@ from redis.exceptions import (
     ResponseError,
 )
 
-from sockudo_queue.drivers.redis_errors import CommandDenied, first_line
+from sockudo_queue.drivers.redis_errors import CommandDenied, LoginRefused, first_line
 from sockudo_queue.drivers.redis_link import Tell, tell_nobody
 from sockudo_queue.drivers.shared_lookup import SharedLookup
 from sockudo_queue.errors import BrokerError, BrokerRefused, BrokerUnavailable
@@ -134,7 +134,7 @@ def _translated(error: Exception) -> BrokerError:
     for cause in _causes(error):
         match cause:
             case AuthenticationError():
-                return BrokerRefused(f"authentication failed: {first_line(cause)}")
+                return LoginRefused(f"authentication failed: {first_line(cause)}")
             case NoPermissionError():
                 return CommandDenied(first_line(cause))
             case ResponseError() if "cluster support disabled" in str(cause):

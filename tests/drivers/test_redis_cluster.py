@@ -12,6 +12,7 @@ import pytest
 
 from sockudo_queue.drivers.base import Settlement
 from sockudo_queue.drivers.redis_connections import link_of
+from sockudo_queue.drivers.redis_errors import LoginRefused
 from sockudo_queue.drivers.redis_link import Link
 from sockudo_queue.errors import BrokerRefused, BrokerUnavailable, SourceUnavailable
 from sockudo_queue.redaction import Secret
@@ -252,3 +253,4 @@ def test_a_refused_login_says_so_without_the_password() -> None:
             with pytest.raises(BrokerRefused, match="authentication failed") as caught:
                 link.call("LLEN", SERVED)
             assert "CANARY" not in str(caught.value)
+            assert isinstance(caught.value, LoginRefused), "it is no refusal of one form of the queue"

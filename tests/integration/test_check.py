@@ -180,6 +180,23 @@ def test_keys_that_are_out_of_reach_are_named(tmp_path: Path, server: RedisServe
     assert any(level == "error" and "permissions to access" in text for level, text in lines(ran, "rights")), ran.out
 
 
+def test_the_login_of_sockudos_own_queue_is_not_taken_for_ours(
+    tmp_path: Path, server: RedisServer, hook: dict[str, Any]
+) -> None:
+    """Whoever forgets REDIS_URL beside a Sockudo 5 gets the user that may only enqueue, out of the server's file."""
+    file = config(app(hook), queue={"redis": {"url_override": f"redis://sockudo-producer:pw@127.0.0.1:{server.port}"}})
+    commands = Commands(tmp_path, file, {})
+    with server.client() as client:
+        client.execute_command(*commands("check", "--acl").out.replace("PASSWORD", "pw").split())
+    ran = commands("check")
+    rights = dict.fromkeys(lines(ran, "rights"))
+    assert ran.code == 1
+    assert not any("not in use" in text for _, text in rights), ran.out
+    assert any(level == "error" and "cannot be served by the user sockudo-producer: " in text for level, text in rights)
+    assert any(level == "warning" and "may not be asked; jobs of Sockudo 5" in text for level, text in rights)
+    assert ran.out.count("permissions to access one of the keys used as arguments; this user") == 0
+
+
 def documented_rule() -> list[str]:
     page = (Path(__file__).parents[2] / "docs" / "drivers.md").read_text()
     start = page.index("ACL SETUSER hooks")
