@@ -19,7 +19,7 @@ from pathlib import Path
 from benchmarks import extras
 from benchmarks.measure import Figures, Load, lateness, throughput
 from benchmarks.report import Report, Row
-from benchmarks.subjects import Daemon, DaemonOnV2, Subject, others
+from benchmarks.subjects import Daemon, DaemonOnV2, Subject, floor, others
 from tests.helpers.redis_binaries import require_server, server_version
 from tests.helpers.redis_server import RedisServer
 
@@ -49,8 +49,9 @@ def workers() -> Iterator[Point]:
     for count in (1, 5, 32, 128):
         yield Point(f"{count} workers, instant receiver", Daemon(workers=count))
     for count in (5, 32, 128):
-        load = Load(jobs=max(count * 100, 1000), delay=0.05)
+        load = Load(jobs=max(count * 200, 2000), delay=0.05)
         yield Point(f"{count} workers, 50 ms receiver ({count / 0.05:.0f}/s is perfect)", Daemon(workers=count), load)
+        yield Point(f"the floor with {count} threads there", floor(count), load)
     for replicas in (2, 4):
         yield Point(f"{replicas} replicas of 5 workers", Daemon(replicas=replicas))
 

@@ -1,7 +1,7 @@
 """The floor: the daemon's claim script and bare libcurl in threads, and nothing else. No logs, no metrics, no matching,
 no retries, no drain.
 
-    python -m benchmarks.floor    # reads BENCH_REDIS and BENCH_URL, runs until it is ended
+    python -m benchmarks.floor    # reads BENCH_REDIS, BENCH_URL and BENCH_THREADS, runs until it is ended
 """
 
 from __future__ import annotations
@@ -54,5 +54,5 @@ def _work(source: ListSource, url: str) -> None:
 if __name__ == "__main__":
     link = link_of(Settings(redis=RedisSettings(url=Secret(os.environ["BENCH_REDIS"]))))
     served = ListSource(source_keys("sockudo_queue:", "webhooks")[0], link, link, Terms(30_000, 1000))
-    for _ in range(THREADS):
+    for _ in range(int(os.environ.get("BENCH_THREADS", THREADS))):
         threading.Thread(target=_work, args=(served, os.environ["BENCH_URL"])).start()

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
+import ctypes
 import http.client
 import json
 import re
-import selectors
+import select
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -28,6 +30,7 @@ http {{ access_log off; keepalive_requests 100000000; keepalive_timeout 300s; cl
 """
 _PUSHED_AT: Final = re.compile(rb'"pushed_at":(\d+)')
 _LENGTH: Final = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
+_PR_SET_TIMERSLACK: Final = 29
 _ANSWER: Final = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 
 
@@ -103,18 +106,18 @@ def _process(command: list[str], port: int, *, counts_itself: bool) -> Iterator[
         process.wait()
 
 
-class _Serving(asyncio.Protocol):
+class _Connection:
     """One connection: just enough HTTP for a POST with a length."""
 
-    count = 0
-    lateness: Final[list[float]] = []
-    delay = 0.0
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport: asyncio.Transport = transport  # type: ignore[assignment]
+    def __init__(self, link: socket.socket) -> None:
+        self.link = link
         self._received = b""
 
-    def data_received(self, data: bytes) -> None:
+    def requests(self) -> Iterator[bytes]:
+        """Read what is there and yield the requests that are whole. Raises `OSError` where the connection has ended."""
+        data = self.link.recv(65_536)
+        if not data:
+            raise ConnectionResetError
         self._received += data
         while (end := self._received.find(b"\r\n\r\n")) >= 0:
             length = _LENGTH.search(self._received, 0, end)
@@ -122,36 +125,74 @@ class _Serving(asyncio.Protocol):
             if len(self._received) < whole:
                 return
             request, self._received = self._received[:whole], self._received[whole:]
-            self._answer(request)
+            yield request
 
-    def _answer(self, request: bytes) -> None:
+
+class _Server:
+    """Answers each webhook after the same time, exactly: the first that came is the first due."""
+
+    def __init__(self, port: int, delay: float) -> None:
+        self._delay = delay
+        self._count = 0
+        self._lateness: list[float] = []
+        self._due: deque[tuple[float, socket.socket]] = deque()
+        self._listener = socket.create_server(("0.0.0.0", port), backlog=4096)
+        self._connections: dict[int, _Connection] = {}
+        self._epoll = select.epoll()
+        self._epoll.register(self._listener, select.EPOLLIN)
+        self._now = 0.0
+        # The kernel wakes ordinary processes up to 50 µs late, to wake several at once.
+        ctypes.CDLL(None).prctl(_PR_SET_TIMERSLACK, 1, 0, 0, 0)
+
+    def serve(self) -> None:
+        while True:
+            # epoll itself counts in milliseconds and rounds up: half of one on average, which is 1 % of 50.
+            pause = max(self._due[0][0] - time.monotonic(), 0) if self._due else None
+            select.select([self._epoll], [], [], pause)
+            self._now = time.monotonic()
+            for descriptor, _ in self._epoll.poll(0):
+                if descriptor == self._listener.fileno():
+                    self._accept()
+                else:
+                    self._read(descriptor)
+                self._answer_due()  # a hundred requests that come at once must not make those late that came before
+            self._answer_due()
+
+    def _answer_due(self) -> None:
+        while self._due and self._due[0][0] <= time.monotonic():
+            with contextlib.suppress(OSError):
+                self._due.popleft()[1].sendall(_ANSWER)
+
+    def _accept(self) -> None:
+        link, _ = self._listener.accept()
+        link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._connections[link.fileno()] = _Connection(link)
+        self._epoll.register(link, select.EPOLLIN)
+
+    def _read(self, descriptor: int) -> None:
+        connection = self._connections[descriptor]
+        try:
+            for request in connection.requests():
+                self._answer(connection.link, request)
+        except OSError:
+            del self._connections[descriptor]
+            connection.link.close()
+
+    def _answer(self, link: socket.socket, request: bytes) -> None:
         if request.startswith(b"GET "):
-            asked = {"count": _Serving.count} if request.startswith(b"GET /count") else _Serving.lateness
-            text = json.dumps(asked).encode()
-            self._transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(text), text))
-            if asked is _Serving.lateness:
-                _Serving.lateness.clear()
+            text = json.dumps({"count": self._count} if request.startswith(b"GET /count") else self._lateness).encode()
+            link.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(text), text))
+            if request.startswith(b"GET /lateness"):
+                self._lateness.clear()
             return
-        _Serving.count += 1
+        self._count += 1
         if pushed_at := _PUSHED_AT.search(request):
-            _Serving.lateness.append(time.time() - int(pushed_at[1]) / 1e9)
-        if _Serving.delay == 0:
-            self._transport.write(_ANSWER)
-        elif _Serving.delay > 0:
-            asyncio.get_running_loop().call_later(_Serving.delay, self._transport.write, _ANSWER)
-
-
-async def _serve(port: int) -> None:
-    server = await asyncio.get_running_loop().create_server(_Serving, "0.0.0.0", port, backlog=4096)
-    await server.serve_forever()
-
-
-def _loop() -> asyncio.AbstractEventLoop:
-    # epoll counts in milliseconds and rounds up: half of one on average, which is 1 % of 50.
-    return asyncio.SelectorEventLoop(selectors.SelectSelector() if _Serving.delay > 0 else None)
+            self._lateness.append(time.time() - int(pushed_at[1]) / 1e9)
+        if self._delay == 0:
+            link.sendall(_ANSWER)
+        elif self._delay > 0:
+            self._due.append((self._now + self._delay, link))
 
 
 if __name__ == "__main__":
-    _Serving.delay = float(sys.argv[2])
-    with asyncio.Runner(loop_factory=_loop) as runner:
-        runner.run(_serve(int(sys.argv[1])))
+    _Server(int(sys.argv[1]), float(sys.argv[2])).serve()

@@ -52,15 +52,19 @@ class Subject(ABC):
 class Command(Subject):
     """A program that reads where to go from its environment."""
 
-    def __init__(self, name: str, command: Sequence[str], *, slowness: int = 4, needs: str | None = None) -> None:
+    def __init__(
+        self, name: str, command: Sequence[str], *, slowness: int = 4, needs: str | None = None, threads: int = THREADS
+    ) -> None:
         self.name = name
         self.slowness = slowness
         self.needs = needs
         self._command = command
+        self._threads = threads
 
     @contextlib.contextmanager
     def running(self, server: RedisServer, urls: Sequence[str]) -> Iterator[Sequence[int]]:
         environment = _environment() | {"BENCH_REDIS": server.url, "BENCH_URL": urls[0]}
+        environment["BENCH_THREADS"] = str(self._threads)
         process = subprocess.Popen(
             [sys.executable, *self._command], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
@@ -163,6 +167,11 @@ class DaemonOnV2(Daemon):
                 producer.enqueue(body)
 
 
+def floor(threads: int = THREADS) -> Subject:
+    """Return the daemon's claim script and bare libcurl in threads, and nothing else."""
+    return Command("floor", ["-m", "benchmarks.floor"], slowness=1, threads=threads)
+
+
 def others() -> list[Subject]:
     """Return everybody that this daemon is compared with; what is not installed says so by `is_there`."""
     threads = str(THREADS)
@@ -182,7 +191,7 @@ def others() -> list[Subject]:
             "from benchmarks.celery_jobs import deliver; put = deliver.delay",
             "celery",
         ),
-        Command("floor", ["-m", "benchmarks.floor"], slowness=1),
+        floor(),
     ]
 
 

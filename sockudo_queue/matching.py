@@ -39,11 +39,16 @@ def match(job: Job, webhooks: Iterable[Webhook]) -> list[Match]:
     """Return the matches of a job in the order of the webhooks; a webhook that wants nothing is left out."""
     matches = []
     for webhook in webhooks:
-        wanted = webhook.event_types
-        events = [event for event in job.events if event.name in wanted]
-        if events and webhook.filter is not None:
-            accepts = _acceptor(webhook.filter)
-            events = [event for event in events if accepts(event.channel)]
+        wanted, rules = webhook.event_types, webhook.filter
+        if rules is None:
+            events = [event for event in job.events if event.name in wanted]
+        else:
+            # What a prefix alone excludes is most of it where an app has many webhooks, and costs the least to see.
+            prefix = rules.channel_prefix or ""
+            events = [event for event in job.events if event.name in wanted and event.channel.startswith(prefix)]
+            if events:
+                accepts = _acceptor(rules)
+                events = [event for event in events if accepts(event.channel)]
         if events:
             matches.append(Match(webhook, tuple(events)))
     return matches
