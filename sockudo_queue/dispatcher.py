@@ -105,7 +105,7 @@ class Dispatcher:
         except AppUnreadable:
             return self._unknown_app(claim, state, job, "unreadable-app")
         if not claim.state:
-            self.unknown_apps.saw(known=app is not None)
+            self.unknown_apps.saw(job.app_id, known=app is not None)
         if app is None:
             return self._unknown_app(claim, state, job, "unknown-app")
         if state.webhook is None:

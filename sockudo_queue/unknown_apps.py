@@ -13,7 +13,8 @@ from typing import Any, Final
 
 RECENT: Final = 20
 """Fresh jobs that the verdict rests on; fewer than that say nothing."""
-REASON: Final = "most jobs are for apps that are not in the configuration; see app_manager.array.apps"
+SHOWN: Final = 80
+"""Characters of an id that are shown; whoever can queue a job chooses it."""
 
 
 class UnknownApps:
@@ -26,8 +27,8 @@ class UnknownApps:
         self._lock = threading.Lock()
         self._recent: deque[bool] = deque(maxlen=RECENT)
 
-    def saw(self, *, known: bool) -> None:
-        """Take note of one fresh job."""
+    def saw(self, app: str, *, known: bool) -> None:
+        """Take note of one fresh job for an app."""
         if known and not self._recent:
             return  # the ordinary case costs nothing
         with self._lock:
@@ -35,7 +36,7 @@ class UnknownApps:
             if all(self._recent):
                 self._recent.clear()
             prevail = len(self._recent) == RECENT and 2 * sum(self._recent) < RECENT
-            self._turn(prevail)
+            self._turn(prevail, app)
 
     def forget(self) -> None:
         """Begin anew, because the apps have changed."""
@@ -43,10 +44,18 @@ class UnknownApps:
             self._recent.clear()
             self._turn(False)
 
-    def _turn(self, prevail: bool) -> None:
+    def _turn(self, prevail: bool, app: str = "") -> None:
         if prevail == self.prevail:
             return
         self.prevail = prevail
-        if prevail:
-            self._log.error("apps.unknown", text=REASON)
-        self._on_change(REASON if prevail else None)
+        reason = told(app) if prevail else None
+        if reason is not None:
+            self._log.error("apps.unknown", app=app[:SHOWN], text=reason)
+        self._on_change(reason)
+
+
+def told(app: str) -> str:
+    """Say what is wrong, with the one that was seen last."""
+    return (
+        f"most jobs are for apps that are not in the configuration, such as {app[:SHOWN]!r}; see app_manager.array.apps"
+    )

@@ -120,4 +120,5 @@ def first_line(error: Exception) -> str:
     """Return what a server said, without the arguments that it repeats after an unknown command: they hold passwords
     and jobs."""
     line = (str(error).splitlines() or [type(error).__name__])[0]
-    return line.partition(", with args beginning")[0][:200]
+    line = line.partition(", with args beginning")[0]
+    return line.partition(" script: ")[0][:200]  # then the digest of a script of ours and a number of a line

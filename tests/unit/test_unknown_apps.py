@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import structlog.testing
 
-from sockudo_queue.unknown_apps import REASON, RECENT, UnknownApps
+from sockudo_queue.unknown_apps import RECENT, UnknownApps, told
 
 
 def watched() -> tuple[UnknownApps, list[str | None]]:
@@ -16,21 +16,22 @@ def test_mostly_unknown_holds_back_once_and_a_known_majority_ends_it() -> None:
     apps, changes = watched()
     with structlog.testing.capture_logs() as lines:
         for _ in range(RECENT - 1):
-            apps.saw(known=False)
+            apps.saw("lost", known=False)
         assert not apps.prevail
-        apps.saw(known=False)
+        apps.saw("lost", known=False)
         assert apps.prevail
         for _ in range(RECENT // 2):
-            apps.saw(known=True)
+            apps.saw("lost", known=True)
         assert not apps.prevail
-    assert changes == [REASON, None]
-    assert [line["event"] for line in lines] == ["apps.unknown"]
+    assert changes == [told("lost"), None]
+    assert [(line["event"], line["app"]) for line in lines] == [("apps.unknown", "lost")]
+    assert "such as 'lost'; see" in lines[0]["text"]
 
 
 def test_half_known_is_enough() -> None:
     apps, changes = watched()
     for n in range(4 * RECENT):
-        apps.saw(known=n % 2 == 1)
+        apps.saw("lost", known=n % 2 == 1)
     assert not apps.prevail
     assert changes == []
 
@@ -39,7 +40,7 @@ def test_new_apps_begin_anew() -> None:
     apps, changes = watched()
     with structlog.testing.capture_logs():
         for _ in range(RECENT):
-            apps.saw(known=False)
+            apps.saw("lost", known=False)
     apps.forget()
     assert not apps.prevail
-    assert changes == [REASON, None]
+    assert changes == [told("lost"), None]
