@@ -26,6 +26,7 @@ from sockudo_queue.errors import BrokerError, BrokerRefused, BrokerUnavailable
 _NO_WRITES: Final = re.compile(r"(MISCONF|NOREPLICAS) .*?(?= script: |$)")
 """Beside what a server refuses as a whole, it names the script and the line."""
 
+_PLACE_IN_SCRIPT: Final = re.compile(r" script: [0-9a-f]{40}, on @user_script:\d+\.?$")
 _MEANT: Final = {
     "unable to get local issuer certificate": "its authority is not trusted; set database.redis.master_tls.ca_path",
     "self-signed certificate": "its authority is not trusted; set database.redis.master_tls.ca_path",
@@ -121,4 +122,4 @@ def first_line(error: Exception) -> str:
     and jobs."""
     line = (str(error).splitlines() or [type(error).__name__])[0]
     line = line.partition(", with args beginning")[0]
-    return line.partition(" script: ")[0][:200]  # then the digest of a script of ours and a number of a line
+    return _PLACE_IN_SCRIPT.sub("", line)[:200]

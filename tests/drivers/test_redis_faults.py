@@ -8,10 +8,11 @@ import traceback
 from contextlib import ExitStack
 
 import pytest
+from redis.exceptions import ResponseError
 
 from sockudo_queue.drivers.base import Back, Dead, Later, Settlement
 from sockudo_queue.drivers.redis import RedisDriver
-from sockudo_queue.drivers.redis_errors import ServerRefused
+from sockudo_queue.drivers.redis_errors import ServerRefused, first_line
 from sockudo_queue.drivers.redis_link import RedisLink
 from sockudo_queue.drivers.redis_lists import KEY_PARTS
 from sockudo_queue.drivers.redis_source import own_key
@@ -475,3 +476,15 @@ def test_what_a_server_repeats_of_an_unknown_command_is_not_shown(redis_server: 
 
     assert "unknown command" in str(caught.value)
     assert canary not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "You can't write against a read only replica.",
+        "ACL failure in script: User hooks has no permissions to run the 'rpush' command",
+    ],
+)
+def test_what_redis_says_of_a_script_ends_where_it_speaks_to_programmers(said: str) -> None:
+    place = f" script: {'6f99bef24a' * 4}, on @user_script:18."
+    assert first_line(ResponseError(said + place)) == first_line(ResponseError(said)) == said
