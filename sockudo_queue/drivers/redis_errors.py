@@ -43,7 +43,8 @@ class UnknownScript(BrokerRefused):
 
 
 class ServerRefused(BrokerRefused):
-    """The server refuses all that we want, whatever the key: it takes no writes, or does not let us in."""
+    """The server refuses all that we want, whatever the key: it takes no writes, is busy with another script, or does
+    not let us in."""
 
 
 class WritesRefused(ServerRefused):
@@ -91,6 +92,8 @@ def translated(connection: AbstractConnection, error: RedisError | OSError) -> B
         # Before 7.0 a script's error hides in the text of another.
         case ResponseError() if (found := _NO_WRITES.search(text)) is not None:
             return WritesRefused(found[0])
+        case ResponseError() if text.startswith("BUSY "):
+            return ServerRefused(text)
         case AskError():  # also MOVED
             once = not isinstance(error, MovedError)
             return Redirected(error.slot_id, error.host, error.port, once=once)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import threading
 import time
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import pytest
+from redis import Redis
 from redis.exceptions import ResponseError
 
 from sockudo_queue.drivers.base import Back, Dead, Later, Settlement
@@ -284,6 +286,33 @@ def test_too_few_replicas_are_one_fault_of_the_whole_server_or_none(kind: Server
         lists.client.config_set("min-replicas-to-write", 0)
         assert settle(driver, claim)
         assert [it.body for it in deliver_all(driver)] == jobs(2)[1:]
+
+
+def test_a_server_that_is_busy_with_somebodys_script_is_one_fault_of_all(lists: RedisLists) -> None:
+    lists.push(*jobs(1))
+    driver = lists.driver()
+    driver.wait(SOURCES[0], 0.01)  # connects
+    lists.client.config_set("lua-time-limit", 10)
+    with ThreadPoolExecutor(1) as threads, lists.server.client(socket_timeout=60.0) as other:
+        endless = threads.submit(other.eval, "while true do end", 0)
+        try:
+            eventually(lambda: is_busy(lists.client))
+            for ask in (lambda: driver.next(None), lambda: driver.wait(SOURCES[0], 0.1), driver.depth):
+                with pytest.raises(ServerRefused, match=r"^BUSY "):
+                    ask()
+        finally:
+            lists.client.script_kill()
+            lists.client.config_set("lua-time-limit", 5000)
+        assert endless.exception(60) is not None
+    assert [it.body for it in deliver_all(driver)] == jobs(1)
+
+
+def is_busy(client: Redis) -> bool:
+    try:
+        client.ping()
+    except ResponseError:
+        return True
+    return False
 
 
 def test_a_bell_survives_a_failover(cleanup: ExitStack) -> None:
