@@ -90,7 +90,8 @@ def collect(
     sources = [
         "defaults",
         *([str(document.path)] if document.path else []),
-        "environment",
+        # By name: a variable that somebody has forgotten goes before the file, and nobody sees why.
+        *([f"environment ({', '.join(sorted(set(layers[1].origins.values())))})"] if layers[1].values else []),
         *(["flags"] if layers[0].values else []),
     ]
     return Loaded(settings, apps, told(findings.warnings), told(findings.notes), tuple(sources), readable)

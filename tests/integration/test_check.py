@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import hmac
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -70,6 +71,14 @@ def test_where_all_is_well_every_line_begins_with_ok(tmp_path: Path, server: Red
     }
     assert "CANARY" not in ran.out
     assert not server.client().keys("*")
+
+
+def test_the_variables_that_go_before_the_file_are_named(
+    tmp_path: Path, redis_server: RedisServer, hook: dict[str, Any]
+) -> None:
+    ran = checked(tmp_path, redis_server.url, hook, QUEUE_WORKERS="3")
+    _, text = only(ran, "settings")
+    assert re.match(r"from defaults, \S+\.json, environment \(.*\bQUEUE_WORKERS, REDIS_URL\); 1 app", text), text
 
 
 def test_a_wrong_password(tmp_path: Path, hook: dict[str, Any]) -> None:

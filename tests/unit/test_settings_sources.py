@@ -17,7 +17,7 @@ from tests.helpers.settings import CANARY, CONFIGS, read
 def test_nothing_given_is_the_defaults(tmp_path: Path) -> None:
     loaded = read(tmp_path).good
     assert loaded.settings == Settings()
-    assert loaded.sources == ("defaults", "environment")
+    assert loaded.sources == ("defaults",)
 
 
 def test_flags_win_over_environment_over_file_over_defaults(tmp_path: Path) -> None:
@@ -28,7 +28,8 @@ def test_flags_win_over_environment_over_file_over_defaults(tmp_path: Path) -> N
     assert loaded.settings.metrics.host == "::1"
     assert loaded.settings.logging.level == "debug"
     assert loaded.settings.logging.format == "auto"
-    assert loaded.sources == ("defaults", str(tmp_path / "config.json"), "environment", "flags")
+    variables = "environment (QUEUE_METRICS_HOST, QUEUE_METRICS_PORT)"
+    assert loaded.sources == ("defaults", str(tmp_path / "config.json"), variables, "flags")
 
 
 @pytest.mark.parametrize(
