@@ -23,10 +23,14 @@ from redis.exceptions import (
 
 from sockudo_queue.errors import BrokerError, BrokerRefused, BrokerUnavailable
 
-_NO_WRITES: Final = re.compile(r"(MISCONF|NOREPLICAS) .*?(?= script: |$)")
-"""Beside what a server refuses as a whole, it names the script and the line."""
+_NO_WRITES: Final = re.compile(r"(MISCONF|NOREPLICAS) .*")
 
-_PLACE_IN_SCRIPT: Final = re.compile(r" script: [0-9a-f]{40}, on @user_script:\d+\.?$")
+_PLACE_IN_SCRIPT: Final = re.compile(
+    r"^Error running script \(call to f_[0-9a-f]{40}\): (?:@user_script: ?\d+: )+"
+    r"| script: (?:[0-9a-f]{40}, )?on @user_script:\d+\.?$"
+)
+"""What is for programmers: before 7.0 it comes first, and Valkey 9 leaves the digest away."""
+
 _MEANT: Final = {
     "unable to get local issuer certificate": "its authority is not trusted; set database.redis.master_tls.ca_path",
     "self-signed certificate": "its authority is not trusted; set database.redis.master_tls.ca_path",

@@ -190,10 +190,11 @@ def test_the_source_of_another_type_is_a_refusal(lists: RedisLists) -> None:
         lists.client.set(source, "not a list")
     driver = lists.driver()
 
-    with pytest.raises(BrokerRefused, match="wrong kind of value"):
+    told = "WRONGTYPE Operation against a key holding the wrong kind of value"  # nothing of our script
+    with pytest.raises(BrokerRefused, match=f"^{told}$|^{SOURCES[0]}: {told}$"):
         driver.next(None)
     for _ in range(2):  # the second does wait
-        with pytest.raises(BrokerRefused, match="wrong kind of value"):
+        with pytest.raises(BrokerRefused, match=f"^{SOURCES[0]}: {told}$"):
             driver.wait(SOURCES[0], 0.1)
 
 
@@ -302,8 +303,8 @@ def test_a_server_that_is_busy_with_somebodys_script_is_one_fault_of_all(lists: 
                     ask()
         finally:
             lists.client.script_kill()
+            assert endless.exception(60) is not None  # until then the server refuses all the same
             lists.client.config_set("lua-time-limit", 5000)
-        assert endless.exception(60) is not None
     assert [it.body for it in deliver_all(driver)] == jobs(1)
 
 
