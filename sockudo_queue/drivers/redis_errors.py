@@ -87,6 +87,10 @@ def translated(connection: AbstractConnection, error: RedisError | OSError) -> B
         case AuthenticationError():
             connection.disconnect()
             return LoginRefused(f"authentication failed: {text}")
+        # Who has not logged in may not even say much; the server hangs up then.
+        case ResponseError() if "unauthenticated" in text:
+            connection.disconnect()
+            return LoginRefused("authentication failed: Authentication required.")
         case ResponseError() if "DB index is out of range" in text:
             return LoginRefused(
                 f"{text}; set database.redis.db, or the number in REDIS_URL, to one that the server has"

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from redis.client import Redis
 from redis.connection import AbstractConnection, Connection, ConnectionPool
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 from redis.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool, SentinelManagedConnection
 
 from sockudo_queue.drivers.redis_connections import TlsConnection, connection_class, login_options
@@ -62,6 +62,12 @@ class Sentinels:
         except MasterNotFoundError as error:
             reason = "a login was refused" if "AuthenticationError" in str(error) else "none knows a healthy one"
             raise MasterNotFoundError(f"no master {self._name} at the Sentinels {self._asked}: {reason}") from None
+        except ResponseError as error:
+            if "unknown command" not in str(error).lower():
+                raise
+            raise MasterNotFoundError(
+                f"of the Sentinels {self._asked} one is a server and no Sentinel; correct database.redis.sentinels"
+            ) from None
         finally:
             self._asked_at = time.monotonic()
         self._tell(*self._master)

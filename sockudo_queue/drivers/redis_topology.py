@@ -16,10 +16,10 @@ from redis.exceptions import (
     ResponseError,
 )
 
-from sockudo_queue.drivers.redis_errors import CommandDenied, LoginRefused, first_line
+from sockudo_queue.drivers.redis_errors import CommandDenied, LoginRefused, ServerRefused, first_line
 from sockudo_queue.drivers.redis_link import Tell, tell_nobody
 from sockudo_queue.drivers.shared_lookup import SharedLookup
-from sockudo_queue.errors import BrokerError, BrokerRefused, BrokerUnavailable
+from sockudo_queue.errors import BrokerError, BrokerUnavailable
 
 Address = tuple[str, int]
 
@@ -138,7 +138,7 @@ def _translated(error: Exception) -> BrokerError:
             case NoPermissionError():
                 return CommandDenied(first_line(cause))
             case ResponseError() if "cluster support disabled" in str(cause):
-                return BrokerRefused("the server is not part of a cluster; set QUEUE_DRIVER=redis")
+                return ServerRefused("the server is not part of a cluster; set QUEUE_DRIVER=redis")
             case RedisError() | OSError():
                 return BrokerUnavailable(f"no node of the cluster answers; the last one asked: {first_line(cause)}")
             case _:

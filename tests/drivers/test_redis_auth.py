@@ -10,10 +10,13 @@ from urllib.parse import quote
 import pytest
 
 from sockudo_queue.drivers.redis_connections import link_of
+from sockudo_queue.drivers.redis_errors import LoginRefused
 from sockudo_queue.drivers.redis_link import Link
 from sockudo_queue.errors import BrokerError, BrokerRefused
 from sockudo_queue.redaction import Secret
 from sockudo_queue.settings import RedisClusterSettings, RedisSettings, Settings, load
+from tests.drivers.redis_lists import link_to
+from tests.helpers.redis_binaries import KINDS, ServerKind
 from tests.helpers.redis_server import RedisServer
 from tests.helpers.waiting import eventually
 
@@ -111,6 +114,17 @@ def test_a_password_that_changes_in_its_file_is_used_for_the_next_connection(
     link.close()
     assert isinstance(refusal(link), BrokerRefused)
     link.close()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_login_that_is_missing_is_told_however_much_is_asked(kind: ServerKind) -> None:
+    """From those who have not logged in, Redis takes ten words of 16 KB, and calls more a broken protocol."""
+    with RedisServer(kind, password="right") as server:
+        link = link_to(server.port)
+        for command in (("LLEN", "list"), ("LRANGE", *["list"] * 20), ("LLEN", "x" * 20_000)):
+            with pytest.raises(LoginRefused, match=r"authentication failed: Authentication required\.$"):
+                link.call(*command)
+        link.close()
 
 
 def refusal(link: Link) -> BrokerError | None:

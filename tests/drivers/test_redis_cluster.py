@@ -12,7 +12,7 @@ import pytest
 
 from sockudo_queue.drivers.base import Settlement
 from sockudo_queue.drivers.redis_connections import link_of
-from sockudo_queue.drivers.redis_errors import LoginRefused
+from sockudo_queue.drivers.redis_errors import LoginRefused, ServerRefused
 from sockudo_queue.drivers.redis_link import Link
 from sockudo_queue.errors import BrokerRefused, BrokerUnavailable, SourceUnavailable
 from sockudo_queue.redaction import Secret
@@ -106,7 +106,7 @@ def test_a_server_that_is_no_cluster_is_told(redis_server: RedisServer) -> None:
     nodes = (Secret(redis_server.url),)
     link = link_of(Settings(driver="redis-cluster", redis_cluster=RedisClusterSettings(nodes=nodes)))
 
-    with pytest.raises(BrokerRefused, match=r"set QUEUE_DRIVER=redis$"):
+    with pytest.raises(ServerRefused, match=r"set QUEUE_DRIVER=redis$"):
         link.call("LLEN", SERVED)
 
 

@@ -9,8 +9,9 @@ import pytest
 
 from sockudo_queue.drivers.redis_connections import link_of
 from sockudo_queue.drivers.redis_link import Link
+from sockudo_queue.errors import BrokerUnavailable
 from sockudo_queue.redaction import Secret
-from sockudo_queue.settings import RedisClusterSettings, Settings
+from sockudo_queue.settings import RedisClusterSettings, SentinelNode, SentinelSettings, Settings
 from tests.drivers.conformance import DriverConformance
 from tests.drivers.dead_letters import DeadLetterConformance
 from tests.drivers.redis_layouts import ClusterLists, ClusterV2, SentinelLists, SentinelV2
@@ -18,6 +19,7 @@ from tests.drivers.redis_lists import SOURCES
 from tests.helpers.redis_binaries import LAYOUT_KINDS
 from tests.helpers.redis_cluster import RedisCluster
 from tests.helpers.redis_sentinel import RedisSentinels
+from tests.helpers.redis_server import RedisServer
 from tests.helpers.waiting import eventually
 
 
@@ -82,6 +84,14 @@ def test_master_and_replica_are_told_that_only_the_sentinels_name(sentinels: Red
     link.call("PING")
     assert ("127.0.0.1", sentinels.master().port) in told
     check_told(link, told, {("127.0.0.1", server.port) for server in sentinels.servers})
+
+
+def test_a_server_that_is_taken_for_a_sentinel_is_told(redis_server: RedisServer) -> None:
+    node = SentinelNode(host="127.0.0.1", port=redis_server.port)
+    link = link_of(Settings(sentinel=SentinelSettings(nodes=(node,), name="hooks")))
+    with pytest.raises(BrokerUnavailable, match=rf"127\.0\.0\.1:{node.port} one is a server and no Sentinel"):
+        link.call("PING")
+    link.close()
 
 
 def check_told(link: Link, told: set[tuple[str, int]], there: set[tuple[str, int]]) -> None:
