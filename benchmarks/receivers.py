@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import heapq
 import http.client
+import itertools
 import json
+import random
 import re
 import select
 import shutil
@@ -14,7 +17,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -31,6 +33,7 @@ http {{ access_log off; keepalive_requests 100000000; keepalive_timeout 300s; cl
 _PUSHED_AT: Final = re.compile(rb'"pushed_at":(\d+)')
 _LENGTH: Final = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 _PR_SET_TIMERSLACK: Final = 29
+_FACTORS: Final = [0.9 + number / 500 for number in range(101)]
 _ANSWER: Final = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 
 
@@ -129,13 +132,18 @@ class _Connection:
 
 
 class _Server:
-    """Answers each webhook after the same time, exactly: the first that came is the first due."""
+    """Answers each webhook after `delay` seconds, give or take a tenth, on average exactly.
+
+    If all took the same time, workers that began together would go in step for ever, each time in each other's way.
+    """
 
     def __init__(self, port: int, delay: float) -> None:
         self._delay = delay
         self._count = 0
         self._lateness: list[float] = []
-        self._due: deque[tuple[float, socket.socket]] = deque()
+        self._due: list[tuple[float, int, socket.socket]] = []  # a heap; the number keeps sockets from being compared
+        self._numbers = itertools.count()
+        self._factors = itertools.cycle(random.Random(1).sample(_FACTORS, len(_FACTORS)))
         self._listener = socket.create_server(("0.0.0.0", port), backlog=4096)
         self._connections: dict[int, _Connection] = {}
         self._epoll = select.epoll()
@@ -161,7 +169,7 @@ class _Server:
     def _answer_due(self) -> None:
         while self._due and self._due[0][0] <= time.monotonic():
             with contextlib.suppress(OSError):
-                self._due.popleft()[1].sendall(_ANSWER)
+                heapq.heappop(self._due)[2].sendall(_ANSWER)
 
     def _accept(self) -> None:
         link, _ = self._listener.accept()
@@ -191,7 +199,8 @@ class _Server:
         if self._delay == 0:
             link.sendall(_ANSWER)
         elif self._delay > 0:
-            self._due.append((self._now + self._delay, link))
+            due = self._now + self._delay * next(self._factors)
+            heapq.heappush(self._due, (due, next(self._numbers), link))
 
 
 if __name__ == "__main__":
