@@ -8,6 +8,8 @@ number formats differ between versions, so an event is copied as raw bytes and n
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from contextlib import suppress
 from typing import Annotated, Final
 
 import msgspec
@@ -106,6 +108,15 @@ def decode(body: bytes) -> Job:
         data.job_id or None,
         len(data.payload.events) - len(events),
     )
+
+
+def oldest_ms(bodies: Iterable[bytes]) -> int | None:
+    """Return when the first of some jobs' events happened; None where no body can be read."""
+    times: list[int] = []
+    for body in bodies:
+        with suppress(MalformedJob):
+            times.append(decode(body).time_ms)
+    return min(times, default=None)
 
 
 def _fits_header(text: str) -> bool:

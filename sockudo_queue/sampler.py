@@ -9,7 +9,6 @@ from typing import Any, Final
 
 from sockudo_queue import job
 from sockudo_queue.drivers.base import Driver
-from sockudo_queue.errors import MalformedJob
 from sockudo_queue.metrics import Metrics
 from sockudo_queue.status.board import Board
 
@@ -34,7 +33,8 @@ class Sampler:
         depth, oldest = None, None
         try:
             depth = self._driver.depth()
-            oldest = _time_of(self._driver.peek())
+            oldest_ms = job.oldest_ms(self._driver.peek())
+            oldest = None if oldest_ms is None else oldest_ms / 1000
             self._metrics.depth(depth)
             self._metrics.oldest_job(oldest)
             self._drop_old_letters()
@@ -57,11 +57,3 @@ class Sampler:
         if total > self._told_trimmed:
             self._log.warning("letters.trimmed", count=total - self._told_trimmed)
             self._told_trimmed = total
-
-
-def _time_of(body: bytes | None) -> float | None:
-    """Return when the events of a job happened, in seconds; None without a job, or with one that cannot be read."""
-    try:
-        return None if body is None else job.decode(body).time_ms / 1000
-    except MalformedJob:
-        return None

@@ -297,8 +297,8 @@ class Driver(Protocol):
     def depth(self) -> Mapping[str, int]:
         """Count the records by state: `ready`, `active`, `delayed`, `dead-letter`; all of them, not only ours."""
 
-    def peek(self) -> bytes | None:
-        """Return the body of the job that has waited longest, or None."""
+    def peek(self) -> Sequence[bytes]:
+        """Return the body of the job that has waited longest, of each source that has any. Nothing is taken."""
 
     def ping(self) -> None:
         """Ask the broker for a sign of life."""

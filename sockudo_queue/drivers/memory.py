@@ -124,9 +124,9 @@ class MemoryDriver:
         with self._changed:
             return self._depth()
 
-    def peek(self) -> bytes | None:
+    def peek(self) -> Sequence[bytes]:
         with self._changed:
-            return self._ready[0].body if self._ready else None
+            return [self._ready[0].body] if self._ready else []
 
     def ping(self) -> None:
         """Memory always answers."""

@@ -63,8 +63,8 @@ class NoneDriver:
     def depth(self) -> Mapping[str, int]:
         return dict.fromkeys(("ready", "active", "delayed", "dead-letter"), 0)
 
-    def peek(self) -> bytes | None:
-        return None
+    def peek(self) -> Sequence[bytes]:
+        return ()
 
     def ping(self) -> None:
         """Nothing to ask."""

@@ -119,8 +119,8 @@ class RedisDriver:
                 total[state] += count
         return total
 
-    def peek(self) -> bytes | None:
-        return next((body for body in self._answers(lambda source: source.peek()) if body is not None), None)
+    def peek(self) -> Sequence[bytes]:
+        return [body for body in self._answers(lambda source: source.peek()) if body is not None]
 
     def inspect(self) -> Iterator[Finding]:
         """See `base.Inspectable`."""

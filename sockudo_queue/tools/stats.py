@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from sockudo_queue import job, probe
 from sockudo_queue.drivers.base import Driver
-from sockudo_queue.errors import BrokerError, MalformedJob, SettingsError
+from sockudo_queue.errors import BrokerError, SettingsError
 from sockudo_queue.settings import Loaded
 from sockudo_queue.tools.context import EXIT_NO_BROKER, driver_of, load, page_address
 from sockudo_queue.tools.letters import Entry
@@ -84,7 +84,7 @@ def _ask_queue(loaded: Loaded) -> QueueFigures | None:
 
 def _read_queue(driver: Driver, figures: QueueFigures) -> None:
     figures.depth = dict(driver.depth())
-    figures.oldest_ms = _time_of(driver.peek())
+    figures.oldest_ms = job.oldest_ms(driver.peek())
     graves: dict[tuple[str, str, str, str], Grave] = {}
     give_up_at = time.monotonic() + LETTERS_SECONDS
     for entry in map(Entry, driver.dead_letters.letters()):
@@ -96,13 +96,6 @@ def _read_queue(driver: Driver, figures: QueueFigures) -> None:
         if time.monotonic() > give_up_at:
             break
     figures.letters = sorted(graves.values(), key=lambda grave: -grave.count)
-
-
-def _time_of(body: bytes | None) -> int | None:
-    try:
-        return None if body is None else job.decode(body).time_ms
-    except MalformedJob:
-        return None
 
 
 def _place_of(url: str) -> tuple[str, int]:

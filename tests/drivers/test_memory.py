@@ -77,7 +77,7 @@ class Hand:
     def depth(self) -> Mapping[str, int]:
         return self._memory.depth()
 
-    def peek(self) -> bytes | None:
+    def peek(self) -> Sequence[bytes]:
         return self._memory.peek()
 
     def ping(self) -> None:

@@ -55,6 +55,14 @@ def test_neither_source_starves(lists: RedisLists, drained: Any, first_rung: str
     assert longest_row(order[: 300 + 300 // IN_A_ROW]) <= IN_A_ROW
 
 
+def test_the_oldest_of_each_source_is_shown(lists: RedisLists) -> None:
+    """Which of them has waited longest stands in the jobs, and those are not for a driver to read."""
+    driver = lists.driver()
+    for source, body in zip(SOURCES, (b"first", b"second"), strict=True):
+        lists.client.rpush(source, body, b"later")
+    assert sorted(driver.peek()) == [b"first", b"second"]
+
+
 def test_neither_source_starves_with_many_workers(lists: RedisLists) -> None:
     fill_both(lists, 600)
     driver = lists.driver()

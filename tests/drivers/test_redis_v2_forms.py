@@ -88,7 +88,7 @@ def test_a_single_record_may_be_an_element_of_its_own(v2: RedisV2) -> None:
     own = new_id()
     v2.producer.enqueue_frame(j_record(own.encode(), job(1)), 1)
     driver = v2.driver()
-    assert driver.peek() == job(1)
+    assert driver.peek() == [job(1)]
     claim = take(driver)
     assert (claim.id, claim.body) == (own, job(1))
     assert v2.client.get(v2.key("inline-wait-count")) == b"0"

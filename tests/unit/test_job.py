@@ -174,3 +174,9 @@ def test_what_a_job_holds_besides_is_ignored() -> None:
     body = with_events(PLAIN)[:-1] + b',"original_signature":"x","later":{"a":[1]},"payload2":null}'
     assert raws(body) == [PLAIN]
     assert json.loads(body)["later"]
+
+
+def test_the_oldest_of_several_jobs_is_told_also_beside_unreadable_ones() -> None:
+    assert jobs.oldest_ms([]) is None
+    assert jobs.oldest_ms([b"{"]) is None
+    assert jobs.oldest_ms([job(7), b"{", job(2), job(9)]) == jobs.decode(job(2)).time_ms

@@ -213,11 +213,11 @@ class SqsDriver:
             "dead-letter": dead + dead_hidden,
         }
 
-    def peek(self) -> bytes | None:
+    def peek(self) -> Sequence[bytes]:
         """Return the oldest job in the buffer: SQS shows nothing without handing it out."""
         with self._changed:
             waiting = [record.message.received for record in self._shelf.waiting]
-        return min(waiting, key=lambda one: one.sent_ms).body if waiting else None
+        return [min(waiting, key=lambda one: one.sent_ms).body] if waiting else []
 
     def ping(self) -> None:
         self._counts(self._queues.pair().main.url)
