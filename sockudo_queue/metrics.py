@@ -358,7 +358,9 @@ class Metrics:
         both, values = ("backend", "queue"), (backend, queue)
         depth = Gauge("sockudo_queue_depth", "Records by state.", (*both, "state"), registry=r)
         self._depth = {state: depth.labels(*values, state) for state in DEPTH_STATES}
-        self._oldest = Gauge("sockudo_queue_oldest_job_timestamp_seconds", "Time of the oldest job.", both, registry=r)
+        self._oldest = Gauge(
+            "sockudo_queue_oldest_job_timestamp_seconds", "Time of the oldest ready job.", both, registry=r
+        )
         self._oldest_labels = values
         self._skew = Gauge("sockudo_queue_clock_skew_seconds", "Clocks ahead of the broker's.", ("clock",), registry=r)
         self._rivals = Gauge("sockudo_queue_rivals", "1 with signs of Sockudo's own workers.", registry=r)
@@ -444,7 +446,7 @@ class Metrics:
             self._depth[state].set(count)
 
     def oldest_job(self, timestamp: float | None) -> None:
-        """Note when the oldest waiting job was made, in seconds since 1970; without one the series is absent."""
+        """Note when the oldest ready job was made, in seconds since 1970; without one the series is absent."""
         if timestamp is None:
             self._oldest.clear()
         else:

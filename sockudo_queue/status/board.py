@@ -27,7 +27,7 @@ RECENT_DEATHS: Final = 25
 class Sample(NamedTuple):
     """The queue and the counts at one moment; without `depth` the queue could not be asked.
 
-    Times are in seconds since 1970. `oldest` is when the oldest waiting job was made.
+    Times are in seconds since 1970. `oldest` is when the oldest ready job was made.
     """
 
     at: float

@@ -94,10 +94,10 @@ def _tiles(told: Report) -> Iterator[str]:
         _plot("Waiting jobs", at, told.now, [Line("main", numbers.waiting(samples))], counts(5), count),
     )
     yield _tile(
-        "Oldest waiting job",
+        "Oldest ready job",
         seconds(told.oldest_age),
         "since its events happened",
-        _plot("Age of the oldest job", at, told.now, [Line("main", numbers.oldest_ages(samples))], times(1), seconds),
+        _plot("Age of the oldest", at, told.now, [Line("main", numbers.oldest_ages(samples))], times(1), seconds),
     )
     yield _tile(
         "Attempts a second",
