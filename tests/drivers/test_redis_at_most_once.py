@@ -203,7 +203,7 @@ def test_depth_and_put_see_both_lists(lists: RedisLists, driver: RedisAtMostOnce
     lists.client.rpush(SOURCES[1], b"theirs")
 
     assert driver.depth() == {"ready": 2, "active": 0, "delayed": 0, "dead-letter": 0}
-    assert driver.peek() == [b"ours"]
+    assert driver.peek() == [b"ours", b"theirs"]
     assert lists.client.lrange(SOURCES[0], 0, -1) == [b"ours"]
 
 
