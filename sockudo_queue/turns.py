@@ -15,8 +15,8 @@ from typing import Final, ParamSpec, TypeVar
 P = ParamSpec("P")
 T = TypeVar("T")
 
-AT_ONCE: Final = 3
-"""One runs, one is on its way to or from the network, one is being woken; with more, probes only wait longer."""
+AT_ONCE: Final = 2
+"""One runs, and one is on its way to or from the network or is being woken. More only hinder each other."""
 
 
 class Turns:
