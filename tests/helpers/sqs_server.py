@@ -24,17 +24,22 @@ from tests.helpers.waiting import eventually
 CREDENTIALS: Final = {"AWS_ACCESS_KEY_ID": "AKIATESTTESTTESTTEST", "AWS_SECRET_ACCESS_KEY": "a-secret-of-the-tests"}
 REGION: Final = "us-east-1"
 START_SECONDS: Final = 60.0
-# LocalStack, unless a second opinion is asked for: its environment must then be made by hand, see docs/drivers.md.
+# LocalStack, unless a second opinion is asked for, whose environment `scripts/servers` makes.
 KIND: Final = os.environ.get("TEST_SQS_EMULATOR", "localstack")
 _PYTHON: Final = SERVERS_DIRECTORY / KIND / "bin" / "python"
 _MAIN: Final = Path(__file__).with_name("sqs_emulator.py")
+
+
+def is_there() -> bool:
+    """Tell whether the emulator is on this machine."""
+    return os.access(_PYTHON, os.X_OK)
 
 
 class SqsServer:
     """An emulator of SQS on a free port of 127.0.0.1. Nothing survives its end."""
 
     def __init__(self) -> None:
-        if not os.access(_PYTHON, os.X_OK):
+        if not is_there():
             pytest.skip(f"{KIND} is not in .servers; scripts/test puts LocalStack there")
         self.port, self._clock_port = free_port(), free_port()
         self._directory = tempfile.TemporaryDirectory(prefix="localstack-")
