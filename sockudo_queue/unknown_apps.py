@@ -26,17 +26,20 @@ class UnknownApps:
         self._on_change = on_change
         self._lock = threading.Lock()
         self._recent: deque[bool] = deque(maxlen=RECENT)
+        self._unknown = ""  # the last one; a known app can be what tips the scale
 
     def saw(self, app: str, *, known: bool) -> None:
         """Take note of one fresh job for an app."""
         if known and not self._recent:
             return  # the ordinary case costs nothing
         with self._lock:
+            if not known:
+                self._unknown = app
             self._recent.append(known)
             if all(self._recent):
                 self._recent.clear()
             prevail = len(self._recent) == RECENT and 2 * sum(self._recent) < RECENT
-            self._turn(prevail, app)
+            self._turn(prevail)
 
     def forget(self) -> None:
         """Begin anew, because the apps have changed."""
@@ -44,18 +47,18 @@ class UnknownApps:
             self._recent.clear()
             self._turn(False)
 
-    def _turn(self, prevail: bool, app: str = "") -> None:
+    def _turn(self, prevail: bool) -> None:
         if prevail == self.prevail:
             return
         self.prevail = prevail
-        reason = told(app) if prevail else None
+        reason = told(self._unknown) if prevail else None
         if reason is not None:
-            self._log.error("apps.unknown", app=app[:SHOWN], text=reason)
+            self._log.error("apps.unknown", app=self._unknown[:SHOWN], text=reason)
         self._on_change(reason)
 
 
 def told(app: str) -> str:
-    """Say what is wrong, with the one that was seen last."""
+    """Say what is wrong, with the unknown one that was seen last."""
     return (
         f"most jobs are for apps that are not in the configuration, such as {app[:SHOWN]!r}; see app_manager.array.apps"
     )
