@@ -107,6 +107,6 @@ def told_signs(signs: Signs) -> str:
     return (
         f"workers of Sockudo seem to take jobs too ({', '.join(found)}), and may take them all: what they take is not "
         "kept as a dead letter when it fails, and what waits in Queue V2 for another try they may send to all webhooks "
-        "once more; for a Sockudo up to 4.7 set QUEUE_REDIS_CONCURRENCY=0 there, for 5 see sockudo-queue check --acl; "
-        "docs/deployment.md tells more"
+        "once more; for a Sockudo up to 4.7 set QUEUE_REDIS_CONCURRENCY=0 there (on a cluster "
+        "REDIS_CLUSTER_QUEUE_CONCURRENCY=0), for 5 see sockudo-queue check --acl; docs/deployment.md tells more"
     )

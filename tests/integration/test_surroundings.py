@@ -167,7 +167,8 @@ def test_workers_of_sockudo_are_noticed(
         end()
 
     assert "not kept as a dead letter" in line["text"]
-    assert "set QUEUE_REDIS_CONCURRENCY=0" in line["text"], "what to do about a Sockudo up to 4.7"
+    settings = "set QUEUE_REDIS_CONCURRENCY=0 there (on a cluster REDIS_CLUSTER_QUEUE_CONCURRENCY=0)"
+    assert settings in line["text"], "what to do about a Sockudo up to 4.7"
     assert "see sockudo-queue check --acl" in line["text"], "and about 5"
     assert (line["claims"], line["clients"]) in ((1, 0), (0, 1))
     assert line["claims"] or ": 1, from 127.0.0.1)" in line["text"]  # where to look for them
