@@ -94,10 +94,28 @@ def test_the_context_holds_what_is_copied_and_nothing_else() -> None:
     ],
 )
 def test_the_trial_tells_an_engine_that_cannot_run_from_a_compiler(tmp_path: Path, runs: str, fault: str) -> None:
-    engine = tmp_path / "engine"
+    done = trial(tmp_path, runs)
+    assert (done.returncode, done.stderr) == (1, f"{fault}\n")
+
+
+@pytest.mark.parametrize("name", ["cc", "gcc", "pip"])
+def test_the_trial_looks_for_each_name(tmp_path: Path, name: str) -> None:
+    """With the shell of Debian, whose `command -v` looks at one name only."""
+    shell = shutil.which("dash") or pytest.skip("dash is not here")
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    (programs / name).touch(0o755)
+    done = trial(tmp_path, f'for text; do :; done; PATH="{programs}" {shell} -c "$text"')
+    fault = f"FAILED: a compiler or pip is in the image: {programs / name}\n"
+    assert (done.returncode, done.stderr) == (1, fault)
+
+
+def trial(directory: Path, runs: str) -> subprocess.CompletedProcess[str]:
+    """Try the image with an engine that does only this when it is to run something."""
+    engine = directory / "engine"
     engine.write_text(f'#!/bin/sh\ncase "$1" in run) {runs};; esac\n')
     engine.chmod(0o755)
-    done = subprocess.run(
+    return subprocess.run(
         [sources.ROOT / "scripts" / "image"],
         env={**os.environ, "ENGINE": str(engine)},
         capture_output=True,
@@ -105,7 +123,6 @@ def test_the_trial_tells_an_engine_that_cannot_run_from_a_compiler(tmp_path: Pat
         timeout=30,
         check=False,
     )
-    assert (done.returncode, done.stderr) == (1, f"{fault}\n")
 
 
 def test_sigterm_stops_it_as_process_1() -> None:
