@@ -199,7 +199,7 @@ def _webhook(row: WebhookRow, now: float) -> str:
 def _state_of(row: WebhookRow) -> tuple[str, str]:
     """Return class and word of a state. A webhook that answers 404 to everything opens no breaker, and is not ok."""
     if row.breaker == "closed" and row.recent_failed:
-        return ("quiet", "some fail") if row.recent_delivered else ("bad", "fails")
+        return ("bad", "fails") if row.only_fails else ("quiet", "some fail")
     return _BREAKERS[row.breaker]
 
 

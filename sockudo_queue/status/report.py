@@ -36,6 +36,11 @@ class WebhookRow(NamedTuple):
     last_failure: str
     failed_at: float
 
+    @property
+    def only_fails(self) -> bool:
+        """Whether it was tried in the last minutes, and took nothing."""
+        return self.recent_failed > 0 and self.recent_delivered == 0
+
 
 class Lately(NamedTuple):
     """The last minute: attempts a second (None before two looks), and seconds of an attempt (None where none ended)."""
@@ -139,5 +144,5 @@ def _row(figures: WebhookFigures, mark: Mark | None) -> WebhookRow:
     )
 
 
-def _urgency(row: WebhookRow) -> tuple[int, int, str, str]:
-    return (-BREAKER_STATES[row.breaker], -row.recent_failed, row.app, row.webhook)
+def _urgency(row: WebhookRow) -> tuple[int, bool, int, str, str]:
+    return (-BREAKER_STATES[row.breaker], not row.only_fails, -row.recent_failed, row.app, row.webhook)

@@ -231,6 +231,19 @@ def test_a_webhook_that_only_fails_is_not_called_ok(delivered: int, failed: int,
     assert f"<title>{title} " in document
 
 
+def test_webhooks_in_trouble_come_before_those_of_which_some_attempts_fail() -> None:
+    metrics = Metrics("redis", "webhooks")
+    _, _, shown = pages(metrics)
+    ended(metrics, "shop", "fine")
+    ended(metrics, "shop", "flaky")
+    for _ in range(9):
+        ended(metrics, "shop", "flaky", "permanent", reason="status-404")
+    ended(metrics, "shop", "gone", "permanent", reason="status-404")
+    metrics.breaker("shop", "stopped", "open")
+    told = json.loads(shown.json().body)
+    assert [row["webhook"] for row in told["webhooks"]] == ["stopped", "gone", "flaky", "fine"]
+
+
 def test_a_queue_that_does_not_answer_is_said_to_be_unknown() -> None:
     board, health, shown = pages(Metrics("redis", "webhooks"))
     health.ready()
