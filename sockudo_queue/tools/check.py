@@ -89,7 +89,7 @@ def _broker_findings(driver: Driver, loaded: Loaded) -> Iterator[Finding]:
     try:
         driver.ping()
         counts = ", ".join(f"{count} {state}" for state, count in driver.depth().items())
-        yield Finding(Level.OK, "broker", f"{place}, answers; {counts}")
+        yield Finding(Level.OK, "broker", f"{place}: it answers; {counts}")
     except BrokerError as error:
         told = str(error)
         yield Finding(Level.ERROR, "broker", f"{place}: {told.rstrip('.')}{_advice(error)}")
