@@ -16,9 +16,10 @@ from typing import Final
 
 import pytest
 
-from sockudo_queue import record
+from sockudo_queue import cli, record
 from sockudo_queue.drivers.base import Dead, Settlement
 from sockudo_queue.drivers.redis_source import own_key
+from sockudo_queue.drivers.sqs.client import EntryFailed
 from sockudo_queue.record import State
 from tests.drivers.conformance import take
 from tests.drivers.redis_lists import SOURCES, RedisLists
@@ -315,6 +316,20 @@ def test_a_broker_that_is_away_is_one_line(tmp_path: Path) -> None:
         assert len(ran.err.splitlines()) == 1
         assert ran.err.startswith("sockudo-queue: the queue's server: ")
         assert "CANARY" not in ran.err
+
+
+@pytest.mark.parametrize("passing", [True, False])
+def test_a_fault_that_names_sqs_is_not_put_down_to_a_server(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *, passing: bool
+) -> None:
+    error = EntryFailed("InternalError" if passing else "InvalidId", sender_fault=not passing).error
+
+    def answer(_: object) -> int:
+        raise error
+
+    monkeypatch.setattr(cli, "_answer", answer)
+    assert cli.run([]) == 3
+    assert capsys.readouterr().err == f"sockudo-queue: {error}\n"
 
 
 def test_a_broker_that_is_frozen_is_one_line(tmp_path: Path) -> None:
