@@ -13,7 +13,7 @@ from typing import Final, TypeVar
 
 from sockudo_queue.drivers.base import Claim, Finding, Settlement, Turn
 from sockudo_queue.drivers.redis_dead import RedisDeadLetters
-from sockudo_queue.drivers.redis_errors import ServerRefused
+from sockudo_queue.drivers.redis_errors import ServerBusy, ServerRefused, WritesRefused
 from sockudo_queue.drivers.redis_inspection import Inspection
 from sockudo_queue.drivers.redis_link import Link
 from sockudo_queue.drivers.redis_source import RedisSource, SourceTurn
@@ -96,9 +96,9 @@ class RedisDriver:
             raise SourceRefused(source, str(standing.refusal))
         try:
             claimable = standing.source.wait(timeout)
-        except ServerRefused:
-            raise
         except BrokerRefused as refusal:
+            if self._is_of_all(refusal):
+                raise
             raise SourceRefused(source, str(refusal)) from None
         except BrokerUnavailable as error:
             raise self._silent(source, error) from None
@@ -202,13 +202,19 @@ class RedisDriver:
 
     def _refused(self, key: str, refusal: BrokerRefused) -> BrokerRefused:
         """Note a refusal, and return it as that of this source alone if others do not refuse."""
-        if isinstance(refusal, ServerRefused):
+        if self._is_of_all(refusal):
             return refusal
         standing = self._standings[key]
         standing.refusal, standing.refused_at = refusal, time.monotonic()
         if all(other.refusal is not None for other in self._standings.values()):
             return refusal
         return SourceRefused(key, str(refusal))
+
+    def _is_of_all(self, refusal: BrokerRefused) -> bool:
+        """Tell whether a refusal is of every source; of several servers each has its own disk, replicas and scripts."""
+        if self._link.is_apart and isinstance(refusal, WritesRefused | ServerBusy):
+            return False
+        return isinstance(refusal, ServerRefused)
 
     def _silent(self, key: str, error: BrokerUnavailable) -> BrokerUnavailable:
         """Note that no answer came, and return that as of this source alone where others are on other servers."""
@@ -224,9 +230,9 @@ class RedisDriver:
         for standing in self._standings.values():
             try:
                 answers.append(ask(standing.source))
-            except ServerRefused:
-                raise
             except BrokerRefused as error:
+                if self._is_of_all(error):
+                    raise
                 refusal = refusal or error
         if refusal is not None and not answers:
             raise refusal

@@ -55,6 +55,10 @@ class WritesRefused(ServerRefused):
     """The server takes no writes for now: it cannot save to its disk, or has too few replicas."""
 
 
+class ServerBusy(ServerRefused):
+    """The server does nothing else while somebody's script runs."""
+
+
 class LoginRefused(ServerRefused):
     """The server does not let us in, so nothing else can be asked either."""
 
@@ -98,10 +102,10 @@ def translated(connection: AbstractConnection, error: RedisError | OSError) -> B
         case OutOfMemoryError() | NoPermissionError():
             return CommandDenied(text)
         # Before 7.0 a script's error hides in the text of another.
-        case ResponseError() if (found := _NO_WRITES.search(text)) is not None:
-            return WritesRefused(found[0])
+        case ResponseError() if (refusal := refusal_of_writes(text)) is not None:
+            return refusal
         case ResponseError() if text.startswith("BUSY "):
-            return ServerRefused(text)
+            return ServerBusy(text)
         case AskError():  # also MOVED
             once = not isinstance(error, MovedError)
             return Redirected(error.slot_id, error.host, error.port, once=once)
@@ -118,6 +122,12 @@ def translated(connection: AbstractConnection, error: RedisError | OSError) -> B
             # The kernel tells of a timeout in the first way, see `redis_link`; redis-py, connecting, in the other.
             late = isinstance(error.__context__, BlockingIOError) or text == "Timeout reading from socket"
             return BrokerUnavailable("the server did not answer in time" if late else _explained(connection, text))
+
+
+def refusal_of_writes(text: str) -> WritesRefused | None:
+    """Return the fault of a server that takes no writes, if that is what it says."""
+    found = _NO_WRITES.search(text)
+    return None if found is None else WritesRefused(found[0])
 
 
 def _explained(connection: AbstractConnection, text: str) -> str:

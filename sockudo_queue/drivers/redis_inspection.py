@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from sockudo_queue.drivers.base import Finding, Level
-from sockudo_queue.drivers.redis_errors import CommandDenied, LoginRefused
+from sockudo_queue.drivers.redis_errors import CommandDenied, ServerRefused, refusal_of_writes
 from sockudo_queue.drivers.redis_link import Link, Script
 from sockudo_queue.drivers.redis_source import RedisSource, own_key
 from sockudo_queue.drivers.redis_v2 import V2Source
@@ -78,7 +78,8 @@ class Inspection:
     def findings(self) -> Iterator[Finding]:
         """Yield what was found.
 
-        Raises `BrokerUnavailable` where the server goes away meanwhile, and `BrokerRefused` where it lets nobody in.
+        Raises `BrokerUnavailable` where the server goes away meanwhile, and `BrokerRefused` where it refuses whatever it
+        is asked, or every write: what else is found then would only say the same, as if it were a matter of rights.
         """
         # What several nodes of a cluster have in common is told once.
         found = dict.fromkeys(finding for near in self._servers() for finding in self._of_server(near))
@@ -86,7 +87,13 @@ class Inspection:
         if any(finding.subject == "role" for finding in found):
             return  # it takes nothing that is written, whatever our rights
         for source in self._sources:
-            yield self._rights(source)
+            try:
+                yield self._rights(source)
+            except ServerRefused as refusal:
+                if not self._link.is_apart:
+                    raise
+                yield Finding(Level.ERROR, "server", f"{source.key} cannot be served: its server says {refusal}")
+                continue
             yield from self._odd_types(source)
         yield from self._blocking()
 
@@ -98,7 +105,7 @@ class Inspection:
     def _of_server(self, near: str) -> Iterator[Finding]:
         try:
             info = _fields(self._link.call("INFO", near=near))
-        except LoginRefused:
+        except ServerRefused:
             raise
         except BrokerRefused as refusal:
             yield Finding(
@@ -148,6 +155,8 @@ class Inspection:
     def _refusals(self, source: RedisSource) -> Iterator[str]:
         try:
             source.turn(None, "none")  # the very script, with all of its keys; it settles and claims nothing
+        except ServerRefused:
+            raise
         except BrokerRefused as refusal:
             yield str(refusal)
         needed = {*commands_of(V2_SCRIPTS if isinstance(source, V2Source) else LIST_SCRIPTS), *_OUTSIDE}
@@ -161,7 +170,10 @@ class Inspection:
             return
         denied = [command.decode() for command in reply[::2]]
         if denied:
-            yield f"it refuses {', '.join(denied)} ({reply[1].decode(errors='replace')})"
+            text = reply[1].decode(errors="replace")
+            if (refusal := refusal_of_writes(text)) is not None:
+                raise refusal
+            yield f"it refuses {', '.join(denied)} ({text})"
 
     def _odd_types(self, source: RedisSource) -> Iterator[Finding]:
         """Name keys that somebody else uses for something else: the scripts break off there, whatever our rights."""

@@ -101,7 +101,7 @@ def _broker_findings(driver: Driver, loaded: Loaded) -> Iterator[Finding]:
         yield from _surroundings(driver, loaded)
     except BrokerError as error:
         if str(error) != told:
-            yield Finding(Level.ERROR, "broker", f"{place}: {error}")
+            yield Finding(Level.ERROR, "broker", f"{place}: {str(error).rstrip('.')}{_advice(error)}")
 
 
 def _place(settings: Settings) -> str:
@@ -141,6 +141,8 @@ def _advice(error: BrokerError) -> str:
     text = str(error).lower()
     if "authentication failed" in text:
         return "; mend user and password in the settings, or the access rules there"
+    if text.startswith(("noreplicas", "misconf")):
+        return "; no webhook goes out until it takes writes again"
     if isinstance(error, BrokerUnavailable):
         return "; is it running, and is its address right? QUEUE_DRIVER=memory tries the daemon without one"
     return ""

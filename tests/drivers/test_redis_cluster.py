@@ -14,7 +14,7 @@ from sockudo_queue.drivers.base import Settlement
 from sockudo_queue.drivers.redis_connections import link_of
 from sockudo_queue.drivers.redis_errors import LoginRefused, ServerRefused
 from sockudo_queue.drivers.redis_link import Link
-from sockudo_queue.errors import BrokerRefused, BrokerUnavailable, SourceUnavailable
+from sockudo_queue.errors import BrokerRefused, BrokerUnavailable, SourceRefused, SourceUnavailable
 from sockudo_queue.redaction import Secret
 from sockudo_queue.settings import RedisClusterSettings, Settings
 from tests.drivers.conformance import deliver_all, take, take_all
@@ -100,6 +100,25 @@ def test_nobody_there_is_unavailable_at_once() -> None:
     with pytest.raises(BrokerUnavailable, match="no node of the cluster answers"):
         link.call("LLEN", SERVED)
     assert time.monotonic() - started < 2.0
+
+
+def test_a_node_that_takes_no_writes_is_a_fault_of_its_own_sources_alone(
+    cluster: RedisCluster, lists: ClusterLists
+) -> None:
+    lists.push(*jobs(3))
+    lists.client.rpush(DOCUMENTED, b"beside")
+    driver = lists.driver()
+    documented = cluster.master_of(DOCUMENTED)
+    with documented.client() as client:
+        client.config_set("min-replicas-to-write", 1)
+        try:
+            with pytest.raises(SourceRefused, match="NOREPLICAS"):
+                driver.wait(DOCUMENTED, 0.1)
+            assert [claim.body for claim in deliver_all(driver)] == jobs(3)
+            assert driver.depth()["ready"] == 1
+        finally:
+            client.config_set("min-replicas-to-write", 0)
+    eventually(lambda: take(driver).body == b"beside", 5)
 
 
 def test_a_server_that_is_no_cluster_is_told(redis_server: RedisServer) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +15,7 @@ from tests.faults.queue import daemon_on, push, told
 from tests.helpers.configs import app, config, webhook
 from tests.helpers.daemon import DaemonProcess
 from tests.helpers.jobs import jobs
+from tests.helpers.queue_v2 import Producer
 from tests.helpers.receiver import Receiver
 from tests.helpers.redis_binaries import ServerKind
 from tests.helpers.redis_server import RedisServer
@@ -22,6 +23,7 @@ from tests.helpers.waiting import eventually
 
 NOTICED_SECONDS: Final = 8.0  # an idle worker looks for itself every 5 s
 SICK_SECONDS: Final = 5.5  # longer than it takes every thread to come by
+SETTLED_SECONDS: Final = 2.0
 
 
 @contextmanager
@@ -72,10 +74,34 @@ def test_a_server_that_can_only_be_read_is_not_ready_and_resumes(
         push(client, jobs(20))
         arrivals.wait_for_all(20, NOTICED_SECONDS, told(daemon))
         eventually(lambda: daemon.get("/readyz") == 200, NOTICED_SECONDS)
+        eventually(lambda: daemon.events("broker.resumed"), NOTICED_SECONDS, told(daemon))  # lines come a bit later
 
         (lost,) = daemon.events("broker.lost")
         assert reason.lower() in lost["reason"].lower()
         assert daemon.events("source.refused") == [], "one thing to mend is told once"
+        assert arrivals.duplicates == 0
+
+
+@pytest.mark.parametrize("sick", [disk_is_full, without_replicas])
+def test_jobs_of_queue_v2_make_no_server_ready_that_takes_no_writes(
+    receiver: Receiver, sick: Callable[[RedisServer, Any], Any]
+) -> None:
+    arrivals = Arrivals()
+    receiver.answer(arrivals)
+    with RedisServer() as server, server.client() as client, ExitStack() as after:
+        for body in jobs(20):
+            Producer(client).enqueue(body)
+        with sick(server, client):
+            daemon = after.enter_context(daemon_on(server.url, receiver.url()))
+            eventually(lambda: daemon.events("broker.lost"), NOTICED_SECONDS, told(daemon))
+            time.sleep(SETTLED_SECONDS)  # threads that met it first are still told by those that had worked before
+            known, until = len(daemon.events("broker.lost")), time.monotonic() + SICK_SECONDS
+            while time.monotonic() < until:
+                assert (daemon.get("/readyz"), daemon.get("/livez")) == (503, 200)
+                time.sleep(0.1)  # between two probes, as a prober would
+            assert len(daemon.events("broker.lost")) == known, "it does not come and go"
+        arrivals.wait_for_all(20, NOTICED_SECONDS, told(daemon))
+        eventually(lambda: daemon.get("/readyz") == 200, NOTICED_SECONDS, told(daemon))
         assert arrivals.duplicates == 0
 
 
@@ -118,7 +144,9 @@ def test_rights_that_are_taken_away_are_noticed_and_their_return_too(receiver: R
             client.execute_command("ACL", "SETUSER", "hooks", "+evalsha")
             arrivals.wait_for_all(5, NOTICED_SECONDS, told(daemon))
             eventually(lambda: daemon.get("/readyz") == 200, NOTICED_SECONDS, told(daemon))
+            eventually(lambda: daemon.events("broker.resumed"), NOTICED_SECONDS, told(daemon))  # lines come a bit later
 
-            (lost,) = daemon.events("broker.lost")
-            assert "evalsha" in lost["reason"]
+            lost = daemon.events("broker.lost")
+            assert len(lost) <= 2, "one, and one more where an answer of before came after it"
+            assert all("evalsha" in line["reason"] for line in lost)
             assert arrivals.duplicates == 0

@@ -7,10 +7,13 @@ import hmac
 import json
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from redis import Redis
+from redis.exceptions import ResponseError
 
 from sockudo_queue.drivers.redis_source import own_key
 from sockudo_queue.tools import endpoints
@@ -163,6 +166,47 @@ def test_a_disk_that_cannot_be_written(tmp_path: Path, server: RedisServer, hook
     level, text = only(checked(tmp_path, server.url, hook), "persistence")
     assert level == "error"
     assert "could not be written" in text
+
+
+def test_too_few_replicas_are_told_once_and_not_as_a_matter_of_rights(
+    tmp_path: Path, server: RedisServer, hook: dict[str, Any]
+) -> None:
+    with server.client() as client:
+        client.rpush(SERVER_LIST, job(1))
+        client.config_set("min-replicas-to-write", 1)
+    ran = checked(tmp_path, server.url, hook)
+    assert ran.code == 1
+    [(_, text)] = [line for line in lines(ran, "broker") if line[0] == "error"]
+    assert text.endswith(
+        "NOREPLICAS Not enough good replicas to write; no webhook goes out until it takes writes again"
+    )
+    assert ran.out.count("NOREPLICAS") == 1
+    assert not lines(ran, "rights")
+
+
+def test_a_server_that_is_busy_with_a_script_is_told_once(
+    tmp_path: Path, server: RedisServer, hook: dict[str, Any]
+) -> None:
+    with server.client() as client, server.client(socket_timeout=60.0) as other, ThreadPoolExecutor(1) as threads:
+        client.config_set("lua-time-limit", 10)
+        endless = threads.submit(other.eval, "while true do end", 0)
+        try:
+            eventually(lambda: is_busy(client))
+            ran = checked(tmp_path, server.url, hook)
+        finally:
+            client.script_kill()
+            assert endless.exception(60) is not None
+    assert ran.code == 1
+    [(level, text)] = lines(ran, "broker")
+    assert (level, "BUSY" in text, ran.out.count("BUSY")) == ("error", True, 1)
+
+
+def is_busy(client: Redis) -> bool:
+    try:
+        client.ping()
+    except ResponseError:
+        return True
+    return False
 
 
 def test_a_read_only_replica(tmp_path: Path, redis_server: RedisServer, hook: dict[str, Any]) -> None:

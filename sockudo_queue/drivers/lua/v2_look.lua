@@ -15,5 +15,6 @@ for i = 4, 5 do
   local ahead = redis.call('ZRANGEBYSCORE', KEYS[i], '(' .. string.format('%d', now), '+inf', 'WITHSCORES', 'LIMIT', 0, 1)[2]
   if ahead and (nearest < 0 or ahead - now < nearest) then nearest = ahead - now end
 end
-if claimable == 0 then redis.call('LTRIM', KEYS[6], 1, 0) end
+-- With something to claim nothing is trimmed; but a server that takes no writes says so at every look.
+if claimable == 0 then redis.call('LTRIM', KEYS[6], 1, 0) else redis.call('LTRIM', KEYS[6], 0, -1) end
 return {claimable, math.ceil(nearest)}
