@@ -78,8 +78,8 @@ class Inspection:
     def findings(self) -> Iterator[Finding]:
         """Yield what was found.
 
-        Raises `BrokerUnavailable` where the server goes away meanwhile, and `BrokerRefused` where it refuses whatever it
-        is asked, or every write: what else is found then would only say the same, as if it were a matter of rights.
+        Raises `BrokerUnavailable` where the server goes away meanwhile, and `BrokerRefused` where it refuses everything
+        or every write: what else is found then would only say the same, as if it were a matter of rights.
         """
         # What several nodes of a cluster have in common is told once.
         found = dict.fromkeys(finding for near in self._servers() for finding in self._of_server(near))
@@ -171,8 +171,8 @@ class Inspection:
         denied = [command.decode() for command in reply[::2]]
         if denied:
             text = reply[1].decode(errors="replace")
-            if (refusal := refusal_of_writes(text)) is not None:
-                raise refusal
+            if (of_all := refusal_of_writes(text)) is not None:
+                raise of_all
             yield f"it refuses {', '.join(denied)} ({text})"
 
     def _odd_types(self, source: RedisSource) -> Iterator[Finding]:
