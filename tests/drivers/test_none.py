@@ -20,7 +20,7 @@ def driver() -> Driver:
 def test_there_is_nothing_to_claim(driver: Driver) -> None:
     assert driver.next(None).claim is None
     assert not any(driver.depth().values())
-    assert not driver.peek()
+    assert driver.peek() == ()
     driver.ping()
 
 

@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import pytest
-from redis import Redis
 from redis.exceptions import ResponseError
 
 from sockudo_queue.drivers.base import Back, Dead, Later, Settlement
@@ -26,7 +25,7 @@ from tests.helpers.descriptors import no_descriptors_left
 from tests.helpers.jobs import jobs
 from tests.helpers.redis_binaries import KINDS, ServerKind
 from tests.helpers.redis_proxy import RedisProxy
-from tests.helpers.redis_server import RedisServer
+from tests.helpers.redis_server import RedisServer, is_busy
 from tests.helpers.waiting import eventually
 
 
@@ -306,14 +305,6 @@ def test_a_server_that_is_busy_with_somebodys_script_is_one_fault_of_all(lists: 
             assert endless.exception(60) is not None  # until then the server refuses all the same
             lists.client.config_set("lua-time-limit", 5000)
     assert [it.body for it in deliver_all(driver)] == jobs(1)
-
-
-def is_busy(client: Redis) -> bool:
-    try:
-        client.ping()
-    except ResponseError:
-        return True
-    return False
 
 
 def test_a_bell_survives_a_failover(cleanup: ExitStack) -> None:

@@ -195,5 +195,14 @@ class RedisServer:
             raise
 
 
+def is_busy(client: redis.Redis) -> bool:
+    """Tell whether the server refuses everything, because somebody's script runs."""
+    try:
+        client.ping()
+    except redis.ResponseError:
+        return True
+    return False
+
+
 class ServerDiedError(RuntimeError):
     """The server ended before it answered."""

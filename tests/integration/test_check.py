@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from redis import Redis
-from redis.exceptions import ResponseError
 
 from sockudo_queue.drivers.redis_source import own_key
 from sockudo_queue.tools import endpoints
@@ -25,7 +23,7 @@ from tests.helpers.jobs import APP_ID, APP_SECRET, job
 from tests.helpers.ports import free_port
 from tests.helpers.receiver import Receiver
 from tests.helpers.redis_binaries import ServerKind
-from tests.helpers.redis_server import RedisServer
+from tests.helpers.redis_server import RedisServer, is_busy
 from tests.helpers.waiting import eventually
 
 NOW: Final = datetime.datetime.now(datetime.UTC)
@@ -199,14 +197,6 @@ def test_a_server_that_is_busy_with_a_script_is_told_once(
     assert ran.code == 1
     [(level, text)] = lines(ran, "broker")
     assert (level, "BUSY" in text, ran.out.count("BUSY")) == ("error", True, 1)
-
-
-def is_busy(client: Redis) -> bool:
-    try:
-        client.ping()
-    except ResponseError:
-        return True
-    return False
 
 
 def test_a_read_only_replica(tmp_path: Path, redis_server: RedisServer, hook: dict[str, Any]) -> None:
