@@ -20,11 +20,15 @@ class BrokerWatch:
 
     Where the sources of a queue lie on several servers, one that answers says nothing of another: the broker is lost
     until all that were silent have answered.
+
+    An answer ends an outage only where it was asked for after its beginning: one that was on its way before says what
+    was. So whoever asks reads `losses` first, and tells it with the answer.
     """
 
     def __init__(self, log: Any, on_change: Callable[[str | None], None]) -> None:
         self._log = log
         self._on_change = on_change
+        self.losses = 0
         # Held while a change is told: else an end and a beginning could change places, and the last word stays.
         self._lock = threading.Lock()
         self._silent: set[str] = set()  # sources, and "" where nothing answers
@@ -40,11 +44,13 @@ class BrokerWatch:
         """Tell whether the last that was heard of the broker is a failure."""
         return bool(self._silent)
 
-    def worked(self, source: str = "") -> None:
-        """Note that the broker has answered, for one source where that is told."""
+    def worked(self, losses: int, source: str = "") -> None:
+        """Note that the broker has answered, for one source where that is told. `losses` is of before it was asked."""
         if self._started and not (self._silent and {"", source} & self._silent):
             return
         with self._lock:
+            if losses != self.losses:
+                return
             was_lost = bool(self._silent)
             self._silent -= {"", source}
             if self._silent:
@@ -57,13 +63,13 @@ class BrokerWatch:
             if was_lost or not started:
                 self._on_change(None)
 
-    def source_worked(self, source: str) -> None:
-        """Note that a source has answered its bell."""
+    def source_worked(self, losses: int, source: str) -> None:
+        """Note that a source has answered its bell; `losses` as with `worked`."""
         if source in self._refused:
             with self._lock:
                 self._refused.discard(source)
                 self._log.info("source.resumed", source=source)
-        self.worked(source)
+        self.worked(losses, source)
 
     def failed(self, error: BrokerError) -> None:
         """Note that the broker did not do what was asked. What it refuses of one source alone is no outage."""
@@ -79,7 +85,10 @@ class BrokerWatch:
             return
         with self._lock:
             first = not self._silent
-            self._silent.add(error.source if isinstance(error, SourceUnavailable) else "")
+            silent = error.source if isinstance(error, SourceUnavailable) else ""
+            if silent not in self._silent:
+                self._silent.add(silent)
+                self.losses += 1
             if first:
                 self._lost_at = now
             # A server that is back and refuses is another thing to mend than one that is away.

@@ -268,12 +268,13 @@ class Daemon:
     def _prepare(self) -> None:
         """Let the driver find what it needs. What no waiting cures ends the start here; for the rest it waits."""
         if isinstance(self._driver, Prefetching):
+            losses = self._watch.losses
             try:
                 self._driver.prepare()
             except BrokerUnavailable as error:
                 self._watch.failed(error)
             else:
-                self._watch.worked()
+                self._watch.worked(losses)
 
     def _drain(self) -> int:
         """Finish what is in flight, within the deadline; put back the rest."""

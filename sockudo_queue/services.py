@@ -110,6 +110,7 @@ class Services:
         longest = BELL_WAIT if self._tending is None else self._tending.driver.bell_seconds
         while not place.stopping.is_set():
             place.beats.beat(name)
+            losses = place.watch.losses
             try:
                 jobs = place.driver.wait(source, longest)
             except BrokerError as error:
@@ -119,7 +120,7 @@ class Services:
                 backoff.wait()
                 continue
             backoff = Backoff(place.stopping)
-            place.watch.source_worked(source)
+            place.watch.source_worked(losses, source)
             if jobs:
                 place.crew.ring(jobs)
                 if not place.crew.someone_is_idle:

@@ -245,6 +245,7 @@ class Worker:
         """Settle and claim, for as long as it takes the broker to answer. None: nothing to claim, or we are stopped."""
         backoff, repeated, began = Backoff(self._stopping), False, time.monotonic()
         while True:
+            losses = self._watch.losses
             try:
                 turn = self._turns.aside(self._driver.next, settled)
             except BrokerError as error:
@@ -259,7 +260,7 @@ class Worker:
                     return None
                 continue
             if turn.asked:
-                self._watch.worked()
+                self._watch.worked(losses)
             if turn.trimmed:
                 self._metrics.trimmed(turn.trimmed)
             if settled is not None:

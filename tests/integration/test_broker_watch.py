@@ -20,7 +20,7 @@ class SlowLog:
     def error(self, event: str, **_: Any) -> None:
         self.events.append(event)
         assert self.watch is not None
-        self.other = threading.Thread(target=self.watch.worked)
+        self.other = threading.Thread(target=self.watch.worked, args=[self.watch.losses])
         self.other.start()
         self.other.join(0.2)  # it ends within, or waits for us
 

@@ -39,7 +39,7 @@ def readiness() -> list[str | None]:
 def watch(log: Log, readiness: list[str | None], monkeypatch: pytest.MonkeyPatch) -> BrokerWatch:
     monkeypatch.setattr(broker_watch, "STRAGGLERS", 0.0)
     started = BrokerWatch(log, readiness.append)
-    started.worked()
+    started.worked(0)
     return started
 
 
@@ -48,7 +48,7 @@ def test_one_outage_is_one_line_each_way(watch: BrokerWatch, log: Log, readiness
         watch.failed(BrokerUnavailable("gone"))
     assert watch.is_lost
     for _ in range(5):
-        watch.worked()
+        watch.worked(watch.losses)
 
     assert log.events == ["broker.lost gone", "broker.resumed"]
     assert readiness == [None, "gone", None]
@@ -58,13 +58,13 @@ def test_one_server_of_several_is_lost_until_it_answers_itself(
     watch: BrokerWatch, log: Log, readiness: list[str | None]
 ) -> None:
     watch.failed(SourceUnavailable("a", "gone"))
-    watch.worked()
-    watch.source_worked("b")
+    watch.worked(watch.losses)
+    watch.source_worked(watch.losses, "b")
     assert watch.is_lost
     watch.failed(SourceUnavailable("b", "gone"))
-    watch.source_worked("a")
+    watch.source_worked(watch.losses, "a")
     assert watch.is_lost
-    watch.source_worked("b")
+    watch.source_worked(watch.losses, "b")
 
     assert log.events == ["broker.lost a: gone", "broker.resumed"]
     assert readiness == [None, "a: gone", None]
@@ -78,3 +78,20 @@ def test_a_refusal_after_an_outage_is_told(watch: BrokerWatch, log: Log, readine
 
     assert log.events[:2] == ["broker.lost gone", "broker.lost wrong password"]
     assert readiness[:3] == [None, "gone", "wrong password"]
+
+
+def test_an_answer_that_was_on_its_way_before_an_outage_does_not_end_it(
+    watch: BrokerWatch, log: Log, readiness: list[str | None]
+) -> None:
+    before = watch.losses
+    watch.failed(SourceUnavailable("a", "gone"))
+    between = watch.losses
+    watch.source_worked(before, "a")
+    watch.failed(SourceUnavailable("b", "gone"))
+    watch.source_worked(between, "b")
+    assert watch.is_lost
+    for source in ("a", "b"):
+        watch.source_worked(watch.losses, source)
+
+    assert log.events == ["broker.lost a: gone", "broker.resumed"]
+    assert readiness == [None, "a: gone", None]
