@@ -1,0 +1,51 @@
+"""What scripts/audit says of packages: a hole, none, or that nobody could look, which is never taken for none."""
+
+from __future__ import annotations
+
+import json
+from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_loader
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "audit_packages.py"
+SOUND = {"name": "redis", "version": "8.1.0", "vulns": []}
+HOLE = {"id": "PYSEC-2026-1", "aliases": ["CVE-2026-1"], "fix_versions": ["2.1", "3.0"], "description": "…"}
+HOLED = {"name": "idna", "version": "2.0", "vulns": [HOLE]}
+UNKNOWN = {"name": "six", "skip_reason": "Dependency not found on PyPI and could not be audited: six (1.17.0)"}
+
+
+def judge(report: str, errors: str = "") -> tuple[list[str], int]:
+    loader = SourceFileLoader("audit_packages", str(SCRIPT))
+    spec = spec_from_loader(loader.name, loader)
+    assert spec is not None
+    script = module_from_spec(spec)
+    loader.exec_module(script)
+    lines, code = script.judge(report, errors)
+    return list(lines), int(code)
+
+
+@pytest.mark.parametrize(
+    ("packages", "code", "words"),
+    [
+        ([SOUND], 0, ["no advisory names any of the 1"]),
+        ([SOUND, HOLED], 1, ["HOLE in idna 2.0: PYSEC-2026-1, CVE-2026-1; mended in 2.1, 3.0"]),
+        ([UNKNOWN], 3, ["NOT LOOKED AT, 1 of 1 (all)"]),
+        ([SOUND, UNKNOWN], 3, ["NOT LOOKED AT, 1 of 2 (six)"]),
+        ([SOUND, HOLED, UNKNOWN], 1, ["HOLE in idna 2.0", "NOT LOOKED AT, 1 of 3 (six)"]),
+    ],
+)
+def test_each_kind_of_answer_has_its_line_and_code(packages: list[Any], code: int, words: list[str]) -> None:
+    lines, seen = judge(json.dumps({"dependencies": packages, "fixes": []}))
+    assert seen == code
+    assert len(lines) == len(words)
+    assert all(word in line for word, line in zip(words, lines, strict=True))
+
+
+@pytest.mark.parametrize("report", ["", json.dumps({"dependencies": [], "fixes": []})])
+def test_no_answer_at_all_is_no_good_news(report: str) -> None:
+    lines, code = judge(report, "Traceback\n  File\nConnectionError: no such host\n")
+    assert code == 3
+    assert lines == ["packages: NOT LOOKED AT, pip-audit could not ask for advisories: ConnectionError: no such host"]
