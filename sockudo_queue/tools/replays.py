@@ -22,7 +22,7 @@ from sockudo_queue.errors import AppStoreUnavailable
 from sockudo_queue.tools.apps import AppLookUp, app_look_up
 from sockudo_queue.tools.context import EXIT_NO, Queue, reached
 from sockudo_queue.tools.letters import UNREADABLE, Entry, Selection, none_matches
-from sockudo_queue.tools.terminal import Progress, complain, plural, say, say_json, visible
+from sockudo_queue.tools.terminal import Progress, complain, pace, plural, say, say_json, visible
 
 AT_ONCE: Final = 10
 """Letters that one call replays at most: a body may have a megabyte, and progress can be no finer."""
@@ -109,7 +109,7 @@ class _Replay:
         if self._dry:
             say(f"would replay {plural(self.done, 'dead letter')}")
         else:
-            rate = f" in {seconds:.1f} s, {self.done / seconds:,.0f}/s" if self.done else ""
+            rate = f" in {seconds:.1f} s, {pace(self.done, seconds)}" if self.done else ""
             say(f"replayed {plural(self.done, 'dead letter')}{rate}")
         if self.gone:
             say(f"{self.gone:,} were gone already: somebody else took them")

@@ -74,6 +74,12 @@ def span(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
+def pace(done: int, seconds: float) -> str:
+    """Return how much is done a second: 1,234/s, 0.1/s."""
+    each = done / seconds
+    return f"{each:,.0f}/s" if each >= 10 else f"{each:.2g}/s"
+
+
 def moment(milliseconds: int) -> str:
     """Return a time in UTC, to the second."""
     return time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(milliseconds / 1000))
@@ -98,7 +104,7 @@ class Progress:
             return
         self._drawn_at = time.monotonic()
         of = f" of {self._total:,}" if self._total >= done else ""
-        standard_streams.complain(f"\r\033[K{self._what} {done:,}{of}, {done / self.seconds:,.0f}/s")
+        standard_streams.complain(f"\r\033[K{self._what} {done:,}{of}, {pace(done, self.seconds)}")
 
     def end(self) -> None:
         """Take the line away; what came of it is said elsewhere."""

@@ -13,7 +13,7 @@ import pytest
 
 from sockudo_queue import job as jobs
 from sockudo_queue.tools import stats
-from sockudo_queue.tools.terminal import table
+from sockudo_queue.tools.terminal import pace, table
 from tests.faults.queue import SERVER_LIST, daemon_on, push
 from tests.helpers.commands import Commands
 from tests.helpers.configs import app, config, webhook
@@ -221,6 +221,13 @@ def test_stats_do_not_read_letters_for_ever_and_say_so(
 def test_tables_stand_straight_whatever_is_in_them() -> None:
     heading, *rows = table(("APP", "WEBHOOK"), [("\u65e5\u672c", "wide"), ("e\u0301tat", "marked"), ("abcd", "plain")])
     assert (heading, rows) == ("APP   WEBHOOK", ["\u65e5\u672c  wide", "e\u0301tat  marked", "abcd  plain"])
+
+
+@pytest.mark.parametrize(
+    ("done", "seconds", "shown"), [(19_009, 9.2, "2,066/s"), (10, 1, "10/s"), (7, 2, "3.5/s"), (3, 20.0, "0.15/s")]
+)
+def test_a_slow_pace_is_not_told_as_none(done: int, seconds: float, shown: str) -> None:
+    assert pace(done, seconds) == shown
 
 
 def test_stats_of_a_queue_that_is_away_still_tell_of_the_daemon(run: Commands, daemon: DaemonProcess) -> None:
