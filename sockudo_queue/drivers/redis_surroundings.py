@@ -6,6 +6,7 @@ use for it. Their clocks show in the stream of events, whose ids are by the cloc
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
@@ -113,10 +114,15 @@ class Surroundings:
         ]
 
     def _own_lead(self, near: str) -> int:
-        """Return the milliseconds by which this host is ahead, as exactly as the time of one answer allows."""
+        """Return the milliseconds by which this host is ahead at least.
+
+        The server read its clock at some moment of the call, and nobody can tell which: where it was busy for seconds,
+        an answer that fits the clock of either end of them is no sign of a clock that is off.
+        """
         asked = time.time()
         server = _milliseconds(self._link.call("TIME", near=near))
-        return round((asked + time.time()) * 500) - server
+        least, most = math.floor(asked * 1000) - server, math.ceil(time.time() * 1000) - server
+        return max(least, min(most, 0))
 
     def _their_lead(self, source: V2Source) -> int | None:
         """Return the milliseconds by which those who enqueue are ahead; None where nothing tells.

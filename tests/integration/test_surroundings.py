@@ -18,6 +18,10 @@ import pytest
 import redis
 
 import sockudo_queue
+from sockudo_queue.drivers.redis_source import Terms
+from sockudo_queue.drivers.redis_surroundings import Surroundings
+from sockudo_queue.drivers.redis_v2 import V2Source
+from tests.drivers.redis_lists import link_to
 from tests.faults.queue import DOCUMENTED_LIST, SERVER_LIST, SHORT_LEASE, daemon_on, push, settled, told
 from tests.helpers.configs import app, config, webhook
 from tests.helpers.daemon import DaemonProcess
@@ -123,7 +127,7 @@ def test_the_rule_is_not_there_without_queue_v2() -> None:
 
 
 def has_looked(daemon: DaemonProcess) -> bool:
-    """Tell whether the daemon has looked around once; no two clocks agree to the millisecond for long."""
+    """Tell whether the daemon has looked around once: its first look brings the series."""
     return any(name == "sockudo_queue_clock_skew_seconds" for name, _ in daemon.metrics())
 
 
@@ -238,6 +242,18 @@ def test_a_server_whose_clock_is_off_is_noticed_until_it_is_mended(
             right.enqueue(job(number))
         eventually(lambda: not reasons(daemon), 12, lambda: reasons(daemon))
         eventually(lambda: daemon.events("clock.right"))
+
+
+def test_a_redis_that_was_busy_for_seconds_is_no_wrong_clock(redis_server: RedisServer, client: Any) -> None:
+    link = link_to(redis_server.port)
+    surroundings = Surroundings(link, [V2Source(DEFAULT_BASE, link, link, Terms(1, 1))])
+    surroundings.skews()  # makes the connection
+    client.client_pause(3_000)
+    began = time.monotonic()
+    [skew] = surroundings.skews()
+    assert time.monotonic() - began > 2.2, "nothing was paused, so nothing was tried"
+    assert (skew.whose, abs(skew.ahead_ms) < 1_000) == ("this host", True), skew
+    link.close()
 
 
 def test_a_slow_way_to_redis_is_no_wrong_clock(redis_server: RedisServer, client: Any) -> None:
