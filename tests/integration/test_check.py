@@ -227,6 +227,7 @@ def test_keys_that_are_out_of_reach_are_named(tmp_path: Path, server: RedisServe
         client.execute_command("ACL", "SETUSER", "hooks", "on", ">pw", "~sockudo_queue*", "+@all")
         ran = checked(tmp_path, f"redis://hooks:pw@127.0.0.1:{server.port}/0", hook)
     assert any(level == "error" and "permissions to access" in text for level, text in lines(ran, "rights")), ran.out
+    assert "+blmove" not in ran.out, "the command is allowed"
 
 
 def test_the_login_of_sockudos_own_queue_is_not_taken_for_ours(
