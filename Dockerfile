@@ -22,13 +22,6 @@ RUN /opt/pip/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel
     && /opt/sockudo-queue/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/sockudo-queue
 
 FROM ${BASE}
-ARG VERSION=unknown
-ARG REVISION=unknown
-LABEL org.opencontainers.image.title="sockudo-queue" \
-      org.opencontainers.image.description="Delivers the webhooks that a Sockudo server puts on a queue, and loses none." \
-      org.opencontainers.image.licenses="MIT" \
-      org.opencontainers.image.version="${VERSION}" \
-      org.opencontainers.image.revision="${REVISION}"
 # The authorities are for a Redis with TLS; endpoints are checked against those that come with the wheels.
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends ca-certificates python3 \
@@ -46,3 +39,11 @@ STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=10s --retries=3 CMD ["sockudo-queue", "health"]
 ENTRYPOINT ["sockudo-queue"]
 CMD ["run"]
+# Last: they change with every commit, and what comes after them is made anew then.
+ARG VERSION=unknown
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="sockudo-queue" \
+      org.opencontainers.image.description="Delivers the webhooks that a Sockudo server puts on a queue, and loses none." \
+      org.opencontainers.image.licenses="MIT" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"

@@ -38,6 +38,11 @@ def test_it_runs_as_a_number_that_is_not_root_and_is_process_1() -> None:
     assert json.loads(instruction("HEALTHCHECK").partition("CMD ")[2]) == ["sockudo-queue", "health"]
 
 
+def test_a_new_revision_makes_no_layer_anew() -> None:
+    assert "ARG REVISION" in FINAL
+    assert not re.search(r"^(RUN|COPY) ", FINAL[FINAL.index("ARG ") :], re.MULTILINE)
+
+
 def test_the_base_is_an_argument_and_not_alpine() -> None:
     assert re.findall(r"^FROM (\S+)", TEXT, re.MULTILINE) == ["${BASE}", "${BASE}"]
     [base] = re.findall(r"^ARG BASE=(\S+)", TEXT, re.MULTILINE)
