@@ -83,6 +83,13 @@ def test_the_deployment_of_its_own_is_ready_when_the_queue_is() -> None:
         assert container[probe]["httpGet"]["path"] == "/livez"
 
 
+def test_the_budget_keeps_no_node_from_being_drained() -> None:
+    """Scaling may leave one replica, and an outage of Redis none that is ready."""
+    budget = sources.manifest("standalone.yaml", "PodDisruptionBudget")["spec"]
+    assert (budget.get("minAvailable"), budget["maxUnavailable"]) == (None, 1)
+    assert budget["unhealthyPodEvictionPolicy"] == "AlwaysAllow"
+
+
 @pytest.mark.parametrize("name", ["sidecar.yaml", "standalone.yaml"])
 def test_what_holds_for_both(name: str) -> None:
     container, whole = daemon(name), pod(name)
