@@ -54,6 +54,12 @@ def test_a_daemon_may_write_nothing_and_has_time_to_drain(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", DAEMONS)
+def test_a_daemon_stops_before_what_it_delivers_to(name: str) -> None:
+    """Or a stop of everything cuts off what is in flight, which arrives a second time after the next start."""
+    assert SERVICES[name]["depends_on"]["receiver"] == {"condition": "service_started"}
+
+
+@pytest.mark.parametrize("name", DAEMONS)
 def test_the_settings_of_a_daemon_are_good_ones(name: str, tmp_path: Path) -> None:
     environment = SERVICES[name]["environment"]
     outcome = read(tmp_path, (FOLDER / "config.json").read_bytes(), environment, strict=True)
