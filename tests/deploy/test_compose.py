@@ -59,6 +59,13 @@ def test_a_daemon_stops_before_what_it_delivers_to(name: str) -> None:
     assert SERVICES[name]["depends_on"]["receiver"] == {"condition": "service_started"}
 
 
+def test_the_server_stops_before_the_daemon_and_has_time_to() -> None:
+    """What it queues while it goes down still finds the daemon; its own grace of 10 s is the default of Docker too."""
+    server = SERVICES["sockudo"]
+    assert "queue" in server["depends_on"]
+    assert int(server["stop_grace_period"].rstrip("s")) > 10
+
+
 @pytest.mark.parametrize("name", DAEMONS)
 def test_the_settings_of_a_daemon_are_good_ones(name: str, tmp_path: Path) -> None:
     environment = SERVICES[name]["environment"]
