@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import permutations
 from pathlib import Path
 from typing import Any, Final
 
@@ -74,6 +76,36 @@ def test_the_settings_of_a_daemon_are_good_ones(name: str, tmp_path: Path) -> No
     [app] = outcome.apps
     [webhook] = app.webhooks
     assert webhook.name == "receiver"
+
+
+@pytest.mark.parametrize(("known", "made"), [(1, 1), (6, 0)])
+def test_the_cluster_is_made_once_and_its_nodes_known_anew_at_each_start(tmp_path: Path, known: int, made: int) -> None:
+    """They may come back with each other's addresses. The script runs with programs that only write down the call."""
+    programs = {
+        "getent": 'echo "10.0.0.${2#redis-} $2"',
+        "redis-cli": f"""echo "$*" >>"{tmp_path}/calls"
+            case "$*" in
+              *info) [ -e "{tmp_path}/asked-$2" ] && state=ok || state=fail; touch "{tmp_path}/asked-$2"
+                printf "cluster_state:$state\\r\\ncluster_known_nodes:{known}\\r\\n" ;;
+              *check*) [ "$(grep --count check "{tmp_path}/calls")" -gt 2 ] ;;
+            esac""",
+    }
+    for name, text in programs.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    [script] = SERVICES["redis-cluster"]["command"]
+    shell = [*SERVICES["redis-cluster"]["entrypoint"], script.replace("$$", "$")]
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    subprocess.run(shell, env=environment, check=True, capture_output=True, timeout=20)
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert sum("--cluster create" in call for call in calls) == made
+    meetings = {call for call in calls if "cluster meet" in call}
+    assert meetings == {
+        f"-h redis-{one} cluster meet 10.0.0.{other} 6379" for one, other in permutations(range(1, 7), 2)
+    }
+    # The last word is each node's own that it takes commands.
+    assert calls.index("-h redis-6 cluster info") > calls.index("--cluster check redis-1:6379")
+    assert [calls.count(f"-h redis-{node} cluster info") for node in range(1, 7)] == [2] * 6
 
 
 def test_what_is_left_out_begins_with_its_profile_alone() -> None:
