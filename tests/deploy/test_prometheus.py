@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import subprocess
 from itertools import chain
 from pathlib import Path
@@ -39,6 +41,14 @@ def test_queries_of_the_dashboard_and_of_scaling_are_promql(tmp_path: Path) -> N
     group: dict[str, Any] = {"groups": [{"name": "queries", "rules": rules}]}
     (tmp_path / "queries.yaml").write_text(yaml.safe_dump(group))
     promtool("check", "rules", tmp_path / "queries.yaml")
+
+
+def test_the_dashboard_has_the_variables_that_it_uses_and_no_others() -> None:
+    """One that is missing would be asked for by its own name, and find nothing."""
+    text = sources.DASHBOARD.read_text()
+    variables = {variable["name"] for variable in json.loads(text)["templating"]["list"]}
+    # Those that begin with __ are Grafana's own.
+    assert {name for name in re.findall(r"\$\{?(\w+)", text) if not name.startswith("__")} == variables
 
 
 def test_each_alert_has_an_entry_in_troubleshooting_and_leads_there() -> None:
