@@ -12,7 +12,7 @@ import random
 import threading
 import time
 from functools import lru_cache
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import msgspec
@@ -37,7 +37,7 @@ LONGEST_GUESS: Final = 8 * LONGEST_RESERVATION
 """Seconds that a job waits at most for an endpoint with more jobs than anybody can promise a moment to."""
 
 
-class Attempt(NamedTuple):
+class Attempt(msgspec.Struct, frozen=True):
     """One POST that has ended: its outcome, whether a kept connection carried it, and the bytes of its body."""
 
     outcome: Outcome
@@ -194,7 +194,7 @@ class Dispatcher:
             raise
         ended = time.monotonic()
         outcome = attempt.outcome
-        cut_short = self._stopping.is_set() and outcome.is_transport_failure
+        cut_short = outcome.is_transport_failure and self._stopping.is_set()
         self._endpoints.finish(admission, None if cut_short else outcome, ended)
         try:
             self._report(dispatch, share, attempt, ended - started, counts)

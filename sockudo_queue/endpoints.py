@@ -18,6 +18,8 @@ from __future__ import annotations
 import threading
 from typing import Final, NamedTuple
 
+import msgspec
+
 from sockudo_queue.breaker import CHANCES, SMOOTHING, USUAL_FACTOR, Breaker, BreakerState, Line
 from sockudo_queue.outcome import HOLDING_STATUSES, Outcome
 from sockudo_queue.shares import SHORT, SUSPECT_LIMIT, Limits, Lingering, Shares, Standing
@@ -43,7 +45,7 @@ class EndpointKey(NamedTuple):
     port: int
 
 
-class BreakerKey(NamedTuple):
+class BreakerKey(msgspec.Struct, frozen=True):
     """What tells breakers apart. The URL is in it because a new one is a new chance."""
 
     app: str
@@ -51,7 +53,7 @@ class BreakerKey(NamedTuple):
     url: str
 
 
-class Admission(NamedTuple):
+class Admission(msgspec.Struct, frozen=True):
     """Leave to start an attempt now. `slow` asks for it to run without a slot. Hand it back through `finish`."""
 
     endpoint: Endpoint
@@ -81,6 +83,8 @@ class Endpoint:
     def __init__(self, limits: Limits, shares: Shares) -> None:
         self.lock = threading.Lock()
         self.used_at = 0.0
+        self.is_slow = False
+        self._overdue = limits.slow  # seconds, of an attempt
         self._limits = limits
         self._shares = shares
         self._in_flight: dict[object, float] = {}  # token -> start; a dict keeps the oldest first
@@ -95,10 +99,6 @@ class Endpoint:
     @property
     def in_flight(self) -> int:
         return len(self._in_flight)
-
-    @property
-    def is_slow(self) -> bool:
-        return self._usual is not None and self._usual > self._limits.slow
 
     @property
     def is_suspect(self) -> bool:
@@ -192,10 +192,6 @@ class Endpoint:
         places = self._shares.of(self._lingering, 0, now, Standing.SUSPECT)
         return len(self._beside) < SUSPECT_LIMIT and self._lingering.all < places
 
-    @property
-    def _overdue(self) -> float:
-        return max(self._limits.slow, USUAL_FACTOR * (self._usual or 0.0))
-
     def _learn(self, admission: Admission, outcome: Outcome, now: float, took: float) -> None:
         admission.breaker.record(admission.token, outcome, now)
         if outcome.status in HOLDING_STATUSES and outcome.retry_after:
@@ -208,6 +204,8 @@ class Endpoint:
         self._last_success = now
         admission.breaker.succeeded(took, now)
         self._usual = took if self._usual is None else self._usual + SMOOTHING * (took - self._usual)
+        self.is_slow = self._usual > self._limits.slow
+        self._overdue = max(self._limits.slow, USUAL_FACTOR * self._usual)
         if not self.is_slow:
             self._line.next_free = now
             self._shares.note_prompt(now)

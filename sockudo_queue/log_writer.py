@@ -5,24 +5,29 @@ from __future__ import annotations
 import os
 import select
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
-from typing import Final
+from typing import Any, Final
 
 QUEUE_LIMIT: Final = 10_000  # lines that wait for a slow reader, some 4 MB as they usually are
+RAW_LIMIT: Final = 500  # lines that wait as they are; one that comes behind so many is encoded at once, to be smaller
 BATCH_BYTES: Final = 65_536  # what a pipe takes at once
 BATCH_PAUSE: Final = 0.02  # seconds; while lines are frequent, one write and one thread switch serve many of them
 FAILED_PAUSE: Final = 1.0  # seconds between tries after a failed write: a broken pipe stays broken, a full disk may not
+
+Line = tuple[float, str, dict[str, Any]]
+"""When (seconds since 1970), the level, and the fields, of which one is the event; nobody changes them any more."""
 
 
 class Writer:
     """Writes whole lines to a descriptor, which stays its owner's. `put` and `flush` are for any thread."""
 
-    def __init__(self, descriptor: int, notice: Callable[[int], bytes]) -> None:
+    def __init__(self, descriptor: int, encode: Callable[[Line], bytes]) -> None:
         self._descriptor = descriptor
-        self._notice = notice
-        self._lines: deque[bytes | threading.Event | None] = deque()
+        self._encode = encode
+        self._lines: deque[Line | bytes | threading.Event | None] = deque()
         self._wake: SimpleQueue[None] = SimpleQueue()
         self._idle = self._torn = self._closed = False
         self._counting = threading.Lock()
@@ -30,11 +35,12 @@ class Writer:
         self.thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
         self.thread.start()
 
-    def put(self, line: bytes) -> None:
-        if len(self._lines) >= QUEUE_LIMIT:
+    def put(self, line: Line) -> None:
+        waiting = len(self._lines)
+        if waiting >= QUEUE_LIMIT:
             self._drop(1)
             return
-        self._lines.append(line)
+        self._lines.append(line if waiting < RAW_LIMIT else self._encode(line))
         if self._idle:  # else the writer looks again by itself: no thread switch for most lines
             self._idle = False
             self._wake.put(None)
@@ -74,7 +80,8 @@ class Writer:
         lines, flushed = self._take()
         lost = self.dropped
         if lost > self._reported:
-            lines.insert(0, self._notice(lost - self._reported))
+            fields = {"event": "logs.dropped", "count": lost - self._reported}
+            lines.insert(0, self._encode((time.time(), "warning", fields)))
         try:
             if lines:
                 self._write(b"\n".join(lines) + b"\n")
@@ -95,11 +102,11 @@ class Writer:
             match self._lines.popleft():
                 case None:
                     self._closed = True
-                case bytes() as line:
-                    lines.append(line)
-                    size += len(line)
-                case event:
+                case threading.Event() as event:
                     flushed.append(event)
+                case line:
+                    lines.append(line if isinstance(line, bytes) else self._encode(line))
+                    size += len(lines[-1])
         return lines, flushed
 
     def _write(self, data: bytes) -> None:

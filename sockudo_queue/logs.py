@@ -1,8 +1,9 @@
 """Log set-up: one line per event, as JSON or for a terminal, written to standard output by one thread.
 
 Other modules call `get_logger()` and log an event name with fields: `log.info("delivery.attempted", app=…)`; nobody
-else configures logging. A line is encoded by the thread that logs it, so fields are read at that moment, and is then
-only appended to a queue. `log_values` decides what may be shown, `log_writer` writes.
+else configures logging. The thread that logs reads the fields, so they are as they were at that moment, and appends
+them to a queue; the thread that writes encodes them, many lines after each other, which costs less than here and there.
+`log_values` decides what may be shown, `log_writer` writes.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import logging
 import os
 import sys
 import threading
+import time
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Final
@@ -19,7 +21,7 @@ from typing import Any, Final
 import structlog
 
 from sockudo_queue.log_values import LINE_LIMIT, encode, encode_shortened, explain, place, plain, pretty
-from sockudo_queue.log_writer import Writer
+from sockudo_queue.log_writer import Line, Writer
 
 _SCALARS: Final = frozenset({str, int, float, bool, type(None)})
 
@@ -37,7 +39,7 @@ def set_up(level: str, log_format: str, descriptor: int = 1) -> None:
     terminal = os.isatty(descriptor)
     _output.open(descriptor, pretty=log_format == "pretty" or (log_format == "auto" and terminal), colours=terminal)
     structlog.configure(
-        processors=[_output.render],
+        processors=[_output.read],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         context_class=dict,
         logger_factory=lambda *_: _output,
@@ -60,7 +62,7 @@ def dropped_lines() -> int:
 
 
 class _Output:
-    """Where structlog's chain ends: fields in, one encoded line out, handed to the writer."""
+    """Where structlog's chain ends: fields in, one line out, handed to the writer."""
 
     def __init__(self) -> None:
         self.writer: Writer | None = None
@@ -70,35 +72,38 @@ class _Output:
         if self.writer is not None:
             self.writer.close()
         self._pretty, self._colours = pretty, colours
-        self.writer = Writer(descriptor, self._notice)
+        self.writer = Writer(descriptor, self._encode)
 
-    def render(self, _logger: Any, level: str, fields: Any) -> bytes:
-        """Turn the fields of one event into one line without its end. It never raises: a log call may be all that
-        an error handler has left.
+    def read(self, _logger: Any, level: str, fields: Any) -> tuple[tuple[Line], dict[str, Any]]:
+        """Make a line of the fields of one event, as the arguments of `msg`. It never raises: a log call may be all
+        that an error handler has left.
         """
         if "exc_info" in fields:
             explain(fields, fields.pop("exc_info"))
-        now = datetime.now(UTC)
-        line = {"timestamp": now, "level": level, "event": fields.pop("event", "")}
         for name, value in fields.items():
-            line[name] = value if type(value) in _SCALARS else plain(value)
-        line["timestamp"], line["level"] = now, level  # again, lest a field of that name has taken the place
-        if self._pretty:
-            return pretty(line, colours=self._colours)
-        try:
-            encoded = encode(line)
-            return encoded if len(encoded) <= LINE_LIMIT else encode_shortened(line)
-        except Exception:  # noqa: BLE001 - a lone surrogate or whatever else cannot be encoded
-            return encode_shortened(line)
+            if type(value) not in _SCALARS:
+                fields[name] = plain(value)
+        return ((time.time(), level, fields),), {}
 
-    def msg(self, line: bytes) -> None:
+    def _encode(self, line: Line) -> bytes:
+        """Turn a line into bytes without its end. Never raises."""
+        moment, level, fields = line
+        when = datetime.fromtimestamp(moment, UTC)
+        named = {"timestamp": when, "level": level, "event": fields.get("event", "")} | fields
+        named["timestamp"], named["level"] = when, level  # again, lest a field of that name has taken the place
+        if self._pretty:
+            return pretty(named, colours=self._colours)
+        try:
+            encoded = encode(named)
+            return encoded if len(encoded) <= LINE_LIMIT else encode_shortened(named)
+        except Exception:  # noqa: BLE001 - a lone surrogate or whatever else cannot be encoded
+            return encode_shortened(named)
+
+    def msg(self, line: Line) -> None:
         assert self.writer is not None
         self.writer.put(line)
 
     debug = info = warning = error = critical = msg
-
-    def _notice(self, count: int) -> bytes:
-        return self.render(None, "warning", {"event": "logs.dropped", "count": count})
 
 
 # A process has one standard output and structlog one configuration; this is its end.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import cached_property
 from typing import Final
 
 import msgspec
@@ -43,8 +44,11 @@ HOLDING_STATUSES: Final = frozenset({429, 503})
 _TRANSPORT: Final = frozenset(Failure) - {Failure.STATUS, Failure.REDIRECT, Failure.GUARD, Failure.INTERNAL}
 
 
-class Outcome(msgspec.Struct, frozen=True):
-    """The result of one attempt. `retry_after` is in seconds from the end of the attempt."""
+class Outcome(msgspec.Struct, frozen=True, dict=True):
+    """The result of one attempt. `retry_after` is in seconds from the end of the attempt.
+
+    Most attempts share one, so what follows from it is kept.
+    """
 
     verdict: Verdict
     failure: Failure | None = None
@@ -52,22 +56,22 @@ class Outcome(msgspec.Struct, frozen=True):
     retry_after: float | None = None
     detail: str = ""
 
-    @property
+    @cached_property
     def delivered(self) -> bool:
         """Tell whether the receiver has taken the webhook."""
         return self.verdict is Verdict.DELIVERED
 
-    @property
+    @cached_property
     def is_transport_failure(self) -> bool:
         """Tell whether no HTTP answer came: the network's fault, or ours while we are being stopped."""
         return self.failure in _TRANSPORT
 
-    @property
+    @cached_property
     def blames_endpoint(self) -> bool:
         """Tell whether this counts for the breaker: transport failures, timeouts, 5xx and 429."""
         return self.is_transport_failure or (self.status is not None and (self.status >= 500 or self.status == 429))
 
-    @property
+    @cached_property
     def reason(self) -> str:
         """Name the outcome in one word for logs and dead letters, for example `status-503` or `refused`."""
         if self.failure is None:

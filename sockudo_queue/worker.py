@@ -186,7 +186,7 @@ class Worker:
 
     def _may_claim(self) -> bool:
         """Tell whether there is a slot and nobody stops us; `claiming` then says that a claim may be on its way."""
-        if self._stopping.is_set() or not self._crew.try_take(self.slot):
+        if self._stopping.is_set() or not (self.slot.held or self._crew.try_take(self.slot)):
             return False
         self._beats.beat(self.name)
         self.claiming = True
@@ -213,7 +213,7 @@ class Worker:
     def _attempt(self, dispatch: Dispatch, share: Share) -> Settlement | None:
         """Attempt one share, if its endpoint lets it. Returns the settlement when it was the job's last."""
         self.current = (dispatch, share)
-        if self._stopping.is_set() and not self.slot.held:
+        if not self.slot.held and self._stopping.is_set():
             settlement = dispatch.finish(share, Back(record.encode(share.state)))
         else:
             settlement = dispatch.finish(share, self._part_of(dispatch, share))
@@ -237,20 +237,23 @@ class Worker:
             if decision.slow:
                 self._crew.give_back(self.slot)
             return self._dispatcher.post(dispatch, share, decision)
+        except BaseException:
+            self._dispatcher.close(decision)
+            raise
         finally:
             self.slot.busy_since = 0.0
-            self._dispatcher.close(decision)
 
     def _next(self, settled: Settlement | None) -> Claim | None:
         """Settle and claim, for as long as it takes the broker to answer. None: nothing to claim, or we are stopped."""
-        backoff, repeated, began = Backoff(self._stopping), False, time.monotonic()
+        backoff: Backoff | None = None
+        repeated, began = False, time.monotonic()
         while True:
             losses = self._watch.losses
             try:
                 turn = self._turns.aside(self._driver.next, settled)
             except BrokerError as error:
                 self._watch.failed(error)
-                repeated = True
+                backoff, repeated = backoff or Backoff(self._stopping), True
                 self._beats.beat(self.name)
                 if settled is not None and self._is_hopeless(error, began):
                     self._ledger.record(settled, accepted=False, repeated=True)

@@ -99,7 +99,7 @@ class Settlement(msgspec.Struct, frozen=True):
     splits: bool = False
 
 
-class Turn(NamedTuple):
+class Turn(msgspec.Struct, frozen=True):
     """What `next` returns: whether the settlement was taken (False: the claim was not ours any more), and a claim.
 
     `accepted` None: the driver has taken over the settlement, and `Prefetching.tend` will tell its end. `trimmed`

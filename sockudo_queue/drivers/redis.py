@@ -11,6 +11,8 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, TypeVar
 
+import msgspec
+
 from sockudo_queue.drivers.base import Claim, Finding, Settlement, Turn
 from sockudo_queue.drivers.redis_dead import RedisDeadLetters
 from sockudo_queue.drivers.redis_errors import ServerBusy, ServerRefused, WritesRefused
@@ -64,7 +66,7 @@ class RedisDriver:
 
     def next(self, settled: Settlement | None) -> Turn:
         turn = self._claim_anywhere(self._in_order()) if settled is None else self._settle_and_claim(settled)
-        return turn._replace(trimmed=self._take_trimmed()) if self._trimmed else turn
+        return msgspec.structs.replace(turn, trimmed=self._take_trimmed()) if self._trimmed else turn
 
     def settle(self, settlements: Sequence[Settlement]) -> list[bool]:
         return [self._turn(settlement.claim.source, settlement, "none").accepted for settlement in settlements]

@@ -13,7 +13,9 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final, NamedTuple
+from typing import Any, ClassVar, Final
+
+import msgspec
 
 from sockudo_queue.drivers.base import Claim, DeadLetter, Part, Settlement
 from sockudo_queue.drivers.redis_errors import CommandDenied, WritesRefused
@@ -64,7 +66,7 @@ class Terms:
     event_retention: int = 10_000
 
 
-class SourceTurn(NamedTuple):
+class SourceTurn(msgspec.Struct, frozen=True):
     """What one source answers: as `base.Turn`, with the server's clock."""
 
     accepted: bool

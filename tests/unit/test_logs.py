@@ -191,6 +191,14 @@ def test_the_level_is_kept(output: Output) -> None:
     assert [line["event"] for line in output.lines()] == ["test.high"]
 
 
+def test_fields_are_read_when_they_are_logged(output: Output) -> None:
+    output.set_up()
+    items, fields = ["one"], {"event": "test.event"}
+    (line,), _ = logs._output.read(None, "info", fields | {"items": items})
+    items.append("two")
+    assert json.loads(logs._output._encode(line))["items"] == ["one"]
+
+
 def test_a_logger_has_its_own_fields(output: Output) -> None:
     output.set_up()
     logs.get_logger(thread="worker-1").info("test.event", count=2)
