@@ -13,15 +13,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 
 
-@dataclass(slots=True, eq=False)
-class Claim:
+class Claim(msgspec.Struct, eq=False):
     """One record held by us under a lease.
 
     `receipt` is `<id>/` and a word that no other claim of the record has, so a settle that comes too late matches
@@ -37,7 +36,7 @@ class Claim:
     lapses: int
     server_ms: int
     ordered: bool = False
-    claimed_at: float = field(default_factory=time.monotonic)
+    claimed_at: float = msgspec.field(default_factory=time.monotonic)
 
     @property
     def id(self) -> str:

@@ -61,6 +61,7 @@ class RedisDriver:
         self._trimmed: deque[int] = deque()
         self._last_source, self._in_a_row = "", 0
         self.sources: tuple[str, ...] = tuple(self._standings)
+        self._others = {key: [other for other in self.sources if other != key] for key in self.sources}
         self.dead_letters = RedisDeadLetters(link, sources)
         self.surroundings = Surroundings(link, sources)
 
@@ -142,7 +143,7 @@ class RedisDriver:
 
     def _settle_and_claim(self, settled: Settlement) -> Turn:
         key = settled.claim.source
-        others = [other for other in self.sources if other != key]
+        others = self._others[key]
         if others and self._in_a_row >= IN_A_ROW:
             self._in_a_row = 0
             turn, rest = self._turn(key, settled, "none"), [*others, key]
