@@ -39,8 +39,8 @@ def set_up(level: str, log_format: str, descriptor: int = 1) -> None:
     terminal = os.isatty(descriptor)
     _output.open(descriptor, pretty=log_format == "pretty" or (log_format == "auto" and terminal), colours=terminal)
     structlog.configure(
-        processors=[_output.read],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
+        processors=[],
+        wrapper_class=_logger_class(level),
         context_class=dict,
         logger_factory=lambda *_: _output,
         cache_logger_on_first_use=True,
@@ -61,8 +61,20 @@ def dropped_lines() -> int:
     return 0 if _output.writer is None else _output.writer.dropped
 
 
+def _logger_class(level: str) -> Any:
+    """Return structlog's logger without its chain of processors: there is one way for a line, and it is a hot one."""
+    base: Any = structlog.make_filtering_bound_logger(level)
+
+    class Logger(base):  # type: ignore[misc]
+        def _proxy_to_logger(self, method_name: str, event: str | None = None, **fields: Any) -> None:
+            fields["event"] = event
+            _output.log(method_name, self._context | fields if self._context else fields)
+
+    return Logger
+
+
 class _Output:
-    """Where structlog's chain ends: fields in, one line out, handed to the writer."""
+    """Where all lines go: fields in, one line out, handed to the writer."""
 
     def __init__(self) -> None:
         self.writer: Writer | None = None
@@ -74,16 +86,17 @@ class _Output:
         self._pretty, self._colours = pretty, colours
         self.writer = Writer(descriptor, self._encode)
 
-    def read(self, _logger: Any, level: str, fields: Any) -> tuple[tuple[Line], dict[str, Any]]:
-        """Make a line of the fields of one event, as the arguments of `msg`. It never raises: a log call may be all
-        that an error handler has left.
+    def log(self, level: str, fields: dict[str, Any]) -> None:
+        """Make a line of the fields of one event. It never raises: a log call may be all that an error handler has
+        left.
         """
+        assert self.writer is not None
         if "exc_info" in fields:
             explain(fields, fields.pop("exc_info"))
         for name, value in fields.items():
             if type(value) not in _SCALARS:
                 fields[name] = plain(value)
-        return ((time.time(), level, fields),), {}
+        self.writer.put((time.time(), level, fields))
 
     def _encode(self, line: Line) -> bytes:
         """Turn a line into bytes without its end. Never raises."""
@@ -98,12 +111,6 @@ class _Output:
             return encoded if len(encoded) <= LINE_LIMIT else encode_shortened(named)
         except Exception:  # noqa: BLE001 - a lone surrogate or whatever else cannot be encoded
             return encode_shortened(named)
-
-    def msg(self, line: Line) -> None:
-        assert self.writer is not None
-        self.writer.put(line)
-
-    debug = info = warning = error = critical = msg
 
 
 # A process has one standard output and structlog one configuration; this is its end.

@@ -21,6 +21,7 @@ import pytest
 from sockudo_queue import log_writer, logs
 from sockudo_queue.errors import BrokerUnavailable
 from sockudo_queue.log_values import SHORT_TEXT
+from sockudo_queue.log_writer import Line
 from sockudo_queue.outcome import Verdict
 from sockudo_queue.redaction import Secret
 from tests.helpers.log_state import logging_put_back
@@ -192,11 +193,13 @@ def test_the_level_is_kept(output: Output) -> None:
 
 
 def test_fields_are_read_when_they_are_logged(output: Output) -> None:
-    output.set_up()
-    items, fields = ["one"], {"event": "test.event"}
-    (line,), _ = logs._output.read(None, "info", fields | {"items": items})
+    log, items, waiting = output.set_up(), ["one"], list[Line]()
+    assert logs._output.writer is not None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(logs._output.writer, "put", waiting.append)
+        log.info("test.event", items=items)
     items.append("two")
-    assert json.loads(logs._output._encode(line))["items"] == ["one"]
+    assert json.loads(logs._output._encode(waiting[0]))["items"] == ["one"]
 
 
 def test_a_logger_has_its_own_fields(output: Output) -> None:
