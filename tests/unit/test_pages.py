@@ -8,6 +8,7 @@ from typing import Final
 
 import pytest
 
+from sockudo_queue import cli
 from tests.deploy import sources
 
 PAGES: Final = (*sorted((sources.ROOT / "docs").glob("*.md")), *sorted(sources.ROOT.glob("*.md")))
@@ -50,3 +51,11 @@ def test_every_page_is_on_the_list_of_the_readme() -> None:
     readme = (sources.ROOT / "README.md").read_text()
     assert [page.name for page in PAGES if page.parent.name == "docs" and f"docs/{page.name}" not in readme] == []
     assert len(readme.splitlines()) <= 120
+
+
+def test_each_command_stands_in_a_heading_of_its_page(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["--help"]) == 0
+    commands = set(re.findall(r"^ {4}([a-z-]+)(?= |$)", capsys.readouterr().out, re.MULTILINE))
+    assert {"run", "dead-letters", "version"} <= commands
+    headings = re.findall(r"^## (.*)$", (sources.ROOT / "docs" / "commands.md").read_text(), re.MULTILINE)
+    assert set(", ".join(headings).split(", ")) == commands
