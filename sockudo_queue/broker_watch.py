@@ -21,8 +21,9 @@ class BrokerWatch:
     Where the sources of a queue lie on several servers, one that answers says nothing of another: the broker is lost
     until all that were silent have answered.
 
-    An answer ends an outage only where it was asked for after its beginning: one that was on its way before says what
-    was. So whoever asks reads `losses` first, and tells it with the answer.
+    An answer ends an outage, or a refusal, only where it was asked for after its beginning: one that was on its way
+    before says what was. So whoever asks reads `losses` first, and tells it with the answer. Each has a number of its
+    own, since what begins meanwhile at another server makes no answer of this one older.
     """
 
     def __init__(self, log: Any, on_change: Callable[[str | None], None]) -> None:
@@ -31,13 +32,13 @@ class BrokerWatch:
         self.losses = 0
         # Held while a change is told: else an end and a beginning could change places, and the last word stays.
         self._lock = threading.Lock()
-        self._silent: set[str] = set()  # sources, and "" where nothing answers
+        self._silent: dict[str, int] = {}  # a source, or "" where nothing answers -> which of the losses it is
         self._lost_at = 0.0
         self._logged_at = 0.0
         self._refuses = False
         self._resumed_at = 0.0
         self._started = False
-        self._refused: set[str] = set()
+        self._refused: dict[str, int] = {}  # a source -> which of the losses it is
 
     @property
     def is_lost(self) -> bool:
@@ -46,13 +47,13 @@ class BrokerWatch:
 
     def worked(self, losses: int, source: str = "") -> None:
         """Note that the broker has answered, for one source where that is told. `losses` is of before it was asked."""
-        if self._started and not (self._silent and {"", source} & self._silent):
+        if self._started and not (self._silent and ("" in self._silent or source in self._silent)):
             return
         with self._lock:
-            if losses != self.losses:
-                return
             was_lost = bool(self._silent)
-            self._silent -= {"", source}
+            for answering in ("", source):
+                if self._silent.get(answering, 0) <= losses:
+                    self._silent.pop(answering, None)
             if self._silent:
                 return
             if was_lost:
@@ -67,28 +68,28 @@ class BrokerWatch:
         """Note that a source has answered its bell; `losses` as with `worked`."""
         if source in self._refused:
             with self._lock:
-                self._refused.discard(source)
-                self._log.info("source.resumed", source=source)
+                if self._refused[source] <= losses:
+                    del self._refused[source]
+                    self._log.info("source.resumed", source=source)
         self.worked(losses, source)
 
     def failed(self, error: BrokerError) -> None:
         """Note that the broker did not do what was asked. What it refuses of one source alone is no outage."""
         if isinstance(error, SourceRefused):
             with self._lock:
-                first = error.source not in self._refused
-                self._refused.add(error.source)
-                if first:
+                if error.source not in self._refused:
+                    self.losses += 1
+                    self._refused[error.source] = self.losses
                     self._log.warning("source.refused", source=error.source, reason=error.reason)
             return
-        now = time.monotonic()
-        if not self._silent and now - self._resumed_at < STRAGGLERS:
-            return
         with self._lock:
-            first = not self._silent
+            now, first = time.monotonic(), not self._silent
+            if first and now - self._resumed_at < STRAGGLERS:
+                return
             silent = error.source if isinstance(error, SourceUnavailable) else ""
             if silent not in self._silent:
-                self._silent.add(silent)
                 self.losses += 1
+                self._silent[silent] = self.losses
             if first:
                 self._lost_at = now
             # A server that is back and refuses is another thing to mend than one that is away.

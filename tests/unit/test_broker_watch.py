@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from sockudo_queue import broker_watch
 from sockudo_queue.broker_watch import BrokerWatch
-from sockudo_queue.errors import BrokerRefused, BrokerUnavailable, SourceUnavailable
+from sockudo_queue.errors import BrokerRefused, BrokerUnavailable, SourceRefused, SourceUnavailable
 
 
 class Log:
@@ -19,6 +20,9 @@ class Log:
 
     def error(self, event: str, **fields: Any) -> None:
         self.events.append(f"{event} {fields['reason']}")
+
+    def warning(self, event: str, **fields: Any) -> None:
+        self.events.append(f"{event} {fields['source']}")
 
     def info(self, event: str, **_: Any) -> None:
         self.events.append(event)
@@ -95,3 +99,48 @@ def test_an_answer_that_was_on_its_way_before_an_outage_does_not_end_it(
 
     assert log.events == ["broker.lost a: gone", "broker.resumed"]
     assert readiness == [None, "a: gone", None]
+
+
+def test_an_outage_of_one_server_makes_no_answer_of_another_older(watch: BrokerWatch) -> None:
+    watch.failed(SourceUnavailable("a", "gone"))
+    before = watch.losses
+    watch.failed(SourceUnavailable("b", "gone"))
+    watch.source_worked(watch.losses, "b")
+    assert watch.is_lost
+    watch.source_worked(before, "a")  # b may come and go for as long as it likes
+    assert not watch.is_lost
+
+
+def test_an_answer_that_was_on_its_way_before_a_refusal_does_not_end_it(watch: BrokerWatch, log: Log) -> None:
+    before = watch.losses
+    watch.failed(SourceRefused("a", "no rights"))
+    watch.source_worked(before, "a")
+    watch.failed(SourceRefused("a", "no rights"))
+    assert log.events == ["source.refused a"]
+    watch.source_worked(watch.losses, "a")
+    assert log.events == ["source.refused a", "source.resumed"]
+
+
+class Overtaken:
+    """A lock that somebody else has, once, before it is got."""
+
+    def __init__(self, other: Callable[[], None]) -> None:
+        self._others = [other]
+
+    def __enter__(self) -> None:
+        if self._others:
+            self._others.pop()()
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+def test_a_failure_that_an_outages_end_overtakes_begins_no_other(log: Log) -> None:
+    watch = BrokerWatch(log, lambda _: None)
+    watch.worked(0)
+    watch.failed(BrokerUnavailable("gone"))
+    watch._lock = Overtaken(lambda: watch.worked(watch.losses))  # type: ignore[assignment]
+    watch.failed(BrokerUnavailable("gone"))
+
+    assert log.events == ["broker.lost gone", "broker.resumed"]
+    assert not watch.is_lost
