@@ -115,10 +115,21 @@ def test_the_trial_looks_for_each_name(tmp_path: Path, name: str) -> None:
     assert (done.returncode, done.stderr) == (1, fault)
 
 
-def trial(directory: Path, runs: str) -> subprocess.CompletedProcess[str]:
-    """Try the image with an engine that does only this when it is to run something."""
+def test_the_trial_reads_a_log_to_its_end(tmp_path: Path) -> None:
+    """The engine still writes when the line is found, and must not be taken for one that failed."""
+    log = """echo '"outcome":"delivered"'; head --bytes 1000000 /dev/zero"""
+    done = trial(tmp_path, "", f"exec) echo sockudo-queue run;; wait) echo 0;; image) echo 202000000;; logs) {log};;")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[-2:] == [
+        "SIGTERM drained it: what was in flight was delivered, exit code 0",
+        "202 MB unpacked",
+    ]
+
+
+def trial(directory: Path, runs: str, other: str = "") -> subprocess.CompletedProcess[str]:
+    """Try the image with an engine that does only this when it is to run something, and `other` cases of the shell."""
     engine = directory / "engine"
-    engine.write_text(f'#!/bin/sh\ncase "$1" in run) {runs};; esac\n')
+    engine.write_text(f'#!/bin/sh\ncase "$1" in run) {runs or ":"};; {other} esac\n')
     engine.chmod(0o755)
     return subprocess.run(
         [sources.ROOT / "scripts" / "image"],
