@@ -15,7 +15,7 @@ from typing import Any, Final, cast
 
 import pytest
 
-from sockudo_queue import logs
+from sockudo_queue import log_writer, logs
 from sockudo_queue.apps import App, StaticApps, Webhook
 from sockudo_queue.broker_watch import BrokerWatch
 from sockudo_queue.crew import Crew
@@ -37,8 +37,8 @@ from tests.helpers.jobs import APP_ID, job
 from tests.helpers.log_state import logging_put_back
 
 JOBS: Final = 200
-CALLS_A_JOB: Final = 217
-"""Calls of Python and C functions from claim to settlement, without driver and transport: 209 when this was written."""
+CALLS_A_JOB: Final = 222
+"""Calls of Python and C functions from claim to settlement, without driver and transport: 214 when this was written."""
 
 
 class _Queue:
@@ -119,7 +119,8 @@ def calls_for(jobs: int) -> int:
     return count
 
 
-def test_a_job_costs_no_more_calls_than_it_did(quiet_log: None) -> None:
+def test_a_job_costs_no_more_calls_than_it_did(quiet_log: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_writer, "RAW_LIMIT", 0)  # a line is encoded here then, where it is counted
     calls_for(10)  # caches are filled by the first ones
     each = (calls_for(2 * JOBS) - calls_for(JOBS)) / JOBS
 

@@ -319,6 +319,24 @@ def test_when_nobody_reads_lines_are_dropped_and_counted(
     assert lines[-1]["event"] == "test.last"
 
 
+def test_when_nobody_reads_few_lines_wait_as_they_are_and_all_stay_in_order(
+    pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_writer, "RAW_LIMIT", 100)
+    reader, descriptor = pipe
+    logs.set_up("info", "auto", descriptor)
+    log, writer = logs.get_logger(), logs._output.writer
+    assert writer is not None
+    for count in range(3_000):
+        log.info("test.event", count=count, text="x" * 200)
+    assert not logs.flush(0.05)
+    waiting = list(writer._lines)
+    assert len(waiting) > 1_500
+    assert sum(isinstance(line, tuple) for line in waiting) <= 100
+    received = read_while(reader, lambda: logs.flush(WAIT))
+    assert [json.loads(line)["count"] for line in received.splitlines()] == list(range(3_000))
+
+
 def test_a_pipe_that_does_not_block_is_waited_for(pipe: tuple[int, int]) -> None:
     reader, writer = pipe
     os.set_blocking(writer, False)
