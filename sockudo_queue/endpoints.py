@@ -28,6 +28,8 @@ PROVEN_FOR: Final = 60.0
 """Seconds for which a success shows that an endpoint answers; while places are scarce it is good for much less."""
 LONGEST_RESERVATION: Final = 30.0
 """Seconds; so that a backlog returns soon after its endpoint has recovered."""
+FIRST_RESERVATION: Final = 2.0
+"""Seconds; the same for an endpoint that has never answered. Its pace is a guess, and a low one, until it has."""
 SPACING: Final = 1.1
 """Reservations are a little further apart than the endpoint's pace, so that most find their place free."""
 FORGOTTEN_AFTER: Final = 600.0
@@ -200,14 +202,15 @@ class Endpoint:
             self._held_until = max(self._held_until, now + hold)
         if outcome.blames_endpoint:
             return
-        self._suspect = False
+        was_suspect, self._suspect = self._suspect, False
         self._last_success = now
         admission.breaker.succeeded(took, now)
         self._usual = took if self._usual is None else self._usual + SMOOTHING * (took - self._usual)
         self.is_slow = self._usual > self._limits.slow
         self._overdue = max(self._limits.slow, USUAL_FACTOR * self._usual)
+        if was_suspect or not self.is_slow:
+            self._line.next_free = now  # what was given away under suspicion lies far apart
         if not self.is_slow:
-            self._line.next_free = now
             self._shares.note_prompt(now)
 
     def _lingers(self, now: float) -> bool:
@@ -256,7 +259,8 @@ class Endpoint:
         limit = self._share(now) if self._lingers(now) else self._shares.threads
         step = self._service_time(now) / max(limit, 1) * SPACING
         moment = max(line.next_free, earliest)
-        longest = max(LONGEST_RESERVATION, earliest - now)
+        is_guess = self._usual is None and earliest <= now
+        longest = max(FIRST_RESERVATION if is_guess else LONGEST_RESERVATION, earliest - now)
         if moment + step - now > longest:  # too far ahead to promise; it asks again then
             return Deferral(longest, by_breaker, reserved=False, grows=True)
         line.next_free = moment + step

@@ -144,6 +144,17 @@ def test_a_backlog_for_a_slow_endpoint_neither_churns_nor_slows_fast_ones(redis_
     assert kept >= 0.9
 
 
+def test_a_burst_for_a_slow_endpoint_that_is_new_uses_its_threads_from_the_first_answer_on(
+    redis_server: RedisServer,
+) -> None:
+    with ExitStack() as stack:
+        took, _ = run(redis_server, crowd(stack, "slow", 1, 600, answering(SLOW_DELAY)))
+    figure(
+        f"600 jobs for a new endpoint that takes {SLOW_DELAY:g} s: {took:.1f} s, {600 * SLOW_DELAY / 32:.1f} s at best"
+    )
+    assert took < 12  # at the pace that is guessed before the first answer it would be a minute
+
+
 def test_a_backlog_for_a_slow_endpoint_does_not_keep_out_those_who_come_later(redis_server: RedisServer) -> None:
     """While it is alone it may use most threads; the last ones are for finding out whether others have come."""
     with ExitStack() as stack:

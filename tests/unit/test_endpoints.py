@@ -11,6 +11,7 @@ import pytest
 from sockudo_queue.breaker import BreakerState
 from sockudo_queue.endpoints import (
     CROWDED,
+    FIRST_RESERVATION,
     FORGOTTEN_AFTER,
     LONGEST_RESERVATION,
     Admission,
@@ -696,6 +697,39 @@ def test_a_reservation_is_never_further_than_the_longest(world: World) -> None:
     assert first.endpoint.is_suspect
     world.open_breaker("other hook", OTHER)
     assert max(world.defer("other hook", OTHER).delay for _ in range(3000)) <= LONGEST_RESERVATION
+
+
+def test_a_burst_for_a_new_endpoint_is_not_held_to_the_pace_of_its_first_moment(world: World) -> None:
+    first = world.start()
+    world.now += 0.15
+    answers = [world.ask() for _ in range(500)]
+    assert first.endpoint.is_suspect
+    delays = [answer.delay for answer in answers if isinstance(answer, Deferral)]
+    assert len(delays) > 490
+    assert max(delays) <= FIRST_RESERVATION
+    world.now += 0.05
+
+    world.end(first)
+
+    while isinstance(answer := world.ask(), Admission):
+        pass
+    assert answer.delay < 0.1, "it waits for the next free place and not behind the 500"
+
+
+def test_a_slow_endpoint_that_was_silent_for_a_moment_is_not_held_to_the_pace_of_that_moment(world: World) -> None:
+    world.make_slow()
+    first = world.start()
+    world.now += 1.0
+    for _ in range(500):
+        world.ask()
+    assert first.endpoint.is_suspect
+
+    world.end(first)
+
+    assert first.endpoint.is_slow
+    while isinstance(answer := world.ask(), Admission):
+        pass
+    assert answer.delay < 0.1
 
 
 def test_who_has_a_place_does_not_queue_again(world: World) -> None:
