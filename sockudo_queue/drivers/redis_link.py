@@ -28,6 +28,9 @@ from sockudo_queue.errors import BrokerRefused, BrokerUnavailable
 STALE_AFTER: Final = 5.0
 """Seconds of rest after which a connection is looked at before use; servers and balancers close what rests."""
 
+READ_SIZE: Final = 16_384
+"""Bytes of the buffer that each connection has for its answers; a quarter of redis-py's own, and most jobs fit."""
+
 Tell = Callable[[str, int], object]
 """Hears of each server of the queue that was not named but found: its host and port, from any thread, again and again.
 """
@@ -59,6 +62,7 @@ def connection_options(response_timeout: float) -> dict[str, Any]:
         "socket_connect_timeout": response_timeout,
         "health_check_interval": 0,
         "protocol": 2,
+        "socket_read_size": READ_SIZE,
     }
 
 
