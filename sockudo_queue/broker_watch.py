@@ -49,20 +49,7 @@ class BrokerWatch:
         """Note that the broker has answered, for one source where that is told. `losses` is of before it was asked."""
         if self._started and not (self._silent and ("" in self._silent or source in self._silent)):
             return
-        with self._lock:
-            was_lost = bool(self._silent)
-            for answering in ("", source):
-                if self._silent.get(answering, 0) <= losses:
-                    self._silent.pop(answering, None)
-            if self._silent:
-                return
-            if was_lost:
-                self._resumed_at = time.monotonic()
-            started, self._started = self._started, True
-            if was_lost:
-                self._log.info("broker.resumed", after_s=round(time.monotonic() - self._lost_at, 3))
-            if was_lost or not started:
-                self._on_change(None)
+        self._heard(losses, "", source)
 
     def source_worked(self, losses: int, source: str) -> None:
         """Note that a source has answered its bell; `losses` as with `worked`."""
@@ -72,6 +59,12 @@ class BrokerWatch:
                     del self._refused[source]
                     self._log.info("source.resumed", source=source)
         self.worked(losses, source)
+
+    def source_refused(self, losses: int, error: SourceRefused) -> None:
+        """Note that a source has answered its bell, by a refusal: it is left out then, and not silent."""
+        self.failed(error)
+        if error.source in self._silent:
+            self._heard(losses, error.source)
 
     def failed(self, error: BrokerError) -> None:
         """Note that the broker did not do what was asked. What it refuses of one source alone is no outage."""
@@ -101,3 +94,19 @@ class BrokerWatch:
                 self._log.error("broker.lost", reason=str(error))
             if told:
                 self._on_change(str(error))
+
+    def _heard(self, losses: int, *sources: str) -> None:
+        with self._lock:
+            was_lost = bool(self._silent)
+            for answering in sources:
+                if self._silent.get(answering, 0) <= losses:
+                    self._silent.pop(answering, None)
+            if self._silent:
+                return
+            if was_lost:
+                self._resumed_at = time.monotonic()
+            started, self._started = self._started, True
+            if was_lost:
+                self._log.info("broker.resumed", after_s=round(time.monotonic() - self._lost_at, 3))
+            if was_lost or not started:
+                self._on_change(None)

@@ -113,10 +113,13 @@ class Services:
             losses = place.watch.losses
             try:
                 jobs = place.driver.wait(source, longest)
+            except SourceRefused as refusal:
+                place.watch.source_refused(losses, refusal)
+                place.crew.ring(1)  # only a claim finds out whether it is taken again, or whether all are refused
+                backoff.wait()
+                continue
             except BrokerError as error:
                 place.watch.failed(error)
-                if isinstance(error, SourceRefused):
-                    place.crew.ring(1)  # only a claim finds out whether it is taken again, or whether all are refused
                 backoff.wait()
                 continue
             backoff = Backoff(place.stopping)

@@ -95,8 +95,8 @@ class RedisDriver:
     def wait(self, source: str, timeout: float) -> int:
         """See `base.Driver`. Raises `SourceRefused` while the source refuses claims, or if it refuses to be asked."""
         standing = self._standings[source]
-        if standing.refusal is not None:
-            raise SourceRefused(source, str(standing.refusal))
+        if (known := standing.refusal) is not None:
+            raise SourceRefused(source, str(known))
         try:
             claimable = standing.source.wait(timeout)
         except BrokerRefused as refusal:
@@ -223,7 +223,8 @@ class RedisDriver:
         """Note that no answer came, and return that as of this source alone where others are on other servers."""
         if not self._link.is_apart:
             return error
-        self._standings[key].silent_at = time.monotonic()
+        # Its last word is no refusal any more: its bell asks again, and so hears when it is back, to refuse or not.
+        self._standings[key].refusal, self._standings[key].silent_at = None, time.monotonic()
         return SourceUnavailable(key, str(error))
 
     def _answers(self, ask: Callable[[RedisSource], T]) -> list[T]:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import pytest
 
-from sockudo_queue.drivers.base import Settlement
+from sockudo_queue.drivers.base import Claim, Settlement
 from sockudo_queue.drivers.redis_connections import link_of
 from sockudo_queue.drivers.redis_errors import LoginRefused, ServerRefused
 from sockudo_queue.drivers.redis_link import Link
@@ -253,6 +253,26 @@ def test_a_silent_master_holds_up_nobody_else(cluster: RedisCluster, lists: Clus
     lists.client.rpush(DOCUMENTED, b"back")
     driver.wait(DOCUMENTED, 0.1)
     assert take(driver).body == b"back"
+
+
+def test_silence_takes_the_place_of_a_refusal(cluster: RedisCluster, lists: ClusterLists) -> None:
+    """Or the bell would go on telling of the refusal, and never that the server is away, or that it is back."""
+    lists.client.set(DOCUMENTED, "no list")
+    driver = lists.over(cluster_link(cluster, timeout=1.0))
+    assert driver.next(None).claim is None
+    master = cluster.master_of(DOCUMENTED)
+    master.pause()
+    try:
+        with pytest.raises(SourceRefused):
+            driver.wait(DOCUMENTED, 0.0)
+        with pytest.raises(SourceUnavailable):
+            driver.renew([Claim(DOCUMENTED, "id/1", b"", b"", 0, 0)])
+        with pytest.raises(SourceUnavailable):
+            driver.wait(DOCUMENTED, 0.0)
+    finally:
+        master.resume()
+    with pytest.raises(SourceRefused):
+        driver.wait(DOCUMENTED, 0.0)
 
 
 def test_a_push_whose_answer_is_lost_is_not_repeated(lists: ClusterLists) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Final
 
@@ -141,3 +142,30 @@ def test_a_frozen_master_doubles_nothing_silently(layout: Layout) -> None:
     layout.producer.push(jobs(10, first=COUNT + 1))
 
     figure(f"{layout.name}, its master frozen for 4 s: {layout.ends_well(COUNT + 10)}; {used / took:.1%} of a core")
+
+
+def test_a_form_that_is_refused_does_not_keep_an_outage_going(receiver: Receiver) -> None:
+    """Its bell hears nothing but refusals, before and after; these say too that its server is there."""
+    lists = ("sockudo_queue*queue:webhooks", "sockudo-queue:{sockudo_queue*queue:webhooks}*")
+    with ExitStack() as after:
+        cluster = after.enter_context(RedisCluster(replicas=False))
+        for node in cluster.nodes:
+            with node.client() as client:
+                client.acl_setuser("lists", enabled=True, passwords=["+pw"], keys=lists, commands=["+@all"])
+        there = {
+            "QUEUE_DRIVER": "redis-cluster",
+            "REDIS_CLUSTER_NODES": cluster.addresses,
+            "REDIS_CLUSTER_QUEUE_REQUEST_TIMEOUT_MS": "500",
+            "DATABASE_REDIS_CLUSTER_USERNAME": "lists",
+            "DATABASE_REDIS_CLUSTER_PASSWORD": "pw",
+        }
+        daemon = after.enter_context(DaemonProcess(config(app(webhook(receiver.url()))), there)).wait_ready()
+        eventually(lambda: daemon.events("source.refused"), 10, told(daemon))
+        for node in cluster.nodes:
+            node.pause()
+        time.sleep(2 * FROZEN_SECONDS)  # each thread meets each silent server
+        assert daemon.get("/readyz") == 503
+        for node in cluster.nodes:
+            node.resume()
+        eventually(lambda: daemon.get("/readyz") == 200, 15, told(daemon))
+        assert len(daemon.events("source.refused")) == 1

@@ -121,6 +121,27 @@ def test_an_answer_that_was_on_its_way_before_a_refusal_does_not_end_it(watch: B
     assert log.events == ["source.refused a", "source.resumed"]
 
 
+def test_a_server_that_is_back_and_refuses_is_silent_no_more(
+    watch: BrokerWatch, log: Log, readiness: list[str | None]
+) -> None:
+    before = watch.losses
+    watch.failed(SourceUnavailable("a", "gone"))
+    watch.source_refused(before, SourceRefused("a", "no rights"))
+    assert watch.is_lost, "it refused before it was gone"
+    watch.source_refused(watch.losses, SourceRefused("b", "no rights"))
+    assert watch.is_lost, "that is another server"
+    watch.source_refused(watch.losses, SourceRefused("a", "no rights"))
+
+    assert log.events == ["broker.lost a: gone", "source.refused a", "source.refused b", "broker.resumed"]
+    assert readiness == [None, "a: gone", None]
+
+
+def test_a_refusal_of_one_source_does_not_end_an_outage_of_all(watch: BrokerWatch) -> None:
+    watch.failed(BrokerRefused("all of them are refused"))
+    watch.source_refused(watch.losses, SourceRefused("a", "no rights"))
+    assert watch.is_lost
+
+
 class Overtaken:
     """A lock that somebody else has, once, before it is got."""
 
