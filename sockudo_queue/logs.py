@@ -23,7 +23,7 @@ import structlog
 from sockudo_queue.log_values import LINE_LIMIT, encode, encode_shortened, explain, place, plain, pretty
 from sockudo_queue.log_writer import Line, Writer
 
-_SCALARS: Final = frozenset({str, int, float, bool, type(None)})
+_NUMBERS: Final = frozenset({int, float, bool, type(None)})
 
 
 def get_logger(**context: Any) -> Any:
@@ -67,7 +67,8 @@ def _logger_class(level: str) -> Any:
 
     class Logger(base):  # type: ignore[misc]
         def _proxy_to_logger(self, method_name: str, event: str | None = None, **fields: Any) -> None:
-            fields["event"] = event
+            if event is not None:
+                fields["event"] = event
             _output.log(method_name, self._context | fields if self._context else fields)
 
     return Logger
@@ -94,7 +95,11 @@ class _Output:
         if "exc_info" in fields:
             explain(fields, fields.pop("exc_info"))
         for name, value in fields.items():
-            if type(value) not in _SCALARS:
+            kind = type(value)
+            if kind is str:
+                if len(value) > LINE_LIMIT:
+                    fields[name] = value[:LINE_LIMIT]  # the line is too long so or so; nobody shall hold on to the rest
+            elif kind not in _NUMBERS:
                 fields[name] = plain(value)
         self.writer.put((time.time(), level, fields))
 

@@ -38,7 +38,7 @@ from tests.helpers.log_state import logging_put_back
 
 JOBS: Final = 200
 CALLS_A_JOB: Final = 222
-"""Calls of Python and C functions from claim to settlement, without driver and transport: 214 when this was written."""
+"""Calls of Python and C functions from claim to settlement, without driver and transport: 219 when this was written."""
 
 
 class _Queue:

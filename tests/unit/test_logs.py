@@ -20,7 +20,7 @@ import pytest
 
 from sockudo_queue import log_writer, logs
 from sockudo_queue.errors import BrokerUnavailable
-from sockudo_queue.log_values import SHORT_TEXT
+from sockudo_queue.log_values import LINE_LIMIT, SHORT_TEXT
 from sockudo_queue.log_writer import Line
 from sockudo_queue.outcome import Verdict
 from sockudo_queue.redaction import Secret
@@ -171,6 +171,17 @@ def test_fields_with_the_names_of_ours_do_not_take_their_place(output: Output) -
     (line,) = output.lines()
     assert line["level"] == "info"
     assert line["timestamp"] != "never"
+
+
+def test_a_line_that_waits_holds_on_to_no_long_text(output: Output) -> None:
+    log, waiting = output.set_up(), list[Line]()
+    assert logs._output.writer is not None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(logs._output.writer, "put", waiting.append)
+        log.info("test.event", app="x" * 1_000_000)
+    assert len(waiting[0][2]["app"]) <= LINE_LIMIT
+    shown = json.loads(logs._output._encode(waiting[0]))["app"]
+    assert shown == "x" * SHORT_TEXT + "…"
 
 
 def test_a_long_line_has_its_texts_cut(output: Output) -> None:
