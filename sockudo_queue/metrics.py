@@ -55,7 +55,7 @@ class WebhookFigures(NamedTuple):
     """
 
     app: str
-    endpoint: str
+    webhook: str
     delivered: int
     failed: int
     in_flight: int
@@ -85,10 +85,10 @@ class NameCap:
         name = name.encode(errors="backslashreplace").decode()  # a lone surrogate would spoil every later scrape
         return name if self._admit(kind, name) else OTHER
 
-    def webhook(self, app: str, endpoint: str) -> tuple[str, str]:
+    def webhook(self, app: str, webhook: str) -> tuple[str, str]:
         """Label a webhook; past the limit by its app alone, since pairs of known names would still be 10,000."""
-        app, endpoint = self.name("app", app), self.name("endpoint", endpoint)
-        return (app, endpoint) if self._admit("webhook", (app, endpoint)) else (app, OTHER)
+        app, webhook = self.name("app", app), self.name("webhook", webhook)
+        return (app, webhook) if self._admit("pair", (app, webhook)) else (app, OTHER)
 
     def _admit(self, kind: str, name: object) -> bool:
         with self._lock:
@@ -123,7 +123,7 @@ class _Buckets:
 
 
 class _Endpoint:
-    """The counts under one value of the label `endpoint`, with one lock: a lock per series costs four times as much."""
+    """The counts under one value of the label `webhook`, with one lock: a lock per series costs four times as much."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -138,17 +138,20 @@ class _Endpoint:
 
 
 class WebhookMetrics:
-    """The counts of one webhook. Callers may keep it or ask `Metrics.webhook` again."""
+    """The counts of one webhook. Callers may keep it or ask `Metrics.webhook` again.
 
-    def __init__(self, endpoint: _Endpoint) -> None:
-        self.endpoint = endpoint
+    `shared` holds the counts of all webhooks with this name, whatever their app.
+    """
+
+    def __init__(self, shared: _Endpoint) -> None:
+        self.shared = shared
         self.attempts: dict[str, int] = {str(verdict): 0 for verdict in Verdict}
         self.last_failure, self.failed_at = "", 0.0
 
     def started(self) -> None:
-        endpoint = self.endpoint
-        with endpoint.lock:
-            endpoint.in_flight += 1
+        shared = self.shared
+        with shared.lock:
+            shared.in_flight += 1
 
     def ended(
         self,
@@ -164,26 +167,26 @@ class WebhookMetrics:
         """Count one attempt by its verdict. `age` is from the events to now, for a delivery; `reused` tells whether the
         connection had served before; `reason` names a failure.
         """
-        endpoint = self.endpoint
-        with endpoint.lock:
-            endpoint.in_flight -= 1
+        shared = self.shared
+        with shared.lock:
+            shared.in_flight -= 1
             self.attempts[outcome] += 1
-            endpoint.durations.observe(seconds)
+            shared.durations.observe(seconds)
             if status is not None and 200 <= status < 600:
-                endpoint.responses[CODE_CLASSES[status // 100 - 2]] += 1
+                shared.responses[CODE_CLASSES[status // 100 - 2]] += 1
             if failure is not None:
-                endpoint.failures[failure] += 1
+                shared.failures[failure] += 1
             if age is not None:
-                endpoint.ages.observe(age)
+                shared.ages.observe(age)
             if reused is not None:
-                endpoint.connections[reused] += 1
+                shared.connections[reused] += 1
             if reason is not None:
                 self.last_failure, self.failed_at = reason, time.time()
 
     def deferred(self) -> None:
         """Count a delivery that was put off without an attempt, since its endpoint may not be called now."""
-        with self.endpoint.lock:
-            self.endpoint.deferrals += 1
+        with self.shared.lock:
+            self.shared.deferrals += 1
 
 
 class _Webhooks(Collector):
@@ -192,52 +195,42 @@ class _Webhooks(Collector):
     def __init__(self) -> None:
         self._cap = NameCap()
         self._lock = threading.Lock()
-        self._endpoints: dict[str, _Endpoint] = {}
+        self._shared: dict[str, _Endpoint] = {}
         self._webhooks: dict[tuple[str, str], WebhookMetrics] = {}
 
-    def endpoint(self, name: str) -> _Endpoint:
-        found = self._endpoints.get(name)
-        return found or self._make_endpoint(self._cap.name("endpoint", name))
+    def webhook(self, app: str, webhook: str) -> WebhookMetrics:
+        found = self._webhooks.get((app, webhook))
+        return found or self._make_webhook(*self._cap.webhook(app, webhook))
 
-    def webhook(self, app: str, endpoint: str) -> WebhookMetrics:
-        found = self._webhooks.get((app, endpoint))
-        return found or self._make_webhook(*self._cap.webhook(app, endpoint))
-
-    def _make_endpoint(self, label: str) -> _Endpoint:
+    def _make_webhook(self, app: str, webhook: str) -> WebhookMetrics:
         with self._lock:
-            if label not in self._endpoints:
-                self._endpoints[label] = _Endpoint()
-            return self._endpoints[label]
-
-    def _make_webhook(self, app: str, endpoint: str) -> WebhookMetrics:
-        counts = self._make_endpoint(endpoint)
-        with self._lock:
-            if (app, endpoint) not in self._webhooks:
-                self._webhooks[app, endpoint] = WebhookMetrics(counts)
-            return self._webhooks[app, endpoint]
+            if (app, webhook) not in self._webhooks:
+                shared = self._shared.setdefault(webhook, _Endpoint())
+                self._webhooks[app, webhook] = WebhookMetrics(shared)
+            return self._webhooks[app, webhook]
 
     def figures(self) -> Figures:
         with self._lock:
-            webhooks, endpoints = list(self._webhooks.items()), list(self._endpoints.values())
+            webhooks, shared = list(self._webhooks.items()), list(self._shared.values())
         rows = tuple(_figures_of(*names, counts) for names, counts in webhooks)
-        durations = [sum(column) for column in zip(*(each.durations.counts for each in endpoints), strict=True)]
+        durations = [sum(column) for column in zip(*(each.durations.counts for each in shared), strict=True)]
         return Figures(sum(row.delivered for row in rows), sum(row.failed for row in rows), tuple(durations), rows)
 
     def collect(self) -> Iterable[Metric]:
         with self._lock:
-            webhooks, endpoints = list(self._webhooks.items()), list(self._endpoints.items())
+            webhooks, shared = list(self._webhooks.items()), list(self._shared.items())
         yield _attempts(webhooks)
-        yield from _by_endpoint(endpoints)
+        yield from _by_name(shared)
 
 
-def _figures_of(app: str, endpoint: str, counts: WebhookMetrics) -> WebhookFigures:
-    shared = counts.endpoint
+def _figures_of(app: str, webhook: str, counts: WebhookMetrics) -> WebhookFigures:
+    shared = counts.shared
     with shared.lock:
         delivered = counts.attempts[Verdict.DELIVERED]
         value = max((value for (of, _), value in shared.troubled.items() if of == app), default=0)
         return WebhookFigures(
             app,
-            endpoint,
+            webhook,
             delivered,
             sum(counts.attempts.values()) - delivered,
             shared.in_flight,
@@ -248,7 +241,7 @@ def _figures_of(app: str, endpoint: str, counts: WebhookMetrics) -> WebhookFigur
 
 
 def _attempts(webhooks: Iterable[tuple[tuple[str, str], WebhookMetrics]]) -> Metric:
-    labels = ("app", "endpoint", "outcome")
+    labels = ("app", "webhook", "outcome")
     family = CounterMetricFamily("sockudo_webhook_attempts", "Attempts at endpoints.", labels=labels)
     for names, counts in webhooks:
         for outcome, count in counts.attempts.items():
@@ -256,19 +249,19 @@ def _attempts(webhooks: Iterable[tuple[tuple[str, str], WebhookMetrics]]) -> Met
     return family
 
 
-def _by_endpoint(endpoints: Iterable[tuple[str, _Endpoint]]) -> Iterable[Metric]:
-    one = ("endpoint",)
+def _by_name(webhooks: Iterable[tuple[str, _Endpoint]]) -> Iterable[Metric]:
+    one = ("webhook",)
     durations = HistogramMetricFamily("sockudo_webhook_attempt_duration_seconds", "Time of one attempt.", labels=one)
     ages = HistogramMetricFamily("sockudo_webhook_delivery_age_seconds", "From event to delivery.", labels=one)
-    classes = ("endpoint", "code_class")
-    failures = CounterMetricFamily("sockudo_webhook_failures", "Failed attempts.", labels=("endpoint", "class"))
+    classes = ("webhook", "code_class")
+    failures = CounterMetricFamily("sockudo_webhook_failures", "Failed attempts.", labels=("webhook", "class"))
     responses = CounterMetricFamily("sockudo_webhook_responses", "Answers of endpoints.", labels=classes)
     deferrals = CounterMetricFamily("sockudo_webhook_deferrals", "Deliveries put off without an attempt.", labels=one)
     in_flight = GaugeMetricFamily("sockudo_webhook_in_flight", "Attempts in flight.", labels=one)
     breakers = GaugeMetricFamily("sockudo_webhook_breaker_state", "0 closed, 1 half-open, 2 open.", labels=one)
     connections = CounterMetricFamily("sockudo_webhook_connections", "Connections used.", labels=("reused",))
     reused = {True: 0, False: 0}
-    for name, counts in endpoints:
+    for name, counts in webhooks:
         labels = (name,)
         with counts.lock:
             counts.durations.add_to(durations, labels)
@@ -405,27 +398,18 @@ class Metrics:
             claims.ended[outcome] += 1
             claims.processing.observe(seconds)
 
-    def webhook(self, app: str, endpoint: str) -> WebhookMetrics:
-        """Return the counts of one webhook, from now on exported; `endpoint` is the webhook's name."""
-        return self._webhooks.webhook(app, endpoint)
+    def webhook(self, app: str, webhook: str) -> WebhookMetrics:
+        """Return the counts of one webhook, which are exported from now on; `webhook` is its name."""
+        return self._webhooks.webhook(app, webhook)
 
-    def attempt_started(self, endpoint: str) -> None:
-        counts = self._webhooks.endpoint(endpoint)
-        with counts.lock:
-            counts.in_flight += 1
-
-    def attempt_ended(self, app: str, endpoint: str, outcome: str, seconds: float) -> None:
-        """Count one attempt; `outcome` is a verdict of `outcome.Verdict`, `endpoint` a webhook's name."""
-        self._webhooks.webhook(app, endpoint).ended(outcome, seconds)
-
-    def breaker(self, app: str, endpoint: str, state: str) -> None:
+    def breaker(self, app: str, webhook: str, state: str) -> None:
         """Note the state of a webhook's breaker, of `BREAKER_STATES`. Webhooks under one label show the worst."""
-        counts = self._webhooks.webhook(app, endpoint).endpoint
+        shared = self._webhooks.webhook(app, webhook).shared
         value = BREAKER_STATES[state]
-        with counts.lock:
-            counts.troubled.pop((app, endpoint), None)
+        with shared.lock:
+            shared.troubled.pop((app, webhook), None)
             if value:
-                counts.troubled[app, endpoint] = value
+                shared.troubled[app, webhook] = value
 
     def dead_letter(self, reason: str) -> None:
         """Count a dead letter by its reason, without a status: `status-404` counts as `status`."""

@@ -92,7 +92,7 @@ class Board:
             while now - self._samples[0].at > PERIOD:
                 self._samples.popleft()
             if not self._marks or now - self._marks[-1].at >= MARK_SECONDS:
-                counts = {(row.app, row.endpoint): (row.delivered, row.failed) for row in figures.webhooks}
+                counts = {(row.app, row.webhook): (row.delivered, row.failed) for row in figures.webhooks}
                 self._marks.append(Mark(now, counts))
 
     def died(self, death: Death) -> None:

@@ -129,10 +129,10 @@ def _lately(samples: Sequence[Sample]) -> Lately:
 
 
 def _row(figures: WebhookFigures, mark: Mark | None) -> WebhookRow:
-    delivered, failed = mark.counts.get((figures.app, figures.endpoint), (0, 0)) if mark else (0, 0)
+    delivered, failed = mark.counts.get((figures.app, figures.webhook), (0, 0)) if mark else (0, 0)
     return WebhookRow(
         figures.app,
-        figures.endpoint,
+        figures.webhook,
         figures.breaker,
         figures.delivered,
         figures.failed,

@@ -50,7 +50,7 @@ def dashboard_expressions() -> Iterator[str]:
     """Yield the PromQL of every panel, with Grafana's own variables replaced as Grafana would."""
     for panel in json.loads(DASHBOARD.read_text())["panels"]:
         for target in panel.get("targets", ()):
-            yield target["expr"].replace("$__rate_interval", "1m").replace("$app", ".*").replace("$endpoint", ".*")
+            yield target["expr"].replace("$__rate_interval", "1m").replace("$app", ".*").replace("$webhook", ".*")
 
 
 def scaling_expressions() -> Iterator[str]:

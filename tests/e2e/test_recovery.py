@@ -47,7 +47,7 @@ def test_an_outage_from_the_alert_to_the_replay(own_redis: RedisServer, receiver
 
             during = daemon.metrics()
             reasons = {grave["reason"] for grave in told["queue"]["dead_letters"]}
-            fires("SockudoWebhookFailing", "endpoint", {"orders"}, before, during, tmp_path)
+            fires("SockudoWebhookFailing", "webhook", {"orders"}, before, during, tmp_path)
             fires("SockudoWebhookDeadLetters", "reason", reasons, before, during, tmp_path)
             seen_on_page(daemon)
             seen_in_stats(told, run("stats").out)

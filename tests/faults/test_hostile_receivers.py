@@ -208,5 +208,5 @@ def check_attempts(daemon: DaemonProcess, cases: list[Case], each: int) -> None:
     assert longest["duration_ms"] <= DEADLINE_MS + GRACE_MS, longest
     for case in cases:
         failure = case.reason.partition("-4")[0].partition("-3")[0].partition("-5")[0].partition("-6")[0]
-        counted = daemon.metric("sockudo_webhook_failures_total", endpoint=name_of(case), **{"class": failure})
+        counted = daemon.metric("sockudo_webhook_failures_total", webhook=name_of(case), **{"class": failure})
         assert counted == (each if case.reason != "delivered" else 0), case

@@ -583,7 +583,7 @@ def test_a_dying_thread_leaves_no_attempt_at_the_endpoint() -> None:
         world.part_of(dispatch, share)
 
     assert world.in_flight("a") == 0
-    assert world.metrics.webhook(APP_ID, "a").endpoint.in_flight == 0
+    assert world.metrics.webhook(APP_ID, "a").shared.in_flight == 0
     assert dispatch.settlement is None
 
 

@@ -55,21 +55,21 @@ def test_what_is_known_from_the_start_is_there_with_0(metrics: Metrics, name: st
 def test_a_webhook_is_there_with_0_once_it_is_named(metrics: Metrics) -> None:
     metrics.webhook("shop", "orders")
     for verdict in Verdict:
-        labels = {"app": "shop", "endpoint": "orders", "outcome": str(verdict)}
+        labels = {"app": "shop", "webhook": "orders", "outcome": str(verdict)}
         assert value(metrics, "sockudo_webhook_attempts_total", **labels) == 0
-    assert value(metrics, "sockudo_webhook_responses_total", endpoint="orders", code_class="5xx") == 0
-    assert value(metrics, "sockudo_webhook_deferrals_total", endpoint="orders") == 0
+    assert value(metrics, "sockudo_webhook_responses_total", webhook="orders", code_class="5xx") == 0
+    assert value(metrics, "sockudo_webhook_deferrals_total", webhook="orders") == 0
 
 
 def test_an_attempt_is_counted_everywhere(metrics: Metrics) -> None:
     orders = metrics.webhook("shop", "orders")
     orders.started()
-    assert value(metrics, "sockudo_webhook_in_flight", endpoint="orders") == 1
+    assert value(metrics, "sockudo_webhook_in_flight", webhook="orders") == 1
     orders.ended(Verdict.DELIVERED, 0.03, status=204, age=61, reused=True)
     found = page(metrics)
 
     def of(name: str, **labels: str) -> float:
-        return found[f"sockudo_webhook_{name}", frozenset(({"endpoint": "orders"} | labels).items())]
+        return found[f"sockudo_webhook_{name}", frozenset(({"webhook": "orders"} | labels).items())]
 
     assert of("in_flight") == 0
     assert of("attempts_total", app="shop", outcome="delivered") == 1
@@ -92,21 +92,33 @@ def test_what_is_no_http_answer_has_no_class(metrics: Metrics, status: int | Non
     assert counts == [0, 0, 0, 0]
 
 
-def test_attempts_may_be_counted_by_name_alone(metrics: Metrics) -> None:
-    metrics.attempt_started("orders")
-    assert value(metrics, "sockudo_webhook_in_flight", endpoint="orders") == 1
-    metrics.attempt_ended("shop", "orders", Verdict.PERMANENT, 0.5)
-    assert value(metrics, "sockudo_webhook_in_flight", endpoint="orders") == 0
-    labels = {"app": "shop", "endpoint": "orders", "outcome": "permanent"}
+def test_an_attempt_in_flight_is_shown_until_it_ends(metrics: Metrics) -> None:
+    orders = metrics.webhook("shop", "orders")
+    orders.started()
+    assert value(metrics, "sockudo_webhook_in_flight", webhook="orders") == 1
+    orders.ended(Verdict.PERMANENT, 0.5)
+    assert value(metrics, "sockudo_webhook_in_flight", webhook="orders") == 0
+    labels = {"app": "shop", "webhook": "orders", "outcome": "permanent"}
     assert value(metrics, "sockudo_webhook_attempts_total", **labels) == 1
 
 
+def test_webhooks_of_two_apps_with_one_name_share_its_series(metrics: Metrics) -> None:
+    shop, bank = metrics.webhook("shop", "orders"), metrics.webhook("bank", "orders")
+    shop.started()
+    bank.started()
+    assert value(metrics, "sockudo_webhook_in_flight", webhook="orders") == 2
+    bank.ended(Verdict.DELIVERED, 0.5)
+    assert value(metrics, "sockudo_webhook_in_flight", webhook="orders") == 1
+    labels = {"app": "shop", "webhook": "orders", "outcome": "delivered"}
+    assert value(metrics, "sockudo_webhook_attempts_total", **labels) == 0
+
+
 def test_10_000_webhooks_stay_within_the_cap_and_a_scrape_stays_short(metrics: Metrics) -> None:
-    def attempt(app: int, endpoint: int) -> None:
-        counts = metrics.webhook(f"app-{app}", f"hook-{endpoint}")
+    def attempt(app: int, hook: int) -> None:
+        counts = metrics.webhook(f"app-{app}", f"hook-{hook}")
         counts.started()
         counts.ended(Verdict.DELIVERED, 0.01, status=200, age=0.1, reused=True)
-        metrics.breaker(f"app-{app}", f"hook-{endpoint}", "open")
+        metrics.breaker(f"app-{app}", f"hook-{hook}", "open")
 
     for number in range(10_000):
         attempt(number // 10, number)
@@ -114,7 +126,7 @@ def test_10_000_webhooks_stay_within_the_cap_and_a_scrape_stays_short(metrics: M
         attempt(number // 100, number % 100)
     found = page(metrics)
     labels = [dict(items) for _, items in found]
-    for name in ("app", "endpoint"):
+    for name in ("app", "webhook"):
         assert len({series[name] for series in labels if name in series}) == NAMES_LIMIT + 1
     assert len([1 for series in labels if "app" in series]) <= (2 * NAMES_LIMIT + 1) * len(Verdict)
     attempts = [count for (name, _), count in found.items() if name == "sockudo_webhook_attempts_total"]
@@ -142,13 +154,13 @@ def test_past_the_limit_of_webhooks_the_app_is_still_told() -> None:
 def test_a_name_that_cannot_be_encoded_spoils_no_scrape(metrics: Metrics) -> None:
     odd = metrics.webhook("a\ud800", 'quote" \\ \n')
     assert odd is metrics.webhook("a\ud800", 'quote" \\ \n')
-    labels = {"app": "a\\ud800", "endpoint": 'quote" \\ \n', "outcome": "delivered"}
+    labels = {"app": "a\\ud800", "webhook": 'quote" \\ \n', "outcome": "delivered"}
     assert value(metrics, "sockudo_webhook_attempts_total", **labels) == 0
 
 
 def test_the_worst_breaker_of_a_name_is_shown(metrics: Metrics) -> None:
     def shown() -> float | None:
-        return value(metrics, "sockudo_webhook_breaker_state", endpoint="orders")
+        return value(metrics, "sockudo_webhook_breaker_state", webhook="orders")
 
     metrics.breaker("one", "orders", "half-open")
     metrics.breaker("two", "orders", "open")
@@ -205,8 +217,8 @@ def test_threads_lose_no_count_while_others_scrape(metrics: Metrics) -> None:
     while any(thread.is_alive() for thread in threads):
         metrics.render()
     found = page(metrics)
-    assert found["sockudo_webhook_in_flight", frozenset({("endpoint", "orders")})] == 0
-    assert found["sockudo_webhook_delivery_age_seconds_count", frozenset({("endpoint", "orders")})] == 8_000
+    assert found["sockudo_webhook_in_flight", frozenset({("webhook", "orders")})] == 0
+    assert found["sockudo_webhook_delivery_age_seconds_count", frozenset({("webhook", "orders")})] == 8_000
     assert found["sockudo_webhook_connections_total", frozenset({("reused", "false")})] == 8_000
 
 
