@@ -43,7 +43,7 @@ BREAKER_STATES: Final = {"closed": 0, "half-open": 1, "open": 2}
 NAMES_LIMIT: Final = 100
 OTHER: Final = "other"
 
-PROCESSING_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+CLAIM_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 ATTEMPT_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 AGE_SECONDS: Final = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 
@@ -287,26 +287,26 @@ class _Claims(Collector):
         self.lock = threading.Lock()
         self.claimed = 0
         self.ended = dict.fromkeys(SETTLED_OUTCOMES, 0)
-        self.processing = _Buckets(PROCESSING_SECONDS)
+        self.durations = _Buckets(CLAIM_SECONDS)
         self.by_source: dict[str, int] = {}
         self._labels = (backend, queue)
 
     def collect(self) -> Iterable[Metric]:
         both = ("backend", "queue")
-        claimed = CounterMetricFamily("sockudo_queue_claimed", "Claims of records.", labels=both)
-        settled = CounterMetricFamily("sockudo_queue_settled", "Claims that ended.", labels=(*both, "outcome"))
-        processing = HistogramMetricFamily(
-            "sockudo_queue_processing_duration_seconds", "From a claim to its settlement.", labels=both
+        claims = CounterMetricFamily("sockudo_queue_claims", "Claims of records.", labels=both)
+        settlements = CounterMetricFamily("sockudo_queue_settlements", "Claims that ended.", labels=(*both, "outcome"))
+        durations = HistogramMetricFamily(
+            "sockudo_queue_claim_duration_seconds", "Time from a claim to its settlement.", labels=both
         )
         sources = CounterMetricFamily("sockudo_queue_source_jobs", "Jobs by source.", labels=("source",))
         with self.lock:
-            claimed.add_metric(self._labels, self.claimed)
+            claims.add_metric(self._labels, self.claimed)
             for outcome, count in self.ended.items():
-                settled.add_metric((*self._labels, outcome), count)
-            self.processing.add_to(processing, self._labels)
+                settlements.add_metric((*self._labels, outcome), count)
+            self.durations.add_to(durations, self._labels)
             for source, count in self.by_source.items():
                 sources.add_metric((source,), count)
-        return claimed, settled, processing, sources
+        return claims, settlements, durations, sources
 
 
 class _Watched(Collector):
@@ -349,14 +349,16 @@ class Metrics:
         disable_created_series()  # type: ignore[no-untyped-call] # the library has no types there
         self.registry = r = CollectorRegistry()
         both, values = ("backend", "queue"), (backend, queue)
-        depth = Gauge("sockudo_queue_depth", "Records by state.", (*both, "state"), registry=r)
-        self._depth = {state: depth.labels(*values, state) for state in DEPTH_STATES}
+        jobs = Gauge("sockudo_queue_jobs", "Records by state.", (*both, "state"), registry=r)
+        self._jobs = {state: jobs.labels(*values, state) for state in DEPTH_STATES}
         self._oldest = Gauge(
             "sockudo_queue_oldest_job_timestamp_seconds", "Time of the oldest ready job.", both, registry=r
         )
         self._oldest_labels = values
         self._skew = Gauge("sockudo_queue_clock_skew_seconds", "Clocks ahead of the broker's.", ("clock",), registry=r)
-        self._rivals = Gauge("sockudo_queue_rivals", "1 with signs of Sockudo's own workers.", registry=r)
+        self._competing = Gauge(
+            "sockudo_queue_competing_consumers", "1 with signs of Sockudo's own workers.", registry=r
+        )
         self._broker = Gauge("sockudo_queue_broker_up", "1 while the broker answers.", registry=r)
         self._app_store_up = 0.0
         queries = Counter("sockudo_queue_app_store_queries", "Queries for apps.", ("outcome",), registry=r)
@@ -396,7 +398,7 @@ class Metrics:
         claims = self._claims
         with claims.lock:
             claims.ended[outcome] += 1
-            claims.processing.observe(seconds)
+            claims.durations.observe(seconds)
 
     def webhook(self, app: str, webhook: str) -> WebhookMetrics:
         """Return the counts of one webhook, which are exported from now on; `webhook` is its name."""
@@ -427,7 +429,7 @@ class Metrics:
 
     def depth(self, by_state: Mapping[str, int]) -> None:
         for state, count in by_state.items():
-            self._depth[state].set(count)
+            self._jobs[state].set(count)
 
     def oldest_job(self, timestamp: float | None) -> None:
         """Note when the oldest ready job was made, in seconds since 1970; without one the series is absent."""
@@ -446,9 +448,9 @@ class Metrics:
         """Note how far a clock is ahead of the broker's; `clock` is of a closed set, "this host" or "Sockudo"."""
         self._skew.labels(clock).set(seconds)
 
-    def rivals(self, seen: bool) -> None:
+    def competing_consumers(self, seen: bool) -> None:
         """Note whether there are signs of Sockudo's own workers on the queue."""
-        self._rivals.set(seen)
+        self._competing.set(seen)
 
     def broker_up(self, up: bool) -> None:
         self._broker.set(up)

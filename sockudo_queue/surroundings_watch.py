@@ -81,7 +81,7 @@ class SurroundingsWatch:
             self._log.warning("clock.off", clock=skew.whose, ahead_s=skew.ahead_ms / 1000, text=told_clock(skew))
 
     def _tell_signs(self, signs: Signs, now: float) -> None:
-        self._metrics.rivals(bool(signs))
+        self._metrics.competing_consumers(bool(signs))
         if signs and now - self._told_at > REMIND_AFTER:
             self._told_at = now
             self._log.warning("queue.shared", claims=signs.claims, clients=signs.clients, text=told_signs(signs))

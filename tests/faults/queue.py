@@ -83,7 +83,7 @@ def told(daemon: DaemonProcess) -> Callable[[], str]:
 
 def settled(daemon: DaemonProcess, outcome: str) -> int:
     """Return how many claims have ended in this way since the daemon's start."""
-    return int(daemon.metric("sockudo_queue_settled_total", outcome=outcome))
+    return int(daemon.metric("sockudo_queue_settlements_total", outcome=outcome))
 
 
 def _record(client: redis.Redis, source: str, receipt: str, score: float) -> Record:

@@ -86,7 +86,7 @@ def run(server: RedisServer, good: Crowd, *others: Crowd, until_all: bool = Fals
         took = time.monotonic() - started
         if until_all:
             eventually(lambda: all(other.all_came for other in others), 100)
-        return took, daemon.metric("sockudo_queue_claimed_total")
+        return took, daemon.metric("sockudo_queue_claims_total")
 
 
 def best_of(measure: Callable[[], float], needed: float) -> float:

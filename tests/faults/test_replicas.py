@@ -28,7 +28,7 @@ def test_replicas_share_a_queue_and_send_each_job_once(redis_server: RedisServer
         push(client, jobs(count), *LISTS)
         arrivals.wait_for_all(count, 60, told(daemons[0]))
         eventually(lambda: waiting(client) == 0, 5, told(daemons[0]))
-        shares = [int(daemon.metric("sockudo_queue_claimed_total")) for daemon in daemons]
+        shares = [int(daemon.metric("sockudo_queue_claims_total")) for daemon in daemons]
 
     assert arrivals.duplicates == 0
     assert sum(shares) == count

@@ -133,7 +133,7 @@ def test_a_beat_counts_from_now_and_kinds_show_their_oldest(monkeypatch: pytest.
 def test_metrics_are_served_in_the_form_that_is_asked_for(server: HealthServer) -> None:
     status, text = get(server, "/metrics?name=x")
     assert status == 200
-    assert "sockudo_queue_claimed_total{" in text
+    assert "sockudo_queue_claims_total{" in text
     wanted = b"GET /metrics HTTP/1.1\r\naccept: application/openmetrics-text; version=1.0.0\r\n\r\n"
     assert ask(server.port, wanted).headers["content-type"].startswith("application/openmetrics-text")
 

@@ -56,7 +56,7 @@ def test_queues_are_made_and_jobs_are_delivered_and_gone(sqs_server: SqsServer, 
         requests = receiver.wait_for(25, 20)
         assert sorted(number for request in requests for number in numbers(request.body)) == list(range(1, 26))
         eventually(lambda: producer.left() == 0, 10, daemon.output)
-        eventually(lambda: daemon.metric("sockudo_queue_settled_total", outcome="completed") == 25)
+        eventually(lambda: daemon.metric("sockudo_queue_settlements_total", outcome="completed") == 25)
         daemon.terminate()
         assert daemon.wait() == 0, daemon.output()
     made = sqs_server.client.get_queue_attributes(QueueUrl=producer.url, AttributeNames=["All"])["Attributes"]
@@ -133,5 +133,5 @@ def test_failed_webhooks_come_again_alone_and_can_be_replayed_again_and_again(
 
 def test_an_event_type_nobody_wants_is_acked(daemon: DaemonProcess, producer: Producer, fifo: bool) -> None:
     producer.push([job(events=[event(name="nobody_wants_this")])], ["one"] if fifo else ())
-    eventually(lambda: daemon.metric("sockudo_queue_settled_total", outcome="completed") == 1, 10)
+    eventually(lambda: daemon.metric("sockudo_queue_settlements_total", outcome="completed") == 1, 10)
     eventually(lambda: producer.left() == 0, 10)

@@ -164,7 +164,7 @@ def test_workers_of_sockudo_are_noticed(
         with daemon_on(redis_server.url) as daemon:
             daemon.wait_ready()
             [line] = eventually(lambda: daemon.events("queue.shared"), 10, told(daemon))
-            assert daemon.metric("sockudo_queue_rivals") == 1
+            assert daemon.metric("sockudo_queue_competing_consumers") == 1
             assert daemon.get("/readyz") == 200
         answer = check(redis_server.url)
     finally:
@@ -192,7 +192,7 @@ def test_daemons_are_not_taken_for_workers_of_sockudo(
             eventually(partial(has_looked, daemon))
         answer = check(redis_server.url)
         for daemon in (first, second):
-            assert daemon.metric("sockudo_queue_rivals") == 0
+            assert daemon.metric("sockudo_queue_competing_consumers") == 0
             assert daemon.events("queue.shared") == []
 
     assert "ok       workers: no signs of Sockudo's own" in answer.stdout

@@ -37,10 +37,10 @@ QUEUE: Final = {"backend": "redis", "queue": "webhooks"}
 @pytest.mark.parametrize(
     ("name", "labels"),
     [
-        ("sockudo_queue_claimed_total", QUEUE),
-        ("sockudo_queue_settled_total", {**QUEUE, "outcome": "lease-lost"}),
-        ("sockudo_queue_processing_duration_seconds_count", QUEUE),
-        ("sockudo_queue_depth", {**QUEUE, "state": "dead-letter"}),
+        ("sockudo_queue_claims_total", QUEUE),
+        ("sockudo_queue_settlements_total", {**QUEUE, "outcome": "lease-lost"}),
+        ("sockudo_queue_claim_duration_seconds_count", QUEUE),
+        ("sockudo_queue_jobs", {**QUEUE, "state": "dead-letter"}),
         ("sockudo_webhook_dead_letters_total", {"reason": "exhausted"}),
         ("sockudo_webhook_dead_letters_trimmed_total", {}),
         ("sockudo_webhook_connections_total", {"reused": "true"}),
@@ -233,4 +233,4 @@ def test_a_scraper_may_ask_for_openmetrics(metrics: Metrics) -> None:
 
 def test_two_daemons_in_one_process_do_not_share_counts(metrics: Metrics) -> None:
     metrics.claimed()
-    assert value(Metrics("redis", "webhooks"), "sockudo_queue_claimed_total", **QUEUE) == 0
+    assert value(Metrics("redis", "webhooks"), "sockudo_queue_claims_total", **QUEUE) == 0

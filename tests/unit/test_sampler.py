@@ -54,7 +54,7 @@ def test_a_look_feeds_the_gauges_and_the_page() -> None:
     assert sample.oldest == (TIME_MS + 1) / 1000
     labels = {"backend": "memory", "queue": "webhooks"}
     value = world.metrics.registry.get_sample_value
-    assert value("sockudo_queue_depth", labels | {"state": "ready"}) == 1
+    assert value("sockudo_queue_jobs", labels | {"state": "ready"}) == 1
     assert value("sockudo_queue_oldest_job_timestamp_seconds", labels) == sample.oldest
 
 
