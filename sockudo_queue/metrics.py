@@ -445,7 +445,7 @@ class Metrics:
             self._claims.by_source[name] = self._claims.by_source.get(name, 0) + count
 
     def clock_skew(self, clock: str, seconds: float) -> None:
-        """Note how far a clock is ahead of the broker's; `clock` is of a closed set, "this host" or "Sockudo"."""
+        """Note how far a clock is ahead of the broker's; `clock` is a key of `drivers.base.CLOCKS`."""
         self._skew.labels(clock).set(seconds)
 
     def competing_consumers(self, seen: bool) -> None:

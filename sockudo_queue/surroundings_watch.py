@@ -64,7 +64,8 @@ class SurroundingsWatch:
             self._tell_clock(skew)
         far = [skew for skew in skews if abs(skew.ahead_ms) > self._limit_ms]
         self._is_far = bool(far)
-        self._set_ready(told_clock(far[0]) + ", which is more than a third of the lease; mend it" if far else None)
+        advice = "which is more than a third of the lease; synchronize the clocks"
+        self._set_ready(f"{told_clock(far[0])}, {advice}" if far else None)
         now = time.monotonic()
         self._looks += 1
         if self._looks <= SIGNS_FIRST or now - self._signs_at >= SIGNS_EVERY:
@@ -90,7 +91,7 @@ class SurroundingsWatch:
 def told_clock(skew: Skew) -> str:
     """Say in a line how far a clock is off."""
     direction = "ahead of" if skew.ahead_ms > 0 else "behind"
-    return f"the clock of {skew.whose} is {abs(skew.ahead_ms) / 1000:.1f} s {direction} that of Redis"
+    return f"the clock of {skew.owner} is {abs(skew.ahead_ms) / 1000:.1f} s {direction} that of Redis"
 
 
 def told_signs(signs: Signs) -> str:

@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Final, NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 
@@ -220,12 +220,21 @@ class Signs:
         return bool(self.claims or self.clients)
 
 
+CLOCKS: Final = {"this-host": "this host", "sockudo": "Sockudo"}
+"""Whose clocks are compared with the broker's: the value in series and log lines, and the words in texts."""
+
+
 @dataclass(frozen=True, slots=True)
 class Skew:
-    """By how many milliseconds a clock is ahead of the broker's; below 0 it is behind."""
+    """By how many milliseconds a clock is ahead of the broker's; below 0 it is behind. `whose` is a key of `CLOCKS`."""
 
     whose: str
     ahead_ms: int
+
+    @property
+    def owner(self) -> str:
+        """Return whose clock it is, in words for a person."""
+        return CLOCKS[self.whose]
 
 
 class Surroundings(Protocol):

@@ -74,10 +74,10 @@ class Surroundings:
 
     def skews(self) -> list[Skew]:
         """Return how far clocks are ahead of that of Redis. Raises `BrokerError`."""
-        skews = [Skew("this host", self._own_lead(near)) for near in self._servers()]
+        skews = [Skew("this-host", self._own_lead(near)) for near in self._servers()]
         worst = max(skews, key=lambda skew: abs(skew.ahead_ms))
         theirs = [self._their_lead(source) for source in self._sources if isinstance(source, V2Source)]
-        return [worst, *(Skew("Sockudo", lead) for lead in theirs if lead is not None)]
+        return [worst, *(Skew("sockudo", lead) for lead in theirs if lead is not None)]
 
     def _servers(self) -> tuple[str, ...]:
         """Return a key on each server; two may be the same."""

@@ -41,4 +41,4 @@ def _clock(skew: Skew, lease_ms: int) -> Finding:
         return Finding(Level.ERROR, "clock", text)
     if abs(skew.ahead_ms) > WARN_MS:
         return Finding(Level.WARNING, "clock", f"{told_clock(skew)}; set the clocks by NTP")
-    return Finding(Level.OK, "clock", f"that of {skew.whose} agrees with Redis")
+    return Finding(Level.OK, "clock", f"that of {skew.owner} agrees with Redis")

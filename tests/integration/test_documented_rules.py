@@ -73,6 +73,6 @@ def test_the_documented_user_is_enough_for_all_that_the_daemon_does(server: Redi
     link = link_to(server.port, username="hooks", password="pw")
     surroundings = Surroundings(link, [V2Source(DEFAULT_BASE, link, link, Terms(1, 1))])
     producer.enqueue(job(1))
-    assert [skew.whose for skew in surroundings.skews()] == ["this host", "Sockudo"]
+    assert [skew.whose for skew in surroundings.skews()] == ["this-host", "sockudo"]
     assert surroundings.signs() == Signs(0, 0)
     link.close()

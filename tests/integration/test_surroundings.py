@@ -218,8 +218,8 @@ def test_a_host_whose_clock_is_off_is_not_ready(redis_server: RedisServer, tmp_p
         eventually(lambda: "clock: the clock of this host is 600.0 s ahead" in reasons(daemon), 10, told(daemon))
         assert daemon.get("/livez") == 200
         [line] = eventually(lambda: daemon.events("clock.off"))
-        assert (line["clock"], round(line["ahead_s"])) == ("this host", 600)
-        assert round(daemon.metric("sockudo_queue_clock_skew_seconds", clock="this host")) == 600
+        assert (line["clock"], round(line["ahead_s"])) == ("this-host", 600)
+        assert round(daemon.metric("sockudo_queue_clock_skew_seconds", clock="this-host")) == 600
     answer = check(redis_server.url, PYTHONPATH=path)
     assert answer.returncode == 1
     assert "error    clock: the clock of this host is 600.0 s ahead of that of Redis" in answer.stdout
@@ -252,7 +252,7 @@ def test_a_redis_that_was_busy_for_seconds_is_no_wrong_clock(redis_server: Redis
     began = time.monotonic()
     [skew] = surroundings.skews()
     assert time.monotonic() - began > 2.2, "nothing was paused, so nothing was tried"
-    assert (skew.whose, abs(skew.ahead_ms) < 1_000) == ("this host", True), skew
+    assert (skew.whose, abs(skew.ahead_ms) < 1_000) == ("this-host", True), skew
     link.close()
 
 

@@ -51,7 +51,7 @@ def exported() -> set[Series]:
     metrics.webhook("shop", "orders")
     metrics.oldest_job(1.0)
     metrics.source_jobs("lists", 0)
-    metrics.clock_skew("this host", 0)
+    metrics.clock_skew("this-host", 0)
     metrics.watch_heartbeats(lambda: {"worker": 0.0})
     found = set()
     for metric in metrics.registry.collect():
