@@ -45,7 +45,7 @@ from sockudo_queue.settings import Settings
 from sockudo_queue.shares import Limits
 from sockudo_queue.status.board import Board
 from sockudo_queue.status.pages import StatusPages
-from sockudo_queue.supervisor import Supervisor
+from sockudo_queue.supervisor import GAVE_UP_REASON, Supervisor
 from sockudo_queue.surroundings_watch import SurroundingsWatch
 from sockudo_queue.turns import Turns
 from sockudo_queue.unknown_apps import UnknownApps
@@ -253,7 +253,7 @@ class Daemon:
                         self._app_keeper.expire()
                 case _:
                     return self._drain()
-        self._log.error("daemon.gave_up", reason="its threads died again and again")
+        self._log.error("daemon.gave_up", reason=GAVE_UP_REASON)
         self._put_back()
         return EXIT_GAVE_UP
 

@@ -85,7 +85,7 @@ class Dispatcher:
     def _open(self, claim: Claim) -> Dispatch:
         state = _state_of(claim)
         if state is None:
-            self._log.warning("record.newer", record=claim.id)
+            self._log.warning("record.newer_version", record=claim.id)
             return Dispatch.settled(claim, Later(b"", NEWER_RECORD_DELAY_MS))
         if claim.lapses >= self._max_lapses:
             return self._bury(claim, state, "worker-lost")

@@ -55,5 +55,5 @@ class Sampler:
         """Say in one line a look that dead letters were dropped, for their number or their age."""
         total = self._metrics.trimmed_so_far
         if total > self._told_trimmed:
-            self._log.warning("letters.trimmed", count=total - self._told_trimmed)
+            self._log.warning("dead_letters.trimmed", count=total - self._told_trimmed)
             self._told_trimmed = total

@@ -22,6 +22,7 @@ TICK: Final = 0.025
 DEATHS: Final = 10
 DEATHS_WITHIN: Final = 60.0
 """So many deaths of threads within so many seconds, and the daemon gives up (exit code 4)."""
+GAVE_UP_REASON: Final = f"{DEATHS} threads crashed within {DEATHS_WITHIN:g} s"
 DEATH_PAUSE: Final = 0.5
 TELL_AGAIN: Final = 60.0
 """Seconds between two lines about a lack of threads, which is met again with every attempt that turns slow."""
@@ -72,7 +73,7 @@ class Supervisor:
         now = time.monotonic()
         if now - self._told_of_lack > TELL_AGAIN:
             self._told_of_lack = now
-            self._log.warning("worker.not_started", thread=name, text="the system gives no more threads")
+            self._log.warning("thread.not_started", thread=name, text="the system gives no more threads")
 
     def keep(self, name: str, serve: Callable[[], None]) -> None:
         """Run a service in a thread of its own, and start it again if it dies."""
@@ -121,7 +122,7 @@ class Supervisor:
             self._place.ledger.record(settlement, accepted=False, repeated=True)
 
     def _died(self, name: str, error: BaseException) -> None:
-        self._log.error("worker.died", thread=name, exc_info=error)
+        self._log.error("thread.restarted", thread=name, exc_info=error)
         with self._deaths_lock:
             self._deaths.append(time.monotonic())
         if self._deaths_within(DEATHS_WITHIN) == DEATHS:

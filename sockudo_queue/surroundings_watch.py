@@ -76,16 +76,17 @@ class SurroundingsWatch:
         now = time.monotonic()
         if abs(skew.ahead_ms) <= WARN_MS:
             if self._off.pop(skew.whose, None) is not None:
-                self._log.info("clock.right", clock=skew.whose)
+                self._log.info("clock.synced", clock=skew.whose)
         elif now - self._off.get(skew.whose, float("-inf")) > REMIND_AFTER:
             self._off[skew.whose] = now
-            self._log.warning("clock.off", clock=skew.whose, ahead_s=skew.ahead_ms / 1000, text=told_clock(skew))
+            self._log.warning("clock.skewed", clock=skew.whose, ahead_s=skew.ahead_ms / 1000, text=told_clock(skew))
 
     def _tell_signs(self, signs: Signs, now: float) -> None:
         self._metrics.competing_consumers(bool(signs))
         if signs and now - self._told_at > REMIND_AFTER:
             self._told_at = now
-            self._log.warning("queue.shared", claims=signs.claims, clients=signs.clients, text=told_signs(signs))
+            text = told_signs(signs)
+            self._log.warning("queue.competing_consumers", claims=signs.claims, clients=signs.clients, text=text)
 
 
 def told_clock(skew: Skew) -> str:

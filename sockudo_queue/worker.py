@@ -74,7 +74,7 @@ class Ledger:
         if not accepted:
             self._metrics.settled("unconfirmed" if repeated else "lease-lost", took)
             if not repeated:
-                self._log.warning("claim.lost", record=claim.id)
+                self._log.warning("lease.lost", record=claim.id)
             return
         self._metrics.settled(_outcome_of(settlement), took)
         for part in settlement.parts:

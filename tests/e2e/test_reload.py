@@ -79,7 +79,7 @@ def test_apps_are_edited_twenty_times_under_load(redis_server: RedisServer, rece
         counts = arrived(receiver)
         assert sorted(counts) == pushed
         assert set(counts.values()) == {1}
-        assert daemon.events("worker.died") == []
+        assert daemon.events("thread.restarted") == []
 
 
 def test_a_webhook_that_is_removed_leaves_a_dead_letter_of_what_it_was_owed(

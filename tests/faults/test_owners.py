@@ -115,7 +115,7 @@ def test_the_claim_of_a_dead_thread_comes_back_at_once(
         first, second = receiver.wait_for(2, 5)
         eventually(lambda: waiting(client) == 0, 5, told(killable))
 
-    [died] = eventually(lambda: killable.events("worker.died"))
+    [died] = eventually(lambda: killable.events("thread.restarted"))
     assert died["error"] == "SystemExit"
     assert second.headers["x-sockudo-attempt"] == "1"  # what became of the first is not known, so it does not count
     assert first.headers["x-sockudo-job-id"] == second.headers["x-sockudo-job-id"]
@@ -138,7 +138,7 @@ def test_killed_workers_are_replaced_and_their_jobs_delivered(
         arrivals.wait_for_all(count, 20, told(killable))
         eventually(lambda: waiting(client) == 0, 10, told(killable))
 
-    eventually(lambda: len(killable.events("worker.died")) == kills)
+    eventually(lambda: len(killable.events("thread.restarted")) == kills)
     assert arrivals.duplicates <= kills
     # A slot that its dead worker had kept would be in use for ever.
     eventually(lambda: killable.metric("sockudo_queue_slots_in_use") == 0, 5, told(killable))
@@ -147,7 +147,7 @@ def test_killed_workers_are_replaced_and_their_jobs_delivered(
 
 def test_a_dead_bell_is_replaced(killable: _KillableDaemon, redis_server: RedisServer, receiver: Receiver) -> None:
     killable.kill_thread_in(WAITING)
-    eventually(lambda: killable.events("worker.died"), 5)
+    eventually(lambda: killable.events("thread.restarted"), 5)
     with redis_server.client() as client:
         push(client, jobs(2), *LISTS)
         receiver.wait_for(2, 3)
@@ -164,7 +164,8 @@ def test_a_daemon_whose_threads_die_again_and_again_puts_back_and_gives_up(
         while killable.running and time.monotonic() < deadline:
             killable.kill_thread_in(POSTING)
         assert killable.wait(10) == 4
-        assert killable.events("daemon.gave_up")
+        [gave_up] = killable.events("daemon.gave_up")
+        assert gave_up["reason"] == "10 threads crashed within 60 s"
         assert records(client, "active") == []
         left, came = waiting(client), len({request.body for request in receiver.requests})
 

@@ -71,7 +71,7 @@ def test_stops_at_random_moments_lose_and_repeat_nothing(
         at_last_stop = arrivals.distinct
         arrivals.wait_for_all(count, 60, told(daemon))
         eventually(lambda: waiting(client) == 0)
-        assert daemon.events("claim.lost") == []
+        assert daemon.events("lease.lost") == []
 
     assert at_last_stop < count, "the last stop came too late to mean anything"
     assert arrivals.duplicates == 0

@@ -66,7 +66,7 @@ def test_the_documented_user_is_enough_for_all_that_the_daemon_does(server: Redi
         eventually(lambda: settled(daemon, "dead-letter") == 5, 30, told(daemon))
         eventually(lambda: settled(daemon, "completed") >= 1_200 + 12, 60, told(daemon))
         bad = {line["event"] for line in daemon.log_lines() if line["level"] in ("warning", "error")}
-        assert bad <= {"job.unreadable", "job.dead_lettered", "settings.warning", "letters.trimmed"}
+        assert bad <= {"job.unreadable", "job.dead_lettered", "settings.warning", "dead_letters.trimmed"}
         assert daemon.metric("sockudo_queue_competing_consumers") == 0
     # redis-py introduces itself to the server, and does not mind if it may not.
     assert {entry["object"] for entry in client.acl_log()} <= {"client", "client|setinfo"}

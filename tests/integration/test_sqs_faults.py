@@ -129,11 +129,11 @@ def test_a_lost_receipt_is_told_and_no_harm(stub: SqsStub, receiver: Receiver) -
         daemon.wait_ready()
         stub.entry_faults = lambda action, _: "MessageNotInflight" if action.startswith("Change") else None
         stub.push(NAME, jobs(1))
-        eventually(lambda: daemon.events("claim.lost"), 10, daemon.output)
+        eventually(lambda: daemon.events("lease.lost"), 10, daemon.output)
         stub.entry_faults = lambda action, _: None
         receiver.wait_for(2, 10)
         eventually(lambda: not stub.messages(NAME), 10)
-        assert not daemon.events("worker.died")
+        assert not daemon.events("thread.restarted")
 
 
 def test_what_is_worked_on_for_long_is_not_delivered_twice(stub: SqsStub, receiver: Receiver) -> None:

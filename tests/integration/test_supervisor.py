@@ -68,5 +68,5 @@ def test_a_lack_of_threads_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None
         with pytest.raises(RuntimeError):
             supervisor.spawn()
 
-    assert log.events == ["worker.not_started"]
+    assert log.events == ["thread.not_started"]
     assert not supervisor.workers

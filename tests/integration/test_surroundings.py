@@ -163,7 +163,7 @@ def test_workers_of_sockudo_are_noticed(
     try:
         with daemon_on(redis_server.url) as daemon:
             daemon.wait_ready()
-            [line] = eventually(lambda: daemon.events("queue.shared"), 10, told(daemon))
+            [line] = eventually(lambda: daemon.events("queue.competing_consumers"), 10, told(daemon))
             assert daemon.metric("sockudo_queue_competing_consumers") == 1
             assert daemon.get("/readyz") == 200
         answer = check(redis_server.url)
@@ -193,7 +193,7 @@ def test_daemons_are_not_taken_for_workers_of_sockudo(
         answer = check(redis_server.url)
         for daemon in (first, second):
             assert daemon.metric("sockudo_queue_competing_consumers") == 0
-            assert daemon.events("queue.shared") == []
+            assert daemon.events("queue.competing_consumers") == []
 
     assert "ok       workers: no signs of Sockudo's own" in answer.stdout
 
@@ -217,7 +217,7 @@ def test_a_host_whose_clock_is_off_is_not_ready(redis_server: RedisServer, tmp_p
     with DaemonProcess(config(), {"PYTHONPATH": path}, redis_url=redis_server.url) as daemon:
         eventually(lambda: "clock: the clock of this host is 600.0 s ahead" in reasons(daemon), 10, told(daemon))
         assert daemon.get("/livez") == 200
-        [line] = eventually(lambda: daemon.events("clock.off"))
+        [line] = eventually(lambda: daemon.events("clock.skewed"))
         assert (line["clock"], round(line["ahead_s"])) == ("this-host", 600)
         assert round(daemon.metric("sockudo_queue_clock_skew_seconds", clock="this-host")) == 600
     answer = check(redis_server.url, PYTHONPATH=path)
@@ -241,7 +241,7 @@ def test_a_server_whose_clock_is_off_is_noticed_until_it_is_mended(
         for number in range(20):
             right.enqueue(job(number))
         eventually(lambda: not reasons(daemon), 12, lambda: reasons(daemon))
-        eventually(lambda: daemon.events("clock.right"))
+        eventually(lambda: daemon.events("clock.synced"))
 
 
 def test_a_redis_that_was_busy_for_seconds_is_no_wrong_clock(redis_server: RedisServer, client: Any) -> None:

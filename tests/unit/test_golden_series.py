@@ -16,7 +16,7 @@ from sockudo_queue.metrics import Metrics
 
 ROOT: Final = Path(__file__).parents[2]
 LOG_CALL: Final = re.compile(r"log(?:ger\(\))?\.(debug|info|warning|error|critical)\b")
-EVENT: Final = re.compile(r"[a-z]+(\.[a-z_]+)+")
+EVENT: Final = re.compile(r"[a-z_]+(\.[a-z_]+)+")
 OF_ERRORS: Final = frozenset({"error", "cause", "stack"})
 # The writer makes this line by itself, past the log methods.
 MADE_BY_WRITER: Final = frozenset({"logs.dropped"})

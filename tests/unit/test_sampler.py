@@ -88,7 +88,7 @@ def test_dead_letters_that_are_too_old_are_dropped_counted_and_told() -> None:
     world.sampler.look()
     world.sampler.look()
     assert (world.dead(), world.trimmed()) == (1, 3)
-    assert world.lines == [("letters.trimmed", {"count": 3})]
+    assert world.lines == [("dead_letters.trimmed", {"count": 3})]
     assert world.board.view().trimmed == 3
 
 
