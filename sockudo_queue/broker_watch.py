@@ -52,7 +52,7 @@ class BrokerWatch:
         self._heard(losses, "", source)
 
     def source_worked(self, losses: int, source: str) -> None:
-        """Note that a source has answered its bell; `losses` as with `worked`."""
+        """Note that a source has answered its notifier thread; `losses` as with `worked`."""
         if source in self._refused:
             with self._lock:
                 if self._refused[source] <= losses:
@@ -61,7 +61,7 @@ class BrokerWatch:
         self.worked(losses, source)
 
     def source_refused(self, losses: int, error: SourceRefused) -> None:
-        """Note that a source has answered its bell, by a refusal: it is left out then, and not silent."""
+        """Note that a source has answered its notifier thread, by a refusal: it is left out then, and not silent."""
         self.failed(error)
         if error.source in self._silent:
             self._heard(losses, error.source)

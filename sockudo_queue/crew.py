@@ -1,4 +1,4 @@
-"""Slots, spare workers and bells: who may work on a fresh job, and who is woken when there is one.
+"""Slots, spare workers and notifiers: who may work on a fresh job, and who is woken when there is one.
 
 `concurrency` counts slots, not threads. An attempt that takes longer than `slow` gives its slot back and goes on; a
 spare worker takes the slot, so that slow endpoints do not stop the others. The crew never has more threads than slots
@@ -60,13 +60,13 @@ class Crew:
 
     @property
     def busy(self) -> int:
-        """How many slots are held by a worker that does not wait for a bell."""
+        """How many slots are held by a worker that does not wait for a wake-up."""
         with self._lock:
             return self.slots - self._free - self._idle_count
 
     @property
     def someone_is_idle(self) -> bool:
-        """Tell whether a worker with a slot waits for a bell."""
+        """Tell whether a worker with a slot waits for a wake-up."""
         return self._idle_count > 0
 
     def man(self) -> None:
@@ -162,7 +162,7 @@ class Crew:
             self._rung.notify(jobs)
 
     def wait_for_ring(self, seen: int, timeout: float) -> None:
-        """Wait for a bell that was not rung when `rings` was read, for at most `timeout` seconds."""
+        """Wait for a wake-up that had not come when `rings` was read, for at most `timeout` seconds."""
         with self._lock:
             self._idle_count += 1
             try:

@@ -66,7 +66,7 @@ EXIT_GAVE_UP: Final = 4
 
 def _in_time(work: Callable[[], None], seconds: float) -> bool:
     """Work in a thread of its own and wait for it for so long: a broker that hangs blocks a call for much longer."""
-    thread = threading.Thread(target=work, name="last-work", daemon=True)
+    thread = threading.Thread(target=work, name="shutdown-work", daemon=True)
     thread.start()
     thread.join(seconds)
     return not thread.is_alive()

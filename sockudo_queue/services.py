@@ -1,4 +1,4 @@
-"""The service threads beside the workers: bells, renewer, sampler, and those that keep the apps current.
+"""The service threads beside the workers: notifiers, renewer, sampler, and those that keep the apps current.
 
 Each is a loop that ends when the daemon is stopped, gives signs of life, and outlives every outage of the broker.
 """
@@ -23,9 +23,9 @@ from sockudo_queue.unknown_apps import UnknownApps
 from sockudo_queue.worker import LIVE_WITHIN, Backoff, Workplace
 
 BELL_WAIT: Final = 1.0
-"""Seconds that a bell waits at most; also how soon it notices that it is stopped."""
+"""Seconds that a notifier waits at most; also how soon it notices that it is stopped."""
 BUSY_BELL_PAUSE: Final = 0.02
-"""Seconds that a bell rests while every worker is busy: they claim by themselves, it only empties Sockudo's list."""
+"""Seconds that a notifier rests while all workers are busy: they claim anyway, it only empties Sockudo's list."""
 LAST_LOOK: Final = 0.5
 """Seconds that bringing the rest of Sockudo's list into safety may take when the daemon is stopped."""
 SAMPLE_EVERY: Final = 5.0
@@ -62,21 +62,21 @@ class Services:
             renew_interval = min(renew_interval, self._tending.driver.renew_seconds)
             self._start("settler", LIVE_WITHIN, self._tending.serve)
         for number, source in enumerate(self._place.driver.sources, 1):
-            self._start(f"bell-{number}", LIVE_WITHIN, self._ring, source)
+            self._start(f"notifier-{number}", LIVE_WITHIN, self._ring, source)
         self._start("renewer", LIVE_WITHIN + renew_interval, self._renew, renew_interval)
         self._start("sampler", LIVE_WITHIN, self._sample)
         if placement is not None and placement.is_possible:
-            self._start("placement", LIVE_WITHIN, self._place_threads, placement)
-        self._start("upkeep", LIVE_WITHIN, self._keep_house, upkeep)
+            self._start("cpu-affinity", LIVE_WITHIN, self._place_threads, placement)
+        self._start("maintenance", LIVE_WITHIN, self._keep_house, upkeep)
         if app_source is not None:
-            self._start("apps", LIVE_WITHIN, self._reload_apps, app_source, unknown_apps)
+            self._start("apps-file", LIVE_WITHIN, self._reload_apps, app_source, unknown_apps)
         if app_keeper is not None:
             self._start("app-store", LIVE_WITHIN, self._keep_apps, app_keeper)
 
     def watch_surroundings(self, watch: SurroundingsWatch) -> None:
         """Start the look around the queue, for a driver whose broker tells of it."""
         stopping, beats = self._place.stopping, self._place.beats
-        self._start("surroundings", LIVE_WITHIN, lambda name: watch.serve(lambda: beats.beat(name), stopping))
+        self._start("peers", LIVE_WITHIN, lambda name: watch.serve(lambda: beats.beat(name), stopping))
 
     @property
     def is_busy(self) -> bool:
@@ -129,7 +129,7 @@ class Services:
                 if not place.crew.someone_is_idle:
                     place.stopping.wait(BUSY_BELL_PAUSE)
         if self._tending is not None:
-            self._tending.give_back()  # by now the bell's last receive has ended
+            self._tending.give_back()  # by now the notifier's last receive has ended
         self.take_over(source)
 
     def _renew(self, name: str, interval: float) -> None:

@@ -115,7 +115,7 @@ class Supervisor:
             return  # other workers are still at this job's other shares, and settle it
         try:
             self._place.ledger.settle(settlement, repeated=True)
-            self._place.crew.ring(1)  # it can be claimed at once, and no bell would tell for up to a second
+            self._place.crew.ring(1)  # it can be claimed at once, and no notifier would tell for up to a second
         except BrokerError as error:
             self._place.watch.failed(error)
             # Held on to, its lease would be renewed for as long as we run, with nobody at work on it.

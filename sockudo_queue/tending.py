@@ -1,4 +1,4 @@
-"""The service beside bell and renewer that a driver needs which holds more than what is claimed.
+"""The service beside notifier and renewer that a driver needs which holds more than what is claimed.
 
 It carries out in batches what workers have settled, rings for what falls due in the driver's memory, and at a stop
 gives back what was received and not begun.

@@ -26,7 +26,7 @@ FIRST_PAUSE: Final = 0.05
 LONGEST_PAUSE: Final = 2.0
 """Seconds between two tries while the broker is away; short, because a resumed queue should be worked at once."""
 IDLE_LOOK: Final = 5.0
-"""Seconds after which an idle worker looks for work by itself. Bells wake it long before; this is for a lost one."""
+"""Seconds after which an idle worker looks for work unasked. Notifiers wake it long before; this is for a lost one."""
 
 LIVE_WITHIN: Final = 60.0
 """Seconds without a sign of life, beyond what a thread may wait for, after which `/livez` fails."""
@@ -298,7 +298,7 @@ class Worker:
 
 
 def _until_due(settlement: Settlement | None) -> float:
-    """Return the seconds until an idle worker looks by itself: a bell may not know of what was put off for less."""
+    """Return the seconds until an idle worker looks by itself: a notifier may not know of what was put off for less."""
     delays = [part.delay_ms / 1000 for part in settlement.parts if isinstance(part, Later)] if settlement else []
     return min([IDLE_LOOK, *delays])
 

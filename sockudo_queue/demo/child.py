@@ -53,7 +53,7 @@ class Child:
             stderr=subprocess.STDOUT,
             text=True,
         )
-        threading.Thread(target=self._read, name="child", daemon=True).start()
+        threading.Thread(target=self._read, name="daemon-output", daemon=True).start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:

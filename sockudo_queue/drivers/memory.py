@@ -49,7 +49,7 @@ class SteadyClock:
 
 
 class MemoryDriver:
-    """Records in dicts and queues, under one lock; a condition on it wakes the bell."""
+    """Records in dicts and queues, under one lock; a condition on it wakes the notifier."""
 
     name = "memory"
     sources: tuple[str, ...] = (SOURCE,)
@@ -99,8 +99,8 @@ class MemoryDriver:
     def wait(self, source: str, timeout: float) -> int:
         """Wait for news: a job, a share that was put back, a delay or a lease that ran out.
 
-        What was there at the last call is no news. The bell rings once for it and then rests, else it would turn round
-        and round until a worker has taken it.
+        What was there at the last call is no news. The notifier reports it once and then rests. Else it would loop
+        until a worker has taken it.
         """
         assert source == SOURCE
         give_up_at = time.monotonic() + timeout

@@ -158,7 +158,7 @@ class RedisDriver:
             return Turn(turn.accepted, None)
 
     def _in_order(self) -> list[str]:
-        """The sources whose bell has rung go first; the one that has had its row of claims goes last."""
+        """The sources whose notifier found jobs go first; the one that has had its row of claims goes last."""
         tired = self._last_source if self._in_a_row >= IN_A_ROW else None
         return sorted(self.sources, key=lambda key: (key == tired, not self._source(key).rung))
 
@@ -180,7 +180,7 @@ class RedisDriver:
             answered = True
         if silence is not None and not answered:
             raise silence
-        return Turn(True, None)  # that one of several servers is silent is told by the bell of its source
+        return Turn(True, None)  # that one of several servers is silent is told by the notifier of its source
 
     def _turn(self, key: str, settled: Settlement | None, what: str | None = None) -> SourceTurn:
         """Ask one source. Raises `SourceRefused` where it alone refuses, and `BrokerRefused` where all of them do."""
@@ -223,7 +223,7 @@ class RedisDriver:
         """Note that no answer came, and return that as of this source alone where others are on other servers."""
         if not self._link.is_apart:
             return error
-        # Its last word is no refusal any more: its bell asks again, and so hears when it is back, to refuse or not.
+        # Its last word is no refusal any more: its notifier asks again, and so hears when it is back, to refuse or not.
         self._standings[key].refusal, self._standings[key].silent_at = None, time.monotonic()
         return SourceUnavailable(key, str(error))
 

@@ -199,7 +199,7 @@ class Inspection:
             return None
 
     def _blocking(self) -> Iterator[Finding]:
-        """Try to wait as the bells of lists do."""
+        """Try to wait as the notifiers of lists do."""
         key = own_key(self._sources[-1].key, "check")
         try:
             self._link.call("BLMOVE", key, key, "LEFT", "LEFT", "0.001")

@@ -1,4 +1,4 @@
-"""What every form of the queue on Redis has in common: its name, its bell, and what the driver asks of it.
+"""What every form of the queue on Redis has in common: its name, its notifier, and what the driver asks of it.
 
 A source is one form of the queue: the list that servers before 5.0 write, the list that the documentation names, or
 Queue V2. `redis.RedisDriver` serves several side by side.
@@ -76,7 +76,7 @@ class SourceTurn(msgspec.Struct, frozen=True):
 
 
 class RedisSource(ABC):
-    """One form of the queue. Safe from any thread, but for `wait`, which one bell calls."""
+    """One form of the queue. Safe from any thread, but for `wait`, which one notifier calls."""
 
     kind: ClassVar[str]
     """What it is called for people."""

@@ -42,7 +42,7 @@ def test_threads_that_die_together_are_all_counted() -> None:
 
     def die_again_and_again() -> None:
         for _ in range(15_000):
-            supervisor._died("bell-1", ValueError())
+            supervisor._died("notifier-1", ValueError())
         counted.append(None)
 
     threads = [threading.Thread(target=die_again_and_again) for _ in range(4)]

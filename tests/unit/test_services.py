@@ -53,7 +53,7 @@ def rings_after(error: BrokerError) -> int:
         stopping=stopping,
         abandoned=threading.Event(),
     )
-    Services(place, cast(Any, None), cast(Any, None), Silent())._ring("bell-1", SOURCE)
+    Services(place, cast(Any, None), cast(Any, None), Silent())._ring("notifier-1", SOURCE)
     return crew.rings
 
 

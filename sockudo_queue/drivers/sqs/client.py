@@ -25,7 +25,7 @@ CONNECT_SECONDS: Final = 3.0
 ANSWER_SECONDS: Final = 5.0
 """Seconds beyond the wait of a long poll until an answer is overdue."""
 SPARE_CONNECTIONS: Final = 4
-"""For the threads beside the workers: bell, renewer, sampler, settler."""
+"""For the threads beside the workers: notifier, renewer, sampler, settler."""
 CLOCK_SKEW_SECONDS: Final = 60
 
 _MISSING: Final = frozenset({"QueueDoesNotExist", "NonExistentQueue"})

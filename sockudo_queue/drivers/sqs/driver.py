@@ -1,7 +1,7 @@
 """The contract of drivers on Amazon SQS: one small buffer for all workers, filled by one receive at a time.
 
-While the daemon is idle, its bell sits in a long poll; a worker receives by itself only where the buffer is empty and
-nobody else is at it. What `next` settles is carried out in batches by `tend`. Everything held is renewed together.
+While the daemon is idle, its notifier waits in a long poll; a worker receives only where the buffer is empty and no
+other thread receives. What `next` settles is carried out in batches by `tend`. Everything held is renewed together.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class SqsDriver:
         except BrokerError:
             if settled is None:
                 raise
-            # This settlement must not be brought again; the bell runs into the same fault and tells of it.
+            # This settlement must not be brought again; the notifier runs into the same fault and tells of it.
             return Turn(accepted, None, asked=asked)
         return Turn(accepted, claim, asked=asked or received_some)
 
