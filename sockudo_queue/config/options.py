@@ -492,7 +492,7 @@ DELIVERY: Final = (
         "delivery.breaker_failures",
         "queue.delivery.breaker_failures",
         ("QUEUE_DELIVERY_BREAKER_FAILURES",),
-        "Failures in a row after which a webhook is left alone for a while.",
+        "Consecutive failures that open the circuit breaker of a webhook.",
     ),
     Option(
         "delivery.breaker_open_ms",

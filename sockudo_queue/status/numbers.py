@@ -25,7 +25,7 @@ class Latencies(NamedTuple):
     """Seconds of an attempt, between one sample and the next; None where none ended."""
 
     median: Values
-    slow: Values  # the 95th percentile
+    p95: Values
 
 
 def waiting(samples: Sequence[Sample]) -> Values:
@@ -54,7 +54,7 @@ def rates(samples: Sequence[Sample]) -> Rates:
 
 
 def latencies(samples: Sequence[Sample]) -> Latencies:
-    """Return the middle and the slow end of the attempts, as exact as the buckets are."""
+    """Return median and 95th percentile of the attempts, as exact as the buckets are."""
     counts = list(_differences(samples))
     return Latencies(
         tuple(percentile(each, 0.5) for each in counts),

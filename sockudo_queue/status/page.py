@@ -32,8 +32,8 @@ Unit = Callable[[float], str]
 
 _BREAKERS: Final = {
     "closed": ("good", "ok"),
-    "half-open": ("warn", "one try on trial"),
-    "open": ("bad", "left alone"),
+    "half-open": ("warn", "half-open (probing)"),
+    "open": ("bad", "circuit open"),
 }
 
 
@@ -57,8 +57,8 @@ def render(told: Report) -> str:
 
 
 def _title(told: Report) -> str:
-    troubled = sum(_state_of(row)[0] in ("warn", "bad") for row in told.webhooks)
-    state = "not ready" if not told.ready else f"{troubled} in trouble" if troubled else "ready"
+    failing = sum(_state_of(row)[0] in ("warn", "bad") for row in told.webhooks)
+    state = "not ready" if not told.ready else f"{failing} failing" if failing else "ready"
     return f"{state} · sockudo-queue"
 
 
@@ -74,7 +74,7 @@ def _header(told: Report) -> str:
 def _notices(told: Report) -> str:
     lines = [f"{text(source)}: {text(reason)}" for source, reason in told.reasons.items()]
     if told.depth is None and told.sampled is not None:
-        lines.append("The queue does not answer: what waits in it is not known.")
+        lines.append("The queue does not answer; its depth is unknown.")
     if told.trimmed:
         letters = "dead letter was" if told.trimmed == 1 else "dead letters were"
         lines.append(f"{count(told.trimmed)} {letters} dropped by retention since the start.")
@@ -96,15 +96,17 @@ def _tiles(told: Report) -> Iterator[str]:
     yield _tile(
         "Oldest ready job",
         seconds(told.oldest_age),
-        "since its events happened",
-        _plot("Age of the oldest", at, told.now, [Line("main", numbers.oldest_ages(samples))], times(1), seconds),
+        "time since its events",
+        _plot(
+            "Age of the oldest ready job", at, told.now, [Line("main", numbers.oldest_ages(samples))], times(1), seconds
+        ),
     )
     yield _tile(
-        "Attempts a second",
+        "Attempts per second",
         f"{rate(_sum(lately.delivered_rate, lately.failed_rate))} <small>in the last minute</small>",
         _keys([("main", "delivered", rate(lately.delivered_rate)), ("second", "failed", rate(lately.failed_rate))]),
         _plot(
-            "Attempts a second, delivered and failed",
+            "Attempts per second, delivered and failed",
             ends,
             told.now,
             [Line("main", rates.delivered), Line("second", rates.failed)],
@@ -113,19 +115,19 @@ def _tiles(told: Report) -> Iterator[str]:
         ),
     )
     yield _tile(
-        "Time of an attempt",
+        "Attempt duration",
         f"{seconds(lately.median_seconds)} <small>in the last minute</small>",
         _keys(
             [
                 ("main", "median", seconds(lately.median_seconds)),
-                ("second", "95 %", seconds(lately.slow_seconds)),
+                ("second", "p95", seconds(lately.p95_seconds)),
             ]
         ),
         _plot(
-            "Time of an attempt, median and 95th percentile",
+            "Attempt duration, median and 95th percentile",
             ends,
             told.now,
-            [Line("main", latencies.median), Line("second", latencies.slow)],
+            [Line("main", latencies.median), Line("second", latencies.p95)],
             times(0.01),
             seconds,
         ),
@@ -145,9 +147,9 @@ def _tile(label: str, figure: str, beside: str, plot: str) -> str:
 
 def _depth_words(depth: Mapping[str, int] | None) -> str:
     if depth is None:
-        return "not known"
-    ready, later, active = (count(depth.get(state, 0)) for state in ("ready", "delayed", "active"))
-    return f"{ready} ready, {later} for later, {active} at work"
+        return "unknown"
+    ready, delayed, active = (count(depth.get(state, 0)) for state in ("ready", "delayed", "active"))
+    return f"{ready} ready, {delayed} delayed, {active} in flight"
 
 
 def _keys(keys: Sequence[tuple[str, str, str]]) -> str:
@@ -166,7 +168,7 @@ def _plot(
 
 def _webhooks(told: Report) -> str:
     if not told.webhooks:
-        body = '<p class="empty">No attempt yet: a webhook appears with its first one.</p>'
+        body = '<p class="empty">No attempts yet. A webhook appears with its first attempt.</p>'
     else:
         rows = "".join(_webhook(row, told.now) for row in told.webhooks[:SHOWN_WEBHOOKS])
         body = (
@@ -174,7 +176,7 @@ def _webhooks(told: Report) -> str:
             '<th class="number">Delivered</th><th class="number">Failed</th><th class="number">In flight</th>'
             f"<th>Last failure</th></tr></thead><tbody>{rows}</tbody></table>"
         )
-    recent = f"the last {seconds(told.recent_seconds)}, and all since the start below" if told.webhooks else ""
+    recent = f"the last {seconds(told.recent_seconds)}; totals since the start below" if told.webhooks else ""
     return f'<section class="card"><div class="heading"><h2>Webhooks</h2><p>{recent}</p></div>{body}</section>'
 
 
@@ -199,7 +201,7 @@ def _webhook(row: WebhookRow, now: float) -> str:
 def _state_of(row: WebhookRow) -> tuple[str, str]:
     """Return class and word of a state. A webhook that answers 404 to everything opens no breaker, and is not ok."""
     if row.breaker == "closed" and row.recent_failed:
-        return ("bad", "fails") if row.only_fails else ("quiet", "some fail")
+        return ("bad", "failing") if row.only_fails else ("quiet", "partly failing")
     return _BREAKERS[row.breaker]
 
 
@@ -212,15 +214,15 @@ def _number(label: str, recent: int, total: int, more: str = "") -> str:
 def _dead_letters(told: Report) -> str:
     stored = "-" if told.depth is None else count(told.depth.get("dead-letter", 0))
     if not told.deaths:
-        body = '<p class="empty">This daemon has made none since it started.</p>'
+        body = '<p class="empty">This daemon has created none since it started.</p>'
     else:
         rows = "".join(_death(death, told.now) for death in told.deaths)
         body = (
-            f'{_reasons(told)}<table><thead><tr><th>When</th><th>Why</th><th class="number">Attempts</th>'
+            f'{_reasons(told)}<table><thead><tr><th>When</th><th>Reason</th><th class="number">Attempts</th>'
             f"<th>Webhook</th><th>Job</th></tr></thead><tbody>{rows}</tbody></table>"
         )
     hint = "<code>sockudo-queue dead-letters</code> lists and replays them" if told.place.driver != "memory" else ""
-    words = f"{stored} in the queue; below, what this daemon has given up since it started. {hint}"
+    words = f"{stored} in the queue. Those that this daemon has created since it started are below. {hint}"
     return f'<section class="card"><div class="heading"><h2>Dead letters</h2><p>{words}</p></div>{body}</section>'
 
 
@@ -245,15 +247,15 @@ def _death(death: Death, now: float) -> str:
     )
     return (
         f'<tr><td data-label="When"><time title="{moment(death.at)}">{ago(death.at, now)}</time></td>'
-        f'<td data-label="Why"><code>{text(death.reason)}</code>{last}</td>'
+        f'<td data-label="Reason"><code>{text(death.reason)}</code>{last}</td>'
         f'<td class="number" data-label="Attempts">{count(death.attempts)}</td>'
-        f'<td class="wide">{owed}<span class="under">app {text(death.app or "not known")}</span></td>'
+        f'<td class="wide">{owed}<span class="under">app {text(death.app or "unknown")}</span></td>'
         f'<td class="wide" data-label="Job"><code>{text(death.job)}</code></td></tr>'
     )
 
 
 def _footer(told: Report) -> str:
-    sampled = f"Queue asked {ago(told.sampled, told.now)}." if told.sampled else "Queue not asked yet."
+    sampled = f"Queue sampled {ago(told.sampled, told.now)}." if told.sampled else "Queue not sampled yet."
     return (
         f"<footer><span>{moment(told.now)}</span><span>{sampled} The page reloads every {RELOAD_SECONDS} s.</span>"
         '<span><a href="/metrics">metrics</a> · <a href="/status.json">JSON</a> · <a href="/readyz">readyz</a> · '

@@ -48,7 +48,7 @@ class Lately(NamedTuple):
     delivered_rate: float | None
     failed_rate: float | None
     median_seconds: float | None
-    slow_seconds: float | None  # the 95th percentile
+    p95_seconds: float | None
 
 
 class Report(NamedTuple):
@@ -72,7 +72,7 @@ class Report(NamedTuple):
 
 
 def report(place: Place, view: View, reasons: Mapping[str, str]) -> Report:
-    """Put a view together; webhooks in trouble come first, dead letters the newest first."""
+    """Put a view together; failing webhooks come first, dead letters the newest first."""
     last = view.samples[-1] if view.samples else None
     return Report(
         place,
@@ -125,7 +125,7 @@ def _lately(samples: Sequence[Sample]) -> Lately:
     began = next(sample for sample in samples if samples[-1].at - sample.at <= LATELY)
     ends = (began if began is not samples[-1] else samples[-2], samples[-1])
     rates, latencies = numbers.rates(ends), numbers.latencies(ends)
-    return Lately(rates.delivered[0], rates.failed[0], latencies.median[0], latencies.slow[0])
+    return Lately(rates.delivered[0], rates.failed[0], latencies.median[0], latencies.p95[0])
 
 
 def _row(figures: WebhookFigures, mark: Mark | None) -> WebhookRow:

@@ -1,4 +1,4 @@
-"""`stats`: what waits in the queue, what was given up and why, and how each webhook fares.
+"""`stats`: queue depth, dead letters with their reasons, and the state of each webhook.
 
 The queue's server is asked for depth, oldest job and dead letters; the daemon for what it counts, over its
 `/status.json`. One of the two being away does not hide the other.
@@ -171,14 +171,14 @@ def _tell_people(queue: QueueFigures | None, daemons: Sequence[tuple[str, dict[s
 
 def _queue_lines(queue: QueueFigures) -> Iterator[str]:
     if queue.depth is None:
-        yield f"queue     {queue.driver}: not known"
+        yield f"queue     {queue.driver}: unknown"
         return
-    ready, active, later, dead = (queue.depth.get(each, 0) for each in ("ready", "active", "delayed", "dead-letter"))
-    yield f"queue     {queue.driver}: {ready:,} ready, {active:,} at work, {later:,} for later"
+    ready, active, delayed, dead = (queue.depth.get(each, 0) for each in ("ready", "active", "delayed", "dead-letter"))
+    yield f"queue     {queue.driver}: {ready:,} ready, {active:,} in flight, {delayed:,} delayed"
     if queue.oldest_ms is not None:
         yield f"oldest    {span(time.time() - queue.oldest_ms / 1000)} old, of {moment(queue.oldest_ms)}"
-    yield f"dead      {plural(dead, 'letter')}" + (
-        f"; whose they are is told of the oldest {queue.letters_read:,}" if queue.letters_read < dead else ""
+    yield f"dead      {plural(dead, 'dead letter')}" + (
+        f"; the table counts the oldest {queue.letters_read:,}" if queue.letters_read < dead else ""
     )
     rows = [
         (
@@ -192,10 +192,10 @@ def _queue_lines(queue: QueueFigures) -> Iterator[str]:
         for grave in queue.letters[:GROUPS_SHOWN]
     ]
     if rows:
-        yield from _indented(table(("LETTERS", "REASON", "LAST", "APP", "WEBHOOK", "NEWEST"), rows))
+        yield from _indented(table(("COUNT", "REASON", "LAST", "APP", "WEBHOOK", "NEWEST"), rows))
     if len(queue.letters) > GROUPS_SHOWN:
         others = queue.letters[GROUPS_SHOWN:]
-        yield f"          and {sum(grave.count for grave in others):,} more, of {len(others)} other kinds"
+        yield f"          and {sum(grave.count for grave in others):,} more in {len(others)} other groups"
 
 
 def _daemon_lines(url: str, told: Mapping[str, Any]) -> Iterator[str]:
@@ -207,7 +207,7 @@ def _daemon_lines(url: str, told: Mapping[str, Any]) -> Iterator[str]:
         yield "          " + ", ".join(f"{count:,} {state}" for state, count in told["depth"].items())
     trimmed = told["dead_letters"]["trimmed"]
     if trimmed:
-        yield f"          {plural(trimmed, 'dead letter')} dropped for want of room or by age since the start"
+        yield f"          {plural(trimmed, 'dead letter')} dropped by retention since the start"
     lately = told["last_minute"]
     yield f"          last minute: {_rates(lately)}{_times(lately)}"
     rows = [
@@ -232,13 +232,13 @@ def _daemon_lines(url: str, told: Mapping[str, Any]) -> Iterator[str]:
 
 def _rates(lately: Mapping[str, Any]) -> str:
     delivered, failed = lately["delivered_rate"], lately["failed_rate"]
-    # A daemon that has just begun does not know it yet, and a nought would say that nothing is delivered.
-    return "not known yet" if delivered is None else f"{delivered:.1f} delivered and {failed:.1f} failed attempts/s"
+    # A daemon that has just started has no rate yet, and 0 would say that nothing is delivered.
+    return "no rate yet" if delivered is None else f"{delivered:.1f} delivered and {failed:.1f} failed attempts/s"
 
 
 def _times(lately: Mapping[str, Any]) -> str:
-    median, slow = lately["median_seconds"], lately["slow_seconds"]
-    return "" if median is None else f"; half within {median * 1000:,.0f} ms, 95 % within {slow * 1000:,.0f} ms"
+    median, p95 = lately["median_seconds"], lately["p95_seconds"]
+    return "" if median is None else f"; median {median * 1000:,.0f} ms, p95 {p95 * 1000:,.0f} ms"
 
 
 def _indented(lines: Sequence[str]) -> Iterator[str]:

@@ -174,9 +174,9 @@ def test_stats_tell_what_waits_what_died_and_who_fails(
 
     ran = run("stats")
     assert ran.code == 0
-    assert "queue     redis: 1 ready, 0 at work, 0 for later" in ran.out
+    assert "queue     redis: 1 ready, 0 in flight, 0 delayed" in ran.out
     assert "of 1970-01-01 00:00:00Z" in ran.out
-    assert "dead      3 letters" in ran.out
+    assert "dead      3 dead letters\n" in ran.out
     assert "no answer" in ran.out
     assert "CANARY" not in ran.out
 
@@ -192,7 +192,7 @@ def test_stats_of_a_running_daemon_are_readable(run: Commands, daemon: DaemonPro
     ran = run("stats", "--url", f"http://127.0.0.1:{daemon.metrics_port}", "--url", f"127.0.0.1:{free_port()}")
     assert f"daemon    http://127.0.0.1:{daemon.metrics_port}: ready, " in ran.out
     # Before the second look nobody can tell, and a nought would be read as an outage.
-    assert re.search(r"last minute: (not known yet|0\.0 delivered and 0\.0 failed attempts/s)\n", ran.out)
+    assert re.search(r"last minute: (no rate yet|0\.0 delivered and 0\.0 failed attempts/s)\n", ran.out)
     assert "no answer: Connection refused\n" in ran.out
     assert run("stats", "--url", "https://x").code == 2
 
@@ -202,7 +202,7 @@ def test_stats_tell_what_was_dropped_for_good(run: Commands, own_redis: RedisSer
     with own_redis.client() as client, daemon_on(own_redis.url, receiver.url(), QUEUE_FAILED_RETENTION="1") as daemon:
         run.environment |= {"REDIS_URL": own_redis.url, "QUEUE_METRICS_PORT": str(daemon.wait_ready().metrics_port)}
         push(client, make_jobs(3))
-        words = "          2 dead letters dropped for want of room or by age since the start\n"
+        words = "          2 dead letters dropped by retention since the start\n"
         eventually(lambda: words in run("stats").out, 10)
 
 
@@ -215,7 +215,7 @@ def test_stats_do_not_read_letters_for_ever_and_say_so(
         push(client, make_jobs(3))
         eventually(lambda: run("stats", "--json").json["queue"]["depth"]["dead-letter"] == 3, 10, daemon.output)
     monkeypatch.setattr(stats, "LETTERS_SECONDS", 0.0)
-    assert "dead      3 letters; whose they are is told of the oldest 1\n" in run("stats").out
+    assert "dead      3 dead letters; the table counts the oldest 1\n" in run("stats").out
 
 
 def test_tables_stand_straight_whatever_is_in_them() -> None:

@@ -175,7 +175,8 @@ def test_an_empty_page_says_that_nothing_has_happened_yet() -> None:
     found = Tags(shown.html().body.decode())
     assert "not ready" in found.words
     assert "starting: the daemon is starting" in found.words
-    assert "No attempt yet" in found.words
+    assert "Queue not sampled yet." in found.words
+    assert "No attempts yet" in found.words
 
 
 def test_the_page_tells_the_cause_of_trouble() -> None:
@@ -186,6 +187,8 @@ def test_the_page_tells_the_cause_of_trouble() -> None:
     ended(metrics, "shop", "fine")
     for _ in range(3):
         ended(metrics, "shop", "orders", "retryable", reason="status-503")
+    metrics.breaker("shop", "orders", "half-open")
+    assert "half-open (probing)" in Tags(shown.html().body.decode()).words
     metrics.breaker("shop", "orders", "open")
     board.died(Death(NOW, "shop", "orders", "job-1", 10, "exhausted", "status-503"))
     board.sample({"ready": 1, "active": 0, "delayed": 41, "dead-letter": 8}, None)
@@ -194,9 +197,9 @@ def test_the_page_tells_the_cause_of_trouble() -> None:
     # What waits for its next try is not what the age is of, so the tile must not say "waiting".
     for words in (
         "42",
-        "1 ready, 41 for later",
+        "1 ready, 41 delayed, 0 in flight",
         "Oldest ready job",
-        "left alone",
+        "circuit open",
         "status-503",
         "exhausted",
         "job-1",
@@ -204,7 +207,7 @@ def test_the_page_tells_the_cause_of_trouble() -> None:
     ):
         assert words in found.words, words
     assert document.index(">orders<") < document.index(">fine<")
-    assert "<title>1 in trouble" in document
+    assert "<title>1 failing" in document
     health.not_ready("broker", "it is away")  # then nothing is delivered to anybody
     assert "<title>not ready" in shown.html().body.decode()
 
@@ -212,8 +215,8 @@ def test_the_page_tells_the_cause_of_trouble() -> None:
 @pytest.mark.parametrize(
     ("delivered", "failed", "word", "title"),
     [
-        (0, 3, "fails", "1 in trouble"),  # 404 to everything, for example, which opens no breaker
-        (1, 3, "some fail", "ready"),
+        (0, 3, "failing", "1 failing"),  # 404 to everything, for example, which opens no breaker
+        (1, 3, "partly failing", "ready"),
         (1, 0, "ok", "ready"),
     ],
 )
@@ -248,7 +251,9 @@ def test_a_queue_that_does_not_answer_is_said_to_be_unknown() -> None:
     board, health, shown = pages(Metrics("redis", "webhooks"))
     health.ready()
     board.sample(None, None)
-    assert "The queue does not answer" in Tags(shown.html().body.decode()).words
+    words = Tags(shown.html().body.decode()).words
+    assert "The queue does not answer; its depth is unknown." in words
+    assert "Queue sampled 1 s ago." in words
 
 
 def test_nothing_breaks_out_of_the_page() -> None:
@@ -287,6 +292,7 @@ def test_machines_get_the_same_figures() -> None:
     board.sample({"ready": 3}, None)
     told = json.loads(shown.json().body)
     assert told["depth"] == {"ready": 3}
+    assert set(told["last_minute"]) == {"delivered_rate", "failed_rate", "median_seconds", "p95_seconds"}
     assert told["webhooks"][0]["last_failure"] == "refused"
     assert told["dead_letters"]["by_reason"] == {"refused": 1}
     assert told["not_ready"] == {"starting": "the daemon is starting"}
