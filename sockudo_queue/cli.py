@@ -126,7 +126,7 @@ def _parser() -> argparse.ArgumentParser:
     push.add_argument("file", nargs="?", default="-", metavar="FILE", help="one job a line; - reads standard input")
     push.set_defaults(command=_tool("push", "push"))
     _add_dead_letters(commands, configured, machine)
-    stats = commands.add_parser("stats", parents=[configured, machine], help="show queue depth, dead letters and webhooks")
+    stats = commands.add_parser("stats", parents=[configured, machine], help="show depth, dead letters and webhooks")
     stats.add_argument("--url", action="append", metavar="URL", help="a daemon to ask; may be given several times")
     stats.set_defaults(command=_tool("stats", "stats"))
     _add_tests(commands, configured, machine)
