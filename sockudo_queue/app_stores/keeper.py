@@ -62,7 +62,7 @@ class Keeper:
         self._started = False
         self._expiry_asked = threading.Event()
         metrics.watch_app_store(lambda: len(cache))
-        on_change(f"the store of apps was not asked yet: {store.name}")
+        on_change(f"the store of apps was not queried yet: {store.name}")
 
     def serve(self, stopping: threading.Event, beat: Callable[[], None]) -> None:
         """Answer until the daemon is stopped."""
