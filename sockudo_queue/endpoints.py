@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from sockudo_queue.breaker import CHANCES, SMOOTHING, USUAL_FACTOR, Breaker, BreakerState, Line
+from sockudo_queue.breaker import CHANCES, SMOOTHING, USUAL_FACTOR, Breaker, Line
 from sockudo_queue.outcome import HOLDING_STATUSES, Outcome
 from sockudo_queue.shares import SHORT, SUSPECT_LIMIT, Limits, Lingering, Shares, Standing
 
@@ -101,10 +101,6 @@ class Endpoint:
     @property
     def in_flight(self) -> int:
         return len(self._in_flight)
-
-    @property
-    def is_suspect(self) -> bool:
-        return self._suspect
 
     def has(self, admission: Admission) -> bool:
         """Tell whether an attempt is still in flight."""
@@ -307,11 +303,6 @@ class Endpoints:
         """Note that an attempt has not ended yet, so that its endpoint is suspected before anybody else goes there."""
         with admission.endpoint.lock:
             admission.endpoint.look(now)
-
-    def breaker_state(self, owner: BreakerKey, now: float) -> BreakerState:
-        """Tell how a webhook's breaker stands."""
-        breaker = self._breakers.get(owner)
-        return BreakerState.CLOSED if breaker is None else breaker.state(now)
 
     def forget_rested(self, now: float) -> None:
         """Forget endpoints and breakers that have not been used for long, so that they do not add up over the years."""
