@@ -162,7 +162,7 @@ def _load(name: str | None, content: bytes, environment: Mapping[str, str]) -> t
         if name is not None:
             Path(directory, name).write_bytes(content)
         try:
-            load_with_apps({}, name, environment, Path(directory), strict=False)
+            load_with_apps(name, environment, Path(directory), strict=False)
         except SettingsError as error:
             faults = error.faults
         else:

@@ -42,7 +42,7 @@ INTRODUCTION = """\
 
 # Settings
 
-Settings come from four places, and a later one wins: the defaults below, a file, the environment, flags.
+Settings come from three places, and a later one wins: the defaults below, a file, the environment.
 
 **The file** is JSON or TOML (by its ending), and may be the Sockudo server's own. It is the one named by `--config` or
 `QUEUE_CONFIG_FILE`, else the first of `config/config.toml`, `config/config.json` and `config.json` in the working

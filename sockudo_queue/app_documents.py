@@ -35,7 +35,6 @@ def parse_apps(document: AppsDocument, settings: Settings, *, strict: bool = Fal
 
 
 def load_with_apps(
-    argv_overrides: Mapping[str, str],
     config_file: str | None,
     environment: Mapping[str, str],
     working_directory: Path,
@@ -43,7 +42,7 @@ def load_with_apps(
 ) -> tuple[Loaded, tuple[App, ...]]:
     """Read settings and apps, as `settings.load` does; the faults of both are told at once by one SettingsError."""
     findings = Findings(strict)
-    loaded = collect(argv_overrides, config_file, environment, working_directory, findings)
+    loaded = collect(config_file, environment, working_directory, findings)
     # Without a file that could be read, every word about missing apps would be a second fault for the first.
     apps = collect_apps(loaded.apps_document, loaded.settings, findings) if loaded.file_was_read else ()
     findings.raise_faults()

@@ -239,7 +239,7 @@ def _run(options: argparse.Namespace) -> int:
     from sockudo_queue.config.documents import working_directory
     from sockudo_queue.daemon import Daemon
 
-    loaded, apps = load_with_apps({}, options.config, os.environ, working_directory(), options.strict)
+    loaded, apps = load_with_apps(options.config, os.environ, working_directory(), options.strict)
     logs.set_up(loaded.settings.logging.level, loaded.settings.logging.format)
     log = logs.get_logger()
     for warning in loaded.warnings:

@@ -1,1 +1,1 @@
-"""Reads settings: from a file, the environment and flags to one checked value. `sockudo_queue.settings` is its face."""
+"""Reads settings: from a file and the environment to one checked value. `sockudo_queue.settings` is its face."""

@@ -1,4 +1,4 @@
-"""Puts settings together: defaults, then the file, then the environment, then flags; all faults are told at once."""
+"""Puts settings together: defaults, then the file, then the environment. Reports all faults together."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sockudo_queue.config import file_keys
 from sockudo_queue.config.checks import check
 from sockudo_queue.config.documents import Document, find_file, read_document
 from sockudo_queue.config.environment import AppEnvironment
-from sockudo_queue.config.findings import Findings, did_you_mean, told
+from sockudo_queue.config.findings import Findings, told
 from sockudo_queue.config.layers import Layer, merge
 from sockudo_queue.config.models import MAX_WORKERS, Settings
 from sockudo_queue.config.options import BY_ATTRIBUTE
@@ -47,24 +47,19 @@ class Loaded:
 
 
 def load(
-    argv_overrides: Mapping[str, str],
     config_file: str | None,
     environment: Mapping[str, str],
     working_directory: Path,
     strict: bool,
 ) -> Loaded:
-    """Read and check every setting.
-
-    `argv_overrides` is keyed by attribute (`metrics.port`). Raises SettingsError with one line for each fault.
-    """
+    """Read and check every setting. Raises SettingsError with one line for each fault."""
     findings = Findings(strict)
-    loaded = collect(argv_overrides, config_file, environment, working_directory, findings)
+    loaded = collect(config_file, environment, working_directory, findings)
     findings.raise_faults()
     return loaded
 
 
 def collect(
-    argv_overrides: Mapping[str, str],
     config_file: str | None,
     environment: Mapping[str, str],
     working_directory: Path,
@@ -74,7 +69,6 @@ def collect(
     document = _read_file(config_file, environment, working_directory, findings)
     readable = not findings.faults
     layers = [
-        _flags(argv_overrides, findings),
         variables.read_layer(environment, findings),
         file_keys.read_layer(document, findings),
     ]
@@ -91,8 +85,7 @@ def collect(
         "defaults",
         *([str(document.path)] if document.path else []),
         # By name: a variable that somebody has forgotten goes before the file, and nobody sees why.
-        *([f"environment ({', '.join(sorted(set(layers[1].origins.values())))})"] if layers[1].values else []),
-        *(["flags"] if layers[0].values else []),
+        *([f"environment ({', '.join(sorted(set(layers[0].origins.values())))})"] if layers[0].values else []),
     ]
     return Loaded(settings, apps, told(findings.warnings), told(findings.notes), tuple(sources), readable)
 
@@ -109,17 +102,6 @@ def _read_file(
     except SettingsError as error:
         findings.faults.extend(error.faults)
         return Document(path)
-
-
-def _flags(overrides: Mapping[str, str], findings: Findings) -> Layer:
-    layer = Layer()
-    for attribute, value in overrides.items():
-        flag = "--" + attribute.replace(".", "-").replace("_", "-")
-        if attribute not in BY_ATTRIBUTE:
-            findings.faults.append(f"{flag}: no such setting{did_you_mean(attribute, BY_ATTRIBUTE)}")
-        else:
-            layer.give(BY_ATTRIBUTE[attribute], value, flag, findings)
-    return layer
 
 
 def _derived(layers: Sequence[Layer], findings: Findings) -> Layer:
@@ -168,8 +150,8 @@ def _merge(layers: Sequence[Layer], findings: Findings) -> Settings:
 
 def _warn_of_memory(settings: Settings, layers: Sequence[Layer], document: Document, findings: Findings) -> None:
     """A file that is the server's own means the server's own memory, and nothing of it reaches another process."""
-    flags, environment, *_ = layers
-    if settings.driver == "memory" and "driver" not in flags.values | environment.values:
+    environment, *_ = layers
+    if settings.driver == "memory" and "driver" not in environment.values:
         findings.warnings.append(
             f"queue.driver in {document.path}: in Sockudo's file, memory means the memory of the server, and nothing "
             "will arrive here; set QUEUE_DRIVER=redis for server and daemon"

@@ -33,7 +33,7 @@ class Queue:
 
 def load(options: argparse.Namespace) -> tuple[Loaded, tuple[App, ...]]:
     """Read settings and apps as the daemon does. Raises `SettingsError`."""
-    return load_with_apps({}, options.config, os.environ, working_directory(), getattr(options, "strict", False))
+    return load_with_apps(options.config, os.environ, working_directory(), getattr(options, "strict", False))
 
 
 @contextmanager

@@ -98,7 +98,7 @@ def test_a_password_that_changes_in_its_file_is_used_for_the_next_connection(
         "DATABASE_REDIS_PORT": str(server.port),
         "DATABASE_REDIS_USERNAME": "hooks",
     }
-    link = link_of(load({}, None, environment, tmp_path, strict=False).settings)
+    link = link_of(load(None, environment, tmp_path, strict=False).settings)
     assert link.call("LLEN", "list") == 0
 
     allow(server, "hooks", "new-CANARY")

@@ -44,7 +44,6 @@ def read(
     *,
     name: str = "config.json",
     strict: bool = False,
-    flags: Mapping[str, str] | None = None,
 ) -> Read:
     """Write the file, read everything with nothing else in the environment, and return what came of it."""
     if file is not None:
@@ -52,7 +51,7 @@ def read(
         (directory / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     named = name if file is not None else None
     try:
-        loaded, apps = load_with_apps(flags or {}, named, environment or {}, directory, strict)
+        loaded, apps = load_with_apps(named, environment or {}, directory, strict)
     except SettingsError as error:
         shown = ["".join(traceback.format_exception(error)), repr(error), *error.faults]
         return Read(None, (), error.faults, "\n".join(shown))

@@ -28,7 +28,7 @@ class Watched:
         self.path = directory / "config.json"
         self.now = NOW
         self.write(json.dumps(first))
-        loaded, apps = load_with_apps({}, str(self.path), environment or {}, directory, False)
+        loaded, apps = load_with_apps(str(self.path), environment or {}, directory, False)
         self.registry = StaticApps(apps)
         self.source = AppSource(
             loaded.apps_document, loaded.settings, self.registry, environment or {}, clock=lambda: self.now
@@ -193,7 +193,7 @@ def test_a_container_swaps_a_link(tmp_path: Path) -> None:
         os.utime(tmp_path / name / "config.json", (NOW, NOW))
     link = tmp_path / "current"
     link.symlink_to("one")
-    loaded, apps = load_with_apps({}, "current/config.json", {}, tmp_path, False)
+    loaded, apps = load_with_apps("current/config.json", {}, tmp_path, False)
     registry = StaticApps(apps)
     source = AppSource(loaded.apps_document, loaded.settings, registry, {}, clock=lambda: NOW + 60)
     assert source.poll() is None
@@ -212,7 +212,7 @@ def test_the_environment_of_the_start_counts(tmp_path: Path) -> None:
 
 
 def test_without_a_file_there_is_nothing_to_watch(tmp_path: Path) -> None:
-    loaded, apps = load_with_apps({}, None, {}, tmp_path, False)
+    loaded, apps = load_with_apps(None, {}, tmp_path, False)
     source = AppSource(loaded.apps_document, loaded.settings, StaticApps(apps), {})
     assert source.poll() is None
     assert source.reload().lines == ("the apps come from no file, so there is nothing to read again",)

@@ -223,11 +223,10 @@ def test_a_broken_file_has_its_own_line(tmp_path: Path, name: str, content: byte
 
 def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
     document = merged(merged(SOUND, "queue.metrics.port", 70_000), f"{WEBHOOK}.url", "ftp://x")
-    outcome = read(tmp_path, document, {"QUEUE_WORKERS": "many", "QUEUE_LOG_LEVEL": "loud"}, flags={"sqs.fifo": "hm"})
+    outcome = read(tmp_path, document, {"QUEUE_WORKERS": "many", "QUEUE_LOG_LEVEL": "loud"})
     starts = [fault.split(":")[0].split(" in ")[0] for fault in outcome.faults]
     assert starts == [
         "QUEUE_WORKERS",
-        "--sqs-fifo",
         "queue.metrics.port",
         "QUEUE_LOG_LEVEL",
         str(tmp_path / "config.json"),
@@ -237,12 +236,6 @@ def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
 def test_an_unreadable_file_is_one_fault_beside_those_of_the_environment(tmp_path: Path) -> None:
     outcome = read(tmp_path, "{", {"QUEUE_WORKERS": "many", "APP_MANAGER_DRIVER": "mysql"})
     assert len(outcome.faults) == 2
-
-
-def test_a_flag_that_nobody_knows(tmp_path: Path) -> None:
-    assert read(tmp_path, flags={"metrics.prt": "1"}).faults == (
-        "--metrics-prt: no such setting; did you mean metrics.port?",
-    )
 
 
 @pytest.mark.parametrize(

@@ -20,16 +20,16 @@ def test_nothing_given_is_the_defaults(tmp_path: Path) -> None:
     assert loaded.sources == ("defaults",)
 
 
-def test_flags_win_over_environment_over_file_over_defaults(tmp_path: Path) -> None:
+def test_environment_wins_over_file_over_defaults(tmp_path: Path) -> None:
     file = {"queue": {"metrics": {"port": 1001, "host": "127.0.0.1"}, "logging": {"level": "debug"}}}
     environment = {"QUEUE_METRICS_PORT": "1002", "QUEUE_METRICS_HOST": "::1"}
-    loaded = read(tmp_path, file, environment, flags={"metrics.port": "1003"}).good
-    assert loaded.settings.metrics.port == 1003
+    loaded = read(tmp_path, file, environment).good
+    assert loaded.settings.metrics.port == 1002
     assert loaded.settings.metrics.host == "::1"
     assert loaded.settings.logging.level == "debug"
     assert loaded.settings.logging.format == "auto"
     variables = "environment (QUEUE_METRICS_HOST, QUEUE_METRICS_PORT)"
-    assert loaded.sources == ("defaults", str(tmp_path / "config.json"), variables, "flags")
+    assert loaded.sources == ("defaults", str(tmp_path / "config.json"), variables)
 
 
 @pytest.mark.parametrize(
@@ -51,14 +51,14 @@ def test_a_named_file_wins_over_the_variable_and_that_over_the_search(tmp_path: 
     for name, workers in (("config.json", 1), ("variable.json", 2), ("flag.json", 3)):
         (tmp_path / name).write_text(f'{{"queue": {{"workers": {workers}}}}}')
     environment = {"QUEUE_CONFIG_FILE": "variable.json"}
-    assert load({}, None, {}, tmp_path, False).settings.workers == 1
-    assert load({}, None, environment, tmp_path, False).settings.workers == 2
-    assert load({}, "flag.json", environment, tmp_path, False).settings.workers == 3
+    assert load(None, {}, tmp_path, False).settings.workers == 1
+    assert load(None, environment, tmp_path, False).settings.workers == 2
+    assert load("flag.json", environment, tmp_path, False).settings.workers == 3
 
 
 def test_a_named_file_must_exist(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"absent\.json: cannot be read: No such file or directory"):
-        load({}, "absent.json", {}, tmp_path, False)
+        load("absent.json", {}, tmp_path, False)
 
 
 def test_the_later_of_two_variables_wins(tmp_path: Path) -> None:
