@@ -23,8 +23,9 @@ from sockudo_queue.drivers.redis_source import (
 )
 
 KEY_PARTS: Final = ("ready", "records", "active", "delayed", "lapses", "dead")
+"""Our keys beside a list, in the order of the scripts' KEYS."""
 _TYPES: Final = ("list", "list", "hash", "zset", "zset", "hash", "zset")
-"""In the order of the scripts' KEYS."""
+"""Of the list and of our keys beside it."""
 GATHER_LIMIT: Final = 500
 """Bodies that one call moves into `ready`, so many at once and until so many bytes are moved: short enough that no
 other client notices it."""
@@ -51,7 +52,7 @@ class ListSource(RedisSource):
         super().__init__(key, link, patient, terms)
         self._ready, self.active = own_key(key, "ready"), own_key(key, "active")
         self.delayed, self.lapses = own_key(key, "delayed"), own_key(key, "lapses")
-        self._claim_keys = (key, self._ready, self.records, self.active, self.delayed, self.lapses, self.dead)
+        self._claim_keys = (key, *(own_key(key, part) for part in KEY_PARTS))
         self.types = dict(zip(self._claim_keys, _TYPES, strict=True))
 
     def depth(self) -> Mapping[str, int]:
