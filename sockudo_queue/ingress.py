@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import msgspec
 
+from sockudo_queue.decoding import DECODE_ERRORS
 from sockudo_queue.errors import StartError
 
 PATH: Final = "/jobs"
@@ -26,8 +27,6 @@ CONNECTIONS_LIMIT: Final = 32
 READ_SECONDS: Final = 10.0
 """Longest silence of a client in the middle of a request, and between two requests."""
 STOP_POLL_SECONDS: Final = 0.1
-
-_UNREADABLE: Final = (msgspec.MsgspecError, UnicodeError, RecursionError)
 
 
 class NotJobs(Exception):
@@ -58,7 +57,7 @@ def _is_object(text: bytes) -> bool:
     try:
         text.decode()
         return isinstance(msgspec.json.decode(text), dict)
-    except _UNREADABLE:
+    except DECODE_ERRORS:
         return False
 
 

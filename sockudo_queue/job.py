@@ -14,6 +14,7 @@ from typing import Annotated, Final
 
 import msgspec
 
+from sockudo_queue.decoding import DECODE_ERRORS
 from sockudo_queue.errors import MalformedJob
 from sockudo_queue.redaction import Secret
 
@@ -78,9 +79,6 @@ class _EventHead(msgspec.Struct):
 _JOB: Final = msgspec.json.Decoder(_JobData)
 _EVENT: Final = msgspec.json.Decoder(_EventHead)
 
-# What msgspec raises on hostile input besides its own errors: deep nesting and half surrogates in keys.
-_UNREADABLE: Final = (msgspec.MsgspecError, UnicodeError, RecursionError)
-
 
 def decode(body: bytes) -> Job:
     """Read a job. Raises `MalformedJob` when no webhook could be made from it.
@@ -92,7 +90,7 @@ def decode(body: bytes) -> Job:
         if not body.isascii():
             body.decode()  # msgspec does not look into what it skips; a receiver would refuse such bytes
         data = _JOB.decode(body)
-    except _UNREADABLE as error:
+    except DECODE_ERRORS as error:
         raise MalformedJob(_fault(error)) from None
     if not data.app_key or not data.app_secret:
         raise MalformedJob("app_key or app_secret is empty, so nothing could be signed")
@@ -126,7 +124,7 @@ def _fits_header(text: str) -> bool:
 def _event(raw: msgspec.Raw) -> Event | None:
     try:
         head = _EVENT.decode(raw)
-    except _UNREADABLE:
+    except DECODE_ERRORS:
         return None
     if not isinstance(head.name, str):
         return None

@@ -9,6 +9,8 @@ from typing import Annotated, Final
 
 import msgspec
 
+from sockudo_queue.decoding import DECODE_ERRORS
+
 FORMAT_VERSION: Final = 1
 HISTORY_LIMIT: Final = 20
 """Deaths that a record remembers, the latest: one that is replayed by a timer must not grow for ever."""
@@ -66,9 +68,6 @@ _ENCODER: Final = msgspec.json.Encoder()
 _DECODER: Final = msgspec.json.Decoder(State)
 _VERSION: Final = msgspec.json.Decoder(_Version)
 
-# What msgspec raises besides its own errors, as for jobs.
-_UNREADABLE: Final = (msgspec.MsgspecError, UnicodeError, RecursionError)
-
 
 def replayed(state: State, webhook: str | None = None) -> State:
     """Return the state with which a dead letter goes back to work: nothing is counted yet, and its past is kept.
@@ -91,5 +90,5 @@ def decode(state: bytes) -> State:
         if _VERSION.decode(state).version > FORMAT_VERSION:
             raise NewerRecord("a newer version wrote this record")
         return _DECODER.decode(state)
-    except _UNREADABLE as error:
+    except DECODE_ERRORS as error:
         raise NewerRecord(f"not a state that this version knows ({type(error).__name__})") from None

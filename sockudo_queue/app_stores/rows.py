@@ -10,11 +10,10 @@ import msgspec
 from sockudo_queue.app_stores.base import Row
 from sockudo_queue.apps import App
 from sockudo_queue.config.findings import Findings, told
+from sockudo_queue.decoding import DECODE_ERRORS
 from sockudo_queue.errors import AppUnreadable
 from sockudo_queue.webhook_documents import Defaults, read_webhooks
 
-# What msgspec raises besides its own errors: text that is not UTF-8, and brackets nested without end.
-_UNREADABLE: Final = (msgspec.MsgspecError, UnicodeError, RecursionError)
 _DECODER: Final = msgspec.json.Decoder()
 
 
@@ -57,7 +56,7 @@ def _json(row: Row, column: str, text: str | bytes | None) -> Any:
         return None
     try:
         return _DECODER.decode(text)
-    except _UNREADABLE:
+    except DECODE_ERRORS:
         raise AppUnreadable(f"app {row.id!r}: {column} is no valid JSON") from None
 
 

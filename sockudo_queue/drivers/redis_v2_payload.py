@@ -16,10 +16,10 @@ from urllib.parse import unquote
 
 import msgspec
 
+from sockudo_queue.decoding import DECODE_ERRORS
+
 _STATE: Final = b',"sockudo_queue":"'
 _RAW: Final = b'{"sockudo_queue_raw":"'
-# What msgspec raises on hostile input besides its own errors: deep nesting and half surrogates.
-_UNREADABLE: Final = (msgspec.MsgspecError, UnicodeError, RecursionError)
 
 
 class _Envelope(msgspec.Struct):
@@ -38,7 +38,7 @@ def opened(payload: bytes, shown_id: str) -> tuple[bytes, bytes]:
     """Return the state and the body of a payload; the id is as a claim shows it. What is odd stays as it is."""
     state, body = _parted(_without_envelope(payload, shown_id))
     if body.startswith(_RAW):
-        with contextlib.suppress(*_UNREADABLE):  # then it is not ours, whatever it is
+        with contextlib.suppress(*DECODE_ERRORS):  # then it is not ours, whatever it is
             body = _TEXT.decode(body[len(_RAW) - 1 : -1]).encode("latin-1")
     return state, body
 
@@ -58,7 +58,7 @@ def _without_envelope(payload: bytes, shown_id: str) -> bytes:
             return payload
         data = bytes(envelope.data)
         data.decode()  # the decoder does not look into what it skips
-    except _UNREADABLE:
+    except DECODE_ERRORS:
         return payload
     return data
 
@@ -70,7 +70,7 @@ def _parted(text: bytes) -> tuple[bytes, bytes]:
         return b"", text
     try:
         state = _TEXT.decode(text[at + len(_STATE) - 1 : -1])
-    except _UNREADABLE:
+    except DECODE_ERRORS:
         return b"", text
     return state.encode(), text[:at] + b"}"
 
@@ -82,5 +82,5 @@ def _takes_a_field(body: bytes) -> bool:
     try:
         body.decode()
         return bool(_OBJECT.decode(body))
-    except _UNREADABLE:
+    except DECODE_ERRORS:
         return False

@@ -23,6 +23,7 @@ from typing import Any, Final
 
 import msgspec
 
+from sockudo_queue.decoding import DECODE_ERRORS
 from sockudo_queue.drivers.sqs.queues import Queue
 
 PREFIX: Final = "sockudo-queue."
@@ -163,7 +164,7 @@ def _body_of(text: str, attributes: Mapping[str, Any]) -> bytes:
     if '"TopicArn"' in text:
         try:
             envelope = _ENVELOPE.decode(text)
-        except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        except DECODE_ERRORS:
             pass  # only something that mentions a topic
         else:
             text = envelope.message if envelope.type == "Notification" else text
