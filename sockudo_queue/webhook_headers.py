@@ -8,29 +8,8 @@ from typing import Any, Final
 
 from sockudo_queue.config.findings import Findings
 from sockudo_queue.redaction import Secret
+from sockudo_queue.reserved_headers import is_reserved
 
-RESERVED: Final = frozenset(
-    {
-        "accept-encoding",
-        "connection",
-        "content-length",
-        "content-type",
-        "expect",
-        "host",
-        "keep-alive",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-        "user-agent",
-        "webhook-id",
-        "webhook-signature",
-        "webhook-timestamp",
-        "x-pusher-key",
-        "x-pusher-signature",
-    }
-)
-_OUR_PREFIX: Final = "x-sockudo-"
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE: Final = re.compile(r"[\x20-\x7e\x80-\xff\t]*")
 
@@ -50,7 +29,7 @@ def read_headers(value: Any, where: str, findings: Findings) -> tuple[tuple[str,
         fault = _name_fault(name) or _value_fault(text)
         if fault is not None:
             findings.faults.append(f"{where}: header {name!r} {fault}; for example X-Tenant: shop")
-        elif name.lower() in RESERVED or name.lower().startswith(_OUR_PREFIX):
+        elif is_reserved(name):
             findings.warnings.append(
                 f"{where}: header {name!r} is left out: the daemon sets it, or the HTTP library does"
             )

@@ -12,28 +12,8 @@ from sockudo_queue.delivery.faults import TransportFault
 from sockudo_queue.delivery.transport import Answer, CurlAdapter, Post, header_lines
 from sockudo_queue.outcome import Failure, Outcome, from_failure, from_status
 from sockudo_queue.redaction import Secret
+from sockudo_queue.reserved_headers import is_reserved
 
-OUR_HEADERS: Final = frozenset(
-    {
-        "accept-encoding",
-        "content-type",
-        "content-length",
-        "transfer-encoding",
-        "connection",
-        "expect",
-        "host",
-        "user-agent",
-        "webhook-id",
-        "webhook-signature",
-        "webhook-timestamp",
-        "x-pusher-key",
-        "x-pusher-signature",
-        "x-sockudo-job-id",
-        "x-sockudo-attempt",
-        "x-sockudo-webhook",
-    }
-)
-"""Names, in lower case, that a configured header can never take."""
 _HOST: Final = re.compile(r"[0-9A-Za-z._:-]{1,253}")
 
 
@@ -80,7 +60,7 @@ _delivered: Final = lru_cache(maxsize=100)(from_status)
 
 @lru_cache(maxsize=4096)
 def _configured(headers: tuple[tuple[str, Secret], ...]) -> tuple[bytes, ...]:
-    known = {name: value.reveal() for name, value in headers if name.lower() not in OUR_HEADERS}
+    known = {name: value.reveal() for name, value in headers if not is_reserved(name)}
     ours = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
     # libcurl asks before it sends a large body, unless that header is taken away.
     return (*header_lines(known | ours), b"Expect:")

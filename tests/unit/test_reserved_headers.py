@@ -1,0 +1,67 @@
+"""One list decides, at the start and on the wire, which headers a webhook cannot set."""
+
+from __future__ import annotations
+
+import pytest
+
+from sockudo_queue.apps import Webhook
+from sockudo_queue.config.findings import Findings
+from sockudo_queue.delivery import http
+from sockudo_queue.redaction import Secret
+from sockudo_queue.reserved_headers import is_reserved
+from sockudo_queue.signing import Request, headers_of
+from sockudo_queue.webhook_headers import read_headers
+
+RESERVED = [
+    "Content-Type",
+    "Content-Length",
+    "HOST",
+    "accept-encoding",
+    "Expect",
+    "User-Agent",
+    "Connection",
+    "Keep-Alive",
+    "TE",
+    "Trailer",
+    "Transfer-Encoding",
+    "Upgrade",
+    "x-pusher-key",
+    "X-PUSHER-SIGNATURE",
+    "Webhook-Id",
+    "webhook-timestamp",
+    "Webhook-Signature",
+    "X-Sockudo-Job-Id",
+    "x-sockudo-anything",
+]
+FREE = ["Authorization", "Accept", "X-Tenant", "X-Pusher", "Webhook", "Sockudo-Job-Id", "TEE", "Cookie"]
+
+
+@pytest.mark.parametrize("name", RESERVED)
+def test_reserved_header_is_dropped_from_settings_and_from_the_request(name: str) -> None:
+    findings = Findings(strict=False)
+
+    assert is_reserved(name)
+    assert read_headers({name: "theirs"}, "webhook 1", findings) == ()
+    assert len(findings.warnings) == 1
+    assert not any(b"theirs" in line for line in http._configured(((name, Secret("theirs")),)))
+
+
+@pytest.mark.parametrize("name", FREE)
+def test_other_header_is_kept_in_settings_and_in_the_request(name: str) -> None:
+    findings = Findings(strict=False)
+
+    assert not is_reserved(name)
+    kept = read_headers({name: "theirs"}, "webhook 1", findings)
+    assert [given for given, _ in kept] == [name]
+    assert findings.warnings == []
+    assert f"{name}: theirs".encode() in http._configured(kept)
+
+
+def test_every_header_of_ours_is_reserved() -> None:
+    request = Request("key", Secret("secret"), "job", attempt=1, moment=1_700_000_000)
+    secrets = (Secret("whsec_c2VjcmV0"),)
+    signed = Webhook("a", frozenset(), Secret("https://a.example/"), signing_secrets=secrets)
+    set_by_us = [*headers_of(request, signed, b"{}"), *(line.split(b":")[0].decode() for line in http._configured(()))]
+
+    assert len(set_by_us) == 11
+    assert [name for name in set_by_us if not is_reserved(name)] == []
