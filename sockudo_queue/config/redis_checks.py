@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
+from sockudo_queue.cluster_keys import has_hash_tag
 from sockudo_queue.config.findings import Findings
 from sockudo_queue.config.models import Settings, TlsSettings
 from sockudo_queue.redaction import Secret
@@ -26,7 +27,7 @@ def check_redis(settings: Settings, name: Naming, findings: Findings) -> None:
 def _check_cluster_keys(settings: Settings, name: Naming, findings: Findings) -> None:
     prefix, queue = settings.redis_cluster.prefix, settings.redis.queue_name
     for attribute, part in (("redis_cluster.prefix", prefix), ("redis.queue_name", queue)):
-        if "}" in part and not (_has_hash_tag(f"{prefix}:queue:{queue}") and _has_hash_tag(f"{prefix}queue:{queue}")):
+        if "}" in part and not (has_hash_tag(f"{prefix}:queue:{queue}") and has_hash_tag(f"{prefix}queue:{queue}")):
             findings.faults.append(
                 f"{name(attribute)}: holds a }} that closes no hash tag, so keys beside the queue cannot be in its "
                 "slot of the cluster; leave the brace out, here and in Sockudo, for example sockudo_queue:"
@@ -36,12 +37,6 @@ def _check_cluster_keys(settings: Settings, name: Naming, findings: Findings) ->
             f"{name('redis.delivery')}: at-most-once is for one server only, since its lists are in several slots of a "
             "cluster; use at-least-once"
         )
-
-
-def _has_hash_tag(key: str) -> bool:
-    """Tell whether the slot of a key is that of a part in braces; only the first opening brace counts."""
-    opening = key.find("{")
-    return opening >= 0 and key.find("}", opening + 1) > opening + 1
 
 
 def _check_cluster_nodes(settings: Settings, name: Naming, findings: Findings) -> None:

@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Final
 
 import msgspec
 
+from sockudo_queue.cluster_keys import has_hash_tag
 from sockudo_queue.drivers.base import Claim, DeadLetter, Part, Settlement
 from sockudo_queue.drivers.redis_errors import CommandDenied, WritesRefused
 from sockudo_queue.drivers.redis_link import Link
@@ -40,9 +41,7 @@ Arguments = list[str | bytes | int]
 
 def own_key(source: str, part: str) -> str:
     """Return the name of one of our keys: in the cluster slot of its source, and outside every `PREFIX:queue:*`."""
-    opening = source.find("{")
-    tagged = opening >= 0 and source.find("}", opening + 1) > opening + 1
-    return f"sockudo-queue:{source if tagged else '{' + source + '}'}:{part}"
+    return f"sockudo-queue:{source if has_hash_tag(source) else '{' + source + '}'}:{part}"
 
 
 class IdSource:
