@@ -28,6 +28,7 @@ from sockudo_queue.errors import AppStoreUnavailable, AppUnreadable, MalformedJo
 from sockudo_queue.job import Job
 from sockudo_queue.metrics import Metrics, WebhookMetrics
 from sockudo_queue.outcome import Failure, Outcome, Verdict, from_failure
+from sockudo_queue.ports import default_port
 from sockudo_queue.record import State
 from sockudo_queue.unknown_apps import UnknownApps
 
@@ -346,7 +347,6 @@ def endpoint_of(url: str) -> EndpointKey:
     """
     try:
         parts = urlsplit(url)
-        default = 443 if parts.scheme == "https" else 80
-        return EndpointKey(parts.scheme, parts.hostname or "", parts.port or default)
+        return EndpointKey(parts.scheme, parts.hostname or "", parts.port or default_port(parts.scheme))
     except ValueError:
         return EndpointKey("", "", 0)

@@ -13,9 +13,9 @@ from typing import Final
 
 from sockudo_queue.apps import LambdaTarget
 from sockudo_queue.config.urls import UrlParts
+from sockudo_queue.ports import default_port
 
 MAX_NAME_LENGTH: Final = 100
-DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
 def check_name(name: object) -> str:
@@ -33,7 +33,7 @@ def check_name(name: object) -> str:
 def url_name(url: str, parts: UrlParts) -> str:
     """Return the name of a URL that has none of its own."""
     host = f"[{parts.host}]" if ":" in parts.host else parts.host
-    port = "" if parts.port in (None, DEFAULT_PORTS[parts.scheme]) else f":{parts.port}"
+    port = "" if parts.port in (None, default_port(parts.scheme)) else f":{parts.port}"
     return f"{host}{port}-{_digest(url)}"
 
 

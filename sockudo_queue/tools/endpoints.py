@@ -26,6 +26,7 @@ from sockudo_queue.errors import SettingsError
 from sockudo_queue.outbound import handle_options, make_guard
 from sockudo_queue.outcome import Outcome
 from sockudo_queue.own_services import brokers
+from sockudo_queue.ports import default_port
 from sockudo_queue.redaction import Secret
 from sockudo_queue.settings import Loaded
 from sockudo_queue.tools.apps import Credentials, inline_credentials
@@ -234,4 +235,4 @@ def _side_by_side(tasks: Sequence[tuple[str, Callable[[], tuple[Level, str]]]]) 
 
 def _endpoint_of(url: Secret) -> Endpoint:
     parts = urlsplit(url.reveal())
-    return Endpoint(parts.scheme, parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80))
+    return Endpoint(parts.scheme, parts.hostname or "", parts.port or default_port(parts.scheme))

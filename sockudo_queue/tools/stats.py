@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from sockudo_queue import job, probe
 from sockudo_queue.drivers.base import Driver
 from sockudo_queue.errors import BrokerError, SettingsError
+from sockudo_queue.ports import default_port
 from sockudo_queue.settings import Loaded
 from sockudo_queue.tools.context import EXIT_NO_BROKER, driver_of, load, page_address
 from sockudo_queue.tools.letters import Entry
@@ -102,7 +103,7 @@ def _place_of(url: str) -> tuple[str, int]:
     """Return host and port of a daemon's pages. Raises `SettingsError`."""
     try:
         parts = urlsplit(url if "//" in url else f"//{url}")
-        host, port = parts.hostname, parts.port or 80
+        host, port = parts.hostname, parts.port or default_port(parts.scheme)
         if host is not None and parts.scheme in ("", "http"):
             host.encode("idna")  # as the look-up will, which has no error of its own for what cannot be a name
             return host, port

@@ -1,0 +1,8 @@
+"""The ports that are used where a setting or a URL names none; pure, and cheap to import for the health check."""
+
+from __future__ import annotations
+
+
+def default_port(scheme: str) -> int:
+    """Return the port of a URL without one: 443 for `https`, else 80. The scheme is in lower case."""
+    return 443 if scheme == "https" else 80

@@ -1,0 +1,38 @@
+"""The port where a URL or a setting names none."""
+
+from __future__ import annotations
+
+import pytest
+
+from sockudo_queue.config.urls import url_parts
+from sockudo_queue.dispatcher import endpoint_of
+from sockudo_queue.ports import default_port
+from sockudo_queue.tools.stats import _place_of
+from sockudo_queue.webhook_names import url_name
+
+
+@pytest.mark.parametrize(("scheme", "port"), [("https", 443), ("http", 80), ("", 80)])
+def test_default_port_follows_the_scheme(scheme: str, port: int) -> None:
+    assert default_port(scheme) == port
+
+
+@pytest.mark.parametrize(
+    ("url", "port"),
+    [
+        ("http://h/", 80),
+        ("https://h/", 443),
+        ("HTTPS://h/", 443),
+        ("http://h:443/", 443),
+        ("https://h:80/", 80),
+    ],
+)
+def test_every_reader_of_a_url_finds_the_same_port(url: str, port: int) -> None:
+    parts = url_parts(url, ("http", "https"))
+
+    assert endpoint_of(url).port == port
+    assert url_name(url, parts).startswith("h-" if port == default_port(parts.scheme) else f"h:{port}-")
+
+
+@pytest.mark.parametrize(("url", "port"), [("http://h", 80), ("h", 80), ("h:9602", 9602), ("http://h:81/", 81)])
+def test_stats_asks_port_80_where_the_url_names_none(url: str, port: int) -> None:
+    assert _place_of(url) == ("h", port)
