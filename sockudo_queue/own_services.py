@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from sockudo_queue.delivery.guard import Service
+from sockudo_queue.ports import default_port
 from sockudo_queue.settings import Settings
 
 REDIS_PORT = 6379
@@ -26,7 +27,7 @@ def brokers(settings: Settings) -> Iterator[Service]:
                 yield _of_url(url.reveal(), REDIS_PORT)
         case "sqs" if settings.sqs.endpoint_url is not None:
             endpoint = settings.sqs.endpoint_url
-            yield _of_url(endpoint, 443 if endpoint.startswith("https") else 80)
+            yield _of_url(endpoint, default_port(urlsplit(endpoint).scheme))
 
 
 def broker(host: str, port: int) -> Service:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 
 from sockudo_queue.config.urls import url_parts
+from sockudo_queue.delivery.guard import Service
 from sockudo_queue.dispatcher import endpoint_of
+from sockudo_queue.own_services import brokers
 from sockudo_queue.ports import default_port
+from sockudo_queue.settings import Settings
 from sockudo_queue.tools.stats import _place_of
 from sockudo_queue.webhook_names import url_name
 
@@ -27,9 +30,11 @@ def test_default_port_follows_the_scheme(scheme: str, port: int) -> None:
     ],
 )
 def test_every_reader_of_a_url_finds_the_same_port(url: str, port: int) -> None:
+    settings = Settings.model_validate({"driver": "sqs", "sqs": {"endpoint_url": url}})
     parts = url_parts(url, ("http", "https"))
 
     assert endpoint_of(url).port == port
+    assert [*brokers(settings)] == [Service("the queue's own server", "h", port)]
     assert url_name(url, parts).startswith("h-" if port == default_port(parts.scheme) else f"h:{port}-")
 
 
