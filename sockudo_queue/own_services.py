@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from sockudo_queue.delivery.guard import Service
-from sockudo_queue.ports import default_port
+from sockudo_queue.ports import REDIS_PORT, default_port
 from sockudo_queue.settings import Settings
 
-REDIS_PORT = 6379
 _BROKER = "the queue's own server"
 
 

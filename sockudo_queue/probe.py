@@ -1,4 +1,4 @@
-"""The image's health check: ask the running daemon's `/livez`. Standard library only, so that it costs little."""
+"""The image's health check: ask the running daemon's `/livez`. It imports little, to be cheap."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import http.client
 from collections.abc import Mapping
 from typing import Final
 
+from sockudo_queue.ports import METRICS_PORT
+
 SECONDS: Final = 2.0
-DEFAULT_PORT: Final = 9602
 
 
 def address(environment: Mapping[str, str]) -> tuple[str, int]:
@@ -16,7 +17,7 @@ def address(environment: Mapping[str, str]) -> tuple[str, int]:
     What is no number is left for the daemon to complain of; the default is asked then.
     """
     port = environment.get("QUEUE_METRICS_PORT", "")
-    return environment.get("QUEUE_METRICS_HOST", ""), int(port) if port.isdecimal() else DEFAULT_PORT
+    return environment.get("QUEUE_METRICS_HOST", ""), int(port) if port.isdecimal() else METRICS_PORT
 
 
 def ask(host: str, port: int, path: str = "/livez") -> tuple[bool, str]:

@@ -31,6 +31,7 @@ from sockudo_queue.config.values import (
     Texts,
     Whole,
 )
+from sockudo_queue.ports import METRICS_PORT, REDIS_PORT
 from sockudo_queue.redaction import Secret
 
 # Bounds that keep a slip (seconds for milliseconds, a digit too many) from becoming a wait without end.
@@ -73,7 +74,7 @@ class RedisSettings(_Group):
     """One Redis server and the lists on it."""
 
     host: Host = "127.0.0.1"
-    port: Whole = Field(6_379, ge=1, le=65_535)
+    port: Whole = Field(REDIS_PORT, ge=1, le=65_535)
     db: Whole = Field(0, ge=0, le=1_000_000)
     username: Name | None = None
     password: SecretText | None = None
@@ -220,7 +221,7 @@ class MetricsSettings(_Group):
     enabled: Boolean = True
     status_page: Boolean = True
     host: Host = "0.0.0.0"  # noqa: S104 - a scraper comes from another host
-    port: Whole = Field(9_602, ge=0, le=65_535)
+    port: Whole = Field(METRICS_PORT, ge=0, le=65_535)
 
 
 class LoggingSettings(_Group):

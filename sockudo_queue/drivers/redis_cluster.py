@@ -19,6 +19,7 @@ from sockudo_queue.drivers.redis_errors import Redirected, SlotBusy
 from sockudo_queue.drivers.redis_link import LATE_SECONDS, RedisLink, Script, Tell, connection_options, tell_nobody
 from sockudo_queue.drivers.redis_topology import Address, Topology
 from sockudo_queue.errors import BrokerError, BrokerUnavailable
+from sockudo_queue.ports import REDIS_PORT
 from sockudo_queue.redaction import Secret
 from sockudo_queue.settings import Settings
 
@@ -130,7 +131,7 @@ def cluster_link(settings: Settings, tell: Tell = tell_nobody) -> ClusterLink:
     )
     timeout = cluster.request_timeout_ms / 1000
     topology = Topology(
-        [(url["host"], url.get("port", 6379)) for url in urls],
+        [(url["host"], url.get("port", REDIS_PORT)) for url in urls],
         options | connection_options(min(timeout, ANSWER_SECONDS)),
         dict(_mapping(entry) for entry in cluster.address_map),
         tell,

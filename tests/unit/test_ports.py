@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from sockudo_queue import probe
 from sockudo_queue.config.urls import url_parts
 from sockudo_queue.delivery.guard import Service
 from sockudo_queue.dispatcher import endpoint_of
@@ -41,3 +42,7 @@ def test_every_reader_of_a_url_finds_the_same_port(url: str, port: int) -> None:
 @pytest.mark.parametrize(("url", "port"), [("http://h", 80), ("h", 80), ("h:9602", 9602), ("http://h:81/", 81)])
 def test_stats_asks_port_80_where_the_url_names_none(url: str, port: int) -> None:
     assert _place_of(url) == ("h", port)
+
+
+def test_probe_asks_where_the_daemon_serves_by_default() -> None:
+    assert probe.address({}) == ("", Settings().metrics.port) == ("", 9602)
