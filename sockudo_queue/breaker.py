@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Final
 
+from sockudo_queue.backoff import longer
 from sockudo_queue.outcome import Outcome
 
 USUAL_FACTOR: Final = 3
@@ -107,7 +108,7 @@ class Breaker:
             self.failures += 1
             self.failing_since = self.failing_since or now
             if is_probe or (self.is_closed and self.failures >= self.limit):
-                self._open(max(self._first, 2 * self.period), now)
+                self._open(longer(self.period, self._first, self.longest), now)
 
     def drop_probe(self, token: object) -> bool:
         """Make room for another probe if this attempt was the one under way; tell whether it was."""
@@ -122,5 +123,5 @@ class Breaker:
 
     def _open(self, period: float, now: float) -> None:
         self.failing_since = self.failing_since or now
-        self.period = min(period, self.longest)
+        self.period = period
         self.open_until = now + self.period

@@ -7,12 +7,22 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
+from sockudo_queue.backoff import Backoff
 from sockudo_queue.errors import BrokerError, BrokerRefused, SourceRefused, SourceUnavailable
 
+FIRST_PAUSE: Final = 0.05
+LONGEST_PAUSE: Final = 2.0
+"""Seconds between two tries while the broker is away; short, so that work resumes soon after the broker does."""
+JITTER: Final = 0.5
 REMIND_AFTER: Final = 60.0
 """Seconds after which an outage that goes on is logged again."""
 STRAGGLERS: Final = 1.0
 """Seconds after an outage in which failures are left unsaid: they are of calls that were begun in it."""
+
+
+def broker_backoff() -> Backoff:
+    """Return the pauses between two tries to reach the broker."""
+    return Backoff(FIRST_PAUSE, LONGEST_PAUSE, jitter=JITTER)
 
 
 class BrokerWatch:

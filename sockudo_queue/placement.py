@@ -16,6 +16,8 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Final
 
+from sockudo_queue.backoff import Backoff
+
 LOOK_EVERY: Final = 0.5
 """Seconds between two looks. The kernel counts in hundredths, so much shorter ones would see noise."""
 BUSY: Final = 0.05
@@ -36,7 +38,7 @@ class Policy:
 
     def __init__(self) -> None:
         self.core: int | None = None
-        self._rest = FIRST_REST
+        self._rests = Backoff(FIRST_REST, LONGEST_REST)
         self._rest_until = 0.0
 
     def decide(self, own: float, busy: Mapping[int, float], now: float) -> int | None:
@@ -48,12 +50,11 @@ class Policy:
             self.core = None
         elif self.core is not None:
             if self.core not in busy or busy[self.core] - own > ROOM:
-                self.core, self._rest_until = None, now + self._rest
-                self._rest = min(2 * self._rest, LONGEST_REST)
+                self.core, self._rest_until = None, now + self._rests.next()
         elif now >= self._rest_until and (sum(busy.values()) - own) / len(busy) < ROOM:
             self.core = min(busy, key=lambda core: busy[core])
             if now >= self._rest_until + LONGEST_REST:
-                self._rest = FIRST_REST
+                self._rests.reset()
         return self.core
 
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from sockudo_queue.app_source import AppSource
 from sockudo_queue.app_stores.keeper import Keeper
+from sockudo_queue.broker_watch import broker_backoff
 from sockudo_queue.drivers.base import Prefetching
 from sockudo_queue.errors import BrokerError, BrokerUnavailable, SourceRefused
 from sockudo_queue.placement import LOOK_EVERY, Placement
@@ -20,7 +21,7 @@ from sockudo_queue.supervisor import Supervisor
 from sockudo_queue.surroundings_watch import SurroundingsWatch
 from sockudo_queue.tending import Tending
 from sockudo_queue.unknown_apps import UnknownApps
-from sockudo_queue.worker import LIVE_WITHIN, Backoff, Workplace
+from sockudo_queue.worker import LIVE_WITHIN, Workplace
 
 BELL_WAIT: Final = 1.0
 """Seconds that a notifier waits at most; also how soon it notices that it is stopped."""
@@ -106,7 +107,7 @@ class Services:
     def _ring(self, name: str, source: str) -> None:
         """Wait for work in one source and wake workers, for as long as the daemon runs."""
         place = self._place
-        backoff = Backoff(place.stopping)
+        backoff = broker_backoff()
         longest = BELL_WAIT if self._tending is None else self._tending.driver.bell_seconds
         while not place.stopping.is_set():
             place.beats.beat(name)
@@ -116,13 +117,13 @@ class Services:
             except SourceRefused as refusal:
                 place.watch.source_refused(losses, refusal)
                 place.crew.ring(1)  # only a claim finds out whether it is taken again, or whether all are refused
-                backoff.wait()
+                backoff.wait(place.stopping)
                 continue
             except BrokerError as error:
                 place.watch.failed(error)
-                backoff.wait()
+                backoff.wait(place.stopping)
                 continue
-            backoff = Backoff(place.stopping)
+            backoff.reset()
             place.watch.source_worked(losses, source)
             if jobs:
                 place.crew.ring(jobs)

@@ -9,9 +9,10 @@ from __future__ import annotations
 import threading
 from typing import Final
 
+from sockudo_queue.broker_watch import broker_backoff
 from sockudo_queue.drivers.base import Prefetching
 from sockudo_queue.errors import BrokerError
-from sockudo_queue.worker import Backoff, Workplace
+from sockudo_queue.worker import Workplace
 
 LONGEST_WAIT: Final = 1.0
 """Seconds after which it looks whether it is stopped."""
@@ -28,16 +29,16 @@ class Tending:
     def serve(self, name: str) -> None:
         """Work until the daemon puts back by itself what is left."""
         place = self._place
-        backoff = Backoff(place.abandoned)
+        backoff = broker_backoff()
         while not place.abandoned.is_set():
             place.beats.beat(name)
             try:
                 ended, claimable = self.driver.tend(LONGEST_WAIT)
             except BrokerError as error:
                 place.watch.failed(error)
-                backoff.wait()
+                backoff.wait(place.abandoned)
                 continue
-            backoff = Backoff(place.abandoned)
+            backoff.reset()
             for settlement, accepted in ended:
                 place.ledger.record(settlement, accepted=accepted, repeated=False)
             if claimable:

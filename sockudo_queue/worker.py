@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from dataclasses import dataclass
 from typing import Any, Final
 
 from sockudo_queue import record
-from sockudo_queue.broker_watch import BrokerWatch
+from sockudo_queue.backoff import Backoff
+from sockudo_queue.broker_watch import BrokerWatch, broker_backoff
 from sockudo_queue.crew import Crew, Slot
 from sockudo_queue.dispatch import Dispatch, Share
 from sockudo_queue.dispatcher import Dispatcher
@@ -22,9 +22,6 @@ from sockudo_queue.metrics import Metrics
 from sockudo_queue.status.board import Board, Death
 from sockudo_queue.turns import Turns
 
-FIRST_PAUSE: Final = 0.05
-LONGEST_PAUSE: Final = 2.0
-"""Seconds between two tries while the broker is away; short, because a resumed queue should be worked at once."""
 IDLE_LOOK: Final = 5.0
 """Seconds after which an idle worker looks for work unasked. Notifiers wake it long before; this is for a lost one."""
 
@@ -35,19 +32,6 @@ REFUSED_LIMIT: Final = 5.0
 waits for one form of the queue would be missing for the others."""
 HELD_BACK: Final = 5.0
 """Seconds between two looks of a worker at a queue that is mostly for unknown apps."""
-
-
-class Backoff:
-    """Growing pauses with jitter that can be cut short."""
-
-    def __init__(self, stop: threading.Event) -> None:
-        self._stop = stop
-        self._pause = FIRST_PAUSE
-
-    def wait(self) -> bool:
-        """Wait, longer each time; True when the daemon is being stopped."""
-        pause, self._pause = self._pause, min(self._pause * 2, LONGEST_PAUSE)
-        return self._stop.wait(pause * random.uniform(0.5, 1.0))  # noqa: S311 - spreads retries, guards nothing
 
 
 class Ledger:
@@ -253,12 +237,12 @@ class Worker:
                 turn = self._turns.aside(self._driver.next, settled)
             except BrokerError as error:
                 self._watch.failed(error)
-                backoff, repeated = backoff or Backoff(self._stopping), True
+                backoff, repeated = backoff or broker_backoff(), True
                 self._beats.beat(self.name)
                 if settled is not None and self._is_hopeless(error, began):
                     self._ledger.record(settled, accepted=False, repeated=True)
                     settled = self.current = None
-                if self._turns.aside(backoff.wait):
+                if self._turns.aside(backoff.wait, self._stopping):
                     self._settle(settled, repeated=True)
                     return None
                 continue
@@ -274,7 +258,7 @@ class Worker:
 
     def _settle(self, settlement: Settlement | None, *, repeated: bool = False) -> None:
         """Settle without claiming, until it is done or the rest is put back for us."""
-        backoff, began = Backoff(self._abandoned), time.monotonic()
+        backoff, began = broker_backoff(), time.monotonic()
         while settlement is not None and not self._abandoned.is_set():
             try:
                 self._turns.aside(self._ledger.settle, settlement, repeated=repeated)
@@ -286,7 +270,7 @@ class Worker:
                     self._ledger.record(settlement, accepted=False, repeated=True)
                     settlement = self.current = None
                 else:
-                    self._turns.aside(backoff.wait)
+                    self._turns.aside(backoff.wait, self._abandoned)
             else:
                 self.current = None
                 return

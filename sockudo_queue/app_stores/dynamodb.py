@@ -18,6 +18,7 @@ from botocore.exceptions import (
 )
 
 from sockudo_queue.app_stores.base import Row
+from sockudo_queue.backoff import Backoff
 from sockudo_queue.config.models import DynamodbSettings
 from sockudo_queue.errors import AppStoreUnavailable
 
@@ -25,8 +26,9 @@ BATCH: Final = 100  # Amazon's own limit for BatchGetItem
 CONNECT_SECONDS: Final = 3
 ANSWER_SECONDS: Final = 3
 TRIES: Final = 4
-FIRST_PAUSE: Final = 0.1
-"""How often, and after what seconds at first, is asked again for what a throttled table has left out."""
+FIRST_PAUSE: Final = 0.2
+LONGEST_PAUSE: Final = 0.8
+"""How often a throttled table is asked for what it left out, and the seconds between two tries: 0.2, 0.4, 0.8."""
 _NAMES: Final = {"#id": "id", "#policy": "policy", "#webhooks": "webhooks"}
 _DENIED: Final = (
     "AccessDeniedException",
@@ -56,9 +58,10 @@ class DynamodbStore:
                 "ExpressionAttributeNames": _NAMES,
             }
         }
+        backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
         for tried in range(TRIES):
             if tried:
-                time.sleep(FIRST_PAUSE * 2**tried)
+                time.sleep(backoff.next())
             answer = self._asked("batch_get_item", RequestItems=wanted)
             found += [_row(item) for items in _part(answer, "Responses").values() for item in items]
             wanted = answer.get("UnprocessedKeys") or {}

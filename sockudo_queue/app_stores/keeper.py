@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -14,6 +13,7 @@ from sockudo_queue.app_stores.lookups import LookUps
 from sockudo_queue.app_stores.registry import StoredApps
 from sockudo_queue.app_stores.rows import read_row
 from sockudo_queue.apps import AppRegistry
+from sockudo_queue.backoff import Backoff
 from sockudo_queue.errors import AppStoreUnavailable, AppUnreadable
 from sockudo_queue.metrics import Metrics
 from sockudo_queue.turns import Turns
@@ -58,7 +58,7 @@ class Keeper:
         self._lost_at: float | None = None
         self._logged_at = 0.0
         self._probe_at = 0.0
-        self._pause = FIRST_PAUSE
+        self._backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE, jitter=0.5)
         self._started = False
         self._expiry_asked = threading.Event()
         metrics.watch_app_store(lambda: len(cache))
@@ -69,8 +69,7 @@ class Keeper:
         while not stopping.is_set():
             beat()
             if not self.turn():
-                stopping.wait(self._pause * random.uniform(0.5, 1.0))  # noqa: S311 - spreads retries, guards nothing
-                self._pause = min(self._pause * 2, LONGEST_PAUSE)
+                self._backoff.wait(stopping)
         self._lookups.close()
         self._store.close()
 
@@ -126,7 +125,8 @@ class Keeper:
 
     def _worked(self) -> None:
         self._metrics.app_store_asked(answered=True)
-        lost_at, self._lost_at, self._pause = self._lost_at, None, FIRST_PAUSE
+        lost_at, self._lost_at = self._lost_at, None
+        self._backoff.reset()
         self._probe_at = self._clock() + PROBE_EVERY
         if lost_at is not None:
             self._log.info("apps.store_resumed", after_s=round(self._clock() - lost_at, 3))

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
+from sockudo_queue.backoff import longer
 from sockudo_queue.errors import BrokerError, BrokerRefused, BrokerUnavailable
 
 SHORT_PAUSE: Final = 0.5
@@ -17,6 +18,7 @@ LONG_PAUSE: Final = 8.0
 """Seconds between two tries after calls that failed for now. The first time it may be tried again at once."""
 REFUSED_SHORT_PAUSE: Final = 1.0
 REFUSED_LONG_PAUSE: Final = 15.0
+REFUSED_FACTOR: Final = 3.0
 """Seconds between two tries after a refusal: a queue that is gone, or forbidden, is not there the next moment."""
 
 
@@ -70,8 +72,8 @@ class Trouble:
 
 def _pause(error: BrokerError, before: float | None) -> float:
     if isinstance(error, BrokerRefused):
-        return min(max(3 * (before or 0.0), REFUSED_SHORT_PAUSE), REFUSED_LONG_PAUSE)
-    return 0.0 if before is None else min(max(2 * before, SHORT_PAUSE), LONG_PAUSE)
+        return longer(before or 0.0, REFUSED_SHORT_PAUSE, REFUSED_LONG_PAUSE, REFUSED_FACTOR)
+    return 0.0 if before is None else longer(before, SHORT_PAUSE, LONG_PAUSE)
 
 
 def _again(error: BrokerError) -> BrokerError:
