@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from sockudo_queue.backoff import Backoff
 from sockudo_queue.errors import BrokerError, BrokerRefused, SourceRefused, SourceUnavailable
+from sockudo_queue.reminder import Reminder
 
 FIRST_PAUSE: Final = 0.05
 LONGEST_PAUSE: Final = 2.0
@@ -44,7 +45,7 @@ class BrokerWatch:
         self._lock = threading.Lock()
         self._silent: dict[str, int] = {}  # a source, or "" where nothing answers -> which of the losses it is
         self._lost_at = 0.0
-        self._logged_at = 0.0
+        self._reminder = Reminder(REMIND_AFTER)
         self._refuses = False
         self._resumed_at = 0.0
         self._started = False
@@ -98,9 +99,8 @@ class BrokerWatch:
             # A server that is back and refuses is another thing to mend than one that is away.
             refuses = isinstance(error, BrokerRefused)
             told = first or (refuses and not self._refuses)
-            remind = told or now - self._logged_at > REMIND_AFTER
-            if remind:
-                self._logged_at, self._refuses = now, refuses
+            if self._reminder.is_due(now, changed=told):
+                self._refuses = refuses
                 self._log.error("broker.lost", reason=str(error))
             if told:
                 self._on_change(str(error))

@@ -15,6 +15,7 @@ from typing import Any, Final
 from sockudo_queue import record
 from sockudo_queue.drivers.base import Back
 from sockudo_queue.errors import BrokerError
+from sockudo_queue.reminder import Reminder
 from sockudo_queue.worker import Worker, Workplace
 
 TICK: Final = 0.025
@@ -41,7 +42,7 @@ class Supervisor:
         self._deaths: deque[float] = deque(maxlen=DEATHS)
         # Threads die together; one that failed over the count would not give its claim back, nor be started again.
         self._deaths_lock = threading.Lock()
-        self._told_of_lack = float("-inf")
+        self._lack = Reminder(TELL_AGAIN)
         self._place: Workplace
 
     def employ(self, place: Workplace) -> None:
@@ -70,9 +71,7 @@ class Supervisor:
             raise
 
     def _tell_of_lack(self, name: str) -> None:
-        now = time.monotonic()
-        if now - self._told_of_lack > TELL_AGAIN:
-            self._told_of_lack = now
+        if self._lack.is_due(time.monotonic()):
             self._log.warning("thread.not_started", thread=name, text="the system gives no more threads")
 
     def keep(self, name: str, serve: Callable[[], None]) -> None:

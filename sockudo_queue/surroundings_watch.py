@@ -11,6 +11,7 @@ from typing import Any, Final
 from sockudo_queue.drivers.base import Signs, Skew, Surroundings
 from sockudo_queue.errors import BrokerError
 from sockudo_queue.metrics import Metrics
+from sockudo_queue.reminder import Reminder
 
 LOOK_EVERY: Final = 5.0
 LOOK_AGAIN: Final = 1.0
@@ -41,11 +42,11 @@ class SurroundingsWatch:
         self._log = log
         self._set_ready = set_ready
         self._limit_ms = lease_ms / 3
-        self._off: dict[str, float] = {}
+        self._off: dict[str, Reminder] = {}
         self._is_far = False
         self._looks = 0
         self._signs_at = float("-inf")
-        self._told_at = float("-inf")
+        self._sharing = Reminder(REMIND_AFTER)
 
     def serve(self, beat: Callable[[], None], stopping: threading.Event) -> None:
         """Look until the daemon is stopped. An outage is told by others."""
@@ -77,16 +78,13 @@ class SurroundingsWatch:
         if abs(skew.ahead_ms) <= WARN_MS:
             if self._off.pop(skew.whose, None) is not None:
                 self._log.info("clock.synced", clock=skew.whose)
-        elif now - self._off.get(skew.whose, float("-inf")) > REMIND_AFTER:
-            self._off[skew.whose] = now
+        elif self._off.setdefault(skew.whose, Reminder(REMIND_AFTER)).is_due(now):
             self._log.warning("clock.skewed", clock=skew.whose, ahead_s=skew.ahead_ms / 1000, text=told_clock(skew))
 
     def _tell_signs(self, signs: Signs, now: float) -> None:
         self._metrics.competing_consumers(bool(signs))
-        if signs and now - self._told_at > REMIND_AFTER:
-            self._told_at = now
-            text = told_signs(signs)
-            self._log.warning("queue.competing_consumers", claims=signs.claims, clients=signs.clients, text=text)
+        if signs and self._sharing.is_due(now):
+            self._log.warning("queue.competing_consumers", claims=signs.claims, clients=signs.clients, text=told_signs(signs))
 
 
 def told_clock(skew: Skew) -> str:

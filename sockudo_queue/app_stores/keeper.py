@@ -16,6 +16,7 @@ from sockudo_queue.apps import AppRegistry
 from sockudo_queue.backoff import Backoff
 from sockudo_queue.errors import AppStoreUnavailable, AppUnreadable
 from sockudo_queue.metrics import Metrics
+from sockudo_queue.reminder import Reminder
 from sockudo_queue.turns import Turns
 from sockudo_queue.webhook_documents import Defaults
 
@@ -56,7 +57,7 @@ class Keeper:
         self._log = log
         self._on_change = on_change
         self._lost_at: float | None = None
-        self._logged_at = 0.0
+        self._reminder = Reminder(REMIND_AFTER)
         self._probe_at = 0.0
         self._backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE, jitter=0.5)
         self._started = False
@@ -143,8 +144,7 @@ class Keeper:
         first = self._lost_at is None
         if first:
             self._lost_at = now
-        if first or now - self._logged_at > REMIND_AFTER:
-            self._logged_at = now
+        if self._reminder.is_due(now, changed=first):
             self._log.error("apps.store_lost", store=self._store.name, reason=reason)
         if first:
             self._on_change(f"the store of apps does not answer: {reason}")
