@@ -84,7 +84,9 @@ class SurroundingsWatch:
     def _tell_signs(self, signs: Signs, now: float) -> None:
         self._metrics.competing_consumers(bool(signs))
         if signs and self._sharing.is_due(now):
-            self._log.warning("queue.competing_consumers", claims=signs.claims, clients=signs.clients, text=told_signs(signs))
+            self._log.warning(
+                "queue.competing_consumers", claims=signs.claims, clients=signs.clients, text=told_signs(signs)
+            )
 
 
 def told_clock(skew: Skew) -> str:
