@@ -10,13 +10,13 @@ import requests
 from dramatiq.brokers.redis import RedisBroker
 
 from benchmarks.work import naive_post
-from sockudo_queue import job as jobs
-from sockudo_queue import signing
-from sockudo_queue.apps import Webhook
+from sockudo_queue.core import job as jobs
+from sockudo_queue.core import signing
+from sockudo_queue.core.apps import Webhook
+from sockudo_queue.core.secret import Secret
 from sockudo_queue.delivery.handles import HandleOptions
 from sockudo_queue.delivery.http import HttpSender
 from sockudo_queue.delivery.transport import CurlAdapter
-from sockudo_queue.redaction import Secret
 
 URL = os.environ.get("BENCH_URL", "")
 

@@ -13,13 +13,13 @@ import time
 import pycurl
 
 from benchmarks.work import THREADS
-from sockudo_queue import job as jobs
-from sockudo_queue import signing
+from sockudo_queue.core import job as jobs
+from sockudo_queue.core import signing
+from sockudo_queue.core.secret import Secret
 from sockudo_queue.drivers.base import Settlement
 from sockudo_queue.drivers.redis_connections import link_of
 from sockudo_queue.drivers.redis_lists import ListSource, source_keys
 from sockudo_queue.drivers.redis_source import Terms
-from sockudo_queue.redaction import Secret
 from sockudo_queue.settings import RedisSettings, Settings
 
 

@@ -14,16 +14,17 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from sockudo_queue import ingress, job, matching, record, signing, small_http
+from sockudo_queue import ingress, small_http
 from sockudo_queue.app_documents import load_with_apps
-from sockudo_queue.apps import Filter, Webhook
 from sockudo_queue.config import options
+from sockudo_queue.core import delivery_state, job, matching, signing
+from sockudo_queue.core.apps import Filter, Webhook
+from sockudo_queue.core.channel_pattern import PatternError, compile_pattern
+from sockudo_queue.core.secret import Secret
 from sockudo_queue.delivery.transport import header_lines
 from sockudo_queue.drivers.redis_dead import split_value
 from sockudo_queue.drivers.redis_v2_payload import closed, opened
 from sockudo_queue.errors import MalformedJob, SettingsError
-from sockudo_queue.patterns import PatternError, compile_pattern
-from sockudo_queue.redaction import Secret
 
 CANARY: Final = "CANARY"
 _TYPES: Final = frozenset({"channel_occupied", "channel_vacated", "member_added", "member_removed", "client_event"})
@@ -50,17 +51,17 @@ def a_job(data: bytes) -> None:
         head = signing.Request(read.app_key, read.app_secret, read.job_id or "j", 1, 0)
         for line in header_lines(signing.headers_of(head, match.webhook, body)):
             assert not re.search(rb"[\r\n\0]", line)
-        _is_kept(record.State(read.job_id or "j", read.app_id, match.webhook.name))
+        _is_kept(delivery_state.State(read.job_id or "j", read.app_id, match.webhook.name))
 
 
 def a_state(data: bytes) -> None:
     """A state is read or left to a later version; what is read can be written, read again and replayed."""
     try:
-        state = record.decode(data)
-    except record.NewerRecord:
+        state = delivery_state.decode(data)
+    except delivery_state.NewerRecord:
         return
     _is_kept(state)
-    _is_kept(record.replayed(state))
+    _is_kept(delivery_state.replayed(state))
 
 
 def a_value(data: bytes) -> None:
@@ -150,10 +151,10 @@ TARGETS: Final[Mapping[str, Callable[[bytes], None]]] = {
 }
 
 
-def _is_kept(state: record.State) -> None:
-    written = record.encode(state)
+def _is_kept(state: delivery_state.State) -> None:
+    written = delivery_state.encode(state)
     assert b"\n" not in written
-    assert record.decode(written) == state
+    assert delivery_state.decode(written) == state
 
 
 def _load(name: str | None, content: bytes, environment: Mapping[str, str]) -> tuple[str, ...]:
@@ -187,7 +188,11 @@ def seeds(name: str) -> list[bytes]:
     return {
         "job": jobs,
         "door": [*jobs, b"\n".join(jobs[:3])],
-        "state": [record.encode(record.State("j", "a", "w", attempts=3, budget_from=5, reason="exhausted", died=9))],
+        "state": [
+            delivery_state.encode(
+                delivery_state.State("j", "a", "w", attempts=3, budget_from=5, reason="exhausted", died=9)
+            )
+        ],
         "value": [b"\x01{}\n" + jobs[0], jobs[0], b"\x01\n"],
         "payload": [bytes([40]) + b'{"v":1,"job":"j"}' + jobs[0], b"\0" + jobs[0], b'\0{"sockudo_queue_raw":"x"}'],
         "file": [example, *(path.read_bytes() for path in sorted(data.glob("config/*")) if path.is_file())],

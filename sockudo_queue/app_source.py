@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from sockudo_queue.app_documents import parse_apps
-from sockudo_queue.apps import StaticApps
 from sockudo_queue.config.documents import Document, digest_of, parse_document, read_bytes
 from sockudo_queue.config.values import apps_driver
+from sockudo_queue.core.apps import StaticApps
 from sockudo_queue.errors import SettingsError
 from sockudo_queue.settings import AppsDocument, Settings
 

@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Final
 
 from sockudo_queue.backoff import longer
-from sockudo_queue.outcome import Outcome
+from sockudo_queue.core.outcome import Outcome
 
 USUAL_FACTOR: Final = 3
 """An attempt is overdue after this many times the usual latency."""

@@ -235,8 +235,8 @@ def _run(options: argparse.Namespace) -> int:
     from sockudo_queue import logs
     from sockudo_queue.app_documents import load_with_apps
     from sockudo_queue.app_source import AppSource
-    from sockudo_queue.apps import StaticApps
     from sockudo_queue.config.documents import working_directory
+    from sockudo_queue.core.apps import StaticApps
     from sockudo_queue.daemon import Daemon
 
     loaded, apps = load_with_apps(options.config, os.environ, working_directory(), options.strict)

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 from sockudo_queue import __version__, logs, process_limits, signals
 from sockudo_queue.app_source import AppSource
 from sockudo_queue.app_stores.factory import make_keeper
-from sockudo_queue.apps import AppRegistry
 from sockudo_queue.broker_watch import BrokerWatch
+from sockudo_queue.core.apps import AppRegistry
 from sockudo_queue.crew import Crew
 from sockudo_queue.delivery.guard import Service
 from sockudo_queue.dispatcher import Dispatcher

@@ -7,11 +7,11 @@ from typing import Any, Final
 
 import msgspec
 
-from sockudo_queue import record
-from sockudo_queue.apps import Webhook
+from sockudo_queue.core import delivery_state
+from sockudo_queue.core.apps import Webhook
+from sockudo_queue.core.delivery_state import State
+from sockudo_queue.core.job import Event, Job
 from sockudo_queue.drivers.base import Back, Claim, Part, Settlement
-from sockudo_queue.job import Event, Job
-from sockudo_queue.record import State
 
 _PENDING: Final = object()
 
@@ -67,7 +67,7 @@ class Dispatch:
                 untouched = self._left == len(self.shares)
                 for share in self.shares:
                     if self._parts[share.ordinal] is _PENDING:
-                        self._parts[share.ordinal] = Back(record.encode(share.state), lapsed=lapsed)
+                        self._parts[share.ordinal] = Back(delivery_state.encode(share.state), lapsed=lapsed)
                 self.settlement = Settlement(self.claim, (Back(lapsed=lapsed),)) if untouched else self._compose()
             return self.settlement
 

@@ -17,19 +17,19 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from sockudo_queue import job as jobs
-from sockudo_queue import matching, record, signing
-from sockudo_queue.apps import AppRegistry, Webhook
+from sockudo_queue.core import delivery_state, matching, signing
+from sockudo_queue.core import job as jobs
+from sockudo_queue.core.apps import AppRegistry, Webhook
+from sockudo_queue.core.delivery_state import State
+from sockudo_queue.core.job import Job
+from sockudo_queue.core.outcome import Failure, Outcome, Verdict, from_failure
+from sockudo_queue.core.ports import default_port
 from sockudo_queue.delivery.sender import Sender
 from sockudo_queue.dispatch import Dispatch, Share
 from sockudo_queue.drivers.base import Back, Claim, Dead, Later, Part
 from sockudo_queue.endpoints import LONGEST_RESERVATION, Admission, BreakerKey, Deferral, EndpointKey, Endpoints
 from sockudo_queue.errors import AppStoreUnavailable, AppUnreadable, MalformedJob
-from sockudo_queue.job import Job
 from sockudo_queue.metrics import Metrics, WebhookMetrics
-from sockudo_queue.outcome import Failure, Outcome, Verdict, from_failure
-from sockudo_queue.ports import default_port
-from sockudo_queue.record import State
 from sockudo_queue.unknown_apps import UnknownApps
 
 NEWER_RECORD_DELAY_MS: Final = 60_000
@@ -168,7 +168,7 @@ class Dispatcher:
             guesses=state.guesses + 1 if deferral.grows else 0,
         )
         # A place in a line may be forgotten, the beginning of a budget may not.
-        return Later(record.encode(kept), delay_ms, durable=began != state.budget_from)
+        return Later(delivery_state.encode(kept), delay_ms, durable=began != state.budget_from)
 
     def failed(self, dispatch: Dispatch, share: Share, error: Exception) -> Part:
         """Keep a share as a dead letter on which this version fails."""
@@ -205,7 +205,7 @@ class Dispatcher:
             self._log.error("delivery.failed", webhook=share.webhook.name, job=share.state.job, exc_info=error)
         if cut_short:
             # The network may be leaving together with us; the attempt counts for nothing.
-            return Back(record.encode(msgspec.structs.replace(share.state, webhook=share.webhook.name)))
+            return Back(delivery_state.encode(msgspec.structs.replace(share.state, webhook=share.webhook.name)))
         return self._decide(dispatch.claim, share, outcome, ended - started)
 
     def _send(self, dispatch: Dispatch, share: Share) -> Attempt:
@@ -263,7 +263,7 @@ class Dispatcher:
         )
         delay_ms = share.webhook.retry.delay_ms(tried.attempts, now - began, outcome, random.random())  # noqa: S311
         if delay_ms is not None:
-            return Later(record.encode(tried), delay_ms)
+            return Later(delivery_state.encode(tried), delay_ms)
         return self._dead(tried, claim, "refused" if outcome.verdict is Verdict.PERMANENT else "exhausted")
 
     def _open_job(self, claim: Claim, state: State, job: Job, webhooks: tuple[Webhook, ...]) -> Dispatch:
@@ -288,19 +288,19 @@ class Dispatcher:
         waiting = _looked_for(state, job, began)
         if now + delay_ms - began > self._unknown_app_budget_ms:
             return self._bury(claim, waiting, reason)
-        return Dispatch.settled(claim, Later(record.encode(waiting), delay_ms))
+        return Dispatch.settled(claim, Later(delivery_state.encode(waiting), delay_ms))
 
     def _nobody_can_tell(self, claim: Claim, state: State, job: Job) -> Dispatch:
         """Try again, however long the store of apps is away: no budget begins, and one that runs stands still."""
         delay_ms = _delay_until_known(state)
         began = None if state.budget_from is None else state.budget_from + delay_ms
-        return Dispatch.settled(claim, Later(record.encode(_looked_for(state, job, began)), delay_ms))
+        return Dispatch.settled(claim, Later(delivery_state.encode(_looked_for(state, job, began)), delay_ms))
 
     def _bury(self, claim: Claim, state: State, reason: str) -> Dispatch:
         return Dispatch.settled(claim, self._dead(state, claim, reason))
 
     def _dead(self, state: State, claim: Claim, reason: str) -> Dead:
-        return Dead(record.encode(msgspec.structs.replace(state, reason=reason, died=claim.now_ms())), reason)
+        return Dead(delivery_state.encode(msgspec.structs.replace(state, reason=reason, died=claim.now_ms())), reason)
 
 
 def _delay_until_known(state: State) -> int:
@@ -316,8 +316,8 @@ def _looked_for(state: State, job: Job, began: int | None) -> State:
 def _state_of(claim: Claim) -> State | None:
     """Return the state of a claimed record, a new one for a fresh job, or None where a later version wrote it."""
     try:
-        return record.decode(claim.state) if claim.state else State(job=claim.id)
-    except record.NewerRecord:
+        return delivery_state.decode(claim.state) if claim.state else State(job=claim.id)
+    except delivery_state.NewerRecord:
         return None
 
 

@@ -21,7 +21,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from sockudo_queue.breaker import CHANCES, SMOOTHING, USUAL_FACTOR, Breaker, Line
-from sockudo_queue.outcome import HOLDING_STATUSES, Outcome
+from sockudo_queue.core.outcome import HOLDING_STATUSES, Outcome
 from sockudo_queue.shares import SHORT, SUSPECT_LIMIT, Limits, Lingering, Shares, Standing
 
 PROVEN_FOR: Final = 60.0

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import msgspec
 
-from sockudo_queue.decoding import DECODE_ERRORS
+from sockudo_queue.core.decoding import DECODE_ERRORS
 from sockudo_queue.errors import StartError
 
 PATH: Final = "/jobs"

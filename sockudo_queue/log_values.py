@@ -20,8 +20,8 @@ from uuid import UUID
 
 import msgspec
 
+from sockudo_queue.core.secret import MASK, Secret
 from sockudo_queue.errors import SockudoQueueError
-from sockudo_queue.redaction import MASK, Secret
 
 LINE_LIMIT: Final = 8_192  # bytes; container runtimes split lines at 16 KiB
 SHORT_TEXT: Final = 256  # characters of one text in a line that was too long

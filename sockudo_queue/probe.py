@@ -6,7 +6,7 @@ import http.client
 from collections.abc import Mapping
 from typing import Final
 
-from sockudo_queue.ports import METRICS_PORT
+from sockudo_queue.core.ports import METRICS_PORT
 
 SECONDS: Final = 2.0
 

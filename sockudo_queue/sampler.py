@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from sockudo_queue import job
+from sockudo_queue.core import job
 from sockudo_queue.drivers.base import Driver
 from sockudo_queue.metrics import Metrics
 from sockudo_queue.status.board import Board

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
-from sockudo_queue import record
+from sockudo_queue.core import delivery_state
 from sockudo_queue.drivers.base import Back
 from sockudo_queue.errors import BrokerError
 from sockudo_queue.reminder import Reminder
@@ -108,7 +108,7 @@ class Supervisor:
         if share is None:
             dispatch.abandon(lapsed=True)  # it died while handing the shares out; nobody knows which
         else:
-            dispatch.finish(share, Back(record.encode(share.state), lapsed=True))
+            dispatch.finish(share, Back(delivery_state.encode(share.state), lapsed=True))
         settlement = dispatch.settlement
         if settlement is None:
             return  # other workers are still at this job's other shares, and settle it

@@ -9,13 +9,13 @@ from typing import Any, Final, TypeVar, cast
 
 from pydantic import BaseModel, ValidationError
 
-from sockudo_queue.apps import Filter, Webhook
 from sockudo_queue.config.findings import Findings, did_you_mean
 from sockudo_queue.config.models import DeliverySettings, RetrySettings
 from sockudo_queue.config.values import boolean
 from sockudo_queue.config.wording import reason_of, shown
-from sockudo_queue.matching import check_filter, contradiction
-from sockudo_queue.retry import RetryPolicy
+from sockudo_queue.core.apps import Filter, Webhook
+from sockudo_queue.core.matching import check_filter, contradiction
+from sockudo_queue.core.retry import RetryPolicy
 from sockudo_queue.webhook_headers import read_headers
 from sockudo_queue.webhook_names import check_name, free_name
 from sockudo_queue.webhook_secrets import read_signing_secrets

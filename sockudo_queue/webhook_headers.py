@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from sockudo_queue.config.findings import Findings
-from sockudo_queue.redaction import Secret
-from sockudo_queue.reserved_headers import is_reserved
+from sockudo_queue.core.reserved_headers import is_reserved
+from sockudo_queue.core.secret import Secret
 
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE: Final = re.compile(r"[\x20-\x7e\x80-\xff\t]*")

@@ -11,9 +11,9 @@ import re
 from collections.abc import Collection
 from typing import Final
 
-from sockudo_queue.apps import LambdaTarget
 from sockudo_queue.config.urls import UrlParts
-from sockudo_queue.ports import default_port
+from sockudo_queue.core.apps import LambdaTarget
+from sockudo_queue.core.ports import default_port
 
 MAX_NAME_LENGTH: Final = 100
 

@@ -7,7 +7,7 @@ import binascii
 from typing import Any, Final
 
 from sockudo_queue.config.findings import Findings
-from sockudo_queue.redaction import Secret
+from sockudo_queue.core.secret import Secret
 
 PREFIX: Final = "whsec_"
 SHORTEST: Final = 24

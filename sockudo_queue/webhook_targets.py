@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sockudo_queue.apps import LambdaTarget
 from sockudo_queue.config.findings import Findings
 from sockudo_queue.config.urls import ascii_url, url_parts
-from sockudo_queue.redaction import Secret
+from sockudo_queue.core.apps import LambdaTarget
+from sockudo_queue.core.secret import Secret
 from sockudo_queue.webhook_names import lambda_name, url_name
 
 EXAMPLE_URL: Final = "https://api.example.com/hooks"

@@ -7,9 +7,9 @@ import time
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sockudo_queue import record
 from sockudo_queue.backoff import Backoff
 from sockudo_queue.broker_watch import BrokerWatch, broker_backoff
+from sockudo_queue.core import delivery_state
 from sockudo_queue.crew import Crew, Slot
 from sockudo_queue.dispatch import Dispatch, Share
 from sockudo_queue.dispatcher import Dispatcher
@@ -66,7 +66,7 @@ class Ledger:
                 self._count_dead(part)
 
     def _count_dead(self, part: Dead) -> None:
-        state = record.decode(part.state)
+        state = delivery_state.decode(part.state)
         self._metrics.dead_letter(part.reason)
         self._board.died(
             Death(time.time(), state.app, state.webhook or "", state.job, state.attempts, part.reason, state.last or "")
@@ -198,7 +198,7 @@ class Worker:
         """Attempt one share, if its endpoint lets it. Returns the settlement when it was the job's last."""
         self.current = (dispatch, share)
         if not self.slot.held and self._stopping.is_set():
-            settlement = dispatch.finish(share, Back(record.encode(share.state)))
+            settlement = dispatch.finish(share, Back(delivery_state.encode(share.state)))
         else:
             settlement = dispatch.finish(share, self._part_of(dispatch, share))
         if settlement is None:

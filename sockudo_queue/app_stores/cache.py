@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from sockudo_queue.apps import App
+from sockudo_queue.core.apps import App
 
 SHORTEST_TTL: Final = 1.0
 """Seconds for which anything counts: without a bound below, every job would be a query."""

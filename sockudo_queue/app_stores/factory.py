@@ -10,8 +10,8 @@ from typing import Any
 from sockudo_queue.app_stores.base import AppStore
 from sockudo_queue.app_stores.cache import AppCache
 from sockudo_queue.app_stores.keeper import Keeper
-from sockudo_queue.apps import AppRegistry
 from sockudo_queue.config.models import Settings
+from sockudo_queue.core.apps import AppRegistry
 from sockudo_queue.errors import SettingsError
 from sockudo_queue.metrics import Metrics
 from sockudo_queue.turns import Turns

@@ -10,7 +10,7 @@ from typing import Final
 
 from sockudo_queue.app_stores.cache import AppCache, Entry
 from sockudo_queue.app_stores.lookups import LookUps
-from sockudo_queue.apps import App, AppRegistry
+from sockudo_queue.core.apps import App, AppRegistry
 from sockudo_queue.errors import AppStoreUnavailable, AppUnreadable
 from sockudo_queue.turns import Turns
 

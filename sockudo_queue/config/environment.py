@@ -12,7 +12,7 @@ from sockudo_queue.config.layers import Layer
 from sockudo_queue.config.options import OPTIONS
 from sockudo_queue.config.secret_files import FileSecret, read_secret_file
 from sockudo_queue.config.values import FALSE, TRUE
-from sockudo_queue.redaction import Secret
+from sockudo_queue.core.secret import Secret
 
 CONFIG_FILE: Final = "QUEUE_CONFIG_FILE"
 _POLICED: Final = (

@@ -12,7 +12,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 from sockudo_queue.config.findings import Findings
 from sockudo_queue.config.models import Settings
 from sockudo_queue.config.options import Option
-from sockudo_queue.redaction import Secret
+from sockudo_queue.core.secret import Secret
 
 
 @dataclass(slots=True)

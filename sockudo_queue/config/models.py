@@ -31,8 +31,8 @@ from sockudo_queue.config.values import (
     Texts,
     Whole,
 )
-from sockudo_queue.ports import METRICS_PORT, REDIS_PORT
-from sockudo_queue.redaction import Secret
+from sockudo_queue.core.ports import METRICS_PORT, REDIS_PORT
+from sockudo_queue.core.secret import Secret
 
 # Bounds that keep a slip (seconds for milliseconds, a digit too many) from becoming a wait without end.
 DAY_MS: Final = 86_400_000

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
-from sockudo_queue.cluster_keys import has_hash_tag
 from sockudo_queue.config.findings import Findings
 from sockudo_queue.config.models import Settings, TlsSettings
-from sockudo_queue.redaction import Secret
+from sockudo_queue.core.cluster_keys import has_hash_tag
+from sockudo_queue.core.secret import Secret
 
 Naming = Callable[[str], str]
 

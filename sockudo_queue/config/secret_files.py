@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Final
 
-from sockudo_queue.redaction import Secret
+from sockudo_queue.core.secret import Secret
 
 MAX_SECRET_BYTES: Final = 65_536  # far above any key, far below a file named by mistake
 

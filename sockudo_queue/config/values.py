@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, PlainSerializer
 
 from sockudo_queue.config.urls import check_host, check_ipv6, url_parts
-from sockudo_queue.redaction import MASK, Secret
+from sockudo_queue.core.secret import MASK, Secret
 
 TRUE = frozenset({"true", "1", "yes", "on"})
 FALSE = frozenset({"false", "0", "no", "off"})

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from sockudo_queue.config.layers import Layer
 from sockudo_queue.config.models import Settings
 from sockudo_queue.config.options import BY_ATTRIBUTE, Option
-from sockudo_queue.redaction import Secret
+from sockudo_queue.core.secret import Secret
 
 
 def fault_lines(error: ValidationError, layers: Sequence[Layer]) -> Iterator[str]:

@@ -10,10 +10,10 @@ import threading
 from typing import Any, Final
 from urllib.parse import quote
 
-from sockudo_queue.apps import LambdaTarget, Webhook
+from sockudo_queue.core.apps import LambdaTarget, Webhook
+from sockudo_queue.core.outcome import Failure, Outcome, from_failure, from_status
 from sockudo_queue.delivery.faults import TransportFault
 from sockudo_queue.delivery.transport import Answer, CurlAdapter, Post, header_lines
-from sockudo_queue.outcome import Failure, Outcome, from_failure, from_status
 
 API: Final = "2015-03-31"
 _PASSING: Final = (b"expired", b"not yet current", b"security token", b"being throttled")

@@ -11,7 +11,7 @@ from typing import Final, cast
 import pycurl
 import requests
 
-from sockudo_queue.outcome import Failure
+from sockudo_queue.core.outcome import Failure
 
 DETAIL_LENGTH: Final = 200
 

@@ -7,12 +7,12 @@ from functools import lru_cache
 from typing import Final
 from urllib.parse import urlsplit
 
-from sockudo_queue.apps import Webhook
+from sockudo_queue.core.apps import Webhook
+from sockudo_queue.core.outcome import Failure, Outcome, from_failure, from_status
+from sockudo_queue.core.reserved_headers import is_reserved
+from sockudo_queue.core.secret import Secret
 from sockudo_queue.delivery.faults import TransportFault
 from sockudo_queue.delivery.transport import Answer, CurlAdapter, Post, header_lines
-from sockudo_queue.outcome import Failure, Outcome, from_failure, from_status
-from sockudo_queue.redaction import Secret
-from sockudo_queue.reserved_headers import is_reserved
 
 _HOST: Final = re.compile(r"[0-9A-Za-z._:-]{1,253}")
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from sockudo_queue.apps import Webhook
+from sockudo_queue.core.apps import Webhook
+from sockudo_queue.core.outcome import Outcome
 from sockudo_queue.delivery.aws_lambda import LambdaSender
 from sockudo_queue.delivery.http import HttpSender
-from sockudo_queue.outcome import Outcome
 from sockudo_queue.turns import Turns
 
 

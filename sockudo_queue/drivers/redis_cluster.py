@@ -14,13 +14,13 @@ from typing import Any, Final
 from redis.connection import ConnectionPool
 from redis.crc import key_slot
 
+from sockudo_queue.core.ports import REDIS_PORT
+from sockudo_queue.core.secret import Secret
 from sockudo_queue.drivers.redis_connections import is_insecure, is_tls, login_options, tls_options, url_options
 from sockudo_queue.drivers.redis_errors import Redirected, SlotBusy
 from sockudo_queue.drivers.redis_link import LATE_SECONDS, RedisLink, Script, Tell, connection_options, tell_nobody
 from sockudo_queue.drivers.redis_topology import Address, Topology
 from sockudo_queue.errors import BrokerError, BrokerUnavailable
-from sockudo_queue.ports import REDIS_PORT
-from sockudo_queue.redaction import Secret
 from sockudo_queue.settings import Settings
 
 ANSWER_SECONDS: Final = 1.0

@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Final
 
 import msgspec
 
-from sockudo_queue.cluster_keys import has_hash_tag
+from sockudo_queue.core.cluster_keys import has_hash_tag
 from sockudo_queue.drivers.base import Claim, DeadLetter, Part, Settlement
 from sockudo_queue.drivers.redis_errors import CommandDenied, WritesRefused
 from sockudo_queue.drivers.redis_link import Link

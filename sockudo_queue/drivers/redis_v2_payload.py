@@ -16,7 +16,7 @@ from urllib.parse import unquote
 
 import msgspec
 
-from sockudo_queue.decoding import DECODE_ERRORS
+from sockudo_queue.core.decoding import DECODE_ERRORS
 
 _STATE: Final = b',"sockudo_queue":"'
 _RAW: Final = b'{"sockudo_queue_raw":"'

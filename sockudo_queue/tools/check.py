@@ -9,7 +9,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from sockudo_queue.app_stores.report import app_lines
-from sockudo_queue.apps import App
+from sockudo_queue.core.apps import App
 from sockudo_queue.drivers.base import Driver, Finding, Inspectable, Level
 from sockudo_queue.errors import BrokerError, BrokerUnavailable, SettingsError
 from sockudo_queue.own_services import brokers

@@ -9,9 +9,9 @@ from collections import Counter, deque
 from typing import Any, Final
 
 from sockudo_queue import standard_streams
+from sockudo_queue.core.job import Job
 from sockudo_queue.drivers.base import DeadLetters, Driver
 from sockudo_queue.errors import SettingsError
-from sockudo_queue.job import Job
 from sockudo_queue.tools.context import EXIT_NO, reached
 from sockudo_queue.tools.letters import Entry, Selection, none_matches
 from sockudo_queue.tools.terminal import complain, moment, plural, say, say_json, span, table

@@ -16,7 +16,10 @@ from functools import partial
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
-from sockudo_queue.apps import App, Webhook
+from sockudo_queue.core.apps import App, Webhook
+from sockudo_queue.core.outcome import Outcome
+from sockudo_queue.core.ports import default_port
+from sockudo_queue.core.secret import Secret
 from sockudo_queue.delivery.certificates import expiry_of, file_faults
 from sockudo_queue.delivery.faults import TransportFault
 from sockudo_queue.delivery.guard import Guard
@@ -24,10 +27,7 @@ from sockudo_queue.delivery.handles import HandleOptions
 from sockudo_queue.drivers.base import Finding, Level
 from sockudo_queue.errors import SettingsError
 from sockudo_queue.outbound import handle_options, make_guard
-from sockudo_queue.outcome import Outcome
 from sockudo_queue.own_services import brokers
-from sockudo_queue.ports import default_port
-from sockudo_queue.redaction import Secret
 from sockudo_queue.settings import Loaded
 from sockudo_queue.tools.apps import Credentials, inline_credentials
 from sockudo_queue.tools.attempts import Attempts

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from sockudo_queue.apps import App, Filter, Webhook
+from sockudo_queue.core.apps import App, Filter, Webhook
 from sockudo_queue.drivers.base import Finding, Level
 
 PRESENCE: Final = "presence-"

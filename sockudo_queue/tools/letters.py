@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final
 
-from sockudo_queue import job as jobs
-from sockudo_queue import record
+from sockudo_queue.core import delivery_state
+from sockudo_queue.core import job as jobs
+from sockudo_queue.core.delivery_state import State
+from sockudo_queue.core.job import Job
 from sockudo_queue.drivers.base import DeadLetter, DeadLetters, Driver
 from sockudo_queue.errors import MalformedJob
-from sockudo_queue.job import Job
-from sockudo_queue.record import State
 
 UNREADABLE: Final = "unreadable"
 
@@ -38,8 +38,8 @@ class Entry:
         if not self.letter.state:
             return State(job=self.letter.id)
         try:
-            return record.decode(self.letter.state)
-        except record.NewerRecord:
+            return delivery_state.decode(self.letter.state)
+        except delivery_state.NewerRecord:
             return None
 
     @cached_property

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from sockudo_queue import job
+from sockudo_queue.core import job
 from sockudo_queue.errors import BrokerError, BrokerRefused, MalformedJob, SettingsError
 from sockudo_queue.tools.context import EXIT_NO, EXIT_NO_BROKER, driver_of, load
 from sockudo_queue.tools.terminal import Progress, complain, plural, say, say_json

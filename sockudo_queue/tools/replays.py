@@ -15,8 +15,8 @@ from dataclasses import replace
 from itertools import islice
 from typing import Final, TypeVar
 
-from sockudo_queue import record
-from sockudo_queue.apps import App
+from sockudo_queue.core import delivery_state
+from sockudo_queue.core.apps import App
 from sockudo_queue.drivers.base import DeadLetter, DeadLetters
 from sockudo_queue.errors import AppStoreUnavailable
 from sockudo_queue.tools.apps import AppLookUp, app_look_up
@@ -76,7 +76,7 @@ class _Replay:
             if self._dry:
                 self.done += len(entries)
                 continue
-            states = [record.encode(record.replayed(_state(entry), self._target)) for entry in entries]
+            states = [delivery_state.encode(delivery_state.replayed(_state(entry), self._target)) for entry in entries]
             flags = self._letters.replay([entry.letter for entry in entries], states)
             self.done += sum(flags)
             self.gone += len(flags) - sum(flags)
@@ -220,7 +220,7 @@ def _is_chosen(options: argparse.Namespace, selection: Selection, verb: str) -> 
     return True
 
 
-def _state(entry: Entry) -> record.State:
+def _state(entry: Entry) -> delivery_state.State:
     assert entry.state is not None, "a letter of a newer version is no candidate"
     return entry.state
 

@@ -8,10 +8,10 @@ from typing import Any, Final
 
 import msgspec
 
-from sockudo_queue import matching
-from sockudo_queue.apps import Webhook
-from sockudo_queue.job import Event, Job
-from sockudo_queue.redaction import Secret
+from sockudo_queue.core import matching
+from sockudo_queue.core.apps import Webhook
+from sockudo_queue.core.job import Event, Job
+from sockudo_queue.core.secret import Secret
 
 CHANNEL: Final = "sockudo-queue-test"
 """Says in every event what it is."""

@@ -12,10 +12,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from sockudo_queue.apps import Webhook
+from sockudo_queue.core.apps import Webhook
+from sockudo_queue.core.job import Event
+from sockudo_queue.core.outcome import Outcome
 from sockudo_queue.errors import SettingsError
-from sockudo_queue.job import Event
-from sockudo_queue.outcome import Outcome
 from sockudo_queue.settings import Loaded
 from sockudo_queue.tools import samples
 from sockudo_queue.tools.apps import Credentials, app_look_up, credentials_of

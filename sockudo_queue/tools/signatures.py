@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from sockudo_queue import signing
+from sockudo_queue.core import signing
 from sockudo_queue.errors import SettingsError
 from sockudo_queue.tools.apps import secret_of
 from sockudo_queue.tools.context import EXIT_NO, load

@@ -16,7 +16,7 @@ from sockudo_queue.app_stores.base import AppStore, Row
 from sockudo_queue.app_stores.cache import AppCache
 from sockudo_queue.app_stores.keeper import PROBE, Keeper
 from sockudo_queue.app_stores.registry import ANSWER_WITHIN
-from sockudo_queue.apps import App, StaticApps
+from sockudo_queue.core.apps import App, StaticApps
 from sockudo_queue.errors import AppStoreUnavailable
 from sockudo_queue.metrics import Metrics
 from sockudo_queue.settings import RetrySettings

@@ -15,7 +15,7 @@ from typing import Any, Final
 import pytest
 from jsonschema import Draft202012Validator
 
-from sockudo_queue import job
+from sockudo_queue.core import job
 from sockudo_queue.settings import Settings
 from tests.deploy import sources
 from tests.helpers.daemon import DaemonProcess

@@ -7,10 +7,10 @@ from contextlib import ExitStack
 
 import pytest
 
+from sockudo_queue.core.secret import Secret
 from sockudo_queue.drivers.redis_connections import link_of
 from sockudo_queue.drivers.redis_link import Link
 from sockudo_queue.errors import BrokerUnavailable
-from sockudo_queue.redaction import Secret
 from sockudo_queue.settings import RedisClusterSettings, SentinelNode, SentinelSettings, Settings
 from tests.drivers.conformance import DriverConformance
 from tests.drivers.dead_letters import DeadLetterConformance

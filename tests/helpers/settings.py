@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from sockudo_queue.app_documents import load_with_apps
-from sockudo_queue.apps import App
+from sockudo_queue.core.apps import App
 from sockudo_queue.errors import SettingsError
 from sockudo_queue.settings import Loaded, dump
 

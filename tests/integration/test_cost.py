@@ -16,8 +16,9 @@ from typing import Any, Final, cast
 import pytest
 
 from sockudo_queue import log_writer, logs
-from sockudo_queue.apps import App, StaticApps, Webhook
 from sockudo_queue.broker_watch import BrokerWatch
+from sockudo_queue.core.apps import App, StaticApps, Webhook
+from sockudo_queue.core.secret import Secret
 from sockudo_queue.crew import Crew
 from sockudo_queue.delivery.http import HttpSender
 from sockudo_queue.delivery.transport import Answer, CurlAdapter
@@ -27,7 +28,6 @@ from sockudo_queue.endpoints import Endpoints
 from sockudo_queue.health import Heartbeats
 from sockudo_queue.holdings import Holdings
 from sockudo_queue.metrics import Metrics
-from sockudo_queue.redaction import Secret
 from sockudo_queue.shares import Limits
 from sockudo_queue.status.board import Board
 from sockudo_queue.turns import Turns

@@ -16,11 +16,12 @@ from typing import Final
 
 import pytest
 
-from sockudo_queue import cli, record
+from sockudo_queue import cli
+from sockudo_queue.core import delivery_state
+from sockudo_queue.core.delivery_state import State
 from sockudo_queue.drivers.base import Dead, Settlement
 from sockudo_queue.drivers.redis_source import own_key
 from sockudo_queue.drivers.sqs.client import EntryFailed
-from sockudo_queue.record import State
 from tests.drivers.conformance import take
 from tests.drivers.redis_lists import SOURCES, RedisLists
 from tests.helpers.commands import Commands
@@ -51,7 +52,7 @@ def kill(lists: RedisLists, body: bytes, *states: State) -> str:
     lists.push(body)
     driver = lists.driver()
     claim = take(driver)
-    parts = tuple(Dead(record.encode(state), state.reason or "") for state in states)
+    parts = tuple(Dead(delivery_state.encode(state), state.reason or "") for state in states)
     assert driver.settle([Settlement(claim, parts, splits=states[0].webhook is not None)]) == [True]
     return claim.id
 
@@ -129,7 +130,7 @@ def test_a_limit_that_is_none_is_refused_in_a_line(run: Commands, limit: str) ->
 
 
 def test_one_is_shown_with_its_past_and_without_its_secret(run: Commands, lists: RedisLists) -> None:
-    state = record.replayed(exhausted())
+    state = delivery_state.replayed(exhausted())
     again = exhausted(history=state.history, reason="refused", attempts=1, last="status-404")
     identity = kill(lists, job(1), again)
     shown = run("dead-letters", "show", f"{identity}.0").out
@@ -195,10 +196,10 @@ def test_a_replay_takes_what_is_owed_back_to_work(run: Commands, lists: RedisLis
     assert (ran.code, ran.err) == (0, "")
     assert ran.out.startswith("replayed 1 dead letter in ")
     claim = take(lists.driver())
-    state = record.decode(claim.state)
+    state = delivery_state.decode(claim.state)
     assert (claim.id, claim.body) == (f"{identity}.1", job(1))
     assert (state.job, state.webhook, state.attempts, state.budget_from) == ("j1", "chat log", 0, None)
-    assert state.history == (record.Death("exhausted", 2, 10, "status-503"),)
+    assert state.history == (delivery_state.Death("exhausted", 2, 10, "status-503"),)
     assert len(run("dead-letters", "list", "--json").json_lines) == 1
 
 
@@ -236,7 +237,7 @@ def test_what_would_only_die_again_is_left_and_named(run: Commands, lists: Redis
     )
     assert "newer version" in ran.out
     assert run("dead-letters", "replay", "--webhook", "old name", "--to", "orders", "--json").json["replayed"] == 1
-    assert record.decode(take(lists.driver()).state).webhook == "orders"
+    assert delivery_state.decode(take(lists.driver()).state).webhook == "orders"
     assert run("dead-letters", "replay", "--reason", "unreadable", "--json").json["replayed"] == 1
 
 

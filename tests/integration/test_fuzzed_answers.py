@@ -8,14 +8,14 @@ from typing import Final
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sockudo_queue.apps import Webhook
+from sockudo_queue.core.apps import Webhook
+from sockudo_queue.core.outcome import Verdict
+from sockudo_queue.core.secret import Secret
 from sockudo_queue.delivery.addresses import Rules
 from sockudo_queue.delivery.guard import Guard
 from sockudo_queue.delivery.handles import HandleOptions
 from sockudo_queue.delivery.http import HttpSender
 from sockudo_queue.delivery.transport import CurlAdapter
-from sockudo_queue.outcome import Verdict
-from sockudo_queue.redaction import Secret
 from tests.faults.measures import scaled
 from tests.helpers.receiver import Answer, Receiver
 

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from sockudo_queue.apps import Webhook
+from sockudo_queue.core.apps import Webhook
+from sockudo_queue.core.outcome import Outcome, Verdict
+from sockudo_queue.core.secret import Secret
 from sockudo_queue.delivery.addresses import Rules
 from sockudo_queue.delivery.guard import Guard, Service
 from sockudo_queue.delivery.handles import HandleOptions
 from sockudo_queue.delivery.http import HttpSender
 from sockudo_queue.delivery.transport import CurlAdapter
-from sockudo_queue.outcome import Outcome, Verdict
-from sockudo_queue.redaction import Secret
 from tests.faults.queue import SERVER_LIST
 from tests.helpers.configs import app, config, webhook
 from tests.helpers.daemon import DaemonProcess

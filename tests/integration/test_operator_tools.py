@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import pytest
 
-from sockudo_queue import job as jobs
+from sockudo_queue.core import job as jobs
 from sockudo_queue.tools import stats
 from sockudo_queue.tools.terminal import pace, table
 from tests.faults.queue import SERVER_LIST, daemon_on, push

@@ -16,15 +16,15 @@ from typing import Final
 
 import pytest
 
-from sockudo_queue.apps import Webhook
+from sockudo_queue.core.apps import Webhook
+from sockudo_queue.core.outcome import Outcome
+from sockudo_queue.core.secret import Secret
 from sockudo_queue.delivery.addresses import Rules
 from sockudo_queue.delivery.guard import Guard
 from sockudo_queue.delivery.handles import REST_UNSEEN, HandleOptions
 from sockudo_queue.delivery.http import HttpSender
 from sockudo_queue.delivery.leash import CUT_AFTER
 from sockudo_queue.delivery.transport import CurlAdapter
-from sockudo_queue.outcome import Outcome
-from sockudo_queue.redaction import Secret
 from tests.helpers.certificates import Authority
 from tests.helpers.hostile import HostileReceiver, Visit, answering, closing_on_reuse, ok, silent
 from tests.helpers.hostile_cases import CASES, Case

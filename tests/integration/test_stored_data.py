@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import pytest
 
-from sockudo_queue import record
+from sockudo_queue.core import delivery_state
 from tests.helpers.commands import Commands
 from tests.helpers.configs import app, config
 from tests.helpers.daemon import DaemonProcess
@@ -145,7 +145,7 @@ class StoredData:
         states = [kept.state for kept in Snapshot.loaded(self.layout).records() if kept.state]
         assert len(states) > len(DEAD)
         for state in states:
-            assert record.encode(record.decode(state)) == state
+            assert delivery_state.encode(delivery_state.decode(state)) == state
 
     def test_what_is_owed_is_delivered_once_and_dead_letters_stay(self, reading: Reading) -> None:
         left = reading.serve({"completed": len({case for case, _ in OWED}), "dead-letter": 1})

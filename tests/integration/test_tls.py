@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from sockudo_queue.apps import Webhook
+from sockudo_queue.core.apps import Webhook
+from sockudo_queue.core.outcome import Failure
+from sockudo_queue.core.secret import Secret
 from sockudo_queue.delivery.addresses import Rules
 from sockudo_queue.delivery.certificates import expiry_of, file_faults
 from sockudo_queue.delivery.faults import TransportFault
@@ -19,8 +21,6 @@ from sockudo_queue.delivery.guard import Guard
 from sockudo_queue.delivery.handles import REST_UNSEEN, HandleOptions
 from sockudo_queue.delivery.http import HttpSender
 from sockudo_queue.delivery.transport import CurlAdapter
-from sockudo_queue.outcome import Failure
-from sockudo_queue.redaction import Secret
 from tests.helpers.certificates import Authority
 from tests.helpers.configs import app, config, webhook
 from tests.helpers.daemon import DaemonProcess

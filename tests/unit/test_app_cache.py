@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sockudo_queue.app_stores.cache import ABSENT_LIMIT, NEGATIVE_TTL, AppCache
-from sockudo_queue.apps import App
+from sockudo_queue.core.apps import App
 
 TTL = 300.0
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from sockudo_queue.apps import Filter, LambdaTarget, Webhook
-from sockudo_queue.retry import RetryPolicy
+from sockudo_queue.core.apps import Filter, LambdaTarget, Webhook
+from sockudo_queue.core.retry import RetryPolicy
 from tests.helpers.configs import app, config
 from tests.helpers.settings import CANARY, Read, merged, read
 

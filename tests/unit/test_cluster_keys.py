@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from redis.crc import key_slot
 
-from sockudo_queue.cluster_keys import has_hash_tag
+from sockudo_queue.core.cluster_keys import has_hash_tag
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from sockudo_queue.decoding import DECODE_ERRORS
+from sockudo_queue.core.decoding import DECODE_ERRORS
 
 
 @pytest.mark.parametrize(

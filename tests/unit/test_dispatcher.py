@@ -12,8 +12,12 @@ from typing import Any, Final, cast
 import pytest
 from msgspec.structs import replace
 
-from sockudo_queue import record, signing
-from sockudo_queue.apps import App, Filter, StaticApps, Webhook
+from sockudo_queue.core import delivery_state, signing
+from sockudo_queue.core.apps import App, Filter, StaticApps, Webhook
+from sockudo_queue.core.delivery_state import Death, State
+from sockudo_queue.core.outcome import Failure, Outcome, from_failure, from_status
+from sockudo_queue.core.retry import RetryPolicy
+from sockudo_queue.core.secret import Secret
 from sockudo_queue.delivery.sender import Sender as RealSender
 from sockudo_queue.dispatch import Dispatch, Share
 from sockudo_queue.dispatcher import LONGEST_GUESS, NEWER_RECORD_DELAY_MS, Dispatcher, endpoint_of
@@ -21,10 +25,6 @@ from sockudo_queue.drivers.base import Back, Claim, Dead, Later, Part, Settlemen
 from sockudo_queue.endpoints import BreakerKey, Deferral, EndpointKey, Endpoints
 from sockudo_queue.errors import AppStoreUnavailable, AppUnreadable
 from sockudo_queue.metrics import Metrics
-from sockudo_queue.outcome import Failure, Outcome, from_failure, from_status
-from sockudo_queue.record import Death, State
-from sockudo_queue.redaction import Secret
-from sockudo_queue.retry import RetryPolicy
 from sockudo_queue.shares import Limits
 from sockudo_queue.unknown_apps import UnknownApps
 from sockudo_queue.worker import Worker, Workplace
@@ -132,12 +132,12 @@ class World:
 
 
 def claim_of(body: bytes, state: State | bytes = b"", *, lapses: int = 0, receipt: str = "rec/1") -> Claim:
-    encoded = record.encode(state) if isinstance(state, State) else state
+    encoded = delivery_state.encode(state) if isinstance(state, State) else state
     return Claim("source", receipt, body, encoded, lapses, NOW_MS)
 
 
 def owed(part: Part) -> State:
-    return record.decode(part.state)
+    return delivery_state.decode(part.state)
 
 
 def only(settlement: Settlement) -> Part:
@@ -448,7 +448,7 @@ def test_a_replayed_share_has_all_its_tries_and_dies_again_with_its_past() -> No
     world = World(hook("a"), hook("b"))
     world.sender.answers["a"] = REFUSED
     dead = State(job="rec", app=APP_ID, webhook="a", attempts=10, budget_from=1, reason="exhausted", died=NOW_MS - 1)
-    settlement = world.settle(claim_of(job(1), record.replayed(dead), receipt="rec.0/7"))
+    settlement = world.settle(claim_of(job(1), delivery_state.replayed(dead), receipt="rec.0/7"))
     state = owed(only(settlement))
     assert world.sender.names == ["a"]
     assert world.sender.posted[0][2]["X-Sockudo-Job-Id"] == "rec"
@@ -463,7 +463,7 @@ def test_a_replayed_job_is_shared_out_under_its_own_id_and_keeps_its_past() -> N
     world.sender.answers["b"] = REFUSED
     body = job(1)[:-1] + b',"job_id":"of-sockudo"}'
     dead = State(job="rec", reason="worker-lost", died=NOW_MS - 1)
-    settlement = world.settle(claim_of(body, record.replayed(dead), receipt="rec/7"))
+    settlement = world.settle(claim_of(body, delivery_state.replayed(dead), receipt="rec/7"))
     assert {headers["X-Sockudo-Job-Id"] for _, _, headers in world.sender.posted} == {"of-sockudo"}
     assert owed(only(settlement)).history == (Death("worker-lost", NOW_MS - 1, 0, None),)
 
@@ -488,7 +488,7 @@ def test_a_deferral_counts_no_attempt() -> None:
 
     part = world.dispatcher.deferred(dispatch, share, Deferral(0.5, by_breaker=False))
 
-    assert part == Later(record.encode(State("rec", APP_ID, "a", reserved=True)), 500, durable=False)
+    assert part == Later(delivery_state.encode(State("rec", APP_ID, "a", reserved=True)), 500, durable=False)
     assert isinstance(world.dispatcher.deferred(dispatch, share, Deferral(0.0, by_breaker=False)), Later)
 
 
@@ -665,7 +665,7 @@ def test_a_transport_failure_while_stopping_counts_for_nothing(failure: Failure)
 
     settlement = world.settle(claim_of(job(1), state))
 
-    assert settlement.parts == (Back(record.encode(state)),)
+    assert settlement.parts == (Back(delivery_state.encode(state)),)
     assert world.in_flight("a") == 0
     assert world.failures("a") == 0
 
@@ -706,7 +706,11 @@ def test_abandoning_keeps_what_is_finished_and_puts_back_the_rest() -> None:
     settlement = dispatch.abandon()
 
     assert settlement.splits
-    assert settlement.parts == (Back(record.encode(a.state)), Later(b"c", 1000), Back(record.encode(d.state)))
+    assert settlement.parts == (
+        Back(delivery_state.encode(a.state)),
+        Later(b"c", 1000),
+        Back(delivery_state.encode(d.state)),
+    )
     assert [owed(part).webhook for part in (settlement.parts[0], settlement.parts[2])] == ["a", "d"]
     assert dispatch.finish(a, None) is None
 

@@ -9,6 +9,7 @@ from typing import Final
 import pytest
 
 from sockudo_queue.breaker import Breaker, BreakerState
+from sockudo_queue.core.outcome import Failure, Outcome, from_failure, from_status
 from sockudo_queue.endpoints import (
     CROWDED,
     FIRST_RESERVATION,
@@ -20,7 +21,6 @@ from sockudo_queue.endpoints import (
     EndpointKey,
     Endpoints,
 )
-from sockudo_queue.outcome import Failure, Outcome, from_failure, from_status
 from sockudo_queue.shares import FIRST_PLACES, KEPT_FREE, SUSPECT_LIMIT, Limits
 
 LIMITS: Final = Limits(

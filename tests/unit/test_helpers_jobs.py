@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from sockudo_queue.job import decode
+from sockudo_queue.core.job import decode
 from tests.helpers.data import JobFile, job_files
 from tests.helpers.jobs import APP_ID, APP_KEY, event, job, jobs, numbers, webhook_body
 

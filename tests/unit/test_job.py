@@ -8,7 +8,7 @@ from typing import Final
 
 import pytest
 
-from sockudo_queue import job as jobs
+from sockudo_queue.core import job as jobs
 from sockudo_queue.errors import MalformedJob
 from tests.helpers.data import JobFile, job_files
 from tests.helpers.jobs import event, job

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 import msgspec
 import pytest
 
-from sockudo_queue import matching
-from sockudo_queue.apps import Filter, Webhook
-from sockudo_queue.job import Event, Job
-from sockudo_queue.matching import Match, check_filter, contradiction, match
-from sockudo_queue.patterns import Search, compile_pattern
-from sockudo_queue.redaction import Secret
+from sockudo_queue.core import matching
+from sockudo_queue.core.apps import Filter, Webhook
+from sockudo_queue.core.channel_pattern import Search, compile_pattern
+from sockudo_queue.core.job import Event, Job
+from sockudo_queue.core.matching import Match, check_filter, contradiction, match
+from sockudo_queue.core.secret import Secret
 
 TYPE_PREFIXES = (
     "private-encrypted-cache-",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sockudo_queue.outcome import Failure, Outcome, Verdict, from_failure, from_status
+from sockudo_queue.core.outcome import Failure, Outcome, Verdict, from_failure, from_status
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ import json
 import pytest
 from msgspec.structs import replace
 
-from sockudo_queue import record
-from sockudo_queue.record import Death, NewerRecord, State
+from sockudo_queue.core import delivery_state
+from sockudo_queue.core.delivery_state import Death, NewerRecord, State
 
 FULL = State(
     job="j",
@@ -26,19 +26,19 @@ FULL = State(
 
 @pytest.mark.parametrize("state", [State(job="j"), FULL, State(job="", webhook="😀"), State(job="j~", attempts=10**9)])
 def test_what_is_written_can_be_read(state: State) -> None:
-    assert record.decode(record.encode(state)) == state
+    assert delivery_state.decode(delivery_state.encode(state)) == state
 
 
 def test_a_state_is_one_line_that_names_its_version() -> None:
     for state in (State(job="j"), FULL):
-        written = record.encode(state)
+        written = delivery_state.encode(state)
         assert b"\n" not in written
         assert not written.startswith(b"\x01")
-        assert json.loads(written)["v"] == record.FORMAT_VERSION
+        assert json.loads(written)["v"] == delivery_state.FORMAT_VERSION
 
 
 def test_little_is_written_for_little() -> None:
-    assert json.loads(record.encode(State(job="j"))) == {"job": "j", "v": 1}
+    assert json.loads(delivery_state.encode(State(job="j"))) == {"job": "j", "v": 1}
 
 
 @pytest.mark.parametrize(
@@ -74,30 +74,30 @@ def test_little_is_written_for_little() -> None:
 )
 def test_what_this_version_cannot_read_is_a_newer_record(state: bytes) -> None:
     with pytest.raises(NewerRecord) as caught:
-        record.decode(state)
+        delivery_state.decode(state)
     assert "\n" not in str(caught.value)
 
 
 def test_a_field_that_a_later_version_adds_is_no_obstacle() -> None:
-    assert record.decode(b'{"job":"j","v":1,"later":[1,2]}') == State(job="j")
-    assert record.decode(b'{"job":"j"}') == State(job="j")
+    assert delivery_state.decode(b'{"job":"j","v":1,"later":[1,2]}') == State(job="j")
+    assert delivery_state.decode(b'{"job":"j"}') == State(job="j")
 
 
 def test_a_replay_starts_at_nothing_and_keeps_the_past() -> None:
-    again = record.replayed(FULL)
+    again = delivery_state.replayed(FULL)
     assert (again.job, again.app, again.webhook) == (FULL.job, FULL.app, FULL.webhook)
     assert (again.attempts, again.budget_from, again.reserved, again.reason, again.died) == (0, None, False, None, None)
     assert again.history == (*FULL.history, Death("exhausted", 1_751_100_000_001, 7, "status-503"))
-    assert record.decode(record.encode(again)) == again
+    assert delivery_state.decode(delivery_state.encode(again)) == again
 
 
 def test_a_replay_can_go_to_a_webhook_that_has_another_name_now() -> None:
-    assert record.replayed(FULL, "new").webhook == "new"
+    assert delivery_state.replayed(FULL, "new").webhook == "new"
 
 
 def test_the_past_of_a_record_that_is_replayed_for_ever_is_bounded() -> None:
     state = FULL
-    for died in range(record.HISTORY_LIMIT + 5):
-        state = replace(record.replayed(state), reason="exhausted", died=died)
-    assert [death.died for death in state.history][-1] == record.HISTORY_LIMIT + 3
-    assert len(state.history) == record.HISTORY_LIMIT
+    for died in range(delivery_state.HISTORY_LIMIT + 5):
+        state = replace(delivery_state.replayed(state), reason="exhausted", died=died)
+    assert [death.died for death in state.history][-1] == delivery_state.HISTORY_LIMIT + 3
+    assert len(state.history) == delivery_state.HISTORY_LIMIT

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from sockudo_queue.redaction import Secret
+from sockudo_queue.core.secret import Secret
 
 CANARY = "CANARY"
 

@@ -6,8 +6,8 @@ from itertools import accumulate
 
 import pytest
 
-from sockudo_queue.outcome import Failure, Outcome, Verdict, from_failure, from_status
-from sockudo_queue.retry import RetryPolicy
+from sockudo_queue.core.outcome import Failure, Outcome, Verdict, from_failure, from_status
+from sockudo_queue.core.retry import RetryPolicy
 
 FAILED = from_status(500)
 EVEN = 0.5  # the chance that changes nothing

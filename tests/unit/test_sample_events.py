@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from sockudo_queue import job as jobs
-from sockudo_queue import matching
-from sockudo_queue.apps import Filter, Webhook
-from sockudo_queue.job import Event
-from sockudo_queue.redaction import Secret
+from sockudo_queue.core import job as jobs
+from sockudo_queue.core import matching
+from sockudo_queue.core.apps import Filter, Webhook
+from sockudo_queue.core.job import Event
+from sockudo_queue.core.secret import Secret
 from sockudo_queue.tools import samples
 from sockudo_queue.webhook_documents import EVENT_TYPES
 

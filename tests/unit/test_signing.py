@@ -13,9 +13,9 @@ from pusher import Pusher
 from standardwebhooks import Webhook as StandardWebhook
 from standardwebhooks import WebhookVerificationError
 
-from sockudo_queue import job as jobs
-from sockudo_queue import signing
-from sockudo_queue.redaction import Secret
+from sockudo_queue.core import job as jobs
+from sockudo_queue.core import signing
+from sockudo_queue.core.secret import Secret
 from tests.helpers.data import JobFile, job_files
 from tests.helpers.jobs import event, job, webhook_body
 

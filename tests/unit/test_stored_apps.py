@@ -16,7 +16,7 @@ from sockudo_queue.app_stores import keeper as keepers
 from sockudo_queue.app_stores.base import Row
 from sockudo_queue.app_stores.cache import AppCache, Entry
 from sockudo_queue.app_stores.keeper import PROBE, Keeper
-from sockudo_queue.apps import App, StaticApps
+from sockudo_queue.core.apps import App, StaticApps
 from sockudo_queue.errors import AppStoreUnavailable, AppUnreadable
 from sockudo_queue.metrics import Metrics
 from sockudo_queue.settings import RetrySettings

@@ -23,7 +23,7 @@ from typing import Any, Final
 
 import msgspec
 
-from sockudo_queue.decoding import DECODE_ERRORS
+from sockudo_queue.core.decoding import DECODE_ERRORS
 from sockudo_queue.drivers.sqs.queues import Queue
 
 PREFIX: Final = "sockudo-queue."

@@ -10,9 +10,9 @@ from functools import lru_cache
 
 import msgspec
 
-from sockudo_queue.apps import Webhook
-from sockudo_queue.job import Event
-from sockudo_queue.redaction import Secret
+from sockudo_queue.core.apps import Webhook
+from sockudo_queue.core.job import Event
+from sockudo_queue.core.secret import Secret
 
 
 def body_of(time_ms: int, events: Iterable[Event]) -> bytes:

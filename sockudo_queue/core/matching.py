@@ -8,9 +8,9 @@ from typing import Final
 
 import msgspec
 
-from sockudo_queue.apps import Filter, Webhook
-from sockudo_queue.job import Event, Job
-from sockudo_queue.patterns import PatternError, Search, compile_pattern
+from sockudo_queue.core.apps import Filter, Webhook
+from sockudo_queue.core.channel_pattern import PatternError, Search, compile_pattern
+from sockudo_queue.core.job import Event, Job
 
 # The order is Sockudo's: the first that fits is taken off, and only that one.
 _TYPE_PREFIXES: Final = (

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sockudo_queue.outcome import Outcome, Verdict
+from sockudo_queue.core.outcome import Outcome, Verdict
 
 
 @dataclass(frozen=True, slots=True)

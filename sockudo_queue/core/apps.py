@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from sockudo_queue.redaction import Secret
-from sockudo_queue.retry import RetryPolicy
+from sockudo_queue.core.retry import RetryPolicy
+from sockudo_queue.core.secret import Secret
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import Annotated, Final
 
 import msgspec
 
-from sockudo_queue.decoding import DECODE_ERRORS
+from sockudo_queue.core.decoding import DECODE_ERRORS
 
 FORMAT_VERSION: Final = 1
 HISTORY_LIMIT: Final = 20

@@ -14,9 +14,9 @@ from typing import Annotated, Final
 
 import msgspec
 
-from sockudo_queue.decoding import DECODE_ERRORS
+from sockudo_queue.core.decoding import DECODE_ERRORS
+from sockudo_queue.core.secret import Secret
 from sockudo_queue.errors import MalformedJob
-from sockudo_queue.redaction import Secret
 
 
 class Event(msgspec.Struct, frozen=True):
