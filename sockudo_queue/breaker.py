@@ -5,8 +5,8 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Final
 
-from sockudo_queue.backoff import longer
 from sockudo_queue.core.outcome import Outcome
+from sockudo_queue.runtime.backoff import longer
 
 USUAL_FACTOR: Final = 3
 """An attempt is overdue after this many times the usual latency."""

@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from sockudo_queue.backoff import Backoff
 from sockudo_queue.errors import BrokerError, BrokerRefused, SourceRefused, SourceUnavailable
 from sockudo_queue.reminder import Reminder
+from sockudo_queue.runtime.backoff import Backoff
 
 FIRST_PAUSE: Final = 0.05
 LONGEST_PAUSE: Final = 2.0

@@ -17,8 +17,9 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any, Final, NoReturn
 
-from sockudo_queue import __version__, signals, standard_streams
+from sockudo_queue import __version__
 from sockudo_queue.errors import AppStoreUnavailable, BrokerError, OutputError, SettingsError, StartError
+from sockudo_queue.runtime import signals, streams
 
 EXIT_NO: Final = 1
 EXIT_BAD_SETTINGS: Final = 2
@@ -44,9 +45,9 @@ class _Parser(argparse.ArgumentParser):
     def _print_message(self, message: str, file: Any = None) -> None:
         """See `argparse`, which keeps quiet about a help that cannot be written."""
         if file is sys.stdout:
-            standard_streams.write(message)
+            streams.write(message)
         else:
-            standard_streams.complain(message)
+            streams.complain(message)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """See `argparse`; its way for any order calls this again, and knows neither commands nor `--`."""
@@ -61,7 +62,7 @@ class _Parser(argparse.ArgumentParser):
 
 def main() -> NoReturn:
     """Run one sub-command and leave with its exit code."""
-    standard_streams.set_up()
+    streams.set_up()
     code = run(None)
     # Threads may still sit in attempts that hang, and closing a libcurl handle whose resolver hangs takes seconds.
     os._exit(code)
@@ -71,7 +72,7 @@ def run(arguments: Sequence[str] | None) -> int:
     """Run one sub-command and return its exit code; faults are told on standard error."""
     try:
         code = _answer(arguments)
-        standard_streams.flush()
+        streams.flush()
     except SettingsError as error:
         for fault in error.faults:
             _complain(fault)
@@ -273,8 +274,8 @@ def _version(_options: argparse.Namespace) -> int:
 
 
 def _say(line: str) -> None:
-    standard_streams.write(line + "\n")
+    streams.write(line + "\n")
 
 
 def _complain(line: str) -> None:
-    standard_streams.complain(f"sockudo-queue: {line}\n")
+    streams.complain(f"sockudo-queue: {line}\n")

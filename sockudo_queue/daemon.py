@@ -13,7 +13,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from sockudo_queue import __version__, logs, process_limits, signals
+from sockudo_queue import __version__, logs
 from sockudo_queue.app_source import AppSource
 from sockudo_queue.app_stores.factory import make_keeper
 from sockudo_queue.broker_watch import BrokerWatch
@@ -38,7 +38,9 @@ from sockudo_queue.health import Health, HealthServer, Heartbeats
 from sockudo_queue.holdings import Holdings
 from sockudo_queue.metrics import Metrics
 from sockudo_queue.outbound import Outbound
-from sockudo_queue.placement import Placement
+from sockudo_queue.runtime import limits, signals
+from sockudo_queue.runtime.cpu_affinity import Placement
+from sockudo_queue.runtime.python_gate import Turns
 from sockudo_queue.sampler import Sampler
 from sockudo_queue.services import LAST_LOOK, Services
 from sockudo_queue.settings import Settings
@@ -47,7 +49,6 @@ from sockudo_queue.status.board import Board
 from sockudo_queue.status.pages import StatusPages
 from sockudo_queue.supervisor import GAVE_UP_REASON, Supervisor
 from sockudo_queue.surroundings_watch import SurroundingsWatch
-from sockudo_queue.turns import Turns
 from sockudo_queue.unknown_apps import UnknownApps
 from sockudo_queue.worker import Ledger, Workplace
 
@@ -221,7 +222,7 @@ class Daemon:
     def run(self) -> int:
         """Run until a signal; return the exit code. The caller leaves by `os._exit`, which interrupts nothing held."""
         signals.block_signals()
-        if (warning := self._outbound.fit(process_limits.set_up())) is not None:
+        if (warning := self._outbound.fit(limits.set_up())) is not None:
             self._log.warning("settings.warning", text=warning)
         if self._settings.metrics.enabled:
             self._server.start()

@@ -18,8 +18,8 @@ from sockudo_queue.delivery.sender import Sender
 from sockudo_queue.delivery.transport import CurlAdapter
 from sockudo_queue.errors import SettingsError
 from sockudo_queue.own_services import broker, brokers
+from sockudo_queue.runtime.python_gate import Turns
 from sockudo_queue.settings import Settings
-from sockudo_queue.turns import Turns
 
 DESCRIPTORS_OF_A_WORKER: Final = 4
 """A connection to an endpoint, what libcurl has beside it, and a connection to the queue."""

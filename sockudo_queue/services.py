@@ -15,7 +15,7 @@ from sockudo_queue.app_stores.keeper import Keeper
 from sockudo_queue.broker_watch import broker_backoff
 from sockudo_queue.drivers.base import Prefetching
 from sockudo_queue.errors import BrokerError, BrokerUnavailable, SourceRefused
-from sockudo_queue.placement import LOOK_EVERY, Placement
+from sockudo_queue.runtime.cpu_affinity import LOOK_EVERY, Placement
 from sockudo_queue.sampler import Sampler
 from sockudo_queue.supervisor import Supervisor
 from sockudo_queue.surroundings_watch import SurroundingsWatch

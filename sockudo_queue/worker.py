@@ -7,7 +7,6 @@ import time
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sockudo_queue.backoff import Backoff
 from sockudo_queue.broker_watch import BrokerWatch, broker_backoff
 from sockudo_queue.core import delivery_state
 from sockudo_queue.crew import Crew, Slot
@@ -19,8 +18,9 @@ from sockudo_queue.errors import BrokerError, SourceRefused
 from sockudo_queue.health import Heartbeats
 from sockudo_queue.holdings import Holdings
 from sockudo_queue.metrics import Metrics
+from sockudo_queue.runtime.backoff import Backoff
+from sockudo_queue.runtime.python_gate import Turns
 from sockudo_queue.status.board import Board, Death
-from sockudo_queue.turns import Turns
 
 IDLE_LOOK: Final = 5.0
 """Seconds after which an idle worker looks for work unasked. Notifiers wake it long before; this is for a lost one."""

@@ -18,9 +18,9 @@ from botocore.exceptions import (
 )
 
 from sockudo_queue.app_stores.base import Row
-from sockudo_queue.backoff import Backoff
 from sockudo_queue.config.models import DynamodbSettings
 from sockudo_queue.errors import AppStoreUnavailable
+from sockudo_queue.runtime.backoff import Backoff
 
 BATCH: Final = 100  # Amazon's own limit for BatchGetItem
 CONNECT_SECONDS: Final = 3

@@ -12,7 +12,7 @@ from sockudo_queue.app_stores.cache import AppCache, Entry
 from sockudo_queue.app_stores.lookups import LookUps
 from sockudo_queue.core.apps import App, AppRegistry
 from sockudo_queue.errors import AppStoreUnavailable, AppUnreadable
-from sockudo_queue.turns import Turns
+from sockudo_queue.runtime.python_gate import Turns
 
 ANSWER_WITHIN: Final = 0.5
 """Seconds that a worker waits for an app that it has to know; a database mostly answers in one or two thousandths."""

@@ -24,7 +24,7 @@ import pycurl
 from sockudo_queue import __version__
 from sockudo_queue.delivery.guard import Guard
 from sockudo_queue.delivery.leash import Leash
-from sockudo_queue.turns import Turns
+from sockudo_queue.runtime.python_gate import Turns
 
 USER_AGENT: Final = f"sockudo-queue/{__version__}"
 CONNECTION_LIFETIME: Final = 300

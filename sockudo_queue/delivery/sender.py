@@ -6,7 +6,7 @@ from sockudo_queue.core.apps import Webhook
 from sockudo_queue.core.outcome import Outcome
 from sockudo_queue.delivery.aws_lambda import LambdaSender
 from sockudo_queue.delivery.http import HttpSender
-from sockudo_queue.turns import Turns
+from sockudo_queue.runtime.python_gate import Turns
 
 
 class Sender:

@@ -7,7 +7,7 @@ import sys
 import time
 from typing import Final, TextIO
 
-from sockudo_queue import standard_streams
+from sockudo_queue.runtime import streams
 
 GREEN: Final = "32"
 YELLOW: Final = "33"
@@ -33,7 +33,7 @@ class Screen:
             self._stream.write(self._in(colour, text) + "\n")
             self._stream.flush()
         except OSError as error:
-            raise standard_streams.unwritable(error) from None
+            raise streams.unwritable(error) from None
 
     def happened(self, who: str, what: str, colour: str = "", note: str = "") -> None:
         """Print what happened at this moment, and to whom; the note stands in a column of its own."""

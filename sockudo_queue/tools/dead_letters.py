@@ -8,10 +8,10 @@ import os
 from collections import Counter, deque
 from typing import Any, Final
 
-from sockudo_queue import standard_streams
 from sockudo_queue.core.job import Job
 from sockudo_queue.drivers.base import DeadLetters, Driver
 from sockudo_queue.errors import SettingsError
+from sockudo_queue.runtime import streams
 from sockudo_queue.tools.context import EXIT_NO, reached
 from sockudo_queue.tools.letters import Entry, Selection, none_matches
 from sockudo_queue.tools.terminal import complain, moment, plural, say, say_json, span, table
@@ -98,7 +98,7 @@ def _write_raw(entries: list[Entry], name: str) -> int:
     """Write the bytes of the job as they are, the app's secret included, for the owner of the file alone."""
     body = entries[0].letter.body  # all letters of a job have its bytes
     if name == "-":
-        standard_streams.write_bytes(body)
+        streams.write_bytes(body)
         return 0
     try:
         # Never over a file that is there: its rights would stay as they are.

@@ -13,24 +13,24 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Any, Final
 
-from sockudo_queue import standard_streams
+from sockudo_queue.runtime import streams
 
 REDRAW_SECONDS: Final = 0.2
 
 
 def say(line: str = "") -> None:
     """Write one line to standard output, whatever is in it."""
-    standard_streams.write(visible(line) + "\n")
+    streams.write(visible(line) + "\n")
 
 
 def complain(line: str) -> None:
     """Write one line to standard error, with the program's name before it."""
-    standard_streams.complain(f"sockudo-queue: {visible(line)}\n")
+    streams.complain(f"sockudo-queue: {visible(line)}\n")
 
 
 def say_json(value: Any) -> None:
     """Write a value as one line of JSON, in ASCII."""
-    standard_streams.write(json.dumps(value) + "\n")
+    streams.write(json.dumps(value) + "\n")
 
 
 def visible(text: str) -> str:
@@ -104,12 +104,12 @@ class Progress:
             return
         self._drawn_at = time.monotonic()
         of = f" of {self._total:,}" if self._total >= done else ""
-        standard_streams.complain(f"\r\033[K{self._what} {done:,}{of}, {pace(done, self.seconds)}")
+        streams.complain(f"\r\033[K{self._what} {done:,}{of}, {pace(done, self.seconds)}")
 
     def end(self) -> None:
         """Take the line away; what came of it is said elsewhere."""
         if self._shows:
-            standard_streams.complain("\r\033[K")
+            streams.complain("\r\033[K")
 
 
 def _visible(character: str) -> str:

@@ -28,9 +28,9 @@ from sockudo_queue.endpoints import Endpoints
 from sockudo_queue.health import Heartbeats
 from sockudo_queue.holdings import Holdings
 from sockudo_queue.metrics import Metrics
+from sockudo_queue.runtime.python_gate import Turns
 from sockudo_queue.shares import Limits
 from sockudo_queue.status.board import Board
-from sockudo_queue.turns import Turns
 from sockudo_queue.unknown_apps import UnknownApps
 from sockudo_queue.worker import Ledger, Worker, Workplace
 from tests.helpers.jobs import APP_ID, job

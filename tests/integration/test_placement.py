@@ -19,7 +19,7 @@ def test_all_threads_are_moved_to_one_core_and_back() -> None:
     script = textwrap.dedent(
         """
         import os, threading, time
-        from sockudo_queue import placement
+        from sockudo_queue.runtime import cpu_affinity
 
         def masks():
             return {frozenset(os.sched_getaffinity(int(task))) for task in os.listdir("/proc/self/task")}
@@ -34,7 +34,7 @@ def test_all_threads_are_moved_to_one_core_and_back() -> None:
         everywhere = frozenset(os.sched_getaffinity(0))
         core = max(everywhere)
         start()
-        placed = placement.Placement()
+        placed = cpu_affinity.Placement()
         assert placed.is_possible
         placed._policy = policy = Decided()
         for policy.core, wanted in [(core, {frozenset({core})}), (None, {everywhere}), (None, {everywhere})]:
@@ -53,7 +53,7 @@ def test_all_threads_are_moved_to_one_core_and_back() -> None:
 
 
 def test_the_kernels_table_is_read() -> None:
-    from sockudo_queue.placement import _seconds_used
+    from sockudo_queue.runtime.cpu_affinity import _seconds_used
 
     cores = os.sched_getaffinity(0)
     used = _seconds_used(cores)

@@ -9,7 +9,7 @@ from typing import Final
 
 import pytest
 
-from sockudo_queue.turns import Turns
+from sockudo_queue.runtime.python_gate import Turns
 from tests.helpers.waiting import eventually
 
 AT_ONCE: Final = 2

@@ -8,8 +8,8 @@ import time
 import pytest
 
 from sockudo_queue.app_stores import dynamodb, keeper
-from sockudo_queue.backoff import Backoff, longer
 from sockudo_queue.broker_watch import broker_backoff
+from sockudo_queue.runtime.backoff import Backoff, longer
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sockudo_queue.placement import FIRST_REST, LONGEST_REST, Policy
+from sockudo_queue.runtime.cpu_affinity import FIRST_REST, LONGEST_REST, Policy
 
 
 def test_an_idle_daemon_is_left_alone() -> None:

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from sockudo_queue.backoff import longer
 from sockudo_queue.errors import BrokerError, BrokerRefused, BrokerUnavailable
+from sockudo_queue.runtime.backoff import longer
 
 SHORT_PAUSE: Final = 0.5
 LONG_PAUSE: Final = 8.0

@@ -16,7 +16,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Final
 
-from sockudo_queue.backoff import Backoff
+from sockudo_queue.runtime.backoff import Backoff
 
 LOOK_EVERY: Final = 0.5
 """Seconds between two looks. The kernel counts in hundredths, so much shorter ones would see noise."""

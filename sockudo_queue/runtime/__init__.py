@@ -1,0 +1,1 @@
+"""This process: signals, limits, standard streams, CPU affinity."""
