@@ -13,6 +13,7 @@ import time
 import pycurl
 
 from benchmarks.work import THREADS
+from sockudo_queue.config import RedisSettings, Settings
 from sockudo_queue.core import job as jobs
 from sockudo_queue.core import signing
 from sockudo_queue.core.secret import Secret
@@ -20,7 +21,6 @@ from sockudo_queue.drivers.base import Settlement
 from sockudo_queue.drivers.redis_connections import link_of
 from sockudo_queue.drivers.redis_lists import ListSource, source_keys
 from sockudo_queue.drivers.redis_source import Terms
-from sockudo_queue.settings import RedisSettings, Settings
 
 
 def _work(source: ListSource, url: str) -> None:

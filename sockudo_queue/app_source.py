@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from sockudo_queue.app_documents import parse_apps
+from sockudo_queue.config import AppsDocument, Settings
 from sockudo_queue.config.documents import Document, digest_of, parse_document, read_bytes
 from sockudo_queue.config.values import apps_driver
 from sockudo_queue.core.apps import StaticApps
 from sockudo_queue.errors import SettingsError
-from sockudo_queue.settings import AppsDocument, Settings
 
 # A file changed this recently may still be being written; it is looked at again at the next poll. A file that was
 # moved into place keeps its older time of change and is taken at once.

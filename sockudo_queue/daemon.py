@@ -17,6 +17,7 @@ from sockudo_queue import __version__, logs
 from sockudo_queue.app_source import AppSource
 from sockudo_queue.app_stores.factory import make_keeper
 from sockudo_queue.broker_watch import BrokerWatch
+from sockudo_queue.config import Settings
 from sockudo_queue.core.apps import AppRegistry
 from sockudo_queue.crew import Crew
 from sockudo_queue.delivery.guard import Service
@@ -43,7 +44,6 @@ from sockudo_queue.runtime.cpu_affinity import Placement
 from sockudo_queue.runtime.python_gate import Turns
 from sockudo_queue.sampler import Sampler
 from sockudo_queue.services import LAST_LOOK, Services
-from sockudo_queue.settings import Settings
 from sockudo_queue.shares import Limits
 from sockudo_queue.status.board import Board
 from sockudo_queue.status.pages import StatusPages

@@ -8,6 +8,7 @@ from typing import Final
 
 import certifi
 
+from sockudo_queue.config import Settings
 from sockudo_queue.delivery.addresses import Rules
 from sockudo_queue.delivery.aws_lambda import LambdaSender
 from sockudo_queue.delivery.certificates import file_faults
@@ -19,7 +20,6 @@ from sockudo_queue.delivery.transport import CurlAdapter
 from sockudo_queue.errors import SettingsError
 from sockudo_queue.own_services import broker, brokers
 from sockudo_queue.runtime.python_gate import Turns
-from sockudo_queue.settings import Settings
 
 DESCRIPTORS_OF_A_WORKER: Final = 4
 """A connection to an endpoint, what libcurl has beside it, and a connection to the queue."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
+from sockudo_queue.config import Settings
 from sockudo_queue.core.ports import REDIS_PORT, default_port
 from sockudo_queue.delivery.guard import Service
-from sockudo_queue.settings import Settings
 
 _BROKER = "the queue's own server"
 

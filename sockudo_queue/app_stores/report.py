@@ -10,9 +10,9 @@ from typing import Final
 from sockudo_queue.app_stores.base import AppStore, Row
 from sockudo_queue.app_stores.factory import defaults_of, make_store
 from sockudo_queue.app_stores.rows import read_row
+from sockudo_queue.config import Loaded
 from sockudo_queue.core.apps import App
 from sockudo_queue.errors import AppStoreUnavailable, AppUnreadable
-from sockudo_queue.settings import Loaded
 from sockudo_queue.webhook_documents import Defaults
 
 SHOWN: Final = 20

@@ -14,6 +14,7 @@ from typing import Any, Final
 from redis.connection import ConnectionPool
 from redis.crc import key_slot
 
+from sockudo_queue.config import Settings
 from sockudo_queue.core.ports import REDIS_PORT
 from sockudo_queue.core.secret import Secret
 from sockudo_queue.drivers.redis_connections import is_insecure, is_tls, login_options, tls_options, url_options
@@ -21,7 +22,6 @@ from sockudo_queue.drivers.redis_errors import Redirected, SlotBusy
 from sockudo_queue.drivers.redis_link import LATE_SECONDS, RedisLink, Script, Tell, connection_options, tell_nobody
 from sockudo_queue.drivers.redis_topology import Address, Topology
 from sockudo_queue.errors import BrokerError, BrokerUnavailable
-from sockudo_queue.settings import Settings
 
 ANSWER_SECONDS: Final = 1.0
 """Longest wait for what one node knows of the cluster: it answers from memory, and there are others."""

@@ -13,10 +13,10 @@ from typing import Any, Final
 from redis.connection import Connection, ConnectionPool, SSLConnection, parse_url
 from redis.credentials import CredentialProvider
 
+from sockudo_queue.config import RedisSettings, Settings, TlsSettings
 from sockudo_queue.core.secret import Secret
 from sockudo_queue.drivers.redis_link import Link, RedisLink, Tell, connection_options, tell_nobody
 from sockudo_queue.errors import SettingsError
-from sockudo_queue.settings import RedisSettings, Settings, TlsSettings
 
 INSECURE: Final = "insecure"
 """The fragment with which Sockudo's Redis library takes any certificate: `rediss://host/#insecure`."""

@@ -11,11 +11,11 @@ from redis.connection import AbstractConnection, Connection, ConnectionPool
 from redis.exceptions import RedisError, ResponseError
 from redis.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool, SentinelManagedConnection
 
+from sockudo_queue.config import Settings
 from sockudo_queue.drivers.redis_connections import TlsConnection, connection_class, login_options
 from sockudo_queue.drivers.redis_link import LATE_SECONDS, RedisLink, Tell, connection_options, tell_nobody
 from sockudo_queue.drivers.shared_lookup import SharedLookup
 from sockudo_queue.errors import BrokerUnavailable
-from sockudo_queue.settings import Settings
 
 ANSWER_SECONDS: Final = 1.0
 """Longest wait for one Sentinel: it answers from memory, and there are others."""

@@ -16,6 +16,7 @@ from functools import partial
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
+from sockudo_queue.config import Loaded
 from sockudo_queue.core.apps import App, Webhook
 from sockudo_queue.core.outcome import Outcome
 from sockudo_queue.core.ports import default_port
@@ -28,7 +29,6 @@ from sockudo_queue.drivers.base import Finding, Level
 from sockudo_queue.errors import SettingsError
 from sockudo_queue.outbound import handle_options, make_guard
 from sockudo_queue.own_services import brokers
-from sockudo_queue.settings import Loaded
 from sockudo_queue.tools.apps import Credentials, inline_credentials
 from sockudo_queue.tools.attempts import Attempts
 

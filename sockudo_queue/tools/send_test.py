@@ -12,11 +12,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
+from sockudo_queue.config import Loaded
 from sockudo_queue.core.apps import Webhook
 from sockudo_queue.core.job import Event
 from sockudo_queue.core.outcome import Outcome
 from sockudo_queue.errors import SettingsError
-from sockudo_queue.settings import Loaded
 from sockudo_queue.tools import samples
 from sockudo_queue.tools.apps import Credentials, app_look_up, credentials_of
 from sockudo_queue.tools.attempts import Attempts

@@ -12,9 +12,9 @@ from sockudo_queue.app_stores import mysql, sql
 from sockudo_queue.app_stores import postgres as postgres_store
 from sockudo_queue.app_stores.base import Row
 from sockudo_queue.app_stores.postgres import PostgresStore
+from sockudo_queue.config import PostgresSettings
 from sockudo_queue.core.secret import Secret
 from sockudo_queue.errors import AppStoreUnavailable, SettingsError
-from sockudo_queue.settings import PostgresSettings
 from tests.app_stores.conftest import MakeStore, MakeTable
 from tests.app_stores.tables import RELEASES, SECRET, DynamodbTable, MariadbTable, PostgresTable
 from tests.helpers.configs import app, webhook

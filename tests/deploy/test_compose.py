@@ -15,8 +15,8 @@ from typing import Any, Final
 import pytest
 from jsonschema import Draft202012Validator
 
+from sockudo_queue.config import Settings
 from sockudo_queue.core import job
-from sockudo_queue.settings import Settings
 from tests.deploy import sources
 from tests.helpers.daemon import DaemonProcess
 from tests.helpers.ports import free_port

@@ -11,7 +11,7 @@ from jsonschema import Draft202012Validator
 from referencing import Registry
 from referencing.jsonschema import DRAFT202012
 
-from sockudo_queue.settings import Settings
+from sockudo_queue.config import Settings
 from tests.deploy import sources
 from tests.helpers.settings import read
 

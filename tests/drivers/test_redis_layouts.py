@@ -7,11 +7,11 @@ from contextlib import ExitStack
 
 import pytest
 
+from sockudo_queue.config import RedisClusterSettings, SentinelNode, SentinelSettings, Settings
 from sockudo_queue.core.secret import Secret
 from sockudo_queue.drivers.redis_connections import link_of
 from sockudo_queue.drivers.redis_link import Link
 from sockudo_queue.errors import BrokerUnavailable
-from sockudo_queue.settings import RedisClusterSettings, SentinelNode, SentinelSettings, Settings
 from tests.drivers.conformance import DriverConformance
 from tests.drivers.dead_letters import DeadLetterConformance
 from tests.drivers.redis_layouts import ClusterLists, ClusterV2, SentinelLists, SentinelV2

@@ -9,8 +9,8 @@ from typing import Any, Final, Self
 
 import redis
 
+from sockudo_queue.config import RedisSettings, SentinelNode, SentinelSettings, Settings
 from sockudo_queue.core.secret import Secret
-from sockudo_queue.settings import RedisSettings, SentinelNode, SentinelSettings, Settings
 from tests.helpers.redis_binaries import ServerKind
 from tests.helpers.redis_server import GIVEN_UP_LATE_MS, RedisServer
 from tests.helpers.redis_tls import ServerTls

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from sockudo_queue.app_documents import load_with_apps
+from sockudo_queue.config import Loaded, dump
 from sockudo_queue.core.apps import App
 from sockudo_queue.errors import SettingsError
-from sockudo_queue.settings import Loaded, dump
 
 CANARY: Final = "CANARY"
 CONFIGS: Final = Path(__file__).parents[1] / "data" / "config"

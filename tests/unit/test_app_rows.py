@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from sockudo_queue.app_stores.base import Row
 from sockudo_queue.app_stores.rows import read_row
+from sockudo_queue.config import RetrySettings
 from sockudo_queue.core.apps import App
 from sockudo_queue.errors import AppUnreadable
-from sockudo_queue.settings import RetrySettings
 from sockudo_queue.webhook_documents import Defaults
 from tests.helpers.settings import CANARY
 

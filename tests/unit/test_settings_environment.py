@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from sockudo_queue.config import Settings
 from sockudo_queue.config.options import OPTIONS
-from sockudo_queue.settings import Settings
 from tests.helpers.settings import CANARY, read
 
 VARIABLES = [name for option in OPTIONS for name in option.variables]

@@ -8,9 +8,9 @@ from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
 from typing import Any
 
+from sockudo_queue.config import Settings
 from sockudo_queue.config.documents import Document
 from sockudo_queue.config.options import OPTIONS
-from sockudo_queue.settings import Settings
 from tests.helpers.settings import read
 
 ROOT = Path(__file__).parents[2]

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from sockudo_queue.config import Settings, dump, load
 from sockudo_queue.config.options import BY_ATTRIBUTE, OPTIONS
 from sockudo_queue.config.wording import attribute_of
 from sockudo_queue.core.secret import Secret
 from sockudo_queue.errors import SettingsError
-from sockudo_queue.settings import Settings, dump, load
 from tests.helpers.settings import CANARY, CONFIGS, read
 
 
