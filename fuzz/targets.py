@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from sockudo_queue import ingress, small_http
+from sockudo_queue import ingress
 from sockudo_queue.app_documents import load_with_apps
 from sockudo_queue.config import options
 from sockudo_queue.core import delivery_state, job, matching, signing
@@ -25,6 +25,7 @@ from sockudo_queue.delivery.transport import header_lines
 from sockudo_queue.drivers.redis_dead import split_value
 from sockudo_queue.drivers.redis_v2_payload import closed, opened
 from sockudo_queue.errors import MalformedJob, SettingsError
+from sockudo_queue.observability import http_server
 
 CANARY: Final = "CANARY"
 _TYPES: Final = frozenset({"channel_occupied", "channel_vacated", "member_added", "member_removed", "client_event"})
@@ -121,9 +122,9 @@ def a_request(data: bytes) -> None:
     """A request to the pages is read or answered, whatever it is."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        theirs.sendall(data[: small_http.REQUEST_BYTES])
+        theirs.sendall(data[: http_server.REQUEST_BYTES])
         theirs.shutdown(socket.SHUT_WR)
-        small_http.read_request(ours)
+        http_server.read_request(ours)
 
 
 def some_jobs(data: bytes) -> None:

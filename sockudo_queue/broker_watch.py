@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from sockudo_queue.errors import BrokerError, BrokerRefused, SourceRefused, SourceUnavailable
-from sockudo_queue.reminder import Reminder
+from sockudo_queue.observability.reminder import Reminder
 from sockudo_queue.runtime.backoff import Backoff
 
 FIRST_PAUSE: Final = 0.05

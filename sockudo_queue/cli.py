@@ -233,12 +233,12 @@ def _rate(text: str) -> float:
 
 def _run(options: argparse.Namespace) -> int:
     signals.block_signals()
-    from sockudo_queue import logs
     from sockudo_queue.app_documents import load_with_apps
     from sockudo_queue.app_source import AppSource
     from sockudo_queue.config.documents import working_directory
     from sockudo_queue.core.apps import StaticApps
     from sockudo_queue.daemon import Daemon
+    from sockudo_queue.observability import logs
 
     loaded, apps = load_with_apps(options.config, os.environ, working_directory(), options.strict)
     logs.set_up(loaded.settings.logging.level, loaded.settings.logging.format)

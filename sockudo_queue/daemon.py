@@ -13,7 +13,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from sockudo_queue import __version__, logs
+from sockudo_queue import __version__
 from sockudo_queue.app_source import AppSource
 from sockudo_queue.app_stores.factory import make_keeper
 from sockudo_queue.broker_watch import BrokerWatch
@@ -35,9 +35,12 @@ from sockudo_queue.drivers.redis_surroundings import producer_rule
 from sockudo_queue.drivers.redis_v2 import V2Source, v2_base
 from sockudo_queue.endpoints import Endpoints
 from sockudo_queue.errors import BrokerError, BrokerUnavailable, SettingsError
-from sockudo_queue.health import Health, HealthServer, Heartbeats
 from sockudo_queue.holdings import Holdings
-from sockudo_queue.metrics import Metrics
+from sockudo_queue.observability import logs
+from sockudo_queue.observability.health import Health, HealthServer, Heartbeats
+from sockudo_queue.observability.metrics import Metrics
+from sockudo_queue.observability.status_page.board import Board
+from sockudo_queue.observability.status_page.pages import StatusPages
 from sockudo_queue.outbound import Outbound
 from sockudo_queue.runtime import limits, signals
 from sockudo_queue.runtime.cpu_affinity import Placement
@@ -45,8 +48,6 @@ from sockudo_queue.runtime.python_gate import Turns
 from sockudo_queue.sampler import Sampler
 from sockudo_queue.services import LAST_LOOK, Services
 from sockudo_queue.shares import Limits
-from sockudo_queue.status.board import Board
-from sockudo_queue.status.pages import StatusPages
 from sockudo_queue.supervisor import GAVE_UP_REASON, Supervisor
 from sockudo_queue.surroundings_watch import SurroundingsWatch
 from sockudo_queue.unknown_apps import UnknownApps

@@ -29,7 +29,7 @@ from sockudo_queue.dispatch import Dispatch, Share
 from sockudo_queue.drivers.base import Back, Claim, Dead, Later, Part
 from sockudo_queue.endpoints import LONGEST_RESERVATION, Admission, BreakerKey, Deferral, EndpointKey, Endpoints
 from sockudo_queue.errors import AppStoreUnavailable, AppUnreadable, MalformedJob
-from sockudo_queue.metrics import Metrics, WebhookMetrics
+from sockudo_queue.observability.metrics import Metrics, WebhookMetrics
 from sockudo_queue.unknown_apps import UnknownApps
 
 NEWER_RECORD_DELAY_MS: Final = 60_000

@@ -9,8 +9,8 @@ from typing import Any, Final
 
 from sockudo_queue.core import job
 from sockudo_queue.drivers.base import Driver
-from sockudo_queue.metrics import Metrics
-from sockudo_queue.status.board import Board
+from sockudo_queue.observability.metrics import Metrics
+from sockudo_queue.observability.status_page.board import Board
 
 DROPS_A_LOOK: Final = 20
 """Calls that let dead letters go at one look; the rest waits for the next, so that a look never takes long."""

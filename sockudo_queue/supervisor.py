@@ -15,7 +15,7 @@ from typing import Any, Final
 from sockudo_queue.core import delivery_state
 from sockudo_queue.drivers.base import Back
 from sockudo_queue.errors import BrokerError
-from sockudo_queue.reminder import Reminder
+from sockudo_queue.observability.reminder import Reminder
 from sockudo_queue.worker import Worker, Workplace
 
 TICK: Final = 0.025

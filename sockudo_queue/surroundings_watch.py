@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from sockudo_queue.drivers.base import Signs, Skew, Surroundings
 from sockudo_queue.errors import BrokerError
-from sockudo_queue.metrics import Metrics
-from sockudo_queue.reminder import Reminder
+from sockudo_queue.observability.metrics import Metrics
+from sockudo_queue.observability.reminder import Reminder
 
 LOOK_EVERY: Final = 5.0
 LOOK_AGAIN: Final = 1.0

@@ -15,12 +15,12 @@ from sockudo_queue.dispatcher import Dispatcher
 from sockudo_queue.drivers.base import Back, Claim, Dead, Driver, Later, Part, Settlement
 from sockudo_queue.endpoints import Admission, Deferral
 from sockudo_queue.errors import BrokerError, SourceRefused
-from sockudo_queue.health import Heartbeats
 from sockudo_queue.holdings import Holdings
-from sockudo_queue.metrics import Metrics
+from sockudo_queue.observability.health import Heartbeats
+from sockudo_queue.observability.metrics import Metrics
+from sockudo_queue.observability.status_page.board import Board, Death
 from sockudo_queue.runtime.backoff import Backoff
 from sockudo_queue.runtime.python_gate import Turns
-from sockudo_queue.status.board import Board, Death
 
 IDLE_LOOK: Final = 5.0
 """Seconds after which an idle worker looks for work unasked. Notifiers wake it long before; this is for a lost one."""

@@ -13,7 +13,7 @@ from sockudo_queue.app_stores.keeper import Keeper
 from sockudo_queue.config.models import Settings
 from sockudo_queue.core.apps import AppRegistry
 from sockudo_queue.errors import SettingsError
-from sockudo_queue.metrics import Metrics
+from sockudo_queue.observability.metrics import Metrics
 from sockudo_queue.runtime.python_gate import Turns
 from sockudo_queue.webhook_documents import Defaults
 

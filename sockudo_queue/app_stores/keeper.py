@@ -14,8 +14,8 @@ from sockudo_queue.app_stores.registry import StoredApps
 from sockudo_queue.app_stores.rows import read_row
 from sockudo_queue.core.apps import AppRegistry
 from sockudo_queue.errors import AppStoreUnavailable, AppUnreadable
-from sockudo_queue.metrics import Metrics
-from sockudo_queue.reminder import Reminder
+from sockudo_queue.observability.metrics import Metrics
+from sockudo_queue.observability.reminder import Reminder
 from sockudo_queue.runtime.backoff import Backoff
 from sockudo_queue.runtime.python_gate import Turns
 from sockudo_queue.webhook_documents import Defaults

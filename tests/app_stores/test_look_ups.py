@@ -19,7 +19,7 @@ from sockudo_queue.app_stores.registry import ANSWER_WITHIN
 from sockudo_queue.config import RetrySettings
 from sockudo_queue.core.apps import App, StaticApps
 from sockudo_queue.errors import AppStoreUnavailable
-from sockudo_queue.metrics import Metrics
+from sockudo_queue.observability.metrics import Metrics
 from sockudo_queue.runtime.python_gate import Turns
 from sockudo_queue.webhook_documents import Defaults
 from tests.app_stores.conftest import MakeStore

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import structlog
 
-from sockudo_queue import logs
+from sockudo_queue.observability import logs
 
 WAIT = 5.0
 

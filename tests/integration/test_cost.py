@@ -15,7 +15,6 @@ from typing import Any, Final, cast
 
 import pytest
 
-from sockudo_queue import log_writer, logs
 from sockudo_queue.broker_watch import BrokerWatch
 from sockudo_queue.core.apps import App, StaticApps, Webhook
 from sockudo_queue.core.secret import Secret
@@ -25,12 +24,14 @@ from sockudo_queue.delivery.transport import Answer, CurlAdapter
 from sockudo_queue.dispatcher import Dispatcher
 from sockudo_queue.drivers.base import Claim, Driver, Settlement, Turn
 from sockudo_queue.endpoints import Endpoints
-from sockudo_queue.health import Heartbeats
 from sockudo_queue.holdings import Holdings
-from sockudo_queue.metrics import Metrics
+from sockudo_queue.observability import logs
+from sockudo_queue.observability.health import Heartbeats
+from sockudo_queue.observability.logs import writer as log_writer
+from sockudo_queue.observability.metrics import Metrics
+from sockudo_queue.observability.status_page.board import Board
 from sockudo_queue.runtime.python_gate import Turns
 from sockudo_queue.shares import Limits
-from sockudo_queue.status.board import Board
 from sockudo_queue.unknown_apps import UnknownApps
 from sockudo_queue.worker import Ledger, Worker, Workplace
 from tests.helpers.jobs import APP_ID, job

@@ -11,11 +11,11 @@ from typing import Final
 
 import pytest
 
-from sockudo_queue import health as module
-from sockudo_queue import small_http
 from sockudo_queue.errors import StartError
-from sockudo_queue.health import Health, HealthServer, Heartbeats
-from sockudo_queue.metrics import Metrics
+from sockudo_queue.observability import health as module
+from sockudo_queue.observability import http_server
+from sockudo_queue.observability.health import Health, HealthServer, Heartbeats
+from sockudo_queue.observability.metrics import Metrics
 from tests.helpers.waiting import eventually
 
 CANARY: Final = "canary-7c41"
@@ -172,7 +172,7 @@ def test_a_request_that_stops_halfway_is_answered(server: HealthServer) -> None:
 
 
 def test_a_slow_request_ends_after_its_time(server: HealthServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(small_http, "REQUEST_SECONDS", 0.3)
+    monkeypatch.setattr(http_server, "REQUEST_SECONDS", 0.3)
     with socket.create_connection(("127.0.0.1", server.port), 5) as connection:
         connection.settimeout(0.02)
         began = time.monotonic()

@@ -10,7 +10,7 @@ from typing import Final
 
 import pytest
 
-from sockudo_queue.metrics import BREAKER_STATES, Metrics
+from sockudo_queue.observability.metrics import BREAKER_STATES, Metrics
 from tests.deploy import sources
 from tests.unit.test_golden_series import exported
 from tests.unit.test_renamed_names import CHANGELOG, SERIES, UPGRADING

@@ -24,7 +24,7 @@ from sockudo_queue.dispatcher import LONGEST_GUESS, NEWER_RECORD_DELAY_MS, Dispa
 from sockudo_queue.drivers.base import Back, Claim, Dead, Later, Part, Settlement
 from sockudo_queue.endpoints import BreakerKey, Deferral, EndpointKey, Endpoints
 from sockudo_queue.errors import AppStoreUnavailable, AppUnreadable
-from sockudo_queue.metrics import Metrics
+from sockudo_queue.observability.metrics import Metrics
 from sockudo_queue.shares import Limits
 from sockudo_queue.unknown_apps import UnknownApps
 from sockudo_queue.worker import Worker, Workplace

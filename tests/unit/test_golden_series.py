@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 import pytest
 
-from sockudo_queue.metrics import Metrics
+from sockudo_queue.observability.metrics import Metrics
 
 ROOT: Final = Path(__file__).parents[2]
 LOG_CALL: Final = re.compile(r"log(?:ger\(\))?\.(debug|info|warning|error|critical)\b")

@@ -18,12 +18,13 @@ from typing import Any, Final
 
 import pytest
 
-from sockudo_queue import log_writer, logs
 from sockudo_queue.core.outcome import Verdict
 from sockudo_queue.core.secret import Secret
 from sockudo_queue.errors import BrokerUnavailable
-from sockudo_queue.log_values import LINE_LIMIT, SHORT_TEXT
-from sockudo_queue.log_writer import Line
+from sockudo_queue.observability import logs
+from sockudo_queue.observability.logs import writer as log_writer
+from sockudo_queue.observability.logs.values import LINE_LIMIT, SHORT_TEXT
+from sockudo_queue.observability.logs.writer import Line
 from tests.helpers.log_state import logging_put_back
 
 CANARY: Final = "canary-7c41"

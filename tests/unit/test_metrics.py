@@ -10,7 +10,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from sockudo_queue.core.outcome import Verdict
-from sockudo_queue.metrics import NAMES_LIMIT, Metrics, NameCap
+from sockudo_queue.observability.metrics import NAMES_LIMIT, Metrics, NameCap
 
 Page = dict[tuple[str, frozenset[tuple[str, str]]], float]
 CALM_SCRAPE_SECONDS: Final = 0.06

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sockudo_queue.reminder import Reminder
+from sockudo_queue.observability.reminder import Reminder
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from typing import Final
 import pytest
 
 from sockudo_queue.drivers.base import CLOCKS
-from sockudo_queue.metrics import Metrics
+from sockudo_queue.observability.metrics import Metrics
 from tests.unit.test_golden_series import ROOT, documented, exported
 
 # What a Sockudo server exports on its own port. A query without a job selector would add up both programs.

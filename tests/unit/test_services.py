@@ -9,7 +9,7 @@ from sockudo_queue.broker_watch import BrokerWatch
 from sockudo_queue.crew import Crew
 from sockudo_queue.drivers.memory import SOURCE, MemoryDriver
 from sockudo_queue.errors import BrokerError, BrokerUnavailable, SourceRefused
-from sockudo_queue.health import Heartbeats
+from sockudo_queue.observability.health import Heartbeats
 from sockudo_queue.services import Services
 from sockudo_queue.worker import Workplace
 

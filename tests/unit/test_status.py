@@ -11,13 +11,13 @@ from xml.etree import ElementTree
 
 import pytest
 
-from sockudo_queue.health import Health
-from sockudo_queue.metrics import ATTEMPT_SECONDS, Metrics
-from sockudo_queue.status import board as boards
-from sockudo_queue.status import charts, numbers, page, wording
-from sockudo_queue.status.board import Board, Death, Sample
-from sockudo_queue.status.charts import Line
-from sockudo_queue.status.pages import StatusPages
+from sockudo_queue.observability.health import Health
+from sockudo_queue.observability.metrics import ATTEMPT_SECONDS, Metrics
+from sockudo_queue.observability.status_page import board as boards
+from sockudo_queue.observability.status_page import charts, numbers, page, wording
+from sockudo_queue.observability.status_page.board import Board, Death, Sample
+from sockudo_queue.observability.status_page.charts import Line
+from sockudo_queue.observability.status_page.pages import StatusPages
 
 NOW: Final = 1_800_000_000.0
 HOSTILE: Final = "<script>alert('x')</script>\"&\x1b[31m\u202e\ud800"

@@ -20,8 +20,8 @@ from typing import Any, Final
 
 import structlog
 
-from sockudo_queue.log_values import LINE_LIMIT, encode, encode_shortened, explain, place, plain, pretty
-from sockudo_queue.log_writer import Line, Writer
+from sockudo_queue.observability.logs.values import LINE_LIMIT, encode, encode_shortened, explain, place, plain, pretty
+from sockudo_queue.observability.logs.writer import Line, Writer
 
 _NUMBERS: Final = frozenset({int, float, bool, type(None)})
 

@@ -14,8 +14,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
 from sockudo_queue.errors import StartError
-from sockudo_queue.logs import get_logger
-from sockudo_queue.small_http import Answer, Request, arrived, read_request, send, send_now, text
+from sockudo_queue.observability.http_server import Answer, Request, arrived, read_request, send, send_now, text
+from sockudo_queue.observability.logs import get_logger
 
 CONNECTIONS_LIMIT: Final = 32
 ACCEPT_PAUSE: Final = 0.1  # seconds after a failed accept: without a free file descriptor it fails again at once

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from sockudo_queue import __version__
-from sockudo_queue.health import Health
-from sockudo_queue.small_http import Answer
-from sockudo_queue.status.board import Board
-from sockudo_queue.status.report import Place, Report, as_json, report
+from sockudo_queue.observability.health import Health
+from sockudo_queue.observability.http_server import Answer
+from sockudo_queue.observability.status_page.board import Board
+from sockudo_queue.observability.status_page.report import Place, Report, as_json, report
 
 
 class StatusPages:
@@ -26,7 +26,7 @@ class StatusPages:
         return {"/": self.html, "/status.json": self.json}
 
     def html(self) -> Answer:
-        from sockudo_queue.status import page  # here, since most daemons are never looked at
+        from sockudo_queue.observability.status_page import page  # here, since most daemons are never looked at
 
         body = page.render(self._report()).encode(errors="backslashreplace")
         return Answer(200, body, "text/html; charset=utf-8", page.HEADERS)

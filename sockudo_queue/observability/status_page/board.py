@@ -12,7 +12,7 @@ from collections import Counter, deque
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from sockudo_queue.metrics import Figures, Metrics
+from sockudo_queue.observability.metrics import Figures, Metrics
 
 SAMPLES: Final = 121
 """Ten minutes, a sample every five seconds."""

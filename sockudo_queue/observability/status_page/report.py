@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
-from sockudo_queue.metrics import BREAKER_STATES, WebhookFigures
-from sockudo_queue.status import numbers
-from sockudo_queue.status.board import Death, Mark, Sample, View
+from sockudo_queue.observability.metrics import BREAKER_STATES, WebhookFigures
+from sockudo_queue.observability.status_page import numbers
+from sockudo_queue.observability.status_page.board import Death, Mark, Sample, View
 
 LATELY: Final = 62.5
 """Seconds of the last minute, of which "now" is made: one interval alone jumps. With half an interval of 5 s, since no

@@ -8,16 +8,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import resources
 from typing import Final
 
-from sockudo_queue.status import numbers
-from sockudo_queue.status.board import Death
-from sockudo_queue.status.charts import Line, chart, counts, scale, times
-from sockudo_queue.status.report import Report, WebhookRow
-from sockudo_queue.status.wording import ago, count, moment, rate, seconds, text
+from sockudo_queue.observability.status_page import numbers
+from sockudo_queue.observability.status_page.board import Death
+from sockudo_queue.observability.status_page.charts import Line, chart, counts, scale, times
+from sockudo_queue.observability.status_page.report import Report, WebhookRow
+from sockudo_queue.observability.status_page.wording import ago, count, moment, rate, seconds, text
 
 RELOAD_SECONDS: Final = 10
 SHOWN_WEBHOOKS: Final = 100
 
-_STYLE: Final = resources.files("sockudo_queue.status").joinpath("style.css").read_text("utf-8")
+_STYLE: Final = resources.files("sockudo_queue.observability.status_page").joinpath("style.css").read_text("utf-8")
 _STYLE_DIGEST: Final = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 
 HEADERS: Final = (
