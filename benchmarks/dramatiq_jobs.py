@@ -14,7 +14,7 @@ from sockudo_queue.core import job as jobs
 from sockudo_queue.core import signing
 from sockudo_queue.core.apps import Webhook
 from sockudo_queue.core.secret import Secret
-from sockudo_queue.delivery.handles import HandleOptions
+from sockudo_queue.delivery.connections import HandleOptions
 from sockudo_queue.delivery.http import HttpSender
 from sockudo_queue.delivery.transport import CurlAdapter
 

@@ -20,6 +20,9 @@ from sockudo_queue.broker_watch import BrokerWatch
 from sockudo_queue.config import Settings
 from sockudo_queue.core.apps import AppRegistry
 from sockudo_queue.crew import Crew
+from sockudo_queue.delivery.admission.endpoint import Endpoints
+from sockudo_queue.delivery.admission.thread_budget import Limits
+from sockudo_queue.delivery.factory import Outbound
 from sockudo_queue.delivery.guard import Service
 from sockudo_queue.dispatcher import Dispatcher
 from sockudo_queue.drivers.base import Driver, Prefetching, Surroundings
@@ -33,7 +36,6 @@ from sockudo_queue.drivers.redis_lists import ListSource, source_keys
 from sockudo_queue.drivers.redis_source import BLOCK_MARGIN, BLOCK_SECONDS, RedisSource, Terms
 from sockudo_queue.drivers.redis_surroundings import producer_rule
 from sockudo_queue.drivers.redis_v2 import V2Source, v2_base
-from sockudo_queue.endpoints import Endpoints
 from sockudo_queue.errors import BrokerError, BrokerUnavailable, SettingsError
 from sockudo_queue.holdings import Holdings
 from sockudo_queue.observability import logs
@@ -41,13 +43,11 @@ from sockudo_queue.observability.health import Health, HealthServer, Heartbeats
 from sockudo_queue.observability.metrics import Metrics
 from sockudo_queue.observability.status_page.board import Board
 from sockudo_queue.observability.status_page.pages import StatusPages
-from sockudo_queue.outbound import Outbound
 from sockudo_queue.runtime import limits, signals
 from sockudo_queue.runtime.cpu_affinity import Placement
 from sockudo_queue.runtime.python_gate import Turns
 from sockudo_queue.sampler import Sampler
 from sockudo_queue.services import LAST_LOOK, Services
-from sockudo_queue.shares import Limits
 from sockudo_queue.supervisor import GAVE_UP_REASON, Supervisor
 from sockudo_queue.surroundings_watch import SurroundingsWatch
 from sockudo_queue.unknown_apps import UnknownApps

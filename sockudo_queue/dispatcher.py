@@ -24,10 +24,17 @@ from sockudo_queue.core.delivery_state import State
 from sockudo_queue.core.job import Job
 from sockudo_queue.core.outcome import Failure, Outcome, Verdict, from_failure
 from sockudo_queue.core.ports import default_port
+from sockudo_queue.delivery.admission.endpoint import (
+    LONGEST_RESERVATION,
+    Admission,
+    BreakerKey,
+    Deferral,
+    EndpointKey,
+    Endpoints,
+)
 from sockudo_queue.delivery.sender import Sender
 from sockudo_queue.dispatch import Dispatch, Share
 from sockudo_queue.drivers.base import Back, Claim, Dead, Later, Part
-from sockudo_queue.endpoints import LONGEST_RESERVATION, Admission, BreakerKey, Deferral, EndpointKey, Endpoints
 from sockudo_queue.errors import AppStoreUnavailable, AppUnreadable, MalformedJob
 from sockudo_queue.observability.metrics import Metrics, WebhookMetrics
 from sockudo_queue.unknown_apps import UnknownApps

@@ -10,10 +10,10 @@ from typing import Any, Final
 from sockudo_queue.broker_watch import BrokerWatch, broker_backoff
 from sockudo_queue.core import delivery_state
 from sockudo_queue.crew import Crew, Slot
+from sockudo_queue.delivery.admission.endpoint import Admission, Deferral
 from sockudo_queue.dispatch import Dispatch, Share
 from sockudo_queue.dispatcher import Dispatcher
 from sockudo_queue.drivers.base import Back, Claim, Dead, Driver, Later, Part, Settlement
-from sockudo_queue.endpoints import Admission, Deferral
 from sockudo_queue.errors import BrokerError, SourceRefused
 from sockudo_queue.holdings import Holdings
 from sockudo_queue.observability.health import Heartbeats

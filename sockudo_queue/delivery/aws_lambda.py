@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from sockudo_queue.core.apps import LambdaTarget, Webhook
 from sockudo_queue.core.outcome import Failure, Outcome, from_failure, from_status
-from sockudo_queue.delivery.faults import TransportFault
+from sockudo_queue.delivery.errors import TransportFault
 from sockudo_queue.delivery.transport import Answer, CurlAdapter, Post, header_lines
 
 API: Final = "2015-03-31"

@@ -10,7 +10,7 @@ from typing import Final
 import certifi
 import pycurl
 
-from sockudo_queue.delivery.handles import Handle, HandleOptions, Route
+from sockudo_queue.delivery.connections import Handle, HandleOptions, Route
 from sockudo_queue.delivery.transport import fault_of, origin_of
 
 _EXPIRES: Final = "Expire date"

@@ -11,7 +11,7 @@ from sockudo_queue.core.apps import Webhook
 from sockudo_queue.core.outcome import Failure, Outcome, from_failure, from_status
 from sockudo_queue.core.reserved_headers import is_reserved
 from sockudo_queue.core.secret import Secret
-from sockudo_queue.delivery.faults import TransportFault
+from sockudo_queue.delivery.errors import TransportFault
 from sockudo_queue.delivery.transport import Answer, CurlAdapter, Post, header_lines
 
 _HOST: Final = re.compile(r"[0-9A-Za-z._:-]{1,253}")

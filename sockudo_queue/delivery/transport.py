@@ -18,8 +18,8 @@ import requests
 from requests.adapters import BaseAdapter
 
 from sockudo_queue.core.outcome import Failure
-from sockudo_queue.delivery.faults import TimeFault, TransportFault, translated
-from sockudo_queue.delivery.handles import Handle, HandleOptions, HandlePool, Route
+from sockudo_queue.delivery.connections import Handle, HandleOptions, HandlePool, Route
+from sockudo_queue.delivery.errors import TimeFault, TransportFault, translated
 
 HEADERS_KEPT: Final = 16_384
 """Bytes of response headers above which a handle is not used again: libcurl keeps them until its next transfer."""

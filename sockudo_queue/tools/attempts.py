@@ -10,7 +10,7 @@ from sockudo_queue.core import signing
 from sockudo_queue.core.apps import Webhook
 from sockudo_queue.core.job import Event
 from sockudo_queue.core.outcome import Outcome
-from sockudo_queue.outbound import Outbound
+from sockudo_queue.delivery.factory import Outbound
 from sockudo_queue.runtime.python_gate import Turns
 from sockudo_queue.tools.apps import Credentials
 

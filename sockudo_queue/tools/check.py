@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 from sockudo_queue.app_stores.report import app_lines
 from sockudo_queue.config import Loaded, Settings
 from sockudo_queue.core.apps import App
+from sockudo_queue.delivery.own_services import brokers
 from sockudo_queue.drivers.base import Driver, Finding, Inspectable, Level
 from sockudo_queue.errors import BrokerError, BrokerUnavailable, SettingsError
-from sockudo_queue.own_services import brokers
 from sockudo_queue.tools.context import EXIT_NO, driver_of, load
 from sockudo_queue.tools.endpoints import endpoint_findings
 from sockudo_queue.tools.filters import filter_findings

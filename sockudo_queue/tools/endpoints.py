@@ -22,13 +22,13 @@ from sockudo_queue.core.outcome import Outcome
 from sockudo_queue.core.ports import default_port
 from sockudo_queue.core.secret import Secret
 from sockudo_queue.delivery.certificates import expiry_of, file_faults
-from sockudo_queue.delivery.faults import TransportFault
+from sockudo_queue.delivery.connections import HandleOptions
+from sockudo_queue.delivery.errors import TransportFault
+from sockudo_queue.delivery.factory import handle_options, make_guard
 from sockudo_queue.delivery.guard import Guard
-from sockudo_queue.delivery.handles import HandleOptions
+from sockudo_queue.delivery.own_services import brokers
 from sockudo_queue.drivers.base import Finding, Level
 from sockudo_queue.errors import SettingsError
-from sockudo_queue.outbound import handle_options, make_guard
-from sockudo_queue.own_services import brokers
 from sockudo_queue.tools.apps import Credentials, inline_credentials
 from sockudo_queue.tools.attempts import Attempts
 

@@ -14,7 +14,7 @@ from typing import Final
 import psutil
 import pytest
 
-from sockudo_queue.delivery.handles import DESCRIPTORS_OF_A_HANDLE
+from sockudo_queue.delivery.connections import DESCRIPTORS_OF_A_HANDLE
 from tests.faults.measures import SCALE, figure, scaled
 from tests.faults.queue import SLOTS, daemon_on, push, records, told, waiting
 from tests.helpers.configs import app, config, webhook

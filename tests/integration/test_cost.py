@@ -19,11 +19,12 @@ from sockudo_queue.broker_watch import BrokerWatch
 from sockudo_queue.core.apps import App, StaticApps, Webhook
 from sockudo_queue.core.secret import Secret
 from sockudo_queue.crew import Crew
+from sockudo_queue.delivery.admission.endpoint import Endpoints
+from sockudo_queue.delivery.admission.thread_budget import Limits
 from sockudo_queue.delivery.http import HttpSender
 from sockudo_queue.delivery.transport import Answer, CurlAdapter
 from sockudo_queue.dispatcher import Dispatcher
 from sockudo_queue.drivers.base import Claim, Driver, Settlement, Turn
-from sockudo_queue.endpoints import Endpoints
 from sockudo_queue.holdings import Holdings
 from sockudo_queue.observability import logs
 from sockudo_queue.observability.health import Heartbeats
@@ -31,7 +32,6 @@ from sockudo_queue.observability.logs import writer as log_writer
 from sockudo_queue.observability.metrics import Metrics
 from sockudo_queue.observability.status_page.board import Board
 from sockudo_queue.runtime.python_gate import Turns
-from sockudo_queue.shares import Limits
 from sockudo_queue.unknown_apps import UnknownApps
 from sockudo_queue.worker import Ledger, Worker, Workplace
 from tests.helpers.jobs import APP_ID, job

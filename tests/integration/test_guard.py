@@ -12,8 +12,8 @@ from sockudo_queue.core.apps import Webhook
 from sockudo_queue.core.outcome import Outcome, Verdict
 from sockudo_queue.core.secret import Secret
 from sockudo_queue.delivery.addresses import Rules
+from sockudo_queue.delivery.connections import HandleOptions
 from sockudo_queue.delivery.guard import Guard, Service
-from sockudo_queue.delivery.handles import HandleOptions
 from sockudo_queue.delivery.http import HttpSender
 from sockudo_queue.delivery.transport import CurlAdapter
 from tests.faults.queue import SERVER_LIST

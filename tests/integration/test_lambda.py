@@ -14,8 +14,8 @@ from sockudo_queue.core.apps import LambdaTarget, Webhook
 from sockudo_queue.core.outcome import Verdict
 from sockudo_queue.delivery.addresses import Rules
 from sockudo_queue.delivery.aws_lambda import LambdaSender
+from sockudo_queue.delivery.connections import HandleOptions
 from sockudo_queue.delivery.guard import Guard
-from sockudo_queue.delivery.handles import HandleOptions
 from sockudo_queue.delivery.transport import CurlAdapter
 from tests.helpers.receiver import Answer, Receiver, Request
 

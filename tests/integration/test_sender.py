@@ -20,11 +20,11 @@ from sockudo_queue.core.apps import Webhook
 from sockudo_queue.core.outcome import Outcome
 from sockudo_queue.core.secret import Secret
 from sockudo_queue.delivery.addresses import Rules
+from sockudo_queue.delivery.connections import REST_UNSEEN, HandleOptions
 from sockudo_queue.delivery.guard import Guard
-from sockudo_queue.delivery.handles import REST_UNSEEN, HandleOptions
 from sockudo_queue.delivery.http import HttpSender
-from sockudo_queue.delivery.leash import CUT_AFTER
 from sockudo_queue.delivery.transport import CurlAdapter
+from sockudo_queue.delivery.watchdog import CUT_AFTER
 from tests.helpers.certificates import Authority
 from tests.helpers.hostile import HostileReceiver, Visit, answering, closing_on_reuse, ok, silent
 from tests.helpers.hostile_cases import CASES, Case
@@ -221,7 +221,7 @@ def test_an_attempt_that_outlives_its_deadline_is_cut(
         webhook = hook(receiver.url(scheme=scheme), 60_000)
         if kept:
             assert attempt(HttpSender(adapter), webhook)[0].delivered
-        monkeypatch.setattr("sockudo_queue.delivery.leash.CUT_AFTER", -59.5)
+        monkeypatch.setattr("sockudo_queue.delivery.watchdog.CUT_AFTER", -59.5)
         outcome, took = attempt(HttpSender(adapter), webhook)
     assert outcome.reason == "read-timeout"
     assert 0.4 < took < 30

@@ -16,9 +16,9 @@ from sockudo_queue.core.outcome import Failure
 from sockudo_queue.core.secret import Secret
 from sockudo_queue.delivery.addresses import Rules
 from sockudo_queue.delivery.certificates import expiry_of, file_faults
-from sockudo_queue.delivery.faults import TransportFault
+from sockudo_queue.delivery.connections import REST_UNSEEN, HandleOptions
+from sockudo_queue.delivery.errors import TransportFault
 from sockudo_queue.delivery.guard import Guard
-from sockudo_queue.delivery.handles import REST_UNSEEN, HandleOptions
 from sockudo_queue.delivery.http import HttpSender
 from sockudo_queue.delivery.transport import CurlAdapter
 from tests.helpers.certificates import Authority

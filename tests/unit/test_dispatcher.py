@@ -18,14 +18,14 @@ from sockudo_queue.core.delivery_state import Death, State
 from sockudo_queue.core.outcome import Failure, Outcome, from_failure, from_status
 from sockudo_queue.core.retry import RetryPolicy
 from sockudo_queue.core.secret import Secret
+from sockudo_queue.delivery.admission.endpoint import BreakerKey, Deferral, EndpointKey, Endpoints
+from sockudo_queue.delivery.admission.thread_budget import Limits
 from sockudo_queue.delivery.sender import Sender as RealSender
 from sockudo_queue.dispatch import Dispatch, Share
 from sockudo_queue.dispatcher import LONGEST_GUESS, NEWER_RECORD_DELAY_MS, Dispatcher, endpoint_of
 from sockudo_queue.drivers.base import Back, Claim, Dead, Later, Part, Settlement
-from sockudo_queue.endpoints import BreakerKey, Deferral, EndpointKey, Endpoints
 from sockudo_queue.errors import AppStoreUnavailable, AppUnreadable
 from sockudo_queue.observability.metrics import Metrics
-from sockudo_queue.shares import Limits
 from sockudo_queue.unknown_apps import UnknownApps
 from sockudo_queue.worker import Worker, Workplace
 from tests.helpers.jobs import APP_ID, APP_KEY, APP_SECRET, event, job, webhook_body

@@ -8,9 +8,9 @@ from typing import Final
 
 import pytest
 
-from sockudo_queue.breaker import Breaker, BreakerState
 from sockudo_queue.core.outcome import Failure, Outcome, from_failure, from_status
-from sockudo_queue.endpoints import (
+from sockudo_queue.delivery.admission.circuit_breaker import Breaker, BreakerState
+from sockudo_queue.delivery.admission.endpoint import (
     CROWDED,
     FIRST_RESERVATION,
     FORGOTTEN_AFTER,
@@ -21,7 +21,7 @@ from sockudo_queue.endpoints import (
     EndpointKey,
     Endpoints,
 )
-from sockudo_queue.shares import FIRST_PLACES, KEPT_FREE, SUSPECT_LIMIT, Limits
+from sockudo_queue.delivery.admission.thread_budget import FIRST_PLACES, KEPT_FREE, SUSPECT_LIMIT, Limits
 
 LIMITS: Final = Limits(
     concurrency=5,

@@ -8,7 +8,7 @@ import time
 import pycurl
 import pytest
 
-from sockudo_queue.delivery.handles import CONNECTION_REST, SET_ASIDE, Handle, HandleOptions, HandlePool, Route
+from sockudo_queue.delivery.connections import CONNECTION_REST, SET_ASIDE, Handle, HandleOptions, HandlePool, Route
 
 OPTIONS = HandleOptions(max_response_bytes=1024)
 

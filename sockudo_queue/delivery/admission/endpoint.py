@@ -20,9 +20,9 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from sockudo_queue.breaker import CHANCES, SMOOTHING, USUAL_FACTOR, Breaker, Line
 from sockudo_queue.core.outcome import HOLDING_STATUSES, Outcome
-from sockudo_queue.shares import SHORT, SUSPECT_LIMIT, Limits, Lingering, Shares, Standing
+from sockudo_queue.delivery.admission.circuit_breaker import CHANCES, SMOOTHING, USUAL_FACTOR, Breaker, Line
+from sockudo_queue.delivery.admission.thread_budget import SHORT, SUSPECT_LIMIT, Limits, Lingering, Shares, Standing
 
 PROVEN_FOR: Final = 60.0
 """Seconds for which a success shows that an endpoint answers; while places are scarce it is good for much less."""

@@ -12,13 +12,13 @@ from sockudo_queue.config import Settings
 from sockudo_queue.delivery.addresses import Rules
 from sockudo_queue.delivery.aws_lambda import LambdaSender
 from sockudo_queue.delivery.certificates import file_faults
+from sockudo_queue.delivery.connections import DESCRIPTORS_OF_A_HANDLE, RESTING_LIMIT, HandleOptions
 from sockudo_queue.delivery.guard import Guard, Service
-from sockudo_queue.delivery.handles import DESCRIPTORS_OF_A_HANDLE, RESTING_LIMIT, HandleOptions
 from sockudo_queue.delivery.http import HttpSender
+from sockudo_queue.delivery.own_services import broker, brokers
 from sockudo_queue.delivery.sender import Sender
 from sockudo_queue.delivery.transport import CurlAdapter
 from sockudo_queue.errors import SettingsError
-from sockudo_queue.own_services import broker, brokers
 from sockudo_queue.runtime.python_gate import Turns
 
 DESCRIPTORS_OF_A_WORKER: Final = 4

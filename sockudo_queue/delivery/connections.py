@@ -23,7 +23,7 @@ import pycurl
 
 from sockudo_queue import __version__
 from sockudo_queue.delivery.guard import Guard
-from sockudo_queue.delivery.leash import Leash
+from sockudo_queue.delivery.watchdog import Leash
 from sockudo_queue.runtime.python_gate import Turns
 
 USER_AGENT: Final = f"sockudo-queue/{__version__}"

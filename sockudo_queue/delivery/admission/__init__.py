@@ -1,0 +1,1 @@
+"""Decides whether an endpoint may be called now."""
