@@ -18,9 +18,9 @@ from sockudo_queue.core import job as jobs
 from sockudo_queue.core import signing
 from sockudo_queue.core.secret import Secret
 from sockudo_queue.drivers.base import Settlement
-from sockudo_queue.drivers.redis_connections import link_of
-from sockudo_queue.drivers.redis_lists import ListSource, source_keys
-from sockudo_queue.drivers.redis_source import Terms
+from sockudo_queue.drivers.redis.connections import link_of
+from sockudo_queue.drivers.redis.lists import ListSource, source_keys
+from sockudo_queue.drivers.redis.source import Terms
 
 
 def _work(source: ListSource, url: str) -> None:

@@ -22,8 +22,8 @@ from sockudo_queue.core.apps import Filter, Webhook
 from sockudo_queue.core.channel_pattern import PatternError, compile_pattern
 from sockudo_queue.core.secret import Secret
 from sockudo_queue.delivery.transport import header_lines
-from sockudo_queue.drivers.redis_dead import split_value
-from sockudo_queue.drivers.redis_v2_payload import closed, opened
+from sockudo_queue.drivers.redis.dead_letters import split_value
+from sockudo_queue.drivers.redis.queue_v2_payload import closed, opened
 from sockudo_queue.errors import MalformedJob, SettingsError
 from sockudo_queue.observability import http_server
 

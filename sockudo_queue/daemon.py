@@ -28,14 +28,14 @@ from sockudo_queue.dispatcher import Dispatcher
 from sockudo_queue.drivers.base import Driver, Prefetching, Surroundings
 from sockudo_queue.drivers.memory import MemoryDriver
 from sockudo_queue.drivers.none import NoneDriver
-from sockudo_queue.drivers.redis import RedisDriver
-from sockudo_queue.drivers.redis_at_most_once import RedisAtMostOnceDriver
-from sockudo_queue.drivers.redis_connections import link_of
-from sockudo_queue.drivers.redis_link import Link, Tell, tell_nobody
-from sockudo_queue.drivers.redis_lists import ListSource, source_keys
-from sockudo_queue.drivers.redis_source import BLOCK_MARGIN, BLOCK_SECONDS, RedisSource, Terms
-from sockudo_queue.drivers.redis_surroundings import producer_rule
-from sockudo_queue.drivers.redis_v2 import V2Source, v2_base
+from sockudo_queue.drivers.redis.at_most_once import RedisAtMostOnceDriver
+from sockudo_queue.drivers.redis.connections import link_of
+from sockudo_queue.drivers.redis.driver import RedisDriver
+from sockudo_queue.drivers.redis.link import Link, Tell, tell_nobody
+from sockudo_queue.drivers.redis.lists import ListSource, source_keys
+from sockudo_queue.drivers.redis.peers import producer_rule
+from sockudo_queue.drivers.redis.queue_v2 import V2Source, v2_base
+from sockudo_queue.drivers.redis.source import BLOCK_MARGIN, BLOCK_SECONDS, RedisSource, Terms
 from sockudo_queue.errors import BrokerError, BrokerUnavailable, SettingsError
 from sockudo_queue.holdings import Holdings
 from sockudo_queue.observability import logs

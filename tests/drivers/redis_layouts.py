@@ -6,9 +6,9 @@ from contextlib import ExitStack
 
 from sockudo_queue.config import RedisClusterSettings, Settings
 from sockudo_queue.core.secret import Secret
-from sockudo_queue.drivers.redis import RedisDriver
-from sockudo_queue.drivers.redis_connections import link_of
-from sockudo_queue.drivers.redis_link import Link
+from sockudo_queue.drivers.redis.connections import link_of
+from sockudo_queue.drivers.redis.driver import RedisDriver
+from sockudo_queue.drivers.redis.link import Link
 from tests.drivers.conformance import LEASE_SECONDS, RETENTION
 from tests.drivers.redis_lists import SOURCES, TIMEOUT, LossyLists, RedisLists
 from tests.drivers.redis_v2 import BASE, RedisV2

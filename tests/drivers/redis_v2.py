@@ -7,11 +7,11 @@ import json
 from contextlib import ExitStack
 from typing import Any, Final
 
-from sockudo_queue.drivers.redis import RedisDriver
-from sockudo_queue.drivers.redis_link import Link
-from sockudo_queue.drivers.redis_lists import ListSource
-from sockudo_queue.drivers.redis_source import BLOCK_MARGIN, BLOCK_SECONDS, RedisSource, Terms, own_key
-from sockudo_queue.drivers.redis_v2 import V2Source
+from sockudo_queue.drivers.redis.driver import RedisDriver
+from sockudo_queue.drivers.redis.link import Link
+from sockudo_queue.drivers.redis.lists import ListSource
+from sockudo_queue.drivers.redis.queue_v2 import V2Source
+from sockudo_queue.drivers.redis.source import BLOCK_MARGIN, BLOCK_SECONDS, RedisSource, Terms, own_key
 from tests.drivers.conformance import LEASE_SECONDS, RETENTION, Kept
 from tests.drivers.redis_lists import SOURCES, LossyLists, link_to
 from tests.helpers.queue_v2 import DEFAULT_BASE, Producer, envelope, new_id

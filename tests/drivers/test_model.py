@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from sockudo_queue.drivers.redis_dead import split_value
-from sockudo_queue.drivers.redis_source import own_key
-from sockudo_queue.drivers.redis_v2_payload import opened
+from sockudo_queue.drivers.redis.dead_letters import split_value
+from sockudo_queue.drivers.redis.queue_v2_payload import opened
+from sockudo_queue.drivers.redis.source import own_key
 from tests.drivers.model import QueueMachine, Stored
 from tests.drivers.redis_lists import SOURCES, RedisLists
 from tests.drivers.redis_v2 import BASE, RedisV2

@@ -8,8 +8,8 @@ from contextlib import ExitStack
 import pytest
 
 from sockudo_queue.drivers.base import Back, Dead, Later, Settlement
-from sockudo_queue.drivers.redis_at_most_once import RedisAtMostOnceDriver
-from sockudo_queue.drivers.redis_source import own_key
+from sockudo_queue.drivers.redis.at_most_once import RedisAtMostOnceDriver
+from sockudo_queue.drivers.redis.source import own_key
 from sockudo_queue.errors import BrokerUnavailable
 from tests.drivers.conformance import BODIES, LEASE_SECONDS, Kept, settle, take
 from tests.drivers.redis_lists import SOURCES, RedisLists, full

@@ -12,11 +12,11 @@ import pytest
 from redis.exceptions import ResponseError
 
 from sockudo_queue.drivers.base import Back, Dead, Later, Settlement
-from sockudo_queue.drivers.redis import RedisDriver
-from sockudo_queue.drivers.redis_errors import ServerRefused, first_line
-from sockudo_queue.drivers.redis_link import RedisLink
-from sockudo_queue.drivers.redis_lists import KEY_PARTS
-from sockudo_queue.drivers.redis_source import own_key
+from sockudo_queue.drivers.redis.driver import RedisDriver
+from sockudo_queue.drivers.redis.errors import ServerRefused, first_line
+from sockudo_queue.drivers.redis.link import RedisLink
+from sockudo_queue.drivers.redis.lists import KEY_PARTS
+from sockudo_queue.drivers.redis.source import own_key
 from sockudo_queue.errors import BrokerError, BrokerRefused, BrokerUnavailable
 from tests.drivers.conformance import Kept, deliver_all, is_idle, settle, take, take_all
 from tests.drivers.redis_lists import SOURCES, RedisLists, full, link_to

@@ -9,8 +9,8 @@ import pytest
 from redis.crc import key_slot
 
 from sockudo_queue.drivers.base import Later, Settlement
-from sockudo_queue.drivers.redis_lists import KEY_PARTS, source_keys
-from sockudo_queue.drivers.redis_source import own_key
+from sockudo_queue.drivers.redis.lists import KEY_PARTS, source_keys
+from sockudo_queue.drivers.redis.source import own_key
 from tests.drivers.conformance import deliver_all, take
 from tests.drivers.redis_lists import RedisLists, link_to
 from tests.helpers.jobs import jobs

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from sockudo_queue.drivers.base import Dead, Driver, Later, Settlement
-from sockudo_queue.drivers.redis_lists import GATHER_LIMIT
+from sockudo_queue.drivers.redis.lists import GATHER_LIMIT
 from tests.drivers.conformance import Kept, deliver_all, is_idle, settle, take, take_all
 from tests.drivers.redis_lists import SOURCES, RedisLists
 from tests.helpers.jobs import jobs

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from sockudo_queue.drivers.base import Back, Dead, Later, Settlement
-from sockudo_queue.drivers.redis_source import own_key
-from sockudo_queue.drivers.redis_v2 import V2_PARTS
+from sockudo_queue.drivers.redis.queue_v2 import V2_PARTS
+from sockudo_queue.drivers.redis.source import own_key
 from sockudo_queue.errors import BrokerRefused
 from tests.drivers.conformance import LEASE_SECONDS, deliver_all, is_idle, settle, take, take_all
 from tests.drivers.redis_lists import full, link_to

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from sockudo_queue.drivers.base import Back, Later, Settlement
-from sockudo_queue.drivers.redis_v2 import v2_base
+from sockudo_queue.drivers.redis.queue_v2 import v2_base
 from tests.drivers.conformance import bodies_of, deliver_all, is_idle, settle, take, take_all
 from tests.drivers.redis_v2 import BASE, RedisV2
 from tests.helpers.jobs import job, jobs

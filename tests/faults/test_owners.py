@@ -22,7 +22,7 @@ from tests.helpers.waiting import eventually
 LEASE_SECONDS = 1.0
 POSTING = "sockudo_queue.delivery.transport"
 DEATHS_BEFORE_GIVING_UP = 10
-WAITING = "sockudo_queue.drivers.redis"
+WAITING = "sockudo_queue.drivers.redis.driver"
 
 
 class _KillableDaemon(DaemonProcess):

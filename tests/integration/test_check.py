@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import pytest
 
-from sockudo_queue.drivers.redis_source import own_key
+from sockudo_queue.drivers.redis.source import own_key
 from sockudo_queue.tools import endpoints
 from tests.faults.queue import SERVER_LIST
 from tests.helpers.certificates import Authority

@@ -20,7 +20,7 @@ from sockudo_queue import cli
 from sockudo_queue.core import delivery_state
 from sockudo_queue.core.delivery_state import State
 from sockudo_queue.drivers.base import Dead, Settlement
-from sockudo_queue.drivers.redis_source import own_key
+from sockudo_queue.drivers.redis.source import own_key
 from sockudo_queue.drivers.sqs.client import EntryFailed
 from tests.drivers.conformance import take
 from tests.drivers.redis_lists import SOURCES, RedisLists

@@ -11,9 +11,9 @@ import pytest
 
 import sockudo_queue
 from sockudo_queue.drivers.base import Signs
-from sockudo_queue.drivers.redis_source import Terms
-from sockudo_queue.drivers.redis_surroundings import Surroundings, producer_rule
-from sockudo_queue.drivers.redis_v2 import V2Source
+from sockudo_queue.drivers.redis.peers import Surroundings, producer_rule
+from sockudo_queue.drivers.redis.queue_v2 import V2Source
+from sockudo_queue.drivers.redis.source import Terms
 from tests.drivers.redis_lists import link_to
 from tests.faults.queue import DOCUMENTED_LIST, SERVER_LIST, SHORT_LEASE, daemon_on, push, settled, told
 from tests.helpers.jobs import job, jobs, numbers

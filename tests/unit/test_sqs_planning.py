@@ -7,9 +7,9 @@ from typing import NamedTuple
 import pytest
 
 from sockudo_queue.drivers.base import Back, Claim, Dead, Later, Part, Settlement
+from sockudo_queue.drivers.sqs.buffer import Message, Record
 from sockudo_queue.drivers.sqs.messages import LONGEST_DELAY, Received
-from sockudo_queue.drivers.sqs.planning import KEPT_LIMIT, Ending, plan, sent_on
-from sockudo_queue.drivers.sqs.shelf import Message, Record
+from sockudo_queue.drivers.sqs.settlement_plan import KEPT_LIMIT, Ending, plan, sent_on
 
 NOW = 100.0
 

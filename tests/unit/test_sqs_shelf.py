@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from sockudo_queue.drivers.sqs.buffer import Message, Record, Shelf
 from sockudo_queue.drivers.sqs.messages import Received
-from sockudo_queue.drivers.sqs.shelf import Message, Record, Shelf
 
 
 def message(name: str, group: str | None = None, *, until: float = 30.0, due: float = 0.0) -> Message:

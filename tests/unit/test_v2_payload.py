@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sockudo_queue.drivers.redis_v2_payload import closed, opened
+from sockudo_queue.drivers.redis.queue_v2_payload import closed, opened
 from tests.helpers.jobs import job
 from tests.helpers.queue_v2 import envelope, with_job_id
 

@@ -13,15 +13,15 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from sockudo_queue.drivers.base import Claim, Settlement, Tended, Turn
+from sockudo_queue.drivers.sqs.buffer import Shelf
 from sockudo_queue.drivers.sqs.client import QueueMissing, SqsClient
-from sockudo_queue.drivers.sqs.dead import SqsDeadLetters
-from sockudo_queue.drivers.sqs.intake import Intake
+from sockudo_queue.drivers.sqs.dead_letters import SqsDeadLetters
+from sockudo_queue.drivers.sqs.fetcher import Intake
 from sockudo_queue.drivers.sqs.messages import Outgoing
 from sockudo_queue.drivers.sqs.pending import Pending
-from sockudo_queue.drivers.sqs.planning import Ending
 from sockudo_queue.drivers.sqs.queues import Queues
-from sockudo_queue.drivers.sqs.settling import Settler
-from sockudo_queue.drivers.sqs.shelf import Shelf
+from sockudo_queue.drivers.sqs.settlement_plan import Ending
+from sockudo_queue.drivers.sqs.settler import Settler
 from sockudo_queue.drivers.sqs.trouble import Trouble
 from sockudo_queue.errors import BrokerError
 

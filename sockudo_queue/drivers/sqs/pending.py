@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from sockudo_queue.drivers.base import Settlement
+from sockudo_queue.drivers.sqs.buffer import Message, Shelf
 from sockudo_queue.drivers.sqs.client import BATCH
-from sockudo_queue.drivers.sqs.planning import Ending, plan
-from sockudo_queue.drivers.sqs.shelf import Message, Shelf
+from sockudo_queue.drivers.sqs.settlement_plan import Ending, plan
 from sockudo_queue.errors import BrokerUnavailable
 
 LINGER: Final = 0.5

@@ -17,10 +17,10 @@ from redis.crc import key_slot
 from sockudo_queue.config import Settings
 from sockudo_queue.core.ports import REDIS_PORT
 from sockudo_queue.core.secret import Secret
-from sockudo_queue.drivers.redis_connections import is_insecure, is_tls, login_options, tls_options, url_options
-from sockudo_queue.drivers.redis_errors import Redirected, SlotBusy
-from sockudo_queue.drivers.redis_link import LATE_SECONDS, RedisLink, Script, Tell, connection_options, tell_nobody
-from sockudo_queue.drivers.redis_topology import Address, Topology
+from sockudo_queue.drivers.redis.connections import is_insecure, is_tls, login_options, tls_options, url_options
+from sockudo_queue.drivers.redis.errors import Redirected, SlotBusy
+from sockudo_queue.drivers.redis.link import LATE_SECONDS, RedisLink, Script, Tell, connection_options, tell_nobody
+from sockudo_queue.drivers.redis.topology import Address, Topology
 from sockudo_queue.errors import BrokerError, BrokerUnavailable
 
 ANSWER_SECONDS: Final = 1.0

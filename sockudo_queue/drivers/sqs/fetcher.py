@@ -8,14 +8,14 @@ from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import Final
 
+from sockudo_queue.drivers.sqs.buffer import Message, Record, Shelf
 from sockudo_queue.drivers.sqs.client import BATCH, SqsClient
 from sockudo_queue.drivers.sqs.messages import Received
 from sockudo_queue.drivers.sqs.pending import Pending
-from sockudo_queue.drivers.sqs.planning import sent_on
 from sockudo_queue.drivers.sqs.queues import Queues
 from sockudo_queue.drivers.sqs.receiving import receive
-from sockudo_queue.drivers.sqs.settling import Settler
-from sockudo_queue.drivers.sqs.shelf import Message, Record, Shelf
+from sockudo_queue.drivers.sqs.settlement_plan import sent_on
+from sockudo_queue.drivers.sqs.settler import Settler
 from sockudo_queue.drivers.sqs.trouble import Trouble
 
 FAR_AWAY: Final = 5.0

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final, Protocol
 
 from sockudo_queue.drivers.base import DeadLetter
-from sockudo_queue.drivers.redis_link import Link, Script
+from sockudo_queue.drivers.redis.link import Link, Script
 
 PAGE: Final = 200
 """Receipts that one look brings; they are small."""

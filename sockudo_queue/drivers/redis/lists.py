@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from sockudo_queue.drivers.base import Back, Claim, Dead, DeadLetter, Later, Part, Settlement
-from sockudo_queue.drivers.redis_dead import split_value
-from sockudo_queue.drivers.redis_link import Link, Script
-from sockudo_queue.drivers.redis_source import (
+from sockudo_queue.drivers.redis.dead_letters import split_value
+from sockudo_queue.drivers.redis.link import Link, Script
+from sockudo_queue.drivers.redis.source import (
     PUT_BACK_BASE,
     Arguments,
     RedisSource,

@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from typing import Final
 
 from sockudo_queue.drivers.base import Claim, Settlement, Turn
-from sockudo_queue.drivers.redis import RedisDriver
-from sockudo_queue.drivers.redis_link import Link, Script
-from sockudo_queue.drivers.redis_lists import ListSource, part_arguments
-from sockudo_queue.drivers.redis_source import BLOCK_SECONDS, IdSource, Terms
-from sockudo_queue.drivers.redis_surroundings import Surroundings
+from sockudo_queue.drivers.redis.driver import RedisDriver
+from sockudo_queue.drivers.redis.link import Link, Script
+from sockudo_queue.drivers.redis.lists import ListSource, part_arguments
+from sockudo_queue.drivers.redis.peers import Surroundings
+from sockudo_queue.drivers.redis.source import BLOCK_SECONDS, IdSource, Terms
 from sockudo_queue.errors import BrokerError
 
 _STORE: Final = Script("store")

@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from sockudo_queue.drivers.base import Finding, Level
-from sockudo_queue.drivers.redis_errors import CommandDenied, ServerRefused, refusal_of_writes
-from sockudo_queue.drivers.redis_link import Link, Script
-from sockudo_queue.drivers.redis_source import RedisSource, own_key
-from sockudo_queue.drivers.redis_v2 import V2Source
+from sockudo_queue.drivers.redis.errors import CommandDenied, ServerRefused, refusal_of_writes
+from sockudo_queue.drivers.redis.link import Link, Script
+from sockudo_queue.drivers.redis.queue_v2 import V2Source
+from sockudo_queue.drivers.redis.source import RedisSource, own_key
 from sockudo_queue.errors import BrokerError, BrokerRefused
 
 OLDEST: Final = (6, 0)

@@ -19,8 +19,8 @@ import msgspec
 
 from sockudo_queue.core.cluster_keys import has_hash_tag
 from sockudo_queue.drivers.base import Claim, DeadLetter, Part, Settlement
-from sockudo_queue.drivers.redis_errors import CommandDenied, WritesRefused
-from sockudo_queue.drivers.redis_link import Link
+from sockudo_queue.drivers.redis.errors import CommandDenied, WritesRefused
+from sockudo_queue.drivers.redis.link import Link
 from sockudo_queue.errors import BrokerRefused
 
 BLOCK_SECONDS: Final = 1.0

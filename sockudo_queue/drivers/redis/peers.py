@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from sockudo_queue.drivers.base import Form, Signs, Skew
-from sockudo_queue.drivers.redis_link import Link
-from sockudo_queue.drivers.redis_source import RedisSource
-from sockudo_queue.drivers.redis_v2 import WORD_MARK, V2Source
+from sockudo_queue.drivers.redis.link import Link
+from sockudo_queue.drivers.redis.queue_v2 import WORD_MARK, V2Source
+from sockudo_queue.drivers.redis.source import RedisSource
 from sockudo_queue.errors import BrokerRefused
 
 TOKENS_LOOKED_AT: Final = 2_000

@@ -16,9 +16,9 @@ from redis.exceptions import (
     ResponseError,
 )
 
-from sockudo_queue.drivers.redis_errors import CommandDenied, LoginRefused, ServerRefused, first_line
-from sockudo_queue.drivers.redis_link import Tell, tell_nobody
-from sockudo_queue.drivers.shared_lookup import SharedLookup
+from sockudo_queue.drivers.redis.errors import CommandDenied, LoginRefused, ServerRefused, first_line
+from sockudo_queue.drivers.redis.link import Tell, tell_nobody
+from sockudo_queue.drivers.redis.single_flight import SharedLookup
 from sockudo_queue.errors import BrokerError, BrokerUnavailable
 
 Address = tuple[str, int]

@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from sockudo_queue.drivers.sqs.batches import in_batches
+from sockudo_queue.drivers.sqs.buffer import Memory, Message, Shelf
 from sockudo_queue.drivers.sqs.client import EntryFailed, QueueMissing, SqsClient
 from sockudo_queue.drivers.sqs.messages import LONGEST_DELAY, Outgoing, fits
-from sockudo_queue.drivers.sqs.planning import Ending, Send
 from sockudo_queue.drivers.sqs.queues import Pair, Queue, Queues
-from sockudo_queue.drivers.sqs.shelf import Memory, Message, Shelf
+from sockudo_queue.drivers.sqs.settlement_plan import Ending, Send
 from sockudo_queue.errors import BrokerError
 
 VISIBILITY: Final = "change_message_visibility_batch"

@@ -14,12 +14,12 @@ from typing import Final, TypeVar
 import msgspec
 
 from sockudo_queue.drivers.base import Claim, Finding, Settlement, Turn
-from sockudo_queue.drivers.redis_dead import RedisDeadLetters
-from sockudo_queue.drivers.redis_errors import ServerBusy, ServerRefused, WritesRefused
-from sockudo_queue.drivers.redis_inspection import Inspection
-from sockudo_queue.drivers.redis_link import Link
-from sockudo_queue.drivers.redis_source import RedisSource, SourceTurn
-from sockudo_queue.drivers.redis_surroundings import Surroundings
+from sockudo_queue.drivers.redis.dead_letters import RedisDeadLetters
+from sockudo_queue.drivers.redis.errors import ServerBusy, ServerRefused, WritesRefused
+from sockudo_queue.drivers.redis.inspection import Inspection
+from sockudo_queue.drivers.redis.link import Link
+from sockudo_queue.drivers.redis.peers import Surroundings
+from sockudo_queue.drivers.redis.source import RedisSource, SourceTurn
 from sockudo_queue.errors import BrokerError, BrokerRefused, BrokerUnavailable, SourceRefused, SourceUnavailable
 
 T = TypeVar("T")

@@ -12,9 +12,9 @@ from redis.exceptions import RedisError, ResponseError
 from redis.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool, SentinelManagedConnection
 
 from sockudo_queue.config import Settings
-from sockudo_queue.drivers.redis_connections import TlsConnection, connection_class, login_options
-from sockudo_queue.drivers.redis_link import LATE_SECONDS, RedisLink, Tell, connection_options, tell_nobody
-from sockudo_queue.drivers.shared_lookup import SharedLookup
+from sockudo_queue.drivers.redis.connections import TlsConnection, connection_class, login_options
+from sockudo_queue.drivers.redis.link import LATE_SECONDS, RedisLink, Tell, connection_options, tell_nobody
+from sockudo_queue.drivers.redis.single_flight import SharedLookup
 from sockudo_queue.errors import BrokerUnavailable
 
 ANSWER_SECONDS: Final = 1.0

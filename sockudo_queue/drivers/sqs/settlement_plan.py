@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from sockudo_queue.drivers.base import Back, Dead, Later, Settlement
+from sockudo_queue.drivers.sqs.buffer import Record
 from sockudo_queue.drivers.sqs.messages import Outgoing
-from sockudo_queue.drivers.sqs.shelf import Record
 from sockudo_queue.errors import BrokerError
 
 KEPT_LIMIT: Final = 200

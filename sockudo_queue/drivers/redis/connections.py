@@ -15,7 +15,7 @@ from redis.credentials import CredentialProvider
 
 from sockudo_queue.config import RedisSettings, Settings, TlsSettings
 from sockudo_queue.core.secret import Secret
-from sockudo_queue.drivers.redis_link import Link, RedisLink, Tell, connection_options, tell_nobody
+from sockudo_queue.drivers.redis.link import Link, RedisLink, Tell, connection_options, tell_nobody
 from sockudo_queue.errors import SettingsError
 
 INSECURE: Final = "insecure"
@@ -87,11 +87,11 @@ def link_of(settings: Settings, tell: Tell = tell_nobody) -> Link:
     `tell` hears of the servers that are found behind those that are named.
     """
     if settings.driver == "redis-cluster":
-        from sockudo_queue.drivers.redis_cluster import cluster_link
+        from sockudo_queue.drivers.redis.cluster import cluster_link
 
         return cluster_link(settings, tell)
     if settings.sentinel.nodes and settings.redis.url is None:
-        from sockudo_queue.drivers.redis_sentinel import sentinel_link
+        from sockudo_queue.drivers.redis.sentinel import sentinel_link
 
         return sentinel_link(settings, tell)
     return RedisLink(_server_pool(settings))

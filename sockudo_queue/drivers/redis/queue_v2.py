@@ -12,9 +12,9 @@ from typing import Any, Final
 from urllib.parse import quote_from_bytes
 
 from sockudo_queue.drivers.base import Back, Claim, Dead, DeadLetter, Later, Part, Settlement
-from sockudo_queue.drivers.redis_link import Link, Script
-from sockudo_queue.drivers.redis_source import Arguments, RedisSource, Terms, settlement_arguments
-from sockudo_queue.drivers.redis_v2_payload import closed, opened
+from sockudo_queue.drivers.redis.link import Link, Script
+from sockudo_queue.drivers.redis.queue_v2_payload import closed, opened
+from sockudo_queue.drivers.redis.source import Arguments, RedisSource, Terms, settlement_arguments
 
 V2_PARTS: Final[Mapping[str, str]] = {
     "jobs": "hash",

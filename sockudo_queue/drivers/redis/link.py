@@ -22,7 +22,7 @@ from redis.connection import AbstractConnection, ConnectionPool
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from sockudo_queue.drivers.redis_errors import LoginRefused, Redirected, UnknownScript, translated
+from sockudo_queue.drivers.redis.errors import LoginRefused, Redirected, UnknownScript, translated
 from sockudo_queue.errors import BrokerRefused, BrokerUnavailable
 
 STALE_AFTER: Final = 5.0
@@ -44,7 +44,7 @@ class Script:
     """A Lua script of one or more files beside the drivers, known to the server by its digest."""
 
     def __init__(self, *names: str) -> None:
-        files = resources.files("sockudo_queue.drivers").joinpath("lua")
+        files = resources.files("sockudo_queue.drivers.redis").joinpath("lua")
         self.text = "\n".join(files.joinpath(f"{name}.lua").read_text("utf-8") for name in names)
         self.digest = sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 

@@ -1,0 +1,1 @@
+"""The drivers for Redis, Redis Cluster and Sentinel."""
