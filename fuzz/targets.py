@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from sockudo_queue import ingress
-from sockudo_queue.app_documents import load_with_apps
+from sockudo_queue.apps.file import load_with_apps
 from sockudo_queue.config import options
 from sockudo_queue.core import delivery_state, job, matching, signing
 from sockudo_queue.core.apps import Filter, Webhook

@@ -233,8 +233,8 @@ def _rate(text: str) -> float:
 
 def _run(options: argparse.Namespace) -> int:
     signals.block_signals()
-    from sockudo_queue.app_documents import load_with_apps
-    from sockudo_queue.app_source import AppSource
+    from sockudo_queue.apps.file import load_with_apps
+    from sockudo_queue.apps.file_watcher import AppSource
     from sockudo_queue.config.documents import working_directory
     from sockudo_queue.core.apps import StaticApps
     from sockudo_queue.daemon import Daemon

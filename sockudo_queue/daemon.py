@@ -14,8 +14,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from sockudo_queue import __version__
-from sockudo_queue.app_source import AppSource
-from sockudo_queue.app_stores.factory import make_keeper
+from sockudo_queue.apps.file_watcher import AppSource
+from sockudo_queue.apps.stores.factory import make_keeper
 from sockudo_queue.broker_watch import BrokerWatch
 from sockudo_queue.config import Settings
 from sockudo_queue.core.apps import AppRegistry

@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from sockudo_queue.app_source import AppSource
-from sockudo_queue.app_stores.keeper import Keeper
+from sockudo_queue.apps.file_watcher import AppSource
+from sockudo_queue.apps.stores.refresher import Keeper
 from sockudo_queue.broker_watch import broker_backoff
 from sockudo_queue.drivers.base import Prefetching
 from sockudo_queue.errors import BrokerError, BrokerUnavailable, SourceRefused

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sockudo_queue.app_stores.base import AppStore
-from sockudo_queue.app_stores.factory import defaults_of, make_store
-from sockudo_queue.app_stores.rows import read_row
+from sockudo_queue.apps.stores.base import AppStore
+from sockudo_queue.apps.stores.factory import defaults_of, make_store
+from sockudo_queue.apps.stores.rows import read_row
 from sockudo_queue.config import AppsDocument, Loaded
 from sockudo_queue.core.apps import App
 from sockudo_queue.core.secret import Secret

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Final
 from urllib.parse import urlsplit
 
-from sockudo_queue.app_stores.report import app_lines
+from sockudo_queue.apps.stores.check import app_lines
 from sockudo_queue.config import Loaded, Settings
 from sockudo_queue.core.apps import App
 from sockudo_queue.delivery.own_services import brokers

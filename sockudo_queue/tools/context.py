@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from sockudo_queue.app_documents import load_with_apps
+from sockudo_queue.apps.file import load_with_apps
 from sockudo_queue.config import Loaded
 from sockudo_queue.config.documents import working_directory
 from sockudo_queue.core.apps import App

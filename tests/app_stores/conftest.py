@@ -9,8 +9,8 @@ from typing import Final
 
 import pytest
 
-from sockudo_queue.app_stores.base import AppStore
-from sockudo_queue.app_stores.factory import make_store
+from sockudo_queue.apps.stores.base import AppStore
+from sockudo_queue.apps.stores.factory import make_store
 from tests.app_stores.tables import DynamodbTable, MariadbTable, PostgresTable, Table
 from tests.helpers.databases import Dynamodb, Mariadb, Postgres
 from tests.helpers.settings import read

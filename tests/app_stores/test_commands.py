@@ -111,7 +111,7 @@ def test_a_library_that_is_not_installed_is_named(
 
 def test_no_library_of_a_store_is_imported_without_need(tmp_path: Path) -> None:
     code = (
-        "import sys, sockudo_queue.daemon, sockudo_queue.cli, sockudo_queue.app_stores.report\n"
+        "import sys, sockudo_queue.daemon, sockudo_queue.cli, sockudo_queue.apps.stores.check\n"
         "print([name for name in ('pg8000', 'pymysql', 'boto3', 'botocore') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60)

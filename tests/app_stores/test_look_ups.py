@@ -12,16 +12,16 @@ from typing import Final
 import pytest
 import structlog
 
-from sockudo_queue.app_stores.base import AppStore, Row
-from sockudo_queue.app_stores.cache import AppCache
-from sockudo_queue.app_stores.keeper import PROBE, Keeper
-from sockudo_queue.app_stores.registry import ANSWER_WITHIN
+from sockudo_queue.apps.parsing.webhooks import Defaults
+from sockudo_queue.apps.stores.base import AppStore, Row
+from sockudo_queue.apps.stores.cache import AppCache
+from sockudo_queue.apps.stores.refresher import PROBE, Keeper
+from sockudo_queue.apps.stores.registry import ANSWER_WITHIN
 from sockudo_queue.config import RetrySettings
 from sockudo_queue.core.apps import App, StaticApps
 from sockudo_queue.errors import AppStoreUnavailable
 from sockudo_queue.observability.metrics import Metrics
 from sockudo_queue.runtime.python_gate import Turns
-from sockudo_queue.webhook_documents import Defaults
 from tests.app_stores.conftest import MakeStore
 from tests.app_stores.tables import PostgresTable
 from tests.faults.measures import figure

@@ -8,10 +8,10 @@ from typing import Final
 
 import pytest
 
-from sockudo_queue.app_stores import mysql, sql
-from sockudo_queue.app_stores import postgres as postgres_store
-from sockudo_queue.app_stores.base import Row
-from sockudo_queue.app_stores.postgres import PostgresStore
+from sockudo_queue.apps.stores import mysql, sql
+from sockudo_queue.apps.stores import postgres as postgres_store
+from sockudo_queue.apps.stores.base import Row
+from sockudo_queue.apps.stores.postgres import PostgresStore
 from sockudo_queue.config import PostgresSettings
 from sockudo_queue.core.secret import Secret
 from sockudo_queue.errors import AppStoreUnavailable, SettingsError

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from sockudo_queue.app_documents import load_with_apps
+from sockudo_queue.apps.file import load_with_apps
 from sockudo_queue.config import Loaded, dump
 from sockudo_queue.core.apps import App
 from sockudo_queue.errors import SettingsError

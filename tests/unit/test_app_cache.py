@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sockudo_queue.app_stores.cache import ABSENT_LIMIT, NEGATIVE_TTL, AppCache
+from sockudo_queue.apps.stores.cache import ABSENT_LIMIT, NEGATIVE_TTL, AppCache
 from sockudo_queue.core.apps import App
 
 TTL = 300.0

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sockudo_queue.app_stores.base import Row
-from sockudo_queue.app_stores.rows import read_row
+from sockudo_queue.apps.parsing.webhooks import Defaults
+from sockudo_queue.apps.stores.base import Row
+from sockudo_queue.apps.stores.rows import read_row
 from sockudo_queue.config import RetrySettings
 from sockudo_queue.core.apps import App
 from sockudo_queue.errors import AppUnreadable
-from sockudo_queue.webhook_documents import Defaults
 from tests.helpers.settings import CANARY
 
 DEFAULTS = Defaults(RetrySettings(), 10_000)

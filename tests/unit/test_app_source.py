@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from sockudo_queue.app_documents import load_with_apps
-from sockudo_queue.app_source import AppSource
+from sockudo_queue.apps.file import load_with_apps
+from sockudo_queue.apps.file_watcher import AppSource
 from sockudo_queue.core.apps import StaticApps
 from tests.helpers.configs import app, config, webhook
 from tests.helpers.descriptors import no_descriptors_left

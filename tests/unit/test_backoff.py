@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from sockudo_queue.app_stores import dynamodb, keeper
+from sockudo_queue.apps.stores import dynamodb, refresher
 from sockudo_queue.broker_watch import broker_backoff
 from sockudo_queue.runtime.backoff import Backoff, longer
 
@@ -56,6 +56,6 @@ def test_pauses_of_the_broker_are_spread_and_stay_short() -> None:
 
 
 def test_pauses_of_the_stores_of_apps() -> None:
-    assert (keeper.FIRST_PAUSE, keeper.LONGEST_PAUSE) == (0.25, 5)
+    assert (refresher.FIRST_PAUSE, refresher.LONGEST_PAUSE) == (0.25, 5)
     throttled = Backoff(dynamodb.FIRST_PAUSE, dynamodb.LONGEST_PAUSE)
     assert [throttled.next() for _ in range(dynamodb.TRIES - 1)] == [0.2, 0.4, 0.8]

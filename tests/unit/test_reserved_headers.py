@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from sockudo_queue.apps.parsing.headers import read_headers
 from sockudo_queue.config.findings import Findings
 from sockudo_queue.core.apps import Webhook
 from sockudo_queue.core.reserved_headers import is_reserved
 from sockudo_queue.core.secret import Secret
 from sockudo_queue.core.signing import Request, headers_of
 from sockudo_queue.delivery import http
-from sockudo_queue.webhook_headers import read_headers
 
 RESERVED = [
     "Content-Type",

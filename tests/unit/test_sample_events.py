@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
+from sockudo_queue.apps.parsing.webhooks import EVENT_TYPES
 from sockudo_queue.core import job as jobs
 from sockudo_queue.core import matching
 from sockudo_queue.core.apps import Filter, Webhook
 from sockudo_queue.core.job import Event
 from sockudo_queue.core.secret import Secret
 from sockudo_queue.tools import samples
-from sockudo_queue.webhook_documents import EVENT_TYPES
 
 
 def hook(*events: str, **rules: Any) -> Webhook:

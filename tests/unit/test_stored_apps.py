@@ -12,16 +12,16 @@ from typing import Any
 import pytest
 import structlog.testing
 
-from sockudo_queue.app_stores import keeper as keepers
-from sockudo_queue.app_stores.base import Row
-from sockudo_queue.app_stores.cache import AppCache, Entry
-from sockudo_queue.app_stores.keeper import PROBE, Keeper
+from sockudo_queue.apps.parsing.webhooks import Defaults
+from sockudo_queue.apps.stores import refresher as keepers
+from sockudo_queue.apps.stores.base import Row
+from sockudo_queue.apps.stores.cache import AppCache, Entry
+from sockudo_queue.apps.stores.refresher import PROBE, Keeper
 from sockudo_queue.config import RetrySettings
 from sockudo_queue.core.apps import App, StaticApps
 from sockudo_queue.errors import AppStoreUnavailable, AppUnreadable
 from sockudo_queue.observability.metrics import Metrics
 from sockudo_queue.runtime.python_gate import Turns
-from sockudo_queue.webhook_documents import Defaults
 
 TTL = 300.0
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from sockudo_queue.app_documents import parse_apps
+from sockudo_queue.apps.file import parse_apps
 from sockudo_queue.config import AppsDocument, Settings
 from sockudo_queue.config.documents import Document, digest_of, parse_document, read_bytes
 from sockudo_queue.config.values import apps_driver

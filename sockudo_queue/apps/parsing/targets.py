@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from sockudo_queue.apps.parsing.names import lambda_name, url_name
 from sockudo_queue.config.findings import Findings
 from sockudo_queue.config.urls import ascii_url, url_parts
 from sockudo_queue.core.apps import LambdaTarget
 from sockudo_queue.core.secret import Secret
-from sockudo_queue.webhook_names import lambda_name, url_name
 
 EXAMPLE_URL: Final = "https://api.example.com/hooks"
 LEGACY_REGION: Final = "us-east-1"  # Sockudo's, for the one string `lambda_function`

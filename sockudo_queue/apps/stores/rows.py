@@ -7,12 +7,12 @@ from typing import Any, Final
 
 import msgspec
 
-from sockudo_queue.app_stores.base import Row
+from sockudo_queue.apps.parsing.webhooks import Defaults, read_webhooks
+from sockudo_queue.apps.stores.base import Row
 from sockudo_queue.config.findings import Findings, told
 from sockudo_queue.core.apps import App
 from sockudo_queue.core.decoding import DECODE_ERRORS
 from sockudo_queue.errors import AppUnreadable
-from sockudo_queue.webhook_documents import Defaults, read_webhooks
 
 _DECODER: Final = msgspec.json.Decoder()
 

@@ -7,15 +7,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sockudo_queue.app_stores.base import AppStore
-from sockudo_queue.app_stores.cache import AppCache
-from sockudo_queue.app_stores.keeper import Keeper
+from sockudo_queue.apps.parsing.webhooks import Defaults
+from sockudo_queue.apps.stores.base import AppStore
+from sockudo_queue.apps.stores.cache import AppCache
+from sockudo_queue.apps.stores.refresher import Keeper
 from sockudo_queue.config.models import Settings
 from sockudo_queue.core.apps import AppRegistry
 from sockudo_queue.errors import SettingsError
 from sockudo_queue.observability.metrics import Metrics
 from sockudo_queue.runtime.python_gate import Turns
-from sockudo_queue.webhook_documents import Defaults
 
 
 def make_store(settings: Settings) -> AppStore | None:
@@ -26,14 +26,14 @@ def make_store(settings: Settings) -> AppStore | None:
     match settings.apps.driver:
         case "pgsql":
             with _extra("pgsql", "postgres"):
-                from sockudo_queue.app_stores.postgres import PostgresStore
+                from sockudo_queue.apps.stores.postgres import PostgresStore
             return PostgresStore(settings.postgres)
         case "mysql":
             with _extra("mysql", "mysql"):
-                from sockudo_queue.app_stores.mysql import MysqlStore
+                from sockudo_queue.apps.stores.mysql import MysqlStore
             return MysqlStore(settings.mysql)
         case "dynamodb":
-            from sockudo_queue.app_stores.dynamodb import DynamodbStore
+            from sockudo_queue.apps.stores.dynamodb import DynamodbStore
 
             return DynamodbStore(settings.dynamodb)
     return None

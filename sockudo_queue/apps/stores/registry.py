@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from sockudo_queue.app_stores.cache import AppCache, Entry
-from sockudo_queue.app_stores.lookups import LookUps
+from sockudo_queue.apps.stores.cache import AppCache, Entry
+from sockudo_queue.apps.stores.lookup_queue import LookUps
 from sockudo_queue.core.apps import App, AppRegistry
 from sockudo_queue.errors import AppStoreUnavailable, AppUnreadable
 from sockudo_queue.runtime.python_gate import Turns

@@ -10,8 +10,8 @@ from typing import Any, Final
 import pg8000.exceptions
 import pg8000.native
 
-from sockudo_queue.app_stores.base import Row
-from sockudo_queue.app_stores.sql import ANSWER_SECONDS, SqlStore, row_of, verifying_context
+from sockudo_queue.apps.stores.base import Row
+from sockudo_queue.apps.stores.sql import ANSWER_SECONDS, SqlStore, row_of, verifying_context
 from sockudo_queue.config.models import DatabaseSettings
 
 # SQLSTATE classes whose messages speak of the connection, the user and the table, and never of a value.

@@ -7,18 +7,18 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from sockudo_queue.app_stores.base import AppStore, Row
-from sockudo_queue.app_stores.cache import AppCache, Entry
-from sockudo_queue.app_stores.lookups import LookUps
-from sockudo_queue.app_stores.registry import StoredApps
-from sockudo_queue.app_stores.rows import read_row
+from sockudo_queue.apps.parsing.webhooks import Defaults
+from sockudo_queue.apps.stores.base import AppStore, Row
+from sockudo_queue.apps.stores.cache import AppCache, Entry
+from sockudo_queue.apps.stores.lookup_queue import LookUps
+from sockudo_queue.apps.stores.registry import StoredApps
+from sockudo_queue.apps.stores.rows import read_row
 from sockudo_queue.core.apps import AppRegistry
 from sockudo_queue.errors import AppStoreUnavailable, AppUnreadable
 from sockudo_queue.observability.metrics import Metrics
 from sockudo_queue.observability.reminder import Reminder
 from sockudo_queue.runtime.backoff import Backoff
 from sockudo_queue.runtime.python_gate import Turns
-from sockudo_queue.webhook_documents import Defaults
 
 PROBE: Final = "sockudo-queue-probe"
 """The id that is asked for when nobody wants anything, so that an outage and its end are noticed. No app has it."""

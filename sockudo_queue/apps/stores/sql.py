@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, Final, TypeVar
 
-from sockudo_queue.app_stores.base import Row
+from sockudo_queue.apps.stores.base import Row
 from sockudo_queue.config.models import DatabaseSettings
 from sockudo_queue.errors import AppStoreUnavailable, SettingsError
 

@@ -7,13 +7,13 @@ from itertools import chain
 from pathlib import Path
 from typing import Final
 
-from sockudo_queue.app_stores.base import AppStore, Row
-from sockudo_queue.app_stores.factory import defaults_of, make_store
-from sockudo_queue.app_stores.rows import read_row
+from sockudo_queue.apps.parsing.webhooks import Defaults
+from sockudo_queue.apps.stores.base import AppStore, Row
+from sockudo_queue.apps.stores.factory import defaults_of, make_store
+from sockudo_queue.apps.stores.rows import read_row
 from sockudo_queue.config import Loaded
 from sockudo_queue.core.apps import App
 from sockudo_queue.errors import AppStoreUnavailable, AppUnreadable
-from sockudo_queue.webhook_documents import Defaults
 
 SHOWN: Final = 20
 """Apps that are named of each place; a store may hold hundreds of thousands."""

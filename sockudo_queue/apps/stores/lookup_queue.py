@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from itertools import islice
 from typing import Final
 
-from sockudo_queue.app_stores.cache import Entry
+from sockudo_queue.apps.stores.cache import Entry
 
 WANTED_LIMIT: Final = 50_000
 """Ids that may wait to be asked for; more come up only while the store hangs, and then nobody waits for them."""

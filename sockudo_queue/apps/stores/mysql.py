@@ -10,8 +10,8 @@ from typing import Any, Final
 import pymysql
 from pymysql.constants import CR, ER
 
-from sockudo_queue.app_stores.base import Row
-from sockudo_queue.app_stores.sql import ANSWER_SECONDS, CONNECT_SECONDS, SqlStore, row_of, verifying_context
+from sockudo_queue.apps.stores.base import Row
+from sockudo_queue.apps.stores.sql import ANSWER_SECONDS, CONNECT_SECONDS, SqlStore, row_of, verifying_context
 from sockudo_queue.config.models import DatabaseSettings
 
 # What the library says by itself, mostly of an error of the system that stands behind it.

@@ -1,0 +1,1 @@
+"""Apps and their webhooks, from a file or a database."""

@@ -1,0 +1,1 @@
+"""Reads one app's webhooks."""
