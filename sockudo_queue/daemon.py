@@ -16,15 +16,12 @@ from typing import TYPE_CHECKING, Any, Final
 from sockudo_queue import __version__
 from sockudo_queue.apps.file_watcher import AppSource
 from sockudo_queue.apps.stores.factory import make_keeper
-from sockudo_queue.broker_watch import BrokerWatch
 from sockudo_queue.config import Settings
 from sockudo_queue.core.apps import AppRegistry
-from sockudo_queue.crew import Crew
 from sockudo_queue.delivery.admission.endpoint import Endpoints
 from sockudo_queue.delivery.admission.thread_budget import Limits
 from sockudo_queue.delivery.factory import Outbound
 from sockudo_queue.delivery.guard import Service
-from sockudo_queue.dispatcher import Dispatcher
 from sockudo_queue.drivers.base import Driver, Prefetching, Surroundings
 from sockudo_queue.drivers.memory import MemoryDriver
 from sockudo_queue.drivers.none import NoneDriver
@@ -37,21 +34,24 @@ from sockudo_queue.drivers.redis.peers import producer_rule
 from sockudo_queue.drivers.redis.queue_v2 import V2Source, v2_base
 from sockudo_queue.drivers.redis.source import BLOCK_MARGIN, BLOCK_SECONDS, RedisSource, Terms
 from sockudo_queue.errors import BrokerError, BrokerUnavailable, SettingsError
-from sockudo_queue.holdings import Holdings
 from sockudo_queue.observability import logs
 from sockudo_queue.observability.health import Health, HealthServer, Heartbeats
 from sockudo_queue.observability.metrics import Metrics
 from sockudo_queue.observability.status_page.board import Board
 from sockudo_queue.observability.status_page.pages import StatusPages
+from sockudo_queue.pipeline.broker_status import BrokerWatch
+from sockudo_queue.pipeline.dispatcher import Dispatcher
+from sockudo_queue.pipeline.holdings import Holdings
+from sockudo_queue.pipeline.pool import Crew
+from sockudo_queue.pipeline.supervisor import GAVE_UP_REASON, Supervisor
+from sockudo_queue.pipeline.unknown_apps import UnknownApps
+from sockudo_queue.pipeline.worker import Ledger, Workplace
 from sockudo_queue.runtime import limits, signals
 from sockudo_queue.runtime.cpu_affinity import Placement
 from sockudo_queue.runtime.python_gate import Turns
 from sockudo_queue.sampler import Sampler
 from sockudo_queue.services import LAST_LOOK, Services
-from sockudo_queue.supervisor import GAVE_UP_REASON, Supervisor
 from sockudo_queue.surroundings_watch import SurroundingsWatch
-from sockudo_queue.unknown_apps import UnknownApps
-from sockudo_queue.worker import Ledger, Workplace
 
 if TYPE_CHECKING:
     from sockudo_queue.ingress import Ingress

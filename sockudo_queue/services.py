@@ -12,16 +12,16 @@ from typing import Any, Final
 
 from sockudo_queue.apps.file_watcher import AppSource
 from sockudo_queue.apps.stores.refresher import Keeper
-from sockudo_queue.broker_watch import broker_backoff
 from sockudo_queue.drivers.base import Prefetching
 from sockudo_queue.errors import BrokerError, BrokerUnavailable, SourceRefused
+from sockudo_queue.pipeline.broker_status import broker_backoff
+from sockudo_queue.pipeline.supervisor import Supervisor
+from sockudo_queue.pipeline.unknown_apps import UnknownApps
+from sockudo_queue.pipeline.worker import LIVE_WITHIN, Workplace
 from sockudo_queue.runtime.cpu_affinity import LOOK_EVERY, Placement
 from sockudo_queue.sampler import Sampler
-from sockudo_queue.supervisor import Supervisor
 from sockudo_queue.surroundings_watch import SurroundingsWatch
 from sockudo_queue.tending import Tending
-from sockudo_queue.unknown_apps import UnknownApps
-from sockudo_queue.worker import LIVE_WITHIN, Workplace
 
 BELL_WAIT: Final = 1.0
 """Seconds that a notifier waits at most; also how soon it notices that it is stopped."""

@@ -9,10 +9,10 @@ from __future__ import annotations
 import threading
 from typing import Final
 
-from sockudo_queue.broker_watch import broker_backoff
 from sockudo_queue.drivers.base import Prefetching
 from sockudo_queue.errors import BrokerError
-from sockudo_queue.worker import Workplace
+from sockudo_queue.pipeline.broker_status import broker_backoff
+from sockudo_queue.pipeline.worker import Workplace
 
 LONGEST_WAIT: Final = 1.0
 """Seconds after which it looks whether it is stopped."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from sockudo_queue.broker_watch import BrokerWatch
 from sockudo_queue.errors import BrokerUnavailable
+from sockudo_queue.pipeline.broker_status import BrokerWatch
 
 
 class SlowLog:

@@ -15,25 +15,25 @@ from typing import Any, Final, cast
 
 import pytest
 
-from sockudo_queue.broker_watch import BrokerWatch
 from sockudo_queue.core.apps import App, StaticApps, Webhook
 from sockudo_queue.core.secret import Secret
-from sockudo_queue.crew import Crew
 from sockudo_queue.delivery.admission.endpoint import Endpoints
 from sockudo_queue.delivery.admission.thread_budget import Limits
 from sockudo_queue.delivery.http import HttpSender
 from sockudo_queue.delivery.transport import Answer, CurlAdapter
-from sockudo_queue.dispatcher import Dispatcher
 from sockudo_queue.drivers.base import Claim, Driver, Settlement, Turn
-from sockudo_queue.holdings import Holdings
 from sockudo_queue.observability import logs
 from sockudo_queue.observability.health import Heartbeats
 from sockudo_queue.observability.logs import writer as log_writer
 from sockudo_queue.observability.metrics import Metrics
 from sockudo_queue.observability.status_page.board import Board
+from sockudo_queue.pipeline.broker_status import BrokerWatch
+from sockudo_queue.pipeline.dispatcher import Dispatcher
+from sockudo_queue.pipeline.holdings import Holdings
+from sockudo_queue.pipeline.pool import Crew
+from sockudo_queue.pipeline.unknown_apps import UnknownApps
+from sockudo_queue.pipeline.worker import Ledger, Worker, Workplace
 from sockudo_queue.runtime.python_gate import Turns
-from sockudo_queue.unknown_apps import UnknownApps
-from sockudo_queue.worker import Ledger, Worker, Workplace
 from tests.helpers.jobs import APP_ID, job
 from tests.helpers.log_state import logging_put_back
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from sockudo_queue import supervisor as module
-from sockudo_queue.supervisor import Supervisor
+from sockudo_queue.pipeline import supervisor as module
+from sockudo_queue.pipeline.supervisor import Supervisor
 
 
 class Log:

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from sockudo_queue.apps.stores import dynamodb, refresher
-from sockudo_queue.broker_watch import broker_backoff
+from sockudo_queue.pipeline.broker_status import broker_backoff
 from sockudo_queue.runtime.backoff import Backoff, longer
 
 

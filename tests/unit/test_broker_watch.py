@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from sockudo_queue import broker_watch
-from sockudo_queue.broker_watch import BrokerWatch
 from sockudo_queue.errors import BrokerRefused, BrokerUnavailable, SourceRefused, SourceUnavailable
+from sockudo_queue.pipeline import broker_status
+from sockudo_queue.pipeline.broker_status import BrokerWatch
 
 
 class Log:
@@ -41,7 +41,7 @@ def readiness() -> list[str | None]:
 
 @pytest.fixture
 def watch(log: Log, readiness: list[str | None], monkeypatch: pytest.MonkeyPatch) -> BrokerWatch:
-    monkeypatch.setattr(broker_watch, "STRAGGLERS", 0.0)
+    monkeypatch.setattr(broker_status, "STRAGGLERS", 0.0)
     started = BrokerWatch(log, readiness.append)
     started.worked(0)
     return started

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import pytest
 
-from sockudo_queue.crew import Crew, Slot, Task
+from sockudo_queue.pipeline.pool import Crew, Slot, Task
 from tests.helpers.waiting import eventually
 
 TASK = cast(Task, (object(), object()))
@@ -254,7 +254,7 @@ def test_a_thread_that_cannot_be_started_costs_nothing_but_itself() -> None:
 
 
 def test_spare_workers_end_when_they_are_not_needed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sockudo_queue.crew.SPARE_REST", 0.05)
+    monkeypatch.setattr("sockudo_queue.pipeline.pool.SPARE_REST", 0.05)
     gate = threading.Event()
 
     def work(hands: Hands, slot: Slot, got: Any) -> None:

@@ -21,13 +21,13 @@ from sockudo_queue.core.secret import Secret
 from sockudo_queue.delivery.admission.endpoint import BreakerKey, Deferral, EndpointKey, Endpoints
 from sockudo_queue.delivery.admission.thread_budget import Limits
 from sockudo_queue.delivery.sender import Sender as RealSender
-from sockudo_queue.dispatch import Dispatch, Share
-from sockudo_queue.dispatcher import LONGEST_GUESS, NEWER_RECORD_DELAY_MS, Dispatcher, endpoint_of
 from sockudo_queue.drivers.base import Back, Claim, Dead, Later, Part, Settlement
 from sockudo_queue.errors import AppStoreUnavailable, AppUnreadable
 from sockudo_queue.observability.metrics import Metrics
-from sockudo_queue.unknown_apps import UnknownApps
-from sockudo_queue.worker import Worker, Workplace
+from sockudo_queue.pipeline.dispatcher import LONGEST_GUESS, NEWER_RECORD_DELAY_MS, Dispatcher, endpoint_of
+from sockudo_queue.pipeline.in_flight import Dispatch, Share
+from sockudo_queue.pipeline.unknown_apps import UnknownApps
+from sockudo_queue.pipeline.worker import Worker, Workplace
 from tests.helpers.jobs import APP_ID, APP_KEY, APP_SECRET, event, job, webhook_body
 
 LIMITS: Final = Limits(

@@ -11,7 +11,7 @@ from sockudo_queue.config.urls import url_parts
 from sockudo_queue.core.ports import default_port
 from sockudo_queue.delivery.guard import Service
 from sockudo_queue.delivery.own_services import brokers
-from sockudo_queue.dispatcher import endpoint_of
+from sockudo_queue.pipeline.dispatcher import endpoint_of
 from sockudo_queue.tools.stats import _place_of
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import threading
 from typing import Any, cast
 
-from sockudo_queue.broker_watch import BrokerWatch
-from sockudo_queue.crew import Crew
 from sockudo_queue.drivers.memory import SOURCE, MemoryDriver
 from sockudo_queue.errors import BrokerError, BrokerUnavailable, SourceRefused
 from sockudo_queue.observability.health import Heartbeats
+from sockudo_queue.pipeline.broker_status import BrokerWatch
+from sockudo_queue.pipeline.pool import Crew
+from sockudo_queue.pipeline.worker import Workplace
 from sockudo_queue.services import Services
-from sockudo_queue.worker import Workplace
 
 
 class Silent:

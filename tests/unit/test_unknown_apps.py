@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import structlog.testing
 
-from sockudo_queue.unknown_apps import RECENT, UnknownApps, told
+from sockudo_queue.pipeline.unknown_apps import RECENT, UnknownApps, told
 
 
 def watched() -> tuple[UnknownApps, list[str | None]]:

@@ -8,7 +8,7 @@ import pycurl
 import pytest
 
 from sockudo_queue.config.urls import UrlParts, ascii_url, url_parts
-from sockudo_queue.dispatcher import endpoint_of
+from sockudo_queue.pipeline.dispatcher import endpoint_of
 
 HTTP = ("http", "https")
 

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from sockudo_queue.dispatch import Dispatch, Share
+from sockudo_queue.pipeline.in_flight import Dispatch, Share
 
 SPARE_REST: Final = 30.0
 """Seconds that a spare worker waits for something to do before its thread ends."""

@@ -16,7 +16,7 @@ from sockudo_queue.core import delivery_state
 from sockudo_queue.drivers.base import Back
 from sockudo_queue.errors import BrokerError
 from sockudo_queue.observability.reminder import Reminder
-from sockudo_queue.worker import Worker, Workplace
+from sockudo_queue.pipeline.worker import Worker, Workplace
 
 TICK: Final = 0.025
 """Seconds between two looks at attempts that may have become slow."""

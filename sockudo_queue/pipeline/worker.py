@@ -7,18 +7,18 @@ import time
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sockudo_queue.broker_watch import BrokerWatch, broker_backoff
 from sockudo_queue.core import delivery_state
-from sockudo_queue.crew import Crew, Slot
 from sockudo_queue.delivery.admission.endpoint import Admission, Deferral
-from sockudo_queue.dispatch import Dispatch, Share
-from sockudo_queue.dispatcher import Dispatcher
 from sockudo_queue.drivers.base import Back, Claim, Dead, Driver, Later, Part, Settlement
 from sockudo_queue.errors import BrokerError, SourceRefused
-from sockudo_queue.holdings import Holdings
 from sockudo_queue.observability.health import Heartbeats
 from sockudo_queue.observability.metrics import Metrics
 from sockudo_queue.observability.status_page.board import Board, Death
+from sockudo_queue.pipeline.broker_status import BrokerWatch, broker_backoff
+from sockudo_queue.pipeline.dispatcher import Dispatcher
+from sockudo_queue.pipeline.holdings import Holdings
+from sockudo_queue.pipeline.in_flight import Dispatch, Share
+from sockudo_queue.pipeline.pool import Crew, Slot
 from sockudo_queue.runtime.backoff import Backoff
 from sockudo_queue.runtime.python_gate import Turns
 

@@ -33,11 +33,11 @@ from sockudo_queue.delivery.admission.endpoint import (
     Endpoints,
 )
 from sockudo_queue.delivery.sender import Sender
-from sockudo_queue.dispatch import Dispatch, Share
 from sockudo_queue.drivers.base import Back, Claim, Dead, Later, Part
 from sockudo_queue.errors import AppStoreUnavailable, AppUnreadable, MalformedJob
 from sockudo_queue.observability.metrics import Metrics, WebhookMetrics
-from sockudo_queue.unknown_apps import UnknownApps
+from sockudo_queue.pipeline.in_flight import Dispatch, Share
+from sockudo_queue.pipeline.unknown_apps import UnknownApps
 
 NEWER_RECORD_DELAY_MS: Final = 60_000
 """How long a record of a later version is left for the daemon that can read it, before it is looked at again."""

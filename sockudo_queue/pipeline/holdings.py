@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sockudo_queue.dispatch import Dispatch
+from sockudo_queue.pipeline.in_flight import Dispatch
 
 
 class Holdings:
