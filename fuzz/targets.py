@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from sockudo_queue import ingress
 from sockudo_queue.apps.file import load_with_apps
 from sockudo_queue.config import options
 from sockudo_queue.core import delivery_state, job, matching, signing
@@ -26,6 +25,7 @@ from sockudo_queue.drivers.redis.dead_letters import split_value
 from sockudo_queue.drivers.redis.queue_v2_payload import closed, opened
 from sockudo_queue.errors import MalformedJob, SettingsError
 from sockudo_queue.observability import http_server
+from sockudo_queue.services import ingress
 
 CANARY: Final = "CANARY"
 _TYPES: Final = frozenset({"channel_occupied", "channel_vacated", "member_added", "member_removed", "client_event"})

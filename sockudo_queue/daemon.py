@@ -49,12 +49,12 @@ from sockudo_queue.pipeline.worker import Ledger, Workplace
 from sockudo_queue.runtime import limits, signals
 from sockudo_queue.runtime.cpu_affinity import Placement
 from sockudo_queue.runtime.python_gate import Turns
-from sockudo_queue.sampler import Sampler
-from sockudo_queue.services import LAST_LOOK, Services
-from sockudo_queue.surroundings_watch import SurroundingsWatch
+from sockudo_queue.services.peers import SurroundingsWatch
+from sockudo_queue.services.sampler import Sampler
+from sockudo_queue.services.threads import LAST_LOOK, Services
 
 if TYPE_CHECKING:
-    from sockudo_queue.ingress import Ingress
+    from sockudo_queue.services.ingress import Ingress
 
 LAST_PUT_BACK: Final = 2.0
 """Seconds that putting back may take beyond the deadline when the broker does not answer."""
@@ -161,7 +161,7 @@ def make_ingress(settings: Settings, driver: Driver) -> Ingress | None:
     """Build the door to the memory driver; every other driver has a broker that takes the jobs."""
     if not isinstance(driver, MemoryDriver):
         return None
-    from sockudo_queue.ingress import Ingress  # here, since the HTTP server is a tenth of the whole start
+    from sockudo_queue.services.ingress import Ingress  # here, since the HTTP server is a tenth of the whole start
 
     return Ingress(driver.put, settings.memory.ingress_host, settings.memory.ingress_port)
 

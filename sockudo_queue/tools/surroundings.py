@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from sockudo_queue.drivers.base import Finding, Level, Skew, Surroundings
 from sockudo_queue.errors import BrokerRefused
-from sockudo_queue.surroundings_watch import WARN_MS, told_clock, told_signs
+from sockudo_queue.services.peers import WARN_MS, told_clock, told_signs
 
 
 def told(surroundings: Surroundings, lease_ms: int) -> Iterator[Finding]:

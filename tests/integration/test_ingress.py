@@ -11,7 +11,7 @@ from typing import Any, Final
 import pytest
 
 from sockudo_queue.errors import StartError
-from sockudo_queue.ingress import BODY_LIMIT, CONNECTIONS_LIMIT, Ingress, NotJobs, split_jobs
+from sockudo_queue.services.ingress import BODY_LIMIT, CONNECTIONS_LIMIT, Ingress, NotJobs, split_jobs
 from tests.helpers import jobs
 from tests.helpers.configs import app, config, webhook
 from tests.helpers.daemon import DaemonProcess

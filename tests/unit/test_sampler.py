@@ -11,7 +11,7 @@ from sockudo_queue.drivers.memory import MemoryDriver
 from sockudo_queue.errors import BrokerUnavailable
 from sockudo_queue.observability.metrics import Metrics
 from sockudo_queue.observability.status_page.board import Board
-from sockudo_queue.sampler import Sampler
+from sockudo_queue.services.sampler import Sampler
 from tests.helpers.jobs import TIME_MS, job, jobs
 
 HOUR_MS: Final = 3_600_000

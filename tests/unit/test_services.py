@@ -11,7 +11,7 @@ from sockudo_queue.observability.health import Heartbeats
 from sockudo_queue.pipeline.broker_status import BrokerWatch
 from sockudo_queue.pipeline.pool import Crew
 from sockudo_queue.pipeline.worker import Workplace
-from sockudo_queue.services import Services
+from sockudo_queue.services.threads import Services
 
 
 class Silent:

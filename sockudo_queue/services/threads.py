@@ -19,9 +19,9 @@ from sockudo_queue.pipeline.supervisor import Supervisor
 from sockudo_queue.pipeline.unknown_apps import UnknownApps
 from sockudo_queue.pipeline.worker import LIVE_WITHIN, Workplace
 from sockudo_queue.runtime.cpu_affinity import LOOK_EVERY, Placement
-from sockudo_queue.sampler import Sampler
-from sockudo_queue.surroundings_watch import SurroundingsWatch
-from sockudo_queue.tending import Tending
+from sockudo_queue.services.peers import SurroundingsWatch
+from sockudo_queue.services.sampler import Sampler
+from sockudo_queue.services.settler import Tending
 
 BELL_WAIT: Final = 1.0
 """Seconds that a notifier waits at most; also how soon it notices that it is stopped."""

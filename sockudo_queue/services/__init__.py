@@ -1,0 +1,1 @@
+"""The threads beside the workers, one loop each."""
