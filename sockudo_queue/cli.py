@@ -198,10 +198,10 @@ def _add_tests(
 
 
 def _tool(module: str, name: str) -> Command:
-    """Return a command of `sockudo_queue.tools` that is imported when it runs."""
+    """Return a command of `sockudo_queue.commands` that is imported when it runs."""
 
     def run(options: argparse.Namespace) -> int:
-        return int(getattr(import_module(f"sockudo_queue.tools.{module}"), name)(options))
+        return int(getattr(import_module(f"sockudo_queue.commands.{module}"), name)(options))
 
     return run
 
@@ -255,13 +255,13 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _demo(_options: argparse.Namespace) -> int:
-    from sockudo_queue.demo import story
+    from sockudo_queue.commands.demo import story
 
     return story.run()
 
 
 def _health(options: argparse.Namespace) -> int:
-    from sockudo_queue import probe
+    from sockudo_queue.commands import probe
 
     answers, text = probe.ask(*probe.address(os.environ), "/readyz" if options.ready else "/livez")
     _say(json.dumps({"ok": answers, "text": text}) if options.json else text)

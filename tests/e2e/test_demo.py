@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 import sockudo_queue
-from sockudo_queue.demo.receivers import hmac_sha256
+from sockudo_queue.commands.demo.receivers import hmac_sha256
 from tests.helpers.waiting import eventually
 
 COMMAND: Final = [sys.executable, "-m", "sockudo_queue", "demo"]

@@ -13,8 +13,8 @@ from typing import Any, Final
 
 import pytest
 
+from sockudo_queue.commands import endpoints
 from sockudo_queue.drivers.redis.source import own_key
-from sockudo_queue.tools import endpoints
 from tests.faults.queue import SERVER_LIST
 from tests.helpers.certificates import Authority
 from tests.helpers.commands import Commands, Ran

@@ -11,9 +11,9 @@ from typing import Any, Final
 
 import pytest
 
+from sockudo_queue.commands import stats
+from sockudo_queue.commands.terminal import pace, table
 from sockudo_queue.core import job as jobs
-from sockudo_queue.tools import stats
-from sockudo_queue.tools.terminal import pace, table
 from tests.faults.queue import SERVER_LIST, daemon_on, push
 from tests.helpers.commands import Commands
 from tests.helpers.configs import app, config, webhook

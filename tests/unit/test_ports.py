@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from sockudo_queue import probe
 from sockudo_queue.apps.parsing.names import url_name
+from sockudo_queue.commands import probe
+from sockudo_queue.commands.stats import _place_of
 from sockudo_queue.config import Settings
 from sockudo_queue.config.urls import url_parts
 from sockudo_queue.core.ports import default_port
 from sockudo_queue.delivery.guard import Service
 from sockudo_queue.delivery.own_services import brokers
 from sockudo_queue.pipeline.dispatcher import endpoint_of
-from sockudo_queue.tools.stats import _place_of
 
 
 @pytest.mark.parametrize(("scheme", "port"), [("https", 443), ("http", 80), ("", 80)])

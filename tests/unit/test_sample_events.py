@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from sockudo_queue.apps.parsing.webhooks import EVENT_TYPES
+from sockudo_queue.commands import samples
 from sockudo_queue.core import job as jobs
 from sockudo_queue.core import matching
 from sockudo_queue.core.apps import Filter, Webhook
 from sockudo_queue.core.job import Event
 from sockudo_queue.core.secret import Secret
-from sockudo_queue.tools import samples
 
 
 def hook(*events: str, **rules: Any) -> Webhook:

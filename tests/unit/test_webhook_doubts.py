@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
+from sockudo_queue.commands import samples
+from sockudo_queue.commands.filters import doubt
 from sockudo_queue.core import matching
 from sockudo_queue.core.apps import Filter, Webhook
 from sockudo_queue.core.job import Job
 from sockudo_queue.core.secret import Secret
 from sockudo_queue.drivers.redis.inspection import LIST_SCRIPTS, TRIALS, V2_SCRIPTS, commands_of
-from sockudo_queue.tools import samples
-from sockudo_queue.tools.filters import doubt
 
 
 def hook(*events: str, **rules: Any) -> Webhook:

@@ -8,11 +8,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from sockudo_queue.commands.apps import secret_of
+from sockudo_queue.commands.context import EXIT_NO, load
+from sockudo_queue.commands.terminal import say, say_json
 from sockudo_queue.core import signing
 from sockudo_queue.errors import SettingsError
-from sockudo_queue.tools.apps import secret_of
-from sockudo_queue.tools.context import EXIT_NO, load
-from sockudo_queue.tools.terminal import say, say_json
 
 
 def sign(options: argparse.Namespace) -> int:

@@ -9,16 +9,16 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from sockudo_queue.apps.stores.check import app_lines
+from sockudo_queue.commands.context import EXIT_NO, driver_of, load
+from sockudo_queue.commands.endpoints import endpoint_findings
+from sockudo_queue.commands.filters import filter_findings
+from sockudo_queue.commands.peers import told
+from sockudo_queue.commands.terminal import plural, say, say_json
 from sockudo_queue.config import Loaded, Settings
 from sockudo_queue.core.apps import App
 from sockudo_queue.delivery.own_services import brokers
 from sockudo_queue.drivers.base import Driver, Finding, Inspectable, Level
 from sockudo_queue.errors import BrokerError, BrokerUnavailable, SettingsError
-from sockudo_queue.tools.context import EXIT_NO, driver_of, load
-from sockudo_queue.tools.endpoints import endpoint_findings
-from sockudo_queue.tools.filters import filter_findings
-from sockudo_queue.tools.surroundings import told
-from sockudo_queue.tools.terminal import plural, say, say_json
 
 EXIT_BAD_SETTINGS: Final = 2
 

@@ -16,6 +16,8 @@ from functools import partial
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
+from sockudo_queue.commands.apps import Credentials, inline_credentials
+from sockudo_queue.commands.attempts import Attempts
 from sockudo_queue.config import Loaded
 from sockudo_queue.core.apps import App, Webhook
 from sockudo_queue.core.outcome import Outcome
@@ -29,8 +31,6 @@ from sockudo_queue.delivery.guard import Guard
 from sockudo_queue.delivery.own_services import brokers
 from sockudo_queue.drivers.base import Finding, Level
 from sockudo_queue.errors import SettingsError
-from sockudo_queue.tools.apps import Credentials, inline_credentials
-from sockudo_queue.tools.attempts import Attempts
 
 CONNECT_SECONDS: Final = 5.0
 ALL_SECONDS: Final = 20.0

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from sockudo_queue.apps.file import load_with_apps
+from sockudo_queue.commands.terminal import complain
 from sockudo_queue.config import Loaded
 from sockudo_queue.config.documents import working_directory
 from sockudo_queue.core.apps import App
 from sockudo_queue.drivers.base import Driver
-from sockudo_queue.tools.terminal import complain
 
 EXIT_NO: Final = 1
 """The answer is no, or what was asked for was not all done."""

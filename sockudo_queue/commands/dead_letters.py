@@ -8,13 +8,13 @@ import os
 from collections import Counter, deque
 from typing import Any, Final
 
+from sockudo_queue.commands.context import EXIT_NO, reached
+from sockudo_queue.commands.letters import Entry, Selection, none_matches
+from sockudo_queue.commands.terminal import complain, moment, plural, say, say_json, span, table
 from sockudo_queue.core.job import Job
 from sockudo_queue.drivers.base import DeadLetters, Driver
 from sockudo_queue.errors import SettingsError
 from sockudo_queue.runtime import streams
-from sockudo_queue.tools.context import EXIT_NO, reached
-from sockudo_queue.tools.letters import Entry, Selection, none_matches
-from sockudo_queue.tools.terminal import complain, moment, plural, say, say_json, span, table
 
 HEADINGS: Final = ("ID", "DIED", "REASON", "LAST", "TRIES", "EVENTS", "APP", "WEBHOOK")
 _RAW_MODE: Final = 0o600  # it holds the app's secret

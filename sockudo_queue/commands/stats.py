@@ -15,15 +15,15 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from sockudo_queue import probe
+from sockudo_queue.commands import probe
+from sockudo_queue.commands.context import EXIT_NO_BROKER, driver_of, load, page_address
+from sockudo_queue.commands.letters import Entry
+from sockudo_queue.commands.terminal import complain, moment, plural, say, say_json, span, table
 from sockudo_queue.config import Loaded
 from sockudo_queue.core import job
 from sockudo_queue.core.ports import default_port
 from sockudo_queue.drivers.base import Driver
 from sockudo_queue.errors import BrokerError, SettingsError
-from sockudo_queue.tools.context import EXIT_NO_BROKER, driver_of, load, page_address
-from sockudo_queue.tools.letters import Entry
-from sockudo_queue.tools.terminal import complain, moment, plural, say, say_json, span, table
 
 PAGE_SECONDS: Final = 3.0
 PAGE_BYTES: Final = 4_000_000

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from sockudo_queue.commands.context import EXIT_NO, EXIT_NO_BROKER, driver_of, load
+from sockudo_queue.commands.terminal import Progress, complain, plural, say, say_json
 from sockudo_queue.core import job
 from sockudo_queue.errors import BrokerError, BrokerRefused, MalformedJob, SettingsError
-from sockudo_queue.tools.context import EXIT_NO, EXIT_NO_BROKER, driver_of, load
-from sockudo_queue.tools.terminal import Progress, complain, plural, say, say_json
 
 
 def push(options: argparse.Namespace) -> int:

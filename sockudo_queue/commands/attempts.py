@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 
+from sockudo_queue.commands.apps import Credentials
 from sockudo_queue.config import Settings
 from sockudo_queue.core import signing
 from sockudo_queue.core.apps import Webhook
@@ -12,7 +13,6 @@ from sockudo_queue.core.job import Event
 from sockudo_queue.core.outcome import Outcome
 from sockudo_queue.delivery.factory import Outbound
 from sockudo_queue.runtime.python_gate import Turns
-from sockudo_queue.tools.apps import Credentials
 
 
 class Attempts:

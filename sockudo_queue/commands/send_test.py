@@ -12,16 +12,16 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
+from sockudo_queue.commands import samples
+from sockudo_queue.commands.apps import Credentials, app_look_up, credentials_of
+from sockudo_queue.commands.attempts import Attempts
+from sockudo_queue.commands.context import EXIT_NO, driver_of, load, page_address
+from sockudo_queue.commands.terminal import complain, say, say_json, table
 from sockudo_queue.config import Loaded
 from sockudo_queue.core.apps import Webhook
 from sockudo_queue.core.job import Event
 from sockudo_queue.core.outcome import Outcome
 from sockudo_queue.errors import SettingsError
-from sockudo_queue.tools import samples
-from sockudo_queue.tools.apps import Credentials, app_look_up, credentials_of
-from sockudo_queue.tools.attempts import Attempts
-from sockudo_queue.tools.context import EXIT_NO, driver_of, load, page_address
-from sockudo_queue.tools.terminal import complain, say, say_json, table
 
 
 @dataclass(frozen=True)

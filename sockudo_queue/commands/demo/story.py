@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from sockudo_queue.demo import jobs
-from sockudo_queue.demo.child import Child, ChildError
-from sockudo_queue.demo.receivers import Received, Receiver
-from sockudo_queue.demo.screen import BOLD, GREEN, RED, YELLOW, Screen
+from sockudo_queue.commands.demo import jobs
+from sockudo_queue.commands.demo.child import Child, ChildError
+from sockudo_queue.commands.demo.receivers import Received, Receiver
+from sockudo_queue.commands.demo.screen import BOLD, GREEN, RED, YELLOW, Screen
 
 FIRST_BACKOFF_MS: Final = 500
 """Half of the default: a person is watching."""

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Final, Self
 
-from sockudo_queue.demo.jobs import APP_KEY, APP_SECRET
+from sockudo_queue.commands.demo.jobs import APP_KEY, APP_SECRET
 
 BLOCK_SIZE: Final = 64  # bytes of SHA-256's blocks
 
