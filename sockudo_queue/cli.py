@@ -235,7 +235,7 @@ def _run(options: argparse.Namespace) -> int:
     signals.block_signals()
     from sockudo_queue.apps.file import load_with_apps
     from sockudo_queue.apps.file_watcher import AppSource
-    from sockudo_queue.config.documents import working_directory
+    from sockudo_queue.config import working_directory
     from sockudo_queue.core.apps import StaticApps
     from sockudo_queue.daemon import Daemon
     from sockudo_queue.observability import logs

@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from sockudo_queue.apps.parsing.webhooks import Defaults, read_webhooks
-from sockudo_queue.config.findings import Findings, did_you_mean, secret_looks_odd, told
-from sockudo_queue.config.loading import AppsDocument, Loaded, collect
-from sockudo_queue.config.models import Settings
+from sockudo_queue.config import AppsDocument, Findings, Loaded, Settings, collect, did_you_mean, secret_looks_odd, told
 from sockudo_queue.core.apps import App
 
 READ_STORES: Final = ("dynamodb", "mysql", "pgsql")

@@ -12,9 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from sockudo_queue.apps.file import parse_apps
-from sockudo_queue.config import AppsDocument, Settings
-from sockudo_queue.config.documents import Document, digest_of, parse_document, read_bytes
-from sockudo_queue.config.values import apps_driver
+from sockudo_queue.config import AppsDocument, Document, Settings, apps_driver, digest_of, parse_document, read_bytes
 from sockudo_queue.core.apps import StaticApps
 from sockudo_queue.errors import SettingsError
 

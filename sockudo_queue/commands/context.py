@@ -11,8 +11,7 @@ from typing import Final
 
 from sockudo_queue.apps.file import load_with_apps
 from sockudo_queue.commands.terminal import complain
-from sockudo_queue.config import Loaded
-from sockudo_queue.config.documents import working_directory
+from sockudo_queue.config import Loaded, working_directory
 from sockudo_queue.core.apps import App
 from sockudo_queue.drivers.base import Driver
 

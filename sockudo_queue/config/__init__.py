@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 
-from sockudo_queue.config.loading import AppsDocument, Loaded, load
+from sockudo_queue.config.documents import Document, digest_of, parse_document, read_bytes, working_directory
+from sockudo_queue.config.findings import Findings, did_you_mean, secret_looks_odd, told
+from sockudo_queue.config.loading import AppsDocument, Loaded, collect, load
 from sockudo_queue.config.models import (
     AppsSettings,
     DatabaseSettings,
@@ -30,14 +32,18 @@ from sockudo_queue.config.models import (
     TlsSettings,
 )
 from sockudo_queue.config.options import OPTIONS
-from sockudo_queue.config.wording import attribute_of, shown
+from sockudo_queue.config.urls import UrlParts, ascii_url, url_parts
+from sockudo_queue.config.values import apps_driver, boolean
+from sockudo_queue.config.wording import attribute_of, reason_of, shown
 
 __all__ = [
     "AppsDocument",
     "AppsSettings",
     "DatabaseSettings",
     "DeliverySettings",
+    "Document",
     "DynamodbSettings",
+    "Findings",
     "Loaded",
     "LoggingSettings",
     "MemorySettings",
@@ -53,8 +59,23 @@ __all__ = [
     "Settings",
     "SqsSettings",
     "TlsSettings",
+    "UrlParts",
+    "apps_driver",
+    "ascii_url",
+    "boolean",
+    "collect",
+    "did_you_mean",
+    "digest_of",
     "dump",
     "load",
+    "parse_document",
+    "read_bytes",
+    "reason_of",
+    "secret_looks_odd",
+    "shown",
+    "told",
+    "url_parts",
+    "working_directory",
 ]
 
 

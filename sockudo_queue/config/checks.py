@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from sockudo_queue.config.delivery_checks import check_delivery
 from sockudo_queue.config.findings import Findings
 from sockudo_queue.config.models import DatabaseSettings, MysqlSettings, Settings
 from sockudo_queue.config.redis_checks import Naming, check_redis
 
+_GUARD_RULES: Final = ("allowed_networks", "denied_networks", "allowed_ports", "denied_ports")
 CLAIM_WAIT_MS: Final = 1_000  # the longest that an idle Redis driver waits for a job
 
 
@@ -19,7 +19,7 @@ def check(settings: Settings, name: Naming, findings: Findings) -> None:
     _check_prefix(settings, name, findings)
     check_redis(settings, name, findings)
     _check_retry(settings, name, findings)
-    check_delivery(settings, name, findings)
+    _check_delivery(settings, name, findings)
     if settings.driver == "sqs":
         _check_sqs(settings, name, findings)
     _check_app_store(settings, name, findings)
@@ -111,4 +111,29 @@ def _check_database(database: DatabaseSettings, group: str, name: Naming, findin
     if database.ssl_ca is not None and database.ssl_mode != "verify-full":
         findings.warnings.append(
             f"{name(f'{group}.ssl_ca')}: changes nothing, since {name(f'{group}.ssl_mode')} is not verify-full"
+        )
+
+
+def _check_delivery(settings: Settings, name: Naming, findings: Findings) -> None:
+    delivery = settings.delivery
+    guard = name("delivery.guard")
+    if delivery.guard and delivery.use_environment_proxy:
+        findings.faults.append(
+            f"{name('delivery.use_environment_proxy')}: behind a proxy the network guard cannot see which address is "
+            f"called, and would guard nothing; let the proxy do it, and set {guard} to false"
+        )
+    if not delivery.guard:
+        given = [rule for rule in _GUARD_RULES if getattr(delivery, rule)] + ["private"] * (delivery.private == "deny")
+        findings.faults.extend(
+            f"{name(f'delivery.{rule}')}: is for the network guard, and {guard} switches that off; set it to true, or "
+            "leave this out"
+            for rule in given
+        )
+    both = sorted(set(delivery.allowed_ports) & set(delivery.denied_ports))
+    if both:
+        findings.warnings.append(f"{name('delivery.denied_ports')}: port {both[0]} is among the allowed ones, too")
+    if delivery.client_key_file is not None and delivery.client_cert_file is None:
+        findings.faults.append(
+            f"{name('delivery.client_key_file')}: is no use without its certificate; set "
+            f"{name('delivery.client_cert_file')}, for example /etc/tls/client.pem"
         )

@@ -11,7 +11,7 @@ import re
 from collections.abc import Collection
 from typing import Final
 
-from sockudo_queue.config.urls import UrlParts
+from sockudo_queue.config import UrlParts
 from sockudo_queue.core.apps import LambdaTarget
 from sockudo_queue.core.ports import default_port
 

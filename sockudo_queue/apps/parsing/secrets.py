@@ -6,7 +6,7 @@ import base64
 import binascii
 from typing import Any, Final
 
-from sockudo_queue.config.findings import Findings
+from sockudo_queue.config import Findings
 from sockudo_queue.core.secret import Secret
 
 PREFIX: Final = "whsec_"

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from sockudo_queue.apps.parsing.names import lambda_name, url_name
-from sockudo_queue.config.findings import Findings
-from sockudo_queue.config.urls import ascii_url, url_parts
+from sockudo_queue.config import Findings, ascii_url, url_parts
 from sockudo_queue.core.apps import LambdaTarget
 from sockudo_queue.core.secret import Secret
 

@@ -13,10 +13,7 @@ from sockudo_queue.apps.parsing.headers import read_headers
 from sockudo_queue.apps.parsing.names import check_name, free_name
 from sockudo_queue.apps.parsing.secrets import read_signing_secrets
 from sockudo_queue.apps.parsing.targets import EXAMPLE_URL, read_target
-from sockudo_queue.config.findings import Findings, did_you_mean
-from sockudo_queue.config.models import DeliverySettings, RetrySettings
-from sockudo_queue.config.values import boolean
-from sockudo_queue.config.wording import reason_of, shown
+from sockudo_queue.config import DeliverySettings, Findings, RetrySettings, boolean, did_you_mean, reason_of, shown
 from sockudo_queue.core.apps import Filter, Webhook
 from sockudo_queue.core.matching import check_filter, contradiction
 from sockudo_queue.core.retry import RetryPolicy

@@ -18,7 +18,7 @@ from botocore.exceptions import (
 )
 
 from sockudo_queue.apps.stores.base import Row
-from sockudo_queue.config.models import DynamodbSettings
+from sockudo_queue.config import DynamodbSettings
 from sockudo_queue.errors import AppStoreUnavailable
 from sockudo_queue.runtime.backoff import Backoff
 

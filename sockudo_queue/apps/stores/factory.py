@@ -11,7 +11,7 @@ from sockudo_queue.apps.parsing.webhooks import Defaults
 from sockudo_queue.apps.stores.base import AppStore
 from sockudo_queue.apps.stores.cache import AppCache
 from sockudo_queue.apps.stores.refresher import Keeper
-from sockudo_queue.config.models import Settings
+from sockudo_queue.config import Settings
 from sockudo_queue.core.apps import AppRegistry
 from sockudo_queue.errors import SettingsError
 from sockudo_queue.observability.metrics import Metrics

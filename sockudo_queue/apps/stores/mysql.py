@@ -12,7 +12,7 @@ from pymysql.constants import CR, ER
 
 from sockudo_queue.apps.stores.base import Row
 from sockudo_queue.apps.stores.sql import ANSWER_SECONDS, CONNECT_SECONDS, SqlStore, row_of, verifying_context
-from sockudo_queue.config.models import DatabaseSettings
+from sockudo_queue.config import DatabaseSettings
 
 # What the library says by itself, mostly of an error of the system that stands behind it.
 _OF_THE_LIBRARY: Final = frozenset(

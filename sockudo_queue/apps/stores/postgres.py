@@ -12,7 +12,7 @@ import pg8000.native
 
 from sockudo_queue.apps.stores.base import Row
 from sockudo_queue.apps.stores.sql import ANSWER_SECONDS, SqlStore, row_of, verifying_context
-from sockudo_queue.config.models import DatabaseSettings
+from sockudo_queue.config import DatabaseSettings
 
 # SQLSTATE classes whose messages speak of the connection, the user and the table, and never of a value.
 _SHOWN_CLASSES: Final = ("08", "28", "3D", "3F", "42", "53", "57")

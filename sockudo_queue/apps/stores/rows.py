@@ -9,7 +9,7 @@ import msgspec
 
 from sockudo_queue.apps.parsing.webhooks import Defaults, read_webhooks
 from sockudo_queue.apps.stores.base import Row
-from sockudo_queue.config.findings import Findings, told
+from sockudo_queue.config import Findings, told
 from sockudo_queue.core.apps import App
 from sockudo_queue.core.decoding import DECODE_ERRORS
 from sockudo_queue.errors import AppUnreadable

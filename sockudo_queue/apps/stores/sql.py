@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, Final, TypeVar
 
 from sockudo_queue.apps.stores.base import Row
-from sockudo_queue.config.models import DatabaseSettings
+from sockudo_queue.config import DatabaseSettings
 from sockudo_queue.errors import AppStoreUnavailable, SettingsError
 
 CONNECT_SECONDS: Final = 3.0
