@@ -18,7 +18,7 @@ from sockudo_queue.core import job as jobs
 from sockudo_queue.core import signing
 from sockudo_queue.core.secret import Secret
 from sockudo_queue.drivers.base import Settlement
-from sockudo_queue.drivers.redis.connections import link_of
+from sockudo_queue.drivers.redis.factory import link_of
 from sockudo_queue.drivers.redis.lists import ListSource, source_keys
 from sockudo_queue.drivers.redis.source import Terms
 

@@ -1,7 +1,7 @@
 """The composition root: builds every part from the settings, starts, waits for a signal, drains.
 
-The only place that names a concrete driver, and the only one that waits for signals. Signals are blocked before the
-first thread starts and awaited in the main thread, so no handler ever runs in the middle of something.
+The only place that waits for signals. Signals are blocked before the first thread starts and awaited in the main
+thread, so no handler ever runs in the middle of something.
 """
 
 from __future__ import annotations
@@ -22,18 +22,9 @@ from sockudo_queue.delivery.admission.endpoint import Endpoints
 from sockudo_queue.delivery.admission.thread_budget import Limits
 from sockudo_queue.delivery.factory import Outbound
 from sockudo_queue.delivery.guard import Service
-from sockudo_queue.drivers.base import Driver, Prefetching, Surroundings
-from sockudo_queue.drivers.memory import MemoryDriver
-from sockudo_queue.drivers.none import NoneDriver
-from sockudo_queue.drivers.redis.at_most_once import RedisAtMostOnceDriver
-from sockudo_queue.drivers.redis.connections import link_of
-from sockudo_queue.drivers.redis.driver import RedisDriver
-from sockudo_queue.drivers.redis.link import Link, Tell, tell_nobody
-from sockudo_queue.drivers.redis.lists import ListSource, source_keys
-from sockudo_queue.drivers.redis.peers import producer_rule
-from sockudo_queue.drivers.redis.queue_v2 import V2Source, v2_base
-from sockudo_queue.drivers.redis.source import BLOCK_MARGIN, BLOCK_SECONDS, RedisSource, Terms
-from sockudo_queue.errors import BrokerError, BrokerUnavailable, SettingsError
+from sockudo_queue.drivers.base import Driver, InProcess, PeerAware, Prefetching
+from sockudo_queue.drivers.factory import make_driver
+from sockudo_queue.errors import BrokerError, BrokerUnavailable
 from sockudo_queue.observability import logs
 from sockudo_queue.observability.health import Health, HealthServer, Heartbeats
 from sockudo_queue.observability.metrics import Metrics
@@ -74,92 +65,9 @@ def _in_time(work: Callable[[], None], seconds: float) -> bool:
     return not thread.is_alive()
 
 
-def make_driver(settings: Settings, tell: Tell = tell_nobody) -> Driver:
-    """Build the configured driver; nothing is connected yet. Raises `SettingsError` for one that is not there.
-
-    `tell` hears of the servers of the queue that are found behind those that the settings name.
-    """
-    reliability = settings.reliability
-    if settings.driver == "none":
-        return NoneDriver()
-    if settings.driver == "memory":
-        return MemoryDriver(
-            capacity=reliability.memory_capacity,
-            lease_ms=reliability.lease_duration_ms,
-            dead_retention=reliability.failed_retention,
-        )
-    if settings.driver == "sqs":
-        return _serve_sqs(settings)
-    return _serve_redis(link_of(settings, tell), settings)
-
-
-def _serve_sqs(settings: Settings) -> Driver:
-    """Return the driver for SQS; its library is imported only here, since that takes as long as all the rest."""
-    from sockudo_queue.drivers.sqs.client import SqsClient
-    from sockudo_queue.drivers.sqs.driver import SqsDriver
-    from sockudo_queue.drivers.sqs.queues import Queues
-
-    sqs = settings.sqs
-    client = SqsClient(
-        region=sqs.region, endpoint_url=sqs.endpoint_url, slots=settings.workers, wait_seconds=sqs.wait_time_seconds
-    )
-    queues = Queues(
-        client,
-        settings.redis.queue_name,
-        fifo=sqs.fifo,
-        url_prefix=sqs.queue_url_prefix,
-        visibility_seconds=sqs.visibility_timeout,
-    )
-    return SqsDriver(
-        client,
-        queues,
-        fifo=sqs.fifo,
-        group=sqs.message_group_id,
-        visibility_seconds=sqs.visibility_timeout,
-        max_messages=sqs.max_messages,
-        wait_seconds=sqs.wait_time_seconds,
-        concurrency=settings.workers,
-    )
-
-
-def _serve_redis(link: Link, settings: Settings) -> Driver:
-    """Return a driver for every form of the queue that may lie in what a link reaches."""
-    redis, reliability = settings.redis, settings.reliability
-    patient = link.patient(BLOCK_SECONDS + BLOCK_MARGIN)
-    terms = Terms(
-        reliability.lease_duration_ms,
-        reliability.failed_retention,
-        reliability.completed_retention,
-        reliability.event_retention,
-    )
-    prefix = settings.redis_cluster.prefix if settings.driver == "redis-cluster" else redis.prefix
-    lists = source_keys(prefix, redis.queue_name)
-    if redis.delivery == "at-most-once":
-        return RedisAtMostOnceDriver(link, patient, lists, terms)
-    sources: list[RedisSource] = [ListSource(key, link, patient, terms) for key in lists]
-    base = v2_base(prefix, redis.queue_name)
-    if base is not None:
-        sources.insert(0, V2Source(base, link, patient, terms))
-    return RedisDriver(link, sources, lists[0], settings.driver)
-
-
-def surroundings_of(driver: Driver) -> Surroundings | None:
-    """Return what the driver's broker tells about those who share it, where it tells anything."""
-    return driver.surroundings if isinstance(driver, RedisDriver) else None
-
-
-def producer_rule_of(settings: Settings) -> str:
-    """Return the rule for keys with which Sockudo 5 enqueues and does not claim. Raises `SettingsError`."""
-    cluster = settings.driver == "redis-cluster"
-    base = v2_base(settings.redis_cluster.prefix if cluster else settings.redis.prefix, settings.redis.queue_name)
-    if settings.driver not in ("redis", "redis-cluster") or base is None:
-        raise SettingsError(["check --acl: there is no Queue V2 with this queue.driver and prefix"])
-    return producer_rule(base)
-
-
 def make_ingress(settings: Settings, driver: Driver) -> Ingress | None:
     """Build the door to the memory driver; every other driver has a broker that takes the jobs."""
-    if not isinstance(driver, MemoryDriver):
+    if not isinstance(driver, InProcess):
         return None
     from sockudo_queue.services.ingress import Ingress  # here, since the HTTP server is a tenth of the whole start
 
@@ -217,7 +125,7 @@ class Daemon:
         self._metrics.watch_log_drops(logs.dropped_lines)
         for source in self._driver.sources:
             self._metrics.source_jobs(source, 0)
-        if isinstance(driver := self._driver, MemoryDriver):
+        if isinstance(driver := self._driver, InProcess):
             self._metrics.watch_evictions(lambda: driver.evicted)
 
     def run(self) -> int:
@@ -235,11 +143,11 @@ class Daemon:
         self._prepare()
         port = self._server.port if self._settings.metrics.enabled else None
         self._log.info("daemon.started", version=__version__, pid=os.getpid(), driver=self._driver.name, port=port)
-        if isinstance(self._driver, NoneDriver):
+        if self._settings.driver == "none":
             self._log.info("daemon.idle", text="queue.driver is none: webhooks are switched off, nothing is delivered")
         interval = self._settings.reliability.lease_renew_interval_ms / 1000
         upkeep = [*self._outbound.upkeep, self._endpoints.forget_rested]
-        if isinstance(driver := self._driver, RedisDriver):
+        if isinstance(driver := self._driver, PeerAware):
             upkeep.append(lambda _: driver.look_around())
         placement = Placement() if self._settings.one_core else None
         self._services.start(interval, self._app_source, self._unknown_apps, upkeep, self._app_keeper, placement)
@@ -260,12 +168,13 @@ class Daemon:
         return EXIT_GAVE_UP
 
     def _watch_surroundings(self) -> None:
-        surroundings = surroundings_of(self._driver)
-        if surroundings is None:
+        if not isinstance(self._driver, PeerAware):
             return
         lease_ms = self._settings.reliability.lease_duration_ms
         clock = partial(self._set_ready, "clock")
-        self._services.watch_surroundings(SurroundingsWatch(surroundings, self._metrics, self._log, clock, lease_ms))
+        self._services.watch_surroundings(
+            SurroundingsWatch(self._driver.surroundings, self._metrics, self._log, clock, lease_ms)
+        )
 
     def _prepare(self) -> None:
         """Let the driver find what it needs. What no waiting cures ends the start here; for the rest it waits."""
@@ -296,7 +205,7 @@ class Daemon:
             code = EXIT_FORCED
         if code == EXIT_STOPPED:
             _in_time(self._take_over, LAST_LOOK)
-        if isinstance(self._driver, MemoryDriver) and any(left := self._driver.depth().values()):
+        if isinstance(self._driver, InProcess) and any(left := self._driver.depth().values()):
             self._log.warning("memory.lost", records=sum(left))
         self._log.info("daemon.stopped", code=code)
         return code

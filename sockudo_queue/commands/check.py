@@ -17,7 +17,8 @@ from sockudo_queue.commands.terminal import plural, say, say_json
 from sockudo_queue.config import Loaded, Settings
 from sockudo_queue.core.apps import App
 from sockudo_queue.delivery.own_services import brokers
-from sockudo_queue.drivers.base import Driver, Finding, Inspectable, Level
+from sockudo_queue.drivers.base import Driver, Finding, Inspectable, Level, PeerAware
+from sockudo_queue.drivers.factory import producer_rule_of
 from sockudo_queue.errors import BrokerError, BrokerUnavailable, SettingsError
 
 EXIT_BAD_SETTINGS: Final = 2
@@ -56,8 +57,6 @@ def _tell_machines(found: list[Finding]) -> None:
 
 
 def _print_rule(options: argparse.Namespace) -> int:
-    from sockudo_queue.daemon import producer_rule_of
-
     say(producer_rule_of(load(options)[0].settings))
     return 0
 
@@ -130,11 +129,8 @@ def _database(settings: Settings) -> str:
 
 
 def _surroundings(driver: Driver, loaded: Loaded) -> Iterator[Finding]:
-    from sockudo_queue.daemon import surroundings_of
-
-    surroundings = surroundings_of(driver)
-    if surroundings is not None:
-        yield from told(surroundings, loaded.settings.reliability.lease_duration_ms)
+    if isinstance(driver, PeerAware):
+        yield from told(driver.surroundings, loaded.settings.reliability.lease_duration_ms)
 
 
 def _advice(error: BrokerError) -> str:

@@ -14,6 +14,7 @@ from sockudo_queue.commands.terminal import complain
 from sockudo_queue.config import Loaded, working_directory
 from sockudo_queue.core.apps import App
 from sockudo_queue.drivers.base import Driver
+from sockudo_queue.drivers.factory import make_driver
 
 EXIT_NO: Final = 1
 """The answer is no, or what was asked for was not all done."""
@@ -38,8 +39,6 @@ def load(options: argparse.Namespace) -> tuple[Loaded, tuple[App, ...]]:
 @contextmanager
 def driver_of(loaded: Loaded) -> Iterator[Driver]:
     """Return the configured driver, and close it at the end. Nothing is connected before the first call."""
-    from sockudo_queue.daemon import make_driver
-
     driver = make_driver(loaded.settings)
     try:
         yield driver

@@ -250,6 +250,24 @@ class Surroundings(Protocol):
         """Compare clocks."""
 
 
+@runtime_checkable
+class PeerAware(Protocol):
+    """A driver whose broker is shared, and shows who else uses it."""
+
+    surroundings: Surroundings
+
+    def look_around(self) -> None:
+        """Ask which servers the broker has now; whoever built the driver hears of new ones. May block; never raises."""
+
+
+@runtime_checkable
+class InProcess(Protocol):
+    """A driver that keeps its jobs in this process: they arrive over HTTP, and are lost when the process ends."""
+
+    evicted: int
+    """How many ready jobs were dropped because the driver was full; it never decreases."""
+
+
 class Level(StrEnum):
     """What a finding means: all is well, it can go wrong, or it does go wrong."""
 

@@ -6,8 +6,8 @@ from contextlib import ExitStack
 
 from sockudo_queue.config import RedisClusterSettings, Settings
 from sockudo_queue.core.secret import Secret
-from sockudo_queue.drivers.redis.connections import link_of
 from sockudo_queue.drivers.redis.driver import RedisDriver
+from sockudo_queue.drivers.redis.factory import link_of
 from sockudo_queue.drivers.redis.link import Link
 from tests.drivers.conformance import LEASE_SECONDS, RETENTION
 from tests.drivers.redis_lists import SOURCES, TIMEOUT, LossyLists, RedisLists

@@ -9,8 +9,8 @@ from typing import Any, Final
 from sockudo_queue.config import RedisSettings, Settings
 from sockudo_queue.core.secret import Secret
 from sockudo_queue.drivers.redis.at_most_once import RedisAtMostOnceDriver
-from sockudo_queue.drivers.redis.connections import link_of
 from sockudo_queue.drivers.redis.driver import RedisDriver
+from sockudo_queue.drivers.redis.factory import link_of
 from sockudo_queue.drivers.redis.link import Link
 from sockudo_queue.drivers.redis.lists import ListSource, source_keys
 from sockudo_queue.drivers.redis.source import BLOCK_MARGIN, BLOCK_SECONDS, Terms, own_key

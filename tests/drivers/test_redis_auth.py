@@ -11,8 +11,8 @@ import pytest
 
 from sockudo_queue.config import RedisClusterSettings, RedisSettings, Settings, load
 from sockudo_queue.core.secret import Secret
-from sockudo_queue.drivers.redis.connections import link_of
 from sockudo_queue.drivers.redis.errors import LoginRefused
+from sockudo_queue.drivers.redis.factory import link_of
 from sockudo_queue.drivers.redis.link import Link
 from sockudo_queue.errors import BrokerError, BrokerRefused
 from tests.drivers.redis_lists import link_to

@@ -13,8 +13,8 @@ import pytest
 from sockudo_queue.config import RedisClusterSettings, Settings
 from sockudo_queue.core.secret import Secret
 from sockudo_queue.drivers.base import Claim, Settlement
-from sockudo_queue.drivers.redis.connections import link_of
 from sockudo_queue.drivers.redis.errors import LoginRefused, ServerRefused
+from sockudo_queue.drivers.redis.factory import link_of
 from sockudo_queue.drivers.redis.link import Link
 from sockudo_queue.errors import BrokerRefused, BrokerUnavailable, SourceRefused, SourceUnavailable
 from tests.drivers.conformance import deliver_all, take, take_all

@@ -12,7 +12,7 @@ import pytest
 
 from sockudo_queue.config import RedisClusterSettings, RedisSettings, SentinelSettings, Settings, TlsSettings
 from sockudo_queue.core.secret import Secret
-from sockudo_queue.drivers.redis.connections import link_of
+from sockudo_queue.drivers.redis.factory import link_of
 from sockudo_queue.drivers.redis.link import Link
 from sockudo_queue.errors import BrokerUnavailable, SettingsError
 from tests.drivers.conformance import deliver_all

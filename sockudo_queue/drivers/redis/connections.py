@@ -15,7 +15,7 @@ from redis.credentials import CredentialProvider
 
 from sockudo_queue.config import RedisSettings, Settings, TlsSettings
 from sockudo_queue.core.secret import Secret
-from sockudo_queue.drivers.redis.link import Link, RedisLink, Tell, connection_options, tell_nobody
+from sockudo_queue.drivers.redis.link import connection_options
 from sockudo_queue.errors import SettingsError
 
 INSECURE: Final = "insecure"
@@ -81,23 +81,8 @@ class TlsConnection(SSLConnection):
         return self._trust.context().wrap_socket(sock, server_hostname=self.host)
 
 
-def link_of(settings: Settings, tell: Tell = tell_nobody) -> Link:
-    """Return the way to the Redis that the settings name. Raises `SettingsError` for files that cannot be used.
-
-    `tell` hears of the servers that are found behind those that are named.
-    """
-    if settings.driver == "redis-cluster":
-        from sockudo_queue.drivers.redis.cluster import cluster_link
-
-        return cluster_link(settings, tell)
-    if settings.sentinel.nodes and settings.redis.url is None:
-        from sockudo_queue.drivers.redis.sentinel import sentinel_link
-
-        return sentinel_link(settings, tell)
-    return RedisLink(_server_pool(settings))
-
-
-def _server_pool(settings: Settings) -> ConnectionPool:
+def server_pool(settings: Settings) -> ConnectionPool:
+    """Return the connections to the one server that the settings name."""
     redis = settings.redis
     options = connection_options(redis.response_timeout_ms / 1000)
     if redis.url is None:

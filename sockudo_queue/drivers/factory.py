@@ -1,0 +1,57 @@
+"""Builds the driver that the settings name; nothing else names a concrete driver.
+
+Each driver is imported when it is chosen: boto3 alone takes as long to import as everything else together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import assert_never
+
+from sockudo_queue.config import Settings
+from sockudo_queue.drivers.base import Driver
+from sockudo_queue.errors import SettingsError
+
+
+def make_driver(settings: Settings, on_server: Callable[[str, int], object] | None = None) -> Driver:
+    """Return the configured driver; nothing is connected yet. Raises `SettingsError`.
+
+    `on_server` is called with host and port of each server of the queue that is found behind those in the settings,
+    such as the nodes of a cluster; from any thread, and more than once.
+    """
+    match settings.driver:
+        case "none":
+            from sockudo_queue.drivers.none import NoneDriver
+
+            return NoneDriver()
+        case "memory":
+            from sockudo_queue.drivers.memory import MemoryDriver
+
+            reliability = settings.reliability
+            return MemoryDriver(
+                capacity=reliability.memory_capacity,
+                lease_ms=reliability.lease_duration_ms,
+                dead_retention=reliability.failed_retention,
+            )
+        case "sqs":
+            from sockudo_queue.drivers.sqs.factory import make_sqs_driver
+
+            return make_sqs_driver(settings)
+        case "redis" | "redis-cluster":
+            from sockudo_queue.drivers.redis.factory import make_redis_driver
+
+            return make_redis_driver(settings) if on_server is None else make_redis_driver(settings, on_server)
+        case _:
+            assert_never(settings.driver)
+
+
+def producer_rule_of(settings: Settings) -> str:
+    """Return the ACL rule with which Sockudo 5 enqueues and does not claim. Raises `SettingsError`."""
+    rule = None
+    if settings.driver in ("redis", "redis-cluster"):
+        from sockudo_queue.drivers.redis.factory import make_producer_rule
+
+        rule = make_producer_rule(settings)
+    if rule is None:
+        raise SettingsError(["check --acl: there is no Queue V2 with this queue.driver and prefix"])
+    return rule

@@ -1,0 +1,59 @@
+"""Builds the driver for Redis, Redis Cluster or Sentinel from the settings."""
+
+from __future__ import annotations
+
+from sockudo_queue.config import Settings
+from sockudo_queue.drivers.redis.at_most_once import RedisAtMostOnceDriver
+from sockudo_queue.drivers.redis.cluster import cluster_link
+from sockudo_queue.drivers.redis.connections import server_pool
+from sockudo_queue.drivers.redis.driver import RedisDriver
+from sockudo_queue.drivers.redis.link import Link, RedisLink, Tell, tell_nobody
+from sockudo_queue.drivers.redis.lists import ListSource, source_keys
+from sockudo_queue.drivers.redis.peers import producer_rule
+from sockudo_queue.drivers.redis.queue_v2 import V2Source, v2_base
+from sockudo_queue.drivers.redis.sentinel import sentinel_link
+from sockudo_queue.drivers.redis.source import BLOCK_MARGIN, BLOCK_SECONDS, RedisSource, Terms
+
+
+def make_redis_driver(settings: Settings, tell: Tell = tell_nobody) -> RedisDriver:
+    """Return a driver for every form of the queue that the Redis of the settings may hold; nothing is connected yet."""
+    redis, reliability = settings.redis, settings.reliability
+    link = link_of(settings, tell)
+    patient = link.patient(BLOCK_SECONDS + BLOCK_MARGIN)
+    terms = Terms(
+        reliability.lease_duration_ms,
+        reliability.failed_retention,
+        reliability.completed_retention,
+        reliability.event_retention,
+    )
+    prefix = _prefix_of(settings)
+    lists = source_keys(prefix, redis.queue_name)
+    if redis.delivery == "at-most-once":
+        return RedisAtMostOnceDriver(link, patient, lists, terms)
+    sources: list[RedisSource] = [ListSource(key, link, patient, terms) for key in lists]
+    base = v2_base(prefix, redis.queue_name)
+    if base is not None:
+        sources.insert(0, V2Source(base, link, patient, terms))
+    return RedisDriver(link, sources, lists[0], settings.driver)
+
+
+def make_producer_rule(settings: Settings) -> str | None:
+    """Return the ACL rule with which Sockudo 5 enqueues and does not claim; None where there is no Queue V2."""
+    base = v2_base(_prefix_of(settings), settings.redis.queue_name)
+    return None if base is None else producer_rule(base)
+
+
+def _prefix_of(settings: Settings) -> str:
+    return settings.redis_cluster.prefix if settings.driver == "redis-cluster" else settings.redis.prefix
+
+
+def link_of(settings: Settings, tell: Tell = tell_nobody) -> Link:
+    """Return the way to the Redis that the settings name. Raises `SettingsError` for files that cannot be used.
+
+    `tell` hears of the servers that are found behind those that are named.
+    """
+    if settings.driver == "redis-cluster":
+        return cluster_link(settings, tell)
+    if settings.sentinel.nodes and settings.redis.url is None:
+        return sentinel_link(settings, tell)
+    return RedisLink(server_pool(settings))

@@ -1,0 +1,33 @@
+"""Builds the driver for SQS from the settings."""
+
+from __future__ import annotations
+
+from sockudo_queue.config import Settings
+from sockudo_queue.drivers.sqs.client import SqsClient
+from sockudo_queue.drivers.sqs.driver import SqsDriver
+from sockudo_queue.drivers.sqs.queues import Queues
+
+
+def make_sqs_driver(settings: Settings) -> SqsDriver:
+    """Return the driver for the queues that the settings name; nothing is connected yet."""
+    sqs = settings.sqs
+    client = SqsClient(
+        region=sqs.region, endpoint_url=sqs.endpoint_url, slots=settings.workers, wait_seconds=sqs.wait_time_seconds
+    )
+    queues = Queues(
+        client,
+        settings.redis.queue_name,
+        fifo=sqs.fifo,
+        url_prefix=sqs.queue_url_prefix,
+        visibility_seconds=sqs.visibility_timeout,
+    )
+    return SqsDriver(
+        client,
+        queues,
+        fifo=sqs.fifo,
+        group=sqs.message_group_id,
+        visibility_seconds=sqs.visibility_timeout,
+        max_messages=sqs.max_messages,
+        wait_seconds=sqs.wait_time_seconds,
+        concurrency=settings.workers,
+    )
