@@ -32,11 +32,13 @@ from sockudo_queue.observability.status_page.board import Board
 from sockudo_queue.observability.status_page.pages import StatusPages
 from sockudo_queue.pipeline.broker_status import BrokerWatch
 from sockudo_queue.pipeline.dispatcher import Dispatcher
-from sockudo_queue.pipeline.holdings import Holdings
+from sockudo_queue.pipeline.in_flight import Holdings
 from sockudo_queue.pipeline.pool import Crew
+from sockudo_queue.pipeline.resolve import Resolver
+from sockudo_queue.pipeline.settlements import Ledger
 from sockudo_queue.pipeline.supervisor import GAVE_UP_REASON, Supervisor
 from sockudo_queue.pipeline.unknown_apps import UnknownApps
-from sockudo_queue.pipeline.worker import Ledger, Workplace
+from sockudo_queue.pipeline.worker import Workplace
 from sockudo_queue.runtime import limits, signals
 from sockudo_queue.runtime.cpu_affinity import Placement
 from sockudo_queue.runtime.python_gate import Turns
@@ -100,10 +102,12 @@ class Daemon:
         self._app_keeper = make_keeper(
             settings, registry, self._metrics, self._log, partial(self._set_ready, "app-store"), self._turns
         )
-        self._dispatcher = self._make_dispatcher(registry if self._app_keeper is None else self._app_keeper.registry)
+        self._dispatcher = self._make_dispatcher()
         place = Workplace(
             self._crew,
             self._driver,
+            self._make_resolver(registry if self._app_keeper is None else self._app_keeper.registry),
+            self._unknown_apps,
             self._dispatcher,
             self._holdings,
             self._ledger,
@@ -264,7 +268,16 @@ class Daemon:
         shown = pages.by_path if metrics.status_page else None
         return HealthServer(self._metrics, self._health, metrics.host, metrics.port, shown)
 
-    def _make_dispatcher(self, registry: AppRegistry) -> Dispatcher:
+    def _make_resolver(self, registry: AppRegistry) -> Resolver:
+        return Resolver(
+            registry,
+            self._unknown_apps,
+            self._log,
+            max_lapses=self._settings.reliability.max_attempts,
+            unknown_app_budget_ms=self._settings.retry.max_elapsed_time_ms,
+        )
+
+    def _make_dispatcher(self) -> Dispatcher:
         delivery = self._settings.delivery
         limits = Limits(
             concurrency=self._settings.workers,
@@ -275,14 +288,4 @@ class Daemon:
             breaker_longest_period=delivery.breaker_max_open_ms / 1000,
         )
         self._endpoints = Endpoints(limits)
-        return Dispatcher(
-            registry,
-            self._endpoints,
-            self._outbound.sender,
-            self._metrics,
-            self._log,
-            max_lapses=self._settings.reliability.max_attempts,
-            unknown_app_budget_ms=self._settings.retry.max_elapsed_time_ms,
-            unknown_apps=self._unknown_apps,
-            stopping=self._supervisor.stopping,
-        )
+        return Dispatcher(self._endpoints, self._outbound.sender, self._metrics, self._log, self._supervisor.stopping)

@@ -1,9 +1,7 @@
-"""The way of one claim: its body in, one settlement out.
+"""One attempt at one webhook: may its endpoint be called now, sign, POST, and what follows from the outcome.
 
-    claim ─► job ─► matches ─► attempts (each: admitted? sign, post, outcome, retry?) ─► settlement
-
-A job's matches may be attempted by several threads at once. Each reports to the `Dispatch`, and whoever reports last
-gets the settlement to carry out. Nothing here waits for anything but the endpoint.
+Several threads may attempt the webhooks of one job at the same time. Each reports to the `Dispatch`; the last one to
+report carries out the settlement. Nothing here waits for anything but the endpoint.
 """
 
 from __future__ import annotations
@@ -17,11 +15,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from sockudo_queue.core import delivery_state, matching, signing
-from sockudo_queue.core import job as jobs
-from sockudo_queue.core.apps import AppRegistry, Webhook
-from sockudo_queue.core.delivery_state import State
-from sockudo_queue.core.job import Job
+from sockudo_queue.core import delivery_state, signing
+from sockudo_queue.core.apps import Webhook
 from sockudo_queue.core.outcome import Failure, Outcome, Verdict, from_failure
 from sockudo_queue.core.ports import default_port
 from sockudo_queue.delivery.admission.endpoint import (
@@ -33,14 +28,10 @@ from sockudo_queue.delivery.admission.endpoint import (
     Endpoints,
 )
 from sockudo_queue.delivery.sender import Sender
-from sockudo_queue.drivers.base import Back, Claim, Dead, Later, Part
-from sockudo_queue.errors import AppStoreUnavailable, AppUnreadable, MalformedJob
+from sockudo_queue.drivers.base import Back, Claim, Later, Part
 from sockudo_queue.observability.metrics import Metrics, WebhookMetrics
-from sockudo_queue.pipeline.in_flight import Dispatch, Share
-from sockudo_queue.pipeline.unknown_apps import UnknownApps
+from sockudo_queue.pipeline.in_flight import Dispatch, Share, dead_letter
 
-NEWER_RECORD_DELAY_MS: Final = 60_000
-"""How long a record of a later version is left for the daemon that can read it, before it is looked at again."""
 LONGEST_GUESS: Final = 8 * LONGEST_RESERVATION
 """Seconds that a job waits at most for an endpoint with more jobs than anybody can promise a moment to."""
 
@@ -54,77 +45,21 @@ class Attempt(msgspec.Struct, frozen=True):
 
 
 class Dispatcher:
-    """Turns claims into settlements. Safe from any thread."""
+    """Makes the attempts that a claim asks for. Safe from any thread."""
 
     def __init__(
         self,
-        registry: AppRegistry,
         endpoints: Endpoints,
         sender: Sender,
         metrics: Metrics,
         log: Any,
-        *,
-        max_lapses: int,
-        unknown_app_budget_ms: int,
-        unknown_apps: UnknownApps,
         stopping: threading.Event,
     ) -> None:
-        self._registry = registry
         self._endpoints = endpoints
         self._sender = sender
         self._metrics = metrics
         self._log = log
-        self._max_lapses = max_lapses
-        self._unknown_app_budget_ms = unknown_app_budget_ms
         self._stopping = stopping
-        self.unknown_apps = unknown_apps
-
-    def open(self, claim: Claim) -> Dispatch:
-        """Read a claim and find out what it asks for; no attempt is made yet.
-
-        Never raises: a job that this version fails on is kept as a dead letter; else it would end worker after worker.
-        """
-        try:
-            return self._open(claim)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it must cost this job and no other
-            self._log.error("job.failed", record=claim.id, exc_info=error)
-            return self._bury(claim, _state_of(claim) or State(job=claim.id), "internal-error")
-
-    def _open(self, claim: Claim) -> Dispatch:
-        state = _state_of(claim)
-        if state is None:
-            self._log.warning("record.newer_version", record=claim.id)
-            return Dispatch.settled(claim, Later(b"", NEWER_RECORD_DELAY_MS))
-        if claim.lapses >= self._max_lapses:
-            return self._bury(claim, state, "worker-lost")
-        try:
-            job = jobs.decode(claim.body)
-        except MalformedJob as fault:
-            self._log.warning("job.unreadable", record=claim.id, bytes=len(claim.body), reason=str(fault))
-            return self._bury(claim, state, "unreadable")
-        if state.webhook is None:  # also one that was replayed after a death before anybody had read the job
-            state = msgspec.structs.replace(state, job=job.job_id or claim.id, app=job.app_id)
-        elif state.app != job.app_id:  # where a state comes with the job, a producer could name apps that nobody has
-            state = msgspec.structs.replace(state, app=job.app_id)
-        try:
-            app = self._registry.find(job.app_id)
-        except AppStoreUnavailable:
-            return self._nobody_can_tell(claim, state, job)
-        except AppUnreadable:
-            return self._unknown_app(claim, state, job, "unreadable-app")
-        if not claim.state:
-            self.unknown_apps.saw(job.app_id, known=app is not None)
-        if app is None:
-            return self._unknown_app(claim, state, job, "unknown-app")
-        if state.webhook is None:
-            return self._open_job(claim, state, job, app.webhooks)
-        webhook = app.webhook(state.webhook)
-        if webhook is None:
-            return self._bury(claim, state, "webhook-removed")
-        matches = matching.match(job, [webhook])
-        if not matches:  # its filter changed since: it no longer wants what it was owed
-            return self._bury(claim, state, "webhook-removed")
-        return Dispatch(claim, job, (Share(0, webhook, matches[0].events, state),), splits=False)
 
     def admit(self, dispatch: Dispatch, share: Share) -> Admission | Deferral:
         """Ask whether the share's endpoint may be called now; an admission must be used with `post`, then `close`."""
@@ -162,11 +97,11 @@ class Dispatcher:
         if deferral.by_breaker and began is not None:
             left = began + share.webhook.retry.max_elapsed_time_ms - now
             if left <= 0:
-                return self._dead(state, dispatch.claim, "endpoint-down")
+                return dead_letter(state, dispatch.claim, "endpoint-down")
             delay_ms = min(delay_ms, left)
         if dispatch.claim.ordered and deferral.failing_for * 1000 > share.webhook.retry.max_elapsed_time_ms:
             # Others wait behind it in their order: one of them has used up a budget already, and that is enough.
-            return self._dead(state, dispatch.claim, "endpoint-down")
+            return dead_letter(state, dispatch.claim, "endpoint-down")
         kept = msgspec.structs.replace(
             state,
             webhook=share.webhook.name,
@@ -181,7 +116,7 @@ class Dispatcher:
         """Keep a share as a dead letter on which this version fails."""
         self._log.error("job.failed", record=dispatch.claim.id, exc_info=error)
         owed = msgspec.structs.replace(share.state, webhook=share.webhook.name)
-        return self._dead(owed, dispatch.claim, "internal-error")
+        return dead_letter(owed, dispatch.claim, "internal-error")
 
     def post(self, dispatch: Dispatch, share: Share, admission: Admission) -> Part | None:
         """Sign and post one share, and decide what becomes of it; None when nothing is owed any more.
@@ -271,61 +206,7 @@ class Dispatcher:
         delay_ms = share.webhook.retry.delay_ms(tried.attempts, now - began, outcome, random.random())  # noqa: S311
         if delay_ms is not None:
             return Later(delivery_state.encode(tried), delay_ms)
-        return self._dead(tried, claim, "refused" if outcome.verdict is Verdict.PERMANENT else "exhausted")
-
-    def _open_job(self, claim: Claim, state: State, job: Job, webhooks: tuple[Webhook, ...]) -> Dispatch:
-        # Made anew: what was counted while the app was unknown is not to be taken from its webhooks.
-        shares = tuple(
-            Share(
-                ordinal,
-                found.webhook,
-                found.events,
-                State(state.job, job.app_id, found.webhook.name, history=state.history),
-            )
-            for ordinal, found in enumerate(matching.match(job, webhooks))
-        )
-        if not shares:
-            return Dispatch.settled(claim)
-        return Dispatch(claim, job, shares, splits=True)
-
-    def _unknown_app(self, claim: Claim, state: State, job: Job, reason: str) -> Dispatch:
-        """Try again while the registry may still learn of the app; then keep the job as a dead letter."""
-        now, delay_ms = claim.now_ms(), _delay_until_known(state)
-        began = state.budget_from if state.budget_from is not None else now
-        waiting = _looked_for(state, job, began)
-        if now + delay_ms - began > self._unknown_app_budget_ms:
-            return self._bury(claim, waiting, reason)
-        return Dispatch.settled(claim, Later(delivery_state.encode(waiting), delay_ms))
-
-    def _nobody_can_tell(self, claim: Claim, state: State, job: Job) -> Dispatch:
-        """Try again, however long the store of apps is away: no budget begins, and one that runs stands still."""
-        delay_ms = _delay_until_known(state)
-        began = None if state.budget_from is None else state.budget_from + delay_ms
-        return Dispatch.settled(claim, Later(delivery_state.encode(_looked_for(state, job, began)), delay_ms))
-
-    def _bury(self, claim: Claim, state: State, reason: str) -> Dispatch:
-        return Dispatch.settled(claim, self._dead(state, claim, reason))
-
-    def _dead(self, state: State, claim: Claim, reason: str) -> Dead:
-        return Dead(delivery_state.encode(msgspec.structs.replace(state, reason=reason, died=claim.now_ms())), reason)
-
-
-def _delay_until_known(state: State) -> int:
-    """Return the milliseconds until an app is looked for again: 1, 2, 4, … 60 s."""
-    return min(1000 << min(state.attempts, 6), 60_000)
-
-
-def _looked_for(state: State, job: Job, began: int | None) -> State:
-    looks = state.attempts + (state.webhook is None)  # a share counts the attempts at its webhook
-    return msgspec.structs.replace(state, app=job.app_id, attempts=looks, budget_from=began)
-
-
-def _state_of(claim: Claim) -> State | None:
-    """Return the state of a claimed record, a new one for a fresh job, or None where a later version wrote it."""
-    try:
-        return delivery_state.decode(claim.state) if claim.state else State(job=claim.id)
-    except delivery_state.NewerRecord:
-        return None
+        return dead_letter(tried, claim, "refused" if outcome.verdict is Verdict.PERMANENT else "exhausted")
 
 
 def _delay_of(deferral: Deferral, guesses: int) -> float:

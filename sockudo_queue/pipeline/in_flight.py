@@ -1,4 +1,7 @@
-"""One claim at work: the webhooks that are owed, what has become of each, and the settlement in the end."""
+"""The claims that this process works on: what each still owes, and how it ends.
+
+A claim is in flight from its receipt until its settlement was accepted.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from sockudo_queue.core import delivery_state
 from sockudo_queue.core.apps import Webhook
 from sockudo_queue.core.delivery_state import State
 from sockudo_queue.core.job import Event, Job
-from sockudo_queue.drivers.base import Back, Claim, Part, Settlement
+from sockudo_queue.drivers.base import Back, Claim, Dead, Part, Settlement
 
 _PENDING: Final = object()
 
@@ -74,3 +77,29 @@ class Dispatch:
     def _compose(self) -> Settlement:
         parts = tuple([part for part in self._parts if part is not None])
         return Settlement(self.claim, parts, splits=self._splits and bool(parts))
+
+
+class Holdings:
+    """The claims that are ours now. Safe from any thread; each method is one step."""
+
+    def __init__(self) -> None:
+        self._by_receipt: dict[str, Dispatch] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_receipt)
+
+    def add(self, dispatch: Dispatch) -> None:
+        self._by_receipt[dispatch.claim.receipt] = dispatch
+
+    def drop(self, receipt: str) -> bool:
+        """Forget a claim; True for whoever comes first, so that its end is counted once."""
+        return self._by_receipt.pop(receipt, None) is not None
+
+    def all(self) -> list[Dispatch]:
+        """Return what is held at this moment."""
+        return list(self._by_receipt.values())
+
+
+def dead_letter(state: State, claim: Claim, reason: str) -> Dead:
+    """Return the end of a share, or of a whole job, that is given up now."""
+    return Dead(delivery_state.encode(msgspec.structs.replace(state, reason=reason, died=claim.now_ms())), reason)

@@ -1,24 +1,25 @@
-"""The loop of a worker thread: take a slot, claim, dispatch, settle. It reads as the life of a job."""
+"""The loop of a worker thread: take a slot, claim, resolve, attempt, settle. It reads as the life of a job."""
 
 from __future__ import annotations
 
 import threading
 import time
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from sockudo_queue.core import delivery_state
 from sockudo_queue.delivery.admission.endpoint import Admission, Deferral
-from sockudo_queue.drivers.base import Back, Claim, Dead, Driver, Later, Part, Settlement
+from sockudo_queue.drivers.base import Back, Claim, Driver, Later, Part, Settlement
 from sockudo_queue.errors import BrokerError, SourceRefused
 from sockudo_queue.observability.health import Heartbeats
 from sockudo_queue.observability.metrics import Metrics
-from sockudo_queue.observability.status_page.board import Board, Death
 from sockudo_queue.pipeline.broker_status import BrokerWatch, broker_backoff
 from sockudo_queue.pipeline.dispatcher import Dispatcher
-from sockudo_queue.pipeline.holdings import Holdings
-from sockudo_queue.pipeline.in_flight import Dispatch, Share
+from sockudo_queue.pipeline.in_flight import Dispatch, Holdings, Share
 from sockudo_queue.pipeline.pool import Crew, Slot
+from sockudo_queue.pipeline.resolve import Resolver
+from sockudo_queue.pipeline.settlements import Ledger
+from sockudo_queue.pipeline.unknown_apps import UnknownApps
 from sockudo_queue.runtime.backoff import Backoff
 from sockudo_queue.runtime.python_gate import Turns
 
@@ -34,60 +35,14 @@ HELD_BACK: Final = 5.0
 """Seconds between two looks of a worker at a queue that is mostly for unknown apps."""
 
 
-class Ledger:
-    """Settles claims and counts how they ended. Safe from any thread."""
-
-    def __init__(self, driver: Driver, holdings: Holdings, metrics: Metrics, board: Board, log: Any) -> None:
-        self._driver = driver
-        self._holdings = holdings
-        self._metrics = metrics
-        self._board = board
-        self._log = log
-
-    def settle(self, settlement: Settlement, *, repeated: bool) -> None:
-        """Settle without claiming. Raises `BrokerError`; then it may be tried again, as `repeated`."""
-        accepted = self._driver.settle([settlement])[0]
-        self.record(settlement, accepted=accepted, repeated=repeated)
-
-    def record(self, settlement: Settlement, *, accepted: bool, repeated: bool) -> None:
-        """Count the end of a claim, once. `repeated`: an earlier try got no answer and may have been taken."""
-        claim = settlement.claim
-        if not self._holdings.drop(claim.receipt):
-            return
-        took = time.monotonic() - claim.claimed_at
-        if not accepted:
-            self._metrics.settled("unconfirmed" if repeated else "lease-lost", took)
-            if not repeated:
-                self._log.warning("lease.lost", record=claim.id)
-            return
-        self._metrics.settled(_outcome_of(settlement), took)
-        for part in settlement.parts:
-            if isinstance(part, Dead):
-                self._count_dead(part)
-
-    def _count_dead(self, part: Dead) -> None:
-        state = delivery_state.decode(part.state)
-        self._metrics.dead_letter(part.reason)
-        self._board.died(
-            Death(time.time(), state.app, state.webhook or "", state.job, state.attempts, part.reason, state.last or "")
-        )
-        self._log.error(
-            "job.dead_lettered",
-            app=state.app,
-            webhook=state.webhook,
-            job=state.job,
-            attempts=state.attempts,
-            reason=part.reason,
-            last=state.last,
-        )
-
-
 @dataclass(frozen=True, slots=True)
 class Workplace:
     """What workers and services share. `stopping`: nothing new is begun; `abandoned`: what is held goes back now."""
 
     crew: Crew
     driver: Driver
+    resolver: Resolver
+    unknown_apps: UnknownApps
     dispatcher: Dispatcher
     holdings: Holdings
     ledger: Ledger
@@ -114,6 +69,8 @@ class Worker:
         self.admission: Admission | None = None
         self._crew = place.crew
         self._driver = place.driver
+        self._resolver = place.resolver
+        self._unknown_apps = place.unknown_apps
         self._dispatcher = place.dispatcher
         self._holdings = place.holdings
         self._ledger = place.ledger
@@ -160,7 +117,7 @@ class Worker:
             elif self._driver.sources:
                 self.claiming = False
                 self._turns.aside(self._crew.wait_for_ring, seen, _until_due(last))
-            if self._dispatcher.unknown_apps.prevail:
+            if self._unknown_apps.prevail:
                 self.claiming = False
                 self._settle(settled)
                 settled = None
@@ -179,7 +136,7 @@ class Worker:
     def _deliver(self, claim: Claim) -> Settlement | None:
         """Work on one claim; its first share here, the others on spare workers. None while others are at it."""
         self._metrics.claimed(None if claim.state or claim.lapses else claim.source)
-        dispatch = self._dispatcher.open(claim)
+        dispatch = self._resolver.resolve(claim)
         self._holdings.add(dispatch)
         self.claiming = False
         self.current = (dispatch, None)
@@ -285,12 +242,3 @@ def _until_due(settlement: Settlement | None) -> float:
     """Return the seconds until an idle worker looks by itself: a notifier may not know of what was put off for less."""
     delays = [part.delay_ms / 1000 for part in settlement.parts if isinstance(part, Later)] if settlement else []
     return min([IDLE_LOOK, *delays])
-
-
-def _outcome_of(settlement: Settlement) -> str:
-    """Name a settlement by the most telling of its parts."""
-    kinds = {type(part) for part in settlement.parts}
-    for kind, outcome in ((Dead, "dead-letter"), (Later, "retry"), (Back, "put-back")):
-        if kind in kinds:
-            return outcome
-    return "completed"

@@ -29,10 +29,12 @@ from sockudo_queue.observability.metrics import Metrics
 from sockudo_queue.observability.status_page.board import Board
 from sockudo_queue.pipeline.broker_status import BrokerWatch
 from sockudo_queue.pipeline.dispatcher import Dispatcher
-from sockudo_queue.pipeline.holdings import Holdings
+from sockudo_queue.pipeline.in_flight import Holdings
 from sockudo_queue.pipeline.pool import Crew
+from sockudo_queue.pipeline.resolve import Resolver
+from sockudo_queue.pipeline.settlements import Ledger
 from sockudo_queue.pipeline.unknown_apps import UnknownApps
-from sockudo_queue.pipeline.worker import Ledger, Worker, Workplace
+from sockudo_queue.pipeline.worker import Worker, Workplace
 from sockudo_queue.runtime.python_gate import Turns
 from tests.helpers.jobs import APP_ID, job
 from tests.helpers.log_state import logging_put_back
@@ -87,21 +89,32 @@ def calls_for(jobs: int) -> int:
     queue, metrics, log = _Queue(jobs, stop), Metrics("redis", "webhooks"), logs.get_logger().bind()
     webhook = Webhook("hook", frozenset({"channel_occupied"}), Secret("http://127.0.0.1:9/"))
     turns = Turns()
+    unknown_apps = UnknownApps(log, lambda _: None)
+    registry = StaticApps([App(APP_ID, (webhook,))])
+    resolver = Resolver(registry, unknown_apps, log, max_lapses=5, unknown_app_budget_ms=300_000)
     dispatcher = Dispatcher(
-        StaticApps([App(APP_ID, (webhook,))]),
         Endpoints(Limits(5, 32, 0.1, 10, 5.0, 60.0)),
         cast(Any, HttpSender(cast(CurlAdapter, _Adapter()))),
         metrics,
         log,
-        max_lapses=5,
-        unknown_app_budget_ms=300_000,
-        unknown_apps=UnknownApps(log, lambda _: None),
-        stopping=stopping,
+        stopping,
     )
     driver, holdings, watch = cast(Driver, queue), Holdings(), BrokerWatch(log, lambda _: None)
     ledger = Ledger(driver, holdings, metrics, Board(metrics), log)
     place = Workplace(
-        crew, driver, dispatcher, holdings, ledger, watch, metrics, Heartbeats(), turns, stopping, threading.Event()
+        crew,
+        driver,
+        resolver,
+        unknown_apps,
+        dispatcher,
+        holdings,
+        ledger,
+        watch,
+        metrics,
+        Heartbeats(),
+        turns,
+        stopping,
+        threading.Event(),
     )
     count = 0
 

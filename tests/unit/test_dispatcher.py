@@ -24,8 +24,9 @@ from sockudo_queue.delivery.sender import Sender as RealSender
 from sockudo_queue.drivers.base import Back, Claim, Dead, Later, Part, Settlement
 from sockudo_queue.errors import AppStoreUnavailable, AppUnreadable
 from sockudo_queue.observability.metrics import Metrics
-from sockudo_queue.pipeline.dispatcher import LONGEST_GUESS, NEWER_RECORD_DELAY_MS, Dispatcher, endpoint_of
+from sockudo_queue.pipeline.dispatcher import LONGEST_GUESS, Dispatcher, endpoint_of
 from sockudo_queue.pipeline.in_flight import Dispatch, Share
+from sockudo_queue.pipeline.resolve import NEWER_RECORD_DELAY_MS, Resolver
 from sockudo_queue.pipeline.unknown_apps import UnknownApps
 from sockudo_queue.pipeline.worker import Worker, Workplace
 from tests.helpers.jobs import APP_ID, APP_KEY, APP_SECRET, event, job, webhook_body
@@ -91,21 +92,17 @@ class World:
         self.metrics = Metrics("redis", "webhooks")
         self.log = Log()
         self.stopping = threading.Event()
+        self.unknown_apps = UnknownApps(self.log, lambda reason: None)
+        self.resolver = Resolver(
+            self.apps, self.unknown_apps, self.log, max_lapses=MAX_LAPSES, unknown_app_budget_ms=BUDGET_MS
+        )
         self.dispatcher = Dispatcher(
-            self.apps,
-            self.endpoints,
-            cast(RealSender, self.sender),
-            self.metrics,
-            self.log,
-            max_lapses=MAX_LAPSES,
-            unknown_app_budget_ms=BUDGET_MS,
-            unknown_apps=UnknownApps(self.log, lambda reason: None),
-            stopping=self.stopping,
+            self.endpoints, cast(RealSender, self.sender), self.metrics, self.log, self.stopping
         )
 
     def settle(self, claim: Claim) -> Settlement:
         """Carry a claim through as a worker does, its shares one after the other."""
-        dispatch = self.dispatcher.open(claim)
+        dispatch = self.resolver.resolve(claim)
         settlement = dispatch.settlement
         for share in dispatch.shares:
             settlement = dispatch.finish(share, self.part_of(dispatch, share))
@@ -182,7 +179,7 @@ def test_a_share_that_fails_before_its_attempt_is_a_dead_letter(monkeypatch: pyt
     parts = dict.fromkeys(Workplace.__dataclass_fields__)
     place = SimpleNamespace(**(parts | {"dispatcher": world.dispatcher, "stopping": world.stopping}))
     monkeypatch.setattr(world.endpoints, "admit", None)  # calling that is an error
-    dispatch = world.dispatcher.open(claim_of(job(1)))
+    dispatch = world.resolver.resolve(claim_of(job(1)))
 
     settlement = Worker("worker-1", cast(Workplace, place))._attempt(dispatch, *dispatch.shares)
 
@@ -380,7 +377,7 @@ class Away:
 
 def test_no_job_is_buried_while_nobody_can_tell_whether_there_is_its_app() -> None:
     world = World()
-    world.dispatcher._registry = Away(AppStoreUnavailable("gone"))
+    world.resolver._registry = Away(AppStoreUnavailable("gone"))
     delays: list[int] = []
     part = only(world.settle(claim_of(job(1))))
     while sum(delays) < 10 * BUDGET_MS:
@@ -391,22 +388,22 @@ def test_no_job_is_buried_while_nobody_can_tell_whether_there_is_its_app() -> No
     assert delays[:7] == [1000, 2000, 4000, 8000, 16000, 32000, 60000]
     assert set(delays[6:]) == {60_000}
 
-    world.dispatcher._registry = world.apps
+    world.resolver._registry = world.apps
     assert world.settle(claim_of(job(1), part.state)).parts == ()
     assert world.sender.names == []  # the app of this world has no webhook
 
 
 def test_jobs_of_which_nobody_can_tell_are_no_sign_of_a_wrong_configuration() -> None:
     world = World()
-    world.dispatcher._registry = Away(AppStoreUnavailable("gone"))
+    world.resolver._registry = Away(AppStoreUnavailable("gone"))
     for _ in range(100):
         world.settle(claim_of(job(1)))
-    assert not world.dispatcher.unknown_apps.prevail
+    assert not world.unknown_apps.prevail
 
 
 def test_a_budget_that_runs_stands_still_while_nobody_can_tell() -> None:
     world = World(hook("a"))
-    world.dispatcher._registry = Away(AppStoreUnavailable("gone"))
+    world.resolver._registry = Away(AppStoreUnavailable("gone"))
     state = State("rec", APP_ID, "a", attempts=2, budget_from=NOW_MS - 5_000)
     part = only(world.settle(claim_of(job(1), state)))
     assert isinstance(part, Later)
@@ -415,13 +412,13 @@ def test_a_budget_that_runs_stands_still_while_nobody_can_tell() -> None:
 
 def test_a_job_of_an_app_that_cannot_be_read_is_tried_again_and_then_a_dead_letter_of_its_own_kind() -> None:
     world = World()
-    world.dispatcher._registry = Away(AppUnreadable("why"))
+    world.resolver._registry = Away(AppUnreadable("why"))
     part = only(world.settle(claim_of(job(1))))
     assert isinstance(part, Later)
     part = only(world.settle(replace_ms(claim_of(job(1), part.state), NOW_MS + BUDGET_MS)))
     assert isinstance(part, Dead)
     assert part.reason == "unreadable-app"
-    assert not world.dispatcher.unknown_apps.prevail
+    assert not world.unknown_apps.prevail
 
 
 def test_an_app_that_becomes_known_gets_its_webhooks_all_their_tries() -> None:
@@ -483,7 +480,7 @@ def test_a_share_whose_app_is_unknown_for_a_while_keeps_its_count_of_attempts() 
 
 def test_a_deferral_counts_no_attempt() -> None:
     world = World(hook("a"))
-    dispatch = world.dispatcher.open(claim_of(job(1)))
+    dispatch = world.resolver.resolve(claim_of(job(1)))
     (share,) = dispatch.shares
 
     part = world.dispatcher.deferred(dispatch, share, Deferral(0.5, by_breaker=False))
@@ -499,7 +496,7 @@ def test_a_guess_grows_each_time_up_to_a_limit_and_a_promise_ends_it() -> None:
         guess = Deferral(10.0, by_breaker=False, reserved=reserved, grows=True)
         state, delays = State("rec", APP_ID, "a"), []
         for _ in range(8):
-            dispatch = world.dispatcher.open(claim_of(job(1), state))
+            dispatch = world.resolver.resolve(claim_of(job(1), state))
             part = world.dispatcher.deferred(dispatch, dispatch.shares[0], guess)
             assert isinstance(part, Later)
             state = owed(part)
@@ -509,7 +506,7 @@ def test_a_guess_grows_each_time_up_to_a_limit_and_a_promise_ends_it() -> None:
         for times, delay in enumerate(delays):
             grown = min(10 * 2**times, LONGEST_GUESS)
             assert grown <= delay <= grown * 1.25
-        dispatch = world.dispatcher.open(claim_of(job(1), state))
+        dispatch = world.resolver.resolve(claim_of(job(1), state))
         promised = world.dispatcher.deferred(dispatch, dispatch.shares[0], Deferral(0.5, by_breaker=False))
         assert owed(promised).guesses == 0
 
@@ -517,7 +514,7 @@ def test_a_guess_grows_each_time_up_to_a_limit_and_a_promise_ends_it() -> None:
 def test_a_budget_that_ends_before_the_breaker_does_leaves_a_last_look() -> None:
     """It is buried once its budget is over, not as soon as the end can be foreseen."""
     world = World(hook("a", policy=RetryPolicy(max_elapsed_time_ms=2000)))
-    dispatch = world.dispatcher.open(claim_of(job(1), State("j", APP_ID, "a", budget_from=NOW_MS - 1500)))
+    dispatch = world.resolver.resolve(claim_of(job(1), State("j", APP_ID, "a", budget_from=NOW_MS - 1500)))
 
     part = world.dispatcher.deferred(dispatch, dispatch.shares[0], Deferral(5.0, by_breaker=True))
 
@@ -533,7 +530,7 @@ def test_a_new_url_of_a_webhook_is_a_new_chance() -> None:
     assert isinstance(only(world.settle(claim_of(job(1)))), Later)
     world.sender.answers["a"] = OK
     moved = dataclasses.replace(hook("a"), url=Secret("https://a.example/moved"))
-    world.apps = world.dispatcher._registry = StaticApps([App(APP_ID, (moved,))])
+    world.apps = world.resolver._registry = StaticApps([App(APP_ID, (moved,))])
 
     assert world.settle(claim_of(job(1))).parts == ()
 
@@ -580,7 +577,7 @@ def test_a_failure_in_our_own_code_costs_one_webhook_and_is_tried_again() -> Non
 def test_a_dying_thread_leaves_no_attempt_at_the_endpoint() -> None:
     world = World(hook("a"))
     world.sender.answers["a"] = SystemExit()
-    dispatch = world.dispatcher.open(claim_of(job(1)))
+    dispatch = world.resolver.resolve(claim_of(job(1)))
     (share,) = dispatch.shares
 
     with pytest.raises(SystemExit):
@@ -618,7 +615,7 @@ def test_a_job_from_the_far_past_or_future_is_delivered() -> None:
 
 def test_a_secret_that_cannot_be_used_leaves_no_attempt_at_the_endpoint() -> None:
     world = World(hook("a"))
-    dispatch = world.dispatcher.open(claim_of(job(1)))
+    dispatch = world.resolver.resolve(claim_of(job(1)))
     (share,) = dispatch.shares
     assert dispatch.job is not None
     dispatch.job = replace(dispatch.job, app_secret=Secret("\ud800"))
@@ -632,7 +629,7 @@ def test_a_secret_that_cannot_be_used_leaves_no_attempt_at_the_endpoint() -> Non
 
 def test_opening_never_raises() -> None:
     world = World(hook("a"))
-    world.dispatcher._registry = cast(Any, None)
+    world.resolver._registry = cast(Any, None)
 
     part = only(world.settle(claim_of(job(1))))
 
@@ -683,7 +680,7 @@ def test_an_answer_while_stopping_counts(outcome: Outcome) -> None:
 
 
 def opened(*names: str) -> Dispatch:
-    return World(*[hook(name) for name in names]).dispatcher.open(claim_of(job(1)))
+    return World(*[hook(name) for name in names]).resolver.resolve(claim_of(job(1)))
 
 
 def test_abandoning_an_untouched_job_puts_it_back_whole() -> None:
@@ -774,7 +771,7 @@ def test_nothing_secret_is_logged() -> None:
     world.settle(claim_of(b'{"CANARY"'))
     world.settle(claim_of(body, b"CANARY"))
 
-    shown = json.dumps(world.log.lines, default=repr) + repr(world.dispatcher.open(claim_of(body)).claim)
+    shown = json.dumps(world.log.lines, default=repr) + repr(world.resolver.resolve(claim_of(body)).claim)
     assert "delivery.attempted" in shown
     assert "CANARY" not in shown
 

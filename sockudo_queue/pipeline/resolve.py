@@ -1,0 +1,140 @@
+"""What a claim asks for: reads its job, finds the app, and matches the webhooks that are owed events.
+
+Nothing is attempted here. What cannot be attempted (an unreadable job, an unknown app) is settled right away.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from sockudo_queue.core import delivery_state, matching
+from sockudo_queue.core import job as jobs
+from sockudo_queue.core.apps import AppRegistry, Webhook
+from sockudo_queue.core.delivery_state import State
+from sockudo_queue.core.job import Job
+from sockudo_queue.drivers.base import Claim, Later
+from sockudo_queue.errors import AppStoreUnavailable, AppUnreadable, MalformedJob
+from sockudo_queue.pipeline.in_flight import Dispatch, Share, dead_letter
+from sockudo_queue.pipeline.unknown_apps import UnknownApps
+
+NEWER_RECORD_DELAY_MS: Final = 60_000
+"""How long a record of a later version is left for the daemon that can read it, before it is looked at again."""
+
+
+class Resolver:
+    """Turns a claim into the attempts that it asks for. Safe from any thread."""
+
+    def __init__(
+        self,
+        registry: AppRegistry,
+        unknown_apps: UnknownApps,
+        log: Any,
+        *,
+        max_lapses: int,
+        unknown_app_budget_ms: int,
+    ) -> None:
+        self._registry = registry
+        self._unknown_apps = unknown_apps
+        self._log = log
+        self._max_lapses = max_lapses
+        self._unknown_app_budget_ms = unknown_app_budget_ms
+
+    def resolve(self, claim: Claim) -> Dispatch:
+        """Read a claim and find out what it asks for; no attempt is made yet.
+
+        Never raises: a job that this version fails on is kept as a dead letter; else it would end worker after worker.
+        """
+        try:
+            return self._resolve(claim)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it must cost this job and no other
+            self._log.error("job.failed", record=claim.id, exc_info=error)
+            return self._bury(claim, _state_of(claim) or State(job=claim.id), "internal-error")
+
+    def _resolve(self, claim: Claim) -> Dispatch:
+        state = _state_of(claim)
+        if state is None:
+            self._log.warning("record.newer_version", record=claim.id)
+            return Dispatch.settled(claim, Later(b"", NEWER_RECORD_DELAY_MS))
+        if claim.lapses >= self._max_lapses:
+            return self._bury(claim, state, "worker-lost")
+        try:
+            job = jobs.decode(claim.body)
+        except MalformedJob as fault:
+            self._log.warning("job.unreadable", record=claim.id, bytes=len(claim.body), reason=str(fault))
+            return self._bury(claim, state, "unreadable")
+        if state.webhook is None:  # also one that was replayed after a death before anybody had read the job
+            state = msgspec.structs.replace(state, job=job.job_id or claim.id, app=job.app_id)
+        elif state.app != job.app_id:  # where a state comes with the job, a producer could name apps that nobody has
+            state = msgspec.structs.replace(state, app=job.app_id)
+        try:
+            app = self._registry.find(job.app_id)
+        except AppStoreUnavailable:
+            return self._store_is_away(claim, state, job)
+        except AppUnreadable:
+            return self._unknown_app(claim, state, job, "unreadable-app")
+        if not claim.state:
+            self._unknown_apps.saw(job.app_id, known=app is not None)
+        if app is None:
+            return self._unknown_app(claim, state, job, "unknown-app")
+        if state.webhook is None:
+            return self._job(claim, state, job, app.webhooks)
+        webhook = app.webhook(state.webhook)
+        if webhook is None:
+            return self._bury(claim, state, "webhook-removed")
+        matches = matching.match(job, [webhook])
+        if not matches:  # its filter changed since: it no longer wants what it was owed
+            return self._bury(claim, state, "webhook-removed")
+        return Dispatch(claim, job, (Share(0, webhook, matches[0].events, state),), splits=False)
+
+    def _job(self, claim: Claim, state: State, job: Job, webhooks: tuple[Webhook, ...]) -> Dispatch:
+        # Made anew: what was counted while the app was unknown is not to be taken from its webhooks.
+        shares = tuple(
+            Share(
+                ordinal,
+                found.webhook,
+                found.events,
+                State(state.job, job.app_id, found.webhook.name, history=state.history),
+            )
+            for ordinal, found in enumerate(matching.match(job, webhooks))
+        )
+        if not shares:
+            return Dispatch.settled(claim)
+        return Dispatch(claim, job, shares, splits=True)
+
+    def _unknown_app(self, claim: Claim, state: State, job: Job, reason: str) -> Dispatch:
+        """Try again while the registry may still learn of the app; then keep the job as a dead letter."""
+        now, delay_ms = claim.now_ms(), _delay_until_known(state)
+        began = state.budget_from if state.budget_from is not None else now
+        waiting = _looked_for(state, job, began)
+        if now + delay_ms - began > self._unknown_app_budget_ms:
+            return self._bury(claim, waiting, reason)
+        return Dispatch.settled(claim, Later(delivery_state.encode(waiting), delay_ms))
+
+    def _store_is_away(self, claim: Claim, state: State, job: Job) -> Dispatch:
+        """Try again, however long the store of apps is away: no budget begins, and one that runs stands still."""
+        delay_ms = _delay_until_known(state)
+        began = None if state.budget_from is None else state.budget_from + delay_ms
+        return Dispatch.settled(claim, Later(delivery_state.encode(_looked_for(state, job, began)), delay_ms))
+
+    def _bury(self, claim: Claim, state: State, reason: str) -> Dispatch:
+        return Dispatch.settled(claim, dead_letter(state, claim, reason))
+
+
+def _delay_until_known(state: State) -> int:
+    """Return the milliseconds until an app is looked for again: 1, 2, 4, … 60 s."""
+    return min(1000 << min(state.attempts, 6), 60_000)
+
+
+def _looked_for(state: State, job: Job, began: int | None) -> State:
+    looks = state.attempts + (state.webhook is None)  # a share counts the attempts at its webhook
+    return msgspec.structs.replace(state, app=job.app_id, attempts=looks, budget_from=began)
+
+
+def _state_of(claim: Claim) -> State | None:
+    """Return the state of a claimed record, a new one for a fresh job, or None where a later version wrote it."""
+    try:
+        return delivery_state.decode(claim.state) if claim.state else State(job=claim.id)
+    except delivery_state.NewerRecord:
+        return None

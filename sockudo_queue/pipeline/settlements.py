@@ -1,0 +1,69 @@
+"""Settles claims, and counts and logs how each one ended."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from sockudo_queue.core import delivery_state
+from sockudo_queue.drivers.base import Back, Dead, Driver, Later, Settlement
+from sockudo_queue.observability.metrics import Metrics
+from sockudo_queue.observability.status_page.board import Board, Death
+from sockudo_queue.pipeline.in_flight import Holdings
+
+
+class Ledger:
+    """Settles claims and counts how they ended. Safe from any thread."""
+
+    def __init__(self, driver: Driver, holdings: Holdings, metrics: Metrics, board: Board, log: Any) -> None:
+        self._driver = driver
+        self._holdings = holdings
+        self._metrics = metrics
+        self._board = board
+        self._log = log
+
+    def settle(self, settlement: Settlement, *, repeated: bool) -> None:
+        """Settle without claiming. Raises `BrokerError`; then it may be tried again, as `repeated`."""
+        accepted = self._driver.settle([settlement])[0]
+        self.record(settlement, accepted=accepted, repeated=repeated)
+
+    def record(self, settlement: Settlement, *, accepted: bool, repeated: bool) -> None:
+        """Count the end of a claim, once. `repeated`: an earlier try got no answer and may have been taken."""
+        claim = settlement.claim
+        if not self._holdings.drop(claim.receipt):
+            return
+        took = time.monotonic() - claim.claimed_at
+        if not accepted:
+            self._metrics.settled("unconfirmed" if repeated else "lease-lost", took)
+            if not repeated:
+                self._log.warning("lease.lost", record=claim.id)
+            return
+        self._metrics.settled(_outcome_of(settlement), took)
+        for part in settlement.parts:
+            if isinstance(part, Dead):
+                self._count_dead(part)
+
+    def _count_dead(self, part: Dead) -> None:
+        state = delivery_state.decode(part.state)
+        self._metrics.dead_letter(part.reason)
+        self._board.died(
+            Death(time.time(), state.app, state.webhook or "", state.job, state.attempts, part.reason, state.last or "")
+        )
+        self._log.error(
+            "job.dead_lettered",
+            app=state.app,
+            webhook=state.webhook,
+            job=state.job,
+            attempts=state.attempts,
+            reason=part.reason,
+            last=state.last,
+        )
+
+
+def _outcome_of(settlement: Settlement) -> str:
+    """Name a settlement by the most telling of its parts."""
+    kinds = {type(part) for part in settlement.parts}
+    for kind, outcome in ((Dead, "dead-letter"), (Later, "retry"), (Back, "put-back")):
+        if kind in kinds:
+            return outcome
+    return "completed"
