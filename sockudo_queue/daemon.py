@@ -42,9 +42,10 @@ from sockudo_queue.pipeline.worker import Workplace
 from sockudo_queue.runtime import limits, signals
 from sockudo_queue.runtime.cpu_affinity import Placement
 from sockudo_queue.runtime.python_gate import Turns
+from sockudo_queue.services.notifier import LAST_LOOK, take_over
 from sockudo_queue.services.peers import SurroundingsWatch
 from sockudo_queue.services.sampler import Sampler
-from sockudo_queue.services.threads import LAST_LOOK, Services
+from sockudo_queue.services.threads import Services
 
 if TYPE_CHECKING:
     from sockudo_queue.services.ingress import Ingress
@@ -103,7 +104,7 @@ class Daemon:
             settings, registry, self._metrics, self._log, partial(self._set_ready, "app-store"), self._turns
         )
         self._dispatcher = self._make_dispatcher()
-        place = Workplace(
+        self._place = place = Workplace(
             self._crew,
             self._driver,
             self._make_resolver(registry if self._app_keeper is None else self._app_keeper.registry),
@@ -244,7 +245,7 @@ class Daemon:
 
     def _take_over(self) -> None:
         for source in self._driver.sources:
-            self._services.take_over(source)
+            take_over(self._place, source)
 
     def _set_ready(self, source: str, reason: str | None) -> None:
         if reason is None:

@@ -1,4 +1,4 @@
-"""The loop of a bell, where one form of the queue is refused."""
+"""The loop of a notifier, where one form of the queue is refused."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sockudo_queue.observability.health import Heartbeats
 from sockudo_queue.pipeline.broker_status import BrokerWatch
 from sockudo_queue.pipeline.pool import Crew
 from sockudo_queue.pipeline.worker import Workplace
-from sockudo_queue.services.threads import Services
+from sockudo_queue.services.notifier import Notifier
 
 
 class Silent:
@@ -22,7 +22,7 @@ class Silent:
 
 
 class Failing(MemoryDriver):
-    """A queue whose bell fails once; then the daemon is stopped."""
+    """A queue whose notifier fails once; then the daemon is stopped."""
 
     def __init__(self, error: BrokerError, stopping: threading.Event) -> None:
         super().__init__(capacity=1, lease_ms=1_000, dead_retention=1)
@@ -38,7 +38,7 @@ class Failing(MemoryDriver):
 
 
 def rings_after(error: BrokerError) -> int:
-    """Let a bell meet an error, and return how often it has woken a worker."""
+    """Let a notifier meet an error, and return how often it has woken a worker."""
     stopping, crew = threading.Event(), Crew(5, 5, lambda: None)
     place = Workplace(
         crew=crew,
@@ -55,7 +55,7 @@ def rings_after(error: BrokerError) -> int:
         stopping=stopping,
         abandoned=threading.Event(),
     )
-    Services(place, cast(Any, None), cast(Any, None), Silent())._ring("notifier-1", SOURCE)
+    Notifier(place, SOURCE, None).serve("notifier-1")
     return crew.rings
 
 
