@@ -13,7 +13,7 @@ from sockudo_queue.config.documents import Document
 from sockudo_queue.config.options import OPTIONS
 from tests.helpers.settings import read
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 EXAMPLE = (ROOT / "config.example.json").read_bytes()
 
 

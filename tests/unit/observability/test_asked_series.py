@@ -12,8 +12,8 @@ import pytest
 
 from sockudo_queue.observability.metrics import BREAKER_STATES, Metrics
 from tests.deploy import sources
-from tests.unit.test_golden_series import exported
-from tests.unit.test_renamed_names import CHANGELOG, SERIES, UPGRADING
+from tests.unit.observability.test_golden_series import exported
+from tests.unit.observability.test_renamed_names import CHANGELOG, SERIES, UPGRADING
 
 SAMPLES_OF_HISTOGRAMS: Final = ("_bucket", "_sum", "_count")
 SELECTOR: Final = re.compile(rf"({sources.SERIES.pattern})\{{([^}}]*)\}}")

@@ -10,7 +10,7 @@ import pytest
 from sockudo_queue.core.channel_pattern import PatternError, compile_pattern
 
 CASES: list[dict[str, str | bool | None]] = json.loads(
-    (Path(__file__).parents[1] / "data" / "pattern-cases.json").read_text(encoding="utf-8")
+    (Path(__file__).parents[2] / "data" / "pattern-cases.json").read_text(encoding="utf-8")
 )["cases"]
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from sockudo_queue.drivers.base import CLOCKS
 from sockudo_queue.observability.metrics import Metrics
-from tests.unit.test_golden_series import ROOT, documented, exported
+from tests.unit.observability.test_golden_series import ROOT, documented, exported
 
 # What a Sockudo server exports on its own port. A query without a job selector would add up both programs.
 OF_SOCKUDO: Final = frozenset(
@@ -88,7 +88,7 @@ def kinds(name: str) -> set[str]:
 
 def thread_kinds() -> set[str]:
     """Return the values of the label `thread`."""
-    return kinds("_start") | kinds("Worker")
+    return kinds("_start") | kinds("_serve") | kinds("Worker")
 
 
 def names_in(text: str) -> set[str]:

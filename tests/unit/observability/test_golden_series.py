@@ -14,7 +14,7 @@ import pytest
 
 from sockudo_queue.observability.metrics import Metrics
 
-ROOT: Final = Path(__file__).parents[2]
+ROOT: Final = Path(__file__).parents[3]
 LOG_CALL: Final = re.compile(r"log(?:ger\(\))?\.(debug|info|warning|error|critical)\b")
 EVENT: Final = re.compile(r"[a-z_]+(\.[a-z_]+)+")
 OF_ERRORS: Final = frozenset({"error", "cause", "stack"})
