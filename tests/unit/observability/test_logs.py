@@ -229,7 +229,7 @@ def test_an_error_that_nobody_expected_tells_where_and_not_what(output: Output) 
         log.exception("test.failed")
     (line,) = output.lines()
     assert (line["level"], line["error"], line["cause"]) == ("error", "TypeError", "ValueError")
-    assert all(place.startswith("unit/test_logs.py:") for place in line["stack"])
+    assert all(place.startswith("observability/test_logs.py:") for place in line["stack"])
     assert CANARY not in output.text()
 
 
@@ -260,7 +260,7 @@ def test_what_a_library_warns_of_is_shown_without_its_values(output: Output) -> 
     warned, built, failed, odd = output.lines()
     assert (warned["event"], warned["level"], warned["logger"]) == ("library.warning", "warning", "library.pool")
     assert warned["message"] == "Retrying after %r: %s"
-    assert warned["where"].startswith("unit/test_logs.py:")
+    assert warned["where"].startswith("observability/test_logs.py:")
     assert (built["message"], built["level"]) == (None, "error")
     assert (failed["message"], failed["error"]) == ("failed", "TypeError")
     assert odd["message"] is None
