@@ -18,7 +18,7 @@ An endpoint that fails is no error: a failed attempt is an `outcome.Outcome`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 
 class SockudoQueueError(Exception):
@@ -83,3 +83,10 @@ class SourceRefused(BrokerRefused):
         super().__init__(f"{source}: {reason}")
         self.source = source
         self.reason = reason
+
+
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error, then each error that caused it or was being handled when it was raised."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

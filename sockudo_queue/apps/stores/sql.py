@@ -6,12 +6,12 @@ import contextlib
 import ssl
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final, TypeVar
 
 from sockudo_queue.apps.stores.base import Row
 from sockudo_queue.config import DatabaseSettings
-from sockudo_queue.errors import AppStoreUnavailable, SettingsError
+from sockudo_queue.errors import AppStoreUnavailable, SettingsError, causes
 
 CONNECT_SECONDS: Final = 3.0
 ANSWER_SECONDS: Final = 3.0
@@ -92,7 +92,7 @@ class SqlStore(ABC):
         if _timed_out(error):
             return f"no answer within {ANSWER_SECONDS:g} s"
         # What a server says comes before what its hanging up led to.
-        faults = list(_behind(error))
+        faults = list(causes(error))
         said = next((reason for fault in faults if (reason := self._said(fault)) is not None), None)
         if said is not None:
             return said
@@ -145,11 +145,4 @@ def row_of(columns: Sequence[str], values: Sequence[Any]) -> Row:
 
 
 def _timed_out(error: Exception) -> bool:
-    return any(isinstance(each, TimeoutError) for each in _behind(error))
-
-
-def _behind(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield an error, and those that it came from or came after."""
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
+    return any(isinstance(each, TimeoutError) for each in causes(error))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from redis.cluster import ClusterNode, NodesManager
@@ -19,7 +19,7 @@ from redis.exceptions import (
 from sockudo_queue.drivers.redis.errors import CommandDenied, LoginRefused, ServerRefused, first_line
 from sockudo_queue.drivers.redis.link import Tell, tell_nobody
 from sockudo_queue.drivers.redis.single_flight import SharedLookup
-from sockudo_queue.errors import BrokerError, BrokerUnavailable
+from sockudo_queue.errors import BrokerError, BrokerUnavailable, causes
 
 Address = tuple[str, int]
 
@@ -131,7 +131,7 @@ class Topology:
 
 def _translated(error: Exception) -> BrokerError:
     """Return our error for what redis-py says when it has asked every node; the last node's answer lies within."""
-    for cause in _causes(error):
+    for cause in causes(error):
         match cause:
             case AuthenticationError():
                 return LoginRefused(f"authentication failed: {first_line(cause)}")
@@ -144,9 +144,3 @@ def _translated(error: Exception) -> BrokerError:
             case _:
                 continue
     return BrokerUnavailable(first_line(error))
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
