@@ -17,7 +17,7 @@ _OURS: Final = ("queue.metrics", "queue.logging", "queue.delivery", "queue.memor
 # Keys and whole sections that Sockudo reads and this daemon has no use for.
 _SOCKUDOS: Final = frozenset(
     {
-        "app_manager.array",  # `app_documents.py` reads it
+        "app_manager.array",  # `apps/file.py` reads it
         "app_manager.scylladb",
         *(
             f"database.{kind}.{key}"

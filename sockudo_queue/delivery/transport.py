@@ -115,7 +115,7 @@ class CurlAdapter(BaseAdapter):
         return self.pool.give_back
 
     def pull_leashes(self) -> None:
-        """End what libcurl does not, see `leash`; to be called many times a second, by a thread without attempts."""
+        """End what libcurl does not, see `watchdog`; to be called many times a second, by a thread without attempts."""
         for handle in tuple(self._in_flight):
             handle.leash.pull()
 

@@ -1,6 +1,6 @@
 """A queue in this process's memory, for development: it behaves as the Redis lists do, and ends with the process.
 
-Jobs come in through `put`, for which `ingress.py` has an HTTP door. The capacity counts the records of every state;
+Jobs come in through `put`; `services/ingress.py` takes them over HTTP. The capacity counts the records of every state;
 above it the oldest *ready* job is dropped, since a record that somebody works on or that is owed to a webhook has cost
 more than one that nobody has touched.
 """

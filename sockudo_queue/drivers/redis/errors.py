@@ -119,7 +119,7 @@ def translated(connection: AbstractConnection, error: RedisError | OSError) -> B
             return BrokerRefused(text)
         case _:
             connection.disconnect()
-            # The kernel tells of a timeout in the first way, see `redis_link`; redis-py, connecting, in the other.
+            # The kernel tells of a timeout in the first way, see `link`; redis-py, connecting, in the other.
             late = isinstance(error.__context__, BlockingIOError) or text == "Timeout reading from socket"
             return BrokerUnavailable("the server did not answer in time" if late else _explained(connection, text))
 

@@ -1,6 +1,6 @@
 """Queue V2, as Sockudo from 5.0 on keeps it: our claims lie in its own keys, under its own rules, beside its workers.
 
-See `lua/v2_queue.lua` for the keys, and `redis_v2_payload` for what a job looks like there. One round trip settles one
+See `lua/v2_queue.lua` for the keys, and `queue_v2_payload` for what a job looks like there. One round trip settles one
 claim and makes the next. Whether a claim is ours is decided by the word in `tokens`, inside the script that ends it.
 """
 

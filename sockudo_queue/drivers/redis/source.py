@@ -1,7 +1,7 @@
 """What every form of the queue on Redis has in common: its name, its notifier, and what the driver asks of it.
 
 A source is one form of the queue: the list that servers before 5.0 write, the list that the documentation names, or
-Queue V2. `redis.RedisDriver` serves several side by side.
+Queue V2. `driver.RedisDriver` serves several side by side.
 """
 
 from __future__ import annotations

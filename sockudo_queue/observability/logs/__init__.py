@@ -3,7 +3,7 @@
 Other modules call `get_logger()` and log an event name with fields: `log.info("delivery.attempted", app=…)`; nobody
 else configures logging. The thread that logs reads the fields, so they are as they were at that moment, and appends
 them to a queue; the thread that writes encodes them, many lines after each other, which costs less than here and there.
-`log_values` decides what may be shown, `log_writer` writes.
+`values` decides what may be shown, `writer` writes.
 """
 
 from __future__ import annotations
