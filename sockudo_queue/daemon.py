@@ -289,4 +289,11 @@ class Daemon:
             breaker_longest_period=delivery.breaker_max_open_ms / 1000,
         )
         self._endpoints = Endpoints(limits)
-        return Dispatcher(self._endpoints, self._outbound.sender, self._metrics, self._log, self._supervisor.stopping)
+        return Dispatcher(
+            self._endpoints,
+            self._outbound.sender,
+            self._metrics,
+            self._log,
+            self._supervisor.stopping,
+            baggage=delivery.trace_baggage,
+        )

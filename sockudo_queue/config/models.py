@@ -204,6 +204,7 @@ class DeliverySettings(_Group):
     breaker_open_ms: Whole = Field(5_000, ge=1, le=DAY_MS)
     breaker_max_open_ms: Whole = Field(60_000, ge=1, le=DAY_MS)
     use_environment_proxy: Boolean = False
+    trace_baggage: Boolean = False
     ca_file: Name | None = None
     client_cert_file: Name | None = None
     client_key_file: Name | None = None  # None: the key is in the certificate's file

@@ -513,6 +513,12 @@ DELIVERY: Final = (
         "Obey HTTP_PROXY, HTTPS_PROXY and NO_PROXY.",
     ),
     Option(
+        "delivery.trace_baggage",
+        "queue.delivery.trace_baggage",
+        ("QUEUE_DELIVERY_TRACE_BAGGAGE",),
+        "Send the `baggage` of a job's trace context with its webhooks. It may hold what receivers should not see.",
+    ),
+    Option(
         "delivery.ca_file",
         "queue.delivery.ca_file",
         ("QUEUE_DELIVERY_CA_FILE",),

@@ -1,8 +1,9 @@
 """A job and its wire form: what Sockudo's `JobData` says, with each event's bytes kept exactly as they came.
 
 The wire form is compact JSON with `app_key`, `app_id`, `app_secret`, `payload.time_ms`, `payload.events`,
-`original_signature` and, from 5.0 on, `job_id`. The key order inside events is random and frozen by the producer, and
-number formats differ between versions, so an event is copied as raw bytes and never decoded and encoded again.
+`original_signature`, from 5.0 on `job_id`, and from 5.2 on `trace_context`. The key order inside events is random and
+frozen by the producer, and number formats differ between versions, so an event is copied as raw bytes and never decoded
+and encoded again.
 `original_signature` is no signature and nobody reads it.
 """
 
@@ -14,6 +15,7 @@ from typing import Annotated, Final
 
 import msgspec
 
+from sockudo_queue.core import trace_context
 from sockudo_queue.core.decoding import DECODE_ERRORS
 from sockudo_queue.core.secret import Secret
 from sockudo_queue.errors import MalformedJob
@@ -31,7 +33,11 @@ class Event(msgspec.Struct, frozen=True):
 
 
 class Job(msgspec.Struct, frozen=True):
-    """What Sockudo put on the queue. `unreadable_events` counts the events that cannot match anything."""
+    """What Sockudo put on the queue. `unreadable_events` counts the events that cannot match anything.
+
+    `trace` is the trace that the job belongs to. It stays in the job's own bytes, so retries, dead letters and replays
+    keep it on every driver.
+    """
 
     app_key: str
     app_id: str
@@ -40,6 +46,7 @@ class Job(msgspec.Struct, frozen=True):
     events: tuple[Event, ...]
     job_id: str | None
     unreadable_events: int
+    trace: trace_context.Found = trace_context.NOTHING
 
     def __repr__(self) -> str:
         return f"Job(app_id={self.app_id!r}, events={len(self.events)})"
@@ -63,6 +70,7 @@ class _JobData(msgspec.Struct):
     app_secret: str
     payload: _Payload
     job_id: str | None = None
+    trace_context: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
     def __repr__(self) -> str:
         return "_JobData(***)"
@@ -105,6 +113,7 @@ def decode(body: bytes) -> Job:
         tuple(events),
         data.job_id or None,
         len(data.payload.events) - len(events),
+        trace_context.NOTHING if data.trace_context is msgspec.UNSET else trace_context.read(data.trace_context),
     )
 
 

@@ -11,8 +11,13 @@ from sockudo_queue.core.apps import Webhook
 from sockudo_queue.core.outcome import Failure, Outcome, from_failure, from_status
 from sockudo_queue.core.reserved_headers import is_reserved
 from sockudo_queue.core.secret import Secret
+from sockudo_queue.core.trace_context import BAGGAGE, TRACEPARENT, TRACESTATE
 from sockudo_queue.delivery.errors import TransportFault
 from sockudo_queue.delivery.transport import Answer, CurlAdapter, Post, header_lines
+
+_TRACE: Final = frozenset({TRACEPARENT, TRACESTATE})
+_TRACE_AND_BAGGAGE: Final = _TRACE | {BAGGAGE}
+_NOTHING: Final[frozenset[str]] = frozenset()
 
 _HOST: Final = re.compile(r"[0-9A-Za-z._:-]{1,253}")
 
@@ -31,7 +36,7 @@ class HttpSender:
         """
         assert webhook.url is not None
         try:
-            lines = [*_configured(webhook.headers), *header_lines(own_headers)]
+            lines = [*_configured(webhook.headers, _replaced_by(own_headers)), *header_lines(own_headers)]
             post = Post(webhook.url.reveal(), lines, body)
             answer = self._adapter.send(post, timeout=webhook.request_timeout_ms / 1000, verify=webhook.verify_tls)
         except TransportFault as fault:
@@ -59,11 +64,19 @@ _delivered: Final = lru_cache(maxsize=100)(from_status)
 
 
 @lru_cache(maxsize=4096)
-def _configured(headers: tuple[tuple[str, Secret], ...]) -> tuple[bytes, ...]:
-    known = {name: value.reveal() for name, value in headers if not is_reserved(name)}
+def _configured(headers: tuple[tuple[str, Secret], ...], replaced: frozenset[str] = _NOTHING) -> tuple[bytes, ...]:
+    """Return the header lines of a webhook, without those that `replaced` names in lower case."""
+    known = {name: value.reveal() for name, value in headers if not is_reserved(name) and name.lower() not in replaced}
     ours = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
     # libcurl asks before it sends a large body, unless that header is taken away.
     return (*header_lines(known | ours), b"Expect:")
+
+
+def _replaced_by(own_headers: dict[str, str]) -> frozenset[str]:
+    """Return the names, in lower case, of configured headers that give way: a job's trace is passed on as a whole."""
+    if TRACEPARENT not in own_headers:
+        return _NOTHING
+    return _TRACE_AND_BAGGAGE if BAGGAGE in own_headers else _TRACE
 
 
 def _redirect(target: str | None) -> str:

@@ -23,6 +23,7 @@ from prometheus_client.registry import Collector
 
 from sockudo_queue import __version__
 from sockudo_queue.core.outcome import Failure, Verdict
+from sockudo_queue.core.trace_context import FIELDS as TRACE_FIELDS
 
 SETTLED_OUTCOMES: Final = ("completed", "retry", "dead-letter", "put-back", "lease-lost", "unconfirmed")
 DEPTH_STATES: Final = ("ready", "active", "delayed", "dead-letter")
@@ -367,6 +368,11 @@ class Metrics:
         self._dead = Counter("sockudo_webhook_dead_letters", "Dead letters made.", ("reason",), registry=r)
         for reason in DEAD_LETTER_REASONS:
             self._dead.labels(reason)
+        self._trace_rejected = Counter(
+            "sockudo_webhook_trace_fields_rejected", "Fields of a trace context left out.", ("field",), registry=r
+        )
+        for field in TRACE_FIELDS:
+            self._trace_rejected.labels(field)
         self._trimmed = Counter(
             "sockudo_webhook_dead_letters_trimmed", "Dead letters dropped by retention.", registry=r
         )
@@ -416,6 +422,10 @@ class Metrics:
     def dead_letter(self, reason: str) -> None:
         """Count a dead letter by its reason, without a status: `status-404` counts as `status`."""
         self._dead.labels(self._cap.name("reason", reason.rstrip("0123456789").rstrip("-"))).inc()
+
+    def trace_field_rejected(self, field: str) -> None:
+        """Count an attempt that was made without a field of its job's trace context, of `TRACE_FIELDS`."""
+        self._trace_rejected.labels(field).inc()
 
     def trimmed(self, count: int) -> None:
         """Count dead letters that retention has dropped."""

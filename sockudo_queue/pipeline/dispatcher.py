@@ -54,12 +54,15 @@ class Dispatcher:
         metrics: Metrics,
         log: Any,
         stopping: threading.Event,
+        *,
+        baggage: bool = False,
     ) -> None:
         self._endpoints = endpoints
         self._sender = sender
         self._metrics = metrics
         self._log = log
         self._stopping = stopping
+        self._baggage = baggage
 
     def admit(self, dispatch: Dispatch, share: Share) -> Admission | Deferral:
         """Ask whether the share's endpoint may be called now; an admission must be used with `post`, then `close`."""
@@ -157,6 +160,10 @@ class Dispatcher:
         moment = dispatch.claim.now_ms() // 1000
         request = signing.Request(job.app_key, job.app_secret, state.job, state.attempts + 1, moment)
         headers = signing.headers_of(request, webhook, body)
+        if job.trace.context is not None:
+            # An id of its own tells an attempt from the one before; it guards nothing.
+            span_id = random.getrandbits(64) or 1
+            headers |= job.trace.context.headers(span_id, baggage=self._baggage)
         outcome, reused = self._sender.post(webhook, body, headers)
         return Attempt(outcome, reused, len(body))
 
@@ -173,6 +180,8 @@ class Dispatcher:
             reason=outcome.reason if outcome.failure else None,
             failure=outcome.failure,
         )
+        for field in job.trace.rejected:
+            self._metrics.trace_field_rejected(field)
         self._log.info(
             "delivery.attempted",
             app=state.app,
@@ -187,6 +196,7 @@ class Dispatcher:
             events=len(share.events),
             bytes=attempt.bytes,
             reused=attempt.reused,
+            trace_id=job.trace.context.trace_id if job.trace.context is not None else None,
         )
 
     def _decide(self, claim: Claim, share: Share, outcome: Outcome, took: float) -> Part | None:
