@@ -40,6 +40,10 @@ class StoredQueue(Protocol):
     def ready_seconds(self) -> float:
         """How long a daemon may take to be ready."""
 
+    @property
+    def outlives_its_clients(self) -> bool:
+        """Tell whether the server still hands out jobs to a daemon that was killed, because it waits for them there."""
+
     def push(self, *bodies: bytes) -> None:
         """Put jobs as a server does."""
 
@@ -70,6 +74,7 @@ class StoredRedis:
 
     sections: Mapping[str, Any] = {}
     ready_seconds = 20.0
+    outlives_its_clients = False
 
     def __init__(self, client: Any, environment: Mapping[str, str]) -> None:
         self.environment = environment
@@ -178,6 +183,7 @@ class StoredSqs:
     """A standard queue of SQS and its dead letters."""
 
     ready_seconds = 30.0
+    outlives_its_clients = True
 
     def __init__(self, server: SqsServer, name: str) -> None:
         self.sections = {"queue": {"redis": {"queue_name": name}}}
@@ -254,6 +260,7 @@ class StoredSqs:
                 AttributeNames=["ApproximateReceiveCount"],
                 MessageAttributeNames=["All"],
             )
+            assert answer.get("Messages"), f"{len(messages)} of {total} messages came; somebody else has the others"
             messages += [_message_of(each) for each in answer["Messages"]]
         return messages
 

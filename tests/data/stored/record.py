@@ -91,7 +91,7 @@ class Recording:
         self.queue.push(job_of(case, *webhooks, app_id=app_id))
 
     def came(self, webhook: str, case: str, count: int = 1) -> list[Request]:
-        """Wait for so many requests."""
+        """Wait for this number of requests, and return them."""
 
         def matching() -> list[Request]:
             return [each for each in self.receivers[webhook].requests if case_of(each.body) == case]
@@ -201,9 +201,9 @@ def died(daemon: DaemonProcess, reasons: Mapping[str, int]) -> None:
 
 
 def put_off(daemon: DaemonProcess, times: int) -> None:
-    """Wait until so many claims have ended as retries."""
+    """Wait until this number of claims has ended as retries."""
     eventually(
-        lambda: daemon.metric("sockudo_queue_settled_total", outcome="retry") >= times, 30, lambda: daemon.output()
+        lambda: daemon.metric("sockudo_queue_settlements_total", outcome="retry") >= times, 30, lambda: daemon.output()
     )
 
 
