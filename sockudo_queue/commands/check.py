@@ -16,6 +16,7 @@ from sockudo_queue.commands.peers import told
 from sockudo_queue.commands.terminal import plural, say, say_json
 from sockudo_queue.config import Loaded, Settings
 from sockudo_queue.core.apps import App
+from sockudo_queue.core.ports import host_port
 from sockudo_queue.delivery.own_services import brokers
 from sockudo_queue.drivers.base import Driver, Finding, Inspectable, Level, PeerAware
 from sockudo_queue.drivers.factory import producer_rule_of
@@ -107,7 +108,7 @@ def _place(settings: Settings) -> str:
     """Say where the queue is looked for, without a login: that it is elsewhere is the commonest fault."""
     if settings.driver == "sqs" and settings.sqs.endpoint_url is None:
         return f" in {settings.sqs.region}"
-    servers = ", ".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in _addresses(settings))
+    servers = ", ".join(host_port(host, port) for host, port in _addresses(settings))
     if settings.driver == "redis" and settings.redis.url is None and settings.sentinel.nodes:
         return f", the master {settings.sentinel.name} that the Sentinels {servers} name, database {settings.redis.db}"
     if settings.driver == "redis":

@@ -21,7 +21,7 @@ from sockudo_queue.commands.attempts import Attempts
 from sockudo_queue.config import Loaded
 from sockudo_queue.core.apps import App, Webhook
 from sockudo_queue.core.outcome import Outcome
-from sockudo_queue.core.ports import default_port
+from sockudo_queue.core.ports import default_port, host_port
 from sockudo_queue.core.secret import Secret
 from sockudo_queue.delivery.certificates import expiry_of, file_faults
 from sockudo_queue.delivery.connections import HandleOptions
@@ -47,8 +47,7 @@ class Endpoint(NamedTuple):
     port: int
 
     def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.scheme}://{host}:{self.port}"
+        return f"{self.scheme}://{host_port(self.host, self.port)}"
 
 
 class Ways(NamedTuple):

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
+from sockudo_queue.core.ports import host_port
 from sockudo_queue.errors import StartError
 from sockudo_queue.observability.http_server import Answer, Request, arrived, read_request, send, send_now, text
 from sockudo_queue.observability.logs import get_logger
@@ -158,9 +159,8 @@ class HealthServer:
             family, kind, protocol, _, address = found[0]
             return _listen(family, kind, protocol, address)
         except OSError as error:
-            where = f"[{self._host}]:{self._port}" if ":" in self._host else f"{self._host}:{self._port}"
             raise StartError(
-                f"cannot serve metrics and probes on {where}: {error.strerror}; "
+                f"cannot serve metrics and probes on {host_port(self._host, self._port)}: {error.strerror}; "
                 "set another QUEUE_METRICS_PORT or QUEUE_METRICS_HOST"
             ) from error
 

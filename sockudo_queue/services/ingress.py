@@ -18,6 +18,7 @@ from typing import Any, Final
 import msgspec
 
 from sockudo_queue.core.decoding import DECODE_ERRORS
+from sockudo_queue.core.ports import host_port
 from sockudo_queue.errors import StartError
 
 PATH: Final = "/jobs"
@@ -80,7 +81,7 @@ class Ingress:
             self._server = _Server(self._host, self._port, self._put)
         except OSError as error:
             raise StartError(
-                f"cannot take jobs on {self._host}:{self._port}: {error.strerror}; "
+                f"cannot take jobs on {host_port(self._host, self._port)}: {error.strerror}; "
                 "set another QUEUE_MEMORY_INGRESS_PORT or QUEUE_MEMORY_INGRESS_HOST"
             ) from error
         self._port = self._server.server_address[1]

@@ -184,6 +184,13 @@ def test_a_taken_port_is_told_with_what_to_set(door: Door) -> None:
         Ingress(lambda job: None, "127.0.0.1", door.ingress.port).start()
 
 
+@pytest.mark.parametrize(("host", "where"), [("192.0.2.1", "192.0.2.1:1:"), ("2001:db8::1", "[2001:db8::1]:1:")])
+def test_an_address_that_cannot_be_bound_is_named_as_in_a_url(host: str, where: str) -> None:
+    with pytest.raises(StartError) as caught:
+        Ingress(lambda job: None, host, 1).start()
+    assert str(caught.value).startswith(f"cannot take jobs on {where}")
+
+
 def test_a_stopped_door_leaves_its_port() -> None:
     opened = Door()
     opened.ingress.stop()

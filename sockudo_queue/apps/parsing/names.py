@@ -13,7 +13,7 @@ from typing import Final
 
 from sockudo_queue.config import UrlParts
 from sockudo_queue.core.apps import LambdaTarget
-from sockudo_queue.core.ports import default_port
+from sockudo_queue.core.ports import bracketed, default_port
 
 MAX_NAME_LENGTH: Final = 100
 
@@ -32,9 +32,8 @@ def check_name(name: object) -> str:
 
 def url_name(url: str, parts: UrlParts) -> str:
     """Return the name of a URL that has none of its own."""
-    host = f"[{parts.host}]" if ":" in parts.host else parts.host
     port = "" if parts.port in (None, default_port(parts.scheme)) else f":{parts.port}"
-    return f"{host}{port}-{_digest(url)}"
+    return f"{bracketed(parts.host)}{port}-{_digest(url)}"
 
 
 def lambda_name(target: LambdaTarget) -> str:

@@ -9,7 +9,7 @@ from sockudo_queue.commands import probe
 from sockudo_queue.commands.stats import _place_of
 from sockudo_queue.config import Settings
 from sockudo_queue.config.urls import url_parts
-from sockudo_queue.core.ports import default_port
+from sockudo_queue.core.ports import bracketed, default_port, host_port
 from sockudo_queue.delivery.guard import Service
 from sockudo_queue.delivery.own_services import brokers
 from sockudo_queue.pipeline.dispatcher import endpoint_of
@@ -37,6 +37,14 @@ def test_every_reader_of_a_url_finds_the_same_port(url: str, port: int) -> None:
     assert endpoint_of(url).port == port
     assert [*brokers(settings)] == [Service("the queue's own server", "h", port)]
     assert url_name(url, parts).startswith("h-" if port == default_port(parts.scheme) else f"h:{port}-")
+
+
+@pytest.mark.parametrize(
+    ("host", "written"), [("h.example", "h.example"), ("10.0.0.1", "10.0.0.1"), ("::1", "[::1]"), ("", "")]
+)
+def test_host_and_port_are_written_as_in_a_url(host: str, written: str) -> None:
+    assert bracketed(host) == written
+    assert host_port(host, 9602) == f"{written}:9602"
 
 
 @pytest.mark.parametrize(("url", "port"), [("http://h", 80), ("h", 80), ("h:9602", 9602), ("http://h:81/", 81)])
