@@ -126,34 +126,16 @@ class Crew:
 
     def give_back(self, slot: Slot) -> bool:
         """Give a slot to another worker, if there is one or one can be started; else it stays where it is."""
-        while True:
-            with self._lock:
-                if not slot.held or self._stopping:
-                    return False
-                if self._spare() > 0:
-                    slot.held = False
-                    self._free += 1
-                    self._parked.notify()
-                    return True
-                if not self._reserve():
-                    return False
-            if not self._start():
-                return False
+
+        def free() -> None:
+            slot.held = False
+            self._free += 1
+
+        return self._pass_on(lambda: slot.held, free)
 
     def hand_over(self, task: Task) -> bool:
         """Let another worker attempt a share; False when there is none and none can be started."""
-        while True:
-            with self._lock:
-                if self._stopping:
-                    return False
-                if self._spare() > 0:
-                    self._tasks.append(task)
-                    self._parked.notify()
-                    return True
-                if not self._reserve():
-                    return False
-            if not self._start():
-                return False
+        return self._pass_on(lambda: True, lambda: self._tasks.append(task))
 
     def ring(self, jobs: int) -> None:
         """Wake as many idle workers as there are jobs."""
@@ -177,6 +159,24 @@ class Crew:
             self._stopping = True
             self._parked.notify_all()
             self._rung.notify_all()
+
+    def _pass_on(self, is_ours: Callable[[], bool], release: Callable[[], None]) -> bool:
+        """Release what is ours to a parked worker, starting one if needed; False where there is none to be had.
+
+        Both functions are called under the lock.
+        """
+        while True:
+            with self._lock:
+                if self._stopping or not is_ours():
+                    return False
+                if self._spare() > 0:
+                    release()
+                    self._parked.notify()
+                    return True
+                if not self._reserve():
+                    return False
+            if not self._start():
+                return False
 
     def _spare(self) -> int:
         """Parked workers that neither a free slot nor a task has a claim on. Under the lock."""

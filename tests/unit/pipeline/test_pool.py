@@ -121,6 +121,8 @@ def test_a_worker_takes_a_slot_again_only_if_one_is_free() -> None:
     assert crew.in_use == 1
     assert crew.give_back(first)
     assert crew.try_take(second)
+    assert not crew.give_back(first)  # it has none, although a spare worker could take one
+    assert crew.in_use == 1
     assert not crew.try_take(first)
     crew.stop()
     assert crew.try_take(second)
