@@ -15,6 +15,7 @@ FIRST_PAUSE: Final = 0.05
 LONGEST_PAUSE: Final = 2.0
 """Seconds between two tries while the broker is away; short, so that work resumes soon after the broker does."""
 JITTER: Final = 0.5
+"""The share of a pause that chance may take off, so that workers do not all try together."""
 REMIND_AFTER: Final = 60.0
 """Seconds after which an outage that goes on is logged again."""
 STRAGGLERS: Final = 1.0

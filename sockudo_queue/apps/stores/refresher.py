@@ -28,6 +28,8 @@ TAKE_WAIT: Final = 0.5
 FIRST_PAUSE: Final = 0.25
 LONGEST_PAUSE: Final = 5.0
 """Seconds between two tries to reach a store that is away."""
+JITTER: Final = 0.5
+"""The share of a pause that chance may take off, so that replicas do not all try together."""
 REMIND_AFTER: Final = 60.0
 """Seconds after which an outage that goes on is logged again."""
 
@@ -59,7 +61,7 @@ class Keeper:
         self._lost_at: float | None = None
         self._reminder = Reminder(REMIND_AFTER)
         self._probe_at = 0.0
-        self._backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE, jitter=0.5)
+        self._backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE, jitter=JITTER)
         self._started = False
         self._expiry_asked = threading.Event()
         metrics.watch_app_store(lambda: len(cache))

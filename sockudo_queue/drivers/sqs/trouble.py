@@ -18,8 +18,9 @@ LONG_PAUSE: Final = 8.0
 """Seconds between two tries after calls that failed for now. The first time it may be tried again at once."""
 REFUSED_SHORT_PAUSE: Final = 1.0
 REFUSED_LONG_PAUSE: Final = 15.0
-REFUSED_FACTOR: Final = 3.0
 """Seconds between two tries after a refusal: a queue that is gone, or forbidden, is not there the next moment."""
+REFUSED_FACTOR: Final = 3.0
+"""How many times longer a pause after a refusal is than the one before."""
 
 
 @dataclass(slots=True)
