@@ -2,8 +2,8 @@
 
 Of the suites that every driver keeps, what passed is counted per driver; where CI is set, too few fail the run.
 
-Several processes may share a run (`scripts/test` starts them). The tests of SERIAL then follow one another in one of
-the processes, because they measure times; all others go to whichever process is free.
+Several processes may share a run (`scripts/test` starts them). The tests of one group then follow one another in one of
+the processes: those that measure times, and those whose servers are large. All others go to any process that is free.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from xdist.remote import Producer  # type: ignore[import-untyped]
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 from tests.drivers.floors import FLOORS, driver_of, too_few
 from tests.faults.measures import FIGURES, SCALE
@@ -31,8 +33,17 @@ _WIPED_SUFFIX: Final = "_PROXY"
 # How far the tests of faults go, and on which servers, is for the tests and never for the daemon.
 _KEPT: Final = "SOCKUDO_QUEUE_TEST_"
 
-_HERE: Final = Path(__file__).parent
-SERIAL: Final = (_HERE / "faults", _HERE / "e2e" / "test_idle.py")
+GROUPS: Final = {
+    "tests/faults/": "times",
+    "tests/e2e/test_idle.py": "times",
+    "tests/app_stores/": "databases",
+    "tests/drivers/test_sqs": "sqs",
+    "tests/integration/test_sqs_": "sqs",
+    "tests/integration/test_stored_data.py::TestSqs": "sqs",
+    "tests/e2e/test_traces.py::test_every_attempt_on_sqs": "sqs",
+    "tests/integration/test_stored_data.py::TestCluster": "stored-cluster",
+}
+"""What the id of a test begins with, and its group."""
 
 PASSED: Final = Counter[str]()
 """Tests of the suites that every driver keeps, by driver."""
@@ -111,12 +122,18 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
     return report
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if any(item.path.is_relative_to(serial) for serial in SERIAL):
-            item.add_marker(pytest.mark.xdist_group("serial"))
-        elif "shared_sqs" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("sqs"))  # its server is as large as all the others together
+class _ByGroup(LoadScopeScheduling):  # type: ignore[misc] # pytest-xdist has no types
+    """Gives each group of GROUPS to one process, and every other test to any.
+
+    Not by pytest-xdist's own marks: it writes them into the ids of tests, which pytest from 9.2 on no longer lets it.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return next((group for start, group in GROUPS.items() if nodeid.startswith(start)), nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+    return _ByGroup(config, log)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
@@ -162,7 +179,7 @@ def _lacking(config: pytest.Config) -> list[str]:
     """Return a line for each driver that passed too few tests, where all of them were to run."""
     picked = config.option.keyword or config.option.markexpr or config.option.collectonly
     folders = [config.invocation_params.dir / argument for argument in config.args]
-    takes_all = not picked and any((_HERE / "drivers").is_relative_to(folder) for folder in folders)
+    takes_all = not picked and any((Path(__file__).parent / "drivers").is_relative_to(folder) for folder in folders)
     return too_few(PASSED) if takes_all and os.environ.get("CI") else []
 
 

@@ -19,14 +19,6 @@ KINDS: Final = ("pgsql", "mysql", "dynamodb")
 MakeTable = Callable[..., Table]
 MakeStore = Callable[..., AppStore]
 
-_HERE: Final = Path(__file__).parent
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if item.path.is_relative_to(_HERE):
-            item.add_marker(pytest.mark.xdist_group("databases"))
-
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:

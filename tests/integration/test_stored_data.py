@@ -268,7 +268,6 @@ def on_cluster(cluster: RedisCluster) -> tuple[Any, Mapping[str, str]]:
     return client, {"QUEUE_DRIVER": "redis-cluster", "REDIS_CLUSTER_NODES": cluster.addresses}
 
 
-@pytest.mark.xdist_group("stored-cluster")
 class TestClusterLists(StoredData):
     layout = "cluster-lists"
 
@@ -277,7 +276,6 @@ class TestClusterLists(StoredData):
         return StoredLists(*on_cluster(cluster))
 
 
-@pytest.mark.xdist_group("stored-cluster")
 class TestClusterV2(StoredData):
     layout = "cluster-v2"
 
