@@ -76,13 +76,21 @@ PRIVATE: Final = tuple(
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What a person has set. `allowed` wins over every other network; no port in `allowed_ports` means any."""
+    """What a person has set. `allowed` wins over every other network; no port in `allowed_ports` means any.
+
+    A network of IPv4 addresses that is written as IPv6 (`::ffff:10.0.0.0/104`) means those IPv4 addresses.
+    """
 
     allowed: tuple[Network, ...] = ()
     denied: tuple[Network, ...] = ()
     private: bool = True  # may be called
     allowed_ports: frozenset[int] = frozenset()
     denied_ports: frozenset[int] = frozenset()
+
+    def __post_init__(self) -> None:
+        # Addresses are reduced to IPv4 before they are compared, so a rule that is not would match none of them.
+        object.__setattr__(self, "allowed", tuple(map(_unmapped, self.allowed)))
+        object.__setattr__(self, "denied", tuple(map(_unmapped, self.denied)))
 
 
 def refusal(rules: Rules, text: str, port: int) -> str | None:
@@ -104,6 +112,12 @@ def meanings(text: str) -> tuple[Address, ...]:
     if address in _MAPPED:
         return (IPv4Address(int(address) & 0xFFFFFFFF),)
     return (address, *_carried(address))
+
+
+def _unmapped(network: Network) -> Network:
+    if isinstance(network, IPv6Network) and network.subnet_of(_MAPPED):
+        return IPv4Network((int(network.network_address) & 0xFFFFFFFF, network.prefixlen - _MAPPED.prefixlen))
+    return network
 
 
 def _carried(address: IPv6Address) -> Iterator[IPv4Address]:

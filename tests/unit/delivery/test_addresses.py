@@ -132,3 +132,12 @@ def test_ports() -> None:
     assert refusal(Rules(allowed_ports=frozenset({443})), "1.1.1.1", 443) is None
     both = Rules(allowed_ports=frozenset({443}), denied_ports=frozenset({443}))
     assert refusal(both, "1.1.1.1", 443) is not None
+
+
+@pytest.mark.parametrize("network", ["::ffff:127.0.0.0/104", "::ffff:127.0.0.1", "::ffff:0:0/96"])
+@pytest.mark.parametrize("address", ["127.0.0.1", "::ffff:127.0.0.1"])
+def test_a_network_written_as_mapped_ipv6_means_its_ipv4_addresses(network: str, address: str) -> None:
+    denied, allowed = Rules(denied=(ip_network(network),)), Rules(allowed=(ip_network(network),), private=False)
+    assert refusal(denied, address, 80) == "127.0.0.1 is in a denied network"
+    assert refusal(allowed, address, 80) is None
+    assert refusal(Rules(denied=(ip_network("::/0"),)), address, 80) is None
