@@ -33,8 +33,6 @@ CONNECTION_REST: Final = 55
 """Seconds of rest after which a connection is not used again; most servers close theirs at 60 or later."""
 DNS_LIFETIME: Final = 10
 """Seconds for which an answer of DNS is used again."""
-REST_UNSEEN: Final = 0.02
-"""Seconds of rest after which a connection is looked at before it is used again; libcurl does so after one second."""
 BODY_KEPT: Final = 16_384
 """Bytes of a request above which its body is not held on to while the handle rests."""
 RESTING_LIMIT: Final = 256
@@ -89,6 +87,8 @@ class Handle:
         "_body_is_big",
         "_guard",
         "_limit",
+        "_polled",
+        "_readable",
         "_room",
         "_timeout_ms",
         "_url",
@@ -117,6 +117,8 @@ class Handle:
         self._url = ""
         self._timeout_ms = 0
         self._body_is_big = False
+        self._polled = -1
+        self._readable = select.poll()
         self.curl = curl = pycurl.Curl()
         for option, value in (
             (pycurl.NOSIGNAL, 1),
@@ -180,16 +182,17 @@ class Handle:
     def _has_been_spoken_to(self) -> bool:
         """Tell whether something has come over the connection while it was at rest.
 
-        That is its end, or an answer to nothing, such as a 408 before the end; it would be taken for the next answer.
+        That is its end, or an answer to nothing, such as a 408 before the end, or the body of a 204; it would be taken
+        for the next answer. libcurl looks only after a second of rest.
         """
-        if time.monotonic() - self.rested_since < REST_UNSEEN:
-            return False
         descriptor = self.curl.getinfo(pycurl.ACTIVESOCKET)
         if descriptor < 0:
             return False
-        readable = select.poll()
-        readable.register(descriptor, select.POLLIN)
-        return bool(readable.poll(0))
+        if descriptor != self._polled:
+            self._readable = select.poll()
+            self._readable.register(descriptor, select.POLLIN)
+            self._polled = descriptor
+        return bool(self._readable.poll(0))
 
     def forget(self) -> None:
         """Let go of what the last attempt has sent and received; a handle may rest for a minute."""

@@ -20,7 +20,7 @@ from sockudo_queue.core.apps import Webhook
 from sockudo_queue.core.outcome import Outcome
 from sockudo_queue.core.secret import Secret
 from sockudo_queue.delivery.addresses import Rules
-from sockudo_queue.delivery.connections import REST_UNSEEN, HandleOptions
+from sockudo_queue.delivery.connections import HandleOptions
 from sockudo_queue.delivery.guard import Guard
 from sockudo_queue.delivery.http import HttpSender
 from sockudo_queue.delivery.transport import CurlAdapter
@@ -323,10 +323,13 @@ def test_a_server_that_closes_each_idle_connection_is_sent_nothing_twice(sender:
             assert len(receiver.requests) == nth
 
 
+@pytest.mark.parametrize("pause", [0.0, 0.04])
 @pytest.mark.parametrize("end", [True, False])
 @pytest.mark.parametrize("late", [b"408 Request Timeout", b"200 OK"])
-def test_what_comes_over_a_connection_at_rest_is_nobodys_answer(sender: HttpSender, late: bytes, end: bool) -> None:
-    """Many servers and balancers tell by a 408 that they close an idle connection."""
+def test_what_comes_over_a_connection_at_rest_is_nobodys_answer(
+    sender: HttpSender, late: bytes, end: bool, pause: float
+) -> None:
+    """Many servers and balancers tell by a 408 that they close an idle connection; others send an answer twice."""
     heard, said = threading.Semaphore(0), threading.Semaphore(0)
 
     def behave(visit: Visit) -> None:
@@ -345,7 +348,7 @@ def test_what_comes_over_a_connection_at_rest_is_nobodys_answer(sender: HttpSend
             assert (outcome.status, reused, len(receiver.requests)) == (201, False, nth)
             heard.release()
             assert said.acquire(timeout=5)
-            time.sleep(2 * REST_UNSEEN)
+            time.sleep(pause)
 
 
 @pytest.mark.parametrize("room", range(6))
@@ -377,3 +380,21 @@ def all_descriptors_taken_but(room: int) -> Iterator[None]:
         for descriptor in taken:
             os.close(descriptor)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_late_body_of_an_answer_without_one_spoils_no_other_request(sender: HttpSender) -> None:
+    """The body of a 204 has no place in the protocol, and some servers send it all the same."""
+    said = threading.Semaphore(0)
+
+    def behave(visit: Visit) -> None:
+        while visit.read_request():
+            visit.send(b"HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n")
+            time.sleep(0.003)
+            visit.send(b"hello")
+            said.release()
+
+    with HostileReceiver(behave) as receiver:
+        for nth in range(1, 11):
+            outcome, _ = attempt(sender, hook(receiver.url(), 5000))
+            assert (outcome.status, len(receiver.requests)) == (204, nth)
+            assert said.acquire(timeout=5)
