@@ -32,7 +32,7 @@ CONNECTION_LIFETIME: Final = 300
 CONNECTION_REST: Final = 55
 """Seconds of rest after which a connection is not used again; most servers close theirs at 60 or later."""
 DNS_LIFETIME: Final = 10
-"""Seconds for which an answer of DNS is used again."""
+"""Seconds for which an answer of DNS is used again, unless what it led to has failed."""
 BODY_KEPT: Final = 16_384
 """Bytes of a request above which its body is not held on to while the handle rests."""
 RESTING_LIMIT: Final = 256
@@ -92,6 +92,7 @@ class Handle:
         "_room",
         "_timeout_ms",
         "_url",
+        "asks_dns",
         "curl",
         "lacking",
         "leash",
@@ -110,6 +111,8 @@ class Handle:
         self.opened = False
         self.refused = ""
         self.lacking = ""
+        # The next attempt asks DNS, whatever is remembered: libcurl keeps a failed look-up as well as an old address.
+        self.asks_dns = False
         self.leash = Leash(options.max_response_bytes)
         self._guard = options.guard if route.guarded else None
         self._aside = options.turns.aside
@@ -167,6 +170,8 @@ class Handle:
         curl.setopt(pycurl.HTTPHEADER, header_lines)
         curl.setopt(pycurl.POSTFIELDS, body)
         self._body_is_big = len(body) > BODY_KEPT
+        if self.asks_dns:
+            curl.setopt(pycurl.DNS_CACHE_TIMEOUT, 0)
         is_spoilt = self._has_been_spoken_to()
         if is_spoilt:
             curl.setopt(pycurl.FRESH_CONNECT, 1)
@@ -177,6 +182,9 @@ class Handle:
         finally:
             if is_spoilt:
                 curl.setopt(pycurl.FRESH_CONNECT, 0)
+            if self.asks_dns:
+                curl.setopt(pycurl.DNS_CACHE_TIMEOUT, DNS_LIFETIME)
+                self.asks_dns = False
         return None
 
     def _has_been_spoken_to(self) -> bool:
@@ -266,6 +274,12 @@ class HandlePool:
                 handles = self._by_route[handle.route] = deque()
             handles.append(handle)
             self._resting[handle] = None
+
+    def ask_dns(self, route: Route) -> None:
+        """Let the next attempts on a route look its host up anew: what was remembered has led to a failure."""
+        with self._lock:
+            for handle in self._by_route.get(route, ()):
+                handle.asks_dns = True
 
     def set_aside(self, handle: Handle) -> None:
         """Use a handle no more whose look-up was cut, and close it when that has ended."""

@@ -108,8 +108,11 @@ class CurlAdapter(BaseAdapter):
         if handle.curl.getinfo(pycurl.HEADER_SIZE) > HEADERS_KEPT:
             return self.pool.close
         match failed and failed.failure:
-            case Failure.DNS if isinstance(failed, TimeFault):
-                return self.pool.set_aside
+            case Failure.DNS | Failure.REFUSED | Failure.CONNECT_TIMEOUT:
+                handle.asks_dns = True
+                self.pool.ask_dns(handle.route)
+                if failed is not None and failed.failure is Failure.DNS and isinstance(failed, TimeFault):
+                    return self.pool.set_aside
             case Failure.TOO_MANY_BYTES | Failure.INTERNAL:
                 return self.pool.close
         return self.pool.give_back

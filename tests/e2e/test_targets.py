@@ -1,11 +1,13 @@
-"""Other targets and other signatures, from the queue on: functions of AWS, and Standard Webhooks."""
+"""Other targets and signatures, from the queue on: functions of AWS, Standard Webhooks, hosts that move."""
 
 from __future__ import annotations
 
 import base64
 import time
+from pathlib import Path
 from typing import Any
 
+import pytest
 from standardwebhooks import Webhook as StandardWebhook
 
 from tests.faults.queue import daemon_on, push, settled, told, waiting
@@ -13,6 +15,7 @@ from tests.helpers.configs import webhook
 from tests.helpers.jobs import job, webhook_body
 from tests.helpers.receiver import Answer, Receiver, Request
 from tests.helpers.redis_server import RedisServer
+from tests.helpers.resolver import MISSING, MOVED, READY, preloaded
 from tests.helpers.waiting import eventually
 
 OLD = "whsec_" + base64.b64encode(b"the secret of yesterday, at least").decode()
@@ -74,3 +77,22 @@ def test_standard_webhooks_beside_pushers_signature(redis_server: RedisServer, r
         assert "x-pusher-signature" in request.headers
     assert first.headers["webhook-id"] == second.headers["webhook-id"]
     assert first.headers["webhook-timestamp"] < second.headers["webhook-timestamp"]
+
+
+@pytest.mark.parametrize(("host", "failure"), [(MISSING, "dns"), (MOVED, "refused")])
+def test_a_retry_asks_dns_again_whatever_is_remembered(
+    redis_server: RedisServer, receiver: Receiver, tmp_path: Path, host: str, failure: str
+) -> None:
+    """A blip of half a second costs one attempt, and not all of them."""
+    ready = tmp_path / "ready"
+    policy = {"initial_backoff_ms": 500, "max_backoff_ms": 500, "max_attempts": 3, "jitter": 0}
+    hook = webhook(receiver.url().replace("127.0.0.1", host), name="hook", retry=policy)
+    environment = preloaded() | {READY: str(ready)}
+    with redis_server.client() as client, daemon_on(redis_server.url, hook, **environment) as daemon:
+        push(client, [job(1)])
+        eventually(lambda: daemon.events("delivery.attempted"), 10, told(daemon))
+        ready.touch()
+        receiver.wait_for(1, 10)
+        eventually(lambda: len(daemon.events("delivery.attempted")) == 2, 10, told(daemon))
+        lines = [(line["attempt"], line["reason"] or line["outcome"]) for line in daemon.events("delivery.attempted")]
+    assert lines == [(1, failure), (2, "delivered")]

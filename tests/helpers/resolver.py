@@ -20,12 +20,20 @@ HANGING: Final = "hang.test"
 CHANGING: Final = "change.test"
 """The first look-up of this name says 127.0.0.1, each later one 169.254.169.254."""
 
+MISSING: Final = "missing.test"
+"""There is no such name until the file exists that `READY` names; then it is 127.0.0.1."""
+MOVED: Final = "moved.test"
+"""127.0.0.9 until that file exists, then 127.0.0.1."""
+READY: Final = "TEST_RESOLVER_READY"
+
 # Without headers, so that a compiler alone is enough.
 _SOURCE: Final = f"""
 struct timespec {{ long seconds; long nanoseconds; }};
 extern int nanosleep(const struct timespec *, struct timespec *);
 extern void *dlsym(void *, const char *);
 extern int strcmp(const char *, const char *);
+extern char *getenv(const char *);
+extern int access(const char *, int);
 typedef int look_up(const char *, const char *, const void *, void **);
 static int asked;
 
@@ -40,6 +48,13 @@ int getaddrinfo(const char *name, const char *service, const void *hints, void *
     if (hints && ((const int *) hints)[1] == 10)
       return -2; /* libcurl asks for IPv6 by itself, and there is none */
     name = asked++ ? "169.254.169.254" : "127.0.0.1";
+  }}
+  if (name && (!strcmp(name, "{MISSING}") || !strcmp(name, "{MOVED}"))) {{
+    const char *ready = getenv("{READY}");
+    int is_ready = ready && access(ready, 0) == 0;
+    if ((hints && ((const int *) hints)[1] == 10) || (!is_ready && !strcmp(name, "{MISSING}")))
+      return -2;
+    name = is_ready ? "127.0.0.1" : "127.0.0.9";
   }}
   return real(name, service, hints, result);
 }}
