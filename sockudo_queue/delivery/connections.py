@@ -16,6 +16,7 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import certifi
@@ -37,6 +38,8 @@ BODY_KEPT: Final = 16_384
 """Bytes of a request above which its body is not held on to while the handle rests."""
 RESTING_LIMIT: Final = 256
 DESCRIPTORS_OF_A_HANDLE: Final = 3
+FILES_EVERY: Final = 1.0
+"""Seconds between two looks at the files of certificates, so that what was renewed or withdrawn is noticed."""
 SET_ASIDE: Final = 35.0
 """Seconds until a handle is closed whose look-up was cut: by then glibc's own limits have ended the look-up."""
 _QUICK_EXIT: Final = 322
@@ -101,10 +104,13 @@ class Handle:
         "refused",
         "rested_since",
         "route",
+        "trust",
     )
 
-    def __init__(self, options: HandleOptions, route: Route) -> None:
+    def __init__(self, options: HandleOptions, route: Route, trust: object = None) -> None:
+        """`trust` tells which state of the files of certificates the handle has read, or may have."""
         self.route = route
+        self.trust = trust
         self.received: list[bytes] = []
         self.rested_since = 0.0
         # What became of the last attempt's connections, where it made any.
@@ -237,22 +243,53 @@ class Handle:
         return 0  # taking less ends the transfer
 
 
+class _CertificateFiles:
+    """The files that connections read when they are made, and whether they are still what they were."""
+
+    def __init__(self, options: HandleOptions) -> None:
+        paths = (options.ca_file, options.client_cert_file, options.client_key_file)
+        self._paths = [path for path in paths if path is not None]
+        self._looked_at = float("-inf")
+        self._state: tuple[object, ...] = ()
+
+    def state(self) -> tuple[object, ...]:
+        """Return what tells the present files from others; they are looked at once a second. Never blocks for long."""
+        now = time.monotonic()
+        if now - self._looked_at >= FILES_EVERY:
+            self._looked_at = now
+            self._state = tuple(map(_identity, self._paths))
+        return self._state
+
+
+def _identity(path: str) -> tuple[int, ...] | None:
+    try:
+        found = Path(path).stat()
+    except OSError:
+        return None  # libcurl says so when a connection needs it
+    return (found.st_ino, found.st_size, found.st_mtime_ns)
+
+
 class HandlePool:
     """The handles at rest, by route. Safe from any thread."""
 
     def __init__(self, options: HandleOptions, *, limit: int = RESTING_LIMIT) -> None:
         self._options = options
+        self._files = _CertificateFiles(options)
         self.limit = limit  # may be changed at any time
         self._lock = threading.Lock()
         self._by_route: dict[Route, deque[Handle]] = {}  # each in the order of their rest, as the next
         self._resting: OrderedDict[Handle, None] = OrderedDict()
         self._set_aside: deque[Handle] = deque()
+        self._trust = self._files.state()
 
     def __len__(self) -> int:
         return len(self._resting) + len(self._set_aside)
 
     def take(self, route: Route) -> Handle:
         """Return the handle of a route that was used last, or another one; one of the next three takes it back."""
+        trust = self._files.state()
+        if trust != self._trust:
+            self._drop_outdated(trust)
         with self._lock:
             handles = self._by_route.get(route)
             if handles:
@@ -261,7 +298,7 @@ class HandlePool:
                 return handle
             found = self._longest_at_rest(route) if len(self._resting) >= self.limit else None
         if found is None:
-            return Handle(self._options, route)
+            return Handle(self._options, route, trust)
         found.route = route
         return found
 
@@ -269,11 +306,30 @@ class HandlePool:
         """Keep a handle for the next attempt on its route."""
         handle.rested_since = time.monotonic()
         with self._lock:
-            handles = self._by_route.get(handle.route)
-            if handles is None:
-                handles = self._by_route[handle.route] = deque()
-            handles.append(handle)
-            self._resting[handle] = None
+            is_outdated = handle.trust != self._trust
+            if not is_outdated:
+                handles = self._by_route.get(handle.route)
+                if handles is None:
+                    handles = self._by_route[handle.route] = deque()
+                handles.append(handle)
+                self._resting[handle] = None
+        if is_outdated:
+            handle.curl.close()
+
+    def _drop_outdated(self, trust: tuple[object, ...]) -> None:
+        """Close what rests, because the files of certificates have changed; what is in use is closed when it returns.
+
+        libcurl keeps the authorities that it has read for a day, and a connection must not outlive the trust that it
+        was made with. What rests has ended its look-up, so closing it does not block.
+        """
+        with self._lock:
+            outdated = [*self._resting] if trust != self._trust else []
+            if trust != self._trust:
+                self._trust = trust
+                self._resting.clear()
+                self._by_route.clear()
+        for handle in outdated:
+            handle.curl.close()
 
     def ask_dns(self, route: Route) -> None:
         """Let the next attempts on a route look its host up anew: what was remembered has led to a failure."""

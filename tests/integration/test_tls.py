@@ -25,7 +25,8 @@ from tests.helpers.certificates import Authority
 from tests.helpers.configs import app, config, webhook
 from tests.helpers.daemon import DaemonProcess
 from tests.helpers.hostile import HostileReceiver, Visit, silent
-from tests.helpers.receiver import Receiver
+from tests.helpers.receiver import Answer, Receiver
+from tests.helpers.waiting import eventually
 
 YESTERDAY = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1)
 
@@ -69,6 +70,31 @@ def test_a_certificate_that_does_not_hold(authority: Authority, fault: str) -> N
         outcome, _ = sender_with(ca_file=str(authority.ca_file)).post(hook(receiver), b"{}", {})
         assert (outcome.reason, outcome.verdict) == ("tls", "retryable")
         assert receiver.requests == []
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_a_renewed_file_of_authorities_is_used_within_a_second(tmp_path: Path, keeps: bool) -> None:
+    """An authority that was added is trusted, and one that was withdrawn is not, also on a kept connection."""
+    old, new = Authority(tmp_path, "old"), Authority(tmp_path, "new")
+    trusted = tmp_path / "trusted.pem"
+
+    def replace_by(*authorities: Authority) -> None:
+        fresh = tmp_path / "fresh.pem"
+        fresh.write_bytes(b"".join(Path(each.ca_file).read_bytes() for each in authorities))
+        fresh.replace(trusted)
+
+    replace_by(old)
+    sender = sender_with(ca_file=str(trusted))
+    with Receiver(tls=old.server()) as before, Receiver(tls=new.server()) as after:
+        for receiver in (before, after):
+            receiver.answer(lambda request, nth: Answer(200, close=not keeps))
+        assert (reason(sender, hook(before)), reason(sender, hook(after))) == ("delivered", "tls")
+        replace_by(old, new)
+        eventually(lambda: reason(sender, hook(after)) == "delivered", 2)
+        assert reason(sender, hook(before)) == "delivered"
+        replace_by(new)
+        eventually(lambda: reason(sender, hook(before)) == "tls", 2)
+        assert reason(sender, hook(after)) == "delivered"
 
 
 @pytest.mark.parametrize("first", [True, False])
