@@ -145,6 +145,7 @@ class Handle:
             (pycurl.TCP_KEEPALIVE, 1),
             (pycurl.USERAGENT, USER_AGENT),
             (pycurl.CAINFO, options.ca_file),
+            (pycurl.PROXY_CAINFO, options.ca_file),  # libcurl's own default is a path that most images do not have
             (pycurl.SSL_VERIFYPEER, int(route.verify)),
             (pycurl.SSL_VERIFYHOST, 2 if route.verify else 0),
             (pycurl.WRITEFUNCTION, self._receive),

@@ -78,8 +78,10 @@ def translated(curl: pycurl.Curl, fault: pycurl.error, timeout_ms: int, *, is_la
     code, text = cast(tuple[int, str], fault.args)  # libcurl's number and its words
     if code == pycurl.E_OPERATION_TIMEDOUT or is_late:
         return TimeFault(_stage(curl), f"no answer within {timeout_ms} ms")
-    # libcurl's text names hosts and library faults; it holds no header, no body and no userinfo.
+    # libcurl's text names hosts and library faults, and no header or body. Of a proxy it can repeat the whole URL.
     detail = str(text)[:DETAIL_LENGTH]
+    if "://" in detail or "@" in detail:
+        detail = f"libcurl error {code}, about a URL that is not shown"
     if code in _OURS:
         return TransportFault(Failure.INTERNAL, detail)
     if code in _TLS_CODES or _ALERT.search(detail):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
@@ -9,6 +10,7 @@ from typing import Final
 import certifi
 
 from sockudo_queue.config import Settings
+from sockudo_queue.delivery import proxies
 from sockudo_queue.delivery.addresses import Rules
 from sockudo_queue.delivery.aws_lambda import LambdaSender
 from sockudo_queue.delivery.certificates import file_faults
@@ -28,14 +30,18 @@ DESCRIPTORS_BESIDE: Final = 100
 
 
 class Outbound:
-    """Everything on the way to endpoints. Raises `SettingsError` for certificates that cannot be used."""
+    """Everything on the way to endpoints. Raises `SettingsError` for certificates or proxies that cannot be used."""
 
     def __init__(self, settings: Settings, turns: Turns) -> None:
         """`turns` are those of the workers, who give theirs away while an endpoint has its time."""
         delivery = settings.delivery
         self.guard = make_guard(settings)
         options = replace(handle_options(settings, self.guard), turns=turns)
-        if faults := list(file_faults(options)):
+        faults = list(file_faults(options))
+        if options.environment_proxy:
+            proxies.adopt(os.environ)
+            faults += proxies.faults(os.environ)
+        if faults:
             raise SettingsError(faults)
         self._transport = CurlAdapter(options)
         self.sender = Sender(

@@ -11,8 +11,10 @@ import pytest
 from standardwebhooks import Webhook as StandardWebhook
 
 from tests.faults.queue import daemon_on, push, settled, told, waiting
+from tests.helpers.certificates import Authority
 from tests.helpers.configs import webhook
 from tests.helpers.jobs import job, webhook_body
+from tests.helpers.ports import free_port
 from tests.helpers.receiver import Answer, Receiver, Request
 from tests.helpers.redis_server import RedisServer
 from tests.helpers.resolver import MISSING, MOVED, READY, preloaded
@@ -96,3 +98,47 @@ def test_a_retry_asks_dns_again_whatever_is_remembered(
         eventually(lambda: len(daemon.events("delivery.attempted")) == 2, 10, told(daemon))
         lines = [(line["attempt"], line["reason"] or line["outcome"]) for line in daemon.events("delivery.attempted")]
     assert lines == [(1, failure), (2, "delivered")]
+
+
+PROXIED = {"QUEUE_DELIVERY_GUARD": "false", "QUEUE_DELIVERY_USE_ENVIRONMENT_PROXY": "true"}
+
+
+@pytest.mark.parametrize("variable", ["http_proxy", "HTTP_PROXY", "ALL_PROXY"])
+def test_the_proxy_of_the_environment_gets_the_request(
+    redis_server: RedisServer, receiver: Receiver, variable: str
+) -> None:
+    """A receiver stands for the proxy: it gets the URL of the webhook as the target of the request."""
+    url = f"http://127.0.0.1:{free_port()}/hook"
+    proxy = {variable: receiver.url("").rstrip("/")}
+    with redis_server.client() as client, daemon_on(redis_server.url, url, **PROXIED, **proxy):
+        push(client, [job(1)])
+        [request] = receiver.wait_for(1, 10)
+    assert request.path == url
+
+
+def test_a_proxy_with_a_certificate_of_a_private_authority_is_trusted(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
+    authority, url = Authority(tmp_path), f"http://127.0.0.1:{free_port()}/hook"
+    with (
+        Receiver(tls=authority.server()) as proxy,
+        redis_server.client() as client,
+        daemon_on(
+            redis_server.url,
+            url,
+            **PROXIED,
+            QUEUE_DELIVERY_CA_FILE=str(authority.ca_file),
+            http_proxy=proxy.url("").rstrip("/"),
+        ),
+    ):
+        push(client, [job(1)])
+        [request] = proxy.wait_for(1, 10)
+    assert request.path == url
+
+
+@pytest.mark.parametrize("value", ["http://user:CANARY@127.0.0.1:99999", "junk://user:CANARY@127.0.0.1"])
+def test_an_unusable_proxy_ends_the_start_without_its_password(redis_server: RedisServer, value: str) -> None:
+    with daemon_on(redis_server.url, "http://127.0.0.1:9/", **PROXIED, http_proxy=value) as daemon:
+        assert daemon.wait() == 2
+        assert "http_proxy: " in daemon.output()
+        assert "CANARY" not in daemon.output()

@@ -1,0 +1,26 @@
+"""What a failed transfer is called, and what of libcurl's words is shown."""
+
+from __future__ import annotations
+
+import pycurl
+import pytest
+
+from sockudo_queue.delivery.errors import translated
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Unsupported proxy syntax in 'http://u:CANARY@h:99999': Port number was not a decimal number",
+        "Unsupported proxy scheme for 'junk://u:CANARY@h'",
+        "no such host CANARY@h",
+    ],
+)
+def test_text_of_libcurl_that_may_hold_a_url_is_not_shown(text: str) -> None:
+    fault = translated(pycurl.Curl(), pycurl.error(pycurl.E_COULDNT_RESOLVE_PROXY, text), 100)
+    assert str(fault) == "libcurl error 5, about a URL that is not shown"
+
+
+def test_other_text_of_libcurl_is_shown() -> None:
+    fault = translated(pycurl.Curl(), pycurl.error(pycurl.E_COULDNT_RESOLVE_HOST, "Could not resolve host: x"), 100)
+    assert str(fault) == "Could not resolve host: x"
