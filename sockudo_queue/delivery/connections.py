@@ -222,6 +222,9 @@ class Handle:
         try:
             host, port, *_ = wanted.addr
             refused = self._guard.refusal(host, port) if self._guard is not None else None
+            if refused is None and self._guard is not None and (undecided := self._guard.undecided(port)) is not None:
+                self.lacking = undecided
+                return pycurl.SOCKET_BAD
             if refused is None:
                 opened = _Lent(socket.socket(wanted.family, wanted.socktype, wanted.protocol))
                 os.close(os.dup(opened.fileno()))  # without room for pycurl's copy it would look like a refusal

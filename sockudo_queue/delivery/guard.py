@@ -19,6 +19,9 @@ LOOK_UP_EVERY: Final = 60.0
 """Seconds between two look-ups of a service that has a name."""
 
 
+_NO_SUCH_NAME: Final = frozenset({socket.EAI_NONAME, socket.EAI_NODATA})
+
+
 class Service(NamedTuple):
     """A server of ours that no webhook may reach. `what` names it in a refusal."""
 
@@ -36,12 +39,18 @@ class Guard:
         self._local: dict[int, str] = {}  # port -> what
         self._remote: dict[tuple[Address, int], str] = {}
         self._looked_up_at: dict[Service, float] = {}
+        self._unknown: set[Service] = set()  # those of which no look-up has told where they are
 
     def protect(self, service: Service) -> None:
-        """Refuse connections to a service of ours from now on; one that has a name, from its first look-up on."""
-        self._ports.add(service.port)
+        """Refuse connections to a service of ours from now on.
+
+        Until the first look-up of one that has a name, `undecided` holds back connections to its port.
+        """
         if _is_literal(service.host):
             self._learn(service, [service.host])
+        elif service not in self._looked_up_at:
+            self._unknown.add(service)
+        self._ports.add(service.port)
 
     def refusal(self, text: str, port: int) -> str | None:
         """Return why no connection may be made to that address and port, or None."""
@@ -50,14 +59,30 @@ class Guard:
         except ValueError:
             return "the address cannot be read"
 
+    def undecided(self, port: int) -> str | None:
+        """Return why it cannot be said yet whether a connection to this port reaches a service of ours, or None."""
+        if port not in self._ports:
+            return None
+        unknown = next((service for service in tuple(self._unknown) if service.port == port), None)
+        return unknown and f"port {port} is that of {unknown.what}, whose host has not been looked up yet"
+
     def look_up(self, service: Service, now: float) -> None:
         """Learn where a service is now, unless it was looked up a moment ago. May block for seconds."""
         if _is_literal(service.host) or now - self._looked_up_at.get(service, -LOOK_UP_EVERY) < LOOK_UP_EVERY:
             return
-        with contextlib.suppress(OSError):  # what was known of it stays, and the next call asks again
+        try:
             found = socket.getaddrinfo(service.host, service.port, type=socket.SOCK_STREAM)
-            self._learn(service, [str(address[4][0]) for address in found])
-            self._looked_up_at[service] = now
+        except socket.gaierror as error:
+            # What was known of it stays, and the next call asks again. A name that does not exist leads nowhere: a host
+            # that only a proxy can resolve must not hold back deliveries for ever.
+            if error.errno in _NO_SUCH_NAME:
+                self._unknown.discard(service)
+            return
+        except OSError:
+            return
+        self._learn(service, [str(address[4][0]) for address in found])
+        self._looked_up_at[service] = now
+        self._unknown.discard(service)
 
     def _learn(self, service: Service, texts: Iterable[str]) -> None:
         for text in texts:

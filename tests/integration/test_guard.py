@@ -136,7 +136,6 @@ def test_a_service_is_looked_up_again_after_a_minute(monkeypatch: pytest.MonkeyP
     guard = Guard(Rules())
     service = Service("ours", "redis.example", 6379)
     guard.protect(service)
-    assert guard.refusal("192.0.2.1", 6379) is None
     guard.look_up(service, 0.0)
     guard.look_up(service, 1.0)  # too early, no question
     assert guard.refusal("192.0.2.1", 6379) is not None
@@ -144,6 +143,47 @@ def test_a_service_is_looked_up_again_after_a_minute(monkeypatch: pytest.MonkeyP
     assert guard.refusal("192.0.2.1", 6379) is not None
     guard.look_up(service, 62.0)
     assert guard.refusal("192.0.2.2", 6379) is not None
+
+
+def test_a_port_of_ours_is_held_back_until_its_host_is_known(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The attempt fails as one of our own faults and comes again; only a look-up that answers decides."""
+    real, answers = socket.getaddrinfo, iter([socket.EAI_AGAIN, socket.EAI_FAIL, None])
+
+    def look_up(host: str, port: int, **options: Any) -> Any:
+        if (code := next(answers)) is not None:
+            raise socket.gaierror(code, "no answer")
+        return real("127.0.0.1", port, **options)
+
+    guard, service = Guard(Rules()), Service("the queue's own server", "redis.example", receiver.port)
+    guard.protect(service)
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    for now in (0.0, 1.0):
+        outcome = post(guard, receiver.url())
+        assert (outcome.reason, outcome.verdict) == ("internal", "retryable")
+        assert "has not been looked up yet" in outcome.detail
+        guard.look_up(service, now)
+    assert post(guard, receiver.url()).reason == "internal"
+    guard.look_up(service, 2.0)
+    assert post(guard, receiver.url()).reason == "guard"
+    assert receiver.accepted == 0
+
+
+def test_a_service_whose_name_does_not_exist_holds_nothing_back(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A host that only a proxy can resolve leads nowhere from here."""
+
+    def look_up(host: str, port: int, **_: object) -> list[object]:
+        raise socket.gaierror(socket.EAI_NONAME, "no such name")
+
+    guard, service = Guard(Rules()), Service("the queue's own server", "sqs.internal", receiver.port)
+    guard.protect(service)
+    assert post(guard, receiver.url()).reason == "internal"
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    guard.look_up(service, 0.0)
+    assert post(guard, receiver.url()).delivered
 
 
 def test_one_address_that_may_be_called_is_enough(receiver: Receiver) -> None:
