@@ -7,6 +7,7 @@ everything and a bounded answer. The library is imported when the first function
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -16,8 +17,10 @@ from sockudo_queue.delivery.errors import TransportFault
 from sockudo_queue.delivery.transport import Answer, CurlAdapter, Post, header_lines
 
 API: Final = "2015-03-31"
-_PASSING: Final = (b"expired", b"not yet current", b"security token", b"being throttled")
-"""What AWS says where a refusal passes by itself: credentials are renewed, clocks are set."""
+_STALE: Final = (b"expired", b"security token")
+"""What AWS says of credentials that have been renewed elsewhere: they are read again from where they come from."""
+_PASSING: Final = (*_STALE, b"not yet current", b"being throttled")
+"""What AWS says where a later attempt may be accepted: with fresh credentials, a clock that was set, fewer calls."""
 
 
 class LambdaSender:
@@ -39,17 +42,18 @@ class LambdaSender:
         """
         assert webhook.lambda_target is not None
         try:
-            post = self._signed(webhook.lambda_target, body)
+            post, credentials = self._signed(webhook.lambda_target, body)
             answer = self._adapter.send(post, timeout=webhook.request_timeout_ms / 1000, guarded=False)
         except TransportFault as fault:
             return from_failure(fault.failure, str(fault)), False
         except Exception as error:  # noqa: BLE001 - AWS's library has errors without number, most about credentials
             return from_failure(Failure.INTERNAL, f"AWS: {type(error).__name__}"), False
+        if _says(answer, _STALE):
+            self._forget(credentials)
         return self._outcome_of(answer), answer.connection_reused
 
     def _outcome_of(self, answer: Answer) -> Outcome:
-        status = answer.status_code
-        passing = status in (400, 403) and any(text in answer.content.lower() for text in _PASSING)
+        status, passing = answer.status_code, _says(answer, _PASSING)
         return from_status(
             status,
             retry_after=answer.retry_after or None,
@@ -57,21 +61,27 @@ class LambdaSender:
             retry_all=passing or self._retry_every_status,
         )
 
-    def _signed(self, target: LambdaTarget, body: bytes) -> Post:
+    def _forget(self, credentials: Any) -> None:
+        """Read credentials and endpoints anew at the next attempt; AWS's library reads a file of them only once."""
+        with self._lock:
+            if self._credentials is credentials:  # else another thread has done it
+                self._session = self._credentials = None
+                self._endpoints = {}
+
+    def _signed(self, target: LambdaTarget, body: bytes) -> tuple[Post, Any]:
+        """Return the request for a function, and the credentials that signed it."""
         from botocore.auth import SigV4Auth
         from botocore.awsrequest import AWSRequest
 
-        url = f"{self._endpoint_of(target.region)}/{API}/functions/{quote(target.function_name, safe='')}/invocations"
+        endpoint, credentials = self._endpoint_of(target.region)
+        url = f"{endpoint}/{API}/functions/{quote(target.function_name, safe='')}/invocations"
         headers = {"Content-Type": "application/json", "X-Amz-Invocation-Type": "Event"}
         request = AWSRequest(method="POST", url=url, data=body, headers=headers)
-        SigV4Auth(self._credentials.get_frozen_credentials(), "lambda", target.region).add_auth(request)
-        return Post(url, [*header_lines(dict(request.headers.items())), b"Expect:"], body)
+        SigV4Auth(credentials.get_frozen_credentials(), "lambda", target.region).add_auth(request)
+        return Post(url, [*header_lines(dict(request.headers.items())), b"Expect:"], body), credentials
 
-    def _endpoint_of(self, region: str) -> str:
-        """Return where a region's functions are invoked; what AWS's own variables and files say counts."""
-        known = self._endpoints.get(region)
-        if known is not None:
-            return known
+    def _endpoint_of(self, region: str) -> tuple[str, Any]:
+        """Return where a region's functions are invoked, and the credentials; AWS's variables and files decide."""
         with self._lock:
             if self._session is None:
                 import botocore.session
@@ -90,4 +100,9 @@ class LambdaSender:
                 client = self._session.create_client("lambda", region_name=region)
                 self._endpoints[region] = client.meta.endpoint_url.rstrip("/")
                 client.close()
-            return self._endpoints[region]
+            return self._endpoints[region], self._credentials
+
+
+def _says(answer: Answer, texts: Iterable[bytes]) -> bool:
+    """Tell whether an answer refuses with one of these texts, in lower case, in its body."""
+    return answer.status_code in (400, 403) and any(text in answer.content.lower() for text in texts)

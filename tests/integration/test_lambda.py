@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import subprocess
 import sys
+from pathlib import Path
 from typing import Final
 
 import pytest
@@ -137,6 +138,32 @@ def test_what_aws_answers(aws: Receiver, sender: LambdaSender, answer: Answer, v
     assert outcome.retry_after == (3 if reason == "status-429" else None)
     assert "CANARY" not in repr(outcome)
     assert len(aws.requests) == 1  # nothing is repeated behind our back
+
+
+def test_credentials_that_were_renewed_in_their_file_are_read_again(
+    aws: Receiver, sender: LambdaSender, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    credentials, valid = tmp_path / "credentials", ["AKIAOLD"]
+
+    def answer(request: Request, nth: int) -> Answer:
+        is_valid = f"Credential={valid[0]}/" in request.headers["authorization"]
+        return Answer(202) if is_valid else Answer(403, body=b'{"message":"The security token ... is expired"}')
+
+    def write(key: str) -> None:
+        credentials.write_text(f"[default]\naws_access_key_id = {key}\naws_secret_access_key = {SECRET}\n")
+
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(credentials))
+    aws.answer(answer)
+    write("AKIAOLD")
+    assert sender.post(hook(), b"{}")[0].delivered
+    valid[0] = "AKIANEW"
+    outcome, _ = sender.post(hook(), b"{}")
+    assert (outcome.reason, outcome.verdict) == ("status-403", "retryable")
+    write("AKIANEW")
+    assert sender.post(hook(), b"{}")[0].delivered
+    assert sender.post(hook(), b"{}")[0].delivered
 
 
 def test_without_credentials_the_fault_is_ours(
