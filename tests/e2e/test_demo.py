@@ -49,6 +49,15 @@ def test_the_demo_shows_the_product_at_work() -> None:
     assert "6 of 6 signatures right" in shown
 
 
+def test_the_demo_runs_no_code_of_the_working_directory(tmp_path: Path) -> None:
+    (tmp_path / "sockudo_queue.py").write_text("import pathlib; pathlib.Path('was-run').touch()")
+    entry = "from sockudo_queue.cli import main; main()"
+    command = [sys.executable, "-P", "-c", entry, "demo"]
+    done = subprocess.run(command, env=environment(), cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not (tmp_path / "was-run").exists()
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_stopped_demo_takes_its_daemon_with_it(number: signal.Signals) -> None:
     with subprocess.Popen(COMMAND, env=environment(), stdout=subprocess.PIPE, text=True) as demo:

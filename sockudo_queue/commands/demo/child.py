@@ -15,7 +15,10 @@ from typing import Any, Final, Self
 
 from prometheus_client.parser import text_string_to_metric_families
 
+import sockudo_queue
+
 SECONDS: Final = 5.0
+_HOME: Final = str(Path(sockudo_queue.__file__).parents[1])
 # Settings that a developer has set for a real daemon must not reach this one.
 _WIPED: Final = ("QUEUE_", "REDIS_", "DATABASE_", "SOCKUDO_", "APP_MANAGER_")
 _OWN: Final = {
@@ -44,7 +47,9 @@ class Child:
 
     def __enter__(self) -> Self:
         environment = {name: value for name, value in os.environ.items() if not name.startswith(_WIPED)}
-        command = [sys.executable, "-m", "sockudo_queue", "run", "--config", str(self._config)]
+        # Without -P, Python would first look for our package in the working directory, and run what it finds there.
+        command = [sys.executable, "-P", "-m", "sockudo_queue", "run", "--config", str(self._config)]
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, (_HOME, environment.get("PYTHONPATH"))))
         self._process = subprocess.Popen(  # noqa: S603 - our own command
             command,
             env=environment | _OWN,
