@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,6 +35,11 @@ class Layer:
         self.values[option.attribute] = value
         self.origins[option.attribute] = origin
 
+    def discard(self, attribute: str) -> None:
+        """Forget a value that counts as unset."""
+        self.values.pop(attribute, None)
+        self.origins.pop(attribute, None)
+
     def _without_scheme(self, host: str) -> str:
         """Take off the scheme that Sockudo allows before the host; `rediss` asks for TLS."""
         scheme, found, rest = host.strip().partition("://")
@@ -49,6 +54,8 @@ def _wrapped(value: Any) -> Any:
         return Secret(value)
     if isinstance(value, list):
         return [_wrapped(each) for each in value]
+    if isinstance(value, Mapping):
+        return {name: _wrapped(each) for name, each in value.items()}
     return value
 
 

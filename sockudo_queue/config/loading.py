@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from sockudo_queue.config import environment as variables
 from sockudo_queue.config import file_keys
 from sockudo_queue.config.checks import check
+from sockudo_queue.config.cluster_nodes import derive_cluster
 from sockudo_queue.config.documents import Document, find_file, read_document
 from sockudo_queue.config.environment import AppEnvironment
 from sockudo_queue.config.findings import Findings, told
@@ -72,7 +73,7 @@ def collect(
         variables.read_layer(environment, findings),
         file_keys.read_layer(document, findings),
     ]
-    layers.append(_derived(layers, findings))
+    layers.append(_derived(layers, document, findings))
     settings = _merge(layers, findings)
     _warn_of_memory(settings, layers, document, findings)
     apps = AppsDocument(
@@ -104,10 +105,12 @@ def _read_file(
         return Document(path)
 
 
-def _derived(layers: Sequence[Layer], findings: Findings) -> Layer:
+def _derived(layers: Sequence[Layer], document: Document, findings: Findings) -> Layer:
     """Return the weakest layer: what follows from other settings where nobody says it outright."""
     weakest = Layer()
     _derive_workers(layers, weakest, findings)
+    if _driver(layers) == "redis-cluster":
+        derive_cluster(layers, document, weakest, findings)
     with_host = next((layer for layer in layers if "redis.host" in layer.values), None)
     if with_host is not None and with_host.host_asks_for_tls:
         weakest.give(BY_ATTRIBUTE["master_tls.enabled"], True, with_host.origins["redis.host"], findings)
@@ -116,8 +119,7 @@ def _derived(layers: Sequence[Layer], findings: Findings) -> Layer:
 
 def _derive_workers(layers: Sequence[Layer], weakest: Layer, findings: Findings) -> None:
     """Take the number of workers from Sockudo's own `concurrency` of the driver."""
-    driver = _first(layers, "driver")[0] or "redis"
-    attribute = f"{_CONCURRENCY.get(str(driver).strip().lower(), '')}.concurrency"
+    attribute = f"{_CONCURRENCY.get(_driver(layers), '')}.concurrency"
     value, origin = _first(layers, attribute)
     if value is None or any("workers" in layer.values for layer in layers):
         return
@@ -129,6 +131,10 @@ def _derive_workers(layers: Sequence[Layer], weakest: Layer, findings: Findings)
         )
     elif number.isascii() and number.isdigit() and int(number) <= MAX_WORKERS:
         weakest.give(BY_ATTRIBUTE["workers"], number, origin, findings)
+
+
+def _driver(layers: Sequence[Layer]) -> str:
+    return str(_first(layers, "driver")[0] or "redis").strip().lower()
 
 
 def _first(layers: Sequence[Layer], attribute: str) -> tuple[Any, str]:

@@ -22,7 +22,6 @@ from sockudo_queue.config.values import (
     Name,
     Network,
     Node,
-    Nodes,
     Port,
     PostgresTable,
     Prefix,
@@ -90,7 +89,7 @@ class RedisSettings(_Group):
 class RedisClusterSettings(_Group):
     """A Redis cluster; user and password are for nodes whose URL holds none."""
 
-    nodes: Annotated[tuple[Node, ...], Nodes] = (Secret("redis://127.0.0.1:6379"),)
+    nodes: Annotated[tuple[Node, ...], Texts] = (Secret("redis://127.0.0.1:6379"),)
     username: Name | None = None
     password: SecretText | None = None
     use_tls: Boolean = False

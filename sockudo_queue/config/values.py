@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from contextlib import suppress
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated, Any
@@ -16,6 +17,8 @@ from sockudo_queue.core.secret import MASK, Secret
 TRUE = frozenset({"true", "1", "yes", "on"})
 FALSE = frozenset({"false", "0", "no", "off"})
 _GLOB = "*?[\\"
+DATABASE_NODE_PORT = 7_000
+"""Sockudo's default for a node of `database.redis.cluster.nodes`."""
 _POSTGRES_TABLE = re.compile(r"([A-Za-z_][A-Za-z0-9_]{0,62}\.)?[A-Za-z_][A-Za-z0-9_]{0,62}")
 _MYSQL_TABLE = re.compile(r"[^`%./\\\x00-\x1f\x7f]{1,64}")
 APPS_DRIVER_SPELLINGS = {
@@ -105,9 +108,28 @@ def _redis_url(value: object) -> object:
 
 
 def _node(value: object) -> object:
-    """Read one cluster node; the scheme may be left out, as Sockudo's adapter allows."""
-    node = (value.reveal() if isinstance(value, Secret) else text(value)).strip()
+    """Read one cluster node; the scheme may be left out, as Sockudo allows."""
+    node = _node_text(value) if isinstance(value, Mapping) else _revealed(value)
     return _redis_url(node if "://" in node else f"redis://{node}")
+
+
+def _node_text(node: Mapping[str, object]) -> str:
+    """Write a node of `database.redis.cluster.nodes` as text; its host may be a URL, with or without a port."""
+    host, port = _revealed(node.get("host", "127.0.0.1")), node.get("port", DATABASE_NODE_PORT)
+    if isinstance(port, bool) or not isinstance(port, int) or not 1 <= port <= 65_535:
+        raise ValueError("must have a port from 1 to 65535")
+    scheme, separator, rest = host.rpartition("://")
+    authority, *tail = re.split(r"(?=[/?#])", rest, maxsplit=1)
+    userinfo, at, address = authority.rpartition("@")
+    if address.count(":") > 1 and not address.startswith("["):
+        address = f"[{address}]"
+    if ":" not in address.rpartition("]")[2]:
+        address = f"{address}:{port}"
+    return "".join((scheme, separator, userinfo, at, address, *tail))
+
+
+def _revealed(value: object) -> str:
+    return (value.reveal() if isinstance(value, Secret) else text(value)).strip()
 
 
 def _address_mapping(value: object) -> object:
@@ -120,11 +142,6 @@ def _address_mapping(value: object) -> object:
     if any(parts.has_userinfo for parts in ports):
         raise ValueError("must hold addresses alone, without user and password")
     return entry
-
-
-def _nodes(value: object) -> object:
-    # An empty list means these to Sockudo, too.
-    return texts(value) or [f"redis://127.0.0.1:{port}" for port in (7000, 7001, 7002)]
 
 
 def _http_url(value: object) -> object:
@@ -210,7 +227,6 @@ PostgresTable = Annotated[str, BeforeValidator(_postgres_table)]
 MysqlTable = Annotated[str, BeforeValidator(_mysql_table)]
 AppsDriver = BeforeValidator(apps_driver)
 Lower = BeforeValidator(_lower)
-Nodes = BeforeValidator(_nodes)
 AddressMapping = Annotated[str, BeforeValidator(_address_mapping)]
 Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
 Port = Annotated[int, BeforeValidator(_number), Field(ge=1, le=65_535)]

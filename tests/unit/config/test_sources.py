@@ -73,11 +73,6 @@ def test_lists_are_commas_or_json(tmp_path: Path, text: str) -> None:
     assert [node.reveal() for node in nodes] == ["redis://a:1", "redis://b:2"]
 
 
-def test_an_empty_list_of_nodes_is_sockudos_three(tmp_path: Path) -> None:
-    nodes = read(tmp_path, {"queue": {"redis_cluster": {"nodes": []}}}).good.settings.redis_cluster.nodes
-    assert [node.reveal()[-4:] for node in nodes] == ["7000", "7001", "7002"]
-
-
 @pytest.mark.parametrize("text", ["true", "1", "yes", "on", "TRUE", " On "])
 def test_true_as_sockudo_writes_it(tmp_path: Path, text: str) -> None:
     assert read(tmp_path, environment={"QUEUE_SQS_FIFO": text}).good.settings.sqs.fifo is True
