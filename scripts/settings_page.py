@@ -56,7 +56,8 @@ or written as JSON. Booleans are `true`, `1`, `yes`, `on` and `false`, `0`, `no`
 
 **Faults.** Everything that is wrong is told at once, one line each, and the exit code is 2. No line holds a value.
 Unknown keys and variables are warned about, and are faults with `--strict` or where only this daemon could have been
-meant.
+meant. Of variables that may belong to other programs, those with almost the name of one that is read count as unknown
+(`REDIS_URLL`, `queue_workers`). All names that Sockudo 5.2.0 reads are known.
 
 **Workers.** `QUEUE_WORKERS` counts on every driver. Without it Sockudo's own `concurrency` of the driver counts, but 0,
 Sockudo's switch for a server that only produces, means the default here.

@@ -40,6 +40,10 @@ _SOCKUDOS: Final = frozenset(
         "DATABASE_POSTGRES_POOL_MAX",
         "DATABASE_POSTGRES_POOL_MIN",
         "DATABASE_REDIS_KEY_PREFIX",
+        "QUEUE_IGGY_CONSUMER_OFFSET_DURABILITY",
+        "QUEUE_IGGY_DURABILITY",
+        "QUEUE_IGGY_PARTITIONS_COUNT",
+        "QUEUE_IGGY_PARTITION_ID",
         "QUEUE_SNS_REGION",
         "QUEUE_SNS_TOPIC_ARN",
         "QUEUE_SNS_ENDPOINT_URL",
@@ -57,6 +61,15 @@ _SERVICE_LINK: Final = re.compile(
     r".*_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
 )
 _LINK_VALUE: Final = re.compile(r"(tcp|udp|sctp)://", re.IGNORECASE)
+_DEFAULT_APP: Final = tuple(f"SOCKUDO_DEFAULT_APP_{part}" for part in ("ID", "KEY", "SECRET"))
+_APP_FLAGS: Final = (
+    "SOCKUDO_DEFAULT_APP_ENABLED",
+    "SOCKUDO_SKIP_INLINE_APPS",
+    "APP_MANAGER_REGISTER_INLINE_APPS",
+)
+# Names outside the prefixes above belong to any program, so only a slip of a letter or two is reported.
+_SLIP_CUTOFF: Final = 0.92
+_SLIP_ENDS: Final = 4
 _LINK_ADVICE: Final = "set enableServiceLinks: false in the pod to be rid of them"
 
 
@@ -111,14 +124,16 @@ def _secret(
     return Secret(value) if path is None else FileSecret(value, path), name
 
 
-def _known_names() -> frozenset[str]:
+def _read_names() -> frozenset[str]:
     names = {name for option in OPTIONS for name in option.variables}
     files = {f"{name}_FILE" for option in OPTIONS if option.secret for name in option.variables}
-    return frozenset(names | files | _SOCKUDOS | {CONFIG_FILE})
+    return frozenset(names | files | {CONFIG_FILE, *_DEFAULT_APP, *_APP_FLAGS})
 
 
 def _report_unknown(environment: Mapping[str, str], findings: Findings) -> None:
-    known = _known_names()
+    read = _read_names()
+    known = read | _SOCKUDOS
+    _report_slips(environment, read, findings)
     unknown = sorted(name for name in environment if name.startswith(_POLICED) and name not in known)
     links = [name for name in unknown if _is_service_link(name, environment)]
     if links:
@@ -129,6 +144,21 @@ def _report_unknown(environment: Mapping[str, str], findings: Findings) -> None:
     for name in unknown:
         if environment[name] and name not in links:
             findings.unknown(f"{name}: no such variable{did_you_mean(name, known)}", ours=name.startswith(_OURS))
+
+
+def _report_slips(environment: Mapping[str, str], read: frozenset[str], findings: Findings) -> None:
+    """Report variables whose names are almost, or but for the case, those of variables that are read."""
+    alike: dict[str, set[str]] = {}
+    for name in read:
+        alike.setdefault(name[:_SLIP_ENDS], set()).add(name)
+        alike.setdefault(name[-_SLIP_ENDS:], set()).add(name)
+    for name in sorted(environment):
+        if name in read or name.startswith(_POLICED) or not environment[name] or _is_service_link(name, environment):
+            continue
+        upper = name.upper()
+        candidates = alike.get(upper[:_SLIP_ENDS], set()) | alike.get(upper[-_SLIP_ENDS:], set())
+        if hint := did_you_mean(upper, candidates, _SLIP_CUTOFF):
+            findings.unknown(f"{name}: no such variable{hint}")
 
 
 def _is_service_link(name: str, environment: Mapping[str, str]) -> bool:
@@ -150,8 +180,7 @@ class AppEnvironment:
 
 def read_app_environment(environment: Mapping[str, str], findings: Findings) -> AppEnvironment:
     """Return what Sockudo 4 and 5 would do with the file's apps in this environment."""
-    credentials = [f"SOCKUDO_DEFAULT_APP_{part}" for part in ("ID", "KEY", "SECRET")]
-    given = {name: value_of(environment, name, findings) for name in credentials}
+    given = {name: value_of(environment, name, findings) for name in _DEFAULT_APP}
     enabled = _flag(environment, "SOCKUDO_DEFAULT_APP_ENABLED", True, findings)
     skipping = (
         *(name for name, value in given.items() if value is not None),
@@ -166,7 +195,7 @@ def read_app_environment(environment: Mapping[str, str], findings: Findings) -> 
     complete = enabled and all(given.values())
     return AppEnvironment(
         driver=value_of(environment, "APP_MANAGER_DRIVER", findings),
-        default_app_id=given[credentials[0]] if complete else None,
+        default_app_id=given[_DEFAULT_APP[0]] if complete else None,
         skips_inline=next(iter(skipping), None),
     )
 

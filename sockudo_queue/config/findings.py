@@ -37,9 +37,9 @@ def _visible(character: str) -> str:
     return character if character.isprintable() else ascii(character)[1:-1]
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return `; did you mean X?` for the nearest known name, or nothing."""
-    nearest = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.75)
+def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.75) -> str:
+    """Return `; did you mean X?` for the nearest known name, or nothing; `cutoff` is 1 for equal names only."""
+    nearest = difflib.get_close_matches(name, sorted(known), n=1, cutoff=cutoff)
     return f"; did you mean {nearest[0]}?" if nearest else ""
 
 

@@ -20,6 +20,7 @@ _GLOB = "*?[\\"
 DATABASE_NODE_PORT = 7_000
 """Sockudo's default for a node of `database.redis.cluster.nodes`."""
 _POSTGRES_TABLE = re.compile(r"([A-Za-z_][A-Za-z0-9_]{0,62}\.)?[A-Za-z_][A-Za-z0-9_]{0,62}")
+_IPV6_FIRST = re.compile(r"\s*\[[0-9A-Fa-f]*:[0-9A-Fa-f:.]*\]")
 _MYSQL_TABLE = re.compile(r"[^`%./\\\x00-\x1f\x7f]{1,64}")
 APPS_DRIVER_SPELLINGS = {
     "postgres": "pgsql",
@@ -69,7 +70,7 @@ def texts(value: object) -> object:
         value = value.reveal()
     if not isinstance(value, str):
         return value
-    if value.lstrip().startswith("["):
+    if value.lstrip().startswith("[") and not _IPV6_FIRST.match(value):
         try:
             return json.loads(value)
         except (ValueError, RecursionError):

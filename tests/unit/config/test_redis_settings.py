@@ -72,6 +72,19 @@ def test_nodes_may_be_written_without_a_scheme(tmp_path: Path) -> None:
     ]
 
 
+def test_a_list_may_begin_with_an_ipv6_address(tmp_path: Path) -> None:
+    environment = CLUSTER | {
+        "REDIS_CLUSTER_NODES": "[::1]:7000, [fd00::1]:7001",
+        "QUEUE_REDIS_CLUSTER_ADDRESS_MAP": "[fd00::1]:6379=127.0.0.1:7001",
+    }
+    cluster = read(tmp_path, environment=environment).good.settings.redis_cluster
+    assert [node.reveal() for node in cluster.nodes] == ["redis://[::1]:7000", "redis://[fd00::1]:7001"]
+    assert cluster.address_map == ("[fd00::1]:6379=127.0.0.1:7001",)
+    file = {"queue": {"redis_cluster": {"nodes": "[::1]:7000"}}}
+    (node,) = read(tmp_path, file, {"QUEUE_DRIVER": "redis-cluster"}).good.settings.redis_cluster.nodes
+    assert node.reveal() == "redis://[::1]:7000"
+
+
 @pytest.mark.parametrize("entry", ["10.0.0.1", "10.0.0.1:x=b", "=b", "a=", f"u:{CANARY}@a=b", "a=b c"])
 def test_an_address_map_that_cannot_be_read_is_refused(tmp_path: Path, entry: str) -> None:
     outcome = read(tmp_path, environment={"QUEUE_REDIS_CLUSTER_ADDRESS_MAP": entry})
