@@ -59,8 +59,9 @@ Unknown keys and variables are warned about, and are faults with `--strict` or w
 meant. Of variables that may belong to other programs, those with almost the name of one that is read count as unknown
 (`REDIS_URLL`, `queue_workers`). All names that Sockudo 5.2.0 reads are known.
 
-**Workers.** `QUEUE_WORKERS` counts on every driver. Without it Sockudo's own `concurrency` of the driver counts, but 0,
-Sockudo's switch for a server that only produces, means the default here.
+**Workers.** `QUEUE_WORKERS` counts on every driver. Without it Sockudo's own `concurrency` of the driver counts. A
+concurrency of 0 means the default here. On Redis it is reported: it stops the workers of a Sockudo server up to 4.7 and
+switches all webhooks of one from 5.0 on off ([deployment.md](deployment.md#taking-over-from-sockudos-own-workers)).
 
 **Apps** and their webhooks stand in the file under `app_manager.array.apps`, or in a database of Sockudo's; see
 [apps.md](apps.md). Those of the file are read again when it changes and on SIGHUP; every other setting, also the retry

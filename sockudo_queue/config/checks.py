@@ -9,6 +9,10 @@ from sockudo_queue.config.models import DatabaseSettings, MysqlSettings, Setting
 from sockudo_queue.config.redis_checks import Naming, check_redis
 
 _GUARD_RULES: Final = ("allowed_networks", "denied_networks", "allowed_ports", "denied_ports")
+REFUSED_PREFIX: Final = (
+    "a Sockudo server from 5.0 on refuses a prefix that is empty or holds a brace, so it has no queue and sends no "
+    "webhooks; set another, for the server too"
+)
 CLAIM_WAIT_MS: Final = 1_000  # the longest that an idle Redis driver waits for a job
 
 
@@ -60,7 +64,7 @@ def _check_prefix(settings: Settings, name: Naming, findings: Findings) -> None:
         else (settings.redis, "redis.prefix")
     )
     if not group.prefix.strip().rstrip(":") or "{" in group.prefix or "}" in group.prefix:
-        findings.warnings.append(f"{name(attribute)}: Sockudo 5 refuses a prefix that is empty or holds a brace")
+        findings.warnings.append(f"{name(attribute)}: {REFUSED_PREFIX}")
     elif group.prefix != group.prefix.strip():
         findings.warnings.append(
             f"{name(attribute)}: white space around it counts up to Sockudo 4.7 and not from 5.0 on"

@@ -89,7 +89,10 @@ def read_layer(environment: Mapping[str, str], findings: Findings) -> Layer:
         for name in option.variables:
             value = value_of(environment, name, findings)
             if option.secret:
+                faults = len(findings.faults)
                 secret, name = _secret(environment, name, value, findings)
+                if len(findings.faults) > faults:
+                    findings.unusable.add(option.attribute)
                 if secret is not None:
                     layer.give(option, secret, name, findings)
             elif value is not None and value.strip():

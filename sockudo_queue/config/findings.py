@@ -17,6 +17,7 @@ class Findings:
     faults: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    unusable: set[str] = field(default_factory=set)  # attributes whose value is a fault; their defaults stand in
 
     def unknown(self, line: str, *, ours: bool = False) -> None:
         """Add a name that nobody knows: a fault when strict or when nobody else can have meant it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,7 @@ from pydantic import ValidationError
 
 from sockudo_queue.config import environment as variables
 from sockudo_queue.config import file_keys
-from sockudo_queue.config.checks import check
+from sockudo_queue.config.checks import REFUSED_PREFIX, check
 from sockudo_queue.config.cluster_nodes import derive_cluster
 from sockudo_queue.config.documents import Document, find_file, read_document
 from sockudo_queue.config.environment import AppEnvironment
@@ -45,6 +46,7 @@ class Loaded:
     notes: tuple[str, ...]
     sources: tuple[str, ...]  # from the weakest to the strongest
     file_was_read: bool = True  # False where there is a file and it could not be read
+    unusable: frozenset[str] = frozenset()  # attributes whose value is a fault; their defaults stand in
 
 
 def load(
@@ -66,7 +68,7 @@ def collect(
     working_directory: Path,
     findings: Findings,
 ) -> Loaded:
-    """Read every setting and add what is wrong to `findings`; with faults there, the settings are the defaults."""
+    """Read every setting and add what is wrong to `findings`; for what cannot be used, the default stands in."""
     document = _read_file(config_file, environment, working_directory, findings)
     readable = not findings.faults
     layers = [
@@ -76,6 +78,8 @@ def collect(
     layers.append(_derived(layers, document, findings))
     settings = _merge(layers, findings)
     _warn_of_memory(settings, layers, document, findings)
+    _warn_of_stop(settings, layers, findings)
+    _warn_of_empty_prefix(settings, environment, findings)
     apps = AppsDocument(
         document.path,
         document.get("app_manager"),
@@ -88,7 +92,15 @@ def collect(
         # By name: a variable that somebody has forgotten goes before the file, and nobody sees why.
         *([f"environment ({', '.join(sorted(set(layers[0].origins.values())))})"] if layers[0].values else []),
     ]
-    return Loaded(settings, apps, told(findings.warnings), told(findings.notes), tuple(sources), readable)
+    return Loaded(
+        settings,
+        apps,
+        told(findings.warnings),
+        told(findings.notes),
+        tuple(sources),
+        readable,
+        frozenset(findings.unusable),
+    )
 
 
 def _read_file(
@@ -121,16 +133,25 @@ def _derive_workers(layers: Sequence[Layer], weakest: Layer, findings: Findings)
     """Take the number of workers from Sockudo's own `concurrency` of the driver."""
     attribute = f"{_CONCURRENCY.get(_driver(layers), '')}.concurrency"
     value, origin = _first(layers, attribute)
-    if value is None or any("workers" in layer.values for layer in layers):
-        return
-    number = str(value).strip()
+    number = "" if value is None else str(value).strip()
     if number == "0":
-        findings.notes.append(
-            f"{origin}: 0 is Sockudo's switch for a server that only produces; the daemon works with its default of "
-            f"{Settings().workers} workers (QUEUE_WORKERS sets another number)"
-        )
+        _explain_zero(origin, findings, is_redis=_driver(layers) != "sqs")
+    elif any("workers" in layer.values for layer in layers):
+        return
     elif number.isascii() and number.isdigit() and int(number) <= MAX_WORKERS:
         weakest.give(BY_ATTRIBUTE["workers"], number, origin, findings)
+
+
+def _explain_zero(origin: str, findings: Findings, *, is_redis: bool) -> None:
+    default = f"The daemon works with its default of {Settings().workers} workers (QUEUE_WORKERS sets another number)"
+    if is_redis:
+        findings.warnings.append(
+            f"{origin}: 0 is right for a Sockudo server up to 4.7 alone, whose own workers it stops; one from 5.0 on "
+            "has no queue with it and sends no webhooks at all, so leave it out there and use the rule that "
+            f"sockudo-queue check --acl prints. {default}"
+        )
+    else:
+        findings.notes.append(f"{origin}: 0 is Sockudo's switch for a server that only produces. {default}")
 
 
 def _driver(layers: Sequence[Layer]) -> str:
@@ -148,10 +169,44 @@ def _merge(layers: Sequence[Layer], findings: Findings) -> Settings:
     try:
         settings = merge(layers)
     except ValidationError as error:
-        findings.faults.extend(fault_lines(error, layers))
-        return Settings()
+        for attribute, line in fault_lines(error, layers):
+            findings.faults.append(line)
+            findings.unusable.add(attribute)
+        return _merge_usable(layers, findings)
     check(settings, lambda attribute: origin_of(BY_ATTRIBUTE[attribute], layers), findings)
     return settings
+
+
+def _merge_usable(layers: Sequence[Layer], findings: Findings) -> Settings:
+    for layer in layers:
+        for attribute in findings.unusable:
+            layer.discard(attribute)
+    try:
+        return merge(layers)
+    except ValidationError:  # what is at fault has no attribute of its own
+        return Settings()
+
+
+def _warn_of_stop(settings: Settings, layers: Sequence[Layer], findings: Findings) -> None:
+    """The file of a server holds that server's own time to stop; who sets the variable means this daemon."""
+    environment, *_ = layers
+    longest = Settings().reliability.shutdown_timeout_ms
+    attribute = "reliability.shutdown_timeout_ms"
+    if settings.reliability.shutdown_timeout_ms > longest and attribute not in environment.values:
+        seconds = math.ceil(settings.reliability.shutdown_timeout_ms / 1000)
+        findings.warnings.append(
+            f"{_first(layers, attribute)[1]}: the daemon takes it over, so a stop may take {seconds} s, and a grace "
+            f"period of 30 s would cut it off; set QUEUE_SHUTDOWN_TIMEOUT_MS={longest} for the daemon, or that "
+            f"variable to {settings.reliability.shutdown_timeout_ms} and its grace period to {seconds + 5} s"
+        )
+
+
+def _warn_of_empty_prefix(settings: Settings, environment: Mapping[str, str], findings: Findings) -> None:
+    """An empty variable counts as unset here. To a server it is an empty prefix."""
+    group = {"redis": "redis", "redis-cluster": "redis_cluster"}.get(settings.driver)
+    for name in BY_ATTRIBUTE[f"{group}.prefix"].variables if group else ():
+        if environment.get(name) == "":
+            findings.warnings.append(f"{name}: is empty, which counts as unset here; {REFUSED_PREFIX}, or unset it")
 
 
 def _warn_of_memory(settings: Settings, layers: Sequence[Layer], document: Document, findings: Findings) -> None:

@@ -101,7 +101,8 @@ REDIS: Final = (
         "redis.concurrency",
         "queue.redis.concurrency",
         ("QUEUE_REDIS_CONCURRENCY",),
-        "Sockudo's number of workers; 0 is its switch for a server that only produces, and means the default here.",
+        "Sockudo's number of workers; 0 means the default here. Only for a server up to 4.7: with 0 one from 5.0 on "
+        "sends no webhooks.",
         "5",
     ),
     Option(
@@ -413,7 +414,7 @@ RELIABILITY: Final = (
         "reliability.shutdown_timeout_ms",
         "queue.reliability.shutdown_timeout_ms",
         ("QUEUE_SHUTDOWN_TIMEOUT_MS",),
-        "Time that work in flight gets after SIGTERM; then it is put back.",
+        "Time that work in flight gets after SIGTERM; then it is put back. The grace period must be 5 s longer.",
     ),
     Option(
         "reliability.memory_capacity",

@@ -14,8 +14,8 @@ from sockudo_queue.config.options import BY_ATTRIBUTE, Option
 from sockudo_queue.core.secret import Secret
 
 
-def fault_lines(error: ValidationError, layers: Sequence[Layer]) -> Iterator[str]:
-    """Yield one line for each fault of merged settings."""
+def fault_lines(error: ValidationError, layers: Sequence[Layer]) -> Iterator[tuple[str, str]]:
+    """Yield the attribute and one line for each fault of merged settings."""
     for details in error.errors(include_url=False, include_input=False):
         parts = [str(part) for part in details["loc"]]
         attribute = next(
@@ -23,7 +23,8 @@ def fault_lines(error: ValidationError, layers: Sequence[Layer]) -> Iterator[str
         )
         inside = details["loc"][attribute.count(".") + 1 :]
         option = BY_ATTRIBUTE[attribute]
-        yield f"{origin_of(option, layers)}{_item(inside)}: {reason_of(details)}; for example {example_of(option)}"
+        origin = f"{origin_of(option, layers)}{_item(inside)}"
+        yield attribute, f"{origin}: {reason_of(details)}; for example {example_of(option)}"
 
 
 def origin_of(option: Option, layers: Sequence[Layer]) -> str:

@@ -288,12 +288,12 @@ def test_sections_that_nobody_here_reads_are_silent(tmp_path: Path) -> None:
             {"QUEUE_DRIVER": "sqs", "QUEUE_SHUTDOWN_TIMEOUT_MS": "20000", "QUEUE_SQS_WAIT_TIME_SECONDS": "20"},
             "QUEUE_SHUTDOWN_TIMEOUT_MS: is no longer than the wait for a job (20000 ms)",
         ),
-        ({"QUEUE_REDIS_PREFIX": "a{b}"}, "QUEUE_REDIS_PREFIX: Sockudo 5 refuses a prefix"),
-        ({"QUEUE_REDIS_PREFIX": ":"}, "QUEUE_REDIS_PREFIX: Sockudo 5 refuses a prefix"),
+        ({"QUEUE_REDIS_PREFIX": "a{b}"}, "QUEUE_REDIS_PREFIX: a Sockudo server from 5.0 on refuses a prefix"),
+        ({"QUEUE_REDIS_PREFIX": ":"}, "QUEUE_REDIS_PREFIX: a Sockudo server from 5.0 on refuses a prefix"),
         ({"QUEUE_REDIS_PREFIX": " a"}, "QUEUE_REDIS_PREFIX: white space around it counts"),
         (
             {"QUEUE_DRIVER": "redis-cluster", "REDIS_CLUSTER_QUEUE_PREFIX": "{a}"},
-            "REDIS_CLUSTER_QUEUE_PREFIX: Sockudo 5 refuses a prefix",
+            "REDIS_CLUSTER_QUEUE_PREFIX: a Sockudo server from 5.0 on refuses a prefix",
         ),
         (
             {"QUEUE_DELIVERY_RETRY_INITIAL_BACKOFF_MS": "90000"},

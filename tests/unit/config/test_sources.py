@@ -107,9 +107,51 @@ def test_workers_in_the_file_win_over_sockudos_variable(tmp_path: Path) -> None:
     assert loaded.settings.workers == 9
 
 
-def test_a_server_that_only_produces_is_told_as_a_note(tmp_path: Path) -> None:
-    (note,) = read(tmp_path, environment={"QUEUE_REDIS_CONCURRENCY": "0"}).good.notes
-    assert note.startswith("QUEUE_REDIS_CONCURRENCY: 0 is Sockudo's switch for a server that only produces")
+@pytest.mark.parametrize(
+    ("environment", "name"),
+    [
+        ({"QUEUE_REDIS_CONCURRENCY": "0"}, "QUEUE_REDIS_CONCURRENCY"),
+        ({"QUEUE_REDIS_CONCURRENCY": "0", "QUEUE_WORKERS": "9"}, "QUEUE_REDIS_CONCURRENCY"),
+        (
+            {"QUEUE_DRIVER": "redis-cluster", "REDIS_CLUSTER_QUEUE_CONCURRENCY": "0"},
+            "REDIS_CLUSTER_QUEUE_CONCURRENCY",
+        ),
+    ],
+)
+def test_a_concurrency_of_zero_on_redis_is_warned_of(tmp_path: Path, environment: dict[str, str], name: str) -> None:
+    loaded = read(tmp_path, environment=environment).good
+    (warning,) = [line for line in loaded.warnings if "CONCURRENCY" in line]
+    assert warning.startswith(f"{name}: 0 is right for a Sockudo server up to 4.7 alone")
+    assert "one from 5.0 on has no queue with it and sends no webhooks" in warning
+    assert "sockudo-queue check --acl" in warning
+    assert loaded.notes == ()
+
+
+def test_a_concurrency_of_zero_in_the_file_is_warned_of(tmp_path: Path) -> None:
+    loaded = read(tmp_path, {"queue": {"redis": {"concurrency": 0}}}).good
+    assert any(line.startswith("queue.redis.concurrency in ") for line in loaded.warnings)
+
+
+def test_a_server_that_only_produces_on_sqs_is_told_as_a_note(tmp_path: Path) -> None:
+    loaded = read(tmp_path, environment={"QUEUE_DRIVER": "sqs", "QUEUE_SQS_CONCURRENCY": "0"}).good
+    (note,) = loaded.notes
+    assert note.startswith("QUEUE_SQS_CONCURRENCY: 0 is Sockudo's switch for a server that only produces")
+    assert not [line for line in loaded.warnings if "CONCURRENCY" in line]
+
+
+def test_a_time_to_stop_that_a_servers_file_holds_is_warned_of(tmp_path: Path) -> None:
+    file = {"queue": {"reliability": {"shutdown_timeout_ms": 30_000}}}
+    loaded = read(tmp_path, file).good
+    (warning,) = [line for line in loaded.warnings if "shutdown" in line]
+    assert warning.startswith("queue.reliability.shutdown_timeout_ms in ")
+    assert "QUEUE_SHUTDOWN_TIMEOUT_MS=25000" in warning
+    assert "grace period to 35 s" in warning
+    assert loaded.settings.reliability.shutdown_timeout_ms == 30_000
+
+    for environment in ({"QUEUE_SHUTDOWN_TIMEOUT_MS": "25000"}, {"QUEUE_SHUTDOWN_TIMEOUT_MS": "30000"}):
+        assert not [line for line in read(tmp_path, file, environment).warnings if "shutdown" in line.lower()]
+    file = {"queue": {"reliability": {"shutdown_timeout_ms": 25_000}}}
+    assert not [line for line in read(tmp_path, file).warnings if "shutdown" in line]
 
 
 def test_no_deadline_is_read_as_the_default(tmp_path: Path) -> None:
@@ -158,10 +200,19 @@ def test_memory_in_a_file_is_the_servers_memory(tmp_path: Path) -> None:
     assert not any("nothing will arrive" in line for line in read(tmp_path, None, {"QUEUE_DRIVER": "memory"}).warnings)
 
 
-@pytest.mark.parametrize("name", ["sockudo-2.9.json", "sockudo-4.7.toml", "sockudo-5.0.json"])
-def test_sockudos_own_files_load_without_a_warning(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "warned_of"),
+    [
+        ("sockudo-2.9.json", []),
+        ("sockudo-4.7.toml", ["queue.redis.concurrency"]),
+        ("sockudo-5.0.json", ["queue.reliability.shutdown_timeout_ms"]),
+    ],
+)
+def test_sockudos_own_files_load_and_only_what_differs_is_warned_of(
+    tmp_path: Path, name: str, warned_of: list[str]
+) -> None:
     outcome = read(tmp_path, (CONFIGS / name).read_bytes(), name=name, strict=True)
-    assert outcome.warnings == ()
+    assert [line.partition(" in ")[0] for line in outcome.warnings] == warned_of
     assert outcome.apps
     assert CANARY not in outcome.output
 
@@ -179,7 +230,6 @@ def test_the_4_7_file_is_read_as_meant(tmp_path: Path) -> None:
     outcome = read(tmp_path, (CONFIGS / "sockudo-4.7.toml").read_bytes(), name="config.toml")
     settings = outcome.good.settings
     assert (settings.workers, settings.redis.port, settings.redis.db) == (5, 6380, 2)
-    assert "only produces" in outcome.good.notes[0]
     assert [node.host for node in settings.sentinel.nodes] == ["sentinel-1", "sentinel-2"]
     assert settings.master_tls.enabled
     assert settings.redis_cluster.use_tls
