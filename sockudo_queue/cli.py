@@ -118,11 +118,11 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", parents=[configured, strict], help="deliver webhooks until a signal comes")
     run.set_defaults(command=_run)
     check = commands.add_parser(
-        "check", parents=[configured, machine], help="check settings, the queue's server, and every endpoint"
+        "check", parents=[configured, strict, machine], help="check settings, the queue's server, and every endpoint"
     )
     check.add_argument("--probe", action="store_true", help="send each webhook one signed POST without events")
     check.add_argument("--acl", action="store_true", help="print the Redis rule that keeps Sockudo 5 from delivering")
-    check.set_defaults(command=_tool("check", "check"), strict=True)
+    check.set_defaults(command=_tool("check", "check"))
     push = commands.add_parser("push", parents=[configured, machine], help="put jobs on the queue, as Sockudo would")
     push.add_argument("file", nargs="?", default="-", metavar="FILE", help="one job a line; - reads standard input")
     push.set_defaults(command=_tool("push", "push"))

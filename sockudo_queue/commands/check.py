@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
+from functools import partial
 from typing import Final
 from urllib.parse import urlsplit
 
 from sockudo_queue.apps.stores.check import app_lines
-from sockudo_queue.commands.context import EXIT_NO, driver_of, load
+from sockudo_queue.commands.context import EXIT_NO, driver_of, examine, load
 from sockudo_queue.commands.endpoints import endpoint_findings
 from sockudo_queue.commands.filters import filter_findings
 from sockudo_queue.commands.peers import told
@@ -23,32 +24,34 @@ from sockudo_queue.drivers.factory import producer_rule_of
 from sockudo_queue.errors import BrokerError, BrokerUnavailable, SettingsError
 
 EXIT_BAD_SETTINGS: Final = 2
+SETTINGS: Final = "settings"
+_STORE_GROUPS: Final = frozenset({"apps", "mysql", "postgres", "dynamodb"})
+_BROKER_GROUPS: Final = frozenset({"driver", "redis", "redis_cluster", "sentinel", "master_tls", "sqs"})
+_DELIVERY_GROUPS: Final = frozenset({"delivery", "memory", "metrics", *_BROKER_GROUPS})  # the guard protects these
 
 
 def check(options: argparse.Namespace) -> int:
     """Look at everything and say what was found; 1 where something is an error, 2 where settings cannot be used."""
     if options.acl:
         return _print_rule(options)
-    levels: Counter[Level] = Counter()
+    levels: Counter[tuple[Level, str]] = Counter()
     found: list[Finding] = []
-    try:
-        loaded, apps = load(options)
-        for finding in _findings(loaded, apps, options):
-            levels[finding.level] += 1
-            found.append(finding)
-            if not options.json:
-                say(f"{finding.level:<8} {finding.subject}: {finding.text}")
-    except SettingsError as error:
+    for finding in _findings(options):
+        levels[finding.level, finding.subject] += 1
+        found.append(finding)
         if not options.json:
-            raise
-        found += [Finding(Level.ERROR, "settings", fault) for fault in error.faults]
-        _tell_machines(found)
-        return EXIT_BAD_SETTINGS
+            say(f"{finding.level:<8} {finding.subject}: {finding.text}")
     if options.json:
         _tell_machines(found)
     else:
-        say(f"{plural(levels[Level.ERROR], 'error')}, {plural(levels[Level.WARNING], 'warning')}")
-    return EXIT_NO if levels[Level.ERROR] else 0
+        say(f"{plural(_count(levels, Level.ERROR), 'error')}, {plural(_count(levels, Level.WARNING), 'warning')}")
+    if levels[Level.ERROR, SETTINGS]:
+        return EXIT_BAD_SETTINGS
+    return EXIT_NO if _count(levels, Level.ERROR) else 0
+
+
+def _count(levels: Counter[tuple[Level, str]], level: Level) -> int:
+    return sum(count for (each, _), count in levels.items() if each is level)
 
 
 def _tell_machines(found: list[Finding]) -> None:
@@ -62,25 +65,54 @@ def _print_rule(options: argparse.Namespace) -> int:
     return 0
 
 
-def _findings(loaded: Loaded, apps: tuple[App, ...], options: argparse.Namespace) -> Iterator[Finding]:
+def _findings(options: argparse.Namespace) -> Iterator[Finding]:
     """Yield findings as they come: the slow ones, which ask the network, stand last."""
+    loaded, apps, faults = examine(options)
+    for fault in faults:
+        yield Finding(Level.ERROR, SETTINGS, fault)
     for warning in loaded.warnings:
-        yield Finding(Level.WARNING, "settings", warning)
+        yield Finding(Level.WARNING, SETTINGS, warning)
     for note in loaded.notes:
-        yield Finding(Level.OK, "settings", note)
+        yield Finding(Level.OK, SETTINGS, note)
     webhooks = sum(len(app.webhooks) for app in apps)
     yield Finding(
         Level.OK,
-        "settings",
+        SETTINGS,
         f"from {', '.join(loaded.sources) or 'defaults'}; {plural(len(apps), 'app')}, {plural(webhooks, 'webhook')}",
     )
+    yield from _where_usable("apps", _STORE_GROUPS, loaded, partial(_app_findings, loaded, apps))
+    yield from filter_findings(apps)
+    yield from _where_usable("broker", _BROKER_GROUPS, loaded, partial(_queue_findings, loaded))
+    yield from _where_usable(
+        "endpoints", _DELIVERY_GROUPS, loaded, partial(endpoint_findings, loaded, apps, probe=options.probe)
+    )
+
+
+def _where_usable(
+    subject: str, groups: Collection[str], loaded: Loaded, look: Callable[[], Iterator[Finding]]
+) -> Iterator[Finding]:
+    """Look only with settings that are as they were meant: with a default, something else would be looked at."""
+    if not loaded.file_was_read:
+        yield Finding(Level.WARNING, subject, "not looked at, since the file of settings cannot be read")
+    elif any(attribute.partition(".")[0] in groups for attribute in loaded.unusable):
+        yield Finding(Level.WARNING, subject, "not looked at, since settings for it cannot be used")
+    else:
+        try:
+            yield from look()
+        except SettingsError as error:
+            for fault in error.faults:
+                yield Finding(Level.ERROR, SETTINGS, fault)
+
+
+def _app_findings(loaded: Loaded, apps: tuple[App, ...]) -> Iterator[Finding]:
     for level, text in app_lines(loaded, apps):
         subject, _, rest = text.partition(": ")
         yield Finding(Level(level), subject, rest)
-    yield from filter_findings(apps)
+
+
+def _queue_findings(loaded: Loaded) -> Iterator[Finding]:
     with driver_of(loaded) as driver:
         yield from _broker_findings(driver, loaded)
-    yield from endpoint_findings(loaded, apps, probe=options.probe)
 
 
 def _broker_findings(driver: Driver, loaded: Loaded) -> Iterator[Finding]:
@@ -131,7 +163,9 @@ def _database(settings: Settings) -> str:
 
 def _surroundings(driver: Driver, loaded: Loaded) -> Iterator[Finding]:
     if isinstance(driver, PeerAware):
-        yield from told(driver.surroundings, loaded.settings.reliability.lease_duration_ms)
+        settings = loaded.settings
+        group = settings.redis_cluster if settings.driver == "redis-cluster" else settings.redis
+        yield from told(driver.surroundings, settings.reliability.lease_duration_ms, says_zero=group.concurrency == 0)
 
 
 def _advice(error: BrokerError) -> str:

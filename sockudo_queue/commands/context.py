@@ -6,12 +6,12 @@ import argparse
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
-from sockudo_queue.apps.file import load_with_apps
+from sockudo_queue.apps.file import collect_apps, load_with_apps
 from sockudo_queue.commands.terminal import complain
-from sockudo_queue.config import Loaded, working_directory
+from sockudo_queue.config import Findings, Loaded, collect, told, working_directory
 from sockudo_queue.core.apps import App
 from sockudo_queue.drivers.base import Driver
 from sockudo_queue.drivers.factory import make_driver
@@ -34,6 +34,14 @@ class Queue:
 def load(options: argparse.Namespace) -> tuple[Loaded, tuple[App, ...]]:
     """Read settings and apps as the daemon does. Raises `SettingsError`."""
     return load_with_apps(options.config, os.environ, working_directory(), getattr(options, "strict", False))
+
+
+def examine(options: argparse.Namespace) -> tuple[Loaded, tuple[App, ...], tuple[str, ...]]:
+    """Read settings and apps as far as they can be used, and return their faults instead of raising them."""
+    findings = Findings(options.strict)
+    loaded = collect(options.config, os.environ, working_directory(), findings)
+    apps = collect_apps(loaded.apps_document, loaded.settings, findings) if loaded.file_was_read else ()
+    return replace(loaded, warnings=told(findings.warnings)), apps, told(findings.faults)
 
 
 @contextmanager

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from sockudo_queue.drivers.base import Finding, Level, Skew, Surroundings
 from sockudo_queue.errors import BrokerRefused
 from sockudo_queue.services.peers import WARN_MS, told_clock, told_signs
 
+QUEUE_V2: Final = "Queue V2"
+ZERO_WITH_V2: Final = (
+    "a concurrency of 0 is set, and Queue V2 of a Sockudo from 5.0 on is in use here; with 0 such a server has no "
+    "queue and sends no webhooks at all, while its /up says OK; take the 0 out for the server, and give its queue "
+    "the Redis user that sockudo-queue check --acl prints"
+)
 
-def told(surroundings: Surroundings, lease_ms: int) -> Iterator[Finding]:
-    """Yield each thing that was looked at. Raises `BrokerUnavailable`."""
-    yield from _forms(surroundings)
+
+def told(surroundings: Surroundings, lease_ms: int, *, says_zero: bool) -> Iterator[Finding]:
+    """Yield each thing that was looked at; `says_zero`: a concurrency of 0 is set. Raises `BrokerUnavailable`."""
+    yield from _forms(surroundings, says_zero=says_zero)
     for skew in surroundings.skews():
         yield _clock(skew, lease_ms)
     signs = surroundings.signs()
@@ -24,7 +32,7 @@ def told(surroundings: Surroundings, lease_ms: int) -> Iterator[Finding]:
         yield Finding(Level.OK, "workers", "no signs of Sockudo's own")
 
 
-def _forms(surroundings: Surroundings) -> Iterator[Finding]:
+def _forms(surroundings: Surroundings, *, says_zero: bool) -> Iterator[Finding]:
     try:
         forms = surroundings.forms()
     except BrokerRefused as refusal:
@@ -33,6 +41,8 @@ def _forms(surroundings: Surroundings) -> Iterator[Finding]:
     for form in forms:
         use = "in use" if form.known else "nothing of it is there now"
         yield Finding(Level.OK, "source", f"{form.source} ({form.kind}): {use}")
+        if says_zero and form.known and form.kind.startswith(QUEUE_V2):
+            yield Finding(Level.ERROR, "workers", ZERO_WITH_V2)
 
 
 def _clock(skew: Skew, lease_ms: int) -> Finding:

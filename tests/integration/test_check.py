@@ -21,6 +21,7 @@ from tests.helpers.commands import Commands, Ran
 from tests.helpers.configs import app, config, webhook
 from tests.helpers.jobs import APP_ID, APP_SECRET, job
 from tests.helpers.ports import free_port
+from tests.helpers.queue_v2 import Producer
 from tests.helpers.receiver import Receiver
 from tests.helpers.redis_binaries import ServerKind
 from tests.helpers.redis_server import RedisServer, is_busy
@@ -441,3 +442,111 @@ def test_machines_get_the_same_lines(tmp_path: Path, redis_server: RedisServer, 
     assert faulty.code == 2
     assert faulty.json["lines"][0]["level"] == "error"
     assert "QUEUE_WORKERS" in faulty.json["lines"][0]["text"]
+
+
+def test_a_concurrency_of_zero_is_a_warning_and_an_error_where_queue_v2_is_in_use(
+    tmp_path: Path, server: RedisServer, hook: dict[str, Any]
+) -> None:
+    ran = checked(tmp_path, server.url, hook, QUEUE_REDIS_CONCURRENCY="0")
+    assert ran.code == 0
+    [(_, text)] = [line for line in lines(ran, "settings") if line[0] == "warning"]
+    assert text.startswith("QUEUE_REDIS_CONCURRENCY: 0 is right for a Sockudo server up to 4.7 alone")
+
+    with server.client() as client:
+        Producer(client).enqueue(job())
+    ran = checked(tmp_path, server.url, hook, QUEUE_REDIS_CONCURRENCY="0")
+    assert ran.code == 1
+    assert any(level == "error" and "sends no webhooks at all" in text for level, text in lines(ran, "workers"))
+    assert all(level == "ok" for level, _ in lines(checked(tmp_path, server.url, hook), "workers"))
+
+
+@pytest.mark.parametrize(
+    ("more", "environment", "named"),
+    [
+        ({"description": "x"}, {}, "description"),
+        ({"channel_prefix": "shop-"}, {}, "channel_prefix"),
+        ({}, {"QUEUE_IGNORED": "1"}, "QUEUE_IGNORED"),
+    ],
+)
+def test_an_unknown_name_is_a_warning_and_all_else_is_checked(
+    tmp_path: Path,
+    server: RedisServer,
+    receiver: Receiver,
+    more: dict[str, Any],
+    environment: dict[str, str],
+    named: str,
+) -> None:
+    hook = webhook(receiver.url(), **more)
+    ran = checked(tmp_path, server.url, hook, arguments=(), **environment)
+    assert (ran.code, ran.out.splitlines()[-1]) == (0, "0 errors, 1 warning")
+    assert any(level == "warning" and named in text for level, text in lines(ran, "settings"))
+    assert_all_was_checked(ran, receiver)
+
+    strict = checked(tmp_path, server.url, hook, arguments=("--strict",), **environment)
+    assert (strict.code, strict.out.splitlines()[-1]) == (2, "1 error, 0 warnings")
+    assert any(level == "error" and named in text for level, text in lines(strict, "settings"))
+    assert_all_was_checked(strict, receiver)
+
+
+def assert_all_was_checked(ran: Ran, receiver: Receiver) -> None:
+    assert {"ok"} == {level for level, _ in lines(ran, "broker") + lines(ran, "rights")}
+    assert only(ran, f"http://127.0.0.1:{receiver.port}")[0] == "ok"
+
+
+@pytest.mark.parametrize(
+    "variable", ["QUEUE_WORKERS", "QUEUE_LEASE_DURATION_MS", "QUEUE_LOG_LEVEL", "QUEUE_METRICS_PROT"]
+)
+def test_a_fault_elsewhere_does_not_keep_the_queue_from_being_checked(
+    tmp_path: Path, server: RedisServer, receiver: Receiver, variable: str
+) -> None:
+    ran = checked(tmp_path, server.url, webhook(receiver.url()), arguments=(), **{variable: "CANARY"})
+    [(_, text)] = [line for line in lines(ran, "settings") if line[0] == "error"]
+    assert text.startswith(f"{variable}: ")
+    assert (ran.code, ran.out.splitlines()[-1]) == (2, "1 error, 0 warnings")
+    assert_all_was_checked(ran, receiver)
+    assert "CANARY" not in ran.out + ran.err
+
+
+@pytest.mark.parametrize(
+    ("environment", "passed_over"),
+    [
+        ({"REDIS_URL": "CANARY"}, {"broker", "endpoints"}),
+        ({"REDIS_URL_FILE": "/absent"}, {"broker", "endpoints"}),
+        ({"QUEUE_DRIVER": "CANARY"}, {"broker", "endpoints"}),
+        ({"DATABASE_REDIS_PORT": "CANARY"}, {"broker", "endpoints"}),
+        ({"QUEUE_DELIVERY_DENIED_NETWORKS": "CANARY"}, {"endpoints"}),
+        ({"DATABASE_POSTGRES_PORT": "CANARY"}, {"apps"}),
+    ],
+)
+def test_nothing_is_looked_at_with_a_default_in_the_place_of_what_was_meant(
+    tmp_path: Path, receiver: Receiver, environment: dict[str, str], passed_over: set[str]
+) -> None:
+    commands = Commands(tmp_path, config(app(webhook(receiver.url()))), {"QUEUE_DRIVER": "none"} | environment)
+    ran = commands("check")
+    assert ran.code == 2
+    assert {
+        subject
+        for subject in ("apps", "broker", "endpoints")
+        if any("not looked at" in text for _, text in lines(ran, subject))
+    } == passed_over
+    assert ("endpoints" in passed_over) == (not lines(ran, f"http://127.0.0.1:{receiver.port}"))
+    assert "CANARY" not in ran.out + ran.err
+
+
+def test_a_file_that_cannot_be_read_is_one_error_and_nothing_is_guessed(tmp_path: Path) -> None:
+    commands = Commands(tmp_path, config(app()), {})
+    commands.config_path.write_text("{")
+    ran = commands("check")
+    assert (ran.code, ran.err) == (2, "")
+    assert [level for level, _ in lines(ran, "settings")] == ["error", "ok"]
+    assert {only(ran, subject)[0] for subject in ("apps", "broker", "endpoints")} == {"warning"}
+
+
+def test_certificates_that_cannot_be_used_leave_the_endpoints_to_be_checked(tmp_path: Path, receiver: Receiver) -> None:
+    environment = {"REDIS_URL": "rediss://127.0.0.1:1", "DATABASE_REDIS_MASTER_TLS_CA_PATH": "/absent"}
+    ran = Commands(tmp_path, config(app(webhook(receiver.url()))), environment)("check")
+    assert ran.code == 2
+    assert any(
+        "database.redis.master_tls.ca_path" in text for level, text in lines(ran, "settings") if level == "error"
+    )
+    assert only(ran, f"http://127.0.0.1:{receiver.port}")[0] == "ok"
