@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -13,13 +14,17 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+import redis
 from jsonschema import Draft202012Validator
 
 from sockudo_queue.config import Settings
 from sockudo_queue.core import job
+from sockudo_queue.drivers.redis.peers import producer_rule
 from tests.deploy import sources
 from tests.helpers.daemon import DaemonProcess
 from tests.helpers.ports import free_port
+from tests.helpers.queue_v2 import Producer
+from tests.helpers.redis_binaries import ServerKind
 from tests.helpers.redis_server import RedisServer
 from tests.helpers.settings import read
 from tests.helpers.waiting import eventually
@@ -43,6 +48,30 @@ def test_redis_keeps_what_it_has_taken_and_drops_nothing(name: str) -> None:
     command = SERVICES[name]["command"]
     assert command[0] == "redis-server"
     assert {"--appendonly yes", "--maxmemory-policy noeviction"} <= set(command)
+
+
+@pytest.mark.parametrize("kind", [ServerKind.REDIS_7_0, ServerKind.VALKEY])
+def test_the_server_may_queue_and_not_deliver(kind: ServerKind) -> None:
+    """Redis takes the user from its command line, and it is the one that `check --acl` prints."""
+    [user] = [each for each in SERVICES["redis"]["command"] if each.startswith("--user ")]
+    rule = producer_rule("sockudo_queue:v2:{webhooks}").removeprefix("ACL SETUSER ")
+    assert user == f"--user {rule.replace('PASSWORD', 'demo-producer')}"
+    with RedisServer(kind, extra=(user,)) as server:
+        url = f"redis://sockudo-producer:demo-producer@127.0.0.1:{server.port}/0"
+        with redis.Redis.from_url(url, protocol=2) as client:
+            Producer(client).enqueue(JOBS[0])
+            with pytest.raises(redis.exceptions.NoPermissionError):
+                client.zadd("sockudo_queue:v2:{webhooks}:active", {"x": 1})
+    config = json.loads((FOLDER / "config.json").read_text())
+    assert config["queue"]["redis"]["url_override"] == "redis://sockudo-producer:demo-producer@redis:6379/0"
+    environment = SERVICES["sockudo"]["environment"]
+    assert environment.keys() == {"HOST", "QUEUE_DRIVER"}  # REDIS_URL would go before the file
+
+
+@pytest.mark.parametrize("name", DAEMONS)
+def test_the_time_to_stop_is_not_that_of_the_servers_file(name: str) -> None:
+    own = int(SERVICES[name]["environment"]["QUEUE_SHUTDOWN_TIMEOUT_MS"])
+    assert own == Settings().reliability.shutdown_timeout_ms
 
 
 @pytest.mark.parametrize("name", DAEMONS)

@@ -72,8 +72,22 @@ def test_the_sidecar_starts_first_stops_last_and_never_takes_the_server_out_of_s
 
 
 def test_the_server_beside_it_only_produces() -> None:
+    """By the user that its file names. A concurrency of 0 would switch its webhooks off."""
     [server] = pod("sidecar.yaml")["containers"]
-    assert {"name": "QUEUE_REDIS_CONCURRENCY", "value": "0"} in server["env"]
+    assert server["image"].endswith(":5.2.0")
+    assert server["env"] == [{"name": "QUEUE_DRIVER", "value": "redis"}]
+    config, _ = (document["stringData"] for document in sources.manifests("config.yaml"))
+    url = json.loads(config["config.json"])["queue"]["redis"]["url_override"]
+    assert url.startswith("redis://sockudo-producer:")
+
+
+@pytest.mark.parametrize("name", ["sidecar.yaml", "standalone.yaml"])
+def test_the_time_to_stop_is_not_that_of_the_servers_file(name: str) -> None:
+    [own] = [each for each in daemon(name)["env"] if each["name"] == "QUEUE_SHUTDOWN_TIMEOUT_MS"]
+    assert int(own["value"]) == Settings().reliability.shutdown_timeout_ms
+    room = pod(name)["terminationGracePeriodSeconds"] * 1000 - int(own["value"])
+    # A server of 5.2.0 goes down first, in 10 s and its own queue's shutdown_timeout_ms.
+    assert room >= (45_000 if name == "sidecar.yaml" else 5_000)
 
 
 def test_the_deployment_of_its_own_is_ready_when_the_queue_is() -> None:
@@ -102,7 +116,7 @@ def test_what_holds_for_both(name: str) -> None:
     rights = whole.get("securityContext", {}) | container["securityContext"]
     assert rights["readOnlyRootFilesystem"] is True
     assert rights["runAsNonRoot"] is True
-    assert rights["runAsUser"] == 65532
+    assert rights["runAsUser"] == rights["runAsGroup"] == 65532
     assert rights["allowPrivilegeEscalation"] is False
     assert rights["capabilities"] == {"drop": ["ALL"]}
     # A Service called "queue" would otherwise become a variable QUEUE_PORT.
