@@ -20,11 +20,11 @@ from sockudo_queue.config import Settings
 from sockudo_queue.core.apps import AppRegistry
 from sockudo_queue.delivery.admission.endpoint import Endpoints
 from sockudo_queue.delivery.admission.thread_budget import Limits
-from sockudo_queue.delivery.factory import Outbound
+from sockudo_queue.delivery.factory import DESCRIPTORS_OF_A_WORKER, Outbound
 from sockudo_queue.delivery.guard import Service
 from sockudo_queue.drivers.base import Driver, InProcess, PeerAware, Prefetching
 from sockudo_queue.drivers.factory import make_driver
-from sockudo_queue.errors import BrokerError, BrokerUnavailable
+from sockudo_queue.errors import BrokerError, BrokerUnavailable, SockudoQueueError
 from sockudo_queue.observability import logs
 from sockudo_queue.observability.health import Health, HealthServer, Heartbeats
 from sockudo_queue.observability.metrics import Metrics
@@ -38,7 +38,7 @@ from sockudo_queue.pipeline.resolve import Resolver
 from sockudo_queue.pipeline.settlements import Ledger
 from sockudo_queue.pipeline.supervisor import GAVE_UP_REASON, Supervisor
 from sockudo_queue.pipeline.unknown_apps import UnknownApps
-from sockudo_queue.pipeline.worker import Workplace
+from sockudo_queue.pipeline.worker import LIVE_WITHIN, Workplace
 from sockudo_queue.runtime import limits, signals
 from sockudo_queue.runtime.cpu_affinity import Placement
 from sockudo_queue.runtime.python_gate import Turns
@@ -53,18 +53,26 @@ if TYPE_CHECKING:
 LAST_PUT_BACK: Final = 2.0
 """Seconds that putting back may take beyond the deadline when the broker does not answer."""
 
+LEAST_BESIDE: Final = 24
+"""For files, pages and their clients, service threads' connections, and look-ups, at the least."""
+
 OURS: Final = "this daemon's own server"
 
 EXIT_STOPPED: Final = 0
 EXIT_FORCED: Final = 1
+EXIT_COULD_NOT_START: Final = 3
 EXIT_GAVE_UP: Final = 4
 
 
 def _in_time(work: Callable[[], None], seconds: float) -> bool:
     """Work in a thread of its own and wait for it for so long: a broker that hangs blocks a call for much longer."""
     thread = threading.Thread(target=work, name="shutdown-work", daemon=True)
-    thread.start()
-    thread.join(seconds)
+    try:
+        thread.start()
+    except (RuntimeError, MemoryError):  # without one more thread it takes as long as it takes
+        work()
+    else:
+        thread.join(seconds)
     return not thread.is_alive()
 
 
@@ -134,31 +142,71 @@ class Daemon:
             self._metrics.watch_evictions(lambda: driver.evicted)
 
     def run(self) -> int:
-        """Run until a signal; return the exit code. The caller leaves by `os._exit`, which interrupts nothing held."""
+        """Run until a signal; return the exit code. The caller leaves by `os._exit`, which interrupts nothing held.
+
+        Raises `SockudoQueueError` for a start that failed; then no job was claimed.
+        """
         signals.block_signals()
-        if (warning := self._outbound.fit(limits.set_up())) is not None:
+        try:
+            self._start()
+        except SockudoQueueError:
+            raise
+        except BaseException as error:  # noqa: BLE001 - a fault of ours, or of a library's
+            self._log.critical("process.failed", exc_info=error)
+            return EXIT_COULD_NOT_START
+        try:
+            return self._serve()
+        except BaseException as error:  # noqa: BLE001 - nothing may end this thread and leave the others to themselves
+            self._log.critical("process.failed", exc_info=error)
+            self._put_back()
+            return EXIT_GAVE_UP
+
+    def _start(self) -> None:
+        """Take the ports, start every thread, find the queue; only then let the threads begin."""
+        descriptors = limits.set_up()
+        limits.check_descriptors(self._least_descriptors)
+        if (warning := self._outbound.fit(descriptors)) is not None:
             self._log.warning("settings.warning", text=warning)
         if self._settings.metrics.enabled:
             self._server.start()
             self._outbound.protect(Service(OURS, self._settings.metrics.host, self._server.port))
         if self._ingress is not None:
-            self._ingress.start()
+            self._ingress.bind()
             self._outbound.protect(Service(OURS, self._settings.memory.ingress_host, self._ingress.port))
-            self._log.info("ingress.started", host=self._settings.memory.ingress_host, port=self._ingress.port)
+        self._start_threads()
         self._prepare()
+        if self._ingress is not None:
+            self._log.info("ingress.started", host=self._settings.memory.ingress_host, port=self._ingress.port)
         port = self._server.port if self._settings.metrics.enabled else None
         self._log.info("daemon.started", version=__version__, pid=os.getpid(), driver=self._driver.name, port=port)
         if self._settings.driver == "none":
             self._log.info("daemon.idle", text="queue.driver is none: webhooks are switched off, nothing is delivered")
+        self._supervisor.release()
+
+    @property
+    def _least_descriptors(self) -> int:
+        """How many descriptors a start needs beside those that are open: for every slot, and every thread beside."""
+        return self._settings.workers * DESCRIPTORS_OF_A_WORKER + len(self._driver.sources) + LEAST_BESIDE
+
+    def _start_threads(self) -> None:
+        """Start every thread that the daemon needs. Raises `StartError` where the system does not give them all."""
+        self._beats.watch(logs.THREAD, logs.is_alive)
         interval = self._settings.reliability.lease_renew_interval_ms / 1000
         upkeep = [*self._outbound.upkeep, self._endpoints.forget_rested]
         if isinstance(driver := self._driver, PeerAware):
             upkeep.append(lambda _: driver.look_around())
         placement = Placement() if self._settings.one_core else None
         self._services.start(interval, self._app_source, self._unknown_apps, upkeep, self._app_keeper, placement)
+        if self._ingress is not None:
+            self._services.take_jobs(self._ingress)
         self._watch_surroundings()
         self._supervisor.start()
+
+    def _serve(self) -> int:
+        """Wait for signals until one of them, or the supervisor, ends the daemon; return the exit code."""
+        self._beats.register("main", LIVE_WITHIN)
         while not self._supervisor.gave_up.is_set():
+            self._beats.beat("main")
             match signals.signalled(signals.STOP_SIGNALS | {signals.RELOAD_SIGNAL}, 0.5):
                 case None:
                     continue
@@ -167,6 +215,7 @@ class Daemon:
                     if self._app_keeper is not None:
                         self._app_keeper.expire()
                 case _:
+                    self._beats.unregister("main")
                     return self._drain()
         self._log.error("daemon.gave_up", reason=GAVE_UP_REASON)
         self._put_back()

@@ -17,6 +17,7 @@ from sockudo_queue.core.ports import host_port
 from sockudo_queue.errors import StartError
 from sockudo_queue.observability.http_server import Answer, Request, arrived, read_request, send, send_now, text
 from sockudo_queue.observability.logs import get_logger
+from sockudo_queue.runtime.limits import start_thread
 
 CONNECTIONS_LIMIT: Final = 32
 ACCEPT_PAUSE: Final = 0.1  # seconds after a failed accept: without a free file descriptor it fails again at once
@@ -35,6 +36,7 @@ class Heartbeats:
     def __init__(self) -> None:
         self._allowances: dict[str, float] = {}
         self._last: dict[str, float] = {}
+        self._resting: dict[str, Callable[[], bool]] = {}
 
     def register(self, name: str, allowance: float) -> None:
         """Expect a beat of this thread at least every `allowance` seconds, from now on."""
@@ -48,6 +50,14 @@ class Heartbeats:
 
     def beat(self, name: str) -> None:
         self._last[name] = time.monotonic()
+
+    def watch(self, name: str, is_alive: Callable[[], bool]) -> None:
+        """Expect a thread that may rest for as long as it likes to be there, without beats."""
+        self._resting[name] = is_alive
+
+    def ended(self) -> list[str]:
+        """Return the watched threads that have ended."""
+        return [name for name, is_alive in self._resting.items() if not is_alive()]
 
     def late(self) -> dict[str, tuple[float, float]]:
         """Return the threads that are late, each with the seconds since its beat and its allowance."""
@@ -95,6 +105,7 @@ class Health:
         late = self.beats.late()
         return _page(
             [f"{name}: no sign of life for {age:.0f} s, allowed {most:g}" for name, (age, most) in late.items()]
+            + [f"{name}: the thread has ended" for name in self.beats.ended()]
         )
 
     def ready_page(self) -> tuple[int, str]:
@@ -139,10 +150,10 @@ class HealthServer:
         return self._port
 
     def start(self) -> None:
-        """Bind and begin to serve. Raises `StartError` if the address cannot be used."""
+        """Bind and begin to serve. Raises `StartError` if the address cannot be used, or no thread can be started."""
         self._listener = self._bind()
         self._port = self._listener.getsockname()[1]
-        threading.Thread(target=self._accept_all, args=(self._listener,), name="health", daemon=True).start()
+        start_thread(threading.Thread(target=self._accept_all, args=(self._listener,), name="health", daemon=True))
 
     def stop(self) -> None:
         """Accept nothing more and free the port; requests in flight may end by themselves."""
@@ -165,13 +176,25 @@ class HealthServer:
             ) from error
 
     def _accept_all(self, listener: socket.socket) -> None:
+        """Accept until `stop`. Whatever fails costs one connection, and never the thread."""
         while not self._stopping.is_set():
             try:
-                connection, _ = listener.accept()
-            except OSError:
+                self._accept(listener)
+            except BaseException as error:  # noqa: BLE001 - without this thread every probe fails
+                get_logger().error("thread.restarted", thread="health", exc_info=error)
                 self._stopping.wait(ACCEPT_PAUSE)
-                continue
+
+    def _accept(self, listener: socket.socket) -> None:
+        try:
+            connection, _ = listener.accept()
+        except OSError:
+            self._stopping.wait(ACCEPT_PAUSE)
+            return
+        try:
             self._receive(connection)
+        except BaseException:
+            connection.close()
+            raise
 
     def _receive(self, connection: socket.socket) -> None:
         try:
@@ -196,7 +219,7 @@ class HealthServer:
             self._waiting[connection] = None
         try:
             threading.Thread(target=self._serve, args=(connection, data), name="health-request", daemon=True).start()
-        except RuntimeError:  # no thread to be had now
+        except (RuntimeError, MemoryError):  # no thread to be had now
             self._forget(connection)
 
     def _evict(self) -> bool:

@@ -191,10 +191,10 @@ class Crew:
         return True
 
     def _start(self) -> bool:
-        """Start the thread that room was made for; False where the system gives no more threads."""
+        """Start the thread that room was made for; False where the system gives no thread, or no memory for one."""
         try:
             self._spawn()
-        except RuntimeError:
+        except (RuntimeError, MemoryError):
             with self._lock:
                 self._threads -= 1
                 self._parked_count -= 1

@@ -16,7 +16,8 @@ from sockudo_queue.core import delivery_state
 from sockudo_queue.drivers.base import Back
 from sockudo_queue.errors import BrokerError
 from sockudo_queue.observability.reminder import Reminder
-from sockudo_queue.pipeline.worker import Worker, Workplace
+from sockudo_queue.pipeline.worker import LIVE_WITHIN, Worker, Workplace
+from sockudo_queue.runtime.limits import start_thread, too_few_threads
 
 TICK: Final = 0.025
 """Seconds between two looks at attempts that may have become slow."""
@@ -25,6 +26,8 @@ DEATHS_WITHIN: Final = 60.0
 """So many deaths of threads within so many seconds, and the daemon gives up (exit code 4)."""
 GAVE_UP_REASON: Final = f"{DEATHS} threads crashed within {DEATHS_WITHIN:g} s"
 DEATH_PAUSE: Final = 0.5
+MOVES_WITHIN: Final = 10.0
+"""Seconds without a look at the attempts, after which `/livez` fails: slow endpoints hold up the others meanwhile."""
 TELL_AGAIN: Final = 60.0
 """Seconds between two lines about a lack of threads, which is met again with every attempt that turns slow."""
 
@@ -38,6 +41,7 @@ class Supervisor:
         self.workers: dict[str, Worker] = {}
         self._log = log
         self._slow = slow
+        self._released = threading.Event()
         self._names = itertools.count(1)
         self._deaths: deque[float] = deque(maxlen=DEATHS)
         # Threads die together; one that failed over the count would not give its claim back, nor be started again.
@@ -50,9 +54,18 @@ class Supervisor:
         self._place = place
 
     def start(self) -> None:
-        """Start the workers and watch them."""
+        """Start the workers and what watches them; all of them wait for `release`.
+
+        Raises `StartError` where the system does not give every slot a thread.
+        """
+        self.keep("supervisor", self._watch_slots, MOVES_WITHIN)
         self._place.crew.man()
-        self.keep("supervisor", self._watch_slots)
+        if self._place.crew.threads < self._place.crew.slots:
+            raise too_few_threads()
+
+    def release(self) -> None:
+        """Let every thread begin: nothing touches the queue before all of them are there."""
+        self._released.set()
 
     @property
     def is_claiming(self) -> bool:
@@ -65,30 +78,38 @@ class Supervisor:
         self.workers[worker.name] = worker
         try:
             threading.Thread(target=self._run_worker, args=(worker,), name=worker.name, daemon=True).start()
-        except RuntimeError:
+        except (RuntimeError, MemoryError):
             del self.workers[worker.name]
-            self._tell_of_lack(worker.name)
+            if self._released.is_set():
+                self._tell_of_lack(worker.name)
             raise
 
     def _tell_of_lack(self, name: str) -> None:
         if self._lack.is_due(time.monotonic()):
             self._log.warning("thread.not_started", thread=name, text="the system gives no more threads")
 
-    def keep(self, name: str, serve: Callable[[], None]) -> None:
-        """Run a service in a thread of its own, and start it again if it dies."""
-        threading.Thread(target=self._run_service, args=(name, serve), name=name, daemon=True).start()
+    def keep(self, name: str, serve: Callable[[], None], allowance: float = LIVE_WITHIN) -> None:
+        """Run a service in a thread of its own from `release` on, and start it again if it dies.
 
-    def _run_service(self, name: str, serve: Callable[[], None]) -> None:
+        `allowance` is how many seconds may pass between two signs of life. Raises `StartError`.
+        """
+        start_thread(threading.Thread(target=self._run_service, args=(name, serve, allowance), name=name, daemon=True))
+
+    def _run_service(self, name: str, serve: Callable[[], None], allowance: float) -> None:
+        self._released.wait()
         while not self.stopping.is_set():
+            self._place.beats.register(name, allowance)
             try:
                 serve()
-                return
+                break
             except BaseException as error:  # noqa: BLE001 - whatever ended it, it is logged and started again
                 self._died(name, error)
             self.stopping.wait(1.0)
+        self._place.beats.unregister(name)
 
     def _run_worker(self, worker: Worker) -> None:
         try:
+            self._released.wait()
             worker.run()
         except BaseException as error:  # noqa: BLE001 - whatever ended it, its claim is given back
             self._died(worker.name, error)
@@ -119,6 +140,9 @@ class Supervisor:
             self._place.watch.failed(error)
             # Held on to, its lease would be renewed for as long as we run, with nobody at work on it.
             self._place.ledger.record(settlement, accepted=False, repeated=True)
+        except Exception as error:  # noqa: BLE001 - as above
+            self._log.error("job.failed", record=dispatch.claim.id, exc_info=error)
+            self._place.ledger.record(settlement, accepted=False, repeated=True)
 
     def _died(self, name: str, error: BaseException) -> None:
         self._log.error("thread.restarted", thread=name, exc_info=error)
@@ -134,6 +158,7 @@ class Supervisor:
 
     def _watch_slots(self) -> None:
         while not self.stopping.wait(TICK):
+            self._place.beats.beat("supervisor")
             now = time.monotonic()
             if self._place.crew.threads < self._place.crew.slots and not self._deaths_within(DEATH_PAUSE):
                 self._place.crew.man()  # the system had no thread to give when it was asked

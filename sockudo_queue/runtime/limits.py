@@ -1,14 +1,15 @@
-"""What this process sets for itself at the start: how many descriptors it may open, and how its memory is kept.
-
-Must be called before the first thread starts.
-"""
+"""The limits of this process: raised where it may raise them, and named where they are too low to start."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
 import resource
+import threading
+from pathlib import Path
 from typing import Final
+
+from sockudo_queue.errors import StartError
 
 _ARENA_MAX: Final = -8
 _ARENAS: Final = 2
@@ -19,7 +20,8 @@ def set_up() -> int:
 
     Shells and service managers give 1,024 descriptors for programs that still use select(2); nothing here does. Each
     connection needs some. By itself glibc gives every thread a heap of its own, up to eight per core, and what is free
-    in one is no use to the others: with 37 threads that is memory that seems to leak.
+    in one is no use to the others: with 37 threads that is memory that seems to leak. Call it before the first thread
+    starts.
     """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     # Some kernels have a lower bound of their own than the hard limit says; then the old one stays.
@@ -29,3 +31,39 @@ def set_up() -> int:
     with contextlib.suppress(AttributeError, OSError):
         ctypes.CDLL(None).mallopt(_ARENA_MAX, _ARENAS)
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
+def start_thread(thread: threading.Thread) -> None:
+    """Start a thread that the daemon cannot run without. Raises `StartError` where the system gives no more threads."""
+    try:
+        thread.start()
+    except (RuntimeError, MemoryError):
+        raise too_few_threads() from None
+
+
+def too_few_threads() -> StartError:
+    """Return the error for a start that needs more threads than this process may have."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NPROC)
+    now = "" if soft == resource.RLIM_INFINITY else f", now {soft}"
+    return StartError(
+        f"the system gives this process no thread beyond its {threading.active_count()}; raise the limit on processes "
+        f"(ulimit -u{now}; TasksMax of systemd; the pids limit of a container), or lower QUEUE_WORKERS"
+    )
+
+
+def check_descriptors(needed: int) -> None:
+    """Raise `StartError` where fewer than `needed` descriptors can be opened beside those that are open already."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed += _open_descriptors()
+    if limit < needed:
+        raise StartError(
+            f"this process may open {limit} files and connections, and needs at least {needed}; raise the limit "
+            "(ulimit -n, LimitNOFILE of systemd), or lower QUEUE_WORKERS"
+        )
+
+
+def _open_descriptors() -> int:
+    try:
+        return sum(1 for _ in Path("/proc/self/fd").iterdir())
+    except OSError:
+        return 3

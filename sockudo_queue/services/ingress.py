@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+import time
 from collections.abc import Callable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -27,7 +28,8 @@ BODY_LIMIT: Final = 8 * 1024 * 1024
 CONNECTIONS_LIMIT: Final = 32
 READ_SECONDS: Final = 10.0
 """Longest silence of a client in the middle of a request, and between two requests."""
-STOP_POLL_SECONDS: Final = 0.1
+POLL_SECONDS: Final = 0.1
+ACCEPT_PAUSE: Final = 0.1  # seconds after a failed accept: without a free descriptor it fails again immediately
 
 
 class NotJobs(Exception):
@@ -63,7 +65,7 @@ def _is_object(text: bytes) -> bool:
 
 
 class Ingress:
-    """Serves the door in threads of its own. `put` gets each job and must not block."""
+    """Accepts in the caller's thread, and serves each connection in one of its own. `put` must not block."""
 
     def __init__(self, put: Callable[[bytes], None], host: str, port: int) -> None:
         self._put = put
@@ -72,11 +74,11 @@ class Ingress:
 
     @property
     def port(self) -> int:
-        """The port that is served; once started, the real one for port 0."""
+        """The port that is served; once bound, the real one for port 0."""
         return self._port
 
-    def start(self) -> None:
-        """Bind and begin to serve. Raises `StartError` if the address cannot be used."""
+    def bind(self) -> None:
+        """Take the port. Raises `StartError` if the address cannot be used."""
         try:
             self._server = _Server(self._host, self._port, self._put)
         except OSError as error:
@@ -85,14 +87,23 @@ class Ingress:
                 "set another QUEUE_MEMORY_INGRESS_PORT or QUEUE_MEMORY_INGRESS_HOST"
             ) from error
         self._port = self._server.server_address[1]
-        serve, poll = self._server.serve_forever, STOP_POLL_SECONDS
-        threading.Thread(target=serve, args=(poll,), name="ingress", daemon=True).start()
+
+    def serve(self, beat: Callable[[], None]) -> None:
+        """Accept connections until `stop`; `beat` is called many times a second. After `bind`."""
+        server = self._server
+        assert server is not None
+        while not server.stopping:
+            beat()
+            try:
+                server.handle_request()
+            except (OSError, ValueError):  # the listener was closed by `stop`
+                if not server.stopping:
+                    raise
 
     def stop(self) -> None:
-        """Take nothing more: the port is free, and a request in flight is refused."""
+        """Take nothing more: the port is free, and a request in flight is refused. From any thread."""
         if self._server is not None:
             self._server.stopping = True
-            self._server.shutdown()
             self._server.server_close()
 
 
@@ -100,6 +111,7 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
     request_queue_size = 128
+    timeout = POLL_SECONDS
 
     def __init__(self, host: str, port: int, put: Callable[[bytes], None]) -> None:
         self.put = put
@@ -118,7 +130,19 @@ class _Server(ThreadingHTTPServer):
         if not self._free.acquire(blocking=False):
             self.shutdown_request(request)
             return
-        super().process_request(request, client_address)
+        try:
+            super().process_request(request, client_address)
+        except BaseException:  # no thread to be had now
+            self._free.release()
+            raise
+
+    def get_request(self) -> Any:
+        """Accept one connection. Raises `OSError`."""
+        try:
+            return super().get_request()
+        except OSError:
+            time.sleep(ACCEPT_PAUSE)
+            raise
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sockudo_queue.apps.file_watcher import AppSource
 from sockudo_queue.apps.stores.refresher import Keeper
@@ -24,6 +24,9 @@ from sockudo_queue.services.notifier import Notifier
 from sockudo_queue.services.peers import SurroundingsWatch
 from sockudo_queue.services.sampler import Sampler
 from sockudo_queue.services.settler import Tending
+
+if TYPE_CHECKING:
+    from sockudo_queue.services.ingress import Ingress
 
 SAMPLE_EVERY: Final = 5.0
 UPKEEP_EVERY: Final = 10.0
@@ -50,7 +53,10 @@ class Services:
         app_keeper: Keeper | None = None,
         placement: Placement | None = None,
     ) -> None:
-        """Start them all. `renew_interval` is in seconds; each of `upkeep` gets the time, and may block for seconds."""
+        """Start them all, to begin when the supervisor lets them. Raises `StartError`.
+
+        `renew_interval` is in seconds; each of `upkeep` gets the time, and may block for seconds.
+        """
         if self._tending is not None:
             renew_interval = min(renew_interval, self._tending.driver.renew_seconds)
             self._start("settler", LIVE_WITHIN, self._tending.serve)
@@ -67,6 +73,11 @@ class Services:
         if app_keeper is not None:
             self._serve("app-store", lambda beat, stopping: app_keeper.serve(stopping, beat))
 
+    def take_jobs(self, ingress: Ingress) -> None:
+        """Start what takes jobs over HTTP, for the memory driver."""
+        beats = self._place.beats
+        self._start("ingress", LIVE_WITHIN, lambda name: ingress.serve(lambda: beats.beat(name)))
+
     def watch_surroundings(self, watch: SurroundingsWatch) -> None:
         """Start the look around the queue, for a driver whose broker tells of it."""
         self._serve("peers", watch.serve)
@@ -77,8 +88,7 @@ class Services:
         return self._tending is not None and not self._tending.gave_back.is_set()
 
     def _start(self, name: str, allowance: float, serve: Any, *arguments: Any) -> None:
-        self._place.beats.register(name, allowance)
-        self._supervisor.keep(name, lambda: serve(name, *arguments))
+        self._supervisor.keep(name, lambda: serve(name, *arguments), allowance)
 
     def _serve(self, name: str, serve: Callable[[Callable[[], None], threading.Event], None]) -> None:
         beats, stopping = self._place.beats, self._place.stopping

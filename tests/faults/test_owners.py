@@ -153,6 +153,39 @@ def test_a_dead_bell_is_replaced(killable: _KillableDaemon, redis_server: RedisS
         receiver.wait_for(2, 3)
 
 
+@pytest.mark.parametrize("module", ["sockudo_queue.observability.logs.writer", "sockudo_queue.observability.health"])
+def test_a_thread_that_logs_or_answers_probes_survives(
+    killable: _KillableDaemon, redis_server: RedisServer, receiver: Receiver, module: str
+) -> None:
+    for killed in range(1, 4):
+        killable.kill_thread_in(module)
+        killable.get("/livez")  # a thread that waits for a connection ends with the next one
+        logged = len(killable.events("delivery.attempted"))
+        with redis_server.client() as client:
+            for number in (2 * killed - 1, 2 * killed):  # the line of the first may be lost with the thread
+                push(client, [job()])
+                receiver.wait_for(number)
+        eventually(lambda: len(killable.events("delivery.attempted")) > logged, 5, told(killable))  # noqa: B023
+        eventually(lambda: killable.get("/livez") == 200, 5, told(killable))
+    thread = {"writer": "log-writer", "health": "health"}[module.rpartition(".")[2]]
+    eventually(lambda: {line["thread"] for line in killable.events("thread.restarted")} == {thread}, 5, told(killable))
+
+
+def test_a_main_thread_that_dies_puts_back_and_ends_with_a_line(
+    killable: _KillableDaemon, redis_server: RedisServer, receiver: Receiver
+) -> None:
+    receiver.hang()
+    with redis_server.client() as client:
+        push(client, [job()])
+        receiver.wait_for(1)
+        killable.kill_thread_in("main")
+        assert killable.wait(10) == 4
+        assert records(client, "active") == []
+        assert waiting(client) == 1
+    [line] = killable.events("process.failed")
+    assert line["error"] == "SystemExit"
+
+
 def test_a_daemon_whose_threads_die_again_and_again_puts_back_and_gives_up(
     killable: _KillableDaemon, redis_server: RedisServer, receiver: Receiver
 ) -> None:

@@ -1,5 +1,7 @@
 """The command, with a way to kill one of its threads from inside: the file `kill` names the module that it is in.
 
+The word `main` stands for the main thread.
+
 SystemExit is raised in the thread as soon as it runs Python again, at whatever instruction that is; no product code
 helps.
 """
@@ -42,12 +44,17 @@ def _at_one_moment(act: Callable[[str], bool], module: str) -> bool:
 
 
 def _kill_one_in(module: str) -> bool:
+    if module == "main":
+        return _kill(threading.main_thread().ident or 0)
     known = {thread.ident for thread in threading.enumerate() if thread is not threading.main_thread()}
     found = [ident for ident, frame in sys._current_frames().items() if ident in known and module in _modules(frame)]
     if not found:
         return False
-    chosen = ctypes.c_ulong(random.choice(found))
-    return bool(ctypes.pythonapi.PyThreadState_SetAsyncExc(chosen, ctypes.py_object(SystemExit)) == 1)
+    return _kill(random.choice(found))
+
+
+def _kill(ident: int) -> bool:
+    return bool(ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(SystemExit)) == 1)
 
 
 def _modules(frame: FrameType | None) -> Iterator[str]:

@@ -232,6 +232,29 @@ def test_a_probe_that_has_come_is_answered_without_a_thread(
         assert Answer(everything(theirs)).status == {"/livez": 200, "/readyz": 503}[path]
 
 
+def test_whatever_fails_at_a_connection_the_next_one_is_answered(
+    server: HealthServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, faults = http_server.arrived, [SystemExit(), MemoryError(), ValueError()]
+
+    def arrived(connection: socket.socket) -> object:
+        if faults:
+            raise faults.pop()
+        return real(connection)
+
+    monkeypatch.setattr(module, "arrived", arrived)
+    while faults:
+        with socket.create_connection(("127.0.0.1", server.port), 5) as connection:
+            assert everything(connection) == b""
+    assert get(server, "/livez") == (200, "ok\n")
+
+
+def test_a_thread_that_rests_and_has_ended_is_named(server: HealthServer, health: Health) -> None:
+    thread = threading.Thread(target=lambda: None)
+    health.beats.watch("log-writer", thread.is_alive)
+    assert get(server, "/livez") == (503, "log-writer: the thread has ended\n")
+
+
 def test_when_every_connection_is_at_work_a_further_one_is_closed(
     health: Health, monkeypatch: pytest.MonkeyPatch
 ) -> None:

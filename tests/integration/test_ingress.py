@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import threading
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -29,7 +30,9 @@ class Door:
     def __init__(self) -> None:
         self.jobs: list[bytes] = []
         self.ingress = Ingress(self.jobs.append, "127.0.0.1", 0)
-        self.ingress.start()
+        self.ingress.bind()
+        self.thread = threading.Thread(target=self.ingress.serve, args=(lambda: None,), daemon=True)
+        self.thread.start()
 
     def send(
         self, body: bytes = b"{}", path: str = "/jobs", method: str = "POST", **headers: str
@@ -181,7 +184,21 @@ def _answers(door: Door) -> bool:
 
 def test_a_taken_port_is_told_with_what_to_set(door: Door) -> None:
     with pytest.raises(StartError, match="QUEUE_MEMORY_INGRESS_PORT"):
-        Ingress(lambda job: None, "127.0.0.1", door.ingress.port).start()
+        Ingress(lambda job: None, "127.0.0.1", door.ingress.port).bind()
+
+
+def test_connections_without_a_thread_do_not_close_the_door_for_good(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as context:
+        context.setattr(threading.Thread, "start", refuse)
+        for _ in range(CONNECTIONS_LIMIT + 1):
+            with socket.create_connection(("127.0.0.1", door.ingress.port), SECONDS) as connection:
+                assert connection.recv(1) == b""
+    assert door.send()[0] == 202
 
 
 @pytest.mark.parametrize(("host", "where"), [("192.0.2.1", "192.0.2.1:1:"), ("2001:db8::1", "[2001:db8::1]:1:")])
@@ -195,8 +212,9 @@ def test_a_stopped_door_leaves_its_port() -> None:
     opened = Door()
     opened.ingress.stop()
     again = Ingress(lambda job: None, "127.0.0.1", opened.ingress.port)
-    again.start()
+    again.bind()
     again.stop()
+    eventually(lambda: not opened.thread.is_alive())
 
 
 def daemon_on(receiver: Receiver, port: int, **environment: str) -> DaemonProcess:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Iterator
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
+from sockudo_queue.errors import StartError
+from sockudo_queue.observability.health import Heartbeats
 from sockudo_queue.pipeline import supervisor as module
 from sockudo_queue.pipeline.supervisor import Supervisor
+from tests.helpers.waiting import eventually
 
 
 class Log:
@@ -54,13 +58,55 @@ def test_threads_that_die_together_are_all_counted() -> None:
     assert supervisor.gave_up.is_set()
 
 
+def test_a_supervisor_that_no_longer_moves_is_no_longer_alive() -> None:
+    """Without it no slow attempt gives its slot back: good endpoints wait for those that hang."""
+    stuck, let_go = threading.Event(), threading.Event()
+
+    class Hanging:
+        threads = slots = 0
+
+        def pull_leashes(self) -> None:
+            stuck.set()
+            let_go.wait(10)
+
+    supervisor = Supervisor(Log(), slow=0.1)
+    beats = Heartbeats()
+    supervisor._place = cast(Any, SimpleNamespace(beats=beats, crew=Hanging(), dispatcher=Hanging()))
+    supervisor.keep("supervisor", supervisor._watch_slots, 0.05)
+    supervisor.release()
+    assert stuck.wait(5)
+    assert eventually(beats.late).keys() == {"supervisor"}
+    let_go.set()
+    supervisor.stopping.set()
+    eventually(lambda: not beats.oldest_by_kind())
+
+
+def test_nothing_begins_before_every_thread_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    began: list[str] = []
+    supervisor = Supervisor(Log(), slow=0.1)
+    supervisor._place = cast(Any, SimpleNamespace(beats=Heartbeats()))
+    supervisor.keep("one", lambda: began.append("one"))
+
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as context:
+        context.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(StartError, match="ulimit -u"):
+            supervisor.keep("two", lambda: began.append("two"))
+    assert began == []
+    supervisor.release()
+    eventually(lambda: began == ["one"])
+
+
 def test_a_lack_of_threads_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_arguments: object, **_options: object) -> threading.Thread:
         raise RuntimeError("can't start new thread")
 
     log = Log()
     supervisor = Supervisor(log, slow=0.1)
-    supervisor._place = None  # type: ignore[assignment]  # nobody gets as far as to work there
+    supervisor._place = cast(Any, None)  # nobody gets as far as to work there
+    supervisor.release()
     monkeypatch.setattr(module, "Worker", lambda name, _place: type("Idle", (), {"name": name})())
     monkeypatch.setattr(threading, "Thread", refuse)
 

@@ -21,7 +21,9 @@ from typing import Any, Final
 import structlog
 
 from sockudo_queue.observability.logs.values import LINE_LIMIT, encode, encode_shortened, explain, place, plain, pretty
-from sockudo_queue.observability.logs.writer import Line, Writer
+from sockudo_queue.observability.logs.writer import THREAD, Line, Writer
+
+__all__ = ["THREAD", "dropped_lines", "flush", "get_logger", "is_alive", "set_up"]
 
 _NUMBERS: Final = frozenset({int, float, bool, type(None)})
 
@@ -34,7 +36,8 @@ def get_logger(**context: Any) -> Any:
 def set_up(level: str, log_format: str, descriptor: int = 1) -> None:
     """Configure logging for the process: a level, and `json`, `pretty` or `auto` (pretty on a terminal).
 
-    This starts a thread. Whoever waits for signals by their mask must have set the mask before.
+    This starts a thread. Whoever waits for signals by their mask must have set the mask before. Raises `StartError`
+    where the system gives no thread.
     """
     terminal = os.isatty(descriptor)
     _output.open(descriptor, pretty=log_format == "pretty" or (log_format == "auto" and terminal), colours=terminal)
@@ -56,8 +59,13 @@ def flush(timeout: float) -> bool:
     return _output.writer is None or _output.writer.flush(timeout)
 
 
+def is_alive() -> bool:
+    """Tell whether there is a thread that writes."""
+    return _output.writer is None or _output.writer.thread.is_alive()
+
+
 def dropped_lines() -> int:
-    """Count the lines that were lost since `set_up`, because nobody read them or because writing failed."""
+    """Count the lines that were lost since `set_up`: nobody read them, writing failed, or memory was short."""
     return 0 if _output.writer is None else _output.writer.dropped
 
 
@@ -92,16 +100,19 @@ class _Output:
         left.
         """
         assert self.writer is not None
-        if "exc_info" in fields:
-            explain(fields, fields.pop("exc_info"))
-        for name, value in fields.items():
-            kind = type(value)
-            if kind is str:
-                if len(value) > LINE_LIMIT:
-                    fields[name] = value[:LINE_LIMIT]  # the line is too long so or so; nobody shall hold on to the rest
-            elif kind not in _NUMBERS:
-                fields[name] = plain(value)
-        self.writer.put((time.time(), level, fields))
+        try:
+            if "exc_info" in fields:
+                explain(fields, fields.pop("exc_info"))
+            for name, value in fields.items():
+                kind = type(value)
+                if kind is str:
+                    if len(value) > LINE_LIMIT:
+                        fields[name] = value[:LINE_LIMIT]  # the line is too long anyway; the rest is not kept
+                elif kind not in _NUMBERS:
+                    fields[name] = plain(value)
+            self.writer.put((time.time(), level, fields))
+        except MemoryError:
+            self.writer.drop(1)
 
     def _encode(self, line: Line) -> bytes:
         """Turn a line into bytes without its end. Never raises."""

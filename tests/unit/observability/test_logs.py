@@ -22,10 +22,12 @@ from sockudo_queue.core.outcome import Verdict
 from sockudo_queue.core.secret import Secret
 from sockudo_queue.errors import BrokerUnavailable
 from sockudo_queue.observability import logs
+from sockudo_queue.observability.logs import values
 from sockudo_queue.observability.logs import writer as log_writer
 from sockudo_queue.observability.logs.values import LINE_LIMIT, SHORT_TEXT
 from sockudo_queue.observability.logs.writer import Line
 from tests.helpers.log_state import logging_put_back
+from tests.helpers.waiting import eventually
 
 CANARY: Final = "canary-7c41"
 WAIT: Final = 5.0
@@ -371,6 +373,72 @@ def test_a_broken_pipe_costs_lines_and_nothing_else(pipe: tuple[int, int]) -> No
         assert logs.dropped_lines() == expected
     assert logs._output.writer is not None
     assert logs._output.writer.thread.is_alive()
+
+
+def test_a_line_without_memory_is_counted_and_the_next_ones_are_written(
+    output: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without its thread no line would ever be written again, and nothing would show it."""
+    real, real_write, real_plain = logs._output._encode, os.write, values.plain
+    lost = {"while it is logged", "while it is encoded", "while it is written"}
+
+    def once(where: str) -> None:
+        if where in lost:
+            lost.remove(where)
+            raise MemoryError
+
+    def encode(line: Line) -> bytes:
+        once(f"{line[2].get('where')}" if line[2].get("where") == "while it is encoded" else "")
+        return real(line)
+
+    def write(descriptor: int, data: memoryview) -> int:
+        once("while it is written" if b"while it is written" in bytes(data) else "")
+        return real_write(descriptor, data)
+
+    def plain(value: Any) -> Any:
+        once("while it is logged")
+        return real_plain(value)
+
+    log = output.set_up()
+    assert logs._output.writer is not None
+    monkeypatch.setattr(logs._output.writer, "_encode", encode)
+    monkeypatch.setattr(os, "write", write)
+    monkeypatch.setattr("sockudo_queue.observability.logs.plain", plain)
+    log.info("test.lost", where=Path("while it is logged"))
+    for number, where in enumerate(("while it is encoded", "while it is written"), 2):
+        log.info("test.lost", where=where)
+        assert logs.flush(WAIT)
+        assert logs.dropped_lines() == number
+    log.info("test.event")
+    lines = output.lines()
+    assert not lost
+    assert [line["event"] for line in lines] == ["logs.dropped", "logs.dropped", "test.event"]
+    assert sum(line["count"] for line in lines[:2]) == 3
+    assert logs.is_alive()
+
+
+def test_a_thread_that_writes_survives_whatever_ends_others(output: Output, monkeypatch: pytest.MonkeyPatch) -> None:
+    faults = [SystemExit(), KeyError()]
+    real = log_writer.Writer._take
+
+    def take(writer: log_writer.Writer) -> list[bytes]:
+        lines = real(writer)
+        if faults and lines:
+            raise faults.pop()
+        return lines
+
+    monkeypatch.setattr(log_writer, "FAILED_PAUSE", 0.01)
+    monkeypatch.setattr(log_writer.Writer, "_take", take)
+    log = output.set_up()
+    for _ in range(2):
+        log.info("test.lost")
+        assert logs.flush(WAIT)
+    eventually(lambda: not faults)
+    log.info("test.event")
+    lines = output.lines()
+    assert [line["error"] for line in lines if line["event"] == "thread.restarted"]
+    assert lines[-1]["event"] == "test.event"
+    assert logs.is_alive()
 
 
 def test_half_a_line_does_not_spoil_the_next(output: Output, monkeypatch: pytest.MonkeyPatch) -> None:
