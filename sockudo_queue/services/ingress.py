@@ -104,6 +104,8 @@ class Ingress:
         """Take nothing more: the port is free, and a request in flight is refused. From any thread."""
         if self._server is not None:
             self._server.stopping = True
+            with contextlib.suppress(OSError):
+                self._server.socket.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits for connections
             self._server.server_close()
 
 
