@@ -82,6 +82,8 @@ class SqsStub:
         self.calls: list[tuple[float, str]] = []
         self.queues: dict[str, list[Message]] = {}
         self.entry_faults: Callable[[str, Json], str | None] = lambda action, entry: None
+        self.corrupt: Callable[[str, Any], Any] = lambda action, answer: answer
+        """Changes an answer on its way out; it gets a copy."""
         self._faults: dict[str, Fault] = {}
         self._expired: set[str] = set()
         self.clock_ahead = 0.0  # seconds by which its answers are dated after the true time
@@ -288,7 +290,7 @@ class _Handler(BaseHTTPRequestHandler):
         access_key = self.headers["Authorization"].partition("Credential=")[2].partition("/")[0]
         answer = self.owner.answer(action, request, access_key)
         if not isinstance(answer, Fault):
-            self._write(200, json.dumps(answer).encode())
+            self._write(200, json.dumps(self.owner.corrupt(action, json.loads(json.dumps(answer)))).encode())
         elif answer.closes:
             self.close_connection = True
         elif answer.page is not None:

@@ -7,6 +7,6 @@ driver ─▶ intake     what was received becomes claims; receiving is the one 
        ─▶ dead       the dead letters
        ─▶ trouble    what does not work now, and when it may be tried again
 
-messages (a record as a message and back), planning, shelf and trouble call nothing. queues finds or makes the two
-queues. client is boto3 and its errors in our words; nothing else here knows it.
+answers (what SQS may say), messages (a record as a message and back), planning, shelf and trouble call nothing. queues
+finds or makes the two queues. client is boto3 and its errors in our words; nothing else here knows it.
 """

@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 import boto3
 import botocore.config
 import botocore.exceptions
-import botocore.parsers
 
+from sockudo_queue.drivers.sqs.answers import results, sound
 from sockudo_queue.errors import BrokerError, BrokerRefused, BrokerUnavailable
 
 BATCH: Final = 10
@@ -27,6 +27,7 @@ ANSWER_SECONDS: Final = 5.0
 SPARE_CONNECTIONS: Final = 4
 """For the threads beside the workers: notifier, renewer, sampler, settler."""
 CLOCK_SKEW_SECONDS: Final = 60
+LONGEST_CODE: Final = 100
 
 _MISSING: Final = frozenset({"QueueDoesNotExist", "NonExistentQueue"})
 _DENIED: Final = frozenset({"AccessDenied", "AccessDeniedException", "AuthorizationError", "UnauthorizedOperation"})
@@ -81,9 +82,9 @@ class EntryFailed(Exception):
         self.lost = sender_fault and code in _WRONG_HANDLE
         self.too_large = sender_fault and code in _TOO_LARGE
         self.error: BrokerError = (
-            BrokerRefused(f"SQS refused an entry of a batch ({code})")
+            BrokerRefused(f"SQS refused an entry of a batch ({code or 'no code'})")
             if sender_fault and code not in _PASSING
-            else BrokerUnavailable(f"SQS could not take an entry of a batch ({code})")
+            else BrokerUnavailable(f"SQS could not take an entry of a batch ({code or 'no code'})")
         )
 
 
@@ -115,7 +116,9 @@ class SqsClient:
             raise translated from None
         except botocore.exceptions.BotoCoreError as error:
             raise self._without_answer(error) from None
-        except (botocore.parsers.ResponseParserError, ValueError, TypeError, KeyError, AttributeError) as error:
+        except BrokerError:
+            raise
+        except Exception as error:  # noqa: BLE001
             # The library trusts answers: one that is none, such as a proxy's page, fails somewhere inside it.
             raise BrokerUnavailable(
                 f"SQS: {self._where} gave an answer that is none ({type(error).__name__})"
@@ -128,14 +131,10 @@ class SqsClient:
         """
         numbered = [{"Id": str(number), **entry} for number, entry in enumerate(entries)]
         answer = self.call(operation, QueueUrl=queue_url, Entries=numbered)
-        results: list[EntryFailed | None] = [EntryFailed("NoResult", sender_fault=False) for _ in entries]
-        for success in _listed(answer, "Successful"):
-            results[int(success["Id"])] = None
-        for failure in _listed(answer, "Failed"):
-            results[int(failure["Id"])] = EntryFailed(
-                str(failure.get("Code", "")), sender_fault=bool(failure.get("SenderFault"))
-            )
-        return results
+        ended: list[EntryFailed | None] = [EntryFailed("NoResult", sender_fault=False) for _ in entries]
+        for number, failure in results(answer, [entry["Id"] for entry in numbered]):
+            ended[number] = None if failure is None else _failed(failure)
+        return ended
 
     def close(self) -> None:
         """Close the connections; a later call makes new ones."""
@@ -155,6 +154,7 @@ class SqsClient:
         client = boto3.session.Session().client("sqs", endpoint_url=self._endpoint_url, config=self._config)
         parts = urlsplit(client.meta.endpoint_url)
         self._where = f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)
+        client.meta.events.register("before-parse.sqs", _drop_odd_entries)
         client.meta.events.register("after-call.sqs", _check_answer)
         return client
 
@@ -181,6 +181,16 @@ class SqsClient:
                 return BrokerRefused("SQS: a call was refused before it was sent; see queue.sqs.* in the settings")
         kind = type(error).__name__
         return BrokerUnavailable(f"SQS: no answer from {self._where or 'the endpoint'} ({kind})")
+
+
+def _failed(failure: Mapping[str, Any]) -> EntryFailed:
+    return EntryFailed(str(failure.get("Code", "")), sender_fault=failure.get("SenderFault") is True)
+
+
+def _drop_odd_entries(response_dict: dict[str, Any], **_: Any) -> None:
+    """Keep an entry that is none from spoiling the whole answer: botocore would fail on it."""
+    if response_dict.get("status_code") == 200 and isinstance(response_dict.get("body"), bytes):
+        response_dict["body"] = sound(response_dict["body"])
 
 
 def _check_answer(http_response: Any, **_: Any) -> None:
@@ -219,7 +229,7 @@ def _clocks(answer: Any) -> str:
     stamp = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date", "")
     try:
         behind = email.utils.parsedate_to_datetime(stamp).timestamp() - time.time()
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return "check AWS_SECRET_ACCESS_KEY and the clock of this machine"
     if abs(behind) < CLOCK_SKEW_SECONDS:
         return "check AWS_SECRET_ACCESS_KEY"
@@ -227,9 +237,6 @@ def _clocks(answer: Any) -> str:
 
 
 def _bare(code: str) -> str:
-    """Return a code without the name of its service: both forms are in use."""
-    return code.rpartition(".")[2].rpartition("#")[2]
-
-
-def _listed(answer: Mapping[str, Any], key: str) -> Sequence[Mapping[str, Any]]:
-    return answer.get(key) or ()
+    """Return a code without the name of its service: both forms are in use. What is no code, is not shown."""
+    bare = code.rpartition(".")[2].rpartition("#")[2]
+    return bare if bare.isalnum() and bare.isascii() and len(bare) <= LONGEST_CODE else ""

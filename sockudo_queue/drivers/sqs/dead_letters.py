@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Final
 
 from sockudo_queue.drivers.base import DeadLetter
+from sockudo_queue.drivers.sqs.answers import number_of
 from sockudo_queue.drivers.sqs.client import BATCH, SqsClient
 from sockudo_queue.drivers.sqs.messages import Outgoing, Received
 from sockudo_queue.drivers.sqs.queues import Queues
@@ -118,7 +119,8 @@ class SqsDeadLetters:
         name = "ApproximateNumberOfMessages"
         url = self._queues.pair().dead.url
         answer = self._client.call("get_queue_attributes", QueueUrl=url, AttributeNames=[name])
-        return int((answer.get("Attributes") or {}).get(name) or 0)
+        attributes = answer.get("Attributes")
+        return number_of(attributes.get(name)) if isinstance(attributes, Mapping) else 0
 
     def _release(self, tokens: set[str]) -> None:
         """Make letters visible again; where that fails, time does it."""

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from sockudo_queue.drivers.base import Claim, Settlement, Tended, Turn
+from sockudo_queue.drivers.sqs.answers import number_of
 from sockudo_queue.drivers.sqs.buffer import Shelf
 from sockudo_queue.drivers.sqs.client import QueueMissing, SqsClient
 from sockudo_queue.drivers.sqs.dead_letters import SqsDeadLetters
@@ -23,7 +24,7 @@ from sockudo_queue.drivers.sqs.queues import Queues
 from sockudo_queue.drivers.sqs.settlement_plan import Ending
 from sockudo_queue.drivers.sqs.settler import Settler
 from sockudo_queue.drivers.sqs.trouble import Trouble
-from sockudo_queue.errors import BrokerError
+from sockudo_queue.errors import BrokerError, BrokerUnavailable
 
 HELD_LIMIT: Final = 1000
 """Messages held at most, with those that cannot be begun because one before them in their group is not ended."""
@@ -335,5 +336,7 @@ class SqsDriver:
             self._queues.forget()
             raise
         attributes = answer.get("Attributes") or {}
-        visible, hidden, delayed = (int(attributes.get(name) or 0) for name in COUNTS)
+        if not isinstance(attributes, Mapping):
+            raise BrokerUnavailable("SQS: the answer does not tell how many messages there are")
+        visible, hidden, delayed = (number_of(attributes.get(name)) for name in COUNTS)
         return visible, hidden, delayed

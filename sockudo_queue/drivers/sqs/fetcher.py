@@ -22,6 +22,8 @@ FAR_AWAY: Final = 5.0
 """Seconds until a record is due, from which on it is sent on once more instead of being held."""
 ROUNDING_MS: Final = 2
 """How far the times that SQS tells can be off, since they are whole milliseconds."""
+CLOCKS_DIFFER_MS: Final = 24 * 3_600_000
+"""By how much the clock of SQS can be off from ours; it takes no signature that is minutes off."""
 CLOCKS_MAY_DIFFER: Final = 1.0
 """Seconds by which our idea of the time of SQS may be wrong."""
 
@@ -89,6 +91,8 @@ class Intake:
         now = self._clock()
         behind: list[Message] = []
         known = self._shelf.messages.get(each.message_id)
+        if known is not None and known.received.body != each.body:
+            return behind  # two messages cannot have one id; this one comes again
         if known is not None and known.until > now:
             # SQS hands out a message twice now and then; the newest handle is the one that counts.
             known.handle, known.until = each.handle, now + self._visibility
@@ -120,6 +124,11 @@ class Intake:
 
     def _learn_clock(self, messages: Sequence[Received]) -> None:
         """Learn the time of SQS from messages that were received for the first time just now."""
-        fresh = [each.first_received_ms for each in messages if each.receives == 1 and each.first_received_ms]
+        here_ms = time.time() * 1000
+        fresh = [
+            each.first_received_ms
+            for each in messages
+            if each.receives == 1 and abs(each.first_received_ms - here_ms) < CLOCKS_DIFFER_MS
+        ]
         if fresh:
             self._server_ahead_ms = max(fresh) - self._clock() * 1000

@@ -24,6 +24,7 @@ from typing import Any, Final
 import msgspec
 
 from sockudo_queue.core.decoding import DECODE_ERRORS
+from sockudo_queue.drivers.sqs.answers import LONGEST_ID, number_of
 from sockudo_queue.drivers.sqs.queues import Queue
 
 PREFIX: Final = "sockudo-queue."
@@ -128,7 +129,14 @@ def fits(entry: Mapping[str, Any], queue: Queue) -> bool:
 
 
 def received(message: Mapping[str, Any]) -> Received | None:
-    """Read one message of an answer; None for one without a handle, with which nothing could be done."""
+    """Read one message of an answer; None for one without a handle, or of another form: nothing can be done with it."""
+    try:
+        return _received(message)
+    except (AttributeError, TypeError, ValueError):
+        return None
+
+
+def _received(message: Mapping[str, Any]) -> Received | None:
     handle = message.get("ReceiptHandle")
     if not handle:
         return None
@@ -139,17 +147,24 @@ def received(message: Mapping[str, Any]) -> Received | None:
         message_id=message_id,
         handle=str(handle),
         body=_body_of(str(message.get("Body") or ""), attributes),
-        record_id=str(attributes.get(RECORD, {}).get("StringValue") or message_id),
+        record_id=_id_of(attributes) or message_id,
         state=bytes(attributes.get(STATE, {}).get("BinaryValue") or b""),
-        claims=_number(attributes.get(CLAIMS, {}).get("StringValue")),
-        lapses=_number(attributes.get(LAPSES, {}).get("StringValue")),
-        delay_ms=_number(attributes.get(DELAY, {}).get("StringValue")),
-        receives=max(_number(system.get("ApproximateReceiveCount")), 1),
-        first_received_ms=_number(system.get("ApproximateFirstReceiveTimestamp")),
-        sent_ms=_number(system.get("SentTimestamp")),
+        claims=number_of(attributes.get(CLAIMS, {}).get("StringValue")),
+        lapses=number_of(attributes.get(LAPSES, {}).get("StringValue")),
+        delay_ms=number_of(attributes.get(DELAY, {}).get("StringValue")),
+        receives=max(number_of(system.get("ApproximateReceiveCount")), 1),
+        first_received_ms=number_of(system.get("ApproximateFirstReceiveTimestamp")),
+        sent_ms=number_of(system.get("SentTimestamp")),
         group=system.get("MessageGroupId"),
         origin=attributes.get(GROUP, {}).get("StringValue"),
     )
+
+
+def _id_of(attributes: Mapping[str, Any]) -> str | None:
+    """Return the id that a message names; whoever writes to the queue may have written it, and it becomes a header."""
+    name = attributes.get(RECORD, {}).get("StringValue")
+    is_one = isinstance(name, str) and name.isascii() and name.isprintable() and len(name) <= LONGEST_ID
+    return name if is_one else None
 
 
 def _body_of(text: str, attributes: Mapping[str, Any]) -> bytes:
@@ -182,8 +197,3 @@ def _text_of(body: bytes) -> str | None:
 
 def _string(value: str) -> dict[str, str]:
     return {"DataType": "String", "StringValue": value}
-
-
-def _number(value: object) -> int:
-    text = str(value or "")
-    return int(text) if text.isascii() and text.isdecimal() and len(text) < 20 else 0

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from sockudo_queue.drivers.sqs.answers import number_of
 from sockudo_queue.drivers.sqs.client import QueueExists, QueueMissing, SqsClient
-from sockudo_queue.errors import BrokerRefused
+from sockudo_queue.errors import BrokerUnavailable
 
 FIFO_ENDING: Final = ".fifo"
 DEAD_ENDING: Final = "-dead"
@@ -18,6 +20,8 @@ a message that is put back at many stops must not be taken for a bad one."""
 RETENTION_SECONDS: Final = 14 * 24 * 3600  # the most that SQS keeps
 SMALLEST_LIMIT: Final = 262_144
 """Bytes of a message that every SQS takes, for a server that does not tell its limit."""
+LEAST_LIMIT: Final = 1024  # bytes; SQS takes no lower limit
+LONGEST_URL: Final = 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,16 +113,17 @@ class Queues:
             return _url_in(self._client.call("get_queue_url", QueueName=name))
 
     def _queue(self, url: str) -> Queue:
-        limit = self._attribute(url, "MaximumMessageSize")
-        return Queue(url, int(limit) if limit.isdecimal() else SMALLEST_LIMIT)
+        limit = number_of(self._attribute(url, "MaximumMessageSize"))
+        return Queue(url, limit if limit >= LEAST_LIMIT else SMALLEST_LIMIT)
 
     def _attribute(self, url: str, name: str) -> str:
         answer = self._client.call("get_queue_attributes", QueueUrl=url, AttributeNames=[name])
-        return str((answer.get("Attributes") or {}).get(name, ""))
+        attributes = answer.get("Attributes")
+        return str(attributes.get(name, "")) if isinstance(attributes, Mapping) else ""
 
 
 def _url_in(answer: Any) -> str:
     url = answer.get("QueueUrl")
-    if not url:
-        raise BrokerRefused("SQS: the answer names no queue URL")
-    return str(url)
+    if not (isinstance(url, str) and url.startswith(("http://", "https://")) and len(url) <= LONGEST_URL):
+        raise BrokerUnavailable("SQS: the answer names no queue URL")
+    return url

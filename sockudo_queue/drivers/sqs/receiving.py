@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from sockudo_queue.drivers.sqs.client import QueueMissing, SqsClient
 from sockudo_queue.drivers.sqs.messages import SYSTEM_ATTRIBUTES, Received, received
 from sockudo_queue.drivers.sqs.queues import Pair, Queue, Queues
+from sockudo_queue.errors import BrokerUnavailable
 
 
 def receive(
@@ -32,4 +33,7 @@ def receive(
     except QueueMissing:
         queues.forget()
         raise
-    return [each for each in map(received, answer.get("Messages") or ()) if each is not None]
+    messages = answer.get("Messages") or ()
+    if not isinstance(messages, Sequence):
+        raise BrokerUnavailable("SQS: the answer to a receive holds no list of messages")
+    return [each for each in map(received, messages) if each is not None]

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from sockudo_queue.drivers.sqs.answers import results, sound
 from sockudo_queue.drivers.sqs.messages import Outgoing, Received, fits, received, size_of
 from sockudo_queue.drivers.sqs.queues import Queue
 from tests.helpers.jobs import job
@@ -74,6 +75,51 @@ def test_a_number_that_is_none_counts_as_0(text: str | None) -> None:
     assert got is not None
     assert got.sent_ms == 0
     assert got.claims == 0
+
+
+@pytest.mark.parametrize("name", ["", "x" * 256, "7\r\nX-Forged: 1", "caf\u00e9", "\ud800", 5, None])
+def test_an_id_that_is_no_header_value_is_not_taken(name: object) -> None:
+    attributes = {"sockudo-queue.record": {"StringValue": name}}
+    got = received({"MessageId": "m", "ReceiptHandle": "h", "Body": "x", "MessageAttributes": attributes})
+
+    assert got is not None
+    assert got.record_id == "m"
+
+
+@pytest.mark.parametrize("message", [None, 5, "text", [], {"ReceiptHandle": "h", "MessageAttributes": ["x"]}])
+def test_what_is_no_message_is_left_out(message: Any) -> None:
+    assert received(message) is None
+
+
+def test_an_odd_entry_is_dropped_and_its_neighbours_stay_as_they_are() -> None:
+    good = {"MessageId": "m", "ReceiptHandle": "h", "Body": "b\ud800", "More": [1]}
+    odd = [
+        {},
+        None,
+        good | {"Body": 5},
+        good | {"MessageId": "a b"},
+        good | {"MessageAttributes": {"x": {"BinaryValue": "%"}}},
+    ]
+    answer = {"Messages": [*odd, good], "Failed": [{"Id": "0"}, {"Id": 0}], "Successful": "all"}
+
+    assert json.loads(sound(json.dumps(answer).encode())) == {
+        "Messages": [good],
+        "Failed": [{"Id": "0"}],
+        "Successful": "all",
+    }
+    for whole in (b"", b"[]", b"5", b"{", b"[" * 100_000, b'{"Messages":[]}'):
+        assert sound(whole) == whole
+
+
+def test_only_ids_that_were_sent_and_are_told_once_have_a_result() -> None:
+    twice = {"Id": "2", "Code": "InternalError"}
+    answer = {
+        "Successful": [{"Id": "0"}, {"Id": "0"}, {"Id": "2"}, {"Id": "9"}, {}, None],
+        "Failed": [twice, {"Id": "3"}],
+    }
+
+    assert dict(results(answer, ["0", "1", "2", "3"])) == {0: None, 3: {"Id": "3"}}
+    assert not dict(results({"Successful": 5, "Failed": "0"}, ["0"]))
 
 
 def test_an_envelope_of_sns_is_taken_off() -> None:
