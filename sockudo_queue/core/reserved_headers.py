@@ -13,7 +13,6 @@ _RESERVED: Final = frozenset(
         # What libcurl asks of the receiver.
         "accept-encoding",
         "expect",
-        "user-agent",
         # Hop-by-hop: they describe the connection, which libcurl owns. RFC 9110, section 7.6.1.
         "connection",
         "keep-alive",

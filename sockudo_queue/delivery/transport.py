@@ -156,9 +156,12 @@ def fault_of(handle: Handle, fault: pycurl.error, timeout_ms: int) -> TransportF
 
 
 def header_lines(headers: Mapping[str, str]) -> list[bytes]:
-    """Return headers as libcurl wants them. Raises `UnicodeError` for a character that HTTP has no byte for."""
+    """Return headers as libcurl wants them. Raises `UnicodeError` for half a surrogate pair.
+
+    Values outside ASCII go out as UTF-8, as Sockudo sends them.
+    """
     # One without a value is left out by libcurl unless it is written with a semicolon.
-    return [(f"{name}: {value}" if value else f"{name};").encode("latin-1") for name, value in headers.items()]
+    return [(f"{name}: {value}" if value else f"{name};").encode() for name, value in headers.items()]
 
 
 @lru_cache(maxsize=4096)

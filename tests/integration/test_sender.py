@@ -20,7 +20,7 @@ from sockudo_queue.core.apps import Webhook
 from sockudo_queue.core.outcome import Outcome
 from sockudo_queue.core.secret import Secret
 from sockudo_queue.delivery.addresses import Rules
-from sockudo_queue.delivery.connections import HandleOptions
+from sockudo_queue.delivery.connections import USER_AGENT, HandleOptions
 from sockudo_queue.delivery.guard import Guard
 from sockudo_queue.delivery.http import HttpSender
 from sockudo_queue.delivery.transport import CurlAdapter
@@ -136,12 +136,13 @@ def test_whatever_a_redirect_says_it_is_refused_once(sender: HttpSender, locatio
 
 
 def test_headers_go_out_byte_for_byte(sender: HttpSender, receiver: Receiver) -> None:
-    """Latin-1 has a byte for each of its characters, and a header may be empty."""
-    outcome, _ = attempt(sender, hook(receiver.url(), X_City="Zürich", X_Empty="", X_High="\x80\xff", Accept="a/b"))
+    """Text outside ASCII goes out as UTF-8, and a header may be empty."""
+    headers = {"X-City": "Zürich", "X-Empty": "", "X-High": "\x80\xff", "X-Far": "日本 🙂", "Accept": "a/b"}
+    outcome, _ = attempt(sender, hook(receiver.url(), DEADLINE_MS, **headers))
     assert outcome.delivered
     [request] = receiver.requests
-    for name, value in {"x-city": "Zürich", "x-empty": "", "x-high": "\x80\xff", "accept": "a/b"}.items():
-        assert request.headers[name] == value
+    for name, value in headers.items():
+        assert request.headers[name.lower()].encode("latin-1") == value.encode()
     names = [name.lower() for name, _ in request.header_lines]
     assert len(names) == len(set(names))
     assert request.headers["accept-encoding"] == "identity"
@@ -150,9 +151,7 @@ def test_headers_go_out_byte_for_byte(sender: HttpSender, receiver: Receiver) ->
 
 def test_no_configured_header_replaces_or_doubles_ours(sender: HttpSender, receiver: Receiver) -> None:
     """The checks at start leave them out already; here is the last door."""
-    names = (
-        "x-pusher-SIGNATURE X-PUSHER-KEY content-TYPE Content-Length HOST Transfer-Encoding User-Agent Accept-Encoding"
-    )
+    names = "x-pusher-SIGNATURE X-PUSHER-KEY content-TYPE Content-Length HOST Transfer-Encoding Accept-Encoding"
     foreign = dict.fromkeys([*names.split(), "Connection", "Expect"], "evil")
     webhook = replace(hook(receiver.url()), headers=tuple((name, Secret(value)) for name, value in foreign.items()))
     outcome, _ = attempt(sender, webhook)
@@ -161,6 +160,34 @@ def test_no_configured_header_replaces_or_doubles_ours(sender: HttpSender, recei
     assert "evil" not in request.headers.values()
     assert request.headers["x-pusher-signature"] == OWN["X-Pusher-Signature"]
     assert request.body == BODY
+
+
+@pytest.mark.parametrize(
+    ("configured", "sent"),
+    [
+        ({"user-agent": "shop/1.0"}, "shop/1.0"),
+        ({"User-Agent": "Ä"}, "Ä"),
+        ({"User-Agent": ""}, ""),
+        ({}, USER_AGENT),
+    ],
+)
+def test_user_agent_of_a_webhook_replaces_ours(
+    sender: HttpSender, receiver: Receiver, configured: dict[str, str], sent: str
+) -> None:
+    outcome, _ = attempt(sender, hook(receiver.url(), DEADLINE_MS, **configured))
+    assert outcome.delivered
+    [request] = receiver.requests
+    values = [value for name, value in request.header_lines if name.lower() == "user-agent"]
+    assert [value.encode("latin-1") for value in values] == [sent.encode()]
+
+
+def test_user_agent_of_one_webhook_is_not_sent_to_the_next(receiver: Receiver) -> None:
+    """Both use the same connection and libcurl handle."""
+    sender = HttpSender(CurlAdapter(HandleOptions()))
+    for headers in ({"User-Agent": "shop/1.0"}, {}):
+        assert attempt(sender, hook(receiver.url(), 5000, **headers))[0].delivered
+    assert [request.headers["user-agent"] for request in receiver.requests] == ["shop/1.0", USER_AGENT]
+    assert receiver.accepted == 1
 
 
 def test_a_large_body_is_sent_without_asking_first(sender: HttpSender, receiver: Receiver) -> None:

@@ -11,7 +11,8 @@ from sockudo_queue.core.reserved_headers import is_reserved
 from sockudo_queue.core.secret import Secret
 
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_VALUE: Final = re.compile(r"[\x20-\x7e\x80-\xff\t]*")
+_VALUE: Final = re.compile(r"[\x20-\x7e\x80-\ud7ff\ue000-\U0010ffff\t]*")
+_BLANKS: Final = " \t"
 
 
 def read_headers(value: Any, where: str, findings: Findings) -> tuple[tuple[str, Secret], ...]:
@@ -36,7 +37,12 @@ def read_headers(value: Any, where: str, findings: Findings) -> tuple[tuple[str,
         else:
             if name.lower() in kept:
                 findings.warnings.append(f"{where}: header {name!r} is there twice in other letters; the later is sent")
-            kept[name.lower()] = (name, Secret(text))
+            if text != text.strip(_BLANKS):
+                findings.warnings.append(
+                    f"{where}: header {name!r} has a value with spaces or tabs around it; it is sent without them, as "
+                    "HTTP does not count them"
+                )
+            kept[name.lower()] = (name, Secret(text.strip(_BLANKS)))
     return tuple(kept.values())
 
 
@@ -50,7 +56,5 @@ def _value_fault(value: object) -> str | None:
     if "\r" in value or "\n" in value:
         return "has a value with a line break"
     if not _VALUE.fullmatch(value):
-        return "has a value with characters outside Latin-1, or control characters"
-    if value != value.strip():
-        return "has a value with white space around it"
+        return "has a value with control characters or half a surrogate pair"
     return None

@@ -190,7 +190,6 @@ def test_a_name_is_given_once_in_an_app(tmp_path: Path) -> None:
         "HOST",
         "transfer-encoding",
         "connection",
-        "User-Agent",
         "X-PUSHER-KEY",
         "x-pusher-signature",
         "X-Sockudo-Anything",
@@ -203,9 +202,19 @@ def test_reserved_headers_are_left_out_and_told(tmp_path: Path, name: str) -> No
     assert CANARY not in outcome.output
 
 
-def test_header_values_keep_latin_1(tmp_path: Path) -> None:
-    (webhook,) = webhooks(tmp_path, hook(headers={"X-A": "Zürich\t\xff", "X-Empty": ""}))
-    assert [value.reveal() for _, value in webhook.headers] == ["Zürich\t\xff", ""]
+def test_header_values_outside_ascii_are_kept(tmp_path: Path) -> None:
+    outcome = read_hooks(tmp_path, hook(headers={"X-A": "Zürich\t\xff 日本", "X-Empty": "", "User-Agent": "shop"}))
+    (webhook,) = outcome.apps[0].webhooks
+    assert [value.reveal() for _, value in webhook.headers] == ["Zürich\t\xff 日本", "", "shop"]
+    assert outcome.warnings == ()
+
+
+def test_blanks_around_a_header_value_are_not_sent(tmp_path: Path) -> None:
+    outcome = read_hooks(tmp_path, hook(headers={"X-A": " CANARY\t"}))
+    (webhook,) = outcome.apps[0].webhooks
+    assert [value.reveal() for _, value in webhook.headers] == ["CANARY"]
+    assert "header 'X-A' has a value with spaces or tabs around it" in outcome.warnings[0]
+    assert CANARY not in outcome.output
 
 
 def test_a_header_that_is_there_twice_in_other_letters(tmp_path: Path) -> None:

@@ -18,7 +18,6 @@ RESERVED = [
     "HOST",
     "accept-encoding",
     "Expect",
-    "User-Agent",
     "Connection",
     "Keep-Alive",
     "TE",
@@ -33,7 +32,7 @@ RESERVED = [
     "X-Sockudo-Job-Id",
     "x-sockudo-anything",
 ]
-FREE = ["Authorization", "Accept", "X-Tenant", "X-Pusher", "Webhook", "Sockudo-Job-Id", "TEE", "Cookie"]
+FREE = ["Authorization", "User-Agent", "Accept", "X-Tenant", "X-Pusher", "Webhook", "Sockudo-Job-Id", "TEE", "Cookie"]
 
 
 @pytest.mark.parametrize("name", RESERVED)
