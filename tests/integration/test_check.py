@@ -301,7 +301,7 @@ def test_an_endpoint_where_nobody_listens(tmp_path: Path, redis_server: RedisSer
 
 
 def test_an_endpoint_that_the_guard_refuses(tmp_path: Path, redis_server: RedisServer) -> None:
-    ran = checked(tmp_path, redis_server.url, webhook(f"http://127.0.0.1:{redis_server.port}/"))
+    ran = checked(tmp_path, redis_server.url, webhook(f"http:\\\\0x7f.1:0{redis_server.port}\\"))
     level, text = only(ran, f"http://127.0.0.1:{redis_server.port}")
     assert (ran.code, level) == (1, "error")
     assert "the queue's own server" in text

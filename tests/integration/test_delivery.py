@@ -89,6 +89,30 @@ def test_a_prefix_of_the_environment_is_heard_too(redis_server: RedisServer, rec
     assert sorted(request.body for request in receiver.requests) == [webhook_body(1), webhook_body(2)]
 
 
+def test_url_is_normalised_before_it_is_called(redis_server: RedisServer, receiver: Receiver) -> None:
+    """As the server does; a request line with these characters in it is refused by strict receivers."""
+    port, written = receiver.port, {}
+    written["blanks"] = f" http://127.0.0.1:{port}/a b?c d\n"
+    written["marks"] = f'http://127.0.0.1:{port}/a"b<c>{{d}}`?q="x"&y=<z>'
+    written["backslashes"] = f"http:\\\\127.0.0.1:{port}\\a\t\\b"
+    written["short"] = f"HTTP:/127.1:0{port}?é"
+    written["capitals"] = f"http://LOCALHOST:{port}/A/../B"
+    hooks = [webhook(url, name=name) for name, url in written.items()]
+    with DaemonProcess(config(app(*hooks)), redis_url=redis_server.url) as daemon:
+        redis_server.client().rpush("sockudo_queue::queue:webhooks", job(1))
+        receiver.wait_for(len(hooks), 10)
+        assert daemon.running
+    assert {request.headers["x-sockudo-webhook"]: request.path for request in receiver.requests} == {
+        "blanks": "/a%20b?c%20d",
+        "marks": "/a%22b%3Cc%3E%7Bd%7D%60?q=%22x%22&y=%3Cz%3E",
+        "backslashes": "/a/b",
+        "short": "/?%C3%A9",
+        "capitals": "/B",
+    }
+    hosts = {request.headers["x-sockudo-webhook"]: request.headers["host"] for request in receiver.requests}
+    assert hosts == dict.fromkeys(written, f"127.0.0.1:{port}") | {"capitals": f"localhost:{port}"}
+
+
 def test_the_official_client_accepts_every_signature_over_the_exact_bytes(
     redis_server: RedisServer, receiver: Receiver
 ) -> None:

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sockudo_queue.apps.parsing.names import lambda_name, url_name
-from sockudo_queue.config import Findings, ascii_url, url_parts
+from sockudo_queue.apps.parsing.names import lambda_name
+from sockudo_queue.apps.parsing.urls import default_name, normalised
+from sockudo_queue.config import Findings
 from sockudo_queue.core.apps import LambdaTarget
 from sockudo_queue.core.secret import Secret
 
@@ -52,12 +53,11 @@ def _read_url(value: object, where: str, findings: Findings) -> Target | None:
         findings.faults.append(f"{where}: url must be text that is not empty; for example {EXAMPLE_URL}")
         return None
     try:
-        url = ascii_url(value.strip())
-        parts = url_parts(url, ("http", "https"))
+        url = normalised(value)
     except ValueError as error:
         findings.faults.append(f"{where}: url {error}; for example {EXAMPLE_URL}")
         return None
-    return Target(url_name(url, parts), url=Secret(url))
+    return Target(default_name(value, url), url=Secret(url))
 
 
 def _read_function(value: object, where: str, findings: Findings) -> Target | None:

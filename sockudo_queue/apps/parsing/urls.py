@@ -1,0 +1,66 @@
+"""Normalises the URL of a webhook as the server and browsers do; pure. No message holds the URL.
+
+pydantic-core carries the Rust crate `url`, which Sockudo itself sends with. So `127.1`, a missing slash or a blank in a
+path mean here what they mean there, and every part of the daemon sees one form of the URL.
+"""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from typing import Final
+
+from pydantic_core import Url, ValidationError
+
+from sockudo_queue.apps.parsing.names import url_name
+from sockudo_queue.config import ascii_url, url_parts
+
+LONGEST: Final = 8_192
+"""Characters of a normalised URL; common servers accept no longer request line."""
+LONGEST_WRITTEN: Final = 4 * LONGEST
+_SCHEMES: Final = ("http", "https")
+_AUTHORITY: Final = re.compile(r"[^/?#]*(?://[^/?#]*)?")
+
+
+def normalised(written: str) -> str:
+    """Return the URL as it is sent. Raises ValueError; its text is a reason that holds nothing of the URL."""
+    if len(written) > LONGEST_WRITTEN:
+        raise ValueError(f"is longer than {LONGEST_WRITTEN} characters")
+    try:
+        url = str(Url(written))
+    except ValidationError as error:
+        raise ValueError(_reason(written, error)) from None
+    if len(url) > LONGEST:
+        raise ValueError(f"is longer than {LONGEST} characters when it is percent-encoded")
+    # The crate accepts hosts that no resolver knows, and port 0. What follows the authority is safe after the crate.
+    url_parts(_authority(url), _SCHEMES)
+    return url
+
+
+def default_name(written: str, url: str) -> str:
+    """Return the name of a webhook that has none, from its URL as it is written and as it is sent.
+
+    Dead letters and delayed deliveries know a webhook by its name, and earlier versions made it from the written URL.
+    So that form stays the first choice.
+    """
+    with suppress(ValueError):
+        as_written = ascii_url(written.strip())
+        return url_name(as_written, url_parts(as_written, _SCHEMES))
+    return url_name(url, url_parts(_authority(url), _SCHEMES))
+
+
+def _authority(url: str) -> str:
+    found = _AUTHORITY.match(url)
+    assert found is not None, "it matches an empty text too"
+    return found[0]
+
+
+def _reason(written: str, error: ValidationError) -> str:
+    details = error.errors(include_url=False, include_input=False)[0]
+    if details["type"] != "url_parsing":
+        return "holds half a surrogate pair, which is no character"
+    try:
+        url_parts(ascii_url(written.strip()), _SCHEMES)  # its reasons say more, where it has one
+    except ValueError as better:
+        return str(better)
+    return f"cannot be read: {details['ctx']['error']}"  # one of a closed set of texts of the crate
