@@ -204,7 +204,7 @@ def test_connections_without_a_thread_do_not_close_the_door_for_good(
 @pytest.mark.parametrize(("host", "where"), [("192.0.2.1", "192.0.2.1:1:"), ("2001:db8::1", "[2001:db8::1]:1:")])
 def test_an_address_that_cannot_be_bound_is_named_as_in_a_url(host: str, where: str) -> None:
     with pytest.raises(StartError) as caught:
-        Ingress(lambda job: None, host, 1).start()
+        Ingress(lambda job: None, host, 1).bind()
     assert str(caught.value).startswith(f"cannot take jobs on {where}")
 
 
