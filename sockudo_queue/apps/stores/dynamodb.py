@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any, Final
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import (
-    BotoCoreError,
     ClientError,
     ConnectTimeoutError,
     EndpointConnectionError,
@@ -29,6 +29,7 @@ TRIES: Final = 4
 FIRST_PAUSE: Final = 0.2
 LONGEST_PAUSE: Final = 0.8
 """How often a throttled table is asked for what it left out, and the seconds between two tries: 0.2, 0.4, 0.8."""
+LONGEST_CODE: Final = 100
 _NAMES: Final = {"#id": "id", "#policy": "policy", "#webhooks": "webhooks"}
 _DENIED: Final = (
     "AccessDeniedException",
@@ -63,7 +64,7 @@ class DynamodbStore:
             if tried:
                 time.sleep(backoff.next())
             answer = self._asked("batch_get_item", RequestItems=wanted)
-            found += [_row(item) for items in _part(answer, "Responses").values() for item in items]
+            found += [row for item in _items(_part(answer, "Responses", Mapping)) if (row := _row(item)) is not None]
             wanted = answer.get("UnprocessedKeys") or {}
             if not wanted:
                 return found
@@ -78,7 +79,7 @@ class DynamodbStore:
             ProjectionExpression="#id",
             ExpressionAttributeNames={"#id": "id"},
         )
-        return [item["id"]["S"] for item in _part(answer, "Items")]
+        return [row.id for item in _part(answer, "Items", Sequence) if (row := _row(item)) is not None]
 
     def close(self) -> None:
         """Close the connections; the next call opens others."""
@@ -90,8 +91,8 @@ class DynamodbStore:
         try:
             if self._client is None:
                 self._client = _client(self._settings)
-            return getattr(self._client, operation)(**arguments)
-        except (BotoCoreError, ClientError, ValueError) as error:
+            return dict(getattr(self._client, operation)(**arguments))
+        except Exception as error:  # noqa: BLE001 - botocore trusts answers: one that is none fails somewhere inside it
             self.close()  # a client may hold on to credentials that are no longer good
             raise AppStoreUnavailable(self._told(error)) from None
 
@@ -105,7 +106,9 @@ class DynamodbStore:
             return "no AWS credentials were found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give a role"
         if not isinstance(error, ClientError):
             return type(error).__name__
-        code = str(error.response.get("Error", {}).get("Code", "unknown"))
+        code = str(error.response.get("Error", {}).get("Code", ""))
+        if not (code.isascii() and code.isalnum() and len(code) <= LONGEST_CODE):
+            return "unknown error"
         if code == "ResourceNotFoundException":
             return f"there is no table {self._settings.table_name} in {self._settings.region}"
         if code in _DENIED:
@@ -113,16 +116,27 @@ class DynamodbStore:
         return code
 
 
-def _part(answer: Mapping[str, Any], name: str) -> Any:
-    if name not in answer:
+def _part(answer: Mapping[str, Any], name: str, kind: type) -> Any:
+    if not isinstance(answer.get(name), kind):
         raise AppStoreUnavailable("what answers does not speak DynamoDB's protocol")
     return answer[name]
 
 
-def _row(item: Mapping[str, Any]) -> Row:
+def _items(tables: Mapping[str, Any]) -> Iterator[Any]:
+    return chain.from_iterable(items for items in tables.values() if isinstance(items, Sequence))
+
+
+def _row(item: Any) -> Row | None:
+    """Read one item; None for one without an id, which cannot be one that was asked for."""
+    app_id = _text(item, "id")
     # Sockudo reads texts alone; an attribute of another type is none to it.
-    policy, webhooks = (item.get(name, {}).get("S") for name in ("policy", "webhooks"))
-    return Row(item["id"]["S"], policy, webhooks)
+    return Row(app_id, _text(item, "policy"), _text(item, "webhooks")) if app_id else None
+
+
+def _text(item: Any, name: str) -> str | None:
+    attribute = item.get(name) if isinstance(item, Mapping) else None
+    value = attribute.get("S") if isinstance(attribute, Mapping) else None
+    return value if isinstance(value, str) else None
 
 
 def _client(settings: DynamodbSettings) -> Any:

@@ -40,6 +40,16 @@ _SHOWN: Final = frozenset(
         ER.TOO_MANY_USER_CONNECTIONS,
     }
 )
+# A text that a column's character set does not have: illegal mix of collations, invalid string, no conversion.
+_NO_TEXT: Final = frozenset(
+    {
+        ER.CANT_AGGREGATE_2COLLATIONS,
+        ER.CANT_AGGREGATE_3COLLATIONS,
+        ER.CANT_AGGREGATE_NCOLLATIONS,
+        ER.INVALID_CHARACTER_STRING,
+        3988,
+    }
+)
 _COLUMNS: Final = (
     "SELECT column_name FROM information_schema.columns WHERE table_schema = DATABASE() AND table_name = %s"
 )
@@ -97,6 +107,9 @@ class MysqlStore(SqlStore):
         if code in _OF_THE_LIBRARY:
             return None
         return str(message) if code in _SHOWN else f"error {code}"
+
+    def _refuses_text(self, error: Exception) -> bool:
+        return isinstance(error, pymysql.MySQLError) and bool(error.args) and error.args[0] in _NO_TEXT
 
     def _reason(self, error: Exception) -> str:
         if isinstance(error, pymysql.MySQLError):

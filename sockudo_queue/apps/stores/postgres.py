@@ -14,8 +14,13 @@ from sockudo_queue.apps.stores.base import Row
 from sockudo_queue.apps.stores.sql import ANSWER_SECONDS, SqlStore, row_of, verifying_context
 from sockudo_queue.config import DatabaseSettings
 
+ENCODING: Final = "UTF8"
+
 # SQLSTATE classes whose messages speak of the connection, the user and the table, and never of a value.
 _SHOWN_CLASSES: Final = ("08", "28", "3D", "3F", "42", "53", "57")
+
+# A text that an encoding does not have, or bytes that are none in it.
+_NO_TEXT: Final = ("22P05", "22021")
 
 # How a name in a query is looked for, and spelled, is PostgreSQL's business: `to_regclass` reads it as a query would.
 _COLUMNS: Final = (
@@ -37,7 +42,7 @@ class PostgresStore(SqlStore):
 
     def _connect(self) -> Any:
         settings = self._settings
-        return pg8000.native.Connection(
+        connection = pg8000.native.Connection(
             user=settings.username,
             password=None if settings.password is None else settings.password.reveal(),
             host=settings.host,
@@ -47,6 +52,10 @@ class PostgresStore(SqlStore):
             timeout=ANSWER_SECONDS,
             application_name="sockudo-queue",
         )
+        if connection.parameter_statuses.get("client_encoding") != ENCODING:
+            # It is that of the database, or set for it: there are ids and webhooks that it cannot represent.
+            connection.run(f"SET client_encoding TO '{ENCODING}'")
+        return connection
 
     def _table_columns(self, connection: Any) -> Collection[str]:
         return {name for (name,) in _run(connection, _COLUMNS, table=self._settings.table_name)}
@@ -65,11 +74,15 @@ class PostgresStore(SqlStore):
         return [app_id for (app_id,) in _run(connection, query, most=limit)]
 
     def _said(self, error: BaseException) -> str | None:
-        fields = error.args[0] if error.args else None
-        if not (isinstance(error, pg8000.exceptions.DatabaseError) and isinstance(fields, dict)):
+        fields = _fields(error)
+        if fields is None:
             return None
         code = str(fields.get("C", ""))
         return str(fields.get("M", "")) if code[:2] in _SHOWN_CLASSES else f"SQLSTATE {code}"
+
+    def _refuses_text(self, error: Exception) -> bool:
+        fields = _fields(error)
+        return fields is not None and fields.get("C") in _NO_TEXT
 
     def _reason(self, error: Exception) -> str:
         if isinstance(error, pg8000.exceptions.InterfaceError):
@@ -80,9 +93,19 @@ class PostgresStore(SqlStore):
 def _run(connection: Any, query: str, **values: Any) -> Sequence[Sequence[Any]]:
     """Run a query in a transaction, which keeps a pooler from sharing out its parts; and nothing can be written."""
     connection.run("START TRANSACTION READ ONLY")
-    rows: Sequence[Sequence[Any]] = connection.run(query, **values)
+    try:
+        rows: Sequence[Sequence[Any]] = connection.run(query, **values)
+    except pg8000.exceptions.DatabaseError:
+        connection.run("ROLLBACK")
+        raise
     connection.run("COMMIT")
     return rows
+
+
+def _fields(error: BaseException) -> dict[str, Any] | None:
+    """Return what the server says of an error; None for one that is not the server's."""
+    fields = error.args[0] if error.args else None
+    return fields if isinstance(error, pg8000.exceptions.DatabaseError) and isinstance(fields, dict) else None
 
 
 def _tls(settings: DatabaseSettings) -> ssl.SSLContext | bool | None:

@@ -22,7 +22,14 @@ BATCH: Final = 100
 WANTED_COLUMNS: Final = ("policy", "webhooks")
 """Columns that are read besides the id, where the table has them; never the one with the app's secret."""
 
+NO_TEXT: Final = b"\xff"
+"""What stands for a column that cannot be read: no JSON begins so."""
+
 T = TypeVar("T")
+
+
+class _TextFault(Exception):
+    """A text cannot be represented in some encoding on its way."""
 
 
 class SqlStore(ABC):
@@ -42,12 +49,30 @@ class SqlStore(ABC):
         self.name = f"{self.kind} {settings.table_name} at {place}"
 
     def fetch(self, ids: Sequence[str]) -> list[Row]:
-        """Return the rows of those of the ids that exist."""
-        return self._asked(lambda connection: self._select(connection, self._columns, ids))
+        """Return the rows of those of the ids that exist.
+
+        A text that the database, its library or the column cannot represent concerns its app alone: an id of that kind
+        does not exist, and a row of that kind cannot be read.
+        """
+        try:
+            return self._asked(lambda connection: self._select(connection, self._columns, ids))
+        except _TextFault:
+            if len(ids) > 1:
+                return [row for part in _parts(ids) for row in self.fetch(part)]
+            return [unreadable(app_id) for app_id in ids if self._exists(app_id)]
 
     def sample(self, limit: int) -> list[str]:
         """Return at most so many of the ids that exist."""
-        return self._asked(lambda connection: self._select_ids(connection, limit))
+        try:
+            return self._asked(lambda connection: self._select_ids(connection, limit))
+        except _TextFault:
+            raise AppStoreUnavailable("an id in the table is no text in the encoding of the database") from None
+
+    def _exists(self, app_id: str) -> bool:
+        try:
+            return bool(self._asked(lambda connection: self._select(connection, (), [app_id])))
+        except _TextFault:
+            return False
 
     def close(self) -> None:
         """Close the connection; the next call opens another."""
@@ -61,17 +86,29 @@ class SqlStore(ABC):
             self.close()
         kept = self._connection is not None
         try:
-            return ask(self._connected())
+            return self._ask(ask)
         except self.failures as error:
             self.close()
             # A kept connection may have died long since, which says nothing about the database. One that hangs does.
             if not kept or _timed_out(error):
                 raise AppStoreUnavailable(self._told(error)) from None
         try:
-            return ask(self._connected())
+            return self._ask(ask)
         except self.failures as error:
             self.close()
             raise AppStoreUnavailable(self._told(error)) from None
+
+    def _ask(self, ask: Callable[[Any], T]) -> T:
+        connection = self._connected()
+        try:
+            return ask(connection)
+        except UnicodeError:
+            self.close()  # part of the answer is unread
+            raise _TextFault from None
+        except self.failures as error:
+            if self._refuses_text(error):
+                raise _TextFault from None
+            raise
 
     def _connected(self) -> Any:
         if self._connection is None:
@@ -124,6 +161,10 @@ class SqlStore(ABC):
         """Return what the server says, as far as it can be shown; None for an error that is not the server's."""
 
     @abstractmethod
+    def _refuses_text(self, error: Exception) -> bool:
+        """Tell whether the server says that a text cannot be represented; another query over the connection works."""
+
+    @abstractmethod
     def _reason(self, error: Exception) -> str:
         """Return what else can be said of an error in `failures`."""
 
@@ -139,9 +180,22 @@ def verifying_context(settings: DatabaseSettings, key: str) -> ssl.SSLContext:
 
 
 def row_of(columns: Sequence[str], values: Sequence[Any]) -> Row:
-    """Return a row from an id and the values of the columns after it."""
-    app_id, *rest = values
-    return Row(app_id, **dict(zip(columns, rest, strict=True)))
+    """Return a row from an id and the values of the columns after it, of whatever type the columns are."""
+    app_id, *rest = (value if isinstance(value, str | bytes | None) else str(value) for value in values)
+    name = app_id.decode(errors="replace") if isinstance(app_id, bytes) else str(app_id)
+    return Row(name, **dict(zip(columns, rest, strict=True)))
+
+
+def unreadable(app_id: str) -> Row:
+    """Return a row that cannot be read."""
+    return Row(app_id, policy=NO_TEXT)
+
+
+def _parts(ids: Sequence[str]) -> Sequence[Sequence[str]]:
+    """Return the ids in two parts. First those of ASCII, which every encoding has, part from the others."""
+    plain = [app_id for app_id in ids if app_id.isascii()]
+    others = [app_id for app_id in ids if not app_id.isascii()]
+    return (plain, others) if plain and others else (ids[: len(ids) // 2], ids[len(ids) // 2 :])
 
 
 def _timed_out(error: Exception) -> bool:
