@@ -13,6 +13,7 @@ import pytest
 from sockudo_queue.config import RedisClusterSettings, Settings
 from sockudo_queue.core.secret import Secret
 from sockudo_queue.drivers.base import Claim, Settlement
+from sockudo_queue.drivers.redis import replies
 from sockudo_queue.drivers.redis.errors import LoginRefused, ServerRefused
 from sockudo_queue.drivers.redis.factory import link_of
 from sockudo_queue.drivers.redis.link import Link
@@ -60,7 +61,7 @@ def test_a_node_of_the_settings_that_is_down_is_passed_over(cluster: RedisCluste
     nodes = tuple(Secret(f"redis://127.0.0.1:{port}") for port in (free_port(), there, free_port()))
     link = link_of(Settings(driver="redis-cluster", redis_cluster=RedisClusterSettings(nodes=nodes)))
 
-    assert [link.call("LLEN", key) for key in SOURCES] == [0, 0]
+    assert [link.call("LLEN", key, read=replies.count) for key in SOURCES] == [0, 0]
     link.close()
 
 
@@ -70,13 +71,13 @@ def test_nodes_that_were_discovered_are_asked_when_those_of_the_settings_are_gon
     nodes = (Secret(f"redis://127.0.0.1:{elsewhere.port}"),)
     group = RedisClusterSettings(nodes=nodes, request_timeout_ms=300)
     link = link_of(Settings(driver="redis-cluster", redis_cluster=group))
-    assert link.call("LLEN", SERVED) == 0
+    assert link.call("LLEN", SERVED, read=replies.count) == 0
     master = cluster.master_of(SERVED)
     elsewhere.pause()
     master.pause()
     try:
         with pytest.raises(BrokerUnavailable):
-            link.call("LLEN", SERVED)
+            link.call("LLEN", SERVED, read=replies.count)
         master.resume()
         eventually(lambda: _answers(link, SERVED), 5)
     finally:
@@ -87,7 +88,7 @@ def test_nodes_that_were_discovered_are_asked_when_those_of_the_settings_are_gon
 
 def _answers(link: Link, key: str) -> bool:
     try:
-        return bool(link.call("LLEN", key) == 0)
+        return bool(link.call("LLEN", key, read=replies.count) == 0)
     except BrokerUnavailable:
         return False
 
@@ -98,7 +99,7 @@ def test_nobody_there_is_unavailable_at_once() -> None:
     started = time.monotonic()
 
     with pytest.raises(BrokerUnavailable, match="no node of the cluster answers"):
-        link.call("LLEN", SERVED)
+        link.call("LLEN", SERVED, read=replies.count)
     assert time.monotonic() - started < 2.0
 
 
@@ -126,16 +127,16 @@ def test_a_server_that_is_no_cluster_is_told(redis_server: RedisServer) -> None:
     link = link_of(Settings(driver="redis-cluster", redis_cluster=RedisClusterSettings(nodes=nodes)))
 
     with pytest.raises(ServerRefused, match=r"set QUEUE_DRIVER=redis$"):
-        link.call("LLEN", SERVED)
+        link.call("LLEN", SERVED, read=replies.count)
 
 
 def test_a_node_that_is_taken_for_a_lone_server_is_told(elsewhere: RedisServer) -> None:
     link = link_to(elsewhere.port)
 
-    assert link.call("PING") == b"PONG"
+    assert link.call("PING", read=replies.PONG) == b"PONG"
     for command in (("LLEN", SERVED), ("PING",)):  # from the first redirection on, and whatever is asked
         with pytest.raises(BrokerRefused, match="set QUEUE_DRIVER=redis-cluster"):
-            link.call(*command)
+            link.call(*command, read=replies.text)
     link.close()
 
 
@@ -144,7 +145,7 @@ def test_a_cluster_without_slots_is_told() -> None:
         nodes = (Secret(node.url),)
         link = link_of(Settings(driver="redis-cluster", redis_cluster=RedisClusterSettings(nodes=nodes)))
         with pytest.raises(BrokerUnavailable, match="serve no slots"):
-            link.call("LLEN", SERVED)
+            link.call("LLEN", SERVED, read=replies.count)
 
 
 def test_a_slot_that_was_moved_is_followed(cluster: RedisCluster, lists: ClusterLists, elsewhere: RedisServer) -> None:
@@ -290,6 +291,6 @@ def test_a_refused_login_says_so_without_the_password() -> None:
             group = RedisClusterSettings(nodes=(Secret(f"127.0.0.1:{node.port}"),), password=password)
             link = link_of(Settings(driver="redis-cluster", redis_cluster=group))
             with pytest.raises(BrokerRefused, match="authentication failed") as caught:
-                link.call("LLEN", SERVED)
+                link.call("LLEN", SERVED, read=replies.count)
             assert "CANARY" not in str(caught.value)
             assert isinstance(caught.value, LoginRefused), "it is no refusal of one form of the queue"

@@ -12,6 +12,7 @@ import pytest
 
 from sockudo_queue.config import RedisClusterSettings, RedisSettings, SentinelSettings, Settings, TlsSettings
 from sockudo_queue.core.secret import Secret
+from sockudo_queue.drivers.redis import replies
 from sockudo_queue.drivers.redis.factory import link_of
 from sockudo_queue.drivers.redis.link import Link
 from sockudo_queue.errors import BrokerUnavailable, SettingsError
@@ -39,7 +40,7 @@ class TlsServer:
         """Connect with these settings and ask for a sign of life."""
         link = self.link(tls, url, **redis)
         try:
-            link.call("PING")
+            link.call("PING", read=replies.PONG)
         finally:
             link.close()
 
@@ -168,23 +169,23 @@ def test_renewed_files_are_used_for_the_next_connection(
     )
     link = careful.link(shown)
     with pytest.raises(BrokerUnavailable):
-        link.call("PING")
+        link.call("PING", read=replies.PONG)
     right = authority.files("daemon", name="right")
     false[0].write_bytes(right[0].read_bytes())
     false[1].write_bytes(right[1].read_bytes())
 
-    assert link.call("PING") == b"PONG"
+    assert link.call("PING", read=replies.PONG) == b"PONG"
     link.close()
 
 
 def test_the_wrong_kind_of_connection_is_told(tls: TlsServer, redis_server: RedisServer) -> None:
     link = link_of(Settings(redis=RedisSettings(port=tls.server.port, response_timeout_ms=1000)))
     with pytest.raises(BrokerUnavailable):
-        link.call("PING")
+        link.call("PING", read=replies.PONG)
     plain = RedisSettings(port=redis_server.port, response_timeout_ms=1000)
     link = link_of(Settings(redis=plain, master_tls=TlsSettings(enabled=True)))
     with pytest.raises(BrokerUnavailable, match="does not speak TLS"):
-        link.call("PING")
+        link.call("PING", read=replies.PONG)
 
 
 @pytest.mark.parametrize("field", ["ca_path", "client_cert_path"])
@@ -226,12 +227,12 @@ def test_a_cluster_over_tls(authority: Authority, cleanup: ExitStack) -> None:
         trusting = TlsSettings(ca_path=str(authority.ca_file))
         link = link_of(Settings(driver="redis-cluster", redis_cluster=group, master_tls=trusting))
         for key in ("a", "b", "c", "d", "e"):
-            assert link.call("RPUSH", key, "x") == 1
+            assert link.call("RPUSH", key, "x", read=replies.count) == 1
         link.close()
 
         doubtful = link_of(Settings(driver="redis-cluster", redis_cluster=group))
         with pytest.raises(BrokerUnavailable, match="certificate verify failed"):
-            doubtful.call("RPUSH", "a", "x")
+            doubtful.call("RPUSH", "a", "x", read=replies.count)
 
 
 def test_sentinels_over_tls(authority: Authority) -> None:
@@ -251,5 +252,5 @@ def test_sentinels_over_tls(authority: Authority) -> None:
         )
         link = link_of(settings.model_copy(update={"sentinel": group}))
 
-        assert link.call("RPUSH", "a", "x") == 1
+        assert link.call("RPUSH", "a", "x", read=replies.count) == 1
         link.close()

@@ -1,4 +1,4 @@
-"""A TCP proxy in front of a Redis server that can lose single replies, delay, hang, refuse and cut."""
+"""A TCP proxy in front of a Redis server that can lose or change single replies, delay, hang, refuse and cut."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ class RedisProxy:
         self.dropped: list[str] = []  # the commands whose replies were lost, in order
         self.accepted = 0  # connections so far
         self._should_drop: Callable[[str], bool] | None = None
+        self._change: Callable[[str, bytes], bytes] | None = None
         self._keep_open = False
         self._delay = 0.0
         self._links: set[_Link] = set()
@@ -82,6 +83,10 @@ class RedisProxy:
         self._keep_open = keep_open
         self._should_drop = should_drop
 
+    def change_replies(self, change: Callable[[str, bytes], bytes]) -> None:
+        """Send what `change(command name, reply)` returns in place of each reply, those of the handshake too."""
+        self._change = change
+
     def delay(self, seconds: float) -> None:
         """Hold back everything that the server says for so long."""
         self._delay = seconds
@@ -100,7 +105,7 @@ class RedisProxy:
 
     def heal(self) -> None:
         """Undo every switch. A connection that was silenced by `drop_replies(keep_open=True)` stays silent."""
-        self._should_drop = None
+        self._should_drop = self._change = None
         self._delay = 0.0
         self._loop.call(self._open.set)
         self._loop.run(self._listen())
@@ -160,6 +165,10 @@ class RedisProxy:
         self.dropped.append(command)
         return True
 
+    def sent_for(self, command: str, reply: bytes) -> bytes:
+        """Return what the client gets for a reply; called by the connections."""
+        return reply if self._change is None else self._change(command, reply)
+
     @property
     def keeps_open(self) -> bool:
         return self._keep_open
@@ -216,11 +225,13 @@ class _Link:
             while end := end_of_value(waiting):
                 reply = bytes(waiting[:end])
                 del waiting[:end]
-                unasked = is_push(reply) or not self._asked
-                if not unasked and self._proxy.loses_reply(self._asked.popleft()):
+                command = "" if is_push(reply) or not self._asked else self._asked.popleft()
+                if command and self._proxy.loses_reply(command):
                     if not self._proxy.keeps_open:
                         return
                     self._silent = True
+                if command:
+                    reply = self._proxy.sent_for(command, reply)
                 if not self._silent:
                     self._client_writer.write(reply)
             await self._client_writer.drain()

@@ -9,12 +9,14 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from sockudo_queue.drivers.base import Claim, Settlement, Turn
+from sockudo_queue.drivers.redis import replies
 from sockudo_queue.drivers.redis.driver import RedisDriver
 from sockudo_queue.drivers.redis.link import Link, Script
 from sockudo_queue.drivers.redis.lists import ListSource, part_arguments
+from sockudo_queue.drivers.redis.parser import Oversized
 from sockudo_queue.drivers.redis.peers import Surroundings
 from sockudo_queue.drivers.redis.source import BLOCK_SECONDS, IdSource, Terms
 from sockudo_queue.errors import BrokerError
@@ -63,12 +65,22 @@ class RedisAtMostOnceDriver(RedisDriver):
         return next((claim for claim in claims if claim is not None), None)
 
     def _popped(self) -> Claim | None:
-        popped = self._patient.call("BLPOP", *next(self._orders), BLOCK_SECONDS)
+        popped = self._patient.call("BLPOP", *next(self._orders), BLOCK_SECONDS, read=self._read_popped)
         if popped is None:
             return None
         # Nothing more may be asked here: a fault would lose the job in hand.
         now_ms = round(self._server_ahead_ms + time.monotonic() * 1000)
-        return Claim(popped[0].decode(), f"{self._new_id()}/0", popped[1], b"", 0, now_ms)
+        return Claim(popped[0], f"{self._new_id()}/0", popped[1], b"", 0, now_ms)
+
+    def _read_popped(self, reply: Any) -> tuple[str, bytes] | None:
+        if reply is None:
+            return None
+        key, body = replies.listed(reply)
+        source = replies.text(key).decode()
+        if source not in self._lists:
+            raise replies.UnexpectedReply
+        # Of a body that no server of Sockudo sends the beginning is left; it is no job, and so a dead letter.
+        return source, body.head if isinstance(body, Oversized) else replies.text(body)
 
     def _store(self, settlement: Settlement) -> bool:
         if settlement.parts:
@@ -76,10 +88,16 @@ class RedisAtMostOnceDriver(RedisDriver):
             arguments: list[str | bytes | int] = [settlement.claim.body, self._dead_retention]
             for ordinal, part in enumerate(settlement.parts):
                 arguments += part_arguments(settlement, ordinal, part)
-            (trimmed,) = self._link.run(_STORE, [source.records, source.delayed, source.lapses, source.dead], arguments)
+            keys = [source.records, source.delayed, source.lapses, source.dead]
+            trimmed = self._link.run(_STORE, keys, arguments, read=_trimmed)
             if trimmed:
                 self._trimmed.append(trimmed)
         return True
+
+
+def _trimmed(reply: Any) -> int:
+    (trimmed,) = replies.listed(reply)
+    return replies.count(trimmed)
 
 
 def _was_popped(claim: Claim) -> bool:

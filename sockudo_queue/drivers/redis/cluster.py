@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from redis.connection import ConnectionPool
 from redis.crc import key_slot
@@ -17,9 +17,11 @@ from redis.crc import key_slot
 from sockudo_queue.config import Settings
 from sockudo_queue.core.ports import REDIS_PORT
 from sockudo_queue.core.secret import Secret
+from sockudo_queue.drivers.redis import replies
 from sockudo_queue.drivers.redis.connections import is_insecure, is_tls, login_options, tls_options, url_options
 from sockudo_queue.drivers.redis.errors import Redirected, SlotBusy
 from sockudo_queue.drivers.redis.link import LATE_SECONDS, RedisLink, Script, Tell, connection_options, tell_nobody
+from sockudo_queue.drivers.redis.replies import Reader
 from sockudo_queue.drivers.redis.topology import Address, Topology
 from sockudo_queue.errors import BrokerError, BrokerUnavailable
 
@@ -30,7 +32,7 @@ BUSY_SECONDS: Final = 1.0
 """How long a call waits for a slot that is on its way to another node before its caller is told."""
 BUSY_PAUSE: Final = 0.02
 
-Asking = Callable[[RedisLink, bool], Any]
+T = TypeVar("T")
 
 
 class NodeLink(RedisLink):
@@ -50,14 +52,14 @@ class ClusterLink:
         self._response_timeout = response_timeout
         self._links: dict[Address, RedisLink] = {}
 
-    def call(self, *command: Any, near: str | None = None) -> Any:
+    def call(self, *command: Any, near: str | None = None, read: Reader[T]) -> T:
         """Send one command to the master of the slot of `near`, or of the command's first argument."""
         key = command[1] if near is None else near
-        return self._follow(key, lambda link, asking: link.call(*command, asking=asking))
+        return self._follow(key, lambda link, asking: link.call(*command, read=read, asking=asking))
 
-    def run(self, script: Script, keys: Sequence[str], arguments: Sequence[str | bytes | int]) -> Any:
+    def run(self, script: Script, keys: Sequence[str], arguments: Sequence[str | bytes | int], *, read: Reader[T]) -> T:
         """Run a script on the master of the slot of its keys."""
-        return self._follow(keys[0], lambda link, asking: link.run(script, keys, arguments, asking=asking))
+        return self._follow(keys[0], lambda link, asking: link.run(script, keys, arguments, read=read, asking=asking))
 
     def patient(self, response_timeout: float) -> ClusterLink:
         """Return a link to the same cluster for commands that block, with connections of its own."""
@@ -66,16 +68,15 @@ class ClusterLink:
     def look_around(self) -> None:
         """Hear of nodes that have joined or become known, and tell of them."""
         with contextlib.suppress(BrokerError):  # nothing but the guard of the webhooks wants to know
-            for _, _, *nodes in self.call("CLUSTER", "SLOTS", near=""):
-                for host, port, *_ in nodes:
-                    self._topology.reachable(((host or b"").decode(), port))
+            for announced in self.call("CLUSTER", "SLOTS", near="", read=replies.nodes):
+                self._topology.reachable(announced)
 
     def close(self) -> None:
         """Disconnect what is idle; a connection in use ends with its call."""
         for link in list(self._links.values()):
             link.close()
 
-    def _follow(self, key: str, ask: Asking) -> Any:
+    def _follow(self, key: str, ask: Callable[[RedisLink, bool], T]) -> T:
         """Ask, and once more for as long as the slot's keys are not together; nothing has run by then."""
         slot = key_slot(key.encode())
         give_up_at = time.monotonic() + BUSY_SECONDS
@@ -87,7 +88,7 @@ class ClusterLink:
                     raise
             time.sleep(BUSY_PAUSE)
 
-    def _ask_around(self, slot: int, ask: Asking) -> Any:
+    def _ask_around(self, slot: int, ask: Callable[[RedisLink, bool], T]) -> T:
         """Ask the slot's master, and whom it names instead."""
         address, looks = self._topology.master_of(slot)
         asking = False

@@ -5,9 +5,12 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator, Sequence
 from typing import Final, Protocol
+from urllib.parse import quote_from_bytes
 
 from sockudo_queue.drivers.base import DeadLetter
+from sockudo_queue.drivers.redis import replies
 from sockudo_queue.drivers.redis.link import Link, Script
+from sockudo_queue.drivers.redis.parser import Oversized
 
 PAGE: Final = 200
 """Receipts that one look brings; they are small."""
@@ -17,6 +20,15 @@ PURGED_AT_ONCE: Final = 500
 DROPPED_AT_ONCE: Final = 1_000
 
 _PURGE: Final = Script("dead_purge")
+
+_Deaths = Sequence[tuple[bytes, float]]
+"""Receipts with the time of death, as they are stored: whoever writes to these keys can write anything there."""
+
+
+class WithheldLetter(DeadLetter):
+    """A letter whose body is too large to be read, and is left out."""
+
+    __slots__ = ()
 
 
 class Cemetery(Protocol):
@@ -48,7 +60,7 @@ class RedisDeadLetters:
         for source in self._sources.values():
             # Receipts are found by their time of death, which nobody knows here; ids are found among all.
             for receipts in self._pages(source):
-                named = [death for death in receipts if _id_of(death[0]) == record_id]
+                named = [death for death in receipts if _shown(_id_of(death[0])) == record_id]
                 for letter in self._with_bodies(source, named):
                     return letter
         return None
@@ -64,13 +76,16 @@ class RedisDeadLetters:
         flags: list[bool] = []
         for run in _runs(letters, PURGED_AT_ONCE):
             source = self._sources[letters[run][0].source]
-            tokens = [letter.token for letter in letters[run]]
-            flags += map(bool, self._link.run(_PURGE, [source.dead, source.records], ["named", *tokens]))
+            named: list[str | bytes | int] = ["named", *map(receipt_of, letters[run])]
+            keys = [source.dead, source.records]
+            flags += self._link.run(_PURGE, keys, named, read=replies.flags(len(letters[run])))
         return flags
 
     def drop_older(self, age_ms: int) -> int:
         return sum(
-            self._link.run(_PURGE, [source.dead, source.records], ["older", age_ms, DROPPED_AT_ONCE])
+            self._link.run(
+                _PURGE, [source.dead, source.records], ["older", age_ms, DROPPED_AT_ONCE], read=replies.count
+            )
             for source in self._sources.values()
         )
 
@@ -79,32 +94,61 @@ class RedisDeadLetters:
             for start in range(0, len(page), BODIES):
                 yield from self._with_bodies(source, page[start : start + BODIES])
 
-    def _pages(self, source: Cemetery) -> Iterator[list[tuple[str, int]]]:
+    def _pages(self, source: Cemetery) -> Iterator[_Deaths]:
         """Yield receipts with their time of death. What was seen stays behind us, whatever goes away meanwhile."""
-        after, skipped = (-1, ""), 0
+        after, spelled, skipped = (float("-inf"), b""), b"-inf", 0
         while True:
-            reply = self._link.call(
-                "ZRANGEBYSCORE", source.dead, after[0], "+inf", "WITHSCORES", "LIMIT", skipped, PAGE
+            found = self._link.call(
+                "ZRANGEBYSCORE",
+                source.dead,
+                spelled,
+                "+inf",
+                "WITHSCORES",
+                "LIMIT",
+                skipped,
+                PAGE,
+                read=replies.scored,
             )
-            if not reply:
+            if not found:
                 return
-            # Within one millisecond Redis sorts by the receipt's bytes, and so do we: receipts are ASCII.
-            deaths = [(receipt.decode(), int(score)) for receipt, score in zip(reply[::2], reply[1::2], strict=True)]
-            page = [death for death in deaths if (death[1], death[0]) > after]
+            # Within one millisecond Redis sorts by the receipt's bytes, and so do we.
+            page = [each for each in found if (each[2], _bytes_of(each[0])) > after]
             if not page:
                 skipped += PAGE  # a page full of one millisecond that was seen already
                 continue
-            after, skipped = (page[-1][1], page[-1][0]), 0
-            yield page
+            last, spelled, score = page[-1]
+            after, skipped = (score, _bytes_of(last)), 0
+            yield [(receipt, score) for receipt, _, score in page if isinstance(receipt, bytes)]
 
-    def _with_bodies(self, source: Cemetery, deaths: Sequence[tuple[str, int]]) -> Iterator[DeadLetter]:
+    def _with_bodies(self, source: Cemetery, deaths: _Deaths) -> Iterator[DeadLetter]:
         if not deaths:
             return
-        values = self._link.call("HMGET", source.records, *[_id_of(receipt) for receipt, _ in deaths])
-        for (receipt, died_ms), value in zip(deaths, values, strict=True):
+        ids = [_id_of(receipt) for receipt, _ in deaths]
+        values = self._link.call("HMGET", source.records, *ids, read=replies.values(len(ids)))
+        for record, (receipt, score), value in zip(ids, deaths, values, strict=True):
+            if isinstance(value, Oversized):  # there was no room for it among the others
+                value = self._link.call("HGET", source.records, record, read=replies.optional)
             if value is not None:  # else somebody has taken it meanwhile
-                state, body = split_value(value)
-                yield DeadLetter(_id_of(receipt), source.key, receipt, died_ms, body, state)
+                yield _letter(source.key, receipt, score, value)
+
+
+def receipt_of(letter: DeadLetter) -> bytes:
+    """Return the receipt as it is stored."""
+    return letter.token.encode(errors="surrogateescape")
+
+
+def _letter(source: str, receipt: bytes, score: float, value: bytes | Oversized) -> DeadLetter:
+    """Make a letter; of a value that is too large to be read the state is kept, and the body is left out."""
+    died_ms = round(min(max(score, 0.0), float(replies.LATEST_MS))) if score == score else 0
+    named = _shown(_id_of(receipt)), source, receipt.decode(errors="surrogateescape"), died_ms
+    if isinstance(value, Oversized):
+        return WithheldLetter(*named, b"", split_value(value.head)[0])
+    state, body = split_value(value)
+    return DeadLetter(*named, body, state)
+
+
+def _bytes_of(receipt: bytes | Oversized) -> bytes:
+    return receipt.head if isinstance(receipt, Oversized) else receipt
 
 
 def split_value(value: bytes) -> tuple[bytes, bytes]:
@@ -115,8 +159,17 @@ def split_value(value: bytes) -> tuple[bytes, bytes]:
     return state, body
 
 
-def _id_of(receipt: str) -> str:
-    return receipt.rpartition("/")[0]
+def _id_of(receipt: bytes) -> bytes:
+    """Return the id in a receipt; what is no receipt is its own id."""
+    return receipt.rpartition(b"/")[0] or receipt
+
+
+def _shown(record_id: bytes) -> str:
+    """Return an id for people: one that is no text of ours with %XX for each byte that is none."""
+    try:
+        return record_id.decode()
+    except UnicodeDecodeError:
+        return quote_from_bytes(record_id)
 
 
 def _runs(letters: Sequence[DeadLetter], most: int) -> Iterator[slice]:

@@ -14,6 +14,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from sockudo_queue.drivers.base import Claim, Finding, Settlement, Turn
+from sockudo_queue.drivers.redis import replies
 from sockudo_queue.drivers.redis.dead_letters import RedisDeadLetters
 from sockudo_queue.drivers.redis.errors import ServerBusy, ServerRefused, WritesRefused
 from sockudo_queue.drivers.redis.inspection import Inspection
@@ -113,7 +114,7 @@ class RedisDriver:
         self._link.look_around()
 
     def put(self, body: bytes) -> None:
-        self._link.call("RPUSH", self._put_list, body)
+        self._link.call("RPUSH", self._put_list, body, read=replies.count)
 
     def depth(self) -> Mapping[str, int]:
         total = dict.fromkeys(("ready", "active", "delayed", "dead-letter"), 0)
@@ -131,7 +132,7 @@ class RedisDriver:
 
     def ping(self) -> None:
         for source in self._standings if self._link.is_apart else (self._put_list,):
-            self._link.call("PING", near=source)
+            self._link.call("PING", near=source, read=replies.PONG)
 
     def close(self) -> None:
         for standing in self._standings.values():

@@ -23,6 +23,10 @@ from redis.exceptions import (
 
 from sockudo_queue.errors import BrokerError, BrokerRefused, BrokerUnavailable
 
+TIMED_OUT: Final = "Timeout reading from socket"
+"""What redis-py and our parser say of a reply that does not come in time."""
+MOST_PORT: Final = 65_535
+
 _NO_WRITES: Final = re.compile(r"(MISCONF|NOREPLICAS) .*")
 
 _PLACE_IN_SCRIPT: Final = re.compile(
@@ -40,6 +44,10 @@ _MEANT: Final = {
     "Timeout connecting": "it does not speak TLS on this port, or cannot be reached",  # it waits for more of a command
     "ALERT_CERTIFICATE_REQUIRED": "the server wants a certificate; set database.redis.master_tls.client_cert_path",
 }
+
+
+class OutOfStep(BrokerUnavailable):
+    """A connection gave a reply that its command does not have, and is closed. Others may be sound."""
 
 
 class UnknownScript(BrokerRefused):
@@ -106,6 +114,9 @@ def translated(connection: AbstractConnection, error: RedisError | OSError) -> B
             return refusal
         case ResponseError() if text.startswith("BUSY "):
             return ServerBusy(text)
+        case AskError() if not 0 < error.port <= MOST_PORT:
+            connection.disconnect()
+            return BrokerUnavailable("the server names no address for the slot of the queue")
         case AskError():  # also MOVED
             once = not isinstance(error, MovedError)
             return Redirected(error.slot_id, error.host, error.port, once=once)
@@ -119,8 +130,7 @@ def translated(connection: AbstractConnection, error: RedisError | OSError) -> B
             return BrokerRefused(text)
         case _:
             connection.disconnect()
-            # The kernel tells of a timeout in the first way, see `link`; redis-py, connecting, in the other.
-            late = isinstance(error.__context__, BlockingIOError) or text == "Timeout reading from socket"
+            late = text == TIMED_OUT
             return BrokerUnavailable("the server did not answer in time" if late else _explained(connection, text))
 
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 from sockudo_queue.drivers.base import Finding, Level
+from sockudo_queue.drivers.redis import replies
 from sockudo_queue.drivers.redis.errors import CommandDenied, ServerRefused, refusal_of_writes
 from sockudo_queue.drivers.redis.link import Link, Script
 from sockudo_queue.drivers.redis.queue_v2 import V2Source
@@ -19,6 +20,7 @@ from sockudo_queue.errors import BrokerError, BrokerRefused
 OLDEST: Final = (6, 0)
 NO_BLOCKING_BELOW: Final = (6, 2)
 ALMOST_FULL: Final = 0.9
+MOST_DIGITS: Final = 18
 
 LIST_SCRIPTS: Final = Script("next", "gather", "renew", "dead_replay", "dead_purge")
 V2_SCRIPTS: Final = Script(
@@ -104,7 +106,7 @@ class Inspection:
 
     def _of_server(self, near: str) -> Iterator[Finding]:
         try:
-            info = _fields(self._link.call("INFO", near=near))
+            info = _fields(self._link.call("INFO", near=near, read=replies.text))
         except ServerRefused:
             raise
         except BrokerRefused as refusal:
@@ -148,7 +150,8 @@ class Inspection:
     def _by_whom(self, source: RedisSource) -> str:
         """Name our user, if it may ask: the login may be another one than was meant."""
         try:
-            return f" by the user {self._link.call('ACL', 'WHOAMI', near=source.key).decode()}"
+            user = self._link.call("ACL", "WHOAMI", near=source.key, read=replies.text)
+            return f" by the user {user.decode(errors='replace')}"
         except BrokerRefused:
             return ""
 
@@ -164,13 +167,13 @@ class Inspection:
         for name in sorted(needed):
             arguments += [name, len(TRIALS[name]), *TRIALS[name]]
         try:
-            reply = self._link.run(_RIGHTS, [own_key(source.key, "check")], arguments)
+            reply = self._link.run(_RIGHTS, [own_key(source.key, "check")], arguments, read=_pairs)
         except BrokerRefused as refusal:
             yield str(refusal)
             return
-        denied = [command.decode() for command in reply[::2]]
+        denied = [command for command, _ in reply]
         if denied:
-            text = reply[1].decode(errors="replace")
+            text = reply[0][1]
             if (of_all := refusal_of_writes(text)) is not None:
                 raise of_all
             yield f"it refuses {', '.join(denied)} ({text})"
@@ -179,10 +182,10 @@ class Inspection:
         """Name keys that somebody else uses for something else: the scripts break off there, whatever our rights."""
         for key, wanted in source.types.items():
             try:
-                found = self._link.call("TYPE", key)
+                found = self._link.call("TYPE", key, read=replies.text)
             except BrokerRefused:
                 return  # nothing of ours needs it, so no rule has to allow it
-            name = found.decode()
+            name = found.decode(errors="replace")
             if name not in (wanted, "none"):
                 yield Finding(
                     Level.ERROR,
@@ -202,7 +205,7 @@ class Inspection:
         """Try to wait as the notifiers of lists do."""
         key = own_key(self._sources[-1].key, "check")
         try:
-            self._link.call("BLMOVE", key, key, "LEFT", "LEFT", "0.001")
+            self._link.call("BLMOVE", key, key, "LEFT", "LEFT", "0.001", read=replies.wakeup)
         except CommandDenied as refusal:
             # A full server takes it again when it has been drained; keys that may not be used have been told already.
             if any(words in str(refusal) for words in ("maxmemory", "permissions to access")):
@@ -216,11 +219,17 @@ class Inspection:
             return  # before 6.2 there is none, which the line of the version has said
 
 
+def _pairs(reply: Any) -> list[tuple[str, str]]:
+    words = [replies.text(word).decode(errors="replace") for word in replies.listed(reply)]
+    return list(zip(words[::2], words[1::2], strict=True))
+
+
 def _version(info: Mapping[str, str]) -> Finding:
     # Valkey has a version of its own, and one of the Redis that it began from.
     name = "Valkey" if "valkey_version" in info else "Redis"
     version = info.get("valkey_version") or info.get("redis_version", "")
-    number = tuple(int(part) for part in info.get("redis_version", "").split(".")[:2] if part.isdigit())
+    parts = info.get("redis_version", "").split(".")[:2]
+    number = tuple(int(part) for part in parts if part.isdecimal() and len(part) <= MOST_DIGITS)
     if number < OLDEST:
         return Finding(Level.ERROR, "version", f"{name} {version or 'of an unknown version'}; 6.0 or newer is needed")
     if number < NO_BLOCKING_BELOW:
@@ -281,7 +290,8 @@ def _eviction(info: Mapping[str, str]) -> Finding:
 
 
 def _number(info: Mapping[str, str], name: str) -> int:
-    return int(info.get(name) or 0)
+    digits = info.get(name, "")
+    return int(digits) if digits.isdecimal() and len(digits) <= MOST_DIGITS else 0
 
 
 def _fields(reply: bytes) -> dict[str, str]:

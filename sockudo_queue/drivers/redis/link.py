@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from hashlib import sha1
 from importlib import resources
-from typing import Any, Final, Protocol, Self
+from typing import Any, Final, Protocol, Self, TypeVar
 
 from hiredis import pack_command
 from redis.backoff import NoBackoff
@@ -22,11 +22,16 @@ from redis.connection import AbstractConnection, ConnectionPool
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from sockudo_queue.drivers.redis.errors import LoginRefused, Redirected, UnknownScript, translated
+from sockudo_queue.drivers.redis import replies
+from sockudo_queue.drivers.redis.errors import LoginRefused, OutOfStep, Redirected, UnknownScript, translated
+from sockudo_queue.drivers.redis.parser import BoundedParser
+from sockudo_queue.drivers.redis.replies import Reader
 from sockudo_queue.errors import BrokerRefused, BrokerUnavailable
 
+T = TypeVar("T")
+
 STALE_AFTER: Final = 5.0
-"""Seconds of rest after which a connection is looked at before use; servers and balancers close what rests."""
+"""Seconds of rest after which a TLS connection that can be read is not used; servers and balancers close what rests."""
 
 READ_SIZE: Final = 16_384
 """Bytes of the buffer that each connection has for its answers; a quarter of redis-py's own, and most jobs fit."""
@@ -63,6 +68,7 @@ def connection_options(response_timeout: float) -> dict[str, Any]:
         "health_check_interval": 0,
         "protocol": 2,
         "socket_read_size": READ_SIZE,
+        "parser_class": BoundedParser,
     }
 
 
@@ -72,14 +78,14 @@ class Link(Protocol):
     is_apart: bool
     """Whether two keys may lie on two servers, so that one which cannot be reached says nothing of the other."""
 
-    def call(self, *command: Any, near: str | None = None) -> Any:
-        """Send one command and return its answer as bytes, integers and lists.
+    def call(self, *command: Any, near: str | None = None, read: Reader[T]) -> T:
+        """Send one command and return what `read`, one of `replies`, makes of its reply.
 
         It goes to the server of the key `near`, or of the key that is the command's first argument. Raises
-        `BrokerUnavailable` or `BrokerRefused`.
+        `BrokerUnavailable`, also for a reply that `read` fails on, or `BrokerRefused`.
         """
 
-    def run(self, script: Script, keys: Sequence[str], arguments: Sequence[str | bytes | int]) -> Any:
+    def run(self, script: Script, keys: Sequence[str], arguments: Sequence[str | bytes | int], *, read: Reader[T]) -> T:
         """Run a script on the server of its first key; loaded first where the server does not know it."""
 
     def patient(self, response_timeout: float) -> Link:
@@ -110,20 +116,28 @@ class RedisLink:
         self._generation = 0
         self._misplaced: Redirected | None = None
 
-    def call(self, *command: Any, near: str | None = None, asking: bool = False) -> Any:  # noqa: ARG002 - one server
-        """Send one command and return its answer as bytes, integers and lists.
+    def call(
+        self,
+        *command: Any,
+        near: str | None = None,  # noqa: ARG002 - one server
+        read: Reader[T],
+        asking: bool = False,
+    ) -> T:
+        """Send one command and return what `read` makes of its reply.
 
         `asking` takes a node of a cluster at its word that a slot is on its way to it. Blocks for at most the response
-        timeout, and as long again for each of connecting and authenticating.
+        timeout, as long again for each of connecting and authenticating, and `parser.REPLY_SECONDS` for a long reply.
         """
         if self._misplaced is not None:
             raise self._misplaced
         connection, generation, began = self._borrow(), self._generation, time.monotonic()
         try:
             if asking:
-                exchange(connection, "ASKING")
-            reply = exchange(connection, *command)
+                exchange(connection, "ASKING", read=replies.OK)
+            answer = exchange(connection, *command, read=read)
             self._verify(connection, began)
+        except OutOfStep:
+            raise  # that concerns no other connection
         except BrokerUnavailable:
             # What ended this connection ended the others too; finding that out one by one would cost a fault each.
             self._forget(generation)
@@ -134,17 +148,23 @@ class RedisLink:
                 self._misplaced = refusal  # some of our keys may be here; serving those alone would hide the mistake
             raise
         self._give_back(connection)
-        return reply
+        return answer
 
     def run(
-        self, script: Script, keys: Sequence[str], arguments: Sequence[str | bytes | int], *, asking: bool = False
-    ) -> Any:
+        self,
+        script: Script,
+        keys: Sequence[str],
+        arguments: Sequence[str | bytes | int],
+        *,
+        read: Reader[T],
+        asking: bool = False,
+    ) -> T:
         """Run a script, and load it first where the server does not know it (which means that it did not run)."""
         try:
-            return self.call("EVALSHA", script.digest, len(keys), *keys, *arguments, asking=asking)
+            return self.call("EVALSHA", script.digest, len(keys), *keys, *arguments, read=read, asking=asking)
         except UnknownScript:
-            self.call("SCRIPT", "LOAD", script.text)
-            return self.call("EVALSHA", script.digest, len(keys), *keys, *arguments, asking=asking)
+            self.call("SCRIPT", "LOAD", script.text, read=replies.exactly(script.digest.encode()))
+            return self.call("EVALSHA", script.digest, len(keys), *keys, *arguments, read=read, asking=asking)
 
     def patient(self, response_timeout: float) -> Self:
         """Return a link to the same server for commands that block, with connections of its own."""
@@ -171,6 +191,11 @@ class RedisLink:
             fault = translated(connection, error)
             # Whatever is refused before the first command is refused whatever the key.
             raise LoginRefused(str(fault)) if isinstance(fault, BrokerRefused) else fault from None
+        except replies.ODD:  # a host or a port that no address can have, or a login that no server answers
+            connection.disconnect()
+            raise BrokerUnavailable("no connection can be made to the address that was named") from None
+        if parser_of(connection).has_more:
+            raise _out_of_step(connection)
         return connection
 
     def close(self) -> None:
@@ -178,13 +203,18 @@ class RedisLink:
         self._forget(self._generation)
 
     def _borrow(self) -> AbstractConnection:
+        """Return a connection on which nothing waits. Raises `OutOfStep` where a reply waits that is not due."""
         while True:
             try:
                 connection, since = self._idle.pop()
             except IndexError:
                 return self._connect()
-            if time.monotonic() - since < STALE_AFTER or not _has_ended(connection):
-                return connection
+            parser = parser_of(connection)
+            if parser.is_quiet:
+                if not parser.is_tls or time.monotonic() - since < STALE_AFTER or not _can_be_read(connection):
+                    return connection
+            elif not parser.has_ended():
+                raise _out_of_step(connection)
             connection.disconnect()
 
     def _give_back(self, connection: AbstractConnection) -> None:
@@ -201,14 +231,37 @@ class RedisLink:
                 return
 
 
-def exchange(connection: AbstractConnection, *command: Any) -> Any:
-    """Send one command over a connection and read its answer, with redis-py's errors translated into ours."""
+def exchange(connection: AbstractConnection, *command: Any, read: Reader[T]) -> T:
+    """Send one command over a connection and read its reply, with redis-py's errors translated into ours.
+
+    A reply that `read` fails on, or with more behind it, ends the connection: the next would be of another command.
+    """
+    parser = parser_of(connection)
     try:
         # Packed here, since redis-py looks at every argument first, which takes longer than to pack them.
-        connection.send_packed_command([pack_command(command)], check_health=False)
-        return connection.read_response(disable_decoding=True)
+        parser.send(pack_command(command))
+        reply = parser.read_response()
+        if isinstance(reply, RedisError):
+            raise reply
     except (RedisError, OSError) as error:
         raise translated(connection, error) from None
+    if parser.has_more:
+        raise _out_of_step(connection)
+    try:
+        return read(reply)
+    except replies.ODD:
+        raise _out_of_step(connection) from None
+
+
+def parser_of(connection: AbstractConnection) -> BoundedParser:
+    parser: BoundedParser = connection._parser  # noqa: SLF001 - `connection_options` has put it there
+    return parser
+
+
+def _out_of_step(connection: AbstractConnection) -> OutOfStep:
+    """Close a connection, and return the fault that ended it."""
+    connection.disconnect()
+    return OutOfStep("the server sent another reply than the command has; the connection was closed")
 
 
 def _let_kernel_time(connection: AbstractConnection) -> None:
@@ -224,8 +277,8 @@ def _let_kernel_time(connection: AbstractConnection) -> None:
         link.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
 
 
-def _has_ended(connection: AbstractConnection) -> bool:
-    """Tell whether a resting connection can be read: nothing is owed to us, so that is the end of the stream."""
+def _can_be_read(connection: AbstractConnection) -> bool:
+    """Tell whether bytes wait on a TLS connection that rests: the end of the stream, or tickets that nothing needs."""
     link = _socket_of(connection)
     if link is None:
         return True

@@ -8,15 +8,18 @@ for how a claim is made.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 from sockudo_queue.drivers.base import Back, Claim, Dead, DeadLetter, Later, Part, Settlement
-from sockudo_queue.drivers.redis.dead_letters import split_value
+from sockudo_queue.drivers.redis import replies
+from sockudo_queue.drivers.redis.dead_letters import receipt_of, split_value
 from sockudo_queue.drivers.redis.link import Link, Script
+from sockudo_queue.drivers.redis.replies import Reader
 from sockudo_queue.drivers.redis.source import (
     PUT_BACK_BASE,
     Arguments,
     RedisSource,
+    SourceTurn,
     Terms,
     own_key,
     settlement_arguments,
@@ -56,45 +59,50 @@ class ListSource(RedisSource):
         self.types = dict(zip(self._claim_keys, _TYPES, strict=True))
 
     def depth(self) -> Mapping[str, int]:
-        call = self._link.call
+        call, count = self._link.call, replies.count
         return {
-            "ready": call("LLEN", self.key) + call("LLEN", self._ready),
-            "active": call("ZCARD", self.active),
-            "delayed": call("ZCARD", self.delayed),
-            "dead-letter": call("ZCARD", self.dead),
+            "ready": call("LLEN", self.key, read=count) + call("LLEN", self._ready, read=count),
+            "active": call("ZCARD", self.active, read=count),
+            "delayed": call("ZCARD", self.delayed, read=count),
+            "dead-letter": call("ZCARD", self.dead, read=count),
         }
 
     def peek(self) -> bytes | None:
         for key in (self._ready, self.key):
-            body = self._link.call("LINDEX", key, 0)
+            body = self._link.call("LINDEX", key, 0, read=replies.optional)
             if body is not None:
-                return bytes(body)
+                return body if isinstance(body, bytes) else None
         return None
 
     def is_known(self) -> bool:
-        return bool(self._link.call("EXISTS", *self._claim_keys, near=self.key))
+        return self._link.call("EXISTS", *self._claim_keys, near=self.key, read=replies.count) > 0
 
     def replay(self, letters: Sequence[DeadLetter], states: Sequence[bytes]) -> list[bool]:
         pairs = zip(letters, states, strict=True)
-        arguments = [argument for letter, state in pairs for argument in (letter.token, state)]
-        return [*map(bool, self._link.run(_REPLAY, [self.dead, self.records, self.delayed], arguments))]
+        arguments: Arguments = []
+        for letter, state in pairs:
+            arguments += [receipt_of(letter), state]
+        keys = [self.dead, self.records, self.delayed]
+        return self._link.run(_REPLAY, keys, arguments, read=replies.flags(len(letters)))
 
-    def _settle_and_claim(self, settled: Settlement | None, what: str) -> Any:
+    def _settle_and_claim(self, settled: Settlement | None, what: str, read: Reader[SourceTurn]) -> SourceTurn:
         is_ack = settled is not None and not settled.parts and not settled.claim.lapses
         arguments: Arguments = [self._new_id(), self._terms.lease_ms, what, self._terms.dead_retention]
         arguments += settlement_arguments(settled, part_arguments, is_ack=is_ack)
-        return self._link.run(_NEXT, self._claim_keys, arguments)
+        return self._link.run(_NEXT, self._claim_keys, arguments, read=read)
 
-    def _claim_of(self, now_ms: int, receipt: bytes, value: bytes, lapses: int) -> Claim:
+    def _claim_of(self, now_ms: int, receipt: str, value: bytes, lapses: int) -> Claim:
         state, body = split_value(value)
-        return Claim(self.key, receipt.decode(), body, state, lapses, now_ms)
+        return Claim(self.key, receipt, body, state, lapses, now_ms)
 
-    def _renew(self, receipts: Sequence[str]) -> Any:
-        return self._link.run(_RENEW, [self.active], [self._terms.lease_ms, *receipts])
+    def _renew(self, receipts: Sequence[str]) -> list[bool]:
+        arguments: Arguments = [self._terms.lease_ms, *receipts]
+        return self._link.run(_RENEW, [self.active], arguments, read=replies.flags(len(receipts)))
 
     def _look(self) -> tuple[int, float]:
         keys = [self.key, self._ready, self.active, self.delayed]
-        moved, claimable, until_due_ms = self._link.run(_GATHER, keys, [GATHER_LIMIT, GATHER_CHUNK, GATHER_BYTES])
+        limits = [GATHER_LIMIT, GATHER_CHUNK, GATHER_BYTES]
+        moved, claimable, until_due_ms = self._link.run(_GATHER, keys, limits, read=replies.look)
         return claimable, 0 if moved >= GATHER_LIMIT else until_due_ms
 
     def _waiting_command(self, seconds: str) -> Sequence[str]:

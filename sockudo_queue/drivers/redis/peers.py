@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from sockudo_queue.drivers.base import Form, Signs, Skew
+from sockudo_queue.drivers.redis import replies
 from sockudo_queue.drivers.redis.link import Link
+from sockudo_queue.drivers.redis.parser import Oversized
 from sockudo_queue.drivers.redis.queue_v2 import WORD_MARK, V2Source
 from sockudo_queue.drivers.redis.source import RedisSource
 from sockudo_queue.errors import BrokerRefused
@@ -24,8 +26,8 @@ ENQUEUED_COUNTED: Final = 20
 """How many of the newest jobs tell the clocks of those who enqueued them: so many until a mended clock is believed."""
 OLD_MS: Final = 600_000
 """Age from which an entry says nothing of today's clocks."""
-POPPING_IDLE: Final = 2
-"""Seconds of idleness up to which a client that pops is still at it; Sockudo's workers pop at least twice a second."""
+POPPING_IDLE: Final = ("0", "1", "2")
+"""Seconds of idleness with which a client that pops is still at it; Sockudo's workers pop at least twice a second."""
 
 PRODUCER_PARTS: Final = (
     "jobs",
@@ -88,12 +90,11 @@ class Surroundings:
         foreign, looked_at, cursor = 0, 0, b"0"
         while looked_at < TOKENS_LOOKED_AT:
             try:
-                cursor, flat = self._link.call("HSCAN", source.keys["tokens"], cursor, "COUNT", 500)
+                cursor, words = self._link.call("HSCAN", source.keys["tokens"], cursor, "COUNT", 500, read=_words)
             except BrokerRefused:
                 return foreign
-            words = flat[1::2]
             foreign += sum(not word.startswith(WORD_MARK.encode()) for word in words)
-            looked_at += len(words)
+            looked_at += max(len(words), 1)
             if cursor == b"0":
                 break
         return foreign
@@ -101,16 +102,14 @@ class Surroundings:
     def _popping(self, near: str) -> list[str] | None:
         """Return the addresses of the clients in our database that wait with BLPOP; None where nobody may ask."""
         try:
-            clients = list(_clients(self._link.call("CLIENT", "LIST", "TYPE", "normal", near=near)))
+            clients = self._link.call("CLIENT", "LIST", "TYPE", "normal", near=near, read=_clients)
         except BrokerRefused:
             return None
         ours = {client.get("db") for client in clients if client.get("cmd", "").startswith("client")}
         return [
             client.get("addr", "")
             for client in clients
-            if client.get("cmd") == "blpop"
-            and client.get("db") in ours
-            and int(client.get("idle", "0")) <= POPPING_IDLE
+            if client.get("cmd") == "blpop" and client.get("db") in ours and client.get("idle", "0") in POPPING_IDLE
         ]
 
     def _own_lead(self, near: str) -> int:
@@ -120,7 +119,7 @@ class Surroundings:
         an answer that fits the clock of either end of them is no sign of a clock that is off.
         """
         asked = time.time()
-        server = _milliseconds(self._link.call("TIME", near=near))
+        server = self._link.call("TIME", near=near, read=replies.moment)
         least, most = math.floor(asked * 1000) - server, math.ceil(time.time() * 1000) - server
         return max(least, min(most, 0))
 
@@ -130,29 +129,42 @@ class Surroundings:
         What was sent may take its time to arrive, so a clock is behind only by what the fastest entry says.
         """
         try:
-            now = _milliseconds(self._link.call("TIME", near=source.key))
-            entries = self._link.call("XREVRANGE", source.keys["events"], "+", "-", "COUNT", EVENTS_LOOKED_AT)
+            now = self._link.call("TIME", near=source.key, read=replies.moment)
+            stream = source.keys["events"]
+            entries = self._link.call("XREVRANGE", stream, "+", "-", "COUNT", EVENTS_LOOKED_AT, read=_leads)
         except BrokerRefused:
             return None
-        leads = [lead for at, lead in map(_lead_of, entries) if lead is not None and now - at < OLD_MS]
+        # An id that is far ahead was not given by the clock of Redis: whoever adds an entry may name one.
+        leads = [lead for at, lead in entries if lead is not None and abs(now - at) < OLD_MS]
         return max(leads[:ENQUEUED_COUNTED], default=None)
 
 
-def _milliseconds(reply: Sequence[bytes]) -> int:
-    return int(reply[0]) * 1000 + int(reply[1]) // 1000
+def _words(reply: Any) -> tuple[bytes, list[bytes]]:
+    """Return a cursor and the words of a part of `tokens`; of one that is too large its beginning."""
+    cursor, flat = replies.listed(reply)
+    words = [word.head if isinstance(word, Oversized) else replies.text(word) for word in replies.listed(flat)[1::2]]
+    return replies.text(cursor), words
 
 
-def _clients(reply: bytes) -> Iterator[Mapping[str, str]]:
-    for line in reply.decode(errors="replace").splitlines():
-        yield dict(word.partition("=")[::2] for word in line.split(" "))
+def _clients(reply: Any) -> list[Mapping[str, str]]:
+    """Return the properties of each client; of a list that is too large, those in its beginning."""
+    listed = reply.head if isinstance(reply, Oversized) else replies.text(reply)
+    lines = listed.decode(errors="replace").splitlines()
+    return [dict(word.partition("=")[::2] for word in line.split(" ")) for line in lines]
+
+
+def _leads(reply: Any) -> list[tuple[int, int | None]]:
+    return [_lead_of(entry) for entry in replies.listed(reply)]
 
 
 def _lead_of(entry: Any) -> tuple[int, int | None]:
     """Return when an entry was written, and how far its writer's clock was ahead if it tells of an enqueued job."""
-    name, flat = entry
-    at = int(name.partition(b"-")[0])
+    name, flat = replies.listed(entry)
+    at = int(replies.text(name).partition(b"-")[0])
     fields = dict(zip(flat[::2], flat[1::2], strict=True))
-    timestamp = fields.get(b"timestamp", b"")
-    if fields.get(b"event") != b"enqueued" or not timestamp.isdigit():
+    if fields.get(b"event") != b"enqueued":
         return at, None
-    return at, int(timestamp) - at
+    try:
+        return at, replies.digits(fields.get(b"timestamp")) - at
+    except replies.ODD:  # whoever adds an entry may write anything there
+        return at, None

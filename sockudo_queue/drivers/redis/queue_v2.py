@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 from urllib.parse import quote_from_bytes
 
 from sockudo_queue.drivers.base import Back, Claim, Dead, DeadLetter, Later, Part, Settlement
+from sockudo_queue.drivers.redis import replies
+from sockudo_queue.drivers.redis.dead_letters import WithheldLetter, receipt_of
 from sockudo_queue.drivers.redis.link import Link, Script
+from sockudo_queue.drivers.redis.parser import Oversized
 from sockudo_queue.drivers.redis.queue_v2_payload import closed, opened
-from sockudo_queue.drivers.redis.source import Arguments, RedisSource, Terms, settlement_arguments
+from sockudo_queue.drivers.redis.replies import Reader
+from sockudo_queue.drivers.redis.source import Arguments, RedisSource, SourceTurn, Terms, settlement_arguments
 
 V2_PARTS: Final[Mapping[str, str]] = {
     "jobs": "hash",
@@ -34,6 +38,8 @@ V2_PARTS: Final[Mapping[str, str]] = {
 """The keys, in the order of the scripts' KEYS, and their types."""
 WORD_MARK: Final = "sq-"
 """How our words in `tokens` begin, which tells our claims from those of Sockudo's workers."""
+
+_OUR_WORD: Final = re.compile(WORD_MARK + r"[0-9a-f]+-\d{1,17}")
 
 _PUT_BACK_BASE: Final = -(8 * 10**15)
 """Added to the microsecond of a claim, which ends its word, to make the score of what is put back: below 0, and in the
@@ -71,43 +77,48 @@ class V2Source(RedisSource):
         ]
 
     def depth(self) -> Mapping[str, int]:
-        call, keys = self._link.call, self.keys
-        framed = call("GET", keys["inline-wait-count"])
+        call, keys, count = self._link.call, self.keys, replies.count
+        framed = call("GET", keys["inline-wait-count"], read=replies.optional)
         return {
-            "ready": call("LLEN", keys["wait"]) + (int(framed) if framed and framed.isdigit() else 0),
-            "active": call("ZCARD", keys["active"]),
-            "delayed": call("ZCARD", keys["delayed"]),
-            "dead-letter": call("ZCARD", self.dead),
+            "ready": call("LLEN", keys["wait"], read=count) + _said(framed),
+            "active": call("ZCARD", keys["active"], read=count),
+            "delayed": call("ZCARD", keys["delayed"], read=count),
+            "dead-letter": call("ZCARD", self.dead, read=count),
         }
 
     def peek(self) -> bytes | None:
-        waiting = self._link.call("LINDEX", self.keys["wait"], -1)
+        call = self._link.call
+        waiting = call("LINDEX", self.keys["wait"], -1, read=replies.optional)
+        if isinstance(waiting, bytes):
+            payload = call("HGET", self.keys["jobs"], waiting, read=replies.optional)
+            return opened(payload, quote_from_bytes(waiting, _PRINTABLE))[1] if isinstance(payload, bytes) else None
         if waiting is not None:
-            payload = self._link.call("HGET", self.keys["jobs"], waiting)
-            return None if payload is None else opened(payload, quote_from_bytes(waiting, _PRINTABLE))[1]
-        frame = self._link.call("LINDEX", self.keys["inline-wait"], -1)
-        return None if frame is None else _first_body(frame)
+            return None
+        frame = call("LINDEX", self.keys["inline-wait"], -1, read=replies.optional)
+        return None if frame is None else _first_body(frame if isinstance(frame, bytes) else frame.head)
 
     def is_known(self) -> bool:
-        return bool(self._link.call("EXISTS", *self._all_keys, near=self.key))
+        return self._link.call("EXISTS", *self._all_keys, near=self.key, read=replies.count) > 0
 
     def replay(self, letters: Sequence[DeadLetter], states: Sequence[bytes]) -> list[bool]:
         arguments = self._terms_for("none")
         for letter, state in zip(letters, states, strict=True):
-            arguments += [letter.token, closed(letter.body, state or letter.state)]
-        return [*map(bool, self._link.run(_REPLAY, self._all_keys, arguments))]
+            payload = b"" if isinstance(letter, WithheldLetter) else closed(letter.body, state or letter.state)
+            arguments += [receipt_of(letter), payload]
+        return self._link.run(_REPLAY, self._all_keys, arguments, read=replies.flags(len(letters)))
 
-    def _settle_and_claim(self, settled: Settlement | None, what: str) -> Any:
+    def _settle_and_claim(self, settled: Settlement | None, what: str, read: Reader[SourceTurn]) -> SourceTurn:
         is_ack = settled is not None and not settled.parts
         arguments = self._terms_for(what) + settlement_arguments(settled, _part_arguments, is_ack=is_ack)
-        return self._link.run(_NEXT, self._all_keys, arguments)
+        return self._link.run(_NEXT, self._all_keys, arguments, read=read)
 
-    def _renew(self, receipts: Sequence[str]) -> Any:
+    def _renew(self, receipts: Sequence[str]) -> list[bool]:
         keys = [self.keys["active"], self.keys["tokens"]]
-        return self._link.run(_RENEW, keys, [self._terms.lease_ms, *receipts])
+        arguments: Arguments = [self._terms.lease_ms, *receipts]
+        return self._link.run(_RENEW, keys, arguments, read=replies.flags(len(receipts)))
 
     def _look(self) -> tuple[int, float]:
-        claimable, until_due_ms = self._link.run(_LOOK, self._look_keys, [])
+        _, claimable, until_due_ms = self._link.run(_LOOK, self._look_keys, [], read=replies.look)
         return claimable, until_due_ms
 
     def _waiting_command(self, seconds: str) -> Sequence[str]:
@@ -120,10 +131,12 @@ class V2Source(RedisSource):
         kept = (terms.dead_retention, terms.completed_retention, terms.event_retention)
         return [word, terms.lease_ms, what, *kept]
 
-    def _claim_of(self, now_ms: int, receipt: bytes, value: bytes, lapses: int) -> Claim:
-        text = receipt.decode()
-        state, body = opened(value, text.rpartition("/")[0])
-        return Claim(self.key, text, body, state, lapses, now_ms)
+    def _claim_of(self, now_ms: int, receipt: str, value: bytes, lapses: int) -> Claim:
+        shown_id, _, word = receipt.rpartition("/")
+        if not _OUR_WORD.fullmatch(word):
+            raise replies.UnexpectedReply
+        state, body = opened(value, shown_id)
+        return Claim(self.key, receipt, body, state, lapses, now_ms)
 
 
 def _part_arguments(settlement: Settlement, ordinal: int, part: Part) -> Arguments:
@@ -138,10 +151,20 @@ def _part_arguments(settlement: Settlement, ordinal: int, part: Part) -> Argumen
         case Back(_, lapsed):
             kind, number = "lapsed" if lapsed else "back", str(_PUT_BACK_BASE + int(claim.receipt.rpartition("-")[2]))
         case Dead():
-            return ["dead", own, 0, b"\x01" + state + b"\n" + claim.body]
+            # A claim without a body and a state may have been made without its payload; then that is kept as it is.
+            is_withheld = not claim.body and not claim.state
+            return ["dead", own, 0, b"\x01" + state + (b"" if is_withheld else b"\n" + claim.body)]
     # An envelope names the id that it was made for, so only the record itself can keep what is stored.
     changes = settlement.splits or state != claim.state
     return [kind, own, number, closed(claim.body, state) if changes else b""]
+
+
+def _said(framed: bytes | Oversized | None) -> int:
+    """Return how many jobs are packed in frames, by what those who pack them say; nothing where that is no number."""
+    try:
+        return replies.digits(framed)
+    except replies.ODD:
+        return 0
 
 
 def _first_body(frame: bytes) -> bytes:

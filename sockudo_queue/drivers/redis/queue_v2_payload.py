@@ -46,7 +46,7 @@ def opened(payload: bytes, shown_id: str) -> tuple[bytes, bytes]:
 def closed(body: bytes, state: bytes) -> bytes:
     """Return a payload, without an envelope, that holds both; an empty state means none."""
     text = body if _takes_a_field(body) else _RAW[:-1] + _ENCODER.encode(body.decode("latin-1")) + b"}"
-    return text[:-1] + _STATE[:-1] + _ENCODER.encode(state.decode()) + b"}" if state else text
+    return text[:-1] + _STATE[:-1] + _ENCODER.encode(state.decode(errors="replace")) + b"}" if state else text
 
 
 def _without_envelope(payload: bytes, shown_id: str) -> bytes:

@@ -8,12 +8,14 @@ from typing import Any, Final
 
 from redis.client import Redis
 from redis.connection import AbstractConnection, Connection, ConnectionPool
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import InvalidResponse, RedisError, ResponseError
 from redis.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool, SentinelManagedConnection
 
 from sockudo_queue.config import Settings
 from sockudo_queue.drivers.redis.connections import TlsConnection, connection_class, login_options
 from sockudo_queue.drivers.redis.link import LATE_SECONDS, RedisLink, Tell, connection_options, tell_nobody
+from sockudo_queue.drivers.redis.replies import ODD, address
 from sockudo_queue.drivers.redis.single_flight import SharedLookup
 from sockudo_queue.errors import BrokerUnavailable
 
@@ -29,12 +31,24 @@ class TlsSentinelConnection(SentinelManagedConnection, TlsConnection):
     """A TLS connection to whatever server is the master when it connects."""
 
 
+class _Asked(Redis):
+    """One Sentinel. An answer that is none counts as no answer, and the next one is asked."""
+
+    def execute_command(self, *args: Any, **options: Any) -> Any:
+        """Send a command. Raises redis-py's errors and no others."""
+        try:
+            return super().execute_command(*args, **options)  # type: ignore[no-untyped-call] # it is so
+        except (InvalidResponse, *ODD):
+            self.connection_pool.disconnect()
+            raise RedisConnectionError("it sent another reply than the command has") from None
+
+
 class Sentinels:
     """The Sentinels of one master. Safe from any thread, which redis-py's own list of them is not."""
 
     def __init__(self, name: str, pools: list[ConnectionPool], tell: Tell = tell_nobody) -> None:
         self._sentinel = Sentinel([], sentinel_kwargs={})
-        self._sentinel.sentinels = [Redis(connection_pool=pool) for pool in pools]
+        self._sentinel.sentinels = [_Asked(connection_pool=pool) for pool in pools]
         self._asked = ", ".join("{host}:{port}".format_map(pool.connection_kwargs) for pool in pools)
         self._name = name
         self._tell = tell
@@ -58,7 +72,11 @@ class Sentinels:
     def _discover(self) -> tuple[str, int]:
         try:
             host, port = self._sentinel.discover_master(self._name)
-            self._master = (str(host), int(port))
+            self._master = address(str(host).encode(), int(port))
+        except ODD:
+            raise MasterNotFoundError(
+                f"no master {self._name} at the Sentinels {self._asked}: one gave an answer that names none"
+            ) from None
         except MasterNotFoundError as error:
             reason = "a login was refused" if "AuthenticationError" in str(error) else "none knows a healthy one"
             raise MasterNotFoundError(f"no master {self._name} at the Sentinels {self._asked}: {reason}") from None
@@ -75,7 +93,7 @@ class Sentinels:
 
     def tell_of_replicas(self) -> None:
         """Ask who stands by to become the master."""
-        with contextlib.suppress(RedisError, OSError):  # nothing but the guard of the webhooks wants to know
+        with contextlib.suppress(RedisError, OSError, *ODD):  # nothing but the guard of the webhooks wants to know
             for host, port in self._sentinel.discover_slaves(self._name):
                 self._tell(str(host), int(port))
 

@@ -19,8 +19,10 @@ import msgspec
 
 from sockudo_queue.core.cluster_keys import has_hash_tag
 from sockudo_queue.drivers.base import Claim, DeadLetter, Part, Settlement
+from sockudo_queue.drivers.redis import replies
 from sockudo_queue.drivers.redis.errors import CommandDenied, WritesRefused
 from sockudo_queue.drivers.redis.link import Link
+from sockudo_queue.drivers.redis.replies import Reader
 from sockudo_queue.errors import BrokerRefused
 
 BLOCK_SECONDS: Final = 1.0
@@ -31,6 +33,8 @@ SHORTEST_WAIT: Final = 0.002
 """Redis 6.2 makes 0 of 0.001 s, and 0 means for ever."""
 POLL_SECONDS: Final = 0.05
 """How often an idle source is asked on a server that cannot wait for it without changing it."""
+MOST_CLAIMABLE: Final = 1_000_000
+"""More than there are workers to wake."""
 RENEW_LIMIT: Final = 500
 PUT_BACK_BASE: Final = -1e15
 """Added to the time of a claim to make the score of what is put back: far below 0, and in the order of the claims."""
@@ -103,18 +107,17 @@ class RedisSource(ABC):
         "kept", which only lists know, claims nothing but what is in our own keys.
         """
         what = what or ("fresh" if next(self._turns) & 1 else "due")
-        flags, trimmed, now_ms, *claimed = self._settle_and_claim(settled, what)
-        claim = self._claim_of(now_ms, *claimed) if claimed[0] is not None else None
+        turn = self._settle_and_claim(settled, what, self._turn_of_claim if settled is None else self._turn_of_settled)
         if what != "none":
-            self.rung = claim is not None
-        return SourceTurn(settled is None or bool(flags[0]), claim, trimmed, now_ms)
+            self.rung = turn.claim is not None
+        return turn
 
     def renew(self, claims: Sequence[Claim]) -> list[bool]:
         """Begin a new lease for each claim of this source that is still ours."""
         flags: list[bool] = []
         for start in range(0, len(claims), RENEW_LIMIT):
             receipts = [claim.receipt for claim in claims[start : start + RENEW_LIMIT]]
-            flags += map(bool, self._renew(receipts))
+            flags += self._renew(receipts)
         return flags
 
     @abstractmethod
@@ -141,7 +144,7 @@ class RedisSource(ABC):
         claimable, until_due_ms = self._look()
         self._due_at = time.monotonic() + until_due_ms / 1000 if until_due_ms >= 0 else float("inf")
         self.rung = claimable > 0
-        return claimable
+        return min(claimable, MOST_CLAIMABLE)
 
     def close(self) -> None:
         """Cut short a wait that does not wait in the server, and disconnect."""
@@ -149,20 +152,30 @@ class RedisSource(ABC):
         self._patient.close()
 
     @abstractmethod
-    def _settle_and_claim(self, settled: Settlement | None, what: str) -> Any:
-        """Run the script that settles and claims; return its answer: flags, trimmed, now, and the parts of a claim."""
+    def _settle_and_claim(self, settled: Settlement | None, what: str, read: Reader[SourceTurn]) -> SourceTurn:
+        """Run the script that settles and claims."""
 
     @abstractmethod
-    def _claim_of(self, now_ms: int, receipt: bytes, value: bytes, lapses: int) -> Claim:
-        """Make a claim of the last parts of that answer."""
+    def _claim_of(self, now_ms: int, receipt: str, value: bytes, lapses: int) -> Claim:
+        """Make a claim of the last parts of what that script says; may fail like a reader."""
 
     @abstractmethod
-    def _renew(self, receipts: Sequence[str]) -> Any:
+    def _renew(self, receipts: Sequence[str]) -> list[bool]:
         """Run the script that renews; return a flag for each receipt."""
 
     @abstractmethod
     def _look(self) -> tuple[int, float]:
         """Return how much can be claimed, and the milliseconds until a record falls due (below 0: none will)."""
+
+    def _turn_of_claim(self, reply: Any) -> SourceTurn:
+        return self._turn_of(reply, 0)
+
+    def _turn_of_settled(self, reply: Any) -> SourceTurn:
+        return self._turn_of(reply, 1)
+
+    def _turn_of(self, reply: Any, settlements: int) -> SourceTurn:
+        accepted, trimmed, now_ms, claimed = replies.settled_and_claimed(reply, settlements)
+        return SourceTurn(accepted, claimed and self._claim_of(now_ms, *claimed), trimmed, now_ms)
 
     @abstractmethod
     def _waiting_command(self, seconds: str) -> Sequence[str]:
@@ -174,7 +187,8 @@ class RedisSource(ABC):
             return
         try:
             # A timeout of 0.000 would mean for ever.
-            self._patient.call(*self._waiting_command(f"{max(seconds, SHORTEST_WAIT):.3f}"))
+            command = self._waiting_command(f"{max(seconds, SHORTEST_WAIT):.3f}")
+            self._patient.call(*command, read=replies.wakeup)
         except (CommandDenied, WritesRefused):
             # A full Redis takes no BLMOVE, and a careful operator may not allow it; the source can still be asked.
             # Redis 6.0 with too few replicas takes no BLMOVE or BRPOP either, but every script.

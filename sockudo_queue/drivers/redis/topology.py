@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from redis.client import Redis
 from redis.cluster import ClusterNode, NodesManager
 from redis.exceptions import (
     AuthenticationError,
@@ -15,7 +16,9 @@ from redis.exceptions import (
     RedisError,
     ResponseError,
 )
+from redis.exceptions import ConnectionError as RedisConnectionError
 
+from sockudo_queue.drivers.redis import replies
 from sockudo_queue.drivers.redis.errors import CommandDenied, LoginRefused, ServerRefused, first_line
 from sockudo_queue.drivers.redis.link import Tell, tell_nobody
 from sockudo_queue.drivers.redis.single_flight import SharedLookup
@@ -25,6 +28,24 @@ Address = tuple[str, int]
 
 LOOK_PAUSE: Final = 0.2
 """Seconds between two looks at the cluster while something is wrong; choosing a new master takes longer."""
+
+
+class _Nodes(NodesManager):
+    """redis-py's look at a cluster; a node whose answer names no nodes counts as one that does not answer."""
+
+    def create_redis_node(self, host: Any, port: Any, **options: Any) -> Redis:
+        """Make the client that asks one node."""
+        node: Redis = super().create_redis_node(host, port, **options)  # type: ignore[no-untyped-call] # it is so
+        node.set_response_callback("CLUSTER SLOTS", _checked)
+        return node
+
+
+def _checked(reply: Any, **_: Any) -> Any:
+    try:
+        replies.slots(reply)
+    except replies.ODD:
+        raise RedisConnectionError("it gave an answer that names no nodes") from None
+    return reply
 
 
 class Topology:
@@ -59,7 +80,7 @@ class Topology:
         assert manager is not None, "a look that fails raises"
         try:
             node = manager.get_node_from_slot(slot)
-        except RedisClusterException:
+        except (RedisClusterException, *replies.ODD):
             self.doubt(looks)
             raise BrokerUnavailable("no node of the cluster serves the slot of the queue") from None
         return (node.host, node.port), looks
@@ -110,6 +131,8 @@ class Topology:
             raise _translated(error) from None
         except IndexError:
             raise BrokerUnavailable("the nodes of the cluster serve no slots; it is not set up yet") from None
+        except replies.ODD:
+            raise BrokerUnavailable("a node of the cluster gave an answer that names no nodes") from None
         finally:
             self._looked_at = time.monotonic()
         self._doubted = None
@@ -117,7 +140,7 @@ class Topology:
 
     def _first_look(self) -> NodesManager:
         # What was discovered is no replacement for what is configured: all of it may be gone after a restart.
-        return NodesManager(
+        return _Nodes(
             [ClusterNode(host, port) for host, port in self._nodes],
             from_url=True,  # make connections by a pool with our options
             dynamic_startup_nodes=False,

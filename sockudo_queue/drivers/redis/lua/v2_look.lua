@@ -1,14 +1,15 @@
 -- Tell what can be claimed from Queue V2, and when the next record falls due.
 --
 -- KEYS 1 wait   2 inline-wait   3 inline-wait-count   4 delayed   5 active   6 notify
--- Returns {claimable now, milliseconds until the next record falls due or -1}
+-- Returns {0, claimable now, milliseconds until the next record falls due or -1}
 --
 -- Wake-up words that are left when there is nothing to claim are of no use to anybody, and each would cost a look.
 local now = redis.call('TIME')
 now = now[1] * 1000 + math.floor(now[2] / 1000)
 local claimable, nearest = redis.call('LLEN', KEYS[1]), -1
 if redis.call('LLEN', KEYS[2]) > 0 then
-  claimable = claimable + math.max(tonumber(redis.call('GET', KEYS[3])) or 1, 1)
+  -- Whoever packs jobs says how many there are, and one is enough to wake somebody.
+  claimable = claimable + math.floor(math.min(1000000, math.max(1, tonumber(redis.call('GET', KEYS[3]) or 1) or 1)))
 end
 for i = 4, 5 do
   claimable = claimable + redis.call('ZCOUNT', KEYS[i], '-inf', now)
@@ -17,4 +18,4 @@ for i = 4, 5 do
 end
 -- With something to claim nothing is trimmed; but a server that takes no writes says so at every look.
 if claimable == 0 then redis.call('LTRIM', KEYS[6], 1, 0) else redis.call('LTRIM', KEYS[6], 0, -1) end
-return {claimable, math.ceil(nearest)}
+return {0, claimable, math.ceil(math.min(nearest, 86400000))}

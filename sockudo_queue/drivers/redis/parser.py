@@ -1,0 +1,294 @@
+"""Reads replies from a connection, within bounds: whatever a server sends, one reply costs little memory and time.
+
+redis-py's own parsers make a list as long as the server announces, and wait for the rest of a reply without an end.
+This one knows the five types of RESP2, the protocol that we ask for, and no command. A reply that is there as a whole,
+and that hiredis can read without making a long list, is left to hiredis.
+"""
+
+from __future__ import annotations
+
+import re
+import select
+import socket
+import ssl
+import time
+from typing import Any, Final, NamedTuple
+
+from hiredis import Reader
+from redis.connection import AbstractConnection
+from redis.connection import BaseParser as RedisParser  # type: ignore[attr-defined] # it has no public place
+from redis.exceptions import ConnectionError as ConnectionLost
+from redis.exceptions import InvalidResponse
+from redis.exceptions import TimeoutError as ReplyTimeout
+
+from sockudo_queue.drivers.redis.errors import TIMED_OUT
+
+LARGEST_REPLY: Final = 32 * 1024 * 1024
+"""Bytes of one reply that are kept. Our scripts return 20 MB at most, see `lua/next.lua`; a job of Sockudo has 16."""
+LONGEST_STRING: Final = 512 * 1024 * 1024
+"""Bytes of the longest string that Redis stores. What does not fit in a reply is read and dropped, see `Oversized`."""
+MOST_ELEMENTS: Final = 1_000_000
+DEEPEST: Final = 8
+LONGEST_LINE: Final = 65_536
+"""Bytes of a number, a status or an error; no server sends more than a few hundred."""
+REPLY_SECONDS: Final = 30.0
+"""Time for the rest of a reply after its first bytes. A claim that takes longer to arrive is no longer ours."""
+
+HEAD: Final = 65_536
+CHUNK: Final = 262_144
+
+_STRING, _NUMBER, _ARRAY, _STATUS, _ERROR = b"$:*+-"
+_LONGEST_NUMBER: Final = len(str(-(2**63)))
+_CLOSED: Final = "Connection closed by server."
+_NO_REDIS: Final = "what it sends is not the protocol of Redis"
+
+
+_SHORT_LISTS: Final = re.compile(rb"(?:\*\d{1,3}\r\n){0,3}")
+_LONG_LIST: Final = re.compile(rb"[*~>%|]\d{4}")
+"""What may announce a list for which hiredis takes memory before there is any element; or it is part of a text."""
+_IN_NONE: Final = -5
+_INCOMPLETE: Final = object()
+
+
+class Oversized(NamedTuple):
+    """What stands for a string that would have made its reply too large: its beginning, and its length in bytes."""
+
+    head: bytes
+    size: int
+
+
+class BoundedParser(RedisParser):
+    """The parser of one connection; used by one thread at a time, as its connection is."""
+
+    def __init__(self, socket_read_size: int) -> None:
+        self._read_size = socket_read_size
+        self._socket: socket.socket | None = None
+        self._tls: ssl.SSLSocket | None = None
+        self._poll = select.poll()  # unlike select, it takes descriptors of any number
+        self._rest = b""  # of the stream, behind the last reply
+        self._reader = self._new_reader()
+        self._room = LARGEST_REPLY
+        self._seconds = REPLY_SECONDS
+        self._deadline: float | None = None
+
+    def on_connect(self, connection: AbstractConnection) -> None:
+        """Read from the socket of a connection that was made."""
+        connected = connection._get_socket()  # noqa: SLF001 - redis-py has no public way to the socket
+        assert connected is not None, "called when there is a socket"
+        self._socket, self._rest, self._reader = connected, b"", self._new_reader()
+        self._tls = connected if isinstance(connected, ssl.SSLSocket) else None
+        self._seconds = max(REPLY_SECONDS, connection.socket_timeout or 0.0)
+        self._poll = select.poll()
+        self._poll.register(connected, select.POLLIN)
+
+    def on_disconnect(self) -> None:
+        """Forget the socket."""
+        self._socket, self._tls, self._rest = None, None, b""
+
+    def send(self, packed: bytes) -> None:
+        """Send a command. Raises OSError, or redis-py's errors."""
+        if self._socket is None:
+            raise ConnectionLost(_CLOSED)
+        try:
+            self._socket.sendall(packed)
+        except (TimeoutError, BlockingIOError):
+            raise ReplyTimeout(TIMED_OUT) from None
+
+    @property
+    def has_more(self) -> bool:
+        """Tell whether bytes came behind the last reply, which nothing has asked for."""
+        return bool(self._rest)
+
+    @property
+    def is_tls(self) -> bool:
+        """Tell whether the stream is encrypted, so that what waits on the socket may be nothing for us."""
+        return self._tls is not None
+
+    @property
+    def is_quiet(self) -> bool:
+        """Tell, before a command is sent, that nothing waits to be read, neither bytes nor the end of the stream.
+
+        A TLS connection can be read while nothing waits, as servers send tickets for later sessions; of what is on it
+        only what is decrypted counts.
+        """
+        if self._tls is not None:
+            return not self._tls.pending()
+        return not self._poll.poll(0)
+
+    def has_ended(self) -> bool:
+        """Tell whether what waits is the end of the stream, and no bytes that nothing has asked for."""
+        try:
+            return self._tls is None and not self._peek()
+        except OSError:
+            return True
+
+    def _peek(self) -> bytes:
+        return b"" if self._socket is None else self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+
+    def can_read(self, timeout: float = 0) -> bool:
+        """Tell redis-py's own clients, which ask Sentinels and nodes, whether a connection is out of step."""
+        if self._socket is None:
+            raise ConnectionLost(_CLOSED)
+        return bool(self._rest or self._poll.poll(timeout * 1000))
+
+    def read_response(self, disable_decoding: bool = True, **_: Any) -> Any:  # noqa: ARG002 - strings stay bytes
+        """Read one reply: bytes, numbers, None, lists of these, and `Oversized`.
+
+        An error of the server is returned where it is the reply, and left in a list. Raises redis-py's errors for a
+        stream that ends, stops or is no RESP2; the connection is of no use then.
+        """
+        data = self._rest or self._received(self._read_size)
+        value = self._read_at_once(data)
+        return self._read_bounded(data) if value is _INCOMPLETE else value
+
+    def _read_at_once(self, data: bytes) -> Any:
+        """Read what holds one whole reply and nothing else, if it can announce no long list."""
+        find, at = data.find, _SHORT_LISTS.match(data).end()  # type: ignore[union-attr] # it matches nothing, too
+        # Looked for one by one: that takes a tenth of the time, and a job has hardly ever one of them.
+        found = find(b"*", at) + find(b">", at) + find(b"%", at) + find(b"~", at) + find(b"|", at)
+        if found != _IN_NONE and _LONG_LIST.search(data, at):
+            return _INCOMPLETE
+        try:
+            self._reader.feed(data)
+            value = self._reader.gets()
+        except (ValueError, LookupError):  # an error that is a redirection to no address
+            raise InvalidResponse(_NO_REDIS) from None
+        if value is _INCOMPLETE or self._reader.has_data():
+            self._reader = self._new_reader()
+            return _INCOMPLETE
+        self._rest = b""
+        if isinstance(value, ConnectionLost):
+            raise value
+        return value
+
+    def _new_reader(self) -> Reader:
+        return Reader(
+            protocolError=InvalidResponse, replyError=self.parse_error, errors="replace", notEnoughData=_INCOMPLETE
+        )
+
+    def _read_bounded(self, data: bytes) -> Any:
+        """Read one reply, and as much more of the stream as it has."""
+        self._room, self._deadline, at = LARGEST_REPLY, None, 0
+        outer: list[tuple[list[Any], int]] = []  # the lists around the innermost one, with what each still misses
+        items: list[Any] = []
+        missing = elements = 0
+        while True:
+            end = data.find(b"\r\n", at)
+            if end < 0:
+                data, at = self._line(data[at:]), 0
+                continue
+            kind, line, at = data[at], data[at + 1 : end], end + 2
+            value: Any
+            if kind == _STRING:
+                size = _number(line)
+                if size < 0:
+                    _check_null(size)
+                    value = None
+                elif at + size + 2 <= len(data):
+                    value = data[at : at + size]
+                    at += size + 2
+                    if data[at - 2 : at] != b"\r\n":
+                        raise InvalidResponse(_NO_REDIS)
+                else:
+                    value, data, at = self._long_string(data[at:], size), b"", 0
+            elif kind == _NUMBER:
+                value = _number(line)
+            elif kind == _ARRAY:
+                size = _number(line)
+                elements += max(size, 0)
+                if elements > MOST_ELEMENTS or len(outer) >= DEEPEST:
+                    raise InvalidResponse("a reply with more elements than any command has")
+                if size > 0:
+                    outer.append((items, missing))
+                    items, missing = [], size
+                    continue
+                value = []
+                if size < 0:
+                    _check_null(size)
+                    value = None
+            elif kind == _STATUS:
+                value = line
+            elif kind == _ERROR and not outer:  # no command that we use has one in a list
+                value = self._error(line)
+            else:
+                raise InvalidResponse(_NO_REDIS)
+            while outer:
+                items.append(value)
+                missing -= 1
+                if missing:
+                    break
+                value = items
+                items, missing = outer.pop()
+            else:
+                self._rest = data[at:]
+                return value
+
+    def _error(self, line: bytes) -> Exception:
+        try:
+            error: Exception = self.parse_error(line.decode(errors="replace"))  # type: ignore[no-untyped-call] # it is so
+        except (ValueError, LookupError):  # a redirection to no address
+            raise InvalidResponse("an error of the server cannot be read") from None
+        if isinstance(error, ConnectionLost):  # it has no room for this connection, or still loads its data
+            raise error
+        return error
+
+    def _line(self, begun: bytes) -> bytes:
+        """Read on where a line has not ended."""
+        if len(begun) > LONGEST_LINE:
+            raise InvalidResponse(_NO_REDIS)
+        return begun + self._received_more(self._read_size)
+
+    def _long_string(self, begun: bytes, size: int) -> bytes | Oversized:
+        """Read the rest of a string, and the line break behind it; a string for which there is no room is dropped."""
+        if size > LONGEST_STRING:
+            raise InvalidResponse(f"a string of {size} bytes: Redis has none")
+        is_kept, missing = size <= self._room, size + 2 - len(begun)
+        chunks, kept, end = [begun], len(begun), begun[-2:]
+        while missing:
+            chunk = self._received_more(min(missing, CHUNK), counts=is_kept)
+            missing -= len(chunk)
+            end = chunk[-2:] if len(chunk) > 1 else end[-1:] + chunk
+            if is_kept or kept < HEAD:
+                chunks.append(chunk)
+                kept += len(chunk)
+        if end != b"\r\n":
+            raise InvalidResponse(_NO_REDIS)
+        text = b"".join(chunks)
+        return text[:-2] if is_kept else Oversized(text[:HEAD], size)
+
+    def _received_more(self, most: int, *, counts: bool = True) -> bytes:
+        now = time.monotonic()
+        if self._deadline is None:
+            self._deadline = now + self._seconds
+        if now > self._deadline:
+            raise ReplyTimeout(TIMED_OUT)
+        chunk = self._received(most)
+        if counts:
+            self._room -= len(chunk)
+        if self._room < -CHUNK:
+            raise InvalidResponse(f"a reply of more than {LARGEST_REPLY} bytes")
+        return chunk
+
+    def _received(self, most: int) -> bytes:
+        if self._socket is None:
+            raise ConnectionLost(_CLOSED)
+        try:
+            chunk = self._socket.recv(most)
+        except (TimeoutError, BlockingIOError):  # in the second way the kernel tells of a timeout, see `link`
+            raise ReplyTimeout(TIMED_OUT) from None
+        except OSError as error:
+            raise ConnectionLost(f"the connection was lost: {error.strerror or error}") from None
+        if not chunk:
+            raise ConnectionLost(_CLOSED)
+        return chunk
+
+
+def _number(line: bytes) -> int:
+    if len(line) > _LONGEST_NUMBER or not line.removeprefix(b"-").isdigit():
+        raise InvalidResponse(_NO_REDIS)
+    return int(line)
+
+
+def _check_null(size: int) -> None:
+    if size != -1:
+        raise InvalidResponse(_NO_REDIS)

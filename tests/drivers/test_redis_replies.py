@@ -1,0 +1,373 @@
+"""What a server may answer: each reply is read within bounds, and one of another shape ends its connection alone."""
+
+from __future__ import annotations
+
+import random
+import resource
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any, Final
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from redis.exceptions import RedisError
+
+from sockudo_queue.drivers.base import Later, Settlement
+from sockudo_queue.drivers.redis import parser as parsing
+from sockudo_queue.drivers.redis import replies
+from sockudo_queue.drivers.redis.errors import OutOfStep
+from sockudo_queue.drivers.redis.link import RedisLink
+from sockudo_queue.drivers.redis.parser import BoundedParser, Oversized
+from sockudo_queue.errors import BrokerUnavailable
+from tests.drivers.conformance import deliver_all, take
+from tests.drivers.redis_lists import RedisLists, link_to
+from tests.helpers.jobs import jobs
+from tests.helpers.redis_proxy import RedisProxy
+from tests.helpers.waiting import eventually
+
+CLAIM: Final = b"*6\r\n*1\r\n:1\r\n:0\r\n:1700000000000\r\n$4\r\nid/1\r\n$5\r\n\r\n*9~\r\n:0\r\n"
+READ: Final[Any] = [[1], 0, 1_700_000_000_000, b"id/1", b"\r\n*9~", 0]
+
+
+class _Connected:
+    """As much of a connection of redis-py as the parser asks for."""
+
+    socket_timeout = 1.0
+
+    def __init__(self, connected: socket.socket) -> None:
+        self._connected = connected
+
+    def _get_socket(self) -> socket.socket:
+        return self._connected
+
+
+class Stream:
+    """A parser, and the server's end of its connection."""
+
+    def __init__(self) -> None:
+        ours, self.server = socket.socketpair()
+        ours.settimeout(_Connected.socket_timeout)
+        self._ours = ours
+        self.parser = BoundedParser(socket_read_size=16_384)
+        self.parser.on_connect(_Connected(ours))  # type: ignore[arg-type] # see there
+
+    def read(self, *chunks: bytes, then: Callable[[], None] | None = None) -> Any:
+        """Read one reply while the server sends its chunks one by one."""
+
+        def send() -> None:
+            try:
+                for chunk in chunks:
+                    self.server.sendall(chunk)
+                if then is not None:
+                    then()
+            except OSError:
+                return  # the client had enough
+
+        sender = threading.Thread(target=send)
+        sender.start()
+        try:
+            return self.parser.read_response()
+        finally:
+            self._ours.shutdown(socket.SHUT_RD)
+            sender.join()
+
+    def close(self) -> None:
+        self._ours.close()
+        self.server.close()
+
+
+@pytest.fixture
+def stream() -> Iterator[Stream]:
+    made = Stream()
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize(
+    ("sent", "expected"),
+    [
+        (b"+OK\r\n", b"OK"),
+        (b":-9223372036854775808\r\n", -(2**63)),
+        (b"$-1\r\n", None),
+        (b"*-1\r\n", None),
+        (b"$0\r\n\r\n", b""),
+        (b"*0\r\n", []),
+        (b"*2\r\n*1\r\n$-1\r\n*0\r\n", [[None], []]),
+        (CLAIM, READ),
+        (b"$12\r\n*300000000\r\n\r\n", b"*300000000\r\n"),
+        (b"*1001\r\n" + b":1\r\n" * 1001, [1] * 1001),
+    ],
+)
+def test_reply_is_read_the_same_whole_and_byte_by_byte(sent: bytes, expected: Any) -> None:
+    for cut in (len(sent), 1, 3):
+        made = Stream()
+        assert made.read(*[sent[at : at + cut] for at in range(0, len(sent), cut)]) == expected
+        assert not made.parser.has_more
+        made.close()
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.recursive(
+        st.none() | st.binary(max_size=40) | st.integers(-(2**63), 2**63 - 1),
+        lambda inner: st.lists(inner, max_size=6),
+        max_leaves=30,
+    ).filter(lambda reply: _depth(reply) < parsing.DEEPEST),
+    st.integers(0, 2**32),
+)
+def test_any_reply_is_read_as_it_was_sent(reply: Any, seed: int) -> None:
+    wire, chance, chunks = _wire(reply), random.Random(seed), []
+    while wire:
+        cut = chance.choice((1, 2, 7, len(wire)))
+        chunks.append(wire[:cut])
+        wire = wire[cut:]
+    made = Stream()
+    try:
+        assert made.read(*chunks) == reply
+    finally:
+        made.close()
+
+
+def _depth(reply: Any) -> int:
+    return 1 + max(map(_depth, reply), default=0) if isinstance(reply, list) else 0
+
+
+def _wire(reply: Any) -> bytes:
+    match reply:
+        case None:
+            return b"$-1\r\n"
+        case int():
+            return b":%d\r\n" % reply
+        case bytes():
+            return b"$%d\r\n%b\r\n" % (len(reply), reply)
+        case _:
+            return b"*%d\r\n" % len(reply) + b"".join(map(_wire, reply))
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"*300000000\r\n",
+        b"*2\r\n:1\r\n*300000000\r\n",
+        b"~300000000\r\n",
+        b"%300000000\r\n",
+        b"*1\r\n>300000000\r\n",
+        b"*1000\r\n" * 9,
+        b"*1\r\n" * 200_000,
+        b"*900000\r\n" * 7,
+        b"*1000000\r\n" + b"*1\r\n" * 10,
+        b"$536870913\r\n",
+        b"$-5\r\n",
+        b"*-7\r\n",
+        b":" + b"9" * 400 + b"\r\n",
+        b":one\r\n",
+        b"+" + b"x" * 100_000,
+        b"*2\r\n:1\r\n-ERR in a list, which no command has\r\n" + b"x" * 20_000,
+        b"-MOVED x\r\n",
+        b"-ASK 1 2\r\n",
+        b"HTTP/1.1 400 Bad Request\r\n\r\n",
+        b"\r\n",
+        b"$2\r\nabcdefgh" + b"x" * 20_000,
+    ],
+)
+def test_no_reply_costs_more_than_what_was_sent(stream: Stream, sent: bytes) -> None:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(RedisError):
+        stream.read(sent, then=lambda: stream.server.shutdown(socket.SHUT_WR))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 40_000  # KB
+
+
+def test_string_without_room_is_read_to_its_end_and_its_beginning_kept(
+    stream: Stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parsing, "LARGEST_REPLY", 1_000_000)
+    sent = b"*3\r\n$900000\r\n" + b"a" * 900_000 + b"\r\n$3000000\r\n" + b"b" * 3_000_000 + b"\r\n:7\r\n"
+
+    kept, dropped, number = stream.read(sent)
+
+    assert kept == b"a" * 900_000
+    assert dropped == Oversized(b"b" * parsing.HEAD, 3_000_000)
+    assert number == 7
+
+
+def test_reply_that_trickles_ends_in_time(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parsing, "REPLY_SECONDS", 0.0)  # the response timeout, a second, is left
+    stream.parser.on_connect(_Connected(stream._ours))  # type: ignore[arg-type] # as above
+    ended = threading.Event()
+
+    def trickle() -> None:
+        while not ended.wait(0.05):
+            stream.server.sendall(b"x")
+
+    began = time.monotonic()
+    try:
+        with pytest.raises(RedisError, match="Timeout"):
+            stream.read(b"$1000\r\n", then=lambda: threading.Thread(target=trickle, daemon=True).start())
+    finally:
+        ended.set()
+    assert time.monotonic() - began < 3
+
+
+anything = st.recursive(
+    st.none() | st.integers(-(2**63), 2**63 - 1) | st.binary(max_size=20) | st.just(Oversized(b"x", 10**8)),
+    lambda inner: st.lists(inner, max_size=6),
+    max_leaves=12,
+)
+READERS: Final[dict[str, Callable[[Any], object]]] = {
+    "address": lambda reply: replies.address(b"host", reply),
+    "count": replies.count,
+    "digits": replies.digits,
+    "flags": replies.flags(2),
+    "integer": replies.integer,
+    "look": replies.look,
+    "moment": replies.moment,
+    "nodes": replies.nodes,
+    "optional": replies.optional,
+    "pong": replies.PONG,
+    "scored": replies.scored,
+    "settled": lambda reply: replies.settled_and_claimed(reply, 1),
+    "text": replies.text,
+    "values": replies.values(2),
+    "wakeup": replies.wakeup,
+}
+
+
+@pytest.mark.parametrize("name", READERS)
+@settings(max_examples=100, deadline=None)
+@given(reply=anything)
+def test_reader_fails_in_no_other_way_than_it_says(name: str, reply: Any) -> None:
+    try:
+        READERS[name](reply)
+    except replies.ODD:
+        return
+
+
+class Swapped:
+    """A driver behind a proxy whose replies to one command, or to all, are others."""
+
+    def __init__(self, lists: RedisLists, cleanup: ExitStack) -> None:
+        self.proxy = cleanup.enter_context(RedisProxy(lists.server.port))
+        self.driver = lists.over(link_to(self.proxy.port))
+
+    def answer(self, reply: bytes) -> None:
+        self.proxy.change_replies(lambda command, real: real if command == "CLIENT" else reply)
+
+
+@pytest.fixture
+def swapped(lists: RedisLists, cleanup: ExitStack) -> Swapped:
+    lists.push(*jobs(3))
+    return Swapped(lists, cleanup)
+
+
+ODD_REPLIES: Final = (
+    b"+OK\r\n",
+    b"+QUEUED\r\n",
+    b"$-1\r\n",
+    b"*-1\r\n",
+    b"*0\r\n",
+    b":0\r\n",
+    b":5\r\n",
+    b"$2\r\nid\r\n",
+    b"%1\r\n+a\r\n:1\r\n",
+    b">2\r\n+pubsub\r\n+x\r\n",
+    b"*6\r\n*0\r\n:0\r\n:1\r\n$3\r\n\xff/1\r\n$1\r\nx\r\n:0\r\n",
+    b"*6\r\n*0\r\n:0\r\n:9223372036854775807\r\n$3\r\na/1\r\n$1\r\nx\r\n:0\r\n",
+    b"*6\r\n*0\r\n:0\r\n:1\r\n$3\r\na/1\r\n$-1\r\n:0\r\n",
+    b"*6\r\n*0\r\n:0\r\n:1\r\n$3\r\na/1\r\n$1\r\nx\r\n:-1\r\n",
+    b"*5\r\n*0\r\n:0\r\n:1\r\n$3\r\na/1\r\n$1\r\nx\r\n",
+    b"*6\r\n*2\r\n:1\r\n:1\r\n:0\r\n:1\r\n$3\r\na/1\r\n$1\r\nx\r\n:0\r\n",
+    b"*1\r\n*1\r\n*1\r\n*1\r\n:1\r\n",
+    b"+OK\r\n+OK\r\n",
+    b"*300000000\r\n",
+    b"-MOVED x\r\n",
+)
+
+
+@pytest.mark.parametrize("reply", ODD_REPLIES)
+def test_reply_of_another_shape_is_an_outage_of_whatever_asked(
+    lists: RedisLists, swapped: Swapped, reply: bytes
+) -> None:
+    driver = swapped.driver
+    claim = take(driver)
+    swapped.answer(reply)
+    letters = driver.dead_letters
+    for ask in (
+        lambda: driver.next(None),
+        lambda: driver.next(Settlement(claim)),
+        lambda: driver.settle([Settlement(claim, (Later(b"s", 0),))]),
+        lambda: driver.renew([claim, claim]),
+        lambda: driver.wait(driver.sources[0], 0.05),
+        driver.depth,
+        driver.peek,
+        driver.ping,
+        lambda: list(letters.letters()),
+        lambda: letters.drop_older(5),
+        driver.surroundings.forms,
+        driver.surroundings.signs,
+        driver.surroundings.skews,
+        lambda: list(driver.inspect()),
+    ):
+        try:
+            ask()
+        except BrokerUnavailable:
+            continue
+    with pytest.raises(BrokerUnavailable):
+        driver.next(None)
+
+    swapped.proxy.heal()
+    driver.ping()
+    lists.advance(3600)
+    assert {it.body for it in deliver_all(driver)} >= set(jobs(3)[1:])
+
+
+def test_stray_reply_ends_its_connection_and_no_other(lists: RedisLists, cleanup: ExitStack) -> None:
+    lists.push(*jobs(5))
+    swapped = Swapped(lists, cleanup)
+    driver = swapped.driver
+    assert isinstance(driver._link, RedisLink)
+    other = driver._link._connect()
+    claim = take(driver)
+    driver._link._idle.appendleft((other, time.monotonic()))
+    seen = iter([b":1\r\n"])
+    swapped.proxy.change_replies(lambda _, real: next(seen, b"") + real)
+
+    with pytest.raises(OutOfStep):
+        driver.next(Settlement(claim))
+
+    assert [connection for connection, _ in driver._link._idle] == [other]
+    # The settlement has run, and the claim that was made with it is found when its lease is over.
+    assert driver.settle([Settlement(claim)]) == [False]
+    lists.advance(3600)
+    assert sorted(it.body for it in deliver_all(driver)) == sorted(jobs(5))[1:]
+
+
+def test_bytes_before_a_command_are_not_taken_for_its_reply(lists: RedisLists) -> None:
+    driver = lists.driver()
+    driver.ping()
+    assert isinstance(driver._link, RedisLink)
+    ((connection, _),) = driver._link._idle
+    # Another reply to this connection, as of a server that is out of step.
+    parser = driver._link._idle[0][0]._parser
+    parser._socket.sendall(b"*1\r\n$4\r\nPING\r\n")
+    eventually(lambda: not parser.is_quiet)
+
+    with pytest.raises(OutOfStep):
+        driver.ping()
+
+    assert not connection.is_connected
+    driver.ping()
+
+
+def test_end_of_the_stream_before_a_command_costs_nothing(lists: RedisLists) -> None:
+    driver = lists.driver()
+    driver.ping()
+    assert isinstance(driver._link, RedisLink)
+    parser = driver._link._idle[0][0]._parser
+    lists.client.client_kill_filter(_type="normal", skipme=True)
+    eventually(lambda: not parser.is_quiet)
+
+    driver.ping()
