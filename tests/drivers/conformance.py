@@ -445,7 +445,7 @@ class DriverConformance:
         queue.push(b"job", b"other")
         driver = queue.driver()
 
-        for lapses in range(4):
+        for lapses in range(2):  # from two on it may be what ends its workers, and a driver may let others go first
             claim = take(driver)
             assert (claim.body, claim.lapses) == (b"job", lapses)
             assert settle(driver, claim, Back(b"s", lapsed=True), splits=lapses == 0)

@@ -24,6 +24,8 @@ from tests.drivers.conformance import FAR, LEASE_SECONDS, DriverUnderTest, Lossy
 BODIES: Final = (b"job", b"\x01{\nodd", b"")
 STATES: Final = (b"", b'{"job":"a"}', b"two")
 FOREVER_AGO: Final = float("-inf")
+SUSPECT: Final = 2
+"""Expired leases from which a driver may put a record back behind what is due by then."""
 ROUNDING: Final = 0.002  # brokers count in milliseconds
 
 parts = st.one_of(
@@ -289,6 +291,8 @@ class QueueMachine(RuleBasedStateMachine):
                     self._set_span(kept, before, delay_ms / 1000)
                 case Back(_, lapsed):
                     kept.lapses = record.lapses + lapsed
+                    if kept.lapses >= SUSPECT:
+                        kept.latest = self._now()
                 case Dead():
                     kept.status = "dead"
         return True

@@ -177,7 +177,7 @@ def test_bare_and_odd_payloads_come_byte_for_byte(v2: RedisV2) -> None:
     assert {claim.id: claim.body for claim in take_all(v2.driver())} == payloads
 
 
-@pytest.mark.parametrize("job_id", ["a", "a/b/c", "a b", "ü", "%41", b"\xff\x00\n", "x" * 512, "a:b.c_d-e", "{}"])
+@pytest.mark.parametrize("job_id", ["a", "a/b/c", "a b", "ü", "%41", b"\xff\x00\n", "x" * 255, "a:b.c_d-e", "{}"])
 def test_any_id_is_claimed_and_settled(v2: RedisV2, job_id: str | bytes) -> None:
     v2.producer.enqueue_payload(job(1), job_id)
     driver = v2.driver()

@@ -7,7 +7,7 @@ local flags, removed = {}, 0
 
 local function remove(receipt)
   local ours = redis.call('ZREM', KEYS[1], receipt)
-  if ours == 1 then redis.call('HDEL', KEYS[2], string.match(receipt, '^(.*)/%d+$')) end
+  if ours == 1 then redis.call('HDEL', KEYS[2], string.match(receipt, '^(.*)/[^/]*$') or receipt) end
   return ours
 end
 

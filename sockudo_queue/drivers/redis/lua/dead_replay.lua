@@ -13,14 +13,14 @@ local flags = {}
 
 local function body_of(value)
   if string.byte(value, 1) ~= 1 then return value end
-  return string.sub(value, string.find(value, '\n', 1, true) + 1)
+  return string.sub(value, (string.find(value, '\n', 1, true) or #value) + 1)
 end
 
 redis.call('ZREM', KEYS[1], '')
 for i = 1, #ARGV, 2 do
   local receipt, state = ARGV[i], ARGV[i + 1]
   local id = string.match(receipt, '^(.*)/%d+$')
-  local value = redis.call('ZSCORE', KEYS[1], receipt) and redis.call('HGET', KEYS[2], id)
+  local value = id and redis.call('ZSCORE', KEYS[1], receipt) and redis.call('HGET', KEYS[2], id)
   if value then
     if state ~= '' then redis.call('HSET', KEYS[2], id, '\1' .. state .. '\n' .. body_of(value)) end
     redis.call('ZADD', KEYS[3], now, receipt)

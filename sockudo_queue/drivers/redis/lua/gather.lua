@@ -27,4 +27,4 @@ for i = 3, 4 do
   local ahead = redis.call('ZRANGEBYSCORE', KEYS[i], '(' .. string.format('%d', now), '+inf', 'WITHSCORES', 'LIMIT', 0, 1)[2]
   if ahead and (nearest < 0 or ahead - now < nearest) then nearest = ahead - now end
 end
-return {moved, claimable, math.ceil(nearest)}
+return {moved, claimable, math.ceil(math.min(nearest, 86400000))}

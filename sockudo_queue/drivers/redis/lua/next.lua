@@ -9,6 +9,10 @@
 --      receipt of the part; a number (later: delay, ms; back and lapsed: score); state ("" keeps the value as it is)
 -- Returns {flag per settlement, dead letters trimmed, now ms, receipt or false, value, lapses}
 --
+-- Whatever lies in these keys, a claim can be returned, and nothing is leased before that is certain. A record that
+-- cannot be worked on (its id is no id, or it is larger than any job) is returned with an empty value: its caller keeps
+-- it as a dead letter, and its bytes stay where they are.
+--
 -- A value is a body, or 0x01 state LF body. A body that itself begins with 0x01 is stored as 0x01 LF body.
 -- Nothing is taken away before it is kept elsewhere, since an error in the middle of a script (a key of another type, a
 -- command that this user may not run) undoes nothing of what was done before it.
@@ -19,11 +23,26 @@ local now = redis.call('TIME')
 now = now[1] * 1000 + math.floor(now[2] / 1000)
 local flags, trimmed = {}, 0
 
-local function id_of(receipt) return string.match(receipt, '^(.*)/%d+$') end
+local LARGEST = 20000000     -- bytes of a value that is returned; a job of Sockudo has 16 MB
+local LONGEST_ID = 263       -- bytes: 255, and the number of a share behind them
+local LOOKS = 1000           -- records without a value that one call removes
+local SUSPECT = 2            -- expired leases after which a record may be what ends its workers, and others go first
+local PATIENCE = 60000       -- ms after the end of its lease from which it goes first all the same
+local AHEAD = 8              -- expired leases that one call looks at
+
+local function id_of(receipt) return string.match(receipt, '^(.*)/%d+$') or receipt end
 
 local function body_of(value)
   if string.byte(value, 1) ~= 1 then return value end
-  return string.sub(value, string.find(value, '\n', 1, true) + 1)
+  return string.sub(value, (string.find(value, '\n', 1, true) or #value) + 1)
+end
+
+local function returned(value) return #value <= LARGEST and value or '' end
+
+-- The expired leases of a record; what is no such number counts as none.
+local function count_of(id)
+  local count = tonumber(redis.call('HGET', lapses, id) or 0) or 0
+  return count > 0 and math.floor(math.min(count, 1000000)) or 0
 end
 
 local begun = false
@@ -58,7 +77,7 @@ while at <= #ARGV do
   local id = id_of(receipt)
   local ours = redis.call('ZSCORE', active, receipt) and 1 or 0
   local value = ours == 1 and redis.call('HGET', records, id)
-  local count = value and tonumber(redis.call('HGET', lapses, id)) or 0
+  local count = value and count_of(id) or 0
   local keeps_record, keeps_count = false, false
   if value then begin_with_a_removal() end
   for _ = 1, parts do
@@ -78,7 +97,7 @@ while at <= #ARGV do
         local lapsed = count + (kind == 'lapsed' and 1 or 0)
         if lapsed > 0 then redis.call('HSET', lapses, own, lapsed) end
         keeps_count = keeps_count or own == id
-        redis.call('ZADD', delayed, number, part)
+        redis.call('ZADD', delayed, lapsed < SUSPECT and number or now, part)
       end
     end
   end
@@ -92,8 +111,8 @@ end
 
 if ARGV[3] == 'none' then return {flags, trimmed, now, false} end
 
--- Take the first record of a set into a new lease; one whose value is gone is dropped, and the next is tried. So is what
--- is no receipt, since a hand that went astray in these keys must not stop all that lies behind it.
+-- Take a record of a set into a new lease; one whose value is gone is dropped. So is what is no receipt, since a hand that
+-- went astray in these keys must not stop all that lies behind it.
 local function take(set, receipt, lapsed)
   local id, n = string.match(receipt, '^(.*)/(%d+)$')
   local value = id and redis.call('HGET', records, id)
@@ -101,12 +120,20 @@ local function take(set, receipt, lapsed)
     redis.call('ZREM', set, receipt)
     return nil
   end
-  local renewed = id .. '/' .. string.format('%d', n + 1)
+  local count = count_of(id) + (lapsed and 1 or 0)
+  local is_ours = #id <= LONGEST_ID and not string.find(id, '[^!-~]')
+  local own = is_ours and id or ARGV[1]
+  local renewed = own .. '/' .. string.format('%d', #n <= 15 and n + 1 or 1)
   begin_with_a_removal()
+  if own ~= id then redis.call('HSET', records, own, value) end
   redis.call('ZADD', active, now + ARGV[2], renewed)
   redis.call('ZREM', set, receipt)
-  local count = lapsed and redis.call('HINCRBY', lapses, id, 1) or tonumber(redis.call('HGET', lapses, id) or 0)
-  return {flags, trimmed, now, renewed, value, count}
+  if lapsed then redis.call('HSET', lapses, own, count) end
+  if own ~= id then
+    redis.call('HDEL', records, id)
+    redis.call('HDEL', lapses, id)
+  end
+  return {flags, trimmed, now, renewed, is_ours and returned(value) or '', count}
 end
 
 local function first(set)
@@ -123,32 +150,46 @@ local function take_fresh(list)
   redis.call('HSET', records, ARGV[1], value)
   redis.call('ZADD', active, now + ARGV[2], receipt)
   redis.call('LTRIM', list, 1, -1)
-  return {flags, trimmed, now, receipt, value, 0}
+  return {flags, trimmed, now, receipt, returned(value), 0}
 end
 
-local receipt = first(active)
-while receipt do
-  local got = take(active, receipt, true)
-  if got then return got end
-  receipt = first(active)
+-- What has ended its workers before, as far as can be known, waits for others, but not for ever.
+local function waits(receipt, expired)
+  return now - expired < PATIENCE and count_of(id_of(receipt)) + 1 >= SUSPECT
 end
 
-local score
-receipt, score = first(delayed)
-if receipt and (score < 0 or ARGV[3] == 'due') then
-  local got = take(delayed, receipt, false)
-  if got then return got end
+local function take_lapsed(is_last)
+  for _ = 1, LOOKS / AHEAD do
+    local expired = redis.call('ZRANGEBYSCORE', active, '-inf', now, 'WITHSCORES', 'LIMIT', 0, AHEAD)
+    local waiting = #expired == 0
+    for i = 1, #expired, 2 do
+      if not is_last and waits(expired[i], tonumber(expired[i + 1])) then
+        waiting = true
+      else
+        local got = take(active, expired[i], true)
+        if got then return got end
+      end
+    end
+    if waiting then return nil end
+  end
 end
 
-local got = take_fresh(ready) or (ARGV[3] ~= 'kept' and take_fresh(source))
+local function take_delayed(only_back)
+  for _ = 1, LOOKS do
+    local receipt, score = first(delayed)
+    if not receipt or (only_back and score >= 0) then return nil end
+    local got = take(delayed, receipt, false)
+    if got then return got end
+  end
+end
+
+local got = take_lapsed(false)
+  or take_delayed(ARGV[3] ~= 'due')
+  or take_fresh(ready)
+  or (ARGV[3] ~= 'kept' and take_fresh(source))
+  or take_delayed(false)
+  or take_lapsed(true)
 if got then return got end
-
-receipt = first(delayed)
-while receipt do
-  got = take(delayed, receipt, false)
-  if got then return got end
-  receipt = first(delayed)
-end
 -- With nothing to take, this says whether the server takes writes at all, before there is something.
 begin_with_a_removal()
 return {flags, trimmed, now, false}

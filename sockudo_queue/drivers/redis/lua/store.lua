@@ -9,7 +9,7 @@
 -- The ZREM that removes nothing comes first because a Redis over maxmemory refuses a script that begins with HSET.
 local now = redis.call('TIME')
 now = now[1] * 1000 + math.floor(now[2] / 1000)
-local function id_of(receipt) return string.match(receipt, '^(.*)/%d+$') end
+local function id_of(receipt) return string.match(receipt, '^(.*)/%d+$') or receipt end
 local trimmed = 0
 
 local function store(kind, receipt, number, state)

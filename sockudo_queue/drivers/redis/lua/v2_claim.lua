@@ -3,20 +3,35 @@
 -- Returns {flag per settlement, dead letters trimmed, now ms, receipt or false, payload, lapses}
 
 local LOOKS = 1000
+local LARGEST = 20000000     -- bytes of a payload that is returned; a job of Sockudo has 16 MB
+local LONGEST_ID = 263       -- bytes: 255, and the number of a share behind them
+local PATIENCE = 60000       -- ms after the end of its lease from which a suspect goes first all the same
+local AHEAD = 8              -- expired leases that one call looks at
 
--- What may not be claimed: it is held by somebody, is done, or has no payload.
+-- What may not be claimed: it is held by somebody, is done, or has no payload. A word without a deadline holds nothing.
 local function payload_of(id)
-  if redis.call('HEXISTS', tokens, id) == 1 or redis.call('ZSCORE', completed, id) then return nil end
-  return redis.call('HGET', jobs, id) or nil
+  if redis.call('HEXISTS', tokens, id) == 1 and redis.call('ZSCORE', active, id) then return nil end
+  return not redis.call('ZSCORE', completed, id) and redis.call('HGET', jobs, id) or nil
 end
 
+-- Whatever lies in these keys, a claim can be returned, and nothing is leased before that is certain. A job that cannot be
+-- worked on (its id is longer than any, or it is larger) is returned without its payload: its caller keeps it as a dead
+-- letter, and its bytes stay where they are.
 local function lease(id, payload)
+  local claims = claims_of(id) + 1
+  local own = #id <= LONGEST_ID and id or string.match(ARGV[1], '[^-]*$')
   begin_with_a_removal()
-  redis.call('ZADD', active, now + ARGV[2], id)
-  redis.call('HSET', tokens, id, word)
-  local claims = redis.call('HINCRBY', attempts, id, 1)
-  tell('active', id)
-  return {flags, trimmed, now, shown(id) .. '/' .. word, payload, claims - 1}
+  if own ~= id then redis.call('HSET', jobs, own, payload) end
+  redis.call('ZADD', active, now + ARGV[2], own)
+  redis.call('HSET', tokens, own, word)
+  redis.call('HSET', attempts, own, claims)
+  if own ~= id then
+    end_lease(id)
+    forget(id)
+  end
+  tell('active', own)
+  local returned = own == id and #payload <= LARGEST and payload or ''
+  return {flags, trimmed, now, shown(own) .. '/' .. word, returned, claims - 1}
 end
 
 local function first(set)
@@ -24,16 +39,24 @@ local function first(set)
   if head[1] and tonumber(head[2]) <= now then return head[1], tonumber(head[2]) end
 end
 
-local function take_lapsed()
-  for _ = 1, LOOKS do
-    local id = first(active)
-    if not id then return nil end
-    local payload = not redis.call('ZSCORE', completed, id) and redis.call('HGET', jobs, id)
-    if payload then
-      tell('stalled', id)
-      return lease(id, payload)
+-- What has ended its workers before, as far as can be known, waits for others, but not for ever.
+local function take_lapsed(is_last)
+  for _ = 1, LOOKS / AHEAD do
+    local expired = redis.call('ZRANGEBYSCORE', active, '-inf', now, 'WITHSCORES', 'LIMIT', 0, AHEAD)
+    local waiting = #expired == 0
+    for i = 1, #expired, 2 do
+      local id = expired[i]
+      local payload = not redis.call('ZSCORE', completed, id) and redis.call('HGET', jobs, id)
+      if not payload then
+        end_lease(id)
+      elseif not is_last and now - expired[i + 1] < PATIENCE and claims_of(id) >= SUSPECT then
+        waiting = true
+      else
+        tell('stalled', id)
+        return lease(id, payload)
+      end
     end
-    end_lease(id)
+    if waiting then return nil end
   end
 end
 
@@ -62,7 +85,7 @@ local function take_fresh()
   end
 end
 
-local got = take_lapsed() or take_delayed(ARGV[3] ~= 'due') or take_fresh() or take_delayed(false)
+local got = take_lapsed(false) or take_delayed(ARGV[3] ~= 'due') or take_fresh() or take_delayed(false) or take_lapsed(true)
 if got then return got end
 -- With nothing to take, this says whether the server takes writes at all, before there is something.
 begin_with_a_removal()

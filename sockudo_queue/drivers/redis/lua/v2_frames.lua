@@ -64,8 +64,10 @@ local function count_of(frame)
   return count, count
 end
 
+-- What is no number, or a larger one than Redis can count down, is left as it is.
 local function count_down(by)
-  local known = tonumber(redis.call('GET', framed)) or 0
+  local said = redis.call('GET', framed) or ''
+  local known = #said <= 15 and string.find(said, '^%d+$') and tonumber(said) or 0
   if known > 0 and by > 0 then redis.call('DECRBY', framed, string.format('%.0f', math.min(by, known))) end
 end
 

@@ -26,7 +26,8 @@ local tells = tonumber(ARGV[6]) > 0 and redis.call('EXISTS', events) == 1
 
 local function tell(event, id)
   if not tells then return end
-  redis.call('XADD', events, 'MAXLEN', '~', ARGV[6], '*', 'event', event, 'job_id', id,
+  -- A stream that takes no more entries (whoever enqueues may add one with the last id that there is) stops no claim.
+  redis.pcall('XADD', events, 'MAXLEN', '~', ARGV[6], '*', 'event', event, 'job_id', id,
     'timestamp', string.format('%d', now))
 end
 
@@ -37,6 +38,15 @@ end
 local function hidden(text)
   return (string.gsub(text, '%%(%x%x)', function(digits) return string.char(tonumber(digits, 16)) end))
 end
+
+-- The claims of a record; what is no such number counts as none.
+local function claims_of(id)
+  local count = tonumber(redis.call('HGET', attempts, id) or 0) or 0
+  return count > 0 and math.floor(math.min(count, 1000000)) or 0
+end
+
+-- From so many expired leases on a record may be what ends its workers; others go first then.
+local SUSPECT = 2
 
 local function begin_with_a_removal() redis.call('HDEL', tokens, '') end
 

@@ -28,7 +28,7 @@ local function bury(id, value)
   local over = redis.call('ZCARD', dead) - keep_dead
   if over > 0 then
     local oldest = redis.call('ZPOPMIN', dead, over)
-    for i = 1, #oldest, 2 do redis.call('HDEL', records, string.match(oldest[i], '^(.*)/%d+$')) end
+    for i = 1, #oldest, 2 do redis.call('HDEL', records, string.match(oldest[i], '^(.*)/%d+$') or oldest[i]) end
     trimmed = trimmed + over
   end
   tell('failed', id)

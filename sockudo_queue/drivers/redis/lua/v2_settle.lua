@@ -3,6 +3,7 @@
 -- ARGV 7 number of acks, then that many receipts; then for each claim that leaves parts: receipt, number of parts, and
 --      for each part: "later", "back", "lapsed" (back, and counted as a lapse) or "dead"; id of the part; a number (later:
 --      delay, ms; back and lapsed: score); payload ("" keeps that of the claim), for a dead part its record instead
+--      (0x01 state alone keeps the payload of the claim in it)
 local flags = {}
 
 local function is_ours(receipt)
@@ -22,7 +23,7 @@ local function keep(kind, id, number, payload, claims)
   redis.call('HSET', attempts, id, count)
   redis.call('HSET', jobs, id, payload)
   redis.call('ZREM', completed, id)
-  redis.call('ZADD', delayed, due, id)
+  redis.call('ZADD', delayed, count < SUSPECT and due or now, id)
   if kind == 'later' then tell('retrying', id) else ring() tell('waiting', id) end
 end
 
@@ -37,7 +38,7 @@ end
 while at <= #ARGV do
   local id, ours = is_ours(ARGV[at])
   local payload = ours and redis.call('HGET', jobs, id)
-  local claims = ours and tonumber(redis.call('HGET', attempts, id)) or 0
+  local claims = ours and claims_of(id) or 0
   local stays, splits = false, false
   if ours then begin_with_a_removal() end
   local last = at + 1 + 4 * ARGV[at + 1]
@@ -45,6 +46,7 @@ while at <= #ARGV do
     local kind, own, value = ARGV[part], hidden(ARGV[part + 1]), ARGV[part + 3]
     splits = splits or own ~= id
     if ours and kind == 'dead' then
+      if not string.find(value, '\n', 1, true) then value = value .. '\n' .. (payload or '') end
       bury(own, value)
     elseif payload then
       keep(kind, own, ARGV[part + 2], value ~= '' and value or payload, claims)
