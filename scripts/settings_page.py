@@ -58,6 +58,7 @@ or written as JSON. Booleans are `true`, `1`, `yes`, `on` and `false`, `0`, `no`
 Unknown keys and variables are warned about, and are faults with `--strict` or where only this daemon could have been
 meant. Of variables that may belong to other programs, those with almost the name of one that is read count as unknown
 (`REDIS_URLL`, `queue_workers`). All names that Sockudo 5.2.0 reads are known.
+A webhook that is [invalid](behaviour.md#bad-input) costs only itself, unless `--strict` is given.
 
 **Workers.** `QUEUE_WORKERS` counts on every driver. Without it Sockudo's own `concurrency` of the driver counts. A
 concurrency of 0 means the default here. On Redis it is reported: it stops the workers of a Sockudo server up to 4.7 and

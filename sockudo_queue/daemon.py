@@ -27,6 +27,7 @@ from sockudo_queue.drivers.factory import make_driver
 from sockudo_queue.errors import BrokerError, BrokerUnavailable, SockudoQueueError
 from sockudo_queue.observability import logs
 from sockudo_queue.observability.health import Health, HealthServer, Heartbeats
+from sockudo_queue.observability.invalid_webhooks import log_invalid_webhooks
 from sockudo_queue.observability.metrics import Metrics
 from sockudo_queue.observability.status_page.board import Board
 from sockudo_queue.observability.status_page.pages import StatusPages
@@ -111,11 +112,12 @@ class Daemon:
         self._app_keeper = make_keeper(
             settings, registry, self._metrics, self._log, partial(self._set_ready, "app-store"), self._turns
         )
+        self._registry = registry if self._app_keeper is None else self._app_keeper.registry
         self._dispatcher = self._make_dispatcher()
         self._place = place = Workplace(
             self._crew,
             self._driver,
-            self._make_resolver(registry if self._app_keeper is None else self._app_keeper.registry),
+            self._make_resolver(),
             self._unknown_apps,
             self._dispatcher,
             self._holdings,
@@ -135,6 +137,7 @@ class Daemon:
             self._crew.slots, lambda: self._crew.busy, lambda: max(self._crew.threads - self._crew.slots, 0)
         )
         self._metrics.watch_heartbeats(self._beats.oldest_by_kind)
+        self._metrics.watch_invalid_webhooks(self._registry.invalid_webhooks)
         self._metrics.watch_log_drops(logs.dropped_lines)
         for source in self._driver.sources:
             self._metrics.source_jobs(source, 0)
@@ -167,6 +170,7 @@ class Daemon:
         limits.check_descriptors(self._least_descriptors)
         if (warning := self._outbound.fit(descriptors)) is not None:
             self._log.warning("settings.warning", text=warning)
+        log_invalid_webhooks(self._log, self._registry.invalid_webhooks())
         if self._settings.metrics.enabled:
             self._server.start()
             self._outbound.protect(Service(OURS, self._settings.metrics.host, self._server.port))
@@ -318,9 +322,9 @@ class Daemon:
         shown = pages.by_path if metrics.status_page else None
         return HealthServer(self._metrics, self._health, metrics.host, metrics.port, shown)
 
-    def _make_resolver(self, registry: AppRegistry) -> Resolver:
+    def _make_resolver(self) -> Resolver:
         return Resolver(
-            registry,
+            self._registry,
             self._unknown_apps,
             self._log,
             max_lapses=self._settings.reliability.max_attempts,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from sockudo_queue.apps.parsing.webhooks import Defaults, read_webhooks
+from sockudo_queue.apps.parsing.webhooks import Defaults, read_app
 from sockudo_queue.config import AppsDocument, Findings, Loaded, Settings, collect, did_you_mean, secret_looks_odd, told
 from sockudo_queue.core.apps import App
 
@@ -62,7 +62,7 @@ def collect_apps(document: AppsDocument, settings: Settings, findings: Findings)
     default_app = document.environment.default_app_id
     if default_app is not None and settings.apps.driver == "memory":
         apps.setdefault(default_app, App(default_app, ()))
-    if settings.apps.driver not in READ_STORES and not any(app.webhooks for app in apps.values()):
+    if settings.apps.driver not in READ_STORES and not any(app.webhooks or app.invalid for app in apps.values()):
         findings.warnings.append(
             "no app has a webhook, so nothing will be delivered; they belong under app_manager.array.apps in the file"
         )
@@ -118,7 +118,7 @@ def _read_app(entry: Any, where: str, position: int, defaults: Defaults, finding
         return None
     where = f"{where} {identity!r}"
     _check_secret(entry.get("secret"), where, findings)
-    return App(identity, read_webhooks(_webhooks_of(entry, where, findings), where, defaults, findings))
+    return read_app(identity, _webhooks_of(entry, where, findings), where, defaults, findings)
 
 
 def _check_secret(secret: object, where: str, findings: Findings) -> None:

@@ -13,7 +13,7 @@ from typing import Final
 
 from sockudo_queue.apps.file import parse_apps
 from sockudo_queue.config import AppsDocument, Document, Settings, apps_driver, digest_of, parse_document, read_bytes
-from sockudo_queue.core.apps import StaticApps
+from sockudo_queue.core.apps import InvalidByApp, StaticApps
 from sockudo_queue.errors import SettingsError
 
 # A file changed this recently may still be being written; it is looked at again at the next poll. A file that was
@@ -59,6 +59,11 @@ class AppSource:
         self._seen: _Mark | None = None
         self._digest = document.digest
         self._told: tuple[str, ...] = ()
+
+    @property
+    def invalid_webhooks(self) -> InvalidByApp:
+        """The invalid webhooks of the apps that are in use."""
+        return self._registry.invalid_webhooks()
 
     def poll(self) -> Reload | None:
         """Take a changed file. None where nothing changed, or nothing that was not already told.

@@ -45,7 +45,7 @@ class AppLookUp:
         for row in rows:
             if row.id == app_id:
                 try:
-                    return read_row(row, self._defaults)[0]
+                    return read_row(row, self._defaults)
                 except AppUnreadable:
                     return None
         return None

@@ -139,6 +139,11 @@ class _Replay:
             return "unreadable, so they would only die again; --reason unreadable replays them all the same"
         app, owed = self._app_of(entry), self._target or entry.webhook
         if app is not None and owed and app.webhook(owed) is None:
+            if (invalid := app.invalid_webhook(owed)) is not None:
+                return (
+                    f"webhook {owed} of app {app.id} is invalid; correct it first, or send them to another one with "
+                    f"--to NAME: {invalid.reason} ({invalid.place})"
+                )
             has = ", ".join(webhook.name for webhook in app.webhooks) or "none"
             return f"app {app.id} has no webhook {owed} now; --to NAME sends them to one that it has: {has}"
         return None

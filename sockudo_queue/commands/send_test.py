@@ -48,6 +48,10 @@ def send_test(options: argparse.Namespace) -> int:
         known = ", ".join(each.id for each in inline[:20]) or "none"
         raise SettingsError([f"send-test: no app has the id {options.app!r}; the file has: {known}"])
     webhooks = [each for each in app.webhooks if options.webhook in (None, each.name)]
+    if options.webhook and (invalid := app.invalid_webhook(options.webhook)) is not None:
+        raise SettingsError(
+            [f"send-test: webhook {invalid.name} of app {app.id!r} is invalid: {invalid.reason} ({invalid.place})"]
+        )
     if not webhooks:
         names = ", ".join(each.name for each in app.webhooks) or "none"
         raise SettingsError([f"send-test: app {app.id!r} has no such webhook; it has: {names}"])

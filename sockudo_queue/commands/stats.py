@@ -31,6 +31,7 @@ LETTERS_SECONDS: Final = 3.0
 """Seconds for which dead letters are read to tell whose they are, which is some 100,000 on Redis. Their number comes
 from the queue itself."""
 GROUPS_SHOWN: Final = 20
+INVALID_SHOWN: Final = 10
 
 
 @dataclass
@@ -207,6 +208,11 @@ def _daemon_lines(url: str, told: Mapping[str, Any]) -> Iterator[str]:
         yield f"          {source}: {reason}"
     if told["driver"] == "memory" and told["depth"]:
         yield "          " + ", ".join(f"{count:,} {state}" for state, count in told["depth"].items())
+    invalid = told.get("invalid_webhooks", {"count": 0, "first": []})  # an older daemon knows of none
+    for row in invalid["first"][:INVALID_SHOWN]:
+        yield f"          webhook {row['webhook']} of app {row['app']} is invalid: {row['reason']}"
+    if invalid["count"] > INVALID_SHOWN:
+        yield f"          {invalid['count'] - INVALID_SHOWN:,} more webhooks are invalid"
     trimmed = told["dead_letters"]["trimmed"]
     if trimmed:
         yield f"          {plural(trimmed, 'dead letter')} dropped by retention since the start"

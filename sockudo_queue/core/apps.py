@@ -49,15 +49,43 @@ class Webhook:
 
 
 @dataclass(frozen=True, slots=True)
+class InvalidWebhook:
+    """A webhook that cannot be called as it is configured. Its events become dead letters until it is corrected.
+
+    `event_types` None: they cannot be read, so it gets every event. `filter` holds the constraints that can be read;
+    the others let every channel through. `place` says where it is configured and `reason` what is wrong, without a
+    secret.
+    """
+
+    name: str
+    event_types: frozenset[str] | None
+    filter: Filter | None
+    place: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class App:
-    """One app as its webhooks see it; key and secret of a delivery come from the job, not from here."""
+    """One app as its webhooks see it; key and secret of a delivery come from the job, not from here.
+
+    Names are unique over `webhooks` and `invalid` together.
+    """
 
     id: str
     webhooks: tuple[Webhook, ...]
+    invalid: tuple[InvalidWebhook, ...] = ()
 
     def webhook(self, name: str) -> Webhook | None:
-        """Return the webhook of that name, if the app still has it."""
+        """Return the webhook of that name, if the app still has it and it can be called."""
         return next((webhook for webhook in self.webhooks if webhook.name == name), None)
+
+    def invalid_webhook(self, name: str) -> InvalidWebhook | None:
+        """Return the webhook of that name, if it is invalid."""
+        return next((webhook for webhook in self.invalid if webhook.name == name), None)
+
+
+InvalidByApp = Mapping[str, tuple[InvalidWebhook, ...]]
+"""The invalid webhooks by the id of their app; apps without any are left out."""
 
 
 class AppRegistry(Protocol):
@@ -69,16 +97,23 @@ class AppRegistry(Protocol):
         Raises `errors.AppStoreUnavailable` while nobody can tell, and `errors.AppUnreadable`.
         """
 
+    def invalid_webhooks(self) -> InvalidByApp:
+        """Return the invalid webhooks of all apps that are known now."""
+
 
 class StaticApps:
     """A fixed set of apps; `replace` swaps all of them at once for whoever asks next."""
 
     def __init__(self, apps: Iterable[App]) -> None:
-        self._apps: Mapping[str, App] = {app.id: app for app in apps}
+        self.replace(apps)
 
     def find(self, app_id: str) -> App | None:
         return self._apps.get(app_id)
 
     def replace(self, apps: Iterable[App]) -> None:
         """Swap the whole set; a lookup sees either the old set or the new one."""
-        self._apps = {app.id: app for app in apps}
+        self._apps: Mapping[str, App] = {app.id: app for app in apps}
+        self._invalid = {app.id: app.invalid for app in self._apps.values() if app.invalid}
+
+    def invalid_webhooks(self) -> InvalidByApp:
+        return self._invalid

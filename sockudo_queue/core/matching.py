@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from sockudo_queue.core.apps import Filter, Webhook
+from sockudo_queue.core.apps import Filter, InvalidWebhook, Webhook
 from sockudo_queue.core.channel_pattern import PatternError, Search, compile_pattern
 from sockudo_queue.core.job import Event, Job
 
@@ -52,6 +52,14 @@ def match(job: Job, webhooks: Iterable[Webhook]) -> list[Match]:
         if events:
             matches.append(Match(webhook, tuple(events)))
     return matches
+
+
+def wants_any(job: Job, webhook: InvalidWebhook) -> bool:
+    """Tell whether an invalid webhook may want an event of a job; what cannot be read of it counts as wanted."""
+    wanted, accepts = webhook.event_types, None if webhook.filter is None else _acceptor(webhook.filter)
+    return any(
+        (wanted is None or event.name in wanted) and (accepts is None or accepts(event.channel)) for event in job.events
+    )
 
 
 def check_filter(rules: Filter) -> str | None:

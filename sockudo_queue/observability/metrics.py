@@ -22,8 +22,10 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from sockudo_queue import __version__
+from sockudo_queue.core.apps import InvalidByApp
 from sockudo_queue.core.outcome import Failure, Verdict
 from sockudo_queue.core.trace_context import FIELDS as TRACE_FIELDS
+from sockudo_queue.observability import invalid_webhooks
 
 SETTLED_OUTCOMES: Final = ("completed", "retry", "dead-letter", "put-back", "lease-lost", "unconfirmed")
 DEPTH_STATES: Final = ("ready", "active", "delayed", "dead-letter")
@@ -33,6 +35,7 @@ DEAD_LETTER_REASONS: Final = (
     "endpoint-down",
     "worker-lost",
     "webhook-removed",
+    "webhook-invalid",
     "unknown-app",
     "unreadable-app",
     "unreadable",
@@ -321,6 +324,7 @@ class _Watched(Collector):
         self.heartbeats: Callable[[], Mapping[str, float]] = dict
         self.apps_cached: Callable[[], float] = lambda: 0
         self.app_store_up: Callable[[], float | None] = lambda: None
+        self.invalid_webhooks: Callable[[], InvalidByApp] = dict
 
     def collect(self) -> Iterable[Metric]:
         yield GaugeMetricFamily("sockudo_queue_slots_in_use", "Slots that are taken.", self.slots_in_use())
@@ -340,6 +344,19 @@ class _Watched(Collector):
         for kind, age in self.heartbeats().items():
             beats.add_metric((kind,), age)
         yield beats
+        yield _invalid(self.invalid_webhooks())
+
+
+def _invalid(by_app: InvalidByApp) -> Metric:
+    """Return the invalid webhooks of this moment; as they come and go, so do their series."""
+    labels = ("app", "webhook")
+    family = GaugeMetricFamily("sockudo_webhook_invalid", "Webhooks that cannot be called.", labels=labels)
+    for app, webhook in invalid_webhooks.first(by_app, NAMES_LIMIT):
+        family.add_metric((app, webhook.name), 1)
+    others = invalid_webhooks.count(by_app) - NAMES_LIMIT
+    if others > 0:
+        family.add_metric((OTHER, OTHER), others)
+    return family
 
 
 class Metrics:
@@ -480,6 +497,14 @@ class Metrics:
         """Count one query for apps, and note by it whether their store is there."""
         self._queries[answered].inc()
         self._app_store_up = float(answered)
+
+    def watch_invalid_webhooks(self, by_app: Callable[[], InvalidByApp]) -> None:
+        """Export which webhooks cannot be called as they are configured."""
+        self._watched.invalid_webhooks = by_app
+
+    def invalid_webhooks(self) -> InvalidByApp:
+        """Return the webhooks that cannot be called now."""
+        return self._watched.invalid_webhooks()
 
     def watch_log_drops(self, count: Callable[[], float]) -> None:
         self._watched.log_drops = count

@@ -31,22 +31,24 @@ class Share(msgspec.Struct, frozen=True):
 class Dispatch:
     """One claim at work. `finish` and `abandon` may be called from any thread; the claim is settled exactly once."""
 
-    def __init__(self, claim: Claim, job: Job | None, shares: tuple[Share, ...], *, splits: bool) -> None:
+    def __init__(
+        self, claim: Claim, job: Job | None, shares: tuple[Share, ...], *, splits: bool, decided: tuple[Part, ...] = ()
+    ) -> None:
+        """`decided` is kept of the record whatever becomes of the shares; without shares that is the settlement."""
         self.claim = claim
         self.job = job
         self.shares = shares
-        self.settlement: Settlement | None = None
         self._splits = splits
+        self._decided = decided
         self._lock = threading.Lock()
         self._parts: list[Any] = [_PENDING] * len(shares)
         self._left = len(shares)
+        self.settlement: Settlement | None = None if shares else self._compose()
 
     @classmethod
     def settled(cls, claim: Claim, *parts: Part) -> Dispatch:
         """Return a dispatch that has nothing to attempt: its claim is acked, or ends in the given part."""
-        dispatch = cls(claim, None, (), splits=False)
-        dispatch.settlement = Settlement(claim, parts)
-        return dispatch
+        return cls(claim, None, (), splits=False, decided=parts)
 
     def finish(self, share: Share, part: Part | None) -> Settlement | None:
         """Report one share: None when nothing is owed any more. Returns the settlement to whoever reports last."""
@@ -75,7 +77,7 @@ class Dispatch:
             return self.settlement
 
     def _compose(self) -> Settlement:
-        parts = tuple([part for part in self._parts if part is not None])
+        parts = tuple([part for part in self._parts if part is not None]) + self._decided
         return Settlement(self.claim, parts, splits=self._splits and bool(parts))
 
 

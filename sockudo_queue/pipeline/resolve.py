@@ -11,10 +11,10 @@ import msgspec
 
 from sockudo_queue.core import delivery_state, matching
 from sockudo_queue.core import job as jobs
-from sockudo_queue.core.apps import AppRegistry, Webhook
+from sockudo_queue.core.apps import App, AppRegistry
 from sockudo_queue.core.delivery_state import State
 from sockudo_queue.core.job import Job
-from sockudo_queue.drivers.base import Claim, Later
+from sockudo_queue.drivers.base import Claim, Dead, Later
 from sockudo_queue.errors import AppStoreUnavailable, AppUnreadable, MalformedJob
 from sockudo_queue.pipeline.in_flight import Dispatch, Share, dead_letter
 from sockudo_queue.pipeline.unknown_apps import UnknownApps
@@ -79,29 +79,23 @@ class Resolver:
         if app is None:
             return self._unknown_app(claim, state, job, "unknown-app")
         if state.webhook is None:
-            return self._job(claim, state, job, app.webhooks)
+            return self._job(claim, state, job, app)
         webhook = app.webhook(state.webhook)
         if webhook is None:
-            return self._bury(claim, state, "webhook-removed")
+            is_invalid = app.invalid_webhook(state.webhook) is not None
+            return self._bury(claim, state, "webhook-invalid" if is_invalid else "webhook-removed")
         matches = matching.match(job, [webhook])
         if not matches:  # its filter changed since: it no longer wants what it was owed
             return self._bury(claim, state, "webhook-removed")
         return Dispatch(claim, job, (Share(0, webhook, matches[0].events, state),), splits=False)
 
-    def _job(self, claim: Claim, state: State, job: Job, webhooks: tuple[Webhook, ...]) -> Dispatch:
-        # Made anew: what was counted while the app was unknown is not to be taken from its webhooks.
+    def _job(self, claim: Claim, state: State, job: Job, app: App) -> Dispatch:
         shares = tuple(
-            Share(
-                ordinal,
-                found.webhook,
-                found.events,
-                State(state.job, job.app_id, found.webhook.name, history=state.history),
-            )
-            for ordinal, found in enumerate(matching.match(job, webhooks))
+            Share(ordinal, found.webhook, found.events, _fresh(state, job, found.webhook.name))
+            for ordinal, found in enumerate(matching.match(job, app.webhooks))
         )
-        if not shares:
-            return Dispatch.settled(claim)
-        return Dispatch(claim, job, shares, splits=True)
+        invalid = _of_invalid(claim, state, job, app) if app.invalid else ()
+        return Dispatch(claim, job, shares, splits=True, decided=invalid)
 
     def _unknown_app(self, claim: Claim, state: State, job: Job, reason: str) -> Dispatch:
         """Try again while the registry may still learn of the app; then keep the job as a dead letter."""
@@ -120,6 +114,20 @@ class Resolver:
 
     def _bury(self, claim: Claim, state: State, reason: str) -> Dispatch:
         return Dispatch.settled(claim, dead_letter(state, claim, reason))
+
+
+def _fresh(state: State, job: Job, webhook: str) -> State:
+    """Return the state of a webhook's share. What was counted while the app was unknown does not count for it."""
+    return State(state.job, job.app_id, webhook, history=state.history)
+
+
+def _of_invalid(claim: Claim, state: State, job: Job, app: App) -> tuple[Dead, ...]:
+    """Return a dead letter for each invalid webhook that may want an event, to be replayed once it is corrected."""
+    return tuple(
+        dead_letter(_fresh(state, job, webhook.name), claim, "webhook-invalid")
+        for webhook in app.invalid
+        if matching.wants_any(job, webhook)
+    )
 
 
 def _delay_until_known(state: State) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from sockudo_queue.apps.file_watcher import AppSource
+from sockudo_queue.observability.invalid_webhooks import log_invalid_webhooks
 from sockudo_queue.pipeline.unknown_apps import UnknownApps
 
 RELOAD_EVERY: Final = 1.0
@@ -35,5 +36,6 @@ class AppsFileService:
             for line in result.lines:
                 self._log.warning("settings.warning" if result.applied else "apps.reload_failed", text=line)
             if result.applied:
+                log_invalid_webhooks(self._log, self._source.invalid_webhooks)
                 self._unknown_apps.forget()
                 self._log.info("apps.reloaded")

@@ -55,7 +55,7 @@ def test_check_tells_where_each_app_comes_from(
     file = config(app(webhook(URL), app_id="both"), app(webhook(URL), app_id="own"))
     code, lines = command("check", tmp_path, table.environment() | {"REDIS_URL": redis_server.url}, file)
 
-    assert code == 0, "\n".join(lines)
+    assert code == 1, "\n".join(lines)
     place = next(line for line in lines if line.endswith(" answers") and "app store" in line)
     store = place.removeprefix("ok       app store: ").removesuffix(" answers")
     assert f"ok       app 'both': 1 webhook, from {tmp_path}/config.json" in lines
@@ -63,8 +63,9 @@ def test_check_tells_where_each_app_comes_from(
     assert f"ok       app 'acme': 2 webhooks, from {store}" in lines
     assert f"ok       app 'none': 0 webhooks, from {store}" in lines
     assert f"ok       app 'both': is in {store} too; the file's is used" in lines
-    assert f"ok       app 'odd': 1 webhook, from {store}" in lines
-    assert any(line.startswith("warning  app 'odd', webhook 2: url must begin with http") for line in lines)
+    assert f"ok       app 'odd': 1 webhook, 1 invalid, from {store}" in lines
+    [invalid] = [line for line in lines if line.startswith("error    app 'odd', webhook invalid-")]
+    assert "is invalid, so its events become dead letters: url must begin with http" in invalid
     assert any(line.startswith("warning  app 'broken': webhooks must be a list") for line in lines)
 
 

@@ -152,6 +152,41 @@ def test_editing_the_flat_column_beside_a_policy_changes_nothing(
 
 
 @pytest.mark.parametrize("make_table", ["pgsql"], indirect=True)
+def test_an_invalid_webhook_of_a_row_costs_that_webhook_alone(
+    make_table: MakeTable, redis_server: RedisServer, receiver: Receiver
+) -> None:
+    table = make_table()
+    table.put(
+        {
+            "id": "app-0",
+            "webhooks": [
+                webhook(receiver.url("/sound"), name="sound"),
+                webhook(receiver.url("/pattern"), name="pattern", filter={"channel_pattern": "(?=CANARY)"}),
+                webhook(receiver.url("/same"), name="sound"),
+                webhook("ftp://CANARY/", name="scheme", event_types=["cache_miss"]),
+            ],
+        }
+    )
+    table.put({"id": "app-1", "webhooks": [webhook(receiver.url("/other"))]})
+    daemon = DaemonProcess(config(), table.environment(), redis_url=redis_server.url)
+    with daemon, redis_server.client() as client:
+        daemon.wait_ready()
+        push(client, bodies()[:2])
+        receiver.wait_for(2, 20)
+        eventually(lambda: len(daemon.events("job.dead_lettered")) == 2, 10, daemon.output)
+        dead = daemon.events("job.dead_lettered")
+        invalid = {line["webhook"]: line["text"] for line in daemon.events("webhook.invalid")}
+        assert daemon.metric("sockudo_webhook_invalid", app="app-0") == 3
+        assert "CANARY" not in daemon.output()
+    assert sorted(request.path for request in receiver.requests) == ["/other", "/sound"]
+    assert sorted((line["webhook"], line["reason"]) for line in dead) == [
+        ("pattern", "webhook-invalid"),
+        ("sound-2", "webhook-invalid"),
+    ]
+    assert invalid.keys() == {"pattern", "sound-2", "scheme"}
+    assert "url must begin with http:// or https://" in invalid["scheme"]
+
+
 def test_the_apps_of_the_file_win(make_table: MakeTable, redis_server: RedisServer, receiver: Receiver) -> None:
     table = make_table()
     for app_id in ("shop", "other"):

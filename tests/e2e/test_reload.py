@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import itertools
+import json
 import signal
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import redis
 
+from tests.helpers.commands import Commands, Ran
 from tests.helpers.configs import app, config, webhook
 from tests.helpers.daemon import DaemonProcess
-from tests.helpers.jobs import job, numbers
+from tests.helpers.jobs import APP_ID, job, numbers
 from tests.helpers.receiver import Receiver
 from tests.helpers.redis_server import RedisServer
 from tests.helpers.waiting import eventually
@@ -97,3 +100,59 @@ def test_a_webhook_that_is_removed_leaves_a_dead_letter_of_what_it_was_owed(
         eventually(lambda: daemon.events("job.dead_lettered"), 5)
         assert daemon.events("job.dead_lettered")[0]["reason"] == "webhook-removed"
         assert receiver.count == 1
+
+
+def test_webhook_that_becomes_invalid_loses_nothing_and_is_replayed_once_it_is_right(
+    redis_server: RedisServer, receiver: Receiver, tmp_path: Path
+) -> None:
+    def hooks(**keys: object) -> dict[str, object]:
+        sound = webhook(receiver.url("/sound"), name="sound")
+        return config(app(sound, webhook(receiver.url("/orders"), name="orders") | keys))
+
+    def replay() -> Ran:
+        file = json.loads(daemon.config_path.read_text())
+        return Commands(tmp_path, file, {"REDIS_URL": redis_server.url})("dead-letters", "replay", "--all")
+
+    with DaemonProcess(hooks(), redis_url=redis_server.url) as daemon, redis_server.client() as client:
+        daemon.wait_ready()
+        daemon.write_config(hooks(filter={"channel_pattern": "(?=x)"}))
+        eventually(lambda: daemon.events("apps.reloaded"), 5)
+        [line] = daemon.events("webhook.invalid")
+        assert (line["webhook"], line["level"]) == ("orders", "error")
+        client.rpush(LIST, *[job(n) for n in (1, 2, 3)])
+        eventually(lambda: len(daemon.events("job.dead_lettered")) == 3, 5)
+        receiver.wait_for(3)
+        assert daemon.metric("sockudo_webhook_invalid", webhook="orders") == 1
+
+        refused = replay()
+        assert "replayed 0 dead letters" in refused.out
+        assert f"left 3: webhook orders of app {APP_ID} is invalid; correct it first" in refused.out
+
+        daemon.write_config(hooks())
+        eventually(lambda: len(daemon.events("apps.reloaded")) == 2, 5)
+        assert daemon.metric("sockudo_webhook_invalid", webhook="orders") == 0
+        assert "replayed 3 dead letters" in replay().out
+        requests = receiver.wait_for(6)
+    assert sorted((request.path, numbers(request.body)) for request in requests) == [
+        (path, [n]) for path in ("/orders", "/sound") for n in (1, 2, 3)
+    ]
+
+
+def test_dead_letter_that_is_replayed_too_early_dies_again_without_harm(
+    redis_server: RedisServer, receiver: Receiver, tmp_path: Path
+) -> None:
+    """The command reads another file than the daemon, so it cannot know."""
+    right = config(app(webhook(receiver.url(), name="orders")))
+    wrong = config(app(webhook("ftp://x/", name="orders")))
+    with DaemonProcess(wrong, redis_url=redis_server.url) as daemon:
+        daemon.wait_ready()
+        redis_server.client().rpush(LIST, job(1))
+        eventually(lambda: daemon.events("job.dead_lettered"), 5)
+        run = Commands(tmp_path, right, {"REDIS_URL": redis_server.url})
+        assert "replayed 1 dead letter" in run("dead-letters", "replay", "--all").out
+        eventually(lambda: len(daemon.events("job.dead_lettered")) == 2, 5)
+        daemon.write_config(right)
+        eventually(lambda: daemon.events("apps.reloaded"), 5)
+        assert "replayed 1 dead letter" in run("dead-letters", "replay", "--all").out
+        [request] = receiver.wait_for(1)
+    assert numbers(request.body) == [1]

@@ -12,9 +12,10 @@ import pytest
 from tests.faults.queue import SERVER_LIST, daemon_on, push
 from tests.helpers.configs import app, config, webhook
 from tests.helpers.daemon import DaemonProcess
-from tests.helpers.jobs import jobs
+from tests.helpers.jobs import APP_ID, job, jobs
 from tests.helpers.receiver import Receiver
 from tests.helpers.redis_server import RedisServer
+from tests.helpers.waiting import eventually
 
 CANARY: Final = "CANARY"
 GOOD: Final = config(app(webhook("http://127.0.0.1:9/")))
@@ -34,12 +35,6 @@ FAULTS: Final = {
         GOOD,
         [["QUEUE_WORKERS"], ["QUEUE_SHUTDOWN_TIMEOUT_MS"]],
     ),
-    "a webhook with a bad URL": ({}, config(app(webhook(f"ftp://user:{CANARY}@h/"))), [["webhook 1", "url"]]),
-    "a header with a line break": (
-        {},
-        config(app(webhook("http://127.0.0.1:9/", headers={"X-Token": f"{CANARY}\r\nX: y"}))),
-        [["X-Token"]],
-    ),
     "a password in a URL that is none": ({"REDIS_URL": f"redsi://:{CANARY}@h:1/0"}, GOOD, [["REDIS_URL"]]),
 }
 
@@ -56,6 +51,60 @@ def test_bad_settings_end_with_a_line_for_each_fault(case: str) -> None:
         assert any(all(word in line for word in words) for line in lines), (words, lines)
     assert CANARY not in daemon.output()
     assert "Traceback" not in daemon.output()
+
+
+# One key of a webhook that makes it invalid, and words of the reason.
+INVALID: Final[dict[str, tuple[dict[str, Any], str]]] = {
+    "a scheme that is not called": ({"url": f"ftp://user:{CANARY}@h/"}, "url must begin with http"),
+    "port 0": ({"url": f"http://{CANARY}:0/"}, "url has a port"),
+    "no target": ({"url": None}, "has neither a url nor a lambda"),
+    "a header with a line break": ({"headers": {"X-Token": f"{CANARY}\r\nX: y"}}, "header 'X-Token' has a value"),
+    "a header name with a blank": ({"headers": {"X Token": CANARY}}, "header 'X Token' has a name"),
+    "look-ahead": ({"filter": {"channel_pattern": f"(?={CANARY})"}}, "filter.channel_pattern: look-around"),
+    "a back-reference": ({"filter": {"channel_pattern": r"(a)\1"}}, "filter.channel_pattern: backreferences"),
+    "a pattern that is too large": ({"filter": {"channel_pattern": r"\w{9999}"}}, "compiles to more than"),
+    "timeout 0": ({"request_timeout_ms": 0}, "request_timeout_ms must be at least 1"),
+    "a timeout of a week": ({"request_timeout_ms": 604_800_000}, "request_timeout_ms must be at most"),
+    "a name that another has": ({"name": "sound"}, "name 'sound' is taken"),
+    "event types that are no list": ({"event_types": CANARY}, "event_types must be a list"),
+}
+
+
+def test_invalid_webhooks_cost_no_other_webhook(redis_server: RedisServer, receiver: Receiver) -> None:
+    """One daemon has all of them, beside a sound webhook of the same app and one of another app."""
+    sound = webhook(receiver.url("/sound"), name="sound")
+    broken = [webhook(receiver.url("/broken"), name=name) | keys for name, (keys, _) in INVALID.items()]
+    other = app(webhook(receiver.url("/other"), name="other"), app_id="other")
+    with DaemonProcess(config(app(sound, *broken), other), redis_url=redis_server.url) as daemon:
+        daemon.wait_ready()
+        with redis_server.client() as client:
+            push(client, [job(1), job(2, app_id="other")])
+        receiver.wait_for(2)
+        eventually(lambda: len(daemon.events("job.dead_lettered")) == len(INVALID), 10)
+        dead = daemon.events("job.dead_lettered")
+        logged = daemon.events("webhook.invalid")
+        assert sorted(request.path for request in receiver.requests) == ["/other", "/sound"]
+        assert daemon.metric("sockudo_webhook_dead_letters_total", reason="webhook-invalid") == len(INVALID)
+        assert daemon.metric("sockudo_webhook_invalid", webhook="port 0") == 1
+        assert CANARY not in daemon.output()
+    names = [name if name != "a name that another has" else "sound-2" for name in INVALID]
+    assert [line["webhook"] for line in logged] == names
+    assert sorted(line["webhook"] for line in dead) == sorted(names)
+    assert {(line["reason"], line["attempts"]) for line in dead} == {("webhook-invalid", 0)}
+    for line, (_, words) in zip(logged, INVALID.values(), strict=True):
+        assert words in line["text"]
+        assert f"{daemon.config_path}: app '{APP_ID}', webhook " in line["text"]
+
+
+@pytest.mark.parametrize("case", INVALID)
+def test_strict_start_is_refused_for_an_invalid_webhook(case: str) -> None:
+    keys, words = INVALID[case]
+    file = config(app(webhook("http://127.0.0.1:9/", name="sound"), webhook("http://127.0.0.1:9/", name="bad") | keys))
+    code, daemon = run(file, {}, "--strict")
+    [line] = daemon.stderr().splitlines()
+    assert code == 2
+    assert words in line
+    assert CANARY not in daemon.output()
 
 
 def test_a_file_that_is_not_there_is_named() -> None:
@@ -112,7 +161,7 @@ def test_a_daemon_that_restarts_within_a_second_gets_its_port_again(
         daemon.wait_ready()
 
 
-def run(file: dict[str, Any], environment: dict[str, str]) -> tuple[int, DaemonProcess]:
+def run(file: dict[str, Any], environment: dict[str, str], *arguments: str) -> tuple[int, DaemonProcess]:
     """Run a daemon that is expected to end by itself; its output can still be read."""
-    daemon = DaemonProcess(file, environment)
+    daemon = DaemonProcess(file, environment, arguments=arguments)
     return daemon.start().wait(10), daemon

@@ -368,6 +368,28 @@ def test_a_filter_that_can_never_match(
     assert any(line.startswith("warning") and words in line for line in ran.out.splitlines()), ran.out
 
 
+def test_invalid_webhook_is_an_error_and_everything_else_is_still_checked(
+    tmp_path: Path, redis_server: RedisServer, receiver: Receiver
+) -> None:
+    hooks = [
+        webhook(receiver.url(), name="sound"),
+        webhook("ftp://CANARY@h/", name="orders"),
+        webhook(receiver.url(), name="chat", filter={"channel_pattern": "(?!CANARY)"}),
+    ]
+    ran = checked(tmp_path, redis_server.url, *hooks)
+    assert (ran.code, ran.err) == (1, "")
+    level, text = only(ran, f"app '{APP_ID}', webhook orders")
+    assert (level, text.partition(": ")[0]) == ("error", "is invalid, so its events become dead letters")
+    assert "url must begin with http:// or https://" in text
+    assert "webhook 2 (orders)" in text
+    assert "filter.channel_pattern: look-around" in only(ran, f"app '{APP_ID}', webhook chat")[1]
+    assert "1 webhook, 2 invalid" in only(ran, f"app '{APP_ID}'")[1]
+    assert only(ran, f"http://127.0.0.1:{receiver.port}") == ("ok", "resolves and listens")
+    assert only(ran, "broker")[0] == "ok"
+    assert ran.out.splitlines()[-1].startswith("2 errors, ")
+    assert "CANARY" not in ran.out
+
+
 def test_unknown_key_is_a_warning_and_with_strict_the_end(
     tmp_path: Path, redis_server: RedisServer, receiver: Receiver
 ) -> None:

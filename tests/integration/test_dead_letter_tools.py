@@ -241,6 +241,26 @@ def test_what_would_only_die_again_is_left_and_named(run: Commands, lists: Redis
     assert run("dead-letters", "replay", "--reason", "unreadable", "--json").json["replayed"] == 1
 
 
+def test_what_is_owed_to_an_invalid_webhook_is_left_and_its_reason_is_shown(lists: RedisLists, tmp_path: Path) -> None:
+    broken = webhook("http://127.0.0.1:9/?t=CANARY", name="orders", request_timeout_ms=0)
+    file = config(app(broken, webhook("http://127.0.0.1:9/", name="chat log")))
+    run = Commands(tmp_path, file, {"REDIS_URL": lists.server.url})
+    kill(lists, job(1), exhausted(reason="webhook-invalid"), exhausted(webhook_name="chat log"))
+
+    ran = run("dead-letters", "replay", "--all")
+    assert ran.out.splitlines()[0].startswith("replayed 1 dead letter in ")
+    assert (
+        f"left 1: webhook orders of app {APP_ID} is invalid; correct it first, or send them to another one" in ran.out
+    )
+    assert "request_timeout_ms must be at least 1" in ran.out
+    assert "CANARY" not in ran.out + ran.err
+    assert "left" not in run("dead-letters", "replay", "--all", "--to", "chat log").out
+
+    code, _, error = run("send-test", APP_ID, "--webhook", "orders")
+    assert code == 2
+    assert f"webhook orders of app '{APP_ID}' is invalid: request_timeout_ms must be at least 1" in error
+
+
 def test_a_replay_of_nothing_that_is_there_is_a_no(run: Commands) -> None:
     assert run("dead-letters", "replay", "nowhere").code == 1
     assert run("dead-letters", "purge", "nowhere", "--yes").code == 1

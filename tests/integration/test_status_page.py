@@ -6,13 +6,15 @@ import http.client
 import json
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.faults.queue import daemon_on, push
+from tests.helpers.commands import Commands
 from tests.helpers.configs import app, config, webhook
 from tests.helpers.daemon import DaemonProcess
-from tests.helpers.jobs import jobs
+from tests.helpers.jobs import APP_ID, jobs
 from tests.helpers.receiver import Receiver
 from tests.helpers.redis_server import RedisServer
 from tests.helpers.waiting import eventually
@@ -49,6 +51,23 @@ def test_a_failing_webhook_is_seen_with_its_cause(
     assert "default-src 'none'" in headers["Content-Security-Policy"]
     assert "status-404" in document
     assert get(daemon, "/", "HEAD")[2] == ""
+
+
+def test_an_invalid_webhook_is_on_the_page_and_in_stats(
+    own_redis: RedisServer, receiver: Receiver, tmp_path: Path
+) -> None:
+    with daemon_on(own_redis.url, receiver.url(), webhook("ftp://CANARY@h/", name="orders")) as daemon:
+        daemon.wait_ready()
+        told = json.loads(get(daemon, "/status.json")[2])["invalid_webhooks"]
+        assert (told["count"], told["first"][0]["webhook"]) == (1, "orders")
+        document = get(daemon, "/")[2]
+        assert (
+            f"Webhook orders of app {APP_ID} is invalid, so its events become dead letters: url must begin" in document
+        )
+        url = f"http://127.0.0.1:{daemon.metrics_port}"
+        shown = Commands(tmp_path, config(app()), {"REDIS_URL": own_redis.url})("stats", "--url", url).out
+        assert f"webhook orders of app {APP_ID} is invalid: url must begin with http" in shown
+        assert "CANARY" not in document + shown + daemon.output()
 
 
 def test_the_page_asks_nobody(daemon: DaemonProcess, own_redis: RedisServer) -> None:

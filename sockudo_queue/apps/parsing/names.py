@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Collection
+from collections.abc import Iterable
 from typing import Final
 
 from sockudo_queue.config import UrlParts
@@ -42,14 +42,28 @@ def lambda_name(target: LambdaTarget) -> str:
     return f"{function}-{_digest(f'{target.function_name}@{target.region}')}"
 
 
-def free_name(name: str, taken: Collection[str]) -> str:
-    """Return the name, or where others have it, the name with the first free ordinal from 2 on."""
-    ordinal, candidate = 1, name
-    while candidate in taken:
-        ordinal += 1
-        candidate = f"{name}-{ordinal}"
-    return candidate
+def unreadable_target_name(target: object) -> str:
+    """Return the name of a webhook without one whose target cannot be read."""
+    return f"invalid-{_digest(target)}" if isinstance(target, str) else "invalid"
+
+
+class NamesInUse:
+    """The names of one app's webhooks."""
+
+    def __init__(self, given: Iterable[str]) -> None:
+        self._taken = set(given)
+        self._ordinals: dict[str, int] = {}
+
+    def take(self, name: str) -> str:
+        """Take the name, or where another webhook has it, the name with the first free ordinal from 2 on."""
+        ordinal, candidate = self._ordinals.get(name, 1), name
+        while candidate in self._taken:
+            ordinal += 1
+            candidate = f"{name}-{ordinal}"
+        self._taken.add(candidate)
+        self._ordinals[name] = ordinal
+        return candidate
 
 
 def _digest(target: str) -> str:
-    return hashlib.sha256(target.encode()).hexdigest()[:8]
+    return hashlib.sha256(target.encode(errors="backslashreplace")).hexdigest()[:8]

@@ -42,8 +42,8 @@ def read_target(entry: Mapping[str, Any], where: str, findings: Findings) -> Tar
         return _read_function(function, where, findings)
     if legacy is not None:
         return _read_function({"function_name": legacy, "region": LEGACY_REGION}, where, findings)
-    findings.unknown(
-        f'{where}: has neither a url nor a lambda, so it is never called; for example "url": "{EXAMPLE_URL}"'
+    findings.faults.append(
+        f'{where}: has neither a url nor a lambda, so it cannot be called; for example "url": "{EXAMPLE_URL}"'
     )
     return None
 

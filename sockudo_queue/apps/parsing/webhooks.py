@@ -1,4 +1,7 @@
-"""Turns one entry of Sockudo's `webhooks` into a `Webhook`; no message holds a URL, a header's value or a secret."""
+"""Turns the entries of Sockudo's `webhooks` into an `App`; no message holds a URL, a header's value or a secret.
+
+An entry at fault costs that webhook alone: it is kept by its name and by what of its wishes can be read.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,20 @@ from typing import Any, Final, TypeVar, cast
 from pydantic import BaseModel, ValidationError
 
 from sockudo_queue.apps.parsing.headers import read_headers
-from sockudo_queue.apps.parsing.names import check_name, free_name
+from sockudo_queue.apps.parsing.names import NamesInUse, check_name, unreadable_target_name
 from sockudo_queue.apps.parsing.secrets import read_signing_secrets
 from sockudo_queue.apps.parsing.targets import EXAMPLE_URL, read_target
-from sockudo_queue.config import DeliverySettings, Findings, RetrySettings, boolean, did_you_mean, reason_of, shown
-from sockudo_queue.core.apps import Filter, Webhook
+from sockudo_queue.config import (
+    DeliverySettings,
+    Findings,
+    RetrySettings,
+    boolean,
+    did_you_mean,
+    reason_of,
+    shown,
+    told,
+)
+from sockudo_queue.core.apps import App, Filter, InvalidWebhook, Webhook
 from sockudo_queue.core.matching import check_filter, contradiction
 from sockudo_queue.core.retry import RetryPolicy
 
@@ -64,6 +76,8 @@ _FOREIGN: Final = {
 }
 SHARED: Final = 1_024
 """Values that are looked up before another of them is kept."""
+LONGEST_REASON: Final = 500
+"""Characters that are kept of what is wrong with a webhook; keys and names in it come from its owner."""
 _Model = TypeVar("_Model", bound=BaseModel)
 _Value = TypeVar("_Value", bound=Hashable)
 
@@ -76,59 +90,84 @@ class Defaults:
     request_timeout_ms: int
 
 
-def read_webhooks(entries: Any, where: str, defaults: Defaults, findings: Findings) -> tuple[Webhook, ...]:
-    """Return the webhooks of one app, each with a name of its own; null means none, as Sockudo's stores write it."""
+@dataclass(frozen=True, slots=True)
+class _GivenName:
+    """A name that an entry has, or why it cannot have it; `wanted` is the name that it shares with another entry."""
+
+    name: str | None = None
+    fault: str | None = None
+    wanted: str | None = None
+
+
+_NO_NAME: Final = _GivenName()
+
+
+def read_app(app_id: str, entries: Any, where: str, defaults: Defaults, findings: Findings) -> App:
+    """Return an app with its webhooks, each with a name of its own; null means none, as Sockudo's stores write it.
+
+    A webhook at fault is among the invalid ones. Where `findings` are strict its faults are added there, too.
+    """
     if entries is None:
-        return ()
+        return App(app_id, ())
     if not isinstance(entries, list):
         findings.faults.append(f'{where}: webhooks must be a list, for example [{{"url": "{EXAMPLE_URL}", …}}]')
-        return ()
-    given = _given_names(entries, where, findings)
-    taken = set(given.values())
+        return App(app_id, ())
+    given = _given_names(entries)
+    names = NamesInUse(each.name for each in given.values() if each.name)
     webhooks: list[Webhook] = []
+    invalid: list[InvalidWebhook] = []
     for position, entry in enumerate(entries):
-        webhook = _read(entry, _place(where, position, given), defaults, findings)
-        if webhook is not None:
-            name = given.get(position) or free_name(webhook.name, taken)
-            taken.add(name)
+        mine = given.get(position, _NO_NAME)
+        place = f"{where}, webhook {position + 1}" + (f" ({mine.name})" if mine.name else "")
+        own = Findings(findings.strict, faults=[f"{place}: {mine.fault}"] if mine.fault else [])
+        webhook, event_types = _read(entry, place, defaults, own)
+        name = mine.name or names.take(mine.wanted or webhook.name)
+        findings.warnings.extend(own.warnings)
+        if not own.faults:
             webhooks.append(replace(webhook, name=name))
-    return tuple(webhooks)
+            continue
+        invalid.append(InvalidWebhook(name, event_types, webhook.filter, told([place])[0], _reason(place, own.faults)))
+        if findings.strict:
+            findings.faults.extend(own.faults)
+    return App(app_id, tuple(webhooks), tuple(invalid))
 
 
-def _given_names(entries: list[Any], where: str, findings: Findings) -> dict[int, str]:
-    names: dict[int, str] = {}
+def _given_names(entries: list[Any]) -> dict[int, _GivenName]:
+    """Return the names of the entries that have one; of equal names the first stands."""
+    names: dict[int, _GivenName] = {}
+    taken: set[str] = set()
     for position, entry in enumerate(entries):
         name = entry.get("name") if isinstance(entry, Mapping) else None
         if name is None:
             continue
-        place = f"{where}, webhook {position + 1}"
         try:
             name = check_name(name)
         except ValueError as error:
-            findings.faults.append(f"{place}: name {error}; for example orders")
+            names[position] = _GivenName(fault=f"name {error}; for example orders")
             continue
-        if name in names.values():
-            findings.faults.append(f"{place}: name {name!r} is taken by another webhook of the app; give it another")
-        names[position] = name
+        fault = f"name {name!r} is taken by another webhook of the app; give it another"
+        names[position] = _GivenName(fault=fault, wanted=name) if name in taken else _GivenName(name)
+        taken.add(name)
     return names
 
 
-def _place(where: str, position: int, given: Mapping[int, str]) -> str:
-    name = f" ({given[position]})" if position in given else ""
-    return f"{where}, webhook {position + 1}{name}"
+def _reason(place: str, faults: list[str]) -> str:
+    reason = "; ".join(told([fault.removeprefix(f"{place}: ") for fault in faults]))
+    return reason if len(reason) <= LONGEST_REASON else f"{reason[:LONGEST_REASON]}…"
 
 
-def _read(entry: Any, where: str, defaults: Defaults, findings: Findings) -> Webhook | None:
-    """Return the webhook under the name that its target gives it; None where it can never be called."""
+def _read(entry: Any, where: str, defaults: Defaults, findings: Findings) -> tuple[Webhook, frozenset[str] | None]:
+    """Return the webhook under the name that its target gives it, and its event types, None if they cannot be read."""
     if not isinstance(entry, Mapping):
         findings.faults.append(f'{where}: must be an object, for example {{"url": "{EXAMPLE_URL}", …}}')
-        return None
+        return Webhook(unreadable_target_name(None), frozenset()), None
     _report_unknown(entry, where, findings)
     target = read_target(entry, where, findings)
+    event_types = _read_event_types(entry.get("event_types"), where, findings)
     # Everything is read even when the target is at fault, so that all faults are told at once.
     webhook = Webhook(
-        name="" if target is None else target.name,
-        event_types=_read_event_types(entry.get("event_types"), where, findings),
+        name=unreadable_target_name(entry.get("url")) if target is None else target.name,
+        event_types=frozenset() if event_types is None else event_types,
         url=None if target is None else target.url,
         lambda_target=None if target is None else target.function,
         filter=_read_filter(entry.get("filter"), where, findings),
@@ -140,7 +179,7 @@ def _read(entry: Any, where: str, defaults: Defaults, findings: Findings) -> Web
     )
     if webhook.lambda_target is not None and (webhook.headers or webhook.signing_secrets):
         findings.warnings.append(f"{where}: a Lambda function gets the body alone, without headers and signatures")
-    return None if target is None else webhook
+    return webhook, event_types
 
 
 def _report_unknown(entry: Mapping[str, Any], where: str, findings: Findings) -> None:
@@ -155,10 +194,10 @@ def _report_unknown(entry: Mapping[str, Any], where: str, findings: Findings) ->
         findings.unknown(f"{where}: no such key: {key}{hint}")
 
 
-def _read_event_types(value: Any, where: str, findings: Findings) -> frozenset[str]:
+def _read_event_types(value: Any, where: str, findings: Findings) -> frozenset[str] | None:
     if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
         findings.faults.append(f'{where}: event_types must be a list of texts; for example ["channel_occupied"]')
-        return frozenset()
+        return None
     if not value:
         findings.warnings.append(f"{where}: event_types is empty, so it is never called")
     for name in sorted(set(value) - EVENT_TYPES):
@@ -171,6 +210,7 @@ def _read_event_types(value: Any, where: str, findings: Findings) -> frozenset[s
 
 
 def _read_filter(value: Any, where: str, findings: Findings) -> Filter | None:
+    """Return the filter without the constraints that are at fault."""
     if value is None:
         return None
     if not isinstance(value, Mapping):
@@ -181,22 +221,21 @@ def _read_filter(value: Any, where: str, findings: Findings) -> Filter | None:
             meant = _FOREIGN.get(key, f"channel_{key}")
             hint = f"; did you mean {meant}?" if meant in _FILTERS else did_you_mean(key, _FILTERS)
             findings.unknown(f"{where}: no such key in filter: {key}{hint}")
-    for key in _TEXT_FILTERS:
-        if not isinstance(value.get(key), str | None):
+    texts = {key: value.get(key) for key in _TEXT_FILTERS}
+    for key, text in texts.items():
+        if not isinstance(text, str | None):
             findings.faults.append(f'{where}: filter.{key} must be text; for example "presence-"')
-            return None
+            texts[key] = None
     spaces = value.get("channel_namespaces")
     if spaces is not None and not (isinstance(spaces, list) and all(isinstance(each, str) for each in spaces)):
         findings.faults.append(f'{where}: filter.channel_namespaces must be a list of texts; for example ["chat"]')
-        return None
-    rules = Filter(
-        **{key: value.get(key) for key in _TEXT_FILTERS},
-        channel_namespaces=None if spaces is None else tuple(spaces),
-    )
+        spaces = None
+    rules = Filter(**texts, channel_namespaces=None if spaces is None else tuple(spaces))
     fault = check_filter(rules)
     if fault is not None:
         findings.faults.append(f"{where}: filter.{fault}")
-    elif (reason := contradiction(rules)) is not None:
+        return replace(rules, channel_pattern=None)
+    if (reason := contradiction(rules)) is not None:
         findings.warnings.append(f"{where}: filter.{reason}")
     return rules
 

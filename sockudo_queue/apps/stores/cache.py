@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from sockudo_queue.core.apps import App
+from sockudo_queue.core.apps import App, InvalidByApp, InvalidWebhook
 
 SHORTEST_TTL: Final = 1.0
 """Seconds for which anything counts: without a bound below, every job would be a query."""
@@ -49,6 +49,7 @@ class AppCache:
         self._chance = chance
         self._entries: dict[str, Entry] = {}
         self._absent: dict[str, Entry] = {}
+        self._invalid: dict[str, tuple[InvalidWebhook, ...]] = {}
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -56,6 +57,10 @@ class AppCache:
     def get(self, app_id: str) -> Entry | None:
         """Return what is known, however old."""
         return self._entries.get(app_id) or self._absent.get(app_id)
+
+    def invalid_webhooks(self) -> InvalidByApp:
+        """Return the invalid webhooks of the apps that are kept."""
+        return self._invalid.copy()
 
     def put(self, app: App, faults: tuple[str, ...] = ()) -> Entry:
         """Note an app as it is stored now."""
@@ -65,6 +70,10 @@ class AppCache:
         entry = Entry(app, now + self._ttl - ahead, now + self._ttl, now, faults)
         self._absent.pop(app.id, None)
         self._entries[app.id] = entry
+        if app.invalid:
+            self._invalid[app.id] = app.invalid
+        else:
+            self._invalid.pop(app.id, None)
         if len(self._entries) > self._capacity:
             self._trim()
         return entry
@@ -72,6 +81,7 @@ class AppCache:
     def put_absent(self, app_id: str) -> Entry:
         """Note that there is no such app, or no more."""
         self._entries.pop(app_id, None)
+        self._invalid.pop(app_id, None)
         return self._put_absent(app_id, Entry(None, *self._shortly()))
 
     def put_unreadable(self, app_id: str, fault: str) -> Entry:
@@ -103,3 +113,4 @@ class AppCache:
         oldest_first = sorted(self._entries, key=lambda app_id: self._entries[app_id].used_at)
         for app_id in oldest_first[: len(self._entries) - kept]:
             del self._entries[app_id]
+            self._invalid.pop(app_id, None)

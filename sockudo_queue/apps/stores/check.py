@@ -35,6 +35,8 @@ def _inline_lines(apps: Sequence[App], file: Path | None) -> Iterator[Line]:
         yield "ok", f"app {app.id!r}: {_count(app)}, from {file or 'the environment'}"
     if len(apps) > SHOWN:
         yield "ok", f"apps: {len(apps) - SHOWN} more, from {file}"
+    for app in apps:
+        yield from _invalid_lines(app)
 
 
 def _stored_lines(store: AppStore, inline: Sequence[App], defaults: Defaults) -> Iterator[Line]:
@@ -61,14 +63,23 @@ def _stored_lines(store: AppStore, inline: Sequence[App], defaults: Defaults) ->
 
 def _row_lines(row: Row, place: str, defaults: Defaults) -> Iterator[Line]:
     try:
-        app, faults = read_row(row, defaults)
+        app = read_row(row, defaults)
     except AppUnreadable as fault:
         yield "warning", f"{fault}, in {place}; its jobs become dead letters"
         return
     yield "ok", f"app {app.id!r}: {_count(app)}, from {place}"
-    for fault_line in faults:
-        yield "warning", f"{fault_line}; that webhook is left out"
+    yield from _invalid_lines(app)
+
+
+def _invalid_lines(app: App) -> Iterator[Line]:
+    for webhook in app.invalid:
+        yield (
+            "error",
+            f"app {app.id!r}, webhook {webhook.name}: is invalid, so its events become dead letters: {webhook.reason} "
+            f"({webhook.place})",
+        )
 
 
 def _count(app: App) -> str:
-    return "1 webhook" if len(app.webhooks) == 1 else f"{len(app.webhooks)} webhooks"
+    count = "1 webhook" if len(app.webhooks) == 1 else f"{len(app.webhooks)} webhooks"
+    return f"{count}, {len(app.invalid)} invalid" if app.invalid else count

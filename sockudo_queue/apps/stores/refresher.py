@@ -15,6 +15,7 @@ from sockudo_queue.apps.stores.registry import StoredApps
 from sockudo_queue.apps.stores.rows import read_row
 from sockudo_queue.core.apps import AppRegistry
 from sockudo_queue.errors import AppStoreUnavailable, AppUnreadable
+from sockudo_queue.observability.invalid_webhooks import log_invalid_webhooks
 from sockudo_queue.observability.metrics import Metrics
 from sockudo_queue.observability.reminder import Reminder
 from sockudo_queue.runtime.backoff import Backoff
@@ -110,21 +111,27 @@ class Keeper:
 
     def _entry(self, app_id: str, row: Row | None) -> Entry:
         known = self._cache.get(app_id)
-        told_before = () if known is None else known.faults
         if row is None:
             return self._cache.put_absent(app_id)
         try:
-            app, faults = read_row(row, self._defaults)
-            entry = self._cache.put(app, faults)
+            entry = self._cache.put(read_row(row, self._defaults))
         except AppUnreadable as error:
             entry = self._cache.put_unreadable(app_id, str(error))
         except Exception as error:  # noqa: BLE001 - whatever is in a row, it concerns its app alone
             self._log.error("apps.row_failed", app=app_id, exc_info=error)
             entry = self._cache.put_unreadable(app_id, f"app {app_id!r}: {type(error).__name__} while it was read")
-        for fault in entry.faults:
-            if fault not in told_before:
-                self._log.warning("apps.unreadable", app=app_id, text=fault)
+        self._report(app_id, entry, known)
         return entry
+
+    def _report(self, app_id: str, entry: Entry, known: Entry | None) -> None:
+        """Log what is wrong with an app and was not when it was read before."""
+        faults_before = () if known is None else known.faults
+        for fault in entry.faults:
+            if fault not in faults_before:
+                self._log.warning("apps.unreadable", app=app_id, text=fault)
+        invalid_before = set() if known is None or known.app is None else set(known.app.invalid)
+        if entry.app is not None and (new := tuple(each for each in entry.app.invalid if each not in invalid_before)):
+            log_invalid_webhooks(self._log, {app_id: new})
 
     def _worked(self) -> None:
         self._metrics.app_store_asked(answered=True)

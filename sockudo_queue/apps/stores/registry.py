@@ -10,7 +10,7 @@ from typing import Final
 
 from sockudo_queue.apps.stores.cache import AppCache, Entry
 from sockudo_queue.apps.stores.lookup_queue import LookUps
-from sockudo_queue.core.apps import App, AppRegistry
+from sockudo_queue.core.apps import App, AppRegistry, InvalidByApp
 from sockudo_queue.errors import AppStoreUnavailable, AppUnreadable
 from sockudo_queue.runtime.python_gate import Turns
 
@@ -53,6 +53,10 @@ class StoredApps:
         if entry.unreadable:
             raise AppUnreadable(entry.faults[0])
         return entry.app
+
+    def invalid_webhooks(self) -> InvalidByApp:
+        """Return those of the file and of the apps that are in memory; the file's apps go first."""
+        return {**self._cache.invalid_webhooks(), **self._inline.invalid_webhooks()}
 
     def _renewed(self, app_id: str, entry: Entry | None, now: float) -> Entry:
         if entry is not None and now < entry.expires_at:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from sockudo_queue.apps.parsing.webhooks import Defaults, read_webhooks
+from sockudo_queue.apps.parsing.webhooks import Defaults, read_app
 from sockudo_queue.apps.stores.base import Row
 from sockudo_queue.config import Findings, told
 from sockudo_queue.core.apps import App
@@ -17,27 +17,14 @@ from sockudo_queue.errors import AppUnreadable
 _DECODER: Final = msgspec.json.Decoder()
 
 
-def read_row(row: Row, defaults: Defaults) -> tuple[App, tuple[str, ...]]:
-    """Return the app, and a line for each fault of a webhook that was left out because of it.
-
-    Raises `AppUnreadable`, whose text is such a line, where it cannot be told what webhooks there are.
-    """
-    entries, where = _entries(row), f"app {row.id!r}"
+def read_row(row: Row, defaults: Defaults) -> App:
+    """Return the app. Raises `AppUnreadable`, whose text is a line for a person, where its webhooks are not known."""
+    entries = _entries(row)
     findings = Findings()
-    webhooks = read_webhooks(entries, where, defaults, findings)
-    if not findings.faults:
-        return App(row.id, webhooks), ()
-    faults = told(findings.faults)
-    if not isinstance(entries, list):
-        raise AppUnreadable(faults[0])
-    # A file with these faults would not have been accepted. Nobody can be sent back from here, so the sound webhooks
-    # are served; a half-read one is not, as a filter that was not understood would let every channel through.
-    sound = [entry for entry in entries if _is_sound(entry, defaults)]
-    findings = Findings()
-    webhooks = read_webhooks(sound, where, defaults, findings)
+    app = read_app(row.id, entries, f"app {row.id!r}", defaults, findings)
     if findings.faults:
         raise AppUnreadable(told(findings.faults)[0])
-    return App(row.id, webhooks), faults
+    return app
 
 
 def _entries(row: Row) -> Any:
@@ -58,9 +45,3 @@ def _json(row: Row, column: str, text: str | bytes | None) -> Any:
         return _DECODER.decode(text)
     except DECODE_ERRORS:
         raise AppUnreadable(f"app {row.id!r}: {column} is no valid JSON") from None
-
-
-def _is_sound(entry: Any, defaults: Defaults) -> bool:
-    findings = Findings()
-    read_webhooks([entry], "", defaults, findings)
-    return not findings.faults

@@ -12,6 +12,7 @@ from collections import Counter, deque
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
+from sockudo_queue.core.apps import InvalidByApp
 from sockudo_queue.observability.metrics import Figures, Metrics
 
 SAMPLES: Final = 121
@@ -68,6 +69,7 @@ class View(NamedTuple):
     deaths: tuple[Death, ...]
     reasons: Mapping[str, int]
     trimmed: int
+    invalid: InvalidByApp
 
 
 class Board:
@@ -113,4 +115,5 @@ class Board:
                 tuple(self._deaths),
                 dict(self._reasons),
                 self._metrics.trimmed_so_far,
+                self._metrics.invalid_webhooks(),
             )

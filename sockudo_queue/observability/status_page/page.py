@@ -16,6 +16,7 @@ from sockudo_queue.observability.status_page.wording import ago, count, moment, 
 
 RELOAD_SECONDS: Final = 10
 SHOWN_WEBHOOKS: Final = 100
+SHOWN_INVALID: Final = 10
 
 _STYLE: Final = resources.files("sockudo_queue.observability.status_page").joinpath("style.css").read_text("utf-8")
 _STYLE_DIGEST: Final = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
@@ -78,6 +79,13 @@ def _notices(told: Report) -> str:
     if told.trimmed:
         letters = "dead letter was" if told.trimmed == 1 else "dead letters were"
         lines.append(f"{count(told.trimmed)} {letters} dropped by retention since the start.")
+    lines.extend(
+        f"Webhook {text(row.webhook)} of app {text(row.app)} is invalid, so its events become dead letters: "
+        f"{text(row.reason)}"
+        for row in told.invalid[:SHOWN_INVALID]
+    )
+    if told.invalid_count > SHOWN_INVALID:
+        lines.append(f"{count(told.invalid_count - SHOWN_INVALID)} more webhooks are invalid; see /status.json.")
     if not lines:
         return ""
     return f'<div class="notice warn" role="status">{"".join(f"<p>{line}</p>" for line in lines)}</div>'

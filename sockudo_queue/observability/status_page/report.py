@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
+from sockudo_queue.observability import invalid_webhooks
 from sockudo_queue.observability.metrics import BREAKER_STATES, WebhookFigures
 from sockudo_queue.observability.status_page import numbers
 from sockudo_queue.observability.status_page.board import Death, Mark, Sample, View
@@ -42,6 +43,14 @@ class WebhookRow(NamedTuple):
         return self.recent_failed > 0 and self.recent_delivered == 0
 
 
+class InvalidRow(NamedTuple):
+    """One webhook that cannot be called as it is configured."""
+
+    app: str
+    webhook: str
+    reason: str
+
+
 class Lately(NamedTuple):
     """The last minute: attempts a second (None before two looks), and seconds of an attempt (None where none ended)."""
 
@@ -69,6 +78,8 @@ class Report(NamedTuple):
     death_reasons: Mapping[str, int]
     trimmed: int
     samples: Sequence[Sample]
+    invalid: Sequence[InvalidRow]
+    invalid_count: int
 
 
 def report(place: Place, view: View, reasons: Mapping[str, str]) -> Report:
@@ -90,6 +101,8 @@ def report(place: Place, view: View, reasons: Mapping[str, str]) -> Report:
         view.reasons,
         view.trimmed,
         view.samples,
+        [InvalidRow(app, webhook.name, webhook.reason) for app, webhook in invalid_webhooks.first(view.invalid)],
+        invalid_webhooks.count(view.invalid),
     )
 
 
@@ -109,6 +122,7 @@ def as_json(told: Report) -> dict[str, object]:
         "last_minute": told.lately._asdict(),
         "recent_seconds": told.recent_seconds,
         "webhooks": [row._asdict() for row in told.webhooks],
+        "invalid_webhooks": {"count": told.invalid_count, "first": [row._asdict() for row in told.invalid]},
         "dead_letters": {
             "made": sum(told.death_reasons.values()),
             "by_reason": told.death_reasons,

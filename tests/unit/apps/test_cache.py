@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sockudo_queue.apps.stores.cache import ABSENT_LIMIT, NEGATIVE_TTL, AppCache
-from sockudo_queue.core.apps import App
+from sockudo_queue.core.apps import App, InvalidWebhook
 
 TTL = 300.0
 
@@ -94,6 +94,22 @@ def test_unknown_ids_are_bounded_and_push_out_no_app() -> None:
     assert cache.get("shop") is kept
     assert cache.get("x0") is None
     assert sum(cache.get(f"x{number}") is not None for number in range(2 * ABSENT_LIMIT)) == ABSENT_LIMIT
+
+
+def test_invalid_webhooks_are_those_of_the_apps_that_are_kept() -> None:
+    cache, _ = cache_of(capacity=10)
+    invalid = (InvalidWebhook("orders", None, None, "app 'shop', webhook 1", "why"),)
+    cache.put(App("shop", (), invalid))
+    assert cache.invalid_webhooks() == {"shop": invalid}
+    cache.put_unreadable("shop", "why")
+    assert cache.invalid_webhooks() == {"shop": invalid}
+    cache.put(app())
+    assert cache.invalid_webhooks() == {}
+    for number in range(100):
+        cache.put(App(str(number), (), invalid))
+    assert len(cache.invalid_webhooks()) == len(cache) <= 10
+    cache.put_absent("99")
+    assert "99" not in cache.invalid_webhooks()
 
 
 def test_nothing_counts_any_more_but_all_is_still_known() -> None:

@@ -113,7 +113,7 @@ def test_a_file_that_is_being_written_is_left_for_the_next_poll(watched: Watched
     [
         ("{", "is no valid JSON"),
         ("", "is no valid JSON"),
-        (json.dumps(config(app(webhook("ftp://CANARY"), webhook("http://CANARY:0"), app_id="shop"))), "(and 1 more)"),
+        (json.dumps(config({"id": "shop", "webhooks": "CANARY"}, {"secret": "CANARY"})), "(and 1 more)"),
         ('{"app_manager": {"driver": "mysql"}}', "app_manager.driver in "),
         ('{"a": ' + "[" * 600 + "]" * 600 + "}", "is nested too deeply"),
         ('{"a": "${ABSENT}"}', "the variable ABSENT is not set"),
@@ -229,9 +229,22 @@ def test_twenty_edits_one_of_them_broken(watched: Watched) -> None:
         assert watched.host() == f"host{9 if number == 10 else number}"
 
 
+def test_file_with_an_invalid_webhook_is_taken_and_the_webhook_is_reported(watched: Watched) -> None:
+    one, two = webhook("https://two.example.test/"), webhook("ftp://CANARY@h/", name="orders")
+    watched.write(json.dumps(config(app(one, two, app_id="shop"))))
+    assert watched.source.reload().applied
+    assert watched.host() == "two"
+    ((app_id, (invalid,)),) = watched.source.invalid_webhooks.items()
+    assert (app_id, invalid.name) == ("shop", "orders")
+    assert "CANARY" not in repr(invalid)
+    watched.write(json.dumps(config(app(one, app_id="shop"))))
+    watched.source.reload()
+    assert watched.source.invalid_webhooks == {}
+
+
 def test_no_secret_shows_when_a_new_file_is_broken(watched: Watched) -> None:
-    secret = config(app(webhook("https://CANARY@h/", headers={"X-A": "CANARY\n"}), app_id="shop", secret="CANARY"))
-    watched.write(json.dumps(secret))
+    sound = app(webhook("https://CANARY@h/", headers={"X-A": "CANARY\n"}), app_id="shop", secret="CANARY")
+    watched.write(json.dumps(config(sound, {"id": "other", "webhooks": "CANARY"})))
     result = watched.source.reload()
     assert not result.applied
     assert "CANARY" not in repr(result)

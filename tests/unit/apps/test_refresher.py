@@ -246,6 +246,28 @@ def test_a_broken_row_hurts_no_other_app_and_is_told_once(world: World) -> None:
     assert world.paths("broken") == ["b"]
 
 
+def test_an_invalid_webhook_of_a_row_is_reported_when_it_is_new(world: World) -> None:
+    def row(*urls: str) -> str:
+        return json.dumps([{"url": url, "event_types": ["cache_miss"], "name": f"h{n}"} for n, url in enumerate(urls)])
+
+    def reported() -> list[tuple[str, str, str]]:
+        with structlog.testing.capture_logs() as lines:
+            world.now += TTL + 1
+            world.find("shop")
+        return [(line["event"], line["app"], line["webhook"]) for line in lines]
+
+    world.store.rows["shop"] = row("https://a.test/a", "ftp://CANARY/")
+    assert reported() == [("webhook.invalid", "shop", "h1")]
+    assert world.paths("shop") == ["a"]
+    assert list(world.registry.invalid_webhooks()) == ["shop"]
+    assert reported() == []
+    world.store.rows["shop"] = row("ftp://CANARY/", "ftp://CANARY/")
+    assert reported() == [("webhook.invalid", "shop", "h0")]
+    world.store.rows["shop"] = row("https://a.test/a", "https://a.test/b")
+    assert reported() == []
+    assert world.registry.invalid_webhooks() == {}
+
+
 def test_a_row_that_breaks_leaves_the_app_as_it_was(world: World) -> None:
     world.store.rows["shop"] = webhooks("a")
     world.paths("shop")

@@ -205,7 +205,7 @@ def test_there_are_at_least_sixty() -> None:
 
 @pytest.mark.parametrize(("path", "value", "line"), BROKEN_VALUES)
 def test_a_broken_value_has_its_own_line(tmp_path: Path, path: str, value: Any, line: str) -> None:
-    outcome = read(tmp_path, merged(SOUND, path, value))
+    outcome = read(tmp_path, merged(SOUND, path, value), strict=True)
     (fault,) = outcome.faults
     assert fault.startswith(line.replace("FILE", str(tmp_path / "config.json")))
     assert "\n" not in fault
@@ -223,7 +223,7 @@ def test_a_broken_file_has_its_own_line(tmp_path: Path, name: str, content: byte
 
 def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
     document = merged(merged(SOUND, "queue.metrics.port", 70_000), f"{WEBHOOK}.url", "ftp://x")
-    outcome = read(tmp_path, document, {"QUEUE_WORKERS": "many", "QUEUE_LOG_LEVEL": "loud"})
+    outcome = read(tmp_path, document, {"QUEUE_WORKERS": "many", "QUEUE_LOG_LEVEL": "loud"}, strict=True)
     starts = [fault.split(":")[0].split(" in ")[0] for fault in outcome.faults]
     assert starts == [
         "QUEUE_WORKERS",

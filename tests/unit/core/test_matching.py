@@ -9,10 +9,10 @@ import msgspec
 import pytest
 
 from sockudo_queue.core import matching
-from sockudo_queue.core.apps import Filter, Webhook
+from sockudo_queue.core.apps import Filter, InvalidWebhook, Webhook
 from sockudo_queue.core.channel_pattern import Search, compile_pattern
 from sockudo_queue.core.job import Event, Job
-from sockudo_queue.core.matching import Match, check_filter, contradiction, match
+from sockudo_queue.core.matching import Match, check_filter, contradiction, match, wants_any
 from sockudo_queue.core.secret import Secret
 
 TYPE_PREFIXES = (
@@ -356,3 +356,25 @@ class TestContradiction:
         wrong = [rules for rules in filters if (contradiction(rules) is None) is not brute_force(rules, heads)]
         assert wrong == []
         assert 0 < sum(contradiction(rules) is None for rules in filters) < len(filters)
+
+
+@pytest.mark.parametrize(
+    ("types", "rules", "wanted"),
+    [
+        (None, None, True),
+        (None, Filter(channel_prefix="room-"), True),
+        (None, Filter(channel_prefix="other-"), False),
+        (frozenset({"channel_occupied"}), None, True),
+        (frozenset({"cache_miss"}), None, False),
+        (frozenset(), None, False),
+        (frozenset({"channel_occupied"}), Filter(), True),
+        (frozenset({"channel_occupied"}), Filter(channel_suffix="-2"), True),
+        (frozenset({"channel_occupied"}), Filter(channel_suffix="-3"), False),
+    ],
+)
+def test_invalid_webhook_wants_what_the_readable_part_of_it_does_not_exclude(
+    types: frozenset[str] | None, rules: Filter | None, wanted: bool
+) -> None:
+    invalid = InvalidWebhook("orders", types, rules, "", "")
+    assert wants_any(job(event("room-1"), event("room-2")), invalid) == wanted
+    assert not wants_any(job(), invalid)

@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 
 import pytest
 
+from sockudo_queue.core.apps import InvalidWebhook
 from sockudo_queue.observability.metrics import Metrics
 
 ROOT: Final = Path(__file__).parents[3]
@@ -52,6 +53,7 @@ def exported() -> set[Series]:
     metrics.oldest_job(1.0)
     metrics.source_jobs("lists", 0)
     metrics.clock_skew("this-host", 0)
+    metrics.watch_invalid_webhooks(lambda: {"shop": (InvalidWebhook("orders", None, None, "", ""),)})
     metrics.watch_heartbeats(lambda: {"worker": 0.0})
     found = set()
     for metric in metrics.registry.collect():

@@ -9,8 +9,9 @@ from typing import Final
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from sockudo_queue.core.apps import InvalidWebhook
 from sockudo_queue.core.outcome import Verdict
-from sockudo_queue.observability.metrics import NAMES_LIMIT, Metrics, NameCap
+from sockudo_queue.observability.metrics import NAMES_LIMIT, OTHER, Metrics, NameCap
 
 Page = dict[tuple[str, frozenset[tuple[str, str]]], float]
 CALM_SCRAPE_SECONDS: Final = 0.06
@@ -202,6 +203,24 @@ def test_what_others_know_is_asked_for_at_each_scrape(metrics: Metrics) -> None:
     assert value(metrics, "sockudo_queue_spare_workers") == 2
     assert value(metrics, "sockudo_queue_heartbeat_age_seconds", thread="worker") == 1.5
     assert value(metrics, "sockudo_queue_log_lines_dropped_total") == 7
+
+
+def test_invalid_webhooks_have_series_while_they_are_invalid(metrics: Metrics) -> None:
+    def invalid(*names: str) -> tuple[InvalidWebhook, ...]:
+        return tuple(InvalidWebhook(name, None, None, "", "") for name in names)
+
+    now: dict[str, tuple[InvalidWebhook, ...]] = {"shop": invalid("a", "b"), "\ud800": invalid("a")}
+    metrics.watch_invalid_webhooks(lambda: now)
+    name = "sockudo_webhook_invalid"
+    assert value(metrics, name, app="shop", webhook="b") == 1
+    assert value(metrics, name, app="\\ud800", webhook="a") == 1
+    now.clear()
+    assert value(metrics, name, app="shop", webhook="b") is None
+    now["shop"] = invalid(*map(str, range(1_000)))
+    metrics.render()
+    assert value(metrics, name, app="shop", webhook="99") == 1
+    assert value(metrics, name, app="shop", webhook="100") is None
+    assert value(metrics, name, app=OTHER, webhook=OTHER) == 900
 
 
 def test_threads_lose_no_count_while_others_scrape(metrics: Metrics) -> None:

@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from sockudo_queue.core.apps import InvalidWebhook
 from sockudo_queue.observability.health import Health
 from sockudo_queue.observability.metrics import ATTEMPT_SECONDS, Metrics
 from sockudo_queue.observability.status_page import board as boards
@@ -261,6 +262,8 @@ def test_nothing_breaks_out_of_the_page() -> None:
     board, health, shown = pages(metrics, driver=HOSTILE[:-1])
     plain = Tags(shown.html().body.decode())
     health.not_ready("broker", HOSTILE[:-1])
+    invalid = InvalidWebhook(HOSTILE[:-1], None, None, "", HOSTILE[:-1])
+    metrics.watch_invalid_webhooks(lambda: {HOSTILE: (invalid,) * 1_000})
     ended(metrics, HOSTILE, HOSTILE, "permanent", reason=HOSTILE)
     board.died(Death(NOW, HOSTILE, HOSTILE, HOSTILE, 1, HOSTILE, HOSTILE))
     document = shown.html().body.decode()
@@ -296,3 +299,20 @@ def test_machines_get_the_same_figures() -> None:
     assert told["webhooks"][0]["last_failure"] == "refused"
     assert told["dead_letters"]["by_reason"] == {"refused": 1}
     assert told["not_ready"] == {"starting": "the daemon is starting"}
+
+
+def test_invalid_webhooks_are_shown_and_counted() -> None:
+    metrics = Metrics("redis", "webhooks")
+    _, _, shown = pages(metrics)
+    assert "invalid" not in shown.html().body.decode()
+    assert json.loads(shown.json().body)["invalid_webhooks"] == {"count": 0, "first": []}
+
+    invalid = tuple(InvalidWebhook(f"hook-{n}", None, None, "place", f"reason {n}") for n in range(1_000))
+    metrics.watch_invalid_webhooks(lambda: {"shop": invalid})
+    document = shown.html().body.decode()
+    assert "Webhook hook-9 of app shop is invalid, so its events become dead letters: reason 9" in document
+    assert "reason 10" not in document
+    assert "990 more webhooks are invalid" in document
+    told = json.loads(shown.json().body)["invalid_webhooks"]
+    assert (told["count"], len(told["first"])) == (1_000, 100)
+    assert told["first"][0] == {"app": "shop", "webhook": "hook-0", "reason": "reason 0"}

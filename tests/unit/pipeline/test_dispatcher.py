@@ -13,7 +13,7 @@ import pytest
 from msgspec.structs import replace
 
 from sockudo_queue.core import delivery_state, signing
-from sockudo_queue.core.apps import App, Filter, StaticApps, Webhook
+from sockudo_queue.core.apps import App, Filter, InvalidByApp, InvalidWebhook, StaticApps, Webhook
 from sockudo_queue.core.delivery_state import Death, State
 from sockudo_queue.core.outcome import Failure, Outcome, from_failure, from_status
 from sockudo_queue.core.retry import RetryPolicy
@@ -85,8 +85,8 @@ class Log:
 class World:
     """A dispatcher with everything around it."""
 
-    def __init__(self, *webhooks: Webhook, lives: bool = True) -> None:
-        self.apps = StaticApps([App(APP_ID, webhooks)] if lives else [])
+    def __init__(self, *webhooks: Webhook, lives: bool = True, invalid: tuple[InvalidWebhook, ...] = ()) -> None:
+        self.apps = StaticApps([App(APP_ID, webhooks, invalid)] if lives else [])
         self.endpoints = Endpoints(LIMITS)
         self.sender = Sender()
         self.metrics = Metrics("redis", "webhooks")
@@ -341,6 +341,58 @@ def test_what_is_owed_to_a_webhook_that_is_gone_is_a_dead_letter(webhooks: tuple
     assert (part.reason, owed(part).webhook, owed(part).attempts) == ("webhook-removed", "a", 3)
 
 
+def unserved(name: str, *types: str, rules: Filter | None = None) -> InvalidWebhook:
+    return InvalidWebhook(name, frozenset(types) or None, rules, "app 'shop', webhook 2", "why")
+
+
+def test_events_of_an_invalid_webhook_are_a_dead_letter_and_the_others_are_delivered() -> None:
+    not_wanted = unserved("no type", "cache_miss"), unserved("no channel", rules=Filter(channel_prefix="nothing-"))
+    world = World(hook("a"), hook("b"), invalid=(unserved("bad", "channel_occupied"), *not_wanted))
+    world.sender.answers["b"] = DOWN
+
+    settlement = world.settle(claim_of(job(1)))
+
+    retried, dead = settlement.parts
+    assert settlement.splits
+    assert isinstance(retried, Later)
+    assert isinstance(dead, Dead)
+    assert (dead.reason, owed(dead)) == (
+        "webhook-invalid",
+        State("rec", APP_ID, "bad", reason="webhook-invalid", died=owed(dead).died),
+    )
+    assert world.sender.names == ["a", "b"]
+
+
+def test_job_that_invalid_webhooks_alone_want_becomes_a_dead_letter_of_each() -> None:
+    world = World(hook("a", filter=Filter(channel_prefix="nothing-")), invalid=(unserved("bad"), unserved("worse")))
+    settlement = world.settle(claim_of(job(1)))
+    assert settlement.splits
+    assert [(owed(part).webhook, type(part)) for part in settlement.parts] == [("bad", Dead), ("worse", Dead)]
+    assert world.sender.posted == []
+
+
+def test_what_is_owed_to_a_webhook_that_became_invalid_is_a_dead_letter() -> None:
+    """Also where it was replayed too early: it dies again, with its past."""
+    world = World(hook("a"), invalid=(unserved("bad", "cache_miss"),))
+    past = (Death("webhook-invalid", NOW_MS, 0, None),)
+    settlement = world.settle(claim_of(job(1), State("j", APP_ID, "bad", attempts=3, history=past)))
+    part = only(settlement)
+    assert isinstance(part, Dead)
+    assert not settlement.splits
+    assert (part.reason, owed(part).attempts, owed(part).history) == ("webhook-invalid", 3, past)
+
+
+def test_job_that_is_put_back_untouched_leaves_no_dead_letter_of_an_invalid_webhook() -> None:
+    world = World(hook("a"), hook("b"), invalid=(unserved("bad"),))
+    dispatch = world.resolver.resolve(claim_of(job(1)))
+    assert dispatch.abandon().parts == (Back(),)
+
+    dispatch = world.resolver.resolve(claim_of(job(1)))
+    dispatch.finish(dispatch.shares[0], None)
+    back, dead = dispatch.abandon().parts
+    assert (type(back), owed(back).webhook, type(dead), owed(dead).webhook) == (Back, "b", Dead, "bad")
+
+
 def test_a_job_of_an_unknown_app_is_tried_again_and_then_a_dead_letter() -> None:
     world = World(lives=False)
     claim, delays = claim_of(job(1)), []
@@ -373,6 +425,9 @@ class Away:
 
     def find(self, _app_id: str) -> App | None:
         raise self.error
+
+    def invalid_webhooks(self) -> InvalidByApp:
+        return {}
 
 
 def test_no_job_is_buried_while_nobody_can_tell_whether_there_is_its_app() -> None:
