@@ -390,21 +390,6 @@ def test_invalid_webhook_is_an_error_and_everything_else_is_still_checked(
     assert "CANARY" not in ran.out
 
 
-def test_unknown_key_is_a_warning_and_with_strict_the_end(
-    tmp_path: Path, redis_server: RedisServer, receiver: Receiver
-) -> None:
-    hook = webhook(receiver.url(), description="x")
-    ran = checked(tmp_path, redis_server.url, hook)
-    assert ran.code == 0
-    assert any(line.startswith("warning") and "no such key: description" in line for line in ran.out.splitlines()), (
-        ran.out
-    )
-    assert only(ran, "broker")[0] == "ok"
-    strict = checked(tmp_path, redis_server.url, hook, arguments=("--strict",))
-    assert strict.code == 2
-    assert "no such key: description" in strict.err
-
-
 def test_an_event_type_that_nobody_sends(tmp_path: Path, redis_server: RedisServer, receiver: Receiver) -> None:
     ran = checked(tmp_path, redis_server.url, webhook(receiver.url(), event_types=["chanel_occupied"]))
     assert any(

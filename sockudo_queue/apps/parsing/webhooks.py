@@ -102,6 +102,17 @@ class _GivenName:
 _NO_NAME: Final = _GivenName()
 
 
+class _FindingsOfOne(Findings):
+    """What is wrong with one webhook. An unknown key does not make it invalid, so that is for the whole file."""
+
+    def __init__(self, whole: Findings) -> None:
+        super().__init__()
+        self._whole = whole
+
+    def unknown(self, line: str, *, ours: bool = False) -> None:
+        self._whole.unknown(line, ours=ours)
+
+
 def read_app(app_id: str, entries: Any, where: str, defaults: Defaults, findings: Findings) -> App:
     """Return an app with its webhooks, each with a name of its own; null means none, as Sockudo's stores write it.
 
@@ -119,7 +130,9 @@ def read_app(app_id: str, entries: Any, where: str, defaults: Defaults, findings
     for position, entry in enumerate(entries):
         mine = given.get(position, _NO_NAME)
         place = f"{where}, webhook {position + 1}" + (f" ({mine.name})" if mine.name else "")
-        own = Findings(findings.strict, faults=[f"{place}: {mine.fault}"] if mine.fault else [])
+        own = _FindingsOfOne(findings)
+        if mine.fault:
+            own.faults.append(f"{place}: {mine.fault}")
         webhook, event_types = _read(entry, place, defaults, own)
         name = mine.name or names.take(mine.wanted or webhook.name)
         findings.warnings.extend(own.warnings)
