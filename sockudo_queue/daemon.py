@@ -34,6 +34,7 @@ from sockudo_queue.observability.status_page.pages import StatusPages
 from sockudo_queue.pipeline.broker_status import BrokerWatch
 from sockudo_queue.pipeline.dispatcher import Dispatcher
 from sockudo_queue.pipeline.in_flight import Holdings
+from sockudo_queue.pipeline.isolation import Isolation
 from sockudo_queue.pipeline.pool import Crew
 from sockudo_queue.pipeline.resolve import Resolver
 from sockudo_queue.pipeline.settlements import Ledger
@@ -128,6 +129,12 @@ class Daemon:
             self._turns,
             self._supervisor.stopping,
             self._abandoned,
+            Isolation(
+                self._holdings,
+                lambda: self._supervisor.is_claiming,
+                self._supervisor.stopping,
+                slow=settings.delivery.slow_ms / 1000,
+            ),
         )
         self._supervisor.employ(place)
         max_age_ms = settings.reliability.failed_max_age_ms

@@ -162,6 +162,7 @@ class Supervisor:
             now = time.monotonic()
             if self._place.crew.threads < self._place.crew.slots and not self._deaths_within(DEATH_PAUSE):
                 self._place.crew.man()  # the system had no thread to give when it was asked
+            self._place.isolation.look(now)
             self._place.dispatcher.pull_leashes()
             for worker in list(self.workers.values()):
                 slot, admission = worker.slot, worker.admission

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from sockudo_queue.core import delivery_state
@@ -16,6 +16,7 @@ from sockudo_queue.observability.metrics import Metrics
 from sockudo_queue.pipeline.broker_status import BrokerWatch, broker_backoff
 from sockudo_queue.pipeline.dispatcher import Dispatcher
 from sockudo_queue.pipeline.in_flight import Dispatch, Holdings, Share
+from sockudo_queue.pipeline.isolation import SUSPECT_LAPSES, Isolation
 from sockudo_queue.pipeline.pool import Crew, Slot
 from sockudo_queue.pipeline.resolve import Resolver
 from sockudo_queue.pipeline.settlements import Ledger
@@ -52,6 +53,7 @@ class Workplace:
     turns: Turns
     stopping: threading.Event
     abandoned: threading.Event
+    isolation: Isolation = field(default_factory=Isolation)
 
 
 class Worker:
@@ -80,6 +82,7 @@ class Worker:
         self._turns = place.turns
         self._stopping = place.stopping
         self._abandoned = place.abandoned
+        self._isolation = place.isolation
 
     def run(self) -> None:
         """Work until the crew has nothing more for this worker."""
@@ -110,6 +113,10 @@ class Worker:
         """Claim and deliver for as long as there is a slot; the settlement of one job claims the next."""
         settled: Settlement | None = None
         while self._may_claim():
+            if self._isolation.holds:
+                self._stand_back(settled)
+                settled = None
+                continue
             seen, last = self._crew.rings, settled
             claim, settled = self._next(settled), None
             if claim is not None:
@@ -125,6 +132,14 @@ class Worker:
         self.claiming = False
         self._settle(settled)
 
+    def _stand_back(self, settled: Settlement | None) -> None:
+        """Settle, and claim nothing while another job is worked on alone."""
+        self.claiming = False
+        self._settle(settled)
+        if settled is not None:
+            self._isolation.end(settled.claim.receipt)
+        self._turns.aside(self._isolation.wait)
+
     def _may_claim(self) -> bool:
         """Tell whether there is a slot and nobody stops us; `claiming` then says that a claim may be on its way."""
         if self._stopping.is_set() or not (self.slot.held or self._crew.try_take(self.slot)):
@@ -136,6 +151,15 @@ class Worker:
     def _deliver(self, claim: Claim) -> Settlement | None:
         """Work on one claim; its first share here, the others on spare workers. None while others are at it."""
         self._metrics.claimed(None if claim.state or claim.lapses else claim.source)
+        if claim.lapses >= SUSPECT_LAPSES or self._isolation.holds:
+            waiting = Dispatch(claim, None, (), splits=False)
+            self._holdings.add(waiting)
+            self.claiming = False
+            self.current = (waiting, None)
+            if claim.lapses < SUSPECT_LAPSES or not self._turns.aside(self._isolation.begin, claim.receipt):
+                return waiting.abandon()
+            if waiting.settlement is not None:
+                return None  # its lease was lost meanwhile
         dispatch = self._resolver.resolve(claim)
         self._holdings.add(dispatch)
         self.claiming = False

@@ -15,7 +15,7 @@ from sockudo_queue.drivers.sqs.driver import SqsDriver
 from sockudo_queue.drivers.sqs.queues import Queues
 from sockudo_queue.errors import BrokerError
 from tests.faults.arrivals import Arrivals
-from tests.faults.measures import figure, scaled
+from tests.faults.measures import SCALE, figure, scaled
 from tests.helpers.jobs import job, jobs
 from tests.helpers.receiver import Answer, Receiver, Request
 from tests.helpers.sqs_daemon import daemon_on
@@ -26,6 +26,7 @@ from tests.helpers.waiting import eventually
 pytestmark = pytest.mark.timeout(900)
 
 NAME: Final = "webhooks"
+ODD_JOB: Final = job(999_999).decode()
 ABSENT: Final = object()
 VALUES: Final[tuple[Any, ...]] = (
     ABSENT,
@@ -122,7 +123,7 @@ class Corruption:
         entry = {"Id": "0", "Code": "InternalError", "SenderFault": False}
         if part == "Messages":
             # Another message than the honest ones: what becomes of it is the service's affair.
-            entry = {"MessageId": "odd", "ReceiptHandle": "odd", "Body": job(999_999).decode()}
+            entry = {"MessageId": "odd", "ReceiptHandle": "odd", "Body": ODD_JOB}
             entry |= {"Attributes": {"ApproximateReceiveCount": "1", "SentTimestamp": "1751100000000"}}
             entry |= {"MessageAttributes": {}}
         # Beside the honest result of the same entry, an odd one.
@@ -160,7 +161,8 @@ def test_no_odd_field_costs_a_thread_or_an_honest_job(stub: SqsStub, receiver: R
                 eventually(lambda: corruption.is_done or arrivals.distinct >= pushed, 20, daemon.output)  # noqa: B023
         honest = set(range(1, pushed + 1))
         eventually(lambda: honest <= set(arrivals.by_number), 60, lambda: f"lost: {honest - set(arrivals.by_number)}")
-        eventually(lambda: not stub.messages(NAME), 30)
+        # A record with a state that no version writes stays in the queue.
+        eventually(lambda: {message.body for message in stub.messages(NAME)} <= {ODD_JOB}, 30)
         assert daemon.running
         assert daemon.events("thread.restarted") == []
         assert daemon.events("job.failed") == []
@@ -168,7 +170,7 @@ def test_no_odd_field_costs_a_thread_or_an_honest_job(stub: SqsStub, receiver: R
     figure(f"SQS, {len(rounds)} odd fields in answers: {pushed} honest jobs, 0 lost, no thread ended")
 
 
-@pytest.mark.parametrize("value", VALUES, ids=lambda value: repr(value)[:20])
+@pytest.mark.parametrize("value", VALUES[:: 1 if SCALE >= 1 else 3], ids=lambda value: repr(value)[:20])
 def test_odd_answers_about_the_queues_are_outages(
     stub: SqsStub, monkeypatch: pytest.MonkeyPatch, value: object
 ) -> None:
