@@ -25,8 +25,8 @@ LATEST_MS: Final = 253_402_300_799_999
 """The end of the year 9999, after which there are no dates in Python."""
 LONGEST_RECEIPT: Final = 1_024
 """Bytes; an id has at most 255, and Queue V2 shows each of them as up to three."""
-MOST_LAPSES: Final = 1_000_000
-"""As the scripts say at most."""
+MOST_LAPSES: Final = 1_000_001
+"""As the scripts say at most: they read no more than a million, and count the one that has just expired."""
 
 
 class UnexpectedReply(ValueError):

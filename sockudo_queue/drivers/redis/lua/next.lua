@@ -121,7 +121,7 @@ local function take(set, receipt, lapsed)
     return nil
   end
   local count = count_of(id) + (lapsed and 1 or 0)
-  local is_ours = #id <= LONGEST_ID and not string.find(id, '[^!-~]')
+  local is_ours = id ~= '' and #id <= LONGEST_ID and not string.find(id, '[^!-~]')
   local own = is_ours and id or ARGV[1]
   local renewed = own .. '/' .. string.format('%d', #n <= 15 and n + 1 or 1)
   begin_with_a_removal()

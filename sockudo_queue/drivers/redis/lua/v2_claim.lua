@@ -19,7 +19,7 @@ end
 -- letter, and its bytes stay where they are.
 local function lease(id, payload)
   local claims = claims_of(id) + 1
-  local own = #id <= LONGEST_ID and id or string.match(ARGV[1], '[^-]*$')
+  local own = id ~= '' and #id <= LONGEST_ID and id or string.match(ARGV[1], '[^-]*$')
   begin_with_a_removal()
   if own ~= id then redis.call('HSET', jobs, own, payload) end
   redis.call('ZADD', active, now + ARGV[2], own)
