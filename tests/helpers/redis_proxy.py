@@ -34,6 +34,7 @@ class RedisProxy:
         self.accepted = 0  # connections so far
         self._should_drop: Callable[[str], bool] | None = None
         self._change: Callable[[str, bytes], bytes] | None = None
+        self._instead: bytes | None = None
         self._keep_open = False
         self._delay = 0.0
         self._links: set[_Link] = set()
@@ -87,6 +88,10 @@ class RedisProxy:
         """Send what `change(command name, reply)` returns in place of each reply, those of the handshake too."""
         self._change = change
 
+    def answer_instead(self, reply: bytes) -> None:
+        """Answer every command with this; none of them reaches the server."""
+        self._instead = reply
+
     def delay(self, seconds: float) -> None:
         """Hold back everything that the server says for so long."""
         self._delay = seconds
@@ -105,7 +110,7 @@ class RedisProxy:
 
     def heal(self) -> None:
         """Undo every switch. A connection that was silenced by `drop_replies(keep_open=True)` stays silent."""
-        self._should_drop = self._change = None
+        self._should_drop = self._change = self._instead = None
         self._delay = 0.0
         self._loop.call(self._open.set)
         self._loop.run(self._listen())
@@ -170,6 +175,10 @@ class RedisProxy:
         return reply if self._change is None else self._change(command, reply)
 
     @property
+    def instead(self) -> bytes | None:
+        return self._instead
+
+    @property
     def keeps_open(self) -> bool:
         return self._keep_open
 
@@ -211,6 +220,9 @@ class _Link:
             while end := end_of_command(waiting):
                 command = bytes(waiting[:end])
                 del waiting[:end]
+                if (instead := self._proxy.instead) is not None:
+                    self._client_writer.write(instead)
+                    continue
                 if command.strip():
                     self._asked.append(command_name(command))
                 await self._proxy.pass_gate(delayed=False)
