@@ -379,22 +379,45 @@ def test_the_driver_reconnects_after_a_restart(kind: ServerKind, cleanup: ExitSt
         assert [claim.body for claim in deliver_all(driver)] == jobs(5)[3:]
 
 
+def rest_six(driver: RedisDriver, proxy: RedisProxy) -> None:
+    """Leave six connections at rest."""
+    together = threading.Barrier(6)
+
+    def ask() -> None:
+        together.wait(5)
+        driver.ping()
+
+    proxy.delay(0.05)  # so that six connections are needed
+    threads = [threading.Thread(target=ask) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    proxy.heal()
+    assert isinstance(driver._link, RedisLink)
+    assert len(driver._link._idle) == 6
+
+
+def test_one_timeout_is_enough_to_replace_every_resting_connection(lists: RedisLists) -> None:
+    """The others would each cost a timeout, where the server of before fell silent without an end."""
+    with RedisProxy(lists.server.port) as proxy:
+        driver = lists.over(link_to(proxy.port))
+        rest_six(driver, proxy)
+        proxy.black_hole()
+        with pytest.raises(BrokerUnavailable):
+            driver.ping()
+
+        assert isinstance(driver._link, RedisLink)
+        assert not driver._link._idle
+        proxy.heal()
+        for _ in range(6):
+            driver.ping()
+
+
 def test_resting_connections_that_were_cut_cost_no_fault(lists: RedisLists) -> None:
     with RedisProxy(lists.server.port) as proxy:
         driver = lists.over(link_to(proxy.port))
-        together = threading.Barrier(6)
-
-        def ask() -> None:
-            together.wait(5)
-            driver.ping()
-
-        proxy.delay(0.05)  # so that six connections are needed
-        threads = [threading.Thread(target=ask) for _ in range(6)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        proxy.heal()
+        rest_six(driver, proxy)
         proxy.cut()
 
         assert isinstance(driver._link, RedisLink)
