@@ -39,7 +39,7 @@ SETTINGS: Final = {
 }
 # What only a fault of our own can log.
 ALARMS: Final = (
-    "thread.restarted",
+    "thread.crashed",
     "job.failed",
     "delivery.failed",
     "thread.failed",

@@ -38,7 +38,7 @@ def load_with_apps(
     working_directory: Path,
     strict: bool,
 ) -> tuple[Loaded, tuple[App, ...]]:
-    """Read settings and apps, as `settings.load` does; the faults of both are told at once by one SettingsError."""
+    """Read settings and apps, as `config.load` does; the faults of both are told at once by one SettingsError."""
     findings = Findings(strict)
     loaded = collect(config_file, environment, working_directory, findings)
     # Without a file that could be read, every word about missing apps would be a second fault for the first.

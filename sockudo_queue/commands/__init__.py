@@ -1,1 +1,1 @@
-"""The sub-commands, one module each."""
+"""The sub-commands, and what several of them share."""

@@ -13,6 +13,7 @@ from sockudo_queue.apps.file import collect_apps, load_with_apps
 from sockudo_queue.commands.terminal import complain
 from sockudo_queue.config import Findings, Loaded, collect, told, working_directory
 from sockudo_queue.core.apps import App
+from sockudo_queue.core.ports import host_port
 from sockudo_queue.drivers.base import Driver
 from sockudo_queue.drivers.factory import make_driver
 
@@ -75,5 +76,6 @@ def reached(options: argparse.Namespace) -> Iterator[Queue | None]:
 def page_address(loaded: Loaded) -> str:
     """Return where a person on this host finds the daemon's pages."""
     metrics = loaded.settings.metrics
-    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(metrics.host, metrics.host)  # noqa: S104 - "all" has no address
-    return f"http://{f'[{host}]' if ':' in host and '[' not in host else host}:{metrics.port}/"
+    host = metrics.host.strip("[]")
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - "all" has no address
+    return f"http://{host_port(host, metrics.port)}/"

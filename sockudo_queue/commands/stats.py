@@ -245,8 +245,9 @@ def _rates(lately: Mapping[str, Any]) -> str:
 
 
 def _times(lately: Mapping[str, Any]) -> str:
-    median, p95 = lately["median_seconds"], lately["p95_seconds"]
-    return "" if median is None else f"; median {median * 1000:,.0f} ms, p95 {p95 * 1000:,.0f} ms"
+    median, p95 = lately["median_seconds"], lately.get("p95_seconds")
+    # A daemon of a version before this one has no such key.
+    return "" if median is None or p95 is None else f"; median {median * 1000:,.0f} ms, p95 {p95 * 1000:,.0f} ms"
 
 
 def _indented(lines: Sequence[str]) -> Iterator[str]:

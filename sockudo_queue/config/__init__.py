@@ -1,4 +1,4 @@
-"""The face of the settings: their values, how they are read, and how they are shown.
+"""Settings: the models, how they are loaded, and how they are printed.
 
 Where each part stands: `config/models.py` has names, defaults and bounds, `config/options.py` what they are called in
 a file and in the environment, `config/loading.py` the order in which they are read.

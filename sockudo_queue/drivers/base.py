@@ -123,7 +123,7 @@ class Tended(NamedTuple):
 class Prefetching(Protocol):
     """What a driver has besides, whose broker bills every call: it holds more than is claimed, and works in batches."""
 
-    bell_seconds: float
+    notifier_seconds: float
     """How long its notifier waits: one call of an idle daemon."""
     renew_seconds: float
     """How often everything held has to be renewed, also without a claim; `renew` renews what is not claimed too."""

@@ -181,7 +181,7 @@ class HealthServer:
             try:
                 self._accept(listener)
             except BaseException as error:  # noqa: BLE001 - without this thread every probe fails
-                get_logger().error("thread.restarted", thread="health", exc_info=error)
+                get_logger().error("thread.crashed", thread="health", exc_info=error)
                 self._stopping.wait(ACCEPT_PAUSE)
 
     def _accept(self, listener: socket.socket) -> None:

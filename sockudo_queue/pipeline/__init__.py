@@ -1,1 +1,1 @@
-"""The way of a job: claim, resolve, attempt, settle."""
+"""How a job is processed: claim, resolve, attempt, settle."""

@@ -145,7 +145,7 @@ class Supervisor:
             self._place.ledger.record(settlement, accepted=False, repeated=True)
 
     def _died(self, name: str, error: BaseException) -> None:
-        self._log.error("thread.restarted", thread=name, exc_info=error)
+        self._log.error("thread.crashed", thread=name, exc_info=error)
         with self._deaths_lock:
             self._deaths.append(time.monotonic())
         if self._deaths_within(DEATHS_WITHIN) == DEATHS:

@@ -1,1 +1,1 @@
-"""The threads beside the workers, one loop each."""
+"""The background threads, one loop each."""

@@ -10,9 +10,9 @@ from sockudo_queue.pipeline.broker_status import broker_backoff
 from sockudo_queue.pipeline.worker import Workplace
 from sockudo_queue.services.settler import Tending
 
-BELL_WAIT: Final = 1.0
+LONGEST_WAIT: Final = 1.0
 """Longest wait for work, in seconds; also how long a notifier takes to see that the daemon stops."""
-BUSY_BELL_PAUSE: Final = 0.02
+BUSY_PAUSE: Final = 0.02
 """Pause in seconds while every worker is busy. They claim without being woken; the notifier only empties the list."""
 LAST_LOOK: Final = 0.5
 """Seconds for which the rest of Sockudo's list may be moved into our keys when the daemon stops."""
@@ -31,7 +31,7 @@ class Notifier:
         """Wait and wake until the daemon stops, then move what is left in the source into our keys."""
         place = self._place
         backoff = broker_backoff()
-        longest = BELL_WAIT if self._tending is None else self._tending.driver.bell_seconds
+        longest = LONGEST_WAIT if self._tending is None else self._tending.driver.notifier_seconds
         while not place.stopping.is_set():
             place.beats.beat(name)
             losses = place.watch.losses
@@ -51,7 +51,7 @@ class Notifier:
             if jobs:
                 place.crew.ring(jobs)
                 if not place.crew.someone_is_idle:
-                    place.stopping.wait(BUSY_BELL_PAUSE)
+                    place.stopping.wait(BUSY_PAUSE)
         if self._tending is not None:
             self._tending.give_back()  # the last receive of this source has ended by now
         take_over(place, self._source)

@@ -1,17 +1,22 @@
-"""Looks at the queue now and then: for the gauges and the status page, and to let old dead letters go.
+"""Looks at the queue every few seconds: for the gauges and the status page, and to drop old dead letters.
 
 A scrape or a reader of the page then finds everything here and asks nobody.
 """
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from typing import Any, Final
 
 from sockudo_queue.core import job
 from sockudo_queue.drivers.base import Driver
+from sockudo_queue.errors import BrokerError, BrokerUnavailable
 from sockudo_queue.observability.metrics import Metrics
 from sockudo_queue.observability.status_page.board import Board
 
+SAMPLE_EVERY: Final = 5.0
+"""Seconds between two looks, where the driver does not ask for more."""
 DROPS_A_LOOK: Final = 20
 """Calls that let dead letters go at one look; the rest waits for the next, so that a look never takes long."""
 
@@ -27,6 +32,22 @@ class Sampler:
         self._log = log
         self._max_age_ms = max_age_ms
         self._told_trimmed = 0
+
+    def serve(
+        self, every: float, failed: Callable[[BrokerError], None], beat: Callable[[], None], stopping: threading.Event
+    ) -> None:
+        """Look every so many seconds until the daemon stops. `failed` gets what the queue's server refuses."""
+        while True:
+            beat()
+            try:
+                self.look()
+            except BrokerUnavailable:
+                pass  # the notifiers meet an outage sooner, and report it and its end
+            except BrokerError as error:
+                failed(error)
+            # A look that succeeds proves little: a replica, and a server that cannot write to its disk, can be read.
+            if stopping.wait(every):
+                return
 
     def look(self) -> None:
         """Ask the queue. Raises `BrokerError`; the page gets its sample all the same."""

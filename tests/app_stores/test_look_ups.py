@@ -66,7 +66,7 @@ def serving(store: AppStore) -> Iterator[Keeper]:
     defaults = Defaults(RetrySettings(), 10_000)
     keeper = Keeper(store, StaticApps([]), cache, defaults, Metrics("redis", "webhooks"), log, changes.append, Turns())
     stopping = threading.Event()
-    thread = threading.Thread(target=keeper.serve, args=(stopping, lambda: None))
+    thread = threading.Thread(target=keeper.serve, args=(lambda: None, stopping))
     thread.start()
     try:
         eventually(lambda: changes[-1] is None)

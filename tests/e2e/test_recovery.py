@@ -76,7 +76,7 @@ def stats_with_dead(run: Commands, count: int) -> dict[str, Any] | None:
 def seen_on_page(daemon: DaemonProcess) -> None:
     with urllib.request.urlopen(f"http://127.0.0.1:{daemon.metrics_port}/", timeout=5) as answer:
         page = answer.read().decode()
-    for words in ("status-503", "circuit open", "orders", "1 failing"):
+    for words in ("status-503", "circuit open", "orders", "1 unhealthy"):
         assert words in page
     assert "exhausted" in page or "endpoint-down" in page
 

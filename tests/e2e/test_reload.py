@@ -82,7 +82,7 @@ def test_apps_are_edited_twenty_times_under_load(redis_server: RedisServer, rece
         counts = arrived(receiver)
         assert sorted(counts) == pushed
         assert set(counts.values()) == {1}
-        assert daemon.events("thread.restarted") == []
+        assert daemon.events("thread.crashed") == []
 
 
 def test_a_webhook_that_is_removed_leaves_a_dead_letter_of_what_it_was_owed(

@@ -68,7 +68,7 @@ def test_a_server_without_room_for_all_connections_is_waited_for(receiver: Recei
             assert daemon.running
             client.config_set("maxclients", 1000)
             eventually(lambda: daemon.get("/readyz") == 200, 10, told(daemon))
-            assert daemon.events("thread.restarted") == []
+            assert daemon.events("thread.crashed") == []
         refused = int(client.info("stats")["rejected_connections"])
     assert refused > 0
     assert arrivals.duplicates == 0

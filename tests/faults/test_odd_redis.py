@@ -82,7 +82,7 @@ def client(redis_server: RedisServer) -> Iterator[Any]:
 
 def ends_well(daemon: DaemonProcess) -> None:
     """Check that no thread has died, and that the daemon stops as it should."""
-    assert daemon.events("thread.restarted") == []
+    assert daemon.events("thread.crashed") == []
     assert daemon.running
     daemon.terminate()
     assert daemon.wait() == 0
@@ -271,7 +271,7 @@ def test_corrupt_keys_and_replies_kill_no_thread_and_cost_no_honest_job(
     )
     figure(
         f"corrupt {form}: {ROUNDS} rounds, {replies.changed} odd replies, {len(honest)} of {len(honest)} honest jobs "
-        f"delivered, {len(daemon.events('thread.restarted'))} threads died, "
+        f"delivered, {len(daemon.events('thread.crashed'))} threads died, "
         f"{len(daemon.events('broker.lost'))} outages, {time.monotonic() - began:.0f} s"
     )
     ends_well(daemon)

@@ -115,7 +115,7 @@ def test_the_claim_of_a_dead_thread_comes_back_at_once(
         first, second = receiver.wait_for(2, 5)
         eventually(lambda: waiting(client) == 0, 5, told(killable))
 
-    [died] = eventually(lambda: killable.events("thread.restarted"))
+    [died] = eventually(lambda: killable.events("thread.crashed"))
     assert died["error"] == "SystemExit"
     assert second.headers["x-sockudo-attempt"] == "1"  # what became of the first is not known, so it does not count
     assert first.headers["x-sockudo-job-id"] == second.headers["x-sockudo-job-id"]
@@ -138,7 +138,7 @@ def test_killed_workers_are_replaced_and_their_jobs_delivered(
         arrivals.wait_for_all(count, 20, told(killable))
         eventually(lambda: waiting(client) == 0, 10, told(killable))
 
-    eventually(lambda: len(killable.events("thread.restarted")) == kills)
+    eventually(lambda: len(killable.events("thread.crashed")) == kills)
     assert arrivals.duplicates <= kills
     # A slot that its dead worker had kept would be in use for ever.
     eventually(lambda: killable.metric("sockudo_queue_slots_in_use") == 0, 5, told(killable))
@@ -147,7 +147,7 @@ def test_killed_workers_are_replaced_and_their_jobs_delivered(
 
 def test_a_dead_bell_is_replaced(killable: _KillableDaemon, redis_server: RedisServer, receiver: Receiver) -> None:
     killable.kill_thread_in(WAITING)
-    eventually(lambda: killable.events("thread.restarted"), 5)
+    eventually(lambda: killable.events("thread.crashed"), 5)
     with redis_server.client() as client:
         push(client, jobs(2), *LISTS)
         receiver.wait_for(2, 3)
@@ -168,7 +168,7 @@ def test_a_thread_that_logs_or_answers_probes_survives(
         eventually(lambda: len(killable.events("delivery.attempted")) > logged, 5, told(killable))  # noqa: B023
         eventually(lambda: killable.get("/livez") == 200, 5, told(killable))
     thread = {"writer": "log-writer", "health": "health"}[module.rpartition(".")[2]]
-    eventually(lambda: {line["thread"] for line in killable.events("thread.restarted")} == {thread}, 5, told(killable))
+    eventually(lambda: {line["thread"] for line in killable.events("thread.crashed")} == {thread}, 5, told(killable))
 
 
 def test_a_main_thread_that_dies_puts_back_and_ends_with_a_line(

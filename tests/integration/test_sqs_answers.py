@@ -164,7 +164,7 @@ def test_no_odd_field_costs_a_thread_or_an_honest_job(stub: SqsStub, receiver: R
         # A record with a state that no version writes stays in the queue.
         eventually(lambda: {message.body for message in stub.messages(NAME)} <= {ODD_JOB}, 30)
         assert daemon.running
-        assert daemon.events("thread.restarted") == []
+        assert daemon.events("thread.crashed") == []
         assert daemon.events("job.failed") == []
         eventually(lambda: daemon.get("/readyz") == 200, 20, daemon.output)
     figure(f"SQS, {len(rounds)} odd fields in answers: {pushed} honest jobs, 0 lost, no thread ended")

@@ -133,7 +133,7 @@ def test_a_lost_receipt_is_told_and_no_harm(stub: SqsStub, receiver: Receiver) -
         stub.entry_faults = lambda action, _: None
         receiver.wait_for(2, 10)
         eventually(lambda: not stub.messages(NAME), 10)
-        assert not daemon.events("thread.restarted")
+        assert not daemon.events("thread.crashed")
 
 
 def test_what_is_worked_on_for_long_is_not_delivered_twice(stub: SqsStub, receiver: Receiver) -> None:

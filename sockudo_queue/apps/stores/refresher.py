@@ -68,7 +68,7 @@ class Keeper:
         metrics.watch_app_store(lambda: len(cache))
         on_change(f"the store of apps was not queried yet: {store.name}")
 
-    def serve(self, stopping: threading.Event, beat: Callable[[], None]) -> None:
+    def serve(self, beat: Callable[[], None], stopping: threading.Event) -> None:
         """Answer until the daemon is stopped."""
         while not stopping.is_set():
             beat()

@@ -1,12 +1,12 @@
 """The driver for Amazon SQS, standard and FIFO queues.
 
-driver ─▶ intake     what was received becomes claims; receiving is the one call
-       ─▶ shelf      what is held in memory: received messages and the records in them
-       ─▶ pending    ends of claims on their way, until they are done
-       ─▶ settling   carries them out, in batches; planning says what each asks for
-       ─▶ dead       the dead letters
-       ─▶ trouble    what does not work now, and when it may be tried again
+driver ─▶ fetcher        receives messages and turns them into claims
+       ─▶ buffer         holds received messages and their records in memory
+       ─▶ pending        settlements that were accepted and are not carried out yet
+       ─▶ settler        carries them out in batches; settlement_plan says what each one needs
+       ─▶ dead_letters   the queue of dead letters
+       ─▶ trouble        which calls fail now, and when they may be tried again
 
-answers (what SQS may say), messages (a record as a message and back), planning, shelf and trouble call nothing. queues
-finds or makes the two queues. client is boto3 and its errors in our words; nothing else here knows it.
+answers (the shapes that SQS may send), messages (a record as a message and back), settlement_plan, buffer and trouble
+make no calls. queues finds or makes the two queues. client is boto3 and its errors in our words; nothing else uses it.
 """

@@ -57,7 +57,7 @@ class SqsDriver:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.sources: tuple[str, ...] = (queues.name,)
-        self.bell_seconds = float(max(wait_seconds, 1))
+        self.notifier_seconds = float(max(wait_seconds, 1))
         self.renew_seconds = visibility_seconds / 3
         self.sample_seconds = SAMPLE_SECONDS
         self._client = client

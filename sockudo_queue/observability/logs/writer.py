@@ -86,7 +86,7 @@ class Writer:
     def _failed(self, error: BaseException) -> None:
         try:
             self._give_up_batch()
-            fields = {"event": "thread.restarted", "thread": THREAD, "error": type(error).__name__}
+            fields = {"event": "thread.crashed", "thread": THREAD, "error": type(error).__name__}
             self._lines.append((time.time(), "error", fields))
         except MemoryError:
             pass

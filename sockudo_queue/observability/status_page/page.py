@@ -59,7 +59,7 @@ def render(told: Report) -> str:
 
 def _title(told: Report) -> str:
     failing = sum(_state_of(row)[0] in ("warn", "bad") for row in told.webhooks)
-    state = "not ready" if not told.ready else f"{failing} failing" if failing else "ready"
+    state = "not ready" if not told.ready else f"{failing} unhealthy" if failing else "ready"
     return f"{state} · sockudo-queue"
 
 

@@ -436,7 +436,7 @@ def test_a_thread_that_writes_survives_whatever_ends_others(output: Output, monk
     eventually(lambda: not faults)
     log.info("test.event")
     lines = output.lines()
-    assert [line["error"] for line in lines if line["event"] == "thread.restarted"]
+    assert [line["error"] for line in lines if line["event"] == "thread.crashed"]
     assert lines[-1]["event"] == "test.event"
     assert logs.is_alive()
 

@@ -36,7 +36,7 @@ SERIES: Final = {
     "sockudo_queue_rivals": "sockudo_queue_competing_consumers",
 }
 EVENTS: Final = {
-    "worker.died": "thread.restarted",
+    "worker.died": "thread.crashed",
     "worker.not_started": "thread.not_started",
     "letters.trimmed": "dead_letters.trimmed",
     "record.newer": "record.newer_version",

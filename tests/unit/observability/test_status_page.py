@@ -208,7 +208,7 @@ def test_the_page_tells_the_cause_of_trouble() -> None:
     ):
         assert words in found.words, words
     assert document.index(">orders<") < document.index(">fine<")
-    assert "<title>1 failing" in document
+    assert "<title>1 unhealthy" in document
     health.not_ready("broker", "it is away")  # then nothing is delivered to anybody
     assert "<title>not ready" in shown.html().body.decode()
 
@@ -216,7 +216,7 @@ def test_the_page_tells_the_cause_of_trouble() -> None:
 @pytest.mark.parametrize(
     ("delivered", "failed", "word", "title"),
     [
-        (0, 3, "failing", "1 failing"),  # 404 to everything, for example, which opens no breaker
+        (0, 3, "failing", "1 unhealthy"),  # 404 to everything, for example, which opens no breaker
         (1, 3, "partly failing", "ready"),
         (1, 0, "ok", "ready"),
     ],
