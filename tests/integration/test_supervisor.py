@@ -13,6 +13,7 @@ import pytest
 from sockudo_queue.errors import StartError
 from sockudo_queue.observability.health import Heartbeats
 from sockudo_queue.pipeline import supervisor as module
+from sockudo_queue.pipeline.isolation import Isolation
 from sockudo_queue.pipeline.supervisor import Supervisor
 from tests.helpers.waiting import eventually
 
@@ -71,7 +72,9 @@ def test_a_supervisor_that_no_longer_moves_is_no_longer_alive() -> None:
 
     supervisor = Supervisor(Log(), slow=0.1)
     beats = Heartbeats()
-    supervisor._place = cast(Any, SimpleNamespace(beats=beats, crew=Hanging(), dispatcher=Hanging()))
+    supervisor._place = cast(
+        Any, SimpleNamespace(beats=beats, crew=Hanging(), dispatcher=Hanging(), isolation=Isolation())
+    )
     supervisor.keep("supervisor", supervisor._watch_slots, 0.05)
     supervisor.release()
     assert stuck.wait(5)
