@@ -9,6 +9,7 @@ however many endpoints there are.
 from __future__ import annotations
 
 import os
+import re
 import select
 import socket
 import threading
@@ -18,6 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple
+from urllib.parse import quote
 
 import certifi
 import pycurl
@@ -44,6 +46,8 @@ SET_ASIDE: Final = 35.0
 """Seconds until a handle is closed whose look-up was cut: by then glibc's own limits have ended the look-up."""
 _QUICK_EXIT: Final = 322
 """CURLOPT_QUICK_EXIT, which pycurl does not name: closing does not wait for a look-up that hangs."""
+_TARGET: Final = re.compile(r"[^/?#]*//[^/?#]*([^#]*)")
+_VISIBLE: Final = "".join(map(chr, range(0x21, 0x7F)))
 
 
 class Route(NamedTuple):
@@ -93,6 +97,7 @@ class Handle:
         "_polled",
         "_readable",
         "_room",
+        "_sets_target",
         "_timeout_ms",
         "_url",
         "asks_dns",
@@ -124,6 +129,8 @@ class Handle:
         self._aside = options.turns.aside
         self._limit = self._room = options.max_response_bytes
         self._url = ""
+        # A forward proxy needs the whole URL there, which libcurl knows how to write.
+        self._sets_target = not options.environment_proxy
         self._timeout_ms = 0
         self._body_is_big = False
         self._polled = -1
@@ -167,6 +174,8 @@ class Handle:
         curl = self.curl
         if self._url != url:
             curl.setopt(pycurl.URL, url)
+            if self._sets_target:
+                curl.setopt(pycurl.REQUEST_TARGET, request_target(url))
             self._url = url
         if self._timeout_ms != timeout_ms:
             curl.setopt(pycurl.TIMEOUT_MS, timeout_ms)
@@ -263,6 +272,16 @@ class _CertificateFiles:
             self._looked_at = now
             self._state = tuple(map(_identity, self._paths))
         return self._state
+
+
+def request_target(url: str) -> str:
+    """Return the path and the query of a URL as they stand, where libcurl would write `%c3` in a path as `%C3`.
+
+    What no request line may hold is percent-encoded.
+    """
+    found = _TARGET.match(url)
+    target = quote(found[1], safe=_VISIBLE) if found is not None else ""
+    return target if target.startswith("/") else f"/{target}"
 
 
 def _identity(path: str) -> tuple[int, ...] | None:

@@ -190,6 +190,35 @@ def test_user_agent_of_one_webhook_is_not_sent_to_the_next(receiver: Receiver) -
     assert receiver.accepted == 1
 
 
+@pytest.mark.parametrize(
+    "target", ["/%41%c3%2F%2f?q=%c3%C3", "/%zz/%?", "/?x=1", "//a//b;c?d?e", "/.%2E/%2e", f"/{'a' * 8000}"]
+)
+def test_a_request_target_goes_out_byte_for_byte(sender: HttpSender, receiver: Receiver, target: str) -> None:
+    outcome, _ = attempt(sender, hook(receiver.url(f"{target}#fragment")))
+    assert outcome.delivered, outcome
+    assert [request.path for request in receiver.requests] == [target]
+
+
+def test_nothing_in_a_url_ends_the_request_line(sender: HttpSender, receiver: Receiver) -> None:
+    attempt(sender, hook(receiver.url("/a b\r\nX-Evil: 1\u00e9")))
+    for request in receiver.requests:  # libcurl may refuse such a URL as well
+        assert request.path == "/a%20b%0D%0AX-Evil:%201%C3%A9"
+        assert "x-evil" not in request.headers
+
+
+@pytest.mark.parametrize(("rest", "target"), [("", "/"), ("?x=1", "/?x=1"), ("#f", "/")])
+def test_a_url_without_a_path(sender: HttpSender, receiver: Receiver, rest: str, target: str) -> None:
+    attempt(sender, hook(receiver.url("") + rest))
+    assert [request.path for request in receiver.requests] == [target]
+
+
+def test_a_kept_connection_takes_no_request_target_along(sender: HttpSender, receiver: Receiver) -> None:
+    for target in ("/a%c3?b", "/", "/c%c3"):
+        attempt(sender, hook(receiver.url(target)))
+    assert [request.path for request in receiver.requests] == ["/a%c3?b", "/", "/c%c3"]
+    assert receiver.accepted == 1
+
+
 def test_a_large_body_is_sent_without_asking_first(sender: HttpSender, receiver: Receiver) -> None:
     outcome, took = attempt(sender, hook(receiver.url(), 5000), b"a" * 3_000_000)
     assert outcome.delivered
