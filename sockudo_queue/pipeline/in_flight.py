@@ -50,6 +50,13 @@ class Dispatch:
         """Return a dispatch that has nothing to attempt: its claim is acked, or ends in the given part."""
         return cls(claim, None, (), splits=False, decided=parts)
 
+    @classmethod
+    def unresolved(cls, claim: Claim) -> Dispatch:
+        """Return a dispatch of a claim that was not looked into yet: all that can become of it is to be abandoned."""
+        dispatch = cls(claim, None, (), splits=False)
+        dispatch.settlement = None  # not the ack of a claim that asks for nothing
+        return dispatch
+
     def finish(self, share: Share, part: Part | None) -> Settlement | None:
         """Report one share: None when nothing is owed any more. Returns the settlement to whoever reports last."""
         with self._lock:

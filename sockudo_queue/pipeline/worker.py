@@ -152,7 +152,7 @@ class Worker:
         """Work on one claim; its first share here, the others on spare workers. None while others are at it."""
         self._metrics.claimed(None if claim.state or claim.lapses else claim.source)
         if claim.lapses >= SUSPECT_LAPSES or self._isolation.holds:
-            waiting = Dispatch(claim, None, (), splits=False)
+            waiting = Dispatch.unresolved(claim)
             self._holdings.add(waiting)
             self.claiming = False
             self.current = (waiting, None)

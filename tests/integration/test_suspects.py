@@ -28,7 +28,7 @@ class Process:
 
     def add(self, name: str) -> str:
         claim = Claim("list", f"{name}/1", b"", b"", 2, 0)
-        self.holdings.add(Dispatch(claim, None, (), splits=False))
+        self.holdings.add(Dispatch.unresolved(claim))
         return claim.receipt
 
     def begin(self, name: str) -> Any:

@@ -1,0 +1,22 @@
+"""A claim in flight: what becomes of it when it is abandoned."""
+
+from __future__ import annotations
+
+from sockudo_queue.drivers.base import Back, Claim, Settlement
+from sockudo_queue.pipeline.in_flight import Dispatch
+
+CLAIM = Claim("source", "id/1", b"{}", b"", 2, 0)
+
+
+def test_unresolved_claim_that_is_abandoned_goes_back_whole() -> None:
+    dispatch = Dispatch.unresolved(CLAIM)
+    assert dispatch.settlement is None
+    assert dispatch.abandon() == Settlement(CLAIM, (Back(),))
+
+
+def test_unresolved_claim_whose_worker_died_counts_as_lapsed() -> None:
+    assert Dispatch.unresolved(CLAIM).abandon(lapsed=True) == Settlement(CLAIM, (Back(lapsed=True),))
+
+
+def test_claim_that_asks_for_nothing_is_acked() -> None:
+    assert Dispatch.settled(CLAIM).settlement == Settlement(CLAIM)
