@@ -64,6 +64,8 @@ class BoundedParser(RedisParser):
         self._read_size = socket_read_size
         self._socket: socket.socket | None = None
         self._tls: ssl.SSLSocket | None = None
+        self.is_tls = False
+        """Whether the stream is encrypted, so that what waits on the socket may be nothing for us."""
         self._poll = select.poll()  # unlike select, it takes descriptors of any number
         self._rest = b""  # of the stream, behind the last reply
         self._reader = self._new_reader()
@@ -77,6 +79,7 @@ class BoundedParser(RedisParser):
         assert connected is not None, "called when there is a socket"
         self._socket, self._rest, self._reader = connected, b"", self._new_reader()
         self._tls = connected if isinstance(connected, ssl.SSLSocket) else None
+        self.is_tls = self._tls is not None
         self._seconds = max(REPLY_SECONDS, connection.socket_timeout or 0.0)
         self._poll = select.poll()
         self._poll.register(connected, select.POLLIN)
@@ -98,11 +101,6 @@ class BoundedParser(RedisParser):
     def has_more(self) -> bool:
         """Tell whether bytes came behind the last reply, which nothing has asked for."""
         return bool(self._rest)
-
-    @property
-    def is_tls(self) -> bool:
-        """Tell whether the stream is encrypted, so that what waits on the socket may be nothing for us."""
-        return self._tls is not None
 
     @property
     def is_quiet(self) -> bool:
@@ -134,32 +132,27 @@ class BoundedParser(RedisParser):
     def read_response(self, disable_decoding: bool = True, **_: Any) -> Any:  # noqa: ARG002 - strings stay bytes
         """Read one reply: bytes, numbers, None, lists of these, and `Oversized`.
 
-        An error of the server is returned where it is the reply, and left in a list. Raises redis-py's errors for a
+        An error of the server is returned where it is the reply. Raises redis-py's errors for a
         stream that ends, stops or is no RESP2; the connection is of no use then.
         """
         data = self._rest or self._received(self._read_size)
-        value = self._read_at_once(data)
-        return self._read_bounded(data) if value is _INCOMPLETE else value
-
-    def _read_at_once(self, data: bytes) -> Any:
-        """Read what holds one whole reply and nothing else, if it can announce no long list."""
         find, at = data.find, _SHORT_LISTS.match(data).end()  # type: ignore[union-attr] # it matches nothing, too
         # Looked for one by one: that takes a tenth of the time, and a job has hardly ever one of them.
         found = find(b"*", at) + find(b">", at) + find(b"%", at) + find(b"~", at) + find(b"|", at)
         if found != _IN_NONE and _LONG_LIST.search(data, at):
-            return _INCOMPLETE
+            return self._read_bounded(data)
         try:
             self._reader.feed(data)
-            value = self._reader.gets()
+            reply = self._reader.gets()
         except (ValueError, LookupError):  # an error that is a redirection to no address
             raise InvalidResponse(_NO_REDIS) from None
-        if value is _INCOMPLETE or self._reader.has_data():
+        if reply is _INCOMPLETE or self._reader.has_data():
             self._reader = self._new_reader()
-            return _INCOMPLETE
+            return self._read_bounded(data)
         self._rest = b""
-        if isinstance(value, ConnectionLost):
-            raise value
-        return value
+        if isinstance(reply, ConnectionLost):  # it has no room for this connection, or still loads its data
+            raise reply
+        return reply
 
     def _new_reader(self) -> Reader:
         return Reader(

@@ -187,9 +187,13 @@ def settled_and_claimed(reply: Any, settlements: int) -> tuple[bool, int, int, C
 
     `settlements` is 0 or 1; with 0 there is nothing that was not settled. Every job comes by here: it is one function.
     """
-    if type(reply) is not list or len(reply) < 4:
+    if type(reply) is not list:
         raise UnexpectedReply
-    ended, trimmed, now_ms, receipt = reply[:4]
+    if len(reply) == 4:
+        ended, trimmed, now_ms, receipt = reply
+        value = lapses = None
+    else:
+        ended, trimmed, now_ms, receipt, value, lapses = reply
     if (
         type(ended) is not list
         or len(ended) != settlements
@@ -200,9 +204,8 @@ def settled_and_claimed(reply: Any, settlements: int) -> tuple[bool, int, int, C
     ):
         raise UnexpectedReply
     accepted = not ended or count(ended[0]) > 0
-    if receipt is None and len(reply) == 4:
+    if receipt is None and value is None and lapses is None:
         return accepted, trimmed, now_ms, None
-    value, lapses = reply[4:]
     if (
         type(receipt) is not bytes
         or type(value) is not bytes
