@@ -16,13 +16,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from redis.exceptions import RedisError
 
+from sockudo_queue.config import RedisClusterSettings, SentinelNode, SentinelSettings, Settings
+from sockudo_queue.core.secret import Secret
 from sockudo_queue.drivers.base import Later, Settlement
 from sockudo_queue.drivers.redis import parser as parsing
 from sockudo_queue.drivers.redis import replies
 from sockudo_queue.drivers.redis.errors import OutOfStep
+from sockudo_queue.drivers.redis.factory import link_of
 from sockudo_queue.drivers.redis.link import RedisLink
 from sockudo_queue.drivers.redis.parser import BoundedParser, Oversized
-from sockudo_queue.errors import BrokerUnavailable
+from sockudo_queue.errors import BrokerError, BrokerUnavailable
 from tests.drivers.conformance import deliver_all, take
 from tests.drivers.redis_lists import RedisLists, link_to
 from tests.helpers.jobs import jobs
@@ -322,6 +325,53 @@ def test_reply_of_another_shape_is_an_outage_of_whatever_asked(
     driver.ping()
     lists.advance(3600)
     assert {it.body for it in deliver_all(driver)} >= set(jobs(3)[1:])
+
+
+def node(first: int, last: int, host: bytes = b"127.0.0.1", port: int = 1) -> bytes:
+    """Return what CLUSTER SLOTS says of one node."""
+    return b"*1\r\n*3\r\n:%d\r\n:%d\r\n*2\r\n$%d\r\n%b\r\n:%d\r\n" % (first, last, len(host), host, port)
+
+
+def master(**fields: str) -> bytes:
+    """Return what SENTINEL MASTERS says of one master."""
+    words = [word for pair in ({"name": "mymaster"} | fields).items() for word in pair]
+    return b"*1\r\n*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(it), it.encode()) for it in words)
+
+
+ODD_PLACES: Final = (
+    node(0, 10**15),
+    node(0, 16_383, port=10**9),
+    node(0, 16_383, host=b"\xff" * 4),
+    node(0, 16_383, host=b"x" * 300),
+    node(5, 1),
+    node(0, 16_383).replace(b"*1", b"*2", 1) + node(0, 16_383)[4:],
+    master(),
+    master(flags="master", ip="127.0.0.1", port="99999999999"),
+    master(flags="master", ip="x" * 300, port="1"),
+    master(flags="master", port="one"),
+)
+
+
+@pytest.mark.parametrize("reply", [*ODD_REPLIES, *ODD_PLACES])
+@pytest.mark.parametrize("layout", ["cluster", "sentinel"])
+def test_odd_answer_to_who_serves_is_an_outage(
+    redis_proxy: RedisProxy, cleanup: ExitStack, layout: str, reply: bytes
+) -> None:
+    redis_proxy.answer_instead(reply)
+    if layout == "cluster":
+        group = RedisClusterSettings(nodes=(Secret(redis_proxy.url),), request_timeout_ms=1_000)
+        link = link_of(Settings(driver="redis-cluster", redis_cluster=group))
+    else:
+        named = SentinelSettings(nodes=(SentinelNode(host="127.0.0.1", port=redis_proxy.port),))
+        link = link_of(Settings(sentinel=named))
+    cleanup.callback(link.close)
+
+    began = time.monotonic()
+    with pytest.raises(BrokerError):
+        link.call("PING", near="key", read=replies.PONG)
+    link.look_around()
+
+    assert time.monotonic() - began < 5
 
 
 def test_stray_reply_ends_its_connection_and_no_other(lists: RedisLists, cleanup: ExitStack) -> None:
