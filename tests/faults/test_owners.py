@@ -64,6 +64,8 @@ def test_identical_jobs_are_as_many_deliveries(redis_server: RedisServer, receiv
     with redis_server.client() as client, daemon_on(redis_server.url, receiver.url(), **settings) as daemon:
         push(client, [job()] * count, *LISTS)
         eventually(lambda: waiting(client) == 0 and taken, 30, told(daemon))
+        # A worker counts a settlement a moment after Redis has taken it.
+        eventually(lambda: settled(daemon, "completed") >= count, 5, told(daemon))
         completed, again = settled(daemon, "completed"), settled(daemon, "retry")
 
     assert (len(taken), taken.total()) == (count, count)
