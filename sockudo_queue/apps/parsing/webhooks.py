@@ -5,7 +5,7 @@ An entry at fault costs that webhook alone: it is kept by its name and by what o
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Final, TypeVar, cast
@@ -90,18 +90,6 @@ class Defaults:
     request_timeout_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class _GivenName:
-    """A name that an entry has, or why it cannot have it; `wanted` is the name that it shares with another entry."""
-
-    name: str | None = None
-    fault: str | None = None
-    wanted: str | None = None
-
-
-_NO_NAME: Final = _GivenName()
-
-
 class _FindingsOfOne(Findings):
     """What is wrong with one webhook. An unknown key does not make it invalid, so that is for the whole file."""
 
@@ -123,45 +111,64 @@ def read_app(app_id: str, entries: Any, where: str, defaults: Defaults, findings
     if not isinstance(entries, list):
         findings.faults.append(f'{where}: webhooks must be a list, for example [{{"url": "{EXAMPLE_URL}", …}}]')
         return App(app_id, ())
-    given = _given_names(entries)
-    names = NamesInUse(each.name for each in given.values() if each.name)
-    webhooks: list[Webhook] = []
-    invalid: list[InvalidWebhook] = []
-    for position, entry in enumerate(entries):
-        mine = given.get(position, _NO_NAME)
-        place = f"{where}, webhook {position + 1}" + (f" ({mine.name})" if mine.name else "")
-        own = _FindingsOfOne(findings)
-        if mine.fault:
-            own.faults.append(f"{place}: {mine.fault}")
-        webhook, event_types = _read(entry, place, defaults, own)
-        name = mine.name or names.take(mine.wanted or webhook.name)
-        findings.warnings.extend(own.warnings)
-        if not own.faults:
-            webhooks.append(replace(webhook, name=name))
-            continue
-        invalid.append(InvalidWebhook(name, event_types, webhook.filter, told([place])[0], _reason(place, own.faults)))
+    read = [_read_one(entry, position, where, defaults, findings) for position, entry in enumerate(entries, 1)]
+    _refuse_equal_names([one for one in read if one.is_sound])
+    # The sound ones are named first: a webhook at fault must not change what another is known by.
+    names = NamesInUse(one.given for one in read if one.is_sound and one.given)
+    webhooks = [replace(one.webhook, name=one.given or names.take(one.webhook.name)) for one in read if one.is_sound]
+    invalid = [_invalid(one, names.take(one.given or one.webhook.name)) for one in read if not one.is_sound]
+    for one in read:
+        findings.warnings.extend(one.findings.warnings)
         if findings.strict:
-            findings.faults.extend(own.faults)
+            findings.faults.extend(one.findings.faults)
     return App(app_id, tuple(webhooks), tuple(invalid))
 
 
-def _given_names(entries: list[Any]) -> dict[int, _GivenName]:
-    """Return the names of the entries that have one; of equal names the first stands."""
-    names: dict[int, _GivenName] = {}
-    taken: set[str] = set()
-    for position, entry in enumerate(entries):
-        name = entry.get("name") if isinstance(entry, Mapping) else None
-        if name is None:
-            continue
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """One entry as it was read. `given` is the name that it has; the webhook's own is that of its target."""
+
+    place: str
+    given: str | None
+    webhook: Webhook
+    event_types: frozenset[str] | None
+    findings: Findings
+
+    @property
+    def is_sound(self) -> bool:
+        return not self.findings.faults
+
+
+def _read_one(entry: Any, number: int, where: str, defaults: Defaults, findings: Findings) -> _Read:
+    own = _FindingsOfOne(findings)
+    given, name_fault = None, None
+    if isinstance(entry, Mapping) and entry.get("name") is not None:
         try:
-            name = check_name(name)
+            given = check_name(entry["name"])
         except ValueError as error:
-            names[position] = _GivenName(fault=f"name {error}; for example orders")
-            continue
-        fault = f"name {name!r} is taken by another webhook of the app; give it another"
-        names[position] = _GivenName(fault=fault, wanted=name) if name in taken else _GivenName(name)
-        taken.add(name)
-    return names
+            name_fault = f"name {error}; for example orders"
+    place = f"{where}, webhook {number}" + (f" ({given})" if given else "")
+    if name_fault:
+        own.faults.append(f"{place}: {name_fault}")
+    webhook, event_types = _read(entry, place, defaults, own)
+    return _Read(place, given, webhook, event_types, own)
+
+
+def _refuse_equal_names(read: Sequence[_Read]) -> None:
+    """Add a fault to each that has the name of an earlier one."""
+    taken: set[str] = set()
+    for one in read:
+        if one.given is not None and one.given in taken:
+            one.findings.faults.append(
+                f"{one.place}: name {one.given!r} is taken by another webhook of the app; give it another"
+            )
+        elif one.given is not None:
+            taken.add(one.given)
+
+
+def _invalid(one: _Read, name: str) -> InvalidWebhook:
+    reason = _reason(one.place, one.findings.faults)
+    return InvalidWebhook(name, one.event_types, one.webhook.filter, told([one.place])[0], reason)
 
 
 def _reason(place: str, faults: list[str]) -> str:

@@ -171,7 +171,8 @@ def test_webhook_at_fault_is_kept_as_invalid_and_the_others_are_served(
     assert reason in invalid.reason
     assert (invalid.event_types, invalid.filter) == (event_types, rules)
     assert invalid.name.startswith(name)
-    assert invalid.place == f"{tmp_path / 'config.json'}: app 'shop', webhook 2"
+    given = " (sound)" if isinstance(entry, dict) and entry.get("name") == "sound" else ""
+    assert invalid.place == f"{tmp_path / 'config.json'}: app 'shop', webhook 2{given}"
     assert CANARY not in outcome.output
     strict = read(tmp_path, document, strict=True)
     assert strict.faults
@@ -197,7 +198,7 @@ def test_names_of_sound_and_invalid_webhooks_are_unique(tmp_path: Path) -> None:
     (parsed,) = read_hooks(tmp_path, *entries).apps
     names = [each.name for each in parsed.webhooks] + [each.name for each in parsed.invalid]
     assert len(set(names)) == len(entries)
-    assert [each.name for each in parsed.invalid] == [f"{DEFAULT_NAME}-2", "invalid", "invalid-2", "a-3"]
+    assert [each.name for each in parsed.invalid] == [f"{DEFAULT_NAME}-3", "invalid", "invalid-2", "a-3"]
 
 
 def test_reason_has_a_limit_whatever_the_owner_writes(tmp_path: Path) -> None:
@@ -260,7 +261,7 @@ def test_names_that_cannot_be(tmp_path: Path, name: Any) -> None:
 
 def test_a_name_is_given_once_in_an_app(tmp_path: Path) -> None:
     (fault,) = read_hooks(tmp_path, hook(name="a"), hook(name="a"), strict=True).faults
-    assert "app 'shop', webhook 2: name 'a' is taken by another webhook" in fault
+    assert "app 'shop', webhook 2 (a): name 'a' is taken by another webhook" in fault
     two = config(app(hook(name="a"), app_id="one"), app(hook(name="a"), app_id="two"))
     assert len(read(tmp_path, two).apps) == 2
 

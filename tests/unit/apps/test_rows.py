@@ -98,7 +98,8 @@ def test_a_broken_webhook_is_invalid_and_its_neighbours_stay(broken: Any) -> Non
     app = read(None, json.dumps([hook("a", name="first"), broken, hook("c")]))
     assert urls(app) == ["https://api.example.test/a", "https://api.example.test/c"]
     (invalid,) = app.invalid
-    assert invalid.place == "app 'shop', webhook 2"
+    given = f" ({broken['name']})" if isinstance(broken, dict) and broken.get("name") == "first" else ""
+    assert invalid.place == f"app 'shop', webhook 2{given}"
     assert invalid.reason
     assert CANARY not in invalid.reason.replace("'CANARY'", "")
 
@@ -155,3 +156,20 @@ def test_whatever_is_in_a_row_becomes_an_app_or_a_reason(webhooks: Any, in_polic
     assert len(names) == len(set(names)) == len(webhooks or [])
     assert all(name.isascii() and name.isprintable() for name in names)
     assert all((webhook.place + webhook.reason).isprintable() for webhook in app.invalid)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_an_invalid_webhook_takes_no_name_from_a_sound_one(first: bool) -> None:
+    bad, good = hook(name="orders") | {"url": "ftp://api.example.test/"}, hook(name="orders")
+    app = read(webhooks=json.dumps([bad, good] if first else [good, bad]))
+    assert [webhook.name for webhook in app.webhooks] == ["orders"]
+    assert [webhook.name for webhook in app.invalid] == ["orders-2"]
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_an_invalid_webhook_changes_no_default_name(first: bool) -> None:
+    bad, good = hook(retry="bad"), hook()
+    [alone] = read(webhooks=json.dumps([good])).webhooks
+    app = read(webhooks=json.dumps([bad, good] if first else [good, bad]))
+    assert [webhook.name for webhook in app.webhooks] == [alone.name]
+    assert [webhook.name for webhook in app.invalid] == [f"{alone.name}-2"]
