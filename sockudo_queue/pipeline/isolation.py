@@ -61,8 +61,14 @@ class Isolation:
 
     def look(self, now: float) -> None:
         """Let the others go on where the suspect has ended or has become slow; to be called many times a second."""
-        if self.holds and (now >= self._release_at or self._suspect not in self._held()):
-            self.end(self._suspect)
+        if not self.holds:
+            return
+        suspect, held = self._suspect, self._held()
+        if suspect not in held:
+            self.end(suspect)
+        elif now >= self._release_at:
+            self._hanging = (self._hanging & held) | {suspect}  # the next suspect does not wait for it again
+            self.end(suspect)
 
     def wait(self) -> None:
         """Wait for a moment, or until the others may go on."""

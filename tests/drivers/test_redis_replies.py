@@ -421,3 +421,16 @@ def test_end_of_the_stream_before_a_command_costs_nothing(lists: RedisLists) -> 
     eventually(lambda: not parser.is_quiet)
 
     driver.ping()
+
+
+def test_bytes_behind_an_error_end_the_connection(lists: RedisLists, cleanup: ExitStack) -> None:
+    """An error is a reply like another: what comes behind it would be taken for the next one."""
+    swapped = Swapped(lists, cleanup)
+    link = swapped.driver._link
+    assert isinstance(link, RedisLink)
+    seen = iter([b"-ERR stray\r\n"])
+    swapped.proxy.change_replies(lambda _, real: next(seen, b"") + real)
+    with pytest.raises(OutOfStep):
+        link.call("INCR", "count", read=replies.count)
+    assert not link._idle
+    assert [link.call("INCR", "count", read=replies.count) for _ in range(3)] == [2, 3, 4]

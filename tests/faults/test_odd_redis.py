@@ -88,7 +88,7 @@ def ends_well(daemon: DaemonProcess) -> None:
     assert daemon.wait() == 0
 
 
-@pytest.mark.parametrize("stray", [b"+OK\r\n", b"$-1\r\n", b":1\r\n"])
+@pytest.mark.parametrize("stray", [b"+OK\r\n", b"$-1\r\n", b":1\r\n", b"-ERR stray\r\n"])
 def test_one_stray_reply_costs_its_connection_alone(
     redis_proxy: RedisProxy, client: Any, arrivals: Arrivals, daemon: DaemonProcess, stray: bytes
 ) -> None:

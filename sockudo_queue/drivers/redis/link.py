@@ -241,7 +241,8 @@ def exchange(connection: AbstractConnection, *command: Any, read: Reader[T]) -> 
         # Packed here, since redis-py looks at every argument first, which takes longer than to pack them.
         parser.send(pack_command(command))
         reply = parser.read_response()
-        if isinstance(reply, RedisError):
+        # Looked at before an error is raised, too: a connection that refuses is used again.
+        if not parser.has_more and isinstance(reply, RedisError):
             raise reply
     except (RedisError, OSError) as error:
         raise translated(connection, error) from None

@@ -109,6 +109,8 @@ class BoundedParser(RedisParser):
         A TLS connection can be read while nothing waits, as servers send tickets for later sessions; of what is on it
         only what is decrypted counts.
         """
+        if self._rest:
+            return False
         if self._tls is not None:
             return not self._tls.pending()
         return not self._poll.poll(0)
@@ -116,7 +118,7 @@ class BoundedParser(RedisParser):
     def has_ended(self) -> bool:
         """Tell whether what waits is the end of the stream, and no bytes that nothing has asked for."""
         try:
-            return self._tls is None and not self._peek()
+            return not self._rest and self._tls is None and not self._peek()
         except OSError:
             return True
 

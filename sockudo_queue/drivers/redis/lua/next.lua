@@ -28,7 +28,8 @@ local LONGEST_ID = 263       -- bytes: 255, and the number of a share behind the
 local LOOKS = 1000           -- records without a value that one call removes
 local SUSPECT = 2            -- expired leases after which a record may be what ends its workers, and others go first
 local PATIENCE = 60000       -- ms after the end of its lease from which it goes first all the same
-local AHEAD = 8              -- expired leases that one call looks at
+local AHEAD = 8              -- expired leases that are looked at together
+local MOST_WAITING = 32      -- suspects that one call passes over
 
 local function id_of(receipt) return string.match(receipt, '^(.*)/%d+$') or receipt end
 
@@ -159,18 +160,18 @@ local function waits(receipt, expired)
 end
 
 local function take_lapsed(is_last)
+  local waiting = 0
   for _ = 1, LOOKS / AHEAD do
-    local expired = redis.call('ZRANGEBYSCORE', active, '-inf', now, 'WITHSCORES', 'LIMIT', 0, AHEAD)
-    local waiting = #expired == 0
+    local expired = redis.call('ZRANGEBYSCORE', active, '-inf', now, 'WITHSCORES', 'LIMIT', waiting, AHEAD)
+    if #expired == 0 or waiting >= MOST_WAITING then return nil end
     for i = 1, #expired, 2 do
       if not is_last and waits(expired[i], tonumber(expired[i + 1])) then
-        waiting = true
+        waiting = waiting + 1
       else
         local got = take(active, expired[i], true)
         if got then return got end
       end
     end
-    if waiting then return nil end
   end
 end
 

@@ -6,7 +6,8 @@ local LOOKS = 1000
 local LARGEST = 20000000     -- bytes of a payload that is returned; a job of Sockudo has 16 MB
 local LONGEST_ID = 263       -- bytes: 255, and the number of a share behind them
 local PATIENCE = 60000       -- ms after the end of its lease from which a suspect goes first all the same
-local AHEAD = 8              -- expired leases that one call looks at
+local AHEAD = 8              -- expired leases that are looked at together
+local MOST_WAITING = 32      -- suspects that one call passes over
 
 -- What may not be claimed: it is held by somebody, is done, or has no payload. A word without a deadline holds nothing.
 local function payload_of(id)
@@ -41,22 +42,23 @@ end
 
 -- What has ended its workers before, as far as can be known, waits for others, but not for ever.
 local function take_lapsed(is_last)
+  local waiting = 0
   for _ = 1, LOOKS / AHEAD do
-    local expired = redis.call('ZRANGEBYSCORE', active, '-inf', now, 'WITHSCORES', 'LIMIT', 0, AHEAD)
-    local waiting = #expired == 0
+    local expired = redis.call('ZRANGEBYSCORE', active, '-inf', now, 'WITHSCORES', 'LIMIT', waiting, AHEAD)
+    if #expired == 0 or waiting >= MOST_WAITING then return nil end
     for i = 1, #expired, 2 do
       local id = expired[i]
-      local payload = not redis.call('ZSCORE', completed, id) and redis.call('HGET', jobs, id)
-      if not payload then
-        end_lease(id)
-      elseif not is_last and now - expired[i + 1] < PATIENCE and claims_of(id) >= SUSPECT then
-        waiting = true
+      if not is_last and now - expired[i + 1] < PATIENCE and claims_of(id) >= SUSPECT then
+        waiting = waiting + 1
       else
-        tell('stalled', id)
-        return lease(id, payload)
+        local payload = not redis.call('ZSCORE', completed, id) and redis.call('HGET', jobs, id)
+        if payload then
+          tell('stalled', id)
+          return lease(id, payload)
+        end
+        end_lease(id)
       end
     end
-    if waiting then return nil end
   end
 end
 
