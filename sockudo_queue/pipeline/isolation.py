@@ -1,7 +1,8 @@
 """Lets a claim that may kill the process run while nothing else does, so that no other job dies with it.
 
 A lease that expired twice may have expired because of its job. A job that kills does so quickly, so the others wait for
-`slow` seconds at most, and an endpoint that hangs holds up nothing for longer.
+`slow` seconds once it has begun. Before that it waits for those in flight, for two seconds at most. So a suspect whose
+endpoint hangs costs the others about two seconds, once for each such suspect.
 """
 
 from __future__ import annotations
@@ -61,14 +62,8 @@ class Isolation:
 
     def look(self, now: float) -> None:
         """Let the others go on where the suspect has ended or has become slow; to be called many times a second."""
-        if not self.holds:
-            return
-        suspect, held = self._suspect, self._held()
-        if suspect not in held:
-            self.end(suspect)
-        elif now >= self._release_at:
-            self._hanging = (self._hanging & held) | {suspect}  # the next suspect does not wait for it again
-            self.end(suspect)
+        if self.holds and (now >= self._release_at or self._suspect not in self._held()):
+            self.end(self._suspect)
 
     def wait(self) -> None:
         """Wait for a moment, or until the others may go on."""

@@ -89,17 +89,6 @@ def test_what_hangs_is_waited_for_once(process: Process, monkeypatch: pytest.Mon
     assert took < 0.25
 
 
-def test_a_suspect_that_hangs_is_not_waited_for_by_the_next(process: Process, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is let go as slow and still in flight; each further one would hold up everything for as long again."""
-    monkeypatch.setattr(module, "OTHERS_WITHIN", 5.0)
-    for name in ("first", "second", "third"):
-        answers = process.begin(name)
-        ended, took = eventually(lambda answers=answers: answers)[0]  # type: ignore[misc]
-        assert ended
-        assert took < 1
-        eventually(lambda: not process.isolation.holds)
-
-
 def test_a_second_suspect_goes_back(process: Process) -> None:
     process.isolation._slow = 10
     first = process.begin("first")
