@@ -93,9 +93,9 @@ def _where_usable(
 ) -> Iterator[Finding]:
     """Look only with settings that are as they were meant: with a default, something else would be looked at."""
     if not loaded.file_was_read:
-        yield Finding(Level.WARNING, subject, "not looked at, since the file of settings cannot be read")
+        yield Finding(Level.WARNING, subject, "skipped, because the file of settings cannot be read")
     elif any(attribute.partition(".")[0] in groups for attribute in loaded.unusable):
-        yield Finding(Level.WARNING, subject, "not looked at, since settings for it cannot be used")
+        yield Finding(Level.WARNING, subject, "skipped, because its settings are invalid")
     else:
         try:
             yield from look()

@@ -103,7 +103,7 @@ def decode(body: bytes) -> Job:
     if not data.app_key or not data.app_secret:
         raise MalformedJob("app_key or app_secret is empty, so nothing could be signed")
     if not _fits_header(data.app_key + (data.job_id or "")):
-        raise MalformedJob("app_key or job_id has characters that no header may have")
+        raise MalformedJob("app_key or job_id has characters that are not allowed in a header")
     events = [event for event in map(_event, data.payload.events) if event is not None]
     return Job(
         data.app_key,

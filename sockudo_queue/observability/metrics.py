@@ -12,6 +12,7 @@ import platform
 import threading
 import time
 from bisect import bisect_left
+from collections import Counter as Counts
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
@@ -351,11 +352,12 @@ def _invalid(by_app: InvalidByApp) -> Metric:
     """Return the invalid webhooks of this moment; as they come and go, so do their series."""
     labels = ("app", "webhook")
     family = GaugeMetricFamily("sockudo_webhook_invalid", "Webhooks that cannot be called.", labels=labels)
-    for app, webhook in invalid_webhooks.first(by_app, NAMES_LIMIT):
-        family.add_metric((app, webhook.name), 1)
-    others = invalid_webhooks.count(by_app) - NAMES_LIMIT
-    if others > 0:
-        family.add_metric((OTHER, OTHER), others)
+    # Added up first: a scrape with one series twice is refused as a whole.
+    counts = Counts((app, webhook.name) for app, webhook in invalid_webhooks.first(by_app, NAMES_LIMIT))
+    counts[OTHER, OTHER] += max(invalid_webhooks.count(by_app) - NAMES_LIMIT, 0)
+    for names, number in counts.items():
+        if number:
+            family.add_metric(names, number)
     return family
 
 

@@ -158,8 +158,9 @@ class Worker:
             self.current = (waiting, None)
             if claim.lapses < SUSPECT_LAPSES or not self._turns.aside(self._isolation.begin, claim.receipt):
                 return waiting.abandon()
-            if waiting.settlement is not None:
-                return None  # its lease was lost meanwhile
+            if waiting.settlement is not None:  # its lease was lost meanwhile
+                self.current = None
+                return None
         dispatch = self._resolver.resolve(claim)
         self._holdings.add(dispatch)
         self.claiming = False

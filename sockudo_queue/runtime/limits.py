@@ -46,8 +46,8 @@ def too_few_threads() -> StartError:
     soft, _ = resource.getrlimit(resource.RLIMIT_NPROC)
     now = "" if soft == resource.RLIM_INFINITY else f", now {soft}"
     return StartError(
-        f"the system gives this process no thread beyond its {threading.active_count()}; raise the limit on processes "
-        f"(ulimit -u{now}; TasksMax of systemd; the pids limit of a container), or lower QUEUE_WORKERS"
+        f"the system does not let this process start more than {threading.active_count()} threads; raise the limit on "
+        f"processes (ulimit -u{now}; TasksMax of systemd; the pids limit of a container), or lower QUEUE_WORKERS"
     )
 
 

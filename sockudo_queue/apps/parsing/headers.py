@@ -47,7 +47,7 @@ def read_headers(value: Any, where: str, findings: Findings) -> tuple[tuple[str,
 
 
 def _name_fault(name: str) -> str | None:
-    return None if _TOKEN.fullmatch(name) else "has a name with characters that no header's name holds"
+    return None if _TOKEN.fullmatch(name) else "has a name with characters that are not allowed in a header"
 
 
 def _value_fault(value: object) -> str | None:

@@ -262,7 +262,7 @@ def parser_of(connection: AbstractConnection) -> BoundedParser:
 def _out_of_step(connection: AbstractConnection) -> OutOfStep:
     """Close a connection, and return the fault that ended it."""
     connection.disconnect()
-    return OutOfStep("the server sent another reply than the command has; the connection was closed")
+    return OutOfStep("the server sent a reply that does not match the command; the connection was closed")
 
 
 def _let_kernel_time(connection: AbstractConnection) -> None:

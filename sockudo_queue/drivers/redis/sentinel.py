@@ -40,7 +40,7 @@ class _Asked(Redis):
             return super().execute_command(*args, **options)  # type: ignore[no-untyped-call] # it is so
         except (InvalidResponse, *ODD):
             self.connection_pool.disconnect()
-            raise RedisConnectionError("it sent another reply than the command has") from None
+            raise RedisConnectionError("it sent a reply that does not match the command") from None
 
 
 class Sentinels:

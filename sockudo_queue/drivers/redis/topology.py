@@ -44,7 +44,7 @@ def _checked(reply: Any, **_: Any) -> Any:
     try:
         replies.slots(reply)
     except replies.ODD:
-        raise RedisConnectionError("it gave an answer that names no nodes") from None
+        raise RedisConnectionError("it returned an invalid list of nodes") from None
     return reply
 
 
@@ -132,7 +132,7 @@ class Topology:
         except IndexError:
             raise BrokerUnavailable("the nodes of the cluster serve no slots; it is not set up yet") from None
         except replies.ODD:
-            raise BrokerUnavailable("a node of the cluster gave an answer that names no nodes") from None
+            raise BrokerUnavailable("a cluster node returned an invalid list of nodes") from None
         finally:
             self._looked_at = time.monotonic()
         self._doubted = None

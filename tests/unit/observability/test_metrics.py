@@ -253,3 +253,15 @@ def test_a_scraper_may_ask_for_openmetrics(metrics: Metrics) -> None:
 def test_two_daemons_in_one_process_do_not_share_counts(metrics: Metrics) -> None:
     metrics.claimed()
     assert value(Metrics("redis", "webhooks"), "sockudo_queue_claims_total", **QUEUE) == 0
+
+
+def test_an_invalid_webhook_named_other_is_no_second_series() -> None:
+    metrics = Metrics("redis", "webhooks")
+    names = ["other", *(f"hook-{number}" for number in range(NAMES_LIMIT))]
+    invalid = tuple(InvalidWebhook(name, None, None, "place", "reason") for name in names)
+    metrics.watch_invalid_webhooks(lambda: {"other": invalid})
+    lines = [line for line in metrics.render()[0].decode().splitlines() if line.startswith("sockudo_webhook_invalid{")]
+    assert len(lines) == NAMES_LIMIT
+    assert [line for line in lines if 'webhook="other"' in line] == [
+        'sockudo_webhook_invalid{app="other",webhook="other"} 2.0'
+    ]
