@@ -107,8 +107,9 @@ def told_signs(signs: Signs) -> str:
             f"from {', '.join(signs.hosts[:HOSTS_SHOWN])}{more}"
         )
     return (
-        f"workers of Sockudo seem to take jobs too ({', '.join(found)}), and may take them all: what they take is not "
-        "kept as a dead letter when it fails, and what waits in Queue V2 for another try they may send to all webhooks "
-        "once more; for a Sockudo up to 4.7 set QUEUE_REDIS_CONCURRENCY=0 there (on a cluster "
-        "REDIS_CLUSTER_QUEUE_CONCURRENCY=0), for 5 see sockudo-queue check --acl; docs/deployment.md tells more"
+        f"workers of Sockudo seem to take jobs too ({', '.join(found)}), and may take them all. A job that they take "
+        "is not kept as a dead letter when it fails, and while one webhook fails, the healthy webhooks of the same job "
+        "get duplicates. For a Sockudo up to 4.7 set QUEUE_REDIS_CONCURRENCY=0 there (on a cluster "
+        "REDIS_CLUSTER_QUEUE_CONCURRENCY=0); from 5.0 on use the rule of sockudo-queue check --acl; see "
+        "docs/deployment.md"
     )
