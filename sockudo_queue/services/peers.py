@@ -110,6 +110,6 @@ def told_signs(signs: Signs) -> str:
         f"workers of Sockudo seem to take jobs too ({', '.join(found)}), and may take them all. A job that they take "
         "is not kept as a dead letter when it fails, and while one webhook fails, the healthy webhooks of the same job "
         "get duplicates. For a Sockudo up to 4.7 set QUEUE_REDIS_CONCURRENCY=0 there (on a cluster "
-        "REDIS_CLUSTER_QUEUE_CONCURRENCY=0); from 5.0 on use the rule of sockudo-queue check --acl; see "
+        "REDIS_CLUSTER_QUEUE_CONCURRENCY=0); from 5.0 on see sockudo-queue check --acl and "
         "docs/deployment.md"
     )
