@@ -19,13 +19,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from sockudo_queue.drivers.base import Back, Claim, Dead, Driver, Later, Part, Settlement, Turn
 from sockudo_queue.errors import BrokerUnavailable
-from tests.drivers.conformance import FAR, LEASE_SECONDS, DriverUnderTest, Lossy
+from tests.drivers.conformance import FAR, LEASE_SECONDS, SUSPECT, DriverUnderTest, Lossy
 
 BODIES: Final = (b"job", b"\x01{\nodd", b"")
 STATES: Final = (b"", b'{"job":"a"}', b"two")
 FOREVER_AGO: Final = float("-inf")
-SUSPECT: Final = 2
-"""Expired leases from which a driver may put a record back behind what is due by then."""
 ROUNDING: Final = 0.002  # brokers count in milliseconds
 
 parts = st.one_of(

@@ -37,6 +37,8 @@ def sentinels(request: pytest.FixtureRequest) -> Iterator[RedisSentinels]:
 
 
 class TestCluster(DriverConformance, DeadLetterConformance):
+    lets_suspects_wait = True
+
     @pytest.fixture
     def queue(self, cluster: RedisCluster, cleanup: ExitStack) -> ClusterLists:
         lists = ClusterLists(cluster, cleanup, SOURCES[0])
@@ -45,6 +47,8 @@ class TestCluster(DriverConformance, DeadLetterConformance):
 
 
 class TestSentinel(DriverConformance, DeadLetterConformance):
+    lets_suspects_wait = True
+
     @pytest.fixture
     def queue(self, sentinels: RedisSentinels, cleanup: ExitStack) -> SentinelLists:
         lists = SentinelLists(sentinels, cleanup)
@@ -53,6 +57,8 @@ class TestSentinel(DriverConformance, DeadLetterConformance):
 
 
 class TestClusterV2(DriverConformance, DeadLetterConformance):
+    lets_suspects_wait = True
+
     @pytest.fixture
     def queue(self, cluster: RedisCluster, cleanup: ExitStack) -> ClusterV2:
         v2 = ClusterV2(cluster, cleanup)
@@ -61,6 +67,8 @@ class TestClusterV2(DriverConformance, DeadLetterConformance):
 
 
 class TestSentinelV2(DriverConformance, DeadLetterConformance):
+    lets_suspects_wait = True
+
     @pytest.fixture
     def queue(self, sentinels: RedisSentinels, cleanup: ExitStack) -> SentinelV2:
         v2 = SentinelV2(sentinels, cleanup)

@@ -10,6 +10,8 @@ from tests.drivers.redis_lists import SOURCES, RedisLists
 
 
 class TestRedisLists(DriverConformance, DeadLetterConformance):
+    lets_suspects_wait = True
+
     @pytest.fixture(params=SOURCES)
     def queue(self, lists: RedisLists, request: pytest.FixtureRequest) -> RedisLists:
         lists.pushed = request.param

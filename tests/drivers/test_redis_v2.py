@@ -10,6 +10,8 @@ from tests.drivers.redis_v2 import RedisV2
 
 
 class TestRedisV2(DriverConformance, DeadLetterConformance):
+    lets_suspects_wait = True
+
     @pytest.fixture
     def queue(self, v2: RedisV2) -> RedisV2:
         return v2
