@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import itertools
 import socket
 import ssl
 import struct
+import termios
 import threading
 import time
 import zlib
@@ -47,6 +49,17 @@ class Visit:
 
     def send(self, data: bytes) -> None:
         self.connection.sendall(data)
+
+    def wait_until_received(self, timeout: float = 5.0) -> None:
+        """Wait until the other side's kernel has taken everything sent; a busy machine delivers it some time later."""
+        deadline = time.monotonic() + timeout
+        unsent = bytearray(4)
+        while time.monotonic() < deadline:
+            fcntl.ioctl(self.connection, termios.TIOCOUTQ, unsent)
+            if not any(unsent):
+                return
+            time.sleep(0.001)
+        raise TimeoutError("the other side has not received everything that was sent")
 
     def drip(self, pieces: Iterable[bytes], pause: float = DRIP_SECONDS) -> None:
         """Send piece by piece for as long as somebody listens."""

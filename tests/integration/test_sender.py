@@ -447,6 +447,7 @@ def test_late_body_of_an_answer_without_one_spoils_no_other_request(sender: Http
             visit.send(b"HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n")
             time.sleep(0.003)
             visit.send(b"hello")
+            visit.wait_until_received()
             said.release()
 
     with HostileReceiver(behave) as receiver:
