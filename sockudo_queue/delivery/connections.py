@@ -211,7 +211,8 @@ class Handle:
         """
         descriptor = self.curl.getinfo(pycurl.ACTIVESOCKET)
         if descriptor < 0:
-            return False
+            # The last connection has ended. One before it may still be kept, set aside because bytes came over it.
+            return True
         if descriptor != self._polled:
             self._readable = select.poll()
             self._readable.register(descriptor, select.POLLIN)

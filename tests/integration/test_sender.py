@@ -455,3 +455,25 @@ def test_late_body_of_an_answer_without_one_spoils_no_other_request(sender: Http
             outcome, _ = attempt(sender, hook(receiver.url(), 5000))
             assert (outcome.status, len(receiver.requests)) == (204, nth)
             assert said.acquire(timeout=5)
+
+
+def test_connection_that_was_set_aside_is_never_used_again(sender: HttpSender) -> None:
+    """Bytes came over the first; the second ends with its answer, so that libcurl still keeps the first."""
+    heard, said = threading.Semaphore(0), threading.Semaphore(0)
+
+    def behave(visit: Visit) -> None:
+        is_first = visit.nth == 1
+        while visit.read_request():
+            visit.send(ok() if visit.nth != 2 else ok() + b"excess")
+            assert heard.acquire(timeout=5)
+            if is_first:
+                visit.send(b"late")
+                visit.wait_until_received()
+            said.release()
+
+    with HostileReceiver(behave) as receiver:
+        for nth in range(1, 5):
+            outcome, _ = sender.post(hook(receiver.url(), 5000), BODY, OWN)
+            assert (outcome.status, len(receiver.requests)) == (200, nth)
+            heard.release()
+            assert said.acquire(timeout=5)
