@@ -188,30 +188,30 @@ class Handle:
         self._body_is_big = len(body) > BODY_KEPT
         if self.asks_dns:
             curl.setopt(pycurl.DNS_CACHE_TIMEOUT, 0)
-        is_spoilt = self._has_been_spoken_to()
-        if is_spoilt:
+        needs_fresh = self._needs_fresh_connection()
+        if needs_fresh:
             curl.setopt(pycurl.FRESH_CONNECT, 1)
         try:
             self._aside(curl.perform)
         except pycurl.error as error:
             return error
         finally:
-            if is_spoilt:
+            if needs_fresh:
                 curl.setopt(pycurl.FRESH_CONNECT, 0)
             if self.asks_dns:
                 curl.setopt(pycurl.DNS_CACHE_TIMEOUT, DNS_LIFETIME)
                 self.asks_dns = False
         return None
 
-    def _has_been_spoken_to(self) -> bool:
-        """Tell whether something has come over the connection while it was at rest.
+    def _needs_fresh_connection(self) -> bool:
+        """Return whether no kept connection may be used for the next request.
 
-        That is its end, or an answer to nothing, such as a 408 before the end, or the body of a 204; it would be taken
-        for the next answer. libcurl looks only after a second of rest.
+        Bytes that arrived on an idle connection would be read as the next answer: the end of the stream, a late body
+        of a 204, a 408 of a server that closes it. libcurl itself checks only after a second of rest.
         """
         descriptor = self.curl.getinfo(pycurl.ACTIVESOCKET)
         if descriptor < 0:
-            # The last connection has ended. One before it may still be kept, set aside because bytes came over it.
+            # The last connection has been closed. libcurl may still keep an older one, on which bytes arrived.
             return True
         if descriptor != self._polled:
             self._readable = select.poll()
