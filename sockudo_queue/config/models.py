@@ -133,6 +133,7 @@ class DatabaseSettings(_Group):
     table_name: str = "applications"
     ssl_mode: Annotated[Literal["prefer", "disable", "require", "verify-full"], Lower] = "prefer"
     ssl_ca: Name | None = None
+    allow_cleartext_password: Boolean = False
 
 
 class MysqlSettings(DatabaseSettings):

@@ -311,6 +311,12 @@ def _database(attribute: str, key: str, variable: str, kind: str, table_variable
         "Certificate authority to trust instead of the system's, with verify-full.",
         "/etc/tls/ca.pem",
     )
+    yield Option(
+        f"{attribute}.allow_cleartext_password",
+        f"{key}.allow_cleartext_password",
+        (f"{variable}_ALLOW_CLEARTEXT_PASSWORD",),
+        "Send the password itself to a server that asks for it, also where ssl_mode is not verify-full.",
+    )
 
 
 # Sockudo's default port and user are MySQL's here too.

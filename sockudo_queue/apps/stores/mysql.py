@@ -8,15 +8,25 @@ from collections.abc import Collection, Sequence
 from typing import Any, Final
 
 import pymysql
+from pymysql import _auth as authentication
 from pymysql.constants import CR, ER
 
 from sockudo_queue.apps.stores.base import Row
-from sockudo_queue.apps.stores.sql import ANSWER_SECONDS, CONNECT_SECONDS, SqlStore, row_of, verifying_context
+from sockudo_queue.apps.stores.sql import (
+    ANSWER_SECONDS,
+    CONNECT_SECONDS,
+    SqlStore,
+    cleartext_refusal,
+    may_send_password,
+    row_of,
+    verifying_context,
+)
 from sockudo_queue.config import DatabaseSettings
 
 # What the library says by itself, mostly of an error of the system that stands behind it.
 _OF_THE_LIBRARY: Final = frozenset(
     {
+        CR.CR_AUTH_PLUGIN_ERR,
         CR.CR_CONN_HOST_ERROR,
         CR.CR_SERVER_GONE_ERROR,
         CR.CR_SERVER_LOST,
@@ -38,6 +48,10 @@ _SHOWN: Final = frozenset(
         ER.NO_SUCH_TABLE,
         ER.TABLEACCESS_DENIED_ERROR,
         ER.TOO_MANY_USER_CONNECTIONS,
+        ER.USER_LIMIT_REACHED,
+        1820,  # the password has expired, as in 1862
+        1862,
+        1698,  # access denied, without a password: the user logs in by the socket alone
     }
 )
 # A text that a column's character set does not have: illegal mix of collations, invalid string, no conversion.
@@ -55,6 +69,57 @@ _COLUMNS: Final = (
 )
 
 
+_FULL_LOGIN: Final = b"\x01\x04"
+"""The server's word in `caching_sha2_password` that a hash is not enough."""
+
+
+def _refusal(plugin: str) -> pymysql.OperationalError:
+    return pymysql.OperationalError(CR.CR_AUTH_PLUGIN_ERR, cleartext_refusal(plugin, "DATABASE_MYSQL"))
+
+
+class _Refused:
+    """A way to log in that sends the password itself, or encrypts it with a key that the server has just sent."""
+
+    plugin: str
+
+    def __init__(self, _connection: Any) -> None:
+        pass
+
+    def authenticate(self, _packet: Any) -> Any:
+        raise _refusal(self.plugin)
+
+
+class _HashAlone:
+    """`caching_sha2_password` as far as it sends a hash; the server asks for more where it has no hash in its cache."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    def authenticate(self, packet: Any) -> Any:
+        connection = self._connection
+        if packet.is_auth_switch_request():
+            connection.salt = packet.read_all().removesuffix(b"\0")
+            connection.write_packet(authentication.scramble_caching_sha2(connection.password, connection.salt))
+        elif connection.password and packet.get_all_data().startswith(_FULL_LOGIN):
+            raise _refusal("caching_sha2_password")
+        return connection._read_packet()  # noqa: SLF001 - the library's handlers do so too
+
+
+class _CautiousConnection(pymysql.Connection):
+    """A connection that proves that it knows the password, and never sends it."""
+
+    def __init__(self, **arguments: Any) -> None:
+        refused = ("mysql_clear_password", "dialog", "sha256_password")
+        ways: dict[str, Any] = {name: type(name, (_Refused,), {"plugin": name}) for name in refused}
+        super().__init__(**arguments, auth_plugin_map=ways | {"caching_sha2_password": _HashAlone})
+
+    def _request_authentication(self) -> None:
+        # The library sends this one's password in its first packet, before any handler is asked.
+        if self._auth_plugin_name == "sha256_password":  # type: ignore[attr-defined]
+            raise _refusal("sha256_password")
+        super()._request_authentication()  # type: ignore[misc]
+
+
 class MysqlStore(SqlStore):
     """The table of apps that Sockudo's driver `mysql` keeps."""
 
@@ -69,7 +134,8 @@ class MysqlStore(SqlStore):
 
     def _connect(self) -> Any:
         settings = self._settings
-        return pymysql.connect(
+        connect = pymysql.Connection if may_send_password(settings) else _CautiousConnection
+        return connect(
             user=settings.username,
             password="" if settings.password is None else settings.password.reveal(),
             host=settings.host,
@@ -81,7 +147,6 @@ class MysqlStore(SqlStore):
             connect_timeout=CONNECT_SECONDS,
             read_timeout=ANSWER_SECONDS,
             write_timeout=ANSWER_SECONDS,
-            init_command="SET SESSION TRANSACTION READ ONLY",
             autocommit=True,  # else every read after the first would see the table as it was then
             program_name="sockudo-queue",
         )

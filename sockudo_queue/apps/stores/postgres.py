@@ -11,7 +11,14 @@ import pg8000.exceptions
 import pg8000.native
 
 from sockudo_queue.apps.stores.base import Row
-from sockudo_queue.apps.stores.sql import ANSWER_SECONDS, SqlStore, row_of, verifying_context
+from sockudo_queue.apps.stores.sql import (
+    ANSWER_SECONDS,
+    SqlStore,
+    cleartext_refusal,
+    may_send_password,
+    row_of,
+    verifying_context,
+)
 from sockudo_queue.config import DatabaseSettings
 
 ENCODING: Final = "UTF8"
@@ -29,6 +36,19 @@ _COLUMNS: Final = (
 )
 
 
+_CLEARTEXT: Final = 3
+"""The server's request for the password itself."""
+
+
+class _CautiousConnection(pg8000.native.Connection):  # type: ignore[misc]
+    """A connection that proves that it knows the password, and never sends it."""
+
+    def handle_AUTHENTICATION_REQUEST(self, data: bytes, context: Any) -> None:  # noqa: N802 - the library's name
+        if data[:4] == _CLEARTEXT.to_bytes(4, "big"):
+            raise pg8000.exceptions.InterfaceError(cleartext_refusal("password", "DATABASE_POSTGRES"))
+        super().handle_AUTHENTICATION_REQUEST(data, context)
+
+
 class PostgresStore(SqlStore):
     """The table of apps that Sockudo's driver `pgsql` keeps."""
 
@@ -42,7 +62,8 @@ class PostgresStore(SqlStore):
 
     def _connect(self) -> Any:
         settings = self._settings
-        connection = pg8000.native.Connection(
+        connect = pg8000.native.Connection if may_send_password(settings) else _CautiousConnection
+        connection = connect(
             user=settings.username,
             password=None if settings.password is None else settings.password.reveal(),
             host=settings.host,

@@ -169,6 +169,19 @@ class SqlStore(ABC):
         """Return what else can be said of an error in `failures`."""
 
 
+def may_send_password(settings: DatabaseSettings) -> bool:
+    """Return whether a server may be sent the password itself instead of a proof that we know it."""
+    return settings.ssl_mode == "verify-full" or settings.allow_cleartext_password
+
+
+def cleartext_refusal(kind: str, variable: str) -> str:
+    """Return why a login was given up."""
+    return (
+        f"the server asks for the password itself ({kind}), and whose server it is was not checked; set "
+        f"{variable}_SSL_MODE=verify-full, or {variable}_ALLOW_CLEARTEXT_PASSWORD=true where you trust the network"
+    )
+
+
 def verifying_context(settings: DatabaseSettings, key: str) -> ssl.SSLContext:
     """Return what checks a server's certificate and its name. Raises `SettingsError` for an authority that is none."""
     try:
