@@ -264,7 +264,7 @@ def _health(options: argparse.Namespace) -> int:
     from sockudo_queue.commands import probe
 
     answers, text = probe.ask(*probe.address(os.environ), "/readyz" if options.ready else "/livez")
-    _say(json.dumps({"ok": answers, "text": text}) if options.json else text)
+    _say(json.dumps({"ok": answers, "text": text}) if options.json else streams.visible(text))
     return 0 if answers else EXIT_NO
 
 
@@ -278,4 +278,4 @@ def _say(line: str) -> None:
 
 
 def _complain(line: str) -> None:
-    streams.complain(f"sockudo-queue: {line}\n")
+    streams.complain(f"sockudo-queue: {streams.visible(line)}\n")

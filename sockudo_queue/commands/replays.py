@@ -18,11 +18,12 @@ from typing import Final, TypeVar
 from sockudo_queue.commands.apps import AppLookUp, app_look_up
 from sockudo_queue.commands.context import EXIT_NO, Queue, reached
 from sockudo_queue.commands.letters import UNREADABLE, Entry, Selection, none_matches
-from sockudo_queue.commands.terminal import Progress, complain, pace, plural, say, say_json, visible
+from sockudo_queue.commands.terminal import Progress, complain, pace, plural, say, say_json
 from sockudo_queue.core import delivery_state
 from sockudo_queue.core.apps import App
 from sockudo_queue.drivers.base import DeadLetter, DeadLetters
 from sockudo_queue.errors import AppStoreUnavailable
+from sockudo_queue.runtime.streams import visible
 
 AT_ONCE: Final = 10
 """Letters that one call replays at most: a body may have a megabyte, and progress can be no finer."""

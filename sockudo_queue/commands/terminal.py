@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from sockudo_queue.runtime import streams
+from sockudo_queue.runtime.streams import visible
 
 REDRAW_SECONDS: Final = 0.2
 
@@ -31,11 +32,6 @@ def complain(line: str) -> None:
 def say_json(value: Any) -> None:
     """Write a value as one line of JSON, in ASCII."""
     streams.write(json.dumps(value) + "\n")
-
-
-def visible(text: str) -> str:
-    """Return text with whatever a terminal could act upon spelled out."""
-    return text if text.isprintable() else "".join(map(_visible, text))
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -110,7 +106,3 @@ class Progress:
         """Take the line away; what came of it is said elsewhere."""
         if self._shows:
             streams.complain("\r\033[K")
-
-
-def _visible(character: str) -> str:
-    return character if character.isprintable() else ascii(character)[1:-1]

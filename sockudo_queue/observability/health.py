@@ -18,6 +18,7 @@ from sockudo_queue.errors import StartError
 from sockudo_queue.observability.http_server import Answer, Request, arrived, read_request, send, send_now, text
 from sockudo_queue.observability.logs import get_logger
 from sockudo_queue.runtime.limits import start_thread
+from sockudo_queue.runtime.streams import visible
 
 CONNECTIONS_LIMIT: Final = 32
 ACCEPT_PAUSE: Final = 0.1  # seconds after a failed accept: without a free file descriptor it fails again at once
@@ -109,7 +110,7 @@ class Health:
         )
 
     def ready_page(self) -> tuple[int, str]:
-        return _page([f"{source}: {reason}" for source, reason in self.reasons.items()])
+        return _page([visible(f"{source}: {reason}") for source, reason in self.reasons.items()])
 
 
 def _page(faults: list[str]) -> tuple[int, str]:

@@ -65,6 +65,15 @@ def complain(text: str) -> None:
         sys.stderr.flush()
 
 
+def visible(text: str) -> str:
+    """Return text with whatever a terminal could act upon spelled out."""
+    return text if text.isprintable() else "".join(map(_visible, text))
+
+
+def _visible(character: str) -> str:
+    return character if character.isprintable() else ascii(character)[1:-1]
+
+
 def unwritable(error: OSError) -> Exception:
     """Return what to raise for an error of standard output; one of a reader that has seen enough stays what it is."""
     if isinstance(error, BrokenPipeError):

@@ -5,15 +5,20 @@ from __future__ import annotations
 import hmac
 import json
 import re
+import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
+from sockudo_queue import cli
 from sockudo_queue.commands import stats
 from sockudo_queue.commands.terminal import pace, table
 from sockudo_queue.core import job as jobs
+from sockudo_queue.errors import BrokerRefused
+from sockudo_queue.observability.health import Health, Heartbeats
 from tests.faults.queue import SERVER_LIST, daemon_on, push
 from tests.helpers.commands import Commands
 from tests.helpers.configs import app, config, webhook
@@ -268,3 +273,45 @@ def test_health_answers_machines_too(run: Commands, host: str) -> None:
     run.environment["QUEUE_METRICS_HOST"] = host
     ran = run("health", "--json")
     assert (ran.code, ran.json["ok"]) == (1, False)
+
+
+HOSTILE = "\x1b[31mEVIL\x1b]0;owned\x07\u202e"
+
+
+def test_what_another_program_says_never_reaches_the_terminal_as_a_command(run: Commands) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(4096)
+                body = HOSTILE.encode()
+                connection.sendall(b"HTTP/1.1 503 no\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+
+        threading.Thread(target=answer, daemon=True).start()
+        run.environment["QUEUE_METRICS_PORT"] = str(listener.getsockname()[1])
+        ran = run("health", "--ready")
+    assert ran.code == 1
+    assert "EVIL" in ran.out
+    assert ran.out.removesuffix("\n").isprintable()
+
+
+def test_what_a_server_refuses_with_never_reaches_the_terminal_as_a_command(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(_options: object) -> int:
+        raise BrokerRefused(HOSTILE)
+
+    monkeypatch.setattr(cli, "_version", refused)
+    assert cli.run(["version"]) == 3
+    text = capsys.readouterr().err
+    assert "EVIL" in text
+    assert text.removesuffix("\n").isprintable()
+
+
+def test_what_a_server_says_is_no_command_on_the_page_of_readiness() -> None:
+    health = Health(Heartbeats())
+    health.not_ready("broker", HOSTILE)
+    status, page = health.ready_page()
+    assert status == 503
+    assert all(line.isprintable() for line in page.split("\n"))

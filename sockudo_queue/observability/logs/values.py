@@ -31,7 +31,24 @@ STACK_LIMIT: Final = 20
 
 _SHOWN_AS_TEXT: Final = (date, time, timedelta, UUID, PurePath, Decimal, IPv4Address, IPv6Address)
 _COLOURS: Final = {"debug": "\x1b[2m", "info": "\x1b[32m", "warning": "\x1b[33m", "error": "\x1b[31m"}
-encode: Final = msgspec.json.Encoder().encode
+_encode: Final = msgspec.json.Encoder().encode
+_DELETE: Final = b"\x7f"
+
+
+def encode(value: Any) -> bytes:
+    """Encode as JSON, with every character that a terminal or a reader of lines could act upon spelled out."""
+    encoded = _encode(value)
+    if encoded.isascii() and _DELETE not in encoded:
+        return encoded
+    text = encoded.decode()
+    return encoded if text.isprintable() else "".join(map(_escaped, text)).encode()
+
+
+def _escaped(character: str) -> str:
+    if character.isprintable():
+        return character
+    pair = character.encode("utf-16-be").hex()
+    return "".join(f"\\u{pair[at : at + 4]}" for at in range(0, len(pair), 4))
 
 
 def plain(value: Any, depth: int = 0) -> Any:

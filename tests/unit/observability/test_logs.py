@@ -160,6 +160,17 @@ def test_any_value_makes_one_line(output: Output, value: Any, shown: Any) -> Non
 
 
 @pytest.mark.parametrize("log_format", ["json", "pretty"])
+def test_no_character_that_a_terminal_acts_upon_is_written(output: Output, log_format: str) -> None:
+    odd = "a\u009b31mRED\u202e\u2028{}\u0085x\u007f\U000e0001é日"
+    output.set_up(log_format=log_format).info("test.event", odd=odd)
+    text = output.text()
+    assert text.removesuffix("\n").isprintable()
+    assert "é日" in text
+    if log_format == "json":
+        assert json.loads(text)["odd"] == odd
+
+
+@pytest.mark.parametrize("log_format", ["json", "pretty"])
 def test_nothing_in_a_line_can_begin_another_or_show_a_secret(output: Output, log_format: str) -> None:
     values = {"a": "x\ny\r\x1b[2J\x9b", "b": [Secret(CANARY), "\n"], "c": "\ud800", "d": Unspeakable(), "e\n": Holder()}
     output.set_up(log_format=log_format).info("test.event\n", **values)
