@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 from collections import Counter, deque
 from typing import Any, Final
 
 from sockudo_queue.commands.context import EXIT_NO, reached
 from sockudo_queue.commands.letters import Entry, Selection, none_matches
-from sockudo_queue.commands.terminal import complain, moment, plural, say, say_json, span, table
+from sockudo_queue.commands.terminal import complain, moment, plural, say, say_json, say_json_with, span, table
 from sockudo_queue.core.job import Job
 from sockudo_queue.drivers.base import DeadLetters, Driver
 from sockudo_queue.errors import SettingsError
@@ -86,7 +85,7 @@ def show(options: argparse.Namespace) -> int:
         return _write_raw(entries, options.raw)
     for number, entry in enumerate(entries):
         if options.json:
-            say_json(_details(entry))
+            _show_for_machines(entry)
             continue
         if number:
             say()
@@ -123,13 +122,18 @@ def _details(entry: Entry) -> dict[str, Any]:
     }
     if isinstance(job, str):
         return details | {"unreadable": job}
-    events = [json.loads(bytes(event.raw)) for event in job.events]
     return details | {
         "app_key": job.app_key,
         "time_ms": job.time_ms,
-        "event_list": events,
         "unreadable_events": job.unreadable_events,
     }
+
+
+def _show_for_machines(entry: Entry) -> None:
+    if isinstance(entry.job, str):
+        say_json(_details(entry))
+    else:
+        say_json_with(_details(entry), "event_list", [bytes(event.raw) for event in entry.job.events])
 
 
 def _show_for_people(entry: Entry) -> None:

@@ -10,11 +10,11 @@ import json
 import sys
 import time
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from sockudo_queue.runtime import streams
-from sockudo_queue.runtime.streams import visible
+from sockudo_queue.runtime.streams import json_escape, visible
 
 REDRAW_SECONDS: Final = 0.2
 
@@ -32,6 +32,20 @@ def complain(line: str) -> None:
 def say_json(value: Any) -> None:
     """Write a value as one line of JSON, in ASCII."""
     streams.write(json.dumps(value) + "\n")
+
+
+def say_json_with(value: Mapping[str, Any], name: str, raw: Sequence[bytes]) -> None:
+    """Write an object as `say_json` does, with one member more: a list of JSON texts as they were received.
+
+    They are not parsed: Python refuses some numbers that JSON may hold, and rounds others.
+    """
+    listed = ", ".join(_on_one_line(each.decode()) for each in raw)
+    streams.write(f"{json.dumps(value)[:-1]}, {json.dumps(name)}: [{listed}]}}\n")
+
+
+def _on_one_line(text: str) -> str:
+    """Return a JSON text in ASCII. A line break in it stands between its parts, since strings have none."""
+    return "".join(each if " " <= each <= "~" else " " if each in "\t\r\n" else json_escape(each) for each in text)
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -77,8 +91,11 @@ def pace(done: int, seconds: float) -> str:
 
 
 def moment(milliseconds: int) -> str:
-    """Return a time in UTC, to the second."""
-    return time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(milliseconds / 1000))
+    """Return a time in UTC, to the second; a number that is no time as it is."""
+    try:
+        return time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(milliseconds / 1000))
+    except (OverflowError, ValueError, OSError):
+        return f"{milliseconds} ms"
 
 
 class Progress:

@@ -74,6 +74,12 @@ def _visible(character: str) -> str:
     return character if character.isprintable() else ascii(character)[1:-1]
 
 
+def json_escape(character: str) -> str:
+    """Return a character as JSON spells it in ASCII."""
+    pair = character.encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{pair[at : at + 4]}" for at in range(0, len(pair), 4))
+
+
 def unwritable(error: OSError) -> Exception:
     """Return what to raise for an error of standard output; one of a reader that has seen enough stays what it is."""
     if isinstance(error, BrokenPipeError):

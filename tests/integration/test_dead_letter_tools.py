@@ -17,6 +17,7 @@ from typing import Final
 import pytest
 
 from sockudo_queue import cli
+from sockudo_queue.commands.terminal import moment
 from sockudo_queue.core import delivery_state
 from sockudo_queue.core.delivery_state import State
 from sockudo_queue.drivers.base import Dead, Settlement
@@ -360,3 +361,38 @@ def test_a_broker_that_is_frozen_is_one_line(tmp_path: Path) -> None:
         server.pause()
         ran = run("dead-letters", "list")
     assert ran == (3, "", "sockudo-queue: the queue's server: the server did not answer in time\n")
+
+
+def test_an_event_is_shown_as_it_came_whatever_python_thinks_of_its_numbers(run: Commands, lists: RedisLists) -> None:
+    digits = "1" * 5000
+    body = job(1, events=[event("channel_occupied", "room-1")]).replace(
+        b'"room-1"', f'"rö\u202e-1",\n "n":{digits}'.encode()
+    )
+    kill(lists, body, exhausted())
+    ran = run("dead-letters", "show", "j1", "--json")
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.removesuffix("\n").isprintable()
+    assert f'"n":{digits}' in ran.out
+    (shown,) = json.loads(ran.out, parse_int=str)["event_list"]
+    assert shown["channel"] == "rö\u202e-1"
+
+
+def test_odd_members_among_the_dead_stop_no_command(run: Commands, lists: RedisLists) -> None:
+    kill(lists, job(1), exhausted())
+    source = SOURCES[0]
+    for number, score in enumerate(("inf", "1.5", "1e20")):
+        member = b"\xff\x1b[31m%d/1" % number
+        lists.client.hset(own_key(source, "records"), member.rpartition(b"/")[0], job(2))
+        lists.client.zadd(own_key(source, "dead"), {member: float(score)})
+    for command in (["list"], ["list", "--json"], ["show", "j1"]):
+        ran = run("dead-letters", *command)
+        assert (ran.code, ran.err) == (0, "")
+        assert ran.out.replace("\n", "").isprintable()
+    assert run("stats").code == 0
+    assert "4 dead letters" in run("dead-letters", "purge", "--all", "--yes").out
+    assert run("dead-letters", "list").out == "no dead letters\n"
+
+
+@pytest.mark.parametrize("milliseconds", [10**30, -(10**30)])
+def test_a_number_that_is_no_time_is_shown_as_it_is(milliseconds: int) -> None:
+    assert moment(milliseconds) == f"{milliseconds} ms"

@@ -22,6 +22,7 @@ import msgspec
 
 from sockudo_queue.core.secret import MASK, Secret
 from sockudo_queue.errors import SockudoQueueError
+from sockudo_queue.runtime.streams import json_escape
 
 LINE_LIMIT: Final = 8_192  # bytes; container runtimes split lines at 16 KiB
 SHORT_TEXT: Final = 256  # characters of one text in a line that was too long
@@ -45,10 +46,7 @@ def encode(value: Any) -> bytes:
 
 
 def _escaped(character: str) -> str:
-    if character.isprintable():
-        return character
-    pair = character.encode("utf-16-be").hex()
-    return "".join(f"\\u{pair[at : at + 4]}" for at in range(0, len(pair), 4))
+    return character if character.isprintable() else json_escape(character)
 
 
 def plain(value: Any, depth: int = 0) -> Any:
