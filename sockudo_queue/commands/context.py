@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from sockudo_queue.apps.file import collect_apps, load_with_apps
+from sockudo_queue.commands.found_file import approve
 from sockudo_queue.commands.terminal import complain
-from sockudo_queue.config import Findings, Loaded, collect, told, working_directory
+from sockudo_queue.config import CONFIG_FILE, Findings, Loaded, collect, told, working_directory
 from sockudo_queue.core.apps import App
 from sockudo_queue.core.ports import host_port
 from sockudo_queue.drivers.base import Driver
@@ -34,15 +35,24 @@ class Queue:
 
 def load(options: argparse.Namespace) -> tuple[Loaded, tuple[App, ...]]:
     """Read settings and apps as the daemon does. Raises `SettingsError`."""
-    return load_with_apps(options.config, os.environ, working_directory(), getattr(options, "strict", False))
+    loaded, apps = load_with_apps(options.config, os.environ, working_directory(), getattr(options, "strict", False))
+    _approve_unnamed(options, loaded)
+    return loaded, apps
 
 
 def examine(options: argparse.Namespace) -> tuple[Loaded, tuple[App, ...], tuple[str, ...]]:
     """Read settings and apps as far as they can be used, and return their faults instead of raising them."""
     findings = Findings(options.strict)
     loaded = collect(options.config, os.environ, working_directory(), findings)
+    _approve_unnamed(options, loaded)
     apps = collect_apps(loaded.apps_document, loaded.settings, findings) if loaded.file_was_read else ()
     return replace(loaded, warnings=told(findings.warnings)), apps, told(findings.faults)
+
+
+def _approve_unnamed(options: argparse.Namespace, loaded: Loaded) -> None:
+    was_named = options.config or any(os.environ.get(name) for name in (CONFIG_FILE, f"{CONFIG_FILE}_FILE"))
+    if not was_named and loaded.apps_document.path is not None:
+        approve(loaded.apps_document.path)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 
 from sockudo_queue.config.documents import Document, digest_of, parse_document, read_bytes, working_directory
+from sockudo_queue.config.environment import CONFIG_FILE
 from sockudo_queue.config.findings import Findings, did_you_mean, secret_looks_odd, told
 from sockudo_queue.config.loading import AppsDocument, Loaded, collect, load
 from sockudo_queue.config.models import (
@@ -37,6 +38,7 @@ from sockudo_queue.config.values import apps_driver, boolean
 from sockudo_queue.config.wording import attribute_of, reason_of, shown
 
 __all__ = [
+    "CONFIG_FILE",
     "AppsDocument",
     "AppsSettings",
     "DatabaseSettings",
