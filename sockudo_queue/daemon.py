@@ -284,7 +284,19 @@ class Daemon:
         """Put back what is still held; False when the broker did not take it, so that leases have to run out."""
         self._supervisor.stopping.set()
         self._abandoned.set()
+        self._name_unfinished()
         return _in_time(self._put_back_all, LAST_PUT_BACK) and not self._holdings
+
+    def _name_unfinished(self) -> None:
+        for dispatch in self._holdings.all():
+            for share in dispatch.unfinished:
+                self._log.warning(
+                    "delivery.interrupted",
+                    job=share.state.job,
+                    app=dispatch.job.app_id if dispatch.job else None,
+                    webhook=share.webhook.name,
+                    record=dispatch.claim.id,
+                )
 
     def _put_back_all(self) -> None:
         repeated = False

@@ -69,6 +69,12 @@ class Dispatch:
             self.settlement = self._compose()
             return self.settlement
 
+    @property
+    def unfinished(self) -> list[Share]:
+        """The shares that nothing was reported of yet."""
+        with self._lock:
+            return [share for share in self.shares if self._parts[share.ordinal] is _PENDING]
+
     def abandon(self, *, lapsed: bool = False) -> Settlement:
         """End the work now: what is not finished goes back to the queue, without an attempt being counted.
 

@@ -26,7 +26,7 @@ from tests.faults.queue import (
     waiting,
 )
 from tests.helpers.daemon import DaemonProcess
-from tests.helpers.jobs import job, jobs
+from tests.helpers.jobs import APP_ID, job, jobs
 from tests.helpers.receiver import Receiver
 from tests.helpers.redis_server import RedisServer
 from tests.helpers.waiting import eventually
@@ -175,12 +175,15 @@ def test_a_second_signal_puts_back_at_once(redis_server: RedisServer, client: re
     receiver.hang()
     push(client, [job(1)])
     with daemon_on(redis_server.url, receiver.url()) as daemon:
-        receiver.wait_for(1)
+        first, *_ = receiver.wait_for(1)
         daemon.terminate()
         eventually(lambda: daemon.events("daemon.draining"))
         daemon.signal(signal.SIGINT)
         took = seconds_to_end(daemon)
         assert daemon.wait() == 1
+        (cut,) = daemon.events("delivery.interrupted")
+        assert (cut["job"], cut["app"]) == (first.headers["x-sockudo-job-id"], APP_ID)
+        assert cut["webhook"].startswith("127.0.0.1")
         receiver.always(200)
         daemon.start()
         _, second = receiver.wait_for(2, 5)  # long before a lease of 30 s ends
