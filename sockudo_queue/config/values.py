@@ -53,6 +53,9 @@ def _number(value: object) -> object:
     # JSON's true would pass as 1.
     if isinstance(value, bool):
         raise ValueError("must be a number, not true or false")  # noqa: TRY004 - as above
+    # Python reads 5_0 and digits of other scripts as numbers, and Sockudo does not.
+    if isinstance(value, str) and ("_" in value or not value.isascii()):
+        raise ValueError("must be a number, written with the digits 0 to 9 alone")
     return value
 
 

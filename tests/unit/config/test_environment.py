@@ -25,7 +25,8 @@ FREE_TEXT = {
     name
     for option in OPTIONS
     for name in option.variables
-    if option.attribute.endswith(
+    if not option.attribute.endswith("allow_cleartext_password")
+    and option.attribute.endswith(
         (
             "username",
             "password",

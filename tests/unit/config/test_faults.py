@@ -25,6 +25,8 @@ BROKEN_VALUES: list[tuple[str, Any, str]] = [
     ("queue.driver", 5, "queue.driver in FILE: must be 'redis'"),
     ("queue.workers", 0, "queue.workers in FILE: must be at least 1; for example 5"),
     ("queue.workers", 5000, "queue.workers in FILE: must be at most 1024"),
+    ("queue.workers", "5_0", "queue.workers in FILE: must be a number, written with the digits 0 to 9 alone"),
+    ("queue.workers", "\uff15", "queue.workers in FILE: must be a number, written with the digits 0 to 9 alone"),
     ("queue.workers", 2.5, "queue.workers in FILE: must be a whole number"),
     ("queue.workers", True, "queue.workers in FILE: must be a number, not true or false"),
     ("queue.workers", "CANARY", "queue.workers in FILE: must be a whole number"),
