@@ -33,6 +33,7 @@ class Message:
     group: str | None
     visible_at: float
     sent_ms: int
+    is_fifo: bool = True  # only then does a message in flight hold up its group
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
     receives: int = 0
     first_ms: int = 0
@@ -121,10 +122,11 @@ class SqsStub:
     def counts(self) -> Counter[str]:
         return Counter(action for _, action in list(self.calls))
 
-    def push(self, name: str, bodies: list[bytes], group: str | None = None) -> None:
+    def push(self, name: str, bodies: list[bytes], group: str | None = None, *, is_fifo: bool = True) -> None:
         with self._lock:
             now, sent = time.monotonic(), round(time.time() * 1000)
-            self.queues.setdefault(name, []).extend(Message(body.decode(), {}, group, now, sent) for body in bodies)
+            queue = self.queues.setdefault(name, [])
+            queue.extend(Message(body.decode(), {}, group, now, sent, is_fifo) for body in bodies)
             self._lock.notify_all()
 
     def messages(self, name: str) -> list[Message]:
@@ -209,7 +211,7 @@ class SqsStub:
         return {"Messages": [_shown(message) for message in found]} if found else {}
 
     def _receivable(self, queue: list[Message], most: int) -> list[Message]:
-        locked = {message.group for message in queue if message.group and message.is_hidden}
+        locked = {each.group for each in queue if each.group and each.is_fifo and each.is_hidden}
         return [message for message in queue if not message.is_hidden and message.group not in locked][:most]
 
     def _send(self, queue: list[Message], entry: Json) -> str:
@@ -247,7 +249,7 @@ class SqsStub:
         if action == "DeleteMessageBatch":
             if message is None:
                 return  # deleted before, or its receipt is an old one: SQS says that all is well
-            if message.group and not message.is_hidden:
+            if message.group and message.is_fifo and not message.is_hidden:
                 raise Refusal("InvalidParameterValue")
             queue.remove(message)
             self._lock.notify_all()

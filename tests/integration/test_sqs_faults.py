@@ -215,6 +215,33 @@ def test_a_start_without_permission_ends_with_one_line(stub: SqsStub, fault: Fau
     _ends_with_one_line(daemon_on(stub.url, NAME, "http://127.0.0.1:1/"))
 
 
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [("KMS.AccessDeniedException", "allow kms:Decrypt"), ("KMS.DisabledException", "the key is disabled")],
+)
+def test_start_with_unusable_kms_key_names_kms_and_not_sqs_permissions(stub: SqsStub, code: str, words: str) -> None:
+    stub.make(NAME)
+    stub.fail(Fault(code), "ReceiveMessage")
+    line = _ends_with_one_line(daemon_on(stub.url, NAME, "http://127.0.0.1:1/"))
+    assert words in line
+    assert "sqs:ReceiveMessage" not in line
+
+
+def test_grouped_jobs_on_standard_queue_run_in_parallel(stub: SqsStub, receiver: Receiver) -> None:
+    """On a standard queue a message group names a tenant (fair queues); it promises no order."""
+    receiver.answer(lambda request, nth: Answer(delay=0.4))
+    seconds = []
+    with daemon_on(stub.url, NAME, receiver.url()) as daemon:
+        daemon.wait_ready()
+        for number, group in enumerate((None, "tenant-1")):
+            began = time.monotonic()
+            stub.push(NAME, jobs(12, first=12 * number + 1), group, is_fifo=False)
+            eventually(lambda: not stub.messages(NAME), 30, daemon.output)
+            seconds.append(time.monotonic() - began)
+    figure(f"SQS, standard queue, 12 jobs of 0.4 s: {seconds[0]:.1f} s without a group, {seconds[1]:.1f} s with one")
+    assert seconds[1] < max(2 * seconds[0], 3)
+
+
 def test_a_start_without_credentials_ends_with_one_line(stub: SqsStub) -> None:
     daemon = daemon_on(stub.url, NAME, "http://127.0.0.1:1/", AWS_EC2_METADATA_DISABLED="true")
     for name in CREDENTIALS:

@@ -17,6 +17,7 @@ import botocore.config
 import botocore.exceptions
 
 from sockudo_queue.drivers.sqs.answers import results, sound
+from sockudo_queue.drivers.sqs.kms import kms_fault
 from sockudo_queue.errors import BrokerError, BrokerRefused, BrokerUnavailable
 
 BATCH: Final = 10
@@ -78,12 +79,13 @@ class EntryFailed(Exception):
 
     def __init__(self, code: str, *, sender_fault: bool) -> None:
         super().__init__(code)
+        fault = kms_fault(code)
         code = _bare(code)
         self.lost = sender_fault and code in _WRONG_HANDLE
         self.too_large = sender_fault and code in _TOO_LARGE
         self.error: BrokerError = (
-            BrokerRefused(f"SQS refused an entry of a batch ({code or 'no code'})")
-            if sender_fault and code not in _PASSING
+            BrokerRefused(f"SQS: {fault}" if fault else f"SQS refused an entry of a batch ({code or 'no code'})")
+            if (sender_fault or fault) and code not in _PASSING
             else BrokerUnavailable(f"SQS could not take an entry of a batch ({code or 'no code'})")
         )
 
@@ -202,9 +204,12 @@ def _check_answer(http_response: Any, **_: Any) -> None:
 
 def _translated(error: botocore.exceptions.ClientError, operation: str) -> BrokerError:
     answer: Any = error.response
-    code = _bare(str(answer.get("Error", {}).get("Code", "")))
+    named = str(answer.get("Error", {}).get("Code", ""))
+    code = _bare(named)
     status = int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode") or 0)
     action = "".join(word.title() for word in operation.split("_")).removesuffix("Batch")
+    if (fault := kms_fault(named)) is not None:
+        return BrokerRefused(f"SQS: {fault}")
     if code in _MISSING:
         return QueueMissing("SQS: the queue does not exist")
     if code in {"QueueNameExists", "QueueAlreadyExists"}:

@@ -6,13 +6,15 @@ from sockudo_queue.config import Settings
 from sockudo_queue.drivers.sqs.client import SqsClient
 from sockudo_queue.drivers.sqs.driver import SqsDriver
 from sockudo_queue.drivers.sqs.queues import Queues
+from sockudo_queue.drivers.sqs.region import region_for
 
 
 def make_sqs_driver(settings: Settings) -> SqsDriver:
-    """Return the driver for the queues that the settings name; nothing is connected yet."""
+    """Return the driver for the queues that the settings name; nothing is connected yet. Raises `SettingsError`."""
     sqs = settings.sqs
+    region = region_for(sqs.region, sqs.queue_url_prefix, sqs.endpoint_url, is_set="region" in sqs.model_fields_set)
     client = SqsClient(
-        region=sqs.region, endpoint_url=sqs.endpoint_url, slots=settings.workers, wait_seconds=sqs.wait_time_seconds
+        region=region, endpoint_url=sqs.endpoint_url, slots=settings.workers, wait_seconds=sqs.wait_time_seconds
     )
     queues = Queues(
         client,

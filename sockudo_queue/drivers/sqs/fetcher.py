@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from operator import attrgetter
 from typing import Final
 
@@ -90,6 +91,8 @@ class Intake:
         """Take up one message; return those that must go back because of it. Under the lock."""
         now = self._clock()
         behind: list[Message] = []
+        if not self._fifo:
+            each = replace(each, group=None)  # on a standard queue a group names a tenant and promises no order
         known = self._shelf.messages.get(each.message_id)
         if known is not None and known.received.body != each.body:
             return behind  # two messages cannot have one id; this one comes again

@@ -1,0 +1,40 @@
+"""The region that a queue URL of AWS names. It decides where the queue is, whatever region is set."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+from urllib.parse import urlsplit
+
+from sockudo_queue.errors import SettingsError
+
+_AMAZON: Final = r"(?:amazonaws\.com(?:\.cn)?|api\.aws|api\.amazonwebservices\.com\.cn)"
+_HOSTS: Final = (
+    re.compile(rf"(?:.+\.)?sqs(?:-fips)?\.(?P<region>[a-z]+(?:-[a-z]+)+-\d+)(?:\.vpce)?\.{_AMAZON}"),
+    re.compile(rf"(?P<region>[a-z]+(?:-[a-z]+)+-\d+)\.queue\.{_AMAZON}"),  # the form of old SDKs
+)
+
+
+def region_in(url: str) -> str | None:
+    """Return the region that a URL names, or None where it is not one of AWS, as with an emulator."""
+    host = urlsplit(url).hostname or ""
+    found = (pattern.fullmatch(host) for pattern in _HOSTS)
+    return next((match["region"] for match in found if match), None)
+
+
+def region_for(region: str, url_prefix: str | None, endpoint_url: str | None, *, is_set: bool) -> str:
+    """Return the region to call. Raises `SettingsError` where the settings name two.
+
+    With an endpoint of its own, every call goes there, and the region is only part of the signature.
+    """
+    named = region_in(url_prefix) if url_prefix and not endpoint_url else None
+    if named is None or named == region:
+        return region
+    if is_set:
+        raise SettingsError(
+            [
+                f"queue.sqs.queue_url_prefix is in the region {named}, but queue.sqs.region (QUEUE_SQS_REGION) is "
+                f"{region}; set the region to {named}, or leave it out"
+            ]
+        )
+    return named
