@@ -20,7 +20,17 @@ from typing import Any, Final
 
 import structlog
 
-from sockudo_queue.observability.logs.values import LINE_LIMIT, encode, encode_shortened, explain, place, plain, pretty
+from sockudo_queue.observability.logs.values import (
+    DELETE,
+    LINE_LIMIT,
+    encode,
+    encode_shortened,
+    explain,
+    place,
+    plain,
+    pretty,
+    spell_out,
+)
 from sockudo_queue.observability.logs.writer import THREAD, Line, Writer
 
 __all__ = ["THREAD", "dropped_lines", "flush", "get_logger", "is_alive", "set_up"]
@@ -124,6 +134,8 @@ class _Output:
             return pretty(named, colours=self._colours)
         try:
             encoded = encode(named)
+            if DELETE in encoded or not encoded.isascii():  # asked here: most lines are spared a call
+                encoded = spell_out(encoded)
             return encoded if len(encoded) <= LINE_LIMIT else encode_shortened(named)
         except Exception:  # noqa: BLE001 - a lone surrogate or whatever else cannot be encoded
             return encode_shortened(named)

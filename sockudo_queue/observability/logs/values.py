@@ -32,15 +32,12 @@ STACK_LIMIT: Final = 20
 
 _SHOWN_AS_TEXT: Final = (date, time, timedelta, UUID, PurePath, Decimal, IPv4Address, IPv6Address)
 _COLOURS: Final = {"debug": "\x1b[2m", "info": "\x1b[32m", "warning": "\x1b[33m", "error": "\x1b[31m"}
-_encode: Final = msgspec.json.Encoder().encode
-_DELETE: Final = b"\x7f"
+encode: Final = msgspec.json.Encoder().encode
+DELETE: Final = b"\x7f"  # the only control character in ASCII that JSON leaves as it is
 
 
-def encode(value: Any) -> bytes:
-    """Encode as JSON, with every character that a terminal or a reader of lines could act upon spelled out."""
-    encoded = _encode(value)
-    if encoded.isascii() and _DELETE not in encoded:
-        return encoded
+def spell_out(encoded: bytes) -> bytes:
+    """Escape every character of an encoded line that a terminal or a reader of lines could act upon."""
     text = encoded.decode()
     return encoded if text.isprintable() else "".join(map(_escaped, text)).encode()
 
@@ -87,12 +84,13 @@ def _plain_items(value: Any, depth: int) -> Any:
 def encode_shortened(line: Mapping[str, Any]) -> bytes:
     """Encode a line that was too long or could not be encoded as it is."""
     try:
-        encoded = encode({_short(name): _short(value) for name, value in line.items()})
+        encoded = spell_out(encode({_short(name): _short(value) for name, value in line.items()}))
         if len(encoded) <= LINE_LIMIT:
             return encoded
     except Exception:  # noqa: BLE001, S110 - the line below holds nothing that could fail
         pass
-    return encode({name: _short(line[name]) for name in ("timestamp", "level", "event")} | {"truncated": True})
+    known = {name: _short(line[name]) for name in ("timestamp", "level", "event")}
+    return spell_out(encode(known | {"truncated": True}))
 
 
 def _short(value: Any) -> Any:
