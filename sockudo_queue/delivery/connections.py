@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import re
-import select
 import socket
 import threading
 import time
@@ -27,6 +26,7 @@ import pycurl
 from sockudo_queue import __version__
 from sockudo_queue.delivery.guard import Guard
 from sockudo_queue.delivery.watchdog import Leash
+from sockudo_queue.runtime.peek import is_quiet
 from sockudo_queue.runtime.python_gate import Turns
 
 USER_AGENT: Final = f"sockudo-queue/{__version__}"
@@ -133,8 +133,6 @@ class Handle:
         self._sets_target = not options.environment_proxy
         self._timeout_ms = 0
         self._body_is_big = False
-        self._polled = -1
-        self._readable = select.poll()
         self.curl = curl = pycurl.Curl()
         for option, value in (
             (pycurl.NOSIGNAL, 1),
@@ -213,11 +211,7 @@ class Handle:
         if descriptor < 0:
             # The last connection has been closed. libcurl may still keep an older one, on which bytes arrived.
             return True
-        if descriptor != self._polled:
-            self._readable = select.poll()
-            self._readable.register(descriptor, select.POLLIN)
-            self._polled = descriptor
-        return bool(self._readable.poll(0))
+        return not is_quiet(descriptor)
 
     def forget(self) -> None:
         """Let go of what the last attempt has sent and received; a handle may rest for a minute."""

@@ -22,6 +22,7 @@ from redis.exceptions import InvalidResponse
 from redis.exceptions import TimeoutError as ReplyTimeout
 
 from sockudo_queue.drivers.redis.errors import TIMED_OUT
+from sockudo_queue.runtime.peek import is_quiet
 
 LARGEST_REPLY: Final = 32 * 1024 * 1024
 """Bytes of one reply that are kept. Our scripts return 20 MB at most, see `lua/next.lua`; a job of Sockudo has 16."""
@@ -66,6 +67,7 @@ class BoundedParser(RedisParser):
         self._tls: ssl.SSLSocket | None = None
         self.is_tls = False
         """Whether the stream is encrypted, so that what waits on the socket may be nothing for us."""
+        self._descriptor = -1
         self._poll = select.poll()  # unlike select, it takes descriptors of any number
         self._rest = b""  # of the stream, behind the last reply
         self._reader = self._new_reader()
@@ -83,6 +85,7 @@ class BoundedParser(RedisParser):
         self._seconds = max(REPLY_SECONDS, connection.socket_timeout or 0.0)
         self._poll = select.poll()
         self._poll.register(connected, select.POLLIN)
+        self._descriptor = connected.fileno()
 
     def on_disconnect(self) -> None:
         """Forget the socket."""
@@ -113,7 +116,7 @@ class BoundedParser(RedisParser):
             return False
         if self._tls is not None:
             return not self._tls.pending()
-        return not self._poll.poll(0)
+        return is_quiet(self._descriptor)
 
     def has_ended(self) -> bool:
         """Tell whether what waits is the end of the stream, and no bytes that nothing has asked for."""
