@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 import pytest
 
@@ -36,11 +37,12 @@ def places(port: int) -> dict[str, tuple[dict[str, Any], dict[str, str]]]:
         "urls": ({"cluster": {"nodes": [url]}, "password": PASSWORD}, {}),
         "older-key": ({"cluster_nodes": [node]}, secret),
         "variable": ({"password": PASSWORD}, {"REDIS_CLUSTER_NODES": f"127.0.0.1:{port}"}),
+        "login-in-url": ({}, {"REDIS_CLUSTER_NODES": f"redis://:{quote(PASSWORD, safe='')}@127.0.0.1:{port}"}),
         "variable-url": ({}, secret | {"REDIS_CLUSTER_NODES": f"redis://127.0.0.1:{port}"}),
     }
 
 
-@pytest.mark.parametrize("place", ["objects", "urls", "older-key", "variable", "variable-url"])
+@pytest.mark.parametrize("place", ["objects", "urls", "older-key", "variable", "variable-url", "login-in-url"])
 def test_check_reaches_the_cluster_that_the_server_would(tmp_path: Path, cluster: RedisCluster, place: str) -> None:
     redis, environment = places(cluster.nodes[0].port)[place]
     document = config(app(), queue={"redis_cluster": {"nodes": []}}, database={"redis": redis})

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+import redis
 
 import sockudo_queue
 from sockudo_queue.drivers.base import Signs
@@ -17,7 +18,7 @@ from sockudo_queue.drivers.redis.source import Terms
 from tests.drivers.redis_lists import link_to
 from tests.faults.queue import DOCUMENTED_LIST, SERVER_LIST, SHORT_LEASE, daemon_on, push, settled, told
 from tests.helpers.jobs import job, jobs, numbers
-from tests.helpers.queue_v2 import DEFAULT_BASE, Producer
+from tests.helpers.queue_v2 import DEFAULT_BASE, Producer, Worker
 from tests.helpers.receiver import Answer, Receiver, Request
 from tests.helpers.redis_binaries import KINDS, ServerKind
 from tests.helpers.redis_server import RedisServer
@@ -35,6 +36,50 @@ def rule_in(page: str) -> list[str]:
 
 def test_the_page_on_deployment_gives_the_rule_that_is_printed() -> None:
     assert " ".join(rule_in("deployment.md")) == producer_rule(DEFAULT_BASE)
+
+
+# What cache, rate limiter and adapter of a Sockudo 5.2 with its default prefixes keep in Redis.
+OTHER_KEYS: Final = (
+    "sockudo:app:shop",
+    "sockudo_cache:app:shop",
+    "sockudo_rl:websocket:10.0.0.1",
+    "sockudo_adapter:#nodes",
+)
+CHANNEL: Final = "sockudo_adapter:#broadcast"
+
+
+def one_user_for_all() -> list[str]:
+    """Return the words that the page on deployment adds to the rule where a server has one user for everything."""
+    found = re.search(r"```\n(~sockudo:.*)\n```", (DOCS / "deployment.md").read_text())
+    assert found is not None
+    return found[1].split()
+
+
+@pytest.mark.parametrize("kind", [ServerKind.REDIS_7_0, ServerKind.VALKEY])  # 6.0 has no rules for channels
+def test_one_documented_user_is_enough_for_a_whole_server(kind: ServerKind) -> None:
+    rule = producer_rule(DEFAULT_BASE).replace(">PASSWORD", ">pw").split()
+    with RedisServer(kind) as server, server.client() as admin:
+        admin.execute_command(*rule)
+        client: Any = server.client(username="sockudo-producer", password="pw")
+        for key in OTHER_KEYS:
+            with pytest.raises(redis.exceptions.NoPermissionError):
+                client.get(key)
+
+        admin.execute_command(*rule, *one_user_for_all())
+
+        for key in OTHER_KEYS:
+            assert client.set(key, "1", ex=60)
+            assert client.eval("return redis.call('INCR', KEYS[1])", 1, key) == 2
+            assert client.delete(key) == 1
+        with client.pubsub(ignore_subscribe_messages=True) as subscribed:
+            subscribed.subscribe(CHANNEL)
+            client.publish(CHANNEL, "hello")
+            message = eventually(lambda: subscribed.get_message(timeout=0.1))
+            assert message["data"] == b"hello"
+        Producer(client).enqueue(job(1))
+        with pytest.raises(redis.exceptions.ResponseError, match=r"(?i)permission|access"):
+            Worker(client).claim()
+        assert admin.llen(f"{DEFAULT_BASE}:wait") == 1
 
 
 @pytest.fixture(params=KINDS)

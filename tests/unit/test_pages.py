@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from pathlib import Path
 from typing import Final
@@ -59,3 +60,16 @@ def test_each_command_stands_in_a_heading_of_its_page(capsys: pytest.CaptureFixt
     assert {"run", "dead-letters", "version"} <= commands
     headings = re.findall(r"^## (.*)$", (sources.ROOT / "docs" / "commands.md").read_text(), re.MULTILINE)
     assert set(", ".join(headings).split(", ")) == commands
+
+
+def test_the_block_of_the_readme_tells_the_versions_of_sockudo_apart_before_any_command() -> None:
+    """A concurrency of 0 is right up to 4.7, and switches all webhooks of a newer server off."""
+    block = (sources.ROOT / "README.md").read_text().partition("## Beside a real Sockudo")[2].partition("```sh\n")[2]
+    lines = block.partition("```")[0].splitlines()
+    comments = list(itertools.takewhile(lambda line: line.startswith("#"), lines))
+    [up_to] = [line for line in comments if "UP TO 4.7" in line]
+    [later] = [line for line in comments if "FROM 5.0 ON" in line]
+    assert "QUEUE_REDIS_CONCURRENCY=0" in up_to
+    assert "NEVER" in later
+    assert "check --acl" in block
+    assert not [line for line in lines[len(comments) :] if "CONCURRENCY" in line]

@@ -33,6 +33,19 @@ def accepted(key: str, secret: str, body: bytes, signature: str) -> Any:
     return client.validate_webhook(key, signature, body.decode())
 
 
+@pytest.mark.parametrize(("age", "is_accepted"), [(290, True), (310, False)])
+def test_the_official_client_refuses_a_body_after_300_s_though_its_signature_is_right(
+    age: int, is_accepted: bool
+) -> None:
+    """As `docs/commands.md` says about replays: the signature alone can still be checked."""
+    read = jobs.decode(job(secret="secret", time_ms=round((time.time() - age) * 1000)))
+    body = signing.body_of(read.time_ms, read.events)
+    signature = signing.sign(read.app_secret, body)
+
+    assert (accepted("key", "secret", body, signature) is not None) is is_accepted
+    assert hmac.compare_digest(signature, hmac.new(b"secret", body, hashlib.sha256).hexdigest())
+
+
 @pytest.mark.parametrize("raw", EVENTS)
 @pytest.mark.parametrize("secret", ["shop-secret", "sécret 😀"])
 def test_the_official_client_accepts_it(raw: bytes, secret: str) -> None:
