@@ -14,7 +14,7 @@ from typing import Any, Final
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from redis.exceptions import RedisError
+from redis.exceptions import InvalidResponse, RedisError
 
 from sockudo_queue.config import RedisClusterSettings, SentinelNode, SentinelSettings, Settings
 from sockudo_queue.core.secret import Secret
@@ -182,6 +182,29 @@ def test_no_reply_costs_more_than_what_was_sent(stream: Stream, sent: bytes) -> 
     with pytest.raises(RedisError):
         stream.read(sent, then=lambda: stream.server.shutdown(socket.SHUT_WR))
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 40_000  # KB
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"*%d\r\n" % (parsing.MOST_ELEMENTS + 1),
+        b"*%d\r\n:1\r\n*2\r\n" % parsing.MOST_ELEMENTS,
+        b"*2\r\n" * (parsing.DEEPEST + 1),
+        b"$%d\r\n" % (parsing.LONGEST_STRING + 1),
+        b"+" + b"x" * 2 * parsing.LONGEST_LINE,
+        b":" + b"1" * 2 * parsing.LONGEST_LINE,
+    ],
+    ids=["elements", "elements of all lists", "depth", "string", "status", "number"],
+)
+def test_reply_over_a_bound_is_refused_while_the_server_still_sends(stream: Stream, sent: bytes) -> None:
+    with pytest.raises(InvalidResponse):  # and no timeout
+        stream.read(sent)
+
+
+def test_list_of_strings_is_bounded_as_a_whole(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parsing, "LARGEST_REPLY", 300_000)
+    with pytest.raises(InvalidResponse, match="more than 300000 bytes"):
+        stream.read(b"*1001\r\n" + b"$1000\r\n%b\r\n" % (b"x" * 1000) * 1000)
 
 
 def test_string_without_room_is_read_to_its_end_and_its_beginning_kept(
