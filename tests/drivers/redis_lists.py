@@ -41,6 +41,7 @@ class RedisLists:
         self.client: Any = server.client()  # redis-py's types do not tell bytes from text
         self.pushed = pushed
         self._cleanup = cleanup
+        cleanup.callback(self.client.close)
 
     def driver(self, *, lease: float = LEASE_SECONDS, retention: int = RETENTION) -> RedisDriver:
         return self.over(link_to(self.server.port), lease=lease, retention=retention)

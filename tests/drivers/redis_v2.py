@@ -31,6 +31,7 @@ class RedisV2:
         self.client: Any = server.client()  # redis-py's types do not tell bytes from text
         self.producer = Producer(self.client)
         self._cleanup = cleanup
+        cleanup.callback(self.client.close)
 
     def driver(self, *, lease: float = LEASE_SECONDS, retention: int = RETENTION, completed: int = 0) -> RedisDriver:
         return self.over(self.link(), lease=lease, retention=retention, completed=completed)
