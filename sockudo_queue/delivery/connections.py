@@ -97,7 +97,6 @@ class Handle:
         "_polled",
         "_readable",
         "_room",
-        "_sets_target",
         "_timeout_ms",
         "_url",
         "asks_dns",
@@ -110,6 +109,7 @@ class Handle:
         "rested_since",
         "route",
         "trust",
+        "uses_proxies",
     )
 
     def __init__(self, options: HandleOptions, route: Route, trust: object = None) -> None:
@@ -129,8 +129,7 @@ class Handle:
         self._aside = options.turns.aside
         self._limit = self._room = options.max_response_bytes
         self._url = ""
-        # A forward proxy needs the whole URL there, which libcurl knows how to write.
-        self._sets_target = not options.environment_proxy
+        self.uses_proxies = options.environment_proxy
         self._timeout_ms = 0
         self._body_is_big = False
         self.curl = curl = pycurl.Curl()
@@ -172,7 +171,7 @@ class Handle:
         curl = self.curl
         if self._url != url:
             curl.setopt(pycurl.URL, url)
-            if self._sets_target:
+            if not self.uses_proxies:  # a forward proxy needs the whole URL there, which libcurl knows how to write
                 curl.setopt(pycurl.REQUEST_TARGET, request_target(url))
             self._url = url
         if self._timeout_ms != timeout_ms:

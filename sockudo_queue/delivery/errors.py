@@ -97,9 +97,9 @@ def _stage(curl: pycurl.Curl) -> Failure:
     """Tell what was under way when the deadline passed.
 
     libcurl sets its clocks for sending and for the first byte to the end of a transfer that failed before it got so
-    far, so what was counted decides.
+    far, so what was counted decides. A proxy's answer to CONNECT counts as headers, but not as the request's status.
     """
-    if curl.getinfo(pycurl.HEADER_SIZE):
+    if curl.getinfo(pycurl.RESPONSE_CODE):
         return Failure.DEADLINE
     if curl.getinfo(pycurl.REQUEST_SIZE):
         return Failure.READ_TIMEOUT

@@ -19,10 +19,12 @@ from requests.adapters import BaseAdapter
 
 from sockudo_queue.core.outcome import Failure
 from sockudo_queue.delivery.connections import Handle, HandleOptions, HandlePool, Route
-from sockudo_queue.delivery.errors import TimeFault, TransportFault, translated
+from sockudo_queue.delivery.errors import ConnectFault, TimeFault, TransportFault, translated
 
 HEADERS_KEPT: Final = 16_384
 """Bytes of response headers above which a handle is not used again: libcurl keeps them until its next transfer."""
+PROXY_LOGIN: Final = 407
+"""What a proxy answers that refuses our login. No endpoint has a use for it."""
 _NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
 
@@ -131,6 +133,8 @@ def _answer(handle: Handle, url: str, fault: pycurl.error | None, timeout_ms: in
     status = curl.getinfo(pycurl.RESPONSE_CODE)
     if fault is not None and status < 200:
         raise fault_of(handle, fault, timeout_ms)
+    if status == PROXY_LOGIN and handle.uses_proxies:
+        raise ConnectFault(Failure.REFUSED, f"the proxy answered {PROXY_LOGIN}: it refuses our login")
     received = handle.received
     answer = Answer(status, url, b"".join(received) if received else b"")
     if status >= 300:
