@@ -21,7 +21,7 @@ from sockudo_queue.core.apps import AppRegistry
 from sockudo_queue.delivery.admission.endpoint import Endpoints
 from sockudo_queue.delivery.admission.thread_budget import Limits
 from sockudo_queue.delivery.factory import DESCRIPTORS_OF_A_WORKER, Outbound
-from sockudo_queue.delivery.guard import Service
+from sockudo_queue.delivery.own_services import page
 from sockudo_queue.drivers.base import Driver, InProcess, PeerAware, Prefetching
 from sockudo_queue.drivers.factory import make_driver
 from sockudo_queue.errors import BrokerError, BrokerUnavailable, SockudoQueueError
@@ -57,8 +57,6 @@ LAST_PUT_BACK: Final = 2.0
 
 LEAST_BESIDE: Final = 24
 """For files, pages and their clients, service threads' connections, and look-ups, at the least."""
-
-OURS: Final = "this daemon's own server"
 
 EXIT_STOPPED: Final = 0
 EXIT_FORCED: Final = 1
@@ -180,10 +178,10 @@ class Daemon:
         log_invalid_webhooks(self._log, self._registry.invalid_webhooks())
         if self._settings.metrics.enabled:
             self._server.start()
-            self._outbound.protect(Service(OURS, self._settings.metrics.host, self._server.port))
+            self._outbound.protect(page(self._settings.metrics.host, self._server.port))
         if self._ingress is not None:
             self._ingress.bind()
-            self._outbound.protect(Service(OURS, self._settings.memory.ingress_host, self._ingress.port))
+            self._outbound.protect(page(self._settings.memory.ingress_host, self._ingress.port))
         self._start_threads()
         self._prepare()
         if self._ingress is not None:

@@ -12,6 +12,7 @@ from sockudo_queue.core.apps import Webhook
 from sockudo_queue.core.job import Event
 from sockudo_queue.core.outcome import Outcome
 from sockudo_queue.delivery.factory import Outbound
+from sockudo_queue.delivery.own_services import pages
 from sockudo_queue.runtime.python_gate import Turns
 
 
@@ -21,6 +22,8 @@ class Attempts:
     def __init__(self, settings: Settings) -> None:
         """Raises `SettingsError` for certificates that cannot be used. Blocks while our own services are looked up."""
         outbound = Outbound(settings, Turns())
+        for service in pages(settings):
+            outbound.protect(service)
         for keep in outbound.upkeep:
             keep(time.monotonic())
         self._sender = outbound.sender

@@ -18,7 +18,8 @@ from sockudo_queue.commands.terminal import plural, say, say_json
 from sockudo_queue.config import Loaded, Settings
 from sockudo_queue.core.apps import App
 from sockudo_queue.core.ports import host_port
-from sockudo_queue.delivery.own_services import brokers
+from sockudo_queue.delivery.guard import Service
+from sockudo_queue.delivery.own_services import broker, brokers
 from sockudo_queue.drivers.base import Driver, Finding, Inspectable, Level, PeerAware
 from sockudo_queue.drivers.factory import producer_rule_of
 from sockudo_queue.errors import BrokerError, BrokerUnavailable, SettingsError
@@ -82,9 +83,10 @@ def _findings(options: argparse.Namespace) -> Iterator[Finding]:
     )
     yield from _where_usable("apps", _STORE_GROUPS, loaded, partial(_app_findings, loaded, apps))
     yield from filter_findings(apps)
-    yield from _where_usable("broker", _BROKER_GROUPS, loaded, partial(_queue_findings, loaded))
+    servers: set[Service] = set()
+    yield from _where_usable("broker", _BROKER_GROUPS, loaded, partial(_queue_findings, loaded, servers))
     yield from _where_usable(
-        "endpoints", _DELIVERY_GROUPS, loaded, partial(endpoint_findings, loaded, apps, probe=options.probe)
+        "endpoints", _DELIVERY_GROUPS, loaded, partial(endpoint_findings, loaded, apps, servers, probe=options.probe)
     )
 
 
@@ -110,8 +112,9 @@ def _app_findings(loaded: Loaded, apps: tuple[App, ...]) -> Iterator[Finding]:
         yield Finding(Level(level), subject, rest)
 
 
-def _queue_findings(loaded: Loaded) -> Iterator[Finding]:
-    with driver_of(loaded) as driver:
+def _queue_findings(loaded: Loaded, servers: set[Service]) -> Iterator[Finding]:
+    """Yield what the queue shows, and add to `servers` those that no setting names."""
+    with driver_of(loaded, lambda host, port: servers.add(broker(host, port))) as driver:
         yield from _broker_findings(driver, loaded)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Final
@@ -56,9 +56,12 @@ def _approve_unnamed(options: argparse.Namespace, loaded: Loaded) -> None:
 
 
 @contextmanager
-def driver_of(loaded: Loaded) -> Iterator[Driver]:
-    """Return the configured driver, and close it at the end. Nothing is connected before the first call."""
-    driver = make_driver(loaded.settings)
+def driver_of(loaded: Loaded, on_server: Callable[[str, int], object] | None = None) -> Iterator[Driver]:
+    """Return the configured driver, and close it at the end. Nothing is connected before the first call.
+
+    `on_server` is called as by `make_driver`.
+    """
+    driver = make_driver(loaded.settings, on_server)
     try:
         yield driver
     finally:

@@ -6,8 +6,6 @@ Nothing is sent to them, unless a probe is asked for: then each webhook gets one
 from __future__ import annotations
 
 import queue
-import socket
-import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,19 +16,18 @@ from urllib.parse import urlsplit
 
 from sockudo_queue.commands.apps import Credentials, inline_credentials
 from sockudo_queue.commands.attempts import Attempts
-from sockudo_queue.config import Loaded
+from sockudo_queue.config import Loaded, Settings
 from sockudo_queue.core.apps import App, Webhook
-from sockudo_queue.core.outcome import Outcome
+from sockudo_queue.core.outcome import Failure, Outcome
 from sockudo_queue.core.ports import default_port, host_port
 from sockudo_queue.core.secret import Secret
-from sockudo_queue.delivery.certificates import expiry_of, file_faults
 from sockudo_queue.delivery.connections import HandleOptions
 from sockudo_queue.delivery.errors import TransportFault
-from sockudo_queue.delivery.factory import handle_options, make_guard
-from sockudo_queue.delivery.guard import Guard
-from sockudo_queue.delivery.own_services import brokers
+from sockudo_queue.delivery.factory import make_guard, usable_options
+from sockudo_queue.delivery.guard import Service
+from sockudo_queue.delivery.inspection import HandshakeFault, connect
+from sockudo_queue.delivery.own_services import brokers, pages
 from sockudo_queue.drivers.base import Finding, Level
-from sockudo_queue.errors import SettingsError
 
 CONNECT_SECONDS: Final = 5.0
 ALL_SECONDS: Final = 20.0
@@ -50,26 +47,22 @@ class Endpoint(NamedTuple):
         return f"{self.scheme}://{host_port(self.host, self.port)}"
 
 
-class Ways(NamedTuple):
-    """What is asked of every endpoint alike: a guard that allows its address, and a certificate that is trusted."""
+def endpoint_findings(
+    loaded: Loaded, apps: Sequence[App], servers: Iterable[Service], *, probe: bool
+) -> Iterator[Finding]:
+    """Yield a line for each endpoint of the apps in the file, and with a probe for each webhook.
 
-    guard: Guard | None
-    options: HandleOptions
-    trust: ssl.SSLContext
-    no_trust: ssl.SSLContext
-
-
-def endpoint_findings(loaded: Loaded, apps: Sequence[App], *, probe: bool) -> Iterator[Finding]:
-    """Yield a line for each endpoint of the apps in the file, and with a probe for each webhook."""
+    `servers` are those of the queue that no setting names and that have been found.
+    """
     webhooks = [(app, webhook) for app in apps for webhook in app.webhooks]
     verified: dict[Endpoint, bool] = {}
     for _, webhook in webhooks:
         if webhook.url is not None:
             endpoint = _endpoint_of(webhook.url)
             verified[endpoint] = verified.get(endpoint, False) or webhook.verify_tls
-    ways = _ways(loaded)
+    options = _options(loaded.settings, servers)
     yield from _side_by_side(
-        [(str(each), partial(look_at, each, ways, verify=verify)) for each, verify in sorted(verified.items())]
+        [(str(each), partial(look_at, each, options, verify=verify)) for each, verify in sorted(verified.items())]
     )
     if probe:
         attempts = Attempts(loaded.settings)
@@ -81,105 +74,80 @@ def endpoint_findings(loaded: Loaded, apps: Sequence[App], *, probe: bool) -> It
         )
 
 
-def look_at(endpoint: Endpoint, ways: Ways, *, verify: bool) -> tuple[Level, str]:
-    """Resolve, connect, and with https shake hands. Blocks for as long as the resolver, and then some seconds."""
+def look_at(endpoint: Endpoint, options: HandleOptions, *, verify: bool) -> tuple[Level, str]:
+    """Connect as a delivery would, without a request. Blocks for at most a few times `CONNECT_SECONDS`."""
+    url = f"{endpoint}/"
     try:
-        found = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not a name that can be looked up"
-        return Level.ERROR, f"its host does not resolve: {reason}; mend the URL, or the name server"
-    addresses = [address for *_, address in found]
-    refusals = [ways.guard.refusal(str(address[0]), endpoint.port) if ways.guard else None for address in addresses]
-    allowed = [address for address, refusal in zip(addresses, refusals, strict=True) if refusal is None]
-    if not allowed:
-        return Level.ERROR, f"may not be called: {refusals[0]}; see QUEUE_DELIVERY_ALLOWED_NETWORKS in docs/settings.md"
-    try:
-        link = _connect(allowed)
-    except OSError as error:
-        reason = error.strerror or "no answer in time"
-        return Level.WARNING, f"resolves, but nobody takes a connection: {reason}; start it, or open the way to it"
-    with link:
-        if endpoint.scheme == "http":
-            return Level.OK, "resolves and listens"
-        if not verify:
-            return _untrusted(link, endpoint, ways.no_trust)
-        return _certificate(link, endpoint, ways)
+        shown = connect(url, options, CONNECT_SECONDS, verify=verify)
+    except TransportFault as fault:
+        return _fault(url, options, fault, verify=verify)
+    if shown.hung_up:
+        return Level.ERROR, f"it asked for a client certificate and ended the connection; {_certificate(options)}"
+    if endpoint.scheme == "http":
+        if options.environment_proxy:
+            return Level.OK, "a connection was made, perhaps to the proxy; only --probe shows what is behind it"
+        return Level.OK, "resolves and listens"
+    if not verify:
+        return Level.WARNING, "resolves and listens; whose certificate it shows is not checked (verify_tls is false)"
+    if shown.asks_for_certificate and options.client_cert_file is None:
+        return Level.WARNING, f"it asks for a client certificate; where it requires one, {_certificate(options)}"
+    return _validity(shown.expires)
 
 
-def _certificate(link: socket.socket, endpoint: Endpoint, ways: Ways) -> tuple[Level, str]:
+def _fault(url: str, options: HandleOptions, fault: TransportFault, *, verify: bool) -> tuple[Level, str]:
+    if isinstance(fault, HandshakeFault):
+        return Level.ERROR, _tls_fault(url, options, fault, verify=verify)
+    match fault.failure:
+        case Failure.DNS:
+            return Level.ERROR, f"its host does not resolve: {fault}; correct the URL, or the name server"
+        case Failure.GUARD:
+            return Level.ERROR, f"may not be called: {fault}; see QUEUE_DELIVERY_ALLOWED_NETWORKS in docs/settings.md"
+        case Failure.REFUSED if options.environment_proxy:
+            return Level.WARNING, f"cannot be reached, or the proxy refuses: {fault}"
+        case Failure.REFUSED | Failure.CONNECT_TIMEOUT:
+            return Level.WARNING, f"resolves, but no connection could be made: {fault}; is it running and reachable?"
+    return Level.ERROR, f"cannot be called: {fault.failure}, {fault}"
+
+
+def _tls_fault(url: str, options: HandleOptions, fault: TransportFault, *, verify: bool) -> str:
+    """Say what is wrong by a second connection that trusts any certificate."""
     try:
-        with ways.trust.wrap_socket(link, server_hostname=endpoint.host):
-            pass
-        expires = expiry_of(f"{endpoint}/", ways.options, CONNECT_SECONDS)
-    except ssl.SSLCertVerificationError as error:
-        until = _expired(endpoint, ways)
-        if until:
-            return Level.ERROR, f"its certificate expired {until}; renew it"
-        return (
-            Level.ERROR,
-            f"its certificate is not trusted: {error.verify_message}; give it another, or set QUEUE_DELIVERY_CA_FILE "
-            "for an authority of your own",
-        )
-    except (OSError, ValueError, TransportFault) as error:
-        return Level.ERROR, f"no TLS could be agreed upon: {_reason(error)}; is that port for https?"
+        shown = connect(url, options, CONNECT_SECONDS, verify=False) if verify else None
+    except TransportFault:
+        shown = None
+    if shown is None:
+        return f"no TLS could be agreed upon: {fault}; is that port for https?"
+    if shown.expires is not None and shown.expires < datetime.now(UTC):
+        return f"its certificate expired on {shown.expires:%Y-%m-%d}; renew it"
+    return (
+        f"its certificate is not trusted: {fault}; give it another, or set QUEUE_DELIVERY_CA_FILE for an authority of "
+        "your own"
+    )
+
+
+def _certificate(options: HandleOptions) -> str:
+    if options.client_cert_file is None:
+        return "set QUEUE_DELIVERY_CLIENT_CERT_FILE"
+    return "is that in QUEUE_DELIVERY_CLIENT_CERT_FILE one that it accepts?"
+
+
+def _validity(expires: datetime | None) -> tuple[Level, str]:
+    if expires is None:
+        return Level.OK, "resolves and listens; its certificate is trusted"
     days = (expires - datetime.now(UTC)).days
     if days < EXPIRES_SOON_DAYS:
         return Level.WARNING, f"its certificate expires in {days} days, on {expires:%Y-%m-%d}; renew it"
     return Level.OK, f"resolves, listens, and its certificate holds until {expires:%Y-%m-%d}"
 
 
-def _expired(endpoint: Endpoint, ways: Ways) -> str:
-    """Return when a certificate that is not trusted has expired, if that is what is wrong with it."""
-    try:
-        expires = expiry_of(f"{endpoint}/", ways.options, CONNECT_SECONDS)
-    except TransportFault:
-        return ""
-    return f"on {expires:%Y-%m-%d}" if expires < datetime.now(UTC) else ""
-
-
-def _reason(error: Exception) -> str:
-    return str(getattr(error, "reason", None) or error or type(error).__name__)
-
-
-def _connect(addresses: Iterable[tuple[object, ...]]) -> socket.socket:
-    fault: OSError = TimeoutError()
-    for address in addresses:
-        try:
-            return socket.create_connection((str(address[0]), int(str(address[1]))), CONNECT_SECONDS)
-        except OSError as error:
-            fault = error
-    raise fault
-
-
-def _untrusted(link: socket.socket, endpoint: Endpoint, no_trust: ssl.SSLContext) -> tuple[Level, str]:
-    try:
-        with no_trust.wrap_socket(link, server_hostname=endpoint.host):
-            return (
-                Level.WARNING,
-                "resolves and listens; whose certificate it shows is not checked (verify_tls is false)",
-            )
-    except (OSError, ValueError) as error:
-        return Level.ERROR, f"no TLS could be agreed upon: {_reason(error)}; is that port for https?"
-
-
-def _ways(loaded: Loaded) -> Ways:
-    guard = make_guard(loaded.settings)
-    options = handle_options(loaded.settings, guard)
+def _options(settings: Settings, servers: Iterable[Service]) -> HandleOptions:
+    """Return what the daemon's connections to endpoints have in common, with its guard."""
+    guard = make_guard(settings)
     if guard is not None:
-        for service in brokers(loaded.settings):
+        for service in {*servers, *brokers(settings), *pages(settings)}:
             guard.protect(service)
             guard.look_up(service, time.monotonic())
-    if faults := list(file_faults(options)):
-        raise SettingsError(faults)
-    contexts = []
-    for _ in range(2):
-        context = ssl.create_default_context(cafile=options.ca_file)
-        if options.client_cert_file:
-            context.load_cert_chain(options.client_cert_file, options.client_key_file, password=lambda: "")
-        contexts.append(context)
-    contexts[1].check_hostname = False
-    contexts[1].verify_mode = ssl.CERT_NONE
-    return Ways(guard, options, *contexts)
+    return usable_options(settings, guard)
 
 
 def _probe(attempts: Attempts, loaded: Loaded, app: App, webhook: Webhook) -> tuple[Level, str]:

@@ -36,14 +36,7 @@ class Outbound:
         """`turns` are those of the workers, who give theirs away while an endpoint has its time."""
         delivery = settings.delivery
         self.guard = make_guard(settings)
-        options = replace(handle_options(settings, self.guard), turns=turns)
-        faults = list(file_faults(options))
-        if options.environment_proxy:
-            proxies.adopt(os.environ)
-            faults += proxies.faults(os.environ)
-        if faults:
-            raise SettingsError(faults)
-        self._transport = CurlAdapter(options)
+        self._transport = CurlAdapter(replace(usable_options(settings, self.guard), turns=turns))
         self.sender = Sender(
             HttpSender(self._transport, retry_every_status=delivery.retry_every_status),
             LambdaSender(self._transport, retry_every_status=delivery.retry_every_status),
@@ -107,10 +100,13 @@ def make_guard(settings: Settings) -> Guard | None:
     )
 
 
-def handle_options(settings: Settings, guard: Guard | None) -> HandleOptions:
-    """Return what every connection to an endpoint has in common."""
+def usable_options(settings: Settings, guard: Guard | None) -> HandleOptions:
+    """Return what every connection to an endpoint has in common.
+
+    Raises `SettingsError` for certificates or proxies that cannot be used.
+    """
     delivery = settings.delivery
-    return HandleOptions(
+    options = HandleOptions(
         max_response_bytes=delivery.max_response_bytes,
         ca_file=delivery.ca_file or certifi.where(),
         client_cert_file=delivery.client_cert_file,
@@ -118,3 +114,10 @@ def handle_options(settings: Settings, guard: Guard | None) -> HandleOptions:
         environment_proxy=delivery.use_environment_proxy,
         guard=guard,
     )
+    faults = list(file_faults(options))
+    if options.environment_proxy:
+        proxies.adopt(os.environ)
+        faults += proxies.faults(os.environ)
+    if faults:
+        raise SettingsError(faults)
+    return options

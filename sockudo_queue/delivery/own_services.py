@@ -10,6 +10,7 @@ from sockudo_queue.core.ports import REDIS_PORT, default_port
 from sockudo_queue.delivery.guard import Service
 
 _BROKER = "the queue's own server"
+_DAEMON = "this daemon's own server"
 
 
 def brokers(settings: Settings) -> Iterator[Service]:
@@ -27,6 +28,19 @@ def brokers(settings: Settings) -> Iterator[Service]:
         case "sqs" if settings.sqs.endpoint_url is not None:
             endpoint = settings.sqs.endpoint_url
             yield _of_url(endpoint, default_port(urlsplit(endpoint).scheme))
+
+
+def pages(settings: Settings) -> Iterator[Service]:
+    """Yield where the daemon itself will listen; a port that the system chooses is not known beforehand."""
+    if settings.metrics.enabled and settings.metrics.port:
+        yield page(settings.metrics.host, settings.metrics.port)
+    if settings.driver == "memory" and settings.memory.ingress_port:
+        yield page(settings.memory.ingress_host, settings.memory.ingress_port)
+
+
+def page(host: str, port: int) -> Service:
+    """Return a port of this daemon as the guard knows it."""
+    return Service(_DAEMON, host, port)
 
 
 def broker(host: str, port: int) -> Service:

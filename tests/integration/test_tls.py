@@ -15,11 +15,12 @@ from sockudo_queue.core.apps import Webhook
 from sockudo_queue.core.outcome import Failure
 from sockudo_queue.core.secret import Secret
 from sockudo_queue.delivery.addresses import Rules
-from sockudo_queue.delivery.certificates import expiry_of, file_faults
+from sockudo_queue.delivery.certificates import file_faults
 from sockudo_queue.delivery.connections import HandleOptions
 from sockudo_queue.delivery.errors import TransportFault
 from sockudo_queue.delivery.guard import Guard
 from sockudo_queue.delivery.http import HttpSender
+from sockudo_queue.delivery.inspection import connect
 from sockudo_queue.delivery.transport import CurlAdapter
 from tests.helpers.certificates import Authority
 from tests.helpers.configs import app, config, webhook
@@ -158,16 +159,16 @@ def test_a_receiver_that_refuses_us_by_an_alert_is_named_so(authority: Authority
 @pytest.mark.parametrize("expires", [YESTERDAY, YESTERDAY + datetime.timedelta(days=90)])
 def test_until_when_a_certificate_is_valid(authority: Authority, expires: datetime.datetime) -> None:
     with Receiver(tls=authority.server(expires=expires)) as receiver:
-        assert expiry_of(receiver.url(), HandleOptions(), 5.0) == expires.replace(microsecond=0)
+        assert connect(receiver.url(), HandleOptions(), 5.0, verify=False).expires == expires.replace(microsecond=0)
         assert receiver.requests == []
 
 
 def test_without_a_certificate_there_is_nothing_to_tell(authority: Authority) -> None:
     with HostileReceiver(silent) as receiver, pytest.raises(TransportFault) as caught:
-        expiry_of(receiver.url(scheme="https"), HandleOptions(), 0.2)
+        connect(receiver.url(scheme="https"), HandleOptions(), 0.2)
     assert caught.value.failure is Failure.CONNECT_TIMEOUT
     with Receiver(tls=authority.server()) as receiver, pytest.raises(TransportFault) as caught:
-        expiry_of(receiver.url(), HandleOptions(guard=Guard(Rules(private=False))), 5.0)
+        connect(receiver.url(), HandleOptions(guard=Guard(Rules(private=False))), 5.0)
     assert caught.value.failure is Failure.GUARD
 
 
