@@ -9,6 +9,7 @@ and encoded again.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import Annotated, Final
@@ -92,7 +93,7 @@ def decode(body: bytes) -> Job:
     """Read a job. Raises `MalformedJob` when no webhook could be made from it.
 
     One odd event never costs its neighbours: an event that is no object or has no string `name` is counted and left
-    out, as Sockudo does.
+    out, as Sockudo does. So is one with `name` or `channel` twice, which no Sockudo writes.
     """
     try:
         if not body.isascii():
@@ -102,9 +103,16 @@ def decode(body: bytes) -> Job:
         raise MalformedJob(_fault(error)) from None
     if not data.app_key or not data.app_secret:
         raise MalformedJob("app_key or app_secret is empty, so nothing could be signed")
-    if not _fits_header(data.app_key + (data.job_id or "")):
+    in_headers = data.app_key + (data.job_id or "")
+    if not (in_headers.isascii() and in_headers.isprintable()):
         raise MalformedJob("app_key or job_id has characters that are not allowed in a header")
-    events = [event for event in map(_event, data.payload.events) if event is not None]
+    count = len(data.payload.events)
+    # Most jobs need no closer look. A key can be spelled with escapes, of which only \\u can stand for a letter.
+    if body.count(b'"name"') > count or body.count(b'"channel"') > count or b"\\u" in body:
+        read = [None if _repeats_keys(raw) else _event(raw) for raw in data.payload.events]
+    else:
+        read = [_event(raw) for raw in data.payload.events]
+    events = [event for event in read if event is not None]
     return Job(
         data.app_key,
         data.app_id,
@@ -112,7 +120,7 @@ def decode(body: bytes) -> Job:
         data.payload.time_ms,
         tuple(events),
         data.job_id or None,
-        len(data.payload.events) - len(events),
+        count - len(events),
         trace_context.NOTHING if data.trace_context is msgspec.UNSET else trace_context.read(data.trace_context),
     )
 
@@ -126,18 +134,32 @@ def oldest_ms(bodies: Iterable[bytes]) -> int | None:
     return min(times, default=None)
 
 
-def _fits_header(text: str) -> bool:
-    return text.isascii() and text.isprintable()
-
-
 def _event(raw: msgspec.Raw) -> Event | None:
     try:
         head = _EVENT.decode(raw)
     except DECODE_ERRORS:
         return None
-    if not isinstance(head.name, str):
+    name, channel = head.name, head.channel
+    if type(name) is not str:
         return None
-    return Event(head.name, head.channel if isinstance(head.channel, str) else "", raw)
+    return Event(name, channel if type(channel) is str else "", raw)
+
+
+def _repeats_keys(raw: msgspec.Raw) -> bool:
+    """Return whether `name` or `channel` stands there twice.
+
+    We match by the last one. A receiver that reads the first would get an event that its filter keeps from it.
+    """
+    keys: list[str] = []
+
+    def note(pairs: list[tuple[str, object]]) -> None:
+        keys[:] = [key for key, _ in pairs]  # of the outermost object in the end
+
+    try:
+        json.loads(bytes(raw), object_pairs_hook=note, parse_int=str)
+    except (ValueError, RecursionError):
+        return True
+    return keys.count("name") > 1 or keys.count("channel") > 1
 
 
 def _fault(error: Exception) -> str:

@@ -61,7 +61,9 @@ def test_the_id_that_newer_versions_give(field: bytes, job_id: str | None) -> No
         b'{"name":"e","data":"a\\/b/c","n":12345678901234567890123}',
         b'{"name":"e","f":1.0,"g":1e400,"h":-0.0,"i":0.1000}',
         b'{ "name" : "e" ,\n "data":\t[ 1 , 2 ] }',
-        b'{"name":"e","a":1,"a":2,"name":"e"}',
+        b'{"name":"e","a":1,"a":2,"data":"\\u0041"}',
+        b'{"name":"e","data":{"name":1,"channel":2,"channel":3}}',
+        b'{"name":"e","n":' + b"9" * 5000 + b',"data":{"name":1}}',
         b'{"data":{"name":"not this one"},"name":"e"}',
         b'{"name":"e","\\u0063hannel":"x"}',
         b'{"name":"\\u0065"}',
@@ -74,7 +76,15 @@ def test_an_event_keeps_its_bytes(raw: bytes) -> None:
 
 @pytest.mark.parametrize(
     "odd",
-    [b"1", b"null", b'"text"', b"[]", b"{}", b'{"channel":"x"}', b'{"name":1}', b'{"name":null}', b'{"name":["e"]}'],
+    [
+        *[b"1", b"null", b'"text"', b"[]", b"{}", b'{"channel":"x"}', b'{"name":1}', b'{"name":null}'],
+        b'{"name":["e"]}',
+        b'{"name":"first","name":"last"}',
+        b'{"name":"e","channel":"private-a","channel":"b"}',
+        b'{"name":"e","channel":"b","channel":"b"}',
+        b'{"name":"e","channel":"private-a","data":{},"\\u0063hannel":"b"}',
+        b'{"name":"e","data":{"channel":1},"channel":"a","channel":"b"}',
+    ],
 )
 def test_an_odd_event_is_counted_and_costs_its_neighbours_nothing(odd: bytes) -> None:
     read = jobs.decode(with_events(PLAIN, odd, PLAIN))
@@ -90,7 +100,6 @@ def test_an_odd_event_is_counted_and_costs_its_neighbours_nothing(odd: bytes) ->
         (b'{"name":"e","channel":7}', "e", ""),
         (b'{"name":"e","channel":null}', "e", ""),
         (b'{"name":"","channel":"x"}', "", "x"),
-        (b'{"name":"first","name":"last","channel":"a","channel":"b"}', "last", "b"),
     ],
 )
 def test_the_name_and_channel_of_an_event(raw: bytes, name: str, channel: str) -> None:
