@@ -1,5 +1,14 @@
-"""`python -m sockudo_queue` is the command `sockudo-queue`."""
+"""The command `sockudo-queue`, also as `python -m sockudo_queue`.
 
-from sockudo_queue.cli import main
+Signals are blocked before anything else is imported. One that comes during the imports then waits, and ends neither in
+a traceback nor in an exit code of the system: `run` answers it in its own loop, the other commands when they begin.
+"""
 
-main()
+from sockudo_queue.runtime.signal_mask import block_signals
+
+block_signals()
+
+from sockudo_queue.cli import main  # noqa: E402
+
+if __name__ == "__main__":
+    main()

@@ -19,7 +19,7 @@ from typing import Any, Final, NoReturn
 
 from sockudo_queue import __version__
 from sockudo_queue.errors import AppStoreUnavailable, BrokerError, OutputError, SettingsError, StartError
-from sockudo_queue.runtime import signals, streams
+from sockudo_queue.runtime import signal_mask, streams
 
 EXIT_NO: Final = 1
 EXIT_BAD_SETTINGS: Final = 2
@@ -100,6 +100,8 @@ def _answer(arguments: Sequence[str] | None) -> int:
         options = _parser().parse_args(arguments)
     except SystemExit as end:  # argparse has written what was asked for, or what is wrong
         return int(end.code or 0)
+    if options.command is not _run:
+        signal_mask.restore_signals()
     return int(options.command(options))
 
 
@@ -232,7 +234,7 @@ def _rate(text: str) -> float:
 
 
 def _run(options: argparse.Namespace) -> int:
-    signals.block_signals()
+    signal_mask.block_signals()
     from sockudo_queue.apps.file import load_with_apps
     from sockudo_queue.apps.file_watcher import AppSource
     from sockudo_queue.config import working_directory

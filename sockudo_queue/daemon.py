@@ -41,7 +41,7 @@ from sockudo_queue.pipeline.settlements import Ledger
 from sockudo_queue.pipeline.supervisor import GAVE_UP_REASON, Supervisor
 from sockudo_queue.pipeline.unknown_apps import UnknownApps
 from sockudo_queue.pipeline.worker import LIVE_WITHIN, Workplace
-from sockudo_queue.runtime import limits, signals
+from sockudo_queue.runtime import limits, signal_mask, signals
 from sockudo_queue.runtime.cpu_affinity import Placement
 from sockudo_queue.runtime.python_gate import Turns
 from sockudo_queue.services.notifier import LAST_LOOK, take_over
@@ -154,7 +154,7 @@ class Daemon:
 
         Raises `SockudoQueueError` for a start that failed; then no job was claimed.
         """
-        signals.block_signals()
+        signal_mask.block_signals()
         try:
             self._start()
         except SockudoQueueError:

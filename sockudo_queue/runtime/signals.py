@@ -1,4 +1,4 @@
-"""The signals that the daemon waits for. Standard library only: they are blocked before anything else is imported."""
+"""The signals that the daemon waits for; `signal_mask` keeps them for it."""
 
 from __future__ import annotations
 
@@ -11,15 +11,6 @@ STOP_SIGNALS: Final = frozenset({signal.SIGTERM, signal.SIGINT})
 RELOAD_SIGNAL: Final = signal.SIGHUP
 LOOK_EVERY: Final = 0.05
 """Seconds between two looks for a signal; a stop is noticed that late at most."""
-
-
-def block_signals() -> None:
-    """Keep signals for the main thread, which waits for them.
-
-    Call it first of all. Until then a signal ends the process, or is lost where it is process 1 of a container; and a
-    thread that was started before it and does not block a signal is ended by it, with the whole process.
-    """
-    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS | {RELOAD_SIGNAL})
 
 
 def signalled(signals: Set[signal.Signals], timeout: float) -> int | None:

@@ -77,7 +77,7 @@ class DaemonProcess:
         draft.replace(self.config_path)
 
     def command(self) -> list[str]:
-        return [sys.executable, "-m", "sockudo_queue", *self._arguments]
+        return [sys.executable, "-P", "-m", "sockudo_queue", *self._arguments]
 
     def start(self) -> Self:
         """Start it and return at once, see `wait_ready`."""
