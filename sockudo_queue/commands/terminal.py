@@ -11,7 +11,7 @@ import sys
 import time
 import unicodedata
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 from sockudo_queue.runtime import streams
 from sockudo_queue.runtime.streams import json_escape, visible
@@ -98,12 +98,16 @@ def moment(milliseconds: int) -> str:
         return f"{milliseconds} ms"
 
 
+def _is_drawable(stream: TextIO) -> bool:
+    return stream.isatty() and streams.can_draw(stream.fileno())
+
+
 class Progress:
     """A line on standard error that follows long work, only where that is a terminal."""
 
     def __init__(self, what: str, total: int, *, silent: bool = False) -> None:
         self._what, self._total = what, total
-        self._shows = sys.stderr.isatty() and not silent
+        self._shows = not silent and _is_drawable(sys.stderr)
         self._started = time.monotonic()
         self._drawn_at = self._started
 

@@ -65,6 +65,19 @@ def complain(text: str) -> None:
         sys.stderr.flush()
 
 
+def can_draw(descriptor: int) -> bool:
+    """Return whether a descriptor is a terminal that moves its cursor."""
+    return os.isatty(descriptor) and os.environ.get("TERM") != "dumb"
+
+
+def has_colours(descriptor: int) -> bool:
+    """Return whether colours are wanted there: `NO_COLOR` decides, then `FORCE_COLOR`, then the terminal."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    forced = os.environ.get("FORCE_COLOR")
+    return forced != "0" if forced else can_draw(descriptor)
+
+
 def visible(text: str) -> str:
     """Return text with whatever a terminal could act upon spelled out."""
     return text if text.isprintable() else "".join(map(_visible, text))

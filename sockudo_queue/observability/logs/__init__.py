@@ -32,6 +32,7 @@ from sockudo_queue.observability.logs.values import (
     spell_out,
 )
 from sockudo_queue.observability.logs.writer import THREAD, Line, Writer
+from sockudo_queue.runtime.streams import has_colours
 
 __all__ = ["THREAD", "dropped_lines", "flush", "get_logger", "is_alive", "set_up"]
 
@@ -49,8 +50,8 @@ def set_up(level: str, log_format: str, descriptor: int = 1) -> None:
     This starts a thread. Whoever waits for signals by their mask must have set the mask before. Raises `StartError`
     where the system gives no thread.
     """
-    terminal = os.isatty(descriptor)
-    _output.open(descriptor, pretty=log_format == "pretty" or (log_format == "auto" and terminal), colours=terminal)
+    is_pretty = log_format == "pretty" or (log_format == "auto" and os.isatty(descriptor))
+    _output.open(descriptor, pretty=is_pretty, colours=has_colours(descriptor))
     structlog.configure(
         processors=[],
         wrapper_class=_logger_class(level),
