@@ -63,13 +63,20 @@ def _is_whole(data: bytes) -> bool:
 def _parse(head: str) -> Request | Answer:
     first, *headers = head.split("\n")
     match first.strip().split(" "):
-        case [method, target, version] if version.startswith("HTTP/1.") and target.startswith("/"):
+        case [method, target, version] if version.startswith("HTTP/1.") and (path := _path(target)):
             if method not in ("GET", "HEAD"):
                 return text(405, "only GET and HEAD are served")
             accept = [line.partition(":")[2].strip() for line in headers if line.lower().startswith("accept:")]
-            return Request(method, target.partition("?")[0], ",".join(accept))
+            return Request(method, path, ",".join(accept))
         case _:
             return text(400, "this is no HTTP/1 request")
+
+
+def _path(target: str) -> str:
+    """Return the path of a request target, also of one in absolute form; empty for one that has none."""
+    if target.lower().startswith("http://"):
+        target = "/" + target[len("http://") :].partition("/")[2]
+    return target.partition("?")[0] if target.startswith("/") else ""
 
 
 def text(status: int, line: str) -> Answer:

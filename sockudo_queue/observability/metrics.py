@@ -27,6 +27,7 @@ from sockudo_queue.core.apps import InvalidByApp
 from sockudo_queue.core.outcome import Failure, Verdict
 from sockudo_queue.core.trace_context import FIELDS as TRACE_FIELDS
 from sockudo_queue.observability import invalid_webhooks
+from sockudo_queue.observability.accept import preferred
 
 SETTLED_OUTCOMES: Final = ("completed", "retry", "dead-letter", "put-back", "lease-lost", "unconfirmed")
 DEPTH_STATES: Final = ("ready", "active", "delayed", "dead-letter")
@@ -51,6 +52,9 @@ OTHER: Final = "other"
 CLAIM_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 ATTEMPT_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 AGE_SECONDS: Final = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
+
+
+_FORMATS: Final = ("application/openmetrics-text", "text/plain")
 
 
 class WebhookFigures(NamedTuple):
@@ -516,5 +520,5 @@ class Metrics:
 
     def render(self, accept: str = "") -> tuple[bytes, str]:
         """Return the page and its content type, in the format that an `Accept` header asks for."""
-        encode, content_type = choose_encoder(accept)
+        encode, content_type = choose_encoder(preferred(accept, _FORMATS))
         return encode(self.registry), content_type

@@ -143,6 +143,10 @@ def test_metrics_are_served_in_the_form_that_is_asked_for(server: HealthServer) 
     [
         (b"GET /livez HTTP/1.0\n\n", 200),
         (b"HEAD /livez HTTP/1.1\r\n\r\n", 200),
+        (b"GET http://127.0.0.1:9602/livez?x=1 HTTP/1.1\r\n\r\n", 200),
+        (b"GET HTTP://h/other HTTP/1.1\r\n\r\n", 404),
+        (b"GET http://h HTTP/1.1\r\n\r\n", 404),
+        (b"GET ftp://h/livez HTTP/1.1\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\n\r\n", 404),
         (b"GET /livez/ HTTP/1.1\r\n\r\n", 404),
         (b"POST /livez HTTP/1.1\r\nContent-Length: 90000\r\n\r\n" + b"x" * 90_000, 405),

@@ -262,6 +262,28 @@ def test_threads_lose_no_count_while_others_scrape(metrics: Metrics) -> None:
     assert found["sockudo_webhook_connections_total", frozenset({("reused", "false")})] == 8_000
 
 
+@pytest.mark.parametrize(
+    ("accept", "is_openmetrics"),
+    [
+        ("application/openmetrics-text;q=0,text/plain", False),
+        ("application/openmetrics-text;version=1.0.0;q=0", False),
+        ("text/plain;q=0.9, application/openmetrics-text;q=0.1", False),
+        ("*/*;q=0.9, application/openmetrics-text;q=0.1", False),
+        ("text/plain;q=0.1, application/openmetrics-text;q=0.5", True),
+        ("application/openmetrics-text;q=odd", True),
+        (
+            "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,"
+            "application/openmetrics-text;version=0.0.1;q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.2",
+            True,
+        ),
+        ("", False),
+        (";q=1,,;", False),
+    ],
+)
+def test_weight_of_a_format_decides(metrics: Metrics, accept: str, is_openmetrics: bool) -> None:
+    assert metrics.render(accept)[1].startswith("application/openmetrics-text") == is_openmetrics
+
+
 def test_a_scraper_may_ask_for_openmetrics(metrics: Metrics) -> None:
     plain, plain_type = metrics.render("text/html")
     opened, open_type = metrics.render("application/openmetrics-text; version=1.0.0")
