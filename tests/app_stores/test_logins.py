@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import datetime
 import socket
 import struct
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ed25519
+from cryptography.x509.oid import NameOID
 
+from sockudo_queue.apps.stores.base import AppStore
+from sockudo_queue.apps.stores.check import tls_lines
 from sockudo_queue.errors import AppStoreUnavailable
 from tests.app_stores.conftest import MakeStore
-from tests.helpers.databases import Mariadb
+from tests.helpers.databases import Mariadb, Postgres
+from tests.helpers.settings import read
+from tests.helpers.waiting import eventually
 
 PASSWORD = "CANARY-db-password"
 SALT = b"abcdefgh"
@@ -114,6 +124,62 @@ def test_a_server_gets_the_password_where_the_settings_allow_it(name: str, store
     with server(answer) as (port, received), pytest.raises(AppStoreUnavailable):
         store_of(None, **variables(kind, port), **allowed).fetch(["shop"])
     assert PASSWORD.encode() in received
+
+
+def test_certificate_that_scram_cannot_use_is_named(postgres: Postgres, store_of: MakeStore) -> None:
+    files = [postgres.directory / name for name in ("server.pem", "server.key")]
+    before = [file.read_bytes() for file in files]
+    store = store_of(None, **postgres.environment("applications"))
+    try:
+        for file, content in zip(files, ed25519_certificate(), strict=True):
+            file.write_bytes(content)
+        postgres.run("SELECT pg_reload_conf()")
+        eventually(lambda: "Ed25519" in reason_of(store), 10)
+        assert "SQLSTATE" not in reason_of(store)
+    finally:
+        for file, content in zip(files, before, strict=True):
+            file.write_bytes(content)
+        postgres.run("SELECT pg_reload_conf()")
+    eventually(lambda: "no table" in reason_of(store), 10)
+
+
+def reason_of(store: AppStore) -> str:
+    store.close()
+    with pytest.raises(AppStoreUnavailable) as caught:
+        store.fetch(["shop"])
+    return str(caught.value)
+
+
+def ed25519_certificate() -> tuple[bytes, bytes]:
+    """Return a certificate and its key as PEM."""
+    key = ed25519.Ed25519PrivateKey.generate()
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now)
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .sign(key, None)
+    )
+    pem = serialization.Encoding.PEM
+    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return certificate.public_bytes(pem), private
+
+
+@pytest.mark.parametrize("kind", ["mysql", "pgsql"])
+@pytest.mark.parametrize(
+    ("host", "mode", "warns"),
+    [("db.example", "prefer", True), ("db.example", "verify-full", False), ("127.0.0.1", "prefer", False)],
+)
+def test_check_warns_of_a_database_elsewhere_that_may_be_anyone(
+    tmp_path: Path, kind: str, host: str, mode: str, warns: bool
+) -> None:
+    group = "POSTGRES" if kind == "pgsql" else "MYSQL"
+    given = {f"DATABASE_{group}_HOST": host, f"DATABASE_{group}_SSL_MODE": mode}
+    settings = read(tmp_path, None, {"APP_MANAGER_DRIVER": kind} | given).good.settings
+    lines = [*tls_lines(settings)]
+    assert [level for level, _ in lines] == ["warning"] * warns
+    assert all(f"DATABASE_{group}_SSL_MODE=verify-full" in text for _, text in lines)
 
 
 def test_a_user_that_logs_in_by_the_socket_alone_is_named(mariadb: Mariadb, store_of: MakeStore) -> None:

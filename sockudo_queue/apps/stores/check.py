@@ -11,7 +11,7 @@ from sockudo_queue.apps.parsing.webhooks import Defaults
 from sockudo_queue.apps.stores.base import AppStore, Row
 from sockudo_queue.apps.stores.factory import defaults_of, make_store
 from sockudo_queue.apps.stores.rows import read_row
-from sockudo_queue.config import Loaded
+from sockudo_queue.config import Loaded, Settings
 from sockudo_queue.core.apps import App
 from sockudo_queue.errors import AppStoreUnavailable, AppUnreadable
 
@@ -26,7 +26,7 @@ def app_lines(loaded: Loaded, apps: Sequence[App]) -> Iterator[Line]:
     store = make_store(loaded.settings)
     return chain(
         _inline_lines(apps, loaded.apps_document.path),
-        () if store is None else _stored_lines(store, apps, defaults_of(loaded.settings)),
+        () if store is None else _stored_lines(store, apps, loaded.settings),
     )
 
 
@@ -39,7 +39,7 @@ def _inline_lines(apps: Sequence[App], file: Path | None) -> Iterator[Line]:
         yield from _invalid_lines(app)
 
 
-def _stored_lines(store: AppStore, inline: Sequence[App], defaults: Defaults) -> Iterator[Line]:
+def _stored_lines(store: AppStore, inline: Sequence[App], settings: Settings) -> Iterator[Line]:
     try:
         ids = store.sample(SHOWN + 1)
         rows = store.fetch(ids) if ids else []
@@ -49,16 +49,33 @@ def _stored_lines(store: AppStore, inline: Sequence[App], defaults: Defaults) ->
     finally:
         store.close()
     yield "ok", f"app store: {store.name} answers"
+    yield from tls_lines(settings)
     in_file = {app.id for app in inline}
     for row in sorted(rows, key=lambda row: row.id)[:SHOWN]:
         if row.id in in_file:
             yield "ok", f"app {row.id!r}: is in {store.name} too; the file's is used"
         else:
-            yield from _row_lines(row, store.name, defaults)
+            yield from _row_lines(row, store.name, defaults_of(settings))
     if len(ids) > SHOWN:
         yield "ok", f"apps: more, from {store.name}"
     if not ids:
         yield "warning", f"app store: {store.name} holds no app"
+
+
+def tls_lines(settings: Settings) -> Iterator[Line]:
+    """Warn of a database on another host whose `ssl_mode` lets it be any server, also one without TLS."""
+    groups = {"pgsql": (settings.postgres, "POSTGRES"), "mysql": (settings.mysql, "MYSQL")}
+    group, name = groups.get(settings.apps.driver, (None, ""))
+    if group is not None and group.ssl_mode == "prefer" and not _is_of_this_host(group.host):
+        yield (
+            "warning",
+            f"app store: ssl_mode is prefer, so the connection is not encrypted where the server has no TLS, and any "
+            f"server is believed; set DATABASE_{name}_SSL_MODE=verify-full",
+        )
+
+
+def _is_of_this_host(host: str) -> bool:
+    return host == "localhost" or host.startswith(("127.", "/")) or host.strip("[]") == "::1"
 
 
 def _row_lines(row: Row, place: str, defaults: Defaults) -> Iterator[Line]:

@@ -29,6 +29,9 @@ _SHOWN_CLASSES: Final = ("08", "28", "3D", "3F", "42", "53", "57")
 # A text that an encoding does not have, or bytes that are none in it.
 _NO_TEXT: Final = ("22P05", "22021")
 
+# What the server says of its own certificate where channel binding has no hash for it.
+_NO_DIGEST: Final = "could not find digest for NID"
+
 # How a name in a query is looked for, and spelled, is PostgreSQL's business: `to_regclass` reads it as a query would.
 _COLUMNS: Final = (
     "SELECT attname FROM pg_catalog.pg_attribute "
@@ -99,6 +102,11 @@ class PostgresStore(SqlStore):
         if fields is None:
             return None
         code = str(fields.get("C", ""))
+        if _NO_DIGEST in str(fields.get("M", "")):
+            return (
+                "its certificate has a key, such as Ed25519, with which no user can log in by scram-sha-256 over TLS; "
+                "give the server a certificate with an RSA or ECDSA key"
+            )
         return str(fields.get("M", "")) if code[:2] in _SHOWN_CLASSES else f"SQLSTATE {code}"
 
     def _refuses_text(self, error: Exception) -> bool:
