@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pty
 import signal
 import subprocess
 import sys
@@ -57,21 +56,3 @@ def test_interrupt_during_the_imports_of_another_command_is_one_line(tmp_path: P
 def test_termination_during_the_imports_of_another_command_ends_it(tmp_path: Path) -> None:
     done = run_version(tmp_path, signal.SIGTERM)
     assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGTERM, "", "")
-
-
-@pytest.mark.parametrize(("variables", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)])
-def test_log_on_a_terminal_follows_the_variables_for_colours(variables: dict[str, str], coloured: bool) -> None:
-    kept = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "FORCE_COLOR", "TERM")}
-    settings = {"QUEUE_DRIVER": "none", "QUEUE_METRICS_ENABLED": "false", "PYTHONPATH": ROOT}
-    leader, follower = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "sockudo_queue", "run"], env=kept | settings | variables, stdout=follower, cwd="/"
-    )
-    os.close(follower)
-    shown = b""
-    while b"daemon.ready" not in shown:
-        shown += os.read(leader, 4096)
-    process.terminate()
-    assert process.wait(10) == 0
-    os.close(leader)
-    assert (b"\x1b[" in shown) == coloured

@@ -18,6 +18,7 @@ from sockudo_queue.delivery.aws_lambda import LambdaSender
 from sockudo_queue.delivery.connections import HandleOptions
 from sockudo_queue.delivery.guard import Guard
 from sockudo_queue.delivery.transport import CurlAdapter
+from tests.helpers.certificates import Authority
 from tests.helpers.receiver import Answer, Receiver, Request
 
 KEY: Final = "AKIDEXAMPLE"
@@ -74,6 +75,22 @@ def is_signed(request: Request) -> bool:
         and request.headers["x-amz-security-token"] == TOKEN
         and hmac.new(key, signed.encode(), "sha256").hexdigest() == parts["Signature"]
     )
+
+
+def test_authorities_of_endpoints_count_and_not_those_of_aws(
+    aws: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection is one of ours, made as to every endpoint."""
+    authority = Authority(tmp_path)
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(authority.ca_file))
+    with Receiver(tls=authority.server()) as functions:
+        functions.always(202)
+        monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", functions.url("").rstrip("/"))
+        reasons = [
+            LambdaSender(CurlAdapter(options)).post(hook(), BODY)[0].reason
+            for options in (HandleOptions(), HandleOptions(ca_file=str(authority.ca_file)))
+        ]
+    assert reasons == ["tls", "delivered"]
 
 
 def hook(function: str = "on-webhook", timeout_ms: int = 5000) -> Webhook:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from email.utils import formatdate
 from pathlib import Path
 from typing import Final
 
@@ -29,7 +30,7 @@ from tests.helpers.certificates import Authority
 from tests.helpers.hostile import HostileReceiver, Visit, answering, closing_on_reuse, ok, silent
 from tests.helpers.hostile_cases import CASES, Case
 from tests.helpers.ports import free_port
-from tests.helpers.receiver import Receiver
+from tests.helpers.receiver import Answer, Receiver
 
 DEADLINE_MS: Final = 300
 GRACE: Final = 0.3
@@ -133,6 +134,18 @@ def test_whatever_a_redirect_says_it_is_refused_once(sender: HttpSender, locatio
     assert "secret" not in outcome.detail
     assert outcome.detail.isascii()
     assert outcome.detail.isprintable()
+
+
+@pytest.mark.parametrize(("ahead", "expected"), [(3600, 3604), (-3600, 0)])
+def test_date_of_retry_after_is_compared_with_our_clock(
+    sender: HttpSender, receiver: Receiver, ahead: int, expected: int
+) -> None:
+    """The answer's own date is not looked at; the budget bounds what a clock that is ahead can do."""
+    theirs = time.time() + ahead
+    headers = [("Date", formatdate(theirs, usegmt=True)), ("Retry-After", formatdate(theirs + 4, usegmt=True))]
+    receiver.answer(lambda request, nth: Answer(503, headers=headers))
+    outcome, _ = attempt(sender, hook(receiver.url()))
+    assert abs((outcome.retry_after or 0) - expected) <= 2
 
 
 def test_headers_go_out_byte_for_byte(sender: HttpSender, receiver: Receiver) -> None:

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import http.client
 import ssl
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from sockudo_queue.core.apps import Webhook
 from sockudo_queue.core.outcome import Failure
@@ -17,7 +23,7 @@ from sockudo_queue.core.secret import Secret
 from sockudo_queue.delivery.addresses import Rules
 from sockudo_queue.delivery.certificates import file_faults
 from sockudo_queue.delivery.connections import HandleOptions
-from sockudo_queue.delivery.errors import TransportFault
+from sockudo_queue.delivery.errors import DETAIL_LENGTH, TransportFault
 from sockudo_queue.delivery.guard import Guard
 from sockudo_queue.delivery.http import HttpSender
 from sockudo_queue.delivery.inspection import connect
@@ -26,6 +32,7 @@ from tests.helpers.certificates import Authority
 from tests.helpers.configs import app, config, webhook
 from tests.helpers.daemon import DaemonProcess
 from tests.helpers.hostile import HostileReceiver, Visit, silent
+from tests.helpers.jobs import job
 from tests.helpers.receiver import Answer, Receiver
 from tests.helpers.waiting import eventually
 
@@ -71,6 +78,42 @@ def test_a_certificate_that_does_not_hold(authority: Authority, fault: str) -> N
         outcome, _ = sender_with(ca_file=str(authority.ca_file)).post(hook(receiver), b"{}", {})
         assert (outcome.reason, outcome.verdict) == ("tls", "retryable")
         assert receiver.requests == []
+
+
+def test_name_in_a_certificate_is_shown_bounded_and_spelled_out(tmp_path: Path) -> None:
+    """libcurl repeats the name of a certificate that does not fit, and the receiver has chosen that name."""
+    chosen = "evil\x1b[31m\r\nX: 1 " + "x" * 40
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, chosen)])
+    now = datetime.datetime.now(datetime.UTC)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    certificate = builder.not_valid_before(now).not_valid_after(now + datetime.timedelta(days=1)).sign(key, SHA256())
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    trusted = tmp_path / "trusted.pem"
+    trusted.write_bytes(certificate.public_bytes(Encoding.PEM) + private)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(trusted)
+    with Receiver(tls=context) as receiver:
+        detail = sender_with(ca_file=str(trusted)).post(hook(receiver), b"{}", {})[0].detail
+        assert "evil" in detail
+        assert len(detail) <= DETAIL_LENGTH
+        hooks = app(webhook(receiver.url(), name="a", retry={"enabled": False}))
+        environment = {
+            "QUEUE_DRIVER": "memory",
+            "QUEUE_MEMORY_INGRESS_PORT": "0",
+            "QUEUE_DELIVERY_CA_FILE": str(trusted),
+        }
+        with DaemonProcess(config(hooks), environment=environment) as daemon:
+            daemon.wait_ready()
+            [ingress] = daemon.events("ingress.started")
+            connection = http.client.HTTPConnection("127.0.0.1", ingress["port"])
+            connection.request("POST", "/jobs", job(1))
+            assert connection.getresponse().status == 202
+            connection.close()
+            eventually(lambda: daemon.events("delivery.attempted"), 10, daemon.output)
+            [line] = daemon.events("delivery.attempted")
+            assert "evil" in line["detail"]
+            assert all(text.isprintable() for text in daemon.stdout().splitlines())
 
 
 @pytest.mark.parametrize("keeps", [True, False])
