@@ -12,13 +12,14 @@ from referencing import Registry
 from referencing.jsonschema import DRAFT202012
 
 from sockudo_queue.config import Settings
+from sockudo_queue.delivery.addresses import Rules, refusal
 from tests.deploy import sources
 from tests.helpers.settings import read
 
 # The first with native sidecars switched on, one in the middle, the newest that there are schemas of.
 VERSIONS: Final = ("1.29", "1.33", "1.37")
 # KEDA's own kind is not among the schemas of Kubernetes; the test of scaling reads it.
-OF_KUBERNETES: Final = ("config.yaml", "sidecar.yaml", "standalone.yaml")
+OF_KUBERNETES: Final = ("config.yaml", "networkpolicy.yaml", "sidecar.yaml", "standalone.yaml")
 
 
 def schema_of(document: dict[str, Any], version: str) -> Draft202012Validator:
@@ -139,6 +140,23 @@ def test_the_configuration_is_where_the_image_looks_and_is_one_that_the_daemon_t
     )
     assert outcome.warnings == ()
     assert json.loads(secrets["sockudo-config"]["config.json"])["app_manager"]["array"]["apps"]
+
+
+def test_network_policy_selects_the_daemon_and_lets_only_its_traffic_through() -> None:
+    policy = sources.manifest("networkpolicy.yaml", "NetworkPolicy")["spec"]
+    template = sources.manifest("standalone.yaml", "Deployment")["spec"]["template"]
+    assert policy["podSelector"]["matchLabels"] == template["metadata"]["labels"]
+    assert set(policy["policyTypes"]) == {"Ingress", "Egress"}
+    [scrapes] = policy["ingress"]
+    assert [port["port"] for port in scrapes["ports"]] == [Settings().metrics.port]
+    assert all(peer for peer in scrapes["from"])
+    excepted = [
+        network for rule in policy["egress"] for to in rule["to"] for network in to.get("ipBlock", {}).get("except", [])
+    ]
+    rules = Rules(private=False)
+    assert all(refusal(rules, network.partition("/")[0], 443) for network in excepted)
+    assert {"10.0.0.0/8", "169.254.0.0/16", "fc00::/7", "fe80::/10"} <= set(excepted)
+    assert all(rule["to"] and rule["ports"] for rule in policy["egress"])
 
 
 def test_scaling_is_of_the_deployment_and_never_to_nothing() -> None:
