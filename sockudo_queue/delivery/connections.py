@@ -259,6 +259,10 @@ class _CertificateFiles:
         self._looked_at = float("-inf")
         self._state: tuple[object, ...] = ()
 
+    def look_again(self) -> None:
+        """Look at the files at the next call of `state`, whenever they were looked at."""
+        self._looked_at = float("-inf")
+
     def state(self) -> tuple[object, ...]:
         """Return what tells the present files from others; they are looked at once a second. Never blocks for long."""
         now = time.monotonic()
@@ -347,6 +351,10 @@ class HandlePool:
                 self._by_route.clear()
         for handle in outdated:
             handle.curl.close()
+
+    def look_at_files(self) -> None:
+        """Let the next attempt look at the files of certificates: one that was renewed may be why TLS has failed."""
+        self._files.look_again()
 
     def ask_dns(self, route: Route) -> None:
         """Let the next attempts on a route look its host up anew: what was remembered has led to a failure."""

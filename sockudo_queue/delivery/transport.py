@@ -115,6 +115,8 @@ class CurlAdapter(BaseAdapter):
                 self.pool.ask_dns(handle.route)
                 if failed is not None and failed.failure is Failure.DNS and isinstance(failed, TimeFault):
                     return self.pool.set_aside
+            case Failure.TLS:
+                self.pool.look_at_files()
             case Failure.TOO_MANY_BYTES | Failure.INTERNAL:
                 return self.pool.close
         return self.pool.give_back

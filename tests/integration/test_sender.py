@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import os
 import resource
 import socket
@@ -418,6 +419,29 @@ def test_what_comes_over_a_connection_at_rest_is_nobodys_answer(
             heard.release()
             assert said.acquire(timeout=5)
             time.sleep(pause)
+
+
+def test_failure_after_a_stray_answer_is_never_taken_for_a_delivery(sender: HttpSender) -> None:
+    """Each first request of two gets 200 and, a moment later, a second 200; each second one gets 500."""
+    stray = threading.Semaphore(0)
+    count = itertools.count()
+
+    def behave(visit: Visit) -> None:
+        while visit.read_request():
+            is_first = next(count) % 2 == 0
+            visit.send(ok(status=b"200 OK" if is_first else b"500 Internal Server Error"))
+            if is_first:
+                time.sleep(0.002)
+                visit.send(ok())
+                visit.wait_until_received()
+                stray.release()
+
+    with HostileReceiver(behave) as receiver:
+        for _ in range(10):
+            assert attempt(sender, hook(receiver.url(), 5000))[0].status == 200
+            assert stray.acquire(timeout=5)
+            assert attempt(sender, hook(receiver.url(), 5000))[0].status == 500
+        assert len(receiver.requests) == 20
 
 
 @pytest.mark.parametrize("room", range(6))

@@ -141,6 +141,26 @@ def test_a_renewed_file_of_authorities_is_used_within_a_second(tmp_path: Path, k
         assert reason(sender, hook(after)) == "delivered"
 
 
+def test_renewed_authority_costs_at_most_one_attempt_of_each_connection(tmp_path: Path) -> None:
+    """The receiver changes to a certificate of the new authority, and one connection after the other is made anew."""
+    old, new = Authority(tmp_path, "old"), Authority(tmp_path, "new")
+    trusted, both = tmp_path / "trusted.pem", tmp_path / "both.pem"
+    trusted.write_bytes(Path(old.ca_file).read_bytes())
+    sender = sender_with(ca_file=str(trusted))
+    for _ in range(3):
+        with Receiver(tls=old.server()) as before, Receiver(tls=new.server()) as after:
+            for receiver in (before, after):
+                receiver.answer(lambda request, nth: Answer(200, close=True))
+            assert reason(sender, hook(before)) == "delivered"
+            both.write_bytes(Path(old.ca_file).read_bytes() + Path(new.ca_file).read_bytes())
+            both.replace(trusted)
+            failed = [reason(sender, hook(after)) for _ in range(10)].count("tls")
+            assert failed <= 1
+            trusted.write_bytes(Path(old.ca_file).read_bytes())
+            assert reason(sender, hook(before)) == "delivered"
+            eventually(lambda: reason(sender, hook(after)) == "tls", 2)
+
+
 @pytest.mark.parametrize("first", [True, False])
 def test_who_verifies_never_uses_the_connection_of_who_does_not(authority: Authority, first: bool) -> None:
     """Two webhooks at one host and port, in both orders and again and again."""
