@@ -21,7 +21,7 @@ from sockudo_queue.core.ports import host_port
 from sockudo_queue.delivery.guard import Service
 from sockudo_queue.delivery.own_services import broker, brokers
 from sockudo_queue.drivers.base import Driver, Finding, Inspectable, Level, PeerAware
-from sockudo_queue.drivers.factory import producer_rule_of
+from sockudo_queue.drivers.factory import producer_rule_of, region_of
 from sockudo_queue.errors import BrokerError, BrokerUnavailable, SettingsError
 
 EXIT_BAD_SETTINGS: Final = 2
@@ -142,7 +142,7 @@ def _broker_findings(driver: Driver, loaded: Loaded) -> Iterator[Finding]:
 def _place(settings: Settings) -> str:
     """Say where the queue is looked for, without a login: that it is elsewhere is the commonest fault."""
     if settings.driver == "sqs" and settings.sqs.endpoint_url is None:
-        return f" in {settings.sqs.region}"
+        return f" in {region_of(settings)}"
     servers = ", ".join(host_port(host, port) for host, port in _addresses(settings))
     if settings.driver == "redis" and settings.redis.url is None and settings.sentinel.nodes:
         return f", the master {settings.sentinel.name} that the Sentinels {servers} name, database {settings.redis.db}"

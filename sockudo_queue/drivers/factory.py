@@ -45,6 +45,13 @@ def make_driver(settings: Settings, on_server: Callable[[str, int], object] | No
             assert_never(settings.driver)
 
 
+def region_of(settings: Settings) -> str:
+    """Return the region of AWS that the driver `sqs` calls. Raises `SettingsError` where the settings name two."""
+    from sockudo_queue.drivers.sqs.factory import region_of as region_called
+
+    return region_called(settings)
+
+
 def producer_rule_of(settings: Settings) -> str:
     """Return the ACL rule with which Sockudo 5 enqueues and does not claim. Raises `SettingsError`."""
     rule = None

@@ -9,12 +9,20 @@ from sockudo_queue.drivers.sqs.queues import Queues
 from sockudo_queue.drivers.sqs.region import region_for
 
 
+def region_of(settings: Settings) -> str:
+    """Return the region that is called. Raises `SettingsError` where the settings name two."""
+    sqs = settings.sqs
+    return region_for(sqs.region, sqs.queue_url_prefix, sqs.endpoint_url, is_set="region" in sqs.model_fields_set)
+
+
 def make_sqs_driver(settings: Settings) -> SqsDriver:
     """Return the driver for the queues that the settings name; nothing is connected yet. Raises `SettingsError`."""
     sqs = settings.sqs
-    region = region_for(sqs.region, sqs.queue_url_prefix, sqs.endpoint_url, is_set="region" in sqs.model_fields_set)
     client = SqsClient(
-        region=region, endpoint_url=sqs.endpoint_url, slots=settings.workers, wait_seconds=sqs.wait_time_seconds
+        region=region_of(settings),
+        endpoint_url=sqs.endpoint_url,
+        slots=settings.workers,
+        wait_seconds=sqs.wait_time_seconds,
     )
     queues = Queues(
         client,

@@ -1,4 +1,4 @@
-"""The region that a queue URL of AWS names. It decides where the queue is, whatever region is set."""
+"""The region that a URL of AWS names. It decides where the queue is, whatever region is set."""
 
 from __future__ import annotations
 
@@ -25,15 +25,17 @@ def region_in(url: str) -> str | None:
 def region_for(region: str, url_prefix: str | None, endpoint_url: str | None, *, is_set: bool) -> str:
     """Return the region to call. Raises `SettingsError` where the settings name two.
 
-    With an endpoint of its own, every call goes there, and the region is only part of the signature.
+    With an endpoint of its own, every call goes there, and the region is only part of the signature, which an emulator
+    does not check.
     """
-    named = region_in(url_prefix) if url_prefix and not endpoint_url else None
+    setting, url = ("endpoint_url", endpoint_url) if endpoint_url else ("queue_url_prefix", url_prefix)
+    named = region_in(url) if url else None
     if named is None or named == region:
         return region
     if is_set:
         raise SettingsError(
             [
-                f"queue.sqs.queue_url_prefix is in the region {named}, but queue.sqs.region (QUEUE_SQS_REGION) is "
+                f"queue.sqs.{setting} is in the region {named}, but queue.sqs.region (QUEUE_SQS_REGION) is "
                 f"{region}; set the region to {named}, or leave it out"
             ]
         )

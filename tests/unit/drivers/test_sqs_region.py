@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from sockudo_queue.commands.check import _place
 from sockudo_queue.config import load
 from sockudo_queue.drivers.sqs.factory import make_sqs_driver
 from sockudo_queue.drivers.sqs.region import region_in
@@ -34,10 +35,14 @@ def test_region_in_queue_url(url: str, region: str | None) -> None:
     assert region_in(url) == region
 
 
-def _region_called(directory: Path, **sqs: str) -> str:
+def _file(directory: Path, **sqs: str) -> Path:
     path = directory / "config.json"
     path.write_text(json.dumps({"queue": {"driver": "sqs", "sqs": sqs}}))
-    driver = make_sqs_driver(load(str(path), {}, directory, strict=False).settings)
+    return path
+
+
+def _region_called(directory: Path, **sqs: str) -> str:
+    driver = make_sqs_driver(load(str(_file(directory, **sqs)), {}, directory, strict=False).settings)
     return str(driver._client._config.region_name)  # nothing else shows it
 
 
@@ -53,6 +58,18 @@ def test_same_region_in_both_settings_is_accepted(tmp_path: Path) -> None:
 def test_region_that_differs_from_the_url_prefix_is_refused_with_both_names(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"region eu-west-1, but .* is us-east-1"):
         _region_called(tmp_path, queue_url_prefix=PREFIX, region="us-east-1")
+
+
+def test_region_of_an_endpoint_of_aws_is_called_and_must_not_differ(tmp_path: Path) -> None:
+    endpoint = "https://vpce-0a1-b2.sqs.eu-central-1.vpce.amazonaws.com"
+    assert _region_called(tmp_path, endpoint_url=endpoint) == "eu-central-1"
+    with pytest.raises(SettingsError, match=r"endpoint_url is in the region eu-central-1, but .* is us-west-2"):
+        _region_called(tmp_path, endpoint_url=endpoint, region="us-west-2")
+
+
+def test_check_looks_for_the_queue_where_the_driver_does(tmp_path: Path) -> None:
+    settings = load(str(_file(tmp_path, queue_url_prefix=PREFIX)), {}, tmp_path, strict=False).settings
+    assert _place(settings) == " in eu-west-1"
 
 
 def test_own_endpoint_takes_every_region(tmp_path: Path) -> None:
