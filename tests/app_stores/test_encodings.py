@@ -145,6 +145,15 @@ def test_a_column_of_another_type_concerns_its_app_alone(mariadb: Mariadb, store
         read_row(rows["shop"], Defaults(RetrySettings(), 10_000))
 
 
+def test_ids_that_cannot_be_keys_are_unknown_and_disturb_no_other(dynamodb: Dynamodb, store_of: MakeStore) -> None:
+    table = DynamodbTable(dynamodb, "5.0").create()
+    table.put(app(app_id="shop"))
+    store = store_of(table)
+    odd = ["", "x" * 2049, "\u00e9" * 1025]
+    assert [row.id for row in store.fetch(["shop", *odd])] == ["shop"]
+    assert store.fetch(odd) == []
+
+
 def test_items_of_odd_types_concern_their_apps_alone(dynamodb: Dynamodb, store_of: MakeStore) -> None:
     table = DynamodbTable(dynamodb, "5.0").create()
     odd: list[dict[str, Any]] = [{"N": "5"}, {"BOOL": True}, {"M": {"S": {"S": "x"}}}, {"L": []}, {"B": b"\xff"}]

@@ -18,8 +18,10 @@ from cryptography.x509.oid import NameOID
 
 from sockudo_queue.apps.stores.base import AppStore
 from sockudo_queue.apps.stores.check import tls_lines
+from sockudo_queue.apps.stores.mysql import MysqlStore
 from sockudo_queue.errors import AppStoreUnavailable
 from tests.app_stores.conftest import MakeStore
+from tests.app_stores.tables import MariadbTable
 from tests.helpers.databases import Mariadb, Postgres
 from tests.helpers.settings import read
 from tests.helpers.waiting import eventually
@@ -180,6 +182,16 @@ def test_check_warns_of_a_database_elsewhere_that_may_be_anyone(
     lines = [*tls_lines(settings)]
     assert [level for level, _ in lines] == ["warning"] * warns
     assert all(f"DATABASE_{group}_SSL_MODE=verify-full" in text for _, text in lines)
+
+
+def test_connection_to_mysql_keeps_no_setting_of_ours(mariadb: Mariadb, store_of: MakeStore) -> None:
+    """Behind a pooler that shares connections, the next client would have it."""
+    store = store_of(MariadbTable(mariadb, "5.0").create())
+    assert isinstance(store, MysqlStore)
+    assert store.fetch(["shop"]) == []
+    with store._connection.cursor() as cursor:
+        cursor.execute("SELECT @@session.tx_read_only, @@session.tx_isolation = @@global.tx_isolation")
+        assert list(cursor.fetchall()) == [(0, 1)]
 
 
 def test_a_user_that_logs_in_by_the_socket_alone_is_named(mariadb: Mariadb, store_of: MakeStore) -> None:

@@ -23,6 +23,7 @@ from sockudo_queue.errors import AppStoreUnavailable
 from sockudo_queue.runtime.backoff import Backoff
 
 BATCH: Final = 100  # Amazon's own limit for BatchGetItem
+LONGEST_KEY: Final = 2048  # bytes of a partition key
 CONNECT_SECONDS: Final = 3
 ANSWER_SECONDS: Final = 3
 TRIES: Final = 4
@@ -50,7 +51,13 @@ class DynamodbStore:
         self.name = f"dynamodb {settings.table_name} in {settings.region}"
 
     def fetch(self, ids: Sequence[str]) -> list[Row]:
-        """Return the rows of those of the ids that exist."""
+        """Return the rows of those of the ids that exist.
+
+        An id that cannot be a key is that of no app. Amazon would refuse the whole query for it.
+        """
+        ids = [app_id for app_id in ids if 0 < len(app_id.encode()) <= LONGEST_KEY]
+        if not ids:
+            return []
         found: list[Row] = []
         wanted: Mapping[str, Any] = {
             self._settings.table_name: {
