@@ -518,7 +518,7 @@ DELIVERY: Final = (
         "delivery.use_environment_proxy",
         "queue.delivery.use_environment_proxy",
         ("QUEUE_DELIVERY_USE_ENVIRONMENT_PROXY",),
-        "Obey HTTP_PROXY, HTTPS_PROXY and NO_PROXY.",
+        "Obey HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY.",
     ),
     Option(
         "delivery.trace_baggage",

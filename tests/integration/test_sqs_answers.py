@@ -211,6 +211,22 @@ def test_odd_answers_about_the_queues_are_outages(
         driver.close()
 
 
+@pytest.mark.parametrize("status", [200, 400, 500])
+@pytest.mark.parametrize("opening", [b"[", b'{"Messages":'])
+def test_answer_that_is_nested_without_end_is_an_outage(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch, status: int, opening: bytes
+) -> None:
+    for name, secret in CREDENTIALS.items():
+        monkeypatch.setenv(name, secret)
+    closing = {b"[": b"]"}.get(opening, b"}")
+    body = b'{"Messages":' + opening * 100_000 + b"1" + closing * 100_000 + b"}"
+    receiver.answer(lambda request, nth: Answer(status, body=body))
+    client = SqsClient(region=REGION, endpoint_url=receiver.url("").rstrip("/"), slots=1, wait_seconds=1)
+    with pytest.raises(BrokerError):
+        client.call("receive_message", QueueUrl=receiver.url("/1/webhooks"))
+    client.close()
+
+
 def driver_on(stub: SqsStub) -> SqsDriver:
     client = SqsClient(region=REGION, endpoint_url=stub.url, slots=1, wait_seconds=1)
     queues = Queues(client, NAME, fifo=False, url_prefix=None, visibility_seconds=30)
