@@ -25,7 +25,7 @@ from tests.helpers.configs import app, config, webhook
 from tests.helpers.daemon import DaemonProcess
 from tests.helpers.databases import PASSWORD, USER, Dynamodb, Mariadb, Postgres
 from tests.helpers.jobs import job
-from tests.helpers.receiver import Receiver
+from tests.helpers.receiver import Answer, Receiver, Request
 from tests.helpers.redis_server import RedisServer
 from tests.helpers.waiting import eventually
 
@@ -145,10 +145,21 @@ def test_a_column_of_another_type_concerns_its_app_alone(mariadb: Mariadb, store
         read_row(rows["shop"], Defaults(RetrySettings(), 10_000))
 
 
-def test_ids_that_cannot_be_keys_are_unknown_and_disturb_no_other(dynamodb: Dynamodb, store_of: MakeStore) -> None:
-    table = DynamodbTable(dynamodb, "5.0").create()
-    table.put(app(app_id="shop"))
-    store = store_of(table)
+def test_ids_that_cannot_be_keys_are_unknown_and_disturb_no_other(receiver: Receiver, store_of: MakeStore) -> None:
+    """A receiver stands for Amazon, which refuses a whole query for one such key; its emulators do not."""
+
+    def answer(request: Request, nth: int) -> Answer:
+        [asked] = json.loads(request.body)["RequestItems"].values()
+        keys = [key["id"]["S"] for key in asked["Keys"]]
+        if not all(0 < len(key.encode()) <= 2048 for key in keys):
+            return Answer(400, body=b'{"__type": "com.amazon.coral.validate#ValidationException"}')
+        found = [{"id": {"S": key}} for key in keys if key == "shop"]
+        return Answer(body=json.dumps({"Responses": {"applications": found}}).encode())
+
+    receiver.answer(answer)
+    amazon = {"DATABASE_DYNAMODB_ENDPOINT_URL": receiver.url("").rstrip("/"), "APP_MANAGER_DRIVER": "dynamodb"}
+    credentials = {"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "secret"}
+    store = store_of(None, **amazon, **credentials)
     odd = ["", "x" * 2049, "\u00e9" * 1025]
     assert [row.id for row in store.fetch(["shop", *odd])] == ["shop"]
     assert store.fetch(odd) == []

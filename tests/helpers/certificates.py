@@ -26,11 +26,15 @@ class Authority:
     ) -> ssl.SSLContext:
         """Return what a server for that host shows; with `clients` it wants a certificate of that authority."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self._authority.issue_cert(host, not_after=expires, key_type=trustme.KeyType.ECDSA).configure_cert(context)
+        self.certify(context, host, expires=expires)
         if clients is not None:
             context.verify_mode = ssl.CERT_REQUIRED
             context.load_verify_locations(clients.ca_file)
         return context
+
+    def certify(self, context: ssl.SSLContext, host: str = HOST, *, expires: datetime.datetime | None = None) -> None:
+        """Give a server another certificate, which its next connections show."""
+        self._authority.issue_cert(host, not_after=expires, key_type=trustme.KeyType.ECDSA).configure_cert(context)
 
     def client_files(self) -> tuple[Path, Path]:
         """Return the files of a client's certificate and its key."""
