@@ -148,6 +148,8 @@ def test_renewed_authority_costs_at_most_one_attempt_of_a_connection(tmp_path: P
     trusted.write_bytes(Path(old.ca_file).read_bytes())
     both.write_bytes(trusted.read_bytes() + Path(new.ca_file).read_bytes())
     sender, context = sender_with(ca_file=str(trusted)), old.server()
+    context.options |= ssl.OP_NO_TICKET  # a session that is resumed shows no certificate
+    context.num_tickets = 0
     with Receiver(tls=context) as receiver:
         receiver.answer(lambda request, nth: Answer(200, close=True))
         assert reason(sender, hook(receiver)) == "delivered"
