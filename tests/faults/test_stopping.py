@@ -98,7 +98,7 @@ def test_stops_during_the_start_lose_and_repeat_nothing(
         arrivals.wait_for_all(count, 20, told(daemon))
         eventually(lambda: waiting(client) == 0, 10)
 
-    assert set(codes) <= {0, -signal.SIGTERM}, "the interpreter was still at its imports, or all was put back"
+    assert set(codes) <= {0, -signal.SIGTERM}, "the interpreter was still starting, or all was put back"
     assert arrivals.duplicates == 0
     figure(f"stopped {stops} times while starting: exit codes {dict(codes)}, {count} jobs, 0 lost, 0 twice")
 
@@ -115,6 +115,7 @@ def test_what_is_never_answered_is_put_back_at_the_deadline(
         daemon.terminate()
         took = seconds_to_end(daemon)
         assert daemon.wait() == 0
+        assert [line["app"] for line in daemon.events("delivery.interrupted")] == [APP_ID]
         [kept] = records(client, "delayed")
         assert (kept.attempts, kept.body) == (0, job(1))
         receiver.always(200)
