@@ -85,6 +85,10 @@ class SourceRefused(BrokerRefused):
         self.reason = reason
 
 
+class SettlementRefused(SourceRefused):
+    """The broker refused one settlement, for example for its size; others of its source are taken."""
+
+
 def causes(error: BaseException | None) -> Iterator[BaseException]:
     """Yield an error, then each error that caused it or was being handled when it was raised."""
     while error is not None:

@@ -102,14 +102,15 @@ class Turn(msgspec.Struct, frozen=True):
     """What `next` returns: whether the settlement was taken (False: the claim was not ours any more), and a claim.
 
     `accepted` None: the driver has taken over the settlement, and `Prefetching.tend` will tell its end. `trimmed`
-    counts the dead letters that gave way to newer ones since the last turn, also those in `settle`. `asked` False: the
-    broker had no part in this turn.
+    counts the dead letters that gave way to newer ones since the last turn, also those in `settle`; `lost` counts the
+    records that were found without their body. `asked` False: the broker had no part in this turn.
     """
 
     accepted: bool | None
     claim: Claim | None
     trimmed: int = 0
     asked: bool = True
+    lost: int = 0
 
 
 class Tended(NamedTuple):
@@ -249,6 +250,9 @@ class Surroundings(Protocol):
     def skews(self) -> Sequence[Skew]:
         """Compare clocks."""
 
+    def evictions(self) -> Sequence[str]:
+        """Say why the broker may drop stored jobs when it is full. Raises `BrokerRefused` where it may not be asked."""
+
 
 @runtime_checkable
 class PeerAware(Protocol):
@@ -258,6 +262,26 @@ class PeerAware(Protocol):
 
     def look_around(self) -> None:
         """Ask which servers the broker has now; whoever built the driver hears of new ones. May block; never raises."""
+
+
+class RecordAudit(NamedTuple):
+    """What was found wrong with stored records: something else has removed a part of them.
+
+    `lost` were removed for want of their body, `restored` were in no set and are in one again, and `unreachable` are in
+    none and were left alone.
+    """
+
+    lost: int
+    restored: int
+    unreachable: int
+
+
+@runtime_checkable
+class Auditable(Protocol):
+    """A driver whose broker can lose a part of a record, by eviction or by a hand that went astray."""
+
+    def audit(self) -> RecordAudit:
+        """Look for such records and bring them back, with bounded work. Raises `BrokerError`."""
 
 
 @runtime_checkable

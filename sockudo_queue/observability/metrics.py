@@ -399,7 +399,13 @@ class Metrics:
         self._trimmed = Counter(
             "sockudo_webhook_dead_letters_trimmed", "Dead letters dropped by retention.", registry=r
         )
-        self.trimmed_so_far = 0
+        self.trimmed_so_far = self.lost_so_far = 0
+        self._lost = Counter("sockudo_queue_records_lost", "Records found without their body.", registry=r)
+        self._restored = Counter("sockudo_queue_records_restored", "Records put back into the queue.", registry=r)
+        self._unreachable = Gauge("sockudo_queue_records_unreachable", "Records that are in no set.", registry=r)
+        self._refused = Gauge(
+            "sockudo_queue_source_refused", "1 while the broker refuses a source.", ("source",), registry=r
+        )
         self._trimmed_lock = threading.Lock()
         Info("sockudo_queue_build", "What runs.", registry=r).info(
             {"version": __version__, "python": platform.python_version()}
@@ -455,6 +461,24 @@ class Metrics:
         self._trimmed.inc(count)
         with self._trimmed_lock:
             self.trimmed_so_far += count
+
+    def records_lost(self, count: int) -> None:
+        """Count records that were found without their body, which something else has removed."""
+        self._lost.inc(count)
+        with self._trimmed_lock:
+            self.lost_so_far += count
+
+    def records_restored(self, count: int) -> None:
+        """Count records that were found in no set and put back."""
+        self._restored.inc(count)
+
+    def records_unreachable(self, count: int) -> None:
+        """Note how many records are in no set, and were left alone."""
+        self._unreachable.set(count)
+
+    def source_refused(self, source: str, *, refused: bool) -> None:
+        """Note whether the broker refuses a form of the queue."""
+        self._refused.labels(self._cap.name("source", source)).set(refused)
 
     def figures(self) -> Figures:
         """Return the counts so far, for the status page; takes no lock that an attempt holds for long."""

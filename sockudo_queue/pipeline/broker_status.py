@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from sockudo_queue.errors import BrokerError, BrokerRefused, SourceRefused, SourceUnavailable
+from sockudo_queue.errors import BrokerError, BrokerRefused, SettlementRefused, SourceRefused, SourceUnavailable
 from sockudo_queue.observability.reminder import Reminder
 from sockudo_queue.runtime.backoff import Backoff
 
@@ -18,6 +18,8 @@ JITTER: Final = 0.5
 """The share of a pause that chance may take off, so that workers do not all try together."""
 REMIND_AFTER: Final = 60.0
 """Seconds after which an outage that goes on is logged again."""
+REFUSAL_REMIND_AFTER: Final = 600.0
+"""The same for a source that is refused while others are served; it may be one that nothing is written to."""
 STRAGGLERS: Final = 1.0
 """Seconds after an outage in which failures are left unsaid: they are of calls that were begun in it."""
 
@@ -38,9 +40,16 @@ class BrokerWatch:
     own, since what begins meanwhile at another server makes no answer of this one older.
     """
 
-    def __init__(self, log: Any, on_change: Callable[[str | None], None]) -> None:
+    def __init__(
+        self,
+        log: Any,
+        on_change: Callable[[str | None], None],
+        on_source_change: Callable[[str, str | None], None] = lambda *_: None,
+    ) -> None:
+        """The callbacks get a reason, or None when it is over: of the broker, and of one source that is refused."""
         self._log = log
         self._on_change = on_change
+        self._on_source_change = on_source_change
         self.losses = 0
         # Held while a change is told: else an end and a beginning could change places, and the last word stays.
         self._lock = threading.Lock()
@@ -51,6 +60,7 @@ class BrokerWatch:
         self._resumed_at = 0.0
         self._started = False
         self._refused: dict[str, int] = {}  # a source -> which of the losses it is
+        self._refusal_reminders: dict[str, Reminder] = {}
 
     @property
     def is_lost(self) -> bool:
@@ -70,6 +80,7 @@ class BrokerWatch:
                 if self._refused[source] <= losses:
                     del self._refused[source]
                     self._log.info("source.resumed", source=source)
+                    self._on_source_change(source, None)
         self.worked(losses, source)
 
     def source_refused(self, losses: int, error: SourceRefused) -> None:
@@ -80,12 +91,10 @@ class BrokerWatch:
 
     def failed(self, error: BrokerError) -> None:
         """Note that the broker did not do what was asked. What it refuses of one source alone is no outage."""
+        if isinstance(error, SettlementRefused):
+            return  # whoever settles tries again, and logs it
         if isinstance(error, SourceRefused):
-            with self._lock:
-                if error.source not in self._refused:
-                    self.losses += 1
-                    self._refused[error.source] = self.losses
-                    self._log.warning("source.refused", source=error.source, reason=error.reason)
+            self._source_failed(error)
             return
         with self._lock:
             now, first = time.monotonic(), not self._silent
@@ -105,6 +114,19 @@ class BrokerWatch:
                 self._log.error("broker.lost", reason=str(error))
             if told:
                 self._on_change(str(error))
+
+    def _source_failed(self, error: SourceRefused) -> None:
+        source = error.source
+        with self._lock:
+            begins = source not in self._refused
+            if begins:
+                self.losses += 1
+                self._refused[source] = self.losses
+            reminder = self._refusal_reminders.setdefault(source, Reminder(REFUSAL_REMIND_AFTER))
+            if reminder.is_due(time.monotonic(), changed=begins):
+                self._log.warning("source.refused", source=source, reason=error.reason)
+            if begins:
+                self._on_source_change(source, error.reason)
 
     def _heard(self, losses: int, *sources: str) -> None:
         with self._lock:

@@ -7,6 +7,7 @@ from typing import Any
 
 from sockudo_queue.core import delivery_state
 from sockudo_queue.drivers.base import Back, Dead, Driver, Later, Settlement
+from sockudo_queue.errors import BrokerError
 from sockudo_queue.observability.metrics import Metrics
 from sockudo_queue.observability.status_page.board import Board, Death
 from sockudo_queue.pipeline.in_flight import Holdings
@@ -26,6 +27,11 @@ class Ledger:
         """Settle without claiming. Raises `BrokerError`; then it may be tried again, as `repeated`."""
         accepted = self._driver.settle([settlement])[0]
         self.record(settlement, accepted=accepted, repeated=repeated)
+
+    def give_up(self, settlement: Settlement, refusal: BrokerError) -> None:
+        """Leave the lease of a claim to expire, since its settlement was refused for too long."""
+        self._log.warning("settlement.refused", record=settlement.claim.id, reason=str(refusal))
+        self.record(settlement, accepted=False, repeated=True)
 
     def record(self, settlement: Settlement, *, accepted: bool, repeated: bool) -> None:
         """Count the end of a claim, once. `repeated`: an earlier try got no answer and may have been taken."""

@@ -222,7 +222,7 @@ class Worker:
                 backoff, repeated = backoff or broker_backoff(), True
                 self._beats.beat(self.name)
                 if settled is not None and self._is_hopeless(error, began):
-                    self._ledger.record(settled, accepted=False, repeated=True)
+                    self._ledger.give_up(settled, error)
                     settled = self.current = None
                 if self._turns.aside(backoff.wait, self._stopping):
                     self._settle(settled, repeated=True)
@@ -232,6 +232,8 @@ class Worker:
                 self._watch.worked(losses)
             if turn.trimmed:
                 self._metrics.trimmed(turn.trimmed)
+            if turn.lost:
+                self._metrics.records_lost(turn.lost)
             if settled is not None:
                 if turn.accepted is not None:
                     self._ledger.record(settled, accepted=turn.accepted, repeated=repeated)
@@ -249,7 +251,7 @@ class Worker:
                 repeated = True
                 self._beats.beat(self.name)
                 if self._is_hopeless(error, began):
-                    self._ledger.record(settlement, accepted=False, repeated=True)
+                    self._ledger.give_up(settlement, error)
                     settlement = self.current = None
                 else:
                     self._turns.aside(backoff.wait, self._abandoned)

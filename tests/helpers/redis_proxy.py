@@ -35,6 +35,8 @@ class RedisProxy:
         self._should_drop: Callable[[str], bool] | None = None
         self._change: Callable[[str, bytes], bytes] | None = None
         self._instead: bytes | None = None
+        self._most_bytes: int | None = None
+        self.refused = 0  # commands that were too large
         self._keep_open = False
         self._delay = 0.0
         self._links: set[_Link] = set()
@@ -92,6 +94,10 @@ class RedisProxy:
         """Answer every command with this; none of them reaches the server."""
         self._instead = reply
 
+    def refuse_larger(self, size: int) -> None:
+        """Refuse every command of more bytes, as servers do that limit the size of a request."""
+        self._most_bytes = size
+
     def delay(self, seconds: float) -> None:
         """Hold back everything that the server says for so long."""
         self._delay = seconds
@@ -110,7 +116,7 @@ class RedisProxy:
 
     def heal(self) -> None:
         """Undo every switch. A connection that was silenced by `drop_replies(keep_open=True)` stays silent."""
-        self._should_drop = self._change = self._instead = None
+        self._should_drop = self._change = self._instead = self._most_bytes = None
         self._delay = 0.0
         self._loop.call(self._open.set)
         self._loop.run(self._listen())
@@ -178,6 +184,10 @@ class RedisProxy:
     def instead(self) -> bytes | None:
         return self._instead
 
+    def is_too_large(self, command: bytes) -> bool:
+        """Decide on one command; called by the connections."""
+        return self._most_bytes is not None and len(command) > self._most_bytes
+
     @property
     def keeps_open(self) -> bool:
         return self._keep_open
@@ -222,6 +232,10 @@ class _Link:
                 del waiting[:end]
                 if (instead := self._proxy.instead) is not None:
                     self._client_writer.write(instead)
+                    continue
+                if self._proxy.is_too_large(command):
+                    self._proxy.refused += 1
+                    self._client_writer.write(b"-ERR max request size exceeded\r\n")
                     continue
                 if command.strip():
                     self._asked.append(command_name(command))

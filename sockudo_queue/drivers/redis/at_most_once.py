@@ -7,19 +7,18 @@ under a lease like everywhere else.
 from __future__ import annotations
 
 import itertools
-import time
 from collections.abc import Sequence
 from typing import Any, Final
 
 from sockudo_queue.drivers.base import Claim, Settlement, Turn
 from sockudo_queue.drivers.redis import replies
-from sockudo_queue.drivers.redis.driver import RedisDriver
+from sockudo_queue.drivers.redis.driver import RedisDriver, taken
 from sockudo_queue.drivers.redis.link import Link, Script
 from sockudo_queue.drivers.redis.lists import ListSource, part_arguments
 from sockudo_queue.drivers.redis.parser import Oversized
 from sockudo_queue.drivers.redis.peers import Surroundings
 from sockudo_queue.drivers.redis.source import BLOCK_SECONDS, IdSource, Terms
-from sockudo_queue.errors import BrokerError
+from sockudo_queue.errors import BrokerError, BrokerRefused, SettlementRefused
 
 _STORE: Final = Script("store")
 
@@ -47,7 +46,7 @@ class RedisAtMostOnceDriver(RedisDriver):
             if settled is None:
                 raise
             claim = None  # the settlement was taken; that must not get lost with a second call
-        return Turn(accepted, claim, self._take_trimmed())
+        return Turn(accepted, claim, taken(self._trimmed), lost=taken(self._lost))
 
     def settle(self, settlements: Sequence[Settlement]) -> list[bool]:
         flags = []
@@ -60,6 +59,10 @@ class RedisAtMostOnceDriver(RedisDriver):
         renewed = dict(zip((claim.receipt for claim in leased), super().renew(leased), strict=True))
         return [renewed.get(claim.receipt, True) for claim in claims]
 
+    def _refused(self, key: str, refusal: BrokerRefused) -> BrokerRefused:  # noqa: ARG002 - one call pops from all lists
+        """Return a refusal as one of every list: none can be left out of a pop."""
+        return refusal
+
     def _kept(self) -> Claim | None:
         claims = (self._turn(key, None, "kept").claim for key in self._lists)
         return next((claim for claim in claims if claim is not None), None)
@@ -69,8 +72,8 @@ class RedisAtMostOnceDriver(RedisDriver):
         if popped is None:
             return None
         # Nothing more may be asked here: a fault would lose the job in hand.
-        now_ms = round(self._server_ahead_ms + time.monotonic() * 1000)
-        return Claim(popped[0], f"{self._new_id()}/0", popped[1], b"", 0, now_ms)
+        source, body = popped
+        return Claim(source, f"{self._new_id()}/0", body, b"", 0, self._lists[source].clock.now_ms())
 
     def _read_popped(self, reply: Any) -> tuple[str, bytes] | None:
         if reply is None:
@@ -89,7 +92,12 @@ class RedisAtMostOnceDriver(RedisDriver):
             for ordinal, part in enumerate(settlement.parts):
                 arguments += part_arguments(settlement, ordinal, part)
             keys = [source.records, source.delayed, source.lapses, source.dead]
-            trimmed = self._link.run(_STORE, keys, arguments, read=_trimmed)
+            try:
+                trimmed = self._link.run(_STORE, keys, arguments, read=_trimmed)
+            except BrokerRefused as refusal:
+                if self._refuses_only(settlement, refusal):
+                    raise SettlementRefused(source.key, str(refusal)) from None
+                raise
             if trimmed:
                 self._trimmed.append(trimmed)
         return True

@@ -16,6 +16,9 @@ PAGE: Final = 200
 """Receipts that one look brings; they are small."""
 BODIES: Final = 10
 """Bodies that one look brings, and letters that one call replays: a body may have a megabyte."""
+REPLAYED_BYTES: Final = 500_000
+"""Bytes of bodies and states after which no letter is added to a call that replays: some servers take no large request,
+and no server should be busy for long."""
 PURGED_AT_ONCE: Final = 500
 DROPPED_AT_ONCE: Final = 1_000
 
@@ -67,7 +70,9 @@ class RedisDeadLetters:
 
     def replay(self, letters: Sequence[DeadLetter], states: Sequence[bytes]) -> list[bool]:
         flags: list[bool] = []
-        for run in _runs(letters, BODIES):
+        for run in _runs(
+            letters, BODIES, [len(each.body) + len(state) for each, state in zip(letters, states, strict=True)]
+        ):
             source = self._sources[letters[run][0].source]
             flags += source.replay(letters[run], states[run])
         return flags
@@ -172,12 +177,15 @@ def _shown(record_id: bytes) -> str:
         return quote_from_bytes(record_id)
 
 
-def _runs(letters: Sequence[DeadLetter], most: int) -> Iterator[slice]:
-    """Cut into runs of one source, none longer than `most`; the order stays."""
-    start = 0
-    while start < len(letters):
-        end = start + 1
-        while end < len(letters) and end - start < most and letters[end].source == letters[start].source:
-            end += 1
-        yield slice(start, end)
-        start = end
+def _runs(letters: Sequence[DeadLetter], most: int, sizes: Sequence[int] = ()) -> Iterator[slice]:
+    """Cut into runs of one source, none longer than `most` and none of more than `REPLAYED_BYTES`; the order stays."""
+    start, size = 0, 0
+    for end, letter in enumerate(letters):
+        more = sizes[end] if sizes else 0
+        first = letters[start]
+        if end > start and (end - start >= most or size + more > REPLAYED_BYTES or letter.source != first.source):
+            yield slice(start, end)
+            start, size = end, 0
+        size += more
+    if start < len(letters):
+        yield slice(start, len(letters))

@@ -13,7 +13,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from sockudo_queue.drivers.base import Claim, Finding, Settlement, Turn
+from sockudo_queue.drivers.base import Claim, Finding, RecordAudit, Settlement, Turn
 from sockudo_queue.drivers.redis import replies
 from sockudo_queue.drivers.redis.dead_letters import RedisDeadLetters
 from sockudo_queue.drivers.redis.errors import ServerBusy, ServerRefused, WritesRefused
@@ -21,7 +21,14 @@ from sockudo_queue.drivers.redis.inspection import Inspection
 from sockudo_queue.drivers.redis.link import Link
 from sockudo_queue.drivers.redis.peers import Surroundings
 from sockudo_queue.drivers.redis.source import RedisSource, SourceTurn
-from sockudo_queue.errors import BrokerError, BrokerRefused, BrokerUnavailable, SourceRefused, SourceUnavailable
+from sockudo_queue.errors import (
+    BrokerError,
+    BrokerRefused,
+    BrokerUnavailable,
+    SettlementRefused,
+    SourceRefused,
+    SourceUnavailable,
+)
 
 T = TypeVar("T")
 
@@ -29,8 +36,6 @@ IN_A_ROW: Final = 64
 """Claims from one source in a row while another may have work."""
 REFUSED_PAUSE: Final = 2.0
 """Seconds for which a source that refuses, or whose server is silent, is left out of claims while others are served."""
-CLOCK_NOISE_MS: Final = 5
-"""A difference between clocks that does not count: answers take their time, and claims must stay in order."""
 
 
 class _Standing:
@@ -58,8 +63,8 @@ class RedisDriver:
         self._link = link
         self._standings = {source.key: _Standing(source) for source in sources}
         self._put_list = put_list
-        self._server_ahead_ms = 0.0  # of this process's monotonic clock
         self._trimmed: deque[int] = deque()
+        self._lost: deque[int] = deque()
         self._last_source, self._in_a_row = "", 0
         self.sources: tuple[str, ...] = tuple(self._standings)
         self._others = {key: [other for other in self.sources if other != key] for key in self.sources}
@@ -68,7 +73,9 @@ class RedisDriver:
 
     def next(self, settled: Settlement | None) -> Turn:
         turn = self._claim_anywhere(self._in_order()) if settled is None else self._settle_and_claim(settled)
-        return msgspec.structs.replace(turn, trimmed=self._take_trimmed()) if self._trimmed else turn
+        if self._trimmed or self._lost:
+            return msgspec.structs.replace(turn, trimmed=taken(self._trimmed), lost=taken(self._lost))
+        return turn
 
     def settle(self, settlements: Sequence[Settlement]) -> list[bool]:
         return [self._turn(settlement.claim.source, settlement, "none").accepted for settlement in settlements]
@@ -86,6 +93,7 @@ class RedisDriver:
             except BrokerRefused as refusal:
                 refusals.append(self._refused(key, refusal))
             except BrokerUnavailable as error:
+                self._source(key).clock.not_answered()
                 silence = self._silent(key, error)  # the leases of the other sources run on, too
         if silence is not None:
             raise silence
@@ -125,6 +133,11 @@ class RedisDriver:
 
     def peek(self) -> Sequence[bytes]:
         return [body for body in self._answers(lambda source: source.peek()) if body is not None]
+
+    def audit(self) -> RecordAudit:
+        """See `base.Auditable`. A source that refuses is left out."""
+        audits = self._answers(lambda source: source.audit())
+        return RecordAudit(*(sum(column) for column in zip(*audits, strict=True)))
 
     def inspect(self) -> Iterator[Finding]:
         """See `base.Inspectable`."""
@@ -189,16 +202,17 @@ class RedisDriver:
         try:
             turn = standing.source.turn(settled, what)
         except BrokerRefused as refusal:
+            if settled is not None and self._refuses_only(settled, refusal):
+                raise SettlementRefused(key, str(refusal)) from None
             raise self._refused(key, refusal) from None
         except BrokerUnavailable as error:
             raise self._silent(key, error) from None
         if what != "none":
             standing.refusal = None
-        ahead_ms = turn.now_ms - time.monotonic() * 1000
-        if abs(ahead_ms - self._server_ahead_ms) > CLOCK_NOISE_MS:
-            self._server_ahead_ms = ahead_ms
         if turn.trimmed:
             self._trimmed.append(turn.trimmed)
+        if turn.lost:
+            self._lost.append(turn.lost)
         if turn.claim is not None:
             self._in_a_row = self._in_a_row + 1 if key == self._last_source else 1
             self._last_source = key
@@ -213,6 +227,16 @@ class RedisDriver:
         if all(other.refusal is not None for other in self._standings.values()):
             return refusal
         return SourceRefused(key, str(refusal))
+
+    def _refuses_only(self, settled: Settlement, refusal: BrokerRefused) -> bool:
+        """Tell whether the server refuses a settlement as such, and takes the same script without one."""
+        if self._is_of_all(refusal):
+            return False
+        try:
+            self._source(settled.claim.source).turn(None, "none")
+        except BrokerError:
+            return False
+        return True
 
     def _is_of_all(self, refusal: BrokerRefused) -> bool:
         """Tell whether a refusal is of every source; of several servers each has its own disk, replicas and scripts."""
@@ -243,12 +267,13 @@ class RedisDriver:
             raise refusal
         return answers
 
-    def _take_trimmed(self) -> int:
-        """Return the dead letters trimmed since the last call; each is told to one caller."""
-        total = 0
-        while self._trimmed:
-            try:
-                total += self._trimmed.popleft()
-            except IndexError:
-                break
-        return total
+
+def taken(counts: deque[int]) -> int:
+    """Return the sum of what was counted since the last call; each count is returned to one caller."""
+    total = 0
+    while counts:
+        try:
+            total += counts.popleft()
+        except IndexError:
+            break
+    return total

@@ -25,6 +25,7 @@ def make_redis_driver(settings: Settings, tell: Tell = tell_nobody) -> RedisDriv
         reliability.failed_retention,
         reliability.completed_retention,
         reliability.event_retention,
+        max(settings.retry.max_backoff_ms, settings.delivery.breaker_max_open_ms),
     )
     prefix = _prefix_of(settings)
     lists = source_keys(prefix, redis.queue_name)

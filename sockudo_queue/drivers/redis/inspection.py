@@ -14,13 +14,12 @@ from sockudo_queue.drivers.redis import replies
 from sockudo_queue.drivers.redis.errors import CommandDenied, ServerRefused, refusal_of_writes
 from sockudo_queue.drivers.redis.link import Link, Script
 from sockudo_queue.drivers.redis.queue_v2 import V2Source
+from sockudo_queue.drivers.redis.server_info import MOST_DIGITS, eviction, fields
 from sockudo_queue.drivers.redis.source import RedisSource, own_key
 from sockudo_queue.errors import BrokerError, BrokerRefused
 
 OLDEST: Final = (6, 0)
 NO_BLOCKING_BELOW: Final = (6, 2)
-ALMOST_FULL: Final = 0.9
-MOST_DIGITS: Final = 18
 
 LIST_SCRIPTS: Final = Script("next", "gather", "renew", "dead_replay", "dead_purge")
 V2_SCRIPTS: Final = Script(
@@ -105,7 +104,7 @@ class Inspection:
 
     def _of_server(self, near: str) -> Iterator[Finding]:
         try:
-            info = _fields(self._link.call("INFO", near=near, read=replies.text))
+            info = fields(self._link.call("INFO", near=near, read=replies.text))
         except ServerRefused:
             raise
         except BrokerRefused as refusal:
@@ -125,7 +124,7 @@ class Inspection:
             return
         yield _version(info)
         yield _persistence(info)
-        yield _eviction(info)
+        yield eviction(info)
 
     def _rights(self, source: RedisSource) -> Finding:
         refused = list(self._refusals(source))
@@ -266,33 +265,3 @@ def _persistence(info: Mapping[str, str]) -> Finding:
             "everything; set appendonly yes and appendfsync everysec there",
         )
     return Finding(Level.OK, "persistence", "appendonly is on")
-
-
-def _eviction(info: Mapping[str, str]) -> Finding:
-    policy, limit, used = info.get("maxmemory_policy", ""), _number(info, "maxmemory"), _number(info, "used_memory")
-    if policy.startswith("allkeys"):
-        loses = "drops jobs when the server is full" if limit else "would drop jobs, once maxmemory is set"
-        return Finding(
-            Level.ERROR if limit else Level.WARNING,
-            "eviction",
-            f"maxmemory-policy {policy} {loses}; set maxmemory-policy noeviction there",
-        )
-    if limit and used > limit * ALMOST_FULL:
-        return Finding(
-            Level.WARNING,
-            "eviction",
-            f"the server uses {used / limit:.0%} of maxmemory; when it is full, Sockudo cannot queue. Give it more",
-        )
-    if policy.startswith("volatile"):
-        return Finding(Level.OK, "eviction", f"maxmemory-policy {policy} drops no key of ours: none has a time to live")
-    return Finding(Level.OK, "eviction", f"maxmemory-policy {policy or 'noeviction'}")
-
-
-def _number(info: Mapping[str, str], name: str) -> int:
-    digits = info.get(name, "")
-    return int(digits) if digits.isdecimal() and len(digits) <= MOST_DIGITS else 0
-
-
-def _fields(reply: bytes) -> dict[str, str]:
-    lines = reply.decode(errors="replace").splitlines()
-    return dict(line.partition(":")[::2] for line in lines if ":" in line)

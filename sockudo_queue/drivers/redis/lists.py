@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from sockudo_queue.drivers.base import Back, Claim, Dead, DeadLetter, Later, Part, Settlement
+from sockudo_queue.drivers.base import Back, Claim, Dead, DeadLetter, Later, Part, RecordAudit, Settlement
 from sockudo_queue.drivers.redis import replies
 from sockudo_queue.drivers.redis.dead_letters import receipt_of, split_value
 from sockudo_queue.drivers.redis.link import Link, Script
@@ -85,9 +85,15 @@ class ListSource(RedisSource):
         keys = [self.dead, self.records, self.delayed]
         return self._link.run(_REPLAY, keys, arguments, read=replies.flags(len(letters)))
 
-    def _settle_and_claim(self, settled: Settlement | None, what: str, read: Reader[SourceTurn]) -> SourceTurn:
+    def _audit(self) -> RecordAudit:
+        return self._run_audit(self.delayed, self.active)
+
+    def _settle_and_claim(
+        self, settled: Settlement | None, what: str, expired_until: int, read: Reader[SourceTurn]
+    ) -> SourceTurn:
         is_ack = settled is not None and not settled.parts and not settled.claim.lapses
-        arguments: Arguments = [self._new_id(), self._terms.lease_ms, what, self._terms.dead_retention]
+        terms = self._terms
+        arguments: Arguments = [self._new_id(), terms.lease_ms, what, terms.dead_retention, expired_until]
         arguments += settlement_arguments(settled, part_arguments, is_ack=is_ack)
         return self._link.run(_NEXT, self._claim_keys, arguments, read=read)
 

@@ -16,6 +16,7 @@ from sockudo_queue.drivers.redis import replies
 from sockudo_queue.drivers.redis.link import Link
 from sockudo_queue.drivers.redis.parser import Oversized
 from sockudo_queue.drivers.redis.queue_v2 import WORD_MARK, V2Source
+from sockudo_queue.drivers.redis.server_info import eviction_of_ours, fields
 from sockudo_queue.drivers.redis.source import RedisSource
 from sockudo_queue.errors import BrokerRefused
 
@@ -80,6 +81,12 @@ class Surroundings:
         worst = max(skews, key=lambda skew: abs(skew.ahead_ms))
         theirs = [self._their_lead(source) for source in self._sources if isinstance(source, V2Source)]
         return [worst, *(Skew("sockudo", lead) for lead in theirs if lead is not None)]
+
+    def evictions(self) -> list[str]:
+        """Say for each server that may drop keys of ours why. Raises `BrokerError`."""
+        infos = [fields(self._link.call("INFO", "memory", near=near, read=replies.text)) for near in self._servers()]
+        found = [eviction_of_ours(info) for info in infos]
+        return list(dict.fromkeys(text for text in found if text is not None))
 
     def _servers(self) -> tuple[str, ...]:
         """Return a key on each server; two may be the same."""

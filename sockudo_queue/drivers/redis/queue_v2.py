@@ -7,18 +7,19 @@ claim and makes the next. Whether a claim is ours is decided by the word in `tok
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 from urllib.parse import quote_from_bytes
 
-from sockudo_queue.drivers.base import Back, Claim, Dead, DeadLetter, Later, Part, Settlement
+from sockudo_queue.drivers.base import Back, Claim, Dead, DeadLetter, Later, Part, RecordAudit, Settlement
 from sockudo_queue.drivers.redis import replies
 from sockudo_queue.drivers.redis.dead_letters import WithheldLetter, receipt_of
 from sockudo_queue.drivers.redis.link import Link, Script
 from sockudo_queue.drivers.redis.parser import Oversized
-from sockudo_queue.drivers.redis.queue_v2_payload import closed, opened
+from sockudo_queue.drivers.redis.queue_v2_payload import AS_STORED, Piece, opened, pieces, start_of, whole
 from sockudo_queue.drivers.redis.replies import Reader
 from sockudo_queue.drivers.redis.source import Arguments, RedisSource, SourceTurn, Terms, settlement_arguments
+from sockudo_queue.errors import BrokerRefused
 
 V2_PARTS: Final[Mapping[str, str]] = {
     "jobs": "hash",
@@ -51,6 +52,16 @@ _NEXT: Final = Script("v2_queue", "v2_retention", "v2_settle", "v2_frames", "v2_
 _RENEW: Final = Script("v2_renew")
 _LOOK: Final = Script("v2_look")
 _REPLAY: Final = Script("v2_queue", "v2_replay")
+_AUDIT: Final = Script("v2_audit")
+SOCKUDOS_DEAD: Final = "dlq"
+"""The key of Sockudo's own dead letters; we only count them."""
+
+
+class V2Claim(Claim):
+    """A claim that knows where its body lies in the payload that is stored: `start` of `size` bytes, or -1."""
+
+    start: int = -1
+    size: int = 0
 
 
 def v2_base(prefix: str, queue: str) -> str | None:
@@ -72,6 +83,7 @@ class V2Source(RedisSource):
         self.keys = {part: f"{base}:{part}" for part in V2_PARTS}
         self._all_keys = (*self.keys.values(), self.dead, self.records)
         self.types = dict(zip(self._all_keys, (*V2_PARTS.values(), "zset", "hash"), strict=True))
+        self.active, self.delayed = self.keys["active"], self.keys["delayed"]
         self._look_keys = [
             self.keys[part] for part in ("wait", "inline-wait", "inline-wait-count", "delayed", "active", "notify")
         ]
@@ -101,15 +113,35 @@ class V2Source(RedisSource):
         return self._link.call("EXISTS", *self._all_keys, near=self.key, read=replies.count) > 0
 
     def replay(self, letters: Sequence[DeadLetter], states: Sequence[bytes]) -> list[bool]:
-        arguments = self._terms_for("none")
+        arguments = self._terms_for("none", 0)
         for letter, state in zip(letters, states, strict=True):
-            payload = b"" if isinstance(letter, WithheldLetter) else closed(letter.body, state or letter.state)
-            arguments += [receipt_of(letter), payload]
+            piece = AS_STORED
+            if not isinstance(letter, WithheldLetter):
+                piece = pieces(letter.body, 0)(state or letter.state)
+            arguments += [receipt_of(letter), *piece]
         return self._link.run(_REPLAY, self._all_keys, arguments, read=replies.flags(len(letters)))
 
-    def _settle_and_claim(self, settled: Settlement | None, what: str, read: Reader[SourceTurn]) -> SourceTurn:
-        is_ack = settled is not None and not settled.parts
-        arguments = self._terms_for(what) + settlement_arguments(settled, _part_arguments, is_ack=is_ack)
+    def _audit(self) -> RecordAudit:
+        """See `RedisSource.audit`. What Sockudo's keys hold is counted, and left to its own rules."""
+        ours = self._run_audit()
+        keys = self.keys
+        read = [keys[part] for part in ("jobs", "wait", "delayed", "active", "completed")]
+        try:
+            adrift = self._link.run(_AUDIT, [*read, f"{self.key}:{SOCKUDOS_DEAD}"], [], read=replies.count)
+        except BrokerRefused:  # a rule without that key is right for all else
+            adrift = 0
+        return RecordAudit(ours.lost, ours.restored, ours.unreachable + adrift)
+
+    def _settle_and_claim(
+        self, settled: Settlement | None, what: str, expired_until: int, read: Reader[SourceTurn]
+    ) -> SourceTurn:
+        arguments = self._terms_for(what, expired_until)
+        if settled is None:
+            arguments.append(0)
+        else:
+            size = settled.claim.size if isinstance(settled.claim, V2Claim) else 0
+            part_of = _parts_of(settled.claim) if settled.parts else _no_part
+            arguments += settlement_arguments(settled, part_of, size, is_ack=not settled.parts)
         return self._link.run(_NEXT, self._all_keys, arguments, read=read)
 
     def _renew(self, receipts: Sequence[str]) -> list[bool]:
@@ -125,38 +157,59 @@ class V2Source(RedisSource):
         # All words are alike, so either end will do; Sockudo's workers use BLPOP, which tells them from us.
         return ("BRPOP", self.keys["notify"], seconds)
 
-    def _terms_for(self, what: str) -> Arguments:
+    def _terms_for(self, what: str, expired_until: int) -> Arguments:
         terms = self._terms
         word = WORD_MARK + self._new_id()
         kept = (terms.dead_retention, terms.completed_retention, terms.event_retention)
-        return [word, terms.lease_ms, what, *kept]
+        return [word, terms.lease_ms, what, *kept, expired_until]
 
     def _claim_of(self, now_ms: int, receipt: str, value: bytes, lapses: int) -> Claim:
         shown_id, _, word = receipt.rpartition("/")
         if not _OUR_WORD.fullmatch(word):
             raise replies.UnexpectedReply
         state, body = opened(value, shown_id)
-        return Claim(self.key, receipt, body, state, lapses, now_ms)
+        return V2Claim(self.key, receipt, body, state, lapses, now_ms, start=start_of(value, body), size=len(value))
 
 
-def _part_arguments(settlement: Settlement, ordinal: int, part: Part) -> Arguments:
-    """Return what the script wants to know of one part: kind, id, number, payload or record."""
-    claim = settlement.claim
-    assert settlement.splits or len(settlement.parts) == 1, "a share has one webhook and leaves one part at most"
-    own = f"{claim.id}.{ordinal}" if settlement.splits else claim.id
-    state = part.state or claim.state
-    match part:
-        case Later(_, delay_ms):
-            kind, number = "later", str(delay_ms)
-        case Back(_, lapsed):
-            kind, number = "lapsed" if lapsed else "back", str(_PUT_BACK_BASE + int(claim.receipt.rpartition("-")[2]))
-        case Dead():
-            # A claim without a body and a state may have been made without its payload; then that is kept as it is.
-            is_withheld = not claim.body and not claim.state
-            return ["dead", own, 0, b"\x01" + state + (b"" if is_withheld else b"\n" + claim.body)]
-    # An envelope names the id that it was made for, so only the record itself can keep what is stored.
-    changes = settlement.splits or state != claim.state
-    return [kind, own, number, closed(claim.body, state) if changes else b""]
+def _parts_of(claim: Claim) -> Callable[[Settlement, int, Part], Arguments]:
+    """Return a function for the arguments of one part of a claim: kind, id, number, and the piece that is stored.
+
+    A claim without a body and a state may have been made without its payload; then that is kept as it is.
+    """
+    start = claim.start if isinstance(claim, V2Claim) else -1
+    is_withheld = not claim.body and not claim.state
+    payload_of = pieces(claim.body, start)
+
+    def arguments(settlement: Settlement, ordinal: int, part: Part) -> Arguments:
+        assert settlement.splits or len(settlement.parts) == 1, "a share has one webhook and leaves one part at most"
+        own = f"{claim.id}.{ordinal}" if settlement.splits else claim.id
+        state = part.state or claim.state
+        match part:
+            case Later(_, delay_ms):
+                kind, number = "later", str(delay_ms)
+            case Back(_, lapsed):
+                kind = "lapsed" if lapsed else "back"
+                number = str(_PUT_BACK_BASE + int(claim.receipt.rpartition("-")[2]))
+            case Dead():
+                return ["dead", own, 0, *_dead_piece(state, claim.body, start, is_withheld=is_withheld)]
+        # An envelope names the id that it was made for, so only the record itself can keep what is stored.
+        changes = settlement.splits or state != claim.state
+        return [kind, own, number, *(payload_of(state) if changes else AS_STORED)]
+
+    return arguments
+
+
+def _dead_piece(state: bytes, body: bytes, start: int, *, is_withheld: bool) -> Piece:
+    before = b"\x01" + state + b"\n"
+    if is_withheld:
+        return Piece(before, 1, -1, b"")
+    if start < 0:
+        return whole(before + body)
+    return Piece(before, start + 1, start + len(body) - 1, body[-1:])
+
+
+def _no_part(_settlement: Settlement, _ordinal: int, _part: Part) -> Arguments:
+    raise AssertionError("an ack has no parts")
 
 
 def _said(framed: bytes | Oversized | None) -> int:

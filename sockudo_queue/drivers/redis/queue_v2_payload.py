@@ -11,7 +11,8 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Final
+from collections.abc import Callable
+from typing import Final, NamedTuple
 from urllib.parse import unquote
 
 import msgspec
@@ -20,6 +21,19 @@ from sockudo_queue.core.decoding import DECODE_ERRORS
 
 _STATE: Final = b',"sockudo_queue":"'
 _RAW: Final = b'{"sockudo_queue_raw":"'
+
+
+class Piece(NamedTuple):
+    """A value that the server puts together: text, then its own bytes from `first` to `last` (from 1 on), then text."""
+
+    before: bytes
+    first: int
+    last: int
+    after: bytes
+
+
+AS_STORED: Final = Piece(b"", 1, -1, b"")
+"""What is stored already."""
 
 
 class _Envelope(msgspec.Struct):
@@ -46,7 +60,39 @@ def opened(payload: bytes, shown_id: str) -> tuple[bytes, bytes]:
 def closed(body: bytes, state: bytes) -> bytes:
     """Return a payload, without an envelope, that holds both; an empty state means none."""
     text = body if _takes_a_field(body) else _RAW[:-1] + _ENCODER.encode(body.decode("latin-1")) + b"}"
-    return text[:-1] + _STATE[:-1] + _ENCODER.encode(state.decode(errors="replace")) + b"}" if state else text
+    return text[:-1] + _end(state)
+
+
+def start_of(payload: bytes, body: bytes) -> int:
+    """Return where an opened body begins in its payload; -1 where its bytes are not those of the payload.
+
+    Its last byte may be elsewhere: a state lies before the brace.
+    """
+    if payload is body:
+        return 0
+    head = body[:-1]
+    start = len(payload) - len(body) - 1  # in an envelope, whose last field is the job
+    return start if payload.startswith(head, start) else payload.find(head)
+
+
+def pieces(body: bytes, start: int) -> Callable[[bytes], Piece]:
+    """Return what makes payloads of a stored body, each with its state, as `closed` does; `start` is its first byte.
+
+    Where that byte is not known, or no field can be added to the body, the whole payload is sent.
+    """
+    if start < 0 or not _takes_a_field(body):
+        return lambda state: whole(closed(body, state))
+    return lambda state: Piece(b"", start + 1, start + len(body) - 1, _end(state))
+
+
+def whole(value: bytes) -> Piece:
+    """Return a value of which the server has nothing."""
+    return Piece(value, 1, 0, b"")
+
+
+def _end(state: bytes) -> bytes:
+    """Return the end of a payload that is an object: its state, if there is one, and the brace."""
+    return _STATE[:-1] + _ENCODER.encode(state.decode(errors="replace")) + b"}" if state else b"}"
 
 
 def _without_envelope(payload: bytes, shown_id: str) -> bytes:

@@ -182,30 +182,44 @@ Claimed = tuple[str, bytes, int]
 """Receipt, value, and how many leases of the record have expired."""
 
 
-def settled_and_claimed(reply: Any, settlements: int) -> tuple[bool, int, int, Claimed | None]:
-    """Return what the script of `next` says: settled, dead letters trimmed, its clock in ms, and a claim.
+def audit(reply: Any) -> tuple[int, int, int]:
+    """Return what an audit of records says: lost, put back, and out of reach."""
+    lost, restored, unreachable = listed(reply)
+    return count(lost), count(restored), count(unreachable)
+
+
+def settled_and_claimed(reply: Any, settlements: int) -> tuple[bool, int, int, int, Claimed | None]:
+    """Return what the script of `next` says: settled, dead letters trimmed, its clock in ms, records lost, and a claim.
 
     `settlements` is 0 or 1; with 0 there is nothing that was not settled. Every job comes by here: it is one function.
     """
     if type(reply) is not list:
         raise UnexpectedReply
-    if len(reply) == 4:
-        ended, trimmed, now_ms, receipt = reply
-        value = lapses = None
-    else:
-        ended, trimmed, now_ms, receipt, value, lapses = reply
+    value = lapses = None
+    lost = 0
+    match len(reply):
+        case 6:
+            ended, trimmed, now_ms, receipt, value, lapses = reply
+        case 4:
+            ended, trimmed, now_ms, receipt = reply
+        case 5:
+            ended, trimmed, now_ms, receipt, lost = reply
+        case _:
+            ended, trimmed, now_ms, receipt, value, lapses, lost = reply
     if (
         type(ended) is not list
         or len(ended) != settlements
         or type(trimmed) is not int
         or type(now_ms) is not int
+        or type(lost) is not int
         or trimmed < 0
+        or lost < 0
         or not 0 <= now_ms <= LATEST_MS
     ):
         raise UnexpectedReply
     accepted = not ended or count(ended[0]) > 0
     if receipt is None and value is None and lapses is None:
-        return accepted, trimmed, now_ms, None
+        return accepted, trimmed, now_ms, lost, None
     if (
         type(receipt) is not bytes
         or type(value) is not bytes
@@ -215,4 +229,4 @@ def settled_and_claimed(reply: Any, settlements: int) -> tuple[bool, int, int, C
         or not 0 <= lapses <= MOST_LAPSES
     ):
         raise UnexpectedReply
-    return accepted, trimmed, now_ms, (receipt.decode("ascii"), value, lapses)
+    return accepted, trimmed, now_ms, lost, (receipt.decode("ascii"), value, lapses)

@@ -18,12 +18,13 @@ from typing import Any, ClassVar, Final
 import msgspec
 
 from sockudo_queue.core.cluster_keys import has_hash_tag
-from sockudo_queue.drivers.base import Claim, DeadLetter, Part, Settlement
+from sockudo_queue.drivers.base import Claim, DeadLetter, Later, Part, RecordAudit, Settlement
 from sockudo_queue.drivers.redis import replies
 from sockudo_queue.drivers.redis.errors import CommandDenied, WritesRefused
-from sockudo_queue.drivers.redis.link import Link
+from sockudo_queue.drivers.redis.link import Link, Script
 from sockudo_queue.drivers.redis.replies import Reader
-from sockudo_queue.errors import BrokerRefused
+from sockudo_queue.drivers.redis.server_clock import ServerClock
+from sockudo_queue.errors import BrokerRefused, BrokerUnavailable
 
 BLOCK_SECONDS: Final = 1.0
 """The longest wait in the server; longer ones would only delay a stop and hide a dead link."""
@@ -38,7 +39,13 @@ MOST_CLAIMABLE: Final = 1_000_000
 RENEW_LIMIT: Final = 500
 PUT_BACK_BASE: Final = -1e15
 """Added to the time of a claim to make the score of what is put back: far below 0, and in the order of the claims."""
+AUDIT_LIMIT: Final = 50_000
+"""Records of a source that one audit looks at; for more of them the server would be busy for too long."""
+RESCHEDULED_AT_ONCE: Final = 1_000
+MOST_RESCHEDULES: Final = 100
 
+AUDIT: Final = Script("audit")
+_RESCHEDULE: Final = Script("reschedule")
 
 Arguments = list[str | bytes | int]
 
@@ -61,12 +68,16 @@ class IdSource:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """How long claims last, and how much is kept. The last two are Queue V2's own, with Sockudo's defaults."""
+    """How long claims last, how much is kept, and the longest delay that the settings name.
+
+    How much is kept of completed jobs and of events is Queue V2's own, with Sockudo's defaults.
+    """
 
     lease_ms: int
     dead_retention: int
     completed_retention: int = 1_000
     event_retention: int = 10_000
+    longest_delay_ms: int = 60_000
 
 
 class SourceTurn(msgspec.Struct, frozen=True):
@@ -76,6 +87,7 @@ class SourceTurn(msgspec.Struct, frozen=True):
     claim: Claim | None
     trimmed: int
     now_ms: int
+    lost: int = 0
 
 
 class RedisSource(ABC):
@@ -85,6 +97,10 @@ class RedisSource(ABC):
     """What it is called for people."""
     types: Mapping[str, str]
     """Each key of it, and the type that Redis must say it has."""
+    active: str
+    """The sorted set of claims, by the end of their leases."""
+    delayed: str
+    """The sorted set of what waits for its moment."""
 
     def __init__(self, key: str, link: Link, patient: Link, terms: Terms) -> None:
         self.key = key
@@ -92,6 +108,8 @@ class RedisSource(ABC):
         # hash that holds what is dead, by id.
         self.dead, self.records = own_key(key, "dead"), own_key(key, "records")
         self.rung = False
+        self.clock = ServerClock(terms.lease_ms)
+        self._longest_delay_ms = terms.longest_delay_ms
         self._link = link
         self._patient = patient
         self._terms = terms
@@ -107,7 +125,15 @@ class RedisSource(ABC):
         "kept", which only lists know, claims nothing but what is in our own keys.
         """
         what = what or ("fresh" if next(self._turns) & 1 else "due")
-        turn = self._settle_and_claim(settled, what, self._turn_of_claim if settled is None else self._turn_of_settled)
+        read = self._turn_of_claim if settled is None else self._turn_of_settled
+        if settled is not None and settled.parts:
+            self._note_delays(settled.parts)
+        try:
+            turn = self._settle_and_claim(settled, what, self.clock.expired_until(), read)
+        except BrokerUnavailable:
+            self.clock.not_answered()
+            raise
+        self.clock.heard(turn.now_ms)
         if what != "none":
             self.rung = turn.claim is not None
         return turn
@@ -119,6 +145,11 @@ class RedisSource(ABC):
             receipts = [claim.receipt for claim in claims[start : start + RENEW_LIMIT]]
             flags += self._renew(receipts)
         return flags
+
+    def audit(self) -> RecordAudit:
+        """Look for records that are out of reach, and bring them back. Changes nothing where all is well."""
+        self._reschedule()
+        return self._audit()
 
     @abstractmethod
     def depth(self) -> Mapping[str, int]:
@@ -139,9 +170,14 @@ class RedisSource(ABC):
     def wait(self, timeout: float) -> int:
         """Wait at most so many seconds for work; return how many records can be claimed now."""
         pause = min(timeout, BLOCK_SECONDS, self._due_at - time.monotonic())
-        if pause > 0:
-            self._pause(pause)
-        claimable, until_due_ms = self._look()
+        try:
+            if pause > 0:
+                self._pause(pause)
+            claimable, until_due_ms = self._look()
+        except BrokerUnavailable:
+            self.clock.not_answered()
+            raise
+        self.clock.answered()
         self._due_at = time.monotonic() + until_due_ms / 1000 if until_due_ms >= 0 else float("inf")
         self.rung = claimable > 0
         return min(claimable, MOST_CLAIMABLE)
@@ -152,8 +188,35 @@ class RedisSource(ABC):
         self._patient.close()
 
     @abstractmethod
-    def _settle_and_claim(self, settled: Settlement | None, what: str, read: Reader[SourceTurn]) -> SourceTurn:
-        """Run the script that settles and claims."""
+    def _audit(self) -> RecordAudit:
+        """Compare the records with the sets that they must be in."""
+
+    def _run_audit(self, *sets: str) -> RecordAudit:
+        """Run the script that compares; `sets` are those of the records that are not dead."""
+        keys = [self.records, self.dead, *sets]
+        return RecordAudit(*self._link.run(AUDIT, keys, [AUDIT_LIMIT], read=replies.audit))
+
+    def _reschedule(self) -> None:
+        """Undo what a clock that was set back does to the moments that are stored."""
+        set_back_ms = self.clock.take_set_back_ms()
+        if not set_back_ms:
+            return
+        limits = [set_back_ms, RESCHEDULED_AT_ONCE, self._longest_delay_ms, self._terms.lease_ms]
+        for _ in range(MOST_RESCHEDULES):
+            if not self._link.run(_RESCHEDULE, [self.delayed, self.active], limits, read=replies.count):
+                return
+
+    def _note_delays(self, parts: Sequence[Part]) -> None:
+        """Remember the longest delay: a webhook can have a policy of its own."""
+        for part in parts:
+            if isinstance(part, Later) and part.delay_ms > self._longest_delay_ms:
+                self._longest_delay_ms = part.delay_ms
+
+    @abstractmethod
+    def _settle_and_claim(
+        self, settled: Settlement | None, what: str, expired_until: int, read: Reader[SourceTurn]
+    ) -> SourceTurn:
+        """Run the script that settles and claims; `expired_until` is as `ServerClock` says."""
 
     @abstractmethod
     def _claim_of(self, now_ms: int, receipt: str, value: bytes, lapses: int) -> Claim:
@@ -174,8 +237,8 @@ class RedisSource(ABC):
         return self._turn_of(reply, 1)
 
     def _turn_of(self, reply: Any, settlements: int) -> SourceTurn:
-        accepted, trimmed, now_ms, claimed = replies.settled_and_claimed(reply, settlements)
-        return SourceTurn(accepted, claimed and self._claim_of(now_ms, *claimed), trimmed, now_ms)
+        accepted, trimmed, now_ms, lost, claimed = replies.settled_and_claimed(reply, settlements)
+        return SourceTurn(accepted, claimed and self._claim_of(now_ms, *claimed), trimmed, now_ms, lost)
 
     @abstractmethod
     def _waiting_command(self, seconds: str) -> Sequence[str]:
@@ -200,14 +263,17 @@ class RedisSource(ABC):
 
 
 def settlement_arguments(
-    settled: Settlement | None, of_part: Callable[[Settlement, int, Part], Arguments], *, is_ack: bool
+    settled: Settlement | None, of_part: Callable[[Settlement, int, Part], Arguments], *before: int, is_ack: bool
 ) -> Arguments:
-    """Return what the scripts want to know of a settlement: the number of plain acks, the receipt, and its parts."""
+    """Return what the scripts want to know of a settlement: the number of plain acks, the receipt, and its parts.
+
+    `before` stands before the parts.
+    """
     if settled is None:
         return [0]
     if is_ack:
         return [1, settled.claim.receipt]
-    arguments: Arguments = [0, settled.claim.receipt, len(settled.parts)]
+    arguments: Arguments = [0, settled.claim.receipt, len(settled.parts), *before]
     for ordinal, part in enumerate(settled.parts):
         arguments += of_part(settled, ordinal, part)
     return arguments

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sockudo_queue.drivers.redis.queue_v2_payload import closed, opened
+from sockudo_queue.drivers.redis.queue_v2_payload import closed, opened, pieces, start_of
 from tests.helpers.jobs import job
 from tests.helpers.queue_v2 import envelope, with_job_id
 
@@ -123,3 +123,31 @@ def test_any_payload_can_be_opened(payload: bytes) -> None:
     opened(payload, ID)
     opened(b'{"sockudo_queue_raw":"' + payload, ID)
     opened(b'{"x":1,"sockudo_queue":"' + payload + b'"}', ID)
+
+
+STORED = [
+    DATA,
+    envelope(DATA, ID),
+    closed(DATA, b'{"a":1}'),
+    closed(b"\xff\xfe{", b'{"a":1}'),
+    b'{"version":2,"data":%b,"id":"%b"}' % (DATA, ID.encode()),
+    b'{"version":2,"id":"%b","data":%b}' % (ID.encode(), closed(DATA, b"state")),
+    *ODD,
+]
+
+
+@pytest.mark.parametrize("stored", STORED)
+@pytest.mark.parametrize("state", [b"", b"s", b'{"text":"\xc3\xbc\\"\\n"}'])
+def test_the_server_puts_together_what_would_have_been_sent(stored: bytes, state: bytes) -> None:
+    _, body = opened(stored, ID)
+    before, first, last, after = pieces(body, start_of(stored, body))(state)
+
+    assert before + stored[first - 1 : last] + after == closed(body, state)
+
+
+@pytest.mark.parametrize("stored", STORED[:3])
+def test_no_body_is_sent_that_the_server_has(stored: bytes) -> None:
+    _, body = opened(stored, ID)
+    before, _, _, after = pieces(body, start_of(stored, body))(b"state")
+
+    assert len(before) + len(after) < 40

@@ -4,10 +4,12 @@
 --      4 active (receipt -> lease deadline, ms)   5 delayed (receipt -> due, ms; below 0: put back, goes first)
 --      6 lapses (id -> count)      7 dead (receipt -> time of death, ms)
 -- ARGV 1 id for a fresh body   2 lease, ms   3 who goes first, "due" or "fresh"; "kept" leaves the source alone, "none" takes nothing
---      4 dead letters to keep   5 number of acks of claims that never lapsed, then that many receipts; then for each other:
---      receipt, number of parts, and for each part: "later", "back", "lapsed" (back, and counted as a lapse) or "dead";
+--      4 dead letters to keep   5 the latest moment, ms, at which expired leases are taken; after it they are left alone
+--      6 number of acks of claims that never lapsed, then that many receipts; then for each other: receipt, number of parts,
+--      and for each part: "later", "back", "lapsed" (back, and counted as a lapse) or "dead";
 --      receipt of the part; a number (later: delay, ms; back and lapsed: score); state ("" keeps the value as it is)
--- Returns {flag per settlement, dead letters trimmed, now ms, receipt or false, value, lapses}
+-- Returns {flag per settlement, dead letters trimmed, now ms, receipt or false, value, lapses}; behind them, where there are
+-- any, the number of records that were found without their value: something else has removed it
 --
 -- Whatever lies in these keys, a claim can be returned, and nothing is leased before that is certain. A record that
 -- cannot be worked on (its id is no id, or it is larger than any job) is returned with an empty value: its caller keeps
@@ -21,7 +23,7 @@
 local source, ready, records, active, delayed, lapses, dead = unpack(KEYS)
 local now = redis.call('TIME')
 now = now[1] * 1000 + math.floor(now[2] / 1000)
-local flags, trimmed = {}, 0
+local flags, trimmed, lost = {}, 0, 0
 
 local LARGEST = 20000000     -- bytes of a value that is returned; a job of Sockudo has 16 MB
 local LONGEST_ID = 263       -- bytes: 255, and the number of a share behind them
@@ -62,8 +64,8 @@ local function bury(receipt)
   end
 end
 
-local at = 6
-for _ = 1, tonumber(ARGV[5]) do
+local at = 7
+for _ = 1, tonumber(ARGV[6]) do
   local receipt = ARGV[at]
   at = at + 1
   local ours = redis.call('ZREM', active, receipt)
@@ -80,7 +82,7 @@ while at <= #ARGV do
   local value = ours == 1 and redis.call('HGET', records, id)
   local count = value and count_of(id) or 0
   local keeps_record, keeps_count = false, false
-  if value then begin_with_a_removal() end
+  if value then begin_with_a_removal() elseif ours == 1 and parts > 0 then lost = lost + 1 end
   for _ = 1, parts do
     local kind, part, number, state = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
     at = at + 4
@@ -110,15 +112,21 @@ while at <= #ARGV do
   flags[#flags + 1] = ours
 end
 
-if ARGV[3] == 'none' then return {flags, trimmed, now, false} end
+local function answer(reply)
+  if lost > 0 then reply[#reply + 1] = lost end
+  return reply
+end
 
--- Take a record of a set into a new lease; one whose value is gone is dropped. So is what is no receipt, since a hand that
+if ARGV[3] == 'none' then return answer({flags, trimmed, now, false}) end
+
+-- Take a record of a set into a new lease; one whose value is gone is dropped and counted. So is what is no receipt, since a hand that
 -- went astray in these keys must not stop all that lies behind it.
 local function take(set, receipt, lapsed)
   local id, n = string.match(receipt, '^(.*)/(%d+)$')
   local value = id and redis.call('HGET', records, id)
   if not value then
     redis.call('ZREM', set, receipt)
+    if id then lost = lost + 1 end
     return nil
   end
   local count = count_of(id) + (lapsed and 1 or 0)
@@ -160,6 +168,7 @@ local function waits(receipt, expired)
 end
 
 local function take_lapsed(is_last)
+  if now > tonumber(ARGV[5]) then return nil end
   local waiting = 0
   for _ = 1, LOOKS / AHEAD do
     local expired = redis.call('ZRANGEBYSCORE', active, '-inf', now, 'WITHSCORES', 'LIMIT', waiting, AHEAD)
@@ -190,7 +199,7 @@ local got = take_lapsed(false)
   or (ARGV[3] ~= 'kept' and take_fresh(source))
   or take_delayed(false)
   or take_lapsed(true)
-if got then return got end
+if got then return answer(got) end
 -- With nothing to take, this says whether the server takes writes at all, before there is something.
 begin_with_a_removal()
-return {flags, trimmed, now, false}
+return answer({flags, trimmed, now, false})

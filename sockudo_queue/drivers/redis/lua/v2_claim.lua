@@ -1,6 +1,7 @@
 -- Hand out the next record: one whose lease is over, one that was put back, else due and fresh ones in turn.
 --
--- Returns {flag per settlement, dead letters trimmed, now ms, receipt or false, payload, lapses}
+-- Returns {flag per settlement, dead letters trimmed, now ms, receipt or false, payload, lapses}, and behind them the number
+-- of records that were found without their payload, where there are any
 
 local LOOKS = 1000
 local LARGEST = 20000000     -- bytes of a payload that is returned; a job of Sockudo has 16 MB
@@ -9,10 +10,17 @@ local PATIENCE = 60000       -- ms after the end of its lease from which a suspe
 local AHEAD = 8              -- expired leases that are looked at together
 local MOST_WAITING = 32      -- suspects that one call passes over
 
+local function payload_or_lost(id)
+  local payload = redis.call('HGET', jobs, id)
+  if not payload then lost = lost + 1 end
+  return payload or nil
+end
+
 -- What may not be claimed: it is held by somebody, is done, or has no payload. A word without a deadline holds nothing.
 local function payload_of(id)
   if redis.call('HEXISTS', tokens, id) == 1 and redis.call('ZSCORE', active, id) then return nil end
-  return not redis.call('ZSCORE', completed, id) and redis.call('HGET', jobs, id) or nil
+  if redis.call('ZSCORE', completed, id) then return nil end
+  return payload_or_lost(id)
 end
 
 -- Whatever lies in these keys, a claim can be returned, and nothing is leased before that is certain. A job that cannot be
@@ -42,6 +50,7 @@ end
 
 -- What has ended its workers before, as far as can be known, waits for others, but not for ever.
 local function take_lapsed(is_last)
+  if now > tonumber(ARGV[7]) then return nil end
   local waiting = 0
   for _ = 1, LOOKS / AHEAD do
     local expired = redis.call('ZRANGEBYSCORE', active, '-inf', now, 'WITHSCORES', 'LIMIT', waiting, AHEAD)
@@ -51,7 +60,7 @@ local function take_lapsed(is_last)
       if not is_last and now - expired[i + 1] < PATIENCE and claims_of(id) >= SUSPECT then
         waiting = waiting + 1
       else
-        local payload = not redis.call('ZSCORE', completed, id) and redis.call('HGET', jobs, id)
+        local payload = not redis.call('ZSCORE', completed, id) and payload_or_lost(id)
         if payload then
           tell('stalled', id)
           return lease(id, payload)
@@ -88,7 +97,7 @@ local function take_fresh()
 end
 
 local got = take_lapsed(false) or take_delayed(ARGV[3] ~= 'due') or take_fresh() or take_delayed(false) or take_lapsed(true)
-if got then return got end
+if got then return answer(got) end
 -- With nothing to take, this says whether the server takes writes at all, before there is something.
 begin_with_a_removal()
-return {flags, trimmed, now, false}
+return answer({flags, trimmed, now, false})

@@ -8,6 +8,7 @@
 -- ARGV 1 the beginning of the word for the claim of this call; the microsecond of the claim is put behind it
 --      2 lease, ms   3 who goes first, "due" or "fresh"; "none" takes nothing
 --      4 dead letters to keep   5 completed jobs to keep   6 events to keep
+--      7 the latest moment, ms, at which expired leases are taken; after it they are left alone
 --
 -- Sockudo's own workers share all of these keys but the last two. A lease is a word in `tokens` and a deadline in
 -- `active`; whoever ends or renews one shows the word. Of the record that is claimed, `attempts` counts the claims since
@@ -21,6 +22,7 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local micros = string.format('%.0f', time[1] * 1000000 + time[2])
 local word, keep_dead, keep_completed = ARGV[1] .. '-' .. micros, tonumber(ARGV[4]), tonumber(ARGV[5])
+local lost = 0               -- records that were found without their payload: something else has removed it
 -- A Sockudo that keeps no events has no stream, and gets none from us.
 local tells = tonumber(ARGV[6]) > 0 and redis.call('EXISTS', events) == 1
 

@@ -1,21 +1,19 @@
 -- Make dead letters of ours ready again on Queue V2, under the same ids, behind what is due already.
 --
--- Begins with v2_queue.lua, for its KEYS and for what ARGV holds up to 6.
--- ARGV from 7 for each letter: receipt of its death, payload ("" takes what is dead as it lies there)
+-- Begins with v2_queue.lua, for its KEYS and for what ARGV holds up to 7.
+-- ARGV from 8 for each letter: receipt of its death, and its payload as text, first and last byte of the body that is dead,
+--      text
 -- Returns a flag per letter: 1 replayed, 0 that death is no longer there
 local flags = {}
 begin_with_a_removal()
-for i = 7, #ARGV, 2 do
+for i = 8, #ARGV, 5 do
   local receipt = ARGV[i]
-  local own, payload = string.match(receipt, '^(.*)/%d+$'), ARGV[i + 1]
-  local there = own and redis.call('ZSCORE', dead, receipt)
-  if there and payload == '' then
-    local value = redis.call('HGET', records, own) or ''
-    payload = string.byte(value, 1) == 1 and string.sub(value, (string.find(value, '\n', 1, true) or #value) + 1) or value
-  end
-  if there then
+  local own = string.match(receipt, '^(.*)/%d+$')
+  local value = own and redis.call('ZSCORE', dead, receipt) and redis.call('HGET', records, own)
+  if value then
     local id = hidden(own)
-    redis.call('HSET', jobs, id, payload)
+    local body = string.byte(value, 1) == 1 and string.sub(value, (string.find(value, '\n', 1, true) or #value) + 1) or value
+    redis.call('HSET', jobs, id, ARGV[i + 1] .. string.sub(body, ARGV[i + 2], ARGV[i + 3]) .. ARGV[i + 4])
     redis.call('HSET', attempts, id, 0)
     redis.call('ZREM', completed, id)
     redis.call('ZADD', delayed, now, id)
@@ -24,6 +22,6 @@ for i = 7, #ARGV, 2 do
     ring()
     tell('replayed', id)
   end
-  flags[#flags + 1] = there and 1 or 0
+  flags[#flags + 1] = value and 1 or 0
 end
 return flags

@@ -1,9 +1,12 @@
 -- End claims: acks, and records that are put off, put back, split or buried. One flag each, 0 where the word has changed.
 --
--- ARGV 7 number of acks, then that many receipts; then for each claim that leaves parts: receipt, number of parts, and
---      for each part: "later", "back", "lapsed" (back, and counted as a lapse) or "dead"; id of the part; a number (later:
---      delay, ms; back and lapsed: score); payload ("" keeps that of the claim), for a dead part its record instead
---      (0x01 state alone keeps the payload of the claim in it)
+-- ARGV 8 number of acks, then that many receipts; then for each claim that leaves parts: receipt, number of parts, length of
+--      the payload that it was made of (0: unknown), and for each part: "later", "back", "lapsed" (back, and counted as a
+--      lapse) or "dead"; id of the part; a number (later: delay, ms; back and lapsed: score); and what is stored of it, a
+--      payload or the record of a dead letter, as text, first and last byte of the claim's payload that follow, text
+--
+-- Only states travel, since the server has the payload already: a settlement that repeats a job of a megabyte for each of
+-- its webhooks is larger than many a server takes.
 local flags = {}
 
 local function is_ours(receipt)
@@ -27,8 +30,8 @@ local function keep(kind, id, number, payload, claims)
   if kind == 'later' then tell('retrying', id) else ring() tell('waiting', id) end
 end
 
-local at = 8
-for _ = 1, tonumber(ARGV[7]) do
+local at = 9
+for _ = 1, tonumber(ARGV[8]) do
   local id, ours = is_ours(ARGV[at])
   at = at + 1
   if ours then complete(id) end
@@ -38,19 +41,25 @@ end
 while at <= #ARGV do
   local id, ours = is_ours(ARGV[at])
   local payload = ours and redis.call('HGET', jobs, id)
+  -- A payload of another length is not the one that was claimed, and bytes of it would be nothing.
+  local size = tonumber(ARGV[at + 2])
+  ours = ours and not (payload and size > 0 and #payload ~= size)
   local claims = ours and claims_of(id) or 0
   local stays, splits = false, false
   if ours then begin_with_a_removal() end
-  local last = at + 1 + 4 * ARGV[at + 1]
-  for part = at + 2, last, 4 do
-    local kind, own, value = ARGV[part], hidden(ARGV[part + 1]), ARGV[part + 3]
+  if ours and not payload then lost = lost + 1 end
+  local last = at + 2 + 7 * ARGV[at + 1]
+  for part = at + 3, last, 7 do
+    local kind, own = ARGV[part], hidden(ARGV[part + 1])
     splits = splits or own ~= id
-    if ours and kind == 'dead' then
-      if not string.find(value, '\n', 1, true) then value = value .. '\n' .. (payload or '') end
-      bury(own, value)
-    elseif payload then
-      keep(kind, own, ARGV[part + 2], value ~= '' and value or payload, claims)
-      stays = stays or own == id
+    if ours and payload then
+      local value = ARGV[part + 3] .. string.sub(payload, ARGV[part + 4], ARGV[part + 5]) .. ARGV[part + 6]
+      if kind == 'dead' then
+        bury(own, value)
+      else
+        keep(kind, own, ARGV[part + 2], value, claims)
+        stays = stays or own == id
+      end
     end
   end
   if ours and splits then
@@ -63,4 +72,9 @@ while at <= #ARGV do
   at = last + 1
 end
 
-if ARGV[3] == 'none' then return {flags, trimmed, now, false} end
+local function answer(reply)
+  if lost > 0 then reply[#reply + 1] = lost end
+  return reply
+end
+
+if ARGV[3] == 'none' then return answer({flags, trimmed, now, false}) end

@@ -1,0 +1,49 @@
+-- Find records that have lost their place: something else, such as eviction, has removed a key of ours.
+--
+-- KEYS 1 records (id -> value)   2 dead (receipt -> time of death, ms)
+--      and of lists: 3 delayed (receipt -> due, ms)   4 active (receipt -> lease deadline, ms)
+-- ARGV 1 records that are looked at at most; above it they are only counted
+-- Returns {dead letters without a record, which are removed; records put back; records that are out of reach}
+--
+-- Each record is in exactly one of the sets, and every script moves it in one step, so the numbers differ only where a key
+-- was removed; only then are the ids looked at. What was given up goes back to the dead letters, all else is due now. The
+-- number in its new receipt is larger than that of any claim that may still be held.
+local records, dead, delayed, active = unpack(KEYS)
+local now = redis.call('TIME')
+now = now[1] * 1000 + math.floor(now[2] / 1000)
+
+local stored, placed = redis.call('HLEN', records), 0
+for i = 2, #KEYS do placed = placed + redis.call('ZCARD', KEYS[i]) end
+if stored == placed then return {0, 0, 0} end
+if math.max(stored, placed) > tonumber(ARGV[1]) then return {0, 0, math.max(stored - placed, 0)} end
+
+local lost, restored, has_value, has_place = 0, 0, {}, {}
+local ids = redis.call('HKEYS', records)
+for _, id in ipairs(ids) do has_value[id] = true end
+redis.call('ZREM', dead, '')
+for i = 2, #KEYS do
+  for _, receipt in ipairs(redis.call('ZRANGE', KEYS[i], 0, -1)) do
+    local id = string.match(receipt, '^(.*)/[^/]*$') or receipt
+    has_place[id] = true
+    if i == 2 and not has_value[id] then lost = lost + redis.call('ZREM', dead, receipt) end
+  end
+end
+
+-- When a record was given up, by its state; nil where it was not. What is dead beside Queue V2 is always that.
+local function died(id)
+  local value = redis.call('HGET', records, id)
+  local state = string.byte(value, 1) == 1 and string.match(value, '^\1([^\n]*)')
+  local is_read, fields = pcall(cjson.decode, state or '')
+  local moment = is_read and type(fields) == 'table' and tonumber(fields.died)
+  if moment then return math.floor(math.max(math.min(moment, now), 0)) end
+  return not delayed and now or nil
+end
+
+for _, id in ipairs(ids) do
+  if not has_place[id] then
+    local at, receipt = died(id), id .. '/' .. string.format('%d', now)
+    redis.call('ZADD', at and dead or delayed, at or now, receipt)
+    restored = restored + 1
+  end
+end
+return {lost, restored, 0}

@@ -1,0 +1,49 @@
+"""What INFO says of a Redis server: its fields, and whether it drops keys of ours; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from sockudo_queue.drivers.base import Finding, Level
+
+ALMOST_FULL: Final = 0.9
+MOST_DIGITS: Final = 18
+
+
+def eviction(info: Mapping[str, str]) -> Finding:
+    """Say whether the server drops keys of ours when it is full."""
+    policy, limit, used = info.get("maxmemory_policy", ""), _number(info, "maxmemory"), _number(info, "used_memory")
+    if (text := eviction_of_ours(info)) is not None:
+        return Finding(Level.ERROR if limit else Level.WARNING, "eviction", text)
+    if limit and used > limit * ALMOST_FULL:
+        return Finding(
+            Level.WARNING,
+            "eviction",
+            f"the server uses {used / limit:.0%} of maxmemory; when it is full, Sockudo cannot queue. Give it more",
+        )
+    if policy.startswith("volatile"):
+        return Finding(Level.OK, "eviction", f"maxmemory-policy {policy} drops no key of ours: none has a time to live")
+    return Finding(Level.OK, "eviction", f"maxmemory-policy {policy or 'noeviction'}")
+
+
+def eviction_of_ours(info: Mapping[str, str]) -> str | None:
+    """Say that the server may drop keys of ours, which have no time to live; None where it does not."""
+    policy = info.get("maxmemory_policy", "")
+    if not policy.startswith("allkeys"):
+        return None
+    loses = (
+        "drops jobs when the server is full" if _number(info, "maxmemory") else "would drop jobs, once maxmemory is set"
+    )
+    return f"maxmemory-policy {policy} {loses}; set maxmemory-policy noeviction there"
+
+
+def _number(info: Mapping[str, str], name: str) -> int:
+    digits = info.get(name, "")
+    return int(digits) if digits.isdecimal() and len(digits) <= MOST_DIGITS else 0
+
+
+def fields(reply: bytes) -> dict[str, str]:
+    """Return what INFO says, by name."""
+    lines = reply.decode(errors="replace").splitlines()
+    return dict(line.partition(":")[::2] for line in lines if ":" in line)
