@@ -103,7 +103,7 @@ class Daemon:
         self._ingress = make_ingress(settings, self._driver)
         self._holdings = Holdings()
         self._ledger = Ledger(self._driver, self._holdings, self._metrics, self._board, self._log)
-        self._watch = BrokerWatch(self._log, self._broker_changed)
+        self._watch = BrokerWatch(self._log, self._broker_changed, self._source_changed)
         self._abandoned = threading.Event()
         self._supervisor = Supervisor(self._log, slow=settings.delivery.slow_ms / 1000)
         self._crew = Crew(settings.workers, settings.delivery.max_slow, self._supervisor.spawn)
@@ -146,6 +146,7 @@ class Daemon:
         self._metrics.watch_log_drops(logs.dropped_lines)
         for source in self._driver.sources:
             self._metrics.source_jobs(source, 0)
+            self._metrics.source_refused(source, refused=False)
         if isinstance(driver := self._driver, InProcess):
             self._metrics.watch_evictions(lambda: driver.evicted)
 
@@ -331,6 +332,10 @@ class Daemon:
         if "starting" in self._health.reasons:
             self._health.ready("starting")
             self._log.info("daemon.ready")
+
+    def _source_changed(self, source: str, reason: str | None) -> None:
+        self._metrics.source_refused(source, refused=reason is not None)
+        self._board.source_refused(source, reason)
 
     def _make_server(self) -> HealthServer:
         """Return the server of probes and pages; it is started only where it is wanted."""

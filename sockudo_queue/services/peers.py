@@ -1,15 +1,15 @@
-"""Tells of what is around the queue: clocks that are off, which decides about readiness, and Sockudo's own workers."""
+"""Watches what is around the queue: clocks, which decide about readiness, Sockudo's own workers, and eviction."""
 
 from __future__ import annotations
 
 import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from sockudo_queue.drivers.base import Signs, Skew, Surroundings
-from sockudo_queue.errors import BrokerError
+from sockudo_queue.errors import BrokerError, BrokerRefused
 from sockudo_queue.observability.metrics import Metrics
 from sockudo_queue.observability.reminder import Reminder
 
@@ -47,6 +47,8 @@ class SurroundingsWatch:
         self._looks = 0
         self._signs_at = float("-inf")
         self._sharing = Reminder(REMIND_AFTER)
+        self._evicting = Reminder(REMIND_AFTER)
+        self._evictions: Sequence[str] | None = ()  # None: may not be asked
 
     def serve(self, beat: Callable[[], None], stopping: threading.Event) -> None:
         """Look until the daemon is stopped. An outage is told by others."""
@@ -72,6 +74,7 @@ class SurroundingsWatch:
         if self._looks <= SIGNS_FIRST or now - self._signs_at >= SIGNS_EVERY:
             self._signs_at = now
             self._tell_signs(self._surroundings.signs(), now)
+            self._look_at_evictions(now)
 
     def _tell_clock(self, skew: Skew) -> None:
         now = time.monotonic()
@@ -80,6 +83,22 @@ class SurroundingsWatch:
                 self._log.info("clock.synced", clock=skew.whose)
         elif self._off.setdefault(skew.whose, Reminder(REMIND_AFTER)).is_due(now):
             self._log.warning("clock.skewed", clock=skew.whose, ahead_s=skew.ahead_ms / 1000, text=told_clock(skew))
+
+    def _look_at_evictions(self, now: float) -> None:
+        """Log that the broker may drop stored jobs: at the start, when that changes, and from time to time."""
+        before = self._evictions
+        try:
+            self._evictions = self._surroundings.evictions()
+        except BrokerRefused as refusal:
+            if before is not None:
+                self._log.info("eviction.unknown", reason=str(refusal))
+            self._evictions = None
+            return
+        if self._evictions:
+            if self._evicting.is_due(now, changed=self._evictions != before):
+                self._log.warning("eviction.possible", text="; ".join(self._evictions))
+        elif before:
+            self._log.info("eviction.off")
 
     def _tell_signs(self, signs: Signs, now: float) -> None:
         self._metrics.competing_consumers(bool(signs))

@@ -6,17 +6,22 @@ A scrape or a reader of the page then finds everything here and asks nobody.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, Final
 
 from sockudo_queue.core import job
-from sockudo_queue.drivers.base import Driver
+from sockudo_queue.drivers.base import Auditable, Driver
 from sockudo_queue.errors import BrokerError, BrokerUnavailable
 from sockudo_queue.observability.metrics import Metrics
+from sockudo_queue.observability.reminder import Reminder
 from sockudo_queue.observability.status_page.board import Board
 
 SAMPLE_EVERY: Final = 5.0
 """Seconds between two looks, where the driver does not ask for more."""
+AUDIT_EVERY: Final = 60.0
+"""Seconds between two searches for records that are out of reach."""
+REMIND_AFTER: Final = 3_600.0
 DROPS_A_LOOK: Final = 20
 """Calls that let dead letters go at one look; the rest waits for the next, so that a look never takes long."""
 
@@ -31,7 +36,9 @@ class Sampler:
         self._board = board
         self._log = log
         self._max_age_ms = max_age_ms
-        self._told_trimmed = 0
+        self._told_trimmed = self._told_lost = 0
+        self._audited_at = time.monotonic() - AUDIT_EVERY
+        self._adrift = Reminder(REMIND_AFTER)
 
     def serve(
         self, every: float, failed: Callable[[BrokerError], None], beat: Callable[[], None], stopping: threading.Event
@@ -59,9 +66,11 @@ class Sampler:
             self._metrics.depth(depth)
             self._metrics.oldest_job(oldest)
             self._drop_old_letters()
+            self._audit()
         finally:
             self._board.sample(depth, oldest)
             self._tell_of_trimmed()
+            self._tell_of_lost()
 
     def _drop_old_letters(self) -> None:
         if not self._max_age_ms:
@@ -71,6 +80,29 @@ class Sampler:
             if not dropped:
                 return
             self._metrics.trimmed(dropped)
+
+    def _audit(self) -> None:
+        """Bring back records that are out of reach, at most once a minute."""
+        now = time.monotonic()
+        if not isinstance(self._driver, Auditable) or now - self._audited_at < AUDIT_EVERY:
+            return
+        self._audited_at = now
+        lost, restored, unreachable = self._driver.audit()
+        if lost:
+            self._metrics.records_lost(lost)
+        if restored:
+            self._metrics.records_restored(restored)
+            self._log.warning("records.restored", count=restored)
+        self._metrics.records_unreachable(unreachable)
+        if unreachable and self._adrift.is_due(now):
+            self._log.error("records.unreachable", count=unreachable)
+
+    def _tell_of_lost(self) -> None:
+        """Log in one line per look that records were lost."""
+        total = self._metrics.lost_so_far
+        if total > self._told_lost:
+            self._log.error("records.lost", count=total - self._told_lost)
+            self._told_lost = total
 
     def _tell_of_trimmed(self) -> None:
         """Say in one line a look that dead letters were dropped, for their number or their age."""

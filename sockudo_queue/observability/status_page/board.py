@@ -70,6 +70,8 @@ class View(NamedTuple):
     reasons: Mapping[str, int]
     trimmed: int
     invalid: InvalidByApp
+    refused: Mapping[str, str]
+    lost: int
 
 
 class Board:
@@ -83,6 +85,7 @@ class Board:
         self._marks: deque[Mark] = deque(maxlen=MARKS)
         self._deaths: deque[Death] = deque(maxlen=RECENT_DEATHS)
         self._reasons: Counter[str] = Counter()
+        self._refused: dict[str, str] = {}
 
     def sample(self, depth: Mapping[str, int] | None, oldest: float | None, now: float | None = None) -> None:
         """Add a sample; to be called by the sampler, also when the queue did not answer."""
@@ -103,6 +106,14 @@ class Board:
             self._deaths.append(death)
             self._reasons[death.reason] += 1
 
+    def source_refused(self, source: str, reason: str | None) -> None:
+        """Note why the broker refuses a form of the queue, or with None that it takes it again."""
+        with self._lock:
+            if reason is None:
+                self._refused.pop(source, None)
+            else:
+                self._refused[source] = reason
+
     def view(self) -> View:
         figures = self._metrics.figures()
         with self._lock:
@@ -116,4 +127,6 @@ class Board:
                 dict(self._reasons),
                 self._metrics.trimmed_so_far,
                 self._metrics.invalid_webhooks(),
+                dict(self._refused),
+                self._metrics.lost_so_far,
             )

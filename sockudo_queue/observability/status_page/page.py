@@ -76,6 +76,14 @@ def _notices(told: Report) -> str:
     lines = [f"{text(source)}: {text(reason)}" for source, reason in told.reasons.items()]
     if told.depth is None and told.sampled is not None:
         lines.append("The queue does not answer; its depth is unknown.")
+    lines.extend(
+        f"{text(source)}: refused by the queue's server, so its jobs are not taken: {text(reason)}"
+        for source, reason in told.refused.items()
+    )
+    if told.lost:
+        lines.append(
+            f"{count(told.lost)} records have lost their body since the start; something else removes the queue's keys."
+        )
     if told.trimmed:
         letters = "dead letter was" if told.trimmed == 1 else "dead letters were"
         lines.append(f"{count(told.trimmed)} {letters} dropped by retention since the start.")

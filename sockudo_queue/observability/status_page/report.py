@@ -80,6 +80,8 @@ class Report(NamedTuple):
     samples: Sequence[Sample]
     invalid: Sequence[InvalidRow]
     invalid_count: int
+    refused: Mapping[str, str]
+    lost: int
 
 
 def report(place: Place, view: View, reasons: Mapping[str, str]) -> Report:
@@ -103,6 +105,8 @@ def report(place: Place, view: View, reasons: Mapping[str, str]) -> Report:
         view.samples,
         [InvalidRow(app, webhook.name, webhook.reason) for app, webhook in invalid_webhooks.first(view.invalid)],
         invalid_webhooks.count(view.invalid),
+        view.refused,
+        view.lost,
     )
 
 
@@ -116,6 +120,8 @@ def as_json(told: Report) -> dict[str, object]:
         "since": told.since,
         "ready": told.ready,
         "not_ready": told.reasons,
+        "refused_sources": told.refused,
+        "records_lost": told.lost,
         "sampled": told.sampled,
         "depth": told.depth,
         "oldest_age_seconds": told.oldest_age,

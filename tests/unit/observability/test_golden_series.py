@@ -52,6 +52,7 @@ def exported() -> set[Series]:
     metrics.webhook("shop", "orders")
     metrics.oldest_job(1.0)
     metrics.source_jobs("lists", 0)
+    metrics.source_refused("lists", refused=False)
     metrics.clock_skew("this-host", 0)
     metrics.watch_invalid_webhooks(lambda: {"shop": (InvalidWebhook("orders", None, None, "", ""),)})
     metrics.watch_heartbeats(lambda: {"worker": 0.0})
