@@ -1,0 +1,176 @@
+"""The server's clock is set while records wait. A test cannot do that, so it moves the records and what is known."""
+
+from __future__ import annotations
+
+import pytest
+
+from sockudo_queue.drivers.base import Driver, Later
+from sockudo_queue.drivers.redis import server_clock
+from sockudo_queue.drivers.redis.driver import RedisDriver
+from sockudo_queue.drivers.redis.server_clock import ANY_MOMENT, NO_MOMENT, STEP_MS, ServerClock
+from sockudo_queue.drivers.redis.source import own_key
+from tests.drivers.conformance import is_idle, settle, take, take_all
+from tests.drivers.redis_lists import SOURCES, RedisLists
+from tests.drivers.redis_v2 import RedisV2
+from tests.helpers.jobs import job, jobs
+
+HOUR = 3_600.0
+LEASE_MS = 30_000
+Queue = RedisLists | RedisV2
+
+
+class Monotonic:
+    """The clock of this process, in the hands of a test."""
+
+    def __init__(self) -> None:
+        self.ms = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.ms
+
+
+@pytest.fixture
+def monotonic(monkeypatch: pytest.MonkeyPatch) -> Monotonic:
+    clock = Monotonic()
+    monkeypatch.setattr(server_clock, "_monotonic_ms", clock)
+    return clock
+
+
+@pytest.fixture(params=["lists", "v2"])
+def queue(request: pytest.FixtureRequest, lists: RedisLists, v2: RedisV2) -> Queue:
+    return lists if request.param == "lists" else v2
+
+
+def set_clock(queue: Queue, driver: RedisDriver, seconds: float) -> None:
+    """Bring about what a step of the server's clock does: stored moments, and what is known of it, are off by it."""
+    queue.advance(seconds)
+    for standing in driver._standings.values():
+        known = standing.source.clock._ahead_ms
+        assert known is not None
+        standing.source.clock._ahead_ms = known - seconds * 1000
+
+
+def ready(queue: Queue) -> RedisDriver:
+    driver = queue.driver()
+    for standing in driver._standings.values():
+        standing.source.turn(None)  # its clock is known then
+    return driver
+
+
+def dues(queue: Queue) -> list[float]:
+    """Return in how many seconds what is delayed falls due."""
+    seconds, micros = queue.client.time()
+    key = queue.key("delayed") if isinstance(queue, RedisV2) else own_key(SOURCES[0], "delayed")
+    return [score / 1000 - seconds - micros / 1e6 for _, score in queue.client.zrange(key, 0, -1, withscores=True)]
+
+
+def delay(queue: Queue, driver: Driver, *seconds: float) -> None:
+    queue.push(*jobs(len(seconds)))
+    for each, claim in zip(seconds, take_all(driver), strict=True):
+        assert settle(driver, claim, Later(b"{}", round(each * 1000)))
+
+
+def test_what_waits_falls_due_as_it_was_meant_after_the_clock_was_set_back(queue: Queue) -> None:
+    driver = ready(queue)
+    delay(queue, driver, 5, 20, 50)
+    set_clock(queue, driver, -HOUR)
+    assert min(dues(queue)) > HOUR
+
+    assert is_idle(driver)
+    driver.audit()
+
+    assert dues(queue) == pytest.approx([5, 20, 50], abs=3)
+    driver.audit()
+    assert dues(queue) == pytest.approx([5, 20, 50], abs=3)
+
+
+def test_several_daemons_that_see_one_step_move_the_records_once(queue: Queue) -> None:
+    driver, other = ready(queue), ready(queue)
+    delay(queue, driver, 30)
+    known = {key: standing.source.clock._ahead_ms for key, standing in other._standings.items()}
+    set_clock(queue, driver, -HOUR)
+    for key, ahead_ms in known.items():
+        assert ahead_ms is not None
+        other._standings[key].source.clock._ahead_ms = ahead_ms + HOUR * 1000
+    for each in (driver, other):
+        assert is_idle(each)
+        each.audit()
+
+    assert dues(queue) == pytest.approx([30], abs=3)
+
+
+def test_a_lease_is_no_longer_than_a_lease_after_the_clock_was_set_back(queue: Queue) -> None:
+    driver = ready(queue)
+    queue.push(job(1))
+    claim = take(driver)
+    set_clock(queue, driver, -HOUR)
+    assert is_idle(driver)
+    driver.audit()
+
+    queue.advance(61)
+    assert take(queue.driver()).id == claim.id
+
+
+def test_a_longer_delay_of_a_webhook_is_kept_without_a_step(queue: Queue) -> None:
+    driver = ready(queue)
+    delay(queue, driver, HOUR)
+    assert is_idle(driver)
+    driver.audit()
+
+    assert dues(queue) == pytest.approx([HOUR], abs=3)
+
+
+def test_what_is_held_is_not_taken_when_the_clock_is_set_forward(queue: Queue) -> None:
+    driver = ready(queue)
+    queue.push(job(1))
+    claim = take(driver)
+    set_clock(queue, driver, HOUR)
+
+    assert is_idle(driver)
+
+    assert driver.renew([claim]) == [True]
+    assert settle(driver, claim)
+
+
+def test_expired_leases_are_taken_where_nothing_is_known_against_it(monotonic: Monotonic) -> None:
+    clock = ServerClock(LEASE_MS)
+    assert clock.expired_until() == ANY_MOMENT
+    clock.heard(5_000_000)
+    monotonic.ms += 60_000
+    assert clock.expired_until() == 5_060_000 + STEP_MS
+    clock.heard(5_060_000 - 4_000)  # a reply that took its time
+    assert clock.take_set_back_ms() == 0
+
+
+def test_a_long_silence_and_a_step_hold_them_back_for_half_a_lease(monotonic: Monotonic) -> None:
+    clock = ServerClock(LEASE_MS)
+    clock.heard(5_000_000)
+    clock.not_answered()
+    monotonic.ms += LEASE_MS / 3 + 1
+    clock.not_answered()
+    assert clock.expired_until() == NO_MOMENT
+    clock.answered()
+    assert clock.expired_until() == NO_MOMENT
+    monotonic.ms += LEASE_MS / 2 + 1
+    assert clock.expired_until() > 0
+    clock.heard(clock.now_ms() + STEP_MS + 1)
+    assert clock.expired_until() == NO_MOMENT
+    monotonic.ms += LEASE_MS / 2 + 1
+    assert clock.expired_until() > 0
+
+
+def test_a_short_silence_holds_nothing_back(monotonic: Monotonic) -> None:
+    clock = ServerClock(LEASE_MS)
+    clock.not_answered()
+    monotonic.ms += 5_000
+    clock.answered()
+    assert clock.expired_until() == ANY_MOMENT
+
+
+def test_steps_back_add_up_until_they_are_taken(monotonic: Monotonic) -> None:
+    clock = ServerClock(LEASE_MS)
+    clock.heard(5_000_000)
+    clock.heard(5_000_000 - 20_000)
+    clock.heard(5_000_000 - 50_000)
+    assert clock.take_set_back_ms() == 50_000
+    assert clock.take_set_back_ms() == 0
