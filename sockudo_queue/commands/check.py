@@ -15,7 +15,7 @@ from sockudo_queue.commands.endpoints import endpoint_findings
 from sockudo_queue.commands.filters import filter_findings
 from sockudo_queue.commands.peers import told
 from sockudo_queue.commands.terminal import plural, say, say_json
-from sockudo_queue.config import Loaded, Settings
+from sockudo_queue.config import UNIX, Loaded, Settings, UnixSocket, redis_scheme, unix_socket
 from sockudo_queue.core.apps import App
 from sockudo_queue.core.ports import host_port
 from sockudo_queue.delivery.guard import Service
@@ -143,12 +143,19 @@ def _place(settings: Settings) -> str:
     """Say where the queue is looked for, without a login: that it is elsewhere is the commonest fault."""
     if settings.driver == "sqs" and settings.sqs.endpoint_url is None:
         return f" in {region_of(settings)}"
+    if settings.driver == "redis" and (found := _socket(settings)) is not None:
+        return f" at the socket {found.path}, database {found.database}"
     servers = ", ".join(host_port(host, port) for host, port in _addresses(settings))
     if settings.driver == "redis" and settings.redis.url is None and settings.sentinel.nodes:
         return f", the master {settings.sentinel.name} that the Sentinels {servers} name, database {settings.redis.db}"
     if settings.driver == "redis":
         return f" at {servers}, database {_database(settings)}"
     return f" at {servers}" if servers else ""
+
+
+def _socket(settings: Settings) -> UnixSocket | None:
+    url = settings.redis.url
+    return unix_socket(url.reveal()) if url is not None and redis_scheme(url.reveal()) == UNIX else None
 
 
 def _addresses(settings: Settings) -> Iterator[tuple[str, int]]:
@@ -177,6 +184,6 @@ def _advice(error: BrokerError) -> str:
         return "; mend user and password in the settings, or the access rules there"
     if text.startswith(("noreplicas", "misconf")):
         return "; no webhook goes out until it takes writes again"
-    if isinstance(error, BrokerUnavailable):
+    if isinstance(error, BrokerUnavailable) and "the cluster announces" not in text:
         return "; is it running, and is its address right? QUEUE_DRIVER=memory tries the daemon without one"
     return ""

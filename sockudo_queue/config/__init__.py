@@ -33,12 +33,14 @@ from sockudo_queue.config.models import (
     TlsSettings,
 )
 from sockudo_queue.config.options import OPTIONS
+from sockudo_queue.config.redis_urls import UNIX, UnixSocket, redis_scheme, unix_socket
 from sockudo_queue.config.urls import UrlParts, ascii_url, url_parts
 from sockudo_queue.config.values import apps_driver, boolean
 from sockudo_queue.config.wording import attribute_of, reason_of, shown
 
 __all__ = [
     "CONFIG_FILE",
+    "UNIX",
     "AppsDocument",
     "AppsSettings",
     "DatabaseSettings",
@@ -61,6 +63,7 @@ __all__ = [
     "Settings",
     "SqsSettings",
     "TlsSettings",
+    "UnixSocket",
     "UrlParts",
     "apps_driver",
     "ascii_url",
@@ -73,9 +76,11 @@ __all__ = [
     "parse_document",
     "read_bytes",
     "reason_of",
+    "redis_scheme",
     "secret_looks_odd",
     "shown",
     "told",
+    "unix_socket",
     "url_parts",
     "working_directory",
 ]

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from sockudo_queue.config.findings import Findings
 from sockudo_queue.config.models import Settings, TlsSettings
+from sockudo_queue.config.redis_urls import UNIX, redis_scheme
 from sockudo_queue.core.cluster_keys import has_hash_tag
 from sockudo_queue.core.secret import Secret
 
@@ -52,7 +53,7 @@ def _check_cluster_nodes(settings: Settings, name: Naming, findings: Findings) -
 
 def _node(node: Secret) -> tuple[str, str, str]:
     url = urlsplit(node.reveal())
-    return url.scheme.lower(), url.netloc.rpartition("@")[0], url.path
+    return redis_scheme(node.reveal()), url.netloc.rpartition("@")[0], url.path
 
 
 def _check_certificates(group: str, tls: TlsSettings, name: Naming, findings: Findings) -> None:
@@ -75,7 +76,7 @@ def _check_clear_text(settings: Settings, name: Naming, findings: Findings) -> N
         nodes = settings.redis_cluster.nodes
         encrypted = tls.enabled or settings.redis_cluster.use_tls or any(_node(node)[0] == "rediss" for node in nodes)
     elif redis.url is not None:
-        encrypted = _node(redis.url)[0] == "rediss"
+        encrypted = _node(redis.url)[0] in ("rediss", UNIX)  # a socket leaves no host
     else:
         encrypted = tls.enabled
     if encrypted or not (tls.enabled or has_files):

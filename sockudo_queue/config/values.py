@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, PlainSerializer
 
+from sockudo_queue.config.redis_urls import TCP_SCHEMES, UNIX, redis_scheme, unix_socket
 from sockudo_queue.config.urls import check_host, check_ipv6, url_parts
 from sockudo_queue.core.secret import MASK, Secret
 
@@ -101,10 +102,13 @@ def _host(value: object) -> object:
 def _redis_url(value: object) -> object:
     secret = value if isinstance(value, Secret) else Secret(text(value))
     url = secret.reveal()
+    if redis_scheme(url) == UNIX:
+        unix_socket(url)
+        return secret
     rest = url.partition("://")[2]
     if "@" in re.split(r"[/?#]", rest, maxsplit=1)[-1] and re.search(r"[/?#]", rest):
         raise ValueError("has an @ after a / ? or #; write %2F, %3F and %23 for these in a password")
-    url_parts(url, ("redis", "rediss"))
+    url_parts(url, TCP_SCHEMES)
     path = re.split(r"[?#]", rest.partition("/")[2], maxsplit=1)[0]
     if path and not (path.isascii() and path.isdigit()):
         raise ValueError("must have a database number or nothing after the host and port")
@@ -114,6 +118,8 @@ def _redis_url(value: object) -> object:
 def _node(value: object) -> object:
     """Read one cluster node; the scheme may be left out, as Sockudo allows."""
     node = _node_text(value) if isinstance(value, Mapping) else _revealed(value)
+    if redis_scheme(node) == UNIX:
+        raise ValueError("must be a host and a port; the nodes of a cluster have no Unix sockets")
     return _redis_url(node if "://" in node else f"redis://{node}")
 
 

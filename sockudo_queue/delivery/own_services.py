@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from sockudo_queue.config import Settings
+from sockudo_queue.config import UNIX, Settings, redis_scheme
 from sockudo_queue.core.ports import REDIS_PORT, default_port
 from sockudo_queue.delivery.guard import Service
 
@@ -16,6 +16,8 @@ _DAEMON = "this daemon's own server"
 def brokers(settings: Settings) -> Iterator[Service]:
     """Yield the servers of the queue that is configured. AWS's own SQS is not among them: everybody may reach it."""
     match settings.driver:
+        case "redis" if settings.redis.url is not None and redis_scheme(settings.redis.url.reveal()) == UNIX:
+            return  # no webhook reaches a socket
         case "redis" if settings.redis.url is not None:
             yield _of_url(settings.redis.url.reveal(), REDIS_PORT)
         case "redis":

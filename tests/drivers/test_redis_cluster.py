@@ -122,6 +122,46 @@ def test_a_node_that_takes_no_writes_is_a_fault_of_its_own_sources_alone(
     eventually(lambda: take(driver).body == b"beside", 5)
 
 
+@pytest.fixture(scope="module")
+def announced() -> Iterator[tuple[RedisServer, int]]:
+    """A cluster of one node that announces a port where nothing listens, as in a network of containers."""
+    port = free_port()
+    extra = ("--cluster-announce-port", str(port))
+    with RedisCluster(masters=1, replicas=False, extra=extra) as started:
+        yield started.nodes[0], port
+
+
+def test_an_announced_address_that_cannot_be_reached_is_named(announced: tuple[RedisServer, int]) -> None:
+    node, port = announced
+    nodes = [Secret(f"redis://127.0.0.1:{node.port}")]
+    advice = f"set QUEUE_REDIS_CLUSTER_ADDRESS_MAP=127.0.0.1:{port}=HOST:PORT"
+    for entries, words in (
+        ([], f"the cluster announces the node 127.0.0.1:{port}, which cannot be reached: .*{advice}"),
+        ([f"127.0.0.1:{port}=127.0.0.1:1"], f"127.0.0.1:1, which QUEUE_REDIS_CLUSTER_ADDRESS_MAP .* 127.0.0.1:{port}"),
+    ):
+        group = RedisClusterSettings(nodes=nodes, address_map=entries)
+        link = link_of(Settings(driver="redis-cluster", redis_cluster=group))
+        for _ in range(2):
+            with pytest.raises(BrokerUnavailable, match=words):
+                link.call("LLEN", SERVED, read=replies.count)
+        link.close()
+    group = RedisClusterSettings(nodes=nodes, address_map=[f"127.0.0.1:{port}=127.0.0.1:{node.port}"])
+    link = link_of(Settings(driver="redis-cluster", redis_cluster=group))
+    assert link.call("LLEN", SERVED, read=replies.count) == 0
+    link.close()
+
+
+def test_a_configured_node_that_is_down_is_not_put_on_the_address_map() -> None:
+    with RedisCluster(masters=1, replicas=False) as cluster:
+        link = cluster_link(cluster)
+        assert link.call("LLEN", SERVED, read=replies.count) == 0
+        cluster.nodes[0].kill()
+        for _ in range(3):
+            with pytest.raises(BrokerUnavailable) as raised:
+                link.call("LLEN", SERVED, read=replies.count)
+            assert "ADDRESS_MAP" not in str(raised.value)
+
+
 def test_a_server_that_is_no_cluster_is_told(redis_server: RedisServer) -> None:
     nodes = (Secret(redis_server.url),)
     link = link_of(Settings(driver="redis-cluster", redis_cluster=RedisClusterSettings(nodes=nodes)))

@@ -24,6 +24,7 @@ from tests.helpers.ports import free_port
 from tests.helpers.queue_v2 import Producer
 from tests.helpers.receiver import Receiver
 from tests.helpers.redis_binaries import ServerKind
+from tests.helpers.redis_cluster import RedisCluster
 from tests.helpers.redis_server import RedisServer, is_busy
 from tests.helpers.waiting import eventually
 
@@ -420,6 +421,17 @@ def test_the_line_of_the_broker_says_where_it_was_looked_for(
     assert level == "error"
     assert text.startswith(place.replace("PORT", port)), text
     assert "CANARY" not in ran.out + ran.err
+
+
+def test_an_announced_address_of_a_cluster_is_named_and_not_the_start_nodes(tmp_path: Path) -> None:
+    closed = free_port()
+    extra = ("--cluster-announce-port", str(closed))
+    with RedisCluster(masters=1, replicas=False, extra=extra) as cluster:
+        environment = {"QUEUE_DRIVER": "redis-cluster", "REDIS_CLUSTER_NODES": cluster.addresses}
+        level, text = only(Commands(tmp_path, config(app()), environment)("check"), "broker")
+    assert level == "error"
+    assert f"the cluster announces the node 127.0.0.1:{closed}, which cannot be reached" in text
+    assert text.endswith(f"set QUEUE_REDIS_CLUSTER_ADDRESS_MAP=127.0.0.1:{closed}=HOST:PORT"), text
 
 
 def test_sentinels_are_named_with_the_master_that_they_were_asked_for(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
-from redis.connection import ConnectionPool
+from redis.connection import AbstractConnection, ConnectionPool
 from redis.crc import key_slot
 
 from sockudo_queue.config import Settings
@@ -39,6 +39,17 @@ class NodeLink(RedisLink):
     """Commands to one node; that it redirects is no mistake."""
 
     is_alone = False
+
+    def __init__(self, pool: ConnectionPool, response_timeout: float | None, unreachable: str) -> None:
+        """`unreachable` says that the node cannot be reached, and is put before the reason."""
+        super().__init__(pool, response_timeout)
+        self._unreachable = unreachable
+
+    def _connect(self) -> AbstractConnection:
+        try:
+            return super()._connect()
+        except BrokerUnavailable as error:
+            raise BrokerUnavailable(self._unreachable.format(reason=str(error).rstrip("."))) from None
 
 
 class ClusterLink:
@@ -115,7 +126,9 @@ class ClusterLink:
         if link is None:
             host, port = address
             pool = ConnectionPool(host=host, port=port, **self._options)
-            link = self._links.setdefault(address, NodeLink(pool, self._response_timeout))
+            link = self._links.setdefault(
+                address, NodeLink(pool, self._response_timeout, self._topology.unreachable(address))
+            )
         return link
 
 

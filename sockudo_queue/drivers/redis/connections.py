@@ -10,10 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from redis.connection import Connection, ConnectionPool, SSLConnection, parse_url
+from redis.connection import Connection, ConnectionPool, SSLConnection, UnixDomainSocketConnection, parse_url
 from redis.credentials import CredentialProvider
 
-from sockudo_queue.config import RedisSettings, Settings, TlsSettings
+from sockudo_queue.config import UNIX, RedisSettings, Settings, TlsSettings, redis_scheme, unix_socket
 from sockudo_queue.core.secret import Secret
 from sockudo_queue.drivers.redis.link import connection_options
 from sockudo_queue.errors import SettingsError
@@ -88,6 +88,8 @@ def server_pool(settings: Settings) -> ConnectionPool:
     if redis.url is None:
         options |= {"host": redis.host, "port": redis.port, "db": redis.db} | login_options(redis)
         uses_tls, insecure = settings.master_tls.enabled, False
+    elif redis_scheme(redis.url.reveal()) == UNIX:
+        return ConnectionPool(UnixDomainSocketConnection, **options, **_socket_options(redis.url))
     else:
         options |= url_options(redis.url)
         uses_tls, insecure = is_tls(redis.url), is_insecure(redis.url)
@@ -111,9 +113,18 @@ def url_options(url: Secret) -> dict[str, Any]:
     return options
 
 
+def _socket_options(url: Secret) -> dict[str, Any]:
+    """Return where a Unix socket is and how to log in there."""
+    found = unix_socket(url.reveal())
+    options: dict[str, Any] = {"path": found.path, "db": found.database}
+    if found.username or found.password:
+        options["credential_provider"] = Login(lambda: unix_socket(url.current())[2:])
+    return options
+
+
 def is_tls(url: Secret) -> bool:
     """Tell whether a URL asks for TLS."""
-    return url.reveal().lower().startswith("rediss:")
+    return redis_scheme(url.reveal()) == "rediss"
 
 
 def is_insecure(url: Secret) -> bool:
@@ -144,8 +155,8 @@ def connection_class(
 
 
 def _parts_of(url: str) -> dict[str, Any]:
-    scheme, _, rest = url.partition("://")
-    return dict(parse_url(f"{scheme.lower()}://{rest.partition('?')[0].partition('#')[0]}"))
+    rest = url.partition("://")[2]
+    return dict(parse_url(f"{redis_scheme(url)}://{rest.partition('?')[0].partition('#')[0]}"))
 
 
 def _login_in(url: str) -> tuple[str | None, str | None]:

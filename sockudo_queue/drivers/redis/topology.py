@@ -18,6 +18,7 @@ from redis.exceptions import (
 )
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from sockudo_queue.core.ports import host_port
 from sockudo_queue.drivers.redis import replies
 from sockudo_queue.drivers.redis.errors import CommandDenied, LoginRefused, ServerRefused, first_line
 from sockudo_queue.drivers.redis.link import Tell, tell_nobody
@@ -26,6 +27,7 @@ from sockudo_queue.errors import BrokerError, BrokerUnavailable, causes
 
 Address = tuple[str, int]
 
+ADDRESS_MAP: Final = "QUEUE_REDIS_CLUSTER_ADDRESS_MAP"
 LOOK_PAUSE: Final = 0.2
 """Seconds between two looks at the cluster while something is wrong; choosing a new master takes longer."""
 
@@ -64,6 +66,7 @@ class Topology:
         self._nodes = list(nodes)
         self._options = dict(options)
         self._address_map = address_map
+        self._announced: dict[Address, Address] = {}
         self._tell = tell
         self._manager: NodesManager | None = None
         self._look = SharedLookup(self._look_once)
@@ -115,9 +118,25 @@ class Topology:
         host, port = announced[0] or self._nodes[0][0], announced[1]
         target = self._address_map.get((host, port)) or self._address_map.get((host, None)) or (host, port)
         reached = target[0], target[1] or port
+        self._announced[reached] = (host, port)
         for address in {(host, port), reached}:
             self._tell(*address)
         return reached
+
+    def unreachable(self, address: Address) -> str:
+        """Return a text, with a place for the reason, that says which node cannot be reached and what to do.
+
+        Nodes are reached by the addresses that the cluster announces, whatever the settings name.
+        """
+        shown, announced = host_port(*address), host_port(*self._announced.get(address, address))
+        if shown != announced:
+            return f"the node {shown}, which {ADDRESS_MAP} sets for {announced}, cannot be reached: {{reason}}"
+        if address in self._nodes:
+            return f"the node {shown} of the cluster cannot be reached: {{reason}}"
+        return (
+            f"the cluster announces the node {shown}, which cannot be reached: {{reason}}; if it has another address "
+            f"from here, set {ADDRESS_MAP}={shown}=HOST:PORT"
+        )
 
     def _look_once(self) -> None:
         try:

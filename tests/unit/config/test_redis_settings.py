@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from sockudo_queue.config import redis_scheme, unix_socket
 from tests.helpers.settings import CANARY, Read, read
 
 CLUSTER = {"QUEUE_DRIVER": "redis-cluster", "REDIS_CLUSTER_NODES": "redis://10.0.0.1:6379"}
@@ -137,3 +138,40 @@ def test_a_secret_of_a_file_is_read_again(tmp_path: Path) -> None:
     assert password.current() == "first"
     file.unlink()
     assert password.current() == "first"
+
+
+@pytest.mark.parametrize(
+    ("url", "meant"), [("valkey://h:1/3", "redis"), ("Valkeys://h", "rediss"), ("redis://h", "redis"), ("x://h", "x")]
+)
+def test_valkey_is_another_name_of_redis(url: str, meant: str) -> None:
+    assert redis_scheme(url) == meant
+
+
+@pytest.mark.parametrize("url", ["valkey://u:p@h:1/3", "valkeys://h", "unix:///run/r.sock", "redis+unix:///r?db=2"])
+def test_every_form_of_url_that_the_server_reads_is_taken(tmp_path: Path, url: str) -> None:
+    outcome = read(tmp_path, environment={"REDIS_URL": url})
+    assert outcome.faults == ()
+    assert without_apps(outcome) == []
+
+
+def test_a_socket_is_read_with_its_database_and_login() -> None:
+    assert unix_socket("unix:///run/a%20b.sock?db=2&user=u&pass=p%26q") == ("/run/a b.sock", 2, "u", "p&q")
+    assert unix_socket("redis+unix:///r.sock") == ("/r.sock", 0, None, None)
+
+
+@pytest.mark.parametrize(
+    ("environment", "reason"),
+    [
+        ({"REDIS_URL": "unix://run/r.sock"}, "three slashes"),
+        ({"REDIS_URL": "unix:///"}, "three slashes"),
+        ({"REDIS_URL": "unix:///r.sock?db=x&pass=CANARY"}, "database number"),
+        ({"REDIS_URL": "unix:///" + "x" * 120}, "more than 107 bytes"),
+        ({"REDIS_URL": "memcached://h"}, "redis:// or rediss:// or valkey:// or valkeys://"),
+        (CLUSTER | {"REDIS_CLUSTER_NODES": "unix:///r.sock"}, "no Unix sockets"),
+    ],
+)
+def test_a_url_that_names_no_server_is_one_clear_line(tmp_path: Path, environment: dict[str, str], reason: str) -> None:
+    outcome = read(tmp_path, environment=environment)
+    assert len(outcome.faults) == 1
+    assert reason in outcome.faults[0]
+    assert "CANARY" not in outcome.faults[0]
