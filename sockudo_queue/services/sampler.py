@@ -91,6 +91,7 @@ class Sampler:
         if lost:
             self._metrics.records_lost(lost)
         if restored:
+            self._audited_at -= AUDIT_EVERY  # there may be more
             self._metrics.records_restored(restored)
             self._log.warning("records.restored", count=restored)
         self._metrics.records_unreachable(unreachable)

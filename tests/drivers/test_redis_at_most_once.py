@@ -10,7 +10,7 @@ import pytest
 from sockudo_queue.drivers.base import Back, Dead, Later, Settlement
 from sockudo_queue.drivers.redis.at_most_once import RedisAtMostOnceDriver
 from sockudo_queue.drivers.redis.source import own_key
-from sockudo_queue.errors import BrokerUnavailable
+from sockudo_queue.errors import BrokerRefused, BrokerUnavailable, SourceRefused
 from tests.drivers.conformance import BODIES, LEASE_SECONDS, Kept, settle, take
 from tests.drivers.redis_lists import SOURCES, RedisLists, full
 from tests.helpers.jobs import jobs
@@ -217,3 +217,16 @@ def test_what_the_other_delivery_left_is_taken_over(lists: RedisLists) -> None:
 
     assert take(after).state == b"s"
     assert keys_of(lists) == {own_key(SOURCES[0], part) for part in ("records", "active")}
+
+
+@pytest.mark.parametrize("key", [SOURCES[1], own_key(SOURCES[1], "active")])
+def test_a_list_that_is_refused_stops_all_and_is_no_fault_of_one_source(
+    lists: RedisLists, driver: RedisAtMostOnceDriver, key: str
+) -> None:
+    """A refusal of one source would leave the daemon ready while nothing is popped."""
+    lists.client.set(key, "of another type")
+    lists.push(*jobs(1))
+
+    with pytest.raises(BrokerRefused) as raised:
+        driver.next(None)
+    assert not isinstance(raised.value, SourceRefused)

@@ -174,6 +174,15 @@ def test_too_many_records_are_counted_and_left(lists: RedisLists, monkeypatch: p
     assert is_idle(driver)
 
 
+def test_many_records_are_put_back_bit_by_bit(lists: RedisLists, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "RESTORED_AT_ONCE", 2)
+    driver = lists.driver()
+    delay(lists, driver)
+    lists.client.delete(own("delayed"))
+
+    assert [driver.audit() for _ in range(3)] == [RecordAudit(0, 2, 0), RecordAudit(0, 1, 0), WELL]
+
+
 def test_odd_values_and_members_do_not_stop_an_audit(lists: RedisLists) -> None:
     driver = lists.driver()
     values = {

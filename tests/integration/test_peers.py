@@ -18,9 +18,12 @@ import pytest
 import redis
 
 import sockudo_queue
+from sockudo_queue.drivers.redis.lists import ListSource
 from sockudo_queue.drivers.redis.peers import Surroundings
 from sockudo_queue.drivers.redis.queue_v2 import V2Source
 from sockudo_queue.drivers.redis.source import Terms
+from sockudo_queue.observability.metrics import Metrics
+from sockudo_queue.services.peers import SurroundingsWatch
 from tests.drivers.redis_lists import link_to
 from tests.faults.queue import DOCUMENTED_LIST, SERVER_LIST, SHORT_LEASE, daemon_on, push, settled, told
 from tests.helpers.configs import app, config, webhook
@@ -348,3 +351,35 @@ def test_unreadable_jobs_of_every_form_become_dead_letters(
     kept = {value.partition(b"\n")[2] for value in values}
     assert kept == {b"", b"null", b'{"app_id":"\xff"}', b'{"app_key":1}', b"B\x00\x00\x00\x05rubbish\xff"}
     assert all(json.loads(value[1:].partition(b"\n")[0])["reason"] == "unreadable" for value in values)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_policy_that_may_drop_jobs_is_warned_of_when_it_changes(kind: ServerKind) -> None:
+    lines: list[tuple[str, str]] = []
+
+    class Log:
+        def info(self, event: str, **fields: str) -> None:
+            lines.append((event, fields.get("reason", "")))
+
+        def warning(self, event: str, **fields: str) -> None:
+            lines.append((event, fields.get("text", "")))
+
+    with RedisServer(kind) as server, server.client() as admin:
+        admin.execute_command("ACL", "SETUSER", "few", "on", ">p", "~*", "+@all", "-info")
+        for username in (None, "few"):
+            lines.clear()
+            link = link_to(server.port, username=username, password=username and "p")
+            source = ListSource(SERVER_LIST, link, link, Terms(30_000, 10))
+            watch = SurroundingsWatch(
+                Surroundings(link, [source]), Metrics("redis", "webhooks"), Log(), lambda _: None, 30_000
+            )
+            for policy in ("noeviction", "volatile-lru", "allkeys-lru", "allkeys-lru", "allkeys-random", "noeviction"):
+                admin.config_set("maxmemory-policy", policy)
+                watch.look()
+            events = [event for event, _ in lines]
+            if username is None:
+                assert events == ["eviction.possible", "eviction.possible", "eviction.off"]
+                assert "allkeys-lru would drop jobs, once maxmemory is set" in lines[0][1]
+            else:
+                assert events == ["eviction.unknown"]
+            link.close()

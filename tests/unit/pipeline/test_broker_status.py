@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from sockudo_queue.errors import BrokerRefused, BrokerUnavailable, SourceRefused, SourceUnavailable
+from sockudo_queue.errors import BrokerRefused, BrokerUnavailable, SettlementRefused, SourceRefused, SourceUnavailable
 from sockudo_queue.pipeline import broker_status
 from sockudo_queue.pipeline.broker_status import BrokerWatch
 
@@ -165,3 +166,28 @@ def test_a_failure_that_an_outages_end_overtakes_begins_no_other(log: Log) -> No
 
     assert log.events == ["broker.lost gone", "broker.resumed"]
     assert not watch.is_lost
+
+
+def test_a_refusal_of_one_source_is_reported_as_it_begins_and_ends_and_is_logged_again(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes: list[tuple[str, str | None]] = []
+    watch = BrokerWatch(log, lambda _: None, lambda source, reason: changes.append((source, reason)))
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    for _ in range(3):
+        watch.failed(SourceRefused("a", "no rights"))
+        now += broker_status.REFUSAL_REMIND_AFTER / 2 + 1
+    watch.source_worked(watch.losses, "a")
+    watch.failed(SourceRefused("a", "no rights"))
+
+    assert log.events == ["source.refused a", "source.refused a", "source.resumed", "source.refused a"]
+    assert changes == [("a", "no rights"), ("a", None), ("a", "no rights")]
+
+
+def test_a_refused_settlement_says_nothing_of_its_source(
+    watch: BrokerWatch, log: Log, readiness: list[str | None]
+) -> None:
+    watch.failed(SettlementRefused("a", "too large"))
+    assert not watch.is_lost
+    assert (log.events, readiness) == ([], [None])

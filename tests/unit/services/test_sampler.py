@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any, Final
 
 import pytest
 
-from sockudo_queue.drivers.base import Dead, Settlement
+from sockudo_queue.drivers.base import Dead, RecordAudit, Settlement
 from sockudo_queue.drivers.memory import MemoryDriver
 from sockudo_queue.errors import BrokerUnavailable
 from sockudo_queue.observability.metrics import Metrics
 from sockudo_queue.observability.status_page.board import Board
-from sockudo_queue.services.sampler import Sampler
+from sockudo_queue.services.sampler import AUDIT_EVERY, Sampler
 from tests.helpers.jobs import TIME_MS, job, jobs
 
 HOUR_MS: Final = 3_600_000
@@ -30,6 +31,8 @@ class World:
 
     def warning(self, event: str, **fields: Any) -> None:
         self.lines.append((event, fields))
+
+    error = warning
 
     def kill(self, count: int) -> None:
         for body in jobs(count):
@@ -107,3 +110,69 @@ def test_what_their_number_has_dropped_is_told_too() -> None:
     world.metrics.trimmed(5)
     world.sampler.look()
     assert [fields["count"] for _, fields in world.lines] == [2, 5]
+
+
+class AuditedMemory(MemoryDriver):
+    """A memory whose audits find what a test says, one after the other; then all is well."""
+
+    def __init__(self) -> None:
+        super().__init__(capacity=1, lease_ms=60_000, dead_retention=1)
+        self.findings: list[RecordAudit] = []
+
+    def audit(self) -> RecordAudit:
+        return self.findings.pop(0) if self.findings else RecordAudit(0, 0, 0)
+
+
+class Audited(World):
+    """A world whose records are audited, and a clock for it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *findings: RecordAudit) -> None:
+        super().__init__()
+        self.seconds = 1_000.0
+        monkeypatch.setattr(time, "monotonic", lambda: self.seconds)
+        self.memory = AuditedMemory()
+        self.memory.findings += findings
+        self.sampler = Sampler(self.memory, self.metrics, self.board, self, max_age_ms=0)
+
+    def value(self, name: str) -> float | None:
+        return self.metrics.registry.get_sample_value(f"sockudo_queue_records_{name}")
+
+
+def test_records_are_audited_at_the_start_and_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = Audited(monkeypatch, RecordAudit(2, 0, 0), RecordAudit(1, 0, 0))
+    world.sampler.look()
+    world.seconds += AUDIT_EVERY - 1
+    world.sampler.look()
+    assert world.value("lost_total") == 2
+    world.seconds += 1
+    world.sampler.look()
+    assert world.value("lost_total") == 3
+    assert world.lines == [("records.lost", {"count": 2}), ("records.lost", {"count": 1})]
+    assert world.board.view().lost == 3
+
+
+def test_an_audit_that_has_put_something_back_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = Audited(monkeypatch, RecordAudit(0, 5, 0), RecordAudit(0, 1, 0))
+    for _ in range(3):
+        world.sampler.look()
+    assert world.value("restored_total") == 6
+    assert world.lines == [("records.restored", {"count": 5}), ("records.restored", {"count": 1})]
+
+
+def test_records_out_of_reach_are_logged_once_an_hour(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = Audited(monkeypatch, *[RecordAudit(0, 0, 7)] * 62)
+    for _ in range(62):
+        world.sampler.look()
+        world.seconds += AUDIT_EVERY
+    assert world.lines == [("records.unreachable", {"count": 7})] * 2
+    assert world.value("unreachable") == 7
+    world.sampler.look()
+    assert world.value("unreachable") == 0
+
+
+def test_records_that_a_claim_finds_lost_are_logged(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = Audited(monkeypatch)
+    world.metrics.records_lost(4)
+    world.sampler.look()
+    world.sampler.look()
+    assert world.lines == [("records.lost", {"count": 4})]

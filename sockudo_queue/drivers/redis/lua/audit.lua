@@ -2,7 +2,7 @@
 --
 -- KEYS 1 records (id -> value)   2 dead (receipt -> time of death, ms)
 --      and of lists: 3 delayed (receipt -> due, ms)   4 active (receipt -> lease deadline, ms)
--- ARGV 1 records that are looked at at most; above it they are only counted
+-- ARGV 1 records that are looked at at most; above it they are only counted   2 records that are put back at most
 -- Returns {dead letters without a record, which are removed; records put back; records that are out of reach}
 --
 -- Each record is in exactly one of the sets, and every script moves it in one step, so the numbers differ only where a key
@@ -40,6 +40,7 @@ local function died(id)
 end
 
 for _, id in ipairs(ids) do
+  if restored >= tonumber(ARGV[2]) then break end
   if not has_place[id] then
     local at, receipt = died(id), id .. '/' .. string.format('%d', now)
     redis.call('ZADD', at and dead or delayed, at or now, receipt)
