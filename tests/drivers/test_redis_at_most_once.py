@@ -225,7 +225,6 @@ def test_a_list_that_is_refused_stops_all_and_is_no_fault_of_one_source(
 ) -> None:
     """A refusal of one source would leave the daemon ready while nothing is popped."""
     lists.client.set(key, "of another type")
-    lists.push(*jobs(1))
 
     with pytest.raises(BrokerRefused) as raised:
         driver.next(None)

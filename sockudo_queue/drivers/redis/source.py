@@ -40,8 +40,8 @@ RENEW_LIMIT: Final = 500
 PUT_BACK_BASE: Final = -1e15
 """Added to the time of a claim to make the score of what is put back: far below 0, and in the order of the claims."""
 AUDIT_LIMIT: Final = 20_000
-"""Records of a source that one audit looks at, where their number shows that something is wrong. So many take 60 to 170 ms
-of the server's time, on Redis 6.0 the most."""
+"""Records of a source that one audit looks at, where their number shows that something is wrong. That many take 60 to
+170 ms of the server's time, on Redis 6.0 the most."""
 RESTORED_AT_ONCE: Final = 2_000
 """Records that one audit puts back."""
 RESCHEDULED_AT_ONCE: Final = 1_000
