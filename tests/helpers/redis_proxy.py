@@ -181,6 +181,11 @@ class RedisProxy:
         return reply if self._change is None else self._change(command, reply)
 
     @property
+    def connections(self) -> int:
+        """How many connections are open now."""
+        return len(self._links)
+
+    @property
     def instead(self) -> bytes | None:
         return self._instead
 

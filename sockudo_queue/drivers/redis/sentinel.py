@@ -97,6 +97,11 @@ class Sentinels:
             for host, port in self._sentinel.discover_slaves(self._name):
                 self._tell(str(host), int(port))
 
+    def close(self) -> None:
+        """Disconnect what is idle; a connection in use ends with its call."""
+        for sentinel in self._sentinel.sentinels:
+            sentinel.connection_pool.disconnect(inuse_connections=False)
+
 
 class SentinelLink(RedisLink):
     """Commands to whatever server is the master.
@@ -109,6 +114,12 @@ class SentinelLink(RedisLink):
         """Hear of servers that have joined, and tell of them."""
         sentinels: Sentinels = self._pool.sentinel_manager  # type: ignore[attr-defined] # see `sentinel_link`
         sentinels.tell_of_replicas()
+
+    def close(self) -> None:
+        """Disconnect what is idle, at the Sentinels too; a connection in use ends with its call."""
+        super().close()
+        sentinels: Sentinels = self._pool.sentinel_manager  # type: ignore[attr-defined] # see `sentinel_link`
+        sentinels.close()
 
     def _verify(self, connection: AbstractConnection, began: float) -> None:
         now = time.monotonic()
