@@ -9,6 +9,7 @@ from pathlib import Path
 from sockudo_queue.config import options
 from sockudo_queue.config.options import Option
 from sockudo_queue.config.wording import bounds_of, default_of, shown
+from sockudo_queue.core.ceilings import LONGEST_ID, MOST_HEADERS, MOST_JITTER, OVER_LIMIT_FACTOR
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "settings.md"
 GROUPS = (
@@ -25,10 +26,20 @@ GROUPS = (
     ("Leases, limits and stopping", options.RELIABILITY),
     ("Retries", options.RETRY),
     ("Deliveries", options.DELIVERY),
+    ("Ceilings", options.LIMITS),
     ("Metrics and logs", options.OBSERVATION),
 )
+NOTES = {
+    "Ceilings": f"""\
+Fixed ceilings: {LONGEST_ID} bytes of a job's `job_id`, `app_id` and `app_key` each (over it: dead letter `unreadable`);
+{MOST_HEADERS} headers of a webhook (over it: the webhook is invalid); {MOST_JITTER} for a webhook's own `retry.jitter`,
+or the daemon's own if that is larger (more is lowered to it). An app with more webhooks than {OVER_LIMIT_FACTOR} times
+`webhooks_per_app` is over its ceiling as a whole.
+""",
+}
 UNITS = {
     "_ms": "milliseconds",
+    "_kib": "KiB",
     "_seconds": "seconds",
     "visibility_timeout": "seconds",
     "_bytes": "bytes",
@@ -60,6 +71,8 @@ meant. Of variables that may belong to other programs, those with almost the nam
 (`REDIS_URLL`, `queue_workers`). All names that Sockudo 5.2.0 reads are known.
 A webhook that is [invalid](behaviour.md#bad-input) costs only itself, unless `--strict` is given.
 
+**Ceilings** of a job, a webhook and an app are below; [behaviour.md](behaviour.md#ceilings) says what happens over one.
+
 **Workers.** `QUEUE_WORKERS` counts on every driver. Without it Sockudo's own `concurrency` of the driver counts. A
 concurrency of 0 means the default here. On Redis it is reported: it stops the workers of a Sockudo server up to 4.7 and
 switches all webhooks of one from 5.0 on off ([deployment.md](deployment.md#taking-over-from-sockudos-own-workers)).
@@ -82,7 +95,7 @@ def _section(title: str, group: Sequence[Option]) -> list[str]:
         "| variable | key in the file | default | unit, bounds | meaning |",
         "|---|---|---|---|---|",
     ]
-    return [*head, *map(_row, group), ""]
+    return [*head, *map(_row, group), "", *([NOTES[title]] if title in NOTES else [])]
 
 
 def _row(option: Option) -> str:

@@ -351,6 +351,7 @@ class Daemon:
             self._log,
             max_lapses=self._settings.reliability.max_attempts,
             unknown_app_budget_ms=self._settings.retry.max_elapsed_time_ms,
+            ceilings=self._settings.limits.ceilings(),
         )
 
     def _make_dispatcher(self) -> Dispatcher:

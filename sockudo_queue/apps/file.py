@@ -52,7 +52,7 @@ def collect_apps(document: AppsDocument, settings: Settings, findings: Findings)
     manager = document.app_manager if isinstance(document.app_manager, Mapping) else {}
     entries = _entries(manager, document, findings)
     _check_store(settings.apps.driver, entries, document, findings)
-    defaults = Defaults(settings.retry, settings.delivery.request_timeout_ms)
+    defaults = Defaults(settings.retry, settings.delivery.request_timeout_ms, settings.limits.ceilings())
     apps: dict[str, App] = {}
     for app in _read_apps(entries, document, defaults, findings):
         if app.id in apps:

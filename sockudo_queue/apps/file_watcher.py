@@ -104,7 +104,7 @@ class AppSource:
         if self._document.path is None:
             return Reload(False, ("the apps come from no file, so there is nothing to read again",))
         try:
-            content = read_bytes(self._document.path)
+            content = read_bytes(self._document.path, again=True)
         except SettingsError as error:
             self._seen = None  # what keeps us from reading may end without a change of the file: rights, descriptors
             return self._refuse(error, forced)

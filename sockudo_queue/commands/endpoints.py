@@ -21,6 +21,7 @@ from sockudo_queue.core.apps import App, Webhook
 from sockudo_queue.core.outcome import Failure, Outcome
 from sockudo_queue.core.ports import default_port, host_port
 from sockudo_queue.core.secret import Secret
+from sockudo_queue.delivery.aws_lambda import NOT_ALLOWED, may_invoke
 from sockudo_queue.delivery.connections import HandleOptions
 from sockudo_queue.delivery.errors import TransportFault
 from sockudo_queue.delivery.factory import make_guard, usable_options
@@ -61,6 +62,7 @@ def endpoint_findings(
             endpoint = _endpoint_of(webhook.url)
             verified[endpoint] = verified.get(endpoint, False) or webhook.verify_tls
     options = _options(loaded.settings, servers)
+    yield from _refused_functions(loaded, webhooks)
     yield from _side_by_side(
         [(str(each), partial(look_at, each, options, verify=verify)) for each, verify in sorted(verified.items())]
     )
@@ -72,6 +74,13 @@ def endpoint_findings(
                 for app, webhook in webhooks
             ]
         )
+
+
+def _refused_functions(loaded: Loaded, webhooks: Iterable[tuple[App, Webhook]]) -> Iterator[Finding]:
+    allowed = loaded.settings.delivery.invocable_functions
+    for app, webhook in webhooks:
+        if webhook.lambda_target is not None and not may_invoke(webhook.lambda_target.function_name, allowed):
+            yield Finding(Level.ERROR, f"app {app.id!r}, webhook {webhook.name}", f"may not be called: {NOT_ALLOWED}")
 
 
 def look_at(endpoint: Endpoint, options: HandleOptions, *, verify: bool) -> tuple[Level, str]:

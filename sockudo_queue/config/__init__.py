@@ -10,6 +10,7 @@ import json
 
 from sockudo_queue.config.documents import Document, digest_of, parse_document, read_bytes, working_directory
 from sockudo_queue.config.environment import CONFIG_FILE
+from sockudo_queue.config.file_reading import check_regular
 from sockudo_queue.config.findings import Findings, did_you_mean, secret_looks_odd, told
 from sockudo_queue.config.loading import AppsDocument, Loaded, collect, load
 from sockudo_queue.config.models import (
@@ -17,6 +18,7 @@ from sockudo_queue.config.models import (
     DatabaseSettings,
     DeliverySettings,
     DynamodbSettings,
+    LimitsSettings,
     LoggingSettings,
     MemorySettings,
     MetricsSettings,
@@ -48,6 +50,7 @@ __all__ = [
     "Document",
     "DynamodbSettings",
     "Findings",
+    "LimitsSettings",
     "Loaded",
     "LoggingSettings",
     "MemorySettings",
@@ -68,6 +71,7 @@ __all__ = [
     "apps_driver",
     "ascii_url",
     "boolean",
+    "check_regular",
     "collect",
     "did_you_mean",
     "digest_of",

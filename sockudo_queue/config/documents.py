@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from sockudo_queue.config.file_reading import read_limited
 from sockudo_queue.config.substitution import Substituted, substitute_text, substitute_values
 from sockudo_queue.errors import SettingsError
 
@@ -61,11 +62,16 @@ def read_document(path: Path, environment: Mapping[str, str]) -> Document:
     return parse_document(path, read_bytes(path), environment)
 
 
-def read_bytes(path: Path) -> bytes:
-    """Return what a settings file holds. Raises SettingsError."""
+def read_bytes(path: Path, *, again: bool = False) -> bytes:
+    """Return what a settings file holds. Raises SettingsError.
+
+    `again`: it was read before, so only a regular file is read. A pipe would be waited for without end.
+    """
     try:
-        with path.open("rb") as file:
-            content = file.read(MAX_FILE_BYTES + 1)
+        if again and not path.is_file():
+            path.stat()  # one that is gone has another fault
+            raise SettingsError([f"{path}: is not a regular file, so it cannot be read again"])
+        content = read_limited(path, MAX_FILE_BYTES)
     except OSError as error:
         raise SettingsError([f"{path}: cannot be read: {error.strerror}"]) from None
     if len(content) > MAX_FILE_BYTES:
@@ -145,8 +151,8 @@ def _load_json(text: str) -> Any:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        seen: set[str] = set()
+        twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
         raise _MisreadError(f"has the key {twice!r} twice in one object; Sockudo refuses such a file", None)
     return values
 

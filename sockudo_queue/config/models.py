@@ -30,6 +30,7 @@ from sockudo_queue.config.values import (
     Texts,
     Whole,
 )
+from sockudo_queue.core.ceilings import DEFAULTS, Ceilings
 from sockudo_queue.core.ports import METRICS_PORT, REDIS_PORT
 from sockudo_queue.core.secret import Secret
 
@@ -214,6 +215,34 @@ class DeliverySettings(_Group):
     denied_networks: Annotated[tuple[Network, ...], Texts] = ()
     allowed_ports: Annotated[tuple[Port, ...], Texts] = ()
     denied_ports: Annotated[tuple[Port, ...], Texts] = ()
+    allowed_functions: Annotated[tuple[Name, ...], Texts] = ()
+
+    @property
+    def invocable_functions(self) -> tuple[str, ...]:
+        """The Lambda functions that may be invoked, with `*` for any text."""
+        return self.allowed_functions or (() if self.private == "deny" else ("*",))
+
+
+class LimitsSettings(_Group):
+    """The most that a job, or the owner of an app, may ask for; `core/ceilings.py` says why the defaults are these."""
+
+    job_bytes: Whole = Field(DEFAULTS.job_bytes, ge=1_000, le=20_000_000)  # Redis scripts return no more
+    job_events: Whole = Field(DEFAULTS.job_events, ge=1, le=50_000)
+    channel_bytes: Whole = Field(DEFAULTS.channel_bytes, ge=1, le=65_536)
+    in_flight_bytes: Whole = Field(DEFAULTS.in_flight_bytes, ge=1_000_000)
+    webhooks_per_app: Whole = Field(DEFAULTS.webhooks_per_app, ge=1, le=20_000)
+    app_bytes: Whole = Field(DEFAULTS.app_bytes, ge=1_000, le=16_000_000)
+    pattern_kib: Whole = Field(DEFAULTS.pattern_kib, ge=64, le=8_192)
+    app_patterns_kib: Whole = Field(DEFAULTS.app_patterns_kib, ge=64)
+    pattern_cache_kib: Whole = Field(DEFAULTS.pattern_cache_kib, ge=64)
+    header_bytes: Whole = Field(DEFAULTS.header_bytes, ge=0, le=1_000_000)
+    request_timeout_ms: Whole = Field(DEFAULTS.request_timeout_ms, ge=1, le=DAY_MS)
+    retry_elapsed_time_ms: Whole = Field(DEFAULTS.retry_elapsed_time_ms, ge=0, le=30 * DAY_MS)
+    retry_backoff_ms: Whole = Field(DEFAULTS.retry_backoff_ms, ge=1, le=DAY_MS)
+
+    def ceilings(self) -> Ceilings:
+        """Return them as the value that the rest of the program knows."""
+        return Ceilings(**self.model_dump())
 
 
 class MetricsSettings(_Group):
@@ -251,5 +280,6 @@ class Settings(_Group):
     reliability: ReliabilitySettings = ReliabilitySettings()
     retry: RetrySettings = RetrySettings()
     delivery: DeliverySettings = DeliverySettings()
+    limits: LimitsSettings = LimitsSettings()
     metrics: MetricsSettings = MetricsSettings()
     logging: LoggingSettings = LoggingSettings()

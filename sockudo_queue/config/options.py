@@ -589,6 +589,66 @@ DELIVERY: Final = (
         "Ports that may not be called.",
         "25,22",
     ),
+    Option(
+        "delivery.allowed_functions",
+        "queue.delivery.allowed_functions",
+        ("QUEUE_DELIVERY_ALLOWED_FUNCTIONS",),
+        "Lambda functions that may be invoked, by the name or ARN that the webhook has; `*` stands for any text. None "
+        "means any, and with `QUEUE_DELIVERY_PRIVATE=deny` none: they are invoked with the daemon's own credentials.",
+        "on-webhook,arn:aws:lambda:eu-west-1:123456789012:function:hooks-*",
+    ),
+)
+
+LIMITS: Final = tuple(
+    Option(f"limits.{name}", f"queue.limits.{name}", (f"QUEUE_LIMITS_{name.upper()}",), meaning)
+    for name, meaning in (
+        ("job_bytes", "Bytes of a job. Over it: dead letter `unreadable`."),
+        ("job_events", "Events of a job. Over it: dead letter `unreadable`."),
+        ("channel_bytes", "Bytes of the name of a job's channel. Over it: dead letter `unreadable`."),
+        (
+            "in_flight_bytes",
+            "Bytes of jobs above 256 KB that are worked on at once; in memory they take four times as much. One such "
+            "job always may. Over it: a job waits, which is no attempt.",
+        ),
+        (
+            "webhooks_per_app",
+            "Webhooks of an app. Over it: those after it in the list are invalid; over twice as many, the app is over "
+            "its ceiling as a whole.",
+        ),
+        (
+            "app_bytes",
+            "Bytes of an app's `policy` or `webhooks` in a database. Over it: the app is over its ceiling as a whole.",
+        ),
+        (
+            "pattern_kib",
+            "Compiled size of a `channel_pattern`, estimated from its text: 1 KiB for a character, 4 for `.`, 16 for "
+            "`\\d`, 64 for `\\w`, times its repetitions. Over it: the webhook is invalid.",
+        ),
+        (
+            "app_patterns_kib",
+            "The same for all different patterns of an app. Over it: webhooks with further patterns are invalid.",
+        ),
+        (
+            "pattern_cache_kib",
+            "The same for all patterns that are kept compiled. Over it: the oldest is compiled again when it is used.",
+        ),
+        ("header_bytes", "Bytes of the names and values of a webhook's headers. Over it: the webhook is invalid."),
+        (
+            "request_timeout_ms",
+            "A webhook's own `request_timeout_ms`; the daemon's own is allowed even if it is longer. Over it: the "
+            "webhook is invalid.",
+        ),
+        (
+            "retry_elapsed_time_ms",
+            "A webhook's own `retry.max_elapsed_time_ms`; the daemon's own is allowed even if it is longer. Over it: "
+            "the webhook is invalid.",
+        ),
+        (
+            "retry_backoff_ms",
+            "Least `retry.initial_backoff_ms` and `retry.max_backoff_ms` of a webhook; the daemon's own is allowed "
+            "even if it is shorter. Less is raised to it.",
+        ),
+    )
 )
 
 OBSERVATION: Final = (
@@ -636,6 +696,7 @@ OPTIONS: Final = (
     *RELIABILITY,
     *RETRY,
     *DELIVERY,
+    *LIMITS,
     *OBSERVATION,
 )
 BY_ATTRIBUTE: Final = {option.attribute: option for option in OPTIONS}

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Final
 
+from sockudo_queue.config.file_reading import read_limited
 from sockudo_queue.core.secret import Secret
 
 MAX_SECRET_BYTES: Final = 65_536  # far above any key, far below a file named by mistake
@@ -22,7 +23,9 @@ class FileSecret(Secret):
 
     def current(self) -> str:
         """Read the file again; what was read at the start where it cannot be used just now, as in the middle of a
-        change."""
+        change, or where it is a pipe, which is read once."""
+        if not Path(self._path).is_file():
+            return self.reveal()
         try:
             return read_secret_file(self._path)
         except ValueError:
@@ -49,8 +52,7 @@ def read_secret_file(path: str) -> str:
 
 
 def _read(path: Path) -> bytes:
-    with path.open("rb") as file:
-        content = file.read(MAX_SECRET_BYTES + 1)
+    content = read_limited(path, MAX_SECRET_BYTES)
     if len(content) > MAX_SECRET_BYTES:
         raise ValueError("the file is too large for a secret")
     return content

@@ -15,12 +15,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-_REFERENCE: Final = r"\$\{[A-Za-z_][A-Za-z0-9_]*(?::-[^}]*)?\}"
+# One without its end is a token, too, and no reference: else what follows it would be searched once for each.
+_REFERENCE: Final = r"\$\{[A-Za-z_][A-Za-z0-9_]*(?::-[^}]*(?:\}|\Z)|\})"
 REFERENCE: Final = re.compile(r"\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}")
+# A string without its end goes to the end of the text, so that nothing is read twice: the time is linear.
 _TOKENS: Final = {
-    "json": re.compile(rf'(?P<text>"(?:[^"\\]|\\.)*")|(?P<reference>{_REFERENCE})', re.DOTALL),
+    "json": re.compile(rf'(?P<text>"(?:[^"\\]|\\.?)*(?:"|\Z))|(?P<reference>{_REFERENCE})', re.DOTALL),
     "toml": re.compile(
-        r'(?P<comment>#[^\n]*)|(?P<text>"""(?:[^\\]|\\.)*?"""|\'\'\'.*?\'\'\'|"(?:[^"\\\n]|\\.)*"|\'[^\'\n]*\')'
+        r'(?P<comment>#[^\n]*)|(?P<text>"""(?:[^\\]|\\.)*?(?:"""|\\?\Z)|\'\'\'.*?(?:\'\'\'|\Z)'
+        r'|"(?:[^"\\\n]|\\.?)*(?:"|(?=\n)|\Z)|\'[^\'\n]*\')'
         rf"|(?P<reference>{_REFERENCE})",
         re.DOTALL,
     ),
@@ -48,9 +51,9 @@ def substitute_text(text: str, syntax: str, environment: Mapping[str, str]) -> S
     unresolved: list[tuple[int, str]] = []
     starts, shifts, taken, length = [0], [0], 0, 0
     for token in _TOKENS[syntax].finditer(text):
-        references = [] if token.lastgroup == "comment" else list(REFERENCE.finditer(text, *token.span()))
+        references = [] if token.lastgroup == "comment" else _references(text, *token.span())
         unresolved += [(each.start(), each["name"]) for each in references if _value_of(each, environment) is None]
-        if token.lastgroup != "reference":
+        if token.lastgroup != "reference" or not references:
             continue
         inserted = _as_literal(_value_of(references[0], environment) or "")
         parts += [text[taken : token.start()], inserted]
@@ -65,7 +68,8 @@ def substitute_values(value: Any, environment: Mapping[str, str]) -> Any:
     """Replace references in every string of a document, keys included."""
     match value:
         case str():
-            return REFERENCE.sub(lambda found: _value_of(found, environment) or "", value)
+            end = value.rfind("}") + 1
+            return REFERENCE.sub(lambda found: _value_of(found, environment) or "", value[:end]) + value[end:]
         case list():
             return [substitute_values(each, environment) for each in value]
         case dict():
@@ -73,6 +77,10 @@ def substitute_values(value: Any, environment: Mapping[str, str]) -> Any:
                 substitute_values(key, environment): substitute_values(each, environment) for key, each in value.items()
             }
     return value
+
+
+def _references(text: str, start: int, end: int) -> list[re.Match[str]]:
+    return list(REFERENCE.finditer(text, start, text.rfind("}", start, end) + 1))
 
 
 def _value_of(reference: re.Match[str], environment: Mapping[str, str]) -> str | None:

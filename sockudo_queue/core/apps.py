@@ -68,12 +68,14 @@ class InvalidWebhook:
 class App:
     """One app as its webhooks see it; key and secret of a delivery come from the job, not from here.
 
-    Names are unique over `webhooks` and `invalid` together.
+    Names are unique over `webhooks` and `invalid` together. `is_over_ceiling`: the app is too large to be read, so its
+    webhooks are not known; the one that is `invalid` stands for all of them and says why.
     """
 
     id: str
     webhooks: tuple[Webhook, ...]
     invalid: tuple[InvalidWebhook, ...] = ()
+    is_over_ceiling: bool = False
 
     def webhook(self, name: str) -> Webhook | None:
         """Return the webhook of that name, if the app still has it and it can be called."""

@@ -13,6 +13,8 @@ from typing import Final
 
 from pydantic_core import SchemaError, SchemaValidator, core_schema
 
+from sockudo_queue.core.ceilings import DEFAULTS
+from sockudo_queue.core.pattern_cost import estimate_kib
 from sockudo_queue.errors import SockudoQueueError
 
 Search = Callable[[str], bool]
@@ -26,8 +28,13 @@ class PatternError(SockudoQueueError):
     """The crate refuses a pattern. The message is one line and shows the refused construct only."""
 
 
-def compile_pattern(pattern: str) -> Search:
-    """Return the search for a pattern. Raises `PatternError`; takes from 10 µs up to 100 ms near the size limit."""
+def compile_pattern(pattern: str, most_kib: int = DEFAULTS.pattern_kib) -> Search:
+    """Return the search for a pattern. Raises `PatternError`; takes from 10 µs up to 25 ms near the default ceiling."""
+    if (size := estimate_kib(pattern)) > most_kib:
+        raise PatternError(
+            f"compiles to about {size} KiB, more than {most_kib}; repeat less, or write [a-z0-9] for \\w "
+            "and [0-9] for \\d"
+        )
     if half := re.search("[\ud800-\udfff]", pattern):
         # pydantic-core would silently put another character in its place.
         raise PatternError(f"half a surrogate pair at character {half.start() + 1}, which is no character")

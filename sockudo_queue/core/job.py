@@ -9,15 +9,17 @@ and encoded again.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import Annotated, Final
+from functools import lru_cache
+from typing import Annotated, Any, Final, Generic, TypeVar
 
 import msgspec
 
 from sockudo_queue.core import trace_context
+from sockudo_queue.core.ceilings import DEFAULTS, LONGEST_ID, Ceilings
 from sockudo_queue.core.decoding import DECODE_ERRORS
+from sockudo_queue.core.event_keys import repeats_keys
 from sockudo_queue.core.secret import Secret
 from sockudo_queue.errors import MalformedJob
 
@@ -57,19 +59,22 @@ class Job(msgspec.Struct, frozen=True):
 _Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 
 
-class _Payload(msgspec.Struct):
+_Events = TypeVar("_Events")
+
+
+class _Payload(msgspec.Struct, Generic[_Events]):
     time_ms: _Int64
-    events: list[msgspec.Raw]
+    events: _Events
 
     def __repr__(self) -> str:
         return "_Payload(***)"
 
 
-class _JobData(msgspec.Struct):
+class _JobData(msgspec.Struct, Generic[_Events]):
     app_key: str
     app_id: str
     app_secret: str
-    payload: _Payload
+    payload: _Payload[_Events]
     job_id: str | None = None
     trace_context: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
@@ -77,48 +82,68 @@ class _JobData(msgspec.Struct):
         return "_JobData(***)"
 
 
+class _EventName(msgspec.Struct):
+    name: str
+
+    def __repr__(self) -> str:
+        return "_EventName(***)"
+
+
 class _EventHead(msgspec.Struct):
-    name: object = None
-    channel: object = None
+    name: str
+    channel: str = ""
 
     def __repr__(self) -> str:
         return "_EventHead(***)"
 
 
-_JOB: Final = msgspec.json.Decoder(_JobData)
+_JOB: Final = msgspec.json.Decoder(_JobData[list[msgspec.Raw]])
+_JOB_WITHOUT_EVENTS: Final = msgspec.json.Decoder(_JobData[msgspec.Raw])
+_EVENTS: Final = msgspec.json.Decoder(list[msgspec.Raw])
 _EVENT: Final = msgspec.json.Decoder(_EventHead)
+_EVENT_NAME: Final = msgspec.json.Decoder(_EventName)
 
 
-def decode(body: bytes) -> Job:
+def decode(body: bytes, ceilings: Ceilings = DEFAULTS) -> Job:
     """Read a job. Raises `MalformedJob` when no webhook could be made from it.
 
     One odd event never costs its neighbours: an event that is no object or has no string `name` is counted and left
     out, as Sockudo does. So is one with `name` or `channel` twice, which no Sockudo writes.
     """
+    size = len(body)
+    if size > ceilings.job_bytes:
+        raise MalformedJob(f"more than {ceilings.job_bytes} bytes")
     try:
         if not body.isascii():
             body.decode()  # msgspec does not look into what it skips; a receiver would refuse such bytes
-        data = _JOB.decode(body)
+        # In memory an event takes far more than its bytes. No list has more items than commas and one.
+        data = _JOB.decode(body) if body.count(b",") < ceilings.job_events else _counted(body, ceilings.job_events)
     except DECODE_ERRORS as error:
         raise MalformedJob(_fault(error)) from None
+    in_headers = data.app_key + (data.job_id or "")
+    if len(in_headers + data.app_id) * 4 > LONGEST_ID and _has_long_id(data):
+        raise MalformedJob(f"app_key, app_id or job_id has more than {LONGEST_ID} bytes")
     if not data.app_key or not data.app_secret:
         raise MalformedJob("app_key or app_secret is empty, so nothing could be signed")
-    in_headers = data.app_key + (data.job_id or "")
     if not (in_headers.isascii() and in_headers.isprintable()):
         raise MalformedJob("app_key or job_id has characters that are not allowed in a header")
     count = len(data.payload.events)
     # Most jobs need no closer look. A key can be spelled with escapes, of which only \\u can stand for a letter.
     if body.count(b'"name"') > count or body.count(b'"channel"') > count or b"\\u" in body:
-        read = [None if _repeats_keys(raw) else _event(raw) for raw in data.payload.events]
+        read = [None if repeats_keys(raw) else _event(raw) for raw in data.payload.events]
     else:
         read = [_event(raw) for raw in data.payload.events]
-    events = [event for event in read if event is not None]
+    events = tuple(event for event in read if event is not None)
+    if size > ceilings.channel_bytes:  # else no channel can have more
+        for event in events:
+            if _is_longer(event.channel, ceilings.channel_bytes):
+                raise MalformedJob(f"the name of a channel has more than {ceilings.channel_bytes} bytes")
     return Job(
         data.app_key,
         data.app_id,
         Secret(data.app_secret),
         data.payload.time_ms,
-        tuple(events),
+        events,
         data.job_id or None,
         count - len(events),
         trace_context.NOTHING if data.trace_context is msgspec.UNSET else trace_context.read(data.trace_context),
@@ -134,32 +159,51 @@ def oldest_ms(bodies: Iterable[bytes]) -> int | None:
     return min(times, default=None)
 
 
+def _counted(body: bytes, most_events: int) -> _JobData[list[msgspec.Raw]]:
+    """Read the fields of a job that may have too many events, and count these before they are built."""
+    data = _JOB_WITHOUT_EVENTS.decode(body)
+    _count(data.payload.events, most_events)
+    events = _EVENTS.decode(data.payload.events)
+    payload = _Payload(data.payload.time_ms, events)
+    return _JobData(data.app_key, data.app_id, data.app_secret, payload, data.job_id, data.trace_context)
+
+
+def _count(events: msgspec.Raw, most: int) -> None:
+    """Raise `MalformedJob` where there are more events; the decoder ends at the first one too many."""
+    try:
+        _list_of(most).decode(events)
+    except msgspec.ValidationError as error:
+        if "at most length" in str(error):
+            raise MalformedJob(f"more than {most} events") from None
+
+
+@lru_cache(maxsize=2)
+def _list_of(most: int) -> msgspec.json.Decoder[Any]:
+    # msgspec checks the length of a list only when it is built; a struct of so many fields refuses the next one.
+    fields = [(f"event_{number}", msgspec.Raw, msgspec.UNSET) for number in range(most)]
+    return msgspec.json.Decoder(msgspec.defstruct("Events", fields, array_like=True, forbid_unknown_fields=True))
+
+
+def _has_long_id(data: _JobData[Any]) -> bool:
+    return any(_is_longer(each, LONGEST_ID) for each in (data.app_key, data.app_id, data.job_id or ""))
+
+
+def _is_longer(text: str, most_bytes: int) -> bool:
+    # A character has four bytes at most, and hardly any text has to be encoded.
+    return len(text) * 4 > most_bytes and len(text.encode()) > most_bytes
+
+
 def _event(raw: msgspec.Raw) -> Event | None:
+    # A value of another type is not built: of a name or a channel it could be a list of millions.
     try:
         head = _EVENT.decode(raw)
+        return Event(head.name, head.channel, raw)
+    except DECODE_ERRORS:
+        pass  # perhaps for the channel alone
+    try:
+        return Event(_EVENT_NAME.decode(raw).name, "", raw)
     except DECODE_ERRORS:
         return None
-    name, channel = head.name, head.channel
-    if type(name) is not str:
-        return None
-    return Event(name, channel if type(channel) is str else "", raw)
-
-
-def _repeats_keys(raw: msgspec.Raw) -> bool:
-    """Return whether `name` or `channel` stands there twice.
-
-    We match by the last one. A receiver that reads the first would get an event that its filter keeps from it.
-    """
-    keys: list[str] = []
-
-    def note(pairs: list[tuple[str, object]]) -> None:
-        keys[:] = [key for key, _ in pairs]  # of the outermost object in the end
-
-    try:
-        json.loads(bytes(raw), object_pairs_hook=note, parse_int=str)
-    except (ValueError, RecursionError):
-        return True
-    return keys.count("name") > 1 or keys.count("channel") > 1
 
 
 def _fault(error: Exception) -> str:

@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 
 from sockudo_queue.core.apps import Filter, InvalidWebhook, Webhook
+from sockudo_queue.core.ceilings import DEFAULTS
 from sockudo_queue.core.channel_pattern import PatternError, Search, compile_pattern
 from sockudo_queue.core.job import Event, Job
 
@@ -23,9 +24,12 @@ _TYPE_PREFIXES: Final = (
     "private-",
 )
 
-# Apps share most of their filters. A compiled pattern is mostly some 10 KB, but 150 KB where it says `\w`, so the
-# number is bounded; a filter that falls out is compiled again, which costs up to 600 µs.
+# Apps share most of their filters. Compiled patterns are not among them: these are kept within a number of bytes.
 _CACHED_FILTERS: Final = 1024
+_COMPILED_PATTERNS: Final = 16
+
+Finds = Callable[[str, str], bool]
+"""Tells whether a pattern is found in a channel's name; an invalid pattern is found nowhere, as in Sockudo."""
 
 
 class Match(msgspec.Struct, frozen=True):
@@ -35,7 +39,21 @@ class Match(msgspec.Struct, frozen=True):
     events: tuple[Event, ...]
 
 
-def match(job: Job, webhooks: Iterable[Webhook]) -> list[Match]:
+@lru_cache(maxsize=_COMPILED_PATTERNS)
+def _search(pattern: str) -> Search | None:
+    try:
+        return compile_pattern(pattern)
+    except PatternError:
+        return None
+
+
+def find_pattern(pattern: str, channel: str) -> bool:
+    """Search with one of the few patterns that are kept here; who matches many brings a larger cache."""
+    search = _search(pattern)
+    return search is not None and search(channel)
+
+
+def match(job: Job, webhooks: Iterable[Webhook], finds: Finds = find_pattern) -> list[Match]:
     """Return the matches of a job in the order of the webhooks; a webhook that wants nothing is left out."""
     matches = []
     for webhook in webhooks:
@@ -47,27 +65,32 @@ def match(job: Job, webhooks: Iterable[Webhook]) -> list[Match]:
             prefix = rules.channel_prefix or ""
             events = [event for event in job.events if event.name in wanted and event.channel.startswith(prefix)]
             if events:
-                accepts = _acceptor(rules)
-                events = [event for event in events if accepts(event.channel)]
+                accepted = _accepted(rules, events, finds)
+                events = [event for event in events if event.channel in accepted]
         if events:
             matches.append(Match(webhook, tuple(events)))
     return matches
 
 
-def wants_any(job: Job, webhook: InvalidWebhook) -> bool:
+def _accepted(rules: Filter, events: Iterable[Event], finds: Finds) -> set[str]:
+    """Return the channels that a filter accepts; each is looked at once, however many events it has."""
+    accepts = _acceptor(rules)
+    return {channel for channel in {event.channel for event in events} if accepts(channel, finds)}
+
+
+def wants_any(job: Job, webhook: InvalidWebhook, finds: Finds = find_pattern) -> bool:
     """Tell whether an invalid webhook may want an event of a job; what cannot be read of it counts as wanted."""
-    wanted, accepts = webhook.event_types, None if webhook.filter is None else _acceptor(webhook.filter)
-    return any(
-        (wanted is None or event.name in wanted) and (accepts is None or accepts(event.channel)) for event in job.events
-    )
+    wanted = webhook.event_types
+    events = [event for event in job.events if wanted is None or event.name in wanted]
+    return bool(events if webhook.filter is None else _accepted(webhook.filter, events, finds))
 
 
-def check_filter(rules: Filter) -> str | None:
+def check_filter(rules: Filter, most_kib: int = DEFAULTS.pattern_kib) -> str | None:
     """Return why a filter is invalid, in one line that names the key, or None. An invalid filter gets no events."""
     if rules.channel_pattern is None:
         return None
     try:
-        compile_pattern(rules.channel_pattern)
+        compile_pattern(rules.channel_pattern, most_kib)
     except PatternError as fault:
         return f"channel_pattern: {fault}"
     return None
@@ -94,33 +117,20 @@ def contradiction(rules: Filter) -> str | None:
 
 
 @lru_cache(maxsize=_CACHED_FILTERS)
-def _acceptor(rules: Filter) -> Callable[[str], bool]:
+def _acceptor(rules: Filter) -> Callable[[str, Finds], bool]:
     prefix, suffix = rules.channel_prefix or "", rules.channel_suffix or ""
-    search = _search(rules.channel_pattern)
+    pattern = rules.channel_pattern
     namespaces = _namespaces(rules)
 
-    def accepts(channel: str) -> bool:
+    def accepts(channel: str, finds: Finds) -> bool:
         return (
             channel.startswith(prefix)
             and channel.endswith(suffix)
             and (namespaces is None or _namespace(channel) in namespaces)
-            and (search is None or search(channel))
+            and (pattern is None or finds(pattern, channel))
         )
 
     return accepts
-
-
-def _search(pattern: str | None) -> Search | None:
-    if pattern is None:
-        return None
-    try:
-        return compile_pattern(pattern)
-    except PatternError:
-        return _find_nothing  # as Sockudo; kept in the cache, so that no event compiles the pattern once more
-
-
-def _find_nothing(_channel: str) -> bool:
-    return False
 
 
 def _namespaces(rules: Filter) -> frozenset[str] | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
+from fnmatch import fnmatchcase
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -17,17 +18,27 @@ from sockudo_queue.delivery.errors import TransportFault
 from sockudo_queue.delivery.transport import Answer, CurlAdapter, Post, header_lines
 
 API: Final = "2015-03-31"
+NOT_ALLOWED: Final = "the function is not among QUEUE_DELIVERY_ALLOWED_FUNCTIONS"
 _STALE: Final = (b"expired", b"security token")
 """What AWS says of credentials that have been renewed elsewhere: they are read again from where they come from."""
 _PASSING: Final = (*_STALE, b"not yet current", b"being throttled")
 """What AWS says where a later attempt may be accepted: with fresh credentials, a clock that was set, fewer calls."""
 
 
+def may_invoke(function_name: str, allowed: Iterable[str]) -> bool:
+    """Tell whether a function, as its webhook names it, is among those that may be invoked; `*` stands for any text."""
+    return any(fnmatchcase(function_name, each) for each in allowed)
+
+
 class LambdaSender:
     """Invokes functions with the default chain of AWS credentials. Safe from any thread."""
 
-    def __init__(self, adapter: CurlAdapter, *, retry_every_status: bool = False) -> None:
+    def __init__(
+        self, adapter: CurlAdapter, *, retry_every_status: bool = False, allowed: Iterable[str] = ("*",)
+    ) -> None:
+        """`allowed`: the functions that may be invoked, as webhooks name them; `*` stands for any text."""
         self._adapter = adapter
+        self._allowed = tuple(allowed)
         self._retry_every_status = retry_every_status
         self._lock = threading.Lock()
         self._session: Any = None
@@ -41,6 +52,8 @@ class LambdaSender:
         renew its credentials. Never raises: whatever goes wrong is an outcome.
         """
         assert webhook.lambda_target is not None
+        if not may_invoke(webhook.lambda_target.function_name, self._allowed):
+            return from_failure(Failure.GUARD, NOT_ALLOWED), False
         try:
             post, credentials = self._signed(webhook.lambda_target, body)
             answer = self._adapter.send(post, timeout=webhook.request_timeout_ms / 1000, guarded=False)

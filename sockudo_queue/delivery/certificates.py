@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import certifi
 
+from sockudo_queue.config import check_regular
 from sockudo_queue.delivery.connections import HandleOptions
 
 
@@ -15,6 +16,7 @@ def file_faults(options: HandleOptions) -> Iterator[str]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     if options.ca_file != certifi.where():
         try:
+            check_regular(options.ca_file)
             context.load_verify_locations(options.ca_file)
         except OSError as error:
             yield (
@@ -23,6 +25,8 @@ def file_faults(options: HandleOptions) -> Iterator[str]:
             )
     if options.client_cert_file is not None:
         try:
+            for path in filter(None, (options.client_cert_file, options.client_key_file)):
+                check_regular(path)
             # A password that is asked for would be asked for on the terminal.
             context.load_cert_chain(options.client_cert_file, options.client_key_file, password="")
         except OSError as error:

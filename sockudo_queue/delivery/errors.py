@@ -66,6 +66,7 @@ _OURS: Final = {
     pycurl.E_UNKNOWN_OPTION,
 }
 _HEADERS_WITHOUT_END: Final = "Too large response headers"
+_REQUEST_TOO_LARGE: Final = "HTTP request too large"
 _ALERT: Final = re.compile("SSL routines:.* alert ")
 """What OpenSSL says where the receiver has refused, which by TLS 1.3 it may do as late as in place of an answer."""
 
@@ -86,6 +87,8 @@ def translated(curl: pycurl.Curl, fault: pycurl.error, timeout_ms: int, *, is_la
         return TransportFault(Failure.INTERNAL, detail)
     if code in _TLS_CODES or _ALERT.search(detail):
         return TlsFault(Failure.TLS, detail)
+    if detail.startswith(_REQUEST_TOO_LARGE):
+        return TransportFault(Failure.INTERNAL, detail)
     if code in _TOO_MANY or detail.startswith(_HEADERS_WITHOUT_END):
         return TransportFault(Failure.TOO_MANY_BYTES, detail)
     if code in _CONNECT_CODES:

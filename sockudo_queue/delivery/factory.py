@@ -39,7 +39,11 @@ class Outbound:
         self._transport = CurlAdapter(replace(usable_options(settings, self.guard), turns=turns))
         self.sender = Sender(
             HttpSender(self._transport, retry_every_status=delivery.retry_every_status),
-            LambdaSender(self._transport, retry_every_status=delivery.retry_every_status),
+            LambdaSender(
+                self._transport,
+                retry_every_status=delivery.retry_every_status,
+                allowed=delivery.invocable_functions,
+            ),
             turns,
         )
         self._workers = settings.workers + delivery.max_slow

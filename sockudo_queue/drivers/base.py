@@ -20,7 +20,7 @@ from typing import Final, NamedTuple, Protocol, runtime_checkable
 import msgspec
 
 
-class Claim(msgspec.Struct, eq=False):
+class Claim(msgspec.Struct, eq=False, weakref=True):
     """One record held by us under a lease.
 
     `receipt` is `<id>/` and a word that no other claim of the record has, so a settle that comes too late matches

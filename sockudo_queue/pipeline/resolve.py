@@ -12,11 +12,14 @@ import msgspec
 from sockudo_queue.core import delivery_state, matching
 from sockudo_queue.core import job as jobs
 from sockudo_queue.core.apps import App, AppRegistry
+from sockudo_queue.core.ceilings import DEFAULTS, LONGEST_ID, Ceilings
 from sockudo_queue.core.delivery_state import State
 from sockudo_queue.core.job import Job
 from sockudo_queue.drivers.base import Claim, Dead, Later
 from sockudo_queue.errors import AppStoreUnavailable, AppUnreadable, MalformedJob
 from sockudo_queue.pipeline.in_flight import Dispatch, Share, dead_letter
+from sockudo_queue.pipeline.large_jobs import LARGE, LargeJobs
+from sockudo_queue.pipeline.pattern_cache import PatternCache
 from sockudo_queue.pipeline.unknown_apps import UnknownApps
 
 NEWER_RECORD_DELAY_MS: Final = 60_000
@@ -34,11 +37,15 @@ class Resolver:
         *,
         max_lapses: int,
         unknown_app_budget_ms: int,
+        ceilings: Ceilings = DEFAULTS,
     ) -> None:
         self._registry = registry
         self._unknown_apps = unknown_apps
         self._log = log
         self._max_lapses = max_lapses
+        self._ceilings = ceilings
+        self.large_jobs = LargeJobs(ceilings.in_flight_bytes)
+        self._patterns = PatternCache(ceilings.pattern_cache_kib, ceilings.pattern_kib)
         self._unknown_app_budget_ms = unknown_app_budget_ms
 
     def resolve(self, claim: Claim) -> Dispatch:
@@ -57,12 +64,22 @@ class Resolver:
         if state is None:
             self._log.warning("record.newer_version", record=claim.id)
             return Dispatch.settled(claim, Later(b"", NEWER_RECORD_DELAY_MS))
+        if state.budget_from is not None and state.budget_from > claim.now_ms():
+            # Where the state comes with the job, a producer could write a budget that never ends.
+            state = msgspec.structs.replace(state, budget_from=claim.now_ms())
         if claim.lapses >= self._max_lapses:
             return self._bury(claim, state, "worker-lost")
+        if len(claim.body) > LARGE and (wait_ms := self.large_jobs.wait_ms(claim)):
+            return Dispatch.settled(claim, Later(b"", wait_ms))
         try:
-            job = jobs.decode(claim.body)
+            job = jobs.decode(claim.body, self._ceilings)
         except MalformedJob as fault:
             self._log.warning("job.unreadable", record=claim.id, bytes=len(claim.body), reason=str(fault))
+            return self._bury(claim, state, "unreadable")
+        if claim.state and len(state.job) > LONGEST_ID:
+            self._log.warning(
+                "job.unreadable", record=claim.id, bytes=len(claim.body), reason="its state has a long id"
+            )
             return self._bury(claim, state, "unreadable")
         if state.webhook is None:  # also one that was replayed after a death before anybody had read the job
             state = msgspec.structs.replace(state, job=job.job_id or claim.id, app=job.app_id)
@@ -78,13 +95,15 @@ class Resolver:
             self._unknown_apps.saw(job.app_id, known=app is not None)
         if app is None:
             return self._unknown_app(claim, state, job, "unknown-app")
+        if app.is_over_ceiling:  # its webhooks are not known, so what is stored is kept as it is
+            return self._bury(claim, state, "webhook-invalid")
         if state.webhook is None:
             return self._job(claim, state, job, app)
         webhook = app.webhook(state.webhook)
         if webhook is None:
             is_invalid = app.invalid_webhook(state.webhook) is not None
             return self._bury(claim, state, "webhook-invalid" if is_invalid else "webhook-removed")
-        matches = matching.match(job, [webhook])
+        matches = matching.match(job, [webhook], self._patterns.finds)
         if not matches:  # its filter changed since: it no longer wants what it was owed
             return self._bury(claim, state, "webhook-removed")
         return Dispatch(claim, job, (Share(0, webhook, matches[0].events, state),), splits=False)
@@ -92,9 +111,9 @@ class Resolver:
     def _job(self, claim: Claim, state: State, job: Job, app: App) -> Dispatch:
         shares = tuple(
             Share(ordinal, found.webhook, found.events, _fresh(state, job, found.webhook.name))
-            for ordinal, found in enumerate(matching.match(job, app.webhooks))
+            for ordinal, found in enumerate(matching.match(job, app.webhooks, self._patterns.finds))
         )
-        invalid = _of_invalid(claim, state, job, app) if app.invalid else ()
+        invalid = _of_invalid(claim, state, job, app, self._patterns.finds) if app.invalid else ()
         return Dispatch(claim, job, shares, splits=True, decided=invalid)
 
     def _unknown_app(self, claim: Claim, state: State, job: Job, reason: str) -> Dispatch:
@@ -121,12 +140,12 @@ def _fresh(state: State, job: Job, webhook: str) -> State:
     return State(state.job, job.app_id, webhook, history=state.history)
 
 
-def _of_invalid(claim: Claim, state: State, job: Job, app: App) -> tuple[Dead, ...]:
+def _of_invalid(claim: Claim, state: State, job: Job, app: App, finds: matching.Finds) -> tuple[Dead, ...]:
     """Return a dead letter for each invalid webhook that may want an event, to be replayed once it is corrected."""
     return tuple(
         dead_letter(_fresh(state, job, webhook.name), claim, "webhook-invalid")
         for webhook in app.invalid
-        if matching.wants_any(job, webhook)
+        if matching.wants_any(job, webhook, finds)
     )
 
 

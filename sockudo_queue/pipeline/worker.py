@@ -17,6 +17,7 @@ from sockudo_queue.pipeline.broker_status import BrokerWatch, broker_backoff
 from sockudo_queue.pipeline.dispatcher import Dispatcher
 from sockudo_queue.pipeline.in_flight import Dispatch, Holdings, Share
 from sockudo_queue.pipeline.isolation import SUSPECT_LAPSES, Isolation
+from sockudo_queue.pipeline.large_jobs import LARGE
 from sockudo_queue.pipeline.pool import Crew, Slot
 from sockudo_queue.pipeline.resolve import Resolver
 from sockudo_queue.pipeline.settlements import Ledger
@@ -118,9 +119,16 @@ class Worker:
                 settled = None
                 continue
             seen, last = self._crew.rings, settled
+            claim = None  # its body may be large, and the next one may be long in coming
             claim, settled = self._next(settled), None
             if claim is not None:
+                last = None
                 settled = self._deliver(claim)
+                if self._resolver.large_jobs.bytes and len(claim.body) > LARGE and not self._isolation.holds:
+                    # Else it would stay in memory until the next one is here.
+                    self.claiming = False
+                    self._settle(settled)
+                    settled = None
             elif self._driver.sources:
                 self.claiming = False
                 self._turns.aside(self._crew.wait_for_ring, seen, _until_due(last))

@@ -13,6 +13,9 @@ from sockudo_queue.errors import StartError
 
 _ARENA_MAX: Final = -8
 _ARENAS: Final = 2
+_MMAP_THRESHOLD: Final = -3
+_LARGE: Final = 1_048_576
+"""Bytes from which on memory is given back to the system when it is freed."""
 
 
 def set_up() -> int:
@@ -29,7 +32,10 @@ def set_up() -> int:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     # Other C libraries have no such switch, and no such heaps.
     with contextlib.suppress(AttributeError, OSError):
-        ctypes.CDLL(None).mallopt(_ARENA_MAX, _ARENAS)
+        allocator = ctypes.CDLL(None)
+        allocator.mallopt(_ARENA_MAX, _ARENAS)
+        # By itself glibc raises it after the first large job, whose kind then stays in heaps with holes in them.
+        allocator.mallopt(_MMAP_THRESHOLD, _LARGE)
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 

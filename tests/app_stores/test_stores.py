@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 from typing import Final
 
 import pytest
 
+from sockudo_queue.apps.parsing.webhooks import Defaults
 from sockudo_queue.apps.stores import mysql, sql
 from sockudo_queue.apps.stores import postgres as postgres_store
 from sockudo_queue.apps.stores.base import Row
 from sockudo_queue.apps.stores.postgres import PostgresStore
-from sockudo_queue.config import PostgresSettings
+from sockudo_queue.apps.stores.rows import read_row
+from sockudo_queue.config import PostgresSettings, RetrySettings
+from sockudo_queue.core.ceilings import Ceilings
 from sockudo_queue.core.secret import Secret
 from sockudo_queue.errors import AppStoreUnavailable, SettingsError
 from tests.app_stores.conftest import MakeStore, MakeTable
@@ -20,6 +24,8 @@ from tests.app_stores.tables import RELEASES, SECRET, DynamodbTable, MariadbTabl
 from tests.helpers.configs import app, webhook
 from tests.helpers.databases import PASSWORD, USER, Dynamodb, Mariadb, Postgres
 from tests.helpers.receiver import Answer, Receiver
+
+DEFAULTS: Final = Defaults(RetrySettings(), 10_000, Ceilings(app_bytes=50_000))
 
 # Where a server hangs up before anybody has signed in, pg8000 and PyMySQL leave a socket to be collected.
 LEFT_SOCKETS: Final = "ignore:unclosed:ResourceWarning"
@@ -318,3 +324,24 @@ def test_what_answers_is_no_database(
     with pytest.raises(AppStoreUnavailable, match=r"no answer within|does not speak") as caught:
         store.fetch(["shop"])
     assert "CANARY" not in str(caught.value)
+
+
+@pytest.mark.parametrize("column", ["policy", "webhooks"])
+def test_column_above_the_ceiling_stays_in_the_database(
+    make_table: MakeTable, store_of: MakeStore, column: str
+) -> None:
+    table = make_table()
+    text = json.dumps({"webhooks": ["x" * 90_000]} if column == "policy" else ["x" * 90_000])
+    table.put_raw("large", **{column: text})
+    table.put(app(webhook("https://a.test/"), app_id="shop"))
+    settings = {"QUEUE_LIMITS_APP_BYTES": "50000"}
+    large, shop = sorted(store_of(table, **settings).fetch(["large", "shop"]), key=lambda row: row.id)
+    assert len(read_row(shop, DEFAULTS).webhooks) == 1
+    if not isinstance(table, DynamodbTable):  # which has no way to ask for the size, and 400 KB for a whole item
+        assert (large.policy, large.webhooks) == (None, None)
+        assert large.size > 90_000
+    read = read_row(large, DEFAULTS)
+    assert (read.webhooks, read.is_over_ceiling) == ((), True)
+    (row,) = store_of(table).fetch(["large"])  # with the default it is below the ceiling
+    assert row.size == 0
+    assert len(str(row.policy or row.webhooks)) > 90_000

@@ -90,6 +90,37 @@ def stream() -> Iterator[Stream]:
     made.close()
 
 
+def test_large_strings_are_read_one_at_a_time_and_small_replies_meanwhile(stream: Stream) -> None:
+    size = parsing.LARGE_STRING + 1
+    large = b"$%d\r\n" % size + b"x" * size + b"\r\n"
+    other, small = Stream(), Stream()
+    done: list[str] = []
+    go_on = threading.Event()
+
+    def read(name: str, stream: Stream, begun: bytes, rest: bytes) -> None:
+        def send_rest() -> None:
+            go_on.wait(5)
+            stream.server.sendall(rest)
+
+        assert len(stream.read(begun, then=send_rest)) == size
+        done.append(name)
+
+    first = threading.Thread(target=read, args=("first", stream, large[:100_000], large[100_000:]))
+    first.start()
+    eventually(lambda: parsing._LARGE_STRINGS.locked(), 5)
+    second = threading.Thread(target=read, args=("second", other, large, b""))
+    second.start()
+    assert small.read(b"+OK\r\n") == b"OK"
+    assert done == []
+    go_on.set()
+    first.join(5)
+    second.join(5)
+    assert done == ["first", "second"]
+    assert not parsing._LARGE_STRINGS.locked()
+    other.close()
+    small.close()
+
+
 @pytest.mark.parametrize(
     ("sent", "expected"),
     [

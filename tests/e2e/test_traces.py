@@ -26,7 +26,7 @@ from tests.helpers.waiting import eventually
 TRACE: Final = "4bf92f3577b34da6a3ce929d0e0e4736"
 PARENT: Final = f"00-{TRACE}-00f067aa0ba902b7-01"
 CONTEXT: Final = {"traceparent": PARENT, "tracestate": "vendor=1", "baggage": "user=alice"}
-QUICK: Final = {"initial_backoff_ms": 50, "max_backoff_ms": 100, "max_attempts": 3, "jitter": 0}
+QUICK: Final = {"initial_backoff_ms": 100, "max_backoff_ms": 100, "max_attempts": 3, "jitter": 0}
 
 
 def traced(n: int = 1, context: object = CONTEXT) -> bytes:

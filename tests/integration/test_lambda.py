@@ -12,14 +12,17 @@ from typing import Final
 import pytest
 
 from sockudo_queue.core.apps import LambdaTarget, Webhook
-from sockudo_queue.core.outcome import Verdict
+from sockudo_queue.core.outcome import Failure, Verdict
 from sockudo_queue.delivery.addresses import Rules
 from sockudo_queue.delivery.aws_lambda import LambdaSender
 from sockudo_queue.delivery.connections import HandleOptions
+from sockudo_queue.delivery.factory import Outbound
 from sockudo_queue.delivery.guard import Guard
 from sockudo_queue.delivery.transport import CurlAdapter
+from sockudo_queue.runtime.python_gate import Turns
 from tests.helpers.certificates import Authority
 from tests.helpers.receiver import Answer, Receiver, Request
+from tests.helpers.settings import read
 
 KEY: Final = "AKIDEXAMPLE"
 SECRET: Final = "CANARY/secret+key"
@@ -201,3 +204,27 @@ def test_the_library_of_aws_is_imported_by_the_first_invocation_alone() -> None:
     program = "import sys; import sockudo_queue.daemon; print([n for n in sys.modules if n.startswith('boto')])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("environment", "invoked"),
+    [
+        ({}, True),
+        ({"QUEUE_DELIVERY_PRIVATE": "deny"}, False),
+        ({"QUEUE_DELIVERY_PRIVATE": "deny", "QUEUE_DELIVERY_ALLOWED_FUNCTIONS": "other,on-*"}, True),
+        ({"QUEUE_DELIVERY_ALLOWED_FUNCTIONS": "*"}, True),
+        ({"QUEUE_DELIVERY_ALLOWED_FUNCTIONS": "webhook,on-webhook-2,arn:*"}, False),
+    ],
+)
+def test_only_functions_that_the_settings_allow_are_invoked(
+    aws: Receiver, tmp_path: Path, environment: dict[str, str], invoked: bool
+) -> None:
+    settings = read(tmp_path, environment=environment).good.settings
+    outcome, _ = Outbound(settings, Turns()).sender.post(hook(), BODY, {})
+    assert aws.count == invoked
+    assert outcome.verdict is (Verdict.DELIVERED if invoked else Verdict.PERMANENT)
+    if not invoked:
+        assert (outcome.failure, outcome.detail) == (
+            Failure.GUARD,
+            "the function is not among QUEUE_DELIVERY_ALLOWED_FUNCTIONS",
+        )

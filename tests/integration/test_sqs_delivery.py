@@ -17,7 +17,7 @@ from tests.helpers.sqs_daemon import Producer, daemon_on, make_queue, producer_f
 from tests.helpers.sqs_server import SqsServer, unused_name
 from tests.helpers.waiting import eventually
 
-QUICK = {"initial_backoff_ms": 50, "max_backoff_ms": 100, "max_attempts": 3}
+QUICK = {"initial_backoff_ms": 100, "max_backoff_ms": 100, "max_attempts": 3}
 
 
 @pytest.fixture(params=["standard", "fifo"])

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from sockudo_queue.config import Findings
+from sockudo_queue.core.ceilings import DEFAULTS, MOST_HEADERS
 from sockudo_queue.core.reserved_headers import is_reserved
 from sockudo_queue.core.secret import Secret
 
@@ -15,7 +16,9 @@ _VALUE: Final = re.compile(r"[\x20-\x7e\x80-\ud7ff\ue000-\U0010ffff\t]*")
 _BLANKS: Final = " \t"
 
 
-def read_headers(value: Any, where: str, findings: Findings) -> tuple[tuple[str, Secret], ...]:
+def read_headers(
+    value: Any, where: str, findings: Findings, most_bytes: int = DEFAULTS.header_bytes
+) -> tuple[tuple[str, Secret], ...]:
     """Return the headers of a webhook from either shape that Sockudo has written."""
     if value is None:
         return ()
@@ -43,6 +46,13 @@ def read_headers(value: Any, where: str, findings: Findings) -> tuple[tuple[str,
                     "HTTP does not count them"
                 )
             kept[name.lower()] = (name, Secret(text.strip(_BLANKS)))
+    size = sum(len(name) + len(text.reveal().encode()) for name, text in kept.values())
+    if len(kept) > MOST_HEADERS or size > most_bytes:
+        findings.faults.append(
+            f"{where}: headers must be at most {MOST_HEADERS}, with {most_bytes} bytes together; it has "
+            f"{len(kept)} with {size} bytes"
+        )
+        return ()
     return tuple(kept.values())
 
 

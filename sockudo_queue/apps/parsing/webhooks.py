@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar, cast
 
 from pydantic import BaseModel, ValidationError
 
+from sockudo_queue.apps.parsing.app_patterns import AppPatterns
 from sockudo_queue.apps.parsing.headers import read_headers
 from sockudo_queue.apps.parsing.names import NamesInUse, check_name, unreadable_target_name
 from sockudo_queue.apps.parsing.secrets import read_signing_secrets
@@ -27,7 +28,8 @@ from sockudo_queue.config import (
     told,
 )
 from sockudo_queue.core.apps import App, Filter, InvalidWebhook, Webhook
-from sockudo_queue.core.matching import check_filter, contradiction
+from sockudo_queue.core.ceilings import DEFAULTS, MOST_JITTER, OVER_LIMIT_FACTOR, Ceilings
+from sockudo_queue.core.matching import contradiction
 from sockudo_queue.core.retry import RetryPolicy
 
 EVENT_TYPES: Final = frozenset(
@@ -74,8 +76,12 @@ _FOREIGN: Final = {
     "channel_name_starts_with": "channel_prefix",
     "channel_name_ends_with": "channel_suffix",
 }
+ALL_WEBHOOKS: Final = "all"
+"""The name that stands for the webhooks of an app that is too large to be read."""
 SHARED: Final = 1_024
 """Values that are looked up before another of them is kept."""
+UNKNOWN_SHOWN: Final = 20
+"""Unknown keys or event types of one object that are named."""
 LONGEST_REASON: Final = 500
 """Characters that are kept of what is wrong with a webhook; keys and names in it come from its owner."""
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -84,10 +90,11 @@ _Value = TypeVar("_Value", bound=Hashable)
 
 @dataclass(frozen=True, slots=True)
 class Defaults:
-    """What a webhook falls back to where it says nothing."""
+    """What a webhook falls back to where it says nothing, and the most that it may ask for."""
 
     retry: RetrySettings
     request_timeout_ms: int
+    ceilings: Ceilings = DEFAULTS
 
 
 class _FindingsOfOne(Findings):
@@ -111,7 +118,11 @@ def read_app(app_id: str, entries: Any, where: str, defaults: Defaults, findings
     if not isinstance(entries, list):
         findings.faults.append(f'{where}: webhooks must be a list, for example [{{"url": "{EXAMPLE_URL}", …}}]')
         return App(app_id, ())
-    read = [_read_one(entry, position, where, defaults, findings) for position, entry in enumerate(entries, 1)]
+    if len(entries) > OVER_LIMIT_FACTOR * defaults.ceilings.webhooks_per_app:
+        return over_ceiling(app_id, where, f"has {len(entries)} webhooks; {_most_webhooks(defaults)}", findings)
+    patterns = AppPatterns(defaults.ceilings)
+    read = [_read_one(entry, number, where, defaults, patterns, findings) for number, entry in enumerate(entries, 1)]
+    _refuse_above_ceiling(read, defaults)
     _refuse_equal_names([one for one in read if one.is_sound])
     # The sound ones are named first: a webhook at fault must not change what another is known by.
     names = NamesInUse(one.given for one in read if one.is_sound and one.given)
@@ -122,6 +133,17 @@ def read_app(app_id: str, entries: Any, where: str, defaults: Defaults, findings
         if findings.strict:
             findings.faults.extend(one.findings.faults)
     return App(app_id, tuple(webhooks), tuple(invalid))
+
+
+def over_ceiling(app_id: str, where: str, reason: str, findings: Findings) -> App:
+    """Return an app that is too large to be read. Its jobs are kept as dead letters until it is smaller."""
+    if findings.strict:
+        findings.faults.append(f"{where}: {reason}")
+    return App(app_id, (), (InvalidWebhook(ALL_WEBHOOKS, None, None, told([where])[0], reason),), is_over_ceiling=True)
+
+
+def _most_webhooks(defaults: Defaults) -> str:
+    return f"the limit is {defaults.ceilings.webhooks_per_app} (queue.limits.webhooks_per_app)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +161,9 @@ class _Read:
         return not self.findings.faults
 
 
-def _read_one(entry: Any, number: int, where: str, defaults: Defaults, findings: Findings) -> _Read:
+def _read_one(
+    entry: Any, number: int, where: str, defaults: Defaults, patterns: AppPatterns, findings: Findings
+) -> _Read:
     own = _FindingsOfOne(findings)
     given, name_fault = None, None
     if isinstance(entry, Mapping) and entry.get("name") is not None:
@@ -150,8 +174,14 @@ def _read_one(entry: Any, number: int, where: str, defaults: Defaults, findings:
     place = f"{where}, webhook {number}" + (f" ({given})" if given else "")
     if name_fault:
         own.faults.append(f"{place}: {name_fault}")
-    webhook, event_types = _read(entry, place, defaults, own)
+    webhook, event_types = _read(entry, place, defaults, patterns, own)
     return _Read(place, given, webhook, event_types, own)
+
+
+def _refuse_above_ceiling(read: Sequence[_Read], defaults: Defaults) -> None:
+    """Add a fault to each webhook past those that the app may have."""
+    for one in read[defaults.ceilings.webhooks_per_app :]:
+        one.findings.faults.append(f"{one.place}: is beyond the limit of the app; {_most_webhooks(defaults)}")
 
 
 def _refuse_equal_names(read: Sequence[_Read]) -> None:
@@ -176,7 +206,9 @@ def _reason(place: str, faults: list[str]) -> str:
     return reason if len(reason) <= LONGEST_REASON else f"{reason[:LONGEST_REASON]}…"
 
 
-def _read(entry: Any, where: str, defaults: Defaults, findings: Findings) -> tuple[Webhook, frozenset[str] | None]:
+def _read(
+    entry: Any, where: str, defaults: Defaults, patterns: AppPatterns, findings: Findings
+) -> tuple[Webhook, frozenset[str] | None]:
     """Return the webhook under the name that its target gives it, and its event types, None if they cannot be read."""
     if not isinstance(entry, Mapping):
         findings.faults.append(f'{where}: must be an object, for example {{"url": "{EXAMPLE_URL}", …}}')
@@ -190,8 +222,8 @@ def _read(entry: Any, where: str, defaults: Defaults, findings: Findings) -> tup
         event_types=frozenset() if event_types is None else event_types,
         url=None if target is None else target.url,
         lambda_target=None if target is None else target.function,
-        filter=_read_filter(entry.get("filter"), where, findings),
-        headers=read_headers(entry.get("headers"), where, findings),
+        filter=_read_filter(entry.get("filter"), where, patterns, findings),
+        headers=read_headers(entry.get("headers"), where, findings, defaults.ceilings.header_bytes),
         retry=_read_retry(entry.get("retry"), where, defaults, findings),
         request_timeout_ms=_read_timeout(entry.get("request_timeout_ms"), where, defaults, findings),
         signing_secrets=read_signing_secrets(entry.get("signing_secrets"), where, findings),
@@ -203,9 +235,7 @@ def _read(entry: Any, where: str, defaults: Defaults, findings: Findings) -> tup
 
 
 def _report_unknown(entry: Mapping[str, Any], where: str, findings: Findings) -> None:
-    for key in entry:
-        if key in _KEYS:
-            continue
+    for key in _some([key for key in entry if key not in _KEYS], where, findings):
         meant = _FOREIGN.get(key, key)
         if meant in _FILTERS:
             hint = f"; it belongs inside filter, as filter.{meant}, and the webhook gets every channel without it"
@@ -214,13 +244,20 @@ def _report_unknown(entry: Mapping[str, Any], where: str, findings: Findings) ->
         findings.unknown(f"{where}: no such key: {key}{hint}")
 
 
+def _some(names: Sequence[str], where: str, findings: Findings) -> Sequence[str]:
+    """Return the first unknown names, and count the others in a warning: a hint for each takes a while."""
+    if len(names) > UNKNOWN_SHOWN:
+        findings.warnings.append(f"{where}: {len(names) - UNKNOWN_SHOWN} more unknown names")
+    return names[:UNKNOWN_SHOWN]
+
+
 def _read_event_types(value: Any, where: str, findings: Findings) -> frozenset[str] | None:
     if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
         findings.faults.append(f'{where}: event_types must be a list of texts; for example ["channel_occupied"]')
         return None
     if not value:
         findings.warnings.append(f"{where}: event_types is empty, so it is never called")
-    for name in sorted(set(value) - EVENT_TYPES):
+    for name in _some(sorted(set(value) - EVENT_TYPES), f"{where}: event_types", findings):
         hint = did_you_mean(name, EVENT_TYPES)
         if not hint:
             wildcards = "there are no wildcards; " if "*" in name else ""
@@ -229,18 +266,17 @@ def _read_event_types(value: Any, where: str, findings: Findings) -> frozenset[s
     return _one_of_equals(frozenset(value))
 
 
-def _read_filter(value: Any, where: str, findings: Findings) -> Filter | None:
+def _read_filter(value: Any, where: str, patterns: AppPatterns, findings: Findings) -> Filter | None:
     """Return the filter without the constraints that are at fault."""
     if value is None:
         return None
     if not isinstance(value, Mapping):
         findings.faults.append(f'{where}: filter must be an object, for example {{"channel_prefix": "presence-"}}')
         return None
-    for key in value:
-        if key not in _FILTERS:
-            meant = _FOREIGN.get(key, f"channel_{key}")
-            hint = f"; did you mean {meant}?" if meant in _FILTERS else did_you_mean(key, _FILTERS)
-            findings.unknown(f"{where}: no such key in filter: {key}{hint}")
+    for key in _some([key for key in value if key not in _FILTERS], f"{where}: filter", findings):
+        meant = _FOREIGN.get(key, f"channel_{key}")
+        hint = f"; did you mean {meant}?" if meant in _FILTERS else did_you_mean(key, _FILTERS)
+        findings.unknown(f"{where}: no such key in filter: {key}{hint}")
     texts = {key: value.get(key) for key in _TEXT_FILTERS}
     for key, text in texts.items():
         if not isinstance(text, str | None):
@@ -251,7 +287,7 @@ def _read_filter(value: Any, where: str, findings: Findings) -> Filter | None:
         findings.faults.append(f'{where}: filter.channel_namespaces must be a list of texts; for example ["chat"]')
         spaces = None
     rules = Filter(**texts, channel_namespaces=None if spaces is None else tuple(spaces))
-    fault = check_filter(rules)
+    fault = patterns.fault(rules)
     if fault is not None:
         findings.faults.append(f"{where}: filter.{fault}")
         return replace(rules, channel_pattern=None)
@@ -265,12 +301,26 @@ def _read_retry(value: Any, where: str, defaults: Defaults, findings: Findings) 
     if value is not None and not isinstance(value, Mapping):
         findings.faults.append(f'{where}: retry must be an object, for example {{"max_attempts": 6}}')
     elif value is not None:
-        for key in value:
-            if key not in RetrySettings.model_fields:
-                findings.unknown(f"{where}: no such key in retry: {key}{did_you_mean(key, RetrySettings.model_fields)}")
+        unknown = [key for key in value if key not in RetrySettings.model_fields]
+        for key in _some(unknown, f"{where}: retry", findings):
+            findings.unknown(f"{where}: no such key in retry: {key}{did_you_mean(key, RetrySettings.model_fields)}")
         overrides = {key: value.get(key) for key in RetrySettings.model_fields if value.get(key) is not None}
     settings = _validated(RetrySettings, defaults.retry.model_dump() | overrides, f"{where}: retry.", findings)
-    return _one_of_equals(RetryPolicy(**(settings or defaults.retry).model_dump()))
+    policy = RetryPolicy(**(settings or defaults.retry).model_dump())
+    longest = max(defaults.ceilings.retry_elapsed_time_ms, defaults.retry.max_elapsed_time_ms)
+    if policy.max_elapsed_time_ms > longest:
+        findings.faults.append(f"{where}: retry.max_elapsed_time_ms must be at most {longest}; for example 300000")
+    return _one_of_equals(_not_too_fast(policy, defaults.ceilings.retry_backoff_ms, defaults.retry))
+
+
+def _not_too_fast(policy: RetryPolicy, floor: int, defaults: RetrySettings) -> RetryPolicy:
+    """Return a policy that waits between attempts, however little its owner asks for."""
+    return replace(
+        policy,
+        initial_backoff_ms=max(policy.initial_backoff_ms, min(floor, defaults.initial_backoff_ms)),
+        max_backoff_ms=max(policy.max_backoff_ms, min(floor, defaults.max_backoff_ms)),
+        jitter=min(policy.jitter, max(MOST_JITTER, defaults.jitter)),
+    )
 
 
 @lru_cache(maxsize=SHARED)
@@ -287,7 +337,12 @@ def _read_timeout(value: Any, where: str, defaults: Defaults, findings: Findings
     if value is None:
         return defaults.request_timeout_ms
     settings = _validated(DeliverySettings, {"request_timeout_ms": value}, f"{where}: ", findings)
-    return defaults.request_timeout_ms if settings is None else settings.request_timeout_ms
+    if settings is None:
+        return defaults.request_timeout_ms
+    longest = max(defaults.ceilings.request_timeout_ms, defaults.request_timeout_ms)
+    if settings.request_timeout_ms > longest:
+        findings.faults.append(f"{where}: request_timeout_ms must be at most {longest}; for example 10000")
+    return settings.request_timeout_ms
 
 
 def _read_verify(value: Any, where: str, findings: Findings) -> bool:

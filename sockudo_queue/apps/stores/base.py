@@ -9,11 +9,15 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One app as it is stored. Both texts are JSON or absent, and hold secrets; the app's own secret is never read."""
+    """One app as it is stored. Both texts are JSON or absent, and hold secrets; the app's own secret is never read.
+
+    `size`: the bytes of the larger one, where the store left it out because it has more than the store may return.
+    """
 
     id: str
     policy: str | bytes | None = field(default=None, repr=False)
     webhooks: str | bytes | None = field(default=None, repr=False)
+    size: int = 0
 
 
 class AppStore(Protocol):

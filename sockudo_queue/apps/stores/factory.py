@@ -27,11 +27,11 @@ def make_store(settings: Settings) -> AppStore | None:
         case "pgsql":
             with _extra("pgsql", "postgres"):
                 from sockudo_queue.apps.stores.postgres import PostgresStore
-            return PostgresStore(settings.postgres)
+            return PostgresStore(settings.postgres, settings.limits.app_bytes)
         case "mysql":
             with _extra("mysql", "mysql"):
                 from sockudo_queue.apps.stores.mysql import MysqlStore
-            return MysqlStore(settings.mysql)
+            return MysqlStore(settings.mysql, settings.limits.app_bytes)
         case "dynamodb":
             from sockudo_queue.apps.stores.dynamodb import DynamodbStore
 
@@ -59,7 +59,7 @@ def make_keeper(
 
 def defaults_of(settings: Settings) -> Defaults:
     """Return what a webhook falls back to where its row says nothing."""
-    return Defaults(settings.retry, settings.delivery.request_timeout_ms)
+    return Defaults(settings.retry, settings.delivery.request_timeout_ms, settings.limits.ceilings())
 
 
 @contextmanager

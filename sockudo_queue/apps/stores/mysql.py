@@ -16,12 +16,14 @@ from sockudo_queue.apps.stores.sql import (
     ANSWER_SECONDS,
     CONNECT_SECONDS,
     SqlStore,
+    bounded_columns,
     cleartext_refusal,
     may_send_password,
     row_of,
     verifying_context,
 )
 from sockudo_queue.config import DatabaseSettings
+from sockudo_queue.core.ceilings import DEFAULTS
 
 # What the library says by itself, mostly of an error of the system that stands behind it.
 _OF_THE_LIBRARY: Final = frozenset(
@@ -128,8 +130,8 @@ class MysqlStore(SqlStore):
     # RuntimeError that a way of signing in needs a package.
     failures = (pymysql.MySQLError, OSError, struct.error, LookupError, ValueError, RuntimeError)
 
-    def __init__(self, settings: DatabaseSettings) -> None:
-        super().__init__(settings)
+    def __init__(self, settings: DatabaseSettings, most_bytes: int = DEFAULTS.app_bytes) -> None:
+        super().__init__(settings, most_bytes=most_bytes)
         self._tls = _tls(settings)
 
     def _connect(self) -> Any:
@@ -155,10 +157,10 @@ class MysqlStore(SqlStore):
         return {str(name).lower() for (name,) in _run(connection, _COLUMNS, [self._settings.table_name])}
 
     def _select(self, connection: Any, columns: Sequence[str], ids: Sequence[str]) -> list[Row]:
-        wanted = ", ".join(["id", *columns])
+        wanted = bounded_columns({column: column for column in columns}, self._most_bytes)
         places = ", ".join(["%s"] * len(ids))
         # The table's name was checked to be one.
-        query = f"SELECT {wanted} FROM `{self._settings.table_name}` WHERE id IN ({places})"  # noqa: S608
+        query = f"SELECT id, {wanted} FROM `{self._settings.table_name}` WHERE id IN ({places})"  # noqa: S608
         return [row_of(columns, values) for values in _run(connection, query, ids)]
 
     def _select_ids(self, connection: Any, limit: int) -> list[str]:

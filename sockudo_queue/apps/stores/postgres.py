@@ -14,12 +14,14 @@ from sockudo_queue.apps.stores.base import Row
 from sockudo_queue.apps.stores.sql import (
     ANSWER_SECONDS,
     SqlStore,
+    bounded_columns,
     cleartext_refusal,
     may_send_password,
     row_of,
     verifying_context,
 )
 from sockudo_queue.config import DatabaseSettings
+from sockudo_queue.core.ceilings import DEFAULTS
 
 ENCODING: Final = "UTF8"
 
@@ -59,8 +61,8 @@ class PostgresStore(SqlStore):
     # Garbage in place of the protocol shows as an error of struct, of a look-up or of a number.
     failures = (pg8000.exceptions.Error, OSError, struct.error, LookupError, ValueError)
 
-    def __init__(self, settings: DatabaseSettings) -> None:
-        super().__init__(settings)
+    def __init__(self, settings: DatabaseSettings, most_bytes: int = DEFAULTS.app_bytes) -> None:
+        super().__init__(settings, most_bytes=most_bytes)
         self._tls = _tls(settings)
 
     def _connect(self) -> Any:
@@ -86,11 +88,11 @@ class PostgresStore(SqlStore):
 
     def _select(self, connection: Any, columns: Sequence[str], ids: Sequence[str]) -> list[Row]:
         # As text, so that one value that is nested too deeply to be read does not spoil the whole answer.
-        wanted = ", ".join(["id", *(f"CAST({column} AS text)" for column in columns)])
+        wanted = bounded_columns({column: f"CAST({column} AS text)" for column in columns}, self._most_bytes)
         given = {f"id{number}": app_id for number, app_id in enumerate(ids)}
         places = ", ".join(f":{name}" for name in given)
         # The table's name was checked to be one.
-        query = f"SELECT {wanted} FROM {self._settings.table_name} WHERE id IN ({places})"  # noqa: S608
+        query = f"SELECT id, {wanted} FROM {self._settings.table_name} WHERE id IN ({places})"  # noqa: S608
         return [row_of(columns, values) for values in _run(connection, query, **given)]
 
     def _select_ids(self, connection: Any, limit: int) -> list[str]:

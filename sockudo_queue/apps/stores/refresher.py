@@ -65,11 +65,13 @@ class Keeper:
         self._backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE, jitter=JITTER)
         self._started = False
         self._expiry_asked = threading.Event()
+        self._beat: Callable[[], None] = lambda: None
         metrics.watch_app_store(lambda: len(cache))
         on_change(f"the store of apps was not queried yet: {store.name}")
 
     def serve(self, beat: Callable[[], None], stopping: threading.Event) -> None:
         """Answer until the daemon is stopped."""
+        self._beat = beat
         while not stopping.is_set():
             beat()
             if not self.turn():
@@ -110,6 +112,7 @@ class Keeper:
         return {app_id: self._entry(app_id, found.get(app_id)) for app_id in ids}
 
     def _entry(self, app_id: str, row: Row | None) -> Entry:
+        self._beat()  # rows of many webhooks take time, and there may be a batch of them
         known = self._cache.get(app_id)
         if row is None:
             return self._cache.put_absent(app_id)

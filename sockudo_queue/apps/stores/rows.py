@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from sockudo_queue.apps.parsing.webhooks import Defaults, read_app
+from sockudo_queue.apps.parsing.webhooks import Defaults, over_ceiling, read_app
 from sockudo_queue.apps.stores.base import Row
 from sockudo_queue.config import Findings, told
 from sockudo_queue.core.apps import App
@@ -19,12 +19,19 @@ _DECODER: Final = msgspec.json.Decoder()
 
 def read_row(row: Row, defaults: Defaults) -> App:
     """Return the app. Raises `AppUnreadable`, whose text is a line for a person, where its webhooks are not known."""
-    entries = _entries(row)
-    findings = Findings()
-    app = read_app(row.id, entries, f"app {row.id!r}", defaults, findings)
+    findings, where, most = Findings(), f"app {row.id!r}", defaults.ceilings.app_bytes
+    if (size := max(row.size, _size(row.policy), _size(row.webhooks))) > most:
+        reason = f"has {size} bytes in the database; the limit is {most} (queue.limits.app_bytes)"
+        return over_ceiling(row.id, where, reason, findings)
+    app = read_app(row.id, _entries(row), where, defaults, findings)
     if findings.faults:
         raise AppUnreadable(told(findings.faults)[0])
     return app
+
+
+def _size(text: str | bytes | None) -> int:
+    # The characters of a text are counted: its bytes would cost a copy, and are no more than four times as many.
+    return 0 if text is None else len(text)
 
 
 def _entries(row: Row) -> Any:

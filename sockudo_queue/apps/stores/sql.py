@@ -6,11 +6,12 @@ import contextlib
 import ssl
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from sockudo_queue.apps.stores.base import Row
-from sockudo_queue.config import DatabaseSettings
+from sockudo_queue.config import DatabaseSettings, check_regular
+from sockudo_queue.core.ceilings import DEFAULTS
 from sockudo_queue.errors import AppStoreUnavailable, SettingsError, causes
 
 CONNECT_SECONDS: Final = 3.0
@@ -18,7 +19,8 @@ ANSWER_SECONDS: Final = 3.0
 """Longest waits for a connection, and for each part of an answer."""
 KEPT_SECONDS: Final = 60.0
 """How long one connection is used: then a changed address, password or table is seen without a restart."""
-BATCH: Final = 100
+BATCH: Final = 25
+"""Ids of one query. Each row may hold two columns at their ceiling, which is 50 MB for all of them."""
 WANTED_COLUMNS: Final = ("policy", "webhooks")
 """Columns that are read besides the id, where the table has them; never the one with the app's secret."""
 
@@ -39,8 +41,15 @@ class SqlStore(ABC):
     failures: tuple[type[Exception], ...]
     batch = BATCH
 
-    def __init__(self, settings: DatabaseSettings, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        settings: DatabaseSettings,
+        clock: Callable[[], float] = time.monotonic,
+        most_bytes: int = DEFAULTS.app_bytes,
+    ) -> None:
+        """`most_bytes`: a row with a longer column is returned without its columns, and with their size."""
         self._settings = settings
+        self._most_bytes = most_bytes
         self._clock = clock
         self._connection: Any = None
         self._columns: tuple[str, ...] = ()
@@ -185,6 +194,8 @@ def cleartext_refusal(kind: str, variable: str) -> str:
 def verifying_context(settings: DatabaseSettings, key: str) -> ssl.SSLContext:
     """Return what checks a server's certificate and its name. Raises `SettingsError` for an authority that is none."""
     try:
+        if settings.ssl_ca is not None:
+            check_regular(settings.ssl_ca)
         return ssl.create_default_context(cafile=settings.ssl_ca)
     except ssl.SSLError:
         raise SettingsError([f"{key}.ssl_ca: holds no certificate; for example /etc/tls/ca.pem"]) from None
@@ -193,10 +204,21 @@ def verifying_context(settings: DatabaseSettings, key: str) -> ssl.SSLContext:
 
 
 def row_of(columns: Sequence[str], values: Sequence[Any]) -> Row:
-    """Return a row from an id and the values of the columns after it, of whatever type the columns are."""
-    app_id, *rest = (value if isinstance(value, str | bytes | None) else str(value) for value in values)
+    """Return a row from an id, a size and the values of the columns, of whatever type the columns are."""
+    app_id, size, *rest = (value if isinstance(value, str | bytes | None) else str(value) for value in values)
     name = app_id.decode(errors="replace") if isinstance(app_id, bytes) else str(app_id)
-    return Row(name, **dict(zip(columns, rest, strict=True)))
+    return Row(name, **dict(zip(columns, rest, strict=True)), size=int(size or 0))
+
+
+def bounded_columns(texts: Mapping[str, str], most_bytes: int) -> str:
+    """Return what to select beside the id: the size of the longest column if it is over the ceiling, else 0, and the
+    columns, none of which is sent then. `texts` has the text of each column in the database's own words."""
+    if not texts:
+        return "0"
+    sizes = [f"COALESCE(OCTET_LENGTH({text}), 0)" for text in texts.values()]
+    size = sizes[0] if len(sizes) == 1 else f"GREATEST({', '.join(sizes)})"
+    bounded = [f"CASE WHEN {size} > {most_bytes} THEN NULL ELSE {text} END" for text in texts.values()]
+    return ", ".join([f"CASE WHEN {size} > {most_bytes} THEN {size} ELSE 0 END", *bounded])
 
 
 def unreadable(app_id: str) -> Row:

@@ -13,7 +13,7 @@ from typing import Any, Final
 from redis.connection import Connection, ConnectionPool, SSLConnection, UnixDomainSocketConnection, parse_url
 from redis.credentials import CredentialProvider
 
-from sockudo_queue.config import UNIX, RedisSettings, Settings, TlsSettings, redis_scheme, unix_socket
+from sockudo_queue.config import UNIX, RedisSettings, Settings, TlsSettings, check_regular, redis_scheme, unix_socket
 from sockudo_queue.core.secret import Secret
 from sockudo_queue.drivers.redis.link import connection_options
 from sockudo_queue.errors import SettingsError
@@ -60,6 +60,7 @@ class Trust:
             path = getattr(self._tls, name)
             if path is not None:
                 try:
+                    check_regular(path)
                     Path(path).read_bytes()
                 except OSError as error:
                     raise SettingsError([f"{group}.{name}: the file cannot be read: {error.strerror}"]) from None

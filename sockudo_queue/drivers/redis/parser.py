@@ -11,6 +11,7 @@ import re
 import select
 import socket
 import ssl
+import threading
 import time
 from typing import Any, Final, NamedTuple
 
@@ -34,6 +35,10 @@ LONGEST_LINE: Final = 65_536
 """Bytes of a number, a status or an error; no server sends more than a few hundred."""
 REPLY_SECONDS: Final = 30.0
 """Time for the rest of a reply after its first bytes. A claim that takes longer to arrive is no longer ours."""
+
+LARGE_STRING: Final = 1_048_576
+"""Bytes above which strings are read one at a time, whatever the connection: each takes twice its size meanwhile."""
+_LARGE_STRINGS: Final = threading.Lock()
 
 HEAD: Final = 65_536
 CHUNK: Final = 262_144
@@ -187,6 +192,8 @@ class BoundedParser(RedisParser):
                     at += size + 2
                     if data[at - 2 : at] != b"\r\n":
                         raise InvalidResponse(_NO_REDIS)
+                elif size > LARGE_STRING:
+                    value, data, at = self._large_string(data[at:], size), b"", 0
                 else:
                     value, data, at = self._long_string(data[at:], size), b"", 0
             elif kind == _NUMBER:
@@ -235,6 +242,14 @@ class BoundedParser(RedisParser):
         if len(begun) > LONGEST_LINE:
             raise InvalidResponse(_NO_REDIS)
         return begun + self._received_more(self._read_size)
+
+    def _large_string(self, begun: bytes, size: int) -> bytes | Oversized:
+        if not _LARGE_STRINGS.acquire(timeout=self._seconds):
+            raise ReplyTimeout(TIMED_OUT)
+        try:
+            return self._long_string(begun, size)
+        finally:
+            _LARGE_STRINGS.release()
 
     def _long_string(self, begun: bytes, size: int) -> bytes | Oversized:
         """Read the rest of a string, and the line break behind it; a string for which there is no room is dropped."""

@@ -23,6 +23,8 @@ MARK_SECONDS: Final = 60.0
 MARKS: Final = 11
 """Counts by webhook are kept once a minute: a hundred webhooks in each sample would cost megabytes."""
 RECENT_DEATHS: Final = 25
+LONGEST_KEPT: Final = 255
+"""Characters that are kept of a name or an id; what cannot be read as a job may have any."""
 
 
 class Sample(NamedTuple):
@@ -102,8 +104,14 @@ class Board:
 
     def died(self, death: Death) -> None:
         """Note a dead letter."""
+        kept = death._replace(
+            app=death.app[:LONGEST_KEPT],
+            webhook=death.webhook[:LONGEST_KEPT],
+            job=death.job[:LONGEST_KEPT],
+            last=death.last[:LONGEST_KEPT],
+        )
         with self._lock:
-            self._deaths.append(death)
+            self._deaths.append(kept)
             self._reasons[death.reason] += 1
 
     def source_refused(self, source: str, reason: str | None) -> None:

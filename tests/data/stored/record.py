@@ -74,7 +74,7 @@ class Recording:
         """Return the file; `retry` is for the webhook `down`, all others have the default budget of 300 s."""
         hooks = []
         for name, receiver in self.receivers.items():
-            terms: dict[str, Any] = {"initial_backoff_ms": 50, "max_elapsed_time_ms": 300_000}
+            terms: dict[str, Any] = {"initial_backoff_ms": 100, "max_elapsed_time_ms": 300_000}
             terms |= {"orders": {"max_attempts": 3}, "down": retry}.get(name, {})
             seconds = 6 if name == "down" else 60
             if name not in without:

@@ -16,6 +16,7 @@ from tests.helpers.settings import CANARY, Read, merged, read
 
 URL = "https://api.example.test/hooks"
 DEFAULT_NAME = "api.example.test-fd5c59f2"
+MANY_WEBHOOKS = {"limits": {"webhooks_per_app": 10_000}}
 WANTED = frozenset({"channel_occupied"})
 
 
@@ -31,8 +32,8 @@ def read_hooks(directory: Path, *hooks: Any, **options: Any) -> Read:
     return read(directory, config(app(*hooks, app_id="shop")), **options)
 
 
-def webhooks(directory: Path, *hooks: Any) -> tuple[Webhook, ...]:
-    return read_hooks(directory, *hooks).apps[0].webhooks
+def webhooks(directory: Path, *hooks: Any, **sections: Any) -> tuple[Webhook, ...]:
+    return read(directory, config(app(*hooks, app_id="shop"), **sections)).apps[0].webhooks
 
 
 @pytest.mark.parametrize(
@@ -443,13 +444,13 @@ def test_a_store_beside_apps_in_the_file_is_told(tmp_path: Path) -> None:
 
 def test_ten_thousand_webhooks_have_names_of_their_own(tmp_path: Path) -> None:
     hooks = [hook(url=f"{URL}/{number}") for number in range(10_000)]
-    names = {webhook.name for webhook in webhooks(tmp_path, *hooks)}
+    names = {webhook.name for webhook in webhooks(tmp_path, *hooks, queue=MANY_WEBHOOKS)}
     assert len(names) == 10_000
 
 
 def test_ten_thousand_webhooks_with_one_url_are_named_in_linear_time(tmp_path: Path) -> None:
     began = time.process_time()
-    names = {webhook.name for webhook in webhooks(tmp_path, *[hook()] * 10_000)}
+    names = {webhook.name for webhook in webhooks(tmp_path, *[hook()] * 10_000, queue=MANY_WEBHOOKS)}
     assert len(names) == 10_000
     assert time.process_time() - began < 3  # it was above 7 s where each name was tried from the first ordinal on
 
@@ -485,3 +486,13 @@ def test_signing_secrets_and_the_switch_for_certificates(tmp_path: Path) -> None
     assert "QUFB" not in outcome.output
     (plain,) = webhooks(tmp_path, hook(signing_secrets=None, verify_tls=None))
     assert (plain.signing_secrets, plain.verify_tls) == ((), True)
+
+
+def test_app_over_a_ceiling_costs_that_app_alone_and_no_start(tmp_path: Path) -> None:
+    file = config(
+        app(*[hook()] * 3, app_id="large"), app(hook(), app_id="shop"), queue={"limits": {"webhooks_per_app": 1}}
+    )
+    large, shop = read(tmp_path, file).apps
+    assert (large.is_over_ceiling, [webhook.name for webhook in large.invalid]) == (True, ["all"])
+    assert (shop.is_over_ceiling, len(shop.webhooks)) == (False, 1)
+    assert any("has 3 webhooks; the limit is 1" in fault for fault in read(tmp_path, file, strict=True).faults)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -249,3 +250,37 @@ def test_no_secret_shows_when_a_new_file_is_broken(watched: Watched) -> None:
     assert not result.applied
     assert "CANARY" not in repr(result)
     assert "CANARY" not in repr(vars(watched.source)["_document"])
+
+
+def test_pipe_in_the_place_of_the_file_is_never_waited_for(watched: Watched) -> None:
+    watched.source.poll()
+    watched.path.unlink()
+    os.mkfifo(watched.path)
+    os.utime(watched.path, (NOW - 10, NOW - 10))
+    result = watched.source.poll()
+    assert result is not None
+    assert result.lines == (
+        f"the apps are kept as they were: {watched.path}: is not a regular file, so it cannot be read again",
+    )
+    assert watched.source.poll() is None
+    assert watched.source.reload().applied is False
+    watched.path.unlink()
+    watched.write(json.dumps(SECOND))
+    assert watched.source.poll() is not None
+    assert watched.host() == "two"
+
+
+def test_pipe_is_read_once_at_the_start_and_not_again(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    os.mkfifo(path)
+    writer = threading.Thread(target=path.write_text, args=(json.dumps(FIRST),))
+    writer.start()
+    loaded, apps = load_with_apps(str(path), {}, tmp_path, False)
+    writer.join()
+    source = AppSource(loaded.apps_document, loaded.settings, StaticApps(apps), {}, clock=lambda: NOW)
+    assert [one.id for one in apps] == ["shop"]
+    os.utime(path, (NOW - 10, NOW - 10))
+    result = source.poll()
+    assert result is not None
+    assert "cannot be read again" in result.lines[0]
+    assert source.poll() is None

@@ -316,3 +316,21 @@ def test_what_is_asked_is_counted(world: World) -> None:
     series = _series(world.metrics)
     assert series["sockudo_queue_app_store_queries_totalfailed"] == 1
     assert series["sockudo_queue_app_store_up"] == 0
+
+
+def test_app_that_grows_above_a_ceiling_is_reported_once_and_is_no_unreadable_app(world: World) -> None:
+    world.store.rows["shop"] = webhooks("a")
+    assert world.paths("shop") == ["a"]
+    world.store.rows["shop"] = webhooks(*map(str, range(2_001)))
+    with structlog.testing.capture_logs() as lines:
+        for _ in range(3):
+            world.now += TTL + 1
+            app = world.find("shop")
+            assert app is not None
+            assert (app.is_over_ceiling, app.webhooks) == (True, ())
+    assert [(line["event"], line["app"], line["webhook"]) for line in lines] == [("webhook.invalid", "shop", "all")]
+    assert [webhook.name for webhook in world.registry.invalid_webhooks()["shop"]] == ["all"]
+    world.store.rows["shop"] = webhooks("b")
+    world.now += TTL + 1
+    assert world.paths("shop") == ["b"]
+    assert world.registry.invalid_webhooks() == {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -14,6 +15,8 @@ from sockudo_queue.apps.stores.base import Row
 from sockudo_queue.apps.stores.rows import read_row
 from sockudo_queue.config import RetrySettings
 from sockudo_queue.core.apps import App
+from sockudo_queue.core.ceilings import Ceilings
+from sockudo_queue.core.outcome import from_status
 from sockudo_queue.errors import AppUnreadable
 from tests.helpers.settings import CANARY
 
@@ -173,3 +176,108 @@ def test_an_invalid_webhook_changes_no_default_name(first: bool) -> None:
     app = read(webhooks=json.dumps([bad, good] if first else [good, bad]))
     assert [webhook.name for webhook in app.webhooks] == [alone.name]
     assert [webhook.name for webhook in app.invalid] == [f"{alone.name}-2"]
+
+
+@pytest.mark.parametrize(
+    ("keys", "reason"),
+    [
+        ({"request_timeout_ms": 60_001}, "request_timeout_ms must be at most 60000"),
+        ({"retry": {"max_elapsed_time_ms": 10**15}}, "retry.max_elapsed_time_ms must be at most 86400000"),
+        ({"headers": {f"X-{number}": "a" for number in range(101)}}, "headers must be at most 100"),
+        ({"headers": {"X-A": "a" * 16_384}}, "16384 bytes together"),
+        ({"filter": {"channel_pattern": r"\w{135}"}}, "channel_pattern: compiles to about"),
+    ],
+)
+def test_webhook_over_a_ceiling_is_invalid_alone(keys: dict[str, Any], reason: str) -> None:
+    app = read(None, json.dumps([hook("a", name="over", **keys), hook("b", name="sound")]))
+    assert [webhook.name for webhook in app.webhooks] == ["sound"]
+    assert reason in app.invalid[0].reason
+
+
+def test_webhook_at_its_ceilings_is_valid() -> None:
+    keys: dict[str, Any] = {"request_timeout_ms": 60_000, "retry": {"max_elapsed_time_ms": 86_400_000}}
+    assert not read(None, json.dumps([hook(headers={f"X-{n}": "a" * 100 for n in range(100)}, **keys)])).invalid
+
+
+def test_webhook_may_ask_for_as_much_as_the_daemon_itself() -> None:
+    defaults = Defaults(RetrySettings(max_elapsed_time_ms=10**9), 120_000)
+    keys: dict[str, Any] = {"request_timeout_ms": 120_000, "retry": {"max_elapsed_time_ms": 10**9}}
+    assert not read_row(Row("shop", None, json.dumps([hook(**keys)])), defaults).invalid
+
+
+def test_backoff_of_nothing_is_raised() -> None:
+    retry = {"initial_backoff_ms": 0, "max_backoff_ms": 0, "jitter": 1}
+    policy = read(None, json.dumps([hook(retry=retry)])).webhooks[0].retry
+    conflict = from_status(409)
+    assert min(policy.delay_ms(number, 0, conflict, 0.0) or 0 for number in range(1, 100)) == 50
+    assert (policy.initial_backoff_ms, policy.max_backoff_ms) == (100, 100)
+
+
+def test_row_of_thousands_of_webhooks_is_read_in_linear_time() -> None:
+    defaults = Defaults(RetrySettings(), 10_000, Ceilings(webhooks_per_app=20_000, app_bytes=4_000_000))
+
+    def seconds(count: int) -> float:
+        text = json.dumps([{"url": "http://a/", "event_types": []}] * count)
+        began = time.process_time()
+        assert len(read_row(Row("shop", None, text), defaults).webhooks) == count
+        return time.process_time() - began
+
+    seconds(500)
+    assert seconds(8_000) < 16 * 3 * seconds(500)
+
+
+def test_webhooks_beyond_those_that_an_app_may_have_are_invalid_one_by_one() -> None:
+    app = read(webhooks=json.dumps([hook(name=f"w{number}") for number in range(1_002)]))
+    assert (len(app.webhooks), app.is_over_ceiling) == (1_000, False)
+    assert [webhook.name for webhook in app.invalid] == ["w1000", "w1001"]
+    assert "queue.limits.webhooks_per_app" in app.invalid[0].reason
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (json.dumps([{"url": "http://a/", "event_types": []}] * 20_000), "has 20000 webhooks; the limit is 1000"),
+        ("[" + "1," * 400_000 + "1]", "webhooks; the limit is 1000"),
+        (json.dumps([hook(headers={"X-A": "a" * 1_000_000})]), "bytes in the database; the limit is 1000000"),
+        ("[" * 1_000_001, "bytes in the database"),
+    ],
+)
+def test_app_far_above_a_ceiling_is_not_read(text: str, reason: str) -> None:
+    began = time.process_time()
+    app = read(webhooks=text)
+    assert (app.webhooks, app.is_over_ceiling) == ((), True)
+    assert [webhook.name for webhook in app.invalid] == ["all"]
+    assert reason in app.invalid[0].reason
+    assert time.process_time() - began < 0.5
+
+
+def test_patterns_that_are_too_much_together_are_refused_before_they_are_compiled() -> None:
+    patterns = [rf"\w{{31}}{number}" for number in range(500)]
+    hooks = [hook(name=f"w{number}", filter={"channel_pattern": text}) for number, text in enumerate(patterns)]
+    began = time.process_time()
+    app = read(webhooks=json.dumps([*hooks, hook(name="known", filter={"channel_pattern": patterns[0]})]))
+    assert time.process_time() - began < 3  # compiling all of them takes 7 s
+    assert [webhook.name for webhook in app.webhooks] == [*(f"w{number}" for number in range(16)), "known"]
+    assert "queue.limits.app_patterns_kib" in app.invalid[0].reason
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {f"k{number}": 1 for number in range(70_000)},
+        {"event_types": [f"channel_{number}" for number in range(50_000)]},
+        {"filter": {f"channel_{number}": 1 for number in range(40_000)}},
+        {"retry": {f"max_{number}": 1 for number in range(50_000)}},
+        {"filter": {"channel_namespaces": [f"n{number}" for number in range(60_000)], "channel_prefix": "z"}},
+        {"headers": {f"X {number}": "a" for number in range(50_000)}},
+        {"signing_secrets": [f"a{number}" for number in range(70_000)]},
+    ],
+    ids=["keys", "event types", "filter", "retry", "namespaces", "headers", "secrets"],
+)
+def test_names_without_number_take_no_long_to_read(keys: dict[str, Any]) -> None:
+    text = json.dumps([hook(**keys)])
+    began = time.process_time()
+    app = read(webhooks=text)
+    assert len(app.webhooks) + len(app.invalid) == 1
+    assert not app.is_over_ceiling
+    assert time.process_time() - began < 2.5

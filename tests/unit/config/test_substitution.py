@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -99,3 +101,29 @@ def test_offsets_lead_back_to_the_text_as_written(parts: list[str], value: str) 
 
 def test_a_byte_order_mark_is_no_fault() -> None:
     assert parse_document(JSON, b'\xef\xbb\xbf{"a": 1}', {}).values == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        (JSON, '{"a":"' + '\\"' * 100_000),
+        (JSON, '{"a":"' + "${A:-" * 50_000 + '"}'),
+        (JSON, '{"a":' + "${A:-" * 50_000),
+        (JSON, "{" + "".join(f'"k{number}":1,' for number in range(60_000)) + '"k59999":2}'),
+        (TOML, 'a="""' + '\\"' * 50_000),
+        (TOML, 'a="' + '\\"' * 50_000),
+        (TOML, "a=" + "${A:-" * 50_000),
+    ],
+    ids=range(7),
+)
+def test_hostile_file_is_read_in_linear_time(path: Path, text: str) -> None:
+    began = time.process_time()
+    with contextlib.suppress(SettingsError):
+        parsed(text, {}, path)
+    assert time.process_time() - began < 3
+
+
+@pytest.mark.parametrize("text", ['{"a":"${A}', '{"a":"x\\', '{"a":"${A:-', "{${A:-"])
+def test_text_without_its_end_is_a_fault_of_the_file(text: str) -> None:
+    with pytest.raises(SettingsError):
+        parsed(text, {})

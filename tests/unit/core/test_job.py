@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import time
 import traceback
+import tracemalloc
 from typing import Final
 
 import pytest
 
 from sockudo_queue.core import job as jobs
+from sockudo_queue.core.ceilings import Ceilings
 from sockudo_queue.errors import MalformedJob
 from tests.helpers.data import JobFile, job_files
 from tests.helpers.jobs import event, job
@@ -189,3 +192,83 @@ def test_the_oldest_of_several_jobs_is_told_also_beside_unreadable_ones() -> Non
     assert jobs.oldest_ms([]) is None
     assert jobs.oldest_ms([b"{"]) is None
     assert jobs.oldest_ms([job(7), b"{", job(2), job(9)]) == jobs.decode(job(2)).time_ms
+
+
+@pytest.mark.parametrize("item", [b"1", b"{}", PLAIN, b'{"name":"a,b","channel":[1,2,[3]]}'])
+def test_job_with_too_many_events_is_malformed_before_they_are_built(item: bytes) -> None:
+    assert len(jobs.decode(with_events(*[PLAIN] * 10_000)).events) == 10_000
+    body = with_events(*[item] * 100_000)
+    tracemalloc.start()
+    try:
+        with pytest.raises(MalformedJob, match="more than 10000 events"):
+            jobs.decode(body)
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
+
+
+def test_commas_inside_events_do_not_count_as_events() -> None:
+    data = b'{"name":"client_event","channel":"room","data":[' + b"1," * 50_000 + b'"' + b',]\\"' * 50_000 + b'"]}'
+    assert len(jobs.decode(with_events(data, PLAIN)).events) == 2
+
+
+@pytest.mark.parametrize("key", ["name", "channel"])
+def test_event_whose_name_or_channel_is_a_huge_list_costs_no_more_than_its_bytes(key: str) -> None:
+    other = b"name" if key == "channel" else b"channel"
+    raw = b'{"%b":"a","%b":[' % (other, key.encode()) + b"{}," * 300_000 + b"{}]}"
+    body = with_events(raw, PLAIN)
+    tracemalloc.start()
+    try:
+        jobs.decode(body)
+        assert tracemalloc.get_traced_memory()[1] < 4 * len(body)
+    finally:
+        tracemalloc.stop()
+
+
+def test_job_above_the_ceiling_of_bytes_is_malformed() -> None:
+    with pytest.raises(MalformedJob, match="bytes"):
+        jobs.decode(b" " * 20_000_001)
+
+
+@pytest.mark.parametrize("field", ["app_id", "app_key", "job_id"])
+def test_long_id_is_malformed(field: str) -> None:
+    fields = {"app_key": "k", "app_id": "i", "job_id": "j", "app_secret": "s", "payload": {"time_ms": 1, "events": []}}
+    jobs.decode(json.dumps(fields | {field: "x" * 255}).encode())
+    with pytest.raises(MalformedJob, match="more than 255 bytes"):
+        jobs.decode(json.dumps(fields | {field: "x" * 256}).encode())
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b'"' + b"," * 4_000_000 + b'"', b"[" + b"[1,1]," * 600_000 + b"1]", b'"' + b'\\",' * 1_000_000 + b'"'],
+    ids=["string", "lists", "quotes"],
+)
+def test_commas_of_megabytes_are_counted_in_linear_time(data: bytes) -> None:
+    body = with_events(b'{"name":"client_event","channel":"room","data":' + data + b"}")
+    began = time.process_time()
+    assert len(jobs.decode(body).events) == 1
+    assert time.process_time() - began < 0.5
+
+
+def test_job_with_a_channel_above_the_ceiling_is_malformed() -> None:
+    jobs.decode(with_events(b'{"name":"client_event","channel":"' + b"c" * 1_024 + b'"}'))
+    with pytest.raises(MalformedJob, match="more than 1024 bytes"):
+        jobs.decode(with_events(PLAIN, b'{"name":"client_event","channel":"' + "ä".encode() * 513 + b'"}'))
+
+
+def test_ceilings_of_a_job_can_be_moved() -> None:
+    body = with_events(PLAIN, PLAIN)
+    for ceilings in (Ceilings(job_bytes=20), Ceilings(job_events=1), Ceilings(channel_bytes=2)):
+        with pytest.raises(MalformedJob, match="more than"):
+            jobs.decode(body, ceilings)
+
+
+def test_list_of_events_that_a_later_key_replaces_is_not_built() -> None:
+    many = b'{"time_ms":1,"events":[' + b"1," * 300_000 + b"1]}"
+    body = HEAD + b',"payload":' + many + b',"payload":{"time_ms":1,"events":[]}}'
+    tracemalloc.start()
+    try:
+        assert jobs.decode(body).events == ()
+        assert tracemalloc.get_traced_memory()[1] < 4 * len(body)
+    finally:
+        tracemalloc.stop()

@@ -276,6 +276,16 @@ class TestWebhooks:
             match(job(event("a"), event("b")), [webhook(pattern(text)), webhook(pattern(text))])
         assert compiled == [text]
 
+    def test_each_channel_is_searched_once_however_many_events_it_has(self) -> None:
+        searched: list[str] = []
+
+        def finds(_: str, channel: str) -> bool:
+            searched.append(channel)
+            return True
+
+        [found] = match(job(*[event("a"), event("b")] * 50), [webhook(pattern("^[ab]"))], finds)
+        assert (sorted(searched), len(found.events)) == (["a", "b"], 100)
+
 
 class TestCheckFilter:
     @pytest.mark.parametrize(

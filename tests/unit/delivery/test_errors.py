@@ -5,6 +5,7 @@ from __future__ import annotations
 import pycurl
 import pytest
 
+from sockudo_queue.core.outcome import Failure
 from sockudo_queue.delivery.errors import translated
 
 
@@ -24,3 +25,8 @@ def test_text_of_libcurl_that_may_hold_a_url_is_not_shown(text: str) -> None:
 def test_other_text_of_libcurl_is_shown() -> None:
     fault = translated(pycurl.Curl(), pycurl.error(pycurl.E_COULDNT_RESOLVE_HOST, "Could not resolve host: x"), 100)
     assert str(fault) == "Could not resolve host: x"
+
+
+def test_request_that_libcurl_finds_too_large_blames_no_endpoint() -> None:
+    fault = translated(pycurl.Curl(), pycurl.error(100, "HTTP request too large"), 100)
+    assert fault.failure is Failure.INTERNAL

@@ -316,3 +316,11 @@ def test_invalid_webhooks_are_shown_and_counted() -> None:
     told = json.loads(shown.json().body)["invalid_webhooks"]
     assert (told["count"], len(told["first"])) == (1_000, 100)
     assert told["first"][0] == {"app": "shop", "webhook": "hook-0", "reason": "reason 0"}
+
+
+def test_long_names_of_a_dead_letter_are_cut() -> None:
+    board = Board(Metrics("redis", "webhooks"))
+    long = "x" * 1_000_000
+    board.died(Death(NOW, long, long, long, 1, "unreadable", long))
+    [death] = board.view().deaths
+    assert {len(text) for text in (death.app, death.webhook, death.job, death.last)} == {255}

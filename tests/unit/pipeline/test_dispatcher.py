@@ -842,3 +842,32 @@ def test_one_line_for_each_attempt() -> None:
         ("b", "retryable", "status-503", 503),
     ]
     assert all(line["app"] == APP_ID and line["job"] == "rec" and line["attempt"] == 1 for line in lines)
+
+
+def test_budget_that_begins_in_the_future_begins_now() -> None:
+    world = World(hook("orders"))
+    world.sender.answers["orders"] = DOWN
+    forged = State("rec", APP_ID, "orders", attempts=1, budget_from=2**53)
+    [part] = world.settle(claim_of(job(), forged)).parts
+    assert abs((owed(part).budget_from or 0) - NOW_MS) < 60_000
+
+
+def test_state_with_a_long_id_is_a_dead_letter() -> None:
+    [part] = World(hook("orders")).settle(claim_of(job(), State("x" * 256, APP_ID, "orders"))).parts
+    assert isinstance(part, Dead)
+    assert owed(part).reason == "unreadable"
+
+
+@pytest.mark.parametrize("stored", [None, State("j", APP_ID, "gone", attempts=2, budget_from=NOW_MS)])
+def test_app_over_a_ceiling_keeps_its_jobs_and_stored_retries(stored: State | None) -> None:
+    world = World(hook("a"))
+    everything = InvalidWebhook("all", None, None, "app 'shop'", "has 20000 webhooks")
+    world.apps.replace([App(APP_ID, (), (everything,), is_over_ceiling=True)])
+    part = only(world.settle(claim_of(job(1), stored or b"")))
+    assert isinstance(part, Dead)
+    assert (part.reason, owed(part).webhook) == ("webhook-invalid", stored and "gone")
+
+    world.apps.replace([App(APP_ID, (hook("a"),))])
+    if stored is None:  # a job that is replayed goes to every webhook
+        assert world.settle(claim_of(job(1), replace(owed(part), reason=None, died=None))).parts == ()
+        assert world.sender.names == ["a"]

@@ -1,0 +1,56 @@
+"""The ceilings: the most that a job, or the owner of an app, may ask for.
+
+Each default is above everything that a Sockudo server writes. A job over one becomes the dead letter `unreadable`, and
+a webhook or an app over one the dead letter `webhook-invalid`: both keep their bytes and can be replayed. The bounds of
+the settings are in `config/models.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+LONGEST_ID: Final = 255
+"""Bytes of `job_id`, `app_id` and `app_key`; Sockudo's columns have as many."""
+MOST_HEADERS: Final = 100
+"""Headers of a webhook."""
+MOST_JITTER: Final = 0.5
+"""Jitter of a webhook's own retry policy, unless the daemon's own is larger: with 1 a delay could be nothing."""
+OVER_LIMIT_FACTOR: Final = 2
+"""An app with more webhooks than this times `webhooks_per_app` is over the ceiling as a whole. Up to it, those past the
+ceiling are invalid one by one; each costs a dead letter for each job that it wants."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ceilings:
+    """The ceilings that an operator may move."""
+
+    job_bytes: int = 20_000_000
+    """Bytes of a job. A server writes 16 MB at most; on Redis the scripts return no more than the default."""
+    job_events: int = 10_000
+    """Events of a job; a server batches 100 unless it is configured otherwise."""
+    channel_bytes: int = 1_024
+    """Bytes of a channel's name; a server allows 200 unless it is configured otherwise."""
+    in_flight_bytes: int = 20_000_000
+    """Bytes of large jobs that are worked on at the same time; in memory a job takes about four times its bytes."""
+    webhooks_per_app: int = 1_000
+    """Webhooks of one app, invalid ones included."""
+    app_bytes: int = 1_000_000
+    """Bytes of one column of an app's row in a database; DynamoDB allows 400 KB for a whole item."""
+    pattern_kib: int = 2_048
+    """KiB of one compiled `channel_pattern`, as `pattern_cost` estimates it: 2,000 characters, or `\\w` 32 times."""
+    app_patterns_kib: int = 32_768
+    """KiB of all different patterns of one app; 1,000 webhooks with 32 characters each."""
+    pattern_cache_kib: int = 49_152
+    """KiB of all compiled patterns that are kept, with what they have learned from channels."""
+    header_bytes: int = 16_384
+    """Bytes of the names and values of a webhook's headers together."""
+    request_timeout_ms: int = 60_000
+    """Milliseconds of a webhook's own `request_timeout_ms`, unless the daemon's own is longer."""
+    retry_elapsed_time_ms: int = 86_400_000
+    """Milliseconds of a webhook's own `retry.max_elapsed_time_ms`, unless the daemon's own is longer."""
+    retry_backoff_ms: int = 100
+    """Least milliseconds of a webhook's own backoff, unless the daemon's own is shorter; less is raised to it."""
+
+
+DEFAULTS: Final = Ceilings()

@@ -1,0 +1,94 @@
+"""Estimates what a channel pattern compiles to, from its text alone; pure.
+
+The crate itself only refuses a pattern above 10 MiB, and compiling one of that size takes 100 ms and costs up to 100 ms
+for each channel. The estimate is made before anything is compiled. It is rough, and too high rather than too low.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+_UNICODE_CLASS: Final = 64
+_ESCAPES: Final = {"d": 16, "s": 4, **dict.fromkeys("wWDSpP", _UNICODE_CLASS)}
+_ANY_CHARACTER: Final = 4
+_LONGEST_READ: Final = 4_096
+"""Characters of the longest pattern that is looked into."""
+_REPETITION: Final = re.compile(r"\{\s*(\d*)\s*(?:,\s*(\d*)\s*)?\}")
+_VERBOSE: Final = re.compile(r"\(\?[A-Za-z-]*x")
+_CLASS_ESCAPE: Final = re.compile(r"\\([dswWDSpP])")
+_LONG_ESCAPE: Final = re.compile(r"\\(?:[pPxuUb]\{[^}]*\}|[pP].)", re.DOTALL)
+_GROUP_HEAD: Final = re.compile(r"\(\?(?:P?<[^>]*>|[A-Za-z-]*:?)")
+
+
+def estimate_kib(pattern: str) -> int:
+    """Return about how many KiB the compiled pattern takes; a character costs 1, and `\\w` 64."""
+    if len(pattern) > _LONGEST_READ:
+        return len(pattern)
+    if _VERBOSE.search(pattern):
+        return _upper_bound(pattern)  # where blanks and comments may stand between a part and its repetition
+    groups, total, last, at = list[int](), 0, 0, 0
+    while at < len(pattern):
+        character = pattern[at]
+        if (found := _REPETITION.match(pattern, at)) is not None and character == "{":
+            last, at = last * _times(found), found.end()
+        elif character == "(":
+            groups.append(total + last)
+            total, last = 0, 0
+            head = _GROUP_HEAD.match(pattern, at)
+            at = at + 1 if head is None else head.end()
+        elif character == ")":
+            total, last, at = groups.pop() if groups else 0, max(total + last, 1), at + 1
+        elif character in "*+?":
+            at += 1
+        else:
+            total += last
+            last, at = _part(pattern, at)
+    return total + last + sum(groups)
+
+
+def _times(repetition: re.Match[str]) -> int:
+    return max(1, *(int(number[:9]) for number in repetition.groups() if number))
+
+
+def _part(pattern: str, at: int) -> tuple[int, int]:
+    """Return what one character, escape or class costs, and where it ends."""
+    if pattern[at] == "\\":
+        long = _LONG_ESCAPE.match(pattern, at)
+        return _ESCAPES.get(pattern[at + 1 : at + 2], 1), at + 2 if long is None else long.end()
+    if pattern[at] == "[":
+        end = _end_of_class(pattern, at)
+        return _class(pattern[at:end]), end
+    return _ANY_CHARACTER if pattern[at] == "." else 1, at + 1
+
+
+def _end_of_class(pattern: str, at: int) -> int:
+    """Return where a class ends. Classes may hold others, and a `]` that comes first stands for itself."""
+    depth = 0
+    while at < len(pattern):
+        if pattern[at] == "\\":
+            at += 2
+            continue
+        if pattern[at] == "[":
+            depth += 1
+            at += pattern[at + 1 : at + 2] == "^"
+            at += pattern[at + 1 : at + 2] == "]"
+        elif pattern[at] == "]":
+            depth -= 1
+        at += 1
+        if not depth:
+            break
+    return at
+
+
+def _class(text: str) -> int:
+    named = sum(_ESCAPES[each] for each in _CLASS_ESCAPE.findall(text))
+    is_wide = "^" in text or "&&" in text or "--" in text or "~~" in text or not text.isascii() or "\\" in text
+    return max(named, 8 if is_wide else 1, sum(not character.isascii() for character in text))
+
+
+def _upper_bound(pattern: str) -> int:
+    parts = len(pattern) * _ANY_CHARACTER + sum(_ESCAPES[each] for each in _CLASS_ESCAPE.findall(pattern))
+    for repetition in _REPETITION.finditer(pattern):
+        parts = min(parts * _times(repetition), 10**9)
+    return parts

@@ -1,0 +1,69 @@
+"""A key that stands twice in an event is found, in whatever spelling, and nowhere else."""
+
+from __future__ import annotations
+
+import json
+import tracemalloc
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sockudo_queue.core.event_keys import repeats_keys
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        b'{"name":"a","name":"b"}',
+        b'{"channel":"a","name":"x","channel":"a"}',
+        b'{ "name" :"a", "n\\u0061me" : "b"}',
+        b'{"data":{"name":"x"},"name":"a","name":"b"}',
+        b'{"name":{"a":["}"]},"name":"b"}',
+    ],
+)
+def test_a_repeated_key_is_found(event: bytes) -> None:
+    assert repeats_keys(event)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        b'{"name":"a","channel":"b"}',
+        b'{"name":"name","channel":"name"}',
+        b'{"name":"a","data":{"name":"x","channel":"y"}}',
+        b'{"name":"a","data":"\\"name\\":\\"b\\""}',
+        b'{"name":"a","data":["name","name"]}',
+        b'{"name":"a","other":1,"other":2}',
+        b"{}",
+        b"[]",
+        b"1",
+    ],
+)
+def test_nothing_else_is_taken_for_one(event: bytes) -> None:
+    assert not repeats_keys(event)
+
+
+KEYS = st.sampled_from(["name", "channel", "event", 'na"me', "\\", "{", "ä"])
+VALUES = st.recursive(
+    st.none() | st.text(alphabet='na"\\{}[]:,') | KEYS, lambda inner: st.lists(inner) | st.dictionaries(KEYS, inner)
+)
+
+
+@given(st.lists(st.tuples(KEYS, VALUES), max_size=5), st.booleans())
+def test_it_agrees_with_a_parser(pairs: list[tuple[str, object]], spaced: bool) -> None:
+    separator = " : " if spaced else ":"
+    items = ",".join(json.dumps(key) + separator + json.dumps(value) for key, value in pairs)
+    keys = [key for key, _ in pairs]
+    expected = keys.count("name") > 1 or keys.count("channel") > 1
+    assert repeats_keys(("{" + items + "}").encode()) == expected
+
+
+def test_what_is_not_looked_at_takes_no_memory() -> None:
+    event = b'{"name":"a","data":[' + b"[],[]," * 100_000 + b"[]]}"
+    tracemalloc.start()
+    try:
+        assert not repeats_keys(event)
+        assert tracemalloc.get_traced_memory()[1] < 2 * len(event)
+    finally:
+        tracemalloc.stop()

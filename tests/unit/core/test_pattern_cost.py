@@ -1,0 +1,50 @@
+"""What a pattern is estimated to compile to, without compiling it."""
+
+import pytest
+
+from sockudo_queue.core.ceilings import DEFAULTS
+from sockudo_queue.core.channel_pattern import PatternError, compile_pattern
+from sockudo_queue.core.pattern_cost import estimate_kib
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        r"\w{135}z1",
+        r"(?:(?:a|b|.)?){6000}\d$",
+        r"(?:.?){6000}\d$",
+        r"((a{50}){50}){50}",
+        r"\pL{200}",
+        r"[\p{L}\d]{100}",
+        r"(?x)\w {135}",
+        r"(?i)[^\w]{100}",
+        r"[]\w]{100}",
+        "a" * 3_000,
+    ],
+)
+def test_pattern_above_the_ceiling_is_refused_before_it_is_compiled(pattern: str) -> None:
+    assert estimate_kib(pattern) > DEFAULTS.pattern_kib
+    with pytest.raises(PatternError, match="KiB, more than"):
+        compile_pattern(pattern)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        r"^private-room-\d+$",
+        r"^presence-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$",
+        r"^\w{20}$",
+        r"(?i)^(private|presence)-(order|invoice)s?\.[^.]+$",
+        r"\p{Greek}+:\p{L}+",
+        r"(?x) ^room - \d+ $ # rooms",
+        "a" * 200,
+        "[",
+        ")",
+    ],
+)
+def test_ordinary_pattern_stays_below_the_ceiling(pattern: str) -> None:
+    assert estimate_kib(pattern) <= DEFAULTS.pattern_kib
+
+
+def test_estimate_is_linear_in_the_length_of_the_pattern() -> None:
+    assert estimate_kib("(" * 200_000 + "[" * 200_000 + "{" * 200_000) > DEFAULTS.pattern_kib

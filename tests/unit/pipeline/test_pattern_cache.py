@@ -1,0 +1,36 @@
+"""Compiled patterns are kept within a number of bytes."""
+
+from itertools import count
+
+import pytest
+
+from sockudo_queue.core.channel_pattern import Search, compile_pattern
+from sockudo_queue.pipeline.pattern_cache import PatternCache
+
+
+def test_oldest_pattern_is_dropped_where_all_do_not_fit() -> None:
+    compiled: list[str] = []
+
+    def compiler(pattern: str, most_kib: int) -> Search:
+        compiled.append(pattern)
+        return compile_pattern(pattern, most_kib)
+
+    cache = PatternCache(200, clock=lambda: 0.0, compiler=compiler)
+    for pattern in (r"\w", r"\W", r"\S", r"\D", r"\D", r"\w"):
+        cache.finds(pattern, "a")
+    assert compiled == [r"\w", r"\W", r"\S", r"\D", r"\w"]
+    assert cache.size_kib == 192
+
+
+@pytest.mark.parametrize("milliseconds", [1, 10])
+def test_slow_searches_are_charged_for_what_the_pattern_learns(milliseconds: int) -> None:
+    ticks = count()
+    cache = PatternCache(20_000, clock=lambda: next(ticks) * milliseconds / 1000)
+    for number in range(100):
+        cache.finds(f"a{number}", "a")
+        assert cache.size_kib <= 20_000
+    assert cache.size_kib > 3_000
+
+
+def test_invalid_pattern_is_found_nowhere() -> None:
+    assert not PatternCache(10).finds("[", "[")
