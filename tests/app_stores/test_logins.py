@@ -7,7 +7,7 @@ import socket
 import struct
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -22,7 +22,7 @@ from sockudo_queue.apps.stores.mysql import MysqlStore
 from sockudo_queue.errors import AppStoreUnavailable
 from tests.app_stores.conftest import MakeStore
 from tests.app_stores.tables import MariadbTable
-from tests.helpers.databases import Mariadb, Postgres
+from tests.helpers.databases import DATABASE, Mariadb, Postgres
 from tests.helpers.settings import read
 from tests.helpers.waiting import eventually
 
@@ -192,6 +192,24 @@ def test_connection_to_mysql_keeps_no_setting_of_ours(mariadb: Mariadb, store_of
     with store._connection.cursor() as cursor:
         cursor.execute("SELECT @@session.tx_read_only, @@session.tx_isolation = @@global.tx_isolation")
         assert list(cursor.fetchall()) == [(0, 1)]
+
+
+@pytest.mark.parametrize(
+    ("clause", "sentence"),
+    [
+        ("WITH MAX_CONNECTIONS_PER_HOUR 1", "has exceeded the 'max_connections_per_hour' resource"),
+        ("PASSWORD EXPIRE", "You must SET PASSWORD before executing this statement"),
+    ],
+)
+def test_login_that_is_limited_or_expired_says_so(
+    mariadb: Mariadb, store_of: MakeStore, clause: str, sentence: str
+) -> None:
+    mariadb.run(f"CREATE OR REPLACE USER narrow@'%' IDENTIFIED BY '{PASSWORD}' {clause}")
+    mariadb.run(f"GRANT SELECT ON {DATABASE}.* TO narrow@'%'")
+    store = store_of(None, **variables("mysql", mariadb.port) | {"DATABASE_MYSQL_USERNAME": "narrow"})
+    with suppress(AppStoreUnavailable):
+        store.fetch(["shop"])
+    assert sentence in reason_of(store)
 
 
 def test_a_user_that_logs_in_by_the_socket_alone_is_named(mariadb: Mariadb, store_of: MakeStore) -> None:
