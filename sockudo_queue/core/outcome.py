@@ -68,7 +68,7 @@ class Outcome(msgspec.Struct, frozen=True, dict=True):
 
     @cached_property
     def blames_endpoint(self) -> bool:
-        """Tell whether this counts for the breaker: transport failures, timeouts, 5xx and 429."""
+        """Tell whether the endpoint is at fault and not this request: transport failures, timeouts, 5xx and 429."""
         return self.is_transport_failure or (self.status is not None and (self.status >= 500 or self.status == 429))
 
     @cached_property

@@ -17,6 +17,10 @@ from sockudo_queue.pipeline.in_flight import Dispatch, Share
 SPARE_REST: Final = 30.0
 """Seconds that a spare worker waits for something to do before its thread ends."""
 
+KEPT_PART: Final = 4
+"""One of this many spare workers is not for the shares of jobs with many webhooks: if all of these hang, the slots of
+other jobs still have threads to go to."""
+
 Task = tuple[Dispatch, Share]
 
 
@@ -37,6 +41,7 @@ class Crew:
         self.slots = slots
         self.rings = 0
         self._most = slots + max_slow
+        self._kept = max_slow // KEPT_PART
         self._spawn = spawn
         self._lock = threading.Lock()
         self._parked = threading.Condition(self._lock)
@@ -134,8 +139,10 @@ class Crew:
         return self._pass_on(lambda: slot.held, free)
 
     def hand_over(self, task: Task) -> bool:
-        """Let another worker attempt a share; False when there is none and none can be started."""
-        return self._pass_on(lambda: True, lambda: self._tasks.append(task))
+        """Let another worker attempt a share; False when there is none to spare for it, or none can be started."""
+        return self._pass_on(
+            lambda: self._most - self._threads + self._spare() > self._kept, lambda: self._tasks.append(task)
+        )
 
     def ring(self, jobs: int) -> None:
         """Wake as many idle workers as there are jobs."""

@@ -1,1 +1,45 @@
-"""Decides whether an endpoint may be called now."""
+"""Decides for each attempt whether it may start now, and if not, when to ask again.
+
+Three owners, asked in this order: the webhook's breaker (`circuit_breaker`), its endpoint (`endpoint`), and the shares
+of threads that endpoints and apps have (`thread_budget`).
+
+    breaker of a webhook and URL         ten failures in a row, or one 410
+                        +--------+ ------------------------------------------> +------+
+          +-----------> | closed |                                             | open | <---------+
+          |             +--------+           +-----------+ <------------------ +------+           |
+          |                                  | half-open |    its period is over                  |
+          +--------------------------------- +-----------+ ---------------------------------------+
+            answered, and not to be retried    one probe     failed: the next period is twice as long
+
+    endpoint: scheme, host and port
+                        answers within `slow`                     usually takes longer than `slow`
+      +----------+ ----------------------> +--------+ --------------------> +------+
+      | unproven |                         | prompt |                       | slow |
+      +----------+ <---------------------- +--------+ <-------------------- +------+
+        |   ^           no success for 60 s     |      within `slow` again      |
+        |   |          (0.1 s while scarce)     |                               |
+        |   |                                   v                               |
+        |   |          a success           +---------+                          |
+        |   +----------------------------- | suspect | <------------------------+
+        +--------------------------------> +---------+
+           an attempt is in flight for more than three times the usual latency, and nothing has succeeded meanwhile
+
+A success leads from suspect to whichever of the other three the usual latency says. An attempt in any state but prompt
+*lingers*: it may keep its thread for long. These are the threads that it may start on, of 5 slots and 32 spare workers:
+
+    state      threads that attempts may take                           in flight at the endpoint
+    prompt     all                                                      all
+    slow       the spare workers; alone, all but a few                  its share of these
+    unproven   the spare workers                                        its share of these
+    suspect    three quarters of the spare workers                      2, and 2 of webhooks that get answers
+
+    app                                 may add a lingering attempt
+    below its fair share                always: spare workers / (apps with such attempts + 1)
+    above                               while a part of the spare workers stays free for the others: a quarter where the
+                                        endpoint has attempts in flight already, three sixteenths where it has none,
+                                        an eighth where it was prompt or is slow
+
+What may not start gets a *reservation*, a start time of its own in the line of its breaker, endpoint or app. It counts
+no attempt and holds no thread. A backlog that is longer than anything that can be promised asks again, less often each
+time.
+"""

@@ -5,15 +5,20 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Final
 
-from sockudo_queue.core.outcome import Outcome
+from sockudo_queue.core.outcome import Outcome, Verdict
 from sockudo_queue.runtime.backoff import longer
 
 USUAL_FACTOR: Final = 3
-"""An attempt is overdue after this many times the usual latency."""
+"""An attempt is overdue after this many times the usual latency: the latency of a sound receiver often doubles."""
 SMOOTHING: Final = 0.1
-"""Weight of the newest success in the usual latency."""
+"""Weight of the newest success in the usual latency: an odd one changes little, ten of a kind change most."""
 CHANCES: Final = 3
 """A budget for retries holds at least so many periods of a breaker; else what comes while it is open is never tried."""
+
+
+PROVEN_FOR: Final = 60.0
+"""Seconds for which an answer shows that a webhook or an endpoint answers. Shorter, and rare traffic would be unproven
+at every attempt; longer, and more endpoints that hang by now would be taken for quick ones."""
 
 
 class BreakerState(StrEnum):
@@ -35,7 +40,7 @@ class Line:
 
 
 class Breaker:
-    """Opens after failures in a row that are the endpoint's fault, for a period that doubles up to the longest.
+    """Opens after failures in a row without a success, for a period that doubles up to the longest.
 
     Guarded by its endpoint's lock. `used_at` is when it was last asked, `failing_since` when it began to hear nothing
     but failures.
@@ -46,6 +51,7 @@ class Breaker:
         "failing_since",
         "failures",
         "in_flight",
+        "last_answer",
         "last_success",
         "limit",
         "line",
@@ -70,6 +76,7 @@ class Breaker:
         self.used_at = 0.0
         self.in_flight: dict[object, float] = {}  # this webhook's own attempts: token -> start, the oldest first
         self.last_success = float("-inf")
+        self.last_answer = float("-inf")
         self.usual = 0.0
 
     @property
@@ -96,12 +103,22 @@ class Breaker:
         self.last_success = now
         self.usual += (took - self.usual) * (SMOOTHING if self.usual else 1.0)
 
+    def has_answered(self, now: float) -> bool:
+        """Tell whether the webhook got an answer lately, with whatever status: its attempts do not hang."""
+        return now - self.last_answer <= PROVEN_FOR
+
     def record(self, token: object, outcome: Outcome, now: float) -> None:
-        """Learn from an attempt; a permanent answer from a live endpoint closes it as a success does."""
+        """Learn from an attempt; a permanent answer from a live endpoint closes it as a success does.
+
+        Every status that is tried again counts, also 409 and the like: retries for which the endpoint is not to blame
+        can be as many as those for which it is.
+        """
         is_probe = self.drop_probe(token)
+        if outcome.status is not None:
+            self.last_answer = now
         if outcome.status == 410:
             self._open(self.longest, now)
-        elif not outcome.blames_endpoint:
+        elif outcome.verdict is not Verdict.RETRYABLE:
             self._close()
         else:
             # What was under way before it opened says nothing about the endpoint of now: only its probe does.

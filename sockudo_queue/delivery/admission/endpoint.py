@@ -1,14 +1,7 @@
 """What is known of each endpoint while the daemon runs: in flight, suspicion, breaker, reservations.
 
-An endpoint is a scheme, host and port: what hangs or fails together. It decides for each attempt whether it may start
-now, and gives what may not a *reservation*: the endpoint's next free moment. A reservation counts no attempt and holds
-no thread, so a dead endpoint costs the others next to nothing, and a backlog for a slow one does not go round.
-
-    prompt    has answered at once lately: every thread may be used
-    unproven  has not, or not for a while: has its share of the spare workers until it does
-    slow      usually takes longer than `slow`: runs beside the slots, in its share of the spare workers
-    suspect   something is in flight and nothing has succeeded for too long: at most two in flight, until a success
-    open      the webhook's breaker: nothing until its period is over, then one probe
+An endpoint is a scheme, host and port: what hangs or fails together. The states and what each may use are in the
+docstring of this package.
 
 Pure but for its locks: the caller says what time it is (seconds, monotonic). Safe from any thread.
 """
@@ -16,27 +9,38 @@ Pure but for its locks: the caller says what time it is (seconds, monotonic). Sa
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from typing import Final, NamedTuple
 
 import msgspec
 
 from sockudo_queue.core.outcome import HOLDING_STATUSES, Outcome
-from sockudo_queue.delivery.admission.circuit_breaker import CHANCES, SMOOTHING, USUAL_FACTOR, Breaker, Line
+from sockudo_queue.delivery.admission.circuit_breaker import (
+    CHANCES,
+    PROVEN_FOR,
+    SMOOTHING,
+    USUAL_FACTOR,
+    Breaker,
+    Line,
+)
 from sockudo_queue.delivery.admission.thread_budget import SHORT, SUSPECT_LIMIT, Limits, Lingering, Shares, Standing
 
-PROVEN_FOR: Final = 60.0
-"""Seconds for which a success shows that an endpoint answers; while places are scarce it is good for much less."""
 LONGEST_RESERVATION: Final = 30.0
-"""Seconds; so that a backlog returns soon after its endpoint has recovered."""
+"""Seconds; so that a backlog returns soon after its endpoint has recovered. Shorter, and it would ask more often."""
 FIRST_RESERVATION: Final = 2.0
-"""Seconds; the same for an endpoint that has never answered. Its pace is a guess, and a low one, until it has."""
+"""Seconds; the same for an endpoint whose pace is a guess yet. The guess is mostly too low, because the first answers
+wait for a connection, and what is put off by it for long misses the pace that the endpoint has in fact."""
+KNOWN_AFTER: Final = round(1 / SMOOTHING)
+"""Answers after which the pace is no guess any more: from then on one answer weighs no more than `SMOOTHING`."""
 SPACING: Final = 1.1
 """Reservations are a little further apart than the endpoint's pace, so that most find their place free."""
 FORGOTTEN_AFTER: Final = 600.0
-"""Seconds without use after which nothing is remembered of an endpoint or a breaker."""
+"""Seconds without use after which nothing is remembered of an endpoint or a breaker. A breaker must be remembered for
+longer than any period that it is open, and retries that wait come back within `pipeline.dispatcher.LONGEST_GUESS`."""
 CROWDED: Final = 10_000
+"""Endpoints that are remembered for that long; a bound on memory where URLs come and go."""
 FORGOTTEN_WHEN_CROWDED: Final = 10.0
-"""With more endpoints than that, what has rested for so many seconds is forgotten."""
+"""Seconds without use after which an endpoint is forgotten where there are more."""
 
 
 class EndpointKey(NamedTuple):
@@ -55,12 +59,18 @@ class BreakerKey(msgspec.Struct, frozen=True):
     url: str
 
 
+class Token(msgspec.Struct, frozen=True, eq=False):
+    """One attempt in flight, distinguished from others by its identity, and its app."""
+
+    app: str
+
+
 class Admission(msgspec.Struct, frozen=True):
     """Leave to start an attempt now. `slow` asks for it to run without a slot. Hand it back through `finish`."""
 
     endpoint: Endpoint
     breaker: Breaker
-    token: object
+    token: Token
     slow: bool
     is_probe: bool
 
@@ -89,11 +99,12 @@ class Endpoint:
         self._overdue = limits.slow  # seconds, of an attempt
         self._limits = limits
         self._shares = shares
-        self._in_flight: dict[object, float] = {}  # token -> start; a dict keeps the oldest first
-        self._beside: set[object] = set()  # tokens of those that began beside attempts which hang
+        self._in_flight: dict[Token, float] = {}  # token -> start; a dict keeps the oldest first
+        self._beside: set[Token] = set()  # tokens of those that began beside attempts which hang
         self._lingering = Lingering()  # as counted in the shares
         self._last_success = float("-inf")
         self._usual: float | None = None
+        self._answers = 0
         self._suspect = False
         self._line = Line()
         self._held_until = 0.0
@@ -106,8 +117,8 @@ class Endpoint:
         """Tell whether an attempt is still in flight."""
         return admission.token in self._in_flight
 
-    def try_start(self, breaker: Breaker, now: float, *, reserved: bool) -> Admission | Deferral:
-        """Start an attempt or reserve a moment for it; call under the lock."""
+    def try_start(self, breaker: Breaker, app: str, now: float, *, reserved: bool) -> Admission | Deferral:
+        """Start an attempt of an app or reserve a moment for it; call under the lock."""
         self.used_at = breaker.used_at = now
         closed_until = max(breaker.open_until, self._held_until)
         if now < closed_until:
@@ -120,18 +131,26 @@ class Endpoint:
             return Deferral(max(under_way, self._limits.slow), by_breaker=True, grows=True)
         self.look(now)
         silent = 0.0 if self._suspect else breaker.hangs(self._overdue, now)
-        if (silent and len(breaker.in_flight) >= SUSPECT_LIMIT) or not self._may_join(breaker, silent, now):
+        if (silent and len(breaker.in_flight) >= SUSPECT_LIMIT) or not self._may_join(breaker, app, silent, now):
             # Its neighbours are answered, so the endpoint is none to be suspected; but it would take every thread.
             return Deferral(max(silent / 2, self._limits.slow), by_breaker=False, reserved=False, grows=True)
         lingers = self._lingers(now)
         is_beside = self._is_beside(breaker, now)
         if not is_beside and len(self._in_flight) >= (self._share(now) if lingers else self._shares.threads):
+            if self._suspect and breaker.has_answered(now):
+                # It starts beside those that hang, one at a time, and need not wait until they end.
+                return self._reserve(breaker.line, now, now, by_breaker=False, step=self._limits.slow)
             if reserved:  # it had its place and missed it; sending it to the end of the line would be unfair
                 return Deferral(self._service_time(now) / 2, by_breaker=False, grows=True)
             return self._reserve(self._line, now, now, by_breaker=False)
         if not reserved and not is_beside and self._line.next_free > now and (self.is_slow or self._suspect):
             return self._reserve(self._line, now, now, by_breaker=False)
-        token = object()
+        if lingers and not self._has_room_for(app, now, is_beside=is_beside):
+            # Not in the endpoint's line: the endpoint has a place, and may give it to another app.
+            if reserved:
+                return Deferral(self._service_time(now) / 2, by_breaker=False, grows=True)
+            return self._reserve(self._shares.line_of(app), now, now, by_breaker=False)
+        token = Token(app)
         is_probe = not breaker.is_closed
         if is_probe:
             breaker.probe = token
@@ -170,25 +189,36 @@ class Endpoint:
         """Tell whether nothing would be lost by forgetting this endpoint; call under the lock."""
         return self.used_at < since and not self._in_flight and now >= max(self._held_until, self._line.next_free)
 
-    def _may_join(self, breaker: Breaker, silent: float, now: float) -> bool:
-        """Tell whether a webhook may start where others hang but the endpoint answers: they share the spare workers,
-        as endpoints do, unless it has been answered lately itself."""
+    def _may_join(self, breaker: Breaker, app: str, silent: float, now: float) -> bool:
+        """Tell whether a webhook may start where others hang but the endpoint answers: unless it has been answered
+        lately itself, it counts as another that hangs."""
         if self._suspect or not self._lingering.all or self._lingers(now):
             return True
         if not silent and now - breaker.last_success <= PROVEN_FOR:
             return True
-        # All in flight, since some of it hangs and nobody knows yet.
+        # All in flight, since some of it hangs and it is not known yet which.
+        uncounted = len(self._in_flight) - self._lingering.all
+        if not self._shares.has_room_for(app, now, Standing.UNPROVEN, is_first=False, uncounted=uncounted):
+            return False
         return len(self._in_flight) < self._shares.of(self._lingering, 0, now, Standing.UNPROVEN)
 
     def _is_beside(self, breaker: Breaker, now: float) -> bool:
-        """Tell whether a webhook that has answered lately may start beside those that hang at its endpoint.
+        """Tell whether a webhook that has answered lately may start beside those that hang at its endpoint, or one
+        against which nothing speaks.
 
         A success of it clears the suspicion; without it they would keep it out, for they are many and come again.
         """
-        if not self._suspect or breaker.in_flight or now - breaker.last_success > PROVEN_FOR:
+        if not self._suspect or breaker.in_flight:
             return False
-        places = self._shares.of(self._lingering, 0, now, Standing.SUSPECT)
-        return len(self._beside) < SUSPECT_LIMIT and self._lingering.all < places
+        if breaker.has_answered(now):
+            limit = SUSPECT_LIMIT
+        elif not breaker.failures:
+            limit = SUSPECT_LIMIT - 1  # the last place is for those that answer
+        else:
+            return False
+        return len(self._beside) < limit and self._lingering.all < self._shares.of(
+            self._lingering, 0, now, Standing.SUSPECT
+        )
 
     def _learn(self, admission: Admission, outcome: Outcome, now: float, took: float) -> None:
         admission.breaker.record(admission.token, outcome, now)
@@ -201,7 +231,10 @@ class Endpoint:
         was_suspect, self._suspect = self._suspect, False
         self._last_success = now
         admission.breaker.succeeded(took, now)
-        self._usual = took if self._usual is None else self._usual + SMOOTHING * (took - self._usual)
+        self._answers += 1
+        weight = 1 / self._answers if self._answers < KNOWN_AFTER else SMOOTHING
+        usual = self._usual or 0.0
+        self._usual = usual + (took - usual) * weight
         self.is_slow = self._usual > self._limits.slow
         self._overdue = max(self._limits.slow, USUAL_FACTOR * self._usual)
         if was_suspect or not self.is_slow:
@@ -223,22 +256,28 @@ class Endpoint:
             return Standing.UNPROVEN
         return Standing.SLOW if self.is_slow else Standing.PROMPT
 
+    def _has_room_for(self, app: str, now: float, *, is_beside: bool) -> bool:
+        standing = Standing.PROMPT if is_beside else self._standing(now)
+        return self._shares.has_room_for(app, now, standing, is_first=not self._in_flight)
+
     def _count(self, now: float) -> None:
-        count = len(self._in_flight) if self._lingers(now) else self._overdue_count(now)
-        if not count and not self._lingering.all:
+        tokens = self._in_flight if self._lingers(now) else self._overdue_tokens(now)
+        if not tokens and not self._lingering.all:
             return  # as for most attempts at most endpoints
-        lingering = Lingering(count, 0 if self._standing(now) is Standing.SLOW else count)
+        count = len(tokens)
+        is_short = self._standing(now) is Standing.SLOW
+        lingering = Lingering(count, 0 if is_short else count, Counter(token.app for token in tokens))
         if lingering != self._lingering:
             self._shares.change(self._lingering, lingering)
             self._lingering = lingering
 
-    def _overdue_count(self, now: float) -> int:
-        count = 0
-        for start in self._in_flight.values():
+    def _overdue_tokens(self, now: float) -> list[Token]:
+        tokens = []
+        for token, start in self._in_flight.items():
             if now - start <= self._overdue:
                 break
-            count += 1
-        return count
+            tokens.append(token)
+        return tokens
 
     def _share(self, now: float) -> int:
         return self._shares.of(self._lingering, len(self._in_flight), now, self._standing(now))
@@ -251,11 +290,14 @@ class Endpoint:
         oldest = next(iter(self._in_flight.values()), now)
         return max(usual, now - oldest if self._suspect else 0.0)
 
-    def _reserve(self, line: Line, earliest: float, now: float, *, by_breaker: bool) -> Deferral:
-        limit = self._share(now) if self._lingers(now) else self._shares.threads
-        step = self._service_time(now) / max(limit, 1) * SPACING
+    def _reserve(
+        self, line: Line, earliest: float, now: float, *, by_breaker: bool, step: float | None = None
+    ) -> Deferral:
+        if step is None:
+            limit = self._share(now) if self._lingers(now) else self._shares.threads
+            step = self._service_time(now) / max(limit, 1) * SPACING
         moment = max(line.next_free, earliest)
-        is_guess = self._usual is None and earliest <= now
+        is_guess = self._answers < KNOWN_AFTER and earliest <= now
         longest = max(FIRST_RESERVATION if is_guess else LONGEST_RESERVATION, earliest - now)
         if moment + step - now > longest:  # too far ahead to promise; it asks again then
             return Deferral(longest, by_breaker, reserved=False, grows=True)
@@ -287,7 +329,7 @@ class Endpoints:
         endpoint = self._endpoints.get(key) or self._made(key)
         breaker = self._breakers.get(owner) or self._breaker(owner, budget)
         with endpoint.lock:
-            return endpoint.try_start(breaker, now, reserved=reserved)
+            return endpoint.try_start(breaker, owner.app, now, reserved=reserved)
 
     def finish(self, admission: Admission, outcome: Outcome | None, now: float) -> None:
         """Report the end of an admitted attempt, with its outcome or without one. Only the first report counts."""

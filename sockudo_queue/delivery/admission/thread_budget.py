@@ -1,8 +1,12 @@
-"""How the daemon's threads are shared among endpoints that may keep one for long, so that the others always find one.
+"""How the daemon's threads are shared among apps and endpoints that may keep one for long.
 
 An attempt *lingers* when its endpoint is slow, suspect, or has not shown lately that it answers at once. All lingering
 attempts together may use the spare workers, never the threads of the slots, so an endpoint that answers at once finds
-a thread whatever the others do. Only while nobody answers at once may they use most of the slots' threads, too.
+a thread whatever the others do. Only while no endpoint answers at once may they use most of the slots' threads, too.
+
+An endpoint has a share of the places (`of`), and an app has one over all of its endpoints (`has_room_for`). Up to its
+fair share an app may always add an attempt. Beyond that it leaves places to the others, so one app cannot take them
+all, however many endpoints it has.
 
 Times are seconds, monotonic. Safe from any thread.
 """
@@ -10,20 +14,31 @@ Times are seconds, monotonic. Safe from any thread.
 from __future__ import annotations
 
 import threading
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
+from sockudo_queue.delivery.admission.circuit_breaker import Line
+
 SUSPECT_LIMIT: Final = 2
-"""Attempts in flight at one endpoint at which nothing succeeds."""
+"""Attempts in flight at one endpoint at which nothing succeeds: one waits for its timeout, another finds out more."""
 QUIET_AFTER: Final = 1.0
-"""Seconds without use of an endpoint that answers at once, after which the slots' threads serve slow endpoints."""
+"""Seconds without use of an endpoint that answers at once, after which the slots' threads serve slow endpoints. As long
+as `SHORT`: a thread that is lent is back by the time that it has to be lent again."""
 SHORT: Final = 1.0
 """Seconds; what usually takes longer stays off the slots' threads: they could not be had back in time."""
 KEPT_FREE: Final = 2
-"""Threads that are never lent: they find out whether others have come."""
+"""Threads that are never lent: one that finds out that other work has come, and one that does it meanwhile."""
 FIRST_PLACES: Final = 4
-"""Places that stay free for endpoints with nothing in flight, so that the busy ones cannot keep out the next one."""
+"""Places that stay free for an endpoint with nothing in flight, or for an app below its fair share. Each new one that
+answers frees its place within `slow`, so four let some forty endpoints a second prove themselves."""
+RESERVED_PART: Final = 4
+"""One of this many spare workers is not for the busy endpoints of an app that is above its fair share, and not for
+those that hang. With an eighth, two apps with a few dead endpoints each would leave nothing to a third; a half would
+cost a daemon with one app too many of its spare workers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,24 +67,29 @@ class Standing(Enum):
 
 
 class Lingering(NamedTuple):
-    """An endpoint's lingering attempts: all of them, and those that nobody knows to end within `SHORT`."""
+    """An endpoint's lingering attempts: all, those that are not known to end within `SHORT`, and all by app."""
 
     all: int = 0
     open_ended: int = 0
+    by_app: Mapping[str, int] = MappingProxyType({})
 
 
 class Shares:
-    """The lingering attempts of all endpoints, and what one endpoint may add to them."""
+    """The lingering attempts of all endpoints, and what one endpoint or one app may add to them."""
 
     def __init__(self, limits: Limits) -> None:
         self._lock = threading.Lock()
         self._total = 0
         self._open_ended = 0
         self._endpoints = 0
+        self._by_app: Counter[str] = Counter()
+        self._lines: dict[str, Line] = {}  # of the apps that have lingering attempts
         self._prompt_at = float("-inf")
         self.threads = limits.concurrency + limits.max_slow
-        # Without spare workers slow endpoints can only use slots, and somebody has to be left for the others.
+        # Without spare workers slow endpoints can only use slots, and some have to be left for the others.
         self._spare = max(limits.max_slow, limits.concurrency // 2, 1)
+        self._reserve = self._spare // RESERVED_PART
+        self._first_places = min(FIRST_PLACES, self._reserve)
         self._lent = max(self.threads - max(KEPT_FREE, limits.concurrency // 4), self._spare)
 
     @property
@@ -87,6 +107,36 @@ class Shares:
             self._total += after.all - before.all
             self._open_ended += after.open_ended - before.open_ended
             self._endpoints += (after.all > 0) - (before.all > 0)
+            self._by_app.subtract(before.by_app)
+            self._by_app.update(after.by_app)
+            for app in before.by_app:
+                if not self._by_app[app]:
+                    del self._by_app[app]
+                    self._lines.pop(app, None)
+
+    def has_room_for(self, app: str, now: float, standing: Standing, *, is_first: bool, uncounted: int = 0) -> bool:
+        """Tell whether an app may add a lingering attempt; `is_first`: its endpoint has none in flight.
+
+        `uncounted` attempts in flight may turn out to linger, too.
+        The fair share counts one app more than there are, so one that comes later finds a place while the attempts of
+        the others still hang.
+        """
+        apps = len(self._by_app) + (app not in self._by_app) + 1
+        if self._by_app.get(app, 0) < max(self._spare // apps, 1):
+            return True
+        match standing:
+            case Standing.PROMPT:  # half of the reserve, also where hanging endpoints of the same app have their share
+                return self._spare - self._total > self._reserve // 2
+            case Standing.SLOW:
+                return self._for_short(now) - self._total > self._first_places
+            case _:  # all of it for a busy endpoint, so that the next one of the same app finds a place, too
+                kept = self._reserve * 3 // 4 if is_first else self._reserve
+                return self._spare - self._open_ended - uncounted > kept
+
+    def line_of(self, app: str) -> Line:
+        """Return the line in which an app waits that has all the places it may have."""
+        with self._lock:
+            return self._lines.setdefault(app, Line()) if app in self._by_app else Line()
 
     def of(self, own: Lingering, in_flight: int, now: float, standing: Standing) -> int:
         """Return how many attempts an endpoint may have in flight.
@@ -94,8 +144,7 @@ class Shares:
         `own` is what of its `in_flight` attempts is counted here already.
         """
         others = self._total - own.all
-        is_quiet = now - self._prompt_at > QUIET_AFTER
-        free = (self._lent if is_quiet else self._spare) - others
+        free = self._for_short(now) - others
         if standing is not Standing.SLOW:
             free = min(free, self._spare - (self._open_ended - own.open_ended))
         if not in_flight:
@@ -103,9 +152,12 @@ class Shares:
                 free = self.threads - KEPT_FREE - others
             return max(free, 0 if others > 0 else 1)
         endpoints = self._endpoints + (own.all == 0)
-        first_places = min(FIRST_PLACES, self._spare // 4)
-        fair = max((free + others - first_places) // endpoints, SUSPECT_LIMIT)
+        fair = max((free + others - self._first_places) // endpoints, SUSPECT_LIMIT)
         if standing is Standing.SUSPECT:
             # Hanging attempts together leave a quarter to endpoints that are slow but answer.
-            fair, first_places = SUSPECT_LIMIT, self._spare // 4
-        return max(min(fair, free - first_places), 1)
+            return max(min(SUSPECT_LIMIT, free - self._reserve), 1)
+        return max(min(fair, free - self._first_places), 1)
+
+    def _for_short(self, now: float) -> int:
+        """Return how many threads may serve attempts that end within `SHORT`."""
+        return self._lent if now - self._prompt_at > QUIET_AFTER else self._spare

@@ -1,0 +1,132 @@
+"""One app never stops the others: the throughput of ten honest apps beside a hostile one, against theirs alone.
+
+Settings are the defaults. A ratio is of one run on one machine, as in `test_isolation`.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any, Final
+
+from tests.faults.measures import figure, scaled
+from tests.faults.test_isolation import GOOD_DELAY, LIST, answering, best_of
+from tests.helpers.configs import app, config, webhook
+from tests.helpers.daemon import DaemonProcess
+from tests.helpers.jobs import event, job
+from tests.helpers.receiver import Receiver
+from tests.helpers.redis_server import RedisServer
+from tests.helpers.waiting import eventually
+
+HONEST: Final = 10
+JOBS: Final = scaled(500, 60)
+NEW_WITHIN: Final = 2.0
+"""Seconds within which an endpoint is called that was never called before."""
+DAY_MS: Final = 86_400_000
+MOST_REQUESTS: Final = 200
+"""Requests to a hostile app's endpoints in all, which is more than their breakers and places let through."""
+
+
+@dataclass(frozen=True)
+class Hostile:
+    """An app and its jobs, which lie in the queue before and among those of the others."""
+
+    app: dict[str, Any]
+    jobs: Sequence[bytes]
+    receivers: Sequence[Receiver]
+
+    def has_had(self, requests: int) -> bool:
+        """Tell whether at most so many requests came."""
+        return sum(receiver.count for receiver in self.receivers) <= requests
+
+
+Script = Callable[[ExitStack], Hostile]
+
+
+def hanging_app(stack: ExitStack) -> Hostile:
+    """Forty-five endpoints that never answer, with the longest timeout that a webhook may have."""
+    receivers = [stack.enter_context(Receiver()) for _ in range(45)]
+    for receiver in receivers:
+        receiver.hang()
+    hooks = [
+        webhook(each.url(), name=f"hang{i}", request_timeout_ms=60_000, filter={"channel_prefix": f"{i}-"})
+        for i, each in enumerate(receivers)
+    ]
+    bodies = [
+        job(events=[event(channel=f"{i}-{n}")], app_id="hostile") for i in range(45) for n in range(scaled(50, 10))
+    ]
+    return Hostile(app(*hooks, app_id="hostile"), bodies, receivers)
+
+
+def retrying_app(stack: ExitStack) -> Hostile:
+    """An endpoint that answers 409 for ever, and a policy that asks for as many retries as there can be."""
+    receiver = stack.enter_context(Receiver())
+    receiver.always(409)
+    policy = {"initial_backoff_ms": 0, "max_backoff_ms": 0, "max_elapsed_time_ms": DAY_MS, "jitter": 0}
+    bodies = [job(n, app_id="hostile") for n in range(scaled(1000, 300))]
+    return Hostile(app(webhook(receiver.url(), name="again", retry=policy), app_id="hostile"), bodies, [receiver])
+
+
+def seconds(server: RedisServer, hostile_script: Script | None) -> tuple[float, float]:
+    """Return how long the honest jobs took, and after them a job for an endpoint that was never called before."""
+    with ExitStack() as stack:
+        receivers = [stack.enter_context(Receiver()) for _ in range(HONEST + 1)]
+        for receiver in receivers:
+            answering(GOOD_DELAY)(receiver)
+        *honest, new = receivers
+        hostile = hostile_script(stack) if hostile_script else None
+        apps = [app(webhook(each.url(), name="hook"), app_id=f"honest{i}") for i, each in enumerate(honest)]
+        apps.append(app(webhook(new.url(), name="hook"), app_id="new"))
+        bodies = [job(n, app_id=f"honest{i}") for i in range(HONEST) for n in range(JOBS)]
+        if hostile:
+            apps.append(hostile.app)
+            bodies += hostile.jobs[len(hostile.jobs) // 2 :]
+        random.Random(1).shuffle(bodies)
+        client = server.client()
+        client.flushall()
+        with DaemonProcess(config(*apps), redis_url=server.url) as daemon:
+            daemon.wait_ready()
+            if hostile:
+                client.rpush(LIST, *hostile.jobs[: len(hostile.jobs) // 2])
+                time.sleep(1)  # what the hostile app does is at its height then; nothing can be asked for
+            client.rpush(LIST, *bodies)
+            began = time.monotonic()
+            eventually(lambda: sum(each.count for each in honest) >= HONEST * JOBS, 120)
+            took = time.monotonic() - began
+            client.rpush(LIST, job(app_id="new"))
+            began = time.monotonic()
+            eventually(lambda: new.count, 60)
+            waited = time.monotonic() - began
+            assert hostile is None or hostile.has_had(MOST_REQUESTS)
+            daemon.kill()  # a drain would wait for what hangs
+            return took, waited
+
+
+def kept_beside(server: RedisServer, hostile_script: Script) -> tuple[float, float]:
+    """Return the best ratio of a few runs, and the longest that a new endpoint had to wait in them."""
+    waits: list[float] = []
+
+    def measure() -> float:
+        alone, _ = seconds(server, None)
+        beside, waited = seconds(server, hostile_script)
+        waits.append(waited)
+        return alone / beside
+
+    return best_of(measure, 0.9), max(waits)
+
+
+def test_app_whose_endpoints_hang_costs_ten_other_apps_a_tenth_at_most(redis_server: RedisServer) -> None:
+    kept, waited = kept_beside(redis_server, hanging_app)
+    figure(f"ten apps beside one whose endpoints hang: {kept:.2f} of the throughput; a new endpoint: {waited:.2f} s")
+    assert kept >= 0.9
+    assert waited <= NEW_WITHIN
+
+
+def test_app_that_retries_without_a_pause_costs_ten_other_apps_a_tenth_at_most(redis_server: RedisServer) -> None:
+    kept, waited = kept_beside(redis_server, retrying_app)
+    figure(f"ten apps beside one that retries 409 without a pause: {kept:.2f} of the throughput")
+    assert kept >= 0.9
+    assert waited <= NEW_WITHIN
