@@ -117,7 +117,6 @@ class Daemon:
             self._crew,
             self._driver,
             self._make_resolver(),
-            self._unknown_apps,
             self._dispatcher,
             self._holdings,
             self._ledger,

@@ -20,7 +20,7 @@ from sockudo_queue.errors import AppStoreUnavailable, AppUnreadable, MalformedJo
 from sockudo_queue.pipeline.in_flight import Dispatch, Share, dead_letter
 from sockudo_queue.pipeline.large_jobs import LARGE, LargeJobs
 from sockudo_queue.pipeline.pattern_cache import PatternCache
-from sockudo_queue.pipeline.unknown_apps import UnknownApps
+from sockudo_queue.pipeline.unknown_apps import LookUpSchedule, UnknownApps
 
 NEWER_RECORD_DELAY_MS: Final = 60_000
 """How long a record of a later version is left for the daemon that can read it, before it is looked at again."""
@@ -41,6 +41,7 @@ class Resolver:
     ) -> None:
         self._registry = registry
         self._unknown_apps = unknown_apps
+        self._look_ups = LookUpSchedule()
         self._log = log
         self._max_lapses = max_lapses
         self._ceilings = ceilings
@@ -91,8 +92,8 @@ class Resolver:
             return self._store_is_away(claim, state, job)
         except AppUnreadable:
             return self._unknown_app(claim, state, job, "unreadable-app")
-        if not claim.state:
-            self._unknown_apps.saw(job.app_id, known=app is not None)
+        if state.webhook is None:
+            self._unknown_apps.saw(job.app_id, known=app is not None, fresh=not claim.state)
         if app is None:
             return self._unknown_app(claim, state, job, "unknown-app")
         if app.is_over_ceiling:  # its webhooks are not known, so what is stored is kept as it is
@@ -117,9 +118,14 @@ class Resolver:
         return Dispatch(claim, job, shares, splits=True, decided=invalid)
 
     def _unknown_app(self, claim: Claim, state: State, job: Job, reason: str) -> Dispatch:
-        """Try again while the registry may still learn of the app; then keep the job as a dead letter."""
-        now, delay_ms = claim.now_ms(), _delay_until_known(state)
+        """Try again while the registry may still learn of the app; then keep the job as a dead letter.
+
+        While most jobs are for unknown apps, the configuration is likelier to be wrong, and the budget stands still.
+        """
+        now, delay_ms = claim.now_ms(), self._delay_until_known(claim, state)
         began = state.budget_from if state.budget_from is not None else now
+        if reason == "unknown-app" and self._unknown_apps.prevail:
+            began += delay_ms
         waiting = _looked_for(state, job, began)
         if now + delay_ms - began > self._unknown_app_budget_ms:
             return self._bury(claim, waiting, reason)
@@ -127,9 +133,13 @@ class Resolver:
 
     def _store_is_away(self, claim: Claim, state: State, job: Job) -> Dispatch:
         """Try again, however long the store of apps is away: no budget begins, and one that runs stands still."""
-        delay_ms = _delay_until_known(state)
+        delay_ms = self._delay_until_known(claim, state)
         began = None if state.budget_from is None else state.budget_from + delay_ms
         return Dispatch.settled(claim, Later(delivery_state.encode(_looked_for(state, job, began)), delay_ms))
+
+    def _delay_until_known(self, claim: Claim, state: State) -> int:
+        """Return the milliseconds until an app is looked for again: 1, 2, 4, … 60 s, or more where many wait."""
+        return self._look_ups.delay_ms(claim.now_ms(), min(1000 << min(state.attempts, 6), 60_000))
 
     def _bury(self, claim: Claim, state: State, reason: str) -> Dispatch:
         return Dispatch.settled(claim, dead_letter(state, claim, reason))
@@ -147,11 +157,6 @@ def _of_invalid(claim: Claim, state: State, job: Job, app: App, finds: matching.
         for webhook in app.invalid
         if matching.wants_any(job, webhook, finds)
     )
-
-
-def _delay_until_known(state: State) -> int:
-    """Return the milliseconds until an app is looked for again: 1, 2, 4, … 60 s."""
-    return min(1000 << min(state.attempts, 6), 60_000)
 
 
 def _looked_for(state: State, job: Job, began: int | None) -> State:

@@ -1,24 +1,35 @@
-"""Whether most of the queue is for apps that nobody told us about: likelier a wrong configuration than wrong jobs.
+"""What is done about jobs of apps that are not configured: when they are looked at again, and whether they prevail.
 
-Claiming on would turn the whole queue into dead letters, so the workers hold back and the daemon is not ready until a
-look at the queue, or at a changed file of apps, says otherwise.
+Most jobs being for unknown apps is more likely a wrong configuration than wrong jobs. Then the daemon is not ready, and
+the budgets of these jobs stand still, so a wrong file does not turn the queue into dead letters. Jobs of known apps are
+never put off for it.
 """
 
 from __future__ import annotations
 
+import random
 import threading
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
 RECENT: Final = 20
-"""Fresh jobs that the verdict rests on; fewer than that say nothing."""
+"""Jobs that the verdict rests on. With fewer, a single app that was just removed would look like a wrong file."""
+MOST_UNKNOWN: Final = RECENT // 2
+"""Fewer known ones than that, and unknown apps prevail."""
+MOSTLY_KNOWN: Final = RECENT * 3 // 4
+"""As many known ones, and they prevail no longer. More than above, so that readiness does not flap in mixed traffic."""
 SHOWN: Final = 80
-"""Characters of an id that are shown; whoever can queue a job chooses it."""
+"""Characters of an id that are shown; who can queue a job chooses it."""
+LOOKS_A_SECOND: Final = 500
+"""Jobs that wait for their app and come back within one second, for each process: about a tenth of what one can claim,
+so that 100,000 such jobs cost the others a tenth at most, and are all looked at within four minutes."""
+HORIZON: Final = 600
+"""Seconds for which looks are scheduled; 300,000 of them. What is beyond comes back at a random time before that."""
 
 
 class UnknownApps:
-    """Told of each fresh job whether its app was known. Safe from any thread."""
+    """Learns from each whole job whether its app is known. Safe from any thread."""
 
     def __init__(self, log: Any, on_change: Callable[[str | None], None]) -> None:
         self.prevail = False
@@ -27,25 +38,39 @@ class UnknownApps:
         self._lock = threading.Lock()
         self._recent: deque[bool] = deque(maxlen=RECENT)
         self._unknown = ""  # the last one; a known app can be what tips the scale
+        self._any_known = False
 
-    def saw(self, app: str, *, known: bool) -> None:
-        """Take note of one fresh job for an app."""
-        if known and not self._recent:
-            return  # the ordinary case costs nothing
+    def saw(self, app: str, *, known: bool, fresh: bool = True) -> None:
+        """Take note of one job for an app.
+
+        A job that comes back for another look is no news, unless no app was known yet since the start: after a restart
+        there may be no other jobs.
+        """
+        if known:
+            self._any_known = True
+            if not self._recent:
+                return  # the ordinary case costs nothing
+        elif self._any_known and not fresh:
+            return
         with self._lock:
             if not known:
                 self._unknown = app
             self._recent.append(known)
+            self._turn(self._verdict())
             if all(self._recent):
                 self._recent.clear()
-            prevail = len(self._recent) == RECENT and 2 * sum(self._recent) < RECENT
-            self._turn(prevail)
 
     def forget(self) -> None:
         """Begin anew, because the apps have changed."""
         with self._lock:
             self._recent.clear()
             self._turn(False)
+
+    def _verdict(self) -> bool:
+        known = sum(self._recent)
+        if self.prevail:
+            return known < MOSTLY_KNOWN
+        return len(self._recent) == RECENT and known < MOST_UNKNOWN
 
     def _turn(self, prevail: bool) -> None:
         if prevail == self.prevail:
@@ -55,6 +80,39 @@ class UnknownApps:
         if reason is not None:
             self._log.error("apps.unknown", app=self._unknown[:SHOWN], text=reason)
         self._on_change(reason)
+
+
+class LookUpSchedule:
+    """When jobs that wait for their app come back, so that no second has more than it can bear. Safe from any thread.
+
+    The caller says what time it is, in milliseconds.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._due: dict[int, int] = {}  # second -> looks in it
+        self._second = 0
+
+    def delay_ms(self, now_ms: int, least_ms: int) -> int:
+        """Return the milliseconds until a job comes back: `least_ms`, or more where too many are due by then."""
+        with self._lock:
+            self._drop_past(now_ms // 1000)
+            wanted = (now_ms + least_ms) // 1000
+            second = wanted
+            while (due := self._due.get(second, 0)) >= LOOKS_A_SECOND:
+                second += 1
+                if second - wanted > HORIZON:
+                    return random.randint(HORIZON * 500, HORIZON * 1000)  # noqa: S311 - spreads, guards nothing
+            self._due[second] = due + 1
+        if second == wanted:
+            return least_ms
+        return second * 1000 + due * 1000 // LOOKS_A_SECOND - now_ms
+
+    def _drop_past(self, second: int) -> None:
+        if second != self._second:
+            self._second = second
+            for past in [each for each in self._due if each < second]:
+                del self._due[past]
 
 
 def told(app: str) -> str:

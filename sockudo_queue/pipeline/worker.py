@@ -21,7 +21,6 @@ from sockudo_queue.pipeline.large_jobs import LARGE
 from sockudo_queue.pipeline.pool import Crew, Slot
 from sockudo_queue.pipeline.resolve import Resolver
 from sockudo_queue.pipeline.settlements import Ledger
-from sockudo_queue.pipeline.unknown_apps import UnknownApps
 from sockudo_queue.runtime.backoff import Backoff
 from sockudo_queue.runtime.python_gate import Turns
 
@@ -33,8 +32,6 @@ LIVE_WITHIN: Final = 60.0
 REFUSED_LIMIT: Final = 5.0
 """Seconds for which a settlement is tried that its source alone refuses. Then its lease is left to run out: a slot that
 waits for one form of the queue would be missing for the others."""
-HELD_BACK: Final = 5.0
-"""Seconds between two looks of a worker at a queue that is mostly for unknown apps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +41,6 @@ class Workplace:
     crew: Crew
     driver: Driver
     resolver: Resolver
-    unknown_apps: UnknownApps
     dispatcher: Dispatcher
     holdings: Holdings
     ledger: Ledger
@@ -73,7 +69,6 @@ class Worker:
         self._crew = place.crew
         self._driver = place.driver
         self._resolver = place.resolver
-        self._unknown_apps = place.unknown_apps
         self._dispatcher = place.dispatcher
         self._holdings = place.holdings
         self._ledger = place.ledger
@@ -132,11 +127,6 @@ class Worker:
             elif self._driver.sources:
                 self.claiming = False
                 self._turns.aside(self._crew.wait_for_ring, seen, _until_due(last))
-            if self._unknown_apps.prevail:
-                self.claiming = False
-                self._settle(settled)
-                settled = None
-                self._turns.aside(self._stopping.wait, HELD_BACK)
         self.claiming = False
         self._settle(settled)
 

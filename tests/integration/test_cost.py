@@ -105,7 +105,6 @@ def calls_for(jobs: int) -> int:
         crew,
         driver,
         resolver,
-        unknown_apps,
         dispatcher,
         holdings,
         ledger,

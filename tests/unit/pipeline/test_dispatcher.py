@@ -27,7 +27,7 @@ from sockudo_queue.observability.metrics import Metrics
 from sockudo_queue.pipeline.dispatcher import LONGEST_GUESS, Dispatcher, endpoint_of
 from sockudo_queue.pipeline.in_flight import Dispatch, Share
 from sockudo_queue.pipeline.resolve import NEWER_RECORD_DELAY_MS, Resolver
-from sockudo_queue.pipeline.unknown_apps import UnknownApps
+from sockudo_queue.pipeline.unknown_apps import RECENT, UnknownApps
 from sockudo_queue.pipeline.worker import Worker, Workplace
 from tests.helpers.jobs import APP_ID, APP_KEY, APP_SECRET, event, job, webhook_body
 
@@ -410,6 +410,26 @@ def test_a_job_of_an_unknown_app_is_tried_again_and_then_a_dead_letter() -> None
     assert BUDGET_MS - 60_000 < sum(delays) <= BUDGET_MS
     assert isinstance(part, Dead)
     assert (part.reason, owed(part).app) == ("unknown-app", APP_ID)
+
+
+def test_budget_of_an_unknown_app_stands_still_while_most_apps_are_unknown() -> None:
+    world = World(lives=False)
+    for _ in range(RECENT):
+        part = only(world.settle(claim_of(job(1))))
+    assert world.unknown_apps.prevail
+    now_ms = NOW_MS
+    while now_ms < NOW_MS + 10 * BUDGET_MS:
+        assert isinstance(part, Later)
+        now_ms += part.delay_ms
+        part = only(world.settle(replace_ms(claim_of(job(1), part.state), now_ms)))
+
+    world.unknown_apps.forget()
+    waited = 0
+    while isinstance(part, Later):
+        waited += part.delay_ms
+        part = only(world.settle(replace_ms(claim_of(job(1), part.state), now_ms + waited)))
+    assert BUDGET_MS - 60_000 <= waited <= BUDGET_MS + 60_000
+    assert isinstance(part, Dead)
 
 
 def replace_ms(claim: Claim, server_ms: int) -> Claim:

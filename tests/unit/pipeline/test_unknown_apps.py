@@ -1,10 +1,18 @@
-"""A queue that is mostly for unknown apps is held back; a few unknown ones among many are not a reason."""
+"""When unknown apps prevail, and when jobs that wait for their app come back."""
 
 from __future__ import annotations
 
 import structlog.testing
 
-from sockudo_queue.pipeline.unknown_apps import RECENT, UnknownApps, told
+from sockudo_queue.pipeline.unknown_apps import (
+    HORIZON,
+    LOOKS_A_SECOND,
+    MOSTLY_KNOWN,
+    RECENT,
+    LookUpSchedule,
+    UnknownApps,
+    told,
+)
 
 
 def watched() -> tuple[UnknownApps, list[str | None]]:
@@ -12,7 +20,7 @@ def watched() -> tuple[UnknownApps, list[str | None]]:
     return UnknownApps(structlog.get_logger(), changes.append), changes
 
 
-def test_mostly_unknown_holds_back_once_and_a_known_majority_ends_it() -> None:
+def test_unknown_apps_prevail_once_and_a_clear_majority_of_known_ones_ends_it() -> None:
     apps, changes = watched()
     with structlog.testing.capture_logs() as lines:
         for _ in range(RECENT - 1):
@@ -20,8 +28,10 @@ def test_mostly_unknown_holds_back_once_and_a_known_majority_ends_it() -> None:
         assert not apps.prevail
         apps.saw("lost", known=False)
         assert apps.prevail
-        for _ in range(RECENT // 2):
+        for _ in range(MOSTLY_KNOWN - 1):
             apps.saw("shop", known=True)
+        assert apps.prevail
+        apps.saw("shop", known=True)
         assert not apps.prevail
     assert changes == [told("lost"), None]
     assert [(line["event"], line["app"]) for line in lines] == [("apps.unknown", "lost")]
@@ -45,6 +55,60 @@ def test_half_known_is_enough() -> None:
         apps.saw("shop", known=True)
     assert not apps.prevail
     assert changes == []
+
+
+def test_mixed_traffic_does_not_make_readiness_flap() -> None:
+    apps, changes = watched()
+    with structlog.testing.capture_logs():
+        for number in range(1000):
+            apps.saw("app", known=number % 5 in (0, 2))  # 40 %
+        assert changes == [told("app")]
+        for number in range(1000):
+            apps.saw("app", known=number % 5 in (0, 2, 4))  # 60 %
+    assert changes == [told("app")]
+
+
+def test_job_that_comes_back_says_nothing_where_apps_are_known() -> None:
+    apps, changes = watched()
+    apps.saw("shop", known=True)
+    for _ in range(2 * RECENT):
+        apps.saw("lost", known=False, fresh=False)
+    assert changes == []
+
+
+def test_jobs_that_come_back_after_a_restart_count_until_an_app_is_known() -> None:
+    apps, changes = watched()
+    with structlog.testing.capture_logs():
+        for _ in range(RECENT):
+            apps.saw("lost", known=False, fresh=False)
+    assert changes == [told("lost")]
+    for _ in range(RECENT):
+        apps.saw("lost", known=True, fresh=False)
+    assert changes == [told("lost"), None]
+
+
+def test_no_second_gets_more_looks_than_it_can_bear() -> None:
+    schedule, now_ms = LookUpSchedule(), 1_800_000_000_000
+    delays = [schedule.delay_ms(now_ms, 1000) for _ in range(10 * LOOKS_A_SECOND)]
+
+    assert delays[:LOOKS_A_SECOND] == [1000] * LOOKS_A_SECOND
+    seconds = [delay // 1000 for delay in delays]
+    assert max(seconds.count(second) for second in set(seconds)) == LOOKS_A_SECOND
+    assert max(delays) < 11_000
+    assert schedule.delay_ms(now_ms, 60_000) == 60_000
+    assert schedule.delay_ms(now_ms + 20_000, 1000) == 1000, "what is past takes no place"
+    assert len(schedule._due) <= 2
+
+
+def test_more_looks_than_can_be_scheduled_are_spread() -> None:
+    schedule, now_ms = LookUpSchedule(), 1_800_000_000_000
+    for second in range(now_ms // 1000, now_ms // 1000 + 2 * HORIZON):
+        schedule._due[second] = LOOKS_A_SECOND
+
+    delays = {schedule.delay_ms(now_ms, 1000) for _ in range(20)}
+
+    assert len(delays) > 10
+    assert max(delays) <= HORIZON * 1000
 
 
 def test_new_apps_begin_anew() -> None:

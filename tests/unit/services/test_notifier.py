@@ -44,7 +44,6 @@ def rings_after(error: BrokerError) -> int:
         crew=crew,
         driver=Failing(error, stopping),
         resolver=cast(Any, None),
-        unknown_apps=cast(Any, None),
         dispatcher=cast(Any, None),
         holdings=cast(Any, None),
         ledger=cast(Any, None),
