@@ -10,7 +10,7 @@ import random
 import threading
 import time
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
@@ -20,7 +20,6 @@ from sockudo_queue.core.apps import Webhook
 from sockudo_queue.core.outcome import Failure, Outcome, Verdict, from_failure
 from sockudo_queue.core.ports import default_port
 from sockudo_queue.delivery.admission.endpoint import (
-    LONGEST_RESERVATION,
     Admission,
     BreakerKey,
     Deferral,
@@ -30,10 +29,8 @@ from sockudo_queue.delivery.admission.endpoint import (
 from sockudo_queue.delivery.sender import Sender
 from sockudo_queue.drivers.base import Back, Claim, Later, Part
 from sockudo_queue.observability.metrics import Metrics, WebhookMetrics
+from sockudo_queue.pipeline import deferrals
 from sockudo_queue.pipeline.in_flight import Dispatch, Share, dead_letter
-
-LONGEST_GUESS: Final = 8 * LONGEST_RESERVATION
-"""Seconds that a job waits at most for an endpoint with more jobs than anybody can promise a moment to."""
 
 
 class Attempt(msgspec.Struct, frozen=True):
@@ -96,7 +93,7 @@ class Dispatcher:
         began = state.budget_from
         if began is None and deferral.by_breaker:
             began = now
-        delay_ms = max(round(_delay_of(deferral, state.guesses) * 1000), 1)
+        delay_ms = deferrals.delay_ms(deferral, state.guesses)
         if deferral.by_breaker and began is not None:
             left = began + share.webhook.retry.max_elapsed_time_ms - now
             if left <= 0:
@@ -217,14 +214,6 @@ class Dispatcher:
         if delay_ms is not None:
             return Later(delivery_state.encode(tried), delay_ms)
         return dead_letter(tried, claim, "refused" if outcome.verdict is Verdict.PERMANENT else "exhausted")
-
-
-def _delay_of(deferral: Deferral, guesses: int) -> float:
-    """Return the seconds to wait: what was promised, or a guess that grows, so that a backlog does not go round."""
-    if not deferral.grows:
-        return deferral.delay
-    grown = min(deferral.delay * (1 << min(guesses, 6)), max(deferral.delay, LONGEST_GUESS))
-    return grown * (1 + random.random() / 4)  # noqa: S311 - spreads what was put off together, guards nothing
 
 
 def _target_of(webhook: Webhook) -> tuple[EndpointKey, str]:

@@ -31,11 +31,14 @@ class PatternCache:
         pattern_kib: int = DEFAULTS.pattern_kib,
         clock: Callable[[], float] = time.perf_counter,
         compiler: Callable[[str, int], Search] = compile_pattern,
+        on_slow: Callable[[float], None] = lambda _: None,
     ) -> None:
+        """`on_slow` gets the seconds of each costly search, and of each compilation; what it raises ends the search."""
         self._limit = limit_kib
         self._pattern_kib = pattern_kib
         self._clock = clock
         self._compile = compiler
+        self._on_slow = on_slow
         self._lock = threading.Lock()
         self._searches: dict[str, Search] = {}
         self._sizes: dict[str, int] = {}
@@ -45,12 +48,15 @@ class PatternCache:
         """Tell whether the pattern is found in a channel's name."""
         search = self._searches.get(pattern)
         if search is None:
+            began = self._clock()
             search = self._added(pattern)
+            self._on_slow(self._clock() - began)
         began = self._clock()
         found = search(channel)
         took = self._clock() - began
         if took > _KNOWN:
             self._charge(pattern, round(took * _LEARNED_KIB))
+            self._on_slow(took)
         return found
 
     def _added(self, pattern: str) -> Search:

@@ -5,6 +5,9 @@ Nothing is attempted here. What cannot be attempted (an unreadable job, an unkno
 
 from __future__ import annotations
 
+import threading
+import time
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
@@ -15,15 +18,35 @@ from sockudo_queue.core.apps import App, AppRegistry
 from sockudo_queue.core.ceilings import DEFAULTS, LONGEST_ID, Ceilings
 from sockudo_queue.core.delivery_state import State
 from sockudo_queue.core.job import Job
-from sockudo_queue.drivers.base import Claim, Dead, Later
+from sockudo_queue.delivery.admission.endpoint import Deferral
+from sockudo_queue.drivers.base import Back, Claim, Dead, Later
 from sockudo_queue.errors import AppStoreUnavailable, AppUnreadable, MalformedJob
+from sockudo_queue.pipeline import deferrals
 from sockudo_queue.pipeline.in_flight import Dispatch, Share, dead_letter
 from sockudo_queue.pipeline.large_jobs import LARGE, LargeJobs
+from sockudo_queue.pipeline.matching_share import Interrupted, JobMatching, MatchingShares, PutOff
 from sockudo_queue.pipeline.pattern_cache import PatternCache
 from sockudo_queue.pipeline.unknown_apps import LookUpSchedule, UnknownApps
 
 NEWER_RECORD_DELAY_MS: Final = 60_000
 """How long a record of a later version is left for the daemon that can read it, before it is looked at again."""
+
+
+GiveWay = Callable[[Claim, float, bool], bool]
+"""Wait for so many seconds while a claim is matched; the flag takes it off its slot. Returns False to stop matching."""
+
+
+def _never_stop(_claim: Claim, _seconds: float, _off_slot: bool) -> bool:
+    return True
+
+
+class _Current(threading.local):
+    """What this thread matches now; `job` is None until a search is costly, which mostly none is."""
+
+    claim: Claim
+    give_way: GiveWay
+    app: str
+    job: JobMatching | None
 
 
 class Resolver:
@@ -46,21 +69,23 @@ class Resolver:
         self._max_lapses = max_lapses
         self._ceilings = ceilings
         self.large_jobs = LargeJobs(ceilings.in_flight_bytes)
-        self._patterns = PatternCache(ceilings.pattern_cache_kib, ceilings.pattern_kib)
+        self._matching = MatchingShares()
+        self._current = _Current()
+        self._patterns = PatternCache(ceilings.pattern_cache_kib, ceilings.pattern_kib, on_slow=self._searched)
         self._unknown_app_budget_ms = unknown_app_budget_ms
 
-    def resolve(self, claim: Claim) -> Dispatch:
-        """Read a claim and find out what it asks for; no attempt is made yet.
+    def resolve(self, claim: Claim, give_way: GiveWay = _never_stop) -> Dispatch:
+        """Read a claim and find out what it asks for; no attempt is made yet. `give_way` is called where that is long.
 
         Never raises: a job that this version fails on is kept as a dead letter; else it would end worker after worker.
         """
         try:
-            return self._resolve(claim)
+            return self._resolve(claim, give_way)
         except Exception as error:  # noqa: BLE001 - whatever it is, it must cost this job and no other
             self._log.error("job.failed", record=claim.id, exc_info=error)
             return self._bury(claim, _state_of(claim) or State(job=claim.id), "internal-error")
 
-    def _resolve(self, claim: Claim) -> Dispatch:
+    def _resolve(self, claim: Claim, give_way: GiveWay) -> Dispatch:
         state = _state_of(claim)
         if state is None:
             self._log.warning("record.newer_version", record=claim.id)
@@ -98,8 +123,36 @@ class Resolver:
             return self._unknown_app(claim, state, job, "unknown-app")
         if app.is_over_ceiling:  # its webhooks are not known, so what is stored is kept as it is
             return self._bury(claim, state, "webhook-invalid")
-        if state.webhook is None:
-            return self._job(claim, state, job, app)
+        return self._matched(claim, state, job, app, give_way)
+
+    def _matched(self, claim: Claim, state: State, job: Job, app: App, give_way: GiveWay) -> Dispatch:
+        """Match within the app's share of matching time."""
+        shares, current = self._matching, self._current
+        if app.id != shares.latest:
+            shares.turn_to(app.id)
+        shares.latest_at = claim.claimed_at
+        current.claim, current.give_way, current.app, current.job = claim, give_way, app.id, None
+        try:
+            if app.id in shares.accounts:
+                shares.check(app.id, time.monotonic())
+            return self._job(claim, state, job, app) if state.webhook is None else self._share(claim, state, job, app)
+        except PutOff as put_off:
+            return _put_off(claim, state, put_off.deferral)
+        except Interrupted:
+            return Dispatch.settled(claim, Back())
+        finally:
+            if current.job is not None:
+                shares.end(current.job)
+
+    def _searched(self, took: float) -> None:
+        current = self._current
+        if current.job is None:
+            claim, give_way = current.claim, current.give_way
+            current.job = JobMatching(current.app, lambda seconds, off_slot: give_way(claim, seconds, off_slot))
+        self._matching.charge(current.job, took, time.monotonic())
+
+    def _share(self, claim: Claim, state: State, job: Job, app: App) -> Dispatch:
+        assert state.webhook is not None
         webhook = app.webhook(state.webhook)
         if webhook is None:
             is_invalid = app.invalid_webhook(state.webhook) is not None
@@ -143,6 +196,13 @@ class Resolver:
 
     def _bury(self, claim: Claim, state: State, reason: str) -> Dispatch:
         return Dispatch.settled(claim, dead_letter(state, claim, reason))
+
+
+def _put_off(claim: Claim, state: State, deferral: Deferral) -> Dispatch:
+    guesses = state.guesses + 1 if deferral.grows else 0
+    kept = msgspec.structs.replace(state, reserved=False, guesses=guesses)
+    delay_ms = deferrals.delay_ms(deferral, state.guesses)
+    return Dispatch.settled(claim, Later(delivery_state.encode(kept), delay_ms, durable=False))
 
 
 def _fresh(state: State, job: Job, webhook: str) -> State:

@@ -159,7 +159,10 @@ class Worker:
             if waiting.settlement is not None:  # its lease was lost meanwhile
                 self.current = None
                 return None
-        dispatch = self._resolver.resolve(claim)
+        dispatch = self._resolver.resolve(claim, self._give_way)
+        if self.current is not None and self.current[0].settlement is not None:
+            self.current = None  # its lease was lost meanwhile, or it was put back
+            return None
         self._holdings.add(dispatch)
         self.claiming = False
         self.current = (dispatch, None)
@@ -173,6 +176,23 @@ class Worker:
                 # No thread is free for it: it becomes a record of its own and waits for a slot.
                 dispatch.finish(share, self._dispatcher.deferred(dispatch, share, Deferral(0.0, by_breaker=False)))
         return self._attempt(dispatch, own)
+
+    def _give_way(self, claim: Claim, seconds: float, off_slot: bool) -> bool:
+        """Let others work while a claim is matched whose app's patterns are costly; False where it has to go back.
+
+        What is off its slot may take long, so its lease is renewed like that of an attempt.
+        """
+        if off_slot and self.claiming:
+            waiting = Dispatch.unresolved(claim)
+            self._holdings.add(waiting)
+            self.current = (waiting, None)
+            self.claiming = False
+        if off_slot:
+            self._crew.give_back(self.slot)
+        self._beats.beat(self.name)
+        if self._turns.aside(self._stopping.wait, seconds):
+            return False
+        return self.current is None or self.current[0].settlement is None
 
     def _attempt(self, dispatch: Dispatch, share: Share) -> Settlement | None:
         """Attempt one share, if its endpoint lets it. Returns the settlement when it was the job's last."""

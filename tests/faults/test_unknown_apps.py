@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 
+import pytest
 import redis
 
 from tests.faults.measures import SCALE, figure, scaled
@@ -53,6 +54,7 @@ def test_jobs_of_unknown_apps_cost_known_ones_a_tenth_at_most(redis_server: Redi
     assert kept >= 0.9
 
 
+@pytest.mark.timeout(120 + 3 * WRONG_FOR)
 def test_no_job_is_lost_while_the_file_of_apps_is_empty(redis_server: RedisServer, receiver: Receiver) -> None:
     settings = {"webhooks": {"retry": {"max_elapsed_time_ms": BUDGET_MS}}}
     client = redis_server.client()

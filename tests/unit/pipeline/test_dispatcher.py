@@ -24,7 +24,8 @@ from sockudo_queue.delivery.sender import Sender as RealSender
 from sockudo_queue.drivers.base import Back, Claim, Dead, Later, Part, Settlement
 from sockudo_queue.errors import AppStoreUnavailable, AppUnreadable
 from sockudo_queue.observability.metrics import Metrics
-from sockudo_queue.pipeline.dispatcher import LONGEST_GUESS, Dispatcher, endpoint_of
+from sockudo_queue.pipeline.deferrals import LONGEST_GUESS
+from sockudo_queue.pipeline.dispatcher import Dispatcher, endpoint_of
 from sockudo_queue.pipeline.in_flight import Dispatch, Share
 from sockudo_queue.pipeline.resolve import NEWER_RECORD_DELAY_MS, Resolver
 from sockudo_queue.pipeline.unknown_apps import RECENT, UnknownApps
