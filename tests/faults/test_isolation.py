@@ -176,6 +176,20 @@ def test_a_backlog_for_a_slow_endpoint_does_not_keep_out_those_who_come_later(re
     assert took < 8
 
 
+def test_endpoint_whose_first_answers_are_slow_keeps_its_throughput_beside_forty_that_hang(
+    redis_server: RedisServer,
+) -> None:
+    """As on a machine that is slow for a moment: the pace of the first answers must put nothing off for long."""
+
+    def slow_at_first(receiver: Receiver) -> None:
+        receiver.answer(lambda _request, nth: Answer(delay=0.5 if nth <= 5 else GOOD_DELAY))
+
+    with ExitStack() as stack:
+        took, _ = run(redis_server, crowd(stack, "good", 1, 200, slow_at_first), crowd(stack, "dead", 40, 5, hanging))
+    figure(f"200 jobs for one endpoint whose first answers take 0.5 s, beside forty that hang: {took:.1f} s")
+    assert took < 9
+
+
 def test_forty_endpoints_that_hang_leave_room_for_one_that_answers(redis_server: RedisServer) -> None:
     with ExitStack() as stack:
         took, _ = run(

@@ -16,8 +16,10 @@ of threads that endpoints and apps have (`thread_budget`).
       +----------+ ----------------------> +--------+ --------------------> +------+
       | unproven |                         | prompt |                       | slow |
       +----------+ <---------------------- +--------+ <-------------------- +------+
-        |   ^           no success for 60 s     |      within `slow` again      |
-        |   |          (0.1 s while scarce)     |                               |
+        |   ^           no success for 60 s,    |      within `slow` again      |
+        |   |           while places are scarce |                               |
+        |   |           for as long as it takes |                               |
+        |   |           to be overdue           |                               |
         |   |                                   v                               |
         |   |          a success           +---------+                          |
         |   +----------------------------- | suspect | <------------------------+
@@ -31,7 +33,7 @@ A success leads from suspect to whichever of the other three the usual latency s
     prompt     all                                                      all
     slow       the spare workers; alone, all but a few                  its share of these
     unproven   the spare workers                                        its share of these
-    suspect    three quarters of the spare workers                      2, and 2 of webhooks that get answers
+    suspect    the spare workers                                        2, and 2 of webhooks that get answers
 
     app                                 may add a lingering attempt
     below its fair share                always: spare workers / (apps with such attempts + 1)

@@ -140,16 +140,12 @@ class Endpoint:
             if self._suspect and breaker.has_answered(now):
                 # It starts beside those that hang, one at a time, and need not wait until they end.
                 return self._reserve(breaker.line, now, now, by_breaker=False, step=self._limits.slow)
-            if reserved:  # it had its place and missed it; sending it to the end of the line would be unfair
-                return Deferral(self._service_time(now) / 2, by_breaker=False, grows=True)
-            return self._reserve(self._line, now, now, by_breaker=False)
+            return self._wait_in(self._line, now, reserved=reserved)
         if not reserved and not is_beside and self._line.next_free > now and (self.is_slow or self._suspect):
             return self._reserve(self._line, now, now, by_breaker=False)
         if lingers and not self._has_room_for(app, now, is_beside=is_beside):
             # Not in the endpoint's line: the endpoint has a place, and may give it to another app.
-            if reserved:
-                return Deferral(self._service_time(now) / 2, by_breaker=False, grows=True)
-            return self._reserve(self._shares.line_of(app), now, now, by_breaker=False)
+            return self._wait_in(self._shares.line_of(app), now, reserved=reserved)
         token = Token(app)
         is_probe = not breaker.is_closed
         if is_probe:
@@ -289,6 +285,11 @@ class Endpoint:
             usual = max(usual, self._limits.slow)
         oldest = next(iter(self._in_flight.values()), now)
         return max(usual, now - oldest if self._suspect else 0.0)
+
+    def _wait_in(self, line: Line, now: float, *, reserved: bool) -> Deferral:
+        if reserved:  # it had its place and missed it; sending it to the end of the line would be unfair
+            return Deferral(self._service_time(now) / 2, by_breaker=False, grows=True)
+        return self._reserve(line, now, now, by_breaker=False)
 
     def _reserve(
         self, line: Line, earliest: float, now: float, *, by_breaker: bool, step: float | None = None

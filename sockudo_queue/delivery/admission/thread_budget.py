@@ -33,8 +33,8 @@ SHORT: Final = 1.0
 KEPT_FREE: Final = 2
 """Threads that are never lent: one that finds out that other work has come, and one that does it meanwhile."""
 FIRST_PLACES: Final = 4
-"""Places that stay free for an endpoint with nothing in flight, or for an app below its fair share. Each new one that
-answers frees its place within `slow`, so four let some forty endpoints a second prove themselves."""
+"""Places that a busy endpoint leaves to those with nothing in flight, and slow ones of an app above its fair share to
+other apps. A new endpoint that answers frees its place within `slow`, so four let forty a second prove themselves."""
 RESERVED_PART: Final = 4
 """One of this many spare workers is not for the busy endpoints of an app that is above its fair share, and not for
 those that hang. With an eighth, two apps with a few dead endpoints each would leave nothing to a third; a half would
@@ -151,11 +151,10 @@ class Shares:
             if standing is Standing.PROMPT:
                 free = self.threads - KEPT_FREE - others
             return max(free, 0 if others > 0 else 1)
+        if standing is Standing.SUSPECT:
+            return max(min(SUSPECT_LIMIT, free), 1)
         endpoints = self._endpoints + (own.all == 0)
         fair = max((free + others - self._first_places) // endpoints, SUSPECT_LIMIT)
-        if standing is Standing.SUSPECT:
-            # Hanging attempts together leave a quarter to endpoints that are slow but answer.
-            return max(min(SUSPECT_LIMIT, free - self._reserve), 1)
         return max(min(fair, free - self._first_places), 1)
 
     def _for_short(self, now: float) -> int:

@@ -459,6 +459,40 @@ def test_quick_endpoints_of_one_app_that_begin_to_hang_leave_threads_to_other_ap
         world.attempt(key=EndpointKey("https", f"new-{number}.example", 443), app="new")
 
 
+def test_busy_endpoint_of_an_app_leaves_a_place_to_the_next_one_of_it(world: World) -> None:
+    world.make_slow(3.0)
+    assert places(world) == LIMITS.max_slow * 3 // 4
+
+    world.start(key=OTHER)
+
+
+def test_slow_endpoints_of_one_app_leave_places_to_other_apps(world: World) -> None:
+    world.attempt(key=OTHER)
+    for number in range(40):
+        world.make_slow(0.2, key=dead(number))
+    world.attempt(key=OTHER, took=0.01)
+    for _ in range(2):
+        for number in range(40):
+            world.ask(key=dead(number), reserved=True)
+
+    world.start(key=EndpointKey("https", "new.example", 443), app="new")
+
+
+def test_new_webhooks_at_endpoints_that_hang_leave_the_slots_free_however_many_apps_have_some(world: World) -> None:
+    world.attempt(key=OTHER)
+    for number in range(30):
+        for _ in range(SUSPECT_LIMIT):
+            world.ask(key=dead(number), app=f"app-{number}")
+    world.now += 0.11
+    world.attempt(key=OTHER, took=0.01)
+    for number in range(30):
+        world.ask("new", key=dead(number), app=f"new-{number}")
+
+    assert sum(endpoint.in_flight for endpoint in world.endpoints._endpoints.values()) <= LIMITS.max_slow
+    for _ in range(LIMITS.concurrency):
+        assert not world.start(key=OTHER).slow
+
+
 def test_backlog_of_an_app_that_has_all_its_places_does_not_come_round_at_once(world: World) -> None:
     rounds(world, "hostile", 45, 3)
 
@@ -483,13 +517,14 @@ def test_a_webhook_that_hangs_takes_two_threads_also_where_its_neighbours_are_an
     world.start("good")
 
 
-def test_many_webhooks_that_hang_beside_one_that_is_answered_leave_the_slots_free(world: World) -> None:
+@pytest.mark.parametrize("apps", [1, 40])
+def test_many_webhooks_that_hang_beside_one_that_is_answered_leave_the_slots_free(world: World, apps: int) -> None:
     """One host for many tenants: each may have two, and all of them together no more than the spare workers."""
     world.attempt(key=OTHER)
     world.attempt(OK, 0.01, webhook="good")
     for _ in range(5):
         for number in range(40):
-            world.ask(f"bad-{number}", reserved=True)
+            world.ask(f"bad-{number}", reserved=True, app=f"app-{number}" if apps > 1 else "app")
             world.now += LIMITS.slow / LIMITS.concurrency  # until the slot that it took is free again
             world.endpoints._endpoints[KEY].look(world.now)  # as the supervisor does for what takes long
             world.attempt(OK, 0.001, webhook="good")
