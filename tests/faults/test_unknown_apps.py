@@ -42,7 +42,7 @@ def seconds(server: RedisServer, junk: int) -> float:
             if junk:
                 push(client, [job(n, app_id=f"unknown{n % 7}") for n in range(junk)])
                 eventually(lambda: daemon.events("apps.unknown"), 10)
-                eventually(lambda: not client.llen(LIST), 30)
+                eventually(lambda: daemon.metric("sockudo_queue_claims_total") >= junk, 60)
             began = time.monotonic()
             push(client, [job(n) for n in range(HONEST)])
             eventually(lambda: receiver.count >= HONEST, 60)

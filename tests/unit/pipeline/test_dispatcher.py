@@ -27,6 +27,7 @@ from sockudo_queue.observability.metrics import Metrics
 from sockudo_queue.pipeline.deferrals import LONGEST_GUESS
 from sockudo_queue.pipeline.dispatcher import Dispatcher, endpoint_of
 from sockudo_queue.pipeline.in_flight import Dispatch, Share
+from sockudo_queue.pipeline.matching_share import Account
 from sockudo_queue.pipeline.resolve import NEWER_RECORD_DELAY_MS, Resolver
 from sockudo_queue.pipeline.unknown_apps import RECENT, UnknownApps
 from sockudo_queue.pipeline.worker import Worker, Workplace
@@ -431,6 +432,26 @@ def test_budget_of_an_unknown_app_stands_still_while_most_apps_are_unknown() -> 
         part = only(world.settle(replace_ms(claim_of(job(1), part.state), now_ms + waited)))
     assert BUDGET_MS - 60_000 <= waited <= BUDGET_MS + 60_000
     assert isinstance(part, Dead)
+
+
+@pytest.mark.parametrize("state", [None, State("rec", APP_ID, "a", attempts=2, budget_from=NOW_MS - 5_000)])
+def test_job_of_an_app_over_its_share_of_matching_time_is_put_off_as_it_is(state: State | None) -> None:
+    world = World(hook("a"))
+    account = world.resolver._matching.accounts[APP_ID] = Account()
+    account.long = True
+
+    settlement = world.settle(claim_of(job(1)) if state is None else claim_of(job(1), state))
+
+    part = only(settlement)
+    assert isinstance(part, Later)
+    assert not part.durable
+    assert part.delay_ms >= 1000
+    assert world.sender.names == []
+    if state is not None:
+        assert owed(part) == state
+    account.long = False
+    world.settle(claim_of(job(1), part.state))
+    assert world.sender.names == ["a"]
 
 
 def replace_ms(claim: Claim, server_ms: int) -> Claim:
