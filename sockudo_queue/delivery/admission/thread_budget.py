@@ -89,6 +89,7 @@ class Shares:
         # Without spare workers slow endpoints can only use slots, and some have to be left for the others.
         self._spare = max(limits.max_slow, limits.concurrency // 2, 1)
         self._reserve = self._spare // RESERVED_PART
+        self._reserve_of_first = self._reserve * 3 // 4
         self._first_places = min(FIRST_PLACES, self._reserve)
         self._lent = max(self.threads - max(KEPT_FREE, limits.concurrency // 4), self._spare)
 
@@ -130,7 +131,7 @@ class Shares:
             case Standing.SLOW:
                 return self._for_short(now) - self._total > self._first_places
             case _:  # all of it for a busy endpoint, so that the next one of the same app finds a place, too
-                kept = self._reserve * 3 // 4 if is_first else self._reserve
+                kept = self._reserve_of_first if is_first else self._reserve
                 return self._spare - self._open_ended - uncounted > kept
 
     def line_of(self, app: str) -> Line:
@@ -148,14 +149,26 @@ class Shares:
         if standing is not Standing.SLOW:
             free = min(free, self._spare - (self._open_ended - own.open_ended))
         if not in_flight:
+            left = self.threads - KEPT_FREE - others
             if standing is Standing.PROMPT:
-                free = self.threads - KEPT_FREE - others
+                free = left
+            elif free <= 0:  # because of an app that has more than it may have, perhaps
+                free = min(left, self._spare - self._within_shares())
             return max(free, 0 if others > 0 else 1)
         if standing is Standing.SUSPECT:
             return max(min(SUSPECT_LIMIT, free), 1)
         endpoints = self._endpoints + (own.all == 0)
         fair = max((free + others - self._first_places) // endpoints, SUSPECT_LIMIT)
         return max(min(fair, free - self._first_places), 1)
+
+    def _within_shares(self) -> int:
+        """Return the lingering attempts, but of each app no more than it may have while it knows that they linger.
+
+        With many slots an app can have more at endpoints that answered at once, and then all hang.
+        """
+        most = self._spare - self._reserve_of_first
+        with self._lock:
+            return sum(min(count, most) for count in self._by_app.values())
 
     def _for_short(self, now: float) -> int:
         """Return how many threads may serve attempts that end within `SHORT`."""

@@ -459,6 +459,21 @@ def test_quick_endpoints_of_one_app_that_begin_to_hang_leave_threads_to_other_ap
         world.attempt(key=EndpointKey("https", f"new-{number}.example", 443), app="new")
 
 
+def test_quick_endpoint_that_has_every_slot_and_begins_to_hang_does_not_keep_out_other_apps() -> None:
+    world = World(replace(LIMITS, concurrency=64))
+    world.attempt(app="hostile")
+    for _ in range(64):
+        world.start(app="hostile")
+    world.now += 0.11
+    world.endpoints._endpoints[KEY].look(world.now)
+
+    for number in range(FIRST_PLACES):
+        world.start(key=dead(number), app="new")
+    for number in range(200):
+        world.ask(key=dead(number), app=f"app-{number}")
+    assert sum(endpoint.in_flight for endpoint in world.endpoints._endpoints.values()) <= 64 + LIMITS.max_slow // 4
+
+
 def test_busy_endpoint_of_an_app_leaves_a_place_to_the_next_one_of_it(world: World) -> None:
     world.make_slow(3.0)
     assert places(world) == LIMITS.max_slow * 3 // 4
