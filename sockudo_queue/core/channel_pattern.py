@@ -22,6 +22,11 @@ Search = Callable[[str], bool]
 
 _MARKS: Final = re.compile(r"[ ^]*?(\^+)$")  # the line under the pattern; of two marks the last is the one to change
 _LONGEST_EXCERPT: Final = 20
+_LITERAL: Final = re.compile(
+    r"(?P<character>\\[-.:=@,;/|+*?()\[\]{}^$#&~\\]|[^\\.^$*+?()\[\]{}|])?(?P<repetition>[*+?{]?)", re.DOTALL
+)
+"""One character of a pattern that stands for itself, and how its repetition begins; or nothing of the kind."""
+_HARD_TO_COUNT: Final = re.compile(r"[\\\[]|\(\?(?!:)")
 
 
 class PatternError(SockudoQueueError):
@@ -43,6 +48,38 @@ def compile_pattern(pattern: str, most_kib: int = DEFAULTS.pattern_kib) -> Searc
     except SchemaError as error:
         raise PatternError(_fault(pattern, str(error))) from None
     return validator.isinstance_python
+
+
+def literal_beginning(pattern: str) -> str:
+    """Return a text that every channel begins with in which the pattern is found; "" where none is easily seen.
+
+    Only what stands behind a leading `^` is read, up to the first construct of any other kind.
+    """
+    if not pattern.startswith("^") or _may_have_alternatives(pattern):
+        return ""
+    read: list[str] = []
+    for part in _LITERAL.finditer(pattern, 1):
+        character, repetition = part["character"], part["repetition"]
+        if not character or repetition in ("*", "?", "{"):
+            break
+        read.append(character[-1])
+        if repetition:
+            break
+    return "".join(read)
+
+
+def _may_have_alternatives(pattern: str) -> bool:
+    """Tell whether a `|` may stand outside of all groups. Where brackets cannot be counted plainly, it may."""
+    if "|" not in pattern:
+        return False
+    if _HARD_TO_COUNT.search(pattern):
+        return True
+    depth = 0
+    for character in pattern:
+        depth += (character == "(") - (character == ")")
+        if character == "|" and depth < 1:
+            return True
+    return False
 
 
 def _fault(pattern: str, report: str) -> str:

@@ -55,21 +55,22 @@ def find_pattern(pattern: str, channel: str) -> bool:
 
 def match(job: Job, webhooks: Iterable[Webhook], finds: Finds = find_pattern) -> list[Match]:
     """Return the matches of a job in the order of the webhooks; a webhook that wants nothing is left out."""
-    matches = []
-    for webhook in webhooks:
-        wanted, rules = webhook.event_types, webhook.filter
-        if rules is None:
-            events = [event for event in job.events if event.name in wanted]
-        else:
-            # What a prefix alone excludes is most of it where an app has many webhooks, and costs the least to see.
-            prefix = rules.channel_prefix or ""
-            events = [event for event in job.events if event.name in wanted and event.channel.startswith(prefix)]
-            if events:
-                accepted = _accepted(rules, events, finds)
-                events = [event for event in events if event.channel in accepted]
-        if events:
-            matches.append(Match(webhook, tuple(events)))
-    return matches
+    found = ((webhook, wanted_events(job.events, webhook, finds)) for webhook in webhooks)
+    return [Match(webhook, tuple(events)) for webhook, events in found if events]
+
+
+def wanted_events(events: Iterable[Event], webhook: Webhook, finds: Finds) -> list[Event]:
+    """Return the events that a webhook wants, in their order."""
+    wanted, rules = webhook.event_types, webhook.filter
+    if rules is None:
+        return [event for event in events if event.name in wanted]
+    # What a prefix alone excludes is most of it where an app has many webhooks, and costs the least to see.
+    prefix = rules.channel_prefix or ""
+    events = [event for event in events if event.name in wanted and event.channel.startswith(prefix)]
+    if not events:
+        return events
+    accepted = _accepted(rules, events, finds)
+    return [event for event in events if event.channel in accepted]
 
 
 def _accepted(rules: Filter, events: Iterable[Event], finds: Finds) -> set[str]:
@@ -101,7 +102,7 @@ def contradiction(rules: Filter) -> str | None:
 
     Exact for prefix, suffix and namespaces: a suffix never contradicts them. What a pattern excludes is not looked at.
     """
-    wanted = _namespaces(rules)
+    wanted = wanted_namespaces(rules)
     if wanted is None:
         return None
     if rules.channel_namespaces == ():
@@ -120,20 +121,21 @@ def contradiction(rules: Filter) -> str | None:
 def _acceptor(rules: Filter) -> Callable[[str, Finds], bool]:
     prefix, suffix = rules.channel_prefix or "", rules.channel_suffix or ""
     pattern = rules.channel_pattern
-    namespaces = _namespaces(rules)
+    namespaces = wanted_namespaces(rules)
 
     def accepts(channel: str, finds: Finds) -> bool:
         return (
             channel.startswith(prefix)
             and channel.endswith(suffix)
-            and (namespaces is None or _namespace(channel) in namespaces)
+            and (namespaces is None or namespace_of(channel) in namespaces)
             and (pattern is None or finds(pattern, channel))
         )
 
     return accepts
 
 
-def _namespaces(rules: Filter) -> frozenset[str] | None:
+def wanted_namespaces(rules: Filter) -> frozenset[str] | None:
+    """Return the namespaces that a filter lets through, or None where it lets all of them through."""
     one = None if rules.channel_namespace is None else frozenset({rules.channel_namespace})
     several = None if rules.channel_namespaces is None else frozenset(rules.channel_namespaces)
     if one is None or several is None:
@@ -141,7 +143,8 @@ def _namespaces(rules: Filter) -> frozenset[str] | None:
     return one & several
 
 
-def _namespace(channel: str) -> str | None:
+def namespace_of(channel: str) -> str | None:
+    """Return what stands before the first colon of a channel's name, without the prefix of the channel's type."""
     name, colon, _ = channel.partition(":")
     if not colon:
         return None
@@ -155,4 +158,4 @@ def _namespace(channel: str) -> str | None:
 def _can_start(namespace: str, prefix: str) -> bool:
     """Tell whether a channel of that namespace can start with the prefix; whatever follows the colon is free."""
     heads = [f"{kind}{namespace}:" for kind in ("", *_TYPE_PREFIXES)]
-    return any(head.startswith(prefix) or prefix.startswith(head) for head in heads if _namespace(head) == namespace)
+    return any(head.startswith(prefix) or prefix.startswith(head) for head in heads if namespace_of(head) == namespace)

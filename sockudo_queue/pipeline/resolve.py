@@ -23,6 +23,7 @@ from sockudo_queue.drivers.base import Back, Claim, Dead, Later
 from sockudo_queue.errors import AppStoreUnavailable, AppUnreadable, MalformedJob
 from sockudo_queue.pipeline import deferrals
 from sockudo_queue.pipeline.in_flight import Dispatch, Share, dead_letter
+from sockudo_queue.pipeline.index_cache import IndexCache
 from sockudo_queue.pipeline.large_jobs import LARGE, LargeJobs
 from sockudo_queue.pipeline.matching_share import Interrupted, JobMatching, MatchingShares, PutOff
 from sockudo_queue.pipeline.pattern_cache import PatternCache
@@ -72,6 +73,7 @@ class Resolver:
         self._matching = MatchingShares()
         self._current = _Current()
         self._patterns = PatternCache(ceilings.pattern_cache_kib, ceilings.pattern_kib, on_slow=self._searched)
+        self._indexes = IndexCache()
         self._unknown_app_budget_ms = unknown_app_budget_ms
 
     def resolve(self, claim: Claim, give_way: GiveWay = _never_stop) -> Dispatch:
@@ -165,7 +167,7 @@ class Resolver:
     def _job(self, claim: Claim, state: State, job: Job, app: App) -> Dispatch:
         shares = tuple(
             Share(ordinal, found.webhook, found.events, _fresh(state, job, found.webhook.name))
-            for ordinal, found in enumerate(matching.match(job, app.webhooks, self._patterns.finds))
+            for ordinal, found in enumerate(self._indexes.match(job, app, self._patterns.finds))
         )
         invalid = _of_invalid(claim, state, job, app, self._patterns.finds) if app.invalid else ()
         return Dispatch(claim, job, shares, splits=True, decided=invalid)

@@ -1,0 +1,149 @@
+"""The index finds exactly what a look at every webhook finds, and looks at few."""
+
+from __future__ import annotations
+
+import time
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sockudo_queue.core.apps import Filter, Webhook
+from sockudo_queue.core.channel_pattern import PatternError, compile_pattern, literal_beginning
+from sockudo_queue.core.job import Event, Job
+from sockudo_queue.core.matching import find_pattern, match
+from sockudo_queue.core.secret import Secret
+from sockudo_queue.core.webhook_index import WebhookIndex
+
+
+def job(*events: tuple[str, str]) -> Job:
+    read = tuple(Event(name, channel, msgspec.Raw(b"{}")) for name, channel in events)
+    return Job("key", "app", Secret("secret"), 1, read, None, 0)
+
+
+TYPES = st.sampled_from(["channel_occupied", "member_added", "client_event"])
+SHORT = st.text(alphabet="ab-:", max_size=4)
+CHANNELS = st.tuples(st.sampled_from(["", "private-", "presence-cache-"]), SHORT).map("".join)
+PIECES = [
+    "a",
+    "b",
+    "ab",
+    "-",
+    r"\-",
+    r"\.",
+    ".",
+    ".*",
+    "a?",
+    "b*",
+    "a+",
+    "b{0,2}",
+    "(a|b)",
+    "(?:a|b-)",
+    "[ab]",
+    "[(]",
+    "|",
+]
+PATTERNS = st.tuples(
+    st.sampled_from(["^", "^", "^", "", "^*", "(?i)^", "^(?i)"]),
+    st.lists(st.sampled_from(PIECES), max_size=4).map("".join),
+).map("".join)
+MAYBE = {"channel_prefix": CHANNELS, "channel_suffix": SHORT, "channel_pattern": PATTERNS, "channel_namespace": SHORT}
+FILTERS = st.builds(
+    Filter,
+    **{name: st.none() | given_values for name, given_values in MAYBE.items()},
+    channel_namespaces=st.none() | st.lists(SHORT, max_size=3).map(tuple),
+)
+WEBHOOKS = st.builds(Webhook, st.just("hook"), st.frozensets(TYPES), filter=st.none() | FILTERS)
+EVENTS = st.lists(st.tuples(TYPES, CHANNELS), max_size=5)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(WEBHOOKS, max_size=25), EVENTS)
+def test_the_index_finds_what_a_look_at_every_webhook_finds(
+    webhooks: list[Webhook], events: list[tuple[str, str]]
+) -> None:
+    read = job(*events)
+    assert WebhookIndex(webhooks).match(read) == match(read, webhooks)
+
+
+@settings(max_examples=400, deadline=None)
+@given(PATTERNS, st.text(alphabet="ab-:AB(c", max_size=6))
+def test_a_channel_without_the_literal_beginning_never_matches(pattern: str, channel: str) -> None:
+    try:
+        search = compile_pattern(pattern)
+    except PatternError:
+        return
+    assert not search(channel) or channel.startswith(literal_beginning(pattern))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "beginning"),
+    [
+        ("^room-", "room-"),
+        (r"^room\-1\.", "room-1."),
+        ("^private-user-[0-9]+$", "private-user-"),
+        ("^ab+c", "ab"),
+        ("^abc?", "ab"),
+        ("^ab{0,3}", "a"),
+        ("^a(b|c)", "a"),
+        ("^a(?:b|c)$", "a"),
+        ("^a|b", ""),
+        ("^a[(]|b", ""),
+        (r"^a\(|b", ""),
+        ("(?i)^ab", ""),
+        ("^(?i)ab", ""),
+        ("^*ab", ""),
+        (r"^a\<b", "a"),
+        (r"^a\d", "a"),
+        ("room-", ""),
+        ("", ""),
+        ("^Ä日", "Ä日"),
+    ],
+)
+def test_the_literal_beginning_of_a_pattern(pattern: str, beginning: str) -> None:
+    assert literal_beginning(pattern) == beginning
+
+
+@pytest.mark.parametrize("rules", ["prefix", "pattern", "namespace"])
+def test_few_webhooks_of_many_are_looked_at(rules: str) -> None:
+    looked_at: list[str] = []
+
+    def finds(pattern: str, channel: str) -> bool:
+        looked_at.append(pattern)
+        return find_pattern(pattern, channel)
+
+    def rule(number: int) -> Filter:
+        suffix = f"{number}:"
+        match rules:
+            case "prefix":
+                return Filter(channel_prefix=f"room-{suffix}", channel_pattern=suffix)
+            case "pattern":
+                return Filter(channel_pattern=f"^room-{suffix}")
+            case _:
+                return Filter(channel_namespace=f"room-{number}", channel_pattern=suffix)
+
+    hooks = [Webhook(f"hook-{n}", frozenset({"channel_occupied"}), filter=rule(n)) for n in range(1_000)]
+    [found] = WebhookIndex(hooks).match(job(("channel_occupied", "room-77:x")), finds)
+    assert found.webhook is hooks[77]
+    assert len(looked_at) == 1
+
+
+def test_an_event_of_a_type_that_no_webhook_wants_costs_nothing() -> None:
+    hooks = [Webhook(f"hook-{n}", frozenset({"channel_occupied"})) for n in range(1_000)]
+    assert WebhookIndex(hooks).match(job(("member_added", "a"))) == []
+
+
+def test_many_events_for_many_webhooks_take_time_in_proportion() -> None:
+    hooks = [
+        Webhook(f"hook-{n}", frozenset({"channel_occupied"}), filter=Filter(channel_prefix=f"{n}-"))
+        for n in range(1_000)
+    ]
+    read = job(*(("channel_occupied", f"{n}-a") for n in range(1_000)))
+    index = WebhookIndex(hooks)
+    began = time.thread_time()
+    assert len(index.match(read)) == 1_000
+    taken = time.thread_time() - began
+    began = time.thread_time()
+    assert len(match(read, hooks)) == 1_000
+    assert taken < (time.thread_time() - began) / 5
