@@ -30,6 +30,7 @@ from sockudo_queue.delivery.sender import Sender
 from sockudo_queue.drivers.base import Back, Claim, Later, Part
 from sockudo_queue.observability.metrics import Metrics, WebhookMetrics
 from sockudo_queue.pipeline import deferrals
+from sockudo_queue.pipeline.breaker_events import log_breaker, log_probe
 from sockudo_queue.pipeline.in_flight import Dispatch, Share, dead_letter
 
 
@@ -124,7 +125,9 @@ class Dispatcher:
         Blocks for at most the webhook's timeout. Never raises: whatever goes wrong costs this webhook and no thread.
         """
         counts = self._metrics.webhook(share.state.app, share.webhook.name)
-        was_closed = admission.breaker.is_closed
+        breaker = admission.breaker
+        if admission.is_probe:
+            log_probe(self._log, share)
         counts.started()
         started = time.monotonic()
         try:
@@ -138,11 +141,14 @@ class Dispatcher:
         ended = time.monotonic()
         outcome = attempt.outcome
         cut_short = outcome.is_transport_failure and self._stopping.is_set()
+        was_closed = breaker.is_closed
+        failing_since = None if was_closed else breaker.failing_since
         self._endpoints.finish(admission, None if cut_short else outcome, ended)
         try:
             self._report(dispatch, share, attempt, ended - started, counts)
             if not (outcome.delivered and was_closed):
-                self._metrics.breaker(share.state.app, share.webhook.name, admission.breaker.state(ended))
+                self._metrics.breaker(share.state.app, share.webhook.name, breaker.state(ended))
+                log_breaker(self._log, share, breaker, outcome, ended, failing_since)
         except Exception as error:  # noqa: BLE001 - what was delivered must not be posted again for the sake of a figure
             self._log.error("delivery.failed", webhook=share.webhook.name, job=share.state.job, exc_info=error)
         if cut_short:

@@ -1,0 +1,36 @@
+"""Logs what the breaker of a webhook does, so that an outage can be read from the log alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sockudo_queue.core.outcome import Outcome
+from sockudo_queue.delivery.admission.circuit_breaker import Breaker
+from sockudo_queue.pipeline.in_flight import Share
+
+
+def log_probe(log: Any, share: Share) -> None:
+    """Log that one attempt is about to tell whether the endpoint is back."""
+    log.info("breaker.half_open", app=share.state.app, webhook=share.webhook.name)
+
+
+def log_breaker(
+    log: Any, share: Share, breaker: Breaker, outcome: Outcome, ended: float, failing_since: float | None
+) -> None:
+    """Log that this attempt has opened or closed a breaker, or nothing.
+
+    `failing_since` is when the webhook began to fail, None where the breaker was closed before.
+    """
+    app, webhook = share.state.app, share.webhook.name
+    if breaker.is_closed:
+        if failing_since is not None:
+            log.info("breaker.closed", app=app, webhook=webhook, failing_s=round(ended - failing_since, 1))
+    elif breaker.open_until == ended + breaker.period:  # by this attempt, and not by an earlier one
+        log.warning(
+            "breaker.opened",
+            app=app,
+            webhook=webhook,
+            reason=outcome.reason,
+            failing_s=round(ended - breaker.failing_since, 1),
+            open_s=breaker.period,
+        )
