@@ -241,6 +241,7 @@ def _run(options: argparse.Namespace) -> int:
     from sockudo_queue.core.apps import StaticApps
     from sockudo_queue.daemon import Daemon
     from sockudo_queue.observability import logs
+    from sockudo_queue.runtime.service_manager import ServiceManager
 
     loaded, apps = load_with_apps(options.config, os.environ, working_directory(), options.strict)
     logs.set_up(loaded.settings.logging.level, loaded.settings.logging.format)
@@ -251,7 +252,7 @@ def _run(options: argparse.Namespace) -> int:
         log.info("settings.note", text=note)
     registry = StaticApps(apps)
     source = AppSource(loaded.apps_document, loaded.settings, registry, os.environ, strict=options.strict)
-    code = Daemon(loaded.settings, registry, source).run()
+    code = Daemon(loaded.settings, registry, source, ServiceManager(os.environ)).run()
     logs.flush(FLUSH_SECONDS)
     return code
 

@@ -44,6 +44,7 @@ from sockudo_queue.pipeline.worker import LIVE_WITHIN, Workplace
 from sockudo_queue.runtime import limits, signal_mask, signals
 from sockudo_queue.runtime.cpu_affinity import Placement
 from sockudo_queue.runtime.python_gate import Turns
+from sockudo_queue.runtime.service_manager import READY, STOPPING, ServiceManager
 from sockudo_queue.services.notifier import LAST_LOOK, take_over
 from sockudo_queue.services.peers import SurroundingsWatch
 from sockudo_queue.services.sampler import Sampler
@@ -88,8 +89,15 @@ def make_ingress(settings: Settings, driver: Driver) -> Ingress | None:
 class Daemon:
     """One running daemon. `run` blocks the main thread until the process is to end."""
 
-    def __init__(self, settings: Settings, registry: AppRegistry, app_source: AppSource | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        registry: AppRegistry,
+        app_source: AppSource | None = None,
+        manager: ServiceManager | None = None,
+    ) -> None:
         self._settings = settings
+        self._manager = manager or ServiceManager({})
         self._app_source = app_source
         self._log: Any = logs.get_logger().bind()  # bound once, and not anew with every line
         self._turns = Turns()
@@ -191,6 +199,12 @@ class Daemon:
         if self._settings.driver == "none":
             self._log.info("daemon.idle", text="queue.driver is none: webhooks are switched off, nothing is delivered")
         self._supervisor.release()
+        self._notify(READY)
+
+    def _notify(self, state: str) -> None:
+        """Tell the service manager. READY does not wait for the queue's server: a restart would not end its outage."""
+        if (reason := self._manager.notify(state)) is not None:
+            self._log.warning("settings.warning", text=reason)
 
     @property
     def _least_descriptors(self) -> int:
@@ -259,6 +273,7 @@ class Daemon:
             self._ingress.stop()
         self._crew.stop()
         self._log.info("daemon.draining", held=len(self._holdings))
+        self._notify(STOPPING)
         code = EXIT_STOPPED
         while self._is_busy and time.monotonic() < deadline:
             if signals.signalled(signals.STOP_SIGNALS, 0.01) is not None:
