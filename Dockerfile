@@ -1,6 +1,7 @@
 # The image of sockudo-queue: docker build -t sockudo-queue .
 # BASE is a slim Debian or a derivative whose python3 is 3.11 or newer. Alpine will not do: pycurl and pydantic-core
-# would have to be compiled there.
+# would have to be compiled there. BASE may end with a digest, which pins it; BASE_DIGEST writes that into a label:
+#   --build-arg BASE=docker.io/library/debian:trixie-slim@sha256:… --build-arg BASE_DIGEST=sha256:…
 ARG BASE=docker.io/library/debian:trixie-slim
 
 FROM ${BASE} AS build
@@ -14,7 +15,7 @@ COPY requirements/build.txt requirements/image.txt requirements/
 RUN /opt/pip/bin/pip install --no-cache-dir --only-binary=:all: --require-hashes -r requirements/build.txt \
     && /opt/pip/bin/pip --python /opt/sockudo-queue/bin/python install --no-cache-dir --no-compile \
         --only-binary=:all: --require-hashes -r requirements/image.txt
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml hatch_build.py README.md LICENSE ./
 COPY sockudo_queue sockudo_queue
 # Compiled here, since nothing can be written at run time. Hashes instead of times: the layers may be made anew.
 RUN /opt/pip/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheel . \
@@ -40,10 +41,20 @@ HEALTHCHECK --interval=10s --timeout=5s --start-period=10s --retries=3 CMD ["soc
 ENTRYPOINT ["sockudo-queue"]
 CMD ["run"]
 # Last: they change with every commit, and what comes after them is made anew then.
+ARG BASE
+ARG BASE_DIGEST=unknown
 ARG VERSION=unknown
 ARG REVISION=unknown
+ARG CREATED=unknown
+ARG REPOSITORY=unknown
 LABEL org.opencontainers.image.title="sockudo-queue" \
       org.opencontainers.image.description="Delivers the webhooks that a Sockudo server puts on a queue, and loses none." \
       org.opencontainers.image.licenses="MIT" \
       org.opencontainers.image.version="${VERSION}" \
-      org.opencontainers.image.revision="${REVISION}"
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.created="${CREATED}" \
+      org.opencontainers.image.source="${REPOSITORY}" \
+      org.opencontainers.image.url="${REPOSITORY}" \
+      org.opencontainers.image.documentation="${REPOSITORY}/tree/main/docs" \
+      org.opencontainers.image.base.name="${BASE}" \
+      org.opencontainers.image.base.digest="${BASE_DIGEST}"

@@ -43,6 +43,24 @@ def test_a_new_revision_makes_no_layer_anew() -> None:
     assert not re.search(r"^(RUN|COPY) ", FINAL[FINAL.index("ARG ") :], re.MULTILINE)
 
 
+def test_the_labels_name_the_source_the_base_and_the_time() -> None:
+    """All of them by arguments, since only the build knows."""
+    labels = dict(re.findall(r'org\.opencontainers\.image\.([\w.]+)="\$\{(\w+)\}', FINAL))
+    assert labels.keys() >= {
+        "source",
+        "url",
+        "documentation",
+        "created",
+        "version",
+        "revision",
+        "base.name",
+        "base.digest",
+    }
+    assert {f"ARG {argument}" for argument in labels.values()} <= {
+        line.partition("=")[0] for line in FINAL.splitlines() if line.startswith("ARG ")
+    }
+
+
 def test_the_base_is_an_argument_and_not_alpine() -> None:
     assert re.findall(r"^FROM (\S+)", TEXT, re.MULTILINE) == ["${BASE}", "${BASE}"]
     [base] = re.findall(r"^ARG BASE=(\S+)", TEXT, re.MULTILINE)
