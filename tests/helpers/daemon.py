@@ -26,7 +26,8 @@ Series = tuple[str, frozenset[tuple[str, str]]]
 
 # The daemon that runs is the package that the tests import, installed or not.
 _IMPORT_ROOT: Final = Path(sockudo_queue.__file__).parents[1]
-_KEPT_VARIABLES: Final = ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH")
+# The last one makes scripts/coverage measure child processes.
+_KEPT_VARIABLES: Final = ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH", "COVERAGE_PROCESS_CONFIG")
 _HTTP_SECONDS: Final = 2.0
 
 
