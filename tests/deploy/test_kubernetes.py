@@ -72,6 +72,17 @@ def test_the_sidecar_starts_first_stops_last_and_never_takes_the_server_out_of_s
         assert sidecar[probe]["httpGet"]["path"] == "/livez"
 
 
+def test_annotation_of_a_shared_pod_names_the_servers_port() -> None:
+    """A pod has one, so the daemon's own port must be found by its name."""
+    template = sources.manifest("sidecar.yaml", "Deployment")["spec"]["template"]
+    [server] = template["spec"]["containers"]
+    ports = {port["name"]: port["containerPort"] for port in server["ports"]}
+    assert template["metadata"]["annotations"]["prometheus.io/port"] == str(ports["metrics"])
+    [port] = daemon("sidecar.yaml")["ports"]
+    assert port["name"] == "queue-metrics"
+    assert f"regex: {port['name']}," in (sources.ROOT / "docs" / "deployment.md").read_text()
+
+
 def test_the_server_beside_it_only_produces() -> None:
     """By the user that its file names. A concurrency of 0 would switch its webhooks off."""
     [server] = pod("sidecar.yaml")["containers"]
