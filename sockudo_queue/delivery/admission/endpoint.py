@@ -9,7 +9,6 @@ Pure but for its locks: the caller says what time it is (seconds, monotonic). Sa
 from __future__ import annotations
 
 import threading
-from collections import Counter
 from typing import Final, NamedTuple
 
 import msgspec
@@ -260,9 +259,10 @@ class Endpoint:
         tokens = self._in_flight if self._lingers(now) else self._overdue_tokens(now)
         if not tokens and not self._lingering.all:
             return  # as for most attempts at most endpoints
-        count = len(tokens)
-        is_short = self._standing(now) is Standing.SLOW
-        lingering = Lingering(count, 0 if is_short else count, Counter(token.app for token in tokens))
+        count, by_app = len(tokens), dict[str, int]()
+        for token in tokens:
+            by_app[token.app] = by_app[token.app] + 1 if token.app in by_app else 1
+        lingering = Lingering(count, 0 if self._standing(now) is Standing.SLOW else count, by_app)
         if lingering != self._lingering:
             self._shares.change(self._lingering, lingering)
             self._lingering = lingering

@@ -14,7 +14,6 @@ Times are seconds, monotonic. Safe from any thread.
 from __future__ import annotations
 
 import threading
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -82,7 +81,7 @@ class Shares:
         self._total = 0
         self._open_ended = 0
         self._endpoints = 0
-        self._by_app: Counter[str] = Counter()
+        self._by_app: dict[str, int] = {}
         self._lines: dict[str, Line] = {}  # of the apps that have lingering attempts
         self._prompt_at = float("-inf")
         self.threads = limits.concurrency + limits.max_slow
@@ -108,9 +107,10 @@ class Shares:
             self._total += after.all - before.all
             self._open_ended += after.open_ended - before.open_ended
             self._endpoints += (after.all > 0) - (before.all > 0)
-            self._by_app.subtract(before.by_app)
-            self._by_app.update(after.by_app)
-            for app in before.by_app:
+            for app, count in after.by_app.items():
+                self._by_app[app] = self._by_app.get(app, 0) + count
+            for app, count in before.by_app.items():
+                self._by_app[app] -= count
                 if not self._by_app[app]:
                     del self._by_app[app]
                     self._lines.pop(app, None)
