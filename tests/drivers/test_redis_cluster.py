@@ -12,14 +12,15 @@ import pytest
 
 from sockudo_queue.config import RedisClusterSettings, Settings
 from sockudo_queue.core.secret import Secret
-from sockudo_queue.drivers.base import Claim, Settlement
+from sockudo_queue.drivers.base import Claim, Later, RecordAudit, Settlement
 from sockudo_queue.drivers.redis import replies
 from sockudo_queue.drivers.redis.errors import LoginRefused, ServerRefused
 from sockudo_queue.drivers.redis.factory import link_of
 from sockudo_queue.drivers.redis.link import Link
+from sockudo_queue.drivers.redis.source import own_key
 from sockudo_queue.errors import BrokerRefused, BrokerUnavailable, SourceRefused, SourceUnavailable
 from tests.drivers.conformance import deliver_all, take, take_all
-from tests.drivers.redis_layouts import ClusterLists, cluster_link
+from tests.drivers.redis_layouts import ClusterLists, ClusterV2, cluster_link
 from tests.drivers.redis_lists import SOURCES, link_to
 from tests.helpers.jobs import jobs
 from tests.helpers.ports import free_port
@@ -160,6 +161,27 @@ def test_a_configured_node_that_is_down_is_not_put_on_the_address_map() -> None:
             with pytest.raises(BrokerUnavailable) as raised:
                 link.call("LLEN", SERVED, read=replies.count)
             assert "ADDRESS_MAP" not in str(raised.value)
+
+
+def test_audits_and_the_look_for_eviction_reach_every_node(
+    cluster: RedisCluster, lists: ClusterLists, cleanup: ExitStack
+) -> None:
+    driver = ClusterV2(cluster, cleanup).driver()
+    for source in SOURCES:
+        lists.client.rpush(source, *jobs(2))
+    for claim in take_all(driver):
+        driver.settle([Settlement(claim, (Later(b"{}", 3_600_000),))])
+    lists.client.delete(own_key(SERVED, "delayed"))
+    lists.client.delete(own_key(DOCUMENTED, "records"))
+    assert driver.audit() == RecordAudit(0, 2, 0)
+    assert driver.audit() == RecordAudit(0, 0, 0)
+
+    with cluster.master_of(DOCUMENTED).client() as client:
+        client.config_set("maxmemory-policy", "allkeys-lfu")
+        [warning] = driver.surroundings.evictions()
+        client.config_set("maxmemory-policy", "noeviction")
+    assert "allkeys-lfu" in warning
+    assert driver.surroundings.evictions() == []
 
 
 def test_a_server_that_is_no_cluster_is_told(redis_server: RedisServer) -> None:
