@@ -70,13 +70,12 @@ def test_every_supported_python_is_tested() -> None:
 
 def test_the_address_of_the_repository_is_written_once() -> None:
     """Its owner replaces a placeholder, and finds no second one."""
-    owner = ADDRESS.removeprefix("https://github.com/").partition("/")[0]
     tracked = subprocess.run(["git", "ls-files"], cwd=sources.ROOT, capture_output=True, text=True, check=False)
     if tracked.returncode != 0:
         pytest.skip("this is no clone")
     files = [sources.ROOT / name for name in tracked.stdout.splitlines()]
     texts = {path: path.read_text(errors="replace") for path in files if path.is_file()}
-    assert [path.name for path, text in texts.items() if f"/{owner}/" in text] == ["pyproject.toml"]
+    assert [path.name for path, text in texts.items() if ADDRESS in text] == ["pyproject.toml"]
 
 
 def test_a_release_needs_one_version_everywhere_and_no_placeholder() -> None:

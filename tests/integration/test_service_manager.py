@@ -11,6 +11,7 @@ import pytest
 from tests.helpers.configs import app, config, webhook
 from tests.helpers.daemon import DaemonProcess
 from tests.helpers.ports import free_port
+from tests.helpers.waiting import eventually
 
 CONFIG = config(app(webhook("http://127.0.0.1:9/")))
 
@@ -56,6 +57,7 @@ def test_failed_start_is_not_notified_as_ready(tmp_path: Path) -> None:
 def test_missing_socket_is_a_warning_and_no_failure(tmp_path: Path) -> None:
     path = tmp_path / "absent"
     with DaemonProcess(CONFIG, {"QUEUE_DRIVER": "memory", "NOTIFY_SOCKET": str(path)}) as daemon:
-        daemon.wait_ready()
+        eventually(lambda: daemon.events("settings.warning"), 15, daemon.output)
         [warning] = daemon.events("settings.warning")
+        daemon.wait_ready()
         assert warning["text"] == f"NOTIFY_SOCKET: cannot send READY=1 to {path}: No such file or directory"

@@ -105,7 +105,7 @@ name: sockudo-queue
 image: {{ include "sockudo-queue.image" . }}
 imagePullPolicy: {{ .Values.image.pullPolicy }}
 env:
-  {{- include "sockudo-queue.env" . | nindent 2 }}
+  {{- include "sockudo-queue.env" . | trim | nindent 2 }}
 {{- with .Values.extraEnvFrom }}
 envFrom:
   {{- toYaml . | nindent 2 }}
