@@ -92,7 +92,7 @@ class BrokerWatch:
     def failed(self, error: BrokerError) -> None:
         """Note that the broker did not do what was asked. What it refuses of one source alone is no outage."""
         if isinstance(error, SettlementRefused):
-            return  # whoever settles tries again, and logs it
+            return  # the worker that settles tries again, and logs it
         if isinstance(error, SourceRefused):
             self._source_failed(error)
             return

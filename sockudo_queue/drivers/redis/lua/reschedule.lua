@@ -5,7 +5,7 @@
 --      one of its moments can be away
 -- Returns how many were moved
 --
--- Only moments that nobody can have meant are changed, and then they are meant, so several daemons can do this at once.
+-- Only moments beyond the longest time are changed, and none is beyond it afterwards: several daemons can do this at once.
 local now = redis.call('TIME')
 now = now[1] * 1000 + math.floor(now[2] / 1000)
 local moved = 0
