@@ -48,7 +48,7 @@ def estimate_kib(pattern: str) -> int:
 
 
 def _times(repetition: re.Match[str]) -> int:
-    return max(1, *(int(number[:9]) for number in repetition.groups() if number))
+    return max([1, *(int(number[:9]) for number in repetition.groups() if number)])
 
 
 def _part(pattern: str, at: int) -> tuple[int, int]:

@@ -48,3 +48,10 @@ def test_ordinary_pattern_stays_below_the_ceiling(pattern: str) -> None:
 
 def test_estimate_is_linear_in_the_length_of_the_pattern() -> None:
     assert estimate_kib("(" * 200_000 + "[" * 200_000 + "{" * 200_000) > DEFAULTS.pattern_kib
+
+
+@pytest.mark.parametrize(
+    "pattern", ["{}", "a{}", "a{,}", "{", "(", ")", "[", "\\", "a{ , }", "(?x)a{}", "]", "(?", "\\p{"]
+)
+def test_estimate_of_what_is_no_pattern_fails_on_nothing(pattern: str) -> None:
+    assert estimate_kib(pattern) >= 0
