@@ -16,15 +16,15 @@ of threads that endpoints and apps have (`thread_budget`).
       +----------+ ----------------------> +--------+ --------------------> +------+
       | unproven |                         | prompt |                       | slow |
       +----------+ <---------------------- +--------+ <-------------------- +------+
-        |   ^           no success for 60 s,    |      within `slow` again      |
-        |   |           while places are scarce |                               |
-        |   |           for as long as it takes |                               |
-        |   |           to be overdue           |                               |
-        |   |                                   v                               |
-        |   |          a success           +---------+                          |
-        |   +----------------------------- | suspect | <------------------------+
-        +--------------------------------> +---------+
-           an attempt is in flight for more than three times the usual latency, and nothing has succeeded meanwhile
+        ^   |       no success for 60 s (*)     |      within `slow` again      |
+        |   |                                   |                               |
+        |   | overdue (**)                      v overdue                       |
+        |   +----------------------------> +---------+          overdue         |
+        +--------------------------------- | suspect | <------------------------+
+                    a success              +---------+
+
+     (*) while three quarters of the spare workers are taken by what may hang: for as long as makes it overdue
+    (**) an attempt is in flight for more than three times the usual latency, and nothing has succeeded meanwhile
 
 A success leads from suspect to whichever of the other three the usual latency says. An attempt in any state but prompt
 *lingers*: it may keep its thread for long. These are the threads that it may start on, of 5 slots and 32 spare workers:
