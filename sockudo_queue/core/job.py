@@ -59,6 +59,9 @@ class Job(msgspec.Struct, frozen=True):
 _Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 
 
+# Checked by the decoder, which costs nothing.
+_Id = Annotated[str, msgspec.Meta(max_length=LONGEST_ID)]
+
 _Events = TypeVar("_Events")
 
 
@@ -71,11 +74,11 @@ class _Payload(msgspec.Struct, Generic[_Events]):
 
 
 class _JobData(msgspec.Struct, Generic[_Events]):
-    app_key: str
-    app_id: str
+    app_key: _Id
+    app_id: _Id
     app_secret: str
     payload: _Payload[_Events]
-    job_id: str | None = None
+    job_id: _Id | None = None
     trace_context: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
     def __repr__(self) -> str:
@@ -117,23 +120,28 @@ def decode(body: bytes, ceilings: Ceilings = DEFAULTS) -> Job:
         if not body.isascii():
             body.decode()  # msgspec does not look into what it skips; a receiver would refuse such bytes
         # In memory an event takes far more than its bytes. No list has more items than commas and one.
-        data = _JOB.decode(body) if body.count(b",") < ceilings.job_events else _counted(body, ceilings.job_events)
+        most = ceilings.job_events
+        data = _JOB.decode(body) if size < most or body.count(b",") < most else _counted(body, most)
     except DECODE_ERRORS as error:
         raise MalformedJob(_fault(error)) from None
     in_headers = data.app_key + (data.job_id or "")
-    if len(in_headers + data.app_id) * 4 > LONGEST_ID and _has_long_id(data):
-        raise MalformedJob(f"app_key, app_id or job_id has more than {LONGEST_ID} bytes")
     if not data.app_key or not data.app_secret:
         raise MalformedJob("app_key or app_secret is empty, so nothing could be signed")
     if not (in_headers.isascii() and in_headers.isprintable()):
         raise MalformedJob("app_key or job_id has characters that are not allowed in a header")
-    count = len(data.payload.events)
-    # Most jobs need no closer look. A key can be spelled with escapes, of which only \\u can stand for a letter.
-    if body.count(b'"name"') > count or body.count(b'"channel"') > count or b"\\u" in body:
-        read = [None if repeats_keys(raw) else _event(raw) for raw in data.payload.events]
-    else:
-        read = [_event(raw) for raw in data.payload.events]
-    events = tuple(event for event in read if event is not None)
+    events, odd = list[Event](), False
+    for raw in data.payload.events:
+        event = _event(raw)
+        if event is not None:
+            events += (event,)
+        if event is None or not event.channel:
+            odd = True
+    count, unreadable = len(data.payload.events), 0
+    # Where every event has a name and a channel, and each of these keys stands there as often as there are events, none
+    # has one twice. A key can be spelled with escapes, of which only \u can stand for a letter.
+    if odd or body.count(b'"name"') != count or body.count(b'"channel"') != count or b"\\u" in body:
+        events = [event for event in events if not repeats_keys(event.raw)]
+        unreadable = count - len(events)
     if size > ceilings.channel_bytes:  # else no channel can have more
         for event in events:
             if _is_longer(event.channel, ceilings.channel_bytes):
@@ -143,9 +151,9 @@ def decode(body: bytes, ceilings: Ceilings = DEFAULTS) -> Job:
         data.app_id,
         Secret(data.app_secret),
         data.payload.time_ms,
-        events,
+        tuple(events),
         data.job_id or None,
-        count - len(events),
+        unreadable,
         trace_context.NOTHING if data.trace_context is msgspec.UNSET else trace_context.read(data.trace_context),
     )
 
@@ -182,10 +190,6 @@ def _list_of(most: int) -> msgspec.json.Decoder[Any]:
     # msgspec checks the length of a list only when it is built; a struct of so many fields refuses the next one.
     fields = [(f"event_{number}", msgspec.Raw, msgspec.UNSET) for number in range(most)]
     return msgspec.json.Decoder(msgspec.defstruct("Events", fields, array_like=True, forbid_unknown_fields=True))
-
-
-def _has_long_id(data: _JobData[Any]) -> bool:
-    return any(_is_longer(each, LONGEST_ID) for each in (data.app_key, data.app_id, data.job_id or ""))
 
 
 def _is_longer(text: str, most_bytes: int) -> bool:

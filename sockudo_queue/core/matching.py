@@ -55,22 +55,26 @@ def find_pattern(pattern: str, channel: str) -> bool:
 
 def match(job: Job, webhooks: Iterable[Webhook], finds: Finds = find_pattern) -> list[Match]:
     """Return the matches of a job in the order of the webhooks; a webhook that wants nothing is left out."""
-    found = ((webhook, wanted_events(job.events, webhook, finds)) for webhook in webhooks)
-    return [Match(webhook, tuple(events)) for webhook, events in found if events]
+    matches = []
+    for webhook in webhooks:
+        wanted, rules = webhook.event_types, webhook.filter
+        events = [event for event in job.events if event.name in wanted]
+        if rules is not None and events:
+            events = filtered(events, rules, finds)
+        if events:
+            matches.append(Match(webhook, tuple(events)))
+    return matches
 
 
-def wanted_events(events: Iterable[Event], webhook: Webhook, finds: Finds) -> list[Event]:
-    """Return the events that a webhook wants, in their order."""
-    wanted, rules = webhook.event_types, webhook.filter
-    if rules is None:
-        return [event for event in events if event.name in wanted]
+def filtered(events: Iterable[Event], rules: Filter, finds: Finds) -> list[Event]:
+    """Return the events on channels that a filter accepts, in their order."""
     # What a prefix alone excludes is most of it where an app has many webhooks, and costs the least to see.
     prefix = rules.channel_prefix or ""
-    events = [event for event in events if event.name in wanted and event.channel.startswith(prefix)]
-    if not events:
-        return events
-    accepted = _accepted(rules, events, finds)
-    return [event for event in events if event.channel in accepted]
+    likely = [event for event in events if event.channel.startswith(prefix)]
+    if not likely:
+        return likely
+    accepted = _accepted(rules, likely, finds)
+    return [event for event in likely if event.channel in accepted]
 
 
 def _accepted(rules: Filter, events: Iterable[Event], finds: Finds) -> set[str]:

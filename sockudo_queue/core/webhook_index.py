@@ -16,9 +16,9 @@ from sockudo_queue.core.job import Event, Job
 from sockudo_queue.core.matching import (
     Finds,
     Match,
+    filtered,
     find_pattern,
     namespace_of,
-    wanted_events,
     wanted_namespaces,
 )
 
@@ -41,9 +41,14 @@ class WebhookIndex:
             if lookup is not None:
                 for number in lookup.candidates(event.channel):
                     events_of.setdefault(number, []).append(event)
-        wanted = ((self._webhooks[number], events_of[number]) for number in sorted(events_of))
-        found = ((webhook, wanted_events(events, webhook, finds)) for webhook, events in wanted)
-        return [Match(webhook, tuple(events)) for webhook, events in found if events]
+        matches = []
+        for number in sorted(events_of):
+            webhook, events = self._webhooks[number], events_of[number]
+            if webhook.filter is not None:
+                events = filtered(events, webhook.filter, finds)
+            if events:
+                matches.append(Match(webhook, tuple(events)))
+        return matches
 
 
 class _Lookup:

@@ -7,11 +7,11 @@ from typing import Final, NamedTuple
 
 from sockudo_queue.core.apps import App
 from sockudo_queue.core.job import Job
-from sockudo_queue.core.matching import Finds, Match, match
+from sockudo_queue.core.matching import Finds, Match
 from sockudo_queue.core.webhook_index import WebhookIndex
 
 SMALL: Final = 8
-"""Webhooks up to which looking at each of them is as fast as an index."""
+"""Webhooks up to which looking at each of them is as fast as an index. Who asks for a match decides by it."""
 MOST_WEBHOOKS: Final = 100_000
 """In all indexes together. An index takes about 120 bytes for each webhook and each of its event types."""
 
@@ -32,8 +32,6 @@ class IndexCache:
 
     def match(self, job: Job, app: App, finds: Finds) -> list[Match]:
         """Return the matches of a job in the order of the app's webhooks."""
-        if len(app.webhooks) <= SMALL:
-            return match(job, app.webhooks, finds)
         entry = self._entries.get(app.id)
         if entry is None or entry.app is not app:  # an app that changes is replaced by another object
             entry = self._add(_Entry(app, WebhookIndex(app.webhooks)))

@@ -23,7 +23,7 @@ from sockudo_queue.drivers.base import Back, Claim, Dead, Later
 from sockudo_queue.errors import AppStoreUnavailable, AppUnreadable, MalformedJob
 from sockudo_queue.pipeline import deferrals
 from sockudo_queue.pipeline.in_flight import Dispatch, Share, dead_letter
-from sockudo_queue.pipeline.index_cache import IndexCache
+from sockudo_queue.pipeline.index_cache import SMALL, IndexCache
 from sockudo_queue.pipeline.large_jobs import LARGE, LargeJobs
 from sockudo_queue.pipeline.matching_share import Interrupted, JobMatching, MatchingShares, PutOff
 from sockudo_queue.pipeline.pattern_cache import PatternCache
@@ -165,12 +165,16 @@ class Resolver:
         return Dispatch(claim, job, (Share(0, webhook, matches[0].events, state),), splits=False)
 
     def _job(self, claim: Claim, state: State, job: Job, app: App) -> Dispatch:
-        shares = tuple(
+        if len(app.webhooks) <= SMALL:
+            matches = matching.match(job, app.webhooks, self._patterns.finds)
+        else:
+            matches = self._indexes.match(job, app, self._patterns.finds)
+        shares = [
             Share(ordinal, found.webhook, found.events, _fresh(state, job, found.webhook.name))
-            for ordinal, found in enumerate(self._indexes.match(job, app, self._patterns.finds))
-        )
+            for ordinal, found in enumerate(matches)
+        ]
         invalid = _of_invalid(claim, state, job, app, self._patterns.finds) if app.invalid else ()
-        return Dispatch(claim, job, shares, splits=True, decided=invalid)
+        return Dispatch(claim, job, tuple(shares), splits=True, decided=invalid)
 
     def _unknown_app(self, claim: Claim, state: State, job: Job, reason: str) -> Dispatch:
         """Try again while the registry may still learn of the app; then keep the job as a dead letter.

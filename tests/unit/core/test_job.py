@@ -78,6 +78,15 @@ def test_an_event_keeps_its_bytes(raw: bytes) -> None:
 
 
 @pytest.mark.parametrize(
+    "neighbour", [b'{"name":"e"}', b'{"name":"e","channel":""}', b'{"channel":"c"}', b'{"name":"e","channel":1}', b"1"]
+)
+def test_a_key_that_a_neighbour_lacks_hides_none_that_stands_twice(neighbour: bytes) -> None:
+    for twice in (b'{"name":"e","channel":"private-a","channel":"b"}', b'{"name":"e","name":"f","channel":"c"}'):
+        assert twice not in raws(with_events(twice, neighbour))
+        assert twice not in raws(with_events(neighbour, twice))
+
+
+@pytest.mark.parametrize(
     "odd",
     [
         *[b"1", b"null", b'"text"', b"[]", b"{}", b'{"channel":"x"}', b'{"name":1}', b'{"name":null}'],
@@ -234,7 +243,7 @@ def test_job_above_the_ceiling_of_bytes_is_malformed() -> None:
 def test_long_id_is_malformed(field: str) -> None:
     fields = {"app_key": "k", "app_id": "i", "job_id": "j", "app_secret": "s", "payload": {"time_ms": 1, "events": []}}
     jobs.decode(json.dumps(fields | {field: "x" * 255}).encode())
-    with pytest.raises(MalformedJob, match="more than 255 bytes"):
+    with pytest.raises(MalformedJob, match="length <= 255"):
         jobs.decode(json.dumps(fields | {field: "x" * 256}).encode())
 
 

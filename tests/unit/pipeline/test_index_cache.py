@@ -33,12 +33,6 @@ def test_an_app_that_changed_is_indexed_anew() -> None:
     assert cache.webhooks == len(MANY) + 1
 
 
-def test_small_apps_are_not_kept() -> None:
-    cache = IndexCache()
-    assert names(cache, app("a", ["room-"]), "room-3-x") == ["room-"]
-    assert cache.webhooks == 0
-
-
 def test_the_indexes_stay_within_their_number_of_webhooks() -> None:
     cache = IndexCache(most_webhooks=3 * len(MANY))
     apps = [app(f"app-{number}", MANY) for number in range(10)]
