@@ -31,6 +31,8 @@ LIMIT_MEBIBYTES = 256
 SECONDS = 600 if SCALE >= 1 else 6
 HONEST_EVERY = 0.05
 HOSTILE_EVERY = 0.5
+GIANT_BYTES = 100_000_000  # a job of so many blocks Redis itself for a second, so there are two in ten minutes
+GIANT_EVERY = 200.0
 LONGEST_BACKLOG = 40  # jobs; more would measure how long Redis and the receiver take for what waits
 
 
@@ -65,7 +67,6 @@ CASES: dict[str, tuple[Callable[[Receiver], list[dict[str, Any]]], Sequence[Call
             lambda: evil(*[b"1"] * 2_500_000),
             lambda: evil(*[b"{}"] * 1_000_000),
             lambda: evil(*[b'{"name":"a"}'] * 1_000_000),
-            *([lambda: evil(event(data="x" * 100_000_000))] if SCALE >= 1 else []),
             lambda: evil(event(data="x" * 16_000_000)),
             lambda: evil(*[event(data="x" * 400)] * 9_999),
             lambda: evil(event(data=[[1]] * 1_000_000)),
@@ -113,11 +114,14 @@ class Load:
         beside.join()
 
     def _push_hostile(self) -> None:
-        chance = random.Random(1)
+        chance, giant_at = random.Random(1), time.monotonic() + GIANT_EVERY
         while self._bodies and not self._over.wait(HOSTILE_EVERY):
             if self._other.llen(LIST) < LONGEST_BACKLOG:
                 self._other.rpush(LIST, chance.choice(self._bodies))
                 self.hostile += 1
+            if time.monotonic() > giant_at:
+                giant_at += GIANT_EVERY
+                self._other.rpush(LIST, evil(event(data="x" * GIANT_BYTES)))
 
 
 def latencies(receiver: Receiver, pushed: dict[int, float]) -> list[float]:
