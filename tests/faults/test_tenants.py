@@ -24,7 +24,7 @@ from tests.helpers.redis_server import RedisServer
 from tests.helpers.waiting import eventually
 
 HONEST: Final = 10
-JOBS: Final = scaled(500, 60)
+JOBS: Final = scaled(500, 80)
 NEW_WITHIN: Final = 2.0
 """Seconds within which an endpoint is called that was never called before."""
 LONGEST_RUN: Final = 600 if SCALE >= 1 else 120
@@ -60,7 +60,7 @@ def hanging_app(stack: ExitStack) -> Hostile:
         for i, each in enumerate(receivers)
     ]
     bodies = [
-        job(events=[event(channel=f"{i}-{n}")], app_id="hostile") for i in range(45) for n in range(scaled(50, 10))
+        job(events=[event(channel=f"{i}-{n}")], app_id="hostile") for i in range(45) for n in range(scaled(50, 5))
     ]
     return Hostile(app(*hooks, app_id="hostile"), bodies, receivers)
 
