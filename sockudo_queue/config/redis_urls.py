@@ -38,7 +38,10 @@ def redis_scheme(url: str) -> str:
 
 def unix_socket(url: str) -> UnixSocket:
     """Read `unix:///PATH?db=N&user=U&pass=P`. Raises ValueError; its text holds nothing of the URL."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # its text holds a part of the URL
+        raise ValueError("is no URL that can be read; write unix:///run/redis/redis.sock") from None
     path = unquote(parts.path)
     if parts.netloc or not path.startswith("/") or path.endswith("/"):
         raise ValueError("must have the path of a socket after three slashes, such as unix:///run/redis/redis.sock")

@@ -166,6 +166,7 @@ def test_a_socket_is_read_with_its_database_and_login() -> None:
         ({"REDIS_URL": "unix:///"}, "three slashes"),
         ({"REDIS_URL": "unix:///r.sock?db=x&pass=CANARY"}, "database number"),
         ({"REDIS_URL": "unix:///" + "x" * 120}, "more than 107 bytes"),
+        ({"REDIS_URL": "unix://u:p\u2100CANARY@h/run/x.sock"}, "no URL that can be read"),
         ({"REDIS_URL": "memcached://h"}, "redis:// or rediss:// or valkey:// or valkeys://"),
         (CLUSTER | {"REDIS_CLUSTER_NODES": "unix:///r.sock"}, "no Unix sockets"),
     ],

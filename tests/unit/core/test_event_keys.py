@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-import tracemalloc
+import subprocess
+import sys
+from typing import Final
 
 import pytest
 from hypothesis import given
@@ -59,11 +61,27 @@ def test_it_agrees_with_a_parser(pairs: list[tuple[str, object]], spaced: bool) 
     assert repeats_keys(("{" + items + "}").encode()) == expected
 
 
-def test_what_is_not_looked_at_takes_no_memory() -> None:
-    event = b'{"name":"a","data":[' + b"[],[]," * 100_000 + b"[]]}"
-    tracemalloc.start()
-    try:
-        assert not repeats_keys(event)
-        assert tracemalloc.get_traced_memory()[1] < 2 * len(event)
-    finally:
-        tracemalloc.stop()
+BIG: Final = {
+    "lists": b'{"name":"a","data":[' + b"[],[]," * 100_000 + b"[]]}",
+    "one string": b'{"name":"a","data":"' + b"x" * 4_000_000 + b'"}',
+    "escapes": b'{"name":"a","data":"' + b"\\u0041" * 700_000 + b'"}',
+}
+
+
+@pytest.mark.parametrize("kind", BIG)
+def test_a_look_takes_time_and_memory_for_the_bytes_and_no_more(kind: str) -> None:
+    """Measured in a process of its own: the engine's memory is none that Python counts."""
+    program = (
+        "import resource, sys, time\n"
+        "from sockudo_queue.core.event_keys import repeats_keys\n"
+        "event = sys.stdin.buffer.read()\n"
+        "before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()\n"
+        "assert not repeats_keys(event)\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, time.process_time() - began)\n"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", program], input=BIG[kind], capture_output=True, check=True, timeout=60
+    )
+    grown_kib, seconds = map(float, answer.stdout.split())
+    assert grown_kib * 1024 < 3 * len(BIG[kind])
+    assert seconds < 2
