@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from contextlib import ExitStack
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from sockudo_queue.drivers.base import Back, Dead, Driver, Later, RecordAudit, Settlement
 from sockudo_queue.drivers.redis import source as sources
 from sockudo_queue.drivers.redis.source import own_key
+from sockudo_queue.errors import BrokerRefused
 from tests.drivers.conformance import is_idle, settle, take, take_all
 from tests.drivers.redis_lists import SOURCES, RedisLists, link_to
 from tests.drivers.redis_v2 import BASE, RedisV2
@@ -208,3 +210,30 @@ def test_a_user_without_the_rights_is_served_all_the_same(lists: RedisLists, cle
 
     assert driver.audit() == WELL
     assert settle(driver, take(driver))
+
+
+@pytest.mark.parametrize("command", ["zadd", "hset"])
+@pytest.mark.parametrize("form", ["fresh", "odd id", "queue v2, odd id"])
+def test_refused_claims_leave_no_copies_behind(
+    lists: RedisLists, v2: RedisV2, cleanup: ExitStack, form: str, command: str
+) -> None:
+    """An audit would put back every copy of a job that was not claimed."""
+    lists.client.execute_command("ACL", "SETUSER", "few", "reset", "on", ">p", "~*", "+@all", f"-{command}")
+    cleanup.callback(lists.client.execute_command, "ACL", "DELUSER", "few")
+    if form == "fresh":
+        lists.push(job(1))
+    elif form == "odd id":
+        lists.client.hset(own("records"), "an id", job(1))
+        lists.client.zadd(own("delayed"), {"an id/1": 1})
+    else:
+        v2.producer.enqueue_payloads([("x" * 300, job(1))])
+    stored = dump(lists.client)
+    refused = v2.over(link_to(lists.server.port, username="few", password="p"))
+    for _ in range(3):
+        with contextlib.suppress(BrokerRefused):
+            assert refused.next(None).claim is None
+
+    assert dump(lists.client) == stored
+    driver = v2.driver()
+    assert driver.audit() == WELL
+    assert len(take_all(driver)) == 1

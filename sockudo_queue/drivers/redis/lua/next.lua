@@ -119,6 +119,17 @@ end
 
 if ARGV[3] == 'none' then return answer({flags, trimmed, now, false}) end
 
+-- Lease a value under an id that is new. The place comes first, and goes again where the value is refused: a value without a
+-- place would be put back by an audit, once for every claim that was tried, while its body still waits where it was.
+local function lease_new(receipt, id, value)
+  redis.call('ZADD', active, now + ARGV[2], receipt)
+  local kept = redis.pcall('HSET', records, id, value)
+  if type(kept) == 'table' and kept.err then
+    redis.call('ZREM', active, receipt)
+    redis.call('HSET', records, id, value)  -- raises the refusal
+  end
+end
+
 -- Take a record of a set into a new lease; one whose value is gone is dropped and counted. So is what is no receipt, since a hand that
 -- went astray in these keys must not stop all that lies behind it.
 local function take(set, receipt, lapsed)
@@ -134,8 +145,11 @@ local function take(set, receipt, lapsed)
   local own = is_ours and id or ARGV[1]
   local renewed = own .. '/' .. string.format('%d', #n <= 15 and n + 1 or 1)
   begin_with_a_removal()
-  if own ~= id then redis.call('HSET', records, own, value) end
-  redis.call('ZADD', active, now + ARGV[2], renewed)
+  if own == id then
+    redis.call('ZADD', active, now + ARGV[2], renewed)
+  else
+    lease_new(renewed, own, value)
+  end
   redis.call('ZREM', set, receipt)
   if lapsed then redis.call('HSET', lapses, own, count) end
   if own ~= id then
@@ -156,8 +170,7 @@ local function take_fresh(list)
   local receipt, value = ARGV[1] .. '/1', body
   if string.byte(body, 1) == 1 then value = '\1\n' .. body end
   begin_with_a_removal()
-  redis.call('HSET', records, ARGV[1], value)
-  redis.call('ZADD', active, now + ARGV[2], receipt)
+  lease_new(receipt, ARGV[1], value)
   redis.call('LTRIM', list, 1, -1)
   return {flags, trimmed, now, receipt, returned(value), 0}
 end

@@ -30,8 +30,15 @@ local function lease(id, payload)
   local claims = claims_of(id) + 1
   local own = id ~= '' and #id <= LONGEST_ID and id or string.match(ARGV[1], '[^-]*$')
   begin_with_a_removal()
-  if own ~= id then redis.call('HSET', jobs, own, payload) end
   redis.call('ZADD', active, now + ARGV[2], own)
+  if own ~= id then
+    -- After the deadline, which goes again where this is refused: else every try would leave a payload that has no place.
+    local kept = redis.pcall('HSET', jobs, own, payload)
+    if type(kept) == 'table' and kept.err then
+      redis.call('ZREM', active, own)
+      redis.call('HSET', jobs, own, payload)  -- raises the refusal
+    end
+  end
   redis.call('HSET', tokens, own, word)
   redis.call('HSET', attempts, own, claims)
   if own ~= id then
