@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import ExitStack
+
 import pytest
 
 from sockudo_queue.drivers.base import Driver, Later
@@ -9,6 +12,7 @@ from sockudo_queue.drivers.redis import server_clock
 from sockudo_queue.drivers.redis.driver import RedisDriver
 from sockudo_queue.drivers.redis.server_clock import ANY_MOMENT, NO_MOMENT, STEP_MS, ServerClock
 from sockudo_queue.drivers.redis.source import own_key
+from sockudo_queue.errors import BrokerRefused
 from tests.drivers.conformance import is_idle, settle, take, take_all
 from tests.drivers.redis_lists import SOURCES, RedisLists
 from tests.drivers.redis_v2 import RedisV2
@@ -174,3 +178,55 @@ def test_steps_back_add_up_until_they_are_taken(monotonic: Monotonic) -> None:
     clock.heard(5_000_000 - 50_000)
     assert clock.take_set_back_ms() == 50_000
     assert clock.take_set_back_ms() == 0
+
+
+def test_a_long_refusal_holds_expired_leases_back_like_a_silence(monotonic: Monotonic) -> None:
+    clock = ServerClock(LEASE_MS)
+    clock.refused()
+    monotonic.ms += LEASE_MS / 3 + 1
+    clock.answered()  # a look is answered all the while
+    clock.refused()
+    assert clock.expired_until() == NO_MOMENT
+    clock.heard(5_000_000)
+    assert clock.expired_until() == NO_MOMENT
+    monotonic.ms += LEASE_MS / 2 + 1
+    assert clock.expired_until() > 0
+
+
+@pytest.mark.parametrize("call", ["renew", "settle", "look"])
+def test_leases_that_expire_while_writes_are_refused_are_left_to_their_owners(
+    monotonic: Monotonic, queue: Queue, cleanup: ExitStack, call: str
+) -> None:
+    if queue.server.kind == "redis-6.0":
+        pytest.skip("it takes scripts all the same")
+    driver, other = ready(queue), ready(queue)
+    queue.push(job(1))
+    claim = take(driver)
+    asks: dict[str, Callable[[], object]] = {
+        "renew": lambda: driver.renew([claim]),
+        "settle": lambda: settle(driver, claim),
+        "look": lambda: other.wait(claim.source, 0),
+    }
+    queue.client.config_set("min-replicas-to-write", 1)
+    cleanup.callback(queue.client.config_set, "min-replicas-to-write", 0)
+    refusing = other if call == "look" else driver
+    for _ in range(2):
+        with pytest.raises(BrokerRefused, match="NOREPLICAS"):
+            asks[call]()
+        monotonic.ms += 25_000  # of a lease of 60 s
+    monotonic.ms += 25_000
+    queue.client.config_set("min-replicas-to-write", 0)
+    advance_all(queue, refusing, 75)
+
+    assert refusing.next(None).claim is None
+    assert driver.renew([claim]) == [True]
+    assert settle(driver, claim)
+
+
+def advance_all(queue: Queue, driver: RedisDriver, seconds: float) -> None:
+    """Let leases expire; the clock of this process, which a test holds, has gone on as well."""
+    queue.advance(seconds)
+    for standing in driver._standings.values():
+        known = standing.source.clock._ahead_ms
+        assert known is not None
+        standing.source.clock._ahead_ms = known - seconds * 1000

@@ -93,7 +93,6 @@ class RedisDriver:
             except BrokerRefused as refusal:
                 refusals.append(self._refused(key, refusal))
             except BrokerUnavailable as error:
-                self._source(key).clock.not_answered()
                 silence = self._silent(key, error)  # the leases of the other sources run on, too
         if silence is not None:
             raise silence

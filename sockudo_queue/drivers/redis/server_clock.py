@@ -1,8 +1,8 @@
 """The clock of a Redis server as this process knows it by its own monotonic clock: the time, and whether it was set.
 
-An expired lease means that its owner is gone, unless the owner could not renew it: because the server was away, or
-because its clock was set forward. After that, expired leases are left alone for a while, so that their owners settle or
-renew them first. Nothing here asks the server.
+An expired lease means that its owner is gone, unless the owner could not renew it: because the server was away or
+refused to, or because its clock was set forward. After that, expired leases are left alone for a while, so that their
+owners settle or renew them first. Nothing here asks the server.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ class ServerClock:
         self._held_ms = lease_ms / 2  # every owner has renewed by then: the interval is a third of the lease at most
         self._ahead_ms: float | None = None  # of the monotonic clock
         self._silent_since: float | None = None
+        self._refused_since: float | None = None
         self._held_until = float("-inf")
         self._set_back_ms = 0.0
 
@@ -40,15 +41,14 @@ class ServerClock:
         Beyond it the clock was set, and the script itself, which reads the clock, leaves such records alone.
         """
         now = _monotonic_ms()
-        silent_since = self._silent_since
-        if now < self._held_until or (silent_since is not None and now - silent_since > self._long_ms):
+        if now < self._held_until or self._is_long(self._silent_since, now) or self._is_long(self._refused_since, now):
             return NO_MOMENT
         return ANY_MOMENT if self._ahead_ms is None else round(now + self._ahead_ms) + STEP_MS
 
     def heard(self, now_ms: int) -> None:
         """Note the time that a reply holds."""
-        if self._silent_since is not None:
-            self.answered()
+        self.answered()
+        self.accepted()
         now = _monotonic_ms()
         ahead, known = now_ms - now, self._ahead_ms
         if known is not None:
@@ -63,18 +63,32 @@ class ServerClock:
 
     def answered(self) -> None:
         """Note a reply of any kind."""
-        silent_since = self._silent_since
-        if silent_since is None:
-            return
-        now = _monotonic_ms()
-        if now - silent_since > self._long_ms:
-            self._held_until = now + self._held_ms
+        self._hold_after(self._silent_since)
         self._silent_since = None
 
     def not_answered(self) -> None:
         """Note that a reply did not come."""
         if self._silent_since is None:
             self._silent_since = _monotonic_ms()
+
+    def accepted(self) -> None:
+        """Note that the server took a renewal, a settlement or a claim."""
+        self._hold_after(self._refused_since)
+        self._refused_since = None
+
+    def refused(self) -> None:
+        """Note that the server refused one of these. A reply to anything else says nothing about them."""
+        if self._refused_since is None:
+            self._refused_since = _monotonic_ms()
+
+    def _hold_after(self, since: float | None) -> None:
+        """Hold expired leases back if what began at `since` has lasted long."""
+        now = _monotonic_ms()
+        if self._is_long(since, now):
+            self._held_until = now + self._held_ms
+
+    def _is_long(self, since: float | None, now: float) -> bool:
+        return since is not None and now - since > self._long_ms
 
     def take_set_back_ms(self) -> int:
         """Return by how much the clock was set back since the last call; 0 where it was not."""

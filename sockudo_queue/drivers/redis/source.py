@@ -20,7 +20,7 @@ import msgspec
 from sockudo_queue.core.cluster_keys import has_hash_tag
 from sockudo_queue.drivers.base import Claim, DeadLetter, Later, Part, RecordAudit, Settlement
 from sockudo_queue.drivers.redis import replies
-from sockudo_queue.drivers.redis.errors import CommandDenied, WritesRefused
+from sockudo_queue.drivers.redis.errors import CommandDenied, ServerRefused, WritesRefused
 from sockudo_queue.drivers.redis.link import Link, Script
 from sockudo_queue.drivers.redis.replies import Reader
 from sockudo_queue.drivers.redis.server_clock import ServerClock
@@ -136,6 +136,9 @@ class RedisSource(ABC):
         except BrokerUnavailable:
             self.clock.not_answered()
             raise
+        except BrokerRefused:
+            self.clock.refused()
+            raise
         self.clock.heard(turn.now_ms)
         if what != "none":
             self.rung = turn.claim is not None
@@ -146,7 +149,19 @@ class RedisSource(ABC):
         flags: list[bool] = []
         for start in range(0, len(claims), RENEW_LIMIT):
             receipts = [claim.receipt for claim in claims[start : start + RENEW_LIMIT]]
-            flags += self._renew(receipts)
+            flags += self._renew_some(receipts)
+        return flags
+
+    def _renew_some(self, receipts: Sequence[str]) -> list[bool]:
+        try:
+            flags = self._renew(receipts)
+        except BrokerUnavailable:
+            self.clock.not_answered()
+            raise
+        except BrokerRefused:
+            self.clock.refused()
+            raise
+        self.clock.accepted()
         return flags
 
     def audit(self) -> RecordAudit:
@@ -179,6 +194,9 @@ class RedisSource(ABC):
             claimable, until_due_ms = self._look()
         except BrokerUnavailable:
             self.clock.not_answered()
+            raise
+        except ServerRefused:  # others cannot renew their leases either
+            self.clock.refused()
             raise
         self.clock.answered()
         self._due_at = time.monotonic() + until_due_ms / 1000 if until_due_ms >= 0 else float("inf")
