@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -9,15 +10,18 @@ from contextlib import ExitStack
 from typing import Any, Final
 
 import pytest
+from redis.connection import ConnectionPool
 
 from sockudo_queue.config import RedisClusterSettings, Settings
 from sockudo_queue.core.secret import Secret
 from sockudo_queue.drivers.base import Claim, Later, RecordAudit, Settlement
 from sockudo_queue.drivers.redis import replies
+from sockudo_queue.drivers.redis.cluster import NodeLink
 from sockudo_queue.drivers.redis.errors import LoginRefused, ServerRefused
 from sockudo_queue.drivers.redis.factory import link_of
-from sockudo_queue.drivers.redis.link import Link
+from sockudo_queue.drivers.redis.link import Link, connection_options
 from sockudo_queue.drivers.redis.source import own_key
+from sockudo_queue.drivers.redis.topology import Topology
 from sockudo_queue.errors import BrokerRefused, BrokerUnavailable, SourceRefused, SourceUnavailable
 from tests.drivers.conformance import deliver_all, take, take_all
 from tests.drivers.redis_layouts import ClusterLists, ClusterV2, cluster_link
@@ -356,3 +360,12 @@ def test_a_refused_login_says_so_without_the_password() -> None:
                 link.call("LLEN", SERVED, read=replies.count)
             assert "CANARY" not in str(caught.value)
             assert isinstance(caught.value, LoginRefused), "it is no refusal of one form of the queue"
+
+
+def test_an_announced_host_with_braces_is_named_as_it_is(unused_port: int) -> None:
+    announced = "node-{0}.x{y}"
+    text = Topology([("127.0.0.1", unused_port)], {}, {}).unreachable((announced, unused_port))
+    pool = ConnectionPool(host="127.0.0.1", port=unused_port, **connection_options(1.0))
+
+    with pytest.raises(BrokerUnavailable, match=re.escape(f"announces the node {announced}:{unused_port}, which")):
+        NodeLink(pool, None, text).call("PING", read=replies.PONG)

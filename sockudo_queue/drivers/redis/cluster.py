@@ -40,8 +40,8 @@ class NodeLink(RedisLink):
 
     is_alone = False
 
-    def __init__(self, pool: ConnectionPool, response_timeout: float | None, unreachable: str) -> None:
-        """`unreachable` says that the node cannot be reached, and is put before the reason."""
+    def __init__(self, pool: ConnectionPool, response_timeout: float | None, unreachable: tuple[str, str]) -> None:
+        """`unreachable` says that the node cannot be reached: the text before the reason, and the text behind it."""
         super().__init__(pool, response_timeout)
         self._unreachable = unreachable
 
@@ -49,7 +49,8 @@ class NodeLink(RedisLink):
         try:
             return super()._connect()
         except BrokerUnavailable as error:
-            raise BrokerUnavailable(self._unreachable.format(reason=str(error).rstrip("."))) from None
+            before, behind = self._unreachable
+            raise BrokerUnavailable(before + str(error).rstrip(".") + behind) from None
 
 
 class ClusterLink:

@@ -123,19 +123,19 @@ class Topology:
             self._tell(*address)
         return reached
 
-    def unreachable(self, address: Address) -> str:
-        """Return a text, with a place for the reason, that says which node cannot be reached and what to do.
+    def unreachable(self, address: Address) -> tuple[str, str]:
+        """Return the texts before and behind the reason why a node cannot be reached: which node, and what to do.
 
         Nodes are reached by the addresses that the cluster announces, whatever the settings name.
         """
         shown, announced = host_port(*address), host_port(*self._announced.get(address, address))
         if shown != announced:
-            return f"the node {shown}, which {ADDRESS_MAP} sets for {announced}, cannot be reached: {{reason}}"
+            return f"the node {shown}, which {ADDRESS_MAP} sets for {announced}, cannot be reached: ", ""
         if address in self._nodes:
-            return f"the node {shown} of the cluster cannot be reached: {{reason}}"
+            return f"the node {shown} of the cluster cannot be reached: ", ""
         return (
-            f"the cluster announces the node {shown}, which cannot be reached: {{reason}}; if it has another address "
-            f"from here, set {ADDRESS_MAP}={shown}=HOST:PORT"
+            f"the cluster announces the node {shown}, which cannot be reached: ",
+            f"; if it has another address from here, set {ADDRESS_MAP}={shown}=HOST:PORT",
         )
 
     def _look_once(self) -> None:
