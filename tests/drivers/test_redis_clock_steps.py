@@ -12,11 +12,12 @@ from sockudo_queue.drivers.redis import server_clock
 from sockudo_queue.drivers.redis.driver import RedisDriver
 from sockudo_queue.drivers.redis.server_clock import ANY_MOMENT, NO_MOMENT, STEP_MS, ServerClock
 from sockudo_queue.drivers.redis.source import own_key
-from sockudo_queue.errors import BrokerRefused
+from sockudo_queue.errors import BrokerRefused, BrokerUnavailable
 from tests.drivers.conformance import is_idle, settle, take, take_all
-from tests.drivers.redis_lists import SOURCES, RedisLists
+from tests.drivers.redis_lists import SOURCES, RedisLists, link_to
 from tests.drivers.redis_v2 import RedisV2
 from tests.helpers.jobs import job, jobs
+from tests.helpers.redis_proxy import RedisProxy
 
 HOUR = 3_600.0
 LEASE_MS = 30_000
@@ -139,16 +140,16 @@ def test_what_is_held_is_not_taken_when_the_clock_is_set_forward(queue: Queue) -
 def test_expired_leases_are_taken_where_nothing_is_known_against_it(monotonic: Monotonic) -> None:
     clock = ServerClock(LEASE_MS)
     assert clock.expired_until() == ANY_MOMENT
-    clock.heard(5_000_000)
+    clock.heard(5_000_000, clock.asking())
     monotonic.ms += 60_000
     assert clock.expired_until() == 5_060_000 + STEP_MS
-    clock.heard(5_060_000 - 4_000)  # a reply that took its time
-    assert clock.take_set_back_ms() == 0
+    clock.heard(5_060_000 - 4_000, clock.asking())  # a reply that took its time
+    assert clock.set_back_ms() == 0
 
 
 def test_a_long_silence_and_a_step_hold_them_back_for_half_a_lease(monotonic: Monotonic) -> None:
     clock = ServerClock(LEASE_MS)
-    clock.heard(5_000_000)
+    clock.heard(5_000_000, clock.asking())
     clock.not_answered()
     monotonic.ms += LEASE_MS / 3 + 1
     clock.not_answered()
@@ -157,7 +158,7 @@ def test_a_long_silence_and_a_step_hold_them_back_for_half_a_lease(monotonic: Mo
     assert clock.expired_until() == NO_MOMENT
     monotonic.ms += LEASE_MS / 2 + 1
     assert clock.expired_until() > 0
-    clock.heard(clock.now_ms() + STEP_MS + 1)
+    clock.heard(clock.now_ms() + STEP_MS + 1, clock.asking())
     assert clock.expired_until() == NO_MOMENT
     monotonic.ms += LEASE_MS / 2 + 1
     assert clock.expired_until() > 0
@@ -171,13 +172,63 @@ def test_a_short_silence_holds_nothing_back(monotonic: Monotonic) -> None:
     assert clock.expired_until() == ANY_MOMENT
 
 
-def test_steps_back_add_up_until_they_are_taken(monotonic: Monotonic) -> None:
+def test_steps_back_add_up_until_they_are_made_good(monotonic: Monotonic) -> None:
     clock = ServerClock(LEASE_MS)
-    clock.heard(5_000_000)
-    clock.heard(5_000_000 - 20_000)
-    clock.heard(5_000_000 - 50_000)
-    assert clock.take_set_back_ms() == 50_000
-    assert clock.take_set_back_ms() == 0
+    clock.heard(5_000_000, clock.asking())
+    clock.heard(5_000_000 - 20_000, clock.asking())
+    clock.heard(5_000_000 - 50_000, clock.asking())
+    assert clock.set_back_ms() == 50_000
+    clock.made_good(50_000)
+    assert clock.set_back_ms() == 0
+
+
+def test_a_reply_from_before_a_step_does_not_count_as_another(monotonic: Monotonic) -> None:
+    clock = ServerClock(LEASE_MS)
+    clock.heard(10_000_000, clock.asking())
+    asked_before = clock.asking()
+    monotonic.ms += 20
+    clock.heard(10_000_020 - 3_600_000, clock.asking())
+    clock.heard(10_000_010, asked_before)
+    assert clock.expired_until() != NO_MOMENT
+    clock.heard(10_000_020 - 3_600_000, clock.asking())
+    assert clock.set_back_ms() == 3_600_000
+
+
+def test_a_step_forward_makes_an_earlier_one_good(monotonic: Monotonic) -> None:
+    clock = ServerClock(LEASE_MS)
+    for now_ms in (10_000_000, 6_400_000, 10_000_000):
+        monotonic.ms += 1
+        clock.heard(now_ms, clock.asking())
+    assert clock.set_back_ms() == pytest.approx(0, abs=2)
+
+
+def test_a_process_that_is_stopped_before_it_reads_a_reply_sees_no_step(monotonic: Monotonic) -> None:
+    clock = ServerClock(LEASE_MS)
+    clock.heard(10_000_000, clock.asking())
+    asked_at = clock.asking()
+    monotonic.ms += 12_000
+    clock.heard(10_000_000, asked_at)
+    clock.heard(10_012_000, clock.asking())
+    assert clock.set_back_ms() == 0
+    assert clock.expired_until() == 10_012_000 + STEP_MS
+
+
+def test_a_set_back_that_could_not_be_made_good_is_tried_again(lists: RedisLists, cleanup: ExitStack) -> None:
+    proxy = cleanup.enter_context(RedisProxy(lists.server.port))
+    driver = lists.over(link_to(proxy.port), sources=SOURCES[:1])
+    assert is_idle(driver)
+    delay(lists, driver, 30)
+    set_clock(lists, driver, -HOUR)
+    assert is_idle(driver)
+    proxy.refuse()
+    proxy.cut()
+    with pytest.raises(BrokerUnavailable):
+        driver.audit()
+    proxy.heal()
+
+    driver.audit()
+
+    assert dues(lists) == pytest.approx([30], abs=3)
 
 
 def test_a_long_refusal_holds_expired_leases_back_like_a_silence(monotonic: Monotonic) -> None:
@@ -187,7 +238,7 @@ def test_a_long_refusal_holds_expired_leases_back_like_a_silence(monotonic: Mono
     clock.answered()  # a look is answered all the while
     clock.refused()
     assert clock.expired_until() == NO_MOMENT
-    clock.heard(5_000_000)
+    clock.heard(5_000_000, clock.asking())
     assert clock.expired_until() == NO_MOMENT
     monotonic.ms += LEASE_MS / 2 + 1
     assert clock.expired_until() > 0

@@ -7,13 +7,14 @@ owners settle or renew them first. Nothing here asks the server.
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import Final
 
 NOISE_MS: Final = 5
 """A difference that does not count: replies take their time, and claims must stay in order."""
 STEP_MS: Final = 10_000
-"""A larger difference than slow replies make. With the default lease, every renewed claim has more than this left."""
+"""A larger difference counts as a step. With the default lease, every renewed claim has more than this left."""
 ANY_MOMENT: Final = 2**53
 """Later than every moment of a clock."""
 NO_MOMENT: Final = -1
@@ -23,9 +24,11 @@ class ServerClock:
     """The clock of the server of one source. Safe from any thread; all times are in milliseconds."""
 
     def __init__(self, lease_ms: int) -> None:
+        self._lock = threading.Lock()
         self._long_ms = lease_ms / 3  # without an answer for so long, a lease may have expired meanwhile
         self._held_ms = lease_ms / 2  # every owner has renewed by then: the interval is a third of the lease at most
         self._ahead_ms: float | None = None  # of the monotonic clock
+        self._stepped_at = float("-inf")
         self._silent_since: float | None = None
         self._refused_since: float | None = None
         self._held_until = float("-inf")
@@ -33,7 +36,8 @@ class ServerClock:
 
     def now_ms(self) -> int:
         """Return the server's time as far as it is known; 0 before the first reply."""
-        return 0 if self._ahead_ms is None else round(_monotonic_ms() + self._ahead_ms)
+        ahead = self._ahead_ms
+        return 0 if ahead is None else round(_monotonic_ms() + ahead)
 
     def expired_until(self) -> int:
         """Return the server's time until which it may hand out records whose lease has expired.
@@ -41,59 +45,87 @@ class ServerClock:
         Beyond it the clock was set, and the script itself, which reads the clock, leaves such records alone.
         """
         now = _monotonic_ms()
-        if now < self._held_until or self._is_long(self._silent_since, now) or self._is_long(self._refused_since, now):
-            return NO_MOMENT
-        return ANY_MOMENT if self._ahead_ms is None else round(now + self._ahead_ms) + STEP_MS
+        with self._lock:
+            if now < self._held_until or self._is_long(self._silent_since, now):
+                return NO_MOMENT
+            if self._is_long(self._refused_since, now):
+                return NO_MOMENT
+            return ANY_MOMENT if self._ahead_ms is None else round(now + self._ahead_ms) + STEP_MS
 
-    def heard(self, now_ms: int) -> None:
-        """Note the time that a reply holds."""
-        self.answered()
-        self.accepted()
+    def asking(self) -> float:
+        """Return what `heard` needs to know of the moment before a command is sent."""
+        return _monotonic_ms()
+
+    def heard(self, now_ms: int, asked_at: float) -> None:
+        """Note the time that a reply holds. The server read its clock after the command was sent and before now.
+
+        So neither a slow reply nor a process that was stopped before this call looks like a step.
+        """
         now = _monotonic_ms()
-        ahead, known = now_ms - now, self._ahead_ms
-        if known is not None:
-            step = ahead - known
-            if -NOISE_MS <= step <= NOISE_MS:
-                return
-            if step > STEP_MS:
-                self._held_until = now + self._held_ms
-            elif step < -STEP_MS:
-                self._set_back_ms -= step
-        self._ahead_ms = ahead
+        with self._lock:
+            self._end_silence(now)
+            self._end_refusals(now)
+            if self._ahead_ms is None:
+                self._ahead_ms = now_ms - now
+            elif asked_at >= self._stepped_at:  # an older reply may hold the time before the last step
+                self._correct(now_ms - now, now_ms - asked_at, self._ahead_ms, now)
 
     def answered(self) -> None:
         """Note a reply of any kind."""
-        self._hold_after(self._silent_since)
-        self._silent_since = None
+        with self._lock:
+            self._end_silence(_monotonic_ms())
 
     def not_answered(self) -> None:
         """Note that a reply did not come."""
-        if self._silent_since is None:
-            self._silent_since = _monotonic_ms()
+        with self._lock:
+            if self._silent_since is None:
+                self._silent_since = _monotonic_ms()
 
     def accepted(self) -> None:
         """Note that the server took a renewal, a settlement or a claim."""
-        self._hold_after(self._refused_since)
-        self._refused_since = None
+        with self._lock:
+            self._end_refusals(_monotonic_ms())
 
     def refused(self) -> None:
         """Note that the server refused one of these. A reply to anything else says nothing about them."""
-        if self._refused_since is None:
-            self._refused_since = _monotonic_ms()
+        with self._lock:
+            if self._refused_since is None:
+                self._refused_since = _monotonic_ms()
 
-    def _hold_after(self, since: float | None) -> None:
-        """Hold expired leases back if what began at `since` has lasted long."""
-        now = _monotonic_ms()
-        if self._is_long(since, now):
+    def set_back_ms(self) -> int:
+        """Return by how much the clock was set back, without what `made_good` was called with."""
+        with self._lock:
+            return round(self._set_back_ms)
+
+    def made_good(self, set_back_ms: int) -> None:
+        """Note that the stored moments were moved by so much."""
+        with self._lock:
+            self._set_back_ms = max(self._set_back_ms - set_back_ms, 0.0)
+
+    def _correct(self, least: float, most: float, known: float, now: float) -> None:
+        """Bring what is known into the range that a reply leaves."""
+        step = min(max(known, least), most) - known
+        if abs(step) <= NOISE_MS:
+            return
+        if step > STEP_MS:
             self._held_until = now + self._held_ms
+        if abs(step) > STEP_MS:
+            self._stepped_at = now
+            self._set_back_ms = max(self._set_back_ms - step, 0.0)
+        self._ahead_ms = known + step
+
+    def _end_silence(self, now: float) -> None:
+        if self._is_long(self._silent_since, now):
+            self._held_until = now + self._held_ms
+        self._silent_since = None
+
+    def _end_refusals(self, now: float) -> None:
+        if self._is_long(self._refused_since, now):
+            self._held_until = now + self._held_ms
+        self._refused_since = None
 
     def _is_long(self, since: float | None, now: float) -> bool:
         return since is not None and now - since > self._long_ms
-
-    def take_set_back_ms(self) -> int:
-        """Return by how much the clock was set back since the last call; 0 where it was not."""
-        taken, self._set_back_ms = self._set_back_ms, 0.0
-        return round(taken)
 
 
 def _monotonic_ms() -> float:

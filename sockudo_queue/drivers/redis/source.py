@@ -131,6 +131,7 @@ class RedisSource(ABC):
         read = self._turn_of_claim if settled is None else self._turn_of_settled
         if settled is not None and settled.parts:
             self._note_delays(settled.parts)
+        asked_at = self.clock.asking()
         try:
             turn = self._settle_and_claim(settled, what, self.clock.expired_until(), read)
         except BrokerUnavailable:
@@ -139,7 +140,7 @@ class RedisSource(ABC):
         except BrokerRefused:
             self.clock.refused()
             raise
-        self.clock.heard(turn.now_ms)
+        self.clock.heard(turn.now_ms, asked_at)
         if what != "none":
             self.rung = turn.claim is not None
         return turn
@@ -222,13 +223,14 @@ class RedisSource(ABC):
 
     def _reschedule(self) -> None:
         """Undo what a clock that was set back does to the moments that are stored."""
-        set_back_ms = self.clock.take_set_back_ms()
+        set_back_ms = self.clock.set_back_ms()
         if not set_back_ms:
             return
         limits = [set_back_ms, RESCHEDULED_AT_ONCE, self._longest_delay_ms, self._terms.lease_ms]
         for _ in range(MOST_RESCHEDULES):
             if not self._link.run(_RESCHEDULE, [self.delayed, self.active], limits, read=replies.count):
-                return
+                break
+        self.clock.made_good(set_back_ms)
 
     def _note_delays(self, parts: Sequence[Part]) -> None:
         """Remember the longest delay: a webhook can have a policy of its own."""
