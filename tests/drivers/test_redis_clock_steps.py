@@ -20,6 +20,7 @@ from tests.helpers.jobs import job, jobs
 from tests.helpers.redis_proxy import RedisProxy
 
 HOUR = 3_600.0
+DAY = 24 * HOUR
 LEASE_MS = 30_000
 Queue = RedisLists | RedisV2
 
@@ -87,6 +88,18 @@ def test_what_waits_falls_due_as_it_was_meant_after_the_clock_was_set_back(queue
     assert dues(queue) == pytest.approx([5, 20, 50], abs=3)
     driver.audit()
     assert dues(queue) == pytest.approx([5, 20, 50], abs=3)
+
+
+@pytest.mark.parametrize(("step", "due"), [(HOUR, 4 * HOUR), (100 * DAY, 3 * HOUR)])
+def test_what_waits_longer_than_this_daemon_knows_is_never_early(queue: Queue, step: float, due: float) -> None:
+    driver = ready(queue)
+    delay(queue, ready(queue), 3 * HOUR)  # by another daemon
+    set_clock(queue, driver, -step)
+    assert is_idle(driver)
+    driver.audit()
+    driver.audit()
+
+    assert dues(queue) == pytest.approx([due], abs=3)
 
 
 def test_several_daemons_that_see_one_step_move_the_records_once(queue: Queue) -> None:

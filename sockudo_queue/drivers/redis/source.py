@@ -46,6 +46,10 @@ RESTORED_AT_ONCE: Final = 2_000
 """Records that one audit puts back."""
 RESCHEDULED_AT_ONCE: Final = 1_000
 MOST_RESCHEDULES: Final = 100
+LONGEST_DELAY_MS: Final = 30 * 86_400_000
+"""No delay is longer, as retries end by then. After a far larger step, what is beyond it was stored before the step."""
+MEASURED_WITHIN_MS: Final = 1_000
+"""By how much a step may be larger than what was measured of it; what waited longest is moved all the same."""
 
 AUDIT: Final = Script("audit")
 _RESCHEDULE: Final = Script("reschedule")
@@ -226,7 +230,9 @@ class RedisSource(ABC):
         set_back_ms = self.clock.set_back_ms()
         if not set_back_ms:
             return
-        limits = [set_back_ms, RESCHEDULED_AT_ONCE, self._longest_delay_ms, self._terms.lease_ms]
+        longest_ms = LONGEST_DELAY_MS if set_back_ms > 2 * LONGEST_DELAY_MS else self._longest_delay_ms
+        longest = [longest_ms + MEASURED_WITHIN_MS, self._terms.lease_ms + MEASURED_WITHIN_MS]
+        limits = [set_back_ms, RESCHEDULED_AT_ONCE, *longest]
         for _ in range(MOST_RESCHEDULES):
             if not self._link.run(_RESCHEDULE, [self.delayed, self.active], limits, read=replies.count):
                 break
