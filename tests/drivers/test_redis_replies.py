@@ -41,8 +41,9 @@ class _Connected:
 
     socket_timeout = 1.0
 
-    def __init__(self, connected: socket.socket) -> None:
+    def __init__(self, connected: socket.socket, port: int = 1) -> None:
         self._connected = connected
+        self.port = port
 
     def _get_socket(self) -> socket.socket:
         return self._connected
@@ -51,12 +52,12 @@ class _Connected:
 class Stream:
     """A parser, and the server's end of its connection."""
 
-    def __init__(self) -> None:
+    def __init__(self, port: int = 1) -> None:
         ours, self.server = socket.socketpair()
         ours.settimeout(_Connected.socket_timeout)
         self._ours = ours
         self.parser = BoundedParser(socket_read_size=16_384)
-        self.parser.on_connect(_Connected(ours))  # type: ignore[arg-type] # see there
+        self.parser.on_connect(_Connected(ours, port))  # type: ignore[arg-type] # see there
 
     def read(self, *chunks: bytes, then: Callable[[], None] | None = None) -> Any:
         """Read one reply while the server sends its chunks one by one."""
@@ -107,7 +108,7 @@ def test_large_strings_are_read_one_at_a_time_and_small_replies_meanwhile(stream
 
     first = threading.Thread(target=read, args=("first", stream, large[:100_000], large[100_000:]))
     first.start()
-    eventually(lambda: parsing._LARGE_STRINGS.locked(), 5)
+    eventually(lambda: stream.parser._large_strings.locked(), 5)
     second = threading.Thread(target=read, args=("second", other, large, b""))
     second.start()
     assert small.read(b"+OK\r\n") == b"OK"
@@ -116,9 +117,43 @@ def test_large_strings_are_read_one_at_a_time_and_small_replies_meanwhile(stream
     first.join(5)
     second.join(5)
     assert done == ["first", "second"]
-    assert not parsing._LARGE_STRINGS.locked()
+    assert not stream.parser._large_strings.locked()
     other.close()
     small.close()
+
+
+def test_a_large_string_waits_for_none_of_another_server(stream: Stream) -> None:
+    size = parsing.LARGE_STRING + 1
+    other = Stream(port=2)
+    with stream.parser._large_strings:
+        assert len(other.read(b"$%d\r\n" % size + b"x" * size + b"\r\n")) == size
+    other.close()
+
+
+def test_waiting_for_another_large_string_counts_as_reading(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parsing, "REPLY_SECONDS", 0.0)  # the response timeout, a second, is left
+    stream.parser.on_connect(_Connected(stream._ours))  # type: ignore[arg-type] # as above
+    size = parsing.LARGE_STRING + 1
+    held, ended, lock = threading.Event(), threading.Event(), stream.parser._large_strings
+
+    def hold() -> None:
+        with lock:
+            held.set()
+            ended.wait(0.8)
+
+    def trickle() -> None:
+        while not ended.wait(0.05):
+            stream.server.sendall(b"x")
+
+    threading.Thread(target=hold).start()
+    assert held.wait(5)
+    began = time.monotonic()
+    try:
+        with pytest.raises(RedisError, match="Timeout"):
+            stream.read(b"$%d\r\n" % size, then=lambda: threading.Thread(target=trickle, daemon=True).start())
+    finally:
+        ended.set()
+    assert time.monotonic() - began < 1.5
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import ssl
 import threading
 import time
 from typing import Any, Final, NamedTuple
+from weakref import WeakValueDictionary
 
 from hiredis import Reader
 from redis.connection import AbstractConnection
@@ -33,12 +34,15 @@ MOST_ELEMENTS: Final = 1_000_000
 DEEPEST: Final = 8
 LONGEST_LINE: Final = 65_536
 """Bytes of a number, a status or an error; no server sends more than a few hundred."""
-REPLY_SECONDS: Final = 30.0
-"""Time for the rest of a reply after its first bytes. A claim that takes longer to arrive is no longer ours."""
+REPLY_SECONDS: Final = 15.0
+"""Time for the rest of a reply after its first bytes, with the wait for another that is large. Half of the default
+lease: a claim that takes as long as its lease to arrive is no longer ours."""
 
 LARGE_STRING: Final = 1_048_576
-"""Bytes above which strings are read one at a time, whatever the connection: each takes twice its size meanwhile."""
-_LARGE_STRINGS: Final = threading.Lock()
+"""Bytes above which strings of one server are read one at a time: each takes twice its size meanwhile."""
+_LARGE_STRINGS: Final[WeakValueDictionary[object, threading.Lock]] = WeakValueDictionary()
+"""A lock for each server, held by those that are connected to it. A slow server delays no other."""
+_LOCKS_ARE_MADE: Final = threading.Lock()
 
 HEAD: Final = 65_536
 CHUNK: Final = 262_144
@@ -79,6 +83,7 @@ class BoundedParser(RedisParser):
         self._room = LARGEST_REPLY
         self._seconds = REPLY_SECONDS
         self._deadline: float | None = None
+        self._large_strings = threading.Lock()
 
     def on_connect(self, connection: AbstractConnection) -> None:
         """Read from the socket of a connection that was made."""
@@ -88,6 +93,7 @@ class BoundedParser(RedisParser):
         self._tls = connected if isinstance(connected, ssl.SSLSocket) else None
         self.is_tls = self._tls is not None
         self._seconds = max(REPLY_SECONDS, connection.socket_timeout or 0.0)
+        self._large_strings = _lock_of(connection)
         self._poll = select.poll()
         self._poll.register(connected, select.POLLIN)
         self._descriptor = connected.fileno()
@@ -244,12 +250,12 @@ class BoundedParser(RedisParser):
         return begun + self._received_more(self._read_size)
 
     def _large_string(self, begun: bytes, size: int) -> bytes | Oversized:
-        if not _LARGE_STRINGS.acquire(timeout=self._seconds):
+        if not self._large_strings.acquire(timeout=max(self._seconds_left(), 0.0)):
             raise ReplyTimeout(TIMED_OUT)
         try:
             return self._long_string(begun, size)
         finally:
-            _LARGE_STRINGS.release()
+            self._large_strings.release()
 
     def _long_string(self, begun: bytes, size: int) -> bytes | Oversized:
         """Read the rest of a string, and the line break behind it; a string for which there is no room is dropped."""
@@ -270,10 +276,7 @@ class BoundedParser(RedisParser):
         return text[:-2] if is_kept else Oversized(text[:HEAD], size)
 
     def _received_more(self, most: int, *, counts: bool = True) -> bytes:
-        now = time.monotonic()
-        if self._deadline is None:
-            self._deadline = now + self._seconds
-        if now > self._deadline:
+        if self._seconds_left() < 0:
             raise ReplyTimeout(TIMED_OUT)
         chunk = self._received(most)
         if counts:
@@ -281,6 +284,13 @@ class BoundedParser(RedisParser):
         if self._room < -CHUNK:
             raise InvalidResponse(f"a reply of more than {LARGEST_REPLY} bytes")
         return chunk
+
+    def _seconds_left(self) -> float:
+        """Return the time that is left for this reply; it runs from the first call."""
+        now = time.monotonic()
+        if self._deadline is None:
+            self._deadline = now + self._seconds
+        return self._deadline - now
 
     def _received(self, most: int) -> bytes:
         if self._socket is None:
@@ -294,6 +304,13 @@ class BoundedParser(RedisParser):
         if not chunk:
             raise ConnectionLost(_CLOSED)
         return chunk
+
+
+def _lock_of(connection: AbstractConnection) -> threading.Lock:
+    """Return the lock for the large strings of a connection's server."""
+    server = tuple(getattr(connection, name, None) for name in ("host", "port", "path"))
+    with _LOCKS_ARE_MADE:
+        return _LARGE_STRINGS.setdefault(server, threading.Lock())
 
 
 def _number(line: bytes) -> int:
