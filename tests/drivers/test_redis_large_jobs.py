@@ -10,7 +10,8 @@ import pytest
 
 from sockudo_queue.drivers.base import Back, Claim, Dead, Driver, Later, Settlement
 from sockudo_queue.drivers.redis.driver import RedisDriver
-from sockudo_queue.errors import SettlementRefused
+from sockudo_queue.drivers.redis.source import own_key
+from sockudo_queue.errors import BrokerRefused, SettlementRefused, SourceRefused
 from tests.drivers.conformance import settle, take, take_all
 from tests.drivers.redis_lists import RedisLists, link_to
 from tests.drivers.redis_v2 import RedisV2
@@ -96,6 +97,40 @@ def test_a_settlement_that_is_too_large_leaves_the_other_jobs_alone(v2: RedisV2,
         driver.next(Settlement(forged, (Later(b"{}", 0),)))
     assert settle(driver, take(driver))
     assert settle(driver, second)
+
+
+@pytest.mark.parametrize("cause", ["right", "type"])
+def test_a_refusal_that_every_settlement_meets_is_not_of_one_alone(
+    lists: RedisLists, v2: RedisV2, cleanup: ExitStack, cause: str
+) -> None:
+    lists.client.execute_command("ACL", "SETUSER", "few", "reset", "on", ">p", "~*", "+@all")
+    cleanup.callback(lists.client.execute_command, "ACL", "DELUSER", "few")
+    driver = v2.over(link_to(lists.server.port, username="few", password="p"))
+    for queue in (lists, v2):
+        queue.push(job(1))
+        claim = take(driver)
+        if cause == "right":
+            lists.client.execute_command("ACL", "SETUSER", "few", "-zadd")
+        else:
+            lists.client.set(own_key(claim.source, "dead"), "x")
+
+        with pytest.raises(SourceRefused) as raised:
+            driver.settle([Settlement(claim, (Dead(b"{}", "exhausted"),))])
+
+        assert not isinstance(raised.value, SettlementRefused)
+        lists.client.execute_command("ACL", "SETUSER", "few", "+zadd")
+
+
+def test_a_popped_job_that_may_not_be_kept_is_not_refused_alone(lists: RedisLists) -> None:
+    driver = lists.at_most_once()
+    lists.push(job(1))
+    claim = popped(driver)
+    lists.client.set(own_key(claim.source, "dead"), "x")
+
+    with pytest.raises(BrokerRefused, match="WRONGTYPE") as raised:
+        driver.settle([Settlement(claim, (Dead(b"{}", "exhausted"),))])
+
+    assert not isinstance(raised.value, SettlementRefused)
 
 
 def test_a_payload_that_was_replaced_is_not_settled_as_the_old_one(v2: RedisV2) -> None:

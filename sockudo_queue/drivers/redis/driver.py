@@ -16,7 +16,7 @@ import msgspec
 from sockudo_queue.drivers.base import Claim, Finding, RecordAudit, Settlement, Turn
 from sockudo_queue.drivers.redis import replies
 from sockudo_queue.drivers.redis.dead_letters import RedisDeadLetters
-from sockudo_queue.drivers.redis.errors import ServerBusy, ServerRefused, WritesRefused
+from sockudo_queue.drivers.redis.errors import ServerBusy, ServerRefused, WritesRefused, is_of_size
 from sockudo_queue.drivers.redis.inspection import Inspection
 from sockudo_queue.drivers.redis.link import Link
 from sockudo_queue.drivers.redis.peers import Surroundings
@@ -228,8 +228,12 @@ class RedisDriver:
         return SourceRefused(key, str(refusal))
 
     def _refuses_only(self, settled: Settlement, refusal: BrokerRefused) -> bool:
-        """Tell whether the server refuses a settlement as such, and takes the same script without one."""
-        if self._is_of_all(refusal):
+        """Tell whether the server refuses a settlement for its size, and takes the same script without one.
+
+        The script without one writes next to nothing. So that it is taken says nothing of a missing right, or a key of
+        another type, which other settlements will meet as well.
+        """
+        if self._is_of_all(refusal) or not is_of_size(refusal):
             return False
         try:
             self._source(settled.claim.source).turn(None, "none")

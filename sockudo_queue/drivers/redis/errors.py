@@ -29,6 +29,11 @@ MOST_PORT: Final = 65_535
 
 _NO_WRITES: Final = re.compile(r"(MISCONF|NOREPLICAS) .*")
 
+_OF_SIZE: Final = re.compile(
+    r"size exceeded|exceeds|too (?:big|large|long)|bulk length|proto-max|maxmemory|out of memory", re.IGNORECASE
+)
+"""How servers, and proxies before them, refuse what is too large for them."""
+
 _PLACE_IN_SCRIPT: Final = re.compile(
     r"^Error running script \(call to f_[0-9a-f]{40}\): (?:@user_script: ?\d+: )+"
     r"| script: (?:[0-9a-f]{40}, )?on @user_script:\d+\.?$"
@@ -138,6 +143,11 @@ def refusal_of_writes(text: str) -> WritesRefused | None:
     """Return the fault of a server that takes no writes, if that is what it says."""
     found = _NO_WRITES.search(text)
     return None if found is None else WritesRefused(found[0])
+
+
+def is_of_size(refusal: BrokerRefused) -> bool:
+    """Tell whether a request was refused for its size or for the memory that it needs; a smaller one may be taken."""
+    return _OF_SIZE.search(str(refusal)) is not None
 
 
 def _explained(connection: AbstractConnection, text: str) -> str:
