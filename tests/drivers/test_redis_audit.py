@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from contextlib import ExitStack
 from typing import Any
 
@@ -237,3 +238,18 @@ def test_refused_claims_leave_no_copies_behind(
     driver = v2.driver()
     assert driver.audit() == WELL
     assert len(take_all(driver)) == 1
+
+
+def test_an_id_that_dies_twice_leaves_one_letter(v2: RedisV2) -> None:
+    driver = v2.driver()
+    kill(v2, driver, 2)
+    for number in (1, 2):
+        v2.producer.enqueue_payloads([("same", job(number))])
+        assert settle(driver, take(driver), Dead(b'{"reason":"exhausted"}', "exhausted"))
+
+    assert driver.next(None).trimmed == 1
+    letters = [letter for letter in driver.dead_letters.letters() if letter.id == "same"]
+    assert [json.loads(letter.body)["payload"] for letter in letters] == [json.loads(job(2))["payload"]]
+    assert driver.dead_letters.replay(letters, [b""]) == [True]
+    assert driver.audit() == WELL
+    assert driver.depth()["dead-letter"] == 2
