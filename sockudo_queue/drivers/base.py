@@ -26,7 +26,8 @@ class Claim(msgspec.Struct, eq=False, weakref=True):
     `receipt` is `<id>/` and a word that no other claim of the record has, so a settle that comes too late matches
     nothing.
     `lapses` counts the claims of this record that ended without a settle. `server_ms` is the broker's clock then.
-    `ordered` says that others cannot begin before this record has ended.
+    `ordered` says that others cannot begin before this record has ended. Without a lease (`leased` False) the record is
+    gone from the broker, and nothing gives it to another worker.
     """
 
     source: str
@@ -37,6 +38,7 @@ class Claim(msgspec.Struct, eq=False, weakref=True):
     server_ms: int
     ordered: bool = False
     claimed_at: float = msgspec.field(default_factory=time.monotonic)
+    leased: bool = True
 
     @property
     def id(self) -> str:

@@ -29,8 +29,12 @@ class Ledger:
         self.record(settlement, accepted=accepted, repeated=repeated)
 
     def give_up(self, settlement: Settlement, refusal: BrokerError) -> None:
-        """Leave the lease of a claim to expire, since its settlement was refused for too long."""
-        self._log.warning("settlement.refused", record=settlement.claim.id, reason=str(refusal))
+        """Log a claim whose settlement was refused for too long: its lease expires, or without one it is lost."""
+        claim = settlement.claim
+        if claim.leased:
+            self._log.warning("settlement.refused", record=claim.id, reason=str(refusal))
+        else:
+            self._log.error("job.lost", record=claim.id, reason=str(refusal))
         self.record(settlement, accepted=False, repeated=True)
 
     def record(self, settlement: Settlement, *, accepted: bool, repeated: bool) -> None:

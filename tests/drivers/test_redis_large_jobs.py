@@ -149,6 +149,7 @@ def test_a_popped_job_that_is_too_large_to_be_kept_blocks_no_other(lists: RedisL
     driver = lists.at_most_once(proxy.port)
     lists.push(LARGE, job(2))
     large = popped(driver)
+    assert not large.leased
     settle(driver, popped(driver), Later(b"{}", 3_600_000))
     proxy.refuse_larger(LIMIT)
 

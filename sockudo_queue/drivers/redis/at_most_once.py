@@ -51,11 +51,11 @@ class RedisAtMostOnceDriver(RedisDriver):
     def settle(self, settlements: Sequence[Settlement]) -> list[bool]:
         flags = []
         for settlement in settlements:
-            flags += [self._store(settlement)] if _was_popped(settlement.claim) else super().settle([settlement])
+            flags += super().settle([settlement]) if settlement.claim.leased else [self._store(settlement)]
         return flags
 
     def renew(self, claims: Sequence[Claim]) -> list[bool]:
-        leased = [claim for claim in claims if not _was_popped(claim)]
+        leased = [claim for claim in claims if claim.leased]
         renewed = dict(zip((claim.receipt for claim in leased), super().renew(leased), strict=True))
         return [renewed.get(claim.receipt, True) for claim in claims]
 
@@ -73,7 +73,8 @@ class RedisAtMostOnceDriver(RedisDriver):
             return None
         # Nothing more may be asked here: a fault would lose the job in hand.
         source, body = popped
-        return Claim(source, f"{self._new_id()}/0", body, b"", 0, self._lists[source].clock.now_ms())
+        now_ms = self._lists[source].clock.now_ms()
+        return Claim(source, f"{self._new_id()}/0", body, b"", 0, now_ms, leased=False)
 
     def _read_popped(self, reply: Any) -> tuple[str, bytes] | None:
         if reply is None:
@@ -106,8 +107,3 @@ class RedisAtMostOnceDriver(RedisDriver):
 def _trimmed(reply: Any) -> int:
     (trimmed,) = replies.listed(reply)
     return replies.count(trimmed)
-
-
-def _was_popped(claim: Claim) -> bool:
-    """A claim of a record counts from 1; what was popped has no record and no lease."""
-    return claim.receipt.endswith("/0")
