@@ -19,6 +19,10 @@ LARGE: Final = 262_144
 SPACING: Final = 0.25
 """Seconds between two jobs that wait, so that those that find no room again cost little."""
 LONGEST_WAIT: Final = 30.0
+FIRST_WAIT: Final = 1.0
+"""Seconds between two looks of the job that comes next, for which room is kept."""
+KEPT: Final = 5.0
+"""Seconds for which its room is kept beyond that. It may come late, or be taken by another process."""
 
 
 class LargeJobs:
@@ -33,6 +37,7 @@ class LargeJobs:
         self._clock = clock
         self._lock = threading.RLock()  # a claim may end at any line of the thread that holds it
         self._next = 0.0
+        self._first, self._first_size, self._first_until = "", 0, 0.0
         self.bytes = 0
 
     def wait_ms(self, claim: Claim) -> int:
@@ -41,13 +46,31 @@ class LargeJobs:
         if size <= LARGE:
             return 0
         with self._lock:
-            if not self.bytes or self.bytes + size <= self._most:
+            now = self._clock()
+            if self._has_room(claim, size, now):
                 self.bytes += size
                 weakref.finalize(claim, self._ended, size).atexit = False
                 return 0
-            now = self._clock()
+            if self._first == claim.id:
+                self._first_until = now + FIRST_WAIT + KEPT
+                return round(FIRST_WAIT * 1000)
             self._next = min(max(self._next, now) + SPACING, now + LONGEST_WAIT)
             return round((self._next - now) * 1000)
+
+    def _has_room(self, claim: Claim, size: int, now: float) -> bool:
+        """Tell whether a job may begin. The first that may not becomes the next, and room is kept for it."""
+        if now > self._first_until:
+            self._first = ""
+        is_first = self._first in ("", claim.id)
+        kept = 0 if is_first else self._first_size
+        if (is_first and not self.bytes) or self.bytes + size + kept <= self._most:
+            if is_first:
+                self._first = ""
+            return True
+        if not self._first:
+            self._first, self._first_size = claim.id, size
+            self._first_until = now + FIRST_WAIT + KEPT
+        return False
 
     def _ended(self, size: int) -> None:
         with self._lock:

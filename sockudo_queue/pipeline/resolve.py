@@ -44,7 +44,7 @@ def _never_stop(_claim: Claim, _seconds: float, _off_slot: bool) -> bool:
 class _Current(threading.local):
     """What this thread matches now; `job` is None until a search is costly, which mostly none is."""
 
-    claim: Claim
+    claim: Claim | None
     give_way: GiveWay
     app: str
     job: JobMatching | None
@@ -145,11 +145,14 @@ class Resolver:
         finally:
             if current.job is not None:
                 shares.end(current.job)
+            # A claim that is kept here would never end, and a large one would keep its room.
+            current.claim, current.give_way, current.job = None, _never_stop, None
 
     def _searched(self, took: float) -> None:
         current = self._current
         if current.job is None:
             claim, give_way = current.claim, current.give_way
+            assert claim is not None
             current.job = JobMatching(current.app, lambda seconds, off_slot: give_way(claim, seconds, off_slot))
         self._matching.charge(current.job, took, time.monotonic())
 

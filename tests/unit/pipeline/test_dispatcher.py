@@ -147,6 +147,16 @@ def only(settlement: Settlement) -> Part:
 # Delivery
 
 
+def test_large_job_gives_its_room_back() -> None:
+    world = World(hook("a", filter=Filter(channel_pattern="^room")))
+    events = [event(channel=f"room-{number}-{'x' * 100}") for number in range(3_000)]
+    for _ in range(3):
+        part = world.settle(claim_of(job(1, events=events))).parts
+        assert part == ()
+    assert world.resolver.large_jobs.bytes == 0
+    assert len(world.sender.posted) == 3
+
+
 def test_a_delivered_job_is_acked() -> None:
     world = World(hook("a"))
 
