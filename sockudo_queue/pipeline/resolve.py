@@ -27,7 +27,7 @@ from sockudo_queue.pipeline.index_cache import SMALL, IndexCache
 from sockudo_queue.pipeline.large_jobs import LARGE, LargeJobs
 from sockudo_queue.pipeline.matching_share import Interrupted, JobMatching, MatchingShares, PutOff
 from sockudo_queue.pipeline.pattern_cache import PatternCache
-from sockudo_queue.pipeline.unknown_apps import LookUpSchedule, UnknownApps
+from sockudo_queue.pipeline.unknown_apps import FIRST_MS, LookUpSchedule, UnknownApps
 
 NEWER_RECORD_DELAY_MS: Final = 60_000
 """How long a record of a later version is left for the daemon that can read it, before it is looked at again."""
@@ -182,29 +182,35 @@ class Resolver:
     def _unknown_app(self, claim: Claim, state: State, job: Job, reason: str) -> Dispatch:
         """Try again while the registry may still learn of the app; then keep the job as a dead letter.
 
-        While most jobs are for unknown apps, the configuration is likelier to be wrong, and the budget stands still.
+        Where many jobs wait, the delay is longer than asked for; that part is not taken off the budget. While most jobs
+        are for unknown apps, the configuration is likelier to be wrong, and the budget stands still.
         """
-        now, delay_ms = claim.now_ms(), self._delay_until_known(claim, state)
+        now, asked_ms = claim.now_ms(), _delay_until_known(state)
+        delay_ms = self._look_ups.delay_ms(now, asked_ms)
         began = state.budget_from if state.budget_from is not None else now
-        if reason == "unknown-app" and self._unknown_apps.prevail:
-            began += delay_ms
+        stands_still = reason == "unknown-app" and self._unknown_apps.prevail
+        began += delay_ms if stands_still else delay_ms - asked_ms
         waiting = _looked_for(state, job, began)
         if now + delay_ms - began > self._unknown_app_budget_ms:
             return self._bury(claim, waiting, reason)
         return Dispatch.settled(claim, Later(delivery_state.encode(waiting), delay_ms))
 
     def _store_is_away(self, claim: Claim, state: State, job: Job) -> Dispatch:
-        """Try again, however long the store of apps is away: no budget begins, and one that runs stands still."""
-        delay_ms = self._delay_until_known(claim, state)
+        """Try again, however long the store of apps is away: no budget begins, and one that runs stands still.
+
+        Most of these jobs are for known apps, so they do not wait in line with those for unknown ones.
+        """
+        delay_ms = _delay_until_known(state)
         began = None if state.budget_from is None else state.budget_from + delay_ms
         return Dispatch.settled(claim, Later(delivery_state.encode(_looked_for(state, job, began)), delay_ms))
 
-    def _delay_until_known(self, claim: Claim, state: State) -> int:
-        """Return the milliseconds until an app is looked for again: 1, 2, 4, … 60 s, or more where many wait."""
-        return self._look_ups.delay_ms(claim.now_ms(), min(1000 << min(state.attempts, 6), 60_000))
-
     def _bury(self, claim: Claim, state: State, reason: str) -> Dispatch:
         return Dispatch.settled(claim, dead_letter(state, claim, reason))
+
+
+def _delay_until_known(state: State) -> int:
+    """Return the milliseconds until an app is looked for again: 1, 2, 4, … 60 s."""
+    return min(FIRST_MS << min(state.attempts, 6), 60_000)
 
 
 def _put_off(claim: Claim, state: State, deferral: Deferral) -> Dispatch:

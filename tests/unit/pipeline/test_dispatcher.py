@@ -29,7 +29,7 @@ from sockudo_queue.pipeline.dispatcher import Dispatcher, endpoint_of
 from sockudo_queue.pipeline.in_flight import Dispatch, Share
 from sockudo_queue.pipeline.matching_share import Account
 from sockudo_queue.pipeline.resolve import NEWER_RECORD_DELAY_MS, Resolver
-from sockudo_queue.pipeline.unknown_apps import RECENT, UnknownApps
+from sockudo_queue.pipeline.unknown_apps import LOOKS_A_SECOND, RECENT, UnknownApps
 from sockudo_queue.pipeline.worker import Worker, Workplace
 from tests.helpers.jobs import APP_ID, APP_KEY, APP_SECRET, event, job, webhook_body
 
@@ -422,6 +422,26 @@ def test_a_job_of_an_unknown_app_is_tried_again_and_then_a_dead_letter() -> None
     assert BUDGET_MS - 60_000 < sum(delays) <= BUDGET_MS
     assert isinstance(part, Dead)
     assert (part.reason, owed(part).app) == ("unknown-app", APP_ID)
+
+
+def test_jobs_that_wait_for_their_apps_take_no_look_from_a_new_one() -> None:
+    world = World(lives=False)
+    world.resolver._look_ups._due = dict.fromkeys(range(NOW_MS // 1000, NOW_MS // 1000 + 1_000), LOOKS_A_SECOND)
+    part, now_ms, looks = only(world.settle(claim_of(job(1)))), NOW_MS, 1
+    assert isinstance(part, Later)
+    assert part.delay_ms > 2 * BUDGET_MS
+    while isinstance(part, Later):
+        now_ms += part.delay_ms
+        part, looks = only(world.settle(replace_ms(claim_of(job(1), part.state), now_ms))), looks + 1
+    assert looks == 10, "as many as without the others"
+
+
+def test_jobs_wait_for_a_store_that_is_away_no_longer_where_many_wait_for_their_apps() -> None:
+    world = World()
+    world.resolver._registry = Away(AppStoreUnavailable("gone"))
+    world.resolver._look_ups._due = dict.fromkeys(range(NOW_MS // 1000, NOW_MS // 1000 + 1_000), LOOKS_A_SECOND)
+    parts = [only(world.settle(claim_of(job(1)))) for _ in range(200)]
+    assert {part.delay_ms for part in parts if isinstance(part, Later)} == {1000}
 
 
 def test_budget_of_an_unknown_app_stands_still_while_most_apps_are_unknown() -> None:

@@ -6,6 +6,7 @@ import structlog.testing
 
 from sockudo_queue.pipeline.unknown_apps import (
     HORIZON,
+    LATER_LOOKS,
     LOOKS_A_SECOND,
     MOSTLY_KNOWN,
     RECENT,
@@ -98,6 +99,17 @@ def test_no_second_gets_more_looks_than_it_can_bear() -> None:
     assert schedule.delay_ms(now_ms, 60_000) == 60_000
     assert schedule.delay_ms(now_ms + 20_000, 1000) == 1000, "what is past takes no place"
     assert len(schedule._due) <= 2
+
+
+def test_jobs_that_wait_again_leave_room_for_new_ones() -> None:
+    schedule, now_ms = LookUpSchedule(), 1_800_000_000_000
+    for _ in range(10 * LATER_LOOKS):
+        schedule.delay_ms(now_ms - 59_000, 60_000)
+
+    delays = [schedule.delay_ms(now_ms, 1000) for _ in range(LOOKS_A_SECOND)]
+
+    assert delays[: LOOKS_A_SECOND - LATER_LOOKS] == [1000] * (LOOKS_A_SECOND - LATER_LOOKS)
+    assert max(delays) < 6_000
 
 
 def test_more_looks_than_can_be_scheduled_are_spread() -> None:
