@@ -37,8 +37,9 @@ class Ceilings:
     """Webhooks of one app, invalid ones included."""
     app_bytes: int = 1_000_000
     """Bytes of one column of an app's row in a database; DynamoDB allows 400 KB for a whole item."""
-    pattern_kib: int = 2_048
-    """KiB of one compiled `channel_pattern`, as `pattern_cost` estimates it: 2,000 characters, or `\\w` 32 times."""
+    pattern_kib: int = 16_384
+    """KiB of one compiled `channel_pattern`, as `pattern_cost` estimates it: `\\w` for each of the 200
+    characters of a channel's name, and more. The crate's own limit keeps each below 18 MB."""
     app_patterns_kib: int = 32_768
     """KiB of all different patterns of one app; 1,000 webhooks with 32 characters each."""
     pattern_cache_kib: int = 49_152

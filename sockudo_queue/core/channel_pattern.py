@@ -26,6 +26,7 @@ _LITERAL: Final = re.compile(
     r"(?P<character>\\[-.:=@,;/|+*?()\[\]{}^$#&~\\]|[^\\.^$*+?()\[\]{}|])?(?P<repetition>[*+?{]?)", re.DOTALL
 )
 """One character of a pattern that stands for itself, and how its repetition begins; or nothing of the kind."""
+_ADVICE: Final = "repeat less, or write [A-Za-z0-9_] for \\w and [0-9] for \\d where names are ASCII"
 _HARD_TO_COUNT: Final = re.compile(r"[\\\[]|\(\?(?!:)")
 
 
@@ -34,12 +35,9 @@ class PatternError(SockudoQueueError):
 
 
 def compile_pattern(pattern: str, most_kib: int = DEFAULTS.pattern_kib) -> Search:
-    """Return the search for a pattern. Raises `PatternError`; takes from 10 µs up to 25 ms near the default ceiling."""
+    """Return the search for a pattern. Raises `PatternError`; takes from 10 µs up to 120 ms near the ceiling."""
     if (size := estimate_kib(pattern)) > most_kib:
-        raise PatternError(
-            f"compiles to about {size} KiB, more than {most_kib}; repeat less, or write [a-z0-9] for \\w "
-            "and [0-9] for \\d"
-        )
+        raise PatternError(f"compiles to about {size} KiB, more than {most_kib} (queue.limits.pattern_kib); {_ADVICE}")
     if half := re.search("[\ud800-\udfff]", pattern):
         # pydantic-core would silently put another character in its place.
         raise PatternError(f"half a surrogate pair at character {half.start() + 1}, which is no character")
@@ -85,7 +83,7 @@ def _may_have_alternatives(pattern: str) -> bool:
 def _fault(pattern: str, report: str) -> str:
     lines = report.split("\n")
     if "size limit" in lines[-1]:
-        return "compiles to more than 10 MiB; repeat less, or write [a-z0-9] for \\w and [0-9] for \\d"
+        return f"compiles to more than 10 MiB; {_ADVICE}"
     if not lines[-1].startswith("error: "):
         return "not a valid pattern"
     return lines[-1].removeprefix("error: ") + _place(pattern.split("\n"), lines)

@@ -27,7 +27,7 @@ class AppPatterns:
 
     def _fault_of(self, pattern: str, rules: Filter) -> str | None:
         size = estimate_kib(pattern)
-        # Seen before it is compiled, which takes up to 25 ms.
+        # Seen before it is compiled, which takes up to 120 ms.
         if size <= self._ceilings.pattern_kib and self._kib + size > self._ceilings.app_patterns_kib:
             return (
                 f"channel_pattern: all patterns of the app compile to more than {self._ceilings.app_patterns_kib} KiB "

@@ -1,5 +1,7 @@
 """What a pattern is estimated to compile to, without compiling it."""
 
+import time
+
 import pytest
 
 from sockudo_queue.core.ceilings import DEFAULTS
@@ -10,16 +12,17 @@ from sockudo_queue.core.pattern_cost import estimate_kib
 @pytest.mark.parametrize(
     "pattern",
     [
-        r"\w{135}z1",
+        r"\w{300}z1",
         r"(?:(?:a|b|.)?){6000}\d$",
         r"(?:.?){6000}\d$",
         r"((a{50}){50}){50}",
-        r"\pL{200}",
-        r"[\p{L}\d]{100}",
-        r"(?x)\w {135}",
-        r"(?i)[^\w]{100}",
-        r"[]\w]{100}",
-        "a" * 3_000,
+        r"\pL{300}",
+        r"[\p{L}\d]{300}",
+        r"(?x)\w {300}",
+        r"(?i)[^\w]{300}",
+        r"[]\w]{300}",
+        "a" * 20_000,
+        "a" * 5_000 + r"\w{300}",
     ],
 )
 def test_pattern_above_the_ceiling_is_refused_before_it_is_compiled(pattern: str) -> None:
@@ -37,6 +40,14 @@ def test_pattern_above_the_ceiling_is_refused_before_it_is_compiled(pattern: str
         r"(?i)^(private|presence)-(order|invoice)s?\.[^.]+$",
         r"\p{Greek}+:\p{L}+",
         r"(?x) ^room - \d+ $ # rooms",
+        r"^presence-\w{1,64}$",
+        r"[\w-]{1,40}",
+        r"^room-\d{1,128}$",
+        r"^[\p{L}0-9_-]{1,64}$",
+        r"^.{1,600}$",
+        r"^private-[^-]{1,300}$",
+        r"^private-[\w-]{1,200}$",
+        "a" * 5_000,
         "a" * 200,
         "[",
         ")",
@@ -48,6 +59,14 @@ def test_ordinary_pattern_stays_below_the_ceiling(pattern: str) -> None:
 
 def test_estimate_is_linear_in_the_length_of_the_pattern() -> None:
     assert estimate_kib("(" * 200_000 + "[" * 200_000 + "{" * 200_000) > DEFAULTS.pattern_kib
+
+
+@pytest.mark.parametrize("piece", ["(", "[", "{", "{ ", "{ ,", "(?<", r"\p{", "(?i"])
+def test_estimate_of_a_hostile_pattern_takes_no_long(piece: str) -> None:
+    began = time.process_time()
+    estimate_kib((piece * 16_384)[:16_384])
+    estimate_kib("{" + " " * 8_000 + "," + " " * 8_000)
+    assert time.process_time() - began < 0.5
 
 
 @pytest.mark.parametrize(
