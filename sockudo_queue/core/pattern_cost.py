@@ -18,6 +18,7 @@ _LONGEST_READ: Final = 16_384
 _REPETITION: Final = re.compile(r"\{\s*+(\d*+)\s*+(?:,\s*+(\d*+)\s*+)?\}")  # possessive: linear
 _VERBOSE: Final = re.compile(r"\(\?[A-Za-z-]*x")
 _CLASS_ESCAPE: Final = re.compile(r"\\([dswWDSpP])")
+_CODE_POINT: Final = re.compile(r"\\[xuU]")
 _LONG_ESCAPE: Final = re.compile(r"\\(?:[pPxuUb]\{[^}]{0,99}\}|[pP].)", re.DOTALL)
 _GROUP_HEAD: Final = re.compile(r"\(\?(?:P?<[^>]{0,99}>|[A-Za-z-]*:?)")
 
@@ -84,7 +85,9 @@ def _end_of_class(pattern: str, at: int) -> int:
 def _class(text: str) -> int:
     named = sum(_ESCAPES[each] for each in _CLASS_ESCAPE.findall(text))
     is_wide = "^" in text or "&&" in text or "--" in text or "~~" in text or not text.isascii() or "\\" in text
-    return max(named, 8 if is_wide else 1, sum(not character.isascii() for character in text))
+    # An escape may be one end of a range, which takes up to 0.7 KiB.
+    listed = len(_CODE_POINT.findall(text)) + sum(not character.isascii() for character in text)
+    return max(named + listed, 8 if is_wide else 1)
 
 
 def _upper_bound(pattern: str) -> int:

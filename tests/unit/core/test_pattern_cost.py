@@ -22,6 +22,9 @@ from sockudo_queue.core.pattern_cost import estimate_kib
         r"(?i)[^\w]{300}",
         r"[]\w]{300}",
         "a" * 20_000,
+        "[" + "".join(rf"\u{{{0x10000 + 7 * n:x}}}" for n in range(400)) + "]{250}",
+        "[" + "".join(rf"\x{{{0x1000 + 97 * n:x}}}-\U{0x1000 + 97 * n + 50:08x}" for n in range(400)) + "]{250}",
+        r"[\w" + r"\u00e9" * 100 + "]{120}",
         "a" * 5_000 + r"\w{300}",
     ],
 )
@@ -47,6 +50,7 @@ def test_pattern_above_the_ceiling_is_refused_before_it_is_compiled(pattern: str
         r"^.{1,600}$",
         r"^private-[^-]{1,300}$",
         r"^private-[\w-]{1,200}$",
+        r"^[\w\-\.:@]{1,100}$",
         "a" * 5_000,
         "a" * 200,
         "[",
