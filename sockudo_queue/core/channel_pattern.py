@@ -23,9 +23,12 @@ Search = Callable[[str], bool]
 _MARKS: Final = re.compile(r"[ ^]*?(\^+)$")  # the line under the pattern; of two marks the last is the one to change
 _LONGEST_EXCERPT: Final = 20
 _LITERAL: Final = re.compile(
-    r"(?P<character>\\[-.:=@,;/|+*?()\[\]{}^$#&~\\]|[^\\.^$*+?()\[\]{}|])?(?P<repetition>[*+?{]?)", re.DOTALL
+    r"(?P<character>\\[-.:=@,;/|+*?()\[\]{}^$#&~\\]|[^\\.^$*+?()\[\]{}|])?(?P<repetition>\+\??(?![*+?{])|\+[*+?{]+|[*?{]?)",
+    re.DOTALL,
 )
-"""One character of a pattern that stands for itself, and how its repetition begins; or nothing of the kind."""
+"""One character of a pattern that stands for itself, and how its repetition begins; or nothing of the kind.
+
+`+` and `+?` stand for themselves: with a further repetition, as in `a+*` and `a+??`, the character may be absent."""
 _ADVICE: Final = "repeat less, or write [A-Za-z0-9_] for \\w and [0-9] for \\d where names are ASCII"
 _HARD_TO_COUNT: Final = re.compile(r"[\\\[]|\(\?(?!:)")
 
@@ -58,7 +61,7 @@ def literal_beginning(pattern: str) -> str:
     read: list[str] = []
     for part in _LITERAL.finditer(pattern, 1):
         character, repetition = part["character"], part["repetition"]
-        if not character or repetition in ("*", "?", "{"):
+        if not character or repetition not in ("", "+", "+?"):
             break
         read.append(character[-1])
         if repetition:
