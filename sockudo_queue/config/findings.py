@@ -17,11 +17,17 @@ class Findings:
     faults: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    ceilings: int = 0  # faults that are nothing but a ceiling, which an operator may move
     unusable: set[str] = field(default_factory=set)  # attributes whose value is a fault; their defaults stand in
 
     def unknown(self, line: str, *, ours: bool = False) -> None:
         """Add a name that nobody knows: a fault when strict or when nobody else can have meant it."""
         (self.faults if self.strict or ours else self.warnings).append(line)
+
+    def above_ceiling(self, line: str) -> None:
+        """Add a fault of a value that would be sound without a ceiling."""
+        self.faults.append(line)
+        self.ceilings += 1
 
     def raise_faults(self) -> None:
         """Raise SettingsError if there is any fault."""

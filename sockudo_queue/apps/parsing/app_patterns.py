@@ -14,6 +14,7 @@ class AppPatterns:
     def __init__(self, ceilings: Ceilings) -> None:
         self._ceilings = ceilings
         self._faults: dict[str, str | None] = {}
+        self._too_large: set[str] = set()
         self._kib = 0
 
     def fault(self, rules: Filter) -> str | None:
@@ -25,10 +26,17 @@ class AppPatterns:
             self._faults[pattern] = self._fault_of(pattern, rules)
         return self._faults[pattern]
 
+    def is_above_ceiling(self, rules: Filter) -> bool:
+        """Tell whether a filter at fault has a pattern that is too large, and nothing else wrong with it."""
+        return rules.channel_pattern in self._too_large
+
     def _fault_of(self, pattern: str, rules: Filter) -> str | None:
         size = estimate_kib(pattern)
         # Seen before it is compiled, which takes up to 120 ms.
+        if size > self._ceilings.pattern_kib:
+            self._too_large.add(pattern)
         if size <= self._ceilings.pattern_kib and self._kib + size > self._ceilings.app_patterns_kib:
+            self._too_large.add(pattern)
             return (
                 f"channel_pattern: all patterns of the app compile to more than {self._ceilings.app_patterns_kib} KiB "
                 "(queue.limits.app_patterns_kib); repeat less, or use channel_prefix"

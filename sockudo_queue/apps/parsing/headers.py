@@ -48,7 +48,7 @@ def read_headers(
             kept[name.lower()] = (name, Secret(text.strip(_BLANKS)))
     size = sum(len(name) + len(text.reveal().encode()) for name, text in kept.values())
     if len(kept) > MOST_HEADERS or size > most_bytes:
-        findings.faults.append(
+        findings.above_ceiling(
             f"{where}: headers must be at most {MOST_HEADERS}, with {most_bytes} bytes together; it has "
             f"{len(kept)} with {size} bytes"
         )

@@ -123,16 +123,31 @@ def read_app(app_id: str, entries: Any, where: str, defaults: Defaults, findings
     patterns = AppPatterns(defaults.ceilings)
     read = [_read_one(entry, number, where, defaults, patterns, findings) for number, entry in enumerate(entries, 1)]
     _refuse_above_ceiling(read, defaults)
-    _refuse_equal_names([one for one in read if one.is_sound])
-    # The sound ones are named first: a webhook at fault must not change what another is known by.
-    names = NamesInUse(one.given for one in read if one.is_sound and one.given)
-    webhooks = [replace(one.webhook, name=one.given or names.take(one.webhook.name)) for one in read if one.is_sound]
-    invalid = [_invalid(one, names.take(one.given or one.webhook.name)) for one in read if not one.is_sound]
+    named = _names(read)
+    webhooks = [replace(one.webhook, name=name) for one, name in zip(read, named, strict=True) if one.is_sound]
+    invalid = [_invalid(one, name) for one, name in zip(read, named, strict=True) if not one.is_sound]
     for one in read:
         findings.warnings.extend(one.findings.warnings)
         if findings.strict:
             findings.faults.extend(one.findings.faults)
     return App(app_id, tuple(webhooks), tuple(invalid))
+
+
+def _names(read: Sequence[_Read]) -> list[str]:
+    """Return the name of each webhook.
+
+    A webhook at fault must not change what another is known by, so it is named after the others. One over a ceiling was
+    sound before there was the ceiling: it keeps the name by which its waiting deliveries know it.
+    """
+    _refuse_equal_names([one for one in read if one.keeps_its_name])
+    first = {number for number, one in enumerate(read) if one.keeps_its_name}
+    names = NamesInUse(one.given for one in read if one.keeps_its_name and one.given)
+    named: dict[int, str] = {}
+    for number in sorted(range(len(read)), key=lambda number: number not in first):
+        one = read[number]
+        own = one.given if number in first else None
+        named[number] = own or names.take(one.given or one.webhook.name)
+    return [named[number] for number in range(len(read))]
 
 
 def over_ceiling(app_id: str, where: str, reason: str, findings: Findings) -> App:
@@ -160,6 +175,11 @@ class _Read:
     def is_sound(self) -> bool:
         return not self.findings.faults
 
+    @property
+    def keeps_its_name(self) -> bool:
+        """Whether it is sound, or would be without ceilings."""
+        return len(self.findings.faults) == self.findings.ceilings
+
 
 def _read_one(
     entry: Any, number: int, where: str, defaults: Defaults, patterns: AppPatterns, findings: Findings
@@ -181,7 +201,7 @@ def _read_one(
 def _refuse_above_ceiling(read: Sequence[_Read], defaults: Defaults) -> None:
     """Add a fault to each webhook past those that the app may have."""
     for one in read[defaults.ceilings.webhooks_per_app :]:
-        one.findings.faults.append(f"{one.place}: is beyond the limit of the app; {_most_webhooks(defaults)}")
+        one.findings.above_ceiling(f"{one.place}: is beyond the limit of the app; {_most_webhooks(defaults)}")
 
 
 def _refuse_equal_names(read: Sequence[_Read]) -> None:
@@ -289,7 +309,8 @@ def _read_filter(value: Any, where: str, patterns: AppPatterns, findings: Findin
     rules = Filter(**texts, channel_namespaces=None if spaces is None else tuple(spaces))
     fault = patterns.fault(rules)
     if fault is not None:
-        findings.faults.append(f"{where}: filter.{fault}")
+        add = findings.above_ceiling if patterns.is_above_ceiling(rules) else findings.faults.append
+        add(f"{where}: filter.{fault}")
         return replace(rules, channel_pattern=None)
     if (reason := contradiction(rules)) is not None:
         findings.warnings.append(f"{where}: filter.{reason}")
@@ -309,7 +330,7 @@ def _read_retry(value: Any, where: str, defaults: Defaults, findings: Findings) 
     policy = RetryPolicy(**(settings or defaults.retry).model_dump())
     longest = max(defaults.ceilings.retry_elapsed_time_ms, defaults.retry.max_elapsed_time_ms)
     if policy.max_elapsed_time_ms > longest:
-        findings.faults.append(f"{where}: retry.max_elapsed_time_ms must be at most {longest}; for example 300000")
+        findings.above_ceiling(f"{where}: retry.max_elapsed_time_ms must be at most {longest}; for example 300000")
     return _one_of_equals(_not_too_fast(policy, defaults.ceilings.retry_backoff_ms, defaults.retry))
 
 
@@ -341,7 +362,7 @@ def _read_timeout(value: Any, where: str, defaults: Defaults, findings: Findings
         return defaults.request_timeout_ms
     longest = max(defaults.ceilings.request_timeout_ms, defaults.request_timeout_ms)
     if settings.request_timeout_ms > longest:
-        findings.faults.append(f"{where}: request_timeout_ms must be at most {longest}; for example 10000")
+        findings.above_ceiling(f"{where}: request_timeout_ms must be at most {longest}; for example 10000")
     return settings.request_timeout_ms
 
 

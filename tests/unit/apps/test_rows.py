@@ -233,6 +233,35 @@ def test_webhooks_beyond_those_that_an_app_may_have_are_invalid_one_by_one() -> 
     assert "queue.limits.webhooks_per_app" in app.invalid[0].reason
 
 
+OVER_CEILINGS: list[dict[str, Any]] = [
+    {"request_timeout_ms": 120_000},
+    {"retry": {"max_elapsed_time_ms": 10**15}},
+    {"headers": {"X-A": "a" * 16_384}},
+    {"filter": {"channel_pattern": r"\w{300}"}},
+]
+
+
+@pytest.mark.parametrize("keys", OVER_CEILINGS)
+def test_webhook_over_a_ceiling_keeps_its_name_and_the_next_one_too(keys: dict[str, Any]) -> None:
+    before = [webhook.name for webhook in read(webhooks=json.dumps([hook(), hook()])).webhooks]
+    app = read(webhooks=json.dumps([hook(**keys), hook()]))
+    assert [*(webhook.name for webhook in app.invalid), *(webhook.name for webhook in app.webhooks)] == before
+
+
+def test_webhook_over_a_ceiling_keeps_the_name_that_it_was_given() -> None:
+    app = read(webhooks=json.dumps([hook(name="a", request_timeout_ms=120_000), hook("b", name="a"), hook(name="c")]))
+    assert [webhook.name for webhook in app.invalid] == ["a", "a-2"]
+    assert [webhook.name for webhook in app.webhooks] == ["c"]
+
+
+@pytest.mark.parametrize("keys", [{"request_timeout_ms": 0}, {"request_timeout_ms": 0, **OVER_CEILINGS[1]}])
+def test_webhook_with_another_fault_takes_no_name_from_a_sound_one(keys: dict[str, Any]) -> None:
+    [sound] = read(webhooks=json.dumps([hook()])).webhooks
+    app = read(webhooks=json.dumps([hook(**keys), hook()]))
+    assert [webhook.name for webhook in app.webhooks] == [sound.name]
+    assert [webhook.name for webhook in app.invalid] == [f"{sound.name}-2"]
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
