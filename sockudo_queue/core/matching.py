@@ -31,6 +31,9 @@ _COMPILED_PATTERNS: Final = 16
 Finds = Callable[[str, str], bool]
 """Tells whether a pattern is found in a channel's name; an invalid pattern is found nowhere, as in Sockudo."""
 
+Pause = Callable[[], None]
+"""Called now and then in a match of many events and webhooks. What it raises ends the match."""
+
 
 class Match(msgspec.Struct, frozen=True):
     """One webhook together with the events that it wants from a job."""
@@ -53,7 +56,9 @@ def find_pattern(pattern: str, channel: str) -> bool:
     return search is not None and search(channel)
 
 
-def match(job: Job, webhooks: Iterable[Webhook], finds: Finds = find_pattern) -> list[Match]:
+def match(
+    job: Job, webhooks: Iterable[Webhook], finds: Finds = find_pattern, pause: Pause | None = None
+) -> list[Match]:
     """Return the matches of a job in the order of the webhooks; a webhook that wants nothing is left out."""
     matches = []
     for webhook in webhooks:
@@ -63,6 +68,8 @@ def match(job: Job, webhooks: Iterable[Webhook], finds: Finds = find_pattern) ->
             events = filtered(events, rules, finds)
         if events:
             matches.append(Match(webhook, tuple(events)))
+        if pause is not None:
+            pause()
     return matches
 
 

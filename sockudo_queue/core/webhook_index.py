@@ -9,50 +9,79 @@ from __future__ import annotations
 
 from bisect import insort
 from collections.abc import Iterator, Sequence
+from typing import Final
 
-from sockudo_queue.core.apps import Webhook
+from sockudo_queue.core.apps import Filter, Webhook
 from sockudo_queue.core.channel_pattern import literal_beginning
 from sockudo_queue.core.job import Event, Job
 from sockudo_queue.core.matching import (
     Finds,
     Match,
+    Pause,
     filtered,
     find_pattern,
     namespace_of,
     wanted_namespaces,
 )
 
+_EVENTS_AT_ONCE: Final = 100
+"""Events that are looked up between two pauses."""
+_WORTH_SHARING: Final = 10
+"""Events of a match from which on its memory is shared."""
+
 
 class WebhookIndex:
-    """The webhooks of one app, in their order. Takes memory in proportion to them and to their event types."""
+    """The webhooks of one app, in their order. Takes memory in proportion to them and to their event types.
+
+    Webhooks that ask for the same types and beginning, or namespaces, are one group: what they may want is found once.
+    """
 
     def __init__(self, webhooks: Sequence[Webhook]) -> None:
         self._webhooks = webhooks
         self._by_type: dict[str, _Lookup] = {}
+        self._groups: list[list[int]] = []
+        self._group_of: list[int] = []
+        group_of: dict[tuple[frozenset[str], str, frozenset[str] | None], int] = {}
         for number, webhook in enumerate(webhooks):
-            for name in webhook.event_types:
-                self._by_type.setdefault(name, _Lookup()).add(number, webhook)
+            key = (webhook.event_types, *_beginning_or_namespaces(webhook.filter))
+            group = group_of.setdefault(key, len(self._groups))
+            if group == len(self._groups):
+                self._groups.append([])
+                for name in webhook.event_types:
+                    self._by_type.setdefault(name, _Lookup()).add(group, key[1], key[2])
+            self._groups[group].append(number)
+            self._group_of.append(group)
 
-    def match(self, job: Job, finds: Finds = find_pattern) -> list[Match]:
+    def match(self, job: Job, finds: Finds = find_pattern, pause: Pause | None = None) -> list[Match]:
         """Return what `matching.match` returns for all webhooks of the app."""
-        events_of: dict[int, list[Event]] = {}
-        for event in job.events:
-            lookup = self._by_type.get(event.name)
-            if lookup is not None:
-                for number in lookup.candidates(event.channel):
-                    events_of.setdefault(number, []).append(event)
+        events_of = self._events_of_groups(job, pause)
+        shared: dict[tuple[int, int, int], tuple[Event, ...]] = {}
         matches = []
-        for number in sorted(events_of):
-            webhook, events = self._webhooks[number], events_of[number]
+        for number in sorted(number for group in events_of for number in self._groups[group]):
+            webhook, events = self._webhooks[number], events_of[self._group_of[number]]
             if webhook.filter is not None:
                 events = filtered(events, webhook.filter, finds)
             if events:
-                matches.append(Match(webhook, tuple(events)))
+                matches.append(Match(webhook, _shared(events, shared)))
+            if pause is not None:
+                pause()
         return matches
+
+    def _events_of_groups(self, job: Job, pause: Pause | None) -> dict[int, list[Event]]:
+        events_of: dict[int, list[Event]] = {}
+        for start in range(0, len(job.events), _EVENTS_AT_ONCE):
+            for event in job.events[start : start + _EVENTS_AT_ONCE]:
+                lookup = self._by_type.get(event.name)
+                if lookup is not None:
+                    for group in lookup.candidates(event.channel):
+                        events_of.setdefault(group, []).append(event)
+            if pause is not None:
+                pause()
+        return events_of
 
 
 class _Lookup:
-    """The webhooks that want one type of event, by number. Each is in one place, so none is found twice."""
+    """The groups that want one type of event. Each is found once at most."""
 
     def __init__(self) -> None:
         self._always: list[int] = []
@@ -60,22 +89,16 @@ class _Lookup:
         self._lengths: list[int] = []
         self._by_namespace: dict[str, list[int]] = {}
 
-    def add(self, number: int, webhook: Webhook) -> None:
-        rules = webhook.filter
-        beginnings = (
-            () if rules is None else (rules.channel_prefix or "", literal_beginning(rules.channel_pattern or ""))
-        )
-        beginning = max(beginnings, key=len, default="")
-        namespaces = None if rules is None else wanted_namespaces(rules)
+    def add(self, group: int, beginning: str, namespaces: frozenset[str] | None) -> None:
         if beginning:
-            self._by_beginning.setdefault(beginning, []).append(number)
+            self._by_beginning.setdefault(beginning, []).append(group)
             if len(beginning) not in self._lengths:
                 insort(self._lengths, len(beginning))
         elif namespaces is not None:
             for namespace in namespaces:
-                self._by_namespace.setdefault(namespace, []).append(number)
+                self._by_namespace.setdefault(namespace, []).append(group)
         else:
-            self._always.append(number)
+            self._always.append(group)
 
     def candidates(self, channel: str) -> Iterator[int]:
         yield from self._always
@@ -85,3 +108,20 @@ class _Lookup:
             yield from self._by_beginning.get(channel[:length], ())
         if self._by_namespace:
             yield from self._by_namespace.get(namespace_of(channel) or "", ())
+
+
+def _beginning_or_namespaces(rules: Filter | None) -> tuple[str, frozenset[str] | None]:
+    """Return the longest text that a channel must begin with, or else its namespaces, where only some are wanted."""
+    if rules is None:
+        return "", None
+    beginning = max(rules.channel_prefix or "", literal_beginning(rules.channel_pattern or ""), key=len)
+    return beginning, None if beginning else wanted_namespaces(rules)
+
+
+def _shared(events: list[Event], shared: dict[tuple[int, int, int], tuple[Event, ...]]) -> tuple[Event, ...]:
+    """Return the events as a tuple, the same one where webhooks want the same: there may be a thousand of each."""
+    fresh = tuple(events)
+    if len(fresh) < _WORTH_SHARING:
+        return fresh
+    known = shared.setdefault((len(fresh), id(fresh[0]), id(fresh[-1])), fresh)
+    return known if known == fresh else fresh

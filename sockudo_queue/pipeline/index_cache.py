@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from sockudo_queue.core.apps import App
 from sockudo_queue.core.job import Job
-from sockudo_queue.core.matching import Finds, Match
+from sockudo_queue.core.matching import Finds, Match, Pause
 from sockudo_queue.core.webhook_index import WebhookIndex
 
 SMALL: Final = 8
@@ -30,12 +30,12 @@ class IndexCache:
         self._entries: dict[str, _Entry] = {}
         self.webhooks = 0
 
-    def match(self, job: Job, app: App, finds: Finds) -> list[Match]:
+    def match(self, job: Job, app: App, finds: Finds, pause: Pause | None = None) -> list[Match]:
         """Return the matches of a job in the order of the app's webhooks."""
         entry = self._entries.get(app.id)
         if entry is None or entry.app is not app:  # an app that changes is replaced by another object
             entry = self._add(_Entry(app, WebhookIndex(app.webhooks)))
-        return entry.lookup.match(job, finds)
+        return entry.lookup.match(job, finds, pause)
 
     def _add(self, entry: _Entry) -> _Entry:
         with self._lock:

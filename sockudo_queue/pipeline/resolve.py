@@ -31,7 +31,11 @@ from sockudo_queue.pipeline.unknown_apps import FIRST_MS, LookUpSchedule, Unknow
 
 NEWER_RECORD_DELAY_MS: Final = 60_000
 """How long a record of a later version is left for the daemon that can read it, before it is looked at again."""
-
+MANY: Final = 1_000
+"""Pairs of an event and a webhook above which a match is measured as a whole; so many take about a millisecond."""
+FEW_EVENTS: Final = MANY // SMALL
+_MEASURED: Final = 0.002
+"""Seconds of a measured match after which they are counted."""
 
 GiveWay = Callable[[Claim, float, bool], bool]
 """Wait for so many seconds while a claim is matched; the flag takes it off its slot. Returns False to stop matching."""
@@ -156,27 +160,50 @@ class Resolver:
             current.job = JobMatching(current.app, lambda seconds, off_slot: give_way(claim, seconds, off_slot))
         self._matching.charge(current.job, took, time.monotonic())
 
+    def _pause(self) -> matching.Pause:
+        """Return what counts the processor time of a long match, beyond that of searches, which are counted already."""
+        current, measured, counted = self._current, time.thread_time(), 0.0
+
+        def pause() -> None:
+            nonlocal measured, counted
+            used = 0.0 if current.job is None else current.job.used
+            took = time.thread_time() - measured
+            if took < _MEASURED:
+                return
+            if took > used - counted:
+                self._searched(took - (used - counted))
+            measured, counted = time.thread_time(), 0.0 if current.job is None else current.job.used
+
+        return pause
+
     def _share(self, claim: Claim, state: State, job: Job, app: App) -> Dispatch:
         assert state.webhook is not None
         webhook = app.webhook(state.webhook)
         if webhook is None:
             is_invalid = app.invalid_webhook(state.webhook) is not None
             return self._bury(claim, state, "webhook-invalid" if is_invalid else "webhook-removed")
-        matches = matching.match(job, [webhook], self._patterns.finds)
+        pause = self._pause() if len(job.events) > MANY else None
+        matches = matching.match(job, [webhook], self._patterns.finds, pause)
         if not matches:  # its filter changed since: it no longer wants what it was owed
             return self._bury(claim, state, "webhook-removed")
         return Dispatch(claim, job, (Share(0, webhook, matches[0].events, state),), splits=False)
 
     def _job(self, claim: Claim, state: State, job: Job, app: App) -> Dispatch:
-        if len(app.webhooks) <= SMALL:
-            matches = matching.match(job, app.webhooks, self._patterns.finds)
+        count, pause = len(app.webhooks), None
+        # The slice costs an ordinary job no call.
+        if (count > SMALL or app.invalid or job.events[FEW_EVENTS:]) and (
+            (count + len(app.invalid)) * len(job.events) > MANY
+        ):
+            pause = self._pause()
+        if count <= SMALL:
+            matches = matching.match(job, app.webhooks, self._patterns.finds, pause)
         else:
-            matches = self._indexes.match(job, app, self._patterns.finds)
+            matches = self._indexes.match(job, app, self._patterns.finds, pause)
         shares = [
             Share(ordinal, found.webhook, found.events, _fresh(state, job, found.webhook.name))
             for ordinal, found in enumerate(matches)
         ]
-        invalid = _of_invalid(claim, state, job, app, self._patterns.finds) if app.invalid else ()
+        invalid = _of_invalid(claim, state, job, app, self._patterns.finds, pause) if app.invalid else ()
         return Dispatch(claim, job, tuple(shares), splits=True, decided=invalid)
 
     def _unknown_app(self, claim: Claim, state: State, job: Job, reason: str) -> Dispatch:
@@ -225,13 +252,17 @@ def _fresh(state: State, job: Job, webhook: str) -> State:
     return State(state.job, job.app_id, webhook, history=state.history)
 
 
-def _of_invalid(claim: Claim, state: State, job: Job, app: App, finds: matching.Finds) -> tuple[Dead, ...]:
+def _of_invalid(
+    claim: Claim, state: State, job: Job, app: App, finds: matching.Finds, pause: matching.Pause | None
+) -> tuple[Dead, ...]:
     """Return a dead letter for each invalid webhook that may want an event, to be replayed once it is corrected."""
-    return tuple(
-        dead_letter(_fresh(state, job, webhook.name), claim, "webhook-invalid")
-        for webhook in app.invalid
-        if matching.wants_any(job, webhook, finds)
-    )
+    letters = []
+    for webhook in app.invalid:
+        if matching.wants_any(job, webhook, finds):
+            letters.append(dead_letter(_fresh(state, job, webhook.name), claim, "webhook-invalid"))
+        if pause is not None:
+            pause()
+    return tuple(letters)
 
 
 def _looked_for(state: State, job: Job, began: int | None) -> State:

@@ -155,9 +155,26 @@ def test_many_events_for_many_webhooks_take_time_in_proportion() -> None:
     ]
     read = job(*(("channel_occupied", f"{n}-a") for n in range(1_000)))
     index = WebhookIndex(hooks)
-    began = time.thread_time()
-    assert len(index.match(read)) == 1_000
-    taken = time.thread_time() - began
+    taken = []
+    for _ in range(3):  # one may be interrupted by a collection of all that other tests have left
+        began = time.thread_time()
+        assert len(index.match(read)) == 1_000
+        taken.append(time.thread_time() - began)
     began = time.thread_time()
     assert len(match(read, hooks)) == 1_000
-    assert taken < (time.thread_time() - began) / 5
+    assert min(taken) < (time.thread_time() - began) / 5
+
+
+@pytest.mark.parametrize("rules", [None, Filter(channel_suffix="a"), Filter(channel_pattern="a$")])
+def test_webhooks_that_want_the_same_events_share_them(rules: Filter | None) -> None:
+    hooks = [Webhook(f"hook-{n}", frozenset({"channel_occupied"}), filter=rules) for n in range(10)]
+    matches = WebhookIndex(hooks).match(job(*(("channel_occupied", f"{n}-{end}") for n in range(20) for end in "ab")))
+    assert len(matches) == 10
+    assert len({id(found.events) for found in matches}) == 1
+
+
+def test_long_match_pauses_between_events_and_between_webhooks() -> None:
+    hooks = [Webhook(f"hook-{n}", frozenset({"channel_occupied"})) for n in range(10)]
+    pauses: list[None] = []
+    WebhookIndex(hooks).match(job(*[("channel_occupied", "a")] * 250), pause=lambda: pauses.append(None))
+    assert len(pauses) == 3 + 10

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import threading
+import time
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, Final, cast
@@ -482,6 +483,32 @@ def test_job_of_an_app_over_its_share_of_matching_time_is_put_off_as_it_is(state
     account.long = False
     world.settle(claim_of(job(1), part.state))
     assert world.sender.names == ["a"]
+
+
+@pytest.mark.parametrize("is_invalid", [False, True])
+def test_long_match_without_patterns_is_counted_and_gives_way(is_invalid: bool) -> None:
+    rules = [Filter(channel_suffix=f"-{number}") for number in range(400)]
+    wanted = frozenset({"channel_occupied"})
+    if is_invalid:
+        world = World(invalid=tuple(InvalidWebhook("a", wanted, each, "apps", "why") for each in rules))
+    else:
+        world = World(*(hook("a", filter=each) for each in rules))
+    claim = claim_of(job(1, events=[event(channel=f"room-{number}x") for number in range(1_000)]))
+    ways: list[float] = []
+
+    def give_way(_claim: Claim, seconds: float, _off_slot: bool) -> bool:
+        ways.append(seconds)
+        return True
+
+    began = time.thread_time()
+    dispatch = world.resolver.resolve(claim, give_way)
+    took = time.thread_time() - began
+
+    assert dispatch.settlement is not None
+    used = world.resolver._matching.accounts[APP_ID].used
+    assert took / 2 < used <= took
+    assert len(ways) > 3
+    assert not world.resolver._matching.accounts[APP_ID].long
 
 
 def replace_ms(claim: Claim, server_ms: int) -> Claim:
