@@ -22,6 +22,9 @@ SHARE: Final = 0.05
 tenths of their throughput, and the app's jobs cost more than their searches."""
 BURST: Final = 0.1
 """Seconds of searching that an app may have ahead of its share: compiling its patterns must not put its jobs off."""
+MOST_DEBT: Final = 10.0
+"""Seconds for which an app is put off at most after its latest search, however long it searched before, perhaps while
+no other app had work."""
 SLICE: Final = 0.01
 """Seconds of searching after which a job gives way; others wait for that long at most, or for one search."""
 LONG: Final = 0.1
@@ -137,7 +140,7 @@ class MatchingShares:
             account = self.accounts[job.app] = Account()
         account.jobs += not job.used
         account.used += took
-        account.paid_at = max(account.paid_at, now) + took / SHARE
+        account.paid_at = min(max(account.paid_at, now) + took / SHARE, now + MOST_DEBT)
         job.used += took
         return account
 
@@ -158,7 +161,7 @@ class MatchingShares:
         moment = max(account.line.next_free, earliest)
         if moment - now > LONGEST_RESERVATION:
             return Deferral(LONGEST_RESERVATION, by_breaker=False, reserved=False, grows=True)
-        account.line.next_free = moment + account.used / max(account.jobs, 1) / SHARE
+        account.line.next_free = moment + min(account.used / max(account.jobs, 1) / SHARE, MOST_DEBT)
         return Deferral(moment - now, by_breaker=False, reserved=False)
 
     def _forget_paid(self, now: float) -> None:

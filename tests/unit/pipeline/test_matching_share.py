@@ -9,6 +9,7 @@ from sockudo_queue.pipeline.matching_share import (
     CROWDED,
     LONG,
     LONG_LIMIT,
+    MOST_DEBT,
     SHARE,
     SLICE,
     Interrupted,
@@ -104,6 +105,23 @@ def test_app_in_debt_is_put_off_only_while_others_have_work(world: World) -> Non
         world.job()
 
     world.now += 1.1
+    world.job()
+
+
+def test_debt_of_a_long_match_is_limited(world: World) -> None:
+    job = world.job()
+    world.search(job, 60.0, others=False)
+    world.shares.end(job)
+    world.work_of("honest")
+    with pytest.raises(PutOff) as put_off:
+        world.job()
+    assert put_off.value.deferral.delay <= MOST_DEBT
+    with pytest.raises(PutOff) as next_put_off:
+        world.job()
+    assert next_put_off.value.deferral.delay <= 2 * MOST_DEBT
+
+    world.now += MOST_DEBT
+    world.work_of("honest")
     world.job()
 
 
