@@ -2,7 +2,7 @@
 
 A compiled pattern grows while it searches: its engine keeps what it has worked out, up to 2 MB for each of several
 threads. That cannot be asked for. It takes time, though, so a search that takes longer than a known one ever does is
-charged for.
+charged for. What is charged is processor time: a busy thread may take the processor away in the middle of any search.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ class PatternCache:
         limit_kib: int,
         pattern_kib: int = DEFAULTS.pattern_kib,
         clock: Callable[[], float] = time.perf_counter,
+        cpu_clock: Callable[[], float] = time.thread_time,
         compiler: Callable[[str, int], Search] = compile_pattern,
         on_slow: Callable[[float], None] = lambda _: None,
     ) -> None:
@@ -37,27 +38,46 @@ class PatternCache:
         self._limit = limit_kib
         self._pattern_kib = pattern_kib
         self._clock = clock
+        self._cpu_clock = cpu_clock
         self._compile = compiler
         self._on_slow = on_slow
         self._lock = threading.Lock()
         self._searches: dict[str, Search] = {}
         self._sizes: dict[str, int] = {}
+        self._slow: set[str] = set()  # patterns with a search that seemed slow
         self.size_kib = 0
 
     def finds(self, pattern: str, channel: str) -> bool:
         """Tell whether the pattern is found in a channel's name."""
         search = self._searches.get(pattern)
         if search is None:
-            began = self._clock()
+            began = self._cpu_clock()
             search = self._added(pattern)
-            self._on_slow(self._clock() - began)
+            self._on_slow(self._cpu_clock() - began)
+            return self._measured(pattern, search, channel)  # the first search learns the most
+        if pattern in self._slow:
+            return self._measured(pattern, search, channel)
         began = self._clock()
         found = search(channel)
-        took = self._clock() - began
+        if self._clock() - began > _KNOWN:
+            self._note_slow(pattern)
+        return found
+
+    def _measured(self, pattern: str, search: Search, channel: str) -> bool:
+        """Search by the clock of the thread, which takes as long to read as most searches take."""
+        began = self._cpu_clock()
+        found = search(channel)
+        took = self._cpu_clock() - began
         if took > _KNOWN:
+            self._note_slow(pattern)
             self._charge(pattern, round(took * _LEARNED_KIB))
             self._on_slow(took)
         return found
+
+    def _note_slow(self, pattern: str) -> None:
+        with self._lock:
+            if pattern in self._searches:
+                self._slow.add(pattern)
 
     def _added(self, pattern: str) -> Search:
         try:
@@ -80,6 +100,7 @@ class PatternCache:
             while self.size_kib > self._limit and self._searches:
                 oldest = next(iter(self._searches))
                 del self._searches[oldest]
+                self._slow.discard(oldest)
                 self.size_kib -= self._sizes.pop(oldest, 0)
 
 
