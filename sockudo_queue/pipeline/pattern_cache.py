@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
 
@@ -36,13 +37,14 @@ class PatternCache:
     ) -> None:
         """`on_slow` gets the seconds of each costly search, and of each compilation; what it raises ends the search."""
         self._limit = limit_kib
+        self._crowded = limit_kib // 2
         self._pattern_kib = pattern_kib
         self._clock = clock
         self._cpu_clock = cpu_clock
         self._compile = compiler
         self._on_slow = on_slow
         self._lock = threading.Lock()
-        self._searches: dict[str, Search] = {}
+        self._searches: OrderedDict[str, Search] = OrderedDict()  # the latest used last
         self._sizes: dict[str, int] = {}
         self._slow: set[str] = set()  # patterns with a search that seemed slow
         self.size_kib = 0
@@ -55,6 +57,8 @@ class PatternCache:
             search = self._added(pattern)
             self._on_slow(self._cpu_clock() - began)
             return self._measured(pattern, search, channel)  # the first search learns the most
+        if self.size_kib > self._crowded:
+            self._note_use(pattern)
         if pattern in self._slow:
             return self._measured(pattern, search, channel)
         began = self._clock()
@@ -79,6 +83,12 @@ class PatternCache:
             if pattern in self._searches:
                 self._slow.add(pattern)
 
+    def _note_use(self, pattern: str) -> None:
+        """Keep a pattern longer than those not used since; not asked for while there is plenty of room."""
+        with self._lock:
+            if pattern in self._searches:
+                self._searches.move_to_end(pattern)
+
     def _added(self, pattern: str) -> Search:
         try:
             search, size = self._compile(pattern, self._pattern_kib), max(estimate_kib(pattern), 1)
@@ -91,7 +101,7 @@ class PatternCache:
         return search
 
     def _charge(self, pattern: str, size_kib: int) -> None:
-        """Count what a pattern takes, and drop the oldest until all fit."""
+        """Count what a pattern takes, and drop those not used for longest until all fit."""
         with self._lock:
             if pattern not in self._searches:
                 return

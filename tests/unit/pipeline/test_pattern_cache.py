@@ -22,6 +22,21 @@ def test_oldest_pattern_is_dropped_where_all_do_not_fit() -> None:
     assert cache.size_kib == 192
 
 
+def test_pattern_in_use_is_kept_while_others_come_and_go() -> None:
+    compiled: list[str] = []
+
+    def compiler(pattern: str, most_kib: int) -> Search:
+        compiled.append(pattern)
+        return compile_pattern(pattern, most_kib)
+
+    cache = PatternCache(1_000, cpu_clock=lambda: 0.0, compiler=compiler)
+    for number in range(200):
+        cache.finds("in use", "a")
+        cache.finds(rf"\w{number}", "a")
+    assert compiled.count("in use") == 1
+    assert cache.size_kib <= 1_000
+
+
 @pytest.mark.parametrize("milliseconds", [1, 10])
 def test_slow_searches_are_charged_for_what_the_pattern_learns(milliseconds: int) -> None:
     ticks = count()
