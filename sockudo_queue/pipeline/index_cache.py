@@ -1,4 +1,4 @@
-"""The indexes of the apps that jobs come for, kept while the apps stay as they are and within a number of webhooks."""
+"""The indexes of the apps that jobs come for, kept while the apps stay as they are and within a number of entries."""
 
 from __future__ import annotations
 
@@ -12,41 +12,46 @@ from sockudo_queue.core.webhook_index import WebhookIndex
 
 SMALL: Final = 8
 """Webhooks up to which looking at each of them is as fast as an index. Who asks for a match decides by it."""
-MOST_WEBHOOKS: Final = 100_000
-"""In all indexes together. An index takes about 120 bytes for each webhook and each of its event types."""
+MOST_ENTRIES: Final = 100_000
+"""Webhooks times their event types, in all indexes together. An entry takes about 120 bytes."""
 
 
 class _Entry(NamedTuple):
     app: App
     lookup: WebhookIndex
+    size: int
 
 
 class IndexCache:
     """Matches jobs by index. Safe from any thread."""
 
-    def __init__(self, most_webhooks: int = MOST_WEBHOOKS) -> None:
-        self._most = most_webhooks
+    def __init__(self, most_entries: int = MOST_ENTRIES) -> None:
+        self._most = most_entries
         self._lock = threading.Lock()
         self._entries: dict[str, _Entry] = {}
-        self.webhooks = 0
+        self.size = 0
 
     def match(self, job: Job, app: App, finds: Finds, pause: Pause | None = None) -> list[Match]:
         """Return the matches of a job in the order of the app's webhooks."""
         entry = self._entries.get(app.id)
         if entry is None or entry.app is not app:  # an app that changes is replaced by another object
-            entry = self._add(_Entry(app, WebhookIndex(app.webhooks)))
+            entry = self._add(_Entry(app, WebhookIndex(app.webhooks), _size(app)))
         return entry.lookup.match(job, finds, pause)
 
     def _add(self, entry: _Entry) -> _Entry:
         with self._lock:
             self._drop(entry.app.id)
             self._entries[entry.app.id] = entry
-            self.webhooks += len(entry.app.webhooks)
-            while self.webhooks > self._most and len(self._entries) > 1:
+            self.size += entry.size
+            while self.size > self._most and len(self._entries) > 1:
                 self._drop(next(iter(self._entries)))
         return entry
 
     def _drop(self, app_id: str) -> None:
         dropped = self._entries.pop(app_id, None)
         if dropped is not None:
-            self.webhooks -= len(dropped.app.webhooks)
+            self.size -= dropped.size
+
+
+def _size(app: App) -> int:
+    return sum(max(len(webhook.event_types), 1) for webhook in app.webhooks)

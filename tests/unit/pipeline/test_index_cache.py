@@ -1,4 +1,4 @@
-"""Indexes follow their apps, and stay within a number of webhooks."""
+"""Indexes follow their apps, and stay within a number of entries."""
 
 from __future__ import annotations
 
@@ -30,20 +30,29 @@ def test_an_app_that_changed_is_indexed_anew() -> None:
     assert names(cache, app("a", MANY), "room-3-x") == ["room-3-"]
     assert names(cache, app("a", [*MANY, "room-"]), "room-3-x") == ["room-3-", "room-"]
     assert names(cache, app("a", [*MANY, "x"]), "room-x") == []
-    assert cache.webhooks == len(MANY) + 1
+    assert cache.size == len(MANY) + 1
 
 
-def test_the_indexes_stay_within_their_number_of_webhooks() -> None:
-    cache = IndexCache(most_webhooks=3 * len(MANY))
+def test_the_indexes_stay_within_their_number_of_entries() -> None:
+    cache = IndexCache(most_entries=3 * len(MANY))
     apps = [app(f"app-{number}", MANY) for number in range(10)]
     for _ in range(2):
         for each in apps:
             assert names(cache, each, "room-3-x") == ["room-3-"]
-            assert cache.webhooks <= 3 * len(MANY)
+            assert cache.size <= 3 * len(MANY)
 
 
 def test_an_app_that_is_larger_than_all_is_matched_too() -> None:
-    cache = IndexCache(most_webhooks=3)
+    cache = IndexCache(most_entries=3)
     assert names(cache, app("a", MANY), "room-3-x") == ["room-3-"]
     assert names(cache, app("b", MANY), "room-3-x") == ["room-3-"]
-    assert cache.webhooks == len(MANY)
+    assert cache.size == len(MANY)
+
+
+def test_each_event_type_of_a_webhook_counts() -> None:
+    cache = IndexCache(most_entries=100)
+    types = frozenset({"channel_occupied", "channel_vacated", "member_added", "member_removed"})
+    for number in range(10):
+        hooks = tuple(Webhook(text, types, filter=Filter(channel_prefix=text)) for text in MANY)
+        assert names(cache, App(f"app-{number}", hooks), "room-3-x") == ["room-3-"]
+    assert cache.size == 2 * 4 * len(MANY)
