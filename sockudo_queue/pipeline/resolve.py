@@ -189,13 +189,13 @@ class Resolver:
         return Dispatch(claim, job, (Share(0, webhook, matches[0].events, state),), splits=False)
 
     def _job(self, claim: Claim, state: State, job: Job, app: App) -> Dispatch:
-        count, pause = len(app.webhooks), None
-        # The slice costs an ordinary job no call.
-        if (count > SMALL or app.invalid or job.events[FEW_EVENTS:]) and (
-            (count + len(app.invalid)) * len(job.events) > MANY
+        pause, many = None, app.webhooks[SMALL:]
+        # Slices cost an ordinary job no call.
+        if (many or app.invalid or job.events[FEW_EVENTS:]) and (
+            (len(app.webhooks) + len(app.invalid)) * len(job.events) > MANY
         ):
             pause = self._pause()
-        if count <= SMALL:
+        if not many:
             matches = matching.match(job, app.webhooks, self._patterns.finds, pause)
         else:
             matches = self._indexes.match(job, app, self._patterns.finds, pause)
