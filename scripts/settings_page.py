@@ -9,7 +9,14 @@ from pathlib import Path
 from sockudo_queue.config import options
 from sockudo_queue.config.options import Option
 from sockudo_queue.config.wording import bounds_of, default_of, shown
-from sockudo_queue.core.ceilings import LONGEST_ID, MOST_HEADERS, MOST_JITTER, OVER_LIMIT_FACTOR
+from sockudo_queue.core.ceilings import (
+    LONGEST_ID,
+    MOST_EVENT_TYPES,
+    MOST_HEADERS,
+    MOST_JITTER,
+    MOST_NAMESPACES,
+    OVER_LIMIT_FACTOR,
+)
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "settings.md"
 GROUPS = (
@@ -32,7 +39,8 @@ GROUPS = (
 NOTES = {
     "Ceilings": f"""\
 Fixed ceilings: {LONGEST_ID} bytes of a job's `job_id`, `app_id` and `app_key` each (over it: dead letter `unreadable`);
-{MOST_HEADERS} headers of a webhook (over it: the webhook is invalid); {MOST_JITTER} for a webhook's own `retry.jitter`,
+{MOST_HEADERS} headers, {MOST_EVENT_TYPES} `event_types` and {MOST_NAMESPACES} `channel_namespaces` of a webhook (over
+it: the webhook is invalid); {MOST_JITTER} for a webhook's own `retry.jitter`,
 or the daemon's own if that is larger (more is lowered to it). An app with more webhooks than {OVER_LIMIT_FACTOR} times
 `webhooks_per_app` is over its ceiling as a whole.
 """,

@@ -14,6 +14,10 @@ LONGEST_ID: Final = 255
 """Bytes of `job_id`, `app_id` and `app_key`; Sockudo's columns have as many."""
 MOST_HEADERS: Final = 100
 """Headers of a webhook."""
+MOST_NAMESPACES: Final = 1_000
+"""Entries of a webhook's `channel_namespaces`."""
+MOST_EVENT_TYPES: Final = 100
+"""Entries of a webhook's `event_types`; Sockudo knows fewer than 20."""
 MOST_JITTER: Final = 0.5
 """Jitter of a webhook's own retry policy, unless the daemon's own is larger: with 1 a delay could be nothing."""
 OVER_LIMIT_FACTOR: Final = 2

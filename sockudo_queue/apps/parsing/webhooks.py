@@ -28,7 +28,14 @@ from sockudo_queue.config import (
     told,
 )
 from sockudo_queue.core.apps import App, Filter, InvalidWebhook, Webhook
-from sockudo_queue.core.ceilings import DEFAULTS, MOST_JITTER, OVER_LIMIT_FACTOR, Ceilings
+from sockudo_queue.core.ceilings import (
+    DEFAULTS,
+    MOST_EVENT_TYPES,
+    MOST_JITTER,
+    MOST_NAMESPACES,
+    OVER_LIMIT_FACTOR,
+    Ceilings,
+)
 from sockudo_queue.core.matching import contradiction
 from sockudo_queue.core.retry import RetryPolicy
 
@@ -275,6 +282,9 @@ def _read_event_types(value: Any, where: str, findings: Findings) -> frozenset[s
     if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
         findings.faults.append(f'{where}: event_types must be a list of texts; for example ["channel_occupied"]')
         return None
+    if len(value) > MOST_EVENT_TYPES:
+        findings.above_ceiling(f"{where}: event_types must be at most {MOST_EVENT_TYPES}; it has {len(value)}")
+        return frozenset(value)
     if not value:
         findings.warnings.append(f"{where}: event_types is empty, so it is never called")
     for name in _some(sorted(set(value) - EVENT_TYPES), f"{where}: event_types", findings):
@@ -305,6 +315,11 @@ def _read_filter(value: Any, where: str, patterns: AppPatterns, findings: Findin
     spaces = value.get("channel_namespaces")
     if spaces is not None and not (isinstance(spaces, list) and all(isinstance(each, str) for each in spaces)):
         findings.faults.append(f'{where}: filter.channel_namespaces must be a list of texts; for example ["chat"]')
+        spaces = None
+    if spaces is not None and len(spaces) > MOST_NAMESPACES:
+        findings.above_ceiling(
+            f"{where}: filter.channel_namespaces must be at most {MOST_NAMESPACES}; it has {len(spaces)}"
+        )
         spaces = None
     rules = Filter(**texts, channel_namespaces=None if spaces is None else tuple(spaces))
     fault = patterns.fault(rules)

@@ -186,6 +186,8 @@ def test_an_invalid_webhook_changes_no_default_name(first: bool) -> None:
         ({"headers": {f"X-{number}": "a" for number in range(101)}}, "headers must be at most 100"),
         ({"headers": {"X-A": "a" * 16_384}}, "16384 bytes together"),
         ({"filter": {"channel_pattern": r"\w{300}"}}, "channel_pattern: compiles to about"),
+        ({"filter": {"channel_namespaces": ["n"] * 1_001}}, "filter.channel_namespaces must be at most 1000"),
+        ({"event_types": [f"e{number}" for number in range(101)]}, "event_types must be at most 100"),
     ],
 )
 def test_webhook_over_a_ceiling_is_invalid_alone(keys: dict[str, Any], reason: str) -> None:
@@ -238,6 +240,8 @@ OVER_CEILINGS: list[dict[str, Any]] = [
     {"retry": {"max_elapsed_time_ms": 10**15}},
     {"headers": {"X-A": "a" * 16_384}},
     {"filter": {"channel_pattern": r"\w{300}"}},
+    {"filter": {"channel_namespaces": ["n"] * 1_001}},
+    {"event_types": ["channel_occupied"] * 101},
 ]
 
 

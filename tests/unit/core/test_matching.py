@@ -287,6 +287,14 @@ class TestWebhooks:
         assert (sorted(searched), len(found.events)) == (["a", "b"], 100)
 
 
+def test_filters_with_many_namespaces_are_not_kept_after_their_use() -> None:
+    matching._acceptor.cache_clear()
+    for number in range(10):
+        names = [f"n{number}-{each}" for each in range(1_000)]
+        assert passes(Filter(channel_namespaces=tuple(names)), f"{names[-1]}:a")
+    assert matching._acceptor.cache_info().currsize == 0
+
+
 class TestCheckFilter:
     @pytest.mark.parametrize(
         "rules", [Filter(), prefix("["), suffix("("), pattern("^a$"), pattern(""), namespaces(), namespace("")]
