@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -19,6 +19,8 @@ MAX_FILE_BYTES: Final = 64 * 1024 * 1024
 DEEPEST: Final = 100
 """Levels of lists and objects in each other, of which 10 have a meaning. Whatever reads them goes down level by level,
 and Python ends that at a depth which nobody can tell beforehand."""
+MOST_UNRESOLVED: Final = 50
+"""References to variables without a value that are named; for each the lines of the file are counted."""
 _SEARCHED: Final = ("config/config.toml", "config/config.json", "config.json")
 _TOML_PLACE: Final = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 
@@ -96,7 +98,7 @@ def parse_document(path: Path, content: bytes, environment: Mapping[str, str]) -
         text = text.replace("\r\n", "\n")
     substituted = substitute_text(text, syntax, environment)
     if substituted.unresolved:
-        raise SettingsError([_unresolved(path, text, offset, name) for offset, name in substituted.unresolved])
+        raise SettingsError(_unresolved(path, text, substituted.unresolved))
     values = _parse(path, text, substituted, _load_toml if syntax == "toml" else _load_json)
     return Document(path, substitute_values(values, environment), digest_of(content))
 
@@ -188,8 +190,12 @@ def _place(text: str, offset: int) -> str:
     return f"line {line}, column {column}"
 
 
-def _unresolved(path: Path, text: str, offset: int, name: str) -> str:
-    return (
+def _unresolved(path: Path, text: str, references: Sequence[tuple[int, str]]) -> list[str]:
+    lines = [
         f"{path}: {_place(text, offset)}: the variable {name} is not set; set it, or give a default: "
         f"${{{name}:-default}}"
-    )
+        for offset, name in references[:MOST_UNRESOLVED]
+    ]
+    if len(references) > MOST_UNRESOLVED:
+        lines.append(f"{path}: {len(references) - MOST_UNRESOLVED} more references to variables that are not set")
+    return lines
