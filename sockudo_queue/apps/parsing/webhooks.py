@@ -87,8 +87,8 @@ ALL_WEBHOOKS: Final = "all"
 """The name that stands for the webhooks of an app that is too large to be read."""
 SHARED: Final = 1_024
 """Values that are looked up before another of them is kept."""
-UNKNOWN_SHOWN: Final = 20
-"""Unknown keys or event types of one object that are named."""
+UNKNOWN_SHOWN: Final = 100
+"""Unknown keys and event types of one app that are named."""
 LONGEST_REASON: Final = 500
 """Characters that are kept of what is wrong with a webhook; keys and names in it come from its owner."""
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -104,12 +104,20 @@ class Defaults:
     ceilings: Ceilings = DEFAULTS
 
 
+@dataclass(slots=True)
+class _Hints:
+    """How many unknown names of an app may still be named."""
+
+    left: int = UNKNOWN_SHOWN
+
+
 class _FindingsOfOne(Findings):
     """What is wrong with one webhook. An unknown key does not make it invalid, so that is for the whole file."""
 
-    def __init__(self, whole: Findings) -> None:
+    def __init__(self, whole: Findings, hints: _Hints) -> None:
         super().__init__()
         self._whole = whole
+        self.hints = hints
 
     def unknown(self, line: str, *, ours: bool = False) -> None:
         self._whole.unknown(line, ours=ours)
@@ -127,8 +135,11 @@ def read_app(app_id: str, entries: Any, where: str, defaults: Defaults, findings
         return App(app_id, ())
     if len(entries) > OVER_LIMIT_FACTOR * defaults.ceilings.webhooks_per_app:
         return over_ceiling(app_id, where, f"has {len(entries)} webhooks; {_most_webhooks(defaults)}", findings)
-    patterns = AppPatterns(defaults.ceilings)
-    read = [_read_one(entry, number, where, defaults, patterns, findings) for number, entry in enumerate(entries, 1)]
+    patterns, hints = AppPatterns(defaults.ceilings), _Hints()
+    read = [
+        _read_one(entry, number, where, defaults, patterns, _FindingsOfOne(findings, hints))
+        for number, entry in enumerate(entries, 1)
+    ]
     _refuse_above_ceiling(read, defaults)
     named = _names(read)
     webhooks = [replace(one.webhook, name=name) for one, name in zip(read, named, strict=True) if one.is_sound]
@@ -189,9 +200,8 @@ class _Read:
 
 
 def _read_one(
-    entry: Any, number: int, where: str, defaults: Defaults, patterns: AppPatterns, findings: Findings
+    entry: Any, number: int, where: str, defaults: Defaults, patterns: AppPatterns, own: _FindingsOfOne
 ) -> _Read:
-    own = _FindingsOfOne(findings)
     given, name_fault = None, None
     if isinstance(entry, Mapping) and entry.get("name") is not None:
         try:
@@ -234,7 +244,7 @@ def _reason(place: str, faults: list[str]) -> str:
 
 
 def _read(
-    entry: Any, where: str, defaults: Defaults, patterns: AppPatterns, findings: Findings
+    entry: Any, where: str, defaults: Defaults, patterns: AppPatterns, findings: _FindingsOfOne
 ) -> tuple[Webhook, frozenset[str] | None]:
     """Return the webhook under the name that its target gives it, and its event types, None if they cannot be read."""
     if not isinstance(entry, Mapping):
@@ -261,7 +271,7 @@ def _read(
     return webhook, event_types
 
 
-def _report_unknown(entry: Mapping[str, Any], where: str, findings: Findings) -> None:
+def _report_unknown(entry: Mapping[str, Any], where: str, findings: _FindingsOfOne) -> None:
     for key in _some([key for key in entry if key not in _KEYS], where, findings):
         meant = _FOREIGN.get(key, key)
         if meant in _FILTERS:
@@ -271,14 +281,16 @@ def _report_unknown(entry: Mapping[str, Any], where: str, findings: Findings) ->
         findings.unknown(f"{where}: no such key: {key}{hint}")
 
 
-def _some(names: Sequence[str], where: str, findings: Findings) -> Sequence[str]:
+def _some(names: Sequence[str], where: str, findings: _FindingsOfOne) -> Sequence[str]:
     """Return the first unknown names, and count the others in a warning: a hint for each takes a while."""
-    if len(names) > UNKNOWN_SHOWN:
-        findings.warnings.append(f"{where}: {len(names) - UNKNOWN_SHOWN} more unknown names")
-    return names[:UNKNOWN_SHOWN]
+    named = names[: findings.hints.left]
+    findings.hints.left -= len(named)
+    if len(names) > len(named):
+        findings.warnings.append(f"{where}: {len(names) - len(named)} more unknown names")
+    return named
 
 
-def _read_event_types(value: Any, where: str, findings: Findings) -> frozenset[str] | None:
+def _read_event_types(value: Any, where: str, findings: _FindingsOfOne) -> frozenset[str] | None:
     if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
         findings.faults.append(f'{where}: event_types must be a list of texts; for example ["channel_occupied"]')
         return None
@@ -296,7 +308,7 @@ def _read_event_types(value: Any, where: str, findings: Findings) -> frozenset[s
     return _one_of_equals(frozenset(value))
 
 
-def _read_filter(value: Any, where: str, patterns: AppPatterns, findings: Findings) -> Filter | None:
+def _read_filter(value: Any, where: str, patterns: AppPatterns, findings: _FindingsOfOne) -> Filter | None:
     """Return the filter without the constraints that are at fault."""
     if value is None:
         return None
@@ -332,7 +344,7 @@ def _read_filter(value: Any, where: str, patterns: AppPatterns, findings: Findin
     return rules
 
 
-def _read_retry(value: Any, where: str, defaults: Defaults, findings: Findings) -> RetryPolicy:
+def _read_retry(value: Any, where: str, defaults: Defaults, findings: _FindingsOfOne) -> RetryPolicy:
     overrides: dict[str, Any] = {}
     if value is not None and not isinstance(value, Mapping):
         findings.faults.append(f'{where}: retry must be an object, for example {{"max_attempts": 6}}')
