@@ -131,7 +131,7 @@ def test_a_server_gets_the_password_where_the_settings_allow_it(name: str, store
 def test_certificate_that_scram_cannot_use_is_named(postgres: Postgres, store_of: MakeStore) -> None:
     files = [postgres.directory / name for name in ("server.pem", "server.key")]
     before = [file.read_bytes() for file in files]
-    store = store_of(None, **postgres.environment("applications"))
+    store = store_of(None, **postgres.environment("no_such_table"))
     try:
         for file, content in zip(files, ed25519_certificate(), strict=True):
             file.write_bytes(content)
