@@ -261,8 +261,6 @@ def test_a_long_refusal_holds_expired_leases_back_like_a_silence(monotonic: Mono
 def test_leases_that_expire_while_writes_are_refused_are_left_to_their_owners(
     monotonic: Monotonic, queue: Queue, cleanup: ExitStack, call: str
 ) -> None:
-    if queue.server.kind == "redis-6.0":
-        pytest.skip("it takes scripts all the same")
     driver, other = ready(queue), ready(queue)
     queue.push(job(1))
     claim = take(driver)
@@ -273,6 +271,9 @@ def test_leases_that_expire_while_writes_are_refused_are_left_to_their_owners(
     }
     queue.client.config_set("min-replicas-to-write", 1)
     cleanup.callback(queue.client.config_set, "min-replicas-to-write", 0)
+    if queue.server.kind == "redis-6.0":  # it takes scripts all the same, so its leases can be kept
+        assert driver.renew([claim]) == [True]
+        return
     refusing = other if call == "look" else driver
     for _ in range(2):
         with pytest.raises(BrokerRefused, match="NOREPLICAS"):
