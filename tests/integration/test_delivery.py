@@ -40,7 +40,7 @@ RAW_EVENTS: Final = {
     + "0" * 400
     + "]}",
     "floats": '{"name":"client_event","channel":"a","data":[1.0,1e16,1E+16,1e-7,0.10000000000000000555,-0.0,5e-324]}',
-    "repeated keys": '{"name":"cache_miss","channel":"b","name":"client_event","channel":"a","data":1,"data":2}',
+    "repeated keys": '{"name":"client_event","channel":"a","data":1,"data":2}',
     "white space": '{ "name" : "client_event",\n\t"channel":"a" , "data":[ 1 , 2 ] }',
     "escapes": '{"\\u006eame":"client_event","channel":"\\u0061","data":"\\"\\\\\\b\\f\\n\\r\\t\\u0000\\u001f"}',
     "deep": '{"name":"client_event","channel":"a","data":' + "[" * 200 + "]" * 200 + "}",

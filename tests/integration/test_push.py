@@ -38,7 +38,7 @@ def test_one_line_that_is_no_job_stops_all(run: Commands, redis_server: RedisSer
 
 def test_a_queue_that_is_full_half_way_says_how_many_are_on_it(run: Commands, own_redis: RedisServer) -> None:
     run.environment["REDIS_URL"] = own_redis.url
-    large = [job(number, events=[event(channel="x" * 50_000)]) for number in range(60)]
+    large = [job(number, events=[event(data="x" * 50_000)]) for number in range(60)]
     with own_redis.client() as client:
         client.config_set("maxmemory", client.info("memory")["used_memory"] + 1_500_000)
         ran = run("push", "--json", stdin=b"\n".join(large))
