@@ -176,8 +176,9 @@ class ReliabilitySettings(_Group):
 
 
 class MemorySettings(_Group):
-    """Where the memory driver takes jobs; port 0 takes any free port."""
+    """The memory driver: where it takes jobs (port 0 takes any free port), and the bytes that it holds."""
 
+    max_bytes: Whole = Field(256_000_000, ge=1_000_000)
     ingress_host: Host = "127.0.0.1"  # it asks nobody who they are
     ingress_port: Whole = Field(9_603, ge=0, le=65_535)
 
@@ -252,6 +253,12 @@ class MetricsSettings(_Group):
     status_page: Boolean = True
     host: Host = "0.0.0.0"  # noqa: S104 - a scraper comes from another host
     port: Whole = Field(METRICS_PORT, ge=0, le=65_535)
+    username: Name = "sockudo-queue"
+    password: SecretText | None = None  # with this or a token there is a login
+    token: SecretText | None = None
+    login_for_metrics: Boolean = True  # matters once there is a login; probes never want one
+    tls_cert_file: Name | None = None
+    tls_key_file: Name | None = None  # None: the key is in the certificate's file
 
 
 class LoggingSettings(_Group):

@@ -30,6 +30,7 @@ def make_driver(settings: Settings, on_server: Callable[[str, int], object] | No
             reliability = settings.reliability
             return MemoryDriver(
                 capacity=reliability.memory_capacity,
+                max_bytes=settings.memory.max_bytes,
                 lease_ms=reliability.lease_duration_ms,
                 dead_retention=reliability.failed_retention,
             )

@@ -1,8 +1,8 @@
 """A queue in this process's memory, for development: it behaves as the Redis lists do, and ends with the process.
 
-Jobs come in through `put`; `services/ingress.py` takes them over HTTP. The capacity counts the records of every state;
-above it the oldest *ready* job is dropped, since a record that somebody works on or that is owed to a webhook has cost
-more than one that nobody has touched.
+Jobs come in through `put`; `services/ingress.py` takes them over HTTP. The capacity, in records and in bytes, counts
+the records of every state; above it the oldest *ready* job is dropped, since a record that was begun has cost more than
+one that was not. Dead letters have at most half of the bytes; above it the oldest is dropped.
 """
 
 from __future__ import annotations
@@ -55,11 +55,18 @@ class MemoryDriver:
     sources: tuple[str, ...] = (SOURCE,)
 
     def __init__(
-        self, *, capacity: int, lease_ms: int, dead_retention: int, now_ms: Callable[[], int] | None = None
+        self,
+        *,
+        capacity: int,
+        max_bytes: int,
+        lease_ms: int,
+        dead_retention: int,
+        now_ms: Callable[[], int] | None = None,
     ) -> None:
         self.evicted = 0
-        """How many ready jobs were dropped because the capacity was reached; only ever grows."""
-        self._capacity = capacity
+        """How many ready jobs were dropped because the capacity, in records or bytes, was reached; only ever grows."""
+        self._capacity, self._max_bytes = capacity, max_bytes
+        self._bytes = self._dead_bytes = 0  # of bodies; the first counts those of dead letters, too
         self._lease_ms = lease_ms
         self._dead_retention = dead_retention
         self._now_ms = now_ms or SteadyClock()
@@ -117,6 +124,7 @@ class MemoryDriver:
     def put(self, body: bytes) -> None:
         with self._changed:
             self._ready.append(_Record(f"{self._run_id}{next(self._ids) & 0xFFFFFFFF:08x}", body))
+            self._bytes += len(body)
             self._make_room()
             self._tell()
 
@@ -152,19 +160,29 @@ class MemoryDriver:
 
     def purge(self, letters: Sequence[DeadLetter]) -> list[bool]:
         with self._changed:
-            return [self._dead.pop(letter.token, None) is not None for letter in letters]
+            return [self._drop_dead(letter.token) for letter in letters]
 
     def drop_older(self, age_ms: int) -> int:
         with self._changed:
             before, dropped = self._now_ms() - age_ms, 0
             while self._dead and next(iter(self._dead.values())).died_ms < before:
-                self._dead.popitem(last=False)
+                self._drop_dead(next(iter(self._dead)))
                 dropped += 1
             return dropped
+
+    def _drop_dead(self, token: str) -> bool:
+        """Drop a dead letter; return whether there was one."""
+        record = self._dead.pop(token, None)
+        if record is None:
+            return False
+        self._bytes -= len(record.body)
+        self._dead_bytes -= len(record.body)
+        return True
 
     def _replay(self, letter: DeadLetter, state: bytes, now: int) -> bool:
         record = self._dead.pop(letter.token, None)
         if record is not None:
+            self._dead_bytes -= len(record.body)
             record.state = state or record.state
             heapq.heappush(self._delayed, (now, record.id, record))
         return record is not None
@@ -235,10 +253,11 @@ class MemoryDriver:
         held = self._active.pop(settlement.claim.receipt, None)
         if held is None:
             return False
+        self._bytes -= len(held[1].body)
         for ordinal, part in enumerate(settlement.parts):
             self._keep(_share_of(held[1], settlement, ordinal, part), part, settlement.claim, now)
-        while len(self._dead) > self._dead_retention:
-            self._dead.popitem(last=False)
+        while len(self._dead) > self._dead_retention or self._dead_bytes > self._max_bytes // 2:
+            self._drop_dead(next(iter(self._dead)))
             self._trimmed += 1
         if settlement.parts:
             self._make_room()
@@ -246,6 +265,7 @@ class MemoryDriver:
         return True
 
     def _keep(self, record: _Record, part: Part, claim: Claim, now: int) -> None:
+        self._bytes += len(record.body)
         match part:
             case Later(_, delay_ms):
                 heapq.heappush(self._delayed, (now + delay_ms, record.id, record))
@@ -254,11 +274,12 @@ class MemoryDriver:
             case Dead():
                 record.died_ms = now
                 self._dead[record.receipt] = record
+                self._dead_bytes += len(record.body)
 
     def _make_room(self) -> None:
         """Drop the oldest ready jobs above the capacity. Shares of a split job may stay above it for a while."""
-        while self._ready and sum(self._depth().values()) > self._capacity:
-            self._ready.popleft()
+        while self._ready and (sum(self._depth().values()) > self._capacity or self._bytes > self._max_bytes):
+            self._bytes -= len(self._ready.popleft().body)
             self.evicted += 1
 
 

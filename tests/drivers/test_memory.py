@@ -116,7 +116,11 @@ class MemoryUnderTest:
     def __init__(self) -> None:
         self._clock = Clock()
         self._memory = MemoryDriver(
-            capacity=100_000, lease_ms=LEASE_SECONDS * 1000, dead_retention=RETENTION, now_ms=self._clock
+            capacity=100_000,
+            max_bytes=1_000_000_000,
+            lease_ms=LEASE_SECONDS * 1000,
+            dead_retention=RETENTION,
+            now_ms=self._clock,
         )
 
     def driver(self, *, lease: float = LEASE_SECONDS, retention: int = RETENTION) -> Driver:

@@ -14,8 +14,12 @@ class Clock:
         return self.now
 
 
-def driver_of(clock: Clock | None = None, capacity: int = 100, dead_retention: int = 100) -> MemoryDriver:
-    return MemoryDriver(capacity=capacity, lease_ms=1_000, dead_retention=dead_retention, now_ms=clock or Clock())
+def driver_of(
+    clock: Clock | None = None, capacity: int = 100, dead_retention: int = 100, max_bytes: int = 1_000_000
+) -> MemoryDriver:
+    return MemoryDriver(
+        capacity=capacity, max_bytes=max_bytes, lease_ms=1_000, dead_retention=dead_retention, now_ms=clock or Clock()
+    )
 
 
 def put(driver: MemoryDriver, count: int) -> None:
@@ -42,6 +46,50 @@ def test_above_the_capacity_the_oldest_ready_job_goes_and_is_counted() -> None:
     put(driver, 5)
     assert driver.evicted == 2
     assert bodies(driver) == [b"3", b"4", b"5"]
+
+
+def test_oldest_ready_jobs_are_dropped_above_the_bytes() -> None:
+    driver = driver_of(max_bytes=100)
+    for number in range(5):
+        driver.put(b"%d" % number * 40)
+    assert (driver.evicted, driver.depth()["ready"]) == (3, 2)
+    assert bodies(driver) == [b"3" * 40, b"4" * 40]
+
+
+def test_dead_letters_have_at_most_half_of_the_bytes() -> None:
+    driver = driver_of(max_bytes=100)
+    for number in range(4):
+        driver.put(b"%d" % number * 20)
+    claims = [claim(driver) for _ in range(4)]
+    driver.settle([Settlement(each, (Dead(b"", "refused"),)) for each in claims])
+    assert driver.next(None).trimmed == 2
+    assert [letter.body[:1] for letter in driver.letters()] == [b"2", b"3"]
+
+
+def test_bytes_are_free_again_whatever_became_of_a_job() -> None:
+    clock = Clock()
+    driver = driver_of(clock, max_bytes=1_000)
+
+    def dead_letter() -> None:
+        driver.settle([Settlement(claim(driver), (Dead(b"", "refused"),))])
+
+    for _ in range(100):
+        for _ in range(5):
+            driver.put(b"x" * 90)
+        driver.settle([Settlement(claim(driver), ())])
+        driver.settle([Settlement(claim(driver), (Later(b"a", 1), Later(b"b", 1)), splits=True)])
+        dead_letter()
+        driver.purge(list(driver.letters()))
+        dead_letter()
+        clock.now += 10
+        assert driver.drop_older(5) == 1
+        dead_letter()
+        letters = list(driver.letters())
+        driver.replay(letters, [b""] * len(letters))
+        for _ in range(3):
+            driver.settle([Settlement(claim(driver), ())])
+    assert sum(driver.depth().values()) == 0
+    assert driver.evicted == 0
 
 
 def test_claimed_delayed_and_dead_records_count_for_the_capacity_and_stay() -> None:

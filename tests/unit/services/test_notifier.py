@@ -25,7 +25,7 @@ class Failing(MemoryDriver):
     """A queue whose notifier fails once; then the daemon is stopped."""
 
     def __init__(self, error: BrokerError, stopping: threading.Event) -> None:
-        super().__init__(capacity=1, lease_ms=1_000, dead_retention=1)
+        super().__init__(capacity=1, max_bytes=1_000, lease_ms=1_000, dead_retention=1)
         self._error: BrokerError | None = error
         self._stopping = stopping
 

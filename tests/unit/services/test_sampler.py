@@ -23,7 +23,13 @@ class World:
 
     def __init__(self, max_age_ms: int = 0, retention: int = 100) -> None:
         self.now_ms = TIME_MS
-        self.driver = MemoryDriver(capacity=100, lease_ms=60_000, dead_retention=retention, now_ms=lambda: self.now_ms)
+        self.driver = MemoryDriver(
+            capacity=100,
+            max_bytes=1_000_000_000,
+            lease_ms=60_000,
+            dead_retention=retention,
+            now_ms=lambda: self.now_ms,
+        )
         self.metrics = Metrics("memory", "webhooks")
         self.board = Board(self.metrics)
         self.lines: list[tuple[str, dict[str, Any]]] = []
@@ -116,7 +122,7 @@ class AuditedMemory(MemoryDriver):
     """A memory whose audits find what a test says, one after the other; then all is well."""
 
     def __init__(self) -> None:
-        super().__init__(capacity=1, lease_ms=60_000, dead_retention=1)
+        super().__init__(capacity=1, max_bytes=1_000_000, lease_ms=60_000, dead_retention=1)
         self.findings: list[RecordAudit] = []
 
     def audit(self) -> RecordAudit:
