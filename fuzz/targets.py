@@ -24,7 +24,8 @@ from sockudo_queue.delivery.transport import header_lines
 from sockudo_queue.drivers.redis.dead_letters import split_value
 from sockudo_queue.drivers.redis.queue_v2_payload import closed, opened
 from sockudo_queue.errors import MalformedJob, SettingsError
-from sockudo_queue.observability import http_server
+from sockudo_queue.observability.web.connection import BadRequest, HttpConnection
+from sockudo_queue.observability.web.health_server import LIMITS
 from sockudo_queue.services import ingress
 
 CANARY: Final = "CANARY"
@@ -119,12 +120,16 @@ def a_pattern(data: bytes) -> None:
 
 
 def a_request(data: bytes) -> None:
-    """A request to the pages is read or answered, whatever it is."""
+    """A request to the pages is read or refused, whatever it is."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        theirs.sendall(data[: http_server.REQUEST_BYTES])
+        theirs.sendall(data[: 2 * LIMITS.body_bytes])
         theirs.shutdown(socket.SHUT_WR)
-        http_server.read_request(ours)
+        try:
+            request = HttpConnection(ours, "", LIMITS).receive()
+        except BadRequest:
+            return
+    assert request is None or request.target.startswith("/")
 
 
 def some_jobs(data: bytes) -> None:

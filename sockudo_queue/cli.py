@@ -266,7 +266,7 @@ def _demo(_options: argparse.Namespace) -> int:
 def _health(options: argparse.Namespace) -> int:
     from sockudo_queue.commands import probe
 
-    answers, text = probe.ask(*probe.address(os.environ), "/readyz" if options.ready else "/livez")
+    answers, text = probe.ask(*probe.address(os.environ), path="/readyz" if options.ready else "/livez")
     _say(json.dumps({"ok": answers, "text": text}) if options.json else streams.visible(text))
     return 0 if answers else EXIT_NO
 

@@ -26,11 +26,14 @@ from sockudo_queue.drivers.base import Driver, InProcess, PeerAware, Prefetching
 from sockudo_queue.drivers.factory import make_driver
 from sockudo_queue.errors import BrokerError, BrokerUnavailable, SockudoQueueError
 from sockudo_queue.observability import logs
-from sockudo_queue.observability.health import Health, HealthServer, Heartbeats
+from sockudo_queue.observability.health import Health, Heartbeats
 from sockudo_queue.observability.invalid_webhooks import log_invalid_webhooks
 from sockudo_queue.observability.metrics import Metrics
 from sockudo_queue.observability.status_page.board import Board
 from sockudo_queue.observability.status_page.pages import StatusPages
+from sockudo_queue.observability.web.application import Application
+from sockudo_queue.observability.web.health_server import HealthServer
+from sockudo_queue.observability.web.login import Credentials, LoginGate
 from sockudo_queue.pipeline.broker_status import BrokerWatch
 from sockudo_queue.pipeline.dispatcher import Dispatcher
 from sockudo_queue.pipeline.in_flight import Holdings
@@ -356,7 +359,15 @@ class Daemon:
         metrics = self._settings.metrics
         pages = StatusPages(self._board, self._health, self._driver.name, self._settings.redis.queue_name)
         shown = pages.by_path if metrics.status_page else None
-        return HealthServer(self._metrics, self._health, metrics.host, metrics.port, shown)
+        credentials = Credentials(metrics.username, metrics.password, metrics.token)
+        application = Application(
+            self._metrics.registry,
+            self._health,
+            shown,
+            LoginGate(credentials) if credentials else None,
+            open_metrics=not metrics.login_for_metrics,
+        )
+        return HealthServer(application, metrics.host, metrics.port, metrics.tls_cert_file, metrics.tls_key_file)
 
     def _make_resolver(self) -> Resolver:
         return Resolver(

@@ -93,6 +93,35 @@ def test_alerts_and_dashboard_are_the_ones_beside_the_chart(tmp_path: Path) -> N
     assert json.loads(full["ConfigMap"]["data"]["sockudo-queue.json"]) == json.loads(sources.DASHBOARD.read_text())
 
 
+def test_login_and_tls_reach_daemon_probes_and_monitor() -> None:
+    full = rendered("full")
+    spec = full["Deployment"]["spec"]["template"]["spec"]
+    [container] = spec["containers"]
+    environment = {each["name"]: each for each in container["env"]}
+    for variable, key in (("QUEUE_METRICS_USERNAME", "username"), ("QUEUE_METRICS_PASSWORD", "password")):
+        wanted = {"name": "sockudo-queue-login", "key": key}
+        assert environment[variable]["valueFrom"]["secretKeyRef"] == wanted
+    assert "QUEUE_METRICS_TOKEN" not in environment
+    mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    assert environment["QUEUE_METRICS_TLS_CERT_FILE"]["value"] == f"{mounts['metrics-tls']}/tls.crt"
+    probes = [container[key]["httpGet"] for key in container if key.endswith("Probe")]
+    assert {probe["scheme"] for probe in probes} == {"HTTPS"}
+    [endpoint] = full["PodMonitor"]["spec"]["podMetricsEndpoints"]
+    assert endpoint["scheme"] == "https"
+    assert endpoint["basicAuth"]["password"] == {"name": "sockudo-queue-login", "key": "password"}
+    plain = rendered("standalone")["Deployment"]["spec"]["template"]["spec"]["containers"][0]
+    assert not [each["name"] for each in plain["env"] if each["name"].startswith("QUEUE_METRICS_")]
+
+
+def test_token_alone_is_the_login_of_the_monitor() -> None:
+    login = {"existingSecret": "login", "usernameKey": "", "passwordKey": "", "tokenKey": "token"}
+    ours = rendered("sidecar", "--set-json", f"metrics.login={json.dumps(login)}")
+    [endpoint] = ours["PodMonitor"]["spec"]["podMetricsEndpoints"]
+    assert endpoint["port"] == "queue-metrics"
+    assert endpoint["authorization"] == {"credentials": {"name": "login", "key": "token"}}
+    assert "basicAuth" not in endpoint
+
+
 def test_names_that_refer_to_each_other_agree() -> None:
     full = rendered("full")
     deployment = full["Deployment"]

@@ -13,6 +13,7 @@ from sockudo_queue.apps.stores.check import app_lines
 from sockudo_queue.commands.context import EXIT_NO, driver_of, examine, load
 from sockudo_queue.commands.endpoints import endpoint_findings
 from sockudo_queue.commands.filters import filter_findings
+from sockudo_queue.commands.pages import port_findings
 from sockudo_queue.commands.peers import told
 from sockudo_queue.commands.terminal import plural, say, say_json
 from sockudo_queue.config import UNIX, Loaded, Settings, UnixSocket, redis_scheme, unix_socket
@@ -83,6 +84,7 @@ def _findings(options: argparse.Namespace) -> Iterator[Finding]:
     )
     yield from _where_usable("apps", _STORE_GROUPS, loaded, partial(_app_findings, loaded, apps))
     yield from filter_findings(apps)
+    yield from _where_usable("pages", {"metrics"}, loaded, partial(port_findings, loaded.settings.metrics))
     servers: set[Service] = set()
     yield from _where_usable("broker", _BROKER_GROUPS, loaded, partial(_queue_findings, loaded, servers))
     yield from _where_usable(

@@ -91,4 +91,4 @@ def page_address(loaded: Loaded) -> str:
     metrics = loaded.settings.metrics
     host = metrics.host.strip("[]")
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - "all" has no address
-    return f"http://{host_port(host, metrics.port)}/"
+    return f"{'https' if metrics.tls_cert_file else 'http'}://{host_port(host, metrics.port)}/"

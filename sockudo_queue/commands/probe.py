@@ -11,19 +11,21 @@ from sockudo_queue.core.ports import METRICS_PORT
 SECONDS: Final = 2.0
 
 
-def address(environment: Mapping[str, str]) -> tuple[str, int]:
-    """Return where the daemon of this container serves, from the same variables that it reads.
+def address(environment: Mapping[str, str]) -> tuple[str, int, bool]:
+    """Return host and port where the daemon of this container serves, and whether over TLS.
 
-    What is no number is left for the daemon to complain of; the default is asked then.
+    It looks at the same variables that the daemon reads. Where the port is no number, which the daemon reports, this is
+    the default.
     """
     port = environment.get("QUEUE_METRICS_PORT", "")
-    return environment.get("QUEUE_METRICS_HOST", ""), int(port) if port.isdecimal() else METRICS_PORT
+    tls = bool(environment.get("QUEUE_METRICS_TLS_CERT_FILE", "").strip())
+    return environment.get("QUEUE_METRICS_HOST", ""), int(port) if port.isdecimal() else METRICS_PORT, tls
 
 
-def ask(host: str, port: int, path: str = "/livez") -> tuple[bool, str]:
+def ask(host: str, port: int, tls: bool = False, path: str = "/livez") -> tuple[bool, str]:
     """Return whether the daemon answers 200, and its answer in one line; never raises for a daemon that is away."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104 - "all" has no address
-    connection = http.client.HTTPConnection(host, port, timeout=SECONDS)
+    connection = _connection(host, port, tls)
     try:
         connection.request("GET", path)
         response = connection.getresponse()
@@ -33,6 +35,16 @@ def ask(host: str, port: int, path: str = "/livez") -> tuple[bool, str]:
     finally:
         connection.close()
     return response.status == http.client.OK, " ".join(text.split())
+
+
+def _connection(host: str, port: int, tls: bool) -> http.client.HTTPConnection:
+    if not tls:
+        return http.client.HTTPConnection(host, port, timeout=SECONDS)
+    import ssl  # here, since few need it
+
+    # The certificate is for the name by which others reach the daemon, and a probe has nothing to hide.
+    context = ssl._create_unverified_context()  # noqa: S323, SLF001 - kubelet's probes do the same
+    return http.client.HTTPSConnection(host, port, timeout=SECONDS, context=context)
 
 
 def reason(error: Exception) -> str:

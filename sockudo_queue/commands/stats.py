@@ -7,26 +7,20 @@ The queue's server is asked for depth, oldest job and dead letters; the daemon f
 from __future__ import annotations
 
 import argparse
-import http.client
-import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
-from urllib.parse import urlsplit
 
-from sockudo_queue.commands import probe
 from sockudo_queue.commands.context import EXIT_NO_BROKER, driver_of, load, page_address
+from sockudo_queue.commands.daemon_pages import pages_at
 from sockudo_queue.commands.letters import Entry
 from sockudo_queue.commands.terminal import complain, moment, plural, say, say_json, span, table
 from sockudo_queue.config import Loaded
 from sockudo_queue.core import job
-from sockudo_queue.core.ports import default_port
 from sockudo_queue.drivers.base import Driver
-from sockudo_queue.errors import BrokerError, SettingsError
+from sockudo_queue.errors import BrokerError
 
-PAGE_SECONDS: Final = 3.0
-PAGE_BYTES: Final = 4_000_000
 LETTERS_SECONDS: Final = 3.0
 """Seconds for which dead letters are read to tell whose they are, which is some 100,000 on Redis. Their number comes
 from the queue itself."""
@@ -62,9 +56,9 @@ def stats(options: argparse.Namespace) -> int:
     """Ask both, and show what is known."""
     loaded, _ = load(options)
     urls = options.url or ([page_address(loaded)] if loaded.settings.metrics.enabled else [])
-    places = [(_without_login(url), _place_of(url)) for url in urls]
+    pages = [pages_at(url, loaded.settings.metrics) for url in urls]
     queue = _ask_queue(loaded)
-    daemons = [(url, _ask_daemon(*place)) for url, place in places]
+    daemons = [(each.shown, each.status()) for each in pages]
     if options.json:
         _tell_machines(queue, daemons)
     else:
@@ -99,49 +93,6 @@ def _read_queue(driver: Driver, figures: QueueFigures) -> None:
         if time.monotonic() > give_up_at:
             break
     figures.letters = sorted(graves.values(), key=lambda grave: -grave.count)
-
-
-def _place_of(url: str) -> tuple[str, int]:
-    """Return host and port of a daemon's pages. Raises `SettingsError`."""
-    try:
-        parts = urlsplit(url if "//" in url else f"//{url}")
-        host, port = parts.hostname, parts.port or default_port(parts.scheme)
-        if host is not None and parts.scheme in ("", "http"):
-            host.encode("idna")  # as the look-up will, which has no error of its own for what cannot be a name
-            return host, port
-    except ValueError:
-        pass
-    example = "must be where a daemon serves its pages, for example http://10.0.0.7:9602"
-    raise SettingsError([f"--url {_without_login(url)}: {example}"])
-
-
-def _without_login(url: str) -> str:
-    """Return an address as it may be shown: pages ask for no login, but a habit may have put one there."""
-    before, at, after = url.rpartition("@")
-    scheme, slashes, _ = before.partition("//")
-    return f"{scheme if slashes else ''}{slashes}{after}" if at else url
-
-
-def _ask_daemon(host: str, port: int) -> dict[str, Any] | str:
-    """Return what `/status.json` says, or why it does not."""
-    connection = http.client.HTTPConnection(host, port, timeout=PAGE_SECONDS)
-    try:
-        connection.request("GET", "/status.json")
-        response = connection.getresponse()
-        body = response.read(PAGE_BYTES)
-    except (OSError, http.client.HTTPException) as error:
-        return f"no answer: {probe.reason(error)}"
-    finally:
-        connection.close()
-    if response.status == http.client.NOT_FOUND:
-        return "its status page is switched off (QUEUE_METRICS_STATUS_PAGE), or it is another program"
-    try:
-        told = json.loads(body)
-    except ValueError:
-        told = None
-    if response.status != http.client.OK or not isinstance(told, dict) or "webhooks" not in told:
-        return f"the answer, with status {response.status}, is not that of a daemon"
-    return told
 
 
 def _tell_machines(queue: QueueFigures | None, daemons: Sequence[tuple[str, dict[str, Any] | str]]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from sockudo_queue.config.findings import Findings
-from sockudo_queue.config.models import DatabaseSettings, MysqlSettings, Settings
+from sockudo_queue.config.models import DatabaseSettings, MetricsSettings, MysqlSettings, Settings
 from sockudo_queue.config.redis_checks import Naming, check_redis
 
 _GUARD_RULES: Final = ("allowed_networks", "denied_networks", "allowed_ports", "denied_ports")
@@ -27,6 +27,7 @@ def check(settings: Settings, name: Naming, findings: Findings) -> None:
     if settings.driver == "sqs":
         _check_sqs(settings, name, findings)
     _check_app_store(settings, name, findings)
+    _check_metrics(settings, name, findings)
 
 
 def _check_leases(settings: Settings, name: Naming, findings: Findings) -> None:
@@ -115,6 +116,22 @@ def _check_database(database: DatabaseSettings, group: str, name: Naming, findin
     if database.ssl_ca is not None and database.ssl_mode != "verify-full":
         findings.warnings.append(
             f"{name(f'{group}.ssl_ca')}: changes nothing, since {name(f'{group}.ssl_mode')} is not verify-full"
+        )
+
+
+def _check_metrics(settings: Settings, name: Naming, findings: Findings) -> None:
+    metrics = settings.metrics
+    if metrics.username != MetricsSettings().username and metrics.password is None:
+        findings.faults.append(
+            f"{name('metrics.username')}: is no use without {name('metrics.password')}; for example "
+            "QUEUE_METRICS_PASSWORD_FILE=/run/secrets/metrics-password"
+        )
+    if ":" in metrics.username:
+        findings.faults.append(f"{name('metrics.username')}: must not contain a colon; for example operator")
+    if metrics.tls_key_file is not None and metrics.tls_cert_file is None:
+        findings.faults.append(
+            f"{name('metrics.tls_key_file')}: is no use without its certificate; set {name('metrics.tls_cert_file')}, "
+            "for example /etc/tls/metrics.pem"
         )
 
 

@@ -247,6 +247,12 @@ SQS: Final = (
 
 MEMORY: Final = (
     Option(
+        "memory.max_bytes",
+        "queue.memory.max_bytes",
+        ("QUEUE_MEMORY_MAX_BYTES",),
+        "Bytes of jobs that the memory driver holds; beyond it the oldest ready job is dropped and counted.",
+    ),
+    Option(
         "memory.ingress_host",
         "queue.memory.ingress_host",
         ("QUEUE_MEMORY_INGRESS_HOST",),
@@ -668,6 +674,48 @@ OBSERVATION: Final = (
         "metrics.host", "queue.metrics.host", ("QUEUE_METRICS_HOST",), "Address to listen on; `::` is every IPv6 one."
     ),
     Option("metrics.port", "queue.metrics.port", ("QUEUE_METRICS_PORT",), "Port to listen on; 0 takes a free one."),
+    Option(
+        "metrics.username",
+        "queue.metrics.username",
+        ("QUEUE_METRICS_USERNAME",),
+        "User of the login (HTTP basic authentication) for /metrics and the status page.",
+    ),
+    Option(
+        "metrics.password",
+        "queue.metrics.password",
+        ("QUEUE_METRICS_PASSWORD",),
+        "Password of that user; without it and without a token there is no login.",
+        "s3cret",
+        secret=True,
+    ),
+    Option(
+        "metrics.token",
+        "queue.metrics.token",
+        ("QUEUE_METRICS_TOKEN",),
+        "Bearer token for /metrics and the status page, instead of a password or beside it.",
+        "s3cret",
+        secret=True,
+    ),
+    Option(
+        "metrics.login_for_metrics",
+        "queue.metrics.login_for_metrics",
+        ("QUEUE_METRICS_LOGIN_FOR_METRICS",),
+        "Require the login for /metrics too, where one is set. /livez and /readyz never require it.",
+    ),
+    Option(
+        "metrics.tls_cert_file",
+        "queue.metrics.tls_cert_file",
+        ("QUEUE_METRICS_TLS_CERT_FILE",),
+        "Certificate, with its chain, for HTTPS instead of HTTP; read again within 10 s when the file changes.",
+        "/etc/tls/metrics.pem",
+    ),
+    Option(
+        "metrics.tls_key_file",
+        "queue.metrics.tls_key_file",
+        ("QUEUE_METRICS_TLS_KEY_FILE",),
+        "Key of that certificate, without a password; unset means that it is in the certificate's file.",
+        "/etc/tls/metrics-key.pem",
+    ),
     Option(
         "logging.level",
         "queue.logging.level",

@@ -17,7 +17,6 @@ from typing import Final, NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Info, ProcessCollector
 from prometheus_client import disable_created_metrics as disable_created_series
-from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
@@ -27,7 +26,6 @@ from sockudo_queue.core.apps import InvalidByApp
 from sockudo_queue.core.outcome import Failure, Verdict
 from sockudo_queue.core.trace_context import FIELDS as TRACE_FIELDS
 from sockudo_queue.observability import invalid_webhooks
-from sockudo_queue.observability.accept import preferred
 
 SETTLED_OUTCOMES: Final = ("completed", "retry", "dead-letter", "put-back", "lease-lost", "unconfirmed")
 DEPTH_STATES: Final = ("ready", "active", "delayed", "dead-letter")
@@ -52,9 +50,6 @@ OTHER: Final = "other"
 CLAIM_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 ATTEMPT_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 AGE_SECONDS: Final = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
-
-
-_FORMATS: Final = ("application/openmetrics-text", "text/plain")
 
 
 class WebhookFigures(NamedTuple):
@@ -377,7 +372,7 @@ class Metrics:
     def __init__(self, backend: str, queue: str) -> None:
         # Else each counter and histogram has one more series that nobody asks for.
         disable_created_series()  # type: ignore[no-untyped-call] # the library has no types there
-        self.registry = r = CollectorRegistry()
+        self.registry = r = CollectorRegistry(auto_describe=True)  # so that `name[]` finds the collectors below
         both, values = ("backend", "queue"), (backend, queue)
         jobs = Gauge("sockudo_queue_jobs", "Records by state.", (*both, "state"), registry=r)
         self._jobs = {state: jobs.labels(*values, state) for state in DEPTH_STATES}
@@ -547,8 +542,3 @@ class Metrics:
 
     def watch_evictions(self, count: Callable[[], float]) -> None:
         self._watched.evictions = count
-
-    def render(self, accept: str = "") -> tuple[bytes, str]:
-        """Return the page and its content type, in the format that an `Accept` header asks for."""
-        encode, content_type = choose_encoder(preferred(accept, _FORMATS))
-        return encode(self.registry), content_type

@@ -67,6 +67,14 @@ def promtool() -> Path:
     return Path(found)
 
 
+def prometheus() -> Path:
+    """Return the server, or skip the test; see `promtool`."""
+    found = promtool().with_name("prometheus")
+    if not os.access(found, os.X_OK):
+        pytest.skip("prometheus is not on this machine; Debian's package prometheus has it")
+    return found
+
+
 @cache
 def schema(distribution: str, member: str) -> Any:
     """Return a JSON schema out of one of the wheels in requirements/schemas.txt, or skip the test."""

@@ -155,7 +155,9 @@ def test_a_dead_bell_is_replaced(killable: _KillableDaemon, redis_server: RedisS
         receiver.wait_for(2, 3)
 
 
-@pytest.mark.parametrize("module", ["sockudo_queue.observability.logs.writer", "sockudo_queue.observability.health"])
+@pytest.mark.parametrize(
+    "module", ["sockudo_queue.observability.logs.writer", "sockudo_queue.observability.web.health_server"]
+)
 def test_a_thread_that_logs_or_answers_probes_survives(
     killable: _KillableDaemon, redis_server: RedisServer, receiver: Receiver, module: str
 ) -> None:
@@ -169,7 +171,7 @@ def test_a_thread_that_logs_or_answers_probes_survives(
                 receiver.wait_for(number)
         eventually(lambda: len(killable.events("delivery.attempted")) > logged, 5, told(killable))  # noqa: B023
         eventually(lambda: killable.get("/livez") == 200, 5, told(killable))
-    thread = {"writer": "log-writer", "health": "health"}[module.rpartition(".")[2]]
+    thread = {"writer": "log-writer", "health_server": "health"}[module.rpartition(".")[2]]
     eventually(lambda: {line["thread"] for line in killable.events("thread.crashed")} == {thread}, 5, told(killable))
 
 

@@ -52,7 +52,10 @@ class Commands:
     @contextlib.contextmanager
     def _surroundings(self, stdin: bytes) -> Iterator[None]:
         before = dict(os.environ)
-        os.environ.update(self.environment | {"QUEUE_CONFIG_FILE": str(self.config_path)})
+        # The default address is a warning of `check` in itself.
+        os.environ.update(
+            {"QUEUE_METRICS_HOST": "127.0.0.1"} | self.environment | {"QUEUE_CONFIG_FILE": str(self.config_path)}
+        )
         try:
             with contextlib.ExitStack() as stack:
                 stack.enter_context(_standard_input(stdin))

@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+import dataclasses
+import gzip
+import os
+import resource
+import select
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Final
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Final
 
 import pytest
+from prometheus_client import CollectorRegistry
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
 
 from sockudo_queue.errors import StartError
-from sockudo_queue.observability import health as module
-from sockudo_queue.observability import http_server
-from sockudo_queue.observability.health import Health, HealthServer, Heartbeats
+from sockudo_queue.observability.health import Health, Heartbeats
 from sockudo_queue.observability.metrics import Metrics
+from sockudo_queue.observability.web import health_server as module
+from sockudo_queue.observability.web import server as web_server
+from sockudo_queue.observability.web.application import Application
+from sockudo_queue.observability.web.connection import HttpConnection
+from sockudo_queue.observability.web.health_server import HealthServer
 from tests.helpers.waiting import eventually
 
 CANARY: Final = "canary-7c41"
@@ -32,22 +45,32 @@ class Answer:
         self.headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in headers)}
 
 
-class Stuck:
+class Stuck(Collector):
     """Metrics that do not come until they are let go."""
 
     def __init__(self) -> None:
         self.entered = threading.Event()
         self.let_go = threading.Event()
 
-    def render(self, accept: str = "") -> tuple[bytes, str]:
+    def collect(self) -> Iterable[Metric]:
         self.entered.set()
         self.let_go.wait(10)
-        return b"late\n", "text/plain"
+        yield Metric("late", "", "gauge")
 
 
-class Broken:
-    def render(self, accept: str = "") -> tuple[bytes, str]:
+class Broken(Collector):
+    def collect(self) -> Iterable[Metric]:
         raise ValueError(CANARY)
+
+
+def server_of(health: Health, *collectors: Collector, host: str = "127.0.0.1", port: int = 0) -> HealthServer:
+    """Return a server, not yet started, with the daemon's own metrics or with these."""
+    registry = Metrics("redis", "webhooks").registry
+    if collectors:
+        registry = CollectorRegistry(auto_describe=False)
+        for each in collectors:
+            registry.register(each)
+    return HealthServer(Application(registry, health), host, port)
 
 
 @pytest.fixture
@@ -57,7 +80,7 @@ def health() -> Health:
 
 @pytest.fixture
 def server(health: Health) -> Iterator[HealthServer]:
-    with serving(HealthServer(Metrics("redis", "webhooks"), health, "127.0.0.1", 0)) as started:
+    with serving(server_of(health)) as started:
         yield started
 
 
@@ -130,58 +153,142 @@ def test_a_beat_counts_from_now_and_kinds_show_their_oldest(monkeypatch: pytest.
     assert beats.oldest_by_kind() == {"worker": 2, "renewer": 8}
 
 
-def test_metrics_are_served_in_the_form_that_is_asked_for(server: HealthServer) -> None:
-    status, text = get(server, "/metrics?name=x")
+def test_metrics_are_served_in_the_format_that_a_client_ranks_highest(server: HealthServer) -> None:
+    for accept, kind in {
+        "": "text/plain; version=0.0.4",
+        "application/openmetrics-text; version=1.0.0": "application/openmetrics-text",
+        "text/plain;version=0.0.4;q=0.3, application/openmetrics-text;version=1.0.0;q=0.5": "application/openmetrics",
+        "application/openmetrics-text;version=1.0.0;q=0.2,text/plain;version=1.0.0;q=0.5": "text/plain",
+        "application/openmetrics-text;q=0": "text/plain; version=0.0.4",
+        "application/openmetrics-text;q=odd": "application/openmetrics-text",
+        "*/*;q=0.9, application/openmetrics-text;q=0.1": "text/plain",
+        "application/openmetrics-text; version=abc": "application/openmetrics-text",
+        "text/plain; version=1.0.0.0.0.0.0.0": "text/plain",
+        ";q=1,,;": "text/plain",
+    }.items():
+        answer = ask(server.port, f"GET /metrics HTTP/1.1\r\nHost: x\r\nAccept: {accept}\r\n\r\n".encode())
+        assert answer.headers["content-type"].startswith(kind), accept
+
+
+def test_metrics_are_compressed_for_clients_that_take_gzip() -> None:
+    metrics = Metrics("redis", "webhooks")
+    for number in range(100):
+        metrics.webhook("shop", f"orders-{number}")
+    with serving(HealthServer(Application(metrics.registry, Health()), "127.0.0.1", 0)) as server:
+        request = "GET /metrics HTTP/1.1\r\nHost: x\r\nAccept-Encoding: {}\r\n\r\n"
+        packed = ask(server.port, request.format("deflate, gzip").encode())
+        plain = ask(server.port, request.format("gzip;q=0").encode())
+        assert packed.headers["content-encoding"] == "gzip"
+        assert len(packed.body) < 30_000 < 300_000 < len(plain.body)
+        assert gzip.decompress(packed.body).count(b"\n") == plain.body.count(b"\n")
+
+
+def test_metrics_can_be_asked_for_by_name() -> None:
+    metrics = Metrics("redis", "webhooks")
+    metrics.webhook("shop", "orders")
+    with serving(HealthServer(Application(metrics.registry, Health()), "127.0.0.1", 0)) as server:
+        status, text = get(server, "/metrics?name[]=sockudo_webhook_attempts_total&name[]=sockudo_queue_slots_in_use")
     assert status == 200
-    assert "sockudo_queue_claims_total{" in text
-    wanted = b"GET /metrics HTTP/1.1\r\naccept: application/openmetrics-text; version=1.0.0\r\n\r\n"
-    assert ask(server.port, wanted).headers["content-type"].startswith("application/openmetrics-text")
+    names = {line.partition("{")[0].partition(" ")[0] for line in text.splitlines() if not line.startswith("#")}
+    assert names == {"sockudo_webhook_attempts_total", "sockudo_queue_slots_in_use"}
 
 
 @pytest.mark.parametrize(
     ("request_bytes", "status"),
     [
         (b"GET /livez HTTP/1.0\n\n", 200),
-        (b"HEAD /livez HTTP/1.1\r\n\r\n", 200),
-        (b"GET http://127.0.0.1:9602/livez?x=1 HTTP/1.1\r\n\r\n", 200),
-        (b"GET HTTP://h/other HTTP/1.1\r\n\r\n", 404),
-        (b"GET http://h HTTP/1.1\r\n\r\n", 404),
-        (b"GET ftp://h/livez HTTP/1.1\r\n\r\n", 400),
-        (b"GET / HTTP/1.1\r\n\r\n", 404),
-        (b"GET /livez/ HTTP/1.1\r\n\r\n", 404),
-        (b"POST /livez HTTP/1.1\r\nContent-Length: 90000\r\n\r\n" + b"x" * 90_000, 405),
-        (b"hello\r\n\r\n", 400),
-        (b"\r\n\r\n", 400),
-        (b"GET livez HTTP/1.1\r\n\r\n", 400),
-        (b"GET /livez SPDY/3\r\n\r\n", 400),
-        (b"\x16\x03\x01\xff\xfe\r\n\r\n", 400),
+        (b"HEAD /livez HTTP/1.1\r\nHost: x\r\n\r\n", 200),
+        (b"GET http://x/livez HTTP/1.1\r\nHost: x\r\n\r\n", 200),
+        (b"GET HTTPS://x:9602/livez?a=b HTTP/1.1\r\nHost: x:\r\n\r\n", 200),
+        (b"\r\nGET /livez HTTP/1.1\r\nHost: x\r\n\r\n", 200),
+        (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", 404),
+        (b"GET http://x HTTP/1.1\r\nHost: x\r\n\r\n", 404),
+        (b"GET /livez/ HTTP/1.1\r\nHost: x\r\n\r\n", 404),
+        (b"POST /livez HTTP/1.1\r\nHost: x\r\nContent-Length: 9000\r\n\r\n" + b"x" * 9_000, 405),
+        (b"POST /livez HTTP/1.1\r\nHost: x\r\nContent-Length: 20000\r\n\r\n" + b"x" * 20_000, 413),
         (b"GET /livez HTTP/1.1\r\nX: " + b"x" * 100_000, 431),
+        (b"OPTIONS /metrics HTTP/1.1\r\nHost: x\r\n\r\n", 405),
     ],
 )
 def test_each_request_has_one_answer_and_the_end(server: HealthServer, request_bytes: bytes, status: int) -> None:
     answer = ask(server.port, request_bytes)
     assert answer.status == status
-    assert answer.headers["connection"] == "close"
+    assert b"HTTP/1.0" in request_bytes or answer.headers["connection"] == "close"
     length = 0 if request_bytes.startswith(b"HEAD") else int(answer.headers["content-length"])
     assert len(answer.body) == length
     assert int(answer.headers["content-length"]) > 0
     assert ("allow" in answer.headers) == (status == 405)
 
 
-def test_a_request_that_stops_halfway_is_answered(server: HealthServer) -> None:
-    with socket.create_connection(("127.0.0.1", server.port), 5) as connection:
-        connection.sendall(b"GET /livez HT")
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        b"hello\r\n\r\n",
+        b"GET livez HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET ftp://x/livez HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET http://[/livez HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /livez SPDY/3\r\n\r\n",
+        b"GET /livez HTTP/1.1\r\n\r\n",  # no Host
+        b"GET /livez HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n",
+        b"GET /livez HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nabc",
+        b"GET /livez HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"\x16\x03\x01\xff\xfe\r\n\r\n",
+    ],
+)
+def test_what_is_no_request_is_refused(server: HealthServer, request_bytes: bytes) -> None:
+    assert ask(server.port, request_bytes).status == 400
+
+
+@pytest.mark.parametrize("begun", [b"GET /livez HT", b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nx"])
+def test_a_request_that_breaks_off_is_refused(server: HealthServer, begun: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), 3) as connection:
+        connection.sendall(begun)
         connection.shutdown(socket.SHUT_WR)
         assert Answer(everything(connection)).status == 400
 
 
-def test_a_slow_request_ends_after_its_time(server: HealthServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_server, "REQUEST_SECONDS", 0.3)
-    with socket.create_connection(("127.0.0.1", server.port), 5) as connection:
+def test_a_client_that_sends_nothing_gets_no_response(server: HealthServer) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), 3) as connection:
+        connection.sendall(b"\r\n\r\n")
+        connection.shutdown(socket.SHUT_WR)
+        assert everything(connection) == b""
+
+
+@pytest.mark.parametrize(
+    "begun", [b"GET /livez HTTP/1.1\r\nX: ", b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9999\r\n\r\n"]
+)
+def test_a_slow_request_ends_after_its_time(health: Health, begun: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    limit(monkeypatch, head_seconds=0.3, body_seconds=0.3)
+    with serving(server_of(health)) as server, socket.create_connection(("127.0.0.1", server.port), 5) as connection:
+        connection.sendall(begun)
         connection.settimeout(0.02)
         began = time.monotonic()
         assert eventually(lambda: ended(connection))
     assert time.monotonic() - began < 3
+
+
+def limit(monkeypatch: pytest.MonkeyPatch, **limits: Any) -> None:
+    monkeypatch.setattr(module, "LIMITS", dataclasses.replace(module.LIMITS, **limits))
+
+
+def test_a_client_that_does_not_read_loses_its_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    limit(monkeypatch, response_seconds=0.5)
+    metrics = Metrics("redis", "webhooks")
+    for number in range(100):
+        metrics.webhook("shop" * 10_000, f"orders-{number}")  # megabytes, more than the kernel buffers
+    with serving(HealthServer(Application(metrics.registry, Health()), "127.0.0.1", 0)) as server:
+        assert get(server, "/livez")[0] == 200
+        with socket.socket() as client:
+            before = descriptors()
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+            client.connect(("127.0.0.1", server.port))
+            client.sendall(GET_METRICS)
+            eventually(lambda: descriptors() == before + 1)
+            eventually(lambda: descriptors() == before)
+
+
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def ended(connection: socket.socket) -> bool:
@@ -197,7 +304,7 @@ def ended(connection: socket.socket) -> bool:
 
 @pytest.mark.parametrize("begun", [b"", b"GET /metrics HT"])
 def test_200_idle_clients_change_nothing(server: HealthServer, health: Health, begun: bytes) -> None:
-    before = threading.active_count()
+    before, open_before = threading.active_count(), descriptors()
     with ExitStack() as idle:
         for _ in range(200):
             connection = idle.enter_context(socket.create_connection(("127.0.0.1", server.port), 5))
@@ -206,13 +313,13 @@ def test_200_idle_clients_change_nothing(server: HealthServer, health: Health, b
             began = time.monotonic()
             assert get(server, path)[0] == 200
             assert time.monotonic() - began < PROMPT_SECONDS
-        assert threading.active_count() <= before + 2 * module.CONNECTIONS_LIMIT
-    eventually(lambda: threading.active_count() <= before)
+        assert descriptors() <= open_before + 200 + 2 * module.LIMITS.connections
+        assert threading.active_count() <= before + 2 * module.LIMITS.connections
 
 
 def test_a_scrape_that_takes_long_does_not_keep_a_probe_waiting(health: Health) -> None:
     stuck = Stuck()
-    with serving(HealthServer(stuck, health, "127.0.0.1", 0)) as server, ExitStack() as scrapers:
+    with serving(server_of(health, stuck)) as server, ExitStack() as scrapers:
         waiting = [scrapers.enter_context(socket.create_connection(("127.0.0.1", server.port), 5)) for _ in range(8)]
         for connection in waiting:
             connection.sendall(GET_METRICS)
@@ -221,36 +328,76 @@ def test_a_scrape_that_takes_long_does_not_keep_a_probe_waiting(health: Health) 
         assert get(server, "/livez")[0] == 200
         assert time.monotonic() - began < PROMPT_SECONDS
         stuck.let_go.set()
-        assert [Answer(everything(connection)).body for connection in waiting] == [b"late\n"] * 8
+        assert [b"late" in Answer(everything(connection)).body for connection in waiting] == [True] * 8
 
 
 @pytest.mark.parametrize("path", ["/livez", "/readyz"])
-def test_a_probe_that_has_come_is_answered_without_a_thread(
-    server: HealthServer, path: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(threading, "Thread", None)
-    theirs, ours = socket.socketpair()
-    with theirs:
-        theirs.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-        server._receive(ours)
-        assert Answer(everything(theirs)).status == {"/livez": 200, "/readyz": 503}[path]
+def test_a_probe_is_answered_without_another_thread(server: HealthServer, path: str) -> None:
+    before = set(threading.enumerate())
+    assert get(server, path)[0] == {"/livez": 200, "/readyz": 503}[path]
+    assert set(threading.enumerate()) <= before
 
 
-def test_whatever_fails_at_a_connection_the_next_one_is_answered(
+def test_without_another_thread_a_scrape_is_refused_and_probes_go_on(
     server: HealthServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, faults = http_server.arrived, [SystemExit(), MemoryError(), ValueError()]
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
 
-    def arrived(connection: socket.socket) -> object:
-        if faults:
-            raise faults.pop()
-        return real(connection)
+    assert get(server, "/livez")[0] == 200
+    with monkeypatch.context() as context:
+        context.setattr(threading.Thread, "start", refuse)
+        with socket.create_connection(("127.0.0.1", server.port), 5) as scraper:
+            scraper.sendall(GET_METRICS)
+            assert is_closed(scraper)
+        eventually(lambda: answers(server))
+    assert get(server, "/metrics")[0] == 200
 
-    monkeypatch.setattr(module, "arrived", arrived)
-    while faults:
+
+@pytest.mark.parametrize("fault", [SystemExit, MemoryError, ValueError])
+def test_whatever_fails_at_a_connection_the_next_one_is_answered(
+    server: HealthServer, monkeypatch: pytest.MonkeyPatch, fault: type[BaseException]
+) -> None:
+    with monkeypatch.context() as context:
+
+        def fail(*_: object) -> None:
+            raise fault
+
+        context.setattr(HttpConnection, "arrived", fail)
         with socket.create_connection(("127.0.0.1", server.port), 5) as connection:
-            assert everything(connection) == b""
-    assert get(server, "/livez") == (200, "ok\n")
+            assert is_closed(connection)
+    eventually(lambda: answers(server))
+
+
+def test_without_a_free_descriptor_the_server_waits_and_goes_on(
+    server: HealthServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logged: list[str] = []
+    # The logger of a test opens files for a traceback, which the daemon's does not.
+    monkeypatch.setattr(
+        web_server, "get_logger", lambda: SimpleNamespace(error=lambda event, **_: logged.append(event))
+    )
+    assert get(server, "/livez")[0] == 200
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    before = descriptors()
+    with socket.create_connection(("127.0.0.1", server.port), 5) as connection:
+        eventually(lambda: descriptors() == before + 2)  # both ends of the connection
+        spare = socket.socket().detach()
+        lowest_free = os.dup(spare)
+        os.close(lowest_free)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, hard))
+        try:
+            with socket.socket(fileno=spare) as further:
+                further.connect(("127.0.0.1", server.port))
+                eventually(lambda: logged)
+                used = time.process_time()
+                assert not select.select([further], [], [], 0.5)[0]
+                assert time.process_time() - used < 0.2
+                assert logged == ["http.failed"]
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        connection.sendall(GET_LIVE)
+        assert Answer(everything(connection)).status == 200
 
 
 def test_a_thread_that_rests_and_has_ended_is_named(server: HealthServer, health: Health) -> None:
@@ -259,20 +406,43 @@ def test_a_thread_that_rests_and_has_ended_is_named(server: HealthServer, health
     assert get(server, "/livez") == (503, "log-writer: the thread has ended\n")
 
 
-def test_when_every_connection_is_at_work_a_further_one_is_closed(
+def test_when_as_many_requests_as_allowed_are_in_flight_another_is_refused_and_probes_are_answered(
     health: Health, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "CONNECTIONS_LIMIT", 1)
+    limit(monkeypatch, connections=4, requests=2)
     stuck = Stuck()
-    with serving(HealthServer(stuck, health, "127.0.0.1", 0)) as server:
-        with socket.create_connection(("127.0.0.1", server.port), 5) as scraper:
-            scraper.sendall(GET_METRICS)
-            assert stuck.entered.wait(5)
-            with socket.create_connection(("127.0.0.1", server.port), 5) as further:
-                assert is_closed(further)
-            stuck.let_go.set()
-            assert Answer(everything(scraper)).status == 200
-        eventually(lambda: answers(server))
+    with serving(server_of(health, stuck)) as server, ExitStack() as clients:
+        scrapers = [clients.enter_context(socket.create_connection(("127.0.0.1", server.port), 5)) for _ in range(2)]
+        for connection in scrapers:
+            connection.sendall(GET_METRICS)
+        assert stuck.entered.wait(5)
+        eventually(lambda: ask(server.port, GET_METRICS).status == 503)
+        assert ask(server.port, GET_METRICS).headers["retry-after"] == "1"
+        assert get(server, "/livez")[0] == 200
+        late = clients.enter_context(socket.create_connection(("127.0.0.1", server.port), 5))
+        late.sendall(GET_LIVE[:5])
+        time.sleep(0.1)  # so that the request does not arrive in one piece
+        late.sendall(GET_LIVE[5:])
+        assert Answer(everything(late)).status == 200
+        stuck.let_go.set()
+        assert [Answer(everything(connection)).status for connection in scrapers] == [200, 200]
+
+
+def test_when_every_connection_has_a_request_a_further_one_is_closed(
+    health: Health, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit(monkeypatch, connections=1, requests=1)
+    stuck = Stuck()
+    with (
+        serving(server_of(health, stuck)) as server,
+        socket.create_connection(("127.0.0.1", server.port), 5) as scraper,
+    ):
+        scraper.sendall(GET_METRICS)
+        assert stuck.entered.wait(5)
+        with socket.create_connection(("127.0.0.1", server.port), 5) as further:
+            assert is_closed(further)
+        stuck.let_go.set()
+        assert Answer(everything(scraper)).status == 200
 
 
 def is_closed(connection: socket.socket) -> bool:
@@ -290,7 +460,7 @@ def answers(server: HealthServer) -> bool:
 
 
 def test_metrics_that_fail_are_500_and_tell_nothing(health: Health, capfd: pytest.CaptureFixture[str]) -> None:
-    with serving(HealthServer(Broken(), health, "127.0.0.1", 0)) as server:
+    with serving(server_of(health, Broken())) as server:
         status, text = get(server, "/metrics")
         assert (status, text) == (500, "the page could not be made\n")
         assert get(server, "/livez")[0] == 200
@@ -304,7 +474,7 @@ def test_metrics_that_fail_are_500_and_tell_nothing(health: Health, capfd: pytes
 def test_both_versions_of_ip_are_served(health: Health, host: str, clients: list[str]) -> None:
     if ":" in host and not has_ipv6():
         pytest.skip("this machine has no IPv6")
-    with serving(HealthServer(Metrics("redis", "webhooks"), health, host, 0)) as server:
+    with serving(server_of(health, host=host)) as server:
         assert [ask(server.port, GET_LIVE, client).status for client in clients] == [200] * len(clients)
 
 
@@ -328,7 +498,7 @@ def has_ipv6() -> bool:
 def test_an_address_that_cannot_be_had_is_named(
     server: HealthServer, health: Health, host: str, port: int | None, where: str
 ) -> None:
-    second = HealthServer(Metrics("redis", "webhooks"), health, host, server.port if port is None else port)
+    second = server_of(health, host=host, port=server.port if port is None else port)
     with pytest.raises(StartError) as caught:
         second.start()
     assert str(caught.value).startswith(f"cannot serve metrics and probes on {where}")
@@ -338,7 +508,7 @@ def test_an_address_that_cannot_be_had_is_named(
 
 def test_the_port_is_free_at_once_after_a_stop(health: Health) -> None:
     def serve_and_leave_connections(port: int) -> int:
-        server = HealthServer(Metrics("redis", "webhooks"), health, "127.0.0.1", port)
+        server = server_of(health, port=port)
         server.start()
         assert get(server, "/livez")[0] == 200
         with socket.create_connection(("127.0.0.1", server.port), 5):

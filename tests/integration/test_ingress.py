@@ -7,12 +7,13 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any, Final
 
 import pytest
 
 from sockudo_queue.errors import StartError
-from sockudo_queue.services.ingress import BODY_LIMIT, CONNECTIONS_LIMIT, Ingress, NotJobs, split_jobs
+from sockudo_queue.services.ingress import BODY_LIMIT, JOBS_LIMIT, LIMITS, Ingress, NotJobs, split_jobs
 from tests.helpers import jobs
 from tests.helpers.configs import app, config, webhook
 from tests.helpers.daemon import DaemonProcess
@@ -101,6 +102,12 @@ def test_what_is_no_job_is_told_by_its_line(body: bytes, fault: str) -> None:
         split_jobs(body)
 
 
+def test_more_jobs_than_a_request_may_have_are_refused() -> None:
+    assert len(split_jobs(b"{}\n" * JOBS_LIMIT)) == JOBS_LIMIT
+    with pytest.raises(NotJobs, match="10000 jobs"):
+        split_jobs(b"{}\n" * (JOBS_LIMIT + 1))
+
+
 def test_of_a_request_with_a_fault_nothing_is_taken(door: Door) -> None:
     assert door.send(jobs.job() + b"\nSECRET") == (400, {"error": "line 2 is not a JSON object"})
     assert door.jobs == []
@@ -132,14 +139,30 @@ def test_nothing_else_is_served(door: Door, method: str, path: str, status: int)
 
 
 def test_a_request_above_the_limit_is_refused_and_its_client_hears_so(door: Door) -> None:
-    assert door.send(b"{" + b" " * BODY_LIMIT + b"}")[0] == 413
+    connection = http.client.HTTPConnection("127.0.0.1", door.ingress.port, timeout=SECONDS)
+    connection.request("POST", "/jobs", b"{" + b" " * BODY_LIMIT + b"}")
+    assert connection.getresponse().status == 413
+    connection.close()
     assert door.send(b"{" + b" " * (BODY_LIMIT - 2) + b"}") == (202, {"accepted": 1})
 
 
-@pytest.mark.parametrize("length", ["-1", "1e3", "9" * 5_000])
-def test_a_length_that_is_none_is_refused(door: Door, length: str) -> None:
-    answer = door.raw(b"POST /jobs HTTP/1.1\r\nHost: x\r\nContent-Length: " + length.encode() + b"\r\n\r\n")
-    assert answer.split()[1] in (b"411", b"413")
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"Content-Length: -1\r\n",
+        b"Content-Length: 1e3\r\n",
+        b"Content-Length: " + b"9" * 5_000 + b"\r\n",
+        b"Content-Length: 2\r\nContent-Length: 3\r\n",
+        b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n",
+        b"Transfer-Encoding: gzip, chunked\r\n",
+        b"Transfer-Encoding: chunked\r\nContent-Length: 2\r\n",
+    ],
+)
+def test_a_length_that_is_none_or_two_is_refused(door: Door, head: bytes) -> None:
+    answer = door.raw(b"POST /jobs HTTP/1.1\r\nHost: 127.0.0.1\r\n" + head + b"\r\n{}")
+    assert answer.split()[1] == (b"501" if b"gzip" in head else b"400")
+    assert answer.count(b"HTTP/1.1") == 1
+    assert door.jobs == []
 
 
 def test_a_client_that_asks_first_is_refused_before_it_sends(door: Door) -> None:
@@ -147,9 +170,20 @@ def test_a_client_that_asks_first_is_refused_before_it_sends(door: Door) -> None
     assert door.raw(head % (BODY_LIMIT + 1)).split()[1] == b"413"
 
 
-def test_a_request_without_a_length_is_refused(door: Door) -> None:
-    head = b"POST /jobs HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"
-    assert door.raw(head).split()[1] == b"411"
+def test_a_request_in_absolute_form_is_taken(door: Door) -> None:
+    head = b"\r\nPOST http://127.0.0.1/jobs HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+    assert door.raw(head + b"Content-Length: 2\r\n\r\n{}").split()[1] == b"202"
+
+
+def test_a_request_in_chunks_is_taken(door: Door) -> None:
+    head = b"POST /jobs HTTP/1.1\r\nHost: [::1]:9603\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+    assert door.raw(head + b"1\r\n{\r\n1\r\n}\r\n0\r\n\r\n").split()[1] == b"202"
+    assert door.jobs == [b"{}"]
+
+
+def test_a_body_is_no_form_whatever_the_client_calls_it(door: Door) -> None:
+    for kind in ("application/x-www-form-urlencoded", "multipart/form-data; boundary=x"):
+        assert door.send(b'{"a":"&=&=%00"}', **{"Content-Type": kind}) == (202, {"accepted": 1})
 
 
 def test_a_web_page_cannot_put_jobs(door: Door) -> None:
@@ -165,40 +199,67 @@ def test_a_request_that_breaks_off_puts_nothing(door: Door) -> None:
     assert door.jobs == []
 
 
-def test_too_many_connections_are_closed_and_the_door_stays_open(door: Door) -> None:
-    address = ("127.0.0.1", door.ingress.port)
-    open_ones = [socket.create_connection(address, SECONDS) for _ in range(CONNECTIONS_LIMIT)]
-    with socket.create_connection(address, SECONDS) as one_more:
-        assert one_more.recv(1) == b""
-    for each in open_ones:
-        each.close()
-    eventually(lambda: _answers(door))
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("127.0.0.1:9603", 202),
+        ("LOCALHOST", 202),
+        ("[::1]:9603", 202),
+        ("evil.example", 421),
+        ("evil.example:9603", 421),
+        ("127.0.0.1.evil.example", 421),
+        ("", 421),
+    ],
+)
+def test_a_name_that_leads_to_the_loopback_address_cannot_be_used_to_put_jobs(
+    door: Door, host: str, status: int
+) -> None:
+    assert door.send(jobs.job(), Host=host)[0] == status
+    assert len(door.jobs) == (status == 202)
 
 
-def _answers(door: Door) -> bool:
+def test_beyond_the_loopback_address_any_name_is_taken() -> None:
+    taken: list[bytes] = []
+    ingress = Ingress(taken.append, "0.0.0.0", 0)
+    ingress.bind()
+    threading.Thread(target=ingress.serve, args=(lambda: None,), daemon=True).start()
     try:
-        return door.send()[0] == 202
-    except (OSError, http.client.HTTPException):
-        return False
+        assert send(ingress.port, jobs.job(), Host="queue.example")[0] == 202
+    finally:
+        ingress.stop()
+
+
+def test_a_client_that_asks_first_and_sends_then_is_served(door: Door) -> None:
+    with socket.create_connection(("127.0.0.1", door.ingress.port), SECONDS) as connection:
+        connection.sendall(
+            b"POST /jobs HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n"
+        )
+        assert connection.recv(65_536).split()[1] == b"100"
+        connection.sendall(b"{}")
+        assert connection.recv(65_536).split()[1] == b"202"
+
+
+def test_requests_in_one_packet_are_answered_in_their_order(door: Door) -> None:
+    one = b"POST /jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%b"
+    last = b"\r\nPOST / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    answers = door.raw(one % (7, b'{"a":1}') + b"\r\n" + one % (7, b'{"a":2}') + last)
+    assert [part.split()[0] for part in answers.split(b"HTTP/1.1 ")[1:]] == [b"202", b"202", b"404"]
+    assert door.jobs == [b'{"a":1}', b'{"a":2}']
+
+
+@pytest.mark.parametrize("begun", [b"", b"POST /jobs HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{"])
+def test_clients_that_are_idle_or_slow_keep_nobody_out(door: Door, begun: bytes) -> None:
+    address = ("127.0.0.1", door.ingress.port)
+    with ExitStack() as slow:
+        for _ in range(2 * LIMITS.connections):
+            slow.enter_context(socket.create_connection(address, SECONDS)).sendall(begun)
+        for _ in range(20):
+            assert door.send()[0] == 202
 
 
 def test_a_taken_port_is_told_with_what_to_set(door: Door) -> None:
     with pytest.raises(StartError, match="QUEUE_MEMORY_INGRESS_PORT"):
         Ingress(lambda job: None, "127.0.0.1", door.ingress.port).bind()
-
-
-def test_connections_without_a_thread_do_not_close_the_door_for_good(
-    door: Door, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(_thread: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
-    with monkeypatch.context() as context:
-        context.setattr(threading.Thread, "start", refuse)
-        for _ in range(CONNECTIONS_LIMIT + 1):
-            with socket.create_connection(("127.0.0.1", door.ingress.port), SECONDS) as connection:
-                assert connection.recv(1) == b""
-    assert door.send()[0] == 202
 
 
 @pytest.mark.parametrize(("host", "where"), [("192.0.2.1", "192.0.2.1:1:"), ("2001:db8::1", "[2001:db8::1]:1:")])

@@ -1,4 +1,4 @@
-"""Small line charts as SVG that is drawn on the server; pure. Colours and sizes belong to the page's style."""
+"""Small line charts as paths of SVG; pure. The templates draw them, and colours belong to the style."""
 
 from __future__ import annotations
 
@@ -23,26 +23,31 @@ class Line(NamedTuple):
     values: Sequence[float | None]
 
 
-def chart(label: str, at: Sequence[float], now: float, lines: Sequence[Line], top: float) -> str:
-    """Return a chart of lines over the last minutes, from 0 to `top`. `label` must be HTML text.
+class Path(NamedTuple):
+    """One line as SVG draws it."""
 
-    `at` are moments in seconds since 1970, one for each value of each line. The first line is filled.
+    kind: str
+    path: str
+
+
+class Chart(NamedTuple):
+    """A chart of `width` by `height`; `area` is below the first line."""
+
+    label: str
+    width: int
+    height: int
+    lines: Sequence[Path]
+    area: str
+
+
+def chart(label: str, at: Sequence[float], now: float, lines: Sequence[Line], top: float) -> Chart:
+    """Return a chart of lines over the last minutes, from 0 to `top`.
+
+    `at` are moments in seconds since 1970, one for each value of each line.
     """
     points = [[_point(then, now, value, top) for then, value in zip(at, line.values, strict=True)] for line in lines]
-    body = "".join(
-        [
-            f'<path class="fill {lines[0].kind}" d="{"".join(map(_area, _runs(points[0])))}"/>',
-            *(
-                f'<path class="line {line.kind}" d="{"".join(map(_path, _runs(of)))}"/>'
-                for line, of in reversed(list(zip(lines, points, strict=True)))
-            ),
-        ]
-    )
-    return (
-        f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none" role="img" '
-        f'aria-label="{label}"><title>{label}</title>'
-        f'<path class="grid" d="M0 0.5H{WIDTH}M0 {HEIGHT / 2:g}H{WIDTH}M0 {HEIGHT - 0.5}H{WIDTH}"/>{body}</svg>'
-    )
+    paths = [Path(line.kind, "".join(map(_path, _runs(of)))) for line, of in zip(lines, points, strict=True)]
+    return Chart(label, WIDTH, HEIGHT, paths, "".join(map(_area, _runs(points[0]))))
 
 
 def scale(lines: Sequence[Line], steps: Iterable[float]) -> float:

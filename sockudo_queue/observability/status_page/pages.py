@@ -1,14 +1,14 @@
-"""The pages that people look at, for the HTTP server: they read what the sampler has left, and ask nobody."""
+"""The pages for people, over HTTP: they show what the sampler has left, and no reader makes the daemon wait."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
 import msgspec
+from werkzeug.wrappers import Request, Response
 
 from sockudo_queue import __version__
 from sockudo_queue.observability.health import Health
-from sockudo_queue.observability.http_server import Answer
 from sockudo_queue.observability.status_page.board import Board
 from sockudo_queue.observability.status_page.report import Place, Report, as_json, report
 
@@ -22,17 +22,21 @@ class StatusPages:
         self._place = Place(__version__, driver, queue)
 
     @property
-    def by_path(self) -> Mapping[str, Callable[[], Answer]]:
-        return {"/": self.html, "/status.json": self.json}
+    def by_path(self) -> Mapping[str, Callable[[Request], Response]]:
+        return {
+            "/": lambda request: self.html(refresh=request.args.get("refresh") != "off"),
+            "/status.json": lambda _request: self.json(),
+        }
 
-    def html(self) -> Answer:
+    def html(self, *, refresh: bool = True) -> Response:
         from sockudo_queue.observability.status_page import page  # here, since most daemons are never looked at
 
-        body = page.render(self._report()).encode(errors="backslashreplace")
-        return Answer(200, body, "text/html; charset=utf-8", page.HEADERS)
+        body = page.render(self._report(), refresh=refresh).encode(errors="backslashreplace")
+        return Response(body, headers=page.HEADERS, content_type="text/html; charset=utf-8")
 
-    def json(self) -> Answer:
-        return Answer(200, msgspec.json.encode(as_json(self._report())) + b"\n", "application/json")
+    def json(self) -> Response:
+        body = msgspec.json.encode(as_json(self._report())) + b"\n"
+        return Response(body, content_type="application/json")
 
     def _report(self) -> Report:
         return report(self._place, self._board.view(), self._health.reasons)

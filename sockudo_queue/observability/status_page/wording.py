@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import html
 import time
 
 
-def text(value: object) -> str:
-    """Return anything as HTML text that nothing can break out of, on one line and without invisible characters."""
-    return html.escape("".join(map(_visible, str(value))))
+def visible(value: object) -> str:
+    """Return anything as text on one line and without invisible characters."""
+    return "".join(map(_visible, str(value)))
 
 
 def count(value: float) -> str:

@@ -25,7 +25,7 @@ FREE_TEXT = {
     name
     for option in OPTIONS
     for name in option.variables
-    if not option.attribute.endswith("allow_cleartext_password")
+    if not option.attribute.endswith(("allow_cleartext_password", "metrics.username"))
     and option.attribute.endswith(
         (
             "username",
@@ -40,7 +40,7 @@ FREE_TEXT = {
             "table_name",
             "_key_id",
             "_access_key",
-            "_token",
+            "token",
         )
     )
 }

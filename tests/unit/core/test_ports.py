@@ -6,7 +6,7 @@ import pytest
 
 from sockudo_queue.apps.parsing.names import url_name
 from sockudo_queue.commands import probe
-from sockudo_queue.commands.stats import _place_of
+from sockudo_queue.commands.daemon_pages import pages_at
 from sockudo_queue.config import Settings
 from sockudo_queue.config.urls import url_parts
 from sockudo_queue.core.ports import bracketed, default_port, host_port
@@ -47,10 +47,11 @@ def test_host_and_port_are_written_as_in_a_url(host: str, written: str) -> None:
     assert host_port(host, 9602) == f"{written}:9602"
 
 
-@pytest.mark.parametrize(("url", "port"), [("http://h", 80), ("h", 80), ("h:9602", 9602), ("http://h:81/", 81)])
-def test_stats_asks_port_80_where_the_url_names_none(url: str, port: int) -> None:
-    assert _place_of(url) == ("h", port)
+@pytest.mark.parametrize(("url", "port"), [("http://h", 80), ("h", 80), ("https://h", 443), ("h:9602", 9602)])
+def test_stats_asks_the_port_of_the_scheme_where_the_url_names_none(url: str, port: int) -> None:
+    pages = pages_at(url, Settings().metrics)
+    assert (pages.host, pages.port) == ("h", port)
 
 
 def test_probe_asks_where_the_daemon_serves_by_default() -> None:
-    assert probe.address({}) == ("", Settings().metrics.port) == ("", 9602)
+    assert probe.address({}) == ("", Settings().metrics.port, False) == ("", 9602, False)

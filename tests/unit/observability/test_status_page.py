@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 import re
 from html.parser import HTMLParser
+from importlib import resources
 from itertools import islice
 from typing import Final
-from xml.etree import ElementTree
 
 import pytest
+from werkzeug.test import EnvironBuilder
+from werkzeug.wrappers import Request
 
 from sockudo_queue.core.apps import InvalidWebhook
 from sockudo_queue.observability.health import Health
 from sockudo_queue.observability.metrics import ATTEMPT_SECONDS, Metrics
 from sockudo_queue.observability.status_page import board as boards
-from sockudo_queue.observability.status_page import charts, numbers, page, wording
+from sockudo_queue.observability.status_page import charts, numbers, overview, wording
 from sockudo_queue.observability.status_page.board import Board, Death, Sample
 from sockudo_queue.observability.status_page.charts import Line
 from sockudo_queue.observability.status_page.pages import StatusPages
@@ -82,8 +84,8 @@ def test_a_daemon_that_has_just_begun_does_not_claim_that_nothing_is_delivered()
     ended(metrics, "shop", "orders")
     for rate, words in ((None, "delivered -"), (0.2, "delivered 0.2")):
         board.sample({"ready": 0}, None, NOW if rate is None else NOW + 5)
-        assert json.loads(shown.by_path["/status.json"]().body)["last_minute"]["delivered_rate"] == rate
-        assert words in shown.by_path["/"]().body.decode()
+        assert json.loads(shown.json().get_data())["last_minute"]["delivered_rate"] == rate
+        assert words in shown.html().get_data(as_text=True)
         ended(metrics, "shop", "orders")
 
 
@@ -96,7 +98,7 @@ def test_minutes_are_minutes_however_often_the_queue_is_asked(interval: int) -> 
         if moment < 3600 - 120:  # nothing has come for two minutes
             ended(metrics, "shop", "orders")
         board.sample({"ready": 0}, None, NOW + moment)
-    told = json.loads(shown.by_path["/status.json"]().body)
+    told = json.loads(shown.json().get_data())
     assert told["last_minute"]["delivered_rate"] == 0
     first, last = board.view().samples[0], board.view().samples[-1]
     assert 600 - interval <= last.at - first.at <= 600 + interval
@@ -117,10 +119,10 @@ def test_times_go_up_like_a_clock() -> None:
 def test_a_chart_is_well_formed_and_stays_inside() -> None:
     values = [None, 0.0, 10.0, None, 3.0, None]
     at = [NOW - 700, NOW - 20, NOW - 15, NOW - 10, NOW - 5, NOW]
-    svg = charts.chart("a chart", at, NOW, [Line("main", values), Line("second", [None] * 6)], 10)
-    paths = [element.attrib["d"] for element in ElementTree.fromstring(svg).iter("path")]
-    assert len(paths) == 4
-    assert paths[-1] == "M290 71L292.5 1M297.5 50h.1"  # a lonely value is a dot
+    drawn = charts.chart("a chart", at, NOW, [Line("main", values), Line("second", [None] * 6)], 10)
+    paths = [drawn.area, *(line.path for line in drawn.lines)]
+    assert paths[2] == ""
+    assert paths[1] == "M290 71L292.5 1M297.5 50h.1"  # a lonely value is a dot
     for x, y in re.findall(r"[ML]([\d.]+) ([\d.]+)", "".join(paths)):
         assert 0 <= float(x) <= charts.WIDTH
         assert 0 <= float(y) <= charts.HEIGHT
@@ -173,7 +175,7 @@ class Tags(HTMLParser):
 
 def test_an_empty_page_says_that_nothing_has_happened_yet() -> None:
     _, _, shown = pages(Metrics("redis", "webhooks"))
-    found = Tags(shown.html().body.decode())
+    found = Tags(shown.html().get_data(as_text=True))
     assert "not ready" in found.words
     assert "starting: the daemon is starting" in found.words
     assert "Queue not sampled yet." in found.words
@@ -189,11 +191,11 @@ def test_the_page_tells_the_cause_of_trouble() -> None:
     for _ in range(3):
         ended(metrics, "shop", "orders", "retryable", reason="status-503")
     metrics.breaker("shop", "orders", "half-open")
-    assert "half-open (probing)" in Tags(shown.html().body.decode()).words
+    assert "half-open (probing)" in Tags(shown.html().get_data(as_text=True)).words
     metrics.breaker("shop", "orders", "open")
     board.died(Death(NOW, "shop", "orders", "job-1", 10, "exhausted", "status-503"))
     board.sample({"ready": 1, "active": 0, "delayed": 41, "dead-letter": 8}, None)
-    document = shown.html().body.decode()
+    document = shown.html().get_data(as_text=True)
     found = Tags(document)
     # What waits for its next try is not what the age is of, so the tile must not say "waiting".
     for words in (
@@ -210,7 +212,7 @@ def test_the_page_tells_the_cause_of_trouble() -> None:
     assert document.index(">orders<") < document.index(">fine<")
     assert "<title>1 unhealthy" in document
     health.not_ready("broker", "it is away")  # then nothing is delivered to anybody
-    assert "<title>not ready" in shown.html().body.decode()
+    assert "<title>not ready" in shown.html().get_data(as_text=True)
 
 
 @pytest.mark.parametrize(
@@ -230,8 +232,10 @@ def test_a_webhook_that_only_fails_is_not_called_ok(delivered: int, failed: int,
         ended(metrics, "shop", "orders")
     for _ in range(failed):
         ended(metrics, "shop", "orders", "permanent", reason="status-404")
-    document = shown.html().body.decode()
-    assert re.findall(r'<td class="end"><span class="pill \w+">([^<]*)<', document) == [word]
+    document = shown.html().get_data(as_text=True)
+    assert re.findall(
+        r'class="end"><span class="pill \w+"><span class="mark" aria-hidden="true">.</span>([^<]*)<', document
+    ) == [word]
     assert f"<title>{title} " in document
 
 
@@ -244,7 +248,7 @@ def test_webhooks_in_trouble_come_before_those_of_which_some_attempts_fail() -> 
         ended(metrics, "shop", "flaky", "permanent", reason="status-404")
     ended(metrics, "shop", "gone", "permanent", reason="status-404")
     metrics.breaker("shop", "stopped", "open")
-    told = json.loads(shown.json().body)
+    told = json.loads(shown.json().get_data())
     assert [row["webhook"] for row in told["webhooks"]] == ["stopped", "gone", "flaky", "fine"]
 
 
@@ -252,7 +256,7 @@ def test_a_queue_that_does_not_answer_is_said_to_be_unknown() -> None:
     board, health, shown = pages(Metrics("redis", "webhooks"))
     health.ready()
     board.sample(None, None)
-    words = Tags(shown.html().body.decode()).words
+    words = Tags(shown.html().get_data(as_text=True)).words
     assert "The queue does not answer; its depth is unknown." in words
     assert "Queue sampled 1 s ago." in words
 
@@ -260,16 +264,18 @@ def test_a_queue_that_does_not_answer_is_said_to_be_unknown() -> None:
 def test_nothing_breaks_out_of_the_page() -> None:
     metrics = Metrics("redis", "webhooks")
     board, health, shown = pages(metrics, driver=HOSTILE[:-1])
-    plain = Tags(shown.html().body.decode())
+    plain = Tags(shown.html().get_data(as_text=True))
     health.not_ready("broker", HOSTILE[:-1])
     invalid = InvalidWebhook(HOSTILE[:-1], None, None, "", HOSTILE[:-1])
     metrics.watch_invalid_webhooks(lambda: {HOSTILE: (invalid,) * 1_000})
     ended(metrics, HOSTILE, HOSTILE, "permanent", reason=HOSTILE)
     board.died(Death(NOW, HOSTILE, HOSTILE, HOSTILE, 1, HOSTILE, HOSTILE))
-    document = shown.html().body.decode()
+    document = shown.html().get_data(as_text=True)
     found = Tags(document)
     assert "script" not in found.tags
-    assert found.attributes - plain.attributes <= {"data-label", "class", "title", "preserveaspectratio", "aria-hidden"}
+    assert found.attributes - plain.attributes <= {
+        *("data-label", "class", "title", "preserveaspectratio", "aria-hidden", "scope")
+    }
     assert "<script>" in found.words
     assert all(character.isprintable() for character in found.words.replace("\n", ""))
 
@@ -277,14 +283,12 @@ def test_nothing_breaks_out_of_the_page() -> None:
 def test_the_page_loads_nothing_and_its_policy_forbids_it() -> None:
     _, _, shown = pages(Metrics("redis", "webhooks"))
     answer = shown.html()
-    document = answer.body.decode()
+    document = answer.get_data(as_text=True)
     found = Tags(document)
     assert {"src", "style", "onclick", "action"} & found.attributes == set()
     assert {"script", "link", "img", "form", "iframe"} & set(found.tags) == set()
     assert not re.search(r"url\(|@import|https?://", document)
-    [policy] = [line for line in answer.headers if line.startswith("Content-Security-Policy")]
-    assert "default-src 'none'" in policy
-    assert policy in page.HEADERS
+    assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
 
 
 def test_machines_get_the_same_figures() -> None:
@@ -293,7 +297,7 @@ def test_machines_get_the_same_figures() -> None:
     ended(metrics, "shop", "orders", "retryable", reason="refused")
     board.died(Death(NOW, "shop", "orders", "j", 1, "refused", "status-404"))
     board.sample({"ready": 3}, None)
-    told = json.loads(shown.json().body)
+    told = json.loads(shown.json().get_data())
     assert told["depth"] == {"ready": 3}
     assert set(told["last_minute"]) == {"delivered_rate", "failed_rate", "median_seconds", "p95_seconds"}
     assert told["webhooks"][0]["last_failure"] == "refused"
@@ -304,16 +308,16 @@ def test_machines_get_the_same_figures() -> None:
 def test_invalid_webhooks_are_shown_and_counted() -> None:
     metrics = Metrics("redis", "webhooks")
     _, _, shown = pages(metrics)
-    assert "invalid" not in shown.html().body.decode()
-    assert json.loads(shown.json().body)["invalid_webhooks"] == {"count": 0, "first": []}
+    assert "invalid" not in shown.html().get_data(as_text=True)
+    assert json.loads(shown.json().get_data())["invalid_webhooks"] == {"count": 0, "first": []}
 
     invalid = tuple(InvalidWebhook(f"hook-{n}", None, None, "place", f"reason {n}") for n in range(1_000))
     metrics.watch_invalid_webhooks(lambda: {"shop": invalid})
-    document = shown.html().body.decode()
+    document = shown.html().get_data(as_text=True)
     assert "Webhook hook-9 of app shop is invalid, so its events become dead letters: reason 9" in document
     assert "reason 10" not in document
     assert "990 more webhooks are invalid" in document
-    told = json.loads(shown.json().body)["invalid_webhooks"]
+    told = json.loads(shown.json().get_data())["invalid_webhooks"]
     assert (told["count"], len(told["first"])) == (1_000, 100)
     assert told["first"][0] == {"app": "shop", "webhook": "hook-0", "reason": "reason 0"}
 
@@ -324,3 +328,66 @@ def test_long_names_of_a_dead_letter_are_cut() -> None:
     board.died(Death(NOW, long, long, long, 1, "unreadable", long))
     [death] = board.view().deaths
     assert {len(text) for text in (death.app, death.webhook, death.job, death.last)} == {255}
+
+
+STYLE: Final = resources.files("sockudo_queue.observability.status_page").joinpath("style.css").read_text("utf-8")
+
+
+def colors() -> list[dict[str, str]]:
+    """Return the colors of the light and of the dark scheme, by name."""
+    blocks = re.findall(r":root \{(.*?)\}", STYLE, re.DOTALL)
+    return [dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6})", block)) for block in blocks]
+
+
+def contrast(one: str, other: str) -> float:
+    """Return the contrast of two colors, by WCAG 2.2."""
+
+    def luminance(color: str) -> float:
+        shares = [int(color[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+        linear = [each / 12.92 if each <= 0.04045 else ((each + 0.055) / 1.055) ** 2.4 for each in shares]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("scheme", [0, 1])
+@pytest.mark.parametrize(
+    ("front", "back", "least"),
+    [
+        *((front, back, 4.5) for front in ("text", "soft", "main") for back in ("ground", "card")),
+        *((kind, f"{kind}-ground", 4.5) for kind in ("good", "bad", "warn")),
+        ("soft", "grid", 4.5),  # the quiet state
+        ("bad", "card", 4.5),
+        *((line, "card", 3.0) for line in ("main", "second")),
+    ],
+)
+def test_colors_have_the_contrast_of_wcag_aa(scheme: int, front: str, back: str, least: float) -> None:
+    names = colors()[scheme]
+    assert contrast(names[front], names[back]) >= least
+
+
+def test_no_state_is_told_by_its_color_alone() -> None:
+    states = [*overview._READY.values(), *overview._BREAKERS.values(), overview._FAILING, overview._PARTLY_FAILING]
+    for state in states:
+        assert state.word
+        assert all(other.mark != state.mark for other in states if other.kind != state.kind)
+    assert re.search(r"\.line\.second \{[^}]*stroke-dasharray", STYLE)
+
+
+def test_the_page_reloads_until_a_person_stops_it() -> None:
+    _, _, shown = pages(Metrics("redis", "webhooks"))
+    page = shown.by_path["/"]
+
+    def document(query: str) -> str:
+        return page(Request(EnvironBuilder("/", query_string=query).get_environ())).get_data(as_text=True)
+
+    assert '<meta http-equiv="refresh" content="10">' in document("")
+    assert 'href="/?refresh=off"' in document("")
+    assert "http-equiv" not in document("refresh=off")
+    assert 'href="/"' in document("refresh=off")
+
+
+def test_a_page_without_the_block_does_not_reload() -> None:
+    base = resources.files("sockudo_queue.observability.status_page").joinpath("templates/base.html.jinja")
+    assert "http-equiv" not in base.read_text("utf-8")  # so a page with a form keeps what is typed in it

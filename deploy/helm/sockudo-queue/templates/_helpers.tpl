@@ -61,6 +61,26 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 - name: QUEUE_METRICS_PORT
   value: {{ .Values.metrics.port | int | quote }}
 {{- end }}
+{{- with .Values.metrics.login }}
+{{- $secret := .existingSecret }}
+{{- if $secret }}
+{{- range $variable, $key := dict "QUEUE_METRICS_PASSWORD" .passwordKey "QUEUE_METRICS_TOKEN" .tokenKey "QUEUE_METRICS_USERNAME" .usernameKey }}
+{{- if $key }}
+- name: {{ $variable }}
+  valueFrom:
+    secretKeyRef:
+      name: {{ $secret }}
+      key: {{ $key }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- if .Values.metrics.tls.existingSecret }}
+- name: QUEUE_METRICS_TLS_CERT_FILE
+  value: /etc/sockudo-queue-tls/tls.crt
+- name: QUEUE_METRICS_TLS_KEY_FILE
+  value: /etc/sockudo-queue-tls/tls.key
+{{- end }}
 {{- range $name, $value := .Values.settings }}
 - name: {{ $name }}
   value: {{ $value | toString | quote }}
@@ -74,6 +94,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 httpGet:
   path: {{ .path }}
   port: {{ include "sockudo-queue.portName" .root }}
+  {{- if .root.Values.metrics.tls.existingSecret }}
+  scheme: HTTPS
+  {{- end }}
 {{- end }}
 
 {{- /* The daemon's container, the same in both modes but for what the callers add. */ -}}
@@ -114,12 +137,22 @@ volumeMounts:
   - name: config
     mountPath: /etc/sockudo-queue
     readOnly: true
+  {{- if .Values.metrics.tls.existingSecret }}
+  - name: metrics-tls
+    mountPath: /etc/sockudo-queue-tls
+    readOnly: true
+  {{- end }}
 {{- end }}
 
 {{- define "sockudo-queue.volumes" -}}
 - name: config
   secret:
     secretName: {{ required "config.existingSecret: name the Secret that holds config.json" .Values.config.existingSecret }}
+{{- with .Values.metrics.tls.existingSecret }}
+- name: metrics-tls
+  secret:
+    secretName: {{ . }}
+{{- end }}
 {{- end }}
 
 {{- /* What every pod has, in both modes. */ -}}

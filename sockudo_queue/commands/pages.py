@@ -1,0 +1,30 @@
+"""What `check` finds about the port of metrics and pages: who can read it, and its certificate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sockudo_queue.config import MetricsSettings
+from sockudo_queue.core.hosts import is_loopback
+from sockudo_queue.core.ports import host_port
+from sockudo_queue.drivers.base import Finding, Level
+from sockudo_queue.observability.web.login import Credentials
+from sockudo_queue.observability.web.tls_files import fault_of
+
+
+def port_findings(metrics: MetricsSettings) -> Iterator[Finding]:
+    """Yield what an operator should know; nothing is connected."""
+    if not metrics.enabled:
+        return
+    place = host_port(metrics.host.strip("[]"), metrics.port)
+    if not Credentials(metrics.username, metrics.password, metrics.token) and not is_loopback(metrics.host):
+        yield Finding(
+            Level.WARNING,
+            "pages",
+            f"{place} shows metrics and the status page to everybody who can reach it; set "
+            "QUEUE_METRICS_PASSWORD or QUEUE_METRICS_TOKEN for a login, or QUEUE_METRICS_HOST=127.0.0.1",
+        )
+    if metrics.tls_cert_file is not None:
+        fault = fault_of(metrics.tls_cert_file, metrics.tls_key_file)
+        if fault is not None:
+            yield Finding(Level.ERROR, "pages", fault)

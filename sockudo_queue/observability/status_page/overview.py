@@ -1,0 +1,182 @@
+"""What the status page says: figures and words in the order in which it shows them; pure, and no HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final, NamedTuple
+
+from sockudo_queue.observability.status_page.board import Death
+from sockudo_queue.observability.status_page.report import Report, WebhookRow
+from sockudo_queue.observability.status_page.tiles import Tile, tiles
+from sockudo_queue.observability.status_page.wording import ago, count, moment, seconds
+
+RELOAD_SECONDS: Final = 10
+SHOWN_WEBHOOKS: Final = 100
+SHOWN_INVALID: Final = 10
+
+
+class State(NamedTuple):
+    """A state in a word, with a mark and a class of the style: a color alone would not tell everybody."""
+
+    kind: str
+    mark: str
+    word: str
+
+
+_READY: Final = {True: State("good", "✓", "ready"), False: State("bad", "✕", "not ready")}
+_BREAKERS: Final = {
+    "closed": State("good", "✓", "ok"),
+    "half-open": State("warn", "▲", "half-open (probing)"),
+    "open": State("bad", "✕", "circuit open"),
+}
+_FAILING: Final = State("bad", "✕", "failing")
+_PARTLY_FAILING: Final = State("quiet", "◐", "partly failing")
+
+
+class Webhook(NamedTuple):
+    """One row: the last minutes, and totals since the start."""
+
+    app: str
+    webhook: str
+    state: State
+    delivered: str
+    delivered_total: str
+    failed: str
+    failed_total: str
+    is_failing: bool
+    in_flight: str
+    last_failure: str
+    failed_ago: str
+
+
+class Reason(NamedTuple):
+    """How many dead letters have one reason; `width` is that of its bar, in percent."""
+
+    name: str
+    number: str
+    width: str
+
+
+class DeadLetter(NamedTuple):
+    """One dead letter; `webhook` is empty for a whole job, `app` where it is not known."""
+
+    ago: str
+    moment: str
+    app: str
+    webhook: str
+    job: str
+    attempts: str
+    reason: str
+    last: str
+
+
+class Overview(NamedTuple):
+    """The page, top to bottom."""
+
+    title: str
+    refresh: bool
+    reload_seconds: int
+    ready: State
+    version: str
+    driver: str
+    queue: str
+    up: str
+    notices: Sequence[str]
+    tiles: Sequence[Tile]
+    recent: str
+    webhooks: Sequence[Webhook]
+    stored: str
+    has_dead_letter_commands: bool
+    reasons: Sequence[Reason]
+    deaths: Sequence[DeadLetter]
+    moment: str
+    sampled: str
+
+
+def overview(report: Report, *, refresh: bool) -> Overview:
+    """Put a report into words."""
+    return Overview(
+        _title(report),
+        refresh,
+        RELOAD_SECONDS,
+        _READY[report.ready],
+        report.place.version,
+        report.place.driver,
+        report.place.queue,
+        seconds(max(report.now - report.since, 1)),
+        tuple(_notices(report)),
+        tuple(tiles(report)),
+        seconds(report.recent_seconds),
+        [_webhook(row, report.now) for row in report.webhooks[:SHOWN_WEBHOOKS]],
+        "-" if report.depth is None else count(report.depth.get("dead-letter", 0)),
+        report.place.driver != "memory",
+        _reasons(report.death_reasons),
+        [_dead_letter(death, report.now) for death in report.deaths],
+        moment(report.now),
+        f"Queue sampled {ago(report.sampled, report.now)}." if report.sampled else "Queue not sampled yet.",
+    )
+
+
+def _title(report: Report) -> str:
+    unhealthy = sum(_state_of(row).kind in ("warn", "bad") for row in report.webhooks)
+    return "not ready" if not report.ready else f"{unhealthy} unhealthy" if unhealthy else "ready"
+
+
+def _notices(report: Report) -> Iterator[str]:
+    yield from (f"{source}: {reason}" for source, reason in report.reasons.items())
+    if report.depth is None and report.sampled is not None:
+        yield "The queue does not answer; its depth is unknown."
+    for source, reason in report.refused.items():
+        yield f"{source}: refused by the queue's server, so its jobs are not taken: {reason}"
+    if report.lost:
+        records = "record has lost its body" if report.lost == 1 else "records have lost their body"
+        yield f"{count(report.lost)} {records} since the start; something else removes the queue's keys."
+    if report.trimmed:
+        letters = "dead letter was" if report.trimmed == 1 else "dead letters were"
+        yield f"{count(report.trimmed)} {letters} dropped by retention since the start."
+    for row in report.invalid[:SHOWN_INVALID]:
+        yield (f"Webhook {row.webhook} of app {row.app} is invalid, so its events become dead letters: {row.reason}")
+    if report.invalid_count > SHOWN_INVALID:
+        yield f"{count(report.invalid_count - SHOWN_INVALID)} more webhooks are invalid; see /status.json."
+
+
+def _webhook(row: WebhookRow, now: float) -> Webhook:
+    return Webhook(
+        row.app,
+        row.webhook,
+        _state_of(row),
+        count(row.recent_delivered),
+        count(row.delivered),
+        count(row.recent_failed),
+        count(row.failed),
+        row.recent_failed > 0,
+        count(row.in_flight),
+        row.last_failure,
+        ago(row.failed_at, now),
+    )
+
+
+def _state_of(row: WebhookRow) -> State:
+    """Return the state of a webhook. One that answers 404 to everything opens no breaker, and is not ok."""
+    if row.breaker == "closed" and row.recent_failed:
+        return _FAILING if row.only_fails else _PARTLY_FAILING
+    return _BREAKERS[row.breaker]
+
+
+def _reasons(counts: Mapping[str, int]) -> list[Reason]:
+    most = max(counts.values(), default=1)
+    ordered = sorted(counts.items(), key=lambda item: -item[1])
+    return [Reason(name, count(number), f"{max(100 * number / most, 1):.1f}") for name, number in ordered]
+
+
+def _dead_letter(death: Death, now: float) -> DeadLetter:
+    return DeadLetter(
+        ago(death.at, now),
+        moment(death.at),
+        death.app,
+        death.webhook,
+        death.job,
+        count(death.attempts),
+        death.reason,
+        death.last,
+    )

@@ -1,0 +1,104 @@
+"""What the daemon's port answers, as a WSGI application: probes, metrics and the pages.
+
+A probe only reads what other parts have left, so it never waits for a network call or a driver.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from prometheus_client import CollectorRegistry, make_wsgi_app
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
+from werkzeug.routing import Map, Rule
+from werkzeug.wrappers import Request, Response
+
+from sockudo_queue.observability.accept import preferred
+from sockudo_queue.observability.health import Health
+from sockudo_queue.observability.logs import get_logger
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIEnvironment
+
+    from sockudo_queue.observability.web.login import LoginGate
+
+Handler = Callable[[Request], Response]
+LIVE: Final = "/livez"
+READY: Final = "/readyz"
+METRICS: Final = "/metrics"
+PROBES: Final = frozenset({LIVE, READY})
+_FORMATS: Final = ("application/openmetrics-text", "text/plain")
+_ODD_VERSION: Final = re.compile(r";\s*version=(?![0-9.]{1,9}\s*(;|$))[^;]*")  # prometheus-client fails at these
+
+
+class Application:
+    """Safe from any thread."""
+
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        health: Health,
+        pages: Mapping[str, Handler] | None = None,
+        gate: LoginGate | None = None,
+        *,
+        open_metrics: bool = False,
+    ) -> None:
+        """`pages` are by their path. With a `gate` they want a login, and so do metrics unless `open_metrics`."""
+        self._metrics = make_wsgi_app(registry)
+        self._handlers: dict[str, Handler] = {
+            METRICS: self._show_metrics,
+            LIVE: lambda _request: text(*health.live_page()),
+            READY: lambda _request: text(*health.ready_page()),
+            **(pages or {}),
+        }
+        self._gate = gate
+        self._in_turn = threading.Lock()  # several scrapes at the same time would take all of the CPU
+        self._open = PROBES | ({METRICS} if open_metrics else set())
+        rules = [Rule(path, endpoint=path, methods=["GET"]) for path in self._handlers]
+        self._routes = Map(rules, merge_slashes=False).bind("")
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """See WSGI (PEP 3333)."""
+        request = Request(environ)
+        response = self._answer(request)
+        response.headers.setdefault("Cache-Control", "no-store")
+        response.headers.setdefault("X-Content-Type-Options", "nosniff")
+        response.headers["Server"] = "sockudo-queue"
+        return response(environ, start_response)
+
+    def _answer(self, request: Request) -> Response:
+        try:
+            path, _ = self._routes.match(request.path, request.method)
+            if self._gate is not None and path not in self._open:
+                refusal = self._gate.refusal(request)
+                if refusal is not None:
+                    return refusal
+            if path in PROBES:
+                return self._handlers[path](request)
+            with self._in_turn:
+                return self._handlers[path](request)
+        except MethodNotAllowed as error:
+            return text(405, "only GET and HEAD are served", Allow=", ".join(sorted(error.valid_methods or ())))
+        except HTTPException:
+            return text(404, f"try {', '.join(self._handlers)}")
+        except Exception as error:  # noqa: BLE001 - a fault in one value must not end the server
+            get_logger().error("metrics.failed", exc_info=error)
+            return text(500, "the page could not be made")
+
+    def _show_metrics(self, request: Request) -> Response:
+        """Let prometheus-client answer. It takes the first format that it knows, and clients rank them by `q`."""
+        environ: dict[str, Any] = request.environ | {
+            "REQUEST_METHOD": "GET",  # for HEAD, the server leaves the body out
+            "HTTP_ACCEPT": _ODD_VERSION.sub("", preferred(request.headers.get("Accept", ""), _FORMATS)),
+            "HTTP_ACCEPT_ENCODING": "gzip" if request.accept_encodings["gzip"] > 0 else "",
+        }
+        response: Response = Response.from_app(self._metrics, environ, buffered=True)
+        response.headers["Vary"] = "Accept, Accept-Encoding"
+        return response
+
+
+def text(status: int, line: str, **headers: str) -> Response:
+    """Return a line of plain text."""
+    return Response(f"{line}\n", status, headers, content_type="text/plain; charset=utf-8")

@@ -1,0 +1,251 @@
+"""One HTTP/1.1 connection: h11 reads and writes the protocol, this module the socket. Every wait has a deadline."""
+
+from __future__ import annotations
+
+import contextlib
+import email.utils
+import socket
+import ssl
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final, NamedTuple
+from urllib.parse import urlsplit
+
+import h11
+
+HEAD_BYTES: Final = 8_192
+LINGER_SECONDS: Final = 1.0
+RECEIVE_BYTES: Final = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of one server, times in seconds."""
+
+    connections: int
+    requests: int  # in the application at the same time
+    body_bytes: int
+    head_seconds: float  # for a whole head (and a TLS handshake), and between two requests on a connection
+    body_seconds: float
+    response_seconds: float  # for the client to read the response
+    keep_alive: bool = False
+
+
+class HttpRequest(NamedTuple):
+    """A whole request. `target` is in origin form: a path and perhaps a query."""
+
+    method: str
+    target: str
+    headers: Sequence[tuple[bytes, bytes]]
+    body: bytes
+
+    @property
+    def path(self) -> str:
+        return self.target.partition("?")[0]
+
+
+class HttpResponse(NamedTuple):
+    """A whole response; `status` is code and reason, such as `200 OK`."""
+
+    status: str
+    headers: Sequence[tuple[str, str]]
+    body: bytes
+
+
+class BadRequest(Exception):
+    """What came is not a request that can be served; `status` is the response's, the message its text."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+class HttpConnection:
+    """For one thread at a time, but for `abort`. The one who has it closes it.
+
+    `OSError` (with `TimeoutError`) from any method means that the client is slow or gone, or spoke no TLS.
+    """
+
+    def __init__(self, client: socket.socket, address: str, limits: Limits) -> None:
+        self.address = address
+        self._socket, self._limits = client, limits
+        self._protocol = _protocol()
+        self._request: h11.Request | None = None
+        self._body = bytearray()
+        self._ready: HttpRequest | None = None
+        self._fault: BadRequest | None = None
+
+    def start_tls(self, context: ssl.SSLContext) -> None:
+        """Shake hands as the server. Blocks for at most `head_seconds`."""
+        self._socket.settimeout(self._limits.head_seconds)
+        self._socket.getpeername()  # raises where the client is gone: `wrap_socket` would then leave a socket open
+        tls = context.wrap_socket(self._socket, server_side=True, do_handshake_on_connect=False)
+        self._socket = tls
+        tls.do_handshake()
+
+    def arrived(self) -> HttpRequest | None:
+        """Return the request if all of it is here already; never blocks. `receive` returns it, or its fault, again."""
+        try:
+            self._feed(self._socket.recv(HEAD_BYTES, socket.MSG_DONTWAIT))
+            self._ready = self._whole()
+        except BlockingIOError:
+            return None
+        except BadRequest as fault:
+            self._fault = fault
+        return self._ready
+
+    def receive(self) -> HttpRequest | None:
+        """Block until a whole request is here; None when the client closed before it. Raises `BadRequest`."""
+        if self._fault is not None:
+            raise self._fault
+        deadline, is_head = time.monotonic() + self._limits.head_seconds, True
+        while (request := self._ready or self._whole()) is None:
+            if self._protocol.their_state is h11.CLOSED:
+                if self._protocol.trailing_data[0]:
+                    raise BadRequest(400, "the request is not complete")
+                return None
+            if is_head and self._request is not None:
+                deadline, is_head = time.monotonic() + self._limits.body_seconds, False
+            if self._protocol.they_are_waiting_for_100_continue:
+                self._send_all(self._encode(h11.InformationalResponse(status_code=100, headers=[])), deadline)
+            self._set_timeout(deadline)
+            # A head is read in small pieces, so that its bound holds.
+            self._feed(self._socket.recv(HEAD_BYTES if is_head else RECEIVE_BYTES))
+        self._ready = None
+        return request
+
+    def respond(self, response: HttpResponse, *, close: bool = True) -> bool:
+        """Send a response; for HEAD its head alone. Return whether another request may follow on the connection."""
+        data = self._encoded(response, close=close)
+        self._send_all(data, time.monotonic() + self._limits.response_seconds)
+        return self._next_request()
+
+    def respond_now(self, response: HttpResponse) -> None:
+        """Send a short response without blocking: it finds the buffers of a new connection empty."""
+        self._socket.send(self._encoded(response, close=True), socket.MSG_DONTWAIT)
+
+    def refuse(self, fault: BadRequest) -> None:
+        """Answer what is no request, and read on for a moment.
+
+        Closing with unread bytes would reset the connection before the client has read the response.
+        """
+        text = f"{fault}\n".encode()
+        headers = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(text)))]
+        response = HttpResponse(f"{fault.status} {HTTPStatus(fault.status).phrase}", headers, text)
+        deadline = time.monotonic() + LINGER_SECONDS
+        self._send_all(self._encoded(response, close=True), deadline)
+        self._socket.shutdown(socket.SHUT_WR)
+        left = 2 * self._limits.body_bytes
+        while left > 0:
+            self._set_timeout(deadline)
+            received = self._socket.recv(RECEIVE_BYTES)
+            left -= len(received)
+            if not received:
+                return
+
+    def abort(self) -> None:
+        """End the connection; a thread that waits on it gets an `OSError`. From any thread."""
+        with contextlib.suppress(OSError):
+            # Not the method of `SSLSocket`: it drops the TLS layer under a thread that reads.
+            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def _feed(self, data: bytes) -> None:
+        if self._request is None and not self._protocol.trailing_data[0]:
+            stripped = data.lstrip(b"\r\n")  # empty lines before a request are ignored: RFC 9112, section 2.2
+            if data and not stripped:
+                return
+            data = stripped
+        self._protocol.receive_data(data)
+
+    def _whole(self) -> HttpRequest | None:
+        try:
+            while True:
+                event = self._protocol.next_event()
+                if isinstance(event, h11.Request):
+                    self._begin(event)
+                elif isinstance(event, h11.Data):
+                    self._add(event.data)
+                elif isinstance(event, h11.EndOfMessage):
+                    return self._finished()
+                else:  # more bytes are needed, or no more will come
+                    return None
+        except h11.RemoteProtocolError as error:
+            raise BadRequest(error.error_status_hint, f"this is not a valid HTTP request: {error}") from error
+
+    def _begin(self, request: h11.Request) -> None:
+        self._request = request
+        names = {name for name, _ in request.headers}
+        if {b"content-length", b"transfer-encoding"} <= names:
+            raise BadRequest(400, "a request may not have both Content-Length and Transfer-Encoding")
+        length = next((int(value) for name, value in request.headers if name == b"content-length"), 0)
+        self._check_length(length)
+
+    def _add(self, data: bytes) -> None:
+        self._check_length(len(self._body) + len(data))
+        self._body += data
+
+    def _check_length(self, length: int) -> None:
+        if length > self._limits.body_bytes:
+            raise BadRequest(413, f"the body of a request may have {self._limits.body_bytes} bytes")
+
+    def _finished(self) -> HttpRequest:
+        request = self._request
+        assert request is not None
+        target = origin_form(request.target.decode("latin-1"))
+        return HttpRequest(request.method.decode("latin-1"), target, list(request.headers), bytes(self._body))
+
+    def _encoded(self, response: HttpResponse, *, close: bool) -> bytes:
+        code, _, reason = response.status.partition(" ")
+        headers = [*response.headers, ("Date", email.utils.formatdate(usegmt=True))]
+        if close or not self._limits.keep_alive:
+            headers.append(("Connection", "close"))
+        is_head = self._request is not None and self._request.method == b"HEAD"
+        head = self._encode(h11.Response(status_code=int(code), headers=headers, reason=reason))
+        body = b"" if is_head else self._encode(h11.Data(data=response.body))
+        return head + body + self._encode(h11.EndOfMessage())
+
+    def _encode(self, event: h11.Event) -> bytes:
+        return self._protocol.send(event) or b""
+
+    def _next_request(self) -> bool:
+        if self._protocol.our_state is not h11.DONE or self._protocol.their_state is not h11.DONE:
+            return False
+        rest, _ = self._protocol.trailing_data
+        self._protocol, self._request, self._body = _protocol(), None, bytearray()
+        if rest:
+            self._feed(rest)
+        return True
+
+    def _send_all(self, data: bytes, deadline: float) -> None:
+        view = memoryview(data)
+        while view:
+            self._set_timeout(deadline)
+            view = view[self._socket.send(view) :]
+
+    def _set_timeout(self, deadline: float) -> None:
+        self._socket.settimeout(max(deadline - time.monotonic(), 0.001))
+
+
+def origin_form(target: str) -> str:
+    """Return path and query of a request's target, which may be a whole URL (RFC 9112, section 3.2.2).
+
+    Raises `BadRequest`.
+    """
+    if target.startswith("/"):
+        return target
+    try:
+        parts = urlsplit(target)
+    except ValueError:
+        parts = urlsplit("")
+    if parts.scheme.lower() not in ("http", "https"):
+        raise BadRequest(400, "the target of a request must be a path or an http URL")
+    return (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+
+
+def _protocol() -> h11.Connection:
+    return h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_BYTES)

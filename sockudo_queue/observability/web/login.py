@@ -1,0 +1,137 @@
+"""Who may see metrics and pages: a user with a password, or a bearer token."""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+import math
+import threading
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from werkzeug.datastructures import Authorization
+from werkzeug.wrappers import Request, Response
+
+from sockudo_queue.core.secret import Secret
+from sockudo_queue.observability.logs import get_logger
+from sockudo_queue.observability.reminder import Reminder
+
+FAILURES: Final = 10
+"""Failed logins of one address within a minute, after which it has to wait. Until then nothing it sends is compared."""
+PERIOD: Final = 60.0
+ADDRESSES: Final = 1_000
+_LOGGED_EVERY: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What a login must show: user and password, or a token. Each of the two ways may be missing."""
+
+    user: str = ""
+    password: Secret | None = None
+    token: Secret | None = None
+
+    def __bool__(self) -> bool:
+        return self.password is not None or self.token is not None
+
+    def accept(self, shown: Authorization) -> bool:
+        """Compare in a time that does not depend on where the first wrong character is."""
+        if self.token is not None and shown.type == "bearer":
+            # WSGI gives the bytes of a header as Latin-1.
+            token = (shown.token or "").encode("latin-1", "replace").decode(errors="replace")
+            return _equal(token, self.token.current())
+        if self.password is not None and shown.type == "basic":
+            is_user = _equal(shown.username, self.user)
+            return _equal(shown.password, self.password.current()) and is_user
+        return False
+
+    @property
+    def challenges(self) -> list[str]:
+        """The values of `WWW-Authenticate`."""
+        basic = 'Basic realm="sockudo-queue", charset="UTF-8"'
+        return [basic] * (self.password is not None) + ['Bearer realm="sockudo-queue"'] * (self.token is not None)
+
+
+class LoginGate:
+    """Refuses requests without the right credentials. Safe from any thread."""
+
+    def __init__(self, credentials: Credentials, clock: Callable[[], float] = time.monotonic) -> None:
+        self._credentials = credentials
+        self._clock = clock
+        self._failures = FailureLimit()
+        self._reminder = Reminder(_LOGGED_EVERY)
+        self._lock = threading.Lock()
+        self._unlogged = 0
+
+    def refusal(self, request: Request) -> Response | None:
+        """Return the answer to a request that may not go on, or None."""
+        network, now = network_of(request.remote_addr or ""), self._clock()
+        with self._lock:
+            wait = self._failures.wait(network, now)
+        if wait > 0:
+            return _text(429, "too many failed logins; wait", {"Retry-After": str(math.ceil(wait))})
+        shown = request.authorization
+        if shown is not None and self._credentials.accept(shown):
+            return None
+        if "Authorization" in request.headers:  # without any, a browser only asks whether it needs some
+            self._failed(network, request.path, now)
+        response = _text(401, "a login is needed")
+        for challenge in self._credentials.challenges:
+            response.headers.add("WWW-Authenticate", challenge)
+        return response
+
+    def _failed(self, network: str, path: str, now: float) -> None:
+        with self._lock:
+            self._failures.add(network, now)
+            self._unlogged += 1
+            if not self._reminder.is_due(now):
+                return
+            count, self._unlogged = self._unlogged, 0
+        get_logger().warning("login.failed", address=network, path=path, failures=count)
+
+
+class FailureLimit:
+    """Counts failures by address over the last minute; pure.
+
+    It forgets the addresses that have not failed for the longest time. Within a minute that happens only to an attacker
+    who has more than `ADDRESSES` addresses, and with each of them ten tries anyway.
+    """
+
+    def __init__(self) -> None:
+        self._failures: OrderedDict[str, deque[float]] = OrderedDict()
+
+    def add(self, address: str, now: float) -> None:
+        """Note a failure."""
+        self._failures.setdefault(address, deque(maxlen=FAILURES)).append(now)
+        self._failures.move_to_end(address)
+        while len(self._failures) > ADDRESSES:
+            self._failures.popitem(last=False)
+
+    def wait(self, address: str, now: float) -> float:
+        """Return for how many seconds an address has to wait before it may try again."""
+        failures = self._failures.get(address)
+        return max(failures[0] + PERIOD - now, 0.0) if failures and len(failures) == FAILURES else 0.0
+
+
+def network_of(address: str) -> str:
+    """Return the address whose failures count together: for IPv6 the /64, of which one client has all addresses."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return address
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return str(ipaddress.ip_network((parsed, 64), strict=False))
+
+
+def _equal(shown: str | None, expected: str) -> bool:
+    return hmac.compare_digest((shown or "").encode(errors="surrogateescape"), expected.encode())
+
+
+def _text(status: int, line: str, headers: dict[str, str] | None = None) -> Response:
+    return Response(f"{line}\n", status, headers, content_type="text/plain; charset=utf-8")
