@@ -116,11 +116,12 @@ class MatchingShares:
         job.sliced += took
         if job.sliced < SLICE:
             return
-        job.sliced = 0.0
+        searched, job.sliced = job.sliced, 0.0
         ahead = account.paid_at - now if self._others_have_work(job.app, now) else 0.0
         if not job.is_long and (job.used > LONG or ahead > BURST / SHARE):
             self._begin_long(job, account, now)
-        wait = min(ahead, ASK_AGAIN) if job.is_long else 0.0
+        # What the app used before is paid by its later jobs: waiting for that, too, would take most of its share.
+        wait = min(ahead, searched / SHARE - searched) if job.is_long else 0.0
         if not job.give_way(max(wait, 0.0), job.is_long):
             raise Interrupted
 

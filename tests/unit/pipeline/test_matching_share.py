@@ -43,12 +43,12 @@ class World:
         self.now += seconds
         return self.goes_on
 
-    def search(self, job: JobMatching, seconds: float, *, others: bool = True) -> None:
-        for _ in range(round(seconds / SLICE)):
+    def search(self, job: JobMatching, seconds: float, *, others: bool = True, step: float = SLICE) -> None:
+        for _ in range(round(seconds / step)):
             if others:
                 self.work_of("honest")
-            self.now += SLICE
-            self.shares.charge(job, SLICE, self.now)
+            self.now += step
+            self.shares.charge(job, step, self.now)
 
 
 @pytest.fixture
@@ -59,6 +59,17 @@ def world() -> World:
 def test_app_over_its_share_is_matched_at_the_pace_of_its_share(world: World) -> None:
     began = world.now
     world.search(world.job(), 1.0)
+
+    assert world.now - began == pytest.approx(1.0 / SHARE, rel=0.2)
+
+
+@pytest.mark.parametrize("search", [SLICE, 10 * SLICE])
+def test_long_match_gets_its_share_although_it_has_debt(world: World, search: float) -> None:
+    job = world.job()
+    world.search(job, 60.0, others=False)  # as much debt as there can be
+
+    began = world.now
+    world.search(job, 1.0, step=search)
 
     assert world.now - began == pytest.approx(1.0 / SHARE, rel=0.2)
 
