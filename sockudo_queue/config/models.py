@@ -233,6 +233,7 @@ class LimitsSettings(_Group):
     in_flight_bytes: Whole = Field(DEFAULTS.in_flight_bytes, ge=1_000_000)
     webhooks_per_app: Whole = Field(DEFAULTS.webhooks_per_app, ge=1, le=20_000)
     app_bytes: Whole = Field(DEFAULTS.app_bytes, ge=1_000, le=16_000_000)
+    app_cache_bytes: Whole = Field(DEFAULTS.app_cache_bytes, ge=1_000_000)
     pattern_kib: Whole = Field(DEFAULTS.pattern_kib, ge=64, le=32_768)
     app_patterns_kib: Whole = Field(DEFAULTS.app_patterns_kib, ge=64)
     pattern_cache_kib: Whole = Field(DEFAULTS.pattern_cache_kib, ge=64)

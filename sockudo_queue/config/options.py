@@ -626,6 +626,11 @@ LIMITS: Final = tuple(
             "Bytes of an app's `policy` or `webhooks` in a database. Over it: the app is over its ceiling as a whole.",
         ),
         (
+            "app_cache_bytes",
+            "Bytes of the rows of all apps that are kept of a database; in memory they take about five times as much. "
+            "Over it: those that were not used for longest are dropped, and read again when needed.",
+        ),
+        (
             "pattern_kib",
             "Compiled size of a `channel_pattern`, estimated from its text: 1 KiB for a character, 4 for `.`, 16 for "
             "`\\d`, 64 for `\\w`, times its repetitions. Over it: the webhook is invalid.",

@@ -41,6 +41,9 @@ class Ceilings:
     """Webhooks of one app, invalid ones included."""
     app_bytes: int = 1_000_000
     """Bytes of one column of an app's row in a database; DynamoDB allows 400 KB for a whole item."""
+    app_cache_bytes: int = 20_000_000
+    """Bytes of the rows of all apps that are kept, 1 KB for each of the default 20,000; in memory they take about five
+    times as much."""
     pattern_kib: int = 16_384
     """KiB of one compiled `channel_pattern`, as `pattern_cost` estimates it: `\\w` for each of the 200
     characters of a channel's name, and more. The crate's own limit keeps each below 18 MB."""

@@ -52,7 +52,10 @@ def make_keeper(
     if store is None:
         return None
     cache = AppCache(
-        settings.apps.cache_ttl if settings.apps.cache_enabled else 0, settings.apps.cache_capacity, time.monotonic
+        settings.apps.cache_ttl if settings.apps.cache_enabled else 0,
+        settings.apps.cache_capacity,
+        time.monotonic,
+        most_bytes=settings.limits.app_cache_bytes,
     )
     return Keeper(store, inline, cache, defaults_of(settings), metrics, log, on_change, turns)
 

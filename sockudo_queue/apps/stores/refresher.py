@@ -12,7 +12,7 @@ from sockudo_queue.apps.stores.base import AppStore, Row
 from sockudo_queue.apps.stores.cache import AppCache, Entry
 from sockudo_queue.apps.stores.lookup_queue import LookUps
 from sockudo_queue.apps.stores.registry import StoredApps
-from sockudo_queue.apps.stores.rows import read_row
+from sockudo_queue.apps.stores.rows import read_row, stored_bytes
 from sockudo_queue.core.apps import AppRegistry
 from sockudo_queue.errors import AppStoreUnavailable, AppUnreadable
 from sockudo_queue.observability.invalid_webhooks import log_invalid_webhooks
@@ -117,7 +117,7 @@ class Keeper:
         if row is None:
             return self._cache.put_absent(app_id)
         try:
-            entry = self._cache.put(read_row(row, self._defaults))
+            entry = self._cache.put(read_row(row, self._defaults), stored_bytes(row))
         except AppUnreadable as error:
             entry = self._cache.put_unreadable(app_id, str(error))
         except Exception as error:  # noqa: BLE001 - whatever is in a row, it concerns its app alone

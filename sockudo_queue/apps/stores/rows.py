@@ -29,6 +29,11 @@ def read_row(row: Row, defaults: Defaults) -> App:
     return app
 
 
+def stored_bytes(row: Row) -> int:
+    """Return about how many bytes of a row were read."""
+    return _size(row.policy) + _size(row.webhooks)
+
+
 def _size(text: str | bytes | None) -> int:
     # The characters of a text are counted: its bytes would cost a copy, and are no more than four times as many.
     return 0 if text is None else len(text)

@@ -86,6 +86,34 @@ def test_those_not_used_for_longest_give_way() -> None:
     assert [number for number in range(1, 100) if cache.get(str(number)) is None] == list(range(1, 12))
 
 
+def test_rows_that_are_kept_are_bounded_in_bytes() -> None:
+    clock = Clock()
+    cache = AppCache(TTL, 10_000, clock, lambda: 1.0, most_bytes=1_000)
+    for number in range(50):
+        cache.put(app(str(number)), size=100)
+        clock.now += 1
+        assert cache.bytes == 100 * len(cache) <= 1_000
+    assert cache.get("49") is not None
+    assert cache.get("0") is None
+
+    for size in (300, 100):  # one that changes is counted once
+        cache.put(app("49"), size)
+        assert cache.bytes == 100 * (len(cache) - 1) + size
+    cache.put_unreadable("49", "why")
+    cache.put_absent("48")
+    assert cache.bytes == 100 * len(cache)
+
+
+def test_newest_app_stays_although_it_is_larger_than_all_the_room() -> None:
+    clock = Clock()
+    cache = AppCache(TTL, 10_000, clock, lambda: 1.0, most_bytes=1_000)
+    for number in range(5):
+        cache.put(app(str(number)), size=100)
+    giant = cache.put(app("0"), size=5_000)
+    assert cache.get("0") is giant
+    assert len(cache) == 1
+
+
 def test_unknown_ids_are_bounded_and_push_out_no_app() -> None:
     cache, _ = cache_of()
     kept = cache.put(app())

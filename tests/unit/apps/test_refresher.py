@@ -56,13 +56,15 @@ class Store:
 class World:
     """A keeper and its registry, on a clock that a test sets."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, *inline: App, capacity: int = 100) -> None:
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, *inline: App, capacity: int = 100, most_bytes: int = 1_000_000
+    ) -> None:
         self.now = 1_000_000.0
         monkeypatch.setattr(keepers, "TAKE_WAIT", 0.0)
         self.store = Store()
         self.changes: list[str | None] = []
         self.metrics = Metrics("redis", "webhooks")
-        self.cache = AppCache(TTL, capacity, self.clock, lambda: 1.0)
+        self.cache = AppCache(TTL, capacity, self.clock, lambda: 1.0, most_bytes)
         self.keeper = Keeper(
             self.store,
             StaticApps(inline),
@@ -334,3 +336,14 @@ def test_app_that_grows_above_a_ceiling_is_reported_once_and_is_no_unreadable_ap
     world.now += TTL + 1
     assert world.paths("shop") == ["b"]
     assert world.registry.invalid_webhooks() == {}
+
+
+def test_apps_with_large_rows_are_kept_up_to_a_number_of_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(monkeypatch, most_bytes=50_000)
+    large = webhooks("a" * 8_000)
+    for number in range(20):
+        world.store.rows[str(number)] = large
+        assert world.registry.find(str(number)) is not None
+        world.now += 1
+    assert 4 <= len(world.cache) <= 6
+    assert world.registry.find("0") is not None
