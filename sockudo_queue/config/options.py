@@ -614,7 +614,8 @@ LIMITS: Final = tuple(
         (
             "in_flight_bytes",
             "Bytes of jobs above 256 KB that are worked on at once; in memory they take four times as much. One such "
-            "job always may. Over it: a job waits, which is no attempt.",
+            "job always may. An app above its fair share leaves a quarter to other apps. Over it: a job waits, "
+            "which is no attempt.",
         ),
         (
             "webhooks_per_app",

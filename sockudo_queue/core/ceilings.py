@@ -36,7 +36,8 @@ class Ceilings:
     channel_bytes: int = 1_024
     """Bytes of a channel's name; a server allows 200 unless it is configured otherwise."""
     in_flight_bytes: int = 20_000_000
-    """Bytes of large jobs that are worked on at the same time; in memory a job takes about four times its bytes."""
+    """Bytes of large jobs that are worked on at the same time, three quarters of them for one app; in memory a job
+    takes about four times its bytes."""
     webhooks_per_app: int = 1_000
     """Webhooks of one app, invalid ones included."""
     app_bytes: int = 1_000_000

@@ -85,6 +85,10 @@ class _JobData(msgspec.Struct, Generic[_Events]):
         return "_JobData(***)"
 
 
+class _Owner(msgspec.Struct):
+    app_id: _Id
+
+
 class _EventName(msgspec.Struct):
     name: str
 
@@ -103,6 +107,7 @@ class _EventHead(msgspec.Struct):
 _JOB: Final = msgspec.json.Decoder(_JobData[list[msgspec.Raw]])
 _JOB_WITHOUT_EVENTS: Final = msgspec.json.Decoder(_JobData[msgspec.Raw])
 _EVENTS: Final = msgspec.json.Decoder(list[msgspec.Raw])
+_OWNER: Final = msgspec.json.Decoder(_Owner)
 _EVENT: Final = msgspec.json.Decoder(_EventHead)
 _EVENT_NAME: Final = msgspec.json.Decoder(_EventName)
 
@@ -156,6 +161,14 @@ def decode(body: bytes, ceilings: Ceilings = DEFAULTS) -> Job:
         unreadable,
         trace_context.NOTHING if data.trace_context is msgspec.UNSET else trace_context.read(data.trace_context),
     )
+
+
+def app_of(body: bytes) -> str:
+    """Return the app of a job, which may turn out to be unreadable; empty where it has none. Builds nothing else."""
+    try:
+        return _OWNER.decode(body).app_id
+    except DECODE_ERRORS:
+        return ""
 
 
 def oldest_ms(bodies: Iterable[bytes]) -> int | None:

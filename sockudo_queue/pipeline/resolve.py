@@ -101,7 +101,7 @@ class Resolver:
             state = msgspec.structs.replace(state, budget_from=claim.now_ms())
         if claim.lapses >= self._max_lapses:
             return self._bury(claim, state, "worker-lost")
-        if len(claim.body) > LARGE and (wait_ms := self.large_jobs.wait_ms(claim)):
+        if len(claim.body) > LARGE and (wait_ms := self.large_jobs.wait_ms(claim, jobs.app_of(claim.body))):
             return Dispatch.settled(claim, Later(b"", wait_ms))
         try:
             job = jobs.decode(claim.body, self._ceilings)

@@ -158,6 +158,27 @@ def test_large_job_gives_its_room_back() -> None:
     assert len(world.sender.posted) == 3
 
 
+def test_large_jobs_of_one_app_leave_room_to_those_of_another() -> None:
+    world = World(hook("orders"))
+    large = "x" * 2_000_000
+    held = []
+    for number in range(20):
+        body = json.dumps(json.loads(job(number)) | {"pad": large}).encode()
+        held.append(world.resolver.resolve(claim_of(body, receipt=f"{number}/1")))
+    waiting = [each for each in held if not each.shares]
+    assert len(waiting) == 13
+    assert all(isinstance(only(settled_of(each)), Later) for each in waiting)
+
+    other = json.dumps(json.loads(job()) | {"pad": large, "app_id": "other"}).encode()
+    dispatch = world.resolver.resolve(claim_of(other, receipt="other/1"))
+    assert owed(only(settled_of(dispatch))).app == "other"  # it is unknown here, which is found out after its turn
+
+
+def settled_of(dispatch: Dispatch) -> Settlement:
+    assert dispatch.settlement is not None
+    return dispatch.settlement
+
+
 def test_a_delivered_job_is_acked() -> None:
     world = World(hook("a"))
 
