@@ -21,10 +21,22 @@ _KNOWN: Final = 20e-6
 """Seconds within which a search has learned nothing worth counting; one takes 0.3 µs mostly."""
 _LEARNED_KIB: Final = 300_000
 """KiB that a pattern grows by in a second of searching; measured 40 to 290 KiB per ms."""
+MOST_FOUND: Final = 20_000
+"""Costly searches of a job whose results are remembered, 2 MB; each pair of an event and a webhook could be one."""
+
+
+class _Found(threading.local):
+    """What the costly searches of this thread's job have found, by pattern and channel."""
+
+    def __init__(self) -> None:
+        self.results: dict[tuple[str, str], bool] = {}
 
 
 class PatternCache:
-    """Searches by pattern. Safe from any thread. An invalid pattern is kept, too, and is found nowhere."""
+    """Searches by pattern. Safe from any thread. An invalid pattern is kept, too, and is found nowhere.
+
+    Several webhooks of an app may have one pattern, so what a costly search has found is remembered until `forget`.
+    """
 
     def __init__(
         self,
@@ -46,6 +58,7 @@ class PatternCache:
         self._lock = threading.Lock()
         self._searches: OrderedDict[str, Search] = OrderedDict()  # the latest used last
         self._sizes: dict[str, int] = {}
+        self._found = _Found()
         self._slow: set[str] = set()  # patterns with a search that seemed slow
         self.size_kib = 0
 
@@ -60,12 +73,17 @@ class PatternCache:
         if self.size_kib > self._crowded:
             self._note_use(pattern)
         if pattern in self._slow:
-            return self._measured(pattern, search, channel)
+            found = self._found.results.get((pattern, channel))
+            return self._measured(pattern, search, channel) if found is None else found
         began = self._clock()
         found = search(channel)
         if self._clock() - began > _KNOWN:
             self._note_slow(pattern)
         return found
+
+    def forget(self) -> None:
+        """Forget what the searches of this thread have found; its job is matched."""
+        self._found.results.clear()
 
     def _measured(self, pattern: str, search: Search, channel: str) -> bool:
         """Search by the clock of the thread, which takes as long to read as most searches take."""
@@ -74,6 +92,8 @@ class PatternCache:
         took = self._cpu_clock() - began
         if took > _KNOWN:
             self._note_slow(pattern)
+            if len(self._found.results) < MOST_FOUND:
+                self._found.results[pattern, channel] = found
             self._charge(pattern, round(took * _LEARNED_KIB))
             self._on_slow(took)
         return found

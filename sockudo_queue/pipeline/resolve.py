@@ -149,6 +149,7 @@ class Resolver:
         finally:
             if current.job is not None:
                 shares.end(current.job)
+                self._patterns.forget()
             # A claim that is kept here would never end, and a large one would keep its room.
             current.claim, current.give_way, current.job = None, _never_stop, None
 

@@ -506,6 +506,25 @@ def test_job_of_an_app_over_its_share_of_matching_time_is_put_off_as_it_is(state
     assert world.sender.names == ["a"]
 
 
+def test_costly_pattern_of_several_webhooks_is_searched_for_once_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    searched: list[str] = []
+
+    def search(channel: str) -> bool:
+        searched.append(channel)
+        until = time.thread_time() + 0.002
+        while time.thread_time() < until:
+            pass
+        return True
+
+    rules = Filter(channel_pattern="costly")
+    world = World(*(hook(f"hook{number}", filter=rules) for number in range(5)))
+    monkeypatch.setattr(world.resolver._patterns, "_compile", lambda *_: search)
+    body = job(events=[event(channel="a"), event(channel="b")])
+    for times in (1, 2):
+        assert len(world.resolver.resolve(claim_of(body)).shares) == 5
+        assert sorted(searched) == sorted(["a", "b"] * times)
+
+
 @pytest.mark.parametrize("is_invalid", [False, True])
 def test_long_match_without_patterns_is_counted_and_gives_way(is_invalid: bool) -> None:
     rules = [Filter(channel_suffix=f"-{number}") for number in range(400)]

@@ -1,11 +1,12 @@
 """Compiled patterns are kept within a number of bytes."""
 
+import threading
 from itertools import count
 
 import pytest
 
 from sockudo_queue.core.channel_pattern import Search, compile_pattern
-from sockudo_queue.pipeline.pattern_cache import PatternCache
+from sockudo_queue.pipeline.pattern_cache import MOST_FOUND, PatternCache
 
 
 def test_oldest_pattern_is_dropped_where_all_do_not_fit() -> None:
@@ -69,3 +70,63 @@ def test_pattern_that_becomes_slow_is_charged_from_its_second_slow_search() -> N
 
 def test_invalid_pattern_is_found_nowhere() -> None:
     assert not PatternCache(10).finds("[", "[")
+
+
+class Searches:
+    """Compiles to searches that take a millisecond each, by a clock that stands still otherwise, and counts them."""
+
+    def __init__(self, seconds: float = 0.001) -> None:
+        self.now = 0.0
+        self.seconds = seconds
+        self.made: list[tuple[str, str]] = []
+        self.charged: list[float] = []
+        self.cache = PatternCache(
+            100_000, clock=self.clock, cpu_clock=self.clock, compiler=self.compile, on_slow=self.charged.append
+        )
+
+    def clock(self) -> float:
+        return self.now
+
+    def compile(self, pattern: str, _most_kib: int) -> Search:
+        def search(channel: str) -> bool:
+            self.now += self.seconds
+            self.made.append((pattern, channel))
+            return channel.startswith(pattern)
+
+        return search
+
+
+def test_costly_search_is_made_once_a_job_however_many_webhooks_ask() -> None:
+    searches = Searches()
+    for _ in range(5):
+        assert searches.cache.finds("a", "abc")
+        assert not searches.cache.finds("b", "abc")
+    assert sorted(searches.made) == [("a", "abc"), ("b", "abc")]
+    assert sum(searches.charged) == pytest.approx(2 * searches.seconds)
+
+    searches.cache.forget()
+    assert searches.cache.finds("a", "abc")
+    assert len(searches.made) == 3
+
+
+def test_what_searches_found_is_kept_up_to_a_number_and_by_thread() -> None:
+    searches = Searches()
+    for number in range(MOST_FOUND + 1):
+        searches.cache.finds("a", f"a{number}")
+    made = len(searches.made)
+    assert searches.cache.finds("a", "a0")
+    assert len(searches.made) == made
+    searches.cache.finds("a", f"a{MOST_FOUND}")
+    assert len(searches.made) == made + 1
+
+    other = threading.Thread(target=searches.cache.finds, args=("a", "a0"))
+    other.start()
+    other.join()
+    assert len(searches.made) == made + 2
+
+
+def test_quick_search_is_not_remembered() -> None:
+    searches = Searches(seconds=0.0)
+    for _ in range(5):
+        searches.cache.finds("a", "abc")
+    assert len(searches.made) == 5
