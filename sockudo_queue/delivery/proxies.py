@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -23,6 +23,12 @@ def faults(environment: MutableMapping[str, str]) -> Iterator[str]:
         value = environment.get(variable, "").strip()
         if value and (fault := _fault(value if "://" in value else f"http://{value}")):
             yield f"{variable}: {fault}; for example http://proxy.example:3128"
+
+
+def forwards(environment: Mapping[str, str]) -> bool:
+    """Tell whether the proxy for `http:` URLs reads requests and may answer them. SOCKS only passes bytes on."""
+    named = (environment.get(variable, "") for variable in ("http_proxy", "all_proxy", "ALL_PROXY"))
+    return not next(filter(None, named), "").lower().startswith("socks")
 
 
 def _fault(url: str) -> str | None:

@@ -7,6 +7,7 @@ only where a kept connection turns out dead before any byte came back, and then 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from types import MappingProxyType
@@ -18,13 +19,14 @@ import requests
 from requests.adapters import BaseAdapter
 
 from sockudo_queue.core.outcome import Failure
+from sockudo_queue.delivery import proxies
 from sockudo_queue.delivery.connections import Handle, HandleOptions, HandlePool, Route
 from sockudo_queue.delivery.errors import ConnectFault, TimeFault, TransportFault, translated
 
 HEADERS_KEPT: Final = 16_384
 """Bytes of response headers above which a handle is not used again: libcurl keeps them until its next transfer."""
 PROXY_LOGIN: Final = 407
-"""What a proxy answers that refuses our login. No endpoint has a use for it."""
+"""What a proxy answers that refuses our login. An endpoint that answers it refuses the request for good."""
 _NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
 
@@ -135,7 +137,7 @@ def _answer(handle: Handle, url: str, fault: pycurl.error | None, timeout_ms: in
     status = curl.getinfo(pycurl.RESPONSE_CODE)
     if fault is not None and status < 200:
         raise fault_of(handle, fault, timeout_ms)
-    if status == PROXY_LOGIN and handle.uses_proxies:
+    if status == PROXY_LOGIN and _is_of_a_proxy(handle, url):
         raise ConnectFault(Failure.REFUSED, f"the proxy answered {PROXY_LOGIN}: it refuses our login")
     received = handle.received
     answer = Answer(status, url, b"".join(received) if received else b"")
@@ -146,6 +148,16 @@ def _answer(handle: Handle, url: str, fault: pycurl.error | None, timeout_ms: in
             answer.redirect_to = redirect.decode("latin-1")
     answer.connection_reused = curl.getinfo(pycurl.NUM_CONNECTS) == 0
     return answer
+
+
+def _is_of_a_proxy(handle: Handle, url: str) -> bool:
+    """Tell whether a proxy may have written the answer: one that forwards, and is no mere tunnel to the endpoint."""
+    return (
+        handle.uses_proxies
+        and url.startswith("http:")
+        and bool(handle.curl.getinfo(pycurl.USED_PROXY))
+        and proxies.forwards(os.environ)
+    )
 
 
 def fault_of(handle: Handle, fault: pycurl.error, timeout_ms: int) -> TransportFault:

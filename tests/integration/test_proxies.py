@@ -59,6 +59,17 @@ def through_to(port: int) -> Callable[[Visit], None]:
     return tunnel
 
 
+def socks4_to(port: int) -> Callable[[Visit], None]:
+    def proxy(visit: Visit) -> None:
+        visit.connection.recv(CHUNK)
+        with socket.create_connection(("127.0.0.1", port)) as other:
+            visit.send(b"\0\x5a" + bytes(6))
+            threading.Thread(target=pump, args=(other, visit.connection), daemon=True).start()
+            pump(visit.connection, other)
+
+    return proxy
+
+
 def pump(source: socket.socket, target: socket.socket) -> None:
     try:
         while data := source.recv(CHUNK):
@@ -82,6 +93,32 @@ def test_endpoint_itself_that_answers_407_is_refused_once() -> None:
     with HostileReceiver(refuses_login) as receiver:
         hook = Webhook("a", frozenset(), url=Secret(receiver.url()), request_timeout_ms=2000)
         assert sender.post(hook, b"{}", {})[0].verdict == "permanent"
+
+
+def test_endpoint_without_a_proxy_that_answers_407_is_refused_once(send: Send, monkeypatch: pytest.MonkeyPatch) -> None:
+    with HostileReceiver(refuses_login) as receiver, HostileReceiver(silent) as proxy:
+        monkeypatch.setenv("http_proxy", proxy.url(""))
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        assert send(receiver.url()).verdict == "permanent"
+
+
+def test_endpoint_behind_a_tunnel_that_answers_407_is_refused_once(
+    send: Send, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (
+        HostileReceiver(refuses_login, tls=authority.server()) as receiver,
+        HostileReceiver(through_to(receiver.port)) as proxy,
+    ):
+        monkeypatch.setenv("https_proxy", proxy.url(""))
+        assert send(receiver.url(scheme="https")).verdict == "permanent"
+
+
+def test_endpoint_behind_a_socks_proxy_that_answers_407_is_refused_once(
+    send: Send, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with HostileReceiver(refuses_login) as receiver, HostileReceiver(socks4_to(receiver.port)) as proxy:
+        monkeypatch.setenv("all_proxy", f"socks4://127.0.0.1:{proxy.port}")
+        assert send(receiver.url()).verdict == "permanent"
 
 
 @pytest.mark.parametrize("behaviour", [silent, opens_the_tunnel_and_hangs])
