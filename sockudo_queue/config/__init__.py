@@ -10,7 +10,7 @@ import json
 
 from sockudo_queue.config.documents import Document, digest_of, parse_document, read_bytes, working_directory
 from sockudo_queue.config.environment import CONFIG_FILE
-from sockudo_queue.config.file_reading import check_regular
+from sockudo_queue.config.file_reading import RegularFile
 from sockudo_queue.config.findings import Findings, did_you_mean, secret_looks_odd, told
 from sockudo_queue.config.loading import AppsDocument, Loaded, collect, load
 from sockudo_queue.config.models import (
@@ -59,6 +59,7 @@ __all__ = [
     "PostgresSettings",
     "RedisClusterSettings",
     "RedisSettings",
+    "RegularFile",
     "ReliabilitySettings",
     "RetrySettings",
     "SentinelNode",
@@ -71,7 +72,6 @@ __all__ = [
     "apps_driver",
     "ascii_url",
     "boolean",
-    "check_regular",
     "collect",
     "did_you_mean",
     "digest_of",

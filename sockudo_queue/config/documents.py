@@ -73,7 +73,7 @@ def read_bytes(path: Path, *, again: bool = False) -> bytes:
         if again and not path.is_file():
             path.stat()  # one that is gone has another fault
             raise SettingsError([f"{path}: is not a regular file, so it cannot be read again"])
-        content = read_limited(path, MAX_FILE_BYTES)
+        content = read_limited(path, MAX_FILE_BYTES, regular=again)
     except OSError as error:
         raise SettingsError([f"{path}: cannot be read: {error.strerror}"]) from None
     if len(content) > MAX_FILE_BYTES:

@@ -12,18 +12,22 @@ from typing import Final
 WRITER_SECONDS: Final = 10.0
 """Seconds to wait for the first, or the next, bytes of a pipe."""
 _CHUNK: Final = 65_536
+_NOT_REGULAR: Final = "it is not a regular file"
+_HAS_NAMES: Final = os.path.isdir("/proc/self/fd")  # noqa: PTH112 - asked once
 
 
-def read_limited(path: Path, most: int) -> bytes:
+def read_limited(path: Path, most: int, *, regular: bool = False) -> bytes:
     """Return what a file holds, at most `most` bytes and one.
 
-    Raises OSError; also for a pipe into which nothing is written for `WRITER_SECONDS`.
+    Raises OSError; also for a pipe into which nothing is written for `WRITER_SECONDS`, and with `regular` for any pipe.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     with open(descriptor, "rb", buffering=0) as file:  # noqa: PTH123 - of a descriptor
         mode = os.fstat(descriptor).st_mode
         if stat.S_ISDIR(mode):
             raise IsADirectoryError(0, "Is a directory")
+        if regular and not stat.S_ISREG(mode):
+            raise OSError(0, _NOT_REGULAR)
         if not stat.S_ISREG(mode):
             return _read_stream(descriptor, most + 1)
         content, size = bytearray(), most + 1
@@ -32,10 +36,35 @@ def read_limited(path: Path, most: int) -> bytes:
         return bytes(content)
 
 
-def check_regular(path: str) -> None:
-    """Raise OSError for a file that cannot be read again and again, as a pipe; libraries would wait for its writer."""
-    if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116 - of the file behind a link
-        raise OSError(0, "it is not a regular file")
+class RegularFile:
+    """A regular file that is held open. `name` leads to it, whatever takes the place of its path meanwhile.
+
+    A library that opens `name` never waits, as it would for the writer of a pipe. Raises OSError.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        if not stat.S_ISREG(os.fstat(self._descriptor).st_mode):
+            self.close()
+            raise OSError(0, _NOT_REGULAR)
+        # Elsewhere than on Linux no name of a descriptor can be opened as if it were the file.
+        self.name = f"/proc/self/fd/{self._descriptor}" if _HAS_NAMES else path
+
+    def close(self) -> None:
+        """Let go of the file; once is enough."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def __enter__(self) -> str:
+        return self.name
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_descriptor"):  # else it could not be opened
+            self.close()
 
 
 def _read_stream(descriptor: int, size: int) -> bytes:

@@ -24,22 +24,20 @@ class FileSecret(Secret):
     def current(self) -> str:
         """Read the file again; what was read at the start where it cannot be used just now, as in the middle of a
         change, or where it is a pipe, which is read once."""
-        if not Path(self._path).is_file():
-            return self.reveal()
         try:
-            return read_secret_file(self._path)
+            return read_secret_file(self._path, again=True)
         except ValueError:
             return self.reveal()
 
 
-def read_secret_file(path: str) -> str:
-    """Return what the file holds, without the line end that belongs to the file.
+def read_secret_file(path: str, *, again: bool = False) -> str:
+    """Return what the file holds, without the line end that belongs to the file; a pipe is not read `again`.
 
     Raises ValueError. Its text holds neither the content nor the path, which may be the secret itself, put there by
     mistake.
     """
     try:
-        content = _read(Path(path)).decode()
+        content = _read(Path(path), regular=again).decode()
     except UnicodeDecodeError:
         raise ValueError("the file is not UTF-8") from None
     except OSError as error:
@@ -51,8 +49,8 @@ def read_secret_file(path: str) -> str:
     return secret
 
 
-def _read(path: Path) -> bytes:
-    content = read_limited(path, MAX_SECRET_BYTES)
+def _read(path: Path, *, regular: bool) -> bytes:
+    content = read_limited(path, MAX_SECRET_BYTES, regular=regular)
     if len(content) > MAX_SECRET_BYTES:
         raise ValueError("the file is too large for a secret")
     return content

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import certifi
 
-from sockudo_queue.config import check_regular
+from sockudo_queue.config import RegularFile
 from sockudo_queue.delivery.connections import HandleOptions
 
 
@@ -16,8 +17,8 @@ def file_faults(options: HandleOptions) -> Iterator[str]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     if options.ca_file != certifi.where():
         try:
-            check_regular(options.ca_file)
-            context.load_verify_locations(options.ca_file)
+            with RegularFile(options.ca_file) as name:
+                context.load_verify_locations(name)
         except OSError as error:
             yield (
                 "queue.delivery.ca_file (QUEUE_DELIVERY_CA_FILE): holds no certificates that can be read "
@@ -25,10 +26,11 @@ def file_faults(options: HandleOptions) -> Iterator[str]:
             )
     if options.client_cert_file is not None:
         try:
-            for path in filter(None, (options.client_cert_file, options.client_key_file)):
-                check_regular(path)
-            # A password that is asked for would be asked for on the terminal.
-            context.load_cert_chain(options.client_cert_file, options.client_key_file, password="")
+            with ExitStack() as files:
+                certificate = files.enter_context(RegularFile(options.client_cert_file))
+                key = options.client_key_file and files.enter_context(RegularFile(options.client_key_file))
+                # A password that is asked for would be asked for on the terminal.
+                context.load_cert_chain(certificate, key, password="")
         except OSError as error:
             yield (
                 "queue.delivery.client_cert_file (QUEUE_DELIVERY_CLIENT_CERT_FILE): no certificate and key that can be "

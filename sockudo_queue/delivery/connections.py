@@ -16,7 +16,6 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
@@ -24,6 +23,9 @@ import certifi
 import pycurl
 
 from sockudo_queue import __version__
+from sockudo_queue.core.outcome import Failure
+from sockudo_queue.delivery.certificate_files import CertificateFiles, Certificates
+from sockudo_queue.delivery.errors import TlsFault
 from sockudo_queue.delivery.guard import Guard
 from sockudo_queue.delivery.watchdog import Leash
 from sockudo_queue.runtime.peek import is_quiet
@@ -40,8 +42,6 @@ BODY_KEPT: Final = 16_384
 """Bytes of a request above which its body is not held on to while the handle rests."""
 RESTING_LIMIT: Final = 256
 DESCRIPTORS_OF_A_HANDLE: Final = 3
-FILES_EVERY: Final = 1.0
-"""Seconds between two looks at the files of certificates, so that what was renewed or withdrawn is noticed."""
 SET_ASIDE: Final = 35.0
 """Seconds until a handle is closed whose look-up was cut: by then glibc's own limits have ended the look-up."""
 _QUICK_EXIT: Final = 322
@@ -57,6 +57,10 @@ class Route(NamedTuple):
     verify: bool  # the certificate
     guarded: bool  # the address
 
+    @property
+    def needs_certificates(self) -> bool:
+        return self.verify and self.origin.startswith("https:")
+
 
 @dataclass(frozen=True, slots=True)
 class HandleOptions:
@@ -69,6 +73,12 @@ class HandleOptions:
     environment_proxy: bool = False
     guard: Guard | None = None
     turns: Turns = field(default_factory=Turns)
+
+    @property
+    def certificate_paths(self) -> list[str]:
+        """The files that are read for a handshake."""
+        paths = (self.ca_file, self.client_cert_file, self.client_key_file)
+        return [path for path in paths if path is not None]
 
 
 class _Lent:
@@ -112,8 +122,8 @@ class Handle:
         "uses_proxies",
     )
 
-    def __init__(self, options: HandleOptions, route: Route, trust: object = None) -> None:
-        """`trust` tells which state of the files of certificates the handle has read, or may have."""
+    def __init__(self, options: HandleOptions, route: Route, trust: Certificates | None = None) -> None:
+        """`trust`: the files of certificates that the handle reads; without it, whatever is at their paths."""
         self.route = route
         self.trust = trust
         self.received: list[bytes] = []
@@ -133,6 +143,7 @@ class Handle:
         self._timeout_ms = 0
         self._body_is_big = False
         self.curl = curl = pycurl.Curl()
+        name_of = trust.name_of if trust is not None else str
         for option, value in (
             (pycurl.NOSIGNAL, 1),
             (_QUICK_EXIT, 1),
@@ -148,8 +159,9 @@ class Handle:
             (pycurl.DNS_CACHE_TIMEOUT, DNS_LIFETIME),
             (pycurl.TCP_KEEPALIVE, 1),
             (pycurl.USERAGENT, USER_AGENT),
-            (pycurl.CAINFO, options.ca_file),
-            (pycurl.PROXY_CAINFO, options.ca_file),  # libcurl's own default is a path that most images do not have
+            (pycurl.CAINFO, name_of(options.ca_file)),
+            # libcurl's own default is a path that most images do not have
+            (pycurl.PROXY_CAINFO, name_of(options.ca_file)),
             (pycurl.SSL_VERIFYPEER, int(route.verify)),
             (pycurl.SSL_VERIFYHOST, 2 if route.verify else 0),
             (pycurl.WRITEFUNCTION, self._receive),
@@ -158,8 +170,8 @@ class Handle:
         ):
             curl.setopt(option, value)
         if options.client_cert_file is not None:
-            curl.setopt(pycurl.SSLCERT, options.client_cert_file)
-            curl.setopt(pycurl.SSLKEY, options.client_key_file or options.client_cert_file)
+            curl.setopt(pycurl.SSLCERT, name_of(options.client_cert_file))
+            curl.setopt(pycurl.SSLKEY, name_of(options.client_key_file or options.client_cert_file))
         if not options.environment_proxy:
             curl.setopt(pycurl.PROXY, "")
 
@@ -250,28 +262,6 @@ class Handle:
         return 0  # taking less ends the transfer
 
 
-class _CertificateFiles:
-    """The files that connections read when they are made, and whether they are still what they were."""
-
-    def __init__(self, options: HandleOptions) -> None:
-        paths = (options.ca_file, options.client_cert_file, options.client_key_file)
-        self._paths = [path for path in paths if path is not None]
-        self._looked_at = float("-inf")
-        self._state: tuple[object, ...] = ()
-
-    def look_again(self) -> None:
-        """Look at the files at the next call of `state`, whenever they were looked at."""
-        self._looked_at = float("-inf")
-
-    def state(self) -> tuple[object, ...]:
-        """Return what tells the present files from others; they are looked at once a second. Never blocks for long."""
-        now = time.monotonic()
-        if now - self._looked_at >= FILES_EVERY:
-            self._looked_at = now
-            self._state = tuple(map(_identity, self._paths))
-        return self._state
-
-
 def request_target(url: str) -> str:
     """Return the path and the query of a URL as they stand, where libcurl would write `%c3` in a path as `%C3`.
 
@@ -282,34 +272,31 @@ def request_target(url: str) -> str:
     return target if target.startswith("/") else f"/{target}"
 
 
-def _identity(path: str) -> tuple[int, ...] | None:
-    try:
-        found = Path(path).stat()
-    except OSError:
-        return None  # libcurl says so when a connection needs it
-    return (found.st_ino, found.st_size, found.st_mtime_ns)
-
-
 class HandlePool:
     """The handles at rest, by route. Safe from any thread."""
 
     def __init__(self, options: HandleOptions, *, limit: int = RESTING_LIMIT) -> None:
         self._options = options
-        self._files = _CertificateFiles(options)
+        self._files = CertificateFiles(options.certificate_paths)
         self.limit = limit  # may be changed at any time
         self._lock = threading.Lock()
         self._by_route: dict[Route, deque[Handle]] = {}  # each in the order of their rest, as the next
         self._resting: OrderedDict[Handle, None] = OrderedDict()
         self._set_aside: deque[Handle] = deque()
-        self._trust = self._files.state()
+        self._trust = self._files.present()
 
     def __len__(self) -> int:
         return len(self._resting) + len(self._set_aside)
 
     def take(self, route: Route) -> Handle:
-        """Return the handle of a route that was used last, or another one; one of the next three takes it back."""
-        trust = self._files.state()
-        if trust != self._trust:
+        """Return the handle of a route that was used last, or another one; one of the next three takes it back.
+
+        Raises `TlsFault` where a file of certificates that the route needs cannot be read.
+        """
+        trust = self._files.present()
+        if trust.fault and route.needs_certificates:
+            raise TlsFault(Failure.TLS, trust.fault)
+        if trust is not self._trust:
             self._drop_outdated(trust)
         with self._lock:
             handles = self._by_route.get(route)
@@ -327,7 +314,7 @@ class HandlePool:
         """Keep a handle for the next attempt on its route."""
         handle.rested_since = time.monotonic()
         with self._lock:
-            is_outdated = handle.trust != self._trust
+            is_outdated = handle.trust is not self._trust and handle.trust != self._trust
             if not is_outdated:
                 handles = self._by_route.get(handle.route)
                 if handles is None:
@@ -337,7 +324,7 @@ class HandlePool:
         if is_outdated:
             handle.curl.close()
 
-    def _drop_outdated(self, trust: tuple[object, ...]) -> None:
+    def _drop_outdated(self, trust: Certificates) -> None:
         """Close what rests, because the files of certificates have changed; what is in use is closed when it returns.
 
         libcurl keeps the authorities that it has read for a day, and a connection must not outlive the trust that it
@@ -345,8 +332,8 @@ class HandlePool:
         """
         with self._lock:
             outdated = [*self._resting] if trust != self._trust else []
-            if trust != self._trust:
-                self._trust = trust
+            self._trust = trust
+            if outdated:
                 self._resting.clear()
                 self._by_route.clear()
         for handle in outdated:

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
 import pycurl
@@ -170,6 +170,9 @@ def fault_of(handle: Handle, fault: pycurl.error, timeout_ms: int) -> TransportF
             return TransportFault(Failure.INTERNAL, handle.lacking)
     if handle.leash.is_flooded:
         return TransportFault(Failure.TOO_MANY_BYTES, "more came than any answer needs")
+    if handle.trust is not None:
+        code, text = cast(tuple[int, str], fault.args)
+        fault = pycurl.error(code, handle.trust.shown(str(text)))
     return translated(handle.curl, fault, timeout_ms, is_late=handle.leash.is_overdue)
 
 

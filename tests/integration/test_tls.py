@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import http.client
+import os
 import ssl
 import time
 from dataclasses import replace
@@ -21,6 +22,7 @@ from sockudo_queue.core.apps import Webhook
 from sockudo_queue.core.outcome import Failure
 from sockudo_queue.core.secret import Secret
 from sockudo_queue.delivery.addresses import Rules
+from sockudo_queue.delivery.certificate_files import FILES_EVERY
 from sockudo_queue.delivery.certificates import file_faults
 from sockudo_queue.delivery.connections import HandleOptions
 from sockudo_queue.delivery.errors import DETAIL_LENGTH, TransportFault
@@ -158,6 +160,43 @@ def test_renewed_authority_costs_at_most_one_attempt_of_a_connection(tmp_path: P
         reasons = [reason(sender, hook(receiver)) for _ in range(10)]
     assert reasons.count("tls") <= 1, reasons
     assert reasons[-1] == "delivered"
+
+
+@pytest.mark.parametrize("waits", [0.0, FILES_EVERY])
+@pytest.mark.parametrize("file", ["ca_file", "client_cert_file"])
+def test_pipe_in_the_place_of_a_file_of_certificates_blocks_no_attempt(
+    authority: Authority, file: str, waits: float
+) -> None:
+    """Within a second of the change the old file is used, since it is held open; later attempts fail at once."""
+    certificate, key = map(str, authority.client_files())
+    options = {"ca_file": str(authority.ca_file), "client_cert_file": certificate, "client_key_file": key}
+    sender = sender_with(**options)
+    with Receiver(tls=authority.server()) as receiver:
+        receiver.answer(lambda request, nth: Answer(200, close=True))
+        assert reason(sender, hook(receiver)) == "delivered"
+        Path(options[file]).unlink()
+        os.mkfifo(options[file])
+        time.sleep(waits)
+        began = time.monotonic()
+        outcome = sender.post(hook(receiver), b"{}", {})[0]
+        assert time.monotonic() - began < 1
+        if waits:
+            assert (outcome.reason, outcome.verdict) == ("tls", "retryable")
+            assert outcome.detail == f"{options[file]}: the file cannot be read: it is not a regular file"
+            with Receiver() as plain:
+                assert reason(sender, hook(plain)) == "delivered"
+            assert reason(sender, hook(receiver, verify=False)) == ("delivered" if file == "ca_file" else "tls")
+
+
+def test_file_that_holds_no_certificate_any_more_is_named(authority: Authority) -> None:
+    sender = sender_with(ca_file=str(authority.ca_file))
+    with Receiver(tls=authority.server()) as receiver:
+        authority.ca_file.write_text("CANARY")
+        time.sleep(FILES_EVERY)
+        outcome = sender.post(hook(receiver), b"{}", {})[0]
+    assert outcome.reason == "tls"
+    assert str(authority.ca_file) in outcome.detail
+    assert "/proc" not in outcome.detail
 
 
 @pytest.mark.parametrize("first", [True, False])

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from sockudo_queue.apps.stores.base import Row
-from sockudo_queue.config import DatabaseSettings, check_regular
+from sockudo_queue.config import DatabaseSettings, RegularFile
 from sockudo_queue.core.ceilings import DEFAULTS
 from sockudo_queue.errors import AppStoreUnavailable, SettingsError, causes
 
@@ -194,9 +194,10 @@ def cleartext_refusal(kind: str, variable: str) -> str:
 def verifying_context(settings: DatabaseSettings, key: str) -> ssl.SSLContext:
     """Return what checks a server's certificate and its name. Raises `SettingsError` for an authority that is none."""
     try:
-        if settings.ssl_ca is not None:
-            check_regular(settings.ssl_ca)
-        return ssl.create_default_context(cafile=settings.ssl_ca)
+        if settings.ssl_ca is None:
+            return ssl.create_default_context()
+        with RegularFile(settings.ssl_ca) as name:
+            return ssl.create_default_context(cafile=name)
     except ssl.SSLError:
         raise SettingsError([f"{key}.ssl_ca: holds no certificate; for example /etc/tls/ca.pem"]) from None
     except OSError as error:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 
 from redis.connection import Connection, ConnectionPool, SSLConnection, UnixDomainSocketConnection, parse_url
 from redis.credentials import CredentialProvider
 
-from sockudo_queue.config import UNIX, RedisSettings, Settings, TlsSettings, check_regular, redis_scheme, unix_socket
+from sockudo_queue.config import UNIX, RedisSettings, RegularFile, Settings, TlsSettings, redis_scheme, unix_socket
 from sockudo_queue.core.secret import Secret
 from sockudo_queue.drivers.redis.link import connection_options
 from sockudo_queue.errors import SettingsError
@@ -44,14 +45,19 @@ class Trust:
 
     def context(self) -> ssl.SSLContext:
         """Read the files and return what a handshake needs. Raises OSError."""
-        # With an authority of one's own given, no other is trusted.
-        context = ssl.create_default_context(cafile=self._tls.ca_path)
-        context.check_hostname = self._check_name and not self._insecure
-        if self._insecure:
-            context.verify_mode = ssl.CERT_NONE
-        if self._tls.client_cert_path is not None:
-            # Without a password of ours, OpenSSL would ask for that of a key on the terminal, and wait.
-            context.load_cert_chain(self._tls.client_cert_path, self._tls.client_key_path, password=lambda: "")
+        with ExitStack() as files:
+            authorities, certificate, key = (
+                None if path is None else files.enter_context(RegularFile(path))
+                for path in (self._tls.ca_path, self._tls.client_cert_path, self._tls.client_key_path)
+            )
+            # With an authority of one's own given, no other is trusted.
+            context = ssl.create_default_context(cafile=authorities)
+            context.check_hostname = self._check_name and not self._insecure
+            if self._insecure:
+                context.verify_mode = ssl.CERT_NONE
+            if certificate is not None:
+                # Without a password of ours, OpenSSL would ask for that of a key on the terminal, and wait.
+                context.load_cert_chain(certificate, key, password=lambda: "")
         return context
 
     def check(self, group: str) -> None:
@@ -60,8 +66,8 @@ class Trust:
             path = getattr(self._tls, name)
             if path is not None:
                 try:
-                    check_regular(path)
-                    Path(path).read_bytes()
+                    with RegularFile(path) as name:
+                        Path(name).read_bytes()
                 except OSError as error:
                     raise SettingsError([f"{group}.{name}: the file cannot be read: {error.strerror}"]) from None
         try:

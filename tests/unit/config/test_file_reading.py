@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,8 @@ import pytest
 from sockudo_queue.apps.stores.sql import verifying_context
 from sockudo_queue.config import PostgresSettings, TlsSettings, file_reading
 from sockudo_queue.config.documents import read_bytes
-from sockudo_queue.config.file_reading import read_limited
-from sockudo_queue.config.secret_files import read_secret_file
+from sockudo_queue.config.file_reading import RegularFile, read_limited
+from sockudo_queue.config.secret_files import FileSecret, read_secret_file
 from sockudo_queue.delivery.certificates import file_faults
 from sockudo_queue.delivery.connections import HandleOptions
 from sockudo_queue.drivers.redis.connections import Trust
@@ -91,3 +92,20 @@ def test_pipe_in_the_place_of_a_certificate_is_refused_before_a_library_opens_it
         Trust(TlsSettings(ca_path=named), check_name=True).check("database.redis.master_tls")
     with pytest.raises(SettingsError, match="ssl_ca: cannot be read: it is not a regular file"):
         verifying_context(PostgresSettings(ssl_ca=named), "database.postgres")
+
+
+def test_pipe_in_the_place_of_a_file_is_not_waited_for_when_it_is_read_again(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("first")
+    secret = FileSecret("first", str(path))
+    with RegularFile(str(path)) as held:
+        path.unlink()
+        os.mkfifo(path)
+        assert Path(held).read_text() == "first"
+    began = time.monotonic()
+    assert secret.current() == "first"
+    with pytest.raises(OSError, match="it is not a regular file"):
+        read_limited(path, 10, regular=True)
+    with pytest.raises(OSError, match="it is not a regular file"):
+        Trust(TlsSettings(ca_path=str(path)), check_name=True).context()
+    assert time.monotonic() - began < 1
