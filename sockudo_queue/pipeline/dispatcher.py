@@ -1,7 +1,6 @@
 """One attempt at one webhook: may its endpoint be called now, sign, POST, and what follows from the outcome.
 
-Several threads may attempt the webhooks of one job at the same time. Each reports to the `Dispatch`; the last one to
-report carries out the settlement. Nothing here waits for anything but the endpoint.
+Several threads may attempt the webhooks of one job at the same time. Nothing here waits for anything but the endpoint.
 """
 
 from __future__ import annotations
@@ -9,6 +8,7 @@ from __future__ import annotations
 import random
 import threading
 import time
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
@@ -32,6 +32,7 @@ from sockudo_queue.observability.metrics import Metrics, WebhookMetrics
 from sockudo_queue.pipeline import deferrals
 from sockudo_queue.pipeline.breaker_events import log_breaker, log_probe
 from sockudo_queue.pipeline.in_flight import Dispatch, Share, dead_letter
+from sockudo_queue.pipeline.pool import Slot
 
 
 class Attempt(msgspec.Struct, frozen=True):
@@ -62,8 +63,33 @@ class Dispatcher:
         self._stopping = stopping
         self._baggage = baggage
 
-    def admit(self, dispatch: Dispatch, share: Share) -> Admission | Deferral:
-        """Ask whether the share's endpoint may be called now; an admission must be used with `post`, then `close`."""
+    def attempt(self, dispatch: Dispatch, share: Share, slot: Slot, give_back: Callable[[Slot], object]) -> Part | None:
+        """Post one share if its endpoint may be called now. Returns what is still owed, None for nothing.
+
+        The slot is marked as busy meanwhile, and given back first where the attempt is likely to be slow. Blocks for at
+        most the webhook's timeout. What fails here costs this webhook and no thread.
+        """
+        try:
+            decision = self._admit(dispatch, share)
+            if isinstance(decision, Deferral):
+                return self.deferred(dispatch, share, decision)
+            try:
+                slot.admission, slot.busy_since = decision, time.monotonic()
+                if decision.slow:
+                    give_back(slot)
+                return self._post(dispatch, share, decision)
+            except BaseException:
+                # Whatever became of the attempt, the endpoint must not count it for ever.
+                self._endpoints.close(decision, time.monotonic())
+                raise
+            finally:
+                slot.busy_since = 0.0
+        except Exception as error:  # noqa: BLE001 - it would end worker after worker, and in the end the daemon
+            self._log.error("job.failed", record=dispatch.claim.id, exc_info=error)
+            owed = msgspec.structs.replace(share.state, webhook=share.webhook.name)
+            return dead_letter(owed, dispatch.claim, "internal-error")
+
+    def _admit(self, dispatch: Dispatch, share: Share) -> Admission | Deferral:
         webhook = share.webhook
         assert dispatch.job is not None
         key, target = _target_of(webhook)
@@ -82,10 +108,6 @@ class Dispatcher:
     def pull_leashes(self) -> None:
         """End attempts that go on without end; to be called many times a second."""
         self._sender.pull_leashes()
-
-    def close(self, admission: Admission) -> None:
-        """End an admission: whatever became of its attempt, the endpoint must not count it for ever."""
-        self._endpoints.close(admission, time.monotonic())
 
     def deferred(self, dispatch: Dispatch, share: Share, deferral: Deferral) -> Part:
         """Decide what becomes of a share that may not be attempted now. Only an open breaker starts the budget."""
@@ -113,17 +135,8 @@ class Dispatcher:
         # A place in a line may be forgotten, the beginning of a budget may not.
         return Later(delivery_state.encode(kept), delay_ms, durable=began != state.budget_from)
 
-    def failed(self, dispatch: Dispatch, share: Share, error: Exception) -> Part:
-        """Keep a share as a dead letter on which this version fails."""
-        self._log.error("job.failed", record=dispatch.claim.id, exc_info=error)
-        owed = msgspec.structs.replace(share.state, webhook=share.webhook.name)
-        return dead_letter(owed, dispatch.claim, "internal-error")
-
-    def post(self, dispatch: Dispatch, share: Share, admission: Admission) -> Part | None:
-        """Sign and post one share, and decide what becomes of it; None when nothing is owed any more.
-
-        Blocks for at most the webhook's timeout. Never raises: whatever goes wrong costs this webhook and no thread.
-        """
+    def _post(self, dispatch: Dispatch, share: Share, admission: Admission) -> Part | None:
+        """Sign and post one share, and decide what becomes of it; None when nothing is owed any more."""
         counts = self._metrics.webhook(share.state.app, share.webhook.name)
         breaker = admission.breaker
         if admission.is_probe:
@@ -132,7 +145,7 @@ class Dispatcher:
         started = time.monotonic()
         try:
             attempt = self._send(dispatch, share)
-        except Exception as error:  # noqa: BLE001 - see above
+        except Exception as error:  # noqa: BLE001 - it costs an attempt and no dead letter
             self._log.error("delivery.failed", webhook=share.webhook.name, job=share.state.job, exc_info=error)
             attempt = Attempt(from_failure(Failure.INTERNAL))
         except BaseException:  # this thread is being ended

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
+from sockudo_queue.delivery.admission.endpoint import Admission
 from sockudo_queue.pipeline.in_flight import Dispatch, Share
 
 SPARE_REST: Final = 30.0
@@ -25,13 +26,17 @@ Task = tuple[Dispatch, Share]
 
 
 class Slot:
-    """One worker's hold on a slot. `busy_since` (monotonic, 0 when idle) is written by its worker alone."""
+    """One worker's hold on a slot. `busy_since` (monotonic, 0 when idle) is written by its worker alone.
 
-    __slots__ = ("busy_since", "held")
+    `admission` is that of the latest attempt, which goes on for as long as `busy_since` says so.
+    """
+
+    __slots__ = ("admission", "busy_since", "held")
 
     def __init__(self) -> None:
         self.held = False
         self.busy_since = 0.0
+        self.admission: Admission | None = None
 
 
 class Crew:

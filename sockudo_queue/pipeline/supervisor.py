@@ -165,7 +165,7 @@ class Supervisor:
             self._place.isolation.look(now)
             self._place.dispatcher.pull_leashes()
             for worker in list(self.workers.values()):
-                slot, admission = worker.slot, worker.admission
-                if slot.busy_since and now - slot.busy_since > self._slow and admission is not None:
-                    self._place.dispatcher.look_at(admission)
+                slot = worker.slot
+                if slot.busy_since and now - slot.busy_since > self._slow and slot.admission is not None:
+                    self._place.dispatcher.look_at(slot.admission)
                     self._place.crew.give_back(slot)

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from sockudo_queue.core import delivery_state
-from sockudo_queue.delivery.admission.endpoint import Admission, Deferral
-from sockudo_queue.drivers.base import Back, Claim, Driver, Later, Part, Settlement
+from sockudo_queue.delivery.admission.endpoint import Deferral
+from sockudo_queue.drivers.base import Back, Claim, Driver, Later, Settlement
 from sockudo_queue.errors import BrokerError, SourceRefused
 from sockudo_queue.observability.health import Heartbeats
 from sockudo_queue.observability.metrics import Metrics
@@ -64,8 +64,7 @@ class Worker:
         self.claiming = False
         # What this thread would leave behind if it died now: its claim, and the share that it is at.
         self.current: tuple[Dispatch, Share | None] | None = None
-        # The latest attempt, which goes on for as long as the slot says that it is busy.
-        self.admission: Admission | None = None
+        self._allowance = 0.0
         self._crew = place.crew
         self._driver = place.driver
         self._resolver = place.resolver
@@ -88,7 +87,7 @@ class Worker:
             if task is None:
                 return
             # A worker that has something to do must move; a parked one may rest for as long as it is not needed.
-            self._beats.register(self.name, LIVE_WITHIN)
+            self._allow(LIVE_WITHIN)
             self._turns.begin()
             try:
                 if isinstance(task, Slot):
@@ -98,6 +97,7 @@ class Worker:
             finally:
                 self._turns.end()
             self._beats.unregister(self.name)
+            self._allowance = 0.0
             self._crew.unpark()
             self.parked = True
 
@@ -105,30 +105,41 @@ class Worker:
         """Expect no more signs of life; its thread has ended."""
         self._beats.unregister(self.name)
 
+    def step(self, settled: Settlement | None) -> Settlement | None:
+        """Settle the last job, claim one and work on it, or wait for one; return its settlement, where it has one.
+
+        Only while `_may_claim` says so. Returning lets go of the job's bytes: the next one may be long in coming.
+        """
+        if self._isolation.holds:
+            self._stand_back(settled)
+            return None
+        seen = self._crew.rings
+        claim = self._next(settled)
+        if claim is not None:
+            settled = self._deliver(claim)
+            if not self._resolver.large_jobs.bytes or len(claim.body) <= LARGE or self._isolation.holds:
+                return settled
+            # Else it would stay in memory until the next one is here.
+            self.claiming = False
+            self._settle(settled)
+        elif self._driver.sources:
+            self.claiming = False
+            self._turns.aside(self._crew.wait_for_ring, seen, _until_due(settled))
+        return None
+
     def _work_slot(self) -> None:
         """Claim and deliver for as long as there is a slot; the settlement of one job claims the next."""
         settled: Settlement | None = None
         while self._may_claim():
-            if self._isolation.holds:
-                self._stand_back(settled)
-                settled = None
-                continue
-            seen, last = self._crew.rings, settled
-            claim = None  # its body may be large, and the next one may be long in coming
-            claim, settled = self._next(settled), None
-            if claim is not None:
-                last = None
-                settled = self._deliver(claim)
-                if self._resolver.large_jobs.bytes and len(claim.body) > LARGE and not self._isolation.holds:
-                    # Else it would stay in memory until the next one is here.
-                    self.claiming = False
-                    self._settle(settled)
-                    settled = None
-            elif self._driver.sources:
-                self.claiming = False
-                self._turns.aside(self._crew.wait_for_ring, seen, _until_due(last))
+            settled = self.step(settled)
         self.claiming = False
         self._settle(settled)
+
+    def _allow(self, seconds: float) -> None:
+        """Expect a sign of life at least so often."""
+        if seconds != self._allowance:
+            self._beats.register(self.name, seconds)
+            self._allowance = seconds
 
     def _stand_back(self, settled: Settlement | None) -> None:
         """Settle, and claim nothing while another job is worked on alone."""
@@ -200,32 +211,12 @@ class Worker:
         if not self.slot.held and self._stopping.is_set():
             settlement = dispatch.finish(share, Back(delivery_state.encode(share.state)))
         else:
-            settlement = dispatch.finish(share, self._part_of(dispatch, share))
+            self._allow(LIVE_WITHIN + share.webhook.request_timeout_ms / 1000)
+            part = self._dispatcher.attempt(dispatch, share, self.slot, self._crew.give_back)
+            settlement = dispatch.finish(share, part)
         if settlement is None:
             self.current = None  # others are still at this job, and whoever is last settles it
         return settlement
-
-    def _part_of(self, dispatch: Dispatch, share: Share) -> Part | None:
-        try:
-            return self._try(dispatch, share)
-        except Exception as error:  # noqa: BLE001 - it would end worker after worker, and in the end the daemon
-            return self._dispatcher.failed(dispatch, share, error)
-
-    def _try(self, dispatch: Dispatch, share: Share) -> Part | None:
-        decision = self._dispatcher.admit(dispatch, share)
-        if isinstance(decision, Deferral):
-            return self._dispatcher.deferred(dispatch, share, decision)
-        try:
-            self._beats.register(self.name, LIVE_WITHIN + share.webhook.request_timeout_ms / 1000)
-            self.admission, self.slot.busy_since = decision, time.monotonic()
-            if decision.slow:
-                self._crew.give_back(self.slot)
-            return self._dispatcher.post(dispatch, share, decision)
-        except BaseException:
-            self._dispatcher.close(decision)
-            raise
-        finally:
-            self.slot.busy_since = 0.0
 
     def _next(self, settled: Settlement | None) -> Claim | None:
         """Settle and claim, for as long as it takes the broker to answer. None: nothing to claim, or we are stopped."""

@@ -7,7 +7,6 @@ import json
 import threading
 import time
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any, Final, cast
 
 import pytest
@@ -29,9 +28,9 @@ from sockudo_queue.pipeline.deferrals import LONGEST_GUESS
 from sockudo_queue.pipeline.dispatcher import Dispatcher, endpoint_of
 from sockudo_queue.pipeline.in_flight import Dispatch, Share
 from sockudo_queue.pipeline.matching_share import Account
+from sockudo_queue.pipeline.pool import Slot
 from sockudo_queue.pipeline.resolve import NEWER_RECORD_DELAY_MS, Resolver
 from sockudo_queue.pipeline.unknown_apps import LOOKS_A_SECOND, RECENT, UnknownApps
-from sockudo_queue.pipeline.worker import Worker, Workplace
 from tests.helpers.jobs import APP_ID, APP_KEY, APP_SECRET, event, job, webhook_body
 
 LIMITS: Final = Limits(
@@ -113,13 +112,7 @@ class World:
         return settlement
 
     def part_of(self, dispatch: Dispatch, share: Share) -> Part | None:
-        admission = self.dispatcher.admit(dispatch, share)
-        if isinstance(admission, Deferral):
-            return self.dispatcher.deferred(dispatch, share, admission)
-        try:
-            return self.dispatcher.post(dispatch, share, admission)
-        finally:
-            self.dispatcher.close(admission)
+        return self.dispatcher.attempt(dispatch, share, Slot(), lambda _slot: None)
 
     def in_flight(self, name: str) -> int:
         found = self.endpoints._endpoints.get(EndpointKey("https", f"{name}.example", 443))
@@ -210,15 +203,10 @@ def test_a_url_that_cannot_be_read_costs_its_webhook_and_no_worker() -> None:
 def test_a_share_that_fails_before_its_attempt_is_a_dead_letter(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever it is, it must not end the thread: its share would come again and end the next."""
     world = World(hook("a"))
-    parts = dict.fromkeys(Workplace.__dataclass_fields__)
-    place = SimpleNamespace(**(parts | {"dispatcher": world.dispatcher, "stopping": world.stopping}))
     monkeypatch.setattr(world.endpoints, "admit", None)  # calling that is an error
-    dispatch = world.resolver.resolve(claim_of(job(1)))
 
-    settlement = Worker("worker-1", cast(Workplace, place))._attempt(dispatch, *dispatch.shares)
+    part = only(world.settle(claim_of(job(1))))
 
-    assert settlement is not None
-    part = only(settlement)
     assert isinstance(part, Dead)
     assert (part.reason, owed(part).webhook, owed(part).attempts) == ("internal-error", "a", 0)
     assert len(world.log.of("job.failed")) == 1
