@@ -13,11 +13,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, NamedTuple, Protocol, runtime_checkable
 
 import msgspec
+
+from sockudo_queue.core.delivery_state import State
 
 
 class Claim(msgspec.Struct, eq=False, weakref=True):
@@ -79,10 +81,14 @@ class Back:
 
 @dataclass(frozen=True, slots=True)
 class Dead:
-    """Keep a share as a dead letter. The reason stands in the state too; here it is for whoever counts."""
+    """Keep a share as a dead letter. The reason stands in the state too.
+
+    `details` is the state before it was encoded, for the log and the counts; a driver does not look at it.
+    """
 
     state: bytes
     reason: str
+    details: State | None = field(default=None, compare=False, repr=False)
 
 
 Part = Later | Back | Dead

@@ -117,4 +117,5 @@ class Holdings:
 
 def dead_letter(state: State, claim: Claim, reason: str) -> Dead:
     """Return the end of a share, or of a whole job, that is given up now."""
-    return Dead(delivery_state.encode(msgspec.structs.replace(state, reason=reason, died=claim.now_ms())), reason)
+    details = msgspec.structs.replace(state, reason=reason, died=claim.now_ms())
+    return Dead(delivery_state.encode(details), reason, details)

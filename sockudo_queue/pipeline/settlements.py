@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from sockudo_queue.core import delivery_state
 from sockudo_queue.drivers.base import Back, Dead, Driver, Later, Settlement
 from sockudo_queue.errors import BrokerError
 from sockudo_queue.observability.metrics import Metrics
@@ -54,7 +53,8 @@ class Ledger:
                 self._count_dead(part)
 
     def _count_dead(self, part: Dead) -> None:
-        state = delivery_state.decode(part.state)
+        state = part.details
+        assert state is not None, "made by `in_flight.dead_letter`"
         self._metrics.dead_letter(part.reason)
         self._board.died(
             Death(time.time(), state.app, state.webhook or "", state.job, state.attempts, part.reason, state.last or "")
