@@ -21,7 +21,7 @@ from sockudo_queue.core.apps import Filter, Webhook
 from sockudo_queue.core.channel_pattern import PatternError, compile_pattern
 from sockudo_queue.core.secret import Secret
 from sockudo_queue.delivery.transport import header_lines
-from sockudo_queue.drivers.redis.dead_letters import split_value
+from sockudo_queue.drivers.redis.lists import split_value
 from sockudo_queue.drivers.redis.queue_v2_payload import closed, opened
 from sockudo_queue.errors import MalformedJob, SettingsError
 from sockudo_queue.observability.web.connection import BadRequest, HttpConnection

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from sockudo_queue.drivers.redis.dead_letters import split_value
+from sockudo_queue.drivers.redis.lists import split_value
 from sockudo_queue.drivers.redis.queue_v2_payload import opened
 from sockudo_queue.drivers.redis.source import own_key
 from tests.drivers.model import QueueMachine, Stored

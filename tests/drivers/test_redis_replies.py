@@ -175,7 +175,7 @@ def test_reply_is_read_the_same_whole_and_byte_by_byte(sent: bytes, expected: An
     for cut in (len(sent), 1, 3):
         made = Stream()
         assert made.read(*[sent[at : at + cut] for at in range(0, len(sent), cut)]) == expected
-        assert not made.parser.has_more
+        assert not made.parser.rest
         made.close()
 
 

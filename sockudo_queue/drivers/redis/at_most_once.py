@@ -17,7 +17,7 @@ from sockudo_queue.drivers.redis.link import Link, Script
 from sockudo_queue.drivers.redis.lists import ListSource, part_arguments
 from sockudo_queue.drivers.redis.parser import Oversized
 from sockudo_queue.drivers.redis.peers import Surroundings
-from sockudo_queue.drivers.redis.source import BLOCK_SECONDS, IdSource, Terms
+from sockudo_queue.drivers.redis.source import BLOCK_SECONDS, Terms, id_source
 from sockudo_queue.errors import BrokerError, BrokerRefused, SettlementRefused
 
 _STORE: Final = Script("store")
@@ -33,7 +33,7 @@ class RedisAtMostOnceDriver(RedisDriver):
         self.surroundings = Surroundings(link, lists, we_pop=True)
         self._patient = patient
         self._dead_retention = terms.dead_retention
-        self._new_id = IdSource()
+        self._new_id = id_source()
         self._lists = {source.key: source for source in lists}
         self._orders = itertools.cycle([tuple(keys), tuple(reversed(keys))])
         self.sources = ()

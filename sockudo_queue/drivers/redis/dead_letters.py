@@ -10,7 +10,9 @@ from urllib.parse import quote_from_bytes
 from sockudo_queue.drivers.base import DeadLetter
 from sockudo_queue.drivers.redis import replies
 from sockudo_queue.drivers.redis.link import Link, Script
+from sockudo_queue.drivers.redis.lists import split_value
 from sockudo_queue.drivers.redis.parser import Oversized
+from sockudo_queue.drivers.redis.source import receipt_of
 
 PAGE: Final = 200
 """Receipts that one look brings; they are small."""
@@ -137,11 +139,6 @@ class RedisDeadLetters:
                 yield _letter(source.key, receipt, score, value)
 
 
-def receipt_of(letter: DeadLetter) -> bytes:
-    """Return the receipt as it is stored."""
-    return letter.token.encode(errors="surrogateescape")
-
-
 def _letter(source: str, receipt: bytes, score: float, value: bytes | Oversized) -> DeadLetter:
     """Make a letter; of a value that is too large to be read the state is kept, and the body is left out."""
     died_ms = round(min(max(score, 0.0), float(replies.LATEST_MS))) if score == score else 0
@@ -154,14 +151,6 @@ def _letter(source: str, receipt: bytes, score: float, value: bytes | Oversized)
 
 def _bytes_of(receipt: bytes | Oversized) -> bytes:
     return receipt.head if isinstance(receipt, Oversized) else receipt
-
-
-def split_value(value: bytes) -> tuple[bytes, bytes]:
-    """Return the state and the body of a record's value, which is a body, or 0x01, state, LF, body."""
-    if value[:1] != b"\x01":
-        return b"", value
-    state, _, body = value[1:].partition(b"\n")
-    return state, body
 
 
 def _id_of(receipt: bytes) -> bytes:

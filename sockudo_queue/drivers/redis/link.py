@@ -194,7 +194,7 @@ class RedisLink:
         except replies.ODD:  # a host or a port that no address can have, or a login that no server answers
             connection.disconnect()
             raise BrokerUnavailable("no connection can be made to the address that was named") from None
-        if parser_of(connection).has_more:
+        if parser_of(connection).rest:
             raise _out_of_step(connection)
         return connection
 
@@ -239,14 +239,13 @@ def exchange(connection: AbstractConnection, *command: Any, read: Reader[T]) -> 
     parser = parser_of(connection)
     try:
         # Packed here, since redis-py looks at every argument first, which takes longer than to pack them.
-        parser.send(pack_command(command))
-        reply = parser.read_response()
+        reply = parser.exchange(pack_command(command))
         # Looked at before an error is raised, too: a connection that refuses is used again.
-        if not parser.has_more and isinstance(reply, RedisError):
+        if not parser.rest and isinstance(reply, RedisError):
             raise reply
     except (RedisError, OSError) as error:
         raise translated(connection, error) from None
-    if parser.has_more:
+    if parser.rest:
         raise _out_of_step(connection)
     try:
         return read(reply)

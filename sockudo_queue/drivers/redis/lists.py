@@ -12,9 +12,7 @@ from typing import Final
 
 from sockudo_queue.drivers.base import Back, Claim, Dead, DeadLetter, Later, Part, RecordAudit, Settlement
 from sockudo_queue.drivers.redis import replies
-from sockudo_queue.drivers.redis.dead_letters import receipt_of, split_value
 from sockudo_queue.drivers.redis.link import Link, Script
-from sockudo_queue.drivers.redis.replies import Reader
 from sockudo_queue.drivers.redis.source import (
     PUT_BACK_BASE,
     Arguments,
@@ -22,6 +20,7 @@ from sockudo_queue.drivers.redis.source import (
     SourceTurn,
     Terms,
     own_key,
+    receipt_of,
     settlement_arguments,
 )
 
@@ -88,18 +87,22 @@ class ListSource(RedisSource):
     def _audit(self) -> RecordAudit:
         return self._run_audit(self.delayed, self.active)
 
-    def _settle_and_claim(
-        self, settled: Settlement | None, what: str, expired_until: int, read: Reader[SourceTurn]
-    ) -> SourceTurn:
-        is_ack = settled is not None and not settled.parts and not settled.claim.lapses
-        terms = self._terms
+    def _settle_and_claim(self, settled: Settlement | None, what: str, expired_until: int) -> SourceTurn:
+        terms, read = self._terms, replies.SETTLED_AND_CLAIMED
         arguments: Arguments = [self._new_id(), terms.lease_ms, what, terms.dead_retention, expired_until]
-        arguments += settlement_arguments(settled, part_arguments, is_ack=is_ack)
-        return self._link.run(_NEXT, self._claim_keys, arguments, read=read)
-
-    def _claim_of(self, now_ms: int, receipt: str, value: bytes, lapses: int) -> Claim:
+        if settled is None:
+            arguments.append(0)
+            read = replies.CLAIMED
+        elif settled.parts or settled.claim.lapses:
+            arguments += settlement_arguments(settled, part_arguments)
+        else:
+            arguments += (1, settled.claim.receipt)
+        accepted, trimmed, now_ms, lost, claimed = self._link.run(_NEXT, self._claim_keys, arguments, read=read)
+        if claimed is None:
+            return SourceTurn(accepted, None, trimmed, now_ms, lost)
+        receipt, value, lapses = claimed
         state, body = split_value(value)
-        return Claim(self.key, receipt, body, state, lapses, now_ms)
+        return SourceTurn(accepted, Claim(self.key, receipt, body, state, lapses, now_ms), trimmed, now_ms, lost)
 
     def _renew(self, receipts: Sequence[str]) -> list[bool]:
         arguments: Arguments = [self._terms.lease_ms, *receipts]
@@ -114,6 +117,14 @@ class ListSource(RedisSource):
     def _waiting_command(self, seconds: str) -> Sequence[str]:
         # The head of the list moves onto itself: nothing changes, so a lost answer loses nothing.
         return ("BLMOVE", self.key, self.key, "LEFT", "LEFT", seconds)
+
+
+def split_value(value: bytes) -> tuple[bytes, bytes]:
+    """Return the state and the body of a record's value, which is a body, or 0x01, state, LF, body."""
+    if value[:1] != b"\x01":
+        return b"", value
+    state, _, body = value[1:].partition(b"\n")
+    return state, body
 
 
 def part_arguments(settlement: Settlement, ordinal: int, part: Part) -> Arguments:

@@ -78,7 +78,8 @@ class BoundedParser(RedisParser):
         """Whether the stream is encrypted, so that what waits on the socket may be nothing for us."""
         self._descriptor = -1
         self._poll = select.poll()  # unlike select, it takes descriptors of any number
-        self._rest = b""  # of the stream, behind the last reply
+        self.rest = b""
+        """What came behind the last reply, which nothing has asked for."""
         self._reader = self._new_reader()
         self._room = LARGEST_REPLY
         self._seconds = REPLY_SECONDS
@@ -89,7 +90,7 @@ class BoundedParser(RedisParser):
         """Read from the socket of a connection that was made."""
         connected = connection._get_socket()  # noqa: SLF001 - redis-py has no public way to the socket
         assert connected is not None, "called when there is a socket"
-        self._socket, self._rest, self._reader = connected, b"", self._new_reader()
+        self._socket, self.rest, self._reader = connected, b"", self._new_reader()
         self._tls = connected if isinstance(connected, ssl.SSLSocket) else None
         self.is_tls = self._tls is not None
         self._seconds = max(REPLY_SECONDS, connection.socket_timeout or 0.0)
@@ -100,21 +101,17 @@ class BoundedParser(RedisParser):
 
     def on_disconnect(self) -> None:
         """Forget the socket."""
-        self._socket, self._tls, self._rest = None, None, b""
+        self._socket, self._tls, self.rest = None, None, b""
 
-    def send(self, packed: bytes) -> None:
-        """Send a command. Raises OSError, or redis-py's errors."""
+    def exchange(self, packed: bytes) -> Any:
+        """Send a command and read its reply, see `read_response`. Raises OSError, or redis-py's errors."""
         if self._socket is None:
             raise ConnectionLost(_CLOSED)
         try:
             self._socket.sendall(packed)
         except (TimeoutError, BlockingIOError):
             raise ReplyTimeout(TIMED_OUT) from None
-
-    @property
-    def has_more(self) -> bool:
-        """Tell whether bytes came behind the last reply, which nothing has asked for."""
-        return bool(self._rest)
+        return self.read_response()
 
     @property
     def is_quiet(self) -> bool:
@@ -123,7 +120,7 @@ class BoundedParser(RedisParser):
         A TLS connection can be read while nothing waits, as servers send tickets for later sessions; of what is on it
         only what is decrypted counts.
         """
-        if self._rest:
+        if self.rest:
             return False
         if self._tls is not None:
             return not self._tls.pending()
@@ -132,7 +129,7 @@ class BoundedParser(RedisParser):
     def has_ended(self) -> bool:
         """Tell whether what waits is the end of the stream, and no bytes that nothing has asked for."""
         try:
-            return not self._rest and self._tls is None and not self._peek()
+            return not self.rest and self._tls is None and not self._peek()
         except OSError:
             return True
 
@@ -143,7 +140,7 @@ class BoundedParser(RedisParser):
         """Tell redis-py's own clients, which ask Sentinels and nodes, whether a connection is out of step."""
         if self._socket is None:
             raise ConnectionLost(_CLOSED)
-        return bool(self._rest or self._poll.poll(timeout * 1000))
+        return bool(self.rest or self._poll.poll(timeout * 1000))
 
     def read_response(self, disable_decoding: bool = True, **_: Any) -> Any:  # noqa: ARG002 - strings stay bytes
         """Read one reply: bytes, numbers, None, lists of these, and `Oversized`.
@@ -151,7 +148,7 @@ class BoundedParser(RedisParser):
         An error of the server is returned where it is the reply. Raises redis-py's errors for a
         stream that ends, stops or is no RESP2; the connection is of no use then.
         """
-        data = self._rest or self._received(self._read_size)
+        data = self.rest or self._received(self._read_size)
         find, at = data.find, _SHORT_LISTS.match(data).end()  # type: ignore[union-attr] # it matches nothing, too
         # Looked for one by one: that takes a tenth of the time, and a job has hardly ever one of them.
         found = find(b"*", at) + find(b">", at) + find(b"%", at) + find(b"~", at) + find(b"|", at)
@@ -165,7 +162,7 @@ class BoundedParser(RedisParser):
         if reply is _INCOMPLETE or self._reader.has_data():
             self._reader = self._new_reader()
             return self._read_bounded(data)
-        self._rest = b""
+        self.rest = b""
         if isinstance(reply, ConnectionLost):  # it has no room for this connection, or still loads its data
             raise reply
         return reply
@@ -231,7 +228,7 @@ class BoundedParser(RedisParser):
                 value = items
                 items, missing = outer.pop()
             else:
-                self._rest = data[at:]
+                self.rest = data[at:]
                 return value
 
     def _error(self, line: bytes) -> Exception:

@@ -8,17 +8,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from functools import partial
+from typing import Any, Final
 from urllib.parse import quote_from_bytes
 
 from sockudo_queue.drivers.base import Back, Claim, Dead, DeadLetter, Later, Part, RecordAudit, Settlement
 from sockudo_queue.drivers.redis import replies
-from sockudo_queue.drivers.redis.dead_letters import WithheldLetter, receipt_of
+from sockudo_queue.drivers.redis.dead_letters import WithheldLetter
 from sockudo_queue.drivers.redis.link import Link, Script
 from sockudo_queue.drivers.redis.parser import Oversized
 from sockudo_queue.drivers.redis.queue_v2_payload import AS_STORED, Piece, opened, pieces, start_of, whole
-from sockudo_queue.drivers.redis.replies import Reader
-from sockudo_queue.drivers.redis.source import Arguments, RedisSource, SourceTurn, Terms, settlement_arguments
+from sockudo_queue.drivers.redis.source import (
+    Arguments,
+    RedisSource,
+    SourceTurn,
+    Terms,
+    receipt_of,
+    settlement_arguments,
+)
 from sockudo_queue.errors import BrokerRefused
 
 V2_PARTS: Final[Mapping[str, str]] = {
@@ -84,6 +91,8 @@ class V2Source(RedisSource):
         self._all_keys = (*self.keys.values(), self.dead, self.records)
         self.types = dict(zip(self._all_keys, (*V2_PARTS.values(), "zset", "hash"), strict=True))
         self.active, self.delayed = self.keys["active"], self.keys["delayed"]
+        self._read_claimed = partial(self._read, settlements=0)
+        self._read_settled_and_claimed = partial(self._read, settlements=1)
         self._look_keys = [
             self.keys[part] for part in ("wait", "inline-wait", "inline-wait-count", "delayed", "active", "notify")
         ]
@@ -132,16 +141,16 @@ class V2Source(RedisSource):
             adrift = 0
         return RecordAudit(ours.lost, ours.restored, ours.unreachable + adrift)
 
-    def _settle_and_claim(
-        self, settled: Settlement | None, what: str, expired_until: int, read: Reader[SourceTurn]
-    ) -> SourceTurn:
-        arguments = self._terms_for(what, expired_until)
+    def _settle_and_claim(self, settled: Settlement | None, what: str, expired_until: int) -> SourceTurn:
+        arguments, read = self._terms_for(what, expired_until), self._read_settled_and_claimed
         if settled is None:
             arguments.append(0)
-        else:
+            read = self._read_claimed
+        elif settled.parts:
             size = settled.claim.size if isinstance(settled.claim, V2Claim) else 0
-            part_of = _parts_of(settled.claim) if settled.parts else _no_part
-            arguments += settlement_arguments(settled, part_of, size, is_ack=not settled.parts)
+            arguments += settlement_arguments(settled, _parts_of(settled.claim), size)
+        else:
+            arguments += (1, settled.claim.receipt)
         return self._link.run(_NEXT, self._all_keys, arguments, read=read)
 
     def _renew(self, receipts: Sequence[str]) -> list[bool]:
@@ -162,6 +171,10 @@ class V2Source(RedisSource):
         word = WORD_MARK + self._new_id()
         kept = (terms.dead_retention, terms.completed_retention, terms.event_retention)
         return [word, terms.lease_ms, what, *kept, expired_until]
+
+    def _read(self, reply: Any, settlements: int) -> SourceTurn:
+        accepted, trimmed, now_ms, lost, claimed = replies.settled_and_claimed(reply, settlements)
+        return SourceTurn(accepted, claimed and self._claim_of(now_ms, *claimed), trimmed, now_ms, lost)
 
     def _claim_of(self, now_ms: int, receipt: str, value: bytes, lapses: int) -> Claim:
         shown_id, _, word = receipt.rpartition("/")
@@ -206,10 +219,6 @@ def _dead_piece(state: bytes, body: bytes, start: int, *, is_withheld: bool) -> 
     if start < 0:
         return whole(before + body)
     return Piece(before, start + 1, start + len(body) - 1, body[-1:])
-
-
-def _no_part(_settlement: Settlement, _ordinal: int, _part: Part) -> Arguments:
-    raise AssertionError("an ack has no parts")
 
 
 def _said(framed: bytes | Oversized | None) -> int:

@@ -8,6 +8,7 @@ borrowed, and closes the connection then.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from sockudo_queue.drivers.redis.errors import MOST_PORT
@@ -230,3 +231,9 @@ def settled_and_claimed(reply: Any, settlements: int) -> tuple[bool, int, int, i
     ):
         raise UnexpectedReply
     return accepted, trimmed, now_ms, lost, (receipt.decode("ascii"), value, lapses)
+
+
+CLAIMED: Final[Reader[tuple[bool, int, int, int, Claimed | None]]] = partial(settled_and_claimed, settlements=0)
+SETTLED_AND_CLAIMED: Final[Reader[tuple[bool, int, int, int, Claimed | None]]] = partial(
+    settled_and_claimed, settlements=1
+)

@@ -52,16 +52,13 @@ class ServerClock:
                 return NO_MOMENT
             return ANY_MOMENT if self._ahead_ms is None else round(now + self._ahead_ms) + STEP_MS
 
-    def asking(self) -> float:
-        """Return what `heard` needs to know of the moment before a command is sent."""
-        return _monotonic_ms()
-
     def heard(self, now_ms: int, asked_at: float) -> None:
         """Note the time that a reply holds. The server read its clock after the command was sent and before now.
 
+        `asked_at` is `time.monotonic()` before the command was sent.
         So neither a slow reply nor a process that was stopped before this call looks like a step.
         """
-        now = _monotonic_ms()
+        now, asked_at = _monotonic_ms(), asked_at * 1000
         with self._lock:
             self._end_silence(now)
             self._end_refusals(now)

@@ -13,7 +13,8 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final
+from functools import partial
+from typing import ClassVar, Final, TypeVar
 
 import msgspec
 
@@ -22,9 +23,10 @@ from sockudo_queue.drivers.base import Claim, DeadLetter, Later, Part, RecordAud
 from sockudo_queue.drivers.redis import replies
 from sockudo_queue.drivers.redis.errors import CommandDenied, ServerRefused, WritesRefused
 from sockudo_queue.drivers.redis.link import Link, Script
-from sockudo_queue.drivers.redis.replies import Reader
 from sockudo_queue.drivers.redis.server_clock import ServerClock
 from sockudo_queue.errors import BrokerRefused, BrokerUnavailable
+
+T = TypeVar("T")
 
 BLOCK_SECONDS: Final = 1.0
 """The longest wait in the server; longer ones would only delay a stop and hide a dead link."""
@@ -62,15 +64,10 @@ def own_key(source: str, part: str) -> str:
     return f"sockudo-queue:{source if has_hash_tag(source) else '{' + source + '}'}:{part}"
 
 
-class IdSource:
-    """Makes ids of 32 hexadecimal digits: random for the process, then counted. Safe from any thread."""
-
-    def __init__(self) -> None:
-        self._prefix = os.urandom(12).hex()
-        self._counter = itertools.count()
-
-    def __call__(self) -> str:
-        return f"{self._prefix}{next(self._counter) & 0xFFFFFFFF:08x}"
+def id_source() -> Callable[[], str]:
+    """Return a maker of ids of 32 hexadecimal digits: random for the process, then counted. Safe from any thread."""
+    # Each job needs one, and this calls no function of ours.
+    return map(f"{os.urandom(11).hex()}{{:010x}}".format, itertools.count()).__next__
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +119,7 @@ class RedisSource(ABC):
         self._terms = terms
         self._due_at = 0.0  # monotonic; the first wait asks at once
         self._turns = itertools.count()
-        self._new_id = IdSource()
+        self._new_id = id_source()
         self._can_block = True
         self._closed = threading.Event()
 
@@ -132,18 +129,10 @@ class RedisSource(ABC):
         "kept", which only lists know, claims nothing but what is in our own keys.
         """
         what = what or ("fresh" if next(self._turns) & 1 else "due")
-        read = self._turn_of_claim if settled is None else self._turn_of_settled
         if settled is not None and settled.parts:
             self._note_delays(settled.parts)
-        asked_at = self.clock.asking()
-        try:
-            turn = self._settle_and_claim(settled, what, self.clock.expired_until(), read)
-        except BrokerUnavailable:
-            self.clock.not_answered()
-            raise
-        except BrokerRefused:
-            self.clock.refused()
-            raise
+        asked_at = time.monotonic()
+        turn = self._asked(partial(self._settle_and_claim, settled, what, self.clock.expired_until()))
         self.clock.heard(turn.now_ms, asked_at)
         if what != "none":
             self.rung = turn.claim is not None
@@ -154,20 +143,20 @@ class RedisSource(ABC):
         flags: list[bool] = []
         for start in range(0, len(claims), RENEW_LIMIT):
             receipts = [claim.receipt for claim in claims[start : start + RENEW_LIMIT]]
-            flags += self._renew_some(receipts)
+            flags += self._asked(partial(self._renew, receipts))
+            self.clock.accepted()
         return flags
 
-    def _renew_some(self, receipts: Sequence[str]) -> list[bool]:
+    def _asked(self, ask: Callable[[], T]) -> T:
+        """Ask for what needs a lease. Where that fails, leases may expire meanwhile whose owners are alive."""
         try:
-            flags = self._renew(receipts)
+            return ask()
         except BrokerUnavailable:
             self.clock.not_answered()
             raise
         except BrokerRefused:
             self.clock.refused()
             raise
-        self.clock.accepted()
-        return flags
 
     def audit(self) -> RecordAudit:
         """Look for records that are out of reach, and bring them back. Changes nothing where all is well."""
@@ -245,14 +234,8 @@ class RedisSource(ABC):
                 self._longest_delay_ms = part.delay_ms
 
     @abstractmethod
-    def _settle_and_claim(
-        self, settled: Settlement | None, what: str, expired_until: int, read: Reader[SourceTurn]
-    ) -> SourceTurn:
+    def _settle_and_claim(self, settled: Settlement | None, what: str, expired_until: int) -> SourceTurn:
         """Run the script that settles and claims; `expired_until` is as `ServerClock` says."""
-
-    @abstractmethod
-    def _claim_of(self, now_ms: int, receipt: str, value: bytes, lapses: int) -> Claim:
-        """Make a claim of the last parts of what that script says; may fail like a reader."""
 
     @abstractmethod
     def _renew(self, receipts: Sequence[str]) -> list[bool]:
@@ -261,16 +244,6 @@ class RedisSource(ABC):
     @abstractmethod
     def _look(self) -> tuple[int, float]:
         """Return how much can be claimed, and the milliseconds until a record falls due (below 0: none will)."""
-
-    def _turn_of_claim(self, reply: Any) -> SourceTurn:
-        return self._turn_of(reply, 0)
-
-    def _turn_of_settled(self, reply: Any) -> SourceTurn:
-        return self._turn_of(reply, 1)
-
-    def _turn_of(self, reply: Any, settlements: int) -> SourceTurn:
-        accepted, trimmed, now_ms, lost, claimed = replies.settled_and_claimed(reply, settlements)
-        return SourceTurn(accepted, claimed and self._claim_of(now_ms, *claimed), trimmed, now_ms, lost)
 
     @abstractmethod
     def _waiting_command(self, seconds: str) -> Sequence[str]:
@@ -294,17 +267,18 @@ class RedisSource(ABC):
             self._can_block = False
 
 
+def receipt_of(letter: DeadLetter) -> bytes:
+    """Return the receipt of a dead letter as it is stored."""
+    return letter.token.encode(errors="surrogateescape")
+
+
 def settlement_arguments(
-    settled: Settlement | None, of_part: Callable[[Settlement, int, Part], Arguments], *before: int, is_ack: bool
+    settled: Settlement, of_part: Callable[[Settlement, int, Part], Arguments], *before: int
 ) -> Arguments:
-    """Return what the scripts want to know of a settlement: the number of plain acks, the receipt, and its parts.
+    """Return what the scripts want to know of a settlement: no plain ack, the receipt, and its parts.
 
     `before` stands before the parts.
     """
-    if settled is None:
-        return [0]
-    if is_ack:
-        return [1, settled.claim.receipt]
     arguments: Arguments = [0, settled.claim.receipt, len(settled.parts), *before]
     for ordinal, part in enumerate(settled.parts):
         arguments += of_part(settled, ordinal, part)
