@@ -15,7 +15,7 @@ from sockudo_queue.core import signing
 from sockudo_queue.core.apps import Webhook
 from sockudo_queue.core.secret import Secret
 from sockudo_queue.delivery.connections import HandleOptions
-from sockudo_queue.delivery.http import HttpSender
+from sockudo_queue.delivery.sender import Sender
 from sockudo_queue.delivery.transport import CurlAdapter
 
 URL = os.environ.get("BENCH_URL", "")
@@ -24,7 +24,7 @@ broker = RedisBroker(url=os.environ.get("BENCH_REDIS", "redis://127.0.0.1:6379")
 dramatiq.set_broker(broker)
 
 _own = threading.local()
-_sender = HttpSender(CurlAdapter(HandleOptions()))
+_sender = Sender(CurlAdapter(HandleOptions()))
 _webhook = Webhook("hook", frozenset({"channel_occupied"}), Secret(URL))
 
 
@@ -41,5 +41,5 @@ def deliver_lean(body: str) -> None:
     """Deliver one job with our sender: what the HTTP layer alone gives."""
     read = jobs.decode(body.encode())
     payload = signing.body_of(read.time_ms, read.events)
-    headers = {"X-Pusher-Key": read.app_key, "X-Pusher-Signature": signing.sign(read.app_secret, payload)}
+    headers = {"X-Pusher-Key": read.app_key, "X-Pusher-Signature": signing.sign(read.signing_key, payload)}
     _sender.post(_webhook, payload, headers)

@@ -36,7 +36,7 @@ def _work(source: ListSource, url: str) -> None:
             continue
         job = jobs.decode(claim.body)
         body = signing.body_of(job.time_ms, job.events)
-        signature = signing.sign(job.app_secret, body)
+        signature = signing.sign(job.signing_key, body)
         curl.setopt(
             pycurl.HTTPHEADER,
             [

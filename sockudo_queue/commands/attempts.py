@@ -9,6 +9,7 @@ from sockudo_queue.commands.apps import Credentials
 from sockudo_queue.config import Settings
 from sockudo_queue.core import signing
 from sockudo_queue.core.apps import Webhook
+from sockudo_queue.core.hmac_keys import hmac_key
 from sockudo_queue.core.job import Event
 from sockudo_queue.core.outcome import Outcome
 from sockudo_queue.delivery.factory import Outbound
@@ -33,9 +34,8 @@ class Attempts:
     ) -> tuple[Outcome, float]:
         """Post some events; return the outcome, and the seconds that it took."""
         now = time.time()
-        body = signing.body_of(round(now * 1000), events)
-        request = signing.Request(credentials.key, credentials.secret, job_id, 1, round(now))
-        headers = signing.headers_of(request, webhook, body)
+        request = signing.Request(credentials.key, hmac_key(credentials.secret.revealed), job_id, 1, round(now))
+        body, headers = signing.signed(request, webhook, round(now * 1000), events)
         started = time.monotonic()
         outcome, _ = self._sender.post(webhook, body, headers)
         return outcome, time.monotonic() - started

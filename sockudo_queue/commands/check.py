@@ -157,7 +157,7 @@ def _place(settings: Settings) -> str:
 
 def _socket(settings: Settings) -> UnixSocket | None:
     url = settings.redis.url
-    return unix_socket(url.reveal()) if url is not None and redis_scheme(url.reveal()) == UNIX else None
+    return unix_socket(url.revealed) if url is not None and redis_scheme(url.revealed) == UNIX else None
 
 
 def _addresses(settings: Settings) -> Iterator[tuple[str, int]]:
@@ -170,7 +170,7 @@ def _database(settings: Settings) -> str:
     url = settings.redis.url
     if url is None:
         return str(settings.redis.db)
-    return urlsplit(url.reveal()).path.strip("/") or "0"
+    return urlsplit(url.revealed).path.strip("/") or "0"
 
 
 def _surroundings(driver: Driver, loaded: Loaded) -> Iterator[Finding]:

@@ -210,5 +210,5 @@ def _side_by_side(tasks: Sequence[tuple[str, Callable[[], tuple[Level, str]]]]) 
 
 
 def _endpoint_of(url: Secret) -> Endpoint:
-    parts = urlsplit(url.reveal())
+    parts = urlsplit(url.revealed)
     return Endpoint(parts.scheme, parts.hostname or "", parts.port or default_port(parts.scheme))

@@ -11,14 +11,16 @@ from pathlib import Path
 from sockudo_queue.commands.apps import secret_of
 from sockudo_queue.commands.context import EXIT_NO, load
 from sockudo_queue.commands.terminal import say, say_json
+from sockudo_queue.config import AppsDocument
 from sockudo_queue.core import signing
+from sockudo_queue.core.hmac_keys import hmac_key
 from sockudo_queue.errors import SettingsError
 
 
 def sign(options: argparse.Namespace) -> int:
     """Write the signature of the bytes of a file, every one of them."""
     loaded, _ = load(options)
-    signature = signing.sign(secret_of(loaded.apps_document, options), _body(options.file))
+    signature = signing.sign(_key(loaded.apps_document, options), _body(options.file))
     if options.json:
         say_json({"signature": signature})
     else:
@@ -29,9 +31,9 @@ def sign(options: argparse.Namespace) -> int:
 def verify(options: argparse.Namespace) -> int:
     """Tell whether a signature is that of the bytes of a file, and what may have gone wrong where it is not."""
     loaded, _ = load(options)
-    secret, body, given = secret_of(loaded.apps_document, options), _body(options.file), options.signature.strip()
-    valid = hmac.compare_digest(signing.sign(secret, body).encode(), given.encode(errors="surrogateescape"))
-    hint = "" if valid else _hint(given, body, lambda changed: signing.sign(secret, changed))
+    key, body, given = _key(loaded.apps_document, options), _body(options.file), options.signature.strip()
+    valid = hmac.compare_digest(signing.sign(key, body).encode(), given.encode(errors="surrogateescape"))
+    hint = "" if valid else _hint(given, body, lambda changed: signing.sign(key, changed))
     if options.json:
         say_json({"valid": valid, "hint": hint or None})
     elif valid:
@@ -52,6 +54,10 @@ def _hint(given: str, body: bytes, signed: Callable[[bytes], str]) -> str:
     if len(given) != 64 or not all(digit in "0123456789abcdefABCDEF" for digit in given):
         return "a signature is 64 hexadecimal digits"
     return "compare the secret, and take the body as it came, not as a parser writes it again"
+
+
+def _key(document: AppsDocument, options: argparse.Namespace) -> hmac.HMAC:
+    return hmac_key(secret_of(document, options).revealed)
 
 
 def _body(name: str) -> bytes:

@@ -52,8 +52,8 @@ def _check_cluster_nodes(settings: Settings, name: Naming, findings: Findings) -
 
 
 def _node(node: Secret) -> tuple[str, str, str]:
-    url = urlsplit(node.reveal())
-    return redis_scheme(node.reveal()), url.netloc.rpartition("@")[0], url.path
+    url = urlsplit(node.revealed)
+    return redis_scheme(node.revealed), url.netloc.rpartition("@")[0], url.path
 
 
 def _check_certificates(group: str, tls: TlsSettings, name: Naming, findings: Findings) -> None:

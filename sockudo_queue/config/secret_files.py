@@ -27,7 +27,7 @@ class FileSecret(Secret):
         try:
             return read_secret_file(self._path, again=True)
         except ValueError:
-            return self.reveal()
+            return self.revealed
 
 
 def read_secret_file(path: str, *, again: bool = False) -> str:

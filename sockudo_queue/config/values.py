@@ -71,7 +71,7 @@ def _lower(value: object) -> object:
 def texts(value: object) -> object:
     """Turn `a, b` or `["a","b"]` into a list; anything but text is left for the next check."""
     if isinstance(value, Secret):
-        value = value.reveal()
+        value = value.revealed
     if not isinstance(value, str):
         return value
     if value.lstrip().startswith("[") and not _IPV6_FIRST.match(value):
@@ -101,7 +101,7 @@ def _host(value: object) -> object:
 
 def _redis_url(value: object) -> object:
     secret = value if isinstance(value, Secret) else Secret(text(value))
-    url = secret.reveal()
+    url = secret.revealed
     if redis_scheme(url) == UNIX:
         unix_socket(url)
         return secret
@@ -139,7 +139,7 @@ def _node_text(node: Mapping[str, object]) -> str:
 
 
 def _revealed(value: object) -> str:
-    return (value.reveal() if isinstance(value, Secret) else text(value)).strip()
+    return (value.revealed if isinstance(value, Secret) else text(value)).strip()
 
 
 def _address_mapping(value: object) -> object:

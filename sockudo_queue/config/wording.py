@@ -108,5 +108,5 @@ def shown(value: Any, *, masked: bool = True) -> str:
         case BaseModel():
             return ":".join(shown(each, masked=masked) for _, each in value)
         case Secret() if not masked:
-            return value.reveal()
+            return value.revealed
     return str(value)

@@ -9,6 +9,7 @@ and encoded again.
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Iterable
 from contextlib import suppress
 from functools import lru_cache
@@ -20,7 +21,7 @@ from sockudo_queue.core import trace_context
 from sockudo_queue.core.ceilings import DEFAULTS, LONGEST_ID, Ceilings
 from sockudo_queue.core.decoding import DECODE_ERRORS
 from sockudo_queue.core.event_keys import repeats_keys
-from sockudo_queue.core.secret import Secret
+from sockudo_queue.core.hmac_keys import hmac_key
 from sockudo_queue.errors import MalformedJob
 
 
@@ -38,13 +39,13 @@ class Event(msgspec.Struct, frozen=True):
 class Job(msgspec.Struct, frozen=True):
     """What Sockudo put on the queue. `unreadable_events` counts the events that cannot match anything.
 
-    `trace` is the trace that the job belongs to. It stays in the job's own bytes, so retries, dead letters and replays
-    keep it on every driver.
+    `signing_key` is made of the app's secret, which is kept nowhere else. `trace` is the trace that the job belongs to.
+    It stays in the job's own bytes, so retries, dead letters and replays keep it on every driver.
     """
 
     app_key: str
     app_id: str
-    app_secret: Secret
+    signing_key: hmac.HMAC
     time_ms: int
     events: tuple[Event, ...]
     job_id: str | None
@@ -127,6 +128,7 @@ def decode(body: bytes, ceilings: Ceilings = DEFAULTS) -> Job:
         # In memory an event takes far more than its bytes. No list has more items than commas and one.
         most = ceilings.job_events
         data = _JOB.decode(body) if size < most or body.count(b",") < most else _counted(body, most)
+        signing_key = hmac_key(data.app_secret)
     except DECODE_ERRORS as error:
         raise MalformedJob(_fault(error)) from None
     in_headers = data.app_key + (data.job_id or "")
@@ -154,7 +156,7 @@ def decode(body: bytes, ceilings: Ceilings = DEFAULTS) -> Job:
     return Job(
         data.app_key,
         data.app_id,
-        Secret(data.app_secret),
+        signing_key,
         data.payload.time_ms,
         tuple(events),
         data.job_id or None,

@@ -10,22 +10,18 @@ MASK: Final = "***"
 class Secret:
     """Bytes or text that no log, error, metric or `repr` may show.
 
-    Every way of turning it into text gives a mask; `reveal` is the only way to the value, so that each use
+    Every way of turning it into text gives a mask; `revealed` is the only way to the value, so that each use
     can be found by searching for that word. It cannot be pickled.
     """
 
-    __slots__ = ("_value",)
+    __slots__ = ("revealed",)
 
     def __init__(self, value: str) -> None:
-        self._value = value
-
-    def reveal(self) -> str:
-        """Return the value, for the one place that must send or compute with it."""
-        return self._value
+        self.revealed = value
 
     def current(self) -> str:
-        """Return the value as it is now, for a new login; another than `reveal` where it lies in a file."""
-        return self._value
+        """Return the value as it is now, for a new login; another than `revealed` where it lies in a file."""
+        return self.revealed
 
     def __repr__(self) -> str:
         return MASK
@@ -36,13 +32,13 @@ class Secret:
         return MASK
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Secret) and other._value == self._value
+        return isinstance(other, Secret) and other.revealed == self.revealed
 
     def __hash__(self) -> int:
-        return hash(self._value)
+        return hash(self.revealed)
 
     def __bool__(self) -> bool:
-        return bool(self._value)
+        return bool(self.revealed)
 
     def __reduce__(self) -> tuple[Any, ...]:
         raise TypeError("a Secret cannot be pickled")

@@ -15,7 +15,7 @@ from urllib.parse import quote
 from sockudo_queue.core.apps import LambdaTarget, Webhook
 from sockudo_queue.core.outcome import Failure, Outcome, from_failure, from_status
 from sockudo_queue.delivery.errors import TransportFault
-from sockudo_queue.delivery.transport import Answer, CurlAdapter, Post, header_lines
+from sockudo_queue.delivery.transport import Answer, CurlAdapter
 
 API: Final = "2015-03-31"
 NOT_ALLOWED: Final = "the function is not among QUEUE_DELIVERY_ALLOWED_FUNCTIONS"
@@ -55,8 +55,9 @@ class LambdaSender:
         if not may_invoke(webhook.lambda_target.function_name, self._allowed):
             return from_failure(Failure.GUARD, NOT_ALLOWED), False
         try:
-            post, credentials = self._signed(webhook.lambda_target, body)
-            answer = self._adapter.send(post, timeout=webhook.request_timeout_ms / 1000, guarded=False)
+            url, headers, credentials = self._signed(webhook.lambda_target, body)
+            timeout = webhook.request_timeout_ms / 1000
+            answer = self._adapter.post(url, (b"Expect:",), headers, body, timeout=timeout, guarded=False)
         except TransportFault as fault:
             return from_failure(fault.failure, str(fault)), False
         except Exception as error:  # noqa: BLE001 - AWS's library has errors without number, most about credentials
@@ -81,8 +82,8 @@ class LambdaSender:
                 self._session = self._credentials = None
                 self._endpoints = {}
 
-    def _signed(self, target: LambdaTarget, body: bytes) -> tuple[Post, Any]:
-        """Return the request for a function, and the credentials that signed it."""
+    def _signed(self, target: LambdaTarget, body: bytes) -> tuple[str, dict[str, str], Any]:
+        """Return the URL of a function, the headers of a request to it, and the credentials that signed it."""
         from botocore.auth import SigV4Auth
         from botocore.awsrequest import AWSRequest
 
@@ -91,7 +92,7 @@ class LambdaSender:
         headers = {"Content-Type": "application/json", "X-Amz-Invocation-Type": "Event"}
         request = AWSRequest(method="POST", url=url, data=body, headers=headers)
         SigV4Auth(credentials.get_frozen_credentials(), "lambda", target.region).add_auth(request)
-        return Post(url, [*header_lines(dict(request.headers.items())), b"Expect:"], body), credentials
+        return url, dict(request.headers.items()), credentials
 
     def _endpoint_of(self, region: str) -> tuple[str, Any]:
         """Return where a region's functions are invoked, and the credentials; AWS's variables and files decide."""

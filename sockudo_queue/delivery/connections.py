@@ -312,6 +312,7 @@ class HandlePool:
 
     def give_back(self, handle: Handle) -> None:
         """Keep a handle for the next attempt on its route."""
+        handle.forget()
         handle.rested_since = time.monotonic()
         with self._lock:
             is_outdated = handle.trust is not self._trust and handle.trust != self._trust
@@ -351,6 +352,7 @@ class HandlePool:
 
     def set_aside(self, handle: Handle) -> None:
         """Use a handle no more whose look-up was cut, and close it when that has ended."""
+        handle.forget()
         handle.rested_since = time.monotonic()
         with self._lock:
             self._set_aside.append(handle)

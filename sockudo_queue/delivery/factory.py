@@ -10,13 +10,14 @@ from typing import Final
 import certifi
 
 from sockudo_queue.config import Settings
+from sockudo_queue.core.apps import Webhook
+from sockudo_queue.core.outcome import Outcome
 from sockudo_queue.delivery import proxies
 from sockudo_queue.delivery.addresses import Rules
 from sockudo_queue.delivery.aws_lambda import LambdaSender
 from sockudo_queue.delivery.certificates import file_faults
 from sockudo_queue.delivery.connections import DESCRIPTORS_OF_A_HANDLE, RESTING_LIMIT, HandleOptions
 from sockudo_queue.delivery.guard import Guard, Service
-from sockudo_queue.delivery.http import HttpSender
 from sockudo_queue.delivery.own_services import broker, brokers
 from sockudo_queue.delivery.sender import Sender
 from sockudo_queue.delivery.transport import CurlAdapter
@@ -37,15 +38,11 @@ class Outbound:
         delivery = settings.delivery
         self.guard = make_guard(settings)
         self._transport = CurlAdapter(replace(usable_options(settings, self.guard), turns=turns))
-        self.sender = Sender(
-            HttpSender(self._transport, retry_every_status=delivery.retry_every_status),
-            LambdaSender(
-                self._transport,
-                retry_every_status=delivery.retry_every_status,
-                allowed=delivery.invocable_functions,
-            ),
-            turns,
+        self._functions = LambdaSender(
+            self._transport, retry_every_status=delivery.retry_every_status, allowed=delivery.invocable_functions
         )
+        self._turns = turns
+        self.sender = Sender(self._transport, self._invoke, retry_every_status=delivery.retry_every_status)
         self._workers = settings.workers + delivery.max_slow
         self._services: dict[Service, None] = {}
         for service in brokers(settings):
@@ -81,6 +78,10 @@ class Outbound:
             self._look_up,
             self._transport.pool.close_old,
         ]
+
+    def _invoke(self, webhook: Webhook, body: bytes) -> tuple[Outcome, bool]:
+        # Looking for credentials may take AWS seconds.
+        return self._turns.aside(self._functions.post, webhook, body)
 
     def _look_up(self, now: float) -> None:
         assert self.guard is not None

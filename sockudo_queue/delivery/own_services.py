@@ -16,17 +16,17 @@ _DAEMON = "this daemon's own server"
 def brokers(settings: Settings) -> Iterator[Service]:
     """Yield the servers of the queue that is configured. AWS's own SQS is not among them: everybody may reach it."""
     match settings.driver:
-        case "redis" if settings.redis.url is not None and redis_scheme(settings.redis.url.reveal()) == UNIX:
+        case "redis" if settings.redis.url is not None and redis_scheme(settings.redis.url.revealed) == UNIX:
             return  # no webhook reaches a socket
         case "redis" if settings.redis.url is not None:
-            yield _of_url(settings.redis.url.reveal(), REDIS_PORT)
+            yield _of_url(settings.redis.url.revealed, REDIS_PORT)
         case "redis":
             yield broker(settings.redis.host, settings.redis.port)
             for node in settings.sentinel.nodes:
                 yield broker(node.host, node.port)
         case "redis-cluster":
             for url in settings.redis_cluster.nodes:
-                yield _of_url(url.reveal(), REDIS_PORT)
+                yield _of_url(url.revealed, REDIS_PORT)
         case "sqs" if settings.sqs.endpoint_url is not None:
             endpoint = settings.sqs.endpoint_url
             yield _of_url(endpoint, default_port(urlsplit(endpoint).scheme))

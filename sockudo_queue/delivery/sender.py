@@ -1,32 +1,109 @@
-"""What carries a webhook to its target: HTTP, or the invocation of a function."""
+"""One attempt: a signed POST of exact bytes, or the invocation of a function, and what it came to."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Final
+from urllib.parse import urlsplit
+
 from sockudo_queue.core.apps import Webhook
-from sockudo_queue.core.outcome import Outcome
-from sockudo_queue.delivery.aws_lambda import LambdaSender
-from sockudo_queue.delivery.http import HttpSender
-from sockudo_queue.runtime.python_gate import Turns
+from sockudo_queue.core.outcome import Failure, Outcome, from_failure, from_status
+from sockudo_queue.core.reserved_headers import is_reserved
+from sockudo_queue.core.secret import Secret
+from sockudo_queue.core.trace_context import BAGGAGE, TRACEPARENT, TRACESTATE
+from sockudo_queue.delivery.errors import TransportFault
+from sockudo_queue.delivery.transport import Answer, CurlAdapter, header_lines
+
+_TRACE: Final = frozenset({TRACEPARENT, TRACESTATE})
+_TRACE_AND_BAGGAGE: Final = _TRACE | {BAGGAGE}
+_NOTHING: Final[frozenset[str]] = frozenset()
+
+_HOST: Final = re.compile(r"[0-9A-Za-z._:-]{1,253}")
+
+
+Invoke = Callable[[Webhook, bytes], tuple[Outcome, bool]]
+"""Invokes a webhook's function with a body; returns what `Sender.post` returns, and never raises."""
+
+
+def _cannot_invoke(_webhook: Webhook, _body: bytes) -> tuple[Outcome, bool]:
+    return from_failure(Failure.INTERNAL, "functions cannot be invoked here"), False
 
 
 class Sender:
     """Makes attempts. Safe from any thread."""
 
-    def __init__(self, http: HttpSender, functions: LambdaSender, turns: Turns) -> None:
-        self._http = http
-        self._functions = functions
-        self._turns = turns
+    def __init__(
+        self, adapter: CurlAdapter, invoke: Invoke = _cannot_invoke, *, retry_every_status: bool = False
+    ) -> None:
+        self._adapter = adapter
+        self._invoke = invoke
+        self._retry_every_status = retry_every_status
 
     def post(self, webhook: Webhook, body: bytes, own_headers: dict[str, str]) -> tuple[Outcome, bool]:
-        """Make one attempt and return its outcome, and whether a kept connection was used. Never raises.
+        """Post a body and return the outcome, and whether a kept connection was used.
 
-        Blocks for at most the webhook's `request_timeout_ms`. A function gets the body alone, as from Sockudo.
+        Blocks for at most the webhook's `request_timeout_ms`. A function gets the body alone, as from Sockudo. Never
+        raises: whatever goes wrong is an outcome.
         """
         if webhook.url is None:
-            # Looking for credentials may take AWS seconds.
-            return self._turns.aside(self._functions.post, webhook, body)
-        return self._http.post(webhook, body, own_headers)
+            return self._invoke(webhook, body)
+        try:
+            answer = self._adapter.post(
+                webhook.url.revealed,
+                _configured(webhook.headers, _replaced_by(own_headers)),
+                own_headers,
+                body,
+                timeout=webhook.request_timeout_ms / 1000,
+                verify=webhook.verify_tls,
+            )
+        except TransportFault as fault:
+            return from_failure(fault.failure, str(fault)), False
+        except Exception as error:  # noqa: BLE001 - what slipped through the checks must cost one webhook, not a thread
+            return from_failure(Failure.INTERNAL, type(error).__name__), False
+        return self._outcome_of(answer), answer.connection_reused
 
     def pull_leashes(self) -> None:
         """End attempts that go on without end; to be called many times a second."""
-        self._http.pull_leashes()  # the functions' attempts go through the same transport
+        self._adapter.pull_leashes()
+
+    def _outcome_of(self, answer: Answer) -> Outcome:
+        if 200 <= answer.status_code < 300:
+            return _delivered(answer.status_code)
+        return from_status(
+            answer.status_code,
+            retry_after=answer.retry_after or None,
+            detail=_redirect(answer.redirect_to),
+            retry_all=self._retry_every_status,
+        )
+
+
+_delivered: Final = lru_cache(maxsize=100)(from_status)
+
+
+@lru_cache(maxsize=4096)
+def _configured(headers: tuple[tuple[str, Secret], ...], replaced: frozenset[str] = _NOTHING) -> tuple[bytes, ...]:
+    """Return the header lines of a webhook, without those that `replaced` names in lower case."""
+    known = {name: value.revealed for name, value in headers if not is_reserved(name) and name.lower() not in replaced}
+    ours = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
+    # libcurl asks before it sends a large body, unless that header is taken away.
+    return (*header_lines(known | ours), b"Expect:")
+
+
+def _replaced_by(own_headers: dict[str, str]) -> frozenset[str]:
+    """Return the names, in lower case, of configured headers that give way: a job's trace is passed on as a whole."""
+    if TRACEPARENT not in own_headers:
+        return _NOTHING
+    return _TRACE_AND_BAGGAGE if BAGGAGE in own_headers else _TRACE
+
+
+def _redirect(target: str | None) -> str:
+    """Name the host that an answer points to; whatever a receiver writes there can be read or is left out."""
+    if not target:
+        return ""
+    try:
+        host = urlsplit(target).hostname or ""
+    except ValueError:
+        host = ""
+    return f"redirects to {host if _HOST.fullmatch(host) else 'another place'}, which is not followed"

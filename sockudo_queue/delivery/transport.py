@@ -8,7 +8,7 @@ only where a kept connection turns out dead before any byte came back, and then 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Final, cast
@@ -50,19 +50,6 @@ class Answer(requests.Response):
         self._content = content
 
 
-class Post(requests.PreparedRequest):
-    """A prepared POST made of what is already in its final form: nothing is prepared again."""
-
-    method = "POST"
-    headers = _NOTHING  # type: ignore[assignment]  # they are in `lines`
-    hooks = MappingProxyType({"response": []})
-
-    def __init__(self, url: str, lines: list[bytes], body: bytes) -> None:
-        self.url = url
-        self.lines = lines
-        self.body = body
-
-
 class CurlAdapter(BaseAdapter):
     """The transport. Safe from any thread; each call in flight has a handle of its own."""
 
@@ -72,22 +59,28 @@ class CurlAdapter(BaseAdapter):
         self._in_flight: set[Handle] = set()
 
     def send(  # type: ignore[override]  # what requests passes and libcurl decides itself is taken and not used
+        self, request: requests.PreparedRequest, *_: Any, timeout: float = 10.0, verify: bool = True, **__: Any
+    ) -> Answer:
+        """Send a prepared POST, as `requests` asks for it; see `post`."""
+        assert isinstance(request.body, bytes)
+        return self.post(str(request.url), (), request.headers, request.body, timeout=timeout, verify=verify)
+
+    def post(
         self,
-        request: requests.PreparedRequest,
-        *_: Any,
-        timeout: float = 10.0,
+        url: str,
+        lines: Iterable[bytes],
+        headers: Mapping[str, str],
+        body: bytes,
+        *,
+        timeout: float,
         verify: bool = True,
         guarded: bool = True,
-        **__: Any,
     ) -> Answer:
         """Send a POST and wait for its answer, for at most `timeout` seconds in all. Raises `TransportFault`.
 
-        `guarded` asks the network guard; it is for URLs that are not our own choice. Once a status line has come the
-        status decides, whatever becomes of the body.
+        `lines` are headers as libcurl wants them; `headers` go behind them. `guarded` asks the network guard; it is for
+        URLs that are not our own choice. Once a status line has come the status decides, whatever becomes of the body.
         """
-        url, body = str(request.url), request.body
-        assert isinstance(body, bytes)
-        lines = request.lines if isinstance(request, Post) else header_lines(request.headers)
         timeout_ms = max(round(timeout * 1000), 1)
         try:
             handle = self.pool.take(_route(url, verify, guarded))
@@ -96,7 +89,7 @@ class CurlAdapter(BaseAdapter):
         done_with: Callable[[Handle], None] = self.pool.set_aside
         self._in_flight.add(handle)
         try:
-            fault = handle.perform(url, lines, body, timeout_ms)
+            fault = handle.perform(url, [*lines, *header_lines(headers)], body, timeout_ms)
             answer = _answer(handle, url, fault, timeout_ms)
             done_with = self._after(handle)
             return answer
@@ -105,7 +98,6 @@ class CurlAdapter(BaseAdapter):
             raise
         finally:
             self._in_flight.discard(handle)
-            handle.forget()
             done_with(handle)
 
     def _after(self, handle: Handle, failed: TransportFault | None = None) -> Callable[[Handle], None]:

@@ -142,9 +142,9 @@ class Dispatcher:
         if admission.is_probe:
             log_probe(self._log, share)
         counts.started()
-        started = time.monotonic()
+        started, now_ms = time.monotonic(), dispatch.claim.now_ms()
         try:
-            attempt = self._send(dispatch, share)
+            attempt = self._send(dispatch, share, now_ms)
         except Exception as error:  # noqa: BLE001 - it costs an attempt and no dead letter
             self._log.error("delivery.failed", webhook=share.webhook.name, job=share.state.job, exc_info=error)
             attempt = Attempt(from_failure(Failure.INTERNAL))
@@ -152,13 +152,14 @@ class Dispatcher:
             counts.ended(Verdict.RETRYABLE, time.monotonic() - started)
             raise
         ended = time.monotonic()
+        now_ms += round((ended - started) * 1000)
         outcome = attempt.outcome
         cut_short = outcome.is_transport_failure and self._stopping.is_set()
         was_closed = breaker.is_closed
         failing_since = None if was_closed else breaker.failing_since
         self._endpoints.finish(admission, None if cut_short else outcome, ended)
         try:
-            self._report(dispatch, share, attempt, ended - started, counts)
+            self._report(dispatch, share, attempt, ended - started, now_ms, counts)
             if not (outcome.delivered and was_closed):
                 self._metrics.breaker(share.state.app, share.webhook.name, breaker.state(ended))
                 log_breaker(self._log, share, breaker, outcome, ended, failing_since)
@@ -167,15 +168,13 @@ class Dispatcher:
         if cut_short:
             # The network may be leaving together with us; the attempt counts for nothing.
             return Back(delivery_state.encode(msgspec.structs.replace(share.state, webhook=share.webhook.name)))
-        return self._decide(dispatch.claim, share, outcome, ended - started)
+        return self._decide(dispatch.claim, share, outcome, ended - started, now_ms)
 
-    def _send(self, dispatch: Dispatch, share: Share) -> Attempt:
+    def _send(self, dispatch: Dispatch, share: Share, now_ms: int) -> Attempt:
         job, webhook, state = dispatch.job, share.webhook, share.state
         assert job is not None
-        body = signing.body_of(job.time_ms, share.events)
-        moment = dispatch.claim.now_ms() // 1000
-        request = signing.Request(job.app_key, job.app_secret, state.job, state.attempts + 1, moment)
-        headers = signing.headers_of(request, webhook, body)
+        request = signing.Request(job.app_key, job.signing_key, state.job, state.attempts + 1, now_ms // 1000)
+        body, headers = signing.signed(request, webhook, job.time_ms, share.events)
         if job.trace.context is not None:
             # An id of its own tells an attempt from the one before; it guards nothing.
             span_id = random.getrandbits(64) or 1
@@ -183,7 +182,9 @@ class Dispatcher:
         outcome, reused = self._sender.post(webhook, body, headers)
         return Attempt(outcome, reused, len(body))
 
-    def _report(self, dispatch: Dispatch, share: Share, attempt: Attempt, took: float, counts: WebhookMetrics) -> None:
+    def _report(
+        self, dispatch: Dispatch, share: Share, attempt: Attempt, took: float, now_ms: int, counts: WebhookMetrics
+    ) -> None:
         """Count an attempt and log it."""
         job, state, outcome = dispatch.job, share.state, attempt.outcome
         assert job is not None
@@ -191,7 +192,7 @@ class Dispatcher:
             outcome.verdict,
             took,
             status=outcome.status,
-            age=max(dispatch.claim.now_ms() - job.time_ms, 0) / 1000 if outcome.delivered else None,
+            age=max(now_ms - job.time_ms, 0) / 1000 if outcome.delivered else None,
             reused=attempt.reused if outcome.status else None,
             reason=outcome.reason if outcome.failure else None,
             failure=outcome.failure,
@@ -215,11 +216,11 @@ class Dispatcher:
             trace_id=job.trace.context.trace_id if job.trace.context is not None else None,
         )
 
-    def _decide(self, claim: Claim, share: Share, outcome: Outcome, took: float) -> Part | None:
+    def _decide(self, claim: Claim, share: Share, outcome: Outcome, took: float, now_ms: int) -> Part | None:
         if outcome.delivered:
             return None
-        state, now = share.state, claim.now_ms()
-        began = state.budget_from if state.budget_from is not None else now - round(took * 1000)
+        state = share.state
+        began = state.budget_from if state.budget_from is not None else now_ms - round(took * 1000)
         tried = msgspec.structs.replace(
             state,
             webhook=share.webhook.name,
@@ -229,7 +230,7 @@ class Dispatcher:
             guesses=0,
             last=outcome.reason,
         )
-        delay_ms = share.webhook.retry.delay_ms(tried.attempts, now - began, outcome, random.random())  # noqa: S311
+        delay_ms = share.webhook.retry.delay_ms(tried.attempts, now_ms - began, outcome, random.random())  # noqa: S311
         if delay_ms is not None:
             return Later(delivery_state.encode(tried), delay_ms)
         return dead_letter(tried, claim, "refused" if outcome.verdict is Verdict.PERMANENT else "exhausted")
@@ -238,7 +239,7 @@ class Dispatcher:
 def _target_of(webhook: Webhook) -> tuple[EndpointKey, str]:
     """Return the endpoint of a webhook, and what tells its target from another one. A function is its own endpoint."""
     if webhook.url is not None:
-        url = webhook.url.reveal()
+        url = webhook.url.revealed
         return endpoint_of(url), url
     assert webhook.lambda_target is not None
     function = f"{webhook.lambda_target.region}/{webhook.lambda_target.function_name}"

@@ -19,7 +19,7 @@ from sockudo_queue.core.apps import App, StaticApps, Webhook
 from sockudo_queue.core.secret import Secret
 from sockudo_queue.delivery.admission.endpoint import Endpoints
 from sockudo_queue.delivery.admission.thread_budget import Limits
-from sockudo_queue.delivery.http import HttpSender
+from sockudo_queue.delivery.sender import Sender
 from sockudo_queue.delivery.transport import Answer, CurlAdapter
 from sockudo_queue.drivers.base import Claim, Driver, Settlement, Turn
 from sockudo_queue.observability import logs
@@ -64,8 +64,8 @@ class _Queue:
 
 
 class _Adapter:
-    def send(self, request: Any, **_: Any) -> Answer:
-        return Answer(200, request.url, b"")
+    def post(self, url: str, *_: Any, **__: Any) -> Answer:
+        return Answer(200, url, b"")
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ def calls_for(jobs: int) -> int:
     resolver = Resolver(registry, unknown_apps, log, max_lapses=5, unknown_app_budget_ms=300_000)
     dispatcher = Dispatcher(
         Endpoints(Limits(5, 32, 0.1, 10, 5.0, 60.0)),
-        cast(Any, HttpSender(cast(CurlAdapter, _Adapter()))),
+        cast(Any, Sender(cast(CurlAdapter, _Adapter()))),
         metrics,
         log,
         stopping,

@@ -17,6 +17,7 @@ from sockudo_queue import cli
 from sockudo_queue.commands import stats
 from sockudo_queue.commands.terminal import pace, table
 from sockudo_queue.core import job as jobs
+from sockudo_queue.core.hmac_keys import hmac_key
 from sockudo_queue.errors import BrokerRefused
 from sockudo_queue.observability.health import Health, Heartbeats
 from tests.faults.queue import SERVER_LIST, daemon_on, push
@@ -137,7 +138,7 @@ def test_a_test_event_can_go_the_whole_way(run: Commands, redis_server: RedisSer
     bodies: Any = redis_server.client().lrange(SERVER_LIST, 0, -1)
     [queued] = map(jobs.decode, bodies)
     assert (queued.app_id, queued.app_key, queued.job_id) == (APP_ID, APP_KEY, ran.json["job"])
-    assert queued.app_secret.reveal() == APP_SECRET
+    assert queued.signing_key is hmac_key(APP_SECRET)
     assert [event.channel for event in queued.events] == ["presence-sockudo-queue-test"]
 
 

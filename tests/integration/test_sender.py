@@ -24,7 +24,7 @@ from sockudo_queue.core.secret import Secret
 from sockudo_queue.delivery.addresses import Rules
 from sockudo_queue.delivery.connections import USER_AGENT, HandleOptions
 from sockudo_queue.delivery.guard import Guard
-from sockudo_queue.delivery.http import HttpSender
+from sockudo_queue.delivery.sender import Sender
 from sockudo_queue.delivery.transport import CurlAdapter
 from sockudo_queue.delivery.watchdog import CUT_AFTER
 from tests.helpers.certificates import Authority
@@ -41,8 +41,8 @@ LIMIT: Final = 16_384
 
 
 @pytest.fixture
-def sender() -> HttpSender:
-    return HttpSender(CurlAdapter(HandleOptions(max_response_bytes=LIMIT, guard=Guard(Rules()))))
+def sender() -> Sender:
+    return Sender(CurlAdapter(HandleOptions(max_response_bytes=LIMIT, guard=Guard(Rules()))))
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def hook(url: str, timeout_ms: int = DEADLINE_MS, **headers: str) -> Webhook:
     )
 
 
-def attempt(sender: HttpSender, webhook: Webhook, body: bytes = BODY) -> tuple[Outcome, float]:
+def attempt(sender: Sender, webhook: Webhook, body: bytes = BODY) -> tuple[Outcome, float]:
     """Return the outcome and the seconds that it took."""
     began = time.monotonic()
     outcome, _ = sender.post(webhook, body, OWN)
@@ -68,7 +68,7 @@ def attempt(sender: HttpSender, webhook: Webhook, body: bytes = BODY) -> tuple[O
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_each_receiver_ends_within_the_deadline_under_its_name(sender: HttpSender, case: Case) -> None:
+def test_each_receiver_ends_within_the_deadline_under_its_name(sender: Sender, case: Case) -> None:
     """What else runs on the machine can only lengthen a time, so three tries are allowed to be in time once."""
     for chance in range(3):
         with HostileReceiver(case.behave) as receiver:
@@ -80,7 +80,7 @@ def test_each_receiver_ends_within_the_deadline_under_its_name(sender: HttpSende
     assert receiver.connections == 1  # nothing is sent twice on a new connection
 
 
-def test_a_port_that_refuses(sender: HttpSender) -> None:
+def test_a_port_that_refuses(sender: Sender) -> None:
     outcome, _ = attempt(sender, hook(f"http://127.0.0.1:{free_port()}/"))
     assert outcome.reason == "refused"
 
@@ -88,12 +88,12 @@ def test_a_port_that_refuses(sender: HttpSender) -> None:
 def test_a_name_that_is_not_there() -> None:
     adapter = CurlAdapter(HandleOptions())
     for _ in range(3):
-        outcome, _ = attempt(HttpSender(adapter), hook("http://nowhere.invalid/", 5000))
+        outcome, _ = attempt(Sender(adapter), hook("http://nowhere.invalid/", 5000))
         assert outcome.reason == "dns"
     assert len(adapter.pool) == 1  # the look-up has ended, so its handle is as good as any
 
 
-def test_a_host_that_accepts_nobody(sender: HttpSender) -> None:
+def test_a_host_that_accepts_nobody(sender: Sender) -> None:
     """Its queue of connections is full, so that the kernel lets every further one wait."""
     with socket.create_server(("127.0.0.1", 0), backlog=0) as listening:
         address = listening.getsockname()
@@ -124,7 +124,7 @@ def test_a_host_that_accepts_nobody(sender: HttpSender) -> None:
         (b"", ""),
     ],
 )
-def test_whatever_a_redirect_says_it_is_refused_once(sender: HttpSender, location: bytes, detail: str) -> None:
+def test_whatever_a_redirect_says_it_is_refused_once(sender: Sender, location: bytes, detail: str) -> None:
     with HostileReceiver(answering(ok(b"", b"Location: " + location, status=b"302 Found"), keep=True)) as receiver:
         outcome, _ = attempt(sender, hook(receiver.url()))
         assert len(receiver.requests) == 1
@@ -139,7 +139,7 @@ def test_whatever_a_redirect_says_it_is_refused_once(sender: HttpSender, locatio
 
 @pytest.mark.parametrize(("ahead", "expected"), [(3600, 3604), (-3600, 0)])
 def test_date_of_retry_after_is_compared_with_our_clock(
-    sender: HttpSender, receiver: Receiver, ahead: int, expected: int
+    sender: Sender, receiver: Receiver, ahead: int, expected: int
 ) -> None:
     """The answer's own date is not looked at; the budget bounds what a clock that is ahead can do."""
     theirs = time.time() + ahead
@@ -149,7 +149,7 @@ def test_date_of_retry_after_is_compared_with_our_clock(
     assert abs((outcome.retry_after or 0) - expected) <= 2
 
 
-def test_headers_go_out_byte_for_byte(sender: HttpSender, receiver: Receiver) -> None:
+def test_headers_go_out_byte_for_byte(sender: Sender, receiver: Receiver) -> None:
     """Text outside ASCII goes out as UTF-8, and a header may be empty."""
     headers = {"X-City": "Zürich", "X-Empty": "", "X-High": "\x80\xff", "X-Far": "日本 🙂", "Accept": "a/b"}
     outcome, _ = attempt(sender, hook(receiver.url(), DEADLINE_MS, **headers))
@@ -163,7 +163,7 @@ def test_headers_go_out_byte_for_byte(sender: HttpSender, receiver: Receiver) ->
     assert "expect" not in names
 
 
-def test_no_configured_header_replaces_or_doubles_ours(sender: HttpSender, receiver: Receiver) -> None:
+def test_no_configured_header_replaces_or_doubles_ours(sender: Sender, receiver: Receiver) -> None:
     """The checks at start leave them out already; here is the last door."""
     names = "x-pusher-SIGNATURE X-PUSHER-KEY content-TYPE Content-Length HOST Transfer-Encoding Accept-Encoding"
     foreign = dict.fromkeys([*names.split(), "Connection", "Expect"], "evil")
@@ -186,7 +186,7 @@ def test_no_configured_header_replaces_or_doubles_ours(sender: HttpSender, recei
     ],
 )
 def test_user_agent_of_a_webhook_replaces_ours(
-    sender: HttpSender, receiver: Receiver, configured: dict[str, str], sent: str
+    sender: Sender, receiver: Receiver, configured: dict[str, str], sent: str
 ) -> None:
     outcome, _ = attempt(sender, hook(receiver.url(), DEADLINE_MS, **configured))
     assert outcome.delivered
@@ -197,7 +197,7 @@ def test_user_agent_of_a_webhook_replaces_ours(
 
 def test_user_agent_of_one_webhook_is_not_sent_to_the_next(receiver: Receiver) -> None:
     """Both use the same connection and libcurl handle."""
-    sender = HttpSender(CurlAdapter(HandleOptions()))
+    sender = Sender(CurlAdapter(HandleOptions()))
     for headers in ({"User-Agent": "shop/1.0"}, {}):
         assert attempt(sender, hook(receiver.url(), 5000, **headers))[0].delivered
     assert [request.headers["user-agent"] for request in receiver.requests] == ["shop/1.0", USER_AGENT]
@@ -207,13 +207,13 @@ def test_user_agent_of_one_webhook_is_not_sent_to_the_next(receiver: Receiver) -
 @pytest.mark.parametrize(
     "target", ["/%41%c3%2F%2f?q=%c3%C3", "/%zz/%?", "/?x=1", "//a//b;c?d?e", "/.%2E/%2e", f"/{'a' * 8000}"]
 )
-def test_a_request_target_goes_out_byte_for_byte(sender: HttpSender, receiver: Receiver, target: str) -> None:
+def test_a_request_target_goes_out_byte_for_byte(sender: Sender, receiver: Receiver, target: str) -> None:
     outcome, _ = attempt(sender, hook(receiver.url(f"{target}#fragment")))
     assert outcome.delivered, outcome
     assert [request.path for request in receiver.requests] == [target]
 
 
-def test_nothing_in_a_url_ends_the_request_line(sender: HttpSender, receiver: Receiver) -> None:
+def test_nothing_in_a_url_ends_the_request_line(sender: Sender, receiver: Receiver) -> None:
     attempt(sender, hook(receiver.url("/a b\r\nX-Evil: 1\u00e9")))
     for request in receiver.requests:  # libcurl may refuse such a URL as well
         assert request.path == "/a%20b%0D%0AX-Evil:%201%C3%A9"
@@ -221,19 +221,19 @@ def test_nothing_in_a_url_ends_the_request_line(sender: HttpSender, receiver: Re
 
 
 @pytest.mark.parametrize(("rest", "target"), [("", "/"), ("?x=1", "/?x=1"), ("#f", "/")])
-def test_a_url_without_a_path(sender: HttpSender, receiver: Receiver, rest: str, target: str) -> None:
+def test_a_url_without_a_path(sender: Sender, receiver: Receiver, rest: str, target: str) -> None:
     attempt(sender, hook(receiver.url("") + rest))
     assert [request.path for request in receiver.requests] == [target]
 
 
-def test_a_kept_connection_takes_no_request_target_along(sender: HttpSender, receiver: Receiver) -> None:
+def test_a_kept_connection_takes_no_request_target_along(sender: Sender, receiver: Receiver) -> None:
     for target in ("/a%c3?b", "/", "/c%c3"):
         attempt(sender, hook(receiver.url(target)))
     assert [request.path for request in receiver.requests] == ["/a%c3?b", "/", "/c%c3"]
     assert receiver.accepted == 1
 
 
-def test_a_large_body_is_sent_without_asking_first(sender: HttpSender, receiver: Receiver) -> None:
+def test_a_large_body_is_sent_without_asking_first(sender: Sender, receiver: Receiver) -> None:
     outcome, took = attempt(sender, hook(receiver.url(), 5000), b"a" * 3_000_000)
     assert outcome.delivered
     assert took < 0.9  # libcurl would wait a second for an answer to its question
@@ -244,7 +244,7 @@ def test_a_handle_that_is_turned_to_another_host_takes_nothing_along(receiver: R
     """Neither the login of a URL, nor a header, nor a body."""
     adapter = CurlAdapter(HandleOptions())
     adapter.pool.limit = 1
-    sender = HttpSender(adapter)
+    sender = Sender(adapter)
     with Receiver() as other:
         for _ in range(3):
             url = receiver.url().replace("http://", "http://user:CANARY@")
@@ -269,7 +269,7 @@ def test_a_handle_that_is_full_of_headers_does_not_rest(status: bytes, reason: s
 
     adapter = CurlAdapter(HandleOptions())
     with HostileReceiver(behave) as receiver:
-        assert attempt(HttpSender(adapter), hook(receiver.url(), 5000))[0].reason == reason
+        assert attempt(Sender(adapter), hook(receiver.url(), 5000))[0].reason == reason
     assert len(adapter.pool) == 0
 
 
@@ -290,9 +290,9 @@ def test_an_attempt_that_outlives_its_deadline_is_cut(
     with HostileReceiver(behave, tls=authority.server() if scheme == "https" else None) as receiver, cutting(adapter):
         webhook = hook(receiver.url(scheme=scheme), 60_000)
         if kept:
-            assert attempt(HttpSender(adapter), webhook)[0].delivered
+            assert attempt(Sender(adapter), webhook)[0].delivered
         monkeypatch.setattr("sockudo_queue.delivery.watchdog.CUT_AFTER", -59.5)
-        outcome, took = attempt(HttpSender(adapter), webhook)
+        outcome, took = attempt(Sender(adapter), webhook)
     assert outcome.reason == "read-timeout"
     assert 0.4 < took < 30
     # libcurl has time left here, so it tries a kept connection that has ended once more, and that is cut too.
@@ -327,8 +327,8 @@ def test_what_means_nothing_and_never_ends_is_cut(
     with HostileReceiver(behave) as receiver, cutting(adapter):
         webhook = hook(receiver.url(scheme=scheme), 20_000)
         if kept and scheme == "http":
-            assert attempt(HttpSender(adapter), webhook)[0].delivered
-        outcome, took = attempt(HttpSender(adapter), webhook)
+            assert attempt(Sender(adapter), webhook)[0].delivered
+        outcome, took = attempt(Sender(adapter), webhook)
     assert outcome.reason == reason
     assert took < 10
 
@@ -339,16 +339,16 @@ def test_a_kept_connection_may_receive_without_end() -> None:
     answer = answering(ok(bytes(1 << 20)), keep=True)
     with HostileReceiver(answer) as receiver, cutting(adapter):
         for _ in range(20):
-            assert attempt(HttpSender(adapter), hook(receiver.url(), 20_000))[0].delivered
+            assert attempt(Sender(adapter), hook(receiver.url(), 20_000))[0].delivered
     assert receiver.connections == 1
 
 
 def test_a_connection_in_time_is_left_alone(receiver: Receiver) -> None:
     adapter = CurlAdapter(HandleOptions())
     with cutting(adapter):
-        assert attempt(HttpSender(adapter), hook(receiver.url()))[0].delivered
+        assert attempt(Sender(adapter), hook(receiver.url()))[0].delivered
         time.sleep(DEADLINE_MS / 1000 + 2 * CUT_AFTER)
-        assert attempt(HttpSender(adapter), hook(receiver.url()))[0].delivered
+        assert attempt(Sender(adapter), hook(receiver.url()))[0].delivered
     assert receiver.accepted == 1
 
 
@@ -370,13 +370,13 @@ def cutting(adapter: CurlAdapter) -> Iterator[None]:
         thread.join()
 
 
-def test_a_kept_connection_is_used_again(sender: HttpSender, receiver: Receiver) -> None:
+def test_a_kept_connection_is_used_again(sender: Sender, receiver: Receiver) -> None:
     reused = [sender.post(hook(receiver.url()), BODY, OWN)[1] for _ in range(5)]
     assert reused == [False, True, True, True, True]
     assert receiver.accepted == 1
 
 
-def test_a_connection_that_is_closed_on_reuse_costs_no_failed_attempt(sender: HttpSender) -> None:
+def test_a_connection_that_is_closed_on_reuse_costs_no_failed_attempt(sender: Sender) -> None:
     with HostileReceiver(closing_on_reuse) as receiver:
         outcomes = [attempt(sender, hook(receiver.url()))[0] for _ in range(20)]
     assert all(outcome.delivered for outcome in outcomes)
@@ -385,7 +385,7 @@ def test_a_connection_that_is_closed_on_reuse_costs_no_failed_attempt(sender: Ht
     assert len(receiver.requests) == 39
 
 
-def test_a_server_that_closes_each_idle_connection_is_sent_nothing_twice(sender: HttpSender) -> None:
+def test_a_server_that_closes_each_idle_connection_is_sent_nothing_twice(sender: Sender) -> None:
     with HostileReceiver(answering(ok())) as receiver:
         for nth in range(1, 51):
             outcome, _ = attempt(sender, hook(receiver.url()))
@@ -397,7 +397,7 @@ def test_a_server_that_closes_each_idle_connection_is_sent_nothing_twice(sender:
 @pytest.mark.parametrize("end", [True, False])
 @pytest.mark.parametrize("late", [b"408 Request Timeout", b"200 OK"])
 def test_what_comes_over_a_connection_at_rest_is_nobodys_answer(
-    sender: HttpSender, late: bytes, end: bool, pause: float
+    sender: Sender, late: bytes, end: bool, pause: float
 ) -> None:
     """Many servers and balancers tell by a 408 that they close an idle connection; others send an answer twice."""
     heard, said = threading.Semaphore(0), threading.Semaphore(0)
@@ -421,7 +421,7 @@ def test_what_comes_over_a_connection_at_rest_is_nobodys_answer(
             time.sleep(pause)
 
 
-def test_failure_after_a_stray_answer_is_never_taken_for_a_delivery(sender: HttpSender) -> None:
+def test_failure_after_a_stray_answer_is_never_taken_for_a_delivery(sender: Sender) -> None:
     """Each first request of two gets 200 and, a moment later, a second 200; each second one gets 500."""
     stray = threading.Semaphore(0)
     count = itertools.count()
@@ -445,7 +445,7 @@ def test_failure_after_a_stray_answer_is_never_taken_for_a_delivery(sender: Http
 
 
 @pytest.mark.parametrize("room", range(6))
-def test_without_descriptors_the_fault_is_ours(sender: HttpSender, receiver: Receiver, room: int) -> None:
+def test_without_descriptors_the_fault_is_ours(sender: Sender, receiver: Receiver, room: int) -> None:
     """The receiver is silent: an attempt that gets as far as it ends with its time."""
     attempt(sender, hook(receiver.url()))  # what is opened once and for all is opened now
     with HostileReceiver(silent) as other:
@@ -475,7 +475,7 @@ def all_descriptors_taken_but(room: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def test_late_body_of_an_answer_without_one_spoils_no_other_request(sender: HttpSender) -> None:
+def test_late_body_of_an_answer_without_one_spoils_no_other_request(sender: Sender) -> None:
     """The body of a 204 has no place in the protocol, and some servers send it all the same."""
     said = threading.Semaphore(0)
 
@@ -494,7 +494,7 @@ def test_late_body_of_an_answer_without_one_spoils_no_other_request(sender: Http
             assert said.acquire(timeout=5)
 
 
-def test_connection_that_was_set_aside_is_never_used_again(sender: HttpSender) -> None:
+def test_connection_that_was_set_aside_is_never_used_again(sender: Sender) -> None:
     """Bytes came over the first; the second ends with its answer, so that libcurl still keeps the first."""
     heard, said = threading.Semaphore(0), threading.Semaphore(0)
 

@@ -27,8 +27,8 @@ from sockudo_queue.delivery.certificates import file_faults
 from sockudo_queue.delivery.connections import HandleOptions
 from sockudo_queue.delivery.errors import DETAIL_LENGTH, TransportFault
 from sockudo_queue.delivery.guard import Guard
-from sockudo_queue.delivery.http import HttpSender
 from sockudo_queue.delivery.inspection import connect
+from sockudo_queue.delivery.sender import Sender
 from sockudo_queue.delivery.transport import CurlAdapter
 from tests.helpers.certificates import Authority
 from tests.helpers.configs import app, config, webhook
@@ -46,15 +46,15 @@ def authority(tmp_path: Path) -> Authority:
     return Authority(tmp_path)
 
 
-def sender_with(**options: str) -> HttpSender:
-    return HttpSender(CurlAdapter(HandleOptions(guard=Guard(Rules()), **options)))  # type: ignore[arg-type]
+def sender_with(**options: str) -> Sender:
+    return Sender(CurlAdapter(HandleOptions(guard=Guard(Rules()), **options)))  # type: ignore[arg-type]
 
 
 def hook(receiver: Receiver | HostileReceiver, *, verify: bool = True) -> Webhook:
     return Webhook("a", frozenset(), url=Secret(receiver.url()), request_timeout_ms=5000, verify_tls=verify)
 
 
-def reason(sender: HttpSender, webhook: Webhook) -> str:
+def reason(sender: Sender, webhook: Webhook) -> str:
     return sender.post(webhook, b"{}", {})[0].reason
 
 
@@ -218,7 +218,7 @@ def test_a_handle_that_is_turned_to_another_host_goes_on_verifying(authority: Au
     ):
         adapter = CurlAdapter(HandleOptions(ca_file=str(authority.ca_file)))
         adapter.pool.limit = 1
-        sender = HttpSender(adapter)
+        sender = Sender(adapter)
         assert reason(sender, hook(trusted)) == "delivered"
         assert reason(sender, hook(other, verify=False)) == "delivered"
         assert reason(sender, hook(other)) == "tls"

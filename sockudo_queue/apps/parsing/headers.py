@@ -46,7 +46,7 @@ def read_headers(
                     "HTTP does not count them"
                 )
             kept[name.lower()] = (name, Secret(text.strip(_BLANKS)))
-    size = sum(len(name) + len(text.reveal().encode()) for name, text in kept.values())
+    size = sum(len(name) + len(text.revealed.encode()) for name, text in kept.values())
     if len(kept) > MOST_HEADERS or size > most_bytes:
         findings.above_ceiling(
             f"{where}: headers must be at most {MOST_HEADERS}, with {most_bytes} bytes together; it has "

@@ -149,7 +149,7 @@ def _text(item: Any, name: str) -> str | None:
 def _client(settings: DynamodbSettings) -> Any:
     key, secret, token = settings.aws_access_key_id, settings.aws_secret_access_key, settings.aws_session_token
     if key is not None and secret is not None:
-        session = boto3.Session(key.reveal(), secret.reveal(), None if token is None else token.reveal())
+        session = boto3.Session(key.revealed, secret.revealed, None if token is None else token.revealed)
     else:
         session = boto3.Session(profile_name=settings.aws_profile_name)
     return session.client(

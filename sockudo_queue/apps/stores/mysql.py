@@ -139,7 +139,7 @@ class MysqlStore(SqlStore):
         connect = pymysql.Connection if may_send_password(settings) else _CautiousConnection
         return connect(
             user=settings.username,
-            password="" if settings.password is None else settings.password.reveal(),
+            password="" if settings.password is None else settings.password.revealed,
             host=settings.host,
             port=settings.port,
             database=settings.database,

@@ -70,7 +70,7 @@ class PostgresStore(SqlStore):
         connect = pg8000.native.Connection if may_send_password(settings) else _CautiousConnection
         connection = connect(
             user=settings.username,
-            password=None if settings.password is None else settings.password.reveal(),
+            password=None if settings.password is None else settings.password.revealed,
             host=settings.host,
             port=settings.port,
             database=settings.database,

@@ -95,7 +95,7 @@ def server_pool(settings: Settings) -> ConnectionPool:
     if redis.url is None:
         options |= {"host": redis.host, "port": redis.port, "db": redis.db} | login_options(redis)
         uses_tls, insecure = settings.master_tls.enabled, False
-    elif redis_scheme(redis.url.reveal()) == UNIX:
+    elif redis_scheme(redis.url.revealed) == UNIX:
         return ConnectionPool(UnixDomainSocketConnection, **options, **_socket_options(redis.url))
     else:
         options |= url_options(redis.url)
@@ -113,7 +113,7 @@ def login_options(account: Any) -> dict[str, Any]:
 
 def url_options(url: Secret) -> dict[str, Any]:
     """Return where a URL points and how to log in there. Its query is for other libraries and is left out."""
-    parts = _parts_of(url.reveal())
+    parts = _parts_of(url.revealed)
     options: dict[str, Any] = {name: parts[name] for name in ("host", "port", "db") if name in parts}
     if "username" in parts or "password" in parts:
         options["credential_provider"] = Login(lambda: _login_in(url.current()))
@@ -122,7 +122,7 @@ def url_options(url: Secret) -> dict[str, Any]:
 
 def _socket_options(url: Secret) -> dict[str, Any]:
     """Return where a Unix socket is and how to log in there."""
-    found = unix_socket(url.reveal())
+    found = unix_socket(url.revealed)
     options: dict[str, Any] = {"path": found.path, "db": found.database}
     if found.username or found.password:
         options["credential_provider"] = Login(lambda: unix_socket(url.current())[2:])
@@ -131,12 +131,12 @@ def _socket_options(url: Secret) -> dict[str, Any]:
 
 def is_tls(url: Secret) -> bool:
     """Tell whether a URL asks for TLS."""
-    return redis_scheme(url.reveal()) == "rediss"
+    return redis_scheme(url.revealed) == "rediss"
 
 
 def is_insecure(url: Secret) -> bool:
     """Tell whether a URL takes any certificate."""
-    return url.reveal().partition("#")[2] == INSECURE
+    return url.revealed.partition("#")[2] == INSECURE
 
 
 def tls_options(settings: Settings, *, uses_tls: bool, insecure: bool = False) -> dict[str, Any]:

@@ -67,7 +67,7 @@ def test_stores_fill_both_forms_alike_and_that_is_no_news(tmp_path: Path) -> Non
 @pytest.mark.parametrize("headers", [{"X-A": "b"}, {"headers": {"X-A": "b"}}])
 def test_both_shapes_of_headers(tmp_path: Path, headers: dict[str, Any]) -> None:
     (webhook,) = webhooks(tmp_path, hook(headers=headers))
-    assert [(name, value.reveal()) for name, value in webhook.headers] == [("X-A", "b")]
+    assert [(name, value.revealed) for name, value in webhook.headers] == [("X-A", "b")]
 
 
 def test_null_is_none_everywhere(tmp_path: Path) -> None:
@@ -230,7 +230,7 @@ def test_a_name_shows_the_host_and_nothing_secret(tmp_path: Path, url: str, name
     assert len(webhook.name.rpartition("-")[2]) == 8
     assert CANARY not in outcome.output
     assert webhook.url is not None
-    assert webhook.url.reveal() == normalised(url)
+    assert webhook.url.revealed == normalised(url)
 
 
 def test_names_of_functions(tmp_path: Path) -> None:
@@ -290,21 +290,21 @@ def test_reserved_headers_are_left_out_and_told(tmp_path: Path, name: str) -> No
 def test_header_values_outside_ascii_are_kept(tmp_path: Path) -> None:
     outcome = read_hooks(tmp_path, hook(headers={"X-A": "Zürich\t\xff 日本", "X-Empty": "", "User-Agent": "shop"}))
     (webhook,) = outcome.apps[0].webhooks
-    assert [value.reveal() for _, value in webhook.headers] == ["Zürich\t\xff 日本", "", "shop"]
+    assert [value.revealed for _, value in webhook.headers] == ["Zürich\t\xff 日本", "", "shop"]
     assert outcome.warnings == ()
 
 
 def test_blanks_around_a_header_value_are_not_sent(tmp_path: Path) -> None:
     outcome = read_hooks(tmp_path, hook(headers={"X-A": " CANARY\t"}))
     (webhook,) = outcome.apps[0].webhooks
-    assert [value.reveal() for _, value in webhook.headers] == ["CANARY"]
+    assert [value.revealed for _, value in webhook.headers] == ["CANARY"]
     assert "header 'X-A' has a value with spaces or tabs around it" in outcome.warnings[0]
     assert CANARY not in outcome.output
 
 
 def test_a_header_that_is_there_twice_in_other_letters(tmp_path: Path) -> None:
     outcome = read_hooks(tmp_path, hook(headers={"X-A": "1", "x-a": "2"}))
-    assert [(name, value.reveal()) for name, value in outcome.apps[0].webhooks[0].headers] == [("x-a", "2")]
+    assert [(name, value.revealed) for name, value in outcome.apps[0].webhooks[0].headers] == [("x-a", "2")]
     assert "header 'x-a' is there twice" in outcome.warnings[0]
 
 
@@ -480,7 +480,7 @@ def test_signing_secrets_and_the_switch_for_certificates(tmp_path: Path) -> None
     secrets = ["whsec_" + "QUFB" * 8, " whsec_" + "QkJC" * 8 + " "]
     outcome = read_hooks(tmp_path, hook(signing_secrets=secrets, verify_tls=False))
     (webhook,) = outcome.apps[0].webhooks
-    assert [secret.reveal() for secret in webhook.signing_secrets] == [secret.strip() for secret in secrets]
+    assert [secret.revealed for secret in webhook.signing_secrets] == [secret.strip() for secret in secrets]
     assert not webhook.verify_tls
     assert any("verify_tls is false" in line for line in outcome.warnings)
     assert "QUFB" not in outcome.output

@@ -99,7 +99,7 @@ class World:
     def paths(self, app_id: str) -> list[str]:
         app = self.find(app_id)
         assert app is not None
-        return [webhook.url.reveal().removeprefix("https://a.test/") for webhook in app.webhooks if webhook.url]
+        return [webhook.url.revealed.removeprefix("https://a.test/") for webhook in app.webhooks if webhook.url]
 
 
 @pytest.fixture

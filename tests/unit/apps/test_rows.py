@@ -32,7 +32,7 @@ def read(policy: Any = None, webhooks: Any = None) -> App:
 
 
 def urls(app: App) -> list[str]:
-    return [webhook.url.reveal() for webhook in app.webhooks if webhook.url is not None]
+    return [webhook.url.revealed for webhook in app.webhooks if webhook.url is not None]
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_the_policy_wins_entirely(policy: Any, webhooks: Any, count: int) -> Non
 @pytest.mark.parametrize("headers", [{"X-A": "b"}, {"headers": {"X-A": "b"}}])
 def test_both_shapes_of_headers(headers: dict[str, Any]) -> None:
     app = read(None, json.dumps([hook(headers=headers)]))
-    assert [(name, value.reveal()) for name, value in app.webhooks[0].headers] == [("X-A", "b")]
+    assert [(name, value.revealed) for name, value in app.webhooks[0].headers] == [("X-A", "b")]
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from sockudo_queue.commands import samples
 from sockudo_queue.commands.filters import doubt
 from sockudo_queue.core import matching
 from sockudo_queue.core.apps import Filter, Webhook
+from sockudo_queue.core.hmac_keys import hmac_key
 from sockudo_queue.core.job import Job
-from sockudo_queue.core.secret import Secret
 from sockudo_queue.drivers.redis.inspection import LIST_SCRIPTS, TRIALS, V2_SCRIPTS, commands_of
 
 
@@ -58,7 +58,7 @@ def test_what_can_never_be_called_is_doubted(events: list[str], rules: dict[str,
 def test_what_can_be_called_is_not_doubted(events: list[str], rules: dict[str, Any], channel: str) -> None:
     webhook = hook(*events, **rules)
     happened = tuple(samples.event(name, channel) for name in events)
-    assert matching.match(Job("", "", Secret(""), 0, happened, None, 0), [webhook])
+    assert matching.match(Job("", "", hmac_key(""), 0, happened, None, 0), [webhook])
     assert doubt(webhook) is None
 
 

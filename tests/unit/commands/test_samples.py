@@ -11,6 +11,7 @@ from sockudo_queue.commands import samples
 from sockudo_queue.core import job as jobs
 from sockudo_queue.core import matching
 from sockudo_queue.core.apps import Filter, Webhook
+from sockudo_queue.core.hmac_keys import hmac_key
 from sockudo_queue.core.job import Event
 from sockudo_queue.core.secret import Secret
 
@@ -25,11 +26,11 @@ def test_every_event_type_makes_a_job_that_is_delivered(name: str) -> None:
     event = samples.wanted_event(webhook, None, None)
     assert isinstance(event, Event)
     read = jobs.decode(samples.body("id-1", 'app "1"', "k", Secret("s"), 5, event))
-    assert (read.job_id, read.app_id, read.app_key, read.app_secret.reveal(), read.time_ms) == (
+    assert (read.job_id, read.app_id, read.app_key, read.signing_key, read.time_ms) == (
         "id-1",
         'app "1"',
         "k",
-        "s",
+        hmac_key("s"),
         5,
     )
     [match] = matching.match(read, [webhook])

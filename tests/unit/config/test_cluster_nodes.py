@@ -18,7 +18,7 @@ def redis(**keys: Any) -> dict[str, Any]:
 
 def nodes_of(directory: Path, file: dict[str, Any], environment: dict[str, str] | None = None) -> list[str]:
     settings = read(directory, file, CLUSTER | (environment or {})).good.settings
-    return [node.reveal() for node in settings.redis_cluster.nodes]
+    return [node.revealed for node in settings.redis_cluster.nodes]
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_the_login_of_the_database_is_used_where_the_cluster_has_none(
 ) -> None:
     cluster = read(tmp_path, file, CLUSTER | environment).good.settings.redis_cluster
     assert cluster.password is not None
-    assert (cluster.username, cluster.password.reveal()) == login
+    assert (cluster.username, cluster.password.revealed) == login
 
 
 def test_a_password_of_the_database_that_changes_in_its_file_is_read_again(tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ def test_only_one_line_end_is_taken_off_and_the_rest_is_told(tmp_path: Path) -> 
     outcome = read(tmp_path, environment={"DATABASE_REDIS_PASSWORD_FILE": str(tmp_path / "secret")})
     password = outcome.good.settings.redis.password
     assert password is not None
-    assert password.reveal() == "CANARY\n"
+    assert password.revealed == "CANARY\n"
     assert "DATABASE_REDIS_PASSWORD_FILE: the secret has white space around it" in outcome.warnings[0]
     assert CANARY not in outcome.output
 
@@ -156,7 +156,7 @@ def test_odd_secrets_are_told_and_kept(tmp_path: Path, value: str) -> None:
     outcome = read(tmp_path, environment={"DATABASE_REDIS_PASSWORD": value})
     password = outcome.good.settings.redis.password
     assert password is not None
-    assert password.reveal() == value
+    assert password.revealed == value
     assert outcome.warnings[0].startswith("DATABASE_REDIS_PASSWORD: the secret ")
     assert CANARY not in outcome.output
 

@@ -65,7 +65,7 @@ def test_nodes_that_cannot_be_one_cluster_are_refused(tmp_path: Path, nodes: str
 def test_nodes_may_be_written_without_a_scheme(tmp_path: Path) -> None:
     nodes = "10.0.0.1:6379, redis-2.example.com, [::1]:7000, redis://u:p@10.0.0.4:6379/0"
     settings = read(tmp_path, environment=CLUSTER | {"REDIS_CLUSTER_NODES": nodes}).good.settings
-    assert [node.reveal() for node in settings.redis_cluster.nodes] == [
+    assert [node.revealed for node in settings.redis_cluster.nodes] == [
         "redis://10.0.0.1:6379",
         "redis://redis-2.example.com",
         "redis://[::1]:7000",
@@ -79,11 +79,11 @@ def test_a_list_may_begin_with_an_ipv6_address(tmp_path: Path) -> None:
         "QUEUE_REDIS_CLUSTER_ADDRESS_MAP": "[fd00::1]:6379=127.0.0.1:7001",
     }
     cluster = read(tmp_path, environment=environment).good.settings.redis_cluster
-    assert [node.reveal() for node in cluster.nodes] == ["redis://[::1]:7000", "redis://[fd00::1]:7001"]
+    assert [node.revealed for node in cluster.nodes] == ["redis://[::1]:7000", "redis://[fd00::1]:7001"]
     assert cluster.address_map == ("[fd00::1]:6379=127.0.0.1:7001",)
     file = {"queue": {"redis_cluster": {"nodes": "[::1]:7000"}}}
     (node,) = read(tmp_path, file, {"QUEUE_DRIVER": "redis-cluster"}).good.settings.redis_cluster.nodes
-    assert node.reveal() == "redis://[::1]:7000"
+    assert node.revealed == "redis://[::1]:7000"
 
 
 @pytest.mark.parametrize("entry", ["10.0.0.1", "10.0.0.1:x=b", "=b", "a=", f"u:{CANARY}@a=b", "a=b c"])
@@ -132,7 +132,7 @@ def test_a_secret_of_a_file_is_read_again(tmp_path: Path) -> None:
     password = settings.redis.password
     assert password is not None
     file.write_text("second\n")
-    assert (password.current(), password.reveal(), repr(password)) == ("second", "first", "***")
+    assert (password.current(), password.revealed, repr(password)) == ("second", "first", "***")
 
     file.write_text("")
     assert password.current() == "first"

@@ -64,13 +64,13 @@ def test_a_named_file_must_exist(tmp_path: Path) -> None:
 def test_the_later_of_two_variables_wins(tmp_path: Path) -> None:
     environment = {"REDIS_CLUSTER_NODES": "redis://a:1", "DATABASE_REDIS_CLUSTER_NODES": "redis://b:2,c:3"}
     nodes = read(tmp_path, environment=environment).good.settings.redis_cluster.nodes
-    assert [node.reveal() for node in nodes] == ["redis://b:2", "redis://c:3"]
+    assert [node.revealed for node in nodes] == ["redis://b:2", "redis://c:3"]
 
 
 @pytest.mark.parametrize("text", ["redis://a:1,redis://b:2", '["redis://a:1", "redis://b:2"]', " redis://a:1 , b:2 ,"])
 def test_lists_are_commas_or_json(tmp_path: Path, text: str) -> None:
     nodes = read(tmp_path, environment={"REDIS_CLUSTER_NODES": text}).good.settings.redis_cluster.nodes
-    assert [node.reveal() for node in nodes] == ["redis://a:1", "redis://b:2"]
+    assert [node.revealed for node in nodes] == ["redis://a:1", "redis://b:2"]
 
 
 @pytest.mark.parametrize("text", ["true", "1", "yes", "on", "TRUE", " On "])
@@ -222,7 +222,7 @@ def test_the_2_9_file_is_read_as_meant(tmp_path: Path) -> None:
     settings = outcome.good.settings
     assert (settings.driver, settings.workers, settings.redis.host) == ("redis", 5, "redis.example.test")
     assert settings.redis.password is not None
-    assert settings.redis.password.reveal() == "CANARY-redis"
+    assert settings.redis.password.revealed == "CANARY-redis"
     assert [len(app.webhooks) for app in outcome.apps] == [2, 0]
 
 
@@ -233,7 +233,7 @@ def test_the_4_7_file_is_read_as_meant(tmp_path: Path) -> None:
     assert [node.host for node in settings.sentinel.nodes] == ["sentinel-1", "sentinel-2"]
     assert settings.master_tls.enabled
     assert settings.redis_cluster.use_tls
-    assert [node.reveal() for node in settings.redis_cluster.nodes][1] == "redis://10.0.0.2:7000"
+    assert [node.revealed for node in settings.redis_cluster.nodes][1] == "redis://10.0.0.2:7000"
     url, function = outcome.apps[0].webhooks
     assert (url.retry.max_attempts, url.request_timeout_ms) == (4, 3_000)
     assert (function.retry.max_attempts, function.request_timeout_ms) == (5, 10_000)
@@ -245,7 +245,7 @@ def test_the_5_0_file_is_read_as_meant(tmp_path: Path) -> None:
     settings = outcome.good.settings
     assert (settings.workers, settings.redis.host, settings.master_tls.enabled) == (12, "10.0.0.5", True)
     assert settings.redis.password is not None
-    assert settings.redis.password.reveal() == 'quo"ted\\'
+    assert settings.redis.password.revealed == 'quo"ted\\'
     assert (settings.reliability.lease_duration_ms, settings.retry.jitter) == (45_000, 0.1)
     assert outcome.apps[0].webhooks[0].headers[0][0] == "Authorization"
 

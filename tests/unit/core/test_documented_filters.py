@@ -11,9 +11,9 @@ import msgspec
 import pytest
 
 from sockudo_queue.core.apps import Filter, Webhook
+from sockudo_queue.core.hmac_keys import hmac_key
 from sockudo_queue.core.job import Event, Job
 from sockudo_queue.core.matching import match
-from sockudo_queue.core.secret import Secret
 
 PAGE: Final = Path(__file__).parents[3] / "docs" / "behaviour.md"
 EXAMPLE: Final = re.compile(r"^\| `(\{.*?\})` \| (.*?) \| (.*?)\|$", re.MULTILINE)
@@ -23,7 +23,7 @@ EXAMPLES: Final = EXAMPLE.findall(PAGE.read_text())
 
 def passes(rules: dict[str, str], channel: str) -> bool:
     event = Event("e", channel, msgspec.Raw(b"{}"))
-    job = Job("k", "i", Secret("s"), 1, (event,), None, 0)
+    job = Job("k", "i", hmac_key("s"), 1, (event,), None, 0)
     return bool(match(job, [Webhook("w", frozenset({"e"}), filter=Filter(**rules))]))  # type: ignore[arg-type]
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from sockudo_queue.core import job as jobs
 from sockudo_queue.core.ceilings import Ceilings
+from sockudo_queue.core.hmac_keys import hmac_key
 from sockudo_queue.errors import MalformedJob
 from tests.helpers.data import JobFile, job_files
 from tests.helpers.jobs import event, job
@@ -37,7 +38,7 @@ def test_a_job_as_sockudo_writes_it() -> None:
     read = jobs.decode(job(7, app_id="shop", key="key", secret="secret", time_ms=1234))
 
     assert (read.app_key, read.app_id, read.time_ms, read.job_id) == ("key", "shop", 1234, None)
-    assert read.app_secret.reveal() == "secret"
+    assert read.signing_key is hmac_key("secret")
     assert [(event.name, event.channel) for event in read.events] == [("channel_occupied", "room-7")]
     assert read.unreadable_events == 0
 
@@ -188,7 +189,7 @@ def test_no_text_of_a_job_shows_in_its_repr() -> None:
     read = jobs.decode(with_events(b'{"name":"e","channel":"CANARY","data":"CANARY"}'))
 
     assert CANARY not in repr(read)
-    assert CANARY not in f"{read} {read.events[0]!r} {read.app_secret}"
+    assert CANARY not in f"{read} {read.events[0]!r} {read.signing_key}"
 
 
 def test_what_a_job_holds_besides_is_ignored() -> None:

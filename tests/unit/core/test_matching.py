@@ -11,6 +11,7 @@ import pytest
 from sockudo_queue.core import matching
 from sockudo_queue.core.apps import Filter, InvalidWebhook, Webhook
 from sockudo_queue.core.channel_pattern import Search, compile_pattern
+from sockudo_queue.core.hmac_keys import hmac_key
 from sockudo_queue.core.job import Event, Job
 from sockudo_queue.core.matching import Match, check_filter, contradiction, match, wants_any
 from sockudo_queue.core.secret import Secret
@@ -31,7 +32,7 @@ def event(channel: str, name: str = "channel_occupied") -> Event:
 
 
 def job(*events: Event) -> Job:
-    return Job("key", "app", Secret("secret"), 1, events, None, 0)
+    return Job("key", "app", hmac_key("secret"), 1, events, None, 0)
 
 
 def webhook(rules: Filter | None = None, *types: str, name: str = "hook") -> Webhook:

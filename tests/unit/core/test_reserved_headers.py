@@ -7,10 +7,11 @@ import pytest
 from sockudo_queue.apps.parsing.headers import read_headers
 from sockudo_queue.config.findings import Findings
 from sockudo_queue.core.apps import Webhook
+from sockudo_queue.core.hmac_keys import hmac_key
 from sockudo_queue.core.reserved_headers import is_reserved
 from sockudo_queue.core.secret import Secret
 from sockudo_queue.core.signing import Request, headers_of
-from sockudo_queue.delivery import http
+from sockudo_queue.delivery import sender
 
 RESERVED = [
     "Content-Type",
@@ -42,7 +43,7 @@ def test_reserved_header_is_dropped_from_settings_and_from_the_request(name: str
     assert is_reserved(name)
     assert read_headers({name: "theirs"}, "webhook 1", findings) == ()
     assert len(findings.warnings) == 1
-    assert not any(b"theirs" in line for line in http._configured(((name, Secret("theirs")),)))
+    assert not any(b"theirs" in line for line in sender._configured(((name, Secret("theirs")),)))
 
 
 @pytest.mark.parametrize("name", FREE)
@@ -53,14 +54,17 @@ def test_other_header_is_kept_in_settings_and_in_the_request(name: str) -> None:
     kept = read_headers({name: "theirs"}, "webhook 1", findings)
     assert [given for given, _ in kept] == [name]
     assert findings.warnings == []
-    assert f"{name}: theirs".encode() in http._configured(kept)
+    assert f"{name}: theirs".encode() in sender._configured(kept)
 
 
 def test_every_header_of_ours_is_reserved() -> None:
-    request = Request("key", Secret("secret"), "job", attempt=1, moment=1_700_000_000)
+    request = Request("key", hmac_key("secret"), "job", attempt=1, moment=1_700_000_000)
     secrets = (Secret("whsec_c2VjcmV0"),)
     signed = Webhook("a", frozenset(), Secret("https://a.example/"), signing_secrets=secrets)
-    set_by_us = [*headers_of(request, signed, b"{}"), *(line.split(b":")[0].decode() for line in http._configured(()))]
+    set_by_us = [
+        *headers_of(request, signed, b"{}"),
+        *(line.split(b":")[0].decode() for line in sender._configured(())),
+    ]
 
     assert len(set_by_us) == 11
     assert [name for name in set_by_us if not is_reserved(name)] == []

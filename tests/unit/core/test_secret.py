@@ -1,4 +1,4 @@
-"""A secret shows in nothing but `reveal`."""
+"""A secret shows in nothing but `revealed`."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_every_way_to_text_gives_a_mask(show: object) -> None:
 
 
 def test_only_reveal_gives_the_value() -> None:
-    assert Secret(CANARY).reveal() == CANARY
+    assert Secret(CANARY).revealed == CANARY
 
 
 def test_it_cannot_leave_the_process() -> None:

@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 
 from sockudo_queue.core.apps import Filter, Webhook
 from sockudo_queue.core.channel_pattern import PatternError, compile_pattern, literal_beginning
+from sockudo_queue.core.hmac_keys import hmac_key
 from sockudo_queue.core.job import Event, Job
 from sockudo_queue.core.matching import find_pattern, match
-from sockudo_queue.core.secret import Secret
 from sockudo_queue.core.webhook_index import WebhookIndex
 
 
 def job(*events: tuple[str, str]) -> Job:
     read = tuple(Event(name, channel, msgspec.Raw(b"{}")) for name, channel in events)
-    return Job("key", "app", Secret("secret"), 1, read, None, 0)
+    return Job("key", "app", hmac_key("secret"), 1, read, None, 0)
 
 
 TYPES = st.sampled_from(["channel_occupied", "member_added", "client_event"])

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from sockudo_queue.core import delivery_state, signing
 from sockudo_queue.core.apps import App, Filter, InvalidByApp, InvalidWebhook, StaticApps, Webhook
 from sockudo_queue.core.delivery_state import Death, State
+from sockudo_queue.core.hmac_keys import hmac_key
 from sockudo_queue.core.outcome import Failure, Outcome, from_failure, from_status
 from sockudo_queue.core.retry import RetryPolicy
 from sockudo_queue.core.secret import Secret
@@ -182,7 +183,7 @@ def test_a_delivered_job_is_acked() -> None:
     assert (name, body) == ("a", webhook_body(7))
     assert headers == {
         "X-Pusher-Key": APP_KEY,
-        "X-Pusher-Signature": signing.sign(Secret(APP_SECRET), body),
+        "X-Pusher-Signature": signing.sign(hmac_key(APP_SECRET), body),
         "X-Sockudo-Job-Id": "rec",
         "X-Sockudo-Attempt": "1",
         "X-Sockudo-Webhook": "a",
@@ -795,12 +796,12 @@ def test_a_job_from_the_far_past_or_future_is_delivered() -> None:
         assert len(world.sender.posted) == 1
 
 
-def test_a_secret_that_cannot_be_used_leaves_no_attempt_at_the_endpoint() -> None:
+def test_a_request_that_cannot_be_signed_leaves_no_attempt_at_the_endpoint() -> None:
     world = World(hook("a"))
     dispatch = world.resolver.resolve(claim_of(job(1)))
     (share,) = dispatch.shares
     assert dispatch.job is not None
-    dispatch.job = replace(dispatch.job, app_secret=Secret("\ud800"))
+    dispatch.job = replace(dispatch.job, signing_key=cast(Any, None))
 
     part = world.part_of(dispatch, share)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import msgspec
 
 from sockudo_queue.core.apps import App, Filter, Webhook
+from sockudo_queue.core.hmac_keys import hmac_key
 from sockudo_queue.core.job import Event, Job
 from sockudo_queue.core.matching import find_pattern
-from sockudo_queue.core.secret import Secret
 from sockudo_queue.pipeline.index_cache import SMALL, IndexCache
 
 
@@ -18,7 +18,7 @@ def app(app_id: str, prefixes: list[str]) -> App:
 
 def names(cache: IndexCache, of: App, channel: str) -> list[str]:
     event = Event("channel_occupied", channel, msgspec.Raw(b"{}"))
-    job = Job("key", of.id, Secret("secret"), 1, (event,), None, 0)
+    job = Job("key", of.id, hmac_key("secret"), 1, (event,), None, 0)
     return [found.webhook.name for found in cache.match(job, of, find_pattern)]
 
 
