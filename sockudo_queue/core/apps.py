@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -93,7 +93,7 @@ InvalidByApp = Mapping[str, tuple[InvalidWebhook, ...]]
 class AppRegistry(Protocol):
     """Where apps are found. Safe to call from any thread; never blocks for long."""
 
-    def find(self, app_id: str) -> App | None:
+    def find(self, app_id: str, /) -> App | None:
         """Return the app, or None while it is not known.
 
         Raises `errors.AppStoreUnavailable` while nobody can tell, and `errors.AppUnreadable`.
@@ -104,18 +104,19 @@ class AppRegistry(Protocol):
 
 
 class StaticApps:
-    """A fixed set of apps; `replace` swaps all of them at once for whoever asks next."""
+    """A fixed set of apps; `replace` swaps all of them at once for those who ask next."""
+
+    find: Callable[[str], App | None]
+    """See `AppRegistry`. Every job asks, so this is the look-up in a dict and no function around it."""
 
     def __init__(self, apps: Iterable[App]) -> None:
         self.replace(apps)
 
-    def find(self, app_id: str) -> App | None:
-        return self._apps.get(app_id)
-
     def replace(self, apps: Iterable[App]) -> None:
         """Swap the whole set; a lookup sees either the old set or the new one."""
-        self._apps: Mapping[str, App] = {app.id: app for app in apps}
-        self._invalid = {app.id: app.invalid for app in self._apps.values() if app.invalid}
+        by_id = {app.id: app for app in apps}
+        self.find = by_id.get
+        self._invalid = {app.id: app.invalid for app in by_id.values() if app.invalid}
 
     def invalid_webhooks(self) -> InvalidByApp:
         return self._invalid

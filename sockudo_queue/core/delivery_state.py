@@ -5,6 +5,7 @@ Records carry a format version; a record of a newer version is left alone for th
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Final
 
 import msgspec
@@ -57,7 +58,7 @@ class State(msgspec.Struct, frozen=True, omit_defaults=True, rename={"version": 
     died: Moment | None = None
     history: tuple[Death, ...] = ()
     # A factory, because a plain default is left out, and the version must stand in every record.
-    version: int = msgspec.field(default_factory=lambda: FORMAT_VERSION)
+    version: int = msgspec.field(default_factory=partial(int, FORMAT_VERSION))
 
 
 class _Version(msgspec.Struct, rename={"version": "v"}):

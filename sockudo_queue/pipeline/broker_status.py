@@ -59,6 +59,8 @@ class BrokerWatch:
         self._refuses = False
         self._resumed_at = 0.0
         self._started = False
+        self.awaits_answer = True
+        """Whether an answer of the broker changes anything; if not, `worked` need not be called."""
         self._refused: dict[str, int] = {}  # a source -> which of the losses it is
         self._refusal_reminders: dict[str, Reminder] = {}
 
@@ -104,6 +106,7 @@ class BrokerWatch:
             if silent not in self._silent:
                 self.losses += 1
                 self._silent[silent] = self.losses
+                self._note_silence()
             if first:
                 self._lost_at = now
             # A server that is back and refuses is another thing to mend than one that is away.
@@ -134,12 +137,17 @@ class BrokerWatch:
             for answering in sources:
                 if self._silent.get(answering, 0) <= losses:
                     self._silent.pop(answering, None)
+            self._note_silence()
             if self._silent:
                 return
             if was_lost:
                 self._resumed_at = time.monotonic()
             started, self._started = self._started, True
+            self._note_silence()
             if was_lost:
                 self._log.info("broker.resumed", after_s=round(time.monotonic() - self._lost_at, 3))
             if was_lost or not started:
                 self._on_change(None)
+
+    def _note_silence(self) -> None:
+        self.awaits_answer = not self._started or "" in self._silent

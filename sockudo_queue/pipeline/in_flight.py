@@ -6,7 +6,6 @@ A claim is in flight from its receipt until its settlement was accepted.
 from __future__ import annotations
 
 import threading
-from typing import Any, Final
 
 import msgspec
 
@@ -15,8 +14,6 @@ from sockudo_queue.core.apps import Webhook
 from sockudo_queue.core.delivery_state import State
 from sockudo_queue.core.job import Event, Job
 from sockudo_queue.drivers.base import Back, Claim, Dead, Part, Settlement
-
-_PENDING: Final = object()
 
 
 class Share(msgspec.Struct, frozen=True):
@@ -28,43 +25,38 @@ class Share(msgspec.Struct, frozen=True):
     state: State
 
 
-class Dispatch:
-    """One claim at work. `finish` and `abandon` may be called from any thread; the claim is settled exactly once."""
+class Dispatch(msgspec.Struct, eq=False):
+    """One claim at work. `finish` and `abandon` may be called from any thread; the claim is settled exactly once.
 
-    def __init__(
-        self, claim: Claim, job: Job | None, shares: tuple[Share, ...], *, splits: bool, decided: tuple[Part, ...] = ()
-    ) -> None:
-        """`decided` is kept of the record whatever becomes of the shares; without shares that is the settlement."""
-        self.claim = claim
-        self.job = job
-        self.shares = shares
-        self._splits = splits
-        self._decided = decided
-        self._lock = threading.Lock()
-        self._parts: list[Any] = [_PENDING] * len(shares)
-        self._left = len(shares)
-        self.settlement: Settlement | None = None if shares else self._compose()
+    `decided` is kept of the record whatever becomes of the shares.
+    """
+
+    claim: Claim
+    job: Job | None = None
+    shares: tuple[Share, ...] = ()
+    splits: bool = False
+    decided: tuple[Part, ...] = ()
+    settlement: Settlement | None = None
+    _parts: dict[int, Part | None] = {}
+    _lock: threading.Lock = msgspec.field(default_factory=threading.Lock)
 
     @classmethod
-    def settled(cls, claim: Claim, *parts: Part) -> Dispatch:
-        """Return a dispatch that has nothing to attempt: its claim is acked, or ends in the given part."""
-        return cls(claim, None, (), splits=False, decided=parts)
+    def settled(cls, claim: Claim, *parts: Part, splits: bool = False) -> Dispatch:
+        """Return a dispatch that has nothing to attempt: its claim is acked, or ends in the given parts."""
+        return cls(claim, settlement=Settlement(claim, parts, splits=splits and bool(parts)))
 
     @classmethod
     def unresolved(cls, claim: Claim) -> Dispatch:
         """Return a dispatch of a claim that was not looked into yet: all that can become of it is to be abandoned."""
-        dispatch = cls(claim, None, (), splits=False)
-        dispatch.settlement = None  # not the ack of a claim that asks for nothing
-        return dispatch
+        return cls(claim)
 
     def finish(self, share: Share, part: Part | None) -> Settlement | None:
         """Report one share: None when nothing is owed any more. Returns the settlement to whoever reports last."""
         with self._lock:
-            if self.settlement is not None or self._parts[share.ordinal] is not _PENDING:
+            if self.settlement is not None or share.ordinal in self._parts:
                 return None
             self._parts[share.ordinal] = part
-            self._left -= 1
-            if self._left:
+            if len(self._parts) < len(self.shares):
                 return None
             self.settlement = self._compose()
             return self.settlement
@@ -73,7 +65,7 @@ class Dispatch:
     def unfinished(self) -> list[Share]:
         """The shares that nothing was reported of yet."""
         with self._lock:
-            return [share for share in self.shares if self._parts[share.ordinal] is _PENDING]
+            return [share for share in self.shares if share.ordinal not in self._parts]
 
     def abandon(self, *, lapsed: bool = False) -> Settlement:
         """End the work now: what is not finished goes back to the queue, without an attempt being counted.
@@ -82,37 +74,29 @@ class Dispatch:
         """
         with self._lock:
             if self.settlement is None:
-                untouched = self._left == len(self.shares)
+                untouched = not self._parts
                 for share in self.shares:
-                    if self._parts[share.ordinal] is _PENDING:
+                    if share.ordinal not in self._parts:
                         self._parts[share.ordinal] = Back(delivery_state.encode(share.state), lapsed=lapsed)
                 self.settlement = Settlement(self.claim, (Back(lapsed=lapsed),)) if untouched else self._compose()
             return self.settlement
 
     def _compose(self) -> Settlement:
-        parts = tuple([part for part in self._parts if part is not None]) + self._decided
-        return Settlement(self.claim, parts, splits=self._splits and bool(parts))
+        # In the order of the shares, whichever was reported first.
+        reported = [self._parts[share.ordinal] for share in self.shares]
+        parts = tuple([part for part in reported if part is not None]) + self.decided
+        return Settlement(self.claim, parts, splits=self.splits and bool(parts))
 
 
-class Holdings:
-    """The claims that are ours now. Safe from any thread; each method is one step."""
+class Holdings(dict[str, Dispatch]):
+    """The claims that are ours now, by receipt. Safe from any thread, since each operation of a dict is one step.
 
-    def __init__(self) -> None:
-        self._by_receipt: dict[str, Dispatch] = {}
-
-    def __len__(self) -> int:
-        return len(self._by_receipt)
-
-    def add(self, dispatch: Dispatch) -> None:
-        self._by_receipt[dispatch.claim.receipt] = dispatch
-
-    def drop(self, receipt: str) -> bool:
-        """Forget a claim; True for whoever comes first, so that its end is counted once."""
-        return self._by_receipt.pop(receipt, None) is not None
+    One thread alone gets a claim from `pop`, so its end is counted once.
+    """
 
     def all(self) -> list[Dispatch]:
         """Return what is held at this moment."""
-        return list(self._by_receipt.values())
+        return list(self.values())
 
 
 def dead_letter(state: State, claim: Claim, reason: str) -> Dead:

@@ -123,7 +123,7 @@ class Resolver:
             return self._store_is_away(claim, state, job)
         except AppUnreadable:
             return self._unknown_app(claim, state, job, "unreadable-app")
-        if state.webhook is None:
+        if state.webhook is None and (app is None or self._unknown_apps.is_counting):
             self._unknown_apps.saw(job.app_id, known=app is not None, fresh=not claim.state)
         if app is None:
             return self._unknown_app(claim, state, job, "unknown-app")
@@ -187,7 +187,7 @@ class Resolver:
         matches = matching.match(job, [webhook], self._patterns.finds, pause)
         if not matches:  # its filter changed since: it no longer wants what it was owed
             return self._bury(claim, state, "webhook-removed")
-        return Dispatch(claim, job, (Share(0, webhook, matches[0].events, state),), splits=False)
+        return Dispatch(claim, job, (Share(0, webhook, matches[0].events, state),))
 
     def _job(self, claim: Claim, state: State, job: Job, app: App) -> Dispatch:
         pause, many = None, app.webhooks[SMALL:]
@@ -205,6 +205,8 @@ class Resolver:
             for ordinal, found in enumerate(matches)
         ]
         invalid = _of_invalid(claim, state, job, app, self._patterns.finds, pause) if app.invalid else ()
+        if not shares:
+            return Dispatch.settled(claim, *invalid, splits=True)
         return Dispatch(claim, job, tuple(shares), splits=True, decided=invalid)
 
     def _unknown_app(self, claim: Claim, state: State, job: Job, reason: str) -> Dispatch:

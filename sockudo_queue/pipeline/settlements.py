@@ -39,8 +39,8 @@ class Ledger:
     def record(self, settlement: Settlement, *, accepted: bool, repeated: bool) -> None:
         """Count the end of a claim, once. `repeated`: an earlier try got no answer and may have been taken."""
         claim = settlement.claim
-        if not self._holdings.drop(claim.receipt):
-            return
+        if self._holdings.pop(claim.receipt, None) is None:
+            return  # another thread was first
         took = time.monotonic() - claim.claimed_at
         if not accepted:
             self._metrics.settled("unconfirmed" if repeated else "lease-lost", took)

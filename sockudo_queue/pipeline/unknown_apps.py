@@ -43,6 +43,8 @@ class UnknownApps:
         self._recent: deque[bool] = deque(maxlen=RECENT)
         self._unknown = ""  # the last one; a known app can be what tips the scale
         self._any_known = False
+        self.is_counting = True
+        """Whether a job for a known app changes anything. Mostly it does not, and then `saw` need not be called."""
 
     def saw(self, app: str, *, known: bool, fresh: bool = True) -> None:
         """Take note of one job for an app.
@@ -53,13 +55,15 @@ class UnknownApps:
         if known:
             self._any_known = True
             if not self._recent:
-                return  # the ordinary case costs nothing
+                self.is_counting = False
+                return
         elif self._any_known and not fresh:
             return
         with self._lock:
             if not known:
                 self._unknown = app
             self._recent.append(known)
+            self.is_counting = True
             self._turn(self._verdict())
             if all(self._recent):
                 self._recent.clear()

@@ -162,7 +162,7 @@ class Worker:
         self._metrics.claimed(None if claim.state or claim.lapses else claim.source)
         if claim.lapses >= SUSPECT_LAPSES or self._isolation.holds:
             waiting = Dispatch.unresolved(claim)
-            self._holdings.add(waiting)
+            self._holdings[claim.receipt] = waiting
             self.claiming = False
             self.current = (waiting, None)
             if claim.lapses < SUSPECT_LAPSES or not self._turns.aside(self._isolation.begin, claim.receipt):
@@ -174,7 +174,7 @@ class Worker:
         if self.current is not None and self.current[0].settlement is not None:
             self.current = None  # its lease was lost meanwhile, or it was put back
             return None
-        self._holdings.add(dispatch)
+        self._holdings[claim.receipt] = dispatch
         self.claiming = False
         self.current = (dispatch, None)
         if self._stopping.is_set():
@@ -195,7 +195,7 @@ class Worker:
         """
         if off_slot and self.claiming:
             waiting = Dispatch.unresolved(claim)
-            self._holdings.add(waiting)
+            self._holdings[claim.receipt] = waiting
             self.current = (waiting, None)
             self.claiming = False
         if off_slot:
@@ -237,7 +237,7 @@ class Worker:
                     self._settle(settled, repeated=True)
                     return None
                 continue
-            if turn.asked:
+            if turn.asked and self._watch.awaits_answer:
                 self._watch.worked(losses)
             if turn.trimmed:
                 self._metrics.trimmed(turn.trimmed)

@@ -28,7 +28,7 @@ class Process:
 
     def add(self, name: str) -> str:
         claim = Claim("list", f"{name}/1", b"", b"", 2, 0)
-        self.holdings.add(Dispatch.unresolved(claim))
+        self.holdings[claim.receipt] = Dispatch.unresolved(claim)
         return claim.receipt
 
     def begin(self, name: str) -> Any:
@@ -60,11 +60,11 @@ def test_it_waits_until_the_others_have_ended(process: Process) -> None:
     process.claiming = True
     answers = process.begin("suspect")
     eventually(lambda: process.isolation.holds)
-    process.holdings.drop(other)
+    del process.holdings[other]
     assert not answers  # a claim may still be on its way
     process.claiming = False
     assert eventually(lambda: answers)[0][0]
-    process.holdings.drop("suspect/1")
+    del process.holdings["suspect/1"]
     eventually(lambda: not process.isolation.holds)
 
 
@@ -81,7 +81,7 @@ def test_what_hangs_is_waited_for_once(process: Process, monkeypatch: pytest.Mon
     process.add("hangs")
     first = process.begin("first")
     assert eventually(lambda: first)[0][1] >= 0.3
-    process.holdings.drop("first/1")
+    del process.holdings["first/1"]
     eventually(lambda: not process.isolation.holds)
     second = process.begin("second")
     ended, took = eventually(lambda: second)[0]

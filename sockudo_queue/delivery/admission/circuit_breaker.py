@@ -51,6 +51,7 @@ class Breaker:
         "failing_since",
         "failures",
         "in_flight",
+        "is_closed",
         "last_answer",
         "last_success",
         "limit",
@@ -71,6 +72,7 @@ class Breaker:
         self.failures = 0
         self.failing_since = 0.0
         self.open_until = 0.0
+        self.is_closed = True
         self.period = 0.0
         self.probe: object | None = None  # the token of the attempt that is to tell whether the endpoint is back
         self.used_at = 0.0
@@ -78,10 +80,6 @@ class Breaker:
         self.last_success = float("-inf")
         self.last_answer = float("-inf")
         self.usual = 0.0
-
-    @property
-    def is_closed(self) -> bool:
-        return self.period == 0.0
 
     def state(self, now: float) -> BreakerState:
         if self.is_closed:
@@ -98,17 +96,12 @@ class Breaker:
         silent = now - max(next(iter(self.in_flight.values())), self.last_success)
         return silent if silent > max(overdue, USUAL_FACTOR * self.usual) else 0.0
 
-    def succeeded(self, took: float, now: float) -> None:
-        """Note that the endpoint has answered this webhook, after so many seconds."""
-        self.last_success = now
-        self.usual += (took - self.usual) * (SMOOTHING if self.usual else 1.0)
-
     def has_answered(self, now: float) -> bool:
         """Tell whether the webhook got an answer lately, with whatever status: its attempts do not hang."""
         return now - self.last_answer <= PROVEN_FOR
 
-    def record(self, token: object, outcome: Outcome, now: float) -> None:
-        """Learn from an attempt; a permanent answer from a live endpoint closes it as a success does.
+    def record(self, token: object, outcome: Outcome, took: float, now: float) -> None:
+        """Learn from an attempt of `took` seconds; a permanent answer from a live endpoint closes it as a success does.
 
         Every status that is tried again counts, also 409 and the like: retries for which the endpoint is not to blame
         can be as many as those for which it is.
@@ -116,6 +109,9 @@ class Breaker:
         is_probe = self.drop_probe(token)
         if outcome.status is not None:
             self.last_answer = now
+        if not outcome.blames_endpoint:
+            self.last_success = now
+            self.usual += (took - self.usual) * (SMOOTHING if self.usual else 1.0)
         if outcome.status == 410:
             self._open(self.longest, now)
         elif outcome.verdict is not Verdict.RETRYABLE:
@@ -136,9 +132,11 @@ class Breaker:
 
     def _close(self) -> None:
         self.failures, self.failing_since, self.period, self.open_until, self.probe = 0, 0.0, 0.0, 0.0, None
+        self.is_closed = True
         self.line.next_free = 0.0
 
     def _open(self, period: float, now: float) -> None:
         self.failing_since = self.failing_since or now
         self.period = period
+        self.is_closed = period == 0.0
         self.open_until = now + self.period

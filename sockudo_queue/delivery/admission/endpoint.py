@@ -129,7 +129,7 @@ class Endpoint:
             under_way = now - breaker.in_flight.get(breaker.probe, now)
             return Deferral(max(under_way, self._limits.slow), by_breaker=True, grows=True)
         self.look(now)
-        silent = 0.0 if self._suspect else breaker.hangs(self._overdue, now)
+        silent = 0.0 if self._suspect or not breaker.in_flight else breaker.hangs(self._overdue, now)
         if (silent and len(breaker.in_flight) >= SUSPECT_LIMIT) or not self._may_join(breaker, app, silent, now):
             # Its neighbours are answered, so the endpoint is none to be suspected; but it would take every thread.
             return Deferral(max(silent / 2, self._limits.slow), by_breaker=False, reserved=False, grows=True)
@@ -155,7 +155,7 @@ class Endpoint:
         if lingers:
             self._count(now)
         else:
-            self._shares.note_prompt(now)
+            self._shares.prompt_at = now
         return Admission(self, breaker, token, self.is_slow or self._suspect, is_probe)
 
     def end(self, admission: Admission, outcome: Outcome | None, now: float) -> None:
@@ -216,7 +216,7 @@ class Endpoint:
         )
 
     def _learn(self, admission: Admission, outcome: Outcome, now: float, took: float) -> None:
-        admission.breaker.record(admission.token, outcome, now)
+        admission.breaker.record(admission.token, outcome, took, now)
         if outcome.status in HOLDING_STATUSES and outcome.retry_after:
             # Bounded, because it holds the webhooks of other apps too.
             hold = min(outcome.retry_after, self._limits.breaker_longest_period)
@@ -225,7 +225,6 @@ class Endpoint:
             return
         was_suspect, self._suspect = self._suspect, False
         self._last_success = now
-        admission.breaker.succeeded(took, now)
         self._answers += 1
         weight = 1 / self._answers if self._answers < KNOWN_AFTER else SMOOTHING
         usual = self._usual or 0.0
@@ -235,14 +234,16 @@ class Endpoint:
         if was_suspect or not self.is_slow:
             self._line.next_free = now  # what was given away under suspicion lies far apart
         if not self.is_slow:
-            self._shares.note_prompt(now)
+            self._shares.prompt_at = now
 
     def _lingers(self, now: float) -> bool:
         """Tell whether an attempt here may keep its thread for long, as far as anybody can know."""
         if self._suspect or self._usual is None or self.is_slow:
             return True
-        proven_for = self._overdue if self._shares.are_scarce else PROVEN_FOR
-        return now - self._last_success > proven_for
+        since = now - self._last_success
+        if since <= self._overdue and since <= PROVEN_FOR:
+            return False
+        return since > (self._overdue if self._shares.are_scarce else PROVEN_FOR)
 
     def _standing(self, now: float) -> Standing:
         if self._suspect:

@@ -83,7 +83,8 @@ class Shares:
         self._endpoints = 0
         self._by_app: dict[str, int] = {}
         self._lines: dict[str, Line] = {}  # of the apps that have lingering attempts
-        self._prompt_at = float("-inf")
+        self.prompt_at = float("-inf")
+        """When an endpoint that answers at once was in use last."""
         self.threads = limits.concurrency + limits.max_slow
         # Without spare workers slow endpoints can only use slots, and some have to be left for the others.
         self._spare = max(limits.max_slow, limits.concurrency // 2, 1)
@@ -96,10 +97,6 @@ class Shares:
     def are_scarce(self) -> bool:
         """Tell whether most places are taken by what may hang, so that no old success is good for one."""
         return self._open_ended * 4 >= self._spare * 3
-
-    def note_prompt(self, now: float) -> None:
-        """Note that an endpoint which answers at once is in use."""
-        self._prompt_at = now
 
     def change(self, before: Lingering, after: Lingering) -> None:
         """Count an endpoint's lingering attempts anew."""
@@ -172,4 +169,4 @@ class Shares:
 
     def _for_short(self, now: float) -> int:
         """Return how many threads may serve attempts that end within `SHORT`."""
-        return self._lent if now - self._prompt_at > QUIET_AFTER else self._spare
+        return self._lent if now - self.prompt_at > QUIET_AFTER else self._spare
