@@ -27,7 +27,7 @@ from sockudo_queue.core.outcome import Failure
 from sockudo_queue.delivery.certificate_files import CertificateFiles, Certificates
 from sockudo_queue.delivery.errors import TlsFault
 from sockudo_queue.delivery.guard import Guard
-from sockudo_queue.delivery.watchdog import Leash
+from sockudo_queue.delivery.watchdog import ConnectionWatchdog
 from sockudo_queue.runtime.peek import is_quiet
 from sockudo_queue.runtime.python_gate import Turns
 
@@ -112,7 +112,6 @@ class Handle:
         "asks_dns",
         "curl",
         "lacking",
-        "leash",
         "opened",
         "received",
         "refused",
@@ -120,6 +119,7 @@ class Handle:
         "route",
         "trust",
         "uses_proxies",
+        "watchdog",
     )
 
     def __init__(self, options: HandleOptions, route: Route, trust: Certificates | None = None) -> None:
@@ -134,7 +134,7 @@ class Handle:
         self.lacking = ""
         # The next attempt asks DNS, whatever is remembered: libcurl keeps a failed look-up as well as an old address.
         self.asks_dns = False
-        self.leash = Leash(options.max_response_bytes)
+        self.watchdog = ConnectionWatchdog(options.max_response_bytes)
         self._guard = options.guard if route.guarded else None
         self._aside = options.turns.aside
         self._limit = self._room = options.max_response_bytes
@@ -166,7 +166,8 @@ class Handle:
             (pycurl.SSL_VERIFYHOST, 2 if route.verify else 0),
             (pycurl.WRITEFUNCTION, self._receive),
             (pycurl.OPENSOCKETFUNCTION, self._open_socket),
-            (pycurl.SOCKOPTFUNCTION, self.leash.note_connection),
+            (pycurl.SOCKOPTFUNCTION, self.watchdog.opened),
+            (pycurl.CLOSESOCKETFUNCTION, self.watchdog.closed),
         ):
             curl.setopt(option, value)
         if options.client_cert_file is not None:
@@ -191,7 +192,7 @@ class Handle:
             self._timeout_ms = timeout_ms
         self._room = self._limit
         self.opened = False
-        self.leash.begin(timeout_ms / 1000)
+        self.watchdog.deadline = time.monotonic() + timeout_ms / 1000
         curl.setopt(pycurl.HTTPHEADER, header_lines)
         curl.setopt(pycurl.POSTFIELDS, body)
         self._body_is_big = len(body) > BODY_KEPT

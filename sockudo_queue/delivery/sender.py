@@ -64,9 +64,9 @@ class Sender:
             return from_failure(Failure.INTERNAL, type(error).__name__), False
         return self._outcome_of(answer), answer.connection_reused
 
-    def pull_leashes(self) -> None:
+    def enforce_deadlines(self) -> None:
         """End attempts that go on without end; to be called many times a second."""
-        self._adapter.pull_leashes()
+        self._adapter.enforce_deadlines()
 
     def _outcome_of(self, answer: Answer) -> Outcome:
         if 200 <= answer.status_code < 300:

@@ -115,10 +115,10 @@ class CurlAdapter(BaseAdapter):
                 return self.pool.close
         return self.pool.give_back
 
-    def pull_leashes(self) -> None:
+    def enforce_deadlines(self) -> None:
         """End what libcurl does not, see `watchdog`; to be called many times a second, by a thread without attempts."""
         for handle in tuple(self._in_flight):
-            handle.leash.pull()
+            handle.watchdog.enforce()
 
     def close(self) -> None:
         """Close nothing: only the service that keeps house may, see `HandlePool.close_old`."""
@@ -160,12 +160,12 @@ def fault_of(handle: Handle, fault: pycurl.error, timeout_ms: int) -> TransportF
             return TransportFault(Failure.GUARD, handle.refused)
         if handle.lacking:
             return TransportFault(Failure.INTERNAL, handle.lacking)
-    if handle.leash.is_flooded:
+    if handle.watchdog.is_flooded:
         return TransportFault(Failure.TOO_MANY_BYTES, "more came than any answer needs")
     if handle.trust is not None:
         code, text = cast(tuple[int, str], fault.args)
         fault = pycurl.error(code, handle.trust.shown(str(text)))
-    return translated(handle.curl, fault, timeout_ms, is_late=handle.leash.is_overdue)
+    return translated(handle.curl, fault, timeout_ms, is_late=handle.watchdog.is_overdue)
 
 
 def header_lines(headers: Mapping[str, str]) -> list[bytes]:

@@ -105,9 +105,9 @@ class Dispatcher:
         """Note that an attempt goes on for longer than most."""
         self._endpoints.look_at(admission, time.monotonic())
 
-    def pull_leashes(self) -> None:
+    def enforce_deadlines(self) -> None:
         """End attempts that go on without end; to be called many times a second."""
-        self._sender.pull_leashes()
+        self._sender.enforce_deadlines()
 
     def deferred(self, dispatch: Dispatch, share: Share, deferral: Deferral) -> Part:
         """Decide what becomes of a share that may not be attempted now. Only an open breaker starts the budget."""

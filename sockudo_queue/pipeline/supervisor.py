@@ -163,7 +163,7 @@ class Supervisor:
             if self._place.crew.threads < self._place.crew.slots and not self._deaths_within(DEATH_PAUSE):
                 self._place.crew.man()  # the system had no thread to give when it was asked
             self._place.isolation.look(now)
-            self._place.dispatcher.pull_leashes()
+            self._place.dispatcher.enforce_deadlines()
             for worker in list(self.workers.values()):
                 slot = worker.slot
                 if slot.busy_since and now - slot.busy_since > self._slow and slot.admission is not None:

@@ -359,7 +359,7 @@ def cutting(adapter: CurlAdapter) -> Iterator[None]:
 
     def cut() -> None:
         while not ended.wait(0.02):
-            adapter.pull_leashes()
+            adapter.enforce_deadlines()
 
     thread = threading.Thread(target=cut)
     thread.start()

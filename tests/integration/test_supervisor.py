@@ -66,7 +66,7 @@ def test_a_supervisor_that_no_longer_moves_is_no_longer_alive() -> None:
     class Hanging:
         threads = slots = 0
 
-        def pull_leashes(self) -> None:
+        def enforce_deadlines(self) -> None:
             stuck.set()
             let_go.wait(10)
 
