@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from soak.faults import Faults
-from soak.ledger import Ledger
+from soak.ledger import SettlementRecorder
 from soak.producer import Producer
 from soak.receivers import NAMES, Endpoint, endpoints
 from soak.replicas import CANARIES, Replica
@@ -36,7 +36,7 @@ class Soak:
     """One run, from the first daemon to the verdict."""
 
     def __init__(
-        self, server: RedisServer, replicas: list[Replica], hooks: dict[str, Endpoint], ledger: Ledger
+        self, server: RedisServer, replicas: list[Replica], hooks: dict[str, Endpoint], ledger: SettlementRecorder
     ) -> None:
         self._server = server
         self._replicas = replicas
@@ -149,7 +149,7 @@ def main() -> int:
     arguments.add_argument("--rate", type=float, default=20.0, help="jobs a second")
     arguments.add_argument("--report", type=Path, help="write the report here too")
     given = arguments.parse_args()
-    ledger = Ledger(NAMES)
+    ledger = SettlementRecorder(NAMES)
     with ExitStack() as stack:
         server = RedisServer(appendonly=True, appendfsync="always", password=CANARIES["redis"])
         stack.enter_context(server)

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import redis
 
-from soak.ledger import Ledger
+from soak.ledger import SettlementRecorder
 from soak.receivers import HOSTILE, QUICK, SLOW, Endpoint
 from soak.replicas import LEASE_MS, MAX_SLOW, WORKERS, Replica
 from tests.faults.queue import LISTS, own_key
@@ -31,7 +31,7 @@ class Faults:
         server: RedisServer,
         replicas: list[Replica],
         endpoints: dict[str, Endpoint],
-        ledger: Ledger,
+        ledger: SettlementRecorder,
         chance: random.Random,
     ) -> None:
         self.counts: Counter[str] = Counter()

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 
-class Ledger:
+class SettlementRecorder:
     """Numbers of jobs, and how often each receiver has taken each. Safe from any thread."""
 
     def __init__(self, receivers: Sequence[str]) -> None:

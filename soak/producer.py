@@ -8,7 +8,7 @@ from typing import Final
 
 import redis
 
-from soak.ledger import Ledger
+from soak.ledger import SettlementRecorder
 from soak.replicas import CANARIES
 from tests.faults.queue import LISTS
 from tests.helpers.jobs import event, job
@@ -22,7 +22,7 @@ AHEAD: Final = 500
 class Producer(threading.Thread):
     """Queues `rate` jobs a second in turn on both lists and on Queue V2."""
 
-    def __init__(self, server: RedisServer, ledger: Ledger, rate: float) -> None:
+    def __init__(self, server: RedisServer, ledger: SettlementRecorder, rate: float) -> None:
         super().__init__(name="producer", daemon=True)
         self._server = server
         self._ledger = ledger

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Final
 
-from soak.ledger import Ledger
+from soak.ledger import SettlementRecorder
 from tests.helpers.jobs import numbers
 from tests.helpers.receiver import Answer, Receiver, Request
 
@@ -39,7 +39,7 @@ ON_THE_WAY: Final = 0.05
 class Endpoint:
     """One receiver and its script."""
 
-    def __init__(self, name: str, receiver: Receiver, ledger: Ledger, chance: random.Random) -> None:
+    def __init__(self, name: str, receiver: Receiver, ledger: SettlementRecorder, chance: random.Random) -> None:
         self.name = name
         self.receiver = receiver
         self._ledger = ledger
@@ -76,7 +76,7 @@ class Endpoint:
 
 
 @contextmanager
-def endpoints(ledger: Ledger, seed: int) -> Iterator[dict[str, Endpoint]]:
+def endpoints(ledger: SettlementRecorder, seed: int) -> Iterator[dict[str, Endpoint]]:
     """Run one endpoint of each kind."""
     with ExitStack() as stack:
         yield {

@@ -36,14 +36,14 @@ from sockudo_queue.observability.web.health_server import HealthServer
 from sockudo_queue.observability.web.login import Credentials, LoginGate
 from sockudo_queue.pipeline.broker_status import BrokerWatch
 from sockudo_queue.pipeline.dispatcher import Dispatcher
-from sockudo_queue.pipeline.in_flight import Holdings
+from sockudo_queue.pipeline.in_flight import ClaimsInFlight
 from sockudo_queue.pipeline.isolation import Isolation
-from sockudo_queue.pipeline.pool import Crew
+from sockudo_queue.pipeline.pool import WorkerPool
 from sockudo_queue.pipeline.resolve import Resolver
-from sockudo_queue.pipeline.settlements import Ledger
+from sockudo_queue.pipeline.settlements import SettlementRecorder
 from sockudo_queue.pipeline.supervisor import GAVE_UP_REASON, Supervisor
 from sockudo_queue.pipeline.unknown_apps import UnknownApps
-from sockudo_queue.pipeline.worker import LIVE_WITHIN, Workplace
+from sockudo_queue.pipeline.worker import LIVE_WITHIN, WorkerContext
 from sockudo_queue.runtime import limits, signal_mask, signals
 from sockudo_queue.runtime.cpu_affinity import Placement
 from sockudo_queue.runtime.python_gate import Turns
@@ -112,25 +112,25 @@ class Daemon:
         self._board = Board(self._metrics)
         self._server = self._make_server()
         self._ingress = make_ingress(settings, self._driver)
-        self._holdings = Holdings()
-        self._ledger = Ledger(self._driver, self._holdings, self._metrics, self._board, self._log)
+        self._claims = ClaimsInFlight()
+        self._recorder = SettlementRecorder(self._driver, self._claims, self._metrics, self._board, self._log)
         self._watch = BrokerWatch(self._log, self._broker_changed, self._source_changed)
         self._abandoned = threading.Event()
         self._supervisor = Supervisor(self._log, slow=settings.delivery.slow_ms / 1000)
-        self._crew = Crew(settings.workers, settings.delivery.max_slow, self._supervisor.spawn)
+        self._pool = WorkerPool(settings.workers, settings.delivery.max_slow, self._supervisor.spawn)
         self._unknown_apps = UnknownApps(self._log, partial(self._set_ready, "apps"))
         self._app_keeper = make_keeper(
             settings, registry, self._metrics, self._log, partial(self._set_ready, "app-store"), self._turns
         )
         self._registry = registry if self._app_keeper is None else self._app_keeper.registry
         self._dispatcher = self._make_dispatcher()
-        self._place = place = Workplace(
-            self._crew,
+        self._context = context = WorkerContext(
+            self._pool,
             self._driver,
             self._make_resolver(),
             self._dispatcher,
-            self._holdings,
-            self._ledger,
+            self._claims,
+            self._recorder,
             self._watch,
             self._metrics,
             self._beats,
@@ -138,18 +138,18 @@ class Daemon:
             self._supervisor.stopping,
             self._abandoned,
             Isolation(
-                self._holdings,
+                self._claims,
                 lambda: self._supervisor.is_claiming,
                 self._supervisor.stopping,
                 slow=settings.delivery.slow_ms / 1000,
             ),
         )
-        self._supervisor.employ(place)
+        self._supervisor.bind(context)
         max_age_ms = settings.reliability.failed_max_age_ms
         sampler = Sampler(self._driver, self._metrics, self._board, self._log, max_age_ms=max_age_ms)
-        self._services = Services(place, self._supervisor, sampler, self._log)
+        self._services = Services(context, self._supervisor, sampler, self._log)
         self._metrics.watch_slots(
-            self._crew.slots, lambda: self._crew.busy, lambda: max(self._crew.threads - self._crew.slots, 0)
+            self._pool.slots, lambda: self._pool.busy, lambda: max(self._pool.threads - self._pool.slots, 0)
         )
         self._metrics.watch_heartbeats(self._beats.oldest_by_kind)
         self._metrics.watch_invalid_webhooks(self._registry.invalid_webhooks)
@@ -274,8 +274,8 @@ class Daemon:
         self._supervisor.stopping.set()
         if self._ingress is not None:
             self._ingress.stop()
-        self._crew.stop()
-        self._log.info("daemon.draining", held=len(self._holdings))
+        self._pool.stop()
+        self._log.info("daemon.draining", held=len(self._claims))
         self._notify(STOPPING)
         code = EXIT_STOPPED
         while self._is_busy and time.monotonic() < deadline:
@@ -294,46 +294,46 @@ class Daemon:
     @property
     def _is_busy(self) -> bool:
         """Tell whether a stop has something to wait for."""
-        return bool(self._holdings or self._crew.threads or self._services.is_busy)
+        return bool(self._claims or self._pool.threads or self._services.is_busy)
 
     def _put_back(self) -> bool:
         """Put back what is still held; False when the broker did not take it, so that leases have to run out."""
         self._supervisor.stopping.set()
         self._abandoned.set()
         self._name_unfinished()
-        return _in_time(self._put_back_all, LAST_PUT_BACK) and not self._holdings
+        return _in_time(self._put_back_all, LAST_PUT_BACK) and not self._claims
 
     def _name_unfinished(self) -> None:
-        for dispatch in self._holdings.all():
-            for share in dispatch.unfinished:
+        for in_flight in self._claims.all():
+            for delivery in in_flight.unfinished:
                 self._log.warning(
                     "delivery.interrupted",
-                    job=share.state.job,
-                    app=dispatch.job.app_id if dispatch.job else None,
-                    webhook=share.webhook.name,
-                    record=dispatch.claim.id,
+                    job=delivery.state.job,
+                    app=in_flight.job.app_id if in_flight.job else None,
+                    webhook=delivery.webhook.name,
+                    record=in_flight.claim.id,
                 )
 
     def _put_back_all(self) -> None:
         repeated = False
-        while (held := self._holdings.all()) or self._supervisor.is_claiming:
-            for dispatch in held:
-                was_settling = dispatch.settlement is not None  # by its worker, at this moment perhaps
+        while (held := self._claims.all()) or self._supervisor.is_claiming:
+            for in_flight in held:
+                was_settling = in_flight.settlement is not None  # by its worker, at this moment perhaps
                 try:
-                    self._ledger.settle(dispatch.abandon(), repeated=repeated or was_settling)
+                    self._recorder.settle(in_flight.abandon(), repeated=repeated or was_settling)
                 except BrokerError as error:
                     self._watch.failed(error)
                     repeated = True
                     time.sleep(0.05)
                 except Exception as error:  # noqa: BLE001 - one that cannot be put back must not keep the others here
-                    self._log.error("job.failed", record=dispatch.claim.id, exc_info=error)
+                    self._log.error("job.failed", record=in_flight.claim.id, exc_info=error)
                     time.sleep(0.05)
             if not held:
                 time.sleep(0.001)
 
     def _take_over(self) -> None:
         for source in self._driver.sources:
-            take_over(self._place, source)
+            take_over(self._context, source)
 
     def _set_ready(self, source: str, reason: str | None) -> None:
         if reason is None:

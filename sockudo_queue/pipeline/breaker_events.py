@@ -6,22 +6,22 @@ from typing import Any
 
 from sockudo_queue.core.outcome import Outcome
 from sockudo_queue.delivery.admission.circuit_breaker import Breaker
-from sockudo_queue.pipeline.in_flight import Share
+from sockudo_queue.pipeline.in_flight import WebhookDelivery
 
 
-def log_probe(log: Any, share: Share) -> None:
+def log_probe(log: Any, delivery: WebhookDelivery) -> None:
     """Log that one attempt is about to tell whether the endpoint is back."""
-    log.info("breaker.half_open", app=share.state.app, webhook=share.webhook.name)
+    log.info("breaker.half_open", app=delivery.state.app, webhook=delivery.webhook.name)
 
 
 def log_breaker(
-    log: Any, share: Share, breaker: Breaker, outcome: Outcome, ended: float, failing_since: float | None
+    log: Any, delivery: WebhookDelivery, breaker: Breaker, outcome: Outcome, ended: float, failing_since: float | None
 ) -> None:
     """Log that this attempt has opened or closed a breaker, or nothing.
 
     `failing_since` is when the webhook began to fail, None where the breaker was closed before.
     """
-    app, webhook = share.state.app, share.webhook.name
+    app, webhook = delivery.state.app, delivery.webhook.name
     if breaker.is_closed:
         if failing_since is not None:
             log.info("breaker.closed", app=app, webhook=webhook, failing_s=round(ended - failing_since, 1))

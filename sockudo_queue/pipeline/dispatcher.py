@@ -31,7 +31,7 @@ from sockudo_queue.drivers.base import Back, Claim, Later, Part
 from sockudo_queue.observability.metrics import Metrics, WebhookMetrics
 from sockudo_queue.pipeline import deferrals
 from sockudo_queue.pipeline.breaker_events import log_breaker, log_probe
-from sockudo_queue.pipeline.in_flight import Dispatch, Share, dead_letter
+from sockudo_queue.pipeline.in_flight import JobInFlight, WebhookDelivery, dead_letter
 from sockudo_queue.pipeline.pool import Slot
 
 
@@ -63,21 +63,23 @@ class Dispatcher:
         self._stopping = stopping
         self._baggage = baggage
 
-    def attempt(self, dispatch: Dispatch, share: Share, slot: Slot, give_back: Callable[[Slot], object]) -> Part | None:
-        """Post one share if its endpoint may be called now. Returns what is still owed, None for nothing.
+    def attempt(
+        self, in_flight: JobInFlight, delivery: WebhookDelivery, slot: Slot, give_back: Callable[[Slot], object]
+    ) -> Part | None:
+        """Post one delivery if its endpoint may be called now. Returns what is still owed, None for nothing.
 
         The slot is marked as busy meanwhile, and given back first where the attempt is likely to be slow. Blocks for at
         most the webhook's timeout. What fails here costs this webhook and no thread.
         """
         try:
-            decision = self._admit(dispatch, share)
+            decision = self._admit(in_flight, delivery)
             if isinstance(decision, Deferral):
-                return self.deferred(dispatch, share, decision)
+                return self.deferred(in_flight, delivery, decision)
             try:
                 slot.admission, slot.busy_since = decision, time.monotonic()
                 if decision.slow:
                     give_back(slot)
-                return self._post(dispatch, share, decision)
+                return self._post(in_flight, delivery, decision)
             except BaseException:
                 # Whatever became of the attempt, the endpoint must not count it for ever.
                 self._endpoints.close(decision, time.monotonic())
@@ -85,20 +87,20 @@ class Dispatcher:
             finally:
                 slot.busy_since = 0.0
         except Exception as error:  # noqa: BLE001 - it would end worker after worker, and in the end the daemon
-            self._log.error("job.failed", record=dispatch.claim.id, exc_info=error)
-            owed = msgspec.structs.replace(share.state, webhook=share.webhook.name)
-            return dead_letter(owed, dispatch.claim, "internal-error")
+            self._log.error("job.failed", record=in_flight.claim.id, exc_info=error)
+            owed = msgspec.structs.replace(delivery.state, webhook=delivery.webhook.name)
+            return dead_letter(owed, in_flight.claim, "internal-error")
 
-    def _admit(self, dispatch: Dispatch, share: Share) -> Admission | Deferral:
-        webhook = share.webhook
-        assert dispatch.job is not None
+    def _admit(self, in_flight: JobInFlight, delivery: WebhookDelivery) -> Admission | Deferral:
+        webhook = delivery.webhook
+        assert in_flight.job is not None
         key, target = _target_of(webhook)
         return self._endpoints.admit(
             key,
-            BreakerKey(dispatch.job.app_id, webhook.name, target),
+            BreakerKey(in_flight.job.app_id, webhook.name, target),
             webhook.retry.max_elapsed_time_ms / 1000,
             time.monotonic(),
-            reserved=share.state.reserved,
+            reserved=delivery.state.reserved,
         )
 
     def look_at(self, admission: Admission) -> None:
@@ -109,25 +111,25 @@ class Dispatcher:
         """End attempts that go on without end; to be called many times a second."""
         self._sender.enforce_deadlines()
 
-    def deferred(self, dispatch: Dispatch, share: Share, deferral: Deferral) -> Part:
-        """Decide what becomes of a share that may not be attempted now. Only an open breaker starts the budget."""
-        now, state = dispatch.claim.now_ms(), share.state
-        self._metrics.webhook(state.app, share.webhook.name).deferred()
+    def deferred(self, in_flight: JobInFlight, delivery: WebhookDelivery, deferral: Deferral) -> Part:
+        """Decide what becomes of a delivery that may not be attempted now. Only an open breaker starts the budget."""
+        now, state = in_flight.claim.now_ms(), delivery.state
+        self._metrics.webhook(state.app, delivery.webhook.name).deferred()
         began = state.budget_from
         if began is None and deferral.by_breaker:
             began = now
         delay_ms = deferrals.delay_ms(deferral, state.guesses)
         if deferral.by_breaker and began is not None:
-            left = began + share.webhook.retry.max_elapsed_time_ms - now
+            left = began + delivery.webhook.retry.max_elapsed_time_ms - now
             if left <= 0:
-                return dead_letter(state, dispatch.claim, "endpoint-down")
+                return dead_letter(state, in_flight.claim, "endpoint-down")
             delay_ms = min(delay_ms, left)
-        if dispatch.claim.ordered and deferral.failing_for * 1000 > share.webhook.retry.max_elapsed_time_ms:
+        if in_flight.claim.ordered and deferral.failing_for * 1000 > delivery.webhook.retry.max_elapsed_time_ms:
             # Others wait behind it in their order: one of them has used up a budget already, and that is enough.
-            return dead_letter(state, dispatch.claim, "endpoint-down")
+            return dead_letter(state, in_flight.claim, "endpoint-down")
         kept = msgspec.structs.replace(
             state,
-            webhook=share.webhook.name,
+            webhook=delivery.webhook.name,
             budget_from=began,
             reserved=deferral.reserved,
             guesses=state.guesses + 1 if deferral.grows else 0,
@@ -135,18 +137,18 @@ class Dispatcher:
         # A place in a line may be forgotten, the beginning of a budget may not.
         return Later(delivery_state.encode(kept), delay_ms, durable=began != state.budget_from)
 
-    def _post(self, dispatch: Dispatch, share: Share, admission: Admission) -> Part | None:
-        """Sign and post one share, and decide what becomes of it; None when nothing is owed any more."""
-        counts = self._metrics.webhook(share.state.app, share.webhook.name)
+    def _post(self, in_flight: JobInFlight, delivery: WebhookDelivery, admission: Admission) -> Part | None:
+        """Sign and post one delivery, and decide what becomes of it; None when nothing is owed any more."""
+        counts = self._metrics.webhook(delivery.state.app, delivery.webhook.name)
         breaker = admission.breaker
         if admission.is_probe:
-            log_probe(self._log, share)
+            log_probe(self._log, delivery)
         counts.started()
-        started, now_ms = time.monotonic(), dispatch.claim.now_ms()
+        started, now_ms = time.monotonic(), in_flight.claim.now_ms()
         try:
-            attempt = self._send(dispatch, share, now_ms)
+            attempt = self._send(in_flight, delivery, now_ms)
         except Exception as error:  # noqa: BLE001 - it costs an attempt and no dead letter
-            self._log.error("delivery.failed", webhook=share.webhook.name, job=share.state.job, exc_info=error)
+            self._log.error("delivery.failed", webhook=delivery.webhook.name, job=delivery.state.job, exc_info=error)
             attempt = Attempt(from_failure(Failure.INTERNAL))
         except BaseException:  # this thread is being ended
             counts.ended(Verdict.RETRYABLE, time.monotonic() - started)
@@ -159,22 +161,22 @@ class Dispatcher:
         failing_since = None if was_closed else breaker.failing_since
         self._endpoints.finish(admission, None if cut_short else outcome, ended)
         try:
-            self._report(dispatch, share, attempt, ended - started, now_ms, counts)
+            self._report(in_flight, delivery, attempt, ended - started, now_ms, counts)
             if not (outcome.delivered and was_closed):
-                self._metrics.breaker(share.state.app, share.webhook.name, breaker.state(ended))
-                log_breaker(self._log, share, breaker, outcome, ended, failing_since)
+                self._metrics.breaker(delivery.state.app, delivery.webhook.name, breaker.state(ended))
+                log_breaker(self._log, delivery, breaker, outcome, ended, failing_since)
         except Exception as error:  # noqa: BLE001 - what was delivered must not be posted again for the sake of a figure
-            self._log.error("delivery.failed", webhook=share.webhook.name, job=share.state.job, exc_info=error)
+            self._log.error("delivery.failed", webhook=delivery.webhook.name, job=delivery.state.job, exc_info=error)
         if cut_short:
             # The network may be leaving together with us; the attempt counts for nothing.
-            return Back(delivery_state.encode(msgspec.structs.replace(share.state, webhook=share.webhook.name)))
-        return self._decide(dispatch.claim, share, outcome, ended - started, now_ms)
+            return Back(delivery_state.encode(msgspec.structs.replace(delivery.state, webhook=delivery.webhook.name)))
+        return self._decide(in_flight.claim, delivery, outcome, ended - started, now_ms)
 
-    def _send(self, dispatch: Dispatch, share: Share, now_ms: int) -> Attempt:
-        job, webhook, state = dispatch.job, share.webhook, share.state
+    def _send(self, in_flight: JobInFlight, delivery: WebhookDelivery, now_ms: int) -> Attempt:
+        job, webhook, state = in_flight.job, delivery.webhook, delivery.state
         assert job is not None
         request = signing.Request(job.app_key, job.signing_key, state.job, state.attempts + 1, now_ms // 1000)
-        body, headers = signing.signed(request, webhook, job.time_ms, share.events)
+        body, headers = signing.signed(request, webhook, job.time_ms, delivery.events)
         if job.trace.context is not None:
             # An id of its own tells an attempt from the one before; it guards nothing.
             span_id = random.getrandbits(64) or 1
@@ -183,10 +185,16 @@ class Dispatcher:
         return Attempt(outcome, reused, len(body))
 
     def _report(
-        self, dispatch: Dispatch, share: Share, attempt: Attempt, took: float, now_ms: int, counts: WebhookMetrics
+        self,
+        in_flight: JobInFlight,
+        delivery: WebhookDelivery,
+        attempt: Attempt,
+        took: float,
+        now_ms: int,
+        counts: WebhookMetrics,
     ) -> None:
         """Count an attempt and log it."""
-        job, state, outcome = dispatch.job, share.state, attempt.outcome
+        job, state, outcome = in_flight.job, delivery.state, attempt.outcome
         assert job is not None
         counts.ended(
             outcome.verdict,
@@ -202,7 +210,7 @@ class Dispatcher:
         self._log.info(
             "delivery.attempted",
             app=state.app,
-            webhook=share.webhook.name,
+            webhook=delivery.webhook.name,
             job=state.job,
             attempt=state.attempts + 1,
             outcome=outcome.verdict.value,
@@ -210,27 +218,29 @@ class Dispatcher:
             detail=outcome.detail or None,
             status=outcome.status,
             duration_ms=round(took * 1000, 3),
-            events=len(share.events),
+            events=len(delivery.events),
             bytes=attempt.bytes,
             reused=attempt.reused,
             trace_id=job.trace.context.trace_id if job.trace.context is not None else None,
         )
 
-    def _decide(self, claim: Claim, share: Share, outcome: Outcome, took: float, now_ms: int) -> Part | None:
+    def _decide(
+        self, claim: Claim, delivery: WebhookDelivery, outcome: Outcome, took: float, now_ms: int
+    ) -> Part | None:
         if outcome.delivered:
             return None
-        state = share.state
+        state = delivery.state
         began = state.budget_from if state.budget_from is not None else now_ms - round(took * 1000)
         tried = msgspec.structs.replace(
             state,
-            webhook=share.webhook.name,
+            webhook=delivery.webhook.name,
             attempts=state.attempts + 1,
             budget_from=began,
             reserved=False,
             guesses=0,
             last=outcome.reason,
         )
-        delay_ms = share.webhook.retry.delay_ms(tried.attempts, now_ms - began, outcome, random.random())  # noqa: S311
+        delay_ms = delivery.webhook.retry.delay_ms(tried.attempts, now_ms - began, outcome, random.random())  # noqa: S311
         if delay_ms is not None:
             return Later(delivery_state.encode(tried), delay_ms)
         return dead_letter(tried, claim, "refused" if outcome.verdict is Verdict.PERMANENT else "exhausted")

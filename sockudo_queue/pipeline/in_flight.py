@@ -16,7 +16,7 @@ from sockudo_queue.core.job import Event, Job
 from sockudo_queue.drivers.base import Back, Claim, Dead, Part, Settlement
 
 
-class Share(msgspec.Struct, frozen=True):
+class WebhookDelivery(msgspec.Struct, frozen=True):
     """One match of a claimed record: the webhook that is owed, what it wants, and where its tries stand."""
 
     ordinal: int
@@ -25,15 +25,15 @@ class Share(msgspec.Struct, frozen=True):
     state: State
 
 
-class Dispatch(msgspec.Struct, eq=False):
+class JobInFlight(msgspec.Struct, eq=False):
     """One claim at work. `finish` and `abandon` may be called from any thread; the claim is settled exactly once.
 
-    `decided` is kept of the record whatever becomes of the shares.
+    `decided` is kept of the record whatever becomes of the deliveries.
     """
 
     claim: Claim
     job: Job | None = None
-    shares: tuple[Share, ...] = ()
+    deliveries: tuple[WebhookDelivery, ...] = ()
     splits: bool = False
     decided: tuple[Part, ...] = ()
     settlement: Settlement | None = None
@@ -41,31 +41,31 @@ class Dispatch(msgspec.Struct, eq=False):
     _lock: threading.Lock = msgspec.field(default_factory=threading.Lock)
 
     @classmethod
-    def settled(cls, claim: Claim, *parts: Part, splits: bool = False) -> Dispatch:
-        """Return a dispatch that has nothing to attempt: its claim is acked, or ends in the given parts."""
+    def settled(cls, claim: Claim, *parts: Part, splits: bool = False) -> JobInFlight:
+        """Return a job that has nothing to attempt: its claim is acked, or ends in the given parts."""
         return cls(claim, settlement=Settlement(claim, parts, splits=splits and bool(parts)))
 
     @classmethod
-    def unresolved(cls, claim: Claim) -> Dispatch:
-        """Return a dispatch of a claim that was not looked into yet: all that can become of it is to be abandoned."""
+    def unresolved(cls, claim: Claim) -> JobInFlight:
+        """Return the job of a claim that was not looked into yet: all that can become of it is to be abandoned."""
         return cls(claim)
 
-    def finish(self, share: Share, part: Part | None) -> Settlement | None:
-        """Report one share: None when nothing is owed any more. Returns the settlement to whoever reports last."""
+    def finish(self, delivery: WebhookDelivery, part: Part | None) -> Settlement | None:
+        """Report one delivery: None when nothing is owed any more. Returns the settlement to whoever reports last."""
         with self._lock:
-            if self.settlement is not None or share.ordinal in self._parts:
+            if self.settlement is not None or delivery.ordinal in self._parts:
                 return None
-            self._parts[share.ordinal] = part
-            if len(self._parts) < len(self.shares):
+            self._parts[delivery.ordinal] = part
+            if len(self._parts) < len(self.deliveries):
                 return None
             self.settlement = self._compose()
             return self.settlement
 
     @property
-    def unfinished(self) -> list[Share]:
-        """The shares that nothing was reported of yet."""
+    def unfinished(self) -> list[WebhookDelivery]:
+        """The deliveries that nothing was reported of yet."""
         with self._lock:
-            return [share for share in self.shares if share.ordinal not in self._parts]
+            return [delivery for delivery in self.deliveries if delivery.ordinal not in self._parts]
 
     def abandon(self, *, lapsed: bool = False) -> Settlement:
         """End the work now: what is not finished goes back to the queue, without an attempt being counted.
@@ -75,31 +75,31 @@ class Dispatch(msgspec.Struct, eq=False):
         with self._lock:
             if self.settlement is None:
                 untouched = not self._parts
-                for share in self.shares:
-                    if share.ordinal not in self._parts:
-                        self._parts[share.ordinal] = Back(delivery_state.encode(share.state), lapsed=lapsed)
+                for delivery in self.deliveries:
+                    if delivery.ordinal not in self._parts:
+                        self._parts[delivery.ordinal] = Back(delivery_state.encode(delivery.state), lapsed=lapsed)
                 self.settlement = Settlement(self.claim, (Back(lapsed=lapsed),)) if untouched else self._compose()
             return self.settlement
 
     def _compose(self) -> Settlement:
-        # In the order of the shares, whichever was reported first.
-        reported = [self._parts[share.ordinal] for share in self.shares]
+        # In the order of the deliveries, whichever was reported first.
+        reported = [self._parts[delivery.ordinal] for delivery in self.deliveries]
         parts = tuple([part for part in reported if part is not None]) + self.decided
         return Settlement(self.claim, parts, splits=self.splits and bool(parts))
 
 
-class Holdings(dict[str, Dispatch]):
+class ClaimsInFlight(dict[str, JobInFlight]):
     """The claims that are ours now, by receipt. Safe from any thread, since each operation of a dict is one step.
 
     One thread alone gets a claim from `pop`, so its end is counted once.
     """
 
-    def all(self) -> list[Dispatch]:
+    def all(self) -> list[JobInFlight]:
         """Return what is held at this moment."""
         return list(self.values())
 
 
 def dead_letter(state: State, claim: Claim, reason: str) -> Dead:
-    """Return the end of a share, or of a whole job, that is given up now."""
+    """Return the end of a delivery, or of a whole job, that is given up now."""
     details = msgspec.structs.replace(state, reason=reason, died=claim.now_ms())
     return Dead(delivery_state.encode(details), reason, details)

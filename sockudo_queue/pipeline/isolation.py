@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from sockudo_queue.pipeline.in_flight import Holdings
+from sockudo_queue.pipeline.in_flight import ClaimsInFlight
 
 SUSPECT_LAPSES: Final = 2
 """Expired leases from which on a claim is worked on alone: one may be a restart, or a neighbour's fault."""
@@ -27,16 +27,16 @@ class Isolation:
 
     def __init__(
         self,
-        holdings: Holdings | None = None,
+        claims: ClaimsInFlight | None = None,
         is_claiming: Callable[[], bool] = lambda: False,
         stopping: threading.Event | None = None,
         *,
         slow: float = 0.1,
     ) -> None:
-        """`is_claiming` tells whether a claim may be on its way that is not among the holdings yet."""
+        """`is_claiming` tells whether a claim may be on its way that is not among the claims in flight yet."""
         self.holds = False
         """Nothing may be claimed, and what was claimed nevertheless goes back."""
-        self._holdings = holdings if holdings is not None else Holdings()
+        self._claims = claims if claims is not None else ClaimsInFlight()
         self._is_claiming = is_claiming
         self._stopping = stopping if stopping is not None else threading.Event()
         self._slow = slow
@@ -49,8 +49,8 @@ class Isolation:
     def begin(self, receipt: str) -> bool:
         """Wait until this claim is alone, for some seconds at most; False where it has to go back.
 
-        It must be among the holdings, so that its lease is renewed. A second suspect does not wait here: claimed, its
-        lease would expire together with that of the first.
+        It must be among the claims in flight, so that its lease is renewed. A second suspect does not wait here:
+        claimed, its lease would expire together with that of the first.
         """
         return self._hold(receipt) and self._wait_for_others(receipt)
 
@@ -96,4 +96,4 @@ class Isolation:
         return True
 
     def _held(self) -> set[str]:
-        return {dispatch.claim.receipt for dispatch in self._holdings.all()}
+        return {in_flight.claim.receipt for in_flight in self._claims.all()}

@@ -1,7 +1,7 @@
 """Slots, spare workers and notifiers: who may work on a fresh job, and who is woken when there is one.
 
 `concurrency` counts slots, not threads. An attempt that takes longer than `slow` gives its slot back and goes on; a
-spare worker takes the slot, so that slow endpoints do not stop the others. The crew never has more threads than slots
+spare worker takes the slot, so that slow endpoints do not stop the others. The pool never has more threads than slots
 plus `max_slow`; when there is no thread for a slot, the slow attempt keeps it.
 """
 
@@ -13,16 +13,16 @@ from collections.abc import Callable
 from typing import Final
 
 from sockudo_queue.delivery.admission.endpoint import Admission
-from sockudo_queue.pipeline.in_flight import Dispatch, Share
+from sockudo_queue.pipeline.in_flight import JobInFlight, WebhookDelivery
 
 SPARE_REST: Final = 30.0
 """Seconds that a spare worker waits for something to do before its thread ends."""
 
 KEPT_PART: Final = 4
-"""One of this many spare workers is not for the shares of jobs with many webhooks: if all of these hang, the slots of
-other jobs still have threads to go to."""
+"""One of this many spare workers is not for the deliveries of jobs with many webhooks: if all of these hang, the slots
+of other jobs still have threads to go to."""
 
-Task = tuple[Dispatch, Share]
+Task = tuple[JobInFlight, WebhookDelivery]
 
 
 class Slot:
@@ -39,21 +39,21 @@ class Slot:
         self.admission: Admission | None = None
 
 
-class Crew:
+class WorkerPool:
     """The slots and the queue of those who want one. Safe from any thread."""
 
     def __init__(self, slots: int, max_slow: int, spawn: Callable[[], None]) -> None:
         self.slots = slots
-        self.rings = 0
+        self.wakeups = 0
         self._most = slots + max_slow
         self._kept = max_slow // KEPT_PART
         self._spawn = spawn
         self._lock = threading.Lock()
-        self._parked = threading.Condition(self._lock)
-        self._rung = threading.Condition(self._lock)
+        self._waiting = threading.Condition(self._lock)
+        self._woken = threading.Condition(self._lock)
         self._free = slots
         self._threads = 0
-        self._parked_count = 0
+        self._waiting_count = 0
         self._idle_count = 0
         self._tasks: deque[Task] = deque()
         self._stopping = False
@@ -79,7 +79,7 @@ class Crew:
         """Tell whether a worker with a slot waits for a wake-up."""
         return self._idle_count > 0
 
-    def man(self) -> None:
+    def fill(self) -> None:
         """Start workers until every free slot has one."""
         while True:
             with self._lock:
@@ -88,40 +88,40 @@ class Crew:
             if not self._start():
                 return
 
-    def park(self, slot: Slot) -> Task | Slot | None:
-        """Wait for something to do: a share of somebody's job, or a slot. None ends the worker."""
+    def wait_for_task(self, slot: Slot) -> Task | Slot | None:
+        """Wait for something to do: a delivery of somebody's job, or a slot. None ends the worker."""
         with self._lock:
             while True:
                 if self._tasks:
-                    self._parked_count -= 1
+                    self._waiting_count -= 1
                     return self._tasks.popleft()
                 if self._stopping:
-                    self._parked_count -= 1
+                    self._waiting_count -= 1
                     return None
                 if self._free:
                     self._free -= 1
-                    self._parked_count -= 1
+                    self._waiting_count -= 1
                     slot.held = True
                     return slot
-                rested = not self._parked.wait(SPARE_REST)
+                rested = not self._waiting.wait(SPARE_REST)
                 if rested and not self._tasks and not self._free and self._threads > self.slots:
-                    self._parked_count -= 1
+                    self._waiting_count -= 1
                     return None
 
-    def unpark(self) -> None:
-        """Note that a worker is about to `park` again."""
+    def rejoin(self) -> None:
+        """Note that a worker is about to `wait_for_task` again."""
         with self._lock:
-            self._parked_count += 1
+            self._waiting_count += 1
 
-    def leave(self, slot: Slot, *, parked: bool) -> None:
+    def leave(self, slot: Slot, *, is_waiting: bool) -> None:
         """Note that a worker's thread has ended, in whatever way, and free its slot."""
         with self._lock:
             self._threads -= 1
-            self._parked_count -= parked
+            self._waiting_count -= is_waiting
             if slot.held:
                 slot.held = False
                 self._free += 1
-                self._parked.notify()
+                self._waiting.notify()
 
     def try_take(self, slot: Slot) -> bool:
         """Take a slot if one is free."""
@@ -143,25 +143,25 @@ class Crew:
 
         return self._pass_on(lambda: slot.held, free)
 
-    def hand_over(self, task: Task) -> bool:
-        """Let another worker attempt a share; False when there is none to spare for it, or none can be started."""
+    def offload(self, task: Task) -> bool:
+        """Let another worker attempt a delivery; False when there is none to spare for it, or none can be started."""
         return self._pass_on(
             lambda: self._most - self._threads + self._spare() > self._kept, lambda: self._tasks.append(task)
         )
 
-    def ring(self, jobs: int) -> None:
+    def wake(self, jobs: int) -> None:
         """Wake as many idle workers as there are jobs."""
         with self._lock:
-            self.rings += 1
-            self._rung.notify(jobs)
+            self.wakeups += 1
+            self._woken.notify(jobs)
 
-    def wait_for_ring(self, seen: int, timeout: float) -> None:
-        """Wait for a wake-up that had not come when `rings` was read, for at most `timeout` seconds."""
+    def wait_for_work(self, seen: int, timeout: float) -> None:
+        """Wait for a wake-up that had not come when `wakeups` was read, for at most `timeout` seconds."""
         with self._lock:
             self._idle_count += 1
             try:
-                if self.rings == seen and not self._stopping:
-                    self._rung.wait(timeout)
+                if self.wakeups == seen and not self._stopping:
+                    self._woken.wait(timeout)
             finally:
                 self._idle_count -= 1
 
@@ -169,11 +169,11 @@ class Crew:
         """Wake everybody: nothing new is begun."""
         with self._lock:
             self._stopping = True
-            self._parked.notify_all()
-            self._rung.notify_all()
+            self._waiting.notify_all()
+            self._woken.notify_all()
 
     def _pass_on(self, is_ours: Callable[[], bool], release: Callable[[], None]) -> bool:
-        """Release what is ours to a parked worker, starting one if needed; False where there is none to be had.
+        """Release what is ours to a waiting worker, starting one if needed; False where there is none to be had.
 
         Both functions are called under the lock.
         """
@@ -183,7 +183,7 @@ class Crew:
                     return False
                 if self._spare() > 0:
                     release()
-                    self._parked.notify()
+                    self._waiting.notify()
                     return True
                 if not self._reserve():
                     return False
@@ -191,15 +191,15 @@ class Crew:
                 return False
 
     def _spare(self) -> int:
-        """Parked workers that neither a free slot nor a task has a claim on. Under the lock."""
-        return self._parked_count - self._free - len(self._tasks)
+        """Waiting workers that neither a free slot nor a task has a claim on. Under the lock."""
+        return self._waiting_count - self._free - len(self._tasks)
 
     def _reserve(self) -> bool:
         """Make room for one more thread, if the limit allows it. Under the lock."""
         if self._threads >= self._most:
             return False
         self._threads += 1
-        self._parked_count += 1  # it is on its way to `park`, and nobody shall be started in its place
+        self._waiting_count += 1  # it is on its way to `wait_for_task`, and nobody shall be started in its place
         return True
 
     def _start(self) -> bool:
@@ -209,6 +209,6 @@ class Crew:
         except (RuntimeError, MemoryError):
             with self._lock:
                 self._threads -= 1
-                self._parked_count -= 1
+                self._waiting_count -= 1
             return False
         return True

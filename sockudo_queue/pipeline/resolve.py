@@ -22,7 +22,7 @@ from sockudo_queue.delivery.admission.endpoint import Deferral
 from sockudo_queue.drivers.base import Back, Claim, Dead, Later
 from sockudo_queue.errors import AppStoreUnavailable, AppUnreadable, MalformedJob
 from sockudo_queue.pipeline import deferrals
-from sockudo_queue.pipeline.in_flight import Dispatch, Share, dead_letter
+from sockudo_queue.pipeline.in_flight import JobInFlight, WebhookDelivery, dead_letter
 from sockudo_queue.pipeline.index_cache import SMALL, IndexCache
 from sockudo_queue.pipeline.large_jobs import LARGE, LargeJobs
 from sockudo_queue.pipeline.matching_share import Interrupted, JobMatching, MatchingShares, PutOff
@@ -80,7 +80,7 @@ class Resolver:
         self._indexes = IndexCache()
         self._unknown_app_budget_ms = unknown_app_budget_ms
 
-    def resolve(self, claim: Claim, give_way: GiveWay = _never_stop) -> Dispatch:
+    def resolve(self, claim: Claim, give_way: GiveWay = _never_stop) -> JobInFlight:
         """Read a claim and find out what it asks for; no attempt is made yet. `give_way` is called where that is long.
 
         Never raises: a job that this version fails on is kept as a dead letter; else it would end worker after worker.
@@ -89,30 +89,30 @@ class Resolver:
             return self._resolve(claim, give_way)
         except Exception as error:  # noqa: BLE001 - whatever it is, it must cost this job and no other
             self._log.error("job.failed", record=claim.id, exc_info=error)
-            return self._bury(claim, _state_of(claim) or State(job=claim.id), "internal-error")
+            return self._dead_letter(claim, _state_of(claim) or State(job=claim.id), "internal-error")
 
-    def _resolve(self, claim: Claim, give_way: GiveWay) -> Dispatch:
+    def _resolve(self, claim: Claim, give_way: GiveWay) -> JobInFlight:
         state = _state_of(claim)
         if state is None:
             self._log.warning("record.newer_version", record=claim.id)
-            return Dispatch.settled(claim, Later(b"", NEWER_RECORD_DELAY_MS))
+            return JobInFlight.settled(claim, Later(b"", NEWER_RECORD_DELAY_MS))
         if state.budget_from is not None and state.budget_from > claim.now_ms():
             # Where the state comes with the job, a producer could write a budget that never ends.
             state = msgspec.structs.replace(state, budget_from=claim.now_ms())
         if claim.lapses >= self._max_lapses:
-            return self._bury(claim, state, "worker-lost")
+            return self._dead_letter(claim, state, "worker-lost")
         if len(claim.body) > LARGE and (wait_ms := self.large_jobs.wait_ms(claim, jobs.app_of(claim.body))):
-            return Dispatch.settled(claim, Later(b"", wait_ms))
+            return JobInFlight.settled(claim, Later(b"", wait_ms))
         try:
             job = jobs.decode(claim.body, self._ceilings)
         except MalformedJob as fault:
             self._log.warning("job.unreadable", record=claim.id, bytes=len(claim.body), reason=str(fault))
-            return self._bury(claim, state, "unreadable")
+            return self._dead_letter(claim, state, "unreadable")
         if claim.state and len(state.job) > LONGEST_ID:
             self._log.warning(
                 "job.unreadable", record=claim.id, bytes=len(claim.body), reason="its state has a long id"
             )
-            return self._bury(claim, state, "unreadable")
+            return self._dead_letter(claim, state, "unreadable")
         if state.webhook is None:  # also one that was replayed after a death before anybody had read the job
             state = msgspec.structs.replace(state, job=job.job_id or claim.id, app=job.app_id)
         elif state.app != job.app_id:  # where a state comes with the job, a producer could name apps that nobody has
@@ -128,27 +128,31 @@ class Resolver:
         if app is None:
             return self._unknown_app(claim, state, job, "unknown-app")
         if app.is_over_ceiling:  # its webhooks are not known, so what is stored is kept as it is
-            return self._bury(claim, state, "webhook-invalid")
+            return self._dead_letter(claim, state, "webhook-invalid")
         return self._matched(claim, state, job, app, give_way)
 
-    def _matched(self, claim: Claim, state: State, job: Job, app: App, give_way: GiveWay) -> Dispatch:
+    def _matched(self, claim: Claim, state: State, job: Job, app: App, give_way: GiveWay) -> JobInFlight:
         """Match within the app's share of matching time."""
-        shares, current = self._matching, self._current
-        if app.id != shares.latest:
-            shares.turn_to(app.id)
-        shares.latest_at = claim.claimed_at
+        accounts, current = self._matching, self._current
+        if app.id != accounts.latest:
+            accounts.turn_to(app.id)
+        accounts.latest_at = claim.claimed_at
         current.claim, current.give_way, current.app, current.job = claim, give_way, app.id, None
         try:
-            if app.id in shares.accounts:
-                shares.check(app.id, time.monotonic())
-            return self._job(claim, state, job, app) if state.webhook is None else self._share(claim, state, job, app)
+            if app.id in accounts.accounts:
+                accounts.check(app.id, time.monotonic())
+            return (
+                self._of_job(claim, state, job, app)
+                if state.webhook is None
+                else self._of_webhook(claim, state, job, app)
+            )
         except PutOff as put_off:
             return _put_off(claim, state, put_off.deferral)
         except Interrupted:
-            return Dispatch.settled(claim, Back())
+            return JobInFlight.settled(claim, Back())
         finally:
             if current.job is not None:
-                shares.end(current.job)
+                accounts.end(current.job)
                 self._patterns.forget()
             # A claim that is kept here would never end, and a large one would keep its room.
             current.claim, current.give_way, current.job = None, _never_stop, None
@@ -177,19 +181,19 @@ class Resolver:
 
         return pause
 
-    def _share(self, claim: Claim, state: State, job: Job, app: App) -> Dispatch:
+    def _of_webhook(self, claim: Claim, state: State, job: Job, app: App) -> JobInFlight:
         assert state.webhook is not None
         webhook = app.webhook(state.webhook)
         if webhook is None:
             is_invalid = app.invalid_webhook(state.webhook) is not None
-            return self._bury(claim, state, "webhook-invalid" if is_invalid else "webhook-removed")
+            return self._dead_letter(claim, state, "webhook-invalid" if is_invalid else "webhook-removed")
         pause = self._pause() if len(job.events) > MANY else None
         matches = matching.match(job, [webhook], self._patterns.finds, pause)
         if not matches:  # its filter changed since: it no longer wants what it was owed
-            return self._bury(claim, state, "webhook-removed")
-        return Dispatch(claim, job, (Share(0, webhook, matches[0].events, state),))
+            return self._dead_letter(claim, state, "webhook-removed")
+        return JobInFlight(claim, job, (WebhookDelivery(0, webhook, matches[0].events, state),))
 
-    def _job(self, claim: Claim, state: State, job: Job, app: App) -> Dispatch:
+    def _of_job(self, claim: Claim, state: State, job: Job, app: App) -> JobInFlight:
         pause, many = None, app.webhooks[SMALL:]
         # Slices cost an ordinary job no call.
         if (many or app.invalid or job.events[FEW_EVENTS:]) and (
@@ -200,16 +204,16 @@ class Resolver:
             matches = matching.match(job, app.webhooks, self._patterns.finds, pause)
         else:
             matches = self._indexes.match(job, app, self._patterns.finds, pause)
-        shares = [
-            Share(ordinal, found.webhook, found.events, _fresh(state, job, found.webhook.name))
+        deliveries = [
+            WebhookDelivery(ordinal, found.webhook, found.events, _fresh(state, job, found.webhook.name))
             for ordinal, found in enumerate(matches)
         ]
         invalid = _of_invalid(claim, state, job, app, self._patterns.finds, pause) if app.invalid else ()
-        if not shares:
-            return Dispatch.settled(claim, *invalid, splits=True)
-        return Dispatch(claim, job, tuple(shares), splits=True, decided=invalid)
+        if not deliveries:
+            return JobInFlight.settled(claim, *invalid, splits=True)
+        return JobInFlight(claim, job, tuple(deliveries), splits=True, decided=invalid)
 
-    def _unknown_app(self, claim: Claim, state: State, job: Job, reason: str) -> Dispatch:
+    def _unknown_app(self, claim: Claim, state: State, job: Job, reason: str) -> JobInFlight:
         """Try again while the registry may still learn of the app; then keep the job as a dead letter.
 
         Where many jobs wait, the delay is longer than asked for; that part is not taken off the budget. While most jobs
@@ -222,20 +226,20 @@ class Resolver:
         began += delay_ms if stands_still else delay_ms - asked_ms
         waiting = _looked_for(state, job, began)
         if now + delay_ms - began > self._unknown_app_budget_ms:
-            return self._bury(claim, waiting, reason)
-        return Dispatch.settled(claim, Later(delivery_state.encode(waiting), delay_ms))
+            return self._dead_letter(claim, waiting, reason)
+        return JobInFlight.settled(claim, Later(delivery_state.encode(waiting), delay_ms))
 
-    def _store_is_away(self, claim: Claim, state: State, job: Job) -> Dispatch:
+    def _store_is_away(self, claim: Claim, state: State, job: Job) -> JobInFlight:
         """Try again, however long the store of apps is away: no budget begins, and one that runs stands still.
 
         Most of these jobs are for known apps, so they do not wait in line with those for unknown ones.
         """
         delay_ms = _delay_until_known(state)
         began = None if state.budget_from is None else state.budget_from + delay_ms
-        return Dispatch.settled(claim, Later(delivery_state.encode(_looked_for(state, job, began)), delay_ms))
+        return JobInFlight.settled(claim, Later(delivery_state.encode(_looked_for(state, job, began)), delay_ms))
 
-    def _bury(self, claim: Claim, state: State, reason: str) -> Dispatch:
-        return Dispatch.settled(claim, dead_letter(state, claim, reason))
+    def _dead_letter(self, claim: Claim, state: State, reason: str) -> JobInFlight:
+        return JobInFlight.settled(claim, dead_letter(state, claim, reason))
 
 
 def _delay_until_known(state: State) -> int:
@@ -243,15 +247,15 @@ def _delay_until_known(state: State) -> int:
     return min(FIRST_MS << min(state.attempts, 6), 60_000)
 
 
-def _put_off(claim: Claim, state: State, deferral: Deferral) -> Dispatch:
+def _put_off(claim: Claim, state: State, deferral: Deferral) -> JobInFlight:
     guesses = state.guesses + 1 if deferral.grows else 0
     kept = msgspec.structs.replace(state, reserved=False, guesses=guesses)
     delay_ms = deferrals.delay_ms(deferral, state.guesses)
-    return Dispatch.settled(claim, Later(delivery_state.encode(kept), delay_ms, durable=False))
+    return JobInFlight.settled(claim, Later(delivery_state.encode(kept), delay_ms, durable=False))
 
 
 def _fresh(state: State, job: Job, webhook: str) -> State:
-    """Return the state of a webhook's share. What was counted while the app was unknown does not count for it."""
+    """Return the state of a webhook delivery. What was counted while the app was unknown does not count for it."""
     return State(state.job, job.app_id, webhook, history=state.history)
 
 
@@ -269,7 +273,7 @@ def _of_invalid(
 
 
 def _looked_for(state: State, job: Job, began: int | None) -> State:
-    looks = state.attempts + (state.webhook is None)  # a share counts the attempts at its webhook
+    looks = state.attempts + (state.webhook is None)  # a delivery counts the attempts at its webhook
     return msgspec.structs.replace(state, app=job.app_id, attempts=looks, budget_from=began)
 
 

@@ -9,15 +9,15 @@ from sockudo_queue.drivers.base import Back, Dead, Driver, Later, Settlement
 from sockudo_queue.errors import BrokerError
 from sockudo_queue.observability.metrics import Metrics
 from sockudo_queue.observability.status_page.board import Board, Death
-from sockudo_queue.pipeline.in_flight import Holdings
+from sockudo_queue.pipeline.in_flight import ClaimsInFlight
 
 
-class Ledger:
+class SettlementRecorder:
     """Settles claims and counts how they ended. Safe from any thread."""
 
-    def __init__(self, driver: Driver, holdings: Holdings, metrics: Metrics, board: Board, log: Any) -> None:
+    def __init__(self, driver: Driver, claims: ClaimsInFlight, metrics: Metrics, board: Board, log: Any) -> None:
         self._driver = driver
-        self._holdings = holdings
+        self._claims = claims
         self._metrics = metrics
         self._board = board
         self._log = log
@@ -39,7 +39,7 @@ class Ledger:
     def record(self, settlement: Settlement, *, accepted: bool, repeated: bool) -> None:
         """Count the end of a claim, once. `repeated`: an earlier try got no answer and may have been taken."""
         claim = settlement.claim
-        if self._holdings.pop(claim.receipt, None) is None:
+        if self._claims.pop(claim.receipt, None) is None:
             return  # another thread was first
         took = time.monotonic() - claim.claimed_at
         if not accepted:

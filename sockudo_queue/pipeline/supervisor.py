@@ -16,7 +16,7 @@ from sockudo_queue.core import delivery_state
 from sockudo_queue.drivers.base import Back
 from sockudo_queue.errors import BrokerError
 from sockudo_queue.observability.reminder import Reminder
-from sockudo_queue.pipeline.worker import LIVE_WITHIN, Worker, Workplace
+from sockudo_queue.pipeline.worker import LIVE_WITHIN, Worker, WorkerContext
 from sockudo_queue.runtime.limits import start_thread, too_few_threads
 
 TICK: Final = 0.025
@@ -47,11 +47,11 @@ class Supervisor:
         # Threads die together; one that failed over the count would not give its claim back, nor be started again.
         self._deaths_lock = threading.Lock()
         self._lack = Reminder(TELL_AGAIN)
-        self._place: Workplace
+        self._context: WorkerContext
 
-    def employ(self, place: Workplace) -> None:
-        """Take over the crew of a workplace; the crew asks for its workers through `spawn`."""
-        self._place = place
+    def bind(self, context: WorkerContext) -> None:
+        """Take over the pool of a context; the pool asks for its workers through `spawn`."""
+        self._context = context
 
     def start(self) -> None:
         """Start the workers and what watches them; all of them wait for `release`.
@@ -59,8 +59,8 @@ class Supervisor:
         Raises `StartError` where the system does not give every slot a thread.
         """
         self.keep("supervisor", self._watch_slots, MOVES_WITHIN)
-        self._place.crew.man()
-        if self._place.crew.threads < self._place.crew.slots:
+        self._context.pool.fill()
+        if self._context.pool.threads < self._context.pool.slots:
             raise too_few_threads()
 
     def release(self) -> None:
@@ -69,12 +69,12 @@ class Supervisor:
 
     @property
     def is_claiming(self) -> bool:
-        """Tell whether a worker may be about to get a claim that is not among the holdings yet."""
+        """Tell whether a worker may be about to get a claim that is not among the claims in flight yet."""
         return any(worker.claiming for worker in list(self.workers.values()))
 
     def spawn(self) -> None:
         """Start one worker thread. Raises `RuntimeError` where the system gives no more threads."""
-        worker = Worker(f"worker-{next(self._names)}", self._place)
+        worker = Worker(f"worker-{next(self._names)}", self._context)
         self.workers[worker.name] = worker
         try:
             threading.Thread(target=self._run_worker, args=(worker,), name=worker.name, daemon=True).start()
@@ -98,14 +98,14 @@ class Supervisor:
     def _run_service(self, name: str, serve: Callable[[], None], allowance: float) -> None:
         self._released.wait()
         while not self.stopping.is_set():
-            self._place.beats.register(name, allowance)
+            self._context.beats.register(name, allowance)
             try:
                 serve()
                 break
             except BaseException as error:  # noqa: BLE001 - whatever ended it, it is logged and started again
                 self._died(name, error)
             self.stopping.wait(1.0)
-        self._place.beats.unregister(name)
+        self._context.beats.unregister(name)
 
     def _run_worker(self, worker: Worker) -> None:
         try:
@@ -116,33 +116,33 @@ class Supervisor:
             self._give_claim_back(worker)
         finally:
             del self.workers[worker.name]
-            self._place.crew.leave(worker.slot, parked=worker.parked)
+            self._context.pool.leave(worker.slot, is_waiting=worker.is_waiting)
             worker.forget()
         if self._deaths_within(DEATH_PAUSE) > 1:
             self.stopping.wait(DEATH_PAUSE)  # what kills worker after worker must not keep a core busy
-        self._place.crew.man()
+        self._context.pool.fill()
 
     def _give_claim_back(self, worker: Worker) -> None:
         if worker.current is None:
             return
-        dispatch, share = worker.current
-        if share is None:
-            dispatch.abandon(lapsed=True)  # it died while handing the shares out; nobody knows which
+        in_flight, delivery = worker.current
+        if delivery is None:
+            in_flight.abandon(lapsed=True)  # it died while it handed the deliveries out; it is not known which
         else:
-            dispatch.finish(share, Back(delivery_state.encode(share.state), lapsed=True))
-        settlement = dispatch.settlement
+            in_flight.finish(delivery, Back(delivery_state.encode(delivery.state), lapsed=True))
+        settlement = in_flight.settlement
         if settlement is None:
-            return  # other workers are still at this job's other shares, and settle it
+            return  # other workers are still at this job's other deliveries, and settle it
         try:
-            self._place.ledger.settle(settlement, repeated=True)
-            self._place.crew.ring(1)  # it can be claimed at once, and no notifier would tell for up to a second
+            self._context.recorder.settle(settlement, repeated=True)
+            self._context.pool.wake(1)  # it can be claimed at once, and no notifier would tell for up to a second
         except BrokerError as error:
-            self._place.watch.failed(error)
+            self._context.watch.failed(error)
             # Held on to, its lease would be renewed for as long as we run, with nobody at work on it.
-            self._place.ledger.record(settlement, accepted=False, repeated=True)
+            self._context.recorder.record(settlement, accepted=False, repeated=True)
         except Exception as error:  # noqa: BLE001 - as above
-            self._log.error("job.failed", record=dispatch.claim.id, exc_info=error)
-            self._place.ledger.record(settlement, accepted=False, repeated=True)
+            self._log.error("job.failed", record=in_flight.claim.id, exc_info=error)
+            self._context.recorder.record(settlement, accepted=False, repeated=True)
 
     def _died(self, name: str, error: BaseException) -> None:
         self._log.error("thread.crashed", thread=name, exc_info=error)
@@ -158,14 +158,14 @@ class Supervisor:
 
     def _watch_slots(self) -> None:
         while not self.stopping.wait(TICK):
-            self._place.beats.beat("supervisor")
+            self._context.beats.beat("supervisor")
             now = time.monotonic()
-            if self._place.crew.threads < self._place.crew.slots and not self._deaths_within(DEATH_PAUSE):
-                self._place.crew.man()  # the system had no thread to give when it was asked
-            self._place.isolation.look(now)
-            self._place.dispatcher.enforce_deadlines()
+            if self._context.pool.threads < self._context.pool.slots and not self._deaths_within(DEATH_PAUSE):
+                self._context.pool.fill()  # the system had no thread to give when it was asked
+            self._context.isolation.look(now)
+            self._context.dispatcher.enforce_deadlines()
             for worker in list(self.workers.values()):
                 slot = worker.slot
                 if slot.busy_since and now - slot.busy_since > self._slow and slot.admission is not None:
-                    self._place.dispatcher.look_at(slot.admission)
-                    self._place.crew.give_back(slot)
+                    self._context.dispatcher.look_at(slot.admission)
+                    self._context.pool.give_back(slot)

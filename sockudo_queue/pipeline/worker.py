@@ -15,12 +15,12 @@ from sockudo_queue.observability.health import Heartbeats
 from sockudo_queue.observability.metrics import Metrics
 from sockudo_queue.pipeline.broker_status import BrokerWatch, broker_backoff
 from sockudo_queue.pipeline.dispatcher import Dispatcher
-from sockudo_queue.pipeline.in_flight import Dispatch, Holdings, Share
+from sockudo_queue.pipeline.in_flight import ClaimsInFlight, JobInFlight, WebhookDelivery
 from sockudo_queue.pipeline.isolation import SUSPECT_LAPSES, Isolation
 from sockudo_queue.pipeline.large_jobs import LARGE
-from sockudo_queue.pipeline.pool import Crew, Slot
+from sockudo_queue.pipeline.pool import Slot, WorkerPool
 from sockudo_queue.pipeline.resolve import Resolver
-from sockudo_queue.pipeline.settlements import Ledger
+from sockudo_queue.pipeline.settlements import SettlementRecorder
 from sockudo_queue.runtime.backoff import Backoff
 from sockudo_queue.runtime.python_gate import Turns
 
@@ -35,15 +35,15 @@ waits for one form of the queue would be missing for the others."""
 
 
 @dataclass(frozen=True, slots=True)
-class Workplace:
+class WorkerContext:
     """What workers and services share. `stopping`: nothing new is begun; `abandoned`: what is held goes back now."""
 
-    crew: Crew
+    pool: WorkerPool
     driver: Driver
     resolver: Resolver
     dispatcher: Dispatcher
-    holdings: Holdings
-    ledger: Ledger
+    claims: ClaimsInFlight
+    recorder: SettlementRecorder
     watch: BrokerWatch
     metrics: Metrics
     beats: Heartbeats
@@ -54,39 +54,40 @@ class Workplace:
 
 
 class Worker:
-    """One worker: without a slot it lends a hand with shares of others' jobs, with one it claims jobs itself."""
+    """One worker: without a slot it makes deliveries of others' jobs, with one it claims jobs itself."""
 
-    def __init__(self, name: str, place: Workplace) -> None:
+    def __init__(self, name: str, context: WorkerContext) -> None:
         self.name = name
         self.slot = Slot()
-        self.parked = True
-        # A claim may be on its way that is not among the holdings yet; a stop waits for it and puts it back too.
+        self.is_waiting = True
+        # A claim may be on its way that is not among the claims in flight yet; a stop waits for it and puts it back
+        # too.
         self.claiming = False
-        # What this thread would leave behind if it died now: its claim, and the share that it is at.
-        self.current: tuple[Dispatch, Share | None] | None = None
+        # What this thread would leave behind if it died now: its claim, and the delivery that it is at.
+        self.current: tuple[JobInFlight, WebhookDelivery | None] | None = None
         self._allowance = 0.0
-        self._crew = place.crew
-        self._driver = place.driver
-        self._resolver = place.resolver
-        self._dispatcher = place.dispatcher
-        self._holdings = place.holdings
-        self._ledger = place.ledger
-        self._watch = place.watch
-        self._metrics = place.metrics
-        self._beats = place.beats
-        self._turns = place.turns
-        self._stopping = place.stopping
-        self._abandoned = place.abandoned
-        self._isolation = place.isolation
+        self._pool = context.pool
+        self._driver = context.driver
+        self._resolver = context.resolver
+        self._dispatcher = context.dispatcher
+        self._claims = context.claims
+        self._recorder = context.recorder
+        self._watch = context.watch
+        self._metrics = context.metrics
+        self._beats = context.beats
+        self._turns = context.turns
+        self._stopping = context.stopping
+        self._abandoned = context.abandoned
+        self._isolation = context.isolation
 
     def run(self) -> None:
-        """Work until the crew has nothing more for this worker."""
+        """Work until the pool has nothing more for this worker."""
         while True:
-            task = self._crew.park(self.slot)
-            self.parked = False
+            task = self._pool.wait_for_task(self.slot)
+            self.is_waiting = False
             if task is None:
                 return
-            # A worker that has something to do must move; a parked one may rest for as long as it is not needed.
+            # A worker that has something to do must move; a waiting one may rest for as long as it is not needed.
             self._allow(LIVE_WITHIN)
             self._turns.begin()
             try:
@@ -98,8 +99,8 @@ class Worker:
                 self._turns.end()
             self._beats.unregister(self.name)
             self._allowance = 0.0
-            self._crew.unpark()
-            self.parked = True
+            self._pool.rejoin()
+            self.is_waiting = True
 
     def forget(self) -> None:
         """Expect no more signs of life; its thread has ended."""
@@ -113,7 +114,7 @@ class Worker:
         if self._isolation.holds:
             self._stand_back(settled)
             return None
-        seen = self._crew.rings
+        seen = self._pool.wakeups
         claim = self._next(settled)
         if claim is not None:
             settled = self._deliver(claim)
@@ -124,7 +125,7 @@ class Worker:
             self._settle(settled)
         elif self._driver.sources:
             self.claiming = False
-            self._turns.aside(self._crew.wait_for_ring, seen, _until_due(settled))
+            self._turns.aside(self._pool.wait_for_work, seen, _until_due(settled))
         return None
 
     def _work_slot(self) -> None:
@@ -151,18 +152,18 @@ class Worker:
 
     def _may_claim(self) -> bool:
         """Tell whether there is a slot and nobody stops us; `claiming` then says that a claim may be on its way."""
-        if self._stopping.is_set() or not (self.slot.held or self._crew.try_take(self.slot)):
+        if self._stopping.is_set() or not (self.slot.held or self._pool.try_take(self.slot)):
             return False
         self._beats.beat(self.name)
         self.claiming = True
         return not self._stopping.is_set()  # asked again, for a stop that did not see us claiming
 
     def _deliver(self, claim: Claim) -> Settlement | None:
-        """Work on one claim; its first share here, the others on spare workers. None while others are at it."""
+        """Work on one claim; its first delivery here, the others on spare workers. None while others are at it."""
         self._metrics.claimed(None if claim.state or claim.lapses else claim.source)
         if claim.lapses >= SUSPECT_LAPSES or self._isolation.holds:
-            waiting = Dispatch.unresolved(claim)
-            self._holdings[claim.receipt] = waiting
+            waiting = JobInFlight.unresolved(claim)
+            self._claims[claim.receipt] = waiting
             self.claiming = False
             self.current = (waiting, None)
             if claim.lapses < SUSPECT_LAPSES or not self._turns.aside(self._isolation.begin, claim.receipt):
@@ -170,23 +171,25 @@ class Worker:
             if waiting.settlement is not None:  # its lease was lost meanwhile
                 self.current = None
                 return None
-        dispatch = self._resolver.resolve(claim, self._give_way)
+        in_flight = self._resolver.resolve(claim, self._give_way)
         if self.current is not None and self.current[0].settlement is not None:
             self.current = None  # its lease was lost meanwhile, or it was put back
             return None
-        self._holdings[claim.receipt] = dispatch
+        self._claims[claim.receipt] = in_flight
         self.claiming = False
-        self.current = (dispatch, None)
+        self.current = (in_flight, None)
         if self._stopping.is_set():
-            return dispatch.abandon()
-        if dispatch.settlement is not None:
-            return dispatch.settlement
-        own, *others = dispatch.shares
-        for share in others:
-            if not self._crew.hand_over((dispatch, share)):
+            return in_flight.abandon()
+        if in_flight.settlement is not None:
+            return in_flight.settlement
+        own, *others = in_flight.deliveries
+        for delivery in others:
+            if not self._pool.offload((in_flight, delivery)):
                 # No thread is free for it: it becomes a record of its own and waits for a slot.
-                dispatch.finish(share, self._dispatcher.deferred(dispatch, share, Deferral(0.0, by_breaker=False)))
-        return self._attempt(dispatch, own)
+                in_flight.finish(
+                    delivery, self._dispatcher.deferred(in_flight, delivery, Deferral(0.0, by_breaker=False))
+                )
+        return self._attempt(in_flight, own)
 
     def _give_way(self, claim: Claim, seconds: float, off_slot: bool) -> bool:
         """Let others work while a claim is matched whose app's patterns are costly; False where it has to go back.
@@ -194,26 +197,26 @@ class Worker:
         What is off its slot may take long, so its lease is renewed like that of an attempt.
         """
         if off_slot and self.claiming:
-            waiting = Dispatch.unresolved(claim)
-            self._holdings[claim.receipt] = waiting
+            waiting = JobInFlight.unresolved(claim)
+            self._claims[claim.receipt] = waiting
             self.current = (waiting, None)
             self.claiming = False
         if off_slot:
-            self._crew.give_back(self.slot)
+            self._pool.give_back(self.slot)
         self._beats.beat(self.name)
         if self._turns.aside(self._stopping.wait, seconds):
             return False
         return self.current is None or self.current[0].settlement is None
 
-    def _attempt(self, dispatch: Dispatch, share: Share) -> Settlement | None:
-        """Attempt one share, if its endpoint lets it. Returns the settlement when it was the job's last."""
-        self.current = (dispatch, share)
+    def _attempt(self, in_flight: JobInFlight, delivery: WebhookDelivery) -> Settlement | None:
+        """Attempt one delivery, if its endpoint lets it. Returns the settlement when it was the job's last."""
+        self.current = (in_flight, delivery)
         if not self.slot.held and self._stopping.is_set():
-            settlement = dispatch.finish(share, Back(delivery_state.encode(share.state)))
+            settlement = in_flight.finish(delivery, Back(delivery_state.encode(delivery.state)))
         else:
-            self._allow(LIVE_WITHIN + share.webhook.request_timeout_ms / 1000)
-            part = self._dispatcher.attempt(dispatch, share, self.slot, self._crew.give_back)
-            settlement = dispatch.finish(share, part)
+            self._allow(LIVE_WITHIN + delivery.webhook.request_timeout_ms / 1000)
+            part = self._dispatcher.attempt(in_flight, delivery, self.slot, self._pool.give_back)
+            settlement = in_flight.finish(delivery, part)
         if settlement is None:
             self.current = None  # others are still at this job, and whoever is last settles it
         return settlement
@@ -231,7 +234,7 @@ class Worker:
                 backoff, repeated = backoff or broker_backoff(), True
                 self._beats.beat(self.name)
                 if settled is not None and self._is_hopeless(error, began):
-                    self._ledger.give_up(settled, error)
+                    self._recorder.give_up(settled, error)
                     settled = self.current = None
                 if self._turns.aside(backoff.wait, self._stopping):
                     self._settle(settled, repeated=True)
@@ -245,7 +248,7 @@ class Worker:
                 self._metrics.records_lost(turn.lost)
             if settled is not None:
                 if turn.accepted is not None:
-                    self._ledger.record(settled, accepted=turn.accepted, repeated=repeated)
+                    self._recorder.record(settled, accepted=turn.accepted, repeated=repeated)
                 self.current = None  # else the driver has it, and tells its end in time
             return turn.claim
 
@@ -254,13 +257,13 @@ class Worker:
         backoff, began = broker_backoff(), time.monotonic()
         while settlement is not None and not self._abandoned.is_set():
             try:
-                self._turns.aside(self._ledger.settle, settlement, repeated=repeated)
+                self._turns.aside(self._recorder.settle, settlement, repeated=repeated)
             except BrokerError as error:
                 self._watch.failed(error)
                 repeated = True
                 self._beats.beat(self.name)
                 if self._is_hopeless(error, began):
-                    self._ledger.give_up(settlement, error)
+                    self._recorder.give_up(settlement, error)
                     settlement = self.current = None
                 else:
                     self._turns.aside(backoff.wait, self._abandoned)

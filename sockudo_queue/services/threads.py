@@ -15,7 +15,7 @@ from sockudo_queue.apps.stores.refresher import Keeper
 from sockudo_queue.drivers.base import Prefetching
 from sockudo_queue.pipeline.supervisor import Supervisor
 from sockudo_queue.pipeline.unknown_apps import UnknownApps
-from sockudo_queue.pipeline.worker import LIVE_WITHIN, Workplace
+from sockudo_queue.pipeline.worker import LIVE_WITHIN, WorkerContext
 from sockudo_queue.runtime.cpu_affinity import Placement
 from sockudo_queue.services.apps_file import AppsFileService
 from sockudo_queue.services.cpu_affinity import CpuAffinityService
@@ -33,14 +33,14 @@ if TYPE_CHECKING:
 class Services:
     """Starts the service threads of one daemon."""
 
-    def __init__(self, place: Workplace, supervisor: Supervisor, sampler: Sampler, log: Any) -> None:
+    def __init__(self, context: WorkerContext, supervisor: Supervisor, sampler: Sampler, log: Any) -> None:
         self.reload_asked = threading.Event()
-        self._place = place
+        self._context = context
         self._supervisor = supervisor
         self._sampler = sampler
         self._log = log
-        driver = place.driver
-        self._tending = Tending(driver, place) if isinstance(driver, Prefetching) else None
+        driver = context.driver
+        self._tending = Tending(driver, context) if isinstance(driver, Prefetching) else None
 
     def start(
         self,
@@ -58,12 +58,12 @@ class Services:
         if self._tending is not None:
             renew_interval = min(renew_interval, self._tending.driver.renew_seconds)
             self._start("settler", LIVE_WITHIN, self._tending.serve)
-        for number, source in enumerate(self._place.driver.sources, 1):
-            self._start(f"notifier-{number}", LIVE_WITHIN, Notifier(self._place, source, self._tending).serve)
-        renewer = LeaseRenewer(self._place, renew_interval, always=self._tending is not None)
+        for number, source in enumerate(self._context.driver.sources, 1):
+            self._start(f"notifier-{number}", LIVE_WITHIN, Notifier(self._context, source, self._tending).serve)
+        renewer = LeaseRenewer(self._context, renew_interval, always=self._tending is not None)
         self._start("renewer", LIVE_WITHIN + renew_interval, renewer.serve)
         every = SAMPLE_EVERY if self._tending is None else self._tending.driver.sample_seconds
-        self._serve("sampler", partial(self._sampler.serve, every, self._place.watch.failed))
+        self._serve("sampler", partial(self._sampler.serve, every, self._context.watch.failed))
         if placement is not None and placement.is_possible:
             self._serve("cpu-affinity", CpuAffinityService(placement).serve)
         self._serve("maintenance", Maintenance(upkeep).serve)
@@ -74,7 +74,7 @@ class Services:
 
     def take_jobs(self, ingress: Ingress) -> None:
         """Start what takes jobs over HTTP, for the memory driver."""
-        beats = self._place.beats
+        beats = self._context.beats
         self._start("ingress", LIVE_WITHIN, lambda name: ingress.serve(lambda: beats.beat(name)))
 
     def watch_surroundings(self, watch: SurroundingsWatch) -> None:
@@ -90,5 +90,5 @@ class Services:
         self._supervisor.keep(name, lambda: serve(name), allowance)
 
     def _serve(self, name: str, serve: Callable[[Callable[[], None], threading.Event], None]) -> None:
-        beats, stopping = self._place.beats, self._place.stopping
+        beats, stopping = self._context.beats, self._context.stopping
         self._start(name, LIVE_WITHIN, lambda _name: serve(lambda: beats.beat(name), stopping))

@@ -29,12 +29,12 @@ from sockudo_queue.observability.metrics import Metrics
 from sockudo_queue.observability.status_page.board import Board
 from sockudo_queue.pipeline.broker_status import BrokerWatch
 from sockudo_queue.pipeline.dispatcher import Dispatcher
-from sockudo_queue.pipeline.in_flight import Holdings
-from sockudo_queue.pipeline.pool import Crew
+from sockudo_queue.pipeline.in_flight import ClaimsInFlight
+from sockudo_queue.pipeline.pool import WorkerPool
 from sockudo_queue.pipeline.resolve import Resolver
-from sockudo_queue.pipeline.settlements import Ledger
+from sockudo_queue.pipeline.settlements import SettlementRecorder
 from sockudo_queue.pipeline.unknown_apps import UnknownApps
-from sockudo_queue.pipeline.worker import Worker, Workplace
+from sockudo_queue.pipeline.worker import Worker, WorkerContext
 from sockudo_queue.runtime.python_gate import Turns
 from tests.helpers.jobs import APP_ID, job
 from tests.helpers.log_state import logging_put_back
@@ -79,12 +79,12 @@ def quiet_log() -> Iterator[None]:
 def calls_for(jobs: int) -> int:
     """Let a worker deliver so many jobs in this thread; return how many calls that took."""
     stopping = threading.Event()
-    crew = Crew(1, 0, lambda: None)
-    crew._threads = crew._parked_count = 1
+    pool = WorkerPool(1, 0, lambda: None)
+    pool._threads = pool._waiting_count = 1
 
     def stop() -> None:
         stopping.set()
-        crew.stop()
+        pool.stop()
 
     queue, metrics, log = _Queue(jobs, stop), Metrics("redis", "webhooks"), logs.get_logger().bind()
     webhook = Webhook("hook", frozenset({"channel_occupied"}), Secret("http://127.0.0.1:9/"))
@@ -99,15 +99,15 @@ def calls_for(jobs: int) -> int:
         log,
         stopping,
     )
-    driver, holdings, watch = cast(Driver, queue), Holdings(), BrokerWatch(log, lambda _: None)
-    ledger = Ledger(driver, holdings, metrics, Board(metrics), log)
-    place = Workplace(
-        crew,
+    driver, claims, watch = cast(Driver, queue), ClaimsInFlight(), BrokerWatch(log, lambda _: None)
+    recorder = SettlementRecorder(driver, claims, metrics, Board(metrics), log)
+    context = WorkerContext(
+        pool,
         driver,
         resolver,
         dispatcher,
-        holdings,
-        ledger,
+        claims,
+        recorder,
         watch,
         metrics,
         Heartbeats(),
@@ -121,7 +121,7 @@ def calls_for(jobs: int) -> int:
         nonlocal count
         count += event in ("call", "c_call")
 
-    worker = Worker("worker-1", place)
+    worker = Worker("worker-1", context)
     before = sys.getprofile()
     sys.setprofile(called)
     try:

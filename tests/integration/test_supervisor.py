@@ -72,8 +72,8 @@ def test_a_supervisor_that_no_longer_moves_is_no_longer_alive() -> None:
 
     supervisor = Supervisor(Log(), slow=0.1)
     beats = Heartbeats()
-    supervisor._place = cast(
-        Any, SimpleNamespace(beats=beats, crew=Hanging(), dispatcher=Hanging(), isolation=Isolation())
+    supervisor._context = cast(
+        Any, SimpleNamespace(beats=beats, pool=Hanging(), dispatcher=Hanging(), isolation=Isolation())
     )
     supervisor.keep("supervisor", supervisor._watch_slots, 0.05)
     supervisor.release()
@@ -87,7 +87,7 @@ def test_a_supervisor_that_no_longer_moves_is_no_longer_alive() -> None:
 def test_nothing_begins_before_every_thread_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     began: list[str] = []
     supervisor = Supervisor(Log(), slow=0.1)
-    supervisor._place = cast(Any, SimpleNamespace(beats=Heartbeats()))
+    supervisor._context = cast(Any, SimpleNamespace(beats=Heartbeats()))
     supervisor.keep("one", lambda: began.append("one"))
 
     def refuse(_thread: threading.Thread) -> None:
@@ -108,9 +108,9 @@ def test_a_lack_of_threads_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None
 
     log = Log()
     supervisor = Supervisor(log, slow=0.1)
-    supervisor._place = cast(Any, None)  # nobody gets as far as to work there
+    supervisor._context = cast(Any, None)  # nobody gets as far as to work there
     supervisor.release()
-    monkeypatch.setattr(module, "Worker", lambda name, _place: type("Idle", (), {"name": name})())
+    monkeypatch.setattr(module, "Worker", lambda name, _context: type("Idle", (), {"name": name})())
     monkeypatch.setattr(threading, "Thread", refuse)
 
     for _ in range(3):

@@ -11,7 +11,7 @@ import pytest
 
 from sockudo_queue.drivers.base import Claim
 from sockudo_queue.pipeline import isolation as module
-from sockudo_queue.pipeline.in_flight import Dispatch, Holdings
+from sockudo_queue.pipeline.in_flight import ClaimsInFlight, JobInFlight
 from sockudo_queue.pipeline.isolation import Isolation
 from tests.helpers.waiting import eventually
 
@@ -22,13 +22,13 @@ class Process:
     """The claims of a process, and a supervisor that looks at them all the time."""
 
     def __init__(self) -> None:
-        self.holdings, self.claiming, self.stopping = Holdings(), False, threading.Event()
-        self.isolation = Isolation(self.holdings, lambda: self.claiming, self.stopping, slow=SLOW)
+        self.claims, self.claiming, self.stopping = ClaimsInFlight(), False, threading.Event()
+        self.isolation = Isolation(self.claims, lambda: self.claiming, self.stopping, slow=SLOW)
         threading.Thread(target=self._look, daemon=True).start()
 
     def add(self, name: str) -> str:
         claim = Claim("list", f"{name}/1", b"", b"", 2, 0)
-        self.holdings[claim.receipt] = Dispatch.unresolved(claim)
+        self.claims[claim.receipt] = JobInFlight.unresolved(claim)
         return claim.receipt
 
     def begin(self, name: str) -> Any:
@@ -60,11 +60,11 @@ def test_it_waits_until_the_others_have_ended(process: Process) -> None:
     process.claiming = True
     answers = process.begin("suspect")
     eventually(lambda: process.isolation.holds)
-    del process.holdings[other]
+    del process.claims[other]
     assert not answers  # a claim may still be on its way
     process.claiming = False
     assert eventually(lambda: answers)[0][0]
-    del process.holdings["suspect/1"]
+    del process.claims["suspect/1"]
     eventually(lambda: not process.isolation.holds)
 
 
@@ -81,7 +81,7 @@ def test_what_hangs_is_waited_for_once(process: Process, monkeypatch: pytest.Mon
     process.add("hangs")
     first = process.begin("first")
     assert eventually(lambda: first)[0][1] >= 0.3
-    del process.holdings["first/1"]
+    del process.claims["first/1"]
     eventually(lambda: not process.isolation.holds)
     second = process.begin("second")
     ended, took = eventually(lambda: second)[0]

@@ -27,7 +27,7 @@ from sockudo_queue.errors import AppStoreUnavailable, AppUnreadable
 from sockudo_queue.observability.metrics import Metrics
 from sockudo_queue.pipeline.deferrals import LONGEST_GUESS
 from sockudo_queue.pipeline.dispatcher import Dispatcher, endpoint_of
-from sockudo_queue.pipeline.in_flight import Dispatch, Share
+from sockudo_queue.pipeline.in_flight import JobInFlight, WebhookDelivery
 from sockudo_queue.pipeline.matching_share import Account
 from sockudo_queue.pipeline.pool import Slot
 from sockudo_queue.pipeline.resolve import NEWER_RECORD_DELAY_MS, Resolver
@@ -104,16 +104,16 @@ class World:
         )
 
     def settle(self, claim: Claim) -> Settlement:
-        """Carry a claim through as a worker does, its shares one after the other."""
-        dispatch = self.resolver.resolve(claim)
-        settlement = dispatch.settlement
-        for share in dispatch.shares:
-            settlement = dispatch.finish(share, self.part_of(dispatch, share))
+        """Carry a claim through as a worker does, its deliveries one after the other."""
+        in_flight = self.resolver.resolve(claim)
+        settlement = in_flight.settlement
+        for delivery in in_flight.deliveries:
+            settlement = in_flight.finish(delivery, self.part_of(in_flight, delivery))
         assert settlement is not None
         return settlement
 
-    def part_of(self, dispatch: Dispatch, share: Share) -> Part | None:
-        return self.dispatcher.attempt(dispatch, share, Slot(), lambda _slot: None)
+    def part_of(self, in_flight: JobInFlight, delivery: WebhookDelivery) -> Part | None:
+        return self.dispatcher.attempt(in_flight, delivery, Slot(), lambda _slot: None)
 
     def in_flight(self, name: str) -> int:
         found = self.endpoints._endpoints.get(EndpointKey("https", f"{name}.example", 443))
@@ -201,8 +201,8 @@ def test_a_url_that_cannot_be_read_costs_its_webhook_and_no_worker() -> None:
     assert "good" in world.sender.names
 
 
-def test_a_share_that_fails_before_its_attempt_is_a_dead_letter(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever it is, it must not end the thread: its share would come again and end the next."""
+def test_a_delivery_that_fails_before_its_attempt_is_a_dead_letter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever it is, it must not end the thread: its delivery would come again and end the next."""
     world = World(hook("a"))
     monkeypatch.setattr(world.endpoints, "admit", None)  # calling that is an error
 
@@ -407,12 +407,12 @@ def test_what_is_owed_to_a_webhook_that_became_invalid_is_a_dead_letter() -> Non
 
 def test_job_that_is_put_back_untouched_leaves_no_dead_letter_of_an_invalid_webhook() -> None:
     world = World(hook("a"), hook("b"), invalid=(unserved("bad"),))
-    dispatch = world.resolver.resolve(claim_of(job(1)))
-    assert dispatch.abandon().parts == (Back(),)
+    in_flight = world.resolver.resolve(claim_of(job(1)))
+    assert in_flight.abandon().parts == (Back(),)
 
-    dispatch = world.resolver.resolve(claim_of(job(1)))
-    dispatch.finish(dispatch.shares[0], None)
-    back, dead = dispatch.abandon().parts
+    in_flight = world.resolver.resolve(claim_of(job(1)))
+    in_flight.finish(in_flight.deliveries[0], None)
+    back, dead = in_flight.abandon().parts
     assert (type(back), owed(back).webhook, type(dead), owed(dead).webhook) == (Back, "b", Dead, "bad")
 
 
@@ -530,10 +530,10 @@ def test_long_match_without_patterns_is_counted_and_gives_way(is_invalid: bool) 
         return True
 
     began = time.thread_time()
-    dispatch = world.resolver.resolve(claim, give_way)
+    in_flight = world.resolver.resolve(claim, give_way)
     took = time.thread_time() - began
 
-    assert dispatch.settlement is not None
+    assert in_flight.settlement is not None
     used = world.resolver._matching.accounts[APP_ID].used
     assert took / 2 < used <= took
     assert len(ways) > 3
@@ -558,7 +558,7 @@ class Away:
         return {}
 
 
-def test_no_job_is_buried_while_nobody_can_tell_whether_there_is_its_app() -> None:
+def test_no_job_is_a_dead_letter_while_nobody_can_tell_whether_there_is_its_app() -> None:
     world = World()
     world.resolver._registry = Away(AppStoreUnavailable("gone"))
     delays: list[int] = []
@@ -624,7 +624,7 @@ def test_an_app_that_becomes_known_gets_its_webhooks_all_their_tries() -> None:
         assert owed(kept).budget_from == pytest.approx(claim.server_ms, abs=5000)
 
 
-def test_a_replayed_share_has_all_its_tries_and_dies_again_with_its_past() -> None:
+def test_a_replayed_delivery_has_all_its_tries_and_dies_again_with_its_past() -> None:
     world = World(hook("a"), hook("b"))
     world.sender.answers["a"] = REFUSED
     dead = State(job="rec", app=APP_ID, webhook="a", attempts=10, budget_from=1, reason="exhausted", died=NOW_MS - 1)
@@ -648,7 +648,7 @@ def test_a_replayed_job_is_shared_out_under_its_own_id_and_keeps_its_past() -> N
     assert owed(only(settlement)).history == (Death("worker-lost", NOW_MS - 1, 0, None),)
 
 
-def test_a_share_whose_app_is_unknown_for_a_while_keeps_its_count_of_attempts() -> None:
+def test_a_delivery_whose_app_is_unknown_for_a_while_keeps_its_count_of_attempts() -> None:
     world = World(lives=False)
     state = State("j", APP_ID, "a", attempts=3, budget_from=NOW_MS, last="status-503")
 
@@ -663,13 +663,13 @@ def test_a_share_whose_app_is_unknown_for_a_while_keeps_its_count_of_attempts() 
 
 def test_a_deferral_counts_no_attempt() -> None:
     world = World(hook("a"))
-    dispatch = world.resolver.resolve(claim_of(job(1)))
-    (share,) = dispatch.shares
+    in_flight = world.resolver.resolve(claim_of(job(1)))
+    (delivery,) = in_flight.deliveries
 
-    part = world.dispatcher.deferred(dispatch, share, Deferral(0.5, by_breaker=False))
+    part = world.dispatcher.deferred(in_flight, delivery, Deferral(0.5, by_breaker=False))
 
     assert part == Later(delivery_state.encode(State("rec", APP_ID, "a", reserved=True)), 500, durable=False)
-    assert isinstance(world.dispatcher.deferred(dispatch, share, Deferral(0.0, by_breaker=False)), Later)
+    assert isinstance(world.dispatcher.deferred(in_flight, delivery, Deferral(0.0, by_breaker=False)), Later)
 
 
 def test_a_guess_grows_each_time_up_to_a_limit_and_a_promise_ends_it() -> None:
@@ -679,8 +679,8 @@ def test_a_guess_grows_each_time_up_to_a_limit_and_a_promise_ends_it() -> None:
         guess = Deferral(10.0, by_breaker=False, reserved=reserved, grows=True)
         state, delays = State("rec", APP_ID, "a"), []
         for _ in range(8):
-            dispatch = world.resolver.resolve(claim_of(job(1), state))
-            part = world.dispatcher.deferred(dispatch, dispatch.shares[0], guess)
+            in_flight = world.resolver.resolve(claim_of(job(1), state))
+            part = world.dispatcher.deferred(in_flight, in_flight.deliveries[0], guess)
             assert isinstance(part, Later)
             state = owed(part)
             delays.append(part.delay_ms / 1000)
@@ -689,17 +689,17 @@ def test_a_guess_grows_each_time_up_to_a_limit_and_a_promise_ends_it() -> None:
         for times, delay in enumerate(delays):
             grown = min(10 * 2**times, LONGEST_GUESS)
             assert grown <= delay <= grown * 1.25
-        dispatch = world.resolver.resolve(claim_of(job(1), state))
-        promised = world.dispatcher.deferred(dispatch, dispatch.shares[0], Deferral(0.5, by_breaker=False))
+        in_flight = world.resolver.resolve(claim_of(job(1), state))
+        promised = world.dispatcher.deferred(in_flight, in_flight.deliveries[0], Deferral(0.5, by_breaker=False))
         assert owed(promised).guesses == 0
 
 
 def test_a_budget_that_ends_before_the_breaker_does_leaves_a_last_look() -> None:
-    """It is buried once its budget is over, not as soon as the end can be foreseen."""
+    """It becomes a dead letter once its budget is over, not as soon as the end can be foreseen."""
     world = World(hook("a", policy=RetryPolicy(max_elapsed_time_ms=2000)))
-    dispatch = world.resolver.resolve(claim_of(job(1), State("j", APP_ID, "a", budget_from=NOW_MS - 1500)))
+    in_flight = world.resolver.resolve(claim_of(job(1), State("j", APP_ID, "a", budget_from=NOW_MS - 1500)))
 
-    part = world.dispatcher.deferred(dispatch, dispatch.shares[0], Deferral(5.0, by_breaker=True))
+    part = world.dispatcher.deferred(in_flight, in_flight.deliveries[0], Deferral(5.0, by_breaker=True))
 
     assert isinstance(part, Later)
     assert part.delay_ms == pytest.approx(500, abs=100)
@@ -760,15 +760,15 @@ def test_a_failure_in_our_own_code_costs_one_webhook_and_is_tried_again() -> Non
 def test_a_dying_thread_leaves_no_attempt_at_the_endpoint() -> None:
     world = World(hook("a"))
     world.sender.answers["a"] = SystemExit()
-    dispatch = world.resolver.resolve(claim_of(job(1)))
-    (share,) = dispatch.shares
+    in_flight = world.resolver.resolve(claim_of(job(1)))
+    (delivery,) = in_flight.deliveries
 
     with pytest.raises(SystemExit):
-        world.part_of(dispatch, share)
+        world.part_of(in_flight, delivery)
 
     assert world.in_flight("a") == 0
     assert world.metrics.webhook(APP_ID, "a").shared.in_flight == 0
-    assert dispatch.settlement is None
+    assert in_flight.settlement is None
 
 
 @pytest.mark.parametrize("broken", ["_report", "_send"])
@@ -798,12 +798,12 @@ def test_a_job_from_the_far_past_or_future_is_delivered() -> None:
 
 def test_a_request_that_cannot_be_signed_leaves_no_attempt_at_the_endpoint() -> None:
     world = World(hook("a"))
-    dispatch = world.resolver.resolve(claim_of(job(1)))
-    (share,) = dispatch.shares
-    assert dispatch.job is not None
-    dispatch.job = replace(dispatch.job, signing_key=cast(Any, None))
+    in_flight = world.resolver.resolve(claim_of(job(1)))
+    (delivery,) = in_flight.deliveries
+    assert in_flight.job is not None
+    in_flight.job = replace(in_flight.job, signing_key=cast(Any, None))
 
-    part = world.part_of(dispatch, share)
+    part = world.part_of(in_flight, delivery)
 
     assert isinstance(part, Later)
     assert world.in_flight("a") == 0
@@ -862,28 +862,28 @@ def test_an_answer_while_stopping_counts(outcome: Outcome) -> None:
     assert bool(parts) is not outcome.delivered
 
 
-def opened(*names: str) -> Dispatch:
+def opened(*names: str) -> JobInFlight:
     return World(*[hook(name) for name in names]).resolver.resolve(claim_of(job(1)))
 
 
 def test_abandoning_an_untouched_job_puts_it_back_whole() -> None:
-    dispatch = opened("a", "b")
+    in_flight = opened("a", "b")
 
-    settlement = dispatch.abandon()
+    settlement = in_flight.abandon()
 
-    assert settlement == Settlement(dispatch.claim, (Back(),))
-    assert dispatch.abandon() is settlement
-    assert dispatch.finish(dispatch.shares[0], None) is None
-    assert dispatch.settlement is settlement
+    assert settlement == Settlement(in_flight.claim, (Back(),))
+    assert in_flight.abandon() is settlement
+    assert in_flight.finish(in_flight.deliveries[0], None) is None
+    assert in_flight.settlement is settlement
 
 
 def test_abandoning_keeps_what_is_finished_and_puts_back_the_rest() -> None:
-    dispatch = opened("a", "b", "c", "d")
-    a, b, c, d = dispatch.shares
-    assert dispatch.finish(b, None) is None
-    assert dispatch.finish(c, Later(b"c", 1000)) is None
+    in_flight = opened("a", "b", "c", "d")
+    a, b, c, d = in_flight.deliveries
+    assert in_flight.finish(b, None) is None
+    assert in_flight.finish(c, Later(b"c", 1000)) is None
 
-    settlement = dispatch.abandon()
+    settlement = in_flight.abandon()
 
     assert settlement.splits
     assert settlement.parts == (
@@ -892,55 +892,57 @@ def test_abandoning_keeps_what_is_finished_and_puts_back_the_rest() -> None:
         Back(delivery_state.encode(d.state)),
     )
     assert [owed(part).webhook for part in (settlement.parts[0], settlement.parts[2])] == ["a", "d"]
-    assert dispatch.finish(a, None) is None
+    assert in_flight.finish(a, None) is None
 
 
 def test_abandoning_a_finished_job_changes_nothing() -> None:
-    dispatch = opened("a", "b")
-    dispatch.finish(dispatch.shares[0], None)
-    settlement = dispatch.finish(dispatch.shares[1], None)
+    in_flight = opened("a", "b")
+    in_flight.finish(in_flight.deliveries[0], None)
+    settlement = in_flight.finish(in_flight.deliveries[1], None)
 
-    assert dispatch.abandon() is settlement
-    assert settlement == Settlement(dispatch.claim)
+    assert in_flight.abandon() is settlement
+    assert settlement == Settlement(in_flight.claim)
 
 
-def test_a_share_is_reported_once() -> None:
-    dispatch = opened("a", "b")
-    first, second = dispatch.shares
+def test_a_delivery_is_reported_once() -> None:
+    in_flight = opened("a", "b")
+    first, second = in_flight.deliveries
 
-    assert dispatch.finish(first, Later(b"x", 1)) is None
-    assert dispatch.finish(first, None) is None
-    settlement = dispatch.finish(second, None)
+    assert in_flight.finish(first, Later(b"x", 1)) is None
+    assert in_flight.finish(first, None) is None
+    settlement = in_flight.finish(second, None)
 
     assert settlement is not None
     assert settlement.parts == (Later(b"x", 1),)
-    assert dispatch.finish(second, Dead(b"", "x")) is None
+    assert in_flight.finish(second, Dead(b"", "x")) is None
 
 
 def test_one_of_many_threads_gets_the_settlement() -> None:
     names = [f"hook-{n}" for n in range(24)]
     for _ in range(20):
-        dispatch = opened(*names)
+        in_flight = opened(*names)
         start = threading.Barrier(len(names) + 1)
         settlements: list[Settlement] = []
 
-        def report(share: Share, dispatch: Dispatch = dispatch, start: threading.Barrier = start) -> None:
+        def report(
+            delivery: WebhookDelivery, in_flight: JobInFlight = in_flight, start: threading.Barrier = start
+        ) -> None:
             start.wait(5)
-            settlement = dispatch.finish(share, None)
+            settlement = in_flight.finish(delivery, None)
             if settlement is not None:
                 settlements.append(settlement)  # noqa: B023 - of this round; its threads are joined in it
 
-        threads = [threading.Thread(target=report, args=(share,)) for share in dispatch.shares]
+        threads = [threading.Thread(target=report, args=(delivery,)) for delivery in in_flight.deliveries]
         for thread in threads:
             thread.start()
         start.wait(5)
-        abandoned = dispatch.abandon()
+        abandoned = in_flight.abandon()
         for thread in threads:
             thread.join(5)
 
         assert all(settlement is abandoned for settlement in settlements)
         assert len(settlements) <= 1
-        assert dispatch.settlement is abandoned
+        assert in_flight.settlement is abandoned
 
 
 # What is shown

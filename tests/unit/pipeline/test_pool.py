@@ -10,17 +10,17 @@ from typing import Any, cast
 
 import pytest
 
-from sockudo_queue.pipeline.pool import Crew, Slot, Task
+from sockudo_queue.pipeline.pool import Slot, Task, WorkerPool
 from tests.helpers.waiting import eventually
 
 TASK = cast(Task, (object(), object()))
 
 
 class Hands:
-    """Worker threads that do as a test says with what `park` gives them."""
+    """Worker threads that do as a test says with what `wait_for_task` gives them."""
 
     def __init__(self, slots: int, max_slow: int, work: Callable[[Hands, Slot, Any], None]) -> None:
-        self.crew = Crew(slots, max_slow, self.spawn)
+        self.pool = WorkerPool(slots, max_slow, self.spawn)
         self.most = 0
         self.failed: list[BaseException] = []
         self.threads: list[threading.Thread] = []
@@ -40,24 +40,24 @@ class Hands:
         thread.start()
 
     def _run(self) -> None:
-        slot, parked = Slot(), True
+        slot, is_waiting = Slot(), True
         try:
-            while (got := self.crew.park(slot)) is not None:
-                parked = False
+            while (got := self.pool.wait_for_task(slot)) is not None:
+                is_waiting = False
                 self._work(self, slot, got)
-                self.crew.unpark()
-                parked = True
-            parked = False
+                self.pool.rejoin()
+                is_waiting = True
+            is_waiting = False
         except BaseException as error:  # noqa: BLE001 - a test looks at it
             self.failed.append(error)
         finally:
             with self._lock:
                 self._running -= 1
-            self.crew.leave(slot, parked=parked)
-            self.crew.man()
+            self.pool.leave(slot, is_waiting=is_waiting)
+            self.pool.fill()
 
     def stop(self) -> None:
-        self.crew.stop()
+        self.pool.stop()
         for thread in self.threads:
             thread.join(10)
             assert not thread.is_alive()
@@ -65,24 +65,24 @@ class Hands:
 
 def hold(hands: Hands, slot: Slot, got: Any) -> None:
     """Keep a slot until it is taken away, or for good."""
-    while slot.held and not hands.crew._stopping:
-        hands.crew.wait_for_ring(hands.crew.rings, 0.01)
+    while slot.held and not hands.pool._stopping:
+        hands.pool.wait_for_work(hands.pool.wakeups, 0.01)
 
 
-def is_consistent(crew: Crew) -> bool:
-    return 0 <= crew._free <= crew.slots and 0 <= crew._parked_count <= crew.threads
+def is_consistent(pool: WorkerPool) -> bool:
+    return 0 <= pool._free <= pool.slots and 0 <= pool._waiting_count <= pool.threads
 
 
 def test_every_slot_gets_a_worker() -> None:
     hands = Hands(5, 3, hold)
-    hands.crew.man()
+    hands.pool.fill()
 
-    eventually(lambda: hands.crew.in_use == 5)
-    assert hands.crew.threads == 5
-    hands.crew.man()
-    assert hands.crew.threads == 5
+    eventually(lambda: hands.pool.in_use == 5)
+    assert hands.pool.threads == 5
+    hands.pool.fill()
+    assert hands.pool.threads == 5
     hands.stop()
-    assert hands.crew.threads == 0
+    assert hands.pool.threads == 0
 
 
 def test_a_slot_given_back_goes_to_a_spare_worker_up_to_the_limit() -> None:
@@ -94,42 +94,42 @@ def test_a_slot_given_back_goes_to_a_spare_worker_up_to_the_limit() -> None:
         gate.wait(10)
 
     hands = Hands(2, 3, work)
-    hands.crew.man()
+    hands.pool.fill()
     eventually(lambda: len(held) == 2)
 
     for number in range(3):
-        assert hands.crew.give_back(held[number])
-        eventually(lambda: hands.crew.in_use == 2)
+        assert hands.pool.give_back(held[number])
+        eventually(lambda: hands.pool.in_use == 2)
     eventually(lambda: len(held) == 5)
-    assert not hands.crew.give_back(held[4])  # nobody is left who could take it
+    assert not hands.pool.give_back(held[4])  # nobody is left who could take it
     assert held[4].held
-    assert not hands.crew.give_back(held[0])  # it has none
+    assert not hands.pool.give_back(held[0])  # it has none
 
-    assert hands.crew.threads == 5
+    assert hands.pool.threads == 5
     gate.set()
     hands.stop()
-    assert hands.crew.in_use == 0
+    assert hands.pool.in_use == 0
 
 
 def test_a_worker_takes_a_slot_again_only_if_one_is_free() -> None:
-    crew = Crew(1, 1, lambda: None)
+    pool = WorkerPool(1, 1, lambda: None)
     first, second = Slot(), Slot()
 
-    assert crew.try_take(first)
-    assert crew.try_take(first)  # it has it
-    assert not crew.try_take(second)
-    assert crew.in_use == 1
-    assert crew.give_back(first)
-    assert crew.try_take(second)
-    assert not crew.give_back(first)  # it has none, although a spare worker could take one
-    assert crew.in_use == 1
-    assert not crew.try_take(first)
-    crew.stop()
-    assert crew.try_take(second)
-    assert not crew.try_take(first)
+    assert pool.try_take(first)
+    assert pool.try_take(first)  # it has it
+    assert not pool.try_take(second)
+    assert pool.in_use == 1
+    assert pool.give_back(first)
+    assert pool.try_take(second)
+    assert not pool.give_back(first)  # it has none, although a spare worker could take one
+    assert pool.in_use == 1
+    assert not pool.try_take(first)
+    pool.stop()
+    assert pool.try_take(second)
+    assert not pool.try_take(first)
 
 
-def test_a_share_is_handed_over_as_long_as_there_is_a_thread() -> None:
+def test_a_delivery_is_offloaded_as_long_as_there_is_a_thread() -> None:
     done: list[Any] = []
     gate = threading.Event()
 
@@ -138,19 +138,19 @@ def test_a_share_is_handed_over_as_long_as_there_is_a_thread() -> None:
         gate.wait(10)
 
     hands = Hands(1, 2, work)
-    hands.crew.man()
+    hands.pool.fill()
     eventually(lambda: len(done) == 1)
     assert isinstance(done[0], Slot)
 
-    assert [hands.crew.hand_over(TASK) for _ in range(3)] == [True, True, False]
+    assert [hands.pool.offload(TASK) for _ in range(3)] == [True, True, False]
 
     eventually(lambda: done[1:] == [TASK, TASK])
-    assert hands.crew.threads == 3
+    assert hands.pool.threads == 3
     gate.set()
     hands.stop()
 
 
-def test_shares_of_jobs_with_many_webhooks_leave_threads_to_pass_slots_on_to() -> None:
+def test_deliveries_of_jobs_with_many_webhooks_leave_threads_to_pass_slots_on_to() -> None:
     """They may all hang, and their threads are gone before anything is known of it."""
     gate = threading.Event()
     held: list[Slot] = []
@@ -161,51 +161,51 @@ def test_shares_of_jobs_with_many_webhooks_leave_threads_to_pass_slots_on_to() -
         gate.wait(10)
 
     hands = Hands(2, 8, work)
-    hands.crew.man()
+    hands.pool.fill()
     eventually(lambda: len(held) == 2)
 
-    assert sum(hands.crew.hand_over(TASK) for _ in range(20)) == 6
+    assert sum(hands.pool.offload(TASK) for _ in range(20)) == 6
 
-    assert all(hands.crew.give_back(slot) for slot in held[:2])
+    assert all(hands.pool.give_back(slot) for slot in held[:2])
     eventually(lambda: len(held) == 4)
     gate.set()
     hands.stop()
 
 
 def test_a_slot_whose_worker_waits_for_a_bell_is_not_busy() -> None:
-    crew = Crew(2, 0, lambda: None)
-    assert crew.try_take(Slot())
-    assert crew.try_take(Slot())
-    assert crew.busy == 2
-    idle = threading.Thread(target=crew.wait_for_ring, args=(crew.rings, 10.0))
+    pool = WorkerPool(2, 0, lambda: None)
+    assert pool.try_take(Slot())
+    assert pool.try_take(Slot())
+    assert pool.busy == 2
+    idle = threading.Thread(target=pool.wait_for_work, args=(pool.wakeups, 10.0))
     idle.start()
-    eventually(lambda: crew.busy == 1)
-    crew.ring(1)
+    eventually(lambda: pool.busy == 1)
+    pool.wake(1)
     idle.join(10)
-    assert crew.busy == 2
+    assert pool.busy == 2
 
 
-def test_shares_go_before_slots() -> None:
-    crew = Crew(1, 2, lambda: None)
-    assert crew.hand_over(TASK)
+def test_deliveries_go_before_slots() -> None:
+    pool = WorkerPool(1, 2, lambda: None)
+    assert pool.offload(TASK)
     slot = Slot()
 
-    assert crew.park(slot) == TASK
+    assert pool.wait_for_task(slot) == TASK
     assert not slot.held
-    crew.unpark()
-    assert crew.park(slot) is slot
+    pool.rejoin()
+    assert pool.wait_for_task(slot) is slot
     assert slot.held
 
 
-def test_shares_that_were_handed_over_are_taken_although_it_stops() -> None:
-    crew = Crew(1, 2, lambda: None)
-    crew.hand_over(TASK)
-    crew.stop()
+def test_deliveries_that_were_offloaded_are_taken_although_it_stops() -> None:
+    pool = WorkerPool(1, 2, lambda: None)
+    pool.offload(TASK)
+    pool.stop()
 
-    assert crew.park(Slot()) == TASK
-    crew.unpark()
-    assert crew.park(Slot()) is None
-    assert not crew.hand_over(TASK)
+    assert pool.wait_for_task(Slot()) == TASK
+    pool.rejoin()
+    assert pool.wait_for_task(Slot()) is None
+    assert not pool.offload(TASK)
 
 
 def test_a_worker_that_dies_frees_its_slot_and_is_replaced() -> None:
@@ -217,11 +217,11 @@ def test_a_worker_that_dies_frees_its_slot_and_is_replaced() -> None:
         hold(hands, slot, got)
 
     hands = Hands(2, 2, work)
-    hands.crew.man()
+    hands.pool.fill()
 
-    eventually(lambda: len(hands.failed) == 4 and hands.crew.in_use == 2)
-    eventually(lambda: hands.crew.threads == 2)
-    assert is_consistent(hands.crew)
+    eventually(lambda: len(hands.failed) == 4 and hands.pool.in_use == 2)
+    eventually(lambda: hands.pool.threads == 2)
+    assert is_consistent(hands.pool)
     hands.stop()
 
 
@@ -238,10 +238,10 @@ def test_the_slot_of_a_dead_worker_wakes_a_spare_one_at_once() -> None:
                 raise ValueError("dies")
 
     hands = Hands(1, 1, work)
-    hands.crew.man()
+    hands.pool.fill()
     eventually(lambda: len(taken) == 1)
-    hands.crew.hand_over(TASK)
-    eventually(lambda: hands.crew.threads == 2 and hands.crew._parked_count == 1 and not hands.crew._tasks)
+    hands.pool.offload(TASK)
+    eventually(lambda: hands.pool.threads == 2 and hands.pool._waiting_count == 1 and not hands.pool._tasks)
 
     gate.set()
 
@@ -258,20 +258,20 @@ def test_a_thread_that_cannot_be_started_costs_nothing_but_itself() -> None:
         gate.wait(10)
 
     hands = Hands(2, 4, work)
-    hands.crew.man()
+    hands.pool.fill()
     eventually(lambda: len(held) == 2)
     hands.refuse = True
 
     for _ in range(3):
-        assert not hands.crew.give_back(held[0])
-        assert not hands.crew.hand_over(TASK)
+        assert not hands.pool.give_back(held[0])
+        assert not hands.pool.offload(TASK)
     assert held[0].held
-    assert (hands.crew.threads, hands.crew.in_use, len(hands.crew._tasks)) == (2, 2, 0)
-    assert is_consistent(hands.crew)
+    assert (hands.pool.threads, hands.pool.in_use, len(hands.pool._tasks)) == (2, 2, 0)
+    assert is_consistent(hands.pool)
 
     hands.refuse = False
-    assert hands.crew.give_back(held[0])
-    assert hands.crew.hand_over(TASK)
+    assert hands.pool.give_back(held[0])
+    assert hands.pool.offload(TASK)
     eventually(lambda: len(held) == 4)
     gate.set()
     hands.stop()
@@ -288,63 +288,63 @@ def test_spare_workers_end_when_they_are_not_needed(monkeypatch: pytest.MonkeyPa
             gate.wait(10)
 
     hands = Hands(2, 4, work)
-    hands.crew.man()
-    eventually(lambda: hands.crew.in_use == 2)
+    hands.pool.fill()
+    eventually(lambda: hands.pool.in_use == 2)
     for _ in range(3):
-        assert hands.crew.hand_over(TASK)
-    assert hands.crew.threads == 5
+        assert hands.pool.offload(TASK)
+    assert hands.pool.threads == 5
     gate.set()
 
-    eventually(lambda: hands.crew.threads == 2)
-    assert hands.crew.in_use == 2
+    eventually(lambda: hands.pool.threads == 2)
+    assert hands.pool.in_use == 2
     hands.stop()
 
 
 def test_a_ring_wakes_as_many_as_there_are_jobs() -> None:
-    crew = Crew(3, 0, lambda: None)
+    pool = WorkerPool(3, 0, lambda: None)
     woken: list[int] = []
 
     def wait(seen: int) -> None:
-        crew.wait_for_ring(seen, 10)
+        pool.wait_for_work(seen, 10)
         woken.append(seen)
 
-    waiting = [threading.Thread(target=wait, args=(crew.rings,), daemon=True) for _ in range(3)]
+    waiting = [threading.Thread(target=wait, args=(pool.wakeups,), daemon=True) for _ in range(3)]
     for thread in waiting:
         thread.start()
-    eventually(lambda: crew._idle_count == 3)
-    assert crew.someone_is_idle
+    eventually(lambda: pool._idle_count == 3)
+    assert pool.someone_is_idle
 
-    crew.ring(2)
+    pool.wake(2)
     eventually(lambda: len(woken) == 2)
-    assert crew.someone_is_idle
-    crew.stop()
+    assert pool.someone_is_idle
+    pool.stop()
     eventually(lambda: len(woken) == 3)
-    assert not crew.someone_is_idle
+    assert not pool.someone_is_idle
 
 
 def test_a_ring_between_the_look_and_the_wait_is_not_lost() -> None:
-    crew = Crew(1, 0, lambda: None)
-    seen = crew.rings
-    crew.ring(1)
+    pool = WorkerPool(1, 0, lambda: None)
+    seen = pool.wakeups
+    pool.wake(1)
     started = time.monotonic()
 
-    crew.wait_for_ring(seen, 10)
+    pool.wait_for_work(seen, 10)
 
     assert time.monotonic() - started < 1
 
 
 def test_a_wait_for_a_ring_is_bounded() -> None:
-    crew = Crew(1, 0, lambda: None)
+    pool = WorkerPool(1, 0, lambda: None)
     started = time.monotonic()
 
-    crew.wait_for_ring(crew.rings, 0.05)
+    pool.wait_for_work(pool.wakeups, 0.05)
 
     assert 0.04 < time.monotonic() - started < 1
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_slots_and_threads_are_conserved_under_random_work(seed: int) -> None:
-    shares_done = threading.Semaphore(0)
+    deliveries_done = threading.Semaphore(0)
     handed = 0
     handed_lock = threading.Lock()
     wrong: list[str] = []
@@ -354,45 +354,45 @@ def test_slots_and_threads_are_conserved_under_random_work(seed: int) -> None:
         nonlocal handed
         chance = random.Random(f"{seed} {threading.get_ident()} {time.monotonic_ns()}")
         if got is not slot:
-            shares_done.release()
+            deliveries_done.release()
             return
-        while time.monotonic() < deadline and hands.crew.try_take(slot):
-            if hands.crew.in_use > hands.crew.slots or hands.crew.threads > hands.crew.slots + 6:
+        while time.monotonic() < deadline and hands.pool.try_take(slot):
+            if hands.pool.in_use > hands.pool.slots or hands.pool.threads > hands.pool.slots + 6:
                 wrong.append("too many")
             match chance.randrange(5):
                 case 0 | 1:
-                    hands.crew.give_back(slot)
+                    hands.pool.give_back(slot)
                 case 2:
-                    if hands.crew.hand_over(TASK):
+                    if hands.pool.offload(TASK):
                         with handed_lock:
                             handed += 1
                 case 3:
-                    hands.crew.ring(1)
+                    hands.pool.wake(1)
                 case _:
-                    hands.crew.wait_for_ring(hands.crew.rings, 0.001)
+                    hands.pool.wait_for_work(hands.pool.wakeups, 0.001)
             if chance.random() < 0.01:
                 raise ValueError("dies")
         hold(hands, slot, got)  # a worker parks with a slot only when it is stopped
 
     hands = Hands(3, 6, work)
-    hands.crew.man()
+    hands.pool.fill()
     taker = threading.Thread(target=_take_slots_away, args=(hands, deadline), daemon=True)
     taker.start()
     taker.join(10)
-    eventually(lambda: time.monotonic() > deadline and is_consistent(hands.crew))
+    eventually(lambda: time.monotonic() > deadline and is_consistent(hands.pool))
     hands.stop()
 
     assert not wrong
     assert hands.most <= 9
     assert {type(error) for error in hands.failed} <= {ValueError}
-    assert hands.crew.in_use == 0
-    assert hands.crew.threads == 0
-    assert hands.crew._parked_count == 0
-    assert sum(shares_done.acquire(blocking=False) for _ in range(handed + 1)) == handed
+    assert hands.pool.in_use == 0
+    assert hands.pool.threads == 0
+    assert hands.pool._waiting_count == 0
+    assert sum(deliveries_done.acquire(blocking=False) for _ in range(handed + 1)) == handed
 
 
 def _take_slots_away(hands: Hands, deadline: float) -> None:
-    """As the supervisor does: man the crew and look at the clock."""
+    """As the supervisor does: fill the pool and look at the clock."""
     while time.monotonic() < deadline:
-        hands.crew.man()
+        hands.pool.fill()
         threading.Event().wait(0.001)

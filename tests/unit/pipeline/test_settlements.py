@@ -10,8 +10,8 @@ from sockudo_queue.drivers.base import Claim, Driver, Settlement
 from sockudo_queue.errors import SettlementRefused
 from sockudo_queue.observability.metrics import Metrics
 from sockudo_queue.observability.status_page.board import Board
-from sockudo_queue.pipeline.in_flight import Holdings
-from sockudo_queue.pipeline.settlements import Ledger
+from sockudo_queue.pipeline.in_flight import ClaimsInFlight
+from sockudo_queue.pipeline.settlements import SettlementRecorder
 
 
 class Log:
@@ -32,9 +32,9 @@ class Log:
 )
 def test_a_claim_without_a_lease_that_is_given_up_is_lost(leased: bool, level: str, event: str) -> None:
     log, metrics = Log(), Metrics("redis", "webhooks")
-    ledger = Ledger(cast(Driver, None), Holdings(), metrics, Board(metrics), log)
+    recorder = SettlementRecorder(cast(Driver, None), ClaimsInFlight(), metrics, Board(metrics), log)
     claim = Claim("list", "id/0", b"{}", b"", 0, 0, leased=leased)
 
-    ledger.give_up(Settlement(claim), SettlementRefused("list", "max request size exceeded"))
+    recorder.give_up(Settlement(claim), SettlementRefused("list", "max request size exceeded"))
 
     assert log.lines == [(level, event, {"record": "id", "reason": "list: max request size exceeded"})]

@@ -9,8 +9,8 @@ from sockudo_queue.drivers.memory import SOURCE, MemoryDriver
 from sockudo_queue.errors import BrokerError, BrokerUnavailable, SourceRefused
 from sockudo_queue.observability.health import Heartbeats
 from sockudo_queue.pipeline.broker_status import BrokerWatch
-from sockudo_queue.pipeline.pool import Crew
-from sockudo_queue.pipeline.worker import Workplace
+from sockudo_queue.pipeline.pool import WorkerPool
+from sockudo_queue.pipeline.worker import WorkerContext
 from sockudo_queue.services.notifier import Notifier
 
 
@@ -39,14 +39,14 @@ class Failing(MemoryDriver):
 
 def rings_after(error: BrokerError) -> int:
     """Let a notifier meet an error, and return how often it has woken a worker."""
-    stopping, crew = threading.Event(), Crew(5, 5, lambda: None)
-    place = Workplace(
-        crew=crew,
+    stopping, pool = threading.Event(), WorkerPool(5, 5, lambda: None)
+    context = WorkerContext(
+        pool=pool,
         driver=Failing(error, stopping),
         resolver=cast(Any, None),
         dispatcher=cast(Any, None),
-        holdings=cast(Any, None),
-        ledger=cast(Any, None),
+        claims=cast(Any, None),
+        recorder=cast(Any, None),
         watch=BrokerWatch(Silent(), lambda _reason: None),
         metrics=cast(Any, None),
         beats=Heartbeats(),
@@ -54,8 +54,8 @@ def rings_after(error: BrokerError) -> int:
         stopping=stopping,
         abandoned=threading.Event(),
     )
-    Notifier(place, SOURCE, None).serve("notifier-1")
-    return crew.rings
+    Notifier(context, SOURCE, None).serve("notifier-1")
+    return pool.wakeups
 
 
 def test_a_refusal_wakes_a_worker_which_alone_finds_out_whether_it_goes_on() -> None:
