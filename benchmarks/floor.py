@@ -29,7 +29,7 @@ def _work(source: ListSource, url: str) -> None:
         curl.setopt(option, value)
     settled = None
     while True:
-        claim = source.turn(settled).claim
+        claim = source.settle_and_claim(settled).claim
         settled = None
         if claim is None:
             time.sleep(0.001)

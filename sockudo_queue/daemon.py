@@ -22,7 +22,7 @@ from sockudo_queue.delivery.admission.endpoint import Endpoints
 from sockudo_queue.delivery.admission.thread_budget import Limits
 from sockudo_queue.delivery.factory import DESCRIPTORS_OF_A_WORKER, Outbound
 from sockudo_queue.delivery.own_services import page
-from sockudo_queue.drivers.base import Driver, InProcess, PeerAware, Prefetching
+from sockudo_queue.drivers.base import BufferedDriver, Driver, InProcess, PeerAware
 from sockudo_queue.drivers.factory import make_driver
 from sockudo_queue.errors import BrokerError, BrokerUnavailable, SockudoQueueError
 from sockudo_queue.observability import logs
@@ -49,7 +49,7 @@ from sockudo_queue.runtime.cpu_affinity import Placement
 from sockudo_queue.runtime.python_gate import Turns
 from sockudo_queue.runtime.service_manager import READY, STOPPING, ServiceManager
 from sockudo_queue.services.notifier import LAST_LOOK, take_over
-from sockudo_queue.services.peers import SurroundingsWatch
+from sockudo_queue.services.peers import PeerWatch
 from sockudo_queue.services.sampler import Sampler
 from sockudo_queue.services.threads import Services
 
@@ -225,7 +225,7 @@ class Daemon:
         self._services.start(interval, self._app_source, self._unknown_apps, upkeep, self._app_keeper, placement)
         if self._ingress is not None:
             self._services.take_jobs(self._ingress)
-        self._watch_surroundings()
+        self._watch_peers()
         self._supervisor.start()
 
     def _serve(self) -> int:
@@ -247,18 +247,16 @@ class Daemon:
         self._put_back()
         return EXIT_GAVE_UP
 
-    def _watch_surroundings(self) -> None:
+    def _watch_peers(self) -> None:
         if not isinstance(self._driver, PeerAware):
             return
         lease_ms = self._settings.reliability.lease_duration_ms
         clock = partial(self._set_ready, "clock")
-        self._services.watch_surroundings(
-            SurroundingsWatch(self._driver.surroundings, self._metrics, self._log, clock, lease_ms)
-        )
+        self._services.watch_peers(PeerWatch(self._driver.peers, self._metrics, self._log, clock, lease_ms))
 
     def _prepare(self) -> None:
         """Let the driver find what it needs. What no waiting cures ends the start here; for the rest it waits."""
-        if isinstance(self._driver, Prefetching):
+        if isinstance(self._driver, BufferedDriver):
             losses = self._watch.losses
             try:
                 self._driver.prepare()

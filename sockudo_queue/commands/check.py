@@ -177,7 +177,7 @@ def _surroundings(driver: Driver, loaded: Loaded) -> Iterator[Finding]:
     if isinstance(driver, PeerAware):
         settings = loaded.settings
         group = settings.redis_cluster if settings.driver == "redis-cluster" else settings.redis
-        yield from told(driver.surroundings, settings.reliability.lease_duration_ms, says_zero=group.concurrency == 0)
+        yield from told(driver.peers, settings.reliability.lease_duration_ms, says_zero=group.concurrency == 0)
 
 
 def _advice(error: BrokerError) -> str:

@@ -11,7 +11,7 @@ from sockudo_queue.commands.context import EXIT_NO, reached
 from sockudo_queue.commands.letters import Entry, Selection, none_matches
 from sockudo_queue.commands.terminal import complain, moment, plural, say, say_json, say_json_with, span, table
 from sockudo_queue.core.job import Job
-from sockudo_queue.drivers.base import DeadLetters, Driver
+from sockudo_queue.drivers.base import DeadLetterStore, Driver
 from sockudo_queue.errors import SettingsError
 from sockudo_queue.runtime import streams
 
@@ -32,7 +32,7 @@ def list_letters(options: argparse.Namespace) -> int:
     return 0
 
 
-def _list_for_machines(selection: Selection, letters: DeadLetters, limit: int | None) -> None:
+def _list_for_machines(selection: Selection, letters: DeadLetterStore, limit: int | None) -> None:
     """One object a line, as they come, so that a long list needs no memory; a limit keeps the newest."""
     chosen = selection.walk(letters)
     for entry in deque(chosen, limit) if limit else chosen:

@@ -14,7 +14,7 @@ from sockudo_queue.core import delivery_state
 from sockudo_queue.core import job as jobs
 from sockudo_queue.core.delivery_state import State
 from sockudo_queue.core.job import Job
-from sockudo_queue.drivers.base import DeadLetter, DeadLetters, Driver
+from sockudo_queue.drivers.base import DeadLetterStore, Driver, StoredDeadLetter
 from sockudo_queue.errors import MalformedJob
 
 UNREADABLE: Final = "unreadable"
@@ -30,7 +30,7 @@ def none_matches(driver: Driver) -> str:
 class Entry:
     """One letter with what its bytes say. Read when asked for: most of a long walk is only counted."""
 
-    letter: DeadLetter
+    letter: StoredDeadLetter
 
     @cached_property
     def state(self) -> State | None:
@@ -143,7 +143,7 @@ class Selection:
             and (not self.ids or entry.letter.id in self.ids or entry.job_id in self.ids)
         )
 
-    def walk(self, letters: DeadLetters) -> Iterator[Entry]:
+    def walk(self, letters: DeadLetterStore) -> Iterator[Entry]:
         """Return the letters that are meant, the oldest first. A single record is found without a walk."""
         if len(self.ids) == 1:
             found = letters.find(next(iter(self.ids)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from sockudo_queue.drivers.base import Finding, Level, Skew, Surroundings
+from sockudo_queue.drivers.base import Finding, Level, Peers, Skew
 from sockudo_queue.errors import BrokerRefused
 from sockudo_queue.services.peers import WARN_MS, told_clock, told_signs
 
@@ -17,12 +17,12 @@ ZERO_WITH_V2: Final = (
 )
 
 
-def told(surroundings: Surroundings, lease_ms: int, *, says_zero: bool) -> Iterator[Finding]:
+def told(peers: Peers, lease_ms: int, *, says_zero: bool) -> Iterator[Finding]:
     """Yield each thing that was looked at; `says_zero`: a concurrency of 0 is set. Raises `BrokerUnavailable`."""
-    yield from _forms(surroundings, says_zero=says_zero)
-    for skew in surroundings.skews():
+    yield from _formats(peers, says_zero=says_zero)
+    for skew in peers.skews():
         yield _clock(skew, lease_ms)
-    signs = surroundings.signs()
+    signs = peers.signs()
     if signs:
         yield Finding(Level.WARNING, "workers", told_signs(signs))
     elif signs.clients is None:
@@ -32,13 +32,13 @@ def told(surroundings: Surroundings, lease_ms: int, *, says_zero: bool) -> Itera
         yield Finding(Level.OK, "workers", "no signs of Sockudo's own")
 
 
-def _forms(surroundings: Surroundings, *, says_zero: bool) -> Iterator[Finding]:
+def _formats(peers: Peers, *, says_zero: bool) -> Iterator[Finding]:
     try:
-        forms = surroundings.forms()
+        formats = peers.formats()
     except BrokerRefused as refusal:
         yield Finding(Level.OK, "source", f"which forms of the queue are in use may not be asked ({refusal})")
         return
-    for form in forms:
+    for form in formats:
         use = "in use" if form.known else "nothing of it is there now"
         yield Finding(Level.OK, "source", f"{form.source} ({form.kind}): {use}")
         if says_zero and form.known and form.kind.startswith(QUEUE_V2):

@@ -21,7 +21,7 @@ from sockudo_queue.commands.letters import UNREADABLE, Entry, Selection, none_ma
 from sockudo_queue.commands.terminal import Progress, complain, pace, plural, say, say_json
 from sockudo_queue.core import delivery_state
 from sockudo_queue.core.apps import App
-from sockudo_queue.drivers.base import DeadLetter, DeadLetters
+from sockudo_queue.drivers.base import DeadLetterStore, StoredDeadLetter
 from sockudo_queue.errors import AppStoreUnavailable
 from sockudo_queue.runtime.streams import visible
 
@@ -166,7 +166,7 @@ def purge(options: argparse.Namespace) -> int:
         if queue is None:
             return EXIT_NO
         reasons: Counter[str] = Counter()
-        chosen: list[DeadLetter] = []
+        chosen: list[StoredDeadLetter] = []
         met: set[str] = set()
         for entry in selection.walk(queue.driver.dead_letters):
             reasons[entry.reason] += 1
@@ -181,7 +181,7 @@ def purge(options: argparse.Namespace) -> int:
         return EXIT_NO if _misses(selection, met) else code
 
 
-def _purge(letters: DeadLetters, chosen: Sequence[DeadLetter], options: argparse.Namespace) -> int:
+def _purge(letters: DeadLetterStore, chosen: Sequence[StoredDeadLetter], options: argparse.Namespace) -> int:
     progress, done = Progress("purged", len(chosen), silent=options.json), 0
     try:
         for group in _groups(chosen, PURGED_AT_ONCE):
@@ -205,7 +205,7 @@ def _misses(selection: Selection, met: set[str]) -> bool:
     return bool(missing)
 
 
-def _agrees(chosen: Sequence[DeadLetter], reasons: Counter[str]) -> bool:
+def _agrees(chosen: Sequence[StoredDeadLetter], reasons: Counter[str]) -> bool:
     listed = ", ".join(f"{count:,} {visible(reason)}" for reason, count in reasons.most_common())
     if not sys.stdin.isatty():
         complain(f"dead-letters: purge would remove {plural(len(chosen), 'dead letter')} ({listed}); say so with --yes")

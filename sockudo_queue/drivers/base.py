@@ -56,7 +56,7 @@ class Claim(msgspec.Struct, eq=False, weakref=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Later:
+class Retry:
     """Keep a share of the record and hand it out again after a delay. An empty state leaves the state as it is.
 
     `durable` False: the new state says nothing that a crash may not forget, so a driver for which writing is dear may
@@ -69,7 +69,7 @@ class Later:
 
 
 @dataclass(frozen=True, slots=True)
-class Back:
+class Requeue:
     """Put a share back before everything that waits, in the order of the claims; no attempt was made.
 
     An empty state leaves the state as it is. `lapsed` counts this as a lapse: the worker that held it has died.
@@ -80,7 +80,7 @@ class Back:
 
 
 @dataclass(frozen=True, slots=True)
-class Dead:
+class DeadLetter:
     """Keep a share as a dead letter. The reason stands in the state too.
 
     `details` is the state before it was encoded, for the log and the counts; a driver does not look at it.
@@ -91,7 +91,7 @@ class Dead:
     details: State | None = field(default=None, compare=False, repr=False)
 
 
-Part = Later | Back | Dead
+Disposition = Retry | Requeue | DeadLetter
 
 
 class Settlement(msgspec.Struct, frozen=True):
@@ -102,14 +102,14 @@ class Settlement(msgspec.Struct, frozen=True):
     """
 
     claim: Claim
-    parts: tuple[Part, ...] = ()
+    parts: tuple[Disposition, ...] = ()
     splits: bool = False
 
 
-class Turn(msgspec.Struct, frozen=True):
+class NextResult(msgspec.Struct, frozen=True):
     """What `next` returns: whether the settlement was taken (False: the claim was not ours any more), and a claim.
 
-    `accepted` None: the driver has taken over the settlement, and `Prefetching.tend` will tell its end. `trimmed`
+    `accepted` None: the driver has taken over the settlement, and `BufferedDriver.flush` will tell its end. `trimmed`
     counts the dead letters that gave way to newer ones since the last turn, also those in `settle`; `lost` counts the
     records that were found without their body. `asked` False: the broker had no part in this turn.
     """
@@ -121,15 +121,15 @@ class Turn(msgspec.Struct, frozen=True):
     lost: int = 0
 
 
-class Tended(NamedTuple):
-    """What `Prefetching.tend` returns: settlements with their ends, and how many records can newly be claimed."""
+class Flushed(NamedTuple):
+    """What `BufferedDriver.flush` returns: settlements with their ends, and how many records can newly be claimed."""
 
     ended: Sequence[tuple[Settlement, bool]] = ()
     claimable: int = 0
 
 
 @runtime_checkable
-class Prefetching(Protocol):
+class BufferedDriver(Protocol):
     """What a driver has besides, whose broker bills every call: it holds more than is claimed, and works in batches."""
 
     notifier_seconds: float
@@ -142,7 +142,7 @@ class Prefetching(Protocol):
     def prepare(self) -> None:
         """Find or make what must be there. Raises `BrokerRefused` for what no waiting cures."""
 
-    def tend(self, timeout: float) -> Tended:
+    def flush(self, timeout: float) -> Flushed:
         """Carry out the settlements that `next` has taken over, and tell of records whose time has come.
 
         Returns as soon as there is something to tell, and after `timeout` seconds at the latest. Until it is called for
@@ -154,7 +154,7 @@ class Prefetching(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class DeadLetter:
+class StoredDeadLetter:
     """One record that is kept because it was given up.
 
     `token` names this one death: a record that is replayed and dies again has another, so nothing that is done with an
@@ -172,29 +172,29 @@ class DeadLetter:
         return f"DeadLetter({self.id}, {len(self.body)} bytes)"
 
 
-class DeadLetters(Protocol):
+class DeadLetterStore(Protocol):
     """The dead letters of a queue, for tools and for retention. A driver moves bytes here too and reads no state.
 
     `replay` and `purge` are one step per letter that compares its token: of two who do it at once, one does it.
     """
 
-    def letters(self) -> Iterator[DeadLetter]:
+    def letters(self) -> Iterator[StoredDeadLetter]:
         """Return each letter that is there from the beginning to the end of the walk, once, the oldest first.
 
         Asks the broker bit by bit, so that no page is large; letters that come or go meanwhile may or may not be among
         them. The caller may replay and purge what it is given while it walks. SQS keeps no order.
         """
 
-    def find(self, record_id: str) -> DeadLetter | None:
+    def find(self, record_id: str) -> StoredDeadLetter | None:
         """Return the letter of one record."""
 
-    def replay(self, letters: Sequence[DeadLetter], states: Sequence[bytes]) -> list[bool]:
+    def replay(self, letters: Sequence[StoredDeadLetter], states: Sequence[bytes]) -> list[bool]:
         """Make letters ready again, under the same id and with the given state, behind what is due already.
 
         One flag each, False where that death is no longer there. An empty state leaves the state as it is.
         """
 
-    def purge(self, letters: Sequence[DeadLetter]) -> list[bool]:
+    def purge(self, letters: Sequence[StoredDeadLetter]) -> list[bool]:
         """Remove letters for good; one flag each, False where that death is no longer there."""
 
     def drop_older(self, age_ms: int) -> int:
@@ -205,7 +205,7 @@ class DeadLetters(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class QueueFormat:
     """One form of the queue that a driver serves, named by its source; `known` says that something of it is stored."""
 
     source: str
@@ -246,10 +246,10 @@ class Skew:
         return CLOCKS[self.whose]
 
 
-class Surroundings(Protocol):
+class Peers(Protocol):
     """What a broker tells about those who share it; not every driver has that."""
 
-    def forms(self) -> Sequence[Form]:
+    def formats(self) -> Sequence[QueueFormat]:
         """Return the forms of the queue that are served."""
 
     def signs(self) -> Signs:
@@ -266,7 +266,7 @@ class Surroundings(Protocol):
 class PeerAware(Protocol):
     """A driver whose broker is shared, and shows who else uses it."""
 
-    surroundings: Surroundings
+    peers: Peers
 
     def look_around(self) -> None:
         """Ask which servers the broker has now; whoever built the driver hears of new ones. May block; never raises."""
@@ -333,7 +333,7 @@ class Driver(Protocol):
     sources: tuple[str, ...]
     """What `wait` can wait for. Empty where `next` itself waits (at most one second)."""
 
-    def next(self, settled: Settlement | None) -> Turn:
+    def next(self, settled: Settlement | None) -> NextResult:
         """Settle the previous claim and take the next one in one round trip.
 
         Takes a lapsed claim first, then what was put back, then ready and due records in turn. Does not wait for work
@@ -362,7 +362,7 @@ class Driver(Protocol):
         """Ask the broker for a sign of life."""
 
     @property
-    def dead_letters(self) -> DeadLetters:
+    def dead_letters(self) -> DeadLetterStore:
         """What was given up and is kept."""
 
     def close(self) -> None:

@@ -17,7 +17,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from sockudo_queue.drivers.base import Back, Claim, Dead, DeadLetter, Later, Part, Settlement, Turn
+from sockudo_queue.drivers.base import (
+    Claim,
+    DeadLetter,
+    Disposition,
+    NextResult,
+    Requeue,
+    Retry,
+    Settlement,
+    StoredDeadLetter,
+)
 
 SOURCE: Final = "memory"
 
@@ -86,12 +95,12 @@ class MemoryDriver:
         self._news, self._news_seen = 0, 0
         self._closed = False
 
-    def next(self, settled: Settlement | None) -> Turn:
+    def next(self, settled: Settlement | None) -> NextResult:
         with self._changed:
             now = self._now_ms()
             accepted = settled is None or self._settle(settled, now)
             trimmed, self._trimmed = self._trimmed, 0
-            return Turn(accepted, self._claim(now), trimmed)
+            return NextResult(accepted, self._claim(now), trimmed)
 
     def settle(self, settlements: Sequence[Settlement]) -> list[bool]:
         with self._changed:
@@ -144,21 +153,21 @@ class MemoryDriver:
             self._closed = True
             self._changed.notify_all()
 
-    def letters(self) -> Iterator[DeadLetter]:
+    def letters(self) -> Iterator[StoredDeadLetter]:
         with self._changed:
             return iter([_letter_of(record) for record in self._dead.values()])
 
-    def find(self, record_id: str) -> DeadLetter | None:
+    def find(self, record_id: str) -> StoredDeadLetter | None:
         return next((letter for letter in self.letters() if letter.id == record_id), None)
 
-    def replay(self, letters: Sequence[DeadLetter], states: Sequence[bytes]) -> list[bool]:
+    def replay(self, letters: Sequence[StoredDeadLetter], states: Sequence[bytes]) -> list[bool]:
         with self._changed:
             now = self._now_ms()
             flags = [self._replay(letter, state, now) for letter, state in zip(letters, states, strict=True)]
             self._tell()
             return flags
 
-    def purge(self, letters: Sequence[DeadLetter]) -> list[bool]:
+    def purge(self, letters: Sequence[StoredDeadLetter]) -> list[bool]:
         with self._changed:
             return [self._drop_dead(letter.token) for letter in letters]
 
@@ -179,7 +188,7 @@ class MemoryDriver:
         self._dead_bytes -= len(record.body)
         return True
 
-    def _replay(self, letter: DeadLetter, state: bytes, now: int) -> bool:
+    def _replay(self, letter: StoredDeadLetter, state: bytes, now: int) -> bool:
         record = self._dead.pop(letter.token, None)
         if record is not None:
             self._dead_bytes -= len(record.body)
@@ -264,14 +273,14 @@ class MemoryDriver:
             self._tell()
         return True
 
-    def _keep(self, record: _Record, part: Part, claim: Claim, now: int) -> None:
+    def _keep(self, record: _Record, part: Disposition, claim: Claim, now: int) -> None:
         self._bytes += len(record.body)
         match part:
-            case Later(_, delay_ms):
+            case Retry(_, delay_ms):
                 heapq.heappush(self._delayed, (now + delay_ms, record.id, record))
-            case Back():
+            case Requeue():
                 heapq.heappush(self._back, (claim.server_ms, record.id, record))
-            case Dead():
+            case DeadLetter():
                 record.died_ms = now
                 self._dead[record.receipt] = record
                 self._dead_bytes += len(record.body)
@@ -283,17 +292,17 @@ class MemoryDriver:
             self.evicted += 1
 
 
-def _share_of(record: _Record, settlement: Settlement, ordinal: int, part: Part) -> _Record:
+def _share_of(record: _Record, settlement: Settlement, ordinal: int, part: Disposition) -> _Record:
     """Return the record of one part: the claimed one, or with a split one of its own.
 
     What is put back keeps its count of lapses: being stopped in the middle does not clear it of killing workers.
     """
-    lapses = record.lapses + part.lapsed if isinstance(part, Back) else 0
+    lapses = record.lapses + part.lapsed if isinstance(part, Requeue) else 0
     if settlement.splits:
         return _Record(f"{record.id}.{ordinal}", record.body, part.state or record.state, lapses=lapses)
     record.state, record.lapses = part.state or record.state, lapses
     return record
 
 
-def _letter_of(record: _Record) -> DeadLetter:
-    return DeadLetter(record.id, SOURCE, record.receipt, record.died_ms, record.body, record.state)
+def _letter_of(record: _Record) -> StoredDeadLetter:
+    return StoredDeadLetter(record.id, SOURCE, record.receipt, record.died_ms, record.body, record.state)

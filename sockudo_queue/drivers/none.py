@@ -6,25 +6,25 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from sockudo_queue.drivers.base import Claim, DeadLetter, Settlement, Turn
+from sockudo_queue.drivers.base import Claim, NextResult, Settlement, StoredDeadLetter
 from sockudo_queue.errors import BrokerRefused
 
 SOURCE: Final = "none"
 
 
-class NoDeadLetters:
+class NoDeadLetterStore:
     """Where nothing is delivered, nothing dies."""
 
-    def letters(self) -> Iterator[DeadLetter]:
+    def letters(self) -> Iterator[StoredDeadLetter]:
         return iter(())
 
-    def find(self, record_id: str) -> DeadLetter | None:  # noqa: ARG002 - the contract's name, as below
+    def find(self, record_id: str) -> StoredDeadLetter | None:  # noqa: ARG002 - the contract's name, as below
         return None
 
-    def replay(self, letters: Sequence[DeadLetter], states: Sequence[bytes]) -> list[bool]:  # noqa: ARG002
+    def replay(self, letters: Sequence[StoredDeadLetter], states: Sequence[bytes]) -> list[bool]:  # noqa: ARG002
         return [False] * len(letters)
 
-    def purge(self, letters: Sequence[DeadLetter]) -> list[bool]:
+    def purge(self, letters: Sequence[StoredDeadLetter]) -> list[bool]:
         return [False] * len(letters)
 
     def drop_older(self, age_ms: int) -> int:  # noqa: ARG002
@@ -38,11 +38,11 @@ class NoneDriver:
     sources: tuple[str, ...] = (SOURCE,)
 
     def __init__(self) -> None:
-        self.dead_letters = NoDeadLetters()
+        self.dead_letters = NoDeadLetterStore()
         self._closed = threading.Event()
 
-    def next(self, settled: Settlement | None) -> Turn:
-        return Turn(settled is None, None)
+    def next(self, settled: Settlement | None) -> NextResult:
+        return NextResult(settled is None, None)
 
     def settle(self, settlements: Sequence[Settlement]) -> list[bool]:
         return [False] * len(settlements)

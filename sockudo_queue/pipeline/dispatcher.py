@@ -27,7 +27,7 @@ from sockudo_queue.delivery.admission.endpoint import (
     Endpoints,
 )
 from sockudo_queue.delivery.sender import Sender
-from sockudo_queue.drivers.base import Back, Claim, Later, Part
+from sockudo_queue.drivers.base import Claim, Disposition, Requeue, Retry
 from sockudo_queue.observability.metrics import Metrics, WebhookMetrics
 from sockudo_queue.pipeline import deferrals
 from sockudo_queue.pipeline.breaker_events import log_breaker, log_probe
@@ -65,7 +65,7 @@ class Dispatcher:
 
     def attempt(
         self, in_flight: JobInFlight, delivery: WebhookDelivery, slot: Slot, give_back: Callable[[Slot], object]
-    ) -> Part | None:
+    ) -> Disposition | None:
         """Post one delivery if its endpoint may be called now. Returns what is still owed, None for nothing.
 
         The slot is marked as busy meanwhile, and given back first where the attempt is likely to be slow. Blocks for at
@@ -111,7 +111,7 @@ class Dispatcher:
         """End attempts that go on without end; to be called many times a second."""
         self._sender.enforce_deadlines()
 
-    def deferred(self, in_flight: JobInFlight, delivery: WebhookDelivery, deferral: Deferral) -> Part:
+    def deferred(self, in_flight: JobInFlight, delivery: WebhookDelivery, deferral: Deferral) -> Disposition:
         """Decide what becomes of a delivery that may not be attempted now. Only an open breaker starts the budget."""
         now, state = in_flight.claim.now_ms(), delivery.state
         self._metrics.webhook(state.app, delivery.webhook.name).deferred()
@@ -135,9 +135,9 @@ class Dispatcher:
             guesses=state.guesses + 1 if deferral.grows else 0,
         )
         # A place in a line may be forgotten, the beginning of a budget may not.
-        return Later(delivery_state.encode(kept), delay_ms, durable=began != state.budget_from)
+        return Retry(delivery_state.encode(kept), delay_ms, durable=began != state.budget_from)
 
-    def _post(self, in_flight: JobInFlight, delivery: WebhookDelivery, admission: Admission) -> Part | None:
+    def _post(self, in_flight: JobInFlight, delivery: WebhookDelivery, admission: Admission) -> Disposition | None:
         """Sign and post one delivery, and decide what becomes of it; None when nothing is owed any more."""
         counts = self._metrics.webhook(delivery.state.app, delivery.webhook.name)
         breaker = admission.breaker
@@ -169,7 +169,9 @@ class Dispatcher:
             self._log.error("delivery.failed", webhook=delivery.webhook.name, job=delivery.state.job, exc_info=error)
         if cut_short:
             # The network may be leaving together with us; the attempt counts for nothing.
-            return Back(delivery_state.encode(msgspec.structs.replace(delivery.state, webhook=delivery.webhook.name)))
+            return Requeue(
+                delivery_state.encode(msgspec.structs.replace(delivery.state, webhook=delivery.webhook.name))
+            )
         return self._decide(in_flight.claim, delivery, outcome, ended - started, now_ms)
 
     def _send(self, in_flight: JobInFlight, delivery: WebhookDelivery, now_ms: int) -> Attempt:
@@ -226,7 +228,7 @@ class Dispatcher:
 
     def _decide(
         self, claim: Claim, delivery: WebhookDelivery, outcome: Outcome, took: float, now_ms: int
-    ) -> Part | None:
+    ) -> Disposition | None:
         if outcome.delivered:
             return None
         state = delivery.state
@@ -242,7 +244,7 @@ class Dispatcher:
         )
         delay_ms = delivery.webhook.retry.delay_ms(tried.attempts, now_ms - began, outcome, random.random())  # noqa: S311
         if delay_ms is not None:
-            return Later(delivery_state.encode(tried), delay_ms)
+            return Retry(delivery_state.encode(tried), delay_ms)
         return dead_letter(tried, claim, "refused" if outcome.verdict is Verdict.PERMANENT else "exhausted")
 
 

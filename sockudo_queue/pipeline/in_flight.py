@@ -13,7 +13,7 @@ from sockudo_queue.core import delivery_state
 from sockudo_queue.core.apps import Webhook
 from sockudo_queue.core.delivery_state import State
 from sockudo_queue.core.job import Event, Job
-from sockudo_queue.drivers.base import Back, Claim, Dead, Part, Settlement
+from sockudo_queue.drivers.base import Claim, DeadLetter, Disposition, Requeue, Settlement
 
 
 class WebhookDelivery(msgspec.Struct, frozen=True):
@@ -35,13 +35,13 @@ class JobInFlight(msgspec.Struct, eq=False):
     job: Job | None = None
     deliveries: tuple[WebhookDelivery, ...] = ()
     splits: bool = False
-    decided: tuple[Part, ...] = ()
+    decided: tuple[Disposition, ...] = ()
     settlement: Settlement | None = None
-    _parts: dict[int, Part | None] = {}
+    _parts: dict[int, Disposition | None] = {}
     _lock: threading.Lock = msgspec.field(default_factory=threading.Lock)
 
     @classmethod
-    def settled(cls, claim: Claim, *parts: Part, splits: bool = False) -> JobInFlight:
+    def settled(cls, claim: Claim, *parts: Disposition, splits: bool = False) -> JobInFlight:
         """Return a job that has nothing to attempt: its claim is acked, or ends in the given parts."""
         return cls(claim, settlement=Settlement(claim, parts, splits=splits and bool(parts)))
 
@@ -50,7 +50,7 @@ class JobInFlight(msgspec.Struct, eq=False):
         """Return the job of a claim that was not looked into yet: all that can become of it is to be abandoned."""
         return cls(claim)
 
-    def finish(self, delivery: WebhookDelivery, part: Part | None) -> Settlement | None:
+    def finish(self, delivery: WebhookDelivery, part: Disposition | None) -> Settlement | None:
         """Report one delivery: None when nothing is owed any more. Returns the settlement to whoever reports last."""
         with self._lock:
             if self.settlement is not None or delivery.ordinal in self._parts:
@@ -77,8 +77,8 @@ class JobInFlight(msgspec.Struct, eq=False):
                 untouched = not self._parts
                 for delivery in self.deliveries:
                     if delivery.ordinal not in self._parts:
-                        self._parts[delivery.ordinal] = Back(delivery_state.encode(delivery.state), lapsed=lapsed)
-                self.settlement = Settlement(self.claim, (Back(lapsed=lapsed),)) if untouched else self._compose()
+                        self._parts[delivery.ordinal] = Requeue(delivery_state.encode(delivery.state), lapsed=lapsed)
+                self.settlement = Settlement(self.claim, (Requeue(lapsed=lapsed),)) if untouched else self._compose()
             return self.settlement
 
     def _compose(self) -> Settlement:
@@ -99,7 +99,7 @@ class ClaimsInFlight(dict[str, JobInFlight]):
         return list(self.values())
 
 
-def dead_letter(state: State, claim: Claim, reason: str) -> Dead:
+def dead_letter(state: State, claim: Claim, reason: str) -> DeadLetter:
     """Return the end of a delivery, or of a whole job, that is given up now."""
     details = msgspec.structs.replace(state, reason=reason, died=claim.now_ms())
-    return Dead(delivery_state.encode(details), reason, details)
+    return DeadLetter(delivery_state.encode(details), reason, details)

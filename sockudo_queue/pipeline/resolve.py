@@ -19,7 +19,7 @@ from sockudo_queue.core.ceilings import DEFAULTS, LONGEST_ID, Ceilings
 from sockudo_queue.core.delivery_state import State
 from sockudo_queue.core.job import Job
 from sockudo_queue.delivery.admission.endpoint import Deferral
-from sockudo_queue.drivers.base import Back, Claim, Dead, Later
+from sockudo_queue.drivers.base import Claim, DeadLetter, Requeue, Retry
 from sockudo_queue.errors import AppStoreUnavailable, AppUnreadable, MalformedJob
 from sockudo_queue.pipeline import deferrals
 from sockudo_queue.pipeline.in_flight import JobInFlight, WebhookDelivery, dead_letter
@@ -95,14 +95,14 @@ class Resolver:
         state = _state_of(claim)
         if state is None:
             self._log.warning("record.newer_version", record=claim.id)
-            return JobInFlight.settled(claim, Later(b"", NEWER_RECORD_DELAY_MS))
+            return JobInFlight.settled(claim, Retry(b"", NEWER_RECORD_DELAY_MS))
         if state.budget_from is not None and state.budget_from > claim.now_ms():
             # Where the state comes with the job, a producer could write a budget that never ends.
             state = msgspec.structs.replace(state, budget_from=claim.now_ms())
         if claim.lapses >= self._max_lapses:
             return self._dead_letter(claim, state, "worker-lost")
         if len(claim.body) > LARGE and (wait_ms := self.large_jobs.wait_ms(claim, jobs.app_of(claim.body))):
-            return JobInFlight.settled(claim, Later(b"", wait_ms))
+            return JobInFlight.settled(claim, Retry(b"", wait_ms))
         try:
             job = jobs.decode(claim.body, self._ceilings)
         except MalformedJob as fault:
@@ -149,7 +149,7 @@ class Resolver:
         except PutOff as put_off:
             return _put_off(claim, state, put_off.deferral)
         except Interrupted:
-            return JobInFlight.settled(claim, Back())
+            return JobInFlight.settled(claim, Requeue())
         finally:
             if current.job is not None:
                 accounts.end(current.job)
@@ -227,7 +227,7 @@ class Resolver:
         waiting = _looked_for(state, job, began)
         if now + delay_ms - began > self._unknown_app_budget_ms:
             return self._dead_letter(claim, waiting, reason)
-        return JobInFlight.settled(claim, Later(delivery_state.encode(waiting), delay_ms))
+        return JobInFlight.settled(claim, Retry(delivery_state.encode(waiting), delay_ms))
 
     def _store_is_away(self, claim: Claim, state: State, job: Job) -> JobInFlight:
         """Try again, however long the store of apps is away: no budget begins, and one that runs stands still.
@@ -236,7 +236,7 @@ class Resolver:
         """
         delay_ms = _delay_until_known(state)
         began = None if state.budget_from is None else state.budget_from + delay_ms
-        return JobInFlight.settled(claim, Later(delivery_state.encode(_looked_for(state, job, began)), delay_ms))
+        return JobInFlight.settled(claim, Retry(delivery_state.encode(_looked_for(state, job, began)), delay_ms))
 
     def _dead_letter(self, claim: Claim, state: State, reason: str) -> JobInFlight:
         return JobInFlight.settled(claim, dead_letter(state, claim, reason))
@@ -251,7 +251,7 @@ def _put_off(claim: Claim, state: State, deferral: Deferral) -> JobInFlight:
     guesses = state.guesses + 1 if deferral.grows else 0
     kept = msgspec.structs.replace(state, reserved=False, guesses=guesses)
     delay_ms = deferrals.delay_ms(deferral, state.guesses)
-    return JobInFlight.settled(claim, Later(delivery_state.encode(kept), delay_ms, durable=False))
+    return JobInFlight.settled(claim, Retry(delivery_state.encode(kept), delay_ms, durable=False))
 
 
 def _fresh(state: State, job: Job, webhook: str) -> State:
@@ -261,7 +261,7 @@ def _fresh(state: State, job: Job, webhook: str) -> State:
 
 def _of_invalid(
     claim: Claim, state: State, job: Job, app: App, finds: matching.Finds, pause: matching.Pause | None
-) -> tuple[Dead, ...]:
+) -> tuple[DeadLetter, ...]:
     """Return a dead letter for each invalid webhook that may want an event, to be replayed once it is corrected."""
     letters = []
     for webhook in app.invalid:

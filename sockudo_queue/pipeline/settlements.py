@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from sockudo_queue.drivers.base import Back, Dead, Driver, Later, Settlement
+from sockudo_queue.drivers.base import DeadLetter, Driver, Requeue, Retry, Settlement
 from sockudo_queue.errors import BrokerError
 from sockudo_queue.observability.metrics import Metrics
 from sockudo_queue.observability.status_page.board import Board, Death
@@ -49,10 +49,10 @@ class SettlementRecorder:
             return
         self._metrics.settled(_outcome_of(settlement), took)
         for part in settlement.parts:
-            if isinstance(part, Dead):
+            if isinstance(part, DeadLetter):
                 self._count_dead(part)
 
-    def _count_dead(self, part: Dead) -> None:
+    def _count_dead(self, part: DeadLetter) -> None:
         state = part.details
         assert state is not None, "made by `in_flight.dead_letter`"
         self._metrics.dead_letter(part.reason)
@@ -73,7 +73,7 @@ class SettlementRecorder:
 def _outcome_of(settlement: Settlement) -> str:
     """Name a settlement by the most telling of its parts."""
     kinds = {type(part) for part in settlement.parts}
-    for kind, outcome in ((Dead, "dead-letter"), (Later, "retry"), (Back, "put-back")):
+    for kind, outcome in ((DeadLetter, "dead-letter"), (Retry, "retry"), (Requeue, "put-back")):
         if kind in kinds:
             return outcome
     return "completed"

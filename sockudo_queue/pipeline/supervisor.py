@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from sockudo_queue.core import delivery_state
-from sockudo_queue.drivers.base import Back
+from sockudo_queue.drivers.base import Requeue
 from sockudo_queue.errors import BrokerError
 from sockudo_queue.observability.reminder import Reminder
 from sockudo_queue.pipeline.worker import LIVE_WITHIN, Worker, WorkerContext
@@ -129,7 +129,7 @@ class Supervisor:
         if delivery is None:
             in_flight.abandon(lapsed=True)  # it died while it handed the deliveries out; it is not known which
         else:
-            in_flight.finish(delivery, Back(delivery_state.encode(delivery.state), lapsed=True))
+            in_flight.finish(delivery, Requeue(delivery_state.encode(delivery.state), lapsed=True))
         settlement = in_flight.settlement
         if settlement is None:
             return  # other workers are still at this job's other deliveries, and settle it

@@ -9,7 +9,7 @@ from typing import Final
 
 from sockudo_queue.core import delivery_state
 from sockudo_queue.delivery.admission.endpoint import Deferral
-from sockudo_queue.drivers.base import Back, Claim, Driver, Later, Settlement
+from sockudo_queue.drivers.base import Claim, Driver, Requeue, Retry, Settlement
 from sockudo_queue.errors import BrokerError, SourceRefused
 from sockudo_queue.observability.health import Heartbeats
 from sockudo_queue.observability.metrics import Metrics
@@ -212,7 +212,7 @@ class Worker:
         """Attempt one delivery, if its endpoint lets it. Returns the settlement when it was the job's last."""
         self.current = (in_flight, delivery)
         if not self.slot.held and self._stopping.is_set():
-            settlement = in_flight.finish(delivery, Back(delivery_state.encode(delivery.state)))
+            settlement = in_flight.finish(delivery, Requeue(delivery_state.encode(delivery.state)))
         else:
             self._allow(LIVE_WITHIN + delivery.webhook.request_timeout_ms / 1000)
             part = self._dispatcher.attempt(in_flight, delivery, self.slot, self._pool.give_back)
@@ -279,5 +279,5 @@ class Worker:
 
 def _until_due(settlement: Settlement | None) -> float:
     """Return the seconds until an idle worker looks by itself: a notifier may not know of what was put off for less."""
-    delays = [part.delay_ms / 1000 for part in settlement.parts if isinstance(part, Later)] if settlement else []
+    delays = [part.delay_ms / 1000 for part in settlement.parts if isinstance(part, Retry)] if settlement else []
     return min([IDLE_LOOK, *delays])

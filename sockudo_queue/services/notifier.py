@@ -8,7 +8,7 @@ from typing import Final
 from sockudo_queue.errors import BrokerError, SourceRefused
 from sockudo_queue.pipeline.broker_status import broker_backoff
 from sockudo_queue.pipeline.worker import WorkerContext
-from sockudo_queue.services.settler import Tending
+from sockudo_queue.services.settler import SettlerThread
 
 LONGEST_WAIT: Final = 1.0
 """Longest wait for work, in seconds; also how long a notifier takes to see that the daemon stops."""
@@ -21,17 +21,17 @@ LAST_LOOK: Final = 0.5
 class Notifier:
     """Serves one source, in a thread of its own."""
 
-    def __init__(self, context: WorkerContext, source: str, tending: Tending | None) -> None:
-        """`tending` is the settler of a driver that holds more than is claimed."""
+    def __init__(self, context: WorkerContext, source: str, settler: SettlerThread | None) -> None:
+        """`settler` is the settler of a driver that holds more than is claimed."""
         self._context = context
         self._source = source
-        self._tending = tending
+        self._settler = settler
 
     def serve(self, name: str) -> None:
         """Wait and wake until the daemon stops, then move what is left in the source into our keys."""
         context = self._context
         backoff = broker_backoff()
-        longest = LONGEST_WAIT if self._tending is None else self._tending.driver.notifier_seconds
+        longest = LONGEST_WAIT if self._settler is None else self._settler.driver.notifier_seconds
         while not context.stopping.is_set():
             context.beats.beat(name)
             losses = context.watch.losses
@@ -52,8 +52,8 @@ class Notifier:
                 context.pool.wake(jobs)
                 if not context.pool.someone_is_idle:
                     context.stopping.wait(BUSY_PAUSE)
-        if self._tending is not None:
-            self._tending.give_back()  # the last receive of this source has ended by now
+        if self._settler is not None:
+            self._settler.give_back()  # the last receive of this source has ended by now
         take_over(context, self._source)
 
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from sockudo_queue.drivers.base import Signs, Skew, Surroundings
+from sockudo_queue.drivers.base import Peers, Signs, Skew
 from sockudo_queue.errors import BrokerError, BrokerRefused
 from sockudo_queue.observability.metrics import Metrics
 from sockudo_queue.observability.reminder import Reminder
@@ -26,18 +26,18 @@ WARN_MS: Final = 1_000
 HOSTS_SHOWN: Final = 5
 
 
-class SurroundingsWatch:
+class PeerWatch:
     """Looks every few seconds, from one thread. `set_ready` takes a reason, or None to withdraw it."""
 
     def __init__(
         self,
-        surroundings: Surroundings,
+        peers: Peers,
         metrics: Metrics,
         log: Any,
         set_ready: Callable[[str | None], None],
         lease_ms: int,
     ) -> None:
-        self._surroundings = surroundings
+        self._surroundings = peers
         self._metrics = metrics
         self._log = log
         self._set_ready = set_ready

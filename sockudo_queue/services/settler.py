@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from typing import Final
 
-from sockudo_queue.drivers.base import Prefetching
+from sockudo_queue.drivers.base import BufferedDriver
 from sockudo_queue.errors import BrokerError
 from sockudo_queue.pipeline.broker_status import broker_backoff
 from sockudo_queue.pipeline.worker import WorkerContext
@@ -18,10 +18,10 @@ LONGEST_WAIT: Final = 1.0
 """Seconds after which it looks whether it is stopped."""
 
 
-class Tending:
+class SettlerThread:
     """Tends one driver. `gave_back` is set when nothing is left to give back at a stop."""
 
-    def __init__(self, driver: Prefetching, context: WorkerContext) -> None:
+    def __init__(self, driver: BufferedDriver, context: WorkerContext) -> None:
         self.driver = driver
         self.gave_back = threading.Event()
         self._context = context
@@ -33,7 +33,7 @@ class Tending:
         while not context.abandoned.is_set():
             context.beats.beat(name)
             try:
-                ended, claimable = self.driver.tend(LONGEST_WAIT)
+                ended, claimable = self.driver.flush(LONGEST_WAIT)
             except BrokerError as error:
                 context.watch.failed(error)
                 backoff.wait(context.abandoned)

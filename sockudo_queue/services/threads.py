@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sockudo_queue.apps.file_watcher import AppSource
 from sockudo_queue.apps.stores.refresher import Keeper
-from sockudo_queue.drivers.base import Prefetching
+from sockudo_queue.drivers.base import BufferedDriver
 from sockudo_queue.pipeline.supervisor import Supervisor
 from sockudo_queue.pipeline.unknown_apps import UnknownApps
 from sockudo_queue.pipeline.worker import LIVE_WITHIN, WorkerContext
@@ -22,9 +22,9 @@ from sockudo_queue.services.cpu_affinity import CpuAffinityService
 from sockudo_queue.services.lease_renewer import LeaseRenewer
 from sockudo_queue.services.maintenance import Maintenance
 from sockudo_queue.services.notifier import Notifier
-from sockudo_queue.services.peers import SurroundingsWatch
+from sockudo_queue.services.peers import PeerWatch
 from sockudo_queue.services.sampler import SAMPLE_EVERY, Sampler
-from sockudo_queue.services.settler import Tending
+from sockudo_queue.services.settler import SettlerThread
 
 if TYPE_CHECKING:
     from sockudo_queue.services.ingress import Ingress
@@ -40,7 +40,7 @@ class Services:
         self._sampler = sampler
         self._log = log
         driver = context.driver
-        self._tending = Tending(driver, context) if isinstance(driver, Prefetching) else None
+        self._settler = SettlerThread(driver, context) if isinstance(driver, BufferedDriver) else None
 
     def start(
         self,
@@ -55,14 +55,14 @@ class Services:
 
         `renew_interval` is in seconds; each of `upkeep` gets the time, and may block for seconds.
         """
-        if self._tending is not None:
-            renew_interval = min(renew_interval, self._tending.driver.renew_seconds)
-            self._start("settler", LIVE_WITHIN, self._tending.serve)
+        if self._settler is not None:
+            renew_interval = min(renew_interval, self._settler.driver.renew_seconds)
+            self._start("settler", LIVE_WITHIN, self._settler.serve)
         for number, source in enumerate(self._context.driver.sources, 1):
-            self._start(f"notifier-{number}", LIVE_WITHIN, Notifier(self._context, source, self._tending).serve)
-        renewer = LeaseRenewer(self._context, renew_interval, always=self._tending is not None)
+            self._start(f"notifier-{number}", LIVE_WITHIN, Notifier(self._context, source, self._settler).serve)
+        renewer = LeaseRenewer(self._context, renew_interval, always=self._settler is not None)
         self._start("renewer", LIVE_WITHIN + renew_interval, renewer.serve)
-        every = SAMPLE_EVERY if self._tending is None else self._tending.driver.sample_seconds
+        every = SAMPLE_EVERY if self._settler is None else self._settler.driver.sample_seconds
         self._serve("sampler", partial(self._sampler.serve, every, self._context.watch.failed))
         if placement is not None and placement.is_possible:
             self._serve("cpu-affinity", CpuAffinityService(placement).serve)
@@ -77,14 +77,14 @@ class Services:
         beats = self._context.beats
         self._start("ingress", LIVE_WITHIN, lambda name: ingress.serve(lambda: beats.beat(name)))
 
-    def watch_surroundings(self, watch: SurroundingsWatch) -> None:
+    def watch_peers(self, watch: PeerWatch) -> None:
         """Start the look around the queue, for a driver whose broker tells of it."""
         self._serve("peers", watch.serve)
 
     @property
     def is_busy(self) -> bool:
         """Tell whether a stop has to wait for what was received and is not given back."""
-        return self._tending is not None and not self._tending.gave_back.is_set()
+        return self._settler is not None and not self._settler.gave_back.is_set()
 
     def _start(self, name: str, allowance: float, serve: Callable[[str], None]) -> None:
         self._supervisor.keep(name, lambda: serve(name), allowance)

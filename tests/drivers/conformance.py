@@ -17,7 +17,7 @@ from typing import ClassVar, Final, NamedTuple, Protocol
 
 import pytest
 
-from sockudo_queue.drivers.base import Back, Claim, Dead, Driver, Later, Part, Settlement
+from sockudo_queue.drivers.base import Claim, DeadLetter, Disposition, Driver, Requeue, Retry, Settlement
 from sockudo_queue.errors import BrokerUnavailable
 from tests.helpers.jobs import jobs
 from tests.helpers.waiting import eventually
@@ -102,18 +102,18 @@ def is_idle(driver: Driver) -> bool:
     return driver.next(None).claim is None
 
 
-def settle(driver: Driver, claim: Claim, *parts: Part, splits: bool = False) -> bool:
+def settle(driver: Driver, claim: Claim, *parts: Disposition, splits: bool = False) -> bool:
     return driver.settle([Settlement(claim, parts, splits)])[0]
 
 
 def deliver_all(driver: Driver) -> list[Claim]:
     """Claim and ack until nothing is left, in one call each, as a worker does."""
     delivered: list[Claim] = []
-    turn = driver.next(None)
-    while turn.claim is not None:
-        delivered.append(turn.claim)
-        turn = driver.next(Settlement(turn.claim))
-        assert turn.accepted
+    result = driver.next(None)
+    while result.claim is not None:
+        delivered.append(result.claim)
+        result = driver.next(Settlement(result.claim))
+        assert result.accepted
     return delivered
 
 
@@ -124,11 +124,11 @@ def bodies_of(claims: Iterable[Claim]) -> list[bytes]:
 # Every way to end a claim, by name; the splits leave two records.
 ENDINGS: Final[dict[str, Callable[[Claim], Settlement]]] = {
     "ack": Settlement,
-    "later": lambda claim: Settlement(claim, (Later(b"s", 1000),)),
-    "back": lambda claim: Settlement(claim, (Back(),)),
-    "lapsed": lambda claim: Settlement(claim, (Back(b"s", lapsed=True),)),
-    "dead": lambda claim: Settlement(claim, (Dead(b"s", "exhausted"),)),
-    "split": lambda claim: Settlement(claim, (Later(b"a", 1000), Dead(b"b", "refused")), splits=True),
+    "later": lambda claim: Settlement(claim, (Retry(b"s", 1000),)),
+    "back": lambda claim: Settlement(claim, (Requeue(),)),
+    "lapsed": lambda claim: Settlement(claim, (Requeue(b"s", lapsed=True),)),
+    "dead": lambda claim: Settlement(claim, (DeadLetter(b"s", "exhausted"),)),
+    "split": lambda claim: Settlement(claim, (Retry(b"a", 1000), DeadLetter(b"b", "refused")), splits=True),
 }
 every_ending = pytest.mark.parametrize("ending", ENDINGS)
 
@@ -196,11 +196,11 @@ class DriverConformance:
         driver = queue.driver()
         first = take(driver)
 
-        turn = driver.next(Settlement(first))
+        result = driver.next(Settlement(first))
 
-        assert turn.accepted
-        assert turn.claim is not None
-        assert turn.claim.body == jobs(2)[1]
+        assert result.accepted
+        assert result.claim is not None
+        assert result.claim.body == jobs(2)[1]
         assert driver.depth()["active"] == 1
         assert not settle(driver, first)
 
@@ -225,13 +225,13 @@ class DriverConformance:
         def work() -> None:
             settled: Settlement | None = None
             while not (done.is_set() and settled is None):
-                turn = driver.next(settled)
+                result = driver.next(settled)
                 settled = None
-                if turn.claim is not None:
-                    released = not turn.claim.state and turn.claim.body in pushed[::3]
-                    settled = Settlement(turn.claim, (Later(b"again", 0),) if released else ())
+                if result.claim is not None:
+                    released = not result.claim.state and result.claim.body in pushed[::3]
+                    settled = Settlement(result.claim, (Retry(b"again", 0),) if released else ())
                     if not released:
-                        seen.append(turn.claim.body)
+                        seen.append(result.claim.body)
 
         with ThreadPoolExecutor(6) as threads:
             for _ in range(6):
@@ -254,13 +254,13 @@ class DriverConformance:
 
         claim = take(driver)
         seen = [claim]
-        for part in (Later(b"first", 0), Later(b"", 0), Back(), Back(b"third")):
+        for part in (Retry(b"first", 0), Retry(b"", 0), Requeue(), Requeue(b"third")):
             assert settle(driver, claim, part)
             claim = take(driver)
             seen.append(claim)
         queue.advance(LEASE_SECONDS + 1)
         claim = take(driver)
-        assert settle(driver, claim, Later(b"split", 0), Dead(b"dead", "exhausted"), splits=True)
+        assert settle(driver, claim, Retry(b"split", 0), DeadLetter(b"dead", "exhausted"), splits=True)
         seen += [claim, take(driver)]
 
         assert bodies_of(seen) == [body] * 7
@@ -271,7 +271,7 @@ class DriverConformance:
     def test_a_body_without_a_state_can_be_put_back_and_can_lapse(self, queue: DriverUnderTest, name: str) -> None:
         queue.push(BODIES[name])
         driver = queue.driver()
-        assert settle(driver, take(driver), Back())
+        assert settle(driver, take(driver), Requeue())
         take(driver)
         queue.advance(LEASE_SECONDS + 1)
 
@@ -286,7 +286,7 @@ class DriverConformance:
         driver = queue.driver()
         claim = take(driver)
 
-        assert settle(driver, claim, Later(b"tried once", 5000))
+        assert settle(driver, claim, Retry(b"tried once", 5000))
 
         assert is_idle(driver)
         queue.advance(4)
@@ -303,7 +303,7 @@ class DriverConformance:
         queue.push(b"job")
         driver = queue.driver()
         claim = take(driver)
-        settle(driver, claim, Later(b"s", 150))
+        settle(driver, claim, Retry(b"s", 150))
         released = time.monotonic()
 
         again = eventually(lambda: take(driver))
@@ -315,17 +315,17 @@ class DriverConformance:
         queue.push(*jobs(2))
         driver = queue.driver()
 
-        turn = driver.next(Settlement(take(driver), (Later(b"s", 1000),)))
+        result = driver.next(Settlement(take(driver), (Retry(b"s", 1000),)))
 
-        assert turn.accepted
-        assert turn.claim is not None
-        assert turn.claim.body == jobs(2)[1]
+        assert result.accepted
+        assert result.claim is not None
+        assert result.claim.body == jobs(2)[1]
 
     def test_an_empty_state_leaves_the_state_as_it_is(self, queue: DriverUnderTest) -> None:
         queue.push(b"job")
         driver = queue.driver()
-        settle(driver, take(driver), Later(b"kept", 0))
-        settle(driver, take(driver), Later(b"", 0))
+        settle(driver, take(driver), Retry(b"kept", 0))
+        settle(driver, take(driver), Retry(b"", 0))
 
         assert take(driver).state == b"kept"
 
@@ -333,7 +333,7 @@ class DriverConformance:
         queue.push(*jobs(3))
         driver = queue.driver()
         for claim, delay_ms in zip(take_all(driver), (3000, 1000, 2000), strict=True):
-            settle(driver, claim, Later(b"s", delay_ms))
+            settle(driver, claim, Retry(b"s", delay_ms))
         queue.advance(3)
 
         one, two, three = jobs(3)
@@ -343,7 +343,7 @@ class DriverConformance:
         queue.push(*[b"retry"] * 40)
         driver = queue.driver()
         for claim in take_all(driver):
-            settle(driver, claim, Later(b"s", 0))
+            settle(driver, claim, Retry(b"s", 0))
         queue.push(*[b"fresh"] * 40)
 
         order = bodies_of(deliver_all(driver))
@@ -358,11 +358,13 @@ class DriverConformance:
         driver = queue.driver()
         claim = take(driver)
 
-        turn = driver.next(Settlement(claim, (Later(b"two", 2000), Later(b"one", 1000), Later(b"", 3000)), splits=True))
+        result = driver.next(
+            Settlement(claim, (Retry(b"two", 2000), Retry(b"one", 1000), Retry(b"", 3000)), splits=True)
+        )
 
-        assert turn.accepted
-        assert turn.claim is not None
-        assert turn.claim.body == b"other"
+        assert result.accepted
+        assert result.claim is not None
+        assert result.claim.body == b"other"
         assert is_idle(driver)
         came = []
         for _ in range(3):
@@ -375,19 +377,19 @@ class DriverConformance:
         ]
         assert bodies_of(came) == [b"job"] * 3
         assert not any(share.lapses for share in came)
-        assert driver.settle([Settlement(share) for share in (*came, turn.claim)]) == [True] * 4
+        assert driver.settle([Settlement(share) for share in (*came, result.claim)]) == [True] * 4
         assert queue.is_empty()
 
     def test_a_split_may_keep_one_share_only(self, queue: DriverUnderTest) -> None:
         queue.push(b"job")
         driver = queue.driver()
         claim = take(driver)
-        settle(driver, claim, Later(b"s", 0), splits=True)
+        settle(driver, claim, Retry(b"s", 0), splits=True)
 
         share = take(driver)
 
         assert share.id == f"{claim.id}.0"
-        assert settle(driver, share, Later(b"t", 0))
+        assert settle(driver, share, Retry(b"t", 0))
         again = take(driver)
         assert again.id == share.id
         assert again.receipt != share.receipt
@@ -397,7 +399,9 @@ class DriverConformance:
         driver = queue.driver()
         claim = take(driver)
 
-        assert settle(driver, claim, Dead(b"dead", "refused"), Back(b"back"), Later(b"later", 1000), splits=True)
+        assert settle(
+            driver, claim, DeadLetter(b"dead", "refused"), Requeue(b"back"), Retry(b"later", 1000), splits=True
+        )
 
         assert driver.depth() == {"ready": 1, "active": 0, "delayed": 2, "dead-letter": 1}
         first, *_ = take_all(driver)
@@ -411,17 +415,17 @@ class DriverConformance:
     def test_what_is_put_back_goes_first_and_in_the_order_of_the_claims(self, queue: DriverUnderTest) -> None:
         queue.push(b"due")
         driver = queue.driver()
-        settle(driver, take(driver), Later(b"s", 0))
+        settle(driver, take(driver), Retry(b"s", 0))
         queue.push(*jobs(4))
         claims: list[Claim] = []
         while len(claims) < 3:
             claim = take(driver)
             if claim.body == b"due":
-                assert settle(driver, claim, Later(b"s", 0))
+                assert settle(driver, claim, Retry(b"s", 0))
             else:
                 claims.append(claim)
         for claim in (claims[1], claims[2], claims[0]):
-            assert settle(driver, claim, Back())
+            assert settle(driver, claim, Requeue())
 
         order = take_all(driver)
 
@@ -436,12 +440,12 @@ class DriverConformance:
             assert take(driver).lapses == lapses
             queue.advance(LEASE_SECONDS + 1)
         claim = take(driver)
-        settle(driver, claim, Back(b"s"))
+        settle(driver, claim, Requeue(b"s"))
 
         again = take(driver)
 
         assert (again.lapses, again.state) == (3, b"s")
-        settle(driver, again, Back(), splits=True)
+        settle(driver, again, Requeue(), splits=True)
         assert take(driver).lapses == 3
 
     def test_what_a_dead_worker_held_goes_first_and_counts_as_lapsed(self, queue: DriverUnderTest) -> None:
@@ -455,7 +459,7 @@ class DriverConformance:
                 assert settle(driver, claim)
                 claim = take(driver)
             assert (claim.body, claim.lapses) == (b"job", lapses)
-            assert settle(driver, claim, Back(b"s", lapsed=True), splits=lapses == 0)
+            assert settle(driver, claim, Requeue(b"s", lapsed=True), splits=lapses == 0)
 
     def test_a_release_clears_the_lapses(self, queue: DriverUnderTest) -> None:
         queue.push(b"job")
@@ -464,7 +468,7 @@ class DriverConformance:
         queue.advance(LEASE_SECONDS + 1)
         claim = take(driver)
         assert claim.lapses == 1
-        settle(driver, claim, Later(b"s", 0))
+        settle(driver, claim, Retry(b"s", 0))
 
         assert take(driver).lapses == 0
 
@@ -475,7 +479,7 @@ class DriverConformance:
         driver = queue.driver()
         claim = take(driver)
 
-        assert settle(driver, claim, Dead(b"exhausted", "exhausted"))
+        assert settle(driver, claim, DeadLetter(b"exhausted", "exhausted"))
 
         queue.advance(FAR)
         assert is_idle(driver)
@@ -486,12 +490,12 @@ class DriverConformance:
         queue.push(*jobs(6))
         driver = queue.driver(retention=3)
         trimmed = 0
-        turn = driver.next(None)
-        while turn.claim is not None:
-            at = turn.claim.now_ms()
-            eventually(lambda: turn.claim is not None and turn.claim.now_ms() > at)  # noqa: B023 - called at once
-            turn = driver.next(Settlement(turn.claim, (Dead(b"d", "exhausted"),)))
-            trimmed += turn.trimmed
+        result = driver.next(None)
+        while result.claim is not None:
+            at = result.claim.now_ms()
+            eventually(lambda: result.claim is not None and result.claim.now_ms() > at)  # noqa: B023 - called at once
+            result = driver.next(Settlement(result.claim, (DeadLetter(b"d", "exhausted"),)))
+            trimmed += result.trimmed
 
         assert trimmed == 3
         assert [kept.body for kept in queue.dead_letters()] == jobs(6)[3:]
@@ -501,7 +505,7 @@ class DriverConformance:
         queue.push(*jobs(2))
         driver = queue.driver(retention=0)
         for claim in take_all(driver):
-            assert settle(driver, claim, Dead(b"d", "exhausted"))
+            assert settle(driver, claim, DeadLetter(b"d", "exhausted"))
 
         assert driver.next(None).trimmed == 2
         assert driver.next(None).trimmed == 0
@@ -566,7 +570,7 @@ class DriverConformance:
         first, second = queue.driver(), queue.driver()
         stale = take(first)
         queue.advance(LEASE_SECONDS)
-        settle(second, take(second), Later(b"kept", 1000))
+        settle(second, take(second), Retry(b"kept", 1000))
 
         assert first.settle([ENDINGS[ending](stale)]) == [False]
 
@@ -582,11 +586,11 @@ class DriverConformance:
         theirs = take(other)
 
         assert owner.renew([mine]) == [False]
-        turn = owner.next(Settlement(mine))
+        result = owner.next(Settlement(mine))
 
-        assert not turn.accepted
-        assert turn.claim is not None
-        assert turn.claim.body == b"next"
+        assert not result.accepted
+        assert result.claim is not None
+        assert result.claim.body == b"next"
         assert other.next(Settlement(theirs)).accepted
 
     def test_a_lapsed_claim_that_nobody_took_can_still_be_settled(self, queue: DriverUnderTest) -> None:
@@ -617,7 +621,7 @@ class DriverConformance:
         driver = queue.driver()
         claims = take_all(driver)
         settle(driver, claims[1])
-        settle(driver, claims[last - 1], Later(b"s", 1000))
+        settle(driver, claims[last - 1], Retry(b"s", 1000))
 
         renewed = driver.renew(claims)
 
@@ -699,15 +703,15 @@ class DriverConformance:
 
     def test_the_bell_of_its_source_rings_for_a_pushed_job(self, queue: DriverUnderTest) -> None:
         driver = queue.driver()
-        rung = threading.Event()
+        has_work = threading.Event()
         waits = Counter[str]()
 
         def ring(source: str) -> int:
             jobs_there = 0
-            while not (jobs_there or rung.is_set()):
+            while not (jobs_there or has_work.is_set()):
                 waits[source] += 1
                 jobs_there = driver.wait(source, 1.0)
-            rung.set()
+            has_work.set()
             return jobs_there
 
         with ThreadPoolExecutor(8) as threads:
@@ -717,17 +721,17 @@ class DriverConformance:
                 eventually(lambda: all(waits[source] > 1 for source in driver.sources))
                 pushed = time.monotonic()
                 queue.push(b"job")
-                assert rung.wait(5)
+                assert has_work.wait(5)
                 assert time.monotonic() - pushed < 0.5
             finally:
-                rung.set()
+                has_work.set()
             assert sorted(bell.result() for bell in bells)[-2:] in ([0, 1], [1])
         assert take(driver).body == b"job"
 
     def test_a_bell_rings_for_a_released_record_that_fell_due(self, queue: DriverUnderTest) -> None:
         queue.push(b"job")
         driver = queue.driver()
-        settle(driver, take(driver), Later(b"s", 300))
+        settle(driver, take(driver), Retry(b"s", 300))
         started = time.monotonic()
 
         _ring_somewhere(driver)
@@ -750,8 +754,8 @@ class DriverConformance:
         queue.push(*jobs(5))
         driver = queue.driver()
         first, second = take(driver), take(driver)
-        settle(driver, first, Back())
-        settle(driver, second, Later(b"s", 3_600_000))
+        settle(driver, first, Requeue())
+        settle(driver, second, Retry(b"s", 3_600_000))
 
         assert sum(driver.wait(source, 0.01) for source in driver.sources) == 4
 
@@ -790,7 +794,7 @@ class DriverConformance:
         assert driver.depth() == {"ready": 0, "active": 0, "delayed": 0, "dead-letter": 0}
         queue.push(*jobs(10))
         claims = [take(driver) for _ in range(6)]
-        parts: list[Part] = [Later(b"s", 1000), Later(b"s", 0), Dead(b"d", "x"), Back()]
+        parts: list[Disposition] = [Retry(b"s", 1000), Retry(b"s", 0), DeadLetter(b"d", "x"), Requeue()]
         for claim, part in zip(claims, parts, strict=False):
             settle(driver, claim, part)
 
@@ -826,7 +830,7 @@ class DriverConformance:
         queue.push(*jobs(4))
         first, second = queue.driver(), queue.driver()
         claims = [take(first), take(first)]
-        settle(first, claims[0], Later(b"s", 0))
+        settle(first, claims[0], Retry(b"s", 0))
         before = second.depth()
 
         first.close()
@@ -901,21 +905,21 @@ class _Walk:
             return
         claim = self._held.pop(self._chance.randrange(len(self._held)))
         parts, splits = self._parts(claim)
-        turn = self._driver.next(Settlement(claim, parts, splits))
-        assert turn.accepted
-        self._owed[claim.body] += sum(not isinstance(part, Dead) for part in parts) - 1
-        self._dead[claim.body] += sum(isinstance(part, Dead) for part in parts)
+        result = self._driver.next(Settlement(claim, parts, splits))
+        assert result.accepted
+        self._owed[claim.body] += sum(not isinstance(part, DeadLetter) for part in parts) - 1
+        self._dead[claim.body] += sum(isinstance(part, DeadLetter) for part in parts)
         self._stale.append(claim)
-        if turn.claim is not None:
-            self._held.append(turn.claim)
+        if result.claim is not None:
+            self._held.append(result.claim)
 
-    def _parts(self, claim: Claim) -> tuple[tuple[Part, ...], bool]:
-        kinds: tuple[Part, ...] = (
-            Later(b"s", self._chance.randrange(5000)),
-            Back(),
-            Back(b"b"),
-            Back(b"b", lapsed=True),
-            Dead(b"d", "exhausted"),
+    def _parts(self, claim: Claim) -> tuple[tuple[Disposition, ...], bool]:
+        kinds: tuple[Disposition, ...] = (
+            Retry(b"s", self._chance.randrange(5000)),
+            Requeue(),
+            Requeue(b"b"),
+            Requeue(b"b", lapsed=True),
+            DeadLetter(b"d", "exhausted"),
         )
         if self._splits and not claim.state and self._chance.random() < 0.3:
             return tuple(self._chance.choices(kinds, k=self._chance.randrange(1, 4))), True

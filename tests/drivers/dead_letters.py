@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import pytest
 
-from sockudo_queue.drivers.base import Claim, Dead, DeadLetter, Driver, Later
+from sockudo_queue.drivers.base import Claim, DeadLetter, Driver, Retry, StoredDeadLetter
 from sockudo_queue.errors import BrokerUnavailable
 from tests.drivers.conformance import FAR, DriverUnderTest, deliver_all, settle, take, take_all
 from tests.helpers.jobs import jobs
@@ -22,17 +22,17 @@ def kill(driver: Driver, queue: DriverUnderTest, count: int) -> list[Claim]:
     queue.push(*jobs(count))
     claims = take_all(driver)
     for claim in claims:
-        assert settle(driver, claim, Dead(b"died", "exhausted"))
+        assert settle(driver, claim, DeadLetter(b"died", "exhausted"))
     return claims
 
 
-def find(driver: Driver, record_id: str) -> DeadLetter:
+def find(driver: Driver, record_id: str) -> StoredDeadLetter:
     letter = driver.dead_letters.find(record_id)
     assert letter is not None
     return letter
 
 
-def letters(driver: Driver) -> list[DeadLetter]:
+def letters(driver: Driver) -> list[StoredDeadLetter]:
     return list(driver.dead_letters.letters())
 
 
@@ -54,7 +54,7 @@ class DeadLetterConformance:
         driver = queue.driver()
         queue.push(b"\x01not\nJSON")
         claim = take(driver)
-        settle(driver, claim, Dead(b'{"reason":"unreadable"}', "unreadable"))
+        settle(driver, claim, DeadLetter(b'{"reason":"unreadable"}', "unreadable"))
         [letter] = letters(driver)
         assert (letter.id, letter.body, letter.state) == (claim.id, b"\x01not\nJSON", b'{"reason":"unreadable"}')
         assert letter.source == claim.source
@@ -103,7 +103,7 @@ class DeadLetterConformance:
         driver = queue.driver()
         queue.push(*jobs(1))
         claim = take(driver)
-        settle(driver, claim, Dead(b"a", "refused"), Dead(b"b", "exhausted"), splits=True)
+        settle(driver, claim, DeadLetter(b"a", "refused"), DeadLetter(b"b", "exhausted"), splits=True)
         first, second = sorted(letters(driver), key=lambda letter: letter.id)
         assert driver.dead_letters.replay([first], [b"again"]) == [True]
         assert letters(driver) == [second]
@@ -114,7 +114,7 @@ class DeadLetterConformance:
         kill(driver, queue, 1)
         [old] = letters(driver)
         driver.dead_letters.replay([old], [b"again"])
-        settle(driver, take(driver), Dead(b"died again", "exhausted"))
+        settle(driver, take(driver), DeadLetter(b"died again", "exhausted"))
         [new] = letters(driver)
         assert (new.id, new.body, new.state) == (old.id, old.body, b"died again")
         assert new.token != old.token
@@ -161,8 +161,8 @@ class DeadLetterConformance:
         driver = queue.driver()
         queue.push(*jobs(3))
         dead, later, held = take(driver), take(driver), take(driver)
-        settle(driver, dead, Dead(b"d", "refused"))
-        settle(driver, later, Later(b"l", 1000))
+        settle(driver, dead, DeadLetter(b"d", "refused"))
+        settle(driver, later, Retry(b"l", 1000))
         driver.dead_letters.purge(letters(driver))
         assert dict(driver.depth()) == {"ready": 0, "active": 1, "delayed": 1, "dead-letter": 0}
         assert settle(driver, held)
@@ -173,8 +173,8 @@ class DeadLetterConformance:
         driver = queue.driver()
         queue.push(*jobs(2))
         dead, delayed = take(driver), take(driver)
-        settle(driver, dead, Dead(b"d", "refused"))
-        settle(driver, delayed, Later(b"l", 1))
+        settle(driver, dead, DeadLetter(b"d", "refused"))
+        settle(driver, delayed, Retry(b"l", 1))
         queue.advance(5)
         driver.dead_letters.replay(letters(driver), [b"r"])
         assert [claim.id for claim in take_all(driver)] == [delayed.id, dead.id]

@@ -17,7 +17,7 @@ from typing import Final, Protocol
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from sockudo_queue.drivers.base import Back, Claim, Dead, Driver, Later, Part, Settlement, Turn
+from sockudo_queue.drivers.base import Claim, DeadLetter, Disposition, Driver, NextResult, Requeue, Retry, Settlement
 from sockudo_queue.errors import BrokerUnavailable
 from tests.drivers.conformance import FAR, LEASE_SECONDS, SUSPECT, DriverUnderTest, Lossy
 
@@ -27,9 +27,9 @@ FOREVER_AGO: Final = float("-inf")
 ROUNDING: Final = 0.002  # brokers count in milliseconds
 
 parts = st.one_of(
-    st.builds(Later, st.sampled_from(STATES), st.sampled_from((0, 5_000, 90_000))),
-    st.builds(Back, st.sampled_from(STATES), st.booleans()),
-    st.builds(Dead, st.sampled_from(STATES), st.just("exhausted")),
+    st.builds(Retry, st.sampled_from(STATES), st.sampled_from((0, 5_000, 90_000))),
+    st.builds(Requeue, st.sampled_from(STATES), st.booleans()),
+    st.builds(DeadLetter, st.sampled_from(STATES), st.just("exhausted")),
 )
 some = st.integers(0, 50)
 seconds = st.sampled_from((1, 20, 61, 100))
@@ -106,7 +106,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.held)
     @rule(which=st.integers(0, 1), index=some, kept=st.lists(parts, max_size=3), claims=st.booleans())
-    def settle(self, which: int, index: int, kept: list[Part], claims: bool) -> None:
+    def settle(self, which: int, index: int, kept: list[Disposition], claims: bool) -> None:
         """End a claim, ours or not any more, in any way, with or without taking the next."""
         settlement = self._settlement(index, kept)
         if claims:
@@ -140,7 +140,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.held)
     @rule(index=some, kept=st.lists(parts, max_size=3), again=st.booleans())
-    def lose_the_reply_to_a_settlement(self, index: int, kept: list[Part], again: bool) -> None:
+    def lose_the_reply_to_a_settlement(self, index: int, kept: list[Disposition], again: bool) -> None:
         settlement = self._settlement(index, kept)
         before = self._now()
         self.lossy.lose_reply()
@@ -205,9 +205,9 @@ class QueueMachine(RuleBasedStateMachine):
         """Whatever happened, all that is owed can be claimed in the end, and then nothing is left."""
         self.queue.advance(FAR)
         self.ahead += FAR
-        turn = self._next(self.drivers[0], None)
-        while turn.claim is not None:
-            turn = self._next(self.drivers[0], Settlement(turn.claim))
+        result = self._next(self.drivers[0], None)
+        while result.claim is not None:
+            result = self._next(self.drivers[0], Settlement(result.claim))
         dead = self.drivers[0].dead_letters
         for letter in list(dead.letters()):
             assert dead.purge([letter]) == [True]
@@ -219,19 +219,19 @@ class QueueMachine(RuleBasedStateMachine):
 
     # The model
 
-    def _next(self, driver: Driver, settlement: Settlement | None) -> Turn:
+    def _next(self, driver: Driver, settlement: Settlement | None) -> NextResult:
         before = self._now()
-        turn = driver.next(settlement)
+        result = driver.next(settlement)
         accepted = settlement is None or self._settled(settlement, before)
-        assert turn.accepted == accepted
-        if turn.claim is None:
+        assert result.accepted == accepted
+        if result.claim is None:
             assert not self._claimable(before)
         else:
-            claim = turn.claim
+            claim = result.claim
             self._claimed(claim.receipt, claim.body, claim.state, before)
             assert self.records[claim.id].lapses == claim.lapses
             self.held.append(claim)
-        return turn
+        return result
 
     def _claimed(self, receipt: str, body: bytes, state: bytes, before: float) -> None:
         assert receipt not in self.receipts, "two claims have one receipt"
@@ -268,7 +268,7 @@ class QueueMachine(RuleBasedStateMachine):
             if receipt not in known:
                 self._claimed(receipt, body, state, before)
 
-    def _settlement(self, index: int, kept: list[Part]) -> Settlement:
+    def _settlement(self, index: int, kept: list[Disposition]) -> Settlement:
         claim = self._held_at(index)
         splits = len(kept) > 1 or (bool(kept) and not claim.state and index % 2 == 0)
         if splits and "." in claim.id:
@@ -285,13 +285,13 @@ class QueueMachine(RuleBasedStateMachine):
             name = f"{claim.id}.{ordinal}" if settlement.splits else claim.id
             kept = self.records[name] = _Record(record.body, part.state or record.state, "", "delayed")
             match part:
-                case Later(_, delay_ms):
+                case Retry(_, delay_ms):
                     self._set_span(kept, before, delay_ms / 1000)
-                case Back(_, lapsed):
+                case Requeue(_, lapsed):
                     kept.lapses = record.lapses + lapsed
                     if kept.lapses >= SUSPECT:
                         kept.latest = self._now()
-                case Dead():
+                case DeadLetter():
                     kept.status = "dead"
         return True
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import pytest
 
-from sockudo_queue.drivers.base import Back, Dead, Later, Part, Settlement
+from sockudo_queue.drivers.base import DeadLetter, Disposition, Requeue, Retry, Settlement
 from sockudo_queue.errors import BrokerUnavailable
 from tests.drivers.conformance import (
     BODIES,
@@ -59,7 +59,7 @@ class SqsConformance(DriverConformance, DeadLetterConformance):
         driver = queue.driver()
         claim = take(driver)
         began = time.monotonic()
-        settle(driver, claim, Later(b"s", 150))
+        settle(driver, claim, Retry(b"s", 150))
         released = time.monotonic()
 
         again = eventually(lambda: take(driver))
@@ -70,12 +70,12 @@ class SqsConformance(DriverConformance, DeadLetterConformance):
 
     @pytest.mark.usefixtures("real_time")
     def test_a_bell_rings_for_a_released_record_that_fell_due(self, queue: Queue) -> None:
-        """What falls due in our own memory is told by `tend`; the long poll of the bell goes on."""
+        """What falls due in our own memory is told by `flush`; the long poll of the bell goes on."""
         queue.push(b"job")
         driver = queue.driver()
-        settle(driver, take(driver), Later(b"s", 300))
+        settle(driver, take(driver), Retry(b"s", 300))
         started = time.monotonic()
-        eventually(lambda: driver.wait(driver.sources[0], 0.5) or driver.tend(0.5).claimable)
+        eventually(lambda: driver.wait(driver.sources[0], 0.5) or driver.flush(0.5).claimable)
 
         assert 0.2 < time.monotonic() - started < 3.0
         assert take(driver).state == b"s"
@@ -109,11 +109,11 @@ class SqsConformance(DriverConformance, DeadLetterConformance):
         driver = queue.driver()
         claim = take(driver)
         seen = [claim]
-        for part in (Later(b"first", 0), Later(b"", 0), Back(b"second", lapsed=True)):
+        for part in (Retry(b"first", 0), Retry(b"", 0), Requeue(b"second", lapsed=True)):
             assert settle(driver, claim, part)
             claim = take(driver)
             seen.append(claim)
-        assert settle(driver, claim, Later(b"split", 0), Dead(b"dead", "exhausted"), splits=True)
+        assert settle(driver, claim, Retry(b"split", 0), DeadLetter(b"dead", "exhausted"), splits=True)
         seen.append(take(driver))
 
         assert bodies_of(seen) == [body] * 5
@@ -126,7 +126,7 @@ class SqsConformance(DriverConformance, DeadLetterConformance):
     def test_a_body_without_a_state_can_be_put_back_and_can_lapse(self, queue: Queue, name: str) -> None:
         queue.push(TEXTS[name])
         driver = queue.driver()
-        assert settle(driver, take(driver), Back())
+        assert settle(driver, take(driver), Requeue())
         take(driver)
         queue.advance(LEASE_SECONDS + 1)
 
@@ -140,7 +140,7 @@ class SqsConformance(DriverConformance, DeadLetterConformance):
         queue.push(*jobs(3))
         driver = queue.driver()
         for claim, delay_ms in zip(take_all(driver), (3000, 1000, 2000), strict=True):
-            settle(driver, claim, Later(b"s", delay_ms))
+            settle(driver, claim, Retry(b"s", delay_ms))
         queue.advance(3.01)
 
         assert sorted(bodies_of(deliver_all(driver))) == sorted(jobs(3))
@@ -150,7 +150,7 @@ class SqsConformance(DriverConformance, DeadLetterConformance):
         queue.push(*[b"retry"] * 10)
         driver = queue.driver()
         for claim in take_all(driver):
-            settle(driver, claim, Later(b"s", 0, durable=False))
+            settle(driver, claim, Retry(b"s", 0, durable=False))
         queue.push(*[b"fresh"] * 10)
 
         assert Counter(bodies_of(deliver_all(driver))) == {b"retry": 10, b"fresh": 10}
@@ -160,7 +160,9 @@ class SqsConformance(DriverConformance, DeadLetterConformance):
         driver = queue.driver()
         claim = take(driver)
 
-        assert settle(driver, claim, Dead(b"dead", "refused"), Later(b"now", 0), Later(b"later", 1000), splits=True)
+        assert settle(
+            driver, claim, DeadLetter(b"dead", "refused"), Retry(b"now", 0), Retry(b"later", 1000), splits=True
+        )
 
         counts = driver.depth()
         assert (counts["dead-letter"], sum(counts.values())) == (1, 4)
@@ -175,7 +177,7 @@ class SqsConformance(DriverConformance, DeadLetterConformance):
         assert driver.depth() == {"ready": 0, "active": 0, "delayed": 0, "dead-letter": 0}
         queue.push(*jobs(10))
         claims = [take(driver) for _ in range(6)]
-        parts: list[Part] = [Later(b"s", 5000), Later(b"s", 0), Dead(b"d", "x"), Back()]
+        parts: list[Disposition] = [Retry(b"s", 5000), Retry(b"s", 0), DeadLetter(b"d", "x"), Requeue()]
         for claim, part in zip(claims, parts, strict=False):
             settle(driver, claim, part)
 
@@ -186,8 +188,8 @@ class SqsConformance(DriverConformance, DeadLetterConformance):
         queue.push(*jobs(5))
         driver = queue.over(queue.server.url, max_messages=10)
         first, second = take(driver), take(driver)
-        settle(driver, first, Back(lapsed=True))
-        settle(driver, second, Later(b"s", 3_600_000))
+        settle(driver, first, Requeue(lapsed=True))
+        settle(driver, second, Retry(b"s", 3_600_000))
 
         assert driver.wait(driver.sources[0], 0.01) == 4
 
@@ -223,7 +225,7 @@ class SqsConformance(DriverConformance, DeadLetterConformance):
         queue.push(*jobs(3))
         first, second = queue.driver(), queue.driver()
         claims = [take(first), take(first)]
-        settle(first, claims[0], Later(b"s", 0))
+        settle(first, claims[0], Retry(b"s", 0))
         before = second.depth()
 
         first.close()
@@ -235,7 +237,7 @@ class SqsConformance(DriverConformance, DeadLetterConformance):
         assert len(deliver_all(second)) == 2
 
     @every_ending
-    def test_a_stale_settle_is_refused_and_changes_nothing(self, queue: Queue, ending: str) -> None:
+    def test_a_stale_settle_is_refused_and_changes_nothing(self, queue: Queue, task: str) -> None:
         """An ack may still delete the message of a standard queue: all is delivered, and nobody need do so again."""
         queue.push(b"job")
         first, second = queue.driver(), queue.driver()
@@ -243,11 +245,11 @@ class SqsConformance(DriverConformance, DeadLetterConformance):
         queue.advance(LEASE_SECONDS)
         current = take(second)
 
-        assert first.settle([ENDINGS[ending](stale)]) == [False]
-        assert not first.next(ENDINGS[ending](stale)).accepted
+        assert first.settle([ENDINGS[task](stale)]) == [False]
+        assert not first.next(ENDINGS[task](stale)).accepted
 
         counts = dict(second.depth())
-        assert counts["active"] == 1 or (ending == "ack" and not queue.fifo)  # not every service takes an old handle
+        assert counts["active"] == 1 or (task == "ack" and not queue.fifo)  # not every service takes an old handle
         assert counts | {"active": 1} == {"ready": 0, "active": 1, "delayed": 0, "dead-letter": 0}
         assert settle(second, current)
         assert queue.is_empty()
@@ -265,11 +267,11 @@ class SqsConformance(DriverConformance, DeadLetterConformance):
     # Lost replies: SQS cannot tell that it has done something already
 
     @every_ending
-    def test_repeating_a_settle_whose_reply_was_lost_is_harmless(self, queue: Queue, ending: str) -> None:
+    def test_repeating_a_settle_whose_reply_was_lost_is_harmless(self, queue: Queue, task: str) -> None:
         """Nothing is lost; what was sent without an answer may come twice, but for dead letters of a FIFO queue."""
         queue.push(b"settled", b"claimed meanwhile")
         lossy = queue.lossy()
-        settlement = ENDINGS[ending](take(lossy.driver))
+        settlement = ENDINGS[task](take(lossy.driver))
         lossy.lose_reply()
         try:
             assert lossy.driver.settle([settlement]) == [True]  # nothing had to be asked
@@ -278,18 +280,18 @@ class SqsConformance(DriverConformance, DeadLetterConformance):
             assert lossy.driver.settle([settlement]) in ([True], [False])
 
         queue.advance(FAR)
-        alive, dead = left_by(ending)
+        alive, dead = left_by(task)
         came = Counter(bodies_of(take_all(lossy.driver)))
         assert came[b"claimed meanwhile"] == 1
         assert alive <= came[b"settled"] <= (alive if queue.fifo else 2 * alive)
         assert dead <= len(queue.dead_letters()) <= (dead if queue.fifo else 2 * dead)
 
     @every_ending
-    def test_a_settle_that_never_arrived_is_taken_the_second_time(self, queue: Queue, ending: str) -> None:
+    def test_a_settle_that_never_arrived_is_taken_the_second_time(self, queue: Queue, task: str) -> None:
         """Where nothing has to be asked, it is taken the first time."""
         queue.push(b"job")
         lossy = queue.lossy()
-        settlement = ENDINGS[ending](take(lossy.driver))
+        settlement = ENDINGS[task](take(lossy.driver))
         lossy.cut_off()
         try:
             assert lossy.driver.settle([settlement]) == [True]
@@ -299,7 +301,7 @@ class SqsConformance(DriverConformance, DeadLetterConformance):
             assert lossy.driver.settle([settlement]) == [True]
 
         queue.advance(FAR)
-        assert (len(take_all(lossy.driver)), len(queue.dead_letters())) == left_by(ending)
+        assert (len(take_all(lossy.driver)), len(queue.dead_letters())) == left_by(task)
 
     def test_a_replay_whose_reply_was_lost_can_be_asked_for_again(self, queue: Queue) -> None:
         """It may then come twice; on a FIFO queue SQS knows it again."""

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from sockudo_queue.drivers.base import Claim, DeadLetter, DeadLetters, Driver, Settlement, Turn
+from sockudo_queue.drivers.base import Claim, DeadLetterStore, Driver, NextResult, Settlement, StoredDeadLetter
 from sockudo_queue.drivers.memory import MemoryDriver, SteadyClock
 from sockudo_queue.errors import BrokerUnavailable
 from tests.drivers.conformance import LEASE_SECONDS, RETENTION, DriverConformance, Kept, Lossy
@@ -53,7 +53,7 @@ class Hand:
             self._loses = False
             raise BrokerUnavailable("the reply was lost")
 
-    def next(self, settled: Settlement | None) -> Turn:
+    def next(self, settled: Settlement | None) -> NextResult:
         with self._call() as memory:
             return memory.next(settled)
 
@@ -85,22 +85,22 @@ class Hand:
             memory.ping()
 
     @property
-    def dead_letters(self) -> DeadLetters:
+    def dead_letters(self) -> DeadLetterStore:
         return self
 
-    def letters(self) -> Iterator[DeadLetter]:
+    def letters(self) -> Iterator[StoredDeadLetter]:
         with self._call() as memory:
             return memory.letters()
 
-    def find(self, record_id: str) -> DeadLetter | None:
+    def find(self, record_id: str) -> StoredDeadLetter | None:
         with self._call() as memory:
             return memory.find(record_id)
 
-    def replay(self, letters: Sequence[DeadLetter], states: Sequence[bytes]) -> list[bool]:
+    def replay(self, letters: Sequence[StoredDeadLetter], states: Sequence[bytes]) -> list[bool]:
         with self._call() as memory:
             return memory.replay(letters, states)
 
-    def purge(self, letters: Sequence[DeadLetter]) -> list[bool]:
+    def purge(self, letters: Sequence[StoredDeadLetter]) -> list[bool]:
         with self._call() as memory:
             return memory.purge(letters)
 

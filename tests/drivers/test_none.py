@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from sockudo_queue.drivers.base import Claim, Dead, Driver, Settlement
+from sockudo_queue.drivers.base import Claim, DeadLetter, Driver, Settlement
 from sockudo_queue.drivers.none import NoneDriver
 from sockudo_queue.errors import BrokerRefused
 
@@ -27,7 +27,7 @@ def test_there_is_nothing_to_claim(driver: Driver) -> None:
 def test_no_claim_is_ours(driver: Driver) -> None:
     claim = Claim("none", "x/1", b"", b"", 0, 0)
     assert driver.renew([claim]) == [False]
-    assert driver.settle([Settlement(claim), Settlement(claim, (Dead(b"", "refused"),))]) == [False, False]
+    assert driver.settle([Settlement(claim), Settlement(claim, (DeadLetter(b"", "refused"),))]) == [False, False]
     assert not driver.next(Settlement(claim)).accepted
 
 

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from sockudo_queue.drivers.base import Back, Dead, Later, Settlement
+from sockudo_queue.drivers.base import DeadLetter, Requeue, Retry, Settlement
 from sockudo_queue.drivers.redis.at_most_once import RedisAtMostOnceDriver
 from sockudo_queue.drivers.redis.source import own_key
 from sockudo_queue.errors import BrokerRefused, BrokerUnavailable, SourceRefused
@@ -72,7 +72,7 @@ def test_a_claim_of_a_fresh_job_has_no_lease(lists: RedisLists, driver: RedisAtM
 def test_a_retry_is_kept_and_claimed_under_a_lease(lists: RedisLists, driver: RedisAtMostOnceDriver, name: str) -> None:
     lists.push(BODIES[name])
     claim = take(driver)
-    assert settle(driver, claim, Later(b"tried", 5000))
+    assert settle(driver, claim, Retry(b"tried", 5000))
     assert driver.depth()["delayed"] == 1
     lists.advance(5)
 
@@ -97,7 +97,7 @@ def test_a_popped_job_splits_into_shares(lists: RedisLists, driver: RedisAtMostO
     lists.push(b"job")
     claim = take(driver)
 
-    assert settle(driver, claim, Later(b"later", 1000), Dead(b"dead", "refused"), Back(b"back"), splits=True)
+    assert settle(driver, claim, Retry(b"later", 1000), DeadLetter(b"dead", "refused"), Requeue(b"back"), splits=True)
 
     first = take(driver)
     assert (first.id, first.state, first.body) == (f"{claim.id}.2", b"back", b"job")
@@ -112,7 +112,7 @@ def test_a_drain_puts_back_into_our_own_keys_in_the_order_of_the_claims(
     lists.push(*jobs(4))
     claims = [take(driver) for _ in range(3)]
 
-    assert driver.settle([Settlement(claim, (Back(),)) for claim in reversed(claims)]) == [True] * 3
+    assert driver.settle([Settlement(claim, (Requeue(),)) for claim in reversed(claims)]) == [True] * 3
 
     assert lists.client.lrange(lists.pushed, 0, -1) == jobs(4)[3:]
     driver.close()
@@ -125,7 +125,7 @@ def test_what_killed_a_worker_counts_as_lapsed(lists: RedisLists, driver: RedisA
     for lapses in range(3):
         claim = take(driver)
         assert claim.lapses == lapses
-        assert settle(driver, claim, Back(b"s", lapsed=True))
+        assert settle(driver, claim, Requeue(b"s", lapsed=True))
 
 
 def test_the_oldest_dead_letters_give_way_and_are_counted(lists: RedisLists, cleanup: ExitStack) -> None:
@@ -135,7 +135,7 @@ def test_the_oldest_dead_letters_give_way_and_are_counted(lists: RedisLists, cle
     trimmed = 0
     claims = [take(driver) for _ in range(3)]
     for claim in claims:
-        assert settle(driver, claim, Dead(b"d", "x"))
+        assert settle(driver, claim, DeadLetter(b"d", "x"))
     trimmed += driver.next(None).trimmed
 
     assert trimmed == 2
@@ -146,8 +146,8 @@ def test_repeating_a_settle_keeps_a_record_once(lists: RedisLists) -> None:
     with RedisProxy(lists.server.port) as proxy:
         driver = lists.at_most_once(proxy.port)
         lists.push(b"other", b"job")
-        assert settle(driver, take(driver), Dead(b"d", "x"))  # loads the script
-        settlement = Settlement(take(driver), (Later(b"a", 1000), Later(b"b", 1000)), splits=True)
+        assert settle(driver, take(driver), DeadLetter(b"d", "x"))  # loads the script
+        settlement = Settlement(take(driver), (Retry(b"a", 1000), Retry(b"b", 1000)), splits=True)
         proxy.drop_replies(commands=["EVALSHA"], limit=1)
         with pytest.raises(BrokerUnavailable):
             driver.next(settlement)
@@ -167,11 +167,11 @@ def test_a_fault_after_the_settle_does_not_hide_it(lists: RedisLists) -> None:
         claim = take(driver)
         proxy.drop_replies(commands=["BLPOP"], limit=1)
 
-        turn = driver.next(Settlement(claim, (Later(b"s", 60_000),)))
+        result = driver.next(Settlement(claim, (Retry(b"s", 60_000),)))
 
         assert proxy.dropped == ["BLPOP"]
-        assert turn.accepted
-        assert turn.claim is None
+        assert result.accepted
+        assert result.claim is None
         assert driver.depth()["delayed"] == 1
 
 
@@ -190,8 +190,8 @@ def test_a_full_server_can_be_drained(lists: RedisLists, driver: RedisAtMostOnce
     claims = [take(driver), take(driver)]
     full(lists.client)
 
-    assert settle(driver, claims[0], Later(b"s", 60_000))
-    assert settle(driver, claims[1], Dead(b"d", "x"), Back(b"s"), splits=True)
+    assert settle(driver, claims[0], Retry(b"s", 60_000))
+    assert settle(driver, claims[1], DeadLetter(b"d", "x"), Requeue(b"s"), splits=True)
     assert take(driver).state == b"s"
     assert take(driver).body == jobs(4)[2]
 
@@ -211,7 +211,7 @@ def test_what_the_other_delivery_left_is_taken_over(lists: RedisLists) -> None:
     """A change of the setting must not strand what the driver before has kept; `ready` is emptied by the other."""
     lists.push(b"job")
     before = lists.driver()
-    settle(before, take(before), Later(b"s", 0))
+    settle(before, take(before), Retry(b"s", 0))
 
     after = lists.at_most_once()
 

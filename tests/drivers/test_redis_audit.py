@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sockudo_queue.drivers.base import Back, Dead, Driver, Later, RecordAudit, Settlement
+from sockudo_queue.drivers.base import DeadLetter, Driver, RecordAudit, Requeue, Retry, Settlement
 from sockudo_queue.drivers.redis import source as sources
 from sockudo_queue.drivers.redis.source import own_key
 from sockudo_queue.errors import BrokerRefused
@@ -34,14 +34,14 @@ def delay(lists: RedisLists, driver: Driver, count: int = 3) -> None:
     """Leave jobs that wait for their next try."""
     lists.push(*jobs(count))
     for claim in take_all(driver):
-        assert settle(driver, claim, Later(b'{"tried":1}', HOUR_MS))
+        assert settle(driver, claim, Retry(b'{"tried":1}', HOUR_MS))
 
 
 def kill(queue: RedisLists | RedisV2, driver: Driver, count: int) -> None:
     """Leave dead letters; their state says when they died."""
     queue.push(*jobs(count, first=50))
     for claim in take_all(driver):
-        assert settle(driver, claim, Dead(b'{"reason":"exhausted","died":1750000000000}', "exhausted"))
+        assert settle(driver, claim, DeadLetter(b'{"reason":"exhausted","died":1750000000000}', "exhausted"))
 
 
 def test_an_audit_changes_nothing_where_all_is_well(lists: RedisLists, v2: RedisV2) -> None:
@@ -77,7 +77,7 @@ def test_what_waited_for_its_moment_is_put_back(lists: RedisLists) -> None:
 def test_a_claim_that_has_lost_its_lease_is_put_back_and_its_owner_settles_nothing(lists: RedisLists) -> None:
     driver = lists.driver()
     lists.push(job(1))
-    settle(driver, take(driver), Back())
+    settle(driver, take(driver), Requeue())
     claim = take(driver)  # of a receipt that a record which began anew would get again
     lists.client.delete(own("active"))
 
@@ -123,14 +123,14 @@ def test_a_settlement_of_a_record_without_a_body_counts_it(lists: RedisLists, v2
         queue.push(job(1))
         claim = take(driver)
         lists.client.delete(own("records"), v2.key("jobs"))
-        turn = driver.next(Settlement(claim, (Later(b"{}", 0),)))
-        assert turn.lost == 1
+        result = driver.next(Settlement(claim, (Retry(b"{}", 0),)))
+        assert result.lost == 1
 
 
 def test_jobs_of_queue_v2_without_a_payload_are_counted(v2: RedisV2) -> None:
     driver = v2.driver()
     v2.push(*jobs(4))
-    settle(driver, take(driver), Later(b"{}", 0))
+    settle(driver, take(driver), Retry(b"{}", 0))
     take(driver)
     v2.client.delete(v2.key("jobs"))
     v2.advance(HOUR_MS)
@@ -245,7 +245,7 @@ def test_an_id_that_dies_twice_leaves_one_letter(v2: RedisV2) -> None:
     kill(v2, driver, 2)
     for number in (1, 2):
         v2.producer.enqueue_payloads([("same", job(number))])
-        assert settle(driver, take(driver), Dead(b'{"reason":"exhausted"}', "exhausted"))
+        assert settle(driver, take(driver), DeadLetter(b'{"reason":"exhausted"}', "exhausted"))
 
     assert driver.next(None).trimmed == 1
     letters = [letter for letter in driver.dead_letters.letters() if letter.id == "same"]

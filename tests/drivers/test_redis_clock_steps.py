@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from sockudo_queue.drivers.base import Driver, Later
+from sockudo_queue.drivers.base import Driver, Retry
 from sockudo_queue.drivers.redis import server_clock
 from sockudo_queue.drivers.redis.driver import RedisDriver
 from sockudo_queue.drivers.redis.server_clock import ANY_MOMENT, NO_MOMENT, STEP_MS, ServerClock
@@ -59,7 +59,7 @@ def set_clock(queue: Queue, driver: RedisDriver, seconds: float) -> None:
 def ready(queue: Queue) -> RedisDriver:
     driver = queue.driver()
     for standing in driver._standings.values():
-        standing.source.turn(None)  # its clock is known then
+        standing.source.settle_and_claim(None)  # its clock is known then
     return driver
 
 
@@ -73,7 +73,7 @@ def dues(queue: Queue) -> list[float]:
 def delay(queue: Queue, driver: Driver, *seconds: float) -> None:
     queue.push(*jobs(len(seconds)))
     for each, claim in zip(seconds, take_all(driver), strict=True):
-        assert settle(driver, claim, Later(b"{}", round(each * 1000)))
+        assert settle(driver, claim, Retry(b"{}", round(each * 1000)))
 
 
 def test_what_waits_falls_due_as_it_was_meant_after_the_clock_was_set_back(queue: Queue) -> None:

@@ -14,7 +14,7 @@ from redis.connection import ConnectionPool
 
 from sockudo_queue.config import RedisClusterSettings, Settings
 from sockudo_queue.core.secret import Secret
-from sockudo_queue.drivers.base import Claim, Later, RecordAudit, Settlement
+from sockudo_queue.drivers.base import Claim, RecordAudit, Retry, Settlement
 from sockudo_queue.drivers.redis import replies
 from sockudo_queue.drivers.redis.cluster import NodeLink
 from sockudo_queue.drivers.redis.errors import LoginRefused, ServerRefused
@@ -174,7 +174,7 @@ def test_audits_and_the_look_for_eviction_reach_every_node(
     for source in SOURCES:
         lists.client.rpush(source, *jobs(2))
     for claim in take_all(driver):
-        driver.settle([Settlement(claim, (Later(b"{}", 3_600_000),))])
+        driver.settle([Settlement(claim, (Retry(b"{}", 3_600_000),))])
     lists.client.delete(own_key(SERVED, "delayed"))
     lists.client.delete(own_key(DOCUMENTED, "records"))
     assert driver.audit() == RecordAudit(0, 2, 0)
@@ -182,10 +182,10 @@ def test_audits_and_the_look_for_eviction_reach_every_node(
 
     with cluster.master_of(DOCUMENTED).client() as client:
         client.config_set("maxmemory-policy", "allkeys-lfu")
-        [warning] = driver.surroundings.evictions()
+        [warning] = driver.peers.evictions()
         client.config_set("maxmemory-policy", "noeviction")
     assert "allkeys-lfu" in warning
-    assert driver.surroundings.evictions() == []
+    assert driver.peers.evictions() == []
 
 
 def test_a_server_that_is_no_cluster_is_told(redis_server: RedisServer) -> None:
@@ -220,12 +220,12 @@ def test_a_slot_that_was_moved_is_followed(cluster: RedisCluster, lists: Cluster
     first = take(driver)
     cluster.move_slot(SERVED, elsewhere)
 
-    turn = driver.next(Settlement(first))
-    assert turn.accepted
-    assert turn.claim is not None
-    delivered = [first, turn.claim]
-    while (turn := driver.next(Settlement(delivered[-1]))).claim is not None:
-        delivered.append(turn.claim)
+    result = driver.next(Settlement(first))
+    assert result.accepted
+    assert result.claim is not None
+    delivered = [first, result.claim]
+    while (result := driver.next(Settlement(delivered[-1]))).claim is not None:
+        delivered.append(result.claim)
     assert [claim.body for claim in delivered] == jobs(5)
     assert lists.is_empty()
 
@@ -258,12 +258,12 @@ def _redirections(node: RedisServer) -> int:
 def test_a_bell_that_waits_follows_its_slot(cluster: RedisCluster, lists: ClusterLists, elsewhere: RedisServer) -> None:
     driver = lists.driver()
     driver.wait(SERVED, 0.01)
-    rung: list[int] = []
+    has_work: list[int] = []
 
     def ring() -> None:
-        while not rung:
+        while not has_work:
             if jobs_there := driver.wait(SERVED, 1.0):
-                rung.append(jobs_there)
+                has_work.append(jobs_there)
 
     bell = threading.Thread(target=ring)
     bell.start()
@@ -274,7 +274,7 @@ def test_a_bell_that_waits_follows_its_slot(cluster: RedisCluster, lists: Cluste
     lists.push(b"job")
     bell.join(5)
 
-    assert rung == [1]
+    assert has_work == [1]
 
 
 def test_while_a_slot_is_on_its_way_others_are_served_and_jobs_are_taken(

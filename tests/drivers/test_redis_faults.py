@@ -11,7 +11,7 @@ from contextlib import ExitStack
 import pytest
 from redis.exceptions import ResponseError
 
-from sockudo_queue.drivers.base import Back, Dead, Later, Settlement
+from sockudo_queue.drivers.base import DeadLetter, Requeue, Retry, Settlement
 from sockudo_queue.drivers.redis import replies
 from sockudo_queue.drivers.redis.driver import RedisDriver
 from sockudo_queue.drivers.redis.errors import ServerRefused, first_line
@@ -72,11 +72,11 @@ class TestFull:
         assert driver.renew(claims) == [True] * 7
 
         assert settle(driver, claims[0])
-        assert settle(driver, claims[1], Later(b"s", 0))
-        assert settle(driver, claims[2], Back())
-        assert settle(driver, claims[3], Back(b"s", lapsed=True))
-        assert settle(driver, claims[4], Dead(b"d", "exhausted"))
-        assert settle(driver, claims[5], Later(b"a", 0), Later(b"b", 0), splits=True)
+        assert settle(driver, claims[1], Retry(b"s", 0))
+        assert settle(driver, claims[2], Requeue())
+        assert settle(driver, claims[3], Requeue(b"s", lapsed=True))
+        assert settle(driver, claims[4], DeadLetter(b"d", "exhausted"))
+        assert settle(driver, claims[5], Retry(b"a", 0), Retry(b"b", 0), splits=True)
         lists.client.config_set("maxmemory", 0)
         lists.advance(3600)
         full(lists.client)
@@ -114,8 +114,8 @@ def test_a_key_of_another_type_is_a_refusal_and_loses_nothing(lists: RedisLists,
     for attempt in (
         lambda: driver.next(None),
         lambda: driver.next(None),
-        lambda: driver.settle([Settlement(claims[0], (Later(b"a", 0), Dead(b"b", "x")), splits=True)]),
-        lambda: driver.settle([Settlement(claims[1], (Back(),))]),
+        lambda: driver.settle([Settlement(claims[0], (Retry(b"a", 0), DeadLetter(b"b", "x")), splits=True)]),
+        lambda: driver.settle([Settlement(claims[1], (Requeue(),))]),
         lambda: driver.wait(lists.pushed, 0.01),
         lambda: driver.wait(lists.pushed, 0.01),
     ):
@@ -149,8 +149,8 @@ def test_a_forbidden_command_is_a_refusal_and_loses_nothing(lists: RedisLists, c
     for attempt in (
         lambda: driver.wait(lists.pushed, 0.01),
         lambda: driver.next(None),
-        lambda: driver.settle([Settlement(claims[0], (Dead(b"a", "x"), Later(b"b", 0)), splits=True)]),
-        lambda: driver.next(Settlement(claims[1], (Later(b"s", 0),))),
+        lambda: driver.settle([Settlement(claims[0], (DeadLetter(b"a", "x"), Retry(b"b", 0)), splits=True)]),
+        lambda: driver.next(Settlement(claims[1], (Retry(b"s", 0),))),
         lambda: driver.renew(claims),
     ):
         try:
@@ -202,16 +202,16 @@ def test_scripts_are_loaded_again_when_the_server_forgets_them(lists: RedisLists
     lists.push(*jobs(3))
     driver = lists.driver()
     delivered = []
-    turn = driver.next(None)
-    while turn.claim is not None:
-        delivered.append(turn.claim.body)
+    result = driver.next(None)
+    while result.claim is not None:
+        delivered.append(result.claim.body)
         lists.client.script_flush()
-        assert driver.renew([turn.claim]) == [True]
+        assert driver.renew([result.claim]) == [True]
         lists.client.script_flush()
         assert driver.wait(SOURCES[0], 0.001) >= 0
         lists.client.script_flush()
-        turn = driver.next(Settlement(turn.claim))
-        assert turn.accepted
+        result = driver.next(Settlement(result.claim))
+        assert result.accepted
 
     assert delivered == jobs(3)
 
@@ -480,9 +480,9 @@ def test_a_record_whose_body_is_gone_is_dropped_and_the_next_is_taken(lists: Red
     lists.push(*jobs(4))
     driver = lists.driver()
     claims = take_all(driver)
-    settle(driver, claims[0], Later(b"s", 0))
-    settle(driver, claims[1], Back())
-    settle(driver, claims[2], Later(b"s", 0))
+    settle(driver, claims[0], Retry(b"s", 0))
+    settle(driver, claims[1], Requeue())
+    settle(driver, claims[2], Retry(b"s", 0))
     for claim in claims[:2]:
         lists.client.hdel(own_key(lists.pushed, "records"), claim.id)
 
@@ -494,9 +494,9 @@ def test_a_driver_for_another_retention_trims_what_is_there(lists: RedisLists) -
     lists.push(*jobs(5))
     many, few = lists.driver(), lists.driver(retention=2)
     for claim in take_all(many)[:4]:
-        settle(many, claim, Dead(b"d", "x"))
+        settle(many, claim, DeadLetter(b"d", "x"))
     lists.advance(3600)
-    settle(few, take(few), Dead(b"last", "x"))
+    settle(few, take(few), DeadLetter(b"last", "x"))
 
     assert len(lists.dead_letters()) == 2
     assert Kept(lists.dead_letters()[-1].id, jobs(5)[4], b"last") == lists.dead_letters()[-1]

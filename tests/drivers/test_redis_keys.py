@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 import pytest
 from redis.crc import key_slot
 
-from sockudo_queue.drivers.base import Later, Settlement
+from sockudo_queue.drivers.base import Retry, Settlement
 from sockudo_queue.drivers.redis.lists import KEY_PARTS, source_keys
 from sockudo_queue.drivers.redis.source import own_key
 from tests.drivers.conformance import deliver_all, take
@@ -89,7 +89,7 @@ def test_a_stop_of_sockudo_loses_nothing_that_was_gathered(lists: RedisLists) ->
     lists.push(*jobs(700))
     driver = lists.driver()
     claim = take(driver)
-    driver.settle([Settlement(take(driver), (Later(b"s", 0),))])
+    driver.settle([Settlement(take(driver), (Retry(b"s", 0),))])
     while lists.client.exists(lists.pushed):
         assert driver.wait(lists.pushed, 0.01)
 

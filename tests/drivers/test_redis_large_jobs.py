@@ -8,7 +8,7 @@ from typing import Final
 
 import pytest
 
-from sockudo_queue.drivers.base import Back, Claim, Dead, Driver, Later, Settlement
+from sockudo_queue.drivers.base import Claim, DeadLetter, Driver, Requeue, Retry, Settlement
 from sockudo_queue.drivers.redis.driver import RedisDriver
 from sockudo_queue.drivers.redis.source import own_key
 from sockudo_queue.errors import BrokerRefused, SettlementRefused, SourceRefused
@@ -44,7 +44,7 @@ def parts_of(driver: Driver) -> dict[bytes, bytes]:
 def test_a_large_job_of_several_webhooks_keeps_their_states(v2: RedisV2, driver: RedisDriver) -> None:
     v2.push(LARGE)
     claim = take(driver)
-    parts = (Later(b'{"a":1}', 0), Back(b'{"b":"\xc3\xbc\\""}'), Dead(b'{"c":1}', "exhausted"))
+    parts = (Retry(b'{"a":1}', 0), Requeue(b'{"b":"\xc3\xbc\\""}'), DeadLetter(b'{"c":1}', "exhausted"))
 
     assert driver.settle([Settlement(claim, parts, splits=True)]) == [True]
 
@@ -57,12 +57,12 @@ def test_a_large_job_of_several_webhooks_keeps_their_states(v2: RedisV2, driver:
 def test_a_share_is_retried_with_a_new_state_each_time(v2: RedisV2, driver: RedisDriver) -> None:
     v2.push(LARGE)
     claim = take(driver)
-    assert settle(driver, claim, Later(b'{"n":0}', 0))
+    assert settle(driver, claim, Retry(b'{"n":0}', 0))
     for tries in range(1, 4):
         claim = take(driver)
         assert claim.state == b'{"n":%d}' % (tries - 1)
-        assert settle(driver, claim, Later(b'{"n":%d}' % tries, 0))
-    assert settle(driver, take(driver), Dead(b'{"n":9}', "exhausted"))
+        assert settle(driver, claim, Retry(b'{"n":%d}' % tries, 0))
+    assert settle(driver, take(driver), DeadLetter(b'{"n":9}', "exhausted"))
 
     [dead] = v2.dead_letters()
     assert dead.body == claim.body
@@ -74,7 +74,7 @@ def test_large_dead_letters_are_replayed(v2: RedisV2, proxy: RedisProxy, driver:
     bodies = []
     for claim in take_all(driver):
         bodies.append(claim.body)
-        assert settle(driver, claim, Dead(b'{"d":1}', "exhausted"))
+        assert settle(driver, claim, DeadLetter(b'{"d":1}', "exhausted"))
     letters = list(driver.dead_letters.letters())
 
     assert driver.dead_letters.replay(letters, [b'{"again":1}'] * 8) == [True] * 8
@@ -90,11 +90,11 @@ def test_a_settlement_that_is_too_large_leaves_the_other_jobs_alone(v2: RedisV2,
     forged = take(driver)
 
     with pytest.raises(SettlementRefused, match="max request size exceeded"):
-        driver.settle([Settlement(forged, (Later(b"{}", 0),))])
+        driver.settle([Settlement(forged, (Retry(b"{}", 0),))])
 
     second = take(driver)
     with pytest.raises(SettlementRefused):
-        driver.next(Settlement(forged, (Later(b"{}", 0),)))
+        driver.next(Settlement(forged, (Retry(b"{}", 0),)))
     assert settle(driver, take(driver))
     assert settle(driver, second)
 
@@ -115,7 +115,7 @@ def test_a_refusal_that_every_settlement_meets_is_not_of_one_alone(
             lists.client.set(own_key(claim.source, "dead"), "x")
 
         with pytest.raises(SourceRefused) as raised:
-            driver.settle([Settlement(claim, (Dead(b"{}", "exhausted"),))])
+            driver.settle([Settlement(claim, (DeadLetter(b"{}", "exhausted"),))])
 
         assert not isinstance(raised.value, SettlementRefused)
         lists.client.execute_command("ACL", "SETUSER", "few", "+zadd")
@@ -128,7 +128,7 @@ def test_a_popped_job_that_may_not_be_kept_is_not_refused_alone(lists: RedisList
     lists.client.set(own_key(claim.source, "dead"), "x")
 
     with pytest.raises(BrokerRefused, match="WRONGTYPE") as raised:
-        driver.settle([Settlement(claim, (Dead(b"{}", "exhausted"),))])
+        driver.settle([Settlement(claim, (DeadLetter(b"{}", "exhausted"),))])
 
     assert not isinstance(raised.value, SettlementRefused)
 
@@ -139,7 +139,7 @@ def test_a_payload_that_was_replaced_is_not_settled_as_the_old_one(v2: RedisV2) 
     claim = take(driver)
     v2.client.hset(v2.key("jobs"), claim.id, job(22, events=[]))
 
-    assert not settle(driver, claim, Later(b"{}", 0))
+    assert not settle(driver, claim, Retry(b"{}", 0))
 
     assert v2.client.hget(v2.key("jobs"), claim.id) == job(22, events=[])
 
@@ -150,11 +150,11 @@ def test_a_popped_job_that_is_too_large_to_be_kept_blocks_no_other(lists: RedisL
     lists.push(LARGE, job(2))
     large = popped(driver)
     assert not large.leased
-    settle(driver, popped(driver), Later(b"{}", 3_600_000))
+    settle(driver, popped(driver), Retry(b"{}", 3_600_000))
     proxy.refuse_larger(LIMIT)
 
     with pytest.raises(SettlementRefused):
-        driver.settle([Settlement(large, (Later(b"{}", 0),))])
+        driver.settle([Settlement(large, (Retry(b"{}", 0),))])
 
     lists.push(job(3))
     assert popped(driver).body == job(3)

@@ -9,7 +9,7 @@ from typing import Any, Final
 import pytest
 
 from sockudo_queue.core import delivery_state
-from sockudo_queue.drivers.base import Back, Claim, Dead, Later, Settlement
+from sockudo_queue.drivers.base import Claim, DeadLetter, Requeue, Retry, Settlement
 from sockudo_queue.drivers.redis.driver import RedisDriver
 from sockudo_queue.drivers.redis.source import own_key
 from tests.drivers.conformance import LEASE_SECONDS, deliver_all, settle, take
@@ -30,16 +30,16 @@ def handle_all(driver: RedisDriver, limit: int = 500) -> tuple[list[Claim], list
     delivered: list[Claim] = []
     unreadable: list[Claim] = []
     for _ in range(limit):
-        turn = driver.next(None)
-        if turn.claim is None:
+        result = driver.next(None)
+        if result.claim is None:
             return delivered, unreadable
-        assert driver.renew([turn.claim]) == [True]
-        if turn.claim.body:
-            delivered.append(turn.claim)
-            assert driver.settle([Settlement(turn.claim)]) == [True]
+        assert driver.renew([result.claim]) == [True]
+        if result.claim.body:
+            delivered.append(result.claim)
+            assert driver.settle([Settlement(result.claim)]) == [True]
         else:
-            unreadable.append(turn.claim)
-            assert driver.settle([Settlement(turn.claim, (Dead(DEAD, "unreadable"),))]) == [True]
+            unreadable.append(result.claim)
+            assert driver.settle([Settlement(result.claim, (DeadLetter(DEAD, "unreadable"),))]) == [True]
     raise AssertionError("the queue never ends")
 
 
@@ -112,8 +112,8 @@ def test_count_of_expired_leases_that_is_no_number_counts_from_none(lists: Redis
     lists.push(*jobs(3))
     driver = lists.driver()
     first, second, third = take(driver), take(driver), take(driver)
-    assert settle(driver, first, Later(b"s", 0))
-    assert settle(driver, second, Back())
+    assert settle(driver, first, Retry(b"s", 0))
+    assert settle(driver, second, Requeue())
     for claim in (first, second, third):
         lists.client.hset(key("lapses"), claim.id, count)
 
@@ -124,7 +124,7 @@ def test_count_of_expired_leases_that_is_no_number_counts_from_none(lists: Redis
     assert {claim.id for claim in claims} == {first.id, second.id, third.id}
     assert all(0 <= claim.lapses <= 1_000_001 for claim in claims)
     for claim in claims[2:]:
-        assert settle(driver, claim, Back(b"", lapsed=True))
+        assert settle(driver, claim, Requeue(b"", lapsed=True))
     assert len(deliver_all(driver)) == 3
     assert lists.is_empty()
 
@@ -137,10 +137,10 @@ def test_record_of_another_form_is_claimed_and_settled_in_every_way(lists: Redis
     driver = lists.driver()
     later, split, back, dead = (take(driver) for _ in range(4))
 
-    assert settle(driver, later, Later(b"s", 0))
-    assert settle(driver, split, Later(b"s", 0), Dead(DEAD, "unreadable"), splits=True)
-    assert settle(driver, back, Back(b"s"))
-    assert settle(driver, dead, Dead(DEAD, "unreadable"))
+    assert settle(driver, later, Retry(b"s", 0))
+    assert settle(driver, split, Retry(b"s", 0), DeadLetter(DEAD, "unreadable"), splits=True)
+    assert settle(driver, back, Requeue(b"s"))
+    assert settle(driver, dead, DeadLetter(DEAD, "unreadable"))
 
     letters = list(driver.dead_letters.letters())
     assert len(letters) == 2
@@ -155,7 +155,7 @@ def test_retention_takes_odd_members_too(lists: RedisLists) -> None:
     driver = lists.driver(retention=2)
 
     for _ in range(3):
-        assert settle(driver, take(driver), Dead(DEAD, "unreadable"))
+        assert settle(driver, take(driver), DeadLetter(DEAD, "unreadable"))
 
     assert [letter.body for letter in driver.dead_letters.letters()] == jobs(3)[1:]
     assert lists.client.zcard(key("dead")) == lists.client.hlen(key("records")) == 2
@@ -211,7 +211,7 @@ def test_odd_dead_letters_can_be_seen_replayed_and_purged(queue: RedisLists | Re
         queue.client.zadd(own_key(source, "dead"), {receipt: score})
     queue.push(*jobs(2))
     driver = queue.driver()
-    assert settle(driver, take(driver), Dead(DEAD, "unreadable"))
+    assert settle(driver, take(driver), DeadLetter(DEAD, "unreadable"))
     letters = driver.dead_letters
 
     found = list(letters.letters())
@@ -238,7 +238,7 @@ def test_dead_letters_without_room_in_one_reply_come_one_by_one(
     driver = lists.driver()
     for body in bodies[:2]:
         claim = take(driver)
-        assert (claim.body, settle(driver, claim, Dead(DEAD, "unreadable"))) == (body, True)
+        assert (claim.body, settle(driver, claim, DeadLetter(DEAD, "unreadable"))) == (body, True)
     record = lists.client.lpop(key("ready")) or lists.client.lpop(lists.pushed)
     lists.client.hset(key("records"), "large", b"\x01" + DEAD + b"\n" + record)
     lists.client.zadd(key("dead"), {"large/1": 10**14})
@@ -379,7 +379,7 @@ def test_stream_that_takes_no_more_events_stops_no_claim(v2: RedisV2) -> None:
     delivered, _ = handle_all(driver)
 
     assert {claim.body for claim in delivered} == expected
-    driver.surroundings.skews()
+    driver.peers.skews()
 
 
 def test_word_without_a_deadline_holds_no_job(v2: RedisV2) -> None:
@@ -429,7 +429,7 @@ def test_record_whose_lease_expired_twice_goes_behind_fresh_and_due_work(suspect
     held = suspects.expire(4, 2)
     suspects.queue.push(*jobs(3, first=5))
     due = take(suspects.driver)
-    assert settle(suspects.driver, due, Later(b"s", 0))
+    assert settle(suspects.driver, due, Retry(b"s", 0))
 
     claims = [take(suspects.driver) for _ in range(7)]
 
@@ -469,7 +469,7 @@ def test_what_is_put_back_and_may_end_its_workers_takes_its_turn(suspects: Suspe
     claim = take(suspects.driver)
     assert claim.lapses == 2
     suspects.queue.push(*jobs(1, first=2))
-    assert settle(suspects.driver, claim, Back())
+    assert settle(suspects.driver, claim, Requeue())
 
     again = [take(suspects.driver) for _ in range(2)]
 

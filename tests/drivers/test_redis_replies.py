@@ -18,7 +18,7 @@ from redis.exceptions import InvalidResponse, RedisError
 
 from sockudo_queue.config import RedisClusterSettings, SentinelNode, SentinelSettings, Settings
 from sockudo_queue.core.secret import Secret
-from sockudo_queue.drivers.base import Later, Settlement
+from sockudo_queue.drivers.base import Retry, Settlement
 from sockudo_queue.drivers.redis import parser as parsing
 from sockudo_queue.drivers.redis import replies
 from sockudo_queue.drivers.redis.errors import OutOfStep
@@ -390,7 +390,7 @@ def test_reply_of_another_shape_is_an_outage_of_whatever_asked(
     for ask in (
         lambda: driver.next(None),
         lambda: driver.next(Settlement(claim)),
-        lambda: driver.settle([Settlement(claim, (Later(b"s", 0),))]),
+        lambda: driver.settle([Settlement(claim, (Retry(b"s", 0),))]),
         lambda: driver.renew([claim, claim]),
         lambda: driver.wait(driver.sources[0], 0.05),
         driver.depth,
@@ -398,9 +398,9 @@ def test_reply_of_another_shape_is_an_outage_of_whatever_asked(
         driver.ping,
         lambda: list(letters.letters()),
         lambda: letters.drop_older(5),
-        driver.surroundings.forms,
-        driver.surroundings.signs,
-        driver.surroundings.skews,
+        driver.peers.formats,
+        driver.peers.signs,
+        driver.peers.skews,
         lambda: list(driver.inspect()),
     ):
         try:

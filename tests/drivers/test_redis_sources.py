@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from sockudo_queue.drivers.base import Dead, Driver, Later, Settlement
+from sockudo_queue.drivers.base import DeadLetter, Driver, Retry, Settlement
 from sockudo_queue.drivers.redis.lists import GATHER_LIMIT
 from tests.drivers.conformance import Kept, deliver_all, is_idle, settle, take, take_all
 from tests.drivers.redis_lists import SOURCES, RedisLists
@@ -69,10 +69,10 @@ def test_neither_source_starves_with_many_workers(lists: RedisLists) -> None:
     order: list[str] = []
 
     def work() -> None:
-        turn = driver.next(None)
-        while turn.claim is not None:
-            order.append(turn.claim.source)
-            turn = driver.next(Settlement(turn.claim))
+        result = driver.next(None)
+        while result.claim is not None:
+            order.append(result.claim.source)
+            result = driver.next(Settlement(result.claim))
 
     with ThreadPoolExecutor(5) as threads:
         for _ in range(5):
@@ -95,7 +95,7 @@ def test_records_of_one_source_do_not_reach_the_other(lists: RedisLists) -> None
     fill_both(lists, 1)
     driver = lists.driver()
     for claim in take_all(driver):
-        settle(driver, claim, Later(b"s", 0))
+        settle(driver, claim, Retry(b"s", 0))
 
     assert {claim.source for claim in take_all(driver)} == set(SOURCES)
 
@@ -188,7 +188,7 @@ def test_dead_letters_of_both_sources_are_counted(lists: RedisLists) -> None:
     fill_both(lists, 2)
     driver = lists.driver()
     for claim in take_all(driver):
-        settle(driver, claim, Dead(b"d", "exhausted"))
+        settle(driver, claim, DeadLetter(b"d", "exhausted"))
 
     assert driver.depth()["dead-letter"] == 4
     assert [type(kept) for kept in lists.dead_letters()] == [Kept] * 4

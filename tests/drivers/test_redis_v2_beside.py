@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sockudo_queue.drivers.base import Back, Dead, Later, Settlement
+from sockudo_queue.drivers.base import DeadLetter, Requeue, Retry, Settlement
 from sockudo_queue.drivers.redis.queue_v2 import V2_PARTS
 from sockudo_queue.drivers.redis.source import own_key
 from sockudo_queue.errors import BrokerRefused
@@ -59,7 +59,7 @@ def test_a_lapsed_claim_of_ours_is_taken_over_by_a_worker_and_our_late_settle_is
 
     assert theirs.id == ours.id
     assert driver.renew([ours]) == [False]
-    assert not settle(driver, ours, Later(b"s", 0))
+    assert not settle(driver, ours, Retry(b"s", 0))
     assert not driver.next(Settlement(ours)).accepted
     assert worker.ack(theirs)
 
@@ -80,7 +80,7 @@ def test_what_waits_for_an_endpoint_is_never_buried_by_the_limit_of_attempts(v2:
     for _ in range(12):
         claim = take(driver)
         assert (claim.id, claim.lapses) == (own, 0)
-        assert settle(driver, claim, Later(b"s", 1_000))
+        assert settle(driver, claim, Retry(b"s", 1_000))
         assert worker.claim() == []
         v2.advance(1)
     [theirs] = worker.claim()
@@ -93,7 +93,7 @@ def test_putting_back_counts_no_attempt(v2: RedisV2) -> None:
     v2.producer.enqueue(job(1))
     worker, driver = Worker(v2.client), v2.driver()
     for _ in range(12):
-        assert settle(driver, take(driver), Back())
+        assert settle(driver, take(driver), Requeue())
     [theirs] = worker.claim()
     assert theirs.attempts == 1
 
@@ -103,7 +103,7 @@ def test_the_trimming_of_a_worker_spares_our_dead_letters(v2: RedisV2) -> None:
     for body in jobs(4):
         v2.producer.enqueue(body)
     for claim in take_all(driver):
-        assert settle(driver, claim, Dead(b"d", "exhausted"))
+        assert settle(driver, claim, DeadLetter(b"d", "exhausted"))
     v2.producer.enqueue(job(9))
     worker.nack(worker.claim()[0], forced=True)
     worker.claim()
@@ -115,7 +115,7 @@ def test_the_trimming_of_a_worker_spares_our_dead_letters(v2: RedisV2) -> None:
 def test_a_worker_can_go_on_with_what_we_put_off(v2: RedisV2) -> None:
     own = v2.producer.enqueue(job(1))
     worker, driver = Worker(v2.client), v2.driver()
-    settle(driver, take(driver), Later(b"a", 0), Later(b"b", 0), splits=True)
+    settle(driver, take(driver), Retry(b"a", 0), Retry(b"b", 0), splits=True)
 
     leases = worker.claim()
 
@@ -141,8 +141,8 @@ def test_a_producer_that_repeats_itself_is_recognised(v2: RedisV2) -> None:
     payloads = v2.client.hgetall(v2.key("jobs"))
     first, second, third, fourth = take_all(driver)
     assert settle(driver, first)
-    assert settle(driver, second, Later(b"s", 0), splits=True)
-    assert settle(driver, third, Later(b"s", 0), Dead(b"d", "refused"), splits=True)
+    assert settle(driver, second, Retry(b"s", 0), splits=True)
+    assert settle(driver, third, Retry(b"s", 0), DeadLetter(b"d", "refused"), splits=True)
     assert settle(driver, fourth)
 
     assert [v2.producer.enqueue_payload(payloads[own.encode()], own) for own in kept] == [0, 0, 0, 0]
@@ -153,7 +153,7 @@ def test_the_shares_of_an_id_that_is_used_again_are_not_taken_for_done(v2: Redis
     driver = v2.driver(completed=10)
     for _ in range(2):
         v2.producer.enqueue(job(1), job_id="again")
-        settle(driver, take(driver), Later(b"s", 0), splits=True)
+        settle(driver, take(driver), Retry(b"s", 0), splits=True)
         share = take(driver)
         assert share.id == "again.0"
         assert settle(driver, share)
@@ -179,11 +179,11 @@ def test_completed_jobs_are_kept_up_to_the_retention_and_no_longer(v2: RedisV2) 
 def test_events_are_told_as_a_server_tells_them(v2: RedisV2) -> None:
     own = v2.producer.enqueue(job(1))
     driver = v2.driver()
-    settle(driver, take(driver), Later(b"s", 0))
-    settle(driver, take(driver), Back())
+    settle(driver, take(driver), Retry(b"s", 0))
+    settle(driver, take(driver), Requeue())
     take(driver)
     v2.advance(LEASE_SECONDS + 1)
-    settle(driver, take(driver), Dead(b"d", "exhausted"))
+    settle(driver, take(driver), DeadLetter(b"d", "exhausted"))
     driver.dead_letters.replay(list(driver.dead_letters.letters()), [b"again"])
     deliver_all(driver)
 
@@ -218,7 +218,7 @@ def test_a_stream_is_neither_made_nor_grown_without_bound(v2: RedisV2) -> None:
 def test_a_replay_of_a_job_that_a_server_has_completed_comes_back(v2: RedisV2) -> None:
     own = v2.producer.enqueue(job(1))
     driver = v2.driver(completed=5)
-    settle(driver, take(driver), Dead(b"d", "exhausted"))
+    settle(driver, take(driver), DeadLetter(b"d", "exhausted"))
     v2.client.zadd(v2.key("completed"), {own: 1})
     assert driver.dead_letters.replay(list(driver.dead_letters.letters()), [b"s"]) == [True]
     assert take(driver).state == b"s"
@@ -244,10 +244,10 @@ class TestFull:
         claims = take_all(driver)
         assert driver.renew(claims) == [True] * 5
         assert settle(driver, claims[0])
-        assert settle(driver, claims[1], Later(b"s", 0))
-        assert settle(driver, claims[2], Back())
-        assert settle(driver, claims[3], Dead(b"d", "exhausted"))
-        assert settle(driver, claims[4], Later(b"a", 0), Later(b"b", 0), splits=True)
+        assert settle(driver, claims[1], Retry(b"s", 0))
+        assert settle(driver, claims[2], Requeue())
+        assert settle(driver, claims[3], DeadLetter(b"d", "exhausted"))
+        assert settle(driver, claims[4], Retry(b"a", 0), Retry(b"b", 0), splits=True)
         assert len(deliver_all(driver)) == 4
         assert driver.dead_letters.replay(list(driver.dead_letters.letters()), [b"s"]) == [True]
         assert take(driver).state == b"s"
@@ -266,8 +266,8 @@ def test_a_key_of_another_type_is_a_refusal_and_loses_nothing(v2: RedisV2, part:
 
     for attempt in (
         lambda: driver.next(None),
-        lambda: driver.settle([Settlement(claims[0], (Later(b"a", 0), Dead(b"b", "x")), splits=True)]),
-        lambda: driver.settle([Settlement(claims[1], (Back(),))]),
+        lambda: driver.settle([Settlement(claims[0], (Retry(b"a", 0), DeadLetter(b"b", "x")), splits=True)]),
+        lambda: driver.settle([Settlement(claims[1], (Requeue(),))]),
         lambda: driver.wait(BASE, 0.01),
         lambda: take_all(driver) and None,
     ):
@@ -300,8 +300,8 @@ def test_a_forbidden_command_is_a_refusal_and_loses_nothing(v2: RedisV2, command
     for attempt in (
         lambda: driver.wait(BASE, 0.01),
         lambda: driver.next(None),
-        lambda: driver.settle([Settlement(claims[0], (Dead(b"a", "x"), Later(b"b", 0)), splits=True)]),
-        lambda: driver.next(Settlement(claims[1], (Later(b"s", 0),))),
+        lambda: driver.settle([Settlement(claims[0], (DeadLetter(b"a", "x"), Retry(b"b", 0)), splits=True)]),
+        lambda: driver.next(Settlement(claims[1], (Retry(b"s", 0),))),
         lambda: driver.renew(claims),
         lambda: take_all(driver) and None,
     ):

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from sockudo_queue.drivers.base import Back, Later, Settlement
+from sockudo_queue.drivers.base import Requeue, Retry, Settlement
 from sockudo_queue.drivers.redis.queue_v2 import v2_base
 from tests.drivers.conformance import bodies_of, deliver_all, is_idle, settle, take, take_all
 from tests.drivers.redis_v2 import BASE, RedisV2
@@ -186,10 +186,10 @@ def test_any_id_is_claimed_and_settled(v2: RedisV2, job_id: str | bytes) -> None
     assert " " not in claim.id
     assert claim.id.isprintable()
     assert driver.renew([claim]) == [True]
-    assert settle(driver, claim, Later(b"s", 0))
+    assert settle(driver, claim, Retry(b"s", 0))
     again = take(driver)
     assert (again.id, again.body, again.state) == (claim.id, job(1), b"s")
-    assert settle(driver, again, Later(b"a", 0), splits=True)
+    assert settle(driver, again, Retry(b"a", 0), splits=True)
     share = take(driver)
     assert share.id == f"{claim.id}.0"
     assert settle(driver, share)
@@ -205,7 +205,7 @@ def test_two_ids_are_never_shown_alike(v2: RedisV2) -> None:
 def test_a_share_is_a_job_that_a_server_could_read(v2: RedisV2) -> None:
     own = v2.producer.enqueue(job(1))
     driver = v2.driver()
-    settle(driver, take(driver), Later(b"one", 1_000), Back(b"two"), splits=True)
+    settle(driver, take(driver), Retry(b"one", 1_000), Requeue(b"two"), splits=True)
 
     payloads = {key.decode(): json.loads(text) for key, text in v2.client.hgetall(v2.key("jobs")).items()}
 
@@ -219,7 +219,7 @@ def test_a_share_is_a_job_that_a_server_could_read(v2: RedisV2) -> None:
 def test_a_split_keeps_what_an_unchanged_state_says(v2: RedisV2) -> None:
     own = v2.producer.enqueue(job(1))
     driver = v2.driver()
-    settle(driver, take(driver), Later(b"", 0), splits=True)
+    settle(driver, take(driver), Retry(b"", 0), splits=True)
     share = take(driver)
     assert (share.id, share.state, share.body) == (f"{own}.0", b"", with_job_id(job(1), own))
 

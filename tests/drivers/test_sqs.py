@@ -6,7 +6,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from sockudo_queue.drivers.base import Back, Settlement
+from sockudo_queue.drivers.base import Requeue, Settlement
 from tests.drivers.conformance import LEASE_SECONDS, bodies_of, settle, take, take_all
 from tests.drivers.sqs_conformance import Queue, SqsConformance
 from tests.drivers.sqs_queue import SqsQueue
@@ -38,7 +38,7 @@ class TestFifo(SqsConformance):
         driver = queue.driver()
         claims = take_all(driver)
         for claim in claims:
-            assert settle(driver, claim, Back())
+            assert settle(driver, claim, Requeue())
 
         assert sorted(claim.id for claim in take_all(driver)) == sorted(claim.id for claim in claims)
 
@@ -48,7 +48,7 @@ class TestFifo(SqsConformance):
         for lapses in range(3):
             assert take(driver).lapses == lapses
             queue.advance(LEASE_SECONDS + 1)
-        settle(driver, take(driver), Back(b"s"))
+        settle(driver, take(driver), Requeue(b"s"))
 
         again = take(driver)
 
@@ -72,9 +72,9 @@ class TestFifo(SqsConformance):
         queue.push(b"next")
 
         assert owner.renew([mine]) == [False]
-        turn = owner.next(Settlement(mine))
+        result = owner.next(Settlement(mine))
 
-        assert not turn.accepted
-        assert turn.claim is not None
-        assert turn.claim.body == b"next"
+        assert not result.accepted
+        assert result.claim is not None
+        assert result.claim.body == b"next"
         assert other.next(Settlement(theirs)).accepted

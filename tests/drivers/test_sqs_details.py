@@ -6,7 +6,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from sockudo_queue.drivers.base import Back, Later, Settlement
+from sockudo_queue.drivers.base import Requeue, Retry, Settlement
 from sockudo_queue.drivers.sqs.driver import SqsDriver
 from tests.drivers.conformance import LEASE_SECONDS, bodies_of, is_idle, settle, take, take_all
 from tests.drivers.sqs_queue import SqsQueue
@@ -27,20 +27,20 @@ def fifo(sqs_server: SqsServer, cleanup: ExitStack) -> SqsQueue:
     return queue
 
 
-def tend(driver: SqsDriver) -> list[tuple[str, bool]]:
+def flush(driver: SqsDriver) -> list[tuple[str, bool]]:
     """Tend until something has ended; return the records and whether their ends were accepted."""
-    return eventually(lambda: [(settled.claim.id, accepted) for settled, accepted in driver.tend(0.05).ended])
+    return eventually(lambda: [(settled.claim.id, accepted) for settled, accepted in driver.flush(0.05).ended])
 
 
 def test_a_delay_beyond_what_sqs_can_is_kept_by_sending_again(standard: SqsQueue) -> None:
     standard.push(b"job")
     driver = standard.driver()
     claim = take(driver)
-    assert settle(driver, claim, Later(b"s", 2_000_000))
+    assert settle(driver, claim, Retry(b"s", 2_000_000))
     for seconds in (900, 900):
         standard.advance(seconds + 1)
         assert is_idle(driver)
-        eventually(lambda: driver.tend(0.05) and standard.counts(standard.url)[2] == 1)
+        eventually(lambda: driver.flush(0.05) and standard.counts(standard.url)[2] == 1)
     standard.advance(199)
 
     again = take(driver)
@@ -55,7 +55,7 @@ def test_a_message_too_large_with_its_state_stays_in_hand(standard: SqsQueue) ->
     standard.push(body)
     driver = standard.driver()
     claim = take(driver)
-    assert settle(driver, claim, Later(b"one", 1000), Later(b"two", 2000), splits=True)
+    assert settle(driver, claim, Retry(b"one", 1000), Retry(b"two", 2000), splits=True)
 
     assert standard.counts(standard.url) == (0, 1, 0)
     standard.advance(2.01)
@@ -71,8 +71,8 @@ def test_short_deferrals_cost_no_call(standard: SqsQueue) -> None:
     standard.push(b"job")
     driver = standard.driver()
     claim = take(driver)
-    turn = driver.next(Settlement(claim, (Later(b"s", 1000, durable=False),)))
-    assert turn.accepted
+    result = driver.next(Settlement(claim, (Retry(b"s", 1000, durable=False),)))
+    assert result.accepted
     assert standard.counts(standard.url) == (0, 1, 0)
     standard.advance(1.01)
     assert take(driver).state == b"s"
@@ -81,14 +81,14 @@ def test_short_deferrals_cost_no_call(standard: SqsQueue) -> None:
 def test_what_next_takes_over_is_told_by_tend(standard: SqsQueue) -> None:
     standard.push(*jobs(25))
     driver = standard.driver()
-    assert driver.tend(0.0).ended == ()
-    turn = driver.next(None)
+    assert driver.flush(0.0).ended == ()
+    result = driver.next(None)
     ended: list[tuple[str, bool]] = []
-    while turn.claim is not None:
-        turn = driver.next(Settlement(turn.claim))
-        assert turn.accepted is None
+    while result.claim is not None:
+        result = driver.next(Settlement(result.claim))
+        assert result.accepted is None
     while len(ended) < 25:
-        ended += tend(driver)
+        ended += flush(driver)
 
     assert len(dict(ended)) == 25
     assert all(accepted for _, accepted in ended)
@@ -99,13 +99,13 @@ def test_a_settlement_that_was_taken_over_can_be_had_at_once(standard: SqsQueue)
     """As the end of the process wants it; whoever asks first is told."""
     standard.push(b"job")
     driver = standard.driver()
-    driver.tend(0.0)
+    driver.flush(0.0)
     settlement = Settlement(take(driver))
     assert driver.next(settlement).accepted is None
     assert driver.next(settlement).accepted is None
 
     assert driver.settle([settlement]) == [True]
-    assert driver.tend(0.0).ended == ()
+    assert driver.flush(0.0).ended == ()
     assert driver.settle([settlement]) == [False]
     assert standard.is_empty()
 
@@ -142,7 +142,7 @@ def test_what_was_not_begun_is_given_back(standard: SqsQueue) -> None:
 
     assert standard.counts(standard.url) == (7, 1, 0)
     assert is_idle(driver)
-    assert settle(driver, claim, Back())
+    assert settle(driver, claim, Requeue())
     assert standard.counts(standard.url) == (8, 0, 0)
     assert bodies_of([take(other)]) == jobs(1)
 
@@ -159,7 +159,7 @@ def test_a_group_goes_back_when_nobody_works_on_it_any_more(fifo: SqsQueue, deli
 
     assert bodies_of(take_all(other)) == jobs(1, first=11)
     assert is_idle(driver)
-    assert settle(driver, claim, *(() if delivered else (Back(),)))
+    assert settle(driver, claim, *(() if delivered else (Requeue(),)))
     assert take(other).body == jobs(1, first=2 if delivered else 1)[0]
 
 
@@ -172,7 +172,7 @@ def test_the_next_of_a_group_begins_after_the_one_before_is_deleted(fifo: SqsQue
     assert {first.body, other.body} == {jobs(1)[0], jobs(1, first=11)[0]}
     assert is_idle(driver)
 
-    assert settle(driver, first, Later(b"s", 1000))
+    assert settle(driver, first, Retry(b"s", 1000))
     assert is_idle(driver)
     assert settle(driver, other)
     assert take(driver).body == jobs(1, first=12)[0]
@@ -188,7 +188,7 @@ def test_all_shares_of_a_message_end_before_the_next_of_its_group_begins(fifo: S
     fifo.push(*jobs(2))
     driver = fifo.driver()
     claim = take(driver)
-    assert settle(driver, claim, Later(b"one", 0), Later(b"two", 1000), splits=True)
+    assert settle(driver, claim, Retry(b"one", 0), Retry(b"two", 1000), splits=True)
     one = take(driver)
     assert one.state == b"one"
     assert settle(driver, one)

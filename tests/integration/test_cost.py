@@ -21,7 +21,7 @@ from sockudo_queue.delivery.admission.endpoint import Endpoints
 from sockudo_queue.delivery.admission.thread_budget import Limits
 from sockudo_queue.delivery.sender import Sender
 from sockudo_queue.delivery.transport import Answer, CurlAdapter
-from sockudo_queue.drivers.base import Claim, Driver, Settlement, Turn
+from sockudo_queue.drivers.base import Claim, Driver, NextResult, Settlement
 from sockudo_queue.observability import logs
 from sockudo_queue.observability.health import Heartbeats
 from sockudo_queue.observability.logs import writer as log_writer
@@ -54,13 +54,13 @@ class _Queue:
         self._stop = stop
         self.acked = 0
 
-    def next(self, settled: Settlement | None) -> Turn:
+    def next(self, settled: Settlement | None) -> NextResult:
         self.acked += settled is not None and not settled.parts
         if not self._left:
             self._stop()
-            return Turn(True, None)
+            return NextResult(True, None)
         self._left -= 1
-        return Turn(True, Claim("list", f"id{self._left}/1", job(self._left), b"", 0, 1_751_100_000_000))
+        return NextResult(True, Claim("list", f"id{self._left}/1", job(self._left), b"", 0, 1_751_100_000_000))
 
 
 class _Adapter:

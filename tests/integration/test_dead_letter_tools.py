@@ -20,7 +20,7 @@ from sockudo_queue import cli
 from sockudo_queue.commands.terminal import moment
 from sockudo_queue.core import delivery_state
 from sockudo_queue.core.delivery_state import State
-from sockudo_queue.drivers.base import Dead, Settlement
+from sockudo_queue.drivers.base import DeadLetter, Settlement
 from sockudo_queue.drivers.redis.source import own_key
 from sockudo_queue.drivers.sqs.client import EntryFailed
 from tests.drivers.conformance import take
@@ -53,7 +53,7 @@ def kill(lists: RedisLists, body: bytes, *states: State) -> str:
     lists.push(body)
     driver = lists.driver()
     claim = take(driver)
-    parts = tuple(Dead(delivery_state.encode(state), state.reason or "") for state in states)
+    parts = tuple(DeadLetter(delivery_state.encode(state), state.reason or "") for state in states)
     assert driver.settle([Settlement(claim, parts, splits=states[0].webhook is not None)]) == [True]
     return claim.id
 

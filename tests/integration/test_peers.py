@@ -19,11 +19,11 @@ import redis
 
 import sockudo_queue
 from sockudo_queue.drivers.redis.lists import ListSource
-from sockudo_queue.drivers.redis.peers import Surroundings
+from sockudo_queue.drivers.redis.peers import RedisPeers
 from sockudo_queue.drivers.redis.queue_v2 import V2Source
 from sockudo_queue.drivers.redis.source import Terms
 from sockudo_queue.observability.metrics import Metrics
-from sockudo_queue.services.peers import SurroundingsWatch
+from sockudo_queue.services.peers import PeerWatch
 from tests.drivers.redis_lists import link_to
 from tests.faults.queue import DOCUMENTED_LIST, SERVER_LIST, SHORT_LEASE, daemon_on, push, settled, told
 from tests.helpers.configs import app, config, webhook
@@ -250,11 +250,11 @@ def test_a_server_whose_clock_is_off_is_noticed_until_it_is_mended(
 
 def test_a_redis_that_was_busy_for_seconds_is_no_wrong_clock(redis_server: RedisServer, client: Any) -> None:
     link = link_to(redis_server.port)
-    surroundings = Surroundings(link, [V2Source(DEFAULT_BASE, link, link, Terms(1, 1))])
-    surroundings.skews()  # makes the connection
+    peers = RedisPeers(link, [V2Source(DEFAULT_BASE, link, link, Terms(1, 1))])
+    peers.skews()  # makes the connection
     client.client_pause(3_000)
     began = time.monotonic()
-    [skew] = surroundings.skews()
+    [skew] = peers.skews()
     assert time.monotonic() - began > 2.2, "nothing was paused, so nothing was tried"
     assert (skew.whose, abs(skew.ahead_ms) < 1_000) == ("this-host", True), skew
     link.close()
@@ -370,9 +370,7 @@ def test_a_policy_that_may_drop_jobs_is_warned_of_when_it_changes(kind: ServerKi
             lines.clear()
             link = link_to(server.port, username=username, password=username and "p")
             source = ListSource(SERVER_LIST, link, link, Terms(30_000, 10))
-            watch = SurroundingsWatch(
-                Surroundings(link, [source]), Metrics("redis", "webhooks"), Log(), lambda _: None, 30_000
-            )
+            watch = PeerWatch(RedisPeers(link, [source]), Metrics("redis", "webhooks"), Log(), lambda _: None, 30_000)
             for policy in ("noeviction", "volatile-lru", "allkeys-lru", "allkeys-lru", "allkeys-random", "noeviction"):
                 admin.config_set("maxmemory-policy", policy)
                 watch.look()

@@ -10,13 +10,13 @@ import itertools
 from collections.abc import Sequence
 from typing import Any, Final
 
-from sockudo_queue.drivers.base import Claim, Settlement, Turn
+from sockudo_queue.drivers.base import Claim, NextResult, Settlement
 from sockudo_queue.drivers.redis import replies
 from sockudo_queue.drivers.redis.driver import RedisDriver, taken
 from sockudo_queue.drivers.redis.link import Link, Script
 from sockudo_queue.drivers.redis.lists import ListSource, part_arguments
 from sockudo_queue.drivers.redis.parser import Oversized
-from sockudo_queue.drivers.redis.peers import Surroundings
+from sockudo_queue.drivers.redis.peers import RedisPeers
 from sockudo_queue.drivers.redis.source import BLOCK_SECONDS, Terms, id_source
 from sockudo_queue.errors import BrokerError, BrokerRefused, SettlementRefused
 
@@ -30,7 +30,7 @@ class RedisAtMostOnceDriver(RedisDriver):
         """`keys` are lists; no other form of the queue can be popped. `patient` is for the waits."""
         lists = [ListSource(key, link, patient, terms) for key in keys]
         super().__init__(link, lists, keys[0])
-        self.surroundings = Surroundings(link, lists, we_pop=True)
+        self.peers = RedisPeers(link, lists, we_pop=True)
         self._patient = patient
         self._dead_retention = terms.dead_retention
         self._new_id = id_source()
@@ -38,7 +38,7 @@ class RedisAtMostOnceDriver(RedisDriver):
         self._orders = itertools.cycle([tuple(keys), tuple(reversed(keys))])
         self.sources = ()
 
-    def next(self, settled: Settlement | None) -> Turn:
+    def next(self, settled: Settlement | None) -> NextResult:
         accepted = self.settle([settled])[0] if settled else True
         try:
             claim = self._kept() or self._popped()
@@ -46,7 +46,7 @@ class RedisAtMostOnceDriver(RedisDriver):
             if settled is None:
                 raise
             claim = None  # the settlement was taken; that must not get lost with a second call
-        return Turn(accepted, claim, taken(self._trimmed), lost=taken(self._lost))
+        return NextResult(accepted, claim, taken(self._trimmed), lost=taken(self._lost))
 
     def settle(self, settlements: Sequence[Settlement]) -> list[bool]:
         flags = []
@@ -64,7 +64,7 @@ class RedisAtMostOnceDriver(RedisDriver):
         return refusal
 
     def _kept(self) -> Claim | None:
-        claims = (self._turn(key, None, "kept").claim for key in self._lists)
+        claims = (self._ask(key, None, "kept").claim for key in self._lists)
         return next((claim for claim in claims if claim is not None), None)
 
     def _popped(self) -> Claim | None:

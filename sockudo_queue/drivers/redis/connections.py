@@ -35,7 +35,7 @@ class Login(CredentialProvider):
         return (username, password or "") if username else (password or "",)
 
 
-class Trust:
+class TlsVerification:
     """What is asked of a server's certificate, and what is shown to it."""
 
     def __init__(self, tls: TlsSettings, *, check_name: bool, insecure: bool = False) -> None:
@@ -80,7 +80,7 @@ class Trust:
 class TlsConnection(SSLConnection):
     """A connection that trusts whom the settings say; redis-py would trust the system's authorities besides."""
 
-    def __init__(self, *, trust: Trust, **options: Any) -> None:
+    def __init__(self, *, trust: TlsVerification, **options: Any) -> None:
         super().__init__(**options)
         self._trust = trust
 
@@ -156,7 +156,7 @@ def connection_class(
     """Return the second class, with what it trusts, where TLS is used. Raises `SettingsError`."""
     if not uses_tls:
         return {"connection_class": classes[0]}
-    trust = Trust(tls, check_name=redis.tls_check_hostname, insecure=insecure)
+    trust = TlsVerification(tls, check_name=redis.tls_check_hostname, insecure=insecure)
     trust.check(group)
     return {"connection_class": classes[1], "trust": trust}
 

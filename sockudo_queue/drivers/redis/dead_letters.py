@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final, Protocol
 from urllib.parse import quote_from_bytes
 
-from sockudo_queue.drivers.base import DeadLetter
+from sockudo_queue.drivers.base import StoredDeadLetter
 from sockudo_queue.drivers.redis import replies
 from sockudo_queue.drivers.redis.link import Link, Script
 from sockudo_queue.drivers.redis.lists import split_value
@@ -30,13 +30,13 @@ _Deaths = Sequence[tuple[bytes, float]]
 """Receipts with the time of death, as they are stored: whoever writes to these keys can write anything there."""
 
 
-class WithheldLetter(DeadLetter):
+class WithheldDeadLetter(StoredDeadLetter):
     """A letter whose body is too large to be read, and is left out."""
 
     __slots__ = ()
 
 
-class Cemetery(Protocol):
+class DeadLetterKeys(Protocol):
     """One source: the keys beside it that dead letters live in, and how one of them goes back to work."""
 
     @property
@@ -48,20 +48,20 @@ class Cemetery(Protocol):
     @property
     def records(self) -> str: ...
 
-    def replay(self, letters: Sequence[DeadLetter], states: Sequence[bytes]) -> list[bool]: ...
+    def replay(self, letters: Sequence[StoredDeadLetter], states: Sequence[bytes]) -> list[bool]: ...
 
 
-class RedisDeadLetters:
+class RedisDeadLetterStore:
     """The dead letters of several sources on one server. Safe from any thread."""
 
-    def __init__(self, link: Link, sources: Sequence[Cemetery]) -> None:
+    def __init__(self, link: Link, sources: Sequence[DeadLetterKeys]) -> None:
         self._link = link
         self._sources = {source.key: source for source in sources}
 
-    def letters(self) -> Iterator[DeadLetter]:
+    def letters(self) -> Iterator[StoredDeadLetter]:
         return heapq.merge(*map(self._letters_of, self._sources.values()), key=lambda letter: letter.died_ms)
 
-    def find(self, record_id: str) -> DeadLetter | None:
+    def find(self, record_id: str) -> StoredDeadLetter | None:
         for source in self._sources.values():
             # Receipts are found by their time of death, which nobody knows here; ids are found among all.
             for receipts in self._pages(source):
@@ -70,7 +70,7 @@ class RedisDeadLetters:
                     return letter
         return None
 
-    def replay(self, letters: Sequence[DeadLetter], states: Sequence[bytes]) -> list[bool]:
+    def replay(self, letters: Sequence[StoredDeadLetter], states: Sequence[bytes]) -> list[bool]:
         flags: list[bool] = []
         for run in _runs(
             letters, BODIES, [len(each.body) + len(state) for each, state in zip(letters, states, strict=True)]
@@ -79,7 +79,7 @@ class RedisDeadLetters:
             flags += source.replay(letters[run], states[run])
         return flags
 
-    def purge(self, letters: Sequence[DeadLetter]) -> list[bool]:
+    def purge(self, letters: Sequence[StoredDeadLetter]) -> list[bool]:
         flags: list[bool] = []
         for run in _runs(letters, PURGED_AT_ONCE):
             source = self._sources[letters[run][0].source]
@@ -96,12 +96,12 @@ class RedisDeadLetters:
             for source in self._sources.values()
         )
 
-    def _letters_of(self, source: Cemetery) -> Iterator[DeadLetter]:
+    def _letters_of(self, source: DeadLetterKeys) -> Iterator[StoredDeadLetter]:
         for page in self._pages(source):
             for start in range(0, len(page), BODIES):
                 yield from self._with_bodies(source, page[start : start + BODIES])
 
-    def _pages(self, source: Cemetery) -> Iterator[_Deaths]:
+    def _pages(self, source: DeadLetterKeys) -> Iterator[_Deaths]:
         """Yield receipts with their time of death. What was seen stays behind us, whatever goes away meanwhile."""
         after, spelled, skipped = (float("-inf"), b""), b"-inf", 0
         while True:
@@ -127,7 +127,7 @@ class RedisDeadLetters:
             after, skipped = (score, _bytes_of(last)), 0
             yield [(receipt, score) for receipt, _, score in page if isinstance(receipt, bytes)]
 
-    def _with_bodies(self, source: Cemetery, deaths: _Deaths) -> Iterator[DeadLetter]:
+    def _with_bodies(self, source: DeadLetterKeys, deaths: _Deaths) -> Iterator[StoredDeadLetter]:
         if not deaths:
             return
         ids = [_id_of(receipt) for receipt, _ in deaths]
@@ -139,14 +139,14 @@ class RedisDeadLetters:
                 yield _letter(source.key, receipt, score, value)
 
 
-def _letter(source: str, receipt: bytes, score: float, value: bytes | Oversized) -> DeadLetter:
+def _letter(source: str, receipt: bytes, score: float, value: bytes | Oversized) -> StoredDeadLetter:
     """Make a letter; of a value that is too large to be read the state is kept, and the body is left out."""
     died_ms = round(min(max(score, 0.0), float(replies.LATEST_MS))) if score == score else 0
     named = _shown(_id_of(receipt)), source, receipt.decode(errors="surrogateescape"), died_ms
     if isinstance(value, Oversized):
-        return WithheldLetter(*named, b"", split_value(value.head)[0])
+        return WithheldDeadLetter(*named, b"", split_value(value.head)[0])
     state, body = split_value(value)
-    return DeadLetter(*named, body, state)
+    return StoredDeadLetter(*named, body, state)
 
 
 def _bytes_of(receipt: bytes | Oversized) -> bytes:
@@ -166,7 +166,7 @@ def _shown(record_id: bytes) -> str:
         return quote_from_bytes(record_id)
 
 
-def _runs(letters: Sequence[DeadLetter], most: int, sizes: Sequence[int] = ()) -> Iterator[slice]:
+def _runs(letters: Sequence[StoredDeadLetter], most: int, sizes: Sequence[int] = ()) -> Iterator[slice]:
     """Cut into runs of one source, none longer than `most` and none of more than `REPLAYED_BYTES`; the order stays."""
     start, size = 0, 0
     for end, letter in enumerate(letters):

@@ -13,14 +13,14 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from sockudo_queue.drivers.base import Claim, Finding, RecordAudit, Settlement, Turn
+from sockudo_queue.drivers.base import Claim, Finding, NextResult, RecordAudit, Settlement
 from sockudo_queue.drivers.redis import replies
-from sockudo_queue.drivers.redis.dead_letters import RedisDeadLetters
+from sockudo_queue.drivers.redis.dead_letters import RedisDeadLetterStore
 from sockudo_queue.drivers.redis.errors import ServerBusy, ServerRefused, WritesRefused, is_of_size
 from sockudo_queue.drivers.redis.inspection import Inspection
 from sockudo_queue.drivers.redis.link import Link
-from sockudo_queue.drivers.redis.peers import Surroundings
-from sockudo_queue.drivers.redis.source import RedisSource, SourceTurn
+from sockudo_queue.drivers.redis.peers import RedisPeers
+from sockudo_queue.drivers.redis.source import RedisSource, SourceResult
 from sockudo_queue.errors import (
     BrokerError,
     BrokerRefused,
@@ -68,17 +68,17 @@ class RedisDriver:
         self._last_source, self._in_a_row = "", 0
         self.sources: tuple[str, ...] = tuple(self._standings)
         self._others = {key: [other for other in self.sources if other != key] for key in self.sources}
-        self.dead_letters = RedisDeadLetters(link, sources)
-        self.surroundings = Surroundings(link, sources)
+        self.dead_letters = RedisDeadLetterStore(link, sources)
+        self.peers = RedisPeers(link, sources)
 
-    def next(self, settled: Settlement | None) -> Turn:
-        turn = self._claim_anywhere(self._in_order()) if settled is None else self._settle_and_claim(settled)
+    def next(self, settled: Settlement | None) -> NextResult:
+        result = self._claim_anywhere(self._in_order()) if settled is None else self._settle_and_claim(settled)
         if self._trimmed or self._lost:
-            return msgspec.structs.replace(turn, trimmed=taken(self._trimmed), lost=taken(self._lost))
-        return turn
+            return msgspec.structs.replace(result, trimmed=taken(self._trimmed), lost=taken(self._lost))
+        return result
 
     def settle(self, settlements: Sequence[Settlement]) -> list[bool]:
-        return [self._turn(settlement.claim.source, settlement, "none").accepted for settlement in settlements]
+        return [self._ask(settlement.claim.source, settlement, "none").accepted for settlement in settlements]
 
     def renew(self, claims: Sequence[Claim]) -> list[bool]:
         """See `base.Driver`. What a source refuses to renew counts as ours until a settle says otherwise."""
@@ -154,52 +154,52 @@ class RedisDriver:
     def _source(self, key: str) -> RedisSource:
         return self._standings[key].source
 
-    def _settle_and_claim(self, settled: Settlement) -> Turn:
+    def _settle_and_claim(self, settled: Settlement) -> NextResult:
         key = settled.claim.source
         others = self._others[key]
         if others and self._in_a_row >= IN_A_ROW:
             self._in_a_row = 0
-            turn, rest = self._turn(key, settled, "none"), [*others, key]
+            result, rest = self._ask(key, settled, "none"), [*others, key]
         else:
-            turn, rest = self._turn(key, settled), others
-        if turn.claim is not None or not rest:
-            return Turn(turn.accepted, turn.claim)
+            result, rest = self._ask(key, settled), others
+        if result.claim is not None or not rest:
+            return NextResult(result.accepted, result.claim)
         try:
-            return Turn(turn.accepted, self._claim_anywhere(rest).claim)
+            return NextResult(result.accepted, self._claim_anywhere(rest).claim)
         except BrokerError:
             # The settlement was taken; that must not get lost with a second call. The next one will meet the fault.
-            return Turn(turn.accepted, None)
+            return NextResult(result.accepted, None)
 
     def _in_order(self) -> list[str]:
         """The sources whose notifier found jobs go first; the one that has had its row of claims goes last."""
         tired = self._last_source if self._in_a_row >= IN_A_ROW else None
-        return sorted(self.sources, key=lambda key: (key == tired, not self._source(key).rung))
+        return sorted(self.sources, key=lambda key: (key == tired, not self._source(key).has_work))
 
-    def _claim_anywhere(self, keys: Sequence[str]) -> Turn:
+    def _claim_anywhere(self, keys: Sequence[str]) -> NextResult:
         """Claim from the first source that has something. Raises a refusal only where every source refuses."""
         willing = [key for key in keys if not self._standings[key].is_resting]
         silence: BrokerUnavailable | None = None
         answered = False
         for key in willing or keys:
             try:
-                turn = self._turn(key, None)
+                result = self._ask(key, None)
             except SourceRefused:
                 continue
             except SourceUnavailable as error:
                 silence = error
                 continue
-            if turn.claim is not None:
-                return Turn(True, turn.claim)
+            if result.claim is not None:
+                return NextResult(True, result.claim)
             answered = True
         if silence is not None and not answered:
             raise silence
-        return Turn(True, None)  # that one of several servers is silent is told by the notifier of its source
+        return NextResult(True, None)  # that one of several servers is silent is told by the notifier of its source
 
-    def _turn(self, key: str, settled: Settlement | None, what: str | None = None) -> SourceTurn:
+    def _ask(self, key: str, settled: Settlement | None, what: str | None = None) -> SourceResult:
         """Ask one source. Raises `SourceRefused` where it alone refuses, and `BrokerRefused` where all of them do."""
         standing = self._standings[key]
         try:
-            turn = standing.source.turn(settled, what)
+            result = standing.source.settle_and_claim(settled, what)
         except BrokerRefused as refusal:
             if settled is not None and self._refuses_only(settled, refusal):
                 raise SettlementRefused(key, str(refusal)) from None
@@ -208,14 +208,14 @@ class RedisDriver:
             raise self._silent(key, error) from None
         if what != "none":
             standing.refusal = None
-        if turn.trimmed:
-            self._trimmed.append(turn.trimmed)
-        if turn.lost:
-            self._lost.append(turn.lost)
-        if turn.claim is not None:
+        if result.trimmed:
+            self._trimmed.append(result.trimmed)
+        if result.lost:
+            self._lost.append(result.lost)
+        if result.claim is not None:
             self._in_a_row = self._in_a_row + 1 if key == self._last_source else 1
             self._last_source = key
-        return turn
+        return result
 
     def _refused(self, key: str, refusal: BrokerRefused) -> BrokerRefused:
         """Note a refusal, and return it as that of this source alone if others do not refuse."""
@@ -236,7 +236,7 @@ class RedisDriver:
         if self._is_of_all(refusal) or not is_of_size(refusal):
             return False
         try:
-            self._source(settled.claim.source).turn(None, "none")
+            self._source(settled.claim.source).settle_and_claim(None, "none")
         except BrokerError:
             return False
         return True

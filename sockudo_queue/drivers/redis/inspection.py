@@ -155,7 +155,9 @@ class Inspection:
 
     def _refusals(self, source: RedisSource) -> Iterator[str]:
         try:
-            source.turn(None, "none")  # the very script, with all of its keys; it settles and claims nothing
+            source.settle_and_claim(
+                None, "none"
+            )  # the very script, with all of its keys; it settles and claims nothing
         except ServerRefused:
             raise
         except BrokerRefused as refusal:

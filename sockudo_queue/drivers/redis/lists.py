@@ -10,14 +10,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from sockudo_queue.drivers.base import Back, Claim, Dead, DeadLetter, Later, Part, RecordAudit, Settlement
+from sockudo_queue.drivers.base import (
+    Claim,
+    DeadLetter,
+    Disposition,
+    RecordAudit,
+    Requeue,
+    Retry,
+    Settlement,
+    StoredDeadLetter,
+)
 from sockudo_queue.drivers.redis import replies
 from sockudo_queue.drivers.redis.link import Link, Script
 from sockudo_queue.drivers.redis.source import (
     PUT_BACK_BASE,
     Arguments,
     RedisSource,
-    SourceTurn,
+    SourceResult,
     Terms,
     own_key,
     receipt_of,
@@ -76,7 +85,7 @@ class ListSource(RedisSource):
     def is_known(self) -> bool:
         return self._link.call("EXISTS", *self._claim_keys, near=self.key, read=replies.count) > 0
 
-    def replay(self, letters: Sequence[DeadLetter], states: Sequence[bytes]) -> list[bool]:
+    def replay(self, letters: Sequence[StoredDeadLetter], states: Sequence[bytes]) -> list[bool]:
         pairs = zip(letters, states, strict=True)
         arguments: Arguments = []
         for letter, state in pairs:
@@ -87,7 +96,7 @@ class ListSource(RedisSource):
     def _audit(self) -> RecordAudit:
         return self._run_audit(self.delayed, self.active)
 
-    def _settle_and_claim(self, settled: Settlement | None, what: str, expired_until: int) -> SourceTurn:
+    def _run_next(self, settled: Settlement | None, what: str, expired_until: int) -> SourceResult:
         terms, read = self._terms, replies.SETTLED_AND_CLAIMED
         arguments: Arguments = [self._new_id(), terms.lease_ms, what, terms.dead_retention, expired_until]
         if settled is None:
@@ -99,10 +108,10 @@ class ListSource(RedisSource):
             arguments += (1, settled.claim.receipt)
         accepted, trimmed, now_ms, lost, claimed = self._link.run(_NEXT, self._claim_keys, arguments, read=read)
         if claimed is None:
-            return SourceTurn(accepted, None, trimmed, now_ms, lost)
+            return SourceResult(accepted, None, trimmed, now_ms, lost)
         receipt, value, lapses = claimed
         state, body = split_value(value)
-        return SourceTurn(accepted, Claim(self.key, receipt, body, state, lapses, now_ms), trimmed, now_ms, lost)
+        return SourceResult(accepted, Claim(self.key, receipt, body, state, lapses, now_ms), trimmed, now_ms, lost)
 
     def _renew(self, receipts: Sequence[str]) -> list[bool]:
         arguments: Arguments = [self._terms.lease_ms, *receipts]
@@ -127,15 +136,15 @@ def split_value(value: bytes) -> tuple[bytes, bytes]:
     return state, body
 
 
-def part_arguments(settlement: Settlement, ordinal: int, part: Part) -> Arguments:
+def part_arguments(settlement: Settlement, ordinal: int, part: Disposition) -> Arguments:
     """Return what the scripts want to know of one part: kind, receipt, number, state."""
     claim = settlement.claim
     assert settlement.splits or len(settlement.parts) == 1, "a share has one webhook and leaves one part at most"
     receipt = f"{claim.id}.{ordinal}/0" if settlement.splits else claim.receipt
     match part:
-        case Later(state, delay_ms):
+        case Retry(state, delay_ms):
             return ["later", receipt, delay_ms, state]
-        case Back(state, lapsed):
+        case Requeue(state, lapsed):
             return ["lapsed" if lapsed else "back", receipt, f"{PUT_BACK_BASE + claim.server_ms:.0f}", state]
-        case Dead(state, _):
+        case DeadLetter(state, _):
             return ["dead", receipt, 0, state]

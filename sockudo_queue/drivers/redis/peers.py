@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from sockudo_queue.drivers.base import Form, Signs, Skew
+from sockudo_queue.drivers.base import QueueFormat, Signs, Skew
 from sockudo_queue.drivers.redis import replies
 from sockudo_queue.drivers.redis.link import Link
 from sockudo_queue.drivers.redis.parser import Oversized
@@ -54,7 +54,7 @@ def producer_rule(base: str) -> str:
     return f"ACL SETUSER sockudo-producer reset on >PASSWORD {keys} +@all -@dangerous +info +role +cluster|slots"
 
 
-class Surroundings:
+class RedisPeers:
     """Looks around on the servers of some sources. Changes nothing; safe from any thread."""
 
     def __init__(self, link: Link, sources: Sequence[RedisSource], *, we_pop: bool = False) -> None:
@@ -63,9 +63,9 @@ class Surroundings:
         self._we_pop = we_pop
         self._sources = tuple(sources)
 
-    def forms(self) -> list[Form]:
+    def formats(self) -> list[QueueFormat]:
         """Return the forms of the queue that are served, and whether there is anything of them now."""
-        return [Form(source.key, source.kind, source.is_known()) for source in self._sources]
+        return [QueueFormat(source.key, source.kind, source.is_known()) for source in self._sources]
 
     def signs(self) -> Signs:
         """Look for Sockudo's own workers. Raises `BrokerUnavailable`; what may not be asked counts as not seen."""

@@ -12,16 +12,25 @@ from functools import partial
 from typing import Any, Final
 from urllib.parse import quote_from_bytes
 
-from sockudo_queue.drivers.base import Back, Claim, Dead, DeadLetter, Later, Part, RecordAudit, Settlement
+from sockudo_queue.drivers.base import (
+    Claim,
+    DeadLetter,
+    Disposition,
+    RecordAudit,
+    Requeue,
+    Retry,
+    Settlement,
+    StoredDeadLetter,
+)
 from sockudo_queue.drivers.redis import replies
-from sockudo_queue.drivers.redis.dead_letters import WithheldLetter
+from sockudo_queue.drivers.redis.dead_letters import WithheldDeadLetter
 from sockudo_queue.drivers.redis.link import Link, Script
 from sockudo_queue.drivers.redis.parser import Oversized
 from sockudo_queue.drivers.redis.queue_v2_payload import AS_STORED, Piece, opened, pieces, start_of, whole
 from sockudo_queue.drivers.redis.source import (
     Arguments,
     RedisSource,
-    SourceTurn,
+    SourceResult,
     Terms,
     receipt_of,
     settlement_arguments,
@@ -121,11 +130,11 @@ class V2Source(RedisSource):
     def is_known(self) -> bool:
         return self._link.call("EXISTS", *self._all_keys, near=self.key, read=replies.count) > 0
 
-    def replay(self, letters: Sequence[DeadLetter], states: Sequence[bytes]) -> list[bool]:
+    def replay(self, letters: Sequence[StoredDeadLetter], states: Sequence[bytes]) -> list[bool]:
         arguments = self._terms_for("none", 0)
         for letter, state in zip(letters, states, strict=True):
             piece = AS_STORED
-            if not isinstance(letter, WithheldLetter):
+            if not isinstance(letter, WithheldDeadLetter):
                 piece = pieces(letter.body, 0)(state or letter.state)
             arguments += [receipt_of(letter), *piece]
         return self._link.run(_REPLAY, self._all_keys, arguments, read=replies.flags(len(letters)))
@@ -141,7 +150,7 @@ class V2Source(RedisSource):
             adrift = 0
         return RecordAudit(ours.lost, ours.restored, ours.unreachable + adrift)
 
-    def _settle_and_claim(self, settled: Settlement | None, what: str, expired_until: int) -> SourceTurn:
+    def _run_next(self, settled: Settlement | None, what: str, expired_until: int) -> SourceResult:
         arguments, read = self._terms_for(what, expired_until), self._read_settled_and_claimed
         if settled is None:
             arguments.append(0)
@@ -172,9 +181,9 @@ class V2Source(RedisSource):
         kept = (terms.dead_retention, terms.completed_retention, terms.event_retention)
         return [word, terms.lease_ms, what, *kept, expired_until]
 
-    def _read(self, reply: Any, settlements: int) -> SourceTurn:
+    def _read(self, reply: Any, settlements: int) -> SourceResult:
         accepted, trimmed, now_ms, lost, claimed = replies.settled_and_claimed(reply, settlements)
-        return SourceTurn(accepted, claimed and self._claim_of(now_ms, *claimed), trimmed, now_ms, lost)
+        return SourceResult(accepted, claimed and self._claim_of(now_ms, *claimed), trimmed, now_ms, lost)
 
     def _claim_of(self, now_ms: int, receipt: str, value: bytes, lapses: int) -> Claim:
         shown_id, _, word = receipt.rpartition("/")
@@ -184,7 +193,7 @@ class V2Source(RedisSource):
         return V2Claim(self.key, receipt, body, state, lapses, now_ms, start=start_of(value, body), size=len(value))
 
 
-def _parts_of(claim: Claim) -> Callable[[Settlement, int, Part], Arguments]:
+def _parts_of(claim: Claim) -> Callable[[Settlement, int, Disposition], Arguments]:
     """Return a function for the arguments of one part of a claim: kind, id, number, and the piece that is stored.
 
     A claim without a body and a state may have been made without its payload; then that is kept as it is.
@@ -193,17 +202,17 @@ def _parts_of(claim: Claim) -> Callable[[Settlement, int, Part], Arguments]:
     is_withheld = not claim.body and not claim.state
     payload_of = pieces(claim.body, start)
 
-    def arguments(settlement: Settlement, ordinal: int, part: Part) -> Arguments:
+    def arguments(settlement: Settlement, ordinal: int, part: Disposition) -> Arguments:
         assert settlement.splits or len(settlement.parts) == 1, "a share has one webhook and leaves one part at most"
         own = f"{claim.id}.{ordinal}" if settlement.splits else claim.id
         state = part.state or claim.state
         match part:
-            case Later(_, delay_ms):
+            case Retry(_, delay_ms):
                 kind, number = "later", str(delay_ms)
-            case Back(_, lapsed):
+            case Requeue(_, lapsed):
                 kind = "lapsed" if lapsed else "back"
                 number = str(_PUT_BACK_BASE + int(claim.receipt.rpartition("-")[2]))
-            case Dead():
+            case DeadLetter():
                 return ["dead", own, 0, *_dead_piece(state, claim.body, start, is_withheld=is_withheld)]
         # An envelope names the id that it was made for, so only the record itself can keep what is stored.
         changes = settlement.splits or state != claim.state

@@ -19,7 +19,7 @@ from typing import ClassVar, Final, TypeVar
 import msgspec
 
 from sockudo_queue.core.cluster_keys import has_hash_tag
-from sockudo_queue.drivers.base import Claim, DeadLetter, Later, Part, RecordAudit, Settlement
+from sockudo_queue.drivers.base import Claim, Disposition, RecordAudit, Retry, Settlement, StoredDeadLetter
 from sockudo_queue.drivers.redis import replies
 from sockudo_queue.drivers.redis.errors import CommandDenied, ServerRefused, WritesRefused
 from sockudo_queue.drivers.redis.link import Link, Script
@@ -84,8 +84,8 @@ class Terms:
     longest_delay_ms: int = 60_000
 
 
-class SourceTurn(msgspec.Struct, frozen=True):
-    """What one source answers: as `base.Turn`, with the server's clock."""
+class SourceResult(msgspec.Struct, frozen=True):
+    """What one source answers: as `base.NextResult`, with the server's clock."""
 
     accepted: bool
     claim: Claim | None
@@ -111,32 +111,32 @@ class RedisSource(ABC):
         # The sorted set of deaths, `<id>/<n>` by the time of death (n tells the deaths of one record apart), and the
         # hash that holds what is dead, by id.
         self.dead, self.records = own_key(key, "dead"), own_key(key, "records")
-        self.rung = False
+        self.has_work = False
         self.clock = ServerClock(terms.lease_ms)
         self._longest_delay_ms = terms.longest_delay_ms
         self._link = link
         self._patient = patient
         self._terms = terms
         self._due_at = 0.0  # monotonic; the first wait asks at once
-        self._turns = itertools.count()
+        self._takes = itertools.count()
         self._new_id = id_source()
         self._can_block = True
         self._closed = threading.Event()
 
-    def turn(self, settled: Settlement | None, what: str | None = None) -> SourceTurn:
+    def settle_and_claim(self, settled: Settlement | None, what: str | None = None) -> SourceResult:
         """Settle and claim in one step. `what` is "none" to claim nothing; None lets fresh and due records take turns.
 
         "kept", which only lists know, claims nothing but what is in our own keys.
         """
-        what = what or ("fresh" if next(self._turns) & 1 else "due")
+        what = what or ("fresh" if next(self._takes) & 1 else "due")
         if settled is not None and settled.parts:
             self._note_delays(settled.parts)
         asked_at = time.monotonic()
-        turn = self._asked(partial(self._settle_and_claim, settled, what, self.clock.expired_until()))
-        self.clock.heard(turn.now_ms, asked_at)
+        result = self._asked(partial(self._run_next, settled, what, self.clock.expired_until()))
+        self.clock.heard(result.now_ms, asked_at)
         if what != "none":
-            self.rung = turn.claim is not None
-        return turn
+            self.has_work = result.claim is not None
+        return result
 
     def renew(self, claims: Sequence[Claim]) -> list[bool]:
         """Begin a new lease for each claim of this source that is still ours."""
@@ -176,7 +176,7 @@ class RedisSource(ABC):
         """Tell whether anything of this form is stored now."""
 
     @abstractmethod
-    def replay(self, letters: Sequence[DeadLetter], states: Sequence[bytes]) -> list[bool]:
+    def replay(self, letters: Sequence[StoredDeadLetter], states: Sequence[bytes]) -> list[bool]:
         """Make dead letters of this source ready again; few at a time, since their bodies travel."""
 
     def wait(self, timeout: float) -> int:
@@ -194,7 +194,7 @@ class RedisSource(ABC):
             raise
         self.clock.answered()
         self._due_at = time.monotonic() + until_due_ms / 1000 if until_due_ms >= 0 else float("inf")
-        self.rung = claimable > 0
+        self.has_work = claimable > 0
         return min(claimable, MOST_CLAIMABLE)
 
     def close(self) -> None:
@@ -227,14 +227,14 @@ class RedisSource(ABC):
                 break
         self.clock.made_good(set_back_ms)
 
-    def _note_delays(self, parts: Sequence[Part]) -> None:
+    def _note_delays(self, parts: Sequence[Disposition]) -> None:
         """Remember the longest delay: a webhook can have a policy of its own."""
         for part in parts:
-            if isinstance(part, Later) and part.delay_ms > self._longest_delay_ms:
+            if isinstance(part, Retry) and part.delay_ms > self._longest_delay_ms:
                 self._longest_delay_ms = part.delay_ms
 
     @abstractmethod
-    def _settle_and_claim(self, settled: Settlement | None, what: str, expired_until: int) -> SourceTurn:
+    def _run_next(self, settled: Settlement | None, what: str, expired_until: int) -> SourceResult:
         """Run the script that settles and claims; `expired_until` is as `ServerClock` says."""
 
     @abstractmethod
@@ -267,13 +267,13 @@ class RedisSource(ABC):
             self._can_block = False
 
 
-def receipt_of(letter: DeadLetter) -> bytes:
+def receipt_of(letter: StoredDeadLetter) -> bytes:
     """Return the receipt of a dead letter as it is stored."""
     return letter.token.encode(errors="surrogateescape")
 
 
 def settlement_arguments(
-    settled: Settlement, of_part: Callable[[Settlement, int, Part], Arguments], *before: int
+    settled: Settlement, of_part: Callable[[Settlement, int, Disposition], Arguments], *before: int
 ) -> Arguments:
     """Return what the scripts want to know of a settlement: no plain ack, the receipt, and its parts.
 

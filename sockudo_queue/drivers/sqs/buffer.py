@@ -83,7 +83,7 @@ class Memory:
             self._numbers.popitem(last=False)
 
 
-class Shelf:
+class MessageBuffer:
     """The messages in hand. `news` grows whenever something more can be claimed."""
 
     def __init__(self) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Final
 
-from sockudo_queue.drivers.base import DeadLetter
+from sockudo_queue.drivers.base import StoredDeadLetter
 from sockudo_queue.drivers.sqs.answers import number_of
 from sockudo_queue.drivers.sqs.client import BATCH, SqsClient
 from sockudo_queue.drivers.sqs.messages import Outgoing, Received
@@ -38,7 +38,7 @@ class _Held:
     until: float
 
 
-class SqsDeadLetters:
+class SqsDeadLetterStore:
     """Safe from any thread. What a walk has in hand is hidden from others until the walk ends."""
 
     def __init__(
@@ -52,15 +52,17 @@ class SqsDeadLetters:
         self._lock = threading.Lock()
         self._held: dict[str, _Held] = {}
 
-    def letters(self) -> Generator[DeadLetter, None, None]:
+    def letters(self) -> Generator[StoredDeadLetter, None, None]:
         for each in self._walk():
-            yield DeadLetter(each.record_id, self._queues.name, each.message_id, each.sent_ms, each.body, each.state)
+            yield StoredDeadLetter(
+                each.record_id, self._queues.name, each.message_id, each.sent_ms, each.body, each.state
+            )
 
-    def find(self, record_id: str) -> DeadLetter | None:
+    def find(self, record_id: str) -> StoredDeadLetter | None:
         with contextlib.closing(self.letters()) as walk:
             return next((letter for letter in walk if letter.id == record_id), None)
 
-    def replay(self, letters: Sequence[DeadLetter], states: Sequence[bytes]) -> list[bool]:
+    def replay(self, letters: Sequence[StoredDeadLetter], states: Sequence[bytes]) -> list[bool]:
         """Send each to the queue, then delete it among the dead. A crash in the middle leaves it in both."""
         state_of = {letter.token: state for letter, state in zip(letters, states, strict=True)}
         flags: dict[str, bool] = {}
@@ -74,7 +76,7 @@ class SqsDeadLetters:
                     raise failure.error
         return [flags.get(letter.token, False) for letter in letters]
 
-    def purge(self, letters: Sequence[DeadLetter]) -> list[bool]:
+    def purge(self, letters: Sequence[StoredDeadLetter]) -> list[bool]:
         flags: dict[str, bool] = {}
         for batch in self._in_hand(letters):
             flags |= self._delete(batch)
@@ -132,7 +134,7 @@ class SqsDeadLetters:
                 part = entries[first : first + BATCH]
                 self._client.batch("change_message_visibility_batch", self._queues.pair().dead.url, part)
 
-    def _in_hand(self, letters: Sequence[DeadLetter]) -> Iterator[list[_Held]]:
+    def _in_hand(self, letters: Sequence[StoredDeadLetter]) -> Iterator[list[_Held]]:
         """Return the letters that are there and in nobody else's hand, ten at a time; walk for those not in ours."""
         wanted = {letter.token for letter in letters}
         ready = self._take(wanted)

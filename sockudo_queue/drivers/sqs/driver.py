@@ -1,7 +1,7 @@
 """The contract of drivers on Amazon SQS: one small buffer for all workers, filled by one receive at a time.
 
 While the daemon is idle, its notifier waits in a long poll; a worker receives only where the buffer is empty and no
-other thread receives. What `next` settles is carried out in batches by `tend`. Everything held is renewed together.
+other thread receives. What `next` settles is carried out in batches by `flush`. Everything held is renewed together.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from sockudo_queue.drivers.base import Claim, Settlement, Tended, Turn
+from sockudo_queue.drivers.base import Claim, Flushed, NextResult, Settlement
 from sockudo_queue.drivers.sqs.answers import number_of
-from sockudo_queue.drivers.sqs.buffer import Shelf
+from sockudo_queue.drivers.sqs.buffer import MessageBuffer
 from sockudo_queue.drivers.sqs.client import QueueMissing, SqsClient
-from sockudo_queue.drivers.sqs.dead_letters import SqsDeadLetters
-from sockudo_queue.drivers.sqs.fetcher import Intake
+from sockudo_queue.drivers.sqs.dead_letters import SqsDeadLetterStore
+from sockudo_queue.drivers.sqs.failure_backoff import FailureBackoff
+from sockudo_queue.drivers.sqs.fetcher import Fetcher
 from sockudo_queue.drivers.sqs.messages import Outgoing
-from sockudo_queue.drivers.sqs.pending import Pending
 from sockudo_queue.drivers.sqs.queues import Queues
-from sockudo_queue.drivers.sqs.settlement_plan import Ending
+from sockudo_queue.drivers.sqs.settlement_plan import SettlementTask
+from sockudo_queue.drivers.sqs.settlement_queue import SettlementQueue
 from sockudo_queue.drivers.sqs.settler import Settler
-from sockudo_queue.drivers.sqs.trouble import Trouble
 from sockudo_queue.errors import BrokerError, BrokerUnavailable
 
 HELD_LIMIT: Final = 1000
@@ -69,32 +69,32 @@ class SqsDriver:
         self._concurrency = concurrency
         self._clock = clock
         self._changed = threading.Condition()
-        self._trouble = Trouble()
-        self._shelf = Shelf()
-        self._pending = Pending(self._shelf, self._changed, clock, fifo=fifo)
-        self._settler = Settler(client, queues, self._shelf, self._changed, clock, fifo=fifo)
-        self._intake = Intake(
+        self._failures = FailureBackoff()
+        self._buffer = MessageBuffer()
+        self._pending = SettlementQueue(self._buffer, self._changed, clock, fifo=fifo)
+        self._settler = Settler(client, queues, self._buffer, self._changed, clock, fifo=fifo)
+        self._fetcher = Fetcher(
             client,
             queues,
-            self._shelf,
+            self._buffer,
             self._pending,
             self._settler,
-            self._trouble,
+            self._failures,
             self._changed,
             clock,
             visibility_seconds=visibility_seconds,
             max_messages=max_messages,
             fifo=fifo,
         )
-        self.dead_letters = SqsDeadLetters(client, queues, clock, fifo=fifo, group=group)
+        self.dead_letters = SqsDeadLetterStore(client, queues, clock, fifo=fifo, group=group)
         self._tended = False
-        self._news_rung = 0
+        self._news_seen = 0
         self._news_tended = 0
 
     # Claims
 
-    def next(self, settled: Settlement | None) -> Turn:
-        """As the contract says; with `tend` at work a settlement is taken over, and `accepted` is None."""
+    def next(self, settled: Settlement | None) -> NextResult:
+        """As the contract says; with `flush` at work a settlement is taken over, and `accepted` is None."""
         accepted, asked = self._end(settled) if settled is not None else (True, False)
         try:
             claim, received_some = self._next_claim()
@@ -102,46 +102,46 @@ class SqsDriver:
             if settled is None:
                 raise
             # This settlement must not be brought again; the notifier runs into the same fault and tells of it.
-            return Turn(accepted, None, asked=asked)
-        return Turn(accepted, claim, asked=asked or received_some)
+            return NextResult(accepted, None, asked=asked)
+        return NextResult(accepted, claim, asked=asked or received_some)
 
     def settle(self, settlements: Sequence[Settlement]) -> list[bool]:
         """Carry out at once, also what `next` has taken over."""
-        wanted: list[Ending | bool] = []
-        mine: list[Ending] = []
+        wanted: list[SettlementTask | bool] = []
+        mine: list[SettlementTask] = []
         with self._changed:
             try:
                 for settlement in settlements:
                     wanted.append(self._pending.take(settlement))
-                    mine = [ending for ending in wanted if isinstance(ending, Ending)]
+                    mine = [task for task in wanted if isinstance(task, SettlementTask)]
             except BrokerError:
                 self._pending.put_away(mine, told=True)
                 raise
         self._carry_out(mine, told=True)
-        return [bool(ending.accepted) if isinstance(ending, Ending) else ending for ending in wanted]
+        return [bool(task.accepted) if isinstance(task, SettlementTask) else task for task in wanted]
 
     def renew(self, claims: Sequence[Claim]) -> list[bool]:
         """Renew everything that is held, the given claims and the rest, in batches."""
-        if self._trouble.pause_of("renew"):
-            self._trouble.check("renew")
+        if self._failures.pause_of("renew"):
+            self._failures.check("renew")
         with self._changed:
-            ending = self._pending.messages(in_flight=True)
-            held = [message for message in self._shelf.messages.values() if message not in ending]
-        with self._trouble.watching("renew"):  # also where nothing is left to renew, which ends its trouble
+            task = self._pending.messages(in_flight=True)
+            held = [message for message in self._buffer.messages.values() if message not in task]
+        with self._failures.watching("renew"):  # also where nothing is left to renew, which ends its trouble
             if held:
                 self._settler.renew(held, self._visibility)
         with self._changed:
-            return [claim.receipt in self._shelf.claimed for claim in claims]
+            return [claim.receipt in self._buffer.claimed for claim in claims]
 
     # What prefetching drivers do besides
 
     def prepare(self) -> None:
         """Find or make the queues, and receive for the first time, so that a missing permission shows at the start."""
         self._queues.pair()
-        with self._intake.one_at_a_time:
-            self._intake.receive(0)
+        with self._fetcher.one_at_a_time:
+            self._fetcher.receive(0)
 
-    def tend(self, timeout: float) -> Tended:
+    def flush(self, timeout: float) -> Flushed:
         give_up_at = time.monotonic() + timeout
         with self._changed:
             self._tended = True
@@ -151,21 +151,21 @@ class SqsDriver:
                     break
                 self._changed.wait(min(left, self._until_something()))
         if batch:
-            with self._trouble.watching("settle"):
+            with self._failures.watching("settle"):
                 self._carry_out(batch, told=False)
         with self._changed:
             ended = tuple(self._pending.told.values())
             self._pending.told.clear()
-            claimable = self._shelf.claimable(self._clock()) if self._has_news() else 0
-            self._news_tended = self._shelf.news
-        return Tended(ended, claimable)
+            claimable = self._buffer.claimable(self._clock()) if self._has_news() else 0
+            self._news_tended = self._buffer.news
+        return Flushed(ended, claimable)
 
     def give_back(self) -> None:
         self._settler.draining = True
-        with self._intake.one_at_a_time:  # a receive that is on its way still brings messages
+        with self._fetcher.one_at_a_time:  # a receive that is on its way still brings messages
             with self._changed:
                 settling = self._pending.messages()
-                idle = [message for message in self._shelf.idle() if message not in settling]
+                idle = [message for message in self._buffer.idle() if message not in settling]
             self._settler.give_back(idle)
 
     # The rest of the contract
@@ -175,20 +175,20 @@ class SqsDriver:
         assert source == self.sources[0]
         give_up_at = time.monotonic() + timeout
         while True:
-            self._trouble.check("receive")
+            self._failures.check("receive")
             with self._changed:
-                claimable = self._shelf.claimable(self._clock())
+                claimable = self._buffer.claimable(self._clock())
                 left = give_up_at - time.monotonic()
-                if claimable and self._shelf.news != self._news_rung:
-                    self._news_rung = self._shelf.news
+                if claimable and self._buffer.news != self._news_seen:
+                    self._news_seen = self._buffer.news
                     return claimable
                 if not self._has_room():
                     if left <= 0:
                         return claimable
                     self._changed.wait(left)
                     continue
-            with self._intake.one_at_a_time:
-                got = self._intake.receive(min(self._wait_seconds, max(round(left), 0)))
+            with self._fetcher.one_at_a_time:
+                got = self._fetcher.receive(min(self._wait_seconds, max(round(left), 0)))
             if not got:
                 return self._rest(give_up_at)
 
@@ -201,12 +201,12 @@ class SqsDriver:
 
     def depth(self) -> Mapping[str, int]:
         """Count as SQS does, which is approximately; what is in our buffer counts as ready, as it would elsewhere."""
-        self._trouble.check("depth")
+        self._failures.check("depth")
         pair = self._queues.pair()
         ready, hidden, delayed = self._counts(pair.main.url)
         dead, dead_hidden, _ = self._counts(pair.dead.url)
         with self._changed:
-            waiting, kept = self._shelf.claimable(self._clock()), self._shelf.delayed
+            waiting, kept = self._buffer.claimable(self._clock()), self._buffer.delayed
         return {
             "ready": ready + waiting,
             "active": max(hidden - waiting - kept, 0),
@@ -217,7 +217,7 @@ class SqsDriver:
     def peek(self) -> Sequence[bytes]:
         """Return the oldest job in the buffer: SQS shows nothing without handing it out."""
         with self._changed:
-            waiting = [record.message.received for record in self._shelf.waiting]
+            waiting = [record.message.received for record in self._buffer.waiting]
         return [min(waiting, key=lambda one: one.sent_ms).body] if waiting else []
 
     def ping(self) -> None:
@@ -230,27 +230,27 @@ class SqsDriver:
 
     def _next_claim(self) -> tuple[Claim | None, bool]:
         """Return a claim, and whether SQS was asked and has answered."""
-        if self._trouble.pause_of("settle") or self._trouble.pause_of("renew"):
-            self._trouble.check("claim")  # what cannot be settled shall not become more
+        if self._failures.pause_of("settle") or self._failures.pause_of("renew"):
+            self._failures.check("claim")  # what cannot be settled shall not become more
         claim = self._take()
-        if claim is not None or not self._intake.one_at_a_time.acquire(blocking=False):
+        if claim is not None or not self._fetcher.one_at_a_time.acquire(blocking=False):
             return claim, False
         try:
             with self._changed:
                 has_room = self._has_room()
             if not has_room:
                 return None, False
-            self._trouble.check("receive")
-            self._intake.receive(0)
+            self._failures.check("receive")
+            self._fetcher.receive(0)
         finally:
-            self._intake.one_at_a_time.release()
+            self._fetcher.one_at_a_time.release()
         return self._take(), True
 
     def _take(self) -> Claim | None:
         with self._changed:
             if self._settler.draining:
                 return None
-            record = self._shelf.take(self._clock())
+            record = self._buffer.take(self._clock())
             if record is None:
                 return None
             if self._has_room():
@@ -261,7 +261,7 @@ class SqsDriver:
                 record.message.received.body,
                 record.state,
                 record.lapses,
-                round(self._intake.server_ms()),
+                round(self._fetcher.server_ms()),
                 ordered=self._fifo,
             )
 
@@ -269,8 +269,8 @@ class SqsDriver:
         """Tell whether more may be received. Under the lock."""
         return (
             not self._settler.draining
-            and self._shelf.claimable(self._clock()) <= self._concurrency
-            and len(self._shelf.messages) < HELD_LIMIT
+            and self._buffer.claimable(self._clock()) <= self._concurrency
+            and len(self._buffer.messages) < HELD_LIMIT
         )
 
     def _rest(self, give_up_at: float) -> int:
@@ -279,21 +279,21 @@ class SqsDriver:
             left = give_up_at - time.monotonic()
             if left > 0 and not self._has_news_to_ring():
                 self._changed.wait(left)
-            self._news_rung = self._shelf.news
-            return self._shelf.claimable(self._clock())
+            self._news_seen = self._buffer.news
+            return self._buffer.claimable(self._clock())
 
     def _end(self, settled: Settlement) -> tuple[bool | None, bool]:
         """Settle for `next`; return whether it was accepted, and whether SQS has answered."""
         with self._changed:
             if settled.claim.receipt in self._pending.told:
                 return None, False
-            ending = self._pending.plan(settled)
-            if ending is None:
+            task = self._pending.plan(settled)
+            if task is None:
                 return False, False
-            if ending.is_local and not ending.in_flight and self._settler.is_ours(ending.record.message):
-                self._settler.shelve(ending, self._clock())
-                ending.accepted = True
-                self._pending.put_away([ending], told=True)
+            if task.is_local and not task.in_flight and self._settler.is_ours(task.record.message):
+                self._settler.shelve(task, self._clock())
+                task.accepted = True
+                self._pending.put_away([task], told=True)
                 return True, False
             if self._tended:
                 self._changed.notify_all()
@@ -301,32 +301,32 @@ class SqsDriver:
         return self.settle([settled])[0], True
 
     def _until_something(self) -> float:
-        """Return the seconds until `tend` may have something to do. Under the lock."""
+        """Return the seconds until `flush` may have something to do. Under the lock."""
         until = [1.0]
         if len(self._pending):
-            until.append(max(self._trouble.pause_of("settle"), SOON))
-        if (due := self._shelf.until_due(self._clock())) is not None:
+            until.append(max(self._failures.pause_of("settle"), SOON))
+        if (due := self._buffer.until_due(self._clock())) is not None:
             until.append(due + 0.001)
         return min(until)
 
-    def _ripe(self) -> list[Ending]:
+    def _ripe(self) -> list[SettlementTask]:
         """Take the endings that shall be carried out now. Under the lock."""
-        if self._trouble.pause_of("settle"):
+        if self._failures.pause_of("settle"):
             return []
         return self._pending.take_ripe(everything=self._settler.draining)
 
-    def _carry_out(self, endings: Sequence[Ending], *, told: bool) -> None:
+    def _carry_out(self, tasks: Sequence[SettlementTask], *, told: bool) -> None:
         try:
-            self._settler.carry_out(endings)
+            self._settler.carry_out(tasks)
         finally:
             with self._changed:
-                self._pending.put_away(endings, told=told)
+                self._pending.put_away(tasks, told=told)
 
     def _has_news(self) -> bool:
-        return self._shelf.claimable(self._clock()) > 0 and self._shelf.news != self._news_tended
+        return self._buffer.claimable(self._clock()) > 0 and self._buffer.news != self._news_tended
 
     def _has_news_to_ring(self) -> bool:
-        return self._shelf.news != self._news_rung
+        return self._buffer.news != self._news_seen
 
     def _counts(self, url: str) -> tuple[int, int, int]:
         """Return how many messages of a queue are visible, hidden and delayed."""

@@ -9,15 +9,15 @@ from dataclasses import replace
 from operator import attrgetter
 from typing import Final
 
-from sockudo_queue.drivers.sqs.buffer import Message, Record, Shelf
+from sockudo_queue.drivers.sqs.buffer import Message, MessageBuffer, Record
 from sockudo_queue.drivers.sqs.client import BATCH, SqsClient
+from sockudo_queue.drivers.sqs.failure_backoff import FailureBackoff
 from sockudo_queue.drivers.sqs.messages import Received
-from sockudo_queue.drivers.sqs.pending import Pending
 from sockudo_queue.drivers.sqs.queues import Queues
 from sockudo_queue.drivers.sqs.receiving import receive
 from sockudo_queue.drivers.sqs.settlement_plan import sent_on
+from sockudo_queue.drivers.sqs.settlement_queue import SettlementQueue
 from sockudo_queue.drivers.sqs.settler import Settler
-from sockudo_queue.drivers.sqs.trouble import Trouble
 
 FAR_AWAY: Final = 5.0
 """Seconds until a record is due, from which on it is sent on once more instead of being held."""
@@ -29,17 +29,17 @@ CLOCKS_MAY_DIFFER: Final = 1.0
 """Seconds by which our idea of the time of SQS may be wrong."""
 
 
-class Intake:
+class Fetcher:
     """Receives for one driver. Whoever calls `receive` holds `one_at_a_time`; `lock` guards shelf and endings."""
 
     def __init__(
         self,
         client: SqsClient,
         queues: Queues,
-        shelf: Shelf,
-        pending: Pending,
+        buffer: MessageBuffer,
+        pending: SettlementQueue,
         settler: Settler,
-        trouble: Trouble,
+        failures: FailureBackoff,
         lock: threading.Condition,
         clock: Callable[[], float],
         *,
@@ -50,10 +50,10 @@ class Intake:
         self.one_at_a_time = threading.Lock()
         self._client = client
         self._queues = queues
-        self._shelf = shelf
+        self._buffer = buffer
         self._pending = pending
         self._settler = settler
-        self._trouble = trouble
+        self._failures = failures
         self._lock = lock
         self._clock = clock
         self._visibility = visibility_seconds
@@ -63,7 +63,7 @@ class Intake:
 
     def receive(self, wait_seconds: int) -> int:
         """Receive once, with a long poll of so many seconds; return how many messages came."""
-        with self._trouble.watching("receive"):
+        with self._failures.watching("receive"):
             messages = receive(
                 self._client,
                 self._queues,
@@ -93,7 +93,7 @@ class Intake:
         behind: list[Message] = []
         if not self._fifo:
             each = replace(each, group=None)  # on a standard queue a group names a tenant and promises no order
-        known = self._shelf.messages.get(each.message_id)
+        known = self._buffer.messages.get(each.message_id)
         if known is not None and known.received.body != each.body:
             return behind  # two messages cannot have one id; this one comes again
         if known is not None and known.until > now:
@@ -101,17 +101,17 @@ class Intake:
             known.handle, known.until = each.handle, now + self._visibility
             return behind
         if known is not None:
-            behind = self._shelf.lose(known)
+            behind = self._buffer.lose(known)
         message = Message(each, each.handle, now, now + self._visibility)
         due_in = (each.sent_ms + each.delay_ms - ROUNDING_MS - self.server_ms()) / 1000 if each.delay_ms else 0.0
         lapses = each.lapses + self._lapses_of(each)
         record = Record(message, each.record_id, each.state, each.claims + each.receives - 1, lapses, now + due_in)
         message.records.append(record)
         if due_in > FAR_AWAY and not self._fifo:
-            self._shelf.messages[message.id] = message
+            self._buffer.messages[message.id] = message
             self._pending.add(f"{message.id} sent on", sent_on(record, round(due_in * 1000)))
         else:
-            self._shelf.add(message, now)
+            self._buffer.add(message, now)
         return behind
 
     def _lapses_of(self, each: Received) -> int:

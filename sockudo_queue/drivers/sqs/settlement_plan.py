@@ -7,7 +7,7 @@ import uuid
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from sockudo_queue.drivers.base import Back, Dead, Later, Settlement
+from sockudo_queue.drivers.base import DeadLetter, Requeue, Retry, Settlement
 from sockudo_queue.drivers.sqs.buffer import Record
 from sockudo_queue.drivers.sqs.messages import Outgoing
 from sockudo_queue.errors import BrokerError
@@ -28,7 +28,7 @@ class Send:
 
 
 @dataclass(slots=True, eq=False)
-class Ending:
+class SettlementTask:
     """The end of one claim on its way. `settlement` is None for one that nobody waits for."""
 
     settlement: Settlement | None
@@ -54,46 +54,48 @@ class Ending:
         return not (unsent or self.keeps or self.goes_back or self.record.message.others(self.record))
 
 
-def plan(settlement: Settlement, record: Record, now: float, *, fifo: bool, kept: int) -> Ending:
+def plan(settlement: Settlement, record: Record, now: float, *, fifo: bool, kept: int) -> SettlementTask:
     """Decide on the end of a claim. `now` is in seconds by the driver's clock, `kept` what waits in memory already."""
-    ending = Ending(settlement, record)
+    task = SettlementTask(settlement, record)
     for ordinal, part in enumerate(settlement.parts):
         state = part.state or record.state
         name, claims = (f"{record.id}.{ordinal}", 0) if settlement.splits else (record.id, record.claims)
         here = Record(record.message, name, state, claims, 0)
         outgoing = Outgoing(name, record.message.received.body, state, claims)
         match part:
-            case Dead():
-                ending.sends.append(Send(True, replace(outgoing, origin=record.message.group)))
-            case Later(_, delay_ms):
+            case DeadLetter():
+                task.sends.append(Send(True, replace(outgoing, origin=record.message.group)))
+            case Retry(_, delay_ms):
                 here.due = now + delay_ms / 1000
                 may_forget = not (part.durable or settlement.splits)
                 if fifo or (may_forget and kept < KEPT_LIMIT):
-                    ending.keeps.append((here, False))
+                    task.keeps.append((here, False))
                 else:
-                    ending.sends.append(Send(False, replace(outgoing, delay_ms=delay_ms), here))
-            case Back():
+                    task.sends.append(Send(False, replace(outgoing, delay_ms=delay_ms), here))
+            case Requeue():
                 here.lapses = record.lapses + part.lapsed
-                _put_back(ending, part, here, outgoing, fifo=fifo, splits=settlement.splits)
-    return ending
+                _put_back(task, part, here, outgoing, fifo=fifo, splits=settlement.splits)
+    return task
 
 
-def _put_back(ending: Ending, part: Back, here: Record, outgoing: Outgoing, *, fifo: bool, splits: bool) -> None:
+def _put_back(
+    task: SettlementTask, part: Requeue, here: Record, outgoing: Outgoing, *, fifo: bool, splits: bool
+) -> None:
     if part.lapsed:
-        ending.keeps.append((here, True))
+        task.keeps.append((here, True))
     elif fifo:
-        ending.keeps.append((here, False))
-        ending.goes_back = True
-    elif splits or (part.state and part.state != ending.record.state):
-        ending.sends.append(Send(False, replace(outgoing, lapses=here.lapses), here))
+        task.keeps.append((here, False))
+        task.goes_back = True
+    elif splits or (part.state and part.state != task.record.state):
+        task.sends.append(Send(False, replace(outgoing, lapses=here.lapses), here))
     else:
-        ending.goes_back = True
+        task.goes_back = True
 
 
-def sent_on(record: Record, delay_ms: int) -> Ending:
+def sent_on(record: Record, delay_ms: int) -> SettlementTask:
     """Plan to send a record once more whose time is further away than SQS can delay it."""
     received = record.message.received
     outgoing = Outgoing(record.id, received.body, record.state, received.claims, received.lapses, delay_ms)
-    ending = Ending(None, record)
-    ending.sends.append(Send(False, outgoing, record))
-    return ending
+    task = SettlementTask(None, record)
+    task.sends.append(Send(False, outgoing, record))
+    return task

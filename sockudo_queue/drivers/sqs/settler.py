@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from sockudo_queue.drivers.sqs.batches import in_batches
-from sockudo_queue.drivers.sqs.buffer import Memory, Message, Shelf
+from sockudo_queue.drivers.sqs.buffer import Memory, Message, MessageBuffer
 from sockudo_queue.drivers.sqs.client import EntryFailed, QueueMissing, SqsClient
 from sockudo_queue.drivers.sqs.messages import LONGEST_DELAY, Outgoing, fits
 from sockudo_queue.drivers.sqs.queues import Pair, Queue, Queues
-from sockudo_queue.drivers.sqs.settlement_plan import Ending, Send
+from sockudo_queue.drivers.sqs.settlement_plan import Send, SettlementTask
 from sockudo_queue.errors import BrokerError
 
 VISIBILITY: Final = "change_message_visibility_batch"
@@ -31,7 +31,7 @@ class Settler:
         self,
         client: SqsClient,
         queues: Queues,
-        shelf: Shelf,
+        buffer: MessageBuffer,
         lock: threading.Condition,
         clock: Callable[[], float],
         *,
@@ -42,30 +42,30 @@ class Settler:
         self.draining = False
         self._client = client
         self._queues = queues
-        self._shelf = shelf
+        self._buffer = buffer
         self._lock = lock
         self._clock = clock
         self._fifo = fifo
 
-    def carry_out(self, endings: Sequence[Ending]) -> None:
+    def carry_out(self, tasks: Sequence[SettlementTask]) -> None:
         """Carry out what is left of each; those with `accepted` set are done, the others may be tried again.
 
         Raises the first `BrokerError`, after everything that could be done.
         """
-        for ending in endings:
-            ending.error = None
-        live = [ending for ending in endings if self._may_go_on(ending)]
+        for task in tasks:
+            task.error = None
+        live = [task for task in tasks if self._may_go_on(task)]
         if live:
             try:
                 pair = self._queues.pair()
                 self._send(live, pair)
-                self._finish([ending for ending in live if ending.error is None], pair.main)
+                self._finish([task for task in live if task.error is None], pair.main)
             except QueueMissing:
                 self._queues.forget()
                 raise
-        for ending in live:
-            if ending.error is not None:
-                raise ending.error
+        for task in live:
+            if task.error is not None:
+                raise task.error
 
     def renew(self, messages: Sequence[Message], seconds: int) -> None:
         """Hide messages from others for so many seconds from now on; those that are not ours any more are lost."""
@@ -91,7 +91,7 @@ class Settler:
     def _lose(self, message: Message) -> None:
         """Forget a message that is not ours any more, and give back those behind it in its group."""
         with self._lock:
-            behind = self._shelf.lose(message)
+            behind = self._buffer.lose(message)
         if behind:
             self.give_back(behind)
 
@@ -106,20 +106,20 @@ class Settler:
             with self._lock:
                 if failure is None:
                     self.given_back.set(message.id, self.given_back.get(message.id) + 1)
-                self._shelf.remove(message, self._clock())
+                self._buffer.remove(message, self._clock())
                 self._lock.notify_all()
 
     def is_ours(self, message: Message) -> bool:
         """Tell whether a message can still be settled."""
         return not message.lost and self._clock() < message.until
 
-    def _may_go_on(self, ending: Ending) -> bool:
+    def _may_go_on(self, task: SettlementTask) -> bool:
         """Tell whether an ending's message is still ours; if not, the ending is done, and refused."""
-        message = ending.record.message
+        message = task.record.message
         if self.is_ours(message):
             return True
-        ending.accepted = False
-        leaves_nothing = ending.leaves_nothing
+        task.accepted = False
+        leaves_nothing = task.leaves_nothing
         self._lose(message)
         if leaves_nothing and not self._fifo:
             # Everything is delivered or sent on. If nobody has the message yet, this spares its receivers a second
@@ -129,32 +129,32 @@ class Settler:
                 self._client.batch("delete_message_batch", self._queues.pair().main.url, [_handle(message)])
         return False
 
-    def _send(self, endings: Sequence[Ending], pair: Pair) -> None:
+    def _send(self, tasks: Sequence[SettlementTask], pair: Pair) -> None:
         for queue, to_dead_letters in ((pair.dead, True), (pair.main, False)):
-            waiting: list[tuple[Ending, Send]] = [
-                (ending, send)
-                for ending in endings
-                for send in ending.sends
+            waiting: list[tuple[SettlementTask, Send]] = [
+                (task, send)
+                for task in tasks
+                for send in task.sends
                 if not send.done and send.to_dead_letters is to_dead_letters
             ]
-            entries = [(ending, send, self._entry(ending, send, queue)) for ending, send in waiting]
+            entries = [(task, send, self._entry(task, send, queue)) for task, send in waiting]
             sent = in_batches(self._client, "send_message_batch", queue.url, entries, _entry_in, queue)
-            for (ending, send, _), failure in sent:
+            for (task, send, _), failure in sent:
                 if failure is None:
                     send.done = True
                 elif failure.too_large and send.instead is not None:
-                    self._keep_instead(ending, send)
+                    self._keep_instead(task, send)
                 else:
                     if failure.too_large:
                         send.outgoing = _bare(send.outgoing)  # the queue's limit is not the one that it told
-                    ending.error = failure.error
+                    task.error = failure.error
 
-    def _entry(self, ending: Ending, send: Send, queue: Queue) -> dict[str, Any] | None:
+    def _entry(self, task: SettlementTask, send: Send, queue: Queue) -> dict[str, Any] | None:
         """Return the entry to send; None where the record stays here because the queue would not take it."""
         entry = send.outgoing.entry()
         if not fits(entry, queue):
             if send.instead is not None:
-                self._keep_instead(ending, send)
+                self._keep_instead(task, send)
                 return None
             entry = _bare(send.outgoing).entry()
         if self._fifo:
@@ -165,62 +165,62 @@ class Settler:
             entry["DelaySeconds"] = min(send.outgoing.delay_ms // 1000, LONGEST_DELAY)
         return entry
 
-    def _keep_instead(self, ending: Ending, send: Send) -> None:
+    def _keep_instead(self, task: SettlementTask, send: Send) -> None:
         """Hold on to the message itself, in place of a copy with its state that would be too large."""
         send.done = True
         assert send.instead is not None
-        ending.keeps.append((send.instead, False))
+        task.keeps.append((send.instead, False))
 
-    def _finish(self, endings: Iterable[Ending], queue: Queue) -> None:
-        deletes: list[Ending] = []
-        backs: list[Ending] = []
+    def _finish(self, tasks: Iterable[SettlementTask], queue: Queue) -> None:
+        deletes: list[SettlementTask] = []
+        backs: list[SettlementTask] = []
         with self._lock:
             now = self._clock()
-            for ending in endings:
-                message = ending.record.message
-                if not ending.shelved:
-                    self.shelve(ending, now)
+            for task in tasks:
+                message = task.record.message
+                if not task.shelved:
+                    self.shelve(task, now)
                 if not message.records:
-                    deletes.append(ending)
+                    deletes.append(task)
                 elif (message.goes_back or self.draining) and not message.is_claimed:
-                    backs.append(ending)
+                    backs.append(task)
                 else:
-                    ending.accepted = True
+                    task.accepted = True
         deleted = in_batches(self._client, "delete_message_batch", queue.url, deletes, _handle_in)
-        for ending, failure in deleted:
-            self._deleted(ending, failure)
-        self.give_back([ending.record.message for ending in backs])
-        for ending in backs:
-            ending.accepted = True
+        for task, failure in deleted:
+            self._deleted(task, failure)
+        self.give_back([task.record.message for task in backs])
+        for task in backs:
+            task.accepted = True
         if self.draining and self._fifo:
             # What stands behind a message could go first if it went back while that one is still being delivered.
             with self._lock:
-                idle = self._shelf.idle()
+                idle = self._buffer.idle()
             self.give_back(idle)
 
-    def shelve(self, ending: Ending, now: float) -> None:
+    def shelve(self, task: SettlementTask, now: float) -> None:
         """Take the claimed record off the shelf and put there what is kept of it. Under the lock."""
-        message = ending.record.message
-        self._shelf.end(ending.record)
-        ending.shelved = True
-        message.goes_back |= ending.goes_back
-        for record, first in ending.keeps:
+        message = task.record.message
+        self._buffer.end(task.record)
+        task.shelved = True
+        message.goes_back |= task.goes_back
+        for record, first in task.keeps:
             message.records.append(record)
-            self._shelf.keep(record, now, first=first)
-        if ending.goes_back and not ending.keeps and not ending.sends:
-            message.records.append(ending.record)  # it stays until it is given back
+            self._buffer.keep(record, now, first=first)
+        if task.goes_back and not task.keeps and not task.sends:
+            message.records.append(task.record)  # it stays until it is given back
         self._lock.notify_all()
 
-    def _deleted(self, ending: Ending, failure: EntryFailed | None) -> None:
-        message = ending.record.message
+    def _deleted(self, task: SettlementTask, failure: EntryFailed | None) -> None:
+        message = task.record.message
         if failure is not None and not failure.lost:
-            ending.error = failure.error
+            task.error = failure.error
             return
-        ending.accepted = failure is None
+        task.accepted = failure is None
         if failure is not None:
             self._lose(message)
         with self._lock:
-            self._shelf.remove(message, self._clock())
+            self._buffer.remove(message, self._clock())
             self._lock.notify_all()
 
 
@@ -237,9 +237,9 @@ def _to_visible(message: Message) -> dict[str, Any]:
     return {"ReceiptHandle": message.handle, "VisibilityTimeout": 0}
 
 
-def _handle_in(ending: Ending) -> dict[str, Any]:
-    return _handle(ending.record.message)
+def _handle_in(task: SettlementTask) -> dict[str, Any]:
+    return _handle(task.record.message)
 
 
-def _entry_in(item: tuple[Ending, Send, dict[str, Any] | None]) -> dict[str, Any]:
+def _entry_in(item: tuple[SettlementTask, Send, dict[str, Any] | None]) -> dict[str, Any]:
     return item[2] or {}

@@ -57,7 +57,7 @@ class Reason(NamedTuple):
     width: str
 
 
-class DeadLetter(NamedTuple):
+class StoredDeadLetter(NamedTuple):
     """One dead letter; `webhook` is empty for a whole job, `app` where it is not known."""
 
     ago: str
@@ -88,7 +88,7 @@ class Overview(NamedTuple):
     stored: str
     has_dead_letter_commands: bool
     reasons: Sequence[Reason]
-    deaths: Sequence[DeadLetter]
+    deaths: Sequence[StoredDeadLetter]
     moment: str
     sampled: str
 
@@ -169,8 +169,8 @@ def _reasons(counts: Mapping[str, int]) -> list[Reason]:
     return [Reason(name, count(number), f"{max(100 * number / most, 1):.1f}") for name, number in ordered]
 
 
-def _dead_letter(death: Death, now: float) -> DeadLetter:
-    return DeadLetter(
+def _dead_letter(death: Death, now: float) -> StoredDeadLetter:
+    return StoredDeadLetter(
         ago(death.at, now),
         moment(death.at),
         death.app,

@@ -18,7 +18,7 @@ from sockudo_queue.config.file_reading import RegularFile, read_limited
 from sockudo_queue.config.secret_files import FileSecret, read_secret_file
 from sockudo_queue.delivery.certificates import file_faults
 from sockudo_queue.delivery.connections import HandleOptions
-from sockudo_queue.drivers.redis.connections import Trust
+from sockudo_queue.drivers.redis.connections import TlsVerification
 from sockudo_queue.errors import SettingsError
 
 
@@ -89,7 +89,7 @@ def test_pipe_in_the_place_of_a_certificate_is_refused_before_a_library_opens_it
     assert len(faults) == 2
     assert all("it is not a regular file" in fault for fault in faults)
     with pytest.raises(SettingsError, match="ca_path: the file cannot be read: it is not a regular file"):
-        Trust(TlsSettings(ca_path=named), check_name=True).check("database.redis.master_tls")
+        TlsVerification(TlsSettings(ca_path=named), check_name=True).check("database.redis.master_tls")
     with pytest.raises(SettingsError, match="ssl_ca: cannot be read: it is not a regular file"):
         verifying_context(PostgresSettings(ssl_ca=named), "database.postgres")
 

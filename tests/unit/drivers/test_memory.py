@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sockudo_queue.drivers.base import Back, Claim, Dead, Later, Settlement
+from sockudo_queue.drivers.base import Claim, DeadLetter, Requeue, Retry, Settlement
 from sockudo_queue.drivers.memory import MemoryDriver
 
 
@@ -28,16 +28,16 @@ def put(driver: MemoryDriver, count: int) -> None:
 
 
 def claim(driver: MemoryDriver, settled: Settlement | None = None) -> Claim:
-    turn = driver.next(settled)
-    assert turn.accepted
-    assert turn.claim is not None
-    return turn.claim
+    result = driver.next(settled)
+    assert result.accepted
+    assert result.claim is not None
+    return result.claim
 
 
 def bodies(driver: MemoryDriver) -> list[bytes]:
     found = []
-    while (turn := driver.next(None)).claim is not None:
-        found.append(turn.claim.body)
+    while (result := driver.next(None)).claim is not None:
+        found.append(result.claim.body)
     return found
 
 
@@ -61,7 +61,7 @@ def test_dead_letters_have_at_most_half_of_the_bytes() -> None:
     for number in range(4):
         driver.put(b"%d" % number * 20)
     claims = [claim(driver) for _ in range(4)]
-    driver.settle([Settlement(each, (Dead(b"", "refused"),)) for each in claims])
+    driver.settle([Settlement(each, (DeadLetter(b"", "refused"),)) for each in claims])
     assert driver.next(None).trimmed == 2
     assert [letter.body[:1] for letter in driver.letters()] == [b"2", b"3"]
 
@@ -71,13 +71,13 @@ def test_bytes_are_free_again_whatever_became_of_a_job() -> None:
     driver = driver_of(clock, max_bytes=1_000)
 
     def dead_letter() -> None:
-        driver.settle([Settlement(claim(driver), (Dead(b"", "refused"),))])
+        driver.settle([Settlement(claim(driver), (DeadLetter(b"", "refused"),))])
 
     for _ in range(100):
         for _ in range(5):
             driver.put(b"x" * 90)
         driver.settle([Settlement(claim(driver), ())])
-        driver.settle([Settlement(claim(driver), (Later(b"a", 1), Later(b"b", 1)), splits=True)])
+        driver.settle([Settlement(claim(driver), (Retry(b"a", 1), Retry(b"b", 1)), splits=True)])
         dead_letter()
         driver.purge(list(driver.letters()))
         dead_letter()
@@ -96,7 +96,7 @@ def test_claimed_delayed_and_dead_records_count_for_the_capacity_and_stay() -> N
     driver = driver_of(capacity=4)
     put(driver, 4)
     first, second, _third = claim(driver), claim(driver), claim(driver)
-    driver.settle([Settlement(first, (Later(b"s", 50),)), Settlement(second, (Dead(b"s", "refused"),))])
+    driver.settle([Settlement(first, (Retry(b"s", 50),)), Settlement(second, (DeadLetter(b"s", "refused"),))])
     put(driver, 3)
     assert driver.depth() == {"ready": 1, "active": 1, "delayed": 1, "dead-letter": 1}
     assert driver.evicted == 3
@@ -115,7 +115,7 @@ def test_a_full_memory_without_ready_jobs_drops_what_comes() -> None:
 def test_a_split_makes_room_among_the_ready_jobs() -> None:
     driver = driver_of(capacity=3)
     put(driver, 3)
-    parts = (Later(b"a", 1), Later(b"b", 1))
+    parts = (Retry(b"a", 1), Retry(b"b", 1))
     driver.settle([Settlement(claim(driver), parts, splits=True)])
     assert driver.depth() == {"ready": 1, "active": 0, "delayed": 2, "dead-letter": 0}
     assert driver.evicted == 1
@@ -125,7 +125,7 @@ def test_dead_letters_above_their_retention_go_oldest_first_and_are_counted() ->
     driver = driver_of(dead_retention=2)
     put(driver, 3)
     held = [claim(driver) for _ in range(3)]
-    assert driver.settle([Settlement(each, (Dead(b"s", "refused"),)) for each in held]) == [True] * 3
+    assert driver.settle([Settlement(each, (DeadLetter(b"s", "refused"),)) for each in held]) == [True] * 3
     assert [driver.next(None).trimmed for _ in range(2)] == [1, 0]
     assert driver.depth()["dead-letter"] == 2
 
@@ -134,7 +134,7 @@ def test_ready_and_due_records_take_turns() -> None:
     clock = Clock()
     driver = driver_of(clock)
     put(driver, 2)
-    driver.settle([Settlement(each, (Later(b"late", 10),)) for each in (claim(driver), claim(driver))])
+    driver.settle([Settlement(each, (Retry(b"late", 10),)) for each in (claim(driver), claim(driver))])
     clock.now += 10
     driver.put(b"3")
     driver.put(b"4")
@@ -150,7 +150,7 @@ def test_what_is_put_back_comes_first_in_the_order_of_the_claims() -> None:
     for _ in range(3):
         held.append(claim(driver))
         clock.now += 1
-    driver.settle([Settlement(each, (Back(),)) for each in reversed(held)])
+    driver.settle([Settlement(each, (Requeue(),)) for each in reversed(held)])
     assert bodies(driver) == [b"1", b"2", b"3", b"4"]
 
 
@@ -171,10 +171,10 @@ def test_a_renewed_lease_lapses_after_one_that_was_not() -> None:
 def test_only_what_is_put_back_keeps_its_count_of_lapses() -> None:
     driver = driver_of()
     driver.put(b"1")
-    driver.settle([Settlement(claim(driver), (Back(lapsed=True),))])
+    driver.settle([Settlement(claim(driver), (Requeue(lapsed=True),))])
     again = claim(driver)
     assert again.lapses == 1
-    driver.settle([Settlement(again, (Back(b"a"), Later(b"b", 0)), splits=True)])
+    driver.settle([Settlement(again, (Requeue(b"a"), Retry(b"b", 0)), splits=True)])
     assert {each.state: each.lapses for each in (claim(driver), claim(driver))} == {b"a": 1, b"b": 0}
 
 

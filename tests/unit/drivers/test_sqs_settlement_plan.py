@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import pytest
 
-from sockudo_queue.drivers.base import Back, Claim, Dead, Later, Part, Settlement
+from sockudo_queue.drivers.base import Claim, DeadLetter, Disposition, Requeue, Retry, Settlement
 from sockudo_queue.drivers.sqs.buffer import Message, Record
 from sockudo_queue.drivers.sqs.messages import LONGEST_DELAY, Received
-from sockudo_queue.drivers.sqs.settlement_plan import KEPT_LIMIT, Ending, plan, sent_on
+from sockudo_queue.drivers.sqs.settlement_plan import KEPT_LIMIT, SettlementTask, plan, sent_on
 
 NOW = 100.0
 
@@ -17,7 +17,7 @@ NOW = 100.0
 class Case(NamedTuple):
     """What is settled, and the ids of what is sent to the queue, sent to the dead, and kept here."""
 
-    parts: tuple[Part, ...]
+    parts: tuple[Disposition, ...]
     splits: bool = False
     fifo: bool = False
     sent: tuple[str, ...] = ()
@@ -28,20 +28,22 @@ class Case(NamedTuple):
 
 CASES = {
     "an ack": Case(()),
-    "a failed share": Case((Later(b"s", 1000),), sent=("r",)),
-    "a deferral": Case((Later(b"s", 1000, durable=False),), kept=("r",)),
-    "a job of which one webhook is owed": Case((Later(b"s", 1000, durable=False),), splits=True, sent=("r.0",)),
+    "a failed share": Case((Retry(b"s", 1000),), sent=("r",)),
+    "a deferral": Case((Retry(b"s", 1000, durable=False),), kept=("r",)),
+    "a job of which one webhook is owed": Case((Retry(b"s", 1000, durable=False),), splits=True, sent=("r.0",)),
     "shares of all kinds": Case(
-        (Later(b"a", 1), Dead(b"b", "x"), Back(b"c")), splits=True, sent=("r.0", "r.2"), dead=("r.1",)
+        (Retry(b"a", 1), DeadLetter(b"b", "x"), Requeue(b"c")), splits=True, sent=("r.0", "r.2"), dead=("r.1",)
     ),
-    "untouched at a stop": Case((Back(),), goes_back=True),
-    "at a stop with the state that it came with": Case((Back(b"before"),), goes_back=True),
-    "at a stop with another state": Case((Back(b"s"),), sent=("r",)),
-    "what a dead worker held": Case((Back(b"s", lapsed=True),), kept=("r",)),
-    "a dead letter": Case((Dead(b"s", "x"),), dead=("r",)),
-    "a failed share of a group": Case((Later(b"s", 1000),), fifo=True, kept=("r",)),
-    "shares of a group": Case((Later(b"a", 1), Dead(b"b", "x")), splits=True, fifo=True, kept=("r.0",), dead=("r.1",)),
-    "a group at a stop": Case((Back(b"s"),), fifo=True, kept=("r",), goes_back=True),
+    "untouched at a stop": Case((Requeue(),), goes_back=True),
+    "at a stop with the state that it came with": Case((Requeue(b"before"),), goes_back=True),
+    "at a stop with another state": Case((Requeue(b"s"),), sent=("r",)),
+    "what a dead worker held": Case((Requeue(b"s", lapsed=True),), kept=("r",)),
+    "a dead letter": Case((DeadLetter(b"s", "x"),), dead=("r",)),
+    "a failed share of a group": Case((Retry(b"s", 1000),), fifo=True, kept=("r",)),
+    "shares of a group": Case(
+        (Retry(b"a", 1), DeadLetter(b"b", "x")), splits=True, fifo=True, kept=("r.0",), dead=("r.1",)
+    ),
+    "a group at a stop": Case((Requeue(b"s"),), fifo=True, kept=("r",), goes_back=True),
 }
 
 
@@ -50,7 +52,7 @@ def record(group: str | None = None) -> Record:
     return Record(Message(received, "h", 0.0, 30.0), "r", b"before", 3, 1)
 
 
-def planned(case: Case, kept: int = 0) -> Ending:
+def planned(case: Case, kept: int = 0) -> SettlementTask:
     mine = record("group" if case.fifo else None)
     claim = Claim("q", mine.receipt, b"body", b"before", 0, 0)
     return plan(Settlement(claim, case.parts, case.splits), mine, NOW, fifo=case.fifo, kept=kept)
@@ -58,39 +60,39 @@ def planned(case: Case, kept: int = 0) -> Ending:
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_each_end_of_a_claim(case: Case) -> None:
-    ending = planned(case)
+    task = planned(case)
 
-    assert tuple(s.outgoing.record_id for s in ending.sends if not s.to_dead_letters) == case.sent
-    assert tuple(s.outgoing.record_id for s in ending.sends if s.to_dead_letters) == case.dead
-    assert tuple(kept.id for kept, _ in ending.keeps) == case.kept
-    assert ending.goes_back == case.goes_back
-    assert ending.is_local == bool(case.kept and not case.sent and not case.dead and not case.goes_back)
-    assert ending.leaves_nothing == (not case.parts)
+    assert tuple(s.outgoing.record_id for s in task.sends if not s.to_dead_letters) == case.sent
+    assert tuple(s.outgoing.record_id for s in task.sends if s.to_dead_letters) == case.dead
+    assert tuple(kept.id for kept, _ in task.keeps) == case.kept
+    assert task.goes_back == case.goes_back
+    assert task.is_local == bool(case.kept and not case.sent and not case.dead and not case.goes_back)
+    assert task.leaves_nothing == (not case.parts)
 
 
 def test_what_is_sent_goes_on_counting_and_a_share_begins_anew() -> None:
-    [send] = planned(Case((Later(b"", 5000),))).sends
+    [send] = planned(Case((Retry(b"", 5000),))).sends
     assert (send.outgoing.claims, send.outgoing.state, send.outgoing.delay_ms) == (3, b"before", 5000)
 
-    [share] = planned(Case((Later(b"s", 0),), splits=True)).sends
+    [share] = planned(Case((Retry(b"s", 0),), splits=True)).sends
     assert (share.outgoing.claims, share.outgoing.state) == (0, b"s")
 
 
 def test_what_is_put_back_keeps_its_lapses_and_a_release_clears_them() -> None:
-    [(lapsed, first)] = planned(Case((Back(lapsed=True),))).keeps
+    [(lapsed, first)] = planned(Case((Requeue(lapsed=True),))).keeps
     assert (lapsed.lapses, first) == (2, True)
-    [(released, first)] = planned(Case((Later(b"s", 1, durable=False),))).keeps
+    [(released, first)] = planned(Case((Retry(b"s", 1, durable=False),))).keeps
     assert (released.lapses, first, released.due) == (0, False, NOW + 0.001)
 
 
 def test_memory_holds_so_many_and_the_rest_waits_in_the_queue() -> None:
-    deferral = Case((Later(b"s", 1000, durable=False),))
+    deferral = Case((Retry(b"s", 1000, durable=False),))
     assert planned(deferral, KEPT_LIMIT - 1).is_local
     assert planned(deferral, KEPT_LIMIT).sends
 
 
 def test_a_dead_letter_remembers_the_group_it_came_from() -> None:
-    [send] = planned(Case((Dead(b"s", "x"),), fifo=True)).sends
+    [send] = planned(Case((DeadLetter(b"s", "x"),), fifo=True)).sends
     assert send.outgoing.origin == "group"
 
 

@@ -22,7 +22,7 @@ from sockudo_queue.core.secret import Secret
 from sockudo_queue.delivery.admission.endpoint import BreakerKey, Deferral, EndpointKey, Endpoints
 from sockudo_queue.delivery.admission.thread_budget import Limits
 from sockudo_queue.delivery.sender import Sender as RealSender
-from sockudo_queue.drivers.base import Back, Claim, Dead, Later, Part, Settlement
+from sockudo_queue.drivers.base import Claim, DeadLetter, Disposition, Requeue, Retry, Settlement
 from sockudo_queue.errors import AppStoreUnavailable, AppUnreadable
 from sockudo_queue.observability.metrics import Metrics
 from sockudo_queue.pipeline.deferrals import LONGEST_GUESS
@@ -112,7 +112,7 @@ class World:
         assert settlement is not None
         return settlement
 
-    def part_of(self, in_flight: JobInFlight, delivery: WebhookDelivery) -> Part | None:
+    def part_of(self, in_flight: JobInFlight, delivery: WebhookDelivery) -> Disposition | None:
         return self.dispatcher.attempt(in_flight, delivery, Slot(), lambda _slot: None)
 
     def in_flight(self, name: str) -> int:
@@ -130,11 +130,11 @@ def claim_of(body: bytes, state: State | bytes = b"", *, lapses: int = 0, receip
     return Claim("source", receipt, body, encoded, lapses, NOW_MS)
 
 
-def owed(part: Part) -> State:
+def owed(part: Disposition) -> State:
     return delivery_state.decode(part.state)
 
 
-def only(settlement: Settlement) -> Part:
+def only(settlement: Settlement) -> Disposition:
     (part,) = settlement.parts
     return part
 
@@ -208,7 +208,7 @@ def test_a_delivery_that_fails_before_its_attempt_is_a_dead_letter(monkeypatch: 
 
     part = only(world.settle(claim_of(job(1))))
 
-    assert isinstance(part, Dead)
+    assert isinstance(part, DeadLetter)
     assert (part.reason, owed(part).webhook, owed(part).attempts) == ("internal-error", "a", 0)
     assert len(world.log.of("job.failed")) == 1
 
@@ -253,7 +253,7 @@ def test_of_three_webhooks_one_fails_and_is_owed_alone() -> None:
 
     assert settlement.splits
     part = only(settlement)
-    assert isinstance(part, Later)
+    assert isinstance(part, Retry)
     assert part.delay_ms == 1000
     assert owed(part) == State("rec", APP_ID, "b", attempts=1, budget_from=owed(part).budget_from, last="status-503")
     again = world.settle(claim_of(job(7), part.state, receipt="rec.0/1"))
@@ -269,13 +269,13 @@ def test_retries_end_as_a_dead_letter() -> None:
     world.sender.answers["a"] = from_failure(Failure.RESET)
     claim, delays = claim_of(job(1)), []
     part = only(world.settle(claim))
-    while isinstance(part, Later):
+    while isinstance(part, Retry):
         delays.append(part.delay_ms)
         world.endpoints = world.dispatcher._endpoints = Endpoints(LIMITS)  # no breaker here
         part = only(world.settle(claim_of(job(1), part.state, receipt="rec.0/1")))
 
     assert delays == [1000, 2000]
-    assert isinstance(part, Dead)
+    assert isinstance(part, DeadLetter)
     assert part.reason == "exhausted"
     state = owed(part)
     assert (state.attempts, state.last, state.reason, state.webhook) == (3, "reset", "exhausted", "a")
@@ -299,7 +299,7 @@ def test_the_budget_runs_from_the_first_attempt() -> None:
 
     part = only(world.settle(claim_of(job(1), state)))
 
-    assert isinstance(part, Dead)
+    assert isinstance(part, DeadLetter)
     assert part.reason == "exhausted"
     fresh = only(world.settle(claim_of(job(1), State("j", APP_ID, "a"))))
     assert owed(fresh).budget_from == pytest.approx(NOW_MS, abs=5000)
@@ -311,7 +311,7 @@ def test_a_permanent_answer_is_a_dead_letter_at_once() -> None:
 
     part = only(world.settle(claim_of(job(1))))
 
-    assert isinstance(part, Dead)
+    assert isinstance(part, DeadLetter)
     assert (part.reason, owed(part).last) == ("refused", "status-404")
 
 
@@ -324,7 +324,7 @@ def test_an_unreadable_job_is_a_dead_letter(body: bytes) -> None:
 
     part = only(world.settle(claim_of(body)))
 
-    assert isinstance(part, Dead)
+    assert isinstance(part, DeadLetter)
     assert part.reason == "unreadable"
     assert owed(part).job == "rec"
     assert [line["bytes"] for line in world.log.of("job.unreadable")] == [len(body)]
@@ -337,7 +337,7 @@ def test_a_job_that_killed_its_workers_is_a_dead_letter_and_not_posted() -> None
 
     part = only(world.settle(claim_of(job(1), State("j", APP_ID, "a", attempts=2), lapses=MAX_LAPSES)))
 
-    assert isinstance(part, Dead)
+    assert isinstance(part, DeadLetter)
     assert part.reason == "worker-lost"
     assert (owed(part).webhook, owed(part).attempts) == ("a", 2)
     assert len(world.sender.posted) == MAX_LAPSES
@@ -349,7 +349,7 @@ def test_a_record_of_a_later_version_is_left_as_it_is(lapses: int) -> None:
 
     for state in (b'{"v":2,"job":{"later":1}}', b"what is this"):
         settlement = world.settle(claim_of(job(1), state, lapses=lapses))
-        assert settlement.parts == (Later(b"", NEWER_RECORD_DELAY_MS),)
+        assert settlement.parts == (Retry(b"", NEWER_RECORD_DELAY_MS),)
         assert not settlement.splits
     assert world.sender.posted == []
 
@@ -360,7 +360,7 @@ def test_what_is_owed_to_a_webhook_that_is_gone_is_a_dead_letter(webhooks: tuple
 
     part = only(world.settle(claim_of(job(1), State("j", APP_ID, "a", attempts=3))))
 
-    assert isinstance(part, Dead)
+    assert isinstance(part, DeadLetter)
     assert (part.reason, owed(part).webhook, owed(part).attempts) == ("webhook-removed", "a", 3)
 
 
@@ -377,8 +377,8 @@ def test_events_of_an_invalid_webhook_are_a_dead_letter_and_the_others_are_deliv
 
     retried, dead = settlement.parts
     assert settlement.splits
-    assert isinstance(retried, Later)
-    assert isinstance(dead, Dead)
+    assert isinstance(retried, Retry)
+    assert isinstance(dead, DeadLetter)
     assert (dead.reason, owed(dead)) == (
         "webhook-invalid",
         State("rec", APP_ID, "bad", reason="webhook-invalid", died=owed(dead).died),
@@ -390,7 +390,10 @@ def test_job_that_invalid_webhooks_alone_want_becomes_a_dead_letter_of_each() ->
     world = World(hook("a", filter=Filter(channel_prefix="nothing-")), invalid=(unserved("bad"), unserved("worse")))
     settlement = world.settle(claim_of(job(1)))
     assert settlement.splits
-    assert [(owed(part).webhook, type(part)) for part in settlement.parts] == [("bad", Dead), ("worse", Dead)]
+    assert [(owed(part).webhook, type(part)) for part in settlement.parts] == [
+        ("bad", DeadLetter),
+        ("worse", DeadLetter),
+    ]
     assert world.sender.posted == []
 
 
@@ -400,7 +403,7 @@ def test_what_is_owed_to_a_webhook_that_became_invalid_is_a_dead_letter() -> Non
     past = (Death("webhook-invalid", NOW_MS, 0, None),)
     settlement = world.settle(claim_of(job(1), State("j", APP_ID, "bad", attempts=3, history=past)))
     part = only(settlement)
-    assert isinstance(part, Dead)
+    assert isinstance(part, DeadLetter)
     assert not settlement.splits
     assert (part.reason, owed(part).attempts, owed(part).history) == ("webhook-invalid", 3, past)
 
@@ -408,12 +411,12 @@ def test_what_is_owed_to_a_webhook_that_became_invalid_is_a_dead_letter() -> Non
 def test_job_that_is_put_back_untouched_leaves_no_dead_letter_of_an_invalid_webhook() -> None:
     world = World(hook("a"), hook("b"), invalid=(unserved("bad"),))
     in_flight = world.resolver.resolve(claim_of(job(1)))
-    assert in_flight.abandon().parts == (Back(),)
+    assert in_flight.abandon().parts == (Requeue(),)
 
     in_flight = world.resolver.resolve(claim_of(job(1)))
     in_flight.finish(in_flight.deliveries[0], None)
     back, dead = in_flight.abandon().parts
-    assert (type(back), owed(back).webhook, type(dead), owed(dead).webhook) == (Back, "b", Dead, "bad")
+    assert (type(back), owed(back).webhook, type(dead), owed(dead).webhook) == (Requeue, "b", DeadLetter, "bad")
 
 
 def test_a_job_of_an_unknown_app_is_tried_again_and_then_a_dead_letter() -> None:
@@ -421,7 +424,7 @@ def test_a_job_of_an_unknown_app_is_tried_again_and_then_a_dead_letter() -> None
     claim, delays = claim_of(job(1)), []
     part = only(world.settle(claim))
     began = owed(part).budget_from
-    while isinstance(part, Later):
+    while isinstance(part, Retry):
         delays.append(part.delay_ms)
         later = replace_ms(claim_of(job(1), part.state), NOW_MS + sum(delays))
         settlement = world.settle(later)
@@ -431,7 +434,7 @@ def test_a_job_of_an_unknown_app_is_tried_again_and_then_a_dead_letter() -> None
 
     assert delays[:7] == [1000, 2000, 4000, 8000, 16000, 32000, 60000]
     assert BUDGET_MS - 60_000 < sum(delays) <= BUDGET_MS
-    assert isinstance(part, Dead)
+    assert isinstance(part, DeadLetter)
     assert (part.reason, owed(part).app) == ("unknown-app", APP_ID)
 
 
@@ -439,9 +442,9 @@ def test_jobs_that_wait_for_their_apps_take_no_look_from_a_new_one() -> None:
     world = World(lives=False)
     world.resolver._look_ups._due = dict.fromkeys(range(NOW_MS // 1000, NOW_MS // 1000 + 1_000), LOOKS_A_SECOND)
     part, now_ms, looks = only(world.settle(claim_of(job(1)))), NOW_MS, 1
-    assert isinstance(part, Later)
+    assert isinstance(part, Retry)
     assert part.delay_ms > 2 * BUDGET_MS
-    while isinstance(part, Later):
+    while isinstance(part, Retry):
         now_ms += part.delay_ms
         part, looks = only(world.settle(replace_ms(claim_of(job(1), part.state), now_ms))), looks + 1
     assert looks == 10, "as many as without the others"
@@ -452,7 +455,7 @@ def test_jobs_wait_for_a_store_that_is_away_no_longer_where_many_wait_for_their_
     world.resolver._registry = Away(AppStoreUnavailable("gone"))
     world.resolver._look_ups._due = dict.fromkeys(range(NOW_MS // 1000, NOW_MS // 1000 + 1_000), LOOKS_A_SECOND)
     parts = [only(world.settle(claim_of(job(1)))) for _ in range(200)]
-    assert {part.delay_ms for part in parts if isinstance(part, Later)} == {1000}
+    assert {part.delay_ms for part in parts if isinstance(part, Retry)} == {1000}
 
 
 def test_budget_of_an_unknown_app_stands_still_while_most_apps_are_unknown() -> None:
@@ -462,17 +465,17 @@ def test_budget_of_an_unknown_app_stands_still_while_most_apps_are_unknown() -> 
     assert world.unknown_apps.prevail
     now_ms = NOW_MS
     while now_ms < NOW_MS + 10 * BUDGET_MS:
-        assert isinstance(part, Later)
+        assert isinstance(part, Retry)
         now_ms += part.delay_ms
         part = only(world.settle(replace_ms(claim_of(job(1), part.state), now_ms)))
 
     world.unknown_apps.forget()
     waited = 0
-    while isinstance(part, Later):
+    while isinstance(part, Retry):
         waited += part.delay_ms
         part = only(world.settle(replace_ms(claim_of(job(1), part.state), now_ms + waited)))
     assert BUDGET_MS - 60_000 <= waited <= BUDGET_MS + 60_000
-    assert isinstance(part, Dead)
+    assert isinstance(part, DeadLetter)
 
 
 @pytest.mark.parametrize("state", [None, State("rec", APP_ID, "a", attempts=2, budget_from=NOW_MS - 5_000)])
@@ -484,7 +487,7 @@ def test_job_of_an_app_over_its_share_of_matching_time_is_put_off_as_it_is(state
     settlement = world.settle(claim_of(job(1)) if state is None else claim_of(job(1), state))
 
     part = only(settlement)
-    assert isinstance(part, Later)
+    assert isinstance(part, Retry)
     assert not part.durable
     assert part.delay_ms >= 1000
     assert world.sender.names == []
@@ -564,7 +567,7 @@ def test_no_job_is_a_dead_letter_while_nobody_can_tell_whether_there_is_its_app(
     delays: list[int] = []
     part = only(world.settle(claim_of(job(1))))
     while sum(delays) < 10 * BUDGET_MS:
-        assert isinstance(part, Later)
+        assert isinstance(part, Retry)
         assert owed(part).budget_from is None
         delays.append(part.delay_ms)
         part = only(world.settle(replace_ms(claim_of(job(1), part.state), NOW_MS + sum(delays))))
@@ -589,7 +592,7 @@ def test_a_budget_that_runs_stands_still_while_nobody_can_tell() -> None:
     world.resolver._registry = Away(AppStoreUnavailable("gone"))
     state = State("rec", APP_ID, "a", attempts=2, budget_from=NOW_MS - 5_000)
     part = only(world.settle(claim_of(job(1), state)))
-    assert isinstance(part, Later)
+    assert isinstance(part, Retry)
     assert owed(part) == replace(state, budget_from=NOW_MS - 5_000 + part.delay_ms)
 
 
@@ -597,9 +600,9 @@ def test_a_job_of_an_app_that_cannot_be_read_is_tried_again_and_then_a_dead_lett
     world = World()
     world.resolver._registry = Away(AppUnreadable("why"))
     part = only(world.settle(claim_of(job(1))))
-    assert isinstance(part, Later)
+    assert isinstance(part, Retry)
     part = only(world.settle(replace_ms(claim_of(job(1), part.state), NOW_MS + BUDGET_MS)))
-    assert isinstance(part, Dead)
+    assert isinstance(part, DeadLetter)
     assert part.reason == "unreadable-app"
     assert not world.unknown_apps.prevail
 
@@ -618,7 +621,7 @@ def test_an_app_that_becomes_known_gets_its_webhooks_all_their_tries() -> None:
     assert settlement.splits
     assert [headers["X-Sockudo-Attempt"] for _, _, headers in world.sender.posted] == ["1", "1"]
     for number, kept in enumerate(settlement.parts):
-        assert isinstance(kept, Later)
+        assert isinstance(kept, Retry)
         assert kept.delay_ms == 1000
         assert (owed(kept).attempts, owed(kept).webhook) == (1, "ab"[number])
         assert owed(kept).budget_from == pytest.approx(claim.server_ms, abs=5000)
@@ -654,7 +657,7 @@ def test_a_delivery_whose_app_is_unknown_for_a_while_keeps_its_count_of_attempts
 
     part = only(world.settle(claim_of(job(1), state)))
 
-    assert isinstance(part, Later)
+    assert isinstance(part, Retry)
     assert owed(part) == state
 
 
@@ -668,8 +671,8 @@ def test_a_deferral_counts_no_attempt() -> None:
 
     part = world.dispatcher.deferred(in_flight, delivery, Deferral(0.5, by_breaker=False))
 
-    assert part == Later(delivery_state.encode(State("rec", APP_ID, "a", reserved=True)), 500, durable=False)
-    assert isinstance(world.dispatcher.deferred(in_flight, delivery, Deferral(0.0, by_breaker=False)), Later)
+    assert part == Retry(delivery_state.encode(State("rec", APP_ID, "a", reserved=True)), 500, durable=False)
+    assert isinstance(world.dispatcher.deferred(in_flight, delivery, Deferral(0.0, by_breaker=False)), Retry)
 
 
 def test_a_guess_grows_each_time_up_to_a_limit_and_a_promise_ends_it() -> None:
@@ -681,7 +684,7 @@ def test_a_guess_grows_each_time_up_to_a_limit_and_a_promise_ends_it() -> None:
         for _ in range(8):
             in_flight = world.resolver.resolve(claim_of(job(1), state))
             part = world.dispatcher.deferred(in_flight, in_flight.deliveries[0], guess)
-            assert isinstance(part, Later)
+            assert isinstance(part, Retry)
             state = owed(part)
             delays.append(part.delay_ms / 1000)
 
@@ -701,7 +704,7 @@ def test_a_budget_that_ends_before_the_breaker_does_leaves_a_last_look() -> None
 
     part = world.dispatcher.deferred(in_flight, in_flight.deliveries[0], Deferral(5.0, by_breaker=True))
 
-    assert isinstance(part, Later)
+    assert isinstance(part, Retry)
     assert part.delay_ms == pytest.approx(500, abs=100)
 
 
@@ -710,7 +713,7 @@ def test_a_new_url_of_a_webhook_is_a_new_chance() -> None:
     world.sender.answers["a"] = DOWN
     for _ in range(LIMITS.breaker_failures):
         world.settle(claim_of(job(1)))
-    assert isinstance(only(world.settle(claim_of(job(1)))), Later)
+    assert isinstance(only(world.settle(claim_of(job(1)))), Retry)
     world.sender.answers["a"] = OK
     moved = dataclasses.replace(hook("a"), url=Secret("https://a.example/moved"))
     world.apps = world.resolver._registry = StaticApps([App(APP_ID, (moved,))])
@@ -725,12 +728,12 @@ def test_an_open_breaker_starts_the_budget_and_ends_it() -> None:
         world.settle(claim_of(job(1)))
 
     part = only(world.settle(claim_of(job(1))))
-    assert isinstance(part, Later)
+    assert isinstance(part, Retry)
     assert owed(part).budget_from == pytest.approx(NOW_MS, abs=5000)
     assert (owed(part).attempts, owed(part).reserved) == (0, True)
     old = State("j", APP_ID, "a", attempts=2, budget_from=NOW_MS - BUDGET_MS, reserved=True)
     end = only(world.settle(claim_of(job(1), old)))
-    assert isinstance(end, Dead)
+    assert isinstance(end, DeadLetter)
     assert (end.reason, owed(end).attempts) == ("endpoint-down", 2)
     assert len(world.sender.posted) == LIMITS.breaker_failures
 
@@ -750,7 +753,7 @@ def test_a_failure_in_our_own_code_costs_one_webhook_and_is_tried_again() -> Non
 
     part = only(world.settle(claim_of(job(1))))
 
-    assert isinstance(part, Later)
+    assert isinstance(part, Retry)
     assert (owed(part).webhook, owed(part).last) == ("a", "internal")
     assert world.sender.names == ["a", "b"]
     assert world.in_flight("a") == 0
@@ -805,7 +808,7 @@ def test_a_request_that_cannot_be_signed_leaves_no_attempt_at_the_endpoint() -> 
 
     part = world.part_of(in_flight, delivery)
 
-    assert isinstance(part, Later)
+    assert isinstance(part, Retry)
     assert world.in_flight("a") == 0
     assert world.sender.posted == []
 
@@ -816,7 +819,7 @@ def test_opening_never_raises() -> None:
 
     part = only(world.settle(claim_of(job(1))))
 
-    assert isinstance(part, Dead)
+    assert isinstance(part, DeadLetter)
     assert part.reason == "internal-error"
 
 
@@ -845,7 +848,7 @@ def test_a_transport_failure_while_stopping_counts_for_nothing(failure: Failure)
 
     settlement = world.settle(claim_of(job(1), state))
 
-    assert settlement.parts == (Back(delivery_state.encode(state)),)
+    assert settlement.parts == (Requeue(delivery_state.encode(state)),)
     assert world.in_flight("a") == 0
     assert world.failures("a") == 0
 
@@ -858,7 +861,7 @@ def test_an_answer_while_stopping_counts(outcome: Outcome) -> None:
 
     parts = world.settle(claim_of(job(1))).parts
 
-    assert not any(isinstance(part, Back) for part in parts)
+    assert not any(isinstance(part, Requeue) for part in parts)
     assert bool(parts) is not outcome.delivered
 
 
@@ -871,7 +874,7 @@ def test_abandoning_an_untouched_job_puts_it_back_whole() -> None:
 
     settlement = in_flight.abandon()
 
-    assert settlement == Settlement(in_flight.claim, (Back(),))
+    assert settlement == Settlement(in_flight.claim, (Requeue(),))
     assert in_flight.abandon() is settlement
     assert in_flight.finish(in_flight.deliveries[0], None) is None
     assert in_flight.settlement is settlement
@@ -881,15 +884,15 @@ def test_abandoning_keeps_what_is_finished_and_puts_back_the_rest() -> None:
     in_flight = opened("a", "b", "c", "d")
     a, b, c, d = in_flight.deliveries
     assert in_flight.finish(b, None) is None
-    assert in_flight.finish(c, Later(b"c", 1000)) is None
+    assert in_flight.finish(c, Retry(b"c", 1000)) is None
 
     settlement = in_flight.abandon()
 
     assert settlement.splits
     assert settlement.parts == (
-        Back(delivery_state.encode(a.state)),
-        Later(b"c", 1000),
-        Back(delivery_state.encode(d.state)),
+        Requeue(delivery_state.encode(a.state)),
+        Retry(b"c", 1000),
+        Requeue(delivery_state.encode(d.state)),
     )
     assert [owed(part).webhook for part in (settlement.parts[0], settlement.parts[2])] == ["a", "d"]
     assert in_flight.finish(a, None) is None
@@ -908,13 +911,13 @@ def test_a_delivery_is_reported_once() -> None:
     in_flight = opened("a", "b")
     first, second = in_flight.deliveries
 
-    assert in_flight.finish(first, Later(b"x", 1)) is None
+    assert in_flight.finish(first, Retry(b"x", 1)) is None
     assert in_flight.finish(first, None) is None
     settlement = in_flight.finish(second, None)
 
     assert settlement is not None
-    assert settlement.parts == (Later(b"x", 1),)
-    assert in_flight.finish(second, Dead(b"", "x")) is None
+    assert settlement.parts == (Retry(b"x", 1),)
+    assert in_flight.finish(second, DeadLetter(b"", "x")) is None
 
 
 def test_one_of_many_threads_gets_the_settlement() -> None:
@@ -984,7 +987,7 @@ def test_budget_that_begins_in_the_future_begins_now() -> None:
 
 def test_state_with_a_long_id_is_a_dead_letter() -> None:
     [part] = World(hook("orders")).settle(claim_of(job(), State("x" * 256, APP_ID, "orders"))).parts
-    assert isinstance(part, Dead)
+    assert isinstance(part, DeadLetter)
     assert owed(part).reason == "unreadable"
 
 
@@ -994,7 +997,7 @@ def test_app_over_a_ceiling_keeps_its_jobs_and_stored_retries(stored: State | No
     everything = InvalidWebhook("all", None, None, "app 'shop'", "has 20000 webhooks")
     world.apps.replace([App(APP_ID, (), (everything,), is_over_ceiling=True)])
     part = only(world.settle(claim_of(job(1), stored or b"")))
-    assert isinstance(part, Dead)
+    assert isinstance(part, DeadLetter)
     assert (part.reason, owed(part).webhook) == ("webhook-invalid", stored and "gone")
 
     world.apps.replace([App(APP_ID, (hook("a"),))])

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import pytest
 
-from sockudo_queue.drivers.base import Dead, RecordAudit, Settlement
+from sockudo_queue.drivers.base import DeadLetter, RecordAudit, Settlement
 from sockudo_queue.drivers.memory import MemoryDriver
 from sockudo_queue.errors import BrokerUnavailable
 from sockudo_queue.observability.metrics import Metrics
@@ -45,7 +45,7 @@ class World:
             self.driver.put(body)
             claim = self.driver.next(None).claim
             assert claim is not None
-            self.driver.settle([Settlement(claim, (Dead(b"", "refused"),))])
+            self.driver.settle([Settlement(claim, (DeadLetter(b"", "refused"),))])
 
     def dead(self) -> int:
         return self.driver.depth()["dead-letter"]

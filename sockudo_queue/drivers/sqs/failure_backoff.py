@@ -30,7 +30,7 @@ class _Fault:
     again_at: float
 
 
-class Trouble:
+class FailureBackoff:
     """The faults at present. Safe from any thread; cheap while there is none."""
 
     def __init__(self) -> None:
