@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sockudo_queue import __version__
 from sockudo_queue.apps.file_watcher import AppSource
-from sockudo_queue.apps.stores.factory import make_keeper
+from sockudo_queue.apps.stores.factory import make_refresher
 from sockudo_queue.config import Settings
 from sockudo_queue.core.apps import AppRegistry
 from sockudo_queue.delivery.admission.endpoint import Endpoints
@@ -119,10 +119,10 @@ class Daemon:
         self._supervisor = Supervisor(self._log, slow=settings.delivery.slow_ms / 1000)
         self._pool = WorkerPool(settings.workers, settings.delivery.max_slow, self._supervisor.spawn)
         self._unknown_apps = UnknownApps(self._log, partial(self._set_ready, "apps"))
-        self._app_keeper = make_keeper(
+        self._refresher = make_refresher(
             settings, registry, self._metrics, self._log, partial(self._set_ready, "app-store"), self._turns
         )
-        self._registry = registry if self._app_keeper is None else self._app_keeper.registry
+        self._registry = registry if self._refresher is None else self._refresher.registry
         self._dispatcher = self._make_dispatcher()
         self._context = context = WorkerContext(
             self._pool,
@@ -222,7 +222,7 @@ class Daemon:
         if isinstance(driver := self._driver, PeerAware):
             upkeep.append(lambda _: driver.look_around())
         placement = Placement() if self._settings.one_core else None
-        self._services.start(interval, self._app_source, self._unknown_apps, upkeep, self._app_keeper, placement)
+        self._services.start(interval, self._app_source, self._unknown_apps, upkeep, self._refresher, placement)
         if self._ingress is not None:
             self._services.take_jobs(self._ingress)
         self._watch_peers()
@@ -238,8 +238,8 @@ class Daemon:
                     continue
                 case signals.RELOAD_SIGNAL:
                     self._services.reload_asked.set()
-                    if self._app_keeper is not None:
-                        self._app_keeper.expire()
+                    if self._refresher is not None:
+                        self._refresher.expire()
                 case _:
                     self._beats.unregister("main")
                     return self._drain()

@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import Any, Final
 
 from sockudo_queue.apps.parsing.webhooks import Defaults, read_app
-from sockudo_queue.config import AppsDocument, Findings, Loaded, Settings, collect, did_you_mean, secret_looks_odd, told
+from sockudo_queue.config import (
+    AppsDocument,
+    ConfigProblems,
+    Loaded,
+    Settings,
+    collect,
+    did_you_mean,
+    secret_looks_odd,
+    told,
+)
 from sockudo_queue.core.apps import App
 
 READ_STORES: Final = ("dynamodb", "mysql", "pgsql")
@@ -26,10 +35,10 @@ class ParsedApps:
 
 def parse_apps(document: AppsDocument, settings: Settings, *, strict: bool = False) -> ParsedApps:
     """Return the apps of a document. Raises SettingsError with one line for each fault."""
-    findings = Findings(strict)
-    apps = collect_apps(document, settings, findings)
-    findings.raise_faults()
-    return ParsedApps(apps, told(findings.warnings))
+    problems = ConfigProblems(strict)
+    apps = collect_apps(document, settings, problems)
+    problems.raise_faults()
+    return ParsedApps(apps, told(problems.warnings))
 
 
 def load_with_apps(
@@ -39,49 +48,49 @@ def load_with_apps(
     strict: bool,
 ) -> tuple[Loaded, tuple[App, ...]]:
     """Read settings and apps, as `config.load` does; the faults of both are told at once by one SettingsError."""
-    findings = Findings(strict)
-    loaded = collect(config_file, environment, working_directory, findings)
+    problems = ConfigProblems(strict)
+    loaded = collect(config_file, environment, working_directory, problems)
     # Without a file that could be read, every word about missing apps would be a second fault for the first.
-    apps = collect_apps(loaded.apps_document, loaded.settings, findings) if loaded.file_was_read else ()
-    findings.raise_faults()
-    return replace(loaded, warnings=told(findings.warnings)), apps
+    apps = collect_apps(loaded.apps_document, loaded.settings, problems) if loaded.file_was_read else ()
+    problems.raise_faults()
+    return replace(loaded, warnings=told(problems.warnings)), apps
 
 
-def collect_apps(document: AppsDocument, settings: Settings, findings: Findings) -> tuple[App, ...]:
-    """Return the apps of a document and add what is wrong to `findings`."""
+def collect_apps(document: AppsDocument, settings: Settings, problems: ConfigProblems) -> tuple[App, ...]:
+    """Return the apps of a document and add what is wrong to `problems`."""
     manager = document.app_manager if isinstance(document.app_manager, Mapping) else {}
-    entries = _entries(manager, document, findings)
-    _check_store(settings.apps.driver, entries, document, findings)
+    entries = _entries(manager, document, problems)
+    _check_store(settings.apps.driver, entries, document, problems)
     defaults = Defaults(settings.retry, settings.delivery.request_timeout_ms, settings.limits.ceilings())
     apps: dict[str, App] = {}
-    for app in _read_apps(entries, document, defaults, findings):
+    for app in _read_apps(entries, document, defaults, problems):
         if app.id in apps:
-            findings.warnings.append(f"{document.path}: app {app.id!r} is there twice; the later one is used")
+            problems.warnings.append(f"{document.path}: app {app.id!r} is there twice; the later one is used")
         apps[app.id] = app
     # A server with a store has put its default app there, so the store knows what became of it since.
     default_app = document.environment.default_app_id
     if default_app is not None and settings.apps.driver == "memory":
         apps.setdefault(default_app, App(default_app, ()))
     if settings.apps.driver not in READ_STORES and not any(app.webhooks or app.invalid for app in apps.values()):
-        findings.warnings.append(
+        problems.warnings.append(
             "no app has a webhook, so nothing will be delivered; they belong under app_manager.array.apps in the file"
         )
     return tuple(apps.values())
 
 
-def _entries(manager: Mapping[str, Any], document: AppsDocument, findings: Findings) -> list[Any]:
+def _entries(manager: Mapping[str, Any], document: AppsDocument, problems: ConfigProblems) -> list[Any]:
     """Return the file's apps, or none where the environment makes Sockudo leave them out."""
     array = manager.get("array")
     entries = array.get("apps") if isinstance(array, Mapping) else array
     if entries is None:
         return []
     if not isinstance(array, Mapping) or not isinstance(entries, list):
-        findings.faults.append(
+        problems.faults.append(
             f'{document.path}: app_manager.array must be an object with a list: {{"apps": [{{"id": "shop", …}}]}}'
         )
         return []
     if entries and document.environment.skips_inline:
-        findings.warnings.append(
+        problems.warnings.append(
             f"{document.environment.skips_inline}: because of it the apps of {document.path} are left out, as Sockudo "
             "does; unset it for the daemon if their webhooks are wanted"
         )
@@ -89,57 +98,59 @@ def _entries(manager: Mapping[str, Any], document: AppsDocument, findings: Findi
     return entries
 
 
-def _check_store(store: str, entries: list[Any], document: AppsDocument, findings: Findings) -> None:
+def _check_store(store: str, entries: list[Any], document: AppsDocument, problems: ConfigProblems) -> None:
     if store not in _UNREAD_STORES:
         return
     where = "APP_MANAGER_DRIVER" if document.environment.driver else f"app_manager.driver in {document.path}"
     if entries:
-        findings.warnings.append(
+        problems.warnings.append(
             f"{where}: apps that are only in {store} are not seen; those under app_manager.array.apps are"
         )
     else:
-        findings.faults.append(
+        problems.faults.append(
             f"{where}: apps in {store} cannot be read by this version; put the apps with their webhooks under "
             "app_manager.array.apps of a file of the daemon's own, and set app_manager.driver to memory there"
         )
 
 
-def _read_apps(entries: list[Any], document: AppsDocument, defaults: Defaults, findings: Findings) -> Iterator[App]:
+def _read_apps(
+    entries: list[Any], document: AppsDocument, defaults: Defaults, problems: ConfigProblems
+) -> Iterator[App]:
     for position, entry in enumerate(entries):
-        app = _read_app(entry, f"{document.path}: app", position, defaults, findings)
+        app = _read_app(entry, f"{document.path}: app", position, defaults, problems)
         if app is not None:
             yield app
 
 
-def _read_app(entry: Any, where: str, position: int, defaults: Defaults, findings: Findings) -> App | None:
+def _read_app(entry: Any, where: str, position: int, defaults: Defaults, problems: ConfigProblems) -> App | None:
     identity = entry.get("id") if isinstance(entry, Mapping) else None
     if not isinstance(identity, str) or not identity.strip():
-        findings.faults.append(f'{where} {position + 1}: must be an object with an id; for example {{"id": "shop", …}}')
+        problems.faults.append(f'{where} {position + 1}: must be an object with an id; for example {{"id": "shop", …}}')
         return None
     where = f"{where} {identity!r}"
-    _check_secret(entry.get("secret"), where, findings)
-    return read_app(identity, _webhooks_of(entry, where, findings), where, defaults, findings)
+    _check_secret(entry.get("secret"), where, problems)
+    return read_app(identity, _webhooks_of(entry, where, problems), where, defaults, problems)
 
 
-def _check_secret(secret: object, where: str, findings: Findings) -> None:
+def _check_secret(secret: object, where: str, problems: ConfigProblems) -> None:
     """Deliveries are signed with the job's secret; this one is looked at because the server takes it from here."""
     if isinstance(secret, str) and not secret.strip():
-        findings.faults.append(f"{where}: secret is empty, so every signature would be worthless; set one")
+        problems.faults.append(f"{where}: secret is empty, so every signature would be worthless; set one")
     elif isinstance(secret, str) and (odd := secret_looks_odd(secret)):
-        findings.warnings.append(f"{where}: the secret {odd}")
+        problems.warnings.append(f"{where}: the secret {odd}")
 
 
-def _webhooks_of(entry: Mapping[str, Any], where: str, findings: Findings) -> Any:
+def _webhooks_of(entry: Mapping[str, Any], where: str, problems: ConfigProblems) -> Any:
     """Return the webhooks in force: of the policy where there is one, else of the flat form."""
     for key in entry:
         if key not in ("webhooks", "policy") and did_you_mean(key, ("webhooks", "policy")):
-            findings.unknown(f"{where}: no such key: {key}{did_you_mean(key, ('webhooks', 'policy'))}")
+            problems.unknown(f"{where}: no such key: {key}{did_you_mean(key, ('webhooks', 'policy'))}")
     policy = entry.get("policy")
     if policy is None:
         return entry.get("webhooks")
     if not isinstance(policy, Mapping):
-        findings.faults.append(f'{where}: policy must be an object, for example {{"webhooks": []}}')
+        problems.faults.append(f'{where}: policy must be an object, for example {{"webhooks": []}}')
         return None
     if entry.get("webhooks") and entry["webhooks"] != policy.get("webhooks"):
-        findings.warnings.append(f"{where}: webhooks beside policy are ignored, as Sockudo does; move them into policy")
+        problems.warnings.append(f"{where}: webhooks beside policy are ignored, as Sockudo does; move them into policy")
     return policy.get("webhooks")

@@ -26,7 +26,7 @@ class Credentials:
     secret: Secret
 
 
-class AppLookUp:
+class AppLookup:
     """Finds apps by id; asks a database once for each."""
 
     def __init__(self, loaded: Loaded, inline: Sequence[App], store: AppStore | None) -> None:
@@ -52,11 +52,11 @@ class AppLookUp:
 
 
 @contextmanager
-def app_look_up(loaded: Loaded, inline: Sequence[App]) -> Iterator[AppLookUp]:
+def app_look_up(loaded: Loaded, inline: Sequence[App]) -> Iterator[AppLookup]:
     """Return a look-up, and end its connection at the end. Nothing is connected before an app is not in the file."""
     store = make_store(loaded.settings)
     try:
-        yield AppLookUp(loaded, inline, store)
+        yield AppLookup(loaded, inline, store)
     finally:
         if store is not None:
             store.close()

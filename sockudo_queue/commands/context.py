@@ -12,7 +12,7 @@ from typing import Final
 from sockudo_queue.apps.file import collect_apps, load_with_apps
 from sockudo_queue.commands.found_file import approve
 from sockudo_queue.commands.terminal import complain
-from sockudo_queue.config import CONFIG_FILE, Findings, Loaded, collect, told, working_directory
+from sockudo_queue.config import CONFIG_FILE, ConfigProblems, Loaded, collect, told, working_directory
 from sockudo_queue.core.apps import App
 from sockudo_queue.core.ports import host_port
 from sockudo_queue.drivers.base import Driver
@@ -42,7 +42,7 @@ def load(options: argparse.Namespace) -> tuple[Loaded, tuple[App, ...]]:
 
 def examine(options: argparse.Namespace) -> tuple[Loaded, tuple[App, ...], tuple[str, ...]]:
     """Read settings and apps as far as they can be used, and return their faults instead of raising them."""
-    findings = Findings(options.strict)
+    findings = ConfigProblems(options.strict)
     loaded = collect(options.config, os.environ, working_directory(), findings)
     _approve_unnamed(options, loaded)
     apps = collect_apps(loaded.apps_document, loaded.settings, findings) if loaded.file_was_read else ()

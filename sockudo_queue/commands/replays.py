@@ -15,7 +15,7 @@ from dataclasses import replace
 from itertools import islice
 from typing import Final, TypeVar
 
-from sockudo_queue.commands.apps import AppLookUp, app_look_up
+from sockudo_queue.commands.apps import AppLookup, app_look_up
 from sockudo_queue.commands.context import EXIT_NO, Queue, reached
 from sockudo_queue.commands.letters import UNREADABLE, Entry, Selection, none_matches
 from sockudo_queue.commands.terminal import Progress, complain, pace, plural, say, say_json
@@ -54,7 +54,7 @@ def replay(options: argparse.Namespace) -> int:
 class _Replay:
     """One run of the command."""
 
-    def __init__(self, queue: Queue, apps: AppLookUp, selection: Selection, options: argparse.Namespace) -> None:
+    def __init__(self, queue: Queue, apps: AppLookup, selection: Selection, options: argparse.Namespace) -> None:
         self.done, self.gone = 0, 0
         self.met: set[str] = set()  # ids of letters and of their jobs
         self._letters = queue.driver.dead_letters

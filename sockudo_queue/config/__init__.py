@@ -11,7 +11,6 @@ import json
 from sockudo_queue.config.documents import Document, digest_of, parse_document, read_bytes, working_directory
 from sockudo_queue.config.environment import CONFIG_FILE
 from sockudo_queue.config.file_reading import RegularFile
-from sockudo_queue.config.findings import Findings, did_you_mean, secret_looks_odd, told
 from sockudo_queue.config.loading import AppsDocument, Loaded, collect, load
 from sockudo_queue.config.models import (
     AppsSettings,
@@ -35,6 +34,7 @@ from sockudo_queue.config.models import (
     TlsSettings,
 )
 from sockudo_queue.config.options import OPTIONS
+from sockudo_queue.config.problems import ConfigProblems, did_you_mean, secret_looks_odd, told
 from sockudo_queue.config.redis_urls import UNIX, UnixSocket, redis_scheme, unix_socket
 from sockudo_queue.config.urls import UrlParts, ascii_url, url_parts
 from sockudo_queue.config.values import apps_driver, boolean
@@ -45,11 +45,11 @@ __all__ = [
     "UNIX",
     "AppsDocument",
     "AppsSettings",
+    "ConfigProblems",
     "DatabaseSettings",
     "DeliverySettings",
     "Document",
     "DynamodbSettings",
-    "Findings",
     "LimitsSettings",
     "Loaded",
     "LoggingSettings",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from sockudo_queue.config.findings import Findings
 from sockudo_queue.config.models import DatabaseSettings, MetricsSettings, MysqlSettings, Settings
+from sockudo_queue.config.problems import ConfigProblems
 from sockudo_queue.config.redis_checks import Naming, check_redis
 
 _GUARD_RULES: Final = ("allowed_networks", "denied_networks", "allowed_ports", "denied_ports")
@@ -16,25 +16,25 @@ REFUSED_PREFIX: Final = (
 CLAIM_WAIT_MS: Final = 1_000  # the longest that an idle Redis driver waits for a job
 
 
-def check(settings: Settings, name: Naming, findings: Findings) -> None:
+def check(settings: Settings, name: Naming, problems: ConfigProblems) -> None:
     """Report what does not fit together; `name` tells how a person finds an attribute."""
-    _check_leases(settings, name, findings)
-    _check_stop(settings, name, findings)
-    _check_prefix(settings, name, findings)
-    check_redis(settings, name, findings)
-    _check_retry(settings, name, findings)
-    _check_delivery(settings, name, findings)
+    _check_leases(settings, name, problems)
+    _check_stop(settings, name, problems)
+    _check_prefix(settings, name, problems)
+    check_redis(settings, name, problems)
+    _check_retry(settings, name, problems)
+    _check_delivery(settings, name, problems)
     if settings.driver == "sqs":
-        _check_sqs(settings, name, findings)
-    _check_app_store(settings, name, findings)
-    _check_metrics(settings, name, findings)
+        _check_sqs(settings, name, problems)
+    _check_app_store(settings, name, problems)
+    _check_metrics(settings, name, problems)
 
 
-def _check_leases(settings: Settings, name: Naming, findings: Findings) -> None:
+def _check_leases(settings: Settings, name: Naming, problems: ConfigProblems) -> None:
     reliability = settings.reliability
     interval = name("reliability.lease_renew_interval_ms")
     if reliability.lease_renew_interval_ms >= reliability.lease_duration_ms:
-        findings.faults.append(
+        problems.faults.append(
             f"{interval}: must be shorter than {name('reliability.lease_duration_ms')}, or every claim lapses before "
             f"it is renewed; for example {reliability.lease_duration_ms // 3}"
         )
@@ -43,63 +43,63 @@ def _check_leases(settings: Settings, name: Naming, findings: Findings) -> None:
     if settings.driver == "redis-cluster":
         timeout, attribute = settings.redis_cluster.request_timeout_ms, "redis_cluster.request_timeout_ms"
     if reliability.lease_renew_interval_ms + timeout > reliability.lease_duration_ms:
-        findings.warnings.append(
+        problems.warnings.append(
             f"{interval}: with {name(attribute)} it is longer than the lease, so one slow answer of "
             "Redis can cost a claim, and its webhooks may be sent twice"
         )
 
 
-def _check_stop(settings: Settings, name: Naming, findings: Findings) -> None:
+def _check_stop(settings: Settings, name: Naming, problems: ConfigProblems) -> None:
     wait = settings.sqs.wait_time_seconds * 1_000 if settings.driver == "sqs" else CLAIM_WAIT_MS
     if settings.driver not in ("memory", "none") and settings.reliability.shutdown_timeout_ms <= wait:
-        findings.warnings.append(
+        problems.warnings.append(
             f"{name('reliability.shutdown_timeout_ms')}: is no longer than the wait for a job ({wait} ms), so a stop "
             "can end before every worker has seen it"
         )
 
 
-def _check_prefix(settings: Settings, name: Naming, findings: Findings) -> None:
+def _check_prefix(settings: Settings, name: Naming, problems: ConfigProblems) -> None:
     group, attribute = (
         (settings.redis_cluster, "redis_cluster.prefix")
         if settings.driver == "redis-cluster"
         else (settings.redis, "redis.prefix")
     )
     if not group.prefix.strip().rstrip(":") or "{" in group.prefix or "}" in group.prefix:
-        findings.warnings.append(f"{name(attribute)}: {REFUSED_PREFIX}")
+        problems.warnings.append(f"{name(attribute)}: {REFUSED_PREFIX}")
     elif group.prefix != group.prefix.strip():
-        findings.warnings.append(
+        problems.warnings.append(
             f"{name(attribute)}: white space around it counts up to Sockudo 4.7 and not from 5.0 on"
         )
 
 
-def _check_retry(settings: Settings, name: Naming, findings: Findings) -> None:
+def _check_retry(settings: Settings, name: Naming, problems: ConfigProblems) -> None:
     if settings.retry.initial_backoff_ms > settings.retry.max_backoff_ms:
-        findings.warnings.append(
+        problems.warnings.append(
             f"{name('retry.initial_backoff_ms')}: is longer than {name('retry.max_backoff_ms')}, which cuts every delay"
         )
     if settings.delivery.breaker_open_ms > settings.delivery.breaker_max_open_ms:
-        findings.faults.append(
+        problems.faults.append(
             f"{name('delivery.breaker_open_ms')}: must not be longer than {name('delivery.breaker_max_open_ms')}; "
             f"for example {settings.delivery.breaker_max_open_ms}"
         )
 
 
-def _check_sqs(settings: Settings, name: Naming, findings: Findings) -> None:
+def _check_sqs(settings: Settings, name: Naming, problems: ConfigProblems) -> None:
     sqs = settings.sqs
     if sqs.queue_url_prefix is not None and not sqs.queue_url_prefix.endswith("/"):
-        findings.warnings.append(
+        problems.warnings.append(
             f"{name('sqs.queue_url_prefix')}: does not end in a slash, and the name of the queue is put right behind it"
         )
 
 
-def _check_app_store(settings: Settings, name: Naming, findings: Findings) -> None:
+def _check_app_store(settings: Settings, name: Naming, problems: ConfigProblems) -> None:
     match settings.apps.driver:
         case "mysql":
-            _check_database(settings.mysql, "mysql", name, findings)
+            _check_database(settings.mysql, "mysql", name, problems)
         case "pgsql":
-            _check_database(settings.postgres, "postgres", name, findings)
+            _check_database(settings.postgres, "postgres", name, problems)
             if settings.postgres.port == MysqlSettings().port:
-                findings.warnings.append(
+                problems.warnings.append(
                     f"{name('postgres.port')}: is MySQL's port, which is Sockudo's default here too; set the one that "
                     "PostgreSQL listens on, mostly 5432"
                 )
@@ -107,54 +107,54 @@ def _check_app_store(settings: Settings, name: Naming, findings: Findings) -> No
             keys = settings.dynamodb
             if (keys.aws_access_key_id is None) != (keys.aws_secret_access_key is None):
                 missing = "aws_access_key_id" if keys.aws_access_key_id is None else "aws_secret_access_key"
-                findings.faults.append(
+                problems.faults.append(
                     f"{name(f'dynamodb.{missing}')}: is missing, and its other half is set; set both or none"
                 )
 
 
-def _check_database(database: DatabaseSettings, group: str, name: Naming, findings: Findings) -> None:
+def _check_database(database: DatabaseSettings, group: str, name: Naming, problems: ConfigProblems) -> None:
     if database.ssl_ca is not None and database.ssl_mode != "verify-full":
-        findings.warnings.append(
+        problems.warnings.append(
             f"{name(f'{group}.ssl_ca')}: changes nothing, since {name(f'{group}.ssl_mode')} is not verify-full"
         )
 
 
-def _check_metrics(settings: Settings, name: Naming, findings: Findings) -> None:
+def _check_metrics(settings: Settings, name: Naming, problems: ConfigProblems) -> None:
     metrics = settings.metrics
     if metrics.username != MetricsSettings().username and metrics.password is None:
-        findings.faults.append(
+        problems.faults.append(
             f"{name('metrics.username')}: is no use without {name('metrics.password')}; for example "
             "QUEUE_METRICS_PASSWORD_FILE=/run/secrets/metrics-password"
         )
     if ":" in metrics.username:
-        findings.faults.append(f"{name('metrics.username')}: must not contain a colon; for example operator")
+        problems.faults.append(f"{name('metrics.username')}: must not contain a colon; for example operator")
     if metrics.tls_key_file is not None and metrics.tls_cert_file is None:
-        findings.faults.append(
+        problems.faults.append(
             f"{name('metrics.tls_key_file')}: is no use without its certificate; set {name('metrics.tls_cert_file')}, "
             "for example /etc/tls/metrics.pem"
         )
 
 
-def _check_delivery(settings: Settings, name: Naming, findings: Findings) -> None:
+def _check_delivery(settings: Settings, name: Naming, problems: ConfigProblems) -> None:
     delivery = settings.delivery
     guard = name("delivery.guard")
     if delivery.guard and delivery.use_environment_proxy:
-        findings.faults.append(
+        problems.faults.append(
             f"{name('delivery.use_environment_proxy')}: behind a proxy the network guard cannot see which address is "
             f"called, and would guard nothing; let the proxy do it, and set {guard} to false"
         )
     if not delivery.guard:
         given = [rule for rule in _GUARD_RULES if getattr(delivery, rule)] + ["private"] * (delivery.private == "deny")
-        findings.faults.extend(
+        problems.faults.extend(
             f"{name(f'delivery.{rule}')}: is for the network guard, and {guard} switches that off; set it to true, or "
             "leave this out"
             for rule in given
         )
     both = sorted(set(delivery.allowed_ports) & set(delivery.denied_ports))
     if both:
-        findings.warnings.append(f"{name('delivery.denied_ports')}: port {both[0]} is among the allowed ones, too")
+        problems.warnings.append(f"{name('delivery.denied_ports')}: port {both[0]} is among the allowed ones, too")
     if delivery.client_key_file is not None and delivery.client_cert_file is None:
-        findings.faults.append(
+        problems.faults.append(
             f"{name('delivery.client_key_file')}: is no use without its certificate; set "
             f"{name('delivery.client_cert_file')}, for example /etc/tls/client.pem"
         )

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from sockudo_queue.config.findings import Findings, did_you_mean, secret_looks_odd
 from sockudo_queue.config.layers import Layer
 from sockudo_queue.config.options import OPTIONS
+from sockudo_queue.config.problems import ConfigProblems, did_you_mean, secret_looks_odd
 from sockudo_queue.config.secret_files import FileSecret, read_secret_file
 from sockudo_queue.config.values import FALSE, TRUE
 from sockudo_queue.core.secret import Secret
@@ -73,57 +73,57 @@ _SLIP_ENDS: Final = 4
 _LINK_ADVICE: Final = "set enableServiceLinks: false in the pod to be rid of them"
 
 
-def value_of(environment: Mapping[str, str], name: str, findings: Findings) -> str | None:
+def value_of(environment: Mapping[str, str], name: str, problems: ConfigProblems) -> str | None:
     """Return a variable's value; empty text and what a Kubernetes service link put there count as unset."""
     value = environment.get(name, "")
     if _LINK_VALUE.match(value):
-        findings.warnings.append(f"{name}: ignored, it looks like a Kubernetes service link; {_LINK_ADVICE}")
+        problems.warnings.append(f"{name}: ignored, it looks like a Kubernetes service link; {_LINK_ADVICE}")
         return None
     return value or None
 
 
-def read_layer(environment: Mapping[str, str], findings: Findings) -> Layer:
+def read_layer(environment: Mapping[str, str], problems: ConfigProblems) -> Layer:
     """Return every setting that a variable gives."""
     layer = Layer()
     for option in OPTIONS:
         for name in option.variables:
-            value = value_of(environment, name, findings)
+            value = value_of(environment, name, problems)
             if option.secret:
-                faults = len(findings.faults)
-                secret, name = _secret(environment, name, value, findings)
-                if len(findings.faults) > faults:
-                    findings.unusable.add(option.attribute)
+                faults = len(problems.faults)
+                secret, name = _secret(environment, name, value, problems)
+                if len(problems.faults) > faults:
+                    problems.unusable.add(option.attribute)
                 if secret is not None:
-                    layer.give(option, secret, name, findings)
+                    layer.give(option, secret, name, problems)
             elif value is not None and value.strip():
-                layer.give(option, value, name, findings)
-    _report_unknown(environment, findings)
+                layer.give(option, value, name, problems)
+    _report_unknown(environment, problems)
     return layer
 
 
 def _secret(
-    environment: Mapping[str, str], name: str, value: str | None, findings: Findings
+    environment: Mapping[str, str], name: str, value: str | None, problems: ConfigProblems
 ) -> tuple[Secret | None, str]:
     """Return a secret and the variable that gives it: `NAME`, or `NAME_FILE` with a file that holds it."""
     file_name = f"{name}_FILE"
-    path = value_of(environment, file_name, findings)
+    path = value_of(environment, file_name, problems)
     if path is not None:
         if value is not None:
-            findings.faults.append(f"{file_name}: must not be set together with {name}; set one of them")
+            problems.faults.append(f"{file_name}: must not be set together with {name}; set one of them")
         name = file_name
         try:
             value = read_secret_file(path)
         except ValueError as error:
-            findings.faults.append(f"{name}: {error}; for example {name}=/run/secrets/redis-password")
+            problems.faults.append(f"{name}: {error}; for example {name}=/run/secrets/redis-password")
             return None, name
     if value is None:
         return None, name
     if not value.strip():
-        findings.faults.append(f"{name}: holds only white space; set a value, or nothing")
+        problems.faults.append(f"{name}: holds only white space; set a value, or nothing")
         return None, name
     odd = secret_looks_odd(value)
     if odd:
-        findings.warnings.append(f"{name}: the secret {odd}")
+        problems.warnings.append(f"{name}: the secret {odd}")
     return Secret(value) if path is None else FileSecret(value, path), name
 
 
@@ -133,23 +133,23 @@ def _read_names() -> frozenset[str]:
     return frozenset(names | files | {CONFIG_FILE, *_DEFAULT_APP, *_APP_FLAGS})
 
 
-def _report_unknown(environment: Mapping[str, str], findings: Findings) -> None:
+def _report_unknown(environment: Mapping[str, str], problems: ConfigProblems) -> None:
     read = _read_names()
     known = read | _SOCKUDOS
-    _report_slips(environment, read, findings)
+    _report_slips(environment, read, problems)
     unknown = sorted(name for name in environment if name.startswith(_POLICED) and name not in known)
     links = [name for name in unknown if _is_service_link(name, environment)]
     if links:
-        findings.warnings.append(
+        problems.warnings.append(
             f"{links[0]}: ignored, as are all variables that Kubernetes service links set ({len(links)} here); "
             f"{_LINK_ADVICE}"
         )
     for name in unknown:
         if environment[name] and name not in links:
-            findings.unknown(f"{name}: no such variable{did_you_mean(name, known)}", ours=name.startswith(_OURS))
+            problems.unknown(f"{name}: no such variable{did_you_mean(name, known)}", ours=name.startswith(_OURS))
 
 
-def _report_slips(environment: Mapping[str, str], read: frozenset[str], findings: Findings) -> None:
+def _report_slips(environment: Mapping[str, str], read: frozenset[str], problems: ConfigProblems) -> None:
     """Report variables whose names are almost, or but for the case, those of variables that are read."""
     alike: dict[str, set[str]] = {}
     for name in read:
@@ -161,7 +161,7 @@ def _report_slips(environment: Mapping[str, str], read: frozenset[str], findings
         upper = name.upper()
         candidates = alike.get(upper[:_SLIP_ENDS], set()) | alike.get(upper[-_SLIP_ENDS:], set())
         if hint := did_you_mean(upper, candidates, _SLIP_CUTOFF):
-            findings.unknown(f"{name}: no such variable{hint}")
+            problems.unknown(f"{name}: no such variable{hint}")
 
 
 def _is_service_link(name: str, environment: Mapping[str, str]) -> bool:
@@ -181,31 +181,31 @@ class AppEnvironment:
     skips_inline: str | None = None  # the variable because of which the file's apps are left out
 
 
-def read_app_environment(environment: Mapping[str, str], findings: Findings) -> AppEnvironment:
+def read_app_environment(environment: Mapping[str, str], problems: ConfigProblems) -> AppEnvironment:
     """Return what Sockudo 4 and 5 would do with the file's apps in this environment."""
-    given = {name: value_of(environment, name, findings) for name in _DEFAULT_APP}
-    enabled = _flag(environment, "SOCKUDO_DEFAULT_APP_ENABLED", True, findings)
+    given = {name: value_of(environment, name, problems) for name in _DEFAULT_APP}
+    enabled = _flag(environment, "SOCKUDO_DEFAULT_APP_ENABLED", True, problems)
     skipping = (
         *(name for name, value in given.items() if value is not None),
         *(["SOCKUDO_DEFAULT_APP_ENABLED"] if not enabled else []),
-        *(["SOCKUDO_SKIP_INLINE_APPS"] if _flag(environment, "SOCKUDO_SKIP_INLINE_APPS", False, findings) else []),
+        *(["SOCKUDO_SKIP_INLINE_APPS"] if _flag(environment, "SOCKUDO_SKIP_INLINE_APPS", False, problems) else []),
         *(
             ["APP_MANAGER_REGISTER_INLINE_APPS"]
-            if not _flag(environment, "APP_MANAGER_REGISTER_INLINE_APPS", True, findings)
+            if not _flag(environment, "APP_MANAGER_REGISTER_INLINE_APPS", True, problems)
             else []
         ),
     )
     complete = enabled and all(given.values())
     return AppEnvironment(
-        driver=value_of(environment, "APP_MANAGER_DRIVER", findings),
+        driver=value_of(environment, "APP_MANAGER_DRIVER", problems),
         default_app_id=given[_DEFAULT_APP[0]] if complete else None,
         skips_inline=next(iter(skipping), None),
     )
 
 
-def _flag(environment: Mapping[str, str], name: str, default: bool, findings: Findings) -> bool:
+def _flag(environment: Mapping[str, str], name: str, default: bool, problems: ConfigProblems) -> bool:
     """Read a boolean as Sockudo does, which keeps the default where the text is neither."""
-    value = (value_of(environment, name, findings) or "").strip().lower()
+    value = (value_of(environment, name, problems) or "").strip().lower()
     if value and value not in TRUE | FALSE:
-        findings.warnings.append(f"{name}: must be true or false; the default is kept, as in Sockudo")
+        problems.warnings.append(f"{name}: must be true or false; the default is kept, as in Sockudo")
     return value in TRUE if value in TRUE | FALSE else default

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from sockudo_queue.config.documents import Document
-from sockudo_queue.config.findings import Findings, did_you_mean, secret_looks_odd
 from sockudo_queue.config.layers import Layer
 from sockudo_queue.config.options import OPTIONS
+from sockudo_queue.config.problems import ConfigProblems, did_you_mean, secret_looks_odd
 from sockudo_queue.config.wording import default_of
 
 # Sections whose every key is known here. Of all others only a name close to one of these is looked at.
@@ -71,7 +71,7 @@ _MISTAKEN: Final = {
 }
 
 
-def read_layer(document: Document, findings: Findings) -> Layer:
+def read_layer(document: Document, problems: ConfigProblems) -> Layer:
     """Return every setting that the file gives; null counts as unset, and so does empty text where unset may be."""
     layer = Layer()
     for option in OPTIONS:
@@ -83,9 +83,9 @@ def read_layer(document: Document, findings: Findings) -> Layer:
             if option.secret and isinstance(value, str):
                 odd = secret_looks_odd(value)
                 if odd:
-                    findings.warnings.append(f"{origin}: the secret {odd}")
-            layer.give(option, value, origin, findings)
-    _report_unknown(document, findings)
+                    problems.warnings.append(f"{origin}: the secret {odd}")
+            layer.give(option, value, origin, problems)
+    _report_unknown(document, problems)
     return layer
 
 
@@ -93,16 +93,16 @@ def _known_keys() -> frozenset[str]:
     return frozenset({key for option in OPTIONS for key in option.keys} | _SOCKUDOS)
 
 
-def _report_unknown(document: Document, findings: Findings) -> None:
+def _report_unknown(document: Document, problems: ConfigProblems) -> None:
     known = _known_keys()
     sections = {key.rsplit(".", depth)[0] for key in known for depth in range(1, key.count(".") + 1)}
     for key, found in _walk(document.values, "", sections - _SOCKUDOS):
         where = f"{key} in {document.path}"
         if key in sections and key not in known:
-            findings.faults.append(f"{where}: must be a table of settings" + _example(key, known))
+            problems.faults.append(f"{where}: must be a table of settings" + _example(key, known))
         elif key not in known and (found or "." in key):
             hint = f"; did you mean {_MISTAKEN[key]}?" if key in _MISTAKEN else did_you_mean(key, known | sections)
-            findings.unknown(f"{where}: no such setting{hint}", ours=key.startswith(_OURS))
+            problems.unknown(f"{where}: no such setting{hint}", ours=key.startswith(_OURS))
 
 
 def _walk(values: Mapping[str, Any], prefix: str, sections: set[str]) -> Iterator[tuple[str, bool]]:

@@ -9,9 +9,9 @@ from typing import Any
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
-from sockudo_queue.config.findings import Findings
 from sockudo_queue.config.models import Settings
 from sockudo_queue.config.options import Option
+from sockudo_queue.config.problems import ConfigProblems
 from sockudo_queue.core.secret import Secret
 
 
@@ -23,10 +23,10 @@ class Layer:
     origins: dict[str, str] = field(default_factory=dict)
     host_asks_for_tls: bool = False
 
-    def give(self, option: Option, value: Any, origin: str, findings: Findings) -> None:
+    def give(self, option: Option, value: Any, origin: str, problems: ConfigProblems) -> None:
         """Take a value; text of a secret is wrapped at once, so that nothing on the way can show it."""
         if option.zero_means_default and value in (0, "0"):
-            findings.notes.append(f"{origin}: 0 (no limit) is read as the default here; every wait has an end")
+            problems.notes.append(f"{origin}: 0 (no limit) is read as the default here; every wait has an end")
             return
         if option.secret:
             value = _wrapped(value)

@@ -16,10 +16,10 @@ from sockudo_queue.config.checks import REFUSED_PREFIX, check
 from sockudo_queue.config.cluster_nodes import derive_cluster
 from sockudo_queue.config.documents import Document, find_file, read_document
 from sockudo_queue.config.environment import AppEnvironment
-from sockudo_queue.config.findings import Findings, told
 from sockudo_queue.config.layers import Layer, merge
 from sockudo_queue.config.models import MAX_WORKERS, Settings
 from sockudo_queue.config.options import BY_ATTRIBUTE
+from sockudo_queue.config.problems import ConfigProblems, told
 from sockudo_queue.config.wording import fault_lines, origin_of
 from sockudo_queue.errors import SettingsError
 
@@ -56,9 +56,9 @@ def load(
     strict: bool,
 ) -> Loaded:
     """Read and check every setting. Raises SettingsError with one line for each fault."""
-    findings = Findings(strict)
-    loaded = collect(config_file, environment, working_directory, findings)
-    findings.raise_faults()
+    problems = ConfigProblems(strict)
+    loaded = collect(config_file, environment, working_directory, problems)
+    problems.raise_faults()
     return loaded
 
 
@@ -66,24 +66,24 @@ def collect(
     config_file: str | None,
     environment: Mapping[str, str],
     working_directory: Path,
-    findings: Findings,
+    problems: ConfigProblems,
 ) -> Loaded:
-    """Read every setting and add what is wrong to `findings`; for what cannot be used, the default stands in."""
-    document = _read_file(config_file, environment, working_directory, findings)
-    readable = not findings.faults
+    """Read every setting and add what is wrong to `problems`; for what cannot be used, the default stands in."""
+    document = _read_file(config_file, environment, working_directory, problems)
+    readable = not problems.faults
     layers = [
-        variables.read_layer(environment, findings),
-        file_keys.read_layer(document, findings),
+        variables.read_layer(environment, problems),
+        file_keys.read_layer(document, problems),
     ]
-    layers.append(_derived(layers, document, findings))
-    settings = _merge(layers, findings)
-    _warn_of_memory(settings, layers, document, findings)
-    _warn_of_stop(settings, layers, findings)
-    _warn_of_empty_prefix(settings, environment, findings)
+    layers.append(_derived(layers, document, problems))
+    settings = _merge(layers, problems)
+    _warn_of_memory(settings, layers, document, problems)
+    _warn_of_stop(settings, layers, problems)
+    _warn_of_empty_prefix(settings, environment, problems)
     apps = AppsDocument(
         document.path,
         document.get("app_manager"),
-        variables.read_app_environment(environment, findings),
+        variables.read_app_environment(environment, problems),
         document.digest,
     )
     sources = [
@@ -95,63 +95,63 @@ def collect(
     return Loaded(
         settings,
         apps,
-        told(findings.warnings),
-        told(findings.notes),
+        told(problems.warnings),
+        told(problems.notes),
         tuple(sources),
         readable,
-        frozenset(findings.unusable),
+        frozenset(problems.unusable),
     )
 
 
 def _read_file(
-    config_file: str | None, environment: Mapping[str, str], working_directory: Path, findings: Findings
+    config_file: str | None, environment: Mapping[str, str], working_directory: Path, problems: ConfigProblems
 ) -> Document:
-    named = config_file or variables.value_of(environment, variables.CONFIG_FILE, findings)
+    named = config_file or variables.value_of(environment, variables.CONFIG_FILE, problems)
     path = find_file(named, working_directory)
     if path is None:
         return Document()
     try:
         return read_document(path, environment)
     except SettingsError as error:
-        findings.faults.extend(error.faults)
+        problems.faults.extend(error.faults)
         return Document(path)
 
 
-def _derived(layers: Sequence[Layer], document: Document, findings: Findings) -> Layer:
+def _derived(layers: Sequence[Layer], document: Document, problems: ConfigProblems) -> Layer:
     """Return the weakest layer: what follows from other settings where nobody says it outright."""
     weakest = Layer()
-    _derive_workers(layers, weakest, findings)
+    _derive_workers(layers, weakest, problems)
     if _driver(layers) == "redis-cluster":
-        derive_cluster(layers, document, weakest, findings)
+        derive_cluster(layers, document, weakest, problems)
     with_host = next((layer for layer in layers if "redis.host" in layer.values), None)
     if with_host is not None and with_host.host_asks_for_tls:
-        weakest.give(BY_ATTRIBUTE["master_tls.enabled"], True, with_host.origins["redis.host"], findings)
+        weakest.give(BY_ATTRIBUTE["master_tls.enabled"], True, with_host.origins["redis.host"], problems)
     return weakest
 
 
-def _derive_workers(layers: Sequence[Layer], weakest: Layer, findings: Findings) -> None:
+def _derive_workers(layers: Sequence[Layer], weakest: Layer, problems: ConfigProblems) -> None:
     """Take the number of workers from Sockudo's own `concurrency` of the driver."""
     attribute = f"{_CONCURRENCY.get(_driver(layers), '')}.concurrency"
     value, origin = _first(layers, attribute)
     number = "" if value is None else str(value).strip()
     if number == "0":
-        _explain_zero(origin, findings, is_redis=_driver(layers) != "sqs")
+        _explain_zero(origin, problems, is_redis=_driver(layers) != "sqs")
     elif any("workers" in layer.values for layer in layers):
         return
     elif number.isascii() and number.isdigit() and int(number) <= MAX_WORKERS:
-        weakest.give(BY_ATTRIBUTE["workers"], number, origin, findings)
+        weakest.give(BY_ATTRIBUTE["workers"], number, origin, problems)
 
 
-def _explain_zero(origin: str, findings: Findings, *, is_redis: bool) -> None:
+def _explain_zero(origin: str, problems: ConfigProblems, *, is_redis: bool) -> None:
     default = f"The daemon works with its default of {Settings().workers} workers (QUEUE_WORKERS sets another number)"
     if is_redis:
-        findings.warnings.append(
+        problems.warnings.append(
             f"{origin}: 0 is right for a Sockudo server up to 4.7 alone, whose own workers it stops; one from 5.0 on "
             "has no queue with it and sends no webhooks at all, so leave it out there and use the rule that "
             f"sockudo-queue check --acl prints. {default}"
         )
     else:
-        findings.notes.append(f"{origin}: 0 is Sockudo's switch for a server that only produces. {default}")
+        problems.notes.append(f"{origin}: 0 is Sockudo's switch for a server that only produces. {default}")
 
 
 def _driver(layers: Sequence[Layer]) -> str:
@@ -165,21 +165,21 @@ def _first(layers: Sequence[Layer], attribute: str) -> tuple[Any, str]:
     return None, ""
 
 
-def _merge(layers: Sequence[Layer], findings: Findings) -> Settings:
+def _merge(layers: Sequence[Layer], problems: ConfigProblems) -> Settings:
     try:
         settings = merge(layers)
     except ValidationError as error:
         for attribute, line in fault_lines(error, layers):
-            findings.faults.append(line)
-            findings.unusable.add(attribute)
-        return _merge_usable(layers, findings)
-    check(settings, lambda attribute: origin_of(BY_ATTRIBUTE[attribute], layers), findings)
+            problems.faults.append(line)
+            problems.unusable.add(attribute)
+        return _merge_usable(layers, problems)
+    check(settings, lambda attribute: origin_of(BY_ATTRIBUTE[attribute], layers), problems)
     return settings
 
 
-def _merge_usable(layers: Sequence[Layer], findings: Findings) -> Settings:
+def _merge_usable(layers: Sequence[Layer], problems: ConfigProblems) -> Settings:
     for layer in layers:
-        for attribute in findings.unusable:
+        for attribute in problems.unusable:
             layer.discard(attribute)
     try:
         return merge(layers)
@@ -187,33 +187,33 @@ def _merge_usable(layers: Sequence[Layer], findings: Findings) -> Settings:
         return Settings()
 
 
-def _warn_of_stop(settings: Settings, layers: Sequence[Layer], findings: Findings) -> None:
+def _warn_of_stop(settings: Settings, layers: Sequence[Layer], problems: ConfigProblems) -> None:
     """The file of a server holds that server's own time to stop; who sets the variable means this daemon."""
     environment, *_ = layers
     longest = Settings().reliability.shutdown_timeout_ms
     attribute = "reliability.shutdown_timeout_ms"
     if settings.reliability.shutdown_timeout_ms > longest and attribute not in environment.values:
         seconds = math.ceil(settings.reliability.shutdown_timeout_ms / 1000)
-        findings.warnings.append(
+        problems.warnings.append(
             f"{_first(layers, attribute)[1]}: the daemon takes it over, so a stop may take {seconds} s, and a grace "
             f"period of 30 s would cut it off; set QUEUE_SHUTDOWN_TIMEOUT_MS={longest} for the daemon, or that "
             f"variable to {settings.reliability.shutdown_timeout_ms} and its grace period to {seconds + 5} s"
         )
 
 
-def _warn_of_empty_prefix(settings: Settings, environment: Mapping[str, str], findings: Findings) -> None:
+def _warn_of_empty_prefix(settings: Settings, environment: Mapping[str, str], problems: ConfigProblems) -> None:
     """An empty variable counts as unset here. To a server it is an empty prefix."""
     group = {"redis": "redis", "redis-cluster": "redis_cluster"}.get(settings.driver)
     for name in BY_ATTRIBUTE[f"{group}.prefix"].variables if group else ():
         if environment.get(name) == "":
-            findings.warnings.append(f"{name}: is empty, which counts as unset here; {REFUSED_PREFIX}, or unset it")
+            problems.warnings.append(f"{name}: is empty, which counts as unset here; {REFUSED_PREFIX}, or unset it")
 
 
-def _warn_of_memory(settings: Settings, layers: Sequence[Layer], document: Document, findings: Findings) -> None:
+def _warn_of_memory(settings: Settings, layers: Sequence[Layer], document: Document, problems: ConfigProblems) -> None:
     """A file that is the server's own means the server's own memory, and nothing of it reaches another process."""
     environment, *_ = layers
     if settings.driver == "memory" and "driver" not in environment.values:
-        findings.warnings.append(
+        problems.warnings.append(
             f"queue.driver in {document.path}: in Sockudo's file, memory means the memory of the server, and nothing "
             "will arrive here; set QUEUE_DRIVER=redis for server and daemon"
         )

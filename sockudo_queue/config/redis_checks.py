@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
-from sockudo_queue.config.findings import Findings
 from sockudo_queue.config.models import Settings, TlsSettings
+from sockudo_queue.config.problems import ConfigProblems
 from sockudo_queue.config.redis_urls import UNIX, redis_scheme
 from sockudo_queue.core.cluster_keys import has_hash_tag
 from sockudo_queue.core.secret import Secret
@@ -14,41 +14,41 @@ from sockudo_queue.core.secret import Secret
 Naming = Callable[[str], str]
 
 
-def check_redis(settings: Settings, name: Naming, findings: Findings) -> None:
+def check_redis(settings: Settings, name: Naming, problems: ConfigProblems) -> None:
     """Report what does not fit together; `name` tells how a person finds an attribute."""
     if settings.driver == "redis-cluster":
-        _check_cluster_keys(settings, name, findings)
-        _check_cluster_nodes(settings, name, findings)
+        _check_cluster_keys(settings, name, problems)
+        _check_cluster_nodes(settings, name, problems)
     if settings.driver in ("redis", "redis-cluster"):
         for group, tls in (("master_tls", settings.master_tls), ("sentinel.tls", settings.sentinel.tls)):
-            _check_certificates(group, tls, name, findings)
-        _check_clear_text(settings, name, findings)
+            _check_certificates(group, tls, name, problems)
+        _check_clear_text(settings, name, problems)
 
 
-def _check_cluster_keys(settings: Settings, name: Naming, findings: Findings) -> None:
+def _check_cluster_keys(settings: Settings, name: Naming, problems: ConfigProblems) -> None:
     prefix, queue = settings.redis_cluster.prefix, settings.redis.queue_name
     for attribute, part in (("redis_cluster.prefix", prefix), ("redis.queue_name", queue)):
         if "}" in part and not (has_hash_tag(f"{prefix}:queue:{queue}") and has_hash_tag(f"{prefix}queue:{queue}")):
-            findings.faults.append(
+            problems.faults.append(
                 f"{name(attribute)}: holds a }} that closes no hash tag, so keys beside the queue cannot be in its "
                 "slot of the cluster; leave the brace out, here and in Sockudo, for example sockudo_queue:"
             )
     if settings.redis.delivery != "at-least-once":
-        findings.faults.append(
+        problems.faults.append(
             f"{name('redis.delivery')}: at-most-once is for one server only, since its lists are in several slots of a "
             "cluster; use at-least-once"
         )
 
 
-def _check_cluster_nodes(settings: Settings, name: Naming, findings: Findings) -> None:
+def _check_cluster_nodes(settings: Settings, name: Naming, problems: ConfigProblems) -> None:
     where = name("redis_cluster.nodes")
     nodes = [_node(node) for node in settings.redis_cluster.nodes]
     if any(path.strip("/") not in ("", "0") for _, _, path in nodes):
-        findings.faults.append(f"{where}: a cluster has no databases; leave the number after the slash out")
+        problems.faults.append(f"{where}: a cluster has no databases; leave the number after the slash out")
     if len({scheme for scheme, _, _ in nodes}) > 1:
-        findings.faults.append(f"{where}: some nodes are rediss:// and some redis://; one cluster uses TLS or does not")
+        problems.faults.append(f"{where}: some nodes are rediss:// and some redis://; one cluster uses TLS or does not")
     if len({userinfo for _, userinfo, _ in nodes if userinfo}) > 1:
-        findings.faults.append(f"{where}: the nodes have different users or passwords; a cluster has the same on all")
+        problems.faults.append(f"{where}: the nodes have different users or passwords; a cluster has the same on all")
 
 
 def _node(node: Secret) -> tuple[str, str, str]:
@@ -56,19 +56,19 @@ def _node(node: Secret) -> tuple[str, str, str]:
     return redis_scheme(node.revealed), url.netloc.rpartition("@")[0], url.path
 
 
-def _check_certificates(group: str, tls: TlsSettings, name: Naming, findings: Findings) -> None:
+def _check_certificates(group: str, tls: TlsSettings, name: Naming, problems: ConfigProblems) -> None:
     if tls.client_key_path is not None and tls.client_cert_path is None:
-        findings.warnings.append(
+        problems.warnings.append(
             f"{name(f'{group}.client_key_path')}: is not used without {name(f'{group}.client_cert_path')}; set both"
         )
     if tls.accept_invalid_certs:
-        findings.warnings.append(
+        problems.warnings.append(
             f"{name(f'{group}.accept_invalid_certs')}: any certificate is taken, so whoever is in between can read and "
             "change every job"
         )
 
 
-def _check_clear_text(settings: Settings, name: Naming, findings: Findings) -> None:
+def _check_clear_text(settings: Settings, name: Naming, problems: ConfigProblems) -> None:
     """Say where certificates are set and nothing is encrypted."""
     tls, redis = settings.master_tls, settings.redis
     has_files = any((tls.ca_path, tls.client_cert_path, tls.client_key_path))
@@ -82,12 +82,12 @@ def _check_clear_text(settings: Settings, name: Naming, findings: Findings) -> N
     if encrypted or not (tls.enabled or has_files):
         return
     if redis.url is not None and settings.driver == "redis":
-        findings.warnings.append(
+        problems.warnings.append(
             f"{name('redis.url')}: begins with redis://, so the connection is not encrypted although "
             f"{name('master_tls.enabled')} and its group ask for TLS; use rediss://"
         )
     else:
-        findings.warnings.append(
+        problems.warnings.append(
             f"{name('master_tls.enabled')}: is not set, so the certificates beside it are not used and nothing is "
             "encrypted"
         )

@@ -27,7 +27,7 @@ from sockudo_queue.pipeline.index_cache import SMALL, IndexCache
 from sockudo_queue.pipeline.large_jobs import LARGE, LargeJobs
 from sockudo_queue.pipeline.matching_share import Interrupted, JobMatching, MatchingShares, PutOff
 from sockudo_queue.pipeline.pattern_cache import PatternCache
-from sockudo_queue.pipeline.unknown_apps import FIRST_MS, LookUpSchedule, UnknownApps
+from sockudo_queue.pipeline.unknown_apps import FIRST_MS, LookupSchedule, UnknownApps
 
 NEWER_RECORD_DELAY_MS: Final = 60_000
 """How long a record of a later version is left for the daemon that can read it, before it is looked at again."""
@@ -69,7 +69,7 @@ class Resolver:
     ) -> None:
         self._registry = registry
         self._unknown_apps = unknown_apps
-        self._look_ups = LookUpSchedule()
+        self._look_ups = LookupSchedule()
         self._log = log
         self._max_lapses = max_lapses
         self._ceilings = ceilings

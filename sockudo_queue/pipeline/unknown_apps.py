@@ -90,7 +90,7 @@ class UnknownApps:
         self._on_change(reason)
 
 
-class LookUpSchedule:
+class LookupSchedule:
     """When jobs that wait for their app come back, so that no second has more than it can bear. Safe from any thread.
 
     The caller says what time it is, in milliseconds.

@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sockudo_queue.apps.file_watcher import AppSource
-from sockudo_queue.apps.stores.refresher import Keeper
+from sockudo_queue.apps.stores.refresher import AppCacheRefresher
 from sockudo_queue.drivers.base import BufferedDriver
 from sockudo_queue.pipeline.supervisor import Supervisor
 from sockudo_queue.pipeline.unknown_apps import UnknownApps
@@ -48,7 +48,7 @@ class Services:
         app_source: AppSource | None,
         unknown_apps: UnknownApps,
         upkeep: Sequence[Callable[[float], object]],
-        app_keeper: Keeper | None = None,
+        refresher: AppCacheRefresher | None = None,
         placement: Placement | None = None,
     ) -> None:
         """Start them all, to begin when the supervisor lets them. Raises `StartError`.
@@ -69,8 +69,8 @@ class Services:
         self._serve("maintenance", Maintenance(upkeep).serve)
         if app_source is not None:
             self._serve("apps-file", AppsFileService(app_source, unknown_apps, self.reload_asked, self._log).serve)
-        if app_keeper is not None:
-            self._serve("app-store", app_keeper.serve)
+        if refresher is not None:
+            self._serve("app-store", refresher.serve)
 
     def take_jobs(self, ingress: Ingress) -> None:
         """Start what takes jobs over HTTP, for the memory driver."""

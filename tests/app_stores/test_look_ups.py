@@ -15,7 +15,7 @@ import structlog
 from sockudo_queue.apps.parsing.webhooks import Defaults
 from sockudo_queue.apps.stores.base import AppStore, Row
 from sockudo_queue.apps.stores.cache import AppCache
-from sockudo_queue.apps.stores.refresher import PROBE, Keeper
+from sockudo_queue.apps.stores.refresher import PROBE, AppCacheRefresher
 from sockudo_queue.apps.stores.registry import ANSWER_WITHIN
 from sockudo_queue.config import RetrySettings
 from sockudo_queue.core.apps import App, StaticApps
@@ -58,27 +58,29 @@ class Counting:
 
 
 @contextmanager
-def serving(store: AppStore) -> Iterator[Keeper]:
+def serving(store: AppStore) -> Iterator[AppCacheRefresher]:
     """Run a keeper in a thread of its own."""
     log = structlog.wrap_logger(None, processors=[], wrapper_class=structlog.make_filtering_bound_logger(50))
     cache = AppCache(300, 1_000, time.monotonic)
     changes: list[str | None] = []
     defaults = Defaults(RetrySettings(), 10_000)
-    keeper = Keeper(store, StaticApps([]), cache, defaults, Metrics("redis", "webhooks"), log, changes.append, Turns())
+    refresher = AppCacheRefresher(
+        store, StaticApps([]), cache, defaults, Metrics("redis", "webhooks"), log, changes.append, Turns()
+    )
     stopping = threading.Event()
-    thread = threading.Thread(target=keeper.serve, args=(lambda: None, stopping))
+    thread = threading.Thread(target=refresher.serve, args=(lambda: None, stopping))
     thread.start()
     try:
         eventually(lambda: changes[-1] is None)
-        yield keeper
+        yield refresher
     finally:
         stopping.set()
         thread.join(10)
 
 
-def is_known(keeper: Keeper, app_id: str) -> bool:
+def is_known(refresher: AppCacheRefresher, app_id: str) -> bool:
     try:
-        return keeper.registry.find(app_id) is not None
+        return refresher.registry.find(app_id) is not None
     except AppStoreUnavailable:
         return False
 
@@ -93,12 +95,12 @@ def store(postgres: Postgres, store_of: MakeStore) -> Counting:
 
 def test_each_app_is_asked_for_once_however_many_workers_want_it(store: Counting) -> None:
     found: list[list[App | None]] = []
-    with serving(store) as keeper:
+    with serving(store) as refresher:
         start = threading.Barrier(WORKERS)
 
         def work() -> None:
             start.wait()
-            found.append([keeper.registry.find(f"app-{number}") for number in range(2 * APPS)])
+            found.append([refresher.registry.find(f"app-{number}") for number in range(2 * APPS)])
 
         threads = [threading.Thread(target=work) for _ in range(WORKERS)]
         for thread in threads:
@@ -115,24 +117,24 @@ def test_each_app_is_asked_for_once_however_many_workers_want_it(store: Counting
 
 def test_a_store_that_hangs_holds_each_worker_up_once(store: Counting) -> None:
     waits: list[float] = []
-    with serving(store) as keeper:
-        keeper.registry.find("app-0")
+    with serving(store) as refresher:
+        refresher.registry.find("app-0")
         store.hangs.set()
         for number in range(1, 101):
             began = time.monotonic()
             with pytest.raises(AppStoreUnavailable):
-                keeper.registry.find(f"app-{number}")
+                refresher.registry.find(f"app-{number}")
             waits.append(time.monotonic() - began)
-            assert keeper.registry.find("app-0") is not None
+            assert refresher.registry.find("app-0") is not None
         store.hangs.clear()
-        eventually(lambda: is_known(keeper, "app-1"))
+        eventually(lambda: is_known(refresher, "app-1"))
     assert ANSWER_WITHIN * 0.9 < waits[0] < ANSWER_WITHIN + 1
     assert sum(waits[1:]) < 1
 
 
 def test_a_hit_costs_next_to_nothing(store: Counting) -> None:
-    with serving(store) as keeper:
-        static, registry = StaticApps([App("app-0", ())]), keeper.registry
+    with serving(store) as refresher:
+        static, registry = StaticApps([App("app-0", ())]), refresher.registry
         registry.find("app-0")
         registry.find("app-0")
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from sockudo_queue.config import Findings
+from sockudo_queue.config import ConfigProblems
 from sockudo_queue.core.ceilings import DEFAULTS, MOST_HEADERS
 from sockudo_queue.core.reserved_headers import is_reserved
 from sockudo_queue.core.secret import Secret
@@ -17,7 +17,7 @@ _BLANKS: Final = " \t"
 
 
 def read_headers(
-    value: Any, where: str, findings: Findings, most_bytes: int = DEFAULTS.header_bytes
+    value: Any, where: str, problems: ConfigProblems, most_bytes: int = DEFAULTS.header_bytes
 ) -> tuple[tuple[str, Secret], ...]:
     """Return the headers of a webhook from either shape that Sockudo has written."""
     if value is None:
@@ -26,29 +26,29 @@ def read_headers(
     if isinstance(value, Mapping) and len(value) == 1 and isinstance(value.get("headers"), Mapping):
         value = value["headers"]
     if not isinstance(value, Mapping):
-        findings.faults.append(f'{where}: headers must be an object, for example {{"Authorization": "Bearer …"}}')
+        problems.faults.append(f'{where}: headers must be an object, for example {{"Authorization": "Bearer …"}}')
         return ()
     kept: dict[str, tuple[str, Secret]] = {}
     for name, text in value.items():
         fault = _name_fault(name) or _value_fault(text)
         if fault is not None:
-            findings.faults.append(f"{where}: header {name!r} {fault}; for example X-Tenant: shop")
+            problems.faults.append(f"{where}: header {name!r} {fault}; for example X-Tenant: shop")
         elif is_reserved(name):
-            findings.warnings.append(
+            problems.warnings.append(
                 f"{where}: header {name!r} is left out: the daemon sets it, or the HTTP library does"
             )
         else:
             if name.lower() in kept:
-                findings.warnings.append(f"{where}: header {name!r} is there twice in other letters; the later is sent")
+                problems.warnings.append(f"{where}: header {name!r} is there twice in other letters; the later is sent")
             if text != text.strip(_BLANKS):
-                findings.warnings.append(
+                problems.warnings.append(
                     f"{where}: header {name!r} has a value with spaces or tabs around it; it is sent without them, as "
                     "HTTP does not count them"
                 )
             kept[name.lower()] = (name, Secret(text.strip(_BLANKS)))
     size = sum(len(name) + len(text.revealed.encode()) for name, text in kept.values())
     if len(kept) > MOST_HEADERS or size > most_bytes:
-        findings.above_ceiling(
+        problems.above_ceiling(
             f"{where}: headers must be at most {MOST_HEADERS}, with {most_bytes} bytes together; it has "
             f"{len(kept)} with {size} bytes"
         )

@@ -6,7 +6,7 @@ import base64
 import binascii
 from typing import Any, Final
 
-from sockudo_queue.config import Findings
+from sockudo_queue.config import ConfigProblems
 from sockudo_queue.core.secret import Secret
 
 PREFIX: Final = "whsec_"
@@ -16,12 +16,12 @@ LONGEST: Final = 64
 _EXAMPLE: Final = "whsec_ and the base64 form of 24 to 64 random bytes"
 
 
-def read_signing_secrets(value: Any, where: str, findings: Findings) -> tuple[Secret, ...]:
+def read_signing_secrets(value: Any, where: str, problems: ConfigProblems) -> tuple[Secret, ...]:
     """Return the secrets, in their order; each signs, so that a receiver can change from one to the next."""
     if value is None:
         return ()
     if not isinstance(value, list):
-        findings.faults.append(f'{where}: signing_secrets must be a list; for example ["${{ORDERS_SIGNING_SECRET}}"]')
+        problems.faults.append(f'{where}: signing_secrets must be a list; for example ["${{ORDERS_SIGNING_SECRET}}"]')
         return ()
     secrets = []
     for number, text in enumerate(value, 1):
@@ -29,7 +29,7 @@ def read_signing_secrets(value: Any, where: str, findings: Findings) -> tuple[Se
         if fault is None:
             secrets.append(Secret(text.strip()))
         else:
-            findings.faults.append(f"{where}: signing_secrets, item {number}: {fault}; for example {_EXAMPLE}")
+            problems.faults.append(f"{where}: signing_secrets, item {number}: {fault}; for example {_EXAMPLE}")
     return tuple(secrets)
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from sockudo_queue.apps.parsing.names import lambda_name
 from sockudo_queue.apps.parsing.urls import default_name, normalised
-from sockudo_queue.config import Findings
+from sockudo_queue.config import ConfigProblems
 from sockudo_queue.core.apps import LambdaTarget
 from sockudo_queue.core.secret import Secret
 
@@ -28,7 +28,7 @@ class Target:
     function: LambdaTarget | None = None
 
 
-def read_target(entry: Mapping[str, Any], where: str, findings: Findings) -> Target | None:
+def read_target(entry: Mapping[str, Any], where: str, problems: ConfigProblems) -> Target | None:
     """Return where a webhook points, or None where it points nowhere that can be called.
 
     A URL wins over a function, and `lambda` over `lambda_function`, as in Sockudo.
@@ -36,42 +36,42 @@ def read_target(entry: Mapping[str, Any], where: str, findings: Findings) -> Tar
     url, function, legacy = entry.get("url"), entry.get("lambda"), entry.get("lambda_function")
     if url is not None:
         if function is not None or legacy is not None:
-            findings.warnings.append(f"{where}: has both a url and a Lambda function; the url is used")
-        return _read_url(url, where, findings)
+            problems.warnings.append(f"{where}: has both a url and a Lambda function; the url is used")
+        return _read_url(url, where, problems)
     if function is not None:
-        return _read_function(function, where, findings)
+        return _read_function(function, where, problems)
     if legacy is not None:
-        return _read_function({"function_name": legacy, "region": LEGACY_REGION}, where, findings)
-    findings.faults.append(
+        return _read_function({"function_name": legacy, "region": LEGACY_REGION}, where, problems)
+    problems.faults.append(
         f'{where}: has neither a url nor a lambda, so it cannot be called; for example "url": "{EXAMPLE_URL}"'
     )
     return None
 
 
-def _read_url(value: object, where: str, findings: Findings) -> Target | None:
+def _read_url(value: object, where: str, problems: ConfigProblems) -> Target | None:
     if not isinstance(value, str) or not value.strip():
-        findings.faults.append(f"{where}: url must be text that is not empty; for example {EXAMPLE_URL}")
+        problems.faults.append(f"{where}: url must be text that is not empty; for example {EXAMPLE_URL}")
         return None
     try:
         url = normalised(value)
     except ValueError as error:
-        findings.faults.append(f"{where}: url {error}; for example {EXAMPLE_URL}")
+        problems.faults.append(f"{where}: url {error}; for example {EXAMPLE_URL}")
         return None
     return Target(default_name(value, url), url=Secret(url))
 
 
-def _read_function(value: object, where: str, findings: Findings) -> Target | None:
+def _read_function(value: object, where: str, problems: ConfigProblems) -> Target | None:
     name = value.get("function_name") if isinstance(value, Mapping) else None
     region = value.get("region") if isinstance(value, Mapping) else None
     if not all(isinstance(each, str) and each.strip() for each in (name, region)):
-        findings.faults.append(
+        problems.faults.append(
             f'{where}: lambda must have a function_name and a region; for example {{"function_name": "on-webhook", '
             f'"region": "{LEGACY_REGION}"}}'
         )
         return None
     # Both become part of a URL, of which a region is part of the host.
     if not (_FUNCTION.fullmatch(str(name).strip()) and _REGION.fullmatch(str(region).strip())):
-        findings.faults.append(
+        problems.faults.append(
             f"{where}: lambda must name a function or its ARN, and a region, as AWS writes them; for example f "
             f"and {LEGACY_REGION}"
         )

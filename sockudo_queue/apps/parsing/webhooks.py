@@ -18,8 +18,8 @@ from sockudo_queue.apps.parsing.names import NamesInUse, check_name, unreadable_
 from sockudo_queue.apps.parsing.secrets import read_signing_secrets
 from sockudo_queue.apps.parsing.targets import EXAMPLE_URL, read_target
 from sockudo_queue.config import (
+    ConfigProblems,
     DeliverySettings,
-    Findings,
     RetrySettings,
     boolean,
     did_you_mean,
@@ -111,10 +111,10 @@ class _Hints:
     left: int = UNKNOWN_SHOWN
 
 
-class _FindingsOfOne(Findings):
+class _ProblemsOfOne(ConfigProblems):
     """What is wrong with one webhook. An unknown key does not make it invalid, so that is for the whole file."""
 
-    def __init__(self, whole: Findings, hints: _Hints) -> None:
+    def __init__(self, whole: ConfigProblems, hints: _Hints) -> None:
         super().__init__()
         self._whole = whole
         self.hints = hints
@@ -123,21 +123,21 @@ class _FindingsOfOne(Findings):
         self._whole.unknown(line, ours=ours)
 
 
-def read_app(app_id: str, entries: Any, where: str, defaults: Defaults, findings: Findings) -> App:
+def read_app(app_id: str, entries: Any, where: str, defaults: Defaults, problems: ConfigProblems) -> App:
     """Return an app with its webhooks, each with a name of its own; null means none, as Sockudo's stores write it.
 
-    A webhook at fault is among the invalid ones. Where `findings` are strict its faults are added there, too.
+    A webhook at fault is among the invalid ones. Where `problems` are strict its faults are added there, too.
     """
     if entries is None:
         return App(app_id, ())
     if not isinstance(entries, list):
-        findings.faults.append(f'{where}: webhooks must be a list, for example [{{"url": "{EXAMPLE_URL}", …}}]')
+        problems.faults.append(f'{where}: webhooks must be a list, for example [{{"url": "{EXAMPLE_URL}", …}}]')
         return App(app_id, ())
     if len(entries) > OVER_LIMIT_FACTOR * defaults.ceilings.webhooks_per_app:
-        return over_ceiling(app_id, where, f"has {len(entries)} webhooks; {_most_webhooks(defaults)}", findings)
+        return over_ceiling(app_id, where, f"has {len(entries)} webhooks; {_most_webhooks(defaults)}", problems)
     patterns, hints = AppPatterns(defaults.ceilings), _Hints()
     read = [
-        _read_one(entry, number, where, defaults, patterns, _FindingsOfOne(findings, hints))
+        _read_one(entry, number, where, defaults, patterns, _ProblemsOfOne(problems, hints))
         for number, entry in enumerate(entries, 1)
     ]
     _refuse_above_ceiling(read, defaults)
@@ -145,9 +145,9 @@ def read_app(app_id: str, entries: Any, where: str, defaults: Defaults, findings
     webhooks = [replace(one.webhook, name=name) for one, name in zip(read, named, strict=True) if one.is_sound]
     invalid = [_invalid(one, name) for one, name in zip(read, named, strict=True) if not one.is_sound]
     for one in read:
-        findings.warnings.extend(one.findings.warnings)
-        if findings.strict:
-            findings.faults.extend(one.findings.faults)
+        problems.warnings.extend(one.problems.warnings)
+        if problems.strict:
+            problems.faults.extend(one.problems.faults)
     return App(app_id, tuple(webhooks), tuple(invalid))
 
 
@@ -168,10 +168,10 @@ def _names(read: Sequence[_Read]) -> list[str]:
     return [named[number] for number in range(len(read))]
 
 
-def over_ceiling(app_id: str, where: str, reason: str, findings: Findings) -> App:
+def over_ceiling(app_id: str, where: str, reason: str, problems: ConfigProblems) -> App:
     """Return an app that is too large to be read. Its jobs are kept as dead letters until it is smaller."""
-    if findings.strict:
-        findings.faults.append(f"{where}: {reason}")
+    if problems.strict:
+        problems.faults.append(f"{where}: {reason}")
     return App(app_id, (), (InvalidWebhook(ALL_WEBHOOKS, None, None, told([where])[0], reason),), is_over_ceiling=True)
 
 
@@ -187,20 +187,20 @@ class _Read:
     given: str | None
     webhook: Webhook
     event_types: frozenset[str] | None
-    findings: Findings
+    problems: ConfigProblems
 
     @property
     def is_sound(self) -> bool:
-        return not self.findings.faults
+        return not self.problems.faults
 
     @property
     def keeps_its_name(self) -> bool:
         """Whether it is sound, or would be without ceilings."""
-        return len(self.findings.faults) == self.findings.ceilings
+        return len(self.problems.faults) == self.problems.ceilings
 
 
 def _read_one(
-    entry: Any, number: int, where: str, defaults: Defaults, patterns: AppPatterns, own: _FindingsOfOne
+    entry: Any, number: int, where: str, defaults: Defaults, patterns: AppPatterns, own: _ProblemsOfOne
 ) -> _Read:
     given, name_fault = None, None
     if isinstance(entry, Mapping) and entry.get("name") is not None:
@@ -218,7 +218,7 @@ def _read_one(
 def _refuse_above_ceiling(read: Sequence[_Read], defaults: Defaults) -> None:
     """Add a fault to each webhook past those that the app may have."""
     for one in read[defaults.ceilings.webhooks_per_app :]:
-        one.findings.above_ceiling(f"{one.place}: is beyond the limit of the app; {_most_webhooks(defaults)}")
+        one.problems.above_ceiling(f"{one.place}: is beyond the limit of the app; {_most_webhooks(defaults)}")
 
 
 def _refuse_equal_names(read: Sequence[_Read]) -> None:
@@ -226,7 +226,7 @@ def _refuse_equal_names(read: Sequence[_Read]) -> None:
     taken: set[str] = set()
     for one in read:
         if one.given is not None and one.given in taken:
-            one.findings.faults.append(
+            one.problems.faults.append(
                 f"{one.place}: name {one.given!r} is taken by another webhook of the app; give it another"
             )
         elif one.given is not None:
@@ -234,7 +234,7 @@ def _refuse_equal_names(read: Sequence[_Read]) -> None:
 
 
 def _invalid(one: _Read, name: str) -> InvalidWebhook:
-    reason = _reason(one.place, one.findings.faults)
+    reason = _reason(one.place, one.problems.faults)
     return InvalidWebhook(name, one.event_types, one.webhook.filter, told([one.place])[0], reason)
 
 
@@ -244,120 +244,120 @@ def _reason(place: str, faults: list[str]) -> str:
 
 
 def _read(
-    entry: Any, where: str, defaults: Defaults, patterns: AppPatterns, findings: _FindingsOfOne
+    entry: Any, where: str, defaults: Defaults, patterns: AppPatterns, problems: _ProblemsOfOne
 ) -> tuple[Webhook, frozenset[str] | None]:
     """Return the webhook under the name that its target gives it, and its event types, None if they cannot be read."""
     if not isinstance(entry, Mapping):
-        findings.faults.append(f'{where}: must be an object, for example {{"url": "{EXAMPLE_URL}", …}}')
+        problems.faults.append(f'{where}: must be an object, for example {{"url": "{EXAMPLE_URL}", …}}')
         return Webhook(unreadable_target_name(None), frozenset()), None
-    _report_unknown(entry, where, findings)
-    target = read_target(entry, where, findings)
-    event_types = _read_event_types(entry.get("event_types"), where, findings)
+    _report_unknown(entry, where, problems)
+    target = read_target(entry, where, problems)
+    event_types = _read_event_types(entry.get("event_types"), where, problems)
     # Everything is read even when the target is at fault, so that all faults are told at once.
     webhook = Webhook(
         name=unreadable_target_name(entry.get("url")) if target is None else target.name,
         event_types=frozenset() if event_types is None else event_types,
         url=None if target is None else target.url,
         lambda_target=None if target is None else target.function,
-        filter=_read_filter(entry.get("filter"), where, patterns, findings),
-        headers=read_headers(entry.get("headers"), where, findings, defaults.ceilings.header_bytes),
-        retry=_read_retry(entry.get("retry"), where, defaults, findings),
-        request_timeout_ms=_read_timeout(entry.get("request_timeout_ms"), where, defaults, findings),
-        signing_secrets=read_signing_secrets(entry.get("signing_secrets"), where, findings),
-        verify_tls=_read_verify(entry.get("verify_tls"), where, findings),
+        filter=_read_filter(entry.get("filter"), where, patterns, problems),
+        headers=read_headers(entry.get("headers"), where, problems, defaults.ceilings.header_bytes),
+        retry=_read_retry(entry.get("retry"), where, defaults, problems),
+        request_timeout_ms=_read_timeout(entry.get("request_timeout_ms"), where, defaults, problems),
+        signing_secrets=read_signing_secrets(entry.get("signing_secrets"), where, problems),
+        verify_tls=_read_verify(entry.get("verify_tls"), where, problems),
     )
     if webhook.lambda_target is not None and (webhook.headers or webhook.signing_secrets):
-        findings.warnings.append(f"{where}: a Lambda function gets the body alone, without headers and signatures")
+        problems.warnings.append(f"{where}: a Lambda function gets the body alone, without headers and signatures")
     return webhook, event_types
 
 
-def _report_unknown(entry: Mapping[str, Any], where: str, findings: _FindingsOfOne) -> None:
-    for key in _some([key for key in entry if key not in _KEYS], where, findings):
+def _report_unknown(entry: Mapping[str, Any], where: str, problems: _ProblemsOfOne) -> None:
+    for key in _some([key for key in entry if key not in _KEYS], where, problems):
         meant = _FOREIGN.get(key, key)
         if meant in _FILTERS:
             hint = f"; it belongs inside filter, as filter.{meant}, and the webhook gets every channel without it"
         else:
             hint = did_you_mean(key, _KEYS)
-        findings.unknown(f"{where}: no such key: {key}{hint}")
+        problems.unknown(f"{where}: no such key: {key}{hint}")
 
 
-def _some(names: Sequence[str], where: str, findings: _FindingsOfOne) -> Sequence[str]:
+def _some(names: Sequence[str], where: str, problems: _ProblemsOfOne) -> Sequence[str]:
     """Return the first unknown names, and count the others in a warning: a hint for each takes a while."""
-    named = names[: findings.hints.left]
-    findings.hints.left -= len(named)
+    named = names[: problems.hints.left]
+    problems.hints.left -= len(named)
     if len(names) > len(named):
-        findings.warnings.append(f"{where}: {len(names) - len(named)} more unknown names")
+        problems.warnings.append(f"{where}: {len(names) - len(named)} more unknown names")
     return named
 
 
-def _read_event_types(value: Any, where: str, findings: _FindingsOfOne) -> frozenset[str] | None:
+def _read_event_types(value: Any, where: str, problems: _ProblemsOfOne) -> frozenset[str] | None:
     if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
-        findings.faults.append(f'{where}: event_types must be a list of texts; for example ["channel_occupied"]')
+        problems.faults.append(f'{where}: event_types must be a list of texts; for example ["channel_occupied"]')
         return None
     if len(value) > MOST_EVENT_TYPES:
-        findings.above_ceiling(f"{where}: event_types must be at most {MOST_EVENT_TYPES}; it has {len(value)}")
+        problems.above_ceiling(f"{where}: event_types must be at most {MOST_EVENT_TYPES}; it has {len(value)}")
         return frozenset(value)
     if not value:
-        findings.warnings.append(f"{where}: event_types is empty, so it is never called")
-    for name in _some(sorted(set(value) - EVENT_TYPES), f"{where}: event_types", findings):
+        problems.warnings.append(f"{where}: event_types is empty, so it is never called")
+    for name in _some(sorted(set(value) - EVENT_TYPES), f"{where}: event_types", problems):
         hint = did_you_mean(name, EVENT_TYPES)
         if not hint:
             wildcards = "there are no wildcards; " if "*" in name else ""
             hint = f"; {wildcards}those that are sent: {', '.join(sorted(EVENT_TYPES))}"
-        findings.warnings.append(f"{where}: no server sends the event type {name}{hint}")
+        problems.warnings.append(f"{where}: no server sends the event type {name}{hint}")
     return _one_of_equals(frozenset(value))
 
 
-def _read_filter(value: Any, where: str, patterns: AppPatterns, findings: _FindingsOfOne) -> Filter | None:
+def _read_filter(value: Any, where: str, patterns: AppPatterns, problems: _ProblemsOfOne) -> Filter | None:
     """Return the filter without the constraints that are at fault."""
     if value is None:
         return None
     if not isinstance(value, Mapping):
-        findings.faults.append(f'{where}: filter must be an object, for example {{"channel_prefix": "presence-"}}')
+        problems.faults.append(f'{where}: filter must be an object, for example {{"channel_prefix": "presence-"}}')
         return None
-    for key in _some([key for key in value if key not in _FILTERS], f"{where}: filter", findings):
+    for key in _some([key for key in value if key not in _FILTERS], f"{where}: filter", problems):
         meant = _FOREIGN.get(key, f"channel_{key}")
         hint = f"; did you mean {meant}?" if meant in _FILTERS else did_you_mean(key, _FILTERS)
-        findings.unknown(f"{where}: no such key in filter: {key}{hint}")
+        problems.unknown(f"{where}: no such key in filter: {key}{hint}")
     texts = {key: value.get(key) for key in _TEXT_FILTERS}
     for key, text in texts.items():
         if not isinstance(text, str | None):
-            findings.faults.append(f'{where}: filter.{key} must be text; for example "presence-"')
+            problems.faults.append(f'{where}: filter.{key} must be text; for example "presence-"')
             texts[key] = None
     spaces = value.get("channel_namespaces")
     if spaces is not None and not (isinstance(spaces, list) and all(isinstance(each, str) for each in spaces)):
-        findings.faults.append(f'{where}: filter.channel_namespaces must be a list of texts; for example ["chat"]')
+        problems.faults.append(f'{where}: filter.channel_namespaces must be a list of texts; for example ["chat"]')
         spaces = None
     if spaces is not None and len(spaces) > MOST_NAMESPACES:
-        findings.above_ceiling(
+        problems.above_ceiling(
             f"{where}: filter.channel_namespaces must be at most {MOST_NAMESPACES}; it has {len(spaces)}"
         )
         spaces = None
     rules = Filter(**texts, channel_namespaces=None if spaces is None else tuple(spaces))
     fault = patterns.fault(rules)
     if fault is not None:
-        add = findings.above_ceiling if patterns.is_above_ceiling(rules) else findings.faults.append
+        add = problems.above_ceiling if patterns.is_above_ceiling(rules) else problems.faults.append
         add(f"{where}: filter.{fault}")
         return replace(rules, channel_pattern=None)
     if (reason := contradiction(rules)) is not None:
-        findings.warnings.append(f"{where}: filter.{reason}")
+        problems.warnings.append(f"{where}: filter.{reason}")
     return rules
 
 
-def _read_retry(value: Any, where: str, defaults: Defaults, findings: _FindingsOfOne) -> RetryPolicy:
+def _read_retry(value: Any, where: str, defaults: Defaults, problems: _ProblemsOfOne) -> RetryPolicy:
     overrides: dict[str, Any] = {}
     if value is not None and not isinstance(value, Mapping):
-        findings.faults.append(f'{where}: retry must be an object, for example {{"max_attempts": 6}}')
+        problems.faults.append(f'{where}: retry must be an object, for example {{"max_attempts": 6}}')
     elif value is not None:
         unknown = [key for key in value if key not in RetrySettings.model_fields]
-        for key in _some(unknown, f"{where}: retry", findings):
-            findings.unknown(f"{where}: no such key in retry: {key}{did_you_mean(key, RetrySettings.model_fields)}")
+        for key in _some(unknown, f"{where}: retry", problems):
+            problems.unknown(f"{where}: no such key in retry: {key}{did_you_mean(key, RetrySettings.model_fields)}")
         overrides = {key: value.get(key) for key in RetrySettings.model_fields if value.get(key) is not None}
-    settings = _validated(RetrySettings, defaults.retry.model_dump() | overrides, f"{where}: retry.", findings)
+    settings = _validated(RetrySettings, defaults.retry.model_dump() | overrides, f"{where}: retry.", problems)
     policy = RetryPolicy(**(settings or defaults.retry).model_dump())
     longest = max(defaults.ceilings.retry_elapsed_time_ms, defaults.retry.max_elapsed_time_ms)
     if policy.max_elapsed_time_ms > longest:
-        findings.above_ceiling(f"{where}: retry.max_elapsed_time_ms must be at most {longest}; for example 300000")
+        problems.above_ceiling(f"{where}: retry.max_elapsed_time_ms must be at most {longest}; for example 300000")
     return _one_of_equals(_not_too_fast(policy, defaults.ceilings.retry_backoff_ms, defaults.retry))
 
 
@@ -381,37 +381,37 @@ def _one_of_equals(value: _Value) -> _Value:
     return cast(_Value, _first_of_equals(value))
 
 
-def _read_timeout(value: Any, where: str, defaults: Defaults, findings: Findings) -> int:
+def _read_timeout(value: Any, where: str, defaults: Defaults, problems: ConfigProblems) -> int:
     if value is None:
         return defaults.request_timeout_ms
-    settings = _validated(DeliverySettings, {"request_timeout_ms": value}, f"{where}: ", findings)
+    settings = _validated(DeliverySettings, {"request_timeout_ms": value}, f"{where}: ", problems)
     if settings is None:
         return defaults.request_timeout_ms
     longest = max(defaults.ceilings.request_timeout_ms, defaults.request_timeout_ms)
     if settings.request_timeout_ms > longest:
-        findings.above_ceiling(f"{where}: request_timeout_ms must be at most {longest}; for example 10000")
+        problems.above_ceiling(f"{where}: request_timeout_ms must be at most {longest}; for example 10000")
     return settings.request_timeout_ms
 
 
-def _read_verify(value: Any, where: str, findings: Findings) -> bool:
+def _read_verify(value: Any, where: str, problems: ConfigProblems) -> bool:
     try:
         verify = value is None or boolean(value)
     except ValueError as error:
-        findings.faults.append(f"{where}: verify_tls {error}; for example true")
+        problems.faults.append(f"{where}: verify_tls {error}; for example true")
         return True
     if not verify:
-        findings.warnings.append(
+        problems.warnings.append(
             f"{where}: verify_tls is false, so whoever sits between can read and change what is sent; for tests only"
         )
     return verify
 
 
-def _validated(model: type[_Model], values: Mapping[str, Any], where: str, findings: Findings) -> _Model | None:
+def _validated(model: type[_Model], values: Mapping[str, Any], where: str, problems: ConfigProblems) -> _Model | None:
     try:
         return model.model_validate(values)
     except ValidationError as error:
         for details in error.errors(include_url=False, include_input=False):
             name = str(details["loc"][0])
             example = "6" if name == "max_attempts" else shown(model.model_fields[name].default)
-            findings.faults.append(f"{where}{name} {reason_of(details)}; for example {example}")
+            problems.faults.append(f"{where}{name} {reason_of(details)}; for example {example}")
     return None

@@ -27,7 +27,7 @@ TRIMMED: Final = 0.1
 
 
 @dataclass(slots=True, eq=False)
-class Entry:
+class CacheEntry:
     """What is known about one id. `app` None: there is none, or what there is cannot be read."""
 
     app: App | None
@@ -55,15 +55,15 @@ class AppCache:
         self._most_bytes = most_bytes
         self._clock = clock
         self._chance = chance
-        self._entries: dict[str, Entry] = {}
-        self._absent: dict[str, Entry] = {}
+        self._entries: dict[str, CacheEntry] = {}
+        self._absent: dict[str, CacheEntry] = {}
         self._invalid: dict[str, tuple[InvalidWebhook, ...]] = {}
         self.bytes = 0
 
     def __len__(self) -> int:
         return len(self._entries)
 
-    def get(self, app_id: str) -> Entry | None:
+    def get(self, app_id: str) -> CacheEntry | None:
         """Return what is known, however old."""
         return self._entries.get(app_id) or self._absent.get(app_id)
 
@@ -71,12 +71,12 @@ class AppCache:
         """Return the invalid webhooks of the apps that are kept."""
         return self._invalid.copy()
 
-    def put(self, app: App, size: int = 0, faults: tuple[str, ...] = ()) -> Entry:
+    def put(self, app: App, size: int = 0, faults: tuple[str, ...] = ()) -> CacheEntry:
         """Note an app as it is stored now, in a row of `size` bytes."""
         now = self._clock()
         # Spread by chance, so that what was read in one moment is not read again in one moment.
         ahead = min(AHEAD * self._ttl, AHEAD_AT_MOST) * (0.5 + self._chance() / 2)
-        entry = Entry(app, now + self._ttl - ahead, now + self._ttl, now, faults, size=size)
+        entry = CacheEntry(app, now + self._ttl - ahead, now + self._ttl, now, faults, size=size)
         self._absent.pop(app.id, None)
         known = self._entries.get(app.id)
         self.bytes += size - (known.size if known is not None else 0)
@@ -89,17 +89,17 @@ class AppCache:
             self._trim(entry)
         return entry
 
-    def put_absent(self, app_id: str) -> Entry:
+    def put_absent(self, app_id: str) -> CacheEntry:
         """Note that there is no such app, or no more."""
         self._drop(app_id)
-        return self._put_absent(app_id, Entry(None, *self._shortly()))
+        return self._put_absent(app_id, CacheEntry(None, *self._shortly()))
 
-    def put_unreadable(self, app_id: str, fault: str) -> Entry:
+    def put_unreadable(self, app_id: str, fault: str) -> CacheEntry:
         """Note that what is stored cannot be read. An app that could be read before stays as it was."""
         known = self._entries.get(app_id)
         if known is not None and known.app is not None:
             return self.put(known.app, known.size, (fault,))
-        return self._put_absent(app_id, Entry(None, *self._shortly(), (fault,), unreadable=True))
+        return self._put_absent(app_id, CacheEntry(None, *self._shortly(), (fault,), unreadable=True))
 
     def expire(self) -> None:
         """Let nothing count any more; what is known still serves while the store does not answer."""
@@ -111,7 +111,7 @@ class AppCache:
         until = now + min(NEGATIVE_TTL, self._ttl)
         return until, until, now
 
-    def _put_absent(self, app_id: str, entry: Entry) -> Entry:
+    def _put_absent(self, app_id: str, entry: CacheEntry) -> CacheEntry:
         if len(self._absent) >= ABSENT_LIMIT and app_id not in self._absent:
             del self._absent[next(iter(self._absent))]
         self._absent[app_id] = entry

@@ -10,7 +10,7 @@ from typing import Any
 from sockudo_queue.apps.parsing.webhooks import Defaults
 from sockudo_queue.apps.stores.base import AppStore
 from sockudo_queue.apps.stores.cache import AppCache
-from sockudo_queue.apps.stores.refresher import Keeper
+from sockudo_queue.apps.stores.refresher import AppCacheRefresher
 from sockudo_queue.config import Settings
 from sockudo_queue.core.apps import AppRegistry
 from sockudo_queue.errors import SettingsError
@@ -39,14 +39,14 @@ def make_store(settings: Settings) -> AppStore | None:
     return None
 
 
-def make_keeper(
+def make_refresher(
     settings: Settings,
     inline: AppRegistry,
     metrics: Metrics,
     log: Any,
     on_change: Callable[[str | None], None],
     turns: Turns,
-) -> Keeper | None:
+) -> AppCacheRefresher | None:
     """Return what answers for the configured store, or None where the file has all apps. Raises `SettingsError`."""
     store = make_store(settings)
     if store is None:
@@ -57,7 +57,7 @@ def make_keeper(
         time.monotonic,
         most_bytes=settings.limits.app_cache_bytes,
     )
-    return Keeper(store, inline, cache, defaults_of(settings), metrics, log, on_change, turns)
+    return AppCacheRefresher(store, inline, cache, defaults_of(settings), metrics, log, on_change, turns)
 
 
 def defaults_of(settings: Settings) -> Defaults:

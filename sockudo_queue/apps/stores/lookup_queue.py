@@ -7,43 +7,43 @@ from collections.abc import Callable, Mapping
 from itertools import islice
 from typing import Final
 
-from sockudo_queue.apps.stores.cache import Entry
+from sockudo_queue.apps.stores.cache import CacheEntry
 
 WANTED_LIMIT: Final = 50_000
 """Ids that may wait to be asked for; more come up only while the store hangs, and then nobody waits for them."""
 
 
-class LookUp:
+class PendingLookup:
     """One id that is asked for; `answer` is set, or stays None, before `done`."""
 
     __slots__ = ("answer", "done")
 
     def __init__(self) -> None:
-        self.answer: Entry | None = None
+        self.answer: CacheEntry | None = None
         self.done = threading.Event()
 
 
-class LookUps:
+class LookupQueue:
     """What is wanted, and what is being asked for. `take` and what follows it are for one thread, the rest for any."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._condition = threading.Condition()
-        self._wanted: dict[str, LookUp] = {}
-        self._taken: dict[str, LookUp] = {}
+        self._wanted: dict[str, PendingLookup] = {}
+        self._taken: dict[str, PendingLookup] = {}
         self._taken_at = 0.0
         self._closed = False
 
-    def want(self, app_id: str) -> LookUp | None:
+    def want(self, app_id: str) -> PendingLookup | None:
         """Have an app asked for soon, once; None while nothing can be asked."""
         with self._condition:
             found = self._taken.get(app_id) or self._wanted.get(app_id)
             if found is None and not self._closed and len(self._wanted) < WANTED_LIMIT:
-                found = self._wanted[app_id] = LookUp()
+                found = self._wanted[app_id] = PendingLookup()
                 self._condition.notify()
             return found
 
-    def ask(self, app_id: str, within: float) -> Entry | None:
+    def ask(self, app_id: str, within: float) -> CacheEntry | None:
         """Have an app asked for, and wait for the answer; None where none came.
 
         The wait is at most `within` seconds, and ends where the query in hand has taken that long: a store that hangs
@@ -67,7 +67,7 @@ class LookUps:
             self._taken_at = self._clock()
             return taken
 
-    def answered(self, answers: Mapping[str, Entry]) -> None:
+    def answered(self, answers: Mapping[str, CacheEntry]) -> None:
         """Hand out the answers to what was taken."""
         with self._condition:
             self._closed = False

@@ -9,9 +9,9 @@ from typing import Any, Final
 
 from sockudo_queue.apps.parsing.webhooks import Defaults
 from sockudo_queue.apps.stores.base import AppStore, Row
-from sockudo_queue.apps.stores.cache import AppCache, Entry
-from sockudo_queue.apps.stores.lookup_queue import LookUps
-from sockudo_queue.apps.stores.registry import StoredApps
+from sockudo_queue.apps.stores.cache import AppCache, CacheEntry
+from sockudo_queue.apps.stores.lookup_queue import LookupQueue
+from sockudo_queue.apps.stores.registry import CachedAppRegistry
 from sockudo_queue.apps.stores.rows import read_row, stored_bytes
 from sockudo_queue.core.apps import AppRegistry
 from sockudo_queue.errors import AppStoreUnavailable, AppUnreadable
@@ -35,7 +35,7 @@ REMIND_AFTER: Final = 60.0
 """Seconds after which an outage that goes on is logged again."""
 
 
-class Keeper:
+class AppCacheRefresher:
     """Fills the cache of one daemon. `registry` is for the workers, `serve` for a thread of its own."""
 
     def __init__(
@@ -53,8 +53,8 @@ class Keeper:
         self._store = store
         self._cache = cache
         self._clock = clock
-        self._lookups = LookUps(clock)
-        self.registry = StoredApps(inline, cache, self._lookups, turns, clock)
+        self._lookups = LookupQueue(clock)
+        self.registry = CachedAppRegistry(inline, cache, self._lookups, turns, clock)
         self._defaults = defaults
         self._metrics = metrics
         self._log = log
@@ -106,12 +106,12 @@ class Keeper:
         """Have every app read again when it is wanted next. From any thread."""
         self._expiry_asked.set()
 
-    def _read(self, ids: Sequence[str], rows: Sequence[Row]) -> dict[str, Entry]:
+    def _read(self, ids: Sequence[str], rows: Sequence[Row]) -> dict[str, CacheEntry]:
         # Exactly the id that was asked for: a database may find others equal to it, by letters or by white space.
         found = {row.id: row for row in rows}
         return {app_id: self._entry(app_id, found.get(app_id)) for app_id in ids}
 
-    def _entry(self, app_id: str, row: Row | None) -> Entry:
+    def _entry(self, app_id: str, row: Row | None) -> CacheEntry:
         self._beat()  # rows of many webhooks take time, and there may be a batch of them
         known = self._cache.get(app_id)
         if row is None:
@@ -126,7 +126,7 @@ class Keeper:
         self._report(app_id, entry, known)
         return entry
 
-    def _report(self, app_id: str, entry: Entry, known: Entry | None) -> None:
+    def _report(self, app_id: str, entry: CacheEntry, known: CacheEntry | None) -> None:
         """Log what is wrong with an app and was not when it was read before."""
         faults_before = () if known is None else known.faults
         for fault in entry.faults:

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from sockudo_queue.apps.stores.cache import AppCache, Entry
-from sockudo_queue.apps.stores.lookup_queue import LookUps
+from sockudo_queue.apps.stores.cache import AppCache, CacheEntry
+from sockudo_queue.apps.stores.lookup_queue import LookupQueue
 from sockudo_queue.core.apps import App, AppRegistry, InvalidByApp
 from sockudo_queue.errors import AppStoreUnavailable, AppUnreadable
 from sockudo_queue.runtime.python_gate import Turns
@@ -22,11 +22,11 @@ LONGEST_ID: Final = 255
 """Characters of Sockudo's column. What no column can hold, no database is asked for."""
 
 
-class StoredApps:
+class CachedAppRegistry:
     """The registry over a cache and those who fill it. Safe from any thread."""
 
     def __init__(
-        self, inline: AppRegistry, cache: AppCache, lookups: LookUps, turns: Turns, clock: Callable[[], float]
+        self, inline: AppRegistry, cache: AppCache, lookups: LookupQueue, turns: Turns, clock: Callable[[], float]
     ) -> None:
         self._inline = inline
         self._cache = cache
@@ -58,7 +58,7 @@ class StoredApps:
         """Return those of the file and of the apps that are in memory; the file's apps go first."""
         return {**self._cache.invalid_webhooks(), **self._inline.invalid_webhooks()}
 
-    def _renewed(self, app_id: str, entry: Entry | None, now: float) -> Entry:
+    def _renewed(self, app_id: str, entry: CacheEntry | None, now: float) -> CacheEntry:
         if entry is not None and now < entry.expires_at:
             entry.refresh_at = now + AGAIN_AFTER
             self._lookups.want(app_id)

@@ -9,7 +9,7 @@ import msgspec
 
 from sockudo_queue.apps.parsing.webhooks import Defaults, over_ceiling, read_app
 from sockudo_queue.apps.stores.base import Row
-from sockudo_queue.config import Findings, told
+from sockudo_queue.config import ConfigProblems, told
 from sockudo_queue.core.apps import App
 from sockudo_queue.core.decoding import DECODE_ERRORS
 from sockudo_queue.errors import AppUnreadable
@@ -19,13 +19,13 @@ _DECODER: Final = msgspec.json.Decoder()
 
 def read_row(row: Row, defaults: Defaults) -> App:
     """Return the app. Raises `AppUnreadable`, whose text is a line for a person, where its webhooks are not known."""
-    findings, where, most = Findings(), f"app {row.id!r}", defaults.ceilings.app_bytes
+    problems, where, most = ConfigProblems(), f"app {row.id!r}", defaults.ceilings.app_bytes
     if (size := max(row.size, _size(row.policy), _size(row.webhooks))) > most:
         reason = f"has {size} bytes in the database; the limit is {most} (queue.limits.app_bytes)"
-        return over_ceiling(row.id, where, reason, findings)
-    app = read_app(row.id, _entries(row), where, defaults, findings)
-    if findings.faults:
-        raise AppUnreadable(told(findings.faults)[0])
+        return over_ceiling(row.id, where, reason, problems)
+    app = read_app(row.id, _entries(row), where, defaults, problems)
+    if problems.faults:
+        raise AppUnreadable(told(problems.faults)[0])
     return app
 
 

@@ -15,8 +15,8 @@ import structlog.testing
 from sockudo_queue.apps.parsing.webhooks import Defaults
 from sockudo_queue.apps.stores import refresher as keepers
 from sockudo_queue.apps.stores.base import Row
-from sockudo_queue.apps.stores.cache import AppCache, Entry
-from sockudo_queue.apps.stores.refresher import PROBE, Keeper
+from sockudo_queue.apps.stores.cache import AppCache, CacheEntry
+from sockudo_queue.apps.stores.refresher import PROBE, AppCacheRefresher
 from sockudo_queue.config import RetrySettings
 from sockudo_queue.core.apps import App, StaticApps
 from sockudo_queue.errors import AppStoreUnavailable, AppUnreadable
@@ -65,7 +65,7 @@ class World:
         self.changes: list[str | None] = []
         self.metrics = Metrics("redis", "webhooks")
         self.cache = AppCache(TTL, capacity, self.clock, lambda: 1.0, most_bytes)
-        self.keeper = Keeper(
+        self.refresher = AppCacheRefresher(
             self.store,
             StaticApps(inline),
             self.cache,
@@ -76,21 +76,21 @@ class World:
             Turns(),
             self.clock,
         )
-        self.registry = self.keeper.registry
+        self.registry = self.refresher.registry
         self.lookups = self.registry._lookups
         monkeypatch.setattr(self.lookups, "ask", self._ask)
-        self.keeper.turn()
+        self.refresher.turn()
         assert self.store.asked == [[PROBE]]
         self.store.asked.clear()
 
     def clock(self) -> float:
         return self.now
 
-    def _ask(self, app_id: str, _within: float) -> Entry | None:
+    def _ask(self, app_id: str, _within: float) -> CacheEntry | None:
         lookup = self.lookups.want(app_id)
         if lookup is None:
             return None
-        self.keeper.turn()
+        self.refresher.turn()
         return lookup.answer
 
     def find(self, app_id: str) -> App | None:
@@ -122,7 +122,7 @@ def test_an_app_in_use_is_read_again_before_its_time_is_over_and_nobody_waits(wo
     app = world.registry.find("shop")
     assert app is not None
     assert world.registry.find("shop") is app
-    world.keeper.turn()
+    world.refresher.turn()
     assert world.paths("shop") == ["b"]
     assert world.store.asked == [["shop"], ["shop"]]
 
@@ -140,8 +140,8 @@ def test_many_wanted_apps_are_one_query_as_far_as_a_query_holds_them(world: Worl
     world.store.rows = dict.fromkeys(ids, webhooks("a"))
     for app_id in ids * 2:
         world.lookups.want(app_id)
-    world.keeper.turn()
-    world.keeper.turn()
+    world.refresher.turn()
+    world.refresher.turn()
     assert world.store.asked == [ids[:3], ids[3:]]
     assert all(world.registry.find(app_id) for app_id in ids)
 
@@ -169,7 +169,7 @@ def test_an_app_that_is_deleted_becomes_unknown(world: World) -> None:
     del world.store.rows["shop"]
     world.now += TTL - 1
     world.registry.find("shop")
-    world.keeper.turn()
+    world.refresher.turn()
     assert world.find("shop") is None
 
 
@@ -192,7 +192,7 @@ def test_known_apps_outlive_the_store_and_of_others_nobody_can_tell(world: World
     world.store.fault = AppStoreUnavailable("gone")
     world.now += 10
     with structlog.testing.capture_logs() as lines:
-        world.keeper.turn()
+        world.refresher.turn()
         world.now += 10 * TTL
         asked = len(world.store.asked)
         for _ in range(100):
@@ -201,7 +201,7 @@ def test_known_apps_outlive_the_store_and_of_others_nobody_can_tell(world: World
                 world.registry.find("other")
         assert len(world.store.asked) == asked
         world.store.fault = None
-        world.keeper.turn()
+        world.refresher.turn()
         assert world.find("other") is None
     assert world.changes[-2:] == ["the store of apps does not answer: gone", None]
     assert [line["event"] for line in lines] == ["apps.store_lost", "apps.store_resumed"]
@@ -211,7 +211,7 @@ def test_what_was_unknown_is_not_unknown_while_nobody_can_tell(world: World) -> 
     assert world.find("new") is None
     world.store.fault = AppStoreUnavailable("gone")
     world.now += 10
-    world.keeper.turn()
+    world.refresher.turn()
     with pytest.raises(AppStoreUnavailable):
         world.registry.find("new")
 
@@ -220,7 +220,7 @@ def test_a_fault_of_a_library_is_an_outage(world: World) -> None:
     world.store.fault = ZeroDivisionError("CANARY")
     world.now += 10
     with structlog.testing.capture_logs() as lines:
-        assert not world.keeper.turn()
+        assert not world.refresher.turn()
     assert [line["event"] for line in lines] == ["apps.store_failed", "apps.store_lost"]
     assert world.changes[-1] == "the store of apps does not answer: ZeroDivisionError in its library"
 
@@ -230,7 +230,7 @@ def test_a_broken_row_hurts_no_other_app_and_is_told_once(world: World) -> None:
     world.lookups.want("shop")
     world.lookups.want("broken")
     with structlog.testing.capture_logs() as lines:
-        world.keeper.turn()
+        world.refresher.turn()
         assert world.paths("shop") == ["a"]
         for _ in range(3):
             with pytest.raises(AppUnreadable):
@@ -276,7 +276,7 @@ def test_a_row_that_breaks_leaves_the_app_as_it_was(world: World) -> None:
     world.store.rows["shop"] = "{"
     world.now += TTL - 1
     world.registry.find("shop")
-    world.keeper.turn()
+    world.refresher.turn()
     assert world.paths("shop") == ["a"]
 
 
@@ -284,16 +284,16 @@ def test_everything_is_read_again_when_asked(world: World) -> None:
     world.store.rows["shop"] = webhooks("a")
     world.paths("shop")
     world.store.rows["shop"] = webhooks("b")
-    world.keeper.expire()
-    world.keeper.turn()
+    world.refresher.expire()
+    world.refresher.turn()
     assert world.paths("shop") == ["b"]
 
 
 def test_a_store_that_is_idle_is_looked_at(world: World) -> None:
-    world.keeper.turn()
+    world.refresher.turn()
     assert world.store.asked == []
     world.now += 5
-    world.keeper.turn()
+    world.refresher.turn()
     assert world.store.asked == [[PROBE]]
 
 
@@ -314,7 +314,7 @@ def test_what_is_asked_is_counted(world: World) -> None:
     assert series["sockudo_queue_apps_cached"] == 1
     world.store.fault = AppStoreUnavailable("gone")
     world.now += 10
-    world.keeper.turn()
+    world.refresher.turn()
     series = _series(world.metrics)
     assert series["sockudo_queue_app_store_queries_totalfailed"] == 1
     assert series["sockudo_queue_app_store_up"] == 0

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sockudo_queue.apps.parsing.webhooks import UNKNOWN_SHOWN, Defaults, read_app
 from sockudo_queue.apps.stores.base import Row
 from sockudo_queue.apps.stores.rows import read_row
-from sockudo_queue.config import Findings, RetrySettings
+from sockudo_queue.config import ConfigProblems, RetrySettings
 from sockudo_queue.core.apps import App
 from sockudo_queue.core.ceilings import Ceilings
 from sockudo_queue.core.outcome import from_status
@@ -297,10 +297,10 @@ def test_patterns_that_are_too_much_together_are_refused_before_they_are_compile
 def test_misspelt_names_are_named_up_to_a_number_for_the_whole_app() -> None:
     misspelt: dict[str, Any] = {f"key{each}": 1 for each in range(19)}
     hooks = [hook(name=f"w{number}", **misspelt) for number in range(50)]
-    findings = Findings()
-    read_app("shop", hooks, "app shop", DEFAULTS, findings)
-    assert sum("no such key: key" in line for line in findings.warnings) == UNKNOWN_SHOWN
-    assert "app shop, webhook 50 (w49): 19 more unknown names" in findings.warnings
+    problems = ConfigProblems()
+    read_app("shop", hooks, "app shop", DEFAULTS, problems)
+    assert sum("no such key: key" in line for line in problems.warnings) == UNKNOWN_SHOWN
+    assert "app shop, webhook 50 (w49): 19 more unknown names" in problems.warnings
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sockudo_queue.apps.parsing.headers import read_headers
-from sockudo_queue.config.findings import Findings
+from sockudo_queue.config.problems import ConfigProblems
 from sockudo_queue.core.apps import Webhook
 from sockudo_queue.core.hmac_keys import hmac_key
 from sockudo_queue.core.reserved_headers import is_reserved
@@ -38,22 +38,22 @@ FREE = ["Authorization", "User-Agent", "Accept", "X-Tenant", "X-Pusher", "Webhoo
 
 @pytest.mark.parametrize("name", RESERVED)
 def test_reserved_header_is_dropped_from_settings_and_from_the_request(name: str) -> None:
-    findings = Findings(strict=False)
+    problems = ConfigProblems(strict=False)
 
     assert is_reserved(name)
-    assert read_headers({name: "theirs"}, "webhook 1", findings) == ()
-    assert len(findings.warnings) == 1
+    assert read_headers({name: "theirs"}, "webhook 1", problems) == ()
+    assert len(problems.warnings) == 1
     assert not any(b"theirs" in line for line in sender._configured(((name, Secret("theirs")),)))
 
 
 @pytest.mark.parametrize("name", FREE)
 def test_other_header_is_kept_in_settings_and_in_the_request(name: str) -> None:
-    findings = Findings(strict=False)
+    problems = ConfigProblems(strict=False)
 
     assert not is_reserved(name)
-    kept = read_headers({name: "theirs"}, "webhook 1", findings)
+    kept = read_headers({name: "theirs"}, "webhook 1", problems)
     assert [given for given, _ in kept] == [name]
-    assert findings.warnings == []
+    assert problems.warnings == []
     assert f"{name}: theirs".encode() in sender._configured(kept)
 
 

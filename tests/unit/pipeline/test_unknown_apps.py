@@ -10,7 +10,7 @@ from sockudo_queue.pipeline.unknown_apps import (
     LOOKS_A_SECOND,
     MOSTLY_KNOWN,
     RECENT,
-    LookUpSchedule,
+    LookupSchedule,
     UnknownApps,
     told,
 )
@@ -89,7 +89,7 @@ def test_jobs_that_come_back_after_a_restart_count_until_an_app_is_known() -> No
 
 
 def test_no_second_gets_more_looks_than_it_can_bear() -> None:
-    schedule, now_ms = LookUpSchedule(), 1_800_000_000_000
+    schedule, now_ms = LookupSchedule(), 1_800_000_000_000
     delays = [schedule.delay_ms(now_ms, 1000) for _ in range(10 * LOOKS_A_SECOND)]
 
     assert delays[:LOOKS_A_SECOND] == [1000] * LOOKS_A_SECOND
@@ -102,7 +102,7 @@ def test_no_second_gets_more_looks_than_it_can_bear() -> None:
 
 
 def test_jobs_that_wait_again_leave_room_for_new_ones() -> None:
-    schedule, now_ms = LookUpSchedule(), 1_800_000_000_000
+    schedule, now_ms = LookupSchedule(), 1_800_000_000_000
     for _ in range(10 * LATER_LOOKS):
         schedule.delay_ms(now_ms - 59_000, 60_000)
 
@@ -113,7 +113,7 @@ def test_jobs_that_wait_again_leave_room_for_new_ones() -> None:
 
 
 def test_more_looks_than_can_be_scheduled_are_spread() -> None:
-    schedule, now_ms = LookUpSchedule(), 1_800_000_000_000
+    schedule, now_ms = LookupSchedule(), 1_800_000_000_000
     for second in range(now_ms // 1000, now_ms // 1000 + 2 * HORIZON):
         schedule._due[second] = LOOKS_A_SECOND
 

@@ -10,7 +10,7 @@ from sockudo_queue.errors import SettingsError
 
 
 @dataclass(slots=True)
-class Findings:
+class ConfigProblems:
     """Faults stop the start, warnings do not, notes are for information. No line holds a value."""
 
     strict: bool = False
