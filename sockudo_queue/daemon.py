@@ -18,9 +18,9 @@ from sockudo_queue.apps.file_watcher import AppSource
 from sockudo_queue.apps.stores.factory import make_refresher
 from sockudo_queue.config import Settings
 from sockudo_queue.core.apps import AppRegistry
-from sockudo_queue.delivery.admission.endpoint import Endpoints
-from sockudo_queue.delivery.admission.thread_budget import Limits
-from sockudo_queue.delivery.factory import DESCRIPTORS_OF_A_WORKER, Outbound
+from sockudo_queue.delivery.admission.endpoint import EndpointRegistry
+from sockudo_queue.delivery.admission.thread_budget import AdmissionLimits
+from sockudo_queue.delivery.factory import DESCRIPTORS_OF_A_WORKER, DeliveryStack
 from sockudo_queue.delivery.own_services import page
 from sockudo_queue.drivers.base import BufferedDriver, Driver, InProcess, PeerAware
 from sockudo_queue.drivers.factory import make_driver
@@ -46,7 +46,7 @@ from sockudo_queue.pipeline.unknown_apps import UnknownApps
 from sockudo_queue.pipeline.worker import LIVE_WITHIN, WorkerContext
 from sockudo_queue.runtime import limits, signal_mask, signals
 from sockudo_queue.runtime.cpu_affinity import Placement
-from sockudo_queue.runtime.python_gate import Turns
+from sockudo_queue.runtime.python_gate import PythonGate
 from sockudo_queue.runtime.service_manager import READY, STOPPING, ServiceManager
 from sockudo_queue.services.notifier import LAST_LOOK, take_over
 from sockudo_queue.services.peers import PeerWatch
@@ -103,9 +103,9 @@ class Daemon:
         self._manager = manager or ServiceManager({})
         self._app_source = app_source
         self._log: Any = logs.get_logger().bind()  # bound once, and not anew with every line
-        self._turns = Turns()
-        self._outbound = Outbound(settings, self._turns)
-        self._driver = make_driver(settings, self._outbound.protect_broker)
+        self._gate = PythonGate()
+        self._stack = DeliveryStack(settings, self._gate)
+        self._driver = make_driver(settings, self._stack.protect_broker)
         self._metrics = Metrics(self._driver.name, settings.redis.queue_name)
         self._beats = Heartbeats()
         self._health = Health(self._beats)
@@ -120,7 +120,7 @@ class Daemon:
         self._pool = WorkerPool(settings.workers, settings.delivery.max_slow, self._supervisor.spawn)
         self._unknown_apps = UnknownApps(self._log, partial(self._set_ready, "apps"))
         self._refresher = make_refresher(
-            settings, registry, self._metrics, self._log, partial(self._set_ready, "app-store"), self._turns
+            settings, registry, self._metrics, self._log, partial(self._set_ready, "app-store"), self._gate
         )
         self._registry = registry if self._refresher is None else self._refresher.registry
         self._dispatcher = self._make_dispatcher()
@@ -134,7 +134,7 @@ class Daemon:
             self._watch,
             self._metrics,
             self._beats,
-            self._turns,
+            self._gate,
             self._supervisor.stopping,
             self._abandoned,
             Isolation(
@@ -184,15 +184,15 @@ class Daemon:
         """Take the ports, start every thread, find the queue; only then let the threads begin."""
         descriptors = limits.set_up()
         limits.check_descriptors(self._least_descriptors)
-        if (warning := self._outbound.fit(descriptors)) is not None:
+        if (warning := self._stack.fit(descriptors)) is not None:
             self._log.warning("settings.warning", text=warning)
         log_invalid_webhooks(self._log, self._registry.invalid_webhooks())
         if self._settings.metrics.enabled:
             self._server.start()
-            self._outbound.protect(page(self._settings.metrics.host, self._server.port))
+            self._stack.protect(page(self._settings.metrics.host, self._server.port))
         if self._ingress is not None:
             self._ingress.bind()
-            self._outbound.protect(page(self._settings.memory.ingress_host, self._ingress.port))
+            self._stack.protect(page(self._settings.memory.ingress_host, self._ingress.port))
         self._start_threads()
         self._prepare()
         if self._ingress is not None:
@@ -218,7 +218,7 @@ class Daemon:
         """Start every thread that the daemon needs. Raises `StartError` where the system does not give them all."""
         self._beats.watch(logs.THREAD, logs.is_alive)
         interval = self._settings.reliability.lease_renew_interval_ms / 1000
-        upkeep = [*self._outbound.upkeep, self._endpoints.forget_rested]
+        upkeep = [*self._stack.upkeep, self._endpoints.forget_rested]
         if isinstance(driver := self._driver, PeerAware):
             upkeep.append(lambda _: driver.look_around())
         placement = Placement() if self._settings.one_core else None
@@ -379,7 +379,7 @@ class Daemon:
 
     def _make_dispatcher(self) -> Dispatcher:
         delivery = self._settings.delivery
-        limits = Limits(
+        limits = AdmissionLimits(
             concurrency=self._settings.workers,
             max_slow=delivery.max_slow,
             slow=delivery.slow_ms / 1000,
@@ -387,10 +387,10 @@ class Daemon:
             breaker_period=delivery.breaker_open_ms / 1000,
             breaker_longest_period=delivery.breaker_max_open_ms / 1000,
         )
-        self._endpoints = Endpoints(limits)
+        self._endpoints = EndpointRegistry(limits)
         return Dispatcher(
             self._endpoints,
-            self._outbound.sender,
+            self._stack.sender,
             self._metrics,
             self._log,
             self._supervisor.stopping,

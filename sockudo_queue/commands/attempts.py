@@ -12,9 +12,9 @@ from sockudo_queue.core.apps import Webhook
 from sockudo_queue.core.hmac_keys import hmac_key
 from sockudo_queue.core.job import Event
 from sockudo_queue.core.outcome import Outcome
-from sockudo_queue.delivery.factory import Outbound
+from sockudo_queue.delivery.factory import DeliveryStack
 from sockudo_queue.delivery.own_services import pages
-from sockudo_queue.runtime.python_gate import Turns
+from sockudo_queue.runtime.python_gate import PythonGate
 
 
 class Attempts:
@@ -22,12 +22,12 @@ class Attempts:
 
     def __init__(self, settings: Settings) -> None:
         """Raises `SettingsError` for certificates that cannot be used. Blocks while our own services are looked up."""
-        outbound = Outbound(settings, Turns())
+        stack = DeliveryStack(settings, PythonGate())
         for service in pages(settings):
-            outbound.protect(service)
-        for keep in outbound.upkeep:
+            stack.protect(service)
+        for keep in stack.upkeep:
             keep(time.monotonic())
-        self._sender = outbound.sender
+        self._sender = stack.sender
 
     def post(
         self, webhook: Webhook, credentials: Credentials, job_id: str, events: Iterable[Event]

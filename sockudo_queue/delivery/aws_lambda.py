@@ -15,7 +15,7 @@ from urllib.parse import quote
 from sockudo_queue.core.apps import LambdaTarget, Webhook
 from sockudo_queue.core.outcome import Failure, Outcome, from_failure, from_status
 from sockudo_queue.delivery.errors import TransportFault
-from sockudo_queue.delivery.transport import Answer, CurlAdapter
+from sockudo_queue.delivery.transport import BoundedResponse, CurlAdapter
 
 API: Final = "2015-03-31"
 NOT_ALLOWED: Final = "the function is not among QUEUE_DELIVERY_ALLOWED_FUNCTIONS"
@@ -66,7 +66,7 @@ class LambdaSender:
             self._forget(credentials)
         return self._outcome_of(answer), answer.connection_reused
 
-    def _outcome_of(self, answer: Answer) -> Outcome:
+    def _outcome_of(self, answer: BoundedResponse) -> Outcome:
         status, passing = answer.status_code, _says(answer, _PASSING)
         return from_status(
             status,
@@ -117,6 +117,6 @@ class LambdaSender:
             return self._endpoints[region], self._credentials
 
 
-def _says(answer: Answer, texts: Iterable[bytes]) -> bool:
+def _says(answer: BoundedResponse, texts: Iterable[bytes]) -> bool:
     """Tell whether an answer refuses with one of these texts, in lower case, in its body."""
     return answer.status_code in (400, 403) and any(text in answer.content.lower() for text in texts)

@@ -29,7 +29,7 @@ from sockudo_queue.delivery.errors import TlsFault
 from sockudo_queue.delivery.guard import Guard
 from sockudo_queue.delivery.watchdog import ConnectionWatchdog
 from sockudo_queue.runtime.peek import is_quiet
-from sockudo_queue.runtime.python_gate import Turns
+from sockudo_queue.runtime.python_gate import PythonGate
 
 USER_AGENT: Final = f"sockudo-queue/{__version__}"
 CONNECTION_LIFETIME: Final = 300
@@ -64,7 +64,7 @@ class Route(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class HandleOptions:
-    """What is the same for every handle. `max_response_bytes` is for the body; a transfer takes nobody's turn."""
+    """What is the same for every handle. `max_response_bytes` is for the body; a transfer runs outside of `gate`."""
 
     max_response_bytes: int = 16_384
     ca_file: str = field(default_factory=certifi.where)
@@ -72,7 +72,7 @@ class HandleOptions:
     client_key_file: str | None = None
     environment_proxy: bool = False
     guard: Guard | None = None
-    turns: Turns = field(default_factory=Turns)
+    gate: PythonGate = field(default_factory=PythonGate)
 
     @property
     def certificate_paths(self) -> list[str]:
@@ -100,12 +100,12 @@ class Handle:
     """One libcurl handle. Belongs to one thread at a time."""
 
     __slots__ = (
-        "_aside",
         "_body_is_big",
         "_guard",
         "_limit",
         "_polled",
         "_readable",
+        "_release_gate",
         "_room",
         "_timeout_ms",
         "_url",
@@ -136,7 +136,7 @@ class Handle:
         self.asks_dns = False
         self.watchdog = ConnectionWatchdog(options.max_response_bytes)
         self._guard = options.guard if route.guarded else None
-        self._aside = options.turns.aside
+        self._release_gate = options.gate.released
         self._limit = self._room = options.max_response_bytes
         self._url = ""
         self.uses_proxies = options.environment_proxy
@@ -202,7 +202,7 @@ class Handle:
         if needs_fresh:
             curl.setopt(pycurl.FRESH_CONNECT, 1)
         try:
-            self._aside(curl.perform)
+            self._release_gate(curl.perform)
         except pycurl.error as error:
             return error
         finally:

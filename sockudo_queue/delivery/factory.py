@@ -22,7 +22,7 @@ from sockudo_queue.delivery.own_services import broker, brokers
 from sockudo_queue.delivery.sender import Sender
 from sockudo_queue.delivery.transport import CurlAdapter
 from sockudo_queue.errors import SettingsError
-from sockudo_queue.runtime.python_gate import Turns
+from sockudo_queue.runtime.python_gate import PythonGate
 
 DESCRIPTORS_OF_A_WORKER: Final = 4
 """A connection to an endpoint, what libcurl has beside it, and a connection to the queue."""
@@ -30,18 +30,18 @@ DESCRIPTORS_BESIDE: Final = 100
 """For files, pages and their clients, service threads' connections, and look-ups."""
 
 
-class Outbound:
+class DeliveryStack:
     """Everything on the way to endpoints. Raises `SettingsError` for certificates or proxies that cannot be used."""
 
-    def __init__(self, settings: Settings, turns: Turns) -> None:
-        """`turns` are those of the workers, who give theirs away while an endpoint has its time."""
+    def __init__(self, settings: Settings, gate: PythonGate) -> None:
+        """`gate` is that of the workers, who leave it while they wait for an endpoint."""
         delivery = settings.delivery
         self.guard = make_guard(settings)
-        self._transport = CurlAdapter(replace(usable_options(settings, self.guard), turns=turns))
+        self._transport = CurlAdapter(replace(usable_options(settings, self.guard), gate=gate))
         self._functions = LambdaSender(
             self._transport, retry_every_status=delivery.retry_every_status, allowed=delivery.invocable_functions
         )
-        self._turns = turns
+        self._gate = gate
         self.sender = Sender(self._transport, self._invoke, retry_every_status=delivery.retry_every_status)
         self._workers = settings.workers + delivery.max_slow
         self._services: dict[Service, None] = {}
@@ -81,7 +81,7 @@ class Outbound:
 
     def _invoke(self, webhook: Webhook, body: bytes) -> tuple[Outcome, bool]:
         # Looking for credentials may take AWS seconds.
-        return self._turns.aside(self._functions.post, webhook, body)
+        return self._gate.released(self._functions.post, webhook, body)
 
     def _look_up(self, now: float) -> None:
         assert self.guard is not None

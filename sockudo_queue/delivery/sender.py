@@ -14,7 +14,7 @@ from sockudo_queue.core.reserved_headers import is_reserved
 from sockudo_queue.core.secret import Secret
 from sockudo_queue.core.trace_context import BAGGAGE, TRACEPARENT, TRACESTATE
 from sockudo_queue.delivery.errors import TransportFault
-from sockudo_queue.delivery.transport import Answer, CurlAdapter, header_lines
+from sockudo_queue.delivery.transport import BoundedResponse, CurlAdapter, header_lines
 
 _TRACE: Final = frozenset({TRACEPARENT, TRACESTATE})
 _TRACE_AND_BAGGAGE: Final = _TRACE | {BAGGAGE}
@@ -68,7 +68,7 @@ class Sender:
         """End attempts that go on without end; to be called many times a second."""
         self._adapter.enforce_deadlines()
 
-    def _outcome_of(self, answer: Answer) -> Outcome:
+    def _outcome_of(self, answer: BoundedResponse) -> Outcome:
         if 200 <= answer.status_code < 300:
             return _delivered(answer.status_code)
         return from_status(

@@ -30,7 +30,7 @@ PROXY_LOGIN: Final = 407
 _NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
 
-class Answer(requests.Response):
+class BoundedResponse(requests.Response):
     """A response with its first bytes only. Of its headers only `retry_after` is kept, in seconds, 0 without one."""
 
     # The parent's constructor makes a cookie jar and more that nobody reads: half of an attempt's Python time.
@@ -60,7 +60,7 @@ class CurlAdapter(BaseAdapter):
 
     def send(  # type: ignore[override]  # what requests passes and libcurl decides itself is taken and not used
         self, request: requests.PreparedRequest, *_: Any, timeout: float = 10.0, verify: bool = True, **__: Any
-    ) -> Answer:
+    ) -> BoundedResponse:
         """Send a prepared POST, as `requests` asks for it; see `post`."""
         assert isinstance(request.body, bytes)
         return self.post(str(request.url), (), request.headers, request.body, timeout=timeout, verify=verify)
@@ -75,7 +75,7 @@ class CurlAdapter(BaseAdapter):
         timeout: float,
         verify: bool = True,
         guarded: bool = True,
-    ) -> Answer:
+    ) -> BoundedResponse:
         """Send a POST and wait for its answer, for at most `timeout` seconds in all. Raises `TransportFault`.
 
         `lines` are headers as libcurl wants them; `headers` go behind them. `guarded` asks the network guard; it is for
@@ -124,7 +124,7 @@ class CurlAdapter(BaseAdapter):
         """Close nothing: only the service that keeps house may, see `HandlePool.close_old`."""
 
 
-def _answer(handle: Handle, url: str, fault: pycurl.error | None, timeout_ms: int) -> Answer:
+def _answer(handle: Handle, url: str, fault: pycurl.error | None, timeout_ms: int) -> BoundedResponse:
     curl = handle.curl
     status = curl.getinfo(pycurl.RESPONSE_CODE)
     if fault is not None and status < 200:
@@ -132,7 +132,7 @@ def _answer(handle: Handle, url: str, fault: pycurl.error | None, timeout_ms: in
     if status == PROXY_LOGIN and _is_of_a_proxy(handle, url):
         raise ConnectFault(Failure.REFUSED, f"the proxy answered {PROXY_LOGIN}: it refuses our login")
     received = handle.received
-    answer = Answer(status, url, b"".join(received) if received else b"")
+    answer = BoundedResponse(status, url, b"".join(received) if received else b"")
     if status >= 300:
         if status >= 400:
             answer.retry_after = max(curl.getinfo(pycurl.RETRY_AFTER), 0)

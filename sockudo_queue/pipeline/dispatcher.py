@@ -24,7 +24,7 @@ from sockudo_queue.delivery.admission.endpoint import (
     BreakerKey,
     Deferral,
     EndpointKey,
-    Endpoints,
+    EndpointRegistry,
 )
 from sockudo_queue.delivery.sender import Sender
 from sockudo_queue.drivers.base import Claim, Disposition, Requeue, Retry
@@ -48,7 +48,7 @@ class Dispatcher:
 
     def __init__(
         self,
-        endpoints: Endpoints,
+        endpoints: EndpointRegistry,
         sender: Sender,
         metrics: Metrics,
         log: Any,

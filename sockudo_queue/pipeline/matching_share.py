@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
-from sockudo_queue.delivery.admission.circuit_breaker import Line
+from sockudo_queue.delivery.admission.circuit_breaker import ReservationSchedule
 from sockudo_queue.delivery.admission.endpoint import LONGEST_RESERVATION, Deferral
 
 SHARE: Final = 0.05
@@ -63,7 +63,7 @@ class Account:
     def __init__(self) -> None:
         self.paid_at = 0.0
         self.long = False  # a job of it is matched off its slot
-        self.line = Line()
+        self.line = ReservationSchedule()
         self.used = 0.0
         self.jobs = 0
 

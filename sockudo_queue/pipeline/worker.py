@@ -22,7 +22,7 @@ from sockudo_queue.pipeline.pool import Slot, WorkerPool
 from sockudo_queue.pipeline.resolve import Resolver
 from sockudo_queue.pipeline.settlements import SettlementRecorder
 from sockudo_queue.runtime.backoff import Backoff
-from sockudo_queue.runtime.python_gate import Turns
+from sockudo_queue.runtime.python_gate import PythonGate
 
 IDLE_LOOK: Final = 5.0
 """Seconds after which an idle worker looks for work unasked. Notifiers wake it long before; this is for a lost one."""
@@ -47,7 +47,7 @@ class WorkerContext:
     watch: BrokerWatch
     metrics: Metrics
     beats: Heartbeats
-    turns: Turns
+    gate: PythonGate
     stopping: threading.Event
     abandoned: threading.Event
     isolation: Isolation = field(default_factory=Isolation)
@@ -75,7 +75,7 @@ class Worker:
         self._watch = context.watch
         self._metrics = context.metrics
         self._beats = context.beats
-        self._turns = context.turns
+        self._gate = context.gate
         self._stopping = context.stopping
         self._abandoned = context.abandoned
         self._isolation = context.isolation
@@ -89,14 +89,14 @@ class Worker:
                 return
             # A worker that has something to do must move; a waiting one may rest for as long as it is not needed.
             self._allow(LIVE_WITHIN)
-            self._turns.begin()
+            self._gate.enter()
             try:
                 if isinstance(task, Slot):
                     self._work_slot()
                 else:
                     self._settle(self._attempt(*task))
             finally:
-                self._turns.end()
+                self._gate.leave()
             self._beats.unregister(self.name)
             self._allowance = 0.0
             self._pool.rejoin()
@@ -125,7 +125,7 @@ class Worker:
             self._settle(settled)
         elif self._driver.sources:
             self.claiming = False
-            self._turns.aside(self._pool.wait_for_work, seen, _until_due(settled))
+            self._gate.released(self._pool.wait_for_work, seen, _until_due(settled))
         return None
 
     def _work_slot(self) -> None:
@@ -148,7 +148,7 @@ class Worker:
         self._settle(settled)
         if settled is not None:
             self._isolation.end(settled.claim.receipt)
-        self._turns.aside(self._isolation.wait)
+        self._gate.released(self._isolation.wait)
 
     def _may_claim(self) -> bool:
         """Tell whether there is a slot and nobody stops us; `claiming` then says that a claim may be on its way."""
@@ -166,7 +166,7 @@ class Worker:
             self._claims[claim.receipt] = waiting
             self.claiming = False
             self.current = (waiting, None)
-            if claim.lapses < SUSPECT_LAPSES or not self._turns.aside(self._isolation.begin, claim.receipt):
+            if claim.lapses < SUSPECT_LAPSES or not self._gate.released(self._isolation.begin, claim.receipt):
                 return waiting.abandon()
             if waiting.settlement is not None:  # its lease was lost meanwhile
                 self.current = None
@@ -204,7 +204,7 @@ class Worker:
         if off_slot:
             self._pool.give_back(self.slot)
         self._beats.beat(self.name)
-        if self._turns.aside(self._stopping.wait, seconds):
+        if self._gate.released(self._stopping.wait, seconds):
             return False
         return self.current is None or self.current[0].settlement is None
 
@@ -228,7 +228,7 @@ class Worker:
         while True:
             losses = self._watch.losses
             try:
-                turn = self._turns.aside(self._driver.next, settled)
+                turn = self._gate.released(self._driver.next, settled)
             except BrokerError as error:
                 self._watch.failed(error)
                 backoff, repeated = backoff or broker_backoff(), True
@@ -236,7 +236,7 @@ class Worker:
                 if settled is not None and self._is_hopeless(error, began):
                     self._recorder.give_up(settled, error)
                     settled = self.current = None
-                if self._turns.aside(backoff.wait, self._stopping):
+                if self._gate.released(backoff.wait, self._stopping):
                     self._settle(settled, repeated=True)
                     return None
                 continue
@@ -257,7 +257,7 @@ class Worker:
         backoff, began = broker_backoff(), time.monotonic()
         while settlement is not None and not self._abandoned.is_set():
             try:
-                self._turns.aside(self._recorder.settle, settlement, repeated=repeated)
+                self._gate.released(self._recorder.settle, settlement, repeated=repeated)
             except BrokerError as error:
                 self._watch.failed(error)
                 repeated = True
@@ -266,7 +266,7 @@ class Worker:
                     self._recorder.give_up(settlement, error)
                     settlement = self.current = None
                 else:
-                    self._turns.aside(backoff.wait, self._abandoned)
+                    self._gate.released(backoff.wait, self._abandoned)
             else:
                 self.current = None
                 return

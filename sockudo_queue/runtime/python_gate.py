@@ -1,8 +1,8 @@
-"""Few workers at a time run Python; the others wait for the network, or here for their turn.
+"""Few workers at a time run Python; the others wait for the network, or at this gate.
 
-Python's lock has no line of its own that anybody could jump: where a hundred workers want it, a probe waits behind all
-of them, several times an answer. Waiting for a turn costs nothing, so with turns a probe has a handful before it, and
-the work takes as long as before (`docs/performance.md` has the figures).
+Python's lock has no queue in which a thread could go first: where a hundred workers want it, a probe waits behind all
+of them, several times for one answer. Waiting at the gate costs nothing, so a probe has a handful of threads before it,
+and the work takes as long as before (`docs/performance.md` has the figures).
 """
 
 from __future__ import annotations
@@ -19,40 +19,40 @@ AT_ONCE: Final = 2
 """One runs, and one is on its way to or from the network or is being woken. More only hinder each other."""
 
 
-class Turns:
-    """Turns at running Python, in the order in which they were asked for. Safe from any thread.
+class PythonGate:
+    """Lets threads in, in the order in which they asked. Safe from any thread.
 
-    What may wait for others is done aside, or those who wait would keep everybody from working.
+    A thread leaves it, by `released`, for everything that may wait, or those who wait would stop all others.
     """
 
     def __init__(self, at_once: int = AT_ONCE) -> None:
         self._lock = threading.Lock()
         self._free = at_once
-        self._line: deque[threading.Lock] = deque()
+        self._queue: deque[threading.Lock] = deque()
 
-    def begin(self) -> None:
-        """Wait for a turn, for as long as others take; each of them ends its own before it waits."""
+    def enter(self) -> None:
+        """Wait until this thread may run Python."""
         with self._lock:
             if self._free:
                 self._free -= 1
                 return
-            called = threading.Lock()
-            called.acquire()
-            self._line.append(called)
-        called.acquire()
+            admitted = threading.Lock()
+            admitted.acquire()
+            self._queue.append(admitted)
+        admitted.acquire()
 
-    def end(self) -> None:
-        """Give the turn to whoever has waited longest."""
+    def leave(self) -> None:
+        """Let the thread in that has waited longest."""
         with self._lock:
-            if self._line:
-                self._line.popleft().release()
+            if self._queue:
+                self._queue.popleft().release()
             else:
                 self._free += 1
 
-    def aside(self, wait: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Do what may wait, and let somebody else have this thread's turn meanwhile."""
-        self.end()
+    def released(self, wait: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call what may wait, and let another thread in meanwhile."""
+        self.leave()
         try:
             return wait(*args, **kwargs)
         finally:
-            self.begin()
+            self.enter()

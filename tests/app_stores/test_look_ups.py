@@ -21,7 +21,7 @@ from sockudo_queue.config import RetrySettings
 from sockudo_queue.core.apps import App, StaticApps
 from sockudo_queue.errors import AppStoreUnavailable
 from sockudo_queue.observability.metrics import Metrics
-from sockudo_queue.runtime.python_gate import Turns
+from sockudo_queue.runtime.python_gate import PythonGate
 from tests.app_stores.conftest import MakeStore
 from tests.app_stores.tables import PostgresTable
 from tests.faults.measures import figure
@@ -65,7 +65,7 @@ def serving(store: AppStore) -> Iterator[AppCacheRefresher]:
     changes: list[str | None] = []
     defaults = Defaults(RetrySettings(), 10_000)
     refresher = AppCacheRefresher(
-        store, StaticApps([]), cache, defaults, Metrics("redis", "webhooks"), log, changes.append, Turns()
+        store, StaticApps([]), cache, defaults, Metrics("redis", "webhooks"), log, changes.append, PythonGate()
     )
     stopping = threading.Event()
     thread = threading.Thread(target=refresher.serve, args=(lambda: None, stopping))

@@ -17,10 +17,10 @@ import pytest
 
 from sockudo_queue.core.apps import App, StaticApps, Webhook
 from sockudo_queue.core.secret import Secret
-from sockudo_queue.delivery.admission.endpoint import Endpoints
-from sockudo_queue.delivery.admission.thread_budget import Limits
+from sockudo_queue.delivery.admission.endpoint import EndpointRegistry
+from sockudo_queue.delivery.admission.thread_budget import AdmissionLimits
 from sockudo_queue.delivery.sender import Sender
-from sockudo_queue.delivery.transport import Answer, CurlAdapter
+from sockudo_queue.delivery.transport import BoundedResponse, CurlAdapter
 from sockudo_queue.drivers.base import Claim, Driver, NextResult, Settlement
 from sockudo_queue.observability import logs
 from sockudo_queue.observability.health import Heartbeats
@@ -35,7 +35,7 @@ from sockudo_queue.pipeline.resolve import Resolver
 from sockudo_queue.pipeline.settlements import SettlementRecorder
 from sockudo_queue.pipeline.unknown_apps import UnknownApps
 from sockudo_queue.pipeline.worker import Worker, WorkerContext
-from sockudo_queue.runtime.python_gate import Turns
+from sockudo_queue.runtime.python_gate import PythonGate
 from tests.helpers.jobs import APP_ID, job
 from tests.helpers.log_state import logging_put_back
 
@@ -64,8 +64,8 @@ class _Queue:
 
 
 class _Adapter:
-    def post(self, url: str, *_: Any, **__: Any) -> Answer:
-        return Answer(200, url, b"")
+    def post(self, url: str, *_: Any, **__: Any) -> BoundedResponse:
+        return BoundedResponse(200, url, b"")
 
 
 @pytest.fixture
@@ -88,12 +88,12 @@ def calls_for(jobs: int) -> int:
 
     queue, metrics, log = _Queue(jobs, stop), Metrics("redis", "webhooks"), logs.get_logger().bind()
     webhook = Webhook("hook", frozenset({"channel_occupied"}), Secret("http://127.0.0.1:9/"))
-    turns = Turns()
+    gate = PythonGate()
     unknown_apps = UnknownApps(log, lambda _: None)
     registry = StaticApps([App(APP_ID, (webhook,))])
     resolver = Resolver(registry, unknown_apps, log, max_lapses=5, unknown_app_budget_ms=300_000)
     dispatcher = Dispatcher(
-        Endpoints(Limits(5, 32, 0.1, 10, 5.0, 60.0)),
+        EndpointRegistry(AdmissionLimits(5, 32, 0.1, 10, 5.0, 60.0)),
         cast(Any, Sender(cast(CurlAdapter, _Adapter()))),
         metrics,
         log,
@@ -111,7 +111,7 @@ def calls_for(jobs: int) -> int:
         watch,
         metrics,
         Heartbeats(),
-        turns,
+        gate,
         stopping,
         threading.Event(),
     )

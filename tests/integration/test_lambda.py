@@ -16,10 +16,10 @@ from sockudo_queue.core.outcome import Failure, Verdict
 from sockudo_queue.delivery.addresses import Rules
 from sockudo_queue.delivery.aws_lambda import LambdaSender
 from sockudo_queue.delivery.connections import HandleOptions
-from sockudo_queue.delivery.factory import Outbound
+from sockudo_queue.delivery.factory import DeliveryStack
 from sockudo_queue.delivery.guard import Guard
 from sockudo_queue.delivery.transport import CurlAdapter
-from sockudo_queue.runtime.python_gate import Turns
+from sockudo_queue.runtime.python_gate import PythonGate
 from tests.helpers.certificates import Authority
 from tests.helpers.receiver import Answer, Receiver, Request
 from tests.helpers.settings import read
@@ -220,7 +220,7 @@ def test_only_functions_that_the_settings_allow_are_invoked(
     aws: Receiver, tmp_path: Path, environment: dict[str, str], invoked: bool
 ) -> None:
     settings = read(tmp_path, environment=environment).good.settings
-    outcome, _ = Outbound(settings, Turns()).sender.post(hook(), BODY, {})
+    outcome, _ = DeliveryStack(settings, PythonGate()).sender.post(hook(), BODY, {})
     assert aws.count == invoked
     assert outcome.verdict is (Verdict.DELIVERED if invoked else Verdict.PERMANENT)
     if not invoked:

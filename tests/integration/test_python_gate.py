@@ -9,7 +9,7 @@ from typing import Final
 
 import pytest
 
-from sockudo_queue.runtime.python_gate import Turns
+from sockudo_queue.runtime.python_gate import PythonGate
 from tests.helpers.waiting import eventually
 
 AT_ONCE: Final = 2
@@ -18,19 +18,19 @@ AT_ONCE: Final = 2
 class Crowd:
     """Threads that each begin a turn, note it, and end it when they are told to."""
 
-    def __init__(self, turns: Turns) -> None:
+    def __init__(self, gate: PythonGate) -> None:
         self.began: list[int] = []
-        self._turns = turns
+        self._gate = gate
         self._may_end = [threading.Event() for _ in range(8)]
         self._threads: list[threading.Thread] = []
 
     def come(self) -> None:
         """Let one more thread come, and wait until it has its turn or is in the line."""
-        known = len(self.began) + len(self._turns._line)
+        known = len(self.began) + len(self._gate._line)
         thread = threading.Thread(target=self._work, args=(len(self._threads),))
         self._threads.append(thread)
         thread.start()
-        eventually(lambda: len(self.began) + len(self._turns._line) > known)
+        eventually(lambda: len(self.began) + len(self._gate._line) > known)
 
     def end(self, number: int) -> None:
         self._may_end[number].set()
@@ -43,15 +43,15 @@ class Crowd:
             assert not thread.is_alive()
 
     def _work(self, number: int) -> None:
-        self._turns.begin()
+        self._gate.enter()
         self.began.append(number)
         self._may_end[number].wait(10)
-        self._turns.end()
+        self._gate.leave()
 
 
 @contextmanager
-def crowd(turns: Turns) -> Iterator[Crowd]:
-    people = Crowd(turns)
+def crowd(gate: PythonGate) -> Iterator[Crowd]:
+    people = Crowd(gate)
     try:
         yield people
     finally:
@@ -59,8 +59,8 @@ def crowd(turns: Turns) -> Iterator[Crowd]:
 
 
 def test_turns_are_given_in_the_order_in_which_they_were_asked_for() -> None:
-    turns = Turns(AT_ONCE)
-    with crowd(turns) as people:
+    gate = PythonGate(AT_ONCE)
+    with crowd(gate) as people:
         for _ in range(6):
             people.come()
         assert people.began == [0, 1]
@@ -80,22 +80,22 @@ def refuse() -> None:
 
 @pytest.mark.parametrize("wait", [lambda: None, refuse], ids=["ends", "raises"])
 def test_what_is_done_aside_takes_nobodys_turn_and_ends_with_one(wait: Callable[[], None]) -> None:
-    turns = Turns(1)
+    gate = PythonGate(1)
 
     def wait_for_others() -> None:
-        with crowd(turns) as people:  # each of them needs the only turn
+        with crowd(gate) as people:  # each of them needs the only turn
             people.come()
             assert people.began == [0]
         wait()
 
-    turns.begin()
+    gate.enter()
     if wait is refuse:
         with pytest.raises(ConnectionError):
-            turns.aside(wait_for_others)
+            gate.released(wait_for_others)
     else:
-        turns.aside(wait_for_others)
-    with crowd(turns) as people:
+        gate.released(wait_for_others)
+    with crowd(gate) as people:
         people.come()
         assert people.began == []  # it is ours again
-        turns.end()
+        gate.leave()
         eventually(lambda: people.began == [0])

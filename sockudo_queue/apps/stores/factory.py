@@ -15,7 +15,7 @@ from sockudo_queue.config import Settings
 from sockudo_queue.core.apps import AppRegistry
 from sockudo_queue.errors import SettingsError
 from sockudo_queue.observability.metrics import Metrics
-from sockudo_queue.runtime.python_gate import Turns
+from sockudo_queue.runtime.python_gate import PythonGate
 
 
 def make_store(settings: Settings) -> AppStore | None:
@@ -45,7 +45,7 @@ def make_refresher(
     metrics: Metrics,
     log: Any,
     on_change: Callable[[str | None], None],
-    turns: Turns,
+    gate: PythonGate,
 ) -> AppCacheRefresher | None:
     """Return what answers for the configured store, or None where the file has all apps. Raises `SettingsError`."""
     store = make_store(settings)
@@ -57,7 +57,7 @@ def make_refresher(
         time.monotonic,
         most_bytes=settings.limits.app_cache_bytes,
     )
-    return AppCacheRefresher(store, inline, cache, defaults_of(settings), metrics, log, on_change, turns)
+    return AppCacheRefresher(store, inline, cache, defaults_of(settings), metrics, log, on_change, gate)
 
 
 def defaults_of(settings: Settings) -> Defaults:

@@ -19,7 +19,7 @@ from sockudo_queue.observability.invalid_webhooks import log_invalid_webhooks
 from sockudo_queue.observability.metrics import Metrics
 from sockudo_queue.observability.reminder import Reminder
 from sockudo_queue.runtime.backoff import Backoff
-from sockudo_queue.runtime.python_gate import Turns
+from sockudo_queue.runtime.python_gate import PythonGate
 
 PROBE: Final = "sockudo-queue-probe"
 """The id that is asked for when nobody wants anything, so that an outage and its end are noticed. No app has it."""
@@ -47,14 +47,14 @@ class AppCacheRefresher:
         metrics: Metrics,
         log: Any,
         on_change: Callable[[str | None], None],
-        turns: Turns,
+        gate: PythonGate,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
         self._cache = cache
         self._clock = clock
         self._lookups = LookupQueue(clock)
-        self.registry = CachedAppRegistry(inline, cache, self._lookups, turns, clock)
+        self.registry = CachedAppRegistry(inline, cache, self._lookups, gate, clock)
         self._defaults = defaults
         self._metrics = metrics
         self._log = log

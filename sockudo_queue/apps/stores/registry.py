@@ -12,7 +12,7 @@ from sockudo_queue.apps.stores.cache import AppCache, CacheEntry
 from sockudo_queue.apps.stores.lookup_queue import LookupQueue
 from sockudo_queue.core.apps import App, AppRegistry, InvalidByApp
 from sockudo_queue.errors import AppStoreUnavailable, AppUnreadable
-from sockudo_queue.runtime.python_gate import Turns
+from sockudo_queue.runtime.python_gate import PythonGate
 
 ANSWER_WITHIN: Final = 0.5
 """Seconds that a worker waits for an app that it has to know; a database mostly answers in one or two thousandths."""
@@ -26,12 +26,12 @@ class CachedAppRegistry:
     """The registry over a cache and those who fill it. Safe from any thread."""
 
     def __init__(
-        self, inline: AppRegistry, cache: AppCache, lookups: LookupQueue, turns: Turns, clock: Callable[[], float]
+        self, inline: AppRegistry, cache: AppCache, lookups: LookupQueue, gate: PythonGate, clock: Callable[[], float]
     ) -> None:
         self._inline = inline
         self._cache = cache
         self._lookups = lookups
-        self._turns = turns
+        self._gate = gate
         self._clock = clock
 
     def find(self, app_id: str) -> App | None:
@@ -63,7 +63,7 @@ class CachedAppRegistry:
             entry.refresh_at = now + AGAIN_AFTER
             self._lookups.want(app_id)
             return entry
-        answer = self._turns.aside(self._lookups.ask, app_id, ANSWER_WITHIN)
+        answer = self._gate.released(self._lookups.ask, app_id, ANSWER_WITHIN)
         if answer is not None:
             return answer
         if entry is not None and entry.app is not None:

@@ -29,7 +29,7 @@ class BreakerState(StrEnum):
     OPEN = "open"
 
 
-class Line:
+class ReservationSchedule:
     """Moments given away one after the other. A webhook whose breaker is open has its own: those of its neighbours at
     the same endpoint must not have to queue behind it."""
 
@@ -68,7 +68,7 @@ class Breaker:
         self.limit = failures
         self._first = min(first_period, longest_period)
         self.longest = longest_period
-        self.line = Line()
+        self.line = ReservationSchedule()
         self.failures = 0
         self.failing_since = 0.0
         self.open_until = 0.0

@@ -20,9 +20,16 @@ from sockudo_queue.delivery.admission.circuit_breaker import (
     SMOOTHING,
     USUAL_FACTOR,
     Breaker,
-    Line,
+    ReservationSchedule,
 )
-from sockudo_queue.delivery.admission.thread_budget import SHORT, SUSPECT_LIMIT, Limits, Lingering, Shares, Standing
+from sockudo_queue.delivery.admission.thread_budget import (
+    SHORT,
+    SUSPECT_LIMIT,
+    AdmissionLimits,
+    Lingering,
+    Standing,
+    ThreadBudget,
+)
 
 LONGEST_RESERVATION: Final = 30.0
 """Seconds; so that a backlog returns soon after its endpoint has recovered. Shorter, and it would ask more often."""
@@ -91,7 +98,7 @@ class Deferral(NamedTuple):
 class Endpoint:
     """One endpoint: attempts in flight, usual latency, suspicion, and the next moment that is not yet given away."""
 
-    def __init__(self, limits: Limits, shares: Shares) -> None:
+    def __init__(self, limits: AdmissionLimits, shares: ThreadBudget) -> None:
         self.lock = threading.Lock()
         self.used_at = 0.0
         self.is_slow = False
@@ -105,7 +112,7 @@ class Endpoint:
         self._usual: float | None = None
         self._answers = 0
         self._suspect = False
-        self._line = Line()
+        self._line = ReservationSchedule()
         self._held_until = 0.0
 
     @property
@@ -287,13 +294,13 @@ class Endpoint:
         oldest = next(iter(self._in_flight.values()), now)
         return max(usual, now - oldest if self._suspect else 0.0)
 
-    def _wait_in(self, line: Line, now: float, *, reserved: bool) -> Deferral:
+    def _wait_in(self, line: ReservationSchedule, now: float, *, reserved: bool) -> Deferral:
         if reserved:  # it had its place and missed it; sending it to the end of the line would be unfair
             return Deferral(self._service_time(now) / 2, by_breaker=False, grows=True)
         return self._reserve(line, now, now, by_breaker=False)
 
     def _reserve(
-        self, line: Line, earliest: float, now: float, *, by_breaker: bool, step: float | None = None
+        self, line: ReservationSchedule, earliest: float, now: float, *, by_breaker: bool, step: float | None = None
     ) -> Deferral:
         if step is None:
             limit = self._share(now) if self._lingers(now) else self._shares.threads
@@ -308,13 +315,13 @@ class Endpoint:
         return Deferral((moment if earliest > now else line.next_free) - now, by_breaker)
 
 
-class Endpoints:
+class EndpointRegistry:
     """All endpoints and breakers, made on first use."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: AdmissionLimits) -> None:
         self.limits = limits
         self._lock = threading.Lock()
-        self._shares = Shares(limits)
+        self._shares = ThreadBudget(limits)
         self._endpoints: dict[EndpointKey, Endpoint] = {}
         self._breakers: dict[BreakerKey, Breaker] = {}
 

@@ -20,7 +20,7 @@ from enum import Enum, auto
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from sockudo_queue.delivery.admission.circuit_breaker import Line
+from sockudo_queue.delivery.admission.circuit_breaker import ReservationSchedule
 
 SUSPECT_LIMIT: Final = 2
 """Attempts in flight at one endpoint at which nothing succeeds: one waits for its timeout, another finds out more."""
@@ -41,7 +41,7 @@ cost a daemon with one app too many of its spare workers."""
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class AdmissionLimits:
     """How endpoints are kept apart. Times in seconds; `concurrency` and `max_slow` count threads."""
 
     concurrency: int
@@ -73,16 +73,16 @@ class Lingering(NamedTuple):
     by_app: Mapping[str, int] = MappingProxyType({})
 
 
-class Shares:
+class ThreadBudget:
     """The lingering attempts of all endpoints, and what one endpoint or one app may add to them."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: AdmissionLimits) -> None:
         self._lock = threading.Lock()
         self._total = 0
         self._open_ended = 0
         self._endpoints = 0
         self._by_app: dict[str, int] = {}
-        self._lines: dict[str, Line] = {}  # of the apps that have lingering attempts
+        self._lines: dict[str, ReservationSchedule] = {}  # of the apps that have lingering attempts
         self.prompt_at = float("-inf")
         """When an endpoint that answers at once was in use last."""
         self.threads = limits.concurrency + limits.max_slow
@@ -131,10 +131,10 @@ class Shares:
                 kept = self._reserve_of_first if is_first else self._reserve
                 return self._spare - self._open_ended - uncounted > kept
 
-    def line_of(self, app: str) -> Line:
+    def line_of(self, app: str) -> ReservationSchedule:
         """Return the line in which an app waits that has all the places it may have."""
         with self._lock:
-            return self._lines.setdefault(app, Line()) if app in self._by_app else Line()
+            return self._lines.setdefault(app, ReservationSchedule()) if app in self._by_app else ReservationSchedule()
 
     def of(self, own: Lingering, in_flight: int, now: float, standing: Standing) -> int:
         """Return how many attempts an endpoint may have in flight.

@@ -19,11 +19,11 @@ from sockudo_queue.delivery.admission.endpoint import (
     BreakerKey,
     Deferral,
     EndpointKey,
-    Endpoints,
+    EndpointRegistry,
 )
-from sockudo_queue.delivery.admission.thread_budget import FIRST_PLACES, KEPT_FREE, SUSPECT_LIMIT, Limits
+from sockudo_queue.delivery.admission.thread_budget import FIRST_PLACES, KEPT_FREE, SUSPECT_LIMIT, AdmissionLimits
 
-LIMITS: Final = Limits(
+LIMITS: Final = AdmissionLimits(
     concurrency=5,
     max_slow=32,
     slow=0.1,
@@ -47,8 +47,8 @@ def url_of(key: EndpointKey) -> str:
 class World:
     """Endpoints with a clock."""
 
-    def __init__(self, limits: Limits = LIMITS) -> None:
-        self.endpoints = Endpoints(limits)
+    def __init__(self, limits: AdmissionLimits = LIMITS) -> None:
+        self.endpoints = EndpointRegistry(limits)
         self.now = 1000.0
         self.breakers: dict[tuple[str, EndpointKey], Breaker] = {}  # of what has been admitted
 

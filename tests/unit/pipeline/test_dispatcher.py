@@ -19,8 +19,8 @@ from sockudo_queue.core.hmac_keys import hmac_key
 from sockudo_queue.core.outcome import Failure, Outcome, from_failure, from_status
 from sockudo_queue.core.retry import RetryPolicy
 from sockudo_queue.core.secret import Secret
-from sockudo_queue.delivery.admission.endpoint import BreakerKey, Deferral, EndpointKey, Endpoints
-from sockudo_queue.delivery.admission.thread_budget import Limits
+from sockudo_queue.delivery.admission.endpoint import BreakerKey, Deferral, EndpointKey, EndpointRegistry
+from sockudo_queue.delivery.admission.thread_budget import AdmissionLimits
 from sockudo_queue.delivery.sender import Sender as RealSender
 from sockudo_queue.drivers.base import Claim, DeadLetter, Disposition, Requeue, Retry, Settlement
 from sockudo_queue.errors import AppStoreUnavailable, AppUnreadable
@@ -34,7 +34,7 @@ from sockudo_queue.pipeline.resolve import NEWER_RECORD_DELAY_MS, Resolver
 from sockudo_queue.pipeline.unknown_apps import LOOKS_A_SECOND, RECENT, UnknownApps
 from tests.helpers.jobs import APP_ID, APP_KEY, APP_SECRET, event, job, webhook_body
 
-LIMITS: Final = Limits(
+LIMITS: Final = AdmissionLimits(
     concurrency=5, max_slow=32, slow=0.1, breaker_failures=2, breaker_period=5.0, breaker_longest_period=60.0
 )
 MAX_LAPSES: Final = 5
@@ -90,7 +90,7 @@ class World:
 
     def __init__(self, *webhooks: Webhook, lives: bool = True, invalid: tuple[InvalidWebhook, ...] = ()) -> None:
         self.apps = StaticApps([App(APP_ID, webhooks, invalid)] if lives else [])
-        self.endpoints = Endpoints(LIMITS)
+        self.endpoints = EndpointRegistry(LIMITS)
         self.sender = Sender()
         self.metrics = Metrics("redis", "webhooks")
         self.log = Log()
@@ -271,7 +271,7 @@ def test_retries_end_as_a_dead_letter() -> None:
     part = only(world.settle(claim))
     while isinstance(part, Retry):
         delays.append(part.delay_ms)
-        world.endpoints = world.dispatcher._endpoints = Endpoints(LIMITS)  # no breaker here
+        world.endpoints = world.dispatcher._endpoints = EndpointRegistry(LIMITS)  # no breaker here
         part = only(world.settle(claim_of(job(1), part.state, receipt="rec.0/1")))
 
     assert delays == [1000, 2000]

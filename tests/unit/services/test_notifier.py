@@ -50,7 +50,7 @@ def rings_after(error: BrokerError) -> int:
         watch=BrokerWatch(Silent(), lambda _reason: None),
         metrics=cast(Any, None),
         beats=Heartbeats(),
-        turns=cast(Any, None),
+        gate=cast(Any, None),
         stopping=stopping,
         abandoned=threading.Event(),
     )
