@@ -53,7 +53,7 @@ def a_job(data: bytes) -> None:
         head = signing.Request(read.app_key, read.signing_key, read.job_id or "j", 1, 0)
         for line in header_lines(signing.headers_of(head, match.webhook, body)):
             assert not re.search(rb"[\r\n\0]", line)
-        _is_kept(delivery_state.State(read.job_id or "j", read.app_id, match.webhook.name))
+        _is_kept(delivery_state.DeliveryState(read.job_id or "j", read.app_id, match.webhook.name))
 
 
 def a_state(data: bytes) -> None:
@@ -157,7 +157,7 @@ TARGETS: Final[Mapping[str, Callable[[bytes], None]]] = {
 }
 
 
-def _is_kept(state: delivery_state.State) -> None:
+def _is_kept(state: delivery_state.DeliveryState) -> None:
     written = delivery_state.encode(state)
     assert b"\n" not in written
     assert delivery_state.decode(written) == state
@@ -196,7 +196,7 @@ def seeds(name: str) -> list[bytes]:
         "door": [*jobs, b"\n".join(jobs[:3])],
         "state": [
             delivery_state.encode(
-                delivery_state.State("j", "a", "w", attempts=3, budget_from=5, reason="exhausted", died=9)
+                delivery_state.DeliveryState("j", "a", "w", attempts=3, budget_from=5, reason="exhausted", died=9)
             )
         ],
         "value": [b"\x01{}\n" + jobs[0], jobs[0], b"\x01\n"],

@@ -45,13 +45,13 @@ from sockudo_queue.pipeline.supervisor import GAVE_UP_REASON, Supervisor
 from sockudo_queue.pipeline.unknown_apps import UnknownApps
 from sockudo_queue.pipeline.worker import LIVE_WITHIN, WorkerContext
 from sockudo_queue.runtime import limits, signal_mask, signals
-from sockudo_queue.runtime.cpu_affinity import Placement
+from sockudo_queue.runtime.cpu_affinity import CpuAffinity
 from sockudo_queue.runtime.python_gate import PythonGate
 from sockudo_queue.runtime.service_manager import READY, STOPPING, ServiceManager
 from sockudo_queue.services.notifier import LAST_LOOK, take_over
 from sockudo_queue.services.peers import PeerWatch
 from sockudo_queue.services.sampler import Sampler
-from sockudo_queue.services.threads import Services
+from sockudo_queue.services.threads import BackgroundThreads
 
 if TYPE_CHECKING:
     from sockudo_queue.services.ingress import Ingress
@@ -147,7 +147,7 @@ class Daemon:
         self._supervisor.bind(context)
         max_age_ms = settings.reliability.failed_max_age_ms
         sampler = Sampler(self._driver, self._metrics, self._board, self._log, max_age_ms=max_age_ms)
-        self._services = Services(context, self._supervisor, sampler, self._log)
+        self._services = BackgroundThreads(context, self._supervisor, sampler, self._log)
         self._metrics.watch_slots(
             self._pool.slots, lambda: self._pool.busy, lambda: max(self._pool.threads - self._pool.slots, 0)
         )
@@ -221,8 +221,8 @@ class Daemon:
         upkeep = [*self._stack.upkeep, self._endpoints.forget_rested]
         if isinstance(driver := self._driver, PeerAware):
             upkeep.append(lambda _: driver.look_around())
-        placement = Placement() if self._settings.one_core else None
-        self._services.start(interval, self._app_source, self._unknown_apps, upkeep, self._refresher, placement)
+        cpu_affinity = CpuAffinity() if self._settings.one_core else None
+        self._services.start(interval, self._app_source, self._unknown_apps, upkeep, self._refresher, cpu_affinity)
         if self._ingress is not None:
             self._services.take_jobs(self._ingress)
         self._watch_peers()

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from sockudo_queue.core import delivery_state
 from sockudo_queue.core import job as jobs
-from sockudo_queue.core.delivery_state import State
+from sockudo_queue.core.delivery_state import DeliveryState
 from sockudo_queue.core.job import Job
 from sockudo_queue.drivers.base import DeadLetterStore, Driver, StoredDeadLetter
 from sockudo_queue.errors import MalformedJob
@@ -33,10 +33,10 @@ class Entry:
     letter: StoredDeadLetter
 
     @cached_property
-    def state(self) -> State | None:
+    def state(self) -> DeliveryState | None:
         """What we know of it; None where a newer version of this daemon wrote that."""
         if not self.letter.state:
-            return State(job=self.letter.id)
+            return DeliveryState(job=self.letter.id)
         try:
             return delivery_state.decode(self.letter.state)
         except delivery_state.NewerRecord:

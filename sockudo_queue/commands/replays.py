@@ -226,7 +226,7 @@ def _is_chosen(options: argparse.Namespace, selection: Selection, verb: str) -> 
     return True
 
 
-def _state(entry: Entry) -> delivery_state.State:
+def _state(entry: Entry) -> delivery_state.DeliveryState:
     assert entry.state is not None, "a letter of a newer version is no candidate"
     return entry.state
 

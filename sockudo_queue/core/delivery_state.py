@@ -28,7 +28,7 @@ class NewerRecord(Exception):
     """The record was written by a later version of this daemon."""
 
 
-class Death(msgspec.Struct, frozen=True, omit_defaults=True):
+class PastDeath(msgspec.Struct, frozen=True, omit_defaults=True):
     """An earlier death of a record that was replayed: why, when (ms), after how many attempts, and the last outcome."""
 
     reason: str = ""
@@ -37,7 +37,7 @@ class Death(msgspec.Struct, frozen=True, omit_defaults=True):
     last: str | None = None
 
 
-class State(msgspec.Struct, frozen=True, omit_defaults=True, rename={"version": "v"}):
+class DeliveryState(msgspec.Struct, frozen=True, omit_defaults=True, rename={"version": "v"}):
     """The state of one record. Times are the broker's clock in milliseconds.
 
     `webhook` None means the whole job. `budget_from` is the first attempt or the first deferral by an open breaker.
@@ -56,7 +56,7 @@ class State(msgspec.Struct, frozen=True, omit_defaults=True, rename={"version": 
     last: str | None = None
     reason: str | None = None
     died: Moment | None = None
-    history: tuple[Death, ...] = ()
+    history: tuple[PastDeath, ...] = ()
     # A factory, because a plain default is left out, and the version must stand in every record.
     version: int = msgspec.field(default_factory=partial(int, FORMAT_VERSION))
 
@@ -66,26 +66,26 @@ class _Version(msgspec.Struct, rename={"version": "v"}):
 
 
 _ENCODER: Final = msgspec.json.Encoder()
-_DECODER: Final = msgspec.json.Decoder(State)
+_DECODER: Final = msgspec.json.Decoder(DeliveryState)
 _VERSION: Final = msgspec.json.Decoder(_Version)
 
 
-def replayed(state: State, webhook: str | None = None) -> State:
+def replayed(state: DeliveryState, webhook: str | None = None) -> DeliveryState:
     """Return the state with which a dead letter goes back to work: nothing is counted yet, and its past is kept.
 
     `webhook` renames the one that is owed, for a webhook that has another name now.
     """
-    death = Death(state.reason or "", state.died or 0, state.attempts, state.last)
+    death = PastDeath(state.reason or "", state.died or 0, state.attempts, state.last)
     history = (*state.history, death)[-HISTORY_LIMIT:]
-    return State(state.job, state.app, webhook or state.webhook, history=history)
+    return DeliveryState(state.job, state.app, webhook or state.webhook, history=history)
 
 
-def encode(state: State) -> bytes:
+def encode(state: DeliveryState) -> bytes:
     """Return the state as bytes without a line feed."""
     return _ENCODER.encode(state)
 
 
-def decode(state: bytes) -> State:
+def decode(state: bytes) -> DeliveryState:
     """Read a state. Raises `NewerRecord`, also for one that this version cannot read at all."""
     try:
         if _VERSION.decode(state).version > FORMAT_VERSION:

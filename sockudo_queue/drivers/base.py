@@ -19,7 +19,7 @@ from typing import Final, NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 
-from sockudo_queue.core.delivery_state import State
+from sockudo_queue.core.delivery_state import DeliveryState
 
 
 class Claim(msgspec.Struct, eq=False, weakref=True):
@@ -88,7 +88,7 @@ class DeadLetter:
 
     state: bytes
     reason: str
-    details: State | None = field(default=None, compare=False, repr=False)
+    details: DeliveryState | None = field(default=None, compare=False, repr=False)
 
 
 Disposition = Retry | Requeue | DeadLetter

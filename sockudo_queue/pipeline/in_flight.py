@@ -11,7 +11,7 @@ import msgspec
 
 from sockudo_queue.core import delivery_state
 from sockudo_queue.core.apps import Webhook
-from sockudo_queue.core.delivery_state import State
+from sockudo_queue.core.delivery_state import DeliveryState
 from sockudo_queue.core.job import Event, Job
 from sockudo_queue.drivers.base import Claim, DeadLetter, Disposition, Requeue, Settlement
 
@@ -22,7 +22,7 @@ class WebhookDelivery(msgspec.Struct, frozen=True):
     ordinal: int
     webhook: Webhook
     events: tuple[Event, ...]
-    state: State
+    state: DeliveryState
 
 
 class JobInFlight(msgspec.Struct, eq=False):
@@ -99,7 +99,7 @@ class ClaimsInFlight(dict[str, JobInFlight]):
         return list(self.values())
 
 
-def dead_letter(state: State, claim: Claim, reason: str) -> DeadLetter:
+def dead_letter(state: DeliveryState, claim: Claim, reason: str) -> DeadLetter:
     """Return the end of a delivery, or of a whole job, that is given up now."""
     details = msgspec.structs.replace(state, reason=reason, died=claim.now_ms())
     return DeadLetter(delivery_state.encode(details), reason, details)

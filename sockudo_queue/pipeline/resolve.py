@@ -16,7 +16,7 @@ from sockudo_queue.core import delivery_state, matching
 from sockudo_queue.core import job as jobs
 from sockudo_queue.core.apps import App, AppRegistry
 from sockudo_queue.core.ceilings import DEFAULTS, LONGEST_ID, Ceilings
-from sockudo_queue.core.delivery_state import State
+from sockudo_queue.core.delivery_state import DeliveryState
 from sockudo_queue.core.job import Job
 from sockudo_queue.delivery.admission.endpoint import Deferral
 from sockudo_queue.drivers.base import Claim, DeadLetter, Requeue, Retry
@@ -89,7 +89,7 @@ class Resolver:
             return self._resolve(claim, give_way)
         except Exception as error:  # noqa: BLE001 - whatever it is, it must cost this job and no other
             self._log.error("job.failed", record=claim.id, exc_info=error)
-            return self._dead_letter(claim, _state_of(claim) or State(job=claim.id), "internal-error")
+            return self._dead_letter(claim, _state_of(claim) or DeliveryState(job=claim.id), "internal-error")
 
     def _resolve(self, claim: Claim, give_way: GiveWay) -> JobInFlight:
         state = _state_of(claim)
@@ -131,7 +131,7 @@ class Resolver:
             return self._dead_letter(claim, state, "webhook-invalid")
         return self._matched(claim, state, job, app, give_way)
 
-    def _matched(self, claim: Claim, state: State, job: Job, app: App, give_way: GiveWay) -> JobInFlight:
+    def _matched(self, claim: Claim, state: DeliveryState, job: Job, app: App, give_way: GiveWay) -> JobInFlight:
         """Match within the app's share of matching time."""
         accounts, current = self._matching, self._current
         if app.id != accounts.latest:
@@ -181,7 +181,7 @@ class Resolver:
 
         return pause
 
-    def _of_webhook(self, claim: Claim, state: State, job: Job, app: App) -> JobInFlight:
+    def _of_webhook(self, claim: Claim, state: DeliveryState, job: Job, app: App) -> JobInFlight:
         assert state.webhook is not None
         webhook = app.webhook(state.webhook)
         if webhook is None:
@@ -193,7 +193,7 @@ class Resolver:
             return self._dead_letter(claim, state, "webhook-removed")
         return JobInFlight(claim, job, (WebhookDelivery(0, webhook, matches[0].events, state),))
 
-    def _of_job(self, claim: Claim, state: State, job: Job, app: App) -> JobInFlight:
+    def _of_job(self, claim: Claim, state: DeliveryState, job: Job, app: App) -> JobInFlight:
         pause, many = None, app.webhooks[SMALL:]
         # Slices cost an ordinary job no call.
         if (many or app.invalid or job.events[FEW_EVENTS:]) and (
@@ -213,7 +213,7 @@ class Resolver:
             return JobInFlight.settled(claim, *invalid, splits=True)
         return JobInFlight(claim, job, tuple(deliveries), splits=True, decided=invalid)
 
-    def _unknown_app(self, claim: Claim, state: State, job: Job, reason: str) -> JobInFlight:
+    def _unknown_app(self, claim: Claim, state: DeliveryState, job: Job, reason: str) -> JobInFlight:
         """Try again while the registry may still learn of the app; then keep the job as a dead letter.
 
         Where many jobs wait, the delay is longer than asked for; that part is not taken off the budget. While most jobs
@@ -229,7 +229,7 @@ class Resolver:
             return self._dead_letter(claim, waiting, reason)
         return JobInFlight.settled(claim, Retry(delivery_state.encode(waiting), delay_ms))
 
-    def _store_is_away(self, claim: Claim, state: State, job: Job) -> JobInFlight:
+    def _store_is_away(self, claim: Claim, state: DeliveryState, job: Job) -> JobInFlight:
         """Try again, however long the store of apps is away: no budget begins, and one that runs stands still.
 
         Most of these jobs are for known apps, so they do not wait in line with those for unknown ones.
@@ -238,29 +238,29 @@ class Resolver:
         began = None if state.budget_from is None else state.budget_from + delay_ms
         return JobInFlight.settled(claim, Retry(delivery_state.encode(_looked_for(state, job, began)), delay_ms))
 
-    def _dead_letter(self, claim: Claim, state: State, reason: str) -> JobInFlight:
+    def _dead_letter(self, claim: Claim, state: DeliveryState, reason: str) -> JobInFlight:
         return JobInFlight.settled(claim, dead_letter(state, claim, reason))
 
 
-def _delay_until_known(state: State) -> int:
+def _delay_until_known(state: DeliveryState) -> int:
     """Return the milliseconds until an app is looked for again: 1, 2, 4, … 60 s."""
     return min(FIRST_MS << min(state.attempts, 6), 60_000)
 
 
-def _put_off(claim: Claim, state: State, deferral: Deferral) -> JobInFlight:
+def _put_off(claim: Claim, state: DeliveryState, deferral: Deferral) -> JobInFlight:
     guesses = state.guesses + 1 if deferral.grows else 0
     kept = msgspec.structs.replace(state, reserved=False, guesses=guesses)
     delay_ms = deferrals.delay_ms(deferral, state.guesses)
     return JobInFlight.settled(claim, Retry(delivery_state.encode(kept), delay_ms, durable=False))
 
 
-def _fresh(state: State, job: Job, webhook: str) -> State:
+def _fresh(state: DeliveryState, job: Job, webhook: str) -> DeliveryState:
     """Return the state of a webhook delivery. What was counted while the app was unknown does not count for it."""
-    return State(state.job, job.app_id, webhook, history=state.history)
+    return DeliveryState(state.job, job.app_id, webhook, history=state.history)
 
 
 def _of_invalid(
-    claim: Claim, state: State, job: Job, app: App, finds: matching.Finds, pause: matching.Pause | None
+    claim: Claim, state: DeliveryState, job: Job, app: App, finds: matching.Finds, pause: matching.Pause | None
 ) -> tuple[DeadLetter, ...]:
     """Return a dead letter for each invalid webhook that may want an event, to be replayed once it is corrected."""
     letters = []
@@ -272,14 +272,14 @@ def _of_invalid(
     return tuple(letters)
 
 
-def _looked_for(state: State, job: Job, began: int | None) -> State:
+def _looked_for(state: DeliveryState, job: Job, began: int | None) -> DeliveryState:
     looks = state.attempts + (state.webhook is None)  # a delivery counts the attempts at its webhook
     return msgspec.structs.replace(state, app=job.app_id, attempts=looks, budget_from=began)
 
 
-def _state_of(claim: Claim) -> State | None:
+def _state_of(claim: Claim) -> DeliveryState | None:
     """Return the state of a claimed record, a new one for a fresh job, or None where a later version wrote it."""
     try:
-        return delivery_state.decode(claim.state) if claim.state else State(job=claim.id)
+        return delivery_state.decode(claim.state) if claim.state else DeliveryState(job=claim.id)
     except delivery_state.NewerRecord:
         return None

@@ -8,7 +8,7 @@ from typing import Any
 from sockudo_queue.drivers.base import DeadLetter, Driver, Requeue, Retry, Settlement
 from sockudo_queue.errors import BrokerError
 from sockudo_queue.observability.metrics import Metrics
-from sockudo_queue.observability.status_page.board import Board, Death
+from sockudo_queue.observability.status_page.board import Board, DeadLetterEvent
 from sockudo_queue.pipeline.in_flight import ClaimsInFlight
 
 
@@ -57,7 +57,9 @@ class SettlementRecorder:
         assert state is not None, "made by `in_flight.dead_letter`"
         self._metrics.dead_letter(part.reason)
         self._board.died(
-            Death(time.time(), state.app, state.webhook or "", state.job, state.attempts, part.reason, state.last or "")
+            DeadLetterEvent(
+                time.time(), state.app, state.webhook or "", state.job, state.attempts, part.reason, state.last or ""
+            )
         )
         self._log.error(
             "job.dead_lettered",

@@ -58,7 +58,7 @@ class Policy:
         return self.core
 
 
-class Placement:
+class CpuAffinity:
     """Looks, decides and moves the threads of this process. For one thread."""
 
     def __init__(self) -> None:

@@ -16,7 +16,7 @@ from sockudo_queue.drivers.base import BufferedDriver
 from sockudo_queue.pipeline.supervisor import Supervisor
 from sockudo_queue.pipeline.unknown_apps import UnknownApps
 from sockudo_queue.pipeline.worker import LIVE_WITHIN, WorkerContext
-from sockudo_queue.runtime.cpu_affinity import Placement
+from sockudo_queue.runtime.cpu_affinity import CpuAffinity
 from sockudo_queue.services.apps_file import AppsFileService
 from sockudo_queue.services.cpu_affinity import CpuAffinityService
 from sockudo_queue.services.lease_renewer import LeaseRenewer
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from sockudo_queue.services.ingress import Ingress
 
 
-class Services:
+class BackgroundThreads:
     """Starts the service threads of one daemon."""
 
     def __init__(self, context: WorkerContext, supervisor: Supervisor, sampler: Sampler, log: Any) -> None:
@@ -49,7 +49,7 @@ class Services:
         unknown_apps: UnknownApps,
         upkeep: Sequence[Callable[[float], object]],
         refresher: AppCacheRefresher | None = None,
-        placement: Placement | None = None,
+        cpu_affinity: CpuAffinity | None = None,
     ) -> None:
         """Start them all, to begin when the supervisor lets them. Raises `StartError`.
 
@@ -64,8 +64,8 @@ class Services:
         self._start("renewer", LIVE_WITHIN + renew_interval, renewer.serve)
         every = SAMPLE_EVERY if self._settler is None else self._settler.driver.sample_seconds
         self._serve("sampler", partial(self._sampler.serve, every, self._context.watch.failed))
-        if placement is not None and placement.is_possible:
-            self._serve("cpu-affinity", CpuAffinityService(placement).serve)
+        if cpu_affinity is not None and cpu_affinity.is_possible:
+            self._serve("cpu-affinity", CpuAffinityService(cpu_affinity).serve)
         self._serve("maintenance", Maintenance(upkeep).serve)
         if app_source is not None:
             self._serve("apps-file", AppsFileService(app_source, unknown_apps, self.reload_asked, self._log).serve)

@@ -22,7 +22,7 @@ from tests.helpers.redis_server import RedisServer
 ODD_IDS: Final = (b"\xff", b"a b", b"x" * 300, b"\x1b[31m", b"line\nbreak", "ü".encode(), b"", b"nul\x00", b"a/b/c")
 ODD_NUMBERS: Final = (b"abc", b"", b"-5", b"1.5", b"1e300", b"inf", b"nan", b"0x10", b"9" * 400, b"\xff", b" 7")
 ODD_SCORES: Final = ("-inf", "-1e300", "-1.5", "0", "1.5", "1e3")
-DEAD: Final = delivery_state.encode(delivery_state.State("id", reason="unreadable"))
+DEAD: Final = delivery_state.encode(delivery_state.DeliveryState("id", reason="unreadable"))
 
 
 def handle_all(driver: RedisDriver, limit: int = 500) -> tuple[list[Claim], list[Claim]]:

@@ -19,7 +19,7 @@ import pytest
 from sockudo_queue import cli
 from sockudo_queue.commands.terminal import moment
 from sockudo_queue.core import delivery_state
-from sockudo_queue.core.delivery_state import State
+from sockudo_queue.core.delivery_state import DeliveryState
 from sockudo_queue.drivers.base import DeadLetter, Settlement
 from sockudo_queue.drivers.redis.source import own_key
 from sockudo_queue.drivers.sqs.client import EntryFailed
@@ -48,7 +48,7 @@ def run(lists: RedisLists, tmp_path: Path) -> Commands:
     return Commands(tmp_path, config(SHOP), {"REDIS_URL": lists.server.url})
 
 
-def kill(lists: RedisLists, body: bytes, *states: State) -> str:
+def kill(lists: RedisLists, body: bytes, *states: DeliveryState) -> str:
     """Let a job die: as a whole with one state without a webhook, else one letter per state. Returns its id."""
     lists.push(body)
     driver = lists.driver()
@@ -58,9 +58,9 @@ def kill(lists: RedisLists, body: bytes, *states: State) -> str:
     return claim.id
 
 
-def exhausted(job_id: str = "j1", webhook_name: str = "orders", **fields: object) -> State:
+def exhausted(job_id: str = "j1", webhook_name: str = "orders", **fields: object) -> DeliveryState:
     given = {"attempts": 10, "last": "status-503", "reason": "exhausted", "budget_from": 1, "died": 2} | fields
-    return State(job=job_id, app=APP_ID, webhook=webhook_name, **given)  # type: ignore[arg-type]
+    return DeliveryState(job=job_id, app=APP_ID, webhook=webhook_name, **given)  # type: ignore[arg-type]
 
 
 def test_an_empty_queue_has_none(run: Commands) -> None:
@@ -73,7 +73,7 @@ def test_an_empty_queue_has_none(run: Commands) -> None:
 
 def test_the_list_names_what_a_person_needs(run: Commands, lists: RedisLists) -> None:
     first = kill(lists, job(1), exhausted())
-    second = kill(lists, job(2), State(job="j2", app=APP_ID, reason="unknown-app"))
+    second = kill(lists, job(2), DeliveryState(job="j2", app=APP_ID, reason="unknown-app"))
     heading, one, two, summary = run("dead-letters", "list").out.splitlines()
     assert heading.split() == ["ID", "DIED", "REASON", "LAST", "TRIES", "EVENTS", "APP", "WEBHOOK"]
     assert one.split()[0] == f"{first}.0"
@@ -85,8 +85,8 @@ def test_the_list_names_what_a_person_needs(run: Commands, lists: RedisLists) ->
 
 def test_filters_choose(run: Commands, lists: RedisLists) -> None:
     kill(lists, job(1), exhausted(), exhausted(webhook_name="chat log", reason="refused"))
-    kill(lists, b"rubbish", State(job="x", reason="unreadable"))
-    kill(lists, job(3, app_id="other"), State(job="y", reason="worker-lost"))
+    kill(lists, b"rubbish", DeliveryState(job="x", reason="unreadable"))
+    kill(lists, job(3, app_id="other"), DeliveryState(job="y", reason="worker-lost"))
 
     def chosen(*arguments: str) -> list[str]:
         return [line["reason"] for line in run("dead-letters", "list", "--json", *arguments).json_lines]
@@ -160,7 +160,7 @@ def test_a_job_is_found_by_the_id_that_receivers_see(run: Commands, lists: Redis
 
 def test_an_unreadable_body_is_only_measured(run: Commands, lists: RedisLists, tmp_path: Path) -> None:
     body = b"\xff\x00 secret=CANARY \x1b[31m"
-    identity = kill(lists, body, State(job="x", reason="unreadable"))
+    identity = kill(lists, body, DeliveryState(job="x", reason="unreadable"))
     shown = run("dead-letters", "show", identity).out
     details = run("dead-letters", "show", identity, "--json").json
     for output in (shown, str(details)):
@@ -180,7 +180,9 @@ def test_an_unreadable_body_is_only_measured(run: Commands, lists: RedisLists, t
 
 def test_nothing_of_a_job_reaches_the_terminal_as_a_command(run: Commands, lists: RedisLists) -> None:
     hostile = job(1, app_id=HOSTILE, key=HOSTILE, events=[dumps({"name": "x" + HOSTILE[4:], "channel": HOSTILE[4:]})])
-    identity = kill(lists, hostile, State(job=HOSTILE, app=HOSTILE, webhook=HOSTILE, reason=HOSTILE, last=HOSTILE))
+    identity = kill(
+        lists, hostile, DeliveryState(job=HOSTILE, app=HOSTILE, webhook=HOSTILE, reason=HOSTILE, last=HOSTILE)
+    )
     for output in (
         run("dead-letters", "list"),
         run("dead-letters", "show", f"{identity}.0"),
@@ -200,7 +202,7 @@ def test_a_replay_takes_what_is_owed_back_to_work(run: Commands, lists: RedisLis
     state = delivery_state.decode(claim.state)
     assert (claim.id, claim.body) == (f"{identity}.1", job(1))
     assert (state.job, state.webhook, state.attempts, state.budget_from) == ("j1", "chat log", 0, None)
-    assert state.history == (delivery_state.Death("exhausted", 2, 10, "status-503"),)
+    assert state.history == (delivery_state.PastDeath("exhausted", 2, 10, "status-503"),)
     assert len(run("dead-letters", "list", "--json").json_lines) == 1
 
 
@@ -225,7 +227,7 @@ def test_a_replay_by_filter_leaves_the_others(run: Commands, lists: RedisLists) 
 
 
 def test_what_would_only_die_again_is_left_and_named(run: Commands, lists: RedisLists) -> None:
-    kill(lists, b"rubbish", State(job="x", reason="unreadable"))
+    kill(lists, b"rubbish", DeliveryState(job="x", reason="unreadable"))
     kill(lists, job(1), exhausted(webhook_name="old name"))
     newer = kill(lists, job(2), exhausted())
     lists.client.hset(own_key(SOURCES[0], "records"), f"{newer}.0", b'\x01{"v":99}\n' + job(2))

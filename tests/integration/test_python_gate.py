@@ -26,11 +26,11 @@ class Crowd:
 
     def come(self) -> None:
         """Let one more thread come, and wait until it has its turn or is in the line."""
-        known = len(self.began) + len(self._gate._line)
+        known = len(self.began) + len(self._gate._queue)
         thread = threading.Thread(target=self._work, args=(len(self._threads),))
         self._threads.append(thread)
         thread.start()
-        eventually(lambda: len(self.began) + len(self._gate._line) > known)
+        eventually(lambda: len(self.began) + len(self._gate._queue) > known)
 
     def end(self, number: int) -> None:
         self._may_end[number].set()

@@ -41,7 +41,7 @@ class Sample(NamedTuple):
     durations: tuple[int, ...]
 
 
-class Death(NamedTuple):
+class DeadLetterEvent(NamedTuple):
     """One dead letter that this process has made."""
 
     at: float
@@ -68,7 +68,7 @@ class View(NamedTuple):
     samples: tuple[Sample, ...]
     mark: Mark | None
     figures: Figures
-    deaths: tuple[Death, ...]
+    deaths: tuple[DeadLetterEvent, ...]
     reasons: Mapping[str, int]
     trimmed: int
     invalid: InvalidByApp
@@ -85,7 +85,7 @@ class Board:
         self._lock = threading.Lock()
         self._samples: deque[Sample] = deque(maxlen=SAMPLES)
         self._marks: deque[Mark] = deque(maxlen=MARKS)
-        self._deaths: deque[Death] = deque(maxlen=RECENT_DEATHS)
+        self._deaths: deque[DeadLetterEvent] = deque(maxlen=RECENT_DEATHS)
         self._reasons: Counter[str] = Counter()
         self._refused: dict[str, str] = {}
 
@@ -102,7 +102,7 @@ class Board:
                 counts = {(row.app, row.webhook): (row.delivered, row.failed) for row in figures.webhooks}
                 self._marks.append(Mark(now, counts))
 
-    def died(self, death: Death) -> None:
+    def died(self, death: DeadLetterEvent) -> None:
         """Note a dead letter."""
         kept = death._replace(
             app=death.app[:LONGEST_KEPT],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from sockudo_queue.observability.status_page.board import Death
+from sockudo_queue.observability.status_page.board import DeadLetterEvent
 from sockudo_queue.observability.status_page.report import Report, WebhookRow
 from sockudo_queue.observability.status_page.tiles import Tile, tiles
 from sockudo_queue.observability.status_page.wording import ago, count, moment, seconds
@@ -169,7 +169,7 @@ def _reasons(counts: Mapping[str, int]) -> list[Reason]:
     return [Reason(name, count(number), f"{max(100 * number / most, 1):.1f}") for name, number in ordered]
 
 
-def _dead_letter(death: Death, now: float) -> StoredDeadLetter:
+def _dead_letter(death: DeadLetterEvent, now: float) -> StoredDeadLetter:
     return StoredDeadLetter(
         ago(death.at, now),
         moment(death.at),

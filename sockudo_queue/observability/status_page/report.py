@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from sockudo_queue.observability import invalid_webhooks
 from sockudo_queue.observability.metrics import BREAKER_STATES, WebhookFigures
 from sockudo_queue.observability.status_page import numbers
-from sockudo_queue.observability.status_page.board import Death, Mark, Sample, View
+from sockudo_queue.observability.status_page.board import DeadLetterEvent, Mark, Sample, View
 
 LATELY: Final = 62.5
 """Seconds of the last minute, of which "now" is made: one interval alone jumps. With half an interval of 5 s, since no
@@ -74,7 +74,7 @@ class Report(NamedTuple):
     lately: Lately
     recent_seconds: float
     webhooks: Sequence[WebhookRow]
-    deaths: Sequence[Death]
+    deaths: Sequence[DeadLetterEvent]
     death_reasons: Mapping[str, int]
     trimmed: int
     samples: Sequence[Sample]

@@ -8,9 +8,9 @@ import pytest
 from msgspec.structs import replace
 
 from sockudo_queue.core import delivery_state
-from sockudo_queue.core.delivery_state import Death, NewerRecord, State
+from sockudo_queue.core.delivery_state import DeliveryState, NewerRecord, PastDeath
 
-FULL = State(
+FULL = DeliveryState(
     job="j",
     app="a\n\u2028",
     webhook="https://example.com#2",
@@ -20,17 +20,20 @@ FULL = State(
     last="status-503",
     reason="exhausted",
     died=1_751_100_000_001,
-    history=(Death("refused", 1_751_000_000_000, 1, "status-404"),),
+    history=(PastDeath("refused", 1_751_000_000_000, 1, "status-404"),),
 )
 
 
-@pytest.mark.parametrize("state", [State(job="j"), FULL, State(job="", webhook="😀"), State(job="j~", attempts=10**9)])
-def test_what_is_written_can_be_read(state: State) -> None:
+@pytest.mark.parametrize(
+    "state",
+    [DeliveryState(job="j"), FULL, DeliveryState(job="", webhook="😀"), DeliveryState(job="j~", attempts=10**9)],
+)
+def test_what_is_written_can_be_read(state: DeliveryState) -> None:
     assert delivery_state.decode(delivery_state.encode(state)) == state
 
 
 def test_a_state_is_one_line_that_names_its_version() -> None:
-    for state in (State(job="j"), FULL):
+    for state in (DeliveryState(job="j"), FULL):
         written = delivery_state.encode(state)
         assert b"\n" not in written
         assert not written.startswith(b"\x01")
@@ -38,7 +41,7 @@ def test_a_state_is_one_line_that_names_its_version() -> None:
 
 
 def test_little_is_written_for_little() -> None:
-    assert json.loads(delivery_state.encode(State(job="j"))) == {"job": "j", "v": 1}
+    assert json.loads(delivery_state.encode(DeliveryState(job="j"))) == {"job": "j", "v": 1}
 
 
 @pytest.mark.parametrize(
@@ -79,15 +82,15 @@ def test_what_this_version_cannot_read_is_a_newer_record(state: bytes) -> None:
 
 
 def test_a_field_that_a_later_version_adds_is_no_obstacle() -> None:
-    assert delivery_state.decode(b'{"job":"j","v":1,"later":[1,2]}') == State(job="j")
-    assert delivery_state.decode(b'{"job":"j"}') == State(job="j")
+    assert delivery_state.decode(b'{"job":"j","v":1,"later":[1,2]}') == DeliveryState(job="j")
+    assert delivery_state.decode(b'{"job":"j"}') == DeliveryState(job="j")
 
 
 def test_a_replay_starts_at_nothing_and_keeps_the_past() -> None:
     again = delivery_state.replayed(FULL)
     assert (again.job, again.app, again.webhook) == (FULL.job, FULL.app, FULL.webhook)
     assert (again.attempts, again.budget_from, again.reserved, again.reason, again.died) == (0, None, False, None, None)
-    assert again.history == (*FULL.history, Death("exhausted", 1_751_100_000_001, 7, "status-503"))
+    assert again.history == (*FULL.history, PastDeath("exhausted", 1_751_100_000_001, 7, "status-503"))
     assert delivery_state.decode(delivery_state.encode(again)) == again
 
 

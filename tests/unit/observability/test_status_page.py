@@ -18,7 +18,7 @@ from sockudo_queue.observability.health import Health
 from sockudo_queue.observability.metrics import ATTEMPT_SECONDS, Metrics
 from sockudo_queue.observability.status_page import board as boards
 from sockudo_queue.observability.status_page import charts, numbers, overview, wording
-from sockudo_queue.observability.status_page.board import Board, Death, Sample
+from sockudo_queue.observability.status_page.board import Board, DeadLetterEvent, Sample
 from sockudo_queue.observability.status_page.charts import Line
 from sockudo_queue.observability.status_page.pages import StatusPages
 
@@ -193,7 +193,7 @@ def test_the_page_tells_the_cause_of_trouble() -> None:
     metrics.breaker("shop", "orders", "half-open")
     assert "half-open (probing)" in Tags(shown.html().get_data(as_text=True)).words
     metrics.breaker("shop", "orders", "open")
-    board.died(Death(NOW, "shop", "orders", "job-1", 10, "exhausted", "status-503"))
+    board.died(DeadLetterEvent(NOW, "shop", "orders", "job-1", 10, "exhausted", "status-503"))
     board.sample({"ready": 1, "active": 0, "delayed": 41, "dead-letter": 8}, None)
     document = shown.html().get_data(as_text=True)
     found = Tags(document)
@@ -269,7 +269,7 @@ def test_nothing_breaks_out_of_the_page() -> None:
     invalid = InvalidWebhook(HOSTILE[:-1], None, None, "", HOSTILE[:-1])
     metrics.watch_invalid_webhooks(lambda: {HOSTILE: (invalid,) * 1_000})
     ended(metrics, HOSTILE, HOSTILE, "permanent", reason=HOSTILE)
-    board.died(Death(NOW, HOSTILE, HOSTILE, HOSTILE, 1, HOSTILE, HOSTILE))
+    board.died(DeadLetterEvent(NOW, HOSTILE, HOSTILE, HOSTILE, 1, HOSTILE, HOSTILE))
     document = shown.html().get_data(as_text=True)
     found = Tags(document)
     assert "script" not in found.tags
@@ -295,7 +295,7 @@ def test_machines_get_the_same_figures() -> None:
     metrics = Metrics("redis", "webhooks")
     board, _, shown = pages(metrics)
     ended(metrics, "shop", "orders", "retryable", reason="refused")
-    board.died(Death(NOW, "shop", "orders", "j", 1, "refused", "status-404"))
+    board.died(DeadLetterEvent(NOW, "shop", "orders", "j", 1, "refused", "status-404"))
     board.sample({"ready": 3}, None)
     told = json.loads(shown.json().get_data())
     assert told["depth"] == {"ready": 3}
@@ -325,7 +325,7 @@ def test_invalid_webhooks_are_shown_and_counted() -> None:
 def test_long_names_of_a_dead_letter_are_cut() -> None:
     board = Board(Metrics("redis", "webhooks"))
     long = "x" * 1_000_000
-    board.died(Death(NOW, long, long, long, 1, "unreadable", long))
+    board.died(DeadLetterEvent(NOW, long, long, long, 1, "unreadable", long))
     [death] = board.view().deaths
     assert {len(text) for text in (death.app, death.webhook, death.job, death.last)} == {255}
 

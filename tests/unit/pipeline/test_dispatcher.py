@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from sockudo_queue.core import delivery_state, signing
 from sockudo_queue.core.apps import App, Filter, InvalidByApp, InvalidWebhook, StaticApps, Webhook
-from sockudo_queue.core.delivery_state import Death, State
+from sockudo_queue.core.delivery_state import DeliveryState, PastDeath
 from sockudo_queue.core.hmac_keys import hmac_key
 from sockudo_queue.core.outcome import Failure, Outcome, from_failure, from_status
 from sockudo_queue.core.retry import RetryPolicy
@@ -125,12 +125,12 @@ class World:
         return self.endpoints._breakers[owner].failures
 
 
-def claim_of(body: bytes, state: State | bytes = b"", *, lapses: int = 0, receipt: str = "rec/1") -> Claim:
-    encoded = delivery_state.encode(state) if isinstance(state, State) else state
+def claim_of(body: bytes, state: DeliveryState | bytes = b"", *, lapses: int = 0, receipt: str = "rec/1") -> Claim:
+    encoded = delivery_state.encode(state) if isinstance(state, DeliveryState) else state
     return Claim("source", receipt, body, encoded, lapses, NOW_MS)
 
 
-def owed(part: Disposition) -> State:
+def owed(part: Disposition) -> DeliveryState:
     return delivery_state.decode(part.state)
 
 
@@ -255,7 +255,9 @@ def test_of_three_webhooks_one_fails_and_is_owed_alone() -> None:
     part = only(settlement)
     assert isinstance(part, Retry)
     assert part.delay_ms == 1000
-    assert owed(part) == State("rec", APP_ID, "b", attempts=1, budget_from=owed(part).budget_from, last="status-503")
+    assert owed(part) == DeliveryState(
+        "rec", APP_ID, "b", attempts=1, budget_from=owed(part).budget_from, last="status-503"
+    )
     again = world.settle(claim_of(job(7), part.state, receipt="rec.0/1"))
     assert world.sender.names == ["a", "b", "c", "b"]
     assert not again.splits
@@ -286,7 +288,7 @@ def test_a_retry_belongs_to_the_app_of_its_job_whatever_its_state_says() -> None
     world = World(hook("a"))
     world.sender.answers["a"] = DOWN
 
-    part = only(world.settle(claim_of(job(1), State("j", "another-app", "a", attempts=1))))
+    part = only(world.settle(claim_of(job(1), DeliveryState("j", "another-app", "a", attempts=1))))
 
     assert owed(part).app == APP_ID
     assert [line["app"] for line in world.log.of("delivery.attempted")] == [APP_ID]
@@ -295,13 +297,13 @@ def test_a_retry_belongs_to_the_app_of_its_job_whatever_its_state_says() -> None
 def test_the_budget_runs_from_the_first_attempt() -> None:
     world = World(hook("a"))
     world.sender.answers["a"] = DOWN
-    state = State("j", APP_ID, "a", attempts=9, budget_from=NOW_MS - 241_000)
+    state = DeliveryState("j", APP_ID, "a", attempts=9, budget_from=NOW_MS - 241_000)
 
     part = only(world.settle(claim_of(job(1), state)))
 
     assert isinstance(part, DeadLetter)
     assert part.reason == "exhausted"
-    fresh = only(world.settle(claim_of(job(1), State("j", APP_ID, "a"))))
+    fresh = only(world.settle(claim_of(job(1), DeliveryState("j", APP_ID, "a"))))
     assert owed(fresh).budget_from == pytest.approx(NOW_MS, abs=5000)
 
 
@@ -335,7 +337,7 @@ def test_a_job_that_killed_its_workers_is_a_dead_letter_and_not_posted() -> None
     for lapses in range(MAX_LAPSES):
         assert world.settle(claim_of(job(1), lapses=lapses)).parts == ()
 
-    part = only(world.settle(claim_of(job(1), State("j", APP_ID, "a", attempts=2), lapses=MAX_LAPSES)))
+    part = only(world.settle(claim_of(job(1), DeliveryState("j", APP_ID, "a", attempts=2), lapses=MAX_LAPSES)))
 
     assert isinstance(part, DeadLetter)
     assert part.reason == "worker-lost"
@@ -358,7 +360,7 @@ def test_a_record_of_a_later_version_is_left_as_it_is(lapses: int) -> None:
 def test_what_is_owed_to_a_webhook_that_is_gone_is_a_dead_letter(webhooks: tuple[Webhook, ...]) -> None:
     world = World(*webhooks)
 
-    part = only(world.settle(claim_of(job(1), State("j", APP_ID, "a", attempts=3))))
+    part = only(world.settle(claim_of(job(1), DeliveryState("j", APP_ID, "a", attempts=3))))
 
     assert isinstance(part, DeadLetter)
     assert (part.reason, owed(part).webhook, owed(part).attempts) == ("webhook-removed", "a", 3)
@@ -381,7 +383,7 @@ def test_events_of_an_invalid_webhook_are_a_dead_letter_and_the_others_are_deliv
     assert isinstance(dead, DeadLetter)
     assert (dead.reason, owed(dead)) == (
         "webhook-invalid",
-        State("rec", APP_ID, "bad", reason="webhook-invalid", died=owed(dead).died),
+        DeliveryState("rec", APP_ID, "bad", reason="webhook-invalid", died=owed(dead).died),
     )
     assert world.sender.names == ["a", "b"]
 
@@ -400,8 +402,8 @@ def test_job_that_invalid_webhooks_alone_want_becomes_a_dead_letter_of_each() ->
 def test_what_is_owed_to_a_webhook_that_became_invalid_is_a_dead_letter() -> None:
     """Also where it was replayed too early: it dies again, with its past."""
     world = World(hook("a"), invalid=(unserved("bad", "cache_miss"),))
-    past = (Death("webhook-invalid", NOW_MS, 0, None),)
-    settlement = world.settle(claim_of(job(1), State("j", APP_ID, "bad", attempts=3, history=past)))
+    past = (PastDeath("webhook-invalid", NOW_MS, 0, None),)
+    settlement = world.settle(claim_of(job(1), DeliveryState("j", APP_ID, "bad", attempts=3, history=past)))
     part = only(settlement)
     assert isinstance(part, DeadLetter)
     assert not settlement.splits
@@ -478,8 +480,8 @@ def test_budget_of_an_unknown_app_stands_still_while_most_apps_are_unknown() -> 
     assert isinstance(part, DeadLetter)
 
 
-@pytest.mark.parametrize("state", [None, State("rec", APP_ID, "a", attempts=2, budget_from=NOW_MS - 5_000)])
-def test_job_of_an_app_over_its_share_of_matching_time_is_put_off_as_it_is(state: State | None) -> None:
+@pytest.mark.parametrize("state", [None, DeliveryState("rec", APP_ID, "a", attempts=2, budget_from=NOW_MS - 5_000)])
+def test_job_of_an_app_over_its_share_of_matching_time_is_put_off_as_it_is(state: DeliveryState | None) -> None:
     world = World(hook("a"))
     account = world.resolver._matching.accounts[APP_ID] = Account()
     account.long = True
@@ -590,7 +592,7 @@ def test_jobs_of_which_nobody_can_tell_are_no_sign_of_a_wrong_configuration() ->
 def test_a_budget_that_runs_stands_still_while_nobody_can_tell() -> None:
     world = World(hook("a"))
     world.resolver._registry = Away(AppStoreUnavailable("gone"))
-    state = State("rec", APP_ID, "a", attempts=2, budget_from=NOW_MS - 5_000)
+    state = DeliveryState("rec", APP_ID, "a", attempts=2, budget_from=NOW_MS - 5_000)
     part = only(world.settle(claim_of(job(1), state)))
     assert isinstance(part, Retry)
     assert owed(part) == replace(state, budget_from=NOW_MS - 5_000 + part.delay_ms)
@@ -630,7 +632,9 @@ def test_an_app_that_becomes_known_gets_its_webhooks_all_their_tries() -> None:
 def test_a_replayed_delivery_has_all_its_tries_and_dies_again_with_its_past() -> None:
     world = World(hook("a"), hook("b"))
     world.sender.answers["a"] = REFUSED
-    dead = State(job="rec", app=APP_ID, webhook="a", attempts=10, budget_from=1, reason="exhausted", died=NOW_MS - 1)
+    dead = DeliveryState(
+        job="rec", app=APP_ID, webhook="a", attempts=10, budget_from=1, reason="exhausted", died=NOW_MS - 1
+    )
     settlement = world.settle(claim_of(job(1), delivery_state.replayed(dead), receipt="rec.0/7"))
     state = owed(only(settlement))
     assert world.sender.names == ["a"]
@@ -638,22 +642,22 @@ def test_a_replayed_delivery_has_all_its_tries_and_dies_again_with_its_past() ->
     assert (state.attempts, state.reason) == (1, "refused")
     assert state.died is not None
     assert state.died >= NOW_MS
-    assert state.history == (Death("exhausted", NOW_MS - 1, 10, None),)
+    assert state.history == (PastDeath("exhausted", NOW_MS - 1, 10, None),)
 
 
 def test_a_replayed_job_is_shared_out_under_its_own_id_and_keeps_its_past() -> None:
     world = World(hook("a"), hook("b"))
     world.sender.answers["b"] = REFUSED
     body = job(1)[:-1] + b',"job_id":"of-sockudo"}'
-    dead = State(job="rec", reason="worker-lost", died=NOW_MS - 1)
+    dead = DeliveryState(job="rec", reason="worker-lost", died=NOW_MS - 1)
     settlement = world.settle(claim_of(body, delivery_state.replayed(dead), receipt="rec/7"))
     assert {headers["X-Sockudo-Job-Id"] for _, _, headers in world.sender.posted} == {"of-sockudo"}
-    assert owed(only(settlement)).history == (Death("worker-lost", NOW_MS - 1, 0, None),)
+    assert owed(only(settlement)).history == (PastDeath("worker-lost", NOW_MS - 1, 0, None),)
 
 
 def test_a_delivery_whose_app_is_unknown_for_a_while_keeps_its_count_of_attempts() -> None:
     world = World(lives=False)
-    state = State("j", APP_ID, "a", attempts=3, budget_from=NOW_MS, last="status-503")
+    state = DeliveryState("j", APP_ID, "a", attempts=3, budget_from=NOW_MS, last="status-503")
 
     part = only(world.settle(claim_of(job(1), state)))
 
@@ -671,7 +675,7 @@ def test_a_deferral_counts_no_attempt() -> None:
 
     part = world.dispatcher.deferred(in_flight, delivery, Deferral(0.5, by_breaker=False))
 
-    assert part == Retry(delivery_state.encode(State("rec", APP_ID, "a", reserved=True)), 500, durable=False)
+    assert part == Retry(delivery_state.encode(DeliveryState("rec", APP_ID, "a", reserved=True)), 500, durable=False)
     assert isinstance(world.dispatcher.deferred(in_flight, delivery, Deferral(0.0, by_breaker=False)), Retry)
 
 
@@ -680,7 +684,7 @@ def test_a_guess_grows_each_time_up_to_a_limit_and_a_promise_ends_it() -> None:
     world = World(hook("a"))
     for reserved in (True, False):
         guess = Deferral(10.0, by_breaker=False, reserved=reserved, grows=True)
-        state, delays = State("rec", APP_ID, "a"), []
+        state, delays = DeliveryState("rec", APP_ID, "a"), []
         for _ in range(8):
             in_flight = world.resolver.resolve(claim_of(job(1), state))
             part = world.dispatcher.deferred(in_flight, in_flight.deliveries[0], guess)
@@ -700,7 +704,7 @@ def test_a_guess_grows_each_time_up_to_a_limit_and_a_promise_ends_it() -> None:
 def test_a_budget_that_ends_before_the_breaker_does_leaves_a_last_look() -> None:
     """It becomes a dead letter once its budget is over, not as soon as the end can be foreseen."""
     world = World(hook("a", policy=RetryPolicy(max_elapsed_time_ms=2000)))
-    in_flight = world.resolver.resolve(claim_of(job(1), State("j", APP_ID, "a", budget_from=NOW_MS - 1500)))
+    in_flight = world.resolver.resolve(claim_of(job(1), DeliveryState("j", APP_ID, "a", budget_from=NOW_MS - 1500)))
 
     part = world.dispatcher.deferred(in_flight, in_flight.deliveries[0], Deferral(5.0, by_breaker=True))
 
@@ -731,7 +735,7 @@ def test_an_open_breaker_starts_the_budget_and_ends_it() -> None:
     assert isinstance(part, Retry)
     assert owed(part).budget_from == pytest.approx(NOW_MS, abs=5000)
     assert (owed(part).attempts, owed(part).reserved) == (0, True)
-    old = State("j", APP_ID, "a", attempts=2, budget_from=NOW_MS - BUDGET_MS, reserved=True)
+    old = DeliveryState("j", APP_ID, "a", attempts=2, budget_from=NOW_MS - BUDGET_MS, reserved=True)
     end = only(world.settle(claim_of(job(1), old)))
     assert isinstance(end, DeadLetter)
     assert (end.reason, owed(end).attempts) == ("endpoint-down", 2)
@@ -742,7 +746,7 @@ def test_a_place_in_the_line_is_used_up_by_an_attempt() -> None:
     world = World(hook("a"))
     world.sender.answers["a"] = DOWN
 
-    part = only(world.settle(claim_of(job(1), State("j", APP_ID, "a", reserved=True))))
+    part = only(world.settle(claim_of(job(1), DeliveryState("j", APP_ID, "a", reserved=True))))
 
     assert not owed(part).reserved
 
@@ -844,7 +848,7 @@ def test_a_transport_failure_while_stopping_counts_for_nothing(failure: Failure)
     world = World(hook("a"))
     world.sender.answers["a"] = from_failure(failure)
     world.sender.while_posting = world.stopping.set
-    state = State("j", APP_ID, "a", attempts=2, budget_from=NOW_MS - 1000)
+    state = DeliveryState("j", APP_ID, "a", attempts=2, budget_from=NOW_MS - 1000)
 
     settlement = world.settle(claim_of(job(1), state))
 
@@ -980,19 +984,19 @@ def test_one_line_for_each_attempt() -> None:
 def test_budget_that_begins_in_the_future_begins_now() -> None:
     world = World(hook("orders"))
     world.sender.answers["orders"] = DOWN
-    forged = State("rec", APP_ID, "orders", attempts=1, budget_from=2**53)
+    forged = DeliveryState("rec", APP_ID, "orders", attempts=1, budget_from=2**53)
     [part] = world.settle(claim_of(job(), forged)).parts
     assert abs((owed(part).budget_from or 0) - NOW_MS) < 60_000
 
 
 def test_state_with_a_long_id_is_a_dead_letter() -> None:
-    [part] = World(hook("orders")).settle(claim_of(job(), State("x" * 256, APP_ID, "orders"))).parts
+    [part] = World(hook("orders")).settle(claim_of(job(), DeliveryState("x" * 256, APP_ID, "orders"))).parts
     assert isinstance(part, DeadLetter)
     assert owed(part).reason == "unreadable"
 
 
-@pytest.mark.parametrize("stored", [None, State("j", APP_ID, "gone", attempts=2, budget_from=NOW_MS)])
-def test_app_over_a_ceiling_keeps_its_jobs_and_stored_retries(stored: State | None) -> None:
+@pytest.mark.parametrize("stored", [None, DeliveryState("j", APP_ID, "gone", attempts=2, budget_from=NOW_MS)])
+def test_app_over_a_ceiling_keeps_its_jobs_and_stored_retries(stored: DeliveryState | None) -> None:
     world = World(hook("a"))
     everything = InvalidWebhook("all", None, None, "app 'shop'", "has 20000 webhooks")
     world.apps.replace([App(APP_ID, (), (everything,), is_over_ceiling=True)])
