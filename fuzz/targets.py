@@ -50,7 +50,7 @@ def a_job(data: bytes) -> None:
         body = signing.body_of(read.time_ms, match.events)
         body.decode()
         assert all(bytes(event.raw) in data for event in match.events)
-        head = signing.Request(read.app_key, read.signing_key, read.job_id or "j", 1, 0)
+        head = signing.SigningRequest(read.app_key, read.signing_key, read.job_id or "j", 1, 0)
         for line in header_lines(signing.headers_of(head, match.webhook, body)):
             assert not re.search(rb"[\r\n\0]", line)
         _is_kept(delivery_state.DeliveryState(read.job_id or "j", read.app_id, match.webhook.name))

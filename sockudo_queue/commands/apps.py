@@ -19,7 +19,7 @@ from sockudo_queue.errors import AppUnreadable, SettingsError
 
 
 @dataclass(frozen=True)
-class Credentials:
+class AppCredentials:
     """What deliveries of an app are signed with, and named by."""
 
     key: str
@@ -62,16 +62,16 @@ def app_look_up(loaded: Loaded, inline: Sequence[App]) -> Iterator[AppLookup]:
             store.close()
 
 
-def inline_credentials(document: AppsDocument, app_id: str) -> Credentials | None:
+def inline_credentials(document: AppsDocument, app_id: str) -> AppCredentials | None:
     """Return an app's key and secret where the file has both."""
     entry = next((each for each in _entries(document) if each.get("id") == app_id), {})
     key, secret = entry.get("key"), entry.get("secret")
     if not (isinstance(key, str) and key and isinstance(secret, str) and secret):
         return None
-    return Credentials(key, Secret(secret))
+    return AppCredentials(key, Secret(secret))
 
 
-def credentials_of(document: AppsDocument, app_id: str, options: argparse.Namespace) -> Credentials:
+def credentials_of(document: AppsDocument, app_id: str, options: argparse.Namespace) -> AppCredentials:
     """Return an app's key and secret, from the flags before the file. Raises `SettingsError` where they are missing."""
     inline = inline_credentials(document, app_id)
     key = options.key or (inline.key if inline else None)
@@ -80,7 +80,7 @@ def credentials_of(document: AppsDocument, app_id: str, options: argparse.Namesp
         raise SettingsError(
             [f"app {app_id!r}: key and secret are not in the file of apps; give --key KEY and --secret-file FILE"]
         )
-    return Credentials(key, secret)
+    return AppCredentials(key, secret)
 
 
 def secret_of(document: AppsDocument, options: argparse.Namespace) -> Secret:

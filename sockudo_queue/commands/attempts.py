@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 
-from sockudo_queue.commands.apps import Credentials
+from sockudo_queue.commands.apps import AppCredentials
 from sockudo_queue.config import Settings
 from sockudo_queue.core import signing
 from sockudo_queue.core.apps import Webhook
@@ -17,7 +17,7 @@ from sockudo_queue.delivery.own_services import pages
 from sockudo_queue.runtime.python_gate import PythonGate
 
 
-class Attempts:
+class WebhookCaller:
     """Calls webhooks. Safe from any thread."""
 
     def __init__(self, settings: Settings) -> None:
@@ -30,11 +30,11 @@ class Attempts:
         self._sender = stack.sender
 
     def post(
-        self, webhook: Webhook, credentials: Credentials, job_id: str, events: Iterable[Event]
+        self, webhook: Webhook, credentials: AppCredentials, job_id: str, events: Iterable[Event]
     ) -> tuple[Outcome, float]:
         """Post some events; return the outcome, and the seconds that it took."""
         now = time.time()
-        request = signing.Request(credentials.key, hmac_key(credentials.secret.revealed), job_id, 1, round(now))
+        request = signing.SigningRequest(credentials.key, hmac_key(credentials.secret.revealed), job_id, 1, round(now))
         body, headers = signing.signed(request, webhook, round(now * 1000), events)
         started = time.monotonic()
         outcome, _ = self._sender.post(webhook, body, headers)

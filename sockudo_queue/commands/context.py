@@ -25,7 +25,7 @@ EXIT_NO_BROKER: Final = 3
 
 
 @dataclass(frozen=True)
-class Queue:
+class OpenQueue:
     """A queue that a command can reach."""
 
     loaded: Loaded
@@ -69,7 +69,7 @@ def driver_of(loaded: Loaded, on_server: Callable[[str, int], object] | None = N
 
 
 @contextmanager
-def reached(options: argparse.Namespace) -> Iterator[Queue | None]:
+def reached(options: argparse.Namespace) -> Iterator[OpenQueue | None]:
     """Return the queue with the dead letters, or None after saying why a command cannot reach them."""
     loaded, apps = load(options)
     if loaded.settings.driver == "memory":
@@ -83,7 +83,7 @@ def reached(options: argparse.Namespace) -> Iterator[Queue | None]:
         yield None
     else:
         with driver_of(loaded) as driver:
-            yield Queue(loaded, apps, driver)
+            yield OpenQueue(loaded, apps, driver)
 
 
 def page_address(loaded: Loaded) -> str:

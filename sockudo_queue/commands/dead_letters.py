@@ -8,7 +8,7 @@ from collections import Counter, deque
 from typing import Any, Final
 
 from sockudo_queue.commands.context import EXIT_NO, reached
-from sockudo_queue.commands.letters import Entry, Selection, none_matches
+from sockudo_queue.commands.letters import DeadLetterEntry, Selection, none_matches
 from sockudo_queue.commands.terminal import complain, moment, plural, say, say_json, say_json_with, span, table
 from sockudo_queue.core.job import Job
 from sockudo_queue.drivers.base import DeadLetterStore, Driver
@@ -58,7 +58,7 @@ def _list_for_people(selection: Selection, driver: Driver, limit: int) -> None:
     )
 
 
-def _row(entry: Entry, now: float) -> tuple[str, ...]:
+def _row(entry: DeadLetterEntry, now: float) -> tuple[str, ...]:
     state, job = entry.state, entry.job
     return (
         entry.letter.id,
@@ -93,7 +93,7 @@ def show(options: argparse.Namespace) -> int:
     return 0
 
 
-def _write_raw(entries: list[Entry], name: str) -> int:
+def _write_raw(entries: list[DeadLetterEntry], name: str) -> int:
     """Write the bytes of the job as they are, the app's secret included, for the owner of the file alone."""
     body = entries[0].letter.body  # all letters of a job have its bytes
     if name == "-":
@@ -109,7 +109,7 @@ def _write_raw(entries: list[Entry], name: str) -> int:
     return 0
 
 
-def _details(entry: Entry) -> dict[str, Any]:
+def _details(entry: DeadLetterEntry) -> dict[str, Any]:
     """Return everything that may be shown, for machines."""
     state, job = entry.state, entry.job
     details = entry.summary | {
@@ -129,14 +129,14 @@ def _details(entry: Entry) -> dict[str, Any]:
     }
 
 
-def _show_for_machines(entry: Entry) -> None:
+def _show_for_machines(entry: DeadLetterEntry) -> None:
     if isinstance(entry.job, str):
         say_json(_details(entry))
     else:
         say_json_with(_details(entry), "event_list", [bytes(event.raw) for event in entry.job.events])
 
 
-def _show_for_people(entry: Entry) -> None:
+def _show_for_people(entry: DeadLetterEntry) -> None:
     state, job = entry.state, entry.job
     say(f"id        {entry.letter.id}")
     say(f"job       {entry.job_id}")

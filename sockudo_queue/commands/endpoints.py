@@ -14,8 +14,8 @@ from functools import partial
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
-from sockudo_queue.commands.apps import Credentials, inline_credentials
-from sockudo_queue.commands.attempts import Attempts
+from sockudo_queue.commands.apps import AppCredentials, inline_credentials
+from sockudo_queue.commands.attempts import WebhookCaller
 from sockudo_queue.config import Loaded, Settings
 from sockudo_queue.core.apps import App, Webhook
 from sockudo_queue.core.outcome import Failure, Outcome
@@ -37,7 +37,7 @@ AT_ONCE: Final = 16
 EXPIRES_SOON_DAYS: Final = 14
 
 
-class Endpoint(NamedTuple):
+class ProbedEndpoint(NamedTuple):
     """Where webhooks point: what is looked up, connected to, and spoken there."""
 
     scheme: str
@@ -56,7 +56,7 @@ def endpoint_findings(
     `servers` are those of the queue that no setting names and that have been found.
     """
     webhooks = [(app, webhook) for app in apps for webhook in app.webhooks]
-    verified: dict[Endpoint, bool] = {}
+    verified: dict[ProbedEndpoint, bool] = {}
     for _, webhook in webhooks:
         if webhook.url is not None:
             endpoint = _endpoint_of(webhook.url)
@@ -67,7 +67,7 @@ def endpoint_findings(
         [(str(each), partial(look_at, each, options, verify=verify)) for each, verify in sorted(verified.items())]
     )
     if probe:
-        attempts = Attempts(loaded.settings)
+        attempts = WebhookCaller(loaded.settings)
         yield from _side_by_side(
             [
                 (f"app {app.id!r}, webhook {webhook.name}", partial(_probe, attempts, loaded, app, webhook))
@@ -83,7 +83,7 @@ def _refused_functions(loaded: Loaded, webhooks: Iterable[tuple[App, Webhook]]) 
             yield Finding(Level.ERROR, f"app {app.id!r}, webhook {webhook.name}", f"may not be called: {NOT_ALLOWED}")
 
 
-def look_at(endpoint: Endpoint, options: HandleOptions, *, verify: bool) -> tuple[Level, str]:
+def look_at(endpoint: ProbedEndpoint, options: HandleOptions, *, verify: bool) -> tuple[Level, str]:
     """Connect as a delivery would, without a request. Blocks for at most a few times `CONNECT_SECONDS`."""
     url = f"{endpoint}/"
     try:
@@ -159,10 +159,10 @@ def _options(settings: Settings, servers: Iterable[Service]) -> HandleOptions:
     return usable_options(settings, guard)
 
 
-def _probe(attempts: Attempts, loaded: Loaded, app: App, webhook: Webhook) -> tuple[Level, str]:
+def _probe(attempts: WebhookCaller, loaded: Loaded, app: App, webhook: Webhook) -> tuple[Level, str]:
     """Post a body without events: a receiver that checks signatures answers as it would, and has nothing to do."""
     credentials = inline_credentials(loaded.apps_document, app.id)
-    outcome, _ = attempts.post(webhook, credentials or Credentials("", Secret("")), "check", ())
+    outcome, _ = attempts.post(webhook, credentials or AppCredentials("", Secret("")), "check", ())
     return _told(outcome, signed=credentials is not None)
 
 
@@ -209,6 +209,6 @@ def _side_by_side(tasks: Sequence[tuple[str, Callable[[], tuple[Level, str]]]]) 
         yield Finding(level, subject, text)
 
 
-def _endpoint_of(url: Secret) -> Endpoint:
+def _endpoint_of(url: Secret) -> ProbedEndpoint:
     parts = urlsplit(url.revealed)
-    return Endpoint(parts.scheme, parts.hostname or "", parts.port or default_port(parts.scheme))
+    return ProbedEndpoint(parts.scheme, parts.hostname or "", parts.port or default_port(parts.scheme))

@@ -27,7 +27,7 @@ def none_matches(driver: Driver) -> str:
 
 
 @dataclass(frozen=True)
-class Entry:
+class DeadLetterEntry:
     """One letter with what its bytes say. Read when asked for: most of a long walk is only counted."""
 
     letter: StoredDeadLetter
@@ -132,7 +132,7 @@ class Selection:
             value is None for value in (self.app, self.webhook, self.reason, self.older, self.newer)
         )
 
-    def holds(self, entry: Entry) -> bool:
+    def holds(self, entry: DeadLetterEntry) -> bool:
         age = self.now - entry.letter.died_ms / 1000
         return (
             (self.older is None or age >= self.older)
@@ -143,11 +143,11 @@ class Selection:
             and (not self.ids or entry.letter.id in self.ids or entry.job_id in self.ids)
         )
 
-    def walk(self, letters: DeadLetterStore) -> Iterator[Entry]:
+    def walk(self, letters: DeadLetterStore) -> Iterator[DeadLetterEntry]:
         """Return the letters that are meant, the oldest first. A single record is found without a walk."""
         if len(self.ids) == 1:
             found = letters.find(next(iter(self.ids)))
             if found is not None:
-                yield from filter(self.holds, [Entry(found)])
+                yield from filter(self.holds, [DeadLetterEntry(found)])
                 return
-        yield from filter(self.holds, map(Entry, letters.letters()))
+        yield from filter(self.holds, map(DeadLetterEntry, letters.letters()))

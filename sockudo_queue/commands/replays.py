@@ -16,8 +16,8 @@ from itertools import islice
 from typing import Final, TypeVar
 
 from sockudo_queue.commands.apps import AppLookup, app_look_up
-from sockudo_queue.commands.context import EXIT_NO, Queue, reached
-from sockudo_queue.commands.letters import UNREADABLE, Entry, Selection, none_matches
+from sockudo_queue.commands.context import EXIT_NO, OpenQueue, reached
+from sockudo_queue.commands.letters import UNREADABLE, DeadLetterEntry, Selection, none_matches
 from sockudo_queue.commands.terminal import Progress, complain, pace, plural, say, say_json
 from sockudo_queue.core import delivery_state
 from sockudo_queue.core.apps import App
@@ -54,7 +54,7 @@ def replay(options: argparse.Namespace) -> int:
 class _Replay:
     """One run of the command."""
 
-    def __init__(self, queue: Queue, apps: AppLookup, selection: Selection, options: argparse.Namespace) -> None:
+    def __init__(self, queue: OpenQueue, apps: AppLookup, selection: Selection, options: argparse.Namespace) -> None:
         self.done, self.gone = 0, 0
         self.met: set[str] = set()  # ids of letters and of their jobs
         self._letters = queue.driver.dead_letters
@@ -117,7 +117,7 @@ class _Replay:
         for why, count in self._left.most_common():
             say(f"left {count:,}: {why}")
 
-    def _replayable(self) -> Iterator[Entry]:
+    def _replayable(self) -> Iterator[DeadLetterEntry]:
         for entry in self._selection.walk(self._letters):
             # What dies again at once comes by again; it is not to be replayed for as long as it does so.
             if entry.letter.id in self._seen:
@@ -131,7 +131,7 @@ class _Replay:
             else:
                 self._left[obstacle] += 1
 
-    def _obstacle(self, entry: Entry) -> str | None:
+    def _obstacle(self, entry: DeadLetterEntry) -> str | None:
         """Return why a letter would only die again."""
         if entry.state is None:
             return "a newer version of this daemon wrote them, and only that can replay them"
@@ -149,7 +149,7 @@ class _Replay:
             return f"app {app.id} has no webhook {owed} now; --to NAME sends them to one that it has: {has}"
         return None
 
-    def _app_of(self, entry: Entry) -> App | None:
+    def _app_of(self, entry: DeadLetterEntry) -> App | None:
         """Return the app, where it can be known now; a database that is away is no reason not to replay."""
         try:
             return self._apps.find(entry.app) if entry.app else None
@@ -226,7 +226,7 @@ def _is_chosen(options: argparse.Namespace, selection: Selection, verb: str) -> 
     return True
 
 
-def _state(entry: Entry) -> delivery_state.DeliveryState:
+def _state(entry: DeadLetterEntry) -> delivery_state.DeliveryState:
     assert entry.state is not None, "a letter of a newer version is no candidate"
     return entry.state
 

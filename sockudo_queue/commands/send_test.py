@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from sockudo_queue.commands import samples
-from sockudo_queue.commands.apps import Credentials, app_look_up, credentials_of
-from sockudo_queue.commands.attempts import Attempts
+from sockudo_queue.commands.apps import AppCredentials, app_look_up, credentials_of
+from sockudo_queue.commands.attempts import WebhookCaller
 from sockudo_queue.commands.context import EXIT_NO, driver_of, load, page_address
 from sockudo_queue.commands.terminal import complain, say, say_json, table
 from sockudo_queue.config import Loaded
@@ -63,9 +63,9 @@ def send_test(options: argparse.Namespace) -> int:
 
 
 def _from_here(
-    options: argparse.Namespace, loaded: Loaded, webhooks: Sequence[Webhook], credentials: Credentials, job_id: str
+    options: argparse.Namespace, loaded: Loaded, webhooks: Sequence[Webhook], credentials: AppCredentials, job_id: str
 ) -> int:
-    attempts = Attempts(loaded.settings)
+    attempts = WebhookCaller(loaded.settings)
     results = [_call(attempts, webhook, credentials, job_id, options) for webhook in webhooks]
     called = [result for result in results if result.skipped is None]
     if options.json:
@@ -79,7 +79,7 @@ def _from_here(
 
 
 def _call(
-    attempts: Attempts, webhook: Webhook, credentials: Credentials, job_id: str, options: argparse.Namespace
+    attempts: WebhookCaller, webhook: Webhook, credentials: AppCredentials, job_id: str, options: argparse.Namespace
 ) -> Result:
     event = samples.wanted_event(webhook, options.event, options.channel)
     if isinstance(event, str):
@@ -113,7 +113,7 @@ def _row(result: Result) -> tuple[str, str, str, str]:
 
 
 def _through_queue(
-    options: argparse.Namespace, loaded: Loaded, webhooks: Sequence[Webhook], credentials: Credentials, job_id: str
+    options: argparse.Namespace, loaded: Loaded, webhooks: Sequence[Webhook], credentials: AppCredentials, job_id: str
 ) -> int:
     if loaded.settings.driver in ("memory", "none"):
         complain(f"send-test --queue: nothing can be put there with the driver {loaded.settings.driver}")

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from sockudo_queue.commands.context import EXIT_NO_BROKER, driver_of, load, page_address
 from sockudo_queue.commands.daemon_pages import pages_at
-from sockudo_queue.commands.letters import Entry
+from sockudo_queue.commands.letters import DeadLetterEntry
 from sockudo_queue.commands.terminal import complain, moment, plural, say, say_json, span, table
 from sockudo_queue.config import Loaded
 from sockudo_queue.core import job
@@ -29,7 +29,7 @@ INVALID_SHOWN: Final = 10
 
 
 @dataclass
-class Grave:
+class DeadLetterGroup:
     """Dead letters of one webhook with one reason and one last outcome."""
 
     app: str
@@ -47,7 +47,7 @@ class QueueFigures:
     driver: str
     depth: Mapping[str, int] | None = None
     oldest_ms: int | None = None
-    letters: list[Grave] = field(default_factory=list)
+    letters: list[DeadLetterGroup] = field(default_factory=list)
     letters_read: int = 0
     fault: str | None = None
 
@@ -82,11 +82,11 @@ def _ask_queue(loaded: Loaded) -> QueueFigures | None:
 def _read_queue(driver: Driver, figures: QueueFigures) -> None:
     figures.depth = dict(driver.depth())
     figures.oldest_ms = job.oldest_ms(driver.peek())
-    graves: dict[tuple[str, str, str, str], Grave] = {}
+    graves: dict[tuple[str, str, str, str], DeadLetterGroup] = {}
     give_up_at = time.monotonic() + LETTERS_SECONDS
-    for entry in map(Entry, driver.dead_letters.letters()):
+    for entry in map(DeadLetterEntry, driver.dead_letters.letters()):
         names = (entry.app, entry.webhook, entry.reason, entry.last)
-        grave = graves.setdefault(names, Grave(*names))
+        grave = graves.setdefault(names, DeadLetterGroup(*names))
         grave.count += 1
         grave.newest_ms = max(grave.newest_ms, entry.letter.died_ms)
         figures.letters_read += 1

@@ -27,7 +27,7 @@ def sign(key: hmac.HMAC, body: bytes) -> str:
     return signature.hexdigest()
 
 
-class Request(msgspec.Struct, frozen=True):
+class SigningRequest(msgspec.Struct, frozen=True):
     """What the headers of one attempt tell besides its body. `moment` is in seconds since 1970."""
 
     app_key: str
@@ -37,13 +37,15 @@ class Request(msgspec.Struct, frozen=True):
     moment: int
 
 
-def signed(request: Request, webhook: Webhook, time_ms: int, events: Iterable[Event]) -> tuple[bytes, dict[str, str]]:
+def signed(
+    request: SigningRequest, webhook: Webhook, time_ms: int, events: Iterable[Event]
+) -> tuple[bytes, dict[str, str]]:
     """Return the body of a webhook's request, and its headers."""
     body = body_of(time_ms, events)
     return body, headers_of(request, webhook, body)
 
 
-def headers_of(request: Request, webhook: Webhook, body: bytes) -> dict[str, str]:
+def headers_of(request: SigningRequest, webhook: Webhook, body: bytes) -> dict[str, str]:
     """Return the headers that every request of a webhook has, and with its secrets those of Standard Webhooks."""
     headers = {
         "X-Pusher-Key": request.app_key,

@@ -32,7 +32,7 @@ SOURCE: Final = "memory"
 
 
 @dataclass(slots=True)
-class _Record:
+class _MemoryRecord:
     """A job or a share of one. `claims` is the number of the last receipt."""
 
     id: str
@@ -83,13 +83,13 @@ class MemoryDriver:
         self._run_id = os.urandom(12).hex()  # receivers tell jobs apart by their ids, also after a restart
         self._ids = itertools.count()
         self._turn = itertools.count()
-        self._ready: deque[_Record] = deque()
-        self._back: list[tuple[int, str, _Record]] = []  # heap by the time of the claim
-        self._delayed: list[tuple[int, str, _Record]] = []  # heap by the time when it falls due
-        self._due: deque[_Record] = deque()  # of the delayed, those whose time has come
+        self._ready: deque[_MemoryRecord] = deque()
+        self._back: list[tuple[int, str, _MemoryRecord]] = []  # heap by the time of the claim
+        self._delayed: list[tuple[int, str, _MemoryRecord]] = []  # heap by the time when it falls due
+        self._due: deque[_MemoryRecord] = deque()  # of the delayed, those whose time has come
         # Every lease has the same length, so the order of claims and renewals is the order of the deadlines.
-        self._active: OrderedDict[str, tuple[int, _Record]] = OrderedDict()
-        self._dead: OrderedDict[str, _Record] = OrderedDict()  # by receipt, the oldest first
+        self._active: OrderedDict[str, tuple[int, _MemoryRecord]] = OrderedDict()
+        self._dead: OrderedDict[str, _MemoryRecord] = OrderedDict()  # by receipt, the oldest first
         self.dead_letters = self
         self._trimmed = 0  # dead letters dropped since the last turn told of it
         self._news, self._news_seen = 0, 0
@@ -132,7 +132,7 @@ class MemoryDriver:
 
     def put(self, body: bytes) -> None:
         with self._changed:
-            self._ready.append(_Record(f"{self._run_id}{next(self._ids) & 0xFFFFFFFF:08x}", body))
+            self._ready.append(_MemoryRecord(f"{self._run_id}{next(self._ids) & 0xFFFFFFFF:08x}", body))
             self._bytes += len(body)
             self._make_room()
             self._tell()
@@ -233,7 +233,7 @@ class MemoryDriver:
         self._active[record.receipt] = (now + self._lease_ms, record)
         return Claim(SOURCE, record.receipt, record.body, record.state, record.lapses, now)
 
-    def _take_lapsed(self, now: int) -> _Record | None:
+    def _take_lapsed(self, now: int) -> _MemoryRecord | None:
         if not self._active:
             return None
         receipt, (deadline, record) = next(iter(self._active.items()))
@@ -243,7 +243,7 @@ class MemoryDriver:
         record.lapses += 1
         return record
 
-    def _take_waiting(self, now: int) -> _Record | None:
+    def _take_waiting(self, now: int) -> _MemoryRecord | None:
         if self._back:
             return heapq.heappop(self._back)[2]
         self._gather_due(now)
@@ -273,7 +273,7 @@ class MemoryDriver:
             self._tell()
         return True
 
-    def _keep(self, record: _Record, part: Disposition, claim: Claim, now: int) -> None:
+    def _keep(self, record: _MemoryRecord, part: Disposition, claim: Claim, now: int) -> None:
         self._bytes += len(record.body)
         match part:
             case Retry(_, delay_ms):
@@ -292,17 +292,17 @@ class MemoryDriver:
             self.evicted += 1
 
 
-def _share_of(record: _Record, settlement: Settlement, ordinal: int, part: Disposition) -> _Record:
+def _share_of(record: _MemoryRecord, settlement: Settlement, ordinal: int, part: Disposition) -> _MemoryRecord:
     """Return the record of one part: the claimed one, or with a split one of its own.
 
     What is put back keeps its count of lapses: being stopped in the middle does not clear it of killing workers.
     """
     lapses = record.lapses + part.lapsed if isinstance(part, Requeue) else 0
     if settlement.splits:
-        return _Record(f"{record.id}.{ordinal}", record.body, part.state or record.state, lapses=lapses)
+        return _MemoryRecord(f"{record.id}.{ordinal}", record.body, part.state or record.state, lapses=lapses)
     record.state, record.lapses = part.state or record.state, lapses
     return record
 
 
-def _letter_of(record: _Record) -> StoredDeadLetter:
+def _letter_of(record: _MemoryRecord) -> StoredDeadLetter:
     return StoredDeadLetter(record.id, SOURCE, record.receipt, record.died_ms, record.body, record.state)

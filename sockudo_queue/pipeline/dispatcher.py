@@ -177,7 +177,7 @@ class Dispatcher:
     def _send(self, in_flight: JobInFlight, delivery: WebhookDelivery, now_ms: int) -> Attempt:
         job, webhook, state = in_flight.job, delivery.webhook, delivery.state
         assert job is not None
-        request = signing.Request(job.app_key, job.signing_key, state.job, state.attempts + 1, now_ms // 1000)
+        request = signing.SigningRequest(job.app_key, job.signing_key, state.job, state.attempts + 1, now_ms // 1000)
         body, headers = signing.signed(request, webhook, job.time_ms, delivery.events)
         if job.trace.context is not None:
             # An id of its own tells an attempt from the one before; it guards nothing.

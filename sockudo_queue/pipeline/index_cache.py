@@ -16,7 +16,7 @@ MOST_ENTRIES: Final = 100_000
 """Webhooks times their event types, in all indexes together. An entry takes about 120 bytes."""
 
 
-class _Entry(NamedTuple):
+class _CachedIndex(NamedTuple):
     app: App
     lookup: WebhookIndex
     size: int
@@ -28,17 +28,17 @@ class IndexCache:
     def __init__(self, most_entries: int = MOST_ENTRIES) -> None:
         self._most = most_entries
         self._lock = threading.Lock()
-        self._entries: dict[str, _Entry] = {}
+        self._entries: dict[str, _CachedIndex] = {}
         self.size = 0
 
     def match(self, job: Job, app: App, finds: Finds, pause: Pause | None = None) -> list[Match]:
         """Return the matches of a job in the order of the app's webhooks."""
         entry = self._entries.get(app.id)
         if entry is None or entry.app is not app:  # an app that changes is replaced by another object
-            entry = self._add(_Entry(app, WebhookIndex(app.webhooks), _size(app)))
+            entry = self._add(_CachedIndex(app, WebhookIndex(app.webhooks), _size(app)))
         return entry.lookup.match(job, finds, pause)
 
-    def _add(self, entry: _Entry) -> _Entry:
+    def _add(self, entry: _CachedIndex) -> _CachedIndex:
         with self._lock:
             self._drop(entry.app.id)
             self._entries[entry.app.id] = entry

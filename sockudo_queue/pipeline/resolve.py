@@ -114,7 +114,7 @@ class Resolver:
             )
             return self._dead_letter(claim, state, "unreadable")
         if state.webhook is None:  # also one that was replayed after a death before anybody had read the job
-            state = msgspec.structs.replace(state, job=job.job_id or claim.id, app=job.app_id)
+            state = msgspec.structs.replace(state, job=job.job_id or state.job, app=job.app_id)
         elif state.app != job.app_id:  # where a state comes with the job, a producer could name apps that nobody has
             state = msgspec.structs.replace(state, app=job.app_id)
         try:

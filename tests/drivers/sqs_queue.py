@@ -11,7 +11,7 @@ from typing import Any
 from sockudo_queue.drivers.sqs.client import SqsClient
 from sockudo_queue.drivers.sqs.driver import SqsDriver
 from sockudo_queue.drivers.sqs.messages import Outgoing
-from sockudo_queue.drivers.sqs.queues import Queues
+from sockudo_queue.drivers.sqs.queues import QueueFinder
 from tests.drivers.conformance import LEASE_SECONDS, RETENTION, Kept
 from tests.helpers.http_proxy import HttpProxy
 from tests.helpers.sqs_server import REGION, SqsServer, unused_name
@@ -39,7 +39,7 @@ class SqsQueue:
         self.group: str | None = None
         self.max_messages = max_messages
         self.name = unused_name()
-        self.queues: Queues | None = None
+        self.queues: QueueFinder | None = None
         self._ahead = 0.0
         self._cleanup = cleanup
 
@@ -51,7 +51,7 @@ class SqsQueue:
     def over(self, url: str, *, lease: float = LEASE_SECONDS, max_messages: int | None = None) -> SqsDriver:
         client = client_to(url)
         seconds = max(round(lease), 1)
-        queues = Queues(client, self.name, fifo=self.fifo, url_prefix=None, visibility_seconds=seconds)
+        queues = QueueFinder(client, self.name, fifo=self.fifo, url_prefix=None, visibility_seconds=seconds)
         driver = SqsDriver(
             client,
             queues,

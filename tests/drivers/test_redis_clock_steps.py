@@ -50,16 +50,16 @@ def queue(request: pytest.FixtureRequest, lists: RedisLists, v2: RedisV2) -> Que
 def set_clock(queue: Queue, driver: RedisDriver, seconds: float) -> None:
     """Bring about what a step of the server's clock does: stored moments, and what is known of it, are off by it."""
     queue.advance(seconds)
-    for standing in driver._standings.values():
-        known = standing.source.clock._ahead_ms
+    for status in driver._statuses.values():
+        known = status.source.clock._ahead_ms
         assert known is not None
-        standing.source.clock._ahead_ms = known - seconds * 1000
+        status.source.clock._ahead_ms = known - seconds * 1000
 
 
 def ready(queue: Queue) -> RedisDriver:
     driver = queue.driver()
-    for standing in driver._standings.values():
-        standing.source.settle_and_claim(None)  # its clock is known then
+    for status in driver._statuses.values():
+        status.source.settle_and_claim(None)  # its clock is known then
     return driver
 
 
@@ -105,11 +105,11 @@ def test_what_waits_longer_than_this_daemon_knows_is_never_early(queue: Queue, s
 def test_several_daemons_that_see_one_step_move_the_records_once(queue: Queue) -> None:
     driver, other = ready(queue), ready(queue)
     delay(queue, driver, 30)
-    known = {key: standing.source.clock._ahead_ms for key, standing in other._standings.items()}
+    known = {key: status.source.clock._ahead_ms for key, status in other._statuses.items()}
     set_clock(queue, driver, -HOUR)
     for key, ahead_ms in known.items():
         assert ahead_ms is not None
-        other._standings[key].source.clock._ahead_ms = ahead_ms + HOUR * 1000
+        other._statuses[key].source.clock._ahead_ms = ahead_ms + HOUR * 1000
     for each in (driver, other):
         assert is_idle(each)
         each.audit()
@@ -291,7 +291,7 @@ def test_leases_that_expire_while_writes_are_refused_are_left_to_their_owners(
 def advance_all(queue: Queue, driver: RedisDriver, seconds: float) -> None:
     """Let leases expire; the clock of this process, which a test holds, has gone on as well."""
     queue.advance(seconds)
-    for standing in driver._standings.values():
-        known = standing.source.clock._ahead_ms
+    for status in driver._statuses.values():
+        known = status.source.clock._ahead_ms
         assert known is not None
-        standing.source.clock._ahead_ms = known - seconds * 1000
+        status.source.clock._ahead_ms = known - seconds * 1000

@@ -12,7 +12,7 @@ import pytest
 from sockudo_queue.drivers.base import Settlement
 from sockudo_queue.drivers.sqs.client import SqsClient
 from sockudo_queue.drivers.sqs.driver import SqsDriver
-from sockudo_queue.drivers.sqs.queues import Queues
+from sockudo_queue.drivers.sqs.queues import QueueFinder
 from sockudo_queue.errors import BrokerError
 from tests.faults.arrivals import Arrivals
 from tests.faults.measures import SCALE, figure, scaled
@@ -229,7 +229,7 @@ def test_answer_that_is_nested_without_end_is_an_outage(
 
 def driver_on(stub: SqsStub) -> SqsDriver:
     client = SqsClient(region=REGION, endpoint_url=stub.url, slots=1, wait_seconds=1)
-    queues = Queues(client, NAME, fifo=False, url_prefix=None, visibility_seconds=30)
+    queues = QueueFinder(client, NAME, fifo=False, url_prefix=None, visibility_seconds=30)
     return SqsDriver(
         client,
         queues,

@@ -107,7 +107,7 @@ class _HashAlone:
         return connection._read_packet()  # noqa: SLF001 - the library's handlers do so too
 
 
-class _CautiousConnection(pymysql.Connection):
+class _MysqlConnection(pymysql.Connection):
     """A connection that proves that it knows the password, and never sends it."""
 
     def __init__(self, **arguments: Any) -> None:
@@ -136,7 +136,7 @@ class MysqlStore(SqlStore):
 
     def _connect(self) -> Any:
         settings = self._settings
-        connect = pymysql.Connection if may_send_password(settings) else _CautiousConnection
+        connect = pymysql.Connection if may_send_password(settings) else _MysqlConnection
         return connect(
             user=settings.username,
             password="" if settings.password is None else settings.password.revealed,

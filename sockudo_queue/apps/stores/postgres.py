@@ -45,7 +45,7 @@ _CLEARTEXT: Final = 3
 """The server's request for the password itself."""
 
 
-class _CautiousConnection(pg8000.native.Connection):  # type: ignore[misc]
+class _PostgresConnection(pg8000.native.Connection):  # type: ignore[misc]
     """A connection that proves that it knows the password, and never sends it."""
 
     def handle_AUTHENTICATION_REQUEST(self, data: bytes, context: Any) -> None:  # noqa: N802 - the library's name
@@ -67,7 +67,7 @@ class PostgresStore(SqlStore):
 
     def _connect(self) -> Any:
         settings = self._settings
-        connect = pg8000.native.Connection if may_send_password(settings) else _CautiousConnection
+        connect = pg8000.native.Connection if may_send_password(settings) else _PostgresConnection
         connection = connect(
             user=settings.username,
             password=None if settings.password is None else settings.password.revealed,

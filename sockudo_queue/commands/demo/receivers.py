@@ -25,7 +25,7 @@ def hmac_sha256(key: bytes, message: bytes) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Received:
+class DemoRequest:
     """One request, whether its signature is right, and what it was answered."""
 
     webhook: str
@@ -43,8 +43,8 @@ Decide = Callable[[str, str], int]
 class Receiver:
     """Listens on a free port of the loopback interface; tells of every request before it is answered."""
 
-    def __init__(self, decide: Decide, tell: Callable[[Received], None]) -> None:
-        self._server = _Server(decide, tell)
+    def __init__(self, decide: Decide, tell: Callable[[DemoRequest], None]) -> None:
+        self._server = _DemoServer(decide, tell)
 
     @property
     def url(self) -> str:
@@ -59,20 +59,20 @@ class Receiver:
         self._server.server_close()
 
 
-class _Server(ThreadingHTTPServer):
+class _DemoServer(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
 
-    def __init__(self, decide: Decide, tell: Callable[[Received], None]) -> None:
+    def __init__(self, decide: Decide, tell: Callable[[DemoRequest], None]) -> None:
         self.decide, self.tell = decide, tell
-        super().__init__(("127.0.0.1", 0), _Request)
+        super().__init__(("127.0.0.1", 0), _DemoHandler)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A daemon that ends in the middle is told about elsewhere."""
 
 
-class _Request(BaseHTTPRequestHandler):
-    server: _Server
+class _DemoHandler(BaseHTTPRequestHandler):
+    server: _DemoServer
     protocol_version = "HTTP/1.1"
 
     def do_POST(self) -> None:
@@ -84,7 +84,7 @@ class _Request(BaseHTTPRequestHandler):
             and self.headers["X-Pusher-Key"] == APP_KEY
         )
         events = len(json.loads(body)["events"])
-        self.server.tell(Received(self.headers["X-Sockudo-Webhook"], job, attempt, events, genuine, status))
+        self.server.tell(DemoRequest(self.headers["X-Sockudo-Webhook"], job, attempt, events, genuine, status))
         self.send_response(status)
         self.send_header("Content-Length", "0")
         self.end_headers()

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from sockudo_queue.commands.demo import jobs
 from sockudo_queue.commands.demo.child import Child, ChildError
-from sockudo_queue.commands.demo.receivers import Received, Receiver
+from sockudo_queue.commands.demo.receivers import DemoRequest, Receiver
 from sockudo_queue.commands.demo.screen import BOLD, GREEN, RED, YELLOW, Screen
 
 FIRST_BACKOFF_MS: Final = 500
@@ -56,8 +56,8 @@ def run() -> int:
 class _Story:
     def __init__(self, screen: Screen) -> None:
         self._screen = screen
-        self._news: queue.SimpleQueue[Received | Mapping[str, Any]] = queue.SimpleQueue()
-        self._received: list[Received] = []
+        self._news: queue.SimpleQueue[DemoRequest | Mapping[str, Any]] = queue.SimpleQueue()
+        self._received: list[DemoRequest] = []
         self._dead_letters = 0
         self._first_job, self._failed = "", 0
 
@@ -99,12 +99,12 @@ class _Story:
                 news = self._news.get(timeout=left)
             except queue.Empty:
                 return
-            if isinstance(news, Received):
+            if isinstance(news, DemoRequest):
                 self._tell_request(news)
             elif news.get("event") == "job.dead_lettered":
                 self._tell_dead_letter(news)
 
-    def _tell_request(self, received: Received) -> None:
+    def _tell_request(self, received: DemoRequest) -> None:
         self._received.append(received)
         many = "1 event" if received.events == 1 else f"{received.events} events"
         status = received.status

@@ -38,7 +38,7 @@ REFUSED_PAUSE: Final = 2.0
 """Seconds for which a source that refuses, or whose server is silent, is left out of claims while others are served."""
 
 
-class _Standing:
+class _SourceStatus:
     """A source, whether it takes our commands, and whether its server answers."""
 
     def __init__(self, source: RedisSource) -> None:
@@ -61,12 +61,12 @@ class RedisDriver:
         """Serve the sources, which must speak over `link`. Jobs that are `put` go to the list `put_list`."""
         self.name = name
         self._link = link
-        self._standings = {source.key: _Standing(source) for source in sources}
+        self._statuses = {source.key: _SourceStatus(source) for source in sources}
         self._put_list = put_list
         self._trimmed: deque[int] = deque()
         self._lost: deque[int] = deque()
         self._last_source, self._in_a_row = "", 0
-        self.sources: tuple[str, ...] = tuple(self._standings)
+        self.sources: tuple[str, ...] = tuple(self._statuses)
         self._others = {key: [other for other in self.sources if other != key] for key in self.sources}
         self.dead_letters = RedisDeadLetterStore(link, sources)
         self.peers = RedisPeers(link, sources)
@@ -85,7 +85,7 @@ class RedisDriver:
         flags: dict[str, bool] = {}
         refusals: list[BrokerRefused] = []
         silence: BrokerUnavailable | None = None
-        by_source = {key: [claim for claim in claims if claim.source == key] for key in self._standings}
+        by_source = {key: [claim for claim in claims if claim.source == key] for key in self._statuses}
         asked = {key: mine for key, mine in by_source.items() if mine}
         for key, mine in asked.items():
             try:
@@ -102,18 +102,18 @@ class RedisDriver:
 
     def wait(self, source: str, timeout: float) -> int:
         """See `base.Driver`. Raises `SourceRefused` while the source refuses claims, or if it refuses to be asked."""
-        standing = self._standings[source]
-        if (known := standing.refusal) is not None:
+        status = self._statuses[source]
+        if (known := status.refusal) is not None:
             raise SourceRefused(source, str(known))
         try:
-            claimable = standing.source.wait(timeout)
+            claimable = status.source.wait(timeout)
         except BrokerRefused as refusal:
             if self._is_of_all(refusal):
                 raise
             raise SourceRefused(source, str(refusal)) from None
         except BrokerUnavailable as error:
             raise self._silent(source, error) from None
-        standing.silent_at = float("-inf")
+        status.silent_at = float("-inf")
         return claimable
 
     def look_around(self) -> None:
@@ -140,19 +140,19 @@ class RedisDriver:
 
     def inspect(self) -> Iterator[Finding]:
         """See `base.Inspectable`."""
-        return Inspection(self._link, [standing.source for standing in self._standings.values()]).findings()
+        return Inspection(self._link, [status.source for status in self._statuses.values()]).findings()
 
     def ping(self) -> None:
-        for source in self._standings if self._link.is_apart else (self._put_list,):
+        for source in self._statuses if self._link.is_apart else (self._put_list,):
             self._link.call("PING", near=source, read=replies.PONG)
 
     def close(self) -> None:
-        for standing in self._standings.values():
-            standing.source.close()
+        for status in self._statuses.values():
+            status.source.close()
         self._link.close()
 
     def _source(self, key: str) -> RedisSource:
-        return self._standings[key].source
+        return self._statuses[key].source
 
     def _settle_and_claim(self, settled: Settlement) -> NextResult:
         key = settled.claim.source
@@ -177,7 +177,7 @@ class RedisDriver:
 
     def _claim_anywhere(self, keys: Sequence[str]) -> NextResult:
         """Claim from the first source that has something. Raises a refusal only where every source refuses."""
-        willing = [key for key in keys if not self._standings[key].is_resting]
+        willing = [key for key in keys if not self._statuses[key].is_resting]
         silence: BrokerUnavailable | None = None
         answered = False
         for key in willing or keys:
@@ -197,9 +197,9 @@ class RedisDriver:
 
     def _ask(self, key: str, settled: Settlement | None, what: str | None = None) -> SourceResult:
         """Ask one source. Raises `SourceRefused` where it alone refuses, and `BrokerRefused` where all of them do."""
-        standing = self._standings[key]
+        status = self._statuses[key]
         try:
-            result = standing.source.settle_and_claim(settled, what)
+            result = status.source.settle_and_claim(settled, what)
         except BrokerRefused as refusal:
             if settled is not None and self._refuses_only(settled, refusal):
                 raise SettlementRefused(key, str(refusal)) from None
@@ -207,7 +207,7 @@ class RedisDriver:
         except BrokerUnavailable as error:
             raise self._silent(key, error) from None
         if what != "none":
-            standing.refusal = None
+            status.refusal = None
         if result.trimmed:
             self._trimmed.append(result.trimmed)
         if result.lost:
@@ -221,9 +221,9 @@ class RedisDriver:
         """Note a refusal, and return it as that of this source alone if others do not refuse."""
         if self._is_of_all(refusal):
             return refusal
-        standing = self._standings[key]
-        standing.refusal, standing.refused_at = refusal, time.monotonic()
-        if all(other.refusal is not None for other in self._standings.values()):
+        status = self._statuses[key]
+        status.refusal, status.refused_at = refusal, time.monotonic()
+        if all(other.refusal is not None for other in self._statuses.values()):
             return refusal
         return SourceRefused(key, str(refusal))
 
@@ -252,16 +252,16 @@ class RedisDriver:
         if not self._link.is_apart:
             return error
         # Its last word is no refusal any more: its notifier asks again, and so hears when it is back, to refuse or not.
-        self._standings[key].refusal, self._standings[key].silent_at = None, time.monotonic()
+        self._statuses[key].refusal, self._statuses[key].silent_at = None, time.monotonic()
         return SourceUnavailable(key, str(error))
 
     def _answers(self, ask: Callable[[RedisSource], T]) -> list[T]:
         """Ask every source, and leave out those that refuse unless all of them do."""
         answers: list[T] = []
         refusal: BrokerRefused | None = None
-        for standing in self._standings.values():
+        for status in self._statuses.values():
             try:
-                answers.append(ask(standing.source))
+                answers.append(ask(status.source))
             except BrokerRefused as error:
                 if self._is_of_all(error):
                     raise

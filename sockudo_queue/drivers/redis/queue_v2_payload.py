@@ -36,13 +36,13 @@ AS_STORED: Final = Piece(b"", 1, -1, b"")
 """What is stored already."""
 
 
-class _Envelope(msgspec.Struct):
+class _JobEnvelope(msgspec.Struct):
     version: int
     id: str
     data: msgspec.Raw
 
 
-_ENVELOPE: Final = msgspec.json.Decoder(_Envelope)
+_ENVELOPE: Final = msgspec.json.Decoder(_JobEnvelope)
 _OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _TEXT: Final = msgspec.json.Decoder(str)
 _ENCODER: Final = msgspec.json.Encoder()

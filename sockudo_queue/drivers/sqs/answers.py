@@ -22,7 +22,7 @@ class _Attribute(msgspec.Struct, rename="pascal"):
     binary_value: bytes | None = None
 
 
-class _Message(msgspec.Struct, rename="pascal"):
+class _MessageAnswer(msgspec.Struct, rename="pascal"):
     receipt_handle: Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_HANDLE)]
     body: str
     # It becomes the value of a header.
@@ -31,18 +31,18 @@ class _Message(msgspec.Struct, rename="pascal"):
     message_attributes: dict[str, _Attribute] | None = None
 
 
-class _Entry(msgspec.Struct, rename="pascal"):
+class _BatchEntry(msgspec.Struct, rename="pascal"):
     id: str
 
 
 class _Answer(msgspec.Struct, rename="pascal"):
-    messages: list[_Message] | None = None
-    successful: list[_Entry] | None = None
-    failed: list[_Entry] | None = None
+    messages: list[_MessageAnswer] | None = None
+    successful: list[_BatchEntry] | None = None
+    failed: list[_BatchEntry] | None = None
 
 
 _SOUND: Final = msgspec.json.Decoder(_Answer)
-_KINDS: Final[Mapping[str, Any]] = {"Messages": _Message, "Successful": _Entry, "Failed": _Entry}
+_KINDS: Final[Mapping[str, Any]] = {"Messages": _MessageAnswer, "Successful": _BatchEntry, "Failed": _BatchEntry}
 
 
 def sound(body: bytes) -> bytes:

@@ -7,7 +7,7 @@ from typing import Any, Final, TypeVar
 
 from sockudo_queue.drivers.sqs.client import BATCH, EntryFailed, SqsClient
 from sockudo_queue.drivers.sqs.messages import size_of
-from sockudo_queue.drivers.sqs.queues import Queue
+from sockudo_queue.drivers.sqs.queues import SqsQueue
 
 TRIES: Final = 3
 """Calls that the failed entries of one batch get."""
@@ -22,7 +22,7 @@ def in_batches(
     url: str,
     items: Sequence[Item],
     entry_of: Callable[[Item], Entry],
-    queue: Queue | None = None,
+    queue: SqsQueue | None = None,
 ) -> Iterator[tuple[Item, EntryFailed | None]]:
     """Call a batch operation for all items, and yield each with its result; those without an entry are left out.
 
@@ -44,7 +44,7 @@ def in_batches(
                 break
 
 
-def _cut(entries: Sequence[tuple[Item, Entry]], queue: Queue | None) -> Iterator[list[tuple[Item, Entry]]]:
+def _cut(entries: Sequence[tuple[Item, Entry]], queue: SqsQueue | None) -> Iterator[list[tuple[Item, Entry]]]:
     """Cut into batches of ten, and of no more bytes than one message may have, which is the limit of a batch too."""
     batch: list[tuple[Item, Entry]] = []
     size = 0

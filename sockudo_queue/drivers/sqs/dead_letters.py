@@ -18,7 +18,7 @@ from sockudo_queue.drivers.base import StoredDeadLetter
 from sockudo_queue.drivers.sqs.answers import number_of
 from sockudo_queue.drivers.sqs.client import BATCH, SqsClient
 from sockudo_queue.drivers.sqs.messages import Outgoing, Received
-from sockudo_queue.drivers.sqs.queues import Queues
+from sockudo_queue.drivers.sqs.queues import QueueFinder
 from sockudo_queue.drivers.sqs.receiving import receive
 from sockudo_queue.errors import BrokerError
 
@@ -42,7 +42,7 @@ class SqsDeadLetterStore:
     """Safe from any thread. What a walk has in hand is hidden from others until the walk ends."""
 
     def __init__(
-        self, client: SqsClient, queues: Queues, clock: Callable[[], float], *, fifo: bool, group: str
+        self, client: SqsClient, queues: QueueFinder, clock: Callable[[], float], *, fifo: bool, group: str
     ) -> None:
         self._client = client
         self._queues = queues

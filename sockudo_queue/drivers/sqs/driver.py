@@ -20,7 +20,7 @@ from sockudo_queue.drivers.sqs.dead_letters import SqsDeadLetterStore
 from sockudo_queue.drivers.sqs.failure_backoff import FailureBackoff
 from sockudo_queue.drivers.sqs.fetcher import Fetcher
 from sockudo_queue.drivers.sqs.messages import Outgoing
-from sockudo_queue.drivers.sqs.queues import Queues
+from sockudo_queue.drivers.sqs.queues import QueueFinder
 from sockudo_queue.drivers.sqs.settlement_plan import SettlementTask
 from sockudo_queue.drivers.sqs.settlement_queue import SettlementQueue
 from sockudo_queue.drivers.sqs.settler import Settler
@@ -46,7 +46,7 @@ class SqsDriver:
     def __init__(
         self,
         client: SqsClient,
-        queues: Queues,
+        queues: QueueFinder,
         *,
         fifo: bool,
         group: str,

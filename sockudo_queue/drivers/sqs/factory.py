@@ -5,7 +5,7 @@ from __future__ import annotations
 from sockudo_queue.config import Settings
 from sockudo_queue.drivers.sqs.client import SqsClient
 from sockudo_queue.drivers.sqs.driver import SqsDriver
-from sockudo_queue.drivers.sqs.queues import Queues
+from sockudo_queue.drivers.sqs.queues import QueueFinder
 from sockudo_queue.drivers.sqs.region import region_for
 
 
@@ -24,7 +24,7 @@ def make_sqs_driver(settings: Settings) -> SqsDriver:
         slots=settings.workers,
         wait_seconds=sqs.wait_time_seconds,
     )
-    queues = Queues(
+    queues = QueueFinder(
         client,
         settings.redis.queue_name,
         fifo=sqs.fifo,

@@ -13,7 +13,7 @@ from sockudo_queue.drivers.sqs.buffer import Message, MessageBuffer, Record
 from sockudo_queue.drivers.sqs.client import BATCH, SqsClient
 from sockudo_queue.drivers.sqs.failure_backoff import FailureBackoff
 from sockudo_queue.drivers.sqs.messages import Received
-from sockudo_queue.drivers.sqs.queues import Queues
+from sockudo_queue.drivers.sqs.queues import QueueFinder
 from sockudo_queue.drivers.sqs.receiving import receive
 from sockudo_queue.drivers.sqs.settlement_plan import sent_on
 from sockudo_queue.drivers.sqs.settlement_queue import SettlementQueue
@@ -35,7 +35,7 @@ class Fetcher:
     def __init__(
         self,
         client: SqsClient,
-        queues: Queues,
+        queues: QueueFinder,
         buffer: MessageBuffer,
         pending: SettlementQueue,
         settler: Settler,

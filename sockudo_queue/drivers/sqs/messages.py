@@ -25,7 +25,7 @@ import msgspec
 
 from sockudo_queue.core.decoding import DECODE_ERRORS
 from sockudo_queue.drivers.sqs.answers import LONGEST_ID, number_of
-from sockudo_queue.drivers.sqs.queues import Queue
+from sockudo_queue.drivers.sqs.queues import SqsQueue
 
 PREFIX: Final = "sockudo-queue."
 RECORD: Final = PREFIX + "record"
@@ -48,7 +48,7 @@ SYSTEM_ATTRIBUTES: Final = [
 _TEXT: Final = re.compile("[\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]+")
 
 
-class _Envelope(msgspec.Struct, rename="pascal"):
+class _MessageEnvelope(msgspec.Struct, rename="pascal"):
     """What SNS wraps around a message where "raw message delivery" is off."""
 
     type: str
@@ -56,7 +56,7 @@ class _Envelope(msgspec.Struct, rename="pascal"):
     message: str
 
 
-_ENVELOPE: Final = msgspec.json.Decoder(_Envelope)
+_ENVELOPE: Final = msgspec.json.Decoder(_MessageEnvelope)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,7 @@ def size_of(entry: Mapping[str, Any]) -> int:
     return size
 
 
-def fits(entry: Mapping[str, Any], queue: Queue) -> bool:
+def fits(entry: Mapping[str, Any], queue: SqsQueue) -> bool:
     """Tell whether a queue takes an entry of this size."""
     return size_of(entry) <= queue.max_bytes
 

@@ -25,7 +25,7 @@ LONGEST_URL: Final = 2048
 
 
 @dataclass(frozen=True, slots=True)
-class Queue:
+class SqsQueue:
     """One queue; `max_bytes` counts a message's body and attributes."""
 
     url: str
@@ -33,14 +33,14 @@ class Queue:
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class QueuePair:
     """The queue of the jobs, and the one of their dead letters."""
 
-    main: Queue
-    dead: Queue
+    main: SqsQueue
+    dead: SqsQueue
 
 
-class Queues:
+class QueueFinder:
     """Finds both queues once. Safe from any thread; `pair` may block, and raises `BrokerError`."""
 
     def __init__(
@@ -59,9 +59,9 @@ class Queues:
         if fifo:
             self._attributes |= {"FifoQueue": "true", "ContentBasedDeduplication": "true"}
         self._lock = threading.Lock()
-        self._found: Pair | None = None
+        self._found: QueuePair | None = None
 
-    def pair(self) -> Pair:
+    def pair(self) -> QueuePair:
         """Return both queues, and look for them or make them where they are not known."""
         found = self._found
         if found is None:
@@ -73,16 +73,16 @@ class Queues:
         """Look for them again at the next use: one of them was not where it had been."""
         self._found = None
 
-    def _look(self) -> Pair:
+    def _look(self) -> QueuePair:
         main_url = self._url_of(self.name)
         if main_url is not None and (self._url_prefix is None or self._answers(main_url)):
-            return Pair(self._queue(main_url), self._queue(self._dead_url()))
+            return QueuePair(self._queue(main_url), self._queue(self._dead_url()))
         if self._url_prefix is not None:
             # It may be in another account: whoever names a place has to make the queue there.
             raise QueueMissing(f"SQS: there is no queue {self.name} under queue.sqs.queue_url_prefix; make it there")
         dead = self._dead_url()
         redrive = {"deadLetterTargetArn": self._attribute(dead, "QueueArn"), "maxReceiveCount": MAX_RECEIVES}
-        return Pair(self._queue(self._make(self.name, RedrivePolicy=json.dumps(redrive))), self._queue(dead))
+        return QueuePair(self._queue(self._make(self.name, RedrivePolicy=json.dumps(redrive))), self._queue(dead))
 
     def _dead_url(self) -> str:
         url = self._url_of(self._dead_name)
@@ -112,9 +112,9 @@ class Queues:
             # Sockudo, or another daemon, was faster. A queue that exists is used as it is.
             return _url_in(self._client.call("get_queue_url", QueueName=name))
 
-    def _queue(self, url: str) -> Queue:
+    def _queue(self, url: str) -> SqsQueue:
         limit = number_of(self._attribute(url, "MaximumMessageSize"))
-        return Queue(url, limit if limit >= LEAST_LIMIT else SMALLEST_LIMIT)
+        return SqsQueue(url, limit if limit >= LEAST_LIMIT else SMALLEST_LIMIT)
 
     def _attribute(self, url: str, name: str) -> str:
         answer = self._client.call("get_queue_attributes", QueueUrl=url, AttributeNames=[name])

@@ -6,14 +6,14 @@ from collections.abc import Callable, Sequence
 
 from sockudo_queue.drivers.sqs.client import QueueMissing, SqsClient
 from sockudo_queue.drivers.sqs.messages import SYSTEM_ATTRIBUTES, Received, received
-from sockudo_queue.drivers.sqs.queues import Pair, Queue, Queues
+from sockudo_queue.drivers.sqs.queues import QueueFinder, QueuePair, SqsQueue
 from sockudo_queue.errors import BrokerUnavailable
 
 
 def receive(
     client: SqsClient,
-    queues: Queues,
-    which: Callable[[Pair], Queue],
+    queues: QueueFinder,
+    which: Callable[[QueuePair], SqsQueue],
     *,
     most: int,
     wait_seconds: int,

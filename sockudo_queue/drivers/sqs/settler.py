@@ -15,7 +15,7 @@ from sockudo_queue.drivers.sqs.batches import in_batches
 from sockudo_queue.drivers.sqs.buffer import Memory, Message, MessageBuffer
 from sockudo_queue.drivers.sqs.client import EntryFailed, QueueMissing, SqsClient
 from sockudo_queue.drivers.sqs.messages import LONGEST_DELAY, Outgoing, fits
-from sockudo_queue.drivers.sqs.queues import Pair, Queue, Queues
+from sockudo_queue.drivers.sqs.queues import QueueFinder, QueuePair, SqsQueue
 from sockudo_queue.drivers.sqs.settlement_plan import Send, SettlementTask
 from sockudo_queue.errors import BrokerError
 
@@ -30,7 +30,7 @@ class Settler:
     def __init__(
         self,
         client: SqsClient,
-        queues: Queues,
+        queues: QueueFinder,
         buffer: MessageBuffer,
         lock: threading.Condition,
         clock: Callable[[], float],
@@ -129,7 +129,7 @@ class Settler:
                 self._client.batch("delete_message_batch", self._queues.pair().main.url, [_handle(message)])
         return False
 
-    def _send(self, tasks: Sequence[SettlementTask], pair: Pair) -> None:
+    def _send(self, tasks: Sequence[SettlementTask], pair: QueuePair) -> None:
         for queue, to_dead_letters in ((pair.dead, True), (pair.main, False)):
             waiting: list[tuple[SettlementTask, Send]] = [
                 (task, send)
@@ -149,7 +149,7 @@ class Settler:
                         send.outgoing = _bare(send.outgoing)  # the queue's limit is not the one that it told
                     task.error = failure.error
 
-    def _entry(self, task: SettlementTask, send: Send, queue: Queue) -> dict[str, Any] | None:
+    def _entry(self, task: SettlementTask, send: Send, queue: SqsQueue) -> dict[str, Any] | None:
         """Return the entry to send; None where the record stays here because the queue would not take it."""
         entry = send.outgoing.entry()
         if not fits(entry, queue):
@@ -171,7 +171,7 @@ class Settler:
         assert send.instead is not None
         task.keeps.append((send.instead, False))
 
-    def _finish(self, tasks: Iterable[SettlementTask], queue: Queue) -> None:
+    def _finish(self, tasks: Iterable[SettlementTask], queue: SqsQueue) -> None:
         deletes: list[SettlementTask] = []
         backs: list[SettlementTask] = []
         with self._lock:

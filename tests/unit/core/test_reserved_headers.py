@@ -10,7 +10,7 @@ from sockudo_queue.core.apps import Webhook
 from sockudo_queue.core.hmac_keys import hmac_key
 from sockudo_queue.core.reserved_headers import is_reserved
 from sockudo_queue.core.secret import Secret
-from sockudo_queue.core.signing import Request, headers_of
+from sockudo_queue.core.signing import SigningRequest, headers_of
 from sockudo_queue.delivery import sender
 
 RESERVED = [
@@ -58,7 +58,7 @@ def test_other_header_is_kept_in_settings_and_in_the_request(name: str) -> None:
 
 
 def test_every_header_of_ours_is_reserved() -> None:
-    request = Request("key", hmac_key("secret"), "job", attempt=1, moment=1_700_000_000)
+    request = SigningRequest("key", hmac_key("secret"), "job", attempt=1, moment=1_700_000_000)
     secrets = (Secret("whsec_c2VjcmV0"),)
     signed = Webhook("a", frozenset(), Secret("https://a.example/"), signing_secrets=secrets)
     set_by_us = [

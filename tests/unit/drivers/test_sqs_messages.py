@@ -9,7 +9,7 @@ import pytest
 
 from sockudo_queue.drivers.sqs.answers import results, sound
 from sockudo_queue.drivers.sqs.messages import Outgoing, Received, fits, received, size_of
-from sockudo_queue.drivers.sqs.queues import Queue
+from sockudo_queue.drivers.sqs.queues import SqsQueue
 from tests.helpers.jobs import job
 
 BODIES = {
@@ -154,5 +154,5 @@ def test_the_size_counts_body_and_attributes() -> None:
     size = 100 + len("sockudo-queue.record" + "String" + "record") + len("sockudo-queue.state" + "Binary") + 50
 
     assert size_of(entry) == size
-    assert fits(entry, Queue("u", size))
-    assert not fits(entry, Queue("u", size - 1))
+    assert fits(entry, SqsQueue("u", size))
+    assert not fits(entry, SqsQueue("u", size - 1))
