@@ -29,7 +29,7 @@ from sockudo_queue.observability import logs
 from sockudo_queue.observability.health import Health, Heartbeats
 from sockudo_queue.observability.invalid_webhooks import log_invalid_webhooks
 from sockudo_queue.observability.metrics import Metrics
-from sockudo_queue.observability.status_page.board import Board
+from sockudo_queue.observability.status_page.history import StatusHistory
 from sockudo_queue.observability.status_page.pages import StatusPages
 from sockudo_queue.observability.web.application import Application
 from sockudo_queue.observability.web.health_server import HealthServer
@@ -109,11 +109,11 @@ class Daemon:
         self._metrics = Metrics(self._driver.name, settings.redis.queue_name)
         self._beats = Heartbeats()
         self._health = Health(self._beats)
-        self._board = Board(self._metrics)
+        self._history = StatusHistory(self._metrics)
         self._server = self._make_server()
         self._ingress = make_ingress(settings, self._driver)
         self._claims = ClaimsInFlight()
-        self._recorder = SettlementRecorder(self._driver, self._claims, self._metrics, self._board, self._log)
+        self._recorder = SettlementRecorder(self._driver, self._claims, self._metrics, self._history, self._log)
         self._watch = BrokerWatch(self._log, self._broker_changed, self._source_changed)
         self._abandoned = threading.Event()
         self._supervisor = Supervisor(self._log, slow=settings.delivery.slow_ms / 1000)
@@ -146,7 +146,7 @@ class Daemon:
         )
         self._supervisor.bind(context)
         max_age_ms = settings.reliability.failed_max_age_ms
-        sampler = Sampler(self._driver, self._metrics, self._board, self._log, max_age_ms=max_age_ms)
+        sampler = Sampler(self._driver, self._metrics, self._history, self._log, max_age_ms=max_age_ms)
         self._services = BackgroundThreads(context, self._supervisor, sampler, self._log)
         self._metrics.watch_slots(
             self._pool.slots, lambda: self._pool.busy, lambda: max(self._pool.threads - self._pool.slots, 0)
@@ -350,12 +350,12 @@ class Daemon:
 
     def _source_changed(self, source: str, reason: str | None) -> None:
         self._metrics.source_refused(source, refused=reason is not None)
-        self._board.source_refused(source, reason)
+        self._history.source_refused(source, reason)
 
     def _make_server(self) -> HealthServer:
         """Return the server of probes and pages; it is started only where it is wanted."""
         metrics = self._settings.metrics
-        pages = StatusPages(self._board, self._health, self._driver.name, self._settings.redis.queue_name)
+        pages = StatusPages(self._history, self._health, self._driver.name, self._settings.redis.queue_name)
         shown = pages.by_path if metrics.status_page else None
         credentials = Credentials(metrics.username, metrics.password, metrics.token)
         application = Application(

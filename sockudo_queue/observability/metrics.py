@@ -129,7 +129,7 @@ class _Buckets:
         add(Sample(f"{family.name}_sum", labels, self._sum))
 
 
-class _Endpoint:
+class _LabelCounts:
     """The counts under one value of the label `webhook`, with one lock: a lock per series costs four times as much."""
 
     def __init__(self) -> None:
@@ -150,7 +150,7 @@ class WebhookMetrics:
     `shared` holds the counts of all webhooks with this name, whatever their app.
     """
 
-    def __init__(self, shared: _Endpoint) -> None:
+    def __init__(self, shared: _LabelCounts) -> None:
         self.shared = shared
         self.attempts: dict[str, int] = {str(verdict): 0 for verdict in Verdict}
         self.last_failure, self.failed_at = "", 0.0
@@ -196,13 +196,13 @@ class WebhookMetrics:
             self.shared.deferrals += 1
 
 
-class _Webhooks(Collector):
+class _WebhookCounters(Collector):
     """Every webhook's counts, as the registry wants them."""
 
     def __init__(self) -> None:
         self._cap = NameCap()
         self._lock = threading.Lock()
-        self._shared: dict[str, _Endpoint] = {}
+        self._shared: dict[str, _LabelCounts] = {}
         self._webhooks: dict[tuple[str, str], WebhookMetrics] = {}
 
     def webhook(self, app: str, webhook: str) -> WebhookMetrics:
@@ -212,7 +212,7 @@ class _Webhooks(Collector):
     def _make_webhook(self, app: str, webhook: str) -> WebhookMetrics:
         with self._lock:
             if (app, webhook) not in self._webhooks:
-                shared = self._shared.setdefault(webhook, _Endpoint())
+                shared = self._shared.setdefault(webhook, _LabelCounts())
                 self._webhooks[app, webhook] = WebhookMetrics(shared)
             return self._webhooks[app, webhook]
 
@@ -257,7 +257,7 @@ def _attempts(webhooks: Iterable[tuple[tuple[str, str], WebhookMetrics]]) -> Met
     return family
 
 
-def _by_name(webhooks: Iterable[tuple[str, _Endpoint]]) -> Iterable[Metric]:
+def _by_name(webhooks: Iterable[tuple[str, _LabelCounts]]) -> Iterable[Metric]:
     one = ("webhook",)
     durations = HistogramMetricFamily("sockudo_webhook_attempt_duration_seconds", "Time of one attempt.", labels=one)
     ages = HistogramMetricFamily("sockudo_webhook_delivery_age_seconds", "From event to delivery.", labels=one)
@@ -290,7 +290,7 @@ def _by_name(webhooks: Iterable[tuple[str, _Endpoint]]) -> Iterable[Metric]:
     return durations, ages, responses, failures, deferrals, in_flight, breakers, connections
 
 
-class _Claims(Collector):
+class _ClaimCounters(Collector):
     """Claims and how they ended, with one lock for all of it."""
 
     def __init__(self, backend: str, queue: str) -> None:
@@ -412,7 +412,7 @@ class Metrics:
             {"version": __version__, "python": platform.python_version()}
         )
         self._cap = NameCap()
-        self._claims, self._webhooks, self._watched = _Claims(backend, queue), _Webhooks(), _Watched()
+        self._claims, self._webhooks, self._watched = _ClaimCounters(backend, queue), _WebhookCounters(), _Watched()
         r.register(self._claims)
         r.register(self._webhooks)
         r.register(self._watched)

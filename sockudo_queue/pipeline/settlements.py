@@ -8,18 +8,20 @@ from typing import Any
 from sockudo_queue.drivers.base import DeadLetter, Driver, Requeue, Retry, Settlement
 from sockudo_queue.errors import BrokerError
 from sockudo_queue.observability.metrics import Metrics
-from sockudo_queue.observability.status_page.board import Board, DeadLetterEvent
+from sockudo_queue.observability.status_page.history import DeadLetterEvent, StatusHistory
 from sockudo_queue.pipeline.in_flight import ClaimsInFlight
 
 
 class SettlementRecorder:
     """Settles claims and counts how they ended. Safe from any thread."""
 
-    def __init__(self, driver: Driver, claims: ClaimsInFlight, metrics: Metrics, board: Board, log: Any) -> None:
+    def __init__(
+        self, driver: Driver, claims: ClaimsInFlight, metrics: Metrics, history: StatusHistory, log: Any
+    ) -> None:
         self._driver = driver
         self._claims = claims
         self._metrics = metrics
-        self._board = board
+        self._history = history
         self._log = log
 
     def settle(self, settlement: Settlement, *, repeated: bool) -> None:
@@ -56,7 +58,7 @@ class SettlementRecorder:
         state = part.details
         assert state is not None, "made by `in_flight.dead_letter`"
         self._metrics.dead_letter(part.reason)
-        self._board.died(
+        self._history.died(
             DeadLetterEvent(
                 time.time(), state.app, state.webhook or "", state.job, state.attempts, part.reason, state.last or ""
             )

@@ -15,7 +15,7 @@ from sockudo_queue.drivers.base import Auditable, Driver
 from sockudo_queue.errors import BrokerError, BrokerUnavailable
 from sockudo_queue.observability.metrics import Metrics
 from sockudo_queue.observability.reminder import Reminder
-from sockudo_queue.observability.status_page.board import Board
+from sockudo_queue.observability.status_page.history import StatusHistory
 
 SAMPLE_EVERY: Final = 5.0
 """Seconds between two looks, where the driver does not ask for more."""
@@ -29,11 +29,11 @@ DROPS_A_LOOK: Final = 20
 class Sampler:
     """One look after the other, by one thread."""
 
-    def __init__(self, driver: Driver, metrics: Metrics, board: Board, log: Any, *, max_age_ms: int) -> None:
+    def __init__(self, driver: Driver, metrics: Metrics, history: StatusHistory, log: Any, *, max_age_ms: int) -> None:
         """`max_age_ms` is how long dead letters are kept; 0 is for ever."""
         self._driver = driver
         self._metrics = metrics
-        self._board = board
+        self._history = history
         self._log = log
         self._max_age_ms = max_age_ms
         self._told_trimmed = self._told_lost = 0
@@ -68,7 +68,7 @@ class Sampler:
             self._drop_old_letters()
             self._audit()
         finally:
-            self._board.sample(depth, oldest)
+            self._history.sample(depth, oldest)
             self._tell_of_trimmed()
             self._tell_of_lost()
 

@@ -14,6 +14,7 @@ from types import FrameType
 from typing import Any, Final, cast
 
 import pytest
+from sockudo_queue.observability.status_page.history import StatusHistory
 
 from sockudo_queue.core.apps import App, StaticApps, Webhook
 from sockudo_queue.core.secret import Secret
@@ -26,7 +27,6 @@ from sockudo_queue.observability import logs
 from sockudo_queue.observability.health import Heartbeats
 from sockudo_queue.observability.logs import writer as log_writer
 from sockudo_queue.observability.metrics import Metrics
-from sockudo_queue.observability.status_page.board import Board
 from sockudo_queue.pipeline.broker_status import BrokerWatch
 from sockudo_queue.pipeline.dispatcher import Dispatcher
 from sockudo_queue.pipeline.in_flight import ClaimsInFlight
@@ -100,7 +100,7 @@ def calls_for(jobs: int) -> int:
         stopping,
     )
     driver, claims, watch = cast(Driver, queue), ClaimsInFlight(), BrokerWatch(log, lambda _: None)
-    recorder = SettlementRecorder(driver, claims, metrics, Board(metrics), log)
+    recorder = SettlementRecorder(driver, claims, metrics, StatusHistory(metrics), log)
     context = WorkerContext(
         pool,
         driver,

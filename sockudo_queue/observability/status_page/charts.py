@@ -16,7 +16,7 @@ SECONDS: Final = 600.0
 _CLOCK: Final = (30, 60, 120, 300, 600, 1_200, 1_800, 3_600, 7_200, 18_000, 36_000, 86_400)
 
 
-class Line(NamedTuple):
+class ChartLine(NamedTuple):
     """One line: its class in the style, and a value for each moment (None is a gap)."""
 
     kind: str
@@ -40,7 +40,7 @@ class Chart(NamedTuple):
     area: str
 
 
-def chart(label: str, at: Sequence[float], now: float, lines: Sequence[Line], top: float) -> Chart:
+def chart(label: str, at: Sequence[float], now: float, lines: Sequence[ChartLine], top: float) -> Chart:
     """Return a chart of lines over the last minutes, from 0 to `top`.
 
     `at` are moments in seconds since 1970, one for each value of each line.
@@ -50,7 +50,7 @@ def chart(label: str, at: Sequence[float], now: float, lines: Sequence[Line], to
     return Chart(label, WIDTH, HEIGHT, paths, "".join(map(_area, _runs(points[0]))))
 
 
-def scale(lines: Sequence[Line], steps: Iterable[float]) -> float:
+def scale(lines: Sequence[ChartLine], steps: Iterable[float]) -> float:
     """Return the top of a chart: the first of the steps, which grow, that no value is above."""
     highest = max((value for line in lines for value in line.values if value is not None), default=0.0)
     return next(step for step in steps if step >= highest)

@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Final, NamedTuple
 
 from sockudo_queue.observability.metrics import ATTEMPT_SECONDS
-from sockudo_queue.observability.status_page.board import Sample
+from sockudo_queue.observability.status_page.history import Sample
 
 Values = tuple[float | None, ...]
 """One value per sample or interval, in their order; None where nothing is known."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from sockudo_queue.observability.status_page.board import DeadLetterEvent
+from sockudo_queue.observability.status_page.history import DeadLetterEvent
 from sockudo_queue.observability.status_page.report import Report, WebhookRow
 from sockudo_queue.observability.status_page.tiles import Tile, tiles
 from sockudo_queue.observability.status_page.wording import ago, count, moment, seconds
@@ -15,7 +15,7 @@ SHOWN_WEBHOOKS: Final = 100
 SHOWN_INVALID: Final = 10
 
 
-class State(NamedTuple):
+class Badge(NamedTuple):
     """A state in a word, with a mark and a class of the style: a color alone would not tell everybody."""
 
     kind: str
@@ -23,22 +23,22 @@ class State(NamedTuple):
     word: str
 
 
-_READY: Final = {True: State("good", "✓", "ready"), False: State("bad", "✕", "not ready")}
+_READY: Final = {True: Badge("good", "✓", "ready"), False: Badge("bad", "✕", "not ready")}
 _BREAKERS: Final = {
-    "closed": State("good", "✓", "ok"),
-    "half-open": State("warn", "▲", "half-open (probing)"),
-    "open": State("bad", "✕", "circuit open"),
+    "closed": Badge("good", "✓", "ok"),
+    "half-open": Badge("warn", "▲", "half-open (probing)"),
+    "open": Badge("bad", "✕", "circuit open"),
 }
-_FAILING: Final = State("bad", "✕", "failing")
-_PARTLY_FAILING: Final = State("quiet", "◐", "partly failing")
+_FAILING: Final = Badge("bad", "✕", "failing")
+_PARTLY_FAILING: Final = Badge("quiet", "◐", "partly failing")
 
 
-class Webhook(NamedTuple):
+class WebhookDisplay(NamedTuple):
     """One row: the last minutes, and totals since the start."""
 
     app: str
     webhook: str
-    state: State
+    state: Badge
     delivered: str
     delivered_total: str
     failed: str
@@ -57,7 +57,7 @@ class Reason(NamedTuple):
     width: str
 
 
-class StoredDeadLetter(NamedTuple):
+class DeadLetterDisplay(NamedTuple):
     """One dead letter; `webhook` is empty for a whole job, `app` where it is not known."""
 
     ago: str
@@ -76,7 +76,7 @@ class Overview(NamedTuple):
     title: str
     refresh: bool
     reload_seconds: int
-    ready: State
+    ready: Badge
     version: str
     driver: str
     queue: str
@@ -84,11 +84,11 @@ class Overview(NamedTuple):
     notices: Sequence[str]
     tiles: Sequence[Tile]
     recent: str
-    webhooks: Sequence[Webhook]
+    webhooks: Sequence[WebhookDisplay]
     stored: str
     has_dead_letter_commands: bool
     reasons: Sequence[Reason]
-    deaths: Sequence[StoredDeadLetter]
+    deaths: Sequence[DeadLetterDisplay]
     moment: str
     sampled: str
 
@@ -140,8 +140,8 @@ def _notices(report: Report) -> Iterator[str]:
         yield f"{count(report.invalid_count - SHOWN_INVALID)} more webhooks are invalid; see /status.json."
 
 
-def _webhook(row: WebhookRow, now: float) -> Webhook:
-    return Webhook(
+def _webhook(row: WebhookRow, now: float) -> WebhookDisplay:
+    return WebhookDisplay(
         row.app,
         row.webhook,
         _state_of(row),
@@ -156,7 +156,7 @@ def _webhook(row: WebhookRow, now: float) -> Webhook:
     )
 
 
-def _state_of(row: WebhookRow) -> State:
+def _state_of(row: WebhookRow) -> Badge:
     """Return the state of a webhook. One that answers 404 to everything opens no breaker, and is not ok."""
     if row.breaker == "closed" and row.recent_failed:
         return _FAILING if row.only_fails else _PARTLY_FAILING
@@ -169,8 +169,8 @@ def _reasons(counts: Mapping[str, int]) -> list[Reason]:
     return [Reason(name, count(number), f"{max(100 * number / most, 1):.1f}") for name, number in ordered]
 
 
-def _dead_letter(death: DeadLetterEvent, now: float) -> StoredDeadLetter:
-    return StoredDeadLetter(
+def _dead_letter(death: DeadLetterEvent, now: float) -> DeadLetterDisplay:
+    return DeadLetterDisplay(
         ago(death.at, now),
         moment(death.at),
         death.app,

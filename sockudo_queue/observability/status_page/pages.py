@@ -9,15 +9,15 @@ from werkzeug.wrappers import Request, Response
 
 from sockudo_queue import __version__
 from sockudo_queue.observability.health import Health
-from sockudo_queue.observability.status_page.board import Board
+from sockudo_queue.observability.status_page.history import StatusHistory
 from sockudo_queue.observability.status_page.report import Place, Report, as_json, report
 
 
 class StatusPages:
     """`/` and `/status.json`. Safe from any thread."""
 
-    def __init__(self, board: Board, health: Health, driver: str, queue: str) -> None:
-        self._board = board
+    def __init__(self, history: StatusHistory, health: Health, driver: str, queue: str) -> None:
+        self._history = history
         self._health = health
         self._place = Place(__version__, driver, queue)
 
@@ -39,4 +39,4 @@ class StatusPages:
         return Response(body, content_type="application/json")
 
     def _report(self) -> Report:
-        return report(self._place, self._board.view(), self._health.reasons)
+        return report(self._place, self._history.view(), self._health.reasons)

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from sockudo_queue.observability import invalid_webhooks
 from sockudo_queue.observability.metrics import BREAKER_STATES, WebhookFigures
 from sockudo_queue.observability.status_page import numbers
-from sockudo_queue.observability.status_page.board import DeadLetterEvent, Mark, Sample, View
+from sockudo_queue.observability.status_page.history import DeadLetterEvent, MinuteCounts, Sample, View
 
 LATELY: Final = 62.5
 """Seconds of the last minute, of which "now" is made: one interval alone jumps. With half an interval of 5 s, since no
@@ -51,7 +51,7 @@ class InvalidRow(NamedTuple):
     reason: str
 
 
-class Lately(NamedTuple):
+class LastMinute(NamedTuple):
     """The last minute: attempts a second (None before two looks), and seconds of an attempt (None where none ended)."""
 
     delivered_rate: float | None
@@ -71,7 +71,7 @@ class Report(NamedTuple):
     sampled: float | None
     depth: Mapping[str, int] | None
     oldest_age: float | None
-    lately: Lately
+    lately: LastMinute
     recent_seconds: float
     webhooks: Sequence[WebhookRow]
     deaths: Sequence[DeadLetterEvent]
@@ -138,17 +138,17 @@ def as_json(told: Report) -> dict[str, object]:
     }
 
 
-def _lately(samples: Sequence[Sample]) -> Lately:
+def _lately(samples: Sequence[Sample]) -> LastMinute:
     if len(samples) < 2:
-        return Lately(None, None, None, None)
+        return LastMinute(None, None, None, None)
     # By their time, not their number: SQS is asked less often, and a server that hangs makes every look late.
     began = next(sample for sample in samples if samples[-1].at - sample.at <= LATELY)
     ends = (began if began is not samples[-1] else samples[-2], samples[-1])
     rates, latencies = numbers.rates(ends), numbers.latencies(ends)
-    return Lately(rates.delivered[0], rates.failed[0], latencies.median[0], latencies.p95[0])
+    return LastMinute(rates.delivered[0], rates.failed[0], latencies.median[0], latencies.p95[0])
 
 
-def _row(figures: WebhookFigures, mark: Mark | None) -> WebhookRow:
+def _row(figures: WebhookFigures, mark: MinuteCounts | None) -> WebhookRow:
     delivered, failed = mark.counts.get((figures.app, figures.webhook), (0, 0)) if mark else (0, 0)
     return WebhookRow(
         figures.app,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from sockudo_queue.observability.status_page import numbers
-from sockudo_queue.observability.status_page.charts import Chart, Line, chart, counts, scale, times
+from sockudo_queue.observability.status_page.charts import Chart, ChartLine, chart, counts, scale, times
 from sockudo_queue.observability.status_page.report import Report
 from sockudo_queue.observability.status_page.wording import count, rate, seconds
 
@@ -66,7 +66,7 @@ def _chart(
     steps: Iterable[float],
     unit: Callable[[float], str],
 ) -> tuple[str, Chart]:
-    lines = [Line(kind, each) for kind, each in zip(("main", "second"), values, strict=False)]
+    lines = [ChartLine(kind, each) for kind, each in zip(("main", "second"), values, strict=False)]
     top = scale(lines, steps)
     return unit(top), chart(label, at, now, lines, top)
 

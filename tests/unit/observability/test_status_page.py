@@ -16,10 +16,10 @@ from werkzeug.wrappers import Request
 from sockudo_queue.core.apps import InvalidWebhook
 from sockudo_queue.observability.health import Health
 from sockudo_queue.observability.metrics import ATTEMPT_SECONDS, Metrics
-from sockudo_queue.observability.status_page import board as boards
 from sockudo_queue.observability.status_page import charts, numbers, overview, wording
-from sockudo_queue.observability.status_page.board import Board, DeadLetterEvent, Sample
-from sockudo_queue.observability.status_page.charts import Line
+from sockudo_queue.observability.status_page import history as boards
+from sockudo_queue.observability.status_page.charts import ChartLine
+from sockudo_queue.observability.status_page.history import DeadLetterEvent, Sample, StatusHistory
 from sockudo_queue.observability.status_page.pages import StatusPages
 
 NOW: Final = 1_800_000_000.0
@@ -39,9 +39,9 @@ def ended(metrics: Metrics, app: str, webhook: str, outcome: str = "delivered", 
     counts.ended(outcome, 0.02, status=200 if reason is None else 503, reason=reason)
 
 
-def pages(metrics: Metrics, *, driver: str = "redis") -> tuple[Board, Health, StatusPages]:
-    board, health = Board(metrics), Health()
-    return board, health, StatusPages(board, health, driver, "webhooks")
+def pages(metrics: Metrics, *, driver: str = "redis") -> tuple[StatusHistory, Health, StatusPages]:
+    history, health = StatusHistory(metrics), Health()
+    return history, health, StatusPages(history, health, driver, "webhooks")
 
 
 def test_rates_are_between_samples() -> None:
@@ -67,11 +67,11 @@ def test_percentiles_come_out_of_the_buckets() -> None:
 
 def test_the_board_keeps_ten_minutes_and_a_mark_a_minute() -> None:
     metrics = Metrics("redis", "webhooks")
-    board = Board(metrics)
+    history = StatusHistory(metrics)
     for number in range(300):
         ended(metrics, "shop", "orders")
-        board.sample({"ready": 0}, None, NOW + 5 * number)
-    view = board.view()
+        history.sample({"ready": 0}, None, NOW + 5 * number)
+    view = history.view()
     assert len(view.samples) == boards.SAMPLES
     assert view.samples[-1].delivered == 300
     assert view.mark is not None
@@ -80,10 +80,10 @@ def test_the_board_keeps_ten_minutes_and_a_mark_a_minute() -> None:
 
 def test_a_daemon_that_has_just_begun_does_not_claim_that_nothing_is_delivered() -> None:
     metrics = Metrics("redis", "webhooks")
-    board, _, shown = pages(metrics)
+    history, _, shown = pages(metrics)
     ended(metrics, "shop", "orders")
     for rate, words in ((None, "delivered -"), (0.2, "delivered 0.2")):
-        board.sample({"ready": 0}, None, NOW if rate is None else NOW + 5)
+        history.sample({"ready": 0}, None, NOW if rate is None else NOW + 5)
         assert json.loads(shown.json().get_data())["last_minute"]["delivered_rate"] == rate
         assert words in shown.html().get_data(as_text=True)
         ended(metrics, "shop", "orders")
@@ -92,15 +92,15 @@ def test_a_daemon_that_has_just_begun_does_not_claim_that_nothing_is_delivered()
 @pytest.mark.parametrize("interval", [5, 30, 90])
 def test_minutes_are_minutes_however_often_the_queue_is_asked(interval: int) -> None:
     metrics = Metrics("sqs", "webhooks")
-    board, _, shown = pages(metrics, driver="sqs")
+    history, _, shown = pages(metrics, driver="sqs")
     moments = range(0, 3600, interval)
     for moment in moments:
         if moment < 3600 - 120:  # nothing has come for two minutes
             ended(metrics, "shop", "orders")
-        board.sample({"ready": 0}, None, NOW + moment)
+        history.sample({"ready": 0}, None, NOW + moment)
     told = json.loads(shown.json().get_data())
     assert told["last_minute"]["delivered_rate"] == 0
-    first, last = board.view().samples[0], board.view().samples[-1]
+    first, last = history.view().samples[0], history.view().samples[-1]
     assert 600 - interval <= last.at - first.at <= 600 + interval
 
 
@@ -108,18 +108,18 @@ def test_minutes_are_minutes_however_often_the_queue_is_asked(interval: int) -> 
     ("values", "top"), [([0], 5), ([5], 5), ([6], 10), ([11, 3], 20), ([20.5], 50), ([5001], 10_000), ([], 5)]
 )
 def test_the_top_of_a_chart_is_a_round_number(values: list[float], top: float) -> None:
-    assert charts.scale([Line("main", values)], charts.counts(5)) == top
+    assert charts.scale([ChartLine("main", values)], charts.counts(5)) == top
 
 
 def test_times_go_up_like_a_clock() -> None:
     assert list(islice(charts.times(0.5), 12)) == [0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1200, 1800]
-    assert charts.scale([Line("main", [90_000])], charts.times(1)) == 172_800
+    assert charts.scale([ChartLine("main", [90_000])], charts.times(1)) == 172_800
 
 
 def test_a_chart_is_well_formed_and_stays_inside() -> None:
     values = [None, 0.0, 10.0, None, 3.0, None]
     at = [NOW - 700, NOW - 20, NOW - 15, NOW - 10, NOW - 5, NOW]
-    drawn = charts.chart("a chart", at, NOW, [Line("main", values), Line("second", [None] * 6)], 10)
+    drawn = charts.chart("a chart", at, NOW, [ChartLine("main", values), ChartLine("second", [None] * 6)], 10)
     paths = [drawn.area, *(line.path for line in drawn.lines)]
     assert paths[2] == ""
     assert paths[1] == "M290 71L292.5 1M297.5 50h.1"  # a lonely value is a dot
@@ -184,17 +184,17 @@ def test_an_empty_page_says_that_nothing_has_happened_yet() -> None:
 
 def test_the_page_tells_the_cause_of_trouble() -> None:
     metrics = Metrics("redis", "webhooks")
-    board, health, shown = pages(metrics)
+    history, health, shown = pages(metrics)
     health.ready()
-    board.sample({"ready": 1, "active": 0, "delayed": 41, "dead-letter": 7}, None)
+    history.sample({"ready": 1, "active": 0, "delayed": 41, "dead-letter": 7}, None)
     ended(metrics, "shop", "fine")
     for _ in range(3):
         ended(metrics, "shop", "orders", "retryable", reason="status-503")
     metrics.breaker("shop", "orders", "half-open")
     assert "half-open (probing)" in Tags(shown.html().get_data(as_text=True)).words
     metrics.breaker("shop", "orders", "open")
-    board.died(DeadLetterEvent(NOW, "shop", "orders", "job-1", 10, "exhausted", "status-503"))
-    board.sample({"ready": 1, "active": 0, "delayed": 41, "dead-letter": 8}, None)
+    history.died(DeadLetterEvent(NOW, "shop", "orders", "job-1", 10, "exhausted", "status-503"))
+    history.sample({"ready": 1, "active": 0, "delayed": 41, "dead-letter": 8}, None)
     document = shown.html().get_data(as_text=True)
     found = Tags(document)
     # What waits for its next try is not what the age is of, so the tile must not say "waiting".
@@ -225,9 +225,9 @@ def test_the_page_tells_the_cause_of_trouble() -> None:
 )
 def test_a_webhook_that_only_fails_is_not_called_ok(delivered: int, failed: int, word: str, title: str) -> None:
     metrics = Metrics("redis", "webhooks")
-    board, health, shown = pages(metrics)
+    history, health, shown = pages(metrics)
     health.ready()
-    board.sample({"ready": 0}, None)
+    history.sample({"ready": 0}, None)
     for _ in range(delivered):
         ended(metrics, "shop", "orders")
     for _ in range(failed):
@@ -253,9 +253,9 @@ def test_webhooks_in_trouble_come_before_those_of_which_some_attempts_fail() -> 
 
 
 def test_a_queue_that_does_not_answer_is_said_to_be_unknown() -> None:
-    board, health, shown = pages(Metrics("redis", "webhooks"))
+    history, health, shown = pages(Metrics("redis", "webhooks"))
     health.ready()
-    board.sample(None, None)
+    history.sample(None, None)
     words = Tags(shown.html().get_data(as_text=True)).words
     assert "The queue does not answer; its depth is unknown." in words
     assert "Queue sampled 1 s ago." in words
@@ -263,13 +263,13 @@ def test_a_queue_that_does_not_answer_is_said_to_be_unknown() -> None:
 
 def test_nothing_breaks_out_of_the_page() -> None:
     metrics = Metrics("redis", "webhooks")
-    board, health, shown = pages(metrics, driver=HOSTILE[:-1])
+    history, health, shown = pages(metrics, driver=HOSTILE[:-1])
     plain = Tags(shown.html().get_data(as_text=True))
     health.not_ready("broker", HOSTILE[:-1])
     invalid = InvalidWebhook(HOSTILE[:-1], None, None, "", HOSTILE[:-1])
     metrics.watch_invalid_webhooks(lambda: {HOSTILE: (invalid,) * 1_000})
     ended(metrics, HOSTILE, HOSTILE, "permanent", reason=HOSTILE)
-    board.died(DeadLetterEvent(NOW, HOSTILE, HOSTILE, HOSTILE, 1, HOSTILE, HOSTILE))
+    history.died(DeadLetterEvent(NOW, HOSTILE, HOSTILE, HOSTILE, 1, HOSTILE, HOSTILE))
     document = shown.html().get_data(as_text=True)
     found = Tags(document)
     assert "script" not in found.tags
@@ -293,10 +293,10 @@ def test_the_page_loads_nothing_and_its_policy_forbids_it() -> None:
 
 def test_machines_get_the_same_figures() -> None:
     metrics = Metrics("redis", "webhooks")
-    board, _, shown = pages(metrics)
+    history, _, shown = pages(metrics)
     ended(metrics, "shop", "orders", "retryable", reason="refused")
-    board.died(DeadLetterEvent(NOW, "shop", "orders", "j", 1, "refused", "status-404"))
-    board.sample({"ready": 3}, None)
+    history.died(DeadLetterEvent(NOW, "shop", "orders", "j", 1, "refused", "status-404"))
+    history.sample({"ready": 3}, None)
     told = json.loads(shown.json().get_data())
     assert told["depth"] == {"ready": 3}
     assert set(told["last_minute"]) == {"delivered_rate", "failed_rate", "median_seconds", "p95_seconds"}
@@ -323,10 +323,10 @@ def test_invalid_webhooks_are_shown_and_counted() -> None:
 
 
 def test_long_names_of_a_dead_letter_are_cut() -> None:
-    board = Board(Metrics("redis", "webhooks"))
+    history = StatusHistory(Metrics("redis", "webhooks"))
     long = "x" * 1_000_000
-    board.died(DeadLetterEvent(NOW, long, long, long, 1, "unreadable", long))
-    [death] = board.view().deaths
+    history.died(DeadLetterEvent(NOW, long, long, long, 1, "unreadable", long))
+    [death] = history.view().deaths
     assert {len(text) for text in (death.app, death.webhook, death.job, death.last)} == {255}
 
 

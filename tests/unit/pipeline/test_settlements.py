@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any, cast
 
 import pytest
+from sockudo_queue.observability.status_page.history import StatusHistory
 
 from sockudo_queue.drivers.base import Claim, Driver, Settlement
 from sockudo_queue.errors import SettlementRefused
 from sockudo_queue.observability.metrics import Metrics
-from sockudo_queue.observability.status_page.board import Board
 from sockudo_queue.pipeline.in_flight import ClaimsInFlight
 from sockudo_queue.pipeline.settlements import SettlementRecorder
 
@@ -32,7 +32,7 @@ class Log:
 )
 def test_a_claim_without_a_lease_that_is_given_up_is_lost(leased: bool, level: str, event: str) -> None:
     log, metrics = Log(), Metrics("redis", "webhooks")
-    recorder = SettlementRecorder(cast(Driver, None), ClaimsInFlight(), metrics, Board(metrics), log)
+    recorder = SettlementRecorder(cast(Driver, None), ClaimsInFlight(), metrics, StatusHistory(metrics), log)
     claim = Claim("list", "id/0", b"{}", b"", 0, 0, leased=leased)
 
     recorder.give_up(Settlement(claim), SettlementRefused("list", "max request size exceeded"))

@@ -6,12 +6,12 @@ import time
 from typing import Any, Final
 
 import pytest
+from sockudo_queue.observability.status_page.history import StatusHistory
 
 from sockudo_queue.drivers.base import DeadLetter, RecordAudit, Settlement
 from sockudo_queue.drivers.memory import MemoryDriver
 from sockudo_queue.errors import BrokerUnavailable
 from sockudo_queue.observability.metrics import Metrics
-from sockudo_queue.observability.status_page.board import Board
 from sockudo_queue.services.sampler import AUDIT_EVERY, Sampler
 from tests.helpers.jobs import TIME_MS, job, jobs
 
@@ -31,9 +31,9 @@ class World:
             now_ms=lambda: self.now_ms,
         )
         self.metrics = Metrics("memory", "webhooks")
-        self.board = Board(self.metrics)
+        self.history = StatusHistory(self.metrics)
         self.lines: list[tuple[str, dict[str, Any]]] = []
-        self.sampler = Sampler(self.driver, self.metrics, self.board, self, max_age_ms=max_age_ms)
+        self.sampler = Sampler(self.driver, self.metrics, self.history, self, max_age_ms=max_age_ms)
 
     def warning(self, event: str, **fields: Any) -> None:
         self.lines.append((event, fields))
@@ -58,7 +58,7 @@ def test_a_look_feeds_the_gauges_and_the_page() -> None:
     world = World()
     world.driver.put(job(1))
     world.sampler.look()
-    [sample] = world.board.view().samples
+    [sample] = world.history.view().samples
     assert sample.depth == {"ready": 1, "active": 0, "delayed": 0, "dead-letter": 0}
     assert sample.oldest == (TIME_MS + 1) / 1000
     labels = {"backend": "memory", "queue": "webhooks"}
@@ -71,7 +71,7 @@ def test_an_oldest_job_that_cannot_be_read_has_no_age() -> None:
     world = World()
     world.driver.put(b"rubbish")
     world.sampler.look()
-    assert world.board.view().samples[0].oldest is None
+    assert world.history.view().samples[0].oldest is None
 
 
 def test_a_queue_that_does_not_answer_leaves_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,7 +83,7 @@ def test_a_queue_that_does_not_answer_leaves_a_gap(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(world.driver, "depth", fail)
     with pytest.raises(BrokerUnavailable):
         world.sampler.look()
-    [sample] = world.board.view().samples
+    [sample] = world.history.view().samples
     assert (sample.depth, sample.oldest) == (None, None)
 
 
@@ -98,7 +98,7 @@ def test_dead_letters_that_are_too_old_are_dropped_counted_and_told() -> None:
     world.sampler.look()
     assert (world.dead(), world.trimmed()) == (1, 3)
     assert world.lines == [("dead_letters.trimmed", {"count": 3})]
-    assert world.board.view().trimmed == 3
+    assert world.history.view().trimmed == 3
 
 
 def test_without_an_age_they_stay() -> None:
@@ -138,7 +138,7 @@ class Audited(World):
         monkeypatch.setattr(time, "monotonic", lambda: self.seconds)
         self.memory = AuditedMemory()
         self.memory.findings += findings
-        self.sampler = Sampler(self.memory, self.metrics, self.board, self, max_age_ms=0)
+        self.sampler = Sampler(self.memory, self.metrics, self.history, self, max_age_ms=0)
 
     def value(self, name: str) -> float | None:
         return self.metrics.registry.get_sample_value(f"sockudo_queue_records_{name}")
@@ -154,7 +154,7 @@ def test_records_are_audited_at_the_start_and_once_a_minute(monkeypatch: pytest.
     world.sampler.look()
     assert world.value("lost_total") == 3
     assert world.lines == [("records.lost", {"count": 2}), ("records.lost", {"count": 1})]
-    assert world.board.view().lost == 3
+    assert world.history.view().lost == 3
 
 
 def test_an_audit_that_has_put_something_back_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,7 +53,7 @@ class DeadLetterEvent(NamedTuple):
     last: str
 
 
-class Mark(NamedTuple):
+class MinuteCounts(NamedTuple):
     """Delivered and failed attempts by app and webhook at one moment."""
 
     at: float
@@ -66,7 +66,7 @@ class View(NamedTuple):
     now: float
     since: float
     samples: tuple[Sample, ...]
-    mark: Mark | None
+    mark: MinuteCounts | None
     figures: Figures
     deaths: tuple[DeadLetterEvent, ...]
     reasons: Mapping[str, int]
@@ -76,7 +76,7 @@ class View(NamedTuple):
     lost: int
 
 
-class Board:
+class StatusHistory:
     """Safe from any thread."""
 
     def __init__(self, metrics: Metrics) -> None:
@@ -84,7 +84,7 @@ class Board:
         self._since = time.time()
         self._lock = threading.Lock()
         self._samples: deque[Sample] = deque(maxlen=SAMPLES)
-        self._marks: deque[Mark] = deque(maxlen=MARKS)
+        self._marks: deque[MinuteCounts] = deque(maxlen=MARKS)
         self._deaths: deque[DeadLetterEvent] = deque(maxlen=RECENT_DEATHS)
         self._reasons: Counter[str] = Counter()
         self._refused: dict[str, str] = {}
@@ -100,7 +100,7 @@ class Board:
                 self._samples.popleft()
             if not self._marks or now - self._marks[-1].at >= MARK_SECONDS:
                 counts = {(row.app, row.webhook): (row.delivered, row.failed) for row in figures.webhooks}
-                self._marks.append(Mark(now, counts))
+                self._marks.append(MinuteCounts(now, counts))
 
     def died(self, death: DeadLetterEvent) -> None:
         """Note a dead letter."""

@@ -1,0 +1,92 @@
+"""One name for one thing: no class has the name of another, and none has a name that was given up."""
+
+from __future__ import annotations
+
+import ast
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+PACKAGE: Final = Path(__file__).parents[2] / "sockudo_queue"
+GIVEN_UP: Final = frozenset(
+    [
+        "Back",
+        "Board",
+        "Cemetery",
+        "Crew",
+        "Dead",
+        "Death",
+        "Dispatch",
+        "Ending",
+        "Findings",
+        "Form",
+        "Grave",
+        "HttpSender",
+        "Holdings",
+        "Intake",
+        "Keeper",
+        "Lately",
+        "Later",
+        "Leash",
+        "Ledger",
+        "Line",
+        "LookUp",
+        "LookUps",
+        "Mark",
+        "Outbound",
+        "Part",
+        "Pending",
+        "Placement",
+        "Prefetching",
+        "Services",
+        "Share",
+        "Shares",
+        "Shelf",
+        "State",
+        "StoredApps",
+        "Surroundings",
+        "SurroundingsWatch",
+        "Tended",
+        "Tending",
+        "Trouble",
+        "Trust",
+        "Turn",
+        "Turns",
+        "Ways",
+        "Workplace",
+    ]
+)
+"""See the glossary for the names that took their place."""
+
+
+def classes() -> Mapping[str, Sequence[str]]:
+    """Return where each name of a class stands; private ones count without their underscore."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for name in _classes_in(path):
+            found[name.lstrip("_")].append(str(path.relative_to(PACKAGE)))
+    return found
+
+
+def _classes_in(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.ClassDef):
+            yield node.name
+
+
+def test_no_class_has_the_name_of_another() -> None:
+    assert {name: places for name, places in classes().items() if len(places) > 1} == {}
+
+
+def test_no_two_names_of_classes_differ_by_an_s() -> None:
+    known = classes()
+
+    assert [name for name in known if f"{name}s" in known] == []
+
+
+def test_no_class_has_a_name_that_was_given_up() -> None:
+    known = classes()
+
+    assert len(known) > 200
+    assert {name: known[name] for name in GIVEN_UP & known.keys()} == {}
