@@ -237,7 +237,7 @@ class SqsConformance(DriverConformance, DeadLetterConformance):
         assert len(deliver_all(second)) == 2
 
     @every_ending
-    def test_a_stale_settle_is_refused_and_changes_nothing(self, queue: Queue, task: str) -> None:
+    def test_a_stale_settle_is_refused_and_changes_nothing(self, queue: Queue, ending: str) -> None:
         """An ack may still delete the message of a standard queue: all is delivered, and nobody need do so again."""
         queue.push(b"job")
         first, second = queue.driver(), queue.driver()
@@ -245,11 +245,11 @@ class SqsConformance(DriverConformance, DeadLetterConformance):
         queue.advance(LEASE_SECONDS)
         current = take(second)
 
-        assert first.settle([ENDINGS[task](stale)]) == [False]
-        assert not first.next(ENDINGS[task](stale)).accepted
+        assert first.settle([ENDINGS[ending](stale)]) == [False]
+        assert not first.next(ENDINGS[ending](stale)).accepted
 
         counts = dict(second.depth())
-        assert counts["active"] == 1 or (task == "ack" and not queue.fifo)  # not every service takes an old handle
+        assert counts["active"] == 1 or (ending == "ack" and not queue.fifo)  # not every service takes an old handle
         assert counts | {"active": 1} == {"ready": 0, "active": 1, "delayed": 0, "dead-letter": 0}
         assert settle(second, current)
         assert queue.is_empty()
@@ -267,11 +267,11 @@ class SqsConformance(DriverConformance, DeadLetterConformance):
     # Lost replies: SQS cannot tell that it has done something already
 
     @every_ending
-    def test_repeating_a_settle_whose_reply_was_lost_is_harmless(self, queue: Queue, task: str) -> None:
+    def test_repeating_a_settle_whose_reply_was_lost_is_harmless(self, queue: Queue, ending: str) -> None:
         """Nothing is lost; what was sent without an answer may come twice, but for dead letters of a FIFO queue."""
         queue.push(b"settled", b"claimed meanwhile")
         lossy = queue.lossy()
-        settlement = ENDINGS[task](take(lossy.driver))
+        settlement = ENDINGS[ending](take(lossy.driver))
         lossy.lose_reply()
         try:
             assert lossy.driver.settle([settlement]) == [True]  # nothing had to be asked
@@ -280,18 +280,18 @@ class SqsConformance(DriverConformance, DeadLetterConformance):
             assert lossy.driver.settle([settlement]) in ([True], [False])
 
         queue.advance(FAR)
-        alive, dead = left_by(task)
+        alive, dead = left_by(ending)
         came = Counter(bodies_of(take_all(lossy.driver)))
         assert came[b"claimed meanwhile"] == 1
         assert alive <= came[b"settled"] <= (alive if queue.fifo else 2 * alive)
         assert dead <= len(queue.dead_letters()) <= (dead if queue.fifo else 2 * dead)
 
     @every_ending
-    def test_a_settle_that_never_arrived_is_taken_the_second_time(self, queue: Queue, task: str) -> None:
+    def test_a_settle_that_never_arrived_is_taken_the_second_time(self, queue: Queue, ending: str) -> None:
         """Where nothing has to be asked, it is taken the first time."""
         queue.push(b"job")
         lossy = queue.lossy()
-        settlement = ENDINGS[task](take(lossy.driver))
+        settlement = ENDINGS[ending](take(lossy.driver))
         lossy.cut_off()
         try:
             assert lossy.driver.settle([settlement]) == [True]
@@ -301,7 +301,7 @@ class SqsConformance(DriverConformance, DeadLetterConformance):
             assert lossy.driver.settle([settlement]) == [True]
 
         queue.advance(FAR)
-        assert (len(take_all(lossy.driver)), len(queue.dead_letters())) == left_by(task)
+        assert (len(take_all(lossy.driver)), len(queue.dead_letters())) == left_by(ending)
 
     def test_a_replay_whose_reply_was_lost_can_be_asked_for_again(self, queue: Queue) -> None:
         """It may then come twice; on a FIFO queue SQS knows it again."""

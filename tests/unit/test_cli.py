@@ -1,0 +1,107 @@
+"""The command line in this process: arguments, exit codes, and one line for each fault."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sockudo_queue import __version__, cli
+from sockudo_queue.errors import (
+    AppStoreUnavailable,
+    BrokerRefused,
+    BrokerUnavailable,
+    OutputError,
+    SettingsError,
+    StartError,
+)
+from tests.helpers.commands import Commands, Ran
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Commands:
+    return Commands(tmp_path, {}, {})
+
+
+@pytest.mark.parametrize("arguments", [["version"], ["--version"]])
+def test_version_is_one_line(run: Commands, arguments: list[str]) -> None:
+    assert run(*arguments) == Ran(0, f"sockudo-queue {__version__}\n", "")
+
+
+@pytest.mark.parametrize("arguments", [[], ["nonsense"], ["run", "--nonsense"], ["dead-letters"], ["verify"]])
+def test_wrong_arguments_end_with_2_and_name_the_usage(run: Commands, arguments: list[str]) -> None:
+    ran = run(*arguments)
+
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.startswith("usage: sockudo-queue")
+
+
+def test_help_names_every_command(run: Commands) -> None:
+    ran = run("--help")
+
+    assert ran.code == 0
+    for command in ("run", "check", "push", "dead-letters", "stats", "send-test", "sign", "verify", "demo", "health"):
+        assert f"\n    {command}" in ran.out
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "lines"),
+    [
+        (SettingsError(["one", "two"]), 2, ["sockudo-queue: one", "sockudo-queue: two"]),
+        (BrokerUnavailable("refused"), 3, ["sockudo-queue: the queue's server: refused"]),
+        (BrokerRefused("SQS refuses the key"), 3, ["sockudo-queue: SQS refuses the key"]),
+        (StartError("no port"), 3, ["sockudo-queue: no port"]),
+        (AppStoreUnavailable("no database"), 3, ["sockudo-queue: no database"]),
+        (OutputError("the disk is full"), 1, ["sockudo-queue: the disk is full"]),
+        (KeyboardInterrupt(), 1, ["sockudo-queue: interrupted"]),
+        (BrokenPipeError(), 1, []),
+    ],
+)
+def test_fault_is_told_in_a_line_and_by_the_exit_code(
+    run: Commands, monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int, lines: list[str]
+) -> None:
+    def fail(_options: argparse.Namespace) -> int:
+        raise error
+
+    monkeypatch.setattr(cli, "_version", fail)
+
+    ran = run("version")
+
+    assert (ran.code, ran.err.splitlines()) == (code, lines)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90s", 90), ("15m", 900), ("2h", 7200), ("7D", 604_800), ("1w", 604_800)]
+)
+def test_age_is_read_into_seconds(text: str, seconds: float) -> None:
+    assert cli._age(text) == seconds
+
+
+@pytest.mark.parametrize(
+    ("read", "text"),
+    [
+        (cli._age, "15"),
+        (cli._age, "-1h"),
+        (cli._age, "h"),
+        (cli._age, "\u0663h"),
+        (cli._age, "9999999999h"),
+        (cli._limit, "-1"),
+        (cli._limit, "1.5"),
+        (cli._limit, "\u0663"),
+        (cli._rate, "0"),
+        (cli._rate, "nan"),
+        (cli._rate, "inf"),
+        (cli._rate, "fast"),
+    ],
+)
+def test_number_out_of_bounds_is_refused(read: Callable[[str], object], text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="must be a"):
+        read(text)
+
+
+def test_flags_and_arguments_come_in_any_order() -> None:
+    options = cli._parser().parse_args(["verify", "SIGNATURE", "--app", "shop", "body.json"])
+
+    assert (options.signature, options.app, options.file) == ("SIGNATURE", "shop", "body.json")
