@@ -43,7 +43,7 @@ other client notices it."""
 GATHER_CHUNK: Final = 50
 GATHER_BYTES: Final = 1_000_000
 
-_NEXT: Final = Script("next")
+_NEXT: Final = Script("claims", "next")
 _GATHER: Final = Script("gather")
 _RENEW: Final = Script("renew")
 _REPLAY: Final = Script("dead_replay")

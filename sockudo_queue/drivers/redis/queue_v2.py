@@ -64,10 +64,10 @@ order of the claims."""
 _PRINTABLE: Final = "".join(chr(code) for code in range(0x21, 0x7F) if code != ord("%"))
 """What stands for itself where an id is shown; all else is %XX."""
 
-_NEXT: Final = Script("v2_queue", "v2_retention", "v2_settle", "v2_frames", "v2_claim")
+_NEXT: Final = Script("claims", "v2_queue", "v2_retention", "v2_settle", "v2_frames", "v2_claim")
 _RENEW: Final = Script("v2_renew")
 _LOOK: Final = Script("v2_look")
-_REPLAY: Final = Script("v2_queue", "v2_replay")
+_REPLAY: Final = Script("claims", "v2_queue", "v2_replay")
 _AUDIT: Final = Script("v2_audit")
 SOCKUDOS_DEAD: Final = "dlq"
 """The key of Sockudo's own dead letters; we only count them."""

@@ -25,14 +25,6 @@ local now = redis.call('TIME')
 now = now[1] * 1000 + math.floor(now[2] / 1000)
 local flags, trimmed, lost = {}, 0, 0
 
-local LARGEST = 20000000     -- bytes of a value that is returned; a job of Sockudo has 16 MB
-local LONGEST_ID = 263       -- bytes: 255, and the number of a share behind them
-local LOOKS = 1000           -- records without a value that one call removes
-local SUSPECT = 2            -- expired leases after which a record may be what ends its workers, and others go first
-local PATIENCE = 60000       -- ms after the end of its lease from which it goes first all the same
-local AHEAD = 8              -- expired leases that are looked at together
-local MOST_WAITING = 32      -- suspects that one call passes over
-
 local function id_of(receipt) return string.match(receipt, '^(.*)/%d+$') or receipt end
 
 local function body_of(value)
@@ -42,11 +34,7 @@ end
 
 local function returned(value) return #value <= LARGEST and value or '' end
 
--- The expired leases of a record; what is no such number counts as none.
-local function count_of(id)
-  local count = tonumber(redis.call('HGET', lapses, id) or 0) or 0
-  return count > 0 and math.floor(math.min(count, 1000000)) or 0
-end
+local function count_of(id) return count_in(lapses, id) end
 
 local begun = false
 local function begin_with_a_removal()
@@ -159,11 +147,6 @@ local function take(set, receipt, lapsed)
   return {flags, trimmed, now, renewed, is_ours and returned(value) or '', count}
 end
 
-local function first(set)
-  local head = redis.call('ZRANGE', set, 0, 0, 'WITHSCORES')
-  if head[1] and tonumber(head[2]) <= now then return head[1], tonumber(head[2]) end
-end
-
 local function take_fresh(list)
   local body = redis.call('LINDEX', list, 0)
   if not body then return nil end
@@ -175,31 +158,16 @@ local function take_fresh(list)
   return {flags, trimmed, now, receipt, returned(value), 0}
 end
 
--- What has ended its workers before, as far as can be known, waits for others, but not for ever.
-local function waits(receipt, expired)
-  return now - expired < PATIENCE and count_of(id_of(receipt)) + 1 >= SUSPECT
-end
+local function is_suspect(receipt) return count_of(id_of(receipt)) + 1 >= SUSPECT end
 
 local function take_lapsed(is_last)
   if now > tonumber(ARGV[5]) then return nil end
-  local waiting = 0
-  for _ = 1, LOOKS / AHEAD do
-    local expired = redis.call('ZRANGEBYSCORE', active, '-inf', now, 'WITHSCORES', 'LIMIT', waiting, AHEAD)
-    if #expired == 0 or waiting >= MOST_WAITING then return nil end
-    for i = 1, #expired, 2 do
-      if not is_last and waits(expired[i], tonumber(expired[i + 1])) then
-        waiting = waiting + 1
-      else
-        local got = take(active, expired[i], true)
-        if got then return got end
-      end
-    end
-  end
+  return first_expired(active, now, is_last, is_suspect, function(receipt) return take(active, receipt, true) end)
 end
 
 local function take_delayed(only_back)
   for _ = 1, LOOKS do
-    local receipt, score = first(delayed)
+    local receipt, score = first_due(delayed, now)
     if not receipt or (only_back and score >= 0) then return nil end
     local got = take(delayed, receipt, false)
     if got then return got end

@@ -3,13 +3,6 @@
 -- Returns {flag per settlement, dead letters trimmed, now ms, receipt or false, payload, lapses}, and behind them the number
 -- of records that were found without their payload, where there are any
 
-local LOOKS = 1000
-local LARGEST = 20000000     -- bytes of a payload that is returned; a job of Sockudo has 16 MB
-local LONGEST_ID = 263       -- bytes: 255, and the number of a share behind them
-local PATIENCE = 60000       -- ms after the end of its lease from which a suspect goes first all the same
-local AHEAD = 8              -- expired leases that are looked at together
-local MOST_WAITING = 32      -- suspects that one call passes over
-
 local function payload_or_lost(id)
   local payload = redis.call('HGET', jobs, id)
   if not payload then lost = lost + 1 end
@@ -50,37 +43,25 @@ local function lease(id, payload)
   return {flags, trimmed, now, shown(own) .. '/' .. word, returned, claims - 1}
 end
 
-local function first(set)
-  local head = redis.call('ZRANGE', set, 0, 0, 'WITHSCORES')
-  if head[1] and tonumber(head[2]) <= now then return head[1], tonumber(head[2]) end
+local function take_expired(id)
+  local payload = not redis.call('ZSCORE', completed, id) and payload_or_lost(id)
+  if payload then
+    tell('stalled', id)
+    return lease(id, payload)
+  end
+  end_lease(id)
 end
 
--- What has ended its workers before, as far as can be known, waits for others, but not for ever.
+local function is_suspect(id) return claims_of(id) >= SUSPECT end
+
 local function take_lapsed(is_last)
   if now > tonumber(ARGV[7]) then return nil end
-  local waiting = 0
-  for _ = 1, LOOKS / AHEAD do
-    local expired = redis.call('ZRANGEBYSCORE', active, '-inf', now, 'WITHSCORES', 'LIMIT', waiting, AHEAD)
-    if #expired == 0 or waiting >= MOST_WAITING then return nil end
-    for i = 1, #expired, 2 do
-      local id = expired[i]
-      if not is_last and now - expired[i + 1] < PATIENCE and claims_of(id) >= SUSPECT then
-        waiting = waiting + 1
-      else
-        local payload = not redis.call('ZSCORE', completed, id) and payload_or_lost(id)
-        if payload then
-          tell('stalled', id)
-          return lease(id, payload)
-        end
-        end_lease(id)
-      end
-    end
-  end
+  return first_expired(active, now, is_last, is_suspect, take_expired)
 end
 
 local function take_delayed(only_back)
   for _ = 1, LOOKS do
-    local id, due = first(delayed)
+    local id, due = first_due(delayed, now)
     if not id or (only_back and due >= 0) then return nil end
     local payload = payload_of(id)
     local got = payload and lease(id, payload)

@@ -41,14 +41,7 @@ local function hidden(text)
   return (string.gsub(text, '%%(%x%x)', function(digits) return string.char(tonumber(digits, 16)) end))
 end
 
--- The claims of a record; what is no such number counts as none.
-local function claims_of(id)
-  local count = tonumber(redis.call('HGET', attempts, id) or 0) or 0
-  return count > 0 and math.floor(math.min(count, 1000000)) or 0
-end
-
--- From so many expired leases on a record may be what ends its workers; others go first then.
-local SUSPECT = 2
+local function claims_of(id) return count_in(attempts, id) end
 
 local function begin_with_a_removal() redis.call('HDEL', tokens, '') end
 

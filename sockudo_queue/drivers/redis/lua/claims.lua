@@ -1,0 +1,39 @@
+-- What the scripts that hand out records have in common: their bounds, and which expired lease goes first.
+
+local LARGEST = 20000000     -- bytes of a body or a payload that is returned; a job of Sockudo has 16 MB
+local LONGEST_ID = 263       -- bytes: 255, and the number of a delivery behind them
+local LOOKS = 1000           -- records without a body that one call removes
+local SUSPECT = 2            -- expired leases after which a record may be what ends its workers, and others go first
+local PATIENCE = 60000       -- ms after the end of its lease from which it goes first all the same
+local AHEAD = 8              -- expired leases that are looked at together
+local MOST_WAITING = 32      -- suspects that one call passes over
+
+-- The count of a record in a hash; what is no such number counts as none.
+local function count_in(hash, id)
+  local count = tonumber(redis.call('HGET', hash, id) or 0) or 0
+  return count > 0 and math.floor(math.min(count, 1000000)) or 0
+end
+
+-- The first member of a sorted set whose time has come, and its score.
+local function first_due(set, now)
+  local head = redis.call('ZRANGE', set, 0, 0, 'WITHSCORES')
+  if head[1] and tonumber(head[2]) <= now then return head[1], tonumber(head[2]) end
+end
+
+-- Claim the first record whose lease is over. `claim` returns a claim, or nil for what it has taken out of the set. What is
+-- suspect waits for others, but not for ever, and not where `is_last`.
+local function first_expired(set, now, is_last, is_suspect, claim)
+  local waiting = 0
+  for _ = 1, LOOKS / AHEAD do
+    local expired = redis.call('ZRANGEBYSCORE', set, '-inf', now, 'WITHSCORES', 'LIMIT', waiting, AHEAD)
+    if #expired == 0 or waiting >= MOST_WAITING then return nil end
+    for i = 1, #expired, 2 do
+      if not is_last and now - expired[i + 1] < PATIENCE and is_suspect(expired[i]) then
+        waiting = waiting + 1
+      else
+        local got = claim(expired[i])
+        if got then return got end
+      end
+    end
+  end
+end
