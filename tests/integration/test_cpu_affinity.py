@@ -34,7 +34,7 @@ def test_all_threads_are_moved_to_one_core_and_back() -> None:
         everywhere = frozenset(os.sched_getaffinity(0))
         core = max(everywhere)
         start()
-        placed = cpu_affinity.Placement()
+        placed = cpu_affinity.CpuAffinity()
         assert placed.is_possible
         placed._policy = policy = Decided()
         for policy.core, wanted in [(core, {frozenset({core})}), (None, {everywhere}), (None, {everywhere})]:

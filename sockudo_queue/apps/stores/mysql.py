@@ -11,17 +11,8 @@ import pymysql
 from pymysql import _auth as authentication
 from pymysql.constants import CR, ER
 
+from sockudo_queue.apps.stores import sql
 from sockudo_queue.apps.stores.base import Row
-from sockudo_queue.apps.stores.sql import (
-    ANSWER_SECONDS,
-    CONNECT_SECONDS,
-    SqlStore,
-    bounded_columns,
-    cleartext_refusal,
-    may_send_password,
-    row_of,
-    verifying_context,
-)
 from sockudo_queue.config import DatabaseSettings
 from sockudo_queue.core.ceilings import DEFAULTS
 
@@ -76,7 +67,7 @@ _FULL_LOGIN: Final = b"\x01\x04"
 
 
 def _refusal(plugin: str) -> pymysql.OperationalError:
-    return pymysql.OperationalError(CR.CR_AUTH_PLUGIN_ERR, cleartext_refusal(plugin, "DATABASE_MYSQL"))
+    return pymysql.OperationalError(CR.CR_AUTH_PLUGIN_ERR, sql.cleartext_refusal(plugin, "DATABASE_MYSQL"))
 
 
 class _Refused:
@@ -122,7 +113,7 @@ class _MysqlConnection(pymysql.Connection):
         super()._request_authentication()  # type: ignore[misc]
 
 
-class MysqlStore(SqlStore):
+class MysqlStore(sql.SqlStore):
     """The table of apps that Sockudo's driver `mysql` keeps."""
 
     kind = "mysql"
@@ -136,7 +127,7 @@ class MysqlStore(SqlStore):
 
     def _connect(self) -> Any:
         settings = self._settings
-        connect = pymysql.Connection if may_send_password(settings) else _MysqlConnection
+        connect = pymysql.Connection if sql.may_send_password(settings) else _MysqlConnection
         return connect(
             user=settings.username,
             password="" if settings.password is None else settings.password.revealed,
@@ -146,9 +137,9 @@ class MysqlStore(SqlStore):
             charset="utf8mb4",
             ssl=self._tls,
             ssl_disabled=settings.ssl_mode == "disable",
-            connect_timeout=CONNECT_SECONDS,
-            read_timeout=ANSWER_SECONDS,
-            write_timeout=ANSWER_SECONDS,
+            connect_timeout=sql.CONNECT_SECONDS,
+            read_timeout=sql.ANSWER_SECONDS,
+            write_timeout=sql.ANSWER_SECONDS,
             autocommit=True,  # else every read after the first would see the table as it was then
             program_name="sockudo-queue",
         )
@@ -157,11 +148,11 @@ class MysqlStore(SqlStore):
         return {str(name).lower() for (name,) in _run(connection, _COLUMNS, [self._settings.table_name])}
 
     def _select(self, connection: Any, columns: Sequence[str], ids: Sequence[str]) -> list[Row]:
-        wanted = bounded_columns({column: column for column in columns}, self._most_bytes)
+        wanted = sql.bounded_columns({column: column for column in columns}, self._most_bytes)
         places = ", ".join(["%s"] * len(ids))
         # The table's name was checked to be one.
         query = f"SELECT id, {wanted} FROM `{self._settings.table_name}` WHERE id IN ({places})"  # noqa: S608
-        return [row_of(columns, values) for values in _run(connection, query, ids)]
+        return [sql.row_of(columns, values) for values in _run(connection, query, ids)]
 
     def _select_ids(self, connection: Any, limit: int) -> list[str]:
         query = f"SELECT id FROM `{self._settings.table_name}` ORDER BY id LIMIT %s"  # noqa: S608 - as above
@@ -201,5 +192,5 @@ def _tls(settings: DatabaseSettings) -> ssl.SSLContext | None:
             context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
             return context
         case "verify-full":
-            return verifying_context(settings, "database.mysql")
+            return sql.verifying_context(settings, "database.mysql")
     return None

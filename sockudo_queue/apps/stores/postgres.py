@@ -10,16 +10,8 @@ from typing import Any, Final
 import pg8000.exceptions
 import pg8000.native
 
+from sockudo_queue.apps.stores import sql
 from sockudo_queue.apps.stores.base import Row
-from sockudo_queue.apps.stores.sql import (
-    ANSWER_SECONDS,
-    SqlStore,
-    bounded_columns,
-    cleartext_refusal,
-    may_send_password,
-    row_of,
-    verifying_context,
-)
 from sockudo_queue.config import DatabaseSettings
 from sockudo_queue.core.ceilings import DEFAULTS
 
@@ -50,11 +42,11 @@ class _PostgresConnection(pg8000.native.Connection):  # type: ignore[misc]
 
     def handle_AUTHENTICATION_REQUEST(self, data: bytes, context: Any) -> None:  # noqa: N802 - the library's name
         if data[:4] == _CLEARTEXT.to_bytes(4, "big"):
-            raise pg8000.exceptions.InterfaceError(cleartext_refusal("password", "DATABASE_POSTGRES"))
+            raise pg8000.exceptions.InterfaceError(sql.cleartext_refusal("password", "DATABASE_POSTGRES"))
         super().handle_AUTHENTICATION_REQUEST(data, context)
 
 
-class PostgresStore(SqlStore):
+class PostgresStore(sql.SqlStore):
     """The table of apps that Sockudo's driver `pgsql` keeps."""
 
     kind = "pgsql"
@@ -67,7 +59,7 @@ class PostgresStore(SqlStore):
 
     def _connect(self) -> Any:
         settings = self._settings
-        connect = pg8000.native.Connection if may_send_password(settings) else _PostgresConnection
+        connect = pg8000.native.Connection if sql.may_send_password(settings) else _PostgresConnection
         connection = connect(
             user=settings.username,
             password=None if settings.password is None else settings.password.revealed,
@@ -75,7 +67,7 @@ class PostgresStore(SqlStore):
             port=settings.port,
             database=settings.database,
             ssl_context=self._tls,
-            timeout=ANSWER_SECONDS,
+            timeout=sql.ANSWER_SECONDS,
             application_name="sockudo-queue",
         )
         if connection.parameter_statuses.get("client_encoding") != ENCODING:
@@ -88,12 +80,12 @@ class PostgresStore(SqlStore):
 
     def _select(self, connection: Any, columns: Sequence[str], ids: Sequence[str]) -> list[Row]:
         # As text, so that one value that is nested too deeply to be read does not spoil the whole answer.
-        wanted = bounded_columns({column: f"CAST({column} AS text)" for column in columns}, self._most_bytes)
+        wanted = sql.bounded_columns({column: f"CAST({column} AS text)" for column in columns}, self._most_bytes)
         given = {f"id{number}": app_id for number, app_id in enumerate(ids)}
         places = ", ".join(f":{name}" for name in given)
         # The table's name was checked to be one.
         query = f"SELECT id, {wanted} FROM {self._settings.table_name} WHERE id IN ({places})"  # noqa: S608
-        return [row_of(columns, values) for values in _run(connection, query, **given)]
+        return [sql.row_of(columns, values) for values in _run(connection, query, **given)]
 
     def _select_ids(self, connection: Any, limit: int) -> list[str]:
         query = f"SELECT id FROM {self._settings.table_name} ORDER BY id LIMIT :most"  # noqa: S608 - as above
@@ -147,5 +139,5 @@ def _tls(settings: DatabaseSettings) -> ssl.SSLContext | bool | None:
         case "require":
             return True
         case "verify-full":
-            return verifying_context(settings, "database.postgres")
+            return sql.verifying_context(settings, "database.postgres")
     return None

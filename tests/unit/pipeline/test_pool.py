@@ -63,6 +63,29 @@ class Hands:
             assert not thread.is_alive()
 
 
+class BusyHands(Hands):
+    """Worker threads that are started at once, and keep what they get until they are stopped."""
+
+    def __init__(self, slots: int, max_slow: int) -> None:
+        super().__init__(slots, max_slow, lambda _hands, _slot, got: self._keep(got))
+        self.got: list[Any] = []
+        self._gate = threading.Event()
+        self.pool.fill()
+        eventually(lambda: len(self.slots) == slots)
+
+    @property
+    def slots(self) -> list[Slot]:
+        return [got for got in self.got if isinstance(got, Slot)]
+
+    def stop(self) -> None:
+        self._gate.set()
+        super().stop()
+
+    def _keep(self, got: Any) -> None:
+        self.got.append(got)
+        self._gate.wait(10)
+
+
 def hold(hands: Hands, slot: Slot, got: Any) -> None:
     """Keep a slot until it is taken away, or for good."""
     while slot.held and not hands.pool._stopping:
@@ -86,27 +109,17 @@ def test_every_slot_gets_a_worker() -> None:
 
 
 def test_a_slot_given_back_goes_to_a_spare_worker_up_to_the_limit() -> None:
-    held: list[Slot] = []
-    gate = threading.Event()
-
-    def work(hands: Hands, slot: Slot, got: Any) -> None:
-        held.append(slot)
-        gate.wait(10)
-
-    hands = Hands(2, 3, work)
-    hands.pool.fill()
-    eventually(lambda: len(held) == 2)
+    hands = BusyHands(2, 3)
 
     for number in range(3):
-        assert hands.pool.give_back(held[number])
+        assert hands.pool.give_back(hands.slots[number])
         eventually(lambda: hands.pool.in_use == 2)
-    eventually(lambda: len(held) == 5)
-    assert not hands.pool.give_back(held[4])  # nobody is left who could take it
-    assert held[4].held
-    assert not hands.pool.give_back(held[0])  # it has none
+    eventually(lambda: len(hands.slots) == 5)
+    assert not hands.pool.give_back(hands.slots[4])  # no worker is left that could take it
+    assert hands.slots[4].held
+    assert not hands.pool.give_back(hands.slots[0])  # it has none
 
     assert hands.pool.threads == 5
-    gate.set()
     hands.stop()
     assert hands.pool.in_use == 0
 
@@ -130,49 +143,27 @@ def test_a_worker_takes_a_slot_again_only_if_one_is_free() -> None:
 
 
 def test_a_delivery_is_offloaded_as_long_as_there_is_a_thread() -> None:
-    done: list[Any] = []
-    gate = threading.Event()
-
-    def work(hands: Hands, slot: Slot, got: Any) -> None:
-        done.append(got)
-        gate.wait(10)
-
-    hands = Hands(1, 2, work)
-    hands.pool.fill()
-    eventually(lambda: len(done) == 1)
-    assert isinstance(done[0], Slot)
+    hands = BusyHands(1, 2)
 
     assert [hands.pool.offload(TASK) for _ in range(3)] == [True, True, False]
 
-    eventually(lambda: done[1:] == [TASK, TASK])
+    eventually(lambda: hands.got[1:] == [TASK, TASK])
     assert hands.pool.threads == 3
-    gate.set()
     hands.stop()
 
 
 def test_deliveries_of_jobs_with_many_webhooks_leave_threads_to_pass_slots_on_to() -> None:
     """They may all hang, and their threads are gone before anything is known of it."""
-    gate = threading.Event()
-    held: list[Slot] = []
-
-    def work(hands: Hands, slot: Slot, got: Any) -> None:
-        if got is slot:
-            held.append(slot)
-        gate.wait(10)
-
-    hands = Hands(2, 8, work)
-    hands.pool.fill()
-    eventually(lambda: len(held) == 2)
+    hands = BusyHands(2, 8)
 
     assert sum(hands.pool.offload(TASK) for _ in range(20)) == 6
 
-    assert all(hands.pool.give_back(slot) for slot in held[:2])
-    eventually(lambda: len(held) == 4)
-    gate.set()
+    assert all(hands.pool.give_back(slot) for slot in hands.slots[:2])
+    eventually(lambda: len(hands.slots) == 4)
     hands.stop()
 
 
-def test_a_slot_whose_worker_waits_for_a_bell_is_not_busy() -> None:
+def test_slot_whose_worker_waits_for_work_is_not_busy() -> None:
     pool = WorkerPool(2, 0, lambda: None)
     assert pool.try_take(Slot())
     assert pool.try_take(Slot())
@@ -250,30 +241,21 @@ def test_the_slot_of_a_dead_worker_wakes_a_spare_one_at_once() -> None:
 
 
 def test_a_thread_that_cannot_be_started_costs_nothing_but_itself() -> None:
-    gate = threading.Event()
-    held: list[Slot] = []
-
-    def work(hands: Hands, slot: Slot, got: Any) -> None:
-        held.append(slot)
-        gate.wait(10)
-
-    hands = Hands(2, 4, work)
-    hands.pool.fill()
-    eventually(lambda: len(held) == 2)
+    hands = BusyHands(2, 4)
+    first = hands.slots[0]
     hands.refuse = True
 
     for _ in range(3):
-        assert not hands.pool.give_back(held[0])
+        assert not hands.pool.give_back(first)
         assert not hands.pool.offload(TASK)
-    assert held[0].held
+    assert first.held
     assert (hands.pool.threads, hands.pool.in_use, len(hands.pool._tasks)) == (2, 2, 0)
     assert is_consistent(hands.pool)
 
     hands.refuse = False
-    assert hands.pool.give_back(held[0])
+    assert hands.pool.give_back(first)
     assert hands.pool.offload(TASK)
-    eventually(lambda: len(held) == 4)
-    gate.set()
+    eventually(lambda: len(hands.got) == 4)
     hands.stop()
 
 
@@ -300,7 +282,7 @@ def test_spare_workers_end_when_they_are_not_needed(monkeypatch: pytest.MonkeyPa
     hands.stop()
 
 
-def test_a_ring_wakes_as_many_as_there_are_jobs() -> None:
+def test_wakeup_wakes_as_many_workers_as_there_are_jobs() -> None:
     pool = WorkerPool(3, 0, lambda: None)
     woken: list[int] = []
 
@@ -322,7 +304,7 @@ def test_a_ring_wakes_as_many_as_there_are_jobs() -> None:
     assert not pool.someone_is_idle
 
 
-def test_a_ring_between_the_look_and_the_wait_is_not_lost() -> None:
+def test_wakeup_between_the_look_and_the_wait_is_not_lost() -> None:
     pool = WorkerPool(1, 0, lambda: None)
     seen = pool.wakeups
     pool.wake(1)
@@ -333,7 +315,7 @@ def test_a_ring_between_the_look_and_the_wait_is_not_lost() -> None:
     assert time.monotonic() - started < 1
 
 
-def test_a_wait_for_a_ring_is_bounded() -> None:
+def test_wait_for_work_is_bounded() -> None:
     pool = WorkerPool(1, 0, lambda: None)
     started = time.monotonic()
 

@@ -37,7 +37,7 @@ class Failing(MemoryDriver):
         return super().wait(source, timeout)
 
 
-def rings_after(error: BrokerError) -> int:
+def wakeups_after(error: BrokerError) -> int:
     """Let a notifier meet an error, and return how often it has woken a worker."""
     stopping, pool = threading.Event(), WorkerPool(5, 5, lambda: None)
     context = WorkerContext(
@@ -60,8 +60,8 @@ def rings_after(error: BrokerError) -> int:
 
 def test_a_refusal_wakes_a_worker_which_alone_finds_out_whether_it_goes_on() -> None:
     """An idle worker comes by after seconds only; until then the daemon would call itself ready, or not resume."""
-    assert rings_after(SourceRefused(SOURCE, "no permission")) == 1
+    assert wakeups_after(SourceRefused(SOURCE, "no permission")) == 1
 
 
 def test_an_outage_wakes_nobody() -> None:
-    assert rings_after(BrokerUnavailable("away")) == 0
+    assert wakeups_after(BrokerUnavailable("away")) == 0
