@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from typing import Any, Final
 
 from sockudo_queue.apps.file_watcher import AppSource
@@ -14,28 +13,26 @@ RELOAD_EVERY: Final = 1.0
 """Seconds between two looks at the file."""
 
 
-class AppsFileService:
-    """Looks at the file in a thread of its own. What is in flight keeps the apps that it began with."""
+class AppsReload:
+    """Looks at the file. What is in flight keeps the apps that it began with."""
 
     def __init__(self, source: AppSource, unknown_apps: UnknownApps, asked: threading.Event, log: Any) -> None:
-        """`asked` is set by whoever wants a reload now."""
+        """`asked` is set to reload whether the file has changed or not."""
         self._source = source
         self._unknown_apps = unknown_apps
         self._asked = asked
         self._log = log
 
-    def serve(self, beat: Callable[[], None], stopping: threading.Event) -> None:
-        """Look and reload until the daemon stops."""
-        while not stopping.is_set():
-            beat()
-            asked = self._asked.wait(RELOAD_EVERY)
-            self._asked.clear()
-            result = self._source.reload() if asked else self._source.poll()
-            if result is None:
-                continue
-            for line in result.lines:
-                self._log.warning("settings.warning" if result.applied else "apps.reload_failed", text=line)
-            if result.applied:
-                log_invalid_webhooks(self._log, self._source.invalid_webhooks)
-                self._unknown_apps.forget()
-                self._log.info("apps.reloaded")
+    def look(self) -> None:
+        """Reload where the file has changed, or where that is asked for."""
+        asked = self._asked.is_set()
+        self._asked.clear()
+        result = self._source.reload() if asked else self._source.poll()
+        if result is None:
+            return
+        for line in result.lines:
+            self._log.warning("settings.warning" if result.applied else "apps.reload_failed", text=line)
+        if result.applied:
+            log_invalid_webhooks(self._log, self._source.invalid_webhooks)
+            self._unknown_apps.forget()
+            self._log.info("apps.reloaded")

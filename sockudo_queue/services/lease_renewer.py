@@ -12,26 +12,23 @@ RENEW_AGAIN: Final = 0.5
 
 
 class LeaseRenewer:
-    """Renews at a fixed interval, in a thread of its own, until the daemon puts back what it holds."""
+    """Renews at a fixed interval; a failed renewal is repeated soon. `pause` is in seconds, until the next."""
 
     def __init__(self, context: WorkerContext, interval: float, *, always: bool) -> None:
         """`interval` is in seconds. `always` also renews without a claim, for a driver that holds more than claims."""
-        self.interval = interval
+        self.interval = self.pause = interval
         self._context = context
         self._always = always
 
-    def serve(self, name: str) -> None:
-        """Renew until what is held is put back; a failed renewal is repeated soon."""
-        pause = self.interval
-        while not self._context.abandoned.wait(pause):
-            self._context.beats.beat(name)
-            try:
-                self._renew()
-            except BrokerError as error:
-                self._context.watch.failed(error)
-                pause = min(self.interval, RENEW_AGAIN)
-            else:
-                pause = self.interval
+    def renew(self) -> None:
+        """Renew once, if there is anything to renew."""
+        try:
+            self._renew()
+        except BrokerError as error:
+            self._context.watch.failed(error)
+            self.pause = min(self.interval, RENEW_AGAIN)
+        else:
+            self.pause = self.interval
 
     def _renew(self) -> None:
         """Renew; a claim that is no longer ours is forgotten and will not be settled."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -50,14 +49,15 @@ class PeerWatch:
         self._evicting = Reminder(REMIND_AFTER)
         self._evictions: Sequence[str] | None = ()  # None: may not be asked
 
-    def serve(self, beat: Callable[[], None], stopping: threading.Event) -> None:
-        """Look until the daemon is stopped. An outage is told by others."""
-        while True:
-            beat()
-            with contextlib.suppress(BrokerError):  # those who wait for work meet it too, and tell of it
-                self.look()
-            if stopping.wait(LOOK_AGAIN if self._is_far else LOOK_EVERY):
-                return
+    @property
+    def pause(self) -> float:
+        """Return the seconds until the next look."""
+        return LOOK_AGAIN if self._is_far else LOOK_EVERY
+
+    def try_to_look(self) -> None:
+        """Look once, unless the broker cannot be asked."""
+        with contextlib.suppress(BrokerError):  # the notifiers meet the outage too, and report it
+            self.look()
 
     def look(self) -> None:
         """Look once. Raises `BrokerError`."""

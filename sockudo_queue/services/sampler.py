@@ -5,7 +5,6 @@ A scrape or a reader of the page then finds everything here and asks nobody.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from typing import Any, Final
@@ -40,21 +39,17 @@ class Sampler:
         self._audited_at = time.monotonic() - AUDIT_EVERY
         self._adrift = Reminder(REMIND_AFTER)
 
-    def serve(
-        self, every: float, failed: Callable[[BrokerError], None], beat: Callable[[], None], stopping: threading.Event
-    ) -> None:
-        """Look every so many seconds until the daemon stops. `failed` gets what the queue's server refuses."""
-        while True:
-            beat()
-            try:
-                self.look()
-            except BrokerUnavailable:
-                pass  # the notifiers meet an outage sooner, and report it and its end
-            except BrokerError as error:
-                failed(error)
-            # A look that succeeds proves little: a replica, and a server that cannot write to its disk, can be read.
-            if stopping.wait(every):
-                return
+    def try_to_look(self, failed: Callable[[BrokerError], None]) -> None:
+        """Look once. `failed` gets what the queue's server refuses.
+
+        A look that succeeds proves little: a replica, and a server that cannot write to its disk, can be read.
+        """
+        try:
+            self.look()
+        except BrokerUnavailable:
+            pass  # the notifiers meet an outage sooner, and report it and its end
+        except BrokerError as error:
+            failed(error)
 
     def look(self) -> None:
         """Ask the queue. Raises `BrokerError`; the page gets its sample all the same."""

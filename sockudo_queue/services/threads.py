@@ -1,14 +1,17 @@
 """Starts the background threads.
 
-Each is a loop that ends when the daemon stops, gives signs of life, and outlives every outage of the broker.
+Each gives signs of life, outlives every outage of the broker, and ends when the daemon stops. `every` is the loop of
+those that do some work again and again; notifier, settler and app store have loops of their own, since they wait for
+others.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from sockudo_queue.apps.file_watcher import AppSource
 from sockudo_queue.apps.stores.refresher import AppCacheRefresher
@@ -16,11 +19,9 @@ from sockudo_queue.drivers.base import BufferedDriver
 from sockudo_queue.pipeline.supervisor import Supervisor
 from sockudo_queue.pipeline.unknown_apps import UnknownApps
 from sockudo_queue.pipeline.worker import LIVE_WITHIN, WorkerContext
-from sockudo_queue.runtime.cpu_affinity import CpuAffinity
-from sockudo_queue.services.apps_file import AppsFileService
-from sockudo_queue.services.cpu_affinity import CpuAffinityService
+from sockudo_queue.runtime.cpu_affinity import LOOK_EVERY, CpuAffinity
+from sockudo_queue.services.apps_file import RELOAD_EVERY, AppsReload
 from sockudo_queue.services.lease_renewer import LeaseRenewer
-from sockudo_queue.services.maintenance import Maintenance
 from sockudo_queue.services.notifier import Notifier
 from sockudo_queue.services.peers import PeerWatch
 from sockudo_queue.services.sampler import SAMPLE_EVERY, Sampler
@@ -28,6 +29,10 @@ from sockudo_queue.services.settler import SettlerThread
 
 if TYPE_CHECKING:
     from sockudo_queue.services.ingress import Ingress
+
+
+UPKEEP_EVERY: Final = 10.0
+"""Seconds between two rounds of what frees what is no longer used."""
 
 
 class BackgroundThreads:
@@ -61,14 +66,21 @@ class BackgroundThreads:
         for number, source in enumerate(self._context.driver.sources, 1):
             self._start(f"notifier-{number}", LIVE_WITHIN, Notifier(self._context, source, self._settler).serve)
         renewer = LeaseRenewer(self._context, renew_interval, always=self._settler is not None)
-        self._start("renewer", LIVE_WITHIN + renew_interval, renewer.serve)
+        self.every(
+            "renewer",
+            lambda: renewer.pause,
+            renewer.renew,
+            until=self._context.abandoned,
+            allowance=LIVE_WITHIN + renew_interval,
+        )
         every = SAMPLE_EVERY if self._settler is None else self._settler.driver.sample_seconds
-        self._serve("sampler", partial(self._sampler.serve, every, self._context.watch.failed))
+        self.every("sampler", lambda: every, partial(self._sampler.try_to_look, self._context.watch.failed))
         if cpu_affinity is not None and cpu_affinity.is_possible:
-            self._serve("cpu-affinity", CpuAffinityService(cpu_affinity).serve)
-        self._serve("maintenance", Maintenance(upkeep).serve)
+            self.every("cpu-affinity", lambda: LOOK_EVERY, cpu_affinity.look)
+        self.every("maintenance", lambda: UPKEEP_EVERY, partial(self._keep_up, upkeep))
         if app_source is not None:
-            self._serve("apps-file", AppsFileService(app_source, unknown_apps, self.reload_asked, self._log).serve)
+            reload = AppsReload(app_source, unknown_apps, self.reload_asked, self._log)
+            self.every("apps-file", lambda: RELOAD_EVERY, reload.look, wakes=self.reload_asked)
         if refresher is not None:
             self._serve("app-store", refresher.serve)
 
@@ -79,12 +91,43 @@ class BackgroundThreads:
 
     def watch_peers(self, watch: PeerWatch) -> None:
         """Start the look around the queue, for a driver whose broker tells of it."""
-        self._serve("peers", watch.serve)
+        self.every("peers", lambda: watch.pause, watch.try_to_look)
+
+    def every(
+        self,
+        name: str,
+        seconds: Callable[[], float],
+        work: Callable[[], object],
+        *,
+        until: threading.Event | None = None,
+        wakes: threading.Event | None = None,
+        allowance: float = LIVE_WITHIN,
+    ) -> None:
+        """Start a thread that does some work, and again after a pause of so many seconds. Raises `StartError`.
+
+        It ends with the daemon, or when `until` is set. `wakes` ends a pause early. `allowance` is how many seconds may
+        pass between two signs of life.
+        """
+        beats, end = self._context.beats, until or self._context.stopping
+
+        def serve(thread: str) -> None:
+            while not end.is_set():
+                beats.beat(thread)
+                work()
+                (wakes or end).wait(seconds())
+
+        self._start(name, allowance, serve)
 
     @property
     def is_busy(self) -> bool:
         """Tell whether a stop has to wait for what was received and is not given back."""
         return self._settler is not None and not self._settler.gave_back.is_set()
+
+    def _keep_up(self, upkeep: Sequence[Callable[[float], object]]) -> None:
+        """Free what is no longer used, such as idle connections to endpoints. No worker does it, since it may block."""
+        for work in upkeep:
+            self._context.beats.beat("maintenance")
+            work(time.monotonic())
 
     def _start(self, name: str, allowance: float, serve: Callable[[str], None]) -> None:
         self._supervisor.keep(name, lambda: serve(name), allowance)
