@@ -8,7 +8,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,6 @@ from sockudo_queue import daemon as module
 from sockudo_queue.apps.file import load_with_apps
 from sockudo_queue.core.apps import StaticApps
 from sockudo_queue.daemon import EXIT_GAVE_UP, EXIT_STOPPED, Daemon
-from sockudo_queue.drivers.memory import MemoryDriver
 from sockudo_queue.errors import StartError
 from sockudo_queue.observability import logs
 from sockudo_queue.runtime import limits
@@ -44,19 +43,28 @@ def surroundings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
-def daemon_for(receiver: Receiver, directory: Path, **settings: str) -> Daemon:
-    (directory / "config.json").write_text(json.dumps(config(app(webhook(receiver.url())))))
-    loaded, apps = load_with_apps("config.json", SETTINGS | settings, directory, False)
-    return Daemon(loaded.settings, StaticApps(apps))
+@pytest.fixture
+def make(receiver: Receiver, tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
+    """Return a maker of daemons with one webhook, from settings; what is left of them ends with the test."""
+    made: list[Daemon] = []
+
+    def make_daemon(**settings: str) -> Daemon:
+        (tmp_path / "config.json").write_text(json.dumps(config(app(webhook(receiver.url())))))
+        loaded, apps = load_with_apps("config.json", SETTINGS | settings, tmp_path, False)
+        made.append(Daemon(loaded.settings, StaticApps(apps)))
+        return made[-1]
+
+    yield make_daemon
+    for daemon in made:
+        daemon._supervisor.stopping.set()
+        daemon._abandoned.set()
+        daemon._pool.stop()
+        if daemon._ingress is not None:
+            daemon._ingress.stop()
 
 
-def memory_of(daemon: Daemon) -> MemoryDriver:
-    assert isinstance(daemon._driver, MemoryDriver)
-    return daemon._driver
-
-
-def test_daemon_delivers_and_stops_with_nothing_left(receiver: Receiver, tmp_path: Path) -> None:
-    daemon = daemon_for(receiver, tmp_path)
+def test_daemon_delivers_and_stops_with_nothing_left(receiver: Receiver, make: Callable[..., Daemon]) -> None:
+    daemon = make()
     daemon._start()
     daemon._driver.put(job(1))
     receiver.wait_for(1)
@@ -68,9 +76,9 @@ def test_daemon_delivers_and_stops_with_nothing_left(receiver: Receiver, tmp_pat
     assert daemon._pool.threads == 0
 
 
-def test_stop_puts_back_what_is_in_flight_after_the_deadline(receiver: Receiver, tmp_path: Path) -> None:
+def test_stop_puts_back_what_is_in_flight_after_the_deadline(receiver: Receiver, make: Callable[..., Daemon]) -> None:
     receiver.hang()
-    daemon = daemon_for(receiver, tmp_path)
+    daemon = make()
     daemon._start()
     daemon._driver.put(job(1))
     receiver.wait_for(1)
@@ -83,8 +91,8 @@ def test_stop_puts_back_what_is_in_flight_after_the_deadline(receiver: Receiver,
     assert sum(daemon._driver.depth().values()) == 1
 
 
-def test_stop_signal_ends_the_wait_for_signals(receiver: Receiver, tmp_path: Path) -> None:
-    daemon = daemon_for(receiver, tmp_path)
+def test_stop_signal_ends_the_wait_for_signals(make: Callable[..., Daemon]) -> None:
+    daemon = make()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     try:
         daemon._start()
@@ -96,19 +104,18 @@ def test_stop_signal_ends_the_wait_for_signals(receiver: Receiver, tmp_path: Pat
     assert daemon._supervisor.stopping.is_set()
 
 
-def test_daemon_whose_threads_crash_gives_up(receiver: Receiver, tmp_path: Path) -> None:
-    daemon = daemon_for(receiver, tmp_path)
+def test_daemon_whose_threads_crash_gives_up(make: Callable[..., Daemon]) -> None:
+    daemon = make()
     daemon._start()
     daemon._supervisor.gave_up.set()
 
     assert daemon._serve() == EXIT_GAVE_UP
-    daemon._pool.stop()
 
 
-def test_port_in_use_fails_the_start_before_a_thread_begins(receiver: Receiver, tmp_path: Path) -> None:
+def test_port_in_use_fails_the_start_before_a_thread_begins(make: Callable[..., Daemon]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        daemon = daemon_for(receiver, tmp_path, QUEUE_MEMORY_INGRESS_PORT=str(port))
+        daemon = make(QUEUE_MEMORY_INGRESS_PORT=str(port))
 
         with pytest.raises(StartError, match=str(port)):
             daemon._start()

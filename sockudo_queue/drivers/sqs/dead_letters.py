@@ -20,6 +20,7 @@ from sockudo_queue.drivers.sqs.client import BATCH, SqsClient
 from sockudo_queue.drivers.sqs.messages import Outgoing, Received
 from sockudo_queue.drivers.sqs.queues import QueueFinder
 from sockudo_queue.drivers.sqs.receiving import receive
+from sockudo_queue.drivers.sqs.settlement_plan import Ordering
 from sockudo_queue.errors import BrokerError
 
 HOLD_SECONDS: Final = 60
@@ -41,14 +42,11 @@ class _Held:
 class SqsDeadLetterStore:
     """Safe from any thread. What a walk has in hand is hidden from others until the walk ends."""
 
-    def __init__(
-        self, client: SqsClient, queues: QueueFinder, clock: Callable[[], float], *, fifo: bool, group: str
-    ) -> None:
+    def __init__(self, client: SqsClient, queues: QueueFinder, clock: Callable[[], float], ordering: Ordering) -> None:
         self._client = client
         self._queues = queues
         self._clock = clock
-        self._fifo = fifo
-        self._group = group
+        self._ordering = ordering
         self._lock = threading.Lock()
         self._held: dict[str, _Held] = {}
 
@@ -173,10 +171,8 @@ class SqsDeadLetterStore:
     def _again(self, letter: Received, state: bytes) -> dict[str, Any]:
         """Return the entry that puts a letter back on the queue, behind everything that waits there."""
         entry = Outgoing(letter.record_id, letter.body, state or letter.state, letter.claims).entry()
-        if self._fifo:
-            # The id of this death: another death of the same job must not be taken for a repetition of it.
-            entry |= {"MessageGroupId": letter.origin or self._group, "MessageDeduplicationId": letter.message_id}
-        return entry
+        # The id of this death: another death of the same job must not be taken for a repetition of it.
+        return entry | self._ordering.place(letter.origin, letter.message_id)
 
 
 def _tens(held: Sequence[_Held]) -> Iterator[list[_Held]]:

@@ -7,22 +7,21 @@ other thread receives. What `next` settles is carried out in batches by `flush`.
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from sockudo_queue.drivers.base import Claim, Flushed, NextResult, Settlement
 from sockudo_queue.drivers.sqs.answers import number_of
-from sockudo_queue.drivers.sqs.buffer import MessageBuffer
 from sockudo_queue.drivers.sqs.client import QueueMissing, SqsClient
 from sockudo_queue.drivers.sqs.dead_letters import SqsDeadLetterStore
 from sockudo_queue.drivers.sqs.failure_backoff import FailureBackoff
 from sockudo_queue.drivers.sqs.fetcher import Fetcher
+from sockudo_queue.drivers.sqs.held import HeldMessages
 from sockudo_queue.drivers.sqs.messages import Outgoing
+from sockudo_queue.drivers.sqs.ordering import FifoOrdering, StandardOrdering
 from sockudo_queue.drivers.sqs.queues import QueueFinder
-from sockudo_queue.drivers.sqs.settlement_plan import SettlementTask
-from sockudo_queue.drivers.sqs.settlement_queue import SettlementQueue
+from sockudo_queue.drivers.sqs.settlement_plan import Ordering, SettlementTask
 from sockudo_queue.drivers.sqs.settler import Settler
 from sockudo_queue.errors import BrokerError, BrokerUnavailable
 
@@ -30,7 +29,7 @@ HELD_LIMIT: Final = 1000
 """Messages held at most, with those that cannot be begun because one before them in their group is not ended."""
 SAMPLE_SECONDS: Final = 30.0
 SOON: Final = 0.05
-"""Seconds between two looks at endings that wait for others."""
+"""Seconds between two looks at settlements that wait for others."""
 COUNTS: Final = (
     "ApproximateNumberOfMessages",
     "ApproximateNumberOfMessagesNotVisible",
@@ -62,34 +61,28 @@ class SqsDriver:
         self.sample_seconds = SAMPLE_SECONDS
         self._client = client
         self._queues = queues
-        self._fifo = fifo
-        self._group = group
         self._visibility = visibility_seconds
         self._wait_seconds = wait_seconds
         self._concurrency = concurrency
         self._clock = clock
-        self._changed = threading.Condition()
+        self._ordering: Ordering = FifoOrdering(group) if fifo else StandardOrdering()
+        held = HeldMessages(clock, self._ordering)
+        self._changed, self._buffer, self._settlements = held.changed, held.buffer, held.settlements
         self._failures = FailureBackoff()
-        self._buffer = MessageBuffer()
-        self._pending = SettlementQueue(self._buffer, self._changed, clock, fifo=fifo)
-        self._settler = Settler(client, queues, self._buffer, self._changed, clock, fifo=fifo)
+        self._settler = Settler(client, queues, held)
         self._fetcher = Fetcher(
             client,
             queues,
-            self._buffer,
-            self._pending,
+            held,
             self._settler,
             self._failures,
-            self._changed,
-            clock,
             visibility_seconds=visibility_seconds,
             max_messages=max_messages,
-            fifo=fifo,
         )
-        self.dead_letters = SqsDeadLetterStore(client, queues, clock, fifo=fifo, group=group)
-        self._tended = False
+        self.dead_letters = SqsDeadLetterStore(client, queues, clock, self._ordering)
+        self._is_flushed = False
         self._news_seen = 0
-        self._news_tended = 0
+        self._news_flushed = 0
 
     # Claims
 
@@ -112,10 +105,10 @@ class SqsDriver:
         with self._changed:
             try:
                 for settlement in settlements:
-                    wanted.append(self._pending.take(settlement))
+                    wanted.append(self._settlements.take(settlement))
                     mine = [task for task in wanted if isinstance(task, SettlementTask)]
             except BrokerError:
-                self._pending.put_away(mine, told=True)
+                self._settlements.put_away(mine, told=True)
                 raise
         self._carry_out(mine, told=True)
         return [bool(task.accepted) if isinstance(task, SettlementTask) else task for task in wanted]
@@ -125,15 +118,15 @@ class SqsDriver:
         if self._failures.pause_of("renew"):
             self._failures.check("renew")
         with self._changed:
-            task = self._pending.messages(in_flight=True)
-            held = [message for message in self._buffer.messages.values() if message not in task]
+            settling = self._settlements.messages(in_flight=True)
+            held = [message for message in self._buffer.messages.values() if message not in settling]
         with self._failures.watching("renew"):  # also where nothing is left to renew, which ends its trouble
             if held:
                 self._settler.renew(held, self._visibility)
         with self._changed:
             return [claim.receipt in self._buffer.claimed for claim in claims]
 
-    # What prefetching drivers do besides
+    # What buffered drivers do besides
 
     def prepare(self) -> None:
         """Find or make the queues, and receive for the first time, so that a missing permission shows at the start."""
@@ -144,8 +137,8 @@ class SqsDriver:
     def flush(self, timeout: float) -> Flushed:
         give_up_at = time.monotonic() + timeout
         with self._changed:
-            self._tended = True
-            while not (batch := self._ripe()) and not self._pending.told and not self._has_news():
+            self._is_flushed = True
+            while not (batch := self._ripe()) and not self._settlements.told and not self._has_news():
                 left = give_up_at - time.monotonic()
                 if left <= 0:
                     break
@@ -154,24 +147,24 @@ class SqsDriver:
             with self._failures.watching("settle"):
                 self._carry_out(batch, told=False)
         with self._changed:
-            ended = tuple(self._pending.told.values())
-            self._pending.told.clear()
+            ended = tuple(self._settlements.told.values())
+            self._settlements.told.clear()
             claimable = self._buffer.claimable(self._clock()) if self._has_news() else 0
-            self._news_tended = self._buffer.news
+            self._news_flushed = self._buffer.news
         return Flushed(ended, claimable)
 
     def give_back(self) -> None:
         self._settler.draining = True
         with self._fetcher.one_at_a_time:  # a receive that is on its way still brings messages
             with self._changed:
-                settling = self._pending.messages()
+                settling = self._settlements.messages()
                 idle = [message for message in self._buffer.idle() if message not in settling]
             self._settler.give_back(idle)
 
     # The rest of the contract
 
     def wait(self, source: str, timeout: float) -> int:
-        """Receive with a long poll, unless enough is held; ring for whatever became claimable meanwhile."""
+        """Receive with a long poll, unless enough is held; report what became claimable meanwhile."""
         assert source == self.sources[0]
         give_up_at = time.monotonic() + timeout
         while True:
@@ -193,10 +186,8 @@ class SqsDriver:
                 return self._rest(give_up_at)
 
     def put(self, body: bytes) -> None:
-        entry = Outgoing("", body).entry()
-        if self._fifo:
-            # Two equal jobs are two jobs.
-            entry |= {"MessageGroupId": self._group, "MessageDeduplicationId": os.urandom(16).hex()}
+        # Two equal jobs are two jobs.
+        entry = Outgoing("", body).entry() | self._ordering.place(None, os.urandom(16).hex())
         self._client.call("send_message", QueueUrl=self._queues.pair().main.url, **entry)
 
     def depth(self) -> Mapping[str, int]:
@@ -262,7 +253,7 @@ class SqsDriver:
                 record.state,
                 record.lapses,
                 round(self._fetcher.server_ms()),
-                ordered=self._fifo,
+                ordered=self._ordering.is_ordered,
             )
 
     def _has_room(self) -> bool:
@@ -277,7 +268,7 @@ class SqsDriver:
         """Wait out a receive that brought nothing: a server that answers at once must not be asked in a hot loop."""
         with self._changed:
             left = give_up_at - time.monotonic()
-            if left > 0 and not self._has_news_to_ring():
+            if left > 0 and not self._has_unseen_news():
                 self._changed.wait(left)
             self._news_seen = self._buffer.news
             return self._buffer.claimable(self._clock())
@@ -285,17 +276,17 @@ class SqsDriver:
     def _end(self, settled: Settlement) -> tuple[bool | None, bool]:
         """Settle for `next`; return whether it was accepted, and whether SQS has answered."""
         with self._changed:
-            if settled.claim.receipt in self._pending.told:
+            if settled.claim.receipt in self._settlements.told:
                 return None, False
-            task = self._pending.plan(settled)
+            task = self._settlements.plan(settled)
             if task is None:
                 return False, False
             if task.is_local and not task.in_flight and self._settler.is_ours(task.record.message):
-                self._settler.shelve(task, self._clock())
+                self._settler.keep(task, self._clock())
                 task.accepted = True
-                self._pending.put_away([task], told=True)
+                self._settlements.put_away([task], told=True)
                 return True, False
-            if self._tended:
+            if self._is_flushed:
                 self._changed.notify_all()
                 return None, False
         return self.settle([settled])[0], True
@@ -303,29 +294,29 @@ class SqsDriver:
     def _until_something(self) -> float:
         """Return the seconds until `flush` may have something to do. Under the lock."""
         until = [1.0]
-        if len(self._pending):
+        if len(self._settlements):
             until.append(max(self._failures.pause_of("settle"), SOON))
         if (due := self._buffer.until_due(self._clock())) is not None:
             until.append(due + 0.001)
         return min(until)
 
     def _ripe(self) -> list[SettlementTask]:
-        """Take the endings that shall be carried out now. Under the lock."""
+        """Take the settlements that shall be carried out now. Under the lock."""
         if self._failures.pause_of("settle"):
             return []
-        return self._pending.take_ripe(everything=self._settler.draining)
+        return self._settlements.take_ripe(everything=self._settler.draining)
 
     def _carry_out(self, tasks: Sequence[SettlementTask], *, told: bool) -> None:
         try:
             self._settler.carry_out(tasks)
         finally:
             with self._changed:
-                self._pending.put_away(tasks, told=told)
+                self._settlements.put_away(tasks, told=told)
 
     def _has_news(self) -> bool:
-        return self._buffer.claimable(self._clock()) > 0 and self._buffer.news != self._news_tended
+        return self._buffer.claimable(self._clock()) > 0 and self._buffer.news != self._news_flushed
 
-    def _has_news_to_ring(self) -> bool:
+    def _has_unseen_news(self) -> bool:
         return self._buffer.news != self._news_seen
 
     def _counts(self, url: str) -> tuple[int, int, int]:

@@ -1,22 +1,21 @@
-"""Receiving: messages from the queue onto the shelf, one receive at a time for all threads."""
+"""Receiving: messages from the queue into the buffer, one receive at a time for all threads."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from operator import attrgetter
 from typing import Final
 
-from sockudo_queue.drivers.sqs.buffer import Message, MessageBuffer, Record
+from sockudo_queue.drivers.sqs.buffer import Message, Record
 from sockudo_queue.drivers.sqs.client import BATCH, SqsClient
 from sockudo_queue.drivers.sqs.failure_backoff import FailureBackoff
+from sockudo_queue.drivers.sqs.held import HeldMessages
 from sockudo_queue.drivers.sqs.messages import Received
 from sockudo_queue.drivers.sqs.queues import QueueFinder
 from sockudo_queue.drivers.sqs.receiving import receive
 from sockudo_queue.drivers.sqs.settlement_plan import sent_on
-from sockudo_queue.drivers.sqs.settlement_queue import SettlementQueue
 from sockudo_queue.drivers.sqs.settler import Settler
 
 FAR_AWAY: Final = 5.0
@@ -30,35 +29,31 @@ CLOCKS_MAY_DIFFER: Final = 1.0
 
 
 class Fetcher:
-    """Receives for one driver. Whoever calls `receive` holds `one_at_a_time`; `lock` guards shelf and endings."""
+    """Receives for one driver. The caller of `receive` holds `one_at_a_time`."""
 
     def __init__(
         self,
         client: SqsClient,
         queues: QueueFinder,
-        buffer: MessageBuffer,
-        pending: SettlementQueue,
+        held: HeldMessages,
         settler: Settler,
         failures: FailureBackoff,
-        lock: threading.Condition,
-        clock: Callable[[], float],
         *,
         visibility_seconds: int,
         max_messages: int,
-        fifo: bool,
     ) -> None:
         self.one_at_a_time = threading.Lock()
         self._client = client
         self._queues = queues
-        self._buffer = buffer
-        self._pending = pending
+        self._buffer = held.buffer
+        self._settlements = held.settlements
         self._settler = settler
         self._failures = failures
-        self._lock = lock
-        self._clock = clock
+        self._changed = held.changed
+        self._clock = clock = held.clock
         self._visibility = visibility_seconds
         self._max_messages = min(max_messages, BATCH)
-        self._fifo = fifo
+        self._ordering = held.ordering
         self._server_ahead_ms = (time.time() - clock()) * 1000  # until a message tells better
 
     def receive(self, wait_seconds: int) -> int:
@@ -73,12 +68,12 @@ class Fetcher:
                 visibility_seconds=self._visibility,
             )
         behind: list[Message] = []
-        with self._lock:
+        with self._changed:
             self._learn_clock(messages)
             for each in messages:
-                behind += self._shelve(each)
+                behind += self._take_up(each)
             if messages:
-                self._lock.notify_all()
+                self._changed.notify_all()
         if behind:
             self._settler.give_back(behind)
         return len(messages)
@@ -87,12 +82,11 @@ class Fetcher:
         """Return the time of SQS, in milliseconds since 1970, as far as it can be told without asking."""
         return self._clock() * 1000 + self._server_ahead_ms
 
-    def _shelve(self, each: Received) -> list[Message]:
+    def _take_up(self, each: Received) -> list[Message]:
         """Take up one message; return those that must go back because of it. Under the lock."""
         now = self._clock()
         behind: list[Message] = []
-        if not self._fifo:
-            each = replace(each, group=None)  # on a standard queue a group names a tenant and promises no order
+        each = self._ordering.received(each)
         known = self._buffer.messages.get(each.message_id)
         if known is not None and known.received.body != each.body:
             return behind  # two messages cannot have one id; this one comes again
@@ -107,9 +101,9 @@ class Fetcher:
         lapses = each.lapses + self._lapses_of(each)
         record = Record(message, each.record_id, each.state, each.claims + each.receives - 1, lapses, now + due_in)
         message.records.append(record)
-        if due_in > FAR_AWAY and not self._fifo:
+        if due_in > FAR_AWAY and not self._ordering.is_ordered:
             self._buffer.messages[message.id] = message
-            self._pending.add(f"{message.id} sent on", sent_on(record, round(due_in * 1000)))
+            self._settlements.add(f"{message.id} sent on", sent_on(record, round(due_in * 1000)))
         else:
             self._buffer.add(message, now)
         return behind

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 import uuid
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Any, Final, Protocol
 
 from sockudo_queue.drivers.base import DeadLetter, Requeue, Retry, Settlement
 from sockudo_queue.drivers.sqs.buffer import Record
-from sockudo_queue.drivers.sqs.messages import Outgoing
+from sockudo_queue.drivers.sqs.messages import Outgoing, Received
 from sockudo_queue.errors import BrokerError
 
 KEPT_LIMIT: Final = 200
@@ -29,7 +29,7 @@ class Send:
 
 @dataclass(slots=True, eq=False)
 class SettlementTask:
-    """The end of one claim on its way. `settlement` is None for one that nobody waits for."""
+    """The end of one claim on its way. `settlement` is None for one that no worker waits for."""
 
     settlement: Settlement | None
     record: Record
@@ -38,7 +38,7 @@ class SettlementTask:
     goes_back: bool = False
     since: float = field(default_factory=time.monotonic)
     in_flight: bool = False
-    shelved: bool = False  # its record is off the shelf; what is left is the message's deletion
+    is_kept: bool = False  # what is kept of its record is in the buffer; what is left is the message's deletion
     accepted: bool | None = None
     error: BrokerError | None = None
 
@@ -54,7 +54,21 @@ class SettlementTask:
         return not (unsent or self.keeps or self.goes_back or self.record.message.others(self.record))
 
 
-def plan(settlement: Settlement, record: Record, now: float, *, fifo: bool, kept: int) -> SettlementTask:
+class Ordering(Protocol):
+    """What a kind of queue does in its own way; see `ordering`."""
+
+    is_ordered: bool
+    """Whether others cannot begin before a record has ended."""
+
+    def place(self, group: str | None, deduplication_id: str) -> dict[str, Any]: ...
+    def received(self, message: Received) -> Received: ...
+    def keeps_retry(self, *, may_forget: bool) -> bool: ...
+    def put_back(
+        self, task: SettlementTask, part: Requeue, here: Record, outgoing: Outgoing, *, splits: bool
+    ) -> None: ...
+
+
+def plan(settlement: Settlement, record: Record, now: float, ordering: Ordering, *, kept: int) -> SettlementTask:
     """Decide on the end of a claim. `now` is in seconds by the driver's clock, `kept` what waits in memory already."""
     task = SettlementTask(settlement, record)
     for ordinal, part in enumerate(settlement.parts):
@@ -68,28 +82,17 @@ def plan(settlement: Settlement, record: Record, now: float, *, fifo: bool, kept
             case Retry(_, delay_ms):
                 here.due = now + delay_ms / 1000
                 may_forget = not (part.durable or settlement.splits)
-                if fifo or (may_forget and kept < KEPT_LIMIT):
+                if ordering.keeps_retry(may_forget=may_forget and kept < KEPT_LIMIT):
                     task.keeps.append((here, False))
                 else:
                     task.sends.append(Send(False, replace(outgoing, delay_ms=delay_ms), here))
             case Requeue():
                 here.lapses = record.lapses + part.lapsed
-                _put_back(task, part, here, outgoing, fifo=fifo, splits=settlement.splits)
+                if part.lapsed:
+                    task.keeps.append((here, True))
+                else:
+                    ordering.put_back(task, part, here, outgoing, splits=settlement.splits)
     return task
-
-
-def _put_back(
-    task: SettlementTask, part: Requeue, here: Record, outgoing: Outgoing, *, fifo: bool, splits: bool
-) -> None:
-    if part.lapsed:
-        task.keeps.append((here, True))
-    elif fifo:
-        task.keeps.append((here, False))
-        task.goes_back = True
-    elif splits or (part.state and part.state != task.record.state):
-        task.sends.append(Send(False, replace(outgoing, lapses=here.lapses), here))
-    else:
-        task.goes_back = True
 
 
 def sent_on(record: Record, delay_ms: int) -> SettlementTask:

@@ -1,6 +1,6 @@
 """The ends of claims that are on their way: who carries them out, and which are ready to go together.
 
-The driver has the lock: every method is called under it.
+`held.HeldMessages` has the lock: every method is called under it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Final
 from sockudo_queue.drivers.base import Settlement
 from sockudo_queue.drivers.sqs.buffer import Message, MessageBuffer
 from sockudo_queue.drivers.sqs.client import BATCH
-from sockudo_queue.drivers.sqs.settlement_plan import SettlementTask, plan
+from sockudo_queue.drivers.sqs.settlement_plan import Ordering, SettlementTask, plan
 from sockudo_queue.errors import BrokerUnavailable
 
 LINGER: Final = 0.5
@@ -22,14 +22,14 @@ the next message of its group waits for it."""
 SEND_LINGER: Final = 0.1
 """The same for one that has something to send, whose delay begins with the sending."""
 ANOTHER_AT_IT: Final = 2.0
-"""Seconds to wait for another thread that is carrying out the same ending."""
+"""Seconds to wait for another thread that is carrying out the same settlement."""
 
 
 class SettlementQueue:
-    """Endings by receipt, until they are done; and the results that nobody has been told yet."""
+    """Settlements by receipt, until they are done; and the results that were not reported yet."""
 
     def __init__(
-        self, buffer: MessageBuffer, lock: threading.Condition, clock: Callable[[], float], *, fifo: bool
+        self, buffer: MessageBuffer, lock: threading.Condition, clock: Callable[[], float], ordering: Ordering
     ) -> None:
         self.told: dict[str, tuple[Settlement, bool]] = {}
         """Results for `flush`, by receipt."""
@@ -37,26 +37,26 @@ class SettlementQueue:
         self._buffer = buffer
         self._lock = lock
         self._clock = clock
-        self._fifo = fifo
+        self._ordering = ordering
 
     def __len__(self) -> int:
         return len(self._tasks)
 
     def add(self, key: str, task: SettlementTask) -> None:
-        """Take up an ending that no claim asked for."""
+        """Take up a settlement that no claim asked for."""
         self._tasks[key] = task
 
     def plan(self, settlement: Settlement) -> SettlementTask | None:
-        """Return the ending of a claim, planned now or before; None where the claim is not ours."""
+        """Return the settlement of a claim, planned now or before; None where the claim is not ours."""
         receipt = settlement.claim.receipt
         task = self._tasks.get(receipt)
         if task is None and (record := self._buffer.claimed.get(receipt)) is not None:
-            task = plan(settlement, record, self._clock(), fifo=self._fifo, kept=self._buffer.delayed)
+            task = plan(settlement, record, self._clock(), self._ordering, kept=self._buffer.delayed)
             self._tasks[receipt] = task
         return task
 
     def take(self, settlement: Settlement) -> SettlementTask | bool:
-        """Return an ending for its caller alone to carry out, or its result where there is one.
+        """Return a settlement for its caller alone to carry out, or its result where there is one.
 
         Raises `BrokerUnavailable` where another thread has it and does not get on.
         """
@@ -75,17 +75,17 @@ class SettlementQueue:
         return task
 
     def take_ripe(self, *, everything: bool) -> list[SettlementTask]:
-        """Return the endings that shall be carried out now: full batches, and all as soon as one has waited enough."""
+        """Return what shall be settled now: full batches, and all as soon as one has waited enough."""
         waiting = [task for task in self._tasks.values() if not task.in_flight]
         now = time.monotonic()
-        if not (self._fifo or everything or any(now - each.since >= _linger(each) for each in waiting)):
+        if not (self._ordering.is_ordered or everything or any(now - each.since >= _linger(each) for each in waiting)):
             waiting = waiting[: len(waiting) // BATCH * BATCH]
         for task in waiting:
             task.in_flight = True
         return waiting
 
     def put_away(self, tasks: Sequence[SettlementTask], *, told: bool) -> None:
-        """Note that nobody is at them any more. `told` says that the caller knows the results of what is done."""
+        """Note that no thread is at them. `told`: the caller knows the results of what is done."""
         for task in tasks:
             task.in_flight = False
         done = {id(task) for task in tasks if task.accepted is not None}
@@ -97,7 +97,7 @@ class SettlementQueue:
         self._lock.notify_all()
 
     def messages(self, *, in_flight: bool = False) -> set[Message]:
-        """Return the messages that endings are about; with `in_flight` only those that somebody is at."""
+        """Return the messages that settlements are about; with `in_flight` only those that a thread carries out."""
         return {task.record.message for task in self._tasks.values() if task.in_flight or not in_flight}
 
 

@@ -1,19 +1,19 @@
-"""Ends of claims, carried out in batches: first everything that is owed is sent, then the original is deleted.
+"""Settlements, carried out in batches: first everything that is owed is sent, then the original is deleted.
 
-In that order a crash in the middle leaves a webhook twice and never not at all. An ending that could not be carried out
+In that order a crash in the middle leaves a webhook twice and never not at all. A settlement that was not carried out
 remembers how far it got, so that it can be tried again without sending twice what was sent.
 """
 
 from __future__ import annotations
 
 import contextlib
-import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from sockudo_queue.drivers.sqs.batches import in_batches
-from sockudo_queue.drivers.sqs.buffer import Memory, Message, MessageBuffer
+from sockudo_queue.drivers.sqs.buffer import Memory, Message
 from sockudo_queue.drivers.sqs.client import EntryFailed, QueueMissing, SqsClient
+from sockudo_queue.drivers.sqs.held import HeldMessages
 from sockudo_queue.drivers.sqs.messages import LONGEST_DELAY, Outgoing, fits
 from sockudo_queue.drivers.sqs.queues import QueueFinder, QueuePair, SqsQueue
 from sockudo_queue.drivers.sqs.settlement_plan import Send, SettlementTask
@@ -25,27 +25,18 @@ LONGEST_HOLD: Final = 12 * 3600.0
 
 
 class Settler:
-    """Carries out endings. `lock` guards the shelf; it is never held during a call."""
+    """Carries out settlements."""
 
-    def __init__(
-        self,
-        client: SqsClient,
-        queues: QueueFinder,
-        buffer: MessageBuffer,
-        lock: threading.Condition,
-        clock: Callable[[], float],
-        *,
-        fifo: bool,
-    ) -> None:
+    def __init__(self, client: SqsClient, queues: QueueFinder, held: HeldMessages) -> None:
         self.given_back = Memory()
         """How often we gave each message back: such a receive is no lapse."""
         self.draining = False
         self._client = client
         self._queues = queues
-        self._buffer = buffer
-        self._lock = lock
-        self._clock = clock
-        self._fifo = fifo
+        self._buffer = held.buffer
+        self._changed = held.changed
+        self._clock = held.clock
+        self._ordering = held.ordering
 
     def carry_out(self, tasks: Sequence[SettlementTask]) -> None:
         """Carry out what is left of each; those with `accepted` set are done, the others may be tried again.
@@ -81,7 +72,7 @@ class Settler:
         ours = [message for message in messages if message.until > began]
         for message, failure in in_batches(self._client, VISIBILITY, url, ours, renewal):
             if failure is None:
-                with self._lock:
+                with self._changed:
                     message.until = began + min(seconds, message.got_at + LONGEST_HOLD - began)
             elif failure.lost:
                 lapsed.append(message)
@@ -90,7 +81,7 @@ class Settler:
 
     def _lose(self, message: Message) -> None:
         """Forget a message that is not ours any more, and give back those behind it in its group."""
-        with self._lock:
+        with self._changed:
             behind = self._buffer.lose(message)
         if behind:
             self.give_back(behind)
@@ -103,25 +94,25 @@ class Settler:
         for message, failure in in_batches(
             self._client, "change_message_visibility_batch", url, in_order[::-1], _to_visible
         ):
-            with self._lock:
+            with self._changed:
                 if failure is None:
                     self.given_back.set(message.id, self.given_back.get(message.id) + 1)
                 self._buffer.remove(message, self._clock())
-                self._lock.notify_all()
+                self._changed.notify_all()
 
     def is_ours(self, message: Message) -> bool:
         """Tell whether a message can still be settled."""
         return not message.lost and self._clock() < message.until
 
     def _may_go_on(self, task: SettlementTask) -> bool:
-        """Tell whether an ending's message is still ours; if not, the ending is done, and refused."""
+        """Tell whether a settlement's message is still ours; if not, it is done, and refused."""
         message = task.record.message
         if self.is_ours(message):
             return True
         task.accepted = False
         leaves_nothing = task.leaves_nothing
         self._lose(message)
-        if leaves_nothing and not self._fifo:
+        if leaves_nothing and not self._ordering.is_ordered:
             # Everything is delivered or sent on. If nobody has the message yet, this spares its receivers a second
             # time; if somebody has, that one's results stand in messages of their own. Where it fails, it is as
             # without it.
@@ -157,11 +148,10 @@ class Settler:
                 self._keep_instead(task, send)
                 return None
             entry = _bare(send.outgoing).entry()
-        if self._fifo:
-            # Only dead letters are sent from a FIFO queue, each into a group of its own. The id stays the same when an
-            # ending is tried again, so that a lost answer doubles nothing.
-            entry |= {"MessageGroupId": send.deduplication_id, "MessageDeduplicationId": send.deduplication_id}
-        elif send.outgoing.delay_ms:
+        # Only dead letters are sent from a FIFO queue, each into a group of its own. The id stays the same when a
+        # settlement is tried again, so that a lost answer doubles nothing.
+        entry |= self._ordering.place(send.deduplication_id, send.deduplication_id)
+        if send.outgoing.delay_ms:
             entry["DelaySeconds"] = min(send.outgoing.delay_ms // 1000, LONGEST_DELAY)
         return entry
 
@@ -174,12 +164,12 @@ class Settler:
     def _finish(self, tasks: Iterable[SettlementTask], queue: SqsQueue) -> None:
         deletes: list[SettlementTask] = []
         backs: list[SettlementTask] = []
-        with self._lock:
+        with self._changed:
             now = self._clock()
             for task in tasks:
                 message = task.record.message
-                if not task.shelved:
-                    self.shelve(task, now)
+                if not task.is_kept:
+                    self.keep(task, now)
                 if not message.records:
                     deletes.append(task)
                 elif (message.goes_back or self.draining) and not message.is_claimed:
@@ -192,24 +182,24 @@ class Settler:
         self.give_back([task.record.message for task in backs])
         for task in backs:
             task.accepted = True
-        if self.draining and self._fifo:
+        if self.draining and self._ordering.is_ordered:
             # What stands behind a message could go first if it went back while that one is still being delivered.
-            with self._lock:
+            with self._changed:
                 idle = self._buffer.idle()
             self.give_back(idle)
 
-    def shelve(self, task: SettlementTask, now: float) -> None:
-        """Take the claimed record off the shelf and put there what is kept of it. Under the lock."""
+    def keep(self, task: SettlementTask, now: float) -> None:
+        """End the claim of a record in the buffer, and put there what is kept of it. Under the lock."""
         message = task.record.message
         self._buffer.end(task.record)
-        task.shelved = True
+        task.is_kept = True
         message.goes_back |= task.goes_back
         for record, first in task.keeps:
             message.records.append(record)
             self._buffer.keep(record, now, first=first)
         if task.goes_back and not task.keeps and not task.sends:
             message.records.append(task.record)  # it stays until it is given back
-        self._lock.notify_all()
+        self._changed.notify_all()
 
     def _deleted(self, task: SettlementTask, failure: EntryFailed | None) -> None:
         message = task.record.message
@@ -219,9 +209,9 @@ class Settler:
         task.accepted = failure is None
         if failure is not None:
             self._lose(message)
-        with self._lock:
+        with self._changed:
             self._buffer.remove(message, self._clock())
-            self._lock.notify_all()
+            self._changed.notify_all()
 
 
 def _bare(outgoing: Outgoing) -> Outgoing:

@@ -9,6 +9,7 @@ import pytest
 from sockudo_queue.drivers.base import Claim, DeadLetter, Disposition, Requeue, Retry, Settlement
 from sockudo_queue.drivers.sqs.buffer import Message, Record
 from sockudo_queue.drivers.sqs.messages import LONGEST_DELAY, Received
+from sockudo_queue.drivers.sqs.ordering import FifoOrdering, StandardOrdering
 from sockudo_queue.drivers.sqs.settlement_plan import KEPT_LIMIT, SettlementTask, plan, sent_on
 
 NOW = 100.0
@@ -55,7 +56,8 @@ def record(group: str | None = None) -> Record:
 def planned(case: Case, kept: int = 0) -> SettlementTask:
     mine = record("group" if case.fifo else None)
     claim = Claim("q", mine.receipt, b"body", b"before", 0, 0)
-    return plan(Settlement(claim, case.parts, case.splits), mine, NOW, fifo=case.fifo, kept=kept)
+    ordering = FifoOrdering("default") if case.fifo else StandardOrdering()
+    return plan(Settlement(claim, case.parts, case.splits), mine, NOW, ordering, kept=kept)
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)

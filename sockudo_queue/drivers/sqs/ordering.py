@@ -1,0 +1,67 @@
+"""What the two kinds of queues do differently: a standard queue has no order, a FIFO queue keeps one in each group."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from sockudo_queue.drivers.base import Requeue
+from sockudo_queue.drivers.sqs.buffer import Record
+from sockudo_queue.drivers.sqs.messages import Outgoing, Received
+from sockudo_queue.drivers.sqs.settlement_plan import Send, SettlementTask
+
+
+class StandardOrdering:
+    """Every message stands for itself, so a record may be sent again."""
+
+    is_ordered = False
+
+    def place(self, group: str | None, deduplication_id: str) -> dict[str, Any]:  # noqa: ARG002 - see `FifoOrdering`
+        """Return what an entry needs to be sent: its group, and the id that tells it from a repetition."""
+        return {}
+
+    def received(self, message: Received) -> Received:
+        """Return a message as it counts; a group names a tenant here and promises no order."""
+        return replace(message, group=None)
+
+    def keeps_retry(self, *, may_forget: bool) -> bool:
+        """Tell whether a record waits for its time in memory, and not in the queue."""
+        return may_forget
+
+    def put_back(self, task: SettlementTask, part: Requeue, here: Record, outgoing: Outgoing, *, splits: bool) -> None:
+        """Plan to put a record back: by its message, or by another one where its state has changed."""
+        if splits or (part.state and part.state != task.record.state):
+            task.sends.append(Send(False, replace(outgoing, lapses=here.lapses), here))
+        else:
+            task.goes_back = True
+
+
+class FifoOrdering:
+    """A record that was sent again would lose its place, so it stays in its message until that is deleted."""
+
+    is_ordered = True
+
+    def __init__(self, group: str) -> None:
+        """`group` is for what belongs to no other."""
+        self._group = group
+
+    def place(self, group: str | None, deduplication_id: str) -> dict[str, Any]:
+        return {"MessageGroupId": group or self._group, "MessageDeduplicationId": deduplication_id}
+
+    def received(self, message: Received) -> Received:
+        return message
+
+    def keeps_retry(self, *, may_forget: bool) -> bool:  # noqa: ARG002 - it has no choice
+        return True
+
+    def put_back(
+        self,
+        task: SettlementTask,
+        part: Requeue,  # noqa: ARG002 - the message keeps what it holds
+        here: Record,
+        outgoing: Outgoing,  # noqa: ARG002 - nothing is sent
+        *,
+        splits: bool,  # noqa: ARG002 - all parts stay in one message
+    ) -> None:
+        task.keeps.append((here, False))
+        task.goes_back = True
