@@ -7,7 +7,7 @@ from typing import Final
 
 from sockudo_queue.drivers.base import Finding, Level, Peers, Skew
 from sockudo_queue.errors import BrokerRefused
-from sockudo_queue.services.peers import WARN_MS, told_clock, told_signs
+from sockudo_queue.services.peers import WARN_MS, format_clock, format_signs
 
 QUEUE_V2: Final = "Queue V2"
 ZERO_WITH_V2: Final = (
@@ -24,7 +24,7 @@ def told(peers: Peers, lease_ms: int, *, says_zero: bool) -> Iterator[Finding]:
         yield _clock(skew, lease_ms)
     signs = peers.signs()
     if signs:
-        yield Finding(Level.WARNING, "workers", told_signs(signs))
+        yield Finding(Level.WARNING, "workers", format_signs(signs))
     elif signs.clients is None:
         text = "no claims of others; whether clients wait for jobs may not be asked (CLIENT LIST)"
         yield Finding(Level.OK, "workers", text)
@@ -47,8 +47,8 @@ def _formats(peers: Peers, *, says_zero: bool) -> Iterator[Finding]:
 
 def _clock(skew: Skew, lease_ms: int) -> Finding:
     if abs(skew.ahead_ms) > lease_ms / 3:
-        text = f"{told_clock(skew)}, more than a third of the lease; set the clocks by NTP"
+        text = f"{format_clock(skew)}, more than a third of the lease; set the clocks by NTP"
         return Finding(Level.ERROR, "clock", text)
     if abs(skew.ahead_ms) > WARN_MS:
-        return Finding(Level.WARNING, "clock", f"{told_clock(skew)}; set the clocks by NTP")
+        return Finding(Level.WARNING, "clock", f"{format_clock(skew)}; set the clocks by NTP")
     return Finding(Level.OK, "clock", f"that of {skew.owner} agrees with Redis")

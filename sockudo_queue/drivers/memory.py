@@ -135,7 +135,7 @@ class MemoryDriver:
             self._ready.append(_MemoryRecord(f"{self._run_id}{next(self._ids) & 0xFFFFFFFF:08x}", body))
             self._bytes += len(body)
             self._make_room()
-            self._tell()
+            self._notify()
 
     def depth(self) -> Mapping[str, int]:
         with self._changed:
@@ -164,7 +164,7 @@ class MemoryDriver:
         with self._changed:
             now = self._now_ms()
             flags = [self._replay(letter, state, now) for letter, state in zip(letters, states, strict=True)]
-            self._tell()
+            self._notify()
             return flags
 
     def purge(self, letters: Sequence[StoredDeadLetter]) -> list[bool]:
@@ -204,7 +204,7 @@ class MemoryDriver:
             "dead-letter": len(self._dead),
         }
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         self._news += 1
         self._changed.notify_all()
 
@@ -270,7 +270,7 @@ class MemoryDriver:
             self._trimmed += 1
         if settlement.parts:
             self._make_room()
-            self._tell()
+            self._notify()
         return True
 
     def _keep(self, record: _MemoryRecord, part: Disposition, claim: Claim, now: int) -> None:

@@ -28,7 +28,7 @@ GAVE_UP_REASON: Final = f"{DEATHS} threads crashed within {DEATHS_WITHIN:g} s"
 DEATH_PAUSE: Final = 0.5
 MOVES_WITHIN: Final = 10.0
 """Seconds without a look at the attempts, after which `/livez` fails: slow endpoints hold up the others meanwhile."""
-TELL_AGAIN: Final = 60.0
+REMIND_AFTER: Final = 60.0
 """Seconds between two lines about a lack of threads, which is met again with every attempt that turns slow."""
 
 
@@ -46,7 +46,7 @@ class Supervisor:
         self._deaths: deque[float] = deque(maxlen=DEATHS)
         # Threads die together; one that failed over the count would not give its claim back, nor be started again.
         self._deaths_lock = threading.Lock()
-        self._lack = Reminder(TELL_AGAIN)
+        self._lack = Reminder(REMIND_AFTER)
         self._context: WorkerContext
 
     def bind(self, context: WorkerContext) -> None:
@@ -81,10 +81,10 @@ class Supervisor:
         except (RuntimeError, MemoryError):
             del self.workers[worker.name]
             if self._released.is_set():
-                self._tell_of_lack(worker.name)
+                self._log_lack(worker.name)
             raise
 
-    def _tell_of_lack(self, name: str) -> None:
+    def _log_lack(self, name: str) -> None:
         if self._lack.is_due(time.monotonic()):
             self._log.warning("thread.not_started", thread=name, text="the system gives no more threads")
 

@@ -84,7 +84,7 @@ class UnknownApps:
         if prevail == self.prevail:
             return
         self.prevail = prevail
-        reason = told(self._unknown) if prevail else None
+        reason = format_reason(self._unknown) if prevail else None
         if reason is not None:
             self._log.error("apps.unknown", app=self._unknown[:SHOWN], text=reason)
         self._on_change(reason)
@@ -124,7 +124,7 @@ class LookupSchedule:
                 del self._due[past]
 
 
-def told(app: str) -> str:
+def format_reason(app: str) -> str:
     """Say what is wrong, with the unknown one that was seen last."""
     return (
         f"most jobs are for apps that are not in the configuration, such as {app[:SHOWN]!r}; see app_manager.array.apps"

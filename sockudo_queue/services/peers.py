@@ -64,25 +64,25 @@ class PeerWatch:
         skews = self._surroundings.skews()
         for skew in skews:
             self._metrics.clock_skew(skew.whose, skew.ahead_ms / 1000)
-            self._tell_clock(skew)
+            self._log_clock(skew)
         far = [skew for skew in skews if abs(skew.ahead_ms) > self._limit_ms]
         self._is_far = bool(far)
         advice = "which is more than a third of the lease; synchronize the clocks"
-        self._set_ready(f"{told_clock(far[0])}, {advice}" if far else None)
+        self._set_ready(f"{format_clock(far[0])}, {advice}" if far else None)
         now = time.monotonic()
         self._looks += 1
         if self._looks <= SIGNS_FIRST or now - self._signs_at >= SIGNS_EVERY:
             self._signs_at = now
-            self._tell_signs(self._surroundings.signs(), now)
+            self._log_signs(self._surroundings.signs(), now)
             self._look_at_evictions(now)
 
-    def _tell_clock(self, skew: Skew) -> None:
+    def _log_clock(self, skew: Skew) -> None:
         now = time.monotonic()
         if abs(skew.ahead_ms) <= WARN_MS:
             if self._off.pop(skew.whose, None) is not None:
                 self._log.info("clock.synced", clock=skew.whose)
         elif self._off.setdefault(skew.whose, Reminder(REMIND_AFTER)).is_due(now):
-            self._log.warning("clock.skewed", clock=skew.whose, ahead_s=skew.ahead_ms / 1000, text=told_clock(skew))
+            self._log.warning("clock.skewed", clock=skew.whose, ahead_s=skew.ahead_ms / 1000, text=format_clock(skew))
 
     def _look_at_evictions(self, now: float) -> None:
         """Log that the broker may drop stored jobs: at the start, when that changes, and from time to time."""
@@ -100,21 +100,21 @@ class PeerWatch:
         elif before:
             self._log.info("eviction.off")
 
-    def _tell_signs(self, signs: Signs, now: float) -> None:
+    def _log_signs(self, signs: Signs, now: float) -> None:
         self._metrics.competing_consumers(bool(signs))
         if signs and self._sharing.is_due(now):
             self._log.warning(
-                "queue.competing_consumers", claims=signs.claims, clients=signs.clients, text=told_signs(signs)
+                "queue.competing_consumers", claims=signs.claims, clients=signs.clients, text=format_signs(signs)
             )
 
 
-def told_clock(skew: Skew) -> str:
+def format_clock(skew: Skew) -> str:
     """Say in a line how far a clock is off."""
     direction = "ahead of" if skew.ahead_ms > 0 else "behind"
     return f"the clock of {skew.owner} is {abs(skew.ahead_ms) / 1000:.1f} s {direction} that of Redis"
 
 
-def told_signs(signs: Signs) -> str:
+def format_signs(signs: Signs) -> str:
     """Say in a line that others work on the queue, and what that costs."""
     found = []
     if signs.claims:

@@ -35,7 +35,7 @@ class Sampler:
         self._history = history
         self._log = log
         self._max_age_ms = max_age_ms
-        self._told_trimmed = self._told_lost = 0
+        self._logged_trimmed = self._logged_lost = 0
         self._audited_at = time.monotonic() - AUDIT_EVERY
         self._adrift = Reminder(REMIND_AFTER)
 
@@ -64,8 +64,8 @@ class Sampler:
             self._audit()
         finally:
             self._history.sample(depth, oldest)
-            self._tell_of_trimmed()
-            self._tell_of_lost()
+            self._log_trimmed()
+            self._log_lost()
 
     def _drop_old_letters(self) -> None:
         if not self._max_age_ms:
@@ -93,16 +93,16 @@ class Sampler:
         if unreachable and self._adrift.is_due(now):
             self._log.error("records.unreachable", count=unreachable)
 
-    def _tell_of_lost(self) -> None:
+    def _log_lost(self) -> None:
         """Log in one line per look that records were lost."""
         total = self._metrics.lost_so_far
-        if total > self._told_lost:
-            self._log.error("records.lost", count=total - self._told_lost)
-            self._told_lost = total
+        if total > self._logged_lost:
+            self._log.error("records.lost", count=total - self._logged_lost)
+            self._logged_lost = total
 
-    def _tell_of_trimmed(self) -> None:
+    def _log_trimmed(self) -> None:
         """Say in one line a look that dead letters were dropped, for their number or their age."""
         total = self._metrics.trimmed_so_far
-        if total > self._told_trimmed:
-            self._log.warning("dead_letters.trimmed", count=total - self._told_trimmed)
-            self._told_trimmed = total
+        if total > self._logged_trimmed:
+            self._log.warning("dead_letters.trimmed", count=total - self._logged_trimmed)
+            self._logged_trimmed = total

@@ -101,9 +101,9 @@ class DynamodbStore:
             return dict(getattr(self._client, operation)(**arguments))
         except Exception as error:  # noqa: BLE001 - botocore trusts answers: one that is none fails somewhere inside it
             self.close()  # a client may hold on to credentials that are no longer good
-            raise AppStoreUnavailable(self._told(error)) from None
+            raise AppStoreUnavailable(self._format_error(error)) from None
 
-    def _told(self, error: Exception) -> str:
+    def _format_error(self, error: Exception) -> str:
         """Return why, for a person. Messages of Amazon's may quote what was asked for, so only codes are shown."""
         if isinstance(error, ReadTimeoutError):
             return f"no answer within {ANSWER_SECONDS} s"

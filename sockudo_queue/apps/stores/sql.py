@@ -100,12 +100,12 @@ class SqlStore(ABC):
             self.close()
             # A kept connection may have died long since, which says nothing about the database. One that hangs does.
             if not kept or _timed_out(error):
-                raise AppStoreUnavailable(self._told(error)) from None
+                raise AppStoreUnavailable(self._format_error(error)) from None
         try:
             return self._ask(ask)
         except self.failures as error:
             self.close()
-            raise AppStoreUnavailable(self._told(error)) from None
+            raise AppStoreUnavailable(self._format_error(error)) from None
 
     def _ask(self, ask: Callable[[Any], T]) -> T:
         connection = self._connected()
@@ -133,7 +133,7 @@ class SqlStore(ABC):
             self._columns = tuple(column for column in WANTED_COLUMNS if column in found)
         return self._connection
 
-    def _told(self, error: Exception) -> str:
+    def _format_error(self, error: Exception) -> str:
         """Return why, for a person: nothing of what was asked for, and nothing of what is stored."""
         if _timed_out(error):
             return f"no answer within {ANSWER_SECONDS:g} s"

@@ -20,7 +20,14 @@ from sockudo_queue.core.secret import Secret
 from sockudo_queue.drivers.redis import replies
 from sockudo_queue.drivers.redis.connections import is_insecure, is_tls, login_options, tls_options, url_options
 from sockudo_queue.drivers.redis.errors import Redirected, SlotBusy
-from sockudo_queue.drivers.redis.link import LATE_SECONDS, RedisLink, Script, Tell, connection_options, tell_nobody
+from sockudo_queue.drivers.redis.link import (
+    LATE_SECONDS,
+    OnServer,
+    RedisLink,
+    Script,
+    connection_options,
+    ignore_server,
+)
 from sockudo_queue.drivers.redis.replies import Reader
 from sockudo_queue.drivers.redis.topology import Address, Topology
 from sockudo_queue.errors import BrokerError, BrokerUnavailable
@@ -133,7 +140,7 @@ class ClusterLink:
         return link
 
 
-def cluster_link(settings: Settings, tell: Tell = tell_nobody) -> ClusterLink:
+def cluster_link(settings: Settings, on_server: OnServer = ignore_server) -> ClusterLink:
     """Return the way to the cluster that the settings name. Raises `SettingsError` for files that cannot be used."""
     cluster = settings.redis_cluster
     urls = [url_options(node) for node in cluster.nodes]
@@ -149,7 +156,7 @@ def cluster_link(settings: Settings, tell: Tell = tell_nobody) -> ClusterLink:
         [(url["host"], url.get("port", REDIS_PORT)) for url in urls],
         options | connection_options(min(timeout, ANSWER_SECONDS)),
         dict(_mapping(entry) for entry in cluster.address_map),
-        tell,
+        on_server,
     )
     return ClusterLink(topology, options | connection_options(timeout))
 

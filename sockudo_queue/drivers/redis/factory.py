@@ -7,7 +7,7 @@ from sockudo_queue.drivers.redis.at_most_once import RedisAtMostOnceDriver
 from sockudo_queue.drivers.redis.cluster import cluster_link
 from sockudo_queue.drivers.redis.connections import server_pool
 from sockudo_queue.drivers.redis.driver import RedisDriver
-from sockudo_queue.drivers.redis.link import Link, RedisLink, Tell, tell_nobody
+from sockudo_queue.drivers.redis.link import Link, OnServer, RedisLink, ignore_server
 from sockudo_queue.drivers.redis.lists import ListSource, source_keys
 from sockudo_queue.drivers.redis.peers import producer_rule
 from sockudo_queue.drivers.redis.queue_v2 import V2Source, v2_base
@@ -15,10 +15,10 @@ from sockudo_queue.drivers.redis.sentinel import sentinel_link
 from sockudo_queue.drivers.redis.source import BLOCK_MARGIN, BLOCK_SECONDS, RedisSource, Terms
 
 
-def make_redis_driver(settings: Settings, tell: Tell = tell_nobody) -> RedisDriver:
+def make_redis_driver(settings: Settings, on_server: OnServer = ignore_server) -> RedisDriver:
     """Return a driver for every form of the queue that the Redis of the settings may hold; nothing is connected yet."""
     redis, reliability = settings.redis, settings.reliability
-    link = link_of(settings, tell)
+    link = link_of(settings, on_server)
     patient = link.patient(BLOCK_SECONDS + BLOCK_MARGIN)
     terms = Terms(
         reliability.lease_duration_ms,
@@ -48,13 +48,13 @@ def _prefix_of(settings: Settings) -> str:
     return settings.redis_cluster.prefix if settings.driver == "redis-cluster" else settings.redis.prefix
 
 
-def link_of(settings: Settings, tell: Tell = tell_nobody) -> Link:
+def link_of(settings: Settings, on_server: OnServer = ignore_server) -> Link:
     """Return the way to the Redis that the settings name. Raises `SettingsError` for files that cannot be used.
 
-    `tell` hears of the servers that are found behind those that are named.
+    `on_server` hears of the servers that are found behind those that are named.
     """
     if settings.driver == "redis-cluster":
-        return cluster_link(settings, tell)
+        return cluster_link(settings, on_server)
     if settings.sentinel.nodes and settings.redis.url is None:
-        return sentinel_link(settings, tell)
+        return sentinel_link(settings, on_server)
     return RedisLink(server_pool(settings))

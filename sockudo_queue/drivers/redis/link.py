@@ -36,7 +36,7 @@ STALE_AFTER: Final = 5.0
 READ_SIZE: Final = 16_384
 """Bytes of the buffer that each connection has for its answers; a quarter of redis-py's own, and most jobs fit."""
 
-Tell = Callable[[str, int], object]
+OnServer = Callable[[str, int], object]
 """Hears of each server of the queue that was not named but found: its host and port, from any thread, again and again.
 """
 
@@ -54,7 +54,7 @@ class Script:
         self.digest = sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
 
-def tell_nobody(host: str, port: int) -> None:
+def ignore_server(host: str, port: int) -> None:
     """Hear of a server that was found, and do nothing."""
 
 

@@ -14,7 +14,7 @@ from redis.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
 
 from sockudo_queue.config import Settings
 from sockudo_queue.drivers.redis.connections import TlsConnection, connection_class, login_options
-from sockudo_queue.drivers.redis.link import LATE_SECONDS, RedisLink, Tell, connection_options, tell_nobody
+from sockudo_queue.drivers.redis.link import LATE_SECONDS, OnServer, RedisLink, connection_options, ignore_server
 from sockudo_queue.drivers.redis.replies import ODD, address
 from sockudo_queue.drivers.redis.single_flight import SharedLookup
 from sockudo_queue.errors import BrokerUnavailable
@@ -46,12 +46,12 @@ class _Asked(Redis):
 class Sentinels:
     """The Sentinels of one master. Safe from any thread, which redis-py's own list of them is not."""
 
-    def __init__(self, name: str, pools: list[ConnectionPool], tell: Tell = tell_nobody) -> None:
+    def __init__(self, name: str, pools: list[ConnectionPool], on_server: OnServer = ignore_server) -> None:
         self._sentinel = Sentinel([], sentinel_kwargs={})
         self._sentinel.sentinels = [_Asked(connection_pool=pool) for pool in pools]
         self._asked = ", ".join("{host}:{port}".format_map(pool.connection_kwargs) for pool in pools)
         self._name = name
-        self._tell = tell
+        self._on_server = on_server
         self._lookup = SharedLookup(self._discover)
         self._master: tuple[str, int] | None = None
         self._asked_at = float("-inf")
@@ -88,14 +88,14 @@ class Sentinels:
             ) from None
         finally:
             self._asked_at = time.monotonic()
-        self._tell(*self._master)
+        self._on_server(*self._master)
         return self._master
 
-    def tell_of_replicas(self) -> None:
+    def announce_replicas(self) -> None:
         """Ask who stands by to become the master."""
         with contextlib.suppress(RedisError, OSError, *ODD):  # nothing but the guard of the webhooks wants to know
             for host, port in self._sentinel.discover_slaves(self._name):
-                self._tell(str(host), int(port))
+                self._on_server(str(host), int(port))
 
     def close(self) -> None:
         """Disconnect what is idle; a connection in use ends with its call."""
@@ -113,7 +113,7 @@ class SentinelLink(RedisLink):
     def look_around(self) -> None:
         """Hear of servers that have joined, and tell of them."""
         sentinels: Sentinels = self._pool.sentinel_manager  # type: ignore[attr-defined] # see `sentinel_link`
-        sentinels.tell_of_replicas()
+        sentinels.announce_replicas()
 
     def close(self) -> None:
         """Disconnect what is idle, at the Sentinels too; a connection in use ends with its call."""
@@ -131,7 +131,7 @@ class SentinelLink(RedisLink):
             raise BrokerUnavailable(f"{address[0]}:{address[1]} is not the master any more")
 
 
-def sentinel_link(settings: Settings, tell: Tell = tell_nobody) -> SentinelLink:
+def sentinel_link(settings: Settings, on_server: OnServer = ignore_server) -> SentinelLink:
     """Return the way to the master; the Sentinels are asked at each connect. Raises `SettingsError` for bad files."""
     redis, sentinel = settings.redis, settings.sentinel
     timeout = redis.response_timeout_ms / 1000
@@ -148,4 +148,4 @@ def sentinel_link(settings: Settings, tell: Tell = tell_nobody) -> SentinelLink:
         (SentinelManagedConnection, TlsSentinelConnection),
         settings.master_tls.enabled,
     )
-    return SentinelLink(SentinelConnectionPool(sentinel.name, Sentinels(sentinel.name, pools, tell), **serving))
+    return SentinelLink(SentinelConnectionPool(sentinel.name, Sentinels(sentinel.name, pools, on_server), **serving))

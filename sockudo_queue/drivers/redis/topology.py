@@ -21,7 +21,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from sockudo_queue.core.ports import host_port
 from sockudo_queue.drivers.redis import replies
 from sockudo_queue.drivers.redis.errors import CommandDenied, LoginRefused, ServerRefused, first_line
-from sockudo_queue.drivers.redis.link import Tell, tell_nobody
+from sockudo_queue.drivers.redis.link import OnServer, ignore_server
 from sockudo_queue.drivers.redis.single_flight import SharedLookup
 from sockudo_queue.errors import BrokerError, BrokerUnavailable, causes
 
@@ -61,13 +61,13 @@ class Topology:
         nodes: Sequence[Address],
         options: Mapping[str, Any],
         address_map: Mapping[tuple[str, int | None], tuple[str, int | None]],
-        tell: Tell = tell_nobody,
+        on_server: OnServer = ignore_server,
     ) -> None:
         self._nodes = list(nodes)
         self._options = dict(options)
         self._address_map = address_map
         self._announced: dict[Address, Address] = {}
-        self._tell = tell
+        self._on_server = on_server
         self._manager: NodesManager | None = None
         self._look = SharedLookup(self._look_once)
         self._looks = 0
@@ -120,7 +120,7 @@ class Topology:
         reached = target[0], target[1] or port
         self._announced[reached] = (host, port)
         for address in {(host, port), reached}:
-            self._tell(*address)
+            self._on_server(*address)
         return reached
 
     def unreachable(self, address: Address) -> tuple[str, str]:

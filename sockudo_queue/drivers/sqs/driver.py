@@ -108,9 +108,9 @@ class SqsDriver:
                     wanted.append(self._settlements.take(settlement))
                     mine = [task for task in wanted if isinstance(task, SettlementTask)]
             except BrokerError:
-                self._settlements.put_away(mine, told=True)
+                self._settlements.put_away(mine, reported=True)
                 raise
-        self._carry_out(mine, told=True)
+        self._carry_out(mine, reported=True)
         return [bool(task.accepted) if isinstance(task, SettlementTask) else task for task in wanted]
 
     def renew(self, claims: Sequence[Claim]) -> list[bool]:
@@ -138,17 +138,17 @@ class SqsDriver:
         give_up_at = time.monotonic() + timeout
         with self._changed:
             self._is_flushed = True
-            while not (batch := self._ripe()) and not self._settlements.told and not self._has_news():
+            while not (batch := self._ripe()) and not self._settlements.results and not self._has_news():
                 left = give_up_at - time.monotonic()
                 if left <= 0:
                     break
                 self._changed.wait(min(left, self._until_something()))
         if batch:
             with self._failures.watching("settle"):
-                self._carry_out(batch, told=False)
+                self._carry_out(batch, reported=False)
         with self._changed:
-            ended = tuple(self._settlements.told.values())
-            self._settlements.told.clear()
+            ended = tuple(self._settlements.results.values())
+            self._settlements.results.clear()
             claimable = self._buffer.claimable(self._clock()) if self._has_news() else 0
             self._news_flushed = self._buffer.news
         return Flushed(ended, claimable)
@@ -276,7 +276,7 @@ class SqsDriver:
     def _end(self, settled: Settlement) -> tuple[bool | None, bool]:
         """Settle for `next`; return whether it was accepted, and whether SQS has answered."""
         with self._changed:
-            if settled.claim.receipt in self._settlements.told:
+            if settled.claim.receipt in self._settlements.results:
                 return None, False
             task = self._settlements.plan(settled)
             if task is None:
@@ -284,7 +284,7 @@ class SqsDriver:
             if task.is_local and not task.in_flight and self._settler.is_ours(task.record.message):
                 self._settler.keep(task, self._clock())
                 task.accepted = True
-                self._settlements.put_away([task], told=True)
+                self._settlements.put_away([task], reported=True)
                 return True, False
             if self._is_flushed:
                 self._changed.notify_all()
@@ -306,12 +306,12 @@ class SqsDriver:
             return []
         return self._settlements.take_ripe(everything=self._settler.draining)
 
-    def _carry_out(self, tasks: Sequence[SettlementTask], *, told: bool) -> None:
+    def _carry_out(self, tasks: Sequence[SettlementTask], *, reported: bool) -> None:
         try:
             self._settler.carry_out(tasks)
         finally:
             with self._changed:
-                self._settlements.put_away(tasks, told=told)
+                self._settlements.put_away(tasks, reported=reported)
 
     def _has_news(self) -> bool:
         return self._buffer.claimable(self._clock()) > 0 and self._buffer.news != self._news_flushed

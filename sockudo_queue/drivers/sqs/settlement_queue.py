@@ -31,7 +31,7 @@ class SettlementQueue:
     def __init__(
         self, buffer: MessageBuffer, lock: threading.Condition, clock: Callable[[], float], ordering: Ordering
     ) -> None:
-        self.told: dict[str, tuple[Settlement, bool]] = {}
+        self.results: dict[str, tuple[Settlement, bool]] = {}
         """Results for `flush`, by receipt."""
         self._tasks: dict[str, SettlementTask] = {}
         self._buffer = buffer
@@ -67,8 +67,8 @@ class SettlementQueue:
             if left <= 0:
                 raise BrokerUnavailable("SQS: the end of this claim is still on its way")
             self._lock.wait(left)
-        if receipt in self.told:
-            return self.told.pop(receipt)[1]
+        if receipt in self.results:
+            return self.results.pop(receipt)[1]
         if task is None:
             return False
         task.in_flight = True
@@ -84,16 +84,16 @@ class SettlementQueue:
             task.in_flight = True
         return waiting
 
-    def put_away(self, tasks: Sequence[SettlementTask], *, told: bool) -> None:
-        """Note that no thread is at them. `told`: the caller knows the results of what is done."""
+    def put_away(self, tasks: Sequence[SettlementTask], *, reported: bool) -> None:
+        """Note that no thread is at them. `reported`: the caller knows the results of what is done."""
         for task in tasks:
             task.in_flight = False
         done = {id(task) for task in tasks if task.accepted is not None}
         for key, task in list(self._tasks.items()):
             if id(task) in done:
                 del self._tasks[key]
-                if task.settlement is not None and not told:
-                    self.told[key] = (task.settlement, bool(task.accepted))
+                if task.settlement is not None and not reported:
+                    self.results[key] = (task.settlement, bool(task.accepted))
         self._lock.notify_all()
 
     def messages(self, *, in_flight: bool = False) -> set[Message]:

@@ -12,7 +12,7 @@ from sockudo_queue.pipeline.unknown_apps import (
     RECENT,
     LookupSchedule,
     UnknownApps,
-    told,
+    format_reason,
 )
 
 
@@ -34,7 +34,7 @@ def test_unknown_apps_prevail_once_and_a_clear_majority_of_known_ones_ends_it() 
         assert apps.prevail
         apps.saw("shop", known=True)
         assert not apps.prevail
-    assert changes == [told("lost"), None]
+    assert changes == [format_reason("lost"), None]
     assert [(line["event"], line["app"]) for line in lines] == [("apps.unknown", "lost")]
     assert "such as 'lost'; see" in lines[0]["text"]
 
@@ -45,7 +45,7 @@ def test_a_known_app_that_tips_the_scale_is_not_named() -> None:
         for _ in range(RECENT - 1):
             apps.saw("lost", known=False)
         apps.saw("shop", known=True)
-    assert changes == [told("lost")]
+    assert changes == [format_reason("lost")]
     assert [line["app"] for line in lines] == ["lost"]
 
 
@@ -63,10 +63,10 @@ def test_mixed_traffic_does_not_make_readiness_flap() -> None:
     with structlog.testing.capture_logs():
         for number in range(1000):
             apps.saw("app", known=number % 5 in (0, 2))  # 40 %
-        assert changes == [told("app")]
+        assert changes == [format_reason("app")]
         for number in range(1000):
             apps.saw("app", known=number % 5 in (0, 2, 4))  # 60 %
-    assert changes == [told("app")]
+    assert changes == [format_reason("app")]
 
 
 def test_job_that_comes_back_says_nothing_where_apps_are_known() -> None:
@@ -82,10 +82,10 @@ def test_jobs_that_come_back_after_a_restart_count_until_an_app_is_known() -> No
     with structlog.testing.capture_logs():
         for _ in range(RECENT):
             apps.saw("lost", known=False, fresh=False)
-    assert changes == [told("lost")]
+    assert changes == [format_reason("lost")]
     for _ in range(RECENT):
         apps.saw("lost", known=True, fresh=False)
-    assert changes == [told("lost"), None]
+    assert changes == [format_reason("lost"), None]
 
 
 def test_no_second_gets_more_looks_than_it_can_bear() -> None:
@@ -130,4 +130,4 @@ def test_new_apps_begin_anew() -> None:
             apps.saw("lost", known=False)
     apps.forget()
     assert not apps.prevail
-    assert changes == [told("lost"), None]
+    assert changes == [format_reason("lost"), None]
