@@ -1,4 +1,4 @@
-"""The state of a record: what we know of one webhook's share of a job, beside the job's own bytes.
+"""The state of a record: what we know of one webhook delivery, beside the job's own bytes.
 
 Records carry a format version; a record of a newer version is left alone for the daemon that wrote it.
 """

@@ -1,6 +1,6 @@
 """The whole contract between the daemon and a queue: a driver moves bytes and never parses a job.
 
-A driver keeps *records*. A record is one job as it came, or one webhook's share of it; its body is the job's bytes and
+A driver keeps *records*. A record is one job as it came, or one webhook delivery of it; its body is the job's bytes and
 its state is bytes that only the dispatcher understands (empty for a job that nobody has worked on). Each record is
 exactly one of: ready, active (claimed under a lease), delayed, dead, or gone (acked). `next` is the only way to claim.
 
@@ -57,7 +57,7 @@ class Claim(msgspec.Struct, eq=False, weakref=True):
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Keep a share of the record and hand it out again after a delay. An empty state leaves the state as it is.
+    """Keep a delivery and hand it out again after a delay. An empty state leaves the state as it is.
 
     `durable` False: the new state says nothing that a crash may not forget, so a driver for which writing is dear may
     keep it in memory.
@@ -70,7 +70,7 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Requeue:
-    """Put a share back before everything that waits, in the order of the claims; no attempt was made.
+    """Put a delivery back before everything that waits, in the order of the claims; no attempt was made.
 
     An empty state leaves the state as it is. `lapsed` counts this as a lapse: the worker that held it has died.
     """
@@ -81,7 +81,7 @@ class Requeue:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """Keep a share as a dead letter. The reason stands in the state too.
+    """Keep a delivery as a dead letter. The reason stands in the state too.
 
     `details` is the state before it was encoded, for the log and the counts; a driver does not look at it.
     """
@@ -97,7 +97,7 @@ Disposition = Retry | Requeue | DeadLetter
 class Settlement(msgspec.Struct, frozen=True):
     """The end of a claim: what is kept of its record. No parts is an ack.
 
-    One part for a record that already is one webhook's share keeps its id (`splits` is False); otherwise every part
+    One part for a record that already is one webhook delivery keeps its id (`splits` is False); otherwise every part
     becomes a record of its own, `<id>.<ordinal>`. All of it happens in one step or not at all.
     """
 

@@ -33,7 +33,7 @@ SOURCE: Final = "memory"
 
 @dataclass(slots=True)
 class _MemoryRecord:
-    """A job or a share of one. `claims` is the number of the last receipt."""
+    """A job or a delivery of one. `claims` is the number of the last receipt."""
 
     id: str
     body: bytes
@@ -113,7 +113,7 @@ class MemoryDriver:
             return [self._renew(claim.receipt, deadline) for claim in claims]
 
     def wait(self, source: str, timeout: float) -> int:
-        """Wait for news: a job, a share that was put back, a delay or a lease that ran out.
+        """Wait for news: a job, a delivery that was put back, a delay or a lease that ran out.
 
         What was there at the last call is no news. The notifier reports it once and then rests. Else it would loop
         until a worker has taken it.
@@ -286,7 +286,7 @@ class MemoryDriver:
                 self._dead_bytes += len(record.body)
 
     def _make_room(self) -> None:
-        """Drop the oldest ready jobs above the capacity. Shares of a split job may stay above it for a while."""
+        """Drop the oldest ready jobs above the capacity. Deliveries of a split job may stay above it for a while."""
         while self._ready and (sum(self._depth().values()) > self._capacity or self._bytes > self._max_bytes):
             self._bytes -= len(self._ready.popleft().body)
             self.evicted += 1

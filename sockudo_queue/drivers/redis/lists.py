@@ -139,7 +139,7 @@ def split_value(value: bytes) -> tuple[bytes, bytes]:
 def part_arguments(settlement: Settlement, ordinal: int, part: Disposition) -> Arguments:
     """Return what the scripts want to know of one part: kind, receipt, number, state."""
     claim = settlement.claim
-    assert settlement.splits or len(settlement.parts) == 1, "a share has one webhook and leaves one part at most"
+    assert settlement.splits or len(settlement.parts) == 1, "a delivery has one webhook and leaves one part at most"
     receipt = f"{claim.id}.{ordinal}/0" if settlement.splits else claim.receipt
     match part:
         case Retry(state, delay_ms):

@@ -203,7 +203,7 @@ def _parts_of(claim: Claim) -> Callable[[Settlement, int, Disposition], Argument
     payload_of = pieces(claim.body, start)
 
     def arguments(settlement: Settlement, ordinal: int, part: Disposition) -> Arguments:
-        assert settlement.splits or len(settlement.parts) == 1, "a share has one webhook and leaves one part at most"
+        assert settlement.splits or len(settlement.parts) == 1, "a delivery has one webhook and leaves one part at most"
         own = f"{claim.id}.{ordinal}" if settlement.splits else claim.id
         state = part.state or claim.state
         match part:
