@@ -14,7 +14,6 @@ from types import FrameType
 from typing import Any, Final, cast
 
 import pytest
-from sockudo_queue.observability.status_page.history import StatusHistory
 
 from sockudo_queue.core.apps import App, StaticApps, Webhook
 from sockudo_queue.core.secret import Secret
@@ -27,6 +26,7 @@ from sockudo_queue.observability import logs
 from sockudo_queue.observability.health import Heartbeats
 from sockudo_queue.observability.logs import writer as log_writer
 from sockudo_queue.observability.metrics import Metrics
+from sockudo_queue.observability.status_page.history import StatusHistory
 from sockudo_queue.pipeline.broker_status import BrokerWatch
 from sockudo_queue.pipeline.dispatcher import Dispatcher
 from sockudo_queue.pipeline.in_flight import ClaimsInFlight

@@ -117,7 +117,7 @@ class AppCache:
         self._absent[app_id] = entry
         return entry
 
-    def _trim(self, newest: Entry) -> None:
+    def _trim(self, newest: CacheEntry) -> None:
         """Drop those not used for longest, but never the newest: if it were too large, each job would be a query."""
         capacity, most_bytes = ((1 - TRIMMED) * limit for limit in (self._capacity, self._most_bytes))
         for app_id in sorted(self._entries, key=lambda app_id: self._entries[app_id].used_at):

@@ -107,5 +107,5 @@ def test_pipe_in_the_place_of_a_file_is_not_waited_for_when_it_is_read_again(tmp
     with pytest.raises(OSError, match="it is not a regular file"):
         read_limited(path, 10, regular=True)
     with pytest.raises(OSError, match="it is not a regular file"):
-        Trust(TlsSettings(ca_path=str(path)), check_name=True).context()
+        TlsVerification(TlsSettings(ca_path=str(path)), check_name=True).context()
     assert time.monotonic() - began < 1

@@ -159,18 +159,18 @@ def test_large_jobs_of_one_app_leave_room_to_those_of_another() -> None:
     for number in range(20):
         body = json.dumps(json.loads(job(number)) | {"pad": large}).encode()
         held.append(world.resolver.resolve(claim_of(body, receipt=f"{number}/1")))
-    waiting = [each for each in held if not each.shares]
+    waiting = [each for each in held if not each.deliveries]
     assert len(waiting) == 13
-    assert all(isinstance(only(settled_of(each)), Later) for each in waiting)
+    assert all(isinstance(only(settled_of(each)), Retry) for each in waiting)
 
     other = json.dumps(json.loads(job()) | {"pad": large, "app_id": "other"}).encode()
-    dispatch = world.resolver.resolve(claim_of(other, receipt="other/1"))
-    assert owed(only(settled_of(dispatch))).app == "other"  # it is unknown here, which is found out after its turn
+    in_flight = world.resolver.resolve(claim_of(other, receipt="other/1"))
+    assert owed(only(settled_of(in_flight))).app == "other"  # it is unknown here, which is found out after its turn
 
 
-def settled_of(dispatch: Dispatch) -> Settlement:
-    assert dispatch.settlement is not None
-    return dispatch.settlement
+def settled_of(in_flight: JobInFlight) -> Settlement:
+    assert in_flight.settlement is not None
+    return in_flight.settlement
 
 
 def test_a_delivered_job_is_acked() -> None:
@@ -515,7 +515,7 @@ def test_costly_pattern_of_several_webhooks_is_searched_for_once_a_job(monkeypat
     monkeypatch.setattr(world.resolver._patterns, "_compile", lambda *_: search)
     body = job(events=[event(channel="a"), event(channel="b")])
     for times in (1, 2):
-        assert len(world.resolver.resolve(claim_of(body)).shares) == 5
+        assert len(world.resolver.resolve(claim_of(body)).deliveries) == 5
         assert sorted(searched) == sorted(["a", "b"] * times)
 
 

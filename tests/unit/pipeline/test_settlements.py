@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any, cast
 
 import pytest
-from sockudo_queue.observability.status_page.history import StatusHistory
 
 from sockudo_queue.drivers.base import Claim, Driver, Settlement
 from sockudo_queue.errors import SettlementRefused
 from sockudo_queue.observability.metrics import Metrics
+from sockudo_queue.observability.status_page.history import StatusHistory
 from sockudo_queue.pipeline.in_flight import ClaimsInFlight
 from sockudo_queue.pipeline.settlements import SettlementRecorder
 

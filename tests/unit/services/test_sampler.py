@@ -6,12 +6,12 @@ import time
 from typing import Any, Final
 
 import pytest
-from sockudo_queue.observability.status_page.history import StatusHistory
 
 from sockudo_queue.drivers.base import DeadLetter, RecordAudit, Settlement
 from sockudo_queue.drivers.memory import MemoryDriver
 from sockudo_queue.errors import BrokerUnavailable
 from sockudo_queue.observability.metrics import Metrics
+from sockudo_queue.observability.status_page.history import StatusHistory
 from sockudo_queue.services.sampler import AUDIT_EVERY, Sampler
 from tests.helpers.jobs import TIME_MS, job, jobs
 
