@@ -45,18 +45,19 @@ class CertificateFiles:
 
     def __init__(self, paths: Sequence[str]) -> None:
         self._paths = paths
-        self._looked_at = float("-inf")
+        self.look_at = float("-inf")
+        """When (monotonic) `present` looks at the files again; until then it returns what it has returned."""
         self._present = Certificates()
 
     def look_again(self) -> None:
         """Look at the files at the next call of `present`, whenever they were looked at."""
-        self._looked_at = float("-inf")
+        self.look_at = float("-inf")
 
     def present(self) -> Certificates:
         """Return the present files; they are looked at once a second. Never blocks for long."""
         now = time.monotonic()
-        if now - self._looked_at >= FILES_EVERY:
-            self._looked_at = now
+        if now >= self.look_at:
+            self.look_at = now + FILES_EVERY
             identities = tuple(map(_identity, self._paths))
             if identities != self._present.identities or self._present.fault:
                 self._present = self._opened(identities)

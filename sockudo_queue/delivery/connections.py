@@ -294,7 +294,7 @@ class HandlePool:
 
         Raises `TlsFault` where a file of certificates that the route needs cannot be read.
         """
-        trust = self._files.present()
+        trust = self._trust if time.monotonic() < self._files.look_at else self._files.present()
         if trust.fault and route.needs_certificates:
             raise TlsFault(Failure.TLS, trust.fault)
         if trust is not self._trust:
