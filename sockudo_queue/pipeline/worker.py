@@ -66,6 +66,8 @@ class Worker:
         # What this thread would leave behind if it died now: its claim, and the delivery that it is at.
         self.current: tuple[JobInFlight, WebhookDelivery | None] | None = None
         self._allowance = 0.0
+        # How the last job ended, where the next claim is to settle it.
+        self.settled: Settlement | None = None
         self._pool = context.pool
         self._driver = context.driver
         self._resolver = context.resolver
@@ -106,34 +108,37 @@ class Worker:
         """Expect no more signs of life; its thread has ended."""
         self._beats.unregister(self.name)
 
-    def step(self, settled: Settlement | None) -> Settlement | None:
-        """Settle the last job, claim one and work on it, or wait for one; return its settlement, where it has one.
+    def step(self) -> None:
+        """Settle the last job, claim one and work on it, or wait for one. Only while `_may_claim` says so.
 
-        Only while `_may_claim` says so. Returning lets go of the job's bytes: the next one may be long in coming.
+        No job's bytes are kept longer than they must be: they may be many, and the next job may be long in coming.
         """
+        settled, self.settled = self.settled, None
         if self._isolation.holds:
             self._stand_back(settled)
-            return None
+            return
         seen = self._pool.wakeups
         claim = self._next(settled)
-        if claim is not None:
-            settled = self._deliver(claim)
-            if not self._resolver.large_jobs.bytes or len(claim.body) <= LARGE or self._isolation.holds:
-                return settled
-            # Else it would stay in memory until the next one is here.
-            self.claiming = False
-            self._settle(settled)
-        elif self._driver.sources:
-            self.claiming = False
-            self._gate.released(self._pool.wait_for_work, seen, _until_due(settled))
-        return None
+        if claim is None:
+            if self._driver.sources:
+                self.claiming = False
+                self._gate.released(self._pool.wait_for_work, seen, _until_due(settled))
+            return
+        settled = None
+        self.settled = self._deliver(claim)
+        if self._resolver.large_jobs.bytes and len(claim.body) > LARGE and not self._isolation.holds:
+            self._settle_now()  # else it would stay in memory until the next one is here
 
     def _work_slot(self) -> None:
         """Claim and deliver for as long as there is a slot; the settlement of one job claims the next."""
-        settled: Settlement | None = None
         while self._may_claim():
-            settled = self.step(settled)
+            self.step()
+        self._settle_now()
+
+    def _settle_now(self) -> None:
+        """Settle the last job without a claim of the next."""
         self.claiming = False
+        settled, self.settled = self.settled, None
         self._settle(settled)
 
     def _allow(self, seconds: float) -> None:

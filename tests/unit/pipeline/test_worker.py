@@ -1,4 +1,4 @@
-"""One pass of a worker's loop: what it settles, what it claims, and what it returns to be settled."""
+"""One pass of a worker's loop: what it settles, what it claims, and what it leaves to be settled."""
 
 from __future__ import annotations
 
@@ -118,15 +118,20 @@ class World:
         self.worker._gate.enter()
         assert self.worker._may_claim()
 
+    def step(self) -> Settlement | None:
+        """Let the worker make one pass; return how its job ended."""
+        self.worker.step()
+        return self.worker.settled
+
     def counts(self) -> tuple[int, ...]:
         return tuple(self.queue.depth().values())
 
 
-def test_step_delivers_a_job_and_returns_its_settlement() -> None:
+def test_step_delivers_a_job_and_leaves_its_settlement() -> None:
     world = World()
     world.queue.put(job(1))
 
-    settlement = world.worker.step(None)
+    settlement = world.step()
 
     assert settlement is not None
     assert settlement.parts == ()
@@ -139,7 +144,8 @@ def test_step_settles_the_last_job_with_the_claim_of_the_next() -> None:
     world.queue.put(job(1))
     world.queue.put(job(2))
 
-    second = world.worker.step(world.worker.step(None))
+    world.step()
+    second = world.step()
 
     assert second is not None
     assert list(world.claims) == [second.claim.receipt]
@@ -152,7 +158,7 @@ def test_step_without_work_waits_until_it_is_woken() -> None:
     threading.Timer(0.05, world.pool.wake, (1,)).start()
     began = time.monotonic()
 
-    assert world.worker.step(None) is None
+    assert world.step() is None
 
     assert 0.04 < time.monotonic() - began < module.IDLE_LOOK
     assert not world.worker.claiming
@@ -162,7 +168,7 @@ def test_worker_may_be_silent_for_as_long_as_its_attempt_takes() -> None:
     world = World()
     world.queue.put(job(1))
 
-    world.worker.step(None)
+    world.step()
 
     assert world.posts.allowances == [LIVE_WITHIN + TIMEOUT_MS / 1000]
 
@@ -172,7 +178,7 @@ def test_job_claimed_while_stopping_goes_back_without_an_attempt() -> None:
     world.queue.put(job(1))
     world.stopping.set()
 
-    settlement = world.worker.step(None)
+    settlement = world.step()
 
     assert settlement is not None
     assert settlement.parts == (Requeue(),)
@@ -183,7 +189,7 @@ def test_delivery_without_a_thread_to_spare_is_put_off_and_the_other_is_made() -
     world = World("a", "b")
     world.queue.put(job(1))
 
-    settlement = world.worker.step(None)
+    settlement = world.step()
 
     assert settlement is not None
     [owed] = settlement.parts
@@ -197,7 +203,7 @@ def test_outage_of_the_queue_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> N
     world.queue.put(job(1))
     world.queue.failures = [BrokerUnavailable("away"), BrokerUnavailable("away")]
 
-    assert world.worker.step(None) is not None
+    assert world.step() is not None
     assert world.log.events.count("broker.lost") == 1
 
 
@@ -208,10 +214,10 @@ def test_settlement_that_is_refused_for_long_is_given_up_and_the_next_job_is_cla
     world = World()
     world.queue.put(job(1))
     world.queue.put(job(2))
-    first = world.worker.step(None)
+    world.step()
     world.queue.failures = [SettlementRefused("memory", "too large")]
 
-    second = world.worker.step(first)
+    second = world.step()
 
     assert second is not None
     assert "settlement.refused" in world.log.events
@@ -222,14 +228,14 @@ def test_worker_settles_and_claims_nothing_while_another_job_runs_alone() -> Non
     world = World()
     world.queue.put(job(1))
     world.queue.put(job(2))
-    settlement = world.worker.step(None)
+    world.step()
     suspect = Claim("memory", "suspect/1", b"", b"", 2, 0)
     world.claims[suspect.receipt] = JobInFlight.unresolved(suspect)
     threading.Thread(target=world.context.isolation.begin, args=(suspect.receipt,), daemon=True).start()
     while not world.context.isolation.holds:
         time.sleep(0.001)
 
-    assert world.worker.step(settlement) is None
+    assert world.step() is None
 
     assert world.counts() == (1, 0, 0, 0)
     assert len(world.posts.webhooks) == 1
