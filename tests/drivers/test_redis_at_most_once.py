@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from sockudo_queue.drivers.base import DeadLetter, Requeue, Retry, Settlement
+from sockudo_queue.drivers.base import DeadLetter, Disposition, RecordAudit, Requeue, Retry, Settlement
 from sockudo_queue.drivers.redis.at_most_once import RedisAtMostOnceDriver
 from sockudo_queue.drivers.redis.source import own_key
 from sockudo_queue.errors import BrokerRefused, BrokerUnavailable, SourceRefused
@@ -158,6 +158,27 @@ def test_repeating_a_settle_keeps_a_record_once(lists: RedisLists) -> None:
 
         assert driver.renew([taken]) == [True]
         assert driver.depth() == {"ready": 0, "active": 1, "delayed": 1, "dead-letter": 1}
+
+
+@pytest.mark.parametrize("part", [Retry(b"s", 0), Requeue(b"s"), DeadLetter(b"s", "x")])
+def test_refused_settlement_leaves_no_copy_and_is_stored_when_it_is_repeated(
+    lists: RedisLists, driver: RedisAtMostOnceDriver, part: Disposition
+) -> None:
+    """A copy without a place would count as stored, and an audit would put it back."""
+    lists.push(b"job")
+    settlement = Settlement(take(driver), (part,))
+    refused = own_key(SOURCES[0], "dead" if isinstance(part, Dead) else "delayed")
+    lists.client.set(refused, "of another type")
+    for _ in range(3):
+        with pytest.raises(BrokerRefused):
+            driver.settle([settlement])
+    assert keys_of(lists) == {refused}
+
+    lists.client.delete(refused)
+    assert driver.settle([settlement]) == [True]
+    assert driver.audit() == RecordAudit(0, 0, 0)
+    kept = [each.body for each in lists.dead_letters()] if isinstance(part, Dead) else [take(driver).body]
+    assert kept == [b"job"]
 
 
 def test_a_fault_after_the_settle_does_not_hide_it(lists: RedisLists) -> None:

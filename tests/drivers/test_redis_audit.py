@@ -240,6 +240,25 @@ def test_refused_claims_leave_no_copies_behind(
     assert len(take_all(driver)) == 1
 
 
+@pytest.mark.parametrize("kind", ["delayed", "dead", "queue v2, dead"])
+def test_refused_settlements_leave_no_copies_behind(lists: RedisLists, v2: RedisV2, kind: str) -> None:
+    """The claim is given to another worker once its lease is over, so what an audit puts back would be a duplicate."""
+    driver = v2.driver()
+    (v2 if kind == "queue v2, dead" else lists).push(job(1))
+    claim = take(driver)
+    refused = own_key(claim.source, "delayed" if kind == "delayed" else "dead")
+    lists.client.set(refused, "of another type")
+    part = Later(b'{"tried":1}', HOUR_MS) if kind == "delayed" else Dead(b'{"reason":"exhausted"}', "exhausted")
+    for _ in range(3):
+        with pytest.raises(BrokerRefused):
+            driver.settle([Settlement(claim, (part, part), splits=True)])
+    lists.client.delete(refused)
+
+    assert driver.audit() == WELL
+    assert driver.settle([Settlement(claim, (part, part), splits=True)]) == [True]
+    assert driver.audit() == WELL
+
+
 def test_an_id_that_dies_twice_leaves_one_letter(v2: RedisV2) -> None:
     driver = v2.driver()
     kill(v2, driver, 2)

@@ -42,8 +42,18 @@ local function begin_with_a_removal()
   begun = true
 end
 
-local function bury(receipt)
-  redis.call('ZADD', dead, now, receipt)
+-- Keep a value under an id. The place comes first, and goes again where the value is refused: a value without a place would
+-- be put back by an audit, once for every time that this was tried, while what it was made of still waits where it was.
+local function keep(set, score, receipt, id, value)
+  redis.call('ZADD', set, score, receipt)
+  local kept = redis.pcall('HSET', records, id, value)
+  if type(kept) == 'table' and kept.err then
+    redis.call('ZREM', set, receipt)
+    redis.call('HSET', records, id, value)  -- raises the refusal
+  end
+end
+
+local function trim_dead()
   local over = redis.call('ZCARD', dead) - tonumber(ARGV[4])
   if over > 0 then
     local oldest = redis.call('ZPOPMIN', dead, over)
@@ -77,18 +87,18 @@ while at <= #ARGV do
     if value then
       local own, kept = id_of(part), value
       if state ~= '' then kept = '\1' .. state .. '\n' .. body_of(value) end
-      redis.call('HSET', records, own, kept)
       keeps_record = keeps_record or own == id
       if kind == 'later' then
-        redis.call('ZADD', delayed, now + number, part)
+        keep(delayed, now + number, part, own, kept)
       elseif kind == 'dead' then
-        bury(part)
+        keep(dead, now, part, own, kept)
+        trim_dead()
       else
         -- What is put back keeps its count: being stopped in the middle does not clear it of killing workers.
         local lapsed = count + (kind == 'lapsed' and 1 or 0)
         if lapsed > 0 then redis.call('HSET', lapses, own, lapsed) end
         keeps_count = keeps_count or own == id
-        redis.call('ZADD', delayed, lapsed < SUSPECT and number or now, part)
+        keep(delayed, lapsed < SUSPECT and number or now, part, own, kept)
       end
     end
   end
@@ -106,17 +116,6 @@ local function answer(reply)
 end
 
 if ARGV[3] == 'none' then return answer({flags, trimmed, now, false}) end
-
--- Lease a value under an id that is new. The place comes first, and goes again where the value is refused: a value without a
--- place would be put back by an audit, once for every claim that was tried, while its body still waits where it was.
-local function lease_new(receipt, id, value)
-  redis.call('ZADD', active, now + ARGV[2], receipt)
-  local kept = redis.pcall('HSET', records, id, value)
-  if type(kept) == 'table' and kept.err then
-    redis.call('ZREM', active, receipt)
-    redis.call('HSET', records, id, value)  -- raises the refusal
-  end
-end
 
 -- Take a record of a set into a new lease; one whose value is gone is dropped and counted. So is what is no receipt, since a hand that
 -- went astray in these keys must not stop all that lies behind it.
@@ -136,7 +135,7 @@ local function take(set, receipt, lapsed)
   if own == id then
     redis.call('ZADD', active, now + ARGV[2], renewed)
   else
-    lease_new(renewed, own, value)
+    keep(active, now + ARGV[2], renewed, own, value)
   end
   redis.call('ZREM', set, receipt)
   if lapsed then redis.call('HSET', lapses, own, count) end
@@ -153,7 +152,7 @@ local function take_fresh(list)
   local receipt, value = ARGV[1] .. '/1', body
   if string.byte(body, 1) == 1 then value = '\1\n' .. body end
   begin_with_a_removal()
-  lease_new(receipt, ARGV[1], value)
+  keep(active, now + ARGV[2], receipt, ARGV[1], value)
   redis.call('LTRIM', list, 1, -1)
   return {flags, trimmed, now, receipt, returned(value), 0}
 end

@@ -12,17 +12,27 @@ now = now[1] * 1000 + math.floor(now[2] / 1000)
 local function id_of(receipt) return string.match(receipt, '^(.*)/%d+$') or receipt end
 local trimmed = 0
 
+-- The place comes first, and goes again where the value is refused: a value without a place would count as stored when
+-- this is repeated, and an audit would put it back.
+local function keep(set, score, receipt, value)
+  redis.call('ZADD', set, score, receipt)
+  local kept = redis.pcall('HSET', KEYS[1], id_of(receipt), value)
+  if type(kept) == 'table' and kept.err then
+    redis.call('ZREM', set, receipt)
+    redis.call('HSET', KEYS[1], id_of(receipt), value)  -- raises the refusal
+  end
+end
+
 local function store(kind, receipt, number, state)
   local value = ARGV[1]
   if state ~= '' or string.byte(value, 1) == 1 then value = '\1' .. state .. '\n' .. value end
-  redis.call('HSET', KEYS[1], id_of(receipt), value)
   if kind == 'later' then
-    redis.call('ZADD', KEYS[2], now + number, receipt)
+    keep(KEYS[2], now + number, receipt, value)
   elseif kind ~= 'dead' then
     if kind == 'lapsed' then redis.call('HSET', KEYS[3], id_of(receipt), 1) end
-    redis.call('ZADD', KEYS[2], number, receipt)
+    keep(KEYS[2], number, receipt, value)
   else
-    redis.call('ZADD', KEYS[4], now, receipt)
+    keep(KEYS[4], now, receipt, value)
     local over = redis.call('ZCARD', KEYS[4]) - tonumber(ARGV[2])
     if over > 0 then
       local oldest = redis.call('ZPOPMIN', KEYS[4], over)

@@ -35,8 +35,13 @@ local function bury(id, value)
   local own = shown(id)
   local receipt = own .. '/' .. micros
   local has_died = redis.call('HEXISTS', records, own) == 1
-  redis.call('HSET', records, own, value)
+  -- The place comes first, and goes again where the value is refused: an audit would bring a value without a place back.
   redis.call('ZADD', dead, now, receipt)
+  local kept = redis.pcall('HSET', records, own, value)
+  if type(kept) == 'table' and kept.err then
+    redis.call('ZREM', dead, receipt)
+    redis.call('HSET', records, own, value)  -- raises the refusal
+  end
   if has_died then replace_others(own, receipt) end
   local over = redis.call('ZCARD', dead) - keep_dead
   if over > 0 then
