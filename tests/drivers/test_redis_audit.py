@@ -259,6 +259,34 @@ def test_refused_settlements_leave_no_copies_behind(lists: RedisLists, v2: Redis
     assert driver.audit() == WELL
 
 
+def test_records_in_a_set_of_a_later_version_are_left_alone(lists: RedisLists, v2: RedisV2) -> None:
+    driver = v2.driver()
+    delay(lists, driver)
+    kill(lists, driver, 2)
+    kill(v2, driver, 2)
+    for source in (SOURCES[0], BASE):
+        for part in ("delayed", "dead"):
+            if lists.client.exists(own_key(source, part)):
+                lists.client.rename(own_key(source, part), own_key(source, f"{part}-of-later"))
+                lists.client.sadd(own_key(source, "further"), own_key(source, f"{part}-of-later"))
+    stored = dump(lists.client)
+
+    assert driver.audit() == WELL
+    assert dump(lists.client) == stored
+
+    lists.client.delete(own("further"), own_key(BASE, "further"))
+    assert driver.audit() == RecordAudit(0, 7, 0)
+
+
+def test_dead_letters_of_a_later_version_without_a_body_here_are_left_alone(lists: RedisLists) -> None:
+    driver = lists.driver()
+    lists.client.zadd(own("dead"), {"later/1": 1})
+    lists.client.sadd(own("further"), own("bodies-of-later"))
+
+    assert driver.audit() == WELL
+    assert lists.client.zcard(own("dead")) == 1
+
+
 def test_an_id_that_dies_twice_leaves_one_letter(v2: RedisV2) -> None:
     driver = v2.driver()
     kill(v2, driver, 2)

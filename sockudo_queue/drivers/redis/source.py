@@ -53,6 +53,11 @@ LONGEST_DELAY_MS: Final = 30 * 86_400_000
 MEASURED_WITHIN_MS: Final = 1_000
 """By how much a step may be larger than what was measured of it; what waited longest is moved all the same."""
 
+FURTHER: Final = "further"
+"""The key, beside a source, of the names of further keys in which a later version keeps its records. This version has
+none. A version that adds one must put its name there before the first record: the audit of a version that does not know
+that key would take such records for lost, and put copies of them back."""
+
 AUDIT: Final = Script("audit")
 _RESCHEDULE: Final = Script("reschedule")
 
@@ -208,7 +213,7 @@ class RedisSource(ABC):
 
     def _run_audit(self, *sets: str) -> RecordAudit:
         """Run the script that compares; `sets` are those of the records that are not dead."""
-        keys = [self.records, self.dead, *sets]
+        keys = [self.records, self.dead, own_key(self.key, FURTHER), *sets]
         try:
             return RecordAudit(*self._link.run(AUDIT, keys, [AUDIT_LIMIT, RESTORED_AT_ONCE], read=replies.audit))
         except BrokerRefused:  # a rule without these commands is right for all else, and a claim meets what is worse

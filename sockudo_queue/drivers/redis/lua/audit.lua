@@ -1,19 +1,23 @@
 -- Find records that have lost their place: something else, such as eviction, has removed a key of ours.
 --
 -- KEYS 1 records (id -> value)   2 dead (receipt -> time of death, ms)
---      and of lists: 3 delayed (receipt -> due, ms)   4 active (receipt -> lease deadline, ms)
+--      3 further (set of the keys, as text, in which a later version keeps records; see `FURTHER` in source.py)
+--      and of lists: 4 delayed (receipt -> due, ms)   5 active (receipt -> lease deadline, ms)
 -- ARGV 1 records that are looked at at most; above it they are only counted   2 records that are put back at most
 -- Returns {dead letters without a record, which are removed; records put back; records that are out of reach}
 --
 -- Each record is in exactly one of the sets, and every script moves it in one step, so the numbers differ only where a key
 -- was removed; only then are the ids looked at. What was given up goes back to the dead letters, all else is due now. The
 -- number in its new receipt is larger than that of any claim that may still be held.
-local records, dead, delayed, active = unpack(KEYS)
+local records, dead, further, delayed = unpack(KEYS)
+-- What a later version keeps elsewhere has its place there: to put it back would double it.
+if redis.call('EXISTS', further) == 1 then return {0, 0, 0} end
+local sets = {dead, unpack(KEYS, 4)}
 local now = redis.call('TIME')
 now = now[1] * 1000 + math.floor(now[2] / 1000)
 
 local stored, placed = redis.call('HLEN', records), 0
-for i = 2, #KEYS do placed = placed + redis.call('ZCARD', KEYS[i]) end
+for _, set in ipairs(sets) do placed = placed + redis.call('ZCARD', set) end
 if stored == placed then return {0, 0, 0} end
 if math.max(stored, placed) > tonumber(ARGV[1]) then return {0, 0, math.max(stored - placed, 0)} end
 
@@ -21,11 +25,11 @@ local lost, restored, has_value, has_place = 0, 0, {}, {}
 local ids = redis.call('HKEYS', records)
 for _, id in ipairs(ids) do has_value[id] = true end
 redis.call('ZREM', dead, '')
-for i = 2, #KEYS do
-  for _, receipt in ipairs(redis.call('ZRANGE', KEYS[i], 0, -1)) do
+for i, set in ipairs(sets) do
+  for _, receipt in ipairs(redis.call('ZRANGE', set, 0, -1)) do
     local id = string.match(receipt, '^(.*)/[^/]*$') or receipt
     has_place[id] = true
-    if i == 2 and not has_value[id] then lost = lost + redis.call('ZREM', dead, receipt) end
+    if i == 1 and not has_value[id] then lost = lost + redis.call('ZREM', dead, receipt) end
   end
 end
 
