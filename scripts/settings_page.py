@@ -38,7 +38,8 @@ GROUPS = (
 )
 NOTES = {
     "Ceilings": f"""\
-Fixed ceilings: {LONGEST_ID} bytes of a job's `job_id`, `app_id` and `app_key` each (over it: dead letter `unreadable`);
+Fixed ceilings: {LONGEST_ID} characters of a job's `job_id`, `app_id` and `app_key` each (over it: dead letter
+`unreadable`); `job_id` and `app_key` must be ASCII;
 {MOST_HEADERS} headers, {MOST_EVENT_TYPES} `event_types` and {MOST_NAMESPACES} `channel_namespaces` of a webhook (over
 it: the webhook is invalid); {MOST_JITTER} for a webhook's own `retry.jitter`,
 or the daemon's own if that is larger (more is lowered to it). An app with more webhooks than {OVER_LIMIT_FACTOR} times

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 LONGEST_ID: Final = 255
-"""Bytes of `job_id`, `app_id` and `app_key`; Sockudo's columns have as many."""
+"""Characters of `job_id`, `app_id` and `app_key`, as in Sockudo's columns; the first and the last are ASCII."""
 MOST_HEADERS: Final = 100
 """Headers of a webhook."""
 MOST_NAMESPACES: Final = 1_000

@@ -248,6 +248,13 @@ def test_long_id_is_malformed(field: str) -> None:
         jobs.decode(json.dumps(fields | {field: "x" * 256}).encode())
 
 
+def test_characters_of_an_app_id_are_counted_as_in_the_columns_of_sockudo() -> None:
+    fields = {"app_key": "k", "app_secret": "s", "payload": {"time_ms": 1, "events": []}}
+    assert jobs.decode(json.dumps(fields | {"app_id": "€" * 255}).encode()).app_id == "€" * 255
+    with pytest.raises(MalformedJob, match="length <= 255"):
+        jobs.decode(json.dumps(fields | {"app_id": "€" * 256}).encode())
+
+
 @pytest.mark.parametrize(
     "data",
     [b'"' + b"," * 4_000_000 + b'"', b"[" + b"[1,1]," * 600_000 + b"1]", b'"' + b'\\",' * 1_000_000 + b'"'],
