@@ -140,24 +140,9 @@ def kept_beside(server: RedisServer, hostile_script: Script) -> tuple[float, flo
 
 
 @pytest.mark.timeout(LONGEST_RUN)
-def test_app_whose_endpoints_hang_costs_ten_other_apps_a_tenth_at_most(redis_server: RedisServer) -> None:
-    kept, waited = kept_beside(redis_server, hanging_app)
-    figure(f"ten apps beside one whose endpoints hang: {kept:.2f} of the throughput; a new endpoint: {waited:.2f} s")
-    assert kept >= 0.9
-    assert waited <= NEW_WITHIN
-
-
-@pytest.mark.timeout(LONGEST_RUN)
-def test_app_that_retries_without_a_pause_costs_ten_other_apps_a_tenth_at_most(redis_server: RedisServer) -> None:
-    kept, waited = kept_beside(redis_server, retrying_app)
-    figure(f"ten apps beside one that retries 409 without a pause: {kept:.2f} of the throughput")
-    assert kept >= 0.9
-    assert waited <= NEW_WITHIN
-
-
-@pytest.mark.timeout(LONGEST_RUN)
-def test_app_with_costly_patterns_costs_ten_other_apps_a_tenth_at_most(redis_server: RedisServer) -> None:
-    kept, waited = kept_beside(redis_server, costly_app)
-    figure(f"ten apps beside one with costly patterns: {kept:.2f} of the throughput; a new endpoint: {waited:.2f} s")
+@pytest.mark.parametrize("script", [hanging_app, retrying_app, costly_app])
+def test_hostile_app_costs_ten_other_apps_a_tenth_at_most(redis_server: RedisServer, script: Script) -> None:
+    kept, waited = kept_beside(redis_server, script)
+    figure(f"ten apps beside {script.__name__}: {kept:.2f} of the throughput; a new endpoint: {waited:.2f} s")
     assert kept >= 0.9
     assert waited <= NEW_WITHIN
