@@ -25,7 +25,7 @@ MOST_FOUND: Final = 20_000
 """Costly searches of a job whose results are remembered, 2 MB; each pair of an event and a webhook could be one."""
 
 
-class _Found(threading.local):
+class _RememberedSearches(threading.local):
     """What the costly searches of this thread's job have found, by pattern and channel."""
 
     def __init__(self) -> None:
@@ -58,7 +58,7 @@ class PatternCache:
         self._lock = threading.Lock()
         self._searches: OrderedDict[str, Search] = OrderedDict()  # the latest used last
         self._sizes: dict[str, int] = {}
-        self._found = _Found()
+        self._found = _RememberedSearches()
         self._slow: set[str] = set()  # patterns with a search that seemed slow
         self.size_kib = 0
 

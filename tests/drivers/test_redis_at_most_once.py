@@ -167,7 +167,7 @@ def test_refused_settlement_leaves_no_copy_and_is_stored_when_it_is_repeated(
     """A copy without a place would count as stored, and an audit would put it back."""
     lists.push(b"job")
     settlement = Settlement(take(driver), (part,))
-    refused = own_key(SOURCES[0], "dead" if isinstance(part, Dead) else "delayed")
+    refused = own_key(SOURCES[0], "dead" if isinstance(part, DeadLetter) else "delayed")
     lists.client.set(refused, "of another type")
     for _ in range(3):
         with pytest.raises(BrokerRefused):
@@ -177,7 +177,7 @@ def test_refused_settlement_leaves_no_copy_and_is_stored_when_it_is_repeated(
     lists.client.delete(refused)
     assert driver.settle([settlement]) == [True]
     assert driver.audit() == RecordAudit(0, 0, 0)
-    kept = [each.body for each in lists.dead_letters()] if isinstance(part, Dead) else [take(driver).body]
+    kept = [each.body for each in lists.dead_letters()] if isinstance(part, DeadLetter) else [take(driver).body]
     assert kept == [b"job"]
 
 

@@ -248,7 +248,7 @@ def test_refused_settlements_leave_no_copies_behind(lists: RedisLists, v2: Redis
     claim = take(driver)
     refused = own_key(claim.source, "delayed" if kind == "delayed" else "dead")
     lists.client.set(refused, "of another type")
-    part = Later(b'{"tried":1}', HOUR_MS) if kind == "delayed" else Dead(b'{"reason":"exhausted"}', "exhausted")
+    part = Retry(b'{"tried":1}', HOUR_MS) if kind == "delayed" else DeadLetter(b'{"reason":"exhausted"}', "exhausted")
     for _ in range(3):
         with pytest.raises(BrokerRefused):
             driver.settle([Settlement(claim, (part, part), splits=True)])

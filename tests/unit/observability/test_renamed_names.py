@@ -88,7 +88,7 @@ def kinds(name: str) -> set[str]:
 
 def thread_kinds() -> set[str]:
     """Return the values of the label `thread`."""
-    return kinds("_start") | kinds("_serve") | kinds("Worker")
+    return kinds("_start") | kinds("_serve") | kinds("every") | kinds("Worker")
 
 
 def names_in(text: str) -> set[str]:
