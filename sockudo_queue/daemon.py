@@ -18,6 +18,7 @@ from sockudo_queue.apps.file_watcher import AppSource
 from sockudo_queue.apps.stores.factory import make_refresher
 from sockudo_queue.config import Settings
 from sockudo_queue.core.apps import AppRegistry
+from sockudo_queue.core.hosts import is_loopback
 from sockudo_queue.delivery.admission.endpoint import EndpointRegistry
 from sockudo_queue.delivery.admission.thread_budget import AdmissionLimits
 from sockudo_queue.delivery.factory import DESCRIPTORS_OF_A_WORKER, DeliveryStack
@@ -364,6 +365,7 @@ class Daemon:
             shown,
             LoginGate(credentials) if credentials else None,
             open_metrics=not metrics.login_for_metrics,
+            own_names_only=is_loopback(metrics.host),
         )
         return HealthServer(application, metrics.host, metrics.port, metrics.tls_cert_file, metrics.tls_key_file)
 

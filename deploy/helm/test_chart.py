@@ -113,6 +113,16 @@ def test_login_and_tls_reach_daemon_probes_and_monitor() -> None:
     assert not [each["name"] for each in plain["env"] if each["name"].startswith("QUEUE_METRICS_")]
 
 
+@pytest.mark.parametrize(
+    "keys", [{}, {"passwordKey": "p"}, {"usernameKey": "u"}, {"usernameKey": "u", "tokenKey": "t"}]
+)
+def test_login_without_the_keys_that_it_needs_is_refused(keys: dict[str, str]) -> None:
+    login = json.dumps({"existingSecret": "login", **keys})
+    ran = helm("template", "x", CHART, "--kube-version", "1.33.0", "--set-json", f"metrics.login={login}")
+    assert ran.returncode != 0
+    assert "metrics.login: set usernameKey and passwordKey" in ran.stderr
+
+
 def test_token_alone_is_the_login_of_the_monitor() -> None:
     login = {"existingSecret": "login", "usernameKey": "", "passwordKey": "", "tokenKey": "token"}
     ours = rendered("sidecar", "--set-json", f"metrics.login={json.dumps(login)}")

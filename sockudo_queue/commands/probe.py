@@ -24,6 +24,7 @@ def address(environment: Mapping[str, str]) -> tuple[str, int, bool]:
 
 def ask(host: str, port: int, tls: bool = False, path: str = "/livez") -> tuple[bool, str]:
     """Return whether the daemon answers 200, and its answer in one line; never raises for a daemon that is away."""
+    host = host.removeprefix("[").removesuffix("]")
     host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104 - "all" has no address
     connection = _connection(host, port, tls)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from pathlib import Path
 from typing import Final
@@ -15,19 +16,18 @@ MAX_SECRET_BYTES: Final = 65_536  # far above any key, far below a file named by
 class FileSecret(Secret):
     """A secret that lies in a file, where it may be changed while the daemon runs."""
 
-    __slots__ = ("_path",)
+    __slots__ = ("_last", "_path")
 
     def __init__(self, value: str, path: str) -> None:
         super().__init__(value)
-        self._path = path
+        self._last, self._path = value, path
 
     def current(self) -> str:
-        """Read the file again; what was read at the start where it cannot be used just now, as in the middle of a
-        change, or where it is a pipe, which is read once."""
-        try:
-            return read_secret_file(self._path, again=True)
-        except ValueError:
-            return self.revealed
+        """Read the file again; what was read last where it cannot be used just now, as in the middle of a change, or
+        where it is a pipe, which is read once."""
+        with contextlib.suppress(ValueError):
+            self._last = read_secret_file(self._path, again=True)
+        return self._last
 
 
 def read_secret_file(path: str, *, again: bool = False) -> str:

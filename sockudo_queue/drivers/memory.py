@@ -31,12 +31,21 @@ from sockudo_queue.drivers.base import (
 SOURCE: Final = "memory"
 
 
+@dataclass(slots=True, eq=False)
+class _Job:
+    """The bytes of a job, which all deliveries of it share, and how many records and dead letters have them."""
+
+    body: bytes
+    records: int = 0
+    dead: int = 0
+
+
 @dataclass(slots=True)
 class _MemoryRecord:
     """A job or a delivery of one. `claims` is the number of the last receipt."""
 
     id: str
-    body: bytes
+    job: _Job
     state: bytes = b""
     claims: int = 0
     lapses: int = 0
@@ -45,6 +54,10 @@ class _MemoryRecord:
     @property
     def receipt(self) -> str:
         return f"{self.id}/{self.claims}"
+
+    @property
+    def body(self) -> bytes:
+        return self.job.body
 
 
 class SteadyClock:
@@ -132,8 +145,12 @@ class MemoryDriver:
 
     def put(self, body: bytes) -> None:
         with self._changed:
-            self._ready.append(_MemoryRecord(f"{self._run_id}{next(self._ids) & 0xFFFFFFFF:08x}", body))
-            self._bytes += len(body)
+            if len(body) > self._max_bytes:  # else all that is ready would be dropped for it, and then itself
+                self.evicted += 1
+                return
+            record = _MemoryRecord(f"{self._run_id}{next(self._ids) & 0xFFFFFFFF:08x}", _Job(body))
+            self._hold(record)
+            self._ready.append(record)
             self._make_room()
             self._notify()
 
@@ -184,14 +201,14 @@ class MemoryDriver:
         record = self._dead.pop(token, None)
         if record is None:
             return False
-        self._bytes -= len(record.body)
-        self._dead_bytes -= len(record.body)
+        self._bury(record, -1)
+        self._release(record)
         return True
 
     def _replay(self, letter: StoredDeadLetter, state: bytes, now: int) -> bool:
         record = self._dead.pop(letter.token, None)
         if record is not None:
-            self._dead_bytes -= len(record.body)
+            self._bury(record, -1)
             record.state = state or record.state
             heapq.heappush(self._delayed, (now, record.id, record))
         return record is not None
@@ -262,9 +279,9 @@ class MemoryDriver:
         held = self._active.pop(settlement.claim.receipt, None)
         if held is None:
             return False
-        self._bytes -= len(held[1].body)
         for ordinal, part in enumerate(settlement.parts):
             self._keep(_share_of(held[1], settlement, ordinal, part), part, settlement.claim, now)
+        self._release(held[1])
         while len(self._dead) > self._dead_retention or self._dead_bytes > self._max_bytes // 2:
             self._drop_dead(next(iter(self._dead)))
             self._trimmed += 1
@@ -274,7 +291,7 @@ class MemoryDriver:
         return True
 
     def _keep(self, record: _MemoryRecord, part: Disposition, claim: Claim, now: int) -> None:
-        self._bytes += len(record.body)
+        self._hold(record)
         match part:
             case Retry(_, delay_ms):
                 heapq.heappush(self._delayed, (now + delay_ms, record.id, record))
@@ -283,12 +300,27 @@ class MemoryDriver:
             case DeadLetter():
                 record.died_ms = now
                 self._dead[record.receipt] = record
-                self._dead_bytes += len(record.body)
+                self._bury(record, 1)
+
+    def _hold(self, record: _MemoryRecord) -> None:
+        """Count the bytes of a record that is kept, once for all records of one job."""
+        self._bytes += 0 if record.job.records else len(record.body)
+        record.job.records += 1
+
+    def _release(self, record: _MemoryRecord) -> None:
+        record.job.records -= 1
+        self._bytes -= 0 if record.job.records else len(record.body)
+
+    def _bury(self, record: _MemoryRecord, number: int) -> None:
+        """Count the bytes of a dead letter that begins or ends, once for all of one job."""
+        was_dead = record.job.dead > 0
+        record.job.dead += number
+        self._dead_bytes += ((record.job.dead > 0) - was_dead) * len(record.body)
 
     def _make_room(self) -> None:
         """Drop the oldest ready jobs above the capacity. Deliveries of a split job may stay above it for a while."""
         while self._ready and (sum(self._depth().values()) > self._capacity or self._bytes > self._max_bytes):
-            self._bytes -= len(self._ready.popleft().body)
+            self._release(self._ready.popleft())
             self.evicted += 1
 
 
@@ -299,7 +331,7 @@ def _share_of(record: _MemoryRecord, settlement: Settlement, ordinal: int, part:
     """
     lapses = record.lapses + part.lapsed if isinstance(part, Requeue) else 0
     if settlement.splits:
-        return _MemoryRecord(f"{record.id}.{ordinal}", record.body, part.state or record.state, lapses=lapses)
+        return _MemoryRecord(f"{record.id}.{ordinal}", record.job, part.state or record.state, lapses=lapses)
     record.state, record.lapses = part.state or record.state, lapses
     return record
 

@@ -13,7 +13,7 @@ import msgspec
 from werkzeug.wrappers import Request, Response
 
 from sockudo_queue.core.decoding import DECODE_ERRORS
-from sockudo_queue.core.hosts import is_address, is_loopback
+from sockudo_queue.core.hosts import is_loopback, is_own_name
 from sockudo_queue.core.ports import host_port
 from sockudo_queue.errors import StartError
 from sockudo_queue.observability.web.connection import Limits
@@ -35,6 +35,8 @@ LIMITS: Final = Limits(
     body_seconds=30.0,
     response_seconds=10.0,
     keep_alive=True,
+    chunked_bodies=True,
+    all_bodies_bytes=4 * BODY_LIMIT,
 )
 
 
@@ -120,7 +122,7 @@ class Ingress:
         if "Origin" in request.headers:
             # Any page that a developer's browser shows may post to the loopback interface.
             return 403, {"error": "requests of web pages are not taken"}
-        if self._is_loopback and not _is_own_name(request.host):
+        if self._is_loopback and not is_own_name(request.host):
             # A page whose name was pointed to the loopback address could post here in its visitor's name.
             return 421, {"error": "on a loopback address, jobs are taken for localhost or an IP address as the host"}
         if self._is_stopping:
@@ -132,9 +134,3 @@ class Ingress:
         for job in jobs:
             self._put(job)
         return 202, {"accepted": len(jobs)}
-
-
-def _is_own_name(host: str) -> bool:
-    """Whether a `Host` header names this machine; only such names never come from somebody else's name server."""
-    name = host.rpartition(":")[0] if host.rpartition(":")[2].isdecimal() else host
-    return is_address(name) or name.lower() == "localhost"

@@ -11,7 +11,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final
@@ -164,6 +164,9 @@ def test_metrics_are_served_in_the_format_that_a_client_ranks_highest(server: He
         "*/*;q=0.9, application/openmetrics-text;q=0.1": "text/plain",
         "application/openmetrics-text; version=abc": "application/openmetrics-text",
         "text/plain; version=1.0.0.0.0.0.0.0": "text/plain",
+        "text/plain; version=.": "text/plain",
+        "text/plain; version=1..0": "text/plain",
+        "application/openmetrics-text; version=..1": "application/openmetrics-text",
         ";q=1,,;": "text/plain",
     }.items():
         answer = ask(server.port, f"GET /metrics HTTP/1.1\r\nHost: x\r\nAccept: {accept}\r\n\r\n".encode())
@@ -181,6 +184,17 @@ def test_metrics_are_compressed_for_clients_that_take_gzip() -> None:
         assert packed.headers["content-encoding"] == "gzip"
         assert len(packed.body) < 30_000 < 300_000 < len(plain.body)
         assert gzip.decompress(packed.body).count(b"\n") == plain.body.count(b"\n")
+
+
+def test_on_a_loopback_address_a_foreign_name_reads_nothing_but_probes(health: Health) -> None:
+    metrics = Metrics("redis", "webhooks")
+    application = Application(metrics.registry, health, own_names_only=True)
+    with serving(HealthServer(application, "127.0.0.1", 0)) as server:
+        for host, status in {"evil.example": 421, "127.0.0.1": 200, "localhost:9602": 200, "[::1]:9602": 200}.items():
+            assert ask(server.port, f"GET /metrics HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()).status == status
+        target = b"GET http://evil.example/metrics HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        assert ask(server.port, target).status == 421
+        assert ask(server.port, b"GET /livez HTTP/1.1\r\nHost: evil.example\r\n\r\n").status == 200
 
 
 def test_metrics_can_be_asked_for_by_name() -> None:
@@ -207,6 +221,9 @@ def test_metrics_can_be_asked_for_by_name() -> None:
         (b"POST /livez HTTP/1.1\r\nHost: x\r\nContent-Length: 9000\r\n\r\n" + b"x" * 9_000, 405),
         (b"POST /livez HTTP/1.1\r\nHost: x\r\nContent-Length: 20000\r\n\r\n" + b"x" * 20_000, 413),
         (b"GET /livez HTTP/1.1\r\nX: " + b"x" * 100_000, 431),
+        (b"GET /livez HTTP/1.1\r\nHost: x\r\n" + b"a:\r\n" * 200 + b"\r\n", 431),
+        (b"POST /livez HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\na\r\n" * 100, 411),
+        (b"\r\n" * 1_000, 400),
         (b"OPTIONS /metrics HTTP/1.1\r\nHost: x\r\n\r\n", 405),
     ],
 )
@@ -269,6 +286,22 @@ def test_a_slow_request_ends_after_its_time(health: Health, begun: bytes, monkey
 
 def limit(monkeypatch: pytest.MonkeyPatch, **limits: Any) -> None:
     monkeypatch.setattr(module, "LIMITS", dataclasses.replace(module.LIMITS, **limits))
+
+
+@pytest.mark.parametrize("piece", [b"\r\n", b"GET /livez HTTP/1.1\r\nX: ", b"x"])
+def test_a_client_that_sends_without_a_pause_ends_after_its_time(
+    health: Health, piece: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit(monkeypatch, head_seconds=0.3, body_seconds=0.3)
+    head = b"" if piece != b"x" else b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 16000\r\n\r\n"
+    with serving(server_of(health)) as server, socket.create_connection(("127.0.0.1", server.port), 5) as connection:
+        connection.sendall(head)
+        began = time.monotonic()
+        with suppress(ConnectionError):
+            while time.monotonic() - began < 5:
+                connection.sendall(piece)
+                time.sleep(0.01)
+        assert time.monotonic() - began < 3
 
 
 def test_a_client_that_does_not_read_loses_its_connection(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any, Final
 
 import pytest
@@ -173,6 +173,25 @@ def test_a_client_that_asks_first_is_refused_before_it_sends(door: Door) -> None
 def test_a_request_in_absolute_form_is_taken(door: Door) -> None:
     head = b"\r\nPOST http://127.0.0.1/jobs HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
     assert door.raw(head + b"Content-Length: 2\r\n\r\n{}").split()[1] == b"202"
+
+
+def test_a_body_in_countless_chunks_is_refused(door: Door) -> None:
+    head = b"POST /jobs HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+    assert door.raw(head + b"1\r\n \r\n" * 20_000).split()[1] == b"413"
+
+
+def test_bodies_of_all_connections_are_bounded_together(door: Door) -> None:
+    head = b"POST /jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % BODY_LIMIT
+    with ExitStack() as slow:
+        for _ in range(5):  # one more than there is room for
+            connection = slow.enter_context(socket.create_connection(("127.0.0.1", door.ingress.port), SECONDS))
+            with suppress(ConnectionError):
+                connection.sendall(head + b" " * (BODY_LIMIT - 1))
+        large = b"POST /jobs HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 500000\r\n\r\n"
+        large += b" " * 500_000
+        eventually(lambda: door.raw(large).split()[1] == b"503")
+        assert door.send() == (202, {"accepted": 1})
+    eventually(lambda: door.raw(large).split()[1] == b"400")
 
 
 def test_a_request_in_chunks_is_taken(door: Door) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,9 +16,11 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from werkzeug.routing import Map, Rule
 from werkzeug.wrappers import Request, Response
 
+from sockudo_queue.core.hosts import is_own_name
 from sockudo_queue.observability.accept import preferred
 from sockudo_queue.observability.health import Health
 from sockudo_queue.observability.logs import get_logger
+from sockudo_queue.observability.reminder import Reminder
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIEnvironment
@@ -28,9 +31,13 @@ Handler = Callable[[Request], Response]
 LIVE: Final = "/livez"
 READY: Final = "/readyz"
 METRICS: Final = "/metrics"
+_LOGGED_EVERY: Final = 60.0
 PROBES: Final = frozenset({LIVE, READY})
 _FORMATS: Final = ("application/openmetrics-text", "text/plain")
-_ODD_VERSION: Final = re.compile(r";\s*version=(?![0-9.]{1,9}\s*(;|$))[^;]*")  # prometheus-client fails at these
+# prometheus-client fails at these.
+_ODD_VERSION: Final = re.compile(
+    r";\s*version=(?!\d{1,4}(\.\d{1,4}){0,3}\s*(;|$))[^;]*"
+)  # prometheus-client fails at these
 
 
 class Application:
@@ -44,8 +51,14 @@ class Application:
         gate: LoginGate | None = None,
         *,
         open_metrics: bool = False,
+        own_names_only: bool = False,
     ) -> None:
-        """`pages` are by their path. With a `gate` they want a login, and so do metrics unless `open_metrics`."""
+        """`pages` are by their path. With a `gate` they want a login, and so do metrics unless `open_metrics`.
+
+        With `own_names_only` the host of a request must be an address or `localhost`; probes may have any.
+        """
+        self._own_names_only = own_names_only
+        self._failures = Reminder(_LOGGED_EVERY)
         self._metrics = make_wsgi_app(registry)
         self._handlers: dict[str, Handler] = {
             METRICS: self._show_metrics,
@@ -71,6 +84,9 @@ class Application:
     def _answer(self, request: Request) -> Response:
         try:
             path, _ = self._routes.match(request.path, request.method)
+            if self._own_names_only and path not in PROBES and not is_own_name(request.host):
+                # A page whose name was pointed to the loopback address could read here in its visitor's name.
+                return text(421, "on a loopback address, the host must be localhost or an IP address")
             if self._gate is not None and path not in self._open:
                 refusal = self._gate.refusal(request)
                 if refusal is not None:
@@ -84,7 +100,8 @@ class Application:
         except HTTPException:
             return text(404, f"try {', '.join(self._handlers)}")
         except Exception as error:  # noqa: BLE001 - a fault in one value must not end the server
-            get_logger().error("metrics.failed", exc_info=error)
+            if self._failures.is_due(time.monotonic()):
+                get_logger().error("metrics.failed", exc_info=error)
             return text(500, "the page could not be made")
 
     def _show_metrics(self, request: Request) -> Response:

@@ -6,6 +6,7 @@ import contextlib
 import email.utils
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +17,12 @@ from urllib.parse import urlsplit
 import h11
 
 HEAD_BYTES: Final = 8_192
+HEAD_LINES: Final = 100
+BLANK_BYTES: Final = 64
+"""Of the empty lines that are ignored before a request."""
+BODY_PIECES: Final = 10_000
+"""Chunks and packets of one body: each costs some microseconds, however small it is."""
+SMALL_BODY: Final = 65_536
 LINGER_SECONDS: Final = 1.0
 RECEIVE_BYTES: Final = 65_536
 
@@ -31,6 +38,8 @@ class Limits:
     body_seconds: float
     response_seconds: float  # for the client to read the response
     keep_alive: bool = False
+    chunked_bodies: bool = False
+    all_bodies_bytes: int = 0  # of all connections, without the first `SMALL_BODY` bytes of each
 
 
 class HttpRequest(NamedTuple):
@@ -62,14 +71,35 @@ class BadRequest(Exception):
         self.status = status
 
 
+class BytesInUse:
+    """How many bytes of bodies the connections of one server hold together. Safe from any thread."""
+
+    def __init__(self, most: int) -> None:
+        self._most, self._used = most, 0
+        self._lock = threading.Lock()
+
+    def take(self, size: int) -> bool:
+        """Return whether there was room; what was taken is to be given back."""
+        with self._lock:
+            has_room = self._used + size <= self._most
+            self._used += size if has_room else 0
+            return has_room
+
+    def give_back(self, size: int) -> None:
+        with self._lock:
+            self._used -= size
+
+
 class HttpConnection:
     """For one thread at a time, but for `abort`. The one who has it closes it.
 
     `OSError` (with `TimeoutError`) from any method means that the client is slow or gone, or spoke no TLS.
     """
 
-    def __init__(self, client: socket.socket, address: str, limits: Limits) -> None:
+    def __init__(self, client: socket.socket, address: str, limits: Limits, in_use: BytesInUse | None = None) -> None:
         self.address = address
+        self._in_use, self._taken = in_use or BytesInUse(limits.all_bodies_bytes), 0
+        self._lines = self._blanks = self._pieces = 0
         self._socket, self._limits = client, limits
         self._protocol = _protocol()
         self._request: h11.Request | None = None
@@ -88,8 +118,12 @@ class HttpConnection:
     def arrived(self) -> HttpRequest | None:
         """Return the request if all of it is here already; never blocks. `receive` returns it, or its fault, again."""
         try:
-            self._feed(self._socket.recv(HEAD_BYTES, socket.MSG_DONTWAIT))
-            self._ready = self._whole()
+            received = self._socket.recv(HEAD_BYTES, socket.MSG_DONTWAIT)
+            if received:
+                self._feed(received)
+                self._ready = self._whole()
+            else:
+                self._protocol.receive_data(b"")
         except BlockingIOError:
             return None
         except BadRequest as fault:
@@ -112,7 +146,11 @@ class HttpConnection:
                 self._send_all(self._encode(h11.InformationalResponse(status_code=100, headers=[])), deadline)
             self._set_timeout(deadline)
             # A head is read in small pieces, so that its bound holds.
-            self._feed(self._socket.recv(HEAD_BYTES if is_head else RECEIVE_BYTES))
+            received = self._socket.recv(HEAD_BYTES if is_head else RECEIVE_BYTES)
+            if received:
+                self._feed(received)
+            else:
+                self._protocol.receive_data(b"")
         self._ready = None
         return request
 
@@ -132,7 +170,11 @@ class HttpConnection:
         Closing with unread bytes would reset the connection before the client has read the response.
         """
         text = f"{fault}\n".encode()
-        headers = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(text)))]
+        headers = [
+            ("Content-Type", "text/plain; charset=utf-8"),
+            ("Content-Length", str(len(text))),
+            ("X-Content-Type-Options", "nosniff"),
+        ]
         response = HttpResponse(f"{fault.status} {HTTPStatus(fault.status).phrase}", headers, text)
         deadline = time.monotonic() + LINGER_SECONDS
         self._send_all(self._encoded(response, close=True), deadline)
@@ -152,15 +194,25 @@ class HttpConnection:
             socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
     def close(self) -> None:
+        self._give_back()
         self._socket.close()
 
     def _feed(self, data: bytes) -> None:
-        if self._request is None and not self._protocol.trailing_data[0]:
-            stripped = data.lstrip(b"\r\n")  # empty lines before a request are ignored: RFC 9112, section 2.2
-            if data and not stripped:
-                return
-            data = stripped
+        if self._request is None:
+            if not self._protocol.trailing_data[0]:
+                data = self._without_blank_lines(data)
+            self._lines += _lines_of_head(data)
+            if self._lines > HEAD_LINES:
+                raise BadRequest(431, f"a request may have {HEAD_LINES} lines of headers")
         self._protocol.receive_data(data)
+
+    def _without_blank_lines(self, data: bytes) -> bytes:
+        """Drop empty lines before a request (RFC 9112, section 2.2)."""
+        rest = data.lstrip(b"\r\n")
+        self._blanks += len(data) - len(rest)
+        if self._blanks > BLANK_BYTES:
+            raise BadRequest(400, "there are too many empty lines before the request")
+        return rest
 
     def _whole(self) -> HttpRequest | None:
         try:
@@ -175,18 +227,29 @@ class HttpConnection:
                 else:  # more bytes are needed, or no more will come
                     return None
         except h11.RemoteProtocolError as error:
-            raise BadRequest(error.error_status_hint, f"this is not a valid HTTP request: {error}") from error
+            # Its own text can repeat the request.
+            raise BadRequest(error.error_status_hint, "this is not a valid HTTP request") from error
 
     def _begin(self, request: h11.Request) -> None:
         self._request = request
         names = {name for name, _ in request.headers}
         if {b"content-length", b"transfer-encoding"} <= names:
             raise BadRequest(400, "a request may not have both Content-Length and Transfer-Encoding")
+        if b"transfer-encoding" in names and not self._limits.chunked_bodies:
+            raise BadRequest(411, "a request with a body needs a Content-Length")
         length = next((int(value) for name, value in request.headers if name == b"content-length"), 0)
         self._check_length(length)
 
     def _add(self, data: bytes) -> None:
+        self._pieces += 1
+        if self._pieces > BODY_PIECES:
+            raise BadRequest(413, f"the body of a request may come in {BODY_PIECES} pieces")
         self._check_length(len(self._body) + len(data))
+        more = max(len(self._body) + len(data) - SMALL_BODY, 0) - self._taken
+        if more > 0:
+            if not self._in_use.take(more):
+                raise BadRequest(503, "too many large requests at the same time; try again")
+            self._taken += more
         self._body += data
 
     def _check_length(self, length: int) -> None:
@@ -196,8 +259,11 @@ class HttpConnection:
     def _finished(self) -> HttpRequest:
         request = self._request
         assert request is not None
-        target = origin_form(request.target.decode("latin-1"))
-        return HttpRequest(request.method.decode("latin-1"), target, list(request.headers), bytes(self._body))
+        host, target = split_target(request.target.decode("latin-1"))
+        headers = list(request.headers)
+        if host is not None:  # it counts, and not the header: RFC 9112, section 3.2.2
+            headers = [(b"host", host.encode("latin-1")), *(each for each in headers if each[0] != b"host")]
+        return HttpRequest(request.method.decode("latin-1"), target, headers, bytes(self._body))
 
     def _encoded(self, response: HttpResponse, *, close: bool) -> bytes:
         code, _, reason = response.status.partition(" ")
@@ -216,7 +282,9 @@ class HttpConnection:
         if self._protocol.our_state is not h11.DONE or self._protocol.their_state is not h11.DONE:
             return False
         rest, _ = self._protocol.trailing_data
+        self._give_back()
         self._protocol, self._request, self._body = _protocol(), None, bytearray()
+        self._lines = self._blanks = self._pieces = 0
         if rest:
             self._feed(rest)
         return True
@@ -228,23 +296,37 @@ class HttpConnection:
             view = view[self._socket.send(view) :]
 
     def _set_timeout(self, deadline: float) -> None:
-        self._socket.settimeout(max(deadline - time.monotonic(), 0.001))
+        """Let the next wait end at the deadline. Raises `TimeoutError` where it has passed."""
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self._socket.settimeout(left)
+
+    def _give_back(self) -> None:
+        self._in_use.give_back(self._taken)
+        self._taken = 0
 
 
-def origin_form(target: str) -> str:
-    """Return path and query of a request's target, which may be a whole URL (RFC 9112, section 3.2.2).
+def _lines_of_head(data: bytes) -> int:
+    ends = [end for end in (data.find(b"\r\n\r\n"), data.find(b"\n\n")) if end >= 0]
+    return data.count(b"\n", 0, min(ends, default=len(data)))
+
+
+def split_target(target: str) -> tuple[str | None, str]:
+    """Return the host of a request's target, where it is a whole URL (RFC 9112, section 3.2.2), and path with query.
 
     Raises `BadRequest`.
     """
     if target.startswith("/"):
-        return target
+        return None, target
     try:
         parts = urlsplit(target)
     except ValueError:
         parts = urlsplit("")
     if parts.scheme.lower() not in ("http", "https"):
         raise BadRequest(400, "the target of a request must be a path or an http URL")
-    return (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    host = parts.netloc.rpartition("@")[2]
+    return host, (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
 
 
 def _protocol() -> h11.Connection:

@@ -37,13 +37,13 @@ class Credentials:
     def __bool__(self) -> bool:
         return self.password is not None or self.token is not None
 
-    def accept(self, shown: Authorization) -> bool:
+    def accept(self, header: str) -> bool:
         """Compare in a time that does not depend on where the first wrong character is."""
-        if self.token is not None and shown.type == "bearer":
+        scheme, _, token = header.partition(" ")
+        if self.token is not None and scheme.lower() == "bearer":
             # WSGI gives the bytes of a header as Latin-1.
-            token = (shown.token or "").encode("latin-1", "replace").decode(errors="replace")
-            return _equal(token, self.token.current())
-        if self.password is not None and shown.type == "basic":
+            return _equal(token.encode("latin-1", "replace").decode(errors="replace"), self.token.current())
+        if self.password is not None and (shown := _basic(header)) is not None:
             is_user = _equal(shown.username, self.user)
             return _equal(shown.password, self.password.current()) and is_user
         return False
@@ -62,7 +62,7 @@ class LoginGate:
         self._credentials = credentials
         self._clock = clock
         self._failures = FailureLimit()
-        self._reminder = Reminder(_LOGGED_EVERY)
+        self._reminder, self._blocked_reminder = Reminder(_LOGGED_EVERY), Reminder(_LOGGED_EVERY)
         self._lock = threading.Lock()
         self._unlogged = 0
 
@@ -73,10 +73,10 @@ class LoginGate:
             wait = self._failures.wait(network, now)
         if wait > 0:
             return _text(429, "too many failed logins; wait", {"Retry-After": str(math.ceil(wait))})
-        shown = request.authorization
-        if shown is not None and self._credentials.accept(shown):
-            return None
-        if "Authorization" in request.headers:  # without any, a browser only asks whether it needs some
+        header = request.headers.get("Authorization")
+        if header is not None:
+            if self._credentials.accept(header):
+                return None
             self._failed(network, request.path, now)
         response = _text(401, "a login is needed")
         for challenge in self._credentials.challenges:
@@ -87,10 +87,11 @@ class LoginGate:
         with self._lock:
             self._failures.add(network, now)
             self._unlogged += 1
-            if not self._reminder.is_due(now):
+            is_blocked = self._failures.wait(network, now) > 0
+            if not self._reminder.is_due(now, changed=is_blocked and self._blocked_reminder.is_due(now)):
                 return
             count, self._unlogged = self._unlogged, 0
-        get_logger().warning("login.failed", address=network, path=path, failures=count)
+        get_logger().warning("login.failed", address=network, path=path, failures=count, blocked=is_blocked)
 
 
 class FailureLimit:
@@ -114,6 +115,14 @@ class FailureLimit:
         """Return for how many seconds an address has to wait before it may try again."""
         failures = self._failures.get(address)
         return max(failures[0] + PERIOD - now, 0.0) if failures and len(failures) == FAILURES else 0.0
+
+
+def _basic(header: str) -> Authorization | None:
+    try:
+        shown = Authorization.from_header(header)
+    except ValueError:
+        return None
+    return shown if shown is not None and shown.type == "basic" else None
 
 
 def network_of(address: str) -> str:

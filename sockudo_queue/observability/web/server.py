@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING, Final
 
 from sockudo_queue.observability.logs import get_logger
 from sockudo_queue.observability.reminder import Reminder
-from sockudo_queue.observability.web.connection import BadRequest, HttpConnection, HttpRequest, HttpResponse, Limits
+from sockudo_queue.observability.web.connection import (
+    BadRequest,
+    BytesInUse,
+    HttpConnection,
+    HttpRequest,
+    HttpResponse,
+    Limits,
+)
 from sockudo_queue.observability.web.listener import listen
 from sockudo_queue.observability.web.wsgi import response_of
 
@@ -55,6 +62,7 @@ class WebServer:
         self._idle: dict[HttpConnection, None] = {}  # not in the application, in order of arrival
         self._threads = 0
         self._requests = threading.BoundedSemaphore(limits.requests)
+        self._body_bytes = BytesInUse(limits.all_bodies_bytes)
         self._failures = Reminder(_LOGGED_EVERY)
 
     @property
@@ -101,7 +109,7 @@ class WebServer:
 
     def _accept(self, listener: socket.socket) -> None:
         client, address = listener.accept()
-        connection = HttpConnection(client, str(address[0]), self._limits)
+        connection = HttpConnection(client, str(address[0]), self._limits, self._body_bytes)
         try:
             if self._tls is not None or not self._answered(connection):
                 self._admit(connection)

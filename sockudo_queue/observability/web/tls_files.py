@@ -26,7 +26,7 @@ class TlsFiles:
         self._failures = Reminder(_LOGGED_EVERY)
         self._seen: tuple[object, ...] = ()
         self._context: ssl.SSLContext | None = None
-        self._look_at = 0.0
+        self._look_at, self._is_usable = 0.0, True
         self._looking = threading.Lock()
 
     def load(self) -> None:
@@ -54,10 +54,11 @@ class TlsFiles:
             self._context = context_of(self._cert_file, self._key_file)
         except OSError as error:
             # Certificate and key are not replaced in one step, so the next look may find them in order.
-            if self._failures.is_due(time.monotonic()):
+            if self._failures.is_due(time.monotonic(), changed=self._is_usable):
                 get_logger().warning("tls.files_unusable", path=self._cert_file, reason=_reason(error))
+            self._is_usable = False
             return
-        self._seen = seen
+        self._seen, self._is_usable = seen, True
         get_logger().info("tls.files_renewed", path=self._cert_file)
 
     def _stamps(self) -> tuple[object, ...]:

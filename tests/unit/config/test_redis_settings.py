@@ -135,9 +135,9 @@ def test_a_secret_of_a_file_is_read_again(tmp_path: Path) -> None:
     assert (password.current(), password.revealed, repr(password)) == ("second", "first", "***")
 
     file.write_text("")
-    assert password.current() == "first"
+    assert password.current() == "second"
     file.unlink()
-    assert password.current() == "first"
+    assert password.current() == "second"
 
 
 @pytest.mark.parametrize(

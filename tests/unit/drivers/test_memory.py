@@ -66,6 +66,21 @@ def test_dead_letters_have_at_most_half_of_the_bytes() -> None:
     assert [letter.body[:1] for letter in driver.letters()] == [b"2", b"3"]
 
 
+def test_bytes_of_a_job_count_once_however_many_deliveries_wait() -> None:
+    driver = driver_of(max_bytes=100)
+    driver.put(b"a" * 60)
+    driver.settle([Settlement(claim(driver), tuple(Retry(b"%d" % number, 1_000) for number in range(5)), splits=True)])
+    driver.put(b"b" * 40)
+    assert (driver.evicted, driver.depth()["ready"]) == (0, 1)
+
+
+def test_job_above_the_bytes_costs_no_other_job() -> None:
+    driver = driver_of(max_bytes=100)
+    driver.put(b"a" * 60)
+    driver.put(b"b" * 101)
+    assert (driver.evicted, bodies(driver)) == (1, [b"a" * 60])
+
+
 def test_bytes_are_free_again_whatever_became_of_a_job() -> None:
     clock = Clock()
     driver = driver_of(clock, max_bytes=1_000)

@@ -6,6 +6,7 @@ import base64
 from typing import Any
 
 import pytest
+import structlog.testing
 from werkzeug.test import EnvironBuilder
 from werkzeug.wrappers import Request, Response
 
@@ -56,6 +57,7 @@ def status_of(credentials: Credentials, path: str, authorization: str | None = N
         ("Bearer", 401),
         ("Bearer p:ä", 401),
         ("Basic !", 401),
+        ("Basic \xff", 401),
         ("Digest username=operator", 401),
         ("Bearer \udcff", 401),
     ],
@@ -140,6 +142,25 @@ def test_token_beyond_ascii_is_accepted_as_the_bytes_that_were_set() -> None:
     credentials = Credentials(token=Secret("tökén"))
     assert status_of(credentials, "/", "Bearer " + "tökén".encode().decode("latin-1")) == 200
     assert status_of(credentials, "/", "Bearer tokén") == 401
+
+
+@pytest.mark.parametrize("token", ["tok=en/+==", "abc=def", 'k="v"', " x ", "a,b"])
+def test_token_of_any_characters_is_accepted(token: str) -> None:
+    assert status_of(Credentials(token=Secret(token)), "/", f"Bearer {token}") == 200
+
+
+def test_header_that_cannot_be_read_is_a_failure() -> None:
+    gate = LoginGate(BOTH)
+    statuses = [gate.refusal(request_from("192.0.2.1", "Basic \xff")) for _ in range(FAILURES + 1)]
+    assert [each.status_code for each in statuses if each] == [401] * FAILURES + [429]
+
+
+def test_address_that_is_blocked_is_logged_as_such() -> None:
+    gate = LoginGate(BOTH, lambda: 0.0)
+    with structlog.testing.capture_logs() as lines:
+        for _ in range(FAILURES + 5):
+            gate.refusal(request_from("192.0.2.1", "Bearer wrong"))
+    assert [(line["failures"], line["blocked"]) for line in lines] == [(1, False), (FAILURES - 1, True)]
 
 
 def test_a_request_without_a_login_is_no_failure() -> None:

@@ -64,6 +64,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- with .Values.metrics.login }}
 {{- $secret := .existingSecret }}
 {{- if $secret }}
+{{- if ne (empty .usernameKey) (empty .passwordKey) }}
+{{- fail "metrics.login: set usernameKey and passwordKey together" }}
+{{- end }}
+{{- if not (or .passwordKey .tokenKey) }}
+{{- fail "metrics.login: set usernameKey and passwordKey, or tokenKey, to keys of the Secret existingSecret" }}
+{{- end }}
 {{- range $variable, $key := dict "QUEUE_METRICS_PASSWORD" .passwordKey "QUEUE_METRICS_TOKEN" .tokenKey "QUEUE_METRICS_USERNAME" .usernameKey }}
 {{- if $key }}
 - name: {{ $variable }}
