@@ -57,7 +57,15 @@ class Found(msgspec.Struct, frozen=True):
     rejected: tuple[str, ...] = ()
 
 
-_FIELDS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+class _Fields(msgspec.Struct):
+    """The fields of a job's `trace_context` that are of use; whatever else it has is skipped, and costs no memory."""
+
+    traceparent: msgspec.Raw = msgspec.Raw()
+    tracestate: msgspec.Raw = msgspec.Raw()
+    baggage: msgspec.Raw = msgspec.Raw()
+
+
+_FIELDS: Final = msgspec.json.Decoder(_Fields)
 _TEXT: Final = msgspec.json.Decoder(str)
 NOTHING: Final = Found(None)
 
@@ -69,9 +77,9 @@ def read(raw: bytes) -> Found:
     except DECODE_ERRORS:
         return NOTHING if bytes(raw) == b"null" else Found(None, (TRACEPARENT,))
     rejected: list[str] = []
-    parent = _field(fields, TRACEPARENT, 1024, rejected)
-    state = _field(fields, TRACESTATE, TRACESTATE_LIMIT, rejected)
-    baggage = _field(fields, BAGGAGE, BAGGAGE_LIMIT, rejected)
+    parent = _text(fields.traceparent, TRACEPARENT, 1024, rejected)
+    state = _text(fields.tracestate, TRACESTATE, TRACESTATE_LIMIT, rejected)
+    baggage = _text(fields.baggage, BAGGAGE, BAGGAGE_LIMIT, rejected)
     matched = _TRACEPARENT.fullmatch(parent)
     if matched is None or (matched["version"] == "00" and matched["more"]):
         # Without a trace the other two say nothing that a receiver could use.
@@ -80,10 +88,9 @@ def read(raw: bytes) -> Found:
     return Found(context, tuple(rejected))
 
 
-def _field(fields: dict[str, msgspec.Raw], name: str, limit: int, rejected: list[str]) -> str:
+def _text(raw: msgspec.Raw, name: str, limit: int, rejected: list[str]) -> str:
     """Return a field as header text; empty where it is absent, and where it is rejected."""
-    raw = fields.get(name)
-    if raw is None:
+    if not bytes(raw):
         return ""
     try:
         text = _TEXT.decode(raw).strip()

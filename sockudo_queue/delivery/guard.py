@@ -78,6 +78,9 @@ class Guard:
             if error.errno in _NO_SUCH_NAME:
                 self._unknown.discard(service)
             return
+        except UnicodeError:  # a host that cannot be one, as servers may name it; it leads nowhere, too
+            self._unknown.discard(service)
+            return
         except OSError:
             return
         self._learn(service, [str(address[4][0]) for address in found])

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+import struct
 import time
 from pathlib import Path
 from typing import Final
 
 import pytest
+from pymysql.constants.COMMAND import COM_QUERY
 
 from sockudo_queue.apps.parsing.webhooks import Defaults
-from sockudo_queue.apps.stores import mysql, sql
-from sockudo_queue.apps.stores import postgres as postgres_store
+from sockudo_queue.apps.stores import sql
 from sockudo_queue.apps.stores.base import Row
 from sockudo_queue.apps.stores.postgres import PostgresStore
 from sockudo_queue.apps.stores.rows import read_row
@@ -284,8 +285,7 @@ def test_a_connection_that_died_is_opened_again_without_a_word(
 def test_a_server_that_hangs_is_given_up_in_time(
     mariadb: Mariadb, store_of: MakeStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (sql, mysql):
-        monkeypatch.setattr(module, "ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr(sql, "ANSWER_SECONDS", 0.5)
     table = MariadbTable(mariadb, "5.0").create()
     table.put(app(app_id="shop"))
     kept, new = store_of(table), store_of(table)
@@ -308,8 +308,7 @@ def test_a_server_that_hangs_is_given_up_in_time(
 def test_what_answers_is_no_database(
     receiver: Receiver, store_of: MakeStore, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    for module in (sql, mysql, postgres_store):
-        monkeypatch.setattr(module, "ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr(sql, "ANSWER_SECONDS", 0.5)
     receiver.answer(lambda request, nth: Answer(body=b"CANARY"))
     places = {
         "pgsql": {"DATABASE_POSTGRES_HOST": "127.0.0.1", "DATABASE_POSTGRES_PORT": str(receiver.port)},
@@ -345,3 +344,41 @@ def test_column_above_the_ceiling_stays_in_the_database(
     (row,) = store_of(table).fetch(["large"])  # with the default it is below the ceiling
     assert row.size == 0
     assert len(str(row.policy or row.webhooks)) > 90_000
+
+
+@pytest.mark.parametrize("kind", ["postgres", "mariadb"])
+def test_answer_of_another_query_is_not_taken(kind: str, request: pytest.FixtureRequest, store_of: MakeStore) -> None:
+    table = table_on(request, kind)
+    for app_id in ("a", "b"):
+        table.put(app(app_id=app_id))
+    store = store_of(table)
+    assert isinstance(store, sql.SqlStore)
+    assert found(store.fetch(["a"])) == ["a"]
+    query = f"SELECT id, 0 FROM {table.name} WHERE id = 'a'"
+    if kind == "mariadb":
+        store._connection._execute_command(COM_QUERY, query)
+    else:
+        store._connection._sock.write(b"Q" + struct.pack("!i", len(query) + 5) + query.encode() + b"\0")
+        store._connection._sock.flush()
+    assert found(store.fetch(["b"])) == ["b"]
+    assert found(store.fetch(["a"])) == ["a"]
+
+
+@pytest.mark.parametrize("kind", ["postgres", "mariadb"])
+@pytest.mark.parametrize("error", [TypeError("odd"), AssertionError("odd"), AttributeError("odd")])
+def test_library_that_fails_at_an_answer_loses_its_connection(
+    kind: str, error: Exception, request: pytest.FixtureRequest, store_of: MakeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = store_of(table_on(request, kind))
+    assert isinstance(store, sql.SqlStore)
+    store.fetch(["a"])
+
+    def fail(*_: object) -> None:
+        raise error
+
+    with monkeypatch.context() as context:
+        context.setattr(store, "_select", fail)
+        with pytest.raises(AppStoreUnavailable, match="does not belong to the query"):
+            store.fetch(["a"])
+    assert store._connection is None
+    assert store.fetch(["a"]) == []

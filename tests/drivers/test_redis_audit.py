@@ -300,3 +300,13 @@ def test_an_id_that_dies_twice_leaves_one_letter(v2: RedisV2) -> None:
     assert driver.dead_letters.replay(letters, [b""]) == [True]
     assert driver.audit() == WELL
     assert driver.depth()["dead-letter"] == 2
+
+
+@pytest.mark.parametrize("moment", ["NaN", "nan", "-nan", '"nan"', '"NaN"', "1e999", "-1e999", "[]"])
+def test_odd_moment_in_a_state_does_not_stop_the_audit(lists: RedisLists, moment: str) -> None:
+    driver = lists.driver()
+    delay(lists, driver)
+    lists.client.delete(own("delayed"))
+    lists.client.hset(own("records"), "odd", b'\x01{"died":%s}\n{}' % moment.encode())
+
+    assert driver.audit() == RecordAudit(0, 4, 0)

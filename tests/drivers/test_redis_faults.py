@@ -421,7 +421,7 @@ def test_resting_connections_that_were_cut_cost_no_fault(lists: RedisLists) -> N
         proxy.cut()
 
         assert isinstance(driver._link, RedisLink)
-        resting = [connection for connection, _ in driver._link._idle]
+        resting = list(driver._link._idle)
         eventually(lambda: not any(parser_of(connection).is_quiet for connection in resting))
         for _ in range(6):
             driver.ping()
@@ -469,7 +469,7 @@ def test_a_resting_connection_that_the_server_closed_costs_no_fault(lists: Redis
     driver = lists.driver()
     driver.ping()
     assert isinstance(driver._link, RedisLink)
-    ((connection, _),) = driver._link._idle
+    (connection,) = driver._link._idle
     lists.client.client_kill_filter(_type="normal", skipme=True)
     eventually(lambda: not parser_of(connection).is_quiet)
 

@@ -12,18 +12,19 @@ from contextlib import ExitStack
 from typing import Any, Final
 
 import pytest
+import redis
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from redis.exceptions import InvalidResponse, RedisError
+from redis.exceptions import InvalidResponse, MovedError, RedisError
 
 from sockudo_queue.config import RedisClusterSettings, SentinelNode, SentinelSettings, Settings
 from sockudo_queue.core.secret import Secret
 from sockudo_queue.drivers.base import Retry, Settlement
 from sockudo_queue.drivers.redis import parser as parsing
 from sockudo_queue.drivers.redis import replies
-from sockudo_queue.drivers.redis.errors import OutOfStep
+from sockudo_queue.drivers.redis.errors import ODD, OutOfStep, translated
 from sockudo_queue.drivers.redis.factory import link_of
-from sockudo_queue.drivers.redis.link import RedisLink
+from sockudo_queue.drivers.redis.link import RedisLink, parser_of
 from sockudo_queue.drivers.redis.parser import BoundedParser, Oversized
 from sockudo_queue.errors import BrokerError, BrokerUnavailable
 from tests.drivers.conformance import deliver_all, take
@@ -334,7 +335,7 @@ READERS: Final[dict[str, Callable[[Any], object]]] = {
 def test_reader_fails_in_no_other_way_than_it_says(name: str, reply: Any) -> None:
     try:
         READERS[name](reply)
-    except replies.ODD:
+    except ODD:
         return
 
 
@@ -473,14 +474,14 @@ def test_stray_reply_ends_its_connection_and_no_other(lists: RedisLists, cleanup
     assert isinstance(driver._link, RedisLink)
     other = driver._link._connect()
     claim = take(driver)
-    driver._link._idle.appendleft((other, time.monotonic()))
+    driver._link._idle.appendleft(other)
     seen = iter([b":1\r\n"])
     swapped.proxy.change_replies(lambda _, real: next(seen, b"") + real)
 
     with pytest.raises(OutOfStep):
         driver.next(Settlement(claim))
 
-    assert [connection for connection, _ in driver._link._idle] == [other]
+    assert list(driver._link._idle) == [other]
     # The settlement has run, and the claim that was made with it is found when its lease is over.
     assert driver.settle([Settlement(claim)]) == [False]
     lists.advance(3600)
@@ -491,9 +492,9 @@ def test_bytes_before_a_command_are_not_taken_for_its_reply(lists: RedisLists) -
     driver = lists.driver()
     driver.ping()
     assert isinstance(driver._link, RedisLink)
-    ((connection, _),) = driver._link._idle
+    (connection,) = driver._link._idle
     # Another reply to this connection, as of a server that is out of step.
-    parser = driver._link._idle[0][0]._parser
+    parser = driver._link._idle[0]._parser
     parser._socket.sendall(b"*1\r\n$4\r\nPING\r\n")
     eventually(lambda: not parser.is_quiet)
 
@@ -508,7 +509,7 @@ def test_end_of_the_stream_before_a_command_costs_nothing(lists: RedisLists) -> 
     driver = lists.driver()
     driver.ping()
     assert isinstance(driver._link, RedisLink)
-    parser = driver._link._idle[0][0]._parser
+    parser = driver._link._idle[0]._parser
     lists.client.client_kill_filter(_type="normal", skipme=True)
     eventually(lambda: not parser.is_quiet)
 
@@ -528,3 +529,34 @@ def test_bytes_behind_an_error_end_the_connection(lists: RedisLists, cleanup: Ex
         link.call("INCR", "count", read=replies.count)
     assert not link._idle
     assert [link.call("INCR", "count", read=replies.count) for _ in range(3)] == [3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    "odd", [b"%1\r\n*0\r\n:1\r\n", b"%1\r\n%1\r\n:1\r\n:1\r\n:2\r\n", b"*1\r\n%1\r\n~0\r\n:1\r\n", b"~1\r\n*0\r\n"]
+)
+def test_map_with_a_key_that_cannot_be_one_is_no_reply(odd: bytes, lists: RedisLists, cleanup: ExitStack) -> None:
+    swapped = Swapped(lists, cleanup)
+    swapped.driver.ping()
+    swapped.proxy.change_replies(lambda _, _real: odd)
+    for _ in range(3):
+        with pytest.raises(BrokerUnavailable):
+            swapped.driver.ping()
+
+
+@pytest.mark.parametrize("host", [b"replica..local", b"x" * 64 + b".local", b".", b"\xff"])
+def test_host_that_cannot_be_looked_up_is_no_address(host: bytes) -> None:
+    with pytest.raises(ODD):
+        replies.address(host, 6379)
+    moved = translated(redis.Connection(), MovedError(f"1 {host.decode('latin-1')}:6379"))
+    assert type(moved) is BrokerUnavailable
+
+
+def test_connection_that_was_closed_is_not_kept(lists: RedisLists) -> None:
+    driver = lists.driver()
+    driver.ping()
+    assert isinstance(driver._link, RedisLink)
+    connection = driver._link._borrow()
+    connection.disconnect()
+    driver._link._give_back(connection)
+    assert not driver._link._idle
+    assert not parser_of(connection).is_quiet

@@ -13,8 +13,9 @@ import pytest
 from sockudo_queue.config import RedisClusterSettings, RedisSettings, SentinelSettings, Settings, TlsSettings
 from sockudo_queue.core.secret import Secret
 from sockudo_queue.drivers.redis import replies
+from sockudo_queue.drivers.redis.errors import OutOfStep
 from sockudo_queue.drivers.redis.factory import link_of
-from sockudo_queue.drivers.redis.link import Link
+from sockudo_queue.drivers.redis.link import Link, RedisLink, parser_of
 from sockudo_queue.errors import BrokerUnavailable, SettingsError
 from tests.drivers.conformance import deliver_all
 from tests.drivers.redis_lists import SOURCES, RedisLists
@@ -25,6 +26,7 @@ from tests.helpers.redis_cluster import RedisCluster
 from tests.helpers.redis_sentinel import RedisSentinels
 from tests.helpers.redis_server import RedisServer
 from tests.helpers.redis_tls import ServerTls
+from tests.helpers.waiting import eventually
 
 KIND = ServerKind.REDIS_7_0  # the one that is built with TLS
 
@@ -254,3 +256,41 @@ def test_sentinels_over_tls(authority: Authority) -> None:
 
         assert link.call("RPUSH", "a", "x", read=replies.count) == 1
         link.close()
+
+
+def test_bytes_before_a_command_are_not_taken_for_its_reply_over_tls(tls: TlsServer, cleanup: ExitStack) -> None:
+    driver = RedisLists(tls.server, cleanup).over(tls.link())
+    driver.ping()
+    assert isinstance(driver._link, RedisLink)
+    (connection,) = driver._link._idle
+    # Another reply to this connection, as of a server that is out of step.
+    tls_socket = parser_of(connection)._tls
+    assert tls_socket is not None
+    tls_socket.sendall(b"*1\r\n$4\r\nPING\r\n")
+    eventually(lambda: not parser_of(connection).is_quiet)
+
+    with pytest.raises(OutOfStep):
+        driver.ping()
+
+    driver.ping()
+
+
+def test_tickets_that_wait_on_a_connection_are_no_reply(tls: TlsServer, cleanup: ExitStack) -> None:
+    driver = RedisLists(tls.server, cleanup).over(tls.link())
+    driver.ping()
+    assert isinstance(driver._link, RedisLink)
+    (connection,) = driver._link._idle
+    for _ in range(5):
+        driver.ping()
+    assert list(driver._link._idle) == [connection]
+
+
+def test_end_of_the_stream_over_tls_costs_nothing(tls: TlsServer, cleanup: ExitStack) -> None:
+    lists = RedisLists(tls.server, cleanup)
+    driver = lists.over(tls.link())
+    driver.ping()
+    assert isinstance(driver._link, RedisLink)
+    (connection,) = driver._link._idle
+    lists.client.client_kill_filter(_type="normal", skipme=True)
+    eventually(lambda: not parser_of(connection).is_quiet)
+    driver.ping()

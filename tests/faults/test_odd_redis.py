@@ -44,6 +44,8 @@ ODD_REPLIES: Final = (
     b"*0\r\n",
     b":0\r\n",
     b"%1\r\n+a\r\n:1\r\n",
+    b"%1\r\n*0\r\n:1\r\n",
+    b"~1\r\n%1\r\n:1\r\n:1\r\n",
     b">1\r\n+a\r\n",
     b"$2\r\n\xff\xfe\r\n",
     b"*300000000\r\n",

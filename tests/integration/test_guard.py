@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from ipaddress import ip_network
 from typing import Any
 
@@ -238,3 +239,12 @@ def test_the_guard_is_asked_for_new_connections_only(receiver: Receiver, monkeyp
     webhook = Webhook("a", frozenset(), url=Secret(receiver.url()), request_timeout_ms=2000)
     assert all(sender.post(webhook, b"{}", {})[0].delivered for _ in range(20))
     assert asked == [("127.0.0.1", receiver.port)]
+
+
+@pytest.mark.parametrize("host", ["replica..local", "x" * 64 + ".local"])
+def test_service_under_a_host_that_cannot_be_one_leads_nowhere(host: str) -> None:
+    guard = Guard(Rules())
+    service = Service("a replica", host, 6379)
+    guard.protect(service)
+    guard.look_up(service, time.monotonic())
+    assert guard.undecided(6379) is None

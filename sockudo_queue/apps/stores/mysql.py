@@ -147,6 +147,9 @@ class MysqlStore(sql.SqlStore):
     def _table_columns(self, connection: Any) -> Collection[str]:
         return {str(name).lower() for (name,) in _run(connection, _COLUMNS, [self._settings.table_name])}
 
+    def _echo(self, connection: Any, number: int) -> object:
+        return _run(connection, "SELECT %s", [number])[0][0]
+
     def _select(self, connection: Any, columns: Sequence[str], ids: Sequence[str]) -> list[Row]:
         wanted = sql.bounded_columns({column: column for column in columns}, self._most_bytes)
         places = ", ".join(["%s"] * len(ids))

@@ -78,6 +78,9 @@ class PostgresStore(sql.SqlStore):
     def _table_columns(self, connection: Any) -> Collection[str]:
         return {name for (name,) in _run(connection, _COLUMNS, table=self._settings.table_name)}
 
+    def _echo(self, connection: Any, number: int) -> object:
+        return _run(connection, f"SELECT {number}")[0][0]
+
     def _select(self, connection: Any, columns: Sequence[str], ids: Sequence[str]) -> list[Row]:
         # As text, so that one value that is nested too deeply to be read does not spoil the whole answer.
         wanted = sql.bounded_columns({column: f"CAST({column} AS text)" for column in columns}, self._most_bytes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import ssl
 import time
 from abc import ABC, abstractmethod
@@ -12,7 +13,7 @@ from typing import Any, Final, TypeVar
 from sockudo_queue.apps.stores.base import Row
 from sockudo_queue.config import DatabaseSettings, RegularFile
 from sockudo_queue.core.ceilings import DEFAULTS
-from sockudo_queue.errors import AppStoreUnavailable, SettingsError, causes
+from sockudo_queue.errors import AppStoreUnavailable, SettingsError, SockudoQueueError, causes
 
 CONNECT_SECONDS: Final = 3.0
 ANSWER_SECONDS: Final = 3.0
@@ -26,6 +27,8 @@ WANTED_COLUMNS: Final = ("policy", "webhooks")
 
 NO_TEXT: Final = b"\xff"
 """What stands for a column that cannot be read: no JSON begins so."""
+
+_OUT_OF_STEP: Final = "the database sent an answer that does not belong to the query; the connection was closed"
 
 T = TypeVar("T")
 
@@ -87,7 +90,7 @@ class SqlStore(ABC):
         """Close the connection; the next call opens another."""
         connection, self._connection = self._connection, None
         if connection is not None:
-            with contextlib.suppress(*self.failures):  # it may be gone already, which may be why it is closed
+            with contextlib.suppress(Exception):  # it may be gone already, which may be why it is closed
                 connection.close()
 
     def _asked(self, ask: Callable[[Any], T]) -> T:
@@ -95,6 +98,7 @@ class SqlStore(ABC):
             self.close()
         kept = self._connection is not None
         try:
+            self._check_step()
             return self._ask(ask)
         except self.failures as error:
             self.close()
@@ -108,9 +112,10 @@ class SqlStore(ABC):
             raise AppStoreUnavailable(self._format_error(error)) from None
 
     def _ask(self, ask: Callable[[Any], T]) -> T:
-        connection = self._connected()
         try:
-            return ask(connection)
+            return ask(self._connected())
+        except SockudoQueueError:
+            raise
         except UnicodeError:
             self.close()  # part of the answer is unread
             raise _TextFault from None
@@ -118,11 +123,13 @@ class SqlStore(ABC):
             if self._refuses_text(error):
                 raise _TextFault from None
             raise
+        except Exception:  # noqa: BLE001 - the libraries fail in any way at an answer that they do not expect
+            self.close()
+            raise AppStoreUnavailable(_OUT_OF_STEP) from None
 
     def _connected(self) -> Any:
         if self._connection is None:
-            self._connection = self._connect()
-            self._opened_at = self._clock()
+            self._connection, self._opened_at = self._connect(), self._clock()
             found = self._table_columns(self._connection)
             if "id" not in found:
                 self.close()
@@ -132,6 +139,23 @@ class SqlStore(ABC):
                 )
             self._columns = tuple(column for column in WANTED_COLUMNS if column in found)
         return self._connection
+
+    def _check_step(self) -> None:
+        """Raise an error in `failures` where a kept connection does not answer with the number that it is asked for.
+
+        After one odd answer, each query could get the rows of the query before it.
+        """
+        if self._connection is None:
+            return
+        number = random.SystemRandom().randrange(1, 2**31)
+        try:
+            is_in_step = self._echo(self._connection, number) == number
+        except self.failures:
+            raise
+        except Exception:  # noqa: BLE001 - see `_ask`
+            is_in_step = False
+        if not is_in_step:
+            raise OSError(None, _OUT_OF_STEP)
 
     def _format_error(self, error: Exception) -> str:
         """Return why, for a person: nothing of what was asked for, and nothing of what is stored."""
@@ -156,6 +180,10 @@ class SqlStore(ABC):
     @abstractmethod
     def _table_columns(self, connection: Any) -> Collection[str]:
         """Return the columns that the table has; none without a table."""
+
+    @abstractmethod
+    def _echo(self, connection: Any, number: int) -> object:
+        """Have the server return a number."""
 
     @abstractmethod
     def _select(self, connection: Any, columns: Sequence[str], ids: Sequence[str]) -> list[Row]:

@@ -51,6 +51,10 @@ _MEANT: Final = {
 }
 
 
+ODD: Final = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError)
+"""How Python fails on a reply of another shape than its command has."""
+
+
 class OutOfStep(BrokerUnavailable):
     """A connection gave a reply that its command does not have, and is closed. Others may be sound."""
 
@@ -119,7 +123,7 @@ def translated(connection: AbstractConnection, error: RedisError | OSError) -> B
             return refusal
         case ResponseError() if text.startswith("BUSY "):
             return ServerBusy(text)
-        case AskError() if not 0 < error.port <= MOST_PORT:
+        case AskError() if not (0 < error.port <= MOST_PORT and _is_name(error.host)):
             connection.disconnect()
             return BrokerUnavailable("the server names no address for the slot of the queue")
         case AskError():  # also MOVED
@@ -164,3 +168,12 @@ def first_line(error: Exception) -> str:
     line = (str(error).splitlines() or [type(error).__name__])[0]
     line = line.partition(", with args beginning")[0]
     return _PLACE_IN_SCRIPT.sub("", line)[:200]
+
+
+def _is_name(host: str) -> bool:
+    """Tell whether a host can be looked up; an empty one is that of the node which says it."""
+    try:
+        host.encode("ascii").decode().encode("idna")
+    except UnicodeError:
+        return False
+    return True

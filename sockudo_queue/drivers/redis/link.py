@@ -6,7 +6,6 @@ may have run, and running a pop or a push twice loses or doubles a job without a
 
 from __future__ import annotations
 
-import select
 import socket
 import struct
 import time
@@ -23,15 +22,12 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from sockudo_queue.drivers.redis import replies
-from sockudo_queue.drivers.redis.errors import LoginRefused, OutOfStep, Redirected, UnknownScript, translated
+from sockudo_queue.drivers.redis.errors import ODD, LoginRefused, OutOfStep, Redirected, UnknownScript, translated
 from sockudo_queue.drivers.redis.parser import BoundedParser
 from sockudo_queue.drivers.redis.replies import Reader
 from sockudo_queue.errors import BrokerRefused, BrokerUnavailable
 
 T = TypeVar("T")
-
-STALE_AFTER: Final = 5.0
-"""Seconds of rest after which a TLS connection that can be read is not used; servers and balancers close what rests."""
 
 READ_SIZE: Final = 16_384
 """Bytes of the buffer that each connection has for its answers; a quarter of redis-py's own, and most jobs fit."""
@@ -112,7 +108,7 @@ class RedisLink:
     def __init__(self, pool: ConnectionPool, response_timeout: float | None = None) -> None:
         self._pool = pool
         self._response_timeout = response_timeout  # None: the pool's
-        self._idle: deque[tuple[AbstractConnection, float]] = deque()
+        self._idle: deque[AbstractConnection] = deque()
         self._generation = 0
         self._misplaced: Redirected | None = None
 
@@ -191,7 +187,7 @@ class RedisLink:
             fault = translated(connection, error)
             # Whatever is refused before the first command is refused whatever the key.
             raise LoginRefused(str(fault)) if isinstance(fault, BrokerRefused) else fault from None
-        except replies.ODD:  # a host or a port that no address can have, or a login that no server answers
+        except ODD:  # a host or a port that no address can have, or a login that no server answers
             connection.disconnect()
             raise BrokerUnavailable("no connection can be made to the address that was named") from None
         if parser_of(connection).rest:
@@ -206,19 +202,19 @@ class RedisLink:
         """Return a connection on which nothing waits. Raises `OutOfStep` where a reply waits that is not due."""
         while True:
             try:
-                connection, since = self._idle.pop()
+                connection = self._idle.pop()
             except IndexError:
                 return self._connect()
             parser = parser_of(connection)
             if parser.is_quiet:
-                if not parser.is_tls or time.monotonic() - since < STALE_AFTER or not _can_be_read(connection):
-                    return connection
-            elif not parser.has_ended():
+                return connection
+            if not parser.has_ended():
                 raise _out_of_step(connection)
             connection.disconnect()
 
     def _give_back(self, connection: AbstractConnection) -> None:
-        self._idle.append((connection, time.monotonic()))
+        if parser_of(connection).is_connected:  # some refusals end it
+            self._idle.append(connection)
 
     def _forget(self, generation: int) -> None:
         if generation != self._generation:
@@ -226,7 +222,7 @@ class RedisLink:
         self._generation += 1
         while True:
             try:
-                self._idle.pop()[0].disconnect()
+                self._idle.pop().disconnect()
             except IndexError:
                 return
 
@@ -249,7 +245,7 @@ def exchange(connection: AbstractConnection, *command: Any, read: Reader[T]) -> 
         raise _out_of_step(connection)
     try:
         return read(reply)
-    except replies.ODD:
+    except ODD:
         raise _out_of_step(connection) from None
 
 
@@ -275,16 +271,6 @@ def _let_kernel_time(connection: AbstractConnection) -> None:
         link.settimeout(None)
         link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
         link.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
-
-
-def _can_be_read(connection: AbstractConnection) -> bool:
-    """Tell whether bytes wait on a TLS connection that rests: the end of the stream, or tickets that nothing needs."""
-    link = _socket_of(connection)
-    if link is None:
-        return True
-    readable = select.poll()  # unlike select, it takes descriptors of any number
-    readable.register(link, select.POLLIN)
-    return bool(readable.poll(0))
 
 
 def _socket_of(connection: AbstractConnection) -> socket.socket | None:

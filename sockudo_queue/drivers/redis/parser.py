@@ -23,7 +23,7 @@ from redis.exceptions import ConnectionError as ConnectionLost
 from redis.exceptions import InvalidResponse
 from redis.exceptions import TimeoutError as ReplyTimeout
 
-from sockudo_queue.drivers.redis.errors import TIMED_OUT
+from sockudo_queue.drivers.redis.errors import ODD, TIMED_OUT
 from sockudo_queue.runtime.peek import is_quiet
 
 LARGEST_REPLY: Final = 32 * 1024 * 1024
@@ -74,8 +74,6 @@ class BoundedParser(RedisParser):
         self._read_size = socket_read_size
         self._socket: socket.socket | None = None
         self._tls: ssl.SSLSocket | None = None
-        self.is_tls = False
-        """Whether the stream is encrypted, so that what waits on the socket may be nothing for us."""
         self._descriptor = -1
         self._poll = select.poll()  # unlike select, it takes descriptors of any number
         self.rest = b""
@@ -92,7 +90,6 @@ class BoundedParser(RedisParser):
         assert connected is not None, "called when there is a socket"
         self._socket, self.rest, self._reader = connected, b"", self._new_reader()
         self._tls = connected if isinstance(connected, ssl.SSLSocket) else None
-        self.is_tls = self._tls is not None
         self._seconds = max(REPLY_SECONDS, connection.socket_timeout or 0.0)
         self._large_strings = _lock_of(connection)
         self._poll = select.poll()
@@ -101,7 +98,11 @@ class BoundedParser(RedisParser):
 
     def on_disconnect(self) -> None:
         """Forget the socket."""
-        self._socket, self._tls, self.rest = None, None, b""
+        self._socket, self._tls, self._descriptor, self.rest = None, None, -1, b""
+
+    @property
+    def is_connected(self) -> bool:
+        return self._socket is not None
 
     def exchange(self, packed: bytes) -> Any:
         """Send a command and read its reply, see `read_response`. Raises OSError, or redis-py's errors."""
@@ -115,21 +116,31 @@ class BoundedParser(RedisParser):
 
     @property
     def is_quiet(self) -> bool:
-        """Tell, before a command is sent, that nothing waits to be read, neither bytes nor the end of the stream.
-
-        A TLS connection can be read while nothing waits, as servers send tickets for later sessions; of what is on it
-        only what is decrypted counts.
-        """
+        """Tell, before a command is sent, that nothing waits to be read, neither bytes nor the end of the stream."""
         if self.rest:
             return False
-        if self._tls is not None:
-            return not self._tls.pending()
-        return is_quiet(self._descriptor)
+        if self._tls is None:
+            return is_quiet(self._descriptor)
+        return not self._tls.pending() and (is_quiet(self._descriptor) or self._has_nothing_for_us(self._tls))
+
+    def _has_nothing_for_us(self, tls: ssl.SSLSocket) -> bool:
+        """Read what waits on a TLS connection, which may be tickets for later sessions alone. Never blocks."""
+        timeout = tls.gettimeout()
+        tls.settimeout(0)
+        try:
+            self.rest = tls.recv(1)
+        except ssl.SSLWantReadError:
+            return True
+        except OSError:
+            return False
+        finally:
+            tls.settimeout(timeout)
+        return False
 
     def has_ended(self) -> bool:
         """Tell whether what waits is the end of the stream, and no bytes that nothing has asked for."""
         try:
-            return not self.rest and self._tls is None and not self._peek()
+            return not self.rest and (not self._tls.pending() if self._tls is not None else not self._peek())
         except OSError:
             return True
 
@@ -157,7 +168,7 @@ class BoundedParser(RedisParser):
         try:
             self._reader.feed(data)
             reply = self._reader.gets()
-        except (ValueError, LookupError):  # an error that is a redirection to no address
+        except ODD:  # an error that is a redirection to no address, or a map with a key that cannot be one
             raise InvalidResponse(_NO_REDIS) from None
         if reply is _INCOMPLETE or self._reader.has_data():
             self._reader = self._new_reader()

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from sockudo_queue.drivers.base import QueueFormat, Signs, Skew
 from sockudo_queue.drivers.redis import replies
+from sockudo_queue.drivers.redis.errors import ODD
 from sockudo_queue.drivers.redis.link import Link
 from sockudo_queue.drivers.redis.parser import Oversized
 from sockudo_queue.drivers.redis.queue_v2 import WORD_MARK, V2Source
@@ -173,5 +174,5 @@ def _lead_of(entry: Any) -> tuple[int, int | None]:
         return at, None
     try:
         return at, replies.digits(fields.get(b"timestamp")) - at
-    except replies.ODD:  # whoever adds an entry may write anything there
+    except ODD:  # whoever adds an entry may write anything there
         return at, None

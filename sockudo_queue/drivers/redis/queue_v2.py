@@ -24,6 +24,7 @@ from sockudo_queue.drivers.base import (
 )
 from sockudo_queue.drivers.redis import replies
 from sockudo_queue.drivers.redis.dead_letters import WithheldDeadLetter
+from sockudo_queue.drivers.redis.errors import ODD
 from sockudo_queue.drivers.redis.link import Link, Script
 from sockudo_queue.drivers.redis.parser import Oversized
 from sockudo_queue.drivers.redis.queue_v2_payload import AS_STORED, Piece, opened, pieces, start_of, whole
@@ -234,7 +235,7 @@ def _said(framed: bytes | Oversized | None) -> int:
     """Return how many jobs are packed in frames, by what those who pack them say; nothing where that is no number."""
     try:
         return replies.digits(framed)
-    except replies.ODD:
+    except ODD:
         return 0
 
 

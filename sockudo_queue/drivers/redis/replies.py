@@ -1,8 +1,8 @@
 """What the reply to each command looks like.
 
 A reply of another shape belongs to another command, or comes from no Redis: its connection is out of step. Each reader
-returns what the reply says, or fails in one of the ways in `ODD`; `link` reads a reply while its connection is still
-borrowed, and closes the connection then.
+returns what the reply says, or fails in one of the ways in `errors.ODD`; `link` reads a reply while its connection is
+still borrowed, and closes the connection then.
 """
 
 from __future__ import annotations
@@ -16,9 +16,6 @@ from sockudo_queue.drivers.redis.parser import Oversized
 
 T = TypeVar("T")
 Reader = Callable[[Any], T]
-
-ODD: Final = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError)
-"""How a reader fails on a reply of another shape."""
 
 CLUSTER_SLOTS: Final = 16_384
 LONGEST_HOST: Final = 255
@@ -176,7 +173,9 @@ def address(host: bytes, port: Any) -> tuple[str, int]:
     """Return an address that a connection can be tried to."""
     if type(port) is not int or not 0 < port <= MOST_PORT or len(host) > LONGEST_HOST:
         raise UnexpectedReply
-    return host.decode("ascii"), port
+    name = host.decode("ascii")
+    name.encode("idna")  # as the look-up will, which fails at an empty part, or one of more than 63 characters
+    return name, port
 
 
 Claimed = tuple[str, bytes, int]

@@ -14,8 +14,9 @@ from redis.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
 
 from sockudo_queue.config import Settings
 from sockudo_queue.drivers.redis.connections import TlsConnection, connection_class, login_options
+from sockudo_queue.drivers.redis.errors import ODD
 from sockudo_queue.drivers.redis.link import LATE_SECONDS, OnServer, RedisLink, connection_options, ignore_server
-from sockudo_queue.drivers.redis.replies import ODD, address
+from sockudo_queue.drivers.redis.replies import address
 from sockudo_queue.drivers.redis.single_flight import SharedLookup
 from sockudo_queue.errors import BrokerUnavailable
 

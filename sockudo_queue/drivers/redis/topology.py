@@ -20,7 +20,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from sockudo_queue.core.ports import host_port
 from sockudo_queue.drivers.redis import replies
-from sockudo_queue.drivers.redis.errors import CommandDenied, LoginRefused, ServerRefused, first_line
+from sockudo_queue.drivers.redis.errors import ODD, CommandDenied, LoginRefused, ServerRefused, first_line
 from sockudo_queue.drivers.redis.link import OnServer, ignore_server
 from sockudo_queue.drivers.redis.single_flight import SharedLookup
 from sockudo_queue.errors import BrokerError, BrokerUnavailable, causes
@@ -45,7 +45,7 @@ class _Nodes(NodesManager):
 def _checked(reply: Any, **_: Any) -> Any:
     try:
         replies.slots(reply)
-    except replies.ODD:
+    except ODD:
         raise RedisConnectionError("it returned an invalid list of nodes") from None
     return reply
 
@@ -83,7 +83,7 @@ class Topology:
         assert manager is not None, "a look that fails raises"
         try:
             node = manager.get_node_from_slot(slot)
-        except (RedisClusterException, *replies.ODD):
+        except (RedisClusterException, *ODD):
             self.doubt(looks)
             raise BrokerUnavailable("no node of the cluster serves the slot of the queue") from None
         return (node.host, node.port), looks
@@ -150,7 +150,7 @@ class Topology:
             raise _translated(error) from None
         except IndexError:
             raise BrokerUnavailable("the nodes of the cluster serve no slots; it is not set up yet") from None
-        except replies.ODD:
+        except ODD:
             raise BrokerUnavailable("a cluster node returned an invalid list of nodes") from None
         finally:
             self._looked_at = time.monotonic()

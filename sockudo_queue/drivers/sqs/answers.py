@@ -26,7 +26,7 @@ class _MessageAnswer(msgspec.Struct, rename="pascal"):
     receipt_handle: Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_HANDLE)]
     body: str
     # It becomes the value of a header.
-    message_id: Annotated[str, msgspec.Meta(max_length=LONGEST_ID, pattern="^[!-~]*$")] | None = None
+    message_id: Annotated[str, msgspec.Meta(max_length=LONGEST_ID, pattern=r"^[!-~]*\Z")] | None = None
     attributes: _System | None = None
     message_attributes: dict[str, _Attribute] | None = None
 

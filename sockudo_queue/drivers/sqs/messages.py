@@ -15,7 +15,6 @@ that a message of ours is still a job for anybody else:
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -174,7 +173,7 @@ def _body_of(text: str, attributes: Mapping[str, Any]) -> bytes:
     if encoding == "base64":
         try:
             return base64.b64decode(text, validate=True)
-        except binascii.Error:
+        except ValueError:  # what is no base64, or no ASCII
             pass  # not ours after all; then it is what it is
     if '"TopicArn"' in text:
         try:

@@ -119,3 +119,8 @@ def test_job_with_an_odd_trace_is_read_all_the_same(trace: bytes) -> None:
 def test_job_of_an_older_server_has_no_trace() -> None:
     assert jobs.decode(job(1)).trace.context is None
     assert jobs.decode(job(1)).trace.rejected == ()
+
+
+def test_fields_without_number_beside_a_trace_are_skipped() -> None:
+    trace = {"traceparent": PARENT} | {f"field-{number}": number for number in range(10_000)}
+    assert read(json.dumps(trace).encode()).context == read(json.dumps({"traceparent": PARENT}).encode()).context

@@ -39,7 +39,7 @@ local function died(id)
   local state = string.byte(value, 1) == 1 and string.match(value, '^\1([^\n]*)')
   local is_read, fields = pcall(cjson.decode, state or '')
   local moment = is_read and type(fields) == 'table' and tonumber(fields.died)
-  if moment then return math.floor(math.max(math.min(moment, now), 0)) end
+  if moment and moment == moment then return math.floor(math.max(math.min(moment, now), 0)) end
   return not delayed and now or nil
 end
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sockudo_queue.drivers.sqs.answers import results, sound
-from sockudo_queue.drivers.sqs.messages import Outgoing, Received, fits, received, size_of
+from sockudo_queue.drivers.sqs.messages import ENCODING, Outgoing, Received, fits, received, size_of
 from sockudo_queue.drivers.sqs.queues import SqsQueue
 from tests.helpers.jobs import job
 
@@ -77,7 +77,7 @@ def test_a_number_that_is_none_counts_as_0(text: str | None) -> None:
     assert got.claims == 0
 
 
-@pytest.mark.parametrize("name", ["", "x" * 256, "7\r\nX-Forged: 1", "caf\u00e9", "\ud800", 5, None])
+@pytest.mark.parametrize("name", ["", "x" * 256, "7\n", "7\r\nX-Forged: 1", "caf\u00e9", "\ud800", 5, None])
 def test_an_id_that_is_no_header_value_is_not_taken(name: object) -> None:
     attributes = {"sockudo-queue.record": {"StringValue": name}}
     got = received({"MessageId": "m", "ReceiptHandle": "h", "Body": "x", "MessageAttributes": attributes})
@@ -156,3 +156,9 @@ def test_the_size_counts_body_and_attributes() -> None:
     assert size_of(entry) == size
     assert fits(entry, SqsQueue("u", size))
     assert not fits(entry, SqsQueue("u", size - 1))
+
+
+def test_body_that_is_said_to_be_base64_and_is_not_ascii_is_taken_as_it_is() -> None:
+    got = received({"ReceiptHandle": "h", "Body": "aGé=", "MessageAttributes": {ENCODING: {"StringValue": "base64"}}})
+    assert got is not None
+    assert got.body == "aGé=".encode()
