@@ -176,6 +176,11 @@ class Handle:
         if not options.environment_proxy:
             curl.setopt(pycurl.PROXY, "")
 
+    def __del__(self) -> None:
+        # Garbage has lost its callbacks by the time that libcurl closes its connections, and they would stay open.
+        if hasattr(self, "curl"):
+            self.curl.close()
+
     def perform(self, url: str, header_lines: list[bytes], body: bytes, timeout_ms: int) -> pycurl.error | None:
         """Send a POST and wait for its answer, for `timeout_ms` at most in all; return libcurl's fault, if any.
 
@@ -295,10 +300,10 @@ class HandlePool:
         Raises `TlsFault` where a file of certificates that the route needs cannot be read.
         """
         trust = self._trust if time.monotonic() < self._files.look_at else self._files.present()
-        if trust.fault and route.needs_certificates:
-            raise TlsFault(Failure.TLS, trust.fault)
         if trust is not self._trust:
             self._drop_outdated(trust)
+        if trust.fault and route.needs_certificates:
+            raise TlsFault(Failure.TLS, trust.fault)
         with self._lock:
             handles = self._by_route.get(route)
             if handles:

@@ -40,8 +40,8 @@ from tests.helpers.jobs import APP_ID, job
 from tests.helpers.log_state import logging_put_back
 
 JOBS: Final = 200
-CALLS_A_JOB: Final = 222
-"""Calls of Python and C functions from claim to settlement, without driver and transport: 219 when this was written."""
+CALLS_A_JOB: Final = 191
+"""Calls of Python and C functions from claim to settlement, without driver and transport: 188 when this was written."""
 
 
 class _Queue:
