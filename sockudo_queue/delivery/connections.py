@@ -13,10 +13,11 @@ import re
 import socket
 import threading
 import time
+import weakref
 from collections import OrderedDict, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, ParamSpec, TypeVar
 from urllib.parse import quote
 
 import certifi
@@ -30,6 +31,9 @@ from sockudo_queue.delivery.guard import Guard
 from sockudo_queue.delivery.watchdog import ConnectionWatchdog
 from sockudo_queue.runtime.peek import is_quiet
 from sockudo_queue.runtime.python_gate import PythonGate
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 USER_AGENT: Final = f"sockudo-queue/{__version__}"
 CONNECTION_LIFETIME: Final = 300
@@ -100,6 +104,7 @@ class Handle:
     """One libcurl handle. Belongs to one thread at a time."""
 
     __slots__ = (
+        "__weakref__",
         "_body_is_big",
         "_guard",
         "_limit",
@@ -164,8 +169,8 @@ class Handle:
             (pycurl.PROXY_CAINFO, name_of(options.ca_file)),
             (pycurl.SSL_VERIFYPEER, int(route.verify)),
             (pycurl.SSL_VERIFYHOST, 2 if route.verify else 0),
-            (pycurl.WRITEFUNCTION, self._receive),
-            (pycurl.OPENSOCKETFUNCTION, self._open_socket),
+            (pycurl.WRITEFUNCTION, _weakly(self._receive)),
+            (pycurl.OPENSOCKETFUNCTION, _weakly(self._open_socket)),
             (pycurl.SOCKOPTFUNCTION, self.watchdog.opened),
             (pycurl.CLOSESOCKETFUNCTION, self.watchdog.closed),
         ):
@@ -177,7 +182,7 @@ class Handle:
             curl.setopt(pycurl.PROXY, "")
 
     def __del__(self) -> None:
-        # Garbage has lost its callbacks by the time that libcurl closes its connections, and they would stay open.
+        # While the callbacks are still there, which libcurl needs to close its connections.
         if hasattr(self, "curl"):
             self.curl.close()
 
@@ -266,6 +271,21 @@ class Handle:
         self.received.append(data[: self._room])
         self._room = 0
         return 0  # taking less ends the transfer
+
+
+def _weakly(method: Callable[P, T]) -> Callable[P, T]:
+    """Return a callback that does not keep the handle, so that one which is dropped ends without the garbage collector.
+
+    The collector would close the handle's sockets before libcurl does.
+    """
+    reference = weakref.WeakMethod(method)
+
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        alive = reference()
+        assert alive is not None, "libcurl calls back while the handle is used"
+        return alive(*args, **kwargs)
+
+    return call
 
 
 def request_target(url: str) -> str:

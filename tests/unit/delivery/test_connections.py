@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 
@@ -9,6 +10,8 @@ import pycurl
 import pytest
 
 from sockudo_queue.delivery.connections import CONNECTION_REST, SET_ASIDE, Handle, HandleOptions, HandlePool, Route
+from tests.helpers.receiver import Receiver
+from tests.helpers.waiting import eventually
 
 OPTIONS = HandleOptions(max_response_bytes=1024)
 
@@ -148,3 +151,15 @@ def test_many_threads_never_get_the_same_handle() -> None:
     assert doubled == []
     pool.close_old(time.monotonic())
     assert len(pool) <= 4
+
+
+def test_handle_that_is_dropped_closes_its_connection_without_the_garbage_collector(receiver: Receiver) -> None:
+    handle = Handle(OPTIONS, Route(receiver.url(""), verify=True, guarded=False))
+    assert handle.perform(receiver.url(), [], b"{}", 5_000) is None
+    eventually(lambda: receiver.open_connections == 1)
+    gc.disable()
+    try:
+        del handle
+        eventually(lambda: receiver.open_connections == 0)
+    finally:
+        gc.enable()
