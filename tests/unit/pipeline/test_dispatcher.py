@@ -563,6 +563,15 @@ class Away:
         return {}
 
 
+def test_known_app_is_counted_once_and_again_after_an_unknown_one() -> None:
+    world = World(hook("a"))
+    assert world.unknown_apps.is_counting
+    world.settle(claim_of(job(1)))
+    assert not world.unknown_apps.is_counting
+    world.settle(claim_of(job(2, app_id="other")))
+    assert world.unknown_apps.is_counting
+
+
 def test_no_job_is_a_dead_letter_while_nobody_can_tell_whether_there_is_its_app() -> None:
     world = World()
     world.resolver._registry = Away(AppStoreUnavailable("gone"))
