@@ -47,7 +47,7 @@ class _Parser(argparse.ArgumentParser):
         if file is sys.stdout:
             streams.write(message)
         else:
-            streams.complain(message)
+            streams.write_error(message)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """See `argparse`; its way for any order calls this again, and knows neither commands nor `--`."""
@@ -75,20 +75,20 @@ def run(arguments: Sequence[str] | None) -> int:
         streams.flush()
     except SettingsError as error:
         for fault in error.faults:
-            _complain(fault)
+            _print_error(fault)
         code = EXIT_BAD_SETTINGS
     except BrokerError as error:
         whose = "" if str(error).startswith("SQS") else "the queue's server: "  # SQS's faults name it themselves
-        _complain(f"{whose}{error}")
+        _print_error(f"{whose}{error}")
         code = EXIT_COULD_NOT_START
     except (StartError, AppStoreUnavailable) as error:
-        _complain(str(error))
+        _print_error(str(error))
         code = EXIT_COULD_NOT_START
     except OutputError as error:
-        _complain(str(error))
+        _print_error(str(error))
         code = EXIT_NO
     except KeyboardInterrupt:
-        _complain("interrupted")
+        _print_error("interrupted")
         code = EXIT_NO
     except BrokenPipeError:  # whoever reads has seen enough, as "head" has
         code = EXIT_NO
@@ -267,18 +267,18 @@ def _health(options: argparse.Namespace) -> int:
     from sockudo_queue.commands import probe
 
     answers, text = probe.ask(*probe.address(os.environ), path="/readyz" if options.ready else "/livez")
-    _say(json.dumps({"ok": answers, "text": text}) if options.json else streams.visible(text))
+    _print_line(json.dumps({"ok": answers, "text": text}) if options.json else streams.visible(text))
     return 0 if answers else EXIT_NO
 
 
 def _version(_options: argparse.Namespace) -> int:
-    _say(_VERSION)
+    _print_line(_VERSION)
     return 0
 
 
-def _say(line: str) -> None:
+def _print_line(line: str) -> None:
     streams.write(line + "\n")
 
 
-def _complain(line: str) -> None:
-    streams.complain(f"sockudo-queue: {streams.visible(line)}\n")
+def _print_error(line: str) -> None:
+    streams.write_error(f"sockudo-queue: {streams.visible(line)}\n")

@@ -15,8 +15,8 @@ from sockudo_queue.config import (
     Settings,
     collect,
     did_you_mean,
+    printable_lines,
     secret_looks_odd,
-    told,
 )
 from sockudo_queue.core.apps import App
 
@@ -38,7 +38,7 @@ def parse_apps(document: AppsDocument, settings: Settings, *, strict: bool = Fal
     problems = ConfigProblems(strict)
     apps = collect_apps(document, settings, problems)
     problems.raise_faults()
-    return ParsedApps(apps, told(problems.warnings))
+    return ParsedApps(apps, printable_lines(problems.warnings))
 
 
 def load_with_apps(
@@ -53,7 +53,7 @@ def load_with_apps(
     # Without a file that could be read, every word about missing apps would be a second fault for the first.
     apps = collect_apps(loaded.apps_document, loaded.settings, problems) if loaded.file_was_read else ()
     problems.raise_faults()
-    return replace(loaded, warnings=told(problems.warnings)), apps
+    return replace(loaded, warnings=printable_lines(problems.warnings)), apps
 
 
 def collect_apps(document: AppsDocument, settings: Settings, problems: ConfigProblems) -> tuple[App, ...]:

@@ -14,8 +14,8 @@ from sockudo_queue.commands.context import EXIT_NO, driver_of, examine, load
 from sockudo_queue.commands.endpoints import endpoint_findings
 from sockudo_queue.commands.filters import filter_findings
 from sockudo_queue.commands.pages import port_findings
-from sockudo_queue.commands.peers import told
-from sockudo_queue.commands.terminal import plural, say, say_json
+from sockudo_queue.commands.peers import peer_findings
+from sockudo_queue.commands.terminal import plural, print_json, print_line
 from sockudo_queue.config import UNIX, Loaded, Settings, UnixSocket, redis_scheme, unix_socket
 from sockudo_queue.core.apps import App
 from sockudo_queue.core.ports import host_port
@@ -42,11 +42,13 @@ def check(options: argparse.Namespace) -> int:
         levels[finding.level, finding.subject] += 1
         found.append(finding)
         if not options.json:
-            say(f"{finding.level:<8} {finding.subject}: {finding.text}")
+            print_line(f"{finding.level:<8} {finding.subject}: {finding.text}")
     if options.json:
-        _tell_machines(found)
+        _print_json(found)
     else:
-        say(f"{plural(_count(levels, Level.ERROR), 'error')}, {plural(_count(levels, Level.WARNING), 'warning')}")
+        print_line(
+            f"{plural(_count(levels, Level.ERROR), 'error')}, {plural(_count(levels, Level.WARNING), 'warning')}"
+        )
     if levels[Level.ERROR, SETTINGS]:
         return EXIT_BAD_SETTINGS
     return EXIT_NO if _count(levels, Level.ERROR) else 0
@@ -56,14 +58,14 @@ def _count(levels: Counter[tuple[Level, str]], level: Level) -> int:
     return sum(count for (each, _), count in levels.items() if each is level)
 
 
-def _tell_machines(found: list[Finding]) -> None:
+def _print_json(found: list[Finding]) -> None:
     lines = [{"level": str(level), "subject": subject, "text": text} for level, subject, text in found]
     counts = Counter(line["level"] for line in lines)
-    say_json({"errors": counts["error"], "warnings": counts["warning"], "lines": lines})
+    print_json({"errors": counts["error"], "warnings": counts["warning"], "lines": lines})
 
 
 def _print_rule(options: argparse.Namespace) -> int:
-    say(producer_rule_of(load(options)[0].settings))
+    print_line(producer_rule_of(load(options)[0].settings))
     return 0
 
 
@@ -121,15 +123,15 @@ def _queue_findings(loaded: Loaded, servers: set[Service]) -> Iterator[Finding]:
 
 
 def _broker_findings(driver: Driver, loaded: Loaded) -> Iterator[Finding]:
-    told = ""
+    reported = ""
     place = f"{driver.name}{_place(loaded.settings)}"
     try:
         driver.ping()
         counts = ", ".join(f"{count} {state}" for state, count in driver.depth().items())
         yield Finding(Level.OK, "broker", f"{place}: it answers; {counts}")
     except BrokerError as error:
-        told = str(error)
-        yield Finding(Level.ERROR, "broker", f"{place}: {told.rstrip('.')}{_advice(error)}")
+        reported = str(error)
+        yield Finding(Level.ERROR, "broker", f"{place}: {reported.rstrip('.')}{_advice(error)}")
         if isinstance(error, BrokerUnavailable):
             return
     try:
@@ -137,7 +139,7 @@ def _broker_findings(driver: Driver, loaded: Loaded) -> Iterator[Finding]:
             yield from driver.inspect()
         yield from _surroundings(driver, loaded)
     except BrokerError as error:
-        if str(error) != told:
+        if str(error) != reported:
             yield Finding(Level.ERROR, "broker", f"{place}: {str(error).rstrip('.')}{_advice(error)}")
 
 
@@ -177,7 +179,7 @@ def _surroundings(driver: Driver, loaded: Loaded) -> Iterator[Finding]:
     if isinstance(driver, PeerAware):
         settings = loaded.settings
         group = settings.redis_cluster if settings.driver == "redis-cluster" else settings.redis
-        yield from told(driver.peers, settings.reliability.lease_duration_ms, says_zero=group.concurrency == 0)
+        yield from peer_findings(driver.peers, settings.reliability.lease_duration_ms, says_zero=group.concurrency == 0)
 
 
 def _advice(error: BrokerError) -> str:

@@ -11,8 +11,8 @@ from typing import Final
 
 from sockudo_queue.apps.file import collect_apps, load_with_apps
 from sockudo_queue.commands.found_file import approve
-from sockudo_queue.commands.terminal import complain
-from sockudo_queue.config import CONFIG_FILE, ConfigProblems, Loaded, collect, told, working_directory
+from sockudo_queue.commands.terminal import print_error
+from sockudo_queue.config import CONFIG_FILE, ConfigProblems, Loaded, collect, printable_lines, working_directory
 from sockudo_queue.core.apps import App
 from sockudo_queue.core.ports import host_port
 from sockudo_queue.drivers.base import Driver
@@ -46,7 +46,7 @@ def examine(options: argparse.Namespace) -> tuple[Loaded, tuple[App, ...], tuple
     loaded = collect(options.config, os.environ, working_directory(), findings)
     _approve_unnamed(options, loaded)
     apps = collect_apps(loaded.apps_document, loaded.settings, findings) if loaded.file_was_read else ()
-    return replace(loaded, warnings=told(findings.warnings)), apps, told(findings.faults)
+    return replace(loaded, warnings=printable_lines(findings.warnings)), apps, printable_lines(findings.faults)
 
 
 def _approve_unnamed(options: argparse.Namespace, loaded: Loaded) -> None:
@@ -73,13 +73,13 @@ def reached(options: argparse.Namespace) -> Iterator[OpenQueue | None]:
     """Return the queue with the dead letters, or None after saying why a command cannot reach them."""
     loaded, apps = load(options)
     if loaded.settings.driver == "memory":
-        complain(
+        print_error(
             "dead-letters: with the driver memory they live in the running daemon, and end with it; "
             f"they are only on its page, {page_address(loaded)}"
         )
         yield None
     elif loaded.settings.driver == "none":
-        complain('dead-letters: queue.driver is "none", so nothing is delivered and nothing dies')
+        print_error('dead-letters: queue.driver is "none", so nothing is delivered and nothing dies')
         yield None
     else:
         with driver_of(loaded) as driver:

@@ -9,7 +9,16 @@ from typing import Any, Final
 
 from sockudo_queue.commands.context import EXIT_NO, reached
 from sockudo_queue.commands.letters import DeadLetterEntry, Selection, none_matches
-from sockudo_queue.commands.terminal import complain, moment, plural, say, say_json, say_json_with, span, table
+from sockudo_queue.commands.terminal import (
+    moment,
+    plural,
+    print_error,
+    print_json,
+    print_json_with,
+    print_line,
+    span,
+    table,
+)
 from sockudo_queue.core.job import Job
 from sockudo_queue.drivers.base import DeadLetterStore, Driver
 from sockudo_queue.errors import SettingsError
@@ -36,7 +45,7 @@ def _list_for_machines(selection: Selection, letters: DeadLetterStore, limit: in
     """One object a line, as they come, so that a long list needs no memory; a limit keeps the newest."""
     chosen = selection.walk(letters)
     for entry in deque(chosen, limit) if limit else chosen:
-        say_json(entry.summary)
+        print_json(entry.summary)
 
 
 def _list_for_people(selection: Selection, driver: Driver, limit: int) -> None:
@@ -46,14 +55,14 @@ def _list_for_people(selection: Selection, driver: Driver, limit: int) -> None:
         reasons[entry.reason] += 1
         newest.append(_row(entry, selection.now))
     if not reasons:
-        say("no dead letters" if selection.is_everything else none_matches(driver))
+        print_line("no dead letters" if selection.is_everything else none_matches(driver))
         return
     for line in table(HEADINGS, newest):
-        say(line)
+        print_line(line)
     total = sum(reasons.values())
     if total > len(newest):
-        say(f"… and {total - len(newest):,} older; --limit 0 shows all")
-    say(
+        print_line(f"… and {total - len(newest):,} older; --limit 0 shows all")
+    print_line(
         f"{plural(total, 'dead letter')}: {', '.join(f'{count:,} {reason}' for reason, count in reasons.most_common())}"
     )
 
@@ -79,7 +88,7 @@ def show(options: argparse.Namespace) -> int:
             return EXIT_NO
         entries = list(Selection(frozenset([options.id])).walk(queue.driver.dead_letters))
     if not entries:
-        complain(f"dead-letters: no dead letter has the id {options.id}, nor has a job of that id one")
+        print_error(f"dead-letters: no dead letter has the id {options.id}, nor has a job of that id one")
         return EXIT_NO
     if options.raw is not None:
         return _write_raw(entries, options.raw)
@@ -88,7 +97,7 @@ def show(options: argparse.Namespace) -> int:
             _show_for_machines(entry)
             continue
         if number:
-            say()
+            print_line()
         _show_for_people(entry)
     return 0
 
@@ -105,7 +114,7 @@ def _write_raw(entries: list[DeadLetterEntry], name: str) -> int:
             stream.write(body)
     except OSError as error:
         raise SettingsError([f"--raw {name}: cannot be written: {error.strerror}"]) from None
-    complain(f"wrote {plural(len(body), 'byte')} to {name}; if it is a job, the app's secret is in it")
+    print_error(f"wrote {plural(len(body), 'byte')} to {name}; if it is a job, the app's secret is in it")
     return 0
 
 
@@ -131,31 +140,31 @@ def _details(entry: DeadLetterEntry) -> dict[str, Any]:
 
 def _show_for_machines(entry: DeadLetterEntry) -> None:
     if isinstance(entry.job, str):
-        say_json(_details(entry))
+        print_json(_details(entry))
     else:
-        say_json_with(_details(entry), "event_list", [bytes(event.raw) for event in entry.job.events])
+        print_json_with(_details(entry), "event_list", [bytes(event.raw) for event in entry.job.events])
 
 
 def _show_for_people(entry: DeadLetterEntry) -> None:
     state, job = entry.state, entry.job
-    say(f"id        {entry.letter.id}")
-    say(f"job       {entry.job_id}")
-    say(f"died      {moment(entry.letter.died_ms)}")
-    say(f"reason    {entry.reason}")
-    say(f"app       {entry.app or '-'}")
-    say(f"webhook   {entry.webhook or '- (it died as a whole job)'}")
-    say(f"attempts  {state.attempts if state else '-'}, the last: {entry.last or '-'}")
+    print_line(f"id        {entry.letter.id}")
+    print_line(f"job       {entry.job_id}")
+    print_line(f"died      {moment(entry.letter.died_ms)}")
+    print_line(f"reason    {entry.reason}")
+    print_line(f"app       {entry.app or '-'}")
+    print_line(f"webhook   {entry.webhook or '- (it died as a whole job)'}")
+    print_line(f"attempts  {state.attempts if state else '-'}, the last: {entry.last or '-'}")
     for death in state.history if state else ():
         tries = plural(death.attempts, "attempt")
         last = f", the last: {death.last}" if death.last else ""
-        say(f"before    {moment(death.died)}  {death.reason} after {tries}{last}; then replayed")
-    say(f"source    {entry.letter.source}")
-    say(f"body      {plural(len(entry.letter.body), 'byte')}, SHA-256 {entry.digest}")
+        print_line(f"before    {moment(death.died)}  {death.reason} after {tries}{last}; then replayed")
+    print_line(f"source    {entry.letter.source}")
+    print_line(f"body      {plural(len(entry.letter.body), 'byte')}, SHA-256 {entry.digest}")
     if isinstance(job, str):
-        say(f"          not readable: {job}; --raw FILE writes the bytes")
+        print_line(f"          not readable: {job}; --raw FILE writes the bytes")
         return
     skipped = f", and {job.unreadable_events} that cannot be read" if job.unreadable_events else ""
-    say(f"app key   {job.app_key}; the secret is not shown")
-    say(f"events    {len(job.events)}{skipped}, of {moment(job.time_ms)}")
+    print_line(f"app key   {job.app_key}; the secret is not shown")
+    print_line(f"events    {len(job.events)}{skipped}, of {moment(job.time_ms)}")
     for event in job.events:
-        say(f"          {bytes(event.raw).decode()}")
+        print_line(f"          {bytes(event.raw).decode()}")

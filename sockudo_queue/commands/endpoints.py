@@ -163,10 +163,10 @@ def _probe(attempts: WebhookCaller, loaded: Loaded, app: App, webhook: Webhook) 
     """Post a body without events: a receiver that checks signatures answers as it would, and has nothing to do."""
     credentials = inline_credentials(loaded.apps_document, app.id)
     outcome, _ = attempts.post(webhook, credentials or AppCredentials("", Secret("")), "check", ())
-    return _told(outcome, signed=credentials is not None)
+    return _finding_of(outcome, signed=credentials is not None)
 
 
-def _told(outcome: Outcome, *, signed: bool) -> tuple[Level, str]:
+def _finding_of(outcome: Outcome, *, signed: bool) -> tuple[Level, str]:
     if outcome.delivered:
         return Level.OK, f"answers a probe with {outcome.status}"
     if outcome.status is None or outcome.status >= 500:

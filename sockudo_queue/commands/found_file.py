@@ -10,7 +10,7 @@ import os
 import stat
 from pathlib import Path
 
-from sockudo_queue.commands.terminal import complain
+from sockudo_queue.commands.terminal import print_error
 from sockudo_queue.errors import SettingsError
 
 
@@ -21,7 +21,7 @@ def approve(file: Path) -> None:
         raise SettingsError(
             [f"{file}: was found in the working directory, and {fault}; name it with --config if it is yours"]
         )
-    complain(f"using the settings of {file}")
+    print_error(f"using the settings of {file}")
 
 
 def _fault(file: Path) -> str | None:

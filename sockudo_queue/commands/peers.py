@@ -17,7 +17,7 @@ ZERO_WITH_V2: Final = (
 )
 
 
-def told(peers: Peers, lease_ms: int, *, says_zero: bool) -> Iterator[Finding]:
+def peer_findings(peers: Peers, lease_ms: int, *, says_zero: bool) -> Iterator[Finding]:
     """Yield each thing that was looked at; `says_zero`: a concurrency of 0 is set. Raises `BrokerUnavailable`."""
     yield from _formats(peers, says_zero=says_zero)
     for skew in peers.skews():

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from sockudo_queue.commands.context import EXIT_NO, EXIT_NO_BROKER, driver_of, load
-from sockudo_queue.commands.terminal import Progress, complain, plural, say, say_json
+from sockudo_queue.commands.terminal import Progress, plural, print_error, print_json, print_line
 from sockudo_queue.core import job
 from sockudo_queue.errors import BrokerError, BrokerRefused, MalformedJob, SettingsError
 
@@ -19,7 +19,7 @@ def push(options: argparse.Namespace) -> int:
     loaded, _ = load(options)
     if loaded.settings.driver == "memory":
         door = loaded.settings.memory
-        complain(
+        print_error(
             "push: with the driver memory jobs live in the running daemon; "
             f"POST them to http://{door.ingress_host}:{door.ingress_port}/jobs instead"
         )
@@ -29,7 +29,7 @@ def push(options: argparse.Namespace) -> int:
         try:
             job.decode(line)
         except MalformedJob as fault:
-            complain(f"push: line {number}: {fault}; nothing was pushed")
+            print_error(f"push: line {number}: {fault}; nothing was pushed")
             return EXIT_NO
         bodies.append((number, line))
     pushed = 0
@@ -40,17 +40,17 @@ def push(options: argparse.Namespace) -> int:
                 driver.put(body)
             except BrokerError as error:
                 progress.end()
-                complain(_stopped(pushed, len(bodies), number, error))
+                print_error(_stopped(pushed, len(bodies), number, error))
                 if options.json:
-                    say_json({"pushed": pushed, "of": len(bodies), "stopped_at_line": number})
+                    print_json({"pushed": pushed, "of": len(bodies), "stopped_at_line": number})
                 return EXIT_NO if pushed else EXIT_NO_BROKER
             pushed += 1
             progress.at(pushed)
     progress.end()
     if options.json:
-        say_json({"pushed": pushed, "of": pushed})
+        print_json({"pushed": pushed, "of": pushed})
     else:
-        say(f"pushed {plural(pushed, 'job')}")
+        print_line(f"pushed {plural(pushed, 'job')}")
     return 0
 
 

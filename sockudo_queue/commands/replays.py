@@ -18,7 +18,7 @@ from typing import Final, TypeVar
 from sockudo_queue.commands.apps import AppLookup, app_look_up
 from sockudo_queue.commands.context import EXIT_NO, OpenQueue, reached
 from sockudo_queue.commands.letters import UNREADABLE, DeadLetterEntry, Selection, none_matches
-from sockudo_queue.commands.terminal import Progress, complain, pace, plural, say, say_json
+from sockudo_queue.commands.terminal import Progress, pace, plural, print_error, print_json, print_line
 from sockudo_queue.core import delivery_state
 from sockudo_queue.core.apps import App
 from sockudo_queue.drivers.base import DeadLetterStore, StoredDeadLetter
@@ -45,9 +45,9 @@ def replay(options: argparse.Namespace) -> int:
             try:
                 work.run()
             finally:  # also after a fault or an interruption: what was done is done
-                work.tell()
+                work.print_end()
             if not (work.has_met_any or selection.is_everything or selection.ids or options.json):
-                say(none_matches(queue.driver))
+                print_line(none_matches(queue.driver))
         return EXIT_NO if selection.ids and (_misses(selection, work.met) or not work.done) else 0
 
 
@@ -93,12 +93,12 @@ class _Replay:
         """Return how many letters one call replays: never more than a second's, since they all go at once."""
         return min(AT_ONCE, max(int(self._rate), 1)) if self._rate else AT_ONCE
 
-    def tell(self) -> None:
+    def print_end(self) -> None:
         """Say what was done and what was left, whatever ended the run."""
         seconds = self._progress.seconds
         self._progress.end()
         if self._json:
-            say_json(
+            print_json(
                 {
                     "would_replay" if self._dry else "replayed": self.done,
                     "gone": self.gone,
@@ -108,14 +108,14 @@ class _Replay:
             )
             return
         if self._dry:
-            say(f"would replay {plural(self.done, 'dead letter')}")
+            print_line(f"would replay {plural(self.done, 'dead letter')}")
         else:
             rate = f" in {seconds:.1f} s, {pace(self.done, seconds)}" if self.done else ""
-            say(f"replayed {plural(self.done, 'dead letter')}{rate}")
+            print_line(f"replayed {plural(self.done, 'dead letter')}{rate}")
         if self.gone:
-            say(f"{self.gone:,} were gone already: somebody else took them")
+            print_line(f"{self.gone:,} were gone already: somebody else took them")
         for why, count in self._left.most_common():
-            say(f"left {count:,}: {why}")
+            print_line(f"left {count:,}: {why}")
 
     def _replayable(self) -> Iterator[DeadLetterEntry]:
         for entry in self._selection.walk(self._letters):
@@ -177,7 +177,7 @@ def purge(options: argparse.Namespace) -> int:
             return EXIT_NO
         code = _purge(queue.driver.dead_letters, chosen, options)
         if not (chosen or selection.is_everything or selection.ids or options.json):
-            say(none_matches(queue.driver))
+            print_line(none_matches(queue.driver))
         return EXIT_NO if _misses(selection, met) else code
 
 
@@ -190,9 +190,9 @@ def _purge(letters: DeadLetterStore, chosen: Sequence[StoredDeadLetter], options
     finally:
         progress.end()
         if options.json:
-            say_json({"purged": done, "gone": len(chosen) - done})
+            print_json({"purged": done, "gone": len(chosen) - done})
         else:
-            say(f"purged {plural(done, 'dead letter')}")
+            print_line(f"purged {plural(done, 'dead letter')}")
     return EXIT_NO if options.ids and not done else 0
 
 
@@ -201,14 +201,16 @@ def _misses(selection: Selection, met: set[str]) -> bool:
     missing = sorted(selection.ids - met)
     taken = "" if replace(selection, ids=frozenset()).is_everything else " that the filters take"
     for each in missing:
-        complain(f"dead-letters: no dead letter{taken} has the id {each}, nor has a job of that id one")
+        print_error(f"dead-letters: no dead letter{taken} has the id {each}, nor has a job of that id one")
     return bool(missing)
 
 
 def _agrees(chosen: Sequence[StoredDeadLetter], reasons: Counter[str]) -> bool:
     listed = ", ".join(f"{count:,} {visible(reason)}" for reason, count in reasons.most_common())
     if not sys.stdin.isatty():
-        complain(f"dead-letters: purge would remove {plural(len(chosen), 'dead letter')} ({listed}); say so with --yes")
+        print_error(
+            f"dead-letters: purge would remove {plural(len(chosen), 'dead letter')} ({listed}); say so with --yes"
+        )
         return False
     sys.stderr.write(f"Remove {plural(len(chosen), 'dead letter')} for good ({listed})? [y/N] ")
     sys.stderr.flush()
@@ -218,10 +220,10 @@ def _agrees(chosen: Sequence[StoredDeadLetter], reasons: Counter[str]) -> bool:
 def _is_chosen(options: argparse.Namespace, selection: Selection, verb: str) -> bool:
     """A command that changes something is told what; "everything" is a word of its own, and not what is forgotten."""
     if selection.is_everything and not options.all:
-        complain(f"dead-letters: {verb} what? Give ids, or filters such as --webhook NAME, or --all")
+        print_error(f"dead-letters: {verb} what? Give ids, or filters such as --webhook NAME, or --all")
         return False
     if options.all and selection.ids:
-        complain(f"dead-letters: {verb}: give ids or --all, not both")
+        print_error(f"dead-letters: {verb}: give ids or --all, not both")
         return False
     return True
 

@@ -16,7 +16,7 @@ from sockudo_queue.commands import samples
 from sockudo_queue.commands.apps import AppCredentials, app_look_up, credentials_of
 from sockudo_queue.commands.attempts import WebhookCaller
 from sockudo_queue.commands.context import EXIT_NO, driver_of, load, page_address
-from sockudo_queue.commands.terminal import complain, say, say_json, table
+from sockudo_queue.commands.terminal import print_error, print_json, print_line, table
 from sockudo_queue.config import Loaded
 from sockudo_queue.core.apps import Webhook
 from sockudo_queue.core.job import Event
@@ -69,12 +69,12 @@ def _from_here(
     results = [_call(attempts, webhook, credentials, job_id, options) for webhook in webhooks]
     called = [result for result in results if result.skipped is None]
     if options.json:
-        say_json({"job": job_id, "webhooks": [asdict(result) for result in results]})
+        print_json({"job": job_id, "webhooks": [asdict(result) for result in results]})
     else:
         for line in table(("WEBHOOK", "EVENT", "CHANNEL", "RESULT"), [_row(result) for result in results]):
-            say(line)
+            print_line(line)
         if called:
-            say(f"X-Sockudo-Job-Id was {job_id}")
+            print_line(f"X-Sockudo-Job-Id was {job_id}")
     return 0 if called and all(result.delivered for result in called) else EXIT_NO
 
 
@@ -116,20 +116,20 @@ def _through_queue(
     options: argparse.Namespace, loaded: Loaded, webhooks: Sequence[Webhook], credentials: AppCredentials, job_id: str
 ) -> int:
     if loaded.settings.driver in ("memory", "none"):
-        complain(f"send-test --queue: nothing can be put there with the driver {loaded.settings.driver}")
+        print_error(f"send-test --queue: nothing can be put there with the driver {loaded.settings.driver}")
         return EXIT_NO
     wanted = [samples.wanted_event(webhook, options.event, options.channel) for webhook in webhooks]
     event = next((each for each in wanted if not isinstance(each, str)), None)
     if event is None:
-        complain(f"send-test --queue: no webhook wants it: {wanted[0]}")
+        print_error(f"send-test --queue: no webhook wants it: {wanted[0]}")
         return EXIT_NO
     # The job has one event; whoever else of the app wants that gets it too, as with a server's own.
     body = samples.body(job_id, options.app, credentials.key, credentials.secret, round(time.time() * 1000), event)
     with driver_of(loaded) as driver:
         driver.put(body)
     if options.json:
-        say_json({"job": job_id, "event": event.name, "channel": event.channel, "queued": True})
+        print_json({"job": job_id, "event": event.name, "channel": event.channel, "queued": True})
     else:
-        say(f"queued {event.name} of {event.channel} as job {job_id}")
-        say(f"the daemon's log names what became of it (delivery.attempted), and so does {page_address(loaded)}")
+        print_line(f"queued {event.name} of {event.channel} as job {job_id}")
+        print_line(f"the daemon's log names what became of it (delivery.attempted), and so does {page_address(loaded)}")
     return 0

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sockudo_queue.commands.apps import secret_of
 from sockudo_queue.commands.context import EXIT_NO, load
-from sockudo_queue.commands.terminal import say, say_json
+from sockudo_queue.commands.terminal import print_json, print_line
 from sockudo_queue.config import AppsDocument
 from sockudo_queue.core import signing
 from sockudo_queue.core.hmac_keys import hmac_key
@@ -22,9 +22,9 @@ def sign(options: argparse.Namespace) -> int:
     loaded, _ = load(options)
     signature = signing.sign(_key(loaded.apps_document, options), _body(options.file))
     if options.json:
-        say_json({"signature": signature})
+        print_json({"signature": signature})
     else:
-        say(signature)
+        print_line(signature)
     return 0
 
 
@@ -35,11 +35,11 @@ def verify(options: argparse.Namespace) -> int:
     valid = hmac.compare_digest(signing.sign(key, body).encode(), given.encode(errors="surrogateescape"))
     hint = "" if valid else _hint(given, body, lambda changed: signing.sign(key, changed))
     if options.json:
-        say_json({"valid": valid, "hint": hint or None})
+        print_json({"valid": valid, "hint": hint or None})
     elif valid:
-        say("the signature is right")
+        print_line("the signature is right")
     else:
-        say(f"the signature is not that of these bytes with this secret{hint and '; ' + hint}")
+        print_line(f"the signature is not that of these bytes with this secret{hint and '; ' + hint}")
     return 0 if valid else EXIT_NO
 
 

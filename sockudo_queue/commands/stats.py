@@ -15,7 +15,7 @@ from typing import Any, Final
 from sockudo_queue.commands.context import EXIT_NO_BROKER, driver_of, load, page_address
 from sockudo_queue.commands.daemon_pages import pages_at
 from sockudo_queue.commands.letters import DeadLetterEntry
-from sockudo_queue.commands.terminal import complain, moment, plural, say, say_json, span, table
+from sockudo_queue.commands.terminal import moment, plural, print_error, print_json, print_line, span, table
 from sockudo_queue.config import Loaded
 from sockudo_queue.core import job
 from sockudo_queue.drivers.base import Driver
@@ -60,9 +60,9 @@ def stats(options: argparse.Namespace) -> int:
     queue = _ask_queue(loaded)
     daemons = [(each.shown, each.status()) for each in pages]
     if options.json:
-        _tell_machines(queue, daemons)
+        _print_json(queue, daemons)
     else:
-        _tell_people(queue, daemons)
+        _print_text(queue, daemons)
     return EXIT_NO_BROKER if queue is not None and queue.fault else 0
 
 
@@ -95,7 +95,7 @@ def _read_queue(driver: Driver, figures: QueueFigures) -> None:
     figures.letters = sorted(graves.values(), key=lambda grave: -grave.count)
 
 
-def _tell_machines(queue: QueueFigures | None, daemons: Sequence[tuple[str, dict[str, Any] | str]]) -> None:
+def _print_json(queue: QueueFigures | None, daemons: Sequence[tuple[str, dict[str, Any] | str]]) -> None:
     of_queue = None
     if queue is not None:
         of_queue = {
@@ -107,20 +107,20 @@ def _tell_machines(queue: QueueFigures | None, daemons: Sequence[tuple[str, dict
             "fault": queue.fault,
         }
     said = [{"url": url} | ({"fault": told} if isinstance(told, str) else told) for url, told in daemons]
-    say_json({"queue": of_queue, "daemons": said})
+    print_json({"queue": of_queue, "daemons": said})
 
 
-def _tell_people(queue: QueueFigures | None, daemons: Sequence[tuple[str, dict[str, Any] | str]]) -> None:
+def _print_text(queue: QueueFigures | None, daemons: Sequence[tuple[str, dict[str, Any] | str]]) -> None:
     if queue is not None:
         for line in _queue_lines(queue):
-            say(line)
+            print_line(line)
         if queue.fault:
-            complain(f"stats: the queue's server: {queue.fault}")
+            print_error(f"stats: the queue's server: {queue.fault}")
     for url, told in daemons:
         if queue is not None or url != daemons[0][0]:
-            say()
+            print_line()
         for line in [f"daemon    {url}: {told}"] if isinstance(told, str) else _daemon_lines(url, told):
-            say(line)
+            print_line(line)
 
 
 def _queue_lines(queue: QueueFigures) -> Iterator[str]:

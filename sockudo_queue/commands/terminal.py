@@ -19,23 +19,23 @@ from sockudo_queue.runtime.streams import json_escape, visible
 REDRAW_SECONDS: Final = 0.2
 
 
-def say(line: str = "") -> None:
+def print_line(line: str = "") -> None:
     """Write one line to standard output, whatever is in it."""
     streams.write(visible(line) + "\n")
 
 
-def complain(line: str) -> None:
+def print_error(line: str) -> None:
     """Write one line to standard error, with the program's name before it."""
-    streams.complain(f"sockudo-queue: {visible(line)}\n")
+    streams.write_error(f"sockudo-queue: {visible(line)}\n")
 
 
-def say_json(value: Any) -> None:
+def print_json(value: Any) -> None:
     """Write a value as one line of JSON, in ASCII."""
     streams.write(json.dumps(value) + "\n")
 
 
-def say_json_with(value: Mapping[str, Any], name: str, raw: Sequence[bytes]) -> None:
-    """Write an object as `say_json` does, with one member more: a list of JSON texts as they were received.
+def print_json_with(value: Mapping[str, Any], name: str, raw: Sequence[bytes]) -> None:
+    """Write an object as `print_json` does, with one member more: a list of JSON texts as they were received.
 
     They are not parsed: Python refuses some numbers that JSON may hold, and rounds others.
     """
@@ -121,9 +121,9 @@ class Progress:
             return
         self._drawn_at = time.monotonic()
         of = f" of {self._total:,}" if self._total >= done else ""
-        streams.complain(f"\r\033[K{self._what} {done:,}{of}, {pace(done, self.seconds)}")
+        streams.write_error(f"\r\033[K{self._what} {done:,}{of}, {pace(done, self.seconds)}")
 
     def end(self) -> None:
         """Take the line away; what came of it is said elsewhere."""
         if self._shows:
-            streams.complain("\r\033[K")
+            streams.write_error("\r\033[K")

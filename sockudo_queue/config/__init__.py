@@ -34,7 +34,7 @@ from sockudo_queue.config.models import (
     TlsSettings,
 )
 from sockudo_queue.config.options import OPTIONS
-from sockudo_queue.config.problems import ConfigProblems, did_you_mean, secret_looks_odd, told
+from sockudo_queue.config.problems import ConfigProblems, did_you_mean, printable_lines, secret_looks_odd
 from sockudo_queue.config.redis_urls import UNIX, UnixSocket, redis_scheme, unix_socket
 from sockudo_queue.config.urls import UrlParts, ascii_url, url_parts
 from sockudo_queue.config.values import apps_driver, boolean
@@ -78,12 +78,12 @@ __all__ = [
     "dump",
     "load",
     "parse_document",
+    "printable_lines",
     "read_bytes",
     "reason_of",
     "redis_scheme",
     "secret_looks_odd",
     "shown",
-    "told",
     "unix_socket",
     "url_parts",
     "working_directory",

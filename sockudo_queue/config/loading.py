@@ -19,7 +19,7 @@ from sockudo_queue.config.environment import AppEnvironment
 from sockudo_queue.config.layers import Layer, merge
 from sockudo_queue.config.models import MAX_WORKERS, Settings
 from sockudo_queue.config.options import BY_ATTRIBUTE
-from sockudo_queue.config.problems import ConfigProblems, told
+from sockudo_queue.config.problems import ConfigProblems, printable_lines
 from sockudo_queue.config.wording import fault_lines, origin_of
 from sockudo_queue.errors import SettingsError
 
@@ -95,8 +95,8 @@ def collect(
     return Loaded(
         settings,
         apps,
-        told(problems.warnings),
-        told(problems.notes),
+        printable_lines(problems.warnings),
+        printable_lines(problems.notes),
         tuple(sources),
         readable,
         frozenset(problems.unusable),

@@ -32,10 +32,10 @@ class ConfigProblems:
     def raise_faults(self) -> None:
         """Raise SettingsError if there is any fault."""
         if self.faults:
-            raise SettingsError(told(self.faults))
+            raise SettingsError(printable_lines(self.faults))
 
 
-def told(lines: Sequence[str]) -> tuple[str, ...]:
+def printable_lines(lines: Sequence[str]) -> tuple[str, ...]:
     """Return lines as they are told: each once, and each one line, whatever a key or a name in a file holds."""
     return tuple(dict.fromkeys("".join(map(_visible, line)) for line in lines))
 

@@ -58,7 +58,7 @@ def flush() -> None:
         raise unwritable(error) from None
 
 
-def complain(text: str) -> None:
+def write_error(text: str) -> None:
     """Write to standard error; where even that is not possible the exit code is all that is left to say it."""
     with contextlib.suppress(OSError):
         sys.stderr.write(text)

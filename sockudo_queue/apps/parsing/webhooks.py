@@ -23,9 +23,9 @@ from sockudo_queue.config import (
     RetrySettings,
     boolean,
     did_you_mean,
+    printable_lines,
     reason_of,
     shown,
-    told,
 )
 from sockudo_queue.core.apps import App, Filter, InvalidWebhook, Webhook
 from sockudo_queue.core.ceilings import (
@@ -172,7 +172,12 @@ def over_ceiling(app_id: str, where: str, reason: str, problems: ConfigProblems)
     """Return an app that is too large to be read. Its jobs are kept as dead letters until it is smaller."""
     if problems.strict:
         problems.faults.append(f"{where}: {reason}")
-    return App(app_id, (), (InvalidWebhook(ALL_WEBHOOKS, None, None, told([where])[0], reason),), is_over_ceiling=True)
+    return App(
+        app_id,
+        (),
+        (InvalidWebhook(ALL_WEBHOOKS, None, None, printable_lines([where])[0], reason),),
+        is_over_ceiling=True,
+    )
 
 
 def _most_webhooks(defaults: Defaults) -> str:
@@ -235,11 +240,11 @@ def _refuse_equal_names(read: Sequence[_Read]) -> None:
 
 def _invalid(one: _Read, name: str) -> InvalidWebhook:
     reason = _reason(one.place, one.problems.faults)
-    return InvalidWebhook(name, one.event_types, one.webhook.filter, told([one.place])[0], reason)
+    return InvalidWebhook(name, one.event_types, one.webhook.filter, printable_lines([one.place])[0], reason)
 
 
 def _reason(place: str, faults: list[str]) -> str:
-    reason = "; ".join(told([fault.removeprefix(f"{place}: ") for fault in faults]))
+    reason = "; ".join(printable_lines([fault.removeprefix(f"{place}: ") for fault in faults]))
     return reason if len(reason) <= LONGEST_REASON else f"{reason[:LONGEST_REASON]}…"
 
 

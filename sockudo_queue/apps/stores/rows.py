@@ -9,7 +9,7 @@ import msgspec
 
 from sockudo_queue.apps.parsing.webhooks import Defaults, over_ceiling, read_app
 from sockudo_queue.apps.stores.base import Row
-from sockudo_queue.config import ConfigProblems, told
+from sockudo_queue.config import ConfigProblems, printable_lines
 from sockudo_queue.core.apps import App
 from sockudo_queue.core.decoding import DECODE_ERRORS
 from sockudo_queue.errors import AppUnreadable
@@ -25,7 +25,7 @@ def read_row(row: Row, defaults: Defaults) -> App:
         return over_ceiling(row.id, where, reason, problems)
     app = read_app(row.id, _entries(row), where, defaults, problems)
     if problems.faults:
-        raise AppUnreadable(told(problems.faults)[0])
+        raise AppUnreadable(printable_lines(problems.faults)[0])
     return app
 
 

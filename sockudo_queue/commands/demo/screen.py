@@ -26,7 +26,7 @@ class Screen:
     def start(self) -> None:
         self._started = time.monotonic()
 
-    def say(self, text: str = "", colour: str = "") -> None:
+    def print_line(self, text: str = "", colour: str = "") -> None:
         """Print a line as it is."""
         try:
             self._stream.write(self._in(colour, text) + "\n")
@@ -39,7 +39,7 @@ class Screen:
         moment = self._in(DIM, f"{time.monotonic() - self._started:5.2f} s")
         filled = f"{what:<58}" if note else what
         line = f"{moment}  {self._in(BOLD, f'{who:<9}')} {self._in(colour, filled)} {self._in(DIM, note)}"
-        self.say(line.rstrip())
+        self.print_line(line.rstrip())
 
     def _in(self, colour: str, text: str) -> str:
         return f"\x1b[{colour}m{text}\x1b[0m" if self._colours and colour and text else text

@@ -47,9 +47,9 @@ def run() -> int:
     try:
         return _Story(screen).run()
     except ChildError as error:
-        screen.say(f"The demo failed: {error}", RED)
+        screen.print_line(f"The demo failed: {error}", RED)
     except KeyboardInterrupt:
-        screen.say("Stopped.")
+        screen.print_line("Stopped.")
     return 1
 
 
@@ -62,9 +62,11 @@ class _Story:
         self._first_job, self._failed = "", 0
 
     def run(self) -> int:
-        self._screen.say("sockudo-queue demo: the daemon and two receivers, all on 127.0.0.1, no Redis needed", BOLD)
-        self._screen.say()
-        self._screen.say(WEBHOOKS)
+        self._screen.print_line(
+            "sockudo-queue demo: the daemon and two receivers, all on 127.0.0.1, no Redis needed", BOLD
+        )
+        self._screen.print_line()
+        self._screen.print_line(WEBHOOKS)
         with (
             tempfile.TemporaryDirectory(prefix="sockudo-queue-demo-") as directory,
             Receiver(self._fail_twice, self._news.put) as first,
@@ -100,11 +102,11 @@ class _Story:
             except queue.Empty:
                 return
             if isinstance(news, DemoRequest):
-                self._tell_request(news)
+                self._print_request(news)
             elif news.get("event") == "job.dead_lettered":
-                self._tell_dead_letter(news)
+                self._print_dead_letter(news)
 
-    def _tell_request(self, received: DemoRequest) -> None:
+    def _print_request(self, received: DemoRequest) -> None:
         self._received.append(received)
         many = "1 event" if received.events == 1 else f"{received.events} events"
         status = received.status
@@ -118,7 +120,7 @@ class _Story:
             "signature right" if received.genuine else "SIGNATURE WRONG",
         )
 
-    def _tell_dead_letter(self, line: Mapping[str, Any]) -> None:
+    def _print_dead_letter(self, line: Mapping[str, Any]) -> None:
         self._dead_letters += 1
         last = f", last answer {line['last']}" if line["last"] else ""
         self._screen.happened(line["webhook"] or "-", f"kept as a dead letter: {line['reason']}{last}", RED)
@@ -130,17 +132,19 @@ class _Story:
         right = self._as_expected() and attempts == _OUTCOMES and genuine == REQUESTS
         code = child.stop()
         self._screen.happened("daemon", f"stopped by SIGTERM, exit code {code}")
-        self._screen.say()
-        self._screen.say(
+        self._screen.print_line()
+        self._screen.print_line(
             f"Totals of /metrics: {sum(attempts.values())} attempts: {attempts['delivered']} delivered, "
             f"{attempts['retryable']} to be tried again, {attempts['permanent']} refused; "
             f"{int(counts['sockudo_webhook_dead_letters_total'])} dead letters."
         )
-        self._screen.say(f"{genuine} of {len(self._received)} signatures right, by a check that is not the daemon's.")
+        self._screen.print_line(
+            f"{genuine} of {len(self._received)} signatures right, by a check that is not the daemon's."
+        )
         if not right or code != 0:
-            self._screen.say("This is not what should have happened: please report it.", RED)
+            self._screen.print_line("This is not what should have happened: please report it.", RED)
             return 1
-        self._screen.say(NEXT)
+        self._screen.print_line(NEXT)
         return 0
 
     def _as_expected(self) -> bool:

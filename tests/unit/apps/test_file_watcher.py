@@ -126,11 +126,11 @@ def test_a_broken_file_keeps_the_apps_and_is_told_in_one_line(watched: Watched, 
     result = watched.source.poll()
     assert result is not None
     assert not result.applied
-    (told,) = result.lines
-    assert told.startswith("the apps are kept as they were: ")
-    assert line in told
-    assert "\n" not in told
-    assert "CANARY" not in told
+    (printable_lines,) = result.lines
+    assert printable_lines.startswith("the apps are kept as they were: ")
+    assert line in printable_lines
+    assert "\n" not in printable_lines
+    assert "CANARY" not in printable_lines
     assert watched.host() == "one"
     assert watched.source.poll() is None
 

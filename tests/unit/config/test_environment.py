@@ -71,8 +71,8 @@ def test_an_empty_variable_of_the_prefix_is_warned_of(tmp_path: Path, driver: st
 def test_a_service_link_is_unset_and_told(tmp_path: Path, name: str) -> None:
     outcome = read(tmp_path, environment={name: "tcp://10.0.0.1:80"}, strict=True)
     assert outcome.good.settings == Settings()
-    told = [line for line in outcome.warnings if "Kubernetes service link" in line]
-    assert told[0].startswith(f"{name}: ignored")
+    printable_lines = [line for line in outcome.warnings if "Kubernetes service link" in line]
+    assert printable_lines[0].startswith(f"{name}: ignored")
 
 
 @pytest.mark.parametrize("name", [*VARIABLES, *APP_VARIABLES])
