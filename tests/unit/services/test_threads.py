@@ -50,6 +50,8 @@ def test_work_is_done_at_once_and_again_after_each_pause() -> None:
     eventually(lambda: world.done == 3)
     assert "a" in world.beats._last
     assert world.supervisor.allowances == {"a": LIVE_WITHIN}
+    world.stopping.set()
+    assert world.ends()
 
 
 def test_it_ends_with_the_daemon_in_the_middle_of_a_pause() -> None:
