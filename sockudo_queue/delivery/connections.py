@@ -30,7 +30,6 @@ from sockudo_queue.delivery.errors import TlsFault
 from sockudo_queue.delivery.guard import Guard
 from sockudo_queue.delivery.watchdog import ConnectionWatchdog
 from sockudo_queue.runtime.peek import is_quiet
-from sockudo_queue.runtime.python_gate import PythonGate
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -66,9 +65,13 @@ class Route(NamedTuple):
         return self.verify and self.origin.startswith("https:")
 
 
+def _plainly(transfer: Callable[[], None]) -> None:
+    transfer()
+
+
 @dataclass(frozen=True, slots=True)
 class HandleOptions:
-    """What is the same for every handle. `max_response_bytes` is for the body; a transfer runs outside of `gate`."""
+    """What is the same for every handle. `max_response_bytes` is for the body; `around` calls each transfer."""
 
     max_response_bytes: int = 16_384
     ca_file: str = field(default_factory=certifi.where)
@@ -76,7 +79,7 @@ class HandleOptions:
     client_key_file: str | None = None
     environment_proxy: bool = False
     guard: Guard | None = None
-    gate: PythonGate = field(default_factory=PythonGate)
+    around: Callable[[Callable[[], None]], None] = _plainly
 
     @property
     def certificate_paths(self) -> list[str]:
@@ -105,12 +108,12 @@ class Handle:
 
     __slots__ = (
         "__weakref__",
+        "_around",
         "_body_is_big",
         "_guard",
         "_limit",
         "_polled",
         "_readable",
-        "_release_gate",
         "_room",
         "_timeout_ms",
         "_url",
@@ -141,7 +144,7 @@ class Handle:
         self.asks_dns = False
         self.watchdog = ConnectionWatchdog(options.max_response_bytes)
         self._guard = options.guard if route.guarded else None
-        self._release_gate = options.gate.released
+        self._around = options.around
         self._limit = self._room = options.max_response_bytes
         self._url = ""
         self.uses_proxies = options.environment_proxy
@@ -212,7 +215,7 @@ class Handle:
         if needs_fresh:
             curl.setopt(pycurl.FRESH_CONNECT, 1)
         try:
-            self._release_gate(curl.perform)
+            self._around(curl.perform)
         except pycurl.error as error:
             return error
         finally:

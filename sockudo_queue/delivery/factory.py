@@ -37,7 +37,7 @@ class DeliveryStack:
         """`gate` is that of the workers, who leave it while they wait for an endpoint."""
         delivery = settings.delivery
         self.guard = make_guard(settings)
-        self._transport = CurlAdapter(replace(usable_options(settings, self.guard), gate=gate))
+        self._transport = CurlAdapter(replace(usable_options(settings, self.guard), around=gate.released))
         self._functions = LambdaSender(
             self._transport, retry_every_status=delivery.retry_every_status, allowed=delivery.invocable_functions
         )
