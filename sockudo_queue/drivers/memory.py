@@ -32,7 +32,7 @@ SOURCE: Final = "memory"
 
 
 @dataclass(slots=True, eq=False)
-class _Job:
+class _SharedBody:
     """The bytes of a job, which all deliveries of it share, and how many records and dead letters have them."""
 
     body: bytes
@@ -45,7 +45,7 @@ class _MemoryRecord:
     """A job or a delivery of one. `claims` is the number of the last receipt."""
 
     id: str
-    job: _Job
+    job: _SharedBody
     state: bytes = b""
     claims: int = 0
     lapses: int = 0
@@ -148,7 +148,7 @@ class MemoryDriver:
             if len(body) > self._max_bytes:  # else all that is ready would be dropped for it, and then itself
                 self.evicted += 1
                 return
-            record = _MemoryRecord(f"{self._run_id}{next(self._ids) & 0xFFFFFFFF:08x}", _Job(body))
+            record = _MemoryRecord(f"{self._run_id}{next(self._ids) & 0xFFFFFFFF:08x}", _SharedBody(body))
             self._hold(record)
             self._ready.append(record)
             self._make_room()
