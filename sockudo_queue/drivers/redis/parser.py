@@ -73,6 +73,7 @@ class BoundedParser(RedisParser):
     def __init__(self, socket_read_size: int) -> None:
         self._read_size = socket_read_size
         self._socket: socket.socket | None = None
+        self.is_connected = False
         self._tls: ssl.SSLSocket | None = None
         self._descriptor = -1
         self._poll = select.poll()  # unlike select, it takes descriptors of any number
@@ -89,6 +90,7 @@ class BoundedParser(RedisParser):
         connected = connection._get_socket()  # noqa: SLF001 - redis-py has no public way to the socket
         assert connected is not None, "called when there is a socket"
         self._socket, self.rest, self._reader = connected, b"", self._new_reader()
+        self.is_connected = True
         self._tls = connected if isinstance(connected, ssl.SSLSocket) else None
         self._seconds = max(REPLY_SECONDS, connection.socket_timeout or 0.0)
         self._large_strings = _lock_of(connection)
@@ -99,10 +101,7 @@ class BoundedParser(RedisParser):
     def on_disconnect(self) -> None:
         """Forget the socket."""
         self._socket, self._tls, self._descriptor, self.rest = None, None, -1, b""
-
-    @property
-    def is_connected(self) -> bool:
-        return self._socket is not None
+        self.is_connected = False
 
     def exchange(self, packed: bytes) -> Any:
         """Send a command and read its reply, see `read_response`. Raises OSError, or redis-py's errors."""
