@@ -5,20 +5,13 @@ from __future__ import annotations
 import argparse
 import os
 from collections import Counter, deque
+from collections.abc import Iterator
 from typing import Any, Final
 
 from sockudo_queue.commands.context import EXIT_NO, reached
 from sockudo_queue.commands.letters import DeadLetterEntry, Selection, none_matches
-from sockudo_queue.commands.terminal import (
-    moment,
-    plural,
-    print_error,
-    print_json,
-    print_json_with,
-    print_line,
-    span,
-    table,
-)
+from sockudo_queue.commands.terminal import print_error, moment, plural, print_line, print_json, print_json_with, span, table
+from sockudo_queue.core.delivery_state import DeliveryState
 from sockudo_queue.core.job import Job
 from sockudo_queue.drivers.base import DeadLetterStore, Driver
 from sockudo_queue.errors import SettingsError
@@ -128,6 +121,10 @@ def _details(entry: DeadLetterEntry) -> dict[str, Any]:
             {"reason": death.reason, "died_ms": death.died, "attempts": death.attempts, "last": death.last}
             for death in (state.history if state else ())
         ],
+        "tries": [
+            {"at_ms": each.at, "reason": each.reason, "status": each.status, "duration_ms": each.took_ms}
+            for each in (state.tries if state else ())
+        ],
     }
     if isinstance(job, str):
         return details | {"unreadable": job}
@@ -136,6 +133,15 @@ def _details(entry: DeadLetterEntry) -> dict[str, Any]:
         "time_ms": job.time_ms,
         "unreadable_events": job.unreadable_events,
     }
+
+
+def _tries(state: DeliveryState) -> Iterator[str]:
+    """Yield each try that is known, the first one first; those before a replay are among them."""
+    missing = state.attempts + sum(death.attempts for death in state.history) - len(state.tries)
+    if missing > 0 and state.tries:
+        yield f"{plural(missing, 'earlier try', 'earlier tries')} not kept"
+    for each in state.tries:
+        yield f"{moment(each.at)}  {each.reason}, {each.took_ms:,} ms"
 
 
 def _show_for_machines(entry: DeadLetterEntry) -> None:
@@ -154,6 +160,8 @@ def _show_for_people(entry: DeadLetterEntry) -> None:
     print_line(f"app       {entry.app or '-'}")
     print_line(f"webhook   {entry.webhook or '- (it died as a whole job)'}")
     print_line(f"attempts  {state.attempts if state else '-'}, the last: {entry.last or '-'}")
+    for line in _tries(state) if state else ():
+        print_line(f"          {line}")
     for death in state.history if state else ():
         tries = plural(death.attempts, "attempt")
         last = f", the last: {death.last}" if death.last else ""

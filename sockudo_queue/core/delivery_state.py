@@ -13,6 +13,9 @@ import msgspec
 from sockudo_queue.core.decoding import DECODE_ERRORS
 
 FORMAT_VERSION: Final = 1
+TRIES_LIMIT: Final = 20
+"""Tries that a record remembers, the latest, those before a replay among them. They take about 800 bytes at most."""
+STATUS_DIGITS: Final = 3
 HISTORY_LIMIT: Final = 20
 """Deaths that a record remembers, the latest: one that is replayed by a timer must not grow for ever."""
 
@@ -37,13 +40,28 @@ class PastDeath(msgspec.Struct, frozen=True, omit_defaults=True):
     last: str | None = None
 
 
+class Try(msgspec.Struct, frozen=True, array_like=True):
+    """A failed try: when it ended (ms), why it failed, and how long it took (ms). A later version may add elements."""
+
+    at: Moment
+    reason: str
+    took_ms: Count = 0
+
+    @property
+    def status(self) -> int | None:
+        """The status of the answer, which its reason ends with; None where no answer came."""
+        status = self.reason.rpartition("-")[2]
+        return int(status) if len(status) == STATUS_DIGITS and status.isascii() and status.isdigit() else None
+
+
 class DeliveryState(msgspec.Struct, frozen=True, omit_defaults=True, rename={"version": "v"}):
     """The state of one record. Times are the broker's clock in milliseconds.
 
     `webhook` None means the whole job. `budget_from` is the first attempt or the first deferral by an open breaker.
     `reserved` says that the record comes at a moment that it was given, so it need not queue again; `guesses` counts
     how often in a row it was told to come back without such a promise. `reason`, `died`, `last` and `history` are for
-    dead letters and for people; the latest death stands last in `history`.
+    dead letters and for people; the latest death stands last in `history`, and the latest
+    of `tries` last, which older versions neither read nor keep.
     """
 
     job: HeaderText
@@ -57,6 +75,7 @@ class DeliveryState(msgspec.Struct, frozen=True, omit_defaults=True, rename={"ve
     reason: str | None = None
     died: Moment | None = None
     history: tuple[PastDeath, ...] = ()
+    tries: tuple[Try, ...] = ()
     # A factory, because a plain default is left out, and the version must stand in every record.
     version: int = msgspec.field(default_factory=partial(int, FORMAT_VERSION))
 
@@ -77,7 +96,7 @@ def replayed(state: DeliveryState, webhook: str | None = None) -> DeliveryState:
     """
     death = PastDeath(state.reason or "", state.died or 0, state.attempts, state.last)
     history = (*state.history, death)[-HISTORY_LIMIT:]
-    return DeliveryState(state.job, state.app, webhook or state.webhook, history=history)
+    return DeliveryState(state.job, state.app, webhook or state.webhook, history=history, tries=state.tries)
 
 
 def encode(state: DeliveryState) -> bytes:

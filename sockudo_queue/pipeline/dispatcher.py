@@ -17,6 +17,7 @@ import msgspec
 
 from sockudo_queue.core import delivery_state, signing
 from sockudo_queue.core.apps import Webhook
+from sockudo_queue.core.delivery_state import TRIES_LIMIT, Try
 from sockudo_queue.core.outcome import Failure, Outcome, Verdict, from_failure
 from sockudo_queue.core.ports import default_port
 from sockudo_queue.delivery.admission.endpoint import (
@@ -241,6 +242,7 @@ class Dispatcher:
             reserved=False,
             guesses=0,
             last=outcome.reason,
+            tries=(*state.tries, Try(now_ms, outcome.reason, round(took * 1000)))[-TRIES_LIMIT:],
         )
         delay_ms = delivery.webhook.retry.delay_ms(tried.attempts, now_ms - began, outcome, random.random())  # noqa: S311
         if delay_ms is not None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
 from sockudo_queue.core import delivery_state
-from sockudo_queue.core.delivery_state import DeliveryState, NewerRecord, PastDeath
+from sockudo_queue.core.delivery_state import TRIES_LIMIT, DeliveryState, NewerRecord, PastDeath, Try
 
 FULL = DeliveryState(
     job="j",
@@ -21,7 +22,25 @@ FULL = DeliveryState(
     reason="exhausted",
     died=1_751_100_000_001,
     history=(PastDeath("refused", 1_751_000_000_000, 1, "status-404"),),
+    tries=(Try(1_751_000_000_000, "status-404", 12), Try(1_751_100_000_000, "status-503", 10_000)),
 )
+
+
+class StateOfVersion010(msgspec.Struct, frozen=True, omit_defaults=True, rename={"version": "v"}):
+    """The state as it was read and written before it held tries."""
+
+    job: str
+    app: str = ""
+    webhook: str | None = None
+    attempts: int = 0
+    budget_from: int | None = None
+    reserved: bool = False
+    guesses: int = 0
+    last: str | None = None
+    reason: str | None = None
+    died: int | None = None
+    history: tuple[PastDeath, ...] = ()
+    version: int = msgspec.field(default_factory=lambda: 1)
 
 
 @pytest.mark.parametrize(
@@ -104,3 +123,44 @@ def test_the_past_of_a_record_that_is_replayed_for_ever_is_bounded() -> None:
         state = replace(delivery_state.replayed(state), reason="exhausted", died=died)
     assert [death.died for death in state.history][-1] == delivery_state.HISTORY_LIMIT + 3
     assert len(state.history) == delivery_state.HISTORY_LIMIT
+
+
+def test_state_with_tries_is_read_by_the_version_before_and_its_answer_by_this_one() -> None:
+    before = msgspec.json.decode(delivery_state.encode(FULL), type=StateOfVersion010)
+    assert (before.job, before.attempts, before.history) == (FULL.job, FULL.attempts, FULL.history)
+    after = delivery_state.decode(msgspec.json.encode(replace(before, attempts=8)))
+    assert after == replace(FULL, attempts=8, tries=())
+
+
+def test_try_of_a_later_version_with_more_elements_is_read() -> None:
+    assert delivery_state.decode(b'{"job":"j","v":1,"tries":[[5,"dns",7,"new"],[6,"tls"]]}').tries == (
+        Try(5, "dns", 7),
+        Try(6, "tls", 0),
+    )
+
+
+@pytest.mark.parametrize(
+    ("reason", "status"),
+    [
+        ("status-503", 503),
+        ("redirect-301", 301),
+        ("read-timeout", None),
+        ("status-", None),
+        ("x-99999", None),
+        ("", None),
+    ],
+)
+def test_status_of_a_try_is_the_end_of_its_reason(reason: str, status: int | None) -> None:
+    assert Try(1, reason).status == status
+
+
+def test_tries_are_kept_by_a_replay() -> None:
+    assert delivery_state.replayed(FULL).tries == FULL.tries
+
+
+def test_tries_take_no_more_bytes_than_the_pages_say() -> None:
+    tries = tuple(Try(1_751_100_000_000 + n, "connect-timeout", 60_000) for n in range(TRIES_LIMIT))
+    added = len(delivery_state.encode(DeliveryState("j", tries=tries))) - len(delivery_state.encode(DeliveryState("j")))
+    escaped = 4 * TRIES_LIMIT + 4  # on Queue V2 a state is a string of JSON, with a backslash before each quote
+    assert added + escaped <= 950
+    assert added <= 850

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from sockudo_queue.core import delivery_state, signing
 from sockudo_queue.core.apps import App, Filter, InvalidByApp, InvalidWebhook, StaticApps, Webhook
-from sockudo_queue.core.delivery_state import DeliveryState, PastDeath
+from sockudo_queue.core.delivery_state import TRIES_LIMIT, DeliveryState, PastDeath
 from sockudo_queue.core.hmac_keys import hmac_key
 from sockudo_queue.core.outcome import Failure, Outcome, from_failure, from_status
 from sockudo_queue.core.retry import RetryPolicy
@@ -255,8 +255,10 @@ def test_of_three_webhooks_one_fails_and_is_owed_alone() -> None:
     part = only(settlement)
     assert isinstance(part, Retry)
     assert part.delay_ms == 1000
+    [tried] = owed(part).tries
+    assert (tried.reason, tried.status, tried.at >= NOW_MS) == ("status-503", 503, True)
     assert owed(part) == DeliveryState(
-        "rec", APP_ID, "b", attempts=1, budget_from=owed(part).budget_from, last="status-503"
+        "rec", APP_ID, "b", attempts=1, budget_from=owed(part).budget_from, last="status-503", tries=(tried,)
     )
     again = world.settle(claim_of(job(7), part.state, receipt="rec.0/1"))
     assert world.sender.names == ["a", "b", "c", "b"]
@@ -264,6 +266,19 @@ def test_of_three_webhooks_one_fails_and_is_owed_alone() -> None:
     assert owed(only(again)).attempts == 2
     assert world.sender.posted[-1][2]["X-Sockudo-Attempt"] == "2"
     assert world.sender.posted[-1][2]["X-Sockudo-Job-Id"] == "rec"
+
+
+def test_record_keeps_its_last_tries() -> None:
+    world = World(hook("a", policy=RetryPolicy(jitter=0, max_attempts=100, max_elapsed_time_ms=10**9)))
+    state: DeliveryState | None = None
+    for number in range(TRIES_LIMIT + 5):
+        world.endpoints = world.dispatcher._endpoints = EndpointRegistry(LIMITS)  # no breaker here
+        world.sender.answers["a"] = from_status(500 + number)
+        claim = claim_of(job(1)) if state is None else claim_of(job(1), state, receipt="rec.0/1")
+        state = owed(only(world.settle(claim)))
+    assert state is not None
+    assert [each.status for each in state.tries] == list(range(505, 525))
+    assert state.attempts == TRIES_LIMIT + 5
 
 
 def test_retries_end_as_a_dead_letter() -> None:
