@@ -34,6 +34,7 @@ GROUPS = (
     ("Retries", options.RETRY),
     ("Deliveries", options.DELIVERY),
     ("Ceilings", options.LIMITS),
+    ("The attempt history", options.HISTORY),
     ("Metrics and logs", options.OBSERVATION),
 )
 NOTES = {
@@ -56,6 +57,7 @@ UNITS = {
     "cache_ttl": "seconds",
     "cache_capacity": "apps",
     "failed_retention": "dead letters",
+    "history.length": "entries",
 }
 INTRODUCTION = """\
 <!-- Written by scripts/settings-page; change the table in sockudo_queue/config/options.py instead. -->

@@ -13,7 +13,7 @@ from sockudo_queue.config.wording import default_of
 
 # Sections whose every key is known here. Of all others only a name close to one of these is looked at.
 _POLICED: Final = ("queue", "database", "database.redis", "webhooks", "app_manager")
-_OURS: Final = ("queue.metrics", "queue.logging", "queue.delivery", "queue.memory", "queue.apps")
+_OURS: Final = ("queue.metrics", "queue.logging", "queue.delivery", "queue.memory", "queue.apps", "queue.history")
 # Keys and whole sections that Sockudo reads and this daemon has no use for.
 _SOCKUDOS: Final = frozenset(
     {

@@ -247,6 +247,14 @@ class LimitsSettings(_Group):
         return Ceilings(**self.model_dump())
 
 
+class HistorySettings(_Group):
+    """What is kept of attempts at endpoints; `length` is the most entries of each form of the queue."""
+
+    mode: Annotated[Literal["off", "failures", "all"], Lower] = "failures"
+    length: Whole = Field(100_000, ge=100, le=10_000_000)
+    channels: Boolean = True
+
+
 class MetricsSettings(_Group):
     """Where `/metrics`, `/livez`, `/readyz` and the status page are served; port 0 takes any free port."""
 
@@ -289,5 +297,6 @@ class Settings(_Group):
     retry: RetrySettings = RetrySettings()
     delivery: DeliverySettings = DeliverySettings()
     limits: LimitsSettings = LimitsSettings()
+    history: HistorySettings = HistorySettings()
     metrics: MetricsSettings = MetricsSettings()
     logging: LoggingSettings = LoggingSettings()

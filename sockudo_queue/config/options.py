@@ -663,6 +663,27 @@ LIMITS: Final = tuple(
     )
 )
 
+HISTORY: Final = (
+    Option(
+        "history.mode",
+        "queue.history.mode",
+        ("QUEUE_HISTORY",),
+        "Which attempts the history keeps: off, failures (and the delivery that follows them), or all.",
+    ),
+    Option(
+        "history.length",
+        "queue.history.length",
+        ("QUEUE_HISTORY_LENGTH",),
+        "Entries to keep for each form of the queue; each takes 300 bytes at most, on average.",
+    ),
+    Option(
+        "history.channels",
+        "queue.history.channels",
+        ("QUEUE_HISTORY_CHANNELS",),
+        "Keep the names of channels, which can be personal data.",
+    ),
+)
+
 OBSERVATION: Final = (
     Option(
         "metrics.enabled",
@@ -751,6 +772,7 @@ OPTIONS: Final = (
     *RETRY,
     *DELIVERY,
     *LIMITS,
+    *HISTORY,
     *OBSERVATION,
 )
 BY_ATTRIBUTE: Final = {option.attribute: option for option in OPTIONS}

@@ -11,6 +11,7 @@ from typing import assert_never
 from sockudo_queue.config import Settings
 from sockudo_queue.drivers.base import Driver
 from sockudo_queue.errors import SettingsError
+from sockudo_queue.history.store import HistoryStore
 
 
 def make_driver(settings: Settings, on_server: Callable[[str, int], object] | None = None) -> Driver:
@@ -44,6 +45,18 @@ def make_driver(settings: Settings, on_server: Callable[[str, int], object] | No
             return make_redis_driver(settings) if on_server is None else make_redis_driver(settings, on_server)
         case _:
             assert_never(settings.driver)
+
+
+def make_history(settings: Settings) -> HistoryStore:
+    """Return what keeps the attempt history of the configured driver, with a connection of its own to the queue."""
+    length, mode = settings.history.length, settings.history.mode
+    if settings.driver in ("redis", "redis-cluster"):
+        from sockudo_queue.drivers.redis.factory import make_redis_history
+
+        return make_redis_history(settings)
+    from sockudo_queue.drivers.ring_history import RingHistory
+
+    return RingHistory(length=length, mode=mode)
 
 
 def region_of(settings: Settings) -> str:

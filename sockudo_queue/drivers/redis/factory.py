@@ -7,6 +7,7 @@ from sockudo_queue.drivers.redis.at_most_once import RedisAtMostOnceDriver
 from sockudo_queue.drivers.redis.cluster import cluster_link
 from sockudo_queue.drivers.redis.connections import server_pool
 from sockudo_queue.drivers.redis.driver import RedisDriver
+from sockudo_queue.drivers.redis.history import RedisHistory
 from sockudo_queue.drivers.redis.link import Link, OnServer, RedisLink, ignore_server
 from sockudo_queue.drivers.redis.lists import ListSource, source_keys
 from sockudo_queue.drivers.redis.peers import producer_rule
@@ -36,6 +37,14 @@ def make_redis_driver(settings: Settings, on_server: OnServer = ignore_server) -
     if base is not None:
         sources.insert(0, V2Source(base, link, patient, terms))
     return RedisDriver(link, sources, lists[0], settings.driver)
+
+
+def make_redis_history(settings: Settings) -> RedisHistory:
+    """Return the attempt history beside every form of the queue, over a link of its own."""
+    prefix, queue = _prefix_of(settings), settings.redis.queue_name
+    base = v2_base(prefix, queue)
+    sources = [*([] if base is None else [base]), *source_keys(prefix, queue)]
+    return RedisHistory(link_of(settings), sources, length=settings.history.length, mode=settings.history.mode)
 
 
 def make_producer_rule(settings: Settings) -> str | None:

@@ -6,7 +6,7 @@ Nothing is changed but one key of our own, which is empty before and after.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from sockudo_queue.drivers.base import Finding, Level
@@ -22,6 +22,7 @@ OLDEST: Final = (6, 0)
 NO_BLOCKING_BELOW: Final = (6, 2)
 
 LIST_SCRIPTS: Final = Script("next", "gather", "renew", "dead_replay", "dead_purge")
+HISTORY_SCRIPTS: Final = Script("history_append", "history_drop")
 V2_SCRIPTS: Final = Script(
     "v2_queue", "v2_retention", "v2_settle", "v2_frames", "v2_claim", "v2_renew", "v2_look", "v2_replay", "dead_purge"
 )
@@ -51,6 +52,10 @@ TRIALS: Final[Mapping[str, Sequence[str]]] = {
     "RPUSH": ("KEY", "x"),
     "TIME": (),
     "XADD": ("KEY", "*", "x", "x"),
+    "XDEL": ("KEY", "0-1"),
+    "XLEN": ("KEY",),
+    "XRANGE": ("KEY", "-", "+"),
+    "XREVRANGE": ("KEY", "+", "-"),
     "ZADD": ("KEY", "0", "x"),
     "ZCARD": ("KEY",),
     "ZCOUNT": ("KEY", "0", "0"),
@@ -66,6 +71,17 @@ TRIALS: Final[Mapping[str, Sequence[str]]] = {
 def commands_of(script: Script) -> tuple[str, ...]:
     """Return the commands that a text calls."""
     return tuple(sorted(set(_CALLED.findall(script.text))))
+
+
+def refused_commands(link: Link, source: str, needed: Iterable[str]) -> list[tuple[str, str]]:
+    """Try commands beside a source; return those that are refused, each with the server's words.
+
+    Raises `BrokerError` where not even the script may run.
+    """
+    arguments: list[str | bytes | int] = []
+    for name in sorted(needed):
+        arguments += [name, len(TRIALS[name]), *TRIALS[name]]
+    return link.run(_RIGHTS, [own_key(source, "check")], arguments, read=_pairs)
 
 
 class Inspection:
@@ -163,11 +179,8 @@ class Inspection:
         except BrokerRefused as refusal:
             yield str(refusal)
         needed = {*commands_of(V2_SCRIPTS if isinstance(source, V2Source) else LIST_SCRIPTS), *_OUTSIDE}
-        arguments: list[str | bytes | int] = []
-        for name in sorted(needed):
-            arguments += [name, len(TRIALS[name]), *TRIALS[name]]
         try:
-            reply = self._link.run(_RIGHTS, [own_key(source.key, "check")], arguments, read=_pairs)
+            reply = refused_commands(self._link, source.key, needed)
         except BrokerRefused as refusal:
             yield str(refusal)
             return

@@ -12,7 +12,7 @@ from sockudo_queue.core import matching
 from sockudo_queue.core.apps import Filter, Webhook
 from sockudo_queue.core.hmac_keys import hmac_key
 from sockudo_queue.core.job import Job
-from sockudo_queue.drivers.redis.inspection import LIST_SCRIPTS, TRIALS, V2_SCRIPTS, commands_of
+from sockudo_queue.drivers.redis.inspection import HISTORY_SCRIPTS, LIST_SCRIPTS, TRIALS, V2_SCRIPTS, commands_of
 
 
 def hook(*events: str, **rules: Any) -> Webhook:
@@ -63,6 +63,6 @@ def test_what_can_be_called_is_not_doubted(events: list[str], rules: dict[str, A
 
 
 def test_every_command_of_every_script_can_be_tried() -> None:
-    needed = {*commands_of(LIST_SCRIPTS), *commands_of(V2_SCRIPTS)}
+    needed = {*commands_of(LIST_SCRIPTS), *commands_of(V2_SCRIPTS), *commands_of(HISTORY_SCRIPTS)}
     assert {"HSET", "ZADD", "XADD"} <= needed
     assert needed <= TRIALS.keys()

@@ -1,0 +1,223 @@
+"""The attempt history on Redis: a capped stream beside each source, in its slot, shared by all replicas.
+
+It has a link of its own, so a write that waits for an answer holds up nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, Final
+
+from sockudo_queue.drivers.redis import replies
+from sockudo_queue.drivers.redis.errors import ServerRefused, SlotBusy
+from sockudo_queue.drivers.redis.inspection import HISTORY_SCRIPTS, commands_of, refused_commands
+from sockudo_queue.drivers.redis.link import Link, Script
+from sockudo_queue.drivers.redis.parser import Oversized
+from sockudo_queue.drivers.redis.source import own_key
+from sockudo_queue.errors import BrokerRefused, BrokerUnavailable
+from sockudo_queue.history import search
+from sockudo_queue.history.items import as_text, owner_start
+from sockudo_queue.history.search import Criteria, Page, Position
+from sockudo_queue.history.store import ENTRY_BYTES, ITEM_BYTES, HistoryFigures, OutOfMemory
+
+READ_BYTES: Final = 1_000_000
+"""Bytes that one read asks for, by the size of the items before. That takes the server less than a millisecond."""
+SMALL_ITEM: Final = 400
+SMALL_READ_BYTES: Final = 12_000
+"""The same for small items: a reply that comes in one piece is parsed in C, which saves more than calls cost."""
+FIRST_ITEMS: Final = 4
+MOST_ITEMS: Final = 128
+"""Items of one read, whatever their size: the next ones may be the largest, which gives 8 MB."""
+FOLLOWED_ITEMS: Final = 50
+"""Items that one read of new ones brings."""
+DROPPED_ITEMS: Final = 64
+DROPPED_BYTES: Final = 10_000_000
+"""Items that one call looks at for those of an app, and bytes that it drops."""
+ROOM_ITEMS: Final = 5_000
+ROOM_BYTES: Final = 4_000_000
+"""Items and bytes that one call drops where the server has no memory left."""
+LONGEST_MODE: Final = 20
+LARGEST_NUMBER: Final = 2**64 - 1
+
+_ID: Final = re.compile(rb"\d{1,20}-\d{1,20}")
+_OF_MEMORY: Final = re.compile(r"maxmemory|out of memory|\bOOM\b", re.IGNORECASE)
+_APPEND: Final = Script("history_append")
+_DROP: Final = Script("history_drop")
+
+
+class RedisHistory:
+    """See `history.store.SharedHistory`. Works on Redis 6.0."""
+
+    def __init__(self, link: Link, sources: Sequence[str], *, length: int, mode: str) -> None:
+        """Keep at most `length` entries of each source; `mode` is what is noted with what is written."""
+        self._link = link
+        self.sources = tuple(sources)
+        self._caps = (length, length * ENTRY_BYTES)
+        self._mode = mode
+
+    def write(self, source: str, items: Sequence[bytes], lost: int) -> None:
+        """See `HistoryStore`. A server that takes no writes for now counts as one that does not answer."""
+        arguments: list[str | bytes | int] = [*self._caps, ITEM_BYTES, self._mode, lost, *items]
+        try:
+            self._link.run(_APPEND, _keys(source), arguments, read=_kept)
+        except (ServerRefused, SlotBusy) as refusal:
+            raise BrokerUnavailable(str(refusal)) from None
+        except BrokerRefused as refusal:
+            raise OutOfMemory(str(refusal)) if _OF_MEMORY.search(str(refusal)) else refusal from None
+
+    def make_room(self, source: str) -> None:
+        """See `HistoryStore`. Dropping needs no memory, so a full server does it."""
+        arguments: list[str | bytes | int] = ["", ITEM_BYTES, "-", ROOM_ITEMS, ROOM_BYTES]
+        self._link.run(_DROP, _keys(source), arguments, read=_dropped)
+
+    def search(self, criteria: Criteria, limit: int, before: Position | None, is_over: Callable[[], bool]) -> Page:
+        """See `HistoryStore`. A source that refuses to be read is left out, and `figures` names it."""
+        texts = [partial(self._texts, source) for source in self.sources]
+        return search.search(texts, criteria, limit, before, is_over)
+
+    def newest(self) -> dict[str, str]:
+        """Return the id of the newest item of each source that can be read; `0-0` where there is none."""
+        found = {}
+        for source in self.sources:
+            with contextlib.suppress(BrokerRefused):
+                found[source] = self._read(source, "XREVRANGE", "+", "-", 1)[0] or "0-0"
+        return found
+
+    def after(self, source: str, item_id: str) -> Iterator[tuple[str, bytes]]:
+        """Yield the items of a source after an id, the oldest first, as texts, each with the id of its last item."""
+        while True:
+            last, text, items = self._read(source, "XRANGE", _neighbour(item_id, 1), "+", FOLLOWED_ITEMS)
+            if not items:
+                return
+            yield last, text
+            item_id = last
+
+    def figures(self) -> HistoryFigures:
+        found, refused = [], []
+        for source in self.sources:
+            try:
+                found.append(self._figures_of(source))
+            except BrokerRefused as refusal:
+                refused.append(f"{source}: {refusal}")
+        modes = {each.mode for each in found if each.mode}
+        return HistoryFigures(
+            " or ".join(sorted(modes)) or None,
+            max((each.mode_since_ms or 0 for each in found), default=0) or None,
+            sum(each.entries for each in found),
+            sum(each.bytes for each in found),
+            min((each.oldest_ms for each in found if each.oldest_ms is not None), default=None),
+            sum(each.dropped for each in found),
+            max((each.purged_ms or 0 for each in found), default=0) or None,
+            tuple(refused),
+        )
+
+    def purge(self, app: str) -> int:
+        return sum(self._purge(source, app) for source in self.sources)
+
+    def refused_commands(self) -> list[str]:
+        """See `SharedHistory`. A source whose keys may not be used is left out if another one's may."""
+        needed = {*commands_of(HISTORY_SCRIPTS), "HMGET", "XRANGE", "XREVRANGE"}
+        refusals = []
+        for source in self.sources:
+            try:
+                return [command for command, _ in refused_commands(self._link, source, needed)]
+            except BrokerRefused as refusal:
+                refusals.append(f"every command ({refusal})")
+        return refusals[:1]
+
+    def close(self) -> None:
+        self._link.close()
+
+    def _purge(self, source: str, app: str) -> int:
+        dropped, item_id = 0, "-"
+        while item_id:
+            arguments: list[str | bytes | int] = [owner_start(app), ITEM_BYTES, item_id, DROPPED_ITEMS, DROPPED_BYTES]
+            entries, item_id = self._link.run(_DROP, _keys(source), arguments, read=_dropped)
+            dropped += entries
+        return dropped
+
+    def _figures_of(self, source: str) -> HistoryFigures:
+        names = ("mode", "mode-since", "entries", "bytes", "lost", "purged")
+        values = self._link.call("HMGET", _keys(source)[1], *names, read=replies.values(len(names)))
+        mode = values[0][:LONGEST_MODE].decode(errors="replace") if isinstance(values[0], bytes) else None
+        since, entries, size, lost, purged = (_number(value) for value in values[1:])
+        oldest, _, _ = self._read(source, "XRANGE", "-", "+", 1)
+        ms = int(oldest.partition("-")[0]) if oldest else None
+        return HistoryFigures(
+            mode,
+            since * 1000 if since else None,
+            entries if oldest else 0,
+            size,
+            ms,
+            lost,
+            purged * 1000 if purged else None,
+        )
+
+    def _texts(self, source: str, before: Position | None) -> Iterator[bytes]:
+        """Yield the items of a source from a position on, the newest first."""
+        end, count = "+" if before is None else f"{before.ms}-{before.number}", FIRST_ITEMS
+        with contextlib.suppress(BrokerRefused):
+            while True:
+                last, text, items = self._read(source, "XREVRANGE", end, "-", count)
+                if items:
+                    yield text
+                if items < count:
+                    return
+                end = _neighbour(last, -1)
+                size = len(text) // items + 1
+                wanted = READ_BYTES if size > SMALL_ITEM else SMALL_READ_BYTES
+                count = max(min(wanted // size, MOST_ITEMS), 1)
+
+    def _read(self, source: str, command: str, first: str, last: str, count: int) -> tuple[str, bytes, int]:
+        return self._link.call(command, _keys(source)[0], first, last, "COUNT", count, read=_items)
+
+
+def _keys(source: str) -> list[str]:
+    return [own_key(source, "attempts"), own_key(source, "attempts-figures")]
+
+
+def _neighbour(item_id: str, step: int) -> str:
+    """Return the next id of a stream, or the one before; Redis 6.0 knows no open ends of ranges."""
+    ms, _, number = item_id.partition("-")
+    if step < 0 and number == "0":
+        return f"{max(int(ms) - 1, 0)}-{LARGEST_NUMBER}"
+    return f"{ms}-{min(int(number) + step, LARGEST_NUMBER)}"
+
+
+def _items(reply: Any) -> tuple[str, bytes, int]:
+    """Return the id of the last item that was read, the text of all, and their number."""
+    items = [_item(item) for item in replies.listed(reply)]
+    return _item_id(items[-1][0]) if items else "", b"".join(map(as_text, items)), len(items)
+
+
+def _item(item: Any) -> tuple[bytes, bytes]:
+    """Return id and value of an item; whoever writes to the key can write other fields, or more than can be read."""
+    item_id, fields = replies.listed(item)
+    value = replies.listed(fields)[1]
+    return replies.text(item_id), value.head if isinstance(value, Oversized) else replies.text(value)
+
+
+def _dropped(reply: Any) -> tuple[int, str]:
+    entries, following = replies.listed(reply)
+    return replies.integer(entries), _item_id(following)
+
+
+def _item_id(reply: Any) -> str:
+    word = replies.text(reply)
+    if word and not _ID.fullmatch(word):
+        raise replies.UnexpectedReply
+    return word.decode("ascii")
+
+
+def _kept(reply: Any) -> None:
+    entries, size = replies.listed(reply)
+    replies.digits(entries)
+    replies.digits(size)
+
+
+def _number(value: object) -> int:
+    """Return a figure; whoever writes to the key can write anything there."""
+    return int(value) if isinstance(value, bytes) and value.isdigit() and len(value) < 16 else 0

@@ -1,0 +1,86 @@
+"""The attempt history of a driver without a server of its own to keep it: a ring in this process, lost when it ends."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
+
+from sockudo_queue.history import search
+from sockudo_queue.history.items import as_text, owner_start
+from sockudo_queue.history.search import Criteria, Page, Position
+from sockudo_queue.history.store import ENTRY_BYTES, ITEM_BYTES, HistoryFigures
+
+TEXT_ITEMS: Final = 100
+
+_Item = tuple[int, int, bytes]
+
+
+class RingHistory:
+    """See `history.store.HistoryStore`. Entries of every source share the ring."""
+
+    sources: tuple[str, ...] = ()
+
+    def __init__(self, *, length: int, mode: str) -> None:
+        self._length = length
+        self._mode = mode
+        self._since_ms = _now_ms()
+        self._lock = threading.Lock()
+        self._items: deque[_Item] = deque()
+        self._entries = self._bytes = self._lost = self._number = 0
+        self._purged_ms: int | None = None
+
+    def write(self, source: str, items: Sequence[bytes], lost: int) -> None:  # noqa: ARG002 - they share the ring
+        with self._lock:
+            self._lost += lost
+            for item in items:
+                self._number += 1
+                self._items.append((_now_ms(), self._number, item))
+                self._count(item, 1)
+            while self._items and (self._entries > self._length or self._bytes > self._length * ENTRY_BYTES):
+                self._count(self._items.popleft()[2], -1)
+
+    def make_room(self, source: str) -> None:
+        """See `HistoryStore`. The memory is that of this process, and bounded."""
+
+    def search(self, criteria: Criteria, limit: int, before: Position | None, is_over: Callable[[], bool]) -> Page:
+        return search.search([self._texts], criteria, limit, before, is_over)
+
+    def figures(self) -> HistoryFigures:
+        with self._lock:
+            oldest = self._items[0][0] if self._items else None
+            return HistoryFigures(
+                self._mode, self._since_ms, self._entries, self._bytes, oldest, self._lost, self._purged_ms
+            )
+
+    def purge(self, app: str) -> int:
+        start = owner_start(app)
+        with self._lock:
+            before = self._entries
+            for item in self._items:
+                if item[2].startswith(start):
+                    self._count(item[2], -1)
+            self._items = deque(item for item in self._items if not item[2].startswith(start))
+            if before > self._entries:
+                self._purged_ms = _now_ms()
+            return before - self._entries
+
+    def close(self) -> None:
+        """See `HistoryStore`. Nothing is open."""
+
+    def _count(self, item: bytes, sign: int) -> None:
+        self._entries += sign * item.count(b"\n")
+        self._bytes += sign * (len(item) + ITEM_BYTES)
+
+    def _texts(self, before: Position | None) -> Iterator[bytes]:
+        with self._lock:
+            items = [item for item in self._items if before is None or item[:2] <= (before.ms, before.number)]
+        for end in range(len(items), 0, -TEXT_ITEMS):
+            texts = [as_text((b"%d-%d" % item[:2], item[2])) for item in items[max(end - TEXT_ITEMS, 0) : end]]
+            yield b"".join(reversed(texts))
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,123 @@
+"""How rows are stored: several of one app and one replica together, as an item; pure. Without its position an item is:
+
+    ["<app>","<replica>"]            whose it is
+    [1751100000000,"<job>",…]        its rows, one a line, the oldest first
+
+A text is several items, each with `@<ms>-<number> ` before it. Rows are lines of JSON, so a search looks for the bytes
+of a name in a whole text and decodes only the lines that have them. An item is of one app, so the entries of an app can
+be removed without rewriting others.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Final, NamedTuple
+
+import msgspec
+
+from sockudo_queue.core.decoding import DECODE_ERRORS
+from sockudo_queue.history.entry import clean
+
+MOST_ROWS: Final = 500
+"""Rows of one item."""
+MOST_BYTES: Final = 65_536
+"""Bytes of the rows of one item, unless one row alone has more."""
+
+_POSITION: Final = re.compile(rb"@(\d{1,15})-(\d{1,20}) ")
+_MOMENT: Final = re.compile(rb"\[(\d{1,15}),")
+_JSON: Final = msgspec.json.Encoder()
+_OWNER: Final = msgspec.json.Decoder(tuple[str, str])
+
+
+class Stored(NamedTuple):
+    """One item that was stored, at a moment of the store's clock in ms; `number` tells those of one ms apart."""
+
+    ms: int
+    number: int
+    app: str
+    replica: str
+    rows: bytes
+
+
+def packed(pending: Iterable[tuple[str, bytes]], replica: str) -> list[bytes]:
+    """Put the rows of each app together, in their order. `pending` has an app with each row."""
+    by_app: dict[str, list[bytes]] = {}
+    for app, row in pending:
+        by_app.setdefault(app, []).append(row)
+    return [item for app, rows in by_app.items() for item in _items(owner_of(app, replica), rows)]
+
+
+def _items(owner: bytes, rows: list[bytes]) -> Iterator[bytes]:
+    start, size = 0, 0
+    for end, row in enumerate(rows):
+        if end > start and (end - start >= MOST_ROWS or size + len(row) > MOST_BYTES):
+            yield b"\n".join((owner, *rows[start:end]))
+            start, size = end, 0
+        size += len(row) + 1
+    yield b"\n".join((owner, *rows[start:]))
+
+
+def as_text(item: tuple[bytes, bytes]) -> bytes:
+    """Return an item as it stands in a text; the position goes before the owner."""
+    return b"@%b %b\n" % item
+
+
+def owner_of(app: str, replica: str) -> bytes:
+    """Return whose an item is, as it is stored."""
+    return _JSON.encode((clean(app), clean(replica)))
+
+
+def owner_start(app: str) -> bytes:
+    """Return how the owner of every item of an app begins."""
+    return b"[" + quoted(app) + b","
+
+
+def quoted(text: str) -> bytes:
+    """Return a text as it stands in rows and owners, with its quotes."""
+    return _JSON.encode(clean(text))
+
+
+def split(text: bytes) -> Iterator[bytes]:
+    """Yield the items of a text, in its order, each from its `@` on."""
+    start = 0
+    while start < len(text):
+        end = text.find(b"\n@", start)
+        end = len(text) if end < 0 else end + 1
+        yield text[start:end]
+        start = end
+
+
+def position_in(text: bytes, at: int = 0) -> tuple[int, int] | None:
+    """Return the moment and the number of the item that begins at a place of a text; None where there is none."""
+    found = _POSITION.match(text, at)
+    return (int(found[1]), int(found[2])) if found else None
+
+
+def parsed(item: bytes) -> Stored | None:
+    """Read an item of a text; None for what this version cannot read."""
+    position = position_in(item)
+    head, _, rows = item.partition(b"\n")
+    try:
+        app, replica = _OWNER.decode(head.partition(b" ")[2])
+    except DECODE_ERRORS:
+        return None
+    return Stored(*position, app, replica, rows.rstrip(b"\n")) if position else None
+
+
+def first_moment(rows: bytes) -> int:
+    """Return the moment of the first row; 0 where it has none."""
+    found = _MOMENT.match(rows)
+    return int(found[1]) if found else 0
+
+
+def lines_backwards(rows: bytes, end: int, needle: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield each line before `end` that has the needle, the last first, with its place; an empty one is in all."""
+    while end > 0:
+        found = rows.rfind(needle, 0, end) if needle else end
+        if found < 0:
+            return
+        start = rows.rfind(b"\n", 0, found) + 1
+        stop = rows.find(b"\n", found, end)
+        yield start, rows[start : end if stop < 0 else stop]
+        end = start - 1

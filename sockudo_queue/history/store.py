@@ -1,0 +1,98 @@
+"""What a store of the history does, and what it says of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from enum import StrEnum
+from typing import Final, Protocol, runtime_checkable
+
+import msgspec
+
+from sockudo_queue.errors import BrokerRefused
+from sockudo_queue.history.search import Criteria, Page, Position
+
+ENTRY_BYTES: Final = 300
+"""The bytes of a history are at most this times its length, with what each item takes besides."""
+ITEM_BYTES: Final = 100
+"""What each item takes besides its text, in a stream of Redis or in this process."""
+
+
+class OutOfMemory(BrokerRefused):
+    """The server has no memory for more entries."""
+
+
+class Mode(StrEnum):
+    """Which attempts are kept. `FAILURES` keeps what failed, and the delivery that ended a row of failures."""
+
+    OFF = "off"
+    FAILURES = "failures"
+    ALL = "all"
+
+
+class Loss(StrEnum):
+    """Why entries were dropped."""
+
+    FULL = "full"  # the buffer of this process
+    UNAVAILABLE = "unavailable"  # the store did not answer, so whether it has them is not known
+    REFUSED = "refused"
+    MEMORY = "memory"  # the store has none left
+
+
+class HistoryFigures(msgspec.Struct, frozen=True):
+    """What must be known to read an answer. Times are in ms since 1970; None where nothing was written yet.
+
+    `mode` is what the daemons write with, since `mode_since_ms`. `dropped` counts entries that were lost before they
+    were stored; entries that made room for newer ones are not among them. `purged_ms` is when entries of an
+    app were removed, the last time. `refused` has the reasons of sources that could not be asked.
+    """
+
+    mode: str | None
+    mode_since_ms: int | None
+    entries: int
+    bytes: int
+    oldest_ms: int | None
+    dropped: int
+    purged_ms: int | None = None
+    refused: tuple[str, ...] = ()
+
+
+class HistoryStore(Protocol):
+    """Keeps items, by source. Safe from any thread. Raises `BrokerError` where it asks a server."""
+
+    sources: tuple[str, ...]
+    """Whose entries may be stored from before."""
+
+    def write(self, source: str, items: Sequence[bytes], lost: int) -> None:
+        """Append items, within the caps; all or none. `lost` entries were dropped since the last call.
+
+        Raises `OutOfMemory`, `BrokerUnavailable` (they may have been stored) or `BrokerRefused`.
+        """
+
+    def make_room(self, source: str) -> None:
+        """Drop older entries because the server has no memory left."""
+
+    def search(self, criteria: Criteria, limit: int, before: Position | None, is_over: Callable[[], bool]) -> Page:
+        """Return the newest entries that are wanted, see `search.search`."""
+
+    def figures(self) -> HistoryFigures:
+        """Return what the store says of itself."""
+
+    def purge(self, app: str) -> int:
+        """Remove all entries of an app; return how many."""
+
+    def close(self) -> None:
+        """Close connections."""
+
+
+@runtime_checkable
+class SharedHistory(HistoryStore, Protocol):
+    """A store on a server, which other processes can read and follow."""
+
+    def refused_commands(self) -> list[str]:
+        """Return the commands that the history needs and that the server refuses. Raises `BrokerUnavailable`."""
+
+    def newest(self) -> dict[str, str]:
+        """Return the id of the newest item of each source that can be read; `0-0` where there is none."""
+
+    def after(self, source: str, item_id: str) -> Iterator[tuple[str, bytes]]:
+        """Yield the items of a source after an id, the oldest first, as texts, each with the id of its last item."""

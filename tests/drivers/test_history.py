@@ -1,0 +1,308 @@
+"""The attempt history of each driver passes the suite, and what Redis alone can do to it changes nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from sockudo_queue.config import HistorySettings, Settings
+from sockudo_queue.drivers.factory import make_history
+from sockudo_queue.drivers.redis.history import RedisHistory
+from sockudo_queue.drivers.redis.link import Link
+from sockudo_queue.drivers.redis.source import own_key
+from sockudo_queue.drivers.ring_history import RingHistory
+from sockudo_queue.errors import BrokerRefused, BrokerUnavailable
+from sockudo_queue.history.entry import encode
+from sockudo_queue.history.items import packed
+from sockudo_queue.history.search import Criteria
+from sockudo_queue.history.store import HistoryStore, OutOfMemory
+from tests.drivers.history_conformance import LENGTH, HistoryConformance, find, jobs_in, row, write
+from tests.drivers.redis_layouts import cluster_link
+from tests.drivers.redis_lists import SOURCES, full, link_to
+from tests.drivers.redis_v2 import BASE
+from tests.helpers.redis_binaries import ServerKind
+from tests.helpers.redis_cluster import RedisCluster
+from tests.helpers.redis_server import RedisServer
+from tests.helpers.waiting import eventually
+
+ALL = (BASE, *SOURCES)
+
+
+class OnRedis:
+    """A history on one server or a cluster, with every form of the queue beside it."""
+
+    def __init__(self, link: Link, client: Any, source: str, cleanup: ExitStack) -> None:
+        self.source = source
+        self.client = client
+        self._link = link
+        cleanup.callback(link.close)
+
+    def store(self, *, length: int = LENGTH, mode: str = "all") -> RedisHistory:
+        return RedisHistory(self._link, ALL, length=length, mode=mode)
+
+    def key(self, part: str = "attempts") -> str:
+        return own_key(self.source, part)
+
+
+def on_server(server: RedisServer, source: str, cleanup: ExitStack) -> OnRedis:
+    client: Any = server.client()
+    client.flushall()
+    client.config_set("maxmemory", 0)
+    return OnRedis(link_to(server.port), client, source, cleanup)
+
+
+class TestLists(HistoryConformance):
+    @pytest.fixture
+    def history(self, any_redis: RedisServer, cleanup: ExitStack) -> OnRedis:
+        return on_server(any_redis, SOURCES[0], cleanup)
+
+
+class TestQueueV2(HistoryConformance):
+    @pytest.fixture
+    def history(self, redis_server: RedisServer, cleanup: ExitStack) -> OnRedis:
+        return on_server(redis_server, BASE, cleanup)
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[RedisCluster]:
+    with RedisCluster(replicas=False) as started:
+        yield started
+
+
+class TestCluster(HistoryConformance):
+    @pytest.fixture
+    def history(self, cluster: RedisCluster, cleanup: ExitStack) -> OnRedis:
+        client: Any = cluster.client()
+        client.flushall()
+        cleanup.callback(client.close)
+        return OnRedis(cluster_link(cluster), client, SOURCES[1], cleanup)
+
+
+class InProcess:
+    """The ring of one daemon; another process has another one."""
+
+    source = "queue"
+
+    def __init__(self, driver: str) -> None:
+        self._driver = driver
+
+    def store(self, *, length: int = LENGTH, mode: str = "all") -> HistoryStore:
+        settings = Settings(driver=self._driver, history=HistorySettings(mode=mode, length=length))
+        store = make_history(settings)
+        assert isinstance(store, RingHistory)
+        return store
+
+
+class TestMemory(HistoryConformance):
+    @pytest.fixture(params=["memory", "sqs"])
+    def history(self, request: pytest.FixtureRequest) -> InProcess:
+        return InProcess(request.param)
+
+
+@pytest.fixture
+def history(any_redis: RedisServer, cleanup: ExitStack) -> OnRedis:
+    return on_server(any_redis, SOURCES[0], cleanup)
+
+
+def test_history_lies_in_the_slot_of_its_source_with_the_documented_names(history: OnRedis) -> None:
+    for source in ALL:
+        write(history.store(), source, row(1))
+    keys = {key.decode() for key in history.client.keys("*")}
+    assert keys == {own_key(source, part) for source in ALL for part in ("attempts", "attempts-figures")}
+    assert f"sockudo-queue:{{{SOURCES[0]}}}:attempts" in keys
+    assert not any(history.client.ttl(key) >= 0 for key in keys)
+
+
+def test_replicas_share_the_history(history: OnRedis) -> None:
+    one, two = history.store(), history.store()
+    for number in range(10):
+        write((one, two)[number % 2], history.source, row(number))
+    assert jobs_in(find(one)) == jobs_in(find(two)) == [f"job-{number}" for number in reversed(range(10))]
+
+
+def test_sources_are_searched_together_in_their_order(history: OnRedis) -> None:
+    store = history.store()
+    for number in range(12):
+        write(store, ALL[number % 3], row(number))
+        _wait_for_another_moment(history.client)
+    assert jobs_in(find(store)) == [f"job-{number}" for number in reversed(range(12))]
+    assert store.figures().entries == 12
+
+
+def _wait_for_another_moment(client: Any) -> None:
+    def now_ms() -> int:
+        seconds, micros = client.time()
+        return int(seconds * 1_000 + micros // 1_000)
+
+    before = now_ms()
+    eventually(lambda: now_ms() > before)
+
+
+def test_mode_that_changes_is_noted_with_its_time(history: OnRedis) -> None:
+    write(history.store(mode="all"), history.source, row(1))
+    history.client.hset(history.key("attempts-figures"), "mode-since", 5)
+    history.store(mode="all").write(history.source, (), 0)
+    assert history.store().figures().mode_since_ms == 5_000
+    history.store(mode="failures").write(history.source, (), 0)
+    figures = history.store().figures()
+    assert figures.mode == "failures"
+    assert figures.mode_since_ms is not None
+    assert figures.mode_since_ms > 5_000
+
+
+def test_mode_is_not_noted_where_there_is_no_history(history: OnRedis) -> None:
+    history.store().write(history.source, (), 0)
+    assert history.client.keys("*") == []
+
+
+@pytest.mark.parametrize("lost", ["attempts", "attempts-figures"])
+def test_key_that_is_gone_costs_what_it_held(history: OnRedis, lost: str) -> None:
+    store = history.store(length=100)
+    for number in range(50):
+        write(store, history.source, row(number))
+    history.client.delete(history.key(lost))
+    for number in range(50, 250):
+        write(store, history.source, row(number))
+    assert jobs_in(find(store))[0] == "job-249"
+    assert len(find(store).entries) <= 100
+    assert store.figures().entries <= 100
+
+
+def test_full_server_stores_nothing_and_gets_memory_back(history: OnRedis) -> None:
+    store = history.store(length=100_000)
+    for number in range(400):
+        write(store, history.source, *(row(number) for _ in range(10)))
+    full(history.client)
+    with pytest.raises(OutOfMemory):
+        write(store, history.source, row(1_000))
+    before = store.figures()
+    for _ in range(3):
+        store.make_room(history.source)
+    after = store.figures()
+    assert after.entries < before.entries / 4
+    assert len(find(store).entries) == after.entries
+    assert jobs_in(find(store))[0] == "job-399"
+    history.client.config_set("maxmemory", 0)
+    write(store, history.source, row(1_000))
+    assert jobs_in(find(store))[0] == "job-1000"
+
+
+def test_small_items_before_large_ones_are_read_within_the_bounds_of_a_reply(
+    redis_server: RedisServer, cleanup: ExitStack
+) -> None:
+    history = on_server(redis_server, SOURCES[0], cleanup)
+    store = history.store(length=1_000_000)
+    events = ["channel_occupied", "x" * 200]
+    items = packed([("shop", encode(row(number, events=events))) for number in range(1_000)], "pod:1")
+    for _ in range(150):  # 45 MB, more than a reply may have
+        store.write(history.source, items, 0)
+    write(store, history.source, row(7_000))
+    for number in range(200):
+        write(store, history.source, row(10_000 + number, events=events * 2))
+    assert jobs_in(find(store, job="job-7000")) == ["job-7000"]
+    assert len(find(store, job="job-7").entries) == 150
+
+
+def test_key_of_another_type_is_refused_and_the_others_are_searched(history: OnRedis) -> None:
+    history.client.set(history.key(), "mine")
+    store = history.store()
+    write(store, SOURCES[1], row(1))
+    with pytest.raises(BrokerRefused) as refused:
+        write(store, history.source, row(2))
+    assert not isinstance(refused.value, OutOfMemory)
+    assert jobs_in(find(store)) == ["job-1"]
+    assert len(store.figures().refused) == 1
+    assert list(store.newest()) == [BASE, SOURCES[1]]
+    assert history.client.get(history.key()) == b"mine"
+
+
+@pytest.mark.parametrize("denied", ["xadd", "xrange", "xlen", "evalsha", "hset"])
+def test_right_that_is_missing_is_a_refusal(history: OnRedis, denied: str) -> None:
+    history.client.execute_command("ACL", "SETUSER", "poor", "reset", "on", ">pw", "~*", "+@all", f"-{denied}")
+    link = link_to(int(history.client.connection_pool.connection_kwargs["port"]), username="poor", password="pw")
+    store = RedisHistory(link, ALL, length=1, mode="all")
+    if denied == "xrange":
+        write(store, history.source, row(0))  # what is too old is looked at from here on
+    with pytest.raises(BrokerRefused) as refused:
+        write(store, history.source, row(1))
+    assert not isinstance(refused.value, OutOfMemory)
+    if denied != "evalsha":
+        assert denied.upper() in store.refused_commands()
+    link.close()
+
+
+def test_server_that_cannot_save_is_no_refusal(history: OnRedis, any_redis: RedisServer) -> None:
+    if any_redis.kind is ServerKind.REDIS_6_0:
+        return  # it runs every script then
+    history.client.config_set("min-replicas-to-write", 1)
+    try:
+        with pytest.raises(BrokerUnavailable):
+            write(history.store(), history.source, row(1))
+    finally:
+        history.client.config_set("min-replicas-to-write", 0)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"other": "x"},
+        {"e": ""},
+        {"e": b"\xff\xfe"},
+        {"e": '["shop","pod"]\n[99999999999999999999]'},
+        {"e": "x" * 200_000},
+        {"a": "1", "b": "2", "c": "3"},
+    ],
+)
+def test_item_that_somebody_else_wrote_ends_nothing(history: OnRedis, fields: dict[str, Any]) -> None:
+    store = history.store(length=100)
+    write(store, history.source, row(1))
+    history.client.xadd(history.key(), fields)
+    write(store, history.source, row(2))
+    assert [job for job in jobs_in(find(store)) if job.startswith("job-")] == ["job-2", "job-1"]
+    assert store.purge("nobody") == 0
+    for number in range(200):
+        write(store, history.source, row(number))
+    assert jobs_in(find(store))[0] == "job-199"
+    assert history.client.xlen(history.key()) <= 101
+
+
+@pytest.mark.parametrize("figure", ["entries", "bytes", "mode", "mode-since", "lost", "purged"])
+@pytest.mark.parametrize("value", ["", "x", "-5", "9" * 400, "1e300", "nan", b"\xff"])
+def test_figure_that_somebody_else_wrote_ends_no_answer(history: OnRedis, figure: str, value: str) -> None:
+    store = history.store(length=100)
+    write(store, history.source, row(1))
+    history.client.hset(history.key("attempts-figures"), figure, value)
+    store.figures()
+    assert find(store).entries
+    for number in range(2, 5):
+        write(store, history.source, row(number), lost=1)
+    assert jobs_in(find(store))[0] == "job-4"
+    store.make_room(history.source)
+    assert store.purge("shop") <= 4
+    assert not find(store).entries
+    assert store.figures().dropped >= 3
+
+
+def test_new_items_are_given_once_and_in_their_order(history: OnRedis) -> None:
+    store = history.store()
+    write(store, history.source, row(1))
+    [cursor] = [cursor for source, cursor in store.newest().items() if source == history.source]
+    assert store.newest()[SOURCES[1]] == "0-0"
+    for number in range(120):
+        write(store, history.source, row(number))
+    read = list(store.after(history.source, cursor))
+    assert sum(text.count(b"@") for _, text in read) == 120
+    assert not list(store.after(history.source, read[-1][0]))
+
+
+def test_search_goes_past_items_that_have_gone_meanwhile(history: OnRedis) -> None:
+    store = history.store()
+    for number in range(20):
+        write(store, history.source, row(number))
+    page = store.search(Criteria(), 5, None, lambda: False)
+    history.client.xtrim(history.key(), maxlen=2, approximate=False)
+    assert page.next is not None
+    assert not find(store, 5, channel="room-3").entries
