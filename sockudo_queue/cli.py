@@ -13,7 +13,9 @@ import argparse
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from importlib import import_module
 from typing import Any, Final, NoReturn
 
@@ -27,6 +29,10 @@ EXIT_COULD_NOT_START: Final = 3
 FLUSH_SECONDS: Final = 1.0
 LOWEST_RATE: Final = 0.001
 """Letters a second; less is longer between two than anybody waits for, and than a system can sleep."""
+
+LARGEST_PAGE: Final = 10_000
+"""Entries of one answer, which are sorted in memory."""
+OUTCOMES: Final = ("delivered", "retryable", "permanent", "dead-letter")
 
 _VERSION: Final = f"sockudo-queue {__version__}"
 
@@ -129,6 +135,7 @@ def _parser() -> argparse.ArgumentParser:
     push.add_argument("file", nargs="?", default="-", metavar="FILE", help="one job a line; - reads standard input")
     push.set_defaults(command=_tool("push", "push"))
     _add_dead_letters(commands, configured, machine)
+    _add_attempts(commands, configured, machine)
     stats = commands.add_parser("stats", parents=[configured, machine], help="show depth, dead letters and webhooks")
     stats.add_argument("--url", action="append", metavar="URL", help="a daemon to ask; may be given several times")
     stats.set_defaults(command=_tool("stats", "stats"))
@@ -174,6 +181,40 @@ def _add_dead_letters(
     purge.set_defaults(command=_tool("replays", "purge"))
 
 
+def _add_attempts(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], *parents: argparse.ArgumentParser
+) -> None:
+    attempts = commands.add_parser(
+        "attempts", parents=[*parents], help="search the history of attempts, show the story of a job"
+    )
+    attempts.set_defaults(command=_tool("attempt_history", "list_attempts"))
+    attempts.add_argument("--webhook", metavar="NAME", help="only attempts at this webhook")
+    attempts.add_argument("--app", metavar="ID", help="only those of this app")
+    attempts.add_argument("--job", metavar="ID", help="only those of this job")
+    attempts.add_argument("--channel", metavar="NAME", help="only those with an event of this channel")
+    attempts.add_argument("--event", metavar="TYPE", help="only those with an event of this type")
+    attempts.add_argument("--outcome", choices=OUTCOMES, help="only those that ended so")
+    attempts.add_argument("--status", metavar="N", type=_status, help="only those that got this status")
+    attempts.add_argument("--reason", metavar="WORD", help="only those that failed so: status-503, or a class: status")
+    attempts.add_argument("--since", metavar="TIME", type=_moment, help="only later ones: 15m, or 2026-03-01T12:00Z")
+    attempts.add_argument("--until", metavar="TIME", type=_moment, help="only earlier ones")
+    attempts.add_argument("--limit", metavar="N", type=_page_limit, default=50, help="the newest N (50)")
+    attempts.add_argument("--page", metavar="TOKEN", help="older ones than those of the page before")
+    attempts.add_argument("--follow", action="store_true", help="go on with new ones until interrupted")
+    # What stands before the verb must not be overwritten by the defaults behind it.
+    again = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
+    again.add_argument("--config", metavar="FILE", help="a JSON or TOML file; Sockudo's own will do")
+    again.add_argument("--json", action="store_true", help="write JSON, for machines")
+    verbs = attempts.add_subparsers(metavar="VERB")
+    show = verbs.add_parser("show", parents=[again], help="tell what became of a job, for each webhook")
+    show.add_argument("show_job", metavar="JOB", help="the id of a job, as in X-Sockudo-Job-Id")
+    show.set_defaults(command=_tool("attempt_history", "show"))
+    purge = verbs.add_parser("purge", parents=[again], help="remove the entries of an app for good")
+    purge.add_argument("--app", dest="purged_app", metavar="ID", required=True, help="the id of the app")
+    purge.add_argument("--yes", action="store_true", help="do not ask")
+    purge.set_defaults(command=_tool("attempt_history", "purge"))
+
+
 def _add_tests(
     commands: argparse._SubParsersAction[argparse.ArgumentParser], *parents: argparse.ArgumentParser
 ) -> None:
@@ -217,9 +258,35 @@ def _age(text: str) -> float:
     return float(int(number) * seconds)
 
 
+def _moment(text: str) -> float:
+    """Read a time as seconds since 1970: an age such as 15m, or a date and time by ISO 8601, UTC unless it says so."""
+    try:
+        return time.time() - _age(text)
+    except argparse.ArgumentTypeError:
+        pass
+    try:
+        moment = datetime.fromisoformat(text)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        example = "must be an age such as 15m, or a time such as 2026-03-01T12:00Z"
+        raise argparse.ArgumentTypeError(example) from None
+
+
+def _status(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) == 3):
+        raise argparse.ArgumentTypeError("must be a status of three digits; for example 503")
+    return int(text)
+
+
 def _limit(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 10):
         raise argparse.ArgumentTypeError("must be a whole number, 0 for all; for example 200")
+    return int(text)
+
+
+def _page_limit(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 10 and 0 < int(text) <= LARGEST_PAGE):
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1 to {LARGEST_PAGE}; --page has the older ones")
     return int(text)
 
 

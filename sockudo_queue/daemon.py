@@ -7,6 +7,7 @@ thread, so no handler ever runs in the middle of something.
 from __future__ import annotations
 
 import os
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -24,7 +25,7 @@ from sockudo_queue.delivery.admission.thread_budget import AdmissionLimits
 from sockudo_queue.delivery.factory import DESCRIPTORS_OF_A_WORKER, DeliveryStack
 from sockudo_queue.delivery.own_services import page
 from sockudo_queue.drivers.base import BufferedDriver, Driver, InProcess, PeerAware
-from sockudo_queue.drivers.factory import make_driver
+from sockudo_queue.drivers.factory import make_driver, make_history
 from sockudo_queue.errors import BrokerError, BrokerUnavailable, SockudoQueueError
 from sockudo_queue.observability import logs
 from sockudo_queue.observability.health import Health, Heartbeats
@@ -35,6 +36,7 @@ from sockudo_queue.observability.status_page.pages import StatusPages
 from sockudo_queue.observability.web.application import Application
 from sockudo_queue.observability.web.health_server import HealthServer
 from sockudo_queue.observability.web.login import Credentials, LoginGate
+from sockudo_queue.pipeline.attempt_recorder import AttemptRecorder
 from sockudo_queue.pipeline.broker_status import BrokerWatch
 from sockudo_queue.pipeline.dispatcher import Dispatcher
 from sockudo_queue.pipeline.in_flight import ClaimsInFlight
@@ -49,6 +51,7 @@ from sockudo_queue.runtime import limits, signal_mask, signals
 from sockudo_queue.runtime.cpu_affinity import CpuAffinity
 from sockudo_queue.runtime.python_gate import PythonGate
 from sockudo_queue.runtime.service_manager import READY, STOPPING, ServiceManager
+from sockudo_queue.services.attempt_history import AttemptHistory
 from sockudo_queue.services.notifier import LAST_LOOK, take_over
 from sockudo_queue.services.peers import PeerWatch
 from sockudo_queue.services.sampler import Sampler
@@ -59,6 +62,9 @@ if TYPE_CHECKING:
 
 LAST_PUT_BACK: Final = 2.0
 """Seconds that putting back may take beyond the deadline when the broker does not answer."""
+
+LAST_ENTRIES: Final = 1.0
+"""Seconds in which the last entries of the attempt history may be stored at a stop."""
 
 LEAST_BESIDE: Final = 24
 """For files, pages and their clients, service threads' connections, and look-ups, at the least."""
@@ -114,7 +120,11 @@ class Daemon:
         self._server = self._make_server()
         self._ingress = make_ingress(settings, self._driver)
         self._claims = ClaimsInFlight()
-        self._recorder = SettlementRecorder(self._driver, self._claims, self._metrics, self._history, self._log)
+        self._attempts = self._make_attempt_history()
+        self._attempt_recorder = self._make_attempt_recorder()
+        self._recorder = SettlementRecorder(
+            self._driver, self._claims, self._metrics, self._history, self._log, self._attempt_recorder
+        )
         self._watch = BrokerWatch(self._log, self._broker_changed, self._source_changed)
         self._abandoned = threading.Event()
         self._supervisor = Supervisor(self._log, slow=settings.delivery.slow_ms / 1000)
@@ -226,6 +236,8 @@ class Daemon:
         self._services.start(interval, self._app_source, self._unknown_apps, upkeep, self._refresher, cpu_affinity)
         if self._ingress is not None:
             self._services.take_jobs(self._ingress)
+        if self._attempts is not None:
+            self._services.keep_attempts(self._attempts)
         self._watch_peers()
         self._supervisor.start()
 
@@ -285,6 +297,8 @@ class Daemon:
             code = EXIT_FORCED
         if code == EXIT_STOPPED:
             _in_time(self._take_over, LAST_LOOK)
+        if self._attempts is not None:
+            _in_time(self._attempts.flush, LAST_ENTRIES)
         if isinstance(self._driver, InProcess) and any(left := self._driver.depth().values()):
             self._log.warning("memory.lost", records=sum(left))
         self._log.info("daemon.stopped", code=code)
@@ -379,6 +393,20 @@ class Daemon:
             ceilings=self._settings.limits.ceilings(),
         )
 
+    def _make_attempt_history(self) -> AttemptHistory | None:
+        if self._settings.history.mode == "off" or self._settings.driver == "none":
+            return None
+        replica = f"{socket.gethostname()}:{os.getpid()}"
+        attempts = AttemptHistory(make_history(self._settings), replica, self._log)
+        self._metrics.watch_history(lambda: attempts.written, lambda: attempts.dropped, lambda: attempts.is_taken)
+        return attempts
+
+    def _make_attempt_recorder(self) -> AttemptRecorder | None:
+        if self._attempts is None:
+            return None
+        settings = self._settings.history
+        return AttemptRecorder(self._attempts.append, every=settings.mode == "all", channels=settings.channels)
+
     def _make_dispatcher(self) -> Dispatcher:
         delivery = self._settings.delivery
         limits = AdmissionLimits(
@@ -397,4 +425,5 @@ class Daemon:
             self._log,
             self._supervisor.stopping,
             baggage=delivery.trace_baggage,
+            recorder=self._attempt_recorder,
         )

@@ -22,8 +22,9 @@ from sockudo_queue.core.ports import host_port
 from sockudo_queue.delivery.guard import Service
 from sockudo_queue.delivery.own_services import broker, brokers
 from sockudo_queue.drivers.base import Driver, Finding, Inspectable, Level, PeerAware
-from sockudo_queue.drivers.factory import producer_rule_of, region_of
+from sockudo_queue.drivers.factory import make_history, producer_rule_of, region_of
 from sockudo_queue.errors import BrokerError, BrokerUnavailable, SettingsError
+from sockudo_queue.history.store import SharedHistory
 
 EXIT_BAD_SETTINGS: Final = 2
 SETTINGS: Final = "settings"
@@ -138,6 +139,7 @@ def _broker_findings(driver: Driver, loaded: Loaded) -> Iterator[Finding]:
         if isinstance(driver, Inspectable):
             yield from driver.inspect()
         yield from _surroundings(driver, loaded)
+        yield from _history_findings(loaded)
     except BrokerError as error:
         if str(error) != reported:
             yield Finding(Level.ERROR, "broker", f"{place}: {str(error).rstrip('.')}{_advice(error)}")
@@ -180,6 +182,25 @@ def _surroundings(driver: Driver, loaded: Loaded) -> Iterator[Finding]:
         settings = loaded.settings
         group = settings.redis_cluster if settings.driver == "redis-cluster" else settings.redis
         yield from peer_findings(driver.peers, settings.reliability.lease_duration_ms, says_zero=group.concurrency == 0)
+
+
+def _history_findings(loaded: Loaded) -> Iterator[Finding]:
+    """Yield whether the attempt history can be kept; without it deliveries go on."""
+    store = make_history(loaded.settings)
+    try:
+        if not isinstance(store, SharedHistory) or loaded.settings.history.mode == "off":
+            return
+        refused = store.refused_commands()
+        if refused:
+            listed = ", ".join(refused)
+            text = f"no attempts are recorded: the queue's server refuses {listed}; docs/drivers.md has the rule"
+            yield Finding(Level.WARNING, "history", text)
+        else:
+            yield Finding(
+                Level.OK, "history", f"attempts are recorded; QUEUE_HISTORY is {loaded.settings.history.mode}"
+            )
+    finally:
+        store.close()
 
 
 def _advice(error: BrokerError) -> str:

@@ -28,6 +28,7 @@ from sockudo_queue.core.trace_context import FIELDS as TRACE_FIELDS
 from sockudo_queue.observability import invalid_webhooks
 
 SETTLED_OUTCOMES: Final = ("completed", "retry", "dead-letter", "put-back", "lease-lost", "unconfirmed")
+HISTORY_LOSSES: Final = ("full", "unavailable", "refused", "memory")
 DEPTH_STATES: Final = ("ready", "active", "delayed", "dead-letter")
 DEAD_LETTER_REASONS: Final = (
     "exhausted",
@@ -330,6 +331,9 @@ class _Watched(Collector):
         self.heartbeats: Callable[[], Mapping[str, float]] = dict
         self.apps_cached: Callable[[], float] = lambda: 0
         self.app_store_up: Callable[[], float | None] = lambda: None
+        self.history_written: Callable[[], float] = lambda: 0
+        self.history_dropped: Callable[[], Mapping[str, float]] = lambda: dict.fromkeys(HISTORY_LOSSES, 0)
+        self.history_up: Callable[[], float | None] = lambda: None
         self.invalid_webhooks: Callable[[], InvalidByApp] = dict
 
     def collect(self) -> Iterable[Metric]:
@@ -337,6 +341,7 @@ class _Watched(Collector):
         yield GaugeMetricFamily("sockudo_queue_spare_workers", "Workers beyond the slots.", self.spare_workers())
         yield CounterMetricFamily("sockudo_queue_log_lines_dropped", "Log lines lost.", self.log_drops())
         yield CounterMetricFamily("sockudo_queue_evicted", "Jobs dropped by a full memory driver.", self.evictions())
+        yield from self._history()
         up = GaugeMetricFamily("sockudo_queue_app_store_up", "1 while the store of apps answers.", labels=())
         if (answers := self.app_store_up()) is not None:
             up.add_metric((), answers)
@@ -351,6 +356,21 @@ class _Watched(Collector):
             beats.add_metric((kind,), age)
         yield beats
         yield _invalid(self.invalid_webhooks())
+
+    def _history(self) -> Iterable[Metric]:
+        yield CounterMetricFamily(
+            "sockudo_queue_history_entries_written", "Entries stored in the attempt history.", self.history_written()
+        )
+        dropped = CounterMetricFamily(
+            "sockudo_queue_history_entries_dropped", "Entries that were not stored.", labels=("reason",)
+        )
+        for reason, count in self.history_dropped().items():
+            dropped.add_metric((reason,), count)
+        yield dropped
+        up = GaugeMetricFamily("sockudo_queue_history_up", "1 while the attempt history is stored.", labels=())
+        if (stored := self.history_up()) is not None:
+            up.add_metric((), stored)
+        yield up
 
 
 def _invalid(by_app: InvalidByApp) -> Metric:
@@ -539,6 +559,13 @@ class Metrics:
 
     def watch_log_drops(self, count: Callable[[], float]) -> None:
         self._watched.log_drops = count
+
+    def watch_history(
+        self, written: Callable[[], float], dropped: Callable[[], Mapping[str, float]], up: Callable[[], float]
+    ) -> None:
+        """Export what became of the entries of the attempt history, and whether they are stored now."""
+        watched = self._watched
+        watched.history_written, watched.history_dropped, watched.history_up = written, dropped, up
 
     def watch_evictions(self, count: Callable[[], float]) -> None:
         self._watched.evictions = count

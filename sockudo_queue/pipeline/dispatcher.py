@@ -31,6 +31,7 @@ from sockudo_queue.delivery.sender import Sender
 from sockudo_queue.drivers.base import Claim, Disposition, Requeue, Retry
 from sockudo_queue.observability.metrics import Metrics, WebhookMetrics
 from sockudo_queue.pipeline import deferrals
+from sockudo_queue.pipeline.attempt_recorder import AttemptRecorder
 from sockudo_queue.pipeline.breaker_events import log_breaker, log_probe
 from sockudo_queue.pipeline.in_flight import JobInFlight, WebhookDelivery, dead_letter
 from sockudo_queue.pipeline.pool import Slot
@@ -56,6 +57,7 @@ class Dispatcher:
         stopping: threading.Event,
         *,
         baggage: bool = False,
+        recorder: AttemptRecorder | None = None,
     ) -> None:
         self._endpoints = endpoints
         self._sender = sender
@@ -63,6 +65,7 @@ class Dispatcher:
         self._log = log
         self._stopping = stopping
         self._baggage = baggage
+        self._recorder = recorder
 
     def attempt(
         self, in_flight: JobInFlight, delivery: WebhookDelivery, slot: Slot, give_back: Callable[[Slot], object]
@@ -226,6 +229,9 @@ class Dispatcher:
             reused=attempt.reused,
             trace_id=job.trace.context.trace_id if job.trace.context is not None else None,
         )
+        recorder = self._recorder
+        if recorder is not None and (recorder.every or outcome.failure or state.attempts or state.history):
+            recorder.attempted(in_flight.claim.source, delivery, outcome, took, now_ms)
 
     def _decide(
         self, claim: Claim, delivery: WebhookDelivery, outcome: Outcome, took: float, now_ms: int

@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from sockudo_queue.drivers.base import DeadLetter, Driver, Requeue, Retry, Settlement
+from sockudo_queue.drivers.base import Claim, DeadLetter, Driver, Requeue, Retry, Settlement
 from sockudo_queue.errors import BrokerError
 from sockudo_queue.observability.metrics import Metrics
 from sockudo_queue.observability.status_page.history import DeadLetterEvent, StatusHistory
+from sockudo_queue.pipeline.attempt_recorder import AttemptRecorder
 from sockudo_queue.pipeline.in_flight import ClaimsInFlight
 
 
@@ -16,13 +17,20 @@ class SettlementRecorder:
     """Settles claims and counts how they ended. Safe from any thread."""
 
     def __init__(
-        self, driver: Driver, claims: ClaimsInFlight, metrics: Metrics, history: StatusHistory, log: Any
+        self,
+        driver: Driver,
+        claims: ClaimsInFlight,
+        metrics: Metrics,
+        history: StatusHistory,
+        log: Any,
+        attempts: AttemptRecorder | None = None,
     ) -> None:
         self._driver = driver
         self._claims = claims
         self._metrics = metrics
         self._history = history
         self._log = log
+        self._attempts = attempts
 
     def settle(self, settlement: Settlement, *, repeated: bool) -> None:
         """Settle without claiming. Raises `BrokerError`; then it may be tried again, as `repeated`."""
@@ -52,9 +60,9 @@ class SettlementRecorder:
         self._metrics.settled(_outcome_of(settlement), took)
         for part in settlement.parts:
             if isinstance(part, DeadLetter):
-                self._count_dead(part)
+                self._count_dead(claim, part)
 
-    def _count_dead(self, part: DeadLetter) -> None:
+    def _count_dead(self, claim: Claim, part: DeadLetter) -> None:
         state = part.details
         assert state is not None, "made by `in_flight.dead_letter`"
         self._metrics.dead_letter(part.reason)
@@ -72,6 +80,8 @@ class SettlementRecorder:
             reason=part.reason,
             last=state.last,
         )
+        if self._attempts is not None:
+            self._attempts.gave_up(claim, state, part.reason)
 
 
 def _outcome_of(settlement: Settlement) -> str:

@@ -21,6 +21,7 @@ from sockudo_queue.pipeline.unknown_apps import UnknownApps
 from sockudo_queue.pipeline.worker import LIVE_WITHIN, WorkerContext
 from sockudo_queue.runtime.cpu_affinity import LOOK_EVERY, CpuAffinity
 from sockudo_queue.services.apps_file import RELOAD_EVERY, AppsReload
+from sockudo_queue.services.attempt_history import FLUSH_SECONDS, AttemptHistory
 from sockudo_queue.services.lease_renewer import LeaseRenewer
 from sockudo_queue.services.notifier import Notifier
 from sockudo_queue.services.peers import PeerWatch
@@ -117,6 +118,17 @@ class BackgroundThreads:
                 (wakes or end).wait(seconds())
 
         self._start(name, allowance, serve)
+
+    def keep_attempts(self, attempts: AttemptHistory) -> None:
+        """Start what stores the attempt history; attempts that end during a stop are stored too."""
+        self.every(
+            "history",
+            lambda: FLUSH_SECONDS,
+            attempts.flush,
+            until=self._context.abandoned,
+            wakes=attempts.wakes,
+            allowance=3 * LIVE_WITHIN,  # each source may wait for an answer
+        )
 
     @property
     def is_busy(self) -> bool:

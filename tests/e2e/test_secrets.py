@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import pytest
 
-from tests.faults.queue import SERVER_LIST, push, told
+from tests.faults.queue import SERVER_LIST, own_key, push, told
 from tests.helpers.configs import app, config, webhook
 from tests.helpers.daemon import DaemonProcess
 from tests.helpers.jobs import event, job
@@ -55,6 +55,11 @@ def shown(daemon: DaemonProcess) -> str:
     return daemon.output() + "".join(page(daemon, path) for path in ("/metrics", "/livez", "/readyz"))
 
 
+def history(client: Any) -> str:
+    """Return all that the attempt history holds."""
+    return repr(client.xrange(own_key(SERVER_LIST, "attempts")))
+
+
 def page(daemon: DaemonProcess, path: str) -> str:
     connection = http.client.HTTPConnection("127.0.0.1", daemon.metrics_port, timeout=2)
     try:
@@ -86,7 +91,7 @@ ANSWERS: Final[dict[str, Answer]] = {
 def test_attempts_show_no_secret(guarded_redis: RedisServer, receiver: Receiver, case: str) -> None:
     receiver.answer(lambda request, nth: ANSWERS[case])
     file = secret_config(receiver.port, request_timeout_ms=300)
-    environment = {"QUEUE_LOG_LEVEL": "debug", "QUEUE_DELIVERY_RETRY_MAX_ATTEMPTS": "1"}
+    environment = {"QUEUE_LOG_LEVEL": "debug", "QUEUE_DELIVERY_RETRY_MAX_ATTEMPTS": "1", "QUEUE_HISTORY": "all"}
     with guarded_redis.client() as client, DaemonProcess(file, environment, redis_url=guarded_redis.url) as daemon:
         push(client, [secret_job()])
         [request] = receiver.wait_for(1)
@@ -97,6 +102,7 @@ def test_attempts_show_no_secret(guarded_redis: RedisServer, receiver: Receiver,
         daemon.terminate()
         assert daemon.wait() == 0
         check(daemon.output())
+        check(history(client))
     assert request.headers["authorization"].endswith(CANARIES["value of a header"])
 
 

@@ -22,11 +22,13 @@ from sockudo_queue.delivery.admission.thread_budget import AdmissionLimits
 from sockudo_queue.delivery.sender import Sender
 from sockudo_queue.delivery.transport import BoundedResponse, CurlAdapter
 from sockudo_queue.drivers.base import Claim, Driver, NextResult, Settlement
+from sockudo_queue.drivers.ring_history import RingHistory
 from sockudo_queue.observability import logs
 from sockudo_queue.observability.health import Heartbeats
 from sockudo_queue.observability.logs import writer as log_writer
 from sockudo_queue.observability.metrics import Metrics
 from sockudo_queue.observability.status_page.history import StatusHistory
+from sockudo_queue.pipeline.attempt_recorder import AttemptRecorder
 from sockudo_queue.pipeline.broker_status import BrokerWatch
 from sockudo_queue.pipeline.dispatcher import Dispatcher
 from sockudo_queue.pipeline.in_flight import ClaimsInFlight
@@ -36,12 +38,31 @@ from sockudo_queue.pipeline.settlements import SettlementRecorder
 from sockudo_queue.pipeline.unknown_apps import UnknownApps
 from sockudo_queue.pipeline.worker import Worker, WorkerContext
 from sockudo_queue.runtime.python_gate import PythonGate
+from sockudo_queue.services.attempt_history import AttemptHistory
 from tests.helpers.jobs import APP_ID, job
 from tests.helpers.log_state import logging_put_back
 
 JOBS: Final = 200
 CALLS_A_JOB: Final = 191
 """Calls of Python and C functions from claim to settlement, without driver and transport: 188 when this was written."""
+
+
+LINE: Final = {
+    "app": APP_ID,
+    "webhook": "hook",
+    "job": "id1",
+    "attempt": 1,
+    "outcome": "delivered",
+    "reason": None,
+    "detail": None,
+    "status": 200,
+    "duration_ms": 1.234,
+    "events": 1,
+    "bytes": 100,
+    "reused": True,
+    "trace_id": None,
+}
+"""The fields of the line of an attempt."""
 
 
 class _Queue:
@@ -68,6 +89,10 @@ class _Adapter:
         return BoundedResponse(200, url, b"")
 
 
+def _no_entry(source: str, app: str, row: bytes) -> None:
+    raise AssertionError("a success leaves no entry in the mode failures")
+
+
 @pytest.fixture
 def quiet_log() -> Iterator[None]:
     with logging_put_back(), Path(os.devnull).open("wb") as nowhere:
@@ -76,7 +101,7 @@ def quiet_log() -> Iterator[None]:
         assert logs.flush(5)
 
 
-def calls_for(jobs: int) -> int:
+def calls_for(jobs: int, attempts: AttemptRecorder | None = None) -> int:
     """Let a worker deliver so many jobs in this thread; return how many calls that took."""
     stopping = threading.Event()
     pool = WorkerPool(1, 0, lambda: None)
@@ -98,6 +123,7 @@ def calls_for(jobs: int) -> int:
         metrics,
         log,
         stopping,
+        recorder=attempts or AttemptRecorder(_no_entry, every=False, channels=True),
     )
     driver, claims, watch = cast(Driver, queue), ClaimsInFlight(), BrokerWatch(log, lambda _: None)
     recorder = SettlementRecorder(driver, claims, metrics, StatusHistory(metrics), log)
@@ -115,20 +141,25 @@ def calls_for(jobs: int) -> int:
         stopping,
         threading.Event(),
     )
+    count = calls_of(Worker("worker-1", context).run)
+    assert queue.acked == jobs
+    return count
+
+
+def calls_of(work: Callable[[], object]) -> int:
+    """Return how many calls a piece of work makes in this thread."""
     count = 0
 
     def called(_frame: FrameType, event: str, _argument: object) -> None:
         nonlocal count
         count += event in ("call", "c_call")
 
-    worker = Worker("worker-1", context)
     before = sys.getprofile()
     sys.setprofile(called)
     try:
-        worker.run()
+        work()
     finally:
         sys.setprofile(before)
-    assert queue.acked == jobs
     return count
 
 
@@ -138,3 +169,18 @@ def test_a_job_costs_no_more_calls_than_it_did(quiet_log: None, monkeypatch: pyt
     each = (calls_for(2 * JOBS) - calls_for(JOBS)) / JOBS
 
     assert each <= CALLS_A_JOB
+
+
+def test_an_entry_of_the_history_costs_no_more_calls_than_a_log_line(
+    quiet_log: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_writer, "RAW_LIMIT", 0)
+    log = logs.get_logger().bind()
+    history = AttemptHistory(RingHistory(length=10_000, mode="all"), "pod:1", log)
+    recorder = AttemptRecorder(history.append, every=True, channels=True)
+    calls_for(10, recorder)
+    entry = (calls_for(JOBS, recorder) - calls_for(JOBS)) / JOBS
+    line = calls_of(lambda: [log.info("delivery.attempted", **LINE) for _ in range(JOBS)]) / JOBS
+
+    assert sum(len(waiting.rows) for waiting in history._sources.values()) == JOBS + 10
+    assert entry <= line

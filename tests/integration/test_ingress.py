@@ -304,12 +304,13 @@ def daemon_on(receiver: Receiver, port: int, **environment: str) -> DaemonProces
 
 def test_the_daemon_delivers_what_comes_through_the_door(receiver: Receiver) -> None:
     port = free_port()
-    with daemon_on(receiver, port) as daemon:
+    with daemon_on(receiver, port, QUEUE_HISTORY="all") as daemon:
         daemon.wait_ready()
         assert send(port, b"\n".join(jobs.jobs(20)))[0] == 202
         requests = receiver.wait_for(20)
         assert sorted(request.body for request in requests) == sorted(jobs.webhook_body(n) for n in range(1, 21))
         eventually(lambda: daemon.metric("sockudo_queue_settlements_total", outcome="completed") == 20)
+        eventually(lambda: daemon.metric("sockudo_queue_history_entries_written_total") == 20)
         daemon.terminate()
         assert daemon.wait() == 0
         assert daemon.events("memory.lost") == []

@@ -49,7 +49,7 @@ def dead_letters(daemon: DaemonProcess, *arguments: str) -> list[dict[str, objec
 
 def test_queues_are_made_and_jobs_are_delivered_and_gone(sqs_server: SqsServer, receiver: Receiver) -> None:
     name = unused_name()
-    with daemon_on(sqs_server.url, name, receiver.url()) as daemon:
+    with daemon_on(sqs_server.url, name, receiver.url(), QUEUE_HISTORY="all") as daemon:
         daemon.wait_ready(30)
         producer = producer_for(sqs_server.client, name)
         producer.push(jobs(25))
@@ -57,6 +57,7 @@ def test_queues_are_made_and_jobs_are_delivered_and_gone(sqs_server: SqsServer, 
         assert sorted(number for request in requests for number in numbers(request.body)) == list(range(1, 26))
         eventually(lambda: producer.left() == 0, 10, daemon.output)
         eventually(lambda: daemon.metric("sockudo_queue_settlements_total", outcome="completed") == 25)
+        eventually(lambda: daemon.metric("sockudo_queue_history_entries_written_total") == 25)
         daemon.terminate()
         assert daemon.wait() == 0, daemon.output()
     made = sqs_server.client.get_queue_attributes(QueueUrl=producer.url, AttributeNames=["All"])["Attributes"]

@@ -1,0 +1,179 @@
+"""`attempts`: search the history, follow it, tell what became of a job, and remove the entries of an app."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from sockudo_queue.commands.attempt_lines import (
+    HEADINGS,
+    entry_for_machines,
+    figures_for_machines,
+    figures_lines,
+    no_entry,
+    row_of,
+    story_for_machines,
+    story_lines,
+)
+from sockudo_queue.commands.context import EXIT_NO, load, page_address
+from sockudo_queue.commands.follow import follow
+from sockudo_queue.commands.terminal import complain, plural, say, say_json, table
+from sockudo_queue.config import Loaded
+from sockudo_queue.drivers.factory import make_history
+from sockudo_queue.errors import BrokerRefused, SettingsError
+from sockudo_queue.history.search import Criteria, Page, position_of
+from sockudo_queue.history.store import HistoryFigures, HistoryStore, SharedHistory
+from sockudo_queue.history.story import stories
+
+STORY_ENTRIES: Final = 2_000
+"""Entries of one job that are told; a job of an app with 1,000 webhooks has more only after many tries."""
+
+
+def list_attempts(options: argparse.Namespace) -> int:
+    """Show the newest entries that are wanted, the newest last; with --follow go on."""
+    before = None if options.page is None else position_of(options.page)
+    if options.page is not None and before is None:
+        raise SettingsError(["--page: must be what the page before gave; begin again without it"])
+    criteria = criteria_of(options)
+    with _reached(options) as reached:
+        if reached is None:
+            return EXIT_NO
+        loaded, store = reached
+        figures = _figures(store)
+        cursors = store.newest() if options.follow else {}
+        page = store.search(criteria, options.limit, before, _never)
+        if options.json:
+            say_json({"history": figures_for_machines(figures, loaded)})
+        else:
+            _say_figures(figures, loaded)
+        _say_page(page, criteria, figures, options)
+        if options.follow:
+            follow(store, cursors, criteria, as_json=options.json)
+    return 0
+
+
+def show(options: argparse.Namespace) -> int:
+    """Tell what became of one job."""
+    with _reached(options) as reached:
+        if reached is None:
+            return EXIT_NO
+        loaded, store = reached
+        figures = _figures(store)
+        page = store.search(Criteria(job=options.show_job), STORY_ENTRIES, None, _never)
+    found = stories(page.entries)
+    if options.json:
+        webhooks = [story_for_machines(story) for story in found]
+        history = figures_for_machines(figures, loaded)
+        say_json({"history": history, "job": options.show_job, "webhooks": webhooks, "is_complete": page.next is None})
+        return 0 if found else EXIT_NO
+    _say_figures(figures, loaded)
+    say(f"job       {options.show_job}")
+    for line in story_lines(found, figures):
+        say(line)
+    if page.next is not None:
+        say(f"only the newest {len(page.entries):,} entries are told; attempts --job has the others")
+    return 0 if found else EXIT_NO
+
+
+def purge(options: argparse.Namespace) -> int:
+    """Remove the entries of one app, after asking."""
+    with _reached(options) as reached:
+        if reached is None:
+            return EXIT_NO
+        _, store = reached
+        if not options.yes and not _agrees(options.purged_app):
+            return EXIT_NO
+        removed = store.purge(options.purged_app)
+    if options.json:
+        say_json({"purged": removed})
+    else:
+        say(f"removed {plural(removed, 'entry', 'entries')}; what a daemon has not stored yet follows within a second")
+    return 0
+
+
+def criteria_of(options: argparse.Namespace) -> Criteria:
+    """Return what a person asks for."""
+    since, until = options.since, options.until
+    return Criteria(
+        app=options.app,
+        webhook=options.webhook,
+        job=options.job,
+        channel=options.channel,
+        event=options.event,
+        outcome=options.outcome,
+        reason=options.reason,
+        status=options.status,
+        since_ms=None if since is None else round(since * 1000),
+        until_ms=None if until is None else round(until * 1000),
+    )
+
+
+@contextmanager
+def _reached(options: argparse.Namespace) -> Iterator[tuple[Loaded, SharedHistory] | None]:
+    """Return the history that a command can reach, or None after saying why there is none."""
+    loaded, _ = load(options)
+    match loaded.settings.driver:
+        case "redis" | "redis-cluster":
+            store = make_history(loaded.settings)
+            assert isinstance(store, SharedHistory), "as every history on Redis is"
+            try:
+                yield loaded, store
+            finally:
+                store.close()
+        case "none":
+            complain('attempts: queue.driver is "none", so nothing is delivered')
+            yield None
+        case driver:
+            complain(
+                f"attempts: with the driver {driver} the history lives in the running daemon and ends with it; "
+                f"no command can read it. The daemon's page is {page_address(loaded)}"
+            )
+            yield None
+
+
+def _figures(store: HistoryStore) -> HistoryFigures:
+    """Return what the store says of itself. Raises `BrokerRefused` where nothing of it may be read."""
+    figures = store.figures()
+    if len(figures.refused) == len(store.sources):
+        raise BrokerRefused(f"the history cannot be read: {figures.refused[0]}; docs/drivers.md has the rule")
+    return figures
+
+
+def _never() -> bool:
+    return False
+
+
+def _say_figures(figures: HistoryFigures, loaded: Loaded) -> None:
+    for line in figures_lines(figures, loaded.settings.history.mode, time.time()):
+        say(line)
+
+
+def _say_page(page: Page, criteria: Criteria, figures: HistoryFigures, options: argparse.Namespace) -> None:
+    if options.json:
+        for entry in reversed(page.entries):
+            say_json(entry_for_machines(entry))
+        if page.next is not None or page.unreadable:
+            say_json({"next": page.next, "unreadable": page.unreadable})
+        return
+    if page.entries:
+        for line in table(HEADINGS, [row_of(entry) for entry in reversed(page.entries)]):
+            say(line)
+    elif not options.follow:
+        say(no_entry(figures, criteria))
+    if page.unreadable:
+        say(f"{plural(page.unreadable, 'entry', 'entries')} of another version cannot be read here")
+    if page.next is not None:
+        say(f"there may be older ones; --page {page.next} shows them")
+
+
+def _agrees(app: str) -> bool:
+    if not sys.stdin.isatty():
+        complain(f"attempts: purge would remove all entries of the app {app}; say so with --yes")
+        return False
+    sys.stderr.write("Remove all entries of this app from the history for good? [y/N] ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")

@@ -1,0 +1,160 @@
+"""The attempt history as lines for people and objects for machines.
+
+What stands above every answer says what the answer is worth: an entry that is not there proves nothing by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+from sockudo_queue.commands.terminal import moment, plural, span
+from sockudo_queue.config import Loaded
+from sockudo_queue.core.outcome import Verdict
+from sockudo_queue.history.entry import DEAD_LETTER, Entry
+from sockudo_queue.history.search import Criteria
+from sockudo_queue.history.store import HistoryFigures, Mode
+from sockudo_queue.history.story import WebhookStory
+
+HEADINGS: Final = ("TIME", "APP", "WEBHOOK", "JOB", "TRY", "OUTCOME", "STATUS", "TOOK", "EVENTS")
+_MODES: Final = {
+    Mode.OFF: "off: nothing is recorded",
+    Mode.FAILURES: "failures: failed attempts and the deliveries that follow them; a delivery at the first try leaves "
+    "no entry",
+    Mode.ALL: "all: every attempt",
+}
+_ENDINGS: Final = {
+    "delivered": "delivered",
+    DEAD_LETTER: "given up; it is or was a dead letter",
+    "refused": "the last answer is final; it becomes a dead letter",
+    "failed": "the last try failed; another may follow",
+}
+
+
+def figures_lines(figures: HistoryFigures, configured: str, now: float) -> Iterator[str]:
+    """Yield what must be known before an answer: what is recorded, since when, and what is missing."""
+    mode = figures.mode or configured
+    since = f"; since {moment(figures.mode_since_ms)}" if figures.mode_since_ms is not None else ""
+    yield f"recorded  {_MODES.get(Mode(mode), mode) if mode in list(Mode) else mode}{since}"
+    if configured != mode:
+        yield f"          the settings of this command say {configured}"
+    if figures.oldest_ms is None:
+        yield "kept      no entry"
+    else:
+        age = span(max(now - figures.oldest_ms / 1000, 0))
+        kept = plural(figures.entries, "entry", "entries")
+        yield f"kept      {kept}, the oldest of {moment(figures.oldest_ms)} ({age} ago); older ones are gone"
+    yield f"dropped   {plural(figures.dropped, 'entry', 'entries')} lost before they were stored"
+    if figures.purged_ms is not None:
+        yield f"removed   entries of an app, by a person, the last time at {moment(figures.purged_ms)}"
+    for refusal in figures.refused:
+        yield f"missing   {refusal}"
+
+
+def figures_for_machines(figures: HistoryFigures, loaded: Loaded) -> dict[str, Any]:
+    """Return the same as an object."""
+    return {
+        "mode": figures.mode,
+        "mode_since_ms": figures.mode_since_ms,
+        "configured_mode": loaded.settings.history.mode,
+        "entries": figures.entries,
+        "bytes": figures.bytes,
+        "oldest_ms": figures.oldest_ms,
+        "dropped": figures.dropped,
+        "purged_ms": figures.purged_ms,
+        "unread_sources": list(figures.refused),
+    }
+
+
+def no_entry(figures: HistoryFigures, criteria: Criteria) -> str:
+    """Say that nothing was found, and that this is no proof."""
+    wanted = "" if criteria == Criteria() else " matches"
+    if figures.mode == Mode.ALL and not figures.dropped:
+        reason = "it may be older than what is kept, in the last second, or not attempted yet"
+    elif figures.mode == Mode.ALL:
+        reason = "it may be among what was dropped, older than what is kept, or not attempted yet"
+    else:
+        reason = "a delivery at the first try leaves none"
+    return f"no entry{wanted}. This does not mean that nothing was delivered: {reason}."
+
+
+def row_of(entry: Entry) -> tuple[str, ...]:
+    """Return one entry as cells of a table."""
+    row = entry.row
+    return (
+        moment(row.at),
+        entry.app or "-",
+        row.webhook or "(the whole job)",
+        row.job,
+        str(row.attempt),
+        _outcome(entry),
+        str(row.status or "-"),
+        "-" if row.outcome == DEAD_LETTER else f"{row.took_ms:,} ms",
+        _events(entry),
+    )
+
+
+def _outcome(entry: Entry) -> str:
+    row = entry.row
+    return f"{row.outcome} ({row.reason})" if row.reason else row.outcome
+
+
+def _events(entry: Entry) -> str:
+    named = [f"{name} {channel}".rstrip() for name, channel in entry.events]
+    more = [f"and {entry.row.more:,} more"] if entry.row.more else []
+    return ", ".join([*named, *more]) or "-"
+
+
+def entry_for_machines(entry: Entry) -> dict[str, Any]:
+    """Return one entry as an object."""
+    row = entry.row
+    return {
+        "at_ms": row.at,
+        "app": entry.app,
+        "webhook": row.webhook or None,
+        "job": row.job,
+        "attempt": row.attempt,
+        "outcome": row.outcome,
+        "reason": row.reason,
+        "status": row.status,
+        "duration_ms": row.took_ms,
+        "replica": entry.replica,
+        "events": [{"name": name, "channel": channel or None} for name, channel in entry.events],
+        "more_events": row.more,
+    }
+
+
+def story_for_machines(story: WebhookStory) -> dict[str, Any]:
+    """Return what became of a job at one webhook as an object."""
+    return {
+        "app": story.app,
+        "webhook": story.webhook or None,
+        "ending": story.ending,
+        "was_delivered": story.was_delivered,
+        "entries": [entry_for_machines(entry) for entry in story.entries],
+    }
+
+
+def story_lines(found: Sequence[WebhookStory], figures: HistoryFigures) -> Iterator[str]:
+    """Yield what became of a job: for each webhook its tries, and how it ended."""
+    if not found:
+        yield no_entry(figures, Criteria(job=""))
+        return
+    for story in found:
+        yield ""
+        yield f"webhook   {story.webhook or '- (the job as a whole)'} of the app {story.app or '-'}"
+        for entry in story.entries:
+            yield f"          {_try(entry)}"
+        before = "; it was delivered before" if story.was_delivered and story.ending != Verdict.DELIVERED else ""
+        yield f"          {_ENDINGS[story.ending]}{before}"
+    if figures.mode != Mode.ALL:
+        yield ""
+        yield "webhooks that took the job at the first try are not among these"
+
+
+def _try(entry: Entry) -> str:
+    row = entry.row
+    if row.outcome == DEAD_LETTER:
+        return f"{moment(row.at)}  dead letter: {row.reason}, after {plural(row.attempt, 'attempt')}"
+    status = f", status {row.status}" if row.status is not None else ""
+    return f"{moment(row.at)}  try {row.attempt}: {_outcome(entry)}{status}, {row.took_ms:,} ms, {_events(entry)}"

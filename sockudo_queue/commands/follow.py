@@ -1,0 +1,100 @@
+"""`attempts --follow`: new entries as they are stored, also over an outage of the queue's server."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Iterator
+from typing import Final
+
+from sockudo_queue.commands.attempt_lines import entry_for_machines, row_of
+from sockudo_queue.commands.terminal import complain, say, say_json
+from sockudo_queue.errors import BrokerRefused, BrokerUnavailable
+from sockudo_queue.history.entry import Entry
+from sockudo_queue.history.items import lines_backwards, parsed, split
+from sockudo_queue.history.search import Criteria, entry_of
+from sockudo_queue.history.store import SharedHistory
+from sockudo_queue.runtime import streams
+from sockudo_queue.runtime.backoff import Backoff
+
+EVERY: Final = 1.0
+AGAIN_MS: Final = 60_000
+"""After an outage the items of the last minute are read again: a replica that took over may have lost some, and may
+give new ones lower ids."""
+SEEN: Final = 10_000
+"""Items that are remembered, so that none is shown twice."""
+
+
+class Follower:
+    """Reads what is new. For one thread."""
+
+    def __init__(self, store: SharedHistory, cursors: dict[str, str], criteria: Criteria) -> None:
+        """`cursors` has for each source the id after which an item is new."""
+        self._store = store
+        self._cursors = cursors
+        self._criteria = criteria
+        self._seen: OrderedDict[tuple[str, bytes], None] = OrderedDict()
+        self._begun = dict(cursors)
+
+    def new(self) -> Iterator[Entry]:
+        """Yield the new entries that are wanted, about in their order. Raises `BrokerUnavailable`."""
+        for source in list(self._cursors):
+            try:
+                for last, text in self._store.after(source, self._cursors[source]):
+                    for item in split(text):
+                        yield from self._of_item(source, item)
+                    self._cursors[source] = last
+            except BrokerRefused:
+                continue
+
+    def look_back(self) -> None:
+        """Read the last minute again, but nothing from before the beginning."""
+        for source, last in self._cursors.items():
+            ms = int(last.partition("-")[0]) - AGAIN_MS
+            if ms > int(self._begun[source].partition("-")[0]):
+                self._cursors[source] = f"{ms}-0"
+            else:
+                self._cursors[source] = self._begun[source]
+
+    def _of_item(self, source: str, item: bytes) -> Iterator[Entry]:
+        stored = parsed(item)
+        if stored is None or self._knows(source, item):
+            return
+        for _, line in reversed(list(lines_backwards(stored.rows, len(stored.rows), b""))):
+            entry = entry_of(stored, line)
+            if entry is not None and self._criteria.takes(entry):
+                yield entry
+
+    def _knows(self, source: str, item: bytes) -> bool:
+        key = (source, item.partition(b" ")[0])
+        if key in self._seen:
+            return True
+        self._seen[key] = None
+        if len(self._seen) > SEEN:
+            self._seen.popitem(last=False)
+        return False
+
+
+def follow(store: SharedHistory, cursors: dict[str, str], criteria: Criteria, *, as_json: bool) -> None:
+    """Write new entries until the process is interrupted. An outage is told once, and its end."""
+    follower, backoff, is_lost = Follower(store, cursors, criteria), Backoff(EVERY, 10.0), False
+    while True:
+        streams.flush()
+        try:
+            for entry in follower.new():
+                if as_json:
+                    say_json(entry_for_machines(entry))
+                else:
+                    say("  ".join(row_of(entry)))
+        except BrokerUnavailable as error:
+            if not is_lost:
+                complain(f"attempts: the queue's server: {error}; trying again")
+                follower.look_back()
+            is_lost = True
+            time.sleep(backoff.next())
+            continue
+        if is_lost:
+            complain("attempts: the queue's server answers again")
+        is_lost = False
+        backoff.reset()
+        time.sleep(EVERY)

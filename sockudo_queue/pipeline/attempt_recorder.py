@@ -1,0 +1,60 @@
+"""Makes the entries of the attempt history, in the thread in which an attempt or a delivery has ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sockudo_queue.core import job as jobs
+from sockudo_queue.core.delivery_state import DeliveryState
+from sockudo_queue.core.outcome import Outcome
+from sockudo_queue.drivers.base import Claim
+from sockudo_queue.errors import MalformedJob
+from sockudo_queue.history.entry import DEAD_LETTER, LONGEST_TEXT, EntryRow, encode, names_of
+from sockudo_queue.pipeline.in_flight import WebhookDelivery
+from sockudo_queue.pipeline.large_jobs import LARGE
+
+Append = Callable[[str, str, bytes], None]
+"""Takes a source, an app and a row, at once: it may drop the row, and never waits."""
+
+
+class AttemptRecorder:
+    """Records what ends. Safe from any thread. `every`: also what is delivered at the first try."""
+
+    def __init__(self, append: Append, *, every: bool, channels: bool) -> None:
+        """`channels` False leaves the names of channels out."""
+        self.every = every
+        self._append = append
+        self._channels = channels
+
+    def attempted(self, source: str, delivery: WebhookDelivery, outcome: Outcome, took: float, now_ms: int) -> None:
+        """Record an attempt that took so many seconds. `now_ms` is the broker's clock."""
+        state = delivery.state
+        names, more = names_of(delivery.events, channels=self._channels)
+        row = EntryRow(
+            now_ms,
+            state.job,
+            delivery.webhook.name[:LONGEST_TEXT],
+            state.attempts + 1,
+            outcome.verdict,  # encoded as its value, without a call for that
+            outcome.reason if outcome.failure else None,
+            outcome.status,
+            round(took * 1000),
+            names,
+            more,
+        )
+        self._append(source, state.app, encode(row))
+
+    def gave_up(self, claim: Claim, state: DeliveryState, reason: str) -> None:
+        """Record a dead letter. One that had no attempt names the events of its whole job."""
+        names, more = ([], 0) if state.webhook and state.attempts else self._names_in(claim.body)
+        job, webhook = state.job[:LONGEST_TEXT], (state.webhook or "")[:LONGEST_TEXT]
+        row = EntryRow(claim.now_ms(), job, webhook, state.attempts, DEAD_LETTER, reason, None, 0, names, more)
+        self._append(claim.source, state.app, encode(row))
+
+    def _names_in(self, body: bytes) -> tuple[list[str], int]:
+        if len(body) > LARGE:
+            return [], 0
+        try:
+            return names_of(jobs.decode(body).events, channels=self._channels)
+        except MalformedJob:
+            return [], 0

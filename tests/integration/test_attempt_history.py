@@ -1,0 +1,425 @@
+"""`attempts` on a real Redis: what is found, followed, told of a job and removed; and what an answer is worth."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+import sockudo_queue
+from sockudo_queue.drivers.redis.history import RedisHistory
+from sockudo_queue.drivers.redis.source import own_key
+from sockudo_queue.history.entry import EntryRow, encode
+from sockudo_queue.history.items import packed
+from sockudo_queue.history.store import Mode
+from tests.drivers.history_conformance import row, write
+from tests.drivers.redis_lists import SOURCES, link_to
+from tests.drivers.redis_v2 import BASE
+from tests.faults.queue import SERVER_LIST, daemon_on, push, records, settled, told
+from tests.helpers.commands import Commands
+from tests.helpers.configs import app, config, webhook
+from tests.helpers.jobs import APP_ID, job
+from tests.helpers.ports import free_port
+from tests.helpers.receiver import Receiver
+from tests.helpers.redis_server import RedisServer
+from tests.helpers.waiting import eventually
+
+HOSTILE: Final = "\u001b]0;owned\u0007\u009b31m\u202e"
+SHOP: Final = app(webhook("http://127.0.0.1:9/", name="orders"))
+IMPORT_ROOT: Final = str(Path(sockudo_queue.__file__).parents[1])
+RULE_BEFORE: Final = (
+    "~sockudo_queue* ~sockudo-queue:* +evalsha +script|load +client|setname +ping +time +exists +get +decrby +llen "
+    "+lindex +lrange +lpush +rpush +rpop +lset +ltrim +blmove +brpop +hget +hmget +hset +hdel +hincrby +hexists +hscan "
+    "+zadd +zrem +zscore +zcard +zcount +zrange +zrangebyscore +zpopmin +xadd "
+    "+xrevrange +client|list +info +hlen +hkeys"
+)
+"""The documented rule of the version before the history."""
+
+
+@pytest.fixture
+def run(redis_server: RedisServer, tmp_path: Path) -> Commands:
+    return Commands(tmp_path, config(SHOP), {"REDIS_URL": redis_server.url})
+
+
+@pytest.fixture
+def store(redis_server: RedisServer) -> Iterator[RedisHistory]:
+    with stored_on(redis_server) as store:
+        yield store
+
+
+@contextmanager
+def stored_on(server: RedisServer) -> Iterator[RedisHistory]:
+    store = RedisHistory(link_to(server.port), (BASE, *SOURCES), length=100_000, mode="all")
+    yield store
+    store.close()
+
+
+def above(text: str) -> list[str]:
+    """Return the first words of an answer's first lines."""
+    return [line.split()[0] for line in text.splitlines() if line[:1].strip()][:3]
+
+
+def test_answer_without_an_entry_is_no_denial(run: Commands) -> None:
+    for arguments in ((), ("--channel", "room-1"), ("show", "j1")):
+        ran = run("attempts", *arguments)
+        assert above(ran.out) == ["recorded", "kept", "dropped"]
+        assert "does not mean that nothing was delivered: a delivery at the first try leaves none" in ran.out
+        assert ran.code == (1 if "show" in arguments else 0)
+
+
+def test_answer_without_an_entry_names_what_was_dropped_or_never_recorded(run: Commands, store: RedisHistory) -> None:
+    write(store, SERVER_LIST, row(1))
+    assert "it may be older than what is kept" in run("attempts", "--job", "nowhere").out
+    write(store, SERVER_LIST, row(2), lost=3)
+    ran = run("attempts", "--job", "nowhere")
+    assert "dropped   3 entries lost" in ran.out
+    assert "it may be among what was dropped" in ran.out
+
+
+def test_off_is_said_by_the_settings_of_the_command(run: Commands) -> None:
+    run.environment["QUEUE_HISTORY"] = "off"
+    assert "recorded  off: nothing is recorded" in run("attempts").out
+
+
+def test_table_has_what_a_person_needs(run: Commands, store: RedisHistory) -> None:
+    write(store, SERVER_LIST, row(1), EntryRow(0, "job-1", "orders", 1, "dead-letter", "exhausted"))
+    lines = run("attempts").out.splitlines()
+    headings, tried, dead = lines[-3:]
+    assert headings.split() == ["TIME", "APP", "WEBHOOK", "JOB", "TRY", "OUTCOME", "STATUS", "TOOK", "EVENTS"]
+    assert tried.split()[2:] == [
+        *("shop", "orders", "job-1", "1", "retryable", "(status-503)", "503", "5", "ms", "channel_occupied", "room-1")
+    ]
+    assert dead.split()[2:] == ["shop", "orders", "job-1", "1", "dead-letter", "(exhausted)", "-", "-", "-"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--job", "job-3"),
+        ("--channel", "room-3"),
+        ("--app", "other"),
+        ("--reason", "dns"),
+        ("--status", "404"),
+        ("--webhook", "chat log"),
+        ("--event", "member_added"),
+        ("--outcome", "permanent"),
+        ("--until", "2000-01-01T00:00Z"),
+        ("--since", "1s", "--channel", "late"),
+    ],
+)
+def test_each_filter_finds_its_entry_alone(run: Commands, store: RedisHistory, arguments: tuple[str, ...]) -> None:
+    write(store, SERVER_LIST, row(1), row(2))
+    write(store, SERVER_LIST, row(3, reason="dns", status=None))
+    write(
+        store,
+        SERVER_LIST,
+        EntryRow(4, "job-4", "chat log", 1, "permanent", "status-404", 404, 1, ["member_added", "x"]),
+    )
+    write(store, SERVER_LIST, row(5), app="other")
+    late = EntryRow(4_000_000_000_000, "job-6", "orders", 1, "delivered", None, 200, 1, ["channel_occupied", "late"])
+    write(store, SERVER_LIST, late)
+    lines = run("attempts", *arguments, "--json").json_lines
+    assert len(lines) == 2, lines
+    assert lines[0]["history"]["entries"] == 6
+
+
+def test_pages_and_limit(run: Commands, store: RedisHistory) -> None:
+    for number in range(120):
+        write(store, SERVER_LIST, row(number))
+    *newest, end = run("attempts", "--json").json_lines[1:]
+    assert [line["job"] for line in newest] == [f"job-{number}" for number in range(70, 120)]
+    *older, _ = run("attempts", "--json", "--page", end["next"], "--limit", "20").json_lines[1:]
+    assert [line["job"] for line in older] == [f"job-{number}" for number in range(50, 70)]
+    assert len(run("attempts", "--json", "--limit", "10000").json_lines) == 121
+    assert f"--page {end['next']}" in run("attempts").out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told_of"),
+    [
+        (("--page", "nonsense"), "--page"),
+        (("--since", "yesterday"), "--since"),
+        (("--until", "99999-01-01"), "--until"),
+        (("--status", "5xx"), "--status"),
+        (("--outcome", "lost"), "--outcome"),
+        (("--limit", "0"), "--limit"),
+        (("--limit", "10001"), "--limit"),
+        (("purge",), "--app"),
+    ],
+)
+def test_argument_that_cannot_be_used_is_named(run: Commands, arguments: tuple[str, ...], told_of: str) -> None:
+    ran = run("attempts", *arguments)
+    assert (ran.code, ran.out) == (2, "")
+    assert told_of in ran.err
+    assert "Traceback" not in ran.err
+
+
+def test_settings_before_the_verb_count(run: Commands, store: RedisHistory, tmp_path: Path) -> None:
+    write(store, SERVER_LIST, row(1))
+    assert run("attempts", "--json", "show", "job-1").json["job"] == "job-1"
+    assert run("attempts", "show", "job-1", "--json").json["job"] == "job-1"
+    assert run("attempts", "--config", str(tmp_path / "none.json"), "show", "job-1").code == 2
+
+
+def test_story_of_a_job(run: Commands, store: RedisHistory) -> None:
+    def tried(
+        at: int, webhook_name: str, number: int, outcome: str, reason: str | None, status: int | None
+    ) -> EntryRow:
+        return EntryRow(at, "j1", webhook_name, number, outcome, reason, status, 7, ["channel_occupied", "room-1"])
+
+    write(store, SERVER_LIST, tried(1, "a", 1, "delivered", None, 200), tried(2, "b", 1, "retryable", "dns", None))
+    write(store, SERVER_LIST, tried(3, "b", 2, "permanent", "status-404", 404), row(9))
+    write(store, SERVER_LIST, EntryRow(3, "j1", "b", 2, "dead-letter", "refused"))
+    ran = run("attempts", "show", "j1")
+    assert (ran.code, above(ran.out)) == (0, ["recorded", "kept", "dropped"])
+    story = [" ".join(line.split()[2:]) for line in ran.out.splitlines() if line.startswith("          1970")]
+    assert story == [
+        "try 1: delivered, status 200, 7 ms, channel_occupied room-1",
+        "try 1: retryable (dns), 7 ms, channel_occupied room-1",
+        "try 2: permanent (status-404), status 404, 7 ms, channel_occupied room-1",
+        "dead letter: refused, after 2 attempts",
+    ]
+    told = run("attempts", "show", "j1", "--json").json
+    assert [(each["webhook"], each["ending"], len(each["entries"])) for each in told["webhooks"]] == [
+        ("a", "delivered", 1),
+        ("b", "dead-letter", 3),
+    ]
+
+
+def test_hostile_names_do_not_reach_the_terminal(run: Commands, store: RedisHistory) -> None:
+    hostile = EntryRow(1, f"j{HOSTILE}", f"w{HOSTILE}", 1, f"o{HOSTILE}", f"r{HOSTILE}", 503, 1, [HOSTILE, HOSTILE])
+    store.write(SERVER_LIST, packed([(f"a{HOSTILE}", encode(hostile))], HOSTILE), 0)
+    for arguments in (("attempts",), ("attempts", "show", f"j{HOSTILE}"), ("attempts", "--json")):
+        out = run(*arguments).out
+        assert "owned" in out
+        assert not set(HOSTILE) & set(out) - set("]0;owned31m")
+
+
+def test_entries_of_an_app_are_removed_after_asking(run: Commands, store: RedisHistory) -> None:
+    write(store, SERVER_LIST, row(1))
+    write(store, SOURCES[1], row(2))
+    write(store, SERVER_LIST, row(3), app="other")
+    refused = run("attempts", "purge", "--app", APP_ID)
+    assert (refused.code, "--yes" in refused.err) == (1, True)
+    assert run("attempts", "purge", "--app", APP_ID, "--yes").out.startswith("removed 2 entries")
+    assert run("attempts", "purge", "--app", APP_ID, "--yes", "--json").json == {"purged": 0}
+    ran = run("attempts")
+    assert "job-3" in ran.out
+    assert "job-1" not in ran.out
+    assert "removed   entries of an app" in ran.out
+
+
+@pytest.mark.parametrize("driver", ["memory", "sqs", "none"])
+def test_driver_without_a_shared_history_is_named_in_one_line(run: Commands, driver: str) -> None:
+    run.environment["QUEUE_DRIVER"] = driver
+    for arguments in ((), ("show", "j"), ("purge", "--app", "a", "--yes")):
+        ran = run("attempts", *arguments)
+        assert (ran.code, ran.out, len(ran.err.splitlines())) == (1, "", 1)
+        assert driver in ran.err
+
+
+def test_history_that_cannot_be_read_is_an_error(run: Commands, redis_server: RedisServer) -> None:
+    with redis_server.client() as client:
+        for source in (BASE, *SOURCES):
+            client.set(own_key(source, "attempts"), "mine")
+        ran = run("attempts")
+    assert (ran.code, ran.out, len(ran.err.splitlines())) == (3, "", 1)
+    assert "cannot be read" in ran.err
+    run.environment["REDIS_URL"] = f"redis://127.0.0.1:{free_port()}/0"
+    assert run("attempts").code == 3
+
+
+def test_source_that_cannot_be_read_stands_above_the_answer(
+    run: Commands, redis_server: RedisServer, store: RedisHistory
+) -> None:
+    write(store, SERVER_LIST, row(1))
+    with redis_server.client() as client:
+        client.set(own_key(BASE, "attempts"), "mine")
+        ran = run("attempts")
+    assert "job-1" in ran.out
+    assert any(line.startswith("missing") and BASE in line for line in ran.out.splitlines())
+
+
+def test_check_says_whether_attempts_are_recorded(run: Commands, redis_server: RedisServer) -> None:
+    def found() -> list[dict[str, str]]:
+        return [line for line in run("check", "--json").json["lines"] if line["subject"] == "history"]
+
+    assert [line["level"] for line in found()] == ["ok"]
+    with redis_server.client() as client:
+        client.execute_command("ACL", "SETUSER", "before", "reset", "on", ">pw", *RULE_BEFORE.split())
+        run.environment["REDIS_URL"] = redis_server.url.replace("redis://", "redis://before:pw@")
+        [line] = found()
+        client.execute_command("ACL", "DELUSER", "before")
+    assert line["level"] == "warning"
+    assert all(name in line["text"] for name in ("XLEN", "XRANGE", "XDEL"))
+    run.environment |= {"REDIS_URL": redis_server.url, "QUEUE_HISTORY": "off"}
+    assert found() == []
+
+
+def test_daemon_with_the_rights_of_before_delivers_and_warns_once(
+    redis_server: RedisServer, receiver: Receiver
+) -> None:
+    with redis_server.client() as client:
+        client.execute_command("ACL", "SETUSER", "before", "reset", "on", ">pw", *RULE_BEFORE.split())
+        url = redis_server.url.replace("redis://", "redis://before:pw@")
+        with daemon_on(url, receiver.url(), QUEUE_HISTORY="all") as daemon:
+            daemon.wait_ready()
+            for number in range(3):
+                push(client, [job(number)])
+                receiver.wait_for(number + 1)
+                eventually(lambda: daemon.events("history.stopped"), 5, told(daemon))
+            eventually(lambda: settled(daemon, "completed") == 3, 5, told(daemon))
+            assert len(daemon.events("history.stopped")) == 1
+            assert daemon.metric("sockudo_queue_history_up") == 0
+            assert daemon.metric("sockudo_queue_history_entries_dropped_total", reason="refused") >= 1
+            assert daemon.get("/readyz") == 200
+        client.execute_command("ACL", "DELUSER", "before")
+
+
+@pytest.mark.parametrize(("mode", "outcomes"), [(Mode.OFF, []), (Mode.FAILURES, ["bad"]), (Mode.ALL, ["bad", "good"])])
+def test_mode_says_which_attempts_are_recorded(
+    redis_server: RedisServer, receiver: Receiver, run: Commands, mode: Mode, outcomes: list[str]
+) -> None:
+    hooks = [webhook(receiver.url(), name="good"), webhook(f"http://127.0.0.1:{free_port()}/", name="bad")]
+    settings = {"QUEUE_HISTORY": str(mode), "QUEUE_HISTORY_CHANNELS": "false"}
+    with redis_server.client() as client, daemon_on(redis_server.url, *hooks, **settings) as daemon:
+        daemon.wait_ready()
+        push(client, [job(1)])
+        [request] = receiver.wait_for(1)
+        eventually(lambda: len(daemon.events("delivery.attempted")) >= 2, 5, told(daemon))
+        eventually(lambda: records(client, "delayed"), 5, told(daemon))
+        daemon.terminate()
+        assert daemon.wait() == 0  # what waited is stored at a stop
+        [delayed] = records(client, "delayed")
+    ran = run("attempts", "show", request.headers["x-sockudo-job-id"], "--json")
+    assert sorted(story["webhook"] for story in ran.json["webhooks"]) == outcomes
+    entries = [entry for story in ran.json["webhooks"] for entry in story["entries"]]
+    assert all(entry["events"] == [{"name": "channel_occupied", "channel": None}] for entry in entries)
+    assert [each[1] for each in delayed.state["tries"]] == ["refused"]
+
+
+def test_delivery_that_follows_a_failure_is_recorded(
+    redis_server: RedisServer, receiver: Receiver, run: Commands
+) -> None:
+    receiver.always(503)
+    settings = {"QUEUE_DELIVERY_RETRY_INITIAL_BACKOFF_MS": "50"}
+    with redis_server.client() as client, daemon_on(redis_server.url, receiver.url(), **settings) as daemon:
+        daemon.wait_ready()
+        push(client, [job(1)])
+        [request] = receiver.wait_for(1)
+        receiver.always(200)
+        eventually(lambda: settled(daemon, "completed") == 1, 10, told(daemon))
+        show = ("attempts", "show", request.headers["x-sockudo-job-id"], "--json")
+        [story] = eventually(lambda: run(*show).json["webhooks"], 5)
+        eventually(lambda: run(*show).json["webhooks"][0]["ending"] == "delivered", 5)
+    assert story["entries"][0]["reason"] == "status-503"
+
+
+def test_delivery_of_a_replay_is_recorded(redis_server: RedisServer, receiver: Receiver, run: Commands) -> None:
+    receiver.always(404)
+    run.config_path.write_text(json.dumps(config(app(webhook(receiver.url(), name="orders")))))
+    with redis_server.client() as client, daemon_on(redis_server.url, webhook(receiver.url(), name="orders")) as daemon:
+        daemon.wait_ready()
+        push(client, [job(1)])
+        eventually(lambda: settled(daemon, "dead-letter") == 1, 10, told(daemon))
+        receiver.always(200)
+        assert run("dead-letters", "replay", "--all").code == 0
+        [request, _] = receiver.wait_for(2)
+        show = ("attempts", "show", request.headers["x-sockudo-job-id"], "--json")
+        eventually(lambda: run(*show).json["webhooks"][0]["ending"] == "delivered", 5)
+
+
+def test_dead_letter_without_an_attempt_is_recorded_with_its_events(
+    redis_server: RedisServer, receiver: Receiver, run: Commands
+) -> None:
+    hook = webhook("ftp://nowhere/", name="broken")
+    with redis_server.client() as client, daemon_on(redis_server.url, hook) as daemon:
+        daemon.wait_ready()
+        push(client, [job(7), b"rubbish"])
+        eventually(lambda: settled(daemon, "dead-letter") == 2, 10, told(daemon))
+        line = eventually(lambda: run("attempts", "--channel", "room-7", "--json").json_lines[1:], 5)
+        assert [(each["outcome"], each["reason"], each["webhook"]) for each in line] == [
+            ("dead-letter", "webhook-invalid", "broken")
+        ]
+        assert len(run("attempts", "--reason", "unreadable", "--json").json_lines) == 2
+
+
+def test_dead_letter_shows_each_try(redis_server: RedisServer, receiver: Receiver, run: Commands) -> None:
+    receiver.always(503)
+    hook = webhook(receiver.url(), name="orders", retry={"max_attempts": 3, "initial_backoff_ms": 100})
+    with redis_server.client() as client, daemon_on(redis_server.url, hook) as daemon:
+        daemon.wait_ready()
+        push(client, [job(1)])
+        eventually(lambda: settled(daemon, "dead-letter") == 1, 10, told(daemon))
+        [dead] = records(client, "dead")
+        letter = dead.receipt.rpartition("/")[0]
+        shown = run("dead-letters", "show", letter)
+        tries = run("dead-letters", "show", letter, "--json").json["tries"]
+    assert shown.out.count("status-503, ") == 3
+    assert [each["status"] for each in tries] == [503] * 3
+    assert sorted(each["at_ms"] for each in tries) == [each["at_ms"] for each in tries]
+
+
+class Followed:
+    """`attempts --follow --json` as a process, and the lines that it has written."""
+
+    def __init__(self, url: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "sockudo_queue", "attempts", "--follow", "--json", "--limit", "1"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={"REDIS_URL": url, "QUEUE_REDIS_RESPONSE_TIMEOUT_MS": "500", "PYTHONPATH": IMPORT_ROOT},
+        )
+        self.lines: list[dict[str, Any]] = []
+        self.told: list[str] = []
+        self._readers = [threading.Thread(target=read) for read in (self._read, self._hear)]
+        for reader in self._readers:
+            reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        with self.process.stdout as lines:
+            self.lines.extend(json.loads(line) for line in lines)
+
+    def _hear(self) -> None:
+        assert self.process.stderr is not None
+        with self.process.stderr as lines:
+            self.told.extend(lines)
+
+    @property
+    def jobs(self) -> list[str]:
+        return [line["job"] for line in list(self.lines) if "job" in line]
+
+    def end(self) -> int:
+        self.process.send_signal(signal.SIGINT)
+        code = self.process.wait(10)
+        for reader in self._readers:
+            reader.join(10)
+        return code
+
+
+def test_following_goes_on_over_a_restart_of_the_server() -> None:
+    with RedisServer(appendonly=True, appendfsync="always") as server, stored_on(server) as store:
+        write(store, SERVER_LIST, row(0))
+        followed = Followed(server.url)
+        eventually(lambda: followed.jobs == ["job-0"], 10, lambda: "".join(followed.told))
+        write(store, SERVER_LIST, row(1))
+        eventually(lambda: followed.jobs == ["job-0", "job-1"], 10)
+        server.kill()
+        eventually(lambda: any("trying again" in line for line in followed.told), 20)
+        server.start()
+        eventually(lambda: any("answers again" in line for line in followed.told), 20)
+        write(store, SOURCES[1], row(2), row(3))
+        eventually(lambda: followed.jobs == ["job-0", "job-1", "job-2", "job-3"], 10)
+        assert followed.end() == 1
+        assert len([line for line in followed.told if "trying again" in line]) == 1
+        assert "Traceback" not in "".join(followed.told)
