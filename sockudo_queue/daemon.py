@@ -31,6 +31,8 @@ from sockudo_queue.observability import logs
 from sockudo_queue.observability.health import Health, Heartbeats
 from sockudo_queue.observability.invalid_webhooks import log_invalid_webhooks
 from sockudo_queue.observability.metrics import Metrics
+from sockudo_queue.observability.status_page import attempts
+from sockudo_queue.observability.status_page.attempts_page import AttemptsPage
 from sockudo_queue.observability.status_page.history import StatusHistory
 from sockudo_queue.observability.status_page.pages import StatusPages
 from sockudo_queue.observability.web.application import Application
@@ -117,10 +119,10 @@ class Daemon:
         self._beats = Heartbeats()
         self._health = Health(self._beats)
         self._history = StatusHistory(self._metrics)
+        self._attempts = self._make_attempt_history()
         self._server = self._make_server()
         self._ingress = make_ingress(settings, self._driver)
         self._claims = ClaimsInFlight()
-        self._attempts = self._make_attempt_history()
         self._attempt_recorder = self._make_attempt_recorder()
         self._recorder = SettlementRecorder(
             self._driver, self._claims, self._metrics, self._history, self._log, self._attempt_recorder
@@ -370,18 +372,31 @@ class Daemon:
     def _make_server(self) -> HealthServer:
         """Return the server of probes and pages; it is started only where it is wanted."""
         metrics = self._settings.metrics
-        pages = StatusPages(self._history, self._health, self._driver.name, self._settings.redis.queue_name)
-        shown = pages.by_path if metrics.status_page else None
         credentials = Credentials(metrics.username, metrics.password, metrics.token)
+        # Names of channels can be personal data, so nobody sees them without a login.
+        has_attempts = bool(credentials) and self._attempts is not None
+        pages = StatusPages(
+            self._history,
+            self._health,
+            self._driver.name,
+            self._settings.redis.queue_name,
+            has_attempts=has_attempts,
+        )
+        shown = pages.by_path if metrics.status_page else None
         application = Application(
             self._metrics.registry,
             self._health,
             shown,
             LoginGate(credentials) if credentials else None,
+            asking=self._attempts_page() if has_attempts and metrics.status_page else None,
             open_metrics=not metrics.login_for_metrics,
             own_names_only=is_loopback(metrics.host),
         )
         return HealthServer(application, metrics.host, metrics.port, metrics.tls_cert_file, metrics.tls_key_file)
+
+    def _attempts_page(self) -> dict[str, AttemptsPage]:
+        assert self._attempts is not None
+        return {attempts.PATH: AttemptsPage(self._attempts, self._settings.history.mode)}
 
     def _make_resolver(self) -> Resolver:
         return Resolver(
@@ -397,9 +412,9 @@ class Daemon:
         if self._settings.history.mode == "off" or self._settings.driver == "none":
             return None
         replica = f"{socket.gethostname()}:{os.getpid()}"
-        attempts = AttemptHistory(make_history(self._settings), replica, self._log)
-        self._metrics.watch_history(lambda: attempts.written, lambda: attempts.dropped, lambda: attempts.is_taken)
-        return attempts
+        history = AttemptHistory(make_history(self._settings), replica, self._log)
+        self._metrics.watch_history(lambda: history.written, lambda: history.dropped, lambda: history.is_taken)
+        return history
 
     def _make_attempt_recorder(self) -> AttemptRecorder | None:
         if self._attempts is None:

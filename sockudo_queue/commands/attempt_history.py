@@ -14,7 +14,6 @@ from sockudo_queue.commands.attempt_lines import (
     entry_for_machines,
     figures_for_machines,
     figures_lines,
-    no_entry,
     row_of,
     story_for_machines,
     story_lines,
@@ -28,6 +27,7 @@ from sockudo_queue.errors import BrokerRefused, SettingsError
 from sockudo_queue.history.search import Criteria, Page, position_of
 from sockudo_queue.history.store import HistoryFigures, HistoryStore, SharedHistory
 from sockudo_queue.history.story import stories
+from sockudo_queue.history.wording import no_entry
 
 STORY_ENTRIES: Final = 2_000
 """Entries of one job that are told; a job of an app with 1,000 webhooks has more only after many tries."""

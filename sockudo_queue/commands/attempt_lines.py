@@ -15,14 +15,9 @@ from sockudo_queue.history.entry import DEAD_LETTER, Entry
 from sockudo_queue.history.search import Criteria
 from sockudo_queue.history.store import HistoryFigures, Mode
 from sockudo_queue.history.story import WebhookStory
+from sockudo_queue.history.wording import MODES, no_entry
 
 HEADINGS: Final = ("TIME", "APP", "WEBHOOK", "JOB", "TRY", "OUTCOME", "STATUS", "TOOK", "EVENTS")
-_MODES: Final = {
-    Mode.OFF: "off: nothing is recorded",
-    Mode.FAILURES: "failures: failed attempts and the deliveries that follow them; a delivery at the first try leaves "
-    "no entry",
-    Mode.ALL: "all: every attempt",
-}
 _ENDINGS: Final = {
     "delivered": "delivered",
     DEAD_LETTER: "given up; it is or was a dead letter",
@@ -35,7 +30,7 @@ def figures_lines(figures: HistoryFigures, configured: str, now: float) -> Itera
     """Yield what must be known before an answer: what is recorded, since when, and what is missing."""
     mode = figures.mode or configured
     since = f"; since {moment(figures.mode_since_ms)}" if figures.mode_since_ms is not None else ""
-    yield f"recorded  {_MODES.get(Mode(mode), mode) if mode in list(Mode) else mode}{since}"
+    yield f"recorded  {MODES.get(mode, mode)}{since}"
     if configured != mode:
         yield f"          the settings of this command say {configured}"
     if figures.oldest_ms is None:
@@ -64,18 +59,6 @@ def figures_for_machines(figures: HistoryFigures, loaded: Loaded) -> dict[str, A
         "purged_ms": figures.purged_ms,
         "unread_sources": list(figures.refused),
     }
-
-
-def no_entry(figures: HistoryFigures, criteria: Criteria) -> str:
-    """Say that nothing was found, and that this is no proof."""
-    wanted = "" if criteria == Criteria() else " matches"
-    if figures.mode == Mode.ALL and not figures.dropped:
-        reason = "it may be older than what is kept, in the last second, or not attempted yet"
-    elif figures.mode == Mode.ALL:
-        reason = "it may be among what was dropped, older than what is kept, or not attempted yet"
-    else:
-        reason = "a delivery at the first try leaves none"
-    return f"no entry{wanted}. This does not mean that nothing was delivered: {reason}."
 
 
 def row_of(entry: Entry) -> tuple[str, ...]:

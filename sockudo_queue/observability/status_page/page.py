@@ -13,6 +13,7 @@ from typing import Final
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from sockudo_queue.observability.status_page.attempts import AttemptsView, link
 from sockudo_queue.observability.status_page.overview import overview
 from sockudo_queue.observability.status_page.report import Report
 from sockudo_queue.observability.status_page.wording import visible
@@ -21,12 +22,18 @@ _PACKAGE: Final = "sockudo_queue.observability.status_page"
 _STYLE: Final = resources.files(_PACKAGE).joinpath("style.css").read_text("utf-8")
 _STYLE_DIGEST: Final = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 
-HEADERS: Final = {
-    # Nothing may be loaded or run, whatever a name in the page holds; the one style is named by its digest.
-    "Content-Security-Policy": f"default-src 'none'; style-src 'sha256-{_STYLE_DIGEST}'; frame-ancestors 'none'; "
-    "base-uri 'none'; form-action 'none'",
-    "Referrer-Policy": "no-referrer",
-}
+
+def _headers(form_action: str) -> dict[str, str]:
+    return {
+        # Nothing may be loaded or run, whatever a name in the page holds; the one style is named by its digest.
+        "Content-Security-Policy": f"default-src 'none'; style-src 'sha256-{_STYLE_DIGEST}'; frame-ancestors 'none'; "
+        f"base-uri 'none'; form-action {form_action}",
+        "Referrer-Policy": "no-referrer",
+    }
+
+
+HEADERS: Final = _headers("'none'")
+SEARCH_HEADERS: Final = _headers("'self'")
 
 
 def _printable(value: object) -> object:
@@ -44,7 +51,17 @@ _TEMPLATES: Final = Environment(
 )
 
 
-def render(report: Report, *, refresh: bool = True) -> str:
-    """Return the whole document; with `refresh` it asks the browser to load it again."""
+def render(report: Report, *, refresh: bool = True, has_attempts: bool = False) -> str:
+    """Return the whole document; with `refresh` it asks the browser to load it again.
+
+    With `has_attempts` webhooks and dead letters are links to their attempts.
+    """
     template = _TEMPLATES.get_template("overview.html.jinja")
-    return template.render(page=overview(report, refresh=refresh), style=Markup(_STYLE))  # noqa: S704 - our own file
+    shown = overview(report, refresh=refresh)
+    style = Markup(_STYLE)  # noqa: S704 - our own file
+    return template.render(page=shown, style=style, attempts_of=link if has_attempts else None)
+
+
+def render_attempts(view: AttemptsView) -> str:
+    """Return the page of attempts."""
+    return _TEMPLATES.get_template("attempts.html.jinja").render(view=view, style=Markup(_STYLE))  # noqa: S704 - ours

@@ -14,10 +14,12 @@ from sockudo_queue.observability.status_page.report import Place, Report, as_jso
 
 
 class StatusPages:
-    """`/` and `/status.json`. Safe from any thread."""
+    """`/` and `/status.json`. Safe from any thread. With `has_attempts` there is a page of attempts to link to."""
 
-    def __init__(self, history: StatusHistory, health: Health, driver: str, queue: str) -> None:
-        self._history = history
+    def __init__(
+        self, history: StatusHistory, health: Health, driver: str, queue: str, *, has_attempts: bool = False
+    ) -> None:
+        self._history, self._has_attempts = history, has_attempts
         self._health = health
         self._place = Place(__version__, driver, queue)
 
@@ -31,7 +33,9 @@ class StatusPages:
     def html(self, *, refresh: bool = True) -> Response:
         from sockudo_queue.observability.status_page import page  # here, since most daemons are never looked at
 
-        body = page.render(self._report(), refresh=refresh).encode(errors="backslashreplace")
+        body = page.render(self._report(), refresh=refresh, has_attempts=self._has_attempts).encode(
+            errors="backslashreplace"
+        )
         return Response(body, headers=page.HEADERS, content_type="text/html; charset=utf-8")
 
     def json(self) -> Response:

@@ -50,12 +50,14 @@ class Application:
         pages: Mapping[str, Handler] | None = None,
         gate: LoginGate | None = None,
         *,
+        asking: Mapping[str, Handler] | None = None,
         open_metrics: bool = False,
         own_names_only: bool = False,
     ) -> None:
-        """`pages` are by their path. With a `gate` they want a login, and so do metrics unless `open_metrics`.
+        """`pages` are by their path, and so are those of `asking`, which may wait for the queue's server.
 
-        With `own_names_only` the host of a request must be an address or `localhost`; probes may have any.
+        With a `gate` all of them want a login, and so do metrics unless `open_metrics`. With `own_names_only` the host
+        of a request must be an address or `localhost`; probes may have any.
         """
         self._own_names_only = own_names_only
         self._failures = Reminder(_LOGGED_EVERY)
@@ -65,8 +67,10 @@ class Application:
             LIVE: lambda _request: text(*health.live_page()),
             READY: lambda _request: text(*health.ready_page()),
             **(pages or {}),
+            **(asking or {}),
         }
         self._gate = gate
+        self._asking, self._asking_in_turn = frozenset(asking or ()), threading.Lock()
         self._in_turn = threading.Lock()  # several scrapes at the same time would take all of the CPU
         self._open = PROBES | ({METRICS} if open_metrics else set())
         rules = [Rule(path, endpoint=path, methods=["GET"]) for path in self._handlers]
@@ -93,7 +97,7 @@ class Application:
                     return refusal
             if path in PROBES:
                 return self._handlers[path](request)
-            with self._in_turn:
+            with self._asking_in_turn if path in self._asking else self._in_turn:
                 return self._handlers[path](request)
         except MethodNotAllowed as error:
             return text(405, "only GET and HEAD are served", Allow=", ".join(sorted(error.valid_methods or ())))

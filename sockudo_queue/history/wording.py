@@ -1,0 +1,28 @@
+"""What must be said of the history wherever it is shown; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from sockudo_queue.history.search import Criteria
+from sockudo_queue.history.store import HistoryFigures, Mode
+
+MODES: Final[Mapping[str, str]] = {
+    Mode.OFF: "off: nothing is recorded",
+    Mode.FAILURES: "failures: failed attempts and the deliveries that follow them; a delivery at the first try leaves "
+    "no entry",
+    Mode.ALL: "all: every attempt",
+}
+
+
+def no_entry(figures: HistoryFigures, criteria: Criteria) -> str:
+    """Say that nothing was found, and that this is no proof."""
+    wanted = "" if criteria == Criteria() else " matches"
+    if figures.mode == Mode.ALL and not figures.dropped:
+        reason = "it may be older than what is kept, in the last second, or not attempted yet"
+    elif figures.mode == Mode.ALL:
+        reason = "it may be among what was dropped, older than what is kept, or not attempted yet"
+    else:
+        reason = "a delivery at the first try leaves none"
+    return f"no entry{wanted}. This does not mean that nothing was delivered: {reason}."

@@ -1,0 +1,142 @@
+"""What the page of attempts says, in words; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+from urllib.parse import urlencode
+
+from sockudo_queue.history.entry import DEAD_LETTER, Entry
+from sockudo_queue.history.search import Criteria, Page
+from sockudo_queue.history.store import HistoryFigures
+from sockudo_queue.history.wording import MODES, no_entry
+from sockudo_queue.observability.status_page.wording import ago, count, moment
+
+PATH: Final = "/attempts"
+FIELDS: Final = {
+    "app": "App",
+    "webhook": "Webhook",
+    "job": "Job",
+    "channel": "Channel",
+    "event": "Event",
+    "outcome": "Outcome",
+    "reason": "Reason",
+    "status": "Status",
+}
+
+
+class SearchField(NamedTuple):
+    """One field of the form."""
+
+    name: str
+    label: str
+    value: str
+
+
+class EntryDisplay(NamedTuple):
+    """One entry."""
+
+    moment: str
+    ago: str
+    app: str
+    webhook: str
+    job: str
+    job_link: str
+    attempt: str
+    outcome: str
+    reason: str
+    status: str
+    took: str
+    events: Sequence[str]
+
+
+class AttemptsView(NamedTuple):
+    """What the page says, top to bottom."""
+
+    fields: Sequence[SearchField]
+    notes: Sequence[str]
+    rows: Sequence[EntryDisplay]
+    empty: str
+    older: str  # the address of the next page; empty where there is none
+
+
+def criteria_of(given: Mapping[str, str]) -> Criteria:
+    """Return what a form asks for. Raises `ValueError` with a line for the person."""
+    wanted: dict[str, Any] = _given(given)
+    status: str = wanted.pop("status", "")
+    if status and not (status.isascii() and status.isdigit() and len(status) == 3):
+        raise ValueError("The status must be three digits, for example 503.")
+    return Criteria(**wanted, status=int(status) if status else None)
+
+
+def link(**wanted: str) -> str:
+    """Return the address of a search."""
+    return f"{PATH}?{urlencode(wanted, errors='replace')}"
+
+
+def _given(given: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in given.items() if value}
+
+
+def view_of(
+    given: Mapping[str, str], criteria: Criteria, figures: HistoryFigures, configured_mode: str, found: Page, now: float
+) -> AttemptsView:
+    """Put what was found into words."""
+    older = link(**_given(given), before=found.next) if found.next else ""
+    return AttemptsView(
+        fields_of(given),
+        list(_notes(figures, configured_mode, found, now)),
+        [_row(entry, now) for entry in found.entries],
+        "" if found.entries else _empty(figures, criteria, found),
+        older,
+    )
+
+
+def fields_of(given: Mapping[str, str]) -> list[SearchField]:
+    """Return the fields of the form, with what a person has typed."""
+    return [SearchField(name, label, given[name]) for name, label in FIELDS.items()]
+
+
+def _notes(figures: HistoryFigures, configured_mode: str, found: Page, now: float) -> Iterator[str]:
+    mode = figures.mode or configured_mode
+    yield f"Recorded: {MODES.get(mode, mode)}."
+    if figures.oldest_ms is None:
+        yield "Kept: no entry yet."
+    else:
+        oldest = figures.oldest_ms / 1000
+        kept = f"{count(figures.entries)} entries, the oldest of {moment(oldest)} ({ago(oldest, now)})"
+        yield f"Kept: {kept}; older ones are gone."
+    yield f"Dropped: {count(figures.dropped)} entries were lost before they were stored."
+    if figures.purged_ms is not None:
+        yield f"Entries of an app were removed by a person, the last time at {moment(figures.purged_ms / 1000)}."
+    yield from (f"Missing: {refusal}" for refusal in figures.refused)
+    if found.unreadable:
+        yield f"{count(found.unreadable)} entries could not be read; a later version may have written them."
+
+
+def _empty(figures: HistoryFigures, criteria: Criteria, found: Page) -> str:
+    if found.next is not None:
+        reached = "" if found.reached_ms is None else f" back to {moment(found.reached_ms / 1000)}"
+        return f"No entry was found{reached}. The search is not finished; go on with older entries."
+    line = no_entry(figures, criteria)
+    return line[:1].upper() + line[1:]
+
+
+def _row(entry: Entry, now: float) -> EntryDisplay:
+    row = entry.row
+    named = [f"{name} {channel}".rstrip() for name, channel in entry.events]
+    more = [f"and {count(row.more)} more"] if row.more else []
+    return EntryDisplay(
+        moment(row.at / 1000),
+        ago(row.at / 1000, now),
+        entry.app,
+        row.webhook,
+        row.job,
+        link(job=row.job),
+        str(row.attempt),
+        row.outcome,
+        row.reason or "",
+        str(row.status or ""),
+        "" if row.outcome == DEAD_LETTER else f"{row.took_ms:,} ms",
+        [*named, *more],
+    )

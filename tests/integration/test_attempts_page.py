@@ -1,0 +1,121 @@
+"""The page that searches the attempt history, on a real daemon with a real Redis."""
+
+from __future__ import annotations
+
+import base64
+import html
+import http.client
+import re
+from collections.abc import Iterator
+from typing import Final
+from urllib.parse import quote
+
+import pytest
+
+from tests.faults.queue import push
+from tests.helpers.configs import app, config, webhook
+from tests.helpers.daemon import DaemonProcess
+from tests.helpers.jobs import event, job
+from tests.helpers.receiver import Answer, Receiver
+from tests.helpers.redis_server import RedisServer
+from tests.helpers.waiting import eventually
+
+LOGIN: Final = {"Authorization": "Basic " + base64.b64encode(b"sockudo-queue:p").decode()}
+MARKUP: Final = "<script>alert(1)</script>"
+
+
+@pytest.fixture
+def daemon(receiver: Receiver, redis_server: RedisServer) -> Iterator[DaemonProcess]:
+    receiver.answer(lambda request, nth: Answer(410 if b"script" in request.body else 200))
+    settings = {"QUEUE_METRICS_PASSWORD": "p", "QUEUE_METRICS_HOST": "127.0.0.1", "QUEUE_HISTORY": "all"}
+    file = config(app(webhook(receiver.url(), name="orders")))
+    with DaemonProcess(file, settings, redis_url=redis_server.url) as started:
+        started.wait_ready()
+        yield started
+
+
+def get(daemon: DaemonProcess, path: str, **headers: str) -> tuple[int, str, http.client.HTTPMessage]:
+    connection = http.client.HTTPConnection("127.0.0.1", daemon.metrics_port, timeout=10)
+    try:
+        connection.request("GET", path, headers=LOGIN | headers)
+        response = connection.getresponse()
+        return response.status, response.read().decode(), response.headers
+    finally:
+        connection.close()
+
+
+def shown(daemon: DaemonProcess, **wanted: str) -> str:
+    query = "&".join(f"{name}={quote(value)}" for name, value in wanted.items())
+    status, text, _ = get(daemon, f"/attempts?{query}")
+    assert status == 200, text
+    return text
+
+
+def rows(text: str) -> int:
+    return text.count('<tr role="row"><td')
+
+
+def test_attempts_are_found_by_channel_and_job_and_the_pages_are_linked(
+    daemon: DaemonProcess, redis_server: RedisServer
+) -> None:
+    with redis_server.client() as client:
+        push(client, [job(number, events=[event(channel=f"room-{number}")]) for number in range(60)])
+        push(client, [job(100, events=[event(channel=MARKUP)])])
+        eventually(lambda: rows(shown(daemon)) == 50)
+        eventually(lambda: rows(shown(daemon, outcome="dead-letter")) == 1, 10)
+
+    found = shown(daemon, channel="room-7")
+    assert rows(found) == 1
+    assert "status 200" in found
+    job_link = html.unescape(re.findall(r'href="(/attempts\?job=[^"]+)"', found)[0])
+    assert rows(get(daemon, job_link)[1]) == 1
+
+    older = html.unescape(re.findall(r'href="(/attempts\?before=[^"]+)"', shown(daemon))[0])
+    assert rows(get(daemon, older)[1]) == 12
+
+    overview = eventually(lambda: (text := get(daemon, "/")[1]) and "/attempts?app=" in text and text)
+    webhook_link = html.unescape(re.findall(r'href="(/attempts\?app=[^"]+)"', str(overview))[0])
+    assert rows(get(daemon, webhook_link)[1]) == 50
+    marked = shown(daemon, channel=MARKUP)
+    assert MARKUP not in marked
+    assert html.escape(MARKUP) in marked
+    job_link = html.unescape(re.findall(r'href="(/attempts\?job=[^"]+)"', marked)[0])
+    assert rows(get(daemon, job_link)[1]) == 2  # the attempt, and the dead letter that it led to
+
+
+def test_nothing_found_is_no_proof(daemon: DaemonProcess) -> None:
+    text = shown(daemon, channel="elsewhere")
+    assert "This does not mean that nothing was delivered" in text
+    assert "Recorded: all" in text
+    assert "Kept: no entry" in text
+    assert "Dropped: 0 entries" in text
+
+
+def test_input_of_a_person_is_checked_and_shown_again(daemon: DaemonProcess) -> None:
+    status, text, headers = get(daemon, "/attempts?status=abc&job=" + quote('"><b>'))
+    assert status == 400
+    assert "three digits" in text
+    assert 'value="&#34;&gt;&lt;b&gt;"' in text
+    assert "form-action 'self'" in headers["Content-Security-Policy"]
+    assert get(daemon, "/attempts?before=odd&" + "x=1&" * 500)[0] == 200
+
+
+def test_page_needs_the_login(daemon: DaemonProcess) -> None:
+    assert get(daemon, "/attempts", Authorization="Basic x")[0] == 401
+
+
+def test_without_a_login_there_is_no_page_and_no_link_to_it(receiver: Receiver, redis_server: RedisServer) -> None:
+    with DaemonProcess(config(app(webhook(receiver.url()))), {}, redis_url=redis_server.url) as daemon:
+        daemon.wait_ready()
+        assert get(daemon, "/attempts")[0] == 404
+        assert "/attempts" not in get(daemon, "/")[1]
+
+
+def test_redis_that_does_not_answer_is_said_and_keeps_no_other_page(
+    daemon: DaemonProcess, redis_server: RedisServer
+) -> None:
+    redis_server.stop()
+    status, text, _ = get(daemon, "/attempts")
+    assert status == 503
+    assert "cannot be read now" in text
+    assert get(daemon, "/metrics")[0] == 200
