@@ -20,7 +20,7 @@ from sockudo_queue.commands.attempt_lines import (
 )
 from sockudo_queue.commands.context import EXIT_NO, load, page_address
 from sockudo_queue.commands.follow import follow
-from sockudo_queue.commands.terminal import complain, plural, say, say_json, table
+from sockudo_queue.commands.terminal import plural, print_error, print_json, print_line, table
 from sockudo_queue.config import Loaded
 from sockudo_queue.drivers.factory import make_history
 from sockudo_queue.errors import BrokerRefused, SettingsError
@@ -47,9 +47,9 @@ def list_attempts(options: argparse.Namespace) -> int:
         cursors = store.newest() if options.follow else {}
         page = store.search(criteria, options.limit, before, _never)
         if options.json:
-            say_json({"history": figures_for_machines(figures, loaded)})
+            print_json({"history": figures_for_machines(figures, loaded)})
         else:
-            _say_figures(figures, loaded)
+            _print_figures(figures, loaded)
         _say_page(page, criteria, figures, options)
         if options.follow:
             follow(store, cursors, criteria, as_json=options.json)
@@ -68,14 +68,16 @@ def show(options: argparse.Namespace) -> int:
     if options.json:
         webhooks = [story_for_machines(story) for story in found]
         history = figures_for_machines(figures, loaded)
-        say_json({"history": history, "job": options.show_job, "webhooks": webhooks, "is_complete": page.next is None})
+        print_json(
+            {"history": history, "job": options.show_job, "webhooks": webhooks, "is_complete": page.next is None}
+        )
         return 0 if found else EXIT_NO
-    _say_figures(figures, loaded)
-    say(f"job       {options.show_job}")
+    _print_figures(figures, loaded)
+    print_line(f"job       {options.show_job}")
     for line in story_lines(found, figures):
-        say(line)
+        print_line(line)
     if page.next is not None:
-        say(f"only the newest {len(page.entries):,} entries are told; attempts --job has the others")
+        print_line(f"only the newest {len(page.entries):,} entries are told; attempts --job has the others")
     return 0 if found else EXIT_NO
 
 
@@ -89,9 +91,11 @@ def purge(options: argparse.Namespace) -> int:
             return EXIT_NO
         removed = store.purge(options.purged_app)
     if options.json:
-        say_json({"purged": removed})
+        print_json({"purged": removed})
     else:
-        say(f"removed {plural(removed, 'entry', 'entries')}; what a daemon has not stored yet follows within a second")
+        print_line(
+            f"removed {plural(removed, 'entry', 'entries')}; what a daemon has not stored yet follows within a second"
+        )
     return 0
 
 
@@ -125,10 +129,10 @@ def _reached(options: argparse.Namespace) -> Iterator[tuple[Loaded, SharedHistor
             finally:
                 store.close()
         case "none":
-            complain('attempts: queue.driver is "none", so nothing is delivered')
+            print_error('attempts: queue.driver is "none", so nothing is delivered')
             yield None
         case driver:
-            complain(
+            print_error(
                 f"attempts: with the driver {driver} the history lives in the running daemon and ends with it; "
                 f"no command can read it. The daemon's page is {page_address(loaded)}"
             )
@@ -147,32 +151,32 @@ def _never() -> bool:
     return False
 
 
-def _say_figures(figures: HistoryFigures, loaded: Loaded) -> None:
+def _print_figures(figures: HistoryFigures, loaded: Loaded) -> None:
     for line in figures_lines(figures, loaded.settings.history.mode, time.time()):
-        say(line)
+        print_line(line)
 
 
 def _say_page(page: Page, criteria: Criteria, figures: HistoryFigures, options: argparse.Namespace) -> None:
     if options.json:
         for entry in reversed(page.entries):
-            say_json(entry_for_machines(entry))
+            print_json(entry_for_machines(entry))
         if page.next is not None or page.unreadable:
-            say_json({"next": page.next, "unreadable": page.unreadable})
+            print_json({"next": page.next, "unreadable": page.unreadable})
         return
     if page.entries:
         for line in table(HEADINGS, [row_of(entry) for entry in reversed(page.entries)]):
-            say(line)
+            print_line(line)
     elif not options.follow:
-        say(no_entry(figures, criteria))
+        print_line(no_entry(figures, criteria))
     if page.unreadable:
-        say(f"{plural(page.unreadable, 'entry', 'entries')} of another version cannot be read here")
+        print_line(f"{plural(page.unreadable, 'entry', 'entries')} of another version cannot be read here")
     if page.next is not None:
-        say(f"there may be older ones; --page {page.next} shows them")
+        print_line(f"there may be older ones; --page {page.next} shows them")
 
 
 def _agrees(app: str) -> bool:
     if not sys.stdin.isatty():
-        complain(f"attempts: purge would remove all entries of the app {app}; say so with --yes")
+        print_error(f"attempts: purge would remove all entries of the app {app}; say so with --yes")
         return False
     sys.stderr.write("Remove all entries of this app from the history for good? [y/N] ")
     sys.stderr.flush()

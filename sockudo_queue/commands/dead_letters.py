@@ -10,7 +10,16 @@ from typing import Any, Final
 
 from sockudo_queue.commands.context import EXIT_NO, reached
 from sockudo_queue.commands.letters import DeadLetterEntry, Selection, none_matches
-from sockudo_queue.commands.terminal import print_error, moment, plural, print_line, print_json, print_json_with, span, table
+from sockudo_queue.commands.terminal import (
+    moment,
+    plural,
+    print_error,
+    print_json,
+    print_json_with,
+    print_line,
+    span,
+    table,
+)
 from sockudo_queue.core.delivery_state import DeliveryState
 from sockudo_queue.core.job import Job
 from sockudo_queue.drivers.base import DeadLetterStore, Driver

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from sockudo_queue.commands.attempt_lines import entry_for_machines, row_of
-from sockudo_queue.commands.terminal import complain, say, say_json
+from sockudo_queue.commands.terminal import print_error, print_json, print_line
 from sockudo_queue.errors import BrokerRefused, BrokerUnavailable
 from sockudo_queue.history.entry import Entry
 from sockudo_queue.history.items import lines_backwards, parsed, split
@@ -83,18 +83,18 @@ def follow(store: SharedHistory, cursors: dict[str, str], criteria: Criteria, *,
         try:
             for entry in follower.new():
                 if as_json:
-                    say_json(entry_for_machines(entry))
+                    print_json(entry_for_machines(entry))
                 else:
-                    say("  ".join(row_of(entry)))
+                    print_line("  ".join(row_of(entry)))
         except BrokerUnavailable as error:
             if not is_lost:
-                complain(f"attempts: the queue's server: {error}; trying again")
+                print_error(f"attempts: the queue's server: {error}; trying again")
                 follower.look_back()
             is_lost = True
             time.sleep(backoff.next())
             continue
         if is_lost:
-            complain("attempts: the queue's server answers again")
+            print_error("attempts: the queue's server answers again")
         is_lost = False
         backoff.reset()
         time.sleep(EVERY)
