@@ -155,9 +155,7 @@ def test_a_dead_bell_is_replaced(killable: _KillableDaemon, redis_server: RedisS
         receiver.wait_for(2, 3)
 
 
-@pytest.mark.parametrize(
-    "module", ["sockudo_queue.observability.logs.writer", "sockudo_queue.observability.web.server"]
-)
+@pytest.mark.parametrize("module", ["logs.writer", "web.server"])
 def test_a_thread_that_logs_or_answers_probes_survives(
     killable: _KillableDaemon, redis_server: RedisServer, receiver: Receiver, module: str
 ) -> None:
@@ -171,12 +169,8 @@ def test_a_thread_that_logs_or_answers_probes_survives(
                 receiver.wait_for(number)
         eventually(lambda: len(killable.events("delivery.attempted")) > logged, 5, told(killable))  # noqa: B023
         eventually(lambda: killable.get("/livez") == 200, 5, told(killable))
-    if module.endswith("writer"):
-        eventually(
-            lambda: {line["thread"] for line in killable.events("thread.crashed")} == {"log-writer"}, 5, told(killable)
-        )
-    else:  # logged at most once a minute
-        eventually(lambda: len(killable.events("http.failed")) == 1, 5, told(killable))
+    event, most = ("thread.crashed", 3) if module == "logs.writer" else ("http.failed", 1)  # once a minute
+    eventually(lambda: 0 < len(killable.events(event)) <= most, 5, told(killable))
 
 
 def test_a_main_thread_that_dies_puts_back_and_ends_with_a_line(
