@@ -308,6 +308,7 @@ def _run(options: argparse.Namespace) -> int:
     from sockudo_queue.core.apps import StaticApps
     from sockudo_queue.daemon import Daemon
     from sockudo_queue.observability import logs
+    from sockudo_queue.observability.tracing.factory import make_tracing
     from sockudo_queue.runtime.service_manager import ServiceManager
 
     loaded, apps = load_with_apps(options.config, os.environ, working_directory(), options.strict)
@@ -319,7 +320,8 @@ def _run(options: argparse.Namespace) -> int:
         log.info("settings.note", text=note)
     registry = StaticApps(apps)
     source = AppSource(loaded.apps_document, loaded.settings, registry, os.environ, strict=options.strict)
-    code = Daemon(loaded.settings, registry, source, ServiceManager(os.environ)).run()
+    tracing = make_tracing(os.environ, loaded.settings.driver, log)
+    code = Daemon(loaded.settings, registry, source, ServiceManager(os.environ), tracing).run()
     logs.flush(FLUSH_SECONDS)
     return code
 

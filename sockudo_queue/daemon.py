@@ -23,7 +23,7 @@ from sockudo_queue.core.hosts import is_loopback
 from sockudo_queue.delivery.admission.endpoint import EndpointRegistry
 from sockudo_queue.delivery.admission.thread_budget import AdmissionLimits
 from sockudo_queue.delivery.factory import DESCRIPTORS_OF_A_WORKER, DeliveryStack
-from sockudo_queue.delivery.own_services import page
+from sockudo_queue.delivery.own_services import collector, page
 from sockudo_queue.drivers.base import BufferedDriver, Driver, InProcess, PeerAware
 from sockudo_queue.drivers.factory import make_driver, make_history
 from sockudo_queue.errors import BrokerError, BrokerUnavailable, SockudoQueueError
@@ -35,6 +35,7 @@ from sockudo_queue.observability.status_page import attempts
 from sockudo_queue.observability.status_page.attempts_page import AttemptsPage
 from sockudo_queue.observability.status_page.history import StatusHistory
 from sockudo_queue.observability.status_page.pages import StatusPages
+from sockudo_queue.observability.tracing.spans import NO_TRACING, Tracing
 from sockudo_queue.observability.web.application import Application
 from sockudo_queue.observability.web.health_server import HealthServer
 from sockudo_queue.observability.web.login import Credentials, LoginGate
@@ -67,6 +68,8 @@ LAST_PUT_BACK: Final = 2.0
 
 LAST_ENTRIES: Final = 1.0
 """Seconds in which the last entries of the attempt history may be stored at a stop."""
+LAST_EXPORT: Final = 5.0
+"""Seconds that a stop waits at most for the collector of spans."""
 
 LEAST_BESIDE: Final = 24
 """For files, pages and their clients, service threads' connections, and look-ups, at the least."""
@@ -107,9 +110,11 @@ class Daemon:
         registry: AppRegistry,
         app_source: AppSource | None = None,
         manager: ServiceManager | None = None,
+        tracing: Tracing = NO_TRACING,
     ) -> None:
         self._settings = settings
         self._manager = manager or ServiceManager({})
+        self._tracing = tracing
         self._app_source = app_source
         self._log: Any = logs.get_logger().bind()  # bound once, and not anew with every line
         self._gate = PythonGate()
@@ -156,6 +161,7 @@ class Daemon:
                 self._supervisor.stopping,
                 slow=settings.delivery.slow_ms / 1000,
             ),
+            tracing,
         )
         self._supervisor.bind(context)
         max_age_ms = settings.reliability.failed_max_age_ms
@@ -167,6 +173,7 @@ class Daemon:
         self._metrics.watch_heartbeats(self._beats.oldest_by_kind)
         self._metrics.watch_invalid_webhooks(self._registry.invalid_webhooks)
         self._metrics.watch_log_drops(logs.dropped_lines)
+        self._metrics.watch_spans(tracing.counts)
         for source in self._driver.sources:
             self._metrics.source_jobs(source, 0)
             self._metrics.source_refused(source, refused=False)
@@ -203,6 +210,8 @@ class Daemon:
         if self._settings.metrics.enabled:
             self._server.start()
             self._stack.protect(page(self._settings.metrics.host, self._server.port))
+        if self._tracing.collector is not None:
+            self._stack.protect(collector(*self._tracing.collector))
         if self._ingress is not None:
             self._ingress.bind()
             self._stack.protect(page(self._settings.memory.ingress_host, self._ingress.port))
@@ -260,6 +269,7 @@ class Daemon:
                     return self._drain()
         self._log.error("daemon.gave_up", reason=GAVE_UP_REASON)
         self._put_back()
+        self._export_spans(LAST_EXPORT)
         return EXIT_GAVE_UP
 
     def _watch_peers(self) -> None:
@@ -293,7 +303,7 @@ class Daemon:
         code = EXIT_STOPPED
         while self._is_busy and time.monotonic() < deadline:
             if signals.signalled(signals.STOP_SIGNALS, 0.01) is not None:
-                code = EXIT_FORCED
+                code, deadline = EXIT_FORCED, time.monotonic()
                 break
         if not self._put_back():
             code = EXIT_FORCED
@@ -303,8 +313,17 @@ class Daemon:
             _in_time(self._attempts.flush, LAST_ENTRIES)
         if isinstance(self._driver, InProcess) and any(left := self._driver.depth().values()):
             self._log.warning("memory.lost", records=sum(left))
+        self._export_spans(min(deadline - time.monotonic(), LAST_EXPORT))
         self._log.info("daemon.stopped", code=code)
         return code
+
+    def _export_spans(self, seconds: float) -> None:
+        """Export what waits, for at most so long: a collector that hangs must not hold up a stop."""
+        if self._tracing.collector is None:
+            return
+        _in_time(self._tracing.close, max(seconds, 0.0))
+        if lost := self._tracing.unfinished():
+            self._log.warning("tracing.spans_lost", spans=lost)
 
     @property
     def _is_busy(self) -> bool:

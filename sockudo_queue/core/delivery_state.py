@@ -23,6 +23,7 @@ HISTORY_LIMIT: Final = 20
 # On Queue V2 and SQS the state comes with the job, so whoever can put a job can write it. The id goes into headers, and
 # the numbers into shifts and sums; outside of these bounds no version of this daemon has ever written any.
 HeaderText = Annotated[str, msgspec.Meta(pattern=r"^[ -~]*\Z")]
+TraceParent = Annotated[str, msgspec.Meta(pattern=r"^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}\Z")]
 Count = Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)]
 Moment = Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]
 
@@ -60,8 +61,9 @@ class DeliveryState(msgspec.Struct, frozen=True, omit_defaults=True, rename={"ve
     `webhook` None means the whole job. `budget_from` is the first attempt or the first deferral by an open breaker.
     `reserved` says that the record comes at a moment that it was given, so it need not queue again; `guesses` counts
     how often in a row it was told to come back without such a promise. `reason`, `died`, `last` and `history` are for
-    dead letters and for people; the latest death stands last in `history`, and the latest
-    of `tries` last, which older versions neither read nor keep.
+    dead letters and for people; the latest death stands last in `history`, and the latest of `tries` last, which older
+    versions neither read nor keep. `first_try` is the `traceparent` of the first attempt whose span was recorded; later
+    ones are linked to it.
     """
 
     job: HeaderText
@@ -76,6 +78,7 @@ class DeliveryState(msgspec.Struct, frozen=True, omit_defaults=True, rename={"ve
     died: Moment | None = None
     history: tuple[PastDeath, ...] = ()
     tries: tuple[Try, ...] = ()
+    first_try: TraceParent | None = None
     # A factory, because a plain default is left out, and the version must stand in every record.
     version: int = msgspec.field(default_factory=partial(int, FORMAT_VERSION))
 
@@ -96,7 +99,14 @@ def replayed(state: DeliveryState, webhook: str | None = None) -> DeliveryState:
     """
     death = PastDeath(state.reason or "", state.died or 0, state.attempts, state.last)
     history = (*state.history, death)[-HISTORY_LIMIT:]
-    return DeliveryState(state.job, state.app, webhook or state.webhook, history=history, tries=state.tries)
+    return DeliveryState(
+        state.job,
+        state.app,
+        webhook or state.webhook,
+        history=history,
+        tries=state.tries,
+        first_try=state.first_try,
+    )
 
 
 def encode(state: DeliveryState) -> bytes:

@@ -25,24 +25,39 @@ BAGGAGE_LIMIT: Final = 8192
 """Bytes of a `baggage`; the specification asks for no more to be passed on."""
 
 _TRACEPARENT: Final = re.compile(
-    r"(?!ff)(?P<version>[0-9a-f]{2})-(?!0{32})(?P<trace>[0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-(?P<flags>[0-9a-f]{2})"
+    r"(?!ff)(?P<version>[0-9a-f]{2})-(?!0{32})(?P<trace>[0-9a-f]{32})-(?!0{16})(?P<span>[0-9a-f]{16})-(?P<flags>[0-9a-f]{2})"
     r"(?P<more>-[ -~]*)?"  # only a later version has more
 )
+SAMPLED: Final = 0b01
 _KNOWN_FLAGS: Final = 0b11
 """Sampled, and random trace id. The specification has a sender clear all others."""
+_LONGEST: Final = 1024
 
 
 class TraceContext(msgspec.Struct, frozen=True):
-    """The trace that a job belongs to. `tracestate` and `baggage` are empty where the job has none that is sound."""
+    """One span of a trace, and what those who continue it are given: the span of a job, or that of an attempt.
+
+    `tracestate` and `baggage` are empty where there is none that is sound.
+    """
 
     trace_id: str
+    span_id: str
     flags: int
     tracestate: str = ""
     baggage: str = ""
 
-    def headers(self, span_id: int, *, baggage: bool) -> dict[str, str]:
-        """Return the headers of one attempt. `span_id` has 64 bits and names the attempt; it must not be 0."""
-        headers = {TRACEPARENT: f"00-{self.trace_id}-{span_id:016x}-{self.flags:02x}"}
+    @property
+    def traceparent(self) -> str:
+        """Return the value of the header that names this span."""
+        return f"00-{self.trace_id}-{self.span_id}-{self.flags:02x}"
+
+    def child(self, span_id: int) -> TraceContext:
+        """Return the context of a span below this one. `span_id` has 64 bits and must not be 0."""
+        return msgspec.structs.replace(self, span_id=f"{span_id:016x}")
+
+    def headers(self, *, baggage: bool) -> dict[str, str]:
+        """Return the headers that make a receiver continue this span."""
+        headers = {TRACEPARENT: self.traceparent}
         if self.tracestate:
             headers[TRACESTATE] = self.tracestate
         if baggage and self.baggage:
@@ -77,15 +92,23 @@ def read(raw: bytes) -> Found:
     except DECODE_ERRORS:
         return NOTHING if bytes(raw) == b"null" else Found(None, (TRACEPARENT,))
     rejected: list[str] = []
-    parent = _text(fields.traceparent, TRACEPARENT, 1024, rejected)
+    parent = _text(fields.traceparent, TRACEPARENT, _LONGEST, rejected)
     state = _text(fields.tracestate, TRACESTATE, TRACESTATE_LIMIT, rejected)
     baggage = _text(fields.baggage, BAGGAGE, BAGGAGE_LIMIT, rejected)
-    matched = _TRACEPARENT.fullmatch(parent)
-    if matched is None or (matched["version"] == "00" and matched["more"]):
+    context = parse(parent, state, baggage)
+    if context is None:
         # Without a trace the other two say nothing that a receiver could use.
         return Found(None, (TRACEPARENT, *rejected) if parent else tuple(rejected))
-    context = TraceContext(matched["trace"], int(matched["flags"], 16) & _KNOWN_FLAGS, state, baggage)
     return Found(context, tuple(rejected))
+
+
+def parse(traceparent: str, tracestate: str = "", baggage: str = "") -> TraceContext | None:
+    """Read the value of a `traceparent`; the other two are taken as they are. None where it is not sound."""
+    matched = _TRACEPARENT.fullmatch(traceparent)
+    if matched is None or (matched["version"] == "00" and matched["more"]):
+        return None
+    flags = int(matched["flags"], 16) & _KNOWN_FLAGS
+    return TraceContext(matched["trace"], matched["span"], flags, tracestate, baggage)
 
 
 def _text(raw: msgspec.Raw, name: str, limit: int, rejected: list[str]) -> str:

@@ -11,6 +11,7 @@ from sockudo_queue.delivery.guard import Service
 
 _BROKER = "the queue's own server"
 _DAEMON = "this daemon's own server"
+_COLLECTOR = "the collector of this daemon's spans"
 
 
 def brokers(settings: Settings) -> Iterator[Service]:
@@ -43,6 +44,11 @@ def pages(settings: Settings) -> Iterator[Service]:
 def page(host: str, port: int) -> Service:
     """Return a port of this daemon as the guard knows it."""
     return Service(_DAEMON, host, port)
+
+
+def collector(host: str, port: int) -> Service:
+    """Return the server that takes this daemon's spans as the guard knows it."""
+    return Service(_COLLECTOR, host, port)
 
 
 def broker(host: str, port: int) -> Service:

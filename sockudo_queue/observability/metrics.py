@@ -26,6 +26,7 @@ from sockudo_queue.core.apps import InvalidByApp
 from sockudo_queue.core.outcome import Failure, Verdict
 from sockudo_queue.core.trace_context import FIELDS as TRACE_FIELDS
 from sockudo_queue.observability import invalid_webhooks
+from sockudo_queue.observability.tracing.spans import SpanCounts
 
 SETTLED_OUTCOMES: Final = ("completed", "retry", "dead-letter", "put-back", "lease-lost", "unconfirmed")
 HISTORY_LOSSES: Final = ("full", "unavailable", "refused", "memory")
@@ -334,12 +335,19 @@ class _Watched(Collector):
         self.history_written: Callable[[], float] = lambda: 0
         self.history_dropped: Callable[[], Mapping[str, float]] = lambda: dict.fromkeys(HISTORY_LOSSES, 0)
         self.history_up: Callable[[], float | None] = lambda: None
+        self.spans: Callable[[], SpanCounts] = SpanCounts
         self.invalid_webhooks: Callable[[], InvalidByApp] = dict
 
     def collect(self) -> Iterable[Metric]:
         yield GaugeMetricFamily("sockudo_queue_slots_in_use", "Slots that are taken.", self.slots_in_use())
         yield GaugeMetricFamily("sockudo_queue_spare_workers", "Workers beyond the slots.", self.spare_workers())
         yield CounterMetricFamily("sockudo_queue_log_lines_dropped", "Log lines lost.", self.log_drops())
+        spans = self.spans()
+        yield CounterMetricFamily("sockudo_queue_spans_exported", "Spans that a collector took.", spans.exported)
+        dropped = CounterMetricFamily("sockudo_queue_spans_dropped", "Spans lost.", labels=("reason",))
+        dropped.add_metric(("queue-full",), spans.queue_full)
+        dropped.add_metric(("export-failed",), spans.export_failed)
+        yield dropped
         yield CounterMetricFamily("sockudo_queue_evicted", "Jobs dropped by a full memory driver.", self.evictions())
         yield from self._history()
         up = GaugeMetricFamily("sockudo_queue_app_store_up", "1 while the store of apps answers.", labels=())
@@ -566,6 +574,10 @@ class Metrics:
         """Export what became of the entries of the attempt history, and whether they are stored now."""
         watched = self._watched
         watched.history_written, watched.history_dropped, watched.history_up = written, dropped, up
+
+    def watch_spans(self, counts: Callable[[], SpanCounts]) -> None:
+        """Export what became of the spans that have ended."""
+        self._watched.spans = counts
 
     def watch_evictions(self, count: Callable[[], float]) -> None:
         self._watched.evictions = count

@@ -20,6 +20,7 @@ from sockudo_queue.core.apps import Webhook
 from sockudo_queue.core.delivery_state import TRIES_LIMIT, Try
 from sockudo_queue.core.outcome import Failure, Outcome, Verdict, from_failure
 from sockudo_queue.core.ports import default_port
+from sockudo_queue.core.trace_context import TraceContext
 from sockudo_queue.delivery.admission.endpoint import (
     Admission,
     BreakerKey,
@@ -38,11 +39,15 @@ from sockudo_queue.pipeline.pool import Slot
 
 
 class Attempt(msgspec.Struct, frozen=True):
-    """One POST that has ended: its outcome, whether a kept connection carried it, and the bytes of its body."""
+    """One POST that has ended: its outcome, whether a kept connection carried it, and the bytes of its body.
+
+    `context` is the span that the receiver was given; None where it was given none.
+    """
 
     outcome: Outcome
     reused: bool = False
     bytes: int = 0
+    context: TraceContext | None = None
 
 
 class Dispatcher:
@@ -149,17 +154,21 @@ class Dispatcher:
             log_probe(self._log, delivery)
         counts.started()
         started, now_ms = time.monotonic(), in_flight.claim.now_ms()
+        span = None if in_flight.span is None else in_flight.span.attempt(delivery.webhook, delivery.state)
+        context = _passed_on(in_flight, delivery.webhook) if span is None else span.context
         try:
-            attempt = self._send(in_flight, delivery, now_ms)
+            attempt = self._send(in_flight, delivery, now_ms, context)
         except Exception as error:  # noqa: BLE001 - it costs an attempt and no dead letter
             self._log.error("delivery.failed", webhook=delivery.webhook.name, job=delivery.state.job, exc_info=error)
-            attempt = Attempt(from_failure(Failure.INTERNAL))
+            attempt = Attempt(from_failure(Failure.INTERNAL), context=context)
         except BaseException:  # this thread is being ended
             counts.ended(Verdict.RETRYABLE, time.monotonic() - started)
             raise
         ended = time.monotonic()
         now_ms += round((ended - started) * 1000)
         outcome = attempt.outcome
+        if span is not None:
+            span.end(outcome)
         cut_short = outcome.is_transport_failure and self._stopping.is_set()
         was_closed = breaker.is_closed
         failing_since = None if was_closed else breaker.failing_since
@@ -176,19 +185,20 @@ class Dispatcher:
             return Requeue(
                 delivery_state.encode(msgspec.structs.replace(delivery.state, webhook=delivery.webhook.name))
             )
-        return self._decide(in_flight.claim, delivery, outcome, ended - started, now_ms)
+        first_try = delivery.state.first_try or (None if span is None else span.context.traceparent)
+        return self._decide(in_flight.claim, delivery, outcome, ended - started, now_ms, first_try)
 
-    def _send(self, in_flight: JobInFlight, delivery: WebhookDelivery, now_ms: int) -> Attempt:
+    def _send(
+        self, in_flight: JobInFlight, delivery: WebhookDelivery, now_ms: int, context: TraceContext | None
+    ) -> Attempt:
         job, webhook, state = in_flight.job, delivery.webhook, delivery.state
         assert job is not None
         request = signing.SigningRequest(job.app_key, job.signing_key, state.job, state.attempts + 1, now_ms // 1000)
         body, headers = signing.signed(request, webhook, job.time_ms, delivery.events)
-        if job.trace.context is not None:
-            # An id of its own tells an attempt from the one before; it guards nothing.
-            span_id = random.getrandbits(64) or 1
-            headers |= job.trace.context.headers(span_id, baggage=self._baggage)
+        if context is not None:
+            headers |= context.headers(baggage=self._baggage)
         outcome, reused = self._sender.post(webhook, body, headers)
-        return Attempt(outcome, reused, len(body))
+        return Attempt(outcome, reused, len(body), context)
 
     def _report(
         self,
@@ -200,7 +210,7 @@ class Dispatcher:
         counts: WebhookMetrics,
     ) -> None:
         """Count an attempt and log it."""
-        job, state, outcome = in_flight.job, delivery.state, attempt.outcome
+        job, state, outcome, context = in_flight.job, delivery.state, attempt.outcome, attempt.context
         assert job is not None
         counts.ended(
             outcome.verdict,
@@ -227,14 +237,21 @@ class Dispatcher:
             events=len(delivery.events),
             bytes=attempt.bytes,
             reused=attempt.reused,
-            trace_id=job.trace.context.trace_id if job.trace.context is not None else None,
+            trace_id=context.trace_id if context is not None else None,
+            span_id=context.span_id if context is not None and context is not job.trace.context else None,
         )
         recorder = self._recorder
         if recorder is not None and (recorder.every or outcome.failure or state.attempts or state.history):
             recorder.attempted(in_flight.claim.source, delivery, outcome, took, now_ms)
 
     def _decide(
-        self, claim: Claim, delivery: WebhookDelivery, outcome: Outcome, took: float, now_ms: int
+        self,
+        claim: Claim,
+        delivery: WebhookDelivery,
+        outcome: Outcome,
+        took: float,
+        now_ms: int,
+        first_try: str | None,
     ) -> Disposition | None:
         if outcome.delivered:
             return None
@@ -249,11 +266,22 @@ class Dispatcher:
             guesses=0,
             last=outcome.reason,
             tries=(*state.tries, Try(now_ms, outcome.reason, round(took * 1000)))[-TRIES_LIMIT:],
+            first_try=first_try,
         )
         delay_ms = delivery.webhook.retry.delay_ms(tried.attempts, now_ms - began, outcome, random.random())  # noqa: S311
         if delay_ms is not None:
             return Retry(delivery_state.encode(tried), delay_ms)
         return dead_letter(tried, claim, "refused" if outcome.verdict is Verdict.PERMANENT else "exhausted")
+
+
+def _passed_on(in_flight: JobInFlight, webhook: Webhook) -> TraceContext | None:
+    """Return the job's trace with a span id of the attempt's own, which no span of ours has."""
+    assert in_flight.job is not None
+    context = in_flight.job.trace.context
+    if context is None or webhook.url is None:
+        return context  # a function gets no headers
+    # It tells an attempt from the one before, and guards nothing.
+    return context.child(random.getrandbits(64) or 1)
 
 
 def _target_of(webhook: Webhook) -> tuple[EndpointKey, str]:

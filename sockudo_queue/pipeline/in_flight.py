@@ -14,6 +14,7 @@ from sockudo_queue.core.apps import Webhook
 from sockudo_queue.core.delivery_state import DeliveryState
 from sockudo_queue.core.job import Event, Job
 from sockudo_queue.drivers.base import Claim, DeadLetter, Disposition, Requeue, Settlement
+from sockudo_queue.observability.tracing.spans import ClaimSpan
 
 
 class WebhookDelivery(msgspec.Struct, frozen=True):
@@ -28,7 +29,8 @@ class WebhookDelivery(msgspec.Struct, frozen=True):
 class JobInFlight(msgspec.Struct, eq=False):
     """One claim at work. `finish` and `abandon` may be called from any thread; the claim is settled exactly once.
 
-    `decided` is kept of the record whatever becomes of the deliveries.
+    `decided` is kept of the record whatever becomes of the deliveries. Of a job that has nothing to attempt, `job` is
+    without its events. `span` is None unless this claim is traced.
     """
 
     claim: Claim
@@ -37,6 +39,7 @@ class JobInFlight(msgspec.Struct, eq=False):
     splits: bool = False
     decided: tuple[Disposition, ...] = ()
     settlement: Settlement | None = None
+    span: ClaimSpan | None = None
     _parts: dict[int, Disposition | None] = {}
     _lock: threading.Lock = msgspec.field(default_factory=threading.Lock)
 

@@ -117,6 +117,13 @@ class Resolver:
             state = msgspec.structs.replace(state, job=job.job_id or state.job, app=job.app_id)
         elif state.app != job.app_id:  # where a state comes with the job, a producer could name apps that nobody has
             state = msgspec.structs.replace(state, app=job.app_id)
+        in_flight = self._of_known_job(claim, state, job, give_way)
+        if in_flight.job is None:
+            # Its trace is all that is asked for; the events of a large job take much memory.
+            in_flight.job = msgspec.structs.replace(job, events=())
+        return in_flight
+
+    def _of_known_job(self, claim: Claim, state: DeliveryState, job: Job, give_way: GiveWay) -> JobInFlight:
         try:
             app = self._registry.find(job.app_id)
         except AppStoreUnavailable:

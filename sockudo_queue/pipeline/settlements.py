@@ -49,15 +49,19 @@ class SettlementRecorder:
     def record(self, settlement: Settlement, *, accepted: bool, repeated: bool) -> None:
         """Count the end of a claim, once. `repeated`: an earlier try got no answer and may have been taken."""
         claim = settlement.claim
-        if self._claims.pop(claim.receipt, None) is None:
+        in_flight = self._claims.pop(claim.receipt, None)
+        if in_flight is None:
             return  # another thread was first
         took = time.monotonic() - claim.claimed_at
+        outcome = _outcome_of(settlement) if accepted else "unconfirmed" if repeated else "lease-lost"
+        self._metrics.settled(outcome, took)
+        if in_flight.span is not None:
+            reasons = [part.reason for part in settlement.parts if isinstance(part, DeadLetter)]
+            in_flight.span.end(outcome, reasons[0] if accepted and reasons else None)
+        if outcome == "lease-lost":
+            self._log.warning("lease.lost", record=claim.id)
         if not accepted:
-            self._metrics.settled("unconfirmed" if repeated else "lease-lost", took)
-            if not repeated:
-                self._log.warning("lease.lost", record=claim.id)
             return
-        self._metrics.settled(_outcome_of(settlement), took)
         for part in settlement.parts:
             if isinstance(part, DeadLetter):
                 self._count_dead(claim, part)

@@ -13,6 +13,7 @@ from sockudo_queue.drivers.base import Claim, Driver, Requeue, Retry, Settlement
 from sockudo_queue.errors import BrokerError, SourceRefused
 from sockudo_queue.observability.health import Heartbeats
 from sockudo_queue.observability.metrics import Metrics
+from sockudo_queue.observability.tracing.spans import NO_TRACING, Tracing
 from sockudo_queue.pipeline.broker_status import BrokerWatch, broker_backoff
 from sockudo_queue.pipeline.dispatcher import Dispatcher
 from sockudo_queue.pipeline.in_flight import ClaimsInFlight, JobInFlight, WebhookDelivery
@@ -51,6 +52,7 @@ class WorkerContext:
     stopping: threading.Event
     abandoned: threading.Event
     isolation: Isolation = field(default_factory=Isolation)
+    tracing: Tracing = NO_TRACING
 
 
 class Worker:
@@ -81,6 +83,7 @@ class Worker:
         self._stopping = context.stopping
         self._abandoned = context.abandoned
         self._isolation = context.isolation
+        self._tracing = context.tracing
 
     def run(self) -> None:
         """Work until the pool has nothing more for this worker."""
@@ -180,6 +183,8 @@ class Worker:
         if self.current is not None and self.current[0].settlement is not None:
             self.current = None  # its lease was lost meanwhile, or it was put back
             return None
+        if in_flight.job is not None:
+            in_flight.span = self._tracing.begin(claim, in_flight.job, in_flight.deliveries)
         self._claims[claim.receipt] = in_flight
         self.claiming = False
         self.current = (in_flight, None)

@@ -33,7 +33,7 @@ def found(**fields: Any) -> tuple[TraceContext | None, tuple[str, ...]]:
     ],
 )
 def test_sound_traceparent_is_taken(parent: str, flags: int) -> None:
-    assert found(traceparent=parent) == (TraceContext(TRACE, flags), ())
+    assert found(traceparent=parent) == (TraceContext(TRACE, SPAN, flags), ())
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_unsound_traceparent_drops_the_whole_context(parent: object) -> None:
     """But for a line break at the end, which is white space like any other."""
     context, rejected = found(traceparent=parent, tracestate="a=b", baggage="c=d")
     if parent == f"{PARENT}\n":
-        assert (context, rejected) == (TraceContext(TRACE, 1, "a=b", "c=d"), ())
+        assert (context, rejected) == (TraceContext(TRACE, SPAN, 1, "a=b", "c=d"), ())
     else:
         assert context is None
         assert rejected == ("traceparent",)
@@ -78,7 +78,7 @@ def test_unsound_traceparent_drops_the_whole_context(parent: object) -> None:
     ],
 )
 def test_unsound_field_is_left_out_and_the_trace_goes_on(field: str, value: object) -> None:
-    assert found(traceparent=PARENT, **{field: value}) == (TraceContext(TRACE, 1), (field,))
+    assert found(traceparent=PARENT, **{field: value}) == (TraceContext(TRACE, SPAN, 1), (field,))
 
 
 @pytest.mark.parametrize(
@@ -102,10 +102,10 @@ def test_job_without_a_sound_trace_has_none(raw: bytes, rejected: tuple[str, ...
 
 
 def test_headers_name_the_attempt_and_leave_baggage_out_unless_asked() -> None:
-    context = TraceContext(TRACE, 1, "a=b", "user=alice")
-    assert context.headers(0xAB, baggage=False) == {"traceparent": f"00-{TRACE}-{0xAB:016x}-01", "tracestate": "a=b"}
-    assert context.headers(0xAB, baggage=True)["baggage"] == "user=alice"
-    assert TraceContext(TRACE, 0).headers(1, baggage=True) == {"traceparent": f"00-{TRACE}-{1:016x}-00"}
+    context = TraceContext(TRACE, SPAN, 1, "a=b", "user=alice").child(0xAB)
+    assert context.headers(baggage=False) == {"traceparent": f"00-{TRACE}-{0xAB:016x}-01", "tracestate": "a=b"}
+    assert context.headers(baggage=True)["baggage"] == "user=alice"
+    assert TraceContext(TRACE, SPAN, 0).child(1).headers(baggage=True) == {"traceparent": f"00-{TRACE}-{1:016x}-00"}
 
 
 @pytest.mark.parametrize("trace", [b"5", b'{"traceparent":5}', b'{"traceparent":"' + b"x" * 100_000 + b'"}'])
