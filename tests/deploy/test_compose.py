@@ -20,6 +20,7 @@ from jsonschema import Draft202012Validator
 from sockudo_queue.config import Settings
 from sockudo_queue.core import job
 from sockudo_queue.drivers.redis.peers import producer_rule
+from sockudo_queue.observability.tracing import plan
 from tests.deploy import sources
 from tests.helpers.daemon import DaemonProcess
 from tests.helpers.ports import free_port
@@ -32,7 +33,7 @@ from tests.helpers.waiting import eventually
 FOLDER: Final = sources.ROOT / "deploy" / "compose"
 JOBS: Final = (FOLDER / "jobs.jsonl").read_bytes().splitlines()
 SERVICES: Final[dict[str, Any]] = sources.read(sources.COMPOSE)["services"]
-DAEMONS: Final = ("queue", "queue-cluster", "queue-sqs")
+DAEMONS: Final = ("queue", "queue-cluster", "queue-sqs", "queue-traced")
 
 
 def test_it_is_a_compose_file() -> None:
@@ -105,6 +106,14 @@ def test_the_settings_of_a_daemon_are_good_ones(name: str, tmp_path: Path) -> No
     [app] = outcome.apps
     [webhook] = app.webhooks
     assert webhook.name == "receiver"
+
+
+def test_the_daemon_with_spans_sends_them_to_the_collector_beside_it() -> None:
+    result = plan.read(SERVICES["queue-traced"]["environment"])
+    assert result.warnings == ()
+    assert result.plan is not None
+    assert (result.plan.host, result.plan.port) == ("collector", 4318)
+    assert "collector" in SERVICES["queue-traced"]["depends_on"]  # It stops last, and takes the last spans.
 
 
 @pytest.mark.parametrize(("known", "made"), [(1, 1), (6, 0)])

@@ -171,7 +171,7 @@ def test_a_hostile_trace_costs_no_delivery_and_no_span_of_others(
         "a=\u0000",
         "A" * 300 + "=1",
         "a=b" * 100_000,
-        "\ud83d\ude00",
+        "\U0001f600",
     ]
     hook, own = webhook(receiver.url(), name="hook"), webhook(f"{collector.url}/v1/traces", name="collector")
     with redis_server.client() as client, daemon_on(redis_server.url, hook, own, **collector.environment()) as daemon:

@@ -1,0 +1,70 @@
+"""What spans say, and what they keep to themselves."""
+
+from __future__ import annotations
+
+import pytest
+
+from sockudo_queue.core.apps import LambdaTarget, Webhook
+from sockudo_queue.core.delivery_state import DeliveryState
+from sockudo_queue.core.outcome import Failure, from_failure, from_status
+from sockudo_queue.core.secret import Secret
+from sockudo_queue.observability.tracing import attributes
+
+STATE = DeliveryState("job-1", "shop", "orders")
+
+
+def webhook(url: str) -> Webhook:
+    return Webhook("orders", frozenset(), Secret(url))
+
+
+@pytest.mark.parametrize(
+    ("url", "shown", "host", "port"),
+    [
+        ("https://a.example/", "https://a.example:443/REDACTED", "a.example", 443),
+        ("http://us%40er:pa@b.example:81/secret?secret#secret", "http://b.example:81/REDACTED", "b.example", 81),
+        ("http://[2001:db8::1]:8080", "http://[2001:db8::1]:8080/REDACTED", "2001:db8::1", 8080),
+    ],
+)
+def test_of_a_url_only_scheme_host_and_port_are_shown(url: str, shown: str, host: str, port: int) -> None:
+    given = attributes.of_attempt(webhook(url), STATE)
+    assert (given["url.full"], given["server.address"], given["server.port"]) == (shown, host, port)
+    assert not [value for value in given.values() if "secret" in str(value) or "pa@" in str(value)]
+
+
+def test_a_url_that_cannot_be_read_costs_its_attributes_alone() -> None:
+    given = attributes.of_attempt(webhook("http://[broken"), STATE)
+    assert given["http.request.method"] == "POST"
+    assert "server.address" not in given
+
+
+def test_a_function_is_named_without_the_account() -> None:
+    target = LambdaTarget("arn:aws:lambda:eu-west-1:123456789012:function:hook:live", "eu-west-1")
+    called = Webhook("orders", frozenset(), lambda_target=target)
+    assert attributes.span_name(called) == "Lambda/Invoke"
+    given = attributes.of_attempt(called, STATE)
+    assert (given["faas.invoked_name"], given["faas.invoked_region"]) == ("hook:live", "eu-west-1")
+    assert not [value for value in given.values() if "123456789012" in str(value)]
+
+
+def test_a_later_attempt_has_its_number() -> None:
+    assert "http.request.resend_count" not in attributes.of_attempt(webhook("http://a/"), STATE)
+    later = attributes.of_attempt(webhook("http://a/"), DeliveryState("job-1", "shop", "orders", attempts=2))
+    assert (later["sockudo_queue.attempt"], later["http.request.resend_count"]) == (3, 2)
+
+
+def test_an_outcome_is_told_with_its_reason_and_never_with_a_receivers_words() -> None:
+    assert attributes.of_outcome(from_status(204)) == {
+        "sockudo_queue.outcome": "delivered",
+        "http.response.status_code": 204,
+    }
+    assert attributes.of_outcome(from_status(503, detail="words")) == {
+        "sockudo_queue.outcome": "retryable",
+        "http.response.status_code": 503,
+        "sockudo_queue.reason": "status-503",
+        "error.type": "503",
+    }
+    assert attributes.of_outcome(from_failure(Failure.REFUSED, "words")) == {
+        "sockudo_queue.outcome": "retryable",
+        "sockudo_queue.reason": "refused",
+        "error.type": "refused",
+    }
