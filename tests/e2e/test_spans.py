@@ -175,11 +175,14 @@ def test_a_hostile_trace_costs_no_delivery_and_no_span_of_others(
     ]
     hook, own = webhook(receiver.url(), name="hook"), webhook(f"{collector.url}/v1/traces", name="collector")
     with redis_server.client() as client, daemon_on(redis_server.url, hook, own, **collector.environment()) as daemon:
-        push(client, [traced(n, tracestate=state) for n, state in enumerate(states, 1)])
-        receiver.wait_for(len(states), 20)
-        collector.wait_for(3 * len(states))
+        hostile = [traced(n, tracestate=state) for n, state in enumerate(states, 1)]
+        # Its age does not fit into the integers of OTLP.
+        hostile.append(traced(7).replace(b'"time_ms":1751100000007', b'"time_ms":-9223372036854775808'))
+        push(client, hostile)
+        receiver.wait_for(len(hostile), 20)
+        collector.wait_for(3 * len(hostile))
         # No webhook reaches the collector itself.
-        eventually(lambda: daemon.metric("sockudo_webhook_failures_total", **{"class": "guard"}) == len(states), 10)
+        eventually(lambda: daemon.metric("sockudo_webhook_failures_total", **{"class": "guard"}) == len(hostile), 10)
         assert daemon.events("library.warning") + daemon.events("tracing.failed") == []
     assert collector.unreadable == 0
 
@@ -214,6 +217,7 @@ def test_a_collector_that_refuses_is_logged_and_counted_until_it_takes_spans_aga
     quick = collector.environment(OTEL_EXPORTER_OTLP_TIMEOUT="1")
     with redis_server.client() as client, daemon_on(redis_server.url, receiver.url(), **quick) as daemon:
         push(client, [traced(1)])
+        receiver.wait_for(1, 20)
         eventually(
             lambda: daemon.metric("sockudo_queue_spans_dropped_total", reason="export-failed") >= 1, 20, told(daemon)
         )

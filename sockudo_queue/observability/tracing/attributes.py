@@ -28,6 +28,8 @@ WEBHOOKS: Final = "sockudo_queue.webhooks"
 OUTCOME: Final = "sockudo_queue.outcome"
 REASON: Final = "sockudo_queue.reason"
 ERROR: Final = "error.type"
+LARGEST: Final = 2**53
+"""Protobuf has integers of 64 bits. One beyond them, which a job's time can lead to, would lose its whole batch."""
 
 Attributes = Mapping[str, str | int]
 
@@ -41,7 +43,7 @@ def of_claim(system: str, claim: Claimed, job: Job, state: DeliveryState | None)
         "messaging.destination.name": claim.source,
         "messaging.message.body.size": len(claim.body),
         "sockudo_queue.app": job.app_id,
-        "sockudo_queue.job.age_ms": max(claim.server_ms - job.time_ms, 0),
+        "sockudo_queue.job.age_ms": min(max(claim.server_ms - job.time_ms, 0), LARGEST),
     }
     job_id = state.job if state is not None else job.job_id
     if job_id:

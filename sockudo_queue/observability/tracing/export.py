@@ -79,7 +79,8 @@ class CountingExporter(SpanExporter):
         self._ledger.begin_export(len(spans))
         succeeded = False
         try:
-            succeeded = self._exporter.export(spans) is SpanExportResult.SUCCESS
+            # The SDK takes a redirect for a success, and follows none.
+            succeeded = self._exporter.export(spans) is SpanExportResult.SUCCESS and self._status < 300
         finally:
             self._ledger.end_export(len(spans), succeeded=succeeded)
             self._log_change(succeeded=succeeded)

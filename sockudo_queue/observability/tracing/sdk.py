@@ -87,7 +87,8 @@ class SdkTracing:
             span = self._tracer.start_span(
                 f"process {claim.source}", _parent(context), SpanKind.CONSUMER, given, start_time=begun
             )
-            span.add_event(attributes.MATCHED, {attributes.WEBHOOKS: len(deliveries)})
+            if deliveries:
+                span.add_event(attributes.MATCHED, {attributes.WEBHOOKS: len(deliveries)})
             return SdkClaimSpan(span, self._tracer, job.trace.context or context, self._faults)
         except Exception as error:  # noqa: BLE001 - a delivery is worth more than its span
             self._faults.note(error)
@@ -183,8 +184,9 @@ def _span_context(context: TraceContext) -> SpanContext:
 
 
 def _resource() -> Resource:
-    """Return what the variables say about this service, and its name where they give none."""
-    found = Resource.create({SERVICE_VERSION: __version__})
+    """Return what the variables say about this service, with its name and version where they give none."""
+    found = Resource.create()
+    missing = {} if SERVICE_VERSION in found.attributes else {SERVICE_VERSION: __version__}
     if str(found.attributes.get(SERVICE_NAME, _UNNAMED)).startswith(_UNNAMED):
-        return found.merge(Resource({SERVICE_NAME: SERVICE}))
-    return found
+        missing[SERVICE_NAME] = SERVICE
+    return found.merge(Resource(missing))

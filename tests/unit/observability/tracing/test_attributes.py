@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from sockudo_queue.core import job as jobs
 from sockudo_queue.core.apps import LambdaTarget, Webhook
 from sockudo_queue.core.delivery_state import DeliveryState
 from sockudo_queue.core.outcome import Failure, from_failure, from_status
 from sockudo_queue.core.secret import Secret
+from sockudo_queue.drivers.base import Claim
 from sockudo_queue.observability.tracing import attributes
+from tests.helpers.jobs import job
 
 STATE = DeliveryState("job-1", "shop", "orders")
 
@@ -44,6 +47,13 @@ def test_a_function_is_named_without_the_account() -> None:
     given = attributes.of_attempt(called, STATE)
     assert (given["faas.invoked_name"], given["faas.invoked_region"]) == ("hook:live", "eu-west-1")
     assert not [value for value in given.values() if "123456789012" in str(value)]
+
+
+def test_a_job_of_an_impossible_time_has_an_age_that_can_be_encoded() -> None:
+    claim = Claim("list", "id/1", b"{}", b"", 0, 1_751_100_000_000)
+    for time_ms, age in ((-(2**63), 2**53), (2**63 - 1, 0)):
+        old = jobs.decode(job(time_ms=time_ms))
+        assert attributes.of_claim("redis", claim, old, None)["sockudo_queue.job.age_ms"] == age
 
 
 def test_a_later_attempt_has_its_number() -> None:
