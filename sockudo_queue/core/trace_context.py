@@ -53,7 +53,7 @@ class TraceContext(msgspec.Struct, frozen=True):
 
     def child(self, span_id: int) -> TraceContext:
         """Return the context of a span below this one. `span_id` has 64 bits and must not be 0."""
-        return msgspec.structs.replace(self, span_id=f"{span_id:016x}")
+        return TraceContext(self.trace_id, f"{span_id:016x}", self.flags, self.tracestate, self.baggage)
 
     def headers(self, *, baggage: bool) -> dict[str, str]:
         """Return the headers that make a receiver continue this span."""

@@ -155,7 +155,11 @@ class Dispatcher:
         counts.started()
         started, now_ms = time.monotonic(), in_flight.claim.now_ms()
         span = None if in_flight.span is None else in_flight.span.attempt(delivery.webhook, delivery.state)
-        context = _passed_on(in_flight, delivery.webhook) if span is None else span.context
+        job = in_flight.job
+        assert job is not None
+        context = span.context if span is not None else job.trace.context
+        if span is None and context is not None:
+            context = _passed_on(context, delivery.webhook)
         try:
             attempt = self._send(in_flight, delivery, now_ms, context)
         except Exception as error:  # noqa: BLE001 - it costs an attempt and no dead letter
@@ -274,11 +278,9 @@ class Dispatcher:
         return dead_letter(tried, claim, "refused" if outcome.verdict is Verdict.PERMANENT else "exhausted")
 
 
-def _passed_on(in_flight: JobInFlight, webhook: Webhook) -> TraceContext | None:
-    """Return the job's trace with a span id of the attempt's own, which no span of ours has."""
-    assert in_flight.job is not None
-    context = in_flight.job.trace.context
-    if context is None or webhook.url is None:
+def _passed_on(context: TraceContext, webhook: Webhook) -> TraceContext:
+    """Return a job's trace with a span id of the attempt's own, which no span of ours has."""
+    if webhook.url is None:
         return context  # a function gets no headers
     # It tells an attempt from the one before, and guards nothing.
     return context.child(random.getrandbits(64) or 1)
