@@ -90,6 +90,8 @@ def test_little_is_written_for_little() -> None:
         b'{"v":1,"job":"j","budget_from":-99999999999999999999}',
         b'{"v":1,"job":"j","died":99999999999999999999}',
         b'{"v":1,"job":"j","history":[{"died":99999999999999999999}]}',
+        b'{"v":1,"job":"j","first_try":"00-x"}',
+        b'{"v":1,"job":"j","first_try":"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more"}',
         b"[" * 100_000,
         b'{"v":1,"job":"j","x":' + b"[" * 100_000,
     ],
@@ -111,6 +113,12 @@ def test_a_replay_starts_at_nothing_and_keeps_the_past() -> None:
     assert (again.attempts, again.budget_from, again.reserved, again.reason, again.died) == (0, None, False, None, None)
     assert again.history == (*FULL.history, PastDeath("exhausted", 1_751_100_000_001, 7, "status-503"))
     assert delivery_state.decode(delivery_state.encode(again)) == again
+
+
+def test_a_replay_is_linked_to_the_first_try_of_all() -> None:
+    first_try = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    state = delivery_state.decode(delivery_state.encode(replace(FULL, first_try=first_try)))
+    assert delivery_state.replayed(state).first_try == first_try
 
 
 def test_a_replay_can_go_to_a_webhook_that_has_another_name_now() -> None:

@@ -19,6 +19,7 @@ from sockudo_queue.core.hmac_keys import hmac_key
 from sockudo_queue.core.outcome import Failure, Outcome, from_failure, from_status
 from sockudo_queue.core.retry import RetryPolicy
 from sockudo_queue.core.secret import Secret
+from sockudo_queue.core.trace_context import TraceContext
 from sockudo_queue.delivery.admission.endpoint import BreakerKey, Deferral, EndpointKey, EndpointRegistry
 from sockudo_queue.delivery.admission.thread_budget import AdmissionLimits
 from sockudo_queue.delivery.sender import Sender as RealSender
@@ -1032,3 +1033,56 @@ def test_app_over_a_ceiling_keeps_its_jobs_and_stored_retries(stored: DeliverySt
     if stored is None:  # a job that is replayed goes to every webhook
         assert world.settle(claim_of(job(1), replace(owed(part), reason=None, died=None))).parts == ()
         assert world.sender.names == ["a"]
+
+
+# Tracing
+
+TRACE: Final = "4bf92f3577b34da6a3ce929d0e0e4736"
+OWN: Final = TraceContext(TRACE, "00f067aa0ba902b7", 1, "vendor=1")
+
+
+class Span:
+    """The span of a claim, and of its one attempt, which begins only if it is told to."""
+
+    context = OWN
+
+    def __init__(self, *, begins: bool) -> None:
+        self.begins = begins
+        self.ended: list[Outcome] = []
+
+    def attempt(self, _webhook: Webhook, _state: DeliveryState) -> Any:
+        return self if self.begins else None
+
+    def end(self, outcome: Any, *_: object) -> None:
+        self.ended.append(outcome)
+
+
+def traced(world: World, span: Span) -> tuple[Disposition | None, dict[str, str], dict[str, Any]]:
+    """Attempt one traced delivery; return what is owed, the headers that were sent, and the line of the log."""
+    parent = f"00-{TRACE}-a23ee021279b7df4-01"
+    body = job()[:-1] + b',"trace_context":{"traceparent":"%b","tracestate":"vendor=1"}}' % parent.encode()
+    in_flight = world.resolver.resolve(claim_of(body))
+    in_flight.span = span
+    part = world.part_of(in_flight, in_flight.deliveries[0])
+    [(_, _, headers)] = world.sender.posted
+    [line] = world.log.of("delivery.attempted")
+    return part, headers, line
+
+
+def test_receiver_and_log_get_the_span_of_the_attempt_and_a_retry_remembers_it() -> None:
+    world, span = World(hook("a")), Span(begins=True)
+    world.sender.answers["a"] = from_status(503)
+    part, headers, line = traced(world, span)
+    assert part is not None
+    assert owed(part).first_try == headers["traceparent"] == OWN.traceparent
+    assert headers["tracestate"] == "vendor=1"
+    assert (line["trace_id"], line["span_id"]) == (TRACE, OWN.span_id)
+    assert [outcome.status for outcome in span.ended] == [503]
+
+
+def test_a_span_that_fails_to_begin_costs_no_delivery_and_no_context() -> None:
+    world = World(hook("a"))
+    part, headers, line = traced(world, Span(begins=False))
+    assert part is None
+    assert headers["traceparent"] == f"00-{TRACE}-{line['span_id']}-01"
+    assert line["span_id"] not in (OWN.span_id, "a23ee021279b7df4")
