@@ -29,7 +29,7 @@ OUTCOME: Final = "sockudo_queue.outcome"
 REASON: Final = "sockudo_queue.reason"
 ERROR: Final = "error.type"
 LARGEST: Final = 2**53
-"""Protobuf has integers of 64 bits. One beyond them, which a job's time can lead to, would lose its whole batch."""
+"""Protobuf has integers of 64 bits, and the SDK leaves out what does not fit, as an age by a job's own time may not."""
 
 Attributes = Mapping[str, str | int]
 
