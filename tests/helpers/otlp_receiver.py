@@ -40,13 +40,17 @@ class Span:
 
 
 class OtlpReceiver:
-    """Takes spans on a port of its own. `respond` may replace the answer, and is called before anything is kept."""
+    """Takes spans on a port of its own. `respond` is called before anything is kept.
+
+    It answers with `status` and no body, or with a body that never ends where `endless` is set.
+    """
 
     def __init__(self, port: int = 0) -> None:
         self.requests = self.unreadable = 0
         self.raw = b""
         self.headers: dict[str, str] = {}
         self.status = 200
+        self.endless = False
         self.respond: Callable[[], object] = lambda: None
         self._spans: list[Span] = []
         self._server = _Server(("127.0.0.1", port), self._handler())
@@ -109,8 +113,10 @@ class OtlpReceiver:
                 if status == 200:
                     receiver.take(gzip.decompress(body) if self.headers["Content-Encoding"] == "gzip" else body)
                 self.send_response(status)
-                self.send_header("Content-Length", "0")
+                self.send_header(*(("Connection", "close") if receiver.endless else ("Content-Length", "0")))
                 self.end_headers()
+                while receiver.endless:
+                    self.wfile.write(bytes(65_536))
 
             def log_message(self, *_: object) -> None:
                 """Say nothing."""

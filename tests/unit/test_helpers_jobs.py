@@ -32,7 +32,7 @@ def test_a_data_file_is_a_job_of_its_version(file: JobFile) -> None:
     read = decode(file.body)
 
     assert read.unreadable_events == 0
-    assert (read.job_id is not None) == (file.version == "5.0" and file.name != "without_job_id")
+    assert (read.job_id is not None) == (file.version >= "5.0" and file.name != "without_job_id")
     joined = b",".join(bytes(found.raw) for found in read.events)
     assert file.webhook_body == b'{"time_ms":%d,"events":[%b]}' % (read.time_ms, joined)
     if file.version == "2.9":
@@ -45,7 +45,8 @@ def test_every_version_and_every_trap_is_there() -> None:
     for file in job_files():
         by_version[file.version] = by_version.get(file.version, b"") + file.body
 
-    assert set(by_version) == {"2.9", "4.7", "5.0"}
+    assert set(by_version) == {"2.9", "4.7", "5.0", "5.2"}
+    assert b'"trace_context":{"traceparent":' in by_version["5.2"]
     assert b":1e16," in by_version["2.9"]
     for version in ("4.7", "5.0"):
         for trap in (b":1e+16,", b":1e-7,", b'"twice":1,"twice":', b"18446744073709551615", "\u2028".encode()):

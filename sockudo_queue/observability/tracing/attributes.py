@@ -18,7 +18,7 @@ from sockudo_queue.core.delivery_state import DeliveryState
 from sockudo_queue.core.job import Job
 from sockudo_queue.core.outcome import Outcome
 from sockudo_queue.core.ports import bracketed, default_port
-from sockudo_queue.observability.tracing.spans import Claimed
+from sockudo_queue.observability.tracing.spans import ClaimView
 
 SYSTEMS: Final = {"redis": "redis", "redis-cluster": "redis", "sqs": "aws_sqs", "memory": "memory"}
 """The value of `messaging.system` for each driver."""
@@ -34,7 +34,7 @@ LARGEST: Final = 2**53
 Attributes = Mapping[str, str | int]
 
 
-def of_claim(system: str, claim: Claimed, job: Job, state: DeliveryState | None) -> Attributes:
+def of_claim(system: str, claim: ClaimView, job: Job, state: DeliveryState | None) -> Attributes:
     """Describe a claim. `state` is that of its first delivery, if it has any."""
     attributes: dict[str, str | int] = {
         "messaging.system": system,

@@ -19,8 +19,11 @@ from sockudo_queue.observability.tracing.spans import SpanCounts
 LOG_AGAIN: Final = 60.0
 """Seconds between two lines about a collector that does not take spans."""
 
+ANSWER_LIMIT: Final = 65_536
+"""Bytes that are read of a collector's answer. It says at most how many spans were refused, and why."""
 
-class ExportLedger:
+
+class ExportCounter:
     """Counts spans from their end to the collector. Safe from any thread."""
 
     def __init__(self, queue_size: int) -> None:
@@ -63,34 +66,40 @@ class ExportLedger:
 class CountingExporter(SpanExporter):
     """Exports over HTTP, counts, and logs when that begins to fail and when it works again. One thread calls it."""
 
-    def __init__(self, ledger: ExportLedger, log: Any, collector: str) -> None:
-        self._ledger = ledger
+    def __init__(self, counter: ExportCounter, log: Any, collector: str) -> None:
+        self._counter = counter
         self._log = log
         self._collector = collector
         self._status = 0
         self._failing = False
         self._reminder = Reminder(LOG_AGAIN)
         session = requests.Session()
-        session.hooks["response"].append(self._note_status)
+        session.hooks["response"].append(self._bounded)
         self._exporter = OTLPSpanExporter(session=session)
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         self._status = 0
-        self._ledger.begin_export(len(spans))
+        self._counter.begin_export(len(spans))
         succeeded = False
         try:
             # The SDK takes a redirect for a success, and follows none.
             succeeded = self._exporter.export(spans) is SpanExportResult.SUCCESS and self._status < 300
         finally:
-            self._ledger.end_export(len(spans), succeeded=succeeded)
+            self._counter.end_export(len(spans), succeeded=succeeded)
             self._log_change(succeeded=succeeded)
         return SpanExportResult.SUCCESS if succeeded else SpanExportResult.FAILURE
 
     def shutdown(self) -> None:
         self._exporter.shutdown()  # type: ignore[no-untyped-call]
 
-    def _note_status(self, response: requests.Response, *_: object, **__: object) -> None:
+    def _bounded(self, response: requests.Response, *_: object, **__: object) -> requests.Response:
+        """Return an answer without its body, which requests would read to its end, however far that is."""
         self._status = response.status_code
+        response.raw.read(ANSWER_LIMIT)  # a connection at whose end nothing is left is kept
+        response.close()
+        kept = requests.Response()
+        kept.status_code, kept.reason, kept.headers = response.status_code, response.reason, response.headers
+        return kept
 
     def _log_change(self, *, succeeded: bool) -> None:
         changed, self._failing = self._failing is succeeded, not succeeded
@@ -98,7 +107,7 @@ class CountingExporter(SpanExporter):
             self._log.info("tracing.export_resumed", collector=self._collector)
         elif not succeeded and self._reminder.is_due(time.monotonic(), changed=changed):
             reason = f"status-{self._status}" if self._status else "no-answer"
-            lost = self._ledger.counts()
+            lost = self._counter.counts()
             self._log.warning(
                 "tracing.export_failed",
                 collector=self._collector,
@@ -110,12 +119,12 @@ class CountingExporter(SpanExporter):
 class BoundedProcessor(BatchSpanProcessor):
     """The SDK's processor, behind a count of its own: the SDK tells no one of the spans that a full queue drops."""
 
-    def __init__(self, exporter: SpanExporter, ledger: ExportLedger, queue_size: int, batch_size: int) -> None:
+    def __init__(self, exporter: SpanExporter, counter: ExportCounter, queue_size: int, batch_size: int) -> None:
         super().__init__(exporter, max_queue_size=queue_size, max_export_batch_size=batch_size)
-        self._ledger = ledger
+        self._counter = counter
 
     def on_end(self, span: ReadableSpan) -> None:
-        if self._ledger.admit():
+        if self._counter.admit():
             super().on_end(span)
 
 

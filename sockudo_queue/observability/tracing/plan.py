@@ -34,7 +34,7 @@ class ExportPlan(msgspec.Struct, frozen=True):
     batch_size: int
 
 
-class Read(msgspec.Struct, frozen=True):
+class ExportDecision(msgspec.Struct, frozen=True):
     """What the variables come to: a plan, or None for no spans, and a line for each that cannot be followed."""
 
     plan: ExportPlan | None
@@ -65,16 +65,16 @@ class _Variables:
             return default
 
 
-def read(environment: Mapping[str, str]) -> Read:
+def read(environment: Mapping[str, str]) -> ExportDecision:
     """Decide whether spans are exported: where an endpoint for OTLP is set, or the exporter is chosen by its name."""
     variables = _Variables(environment)
     _, exporter = variables.first("OTEL_TRACES_EXPORTER")
     exporters = [name.strip().lower() for name in exporter.split(",")] if exporter else []
     where, endpoint = variables.of_traces("ENDPOINT")
     if variables.first("OTEL_SDK_DISABLED")[1].lower() == "true" or not (endpoint or "otlp" in exporters):
-        return Read(None)
+        return ExportDecision(None)
     if exporters and "otlp" not in exporters:
-        return Read(None) if exporters == ["none"] else _off("OTEL_TRACES_EXPORTER", "must be otlp or none")
+        return ExportDecision(None) if exporters == ["none"] else _off("OTEL_TRACES_EXPORTER", "must be otlp or none")
     protocol_from, protocol = variables.of_traces("PROTOCOL")
     if protocol not in ("", PROTOCOL):
         return _off(protocol_from, f"must be {PROTOCOL}, which is what this daemon speaks")
@@ -83,12 +83,12 @@ def read(environment: Mapping[str, str]) -> Read:
         return _off(where, "must be a URL with http:// or https://, for example http://collector:4318")
     sampler = _sampling(variables)
     if sampler == Sampling(0.0, by_parent=False):
-        return Read(None, tuple(variables.warnings))
-    return Read(_plan(variables, *target, sampler), tuple(variables.warnings))
+        return ExportDecision(None, tuple(variables.warnings))
+    return ExportDecision(_plan(variables, *target, sampler), tuple(variables.warnings))
 
 
-def _off(name: str, rule: str) -> Read:
-    return Read(None, (f"{name}: {rule}; no spans are exported",))
+def _off(name: str, rule: str) -> ExportDecision:
+    return ExportDecision(None, (f"{name}: {rule}; no spans are exported",))
 
 
 def _target(endpoint: str) -> tuple[str, int] | None:

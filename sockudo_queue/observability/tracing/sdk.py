@@ -34,10 +34,10 @@ from sockudo_queue.core.ports import host_port
 from sockudo_queue.core.trace_context import TraceContext
 from sockudo_queue.observability.reminder import Reminder
 from sockudo_queue.observability.tracing import attributes
-from sockudo_queue.observability.tracing.export import BoundedProcessor, CountingExporter, ExportLedger, silence_sdk
+from sockudo_queue.observability.tracing.export import BoundedProcessor, CountingExporter, ExportCounter, silence_sdk
 from sockudo_queue.observability.tracing.plan import ExportPlan
 from sockudo_queue.observability.tracing.sampling import Sampling
-from sockudo_queue.observability.tracing.spans import Claimed, Owed, SpanCounts
+from sockudo_queue.observability.tracing.spans import ClaimView, DeliveryView, SpanCounts
 
 SERVICE: Final = "sockudo-queue"
 SCHEMA: Final = "https://opentelemetry.io/schemas/1.37.0"
@@ -64,17 +64,17 @@ class SdkTracing:
         self.collector: tuple[str, int] | None = (plan.host, plan.port)
         self._sampling = plan.sampling
         self._system = system
-        self._faults = _Faults(log)
-        self._ledger = ExportLedger(plan.queue_size)
-        exporter = CountingExporter(self._ledger, log, host_port(plan.host, plan.port))
+        self._faults = _FaultLog(log)
+        self._counter = ExportCounter(plan.queue_size)
+        exporter = CountingExporter(self._counter, log, host_port(plan.host, plan.port))
         # What is sampled is decided before a span begins.
         provider = TracerProvider(ALWAYS_ON, _resource(), id_generator=_TraceIds(plan.sampling), shutdown_on_exit=False)
-        self._processor = BoundedProcessor(exporter, self._ledger, plan.queue_size, plan.batch_size)
+        self._processor = BoundedProcessor(exporter, self._counter, plan.queue_size, plan.batch_size)
         provider.add_span_processor(self._processor)
         self._tracer = provider.get_tracer(SERVICE, __version__, SCHEMA)
         silence_sdk()
 
-    def begin(self, claim: Claimed, job: Job, deliveries: Sequence[Owed], /) -> SdkClaimSpan | None:
+    def begin(self, claim: ClaimView, job: Job, deliveries: Sequence[DeliveryView], /) -> SdkClaimSpan | None:
         context = job.trace.context
         state = deliveries[0].state if deliveries else None
         if context is None and state is not None and state.first_try is not None:
@@ -95,16 +95,16 @@ class SdkTracing:
             return None
 
     def counts(self) -> SpanCounts:
-        return self._ledger.counts()
+        return self._counter.counts()
 
     def unfinished(self) -> int:
-        return self._ledger.unfinished()
+        return self._counter.unfinished()
 
     def close(self) -> None:
         self._processor.shutdown()  # type: ignore[no-untyped-call]
 
 
-class _Faults:
+class _FaultLog:
     """Logs what goes wrong in the SDK, now and then: a fault of that kind comes with every job."""
 
     def __init__(self, log: Any) -> None:
@@ -119,7 +119,7 @@ class _Faults:
 class SdkClaimSpan:
     """See `spans.ClaimSpan`."""
 
-    def __init__(self, span: Span, tracer: Tracer, context: TraceContext | None, faults: _Faults) -> None:
+    def __init__(self, span: Span, tracer: Tracer, context: TraceContext | None, faults: _FaultLog) -> None:
         self._span = span
         self._tracer = tracer
         self._faults = faults
@@ -155,7 +155,7 @@ class SdkClaimSpan:
 class SdkAttemptSpan:
     """See `spans.AttemptSpan`."""
 
-    def __init__(self, span: Span, state: tuple[str, str], faults: _Faults) -> None:
+    def __init__(self, span: Span, state: tuple[str, str], faults: _FaultLog) -> None:
         self._span = span
         self._faults = faults
         ids = span.get_span_context()

@@ -22,7 +22,7 @@ class SpanCounts(msgspec.Struct, frozen=True):
     export_failed: int = 0
 
 
-class Claimed(Protocol):
+class ClaimView(Protocol):
     """What is asked of a claim: see `drivers.base.Claim`."""
 
     @property
@@ -37,7 +37,7 @@ class Claimed(Protocol):
     def claimed_at(self) -> float: ...
 
 
-class Owed(Protocol):
+class DeliveryView(Protocol):
     """What is asked of a delivery of the claim: the state that is stored of it."""
 
     @property
@@ -70,7 +70,7 @@ class Tracing(Protocol):
     collector: tuple[str, int] | None
     """Host and port of where spans go."""
 
-    def begin(self, claim: Claimed, job: Job, deliveries: Sequence[Owed], /) -> ClaimSpan | None:
+    def begin(self, claim: ClaimView, job: Job, deliveries: Sequence[DeliveryView], /) -> ClaimSpan | None:
         """Begin the span of a claim that was read and matched; None for one that is not sampled. Never raises."""
 
     def counts(self) -> SpanCounts:
