@@ -14,12 +14,13 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import import_module
 from typing import Any, Final, NoReturn
 
 from sockudo_queue import __version__
+from sockudo_queue.commands.usage import PROGRAM, USAGES, Usage
 from sockudo_queue.errors import AppStoreUnavailable, BrokerError, OutputError, SettingsError, StartError
 from sockudo_queue.runtime import signal_mask, streams
 
@@ -34,7 +35,8 @@ LARGEST_PAGE: Final = 10_000
 """Entries of one answer, which are sorted in memory."""
 OUTCOMES: Final = ("delivered", "retryable", "permanent", "dead-letter")
 
-_VERSION: Final = f"sockudo-queue {__version__}"
+_PROGRAM: Final = "sockudo-queue"
+_VERSION: Final = f"{_PROGRAM} {__version__}"
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -47,6 +49,32 @@ class _Parser(argparse.ArgumentParser):
     """
 
     _is_inside = False
+    _commands: Mapping[str, Any] = {}
+    _usage: Usage | None = None
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self.color = False  # From Python 3.14 on argparse colours help, with rules of its own for when.
+
+    def add_commands(self, metavar: str) -> argparse._SubParsersAction[Any]:
+        """Add sub-commands, of which one must be given."""
+        added: argparse._SubParsersAction[Any] = self.add_subparsers(required=True, metavar=metavar)
+        self._commands = added.choices
+        return added
+
+    def document(self, usages: Mapping[str, Usage], own: Usage | None) -> None:
+        """Add description, examples and exit codes to the help of this parser and of all its commands."""
+        self._usage = own
+        for name, command in self._commands.items():
+            path = f"{self.prog.removeprefix(_PROGRAM).strip()} {name}".strip()
+            command.document(usages, usages.get(path))
+
+    def format_help(self) -> str:
+        """Add examples and exit codes to what `argparse` writes, which would join their lines."""
+        if self._usage is None:
+            return super().format_help()
+        self.description = self._usage.description
+        return f"{super().format_help()}\n{self._usage.epilog(_PROGRAM)}\n"
 
     def _print_message(self, message: str, file: Any = None) -> None:
         """See `argparse`, which keeps quiet about a help that cannot be written."""
@@ -57,13 +85,27 @@ class _Parser(argparse.ArgumentParser):
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """See `argparse`; its way for any order calls this again, and knows neither commands nor `--`."""
-        if self._is_inside or self._subparsers is not None or "--" in (args or ()):
-            return super().parse_known_args(args, namespace)
+        given = sys.argv[1:] if args is None else list(args)
+        if self._commands:
+            self._refuse_unknown_command(given)
+        if self._is_inside or self._commands or "--" in given:
+            return super().parse_known_args(given, namespace)
         self._is_inside = True
         try:
-            return self.parse_known_intermixed_args(args, namespace)
+            return self.parse_known_intermixed_args(given, namespace)
         finally:
             self._is_inside = False
+
+    def _refuse_unknown_command(self, given: Sequence[str]) -> None:
+        """Name the command that was probably meant; argparse would list all of them."""
+        word = next((each for each in given if not each.startswith("-")), None)
+        if word is None or word in self._commands:
+            return
+        import difflib  # here, since it costs "health" and the others milliseconds
+
+        nearest = difflib.get_close_matches(word, self._commands, n=1)
+        hint = f"did you mean {nearest[0]}?" if nearest else f"the commands are {', '.join(self._commands)}"
+        self.error(f"no such command: {word!r}; {hint}")
 
 
 def main() -> NoReturn:
@@ -112,11 +154,9 @@ def _answer(arguments: Sequence[str] | None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = _Parser(
-        prog="sockudo-queue", description="Delivers Sockudo's webhooks off a queue."
-    )
+    parser = _Parser(prog=_PROGRAM)
     parser.add_argument("--version", action="version", version=_VERSION, help="print the version, as the command does")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = parser.add_commands("COMMAND")
     configured = argparse.ArgumentParser(add_help=False)
     configured.add_argument("--config", metavar="FILE", help="a JSON or TOML file; Sockudo's own will do")
     strict = argparse.ArgumentParser(add_help=False)
@@ -147,6 +187,7 @@ def _parser() -> argparse.ArgumentParser:
     health.set_defaults(command=_health)
     version = commands.add_parser("version", help="print the version")
     version.set_defaults(command=_version)
+    parser.document(USAGES, PROGRAM)
     return parser
 
 
@@ -154,7 +195,8 @@ def _add_dead_letters(
     commands: argparse._SubParsersAction[argparse.ArgumentParser], *parents: argparse.ArgumentParser
 ) -> None:
     letters = commands.add_parser("dead-letters", help="list, show, replay and purge what could not be delivered")
-    verbs = letters.add_subparsers(required=True, metavar="VERB")
+    assert isinstance(letters, _Parser), "commands are made by the class of their parser"
+    verbs = letters.add_commands("VERB")
     chosen = argparse.ArgumentParser(add_help=False)
     chosen.add_argument("--webhook", metavar="NAME", help="only what is owed to this webhook")
     chosen.add_argument("--app", metavar="ID", help="only those of this app")

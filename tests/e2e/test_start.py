@@ -165,3 +165,18 @@ def run(file: dict[str, Any], environment: dict[str, str], *arguments: str) -> t
     """Run a daemon that is expected to end by itself; its output can still be read."""
     daemon = DaemonProcess(file, environment, arguments=arguments)
     return daemon.start().wait(10), daemon
+
+
+@pytest.mark.parametrize(("platform", "name"), [("darwin", "macOS"), ("win32", "Windows")])
+def test_other_system_gets_one_line_and_exit_code_3(platform: str, name: str) -> None:
+    # What those systems do not have is taken away, so an import that needs it would be a traceback.
+    script = (
+        "import runpy, signal, sys; del signal.pthread_sigmask, signal.sigtimedwait; "
+        f"sys.platform = {platform!r}; runpy.run_module('sockudo_queue', run_name='__main__')"
+    )
+
+    ran = subprocess.run([sys.executable, "-c", script, "run"], capture_output=True, text=True, timeout=30)
+
+    assert (ran.returncode, ran.stdout) == (3, "")
+    assert ran.stderr.startswith(f"sockudo-queue: runs on Linux only, and this is {name}; ")
+    assert ran.stderr.count("\n") == 1

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sockudo_queue import __version__, cli
+from sockudo_queue.commands.usage import PROGRAM, USAGES
 from sockudo_queue.errors import (
     AppStoreUnavailable,
     BrokerRefused,
@@ -44,6 +46,65 @@ def test_help_names_every_command(run: Commands) -> None:
     assert ran.code == 0
     for command in ("run", "check", "push", "dead-letters", "stats", "send-test", "sign", "verify", "demo", "health"):
         assert f"\n    {command}" in ran.out
+
+
+def parsers(parser: Any = None, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Yield every command, and every command of a command, with its parser."""
+    parser = parser or cli._parser()
+    for name, child in parser._commands.items():
+        yield (*path, name), child
+        yield from parsers(child, (*path, name))
+
+
+def test_every_command_has_a_usage_and_every_usage_a_command() -> None:
+    assert {" ".join(path) for path, _ in parsers()} == set(USAGES)
+
+
+@pytest.mark.parametrize("path", [(), *[path for path, _ in parsers()]], ids=" ".join)
+def test_help_has_description_examples_and_exit_codes(run: Commands, path: tuple[str, ...]) -> None:
+    usage = USAGES[" ".join(path)] if path else PROGRAM
+
+    ran = run(*path, "--help")
+
+    assert ran.code == 0
+    assert usage.description in " ".join(ran.out.split())
+    assert "\nexamples:\n  sockudo-queue " in ran.out
+    assert "\nexit codes:\n  0  " in ran.out
+
+
+def test_examples_in_help_can_be_parsed() -> None:
+    for usage in USAGES.values():
+        for example in usage.examples:
+            arguments = example.partition(" <")[0].replace("VERB", "list").split()
+            if "--help" not in arguments:
+                assert cli._parser().parse_args(arguments).command
+
+
+@pytest.mark.parametrize("columns", [60, 160])
+def test_description_in_help_fits_the_terminal(run: Commands, columns: int) -> None:
+    run.environment["COLUMNS"] = str(columns)
+
+    description = run("dead-letters", "replay", "--help").out.partition("\n\n")[2].partition("\n\n")[0]
+
+    assert max(map(len, description.splitlines())) <= columns
+    assert len(description.splitlines()) == (1 + len(USAGES["dead-letters replay"].description) // (columns - 2))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["chek"], "no such command: 'chek'; did you mean check?"),
+        (["dead-leters", "list"], "no such command: 'dead-leters'; did you mean dead-letters?"),
+        (["dead-letters", "reply"], "no such command: 'reply'; did you mean replay?"),
+        (["dead-letters", "xyz"], "no such command: 'xyz'; the commands are list, show, replay, purge"),
+        (["\x1b[2Jrun"], "no such command: '\\x1b[2Jrun'; did you mean run?"),
+    ],
+)
+def test_unknown_command_is_answered_with_the_nearest_one(run: Commands, arguments: list[str], message: str) -> None:
+    ran = run(*arguments)
+
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.splitlines()[-1].endswith(f"error: {message}")
 
 
 @pytest.mark.parametrize(
