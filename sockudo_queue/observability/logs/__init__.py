@@ -1,9 +1,8 @@
 """Log set-up: one line per event, as JSON or for a terminal, written to standard output by one thread.
 
-Other modules call `get_logger()` and log an event name with fields: `log.info("delivery.attempted", app=…)`; nobody
-else configures logging. The thread that logs reads the fields, so they are as they were at that moment, and appends
-them to a queue; the thread that writes encodes them, many lines after each other, which costs less than here and there.
-`values` decides what may be shown, `writer` writes.
+Other modules call `get_logger()` and log an event name with fields: `log.info("delivery.attempted", app=…)`; no other
+module configures logging. structlog's chain makes a line (`chain`), by type it is decided what may be shown (`values`),
+and a thread writes it, so a call of the log never waits (`writer`).
 """
 
 from __future__ import annotations
@@ -13,35 +12,25 @@ import logging
 import os
 import sys
 import threading
-import time
-from datetime import UTC, datetime
+from collections.abc import Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any, Final
 
 import structlog
+from structlog.types import Processor
 
-from sockudo_queue.observability.logs.values import (
-    DELETE,
-    LINE_LIMIT,
-    encode,
-    encode_shortened,
-    explain,
-    place,
-    plain,
-    pretty,
-    spell_out,
-)
-from sockudo_queue.observability.logs.writer import THREAD, Line, Writer
+from sockudo_queue.observability.logs.chain import FIRST, console_chain, json_chain, render
+from sockudo_queue.observability.logs.values import place
+from sockudo_queue.observability.logs.writer import THREAD, Writer
 from sockudo_queue.runtime.streams import has_colours
 
 __all__ = ["THREAD", "dropped_lines", "flush", "get_logger", "is_alive", "set_up"]
 
-_NUMBERS: Final = frozenset({int, float, bool, type(None)})
-
 
 def get_logger(**context: Any) -> Any:
     """Return a logger that adds the given fields to each of its lines; safe from any thread."""
-    return structlog.get_logger(**context)
+    return structlog.get_logger(**FIRST, **context)
 
 
 def set_up(level: str, log_format: str, descriptor: int = 1) -> None:
@@ -51,10 +40,11 @@ def set_up(level: str, log_format: str, descriptor: int = 1) -> None:
     where the system gives no thread.
     """
     is_pretty = log_format == "pretty" or (log_format == "auto" and os.isatty(descriptor))
-    _output.open(descriptor, pretty=is_pretty, colours=has_colours(descriptor))
+    chain = console_chain(colours=has_colours(descriptor)) if is_pretty else json_chain()
+    _output.open(descriptor, chain)
     structlog.configure(
-        processors=[],
-        wrapper_class=_logger_class(level),
+        processors=chain,
+        wrapper_class=structlog.make_filtering_bound_logger(level),
         context_class=dict,
         logger_factory=lambda *_: _output,
         cache_logger_on_first_use=True,
@@ -80,66 +70,22 @@ def dropped_lines() -> int:
     return 0 if _output.writer is None else _output.writer.dropped
 
 
-def _logger_class(level: str) -> Any:
-    """Return structlog's logger without its chain of processors: there is one way for a line, and it is a hot one."""
-    base: Any = structlog.make_filtering_bound_logger(level)
-
-    class Logger(base):  # type: ignore[misc]
-        def _proxy_to_logger(self, method_name: str, event: str | None = None, **fields: Any) -> None:
-            if event is not None:
-                fields["event"] = event
-            _output.log(method_name, self._context | fields if self._context else fields)
-
-    return Logger
-
-
 class _Output:
-    """Where all lines go: fields in, one line out, handed to the writer."""
+    """Where the lines of all loggers go. structlog calls the method of a line's level at the end of the chain."""
 
     def __init__(self) -> None:
         self.writer: Writer | None = None
-        self._pretty = self._colours = False
 
-    def open(self, descriptor: int, *, pretty: bool, colours: bool) -> None:
+    def open(self, descriptor: int, chain: Sequence[Processor]) -> None:
         if self.writer is not None:
             self.writer.close()
-        self._pretty, self._colours = pretty, colours
-        self.writer = Writer(descriptor, self._encode)
+        self.writer = Writer(descriptor, partial(render, chain))
+        self.debug = self.info = self.warning = self.error = self.critical = self.writer.put
 
-    def log(self, level: str, fields: dict[str, Any]) -> None:
-        """Make a line of the fields of one event. It never raises: a log call may be all that an error handler has
-        left.
-        """
-        assert self.writer is not None
-        try:
-            if "exc_info" in fields:
-                explain(fields, fields.pop("exc_info"))
-            for name, value in fields.items():
-                kind = type(value)
-                if kind is str:
-                    if len(value) > LINE_LIMIT:
-                        fields[name] = value[:LINE_LIMIT]  # the line is too long anyway; the rest is not kept
-                elif kind not in _NUMBERS:
-                    fields[name] = plain(value)
-            self.writer.put((time.time(), level, fields))
-        except MemoryError:
+    def lost(self) -> None:
+        """Count a line for which there was no memory."""
+        if self.writer is not None:
             self.writer.drop(1)
-
-    def _encode(self, line: Line) -> bytes:
-        """Turn a line into bytes without its end. Never raises."""
-        moment, level, fields = line
-        when = datetime.fromtimestamp(moment, UTC)
-        named = {"timestamp": when, "level": level, "event": fields.get("event", "")} | fields
-        named["timestamp"], named["level"] = when, level  # again, lest a field of that name has taken the place
-        if self._pretty:
-            return pretty(named, colours=self._colours)
-        try:
-            encoded = encode(named)
-            if DELETE in encoded or not encoded.isascii():  # asked here: most lines are spared a call
-                encoded = spell_out(encoded)
-            return encoded if len(encoded) <= LINE_LIMIT else encode_shortened(named)
-        except Exception:  # noqa: BLE001 - a lone surrogate or whatever else cannot be encoded
-            return encode_shortened(named)
 
 
 # A process has one standard output and structlog one configuration; this is its end.

@@ -6,9 +6,8 @@ this package as its text, any other error or object as the name of its type.
 
 from __future__ import annotations
 
-import sys
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import date, time, timedelta
 from decimal import Decimal
 from enum import Enum
@@ -31,13 +30,22 @@ ITEMS_LIMIT: Final = 32
 STACK_LIMIT: Final = 20
 
 _SHOWN_AS_TEXT: Final = (date, time, timedelta, UUID, PurePath, Decimal, IPv4Address, IPv6Address)
-_COLOURS: Final = {"debug": "\x1b[2m", "info": "\x1b[32m", "warning": "\x1b[33m", "error": "\x1b[31m"}
 encode: Final = msgspec.json.Encoder().encode
 DELETE: Final = b"\x7f"  # the only control character in ASCII that JSON leaves as it is
 
 
-def spell_out(encoded: bytes) -> bytes:
-    """Escape every character of an encoded line that a terminal or a reader of lines could act upon."""
+def encode_carefully(line: Mapping[str, Any]) -> bytes:
+    """Encode plain values as JSON without a character that a terminal or a reader of lines could act upon."""
+    try:
+        encoded = _spell_out(encode(line))
+        return encoded if len(encoded) <= LINE_LIMIT else _encode_shortened(line)
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001 - a lone surrogate or whatever else cannot be encoded
+        return _encode_shortened(line)
+
+
+def _spell_out(encoded: bytes) -> bytes:
     text = encoded.decode()
     return encoded if text.isprintable() else "".join(map(_escaped, text)).encode()
 
@@ -81,16 +89,23 @@ def _plain_items(value: Any, depth: int) -> Any:
     return items if len(kept) == len(value) else [*items, "…"]
 
 
-def encode_shortened(line: Mapping[str, Any]) -> bytes:
+def shortened(line: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield each name and value with its texts cut."""
+    return ((_short(name), _short(value)) for name, value in line.items())
+
+
+def _encode_shortened(line: Mapping[str, Any]) -> bytes:
     """Encode a line that was too long or could not be encoded as it is."""
     try:
-        encoded = spell_out(encode({_short(name): _short(value) for name, value in line.items()}))
+        encoded = _spell_out(encode(dict(shortened(line))))
         if len(encoded) <= LINE_LIMIT:
             return encoded
+    except MemoryError:
+        raise
     except Exception:  # noqa: BLE001, S110 - the line below holds nothing that could fail
         pass
     known = {name: _short(line[name]) for name in ("timestamp", "level", "event")}
-    return spell_out(encode(known | {"truncated": True}))
+    return _spell_out(encode(known | {"truncated": True}))
 
 
 def _short(value: Any) -> Any:
@@ -114,36 +129,11 @@ def _describe(error: BaseException) -> str:
     return f"{name}: {error}" if isinstance(error, SockudoQueueError) else name
 
 
-def explain(fields: dict[str, Any], given: Any) -> None:
-    """Say what happened and, if nobody expected it, where: files and lines, without values or source text."""
-    error = given if isinstance(given, BaseException) else given[1] if isinstance(given, tuple) else sys.exc_info()[1]
-    if not given or error is None:
-        return
-    fields.setdefault("error", error)
-    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    if cause is not None:
-        fields["cause"] = cause
-    if not isinstance(error, SockudoQueueError):
-        stack = [f"{place(frame.f_code.co_filename)}:{line}" for frame, line in walk_tb(error.__traceback__)]
-        fields["stack"] = stack[-STACK_LIMIT:]
+def stack_of(error: BaseException) -> list[str]:
+    """Return the files and lines that an error came through, outermost first, without values or source text."""
+    stack = [f"{place(frame.f_code.co_filename)}:{line}" for frame, line in walk_tb(error.__traceback__)]
+    return stack[-STACK_LIMIT:]
 
 
 def place(filename: str) -> str:
     return "/".join(PurePath(filename).parts[-2:])
-
-
-def pretty(line: dict[str, Any], *, colours: bool) -> bytes:
-    level, event = line.pop("level"), _shown(line.pop("event"))
-    when = line.pop("timestamp").astimezone().strftime("%H:%M:%S.%f")[:-3]
-    start, bold, end = (_COLOURS.get(level, ""), "\x1b[1m", "\x1b[0m") if colours else ("", "", "")
-    fields = " ".join(f"{_shown(name)}={_shown(value)}" for name, value in line.items())
-    text = f"{when} {start}{level:<8}{end} {bold}{event:<20}{end} {fields}".rstrip()
-    return text.encode(errors="backslashreplace")[:LINE_LIMIT]
-
-
-def _shown(value: Any) -> str:
-    """Write a value for a terminal; nothing in it can move the cursor or begin a line."""
-    if isinstance(value, str):
-        text = value if len(value) <= SHORT_TEXT else value[:SHORT_TEXT] + "…"
-        return text if text.isprintable() and text and " " not in text else repr(text)
-    return repr(_short(value))

@@ -14,24 +14,21 @@ from typing import Any, Final
 from sockudo_queue.runtime.limits import start_thread
 
 QUEUE_LIMIT: Final = 10_000  # lines that wait for a slow reader, some 4 MB as they usually are
-RAW_LIMIT: Final = 500  # lines that wait as they are; one that comes behind so many is encoded at once, to be smaller
 BATCH_BYTES: Final = 65_536  # what a pipe takes at once
 BATCH_PAUSE: Final = 0.02  # seconds; while lines are frequent, one write and one thread switch serve many of them
 FAILED_PAUSE: Final = 1.0  # seconds between tries after a failed write: a broken pipe stays broken, a full disk may not
 
 THREAD: Final = "log-writer"
 
-Line = tuple[float, str, dict[str, Any]]
-"""When (seconds since 1970), the level, and the fields, of which one is the event; nobody changes them any more."""
-
 
 class Writer:
     """Writes whole lines to a descriptor, which stays its owner's. `put` and `flush` are for any thread."""
 
-    def __init__(self, descriptor: int, encode: Callable[[Line], bytes]) -> None:
+    def __init__(self, descriptor: int, render: Callable[[str, dict[str, Any]], bytes]) -> None:
+        """`render` makes a line of a level and fields; the writer has a few of its own to write."""
         self._descriptor = descriptor
-        self._encode = encode
-        self._lines: deque[Line | bytes | threading.Event | None] = deque()
+        self._render = render
+        self._lines: deque[bytes | threading.Event | None] = deque()
         self._wake: SimpleQueue[None] = SimpleQueue()
         self._idle = self._torn = self._closed = False
         self._counting = threading.Lock()
@@ -41,12 +38,11 @@ class Writer:
         self.thread = threading.Thread(target=self._run, name=THREAD, daemon=True)
         start_thread(self.thread)
 
-    def put(self, line: Line) -> None:
-        waiting = len(self._lines)
-        if waiting >= QUEUE_LIMIT:
+    def put(self, line: bytes) -> None:
+        if len(self._lines) >= QUEUE_LIMIT:
             self.drop(1)
             return
-        self._lines.append(line if waiting < RAW_LIMIT else self._encode(line))
+        self._lines.append(line)
         if self._idle:  # else the writer looks again by itself: no thread switch for most lines
             self._idle = False
             self._wake.put(None)
@@ -87,7 +83,7 @@ class Writer:
         try:
             self._give_up_batch()
             fields = {"event": "thread.crashed", "thread": THREAD, "error": type(error).__name__}
-            self._lines.append((time.time(), "error", fields))
+            self._lines.append(self._render("error", fields))
         except MemoryError:
             pass
         time.sleep(FAILED_PAUSE)  # what fails again and again must not keep a core busy
@@ -109,7 +105,7 @@ class Writer:
         lost = self.dropped
         if lost > self._reported:
             fields = {"event": "logs.dropped", "count": lost - self._reported}
-            lines.insert(0, self._encode((time.time(), "warning", fields)))
+            lines.insert(0, self._render("warning", fields))
         try:
             if lines:
                 self._write(b"\n".join(lines) + b"\n")
@@ -132,20 +128,15 @@ class Writer:
         lines: list[bytes] = []
         size = 0
         while self._lines and size < BATCH_BYTES and not self._closed:
-            match self._lines.popleft():
-                case None:
-                    self._closed = True
-                case threading.Event() as event:
-                    self._flushed.append(event)
-                case line:
-                    self._taken += 1
-                    try:
-                        lines.append(line if isinstance(line, bytes) else self._encode(line))
-                    except MemoryError:
-                        self._taken -= 1
-                        self.drop(1)
-                        continue
-                    size += len(lines[-1])
+            line = self._lines.popleft()
+            if isinstance(line, bytes):
+                self._taken += 1
+                size += len(line)
+                lines.append(line)
+            elif line is None:
+                self._closed = True
+            else:
+                self._flushed.append(line)
         return lines
 
     def _write(self, data: bytes) -> None:

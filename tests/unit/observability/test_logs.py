@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import sys
 import threading
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -22,10 +23,9 @@ from sockudo_queue.core.outcome import Verdict
 from sockudo_queue.core.secret import Secret
 from sockudo_queue.errors import BrokerUnavailable
 from sockudo_queue.observability import logs
-from sockudo_queue.observability.logs import values
+from sockudo_queue.observability.logs import chain, values
 from sockudo_queue.observability.logs import writer as log_writer
-from sockudo_queue.observability.logs.values import LINE_LIMIT, SHORT_TEXT
-from sockudo_queue.observability.logs.writer import Line
+from sockudo_queue.observability.logs.values import SHORT_TEXT
 from tests.helpers.log_state import logging_put_back
 from tests.helpers.waiting import eventually
 
@@ -188,14 +188,11 @@ def test_fields_with_the_names_of_ours_do_not_take_their_place(output: Output) -
 
 
 def test_a_line_that_waits_holds_on_to_no_long_text(output: Output) -> None:
-    log, waiting = output.set_up(), list[Line]()
-    assert logs._output.writer is not None
+    log, waiting = output.set_up(), list[bytes]()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(logs._output.writer, "put", waiting.append)
+        patch.setattr(logs._output, "info", waiting.append)
         log.info("test.event", app="x" * 1_000_000)
-    assert len(waiting[0][2]["app"]) <= LINE_LIMIT
-    shown = json.loads(logs._output._encode(waiting[0]))["app"]
-    assert shown == "x" * SHORT_TEXT + "…"
+    assert json.loads(waiting[0])["app"] == "x" * SHORT_TEXT + "…"
 
 
 def test_a_long_line_has_its_texts_cut(output: Output) -> None:
@@ -218,13 +215,17 @@ def test_the_level_is_kept(output: Output) -> None:
 
 
 def test_fields_are_read_when_they_are_logged(output: Output) -> None:
-    log, items, waiting = output.set_up(), ["one"], list[Line]()
-    assert logs._output.writer is not None
+    log, items, waiting = output.set_up(), ["one"], list[bytes]()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(logs._output.writer, "put", waiting.append)
+        patch.setattr(logs._output, "info", waiting.append)
         log.info("test.event", items=items)
     items.append("two")
-    assert json.loads(logs._output._encode(waiting[0]))["items"] == ["one"]
+    assert json.loads(waiting[0])["items"] == ["one"]
+
+
+def test_a_line_begins_with_time_level_and_event(output: Output) -> None:
+    output.set_up().bind(app="shop").info("test.event", count=1)
+    assert list(output.lines()[0]) == ["timestamp", "level", "event", "app", "count"]
 
 
 def test_a_logger_has_its_own_fields(output: Output) -> None:
@@ -344,24 +345,6 @@ def test_when_nobody_reads_lines_are_dropped_and_counted(
     assert lines[-1]["event"] == "test.last"
 
 
-def test_when_nobody_reads_few_lines_wait_as_they_are_and_all_stay_in_order(
-    pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(log_writer, "RAW_LIMIT", 100)
-    reader, descriptor = pipe
-    logs.set_up("info", "auto", descriptor)
-    log, writer = logs.get_logger(), logs._output.writer
-    assert writer is not None
-    for count in range(3_000):
-        log.info("test.event", count=count, text="x" * 200)
-    assert not logs.flush(0.05)
-    waiting = list(writer._lines)
-    assert len(waiting) > 1_500
-    assert sum(isinstance(line, tuple) for line in waiting) <= 100
-    received = read_while(reader, lambda: logs.flush(WAIT))
-    assert [json.loads(line)["count"] for line in received.splitlines()] == list(range(3_000))
-
-
 def test_a_pipe_that_does_not_block_is_waited_for(pipe: tuple[int, int]) -> None:
     reader, writer = pipe
     os.set_blocking(writer, False)
@@ -390,7 +373,7 @@ def test_a_line_without_memory_is_counted_and_the_next_ones_are_written(
     output: Output, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without its thread no line would ever be written again, and nothing would show it."""
-    real, real_write, real_plain = logs._output._encode, os.write, values.plain
+    real, real_write, real_plain = values.encode, os.write, values.plain
     lost = {"while it is logged", "while it is encoded", "while it is written"}
 
     def once(where: str) -> None:
@@ -398,8 +381,8 @@ def test_a_line_without_memory_is_counted_and_the_next_ones_are_written(
             lost.remove(where)
             raise MemoryError
 
-    def encode(line: Line) -> bytes:
-        once(f"{line[2].get('where')}" if line[2].get("where") == "while it is encoded" else "")
+    def encode(line: Mapping[str, Any]) -> bytes:
+        once(f"{line.get('where')}" if line.get("where") == "while it is encoded" else "")
         return real(line)
 
     def write(descriptor: int, data: memoryview) -> int:
@@ -411,10 +394,9 @@ def test_a_line_without_memory_is_counted_and_the_next_ones_are_written(
         return real_plain(value)
 
     log = output.set_up()
-    assert logs._output.writer is not None
-    monkeypatch.setattr(logs._output.writer, "_encode", encode)
+    monkeypatch.setattr(chain, "encode", encode)
     monkeypatch.setattr(os, "write", write)
-    monkeypatch.setattr("sockudo_queue.observability.logs.plain", plain)
+    monkeypatch.setattr(chain, "plain", plain)
     log.info("test.lost", where=Path("while it is logged"))
     for number, where in enumerate(("while it is encoded", "while it is written"), 2):
         log.info("test.lost", where=where)
@@ -483,8 +465,22 @@ def test_a_terminal_gets_colours_and_a_file_none() -> None:
     finally:
         os.close(inside)
         os.close(outside)
-    assert "\x1b[33mwarning" in text
-    assert "text='two words' plain=one number=1 nothing=None" in text
+    assert "\x1b[33m\x1b[1mwarning" in text
+    assert "text='two words' plain=one number=1 nothing=None" in re.sub(r"\x1b\[\d*m", "", text)
+
+
+def test_the_stack_of_an_error_is_on_lines_of_its_own_for_people(output: Output) -> None:
+    log = output.set_up(log_format="pretty")
+    try:
+        fail_after_another_fault()
+    except TypeError:
+        log.exception("test.failed", odd="\x1b[2J")
+    line, *stack = output.text().splitlines()
+    assert "error=TypeError cause=ValueError" in line
+    assert all(place.startswith("    observability/test_logs.py:") for place in stack)
+    assert len(stack) == 2
+    assert "\x1b" not in line
+    assert CANARY not in output.text()
 
 
 def test_flushing_before_setting_up_does_nothing() -> None:
