@@ -27,7 +27,7 @@ class WebhookCaller:
             stack.protect(service)
         for keep in stack.upkeep:
             keep(time.monotonic())
-        self._sender = stack.sender
+        self._stack = stack
 
     def post(
         self, webhook: Webhook, credentials: AppCredentials, job_id: str, events: Iterable[Event]
@@ -37,5 +37,5 @@ class WebhookCaller:
         request = signing.SigningRequest(credentials.key, hmac_key(credentials.secret.revealed), job_id, 1, round(now))
         body, headers = signing.signed(request, webhook, round(now * 1000), events)
         started = time.monotonic()
-        outcome, _ = self._sender.post(webhook, body, headers)
+        outcome, _ = self._stack.session_sender().post(webhook, body, headers)
         return outcome, time.monotonic() - started

@@ -20,6 +20,7 @@ from sockudo_queue.delivery.connections import DESCRIPTORS_OF_A_HANDLE, RESTING_
 from sockudo_queue.delivery.guard import Guard, Service
 from sockudo_queue.delivery.own_services import broker, brokers
 from sockudo_queue.delivery.sender import Sender
+from sockudo_queue.delivery.session import SessionTransport
 from sockudo_queue.delivery.transport import CurlAdapter
 from sockudo_queue.errors import SettingsError
 from sockudo_queue.runtime.python_gate import PythonGate
@@ -42,11 +43,16 @@ class DeliveryStack:
             self._transport, retry_every_status=delivery.retry_every_status, allowed=delivery.invocable_functions
         )
         self._gate = gate
+        self._retry_every_status = delivery.retry_every_status
         self.sender = Sender(self._transport, self._invoke, retry_every_status=delivery.retry_every_status)
         self._workers = settings.workers + delivery.max_slow
         self._services: dict[Service, None] = {}
         for service in brokers(settings):
             self.protect(service)
+
+    def session_sender(self) -> Sender:
+        """Return a sender for one thread's few attempts, through a `requests.Session` over the same transport."""
+        return Sender(SessionTransport(self._transport), self._invoke, retry_every_status=self._retry_every_status)
 
     def protect(self, service: Service) -> None:
         """Let no webhook reach a service of ours, for as long as this process lives."""

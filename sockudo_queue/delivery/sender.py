@@ -14,6 +14,7 @@ from sockudo_queue.core.reserved_headers import is_reserved
 from sockudo_queue.core.secret import Secret
 from sockudo_queue.core.trace_context import BAGGAGE, TRACEPARENT, TRACESTATE
 from sockudo_queue.delivery.errors import TransportFault
+from sockudo_queue.delivery.session import SessionTransport
 from sockudo_queue.delivery.transport import BoundedResponse, CurlAdapter, header_lines
 
 _TRACE: Final = frozenset({TRACEPARENT, TRACESTATE})
@@ -35,7 +36,11 @@ class Sender:
     """Makes attempts. Safe from any thread."""
 
     def __init__(
-        self, adapter: CurlAdapter, invoke: Invoke = _cannot_invoke, *, retry_every_status: bool = False
+        self,
+        adapter: CurlAdapter | SessionTransport,
+        invoke: Invoke = _cannot_invoke,
+        *,
+        retry_every_status: bool = False,
     ) -> None:
         self._adapter = adapter
         self._invoke = invoke
@@ -50,6 +55,7 @@ class Sender:
         if webhook.url is None:
             return self._invoke(webhook, body)
         try:
+            # Not through a `requests.Session`, which takes some 0.2 ms for each request.
             answer = self._adapter.post(
                 webhook.url.revealed,
                 _configured(webhook.headers, _replaced_by(own_headers)),

@@ -27,6 +27,8 @@ HEADERS_KEPT: Final = 16_384
 """Bytes of response headers above which a handle is not used again: libcurl keeps them until its next transfer."""
 PROXY_LOGIN: Final = 407
 """What a proxy answers that refuses our login. An endpoint that answers it refuses the request for good."""
+_NO_EXPECT: Final = (b"Expect:",)
+"""libcurl asks before it sends a large body, unless that header is taken away."""
 _NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
 
@@ -63,7 +65,7 @@ class CurlAdapter(BaseAdapter):
     ) -> BoundedResponse:
         """Send a prepared POST, as `requests` asks for it; see `post`."""
         assert isinstance(request.body, bytes)
-        return self.post(str(request.url), (), request.headers, request.body, timeout=timeout, verify=verify)
+        return self.post(str(request.url), _NO_EXPECT, request.headers, request.body, timeout=timeout, verify=verify)
 
     def post(
         self,

@@ -25,6 +25,7 @@ from sockudo_queue.delivery.addresses import Rules
 from sockudo_queue.delivery.connections import USER_AGENT, HandleOptions
 from sockudo_queue.delivery.guard import Guard
 from sockudo_queue.delivery.sender import Sender
+from sockudo_queue.delivery.session import SessionTransport
 from sockudo_queue.delivery.transport import CurlAdapter
 from sockudo_queue.delivery.watchdog import CUT_AFTER
 from tests.helpers.certificates import Authority
@@ -43,6 +44,13 @@ LIMIT: Final = 16_384
 @pytest.fixture
 def sender() -> Sender:
     return Sender(CurlAdapter(HandleOptions(max_response_bytes=LIMIT, guard=Guard(Rules()))))
+
+
+@pytest.fixture(params=["adapter", "session"])
+def either(request: pytest.FixtureRequest) -> Sender:
+    """A sender as the daemon has it, or as a command has it: both must send the same bytes."""
+    adapter = CurlAdapter(HandleOptions(max_response_bytes=LIMIT, guard=Guard(Rules())))
+    return Sender(adapter if request.param == "adapter" else SessionTransport(adapter))
 
 
 @pytest.fixture
@@ -80,8 +88,8 @@ def test_each_receiver_ends_within_the_deadline_under_its_name(sender: Sender, c
     assert receiver.connections == 1  # nothing is sent twice on a new connection
 
 
-def test_a_port_that_refuses(sender: Sender) -> None:
-    outcome, _ = attempt(sender, hook(f"http://127.0.0.1:{free_port()}/"))
+def test_a_port_that_refuses(either: Sender) -> None:
+    outcome, _ = attempt(either, hook(f"http://127.0.0.1:{free_port()}/"))
     assert outcome.reason == "refused"
 
 
@@ -124,9 +132,9 @@ def test_a_host_that_accepts_nobody(sender: Sender) -> None:
         (b"", ""),
     ],
 )
-def test_whatever_a_redirect_says_it_is_refused_once(sender: Sender, location: bytes, detail: str) -> None:
+def test_whatever_a_redirect_says_it_is_refused_once(either: Sender, location: bytes, detail: str) -> None:
     with HostileReceiver(answering(ok(b"", b"Location: " + location, status=b"302 Found"), keep=True)) as receiver:
-        outcome, _ = attempt(sender, hook(receiver.url()))
+        outcome, _ = attempt(either, hook(receiver.url()))
         assert len(receiver.requests) == 1
 
     assert (outcome.reason, outcome.verdict) == ("redirect-302", "permanent")
@@ -139,20 +147,20 @@ def test_whatever_a_redirect_says_it_is_refused_once(sender: Sender, location: b
 
 @pytest.mark.parametrize(("ahead", "expected"), [(3600, 3604), (-3600, 0)])
 def test_date_of_retry_after_is_compared_with_our_clock(
-    sender: Sender, receiver: Receiver, ahead: int, expected: int
+    either: Sender, receiver: Receiver, ahead: int, expected: int
 ) -> None:
     """The answer's own date is not looked at; the budget bounds what a clock that is ahead can do."""
     theirs = time.time() + ahead
     headers = [("Date", formatdate(theirs, usegmt=True)), ("Retry-After", formatdate(theirs + 4, usegmt=True))]
     receiver.answer(lambda request, nth: Answer(503, headers=headers))
-    outcome, _ = attempt(sender, hook(receiver.url()))
+    outcome, _ = attempt(either, hook(receiver.url()))
     assert abs((outcome.retry_after or 0) - expected) <= 2
 
 
-def test_headers_go_out_byte_for_byte(sender: Sender, receiver: Receiver) -> None:
+def test_headers_go_out_byte_for_byte(either: Sender, receiver: Receiver) -> None:
     """Text outside ASCII goes out as UTF-8, and a header may be empty."""
     headers = {"X-City": "Zürich", "X-Empty": "", "X-High": "\x80\xff", "X-Far": "日本 🙂", "Accept": "a/b"}
-    outcome, _ = attempt(sender, hook(receiver.url(), DEADLINE_MS, **headers))
+    outcome, _ = attempt(either, hook(receiver.url(), DEADLINE_MS, **headers))
     assert outcome.delivered
     [request] = receiver.requests
     for name, value in headers.items():
@@ -163,12 +171,12 @@ def test_headers_go_out_byte_for_byte(sender: Sender, receiver: Receiver) -> Non
     assert "expect" not in names
 
 
-def test_no_configured_header_replaces_or_doubles_ours(sender: Sender, receiver: Receiver) -> None:
+def test_no_configured_header_replaces_or_doubles_ours(either: Sender, receiver: Receiver) -> None:
     """The checks at start leave them out already; here is the last door."""
     names = "x-pusher-SIGNATURE X-PUSHER-KEY content-TYPE Content-Length HOST Transfer-Encoding Accept-Encoding"
     foreign = dict.fromkeys([*names.split(), "Connection", "Expect"], "evil")
     webhook = replace(hook(receiver.url()), headers=tuple((name, Secret(value)) for name, value in foreign.items()))
-    outcome, _ = attempt(sender, webhook)
+    outcome, _ = attempt(either, webhook)
     assert outcome.delivered
     [request] = receiver.requests
     assert "evil" not in request.headers.values()
@@ -186,9 +194,9 @@ def test_no_configured_header_replaces_or_doubles_ours(sender: Sender, receiver:
     ],
 )
 def test_user_agent_of_a_webhook_replaces_ours(
-    sender: Sender, receiver: Receiver, configured: dict[str, str], sent: str
+    either: Sender, receiver: Receiver, configured: dict[str, str], sent: str
 ) -> None:
-    outcome, _ = attempt(sender, hook(receiver.url(), DEADLINE_MS, **configured))
+    outcome, _ = attempt(either, hook(receiver.url(), DEADLINE_MS, **configured))
     assert outcome.delivered
     [request] = receiver.requests
     values = [value for name, value in request.header_lines if name.lower() == "user-agent"]
@@ -207,34 +215,34 @@ def test_user_agent_of_one_webhook_is_not_sent_to_the_next(receiver: Receiver) -
 @pytest.mark.parametrize(
     "target", ["/%41%c3%2F%2f?q=%c3%C3", "/%zz/%?", "/?x=1", "//a//b;c?d?e", "/.%2E/%2e", f"/{'a' * 8000}"]
 )
-def test_a_request_target_goes_out_byte_for_byte(sender: Sender, receiver: Receiver, target: str) -> None:
-    outcome, _ = attempt(sender, hook(receiver.url(f"{target}#fragment")))
+def test_a_request_target_goes_out_byte_for_byte(either: Sender, receiver: Receiver, target: str) -> None:
+    outcome, _ = attempt(either, hook(receiver.url(f"{target}#fragment")))
     assert outcome.delivered, outcome
     assert [request.path for request in receiver.requests] == [target]
 
 
-def test_nothing_in_a_url_ends_the_request_line(sender: Sender, receiver: Receiver) -> None:
-    attempt(sender, hook(receiver.url("/a b\r\nX-Evil: 1\u00e9")))
+def test_nothing_in_a_url_ends_the_request_line(either: Sender, receiver: Receiver) -> None:
+    attempt(either, hook(receiver.url("/a b\r\nX-Evil: 1\u00e9")))
     for request in receiver.requests:  # libcurl may refuse such a URL as well
         assert request.path == "/a%20b%0D%0AX-Evil:%201%C3%A9"
         assert "x-evil" not in request.headers
 
 
 @pytest.mark.parametrize(("rest", "target"), [("", "/"), ("?x=1", "/?x=1"), ("#f", "/")])
-def test_a_url_without_a_path(sender: Sender, receiver: Receiver, rest: str, target: str) -> None:
-    attempt(sender, hook(receiver.url("") + rest))
+def test_a_url_without_a_path(either: Sender, receiver: Receiver, rest: str, target: str) -> None:
+    attempt(either, hook(receiver.url("") + rest))
     assert [request.path for request in receiver.requests] == [target]
 
 
-def test_a_kept_connection_takes_no_request_target_along(sender: Sender, receiver: Receiver) -> None:
+def test_a_kept_connection_takes_no_request_target_along(either: Sender, receiver: Receiver) -> None:
     for target in ("/a%c3?b", "/", "/c%c3"):
-        attempt(sender, hook(receiver.url(target)))
+        attempt(either, hook(receiver.url(target)))
     assert [request.path for request in receiver.requests] == ["/a%c3?b", "/", "/c%c3"]
     assert receiver.accepted == 1
 
 
-def test_a_large_body_is_sent_without_asking_first(sender: Sender, receiver: Receiver) -> None:
-    outcome, took = attempt(sender, hook(receiver.url(), 5000), b"a" * 3_000_000)
+def test_a_large_body_is_sent_without_asking_first(either: Sender, receiver: Receiver) -> None:
+    outcome, took = attempt(either, hook(receiver.url(), 5000), b"a" * 3_000_000)
     assert outcome.delivered
     assert took < 0.9  # libcurl would wait a second for an answer to its question
     assert "expect" not in receiver.requests[0].headers
