@@ -81,11 +81,10 @@ class Topology:
             self._look()
         manager, looks = self._manager, self._looks
         assert manager is not None, "a look that fails raises"
-        try:
-            node = manager.get_node_from_slot(slot)
-        except (RedisClusterException, *ODD):
+        node = _node_of(manager, slot)
+        if node is None:
             self.doubt(looks)
-            raise BrokerUnavailable("no node of the cluster serves the slot of the queue") from None
+            raise BrokerUnavailable("no node of the cluster serves the slot of the queue")
         return (node.host, node.port), looks
 
     def doubt(self, looks: int, address: Address | None = None) -> None:
@@ -105,7 +104,7 @@ class Topology:
     def moved(self, slot: int, address: Address) -> None:
         """Note what a node has said of one slot."""
         manager = self._manager
-        if manager is not None and manager.slots_cache.get(slot):
+        if manager is not None and _node_of(manager, slot) is not None:
             manager.move_slot(MovedError("{} {}:{}".format(slot, *address)))
         else:
             self.doubt(self._looks)
@@ -168,7 +167,15 @@ class Topology:
         )
 
     def _discovered(self, manager: NodesManager) -> list[Address]:
-        return [(node.host, node.port) for node in list(manager.nodes_cache.values())]
+        nodes = [*manager.get_nodes_by_server_type("primary"), *manager.get_nodes_by_server_type("replica")]
+        return [(node.host, node.port) for node in nodes]
+
+
+def _node_of(manager: NodesManager, slot: int) -> ClusterNode | None:
+    try:
+        return manager.get_node_from_slot(slot)
+    except (RedisClusterException, *ODD):
+        return None
 
 
 def _translated(error: Exception) -> BrokerError:
