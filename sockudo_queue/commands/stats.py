@@ -26,6 +26,7 @@ LETTERS_SECONDS: Final = 3.0
 from the queue itself."""
 GROUPS_SHOWN: Final = 20
 INVALID_SHOWN: Final = 10
+INDENT: Final = 10
 
 
 @dataclass
@@ -146,7 +147,7 @@ def _queue_lines(queue: QueueFigures) -> Iterator[str]:
         for grave in queue.letters[:GROUPS_SHOWN]
     ]
     if rows:
-        yield from _indented(table(("COUNT", "REASON", "LAST", "APP", "WEBHOOK", "NEWEST"), rows))
+        yield from table(("COUNT", "REASON", "LAST", "APP", "WEBHOOK", "NEWEST"), rows, indent=INDENT)
     if len(queue.letters) > GROUPS_SHOWN:
         others = queue.letters[GROUPS_SHOWN:]
         yield f"          and {sum(grave.count for grave in others):,} more in {len(others)} other groups"
@@ -184,8 +185,8 @@ def _daemon_lines(url: str, told: Mapping[str, Any]) -> Iterator[str]:
         for row in told["webhooks"]
     ]
     if rows:
-        yield from _indented(
-            table(("APP", "WEBHOOK", "BREAKER", "DELIVERED", "FAILED", "IN FLIGHT", "LAST FAILURE"), rows)
+        yield from table(
+            ("APP", "WEBHOOK", "BREAKER", "DELIVERED", "FAILED", "IN FLIGHT", "LAST FAILURE"), rows, indent=INDENT
         )
 
 
@@ -199,7 +200,3 @@ def _times(lately: Mapping[str, Any]) -> str:
     median, p95 = lately["median_seconds"], lately.get("p95_seconds")
     # A daemon of a version before this one has no such key.
     return "" if median is None or p95 is None else f"; median {median * 1000:,.0f} ms, p95 {p95 * 1000:,.0f} ms"
-
-
-def _indented(lines: Sequence[str]) -> Iterator[str]:
-    return (f"          {line}" for line in lines)

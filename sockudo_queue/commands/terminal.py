@@ -7,16 +7,23 @@ write to an operator's terminal.
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import time
 import unicodedata
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, TextIO
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TextIO
 
 from sockudo_queue.runtime import streams
 from sockudo_queue.runtime.streams import json_escape, visible
 
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
 REDRAW_SECONDS: Final = 0.2
+NARROWEST: Final = 10
+"""Columns of a terminal that each column of a table keeps; below that a table may be wider than the terminal."""
 
 
 def print_line(line: str = "") -> None:
@@ -48,14 +55,40 @@ def _on_one_line(text: str) -> str:
     return "".join(each if " " <= each <= "~" else " " if each in "\t\r\n" else json_escape(each) for each in text)
 
 
-def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return aligned lines, the headings first; the last column is as wide as it likes."""
+def table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, indent: int = 0) -> list[str]:
+    """Return aligned lines, the headings first, as wide as the terminal; in a pipe or a file each row is one line.
+
+    A cell that is too wide goes on in the next line. The first column holds what a person copies and stays whole.
+    """
     shown = [tuple(headings), *[tuple(map(visible, row)) for row in rows]]
     widths = [max(map(_columns, column)) for column in zip(*shown, strict=True)]
-    return [
-        "  ".join([*[_padded(cell, width) for cell, width in zip(row[:-1], widths, strict=False)], row[-1]]).rstrip()
-        for row in shown
-    ]
+    if sys.stdout.isatty():
+        widths = fitted(widths, shutil.get_terminal_size().columns - indent)
+    return [" " * indent + line for row in shown for line in _lines(row, widths)]
+
+
+def fitted(widths: Sequence[int], columns: int) -> list[int]:
+    """Return the widths of a table's columns in so many columns of a terminal; the widest but the first give way."""
+    first, *others = widths
+    while others and first + sum(others) + 2 * len(others) > columns and max(others) > NARROWEST:
+        others[others.index(max(others))] -= 1
+    return [first, *others]
+
+
+def _lines(row: Sequence[str], widths: Sequence[int]) -> Iterator[str]:
+    for parts in zip_longest(*map(_wrapped, row, widths), fillvalue=""):
+        cells = (part + " " * (width - _columns(part)) for part, width in zip(parts, widths, strict=True))
+        yield "  ".join(cells).rstrip()
+
+
+def _wrapped(text: str, width: int) -> Iterator[str]:
+    """Yield the lines of a cell, broken at a blank where there is one."""
+    while _columns(text) > width:
+        end = next(end for end in range(len(text), 0, -1) if _columns(text[:end]) <= width or end == 1)
+        end = text.rfind(" ", 1, end + 1) if " " in text[1 : end + 1] else end
+        yield text[:end]
+        text = text[end:].lstrip()
+    yield text
 
 
 def _columns(text: str) -> int:
@@ -65,10 +98,6 @@ def _columns(text: str) -> int:
     return sum(
         2 if unicodedata.east_asian_width(each) in "WF" else 0 if unicodedata.combining(each) else 1 for each in text
     )
-
-
-def _padded(cell: str, width: int) -> str:
-    return cell + " " * (width - _columns(cell))
 
 
 def plural(count: int, one: str, many: str = "") -> str:
@@ -103,27 +132,35 @@ def _is_drawable(stream: TextIO) -> bool:
 
 
 class Progress:
-    """A line on standard error that follows long work, only where that is a terminal."""
+    """A bar on standard error with the rate and the time that is left, only where that is a terminal."""
 
     def __init__(self, what: str, total: int, *, silent: bool = False) -> None:
-        self._what, self._total = what, total
-        self._shows = not silent and _is_drawable(sys.stderr)
         self._started = time.monotonic()
-        self._drawn_at = self._started
+        self._bar: tqdm[NoReturn] | None = None
+        if not silent and _is_drawable(sys.stderr):
+            from tqdm import tqdm  # here, since it takes tens of milliseconds and most output has no bar
+
+            tqdm.monitor_interval = 0  # no thread beside
+            self._bar = tqdm(
+                desc=what,
+                total=total or None,
+                file=sys.stderr,
+                leave=False,
+                dynamic_ncols=True,
+                mininterval=REDRAW_SECONDS,
+                unit="",
+            )
 
     @property
     def seconds(self) -> float:
         return max(time.monotonic() - self._started, 1e-6)
 
     def at(self, done: int) -> None:
-        """Draw the line anew, a few times a second."""
-        if not self._shows or time.monotonic() - self._drawn_at < REDRAW_SECONDS:
-            return
-        self._drawn_at = time.monotonic()
-        of = f" of {self._total:,}" if self._total >= done else ""
-        streams.write_error(f"\r\033[K{self._what} {done:,}{of}, {pace(done, self.seconds)}")
+        """Draw the bar anew, a few times a second."""
+        if self._bar is not None:
+            self._bar.update(done - self._bar.n)
 
     def end(self) -> None:
-        """Take the line away; what came of it is said elsewhere."""
-        if self._shows:
-            streams.write_error("\r\033[K")
+        """Take the bar away; the result is written elsewhere."""
+        if self._bar is not None:
+            self._bar.close()
