@@ -1,10 +1,14 @@
-"""Writes docs/settings.md from the table of settings and the models; with --check, says whether it is current."""
+"""Writes docs/settings.md and config.example.json from the table of settings and the models; with --check, compares."""
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
 
 from sockudo_queue.config import options
 from sockudo_queue.config.options import Option
@@ -18,7 +22,9 @@ from sockudo_queue.core.ceilings import (
     OVER_LIMIT_FACTOR,
 )
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "settings.md"
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "settings.md"
+EXAMPLE = ROOT / "config.example.json"
 GROUPS = (
     ("The queue", options.QUEUE),
     ("One Redis server", options.REDIS),
@@ -118,13 +124,48 @@ def _row(option: Option) -> str:
     return f"| {names} | `{option.key}` | {f'`{default}`' if default else 'unset'} | {limits} | {option.meaning} |"
 
 
+def example() -> str:
+    """Return the example file: every setting with its default, and the apps that the present file shows."""
+    document: dict[str, Any] = {}
+    for option in options.OPTIONS:
+        _put(document, option.key, _plain(_example_value(option)))
+    apps = json.loads(EXAMPLE.read_text())["app_manager"]["array"]
+    _put(document, "app_manager.array", apps)
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+def _example_value(option: Option) -> Any:
+    # Sockudo knows no null for its number of workers, so the example has the number that null means here.
+    return default_of("workers" if option.attribute.endswith(".concurrency") else option.attribute)
+
+
+def _put(document: dict[str, Any], key: str, value: Any) -> None:
+    *sections, name = key.split(".")
+    for section in sections:
+        document = document.setdefault(section, {})
+    document[name] = value
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case tuple():
+            return [_plain(each) for each in value]
+        case BaseModel():
+            return value.model_dump(mode="json")
+        case None | bool() | int() | float() | Mapping():
+            return value
+    return shown(value, masked=False)
+
+
 def main() -> int:
-    """Write the page, or compare it."""
+    """Write both, or compare them."""
+    files = {PAGE: page(), EXAMPLE: example()}
     if "--check" in sys.argv[1:]:
-        current = PAGE.exists() and PAGE.read_text() == page()
-        sys.stdout.write("" if current else "docs/settings.md is not current: run scripts/settings-page\n")
-        return 0 if current else 1
-    PAGE.write_text(page())
+        old = [path.name for path, text in files.items() if not path.exists() or path.read_text() != text]
+        sys.stdout.write("".join(f"{name} is not current: run scripts/settings-page\n" for name in old))
+        return 1 if old else 0
+    for path, text in files.items():
+        path.write_text(text)
     return 0
 
 

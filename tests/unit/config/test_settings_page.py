@@ -46,15 +46,24 @@ def test_the_example_shows_every_key_of_a_webhook(tmp_path: Path) -> None:
 
 
 def test_the_page_of_settings_is_current() -> None:
+    page: str = generator().page()
+    assert (ROOT / "docs" / "settings.md").read_text() == page, "run scripts/settings-page"
+    for option in OPTIONS:
+        assert all(f"`{name}`" in page for name in (option.key, *option.variables))
+
+
+def test_example_file_is_current() -> None:
+    assert generator().example() == EXAMPLE.decode(), "run scripts/settings-page"
+
+
+def generator() -> Any:
+    """Return the script that writes both files."""
     loader = SourceFileLoader("settings_page", str(ROOT / "scripts" / "settings_page.py"))
     spec = spec_from_loader(loader.name, loader)
     assert spec is not None
     script = module_from_spec(spec)
     loader.exec_module(script)
-    page: str = script.page()
-    assert (ROOT / "docs" / "settings.md").read_text() == page, "run scripts/settings-page"
-    for option in OPTIONS:
-        assert all(f"`{name}`" in page for name in (option.key, *option.variables))
+    return script
 
 
 def _leaves(value: Any, prefix: str = "") -> set[str]:
