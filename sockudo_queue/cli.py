@@ -48,7 +48,7 @@ class _Parser(argparse.ArgumentParser):
     `verify SIGNATURE --app ID FILE` would be refused.
     """
 
-    _is_inside = False
+    _is_inside = _needs_command = False
     _commands: Mapping[str, Any] = {}
     _usage: Usage | None = None
 
@@ -56,10 +56,10 @@ class _Parser(argparse.ArgumentParser):
         super().__init__(*args, **settings)
         self.color = False  # From Python 3.14 on argparse colours help, with rules of its own for when.
 
-    def add_commands(self, metavar: str) -> argparse._SubParsersAction[Any]:
-        """Add sub-commands, of which one must be given."""
-        added: argparse._SubParsersAction[Any] = self.add_subparsers(required=True, metavar=metavar)
-        self._commands = added.choices
+    def add_commands(self, metavar: str, *, required: bool = True) -> argparse._SubParsersAction[Any]:
+        """Add sub-commands, of which one must be given if `required`."""
+        added: argparse._SubParsersAction[Any] = self.add_subparsers(required=required, metavar=metavar)
+        self._commands, self._needs_command = added.choices, required
         return added
 
     def document(self, usages: Mapping[str, Usage], own: Usage | None) -> None:
@@ -86,7 +86,7 @@ class _Parser(argparse.ArgumentParser):
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """See `argparse`; its way for any order calls this again, and knows neither commands nor `--`."""
         given = sys.argv[1:] if args is None else list(args)
-        if self._commands:
+        if self._needs_command:  # else a word may be the value of an option
             self._refuse_unknown_command(given)
         if self._is_inside or self._commands or "--" in given:
             return super().parse_known_args(given, namespace)
@@ -223,9 +223,7 @@ def _add_dead_letters(
     purge.set_defaults(command=_tool("replays", "purge"))
 
 
-def _add_attempts(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser], *parents: argparse.ArgumentParser
-) -> None:
+def _add_attempts(commands: argparse._SubParsersAction[Any], *parents: argparse.ArgumentParser) -> None:
     attempts = commands.add_parser(
         "attempts", parents=[*parents], help="search the history of attempts, show the story of a job"
     )
@@ -247,7 +245,7 @@ def _add_attempts(
     again = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
     again.add_argument("--config", metavar="FILE", help="a JSON or TOML file; Sockudo's own will do")
     again.add_argument("--json", action="store_true", help="write JSON, for machines")
-    verbs = attempts.add_subparsers(metavar="VERB")
+    verbs = attempts.add_commands("VERB", required=False)
     show = verbs.add_parser("show", parents=[again], help="tell what became of a job, for each webhook")
     show.add_argument("show_job", metavar="JOB", help="the id of a job, as in X-Sockudo-Job-Id")
     show.set_defaults(command=_tool("attempt_history", "show"))

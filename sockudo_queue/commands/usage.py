@@ -93,6 +93,27 @@ USAGES: Final[Mapping[str, Usage]] = {
         ("dead-letters purge --older-than 7d", "dead-letters purge --all --yes"),
         {0: "removed", 1: "nothing was chosen, not confirmed, or an id was not found", 2: _BAD_SETTINGS, 3: _NO_QUEUE},
     ),
+    "attempts": Usage(
+        "Search the history of attempts, the newest first. No entry does not mean that nothing was delivered: the "
+        "lines above the answer say what is recorded, and since when.",
+        ("attempts --channel private-orders-7 --since 2h", "attempts --webhook orders --status 503 --follow"),
+        {
+            0: "found",
+            1: "nothing was found, or the history cannot be searched from here",
+            2: _BAD_SETTINGS,
+            3: _NO_QUEUE,
+        },
+    ),
+    "attempts show": Usage(
+        "Show what became of a job: each webhook, each try, and how it ended.",
+        ("attempts show 3f0c5a",),
+        {0: "found", 1: "there is no entry of the job", 2: _BAD_SETTINGS, 3: _NO_QUEUE},
+    ),
+    "attempts purge": Usage(
+        "Remove the entries of an app for good, after asking.",
+        ("attempts purge --app shop", "attempts purge --app shop --yes"),
+        {0: "removed", 1: "not confirmed", 2: _BAD_SETTINGS, 3: _NO_QUEUE},
+    ),
     "stats": Usage(
         "Show queue depth, dead letters by reason, and the state of each webhook. The queue's server and the daemon "
         "are both asked; if one does not answer, the other is still shown.",
