@@ -58,7 +58,13 @@ class Try(msgspec.Struct, frozen=True, array_like=True):
 class DeliveryState(msgspec.Struct, frozen=True, omit_defaults=True, rename={"version": "v"}):
     """The state of one record. Times are the broker's clock in milliseconds.
 
-    `webhook` None means the whole job. `budget_from` is the first attempt or the first deferral by an open breaker.
+    `webhook` None means the whole job; then `attempts` counts how often its app was looked for without a
+    result. For a webhook delivery it counts the attempts.
+
+    `budget_from` is when the retry budget began: with the first attempt, the first deferral by an open breaker, or the
+    first look for an app that is unknown. It is moved forward by the time that does not count, for example while a
+    database of apps is away.
+
     `reserved` says that the record comes at a moment that it was given, so it need not queue again; `guesses` counts
     how often in a row it was told to come back without such a promise. `reason`, `died`, `last` and `history` are for
     dead letters and for people; the latest death stands last in `history`, and the latest of `tries` last, which older

@@ -1,8 +1,12 @@
-"""The whole contract between the daemon and a queue: a driver moves bytes and never parses a job.
+"""The whole contract between the daemon and a queue: a driver moves bytes and never looks at what is in a job.
 
-A driver keeps *records*. A record is one job as it came, or one webhook delivery of it; its body is the job's bytes and
-its state is bytes that only the dispatcher understands (empty for a job that nobody has worked on). Each record is
-exactly one of: ready, active (claimed under a lease), delayed, dead, or gone (acked). `next` is the only way to claim.
+A driver may read and write the broker's own format around a job, such as the envelope of Queue V2. It hands out the
+job's bytes as they came, and does not read the app or the events in them.
+
+A driver keeps *records*. A record is one job as it came, or one webhook delivery of it. Its body is the job's bytes.
+Its state is bytes that the driver stores and does not read: `core.delivery_state` encodes and decodes them for the
+pipeline and the commands. The state is empty for a job that nobody has worked on. Each record is exactly one of: ready,
+active (claimed under a lease), delayed, dead, or gone (acked). `next` is the only method that claims.
 
 Every method may raise `errors.BrokerUnavailable` (the command may or may not have run) or `errors.BrokerRefused`
 (nothing was done). No driver repeats a command by itself: only the caller knows whether twice is as good as once.
@@ -27,7 +31,9 @@ class Claim(msgspec.Struct, eq=False, weakref=True):
 
     `receipt` is `<id>/` and a word that no other claim of the record has, so a settle that comes too late matches
     nothing.
-    `lapses` counts the claims of this record that ended without a settle. `server_ms` is the broker's clock then.
+    `lapses` counts the claims of this record whose lease ended, and those that were given back for a dead worker
+    (`Requeue.lapsed`). `Retry` sets the count to 0, and `Requeue` keeps it. `server_ms` is the broker's clock at the
+    time of the claim.
     `ordered` says that others cannot begin before this record has ended. Without a lease (`leased` False) the record is
     gone from the broker, and nothing gives it to another worker.
     """
@@ -72,7 +78,8 @@ class Retry:
 class Requeue:
     """Put a delivery back before everything that waits, in the order of the claims; no attempt was made.
 
-    An empty state leaves the state as it is. `lapsed` counts this as a lapse: the worker that held it has died.
+    An empty state leaves the state as it is. `lapsed` adds one to the record's count of lapses: the worker thread that
+    held the claim has died, and has given it back before the lease ended.
     """
 
     state: bytes = b""
@@ -130,7 +137,10 @@ class Flushed(NamedTuple):
 
 @runtime_checkable
 class BufferedDriver(Protocol):
-    """What a driver has besides, whose broker bills every call: it holds more than is claimed, and works in batches."""
+    """What a driver offers in addition if its broker bills or delays every call.
+
+    It holds more records than are claimed, and carries out settlements in batches.
+    """
 
     notifier_seconds: float
     """How long its notifier waits: one call of an idle daemon."""
@@ -173,7 +183,7 @@ class StoredDeadLetter:
 
 
 class DeadLetterStore(Protocol):
-    """The dead letters of a queue, for tools and for retention. A driver moves bytes here too and reads no state.
+    """The dead letters of a queue, for tools and for retention. Here, too, a driver does not read the state.
 
     `replay` and `purge` are one step per letter that compares its token: of two who do it at once, one does it.
     """
@@ -331,7 +341,8 @@ class Driver(Protocol):
     """The value of `queue.driver`, and the label `backend` of the series."""
 
     sources: tuple[str, ...]
-    """What `wait` can wait for. Empty where `next` itself waits (at most one second)."""
+    """What `wait` can wait for: one notifier for each. Empty where `next` itself waits (at most one second), as with
+    Redis at-most-once."""
 
     def next(self, settled: Settlement | None) -> NextResult:
         """Settle the previous claim and take the next one in one round trip.

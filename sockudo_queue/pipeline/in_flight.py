@@ -27,10 +27,11 @@ class WebhookDelivery(msgspec.Struct, frozen=True):
 
 
 class JobInFlight(msgspec.Struct, eq=False):
-    """One claim at work. `finish` and `abandon` may be called from any thread; the claim is settled exactly once.
+    """One claim at work. `finish` and `abandon` may be called from any thread; exactly one settlement is built.
 
-    `decided` is kept of the record whatever becomes of the deliveries. Of a job that has nothing to attempt, `job` is
-    without its events. `span` is None unless this claim is traced.
+    Building it sends nothing: see "How a job is processed" in docs/architecture.md. `decided` is kept of the record
+    whatever becomes of the deliveries. Of a job that has nothing to attempt, `job` is without its events. `span` is
+    None unless this claim is traced.
     """
 
     claim: Claim
@@ -45,7 +46,7 @@ class JobInFlight(msgspec.Struct, eq=False):
 
     @classmethod
     def settled(cls, claim: Claim, *parts: Disposition, splits: bool = False) -> JobInFlight:
-        """Return a job that has nothing to attempt: its claim is acked, or ends in the given parts."""
+        """Return a job that has nothing to attempt: its settlement is an ack, or has the given parts."""
         return cls(claim, settlement=Settlement(claim, parts, splits=splits and bool(parts)))
 
     @classmethod

@@ -1,6 +1,7 @@
 """What a claim asks for: reads its job, finds the app, and matches the webhooks that are owed events.
 
-Nothing is attempted here. What cannot be attempted (an unreadable job, an unknown app) is settled right away.
+No attempt is made here, and no settlement is sent. Where there is nothing to attempt (the job is unreadable, or its app
+is unknown), the result already holds the settlement (`JobInFlight.settled`), and the worker sends it.
 """
 
 from __future__ import annotations

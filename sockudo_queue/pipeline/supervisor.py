@@ -1,6 +1,8 @@
-"""Keeps the daemon's threads alive: workers and service threads; takes slots from slow attempts; replaces the dead.
+"""Starts workers and service threads, handles their failures, and takes slots from slow attempts.
 
-A worker that dies hands its claim back at once: it goes to the queue's head, and no lease has to run out for it.
+A worker thread that fails gives its claim back at once, so that no lease has to run out for it, and starts another
+worker. It does so itself, in `_run_worker`. A service thread that fails starts its loop again, in `_run_service`. The
+thread named `supervisor` only runs `_watch_slots`.
 """
 
 from __future__ import annotations
@@ -33,7 +35,10 @@ REMIND_AFTER: Final = 60.0
 
 
 class Supervisor:
-    """Owner of all threads but the main one. `start` once; the threads are daemons and end with the process."""
+    """Starts the workers, and the services that are given to `keep`. Its threads are daemons and end with the process.
+
+    Call `start` once. The threads main, log-writer, health, http-request and shutdown-work are not started here.
+    """
 
     def __init__(self, log: Any, *, slow: float) -> None:
         self.gave_up = threading.Event()

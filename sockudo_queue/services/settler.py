@@ -1,7 +1,7 @@
-"""The service beside notifier and renewer that a driver needs which holds more than what is claimed.
+"""The service thread of a `BufferedDriver`, a driver that holds more records than are claimed.
 
-It carries out in batches what workers have settled, wakes workers for what falls due in the driver's memory, and at a
-stop gives back what was received and not begun.
+It carries out in batches what workers have settled, and wakes workers when records in the driver's buffer fall due. At
+a stop the notifier, not this thread, calls `give_back`, because the notifier knows when the last receive has ended.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ LONGEST_WAIT: Final = 1.0
 
 
 class SettlerThread:
-    """Tends one driver. `gave_back` is set when nothing is left to give back at a stop."""
+    """Serves one driver. `gave_back` is set when nothing is left to give back at a stop."""
 
     def __init__(self, driver: BufferedDriver, context: WorkerContext) -> None:
         self.driver = driver
@@ -27,7 +27,7 @@ class SettlerThread:
         self._context = context
 
     def serve(self, name: str) -> None:
-        """Work until the daemon puts back by itself what is left."""
+        """Work until the daemon begins to put back what is still held (`abandoned`)."""
         context = self._context
         backoff = broker_backoff()
         while not context.abandoned.is_set():
@@ -45,7 +45,7 @@ class SettlerThread:
                 context.pool.wake(claimable)
 
     def give_back(self) -> None:
-        """Give back what was not begun. Where it fails, it comes back when its time is over."""
+        """Give back what was received and not begun; called by the notifier. After a failure its lease runs out."""
         try:
             self.driver.give_back()
         except BrokerError as error:

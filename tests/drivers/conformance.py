@@ -699,7 +699,7 @@ class DriverConformance:
         assert lossy.driver.renew([claim]) == [True]
         assert settle(lossy.driver, claim)
 
-    # Bells
+    # Notifiers: a test calls `wait` as the thread of a notifier does
 
     def test_the_bell_of_its_source_rings_for_a_pushed_job(self, queue: DriverUnderTest) -> None:
         driver = queue.driver()
@@ -717,7 +717,7 @@ class DriverConformance:
         with ThreadPoolExecutor(8) as threads:
             bells = [threads.submit(ring, source) for source in driver.sources]
             try:
-                # The first wait never blocks; in the second the bell waits for a job.
+                # The first wait never blocks; in the second the notifier waits for a job.
                 eventually(lambda: all(waits[source] > 1 for source in driver.sources))
                 pushed = time.monotonic()
                 queue.push(b"job")
@@ -855,7 +855,7 @@ class DriverConformance:
 
 
 def _ring_somewhere(driver: Driver) -> None:
-    """Wait for a bell of any source."""
+    """Wait, as the notifiers do, until any source has work."""
     eventually(lambda: any(driver.wait(source, 0.5) for source in driver.sources))
 
 

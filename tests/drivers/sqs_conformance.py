@@ -70,7 +70,7 @@ class SqsConformance(DriverConformance, DeadLetterConformance):
 
     @pytest.mark.usefixtures("real_time")
     def test_a_bell_rings_for_a_released_record_that_fell_due(self, queue: Queue) -> None:
-        """What falls due in our own memory is told by `flush`; the long poll of the bell goes on."""
+        """What falls due in our own memory is told by `flush`; the long poll of the notifier goes on."""
         queue.push(b"job")
         driver = queue.driver()
         settle(driver, take(driver), Retry(b"s", 300))

@@ -238,7 +238,7 @@ def test_a_redirection_is_paid_once(cluster: RedisCluster, lists: ClusterLists, 
     cluster.move_slot(SERVED, elsewhere)
     before = _redirections(former)
 
-    # Claims, settlements, a bell (which has connections of its own) and counts: one of them learns it for all.
+    # Claims, settlements, a notifier (which has connections of its own) and counts: one of them learns it for all.
     assert driver.settle([Settlement(delivered[0])]) == [True]
     driver.wait(SERVED, 0.01)
     delivered += deliver_all(driver)
@@ -295,7 +295,7 @@ def test_while_a_slot_is_on_its_way_others_are_served_and_jobs_are_taken(
 
     assert [claim.body for claim in others] == [b"other"]
     assert driver.settle([Settlement(held)]) == [True]
-    # What refused is left alone for a moment; its bell is not.
+    # What refused is left alone for a moment; its notifier is not.
     rest = [claim.body for claim in eventually(lambda: deliver_all(driver), 5)]
     assert rest == [*jobs(2, first=2), *jobs(1, first=4)]
 
@@ -323,7 +323,7 @@ def test_a_silent_master_holds_up_nobody_else(cluster: RedisCluster, lists: Clus
 
 
 def test_silence_takes_the_place_of_a_refusal(cluster: RedisCluster, lists: ClusterLists) -> None:
-    """Or the bell would go on telling of the refusal, and never that the server is away, or that it is back."""
+    """Or the notifier would go on reporting the refusal, and never that the server is away, or that it is back."""
     lists.client.set(DOCUMENTED, "no list")
     driver = lists.over(cluster_link(cluster, timeout=1.0))
     assert driver.next(None).claim is None

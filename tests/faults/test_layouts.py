@@ -145,7 +145,7 @@ def test_a_frozen_master_doubles_nothing_silently(layout: Layout) -> None:
 
 
 def test_a_form_that_is_refused_does_not_keep_an_outage_going(receiver: Receiver) -> None:
-    """Its bell hears nothing but refusals, before and after; these say too that its server is there."""
+    """Its notifier gets nothing but refusals, before and after; these say too that its server is there."""
     lists = ("sockudo_queue*queue:webhooks", "sockudo-queue:{sockudo_queue*queue:webhooks}*")
     with ExitStack() as after:
         cluster = after.enter_context(RedisCluster(replicas=False))

@@ -12,7 +12,7 @@ of threads that endpoints and apps have (`thread_budget`).
             answered, and not to be retried    one probe     failed: the next period is twice as long
 
     endpoint: scheme, host and port
-                        answers within `slow`                     usually takes longer than `slow`
+                        answers within `slow`                     usually takes longer than `slow` (***)
       +----------+ ----------------------> +--------+ --------------------> +------+
       | unproven |                         | prompt |                       | slow |
       +----------+ <---------------------- +--------+ <-------------------- +------+
@@ -23,17 +23,21 @@ of threads that endpoints and apps have (`thread_budget`).
         +--------------------------------- | suspect | <------------------------+
                     a success              +---------+
 
-     (*) while three quarters of the spare workers are taken by what may hang: for as long as makes it overdue
-    (**) an attempt is in flight for more than three times the usual latency, and nothing has succeeded meanwhile
+     (*) Three quarters of the spare workers may be taken by attempts that may hang. Then a success counts for a shorter
+         time: attempts linger as soon as the last one is older than the time after which an attempt is overdue.
+    (**) An attempt is in flight for more than three times the usual latency (at least `slow`), and nothing has
+         succeeded meanwhile.
+   (***) Up to `SHORT` (1 s). An endpoint that usually takes longer is unproven, however often it has answered.
 
 A success leads from suspect to whichever of the other three the usual latency says. An attempt in any state but prompt
-*lingers*: it may keep its thread for long. These are the threads that it may start on, of 5 slots and 32 spare workers:
+*lingers*: it may occupy its thread for a long time. These are the threads that an attempt may start on, of 5 slots and
+32 spare workers. An endpoint is *alone* while no prompt endpoint has been in use for a second:
 
     state      threads that attempts may take                           in flight at the endpoint
     prompt     all                                                      all
-    slow       the spare workers; alone, all but a few                  its share of these
-    unproven   the spare workers                                        its share of these
-    suspect    the spare workers                                        2, and 2 of webhooks that get answers
+    slow       the spare workers; alone, all but two of all threads     its share of these
+    unproven   the spare workers, also alone                            its share of these
+    suspect    the spare workers, also alone                            2, and 2 of webhooks that get answers
 
     app                                 may add a lingering attempt
     below its fair share                always: spare workers / (apps with such attempts + 1)

@@ -42,7 +42,7 @@ SPACING: Final = 1.1
 """Reservations are a little further apart than the endpoint's pace, so that most find their place free."""
 FORGOTTEN_AFTER: Final = 600.0
 """Seconds without use after which nothing is remembered of an endpoint or a breaker. A breaker must be remembered for
-longer than any period that it is open, and retries that wait come back within `pipeline.dispatcher.LONGEST_GUESS`."""
+longer than any period that it is open, and retries that wait come back within `pipeline.deferrals.LONGEST_GUESS`."""
 CROWDED: Final = 10_000
 """Endpoints that are remembered for that long; a bound on memory where URLs come and go."""
 FORGOTTEN_WHEN_CROWDED: Final = 10.0
@@ -72,7 +72,7 @@ class Token(msgspec.Struct, frozen=True, eq=False):
 
 
 class Admission(msgspec.Struct, frozen=True):
-    """Leave to start an attempt now. `slow` asks for it to run without a slot. Hand it back through `finish`."""
+    """Permission to start an attempt now. `slow`: the attempt gives its slot away first. Hand it back to `finish`."""
 
     endpoint: Endpoint
     breaker: Breaker
@@ -192,8 +192,11 @@ class Endpoint:
         return self.used_at < since and not self._in_flight and now >= max(self._held_until, self._line.next_free)
 
     def _may_join(self, breaker: Breaker, app: str, silent: float, now: float) -> bool:
-        """Tell whether a webhook may start where others hang but the endpoint answers: unless it has been answered
-        lately itself, it counts as another that hangs."""
+        """Tell whether a webhook may start at an endpoint that answers while some of its attempts are overdue.
+
+        A webhook whose own attempts have succeeded lately may. Any other may turn out to hang like those, so it needs
+        the same room as an attempt at an unproven endpoint.
+        """
         if self._suspect or not self._lingering.all or self._lingers(now):
             return True
         if not silent and now - breaker.last_success <= PROVEN_FOR:

@@ -1,8 +1,9 @@
 """How the daemon's threads are shared among apps and endpoints that may keep one for long.
 
-An attempt *lingers* when its endpoint is slow, suspect, or has not shown lately that it answers at once. All lingering
-attempts together may use the spare workers, never the threads of the slots, so an endpoint that answers at once finds
-a thread whatever the others do. Only while no endpoint answers at once may they use most of the slots' threads, too.
+An attempt *lingers* when its endpoint is slow, suspect, or has not shown lately that it answers at once. Lingering
+attempts start on the spare workers and leave the slots' threads free, so an endpoint that answers at once finds a
+thread whatever the others do. While no endpoint that answers at once is in use, slow endpoints may use most of the
+slots' threads, too, because their attempts end within `SHORT`. Unproven and suspect endpoints may not.
 
 An endpoint has a share of the places (`of`), and an app has one over all of its endpoints (`has_room_for`). Up to its
 fair share an app may always add an attempt. Beyond that it leaves places to the others, so one app cannot take them
@@ -28,7 +29,8 @@ QUIET_AFTER: Final = 1.0
 """Seconds without use of an endpoint that answers at once, after which the slots' threads serve slow endpoints. As long
 as `SHORT`: a thread that is lent is back by the time that it has to be lent again."""
 SHORT: Final = 1.0
-"""Seconds; what usually takes longer stays off the slots' threads: they could not be had back in time."""
+"""Seconds. An endpoint that usually takes longer is unproven, and does not get the slots' threads: they would not be
+free again in time."""
 KEPT_FREE: Final = 2
 """Threads that are never lent: one that finds out that other work has come, and one that does it meanwhile."""
 FIRST_PLACES: Final = 4
@@ -60,7 +62,7 @@ class Standing(Enum):
     SLOW = auto()
     """Usually takes longer than `slow`, but ends within `SHORT`."""
     UNPROVEN = auto()
-    """Nobody knows, or it takes long."""
+    """Not known: there was no success yet, or none within the last minute. Or it usually takes longer than `SHORT`."""
     SUSPECT = auto()
     """Something is in flight and nothing has succeeded for too long."""
 

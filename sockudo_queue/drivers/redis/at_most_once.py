@@ -1,6 +1,6 @@
 """Redis lists the way the documentation describes them: N workers on a blocking pop, and what a crash holds is lost.
 
-Only fresh jobs are popped without a claim. What is to be tried again is kept in our own keys, and is claimed from there
+Only fresh jobs are popped without a lease. What is to be tried again is kept in our own keys, and is claimed from there
 under a lease like everywhere else.
 """
 
