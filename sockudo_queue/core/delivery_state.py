@@ -58,8 +58,8 @@ class Try(msgspec.Struct, frozen=True, array_like=True):
 class DeliveryState(msgspec.Struct, frozen=True, omit_defaults=True, rename={"version": "v"}):
     """The state of one record. Times are the broker's clock in milliseconds.
 
-    `webhook` None means the whole job; then `attempts` counts how often its app was looked for without a
-    result. For a webhook delivery it counts the attempts.
+    `webhook` None means the whole job; then `attempts` counts how often its app was looked for without a result.
+    For a webhook delivery it counts the attempts.
 
     `budget_from` is when the retry budget began: with the first attempt, the first deferral by an open breaker, or the
     first look for an app that is unknown. It is moved forward by the time that does not count, for example while a

@@ -37,7 +37,8 @@ REMIND_AFTER: Final = 60.0
 class Supervisor:
     """Starts the workers, and the services that are given to `keep`. Its threads are daemons and end with the process.
 
-    Call `start` once. The threads main, log-writer, health, http-request and shutdown-work are not started here.
+    Call `start` once. Other threads, such as main, log-writer, health and shutdown-work, are not started here; the
+    table of threads in docs/architecture.md has all.
     """
 
     def __init__(self, log: Any, *, slow: float) -> None:
