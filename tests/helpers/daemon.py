@@ -56,6 +56,8 @@ class DaemonProcess:
         if redis_url is not None:
             self.environment["REDIS_URL"] = redis_url
         self.environment |= environment or {}
+        if self.environment.get("QUEUE_DRIVER") == "memory":  # else two tests at the same time want the default port
+            self.environment.setdefault("QUEUE_MEMORY_INGRESS_PORT", str(free_port()))
         self._process: subprocess.Popen[bytes] | None = None
         atexit.register(self.close)
 
