@@ -35,9 +35,11 @@ class RingHistory:
     def write(self, source: str, items: Sequence[bytes], lost: int) -> None:  # noqa: ARG002 - they share the ring
         with self._lock:
             self._lost += lost
+            # A clock that is set back must not put an item before older ones.
+            now = max(_now_ms(), self._items[-1][0]) if self._items else _now_ms()
             for item in items:
                 self._number += 1
-                self._items.append((_now_ms(), self._number, item))
+                self._items.append((now, self._number, item))
                 self._count(item, 1)
             while self._items and (self._entries > self._length or self._bytes > self._length * ENTRY_BYTES):
                 self._count(self._items.popleft()[2], -1)

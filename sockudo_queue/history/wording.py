@@ -16,6 +16,12 @@ MODES: Final[Mapping[str, str]] = {
 }
 
 
+_MORE: Final = (
+    "Entries can also be lost with a daemon that was killed, and they name 20 events of a job at most; "
+    "docs/attempt-history.md lists every case."
+)
+
+
 def no_entry(figures: HistoryFigures, criteria: Criteria) -> str:
     """Say that nothing was found, and that this is no proof."""
     wanted = "" if criteria == Criteria() else " matches"
@@ -25,4 +31,4 @@ def no_entry(figures: HistoryFigures, criteria: Criteria) -> str:
         reason = "it may be among what was dropped, older than what is kept, or not attempted yet"
     else:
         reason = "a delivery at the first try leaves none"
-    return f"no entry{wanted}. This does not mean that nothing was delivered: {reason}."
+    return f"no entry{wanted}. This does not mean that nothing was delivered: {reason}. {_MORE}"

@@ -245,7 +245,9 @@ class Dispatcher:
             span_id=context.span_id if context is not None and context is not job.trace.context else None,
         )
         recorder = self._recorder
-        if recorder is not None and (recorder.every or outcome.failure or state.attempts or state.history):
+        if recorder is not None and (
+            recorder.every or outcome.failure or state.attempts or state.history or in_flight.claim.lapses
+        ):
             recorder.attempted(in_flight.claim.source, delivery, outcome, took, now_ms)
 
     def _decide(

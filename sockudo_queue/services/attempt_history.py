@@ -19,6 +19,8 @@ from sockudo_queue.runtime.backoff import Backoff
 
 FLUSH_SECONDS: Final = 1.0
 """How long an entry waits for others, to be stored with them. A crash loses what waits."""
+ROUND_SECONDS: Final = 2.0
+"""How long one source is served before the next, since new entries may come as fast as a slow store takes them."""
 WAKE_AT: Final = 500
 """Entries of a source that are stored without that wait."""
 MOST_ROWS: Final = 10_000
@@ -131,9 +133,10 @@ class AttemptHistory:
             if not self._is_mode_noted:
                 self._note_mode()
             for name, waiting in self._sources.copy().items():
+                until = self._clock() + ROUND_SECONDS
                 # Without an entry nothing is tried that a store has refused.
                 while waiting.rows or (waiting.lost and waiting.loss is not Loss.REFUSED):
-                    if self._clock() < waiting.retry_at or not self._send(name, waiting):
+                    if self._clock() < waiting.retry_at or not self._send(name, waiting) or self._clock() > until:
                         break
 
     def close(self) -> None:

@@ -26,6 +26,7 @@ from sockudo_queue.delivery.sender import Sender as RealSender
 from sockudo_queue.drivers.base import Claim, DeadLetter, Disposition, Requeue, Retry, Settlement
 from sockudo_queue.errors import AppStoreUnavailable, AppUnreadable
 from sockudo_queue.observability.metrics import Metrics
+from sockudo_queue.pipeline.attempt_recorder import AttemptRecorder
 from sockudo_queue.pipeline.deferrals import LONGEST_GUESS
 from sockudo_queue.pipeline.dispatcher import Dispatcher, endpoint_of
 from sockudo_queue.pipeline.in_flight import JobInFlight, WebhookDelivery
@@ -1086,3 +1087,16 @@ def test_a_span_that_fails_to_begin_costs_no_delivery_and_no_context() -> None:
     assert part is None
     assert headers["traceparent"] == f"00-{TRACE}-{line['span_id']}-01"
     assert line["span_id"] not in (OWN.span_id, "a23ee021279b7df4")
+
+
+@pytest.mark.parametrize(("lapses", "recorded"), [(0, 0), (1, 1)])
+def test_delivery_after_a_lease_that_expired_is_recorded_as_one_after_a_failure(lapses: int, recorded: int) -> None:
+    """The attempt that its worker did not live to report may have been recorded as the last one."""
+    world = World(hook("a"))
+    entries: list[bytes] = []
+    recorder = AttemptRecorder(lambda _source, _app, row: entries.append(row), every=False, channels=True)
+    world.dispatcher = Dispatcher(
+        world.endpoints, cast(RealSender, world.sender), world.metrics, world.log, world.stopping, recorder=recorder
+    )
+    world.settle(claim_of(job(1), lapses=lapses))
+    assert len(entries) == recorded

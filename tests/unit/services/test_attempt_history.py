@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from sockudo_queue.drivers import ring_history
 from sockudo_queue.drivers.ring_history import RingHistory
 from sockudo_queue.errors import BrokerError, BrokerRefused, BrokerUnavailable
 from sockudo_queue.history.entry import EntryRow, encode
@@ -184,3 +185,31 @@ def test_mode_is_noted_once_and_before_any_entry() -> None:
     assert world.store.calls == [("list", 0, 0), ("other", 0, 0)]
     assert world.log.events == ["history.mode_not_noted"] * 2
     assert world.history.is_taken
+
+
+def test_source_that_fills_as_fast_as_it_is_stored_keeps_no_other_waiting() -> None:
+    world = World()
+    written = world.store.write
+
+    def write_slowly(source: str, items: Sequence[bytes], lost: int) -> None:
+        written(source, items, lost)
+        world.now += 0.1
+        if source == "busy" and len(world.store.calls) < 1_000:
+            world.append(source="busy")
+
+    world.store.write = write_slowly  # type: ignore[method-assign]
+    world.append(source="busy")
+    world.append(source="quiet")
+    world.history.flush()
+    assert world.store.calls[-1][0] == "quiet"
+    assert len(world.store.calls) < 50
+
+
+def test_entries_after_a_clock_was_set_back_are_found_with_those_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    for now in (1_000_000, 500_000, 1_000_001):
+        monkeypatch.setattr(ring_history, "_now_ms", lambda now=now: now)
+        world.append()
+        world.history.flush()
+    page = world.store.search(Criteria(), 10, None, lambda: False)
+    assert (len(page.entries), page.unreadable) == (3, 0)
