@@ -103,13 +103,18 @@ class Supervisor:
 
     def _run_service(self, name: str, serve: Callable[[], None], allowance: float) -> None:
         self._released.wait()
-        while not self.stopping.is_set():
+        while True:
+            # It is served once more after the stop has begun, and also if it could not begin before: a service does at
+            # its end what a stop waits for, such as giving back what was received.
+            is_last = self.stopping.is_set()
             self._context.beats.register(name, allowance)
             try:
                 serve()
                 break
             except BaseException as error:  # noqa: BLE001 - whatever ended it, it is logged and started again
                 self._died(name, error)
+            if is_last:
+                break
             self.stopping.wait(1.0)
         self._context.beats.unregister(name)
 
