@@ -392,7 +392,7 @@ class Daemon:
         """Return the server of probes and pages; it is started only where it is wanted."""
         metrics = self._settings.metrics
         credentials = Credentials(metrics.username, metrics.password, metrics.token)
-        # Names of channels can be personal data, so nobody sees them without a login.
+        # Names of channels can be personal data, so they are shown only behind a login.
         has_attempts = bool(credentials) and self._attempts is not None
         pages = StatusPages(
             self._history,

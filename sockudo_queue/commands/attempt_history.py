@@ -30,7 +30,7 @@ from sockudo_queue.history.story import stories
 from sockudo_queue.history.wording import no_entry
 
 STORY_ENTRIES: Final = 2_000
-"""Entries of one job that are told; a job of an app with 1,000 webhooks has more only after many tries."""
+"""Entries of one job that are shown; a job of an app with 1,000 webhooks has more only after many tries."""
 
 
 def list_attempts(options: argparse.Namespace) -> int:
@@ -77,7 +77,7 @@ def show(options: argparse.Namespace) -> int:
     for line in story_lines(found, figures):
         print_line(line)
     if page.next is not None:
-        print_line(f"only the newest {len(page.entries):,} entries are told; attempts --job has the others")
+        print_line(f"only the newest {len(page.entries):,} entries are shown; attempts --job has the others")
     return 0 if found else EXIT_NO
 
 

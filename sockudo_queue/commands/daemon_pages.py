@@ -120,9 +120,9 @@ def _understood(status: int, body: bytes) -> dict[str, Any] | str:
         case http.client.TOO_MANY_REQUESTS:
             return "it refuses logins from this host for a minute, because too many failed"
     try:
-        told = json.loads(body)
+        document = json.loads(body)
     except ValueError:
-        told = None
-    if status != http.client.OK or not isinstance(told, dict) or "webhooks" not in told:
+        document = None
+    if status != http.client.OK or not isinstance(document, dict) or "webhooks" not in document:
         return f"the answer, with status {status}, is not that of a daemon"
-    return told
+    return document

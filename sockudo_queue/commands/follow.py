@@ -76,7 +76,7 @@ class Follower:
 
 
 def follow(store: SharedHistory, cursors: dict[str, str], criteria: Criteria, *, as_json: bool) -> None:
-    """Write new entries until the process is interrupted. An outage is told once, and its end."""
+    """Write new entries until the process is interrupted. The start and the end of an outage are reported once."""
     follower, backoff, is_lost = Follower(store, cursors, criteria), Backoff(EVERY, 10.0), False
     while True:
         streams.flush()

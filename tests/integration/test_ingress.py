@@ -276,6 +276,24 @@ def test_clients_that_are_idle_or_slow_keep_nobody_out(door: Door, begun: bytes)
             assert door.send()[0] == 202
 
 
+def test_fault_of_the_application_costs_its_connection_alone(capfd: pytest.CaptureFixture[str]) -> None:
+    def fail(_job: bytes) -> None:
+        raise RuntimeError("CANARY")
+
+    ingress = Ingress(fail, "127.0.0.1", 0)
+    ingress.bind()
+    threading.Thread(target=ingress.serve, args=(lambda: None,), daemon=True).start()
+    try:
+        for _ in range(2 * LIMITS.requests):
+            with pytest.raises((ConnectionError, http.client.HTTPException)):
+                send(ingress.port, b"{}")
+        assert send(ingress.port, b"{}", path="/")[0] == 404
+        eventually(lambda: "http.failed" in capfd.readouterr().out)
+        assert "Traceback" not in capfd.readouterr().err
+    finally:
+        ingress.stop()
+
+
 def test_a_taken_port_is_told_with_what_to_set(door: Door) -> None:
     with pytest.raises(StartError, match="QUEUE_MEMORY_INGRESS_PORT"):
         Ingress(lambda job: None, "127.0.0.1", door.ingress.port).bind()

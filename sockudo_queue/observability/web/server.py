@@ -170,6 +170,8 @@ class WebServer:
                 connection.refuse(fault)
         except OSError:  # the client is slow or gone
             pass
+        except Exception as error:  # noqa: BLE001 - a fault of the application must end in the log, and not on stderr
+            self._failed(error)
         finally:
             self._forget(connection)
 
