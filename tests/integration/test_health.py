@@ -365,10 +365,22 @@ def test_a_scrape_that_takes_long_does_not_keep_a_probe_waiting(health: Health) 
 
 
 @pytest.mark.parametrize("path", ["/livez", "/readyz"])
-def test_a_probe_is_answered_without_another_thread(server: HealthServer, path: str) -> None:
-    before = set(threading.enumerate())
-    assert get(server, path)[0] == {"/livez": 200, "/readyz": 503}[path]
-    assert set(threading.enumerate()) <= before
+def test_a_probe_is_answered_without_another_thread(health: Health, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    admitted: list[HttpConnection] = []
+    monkeypatch.setattr(web_server.WebServer, "_admit", lambda _server, connection: admitted.append(connection))
+    server = server_of(health)
+    server._web.bind()  # and not served yet, so that the request is there when the connection is accepted
+    with socket.create_connection(("127.0.0.1", server.port), 5) as connection:
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        thread = threading.Thread(target=server._web.serve)
+        thread.start()
+        try:
+            assert Answer(everything(connection)).status == {"/livez": 200, "/readyz": 503}[path]
+        finally:
+            server.stop()
+            thread.join(5)
+    assert admitted == []
+    assert not thread.is_alive()
 
 
 def test_without_another_thread_a_scrape_is_refused_and_probes_go_on(
