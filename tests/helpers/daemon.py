@@ -26,6 +26,8 @@ Series = tuple[str, frozenset[tuple[str, str]]]
 
 # The daemon that runs is the package that the tests import, installed or not.
 _IMPORT_ROOT: Final = Path(sockudo_queue.__file__).parents[1]
+# Packages that only the development environment has are hidden from it.
+_NOT_INSTALLED: Final = Path(__file__).with_name("not_installed")
 # The last one makes scripts/coverage measure child processes.
 _KEPT_VARIABLES: Final = ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH", "COVERAGE_PROCESS_CONFIG")
 _HTTP_SECONDS: Final = 2.0
@@ -217,7 +219,7 @@ class DaemonEndedError(RuntimeError):
 def _base_environment(metrics_port: int) -> dict[str, str]:
     kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
     return kept | {
-        "PYTHONPATH": str(_IMPORT_ROOT),
+        "PYTHONPATH": os.pathsep.join((str(_NOT_INSTALLED), str(_IMPORT_ROOT))),
         "QUEUE_METRICS_HOST": "127.0.0.1",
         "QUEUE_METRICS_PORT": str(metrics_port),
         "QUEUE_LOG_FORMAT": "json",
