@@ -104,6 +104,8 @@ def entry_for_machines(entry: Entry) -> dict[str, Any]:
         "replica": entry.replica,
         "events": [{"name": name, "channel": channel or None} for name, channel in entry.events],
         "more_events": row.more,
+        "trace_id": row.trace_id,
+        "span_id": row.span_id,
     }
 
 
@@ -140,4 +142,7 @@ def _try(entry: Entry) -> str:
     if row.outcome == DEAD_LETTER:
         return f"{moment(row.at)}  dead letter: {row.reason}, after {plural(row.attempt, 'attempt')}"
     status = f", status {row.status}" if row.status is not None else ""
-    return f"{moment(row.at)}  try {row.attempt}: {_outcome(entry)}{status}, {row.took_ms:,} ms, {_events(entry)}"
+    trace = f", trace {row.trace_id}" if row.trace_id else ""
+    span_of_try = f", span {row.span_id}" if row.span_id else ""
+    details = f"{_outcome(entry)}{status}, {row.took_ms:,} ms, {_events(entry)}{trace}{span_of_try}"
+    return f"{moment(row.at)}  try {row.attempt}: {details}"

@@ -6,7 +6,7 @@ An entry holds names and figures only, never a body, a header, a URL or a secret
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 
@@ -20,25 +20,34 @@ LONGEST_TEXT: Final = 255
 """Characters of each name; Sockudo's ids have as many, and its channels 200 unless it is configured otherwise."""
 EVENTS_TEXT: Final = 2_000
 """Characters of all names of events and channels in one entry. One event is always named."""
+LATEST_MS: Final = 253_402_300_799_999
+"""The last moment of the year 9999; a later one cannot be shown as a date."""
+
+# Anyone who can write to the store can write an entry, so a number that cannot be shown makes its row unreadable.
+Moment = Annotated[int, msgspec.Meta(ge=0, le=LATEST_MS)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 
 
 class EntryRow(msgspec.Struct, array_like=True, frozen=True):
     """What is stored of an entry, as a JSON array. A later version may add elements at the end.
 
     `at` is when it ended, in ms by the clock of the queue. `events` are names and channels in turn, and `more` counts
-    those that are left out. App and replica are stored once for several rows.
+    those that are left out. App and replica are stored once for several rows. `trace_id` is the trace of the job, and
+    `span_id` the span that the receiver was given, as in the log line of the attempt.
     """
 
-    at: int
+    at: Moment
     job: str
     webhook: str
-    attempt: int
+    attempt: Count
     outcome: str
     reason: str | None = None
-    status: int | None = None
-    took_ms: int = 0
+    status: Count | None = None
+    took_ms: Count = 0
     events: list[str] = []  # msgspec copies it
-    more: int = 0
+    more: Count = 0
+    trace_id: str | None = None
+    span_id: str | None = None
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -54,6 +63,7 @@ class Entry(msgspec.Struct, frozen=True):
         return list(zip(self.row.events[::2], self.row.events[1::2], strict=False))
 
 
+_UNTRACED: Final = b",null,null]"
 _ROWS: Final = msgspec.json.Encoder()
 _ROW: Final = msgspec.json.Decoder(EntryRow)
 
@@ -61,11 +71,13 @@ _ROW: Final = msgspec.json.Decoder(EntryRow)
 def encode(row: EntryRow) -> bytes:
     """Return a row as one line of JSON, without the line break."""
     try:
-        return _ROWS.encode(row)
+        line = _ROWS.encode(row)
     except UnicodeEncodeError:  # a name of the settings may have half a surrogate pair
         texts = {name: clean(getattr(row, name) or "") for name in ("job", "webhook", "reason")}
         events = [clean(text) for text in row.events]
-        return _ROWS.encode(msgspec.structs.replace(row, **texts, events=events))
+        line = _ROWS.encode(msgspec.structs.replace(row, **texts, events=events))
+    is_traced = row.trace_id is not None or row.span_id is not None
+    return line if is_traced else line[: -len(_UNTRACED)] + b"]"
 
 
 def decode(line: bytes) -> EntryRow:

@@ -32,6 +32,8 @@ SLACK_MS: Final = 60_000
 before `since` are not looked at."""
 _END: Final = 10**15
 """A moment after every other."""
+LARGEST_NUMBER: Final = 2**64 - 1
+"""Redis refuses the id of an item with a larger number."""
 _TOKEN: Final = re.compile(r"(\d{1,15})-(\d{1,20})-(\d{1,2})-(\d{1,9})", re.ASCII)
 
 
@@ -113,7 +115,8 @@ class Position(msgspec.Struct, frozen=True, order=True):
 def position_of(token: str) -> Position | None:
     """Read a token; None for what is none."""
     found = _TOKEN.fullmatch(token)
-    return Position(*map(int, found.groups())) if found else None
+    position = Position(*map(int, found.groups())) if found else None
+    return position if position is not None and position.number <= LARGEST_NUMBER else None
 
 
 class Page(msgspec.Struct, frozen=True):

@@ -26,7 +26,16 @@ class AttemptRecorder:
         self._append = append
         self._channels = channels
 
-    def attempted(self, source: str, delivery: WebhookDelivery, outcome: Outcome, took: float, now_ms: int) -> None:
+    def attempted(
+        self,
+        source: str,
+        delivery: WebhookDelivery,
+        outcome: Outcome,
+        took: float,
+        now_ms: int,
+        trace_id: str | None,
+        span_id: str | None,
+    ) -> None:
         """Record an attempt that took so many seconds. `now_ms` is the broker's clock."""
         state = delivery.state
         names, more = names_of(delivery.events, channels=self._channels)
@@ -41,6 +50,8 @@ class AttemptRecorder:
             round(took * 1000),
             names,
             more,
+            trace_id,
+            span_id,
         )
         self._append(source, state.app, encode(row))
 

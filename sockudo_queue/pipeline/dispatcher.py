@@ -216,6 +216,8 @@ class Dispatcher:
         """Count an attempt and log it."""
         job, state, outcome, context = in_flight.job, delivery.state, attempt.outcome, attempt.context
         assert job is not None
+        trace_id = context.trace_id if context is not None else None
+        span_id = context.span_id if context is not None and context is not job.trace.context else None
         counts.ended(
             outcome.verdict,
             took,
@@ -241,14 +243,14 @@ class Dispatcher:
             events=len(delivery.events),
             bytes=attempt.bytes,
             reused=attempt.reused,
-            trace_id=context.trace_id if context is not None else None,
-            span_id=context.span_id if context is not None and context is not job.trace.context else None,
+            trace_id=trace_id,
+            span_id=span_id,
         )
         recorder = self._recorder
         if recorder is not None and (
             recorder.every or outcome.failure or state.attempts or state.history or in_flight.claim.lapses
         ):
-            recorder.attempted(in_flight.claim.source, delivery, outcome, took, now_ms)
+            recorder.attempted(in_flight.claim.source, delivery, outcome, took, now_ms, trace_id, span_id)
 
     def _decide(
         self,

@@ -194,6 +194,13 @@ def test_story_of_a_job(run: Commands, store: RedisHistory) -> None:
     ]
 
 
+def test_trace_of_an_attempt_is_shown(run: Commands, store: RedisHistory) -> None:
+    write(store, SERVER_LIST, row(1, trace_id="4bf92f3577b34da6a3ce929d0e0e4736", span_id="00f067aa0ba902b7"))
+    assert "trace 4bf92f3577b34da6a3ce929d0e0e4736, span 00f067aa0ba902b7" in run("attempts", "show", "job-1").out
+    shown = run("attempts", "--json").json_lines[1]
+    assert (shown["trace_id"], shown["span_id"]) == ("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7")
+
+
 def test_hostile_names_do_not_reach_the_terminal(run: Commands, store: RedisHistory) -> None:
     hostile = EntryRow(1, f"j{HOSTILE}", f"w{HOSTILE}", 1, f"o{HOSTILE}", f"r{HOSTILE}", 503, 1, [HOSTILE, HOSTILE])
     store.write(SERVER_LIST, packed([(f"a{HOSTILE}", encode(hostile))], HOSTILE), 0)

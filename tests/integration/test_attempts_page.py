@@ -98,6 +98,7 @@ def test_input_of_a_person_is_checked_and_shown_again(daemon: DaemonProcess) -> 
     assert 'value="&#34;&gt;&lt;b&gt;"' in text
     assert "form-action 'self'" in headers["Content-Security-Policy"]
     assert get(daemon, "/attempts?before=odd&" + "x=1&" * 500)[0] == 200
+    assert get(daemon, f"/attempts?before={'9' * 15}-{'9' * 20}-0-0")[0] == 200
 
 
 def test_page_needs_the_login(daemon: DaemonProcess) -> None:

@@ -20,7 +20,7 @@ from sockudo_queue.drivers.redis.source import own_key
 from sockudo_queue.errors import BrokerRefused, BrokerUnavailable
 from sockudo_queue.history import search
 from sockudo_queue.history.items import as_text, owner_start
-from sockudo_queue.history.search import Criteria, Page, Position
+from sockudo_queue.history.search import LARGEST_NUMBER, Criteria, Page, Position
 from sockudo_queue.history.store import ENTRY_BYTES, ITEM_BYTES, HistoryFigures, OutOfMemory
 
 READ_BYTES: Final = 1_000_000
@@ -40,7 +40,6 @@ ROOM_ITEMS: Final = 5_000
 ROOM_BYTES: Final = 4_000_000
 """Items and bytes that one call drops where the server has no memory left."""
 LONGEST_MODE: Final = 20
-LARGEST_NUMBER: Final = 2**64 - 1
 
 _ID: Final = re.compile(rb"\d{1,20}-\d{1,20}")
 _OF_MEMORY: Final = re.compile(r"maxmemory|out of memory|\bOOM\b", re.IGNORECASE)

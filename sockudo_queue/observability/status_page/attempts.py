@@ -48,6 +48,7 @@ class EntryDisplay(NamedTuple):
     status: str
     took: str
     events: Sequence[str]
+    trace: str
 
 
 class AttemptsView(NamedTuple):
@@ -139,4 +140,11 @@ def _row(entry: Entry, now: float) -> EntryDisplay:
         str(row.status or ""),
         "" if row.outcome == DEAD_LETTER else f"{row.took_ms:,} ms",
         [*named, *more],
+        _trace_of(entry),
     )
+
+
+def _trace_of(entry: Entry) -> str:
+    row = entry.row
+    names = [("trace", row.trace_id), ("span", row.span_id)]
+    return ", ".join(f"{name} {value}" for name, value in names if value)

@@ -51,8 +51,11 @@ def ago(at: float, now: float) -> str:
 
 
 def moment(at: float) -> str:
-    """Return a time in UTC."""
-    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(at))
+    """Return a time in UTC; a number that is no time as it is."""
+    try:
+        return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(at))
+    except (OverflowError, ValueError, OSError):
+        return f"{at:.0f} s"
 
 
 def _short(value: float) -> str:

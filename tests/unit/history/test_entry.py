@@ -39,11 +39,47 @@ def test_row_that_is_encoded_can_be_decoded(row: EntryRow) -> None:
 
 
 def test_row_of_a_later_version_with_more_elements_is_read() -> None:
-    assert decode(json.dumps([*json.loads(encode(FULL)), {"new": 1}]).encode()) == FULL
+    assert decode(json.dumps([*json.loads(encode(FULL)), None, None, {"new": 1}]).encode()) == FULL
 
 
 def test_row_of_the_first_elements_is_read() -> None:
     assert decode(b'[1,"j","orders",1,"delivered"]') == EntryRow(1, "j", "orders", 1, "delivered")
+
+
+class RowBeforeTraces(msgspec.Struct, array_like=True):
+    """The row of the version before, which still runs beside this one during an upgrade."""
+
+    at: int
+    job: str
+    webhook: str
+    attempt: int
+    outcome: str
+    reason: str | None = None
+    status: int | None = None
+    took_ms: int = 0
+    events: list[str] = []
+    more: int = 0
+
+
+def test_row_with_a_trace_is_read_by_the_version_before_and_the_other_way_round() -> None:
+    traced = msgspec.structs.replace(FULL, trace_id="4bf92f3577b34da6a3ce929d0e0e4736", span_id="00f067aa0ba902b7")
+    assert decode(encode(traced)) == traced
+    before = msgspec.json.decode(encode(traced), type=RowBeforeTraces)
+    assert msgspec.structs.astuple(before) == msgspec.structs.astuple(FULL)[:10]
+    assert decode(msgspec.json.encode(before)) == FULL
+
+
+def test_row_without_a_trace_takes_no_more_bytes_than_before() -> None:
+    assert encode(FULL) == msgspec.json.encode(RowBeforeTraces(*msgspec.structs.astuple(FULL)[:10]))
+
+
+@pytest.mark.parametrize("place", [0, 3, 6, 7, 9])
+@pytest.mark.parametrize("number", ["-1", "9" * 400, "9" * 5_000])
+def test_row_with_a_number_that_cannot_be_shown_raises_a_decode_error(place: int, number: str) -> None:
+    values = ["1", '"j"', '"w"', "1", '"delivered"', "null", "200", "1", "[]", "0"]
+    values[place] = number
+    with pytest.raises(DECODE_ERRORS):
+        decode(f"[{','.join(values)}]".encode())
 
 
 @pytest.mark.parametrize("line", [b"", b"{}", b"[]", b"[" * 10_000, b'["1"]', b"\xff", b'[1,"j","w",1,5]'])

@@ -25,6 +25,8 @@ from sockudo_queue.delivery.admission.thread_budget import AdmissionLimits
 from sockudo_queue.delivery.sender import Sender as RealSender
 from sockudo_queue.drivers.base import Claim, DeadLetter, Disposition, Requeue, Retry, Settlement
 from sockudo_queue.errors import AppStoreUnavailable, AppUnreadable
+from sockudo_queue.history.entry import EntryRow
+from sockudo_queue.history.entry import decode as decode_entry
 from sockudo_queue.observability.metrics import Metrics
 from sockudo_queue.pipeline.attempt_recorder import AttemptRecorder
 from sockudo_queue.pipeline.deferrals import LONGEST_GUESS
@@ -1081,6 +1083,27 @@ def test_receiver_and_log_get_the_span_of_the_attempt_and_a_retry_remembers_it()
     assert [outcome.status for outcome in span.ended] == [503]
 
 
+@pytest.mark.parametrize("begins", [True, False])
+def test_entry_of_the_history_has_the_trace_and_span_of_the_log_line(begins: bool) -> None:
+    world = World(hook("a"))
+    entries = recording(world, every=True)
+    _, _, line = traced(world, Span(begins=begins))
+    [entry] = entries
+    assert (entry.trace_id, entry.span_id) == (line["trace_id"], line["span_id"])
+    assert entry.trace_id == TRACE
+    assert entry.span_id
+
+
+def recording(world: World, *, every: bool = False) -> list[EntryRow]:
+    """Let the dispatcher of a world record its attempts; return where the entries go."""
+    entries: list[EntryRow] = []
+    recorder = AttemptRecorder(lambda _source, _app, row: entries.append(decode_entry(row)), every=every, channels=True)
+    world.dispatcher = Dispatcher(
+        world.endpoints, cast(RealSender, world.sender), world.metrics, world.log, world.stopping, recorder=recorder
+    )
+    return entries
+
+
 def test_a_span_that_fails_to_begin_costs_no_delivery_and_no_context() -> None:
     world = World(hook("a"))
     part, headers, line = traced(world, Span(begins=False))
@@ -1093,10 +1116,6 @@ def test_a_span_that_fails_to_begin_costs_no_delivery_and_no_context() -> None:
 def test_delivery_after_a_lease_that_expired_is_recorded_as_one_after_a_failure(lapses: int, recorded: int) -> None:
     """The attempt that its worker did not live to report may have been recorded as the last one."""
     world = World(hook("a"))
-    entries: list[bytes] = []
-    recorder = AttemptRecorder(lambda _source, _app, row: entries.append(row), every=False, channels=True)
-    world.dispatcher = Dispatcher(
-        world.endpoints, cast(RealSender, world.sender), world.metrics, world.log, world.stopping, recorder=recorder
-    )
+    entries = recording(world)
     world.settle(claim_of(job(1), lapses=lapses))
     assert len(entries) == recorded
