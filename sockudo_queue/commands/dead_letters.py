@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from sockudo_queue.commands.context import EXIT_NO, reached
-from sockudo_queue.commands.letters import DeadLetterEntry, Selection, none_matches
+from sockudo_queue.commands.letters import none_matches, selection_of
 from sockudo_queue.commands.terminal import (
     moment,
     plural,
@@ -24,6 +24,7 @@ from sockudo_queue.core.delivery_state import DeliveryState
 from sockudo_queue.core.job import Job
 from sockudo_queue.drivers.base import DeadLetterStore, Driver
 from sockudo_queue.errors import SettingsError
+from sockudo_queue.operations.letters import DeadLetterEntry, Selection
 from sockudo_queue.runtime import streams
 
 HEADINGS: Final = ("ID", "DIED", "REASON", "LAST", "TRIES", "EVENTS", "APP", "WEBHOOK")
@@ -35,7 +36,7 @@ def list_letters(options: argparse.Namespace) -> int:
     with reached(options) as queue:
         if queue is None:
             return EXIT_NO
-        selection, letters = Selection.of(options), queue.driver.dead_letters
+        selection, letters = selection_of(options), queue.driver.dead_letters
         if options.json:
             _list_for_machines(selection, letters, options.limit)
         else:
@@ -144,10 +145,10 @@ def _details(entry: DeadLetterEntry) -> dict[str, Any]:
     }
 
 
-def _tries(state: DeliveryState) -> Iterator[str]:
+def _tries(entry: DeadLetterEntry, state: DeliveryState) -> Iterator[str]:
     """Yield each try that is known, the first one first; those before a replay are among them."""
-    missing = state.attempts + sum(death.attempts for death in state.history) - len(state.tries)
-    if missing > 0 and state.tries:
+    missing = entry.untold_tries
+    if missing and state.tries:
         yield f"{plural(missing, 'earlier try', 'earlier tries')} not kept"
     for each in state.tries:
         yield f"{moment(each.at)}  {each.reason}, {each.took_ms:,} ms"
@@ -169,7 +170,7 @@ def _show_for_people(entry: DeadLetterEntry) -> None:
     print_line(f"app       {entry.app or '-'}")
     print_line(f"webhook   {entry.webhook or '- (it died as a whole job)'}")
     print_line(f"attempts  {state.attempts if state else '-'}, the last: {entry.last or '-'}")
-    for line in _tries(state) if state else ():
+    for line in _tries(entry, state) if state else ():
         print_line(f"          {line}")
     for death in state.history if state else ():
         tries = plural(death.attempts, "attempt")

@@ -1,153 +1,26 @@
-"""A dead letter as a person sees it, and the choice of some among many."""
+"""Which dead letters a command means."""
 
 from __future__ import annotations
 
 import argparse
-import hashlib
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any, Final
 
-from sockudo_queue.core import delivery_state
-from sockudo_queue.core import job as jobs
-from sockudo_queue.core.delivery_state import DeliveryState
-from sockudo_queue.core.job import Job
-from sockudo_queue.drivers.base import DeadLetterStore, Driver, StoredDeadLetter
-from sockudo_queue.errors import MalformedJob
+from sockudo_queue.drivers.base import Driver
+from sockudo_queue.operations.letters import Selection
 
-UNREADABLE: Final = "unreadable"
+
+def selection_of(options: argparse.Namespace) -> Selection:
+    """Return the selection that the arguments of a command describe."""
+    return Selection(
+        frozenset(getattr(options, "ids", ())),
+        options.app,
+        options.webhook,
+        options.reason,
+        options.older_than,
+        options.newer_than,
+    )
 
 
 def none_matches(driver: Driver) -> str:
     """Say that filters leave nothing, and whether it is the filters: a slip in a name is not to look like an end."""
     there = driver.depth()["dead-letter"]
     return "no dead letter matches" + (f"; without the filters there are {there:,}" if there else "")
-
-
-@dataclass(frozen=True)
-class DeadLetterEntry:
-    """One letter with what its bytes say. Read when asked for: most of a long walk is only counted."""
-
-    letter: StoredDeadLetter
-
-    @cached_property
-    def state(self) -> DeliveryState | None:
-        """What we know of it; None where a newer version of this daemon wrote that."""
-        if not self.letter.state:
-            return DeliveryState(job=self.letter.id)
-        try:
-            return delivery_state.decode(self.letter.state)
-        except delivery_state.NewerRecord:
-            return None
-
-    @cached_property
-    def job(self) -> Job | str:
-        """The job, or why its bytes are none."""
-        try:
-            return jobs.decode(self.letter.body)
-        except MalformedJob as fault:
-            return str(fault)
-
-    @property
-    def job_id(self) -> str:
-        """The id that receivers see and that logs name."""
-        state = self.state
-        if state is not None and state.webhook is not None:
-            return state.job
-        of_sockudo = self.job.job_id if isinstance(self.job, Job) else None
-        return of_sockudo or (state.job if state else "")
-
-    @property
-    def app(self) -> str:
-        if self.state is not None and self.state.app:
-            return self.state.app
-        return self.job.app_id if isinstance(self.job, Job) else ""
-
-    @property
-    def webhook(self) -> str:
-        """Whom it is owed; empty for a whole job."""
-        return (self.state.webhook or "") if self.state else ""
-
-    @property
-    def reason(self) -> str:
-        return (self.state.reason or "") if self.state else "newer-record"
-
-    @property
-    def last(self) -> str:
-        """What the last attempt came to."""
-        return (self.state.last or "") if self.state else ""
-
-    @property
-    def summary(self) -> dict[str, Any]:
-        """What `list` tells of it, for machines."""
-        state, job = self.state, self.job
-        return {
-            "id": self.letter.id,
-            "job": self.job_id,
-            "app": self.app,
-            "webhook": self.webhook or None,
-            "reason": self.reason,
-            "last": self.last or None,
-            "attempts": state.attempts if state else None,
-            "replays": len(state.history) if state else None,
-            "died_ms": self.letter.died_ms,
-            "events": len(job.events) if isinstance(job, Job) else None,
-            "bytes": len(self.letter.body),
-        }
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 of the body, in hexadecimal."""
-        return hashlib.sha256(self.letter.body).hexdigest()
-
-
-@dataclass(frozen=True)
-class Selection:
-    """Which letters a person means. Everything that is given must hold; nothing given means all."""
-
-    ids: frozenset[str] = frozenset()
-    app: str | None = None
-    webhook: str | None = None
-    reason: str | None = None
-    older: float | None = None  # seconds since the death
-    newer: float | None = None
-    now: float = field(default_factory=time.time)
-
-    @classmethod
-    def of(cls, options: argparse.Namespace) -> Selection:
-        return cls(
-            frozenset(getattr(options, "ids", ())),
-            options.app,
-            options.webhook,
-            options.reason,
-            options.older_than,
-            options.newer_than,
-        )
-
-    @property
-    def is_everything(self) -> bool:
-        return not self.ids and all(
-            value is None for value in (self.app, self.webhook, self.reason, self.older, self.newer)
-        )
-
-    def holds(self, entry: DeadLetterEntry) -> bool:
-        age = self.now - entry.letter.died_ms / 1000
-        return (
-            (self.older is None or age >= self.older)
-            and (self.newer is None or age <= self.newer)
-            and (self.reason is None or entry.reason == self.reason)
-            and (self.webhook is None or entry.webhook == self.webhook)
-            and (self.app is None or entry.app == self.app)
-            and (not self.ids or entry.letter.id in self.ids or entry.job_id in self.ids)
-        )
-
-    def walk(self, letters: DeadLetterStore) -> Iterator[DeadLetterEntry]:
-        """Return the letters that are meant, the oldest first. A single record is found without a walk."""
-        if len(self.ids) == 1:
-            found = letters.find(next(iter(self.ids)))
-            if found is not None:
-                yield from filter(self.holds, [DeadLetterEntry(found)])
-                return
-        yield from filter(self.holds, map(DeadLetterEntry, letters.letters()))

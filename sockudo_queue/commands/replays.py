@@ -10,31 +10,23 @@ import argparse
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import islice
-from typing import Final, TypeVar
 
 from sockudo_queue.commands.apps import AppLookup, app_look_up
 from sockudo_queue.commands.context import EXIT_NO, OpenQueue, reached
-from sockudo_queue.commands.letters import UNREADABLE, DeadLetterEntry, Selection, none_matches
+from sockudo_queue.commands.letters import none_matches, selection_of
 from sockudo_queue.commands.terminal import Progress, pace, plural, print_error, print_json, print_line
-from sockudo_queue.core import delivery_state
-from sockudo_queue.core.apps import App
 from sockudo_queue.drivers.base import DeadLetterStore, StoredDeadLetter
-from sockudo_queue.errors import AppStoreUnavailable
+from sockudo_queue.operations import replay as replaying
+from sockudo_queue.operations.letters import UNREADABLE, DeadLetterEntry, Selection
+from sockudo_queue.operations.replay import PURGED_AT_ONCE, REPLAYED_AT_ONCE, groups
 from sockudo_queue.runtime.streams import visible
-
-AT_ONCE: Final = 10
-"""Letters that one call replays at most: a body may have a megabyte, and progress can be no finer."""
-PURGED_AT_ONCE: Final = 500
-
-T = TypeVar("T")
 
 
 def replay(options: argparse.Namespace) -> int:
     """Make letters ready again, for only what is still owed and under the same ids, with their past kept."""
-    selection = Selection.of(options)
+    selection = selection_of(options)
     if not _is_chosen(options, selection, "replay"):
         return EXIT_NO
     with reached(options) as queue:
@@ -70,15 +62,14 @@ class _Replay:
 
     def run(self) -> None:
         due = time.monotonic()
-        for entries in _groups(self._replayable(), self._at_once):
+        for entries in groups(self._replayable(), self._at_once):
             if self._rate:
                 time.sleep(max(due - time.monotonic(), 0))
                 due = max(due, time.monotonic() - 1) + len(entries) / self._rate
             if self._dry:
                 self.done += len(entries)
                 continue
-            states = [delivery_state.encode(delivery_state.replayed(_state(entry), self._target)) for entry in entries]
-            flags = self._letters.replay([entry.letter for entry in entries], states)
+            flags = replaying.replay(self._letters, entries, self._target)
             self.done += sum(flags)
             self.gone += len(flags) - sum(flags)
             self._progress.at(self.done)
@@ -91,7 +82,7 @@ class _Replay:
     @property
     def _at_once(self) -> int:
         """Return how many letters one call replays: never more than a second's, since they all go at once."""
-        return min(AT_ONCE, max(int(self._rate), 1)) if self._rate else AT_ONCE
+        return min(REPLAYED_AT_ONCE, max(int(self._rate), 1)) if self._rate else REPLAYED_AT_ONCE
 
     def print_end(self) -> None:
         """Say what was done and what was left, whatever ended the run."""
@@ -133,33 +124,13 @@ class _Replay:
 
     def _obstacle(self, entry: DeadLetterEntry) -> str | None:
         """Return why a letter would only die again."""
-        if entry.state is None:
-            return "a newer version of this daemon wrote them, and only that can replay them"
-        chosen = self._selection.ids or self._selection.reason == UNREADABLE
-        if isinstance(entry.job, str) and not chosen:
-            return "unreadable, so they would only die again; --reason unreadable replays them all the same"
-        app, owed = self._app_of(entry), self._target or entry.webhook
-        if app is not None and owed and app.webhook(owed) is None:
-            if (invalid := app.invalid_webhook(owed)) is not None:
-                return (
-                    f"webhook {owed} of app {app.id} is invalid; correct it first, or send them to another one with "
-                    f"--to NAME: {invalid.reason} ({invalid.place})"
-                )
-            has = ", ".join(webhook.name for webhook in app.webhooks) or "none"
-            return f"app {app.id} has no webhook {owed} now; --to NAME sends them to one that it has: {has}"
-        return None
-
-    def _app_of(self, entry: DeadLetterEntry) -> App | None:
-        """Return the app, where it can be known now; a database that is away is no reason not to replay."""
-        try:
-            return self._apps.find(entry.app) if entry.app else None
-        except AppStoreUnavailable:
-            return None
+        is_chosen = bool(self._selection.ids) or self._selection.reason == UNREADABLE
+        return replaying.obstacle(entry, self._apps.find, self._target, takes_unreadable=is_chosen)
 
 
 def purge(options: argparse.Namespace) -> int:
     """Remove letters for good, after asking. What is removed is what was counted, and nothing that came later."""
-    selection = Selection.of(options)
+    selection = selection_of(options)
     if not _is_chosen(options, selection, "purge"):
         return EXIT_NO
     with reached(options) as queue:
@@ -184,7 +155,7 @@ def purge(options: argparse.Namespace) -> int:
 def _purge(letters: DeadLetterStore, chosen: Sequence[StoredDeadLetter], options: argparse.Namespace) -> int:
     progress, done = Progress("purged", len(chosen), silent=options.json), 0
     try:
-        for group in _groups(chosen, PURGED_AT_ONCE):
+        for group in groups(chosen, PURGED_AT_ONCE):
             done += sum(letters.purge(group))
             progress.at(done)
     finally:
@@ -226,13 +197,3 @@ def _is_chosen(options: argparse.Namespace, selection: Selection, verb: str) -> 
         print_error(f"dead-letters: {verb}: give ids or --all, not both")
         return False
     return True
-
-
-def _state(entry: DeadLetterEntry) -> delivery_state.DeliveryState:
-    assert entry.state is not None, "a letter of a newer version is no candidate"
-    return entry.state
-
-
-def _groups(items: Iterable[T], most: int) -> Iterator[list[T]]:
-    iterator = iter(items)
-    return iter(lambda: list(islice(iterator, most)), [])

@@ -14,12 +14,12 @@ from typing import Any, Final
 
 from sockudo_queue.commands.context import EXIT_NO_BROKER, driver_of, load, page_address
 from sockudo_queue.commands.daemon_pages import pages_at
-from sockudo_queue.commands.letters import DeadLetterEntry
 from sockudo_queue.commands.terminal import moment, plural, print_error, print_json, print_line, span, table
 from sockudo_queue.config import Loaded
 from sockudo_queue.core import job
 from sockudo_queue.drivers.base import Driver
 from sockudo_queue.errors import BrokerError
+from sockudo_queue.operations.letters import DeadLetterEntry
 
 LETTERS_SECONDS: Final = 3.0
 """Seconds for which dead letters are read to tell whose they are, which is some 100,000 on Redis. Their number comes

@@ -195,6 +195,12 @@ class DeadLetterStore(Protocol):
         them. The caller may replay and purge what it is given while it walks. SQS keeps no order.
         """
 
+    def newest(self, until_ms: int | None = None) -> Iterator[StoredDeadLetter]:
+        """Return letters for a person to look at: the newest first, none that died after `until_ms`.
+
+        As `letters` otherwise, but one may be left out while others are taken away. SQS keeps no order here either.
+        """
+
     def find(self, record_id: str) -> StoredDeadLetter | None:
         """Return the letter of one record."""
 

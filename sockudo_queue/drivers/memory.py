@@ -174,6 +174,11 @@ class MemoryDriver:
         with self._changed:
             return iter([_letter_of(record) for record in self._dead.values()])
 
+    def newest(self, until_ms: int | None = None) -> Iterator[StoredDeadLetter]:
+        with self._changed:
+            dead = [_letter_of(record) for record in reversed(self._dead.values())]
+        return (letter for letter in dead if until_ms is None or letter.died_ms <= until_ms)
+
     def find(self, record_id: str) -> StoredDeadLetter | None:
         return next((letter for letter in self.letters() if letter.id == record_id), None)
 

@@ -18,7 +18,10 @@ class NoDeadLetterStore:
     def letters(self) -> Iterator[StoredDeadLetter]:
         return iter(())
 
-    def find(self, record_id: str) -> StoredDeadLetter | None:  # noqa: ARG002 - the contract's name, as below
+    def newest(self, until_ms: int | None = None) -> Iterator[StoredDeadLetter]:  # noqa: ARG002 - the contract's name
+        return iter(())
+
+    def find(self, record_id: str) -> StoredDeadLetter | None:  # noqa: ARG002
         return None
 
     def replay(self, letters: Sequence[StoredDeadLetter], states: Sequence[bytes]) -> list[bool]:  # noqa: ARG002

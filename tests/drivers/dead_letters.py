@@ -41,6 +41,7 @@ class DeadLetterConformance:
 
     many_letters: ClassVar[int] = 450
     """More than a page of the driver."""
+    keeps_order: ClassVar[bool] = True
 
     def test_without_dead_letters_there_are_none(self, queue: DriverUnderTest) -> None:
         driver = queue.driver()
@@ -68,6 +69,17 @@ class DeadLetterConformance:
         found = letters(driver)
         assert Counter(letter.id for letter in found) == Counter(claim.id for claim in claims)
         assert [letter.died_ms for letter in found] == sorted(letter.died_ms for letter in found)
+
+    def test_newest_letters_come_first_and_none_is_newer_than_asked_for(self, queue: DriverUnderTest) -> None:
+        driver = queue.driver()
+        claims = kill(driver, queue, self.many_letters)
+        found = list(driver.dead_letters.newest())
+        assert Counter(letter.id for letter in found) == Counter(claim.id for claim in claims)
+        died = [letter.died_ms for letter in found]
+        assert died == sorted(died, reverse=True) or not self.keeps_order
+        middle = sorted(died)[len(died) // 2]
+        older = list(driver.dead_letters.newest(middle))
+        assert sorted(letter.died_ms for letter in older) == sorted(each for each in died if each <= middle)
 
     def test_what_is_replayed_or_purged_on_the_walk_does_not_disturb_it(self, queue: DriverUnderTest) -> None:
         driver = queue.driver()

@@ -11,15 +11,15 @@ from collections.abc import Mapping
 from typing import Final
 
 FLOORS: Final = {
-    "tests/drivers/test_memory.py::TestMemory": 110,
-    "tests/drivers/test_redis_layouts.py::TestCluster": 110,
-    "tests/drivers/test_redis_layouts.py::TestClusterV2": 110,
-    "tests/drivers/test_redis_layouts.py::TestSentinel": 110,
-    "tests/drivers/test_redis_layouts.py::TestSentinelV2": 110,
-    "tests/drivers/test_redis_lists.py::TestRedisLists": 660,  # three servers, two spellings of the key
-    "tests/drivers/test_redis_v2.py::TestRedisV2": 330,
-    "tests/drivers/test_sqs.py::TestFifo": 103,
-    "tests/drivers/test_sqs.py::TestStandard": 103,
+    "tests/drivers/test_memory.py::TestMemory": 111,
+    "tests/drivers/test_redis_layouts.py::TestCluster": 111,
+    "tests/drivers/test_redis_layouts.py::TestClusterV2": 111,
+    "tests/drivers/test_redis_layouts.py::TestSentinel": 111,
+    "tests/drivers/test_redis_layouts.py::TestSentinelV2": 111,
+    "tests/drivers/test_redis_lists.py::TestRedisLists": 666,  # three servers, two spellings of the key
+    "tests/drivers/test_redis_v2.py::TestRedisV2": 333,
+    "tests/drivers/test_sqs.py::TestFifo": 104,
+    "tests/drivers/test_sqs.py::TestStandard": 104,
 }
 
 

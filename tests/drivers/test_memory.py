@@ -92,6 +92,10 @@ class Hand:
         with self._call() as memory:
             return memory.letters()
 
+    def newest(self, until_ms: int | None = None) -> Iterator[StoredDeadLetter]:
+        with self._call() as memory:
+            return memory.newest(until_ms)
+
     def find(self, record_id: str) -> StoredDeadLetter | None:
         with self._call() as memory:
             return memory.find(record_id)

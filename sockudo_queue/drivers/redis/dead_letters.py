@@ -61,6 +61,10 @@ class RedisDeadLetterStore:
     def letters(self) -> Iterator[StoredDeadLetter]:
         return heapq.merge(*map(self._letters_of, self._sources.values()), key=lambda letter: letter.died_ms)
 
+    def newest(self, until_ms: int | None = None) -> Iterator[StoredDeadLetter]:
+        walks = [self._newest_of(source, until_ms) for source in self._sources.values()]
+        return heapq.merge(*walks, key=lambda letter: letter.died_ms, reverse=True)
+
     def find(self, record_id: str) -> StoredDeadLetter | None:
         for source in self._sources.values():
             # Receipts are found by their time of death, which nobody knows here; ids are found among all.
@@ -125,6 +129,34 @@ class RedisDeadLetterStore:
                 continue
             last, spelled, score = page[-1]
             after, skipped = (score, _bytes_of(last)), 0
+            yield [(receipt, score) for receipt, _, score in page if isinstance(receipt, bytes)]
+
+    def _newest_of(self, source: DeadLetterKeys, until_ms: int | None) -> Iterator[StoredDeadLetter]:
+        for page in self._pages_from_the_end(source, until_ms):
+            for start in range(0, len(page), BODIES):
+                yield from self._with_bodies(source, page[start : start + BODIES])
+
+    def _pages_from_the_end(self, source: DeadLetterKeys, until_ms: int | None) -> Iterator[_Deaths]:
+        """Yield receipts with their time of death, the newest first.
+
+        Pages are found by rank, since logins of older deployments have no right to ZREVRANGEBYSCORE.
+        """
+        before: tuple[float, bytes] | None = None
+        spelled = b"+inf" if until_ms is None else b"%d" % until_ms
+        skipped = 0
+        while True:
+            newer = skipped + self._link.call("ZCOUNT", source.dead, b"(" + spelled, "+inf", read=replies.count)
+            found = self._link.call(
+                "ZRANGE", source.dead, -newer - PAGE, -newer - 1, "WITHSCORES", read=replies.scored
+            )[::-1]
+            if not found:
+                return
+            page = [each for each in found if before is None or (each[2], _bytes_of(each[0])) < before]
+            if not page:
+                skipped += PAGE  # a page full of one millisecond that was seen already
+                continue
+            last, spelled, score = page[-1]
+            before, skipped = (score, _bytes_of(last)), 0
             yield [(receipt, score) for receipt, _, score in page if isinstance(receipt, bytes)]
 
     def _with_bodies(self, source: DeadLetterKeys, deaths: _Deaths) -> Iterator[StoredDeadLetter]:

@@ -29,7 +29,7 @@ V2_SCRIPTS: Final = Script(
 """Not to be run: their text says which commands a form of the queue needs."""
 _RIGHTS: Final = Script("rights")
 _CALLED: Final = re.compile(r"redis\.p?call\('([A-Z]+)'")
-_OUTSIDE: Final = ("HGET", "HMGET", "LINDEX", "LLEN", "ZCARD", "ZRANGEBYSCORE")
+_OUTSIDE: Final = ("HGET", "HMGET", "LINDEX", "LLEN", "ZCARD", "ZCOUNT", "ZRANGE", "ZRANGEBYSCORE")
 """What the daemon and the tools ask outside of scripts."""
 
 TRIALS: Final[Mapping[str, Sequence[str]]] = {

@@ -56,6 +56,11 @@ class SqsDeadLetterStore:
                 each.record_id, self._queues.name, each.message_id, each.sent_ms, each.body, each.state
             )
 
+    def newest(self, until_ms: int | None = None) -> Generator[StoredDeadLetter, None, None]:
+        for letter in self.letters():
+            if until_ms is None or letter.died_ms <= until_ms:
+                yield letter
+
     def find(self, record_id: str) -> StoredDeadLetter | None:
         with contextlib.closing(self.letters()) as walk:
             return next((letter for letter in walk if letter.id == record_id), None)

@@ -1,0 +1,1 @@
+"""What operators do to a queue, by a command or on the page."""

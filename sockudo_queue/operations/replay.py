@@ -1,0 +1,69 @@
+"""Replaying dead letters: which of them may go back to work, and how."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Final, TypeVar
+
+from sockudo_queue.core import delivery_state
+from sockudo_queue.core.apps import App
+from sockudo_queue.drivers.base import DeadLetterStore
+from sockudo_queue.errors import AppStoreUnavailable, AppUnreadable
+from sockudo_queue.operations.letters import DeadLetterEntry
+
+REPLAYED_AT_ONCE: Final = 10
+"""Letters that one call replays at most: a body may have a megabyte, and progress can be no finer."""
+PURGED_AT_ONCE: Final = 500
+
+FindApp = Callable[[str], App | None]
+"""Finds an app by its id. May raise `AppStoreUnavailable` or `AppUnreadable`."""
+T = TypeVar("T")
+
+
+def replay(letters: DeadLetterStore, entries: Sequence[DeadLetterEntry], target: str | None = None) -> list[bool]:
+    """Make letters ready again, under the same ids and with their past kept; one flag each, as by the store.
+
+    They go to the webhook that each is owed to, or to `target`. None may have an obstacle.
+    """
+    states = [delivery_state.encode(delivery_state.replayed(_state(entry), target)) for entry in entries]
+    return letters.replay([entry.letter for entry in entries], states)
+
+
+def obstacle(
+    entry: DeadLetterEntry, find_app: FindApp, target: str | None = None, *, takes_unreadable: bool = False
+) -> str | None:
+    """Return why a letter would only die again, or None."""
+    if entry.state is None:
+        return "a newer version of this daemon wrote them, and only that can replay them"
+    if isinstance(entry.job, str) and not takes_unreadable:
+        return "unreadable, so they would only die again; --reason unreadable replays them all the same"
+    app, owed = _app_of(entry, find_app), target or entry.webhook
+    if app is None or not owed or app.webhook(owed) is not None:
+        return None
+    if (invalid := app.invalid_webhook(owed)) is not None:
+        return (
+            f"webhook {owed} of app {app.id} is invalid; correct it first, or send them to another one with "
+            f"--to NAME: {invalid.reason} ({invalid.place})"
+        )
+    has = ", ".join(webhook.name for webhook in app.webhooks) or "none"
+    return f"app {app.id} has no webhook {owed} now; --to NAME sends them to one that it has: {has}"
+
+
+def groups(items: Iterable[T], most: int) -> Iterator[list[T]]:
+    """Yield the items in lists of `most`, the last one perhaps shorter."""
+    iterator = iter(items)
+    return iter(lambda: list(islice(iterator, most)), [])
+
+
+def _app_of(entry: DeadLetterEntry, find_app: FindApp) -> App | None:
+    """Return the app, where it can be known now; a database that is away is no reason not to replay."""
+    try:
+        return find_app(entry.app) if entry.app else None
+    except (AppStoreUnavailable, AppUnreadable):
+        return None
+
+
+def _state(entry: DeadLetterEntry) -> delivery_state.DeliveryState:
+    assert entry.state is not None, "a letter of a newer version is no candidate"
+    return entry.state
