@@ -1,8 +1,9 @@
-"""What the pages point at is there: files, headings, tests, alerts."""
+"""Links, named tests and commands of the pages exist."""
 
 from __future__ import annotations
 
 import itertools
+import json
 import re
 from pathlib import Path
 from typing import Final
@@ -11,8 +12,10 @@ import pytest
 
 from sockudo_queue import cli
 from tests.deploy import sources
+from tests.helpers import settings
 
-PAGES: Final = (*sorted((sources.ROOT / "docs").glob("*.md")), *sorted(sources.ROOT.glob("*.md")))
+DOCS: Final = sources.ROOT / "docs"
+PAGES: Final = (*sorted(DOCS.rglob("*.md")), *sorted(sources.ROOT.glob("*.md")))
 LINK: Final = re.compile(r"\]\(([^)\s]+)\)")
 TEST: Final = re.compile(r"`(tests/[\w/]+\.py)(?:::(\w+))?`")
 
@@ -23,7 +26,7 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(sources.ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
     for link in LINK.findall(page.read_text()):
         target, _, anchor = link.partition("#")
@@ -34,7 +37,7 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert not anchor or anchor in anchors(file), link
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(sources.ROOT)))
 def test_a_test_that_is_named_is_there(page: Path) -> None:
     for file, name in TEST.findall(page.read_text()):
         text = (sources.ROOT / file).read_text()
@@ -48,10 +51,28 @@ def test_each_threat_names_a_test() -> None:
     assert [row for row in rows if not TEST.search(row)] == []
 
 
-def test_every_page_is_on_the_list_of_the_readme() -> None:
+def test_index_lists_every_page() -> None:
+    index = DOCS / "README.md"
+    linked = {(DOCS / target.partition("#")[0]).resolve() for target in LINK.findall(index.read_text())}
+    assert [str(page) for page in PAGES if page.is_relative_to(DOCS) and page not in linked | {index}] == []
+
+
+def test_readme_is_short_and_links_the_index() -> None:
     readme = (sources.ROOT / "README.md").read_text()
-    assert [page.name for page in PAGES if page.parent.name == "docs" and f"docs/{page.name}" not in readme] == []
+    assert "docs/README.md" in readme
     assert len(readme.splitlines()) <= 120
+
+
+def test_configuration_of_the_quick_start_is_valid(tmp_path: Path) -> None:
+    page = (DOCS / "quickstart.md").read_text()
+    configuration = page.partition("```json\n")[2].partition("```")[0]
+    outcome = settings.read(tmp_path, configuration.encode(), strict=True)
+    assert outcome.warnings == ()
+    [app] = outcome.apps
+    assert [webhook.name for webhook in app.webhooks] == ["receiver"]
+    [served] = json.loads(configuration)["app_manager"]["array"]["apps"]
+    assert f"APP_SECRET={served['secret']} " in page
+    assert f"/app/{served['key']}?" in page
 
 
 def test_each_command_stands_in_a_heading_of_its_page(capsys: pytest.CaptureFixture[str]) -> None:
@@ -62,9 +83,9 @@ def test_each_command_stands_in_a_heading_of_its_page(capsys: pytest.CaptureFixt
     assert set(", ".join(headings).split(", ")) == commands
 
 
-def test_the_block_of_the_readme_tells_the_versions_of_sockudo_apart_before_any_command() -> None:
+def test_quick_start_of_the_readme_distinguishes_versions_of_sockudo_before_any_command() -> None:
     """A concurrency of 0 is right up to 4.7, and switches all webhooks of a newer server off."""
-    block = (sources.ROOT / "README.md").read_text().partition("## Beside a real Sockudo")[2].partition("```sh\n")[2]
+    block = (sources.ROOT / "README.md").read_text().partition("## Quick start")[2].partition("```sh\n")[2]
     lines = block.partition("```")[0].splitlines()
     comments = list(itertools.takewhile(lambda line: line.startswith("#"), lines))
     [up_to] = [line for line in comments if "UP TO 4.7" in line]
