@@ -45,12 +45,19 @@ GROUPS = (
 )
 NOTES = {
     "Ceilings": f"""\
-Fixed ceilings: {LONGEST_ID} characters of a job's `job_id`, `app_id` and `app_key` each (over it: dead letter
-`unreadable`); `job_id` and `app_key` must be ASCII;
-{MOST_HEADERS} headers, {MOST_EVENT_TYPES} `event_types` and {MOST_NAMESPACES} `channel_namespaces` of a webhook (over
-it: the webhook is invalid); {MOST_JITTER} for a webhook's own `retry.jitter`,
-or the daemon's own if that is larger (more is lowered to it). An app with more webhooks than {OVER_LIMIT_FACTOR} times
-`webhooks_per_app` is over its ceiling as a whole.
+Each setting above limits one value of a job, a webhook or an app; [behaviour.md](behaviour.md#ceilings) describes the
+effect in detail. These limits are fixed:
+
+| value | limit | above it |
+|---|---|---|
+| `job_id`, `app_id` and `app_key` of a job | {LONGEST_ID} characters each | dead letter `unreadable` |
+| headers of a webhook | {MOST_HEADERS} | the webhook is invalid |
+| `event_types` of a webhook | {MOST_EVENT_TYPES} | the webhook is invalid |
+| `channel_namespaces` of a webhook | {MOST_NAMESPACES} | the webhook is invalid |
+| `retry.jitter` of a webhook | {MOST_JITTER}, or the daemon's own value if that is larger | lowered to the limit |
+| webhooks of an app | {OVER_LIMIT_FACTOR} times `webhooks_per_app` | the whole app exceeds its limit |
+
+`job_id` and `app_key` must be ASCII.
 """,
 }
 UNITS = {
@@ -70,33 +77,43 @@ INTRODUCTION = """\
 
 # Settings
 
-Settings come from three places, and a later one wins: the defaults below, a file, the environment.
+Settings come from three sources. A later one takes precedence over an earlier one:
 
-**The file** is JSON or TOML (by its ending), and may be the Sockudo server's own. It is the one named by `--config` or
-`QUEUE_CONFIG_FILE`, else the first of `config/config.toml`, `config/config.json` and `config.json` in the working
-directory. `${VAR}` and `${VAR:-default}` stand for variables; a value is put in as it is, also one with quotes in it.
-`config.example.json` holds every setting with its default.
+1. the defaults below;
+2. a settings file;
+3. environment variables.
 
-**The environment.** An empty variable counts as unset. So does one that begins with `tcp://`, which is what Kubernetes
-puts there for a Service of that name. A variable marked with † may instead be set with `_FILE` behind its name, to the
-path of a file that holds the secret; one line end at the file's end is not part of it. Lists are separated by commas,
-or written as JSON. Booleans are `true`, `1`, `yes`, `on` and `false`, `0`, `no`, `off`.
+**Settings file.** JSON or TOML, by its extension. It can be the Sockudo server's own file. The daemon uses the file
+named by `--config` or `QUEUE_CONFIG_FILE`. Without these, it uses the first of `config/config.toml`,
+`config/config.json` and `config.json` in the working directory. `config.example.json` contains every setting with its
+default.
 
-**Faults.** Everything that is wrong is told at once, one line each, and the exit code is 2. No line holds a value.
-Unknown keys and variables are warned about, and are faults with `--strict` or where only this daemon could have been
-meant. Of variables that may belong to other programs, those with almost the name of one that is read count as unknown
-(`REDIS_URLL`, `queue_workers`). All names that Sockudo 5.2.0 reads are known.
-A webhook that is [invalid](behaviour.md#bad-input) costs only itself, unless `--strict` is given.
+`${VAR}` and `${VAR:-default}` in the file are replaced by environment variables. The value is inserted as it is, even
+if it contains quotes.
 
-**Ceilings** of a job, a webhook and an app are below; [behaviour.md](behaviour.md#ceilings) says what happens over one.
+**Environment variables.**
 
-**Workers.** `QUEUE_WORKERS` counts on every driver. Without it Sockudo's own `concurrency` of the driver counts. A
-concurrency of 0 means the default here. On Redis it is reported: it stops the workers of a Sockudo server up to 4.7 and
-switches all webhooks of one from 5.0 on off ([deployment.md](deployment.md#taking-over-from-sockudos-own-workers)).
+- An empty variable counts as unset. So does one that starts with `tcp://`: Kubernetes sets such variables for a
+  Service of that name.
+- A variable marked † has a second form with the suffix `_FILE`: the path of a file that contains the value, for
+  example `REDIS_URL_FILE=/run/secrets/redis`. One line break at the end of the file is ignored.
+- Lists are separated by commas, or written as JSON.
+- Booleans are `true`, `1`, `yes`, `on` and `false`, `0`, `no`, `off`.
 
-**Apps** and their webhooks stand in the file under `app_manager.array.apps`, or in a database of Sockudo's; see
-[apps.md](apps.md). Those of the file are read again when it changes and on SIGHUP; every other setting, also the retry
-and timeout that webhooks fall back to, is read at the start.
+**Invalid settings.** All errors are reported together, one line each, and the exit code is 2. The lines never contain
+values. Unknown keys and variables are warnings. They are errors with `--strict`, and also if they can only be meant
+for this daemon. A variable that may belong to another program counts as unknown if its name is almost that of a
+setting (`REDIS_URLL`, `queue_workers`). All settings of Sockudo 5.2.0 are known names. An [invalid
+webhook](behaviour.md#bad-input) does not affect anything else, unless `--strict` is given.
+
+**Workers.** `QUEUE_WORKERS` applies to every driver. If it is unset, Sockudo's own `concurrency` of the driver is
+used; 0 means the default here. On Redis, the daemon warns about a concurrency of 0: it stops the workers of a Sockudo
+server up to 4.7, but disables all webhooks of a server from 5.0 on
+([deployment.md](deployment.md#taking-over-from-sockudos-own-workers)).
+
+**Apps** and their webhooks are in the file under `app_manager.array.apps`, or in Sockudo's database
+([apps.md](apps.md)). Apps in the file are read again when the file changes and on SIGHUP. All other settings are read
+only at the start, including the default retry policy and timeout of webhooks.
 """
 
 
@@ -109,7 +126,7 @@ def _section(title: str, group: Sequence[Option]) -> list[str]:
     head = [
         f"## {title}",
         "",
-        "| variable | key in the file | default | unit, bounds | meaning |",
+        "| variable | key in the file | default | unit, range | meaning |",
         "|---|---|---|---|---|",
     ]
     return [*head, *map(_row, group), "", *([NOTES[title]] if title in NOTES else [])]

@@ -31,18 +31,20 @@ class Option:
 
 
 def _tls(attribute: str, key: str, variable: str, peer: str) -> Iterator[Option]:
-    yield Option(f"{attribute}.enabled", f"{key}.enabled", (f"{variable}_ENABLED",), f"TLS to the {peer}.")
+    yield Option(
+        f"{attribute}.enabled", f"{key}.enabled", (f"{variable}_ENABLED",), f"Use TLS for connections to the {peer}."
+    )
     yield Option(
         f"{attribute}.accept_invalid_certs",
         f"{key}.accept_invalid_certs",
         (f"{variable}_ACCEPT_INVALID_CERTS",),
-        "Take any certificate. For tests only: whoever sits between can read and change every job.",
+        "Accept any certificate. For tests only: an attacker on the network path can read and change every job.",
         aliases=(f"{key}.acceptInvalidCerts",),
     )
     for name, meaning in (
         ("ca_path", "Certificate authority to trust instead of the system's."),
-        ("client_cert_path", "Certificate to show."),
-        ("client_key_path", "Key of that certificate."),
+        ("client_cert_path", "Client certificate."),
+        ("client_key_path", "Key of the client certificate."),
     ):
         yield Option(
             f"{attribute}.{name}",
@@ -59,21 +61,25 @@ QUEUE: Final = (
         "workers",
         "queue.workers",
         ("QUEUE_WORKERS",),
-        "Jobs worked on at once, on every driver. Wins over Sockudo's `concurrency` of the driver.",
+        "Number of jobs processed in parallel, with any driver. Takes precedence over Sockudo's `concurrency` of "
+        "the driver.",
     ),
     Option(
         "one_core",
         "queue.one_core",
         ("QUEUE_ONE_CORE",),
-        "Keep the threads on one core while they are busy and it has room, which saves a third of the CPU.",
+        "Keep the threads on one core while they are busy and that core has capacity. This saves a third of the CPU "
+        "time.",
     ),
 )
 
 REDIS: Final = (
-    Option("redis.host", "database.redis.host", ("DATABASE_REDIS_HOST",), "Redis server.", "redis.example.com"),
-    Option("redis.port", "database.redis.port", ("DATABASE_REDIS_PORT",), "Its port."),
-    Option("redis.db", "database.redis.db", ("DATABASE_REDIS_DB",), "Its database."),
-    Option("redis.username", "database.redis.username", ("DATABASE_REDIS_USERNAME",), "User.", "sockudo"),
+    Option(
+        "redis.host", "database.redis.host", ("DATABASE_REDIS_HOST",), "Host of the Redis server.", "redis.example.com"
+    ),
+    Option("redis.port", "database.redis.port", ("DATABASE_REDIS_PORT",), "Port of the Redis server."),
+    Option("redis.db", "database.redis.db", ("DATABASE_REDIS_DB",), "Database number."),
+    Option("redis.username", "database.redis.username", ("DATABASE_REDIS_USERNAME",), "User name.", "sockudo"),
     Option(
         "redis.password", "database.redis.password", ("DATABASE_REDIS_PASSWORD",), "Password.", "s3cret", secret=True
     ),
@@ -81,7 +87,7 @@ REDIS: Final = (
         "redis.url",
         "queue.redis.url_override",
         ("REDIS_URL",),
-        "URL of the Redis server; wins over host, port, database, user, password and Sentinel.",
+        "URL of the Redis server. Takes precedence over host, port, database, user, password and Sentinel.",
         "redis://redis.example.com:6379/0",
         secret=True,
     ),
@@ -89,59 +95,66 @@ REDIS: Final = (
         "redis.prefix",
         "queue.redis.prefix",
         ("QUEUE_REDIS_PREFIX",),
-        "Beginning of the queue's keys. Sockudo adds a colon of its own, so the default gives two.",
+        "Prefix of the queue's keys. Sockudo appends another colon, so the default results in two.",
     ),
     Option(
         "redis.queue_name",
         "queue.redis.queue_name",
         ("QUEUE_REDIS_QUEUE_NAME",),
-        "End of the queue's keys; Sockudo has no other than `webhooks`.",
+        "Queue name at the end of the keys. Sockudo always uses `webhooks`.",
     ),
     Option(
         "redis.concurrency",
         "queue.redis.concurrency",
         ("QUEUE_REDIS_CONCURRENCY",),
-        "Sockudo's number of workers; 0 means the default here. Only for a server up to 4.7: with 0 one from 5.0 on "
-        "sends no webhooks.",
+        "Sockudo's number of workers. 0 means the default here. Set 0 only for a server up to 4.7: a server from "
+        "5.0 on sends no webhooks with 0.",
         "5",
     ),
     Option(
         "redis.delivery",
         "queue.redis.delivery",
         ("QUEUE_REDIS_DELIVERY",),
-        "at-least-once, or at-most-once: plain BLPOP, where a crash loses what was popped.",
+        "at-least-once, or at-most-once: plain BLPOP, where a crash loses the jobs that were popped.",
     ),
     Option(
         "redis.response_timeout_ms",
         "queue.redis.response_timeout_ms",
         ("QUEUE_REDIS_RESPONSE_TIMEOUT_MS",),
-        "Longest wait for an answer of the server.",
+        "Timeout for a reply of the server.",
         zero_means_default=True,
     ),
     Option(
         "redis.tls_check_hostname",
         "queue.redis.tls_check_hostname",
         ("QUEUE_REDIS_TLS_CHECK_HOSTNAME",),
-        "The certificate of a server, node or Sentinel must be for its host; without, only its authority is checked.",
+        "Verify that the certificate of a server, node or Sentinel matches its host name. If false, only the "
+        "certificate authority is verified.",
     ),
     *_tls("master_tls", "database.redis.master_tls", "DATABASE_REDIS_MASTER_TLS", "Redis server"),
 )
 
 SENTINEL: Final = (
-    Option("sentinel.nodes", "database.redis.sentinels", (), "Sentinels.", '[{"host": "sentinel-1", "port": 26379}]'),
-    Option("sentinel.name", "database.redis.name", (), "Name of the master."),
+    Option(
+        "sentinel.nodes",
+        "database.redis.sentinels",
+        (),
+        "List of Sentinels.",
+        '[{"host": "sentinel-1", "port": 26379}]',
+    ),
+    Option("sentinel.name", "database.redis.name", (), "Name of the master at the Sentinels."),
     Option(
         "sentinel.username",
         "database.redis.sentinel_username",
         ("DATABASE_REDIS_SENTINEL_USERNAME",),
-        "User at the Sentinels.",
+        "User name for the Sentinels.",
         "sockudo",
     ),
     Option(
         "sentinel.password",
         "database.redis.sentinel_password",
         ("DATABASE_REDIS_SENTINEL_PASSWORD",),
-        "Password at the Sentinels.",
+        "Password for the Sentinels.",
         "s3cret",
         secret=True,
     ),
@@ -153,8 +166,8 @@ CLUSTER: Final = (
         "redis_cluster.nodes",
         "queue.redis_cluster.nodes",
         ("REDIS_CLUSTER_NODES", "DATABASE_REDIS_CLUSTER_NODES"),
-        "Some nodes of the cluster; the others are found. Where this is not set or empty, the nodes of "
-        "`database.redis.cluster.nodes` or `database.redis.cluster_nodes` are used.",
+        "Some nodes of the cluster; the others are discovered. If unset or empty, `database.redis.cluster.nodes` or "
+        "`database.redis.cluster_nodes` is used.",
         "redis://10.0.0.1:6379,redis://10.0.0.2:6379",
         secret=True,
     ),
@@ -162,14 +175,14 @@ CLUSTER: Final = (
         "redis_cluster.username",
         "database.redis.cluster.username",
         ("DATABASE_REDIS_CLUSTER_USERNAME",),
-        "User, for nodes whose URL holds no login; where this is not set, that of `database.redis.username`.",
+        "User name for nodes whose URL contains no login. If unset, `database.redis.username` is used.",
         "sockudo",
     ),
     Option(
         "redis_cluster.password",
         "database.redis.cluster.password",
         ("DATABASE_REDIS_CLUSTER_PASSWORD",),
-        "Password, for nodes whose URL holds no login; where this is not set, that of `database.redis.password`.",
+        "Password for nodes whose URL contains no login. If unset, `database.redis.password` is used.",
         "s3cret",
         secret=True,
     ),
@@ -177,34 +190,34 @@ CLUSTER: Final = (
         "redis_cluster.use_tls",
         "database.redis.cluster.use_tls",
         ("DATABASE_REDIS_CLUSTER_USE_TLS",),
-        "TLS to nodes whose URL does not ask for it.",
+        "Use TLS for nodes whose URL does not ask for it.",
         aliases=("database.redis.cluster.useTLS",),
     ),
     Option(
         "redis_cluster.address_map",
         "queue.redis_cluster.address_map",
         ("QUEUE_REDIS_CLUSTER_ADDRESS_MAP",),
-        "Where nodes can be reached whose announced addresses cannot, as behind a proxy or NAT.",
+        "Reachable addresses of nodes whose announced addresses are not reachable, for example behind a proxy or NAT.",
         "10.0.0.1:6379=redis.example.com:7001",
     ),
     Option(
         "redis_cluster.prefix",
         "queue.redis_cluster.prefix",
         ("REDIS_CLUSTER_QUEUE_PREFIX",),
-        "As for one server.",
+        "As for one Redis server.",
     ),
     Option(
         "redis_cluster.concurrency",
         "queue.redis_cluster.concurrency",
         ("REDIS_CLUSTER_QUEUE_CONCURRENCY",),
-        "As for one server.",
+        "As for one Redis server.",
         "5",
     ),
     Option(
         "redis_cluster.request_timeout_ms",
         "queue.redis_cluster.request_timeout_ms",
         ("REDIS_CLUSTER_QUEUE_REQUEST_TIMEOUT_MS",),
-        "Longest wait for an answer of a node.",
+        "Timeout for a reply of a node.",
         zero_means_default=True,
     ),
 )
@@ -215,33 +228,44 @@ SQS: Final = (
         "sqs.queue_url_prefix",
         "queue.sqs.queue_url_prefix",
         (),
-        "Beginning of the queue's URL, put before its name without a look-up; must end in a slash.",
+        "Prefix of the queue's URL, ending in a slash. The queue's name is appended, and no look-up is made.",
         "https://sqs.us-east-1.amazonaws.com/123456789012/",
     ),
     Option(
         "sqs.endpoint_url",
         "queue.sqs.endpoint_url",
         ("QUEUE_SQS_ENDPOINT_URL",),
-        "Another service with the interface of SQS.",
+        "URL of another service with the SQS API.",
         "http://localhost:4566",
     ),
     Option(
         "sqs.visibility_timeout",
         "queue.sqs.visibility_timeout",
         ("QUEUE_SQS_VISIBILITY_TIMEOUT",),
-        "Seconds for which a received message is hidden from others; renewed every third of them while it is held.",
+        "Time for which a received message is hidden from other consumers. Renewed every third of this time while "
+        "the message is held.",
     ),
-    Option("sqs.max_messages", "queue.sqs.max_messages", ("QUEUE_SQS_MAX_MESSAGES",), "Most messages of one receive."),
+    Option(
+        "sqs.max_messages",
+        "queue.sqs.max_messages",
+        ("QUEUE_SQS_MAX_MESSAGES",),
+        "Maximum number of messages per receive call.",
+    ),
     Option(
         "sqs.wait_time_seconds",
         "queue.sqs.wait_time_seconds",
         ("QUEUE_SQS_WAIT_TIME_SECONDS",),
-        "Seconds for which a receive waits for a message.",
+        "Time for which a receive call waits for messages.",
     ),
     Option("sqs.concurrency", "queue.sqs.concurrency", ("QUEUE_SQS_CONCURRENCY",), "As for one Redis server.", "5"),
-    Option("sqs.fifo", "queue.sqs.fifo", ("QUEUE_SQS_FIFO",), "The queue is FIFO and its name ends in `.fifo`."),
     Option(
-        "sqs.message_group_id", "queue.sqs.message_group_id", (), "Group of the messages that are put on a FIFO queue."
+        "sqs.fifo", "queue.sqs.fifo", ("QUEUE_SQS_FIFO",), "The queue is a FIFO queue, and its name ends in `.fifo`."
+    ),
+    Option(
+        "sqs.message_group_id",
+        "queue.sqs.message_group_id",
+        (),
+        "Message group of messages that are sent to a FIFO queue.",
     ),
 )
 
@@ -250,19 +274,19 @@ MEMORY: Final = (
         "memory.max_bytes",
         "queue.memory.max_bytes",
         ("QUEUE_MEMORY_MAX_BYTES",),
-        "Bytes of jobs that the memory driver holds; beyond it the oldest ready job is dropped and counted.",
+        "Maximum size of all jobs in the memory driver. Above it, the oldest ready job is dropped and counted.",
     ),
     Option(
         "memory.ingress_host",
         "queue.memory.ingress_host",
         ("QUEUE_MEMORY_INGRESS_HOST",),
-        "Address on which `POST /jobs` is served for this driver; whoever reaches it can put jobs.",
+        "Address on which this driver serves `POST /jobs`. Any client that can reach it can add jobs.",
     ),
     Option(
         "memory.ingress_port",
         "queue.memory.ingress_port",
         ("QUEUE_MEMORY_INGRESS_PORT",),
-        "Its port; 0 takes a free one.",
+        "Port for `POST /jobs`; 0 selects a free one.",
     ),
 )
 
@@ -271,57 +295,62 @@ APPS: Final = (
         "apps.driver",
         "app_manager.driver",
         ("APP_MANAGER_DRIVER",),
-        "Where Sockudo keeps its apps besides the file: memory (nowhere), mysql (also for MariaDB), pgsql or dynamodb.",
+        "Where Sockudo stores apps besides the file: memory (nowhere), mysql (also for MariaDB), pgsql or dynamodb.",
         "pgsql",
     ),
     Option(
         "apps.cache_enabled",
         "app_manager.cache.enabled",
         (),
-        "Keep what was read for `app_manager.cache.ttl`; without it, for one second.",
+        "Cache apps for `app_manager.cache.ttl`. If false, they are cached for one second.",
     ),
     Option(
         "apps.cache_ttl",
         "app_manager.cache.ttl",
         ("CACHE_TTL_SECONDS",),
-        "Seconds after which an app is read again, and so the longest until a change of its webhooks counts; 0 is 1.",
+        "Time after which an app is read again, and so the maximum delay until a change of its webhooks takes "
+        "effect. 0 means 1.",
     ),
     Option(
         "apps.cache_capacity",
         "queue.apps.cache_capacity",
         ("QUEUE_APPS_CACHE_CAPACITY",),
-        "Apps kept in memory; beyond it those that were not used for longest are dropped, and read again when needed.",
+        "Maximum number of cached apps. Above it, the least recently used ones are dropped, and read again when "
+        "needed.",
     ),
 )
 
 
 def _database(attribute: str, key: str, variable: str, kind: str, table_variables: tuple[str, ...]) -> Iterator[Option]:
-    yield Option(f"{attribute}.host", f"{key}.host", (f"{variable}_HOST",), f"{kind} server.")
-    yield Option(f"{attribute}.port", f"{key}.port", (f"{variable}_PORT",), "Its port.")
-    yield Option(f"{attribute}.username", f"{key}.username", (f"{variable}_USERNAME",), "User; may only read.")
+    yield Option(f"{attribute}.host", f"{key}.host", (f"{variable}_HOST",), f"Host of the {kind} server.")
+    yield Option(f"{attribute}.port", f"{key}.port", (f"{variable}_PORT",), "Port of the server.")
+    yield Option(
+        f"{attribute}.username", f"{key}.username", (f"{variable}_USERNAME",), "User name; read access is enough."
+    )
     yield Option(
         f"{attribute}.password", f"{key}.password", (f"{variable}_PASSWORD",), "Password.", "s3cret", secret=True
     )
-    yield Option(f"{attribute}.database", f"{key}.database", (f"{variable}_DATABASE",), "Its database.")
-    yield Option(f"{attribute}.table_name", f"{key}.table_name", table_variables, "Table of apps.")
+    yield Option(f"{attribute}.database", f"{key}.database", (f"{variable}_DATABASE",), "Name of the database.")
+    yield Option(f"{attribute}.table_name", f"{key}.table_name", table_variables, "Name of the table of apps.")
     yield Option(
         f"{attribute}.ssl_mode",
         f"{key}.ssl_mode",
         (f"{variable}_SSL_MODE",),
-        "TLS: prefer (where the server has it), disable, require (without looking at the certificate), verify-full.",
+        "TLS mode: prefer (if the server supports it), disable, require (the certificate is not verified) or "
+        "verify-full.",
     )
     yield Option(
         f"{attribute}.ssl_ca",
         f"{key}.ssl_ca",
         (f"{variable}_SSL_CA",),
-        "Certificate authority to trust instead of the system's, with verify-full.",
+        "Certificate authority to trust with verify-full instead of the system's.",
         "/etc/tls/ca.pem",
     )
     yield Option(
         f"{attribute}.allow_cleartext_password",
         f"{key}.allow_cleartext_password",
         (f"{variable}_ALLOW_CLEARTEXT_PASSWORD",),
-        "Send the password itself to a server that asks for it, also where ssl_mode is not verify-full.",
+        "Send the password in clear text to a server that asks for it, even if ssl_mode is not verify-full.",
     )
 
 
@@ -336,20 +365,20 @@ DYNAMODB: Final = (
         "dynamodb.table_name",
         "database.dynamodb.table_name",
         ("DATABASE_DYNAMODB_TABLE_NAME",),
-        "Table of apps.",
+        "Name of the table of apps.",
     ),
     Option(
         "dynamodb.endpoint_url",
         "database.dynamodb.endpoint_url",
         ("DATABASE_DYNAMODB_ENDPOINT_URL",),
-        "Another service with the interface of DynamoDB.",
+        "URL of another service with the DynamoDB API.",
         "http://localhost:8000",
     ),
     Option(
         "dynamodb.aws_access_key_id",
         "database.dynamodb.aws_access_key_id",
         ("AWS_ACCESS_KEY_ID",),
-        "Access key; without one, credentials are looked for where every AWS client does.",
+        "Access key. If unset, the usual AWS credential sources are used.",
         "AKIAEXAMPLE",
         secret=True,
     ),
@@ -357,7 +386,7 @@ DYNAMODB: Final = (
         "dynamodb.aws_secret_access_key",
         "database.dynamodb.aws_secret_access_key",
         ("AWS_SECRET_ACCESS_KEY",),
-        "Secret of that key.",
+        "Secret of the access key.",
         "s3cret",
         secret=True,
     ),
@@ -365,7 +394,7 @@ DYNAMODB: Final = (
         "dynamodb.aws_session_token",
         "database.dynamodb.aws_session_token",
         ("AWS_SESSION_TOKEN",),
-        "Token that belongs to a key for a limited time.",
+        "Session token of a temporary key.",
         "s3cret",
         secret=True,
     ),
@@ -373,7 +402,7 @@ DYNAMODB: Final = (
         "dynamodb.aws_profile_name",
         "database.dynamodb.aws_profile_name",
         (),
-        "Profile of the AWS configuration files, where no key is given.",
+        "Profile in the AWS configuration files, if no key is set.",
         "production",
     ),
 )
@@ -383,91 +412,94 @@ RELIABILITY: Final = (
         "reliability.max_attempts",
         "queue.reliability.max_attempts",
         ("QUEUE_MAX_ATTEMPTS",),
-        "Claims of one job that may end with a lost worker; then it is a dead letter. Not the tries at an endpoint.",
+        "Number of claims of a job that may end with a lost worker before the job becomes a dead letter. Attempts "
+        "at an endpoint are not counted here.",
     ),
     Option(
         "reliability.lease_duration_ms",
         "queue.reliability.lease_duration_ms",
         ("QUEUE_LEASE_DURATION_MS",),
-        "Time after which a claim that nobody renews goes to another worker.",
+        "Time after which a claim that is not renewed goes to another worker.",
     ),
     Option(
         "reliability.lease_renew_interval_ms",
         "queue.reliability.lease_renew_interval_ms",
         ("QUEUE_LEASE_RENEW_INTERVAL_MS",),
-        "Time between renewals; shorter than the lease.",
+        "Interval between renewals; must be shorter than the lease.",
     ),
     Option(
         "reliability.failed_retention",
         "queue.reliability.failed_retention",
         ("QUEUE_FAILED_RETENTION",),
-        "Dead letters kept; beyond it the oldest is dropped and counted.",
+        "Maximum number of dead letters. Above it, the oldest is dropped and counted.",
     ),
     Option(
         "reliability.completed_retention",
         "queue.reliability.completed_retention",
         ("QUEUE_COMPLETED_RETENTION",),
-        "Delivered jobs that Queue V2 keeps, so that a producer that repeats itself is recognised.",
+        "Number of delivered jobs that Queue V2 keeps to recognise a job that a producer enqueues twice.",
     ),
     Option(
         "reliability.event_retention",
         "queue.reliability.event_retention",
         ("QUEUE_EVENT_RETENTION",),
-        "Entries that Queue V2 keeps in its stream of events, where Sockudo keeps one.",
+        "Number of entries that Queue V2 keeps in its event stream, if Sockudo keeps one.",
     ),
     Option(
         "reliability.failed_max_age_ms",
         "queue.reliability.failed_max_age_ms",
         ("QUEUE_FAILED_MAX_AGE_MS",),
-        "Age at which a dead letter is dropped and counted; 0 keeps it for as long as there is room.",
+        "Age at which a dead letter is dropped and counted. 0 means no age limit.",
         "2592000000",
     ),
     Option(
         "reliability.shutdown_timeout_ms",
         "queue.reliability.shutdown_timeout_ms",
         ("QUEUE_SHUTDOWN_TIMEOUT_MS",),
-        "Time that work in flight gets after SIGTERM; then it is put back. The grace period must be 5 s longer.",
+        "Time for deliveries in flight to finish after SIGTERM. Unfinished ones go back to the queue. Set the "
+        "supervisor's grace period 5 s longer.",
     ),
     Option(
         "reliability.memory_capacity",
         "queue.reliability.memory_capacity",
         ("QUEUE_MEMORY_CAPACITY",),
-        "Jobs that the memory driver holds, in every state; beyond it the oldest ready one is dropped and counted.",
+        "Maximum number of jobs in the memory driver, in all states. Above it, the oldest ready job is dropped and "
+        "counted.",
     ),
 )
 
 RETRY: Final = (
-    Option("retry.enabled", "webhooks.retry.enabled", ("QUEUE_DELIVERY_RETRY_ENABLED",), "Try again after a failure."),
+    Option("retry.enabled", "webhooks.retry.enabled", ("QUEUE_DELIVERY_RETRY_ENABLED",), "Retry failed attempts."),
     Option(
         "retry.max_attempts",
         "webhooks.retry.max_attempts",
         ("QUEUE_DELIVERY_RETRY_MAX_ATTEMPTS",),
-        "Most tries of one webhook, the first included; without it only the time counts.",
+        "Maximum number of attempts per webhook, including the first. If unset, only the time is limited.",
         "6",
     ),
     Option(
         "retry.max_elapsed_time_ms",
         "webhooks.retry.max_elapsed_time_ms",
         ("QUEUE_DELIVERY_RETRY_MAX_ELAPSED_TIME_MS",),
-        "Time after the first try within which the last one begins.",
+        "Time after the first attempt within which the last one must start.",
     ),
     Option(
         "retry.initial_backoff_ms",
         "webhooks.retry.initial_backoff_ms",
         ("QUEUE_DELIVERY_RETRY_INITIAL_BACKOFF_MS",),
-        "Delay before the second try; it doubles from there.",
+        "Delay before the second attempt. It doubles with each further attempt.",
     ),
     Option(
         "retry.max_backoff_ms",
         "webhooks.retry.max_backoff_ms",
         ("QUEUE_DELIVERY_RETRY_MAX_BACKOFF_MS",),
-        "Longest delay between two tries.",
+        "Maximum delay between two attempts.",
     ),
     Option(
         "retry.jitter",
         "queue.reliability.retry_jitter",
         ("QUEUE_RETRY_JITTER",),
-        "Share by which a delay is lengthened or shortened by chance, from 0 to 1.",
+        "Random variation of each delay, as a fraction from 0 to 1.",
     ),
 )
 
@@ -476,31 +508,31 @@ DELIVERY: Final = (
         "delivery.request_timeout_ms",
         "webhooks.request_timeout_ms",
         ("QUEUE_DELIVERY_REQUEST_TIMEOUT_MS",),
-        "Time for one try, from the look-up of the host to the last byte of the answer.",
+        "Time limit of one attempt, from the DNS look-up to the last byte of the answer.",
     ),
     Option(
         "delivery.slow_ms",
         "queue.delivery.slow_ms",
         ("QUEUE_DELIVERY_SLOW_MS",),
-        "Time after which a try gives its worker's slot back and goes on beside it.",
+        "Time after which a slow attempt releases its worker's slot and continues outside it.",
     ),
     Option(
         "delivery.max_slow",
         "queue.delivery.max_slow",
         ("QUEUE_DELIVERY_MAX_SLOW",),
-        "Most tries that go on in this way, and so the threads beyond the workers.",
+        "Maximum number of such attempts, and so of threads in addition to the workers.",
     ),
     Option(
         "delivery.max_response_bytes",
         "queue.delivery.max_response_bytes",
         ("QUEUE_DELIVERY_MAX_RESPONSE_BYTES",),
-        "Most of an answer that is read.",
+        "Maximum number of bytes of an answer that are read.",
     ),
     Option(
         "delivery.retry_every_status",
         "queue.delivery.retry_every_status",
         ("QUEUE_DELIVERY_RETRY_EVERY_STATUS",),
-        "Try again after every status that is not 2xx, as Pusher does.",
+        "Retry every status other than 2xx, as Pusher does.",
     ),
     Option(
         "delivery.breaker_failures",
@@ -512,25 +544,25 @@ DELIVERY: Final = (
         "delivery.breaker_open_ms",
         "queue.delivery.breaker_open_ms",
         ("QUEUE_DELIVERY_BREAKER_OPEN_MS",),
-        "How long at first; it doubles while the webhook goes on failing.",
+        "Time for which the breaker stays open at first. It doubles while the webhook keeps failing.",
     ),
     Option(
         "delivery.breaker_max_open_ms",
         "queue.delivery.breaker_max_open_ms",
         ("QUEUE_DELIVERY_BREAKER_MAX_OPEN_MS",),
-        "How long at most.",
+        "Maximum time for which the breaker stays open.",
     ),
     Option(
         "delivery.use_environment_proxy",
         "queue.delivery.use_environment_proxy",
         ("QUEUE_DELIVERY_USE_ENVIRONMENT_PROXY",),
-        "Obey HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY.",
+        "Use the proxies in HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY.",
     ),
     Option(
         "delivery.trace_baggage",
         "queue.delivery.trace_baggage",
         ("QUEUE_DELIVERY_TRACE_BAGGAGE",),
-        "Send the `baggage` of a job's trace context with its webhooks. It may hold what receivers should not see.",
+        "Send the `baggage` of a job's trace context to receivers. It may contain data that they should not see.",
     ),
     Option(
         "delivery.ca_file",
@@ -543,64 +575,66 @@ DELIVERY: Final = (
         "delivery.client_cert_file",
         "queue.delivery.client_cert_file",
         ("QUEUE_DELIVERY_CLIENT_CERT_FILE",),
-        "Certificate to show to an endpoint that asks for one.",
+        "Client certificate for endpoints that require one.",
         "/etc/tls/client.pem",
     ),
     Option(
         "delivery.client_key_file",
         "queue.delivery.client_key_file",
         ("QUEUE_DELIVERY_CLIENT_KEY_FILE",),
-        "Key of that certificate, where it is not in the same file.",
+        "Key of the client certificate, if it is in another file.",
         "/etc/tls/client-key.pem",
     ),
     Option(
         "delivery.guard",
         "queue.delivery.guard",
         ("QUEUE_DELIVERY_GUARD",),
-        "Refuse connections to link-local addresses, metadata services of clouds, the queue's server and this daemon's "
-        "own, and what the settings below say.",
+        "Network guard: refuse connections to link-local addresses, cloud metadata services, the queue's server, "
+        "this daemon's own ports, and the addresses denied by the settings below.",
     ),
     Option(
         "delivery.private",
         "queue.delivery.private",
         ("QUEUE_DELIVERY_PRIVATE",),
-        "deny refuses every address that is not on the public Internet. For webhooks that tenants choose.",
+        "allow, or deny: refuse every address that is not on the public Internet. Use deny if tenants choose "
+        "webhook URLs.",
         "deny",
     ),
     Option(
         "delivery.allowed_networks",
         "queue.delivery.allowed_networks",
         ("QUEUE_DELIVERY_ALLOWED_NETWORKS",),
-        "Networks that may be called whatever the guard says of others.",
+        "Networks that webhooks may reach, even if the guard would refuse them.",
         "10.1.0.0/16",
     ),
     Option(
         "delivery.denied_networks",
         "queue.delivery.denied_networks",
         ("QUEUE_DELIVERY_DENIED_NETWORKS",),
-        "Networks that may not be called.",
+        "Networks that webhooks must not reach.",
         "10.0.0.0/8,fd00::/8",
     ),
     Option(
         "delivery.allowed_ports",
         "queue.delivery.allowed_ports",
         ("QUEUE_DELIVERY_ALLOWED_PORTS",),
-        "Ports that may be called; none means any.",
+        "Ports that webhooks may use. Empty means any.",
         "80,443",
     ),
     Option(
         "delivery.denied_ports",
         "queue.delivery.denied_ports",
         ("QUEUE_DELIVERY_DENIED_PORTS",),
-        "Ports that may not be called.",
+        "Ports that webhooks must not use.",
         "25,22",
     ),
     Option(
         "delivery.allowed_functions",
         "queue.delivery.allowed_functions",
         ("QUEUE_DELIVERY_ALLOWED_FUNCTIONS",),
-        "Lambda functions that may be invoked, by the name or ARN that the webhook has; `*` stands for any text. None "
-        "means any, and with `QUEUE_DELIVERY_PRIVATE=deny` none: they are invoked with the daemon's own credentials.",
+        "Lambda functions that webhooks may invoke, by the name or ARN in the webhook; `*` matches any text. "
+        "Functions are invoked with the daemon's own credentials. If unset, any function is allowed, and with "
+        "`QUEUE_DELIVERY_PRIVATE=deny` no function.",
         "on-webhook,arn:aws:lambda:eu-west-1:123456789012:function:hooks-*",
     ),
 )
@@ -608,57 +642,62 @@ DELIVERY: Final = (
 LIMITS: Final = tuple(
     Option(f"limits.{name}", f"queue.limits.{name}", (f"QUEUE_LIMITS_{name.upper()}",), meaning)
     for name, meaning in (
-        ("job_bytes", "Bytes of a job. Over it: dead letter `unreadable`."),
-        ("job_events", "Events of a job. Over it: dead letter `unreadable`."),
-        ("channel_bytes", "Bytes of the name of a job's channel. Over it: dead letter `unreadable`."),
+        ("job_bytes", "Size of a job. Above it: dead letter `unreadable`."),
+        ("job_events", "Number of events of a job. Above it: dead letter `unreadable`."),
+        ("channel_bytes", "Length of a channel name in a job. Above it: dead letter `unreadable`."),
         (
             "in_flight_bytes",
-            "Bytes of jobs above 256 KB that are worked on at once; in memory they take four times as much. One such "
-            "job always may. An app above its fair share leaves a quarter to other apps. Over it: a job waits, "
-            "which is no attempt.",
+            "Total size of large jobs (above 256 KB) in flight; they need four times as much memory. One large job "
+            "is always allowed. An app above its fair share leaves a quarter to other apps. Above it: the job "
+            "waits, which does not count as an attempt.",
         ),
         (
             "webhooks_per_app",
-            "Webhooks of an app. Over it: those after it in the list are invalid; over twice as many, the app is over "
-            "its ceiling as a whole.",
+            "Number of webhooks of an app. Above it: further webhooks in the list are invalid. Above twice the "
+            "number: the whole app exceeds its limit.",
         ),
         (
             "app_bytes",
-            "Bytes of an app's `policy` or `webhooks` in a database. Over it: the app is over its ceiling as a whole.",
+            "Size of an app's `policy` or `webhooks` in a database. Above it: the whole app exceeds its limit.",
         ),
         (
             "app_cache_bytes",
-            "Bytes of the rows of all apps that are kept of a database; in memory they take about five times as much. "
-            "Over it: those that were not used for longest are dropped, and read again when needed.",
+            "Total size of cached database rows of apps; they need about five times as much memory. Above it: the "
+            "least recently used ones are dropped, and read again when needed.",
         ),
         (
             "pattern_kib",
-            "Compiled size of a `channel_pattern`, estimated from its text: 1 KiB for a character, 4 for `.`, 16 for "
-            "`\\d`, 64 for `\\w`, times its repetitions. Over it: the webhook is invalid.",
+            "Compiled size of a `channel_pattern`, estimated from its text: 1 KiB per character, 4 per `.`, 16 per "
+            "`\\d`, 64 per `\\w`, times its repetitions. Above it: the webhook is invalid.",
         ),
         (
             "app_patterns_kib",
-            "The same for all different patterns of an app. Over it: webhooks with further patterns are invalid.",
+            "The same, for all distinct patterns of an app together. Above it: webhooks with further patterns are "
+            "invalid.",
         ),
         (
             "pattern_cache_kib",
-            "The same for all patterns that are kept compiled. Over it: the oldest is compiled again when it is used.",
+            "The same, for all patterns in the cache of compiled patterns. Above it: the oldest is removed, and "
+            "compiled again when it is used.",
         ),
-        ("header_bytes", "Bytes of the names and values of a webhook's headers. Over it: the webhook is invalid."),
+        (
+            "header_bytes",
+            "Total size of the names and values of a webhook's headers. Above it: the webhook is invalid.",
+        ),
         (
             "request_timeout_ms",
-            "A webhook's own `request_timeout_ms`; the daemon's own is allowed even if it is longer. Over it: the "
-            "webhook is invalid.",
+            "Maximum `request_timeout_ms` of a webhook. The daemon's own value is allowed even if it is larger. "
+            "Above it: the webhook is invalid.",
         ),
         (
             "retry_elapsed_time_ms",
-            "A webhook's own `retry.max_elapsed_time_ms`; the daemon's own is allowed even if it is longer. Over it: "
-            "the webhook is invalid.",
+            "Maximum `retry.max_elapsed_time_ms` of a webhook. The daemon's own value is allowed even if it is "
+            "larger. Above it: the webhook is invalid.",
         ),
         (
             "retry_backoff_ms",
-            "Least `retry.initial_backoff_ms` and `retry.max_backoff_ms` of a webhook; the daemon's own is allowed "
-            "even if it is shorter. Less is raised to it.",
+            "Minimum `retry.initial_backoff_ms` and `retry.max_backoff_ms` of a webhook. The daemon's own value is "
+            "allowed even if it is smaller. Smaller values of a webhook are raised to it.",
         ),
     )
 )
@@ -668,19 +707,19 @@ HISTORY: Final = (
         "history.mode",
         "queue.history.mode",
         ("QUEUE_HISTORY",),
-        "Which attempts the history keeps: off, failures (and the delivery that follows them), or all.",
+        "Attempts that the history records: off, failures (and the delivery that follows them) or all.",
     ),
     Option(
         "history.length",
         "queue.history.length",
         ("QUEUE_HISTORY_LENGTH",),
-        "Entries to keep for each form of the queue; each takes 300 bytes at most, on average.",
+        "Maximum number of entries per form of the queue. On average an entry takes at most 300 bytes.",
     ),
     Option(
         "history.channels",
         "queue.history.channels",
         ("QUEUE_HISTORY_CHANNELS",),
-        "Keep the names of channels, which can be personal data.",
+        "Record the names of channels, which can be personal data.",
     ),
 )
 
@@ -695,23 +734,26 @@ OBSERVATION: Final = (
         "metrics.status_page",
         "queue.metrics.status_page",
         ("QUEUE_METRICS_STATUS_PAGE",),
-        "Serve the status page there too, at / and as JSON at /status.json; it shows names and figures, no secret.",
+        "Also serve the status page, at / and as JSON at /status.json. It shows names and figures, but no secrets.",
     ),
     Option(
-        "metrics.host", "queue.metrics.host", ("QUEUE_METRICS_HOST",), "Address to listen on; `::` is every IPv6 one."
+        "metrics.host",
+        "queue.metrics.host",
+        ("QUEUE_METRICS_HOST",),
+        "Address to listen on; `::` means all IPv6 addresses.",
     ),
-    Option("metrics.port", "queue.metrics.port", ("QUEUE_METRICS_PORT",), "Port to listen on; 0 takes a free one."),
+    Option("metrics.port", "queue.metrics.port", ("QUEUE_METRICS_PORT",), "Port to listen on; 0 selects a free one."),
     Option(
         "metrics.username",
         "queue.metrics.username",
         ("QUEUE_METRICS_USERNAME",),
-        "User of the login (HTTP basic authentication) for /metrics and the status page.",
+        "User name for /metrics and the status page (HTTP basic authentication).",
     ),
     Option(
         "metrics.password",
         "queue.metrics.password",
         ("QUEUE_METRICS_PASSWORD",),
-        "Password of that user; without it and without a token there is no login.",
+        "Password of that user. Without a password and a token, no login is required.",
         "s3cret",
         secret=True,
     ),
@@ -719,7 +761,7 @@ OBSERVATION: Final = (
         "metrics.token",
         "queue.metrics.token",
         ("QUEUE_METRICS_TOKEN",),
-        "Bearer token for /metrics and the status page, instead of a password or beside it.",
+        "Bearer token for /metrics and the status page. Can be used instead of a password or together with one.",
         "s3cret",
         secret=True,
     ),
@@ -727,27 +769,27 @@ OBSERVATION: Final = (
         "metrics.login_for_metrics",
         "queue.metrics.login_for_metrics",
         ("QUEUE_METRICS_LOGIN_FOR_METRICS",),
-        "Require the login for /metrics too, where one is set. /livez and /readyz never require it.",
+        "If a login is set, require it for /metrics too. /livez and /readyz never require it.",
     ),
     Option(
         "metrics.tls_cert_file",
         "queue.metrics.tls_cert_file",
         ("QUEUE_METRICS_TLS_CERT_FILE",),
-        "Certificate, with its chain, for HTTPS instead of HTTP; read again within 10 s when the file changes.",
+        "Certificate chain for HTTPS; unset means HTTP. A changed file is read again within 10 s.",
         "/etc/tls/metrics.pem",
     ),
     Option(
         "metrics.tls_key_file",
         "queue.metrics.tls_key_file",
         ("QUEUE_METRICS_TLS_KEY_FILE",),
-        "Key of that certificate, without a password; unset means that it is in the certificate's file.",
+        "Key of the certificate, without a password. If unset, the key is read from the certificate's file.",
         "/etc/tls/metrics-key.pem",
     ),
     Option(
         "logging.level",
         "queue.logging.level",
         ("QUEUE_LOG_LEVEL",),
-        "Least level that is written: debug, info, warning or error.",
+        "Minimum level of log lines: debug, info, warning or error.",
     ),
     Option(
         "logging.format",
