@@ -22,7 +22,7 @@ TESTS: Final[dict[str, Callable[..., None]]] = {
     name: test for suite in SUITES for name, test in vars(suite).items() if name.startswith("test_")
 }
 
-# What SQS keeps differently, as docs/drivers.md tells. No other driver does.
+# What SQS keeps differently, as docs/verification/drivers.md describes. No other driver does.
 SQS: Final = {
     "test_a_body_stays_what_it_is_byte_for_byte",
     "test_a_body_without_a_state_can_be_put_back_and_can_lapse",

@@ -61,7 +61,7 @@ def require_server(kind: ServerKind) -> Path:
     """Return the program, or skip the test; where CI is set it fails instead, see conftest."""
     program = find_server(kind)
     if program is None:
-        pytest.skip(f"{kind} is not on this machine; docs/drivers.md says where each comes from")
+        pytest.skip(f"{kind} is not on this machine; docs/verification/drivers.md says where each comes from")
     return program
 
 
