@@ -34,7 +34,24 @@ _WIPED_SUFFIX: Final = "_PROXY"
 _KEPT: Final = "SOCKUDO_QUEUE_TEST_"
 
 GROUPS: Final = {
-    "tests/faults/": "times",
+    **{
+        f"tests/faults/test_{name}.py": "times"
+        for name in (
+            "attempt_history",
+            "backlog",
+            "ceilings",
+            "costly_matching",
+            "hostile_receivers",
+            "isolation",
+            "limited_redis",
+            "long_run",
+            "outages",
+            "replicas",
+            "sqs",
+            "tenants",
+            "unknown_apps",
+        )
+    },
     "tests/e2e/test_idle.py": "times",
     "tests/app_stores/": "databases",
     "tests/drivers/test_sqs": "sqs",
