@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import base64
-import http.client
+import hashlib
 import json
 import ssl
+from collections.abc import Iterator
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
+
 from sockudo_queue.commands import probe
 from sockudo_queue.config import MetricsSettings
-from sockudo_queue.core.ports import default_port
+from sockudo_queue.core.ports import default_port, host_port
 from sockudo_queue.errors import SettingsError
 
 SECONDS: Final = 3.0
@@ -35,40 +41,45 @@ class DaemonPages:
     cert_file: str | None
 
     def status(self) -> dict[str, Any] | str:
-        """Return what `/status.json` says, or why it does not."""
+        """Return the content of `/status.json`, or why there is none."""
         try:
-            connection = self._connected()
-        except (OSError, http.client.HTTPException) as error:
-            return f"no answer: {probe.reason(error)}"
-        try:
-            headers = {} if self.authorization is None else {"Authorization": self.authorization}
-            connection.request("GET", "/status.json", headers=headers)
-            response = connection.getresponse()
-            return _understood(response.status, response.read(PAGE_BYTES))
-        except (OSError, http.client.HTTPException) as error:
-            return f"no answer: {probe.reason(error)}"
-        finally:
-            connection.close()
+            return self._status()
+        except (OSError, UnicodeError, urllib3.exceptions.HTTPError) as error:  # requests' own errors are OSErrors
+            return f"no answer: {probe.reason(_root_cause(error))}"
 
-    def _connected(self) -> http.client.HTTPConnection:
-        """Return a connection to which a login may be sent. Raises `OSError`."""
-        if not self.tls:
-            return http.client.HTTPConnection(self.host, self.port, timeout=SECONDS)
-        own = _certificate_in(self.cert_file)
+    def _status(self) -> dict[str, Any] | str:
+        own = _certificate_in(self.cert_file) if self.tls else None
         if own is not None:
-            # A daemon is asked by an address that its certificate need not name; having our own is proof enough.
-            unchecked = ssl.create_default_context()
-            unchecked.check_hostname, unchecked.verify_mode = False, ssl.CERT_NONE
-            connection = http.client.HTTPSConnection(self.host, self.port, timeout=SECONDS, context=unchecked)
-            connection.connect()
-            if connection.sock.getpeercert(binary_form=True) == own:
-                return connection
-            connection.close()
-        connection = http.client.HTTPSConnection(
-            self.host, self.port, timeout=SECONDS, context=ssl.create_default_context()
-        )
-        connection.connect()
-        return connection
+            try:
+                return self._asked(_PinnedAdapter(own), verify=False)
+            except requests.exceptions.SSLError:
+                pass  # another daemon, whose certificate must then be valid
+        return self._asked(HTTPAdapter())
+
+    def _asked(self, adapter: HTTPAdapter, *, verify: bool = True) -> dict[str, Any] | str:
+        scheme = "https" if self.tls else "http"
+        headers = {} if self.authorization is None else {"Authorization": self.authorization}
+        with requests.Session() as session:
+            session.trust_env = False  # no proxy, and no `.netrc`
+            session.verify = verify
+            session.mount(f"{scheme}://", adapter)
+            url = f"{scheme}://{host_port(self.host, self.port)}/status.json"
+            with session.get(url, headers=headers, timeout=SECONDS, stream=True, allow_redirects=False) as response:
+                return _understood(response.status_code, response.raw.read(PAGE_BYTES, decode_content=True))
+
+
+class _PinnedAdapter(HTTPAdapter):
+    """Accepts one certificate, whatever its authority and name. Use it with `verify=False`.
+
+    A daemon may be asked by an address that its certificate does not name. That it has our own certificate is proof.
+    """
+
+    def __init__(self, certificate: bytes) -> None:
+        self._fingerprint = hashlib.sha256(certificate).hexdigest()
+        super().__init__()
+
+    def init_poolmanager(self, *args: Any, **settings: Any) -> None:
+        super().init_poolmanager(*args, assert_fingerprint=self._fingerprint, assert_hostname=False, **settings)
 
 
 def pages_at(url: str, metrics: MetricsSettings) -> DaemonPages:
@@ -101,6 +112,19 @@ def _authorization(user: str, password: str, metrics: MetricsSettings) -> str | 
     return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode() if user else None
 
 
+def _root_cause(error: BaseException) -> BaseException:
+    """Return the first error of a chain that requests and urllib3 have wrapped, which names the reason alone."""
+    *_, root = _chain(error)
+    return root
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    next_error: BaseException | None = error
+    while next_error is not None:
+        yield next_error
+        next_error = next_error.__cause__ or next_error.__context__
+
+
 def _certificate_in(path: str | None) -> bytes | None:
     """Return the first certificate in a file, or None where it cannot be read here."""
     begin, end = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
@@ -113,16 +137,16 @@ def _certificate_in(path: str | None) -> bytes | None:
 
 def _understood(status: int, body: bytes) -> dict[str, Any] | str:
     match status:
-        case http.client.NOT_FOUND:
+        case HTTPStatus.NOT_FOUND:
             return "its status page is switched off (QUEUE_METRICS_STATUS_PAGE), or it is another program"
-        case http.client.UNAUTHORIZED:
+        case HTTPStatus.UNAUTHORIZED:
             return _NEEDS_LOGIN
-        case http.client.TOO_MANY_REQUESTS:
+        case HTTPStatus.TOO_MANY_REQUESTS:
             return "it refuses logins from this host for a minute, because too many failed"
     try:
         document = json.loads(body)
     except ValueError:
         document = None
-    if status != http.client.OK or not isinstance(document, dict) or "webhooks" not in document:
+    if status != HTTPStatus.OK or not isinstance(document, dict) or "webhooks" not in document:
         return f"the answer, with status {status}, is not that of a daemon"
     return document

@@ -48,6 +48,6 @@ def _connection(host: str, port: int, tls: bool) -> http.client.HTTPConnection:
     return http.client.HTTPSConnection(host, port, timeout=SECONDS, context=context)
 
 
-def reason(error: Exception) -> str:
+def reason(error: BaseException) -> str:
     """Return what went wrong as a person says it, without the number that the system has for it."""
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
