@@ -120,8 +120,10 @@ def main() -> NoReturn:
 def run(arguments: Sequence[str] | None) -> int:
     """Run one sub-command and return its exit code; faults are told on standard error."""
     try:
-        code = _answer(arguments)
-        streams.flush()
+        try:
+            code = _answer(arguments)
+        finally:  # also before an error is reported: `main` ends the process without a flush
+            streams.flush()
     except SettingsError as error:
         for fault in error.faults:
             _print_error(fault)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -166,3 +169,21 @@ def test_flags_and_arguments_come_in_any_order() -> None:
     options = cli._parser().parse_args(["verify", "SIGNATURE", "--app", "shop", "body.json"])
 
     assert (options.signature, options.app, options.file) == ("SIGNATURE", "shop", "body.json")
+
+
+def test_output_before_a_failure_is_written() -> None:
+    """`main` ends the process without a flush, so what was printed before the failure would be gone."""
+    script = (
+        "import sys; from sockudo_queue import cli, errors; from sockudo_queue.commands import terminal\n"
+        "def fail(options): terminal.print_line('said'); raise errors.BrokerUnavailable('gone')\n"
+        "cli._version = fail; cli.main()"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", script, "version"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert (ran.returncode, ran.stdout) == (3, "said\n")
+    assert "gone" in ran.stderr
