@@ -7,11 +7,13 @@ import html
 import http.client
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 from urllib.parse import quote
 
 import pytest
 
+from sockudo_queue.observability.web.application import ASKING_REQUESTS
 from tests.faults.queue import push
 from tests.helpers.configs import app, config, webhook
 from tests.helpers.daemon import DaemonProcess
@@ -124,3 +126,27 @@ def test_redis_that_does_not_answer_is_said_and_keeps_no_other_page(receiver: Re
         assert status == 503
         assert "cannot be read now" in text
         assert get(daemon, "/metrics")[0] == 200
+
+
+def test_redis_that_is_silent_does_not_take_the_places_of_metrics(receiver: Receiver) -> None:
+    settings = {
+        "QUEUE_METRICS_PASSWORD": "p",
+        "QUEUE_METRICS_HOST": "127.0.0.1",
+        "QUEUE_REDIS_RESPONSE_TIMEOUT_MS": "2000",
+    }
+    with (
+        RedisServer() as own_redis,
+        DaemonProcess(config(app(webhook(receiver.url()))), settings, redis_url=own_redis.url) as daemon,
+        ThreadPoolExecutor(12) as pool,
+    ):
+        daemon.wait_ready()
+        own_redis.pause()
+        try:
+            asked = [pool.submit(get, daemon, "/attempts") for _ in range(12)]
+            eventually(lambda: sum(each.done() for each in asked) == 12 - ASKING_REQUESTS, 1.5)
+            assert all(get(daemon, path)[0] == 200 for path in ("/metrics", "/status.json"))
+            assert not all(each.done() for each in asked)
+            assert {each.result()[0] for each in asked} == {503}
+        finally:
+            own_redis.resume()
+        assert eventually(lambda: get(daemon, "/attempts")[0] == 200, 10)

@@ -33,6 +33,9 @@ READY: Final = "/readyz"
 METRICS: Final = "/metrics"
 _LOGGED_EVERY: Final = 60.0
 PROBES: Final = frozenset({LIVE, READY})
+ASKING_REQUESTS: Final = 2
+"""Requests at the same time for pages that ask the queue's server. While it is silent they block, and those in excess
+must not take the places of metrics and of the other pages."""
 _FORMATS: Final = ("application/openmetrics-text", "text/plain")
 # prometheus-client fails at these.
 _ODD_VERSION: Final = re.compile(
@@ -71,6 +74,7 @@ class Application:
         }
         self._gate = gate
         self._asking, self._asking_in_turn = frozenset(asking or ()), threading.Lock()
+        self._asking_slots = threading.BoundedSemaphore(ASKING_REQUESTS)
         self._in_turn = threading.Lock()  # several scrapes at the same time would take all of the CPU
         self._open = PROBES | ({METRICS} if open_metrics else set())
         rules = [Rule(path, endpoint=path, methods=["GET"]) for path in self._handlers]
@@ -97,7 +101,9 @@ class Application:
                     return refusal
             if path in PROBES:
                 return self._handlers[path](request)
-            with self._asking_in_turn if path in self._asking else self._in_turn:
+            if path in self._asking:
+                return self._answer_asking(path, request)
+            with self._in_turn:
                 return self._handlers[path](request)
         except MethodNotAllowed as error:
             return text(405, "only GET and HEAD are served", Allow=", ".join(sorted(error.valid_methods or ())))
@@ -107,6 +113,15 @@ class Application:
             if self._failures.is_due(time.monotonic()):
                 get_logger().error("metrics.failed", exc_info=error)
             return text(500, "the page could not be made")
+
+    def _answer_asking(self, path: str, request: Request) -> Response:
+        if not self._asking_slots.acquire(blocking=False):
+            return text(503, "other requests wait for the queue's server; try again", **{"Retry-After": "2"})
+        try:
+            with self._asking_in_turn:
+                return self._handlers[path](request)
+        finally:
+            self._asking_slots.release()
 
     def _show_metrics(self, request: Request) -> Response:
         """Let prometheus-client answer. It takes the first format that it knows, and clients rank them by `q`."""
