@@ -14,12 +14,13 @@ from sockudo_queue.commands.attempt_lines import (
     entry_for_machines,
     figures_for_machines,
     figures_lines,
+    missing_lines,
     row_of,
     story_for_machines,
     story_lines,
 )
 from sockudo_queue.commands.context import EXIT_NO, load, page_address
-from sockudo_queue.commands.follow import follow
+from sockudo_queue.commands.follow import Follower, follow
 from sockudo_queue.commands.terminal import plural, print_error, print_json, print_line, table
 from sockudo_queue.config import Loaded
 from sockudo_queue.drivers.factory import make_history
@@ -44,15 +45,16 @@ def list_attempts(options: argparse.Namespace) -> int:
             return EXIT_NO
         loaded, store = reached
         figures = _figures(store)
-        cursors = store.newest() if options.follow else {}
-        page = store.search(criteria, options.limit, before, _never)
+        follower = Follower(store, criteria) if options.follow else None
+        up_to = follower.begin() if follower is not None else {}
+        page = store.search(criteria, options.limit, before, _never, up_to)
         if options.json:
-            print_json({"history": figures_for_machines(figures, loaded)})
+            print_json({"history": figures_for_machines(figures, loaded, page)})
         else:
-            _print_figures(figures, loaded)
+            _print_figures(figures, loaded, page)
         _say_page(page, criteria, figures, options)
-        if options.follow:
-            follow(store, cursors, criteria, as_json=options.json)
+        if follower is not None:
+            follow(follower, as_json=options.json)
     return 0
 
 
@@ -67,14 +69,13 @@ def show(options: argparse.Namespace) -> int:
     found = stories(page.entries)
     if options.json:
         webhooks = [story_for_machines(story) for story in found]
-        history = figures_for_machines(figures, loaded)
-        print_json(
-            {"history": history, "job": options.show_job, "webhooks": webhooks, "is_complete": page.next is None}
-        )
+        history = figures_for_machines(figures, loaded, page)
+        is_complete = page.next is None and not history["unread_sources"] and not page.unreadable
+        print_json({"history": history, "job": options.show_job, "webhooks": webhooks, "is_complete": is_complete})
         return 0 if found else EXIT_NO
-    _print_figures(figures, loaded)
+    _print_figures(figures, loaded, page)
     print_line(f"job       {options.show_job}")
-    for line in story_lines(found, figures):
+    for line in story_lines(found, figures, page):
         print_line(line)
     if page.next is not None:
         print_line(f"only the newest {len(page.entries):,} entries are shown; attempts --job has the others")
@@ -89,14 +90,16 @@ def purge(options: argparse.Namespace) -> int:
         _, store = reached
         if not options.yes and not _agrees(options.purged_app):
             return EXIT_NO
-        removed = store.purge(options.purged_app)
+        removed, refused = store.purge(options.purged_app)
     if options.json:
-        print_json({"purged": removed})
+        print_json({"purged": removed, "refused": list(refused)})
     else:
         print_line(
             f"removed {plural(removed, 'entry', 'entries')}; what a daemon has not stored yet follows within a second"
         )
-    return 0
+    for refusal in refused:
+        print_error(f"attempts: entries may be left in {refusal}")
+    return EXIT_NO if refused else 0
 
 
 def criteria_of(options: argparse.Namespace) -> Criteria:
@@ -134,7 +137,8 @@ def _reached(options: argparse.Namespace) -> Iterator[tuple[Loaded, SharedHistor
         case driver:
             print_error(
                 f"attempts: with the driver {driver} the history lives in the running daemon and ends with it; "
-                f"no command can read it. The daemon's page is {page_address(loaded)}"
+                f"no command can read or remove it. The daemon's page is {page_address(loaded)}; a restart of the "
+                "daemon removes all entries"
             )
             yield None
 
@@ -151,8 +155,10 @@ def _never() -> bool:
     return False
 
 
-def _print_figures(figures: HistoryFigures, loaded: Loaded) -> None:
+def _print_figures(figures: HistoryFigures, loaded: Loaded, page: Page) -> None:
     for line in figures_lines(figures, loaded.settings.history.mode, time.time()):
+        print_line(line)
+    for line in missing_lines(figures, page):
         print_line(line)
 
 
@@ -160,16 +166,14 @@ def _say_page(page: Page, criteria: Criteria, figures: HistoryFigures, options: 
     if options.json:
         for entry in reversed(page.entries):
             print_json(entry_for_machines(entry))
-        if page.next is not None or page.unreadable:
-            print_json({"next": page.next, "unreadable": page.unreadable})
+        if page.next is not None:
+            print_json({"next": page.next})
         return
     if page.entries:
         for line in table(HEADINGS, [row_of(entry) for entry in reversed(page.entries)]):
             print_line(line)
     elif not options.follow:
-        print_line(no_entry(figures, criteria))
-    if page.unreadable:
-        print_line(f"{plural(page.unreadable, 'entry', 'entries')} of another version cannot be read here")
+        print_line(no_entry(figures, criteria, page))
     if page.next is not None:
         print_line(f"there may be older ones; --page {page.next} shows them")
 

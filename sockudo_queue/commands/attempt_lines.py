@@ -12,10 +12,10 @@ from sockudo_queue.commands.terminal import moment, plural, span
 from sockudo_queue.config import Loaded
 from sockudo_queue.core.outcome import Verdict
 from sockudo_queue.history.entry import DEAD_LETTER, Entry
-from sockudo_queue.history.search import Criteria
+from sockudo_queue.history.search import Criteria, Page
 from sockudo_queue.history.store import HistoryFigures, Mode
 from sockudo_queue.history.story import WebhookStory
-from sockudo_queue.history.wording import MODES, no_entry
+from sockudo_queue.history.wording import MODES, missing, no_entry
 
 HEADINGS: Final = ("TIME", "APP", "WEBHOOK", "JOB", "TRY", "OUTCOME", "STATUS", "TOOK", "EVENTS")
 _ENDINGS: Final = {
@@ -42,11 +42,17 @@ def figures_lines(figures: HistoryFigures, configured: str, now: float) -> Itera
     yield f"dropped   {plural(figures.dropped, 'entry', 'entries')} lost before they were stored"
     if figures.purged_ms is not None:
         yield f"removed   entries of an app, by a person, the last time at {moment(figures.purged_ms)}"
-    for refusal in figures.refused:
-        yield f"missing   {refusal}"
 
 
-def figures_for_machines(figures: HistoryFigures, loaded: Loaded) -> dict[str, Any]:
+def missing_lines(figures: HistoryFigures, page: Page) -> Iterator[str]:
+    """Yield what could not be read, so that an answer is not taken for all that is stored."""
+    for refusal in missing(figures, page):
+        yield f"missing   entries of {refusal}"
+    if page.unreadable:
+        yield f"missing   {plural(page.unreadable, 'entry', 'entries')} that this version cannot read"
+
+
+def figures_for_machines(figures: HistoryFigures, loaded: Loaded, page: Page) -> dict[str, Any]:
     """Return the same as an object."""
     return {
         "mode": figures.mode,
@@ -57,7 +63,8 @@ def figures_for_machines(figures: HistoryFigures, loaded: Loaded) -> dict[str, A
         "oldest_ms": figures.oldest_ms,
         "dropped": figures.dropped,
         "purged_ms": figures.purged_ms,
-        "unread_sources": list(figures.refused),
+        "unread_sources": missing(figures, page),
+        "unreadable": page.unreadable,
     }
 
 
@@ -120,10 +127,10 @@ def story_for_machines(story: WebhookStory) -> dict[str, Any]:
     }
 
 
-def story_lines(found: Sequence[WebhookStory], figures: HistoryFigures) -> Iterator[str]:
+def story_lines(found: Sequence[WebhookStory], figures: HistoryFigures, page: Page) -> Iterator[str]:
     """Yield what became of a job: for each webhook its tries, and how it ended."""
     if not found:
-        yield no_entry(figures, Criteria(job=""))
+        yield no_entry(figures, Criteria(job=""), page)
         return
     for story in found:
         yield ""

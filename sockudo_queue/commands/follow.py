@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Final
 
 from sockudo_queue.commands.attempt_lines import entry_for_machines, row_of
@@ -26,26 +27,45 @@ SEEN: Final = 10_000
 
 
 class Follower:
-    """Reads what is new. For one thread."""
+    """Reads what is new. For one thread. `refused` has the reason of each source that cannot be read now."""
 
-    def __init__(self, store: SharedHistory, cursors: dict[str, str], criteria: Criteria) -> None:
-        """`cursors` has for each source the id after which an item is new."""
+    def __init__(self, store: SharedHistory, criteria: Criteria) -> None:
         self._store = store
-        self._cursors = cursors
         self._criteria = criteria
+        self._cursors: dict[str, str] = {}
+        self._begun: dict[str, str] = {}
         self._seen: OrderedDict[tuple[str, bytes], None] = OrderedDict()
-        self._begun = dict(cursors)
+        self.refused: dict[str, str] = {}
+
+    def begin(self) -> dict[str, str]:
+        """Return for each source that can be read the id after which an item is new. Raises `BrokerUnavailable`."""
+        for source in self._store.sources:
+            with self._noting_refusal(source):
+                self._begin(source)
+        return dict(self._begun)
 
     def new(self) -> Iterator[Entry]:
         """Yield the new entries that are wanted, about in their order. Raises `BrokerUnavailable`."""
-        for source in list(self._cursors):
-            try:
+        for source in self._store.sources:
+            with self._noting_refusal(source):
+                if source not in self._cursors:
+                    self._begin(source)
                 for last, text in self._store.after(source, self._cursors[source]):
                     for item in split(text):
                         yield from self._of_item(source, item)
                     self._cursors[source] = last
-            except BrokerRefused:
-                continue
+
+    def _begin(self, source: str) -> None:
+        self._cursors[source] = self._begun[source] = self._store.newest(source)
+
+    @contextmanager
+    def _noting_refusal(self, source: str) -> Iterator[None]:
+        try:
+            yield
+        except BrokerRefused as refusal:
+            self.refused[source] = str(refusal)
+        else:
+            self.refused.pop(source, None)
 
     def look_back(self) -> None:
         """Read the last minute again, but nothing from before the beginning."""
@@ -75,9 +95,10 @@ class Follower:
         return False
 
 
-def follow(store: SharedHistory, cursors: dict[str, str], criteria: Criteria, *, as_json: bool) -> None:
+def follow(follower: Follower, *, as_json: bool) -> None:
     """Write new entries until the process is interrupted. The start and the end of an outage are reported once."""
-    follower, backoff, is_lost = Follower(store, cursors, criteria), Backoff(EVERY, 10.0), False
+    backoff, is_lost = Backoff(EVERY, 10.0), False
+    refused: dict[str, str] = {}
     while True:
         streams.flush()
         try:
@@ -86,6 +107,8 @@ def follow(store: SharedHistory, cursors: dict[str, str], criteria: Criteria, *,
                     print_json(entry_for_machines(entry))
                 else:
                     print_line("  ".join(row_of(entry)))
+            streams.flush()
+            refused = _report_refusals(refused, follower.refused)
         except BrokerUnavailable as error:
             if not is_lost:
                 print_error(f"attempts: the queue's server: {error}; trying again")
@@ -98,3 +121,13 @@ def follow(store: SharedHistory, cursors: dict[str, str], criteria: Criteria, *,
         is_lost = False
         backoff.reset()
         time.sleep(EVERY)
+
+
+def _report_refusals(before: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str]:
+    """Report each source once that cannot be read any more, or can again; return what was reported."""
+    for source, reason in now.items():
+        if source not in before:
+            print_error(f"attempts: entries of {source} cannot be read: {reason}; trying again")
+    for source in before.keys() - now.keys():
+        print_error(f"attempts: entries of {source} can be read again")
+    return dict(now)

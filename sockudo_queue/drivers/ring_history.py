@@ -11,9 +11,11 @@ from typing import Final
 from sockudo_queue.history import search
 from sockudo_queue.history.items import as_text, owner_start
 from sockudo_queue.history.search import Criteria, Page, Position
-from sockudo_queue.history.store import ENTRY_BYTES, ITEM_BYTES, HistoryFigures
+from sockudo_queue.history.store import ENTRY_BYTES, HistoryFigures, Purged
 
 TEXT_ITEMS: Final = 100
+ITEM_BYTES: Final = 180
+"""What each item takes besides its text: a tuple with two numbers, the header of the bytes, a place in the ring."""
 
 _Item = tuple[int, int, bytes]
 
@@ -57,7 +59,7 @@ class RingHistory:
                 self._mode, self._since_ms, self._entries, self._bytes, oldest, self._lost, self._purged_ms
             )
 
-    def purge(self, app: str) -> int:
+    def purge(self, app: str) -> Purged:
         start = owner_start(app)
         with self._lock:
             before = self._entries
@@ -67,7 +69,7 @@ class RingHistory:
             self._items = deque(item for item in self._items if not item[2].startswith(start))
             if before > self._entries:
                 self._purged_ms = _now_ms()
-            return before - self._entries
+            return Purged(before - self._entries)
 
     def close(self) -> None:
         """See `HistoryStore`. Nothing is open."""

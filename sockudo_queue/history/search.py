@@ -123,12 +123,14 @@ class Page(msgspec.Struct, frozen=True):
     """Some entries, the newest first. `next` asks for older ones; None: everything was looked at.
 
     `reached_ms` is how far back the search has looked so far; `unreadable` counts what this version could not read.
+    `refused` has the reasons of sources that refused to be read, wholly or from some item on, so some may be missing.
     """
 
     entries: tuple[Entry, ...]
     next: str | None
     reached_ms: int | None = None
     unreadable: int = 0
+    refused: tuple[str, ...] = ()
 
 
 Hit = tuple[Position, Entry | None, int]

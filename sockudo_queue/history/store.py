@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import StrEnum
-from typing import Final, Protocol, runtime_checkable
+from typing import Final, NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 
@@ -14,7 +14,7 @@ from sockudo_queue.history.search import Criteria, Page, Position
 ENTRY_BYTES: Final = 300
 """The bytes of a history are at most this times its length, with what each item takes besides."""
 ITEM_BYTES: Final = 100
-"""What each item takes besides its text, in a stream of Redis or in this process."""
+"""What each item takes besides its text in a stream of Redis."""
 
 
 class OutOfMemory(BrokerRefused):
@@ -56,6 +56,13 @@ class HistoryFigures(msgspec.Struct, frozen=True):
     refused: tuple[str, ...] = ()
 
 
+class Purged(NamedTuple):
+    """How many entries were removed, and the reasons of sources that refused, whose entries may still be there."""
+
+    entries: int
+    refused: tuple[str, ...] = ()
+
+
 class HistoryStore(Protocol):
     """Keeps items, by source. Safe from any thread. Raises `BrokerError` where it asks a server."""
 
@@ -77,8 +84,8 @@ class HistoryStore(Protocol):
     def figures(self) -> HistoryFigures:
         """Return what the store says of itself."""
 
-    def purge(self, app: str) -> int:
-        """Remove all entries of an app; return how many."""
+    def purge(self, app: str) -> Purged:
+        """Remove all entries of an app."""
 
     def close(self) -> None:
         """Close connections."""
@@ -91,8 +98,18 @@ class SharedHistory(HistoryStore, Protocol):
     def refused_commands(self) -> list[str]:
         """Return the commands that the history needs and that the server refuses. Raises `BrokerUnavailable`."""
 
-    def newest(self) -> dict[str, str]:
-        """Return the id of the newest item of each source that can be read; `0-0` where there is none."""
+    def search(
+        self,
+        criteria: Criteria,
+        limit: int,
+        before: Position | None,
+        is_over: Callable[[], bool],
+        up_to: Mapping[str, str] = ...,
+    ) -> Page:
+        """Search as every store does, but no items of a source after the id that `up_to` has for it."""
+
+    def newest(self, source: str) -> str:
+        """Return the id of the newest item of a source; `0-0` where there is none."""
 
     def after(self, source: str, item_id: str) -> Iterator[tuple[str, bytes]]:
         """Yield the items of a source after an id, the oldest first, as texts, each with the id of its last item."""

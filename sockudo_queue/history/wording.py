@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from sockudo_queue.history.search import Criteria
+from sockudo_queue.history.search import Criteria, Page
 from sockudo_queue.history.store import HistoryFigures, Mode
 
 MODES: Final[Mapping[str, str]] = {
@@ -22,10 +22,17 @@ _MORE: Final = (
 )
 
 
-def no_entry(figures: HistoryFigures, criteria: Criteria) -> str:
+def missing(figures: HistoryFigures, page: Page) -> list[str]:
+    """Return the reasons of all sources that could not be read, or not to their end."""
+    return list(dict.fromkeys((*figures.refused, *page.refused)))
+
+
+def no_entry(figures: HistoryFigures, criteria: Criteria, page: Page) -> str:
     """Say that nothing was found, and that this is no proof."""
     wanted = "" if criteria == Criteria() else " matches"
-    if figures.mode == Mode.ALL and not figures.dropped:
+    if missing(figures, page) or page.unreadable:
+        reason = "a part of the history could not be read"
+    elif figures.mode == Mode.ALL and not figures.dropped:
         reason = "it may be older than what is kept, in the last second, or not attempted yet"
     elif figures.mode == Mode.ALL:
         reason = "it may be among what was dropped, older than what is kept, or not attempted yet"

@@ -14,7 +14,7 @@ import pytest
 from sockudo_queue.history.entry import EntryRow, encode
 from sockudo_queue.history.items import packed
 from sockudo_queue.history.search import Criteria, Page, position_of
-from sockudo_queue.history.store import ENTRY_BYTES, HistoryStore
+from sockudo_queue.history.store import ENTRY_BYTES, HistoryStore, Purged
 
 LENGTH: Final = 1_000
 NOW: Final = 1_751_100_000_000
@@ -136,14 +136,14 @@ class HistoryConformance:
         for number, app in enumerate(("shop", "shop2", "sho", '"shop"', "shop") * 60):
             write(store, history.source, row(number), app=app)
         assert store.figures().purged_ms is None
-        assert store.purge("shop") == 120
-        assert store.purge("shop") == 0
+        assert store.purge("shop") == Purged(120)
+        assert store.purge("shop") == Purged(0)
         page = find(store)
         assert {entry.app for entry in page.entries} == {"shop2", "sho", '"shop"'}
         figures = store.figures()
         assert (len(page.entries), figures.entries) == (180, 180)
         assert figures.purged_ms is not None
-        assert store.purge("shop2") + store.purge("sho") + store.purge('"shop"') == 180
+        assert sum(store.purge(app).entries for app in ("shop2", "sho", '"shop"')) == 180
         assert (store.figures().entries, store.figures().bytes) == (0, 0)
 
     def test_many_threads_write_and_search_at_the_same_time(self, history: HistoryUnderTest) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -215,7 +216,10 @@ def test_key_of_another_type_is_refused_and_the_others_are_searched(history: OnR
     assert not isinstance(refused.value, OutOfMemory)
     assert jobs_in(find(store)) == ["job-1"]
     assert len(store.figures().refused) == 1
-    assert list(store.newest()) == [BASE, SOURCES[1]]
+    [refusal] = find(store).refused
+    assert refusal.startswith(history.source)
+    with pytest.raises(BrokerRefused):
+        store.newest(history.source)
     assert history.client.get(history.key()) == b"mine"
 
 
@@ -262,7 +266,7 @@ def test_item_that_somebody_else_wrote_ends_nothing(history: OnRedis, fields: di
     history.client.xadd(history.key(), fields)
     write(store, history.source, row(2))
     assert [job for job in jobs_in(find(store)) if job.startswith("job-")] == ["job-2", "job-1"]
-    assert store.purge("nobody") == 0
+    assert store.purge("nobody").entries == 0
     for number in range(200):
         write(store, history.source, row(number))
     assert jobs_in(find(store))[0] == "job-199"
@@ -281,7 +285,7 @@ def test_figure_that_somebody_else_wrote_ends_no_answer(history: OnRedis, figure
         write(store, history.source, row(number), lost=1)
     assert jobs_in(find(store))[0] == "job-4"
     store.make_room(history.source)
-    assert store.purge("shop") <= 4
+    assert store.purge("shop").entries <= 4
     assert not find(store).entries
     assert store.figures().dropped >= 3
 
@@ -289,8 +293,8 @@ def test_figure_that_somebody_else_wrote_ends_no_answer(history: OnRedis, figure
 def test_new_items_are_given_once_and_in_their_order(history: OnRedis) -> None:
     store = history.store()
     write(store, history.source, row(1))
-    [cursor] = [cursor for source, cursor in store.newest().items() if source == history.source]
-    assert store.newest()[SOURCES[1]] == "0-0"
+    cursor = store.newest(history.source)
+    assert store.newest(SOURCES[1]) == "0-0"
     for number in range(120):
         write(store, history.source, row(number))
     read = list(store.after(history.source, cursor))
@@ -306,3 +310,55 @@ def test_search_goes_past_items_that_have_gone_meanwhile(history: OnRedis) -> No
     history.client.xtrim(history.key(), maxlen=2, approximate=False)
     assert page.next is not None
     assert not find(store, 5, channel="room-3").entries
+
+
+def test_purge_goes_past_a_key_of_another_type_and_names_it(history: OnRedis) -> None:
+    store = history.store()
+    history.client.set(own_key(BASE, "attempts"), "mine")
+    write(store, history.source, row(1))
+    write(store, SOURCES[1], row(2))
+    removed, [refusal] = store.purge("shop")
+    assert removed == 2
+    assert refusal.startswith(BASE)
+
+
+def test_refusal_in_the_middle_of_a_search_is_named(history: OnRedis) -> None:
+    """As by a server that begins to run a script of somebody else while the pages of a search are read."""
+    store = history.store()
+    for number in range(100):
+        write(store, history.source, row(number))
+    client, calls = history.client, 0
+
+    def is_over() -> bool:
+        nonlocal calls
+        calls += 1
+        if calls == 5:
+            client.rename(history.key(), history.key("aside"))
+            client.set(history.key(), "mine")
+        return False
+
+    page = store.search(Criteria(), 1_000, None, is_over)
+    assert 0 < len(page.entries) < 100
+    assert page.next is None
+    assert [refusal.partition(": ")[0] for refusal in page.refused] == [history.source]
+
+
+def test_search_up_to_an_item_finds_nothing_newer(history: OnRedis) -> None:
+    store = history.store()
+    write(store, history.source, row(1))
+    up_to = {source: store.newest(source) for source in ALL}
+    write(store, history.source, row(2))
+    write(store, SOURCES[1], row(3))
+    assert jobs_in(store.search(Criteria(), 10, None, lambda: False, up_to)) == ["job-1"]
+
+
+def test_ring_counts_the_bytes_that_it_takes() -> None:
+    ring = RingHistory(length=20_000, mode="all")
+    tracemalloc.start()
+    try:
+        for number in range(10_000):
+            write(ring, "queue", row(number))
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert ring.figures().bytes == pytest.approx(taken, rel=0.1)

@@ -15,10 +15,12 @@ from typing import Any, Final
 import pytest
 
 import sockudo_queue
+from sockudo_queue.commands.follow import Follower
 from sockudo_queue.drivers.redis.history import RedisHistory
 from sockudo_queue.drivers.redis.source import own_key
 from sockudo_queue.history.entry import EntryRow, encode
 from sockudo_queue.history.items import packed
+from sockudo_queue.history.search import Criteria
 from sockudo_queue.history.store import Mode
 from tests.drivers.history_conformance import row, write
 from tests.drivers.redis_lists import SOURCES, link_to
@@ -217,7 +219,7 @@ def test_entries_of_an_app_are_removed_after_asking(run: Commands, store: RedisH
     refused = run("attempts", "purge", "--app", APP_ID)
     assert (refused.code, "--yes" in refused.err) == (1, True)
     assert run("attempts", "purge", "--app", APP_ID, "--yes").out.startswith("removed 2 entries")
-    assert run("attempts", "purge", "--app", APP_ID, "--yes", "--json").json == {"purged": 0}
+    assert run("attempts", "purge", "--app", APP_ID, "--yes", "--json").json == {"purged": 0, "refused": []}
     ran = run("attempts")
     assert "job-3" in ran.out
     assert "job-1" not in ran.out
@@ -231,6 +233,43 @@ def test_driver_without_a_shared_history_is_named_in_one_line(run: Commands, dri
         ran = run("attempts", *arguments)
         assert (ran.code, ran.out, len(ran.err.splitlines())) == (1, "", 1)
         assert driver in ran.err
+        assert ("a restart of the daemon removes all entries" in ran.err) == (driver != "none")
+
+
+def test_purge_that_could_not_look_everywhere_says_so(
+    run: Commands, redis_server: RedisServer, store: RedisHistory
+) -> None:
+    write(store, SERVER_LIST, row(1))
+    with redis_server.client() as client:
+        client.set(own_key(BASE, "attempts"), "mine")
+    ran = run("attempts", "purge", "--app", "shop", "--yes")
+    assert (ran.code, ran.out.startswith("removed 1 entry")) == (1, True)
+    assert BASE in ran.err
+    ran = run("attempts", "purge", "--app", "shop", "--yes", "--json")
+    assert (ran.code, ran.json["purged"], len(ran.json["refused"])) == (1, 0, 1)
+
+
+def test_answer_of_a_user_who_may_not_read_the_entries_is_no_denial(
+    run: Commands, redis_server: RedisServer, store: RedisHistory
+) -> None:
+    write(store, SERVER_LIST, row(1))
+    with redis_server.client() as client:
+        client.execute_command("ACL", "SETUSER", "poor", "reset", "on", ">pw", "~*", "+@all", "-xrevrange")
+        run.environment["REDIS_URL"] = redis_server.url.replace("redis://", "redis://poor:pw@")
+        ran, told = run("attempts"), run("attempts", "show", "job-1", "--json")
+        client.execute_command("ACL", "DELUSER", "poor")
+    assert [line.split()[0] for line in ran.out.splitlines()].count("missing") == 3
+    assert "a part of the history could not be read" in ran.out
+    assert (told.code, told.json["is_complete"], len(told.json["history"]["unread_sources"])) == (1, False, 3)
+
+
+def test_entry_that_cannot_be_read_is_named_by_every_answer(run: Commands, store: RedisHistory) -> None:
+    write(store, SERVER_LIST, row(1))
+    store.write(SERVER_LIST, [b'["shop","pod:1"]\n["job-1"]'], 0)
+    for arguments in ((), ("show", "job-1")):
+        assert "missing   1 entry that this version cannot read" in run("attempts", *arguments).out
+        assert run("attempts", *arguments, "--json").json_lines[0]["history"]["unreadable"] == 1
+    assert run("attempts", "show", "job-1", "--json").json["is_complete"] is False
 
 
 def test_history_that_cannot_be_read_is_an_error(run: Commands, redis_server: RedisServer) -> None:
@@ -430,3 +469,29 @@ def test_following_goes_on_over_a_restart_of_the_server() -> None:
         assert followed.end() == 1
         assert len([line for line in followed.told if "trying again" in line]) == 1
         assert "Traceback" not in "".join(followed.told)
+
+
+def test_entry_that_comes_before_the_first_page_is_shown_once(store: RedisHistory) -> None:
+    write(store, SERVER_LIST, row(1))
+    follower = Follower(store, Criteria())
+    up_to = follower.begin()
+    write(store, SERVER_LIST, row(2))
+    page = store.search(Criteria(), 10, None, lambda: False, up_to)
+    assert [entry.row.job for entry in page.entries] == ["job-1"]
+    assert [entry.row.job for entry in follower.new()] == ["job-2"]
+    assert list(follower.new()) == []
+
+
+def test_following_names_a_source_that_cannot_be_read_and_goes_on_with_it_later() -> None:
+    with RedisServer() as server, stored_on(server) as store, server.client() as client:
+        client.set(own_key(BASE, "attempts"), "mine")
+        followed = Followed(server.url)
+        eventually(lambda: any("cannot be read" in line for line in followed.told), 10)
+        write(store, SERVER_LIST, row(1))
+        eventually(lambda: followed.jobs == ["job-1"], 10)
+        client.delete(own_key(BASE, "attempts"))
+        eventually(lambda: any("can be read again" in line for line in followed.told), 10)
+        write(store, BASE, row(2))
+        eventually(lambda: followed.jobs == ["job-1", "job-2"], 10)
+        followed.end()
+        assert len([line for line in followed.told if BASE in line]) == 2

@@ -5,11 +5,13 @@ It has a link of its own, so a write that waits for an answer holds up nothing e
 
 from __future__ import annotations
 
-import contextlib
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 from typing import Any, Final
+
+import msgspec
 
 from sockudo_queue.drivers.redis import replies
 from sockudo_queue.drivers.redis.errors import ServerRefused, SlotBusy
@@ -21,7 +23,7 @@ from sockudo_queue.errors import BrokerRefused, BrokerUnavailable
 from sockudo_queue.history import search
 from sockudo_queue.history.items import as_text, owner_start
 from sockudo_queue.history.search import LARGEST_NUMBER, Criteria, Page, Position
-from sockudo_queue.history.store import ENTRY_BYTES, ITEM_BYTES, HistoryFigures, OutOfMemory
+from sockudo_queue.history.store import ENTRY_BYTES, ITEM_BYTES, HistoryFigures, OutOfMemory, Purged
 
 READ_BYTES: Final = 1_000_000
 """Bytes that one read asks for, by the size of the items before. That takes the server less than a millisecond."""
@@ -40,6 +42,8 @@ ROOM_ITEMS: Final = 5_000
 ROOM_BYTES: Final = 4_000_000
 """Items and bytes that one call drops where the server has no memory left."""
 LONGEST_MODE: Final = 20
+NO_ITEM: Final = "0-0"
+"""The id before that of every item."""
 
 _ID: Final = re.compile(rb"\d{1,20}-\d{1,20}")
 _OF_MEMORY: Final = re.compile(r"maxmemory|out of memory|\bOOM\b", re.IGNORECASE)
@@ -72,18 +76,23 @@ class RedisHistory:
         arguments: list[str | bytes | int] = ["", ITEM_BYTES, "-", ROOM_ITEMS, ROOM_BYTES]
         self._link.run(_DROP, _keys(source), arguments, read=_dropped)
 
-    def search(self, criteria: Criteria, limit: int, before: Position | None, is_over: Callable[[], bool]) -> Page:
-        """See `HistoryStore`. A source that refuses to be read is left out, and `figures` names it."""
-        texts = [partial(self._texts, source) for source in self.sources]
-        return search.search(texts, criteria, limit, before, is_over)
+    def search(
+        self,
+        criteria: Criteria,
+        limit: int,
+        before: Position | None,
+        is_over: Callable[[], bool],
+        up_to: Mapping[str, str] = MappingProxyType({}),
+    ) -> Page:
+        """See `SharedHistory`. The page names each source that refuses to be read."""
+        refused: list[str] = []
+        texts = [partial(self._texts, source, up_to.get(source, "+"), refused) for source in self.sources]
+        page = search.search(texts, criteria, limit, before, is_over)
+        return msgspec.structs.replace(page, refused=tuple(refused))
 
-    def newest(self) -> dict[str, str]:
-        """Return the id of the newest item of each source that can be read; `0-0` where there is none."""
-        found = {}
-        for source in self.sources:
-            with contextlib.suppress(BrokerRefused):
-                found[source] = self._read(source, "XREVRANGE", "+", "-", 1)[0] or "0-0"
-        return found
+    def newest(self, source: str) -> str:
+        """See `SharedHistory`."""
+        return self._read(source, "XREVRANGE", "+", "-", 1)[0] or NO_ITEM
 
     def after(self, source: str, item_id: str) -> Iterator[tuple[str, bytes]]:
         """Yield the items of a source after an id, the oldest first, as texts, each with the id of its last item."""
@@ -100,7 +109,7 @@ class RedisHistory:
             try:
                 found.append(self._figures_of(source))
             except BrokerRefused as refusal:
-                refused.append(f"{source}: {refusal}")
+                refused.append(_refused(source, refusal))
         modes = {each.mode for each in found if each.mode}
         return HistoryFigures(
             " or ".join(sorted(modes)) or None,
@@ -113,8 +122,15 @@ class RedisHistory:
             tuple(refused),
         )
 
-    def purge(self, app: str) -> int:
-        return sum(self._purge(source, app) for source in self.sources)
+    def purge(self, app: str) -> Purged:
+        removed, refused = 0, []
+        for source in self.sources:
+            try:
+                for entries in self._purge(source, app):
+                    removed += entries
+            except BrokerRefused as refusal:
+                refused.append(_refused(source, refusal))
+        return Purged(removed, tuple(refused))
 
     def refused_commands(self) -> list[str]:
         """See `SharedHistory`. A source whose keys may not be used is left out if another one's may."""
@@ -130,13 +146,13 @@ class RedisHistory:
     def close(self) -> None:
         self._link.close()
 
-    def _purge(self, source: str, app: str) -> int:
-        dropped, item_id = 0, "-"
+    def _purge(self, source: str, app: str) -> Iterator[int]:
+        """Remove the entries of an app from one source; yield how many each call has removed."""
+        item_id = "-"
         while item_id:
             arguments: list[str | bytes | int] = [owner_start(app), ITEM_BYTES, item_id, DROPPED_ITEMS, DROPPED_BYTES]
             entries, item_id = self._link.run(_DROP, _keys(source), arguments, read=_dropped)
-            dropped += entries
-        return dropped
+            yield entries
 
     def _figures_of(self, source: str) -> HistoryFigures:
         names = ("mode", "mode-since", "entries", "bytes", "lost", "purged")
@@ -155,20 +171,25 @@ class RedisHistory:
             purged * 1000 if purged else None,
         )
 
-    def _texts(self, source: str, before: Position | None) -> Iterator[bytes]:
-        """Yield the items of a source from a position on, the newest first."""
-        end, count = "+" if before is None else f"{before.ms}-{before.number}", FIRST_ITEMS
-        with contextlib.suppress(BrokerRefused):
-            while True:
-                last, text, items = self._read(source, "XREVRANGE", end, "-", count)
-                if items:
-                    yield text
-                if items < count:
-                    return
-                end = _neighbour(last, -1)
-                size = len(text) // items + 1
-                wanted = READ_BYTES if size > SMALL_ITEM else SMALL_READ_BYTES
-                count = max(min(wanted // size, MOST_ITEMS), 1)
+    def _texts(self, source: str, up_to: str, refused: list[str], before: Position | None) -> Iterator[bytes]:
+        """Yield the items of a source from a position on, the newest first. A refusal ends them and is noted."""
+        try:
+            yield from self._all_texts(source, up_to if before is None else f"{before.ms}-{before.number}")
+        except BrokerRefused as refusal:
+            refused.append(_refused(source, refusal))
+
+    def _all_texts(self, source: str, end: str) -> Iterator[bytes]:
+        count = FIRST_ITEMS
+        while True:
+            last, text, items = self._read(source, "XREVRANGE", end, "-", count)
+            if items:
+                yield text
+            if items < count:
+                return
+            end = _neighbour(last, -1)
+            size = len(text) // items + 1
+            wanted = READ_BYTES if size > SMALL_ITEM else SMALL_READ_BYTES
+            count = max(min(wanted // size, MOST_ITEMS), 1)
 
     def _read(self, source: str, command: str, first: str, last: str, count: int) -> tuple[str, bytes, int]:
         return self._link.call(command, _keys(source)[0], first, last, "COUNT", count, read=_items)
@@ -176,6 +197,10 @@ class RedisHistory:
 
 def _keys(source: str) -> list[str]:
     return [own_key(source, "attempts"), own_key(source, "attempts-figures")]
+
+
+def _refused(source: str, refusal: BrokerRefused) -> str:
+    return f"{source}: {refusal}"
 
 
 def _neighbour(item_id: str, step: int) -> str:

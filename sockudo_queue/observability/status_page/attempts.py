@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 from sockudo_queue.history.entry import DEAD_LETTER, Entry
 from sockudo_queue.history.search import Criteria, Page
 from sockudo_queue.history.store import HistoryFigures
-from sockudo_queue.history.wording import MODES, no_entry
+from sockudo_queue.history.wording import MODES, missing, no_entry
 from sockudo_queue.observability.status_page.wording import ago, count, moment
 
 PATH: Final = "/attempts"
@@ -110,7 +110,7 @@ def _notes(figures: HistoryFigures, configured_mode: str, found: Page, now: floa
     yield f"Dropped: {count(figures.dropped)} entries were lost before they were stored."
     if figures.purged_ms is not None:
         yield f"Entries of an app were removed by a person, the last time at {moment(figures.purged_ms / 1000)}."
-    yield from (f"Missing: {refusal}" for refusal in figures.refused)
+    yield from (f"Missing: entries of {refusal}." for refusal in missing(figures, found))
     if found.unreadable:
         yield f"{count(found.unreadable)} entries could not be read; a later version may have written them."
 
@@ -119,7 +119,7 @@ def _empty(figures: HistoryFigures, criteria: Criteria, found: Page) -> str:
     if found.next is not None:
         reached = "" if found.reached_ms is None else f" back to {moment(found.reached_ms / 1000)}"
         return f"No entry was found{reached}. The search is not finished; go on with older entries."
-    line = no_entry(figures, criteria)
+    line = no_entry(figures, criteria, found)
     return line[:1].upper() + line[1:]
 
 
