@@ -93,11 +93,11 @@ def _accepted(rules: Filter, events: Iterable[Event], finds: Finds) -> set[str]:
     return {channel for channel in {event.channel for event in events} if accepts(channel, finds)}
 
 
-def wants_any(job: Job, webhook: InvalidWebhook, finds: Finds = find_pattern) -> bool:
-    """Tell whether an invalid webhook may want an event of a job; what cannot be read of it counts as wanted."""
+def maybe_wanted(job: Job, webhook: InvalidWebhook, finds: Finds = find_pattern) -> list[Event]:
+    """Return the events of a job that an invalid webhook may want; what cannot be read of it counts as wanted."""
     wanted = webhook.event_types
     events = [event for event in job.events if wanted is None or event.name in wanted]
-    return bool(events if webhook.filter is None else _accepted(webhook.filter, events, finds))
+    return events if webhook.filter is None else filtered(events, webhook.filter, finds)
 
 
 def check_filter(rules: Filter, most_kib: int = DEFAULTS.pattern_kib) -> str | None:

@@ -24,6 +24,7 @@ from typing import Final, NamedTuple, Protocol, runtime_checkable
 import msgspec
 
 from sockudo_queue.core.delivery_state import DeliveryState
+from sockudo_queue.core.job import Event
 
 
 class Claim(msgspec.Struct, eq=False, weakref=True):
@@ -90,12 +91,14 @@ class Requeue:
 class DeadLetter:
     """Keep a delivery as a dead letter. The reason stands in the state too.
 
-    `details` is the state before it was encoded, for the log and the counts; a driver does not look at it.
+    `details` is the state before it was encoded, and `events` are those of the delivery where they are known, for the
+    log, the counts and the attempt history; a driver does not look at them.
     """
 
     state: bytes
     reason: str
     details: DeliveryState | None = field(default=None, compare=False, repr=False)
+    events: Sequence[Event] = field(default=(), compare=False, repr=False)
 
 
 Disposition = Retry | Requeue | DeadLetter

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from sockudo_queue.core import job as jobs
 from sockudo_queue.core.delivery_state import DeliveryState
 from sockudo_queue.core.outcome import Outcome
-from sockudo_queue.drivers.base import Claim
+from sockudo_queue.drivers.base import Claim, DeadLetter
 from sockudo_queue.errors import MalformedJob
 from sockudo_queue.history.entry import DEAD_LETTER, LONGEST_TEXT, EntryRow, encode, names_of
 from sockudo_queue.pipeline.in_flight import WebhookDelivery
@@ -55,11 +55,18 @@ class AttemptRecorder:
         )
         self._append(source, state.app, encode(row))
 
-    def gave_up(self, claim: Claim, state: DeliveryState, reason: str) -> None:
-        """Record a dead letter. One that had no attempt names the events of its whole job."""
-        names, more = ([], 0) if state.webhook and state.attempts else self._names_in(claim.body)
+    def gave_up(self, claim: Claim, state: DeliveryState, part: DeadLetter) -> None:
+        """Record a dead letter: that of a webhook names the events that the webhook wants, that of a job all of them.
+
+        Which events a webhook wants is not known where it has been removed, or the job was not looked into: then none
+        is named, since the others may be confidential to another webhook.
+        """
+        if state.webhook:
+            names, more = names_of(part.events, channels=self._channels)
+        else:
+            names, more = self._names_in(claim.body)
         job, webhook = state.job[:LONGEST_TEXT], (state.webhook or "")[:LONGEST_TEXT]
-        row = EntryRow(claim.now_ms(), job, webhook, state.attempts, DEAD_LETTER, reason, None, 0, names, more)
+        row = EntryRow(claim.now_ms(), job, webhook, state.attempts, DEAD_LETTER, part.reason, None, 0, names, more)
         self._append(claim.source, state.app, encode(row))
 
     def _names_in(self, body: bytes) -> tuple[list[str], int]:

@@ -98,7 +98,7 @@ class Dispatcher:
         except Exception as error:  # noqa: BLE001 - it would end worker after worker, and in the end the daemon
             self._log.error("job.failed", record=in_flight.claim.id, exc_info=error)
             owed = msgspec.structs.replace(delivery.state, webhook=delivery.webhook.name)
-            return dead_letter(owed, in_flight.claim, "internal-error")
+            return dead_letter(owed, in_flight.claim, "internal-error", delivery.events)
 
     def _admit(self, in_flight: JobInFlight, delivery: WebhookDelivery) -> Admission | Deferral:
         webhook = delivery.webhook
@@ -131,11 +131,11 @@ class Dispatcher:
         if deferral.by_breaker and began is not None:
             left = began + delivery.webhook.retry.max_elapsed_time_ms - now
             if left <= 0:
-                return dead_letter(state, in_flight.claim, "endpoint-down")
+                return dead_letter(state, in_flight.claim, "endpoint-down", delivery.events)
             delay_ms = min(delay_ms, left)
         if in_flight.claim.ordered and deferral.failing_for * 1000 > delivery.webhook.retry.max_elapsed_time_ms:
             # Others wait behind it in their order: one of them has used up a budget already, and that is enough.
-            return dead_letter(state, in_flight.claim, "endpoint-down")
+            return dead_letter(state, in_flight.claim, "endpoint-down", delivery.events)
         kept = msgspec.structs.replace(
             state,
             webhook=delivery.webhook.name,
@@ -185,9 +185,12 @@ class Dispatcher:
         except Exception as error:  # noqa: BLE001 - what was delivered must not be posted again for the sake of a figure
             self._log.error("delivery.failed", webhook=delivery.webhook.name, job=delivery.state.job, exc_info=error)
         if cut_short:
-            # The network may be leaving together with us; the attempt counts for nothing.
+            # The network may be leaving together with us; the attempt counts for nothing. That there was one stays in
+            # the state, so that the delivery that follows is recorded as one after a failure.
+            state = delivery.state
+            last = state.last or outcome.reason
             return Requeue(
-                delivery_state.encode(msgspec.structs.replace(delivery.state, webhook=delivery.webhook.name))
+                delivery_state.encode(msgspec.structs.replace(state, webhook=delivery.webhook.name, last=last))
             )
         first_try = delivery.state.first_try or (None if span is None else span.context.traceparent)
         return self._decide(in_flight.claim, delivery, outcome, ended - started, now_ms, first_try)
@@ -248,7 +251,7 @@ class Dispatcher:
         )
         recorder = self._recorder
         if recorder is not None and (
-            recorder.every or outcome.failure or state.attempts or state.history or in_flight.claim.lapses
+            recorder.every or outcome.failure or state.attempts or state.last or state.history or in_flight.claim.lapses
         ):
             recorder.attempted(in_flight.claim.source, delivery, outcome, took, now_ms, trace_id, span_id)
 
@@ -279,7 +282,8 @@ class Dispatcher:
         delay_ms = delivery.webhook.retry.delay_ms(tried.attempts, now_ms - began, outcome, random.random())  # noqa: S311
         if delay_ms is not None:
             return Retry(delivery_state.encode(tried), delay_ms)
-        return dead_letter(tried, claim, "refused" if outcome.verdict is Verdict.PERMANENT else "exhausted")
+        reason = "refused" if outcome.verdict is Verdict.PERMANENT else "exhausted"
+        return dead_letter(tried, claim, reason, delivery.events)
 
 
 def _passed_on(context: TraceContext, webhook: Webhook) -> TraceContext:

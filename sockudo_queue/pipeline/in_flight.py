@@ -6,6 +6,7 @@ A claim is in flight from its receipt until its settlement was accepted.
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 
 import msgspec
 
@@ -103,7 +104,7 @@ class ClaimsInFlight(dict[str, JobInFlight]):
         return list(self.values())
 
 
-def dead_letter(state: DeliveryState, claim: Claim, reason: str) -> DeadLetter:
-    """Return the end of a delivery, or of a whole job, that is given up now."""
+def dead_letter(state: DeliveryState, claim: Claim, reason: str, events: Sequence[Event] = ()) -> DeadLetter:
+    """Return the end of a delivery, or of a whole job, that is given up now. `events` are those of the delivery."""
     details = msgspec.structs.replace(state, reason=reason, died=claim.now_ms())
-    return DeadLetter(delivery_state.encode(details), reason, details)
+    return DeadLetter(delivery_state.encode(details), reason, details, events)

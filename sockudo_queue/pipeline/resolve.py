@@ -273,8 +273,9 @@ def _of_invalid(
     """Return a dead letter for each invalid webhook that may want an event, to be replayed once it is corrected."""
     letters = []
     for webhook in app.invalid:
-        if matching.wants_any(job, webhook, finds):
-            letters.append(dead_letter(_fresh(state, job, webhook.name), claim, "webhook-invalid"))
+        events = matching.maybe_wanted(job, webhook, finds)
+        if events:
+            letters.append(dead_letter(_fresh(state, job, webhook.name), claim, "webhook-invalid", events))
         if pause is not None:
             pause()
     return tuple(letters)

@@ -85,7 +85,7 @@ class SettlementRecorder:
             last=state.last,
         )
         if self._attempts is not None:
-            self._attempts.gave_up(claim, state, part.reason)
+            self._attempts.gave_up(claim, state, part)
 
 
 def _outcome_of(settlement: Settlement) -> str:

@@ -30,7 +30,7 @@ from tests.helpers.commands import Commands
 from tests.helpers.configs import app, config, webhook
 from tests.helpers.jobs import APP_ID, job
 from tests.helpers.ports import free_port
-from tests.helpers.receiver import Receiver
+from tests.helpers.receiver import Answer, Receiver
 from tests.helpers.redis_server import RedisServer
 from tests.helpers.waiting import eventually
 
@@ -367,6 +367,27 @@ def test_delivery_that_follows_a_failure_is_recorded(
         [story] = eventually(lambda: run(*show).json["webhooks"], 5)
         eventually(lambda: run(*show).json["webhooks"][0]["ending"] == "delivered", 5)
     assert story["entries"][0]["reason"] == "status-503"
+
+
+def test_delivery_after_an_attempt_that_a_stop_cut_short_is_recorded(
+    redis_server: RedisServer, receiver: Receiver, run: Commands
+) -> None:
+    receiver.answer(lambda request, nth: Answer(reset=True, delay=0.5))
+    with redis_server.client() as client:
+        with daemon_on(redis_server.url, receiver.url()) as daemon:
+            daemon.wait_ready()
+            push(client, [job(1)])
+            [request] = receiver.wait_for(1)
+            daemon.terminate()
+            assert daemon.wait() == 0
+        receiver.always(200)
+        with daemon_on(redis_server.url, receiver.url()) as daemon:
+            daemon.wait_ready()
+            eventually(lambda: settled(daemon, "completed") == 1, 10, told(daemon))
+            daemon.terminate()
+            assert daemon.wait() == 0
+    [story] = run("attempts", "show", request.headers["x-sockudo-job-id"], "--json").json["webhooks"]
+    assert [entry["outcome"] for entry in story["entries"]] == ["retryable", "delivered"]
 
 
 def test_delivery_of_a_replay_is_recorded(redis_server: RedisServer, receiver: Receiver, run: Commands) -> None:

@@ -13,7 +13,7 @@ from sockudo_queue.core.apps import Filter, InvalidWebhook, Webhook
 from sockudo_queue.core.channel_pattern import Search, compile_pattern
 from sockudo_queue.core.hmac_keys import hmac_key
 from sockudo_queue.core.job import Event, Job
-from sockudo_queue.core.matching import Match, check_filter, contradiction, match, wants_any
+from sockudo_queue.core.matching import Match, check_filter, contradiction, match, maybe_wanted
 from sockudo_queue.core.secret import Secret
 
 TYPE_PREFIXES = (
@@ -380,20 +380,20 @@ class TestContradiction:
 @pytest.mark.parametrize(
     ("types", "rules", "wanted"),
     [
-        (None, None, True),
-        (None, Filter(channel_prefix="room-"), True),
-        (None, Filter(channel_prefix="other-"), False),
-        (frozenset({"channel_occupied"}), None, True),
-        (frozenset({"cache_miss"}), None, False),
-        (frozenset(), None, False),
-        (frozenset({"channel_occupied"}), Filter(), True),
-        (frozenset({"channel_occupied"}), Filter(channel_suffix="-2"), True),
-        (frozenset({"channel_occupied"}), Filter(channel_suffix="-3"), False),
+        (None, None, ["room-1", "room-2"]),
+        (None, Filter(channel_prefix="room-"), ["room-1", "room-2"]),
+        (None, Filter(channel_prefix="other-"), []),
+        (frozenset({"channel_occupied"}), None, ["room-1", "room-2"]),
+        (frozenset({"cache_miss"}), None, []),
+        (frozenset(), None, []),
+        (frozenset({"channel_occupied"}), Filter(), ["room-1", "room-2"]),
+        (frozenset({"channel_occupied"}), Filter(channel_suffix="-2"), ["room-2"]),
+        (frozenset({"channel_occupied"}), Filter(channel_suffix="-3"), []),
     ],
 )
 def test_invalid_webhook_wants_what_the_readable_part_of_it_does_not_exclude(
-    types: frozenset[str] | None, rules: Filter | None, wanted: bool
+    types: frozenset[str] | None, rules: Filter | None, wanted: list[str]
 ) -> None:
     invalid = InvalidWebhook("orders", types, rules, "", "")
-    assert wants_any(job(event("room-1"), event("room-2")), invalid) == wanted
-    assert not wants_any(job(), invalid)
+    assert [each.channel for each in maybe_wanted(job(event("room-1"), event("room-2")), invalid)] == wanted
+    assert not maybe_wanted(job(), invalid)

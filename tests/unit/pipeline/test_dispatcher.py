@@ -876,13 +876,71 @@ def test_a_transport_failure_while_stopping_counts_for_nothing(failure: Failure)
     world = World(hook("a"))
     world.sender.answers["a"] = from_failure(failure)
     world.sender.while_posting = world.stopping.set
-    state = DeliveryState("j", APP_ID, "a", attempts=2, budget_from=NOW_MS - 1000)
+    state = DeliveryState("j", APP_ID, "a", attempts=2, budget_from=NOW_MS - 1000, last="status-503")
 
     settlement = world.settle(claim_of(job(1), state))
 
     assert settlement.parts == (Requeue(delivery_state.encode(state)),)
     assert world.in_flight("a") == 0
     assert world.failures("a") == 0
+
+
+def test_delivery_after_an_attempt_that_a_stop_cut_short_is_recorded() -> None:
+    world = World(hook("a"))
+    entries = recording(world)
+    world.sender.answers["a"] = from_failure(Failure.RESET)
+    world.sender.while_posting = world.stopping.set
+    back = only(world.settle(claim_of(job(1))))
+    assert owed(back).attempts == 0
+
+    world.stopping.clear()
+    world.sender.answers["a"], world.sender.while_posting = OK, lambda: None
+    assert world.settle(claim_of(job(1), back.state)).parts == ()
+    assert [(entry.attempt, entry.outcome) for entry in entries] == [(1, "retryable"), (1, "delivered")]
+
+
+CONFIDENTIAL: Final = "private-orders-7"
+
+
+def dead_entry(world: World, claim: Claim) -> EntryRow:
+    """Settle a claim whose one part is a dead letter; return its entry of the history."""
+    entries: list[EntryRow] = []
+    recorder = AttemptRecorder(lambda _s, _a, line: entries.append(decode_entry(line)), every=False, channels=True)
+    [part] = world.settle(claim).parts
+    assert isinstance(part, DeadLetter)
+    recorder.gave_up(claim, owed(part), part)
+    [entry] = entries
+    return entry
+
+
+@pytest.mark.parametrize("attempts", [0, 3])
+def test_dead_letter_names_the_events_of_its_webhook_and_no_others(attempts: int) -> None:
+    world = World(hook("a", filter=Filter(channel_prefix="room-")))
+    world.sender.answers["a"] = REFUSED
+    body = job(1, events=[event(channel="room-1"), event(channel=CONFIDENTIAL)])
+    entry = dead_entry(world, claim_of(body, DeliveryState("j", APP_ID, "a", attempts=attempts)))
+    assert (entry.events, entry.more) == (["channel_occupied", "room-1"], 0)
+
+
+def test_dead_letter_of_an_invalid_webhook_names_the_events_that_it_may_want() -> None:
+    broken = InvalidWebhook("broken", None, Filter(channel_prefix="room-"), "", "its url")
+    body = job(1, events=[event(channel="room-1"), event(channel=CONFIDENTIAL)])
+    entry = dead_entry(World(invalid=(broken,)), claim_of(body))
+    assert (entry.webhook, entry.events) == ("broken", ["channel_occupied", "room-1"])
+
+
+@pytest.mark.parametrize("lapses", [0, MAX_LAPSES])
+def test_dead_letter_of_a_webhook_whose_events_are_not_known_names_none(lapses: int) -> None:
+    body = job(1, events=[event(channel=CONFIDENTIAL)])
+    entry = dead_entry(World(hook("a")), claim_of(body, DeliveryState("j", APP_ID, "gone"), lapses=lapses))
+    assert (entry.webhook, entry.reason) == ("gone", "worker-lost" if lapses else "webhook-removed")
+    assert (entry.events, entry.more) == ([], 0)
+
+
+def test_dead_letter_of_a_whole_job_names_all_its_events() -> None:
+    body = job(1, events=[event(channel="room-1"), event(channel=CONFIDENTIAL)])
+    entry = dead_entry(World(hook("a")), claim_of(body, lapses=MAX_LAPSES))
+    assert (entry.webhook, entry.events[1::2]) == ("", ["room-1", CONFIDENTIAL])
 
 
 @pytest.mark.parametrize("outcome", [DOWN, REFUSED, OK])
