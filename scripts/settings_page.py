@@ -41,6 +41,7 @@ GROUPS = (
     ("Deliveries", options.DELIVERY),
     ("Ceilings", options.LIMITS),
     ("The attempt history", options.HISTORY),
+    ("Alerts", options.ALERTS),
     ("Metrics and logs", options.OBSERVATION),
 )
 NOTES = {

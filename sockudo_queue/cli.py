@@ -172,6 +172,7 @@ def _parser() -> argparse.ArgumentParser:
         "check", parents=[configured, strict, machine], help="check settings, the queue's server, and every endpoint"
     )
     check.add_argument("--probe", action="store_true", help="send each webhook one signed POST without events")
+    check.add_argument("--alert", action="store_true", help="send a test alert to QUEUE_ALERT_URL")
     check.add_argument("--acl", action="store_true", help="print the Redis rule that keeps Sockudo 5 from delivering")
     check.set_defaults(command=_tool("check", "check"))
     push = commands.add_parser("push", parents=[configured, machine], help="put jobs on the queue, as Sockudo would")

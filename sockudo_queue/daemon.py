@@ -7,7 +7,6 @@ thread, so no handler ever runs in the middle of something.
 from __future__ import annotations
 
 import os
-import socket
 import threading
 import time
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from sockudo_queue import __version__
 from sockudo_queue.apps.file_watcher import AppSource
 from sockudo_queue.apps.stores.factory import make_refresher
 from sockudo_queue.config import Settings
+from sockudo_queue.core import alert
 from sockudo_queue.core.apps import AppRegistry
 from sockudo_queue.core.hosts import is_loopback
 from sockudo_queue.delivery.admission.endpoint import EndpointRegistry
@@ -54,6 +54,8 @@ from sockudo_queue.runtime import limits, signal_mask, signals
 from sockudo_queue.runtime.cpu_affinity import CpuAffinity
 from sockudo_queue.runtime.python_gate import PythonGate
 from sockudo_queue.runtime.service_manager import READY, STOPPING, ServiceManager
+from sockudo_queue.services.alert_message import replica_name
+from sockudo_queue.services.alerts import AlertOutbox
 from sockudo_queue.services.attempt_history import AttemptHistory
 from sockudo_queue.services.notifier import LAST_LOOK, take_over
 from sockudo_queue.services.peers import PeerWatch
@@ -68,6 +70,8 @@ LAST_PUT_BACK: Final = 2.0
 
 LAST_ENTRIES: Final = 1.0
 """Seconds in which the last entries of the attempt history may be stored at a stop."""
+LAST_ALERTS: Final = 2.0
+"""Seconds that a stop waits at most for the receiver of alerts."""
 LAST_EXPORT: Final = 5.0
 """Seconds that a stop waits at most for the collector of spans."""
 
@@ -125,12 +129,20 @@ class Daemon:
         self._health = Health(self._beats)
         self._history = StatusHistory(self._metrics)
         self._attempts = self._make_attempt_history()
+        self._alerts = self._make_alerts()
+        self._raise_alert: alert.RaiseAlert = alert.ignore if self._alerts is None else self._alerts.put
         self._server = self._make_server()
         self._ingress = make_ingress(settings, self._driver)
         self._claims = ClaimsInFlight()
         self._attempt_recorder = self._make_attempt_recorder()
         self._recorder = SettlementRecorder(
-            self._driver, self._claims, self._metrics, self._history, self._log, self._attempt_recorder
+            self._driver,
+            self._claims,
+            self._metrics,
+            self._history,
+            self._log,
+            self._attempt_recorder,
+            self._raise_alert,
         )
         self._watch = BrokerWatch(self._log, self._broker_changed, self._source_changed)
         self._abandoned = threading.Event()
@@ -165,7 +177,14 @@ class Daemon:
         )
         self._supervisor.bind(context)
         max_age_ms = settings.reliability.failed_max_age_ms
-        sampler = Sampler(self._driver, self._metrics, self._history, self._log, max_age_ms=max_age_ms)
+        sampler = Sampler(
+            self._driver,
+            self._metrics,
+            self._history,
+            self._log,
+            max_age_ms=max_age_ms,
+            raise_alert=self._raise_alert,
+        )
         self._services = BackgroundThreads(context, self._supervisor, sampler, self._log)
         self._metrics.watch_slots(
             self._pool.slots, lambda: self._pool.busy, lambda: max(self._pool.threads - self._pool.slots, 0)
@@ -249,6 +268,8 @@ class Daemon:
             self._services.take_jobs(self._ingress)
         if self._attempts is not None:
             self._services.keep_attempts(self._attempts)
+        if self._alerts is not None:
+            self._services.send_alerts(self._alerts)
         self._watch_peers()
         self._supervisor.start()
 
@@ -269,6 +290,7 @@ class Daemon:
                     return self._drain()
         self._log.error("daemon.gave_up", reason=GAVE_UP_REASON)
         self._put_back()
+        self._send_last_alerts(LAST_ALERTS)
         self._export_spans(LAST_EXPORT)
         return EXIT_GAVE_UP
 
@@ -313,9 +335,19 @@ class Daemon:
             _in_time(self._attempts.flush, LAST_ENTRIES)
         if isinstance(self._driver, InProcess) and any(left := self._driver.depth().values()):
             self._log.warning("memory.lost", records=sum(left))
+        self._send_last_alerts(min(deadline - time.monotonic(), LAST_ALERTS))
         self._export_spans(min(deadline - time.monotonic(), LAST_EXPORT))
         self._log.info("daemon.stopped", code=code)
         return code
+
+    def _send_last_alerts(self, seconds: float) -> None:
+        """Send the alerts that wait, for at most so long: a receiver that hangs must not hold up a stop."""
+        if self._alerts is None:
+            return
+        if self._alerts.unsent():
+            _in_time(self._alerts.close, max(seconds, 0.0))
+        if unsent := self._alerts.unsent():
+            self._log.warning("alert.lost", count=unsent)
 
     def _export_spans(self, seconds: float) -> None:
         """Export what waits, for at most so long: a collector that hangs must not hold up a stop."""
@@ -387,6 +419,10 @@ class Daemon:
     def _source_changed(self, source: str, reason: str | None) -> None:
         self._metrics.source_refused(source, refused=reason is not None)
         self._history.source_refused(source, reason)
+        now = time.time()
+        self._raise_alert(
+            alert.source_resumed(source, now) if reason is None else alert.source_refused(source, reason, now)
+        )
 
     def _make_server(self) -> HealthServer:
         """Return the server of probes and pages; it is started only where it is wanted."""
@@ -430,10 +466,18 @@ class Daemon:
     def _make_attempt_history(self) -> AttemptHistory | None:
         if self._settings.history.mode == "off" or self._settings.driver == "none":
             return None
-        replica = f"{socket.gethostname()}:{os.getpid()}"
-        history = AttemptHistory(make_history(self._settings), replica, self._log)
+        history = AttemptHistory(make_history(self._settings), replica_name(), self._log)
         self._metrics.watch_history(lambda: history.written, lambda: history.dropped, lambda: history.is_taken)
         return history
+
+    def _make_alerts(self) -> AlertOutbox | None:
+        settings = self._settings.alerts
+        sender = self._stack.alert_sender(settings)
+        if sender is None:
+            return None
+        outbox = AlertOutbox(sender.post, replica_name(), self._log, reminder=settings.reminder_ms / 1000)
+        self._metrics.watch_alerts(outbox.counts)
+        return outbox
 
     def _make_attempt_recorder(self) -> AttemptRecorder | None:
         if self._attempts is None:
@@ -460,4 +504,5 @@ class Daemon:
             self._supervisor.stopping,
             baggage=delivery.trace_baggage,
             recorder=self._attempt_recorder,
+            raise_alert=self._raise_alert,
         )

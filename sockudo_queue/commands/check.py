@@ -10,6 +10,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from sockudo_queue.apps.stores.check import app_lines
+from sockudo_queue.commands.alerts import alert_findings
 from sockudo_queue.commands.context import EXIT_NO, driver_of, examine, load
 from sockudo_queue.commands.endpoints import endpoint_findings
 from sockudo_queue.commands.filters import filter_findings
@@ -31,6 +32,8 @@ SETTINGS: Final = "settings"
 _STORE_GROUPS: Final = frozenset({"apps", "mysql", "postgres", "dynamodb"})
 _BROKER_GROUPS: Final = frozenset({"driver", "redis", "redis_cluster", "sentinel", "master_tls", "sqs"})
 _DELIVERY_GROUPS: Final = frozenset({"delivery", "memory", "metrics", *_BROKER_GROUPS})  # the guard protects these
+
+_ALERT_GROUPS: Final = frozenset({"alerts", "delivery"})
 
 
 def check(options: argparse.Namespace) -> int:
@@ -92,6 +95,9 @@ def _findings(options: argparse.Namespace) -> Iterator[Finding]:
     yield from _where_usable("broker", _BROKER_GROUPS, loaded, partial(_queue_findings, loaded, servers))
     yield from _where_usable(
         "endpoints", _DELIVERY_GROUPS, loaded, partial(endpoint_findings, loaded, apps, servers, probe=options.probe)
+    )
+    yield from _where_usable(
+        "alerts", _ALERT_GROUPS, loaded, partial(alert_findings, loaded.settings, send=options.alert)
     )
 
 

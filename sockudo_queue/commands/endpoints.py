@@ -59,7 +59,7 @@ def endpoint_findings(
     verified: dict[ProbedEndpoint, bool] = {}
     for _, webhook in webhooks:
         if webhook.url is not None:
-            endpoint = _endpoint_of(webhook.url)
+            endpoint = endpoint_of(webhook.url.revealed)
             verified[endpoint] = verified.get(endpoint, False) or webhook.verify_tls
     options = _options(loaded.settings, servers)
     yield from _refused_functions(loaded, webhooks)
@@ -209,6 +209,7 @@ def _side_by_side(tasks: Sequence[tuple[str, Callable[[], tuple[Level, str]]]]) 
         yield Finding(level, subject, text)
 
 
-def _endpoint_of(url: Secret) -> ProbedEndpoint:
-    parts = urlsplit(url.revealed)
+def endpoint_of(url: str) -> ProbedEndpoint:
+    """Return the endpoint that a URL points to."""
+    parts = urlsplit(url)
     return ProbedEndpoint(parts.scheme, parts.hostname or "", parts.port or default_port(parts.scheme))

@@ -57,8 +57,8 @@ USAGES: Final[Mapping[str, Usage]] = {
     ),
     "check": Usage(
         "Check the settings, the queue's server, the apps and every endpoint, as a daemon with these settings would "
-        "meet them. Nothing is sent to an endpoint without --probe.",
-        ("check --config config.json", "check --probe", "check --json"),
+        "meet them. Nothing is sent to an endpoint without --probe, nor to QUEUE_ALERT_URL without --alert.",
+        ("check --config config.json", "check --probe", "check --alert", "check --json"),
         {0: "no error was found", 1: "an error was found", 2: "run would refuse these settings"},
     ),
     "push": Usage(

@@ -13,6 +13,7 @@ from sockudo_queue.config.environment import CONFIG_FILE
 from sockudo_queue.config.file_reading import RegularFile
 from sockudo_queue.config.loading import AppsDocument, Loaded, collect, load
 from sockudo_queue.config.models import (
+    AlertSettings,
     AppsSettings,
     DatabaseSettings,
     DeliverySettings,
@@ -44,6 +45,7 @@ from sockudo_queue.config.wording import attribute_of, reason_of, shown
 __all__ = [
     "CONFIG_FILE",
     "UNIX",
+    "AlertSettings",
     "AppsDocument",
     "AppsSettings",
     "ConfigProblems",

@@ -28,6 +28,7 @@ def check(settings: Settings, name: Naming, problems: ConfigProblems) -> None:
         _check_sqs(settings, name, problems)
     _check_app_store(settings, name, problems)
     _check_metrics(settings, name, problems)
+    _check_alerts(settings, name, problems)
 
 
 def _check_leases(settings: Settings, name: Naming, problems: ConfigProblems) -> None:
@@ -132,6 +133,20 @@ def _check_metrics(settings: Settings, name: Naming, problems: ConfigProblems) -
         problems.faults.append(
             f"{name('metrics.tls_key_file')}: is no use without its certificate; set {name('metrics.tls_cert_file')}, "
             "for example /etc/tls/metrics.pem"
+        )
+
+
+def _check_alerts(settings: Settings, name: Naming, problems: ConfigProblems) -> None:
+    alerts = settings.alerts
+    if alerts.url is not None and alerts.secret is None:
+        problems.faults.append(
+            f"{name('alerts.url')}: alerts are signed, so {name('alerts.secret')} must be set, too; for example "
+            "QUEUE_ALERT_SECRET_FILE=/run/secrets/alert-secret"
+        )
+    if alerts.secret is not None and alerts.url is None:
+        problems.faults.append(
+            f"{name('alerts.secret')}: is no use without {name('alerts.url')}; for example "
+            f"{name('alerts.url')}=https://alerts.example.com/sockudo"
         )
 
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from sockudo_queue.config.values import (
     AddressMapping,
+    AlertUrl,
     AppsDriver,
     Boolean,
     Fraction,
@@ -27,6 +28,7 @@ from sockudo_queue.config.values import (
     Prefix,
     RedisUrl,
     SecretText,
+    SigningSecret,
     Texts,
     Whole,
 )
@@ -255,6 +257,14 @@ class HistorySettings(_Group):
     channels: Boolean = True
 
 
+class AlertSettings(_Group):
+    """Where alerts about breakers, dead letters and losses are sent."""
+
+    url: AlertUrl | None = None
+    secret: SigningSecret | None = None
+    reminder_ms: Whole = Field(600_000, ge=1_000, le=DAY_MS)
+
+
 class MetricsSettings(_Group):
     """Where `/metrics`, `/livez`, `/readyz` and the status page are served; port 0 takes any free port."""
 
@@ -298,5 +308,6 @@ class Settings(_Group):
     delivery: DeliverySettings = DeliverySettings()
     limits: LimitsSettings = LimitsSettings()
     history: HistorySettings = HistorySettings()
+    alerts: AlertSettings = AlertSettings()
     metrics: MetricsSettings = MetricsSettings()
     logging: LoggingSettings = LoggingSettings()

@@ -723,6 +723,32 @@ HISTORY: Final = (
     ),
 )
 
+ALERTS: Final = (
+    Option(
+        "alerts.url",
+        "queue.alerts.url",
+        ("QUEUE_ALERT_URL",),
+        "Your own URL that gets a signed POST when a breaker opens or closes, dead letters begin, or something is "
+        "lost; see alerts.md.",
+        "https://alerts.example.com/sockudo",
+        secret=True,
+    ),
+    Option(
+        "alerts.secret",
+        "queue.alerts.secret",
+        ("QUEUE_ALERT_SECRET",),
+        "Secret that signs these requests (Standard Webhooks): `whsec_` and the base64 form of 24 to 64 random bytes.",
+        "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+        secret=True,
+    ),
+    Option(
+        "alerts.reminder_ms",
+        "queue.alerts.reminder_ms",
+        ("QUEUE_ALERT_REMINDER_MS",),
+        "Shortest time between two alerts about dead letters of one webhook, or about one kind of loss.",
+    ),
+)
+
 OBSERVATION: Final = (
     Option(
         "metrics.enabled",
@@ -815,6 +841,7 @@ OPTIONS: Final = (
     *DELIVERY,
     *LIMITS,
     *HISTORY,
+    *ALERTS,
     *OBSERVATION,
 )
 BY_ATTRIBUTE: Final = {option.attribute: option for option in OPTIONS}

@@ -12,8 +12,9 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, PlainSerializer
 
 from sockudo_queue.config.redis_urls import TCP_SCHEMES, UNIX, redis_scheme, unix_socket
-from sockudo_queue.config.urls import check_host, check_ipv6, url_parts
+from sockudo_queue.config.urls import ascii_url, check_host, check_ipv6, url_parts
 from sockudo_queue.core.secret import MASK, Secret
+from sockudo_queue.core.signing_secrets import signing_secret_fault
 
 TRUE = frozenset({"true", "1", "yes", "on"})
 FALSE = frozenset({"false", "0", "no", "off"})
@@ -162,6 +163,20 @@ def _http_url(value: object) -> object:
     return url
 
 
+def _alert_url(value: object) -> object:
+    """Check the URL of a receiver. It is a secret as a whole: path and query often hold a token."""
+    secret = value if isinstance(value, Secret) else Secret(text(value))
+    url_parts(ascii_url(secret.revealed.strip()), ("http", "https"))
+    return secret
+
+
+def _signing_secret(value: object) -> object:
+    secret = value if isinstance(value, Secret) else Secret(text(value))
+    if (fault := signing_secret_fault(secret.revealed)) is not None:
+        raise ValueError(fault)
+    return secret
+
+
 def _prefix(value: object) -> object:
     prefix = text(value)
     if any(character in _GLOB for character in prefix):
@@ -230,6 +245,8 @@ SecretText = Annotated[Secret, BeforeValidator(_secret), PlainSerializer(_masked
 Host = Annotated[str, BeforeValidator(_host)]
 RedisUrl = Annotated[Secret, BeforeValidator(_redis_url), PlainSerializer(_masked)]
 Node = Annotated[Secret, BeforeValidator(_node), PlainSerializer(_masked)]
+AlertUrl = Annotated[Secret, BeforeValidator(_alert_url), PlainSerializer(_masked)]
+SigningSecret = Annotated[Secret, BeforeValidator(_signing_secret), PlainSerializer(_masked)]
 HttpUrl = Annotated[str, BeforeValidator(_http_url)]
 Prefix = Annotated[str, BeforeValidator(_prefix)]
 Name = Annotated[str, BeforeValidator(_name)]

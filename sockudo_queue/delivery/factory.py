@@ -9,11 +9,12 @@ from typing import Final
 
 import certifi
 
-from sockudo_queue.config import Settings
+from sockudo_queue.config import AlertSettings, Settings
 from sockudo_queue.core.apps import Webhook
 from sockudo_queue.core.outcome import Outcome
 from sockudo_queue.delivery import proxies
 from sockudo_queue.delivery.addresses import Rules
+from sockudo_queue.delivery.alert_sender import AlertSender
 from sockudo_queue.delivery.aws_lambda import LambdaSender
 from sockudo_queue.delivery.certificates import file_faults
 from sockudo_queue.delivery.connections import DESCRIPTORS_OF_A_HANDLE, RESTING_LIMIT, HandleOptions
@@ -53,6 +54,12 @@ class DeliveryStack:
     def session_sender(self) -> Sender:
         """Return a sender for one thread's few attempts, through a `requests.Session` over the same transport."""
         return Sender(SessionTransport(self._transport), self._invoke, retry_every_status=self._retry_every_status)
+
+    def alert_sender(self, alerts: AlertSettings) -> AlertSender | None:
+        """Return the sender of alerts, where they are wanted."""
+        if alerts.url is None or alerts.secret is None:
+            return None
+        return AlertSender(self._transport, self._gate, alerts.url, alerts.secret)
 
     def protect(self, service: Service) -> None:
         """Let no webhook reach a service of ours, for as long as this process lives."""

@@ -58,7 +58,7 @@ class Sender:
             # Not through a `requests.Session`, which takes some 0.2 ms for each request.
             answer = self._adapter.post(
                 webhook.url.revealed,
-                _configured(webhook.headers, _replaced_by(own_headers)),
+                configured_lines(webhook.headers, _replaced_by(own_headers)),
                 own_headers,
                 body,
                 timeout=webhook.request_timeout_ms / 1000,
@@ -68,29 +68,31 @@ class Sender:
             return from_failure(fault.failure, str(fault)), False
         except Exception as error:  # noqa: BLE001 - what slipped through the checks must cost one webhook, not a thread
             return from_failure(Failure.INTERNAL, type(error).__name__), False
-        return self._outcome_of(answer), answer.connection_reused
+        return outcome_of(answer, retry_all=self._retry_every_status), answer.connection_reused
 
     def enforce_deadlines(self) -> None:
         """End attempts that go on without end; to be called many times a second."""
         self._adapter.enforce_deadlines()
 
-    def _outcome_of(self, answer: BoundedResponse) -> Outcome:
-        if 200 <= answer.status_code < 300:
-            return _delivered(answer.status_code)
-        return from_status(
-            answer.status_code,
-            retry_after=answer.retry_after or None,
-            detail=_redirect(answer.redirect_to),
-            retry_all=self._retry_every_status,
-        )
+
+def outcome_of(answer: BoundedResponse, *, retry_all: bool = False) -> Outcome:
+    """Return the outcome of an answer; `retry_all` as for `from_status`."""
+    if 200 <= answer.status_code < 300:
+        return _delivered(answer.status_code)
+    return from_status(
+        answer.status_code,
+        retry_after=answer.retry_after or None,
+        detail=_redirect(answer.redirect_to),
+        retry_all=retry_all,
+    )
 
 
 _delivered: Final = lru_cache(maxsize=100)(from_status)
 
 
 @lru_cache(maxsize=4096)
-def _configured(headers: tuple[tuple[str, Secret], ...], replaced: frozenset[str] = _NOTHING) -> tuple[bytes, ...]:
-    """Return the header lines of a webhook, without those that `replaced` names in lower case."""
+def configured_lines(headers: tuple[tuple[str, Secret], ...], replaced: frozenset[str] = _NOTHING) -> tuple[bytes, ...]:
+    """Return the header lines of a request, without those that `replaced` names in lower case."""
     known = {name: value.revealed for name, value in headers if not is_reserved(name) and name.lower() not in replaced}
     ours = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
     # libcurl asks before it sends a large body, unless that header is taken away.

@@ -29,6 +29,7 @@ from sockudo_queue.observability import invalid_webhooks
 from sockudo_queue.observability.tracing.spans import SpanCounts
 
 SETTLED_OUTCOMES: Final = ("completed", "retry", "dead-letter", "put-back", "lease-lost", "unconfirmed")
+ALERT_OUTCOMES: Final = ("sent", "failed", "dropped")
 HISTORY_LOSSES: Final = ("full", "unavailable", "refused", "memory")
 DEPTH_STATES: Final = ("ready", "active", "delayed", "dead-letter")
 DEAD_LETTER_REASONS: Final = (
@@ -337,6 +338,7 @@ class _Watched(Collector):
         self.history_up: Callable[[], float | None] = lambda: None
         self.spans: Callable[[], SpanCounts] = SpanCounts
         self.invalid_webhooks: Callable[[], InvalidByApp] = dict
+        self.alerts: Callable[[], Mapping[str, float]] = lambda: dict.fromkeys(ALERT_OUTCOMES, 0)
 
     def collect(self) -> Iterable[Metric]:
         yield GaugeMetricFamily("sockudo_queue_slots_in_use", "Slots that are taken.", self.slots_in_use())
@@ -350,6 +352,10 @@ class _Watched(Collector):
         yield dropped
         yield CounterMetricFamily("sockudo_queue_evicted", "Jobs dropped by a full memory driver.", self.evictions())
         yield from self._history()
+        alerts = CounterMetricFamily("sockudo_queue_alerts", "Alerts to the operator's URL.", labels=("outcome",))
+        for outcome, count in self.alerts().items():
+            alerts.add_metric((outcome,), count)
+        yield alerts
         up = GaugeMetricFamily("sockudo_queue_app_store_up", "1 while the store of apps answers.", labels=())
         if (answers := self.app_store_up()) is not None:
             up.add_metric((), answers)
@@ -574,6 +580,10 @@ class Metrics:
         """Export what became of the entries of the attempt history, and whether they are stored now."""
         watched = self._watched
         watched.history_written, watched.history_dropped, watched.history_up = written, dropped, up
+
+    def watch_alerts(self, counts: Callable[[], Mapping[str, float]]) -> None:
+        """Export what became of alerts, by `ALERT_OUTCOMES`."""
+        self._watched.alerts = counts
 
     def watch_spans(self, counts: Callable[[], SpanCounts]) -> None:
         """Export what became of the spans that have ended."""

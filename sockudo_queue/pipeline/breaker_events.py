@@ -1,9 +1,11 @@
-"""Logs what the breaker of a webhook does, so that an outage can be read from the log alone."""
+"""Reports what the breaker of a webhook does: to the log, so that an outage can be read there alone, and as alerts."""
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
+from sockudo_queue.core.alert import RaiseAlert, breaker_closed, breaker_opened
 from sockudo_queue.core.outcome import Outcome
 from sockudo_queue.delivery.admission.circuit_breaker import Breaker
 from sockudo_queue.pipeline.in_flight import WebhookDelivery
@@ -14,17 +16,25 @@ def log_probe(log: Any, delivery: WebhookDelivery) -> None:
     log.info("breaker.half_open", app=delivery.state.app, webhook=delivery.webhook.name)
 
 
-def log_breaker(
-    log: Any, delivery: WebhookDelivery, breaker: Breaker, outcome: Outcome, ended: float, failing_since: float | None
+def report_breaker(
+    log: Any,
+    raise_alert: RaiseAlert,
+    delivery: WebhookDelivery,
+    breaker: Breaker,
+    outcome: Outcome,
+    ended: float,
+    failing_since: float | None,
 ) -> None:
-    """Log that this attempt has opened or closed a breaker, or nothing.
+    """Report that this attempt has opened or closed a breaker, or nothing.
 
-    `failing_since` is when the webhook began to fail, None where the breaker was closed before.
+    `failing_since` is when the webhook began to fail, None where the breaker was closed before. A probe that fails
+    opens the breaker again; that is logged, but it is no alert.
     """
     app, webhook = delivery.state.app, delivery.webhook.name
     if breaker.is_closed:
         if failing_since is not None:
             log.info("breaker.closed", app=app, webhook=webhook, failing_s=round(ended - failing_since, 1))
+            raise_alert(breaker_closed(app, webhook, time.time(), failing_s=ended - failing_since))
     elif breaker.open_until == ended + breaker.period:  # by this attempt, and not by an earlier one
         log.warning(
             "breaker.opened",
@@ -34,3 +44,10 @@ def log_breaker(
             failing_s=round(ended - breaker.failing_since, 1),
             open_s=breaker.period,
         )
+        if failing_since is None:
+            failing_s = ended - breaker.failing_since
+            raise_alert(
+                breaker_opened(
+                    app, webhook, time.time(), reason=outcome.reason, failing_s=failing_s, open_s=breaker.period
+                )
+            )

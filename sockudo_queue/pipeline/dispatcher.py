@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from sockudo_queue.core import delivery_state, signing
+from sockudo_queue.core.alert import RaiseAlert, ignore
 from sockudo_queue.core.apps import Webhook
 from sockudo_queue.core.delivery_state import TRIES_LIMIT, Try
 from sockudo_queue.core.outcome import Failure, Outcome, Verdict, from_failure
@@ -33,7 +34,7 @@ from sockudo_queue.drivers.base import Claim, Disposition, Requeue, Retry
 from sockudo_queue.observability.metrics import Metrics, WebhookMetrics
 from sockudo_queue.pipeline import deferrals
 from sockudo_queue.pipeline.attempt_recorder import AttemptRecorder
-from sockudo_queue.pipeline.breaker_events import log_breaker, log_probe
+from sockudo_queue.pipeline.breaker_events import log_probe, report_breaker
 from sockudo_queue.pipeline.in_flight import JobInFlight, WebhookDelivery, dead_letter
 from sockudo_queue.pipeline.pool import Slot
 
@@ -63,6 +64,7 @@ class Dispatcher:
         *,
         baggage: bool = False,
         recorder: AttemptRecorder | None = None,
+        raise_alert: RaiseAlert = ignore,
     ) -> None:
         self._endpoints = endpoints
         self._sender = sender
@@ -71,6 +73,7 @@ class Dispatcher:
         self._stopping = stopping
         self._baggage = baggage
         self._recorder = recorder
+        self._raise_alert = raise_alert
 
     def attempt(
         self, in_flight: JobInFlight, delivery: WebhookDelivery, slot: Slot, give_back: Callable[[Slot], object]
@@ -181,7 +184,7 @@ class Dispatcher:
             self._report(in_flight, delivery, attempt, ended - started, now_ms, counts)
             if not (outcome.delivered and was_closed):
                 self._metrics.breaker(delivery.state.app, delivery.webhook.name, breaker.state(ended))
-                log_breaker(self._log, delivery, breaker, outcome, ended, failing_since)
+                report_breaker(self._log, self._raise_alert, delivery, breaker, outcome, ended, failing_since)
         except Exception as error:  # noqa: BLE001 - what was delivered must not be posted again for the sake of a figure
             self._log.error("delivery.failed", webhook=delivery.webhook.name, job=delivery.state.job, exc_info=error)
         if cut_short:

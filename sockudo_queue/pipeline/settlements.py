@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from sockudo_queue.core.alert import RaiseAlert, dead_letter, ignore
 from sockudo_queue.drivers.base import Claim, DeadLetter, Driver, Requeue, Retry, Settlement
 from sockudo_queue.errors import BrokerError
 from sockudo_queue.observability.metrics import Metrics
@@ -24,6 +25,7 @@ class SettlementRecorder:
         history: StatusHistory,
         log: Any,
         attempts: AttemptRecorder | None = None,
+        raise_alert: RaiseAlert = ignore,
     ) -> None:
         self._driver = driver
         self._claims = claims
@@ -31,6 +33,7 @@ class SettlementRecorder:
         self._history = history
         self._log = log
         self._attempts = attempts
+        self._raise_alert = raise_alert
 
     def settle(self, settlement: Settlement, *, repeated: bool) -> None:
         """Settle without claiming. Raises `BrokerError`; then it may be tried again, as `repeated`."""
@@ -84,6 +87,7 @@ class SettlementRecorder:
             reason=part.reason,
             last=state.last,
         )
+        self._raise_alert(dead_letter(state.app, state.webhook, time.time(), reason=part.reason, last=state.last))
         if self._attempts is not None:
             self._attempts.gave_up(claim, state, part)
 

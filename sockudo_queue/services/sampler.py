@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from sockudo_queue.core import job
-from sockudo_queue.drivers.base import Auditable, Driver
+from sockudo_queue.core import alert, job
+from sockudo_queue.drivers.base import Auditable, Driver, InProcess
 from sockudo_queue.errors import BrokerError, BrokerUnavailable
 from sockudo_queue.observability.metrics import Metrics
 from sockudo_queue.observability.reminder import Reminder
@@ -28,14 +28,24 @@ DROPS_A_LOOK: Final = 20
 class Sampler:
     """One look after the other, by one thread."""
 
-    def __init__(self, driver: Driver, metrics: Metrics, history: StatusHistory, log: Any, *, max_age_ms: int) -> None:
+    def __init__(
+        self,
+        driver: Driver,
+        metrics: Metrics,
+        history: StatusHistory,
+        log: Any,
+        *,
+        max_age_ms: int,
+        raise_alert: alert.RaiseAlert = alert.ignore,
+    ) -> None:
         """`max_age_ms` is how long dead letters are kept; 0 is for ever."""
         self._driver = driver
         self._metrics = metrics
         self._history = history
         self._log = log
         self._max_age_ms = max_age_ms
-        self._logged_trimmed = self._logged_lost = 0
+        self._raise_alert = raise_alert
+        self._logged_trimmed = self._logged_lost = self._reported_evicted = 0
         self._audited_at = time.monotonic() - AUDIT_EVERY
         self._adrift = Reminder(REMIND_AFTER)
 
@@ -66,6 +76,7 @@ class Sampler:
             self._history.sample(depth, oldest)
             self._log_trimmed()
             self._log_lost()
+            self._report_evicted()
 
     def _drop_old_letters(self) -> None:
         if not self._max_age_ms:
@@ -98,6 +109,7 @@ class Sampler:
         total = self._metrics.lost_so_far
         if total > self._logged_lost:
             self._log.error("records.lost", count=total - self._logged_lost)
+            self._raise_alert(alert.loss(alert.RECORDS_LOST, total - self._logged_lost, time.time()))
             self._logged_lost = total
 
     def _log_trimmed(self) -> None:
@@ -105,4 +117,11 @@ class Sampler:
         total = self._metrics.trimmed_so_far
         if total > self._logged_trimmed:
             self._log.warning("dead_letters.trimmed", count=total - self._logged_trimmed)
+            self._raise_alert(alert.loss(alert.DEAD_LETTERS_TRIMMED, total - self._logged_trimmed, time.time()))
             self._logged_trimmed = total
+
+    def _report_evicted(self) -> None:
+        """Raise an alert that a full memory driver has dropped jobs; a series counts them."""
+        if isinstance(self._driver, InProcess) and (total := self._driver.evicted) > self._reported_evicted:
+            self._raise_alert(alert.loss(alert.JOBS_EVICTED, total - self._reported_evicted, time.time()))
+            self._reported_evicted = total

@@ -20,6 +20,7 @@ from sockudo_queue.pipeline.supervisor import Supervisor
 from sockudo_queue.pipeline.unknown_apps import UnknownApps
 from sockudo_queue.pipeline.worker import LIVE_WITHIN, WorkerContext
 from sockudo_queue.runtime.cpu_affinity import LOOK_EVERY, CpuAffinity
+from sockudo_queue.services import alerts
 from sockudo_queue.services.apps_file import RELOAD_EVERY, AppsReload
 from sockudo_queue.services.attempt_history import FLUSH_SECONDS, AttemptHistory
 from sockudo_queue.services.lease_renewer import LeaseRenewer
@@ -129,6 +130,10 @@ class BackgroundThreads:
             wakes=attempts.wakes,
             allowance=3 * LIVE_WITHIN,  # each source may wait for an answer
         )
+
+    def send_alerts(self, outbox: alerts.AlertOutbox) -> None:
+        """Start what sends alerts, also those of a stop."""
+        self.every("alerts", lambda: alerts.FLUSH_SECONDS, outbox.flush, until=self._context.abandoned)
 
     @property
     def is_busy(self) -> bool:

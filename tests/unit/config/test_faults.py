@@ -57,6 +57,18 @@ BROKEN_VALUES: list[tuple[str, Any, str]] = [
         "queue.sqs.endpoint_url in FILE: must not hold a user or pass",
     ),
     ("queue.sqs.queue_url_prefix", "CANARY", "queue.sqs.queue_url_prefix in FILE: must begin with http:// or https://"),
+    ("queue.alerts.url", "ftp://CANARY/", "queue.alerts.url in FILE: must begin with http:// or https://"),
+    ("queue.alerts.url", "https://CANARY CANARY/", "queue.alerts.url in FILE: holds white space"),
+    ("queue.alerts.url", "https://h/CANARY", "queue.alerts.url in FILE: alerts are signed, so"),
+    ("queue.alerts.secret", "CANARY", "queue.alerts.secret in FILE: must begin with whsec_; for example whsec_"),
+    ("queue.alerts.secret", "whsec_CANARY!", "queue.alerts.secret in FILE: is no base64 behind its prefix"),
+    ("queue.alerts.secret", "whsec_Q0FOQVJZ", "queue.alerts.secret in FILE: must stand for 24 to 64 bytes"),
+    (
+        "queue.alerts.secret",
+        "whsec_Q0FOQVJZQ0FOQVJZQ0FOQVJZQ0FOQVJZ",
+        "queue.alerts.secret in FILE: is no use without",
+    ),
+    ("queue.alerts.reminder_ms", 10, "queue.alerts.reminder_ms in FILE: must be at least 1000"),
     ("queue.delivery.private", "CANARY", "queue.delivery.private in FILE: must be 'allow' or 'deny'"),
     (
         "queue.delivery.denied_networks",

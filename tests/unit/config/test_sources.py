@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 
 import pytest
@@ -279,9 +280,12 @@ def test_every_secret_is_marked_and_masked(tmp_path: Path) -> None:
     environment = {
         name: f"redis://{CANARY}:{CANARY}@host:1" for option in OPTIONS if option.secret for name in option.variables
     }
+    environment["QUEUE_ALERT_URL"] = f"https://{CANARY}:{CANARY}@host/{CANARY}?{CANARY}"
+    environment["QUEUE_ALERT_SECRET"] = "whsec_" + base64.b64encode(CANARY.encode() * 4).decode()
     outcome = read(tmp_path, environment=environment)
     lines = dump(outcome.good.settings).splitlines()
     assert CANARY not in outcome.output
+    assert environment["QUEUE_ALERT_SECRET"] not in outcome.output
     for option in OPTIONS:
         value = attribute_of(outcome.good.settings, option.attribute)
         values = value if isinstance(value, tuple) else (value,)

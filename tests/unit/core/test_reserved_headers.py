@@ -43,7 +43,7 @@ def test_reserved_header_is_dropped_from_settings_and_from_the_request(name: str
     assert is_reserved(name)
     assert read_headers({name: "theirs"}, "webhook 1", problems) == ()
     assert len(problems.warnings) == 1
-    assert not any(b"theirs" in line for line in sender._configured(((name, Secret("theirs")),)))
+    assert not any(b"theirs" in line for line in sender.configured_lines(((name, Secret("theirs")),)))
 
 
 @pytest.mark.parametrize("name", FREE)
@@ -54,7 +54,7 @@ def test_other_header_is_kept_in_settings_and_in_the_request(name: str) -> None:
     kept = read_headers({name: "theirs"}, "webhook 1", problems)
     assert [given for given, _ in kept] == [name]
     assert problems.warnings == []
-    assert f"{name}: theirs".encode() in sender._configured(kept)
+    assert f"{name}: theirs".encode() in sender.configured_lines(kept)
 
 
 def test_every_header_of_ours_is_reserved() -> None:
@@ -63,7 +63,7 @@ def test_every_header_of_ours_is_reserved() -> None:
     signed = Webhook("a", frozenset(), Secret("https://a.example/"), signing_secrets=secrets)
     set_by_us = [
         *headers_of(request, signed, b"{}"),
-        *(line.split(b":")[0].decode() for line in sender._configured(())),
+        *(line.split(b":")[0].decode() for line in sender.configured_lines(())),
     ]
 
     assert len(set_by_us) == 11

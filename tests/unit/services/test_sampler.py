@@ -33,7 +33,18 @@ class World:
         self.metrics = Metrics("memory", "webhooks")
         self.history = StatusHistory(self.metrics)
         self.lines: list[tuple[str, dict[str, Any]]] = []
-        self.sampler = Sampler(self.driver, self.metrics, self.history, self, max_age_ms=max_age_ms)
+        self.alerts: list[tuple[str, int]] = []
+        self.sampler = self.sampler_over(self.driver, max_age_ms)
+
+    def sampler_over(self, driver: MemoryDriver, max_age_ms: int = 0) -> Sampler:
+        return Sampler(
+            driver,
+            self.metrics,
+            self.history,
+            self,
+            max_age_ms=max_age_ms,
+            raise_alert=lambda alert: self.alerts.append((alert.type, alert.count)),
+        )
 
     def warning(self, event: str, **fields: Any) -> None:
         self.lines.append((event, fields))
@@ -138,7 +149,7 @@ class Audited(World):
         monkeypatch.setattr(time, "monotonic", lambda: self.seconds)
         self.memory = AuditedMemory()
         self.memory.findings += findings
-        self.sampler = Sampler(self.memory, self.metrics, self.history, self, max_age_ms=0)
+        self.sampler = self.sampler_over(self.memory)
 
     def value(self, name: str) -> float | None:
         return self.metrics.registry.get_sample_value(f"sockudo_queue_records_{name}")
@@ -154,6 +165,7 @@ def test_records_are_audited_at_the_start_and_once_a_minute(monkeypatch: pytest.
     world.sampler.look()
     assert world.value("lost_total") == 3
     assert world.lines == [("records.lost", {"count": 2}), ("records.lost", {"count": 1})]
+    assert world.alerts == [("queue.records_lost", 2), ("queue.records_lost", 1)]
     assert world.history.view().lost == 3
 
 
@@ -182,3 +194,22 @@ def test_records_that_a_claim_finds_lost_are_logged(monkeypatch: pytest.MonkeyPa
     world.sampler.look()
     world.sampler.look()
     assert world.lines == [("records.lost", {"count": 4})]
+
+
+def test_jobs_that_a_full_memory_driver_drops_raise_an_alert() -> None:
+    world = World()
+    for body in jobs(103):
+        world.driver.put(body)
+    world.sampler.look()
+    world.sampler.look()
+    world.driver.put(job(104))
+    world.sampler.look()
+    assert world.alerts == [("queue.jobs_evicted", 3), ("queue.jobs_evicted", 1)]
+
+
+def test_trimmed_dead_letters_raise_an_alert() -> None:
+    world = World()
+    world.metrics.trimmed(4)
+    world.sampler.look()
+    world.sampler.look()
+    assert world.alerts == [("queue.dead_letters_trimmed", 4)]

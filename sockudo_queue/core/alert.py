@@ -1,0 +1,127 @@
+"""Alerts: events that are reported to the operator's own URL, as pure values.
+
+An alert holds names, reasons and numbers, and never a URL, a body or a secret. Its type and the keys of its data are an
+interface, which `docs/alerts.md` lists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+TEXT_LIMIT: Final = 200
+"""Characters of each text. Names of apps and reasons come from outside."""
+
+BREAKER_OPENED: Final = "webhook.breaker_opened"
+BREAKER_CLOSED: Final = "webhook.breaker_closed"
+DEAD_LETTERS: Final = "webhook.dead_letters"
+DEAD_LETTERS_TRIMMED: Final = "queue.dead_letters_trimmed"
+RECORDS_LOST: Final = "queue.records_lost"
+JOBS_EVICTED: Final = "queue.jobs_evicted"
+SOURCE_REFUSED: Final = "queue.source_refused"
+SOURCE_RESUMED: Final = "queue.source_resumed"
+TEST: Final = "alert.test"
+TYPES: Final = (
+    BREAKER_OPENED,
+    BREAKER_CLOSED,
+    DEAD_LETTERS,
+    DEAD_LETTERS_TRIMMED,
+    RECORDS_LOST,
+    JOBS_EVICTED,
+    SOURCE_REFUSED,
+    SOURCE_RESUMED,
+    TEST,
+)
+
+Value = str | int | float | None
+
+
+class Alert(msgspec.Struct, frozen=True, kw_only=True):
+    """One event. `at` is in seconds since 1970.
+
+    Alerts of one `subject` are combined while they wait. `is_change`: the subject has changed its state, so only the
+    newest alert counts. Else it is something that happens again and again, and `count` says how often.
+    """
+
+    type: str
+    subject: tuple[str, ...]
+    at: float
+    data: dict[str, Value]
+    count: int = 1
+    is_change: bool = False
+
+    def after(self, earlier: Alert | None) -> Alert:
+        """Return this alert, and in its count those of an earlier one that it replaces."""
+        return self if earlier is None else msgspec.structs.replace(self, count=earlier.count + self.count)
+
+
+RaiseAlert = Callable[[Alert], object]
+"""Takes an alert from any thread, without a wait and without an error."""
+
+
+def ignore(_alert: Alert) -> None:
+    """Take an alert where none is wanted."""
+
+
+def breaker_opened(app: str, webhook: str, at: float, *, reason: str, failing_s: float, open_s: float) -> Alert:
+    """Return the alert that a webhook is not called for now."""
+    data: dict[str, Value] = _names(app, webhook) | {
+        "reason": bounded(reason),
+        "failing_s": round(failing_s, 1),
+        "open_s": open_s,
+    }
+    return Alert(type=BREAKER_OPENED, subject=_breaker(app, webhook), at=at, data=data, is_change=True)
+
+
+def breaker_closed(app: str, webhook: str, at: float, *, failing_s: float) -> Alert:
+    """Return the alert that a webhook answers again."""
+    data: dict[str, Value] = _names(app, webhook) | {"failing_s": round(failing_s, 1)}
+    return Alert(type=BREAKER_CLOSED, subject=_breaker(app, webhook), at=at, data=data, is_change=True)
+
+
+def dead_letter(app: str, webhook: str | None, at: float, *, reason: str, last: str | None) -> Alert:
+    """Return the alert of one dead letter. Those that are owed to no webhook are told apart by their reason alone.
+
+    An id of an app that nobody has configured comes with a job, so each could be another one.
+    """
+    subject = (DEAD_LETTERS, reason) if webhook is None else (DEAD_LETTERS, bounded(app), bounded(webhook))
+    data = _names(app, webhook) | {"reason": bounded(reason), "last": None if last is None else bounded(last)}
+    return Alert(type=DEAD_LETTERS, subject=subject, at=at, data=data)
+
+
+def loss(type_: str, count: int, at: float) -> Alert:
+    """Return the alert that the queue has lost something: `DEAD_LETTERS_TRIMMED`, `RECORDS_LOST`, `JOBS_EVICTED`."""
+    return Alert(type=type_, subject=(type_,), at=at, data={}, count=count)
+
+
+def source_refused(source: str, reason: str, at: float) -> Alert:
+    """Return the alert that the queue's server refuses one form of the queue."""
+    data: dict[str, Value] = {"source": bounded(source), "reason": bounded(reason)}
+    return Alert(type=SOURCE_REFUSED, subject=("source", bounded(source)), at=at, data=data, is_change=True)
+
+
+def source_resumed(source: str, at: float) -> Alert:
+    """Return the alert that the queue's server takes that form again."""
+    data: dict[str, Value] = {"source": bounded(source)}
+    return Alert(type=SOURCE_RESUMED, subject=("source", bounded(source)), at=at, data=data, is_change=True)
+
+
+def trial_alert(at: float) -> Alert:
+    """Return an alert that an operator has asked for."""
+    return Alert(type=TEST, subject=(TEST,), at=at, data={})
+
+
+def bounded(text: str) -> str:
+    """Return text that can be written as JSON, of at most `TEXT_LIMIT` characters."""
+    text = text[:TEXT_LIMIT].encode(errors="backslashreplace").decode()  # half a surrogate pair has no UTF-8
+    return text if len(text) <= TEXT_LIMIT else text[: TEXT_LIMIT - 1] + "…"
+
+
+def _names(app: str, webhook: str | None) -> dict[str, Value]:
+    return {"app": bounded(app), "webhook": None if webhook is None else bounded(webhook)}
+
+
+def _breaker(app: str, webhook: str) -> tuple[str, ...]:
+    return ("breaker", bounded(app), bounded(webhook))

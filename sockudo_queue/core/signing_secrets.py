@@ -1,0 +1,26 @@
+"""The form of a secret of Standard Webhooks; pure. No message holds a secret."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Final
+
+PREFIX: Final = "whsec_"
+SHORTEST: Final = 24
+LONGEST: Final = 64
+"""Bytes of a secret, as the specification wants them."""
+SIGNING_EXAMPLE: Final = "whsec_ and the base64 form of 24 to 64 random bytes"
+
+
+def signing_secret_fault(text: object) -> str | None:
+    """Return why the text is no secret of Standard Webhooks, or None."""
+    if not isinstance(text, str) or not text.strip().startswith(PREFIX):
+        return f"must begin with {PREFIX}"
+    try:
+        key = base64.b64decode(text.strip().removeprefix(PREFIX), validate=True)
+    except (ValueError, binascii.Error):
+        return "is no base64 behind its prefix"
+    if not SHORTEST <= len(key) <= LONGEST:
+        return f"must stand for {SHORTEST} to {LONGEST} bytes"
+    return None

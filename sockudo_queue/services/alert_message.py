@@ -1,0 +1,36 @@
+"""What an alert looks like on its way: an id of Standard Webhooks, and the bytes of its body."""
+
+from __future__ import annotations
+
+import os
+import socket
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+import msgspec
+
+from sockudo_queue.core.alert import Alert
+
+
+class AlertMessage(NamedTuple):
+    """One message. Every try to send it has the same id and body."""
+
+    id: str
+    body: bytes
+
+
+def message_of(alert: Alert, replica: str, lost: int = 0) -> AlertMessage:
+    """Return the message of an alert. `lost`: how many alerts were lost since the last one that arrived."""
+    count = {"changes" if alert.is_change else "count": alert.count}
+    moment = datetime.fromtimestamp(alert.at, UTC).isoformat(timespec="milliseconds")
+    payload = {
+        "type": alert.type,
+        "timestamp": moment.replace("+00:00", "Z"),
+        "data": {**alert.data, **count, "alerts_lost": lost, "replica": replica},
+    }
+    return AlertMessage(f"msg_{os.urandom(16).hex()}", msgspec.json.encode(payload))
+
+
+def replica_name() -> str:
+    """Return the name of this process in alerts and in the attempt history."""
+    return f"{socket.gethostname()}:{os.getpid()}"

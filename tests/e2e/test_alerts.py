@@ -1,0 +1,135 @@
+"""The daemon alerts its operator: endpoints that break and recover, dead letters, refusals, losses, and a stop."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from sockudo_queue.daemon import LAST_ALERTS
+from tests.faults.queue import DOCUMENTED_LIST, daemon_on, own_key, push, told
+from tests.helpers.alerts import SECRET, alert_settings, alerts_at, verified
+from tests.helpers.configs import webhook
+from tests.helpers.jobs import APP_ID, jobs
+from tests.helpers.receiver import Receiver
+from tests.helpers.redis_server import RedisServer
+from tests.helpers.waiting import eventually
+
+QUICK = {
+    "QUEUE_DELIVERY_BREAKER_FAILURES": "2",
+    "QUEUE_DELIVERY_BREAKER_OPEN_MS": "200",
+    "QUEUE_DELIVERY_RETRY_INITIAL_BACKOFF_MS": "50",
+}
+
+
+@pytest.fixture
+def operator() -> Iterator[Receiver]:
+    with Receiver() as receiver:
+        yield receiver
+
+
+def test_operator_hears_of_an_endpoint_that_breaks_recovers_and_of_dead_letters(
+    own_redis: RedisServer, receiver: Receiver, operator: Receiver
+) -> None:
+    receiver.always(503)
+    settings = QUICK | alert_settings(operator) | {"QUEUE_DELIVERY_RETRY_MAX_ELAPSED_TIME_MS": "60000"}
+    hook = webhook(receiver.url("/?token=CANARY"), name="orders")
+    with daemon_on(own_redis.url, hook, **settings) as daemon, own_redis.client() as client:
+        daemon.wait_ready()
+        push(client, jobs(3))
+        [opened] = eventually(lambda: alerts_at(operator, "webhook.breaker_opened"), 10, told(daemon))
+        eventually(lambda: len(daemon.events("breaker.opened")) >= 3, 10, told(daemon))  # probes that failed
+        receiver.always(200)
+        [closed] = eventually(lambda: alerts_at(operator, "webhook.breaker_closed"), 10, told(daemon))
+        receiver.always(404)  # refused for good
+        push(client, jobs(20, first=4))
+        [dead] = eventually(lambda: alerts_at(operator, "webhook.dead_letters"), 10, told(daemon))
+        eventually(lambda: len(daemon.events("job.dead_lettered")) == 20, 10, told(daemon))
+        daemon.terminate()
+        assert daemon.wait() == 0, daemon.output()
+        output = daemon.output()
+    names = [opened["data"][name] for name in ("app", "webhook", "reason")]
+    assert names == [APP_ID, "orders", "status-503"]
+    assert closed["data"]["failing_s"] > opened["data"]["failing_s"]
+    assert closed["timestamp"] > opened["timestamp"]
+    assert (dead["data"]["reason"], dead["data"]["last"]) == ("refused", "status-404")
+    # The stop sent what was counted since.
+    assert sum(each["data"]["count"] for each in alerts_at(operator, "webhook.dead_letters")) == 20
+    assert len(alerts_at(operator, "webhook.breaker_opened")) == 1
+    for secret in ("CANARY", SECRET):
+        assert secret not in output
+        assert all(secret.encode() not in request.body for request in operator.requests)
+
+
+def test_dead_letters_that_go_on_bring_one_reminder_with_their_count(
+    own_redis: RedisServer, receiver: Receiver, operator: Receiver
+) -> None:
+    receiver.always(404)
+    settings = alert_settings(operator) | {"QUEUE_ALERT_REMINDER_MS": "2000"}
+    with daemon_on(own_redis.url, receiver.url(), **settings) as daemon, own_redis.client() as client:
+        daemon.wait_ready()
+        push(client, jobs(1))
+        first, *_ = operator.wait_for(1)
+        push(client, jobs(30, first=2))
+        eventually(lambda: len(daemon.events("job.dead_lettered")) == 31, 10, told(daemon))
+        first, second = operator.wait_for(2, 10)
+    assert [verified(each)["data"]["count"] for each in (first, second)] == [1, 30]
+    assert second.received_at - first.received_at >= 1.9
+
+
+def test_operator_hears_of_a_refused_source_and_of_trimmed_dead_letters(
+    own_redis: RedisServer, receiver: Receiver, operator: Receiver
+) -> None:
+    receiver.always(404)
+    settings = alert_settings(operator) | {"QUEUE_FAILED_RETENTION": "1"}
+    with own_redis.client() as client:
+        client.set(own_key(DOCUMENTED_LIST, "ready"), "a key of another type")
+        with daemon_on(own_redis.url, receiver.url(), **settings) as daemon:
+            [refused] = eventually(lambda: alerts_at(operator, "queue.source_refused"), 10, told(daemon))
+            push(client, jobs(5))
+            client.delete(own_key(DOCUMENTED_LIST, "ready"))
+            eventually(lambda: alerts_at(operator, "queue.source_resumed"), 10, told(daemon))
+            [trimmed] = eventually(lambda: alerts_at(operator, "queue.dead_letters_trimmed"), 10, told(daemon))
+    assert refused["data"]["source"] == DOCUMENTED_LIST
+    assert trimmed["data"]["count"] >= 1
+
+
+@pytest.mark.parametrize("deadline", [5_000, 500])
+def test_stop_is_not_held_up_by_a_receiver_that_hangs(
+    own_redis: RedisServer, receiver: Receiver, operator: Receiver, deadline: int
+) -> None:
+    receiver.always(404)
+    operator.hang()
+    settings = alert_settings(operator) | {"QUEUE_SHUTDOWN_TIMEOUT_MS": str(deadline)}
+    with daemon_on(own_redis.url, receiver.url(), **settings) as daemon, own_redis.client() as client:
+        daemon.wait_ready()
+        push(client, jobs(1))
+        operator.wait_for(1)
+        push(client, jobs(1, first=2))
+        eventually(lambda: len(daemon.events("job.dead_lettered")) == 2, 10, told(daemon))
+        daemon.signal(signal.SIGTERM)
+        began = time.monotonic()
+        assert daemon.wait() == 0, daemon.output()
+        took = time.monotonic() - began
+        [lost] = daemon.events("alert.lost")
+    assert took < min(deadline / 1000, LAST_ALERTS) + 1.5  # of Python and its end on a busy machine
+    assert lost["count"] == 2
+
+
+def test_receiver_that_fails_is_counted_and_raises_no_alert(
+    own_redis: RedisServer, receiver: Receiver, operator: Receiver
+) -> None:
+    receiver.always(404)
+    operator.always(400)
+    with (
+        daemon_on(own_redis.url, receiver.url(), **alert_settings(operator)) as daemon,
+        own_redis.client() as client,
+    ):
+        daemon.wait_ready()
+        push(client, jobs(3))
+        eventually(lambda: daemon.metric("sockudo_queue_alerts_total", outcome="failed") == 1, 10, told(daemon))
+        [failed] = daemon.events("alert.failed")
+    assert failed["reason"] == "status-400"
+    assert {payload["type"] for payload in alerts_at(operator)} == {"webhook.dead_letters"}
