@@ -1,4 +1,4 @@
-"""Writes docs/settings.md and config.example.json from the table of settings and the models; with --check, compares."""
+"""Writes docs/settings.md and config.example.json from the models; with --check, compares."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from sockudo_queue.config import options
-from sockudo_queue.config.options import Option
+from sockudo_queue.config.options import OPTIONS, Option
 from sockudo_queue.config.wording import bounds_of, default_of, shown
 from sockudo_queue.core.ceilings import (
     LONGEST_ID,
@@ -26,23 +25,23 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "settings.md"
 EXAMPLE = ROOT / "config.example.json"
 GROUPS = (
-    ("The queue", options.QUEUE),
-    ("One Redis server", options.REDIS),
-    ("Redis Sentinel", options.SENTINEL),
-    ("Redis cluster", options.CLUSTER),
-    ("Amazon SQS", options.SQS),
-    ("The memory driver", options.MEMORY),
-    ("Apps", options.APPS),
-    ("Apps in PostgreSQL", options.POSTGRES),
-    ("Apps in MySQL or MariaDB", options.MYSQL),
-    ("Apps in DynamoDB", options.DYNAMODB),
-    ("Leases, limits and stopping", options.RELIABILITY),
-    ("Retries", options.RETRY),
-    ("Deliveries", options.DELIVERY),
-    ("Ceilings", options.LIMITS),
-    ("The attempt history", options.HISTORY),
-    ("Alerts", options.ALERTS),
-    ("Metrics and logs", options.OBSERVATION),
+    ("The queue", ("driver", "workers", "one_core")),
+    ("One Redis server", ("redis", "master_tls")),
+    ("Redis Sentinel", ("sentinel",)),
+    ("Redis cluster", ("redis_cluster",)),
+    ("Amazon SQS", ("sqs",)),
+    ("The memory driver", ("memory",)),
+    ("Apps", ("apps",)),
+    ("Apps in PostgreSQL", ("postgres",)),
+    ("Apps in MySQL or MariaDB", ("mysql",)),
+    ("Apps in DynamoDB", ("dynamodb",)),
+    ("Leases, limits and stopping", ("reliability",)),
+    ("Retries", ("retry",)),
+    ("Deliveries", ("delivery",)),
+    ("Ceilings", ("limits",)),
+    ("The attempt history", ("history",)),
+    ("Alerts", ("alerts",)),
+    ("Metrics and logs", ("metrics", "logging")),
 )
 NOTES = {
     "Ceilings": f"""\
@@ -74,7 +73,7 @@ UNITS = {
     "history.length": "entries",
 }
 INTRODUCTION = """\
-<!-- Written by scripts/settings-page; change the table in sockudo_queue/config/options.py instead. -->
+<!-- Written by scripts/settings-page; change sockudo_queue/config/models/ instead. -->
 
 # Settings
 
@@ -120,17 +119,22 @@ only at the start, including the default retry policy and timeout of webhooks.
 
 def page() -> str:
     """Return the whole page."""
-    return "\n".join([INTRODUCTION, *(line for title, group in GROUPS for line in _section(title, group))])
+    return "\n".join([INTRODUCTION, *(line for title, groups in GROUPS for line in _section(title, groups))])
 
 
-def _section(title: str, group: Sequence[Option]) -> list[str]:
+def _section(title: str, groups: Sequence[str]) -> list[str]:
     head = [
         f"## {title}",
         "",
         "| variable | key in the file | default | unit, range | meaning |",
         "|---|---|---|---|---|",
     ]
-    return [*head, *map(_row, group), "", *([NOTES[title]] if title in NOTES else [])]
+    return [
+        *head,
+        *(_row(option) for option in OPTIONS if option.attribute.partition(".")[0] in groups),
+        "",
+        *([NOTES[title]] if title in NOTES else []),
+    ]
 
 
 def _row(option: Option) -> str:
@@ -145,7 +149,7 @@ def _row(option: Option) -> str:
 def example() -> str:
     """Return the example file: every setting with its default, and the apps that the present file shows."""
     document: dict[str, Any] = {}
-    for option in options.OPTIONS:
+    for option in OPTIONS:
         _put(document, option.key, _plain(_example_value(option)))
     apps = json.loads(EXAMPLE.read_text())["app_manager"]["array"]
     _put(document, "app_manager.array", apps)

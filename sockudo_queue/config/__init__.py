@@ -1,7 +1,7 @@
 """Settings: the models, how they are loaded, and how they are printed.
 
-Where each part stands: `config/models.py` has names, defaults and bounds, `config/options.py` what they are called in
-a file and in the environment, `config/loading.py` the order in which they are read.
+Where each part stands: `config/models/` declares each setting, `config/options.py` lists them under their names in a
+file and in the environment, `config/loading.py` has the order in which they are read.
 """
 
 from __future__ import annotations

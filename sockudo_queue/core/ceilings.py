@@ -2,7 +2,7 @@
 
 Each default is above everything that a Sockudo server writes. A job over one becomes the dead letter `unreadable`, and
 a webhook or an app over one the dead letter `webhook-invalid`: both keep their bytes and can be replayed. The bounds of
-the settings are in `config/models.py`.
+the settings are in `config/models/limits.py`.
 """
 
 from __future__ import annotations
