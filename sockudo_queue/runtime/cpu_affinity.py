@@ -3,7 +3,7 @@
 Python lets one thread run at a time. Threads on several cores wake each other for its lock several times a job, which
 costs a third of all the CPU that a job takes, and gains nothing: what runs beside the lock, the network, is short. On
 one core a thread finds the lock free when its turn comes. But a thread that is tied to a core cannot leave when others
-need it, so whether there is room is looked at again and again (`docs/performance.md` has the figures).
+need it, so whether there is room is looked at again and again (`docs/verification/performance.md` has the figures).
 
 Linux only; elsewhere, and where one core is all there is, nothing is done.
 """

@@ -2,7 +2,7 @@
 
 Python's lock has no queue in which a thread could go first: where a hundred workers want it, a probe waits behind all
 of them, several times for one answer. Waiting at the gate costs nothing, so a probe has a handful of threads before it,
-and the work takes as long as before (`docs/performance.md` has the figures).
+and the work takes as long as before (`docs/verification/performance.md` has the figures).
 """
 
 from __future__ import annotations
