@@ -1,10 +1,10 @@
-"""The command line: sub-commands, flags and exit codes.
+"""The command line: sub-commands, options and exit codes.
 
-Exit codes: 0 stopped as asked, 1 a second signal came or something could not be put back (for tools: the answer is no,
-or not all was done), 2 bad settings, 3 could not start, or the queue's server cannot be used, 4 gave up after repeated
-deaths of its threads.
+Exit codes: 0 stopped as requested, 1 a second signal came or something could not be put back (for commands: the answer
+is no, or not everything was done), 2 invalid settings, 3 could not start, or the queue's server cannot be used, 4 too
+many thread crashes.
 
-What a command needs is imported when it runs, so that "version" and "health" answer at once.
+The modules of a command are imported when it runs, so that "version" and "health" start fast.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ EXIT_BAD_SETTINGS: Final = 2
 EXIT_COULD_NOT_START: Final = 3
 FLUSH_SECONDS: Final = 1.0
 LOWEST_RATE: Final = 0.001
-"""Letters a second; less is longer between two than anybody waits for, and than a system can sleep."""
+"""Letters per second. A lower rate would mean pauses that are longer than a system can sleep."""
 
 LARGEST_PAGE: Final = 10_000
 """Entries of one answer, which are sorted in memory."""
@@ -118,7 +118,7 @@ def main() -> NoReturn:
 
 
 def run(arguments: Sequence[str] | None) -> int:
-    """Run one sub-command and return its exit code; faults are told on standard error."""
+    """Run one sub-command and return its exit code; errors are written to standard error."""
     try:
         try:
             code = _answer(arguments)
@@ -141,7 +141,7 @@ def run(arguments: Sequence[str] | None) -> int:
     except KeyboardInterrupt:
         _print_error("interrupted")
         code = EXIT_NO
-    except BrokenPipeError:  # whoever reads has seen enough, as "head" has
+    except BrokenPipeError:  # the reader has closed the pipe, like "head"
         code = EXIT_NO
     return code
 
@@ -149,7 +149,7 @@ def run(arguments: Sequence[str] | None) -> int:
 def _answer(arguments: Sequence[str] | None) -> int:
     try:
         options = _parser().parse_args(arguments)
-    except SystemExit as end:  # argparse has written what was asked for, or what is wrong
+    except SystemExit as end:  # argparse has already written the help or the error
         return int(end.code or 0)
     if options.command is not _run:
         signal_mask.restore_signals()
@@ -158,36 +158,40 @@ def _answer(arguments: Sequence[str] | None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog=_PROGRAM)
-    parser.add_argument("--version", action="version", version=_VERSION, help="print the version, as the command does")
+    parser.add_argument("--version", action="version", version=_VERSION, help="print the version")
     commands = parser.add_commands("COMMAND")
     configured = argparse.ArgumentParser(add_help=False)
-    configured.add_argument("--config", metavar="FILE", help="a JSON or TOML file; Sockudo's own will do")
+    configured.add_argument("--config", metavar="FILE", help="settings file, JSON or TOML; can be Sockudo's own file")
     strict = argparse.ArgumentParser(add_help=False)
-    strict.add_argument("--strict", action="store_true", help="refuse unknown settings instead of warning")
+    strict.add_argument("--strict", action="store_true", help="treat unknown settings and invalid webhooks as errors")
     machine = argparse.ArgumentParser(add_help=False)
-    machine.add_argument("--json", action="store_true", help="write JSON, for machines")
-    run = commands.add_parser("run", parents=[configured, strict], help="deliver webhooks until a signal comes")
+    machine.add_argument("--json", action="store_true", help="write JSON")
+    run = commands.add_parser("run", parents=[configured, strict], help="deliver webhooks until stopped")
     run.set_defaults(command=_run)
     check = commands.add_parser(
-        "check", parents=[configured, strict, machine], help="check settings, the queue's server, and every endpoint"
+        "check", parents=[configured, strict, machine], help="check the settings, the queue's server and every endpoint"
     )
-    check.add_argument("--probe", action="store_true", help="send each webhook one signed POST without events")
+    check.add_argument("--probe", action="store_true", help="also send each webhook one signed POST without events")
     check.add_argument("--alert", action="store_true", help="send a test alert to QUEUE_ALERT_URL")
-    check.add_argument("--acl", action="store_true", help="print the Redis rule that keeps Sockudo 5 from delivering")
+    check.add_argument("--acl", action="store_true", help="only print the Redis rule for Sockudo 5's user")
     check.set_defaults(command=_tool("check", "check"))
-    push = commands.add_parser("push", parents=[configured, machine], help="put jobs on the queue, as Sockudo would")
-    push.add_argument("file", nargs="?", default="-", metavar="FILE", help="one job a line; - reads standard input")
+    push = commands.add_parser("push", parents=[configured, machine], help="add jobs to the queue, as Sockudo would")
+    push.add_argument(
+        "file", nargs="?", default="-", metavar="FILE", help="one job per line; - is standard input (default)"
+    )
     push.set_defaults(command=_tool("push", "push"))
     _add_dead_letters(commands, configured, machine)
     _add_attempts(commands, configured, machine)
-    stats = commands.add_parser("stats", parents=[configured, machine], help="show depth, dead letters and webhooks")
-    stats.add_argument("--url", action="append", metavar="URL", help="a daemon to ask; may be given several times")
+    stats = commands.add_parser(
+        "stats", parents=[configured, machine], help="show the queue, dead letters and webhooks"
+    )
+    stats.add_argument("--url", action="append", metavar="URL", help="address of a daemon; can be given several times")
     stats.set_defaults(command=_tool("stats", "stats"))
     _add_tests(commands, configured, machine)
-    demo = commands.add_parser("demo", help="show it at work: the daemon, two receivers, no Redis")
+    demo = commands.add_parser("demo", help="run a demo with two receivers and without Redis")
     demo.set_defaults(command=_demo)
-    health = commands.add_parser("health", parents=[machine], help="ask the daemon on this host whether it is alive")
-    health.add_argument("--ready", action="store_true", help="ask whether it is ready instead")
+    health = commands.add_parser("health", parents=[machine], help="check whether the daemon on this host is alive")
+    health.add_argument("--ready", action="store_true", help="check whether it is ready instead")
     health.set_defaults(command=_health)
     version = commands.add_parser("version", help="print the version")
     version.set_defaults(command=_version)
@@ -198,64 +202,66 @@ def _parser() -> argparse.ArgumentParser:
 def _add_dead_letters(
     commands: argparse._SubParsersAction[argparse.ArgumentParser], *parents: argparse.ArgumentParser
 ) -> None:
-    letters = commands.add_parser("dead-letters", help="list, show, replay and purge what could not be delivered")
+    letters = commands.add_parser("dead-letters", help="list, show, replay and purge dead letters")
     assert isinstance(letters, _Parser), "commands are made by the class of their parser"
     verbs = letters.add_commands("VERB")
     chosen = argparse.ArgumentParser(add_help=False)
-    chosen.add_argument("--webhook", metavar="NAME", help="only what is owed to this webhook")
-    chosen.add_argument("--app", metavar="ID", help="only those of this app")
-    chosen.add_argument("--reason", metavar="WORD", help="only those that died for this reason, for example exhausted")
-    chosen.add_argument("--older-than", metavar="AGE", type=_age, help="only what died longer ago, for example 2h")
-    chosen.add_argument("--newer-than", metavar="AGE", type=_age, help="only what died since, for example 15m")
+    chosen.add_argument("--webhook", metavar="NAME", help="only deliveries to this webhook")
+    chosen.add_argument("--app", metavar="ID", help="only of this app")
+    chosen.add_argument("--reason", metavar="WORD", help="only with this reason, for example exhausted")
+    chosen.add_argument("--older-than", metavar="AGE", type=_age, help="only older than this, for example 2h")
+    chosen.add_argument("--newer-than", metavar="AGE", type=_age, help="only newer than this, for example 15m")
     named = argparse.ArgumentParser(add_help=False)
-    named.add_argument("ids", nargs="*", metavar="ID", help="a dead letter's id, or a job's for all letters of it")
-    named.add_argument("--all", action="store_true", help="all dead letters")
-    listing = verbs.add_parser("list", parents=[*parents, chosen], help="list them, the newest last")
-    listing.add_argument("--limit", metavar="N", type=_limit, help="the newest N; 0 is all (50; with --json all)")
+    named.add_argument("ids", nargs="*", metavar="ID", help="id of a dead letter, or of a job for all its dead letters")
+    named.add_argument("--all", action="store_true", help="select all dead letters")
+    listing = verbs.add_parser("list", parents=[*parents, chosen], help="list dead letters, the newest last")
+    listing.add_argument(
+        "--limit", metavar="N", type=_limit, help="list the newest N; 0 is all (default: 50, with --json all)"
+    )
     listing.set_defaults(command=_tool("dead_letters", "list_letters"))
-    show = verbs.add_parser("show", parents=parents, help="show one, without its secrets")
-    show.add_argument("id", metavar="ID", help="a dead letter's id, or a job's for all letters of it")
-    show.add_argument("--raw", metavar="FILE", help="write the bytes of the job there, secret included; - is stdout")
+    show = verbs.add_parser("show", parents=parents, help="show a dead letter without secrets")
+    show.add_argument("id", metavar="ID", help="id of a dead letter, or of a job for all its dead letters")
+    show.add_argument("--raw", metavar="FILE", help="write the job's bytes, including the secret; - is standard output")
     show.set_defaults(command=_tool("dead_letters", "show"))
-    replay = verbs.add_parser("replay", parents=[*parents, chosen, named], help="deliver what is still owed, again")
-    replay.add_argument("--to", metavar="NAME", help="to the webhook of this name, where the one that is owed is gone")
-    replay.add_argument("--rate", metavar="N", type=_rate, help="at most N a second")
-    replay.add_argument("--dry-run", action="store_true", help="only say how many it would be")
+    replay = verbs.add_parser("replay", parents=[*parents, chosen, named], help="deliver dead letters again")
+    replay.add_argument("--to", metavar="NAME", help="deliver to this webhook instead of the original one")
+    replay.add_argument("--rate", metavar="N", type=_rate, help="replay at most N per second")
+    replay.add_argument("--dry-run", action="store_true", help="only count the dead letters")
     replay.set_defaults(command=_tool("replays", "replay"))
-    purge = verbs.add_parser("purge", parents=[*parents, chosen, named], help="remove them for good, after asking")
-    purge.add_argument("--yes", action="store_true", help="do not ask")
+    purge = verbs.add_parser("purge", parents=[*parents, chosen, named], help="delete dead letters after confirmation")
+    purge.add_argument("--yes", action="store_true", help="skip the confirmation")
     purge.set_defaults(command=_tool("replays", "purge"))
 
 
 def _add_attempts(commands: argparse._SubParsersAction[Any], *parents: argparse.ArgumentParser) -> None:
-    attempts = commands.add_parser(
-        "attempts", parents=[*parents], help="search the history of attempts, show the story of a job"
-    )
+    attempts = commands.add_parser("attempts", parents=[*parents], help="search the attempt history")
     attempts.set_defaults(command=_tool("attempt_history", "list_attempts"))
-    attempts.add_argument("--webhook", metavar="NAME", help="only attempts at this webhook")
-    attempts.add_argument("--app", metavar="ID", help="only those of this app")
-    attempts.add_argument("--job", metavar="ID", help="only those of this job")
-    attempts.add_argument("--channel", metavar="NAME", help="only those with an event of this channel")
-    attempts.add_argument("--event", metavar="TYPE", help="only those with an event of this type")
-    attempts.add_argument("--outcome", choices=OUTCOMES, help="only those that ended so")
-    attempts.add_argument("--status", metavar="N", type=_status, help="only those that got this status")
-    attempts.add_argument("--reason", metavar="WORD", help="only those that failed so: status-503, or a class: status")
-    attempts.add_argument("--since", metavar="TIME", type=_moment, help="only later ones: 15m, or 2026-03-01T12:00Z")
-    attempts.add_argument("--until", metavar="TIME", type=_moment, help="only earlier ones")
-    attempts.add_argument("--limit", metavar="N", type=_page_limit, default=50, help="the newest N (50)")
-    attempts.add_argument("--page", metavar="TOKEN", help="older ones than those of the page before")
-    attempts.add_argument("--follow", action="store_true", help="go on with new ones until interrupted")
-    # What stands before the verb must not be overwritten by the defaults behind it.
+    attempts.add_argument("--webhook", metavar="NAME", help="only attempts of this webhook")
+    attempts.add_argument("--app", metavar="ID", help="only of this app")
+    attempts.add_argument("--job", metavar="ID", help="only of this job")
+    attempts.add_argument("--channel", metavar="NAME", help="only with an event of this channel")
+    attempts.add_argument("--event", metavar="TYPE", help="only with an event of this type")
+    attempts.add_argument("--outcome", choices=OUTCOMES, help="only with this outcome")
+    attempts.add_argument("--status", metavar="N", type=_status, help="only with this HTTP status")
+    attempts.add_argument("--reason", metavar="WORD", help="only with this reason (status-503) or class (status)")
+    attempts.add_argument(
+        "--since", metavar="TIME", type=_moment, help="only after this time: 15m, or 2026-03-01T12:00Z"
+    )
+    attempts.add_argument("--until", metavar="TIME", type=_moment, help="only before this time")
+    attempts.add_argument("--limit", metavar="N", type=_page_limit, default=50, help="list the newest N (default: 50)")
+    attempts.add_argument("--page", metavar="TOKEN", help="show an older page, by the token below the previous page")
+    attempts.add_argument("--follow", action="store_true", help="print new entries until interrupted")
+    # Options before the verb must not be overwritten by the defaults of the verb.
     again = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
-    again.add_argument("--config", metavar="FILE", help="a JSON or TOML file; Sockudo's own will do")
-    again.add_argument("--json", action="store_true", help="write JSON, for machines")
+    again.add_argument("--config", metavar="FILE", help="settings file, JSON or TOML; can be Sockudo's own file")
+    again.add_argument("--json", action="store_true", help="write JSON")
     verbs = attempts.add_commands("VERB", required=False)
-    show = verbs.add_parser("show", parents=[again], help="tell what became of a job, for each webhook")
-    show.add_argument("show_job", metavar="JOB", help="the id of a job, as in X-Sockudo-Job-Id")
+    show = verbs.add_parser("show", parents=[again], help="show all attempts of a job, by webhook")
+    show.add_argument("show_job", metavar="JOB", help="id of the job, as in X-Sockudo-Job-Id")
     show.set_defaults(command=_tool("attempt_history", "show"))
-    purge = verbs.add_parser("purge", parents=[again], help="remove the entries of an app for good")
-    purge.add_argument("--app", dest="purged_app", metavar="ID", required=True, help="the id of the app")
-    purge.add_argument("--yes", action="store_true", help="do not ask")
+    purge = verbs.add_parser("purge", parents=[again], help="delete the entries of an app")
+    purge.add_argument("--app", dest="purged_app", metavar="ID", required=True, help="id of the app")
+    purge.add_argument("--yes", action="store_true", help="skip the confirmation")
     purge.set_defaults(command=_tool("attempt_history", "purge"))
 
 
@@ -263,24 +269,24 @@ def _add_tests(
     commands: argparse._SubParsersAction[argparse.ArgumentParser], *parents: argparse.ArgumentParser
 ) -> None:
     secret = argparse.ArgumentParser(add_help=False)
-    secret.add_argument("--secret-file", metavar="FILE", help="a file with the secret, where the file of apps has none")
+    secret.add_argument("--secret-file", metavar="FILE", help="file with the secret, if the file of apps has none")
     test = commands.add_parser("send-test", parents=[*parents, secret], help="send a test event to an app's webhooks")
-    test.add_argument("app", metavar="APP", help="the id of an app")
-    test.add_argument("event", nargs="?", metavar="EVENT", help="an event type (one that the webhook wants)")
-    test.add_argument("--webhook", metavar="NAME", help="only to this webhook; with --queue, an event that it wants")
-    test.add_argument("--channel", metavar="NAME", help="the channel of the event (one that the filter takes)")
-    test.add_argument("--queue", action="store_true", help="put it on the queue, for the daemon to deliver")
-    test.add_argument("--key", metavar="KEY", help="the app's key, where the file of apps has none")
+    test.add_argument("app", metavar="APP", help="id of the app")
+    test.add_argument("event", nargs="?", metavar="EVENT", help="event type (default: one that the webhook wants)")
+    test.add_argument("--webhook", metavar="NAME", help="only this webhook; with --queue, an event that it wants")
+    test.add_argument("--channel", metavar="NAME", help="channel of the event (default: one that the filter accepts)")
+    test.add_argument("--queue", action="store_true", help="send through the queue and the daemon")
+    test.add_argument("--key", metavar="KEY", help="the app's key, if the file of apps has none")
     test.set_defaults(command=_tool("send_test", "send_test"))
     signed = argparse.ArgumentParser(add_help=False)
-    signed.add_argument("--app", metavar="ID", help="the app whose secret it is")
-    signed.add_argument("file", nargs="?", default="-", metavar="FILE", help="the body; - reads standard input")
-    sign = commands.add_parser("sign", parents=[*parents, secret, signed], help="sign a body, as a webhook is signed")
+    signed.add_argument("--app", metavar="ID", help="id of the app whose secret is used")
+    signed.add_argument("file", nargs="?", default="-", metavar="FILE", help="the body; - is standard input (default)")
+    sign = commands.add_parser("sign", parents=[*parents, secret, signed], help="sign a body like a webhook")
     sign.set_defaults(command=_tool("signatures", "sign"))
-    verify = commands.add_parser("verify", parents=[*parents, secret], help="tell whether a signature is right")
-    verify.add_argument("signature", metavar="SIGNATURE", help="what X-Pusher-Signature held")
-    verify.add_argument("--app", metavar="ID", help="the app whose secret it is")
-    verify.add_argument("file", nargs="?", default="-", metavar="FILE", help="the body; - reads standard input")
+    verify = commands.add_parser("verify", parents=[*parents, secret], help="verify the signature of a body")
+    verify.add_argument("signature", metavar="SIGNATURE", help="value of the header X-Pusher-Signature")
+    verify.add_argument("--app", metavar="ID", help="id of the app whose secret is used")
+    verify.add_argument("file", nargs="?", default="-", metavar="FILE", help="the body; - is standard input (default)")
     verify.set_defaults(command=_tool("signatures", "verify"))
 
 
@@ -330,7 +336,7 @@ def _limit(text: str) -> int:
 
 def _page_limit(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 10 and 0 < int(text) <= LARGEST_PAGE):
-        raise argparse.ArgumentTypeError(f"must be a whole number from 1 to {LARGEST_PAGE}; --page has the older ones")
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1 to {LARGEST_PAGE}; --page shows older entries")
     return int(text)
 
 
@@ -340,7 +346,7 @@ def _rate(text: str) -> float:
     except ValueError:
         rate = 0.0
     if not LOWEST_RATE <= rate < 1e9:
-        raise argparse.ArgumentTypeError(f"must be a number from {LOWEST_RATE} on; for example 100")
+        raise argparse.ArgumentTypeError(f"must be a number of at least {LOWEST_RATE}; for example 100")
     return rate
 
 

@@ -35,7 +35,7 @@ class AppLookup:
         self._store = store
 
     def find(self, app_id: str) -> App | None:
-        """Return the app, or None where nobody has it, or it cannot be read. Raises `AppStoreUnavailable`."""
+        """Return the app, or None if it does not exist or cannot be read. Raises `AppStoreUnavailable`."""
         if app_id not in self._known:
             self._known[app_id] = self._fetch(app_id)
         return self._known[app_id]
@@ -78,7 +78,7 @@ def credentials_of(document: AppsDocument, app_id: str, options: argparse.Namesp
     secret = Secret(read_secret(options.secret_file)) if options.secret_file else (inline.secret if inline else None)
     if key is None or secret is None:
         raise SettingsError(
-            [f"app {app_id!r}: key and secret are not in the file of apps; give --key KEY and --secret-file FILE"]
+            [f"app {app_id!r}: key and secret are not in the file of apps; use --key KEY and --secret-file FILE"]
         )
     return AppCredentials(key, secret)
 
@@ -88,11 +88,11 @@ def secret_of(document: AppsDocument, options: argparse.Namespace) -> Secret:
     if options.secret_file:
         return Secret(read_secret(options.secret_file))
     if not options.app:
-        raise SettingsError(["whose secret? Give --app ID for one in the file of apps, or --secret-file FILE"])
+        raise SettingsError(["the secret is missing; use --app ID for an app in the file, or --secret-file FILE"])
     entry = next((each for each in _entries(document) if each.get("id") == options.app), None)
     secret = entry.get("secret") if entry else None
     if not (isinstance(secret, str) and secret):
-        raise SettingsError([f"app {options.app!r}: its secret is not in the file of apps; give --secret-file FILE"])
+        raise SettingsError([f"app {options.app!r}: its secret is not in the file of apps; use --secret-file FILE"])
     return Secret(secret)
 
 

@@ -38,7 +38,7 @@ def list_attempts(options: argparse.Namespace) -> int:
     """Show the newest entries that are wanted, the newest last; with --follow go on."""
     before = None if options.page is None else position_of(options.page)
     if options.page is not None and before is None:
-        raise SettingsError(["--page: must be what the page before gave; begin again without it"])
+        raise SettingsError(["--page: is not a valid token; use the one below the previous page, or start without it"])
     criteria = criteria_of(options)
     with _reached(options) as reached:
         if reached is None:
@@ -78,7 +78,7 @@ def show(options: argparse.Namespace) -> int:
     for line in story_lines(found, figures, page):
         print_line(line)
     if page.next is not None:
-        print_line(f"only the newest {len(page.entries):,} entries are shown; attempts --job has the others")
+        print_line(f"only the newest {len(page.entries):,} entries are shown; use attempts --job for the others")
     return 0 if found else EXIT_NO
 
 
@@ -95,7 +95,8 @@ def purge(options: argparse.Namespace) -> int:
         print_json({"purged": removed, "refused": list(refused)})
     else:
         print_line(
-            f"removed {plural(removed, 'entry', 'entries')}; what a daemon has not stored yet follows within a second"
+            f"deleted {plural(removed, 'entry', 'entries')}; entries that a daemon has not stored yet follow within a "
+            "second"
         )
     for refusal in refused:
         print_error(f"attempts: entries may be left in {refusal}")
@@ -175,13 +176,13 @@ def _say_page(page: Page, criteria: Criteria, figures: HistoryFigures, options: 
     elif not options.follow:
         print_line(no_entry(figures, criteria, page))
     if page.next is not None:
-        print_line(f"there may be older ones; --page {page.next} shows them")
+        print_line(f"there may be older entries: --page {page.next}")
 
 
 def _agrees(app: str) -> bool:
     if not sys.stdin.isatty():
-        print_error(f"attempts: purge would remove all entries of the app {app}; say so with --yes")
+        print_error(f"attempts: purge would delete all entries of the app {app}; confirm with --yes")
         return False
-    sys.stderr.write("Remove all entries of this app from the history for good? [y/N] ")
+    sys.stderr.write("Permanently delete all entries of this app from the history? [y/N] ")
     sys.stderr.flush()
     return sys.stdin.readline().strip().lower() in ("y", "yes")

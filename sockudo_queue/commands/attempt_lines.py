@@ -20,9 +20,9 @@ from sockudo_queue.history.wording import MODES, missing, no_entry
 HEADINGS: Final = ("TIME", "APP", "WEBHOOK", "JOB", "TRY", "OUTCOME", "STATUS", "TOOK", "EVENTS")
 _ENDINGS: Final = {
     "delivered": "delivered",
-    DEAD_LETTER: "given up; it is or was a dead letter",
-    "refused": "the last answer is final; it becomes a dead letter",
-    "failed": "the last try failed; another may follow",
+    DEAD_LETTER: "given up as a dead letter",
+    "refused": "refused; it becomes a dead letter",
+    "failed": "the last attempt failed; a retry may follow",
 }
 
 
@@ -32,16 +32,16 @@ def figures_lines(figures: HistoryFigures, configured: str, now: float) -> Itera
     since = f"; since {moment(figures.mode_since_ms)}" if figures.mode_since_ms is not None else ""
     yield f"recorded  {MODES.get(mode, mode)}{since}"
     if configured != mode:
-        yield f"          the settings of this command say {configured}"
+        yield f"          the settings of this command have QUEUE_HISTORY={configured}"
     if figures.oldest_ms is None:
-        yield "kept      no entry"
+        yield "kept      no entries"
     else:
         age = span(max(now - figures.oldest_ms / 1000, 0))
         kept = plural(figures.entries, "entry", "entries")
         yield f"kept      {kept}, the oldest of {moment(figures.oldest_ms)} ({age} ago); older ones are gone"
     yield f"dropped   {plural(figures.dropped, 'entry', 'entries')} lost before they were stored"
     if figures.purged_ms is not None:
-        yield f"removed   entries of an app, by a person, the last time at {moment(figures.purged_ms)}"
+        yield f"purged    entries of an app, last at {moment(figures.purged_ms)}"
 
 
 def missing_lines(figures: HistoryFigures, page: Page) -> Iterator[str]:
@@ -134,14 +134,14 @@ def story_lines(found: Sequence[WebhookStory], figures: HistoryFigures, page: Pa
         return
     for story in found:
         yield ""
-        yield f"webhook   {story.webhook or '- (the job as a whole)'} of the app {story.app or '-'}"
+        yield f"webhook   {story.webhook or '- (the whole job)'} of the app {story.app or '-'}"
         for entry in story.entries:
             yield f"          {_try(entry)}"
-        before = "; it was delivered before" if story.was_delivered and story.ending != Verdict.DELIVERED else ""
+        before = "; it was delivered earlier" if story.was_delivered and story.ending != Verdict.DELIVERED else ""
         yield f"          {_ENDINGS[story.ending]}{before}"
     if figures.mode != Mode.ALL:
         yield ""
-        yield "webhooks that took the job at the first try are not among these"
+        yield "webhooks that accepted the job at the first attempt are not listed"
 
 
 def _try(entry: Entry) -> str:
@@ -152,4 +152,4 @@ def _try(entry: Entry) -> str:
     trace = f", trace {row.trace_id}" if row.trace_id else ""
     span_of_try = f", span {row.span_id}" if row.span_id else ""
     details = f"{_outcome(entry)}{status}, {row.took_ms:,} ms, {_events(entry)}{trace}{span_of_try}"
-    return f"{moment(row.at)}  try {row.attempt}: {details}"
+    return f"{moment(row.at)}  attempt {row.attempt}: {details}"

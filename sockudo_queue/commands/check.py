@@ -106,9 +106,9 @@ def _where_usable(
 ) -> Iterator[Finding]:
     """Look only with settings that are as they were meant: with a default, something else would be looked at."""
     if not loaded.file_was_read:
-        yield Finding(Level.WARNING, subject, "skipped, because the file of settings cannot be read")
+        yield Finding(Level.WARNING, subject, "skipped because the settings file cannot be read")
     elif any(attribute.partition(".")[0] in groups for attribute in loaded.unusable):
-        yield Finding(Level.WARNING, subject, "skipped, because its settings are invalid")
+        yield Finding(Level.WARNING, subject, "skipped because its settings are invalid")
     else:
         try:
             yield from look()
@@ -135,7 +135,7 @@ def _broker_findings(driver: Driver, loaded: Loaded) -> Iterator[Finding]:
     try:
         driver.ping()
         counts = ", ".join(f"{count} {state}" for state, count in driver.depth().items())
-        yield Finding(Level.OK, "broker", f"{place}: it answers; {counts}")
+        yield Finding(Level.OK, "broker", f"{place}: reachable; {counts}")
     except BrokerError as error:
         reported = str(error)
         yield Finding(Level.ERROR, "broker", f"{place}: {reported.rstrip('.')}{_advice(error)}")
@@ -159,7 +159,7 @@ def _place(settings: Settings) -> str:
         return f" at the socket {found.path}, database {found.database}"
     servers = ", ".join(host_port(host, port) for host, port in _addresses(settings))
     if settings.driver == "redis" and settings.redis.url is None and settings.sentinel.nodes:
-        return f", the master {settings.sentinel.name} that the Sentinels {servers} name, database {settings.redis.db}"
+        return f", master {settings.sentinel.name} of the Sentinels {servers}, database {settings.redis.db}"
     if settings.driver == "redis":
         return f" at {servers}, database {_database(settings)}"
     return f" at {servers}" if servers else ""
@@ -212,9 +212,9 @@ def _history_findings(loaded: Loaded) -> Iterator[Finding]:
 def _advice(error: BrokerError) -> str:
     text = str(error).lower()
     if "authentication failed" in text:
-        return "; mend user and password in the settings, or the access rules there"
+        return "; correct the user and password in the settings, or the server's access rules"
     if text.startswith(("noreplicas", "misconf")):
-        return "; no webhook goes out until it takes writes again"
+        return "; no webhook is delivered until it accepts writes again"
     if isinstance(error, BrokerUnavailable) and "the cluster announces" not in text:
-        return "; is it running, and is its address right? QUEUE_DRIVER=memory tries the daemon without one"
+        return "; is it running, and is its address correct? QUEUE_DRIVER=memory needs no server"
     return ""

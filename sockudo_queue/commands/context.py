@@ -70,16 +70,16 @@ def driver_of(loaded: Loaded, on_server: Callable[[str, int], object] | None = N
 
 @contextmanager
 def reached(options: argparse.Namespace) -> Iterator[OpenQueue | None]:
-    """Return the queue with the dead letters, or None after saying why a command cannot reach them."""
+    """Return the queue with its dead letters, or None after printing why a command cannot reach them."""
     loaded, apps = load(options)
     if loaded.settings.driver == "memory":
         print_error(
-            "dead-letters: with the driver memory they live in the running daemon, and end with it; "
-            f"they are only on its page, {page_address(loaded)}"
+            "dead-letters: with the driver memory, dead letters exist only in the running daemon; see its status "
+            f"page, {page_address(loaded)}"
         )
         yield None
     elif loaded.settings.driver == "none":
-        print_error('dead-letters: queue.driver is "none", so nothing is delivered and nothing dies')
+        print_error('dead-letters: queue.driver is "none", so there are no deliveries and no dead letters')
         yield None
     else:
         with driver_of(loaded) as driver:

@@ -25,7 +25,8 @@ from sockudo_queue.errors import SettingsError
 SECONDS: Final = 3.0
 PAGE_BYTES: Final = 4_000_000
 _NEEDS_LOGIN: Final = (
-    "it needs a login; set QUEUE_METRICS_USERNAME and QUEUE_METRICS_PASSWORD, or QUEUE_METRICS_TOKEN, as for the daemon"
+    "it requires a login; set QUEUE_METRICS_USERNAME and QUEUE_METRICS_PASSWORD, or QUEUE_METRICS_TOKEN, as for the "
+    "daemon"
 )
 
 
@@ -93,7 +94,7 @@ def pages_at(url: str, metrics: MetricsSettings) -> DaemonPages:
             return DaemonPages(without_login(url), host, port, parts.scheme == "https", login, metrics.tls_cert_file)
     except ValueError:
         pass
-    example = "must be where a daemon serves its pages, for example http://10.0.0.7:9602"
+    example = "must be the address of a daemon's pages, for example http://10.0.0.7:9602"
     raise SettingsError([f"--url {without_login(url)}: {example}"])
 
 
@@ -142,11 +143,11 @@ def _understood(status: int, body: bytes) -> dict[str, Any] | str:
         case HTTPStatus.UNAUTHORIZED:
             return _NEEDS_LOGIN
         case HTTPStatus.TOO_MANY_REQUESTS:
-            return "it refuses logins from this host for a minute, because too many failed"
+            return "it blocks logins from this host for up to a minute, because too many failed"
     try:
         document = json.loads(body)
     except ValueError:
         document = None
     if status != HTTPStatus.OK or not isinstance(document, dict) or "webhooks" not in document:
-        return f"the answer, with status {status}, is not that of a daemon"
+        return f"the answer (status {status}) is not from a sockudo-queue daemon"
     return document

@@ -91,7 +91,7 @@ def show(options: argparse.Namespace) -> int:
             return EXIT_NO
         entries = list(Selection(frozenset([options.id])).walk(queue.driver.dead_letters))
     if not entries:
-        print_error(f"dead-letters: no dead letter has the id {options.id}, nor has a job of that id one")
+        print_error(f"dead-letters: there is no dead letter and no job with dead letters under the id {options.id}")
         return EXIT_NO
     if options.raw is not None:
         return _write_raw(entries, options.raw)
@@ -117,7 +117,7 @@ def _write_raw(entries: list[DeadLetterEntry], name: str) -> int:
             stream.write(body)
     except OSError as error:
         raise SettingsError([f"--raw {name}: cannot be written: {error.strerror}"]) from None
-    print_error(f"wrote {plural(len(body), 'byte')} to {name}; if it is a job, the app's secret is in it")
+    print_error(f"wrote {plural(len(body), 'byte')} to {name}; if they are a job, they contain the app's secret")
     return 0
 
 
@@ -149,7 +149,7 @@ def _tries(entry: DeadLetterEntry, state: DeliveryState) -> Iterator[str]:
     """Yield each try that is known, the first one first; those before a replay are among them."""
     missing = entry.untold_tries
     if missing and state.tries:
-        yield f"{plural(missing, 'earlier try', 'earlier tries')} not kept"
+        yield f"{plural(missing, 'earlier attempt')} not kept"
     for each in state.tries:
         yield f"{moment(each.at)}  {each.reason}, {each.took_ms:,} ms"
 
@@ -168,7 +168,7 @@ def _show_for_people(entry: DeadLetterEntry) -> None:
     print_line(f"died      {moment(entry.letter.died_ms)}")
     print_line(f"reason    {entry.reason}")
     print_line(f"app       {entry.app or '-'}")
-    print_line(f"webhook   {entry.webhook or '- (it died as a whole job)'}")
+    print_line(f"webhook   {entry.webhook or '- (the whole job)'}")
     print_line(f"attempts  {state.attempts if state else '-'}, the last: {entry.last or '-'}")
     for line in _tries(entry, state) if state else ():
         print_line(f"          {line}")
@@ -179,7 +179,7 @@ def _show_for_people(entry: DeadLetterEntry) -> None:
     print_line(f"source    {entry.letter.source}")
     print_line(f"body      {plural(len(entry.letter.body), 'byte')}, SHA-256 {entry.digest}")
     if isinstance(job, str):
-        print_line(f"          not readable: {job}; --raw FILE writes the bytes")
+        print_line(f"          not a job: {job}; --raw FILE writes the bytes")
         return
     skipped = f", and {job.unreadable_events} that cannot be read" if job.unreadable_events else ""
     print_line(f"app key   {job.app_key}; the secret is not shown")

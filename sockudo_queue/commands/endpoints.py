@@ -1,6 +1,6 @@
-"""What `check` finds out about endpoints: whether their names resolve, who listens, and how long certificates hold.
+"""Checks of endpoints: whether their names resolve, whether they accept connections, and when certificates expire.
 
-Nothing is sent to them, unless a probe is asked for: then each webhook gets one signed POST without events.
+Nothing is sent to them without `--probe`, which sends each webhook one signed POST without events.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def _refused_functions(loaded: Loaded, webhooks: Iterable[tuple[App, Webhook]]) 
     allowed = loaded.settings.delivery.invocable_functions
     for app, webhook in webhooks:
         if webhook.lambda_target is not None and not may_invoke(webhook.lambda_target.function_name, allowed):
-            yield Finding(Level.ERROR, f"app {app.id!r}, webhook {webhook.name}", f"may not be called: {NOT_ALLOWED}")
+            yield Finding(Level.ERROR, f"app {app.id!r}, webhook {webhook.name}", f"must not be invoked: {NOT_ALLOWED}")
 
 
 def look_at(endpoint: ProbedEndpoint, options: HandleOptions, *, verify: bool) -> tuple[Level, str]:
@@ -91,15 +91,15 @@ def look_at(endpoint: ProbedEndpoint, options: HandleOptions, *, verify: bool) -
     except TransportFault as fault:
         return _fault(url, options, fault, verify=verify)
     if shown.hung_up:
-        return Level.ERROR, f"it asked for a client certificate and ended the connection; {_certificate(options)}"
+        return Level.ERROR, f"requires a client certificate and closed the connection; {_certificate(options)}"
     if endpoint.scheme == "http":
         if options.environment_proxy:
-            return Level.OK, "a connection was made, perhaps to the proxy; only --probe shows what is behind it"
+            return Level.OK, "connected, perhaps only to the proxy; --probe tests the endpoint behind it"
         return Level.OK, "resolves and listens"
     if not verify:
-        return Level.WARNING, "resolves and listens; whose certificate it shows is not checked (verify_tls is false)"
+        return Level.WARNING, "resolves and listens; its certificate is not verified (verify_tls is false)"
     if shown.asks_for_certificate and options.client_cert_file is None:
-        return Level.WARNING, f"it asks for a client certificate; where it requires one, {_certificate(options)}"
+        return Level.WARNING, f"asks for a client certificate; if it requires one, {_certificate(options)}"
     return _validity(shown.expires)
 
 
@@ -108,9 +108,9 @@ def _fault(url: str, options: HandleOptions, fault: TransportFault, *, verify: b
         return Level.ERROR, _tls_fault(url, options, fault, verify=verify)
     match fault.failure:
         case Failure.DNS:
-            return Level.ERROR, f"its host does not resolve: {fault}; correct the URL, or the name server"
+            return Level.ERROR, f"its host does not resolve: {fault}; check the URL and the name server"
         case Failure.GUARD:
-            return Level.ERROR, f"may not be called: {fault}; see QUEUE_DELIVERY_ALLOWED_NETWORKS in docs/settings.md"
+            return Level.ERROR, f"must not be called: {fault}; see QUEUE_DELIVERY_ALLOWED_NETWORKS in docs/settings.md"
         case Failure.REFUSED if options.environment_proxy:
             return Level.WARNING, f"cannot be reached, or the proxy refuses: {fault}"
         case Failure.REFUSED | Failure.CONNECT_TIMEOUT:
@@ -125,19 +125,19 @@ def _tls_fault(url: str, options: HandleOptions, fault: TransportFault, *, verif
     except TransportFault:
         shown = None
     if shown is None:
-        return f"no TLS could be agreed upon: {fault}; is that port for https?"
+        return f"the TLS handshake failed: {fault}; does that port serve HTTPS?"
     if shown.expires is not None and shown.expires < datetime.now(UTC):
         return f"its certificate expired on {shown.expires:%Y-%m-%d}; renew it"
     return (
-        f"its certificate is not trusted: {fault}; give it another, or set QUEUE_DELIVERY_CA_FILE for an authority of "
-        "your own"
+        f"its certificate is not trusted: {fault}; replace it, or set QUEUE_DELIVERY_CA_FILE to your own certificate "
+        "authority"
     )
 
 
 def _certificate(options: HandleOptions) -> str:
     if options.client_cert_file is None:
         return "set QUEUE_DELIVERY_CLIENT_CERT_FILE"
-    return "is that in QUEUE_DELIVERY_CLIENT_CERT_FILE one that it accepts?"
+    return "does it accept the certificate in QUEUE_DELIVERY_CLIENT_CERT_FILE?"
 
 
 def _validity(expires: datetime | None) -> tuple[Level, str]:
@@ -146,7 +146,7 @@ def _validity(expires: datetime | None) -> tuple[Level, str]:
     days = (expires - datetime.now(UTC)).days
     if days < EXPIRES_SOON_DAYS:
         return Level.WARNING, f"its certificate expires in {days} days, on {expires:%Y-%m-%d}; renew it"
-    return Level.OK, f"resolves, listens, and its certificate holds until {expires:%Y-%m-%d}"
+    return Level.OK, f"resolves and listens; its certificate is valid until {expires:%Y-%m-%d}"
 
 
 def _options(settings: Settings, servers: Iterable[Service]) -> HandleOptions:
@@ -172,7 +172,11 @@ def _finding_of(outcome: Outcome, *, signed: bool) -> tuple[Level, str]:
     if outcome.status is None or outcome.status >= 500:
         detail = f" ({outcome.detail})" if outcome.detail else ""
         return Level.ERROR, f"a probe failed: {outcome.reason}{detail}; see the receiver's log"
-    why = "" if signed else ", perhaps since the app's secret is not in the file and the probe was signed with none"
+    why = (
+        ""
+        if signed
+        else ", perhaps because the probe was signed without the app's secret, which the file does not contain"
+    )
     return Level.WARNING, f"answers a probe without events with {outcome.status}{why}; see the receiver's log"
 
 
@@ -205,7 +209,9 @@ def _side_by_side(tasks: Sequence[tuple[str, Callable[[], tuple[Level, str]]]]) 
         except queue.Empty:
             break
     for number, (subject, _) in enumerate(tasks):
-        level, text = results.get(number, (Level.ERROR, f"no answer of the resolver or the host in {ALL_SECONDS:g} s"))
+        level, text = results.get(
+            number, (Level.ERROR, f"the resolver or the host did not answer in {ALL_SECONDS:g} s")
+        )
         yield Finding(level, subject, text)
 
 

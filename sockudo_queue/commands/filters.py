@@ -49,12 +49,15 @@ def _pattern_doubt(rules: Filter) -> str | None:
     beginning, prefix = _beginning(rules), rules.channel_prefix or ""
     if beginning is not None and not (beginning.startswith(prefix) or prefix.startswith(beginning)):
         return (
-            f"channel_pattern: what it takes begins with {beginning!r}, and channel_prefix asks for {prefix!r}; "
-            "no channel does both"
+            f"channel_pattern: matches only channels that begin with {beginning!r}, but channel_prefix is {prefix!r}; "
+            "no channel matches both"
         )
     end, suffix = _end(rules), rules.channel_suffix or ""
     if end is not None and not (end.endswith(suffix) or suffix.endswith(end)):
-        return f"channel_pattern: what it takes ends in {end!r}, and channel_suffix asks for {suffix!r}; none does both"
+        return (
+            f"channel_pattern: matches only channels that end in {end!r}, but channel_suffix is {suffix!r}; "
+            "no channel matches both"
+        )
     return None
 
 
@@ -65,8 +68,8 @@ def _event_doubt(webhook: Webhook, beginning: str) -> str | None:
     if any(_happens(event, beginning) for event in webhook.event_types):
         return None
     kinds = sorted({kind for event in webhook.event_types for kind in KINDS.get(event, ())})
-    only = f"they only happen on channels that begin with {' or '.join(kinds)}" if kinds else "they never happen there"
-    return f"channel_prefix: no event that it wants is of a channel that begins with {beginning!r}: {only}"
+    only = f"they occur only on channels that begin with {' or '.join(kinds)}" if kinds else "they never occur there"
+    return f"channel_prefix: none of its event_types occurs on channels that begin with {beginning!r}: {only}"
 
 
 def _happens(event: str, beginning: str) -> bool:

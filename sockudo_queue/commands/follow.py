@@ -111,7 +111,7 @@ def follow(follower: Follower, *, as_json: bool) -> None:
             refused = _report_refusals(refused, follower.refused)
         except BrokerUnavailable as error:
             if not is_lost:
-                print_error(f"attempts: the queue's server: {error}; trying again")
+                print_error(f"attempts: the queue's server: {error}; retrying")
                 follower.look_back()
             is_lost = True
             time.sleep(backoff.next())

@@ -1,7 +1,7 @@
-"""A settings file that nobody named: a tool says which one it found, and refuses one that others could have written.
+"""A settings file found in the working directory: commands name it, and refuse one that others could have written.
 
-A file of settings can send variables of the environment to any host. `run` takes what it finds, as Sockudo does: it is
-started in a directory of its own. A tool is started wherever a person happens to be.
+A settings file can send environment variables to any host. `run` uses the file that it finds, as Sockudo does, because
+it is started in a directory of its own. Commands are started in any directory.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ def approve(file: Path) -> None:
     fault = _fault(file)
     if fault is not None:
         raise SettingsError(
-            [f"{file}: was found in the working directory, and {fault}; name it with --config if it is yours"]
+            [f"{file}: was found in the working directory, but {fault}; if it is yours, name it with --config"]
         )
-    print_error(f"using the settings of {file}")
+    print_error(f"using the settings file {file}")
 
 
 def _fault(file: Path) -> str | None:
     try:
         found, directory = file.stat(), file.resolve().parent.stat()
     except OSError as error:
-        return f"cannot be looked at: {error.strerror}"
+        return f"cannot be inspected: {error.strerror}"
     if found.st_uid not in (0, os.geteuid()):
         return "belongs to another user"
     if found.st_mode & stat.S_IWOTH:
-        return "everybody may write to it"
+        return "everyone can write to it"
     if directory.st_mode & stat.S_IWOTH:
-        return "lies where everybody may write"
+        return "is in a directory that everyone can write to"
     return None

@@ -21,8 +21,8 @@ def port_findings(metrics: MetricsSettings) -> Iterator[Finding]:
         yield Finding(
             Level.WARNING,
             "pages",
-            f"{place} shows metrics and the status page to everybody who can reach it; set "
-            "QUEUE_METRICS_PASSWORD or QUEUE_METRICS_TOKEN for a login, or QUEUE_METRICS_HOST=127.0.0.1",
+            f"{place} serves metrics and the status page without a login; set QUEUE_METRICS_PASSWORD or "
+            "QUEUE_METRICS_TOKEN, or QUEUE_METRICS_HOST=127.0.0.1",
         )
     if metrics.tls_cert_file is not None:
         fault = fault_of(metrics.tls_cert_file, metrics.tls_key_file)

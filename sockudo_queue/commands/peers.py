@@ -11,9 +11,9 @@ from sockudo_queue.services.peers import WARN_MS, format_clock, format_signs
 
 QUEUE_V2: Final = "Queue V2"
 ZERO_WITH_V2: Final = (
-    "a concurrency of 0 is set, and Queue V2 of a Sockudo from 5.0 on is in use here; with 0 such a server has no "
-    "queue and sends no webhooks at all, while its /up says OK; take the 0 out for the server, and give its queue "
-    "the Redis user that sockudo-queue check --acl prints"
+    "a concurrency of 0 is set, but Queue V2 of Sockudo 5.0 or later is in use here; with 0, such a server has no "
+    "queue and sends no webhooks, although its /up says OK; remove the 0 for the server, and give its queue the "
+    "Redis user that sockudo-queue check --acl prints"
 )
 
 
@@ -26,20 +26,20 @@ def peer_findings(peers: Peers, lease_ms: int, *, says_zero: bool) -> Iterator[F
     if signs:
         yield Finding(Level.WARNING, "workers", format_signs(signs))
     elif signs.clients is None:
-        text = "no claims of others; whether clients wait for jobs may not be asked (CLIENT LIST)"
+        text = "no foreign claims; waiting clients cannot be checked without the right to run CLIENT LIST"
         yield Finding(Level.OK, "workers", text)
     else:
-        yield Finding(Level.OK, "workers", "no signs of Sockudo's own")
+        yield Finding(Level.OK, "workers", "no signs of Sockudo's own workers")
 
 
 def _formats(peers: Peers, *, says_zero: bool) -> Iterator[Finding]:
     try:
         formats = peers.formats()
     except BrokerRefused as refusal:
-        yield Finding(Level.OK, "source", f"which forms of the queue are in use may not be asked ({refusal})")
+        yield Finding(Level.OK, "source", f"the forms of the queue in use cannot be determined ({refusal})")
         return
     for form in formats:
-        use = "in use" if form.known else "nothing of it is there now"
+        use = "in use" if form.known else "no keys exist now"
         yield Finding(Level.OK, "source", f"{form.source} ({form.kind}): {use}")
         if says_zero and form.known and form.kind.startswith(QUEUE_V2):
             yield Finding(Level.ERROR, "workers", ZERO_WITH_V2)
@@ -51,4 +51,4 @@ def _clock(skew: Skew, lease_ms: int) -> Finding:
         return Finding(Level.ERROR, "clock", text)
     if abs(skew.ahead_ms) > WARN_MS:
         return Finding(Level.WARNING, "clock", f"{format_clock(skew)}; set the clocks by NTP")
-    return Finding(Level.OK, "clock", f"that of {skew.owner} agrees with Redis")
+    return Finding(Level.OK, "clock", f"the clock of {skew.owner} agrees with Redis")

@@ -1,4 +1,4 @@
-"""`push`: jobs from a file or standard input onto the queue, as Sockudo would put them."""
+"""`push`: add jobs from a file or standard input to the queue, as Sockudo would."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from sockudo_queue.errors import BrokerError, BrokerRefused, MalformedJob, Setti
 
 
 def push(options: argparse.Namespace) -> int:
-    """Put one job per line; nothing is put unless every line is a job that can be delivered."""
+    """Add one job per line; add nothing unless every line is a deliverable job."""
     loaded, _ = load(options)
     if loaded.settings.driver == "memory":
-        door = loaded.settings.memory
+        ingress = loaded.settings.memory
         print_error(
-            "push: with the driver memory jobs live in the running daemon; "
-            f"POST them to http://{door.ingress_host}:{door.ingress_port}/jobs instead"
+            "push: with the driver memory, jobs exist only in the running daemon; POST them to "
+            f"http://{ingress.ingress_host}:{ingress.ingress_port}/jobs instead"
         )
         return EXIT_NO
     bodies = []
@@ -55,17 +55,17 @@ def push(options: argparse.Namespace) -> int:
 
 
 def _stopped(pushed: int, total: int, number: int, error: BrokerError) -> str:
-    """Say what is on the queue: of the job in hand nobody knows where no answer came."""
+    """Return how many jobs are on the queue. Without an answer, the state of the current job is unknown."""
     in_hand = (
-        f"the one of line {number} was not"
+        f"the job in line {number} was not"
         if isinstance(error, BrokerRefused)
-        else f"whether the one of line {number} was, is not known, since the answer is missing"
+        else f"it is unknown whether the job in line {number} was, because the answer is missing"
     )
-    return f"push: {pushed} of {plural(total, 'job')} were pushed, and {in_hand}; go on from there. {error}"
+    return f"push: {pushed} of {plural(total, 'job')} were pushed, and {in_hand}; continue from that line. {error}"
 
 
 def _lines(name: str) -> Iterator[tuple[int, bytes]]:
-    """Return the lines that hold something, with their numbers."""
+    """Return the lines that are not empty, with their numbers."""
 
     def of(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
         return ((number, line) for number, line in enumerate(map(bytes.strip, stream), 1) if line)

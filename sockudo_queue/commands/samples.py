@@ -46,16 +46,16 @@ def wanted_event(webhook: Webhook, name: str | None, channel: str | None) -> Eve
     """Return an event that a webhook wants, or why there is none."""
     name = name or (FIRST_CHOICE if FIRST_CHOICE in webhook.event_types else min(webhook.event_types, default=None))
     if name is None:
-        return "it wants no event at all"
+        return "its event_types are empty"
     if name not in webhook.event_types:
-        return f"it does not want {name}"
+        return f"{name} is not in its event_types"
     for candidate in [channel] if channel else _channels(webhook, name):
         found = event(name, candidate)
         if _wants(webhook, found):
             return found
     if channel:
-        return f"its filter does not take the channel {channel}"
-    return "no channel was found that its filter takes; give one with --channel"
+        return f"its filter does not accept the channel {channel}"
+    return "no channel was found that its filter accepts; set one with --channel"
 
 
 def body(job_id: str, app_id: str, key: str, secret: Secret, time_ms: int, of: Event) -> bytes:

@@ -1,7 +1,7 @@
-"""`send-test`: a signed event that no client caused, to the webhooks of an app.
+"""`send-test`: send a signed test event to the webhooks of an app.
 
-By itself it calls the webhooks from here, as the daemon would, and shows what each answers: that is what somebody who
-sets up a receiver wants to see. With `--queue` the event goes the whole way, through the queue and the daemon.
+By default it calls the webhooks directly, as the daemon would, and prints each answer, to help set up a receiver. With
+`--queue` the event goes through the queue and the daemon.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from sockudo_queue.errors import SettingsError
 
 @dataclass(frozen=True)
 class Result:
-    """What became of one webhook: an outcome, or why it was not called."""
+    """Result for one webhook: an outcome, or the reason why it was not called."""
 
     webhook: str
     event: str | None = None
@@ -40,7 +40,7 @@ class Result:
 
 
 def send_test(options: argparse.Namespace) -> int:
-    """Call the webhooks of an app, or put a job for them on the queue."""
+    """Call the webhooks of an app, or add a job for them to the queue."""
     loaded, inline = load(options)
     with app_look_up(loaded, inline) as apps:
         app = apps.find(options.app)
@@ -103,33 +103,33 @@ def _result(webhook: Webhook, event: Event, outcome: Outcome, milliseconds: floa
 
 def _row(result: Result) -> tuple[str, str, str, str]:
     if result.skipped is not None:
-        told = f"not called: {result.skipped}"
+        text = f"not called: {result.skipped}"
     elif result.delivered:
-        told = f"ok: {result.status} in {result.milliseconds:,.0f} ms"
+        text = f"ok: {result.status} in {result.milliseconds:,.0f} ms"
     else:
         detail = f" ({result.detail})" if result.detail else ""
-        told = f"failed: {result.reason}{detail} after {result.milliseconds:,.0f} ms"
-    return result.webhook, result.event or "-", result.channel or "-", told
+        text = f"failed: {result.reason}{detail} after {result.milliseconds:,.0f} ms"
+    return result.webhook, result.event or "-", result.channel or "-", text
 
 
 def _through_queue(
     options: argparse.Namespace, loaded: Loaded, webhooks: Sequence[Webhook], credentials: AppCredentials, job_id: str
 ) -> int:
     if loaded.settings.driver in ("memory", "none"):
-        print_error(f"send-test --queue: nothing can be put there with the driver {loaded.settings.driver}")
+        print_error(f"send-test --queue: not possible with the driver {loaded.settings.driver}")
         return EXIT_NO
     wanted = [samples.wanted_event(webhook, options.event, options.channel) for webhook in webhooks]
     event = next((each for each in wanted if not isinstance(each, str)), None)
     if event is None:
-        print_error(f"send-test --queue: no webhook wants it: {wanted[0]}")
+        print_error(f"send-test --queue: no webhook accepts the event: {wanted[0]}")
         return EXIT_NO
-    # The job has one event; whoever else of the app wants that gets it too, as with a server's own.
+    # The job has one event. All webhooks of the app that want it get it, as with a job of a server.
     body = samples.body(job_id, options.app, credentials.key, credentials.secret, round(time.time() * 1000), event)
     with driver_of(loaded) as driver:
         driver.put(body)
     if options.json:
         print_json({"job": job_id, "event": event.name, "channel": event.channel, "queued": True})
     else:
-        print_line(f"queued {event.name} of {event.channel} as job {job_id}")
-        print_line(f"the daemon's log names what became of it (delivery.attempted), and so does {page_address(loaded)}")
+        print_line(f"queued {event.name} on channel {event.channel} as job {job_id}")
+        print_line(f"see the result in the daemon's log (delivery.attempted) or at {page_address(loaded)}")
     return 0

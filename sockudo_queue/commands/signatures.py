@@ -37,23 +37,23 @@ def verify(options: argparse.Namespace) -> int:
     if options.json:
         print_json({"valid": valid, "hint": hint or None})
     elif valid:
-        print_line("the signature is right")
+        print_line("the signature is valid")
     else:
-        print_line(f"the signature is not that of these bytes with this secret{hint and '; ' + hint}")
+        print_line(f"the signature does not match the body and the secret{hint and '; ' + hint}")
     return 0 if valid else EXIT_NO
 
 
 def _hint(given: str, body: bytes, signed: Callable[[bytes], str]) -> str:
     """Look for what goes wrong most often."""
     if given.lower() == signed(body):
-        return "it is right but for its capital letters; receivers compare with lower-case hexadecimal"
+        return "it matches in lower case; receivers compare lower-case hexadecimal digits"
     if given.lower() == signed(body.rstrip(b"\r\n")):
-        return "it is that of the bytes without the line feed at their end: an editor or echo has added it"
+        return "it matches the body without its final line break, which an editor or echo may have added"
     if given.lower() == signed(body + b"\n"):
-        return "it is that of the bytes with a line feed at their end"
+        return "it matches the body with a line break at the end"
     if len(given) != 64 or not all(digit in "0123456789abcdefABCDEF" for digit in given):
         return "a signature is 64 hexadecimal digits"
-    return "compare the secret, and take the body as it came, not as a parser writes it again"
+    return "check the secret, and use the body as it was received, not re-encoded by a parser"
 
 
 def _key(document: AppsDocument, options: argparse.Namespace) -> hmac.HMAC:

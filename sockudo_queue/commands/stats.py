@@ -1,7 +1,7 @@
 """`stats`: queue depth, dead letters with their reasons, and the state of each webhook.
 
-The queue's server is asked for depth, oldest job and dead letters; the daemon for what it counts, over its
-`/status.json`. One of the two being away does not hide the other.
+Depth, oldest job and dead letters come from the queue's server, counters from the daemon's `/status.json`. If one does
+not answer, the other is still shown.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from sockudo_queue.errors import BrokerError
 from sockudo_queue.operations.letters import DeadLetterEntry
 
 LETTERS_SECONDS: Final = 3.0
-"""Seconds for which dead letters are read to tell whose they are, which is some 100,000 on Redis. Their number comes
-from the queue itself."""
+"""Seconds for which dead letters are read to group them, about 100,000 on Redis. Their total comes from the queue
+itself."""
 GROUPS_SHOWN: Final = 20
 INVALID_SHOWN: Final = 10
 INDENT: Final = 10
@@ -43,7 +43,7 @@ class DeadLetterGroup:
 
 @dataclass
 class QueueFigures:
-    """What the queue's server says; None where it does not answer."""
+    """Figures of the queue's server; None if it does not answer."""
 
     driver: str
     depth: Mapping[str, int] | None = None
@@ -54,7 +54,7 @@ class QueueFigures:
 
 
 def stats(options: argparse.Namespace) -> int:
-    """Ask both, and show what is known."""
+    """Ask both, and print what is known."""
     loaded, _ = load(options)
     urls = options.url or ([page_address(loaded)] if loaded.settings.metrics.enabled else [])
     pages = [pages_at(url, loaded.settings.metrics) for url in urls]
@@ -107,8 +107,8 @@ def _print_json(queue: QueueFigures | None, daemons: Sequence[tuple[str, dict[st
             "dead_letters": [vars(grave) for grave in queue.letters],
             "fault": queue.fault,
         }
-    said = [{"url": url} | ({"fault": told} if isinstance(told, str) else told) for url, told in daemons]
-    print_json({"queue": of_queue, "daemons": said})
+    listed = [{"url": url} | ({"fault": status} if isinstance(status, str) else status) for url, status in daemons]
+    print_json({"queue": of_queue, "daemons": listed})
 
 
 def _print_text(queue: QueueFigures | None, daemons: Sequence[tuple[str, dict[str, Any] | str]]) -> None:
@@ -117,10 +117,10 @@ def _print_text(queue: QueueFigures | None, daemons: Sequence[tuple[str, dict[st
             print_line(line)
         if queue.fault:
             print_error(f"stats: the queue's server: {queue.fault}")
-    for url, told in daemons:
+    for url, status in daemons:
         if queue is not None or url != daemons[0][0]:
             print_line()
-        for line in [f"daemon    {url}: {told}"] if isinstance(told, str) else _daemon_lines(url, told):
+        for line in [f"daemon    {url}: {status}"] if isinstance(status, str) else _daemon_lines(url, status):
             print_line(line)
 
 
@@ -153,22 +153,22 @@ def _queue_lines(queue: QueueFigures) -> Iterator[str]:
         yield f"          and {sum(grave.count for grave in others):,} more in {len(others)} other groups"
 
 
-def _daemon_lines(url: str, told: Mapping[str, Any]) -> Iterator[str]:
-    state = "ready" if told["ready"] else "not ready"
-    yield f"daemon    {url}: {state}, {told['version']}, up {span(told['now'] - told['since'])}"
-    for source, reason in told["not_ready"].items():
+def _daemon_lines(url: str, status: Mapping[str, Any]) -> Iterator[str]:
+    state = "ready" if status["ready"] else "not ready"
+    yield f"daemon    {url}: {state}, {status['version']}, up {span(status['now'] - status['since'])}"
+    for source, reason in status["not_ready"].items():
         yield f"          {source}: {reason}"
-    if told["driver"] == "memory" and told["depth"]:
-        yield "          " + ", ".join(f"{count:,} {state}" for state, count in told["depth"].items())
-    invalid = told.get("invalid_webhooks", {"count": 0, "first": []})  # an older daemon knows of none
+    if status["driver"] == "memory" and status["depth"]:
+        yield "          " + ", ".join(f"{count:,} {state}" for state, count in status["depth"].items())
+    invalid = status.get("invalid_webhooks", {"count": 0, "first": []})  # missing in an older daemon
     for row in invalid["first"][:INVALID_SHOWN]:
         yield f"          webhook {row['webhook']} of app {row['app']} is invalid: {row['reason']}"
     if invalid["count"] > INVALID_SHOWN:
         yield f"          {invalid['count'] - INVALID_SHOWN:,} more webhooks are invalid"
-    trimmed = told["dead_letters"]["trimmed"]
+    trimmed = status["dead_letters"]["trimmed"]
     if trimmed:
         yield f"          {plural(trimmed, 'dead letter')} dropped by retention since the start"
-    lately = told["last_minute"]
+    lately = status["last_minute"]
     yield f"          last minute: {_rates(lately)}{_times(lately)}"
     rows = [
         (
@@ -178,11 +178,11 @@ def _daemon_lines(url: str, told: Mapping[str, Any]) -> Iterator[str]:
             f"{row['delivered']:,}",
             f"{row['failed']:,}",
             f"{row['in_flight']:,}",
-            f"{row['last_failure']}, {span(max(told['now'] - row['failed_at'], 0))} ago"
+            f"{row['last_failure']}, {span(max(status['now'] - row['failed_at'], 0))} ago"
             if row["last_failure"]
             else "-",
         )
-        for row in told["webhooks"]
+        for row in status["webhooks"]
     ]
     if rows:
         yield from table(

@@ -1,7 +1,7 @@
-"""What the commands write: lines and tables for people, JSON for machines, and progress where somebody looks on.
+"""Output of the commands: lines and tables for people, JSON for machines, and progress bars on a terminal.
 
-Everything that comes out of a queue is shown with its control characters spelled out: nobody who can put a job may
-write to an operator's terminal.
+Control characters of everything that comes out of a queue are escaped, so that a producer cannot write to an operator's
+terminal.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ NARROWEST: Final = 10
 
 
 def print_line(line: str = "") -> None:
-    """Write one line to standard output, whatever is in it."""
+    """Write one line to standard output, with control characters escaped."""
     streams.write(visible(line) + "\n")
 
 
@@ -68,7 +68,7 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, indent: int
 
 
 def fitted(widths: Sequence[int], columns: int) -> list[int]:
-    """Return the widths of a table's columns in so many columns of a terminal; the widest but the first give way."""
+    """Return the widths of a table's columns that fit a terminal; the widest columns except the first are narrowed."""
     first, *others = widths
     while others and first + sum(others) + 2 * len(others) > columns and max(others) > NARROWEST:
         others[others.index(max(others))] -= 1
@@ -106,7 +106,7 @@ def plural(count: int, one: str, many: str = "") -> str:
 
 
 def span(seconds: float) -> str:
-    """Return a length of time as people say it: 45 s, 12 min, 3 h, 5 d."""
+    """Return a duration for people: 45 s, 12 min, 3 h, 5 d."""
     for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
         if abs(seconds) >= 2 * length:
             return f"{seconds / length:.0f} {unit}"
@@ -114,7 +114,7 @@ def span(seconds: float) -> str:
 
 
 def pace(done: int, seconds: float) -> str:
-    """Return how much is done a second: 1,234/s, 0.1/s."""
+    """Return a rate: 1,234/s, 0.1/s."""
     each = done / seconds
     return f"{each:,.0f}/s" if each >= 10 else f"{each:.2g}/s"
 
@@ -132,7 +132,7 @@ def _is_drawable(stream: TextIO) -> bool:
 
 
 class Progress:
-    """A bar on standard error with the rate and the time that is left, only where that is a terminal."""
+    """A progress bar on standard error with the rate and the remaining time, if that is a terminal."""
 
     def __init__(self, what: str, total: int, *, silent: bool = False) -> None:
         self._started = time.monotonic()
@@ -156,11 +156,11 @@ class Progress:
         return max(time.monotonic() - self._started, 1e-6)
 
     def at(self, done: int) -> None:
-        """Draw the bar anew, a few times a second."""
+        """Redraw the bar, at most a few times a second."""
         if self._bar is not None:
             self._bar.update(done - self._bar.n)
 
     def end(self) -> None:
-        """Take the bar away; the result is written elsewhere."""
+        """Remove the bar; the result is written elsewhere."""
         if self._bar is not None:
             self._bar.close()

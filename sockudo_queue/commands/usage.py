@@ -1,6 +1,6 @@
-"""What `--help` says about each command: what it does, how it is called, and what its exit codes mean.
+"""The texts of `--help` for each command: description, examples and exit codes.
 
-A command is added to `cli.py` and here; a test fails where one of the two is missing.
+Add a command to `cli.py` and here; a test fails if one of the two is missing.
 """
 
 from __future__ import annotations
@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-_BAD_SETTINGS: Final = "a setting or an argument cannot be used"
+_BAD_SETTINGS: Final = "a setting or an argument is invalid"
 _NO_QUEUE: Final = "the queue's server cannot be used; nothing was done"
 _NO_STORE: Final = "the queue's server or the database of apps cannot be used; nothing was done"
 
 
 class Usage(NamedTuple):
-    """The help of one command beside its arguments. `examples` are what follows the program's name.
+    """The help of one command in addition to its arguments. `examples` leave out the program's name.
 
     No dataclass: their import costs `health` 8 ms.
     """
@@ -31,123 +31,128 @@ class Usage(NamedTuple):
 
 
 PROGRAM: Final = Usage(
-    "Takes Sockudo's webhook jobs off the queue and delivers them to your endpoints.",
+    "Takes webhook jobs of a Sockudo server from its queue and delivers them to your endpoints.",
     ("check --config config.json", "run --config config.json", "COMMAND --help"),
     {
-        0: "done, or stopped as requested",
+        0: "success, or stopped as requested",
         1: "the answer is no, or not everything was done",
         2: _BAD_SETTINGS,
         3: "could not start, or the queue's server cannot be used",
-        4: "run only: gave up after repeated deaths of its threads",
+        4: "run only: too many thread crashes",
     },
 )
 
 USAGES: Final[Mapping[str, Usage]] = {
     "run": Usage(
-        "Deliver webhooks until a signal comes. SIGTERM and SIGINT stop it after the deliveries in progress; SIGHUP "
-        "reads the apps of the file again. Settings come from the environment and a file; the environment wins.",
+        "Deliver webhooks until a signal arrives. SIGTERM and SIGINT stop the daemon after the deliveries in progress; "
+        "SIGHUP reloads the apps from the settings file. Environment variables take precedence over the file.",
         ("run --config config.json", "run --strict"),
         {
             0: "stopped as requested",
             1: "a second signal came, or something could not be put back on the queue",
             2: _BAD_SETTINGS,
-            3: "could not start: a port is taken, or the system gives too few threads or descriptors",
-            4: "gave up after repeated deaths of its threads",
+            3: "could not start: a port is in use, or the system allows too few threads or file descriptors",
+            4: "too many thread crashes",
         },
     ),
     "check": Usage(
-        "Check the settings, the queue's server, the apps and every endpoint, as a daemon with these settings would "
-        "meet them. Nothing is sent to an endpoint without --probe, nor to QUEUE_ALERT_URL without --alert.",
+        "Check the settings, the queue's server, the apps and every endpoint, as a daemon with the same settings would "
+        "use them. Nothing is sent to an endpoint without --probe, nor to QUEUE_ALERT_URL without --alert.",
         ("check --config config.json", "check --probe", "check --alert", "check --json"),
         {0: "no error was found", 1: "an error was found", 2: "run would refuse these settings"},
     ),
     "push": Usage(
-        "Put jobs on the queue, as Sockudo would. Nothing is put unless every line is a job that can be delivered.",
+        "Add jobs to the queue, as Sockudo would. If a line is not a deliverable job, nothing is added.",
         ("push jobs.jsonl", "push --config config.json - < jobs.jsonl"),
-        {0: "all jobs are on the queue", 1: "not all jobs were put", 2: _BAD_SETTINGS, 3: _NO_QUEUE},
+        {0: "all jobs are on the queue", 1: "not all jobs were added", 2: _BAD_SETTINGS, 3: _NO_QUEUE},
     ),
     "dead-letters": Usage(
         "List, show, replay and purge jobs that could not be delivered.",
         ("dead-letters list", "dead-letters VERB --help"),
-        {0: "done", 1: "nothing was found, or not everything was done", 2: _BAD_SETTINGS, 3: _NO_QUEUE},
+        {0: "success", 1: "nothing was found, or not everything was done", 2: _BAD_SETTINGS, 3: _NO_QUEUE},
     ),
     "dead-letters list": Usage(
-        "List dead letters, the newest last, with the number of each reason. Filters must all hold.",
+        "List dead letters, the newest last, and count them by reason. If several filters are given, all must match.",
         ("dead-letters list --webhook orders --newer-than 2h", "dead-letters list --json --limit 0"),
-        {0: "listed, even if there are none", 1: "this driver keeps none that a command can reach"}
+        {0: "success, even if there are none", 1: "commands cannot reach the dead letters of this driver"}
         | {2: _BAD_SETTINGS, 3: _NO_QUEUE},
     ),
     "dead-letters show": Usage(
-        "Show one dead letter with its history, without its secrets. A job's id shows every dead letter of the job.",
+        "Show one dead letter and its history, without secrets. With the id of a job, show all its dead letters.",
         ("dead-letters show 2f6c.0", "dead-letters show 2f6c.0 --raw body.json"),
-        {0: "shown", 1: "there is no such dead letter", 2: _BAD_SETTINGS, 3: _NO_QUEUE},
+        {0: "success", 1: "there is no such dead letter", 2: _BAD_SETTINGS, 3: _NO_QUEUE},
     ),
     "dead-letters replay": Usage(
-        "Deliver again what dead letters still owe. Choose them by id, by filters or with --all. It can be interrupted "
-        "and repeated: each dead letter is taken once.",
+        "Deliver dead letters again, only to the webhooks that did not get them. Select them by id, by filters or with "
+        "--all. A replay can be interrupted and repeated: each dead letter is taken once.",
         ("dead-letters replay --webhook orders --dry-run", "dead-letters replay --all --rate 50"),
-        {0: "replayed", 1: "nothing was chosen, or an id was not found", 2: _BAD_SETTINGS, 3: _NO_STORE},
+        {0: "success", 1: "nothing was selected, or an id was not found", 2: _BAD_SETTINGS, 3: _NO_STORE},
     ),
     "dead-letters purge": Usage(
-        "Remove dead letters for good, after asking. Choose them by id, by filters or with --all.",
+        "Permanently delete dead letters after confirmation. Select them by id, by filters or with --all.",
         ("dead-letters purge --older-than 7d", "dead-letters purge --all --yes"),
-        {0: "removed", 1: "nothing was chosen, not confirmed, or an id was not found", 2: _BAD_SETTINGS, 3: _NO_QUEUE},
+        {
+            0: "success",
+            1: "nothing was selected, not confirmed, or an id was not found",
+            2: _BAD_SETTINGS,
+            3: _NO_QUEUE,
+        },
     ),
     "attempts": Usage(
-        "Search the history of attempts, the newest first. No entry does not mean that nothing was delivered: the "
-        "lines above the answer say what is recorded, and since when.",
+        "Search the attempt history and list the newest entries, the newest last. A missing entry does not prove that "
+        "nothing was delivered: the lines above the answer say what is recorded, and since when.",
         ("attempts --channel private-orders-7 --since 2h", "attempts --webhook orders --status 503 --follow"),
         {
-            0: "found",
-            1: "nothing was found, or the history cannot be searched from here",
+            0: "success, even if there are no entries",
+            1: "commands cannot search the history of this driver",
             2: _BAD_SETTINGS,
             3: _NO_QUEUE,
         },
     ),
     "attempts show": Usage(
-        "Show what became of a job: each webhook, each try, and how it ended.",
+        "Show all attempts of a job for each webhook, and the result.",
         ("attempts show 3f0c5a",),
-        {0: "found", 1: "there is no entry of the job", 2: _BAD_SETTINGS, 3: _NO_QUEUE},
+        {0: "success", 1: "there is no entry of the job", 2: _BAD_SETTINGS, 3: _NO_QUEUE},
     ),
     "attempts purge": Usage(
-        "Remove the entries of an app for good, after asking.",
+        "Permanently delete the history entries of an app after confirmation.",
         ("attempts purge --app shop", "attempts purge --app shop --yes"),
-        {0: "removed", 1: "not confirmed", 2: _BAD_SETTINGS, 3: _NO_QUEUE},
+        {0: "success", 1: "not confirmed", 2: _BAD_SETTINGS, 3: _NO_QUEUE},
     ),
     "stats": Usage(
-        "Show queue depth, dead letters by reason, and the state of each webhook. The queue's server and the daemon "
-        "are both asked; if one does not answer, the other is still shown.",
+        "Show queue depth, dead letters by reason, and the state of each webhook. The figures come from the queue's "
+        "server and from the daemon; if one does not answer, the other is still shown.",
         ("stats --config config.json", "stats --url http://10.0.0.7:9602 --url http://10.0.0.8:9602"),
-        {0: "shown, even if a daemon does not answer", 2: _BAD_SETTINGS, 3: "the queue's server cannot be used"},
+        {0: "success, even if a daemon does not answer", 2: _BAD_SETTINGS, 3: "the queue's server cannot be used"},
     ),
     "send-test": Usage(
-        "Send a test event to the webhooks of an app, from here and signed as the daemon signs, and show each answer. "
-        "The receiver cannot tell it from a real event but for the job id, which begins with test-.",
+        "Send a signed test event to the webhooks of an app and show each answer. It differs from a real event only in "
+        "the job id, which begins with test-.",
         ("send-test shop --config config.json", "send-test shop channel_occupied --webhook orders --queue"),
-        {0: "every webhook accepted it, or it is on the queue", 1: "a webhook failed, or none wants the event"}
+        {0: "every webhook accepted the event, or it is on the queue", 1: "a webhook failed, or none wants the event"}
         | {2: _BAD_SETTINGS, 3: _NO_STORE},
     ),
     "sign": Usage(
-        "Print the signature of a body, as the header X-Pusher-Signature holds it.",
+        "Print the signature of a body, as in the header X-Pusher-Signature.",
         ("sign --app shop body.json", "sign --secret-file secret - < body.json"),
-        {0: "printed", 2: _BAD_SETTINGS, 3: "the database of apps cannot be used"},
+        {0: "success", 2: _BAD_SETTINGS, 3: "the database of apps cannot be used"},
     ),
     "verify": Usage(
-        "Check a signature against a body, and name the likely cause where it is wrong.",
+        "Verify the signature of a body, and name the likely cause if it is wrong.",
         ("verify SIGNATURE --app shop body.json",),
-        {0: "the signature is right", 1: "the signature is wrong", 2: _BAD_SETTINGS}
+        {0: "the signature is valid", 1: "the signature is wrong", 2: _BAD_SETTINGS}
         | {3: "the database of apps cannot be used"},
     ),
     "demo": Usage(
-        "Show everything at work on this host: the daemon, two receivers and a few jobs, without a Redis.",
+        "Run a demo on this host: the daemon, two receivers and a few jobs, without Redis.",
         ("demo",),
-        {0: "everything came out as expected", 1: "something did not, or it was interrupted"},
+        {0: "all results were as expected", 1: "a result was not as expected, or the demo was interrupted"},
     ),
     "health": Usage(
-        "Ask the daemon on this host whether it is alive. Only QUEUE_METRICS_HOST, QUEUE_METRICS_PORT and "
-        "QUEUE_METRICS_TLS_CERT_FILE are read, so it is cheap enough for a health check.",
+        "Check whether the daemon on this host is alive. To be fast enough for a health check, this reads only "
+        "QUEUE_METRICS_HOST, QUEUE_METRICS_PORT and QUEUE_METRICS_TLS_CERT_FILE.",
         ("health", "health --ready"),
-        {0: "the daemon says yes", 1: "the daemon says no, or does not answer"},
+        {0: "the daemon is alive (or ready)", 1: "it is not, or does not answer"},
     ),
-    "version": Usage("Print the version.", ("version",), {0: "printed"}),
+    "version": Usage("Print the version.", ("version",), {0: "success"}),
 }

@@ -1,4 +1,4 @@
-"""Checks that no setting can make alone."""
+"""Checks of settings that depend on each other."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from sockudo_queue.config.redis_checks import Naming, check_redis
 
 _GUARD_RULES: Final = ("allowed_networks", "denied_networks", "allowed_ports", "denied_ports")
 REFUSED_PREFIX: Final = (
-    "a Sockudo server from 5.0 on refuses a prefix that is empty or holds a brace, so it has no queue and sends no "
-    "webhooks; set another, for the server too"
+    "a Sockudo server from 5.0 on refuses a prefix that is empty or contains a brace, and then has no queue and "
+    "sends no webhooks; set another one, for the server too"
 )
 CLAIM_WAIT_MS: Final = 1_000  # the longest that an idle Redis driver waits for a job
 
 
 def check(settings: Settings, name: Naming, problems: ConfigProblems) -> None:
-    """Report what does not fit together; `name` tells how a person finds an attribute."""
+    """Report inconsistent settings; `name` returns the name of an attribute for messages."""
     _check_leases(settings, name, problems)
     _check_stop(settings, name, problems)
     _check_prefix(settings, name, problems)
@@ -36,7 +36,7 @@ def _check_leases(settings: Settings, name: Naming, problems: ConfigProblems) ->
     interval = name("reliability.lease_renew_interval_ms")
     if reliability.lease_renew_interval_ms >= reliability.lease_duration_ms:
         problems.faults.append(
-            f"{interval}: must be shorter than {name('reliability.lease_duration_ms')}, or every claim lapses before "
+            f"{interval}: must be shorter than {name('reliability.lease_duration_ms')}, or every lease expires before "
             f"it is renewed; for example {reliability.lease_duration_ms // 3}"
         )
         return
@@ -45,8 +45,8 @@ def _check_leases(settings: Settings, name: Naming, problems: ConfigProblems) ->
         timeout, attribute = settings.redis_cluster.request_timeout_ms, "redis_cluster.request_timeout_ms"
     if reliability.lease_renew_interval_ms + timeout > reliability.lease_duration_ms:
         problems.warnings.append(
-            f"{interval}: with {name(attribute)} it is longer than the lease, so one slow answer of "
-            "Redis can cost a claim, and its webhooks may be sent twice"
+            f"{interval}: with {name(attribute)} it is longer than the lease, so one slow reply of Redis can make a "
+            "lease expire, and webhooks may be sent twice"
         )
 
 
@@ -54,8 +54,8 @@ def _check_stop(settings: Settings, name: Naming, problems: ConfigProblems) -> N
     wait = settings.sqs.wait_time_seconds * 1_000 if settings.driver == "sqs" else CLAIM_WAIT_MS
     if settings.driver not in ("memory", "none") and settings.reliability.shutdown_timeout_ms <= wait:
         problems.warnings.append(
-            f"{name('reliability.shutdown_timeout_ms')}: is no longer than the wait for a job ({wait} ms), so a stop "
-            "can end before every worker has seen it"
+            f"{name('reliability.shutdown_timeout_ms')}: is not longer than the wait for a job ({wait} ms), so a stop "
+            "may end before every worker notices it"
         )
 
 
@@ -69,14 +69,16 @@ def _check_prefix(settings: Settings, name: Naming, problems: ConfigProblems) ->
         problems.warnings.append(f"{name(attribute)}: {REFUSED_PREFIX}")
     elif group.prefix != group.prefix.strip():
         problems.warnings.append(
-            f"{name(attribute)}: white space around it counts up to Sockudo 4.7 and not from 5.0 on"
+            f"{name(attribute)}: the white space around it is part of the prefix for Sockudo up to 4.7, but not from "
+            "5.0 on"
         )
 
 
 def _check_retry(settings: Settings, name: Naming, problems: ConfigProblems) -> None:
     if settings.retry.initial_backoff_ms > settings.retry.max_backoff_ms:
         problems.warnings.append(
-            f"{name('retry.initial_backoff_ms')}: is longer than {name('retry.max_backoff_ms')}, which cuts every delay"
+            f"{name('retry.initial_backoff_ms')}: is longer than {name('retry.max_backoff_ms')}, which limits every "
+            "delay"
         )
     if settings.delivery.breaker_open_ms > settings.delivery.breaker_max_open_ms:
         problems.faults.append(
@@ -89,7 +91,7 @@ def _check_sqs(settings: Settings, name: Naming, problems: ConfigProblems) -> No
     sqs = settings.sqs
     if sqs.queue_url_prefix is not None and not sqs.queue_url_prefix.endswith("/"):
         problems.warnings.append(
-            f"{name('sqs.queue_url_prefix')}: does not end in a slash, and the name of the queue is put right behind it"
+            f"{name('sqs.queue_url_prefix')}: does not end in a slash, although the name of the queue is appended to it"
         )
 
 
@@ -101,22 +103,22 @@ def _check_app_store(settings: Settings, name: Naming, problems: ConfigProblems)
             _check_database(settings.postgres, "postgres", name, problems)
             if settings.postgres.port == MysqlSettings().port:
                 problems.warnings.append(
-                    f"{name('postgres.port')}: is MySQL's port, which is Sockudo's default here too; set the one that "
-                    "PostgreSQL listens on, mostly 5432"
+                    f"{name('postgres.port')}: is MySQL's port, which is also Sockudo's default for PostgreSQL; set "
+                    "the port of PostgreSQL, usually 5432"
                 )
         case "dynamodb":
             keys = settings.dynamodb
             if (keys.aws_access_key_id is None) != (keys.aws_secret_access_key is None):
                 missing = "aws_access_key_id" if keys.aws_access_key_id is None else "aws_secret_access_key"
                 problems.faults.append(
-                    f"{name(f'dynamodb.{missing}')}: is missing, and its other half is set; set both or none"
+                    f"{name(f'dynamodb.{missing}')}: is missing, but the other half of the key is set; set both or none"
                 )
 
 
 def _check_database(database: DatabaseSettings, group: str, name: Naming, problems: ConfigProblems) -> None:
     if database.ssl_ca is not None and database.ssl_mode != "verify-full":
         problems.warnings.append(
-            f"{name(f'{group}.ssl_ca')}: changes nothing, since {name(f'{group}.ssl_mode')} is not verify-full"
+            f"{name(f'{group}.ssl_ca')}: has no effect, because {name(f'{group}.ssl_mode')} is not verify-full"
         )
 
 
@@ -124,14 +126,15 @@ def _check_metrics(settings: Settings, name: Naming, problems: ConfigProblems) -
     metrics = settings.metrics
     if metrics.username != MetricsSettings().username and metrics.password is None:
         problems.faults.append(
-            f"{name('metrics.username')}: is no use without {name('metrics.password')}; for example "
+            f"{name('metrics.username')}: has no effect without {name('metrics.password')}; for example "
             "QUEUE_METRICS_PASSWORD_FILE=/run/secrets/metrics-password"
         )
     if ":" in metrics.username:
         problems.faults.append(f"{name('metrics.username')}: must not contain a colon; for example operator")
     if metrics.tls_key_file is not None and metrics.tls_cert_file is None:
         problems.faults.append(
-            f"{name('metrics.tls_key_file')}: is no use without its certificate; set {name('metrics.tls_cert_file')}, "
+            f"{name('metrics.tls_key_file')}: has no effect without its certificate; set "
+            f"{name('metrics.tls_cert_file')}, "
             "for example /etc/tls/metrics.pem"
         )
 
@@ -155,21 +158,21 @@ def _check_delivery(settings: Settings, name: Naming, problems: ConfigProblems) 
     guard = name("delivery.guard")
     if delivery.guard and delivery.use_environment_proxy:
         problems.faults.append(
-            f"{name('delivery.use_environment_proxy')}: behind a proxy the network guard cannot see which address is "
-            f"called, and would guard nothing; let the proxy do it, and set {guard} to false"
+            f"{name('delivery.use_environment_proxy')}: behind a proxy, the network guard cannot see the address of "
+            f"an endpoint; filter addresses in the proxy, and set {guard} to false"
         )
     if not delivery.guard:
         given = [rule for rule in _GUARD_RULES if getattr(delivery, rule)] + ["private"] * (delivery.private == "deny")
         problems.faults.extend(
-            f"{name(f'delivery.{rule}')}: is for the network guard, and {guard} switches that off; set it to true, or "
-            "leave this out"
+            f"{name(f'delivery.{rule}')}: has no effect, because {guard} disables the network guard; set that to true, "
+            "or remove this setting"
             for rule in given
         )
     both = sorted(set(delivery.allowed_ports) & set(delivery.denied_ports))
     if both:
-        problems.warnings.append(f"{name('delivery.denied_ports')}: port {both[0]} is among the allowed ones, too")
+        problems.warnings.append(f"{name('delivery.denied_ports')}: port {both[0]} is also among the allowed ones")
     if delivery.client_key_file is not None and delivery.client_cert_file is None:
         problems.faults.append(
-            f"{name('delivery.client_key_file')}: is no use without its certificate; set "
+            f"{name('delivery.client_key_file')}: has no effect without its certificate; set "
             f"{name('delivery.client_cert_file')}, for example /etc/tls/client.pem"
         )

@@ -17,8 +17,8 @@ from sockudo_queue.errors import SettingsError
 
 MAX_FILE_BYTES: Final = 64 * 1024 * 1024
 DEEPEST: Final = 100
-"""Levels of lists and objects in each other, of which 10 have a meaning. Whatever reads them goes down level by level,
-and Python ends that at a depth which nobody can tell beforehand."""
+"""Maximum nesting of lists and objects; valid files use up to 10. Readers recurse level by level, and Python's limit
+depends on the caller."""
 MOST_UNRESOLVED: Final = 50
 """References to variables without a value that are named; for each the lines of the file are counted."""
 _SEARCHED: Final = ("config/config.toml", "config/config.json", "config.json")
@@ -122,7 +122,7 @@ def _parse(path: Path, text: str, substituted: Substituted, load: Callable[[str]
     if _is_deeper(values, DEEPEST):
         raise SettingsError([f"{path}: is nested too deeply"])
     if not isinstance(values, dict):
-        raise SettingsError([f'{path}: must hold one object, for example {{"queue": {{"driver": "redis"}}}}'])
+        raise SettingsError([f'{path}: must contain one object, for example {{"queue": {{"driver": "redis"}}}}'])
     return values
 
 
@@ -145,9 +145,9 @@ def _load_json(text: str) -> Any:
     try:
         return json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
-        raise _MisreadError(f"is no valid JSON: {error.msg}", error.pos) from None
+        raise _MisreadError(f"is not valid JSON: {error.msg}", error.pos) from None
     except ValueError:  # An integer of thousands of digits.
-        raise _MisreadError("holds a number that is too long", None) from None
+        raise _MisreadError("contains a number that is too long", None) from None
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -160,7 +160,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _refuse_constant(name: str) -> None:
-    raise _MisreadError(f"holds {name}, which is no JSON", None)
+    raise _MisreadError(f"contains {name}, which is not valid JSON", None)
 
 
 def _load_toml(text: str) -> Any:
@@ -169,12 +169,12 @@ def _load_toml(text: str) -> Any:
     except tomllib.TOMLDecodeError as error:
         message = str(error)
         found = _TOML_PLACE.search(message)
-        reason = f"is no valid TOML: {_TOML_PLACE.sub('', message)}"
+        reason = f"is not valid TOML: {_TOML_PLACE.sub('', message)}"
         if found is None or found[1] is None:
             raise _MisreadError(reason, None if found is None else len(text)) from None
         raise _MisreadError(reason, _offset_of(text, int(found[1]), int(found[2]))) from None
     except ValueError:
-        raise _MisreadError("holds a number that is too long", None) from None
+        raise _MisreadError("contains a number that is too long", None) from None
 
 
 def _offset_of(text: str, line: int, column: int) -> int:

@@ -1,4 +1,4 @@
-"""Reads the environment: which variables count as set, files of secrets, and names that nobody knows."""
+"""Reads the environment: set variables, files of secrets, and unknown names."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ _APP_FLAGS: Final = (
 # Names outside the prefixes above belong to any program, so only a slip of a letter or two is reported.
 _SLIP_CUTOFF: Final = 0.92
 _SLIP_ENDS: Final = 4
-_LINK_ADVICE: Final = "set enableServiceLinks: false in the pod to be rid of them"
+_LINK_ADVICE: Final = "set enableServiceLinks: false in the pod to avoid them"
 
 
 def value_of(environment: Mapping[str, str], name: str, problems: ConfigProblems) -> str | None:
@@ -119,7 +119,7 @@ def _secret(
     if value is None:
         return None, name
     if not value.strip():
-        problems.faults.append(f"{name}: holds only white space; set a value, or nothing")
+        problems.faults.append(f"{name}: contains only white space; set a value, or unset it")
         return None, name
     odd = secret_looks_odd(value)
     if odd:
@@ -207,5 +207,5 @@ def _flag(environment: Mapping[str, str], name: str, default: bool, problems: Co
     """Read a boolean as Sockudo does, which keeps the default where the text is neither."""
     value = (value_of(environment, name, problems) or "").strip().lower()
     if value and value not in TRUE | FALSE:
-        problems.warnings.append(f"{name}: must be true or false; the default is kept, as in Sockudo")
+        problems.warnings.append(f"{name}: must be true or false; the default is used, as in Sockudo")
     return value in TRUE if value in TRUE | FALSE else default

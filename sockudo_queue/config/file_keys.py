@@ -1,4 +1,4 @@
-"""Which keys of a settings file are read, which are Sockudo's own business, and which nobody knows."""
+"""Keys of a settings file: those that are read, those that only Sockudo reads, and unknown ones."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sockudo_queue.config.wording import default_of
 # Sections whose every key is known here. Of all others only a name close to one of these is looked at.
 _POLICED: Final = ("queue", "database", "database.redis", "webhooks", "app_manager")
 _OURS: Final = ("queue.metrics", "queue.logging", "queue.delivery", "queue.memory", "queue.apps", "queue.history")
-# Keys and whole sections that Sockudo reads and this daemon has no use for.
+# Keys and sections that Sockudo reads and this daemon does not.
 _SOCKUDOS: Final = frozenset(
     {
         "app_manager.array",  # `apps/file.py` reads it
@@ -54,7 +54,7 @@ _SOCKUDOS: Final = frozenset(
         "webhooks.batching",
     }
 )
-# Names that documentation and answers show although nothing reads them, and what was meant.
+# Names in documentation and forum answers that no program reads, and the intended ones.
 _MISTAKEN: Final = {
     "webhooks.batching_enabled": "webhooks.batching.enabled",
     "webhooks.flush_interval_ms": "webhooks.batching.duration",

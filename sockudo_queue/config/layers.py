@@ -26,7 +26,7 @@ class Layer:
     def give(self, option: Option, value: Any, origin: str, problems: ConfigProblems) -> None:
         """Take a value; text of a secret is wrapped at once, so that nothing on the way can show it."""
         if option.zero_means_default and value in (0, "0"):
-            problems.notes.append(f"{origin}: 0 (no limit) is read as the default here; every wait has an end")
+            problems.notes.append(f"{origin}: 0 (no limit) is read as the default here, because every wait is limited")
             return
         if option.secret:
             value = _wrapped(value)

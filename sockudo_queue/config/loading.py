@@ -38,7 +38,7 @@ class AppsDocument:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """Settings that can be used, where they came from, and what a person should hear about them."""
+    """Usable settings, their sources, and messages about them."""
 
     settings: Settings
     apps_document: AppsDocument
@@ -89,7 +89,7 @@ def collect(
     sources = [
         "defaults",
         *([str(document.path)] if document.path else []),
-        # By name: a variable that somebody has forgotten goes before the file, and nobody sees why.
+        # By name: a forgotten variable takes precedence over the file, which is hard to notice otherwise.
         *([f"environment ({', '.join(sorted(set(layers[0].origins.values())))})"] if layers[0].values else []),
     ]
     return Loaded(
@@ -118,7 +118,7 @@ def _read_file(
 
 
 def _derived(layers: Sequence[Layer], document: Document, problems: ConfigProblems) -> Layer:
-    """Return the weakest layer: what follows from other settings where nobody says it outright."""
+    """Return the weakest layer: values that are derived from other settings if they are not set themselves."""
     weakest = Layer()
     _derive_workers(layers, weakest, problems)
     if _driver(layers) == "redis-cluster":
@@ -143,15 +143,15 @@ def _derive_workers(layers: Sequence[Layer], weakest: Layer, problems: ConfigPro
 
 
 def _explain_zero(origin: str, problems: ConfigProblems, *, is_redis: bool) -> None:
-    default = f"The daemon works with its default of {Settings().workers} workers (QUEUE_WORKERS sets another number)"
+    default = f"The daemon uses its default of {Settings().workers} workers (QUEUE_WORKERS sets another number)"
     if is_redis:
         problems.warnings.append(
-            f"{origin}: 0 is right for a Sockudo server up to 4.7 alone, whose own workers it stops; one from 5.0 on "
-            "has no queue with it and sends no webhooks at all, so leave it out there and use the rule that "
-            f"sockudo-queue check --acl prints. {default}"
+            f"{origin}: 0 is correct only for a Sockudo server up to 4.7, where it stops the server's own workers; "
+            "with 0, a server from 5.0 on has no queue and sends no webhooks, so remove it there and use the rule "
+            f"that sockudo-queue check --acl prints. {default}"
         )
     else:
-        problems.notes.append(f"{origin}: 0 is Sockudo's switch for a server that only produces. {default}")
+        problems.notes.append(f"{origin}: with 0, a Sockudo server only produces jobs. {default}")
 
 
 def _driver(layers: Sequence[Layer]) -> str:
@@ -195,8 +195,8 @@ def _warn_of_stop(settings: Settings, layers: Sequence[Layer], problems: ConfigP
     if settings.reliability.shutdown_timeout_ms > longest and attribute not in environment.values:
         seconds = math.ceil(settings.reliability.shutdown_timeout_ms / 1000)
         problems.warnings.append(
-            f"{_first(layers, attribute)[1]}: the daemon takes it over, so a stop may take {seconds} s, and a grace "
-            f"period of 30 s would cut it off; set QUEUE_SHUTDOWN_TIMEOUT_MS={longest} for the daemon, or that "
+            f"{_first(layers, attribute)[1]}: the daemon uses this value too, so a stop may take {seconds} s, longer "
+            f"than a grace period of 30 s; set QUEUE_SHUTDOWN_TIMEOUT_MS={longest} for the daemon, or that "
             f"variable to {settings.reliability.shutdown_timeout_ms} and its grace period to {seconds + 5} s"
         )
 
@@ -214,6 +214,6 @@ def _warn_of_memory(settings: Settings, layers: Sequence[Layer], document: Docum
     environment, *_ = layers
     if settings.driver == "memory" and "driver" not in environment.values:
         problems.warnings.append(
-            f"queue.driver in {document.path}: in Sockudo's file, memory means the memory of the server, and nothing "
-            "will arrive here; set QUEUE_DRIVER=redis for server and daemon"
+            f"queue.driver in {document.path}: in Sockudo's file, memory means the memory of the server, so no jobs "
+            "arrive here; set QUEUE_DRIVER=redis for server and daemon"
         )

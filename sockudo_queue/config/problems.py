@@ -1,4 +1,4 @@
-"""Collects what is wrong or odd in settings, so that all of it can be told at once; each line is for a person."""
+"""Collects errors and warnings of settings, so that they can be reported together; each line is for a person."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sockudo_queue.errors import SettingsError
 
 @dataclass(slots=True)
 class ConfigProblems:
-    """Faults stop the start, warnings do not, notes are for information. No line holds a value."""
+    """Faults stop the start, warnings do not, notes are for information. No line contains a value."""
 
     strict: bool = False
     faults: list[str] = field(default_factory=list)
@@ -21,7 +21,7 @@ class ConfigProblems:
     unusable: set[str] = field(default_factory=set)  # attributes whose value is a fault; their defaults stand in
 
     def unknown(self, line: str, *, ours: bool = False) -> None:
-        """Add a name that nobody knows: a fault when strict or when nobody else can have meant it."""
+        """Add an unknown name: an error if strict, or if it can only be meant for this daemon."""
         (self.faults if self.strict or ours else self.warnings).append(line)
 
     def above_ceiling(self, line: str) -> None:
@@ -36,7 +36,7 @@ class ConfigProblems:
 
 
 def printable_lines(lines: Sequence[str]) -> tuple[str, ...]:
-    """Return lines as they are told: each once, and each one line, whatever a key or a name in a file holds."""
+    """Return lines for output: each once, with control characters of keys and names escaped."""
     return tuple(dict.fromkeys("".join(map(_visible, line)) for line in lines))
 
 
@@ -53,7 +53,7 @@ def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.75) -> str:
 def secret_looks_odd(value: str) -> str | None:
     """Return what is odd about a secret, without its value: white space or quotes that were hardly meant."""
     if value != value.strip():
-        return "has white space around it, which is taken as part of it"
+        return "is surrounded by white space, which counts as part of it"
     if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
-        return "stands in quotes, which are taken as part of it; docker's --env-file keeps quotes, for one"
+        return "is in quotes, which count as part of it; docker's --env-file, for example, keeps quotes"
     return None

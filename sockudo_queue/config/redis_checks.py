@@ -1,4 +1,4 @@
-"""What does not fit together in the settings of Redis: cluster keys, nodes, Sentinels and certificates."""
+"""Checks of settings of Redis that depend on each other: cluster keys, nodes, Sentinels and certificates."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Naming = Callable[[str], str]
 
 
 def check_redis(settings: Settings, name: Naming, problems: ConfigProblems) -> None:
-    """Report what does not fit together; `name` tells how a person finds an attribute."""
+    """Report inconsistent settings; `name` returns the name of an attribute for messages."""
     if settings.driver == "redis-cluster":
         _check_cluster_keys(settings, name, problems)
         _check_cluster_nodes(settings, name, problems)
@@ -30,13 +30,13 @@ def _check_cluster_keys(settings: Settings, name: Naming, problems: ConfigProble
     for attribute, part in (("redis_cluster.prefix", prefix), ("redis.queue_name", queue)):
         if "}" in part and not (has_hash_tag(f"{prefix}:queue:{queue}") and has_hash_tag(f"{prefix}queue:{queue}")):
             problems.faults.append(
-                f"{name(attribute)}: holds a }} that closes no hash tag, so keys beside the queue cannot be in its "
-                "slot of the cluster; leave the brace out, here and in Sockudo, for example sockudo_queue:"
+                f"{name(attribute)}: contains a }} that does not close a hash tag, so the daemon's keys cannot be in "
+                "the queue's slot of the cluster; remove the brace, here and in Sockudo, for example sockudo_queue:"
             )
     if settings.redis.delivery != "at-least-once":
         problems.faults.append(
-            f"{name('redis.delivery')}: at-most-once is for one server only, since its lists are in several slots of a "
-            "cluster; use at-least-once"
+            f"{name('redis.delivery')}: at-most-once is for one server only, because its lists are in several slots "
+            "of a cluster; use at-least-once"
         )
 
 
@@ -44,11 +44,11 @@ def _check_cluster_nodes(settings: Settings, name: Naming, problems: ConfigProbl
     where = name("redis_cluster.nodes")
     nodes = [_node(node) for node in settings.redis_cluster.nodes]
     if any(path.strip("/") not in ("", "0") for _, _, path in nodes):
-        problems.faults.append(f"{where}: a cluster has no databases; leave the number after the slash out")
+        problems.faults.append(f"{where}: a cluster has no databases; remove the number after the slash")
     if len({scheme for scheme, _, _ in nodes}) > 1:
-        problems.faults.append(f"{where}: some nodes are rediss:// and some redis://; one cluster uses TLS or does not")
+        problems.faults.append(f"{where}: some nodes are rediss:// and some redis://; use one scheme for all")
     if len({userinfo for _, userinfo, _ in nodes if userinfo}) > 1:
-        problems.faults.append(f"{where}: the nodes have different users or passwords; a cluster has the same on all")
+        problems.faults.append(f"{where}: the nodes have different users or passwords; use one login for all")
 
 
 def _node(node: Secret) -> tuple[str, str, str]:
@@ -63,13 +63,13 @@ def _check_certificates(group: str, tls: TlsSettings, name: Naming, problems: Co
         )
     if tls.accept_invalid_certs:
         problems.warnings.append(
-            f"{name(f'{group}.accept_invalid_certs')}: any certificate is taken, so whoever is in between can read and "
-            "change every job"
+            f"{name(f'{group}.accept_invalid_certs')}: any certificate is accepted, so an attacker on the network path "
+            "can read and change every job"
         )
 
 
 def _check_clear_text(settings: Settings, name: Naming, problems: ConfigProblems) -> None:
-    """Say where certificates are set and nothing is encrypted."""
+    """Warn if certificates are set but connections are not encrypted."""
     tls, redis = settings.master_tls, settings.redis
     has_files = any((tls.ca_path, tls.client_cert_path, tls.client_key_path))
     if settings.driver == "redis-cluster":
@@ -88,6 +88,6 @@ def _check_clear_text(settings: Settings, name: Naming, problems: ConfigProblems
         )
     else:
         problems.warnings.append(
-            f"{name('master_tls.enabled')}: is not set, so the certificates beside it are not used and nothing is "
+            f"{name('master_tls.enabled')}: is not set, so its certificates are not used and connections are not "
             "encrypted"
         )

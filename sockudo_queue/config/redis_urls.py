@@ -41,7 +41,7 @@ def unix_socket(url: str) -> UnixSocket:
     try:
         parts = urlsplit(url)
     except ValueError:  # its text holds a part of the URL
-        raise ValueError("is no URL that can be read; write unix:///run/redis/redis.sock") from None
+        raise ValueError("is not a valid URL; use unix:///run/redis/redis.sock") from None
     path = unquote(parts.path)
     if parts.netloc or not path.startswith("/") or path.endswith("/"):
         raise ValueError("must have the path of a socket after three slashes, such as unix:///run/redis/redis.sock")

@@ -36,7 +36,7 @@ def url_parts(url: str, schemes: Collection[str]) -> UrlParts:
     if len(url) > MAX_URL_LENGTH:
         raise ValueError(f"is longer than {MAX_URL_LENGTH} characters")
     if _UNSAFE.search(url):
-        raise ValueError("holds white space, a control character or a backslash")
+        raise ValueError("contains white space, a control character or a backslash")
     found = _SCHEME.match(url)
     expected = " or ".join(f"{scheme}://" for scheme in schemes)
     if found is None or found[1].lower() not in schemes:
@@ -51,7 +51,7 @@ def url_parts(url: str, schemes: Collection[str]) -> UrlParts:
         raise ValueError("has a NUL (%00) before the @")
     host, port = _host_and_port(host_port)
     if not _is_read_so_by_python(url, host, port):
-        raise ValueError("can be read in more than one way; write every unusual character as %XX")
+        raise ValueError("is ambiguous; write every unusual character as %XX")
     return UrlParts(found[1].lower(), host, port, bool(at))
 
 
@@ -77,7 +77,7 @@ def ascii_url(url: str) -> str:
     try:
         name = host if host.isascii() else idna.encode(host, uts46=True).decode()
     except idna.IDNAError:
-        raise ValueError("has a host that is no international host name") from None
+        raise ValueError("has an invalid international host name") from None
     return f"{scheme}{separator}{_escaped(userinfo)}{at}{name}{colon}{port}{_escaped(rest[len(authority) :])}"
 
 
@@ -89,14 +89,14 @@ def _host_and_port(text: str) -> tuple[str, int | None]:
     if text.startswith("["):
         address, bracket, rest = text[1:].partition("]")
         if not bracket:
-            raise ValueError("has a [ without its ] in the host")
+            raise ValueError("has a [ without a ] in the host")
         check_ipv6(address)
         if rest and not rest.startswith(":"):
             raise ValueError("has text between ] and the port")
         return address.lower(), port_of(rest[1:])
     host, _, port = text.partition(":")
     if ":" in port:
-        raise ValueError("holds an IPv6 address without brackets, or two ports")
+        raise ValueError("contains an IPv6 address without brackets, or two ports")
     check_host(host)
     return host.lower(), port_of(port)
 
@@ -115,9 +115,9 @@ def check_ipv6(address: str) -> None:
     try:
         ipaddress.IPv6Address(address)
     except ValueError:
-        raise ValueError("holds an IPv6 address that is not valid") from None
+        raise ValueError("contains an invalid IPv6 address") from None
     if "%" in address:
-        raise ValueError("holds an IPv6 address with a zone")
+        raise ValueError("contains an IPv6 address with a zone")
 
 
 def check_host(host: str) -> None:
@@ -136,10 +136,10 @@ def check_host(host: str) -> None:
         if len(label) > 63:
             raise ValueError("has a host with a part longer than 63 characters")
         if not _LABEL.fullmatch(label):
-            raise ValueError("has a host with characters that no host name holds")
+            raise ValueError("has a host with invalid characters")
     # A name that ends in a number is an address to every resolver, also `127.1` and `0x7f.1`.
     if re.fullmatch(r"[0-9]+|0x[0-9a-f]*", labels[-1], re.IGNORECASE):
         try:
             ipaddress.IPv4Address(name)
         except ValueError:
-            raise ValueError("has a host that ends in a number and is no IPv4 address of four parts") from None
+            raise ValueError("has a host that ends in a number but is not an IPv4 address with four parts") from None

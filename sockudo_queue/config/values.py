@@ -57,7 +57,7 @@ def _number(value: object) -> object:
         raise ValueError("must be a number, not true or false")  # noqa: TRY004 - as above
     # Python reads 5_0 and digits of other scripts as numbers, and Sockudo does not.
     if isinstance(value, str) and ("_" in value or not value.isascii()):
-        raise ValueError("must be a number, written with the digits 0 to 9 alone")
+        raise ValueError("must be a number written only with the digits 0 to 9")
     return value
 
 
@@ -79,7 +79,7 @@ def texts(value: object) -> object:
         try:
             return json.loads(value)
         except (ValueError, RecursionError):
-            raise ValueError("begins with [ and is no JSON list") from None
+            raise ValueError("begins with [ but is not a JSON list") from None
     return [part.strip() for part in value.split(",") if part.strip()]
 
 
@@ -89,13 +89,13 @@ def _host(value: object) -> object:
     if "://" in host:
         raise ValueError("must be a host name without a scheme")
     if "@" in host:
-        raise ValueError("must be a host name alone; user and password have settings of their own")
+        raise ValueError("must be only a host name; user and password have their own settings")
     if host.count(":") > 1:
         address = host.removeprefix("[").removesuffix("]")
         check_ipv6(address)
         return address
     if ":" in host:
-        raise ValueError("must be a host name alone; the port has a setting of its own")
+        raise ValueError("must be only a host name; the port has its own setting")
     check_host(host)
     return host
 
@@ -120,7 +120,7 @@ def _node(value: object) -> object:
     """Read one cluster node; the scheme may be left out, as Sockudo allows."""
     node = _node_text(value) if isinstance(value, Mapping) else _revealed(value)
     if redis_scheme(node) == UNIX:
-        raise ValueError("must be a host and a port; the nodes of a cluster have no Unix sockets")
+        raise ValueError("must be a host and a port; a cluster node cannot be a Unix socket")
     return _redis_url(node if "://" in node else f"redis://{node}")
 
 
@@ -148,10 +148,10 @@ def _address_mapping(value: object) -> object:
     entry = text(value).strip()
     announced, found, reachable = entry.partition("=")
     if not found:
-        raise ValueError("must be the address that a node announces, =, and the address where it can be reached")
+        raise ValueError("must be the address that a node announces, an equals sign, and its reachable address")
     ports = [url_parts(f"redis://{address}", ("redis",)) for address in (announced, reachable)]
     if any(parts.has_userinfo for parts in ports):
-        raise ValueError("must hold addresses alone, without user and password")
+        raise ValueError("must contain only addresses, without user and password")
     return entry
 
 
@@ -159,7 +159,7 @@ def _http_url(value: object) -> object:
     """Check the URL of a service; one with a password in it would be shown, so it is refused."""
     url = text(value).strip()
     if url_parts(url, ("http", "https")).has_userinfo:
-        raise ValueError("must not hold a user or password")
+        raise ValueError("must not contain a user or password")
     return url
 
 
@@ -181,11 +181,11 @@ def _prefix(value: object) -> object:
     prefix = text(value)
     if any(character in _GLOB for character in prefix):
         raise ValueError(
-            "must not hold * ? [ or a backslash: a Sockudo server up to 4.7 deletes everything that its prefix, read "
-            "as a pattern, matches when it stops"
+            "must not contain * ? [ or a backslash: when a Sockudo server up to 4.7 stops, it deletes all keys that "
+            "match its prefix as a pattern"
         )
     if not prefix.isprintable():
-        raise ValueError("must not hold control characters")
+        raise ValueError("must not contain control characters")
     return prefix
 
 
@@ -194,7 +194,7 @@ def _name(value: object) -> object:
     if not name.strip():
         raise ValueError("must be text that is not empty")
     if not name.isprintable():
-        raise ValueError("must not hold control characters")
+        raise ValueError("must not contain control characters")
     return name
 
 
@@ -207,7 +207,7 @@ def apps_driver(value: object) -> object:
 def _postgres_table(value: object) -> object:
     """Check a table's name as it stands in a query, unquoted as Sockudo writes it; a schema may stand before it."""
     if not _POSTGRES_TABLE.fullmatch(name := text(value).strip()):
-        raise ValueError("must be letters, digits and underscores, with a schema and a dot before it if need be")
+        raise ValueError("must be letters, digits and underscores, optionally after a schema and a dot")
     return name
 
 
@@ -231,7 +231,7 @@ def _network(value: object) -> object:
         ip_network(written, strict=False)
     except ValueError:
         raise ValueError("must be an IP network or address") from None
-    raise ValueError("must have no bits set beyond the length of its network")
+    raise ValueError("must not have host bits set")
 
 
 def _masked(value: Any) -> str | None:

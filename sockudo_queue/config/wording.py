@@ -62,7 +62,7 @@ def reason_of(details: Any) -> str:
         case "missing":
             return "is missing"
         case "extra_forbidden":
-            return "is no such setting"
+            return "is not a setting"
         case _:
             return "cannot be used"
 

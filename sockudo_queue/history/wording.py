@@ -10,14 +10,14 @@ from sockudo_queue.history.store import HistoryFigures, Mode
 
 MODES: Final[Mapping[str, str]] = {
     Mode.OFF: "off: nothing is recorded",
-    Mode.FAILURES: "failures: failed attempts and the deliveries that follow them; a delivery at the first try leaves "
-    "no entry",
+    Mode.FAILURES: "failures: failed attempts and the deliveries that follow them; a delivery at the first attempt "
+    "leaves no entry",
     Mode.ALL: "all: every attempt",
 }
 
 
 _MORE: Final = (
-    "Entries can also be lost with a daemon that was killed, and they name 20 events of a job at most; "
+    "Entries can also be lost when a daemon is killed, and an entry names at most 20 events of a job; "
     "docs/attempt-history.md lists every case."
 )
 
@@ -33,9 +33,9 @@ def no_entry(figures: HistoryFigures, criteria: Criteria, page: Page) -> str:
     if missing(figures, page) or page.unreadable:
         reason = "a part of the history could not be read"
     elif figures.mode == Mode.ALL and not figures.dropped:
-        reason = "it may be older than what is kept, in the last second, or not attempted yet"
+        reason = "it may be older than the oldest entry, in the last second, or not attempted yet"
     elif figures.mode == Mode.ALL:
-        reason = "it may be among what was dropped, older than what is kept, or not attempted yet"
+        reason = "it may be among the dropped entries, older than the oldest entry, or not attempted yet"
     else:
-        reason = "a delivery at the first try leaves none"
+        reason = "a delivery at the first attempt leaves none"
     return f"no entry{wanted}. This does not mean that nothing was delivered: {reason}. {_MORE}"

@@ -34,19 +34,19 @@ def test_the_demo_shows_the_product_at_work() -> None:
     shown = done.stdout
     assert "\x1b" not in shown
     for line in (
-        r"orders +-> attempt 1, 1 event: 503, comes again +signature right",
-        r"orders +-> attempt 2, 1 event: 503, comes again +signature right",
-        r"orders +-> attempt 3, 1 event: 200, delivered +signature right",
-        r"orders +-> attempt 1, 3 events: 200, delivered +signature right",
-        r"lobby +-> attempt 1, 2 events: 200, delivered +signature right",
-        r"chat-log +-> attempt 1, 1 event: 404, refused +signature right",
+        r"orders +-> attempt 1, 1 event: 503, will be retried +signature valid",
+        r"orders +-> attempt 2, 1 event: 503, will be retried +signature valid",
+        r"orders +-> attempt 3, 1 event: 200, delivered +signature valid",
+        r"orders +-> attempt 1, 3 events: 200, delivered +signature valid",
+        r"lobby +-> attempt 1, 2 events: 200, delivered +signature valid",
+        r"chat-log +-> attempt 1, 1 event: 404, refused +signature valid",
         r"chat-log +kept as a dead letter: refused, last answer status-404",
         r"- +kept as a dead letter: unreadable",
         r"daemon +stopped by SIGTERM, exit code 0",
     ):
         assert re.search(line, shown), (line, shown)
-    assert "6 attempts: 3 delivered, 2 to be tried again, 1 refused; 2 dead letters" in shown
-    assert "6 of 6 signatures right" in shown
+    assert "6 attempts: 3 delivered, 2 to be retried, 1 refused; 2 dead letters" in shown
+    assert "6 of 6 signatures valid" in shown
 
 
 def test_the_demo_runs_no_code_of_the_working_directory(tmp_path: Path) -> None:

@@ -73,17 +73,17 @@ def test_answer_without_an_entry_is_no_denial(run: Commands) -> None:
     for arguments in ((), ("--channel", "room-1"), ("show", "j1")):
         ran = run("attempts", *arguments)
         assert above(ran.out) == ["recorded", "kept", "dropped"]
-        assert "does not mean that nothing was delivered: a delivery at the first try leaves none" in ran.out
+        assert "does not mean that nothing was delivered: a delivery at the first attempt leaves none" in ran.out
         assert ran.code == (1 if "show" in arguments else 0)
 
 
 def test_answer_without_an_entry_names_what_was_dropped_or_never_recorded(run: Commands, store: RedisHistory) -> None:
     write(store, SERVER_LIST, row(1))
-    assert "it may be older than what is kept" in run("attempts", "--job", "nowhere").out
+    assert "it may be older than the oldest entry" in run("attempts", "--job", "nowhere").out
     write(store, SERVER_LIST, row(2), lost=3)
     ran = run("attempts", "--job", "nowhere")
     assert "dropped   3 entries lost" in ran.out
-    assert "it may be among what was dropped" in ran.out
+    assert "it may be among the dropped entries" in ran.out
 
 
 def test_off_is_said_by_the_settings_of_the_command(run: Commands) -> None:
@@ -223,7 +223,7 @@ def test_entries_of_an_app_are_removed_after_asking(run: Commands, store: RedisH
     ran = run("attempts")
     assert "job-3" in ran.out
     assert "job-1" not in ran.out
-    assert "removed   entries of an app" in ran.out
+    assert "purged    entries of an app" in ran.out
 
 
 @pytest.mark.parametrize("driver", ["memory", "sqs", "none"])

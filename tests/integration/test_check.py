@@ -79,7 +79,7 @@ def test_where_all_is_well_every_line_begins_with_ok(tmp_path: Path, server: Red
 @pytest.mark.parametrize("driver", ["memory", "none"])
 def test_a_queue_without_a_server_is_told_of_too(tmp_path: Path, hook: dict[str, Any], driver: str) -> None:
     ran = Commands(tmp_path, config(app(hook)), {"QUEUE_DRIVER": driver})("check")
-    assert only(ran, "broker") == ("ok", f"{driver}: it answers; 0 ready, 0 active, 0 delayed, 0 dead-letter")
+    assert only(ran, "broker") == ("ok", f"{driver}: reachable; 0 ready, 0 active, 0 delayed, 0 dead-letter")
 
 
 def test_the_variables_that_go_before_the_file_are_named(
@@ -97,7 +97,7 @@ def test_a_wrong_password(tmp_path: Path, hook: dict[str, Any]) -> None:
     assert (ran.code, level) == (1, "error")
     assert not lines(ran, "server") + lines(ran, "rights")  # nothing else can be known, and one line is enough
     assert text.startswith(f"redis at 127.0.0.1:{server.port}, database 0: authentication failed: ")
-    assert "; mend user and password" in text
+    assert "; correct the user and password" in text
     assert ".;" not in text
     assert "CANARY" not in ran.out + ran.err
 
@@ -178,7 +178,7 @@ def test_too_few_replicas_are_told_once_and_not_as_a_matter_of_rights(
     assert ran.code == 1
     [(_, text)] = [line for line in lines(ran, "broker") if line[0] == "error"]
     assert text.endswith(
-        "NOREPLICAS Not enough good replicas to write; no webhook goes out until it takes writes again"
+        "NOREPLICAS Not enough good replicas to write; no webhook is delivered until it accepts writes again"
     )
     assert ran.out.count("NOREPLICAS") == 1
     assert not lines(ran, "rights")
@@ -349,7 +349,7 @@ def test_https_where_something_else_is_spoken(
     url = f"https://127.0.0.1:{server.port}/"
     level, text = only(checked(tmp_path, redis_server.url, webhook(url)), url.rstrip("/"))
     assert level == "error"
-    assert "is that port for https?" in text
+    assert "does that port serve HTTPS?" in text
 
 
 @pytest.mark.parametrize(
@@ -357,9 +357,9 @@ def test_https_where_something_else_is_spoken(
     [
         ({"channel_namespaces": []}, ["client_event"], "the list is empty"),
         ({"channel_namespace": "a:b"}, ["client_event"], "never empty nor holds a ':'"),
-        ({"channel_prefix": "shop-", "channel_pattern": "^presence-"}, ["client_event"], "no channel does both"),
-        ({"channel_prefix": "private-"}, ["member_added"], "only happen on channels that begin with presence-"),
-        ({"channel_prefix": "presence-"}, ["subscription_count"], "never happen there"),
+        ({"channel_prefix": "shop-", "channel_pattern": "^presence-"}, ["client_event"], "no channel matches both"),
+        ({"channel_prefix": "private-"}, ["member_added"], "occur only on channels that begin with presence-"),
+        ({"channel_prefix": "presence-"}, ["subscription_count"], "never occur there"),
     ],
 )
 def test_a_filter_that_can_never_match(
@@ -439,8 +439,8 @@ def test_sentinels_are_named_with_the_master_that_they_were_asked_for(tmp_path: 
     document = config(app(), database={"redis": {"sentinels": sentinels, "name": "hooks", "db": 4}})
     level, text = only(Commands(tmp_path, document, {})("check"), "broker")
     assert level == "error"
-    where = f"the Sentinels 127.0.0.1:{sentinels[0]['port']} name, database 4: "
-    assert text.startswith(f"redis, the master hooks that {where}"), text
+    where = f"the Sentinels 127.0.0.1:{sentinels[0]['port']}, database 4: "
+    assert text.startswith(f"redis, master hooks of {where}"), text
 
 
 @pytest.mark.parametrize(("status", "level"), [(200, "ok"), (401, "warning"), (503, "error")])
@@ -484,13 +484,13 @@ def test_a_concurrency_of_zero_is_a_warning_and_an_error_where_queue_v2_is_in_us
     ran = checked(tmp_path, server.url, hook, QUEUE_REDIS_CONCURRENCY="0")
     assert ran.code == 0
     [(_, text)] = [line for line in lines(ran, "settings") if line[0] == "warning"]
-    assert text.startswith("QUEUE_REDIS_CONCURRENCY: 0 is right for a Sockudo server up to 4.7 alone")
+    assert text.startswith("QUEUE_REDIS_CONCURRENCY: 0 is correct only for a Sockudo server up to 4.7")
 
     with server.client() as client:
         Producer(client).enqueue(job())
     ran = checked(tmp_path, server.url, hook, QUEUE_REDIS_CONCURRENCY="0")
     assert ran.code == 1
-    assert any(level == "error" and "sends no webhooks at all" in text for level, text in lines(ran, "workers"))
+    assert any(level == "error" and "sends no webhooks" in text for level, text in lines(ran, "workers"))
     assert all(level == "ok" for level, _ in lines(checked(tmp_path, server.url, hook), "workers"))
 
 

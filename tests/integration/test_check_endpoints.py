@@ -133,7 +133,7 @@ def test_endpoint_that_speaks_no_tls_in_time_is_an_error(tmp_path: Path, monkeyp
     with HostileReceiver(silent) as receiver:
         url = receiver.url(scheme="https")
         level, text = line_of(checked(tmp_path, webhook(url)), url)
-    assert (level, "is that port for https?" in text) == ("error", True)
+    assert (level, "does that port serve HTTPS?" in text) == ("error", True)
 
 
 def test_node_of_a_cluster_that_no_setting_names_may_not_be_called(tmp_path: Path) -> None:

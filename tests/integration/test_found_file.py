@@ -55,7 +55,7 @@ def test_a_file_that_others_could_have_written_is_refused(
         with pytest.raises(TimeoutError):
             listener.accept()
     (line,) = capsys.readouterr().err.splitlines()
-    assert f"{file}: was found in the working directory, and " in line
+    assert f"{file}: was found in the working directory, but " in line
     assert "--config" in line
 
 
@@ -64,7 +64,7 @@ def test_a_file_of_ones_own_is_named_on_standard_error(
 ) -> None:
     listener.close()
     assert cli.run(["dead-letters", "list"]) == 3
-    assert f"using the settings of {Path.cwd() / 'config.json'}" in capsys.readouterr().err
+    assert f"using the settings file {Path.cwd() / 'config.json'}" in capsys.readouterr().err
 
 
 def test_a_file_that_was_named_is_taken_as_it_is(listener: socket.socket, capsys: pytest.CaptureFixture[str]) -> None:

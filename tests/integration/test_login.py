@@ -79,7 +79,7 @@ def test_the_commands_work_with_login_and_tls(
     assert run("stats").out.startswith(f"daemon    https://127.0.0.1:{environment['QUEUE_METRICS_PORT']}/: ready")
 
     other = environment | {"QUEUE_METRICS_PASSWORD_FILE": ""}
-    assert "it needs a login; set QUEUE_METRICS_" in Commands(tmp_path, config(app()), other)("stats").out
+    assert "it requires a login; set QUEUE_METRICS_" in Commands(tmp_path, config(app()), other)("stats").out
     url = f"https://sockudo-queue:{PASSWORD}@127.0.0.1:{environment['QUEUE_METRICS_PORT']}"
     shown = Commands(tmp_path, config(app()), other)("stats", "--url", url).out
     assert ": ready" in shown

@@ -59,10 +59,10 @@ def test_a_body_is_signed_as_a_webhook_is(run: Commands, tmp_path: Path) -> None
     ("signature", "body", "hint"),
     [
         (SIGNATURE.upper(), BODY, "lower-case"),
-        (SIGNATURE, BODY + b"\n", "without the line feed"),
+        (SIGNATURE, BODY + b"\n", "without its final line break"),
         (SIGNATURE[:-1], BODY, "64 hexadecimal digits"),
         ("\udcff\udcfe", BODY, "64 hexadecimal digits"),  # bytes of a command line that are no UTF-8
-        (SIGNATURE, BODY + b" ", "compare the secret"),
+        (SIGNATURE, BODY + b" ", "check the secret"),
     ],
 )
 def test_a_wrong_signature_says_what_may_be_wrong(run: Commands, signature: str, body: bytes, hint: str) -> None:
@@ -74,7 +74,7 @@ def test_a_wrong_signature_says_what_may_be_wrong(run: Commands, signature: str,
 
 
 def test_a_right_signature_is_right(run: Commands) -> None:
-    assert run("verify", SIGNATURE, "--app", APP_ID, stdin=BODY) == (0, "the signature is right\n", "")
+    assert run("verify", SIGNATURE, "--app", APP_ID, stdin=BODY) == (0, "the signature is valid\n", "")
 
 
 def test_flags_may_stand_between_other_arguments(run: Commands, tmp_path: Path) -> None:
@@ -86,7 +86,7 @@ def test_flags_may_stand_between_other_arguments(run: Commands, tmp_path: Path) 
         ["--app", APP_ID, SIGNATURE, str(body)],
         ["--app", APP_ID, "--", SIGNATURE, str(body)],
     ):
-        assert run("verify", *arguments) == (0, "the signature is right\n", "")
+        assert run("verify", *arguments) == (0, "the signature is valid\n", "")
     assert run("verify", SIGNATURE, "--app", APP_ID, str(body), "more").code == 2
     assert run("verify", "--app", APP_ID).code == 2
 
@@ -128,7 +128,7 @@ def test_what_a_receiver_answers_is_shown(run: Commands, receiver: Receiver) -> 
     assert ran.code == 1
     orders, lobby = ran.json["webhooks"]
     assert (orders["delivered"], orders["status"], orders["reason"]) == (False, 401, "status-401")
-    assert lobby["skipped"] == "it does not want channel_vacated"
+    assert lobby["skipped"] == "channel_vacated is not in its event_types"
     receiver.refuse()
     assert "failed: refused" in run("send-test", APP_ID, "--webhook", "orders").out
 
@@ -250,7 +250,7 @@ def test_stats_of_a_queue_that_is_away_still_tell_of_the_daemon(run: Commands, d
 
 def test_another_program_on_the_port_is_no_daemon(run: Commands, receiver: Receiver) -> None:
     ran = run("stats", "--url", receiver.url())
-    assert "is not that of a daemon" in ran.out
+    assert "is not from a sockudo-queue daemon" in ran.out
 
 
 @pytest.mark.parametrize("url", ["http://[::1", "http://a..b/", f"http://{'a' * 300}/", "ftp://x", "", "http://h:x"])

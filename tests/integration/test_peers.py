@@ -199,7 +199,7 @@ def test_daemons_are_not_taken_for_workers_of_sockudo(
             assert daemon.metric("sockudo_queue_competing_consumers") == 0
             assert daemon.events("queue.competing_consumers") == []
 
-    assert "ok       workers: no signs of Sockudo's own" in answer.stdout
+    assert "ok       workers: no signs of Sockudo's own workers" in answer.stdout
 
 
 def test_check_tells_which_forms_are_in_use_and_whether_clocks_agree(redis_server: RedisServer, client: Any) -> None:
@@ -209,7 +209,7 @@ def test_check_tells_which_forms_are_in_use_and_whether_clocks_agree(redis_serve
     lines = check(redis_server.url).stdout.splitlines()
 
     assert f"ok       source: {DEFAULT_BASE} (Queue V2, Sockudo 5): in use" in lines
-    assert f"ok       source: {SERVER_LIST} (list, Sockudo up to 4.7): nothing of it is there now" in lines
+    assert f"ok       source: {SERVER_LIST} (list, Sockudo up to 4.7): no keys exist now" in lines
     assert f"ok       source: {DOCUMENTED_LIST} (list, Sockudo up to 4.7): in use" in lines
     assert "ok       clock: that of this host agrees with Redis" in lines
     assert "ok       clock: that of Sockudo agrees with Redis" in lines

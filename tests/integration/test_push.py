@@ -46,7 +46,7 @@ def test_a_queue_that_is_full_half_way_says_how_many_are_on_it(run: Commands, ow
     assert ran.code == 1
     assert 0 < pushed < 60
     assert ran.json == {"pushed": pushed, "of": 60, "stopped_at_line": pushed + 1}
-    assert f"push: {pushed} of 60 jobs were pushed, and the one of line {pushed + 1} was not" in ran.err
+    assert f"push: {pushed} of 60 jobs were pushed, and the job in line {pushed + 1} was not" in ran.err
 
 
 def test_an_answer_that_is_lost_leaves_one_job_open(run: Commands, redis_server: RedisServer) -> None:
@@ -55,7 +55,7 @@ def test_an_answer_that_is_lost_leaves_one_job_open(run: Commands, redis_server:
         proxy.drop_replies(3, commands={"RPUSH"}, limit=1)
         ran = run("push", stdin=b"\n".join(jobs(5)))
     assert ran.code == 1
-    assert "push: 2 of 5 jobs were pushed, and whether the one of line 3 was, is not known" in ran.err
+    assert "push: 2 of 5 jobs were pushed, and it is unknown whether the job in line 3 was" in ran.err
 
 
 def test_a_queue_that_is_away_took_nothing(run: Commands) -> None:

@@ -58,7 +58,7 @@ def _authority(url: str) -> str:
 def _reason(written: str, error: ValidationError) -> str:
     details = error.errors(include_url=False, include_input=False)[0]
     if details["type"] != "url_parsing":
-        return "holds half a surrogate pair, which is no character"
+        return "contains half a surrogate pair, which is not a character"
     try:
         url_parts(ascii_url(written.strip()), _SCHEMES)  # its reasons say more, where it has one
     except ValueError as better:

@@ -56,4 +56,4 @@ def _json(row: Row, column: str, text: str | bytes | None) -> Any:
     try:
         return _DECODER.decode(text)
     except DECODE_ERRORS:
-        raise AppUnreadable(f"app {row.id!r}: {column} is no valid JSON") from None
+        raise AppUnreadable(f"app {row.id!r}: {column} is not valid JSON") from None

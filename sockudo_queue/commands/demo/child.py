@@ -104,7 +104,7 @@ class Child:
             if line.get("event") == "daemon.ready":
                 self._ready.set()
             self._tell(line)
-        self._ready.set()  # it has ended: nobody shall wait for it
+        self._ready.set()  # it has ended, so waiting for it must end too
 
     def _ask(self, port: str, method: str, path: str, body: bytes | None = None) -> tuple[int, str]:
         connection = http.client.HTTPConnection("127.0.0.1", self._ports[port], timeout=SECONDS)

@@ -8,7 +8,7 @@ from typing import Final
 
 APP_ID: Final = "shop"
 APP_KEY: Final = "shop-key"
-APP_SECRET: Final = "demo-secret"  # noqa: S105 - known to the demo's own receivers and to nobody else
+APP_SECRET: Final = "demo-secret"  # noqa: S105 - known only to the demo's own receivers
 
 OCCUPIED: Final = '{"channel":"room-1","name":"channel_occupied"}'
 JOINED: Final = (
@@ -33,7 +33,7 @@ def job_5_0(signature: str, *events: str) -> bytes:
 
 
 def unreadable() -> bytes:
-    """Return an object that is no job: it has no events and nothing to sign with."""
+    """Return an object that is not a job: it has no events and nothing to sign with."""
     return b'{"app_id":"shop","payload":"?"}'
 
 

@@ -68,7 +68,7 @@ class _DemoServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _DemoHandler)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A daemon that ends in the middle is told about elsewhere."""
+        """A daemon that ends during a request is reported elsewhere."""
 
 
 class _DemoHandler(BaseHTTPRequestHandler):

@@ -1,4 +1,4 @@
-"""What the demo does, from the first line to the totals."""
+"""The steps of the demo, from the first line to the totals."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sockudo_queue.commands.demo.receivers import DemoRequest, Receiver
 from sockudo_queue.commands.demo.screen import BOLD, GREEN, RED, YELLOW, Screen
 
 FIRST_BACKOFF_MS: Final = 500
-"""Half of the default: a person is watching."""
+"""Half of the default, because a person is watching."""
 FAILURES: Final = 2
 PAUSE: Final = 0.6
 """Seconds between two jobs, so that a person can read along."""
@@ -40,7 +40,7 @@ of your Sockudo, and start it: sockudo-queue run --config config.json"""
 
 
 def run() -> int:
-    """Show it; 0 when everything came out as it must, 1 otherwise."""
+    """Run the demo; return 0 if all results are as expected, otherwise 1."""
     # As Ctrl-C does, so that the child ends with us.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     screen = Screen()
@@ -84,7 +84,7 @@ class _Story:
         self._queue(child, "Sockudo 4.7: channel_occupied of room-1", jobs.job_4_7("room-1", jobs.OCCUPIED))
         self._queue(child, "Sockudo 4.7: 3 events, 2 of them of presence-lobby", jobs.job_4_7("lobby", *jobs.JOINED))
         self._queue(child, "Sockudo 5.0: client_event of private-chat", jobs.job_5_0("chat", jobs.TYPED))
-        self._queue(child, "an object that is no job", jobs.unreadable())
+        self._queue(child, "an object that is not a job", jobs.unreadable())
         self._follow(PATIENCE, lambda: len(self._received) >= REQUESTS and self._dead_letters >= DEAD_LETTERS)
         return self._conclude(child)
 
@@ -94,7 +94,7 @@ class _Story:
         self._follow(PAUSE)
 
     def _follow(self, seconds: float, done: Callable[[], bool] = lambda: False) -> None:
-        """Print what happens for so many seconds, or until it is done."""
+        """Print events for this many seconds, or until `done`."""
         until = time.monotonic() + seconds
         while not done() and (left := until - time.monotonic()) > 0:
             try:
@@ -112,12 +112,12 @@ class _Story:
         status = received.status
         meaning, colour = ("delivered", GREEN) if status == 200 else ("refused", RED)
         if status == 503:
-            meaning, colour = "comes again", YELLOW
+            meaning, colour = "will be retried", YELLOW
         self._screen.happened(
             received.webhook,
             f"-> attempt {received.attempt}, {many}: {status}, {meaning}",
             colour,
-            "signature right" if received.genuine else "SIGNATURE WRONG",
+            "signature valid" if received.genuine else "SIGNATURE INVALID",
         )
 
     def _print_dead_letter(self, line: Mapping[str, Any]) -> None:
@@ -135,14 +135,14 @@ class _Story:
         self._screen.print_line()
         self._screen.print_line(
             f"Totals of /metrics: {sum(attempts.values())} attempts: {attempts['delivered']} delivered, "
-            f"{attempts['retryable']} to be tried again, {attempts['permanent']} refused; "
+            f"{attempts['retryable']} to be retried, {attempts['permanent']} refused; "
             f"{int(counts['sockudo_webhook_dead_letters_total'])} dead letters."
         )
         self._screen.print_line(
-            f"{genuine} of {len(self._received)} signatures right, by a check that is not the daemon's."
+            f"{genuine} of {len(self._received)} signatures valid, verified independently of the daemon."
         )
         if not right or code != 0:
-            self._screen.print_line("This is not what should have happened: please report it.", RED)
+            self._screen.print_line("This is not the expected result. Please report it.", RED)
             return 1
         self._screen.print_line(NEXT)
         return 0
@@ -171,7 +171,7 @@ _EXPECTED: Final = [
 
 
 def _settled_counts(child: Child) -> dict[str, float]:
-    """Return the counts once the last answer is in them; it reaches the daemon after we have told of the request."""
+    """Return the counts once they include the last answer, which reaches the daemon after the request is printed."""
     for _ in range(COUNT_LOOKS):
         counts = child.counts()
         if counts.get("sockudo_webhook_attempts_total", 0) >= REQUESTS and not counts["sockudo_webhook_in_flight"]:

@@ -112,8 +112,8 @@ def test_a_file_that_is_being_written_is_left_for_the_next_poll(watched: Watched
 @pytest.mark.parametrize(
     ("content", "line"),
     [
-        ("{", "is no valid JSON"),
-        ("", "is no valid JSON"),
+        ("{", "is not valid JSON"),
+        ("", "is not valid JSON"),
         (json.dumps(config({"id": "shop", "webhooks": "CANARY"}, {"secret": "CANARY"})), "(and 1 more)"),
         ('{"app_manager": {"driver": "mysql"}}', "app_manager.driver in "),
         ('{"a": ' + "[" * 600 + "]" * 600 + "}", "is nested too deeply"),

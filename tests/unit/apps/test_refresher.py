@@ -241,7 +241,7 @@ def test_a_broken_row_hurts_no_other_app_and_is_told_once(world: World) -> None:
             "event": "apps.unreadable",
             "log_level": "warning",
             "app": "broken",
-            "text": "app 'broken': webhooks is no valid JSON",
+            "text": "app 'broken': webhooks is not valid JSON",
         }
     ]
     world.store.rows["broken"] = webhooks("b")

@@ -64,11 +64,11 @@ def test_both_shapes_of_headers(headers: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("policy", "webhooks", "reason"),
     [
-        ("{CANARY", None, "policy is no valid JSON"),
-        (b'"\xff"', None, "policy is no valid JSON"),
+        ("{CANARY", None, "policy is not valid JSON"),
+        (b'"\xff"', None, "policy is not valid JSON"),
         ('"CANARY"', None, "policy must be a JSON object"),
-        ("[" * 100_000, None, "policy is no valid JSON"),
-        (None, "CANARY", "webhooks is no valid JSON"),
+        ("[" * 100_000, None, "policy is not valid JSON"),
+        (None, "CANARY", "webhooks is not valid JSON"),
         (None, '{"a":"CANARY"}', "webhooks must be a list"),
         ('{"webhooks":"CANARY"}', None, "webhooks must be a list"),
     ],
@@ -152,7 +152,7 @@ def test_whatever_is_in_a_row_becomes_an_app_or_a_reason(webhooks: Any, in_polic
     else:
         fault = ""
     if fault:
-        assert "no valid JSON" in fault or not isinstance(webhooks, list)
+        assert "not valid JSON" in fault or not isinstance(webhooks, list)
         assert "\n" not in fault
         return
     names = [webhook.name for webhook in app.webhooks] + [webhook.name for webhook in app.invalid]

@@ -56,9 +56,9 @@ def test_a_channel_is_found_that_the_filter_takes(event: str, rules: dict[str, A
 
 
 def test_what_no_webhook_wants_is_said() -> None:
-    assert samples.wanted_event(hook(), None, None) == "it wants no event at all"
-    assert samples.wanted_event(hook("cache_miss"), "member_added", None) == "it does not want member_added"
+    assert samples.wanted_event(hook(), None, None) == "its event_types are empty"
+    assert samples.wanted_event(hook("cache_miss"), "member_added", None) == "member_added is not in its event_types"
     picky = hook("cache_miss", channel_pattern="^orders-[0-9]+$")
     assert "--channel" in str(samples.wanted_event(picky, None, None))
-    assert samples.wanted_event(picky, None, "orders-x") == "its filter does not take the channel orders-x"
+    assert samples.wanted_event(picky, None, "orders-x") == "its filter does not accept the channel orders-x"
     assert isinstance(samples.wanted_event(picky, None, "orders-7"), Event)

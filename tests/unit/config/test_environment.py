@@ -110,7 +110,7 @@ def test_only_one_line_end_is_taken_off_and_the_rest_is_told(tmp_path: Path) -> 
     password = outcome.good.settings.redis.password
     assert password is not None
     assert password.revealed == "CANARY\n"
-    assert "DATABASE_REDIS_PASSWORD_FILE: the secret has white space around it" in outcome.warnings[0]
+    assert "DATABASE_REDIS_PASSWORD_FILE: the secret is surrounded by white space" in outcome.warnings[0]
     assert CANARY not in outcome.output
 
 
@@ -120,7 +120,7 @@ def test_only_one_line_end_is_taken_off_and_the_rest_is_told(tmp_path: Path) -> 
         (None, "the file cannot be read: No such file or directory"),
         (b"", "the file is empty"),
         (b"\n", "the file is empty"),
-        (b" \t", "holds only white space"),
+        (b" \t", "contains only white space"),
         (b"\xff\xfe", "the file is not UTF-8"),
         (b"x" * 70_000, "the file is too large for a secret"),
     ],
@@ -161,7 +161,7 @@ def test_odd_secrets_are_told_and_kept(tmp_path: Path, value: str) -> None:
 
 def test_a_blank_secret_is_a_fault(tmp_path: Path) -> None:
     assert read(tmp_path, environment={"DATABASE_REDIS_PASSWORD": "  "}).faults == (
-        "DATABASE_REDIS_PASSWORD: holds only white space; set a value, or nothing",
+        "DATABASE_REDIS_PASSWORD: contains only white space; set a value, or unset it",
     )
 
 

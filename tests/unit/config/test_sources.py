@@ -122,8 +122,8 @@ def test_workers_in_the_file_win_over_sockudos_variable(tmp_path: Path) -> None:
 def test_a_concurrency_of_zero_on_redis_is_warned_of(tmp_path: Path, environment: dict[str, str], name: str) -> None:
     loaded = read(tmp_path, environment=environment).good
     (warning,) = [line for line in loaded.warnings if "CONCURRENCY" in line]
-    assert warning.startswith(f"{name}: 0 is right for a Sockudo server up to 4.7 alone")
-    assert "one from 5.0 on has no queue with it and sends no webhooks" in warning
+    assert warning.startswith(f"{name}: 0 is correct only for a Sockudo server up to 4.7")
+    assert "with 0, a server from 5.0 on has no queue and sends no webhooks" in warning
     assert "sockudo-queue check --acl" in warning
     assert loaded.notes == ()
 
@@ -136,7 +136,7 @@ def test_a_concurrency_of_zero_in_the_file_is_warned_of(tmp_path: Path) -> None:
 def test_a_server_that_only_produces_on_sqs_is_told_as_a_note(tmp_path: Path) -> None:
     loaded = read(tmp_path, environment={"QUEUE_DRIVER": "sqs", "QUEUE_SQS_CONCURRENCY": "0"}).good
     (note,) = loaded.notes
-    assert note.startswith("QUEUE_SQS_CONCURRENCY: 0 is Sockudo's switch for a server that only produces")
+    assert note.startswith("QUEUE_SQS_CONCURRENCY: with 0, a Sockudo server only produces jobs")
     assert not [line for line in loaded.warnings if "CONCURRENCY" in line]
 
 
@@ -158,7 +158,7 @@ def test_a_time_to_stop_that_a_servers_file_holds_is_warned_of(tmp_path: Path) -
 def test_no_deadline_is_read_as_the_default(tmp_path: Path) -> None:
     loaded = read(tmp_path, {"queue": {"redis": {"response_timeout_ms": 0}}}).good
     assert loaded.settings.redis.response_timeout_ms == 5_000
-    assert "every wait has an end" in loaded.notes[0]
+    assert "every wait is limited" in loaded.notes[0]
 
 
 @pytest.mark.parametrize(
@@ -197,8 +197,8 @@ def test_empty_text_in_a_file_is_unset_where_a_setting_may_be(tmp_path: Path) ->
 
 def test_memory_in_a_file_is_the_servers_memory(tmp_path: Path) -> None:
     file = {"queue": {"driver": "memory"}}
-    assert any("nothing will arrive here" in line for line in read(tmp_path, file).warnings)
-    assert not any("nothing will arrive" in line for line in read(tmp_path, None, {"QUEUE_DRIVER": "memory"}).warnings)
+    assert any("no jobs arrive here" in line for line in read(tmp_path, file).warnings)
+    assert not any("no jobs arrive" in line for line in read(tmp_path, None, {"QUEUE_DRIVER": "memory"}).warnings)
 
 
 @pytest.mark.parametrize(
