@@ -65,7 +65,7 @@ def collect_apps(document: AppsDocument, settings: Settings, problems: ConfigPro
     apps: dict[str, App] = {}
     for app in _read_apps(entries, document, defaults, problems):
         if app.id in apps:
-            problems.warnings.append(f"{document.path}: app {app.id!r} is there twice; the later one is used")
+            problems.warnings.append(f"{document.path}: app {app.id!r} is defined twice; the later one is used")
         apps[app.id] = app
     # A server with a store has put its default app there, so the store knows what became of it since.
     default_app = document.environment.default_app_id
@@ -73,7 +73,8 @@ def collect_apps(document: AppsDocument, settings: Settings, problems: ConfigPro
         apps.setdefault(default_app, App(default_app, ()))
     if settings.apps.driver not in READ_STORES and not any(app.webhooks or app.invalid for app in apps.values()):
         problems.warnings.append(
-            "no app has a webhook, so nothing will be delivered; they belong under app_manager.array.apps in the file"
+            "no app has a webhook, so nothing will be delivered; configure them under app_manager.array.apps in the "
+            "file"
         )
     return tuple(apps.values())
 
@@ -91,8 +92,8 @@ def _entries(manager: Mapping[str, Any], document: AppsDocument, problems: Confi
         return []
     if entries and document.environment.skips_inline:
         problems.warnings.append(
-            f"{document.environment.skips_inline}: because of it the apps of {document.path} are left out, as Sockudo "
-            "does; unset it for the daemon if their webhooks are wanted"
+            f"{document.environment.skips_inline}: because of this variable the apps in {document.path} are ignored, "
+            "as in Sockudo; unset it for the daemon to deliver their webhooks"
         )
         return []
     return entries
@@ -104,7 +105,7 @@ def _check_store(store: str, entries: list[Any], document: AppsDocument, problem
     where = "APP_MANAGER_DRIVER" if document.environment.driver else f"app_manager.driver in {document.path}"
     if entries:
         problems.warnings.append(
-            f"{where}: apps that are only in {store} are not seen; those under app_manager.array.apps are"
+            f"{where}: apps that are only in {store} are ignored; those under app_manager.array.apps are used"
         )
     else:
         problems.faults.append(

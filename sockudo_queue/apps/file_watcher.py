@@ -102,7 +102,7 @@ class AppSource:
 
     def _take(self, *, forced: bool) -> Reload | None:
         if self._document.path is None:
-            return Reload(False, ("the apps come from no file, so there is nothing to read again",))
+            return Reload(False, ("there is no settings file, so no apps can be reloaded",))
         try:
             content = read_bytes(self._document.path, again=True)
         except SettingsError as error:
@@ -128,7 +128,7 @@ class AppSource:
         driver = document.get("app_manager.driver") or "memory"
         if self._document.environment.driver is None and apps_driver(driver) != self._settings.apps.driver:
             raise SettingsError(
-                [f"app_manager.driver in {self._document.path}: has changed; start the daemon again to read that store"]
+                [f"app_manager.driver in {self._document.path}: has changed; restart the daemon to use that store"]
             )
 
     def _as_before(self) -> Reload | None:
@@ -141,7 +141,7 @@ class AppSource:
     def _refuse(self, error: SettingsError, forced: bool) -> Reload | None:
         """Keep the apps, and say so in one line; the same words are not repeated at every poll."""
         more = f" (and {len(error.faults) - 1} more)" if len(error.faults) > 1 else ""
-        lines = (f"the apps are kept as they were: {error.faults[0]}{more}",)
+        lines = (f"the previous apps stay in use: {error.faults[0]}{more}",)
         if lines == self._told and not forced:
             return None
         self._told = lines

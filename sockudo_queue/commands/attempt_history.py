@@ -137,9 +137,9 @@ def _reached(options: argparse.Namespace) -> Iterator[tuple[Loaded, SharedHistor
             yield None
         case driver:
             print_error(
-                f"attempts: with the driver {driver} the history lives in the running daemon and ends with it; "
-                f"no command can read or remove it. The daemon's page is {page_address(loaded)}; a restart of the "
-                "daemon removes all entries"
+                f"attempts: with the driver {driver}, the history exists only in the running daemon, and commands can "
+                f"neither read nor delete it; see its page, {page_address(loaded)}. A restart of the daemon deletes "
+                "all entries"
             )
             yield None
 

@@ -127,7 +127,7 @@ def _report_refusals(before: Mapping[str, str], now: Mapping[str, str]) -> dict[
     """Report each source once that cannot be read any more, or can again; return what was reported."""
     for source, reason in now.items():
         if source not in before:
-            print_error(f"attempts: entries of {source} cannot be read: {reason}; trying again")
+            print_error(f"attempts: entries of {source} cannot be read: {reason}; retrying")
     for source in before.keys() - now.keys():
         print_error(f"attempts: entries of {source} can be read again")
     return dict(now)

@@ -192,7 +192,7 @@ def _prefix(value: object) -> object:
 def _name(value: object) -> object:
     name = text(value)
     if not name.strip():
-        raise ValueError("must be text that is not empty")
+        raise ValueError("must be non-empty text")
     if not name.isprintable():
         raise ValueError("must not contain control characters")
     return name

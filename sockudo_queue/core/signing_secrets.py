@@ -20,7 +20,7 @@ def signing_secret_fault(text: object) -> str | None:
     try:
         key = base64.b64decode(text.strip().removeprefix(PREFIX), validate=True)
     except (ValueError, binascii.Error):
-        return "is no base64 behind its prefix"
+        return "is not valid base64 after its prefix"
     if not SHORTEST <= len(key) <= LONGEST:
-        return f"must stand for {SHORTEST} to {LONGEST} bytes"
+        return f"must encode {SHORTEST} to {LONGEST} bytes"
     return None

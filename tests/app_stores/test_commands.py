@@ -62,7 +62,7 @@ def test_check_tells_where_each_app_comes_from(
     assert f"ok       app 'own': 1 webhook, from {tmp_path}/config.json" in lines
     assert f"ok       app 'acme': 2 webhooks, from {store}" in lines
     assert f"ok       app 'none': 0 webhooks, from {store}" in lines
-    assert f"ok       app 'both': is in {store} too; the file's is used" in lines
+    assert f"ok       app 'both': is in {store} too; the one in the file is used" in lines
     assert f"ok       app 'odd': 1 webhook, 1 invalid, from {store}" in lines
     [invalid] = [line for line in lines if line.startswith("error    app 'odd', webhook invalid-")]
     assert "is invalid, so its events become dead letters: url must begin with http" in invalid

@@ -1,4 +1,4 @@
-"""What is sent to a database that asks for the password itself, and what a refused login says."""
+"""What is sent to a database that asks for the clear-text password, and what a refused login says."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def variables(kind: str, port: int) -> dict[str, str]:
 def test_a_server_that_was_not_verified_never_gets_the_password(name: str, store_of: MakeStore) -> None:
     kind, answer = ASKS[name]
     with server(answer) as (port, received):
-        with pytest.raises(AppStoreUnavailable, match="asks for the password itself") as caught:
+        with pytest.raises(AppStoreUnavailable, match="asks for the clear-text password") as caught:
             store_of(None, **variables(kind, port)).fetch(["shop"])
         assert "_SSL_MODE=verify-full" in str(caught.value)
         assert PASSWORD not in str(caught.value)

@@ -65,7 +65,7 @@ INVALID: Final[dict[str, tuple[dict[str, Any], str]]] = {
     "a pattern that is too large": ({"filter": {"channel_pattern": r"\w{9999}"}}, "compiles to about"),
     "timeout 0": ({"request_timeout_ms": 0}, "request_timeout_ms must be at least 1"),
     "a timeout of a week": ({"request_timeout_ms": 604_800_000}, "request_timeout_ms must be at most"),
-    "a name that another has": ({"name": "sound"}, "name 'sound' is taken"),
+    "a name that another has": ({"name": "sound"}, "name 'sound' is used"),
     "event types that are no list": ({"event_types": CANARY}, "event_types must be a list"),
 }
 

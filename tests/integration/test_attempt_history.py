@@ -184,9 +184,9 @@ def test_story_of_a_job(run: Commands, store: RedisHistory) -> None:
     assert (ran.code, above(ran.out)) == (0, ["recorded", "kept", "dropped"])
     story = [" ".join(line.split()[2:]) for line in ran.out.splitlines() if line.startswith("          1970")]
     assert story == [
-        "try 1: delivered, status 200, 7 ms, channel_occupied room-1",
-        "try 1: retryable (dns), 7 ms, channel_occupied room-1",
-        "try 2: permanent (status-404), status 404, 7 ms, channel_occupied room-1",
+        "attempt 1: delivered, status 200, 7 ms, channel_occupied room-1",
+        "attempt 1: retryable (dns), 7 ms, channel_occupied room-1",
+        "attempt 2: permanent (status-404), status 404, 7 ms, channel_occupied room-1",
         "dead letter: refused, after 2 attempts",
     ]
     told = run("attempts", "show", "j1", "--json").json
@@ -218,7 +218,7 @@ def test_entries_of_an_app_are_removed_after_asking(run: Commands, store: RedisH
     write(store, SERVER_LIST, row(3), app="other")
     refused = run("attempts", "purge", "--app", APP_ID)
     assert (refused.code, "--yes" in refused.err) == (1, True)
-    assert run("attempts", "purge", "--app", APP_ID, "--yes").out.startswith("removed 2 entries")
+    assert run("attempts", "purge", "--app", APP_ID, "--yes").out.startswith("deleted 2 entries")
     assert run("attempts", "purge", "--app", APP_ID, "--yes", "--json").json == {"purged": 0, "refused": []}
     ran = run("attempts")
     assert "job-3" in ran.out
@@ -482,13 +482,13 @@ def test_following_goes_on_over_a_restart_of_the_server() -> None:
         write(store, SERVER_LIST, row(1))
         eventually(lambda: followed.jobs == ["job-0", "job-1"], 10)
         server.kill()
-        eventually(lambda: any("trying again" in line for line in followed.told), 20)
+        eventually(lambda: any("retrying" in line for line in followed.told), 20)
         server.start()
         eventually(lambda: any("answers again" in line for line in followed.told), 20)
         write(store, SOURCES[1], row(2), row(3))
         eventually(lambda: followed.jobs == ["job-0", "job-1", "job-2", "job-3"], 10)
         assert followed.end() == 1
-        assert len([line for line in followed.told if "trying again" in line]) == 1
+        assert len([line for line in followed.told if "retrying" in line]) == 1
         assert "Traceback" not in "".join(followed.told)
 
 

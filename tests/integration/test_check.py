@@ -245,7 +245,7 @@ def test_the_login_of_sockudos_own_queue_is_not_taken_for_ours(
     assert ran.code == 1
     assert not any("not in use" in text for _, text in rights), ran.out
     assert any(level == "error" and "cannot be served by the user sockudo-producer: " in text for level, text in rights)
-    assert any(level == "warning" and "may not be asked; jobs of Sockudo 5" in text for level, text in rights)
+    assert any(level == "warning" and "unknown whether it is in use; jobs of" in text for level, text in rights)
     assert ran.out.count("permissions to access one of the keys used as arguments; this user") == 0
 
 
@@ -310,7 +310,7 @@ def test_an_endpoint_that_the_guard_refuses(tmp_path: Path, redis_server: RedisS
 
 @pytest.mark.parametrize(
     ("days", "level", "words"),
-    [(-2, "error", "its certificate expired on"), (5, "warning", "expires in 4 days"), (90, "ok", "holds until")],
+    [(-2, "error", "its certificate expired on"), (5, "warning", "expires in 4 days"), (90, "ok", "is valid until")],
 )
 def test_the_time_of_a_certificate(
     tmp_path: Path, redis_server: RedisServer, days: int, level: str, words: str

@@ -211,8 +211,8 @@ def test_check_tells_which_forms_are_in_use_and_whether_clocks_agree(redis_serve
     assert f"ok       source: {DEFAULT_BASE} (Queue V2, Sockudo 5): in use" in lines
     assert f"ok       source: {SERVER_LIST} (list, Sockudo up to 4.7): no keys exist now" in lines
     assert f"ok       source: {DOCUMENTED_LIST} (list, Sockudo up to 4.7): in use" in lines
-    assert "ok       clock: that of this host agrees with Redis" in lines
-    assert "ok       clock: that of Sockudo agrees with Redis" in lines
+    assert "ok       clock: the clock of this host agrees with Redis" in lines
+    assert "ok       clock: the clock of Sockudo agrees with Redis" in lines
 
 
 def test_a_host_whose_clock_is_off_is_not_ready(redis_server: RedisServer, tmp_path: Path) -> None:
@@ -265,7 +265,7 @@ def test_a_slow_way_to_redis_is_no_wrong_clock(redis_server: RedisServer, client
     for number in range(19):
         late.enqueue(job(number))
     right.enqueue(job(20))
-    assert "ok       clock: that of Sockudo agrees with Redis" in check(redis_server.url).stdout
+    assert "ok       clock: the clock of Sockudo agrees with Redis" in check(redis_server.url).stdout
 
 
 def test_a_form_that_is_refused_is_told_once_and_is_no_outage(

@@ -35,11 +35,13 @@ def read_headers(
             problems.faults.append(f"{where}: header {name!r} {fault}; for example X-Tenant: shop")
         elif is_reserved(name):
             problems.warnings.append(
-                f"{where}: header {name!r} is left out: the daemon sets it, or the HTTP library does"
+                f"{where}: header {name!r} is ignored, because the daemon or the HTTP library sets it"
             )
         else:
             if name.lower() in kept:
-                problems.warnings.append(f"{where}: header {name!r} is there twice in other letters; the later is sent")
+                problems.warnings.append(
+                    f"{where}: header {name!r} is given twice with different capitalisation; the later one is sent"
+                )
             if text != text.strip(_BLANKS):
                 problems.warnings.append(
                     f"{where}: header {name!r} has a value with spaces or tabs around it; it is sent without them, as "
@@ -62,7 +64,7 @@ def _name_fault(name: str) -> str | None:
 
 def _value_fault(value: object) -> str | None:
     if not isinstance(value, str):
-        return "has a value that is no text"
+        return "has a value that is not text"
     if "\r" in value or "\n" in value:
         return "has a value with a line break"
     if not _VALUE.fullmatch(value):

@@ -21,7 +21,7 @@ MAX_NAME_LENGTH: Final = 100
 def check_name(name: object) -> str:
     """Return a name that a person gave. Raises ValueError; its text is a reason without the name."""
     if not isinstance(name, str) or not name.strip():
-        raise ValueError("must be text that is not empty")
+        raise ValueError("must be non-empty text")
     # It is sent as the value of a header, too.
     if not (name.isascii() and name.isprintable()) or name != name.strip():
         raise ValueError("must be visible ASCII without white space around it")

@@ -50,7 +50,7 @@ def read_target(entry: Mapping[str, Any], where: str, problems: ConfigProblems) 
 
 def _read_url(value: object, where: str, problems: ConfigProblems) -> Target | None:
     if not isinstance(value, str) or not value.strip():
-        problems.faults.append(f"{where}: url must be text that is not empty; for example {EXAMPLE_URL}")
+        problems.faults.append(f"{where}: url must be non-empty text; for example {EXAMPLE_URL}")
         return None
     try:
         url = normalised(value)

@@ -232,7 +232,7 @@ def _refuse_equal_names(read: Sequence[_Read]) -> None:
     for one in read:
         if one.given is not None and one.given in taken:
             one.problems.faults.append(
-                f"{one.place}: name {one.given!r} is taken by another webhook of the app; give it another"
+                f"{one.place}: name {one.given!r} is used by another webhook of the app; choose another name"
             )
         elif one.given is not None:
             taken.add(one.given)
@@ -272,7 +272,7 @@ def _read(
         verify_tls=_read_verify(entry.get("verify_tls"), where, problems),
     )
     if webhook.lambda_target is not None and (webhook.headers or webhook.signing_secrets):
-        problems.warnings.append(f"{where}: a Lambda function gets the body alone, without headers and signatures")
+        problems.warnings.append(f"{where}: a Lambda function receives only the body, without headers and signatures")
     return webhook, event_types
 
 
@@ -406,7 +406,8 @@ def _read_verify(value: Any, where: str, problems: ConfigProblems) -> bool:
         return True
     if not verify:
         problems.warnings.append(
-            f"{where}: verify_tls is false, so whoever sits between can read and change what is sent; for tests only"
+            f"{where}: verify_tls is false, so an attacker on the network path can read and change requests; use it "
+            "only for tests"
         )
     return verify
 

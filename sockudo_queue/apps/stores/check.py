@@ -53,13 +53,13 @@ def _stored_lines(store: AppStore, inline: Sequence[App], settings: Settings) ->
     in_file = {app.id for app in inline}
     for row in sorted(rows, key=lambda row: row.id)[:SHOWN]:
         if row.id in in_file:
-            yield "ok", f"app {row.id!r}: is in {store.name} too; the file's is used"
+            yield "ok", f"app {row.id!r}: is in {store.name} too; the one in the file is used"
         else:
             yield from _row_lines(row, store.name, defaults_of(settings))
     if len(ids) > SHOWN:
         yield "ok", f"apps: more, from {store.name}"
     if not ids:
-        yield "warning", f"app store: {store.name} holds no app"
+        yield "warning", f"app store: {store.name} contains no apps"
 
 
 def tls_lines(settings: Settings) -> Iterator[Line]:
@@ -69,8 +69,8 @@ def tls_lines(settings: Settings) -> Iterator[Line]:
     if group is not None and group.ssl_mode == "prefer" and not _is_of_this_host(group.host):
         yield (
             "warning",
-            f"app store: ssl_mode is prefer, so the connection is not encrypted where the server has no TLS, and any "
-            f"server is believed; set DATABASE_{name}_SSL_MODE=verify-full",
+            "app store: ssl_mode is prefer, so the connection is not encrypted if the server has no TLS, and the "
+            f"server is not authenticated; set DATABASE_{name}_SSL_MODE=verify-full",
         )
 
 

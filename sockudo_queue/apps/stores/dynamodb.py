@@ -75,7 +75,7 @@ class DynamodbStore:
             wanted = answer.get("UnprocessedKeys") or {}
             if not wanted:
                 return found
-        raise AppStoreUnavailable(f"the table {self._settings.table_name} is asked for more than its capacity")
+        raise AppStoreUnavailable(f"the requests exceed the capacity of the table {self._settings.table_name}")
 
     def sample(self, limit: int) -> list[str]:
         """Return at most so many of the ids that exist, in no order."""
@@ -119,13 +119,13 @@ class DynamodbStore:
         if code == "ResourceNotFoundException":
             return f"there is no table {self._settings.table_name} in {self._settings.region}"
         if code in _DENIED:
-            return f"{code}: the credentials are not good for dynamodb:BatchGetItem on {self._settings.table_name}"
+            return f"{code}: the credentials do not allow dynamodb:BatchGetItem on {self._settings.table_name}"
         return code
 
 
 def _part(answer: Mapping[str, Any], name: str, kind: type) -> Any:
     if not isinstance(answer.get(name), kind):
-        raise AppStoreUnavailable("what answers does not speak DynamoDB's protocol")
+        raise AppStoreUnavailable("the server does not speak DynamoDB's protocol")
     return answer[name]
 
 

@@ -177,7 +177,7 @@ class MysqlStore(sql.SqlStore):
             return str(error.args[-1]) if error.args else type(error).__name__
         if isinstance(error, RuntimeError):
             return str(error)
-        return f"what answers does not speak MySQL's protocol ({type(error).__name__})"
+        return f"the server does not speak MySQL's protocol ({type(error).__name__})"
 
 
 def _run(connection: Any, query: str, arguments: Sequence[Any]) -> Sequence[Sequence[Any]]:

@@ -113,7 +113,7 @@ class PostgresStore(sql.SqlStore):
     def _reason(self, error: Exception) -> str:
         if isinstance(error, pg8000.exceptions.InterfaceError):
             return str(error)
-        return f"what answers does not speak PostgreSQL's protocol ({type(error).__name__})"
+        return f"the server does not speak PostgreSQL's protocol ({type(error).__name__})"
 
 
 def _run(connection: Any, query: str, **values: Any) -> Sequence[Sequence[Any]]:

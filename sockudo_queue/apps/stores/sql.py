@@ -78,7 +78,7 @@ class SqlStore(ABC):
         try:
             return self._asked(lambda connection: self._select_ids(connection, limit))
         except _TextFault:
-            raise AppStoreUnavailable("an id in the table is no text in the encoding of the database") from None
+            raise AppStoreUnavailable("an id in the table is not valid text in the encoding of the database") from None
 
     def _exists(self, app_id: str) -> bool:
         try:
@@ -214,8 +214,8 @@ def may_send_password(settings: DatabaseSettings) -> bool:
 def cleartext_refusal(kind: str, variable: str) -> str:
     """Return why a login was given up."""
     return (
-        f"the server asks for the password itself ({kind}), and whose server it is was not checked; set "
-        f"{variable}_SSL_MODE=verify-full, or {variable}_ALLOW_CLEARTEXT_PASSWORD=true where you trust the network"
+        f"the server asks for the clear-text password ({kind}), but its identity was not verified; set "
+        f"{variable}_SSL_MODE=verify-full, or {variable}_ALLOW_CLEARTEXT_PASSWORD=true if you trust the network"
     )
 
 
@@ -227,7 +227,7 @@ def verifying_context(settings: DatabaseSettings, key: str) -> ssl.SSLContext:
         with RegularFile(settings.ssl_ca) as name:
             return ssl.create_default_context(cafile=name)
     except ssl.SSLError:
-        raise SettingsError([f"{key}.ssl_ca: holds no certificate; for example /etc/tls/ca.pem"]) from None
+        raise SettingsError([f"{key}.ssl_ca: contains no certificate; for example /etc/tls/ca.pem"]) from None
     except OSError as error:
         raise SettingsError([f"{key}.ssl_ca: cannot be read: {error.strerror}; for example /etc/tls/ca.pem"]) from None
 

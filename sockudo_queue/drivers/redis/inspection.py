@@ -127,14 +127,14 @@ class Inspection:
             yield Finding(
                 Level.WARNING,
                 "server",
-                f"its version, persistence and eviction could not be asked for ({refusal}); allow +info for this user",
+                f"its version, persistence and eviction could not be read ({refusal}); allow +info for this user",
             )
             return
         if info.get("role") == "slave":
             yield Finding(
                 Level.ERROR,
                 "role",
-                "this server is a read-only replica, and nothing can be taken there; point the settings at the master "
+                "this server is a read-only replica, so no jobs can be taken from it; point the settings at the master "
                 f"({_master(info)}), or use Sentinel",
             )
             return
@@ -145,18 +145,18 @@ class Inspection:
     def _rights(self, source: RedisSource) -> Finding:
         refused = list(self._refusals(source))
         if not refused:
-            return Finding(Level.OK, "rights", f"{source.key}: this user may do all that is needed")
+            return Finding(Level.OK, "rights", f"{source.key}: this user has all required rights")
         in_use = self._is_in_use(source)
         if in_use is None and isinstance(source, V2Source):
             return Finding(
                 Level.WARNING,
                 "rights",
-                f"{source.key}: not all is allowed, and whether it is in use may not be asked; jobs of Sockudo 5 would "
+                f"{source.key}: rights are missing, and it is unknown whether it is in use; jobs of Sockudo 5 would "
                 "stay there. docs/drivers.md has the rule for the user",
             )
         if in_use is False:
             return Finding(
-                Level.OK, "rights", f"{source.key}: not all is allowed, but it is not in use ({source.kind})"
+                Level.OK, "rights", f"{source.key}: rights are missing, but it is not in use ({source.kind})"
             )
         listed = "; ".join([*dict.fromkeys(refused), "docs/drivers.md has the rule for the user"])
         return Finding(Level.ERROR, "rights", f"{source.key} cannot be served{self._by_whom(source)}: {listed}")
@@ -204,7 +204,7 @@ class Inspection:
                     Level.ERROR,
                     "source",
                     f"{source.key} cannot be served: the key {key} is a {name}, and must be a {wanted}; "
-                    "find out who writes it, and rename or remove it",
+                    "find the program that writes it, and rename or remove the key",
                 )
 
     def _is_in_use(self, source: RedisSource) -> bool | None:
@@ -226,7 +226,8 @@ class Inspection:
             yield Finding(
                 Level.WARNING,
                 "rights",
-                f"BLMOVE is refused ({refusal}), so an idle daemon asks 20 times a second; allow +blmove for this user",
+                f"BLMOVE is refused ({refusal}), so an idle daemon polls 20 times a second; allow +blmove for this "
+                "user",
             )
         except BrokerError:
             return  # before 6.2 there is none, which the line of the version has said
@@ -249,7 +250,7 @@ def _version(info: Mapping[str, str]) -> Finding:
         return Finding(
             Level.OK,
             "version",
-            f"{name} {version}; from 6.2 on an idle daemon waits instead of asking 20 times a second",
+            f"{name} {version}; from 6.2 on an idle daemon waits instead of polling 20 times a second",
         )
     return Finding(Level.OK, "version", f"{name} {version}")
 
@@ -264,19 +265,19 @@ def _persistence(info: Mapping[str, str]) -> Finding:
         return Finding(
             Level.ERROR,
             "persistence",
-            "the last write to the append-only file failed; look at the server's disk and log",
+            "the last write to the append-only file failed; check the server's disk and log",
         )
     if info.get("rdb_last_bgsave_status", "ok") != "ok":
         return Finding(
             Level.ERROR,
             "persistence",
-            "the last snapshot could not be written, and Redis may refuse jobs; look at the server's disk and log",
+            "the last snapshot could not be written, and Redis may refuse jobs; check the server's disk and log",
         )
     if info.get("aof_enabled") != "1":
         return Finding(
             Level.WARNING,
             "persistence",
-            "appendonly is off: a crash or a restart of the server loses what came since its last snapshot, or "
-            "everything; set appendonly yes and appendfsync everysec there",
+            "appendonly is off: a crash or a restart of the server loses the jobs since its last snapshot, or all "
+            "jobs; set appendonly yes and appendfsync everysec there",
         )
     return Finding(Level.OK, "persistence", "appendonly is on")

@@ -133,8 +133,8 @@ def test_a_url_wins_over_a_function(tmp_path: Path) -> None:
 INVALID: list[tuple[Any, str, frozenset[str] | None, Filter | None, str]] = [
     (hook(url="ftp://CANARY/"), "url must begin with", WANTED, None, "invalid-"),
     (hook(url="http://CANARY:0/"), "url has a port", WANTED, None, "invalid-"),
-    (hook(url=5), "url must be text", WANTED, None, "invalid"),
-    (hook(url="http://h/\ud800"), "url holds half a surrogate pair", WANTED, None, "invalid-"),
+    (hook(url=5), "url must be non-empty text", WANTED, None, "invalid"),
+    (hook(url="http://h/\ud800"), "url contains half a surrogate pair", WANTED, None, "invalid-"),
     ({"event_types": ["cache_miss"]}, "has neither a url nor a lambda", frozenset({"cache_miss"}), None, "invalid"),
     ({"lambda": {}, "event_types": ["cache_miss"]}, "lambda must have", frozenset({"cache_miss"}), None, "invalid"),
     (hook(request_timeout_ms=0), "request_timeout_ms must be at least 1", WANTED, None, DEFAULT_NAME),
@@ -145,7 +145,7 @@ INVALID: list[tuple[Any, str, frozenset[str] | None, Filter | None, str]] = [
     (hook(verify_tls="CANARY"), "verify_tls must be", WANTED, None, DEFAULT_NAME),
     (hook(signing_secrets=["CANARY"]), "signing_secrets, item 1", WANTED, None, DEFAULT_NAME),
     (hook(name="x" * 101), "name must not be longer", WANTED, None, DEFAULT_NAME),
-    (hook(name="sound"), "name 'sound' is taken", WANTED, None, "sound-2"),
+    (hook(name="sound"), "name 'sound' is used", WANTED, None, "sound-2"),
     (hook(event_types="CANARY"), "event_types must be a list", None, None, DEFAULT_NAME),
     (hook(event_types=["cache_miss", 5]), "event_types must be a list", None, None, DEFAULT_NAME),
     (hook(filter="CANARY"), "filter must be an object", WANTED, None, DEFAULT_NAME),
@@ -262,7 +262,7 @@ def test_names_that_cannot_be(tmp_path: Path, name: Any) -> None:
 
 def test_a_name_is_given_once_in_an_app(tmp_path: Path) -> None:
     (fault,) = read_hooks(tmp_path, hook(name="a"), hook(name="a"), strict=True).faults
-    assert "app 'shop', webhook 2 (a): name 'a' is taken by another webhook" in fault
+    assert "app 'shop', webhook 2 (a): name 'a' is used by another webhook" in fault
     two = config(app(hook(name="a"), app_id="one"), app(hook(name="a"), app_id="two"))
     assert len(read(tmp_path, two).apps) == 2
 
@@ -283,7 +283,7 @@ def test_a_name_is_given_once_in_an_app(tmp_path: Path) -> None:
 def test_reserved_headers_are_left_out_and_told(tmp_path: Path, name: str) -> None:
     outcome = read_hooks(tmp_path, hook(name="orders", headers={name: CANARY, "X-Kept": "yes"}))
     assert [kept for kept, _ in outcome.apps[0].webhooks[0].headers] == ["X-Kept"]
-    assert f"app 'shop', webhook 1 (orders): header {name!r} is left out" in outcome.warnings[0]
+    assert f"app 'shop', webhook 1 (orders): header {name!r} is ignored" in outcome.warnings[0]
     assert CANARY not in outcome.output
 
 
@@ -305,7 +305,7 @@ def test_blanks_around_a_header_value_are_not_sent(tmp_path: Path) -> None:
 def test_a_header_that_is_there_twice_in_other_letters(tmp_path: Path) -> None:
     outcome = read_hooks(tmp_path, hook(headers={"X-A": "1", "x-a": "2"}))
     assert [(name, value.revealed) for name, value in outcome.apps[0].webhooks[0].headers] == [("x-a", "2")]
-    assert "header 'x-a' is there twice" in outcome.warnings[0]
+    assert "header 'x-a' is given twice" in outcome.warnings[0]
 
 
 @pytest.mark.parametrize(
@@ -364,7 +364,7 @@ def test_an_odd_secret_of_an_app_is_told(tmp_path: Path, secret: str) -> None:
 def test_the_later_of_two_apps_with_one_id(tmp_path: Path) -> None:
     outcome = read(tmp_path, config(app(hook(), hook(), app_id="shop"), app(hook(), app_id="shop")))
     assert [len(each.webhooks) for each in outcome.apps] == [1]
-    assert "app 'shop' is there twice" in outcome.warnings[0]
+    assert "app 'shop' is defined twice" in outcome.warnings[0]
 
 
 @pytest.mark.parametrize(
@@ -380,7 +380,7 @@ def test_the_later_of_two_apps_with_one_id(tmp_path: Path) -> None:
 def test_the_environment_may_leave_the_files_apps_out(tmp_path: Path, environment: dict[str, str], named: str) -> None:
     outcome = read_hooks(tmp_path, hook(), environment=environment)
     assert outcome.apps == ()
-    assert outcome.warnings[0].startswith(f"{named}: because of it the apps of ")
+    assert outcome.warnings[0].startswith(f"{named}: because of this variable the apps in ")
     assert any("nothing will be delivered" in line for line in outcome.warnings)
 
 
@@ -438,7 +438,7 @@ def test_a_store_beside_apps_in_the_file_is_told(tmp_path: Path) -> None:
     outcome = read_hooks(tmp_path, hook(), environment={"APP_MANAGER_DRIVER": "scylla"})
     assert len(outcome.apps) == 1
     assert outcome.warnings == (
-        "APP_MANAGER_DRIVER: apps that are only in scylladb are not seen; those under app_manager.array.apps are",
+        "APP_MANAGER_DRIVER: apps that are only in scylladb are ignored; those under app_manager.array.apps are used",
     )
 
 
@@ -473,7 +473,7 @@ def test_a_function_that_would_lead_elsewhere(tmp_path: Path, function: dict[str
 
 def test_what_a_function_does_not_get_is_told(tmp_path: Path) -> None:
     entry = {"lambda": {"function_name": "f", "region": "r"}, "event_types": ["cache_miss"], "headers": {"X-A": "b"}}
-    assert any("a Lambda function gets the body alone" in line for line in read_hooks(tmp_path, entry).warnings)
+    assert any("a Lambda function receives only the body" in line for line in read_hooks(tmp_path, entry).warnings)
 
 
 def test_signing_secrets_and_the_switch_for_certificates(tmp_path: Path) -> None:

@@ -127,7 +127,7 @@ def test_a_broken_file_keeps_the_apps_and_is_told_in_one_line(watched: Watched, 
     assert result is not None
     assert not result.applied
     (printable_lines,) = result.lines
-    assert printable_lines.startswith("the apps are kept as they were: ")
+    assert printable_lines.startswith("the previous apps stay in use: ")
     assert line in printable_lines
     assert "\n" not in printable_lines
     assert "CANARY" not in printable_lines
@@ -216,7 +216,7 @@ def test_without_a_file_there_is_nothing_to_watch(tmp_path: Path) -> None:
     loaded, apps = load_with_apps(None, {}, tmp_path, False)
     source = AppSource(loaded.apps_document, loaded.settings, StaticApps(apps), {})
     assert source.poll() is None
-    assert source.reload().lines == ("the apps come from no file, so there is nothing to read again",)
+    assert source.reload().lines == ("there is no settings file, so no apps can be reloaded",)
 
 
 def test_twenty_edits_one_of_them_broken(watched: Watched) -> None:
@@ -260,7 +260,7 @@ def test_pipe_in_the_place_of_the_file_is_never_waited_for(watched: Watched) -> 
     result = watched.source.poll()
     assert result is not None
     assert result.lines == (
-        f"the apps are kept as they were: {watched.path}: is not a regular file, so it cannot be read again",
+        f"the previous apps stay in use: {watched.path}: is not a regular file, so it cannot be read again",
     )
     assert watched.source.poll() is None
     assert watched.source.reload().applied is False
