@@ -1,4 +1,4 @@
-"""A receiver for trying things out: prints each webhook, says whether its signature is right, and answers 200.
+"""A receiver for trying things out: prints each webhook, verifies its signature, and answers 200.
 
 python receiver.py PORT, with the app's secret in APP_SECRET; it answers after DELAY seconds (0). Standard library only.
 Not for production: it does nothing with the events, and has no limit on what it reads.
@@ -24,11 +24,11 @@ class Webhook(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
         wanted = hmac.new(SECRET, body, hashlib.sha256).hexdigest()
         genuine = hmac.compare_digest(wanted, self.headers.get("X-Pusher-Signature", ""))
-        told = {name: self.headers.get(f"X-Sockudo-{name}", "-") for name in ("Webhook", "Job-Id", "Attempt")}
+        headers = {name: self.headers.get(f"X-Sockudo-{name}", "-") for name in ("Webhook", "Job-Id", "Attempt")}
         # One text with its line end, since several threads print.
         print(
-            f"{told['Webhook']}, job {told['Job-Id']}, attempt {told['Attempt']}, "
-            f"signature {'right' if genuine else 'WRONG'}: {body.decode('utf-8', 'replace')}\n",
+            f"{headers['Webhook']}, job {headers['Job-Id']}, attempt {headers['Attempt']}, "
+            f"signature {'valid' if genuine else 'INVALID'}: {body.decode('utf-8', 'replace')}\n",
             end="",
             flush=True,
         )
@@ -38,7 +38,7 @@ class Webhook(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's name
-        """Say nothing besides: the line above tells more."""
+        """Log nothing else; do_POST prints each request."""
 
 
 if __name__ == "__main__":

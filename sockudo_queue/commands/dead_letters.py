@@ -91,7 +91,7 @@ def show(options: argparse.Namespace) -> int:
             return EXIT_NO
         entries = list(Selection(frozenset([options.id])).walk(queue.driver.dead_letters))
     if not entries:
-        print_error(f"dead-letters: there is no dead letter and no job with dead letters under the id {options.id}")
+        print_error(f"dead-letters: no dead letter has the id {options.id}, and no job with that id has one")
         return EXIT_NO
     if options.raw is not None:
         return _write_raw(entries, options.raw)

@@ -1,4 +1,4 @@
-"""`dead-letters replay` and `purge`: letters go back to work, or away for good.
+"""`dead-letters replay` and `purge`: deliver dead letters again, or delete them.
 
 Both are safe to repeat and to run twice at once: the queue takes each letter once. What was done before a fault or an
 interruption is done, and is said.
@@ -104,9 +104,9 @@ class _Replay:
             rate = f" in {seconds:.1f} s, {pace(self.done, seconds)}" if self.done else ""
             print_line(f"replayed {plural(self.done, 'dead letter')}{rate}")
         if self.gone:
-            print_line(f"{self.gone:,} were gone already: somebody else took them")
+            print_line(f"{self.gone:,} were already taken by another command or daemon")
         for why, count in self._left.most_common():
-            print_line(f"left {count:,}: {why}")
+            print_line(f"skipped {count:,}: {why}")
 
     def _replayable(self) -> Iterator[DeadLetterEntry]:
         for entry in self._selection.walk(self._letters):
@@ -170,9 +170,9 @@ def _purge(letters: DeadLetterStore, chosen: Sequence[StoredDeadLetter], options
 def _misses(selection: Selection, met: set[str]) -> bool:
     """Name the ids that nothing was found for; tell whether there are any."""
     missing = sorted(selection.ids - met)
-    taken = "" if replace(selection, ids=frozenset()).is_everything else " that the filters take"
+    matching = "" if replace(selection, ids=frozenset()).is_everything else "matching "
     for each in missing:
-        print_error(f"dead-letters: no dead letter{taken} has the id {each}, nor has a job of that id one")
+        print_error(f"dead-letters: no {matching}dead letter has the id {each}, and no job with that id has one")
     return bool(missing)
 
 
@@ -180,20 +180,20 @@ def _agrees(chosen: Sequence[StoredDeadLetter], reasons: Counter[str]) -> bool:
     listed = ", ".join(f"{count:,} {visible(reason)}" for reason, count in reasons.most_common())
     if not sys.stdin.isatty():
         print_error(
-            f"dead-letters: purge would remove {plural(len(chosen), 'dead letter')} ({listed}); say so with --yes"
+            f"dead-letters: purge would delete {plural(len(chosen), 'dead letter')} ({listed}); confirm with --yes"
         )
         return False
-    sys.stderr.write(f"Remove {plural(len(chosen), 'dead letter')} for good ({listed})? [y/N] ")
+    sys.stderr.write(f"Permanently delete {plural(len(chosen), 'dead letter')} ({listed})? [y/N] ")
     sys.stderr.flush()
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def _is_chosen(options: argparse.Namespace, selection: Selection, verb: str) -> bool:
-    """A command that changes something is told what; "everything" is a word of its own, and not what is forgotten."""
+    """Tell whether dead letters were selected. All of them must be selected explicitly, not by omission."""
     if selection.is_everything and not options.all:
-        print_error(f"dead-letters: {verb} what? Give ids, or filters such as --webhook NAME, or --all")
+        print_error(f"dead-letters: {verb}: select them by id, by filters such as --webhook NAME, or with --all")
         return False
     if options.all and selection.ids:
-        print_error(f"dead-letters: {verb}: give ids or --all, not both")
+        print_error(f"dead-letters: {verb}: use ids or --all, not both")
         return False
     return True

@@ -35,19 +35,19 @@ def obstacle(
 ) -> str | None:
     """Return why a letter would only die again, or None."""
     if entry.state is None:
-        return "a newer version of this daemon wrote them, and only that can replay them"
+        return "written by a newer version of the daemon, which must replay them"
     if isinstance(entry.job, str) and not takes_unreadable:
-        return "unreadable, so they would only die again; --reason unreadable replays them all the same"
+        return "unreadable, so they would fail again; use --reason unreadable to replay them anyway"
     app, owed = _app_of(entry, find_app), target or entry.webhook
     if app is None or not owed or app.webhook(owed) is not None:
         return None
     if (invalid := app.invalid_webhook(owed)) is not None:
         return (
-            f"webhook {owed} of app {app.id} is invalid; correct it first, or send them to another one with "
-            f"--to NAME: {invalid.reason} ({invalid.place})"
+            f"webhook {owed} of app {app.id} is invalid; correct it, or use --to NAME to send them to another "
+            f"webhook: {invalid.reason} ({invalid.place})"
         )
     has = ", ".join(webhook.name for webhook in app.webhooks) or "none"
-    return f"app {app.id} has no webhook {owed} now; --to NAME sends them to one that it has: {has}"
+    return f"app {app.id} no longer has a webhook {owed}; use --to NAME to send them to one of: {has}"
 
 
 def groups(items: Iterable[T], most: int) -> Iterator[list[T]]:

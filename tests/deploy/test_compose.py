@@ -168,7 +168,7 @@ def test_the_jobs_of_the_file_reach_the_receiver_with_right_signatures(
     push = [sys.executable, "-m", "sockudo_queue", "push", str(FOLDER / "jobs.jsonl")]
     subprocess.run(push, cwd=daemon.directory, env=daemon.environment, check=True, capture_output=True, timeout=20)
     with receiver(port, printed), daemon:
-        eventually(lambda: printed.read_text().count("signature right") == len(JOBS), 15, daemon.output)
+        eventually(lambda: printed.read_text().count("signature valid") == len(JOBS), 15, daemon.output)
     assert "WRONG" not in printed.read_text()
 
 

@@ -126,7 +126,7 @@ def test_webhook_that_becomes_invalid_loses_nothing_and_is_replayed_once_it_is_r
 
         refused = replay()
         assert "replayed 0 dead letters" in refused.out
-        assert f"left 3: webhook orders of app {APP_ID} is invalid; correct it first" in refused.out
+        assert f"skipped 3: webhook orders of app {APP_ID} is invalid; correct it" in refused.out
 
         daemon.write_config(hooks())
         eventually(lambda: len(daemon.events("apps.reloaded")) == 2, 5)

@@ -235,7 +235,7 @@ def test_what_would_only_die_again_is_left_and_named(run: Commands, lists: Redis
     assert ran.out.startswith("replayed 0 dead letters\n")
     assert "unreadable" in ran.out
     assert (
-        f"app {APP_ID} has no webhook old name now; --to NAME sends them to one that it has: orders, chat log"
+        f"app {APP_ID} no longer has a webhook old name; use --to NAME to send them to one of: orders, chat log"
         in ran.out
     )
     assert "newer version" in ran.out
@@ -252,12 +252,10 @@ def test_what_is_owed_to_an_invalid_webhook_is_left_and_its_reason_is_shown(list
 
     ran = run("dead-letters", "replay", "--all")
     assert ran.out.splitlines()[0].startswith("replayed 1 dead letter in ")
-    assert (
-        f"left 1: webhook orders of app {APP_ID} is invalid; correct it first, or send them to another one" in ran.out
-    )
+    assert f"skipped 1: webhook orders of app {APP_ID} is invalid; correct it, or use --to NAME to send them" in ran.out
     assert "request_timeout_ms must be at least 1" in ran.out
     assert "CANARY" not in ran.out + ran.err
-    assert "left" not in run("dead-letters", "replay", "--all", "--to", "chat log").out
+    assert "skipped" not in run("dead-letters", "replay", "--all", "--to", "chat log").out
 
     code, _, error = run("send-test", APP_ID, "--webhook", "orders")
     assert code == 2
