@@ -1,4 +1,4 @@
-"""Apps, their webhooks and filters, and the registry that finds an app by its id."""
+"""Apps, their webhooks and filters, and the registry that returns an app by its id."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sockudo_queue.core.secret import Secret
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which channels a webhook wants; None is "no such constraint", and all given constraints must hold."""
+    """The channels that a webhook wants. None means no constraint; all given constraints must hold."""
 
     channel_prefix: str | None = None
     channel_suffix: str | None = None
@@ -31,9 +31,9 @@ class LambdaTarget:
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
-    """One webhook of an app. `name` is unique in its app and is what records, metrics and dead letters know it by.
+    """One webhook of an app. `name` is unique in its app and identifies it in records, metrics and dead letters.
 
-    With `signing_secrets` its requests are signed by Standard Webhooks, too, once with each.
+    With `signing_secrets` its requests also carry Standard Webhooks signatures, one for each secret.
     """
 
     name: str
@@ -52,9 +52,9 @@ class Webhook:
 class InvalidWebhook:
     """A webhook that cannot be called as it is configured. Its events become dead letters until it is corrected.
 
-    `event_types` None: they cannot be read, so it gets every event. `filter` holds the constraints that can be read;
-    the others let every channel through. `place` says where it is configured and `reason` what is wrong, without a
-    secret.
+    `event_types` is None if they cannot be read; the webhook then gets every event. `filter` holds the constraints
+    that can be read; the others let every channel through. `place` is where it is configured and `reason` what is
+    wrong. Neither contains a secret.
     """
 
     name: str
@@ -66,10 +66,10 @@ class InvalidWebhook:
 
 @dataclass(frozen=True, slots=True)
 class App:
-    """One app as its webhooks see it; key and secret of a delivery come from the job, not from here.
+    """One app and its webhooks. The key and secret of a delivery come from the job, not from here.
 
-    Names are unique over `webhooks` and `invalid` together. `is_over_ceiling`: the app is too large to be read, so its
-    webhooks are not known; the one that is `invalid` stands for all of them and says why.
+    Names are unique over `webhooks` and `invalid` together. `is_over_ceiling` means that the app is too large to be
+    read, so its webhooks are not known. Its only `invalid` entry then stands for all of them and gives the reason.
     """
 
     id: str
@@ -78,7 +78,7 @@ class App:
     is_over_ceiling: bool = False
 
     def webhook(self, name: str) -> Webhook | None:
-        """Return the webhook of that name, if the app still has it and it can be called."""
+        """Return the webhook of that name, if the app still has it and it is valid."""
         return next((webhook for webhook in self.webhooks if webhook.name == name), None)
 
     def invalid_webhook(self, name: str) -> InvalidWebhook | None:
@@ -87,27 +87,27 @@ class App:
 
 
 InvalidByApp = Mapping[str, tuple[InvalidWebhook, ...]]
-"""The invalid webhooks by the id of their app; apps without any are left out."""
+"""The invalid webhooks by app id; apps without any are left out."""
 
 
 class AppRegistry(Protocol):
-    """Where apps are found. Safe to call from any thread; never blocks for long."""
+    """Finds apps. Safe to call from any thread; never blocks for long."""
 
     def find(self, app_id: str, /) -> App | None:
-        """Return the app, or None while it is not known.
+        """Return the app, or None if it is not known.
 
-        Raises `errors.AppStoreUnavailable` while nobody can tell, and `errors.AppUnreadable`.
+        Raises `errors.AppStoreUnavailable` if the store gave no answer, and `errors.AppUnreadable`.
         """
 
     def invalid_webhooks(self) -> InvalidByApp:
-        """Return the invalid webhooks of all apps that are known now."""
+        """Return the invalid webhooks of all apps that are currently known."""
 
 
 class StaticApps:
-    """A fixed set of apps; `replace` swaps all of them at once for those who ask next."""
+    """A fixed set of apps. `replace` swaps the whole set in one step."""
 
     find: Callable[[str], App | None]
-    """See `AppRegistry`. Every job asks, so this is the look-up in a dict and no function around it."""
+    """See `AppRegistry`. It runs for every job, so it is the bound `dict.get` without a function around it."""
 
     def __init__(self, apps: Iterable[App]) -> None:
         self.replace(apps)

@@ -1,4 +1,4 @@
-"""The ceilings: the most that a job, or the owner of an app, may ask for.
+"""The ceilings: limits on what a job, or the owner of an app, may ask for.
 
 Each default is above everything that a Sockudo server writes. A job over one becomes the dead letter `unreadable`, and
 a webhook or an app over one the dead letter `webhook-invalid`: both keep their bytes and can be replayed. The bounds of
@@ -11,23 +11,23 @@ from dataclasses import dataclass
 from typing import Final
 
 LONGEST_ID: Final = 255
-"""Characters of `job_id`, `app_id` and `app_key`, as in Sockudo's columns; the first and the last are ASCII."""
+"""Maximum characters of `job_id`, `app_id` and `app_key`, as in Sockudo's columns; the first and the last are ASCII."""
 MOST_HEADERS: Final = 100
-"""Headers of a webhook."""
+"""Maximum headers of a webhook."""
 MOST_NAMESPACES: Final = 1_000
-"""Entries of a webhook's `channel_namespaces`."""
+"""Maximum entries of a webhook's `channel_namespaces`."""
 MOST_EVENT_TYPES: Final = 100
-"""Entries of a webhook's `event_types`; Sockudo knows fewer than 20."""
+"""Maximum entries of a webhook's `event_types`; Sockudo knows fewer than 20."""
 MOST_JITTER: Final = 0.5
-"""Jitter of a webhook's own retry policy, unless the daemon's own is larger: with 1 a delay could be nothing."""
+"""Maximum jitter of a webhook's own retry policy, unless the daemon's is larger. Jitter 1 would allow a delay of 0."""
 OVER_LIMIT_FACTOR: Final = 2
-"""An app with more webhooks than this times `webhooks_per_app` is over the ceiling as a whole. Up to it, those past the
-ceiling are invalid one by one; each costs a dead letter for each job that it wants."""
+"""An app with more webhooks than this times `webhooks_per_app` is rejected as a whole. Up to that number, only the
+webhooks past the ceiling are invalid; each of them costs a dead letter for every job that it wants."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ceilings:
-    """The ceilings that an operator may move."""
+    """The ceilings that an operator can change."""
 
     job_bytes: int = 20_000_000
     """Bytes of a job. A server writes 16 MB at most; on Redis the scripts return no more than the default."""
@@ -36,22 +36,22 @@ class Ceilings:
     channel_bytes: int = 1_024
     """Bytes of a channel's name; a server allows 200 unless it is configured otherwise."""
     in_flight_bytes: int = 20_000_000
-    """Bytes of large jobs that are worked on at the same time, three quarters of them for one app; in memory a job
-    takes about four times its bytes."""
+    """Bytes of large jobs in progress at the same time, three quarters of them for one app; in memory a job takes
+    about four times its bytes."""
     webhooks_per_app: int = 1_000
     """Webhooks of one app, invalid ones included."""
     app_bytes: int = 1_000_000
     """Bytes of one column of an app's row in a database; DynamoDB allows 400 KB for a whole item."""
     app_cache_bytes: int = 20_000_000
-    """Bytes of the rows of all apps that are kept, 1 KB for each of the default 20,000; in memory they take about five
-    times as much."""
+    """Bytes of all cached app rows, 1 KB for each of the default 20,000; in memory they take about five times as
+    much."""
     pattern_kib: int = 16_384
-    """KiB of one compiled `channel_pattern`, as `pattern_cost` estimates it: `\\w` for each of the 200
-    characters of a channel's name, and more. The crate's own limit keeps each below 18 MB."""
+    """KiB of one compiled `channel_pattern`, as estimated by `pattern_cost`. Enough for `\\w` at each of the 200
+    characters of a channel's name. The crate's own limit keeps each below 18 MB."""
     app_patterns_kib: int = 32_768
     """KiB of all different patterns of one app; 1,000 webhooks with 32 characters each."""
     pattern_cache_kib: int = 49_152
-    """KiB of all compiled patterns that are kept, with what they have learned from channels."""
+    """KiB of all cached compiled patterns, including the state that they build up while matching."""
     header_bytes: int = 16_384
     """Bytes of the names and values of a webhook's headers together."""
     request_timeout_ms: int = 60_000
@@ -59,7 +59,7 @@ class Ceilings:
     retry_elapsed_time_ms: int = 86_400_000
     """Milliseconds of a webhook's own `retry.max_elapsed_time_ms`, unless the daemon's own is longer."""
     retry_backoff_ms: int = 100
-    """Least milliseconds of a webhook's own backoff, unless the daemon's own is shorter; less is raised to it."""
+    """Minimum milliseconds of a webhook's own backoff, unless the daemon's own is shorter; a lower value is raised."""
 
 
 DEFAULTS: Final = Ceilings()

@@ -1,8 +1,9 @@
-"""Channel patterns in the dialect of Rust's `regex` crate; this file owns the engine and knows nothing of filters.
+"""Channel patterns in the dialect of Rust's `regex` crate. Only this module calls the engine.
 
 Sockudo compiles `channel_pattern` with that crate. pydantic-core carries it too and calls it in the same way
 (`Regex::new`, then `is_match`), so syntax, Unicode tables, size limit and linear time are the crate's own. Python's
-`re` backtracks and reads `$`, `&&` and `\\z` otherwise; RE2 is linear, but reads `&&`, `\\d` and `\\w` otherwise.
+`re` backtracks and interprets `$`, `&&` and `\\z` differently; RE2 is linear, but interprets `&&`, `\\d` and `\\w`
+differently.
 """
 
 from __future__ import annotations
@@ -18,23 +19,23 @@ from sockudo_queue.core.pattern_cost import estimate_kib
 from sockudo_queue.errors import SockudoQueueError
 
 Search = Callable[[str], bool]
-"""Tells whether a pattern is found anywhere in a channel's name. Safe to call from any thread; never raises."""
+"""Returns whether a pattern is found anywhere in a channel's name. Safe to call from any thread; never raises."""
 
-_MARKS: Final = re.compile(r"[ ^]*?(\^+)$")  # the line under the pattern; of two marks the last is the one to change
+_MARKS: Final = re.compile(r"[ ^]*?(\^+)$")  # the line below the pattern; of two marks the last is at the fault
 _LONGEST_EXCERPT: Final = 20
 _LITERAL: Final = re.compile(
     r"(?P<character>\\[-.:=@,;/|+*?()\[\]{}^$#&~\\]|[^\\.^$*+?()\[\]{}|])?(?P<repetition>\+\??(?![*+?{])|\+[*+?{]+|[*?{]?)",
     re.DOTALL,
 )
-"""One character of a pattern that stands for itself, and how its repetition begins; or nothing of the kind.
+"""One literal character of a pattern and the start of its repetition; empty where the next construct is no literal.
 
-`+` and `+?` stand for themselves: with a further repetition, as in `a+*` and `a+??`, the character may be absent."""
+With `+` and `+?` the character must appear. With a further repetition, as in `a+*` and `a+??`, it may be absent."""
 _ADVICE: Final = "repeat less, or write [A-Za-z0-9_] for \\w and [0-9] for \\d where names are ASCII"
 _HARD_TO_COUNT: Final = re.compile(r"[\\\[]|\(\?(?!:)")
 
 
 class PatternError(SockudoQueueError):
-    """The crate refuses a pattern. The message is one line and shows the refused construct only."""
+    """The crate refuses a pattern. The message is one line and shows only the refused construct."""
 
 
 def compile_pattern(pattern: str, most_kib: int = DEFAULTS.pattern_kib) -> Search:
@@ -42,7 +43,7 @@ def compile_pattern(pattern: str, most_kib: int = DEFAULTS.pattern_kib) -> Searc
     if (size := estimate_kib(pattern)) > most_kib:
         raise PatternError(f"compiles to about {size} KiB, more than {most_kib} (queue.limits.pattern_kib); {_ADVICE}")
     if half := re.search("[\ud800-\udfff]", pattern):
-        # pydantic-core would silently put another character in its place.
+        # pydantic-core would silently replace it with another character.
         raise PatternError(f"half a surrogate pair at character {half.start() + 1}, which is no character")
     try:
         validator = SchemaValidator(core_schema.str_schema(pattern=pattern, regex_engine="rust-regex", strict=True))
@@ -52,9 +53,9 @@ def compile_pattern(pattern: str, most_kib: int = DEFAULTS.pattern_kib) -> Searc
 
 
 def literal_beginning(pattern: str) -> str:
-    """Return a text that every channel begins with in which the pattern is found; "" where none is easily seen.
+    """Return a prefix that every matching channel has; "" if none can be derived easily.
 
-    Only what stands behind a leading `^` is read, up to the first construct of any other kind.
+    Reads only the literals after a leading `^`, up to the first other construct.
     """
     if not pattern.startswith("^") or _may_have_alternatives(pattern):
         return ""
@@ -70,7 +71,7 @@ def literal_beginning(pattern: str) -> str:
 
 
 def _may_have_alternatives(pattern: str) -> bool:
-    """Tell whether a `|` may stand outside of all groups. Where brackets cannot be counted plainly, it may."""
+    """Return whether a `|` may stand outside of all groups; True where parentheses cannot be counted reliably."""
     if "|" not in pattern:
         return False
     if _HARD_TO_COUNT.search(pattern):
@@ -93,7 +94,7 @@ def _fault(pattern: str, report: str) -> str:
 
 
 def _place(pattern: list[str], report: list[str]) -> str:
-    """Say where the fault is. The report shows each line of the pattern after a margin, with marks under the fault."""
+    """Return the fault's position. The report shows the pattern's lines after a margin, with marks under the fault."""
     for shown, below in zip(report[-3::-1], report[-2::-1], strict=False):
         if marks := _MARKS.fullmatch(below):
             # A pattern of one line is indented by four spaces, several lines by their numbers: "2: ".

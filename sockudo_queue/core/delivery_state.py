@@ -1,6 +1,6 @@
-"""The state of a record: what we know of one webhook delivery, beside the job's own bytes.
+"""The state of one webhook delivery, stored beside the job's own bytes.
 
-Records carry a format version; a record of a newer version is left alone for the daemon that wrote it.
+Records carry a format version. A daemon skips a record of a newer version and leaves it to the daemon that wrote it.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from sockudo_queue.core.decoding import DECODE_ERRORS
 
 FORMAT_VERSION: Final = 1
 TRIES_LIMIT: Final = 20
-"""Tries that a record remembers, the latest, those before a replay among them. They take about 800 bytes at most."""
+"""Maximum stored tries of a record, latest kept, including those before a replay. They take at most about 800 bytes."""
 STATUS_DIGITS: Final = 3
 HISTORY_LIMIT: Final = 20
-"""Deaths that a record remembers, the latest: one that is replayed by a timer must not grow for ever."""
+"""Maximum stored deaths of a record, latest kept, so that a record which is replayed by a timer cannot grow forever."""
 
 
-# On Queue V2 and SQS the state comes with the job, so whoever can put a job can write it. The id goes into headers, and
-# the numbers into shifts and sums; outside of these bounds no version of this daemon has ever written any.
+# On Queue V2 and SQS the state comes with the job, so anyone who can enqueue a job can write it. The id goes into
+# headers, and the numbers into shifts and sums. No version of this daemon has written values outside of these bounds.
 HeaderText = Annotated[str, msgspec.Meta(pattern=r"^[ -~]*\Z")]
 TraceParent = Annotated[str, msgspec.Meta(pattern=r"^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}\Z")]
 Count = Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)]
@@ -33,7 +33,7 @@ class NewerRecord(Exception):
 
 
 class PastDeath(msgspec.Struct, frozen=True, omit_defaults=True):
-    """An earlier death of a record that was replayed: why, when (ms), after how many attempts, and the last outcome."""
+    """An earlier death of a replayed record: reason, time (ms), number of attempts, and the last outcome."""
 
     reason: str = ""
     died: Moment = 0
@@ -42,7 +42,7 @@ class PastDeath(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Try(msgspec.Struct, frozen=True, array_like=True):
-    """A failed try: when it ended (ms), why it failed, and how long it took (ms). A later version may add elements."""
+    """A failed try: end time (ms), reason, and duration (ms). A later version may add elements."""
 
     at: Moment
     reason: str
@@ -50,7 +50,7 @@ class Try(msgspec.Struct, frozen=True, array_like=True):
 
     @property
     def status(self) -> int | None:
-        """The status of the answer, which its reason ends with; None where no answer came."""
+        """The HTTP status, taken from the end of the reason; None if there was no response."""
         status = self.reason.rpartition("-")[2]
         return int(status) if len(status) == STATUS_DIGITS and status.isascii() and status.isdigit() else None
 
@@ -58,18 +58,17 @@ class Try(msgspec.Struct, frozen=True, array_like=True):
 class DeliveryState(msgspec.Struct, frozen=True, omit_defaults=True, rename={"version": "v"}):
     """The state of one record. Times are the broker's clock in milliseconds.
 
-    `webhook` None means the whole job; then `attempts` counts how often its app was looked for without a result.
-    For a webhook delivery it counts the attempts.
+    `webhook` None means the whole job; then `attempts` counts unsuccessful look-ups of its app. For a webhook
+    delivery it counts the attempts.
 
     `budget_from` is when the retry budget began: with the first attempt, the first deferral by an open breaker, or the
-    first look for an app that is unknown. It is moved forward by the time that does not count, for example while a
-    database of apps is away.
+    first look-up of an unknown app. It is moved forward by the time that does not count, for example while a database
+    of apps is unavailable.
 
-    `reserved` says that the record comes at a moment that it was given, so it need not queue again; `guesses` counts
-    how often in a row it was told to come back without such a promise. `reason`, `died`, `last` and `history` are for
-    dead letters and for people; the latest death stands last in `history`, and the latest of `tries` last, which older
-    versions neither read nor keep. `first_try` is the `traceparent` of the first attempt whose span was recorded; later
-    ones are linked to it.
+    `reserved` means that the record's start time is a reservation, so it need not queue again; `guesses` counts the
+    deferrals in a row without a reservation. `reason`, `died`, `last` and `history` are for dead letters and for
+    people. The latest entry of `history` and of `tries` is the last one; older versions neither read nor keep `tries`.
+    `first_try` is the `traceparent` of the first attempt whose span was recorded; later attempts are linked to it.
     """
 
     job: HeaderText
@@ -85,7 +84,7 @@ class DeliveryState(msgspec.Struct, frozen=True, omit_defaults=True, rename={"ve
     history: tuple[PastDeath, ...] = ()
     tries: tuple[Try, ...] = ()
     first_try: TraceParent | None = None
-    # A factory, because a plain default is left out, and the version must stand in every record.
+    # A factory, because defaults are omitted when encoding, and every record must contain the version.
     version: int = msgspec.field(default_factory=partial(int, FORMAT_VERSION))
 
 
@@ -99,9 +98,9 @@ _VERSION: Final = msgspec.json.Decoder(_Version)
 
 
 def replayed(state: DeliveryState, webhook: str | None = None) -> DeliveryState:
-    """Return the state with which a dead letter goes back to work: nothing is counted yet, and its past is kept.
+    """Return the state for the replay of a dead letter: the counters start at 0, and the history is kept.
 
-    `webhook` renames the one that is owed, for a webhook that has another name now.
+    `webhook` is the new name of the webhook, if it was renamed.
     """
     death = PastDeath(state.reason or "", state.died or 0, state.attempts, state.last)
     history = (*state.history, death)[-HISTORY_LIMIT:]
@@ -121,7 +120,7 @@ def encode(state: DeliveryState) -> bytes:
 
 
 def decode(state: bytes) -> DeliveryState:
-    """Read a state. Raises `NewerRecord`, also for one that this version cannot read at all."""
+    """Read a state. Raises `NewerRecord`, also for a state that this version cannot read at all."""
     try:
         if _VERSION.decode(state).version > FORMAT_VERSION:
             raise NewerRecord("a newer version wrote this record")

@@ -1,4 +1,4 @@
-"""The keys of an event, read from its bytes without building what they stand for; pure."""
+"""Reads the keys of an event from its bytes without building the values; pure."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import msgspec
 
 from sockudo_queue.core.decoding import DECODE_ERRORS
 
-# Possessive, so that the engine keeps nothing for each character of a string.
+# Possessive, so that the engine keeps no backtracking state for each character of a string.
 _TOKEN: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"(?P<colon>[ \t\r\n]*:)?|[{}\[\]]', re.DOTALL)
 
 
 def repeats_keys(event: bytes | msgspec.Raw) -> bool:
-    """Return whether `name` or `channel` stands twice in an event, in whatever spelling.
+    """Return whether `name` or `channel` appears twice in an event, in any spelling.
 
-    We match by the last one. A receiver that reads the first would get an event that its filter keeps from it.
-    Takes time in proportion to the bytes, and hardly any memory: built, the values could take forty times as much.
+    We match by the last one, so a receiver that reads the first would get an event that its filter excludes.
+    Time is proportional to the bytes and memory is constant; building the values could take forty times the bytes.
     """
     depth, seen = 0, set[str]()
     for token in _TOKEN.finditer(bytes(event)):
@@ -39,4 +39,4 @@ def _decoded(key: bytes) -> str:
     try:
         return msgspec.json.decode(key, type=str)
     except DECODE_ERRORS:
-        return ""  # the decoder of events refuses it, too
+        return ""  # the decoder of events also refuses it

@@ -1,4 +1,4 @@
-"""What a host is: an address, or a name; pure."""
+"""Tells IP addresses, loopback names and other host names apart; pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import ipaddress
 
 
 def is_address(host: str) -> bool:
-    """Whether a host is an IP address, an IPv6 one in brackets or without."""
+    """Return whether a host is an IP address; IPv6 with or without brackets."""
     try:
         ipaddress.ip_address(host.removeprefix("[").removesuffix("]"))
     except ValueError:
@@ -15,7 +15,7 @@ def is_address(host: str) -> bool:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host, an address or a usual name, is reached from this machine alone."""
+    """Return whether a host (address or common name) is reachable only from this machine."""
     name = host.removeprefix("[").removesuffix("]")
     if not is_address(name):
         return name.lower().removesuffix(".") in ("localhost", "ip6-localhost", "ip6-loopback")
@@ -26,9 +26,9 @@ def is_loopback(host: str) -> bool:
 
 
 def is_own_name(host: str) -> bool:
-    """Whether a `Host` header names this machine by an address or as `localhost`.
+    """Return whether a `Host` header names this machine by an address or as `localhost`.
 
-    Such names never come from a name server that somebody else runs.
+    A third party's name server cannot serve such names, so DNS rebinding cannot use them.
     """
     name, _, port = host.rpartition(":")
     name = name if port.isdecimal() and name else host

@@ -1,10 +1,9 @@
-"""A job and its wire form: what Sockudo's `JobData` says, with each event's bytes kept exactly as they came.
+"""A job and its wire form, Sockudo's `JobData`. The bytes of each event are kept exactly as they came.
 
 The wire form is compact JSON with `app_key`, `app_id`, `app_secret`, `payload.time_ms`, `payload.events`,
-`original_signature`, from 5.0 on `job_id`, and from 5.2 on `trace_context`. The key order inside events is random and
-frozen by the producer, and number formats differ between versions, so an event is copied as raw bytes and never decoded
-and encoded again.
-`original_signature` is no signature and nobody reads it.
+`original_signature`, from 5.0 on `job_id`, and from 5.2 on `trace_context`. The producer writes the keys of an event
+in random order, and number formats differ between versions, so an event is copied as raw bytes and never decoded and
+encoded again. `original_signature` is not a signature and is ignored.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from sockudo_queue.errors import MalformedJob
 
 
 class Event(msgspec.Struct, frozen=True):
-    """One event: its name and channel for matching, its bytes for sending. A missing channel is empty."""
+    """One event: `name` and `channel` for matching, `raw` for sending. A missing channel is an empty string."""
 
     name: str
     channel: str
@@ -37,10 +36,10 @@ class Event(msgspec.Struct, frozen=True):
 
 
 class Job(msgspec.Struct, frozen=True):
-    """What Sockudo put on the queue. `unreadable_events` counts the events that cannot match anything.
+    """A job from the queue. `unreadable_events` counts the events that cannot match anything.
 
-    `signing_key` is made of the app's secret, which is kept nowhere else. `trace` is the trace that the job belongs to.
-    It stays in the job's own bytes, so retries, dead letters and replays keep it on every driver.
+    `signing_key` is derived from the app's secret, which is not kept. `trace` is the job's trace context. It stays in
+    the job's own bytes, so retries, dead letters and replays keep it on every driver.
     """
 
     app_key: str
@@ -56,11 +55,11 @@ class Job(msgspec.Struct, frozen=True):
         return f"Job(app_id={self.app_id!r}, events={len(self.events)})"
 
 
-# Sockudo's own type. Without bounds a number of a thousand digits would pass, and fail in whatever computes with it.
+# Sockudo's own type. Without bounds, a number with a thousand digits would be accepted and fail in later arithmetic.
 _Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 
 
-# Checked by the decoder, which costs nothing.
+# The decoder checks it at no cost.
 _Id = Annotated[str, msgspec.Meta(max_length=LONGEST_ID)]
 
 _Events = TypeVar("_Events")
@@ -114,18 +113,18 @@ _EVENT_NAME: Final = msgspec.json.Decoder(_EventName)
 
 
 def decode(body: bytes, ceilings: Ceilings = DEFAULTS) -> Job:
-    """Read a job. Raises `MalformedJob` when no webhook could be made from it.
+    """Read a job. Raises `MalformedJob` if no webhook request could be made from it.
 
-    One odd event never costs its neighbours: an event that is no object or has no string `name` is counted and left
-    out, as Sockudo does. So is one with `name` or `channel` twice, which no Sockudo writes.
+    A bad event does not affect the others: an event that is no object or has no string `name` is counted and left
+    out, as Sockudo does. So is one with `name` or `channel` twice, which Sockudo never writes.
     """
     size = len(body)
     if size > ceilings.job_bytes:
         raise MalformedJob(f"more than {ceilings.job_bytes} bytes")
     try:
         if not body.isascii():
-            body.decode()  # msgspec does not look into what it skips; a receiver would refuse such bytes
-        # In memory an event takes far more than its bytes. No list has more items than commas and one.
+            body.decode()  # msgspec does not check the values that it skips; a receiver would refuse such bytes
+        # In memory an event takes far more than its bytes. A list has at most one item more than there are commas.
         most = ceilings.job_events
         data = _JOB.decode(body) if size < most or body.count(b",") < most else _counted(body, most)
         signing_key = hmac_key(data.app_secret)
@@ -133,9 +132,9 @@ def decode(body: bytes, ceilings: Ceilings = DEFAULTS) -> Job:
         raise MalformedJob(_fault(error)) from None
     in_headers = data.app_key + (data.job_id or "")
     if not data.app_key or not data.app_secret:
-        raise MalformedJob("app_key or app_secret is empty, so nothing could be signed")
+        raise MalformedJob("app_key or app_secret is empty, so the request could not be signed")
     if not (in_headers.isascii() and in_headers.isprintable()):
-        raise MalformedJob("app_key or job_id has characters that are not allowed in a header")
+        raise MalformedJob("app_key or job_id contains characters that are not allowed in a header")
     events, odd = list[Event](), False
     for raw in data.payload.events:
         event = _event(raw)
@@ -144,12 +143,12 @@ def decode(body: bytes, ceilings: Ceilings = DEFAULTS) -> Job:
         if event is None or not event.channel:
             odd = True
     count, unreadable = len(data.payload.events), 0
-    # Where every event has a name and a channel, and each of these keys stands there as often as there are events, none
-    # has one twice. A key can be spelled with escapes, of which only \u can stand for a letter.
+    # If every event has a name and a channel, and each of these keys occurs exactly once per event, no event repeats a
+    # key. A key can also be spelled with escapes; only \u can escape a letter.
     if odd or body.count(b'"name"') != count or body.count(b'"channel"') != count or b"\\u" in body:
         events = [event for event in events if not repeats_keys(event.raw)]
         unreadable = count - len(events)
-    if size > ceilings.channel_bytes:  # else no channel can have more
+    if size > ceilings.channel_bytes:  # in a smaller job no channel can be longer
         for event in events:
             if _is_longer(event.channel, ceilings.channel_bytes):
                 raise MalformedJob(f"the name of a channel has more than {ceilings.channel_bytes} bytes")
@@ -166,7 +165,7 @@ def decode(body: bytes, ceilings: Ceilings = DEFAULTS) -> Job:
 
 
 def app_of(body: bytes) -> str:
-    """Return the app of a job, which may turn out to be unreadable; empty where it has none. Builds nothing else."""
+    """Return the app id of a job, even if the rest is unreadable; empty if there is none. Builds nothing else."""
     try:
         return _OWNER.decode(body).app_id
     except DECODE_ERRORS:
@@ -174,7 +173,7 @@ def app_of(body: bytes) -> str:
 
 
 def oldest_ms(bodies: Iterable[bytes]) -> int | None:
-    """Return when the first of some jobs' events happened; None where no body can be read."""
+    """Return the earliest event time of some jobs; None if no body can be read."""
     times: list[int] = []
     for body in bodies:
         with suppress(MalformedJob):
@@ -183,7 +182,7 @@ def oldest_ms(bodies: Iterable[bytes]) -> int | None:
 
 
 def _counted(body: bytes, most_events: int) -> _JobData[list[msgspec.Raw]]:
-    """Read the fields of a job that may have too many events, and count these before they are built."""
+    """Read the fields of a job that may have too many events; count the events before they are built."""
     data = _JOB_WITHOUT_EVENTS.decode(body)
     _count(data.payload.events, most_events)
     events = _EVENTS.decode(data.payload.events)
@@ -192,7 +191,7 @@ def _counted(body: bytes, most_events: int) -> _JobData[list[msgspec.Raw]]:
 
 
 def _count(events: msgspec.Raw, most: int) -> None:
-    """Raise `MalformedJob` where there are more events; the decoder ends at the first one too many."""
+    """Raise `MalformedJob` if there are more events. The decoder stops at the first one over the limit."""
     try:
         _list_of(most).decode(events)
     except msgspec.ValidationError as error:
@@ -202,23 +201,23 @@ def _count(events: msgspec.Raw, most: int) -> None:
 
 @lru_cache(maxsize=2)
 def _list_of(most: int) -> msgspec.json.Decoder[Any]:
-    # msgspec checks the length of a list only when it is built; a struct of so many fields refuses the next one.
+    # msgspec checks the length of a list only after building it; a struct with this number of fields refuses the next.
     fields = [(f"event_{number}", msgspec.Raw, msgspec.UNSET) for number in range(most)]
     return msgspec.json.Decoder(msgspec.defstruct("Events", fields, array_like=True, forbid_unknown_fields=True))
 
 
 def _is_longer(text: str, most_bytes: int) -> bool:
-    # A character has four bytes at most, and hardly any text has to be encoded.
+    # A character has at most four bytes, so most texts need not be encoded.
     return len(text) * 4 > most_bytes and len(text.encode()) > most_bytes
 
 
 def _event(raw: msgspec.Raw) -> Event | None:
-    # A value of another type is not built: of a name or a channel it could be a list of millions.
+    # A value of another type is not built: a `name` or `channel` could be a list of millions.
     try:
         head = _EVENT.decode(raw)
         return Event(head.name, head.channel, raw)
     except DECODE_ERRORS:
-        pass  # perhaps for the channel alone
+        pass  # perhaps only because of the channel
     try:
         return Event(_EVENT_NAME.decode(raw).name, "", raw)
     except DECODE_ERRORS:

@@ -1,4 +1,4 @@
-"""Which of an app's webhooks want which of a job's events; pure."""
+"""Decides which webhooks of an app want which events of a job; pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sockudo_queue.core.ceilings import DEFAULTS
 from sockudo_queue.core.channel_pattern import PatternError, Search, compile_pattern
 from sockudo_queue.core.job import Event, Job
 
-# The order is Sockudo's: the first that fits is taken off, and only that one.
+# In Sockudo's order: the first prefix that fits is removed, and only that one.
 _TYPE_PREFIXES: Final = (
     "private-encrypted-cache-",
     "private-cache-",
@@ -24,16 +24,16 @@ _TYPE_PREFIXES: Final = (
     "private-",
 )
 
-# Apps share most of their filters. Compiled patterns are not among them: these are kept within a number of bytes.
+# Apps share most of their filters. Compiled patterns are cached separately, with a limit in bytes.
 _CACHED_FILTERS: Final = 1024
 _MOST_CACHED_NAMESPACES: Final = 50
 _COMPILED_PATTERNS: Final = 16
 
 Finds = Callable[[str, str], bool]
-"""Tells whether a pattern is found in a channel's name; an invalid pattern is found nowhere, as in Sockudo."""
+"""Returns whether a pattern is found in a channel's name; an invalid pattern is found nowhere, as in Sockudo."""
 
 Pause = Callable[[], None]
-"""Called now and then in a match of many events and webhooks. What it raises ends the match."""
+"""Called between steps while matching many events and webhooks. An exception that it raises ends the match."""
 
 
 class Match(msgspec.Struct, frozen=True):
@@ -52,7 +52,7 @@ def _search(pattern: str) -> Search | None:
 
 
 def find_pattern(pattern: str, channel: str) -> bool:
-    """Search with one of the few patterns that are kept here; who matches many brings a larger cache."""
+    """Search with one of the few patterns that are cached here. Callers with many patterns bring a larger cache."""
     search = _search(pattern)
     return search is not None and search(channel)
 
@@ -60,7 +60,7 @@ def find_pattern(pattern: str, channel: str) -> bool:
 def match(
     job: Job, webhooks: Iterable[Webhook], finds: Finds = find_pattern, pause: Pause | None = None
 ) -> list[Match]:
-    """Return the matches of a job in the order of the webhooks; a webhook that wants nothing is left out."""
+    """Return the matches of a job in the order of the webhooks; a webhook without a matching event is left out."""
     matches = []
     for webhook in webhooks:
         wanted, rules = webhook.event_types, webhook.filter
@@ -76,7 +76,7 @@ def match(
 
 def filtered(events: Iterable[Event], rules: Filter, finds: Finds) -> list[Event]:
     """Return the events on channels that a filter accepts, in their order."""
-    # What a prefix alone excludes is most of it where an app has many webhooks, and costs the least to see.
+    # With many webhooks the prefix excludes most events, and it is the cheapest check.
     prefix = rules.channel_prefix or ""
     likely = [event for event in events if event.channel.startswith(prefix)]
     if not likely:
@@ -86,22 +86,22 @@ def filtered(events: Iterable[Event], rules: Filter, finds: Finds) -> list[Event
 
 
 def _accepted(rules: Filter, events: Iterable[Event], finds: Finds) -> set[str]:
-    """Return the channels that a filter accepts; each is looked at once, however many events it has."""
-    # One with many namespaces is not kept: a thousand of those would take a hundred megabytes.
+    """Return the channels that a filter accepts; each channel is checked once, whatever its number of events."""
+    # An acceptor with many namespaces is not cached: a thousand of those would take a hundred megabytes.
     is_long = len(rules.channel_namespaces or ()) > _MOST_CACHED_NAMESPACES
     accepts = _acceptor.__wrapped__(rules) if is_long else _acceptor(rules)
     return {channel for channel in {event.channel for event in events} if accepts(channel, finds)}
 
 
 def maybe_wanted(job: Job, webhook: InvalidWebhook, finds: Finds = find_pattern) -> list[Event]:
-    """Return the events of a job that an invalid webhook may want; what cannot be read of it counts as wanted."""
+    """Return the events of a job that an invalid webhook may want; its unreadable parts match every event."""
     wanted = webhook.event_types
     events = [event for event in job.events if wanted is None or event.name in wanted]
     return events if webhook.filter is None else filtered(events, webhook.filter, finds)
 
 
 def check_filter(rules: Filter, most_kib: int = DEFAULTS.pattern_kib) -> str | None:
-    """Return why a filter is invalid, in one line that names the key, or None. An invalid filter gets no events."""
+    """Return why a filter is invalid, in one line that names the key, or None. An invalid filter matches no events."""
     if rules.channel_pattern is None:
         return None
     try:
@@ -114,7 +114,7 @@ def check_filter(rules: Filter, most_kib: int = DEFAULTS.pattern_kib) -> str | N
 def contradiction(rules: Filter) -> str | None:
     """Return why a valid filter can never match, in one line, or None.
 
-    Exact for prefix, suffix and namespaces: a suffix never contradicts them. What a pattern excludes is not looked at.
+    Exact for prefix, suffix and namespaces; a suffix never contradicts them. Patterns are not analysed.
     """
     wanted = wanted_namespaces(rules)
     if wanted is None:
@@ -125,9 +125,9 @@ def contradiction(rules: Filter) -> str | None:
         return "channel_namespace: not in channel_namespaces, so no channel matches"
     possible = [name for name in wanted if name and ":" not in name]
     if not possible:
-        return "channel_namespace: a namespace is the text before the first ':', so it is never empty nor holds a ':'"
+        return "channel_namespace: a namespace is the text before the first ':'; it is never empty and contains no ':'"
     if not any(_can_start(name, rules.channel_prefix or "") for name in possible):
-        return "channel_prefix: a channel that starts with it is in none of the namespaces asked for"
+        return "channel_prefix: channels with this prefix are in none of the configured namespaces"
     return None
 
 
@@ -158,11 +158,11 @@ def wanted_namespaces(rules: Filter) -> frozenset[str] | None:
 
 
 def namespace_of(channel: str) -> str | None:
-    """Return what stands before the first colon of a channel's name, without the prefix of the channel's type."""
+    """Return the text before the first colon of a channel's name, without the prefix of the channel's type."""
     name, colon, _ = channel.partition(":")
     if not colon:
         return None
-    # No type prefix holds a colon, so it may be taken off what stands before the colon.
+    # No type prefix contains a colon, so the prefix can be removed from the part before it.
     for prefix in _TYPE_PREFIXES:
         if name.startswith(prefix):
             return name[len(prefix) :] or None
@@ -170,6 +170,6 @@ def namespace_of(channel: str) -> str | None:
 
 
 def _can_start(namespace: str, prefix: str) -> bool:
-    """Tell whether a channel of that namespace can start with the prefix; whatever follows the colon is free."""
+    """Return whether a channel of that namespace can start with the prefix; any text may follow the colon."""
     heads = [f"{kind}{namespace}:" for kind in ("", *_TYPE_PREFIXES)]
     return any(head.startswith(prefix) or prefix.startswith(head) for head in heads if namespace_of(head) == namespace)

@@ -1,4 +1,4 @@
-"""What one attempt at an endpoint came to, as a pure value: delivered, retryable or permanent, with its reason."""
+"""The outcome of one attempt as a pure value: delivered, retryable or permanent, with its reason."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Verdict(StrEnum):
 
 
 class Failure(StrEnum):
-    """The failure classes: what went wrong, as logs, metrics and dead letters name it."""
+    """The failure classes, as logs, metrics and dead letters name them."""
 
     DNS = "dns"
     REFUSED = "refused"
@@ -36,10 +36,10 @@ class Failure(StrEnum):
 
 
 RETRYABLE_STATUSES: Final = frozenset({408, 409, 425, 429})
-"""Statuses below 500 that are worth another try; the same list as Sockudo's since 4.0.0."""
+"""Statuses below 500 that are retried; the same list as Sockudo's since 4.0.0."""
 
 HOLDING_STATUSES: Final = frozenset({429, 503})
-"""Statuses whose `Retry-After` speaks for the whole endpoint, not for one request."""
+"""Statuses whose `Retry-After` applies to the whole endpoint, not to one request."""
 
 _TRANSPORT: Final = frozenset(Failure) - {Failure.STATUS, Failure.REDIRECT, Failure.GUARD, Failure.INTERNAL}
 
@@ -47,7 +47,7 @@ _TRANSPORT: Final = frozenset(Failure) - {Failure.STATUS, Failure.REDIRECT, Fail
 class Outcome(msgspec.Struct, frozen=True, dict=True):
     """The result of one attempt. `retry_after` is in seconds from the end of the attempt.
 
-    Most attempts share one, so what follows from it is kept.
+    Most attempts share one instance, so derived values are cached.
     """
 
     verdict: Verdict
@@ -58,29 +58,29 @@ class Outcome(msgspec.Struct, frozen=True, dict=True):
 
     @cached_property
     def delivered(self) -> bool:
-        """Tell whether the receiver has taken the webhook."""
+        """Return whether the receiver accepted the webhook."""
         return self.verdict is Verdict.DELIVERED
 
     @cached_property
     def is_transport_failure(self) -> bool:
-        """Tell whether no HTTP answer came: the network's fault, or ours while we are being stopped."""
+        """Return whether there was no HTTP response: a network failure, or the daemon is stopping."""
         return self.failure in _TRANSPORT
 
     @cached_property
     def blames_endpoint(self) -> bool:
-        """Tell whether the endpoint is at fault and not this request: transport failures, timeouts, 5xx and 429."""
+        """Return whether the endpoint is at fault, not this request: transport failures, timeouts, 5xx and 429."""
         return self.is_transport_failure or (self.status is not None and (self.status >= 500 or self.status == 429))
 
     @cached_property
     def reason(self) -> str:
-        """Name the outcome in one word for logs and dead letters, for example `status-503` or `refused`."""
+        """Return one word for logs and dead letters, for example `status-503` or `refused`."""
         if self.failure is None:
             return self.verdict
         return f"{self.failure}-{self.status}" if self.status else str(self.failure)
 
 
 def from_status(status: int, *, retry_after: float | None = None, detail: str = "", retry_all: bool = False) -> Outcome:
-    """Classify an HTTP status. `retry_all` is Pusher's rule: every status that is not 2xx is worth another try."""
+    """Classify an HTTP status. `retry_all` is Pusher's rule: every status other than 2xx is retried."""
     if 200 <= status < 300:
         return Outcome(Verdict.DELIVERED, status=status)
     failure = Failure.REDIRECT if 300 <= status < 400 else Failure.STATUS
@@ -89,6 +89,6 @@ def from_status(status: int, *, retry_after: float | None = None, detail: str = 
 
 
 def from_failure(failure: Failure, detail: str = "") -> Outcome:
-    """Classify an attempt that got no HTTP answer; only the network guard's refusal is permanent."""
+    """Classify an attempt without an HTTP response. Only a refusal by the network guard is permanent."""
     verdict = Verdict.PERMANENT if failure is Failure.GUARD else Verdict.RETRYABLE
     return Outcome(verdict, failure, detail=detail)

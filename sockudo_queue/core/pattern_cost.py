@@ -1,8 +1,8 @@
-"""Estimates what a channel pattern compiles to, from its text alone; pure.
+"""Estimates the compiled size of a channel pattern from its text alone; pure.
 
-The crate itself only refuses a pattern above 10 MiB, and compiling one of that size takes 100 ms and costs up to 100 ms
-for each channel. The estimate is made before anything is compiled. It is rough: `\\w` takes 96 KiB of memory,
-most other parts take less than they are estimated at.
+The crate itself refuses only patterns above 10 MiB. Compiling one of that size takes 100 ms, and searching takes up to
+100 ms for each channel. The estimate is made before compiling. It is rough: `\\w` takes 96 KiB of memory, and most
+other parts take less than estimated.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _UNICODE_CLASS: Final = 64
 _ESCAPES: Final = {"d": 16, "s": 4, **dict.fromkeys("wWDSpP", _UNICODE_CLASS)}
 _ANY_CHARACTER: Final = 4
 _LONGEST_READ: Final = 16_384
-"""Characters of the longest pattern that is read part by part."""
+"""Characters of the longest pattern that is estimated part by part."""
 _REPETITION: Final = re.compile(r"\{\s*+(\d*+)\s*+(?:,\s*+(\d*+)\s*+)?\}")  # possessive: linear
 _VERBOSE: Final = re.compile(r"\(\?[A-Za-z-]*x")
 _CLASS_ESCAPE: Final = re.compile(r"\\([dswWDSpP])")
@@ -24,8 +24,8 @@ _GROUP_HEAD: Final = re.compile(r"\(\?(?:P?<[^>]{0,99}>|[A-Za-z-]*:?)")
 
 
 def estimate_kib(pattern: str) -> int:
-    """Return about how many KiB the compiled pattern takes; a character costs 1, and `\\w` 64."""
-    # With the flag x, blanks and comments may stand between a part and its repetition.
+    """Return the estimated KiB of the compiled pattern; a character counts 1, and `\\w` 64."""
+    # With the flag x, blanks and comments may separate a part from its repetition.
     if len(pattern) > _LONGEST_READ or _VERBOSE.search(pattern):
         return _upper_bound(pattern)
     groups, total, last, at = list[int](), 0, 0, 0
@@ -53,7 +53,7 @@ def _times(repetition: re.Match[str]) -> int:
 
 
 def _part(pattern: str, at: int) -> tuple[int, int]:
-    """Return what one character, escape or class costs, and where it ends."""
+    """Return the cost of one character, escape or class, and where it ends."""
     if pattern[at] == "\\":
         long = _LONG_ESCAPE.match(pattern, at)
         return _ESCAPES.get(pattern[at + 1 : at + 2], 1), at + 2 if long is None else long.end()
@@ -64,7 +64,7 @@ def _part(pattern: str, at: int) -> tuple[int, int]:
 
 
 def _end_of_class(pattern: str, at: int) -> int:
-    """Return where a class ends. Classes may hold others, and a `]` that comes first stands for itself."""
+    """Return where a class ends. Classes may be nested, and a `]` in first position is a literal."""
     depth = 0
     while at < len(pattern):
         if pattern[at] == "\\":

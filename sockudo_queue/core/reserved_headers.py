@@ -1,4 +1,4 @@
-"""The request headers that the daemon or its HTTP library sets, so that no webhook may configure them; pure."""
+"""The request headers that the daemon or its HTTP library sets and a webhook may not configure; pure."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import Final
 
 _RESERVED: Final = frozenset(
     {
-        # What the body is and where it goes.
+        # The body and its destination.
         "content-length",
         "content-type",
         "host",
-        # What libcurl asks of the receiver.
+        # Set by libcurl to negotiate with the receiver.
         "accept-encoding",
         "expect",
         # Hop-by-hop: they describe the connection, which libcurl owns. RFC 9110, section 7.6.1.
@@ -23,7 +23,7 @@ _RESERVED: Final = frozenset(
         # Pusher's.
         "x-pusher-key",
         "x-pusher-signature",
-        # Those of Standard Webhooks; reserved also where a webhook has no signing secrets, or it could forge them.
+        # Standard Webhooks; also reserved for a webhook without signing secrets, or it could forge them.
         "webhook-id",
         "webhook-signature",
         "webhook-timestamp",
@@ -33,6 +33,6 @@ _OWN_PREFIX: Final = "x-sockudo-"
 
 
 def is_reserved(name: str) -> bool:
-    """Tell whether a header, in letters of any case, is not for a webhook to set."""
+    """Return whether a webhook may not set this header. The case of letters does not matter."""
     lower = name.lower()
     return lower in _RESERVED or lower.startswith(_OWN_PREFIX)

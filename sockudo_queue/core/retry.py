@@ -1,8 +1,8 @@
-"""The retry policy, pure: attempts made, time spent and the outcome in; a delay or "stop" out.
+"""The retry policy, pure: takes the attempts made, the time spent and the outcome; returns a delay or None to stop.
 
-With the defaults and failures that take no time the tries fall at 0, 1, 3, 7, 15, 31, 63, 123, 183 and 243 seconds
-(before jitter): the delay doubles from 1 s to 60 s and ends where the next one would pass the budget of 300 s.
-That schedule and its names are Sockudo's own.
+With the defaults, failures that take no time are retried at 0, 1, 3, 7, 15, 31, 63, 123, 183 and 243 seconds (before
+jitter): the delay doubles from 1 s to 60 s, and retries stop when the next delay would exceed the budget of 300 s.
+The schedule and the names of its settings are Sockudo's own.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from sockudo_queue.core.outcome import Outcome, Verdict
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How often and how long one webhook is tried. Times are in milliseconds; `max_attempts` counts every try."""
+    """How often and how long a webhook is retried. Times are in milliseconds; `max_attempts` includes the first try."""
 
     enabled: bool = True
     max_attempts: int | None = None
@@ -26,9 +26,9 @@ class RetryPolicy:
     def delay_ms(self, attempts: int, elapsed_ms: int, outcome: Outcome, chance: float) -> int | None:
         """Return the milliseconds until the next try, or None to stop.
 
-        `attempts` counts the tries made, `elapsed_ms` the time since the first, and `chance` is a random number in
-        [0, 1) that spreads retries which failed together. A `Retry-After` lengthens the delay, never shortens it, and
-        is cut to what is left of the budget.
+        `attempts` counts the tries made, `elapsed_ms` is the time since the first, and `chance` is a random number in
+        [0, 1) that spreads out retries which failed together. A `Retry-After` lengthens the delay, never shortens it,
+        and is limited to the rest of the budget.
         """
         if outcome.verdict is not Verdict.RETRYABLE or not self.enabled:
             return None
@@ -45,5 +45,5 @@ class RetryPolicy:
 
     def backoff_ms(self, attempts: int) -> int:
         """Return the delay after the given number of tries, before jitter."""
-        # Past 2^40 ms the cap has long decided; the bound keeps a large count from building a huge integer.
+        # The cap applies long before 2^40 ms; the bound keeps a large count from building a huge integer.
         return min(max(self.initial_backoff_ms, 1) << min(attempts - 1, 40), max(self.max_backoff_ms, 1))

@@ -1,4 +1,4 @@
-"""A type for text that must never be shown; redaction is a matter of type, not of searching in output."""
+"""A type for text that must never be shown. Redaction works by type, not by searching the output."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ MASK: Final = "***"
 
 
 class Secret:
-    """Bytes or text that no log, error, metric or `repr` may show.
+    """Text that no log, error, metric or `repr` may show.
 
-    Every way of turning it into text gives a mask; `revealed` is the only way to the value, so that each use
-    can be found by searching for that word. It cannot be pickled.
+    Every conversion to text gives a mask. Only `revealed` gives the value, so a search for that word finds every use.
+    It cannot be pickled.
     """
 
     __slots__ = ("revealed",)
@@ -20,7 +20,7 @@ class Secret:
         self.revealed = value
 
     def current(self) -> str:
-        """Return the value as it is now, for a new login; another than `revealed` where it lies in a file."""
+        """Return the value for a new login. It differs from `revealed` if it comes from a file that has changed."""
         return self.revealed
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""The exact bytes of a webhook's body, and the signatures over those bytes: Pusher's, and Standard Webhooks'."""
+"""Builds the exact bytes of a webhook's body, and signs them as Pusher and as Standard Webhooks do."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from sockudo_queue.core.secret import Secret
 
 
 def body_of(time_ms: int, events: Iterable[Event]) -> bytes:
-    """Return `{"time_ms":T,"events":[…]}` with every event's bytes as they stood in the job."""
+    """Return `{"time_ms":T,"events":[…]}` with the bytes of every event unchanged."""
     return b'{"time_ms":%d,"events":[%b]}' % (time_ms, b",".join([event.raw for event in events]))
 
 
 def sign(key: hmac.HMAC, body: bytes) -> str:
-    """Return the lower-case hex HMAC-SHA256 of the body, as Pusher's `X-Pusher-Signature` wants it."""
+    """Return the lower-case hex HMAC-SHA256 of the body for Pusher's `X-Pusher-Signature`."""
     signature = key.copy()
     signature.update(body)
     return signature.hexdigest()
 
 
 class SigningRequest(msgspec.Struct, frozen=True):
-    """What the headers of one attempt tell besides its body. `moment` is in seconds since 1970."""
+    """The values in the headers of one attempt. `moment` is in seconds since 1970."""
 
     app_key: str
     signing_key: hmac.HMAC
@@ -40,13 +40,13 @@ class SigningRequest(msgspec.Struct, frozen=True):
 def signed(
     request: SigningRequest, webhook: Webhook, time_ms: int, events: Iterable[Event]
 ) -> tuple[bytes, dict[str, str]]:
-    """Return the body of a webhook's request, and its headers."""
+    """Return the body and the headers of a webhook's request."""
     body = body_of(time_ms, events)
     return body, headers_of(request, webhook, body)
 
 
 def headers_of(request: SigningRequest, webhook: Webhook, body: bytes) -> dict[str, str]:
-    """Return the headers that every request of a webhook has, and with its secrets those of Standard Webhooks."""
+    """Return the headers of a webhook's request, with those of Standard Webhooks if it has signing secrets."""
     headers = {
         "X-Pusher-Key": request.app_key,
         "X-Pusher-Signature": sign(request.signing_key, body),
@@ -61,7 +61,7 @@ def headers_of(request: SigningRequest, webhook: Webhook, body: bytes) -> dict[s
 
 
 def message_id(job: str, webhook: str) -> str:
-    """Return the id of a message by Standard Webhooks: the same for every attempt, another for every webhook."""
+    """Return the Standard Webhooks message id: the same for every attempt, but different for each webhook."""
     return "msg_" + hashlib.sha256(f"{job}\0{webhook}".encode(errors="surrogatepass")).hexdigest()[:32]
 
 

@@ -1,6 +1,6 @@
-"""The W3C trace context of a job, and the request headers that pass it on; pure.
+"""The W3C trace context of a job, and the request headers that propagate it; pure.
 
-Sockudo 5.2 puts the context into a job when its OpenTelemetry is on. The values come from the client's WebSocket
+Sockudo 5.2 puts the context into a job if its OpenTelemetry is enabled. The values come from the client's WebSocket
 upgrade, so they are checked before they become headers. The formats are those of
 https://www.w3.org/TR/trace-context/ and https://www.w3.org/TR/baggage/.
 """
@@ -20,9 +20,9 @@ BAGGAGE: Final = "baggage"
 FIELDS: Final = (TRACEPARENT, TRACESTATE, BAGGAGE)
 
 TRACESTATE_LIMIT: Final = 512
-"""Bytes of a `tracestate`; the specification asks for no more to be passed on."""
+"""Maximum bytes of a `tracestate`; the specification requires no more to be propagated."""
 BAGGAGE_LIMIT: Final = 8192
-"""Bytes of a `baggage`; the specification asks for no more to be passed on."""
+"""Maximum bytes of a `baggage`; the specification requires no more to be propagated."""
 
 _TRACEPARENT: Final = re.compile(
     r"(?!ff)(?P<version>[0-9a-f]{2})-(?!0{32})(?P<trace>[0-9a-f]{32})-(?!0{16})(?P<span>[0-9a-f]{16})-(?P<flags>[0-9a-f]{2})"
@@ -30,14 +30,14 @@ _TRACEPARENT: Final = re.compile(
 )
 SAMPLED: Final = 0b01
 _KNOWN_FLAGS: Final = 0b11
-"""Sampled, and random trace id. The specification has a sender clear all others."""
+"""Sampled, and random trace id. The specification requires a sender to clear all other flags."""
 _LONGEST: Final = 1024
 
 
 class TraceContext(msgspec.Struct, frozen=True):
-    """One span of a trace, and what those who continue it are given: the span of a job, or that of an attempt.
+    """The propagated context of one span: the span of a job, or that of an attempt.
 
-    `tracestate` and `baggage` are empty where there is none that is sound.
+    `tracestate` and `baggage` are empty if absent or invalid.
     """
 
     trace_id: str
@@ -48,15 +48,15 @@ class TraceContext(msgspec.Struct, frozen=True):
 
     @property
     def traceparent(self) -> str:
-        """Return the value of the header that names this span."""
+        """Return the value of the `traceparent` header for this span."""
         return f"00-{self.trace_id}-{self.span_id}-{self.flags:02x}"
 
     def child(self, span_id: int) -> TraceContext:
-        """Return the context of a span below this one. `span_id` has 64 bits and must not be 0."""
+        """Return the context of a child span. `span_id` has 64 bits and must not be 0."""
         return TraceContext(self.trace_id, f"{span_id:016x}", self.flags, self.tracestate, self.baggage)
 
     def headers(self, *, baggage: bool) -> dict[str, str]:
-        """Return the headers that make a receiver continue this span."""
+        """Return the headers with which a receiver continues this span."""
         headers = {TRACEPARENT: self.traceparent}
         if self.tracestate:
             headers[TRACESTATE] = self.tracestate
@@ -66,14 +66,14 @@ class TraceContext(msgspec.Struct, frozen=True):
 
 
 class Found(msgspec.Struct, frozen=True):
-    """What a job says of its trace: the context, if there is a sound one, and the fields that were left out."""
+    """The trace context of a job, if it is valid, and the names of the fields that were rejected."""
 
     context: TraceContext | None
     rejected: tuple[str, ...] = ()
 
 
 class _Fields(msgspec.Struct):
-    """The fields of a job's `trace_context` that are of use; whatever else it has is skipped, and costs no memory."""
+    """The relevant fields of a job's `trace_context`. All others are skipped and take no memory."""
 
     traceparent: msgspec.Raw = msgspec.Raw()
     tracestate: msgspec.Raw = msgspec.Raw()
@@ -86,7 +86,7 @@ NOTHING: Final = Found(None)
 
 
 def read(raw: bytes) -> Found:
-    """Read the JSON of a job's `trace_context`. Never raises: a field that is not sound is left out and named."""
+    """Read the JSON of a job's `trace_context`. Never raises: an invalid field is left out and named in `rejected`."""
     try:
         fields = _FIELDS.decode(raw)
     except DECODE_ERRORS:
@@ -97,13 +97,13 @@ def read(raw: bytes) -> Found:
     baggage = _text(fields.baggage, BAGGAGE, BAGGAGE_LIMIT, rejected)
     context = parse(parent, state, baggage)
     if context is None:
-        # Without a trace the other two say nothing that a receiver could use.
+        # Without a `traceparent` a receiver cannot use the other two.
         return Found(None, (TRACEPARENT, *rejected) if parent else tuple(rejected))
     return Found(context, tuple(rejected))
 
 
 def parse(traceparent: str, tracestate: str = "", baggage: str = "") -> TraceContext | None:
-    """Read the value of a `traceparent`; the other two are taken as they are. None where it is not sound."""
+    """Read the value of a `traceparent`; None if it is invalid. The other two values are not checked."""
     matched = _TRACEPARENT.fullmatch(traceparent)
     if matched is None or (matched["version"] == "00" and matched["more"]):
         return None
@@ -112,7 +112,7 @@ def parse(traceparent: str, tracestate: str = "", baggage: str = "") -> TraceCon
 
 
 def _text(raw: msgspec.Raw, name: str, limit: int, rejected: list[str]) -> str:
-    """Return a field as header text; empty where it is absent, and where it is rejected."""
+    """Return a field as header text; empty if it is absent or rejected."""
     if not bytes(raw):
         return ""
     try:

@@ -1,8 +1,8 @@
-"""Finds the webhooks that may want an event without looking at every webhook of the app; pure.
+"""Finds the webhooks that may want an event without checking every webhook of the app; pure.
 
-Webhooks are sorted by event type, and in each by the text that a channel must begin with (`channel_prefix`, or the
-beginning of an anchored `channel_pattern`), or else by namespace. What is found may still not match: the filter itself
-decides, as it does without an index.
+Webhooks are indexed by event type, and within a type by the required start of a channel's name (`channel_prefix`, or
+the literal start of an anchored `channel_pattern`), or else by namespace. A webhook that is found may still not match:
+its filter decides, as it does without an index.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from sockudo_queue.core.matching import (
 )
 
 _EVENTS_AT_ONCE: Final = 100
-"""Events that are looked up between two pauses."""
+"""Events that are looked up between two calls of `pause`."""
 _WORTH_SHARING: Final = 10
-"""Events of a match from which on its memory is shared."""
+"""Minimum events of a match for which its tuple is shared between webhooks."""
 
 
 class WebhookIndex:
-    """The webhooks of one app, in their order. Takes memory in proportion to them and to their event types.
+    """The webhooks of one app, in their order. Memory is proportional to them and to their event types.
 
-    Webhooks that ask for the same types and beginning, or namespaces, are one group: what they may want is found once.
+    Webhooks with the same event types and the same prefix or namespaces form a group that is looked up once.
     """
 
     def __init__(self, webhooks: Sequence[Webhook]) -> None:
@@ -81,7 +81,7 @@ class WebhookIndex:
 
 
 class _Lookup:
-    """The groups that want one type of event. Each is found once at most."""
+    """The groups that want one event type. `candidates` yields each group at most once."""
 
     def __init__(self) -> None:
         self._always: list[int] = []
@@ -111,7 +111,7 @@ class _Lookup:
 
 
 def _beginning_or_namespaces(rules: Filter | None) -> tuple[str, frozenset[str] | None]:
-    """Return the longest text that a channel must begin with, or else its namespaces, where only some are wanted."""
+    """Return the longest text that a channel must begin with, or else the wanted namespaces (None: all of them)."""
     if rules is None:
         return "", None
     beginning = max(rules.channel_prefix or "", literal_beginning(rules.channel_pattern or ""), key=len)
@@ -119,7 +119,7 @@ def _beginning_or_namespaces(rules: Filter | None) -> tuple[str, frozenset[str] 
 
 
 def _shared(events: list[Event], shared: dict[tuple[int, int, int], tuple[Event, ...]]) -> tuple[Event, ...]:
-    """Return the events as a tuple, the same one where webhooks want the same: there may be a thousand of each."""
+    """Return the events as a tuple, shared between webhooks with the same events: there may be a thousand of each."""
     fresh = tuple(events)
     if len(fresh) < _WORTH_SHARING:
         return fresh

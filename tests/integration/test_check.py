@@ -356,7 +356,7 @@ def test_https_where_something_else_is_spoken(
     ("rules", "events", "words"),
     [
         ({"channel_namespaces": []}, ["client_event"], "the list is empty"),
-        ({"channel_namespace": "a:b"}, ["client_event"], "never empty nor holds a ':'"),
+        ({"channel_namespace": "a:b"}, ["client_event"], "never empty and contains no ':'"),
         ({"channel_prefix": "shop-", "channel_pattern": "^presence-"}, ["client_event"], "no channel matches both"),
         ({"channel_prefix": "private-"}, ["member_added"], "occur only on channels that begin with presence-"),
         ({"channel_prefix": "presence-"}, ["subscription_count"], "never occur there"),
