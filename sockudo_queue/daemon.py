@@ -409,6 +409,8 @@ class Daemon:
 
     def _broker_changed(self, reason: str | None) -> None:
         self._metrics.broker_up(reason is None)
+        if reason is not None or "broker" in self._health.reasons:
+            self._raise_alert(alert.broker_changed(reason, time.time()))
         self._set_ready("broker", reason)
         if reason is not None:
             return
@@ -419,10 +421,7 @@ class Daemon:
     def _source_changed(self, source: str, reason: str | None) -> None:
         self._metrics.source_refused(source, refused=reason is not None)
         self._history.source_refused(source, reason)
-        now = time.time()
-        self._raise_alert(
-            alert.source_resumed(source, now) if reason is None else alert.source_refused(source, reason, now)
-        )
+        self._raise_alert(alert.source_changed(source, reason, time.time()))
 
     def _make_server(self) -> HealthServer:
         """Return the server of probes and pages; it is started only where it is wanted."""

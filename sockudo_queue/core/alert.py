@@ -20,6 +20,8 @@ DEAD_LETTERS: Final = "webhook.dead_letters"
 DEAD_LETTERS_TRIMMED: Final = "queue.dead_letters_trimmed"
 RECORDS_LOST: Final = "queue.records_lost"
 JOBS_EVICTED: Final = "queue.jobs_evicted"
+BROKER_LOST: Final = "queue.broker_lost"
+BROKER_RESUMED: Final = "queue.broker_resumed"
 SOURCE_REFUSED: Final = "queue.source_refused"
 SOURCE_RESUMED: Final = "queue.source_resumed"
 TEST: Final = "alert.test"
@@ -30,6 +32,8 @@ TYPES: Final = (
     DEAD_LETTERS_TRIMMED,
     RECORDS_LOST,
     JOBS_EVICTED,
+    BROKER_LOST,
+    BROKER_RESUMED,
     SOURCE_REFUSED,
     SOURCE_RESUMED,
     TEST,
@@ -96,16 +100,20 @@ def loss(type_: str, count: int, at: float) -> Alert:
     return Alert(type=type_, subject=(type_,), at=at, data={}, count=count)
 
 
-def source_refused(source: str, reason: str, at: float) -> Alert:
-    """Return the alert that the queue's server refuses one form of the queue."""
-    data: dict[str, Value] = {"source": bounded(source), "reason": bounded(reason)}
-    return Alert(type=SOURCE_REFUSED, subject=("source", bounded(source)), at=at, data=data, is_change=True)
+def broker_changed(reason: str | None, at: float) -> Alert:
+    """Return the alert that the queue's server does not answer, or refuses, for a reason; None: it is back."""
+    data: dict[str, Value] = {} if reason is None else {"reason": bounded(reason)}
+    type_ = BROKER_RESUMED if reason is None else BROKER_LOST
+    return Alert(type=type_, subject=("broker",), at=at, data=data, is_change=True)
 
 
-def source_resumed(source: str, at: float) -> Alert:
-    """Return the alert that the queue's server takes that form again."""
+def source_changed(source: str, reason: str | None, at: float) -> Alert:
+    """Return the alert that the queue's server refuses one form of the queue; None: it takes that form again."""
     data: dict[str, Value] = {"source": bounded(source)}
-    return Alert(type=SOURCE_RESUMED, subject=("source", bounded(source)), at=at, data=data, is_change=True)
+    if reason is not None:
+        data["reason"] = bounded(reason)
+    type_ = SOURCE_RESUMED if reason is None else SOURCE_REFUSED
+    return Alert(type=type_, subject=("source", bounded(source)), at=at, data=data, is_change=True)
 
 
 def trial_alert(at: float) -> Alert:

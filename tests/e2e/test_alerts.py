@@ -96,6 +96,17 @@ def test_operator_hears_of_a_refused_source_and_of_trimmed_dead_letters(
     assert trimmed["data"]["count"] >= 1
 
 
+def test_operator_hears_of_an_outage_of_redis_and_of_its_end(receiver: Receiver, operator: Receiver) -> None:
+    with RedisServer() as server, daemon_on(server.url, receiver.url(), **alert_settings(operator)) as daemon:
+        daemon.wait_ready()
+        server.stop()
+        [lost] = eventually(lambda: alerts_at(operator, "queue.broker_lost"), 10, told(daemon))
+        server.start()
+        eventually(lambda: alerts_at(operator, "queue.broker_resumed"), 15, told(daemon))
+        assert lost["data"]["reason"] == daemon.events("broker.lost")[0]["reason"]
+    assert len(alerts_at(operator)) == 2
+
+
 @pytest.mark.parametrize("deadline", [5_000, 500])
 def test_stop_is_not_held_up_by_a_receiver_that_hangs(
     own_redis: RedisServer, receiver: Receiver, operator: Receiver, deadline: int

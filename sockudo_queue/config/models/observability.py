@@ -49,8 +49,8 @@ class AlertSettings(SettingsGroup):
         SettingInfo(
             "queue.alerts.url",
             "QUEUE_ALERT_URL",
-            "Your own URL that gets a signed POST when a breaker opens or closes, dead letters begin, or something is "
-            "lost; see alerts.md.",
+            "Your own URL that gets a signed POST when a breaker opens or closes, dead letters begin, the queue's "
+            "server does not answer, or something is lost; see alerts.md.",
             example="https://alerts.example.com/sockudo",
             secret=True,
         ),

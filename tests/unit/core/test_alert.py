@@ -30,8 +30,9 @@ def test_every_text_of_an_alert_is_bounded() -> None:
         alert.breaker_closed(long, long, AT, failing_s=1),
         alert.dead_letter(long, long, AT, reason=long, last=long),
         alert.dead_letter(long, None, AT, reason="unknown-app", last=None),
-        alert.source_refused(long, long, AT),
-        alert.source_resumed(long, AT),
+        alert.broker_changed(long, AT),
+        alert.source_changed(long, long, AT),
+        alert.source_changed(long, None, AT),
     ]
     for each in alerts:
         assert len(msgspec.json.encode(each)) < 6 * 6 * TEXT_LIMIT

@@ -26,8 +26,10 @@ def samples() -> list[alert.Alert]:
         alert.loss(alert.DEAD_LETTERS_TRIMMED, 1, 0.0),
         alert.loss(alert.RECORDS_LOST, 1, 0.0),
         alert.loss(alert.JOBS_EVICTED, 1, 0.0),
-        alert.source_refused("s", "r", 0.0),
-        alert.source_resumed("s", 0.0),
+        alert.broker_changed("r", 0.0),
+        alert.broker_changed(None, 0.0),
+        alert.source_changed("s", "r", 0.0),
+        alert.source_changed("s", None, 0.0),
         alert.trial_alert(0.0),
     ]
 
