@@ -56,6 +56,11 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
     count: int = 1
     is_change: bool = False
 
+    @property
+    def is_of_queue(self) -> bool:
+        """Tell whether it is about the queue as a whole, which few alerts are, and not about one webhook of many."""
+        return self.type.startswith("queue.")
+
     def after(self, earlier: Alert | None) -> Alert:
         """Return this alert, and in its count those of an earlier one that it replaces."""
         return self if earlier is None else msgspec.structs.replace(self, count=earlier.count + self.count)

@@ -11,7 +11,8 @@ from sockudo_queue.core.alert import Alert
 from sockudo_queue.runtime.token_bucket import TokenBucket
 
 MOST_SUBJECTS: Final = 200
-"""Subjects that are known at the same time, each with one waiting alert at most: some 200 KB."""
+"""Subjects that are known at the same time, each with one waiting alert at most: some 200 KB. The few about the queue
+as a whole come on top, since an outage of many webhooks must not hide them."""
 CHANGE_SECONDS: Final = 60.0
 CHANGE_BURST: Final = 4
 """A subject may report four changes in a row, so that an outage and its end arrive immediately. One that goes on to
@@ -46,7 +47,7 @@ class AlertQueue:
         """Add an alert; False where there are too many subjects, and it is lost."""
         subject = self._subjects.get(alert.subject)
         if subject is None:
-            if len(self._subjects) >= MOST_SUBJECTS:
+            if len(self._subjects) >= MOST_SUBJECTS and not alert.is_of_queue:
                 return False
             subject = self._subjects[alert.subject] = _Subject(self._new_bucket(alert))
         if alert.is_change and alert.type == subject.last_type:
@@ -57,15 +58,18 @@ class AlertQueue:
         return True
 
     def take(self, now: float, *, early: bool = False) -> Alert | None:
-        """Return the alert that has waited longest of those that may be sent now; `early` passes over that limit."""
+        """Return the next alert that may be sent now: of the queue before those of webhooks, the oldest first.
+
+        `early` ignores how often each subject may be reported.
+        """
         due = [
-            subject
-            for subject in self._subjects.values()
+            (not subject.waiting.is_of_queue, subject.since, key)
+            for key, subject in self._subjects.items()
             if subject.waiting is not None and (early or subject.bucket.has_token(now))
         ]
         if not due:
             return None
-        subject = min(due, key=lambda each: each.since)
+        subject = self._subjects[min(due)[-1]]
         alert, subject.waiting = subject.waiting, None
         subject.bucket.take(now)
         return alert

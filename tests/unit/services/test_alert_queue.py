@@ -115,3 +115,13 @@ def test_early_take_ignores_the_limit_of_the_subject() -> None:
     queue.put(dead(), 1.0)
     assert queue.take(1.0) is None
     assert queue.take(1.0, early=True) is not None
+
+
+def test_alert_about_the_queue_is_neither_refused_nor_delayed_by_many_webhooks() -> None:
+    queue = AlertQueue(REMINDER)
+    for number in range(MOST_SUBJECTS):
+        queue.put(opened(str(number)), float(number))
+    assert queue.put(alert.broker_changed("no answer", 0.0), 1_000.0)
+    assert queue.put(alert.loss(alert.RECORDS_LOST, 3, 0.0), 1_001.0)
+    found = [queue.take(1_002.0), queue.take(1_002.0), queue.take(1_002.0)]
+    assert [each and each.type for each in found] == [alert.BROKER_LOST, alert.RECORDS_LOST, alert.BREAKER_OPENED]
