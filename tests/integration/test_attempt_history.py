@@ -233,7 +233,7 @@ def test_driver_without_a_shared_history_is_named_in_one_line(run: Commands, dri
         ran = run("attempts", *arguments)
         assert (ran.code, ran.out, len(ran.err.splitlines())) == (1, "", 1)
         assert driver in ran.err
-        assert ("a restart of the daemon removes all entries" in ran.err) == (driver != "none")
+        assert ("A restart of the daemon deletes all entries" in ran.err) == (driver != "none")
 
 
 def test_purge_that_could_not_look_everywhere_says_so(
@@ -243,7 +243,7 @@ def test_purge_that_could_not_look_everywhere_says_so(
     with redis_server.client() as client:
         client.set(own_key(BASE, "attempts"), "mine")
     ran = run("attempts", "purge", "--app", "shop", "--yes")
-    assert (ran.code, ran.out.startswith("removed 1 entry")) == (1, True)
+    assert (ran.code, ran.out.startswith("deleted 1 entry")) == (1, True)
     assert BASE in ran.err
     ran = run("attempts", "purge", "--app", "shop", "--yes", "--json")
     assert (ran.code, ran.json["purged"], len(ran.json["refused"])) == (1, 0, 1)

@@ -58,7 +58,7 @@ BROKEN_VALUES: list[tuple[str, Any, str]] = [
     ),
     ("queue.sqs.queue_url_prefix", "CANARY", "queue.sqs.queue_url_prefix in FILE: must begin with http:// or https://"),
     ("queue.alerts.url", "ftp://CANARY/", "queue.alerts.url in FILE: must begin with http:// or https://"),
-    ("queue.alerts.url", "https://CANARY CANARY/", "queue.alerts.url in FILE: holds white space"),
+    ("queue.alerts.url", "https://CANARY CANARY/", "queue.alerts.url in FILE: contains white space"),
     ("queue.alerts.url", "https://h/CANARY", "queue.alerts.url in FILE: alerts are signed, so"),
     ("queue.alerts.secret", "CANARY", "queue.alerts.secret in FILE: must begin with whsec_; for example whsec_"),
     ("queue.alerts.secret", "whsec_CANARY!", "queue.alerts.secret in FILE: is not valid base64 after its prefix"),
