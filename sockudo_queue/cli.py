@@ -43,7 +43,7 @@ Command = Callable[[argparse.Namespace], int]
 
 
 class _Parser(argparse.ArgumentParser):
-    """Takes flags and other arguments in any order.
+    """Accepts options and other arguments in any order.
 
     By itself argparse gives all positional arguments what stands before the first flag, and so an optional one nothing:
     `verify SIGNATURE --app ID FILE` would be refused.
@@ -78,14 +78,14 @@ class _Parser(argparse.ArgumentParser):
         return f"{super().format_help()}\n{self._usage.epilog(_PROGRAM)}\n"
 
     def _print_message(self, message: str, file: Any = None) -> None:
-        """See `argparse`, which keeps quiet about a help that cannot be written."""
+        """As in `argparse`, which ignores a help that cannot be written."""
         if file is sys.stdout:
             streams.write(message)
         else:
             streams.write_error(message)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """See `argparse`; its way for any order calls this again, and knows neither commands nor `--`."""
+        """As in `argparse`, whose parsing in any order calls this again and supports neither commands nor `--`."""
         given = sys.argv[1:] if args is None else list(args)
         if self._needs_command:  # else a word may be the value of an option
             self._refuse_unknown_command(given)
@@ -98,7 +98,7 @@ class _Parser(argparse.ArgumentParser):
             self._is_inside = False
 
     def _refuse_unknown_command(self, given: Sequence[str]) -> None:
-        """Name the command that was probably meant; argparse would list all of them."""
+        """Suggest the most similar command; argparse would list all of them."""
         word = next((each for each in given if not each.startswith("-")), None)
         if word is None or word in self._commands:
             return

@@ -1,4 +1,4 @@
-"""What `check` finds out about the receiver of alerts, and the test alert that `check --alert` sends."""
+"""The checks of the alert receiver, and the test alert of `check --alert`."""
 
 from __future__ import annotations
 

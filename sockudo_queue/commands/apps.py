@@ -1,4 +1,4 @@
-"""Apps as commands look them up: in the file, else in the database; and the credentials that the file has for them."""
+"""Look-up of apps for commands, in the file and then in the database, and their credentials in the file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sockudo_queue.errors import AppUnreadable, SettingsError
 
 @dataclass(frozen=True)
 class AppCredentials:
-    """What deliveries of an app are signed with, and named by."""
+    """The key and the secret that sign deliveries of an app."""
 
     key: str
     secret: Secret
@@ -53,7 +53,7 @@ class AppLookup:
 
 @contextmanager
 def app_look_up(loaded: Loaded, inline: Sequence[App]) -> Iterator[AppLookup]:
-    """Return a look-up, and end its connection at the end. Nothing is connected before an app is not in the file."""
+    """Return a look-up, and close its connection at the end. It connects only for an app that is not in the file."""
     store = make_store(loaded.settings)
     try:
         yield AppLookup(loaded, inline, store)
@@ -63,7 +63,7 @@ def app_look_up(loaded: Loaded, inline: Sequence[App]) -> Iterator[AppLookup]:
 
 
 def inline_credentials(document: AppsDocument, app_id: str) -> AppCredentials | None:
-    """Return an app's key and secret where the file has both."""
+    """Return an app's key and secret if the file contains both."""
     entry = next((each for each in _entries(document) if each.get("id") == app_id), {})
     key, secret = entry.get("key"), entry.get("secret")
     if not (isinstance(key, str) and key and isinstance(secret, str) and secret):
@@ -72,7 +72,7 @@ def inline_credentials(document: AppsDocument, app_id: str) -> AppCredentials | 
 
 
 def credentials_of(document: AppsDocument, app_id: str, options: argparse.Namespace) -> AppCredentials:
-    """Return an app's key and secret, from the flags before the file. Raises `SettingsError` where they are missing."""
+    """Return an app's key and secret, from the flags before the file. Raises `SettingsError` if they are missing."""
     inline = inline_credentials(document, app_id)
     key = options.key or (inline.key if inline else None)
     secret = Secret(read_secret(options.secret_file)) if options.secret_file else (inline.secret if inline else None)
@@ -84,7 +84,7 @@ def credentials_of(document: AppsDocument, app_id: str, options: argparse.Namesp
 
 
 def secret_of(document: AppsDocument, options: argparse.Namespace) -> Secret:
-    """Return the secret that the flags name: of an app in the file, or in a file of its own."""
+    """Return the secret that the options select: of an app in the file, or from a file of its own."""
     if options.secret_file:
         return Secret(read_secret(options.secret_file))
     if not options.app:
@@ -97,7 +97,7 @@ def secret_of(document: AppsDocument, options: argparse.Namespace) -> Secret:
 
 
 def read_secret(name: str) -> str:
-    """Read a secret from a file; a line feed at its end is not part of it."""
+    """Read a secret from a file, without a line break at its end."""
     try:
         secret = Path(name).read_text("utf-8").rstrip("\r\n")
     except (OSError, UnicodeError) as error:

@@ -1,4 +1,4 @@
-"""`attempts`: search the history, follow it, tell what became of a job, and remove the entries of an app."""
+"""`attempts`: search the history, follow it, show the attempts of a job, and delete the entries of an app."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ from sockudo_queue.history.story import stories
 from sockudo_queue.history.wording import no_entry
 
 STORY_ENTRIES: Final = 2_000
-"""Entries of one job that are shown; a job of an app with 1,000 webhooks has more only after many tries."""
+"""Maximum number of entries of one job that are shown; enough for many attempts at 1,000 webhooks."""
 
 
 def list_attempts(options: argparse.Namespace) -> int:
-    """Show the newest entries that are wanted, the newest last; with --follow go on."""
+    """Print the newest matching entries, the newest last; with --follow, continue with new ones."""
     before = None if options.page is None else position_of(options.page)
     if options.page is not None and before is None:
         raise SettingsError(["--page: is not a valid token; use the one below the previous page, or start without it"])
@@ -59,7 +59,7 @@ def list_attempts(options: argparse.Namespace) -> int:
 
 
 def show(options: argparse.Namespace) -> int:
-    """Tell what became of one job."""
+    """Print the attempts of one job."""
     with _reached(options) as reached:
         if reached is None:
             return EXIT_NO
@@ -83,7 +83,7 @@ def show(options: argparse.Namespace) -> int:
 
 
 def purge(options: argparse.Namespace) -> int:
-    """Remove the entries of one app, after asking."""
+    """Delete the entries of one app after confirmation."""
     with _reached(options) as reached:
         if reached is None:
             return EXIT_NO
@@ -104,7 +104,7 @@ def purge(options: argparse.Namespace) -> int:
 
 
 def criteria_of(options: argparse.Namespace) -> Criteria:
-    """Return what a person asks for."""
+    """Return the search criteria of the options."""
     since, until = options.since, options.until
     return Criteria(
         app=options.app,
@@ -122,7 +122,7 @@ def criteria_of(options: argparse.Namespace) -> Criteria:
 
 @contextmanager
 def _reached(options: argparse.Namespace) -> Iterator[tuple[Loaded, SharedHistory] | None]:
-    """Return the history that a command can reach, or None after saying why there is none."""
+    """Return the history that a command can reach, or None after printing why there is none."""
     loaded, _ = load(options)
     match loaded.settings.driver:
         case "redis" | "redis-cluster":
@@ -145,7 +145,7 @@ def _reached(options: argparse.Namespace) -> Iterator[tuple[Loaded, SharedHistor
 
 
 def _figures(store: HistoryStore) -> HistoryFigures:
-    """Return what the store says of itself. Raises `BrokerRefused` where nothing of it may be read."""
+    """Return the figures of the store. Raises `BrokerRefused` if no part of it can be read."""
     figures = store.figures()
     if len(figures.refused) == len(store.sources):
         raise BrokerRefused(f"the history cannot be read: {figures.refused[0]}; docs/drivers.md has the rule")

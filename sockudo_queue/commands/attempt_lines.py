@@ -27,7 +27,7 @@ _ENDINGS: Final = {
 
 
 def figures_lines(figures: HistoryFigures, configured: str, now: float) -> Iterator[str]:
-    """Yield what must be known before an answer: what is recorded, since when, and what is missing."""
+    """Yield the lines above an answer: what is recorded, since when, and what is missing."""
     mode = figures.mode or configured
     since = f"; since {moment(figures.mode_since_ms)}" if figures.mode_since_ms is not None else ""
     yield f"recorded  {MODES.get(mode, mode)}{since}"
@@ -45,7 +45,7 @@ def figures_lines(figures: HistoryFigures, configured: str, now: float) -> Itera
 
 
 def missing_lines(figures: HistoryFigures, page: Page) -> Iterator[str]:
-    """Yield what could not be read, so that an answer is not taken for all that is stored."""
+    """Yield the parts that could not be read, so that an answer does not look complete."""
     for refusal in missing(figures, page):
         yield f"missing   entries of {refusal}"
     if page.unreadable:
@@ -53,7 +53,7 @@ def missing_lines(figures: HistoryFigures, page: Page) -> Iterator[str]:
 
 
 def figures_for_machines(figures: HistoryFigures, loaded: Loaded, page: Page) -> dict[str, Any]:
-    """Return the same as an object."""
+    """Return the same figures as an object."""
     return {
         "mode": figures.mode,
         "mode_since_ms": figures.mode_since_ms,
@@ -117,7 +117,7 @@ def entry_for_machines(entry: Entry) -> dict[str, Any]:
 
 
 def story_for_machines(story: WebhookStory) -> dict[str, Any]:
-    """Return what became of a job at one webhook as an object."""
+    """Return the attempts of a job at one webhook as an object."""
     return {
         "app": story.app,
         "webhook": story.webhook or None,
@@ -128,7 +128,7 @@ def story_for_machines(story: WebhookStory) -> dict[str, Any]:
 
 
 def story_lines(found: Sequence[WebhookStory], figures: HistoryFigures, page: Page) -> Iterator[str]:
-    """Yield what became of a job: for each webhook its tries, and how it ended."""
+    """Yield for each webhook the attempts of a job and the result."""
     if not found:
         yield no_entry(figures, Criteria(job=""), page)
         return

@@ -1,4 +1,4 @@
-"""Attempts that a command makes: the same way, headers and signatures as the daemon's, so what comes of them tells."""
+"""Attempts that a command makes, with the same transport, headers and signatures as the daemon."""
 
 from __future__ import annotations
 

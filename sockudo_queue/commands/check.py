@@ -1,4 +1,4 @@
-"""`check`: what a daemon with these settings would meet, each line with what to do where it is not well."""
+"""`check`: test settings, queue and endpoints as a daemon would use them; each line says how to fix a problem."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _ALERT_GROUPS: Final = frozenset({"alerts", "delivery"})
 
 
 def check(options: argparse.Namespace) -> int:
-    """Look at everything and say what was found; 1 where something is an error, 2 where settings cannot be used."""
+    """Run all checks and print the findings; return 1 for an error, 2 for unusable settings."""
     if options.acl:
         return _print_rule(options)
     levels: Counter[tuple[Level, str]] = Counter()
@@ -74,7 +74,7 @@ def _print_rule(options: argparse.Namespace) -> int:
 
 
 def _findings(options: argparse.Namespace) -> Iterator[Finding]:
-    """Yield findings as they come: the slow ones, which ask the network, stand last."""
+    """Yield findings as they come. The slow ones, which use the network, come last."""
     loaded, apps, faults = examine(options)
     for fault in faults:
         yield Finding(Level.ERROR, SETTINGS, fault)
@@ -104,7 +104,7 @@ def _findings(options: argparse.Namespace) -> Iterator[Finding]:
 def _where_usable(
     subject: str, groups: Collection[str], loaded: Loaded, look: Callable[[], Iterator[Finding]]
 ) -> Iterator[Finding]:
-    """Look only with settings that are as they were meant: with a default, something else would be looked at."""
+    """Skip a check whose settings are invalid: with their defaults, it would check something else."""
     if not loaded.file_was_read:
         yield Finding(Level.WARNING, subject, "skipped because the settings file cannot be read")
     elif any(attribute.partition(".")[0] in groups for attribute in loaded.unusable):
@@ -124,7 +124,7 @@ def _app_findings(loaded: Loaded, apps: tuple[App, ...]) -> Iterator[Finding]:
 
 
 def _queue_findings(loaded: Loaded, servers: set[Service]) -> Iterator[Finding]:
-    """Yield what the queue shows, and add to `servers` those that no setting names."""
+    """Yield findings about the queue, and add servers that no setting names to `servers`."""
     with driver_of(loaded, lambda host, port: servers.add(broker(host, port))) as driver:
         yield from _broker_findings(driver, loaded)
 
@@ -152,7 +152,7 @@ def _broker_findings(driver: Driver, loaded: Loaded) -> Iterator[Finding]:
 
 
 def _place(settings: Settings) -> str:
-    """Say where the queue is looked for, without a login: that it is elsewhere is the commonest fault."""
+    """Return the address of the queue, without a login. A wrong address is the most common mistake."""
     if settings.driver == "sqs" and settings.sqs.endpoint_url is None:
         return f" in {region_of(settings)}"
     if settings.driver == "redis" and (found := _socket(settings)) is not None:
@@ -191,7 +191,7 @@ def _surroundings(driver: Driver, loaded: Loaded) -> Iterator[Finding]:
 
 
 def _history_findings(loaded: Loaded) -> Iterator[Finding]:
-    """Yield whether the attempt history can be kept; without it deliveries go on."""
+    """Yield whether the attempt history can be stored. Deliveries do not depend on it."""
     store = make_history(loaded.settings)
     try:
         if not isinstance(store, SharedHistory) or loaded.settings.history.mode == "off":

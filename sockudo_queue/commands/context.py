@@ -1,4 +1,4 @@
-"""What a command works with: the settings, the apps, and the driver of the queue."""
+"""The context of a command: settings, apps, and the driver of the queue."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sockudo_queue.drivers.base import Driver
 from sockudo_queue.drivers.factory import make_driver
 
 EXIT_NO: Final = 1
-"""The answer is no, or what was asked for was not all done."""
+"""The answer is no, or not everything was done."""
 EXIT_NO_BROKER: Final = 3
 """The queue's server cannot be used, and nothing was done."""
 
@@ -87,7 +87,7 @@ def reached(options: argparse.Namespace) -> Iterator[OpenQueue | None]:
 
 
 def page_address(loaded: Loaded) -> str:
-    """Return where a person on this host finds the daemon's pages."""
+    """Return the address of the daemon's pages on this host."""
     metrics = loaded.settings.metrics
     host = metrics.host.strip("[]")
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - "all" has no address

@@ -32,7 +32,7 @@ _NEEDS_LOGIN: Final = (
 
 @dataclass(frozen=True)
 class DaemonPages:
-    """Where a daemon serves its pages. `shown` is the address without a login."""
+    """The address of a daemon's pages. `shown` is the address without a login."""
 
     shown: str
     host: str
@@ -99,7 +99,7 @@ def pages_at(url: str, metrics: MetricsSettings) -> DaemonPages:
 
 
 def without_login(url: str) -> str:
-    """Return an address as it may be shown."""
+    """Return an address without its login, for output."""
     before, at, after = url.rpartition("@")
     scheme, slashes, _ = before.partition("//")
     return f"{scheme if slashes else ''}{slashes}{after}" if at else url
@@ -127,7 +127,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _certificate_in(path: str | None) -> bytes | None:
-    """Return the first certificate in a file, or None where it cannot be read here."""
+    """Return the first certificate in a file, or None if it cannot be read."""
     begin, end = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
     try:
         text = Path(path).read_text("ascii") if path is not None else ""

@@ -1,4 +1,4 @@
-"""`dead-letters list` and `show`: what was given up, without the secrets in it."""
+"""`dead-letters list` and `show`: dead letters without their secrets."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _RAW_MODE: Final = 0o600  # it holds the app's secret
 
 
 def list_letters(options: argparse.Namespace) -> int:
-    """Show the newest letters that are meant, the newest last, and how many there are of each reason."""
+    """Print the newest selected dead letters, the newest last, and the number for each reason."""
     with reached(options) as queue:
         if queue is None:
             return EXIT_NO
@@ -45,7 +45,7 @@ def list_letters(options: argparse.Namespace) -> int:
 
 
 def _list_for_machines(selection: Selection, letters: DeadLetterStore, limit: int | None) -> None:
-    """One object a line, as they come, so that a long list needs no memory; a limit keeps the newest."""
+    """Print one object per line as they come, so that a long list needs no memory; a limit keeps the newest."""
     chosen = selection.walk(letters)
     for entry in deque(chosen, limit) if limit else chosen:
         print_json(entry.summary)
@@ -85,7 +85,7 @@ def _row(entry: DeadLetterEntry, now: float) -> tuple[str, ...]:
 
 
 def show(options: argparse.Namespace) -> int:
-    """Show all of one letter but the secrets; of a job with several letters, each."""
+    """Print one dead letter without secrets, or each dead letter of a job."""
     with reached(options) as queue:
         if queue is None:
             return EXIT_NO
@@ -106,7 +106,7 @@ def show(options: argparse.Namespace) -> int:
 
 
 def _write_raw(entries: list[DeadLetterEntry], name: str) -> int:
-    """Write the bytes of the job as they are, the app's secret included, for the owner of the file alone."""
+    """Write the bytes of the job, including the app's secret, to a file that only its owner can read."""
     body = entries[0].letter.body  # all letters of a job have its bytes
     if name == "-":
         streams.write_bytes(body)
@@ -122,7 +122,7 @@ def _write_raw(entries: list[DeadLetterEntry], name: str) -> int:
 
 
 def _details(entry: DeadLetterEntry) -> dict[str, Any]:
-    """Return everything that may be shown, for machines."""
+    """Return all details except secrets, as an object."""
     state, job = entry.state, entry.job
     details = entry.summary | {
         "source": entry.letter.source,
@@ -146,7 +146,7 @@ def _details(entry: DeadLetterEntry) -> dict[str, Any]:
 
 
 def _tries(entry: DeadLetterEntry, state: DeliveryState) -> Iterator[str]:
-    """Yield each try that is known, the first one first; those before a replay are among them."""
+    """Yield each stored attempt, the first one first, including those before a replay."""
     missing = entry.untold_tries
     if missing and state.tries:
         yield f"{plural(missing, 'earlier attempt')} not kept"

@@ -32,13 +32,13 @@ from sockudo_queue.drivers.base import Finding, Level
 
 CONNECT_SECONDS: Final = 5.0
 ALL_SECONDS: Final = 20.0
-"""Seconds for all endpoints together; a resolver that hangs is not waited for any longer."""
+"""Time limit in seconds for all endpoints together, in case a resolver hangs."""
 AT_ONCE: Final = 16
 EXPIRES_SOON_DAYS: Final = 14
 
 
 class ProbedEndpoint(NamedTuple):
-    """Where webhooks point: what is looked up, connected to, and spoken there."""
+    """The scheme, host and port of a webhook's URL."""
 
     scheme: str
     host: str
@@ -119,7 +119,7 @@ def _fault(url: str, options: HandleOptions, fault: TransportFault, *, verify: b
 
 
 def _tls_fault(url: str, options: HandleOptions, fault: TransportFault, *, verify: bool) -> str:
-    """Say what is wrong by a second connection that trusts any certificate."""
+    """Find the cause with a second connection that accepts any certificate."""
     try:
         shown = connect(url, options, CONNECT_SECONDS, verify=False) if verify else None
     except TransportFault:
@@ -150,7 +150,7 @@ def _validity(expires: datetime | None) -> tuple[Level, str]:
 
 
 def _options(settings: Settings, servers: Iterable[Service]) -> HandleOptions:
-    """Return what the daemon's connections to endpoints have in common, with its guard."""
+    """Return the options of the daemon's connections to endpoints, including its network guard."""
     guard = make_guard(settings)
     if guard is not None:
         for service in {*servers, *brokers(settings), *pages(settings)}:
@@ -160,7 +160,7 @@ def _options(settings: Settings, servers: Iterable[Service]) -> HandleOptions:
 
 
 def _probe(attempts: WebhookCaller, loaded: Loaded, app: App, webhook: Webhook) -> tuple[Level, str]:
-    """Post a body without events: a receiver that checks signatures answers as it would, and has nothing to do."""
+    """Post a body without events: a receiver verifies the signature as usual, and has nothing to process."""
     credentials = inline_credentials(loaded.apps_document, app.id)
     outcome, _ = attempts.post(webhook, credentials or AppCredentials("", Secret("")), "check", ())
     return _finding_of(outcome, signed=credentials is not None)
@@ -181,7 +181,7 @@ def _finding_of(outcome: Outcome, *, signed: bool) -> tuple[Level, str]:
 
 
 def _side_by_side(tasks: Sequence[tuple[str, Callable[[], tuple[Level, str]]]]) -> Iterator[Finding]:
-    """Do all tasks, some at once, and yield what they find in their order; what does not end in time is said so.
+    """Run the tasks in parallel and yield their findings in order; report tasks that do not end in time.
 
     The threads are daemons: one that hangs in the resolver must not hold up the end of the command.
     """

@@ -1,7 +1,7 @@
-"""Webhooks that can never be called because of what they ask for; pure.
+"""Webhooks whose filters no event can match; pure.
 
-The settings see contradictions between prefix and namespaces already. Here is what needs knowledge of events and of
-patterns: it is not complete, but what it says is so.
+Contradictions between prefix and namespaces are reported by the settings. These checks need knowledge of events and
+patterns. They do not find every case, but what they report is certain.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from sockudo_queue.drivers.base import Finding, Level
 
 PRESENCE: Final = "presence-"
 CACHE_KINDS: Final = ("cache-", "private-cache-", "presence-cache-", "private-encrypted-cache-")
-# Where each event happens: only on channels that begin with one of these.
+# Each event occurs only on channels that begin with one of these.
 KINDS: Final = {
     "member_added": (PRESENCE,),
     "member_removed": (PRESENCE,),
@@ -23,7 +23,7 @@ KINDS: Final = {
     "cache_miss": CACHE_KINDS,
 }
 NOWHERE: Final = {"subscription_count": PRESENCE}
-"""Where an event never happens."""
+"""Channels on which an event never occurs."""
 _LITERAL: Final = re.compile(r"(?:[A-Za-z0-9_=@,;:/-]|\\[^A-Za-z0-9])*")
 _MAY_BE_MISSING: Final = ("?", "*", "{")
 
@@ -38,7 +38,7 @@ def filter_findings(apps: Iterable[App]) -> Iterator[Finding]:
 
 
 def doubt(webhook: Webhook) -> str | None:
-    """Return why a webhook can never be called, or None where that is not known."""
+    """Return why a webhook can never be called, or None if that is unknown."""
     rules = webhook.filter
     if rules is None:
         return None
@@ -62,7 +62,7 @@ def _pattern_doubt(rules: Filter) -> str | None:
 
 
 def _event_doubt(webhook: Webhook, beginning: str) -> str | None:
-    """Compare the events that are wanted with the beginning that every channel must have."""
+    """Compare the event types with the required beginning of every channel."""
     if not beginning or not webhook.event_types:
         return None
     if any(_happens(event, beginning) for event in webhook.event_types):
@@ -80,7 +80,7 @@ def _happens(event: str, beginning: str) -> bool:
 
 
 def _beginning(rules: Filter) -> str | None:
-    """Return the literal text that a pattern wants at the beginning, where it says so plainly."""
+    """Return the literal text at the beginning of a pattern, if there is one."""
     pattern = rules.channel_pattern
     if pattern is None or not pattern.startswith("^") or "|" in pattern:
         return None
@@ -93,7 +93,7 @@ def _beginning(rules: Filter) -> str | None:
 
 
 def _end(rules: Filter) -> str | None:
-    """Return the literal text that a pattern wants at the end."""
+    """Return the literal text at the end of a pattern, if there is one."""
     pattern = rules.channel_pattern
     if pattern is None or not pattern.endswith("$") or pattern.endswith("\\$") or "|" in pattern:
         return None

@@ -1,4 +1,4 @@
-"""`attempts --follow`: new entries as they are stored, also over an outage of the queue's server."""
+"""`attempts --follow`: print new entries as they are stored, also after an outage of the queue's server."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ AGAIN_MS: Final = 60_000
 """After an outage the items of the last minute are read again: a replica that took over may have lost some, and may
 give new ones lower ids."""
 SEEN: Final = 10_000
-"""Items that are remembered, so that none is shown twice."""
+"""Number of items that are remembered, so that none is printed twice."""
 
 
 class Follower:
@@ -68,7 +68,7 @@ class Follower:
             self.refused.pop(source, None)
 
     def look_back(self) -> None:
-        """Read the last minute again, but nothing from before the beginning."""
+        """Read the last minute again, but nothing from before the start."""
         for source, last in self._cursors.items():
             ms = int(last.partition("-")[0]) - AGAIN_MS
             if ms > int(self._begun[source].partition("-")[0]):

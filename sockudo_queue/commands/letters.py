@@ -1,4 +1,4 @@
-"""Which dead letters a command means."""
+"""The selection of dead letters by the options of a command."""
 
 from __future__ import annotations
 
@@ -21,6 +21,6 @@ def selection_of(options: argparse.Namespace) -> Selection:
 
 
 def none_matches(driver: Driver) -> str:
-    """Say that filters leave nothing, and whether it is the filters: a slip in a name is not to look like an end."""
+    """Say that nothing matches, and how many there are without filters, in case a filter is misspelled."""
     there = driver.depth()["dead-letter"]
     return "no dead letter matches" + (f"; without the filters there are {there:,}" if there else "")

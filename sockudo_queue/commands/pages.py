@@ -1,4 +1,4 @@
-"""What `check` finds about the port of metrics and pages: who can read it, and its certificate."""
+"""The checks of the metrics port: login and certificate."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sockudo_queue.observability.web.tls_files import fault_of
 
 
 def port_findings(metrics: MetricsSettings) -> Iterator[Finding]:
-    """Yield what an operator should know; nothing is connected."""
+    """Yield findings about the port, without connecting to it."""
     if not metrics.enabled:
         return
     place = host_port(metrics.host.strip("[]"), metrics.port)

@@ -1,4 +1,4 @@
-"""What `check` says of the queue's surroundings: its forms, the clocks, and Sockudo's own workers."""
+"""The checks of the forms of the queue, the clocks, and Sockudo's own workers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ZERO_WITH_V2: Final = (
 
 
 def peer_findings(peers: Peers, lease_ms: int, *, says_zero: bool) -> Iterator[Finding]:
-    """Yield each thing that was looked at; `says_zero`: a concurrency of 0 is set. Raises `BrokerUnavailable`."""
+    """Yield one finding per check. `says_zero`: a concurrency of 0 is set. Raises `BrokerUnavailable`."""
     yield from _formats(peers, says_zero=says_zero)
     for skew in peers.skews():
         yield _clock(skew, lease_ms)

@@ -1,4 +1,4 @@
-"""The image's health check: ask the running daemon's `/livez`. It imports little, to be cheap."""
+"""The image's health check: request `/livez` of the running daemon. It imports few modules, to be fast."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SECONDS: Final = 2.0
 
 
 def address(environment: Mapping[str, str]) -> tuple[str, int, bool]:
-    """Return host and port where the daemon of this container serves, and whether over TLS.
+    """Return host and port of the daemon in this container, and whether it uses TLS.
 
     It looks at the same variables that the daemon reads. Where the port is no number, which the daemon reports, this is
     the default.
@@ -23,7 +23,7 @@ def address(environment: Mapping[str, str]) -> tuple[str, int, bool]:
 
 
 def ask(host: str, port: int, tls: bool = False, path: str = "/livez") -> tuple[bool, str]:
-    """Return whether the daemon answers 200, and its answer in one line; never raises for a daemon that is away."""
+    """Return whether the daemon answers 200, and its answer in one line. Never raises if it does not answer."""
     host = host.removeprefix("[").removesuffix("]")
     host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104 - "all" has no address
     connection = _connection(host, port, tls)
@@ -49,5 +49,5 @@ def _connection(host: str, port: int, tls: bool) -> http.client.HTTPConnection:
 
 
 def reason(error: BaseException) -> str:
-    """Return what went wrong as a person says it, without the number that the system has for it."""
+    """Return the message of an error without the system's error number."""
     return getattr(error, "strerror", None) or str(error) or type(error).__name__

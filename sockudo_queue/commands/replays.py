@@ -1,7 +1,7 @@
 """`dead-letters replay` and `purge`: deliver dead letters again, or delete them.
 
-Both are safe to repeat and to run twice at once: the queue takes each letter once. What was done before a fault or an
-interruption is done, and is said.
+Both can be repeated, and two can run at the same time: the queue takes each dead letter once. After an error or an
+interruption, the work so far is kept and reported.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from sockudo_queue.runtime.streams import visible
 
 
 def replay(options: argparse.Namespace) -> int:
-    """Make letters ready again, for only what is still owed and under the same ids, with their past kept."""
+    """Make dead letters ready again, only for webhooks that did not get them, with the same ids and their history."""
     selection = selection_of(options)
     if not _is_chosen(options, selection, "replay"):
         return EXIT_NO
@@ -76,16 +76,16 @@ class _Replay:
 
     @property
     def has_met_any(self) -> bool:
-        """Tell whether there was any letter that is meant, replayable or not."""
+        """Whether any dead letter matched, replayable or not."""
         return bool(self._seen)
 
     @property
     def _at_once(self) -> int:
-        """Return how many letters one call replays: never more than a second's, since they all go at once."""
+        """Number of dead letters per call: at most those of one second, because they become ready at the same time."""
         return min(REPLAYED_AT_ONCE, max(int(self._rate), 1)) if self._rate else REPLAYED_AT_ONCE
 
     def print_end(self) -> None:
-        """Say what was done and what was left, whatever ended the run."""
+        """Print what was done and what was skipped, however the run ended."""
         seconds = self._progress.seconds
         self._progress.end()
         if self._json:
@@ -110,7 +110,7 @@ class _Replay:
 
     def _replayable(self) -> Iterator[DeadLetterEntry]:
         for entry in self._selection.walk(self._letters):
-            # What dies again at once comes by again; it is not to be replayed for as long as it does so.
+            # A replayed dead letter that fails again immediately appears again; do not replay it twice.
             if entry.letter.id in self._seen:
                 continue
             self._seen.add(entry.letter.id)
@@ -123,13 +123,13 @@ class _Replay:
                 self._left[obstacle] += 1
 
     def _obstacle(self, entry: DeadLetterEntry) -> str | None:
-        """Return why a letter would only die again."""
+        """Return why a dead letter would fail again, or None."""
         is_chosen = bool(self._selection.ids) or self._selection.reason == UNREADABLE
         return replaying.obstacle(entry, self._apps.find, self._target, takes_unreadable=is_chosen)
 
 
 def purge(options: argparse.Namespace) -> int:
-    """Remove letters for good, after asking. What is removed is what was counted, and nothing that came later."""
+    """Delete dead letters after confirmation: those that were counted, and none that came later."""
     selection = selection_of(options)
     if not _is_chosen(options, selection, "purge"):
         return EXIT_NO
@@ -168,7 +168,7 @@ def _purge(letters: DeadLetterStore, chosen: Sequence[StoredDeadLetter], options
 
 
 def _misses(selection: Selection, met: set[str]) -> bool:
-    """Name the ids that nothing was found for; tell whether there are any."""
+    """Print the ids that were not found, and return whether there are any."""
     missing = sorted(selection.ids - met)
     matching = "" if replace(selection, ids=frozenset()).is_everything else "matching "
     for each in missing:

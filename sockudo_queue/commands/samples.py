@@ -1,4 +1,4 @@
-"""Events that no client caused, for tests of webhooks; pure. They look like those of a server."""
+"""Test events for webhooks, in the format of a server; pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sockudo_queue.core.job import Event, Job
 from sockudo_queue.core.secret import Secret
 
 CHANNEL: Final = "sockudo-queue-test"
-"""Says in every event what it is."""
+"""Part of every test channel, so that receivers can recognise test events."""
 FIRST_CHOICE: Final = "channel_occupied"
 
 _FIELDS: Final[dict[str, dict[str, Any]]] = {
@@ -33,7 +33,7 @@ _KINDS: Final = {
     "client_event": "private-",
     "cache_miss": "cache-",
 }
-"""Beginnings of the channels that an event is of, where it is not of any."""
+"""Required beginnings of the channels of an event."""
 
 
 def event(name: str, channel: str) -> Event:
@@ -43,7 +43,7 @@ def event(name: str, channel: str) -> Event:
 
 
 def wanted_event(webhook: Webhook, name: str | None, channel: str | None) -> Event | str:
-    """Return an event that a webhook wants, or why there is none."""
+    """Return an event that matches a webhook, or why there is none."""
     name = name or (FIRST_CHOICE if FIRST_CHOICE in webhook.event_types else min(webhook.event_types, default=None))
     if name is None:
         return "its event_types are empty"
@@ -59,7 +59,7 @@ def wanted_event(webhook: Webhook, name: str | None, channel: str | None) -> Eve
 
 
 def body(job_id: str, app_id: str, key: str, secret: Secret, time_ms: int, of: Event) -> bytes:
-    """Return a job with one event, as a server puts it on the queue."""
+    """Return a job with one event, as a server enqueues it."""
     head = {"job_id": job_id, "app_key": key, "app_id": app_id, "app_secret": secret.revealed}
     payload = b'{"time_ms":%d,"events":[%b]}' % (time_ms, bytes(of.raw))
     written = json.dumps(head, separators=(",", ":"))[:-1].encode()
@@ -68,7 +68,7 @@ def body(job_id: str, app_id: str, key: str, secret: Secret, time_ms: int, of: E
 
 
 def _channels(webhook: Webhook, name: str) -> Iterator[str]:
-    """Yield channels that a filter may take, the likeliest first."""
+    """Yield channels that a filter may accept, the likeliest first."""
     rules, kind = webhook.filter, _KINDS.get(name, "")
     if rules is None:
         yield kind + CHANNEL

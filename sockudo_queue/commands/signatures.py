@@ -18,7 +18,7 @@ from sockudo_queue.errors import SettingsError
 
 
 def sign(options: argparse.Namespace) -> int:
-    """Write the signature of the bytes of a file, every one of them."""
+    """Print the signature of all bytes of a file."""
     loaded, _ = load(options)
     signature = signing.sign(_key(loaded.apps_document, options), _body(options.file))
     if options.json:
@@ -29,7 +29,7 @@ def sign(options: argparse.Namespace) -> int:
 
 
 def verify(options: argparse.Namespace) -> int:
-    """Tell whether a signature is that of the bytes of a file, and what may have gone wrong where it is not."""
+    """Verify the signature of a file, and print the likely cause if it is wrong."""
     loaded, _ = load(options)
     key, body, given = _key(loaded.apps_document, options), _body(options.file), options.signature.strip()
     valid = hmac.compare_digest(signing.sign(key, body).encode(), given.encode(errors="surrogateescape"))
@@ -44,7 +44,7 @@ def verify(options: argparse.Namespace) -> int:
 
 
 def _hint(given: str, body: bytes, signed: Callable[[bytes], str]) -> str:
-    """Look for what goes wrong most often."""
+    """Return the likely cause of a wrong signature."""
     if given.lower() == signed(body):
         return "it matches in lower case; receivers compare lower-case hexadecimal digits"
     if given.lower() == signed(body.rstrip(b"\r\n")):

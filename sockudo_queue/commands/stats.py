@@ -68,7 +68,7 @@ def stats(options: argparse.Namespace) -> int:
 
 
 def _ask_queue(loaded: Loaded) -> QueueFigures | None:
-    """Return the figures of the queue, or None for a driver that has them only inside the daemon."""
+    """Return the figures of the queue, or None for a driver whose queue is inside the daemon."""
     if loaded.settings.driver in ("memory", "none"):
         return None
     with driver_of(loaded) as driver:
@@ -198,5 +198,5 @@ def _rates(lately: Mapping[str, Any]) -> str:
 
 def _times(lately: Mapping[str, Any]) -> str:
     median, p95 = lately["median_seconds"], lately.get("p95_seconds")
-    # A daemon of a version before this one has no such key.
+    # Older daemons do not send this key.
     return "" if median is None or p95 is None else f"; median {median * 1000:,.0f} ms, p95 {p95 * 1000:,.0f} ms"

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 REDRAW_SECONDS: Final = 0.2
 NARROWEST: Final = 10
-"""Columns of a terminal that each column of a table keeps; below that a table may be wider than the terminal."""
+"""Minimum width of a table column; if that does not fit, the table is wider than the terminal."""
 
 
 def print_line(line: str = "") -> None:
@@ -82,7 +82,7 @@ def _lines(row: Sequence[str], widths: Sequence[int]) -> Iterator[str]:
 
 
 def _wrapped(text: str, width: int) -> Iterator[str]:
-    """Yield the lines of a cell, broken at a blank where there is one."""
+    """Yield the lines of a cell, broken at blanks if possible."""
     while _columns(text) > width:
         end = next(end for end in range(len(text), 0, -1) if _columns(text[:end]) <= width or end == 1)
         end = text.rfind(" ", 1, end + 1) if " " in text[1 : end + 1] else end
@@ -120,7 +120,7 @@ def pace(done: int, seconds: float) -> str:
 
 
 def moment(milliseconds: int) -> str:
-    """Return a time in UTC, to the second; a number that is no time as it is."""
+    """Return a time in UTC, to the second, or the number itself if it is out of range."""
     try:
         return time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(milliseconds / 1000))
     except (OverflowError, ValueError, OSError):

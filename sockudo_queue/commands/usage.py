@@ -24,7 +24,7 @@ class Usage(NamedTuple):
     exit_codes: Mapping[int, str]
 
     def epilog(self, program: str) -> str:
-        """Return examples and exit codes as they stand at the end of the help."""
+        """Return examples and exit codes for the end of the help."""
         examples = [f"  {program} {each}".rstrip() for each in self.examples]
         codes = [f"  {code}  {meaning}" for code, meaning in self.exit_codes.items()]
         return "\n".join(["examples:", *examples, "", "exit codes:", *codes])

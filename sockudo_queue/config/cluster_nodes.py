@@ -1,4 +1,4 @@
-"""Finds the nodes and the login of a Redis Cluster where Sockudo's server finds them.
+"""Finds the nodes and the login of a Redis Cluster in the same settings as Sockudo's server.
 
 From 5.1 on the server uses `database.redis` where the settings of the queue name no node, and for the login at nodes
 whose URL holds none.

@@ -27,14 +27,14 @@ _TOML_PLACE: Final = re.compile(r" \(at (?:line (\d+), column (\d+)|end of docum
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """What a settings file holds, by its keys. Never shown: it holds secrets in clear."""
+    """The content of a settings file, by its keys. Never print it: it contains secrets in clear text."""
 
     path: Path | None = None
     values: Mapping[str, Any] = field(default_factory=dict, repr=False)
     digest: bytes = b""  # of the file as it is written, to see a change
 
     def get(self, key: str) -> Any:
-        """Return what stands at a dotted key; None where nothing does or where the way there is no table."""
+        """Return the value at a dotted key, or None if it does not exist."""
         value: Any = self.values
         for part in key.split("."):
             if not isinstance(value, Mapping):
@@ -44,7 +44,7 @@ class Document:
 
 
 def working_directory() -> Path:
-    """Return where relative names begin; a directory that is gone, as that of an old release, holds nothing."""
+    """Return the working directory; one that was deleted, such as that of an old release, contains no files."""
     try:
         return Path.cwd()
     except OSError:
@@ -65,7 +65,7 @@ def read_document(path: Path, environment: Mapping[str, str]) -> Document:
 
 
 def read_bytes(path: Path, *, again: bool = False) -> bytes:
-    """Return what a settings file holds. Raises SettingsError.
+    """Return the content of a settings file. Raises SettingsError.
 
     `again`: it was read before, so only a regular file is read. A pipe would be waited for without end.
     """
@@ -82,7 +82,7 @@ def read_bytes(path: Path, *, again: bool = False) -> bytes:
 
 
 def digest_of(content: bytes) -> bytes:
-    """Return what tells one content of a file from another."""
+    """Return a digest to detect changes of a file."""
     return hashlib.sha256(content).digest()
 
 
@@ -127,7 +127,7 @@ def _parse(path: Path, text: str, substituted: Substituted, load: Callable[[str]
 
 
 def _is_deeper(values: Any, levels: int) -> bool:
-    """Tell whether lists and objects lie in each other for more levels than that."""
+    """Tell whether lists and objects are nested more deeply than that."""
     level = [values] if isinstance(values, dict | list) else []
     for _ in range(levels):
         level = [

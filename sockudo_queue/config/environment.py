@@ -74,7 +74,7 @@ _LINK_ADVICE: Final = "set enableServiceLinks: false in the pod to avoid them"
 
 
 def value_of(environment: Mapping[str, str], name: str, problems: ConfigProblems) -> str | None:
-    """Return a variable's value; empty text and what a Kubernetes service link put there count as unset."""
+    """Return a variable's value; empty text and the value of a Kubernetes service link count as unset."""
     value = environment.get(name, "")
     if _LINK_VALUE.match(value):
         problems.warnings.append(f"{name}: ignored, it looks like a Kubernetes service link; {_LINK_ADVICE}")
@@ -150,7 +150,7 @@ def _report_unknown(environment: Mapping[str, str], problems: ConfigProblems) ->
 
 
 def _report_slips(environment: Mapping[str, str], read: frozenset[str], problems: ConfigProblems) -> None:
-    """Report variables whose names are almost, or but for the case, those of variables that are read."""
+    """Report variables whose names are similar to those of settings, or differ only in case."""
     alike: dict[str, set[str]] = {}
     for name in read:
         alike.setdefault(name[:_SLIP_ENDS], set()).add(name)

@@ -1,4 +1,4 @@
-"""Reads a file from beginning to end, also one that is a pipe, without waiting for ever for somebody to write."""
+"""Reads a whole file or pipe, without waiting forever for a writer."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _HAS_NAMES: Final = os.path.isdir("/proc/self/fd")  # noqa: PTH112 - asked once
 
 
 def read_limited(path: Path, most: int, *, regular: bool = False) -> bytes:
-    """Return what a file holds, at most `most` bytes and one.
+    """Return the content of a file, at most `most` bytes and one.
 
     Raises OSError; also for a pipe into which nothing is written for `WRITER_SECONDS`, and with `regular` for any pipe.
     """
@@ -37,7 +37,7 @@ def read_limited(path: Path, most: int, *, regular: bool = False) -> bytes:
 
 
 class RegularFile:
-    """A regular file that is held open. `name` leads to it, whatever takes the place of its path meanwhile.
+    """A regular file that is kept open. `name` refers to it, even if its path is replaced meanwhile.
 
     A library that opens `name` never waits, as it would for the writer of a pipe. Raises OSError.
     """
@@ -51,7 +51,7 @@ class RegularFile:
         self.name = f"/proc/self/fd/{self._descriptor}" if _HAS_NAMES else path
 
     def close(self) -> None:
-        """Let go of the file; once is enough."""
+        """Close the file; repeated calls have no effect."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1

@@ -1,4 +1,4 @@
-"""One place that settings come from, as a source for pydantic-settings, which merges them by priority."""
+"""One source of settings, for pydantic-settings, which merges them by priority."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sockudo_queue.core.secret import Secret
 
 @dataclass(slots=True)
 class Layer:
-    """What one place gives: values by attribute, and how a person calls where each stands."""
+    """The values of one source by attribute, and the origin of each for messages."""
 
     values: dict[str, Any] = field(default_factory=dict, repr=False)
     origins: dict[str, str] = field(default_factory=dict)
@@ -41,7 +41,7 @@ class Layer:
         self.origins.pop(attribute, None)
 
     def _without_scheme(self, host: str) -> str:
-        """Take off the scheme that Sockudo allows before the host; `rediss` asks for TLS."""
+        """Remove the scheme that Sockudo allows before the host; `rediss` requests TLS."""
         scheme, found, rest = host.strip().partition("://")
         if not found or scheme.lower() not in ("redis", "rediss"):
             return host

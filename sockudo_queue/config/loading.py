@@ -28,7 +28,7 @@ _CONCURRENCY = {"redis": "redis", "redis-cluster": "redis_cluster", "sqs": "sqs"
 
 @dataclass(frozen=True, slots=True)
 class AppsDocument:
-    """What the file and the environment say about apps, as it stands there. Never shown: it holds secrets in clear."""
+    """The apps in the file and the environment, unparsed. Never print it: it contains secrets in clear text."""
 
     path: Path | None = None
     app_manager: Any = field(default=None, repr=False)
@@ -68,7 +68,7 @@ def collect(
     working_directory: Path,
     problems: ConfigProblems,
 ) -> Loaded:
-    """Read every setting and add what is wrong to `problems`; for what cannot be used, the default stands in."""
+    """Read every setting and add errors to `problems`; invalid settings get their defaults."""
     document = _read_file(config_file, environment, working_directory, problems)
     readable = not problems.faults
     layers = [
@@ -188,7 +188,7 @@ def _merge_usable(layers: Sequence[Layer], problems: ConfigProblems) -> Settings
 
 
 def _warn_of_stop(settings: Settings, layers: Sequence[Layer], problems: ConfigProblems) -> None:
-    """The file of a server holds that server's own time to stop; who sets the variable means this daemon."""
+    """Warn about a stop time from the server's own file. A variable is set for this daemon, so it needs no warning."""
     environment, *_ = layers
     longest = Settings().reliability.shutdown_timeout_ms
     attribute = "reliability.shutdown_timeout_ms"
@@ -202,7 +202,7 @@ def _warn_of_stop(settings: Settings, layers: Sequence[Layer], problems: ConfigP
 
 
 def _warn_of_empty_prefix(settings: Settings, environment: Mapping[str, str], problems: ConfigProblems) -> None:
-    """An empty variable counts as unset here. To a server it is an empty prefix."""
+    """Warn about an empty variable: it counts as unset here, but a server reads it as an empty prefix."""
     group = {"redis": "redis", "redis-cluster": "redis_cluster"}.get(settings.driver)
     for name in BY_ATTRIBUTE[f"{group}.prefix"].variables if group else ():
         if environment.get(name) == "":
@@ -210,7 +210,7 @@ def _warn_of_empty_prefix(settings: Settings, environment: Mapping[str, str], pr
 
 
 def _warn_of_memory(settings: Settings, layers: Sequence[Layer], document: Document, problems: ConfigProblems) -> None:
-    """A file that is the server's own means the server's own memory, and nothing of it reaches another process."""
+    """Warn about `memory` in a server's own file, where it means the memory of the server's process."""
     environment, *_ = layers
     if settings.driver == "memory" and "driver" not in environment.values:
         problems.warnings.append(

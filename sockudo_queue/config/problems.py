@@ -25,7 +25,7 @@ class ConfigProblems:
         (self.faults if self.strict or ours else self.warnings).append(line)
 
     def above_ceiling(self, line: str) -> None:
-        """Add a fault of a value that would be sound without a ceiling."""
+        """Add an error about a value that is invalid only because of a limit."""
         self.faults.append(line)
         self.ceilings += 1
 
@@ -51,7 +51,7 @@ def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.75) -> str:
 
 
 def secret_looks_odd(value: str) -> str | None:
-    """Return what is odd about a secret, without its value: white space or quotes that were hardly meant."""
+    """Return a warning about white space or quotes around a secret, without its value."""
     if value != value.strip():
         return "is surrounded by white space, which counts as part of it"
     if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":

@@ -37,7 +37,7 @@ def redis_scheme(url: str) -> str:
 
 
 def unix_socket(url: str) -> UnixSocket:
-    """Read `unix:///PATH?db=N&user=U&pass=P`. Raises ValueError; its text holds nothing of the URL."""
+    """Read `unix:///PATH?db=N&user=U&pass=P`. Raises ValueError; its text contains no part of the URL."""
     try:
         parts = urlsplit(url)
     except ValueError:  # its text holds a part of the URL

@@ -1,4 +1,4 @@
-"""Reads a secret from a file of its own, as container platforms mount them."""
+"""Reads a secret from its own file, as container platforms mount it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MAX_SECRET_BYTES: Final = 65_536  # far above any key, far below a file named by
 
 
 class FileSecret(Secret):
-    """A secret that lies in a file, where it may be changed while the daemon runs."""
+    """A secret in a file that may change while the daemon runs."""
 
     __slots__ = ("_last", "_path")
 
@@ -31,7 +31,7 @@ class FileSecret(Secret):
 
 
 def read_secret_file(path: str, *, again: bool = False) -> str:
-    """Return what the file holds, without the line end that belongs to the file; a pipe is not read `again`.
+    """Return the content of the file, without the line break at its end; a pipe is not read `again`.
 
     Raises ValueError. Its text holds neither the content nor the path, which may be the secret itself, put there by
     mistake.

@@ -33,7 +33,7 @@ _BARE: Final = re.compile(r"true|false|-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-
 
 @dataclass(frozen=True, slots=True)
 class Substituted:
-    """A text with every reference outside strings replaced, and the way back to the text as it was."""
+    """A text with every reference outside strings replaced, and a map back to the original text."""
 
     text: str = field(repr=False)
     unresolved: tuple[tuple[int, str], ...]  # offset in the first text, and the variable that has no value
@@ -41,12 +41,12 @@ class Substituted:
     _shifts: tuple[int, ...] = (0,)
 
     def original_offset(self, offset: int) -> int:
-        """Return where the character at an offset of `text` stood before."""
+        """Return the original offset of the character at an offset of `text`."""
         return offset + self._shifts[bisect_right(self._starts, offset) - 1]
 
 
 def substitute_text(text: str, syntax: str, environment: Mapping[str, str]) -> Substituted:
-    """Replace what stands outside strings, and find every reference without a value, also inside them."""
+    """Replace references outside strings, and find every reference without a value, also inside strings."""
     parts: list[str] = []
     unresolved: list[tuple[int, str]] = []
     starts, shifts, taken, length = [0], [0], 0, 0

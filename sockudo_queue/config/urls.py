@@ -32,7 +32,7 @@ class UrlParts:
 
 
 def url_parts(url: str, schemes: Collection[str]) -> UrlParts:
-    """Return where the URL points. Raises ValueError; its text is a reason that holds nothing of the URL."""
+    """Return where the URL points. Raises ValueError; its text is a reason without any part of the URL."""
     if len(url) > MAX_URL_LENGTH:
         raise ValueError(f"is longer than {MAX_URL_LENGTH} characters")
     if _UNSAFE.search(url):

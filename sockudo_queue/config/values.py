@@ -1,4 +1,4 @@
-"""The types of single settings: how text becomes a value, and why it cannot. No message holds the value."""
+"""The types of single settings: conversion of text to values. No message contains the value."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def _address_mapping(value: object) -> object:
 
 
 def _http_url(value: object) -> object:
-    """Check the URL of a service; one with a password in it would be shown, so it is refused."""
+    """Check the URL of a service. A URL with a password is refused, because it would be printed."""
     url = text(value).strip()
     if url_parts(url, ("http", "https")).has_userinfo:
         raise ValueError("must not contain a user or password")
@@ -221,7 +221,7 @@ def _mysql_table(value: object) -> object:
 
 
 def _network(value: object) -> object:
-    """Read one network, or one address as the network of it alone."""
+    """Read one network, or one address as a network of one address."""
     if isinstance(value, IPv4Network | IPv6Network):
         return value
     written = text(value).strip()

@@ -1,4 +1,4 @@
-"""Turns what pydantic found into lines for a person: where, what, an example; never a value."""
+"""Formats pydantic's errors for people: place, error and example, but never a value."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def fault_lines(error: ValidationError, layers: Sequence[Layer]) -> Iterator[tup
 
 
 def origin_of(option: Option, layers: Sequence[Layer]) -> str:
-    """Return how a person finds the place that gives an option; what one would set where none does."""
+    """Return the place where an option is set, or where it could be set."""
     for layer in layers:
         if option.attribute in layer.origins:
             return layer.origins[option.attribute]
@@ -40,7 +40,7 @@ def _item(inside: Sequence[int | str]) -> str:
 
 
 def reason_of(details: Any) -> str:
-    """Return why a value cannot be used, in words that hold nothing of it."""
+    """Return why a value is invalid, without the value."""
     context: dict[str, Any] = details.get("ctx", {})
     match details["type"]:
         case "value_error":
@@ -68,7 +68,7 @@ def reason_of(details: Any) -> str:
 
 
 def example_of(option: Option) -> str:
-    """Return a value that works, as it is written in a file or a variable."""
+    """Return a valid value, as written in a file or a variable."""
     return option.example or shown(default_of(option.attribute))
 
 
@@ -78,7 +78,7 @@ def default_of(attribute: str) -> Any:
 
 
 def attribute_of(settings: Settings, attribute: str) -> Any:
-    """Return what stands at a dotted attribute."""
+    """Return the value of a dotted attribute."""
     value: Any = settings
     for part in attribute.split("."):
         value = getattr(value, part)
@@ -97,7 +97,7 @@ def bounds_of(attribute: str) -> str:
 
 
 def shown(value: Any, *, masked: bool = True) -> str:
-    """Return a value as a person writes it; a secret stays a mask unless it is a default, which everyone may see."""
+    """Return a value as it is written in a file. Secrets are masked, except for defaults, which are public."""
     match value:
         case None:
             return ""

@@ -1,1 +1,1 @@
-"""What operators do to a queue, by a command or on the page."""
+"""Operations on a queue, for commands and for the status page."""

@@ -1,4 +1,4 @@
-"""A dead letter as a person sees it, and the choice of some among many."""
+"""A dead letter for display, and the selection of dead letters."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ UNREADABLE: Final = "unreadable"
 
 @dataclass(frozen=True)
 class DeadLetterEntry:
-    """One letter with what its bytes say. Read when asked for: most of a long walk is only counted."""
+    """One dead letter and its parsed content. It is parsed on demand, because most dead letters are only counted."""
 
     letter: StoredDeadLetter
 
     @cached_property
     def state(self) -> DeliveryState | None:
-        """What we know of it; None where a newer version of this daemon wrote that."""
+        """The stored state; None if a newer version of the daemon wrote it."""
         if not self.letter.state:
             return DeliveryState(job=self.letter.id)
         try:
@@ -37,7 +37,7 @@ class DeadLetterEntry:
 
     @cached_property
     def job(self) -> Job | str:
-        """The job, or why its bytes are none."""
+        """The job, or why its bytes are not a job."""
         try:
             return jobs.decode(self.letter.body)
         except MalformedJob as fault:
@@ -60,7 +60,7 @@ class DeadLetterEntry:
 
     @property
     def webhook(self) -> str:
-        """Whom it is owed; empty for a whole job."""
+        """The webhook that did not get it; empty for a whole job."""
         return (self.state.webhook or "") if self.state else ""
 
     @property
@@ -69,12 +69,12 @@ class DeadLetterEntry:
 
     @property
     def last(self) -> str:
-        """What the last attempt came to."""
+        """The result of the last attempt."""
         return (self.state.last or "") if self.state else ""
 
     @property
     def summary(self) -> dict[str, Any]:
-        """What `list` tells of it, for machines."""
+        """The fields of `list`, as an object."""
         state, job = self.state, self.job
         return {
             "id": self.letter.id,
@@ -106,7 +106,7 @@ class DeadLetterEntry:
 
 @dataclass(frozen=True)
 class Selection:
-    """Which letters a person means. Everything that is given must hold; nothing given means all."""
+    """The selection of dead letters. All given filters must match; no filter selects all."""
 
     ids: frozenset[str] = frozenset()
     app: str | None = None
@@ -134,7 +134,7 @@ class Selection:
         )
 
     def walk(self, letters: DeadLetterStore) -> Iterator[DeadLetterEntry]:
-        """Return the letters that are meant, the oldest first. A single record is found without a walk."""
+        """Yield the selected dead letters, the oldest first. A single id is found without a scan."""
         if len(self.ids) == 1:
             found = letters.find(next(iter(self.ids)))
             if found is not None:

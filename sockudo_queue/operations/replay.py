@@ -1,4 +1,4 @@
-"""Replaying dead letters: which of them may go back to work, and how."""
+"""Replay of dead letters: which of them can be replayed, and how."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sockudo_queue.errors import AppStoreUnavailable, AppUnreadable
 from sockudo_queue.operations.letters import DeadLetterEntry
 
 REPLAYED_AT_ONCE: Final = 10
-"""Letters that one call replays at most: a body may have a megabyte, and progress can be no finer."""
+"""Maximum number of dead letters per call: a body may have a megabyte, and progress is reported per call."""
 PURGED_AT_ONCE: Final = 500
 
 FindApp = Callable[[str], App | None]
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 def replay(letters: DeadLetterStore, entries: Sequence[DeadLetterEntry], target: str | None = None) -> list[bool]:
-    """Make letters ready again, under the same ids and with their past kept; one flag each, as by the store.
+    """Make dead letters ready again, with the same ids and their history; return one flag each, as the store does.
 
     They go to the webhook that each is owed to, or to `target`. None may have an obstacle.
     """
@@ -33,7 +33,7 @@ def replay(letters: DeadLetterStore, entries: Sequence[DeadLetterEntry], target:
 def obstacle(
     entry: DeadLetterEntry, find_app: FindApp, target: str | None = None, *, takes_unreadable: bool = False
 ) -> str | None:
-    """Return why a letter would only die again, or None."""
+    """Return why a dead letter would fail again, or None."""
     if entry.state is None:
         return "written by a newer version of the daemon, which must replay them"
     if isinstance(entry.job, str) and not takes_unreadable:
@@ -57,7 +57,7 @@ def groups(items: Iterable[T], most: int) -> Iterator[list[T]]:
 
 
 def _app_of(entry: DeadLetterEntry, find_app: FindApp) -> App | None:
-    """Return the app, where it can be known now; a database that is away is no reason not to replay."""
+    """Return the app if it is available. An outage of the database does not prevent a replay."""
     try:
         return find_app(entry.app) if entry.app else None
     except (AppStoreUnavailable, AppUnreadable):

@@ -1,4 +1,4 @@
-"""The daemon as a child process: started, read for its log lines, given jobs, asked for its metrics, stopped."""
+"""The daemon as a child process: start, log lines, jobs, metrics, stop."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _OWN: Final = {
 
 
 class ChildError(Exception):
-    """The daemon did not do what the demo needs; the message holds what it said."""
+    """The daemon did not behave as the demo needs; the message contains its output."""
 
 
 class Child:
@@ -66,7 +66,7 @@ class Child:
         self._process.wait()
 
     def wait_ready(self) -> int:
-        """Wait until it takes jobs, and return its process id."""
+        """Wait until the daemon accepts jobs, and return its process id."""
         if not self._ready.wait(SECONDS * 2) or not self._ports:
             raise ChildError("the daemon did not start:\n" + "".join(self._output))
         return self._process.pid
@@ -78,7 +78,7 @@ class Child:
             raise ChildError(f"POST /jobs was answered with {status}: {text}")
 
     def counts(self) -> dict[str, float]:
-        """Return its counters of one scrape: by name, and by name and `outcome` where there is one."""
+        """Return the counters of one scrape, by name, and by name and `outcome` if there is one."""
         found: dict[str, float] = {}
         for family in text_string_to_metric_families(self._ask("daemon.started", "GET", "/metrics")[1]):
             for sample in family.samples:
@@ -87,7 +87,7 @@ class Child:
         return found
 
     def stop(self) -> int:
-        """Stop it as an operator would, and return its exit code."""
+        """Stop the daemon with SIGTERM, and return its exit code."""
         self._process.terminate()
         try:
             return self._process.wait(SECONDS)

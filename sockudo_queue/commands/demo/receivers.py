@@ -1,4 +1,4 @@
-"""Receivers of webhooks that check every signature by themselves, as an application of another maker would."""
+"""Webhook receivers that verify every signature independently of the daemon."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def hmac_sha256(key: bytes, message: bytes) -> str:
 
 @dataclass(frozen=True, slots=True)
 class DemoRequest:
-    """One request, whether its signature is right, and what it was answered."""
+    """One request, whether its signature is valid, and the status of the answer."""
 
     webhook: str
     job: str
@@ -41,7 +41,7 @@ Decide = Callable[[str, str], int]
 
 
 class Receiver:
-    """Listens on a free port of the loopback interface; tells of every request before it is answered."""
+    """Listens on a free port of the loopback interface, and reports every request before answering it."""
 
     def __init__(self, decide: Decide, tell: Callable[[DemoRequest], None]) -> None:
         self._server = _DemoServer(decide, tell)
@@ -90,4 +90,4 @@ class _DemoHandler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the library's name
-        """Be silent: the demo prints what came."""
+        """Log nothing; the demo prints the requests."""

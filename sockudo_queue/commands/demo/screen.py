@@ -1,4 +1,4 @@
-"""How the demo looks: one line for each thing that happens, in colour on a terminal and plain elsewhere."""
+"""Output of the demo: one line per event, coloured on a terminal."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Screen:
             raise streams.unwritable(error) from None
 
     def happened(self, who: str, what: str, colour: str = "", note: str = "") -> None:
-        """Print what happened at this moment, and to whom; the note stands in a column of its own."""
+        """Print an event with its time and subject; the note has its own column."""
         moment = self._in(DIM, f"{time.monotonic() - self._started:5.2f} s")
         filled = f"{what:<58}" if note else what
         line = f"{moment}  {self._in(BOLD, f'{who:<9}')} {self._in(colour, filled)} {self._in(DIM, note)}"

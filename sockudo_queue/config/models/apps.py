@@ -22,7 +22,7 @@ from sockudo_queue.config.values import (
 
 
 class AppsSettings(SettingsGroup):
-    """Which store Sockudo keeps its apps in, and how long what was read there counts."""
+    """The store of Sockudo's apps, and how long they are cached."""
 
     driver: Annotated[
         Literal["memory", "mysql", "pgsql", "dynamodb", "scylladb", "surrealdb"],
@@ -120,7 +120,7 @@ class PostgresSettings(DatabaseSettings):
 
 
 class DynamodbSettings(SettingsGroup):
-    """Amazon DynamoDB; without keys here the credentials are looked for where every AWS client does."""
+    """Amazon DynamoDB. Without keys here, the usual AWS credential sources are used."""
 
     region: Annotated[Name, SettingInfo("database.dynamodb.region", "DATABASE_DYNAMODB_REGION", "AWS region.")] = (
         "us-east-1"

@@ -11,7 +11,7 @@ from sockudo_queue.config.values import Boolean, Lower, Name, Network, Port, Tex
 
 
 class DeliverySettings(SettingsGroup):
-    """How endpoints are called and kept apart."""
+    """Requests to endpoints, and their isolation."""
 
     request_timeout_ms: Annotated[
         Whole,

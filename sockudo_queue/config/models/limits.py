@@ -12,7 +12,7 @@ from sockudo_queue.core.ceilings import DEFAULTS, Ceilings
 
 
 class LimitsSettings(SettingsGroup):
-    """The most that a job, or the owner of an app, may ask for; `core/ceilings.py` says why the defaults are these."""
+    """Limits of jobs and apps; `core/ceilings.py` explains the defaults."""
 
     job_bytes: Annotated[
         Whole,

@@ -11,7 +11,7 @@ from sockudo_queue.config.values import Host, Whole
 
 
 class MemorySettings(SettingsGroup):
-    """The memory driver: where it takes jobs (port 0 takes any free port), and the bytes that it holds."""
+    """The memory driver: the address that accepts jobs (port 0 selects a free port), and its limits."""
 
     max_bytes: Annotated[
         Whole,

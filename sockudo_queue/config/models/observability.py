@@ -1,4 +1,4 @@
-"""Settings of what operators see."""
+"""Settings of metrics, logs, alerts and the attempt history."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sockudo_queue.core.ports import METRICS_PORT
 
 
 class HistorySettings(SettingsGroup):
-    """What is kept of attempts at endpoints; `length` is the most entries of each form of the queue."""
+    """The attempt history; `length` is the maximum number of entries per form of the queue."""
 
     mode: Annotated[
         Literal["off", "failures", "all"],
@@ -77,7 +77,7 @@ class AlertSettings(SettingsGroup):
 
 
 class MetricsSettings(SettingsGroup):
-    """Where `/metrics`, `/livez`, `/readyz` and the status page are served; port 0 takes any free port."""
+    """Where `/metrics`, `/livez`, `/readyz` and the status page are served; port 0 selects a free port."""
 
     enabled: Annotated[
         Boolean, SettingInfo("queue.metrics.enabled", "QUEUE_METRICS_ENABLED", "Serve /metrics, /livez and /readyz.")

@@ -186,7 +186,7 @@ class RedisSettings(SettingsGroup):
 
 
 class RedisClusterSettings(SettingsGroup):
-    """A Redis cluster; user and password are for nodes whose URL holds none."""
+    """A Redis Cluster; user and password are for nodes whose URL contains none."""
 
     nodes: Annotated[
         tuple[Node, ...],

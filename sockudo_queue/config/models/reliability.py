@@ -11,7 +11,7 @@ from sockudo_queue.config.values import Boolean, Fraction, Whole
 
 
 class ReliabilitySettings(SettingsGroup):
-    """Leases and what is kept; the names are Sockudo 5's where they mean the same."""
+    """Leases and retention. The names are those of Sockudo 5 where the meaning is the same."""
 
     max_attempts: Annotated[
         Whole,
