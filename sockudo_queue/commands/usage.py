@@ -117,7 +117,7 @@ USAGES: Final[Mapping[str, Usage]] = {
     "attempts purge": Usage(
         "Permanently delete the history entries of an app after confirmation.",
         ("attempts purge --app shop", "attempts purge --app shop --yes"),
-        {0: "success", 1: "not confirmed", 2: _BAD_SETTINGS, 3: _NO_QUEUE},
+        {0: "success", 1: "not confirmed, or not all could be deleted", 2: _BAD_SETTINGS, 3: _NO_QUEUE},
     ),
     "stats": Usage(
         "Show queue depth, dead letters by reason, and the state of each webhook. The figures come from the queue's "
