@@ -216,5 +216,5 @@ def _advice(error: BrokerError) -> str:
     if text.startswith(("noreplicas", "misconf")):
         return "; no webhook is delivered until it accepts writes again"
     if isinstance(error, BrokerUnavailable) and "the cluster announces" not in text:
-        return "; is it running, and is its address correct? QUEUE_DRIVER=memory needs no server"
+        return "; is it running, and is its address correct? (QUEUE_DRIVER=memory needs no server)"
     return ""

@@ -308,7 +308,7 @@ def _read_event_types(value: Any, where: str, problems: _ProblemsOfOne) -> froze
         hint = did_you_mean(name, EVENT_TYPES)
         if not hint:
             wildcards = "there are no wildcards; " if "*" in name else ""
-            hint = f"; {wildcards}those that are sent: {', '.join(sorted(EVENT_TYPES))}"
+            hint = f"; {wildcards}the event types are {', '.join(sorted(EVENT_TYPES))}"
         problems.warnings.append(f"{where}: no server sends the event type {name}{hint}")
     return _one_of_equals(frozenset(value))
 

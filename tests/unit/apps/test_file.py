@@ -317,9 +317,9 @@ def test_a_header_that_is_there_twice_in_other_letters(tmp_path: Path) -> None:
         ),
         (
             {"event_types": ["*"]},
-            "no server sends the event type *; there are no wildcards; those that are sent: ai_cancel_requested, ",
+            "no server sends the event type *; there are no wildcards; the event types are ai_cancel_requested, ",
         ),
-        ({"event_types": ["quark"]}, "no server sends the event type quark; those that are sent: ai_cancel_"),
+        ({"event_types": ["quark"]}, "no server sends the event type quark; the event types are ai_cancel_"),
         ({"event_types": []}, "event_types is empty, so it is never called"),
         (
             {"channel_prefix": "presence-"},
