@@ -428,7 +428,7 @@ class Daemon:
         metrics = self._settings.metrics
         credentials = Credentials(metrics.username, metrics.password, metrics.token)
         # Names of channels can be personal data, so they are shown only behind a login.
-        has_attempts = bool(credentials) and self._attempts is not None
+        has_attempts = bool(credentials) and self._attempts is not None and self._settings.history.mode != "off"
         pages = StatusPages(
             self._history,
             self._health,
@@ -463,10 +463,13 @@ class Daemon:
         )
 
     def _make_attempt_history(self) -> AttemptHistory | None:
-        if self._settings.history.mode == "off" or self._settings.driver == "none":
+        """Return the history; also with the mode off if it is shared, since other daemons may have filled it."""
+        is_off = self._settings.history.mode == "off"
+        if self._settings.driver == "none" or (is_off and not self._settings.driver.startswith("redis")):
             return None
         history = AttemptHistory(make_history(self._settings), replica_name(), self._log)
-        self._metrics.watch_history(lambda: history.written, lambda: history.dropped, lambda: history.is_taken)
+        if not is_off:
+            self._metrics.watch_history(lambda: history.written, lambda: history.dropped, lambda: history.is_taken)
         return history
 
     def _make_alerts(self) -> AlertOutbox | None:
@@ -479,9 +482,9 @@ class Daemon:
         return outbox
 
     def _make_attempt_recorder(self) -> AttemptRecorder | None:
-        if self._attempts is None:
-            return None
         settings = self._settings.history
+        if self._attempts is None or settings.mode == "off":
+            return None
         return AttemptRecorder(self._attempts.append, every=settings.mode == "all", channels=settings.channels)
 
     def _make_dispatcher(self) -> Dispatcher:

@@ -25,8 +25,9 @@ from sockudo_queue.commands.terminal import plural, print_error, print_json, pri
 from sockudo_queue.config import Loaded
 from sockudo_queue.drivers.factory import make_history
 from sockudo_queue.errors import BrokerRefused, SettingsError
+from sockudo_queue.history.figures import HistoryFigures
 from sockudo_queue.history.search import Criteria, Page, position_of
-from sockudo_queue.history.store import HistoryFigures, HistoryStore, SharedHistory
+from sockudo_queue.history.store import HistoryStore, SharedHistory
 from sockudo_queue.history.story import stories
 from sockudo_queue.history.wording import no_entry
 

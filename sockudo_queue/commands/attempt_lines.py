@@ -6,16 +6,17 @@ What stands above every answer says what the answer is worth: an entry that is n
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 from typing import Any, Final
 
 from sockudo_queue.commands.terminal import moment, plural, span
 from sockudo_queue.config import Loaded
 from sockudo_queue.core.outcome import Verdict
 from sockudo_queue.history.entry import DEAD_LETTER, Entry
+from sockudo_queue.history.figures import HistoryFigures
 from sockudo_queue.history.search import Criteria, Page
-from sockudo_queue.history.store import HistoryFigures, Mode
 from sockudo_queue.history.story import WebhookStory
-from sockudo_queue.history.wording import MODES, missing, no_entry
+from sockudo_queue.history.wording import kept, missing, no_entry, recorded
 
 HEADINGS: Final = ("TIME", "APP", "WEBHOOK", "JOB", "TRY", "OUTCOME", "STATUS", "TOOK", "EVENTS")
 _ENDINGS: Final = {
@@ -28,17 +29,15 @@ _ENDINGS: Final = {
 
 def figures_lines(figures: HistoryFigures, configured: str, now: float) -> Iterator[str]:
     """Yield the lines above an answer: what is recorded, since when, and what is missing."""
-    mode = figures.mode or configured
-    since = f"; since {moment(figures.mode_since_ms)}" if figures.mode_since_ms is not None else ""
-    yield f"recorded  {MODES.get(mode, mode)}{since}"
-    if configured != mode:
+    for label, line in zip_longest(("recorded",), recorded(figures, configured, moment), fillvalue=""):
+        yield f"{label:<8}  {line}"
+    if figures.modes and configured not in figures.current_modes:
         yield f"          the settings of this command have QUEUE_HISTORY={configured}"
-    if figures.oldest_ms is None:
-        yield "kept      no entries"
-    else:
-        age = span(max(now - figures.oldest_ms / 1000, 0))
-        kept = plural(figures.entries, "entry", "entries")
-        yield f"kept      {kept}, the oldest of {moment(figures.oldest_ms)} ({age} ago); older ones are gone"
+
+    def dated(ms: int) -> str:
+        return f"{moment(ms)} ({span(max(now - ms / 1000, 0))} ago)"
+
+    yield f"kept      {kept(figures, plural(figures.entries, 'entry', 'entries'), dated)}"
     yield f"dropped   {plural(figures.dropped, 'entry', 'entries')} lost before they were stored"
     if figures.purged_ms is not None:
         yield f"purged    entries of an app, last at {moment(figures.purged_ms)}"
@@ -55,12 +54,12 @@ def missing_lines(figures: HistoryFigures, page: Page) -> Iterator[str]:
 def figures_for_machines(figures: HistoryFigures, loaded: Loaded, page: Page) -> dict[str, Any]:
     """Return the same figures as an object."""
     return {
-        "mode": figures.mode,
-        "mode_since_ms": figures.mode_since_ms,
+        "modes": [{"mode": each.mode, "since_ms": each.since_ms, "until_ms": each.until_ms} for each in figures.modes],
         "configured_mode": loaded.settings.history.mode,
         "entries": figures.entries,
         "bytes": figures.bytes,
         "oldest_ms": figures.oldest_ms,
+        "complete_from_ms": figures.complete_from_ms,
         "dropped": figures.dropped,
         "purged_ms": figures.purged_ms,
         "unread_sources": missing(figures, page),
@@ -139,7 +138,7 @@ def story_lines(found: Sequence[WebhookStory], figures: HistoryFigures, page: Pa
             yield f"          {_try(entry)}"
         before = "; it was delivered earlier" if story.was_delivered and story.ending != Verdict.DELIVERED else ""
         yield f"          {_ENDINGS[story.ending]}{before}"
-    if figures.mode != Mode.ALL:
+    if not figures.records_all:
         yield ""
         yield "webhooks that accepted the job at the first attempt are not listed"
 

@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from sockudo_queue.history import search
+from sockudo_queue.history.figures import HistoryFigures, ModePeriod
 from sockudo_queue.history.items import as_text, owner_start
 from sockudo_queue.history.search import Criteria, Page, Position
-from sockudo_queue.history.store import ENTRY_BYTES, HistoryFigures, Purged
+from sockudo_queue.history.store import ENTRY_BYTES, Purged
 
 TEXT_ITEMS: Final = 100
 ITEM_BYTES: Final = 180
@@ -33,8 +34,9 @@ class RingHistory:
         self._items: deque[_Item] = deque()
         self._entries = self._bytes = self._lost = self._number = 0
         self._purged_ms: int | None = None
+        self._gone_ms: int | None = None
 
-    def write(self, source: str, items: Sequence[bytes], lost: int) -> None:  # noqa: ARG002 - they share the ring
+    def write(self, source: str, items: Sequence[bytes], lost: int) -> bool:  # noqa: ARG002 - they share the ring
         with self._lock:
             self._lost += lost
             # A clock that is set back must not put an item before older ones.
@@ -44,19 +46,33 @@ class RingHistory:
                 self._items.append((now, self._number, item))
                 self._count(item, 1)
             while self._items and (self._entries > self._length or self._bytes > self._length * ENTRY_BYTES):
-                self._count(self._items.popleft()[2], -1)
+                self._gone_ms, _, gone = self._items.popleft()
+                self._count(gone, -1)
+        return False
+
+    def note(self, source: str) -> bool:  # noqa: ARG002 - they share the ring
+        """See `HistoryStore`. The mode is that of this process."""
+        return False
 
     def make_room(self, source: str) -> None:
         """See `HistoryStore`. The memory is that of this process, and bounded."""
+
+    def give_way(self, source: str) -> None:
+        """See `make_room`."""
 
     def search(self, criteria: Criteria, limit: int, before: Position | None, is_over: Callable[[], bool]) -> Page:
         return search.search([self._texts], criteria, limit, before, is_over)
 
     def figures(self) -> HistoryFigures:
         with self._lock:
-            oldest = self._items[0][0] if self._items else None
             return HistoryFigures(
-                self._mode, self._since_ms, self._entries, self._bytes, oldest, self._lost, self._purged_ms
+                (ModePeriod(self._mode, self._since_ms, _now_ms()),),
+                self._entries,
+                self._bytes,
+                self._items[0][0] if self._items else None,
+                self._lost,
+                self._gone_ms,
+                self._purged_ms,
             )
 
     def purge(self, app: str) -> Purged:

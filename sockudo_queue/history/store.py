@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Final, NamedTuple, Protocol, runtime_checkable
 
-import msgspec
-
 from sockudo_queue.errors import BrokerRefused
+from sockudo_queue.history.figures import HistoryFigures
 from sockudo_queue.history.search import Criteria, Page, Position
 
 ENTRY_BYTES: Final = 300
@@ -21,14 +20,6 @@ class OutOfMemory(BrokerRefused):
     """The server has no memory for more entries."""
 
 
-class Mode(StrEnum):
-    """Which attempts are kept. `FAILURES` keeps what failed, and the delivery that ended a row of failures."""
-
-    OFF = "off"
-    FAILURES = "failures"
-    ALL = "all"
-
-
 class Loss(StrEnum):
     """Why entries were dropped."""
 
@@ -36,24 +27,6 @@ class Loss(StrEnum):
     UNAVAILABLE = "unavailable"  # the store did not answer, so whether it has them is not known
     REFUSED = "refused"
     MEMORY = "memory"  # the store has none left
-
-
-class HistoryFigures(msgspec.Struct, frozen=True):
-    """What must be known to read an answer. Times are in ms since 1970; None where nothing was written yet.
-
-    `mode` is what the daemons write with, since `mode_since_ms`. `dropped` counts entries that were lost before they
-    were stored; entries that made room for newer ones are not among them. `purged_ms` is when entries of an
-    app were removed, the last time. `refused` has the reasons of sources that could not be asked.
-    """
-
-    mode: str | None
-    mode_since_ms: int | None
-    entries: int
-    bytes: int
-    oldest_ms: int | None
-    dropped: int
-    purged_ms: int | None = None
-    refused: tuple[str, ...] = ()
 
 
 class Purged(NamedTuple):
@@ -69,14 +42,24 @@ class HistoryStore(Protocol):
     sources: tuple[str, ...]
     """Whose entries may be stored from before."""
 
-    def write(self, source: str, items: Sequence[bytes], lost: int) -> None:
+    def write(self, source: str, items: Sequence[bytes], lost: int) -> bool:
         """Append items, within the caps; all or none. `lost` entries were dropped since the last call.
 
-        Raises `OutOfMemory`, `BrokerUnavailable` (they may have been stored) or `BrokerRefused`.
+        Returns whether older items are left that `note` has to remove. Raises `OutOfMemory`, `BrokerUnavailable` (they
+        may have been stored) or `BrokerRefused`.
+        """
+
+    def note(self, source: str) -> bool:
+        """Note the mode of this daemon, and remove items over the caps; return whether there are more of them.
+
+        Where nothing is stored there is nothing to note.
         """
 
     def make_room(self, source: str) -> None:
         """Drop older entries because the server has no memory left."""
+
+    def give_way(self, source: str) -> None:
+        """Drop older entries if the server will soon have no memory left."""
 
     def search(self, criteria: Criteria, limit: int, before: Position | None, is_over: Callable[[], bool]) -> Page:
         """Return the newest entries that are wanted, see `search.search`."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
+from sockudo_queue.history.figures import HistoryFigures, Mode
 from sockudo_queue.history.search import Criteria, Page
-from sockudo_queue.history.store import HistoryFigures, Mode
 
 MODES: Final[Mapping[str, str]] = {
     Mode.OFF: "off: nothing is recorded",
@@ -22,6 +22,28 @@ _MORE: Final = (
 )
 
 
+def recorded(figures: HistoryFigures, configured_mode: str, moment: Callable[[int], str]) -> list[str]:
+    """Return a line for each mode that daemons have used, the latest first; `moment` puts ms since 1970 into words."""
+    if not figures.modes:
+        return [MODES.get(configured_mode, configured_mode)]
+    lines = []
+    for period in figures.modes:
+        since, until = moment(period.since_ms), moment(period.until_ms)
+        dates = f"since {since}" if period.mode in figures.current_modes else f"from {since} to {until}"
+        lines.append(f"{MODES.get(period.mode, period.mode)}; {dates}")
+    return lines
+
+
+def kept(figures: HistoryFigures, count: str, dated: Callable[[int], str]) -> str:
+    """Return how many entries there are, and from when on none is missing; `dated` puts ms since 1970 into words."""
+    number = count if figures.oldest_ms is not None else "no entry"
+    if figures.complete_from_ms is not None:
+        return f"{number}; complete from {dated(figures.complete_from_ms)}, some or all older ones are gone"
+    if figures.oldest_ms is None:
+        return number
+    return f"{number}, the oldest of {dated(figures.oldest_ms)}; none was removed to make room"
+
+
 def missing(figures: HistoryFigures, page: Page) -> list[str]:
     """Return the reasons of all sources that could not be read, or not to their end."""
     return list(dict.fromkeys((*figures.refused, *page.refused)))
@@ -32,10 +54,12 @@ def no_entry(figures: HistoryFigures, criteria: Criteria, page: Page) -> str:
     wanted = "" if criteria == Criteria() else " matches"
     if missing(figures, page) or page.unreadable:
         reason = "a part of the history could not be read"
-    elif figures.mode == Mode.ALL and not figures.dropped:
+    elif figures.records_all and not figures.dropped:
         reason = "it may be older than the oldest entry, in the last second, or not attempted yet"
-    elif figures.mode == Mode.ALL:
+    elif figures.records_all:
         reason = "it may be among the dropped entries, older than the oldest entry, or not attempted yet"
+    elif any(period.mode == Mode.OFF for period in figures.modes):
+        reason = "a daemon whose mode is off leaves none"
     else:
         reason = "a delivery at the first attempt leaves none"
     return f"no entry{wanted}. This does not mean that nothing was delivered: {reason}. {_MORE}"

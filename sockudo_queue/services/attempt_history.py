@@ -12,9 +12,10 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from sockudo_queue.errors import BrokerError, BrokerUnavailable
+from sockudo_queue.history.figures import NOTE_SECONDS, HistoryFigures
 from sockudo_queue.history.items import packed
 from sockudo_queue.history.search import Criteria, Page, Position
-from sockudo_queue.history.store import HistoryFigures, HistoryStore, Loss, OutOfMemory
+from sockudo_queue.history.store import HistoryStore, Loss, OutOfMemory
 from sockudo_queue.runtime.backoff import Backoff
 
 FLUSH_SECONDS: Final = 1.0
@@ -83,7 +84,8 @@ class AttemptHistory:
         self._sources: dict[str, _Source] = {}
         self._lock = threading.Lock()  # held for microseconds
         self._sending = threading.Lock()
-        self._is_mode_noted = False
+        self._note_at = self._room_at = 0.0
+        self._left_alone_until: dict[tuple[str, str], float] = {}
         self.wakes = threading.Event()
         """Set when enough entries wait to be stored at once."""
 
@@ -117,21 +119,39 @@ class AttemptHistory:
         """Tell whether the store took the last batch of every source."""
         return all(waiting.loss is None for waiting in self._sources.copy().values())
 
-    def _note_mode(self) -> None:
-        """Let the stored history say what is kept from now on; it may have been begun with another mode."""
-        self._is_mode_noted = True
+    def _look_after_store(self) -> None:
+        """Give way where memory is short, and note the mode, so that an answer can name every mode that was used."""
+        now = self._clock()
+        if now >= self._room_at:
+            self._room_at = now + MEMORY_PAUSE
+            self._ask_for_each(self._store.give_way, "history.not_shortened")
+        if now >= self._note_at:
+            self._note_at = now + NOTE_SECONDS
+            if self._ask_for_each(self._store.note, "history.mode_not_noted"):
+                self._note_at = now
+
+    def _ask_for_each(self, ask: Callable[[str], bool | None], fault: str) -> bool:
+        """Ask the store about each source; return whether there is more to do. After a refusal a long pause follows."""
+        is_more = False
         for source in self._store.sources:
+            if self._clock() < self._left_alone_until.get((fault, source), 0.0):
+                continue
             try:
-                self._store.write(source, (), 0)
-            except BrokerError as error:  # the first entry will meet it, too
-                self._log.debug("history.mode_not_noted", source=source, reason=str(error))
+                is_more |= bool(ask(source))
+            except BrokerError as error:
+                self._log.debug(fault, source=source, reason=str(error))
+                if isinstance(error, BrokerUnavailable):  # each of the others would wait as long
+                    self._note_at = self._room_at = self._clock() + LONGEST_PAUSE
+                    return False
+                if not isinstance(error, OutOfMemory):
+                    self._left_alone_until[fault, source] = self._clock() + REFUSED_PAUSE
+        return is_more
 
     def flush(self) -> None:
-        """Store what waits now; the first call notes the mode. Blocks for as long as the store takes to answer."""
+        """Store what waits now, and look after what is stored. Blocks for as long as the store takes to answer."""
         self.wakes.clear()
         with self._sending:
-            if not self._is_mode_noted:
-                self._note_mode()
+            self._look_after_store()
             for name, waiting in self._sources.copy().items():
                 until = self._clock() + ROUND_SECONDS
                 # Without an entry nothing is tried that a store has refused.
@@ -148,7 +168,8 @@ class AttemptHistory:
         with self._lock:
             rows, lost = waiting.take(), waiting.lost
         try:
-            self._store.write(name, packed(rows, self._replica), lost)
+            if self._store.write(name, packed(rows, self._replica), lost):
+                self._note_at = 0.0  # it removes what is over the caps
         except BrokerError as error:
             self._failed(name, waiting, error, len(rows))
             return False

@@ -64,9 +64,9 @@ class HistoryConformance:
         assert next((entry.app, entry.replica, entry.row) for entry in page.entries) == ("shop", "pod:1", row(3))
         assert jobs_in(find(store, channel="room-2")) == ["job-2"]
         figures = store.figures()
-        assert (figures.mode, figures.entries, figures.dropped) == ("all", 3, 0)
+        assert (figures.current_modes, figures.entries, figures.dropped) == (("all",), 3, 0)
         assert figures.oldest_ms is not None
-        assert figures.mode_since_ms is not None
+        assert figures.complete_from_ms is None
 
     @pytest.mark.parametrize("app", ODD)
     def test_odd_names_are_kept(self, history: HistoryUnderTest, app: str) -> None:
@@ -97,7 +97,18 @@ class HistoryConformance:
             write(store, history.source, *(row(each) for each in range(number, number + 10)))
             assert store.figures().entries <= 100
         assert jobs_in(find(store)) == [f"job-{number}" for number in reversed(range(900, 1_000))]
-        assert store.figures().dropped == 0
+        figures = store.figures()
+        assert figures.dropped == 0
+        assert figures.complete_from_ms is not None
+        assert figures.oldest_ms is not None
+        assert figures.complete_from_ms <= figures.oldest_ms
+
+    def test_many_items_in_one_call_are_capped(self, history: HistoryUnderTest) -> None:
+        store = history.store(length=1_000)
+        items = packed([(f"app-{number}", encode(row(number))) for number in range(1_000)], "pod:1")
+        for _ in range(4):
+            store.write(history.source, items, 0)
+            assert store.figures().entries <= 1_000
 
     def test_bytes_are_capped(self, history: HistoryUnderTest) -> None:
         store = history.store(length=100)

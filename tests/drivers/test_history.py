@@ -142,21 +142,142 @@ def _wait_for_another_moment(client: Any) -> None:
     eventually(lambda: now_ms() > before)
 
 
-def test_mode_that_changes_is_noted_with_its_time(history: OnRedis) -> None:
+def modes_of(history: OnRedis) -> dict[str, tuple[int, int]]:
+    return {each.mode: (each.since_ms // 1000, each.until_ms // 1000) for each in history.store().figures().modes}
+
+
+def move_back(history: OnRedis, seconds: int) -> None:
+    """Let all that was noted of modes be older."""
+    for name, value in history.client.hgetall(history.key("attempts-figures")).items():
+        if name.startswith((b"since-", b"seen-")):
+            history.client.hset(history.key("attempts-figures"), name, int(value) - seconds)
+
+
+def test_every_mode_that_was_used_is_named_with_its_time(history: OnRedis) -> None:
     write(history.store(mode="all"), history.source, row(1))
-    history.client.hset(history.key("attempts-figures"), "mode-since", 5)
-    history.store(mode="all").write(history.source, (), 0)
-    assert history.store().figures().mode_since_ms == 5_000
-    history.store(mode="failures").write(history.source, (), 0)
+    move_back(history, 1_000)
+    history.store(mode="all").note(history.source)
+    [(since, until)] = modes_of(history).values()
+    assert until - since >= 1_000  # a pause of all daemons begins no new period
+
+    move_back(history, 1_000)
+    history.store(mode="off").note(history.source)
     figures = history.store().figures()
-    assert figures.mode == "failures"
-    assert figures.mode_since_ms is not None
-    assert figures.mode_since_ms > 5_000
+    assert [each.mode for each in figures.modes] == ["off", "all"]
+    assert figures.current_modes == ("off",)
+    assert not figures.records_all
+
+    move_back(history, 1_000)
+    history.store(mode="all").note(history.source)
+    since, until = modes_of(history)["all"]
+    assert until - since < 10  # nothing was recorded in between
+
+
+def test_modes_of_two_replicas_are_both_current(history: OnRedis) -> None:
+    write(history.store(mode="all"), history.source, row(1))
+    move_back(history, 100)
+    for _ in range(2):
+        for mode in ("failures", "all"):
+            history.store(mode=mode).note(history.source)
+    figures = history.store().figures()
+    assert set(figures.current_modes) == {"all", "failures"}
+    since, until = modes_of(history)["all"]
+    assert until - since >= 100
+    assert not figures.records_all
+
+
+def test_daemon_that_records_nothing_removes_nothing(history: OnRedis) -> None:
+    store = history.store()
+    for number in range(20):
+        write(store, history.source, row(number))
+    history.store(length=1, mode="off").note(history.source)
+    assert store.figures().entries == 20
 
 
 def test_mode_is_not_noted_where_there_is_no_history(history: OnRedis) -> None:
-    history.store().write(history.source, (), 0)
+    for mode in ("off", "all"):
+        assert not history.store(mode=mode).note(history.source)
     assert history.client.keys("*") == []
+
+
+def test_figures_that_are_gone_are_counted_anew_and_cost_no_entry(history: OnRedis) -> None:
+    store = history.store(length=100_000)
+    write(store, history.source, row(0), app="other")
+    for number in range(3_000):
+        write(store, history.source, row(number))
+    before = store.figures().bytes
+    history.client.delete(history.key("attempts-figures"))
+    assert store.figures().complete_from_ms == store.figures().oldest_ms  # more is not known
+    write(store, history.source, row(3_000), app="other")
+    assert 1_000 <= store.figures().entries < 2_000  # in steps
+    assert store.purge("other").entries == 2  # one that is counted already, and one that is not
+    steps = 1
+    while store.note(history.source):
+        write(store, history.source, row(3_000 + steps))
+        steps += 1
+    assert 2 <= steps <= 4
+    assert store.figures().entries == len(find(store).entries) == 3_000 + steps - 1
+    assert store.figures().bytes == pytest.approx(before, rel=0.02)
+
+
+def test_stream_that_is_gone_is_said(history: OnRedis) -> None:
+    store = history.store()
+    write(store, history.source, row(1))
+    history.client.delete(history.key())
+    assert store.figures().complete_from_ms is not None
+    write(store, history.source, row(2))
+    figures = store.figures()
+    assert (figures.entries, figures.complete_from_ms is not None) == (1, True)
+
+
+def test_complete_is_only_what_every_source_still_has(history: OnRedis) -> None:
+    """A busy source keeps less than a quiet one."""
+    store = history.store(length=100)
+    write(store, SOURCES[1], row(0))
+    _wait_for_another_moment(history.client)
+    for number in range(300):
+        write(store, history.source, row(number))
+    [first, *_] = history.client.xrange(history.key(), count=1)
+    oldest_of_busy = int(first[0].partition(b"-")[0])
+    figures = store.figures()
+    assert figures.oldest_ms is not None
+    assert figures.complete_from_ms is not None
+    assert figures.oldest_ms < figures.complete_from_ms <= oldest_of_busy
+
+
+def test_length_that_was_lowered_is_reached_in_small_steps(redis_server: RedisServer, cleanup: ExitStack) -> None:
+    history = on_server(redis_server, SOURCES[0], cleanup)
+    items = packed([("shop", encode(row(number))) for number in range(500)], "pod:1")
+    large = history.store(length=1_000_000)
+    for _ in range(300):  # 15 MB
+        large.write(history.source, items, 0)
+    small = history.store(length=100)
+    assert small.write(history.source, packed([("shop", encode(row(1)))], "pod:1"), 0)
+    steps, before = 1, large.figures().bytes
+    while small.note(history.source):
+        steps += 1
+        after = large.figures().bytes
+        assert before - after < 1_500_000
+        before = after
+    assert 3 < steps < 40
+    assert jobs_in(find(small)) == ["job-1"]
+    assert small.figures().entries == 1
+
+
+@pytest.mark.parametrize(("share", "is_shortened"), [(0.99, True), (0.7, False)])
+def test_history_gives_way_before_the_server_is_full(history: OnRedis, share: float, is_shortened: bool) -> None:
+    store = history.store(length=100_000, mode="off")
+    items = packed([("shop", encode(row(number))) for number in range(500)], "pod:1")
+    for _ in range(60):
+        store.write(history.source, items, 0)
+    before = store.figures()
+    history.client.config_set("maxmemory", round(int(history.client.info("memory")["used_memory"]) / share))
+    store.give_way(history.source)
+    after = store.figures()
+    assert (after.entries < before.entries) == is_shortened
+    assert after.entries > before.entries / 2
+    assert (after.complete_from_ms is not None) == is_shortened
+    assert len(find(store, 100_000).entries) == after.entries
 
 
 @pytest.mark.parametrize("lost", ["attempts", "attempts-figures"])
@@ -273,8 +394,10 @@ def test_item_that_somebody_else_wrote_ends_nothing(history: OnRedis, fields: di
     assert history.client.xlen(history.key()) <= 101
 
 
-@pytest.mark.parametrize("figure", ["entries", "bytes", "mode", "mode-since", "lost", "purged"])
-@pytest.mark.parametrize("value", ["", "x", "-5", "9" * 400, "1e300", "nan", b"\xff"])
+@pytest.mark.parametrize(
+    "figure", ["entries", "bytes", "gone", "counted", "since-all", "seen-all", "seen-off", "lost", "purged"]
+)
+@pytest.mark.parametrize("value", ["", "x", "-5", "9" * 15, "9" * 400, "1e300", "nan", b"\xff", "5-5", "5-" + "9" * 20])
 def test_figure_that_somebody_else_wrote_ends_no_answer(history: OnRedis, figure: str, value: str) -> None:
     store = history.store(length=100)
     write(store, history.source, row(1))

@@ -8,7 +8,14 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any, Final
 
+import pytest
+
+from sockudo_queue.drivers.redis.history import RedisHistory
+from sockudo_queue.history.entry import encode
+from sockudo_queue.history.items import packed
 from sockudo_queue.services.attempt_history import FLUSH_SECONDS
+from tests.drivers.history_conformance import row
+from tests.drivers.redis_lists import link_to
 from tests.faults.measures import figure, scaled
 from tests.faults.queue import SERVER_LIST, daemon_on, own_key, push, settled, told, waiting
 from tests.helpers.commands import Commands
@@ -124,6 +131,28 @@ def test_silent_server_costs_entries_and_no_delivery(receiver: Receiver, tmp_pat
             assert not daemon.events("history.stopped")  # `broker.lost` has told it
         assert ended
         assert run("attempts", "--json").json_lines[0]["history"]["dropped"] >= 1
+
+
+@pytest.mark.parametrize("mode", ["off", "failures"])
+def test_history_gives_way_where_nothing_is_recorded(receiver: Receiver, mode: str) -> None:
+    """Pushes of Sockudo would be refused for the sake of entries that no append pushes out."""
+    with RedisServer() as server, server.client() as client:
+        link = link_to(server.port)
+        store = RedisHistory(link, (SERVER_LIST,), length=1_000_000, mode="all")
+        items = packed([("shop", encode(row(number))) for number in range(500)], "pod:1")
+        for _ in range(200):  # 10 MB
+            store.write(SERVER_LIST, items, 0)
+        link.close()
+        stream: Any = own_key(SERVER_LIST, "attempts")
+        before = client.memory_usage(stream)
+        client.config_set("maxmemory", round(int(client.info("memory")["used_memory"]) / 0.97))
+        with daemon_on(server.url, receiver.url(), QUEUE_HISTORY=mode) as daemon:
+            daemon.wait_ready()
+            eventually(lambda: client.memory_usage(stream) < before, 10, told(daemon))
+            figures: Any = own_key(SERVER_LIST, "attempts-figures")
+            eventually(lambda: client.hexists(figures, f"seen-{mode}"), 10, told(daemon))
+            push(client, jobs(1))
+            eventually(lambda: settled(daemon, "completed") == 1, 10, told(daemon))
 
 
 def test_full_server_delivers_and_gets_the_memory_of_the_history_back(receiver: Receiver) -> None:

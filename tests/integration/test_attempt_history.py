@@ -19,9 +19,9 @@ from sockudo_queue.commands.follow import Follower
 from sockudo_queue.drivers.redis.history import RedisHistory
 from sockudo_queue.drivers.redis.source import own_key
 from sockudo_queue.history.entry import EntryRow, encode
+from sockudo_queue.history.figures import Mode
 from sockudo_queue.history.items import packed
 from sockudo_queue.history.search import Criteria
-from sockudo_queue.history.store import Mode
 from tests.drivers.history_conformance import row, write
 from tests.drivers.redis_lists import SOURCES, link_to
 from tests.drivers.redis_v2 import BASE

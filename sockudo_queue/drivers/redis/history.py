@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from types import MappingProxyType
 from typing import Any, Final
@@ -18,12 +19,15 @@ from sockudo_queue.drivers.redis.errors import ServerRefused, SlotBusy
 from sockudo_queue.drivers.redis.inspection import HISTORY_SCRIPTS, commands_of, refused_commands
 from sockudo_queue.drivers.redis.link import Link, Script
 from sockudo_queue.drivers.redis.parser import Oversized
+from sockudo_queue.drivers.redis.server_info import fields, memory_over
 from sockudo_queue.drivers.redis.source import own_key
 from sockudo_queue.errors import BrokerRefused, BrokerUnavailable
 from sockudo_queue.history import search
+from sockudo_queue.history.entry import LATEST_MS
+from sockudo_queue.history.figures import MODE_GAP_SECONDS, HistoryFigures, Mode, ModePeriod, merged
 from sockudo_queue.history.items import as_text, owner_start
 from sockudo_queue.history.search import LARGEST_NUMBER, Criteria, Page, Position
-from sockudo_queue.history.store import ENTRY_BYTES, ITEM_BYTES, HistoryFigures, OutOfMemory, Purged
+from sockudo_queue.history.store import ENTRY_BYTES, ITEM_BYTES, OutOfMemory, Purged
 
 READ_BYTES: Final = 1_000_000
 """Bytes that one read asks for, by the size of the items before. That takes the server less than a millisecond."""
@@ -41,14 +45,19 @@ DROPPED_BYTES: Final = 10_000_000
 ROOM_ITEMS: Final = 5_000
 ROOM_BYTES: Final = 4_000_000
 """Items and bytes that one call drops where the server has no memory left."""
-LONGEST_MODE: Final = 20
 NO_ITEM: Final = "0-0"
 """The id before that of every item."""
 
+UNLIMITED: Final = 10**12
+_FIGURES: Final = (
+    *("entries", "bytes", "lost", "gone", "purged"),
+    *(f"{figure}-{mode}" for mode in Mode for figure in ("since", "seen")),
+)
+
 _ID: Final = re.compile(rb"\d{1,20}-\d{1,20}")
 _OF_MEMORY: Final = re.compile(r"maxmemory|out of memory|\bOOM\b", re.IGNORECASE)
-_APPEND: Final = Script("history_append")
-_DROP: Final = Script("history_drop")
+_APPEND: Final = Script("history_shared", "history_append")
+_DROP: Final = Script("history_shared", "history_drop")
 
 
 class RedisHistory:
@@ -58,23 +67,36 @@ class RedisHistory:
         """Keep at most `length` entries of each source; `mode` is what is noted with what is written."""
         self._link = link
         self.sources = tuple(sources)
-        self._caps = (length, length * ENTRY_BYTES)
+        self._length = UNLIMITED if mode == Mode.OFF else length  # one that records nothing removes nothing either
         self._mode = mode
 
-    def write(self, source: str, items: Sequence[bytes], lost: int) -> None:
+    def write(self, source: str, items: Sequence[bytes], lost: int) -> bool:
         """See `HistoryStore`. A server that takes no writes for now counts as one that does not answer."""
-        arguments: list[str | bytes | int] = [*self._caps, ITEM_BYTES, self._mode, lost, *items]
-        try:
-            self._link.run(_APPEND, _keys(source), arguments, read=_kept)
-        except (ServerRefused, SlotBusy) as refusal:
-            raise BrokerUnavailable(str(refusal)) from None
-        except BrokerRefused as refusal:
-            raise OutOfMemory(str(refusal)) if _OF_MEMORY.search(str(refusal)) else refusal from None
+        arguments: list[str | bytes | int] = [self._length, self._length * ENTRY_BYTES, ITEM_BYTES]
+        arguments += [self._mode, MODE_GAP_SECONDS, lost, *items]
+        with _sorting_refusals():
+            return self._link.run(_APPEND, _keys(source), arguments, read=_is_more)
+
+    def note(self, source: str) -> bool:
+        """See `HistoryStore`. What is over the caps is removed in steps of some milliseconds each."""
+        return self.write(source, (), 0)
 
     def make_room(self, source: str) -> None:
         """See `HistoryStore`. Dropping needs no memory, so a full server does it."""
-        arguments: list[str | bytes | int] = ["", ITEM_BYTES, "-", ROOM_ITEMS, ROOM_BYTES]
-        self._link.run(_DROP, _keys(source), arguments, read=_dropped)
+        self._make_room(source, ROOM_BYTES)
+
+    def give_way(self, source: str) -> None:
+        """See `HistoryStore`."""
+        with _sorting_refusals():
+            info = self._link.call("INFO", "memory", near=_keys(source)[0], read=replies.text)
+        over = memory_over(fields(info))
+        if over:
+            self._make_room(source, min(over, ROOM_BYTES))
+
+    def _make_room(self, source: str, most_bytes: int) -> None:
+        arguments: list[str | bytes | int] = ["", ITEM_BYTES, "-", ROOM_ITEMS, most_bytes]
+        with _sorting_refusals():
+            self._link.run(_DROP, _keys(source), arguments, read=_dropped)
 
     def search(
         self,
@@ -110,17 +132,7 @@ class RedisHistory:
                 found.append(self._figures_of(source))
             except BrokerRefused as refusal:
                 refused.append(_refused(source, refusal))
-        modes = {each.mode for each in found if each.mode}
-        return HistoryFigures(
-            " or ".join(sorted(modes)) or None,
-            max((each.mode_since_ms or 0 for each in found), default=0) or None,
-            sum(each.entries for each in found),
-            sum(each.bytes for each in found),
-            min((each.oldest_ms for each in found if each.oldest_ms is not None), default=None),
-            sum(each.dropped for each in found),
-            max((each.purged_ms or 0 for each in found), default=0) or None,
-            tuple(refused),
-        )
+        return merged(found, refused)
 
     def purge(self, app: str) -> Purged:
         removed, refused = 0, []
@@ -155,21 +167,9 @@ class RedisHistory:
             yield entries
 
     def _figures_of(self, source: str) -> HistoryFigures:
-        names = ("mode", "mode-since", "entries", "bytes", "lost", "purged")
-        values = self._link.call("HMGET", _keys(source)[1], *names, read=replies.values(len(names)))
-        mode = values[0][:LONGEST_MODE].decode(errors="replace") if isinstance(values[0], bytes) else None
-        since, entries, size, lost, purged = (_number(value) for value in values[1:])
+        values = self._link.call("HMGET", _keys(source)[1], *_FIGURES, read=replies.values(len(_FIGURES)))
         oldest, _, _ = self._read(source, "XRANGE", "-", "+", 1)
-        ms = int(oldest.partition("-")[0]) if oldest else None
-        return HistoryFigures(
-            mode,
-            since * 1000 if since else None,
-            entries if oldest else 0,
-            size,
-            ms,
-            lost,
-            purged * 1000 if purged else None,
-        )
+        return figures_of(dict(zip(_FIGURES, values, strict=True)), int(oldest.partition("-")[0]) if oldest else None)
 
     def _texts(self, source: str, up_to: str, refused: list[str], before: Position | None) -> Iterator[bytes]:
         """Yield the items of a source from a position on, the newest first. A refusal ends them and is noted."""
@@ -193,6 +193,17 @@ class RedisHistory:
 
     def _read(self, source: str, command: str, first: str, last: str, count: int) -> tuple[str, bytes, int]:
         return self._link.call(command, _keys(source)[0], first, last, "COUNT", count, read=_items)
+
+
+@contextmanager
+def _sorting_refusals() -> Iterator[None]:
+    """Tell a server without memory, and one that takes nothing for now, from one that refuses for good."""
+    try:
+        yield
+    except (ServerRefused, SlotBusy) as refusal:
+        raise BrokerUnavailable(str(refusal)) from None
+    except BrokerRefused as refusal:
+        raise OutOfMemory(str(refusal)) if _OF_MEMORY.search(str(refusal)) else refusal from None
 
 
 def _keys(source: str) -> list[str]:
@@ -236,12 +247,41 @@ def _item_id(reply: Any) -> str:
     return word.decode("ascii")
 
 
-def _kept(reply: Any) -> None:
-    entries, size = replies.listed(reply)
+def _is_more(reply: Any) -> bool:
+    entries, size, is_more = replies.listed(reply)
     replies.digits(entries)
     replies.digits(size)
+    return replies.integer(is_more) > 0
+
+
+def figures_of(values: Mapping[str, object], oldest_ms: int | None) -> HistoryFigures:
+    """Return the figures of one source, by what its hash has and when its oldest item was stored."""
+    modes = [
+        ModePeriod(mode, since * 1000, seen * 1000)
+        for mode in Mode
+        if (since := _seconds(values[f"since-{mode}"])) and (seen := _seconds(values[f"seen-{mode}"]))
+    ]
+    entries, gone = _number(values["entries"]), values["gone"]
+    complete_from = _number(gone) or None
+    if oldest_ms is None and entries:  # somebody has removed the items
+        complete_from = max((period.until_ms for period in modes), default=complete_from)
+    elif gone is None:  # somebody has removed the figures, or an earlier version has stored the items
+        complete_from = oldest_ms
+    return HistoryFigures(
+        tuple(modes),
+        entries if oldest_ms is not None else 0,
+        _number(values["bytes"]),
+        oldest_ms,
+        _number(values["lost"]),
+        complete_from,
+        _seconds(values["purged"]) * 1000 or None,
+    )
 
 
 def _number(value: object) -> int:
     """Return a figure; whoever writes to the key can write anything there."""
     return int(value) if isinstance(value, bytes) and value.isdigit() and len(value) < 16 else 0
+
+
+def _seconds(value: object) -> int:
+    return min(_number(value), LATEST_MS // 1000)

@@ -22,7 +22,7 @@ OLDEST: Final = (6, 0)
 NO_BLOCKING_BELOW: Final = (6, 2)
 
 LIST_SCRIPTS: Final = Script("next", "gather", "renew", "dead_replay", "dead_purge")
-HISTORY_SCRIPTS: Final = Script("history_append", "history_drop")
+HISTORY_SCRIPTS: Final = Script("history_shared", "history_append", "history_drop")
 V2_SCRIPTS: Final = Script(
     "v2_queue", "v2_retention", "v2_settle", "v2_frames", "v2_claim", "v2_renew", "v2_look", "v2_replay", "dead_purge"
 )

@@ -8,6 +8,7 @@ from typing import Final
 from sockudo_queue.drivers.base import Finding, Level
 
 ALMOST_FULL: Final = 0.9
+NEARLY_FULL: Final = 0.95
 MOST_DIGITS: Final = 18
 
 
@@ -36,6 +37,17 @@ def eviction_of_ours(info: Mapping[str, str]) -> str | None:
         "drops jobs when the server is full" if _number(info, "maxmemory") else "would drop jobs, once maxmemory is set"
     )
     return f"maxmemory-policy {policy} {loses}; set maxmemory-policy noeviction there"
+
+
+def memory_over(info: Mapping[str, str]) -> int:
+    """Return by how many bytes a server is above the point at which the attempt history gives way to jobs.
+
+    A server that evicts other keys is always full, and takes writes as long as it can.
+    """
+    limit = _number(info, "maxmemory")
+    used = _number(info, "used_memory") - _number(info, "mem_not_counted_for_evict")
+    share = NEARLY_FULL if info.get("maxmemory_policy", "noeviction") == "noeviction" else 1.0
+    return max(used - round(limit * share), 0) if limit else 0
 
 
 def _number(info: Mapping[str, str], name: str) -> int:

@@ -7,9 +7,9 @@ from typing import Any, Final, NamedTuple
 from urllib.parse import urlencode
 
 from sockudo_queue.history.entry import DEAD_LETTER, Entry
+from sockudo_queue.history.figures import HistoryFigures
 from sockudo_queue.history.search import Criteria, Page
-from sockudo_queue.history.store import HistoryFigures
-from sockudo_queue.history.wording import MODES, missing, no_entry
+from sockudo_queue.history.wording import kept, missing, no_entry, recorded
 from sockudo_queue.observability.status_page.wording import ago, count, moment
 
 PATH: Final = "/attempts"
@@ -99,14 +99,12 @@ def fields_of(given: Mapping[str, str]) -> list[SearchField]:
 
 
 def _notes(figures: HistoryFigures, configured_mode: str, found: Page, now: float) -> Iterator[str]:
-    mode = figures.mode or configured_mode
-    yield f"Recorded: {MODES.get(mode, mode)}."
-    if figures.oldest_ms is None:
-        yield "Kept: no entry yet."
-    else:
-        oldest = figures.oldest_ms / 1000
-        kept = f"{count(figures.entries)} entries, the oldest of {moment(oldest)} ({ago(oldest, now)})"
-        yield f"Kept: {kept}; older ones are gone."
+    yield from (f"Recorded: {line}." for line in recorded(figures, configured_mode, lambda ms: moment(ms / 1000)))
+
+    def dated(ms: int) -> str:
+        return f"{moment(ms / 1000)} ({ago(ms / 1000, now)})"
+
+    yield f"Kept: {kept(figures, f'{count(figures.entries)} entries', dated)}."
     yield f"Dropped: {count(figures.dropped)} entries were lost before they were stored."
     if figures.purged_ms is not None:
         yield f"Entries of an app were removed by a person, the last time at {moment(figures.purged_ms / 1000)}."

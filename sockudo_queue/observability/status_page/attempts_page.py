@@ -12,8 +12,8 @@ from typing import Final, Protocol
 from werkzeug.wrappers import Request, Response
 
 from sockudo_queue.errors import BrokerError
+from sockudo_queue.history.figures import HistoryFigures
 from sockudo_queue.history.search import Criteria, Page, Position, position_of
-from sockudo_queue.history.store import HistoryFigures
 from sockudo_queue.observability.status_page.attempts import FIELDS, AttemptsView, criteria_of, fields_of, view_of
 
 ROWS: Final = 50

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -34,12 +35,29 @@ class HistoryStore(RingHistory):
         self.error: BrokerError | None = None
         self.calls: list[tuple[str, int, int]] = []
         self.made_room = 0
+        self.asked: list[tuple[str, str]] = []
+        self.asked_error: BrokerError | None = None
+        self.unfinished = 0
 
-    def write(self, source: str, items: Sequence[bytes], lost: int) -> None:
+    def note(self, source: str) -> bool:
+        self._ask("note", source)
+        self.unfinished = max(self.unfinished - 1, 0)
+        return self.unfinished > 0
+
+    def give_way(self, source: str) -> None:
+        self._ask("give way", source)
+
+    def _ask(self, what: str, source: str) -> None:
+        self.asked.append((what, source))
+        if self.asked_error is not None:
+            raise self.asked_error
+
+    def write(self, source: str, items: Sequence[bytes], lost: int) -> bool:
         self.calls.append((source, sum(each.count(b"\n") for each in items), lost))
         if self.error is not None:
             raise self.error
         super().write(source, items, lost)
+        return self.unfinished > 0
 
     def make_room(self, source: str) -> None:
         self.made_room += 1
@@ -176,26 +194,71 @@ def test_memory_stays_bounded_while_the_store_takes_nothing(error: BrokerError) 
     assert waiting + sum(world.history.dropped.values()) == 30_000
 
 
-def test_mode_is_noted_once_and_before_any_entry() -> None:
+def asking_world() -> World:
     world = World()
     world.store.sources = ("list", "other")
-    world.store.error = BrokerRefused("no permissions")
+    return world
+
+
+def test_store_is_looked_after_now_and_then_without_any_entry() -> None:
+    world = asking_world()
+    for _ in range(181):
+        world.history.flush()
+        world.now += 1.0
+    asked = Counter(world.store.asked)
+    assert asked["note", "list"] == asked["note", "other"] == 4
+    assert asked["give way", "list"] == 19
+    assert world.store.calls == []
+
+
+def test_older_items_over_the_caps_are_removed_step_by_step() -> None:
+    world = asking_world()
     world.history.flush()
+    world.store.unfinished = 7
+    world.append()
     world.history.flush()
-    assert world.store.calls == [("list", 0, 0), ("other", 0, 0)]
-    assert world.log.events == ["history.mode_not_noted"] * 2
+    world.store.asked.clear()
+    for _ in range(10):
+        world.history.flush()
+        world.now += 0.1
+    assert Counter(world.store.asked)["note", "list"] == 4
+
+
+def test_store_that_refuses_to_be_looked_after_is_left_alone_for_long() -> None:
+    world = asking_world()
+    world.store.asked_error = BrokerRefused("no permissions")
+    for _ in range(100):
+        world.history.flush()
+        world.now += 1.0
+    assert Counter(world.store.asked) == {
+        ("note", "list"): 1,
+        ("note", "other"): 1,
+        ("give way", "list"): 1,
+        ("give way", "other"): 1,
+    }
+    assert set(world.log.events) == {"history.mode_not_noted", "history.not_shortened"}
     assert world.history.is_taken
+
+
+def test_silent_store_is_asked_about_one_source_and_not_often() -> None:
+    world = asking_world()
+    world.store.asked_error = BrokerUnavailable("silent")
+    for _ in range(int(LONGEST_PAUSE)):
+        world.history.flush()
+        world.now += 1.0
+    assert world.store.asked == [("give way", "list")]
 
 
 def test_source_that_fills_as_fast_as_it_is_stored_keeps_no_other_waiting() -> None:
     world = World()
     written = world.store.write
 
-    def write_slowly(source: str, items: Sequence[bytes], lost: int) -> None:
-        written(source, items, lost)
+    def write_slowly(source: str, items: Sequence[bytes], lost: int) -> bool:
+        is_more = written(source, items, lost)
         world.now += 0.1
         if source == "busy" and len(world.store.calls) < 1_000:
             world.append(source="busy")
+        return is_more
 
     world.store.write = write_slowly  # type: ignore[method-assign]
     world.append(source="busy")

@@ -1,62 +1,100 @@
--- Append items to a history of attempts, within its caps.
+-- Append items to a history of attempts, within its caps. `history_shared.lua` stands before this.
 --
 -- KEYS 1 history (stream)   2 figures (hash)
 -- ARGV 1 entries to keep at most   2 bytes to keep at most   3 bytes of an item beside its text   4 mode
---      5 entries that were lost   then the items, see `history/items.py`
--- Returns the entries and bytes that are kept. Without items and losses only the mode of a history is noted.
+--      5 seconds after which a mode that was not noted is no longer in use   6 entries that were lost
+--      then the items, see `history/items.py`
+-- Returns the entries and bytes that are kept, and 1 if there is more to remove or to count, else 0. Without items and
+-- losses the mode of a history is noted, and older items over the caps are removed.
 --
--- The first write is XADD, which Redis refuses over maxmemory: then nothing is changed. XADD also drops what is too
--- old, so no other right is needed for that. One call looks at some 1,000 old items, 32 at a time.
-local ROUNDS, LOOKED_AT = 35, 32
+-- The first write is XADD, which Redis refuses over maxmemory: then nothing is changed. One call looks at some 1 MB of
+-- old items, which takes some milliseconds.
+local FIRST, ITEMS, BYTES = 7, 1000, 1000000
+local MODES = {'off', 'failures', 'all'}
+local NAMES = {'entries', 'bytes', 'lost', 'gone', 'counted'}
+for _, mode in ipairs(MODES) do
+  NAMES[#NAMES + 1] = 'since-' .. mode
+  NAMES[#NAMES + 1] = 'seen-' .. mode
+end
 local most, most_bytes, beside = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local known = redis.call('HMGET', KEYS[2], 'entries', 'bytes', 'mode', 'lost')
+local mode, gap, lost = ARGV[4], tonumber(ARGV[5]), ARGV[6]
+local given, given_entries, given_bytes = #ARGV - FIRST + 1, 0, 0
 local length = redis.call('XLEN', KEYS[1])
-if length == 0 and #ARGV < 6 and ARGV[5] == '0' then return {'0', '0'} end
+if length == 0 and given == 0 and lost == '0' then return {'0', '0', 0} end
 
--- Whoever writes to the key can write anything there.
-local function figure(text)
-  return text and #text < 16 and string.match(text, '^%d+$') and tonumber(text) or nil
+for i = FIRST, #ARGV do
+  given_entries, given_bytes = given_entries + entries_in(ARGV[i]), given_bytes + #ARGV[i] + beside
 end
+local known = {}
+for i, value in ipairs(redis.call('HMGET', KEYS[2], unpack(NAMES))) do known[NAMES[i]] = value end
+local clock = redis.call('TIME')
+local now = tonumber(clock[1])
 
--- An item is a line with its owner, and a line for each entry.
-local function entries_in(text)
-  local count = 0
-  for _ in string.gmatch(text, '\n') do count = count + 1 end
-  return count
-end
-
-local entries, bytes = figure(known[1]), figure(known[2])
+-- `gone` is when the newest item was stored that was removed to make room; without it that is not known. `counted` is
+-- the id up to which items have been counted anew; it is empty while all of them are in the figures.
+local entries, bytes = figure(known.entries), figure(known.bytes)
+local counted = known.counted and string.match(known.counted, '^%d+-%d+$')
+local gone = figure(known.gone)
+gone = gone and string.format('%.0f', gone)
 if length == 0 then
-  entries, bytes = 0, 0
+  if (entries or 0) > 0 then gone = clock[1] .. '000' end -- somebody has removed the stream
+  entries, bytes, counted, gone = 0, 0, nil, gone or '0'
 elseif not (entries and bytes) then
-  entries, bytes = most, most_bytes
-end
-for i = 6, #ARGV do
-  entries, bytes = entries + entries_in(ARGV[i]), bytes + #ARGV[i] + beside
+  entries, bytes, counted, gone = 0, 0, '0-0', nil -- somebody has removed the figures
 end
 
-local dropped, from = 0, '-'
-for round = 0, ROUNDS - 1 do
-  if dropped >= length or (entries <= most and bytes <= most_bytes) then break end
-  for _, item in ipairs(redis.call('XRANGE', KEYS[1], from, '+', 'COUNT', math.min(2 ^ round, LOOKED_AT))) do
-    if entries <= most and bytes <= most_bytes then break end
-    local text = item[2][2] or ''
-    entries, bytes, dropped = entries - entries_in(text), bytes - #text - beside, dropped + 1
-    local ms, number = string.match(item[1], '^(%d+)-(%d+)$')
-    from = ms .. '-' .. string.format('%.0f', number + 1)
-  end
+-- So that there is more removed than added, however many items come.
+local items_limit, bytes_limit = ITEMS + 2 * given, BYTES + 2 * given_bytes
+if counted then
+  local is_end = walk(KEYS[1], after(counted), items_limit, bytes_limit, function(id, text)
+    entries, bytes, counted = entries + entries_in(text), bytes + #text + beside, id
+    return true
+  end)
+  if is_end then counted = nil end
+end
+if not counted then -- else the count comes to them later
+  entries, bytes = entries + given_entries, bytes + given_bytes
 end
 
-for i = 6, #ARGV do
+local function is_over() return entries > most or bytes > most_bytes end
+
+local removable, ids = given > 0 and length or length - 1, {}
+if is_over() then
+  walk(KEYS[1], '-', items_limit, bytes_limit, function(id, text)
+    if #ids >= removable or not is_over() then return false end
+    entries, bytes = entries - entries_in(text), bytes - #text - beside
+    ids[#ids + 1] = id
+    return true
+  end)
+end
+
+for i = FIRST, #ARGV do
   length = length + 1
-  redis.call('XADD', KEYS[1], 'MAXLEN', math.max(length - dropped, 1), '*', 'e', ARGV[i])
+  redis.call('XADD', KEYS[1], 'MAXLEN', math.max(length - #ids, 1), '*', 'e', ARGV[i])
 end
-entries, bytes = string.format('%.0f', math.max(entries, 0)), string.format('%.0f', math.max(bytes, 0))
-redis.call('HSET', KEYS[2], 'entries', entries, 'bytes', bytes)
-if known[3] ~= ARGV[4] then
-  redis.call('HSET', KEYS[2], 'mode', ARGV[4], 'mode-since', redis.call('TIME')[1])
+if given == 0 then remove(KEYS[1], ids) end
+if #ids > 0 then gone = string.match(ids[#ids], '^%d+') end
+
+entries, bytes = math.max(entries, 0), math.max(bytes, 0)
+local values = {
+  'entries', string.format('%.0f', entries), 'bytes', string.format('%.0f', bytes), 'seen-' .. mode, clock[1],
+}
+local function set(name, value)
+  values[#values + 1] = name
+  values[#values + 1] = value
 end
-if ARGV[5] ~= '0' then
-  redis.call('HSET', KEYS[2], 'lost', string.format('%.0f', (figure(known[4]) or 0) + ARGV[5]))
+if gone then set('gone', gone) end
+if counted or (known.counted and known.counted ~= '') then set('counted', counted or '') end
+if lost ~= '0' then set('lost', string.format('%.0f', math.min((figure(known.lost) or 0) + lost, 10 ^ 15 - 1))) end
+
+-- A period of a mode ends where it was not noted for a while in which another one was.
+local seen, other_seen = figure(known['seen-' .. mode]), 0
+for _, other in ipairs(MODES) do
+  if other ~= mode then other_seen = math.max(other_seen, figure(known['seen-' .. other]) or 0) end
 end
-return {entries, bytes}
+if not seen or not figure(known['since-' .. mode]) or (now - seen > gap and other_seen > seen) then
+  set('since-' .. mode, clock[1])
+end
+redis.call('HSET', KEYS[2], unpack(values))
+local is_more = counted or (is_over() and length - #ids > 1)
+return {string.format('%.0f', entries), string.format('%.0f', bytes), is_more and 1 or 0}

@@ -1,46 +1,38 @@
--- Drop items of a history of attempts: those of one app, or the oldest where the server has no memory left.
+-- Drop items of a history of attempts: those of one app, or the oldest where the server is short of memory.
+-- `history_shared.lua` stands before this.
 --
 -- KEYS 1 history   2 figures
 -- ARGV 1 how the items of the app begin; empty for the oldest   2 bytes of an item beside its text
 --      3 the id to begin at   4 items to look at, at most
---      5 bytes to drop at most; without an app never more than half of what is kept
+--      5 bytes to look at, at most; without an app never more than half of what is kept, but for one item
 -- Returns the entries that were dropped, and the id to go on at; empty at the end
-local LOOKED_AT = 32
-local owner, beside, from = ARGV[1], tonumber(ARGV[2]), ARGV[3]
-local left, most_bytes = tonumber(ARGV[4]), tonumber(ARGV[5])
-local known = redis.call('HMGET', KEYS[2], 'entries', 'bytes')
+local owner, beside, most_bytes = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[5])
+local known = redis.call('HMGET', KEYS[2], 'entries', 'bytes', 'counted')
+local entries, bytes = figure(known[1]), figure(known[2])
+local counted = known[3] and string.match(known[3], '^%d+-%d+$')
 
-local function figure(text)
-  return text and #text < 16 and string.match(text, '^%d+$') and tonumber(text) or 0
-end
-
-if owner == '' then most_bytes = math.min(most_bytes, figure(known[2]) / 2) end
-local entries, bytes, ids = 0, 0, {}
-while left > 0 and from ~= '' and bytes <= most_bytes do
-  local asked = math.min(left, LOOKED_AT)
-  local items = redis.call('XRANGE', KEYS[1], from, '+', 'COUNT', asked)
-  local is_end = #items < asked
-  left = left - #items
-  for _, item in ipairs(items) do
-    if bytes > most_bytes then
-      is_end = false
-      break
-    end
-    local text = item[2][2] or ''
-    if string.sub(text, 1, #owner) == owner then
-      ids[#ids + 1] = item[1]
-      bytes = bytes + #text + beside
-      for _ in string.gmatch(text, '\n') do entries = entries + 1 end
-    end
-    local ms, number = string.match(item[1], '^(%d+)-(%d+)$')
-    from = ms .. '-' .. string.format('%.0f', number + 1)
+if owner == '' and bytes then most_bytes = math.min(most_bytes, math.max(bytes / 2, 1)) end
+local dropped, dropped_bytes, ids = 0, 0, {}
+local is_end, from = walk(KEYS[1], ARGV[3], tonumber(ARGV[4]), most_bytes, function(id, text)
+  if string.sub(text, 1, #owner) ~= owner then return true end
+  if owner == '' and dropped_bytes > most_bytes then return false end
+  local count = entries_in(text)
+  ids[#ids + 1] = id
+  dropped, dropped_bytes = dropped + count, dropped_bytes + #text + beside
+  if entries and bytes and not (counted and is_behind(id, counted)) then
+    entries, bytes = math.max(entries - count, 0), math.max(bytes - #text - beside, 0)
   end
-  if is_end then from = '' end
-end
+  return true
+end)
 if #ids > 0 then
-  redis.call('XDEL', KEYS[1], unpack(ids))
-  redis.call('HSET', KEYS[2], 'entries', string.format('%.0f', math.max(figure(known[1]) - entries, 0)),
-    'bytes', string.format('%.0f', math.max(figure(known[2]) - bytes, 0)))
-  if owner ~= '' then redis.call('HSET', KEYS[2], 'purged', redis.call('TIME')[1]) end
+  remove(KEYS[1], ids)
+  if owner == '' then
+    redis.call('HSET', KEYS[2], 'gone', string.match(ids[#ids], '^%d+'))
+  else
+    redis.call('HSET', KEYS[2], 'purged', redis.call('TIME')[1])
+  end
+  if entries and bytes then -- else they are counted anew
+    redis.call('HSET', KEYS[2], 'entries', string.format('%.0f', entries), 'bytes', string.format('%.0f', bytes))
+  end
 end
-return {entries, from}
+return {dropped, is_end and '' or from}
