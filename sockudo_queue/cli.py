@@ -182,6 +182,7 @@ def _parser() -> argparse.ArgumentParser:
     push.set_defaults(command=_tool("push", "push"))
     _add_dead_letters(commands, configured, machine)
     _add_attempts(commands, configured, machine)
+    _add_operators(commands, configured, machine)
     stats = commands.add_parser(
         "stats", parents=[configured, machine], help="show the queue, dead letters and webhooks"
     )
@@ -263,6 +264,18 @@ def _add_attempts(commands: argparse._SubParsersAction[Any], *parents: argparse.
     purge.add_argument("--app", dest="purged_app", metavar="ID", required=True, help="id of the app")
     purge.add_argument("--yes", action="store_true", help="skip the confirmation")
     purge.set_defaults(command=_tool("attempt_history", "purge"))
+
+
+def _add_operators(commands: argparse._SubParsersAction[Any], *parents: argparse.ArgumentParser) -> None:
+    for name, function, text in (
+        ("pause", "pause", "hold the deliveries of a webhook until it is resumed"),
+        ("resume", "resume", "deliver to a paused webhook again"),
+        ("try-now", "try_now", "close the breaker of a webhook on every daemon"),
+    ):
+        command = commands.add_parser(name, parents=parents, help=text)
+        command.add_argument("app", metavar="APP", help="the id of an app")
+        command.add_argument("webhook", metavar="WEBHOOK", help="the name of one of its webhooks")
+        command.set_defaults(command=_tool("operators", function), prog=name)
 
 
 def _add_tests(

@@ -39,11 +39,13 @@ from sockudo_queue.observability.tracing.spans import NO_TRACING, Tracing
 from sockudo_queue.observability.web.application import Application
 from sockudo_queue.observability.web.health_server import HealthServer
 from sockudo_queue.observability.web.login import Credentials, LoginGate
+from sockudo_queue.operations.controls import Controls, store_of
 from sockudo_queue.pipeline.attempt_recorder import AttemptRecorder
 from sockudo_queue.pipeline.broker_status import BrokerWatch
 from sockudo_queue.pipeline.dispatcher import Dispatcher
 from sockudo_queue.pipeline.in_flight import ClaimsInFlight
 from sockudo_queue.pipeline.isolation import Isolation
+from sockudo_queue.pipeline.paused import PausedWebhooks
 from sockudo_queue.pipeline.pool import WorkerPool
 from sockudo_queue.pipeline.resolve import Resolver
 from sockudo_queue.pipeline.settlements import SettlementRecorder
@@ -57,6 +59,7 @@ from sockudo_queue.runtime.service_manager import READY, STOPPING, ServiceManage
 from sockudo_queue.services.alert_message import replica_name
 from sockudo_queue.services.alerts import AlertOutbox
 from sockudo_queue.services.attempt_history import AttemptHistory
+from sockudo_queue.services.controls import ControlsWatch
 from sockudo_queue.services.notifier import LAST_LOOK, take_over
 from sockudo_queue.services.peers import PeerWatch
 from sockudo_queue.services.sampler import Sampler
@@ -134,6 +137,7 @@ class Daemon:
         self._server = self._make_server()
         self._ingress = make_ingress(settings, self._driver)
         self._claims = ClaimsInFlight()
+        self._paused = PausedWebhooks()
         self._attempt_recorder = self._make_attempt_recorder()
         self._recorder = SettlementRecorder(
             self._driver,
@@ -174,6 +178,7 @@ class Daemon:
                 slow=settings.delivery.slow_ms / 1000,
             ),
             tracing,
+            self._paused,
         )
         self._supervisor.bind(context)
         max_age_ms = settings.reliability.failed_max_age_ms
@@ -186,11 +191,14 @@ class Daemon:
             raise_alert=self._raise_alert,
         )
         self._services = BackgroundThreads(context, self._supervisor, sampler, self._log)
+        self._controls_watch = ControlsWatch(self._driver, self._paused, self._log, wake=self._pool.wake)
+        self.controls = Controls(store_of(self._driver), self._log, acted=self._controls_watch.wakes.set)
         self._metrics.watch_slots(
             self._pool.slots, lambda: self._pool.busy, lambda: max(self._pool.threads - self._pool.slots, 0)
         )
         self._metrics.watch_heartbeats(self._beats.oldest_by_kind)
         self._metrics.watch_invalid_webhooks(self._registry.invalid_webhooks)
+        self._metrics.watch_paused_webhooks(lambda: self._controls_watch.held)
         self._metrics.watch_log_drops(logs.dropped_lines)
         self._metrics.watch_spans(tracing.counts)
         for source in self._driver.sources:
@@ -270,6 +278,7 @@ class Daemon:
             self._services.keep_attempts(self._attempts)
         if self._alerts is not None:
             self._services.send_alerts(self._alerts)
+        self._services.watch_controls(self._controls_watch)
         self._watch_peers()
         self._supervisor.start()
 
@@ -460,6 +469,7 @@ class Daemon:
             max_lapses=self._settings.reliability.max_attempts,
             unknown_app_budget_ms=self._settings.retry.max_elapsed_time_ms,
             ceilings=self._settings.limits.ceilings(),
+            paused=self._paused,
         )
 
     def _make_attempt_history(self) -> AttemptHistory | None:

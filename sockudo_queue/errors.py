@@ -41,6 +41,10 @@ class OutputError(SockudoQueueError):
     """Standard output takes nothing more: a full disk, for example."""
 
 
+class ControlsNotShared(SockudoQueueError):
+    """The driver's broker keeps nothing of what operators decide, so daemons cannot be told of it."""
+
+
 class MalformedJob(SockudoQueueError):
     """The bytes of a job cannot be read. The message names the fault, never the bytes."""
 

@@ -119,6 +119,27 @@ USAGES: Final[Mapping[str, Usage]] = {
         ("attempts purge --app shop", "attempts purge --app shop --yes"),
         {0: "success", 1: "not confirmed, or not all could be deleted", 2: _BAD_SETTINGS, 3: _NO_QUEUE},
     ),
+    "pause": Usage(
+        "Hold the deliveries of a webhook until it is resumed: none is tried, counted or given up meanwhile. Every "
+        "daemon on the queue obeys within 2 s, also after a restart. With the drivers memory and sqs, pause it in the "
+        "file of apps.",
+        ("pause shop orders", "pause shop orders --json"),
+        {0: "paused, or it was so already", 1: "there is no such webhook, or this driver shares nothing"}
+        | {2: _BAD_SETTINGS, 3: _NO_STORE},
+    ),
+    "resume": Usage(
+        "Deliver to a paused webhook again. Held deliveries start to go out within 2 s, the oldest first.",
+        ("resume shop orders",),
+        {0: "resumed, or it was not paused", 1: "there is no such webhook, or this driver shares nothing"}
+        | {2: _BAD_SETTINGS, 3: _NO_STORE},
+    ),
+    "try-now": Usage(
+        "Close the breaker of a webhook on every daemon, for an endpoint that was repaired: new deliveries are tried "
+        "without waiting for the end of its period.",
+        ("try-now shop orders",),
+        {0: "every daemon closes it within 2 s", 1: "there is no such webhook, or this driver shares nothing"}
+        | {2: _BAD_SETTINGS, 3: _NO_STORE},
+    ),
     "stats": Usage(
         "Show queue depth, dead letters by reason, and the state of each webhook. The figures come from the queue's "
         "server and from the daemon; if one does not answer, the other is still shown.",

@@ -69,6 +69,8 @@ class DeliveryState(msgspec.Struct, frozen=True, omit_defaults=True, rename={"ve
     deferrals in a row without a reservation. `reason`, `died`, `last` and `history` are for dead letters and for
     people. The latest entry of `history` and of `tries` is the last one; older versions neither read nor keep `tries`.
     `first_try` is the `traceparent` of the first attempt whose span was recorded; later attempts are linked to it.
+    `held_from` is the time from which the delivery is held because its webhook is paused. That time does not count.
+    Older versions do not know the field, and count the time.
     """
 
     job: HeaderText
@@ -84,6 +86,7 @@ class DeliveryState(msgspec.Struct, frozen=True, omit_defaults=True, rename={"ve
     history: tuple[PastDeath, ...] = ()
     tries: tuple[Try, ...] = ()
     first_try: TraceParent | None = None
+    held_from: Moment | None = None
     # A factory, because defaults are omitted when encoding, and every record must contain the version.
     version: int = msgspec.field(default_factory=partial(int, FORMAT_VERSION))
 
@@ -112,6 +115,22 @@ def replayed(state: DeliveryState, webhook: str | None = None) -> DeliveryState:
         tries=state.tries,
         first_try=state.first_try,
     )
+
+
+def held(state: DeliveryState, now_ms: int) -> DeliveryState:
+    """Return the state of a delivery that waits until its webhook is resumed."""
+    since = now_ms if state.held_from is None else min(state.held_from, now_ms)
+    return msgspec.structs.replace(state, held_from=since, reserved=False, guesses=0)
+
+
+def resumed(state: DeliveryState, now_ms: int) -> DeliveryState:
+    """Return the state of a delivery that was held: the retry budget stood still meanwhile."""
+    if state.held_from is None:
+        return state
+    began = state.budget_from
+    if began is not None:
+        began = min(began + max(now_ms - max(state.held_from, began), 0), now_ms)
+    return msgspec.structs.replace(state, held_from=None, budget_from=began)
 
 
 def encode(state: DeliveryState) -> bytes:

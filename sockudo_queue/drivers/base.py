@@ -6,7 +6,7 @@ job's bytes as they came, and does not read the app or the events in them.
 A driver keeps *records*. A record is one job as it came, or one webhook delivery of it. Its body is the job's bytes.
 Its state is bytes that the driver stores and does not read: `core.delivery_state` encodes and decodes them for the
 pipeline and the commands. The state is empty for a job that nobody has worked on. Each record is exactly one of: ready,
-active (claimed under a lease), delayed, dead, or gone (acked). `next` is the only method that claims.
+active (claimed under a lease), delayed, held, dead, or gone (acked). `next` is the only method that claims.
 
 Every method may raise `errors.BrokerUnavailable` (the command may or may not have run) or `errors.BrokerRefused`
 (nothing was done). No driver repeats a command by itself: only the caller knows whether twice is as good as once.
@@ -16,13 +16,14 @@ All methods but `close` may be called from any thread at the same time.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 
+from sockudo_queue.core.controls import ControlState, WebhookKey
 from sockudo_queue.core.delivery_state import DeliveryState
 from sockudo_queue.core.job import Event
 
@@ -101,7 +102,20 @@ class DeadLetter:
     events: Sequence[Event] = field(default=(), compare=False, repr=False)
 
 
-Disposition = Retry | Requeue | DeadLetter
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Keep a delivery until its webhook is resumed; no attempt was made.
+
+    A driver that can park records (`Parking`) does not hand it out before `release`; any other treats it as a `Retry`
+    with a long delay.
+    """
+
+    state: bytes
+    app: str
+    webhook: str
+
+
+Disposition = Retry | Requeue | DeadLetter | Hold
 
 
 class Settlement(msgspec.Struct, frozen=True):
@@ -291,6 +305,46 @@ class PeerAware(Protocol):
         """Ask which servers the broker has now; whoever built the driver hears of new ones. May block; never raises."""
 
 
+@runtime_checkable
+class Parking(Protocol):
+    """A driver that parks held deliveries, so that they cost nothing while they wait."""
+
+    def release(self, paused: Collection[WebhookKey]) -> int:
+        """Make held deliveries due whose webhook is not among `paused`, some at a time; return how many.
+
+        A caller repeats it until it returns 0. Whatever was interrupted before is taken up by the next call.
+        """
+
+    def held(self, webhooks: Sequence[WebhookKey]) -> Sequence[int]:
+        """Count the held deliveries of each webhook."""
+
+
+class ControlStore(Protocol):
+    """What operators have decided, shared by all daemons on the queue. Methods raise `BrokerError`."""
+
+    def version(self) -> bytes:
+        """Return a word that is another one after each change."""
+
+    def read(self) -> ControlState:
+        """Return everything that is in force."""
+
+    def pause(self, webhook: WebhookKey, by: str) -> bool:
+        """Pause a webhook; False where it is paused already."""
+
+    def resume(self, webhook: WebhookKey, by: str) -> bool:
+        """Resume a webhook; False where it is not paused."""
+
+    def try_now(self, webhook: WebhookKey, by: str) -> bool:
+        """Ask every daemon to close the breaker of a webhook; always True."""
+
+
+@runtime_checkable
+class Controllable(Protocol):
+    """A driver whose broker keeps the decisions of operators."""
+
+    controls: ControlStore
+
+
 class RecordAudit(NamedTuple):
     """What was found wrong with stored records: something else has removed a part of them.
 
@@ -373,7 +427,7 @@ class Driver(Protocol):
         """Append a job as Sockudo would."""
 
     def depth(self) -> Mapping[str, int]:
-        """Count the records by state: `ready`, `active`, `delayed`, `dead-letter`; all of them, not only ours."""
+        """Count all records by state, not only ours: `ready`, `active`, `delayed`, `held`, `dead-letter`."""
 
     def peek(self) -> Sequence[bytes]:
         """Return the body of the job that has waited longest, of each source that has any. Nothing is taken."""

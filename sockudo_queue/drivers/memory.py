@@ -13,14 +13,16 @@ import os
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from sockudo_queue.core.controls import WebhookKey
 from sockudo_queue.drivers.base import (
     Claim,
     DeadLetter,
     Disposition,
+    Hold,
     NextResult,
     Requeue,
     Retry,
@@ -103,6 +105,7 @@ class MemoryDriver:
         # Every lease has the same length, so the order of claims and renewals is the order of the deadlines.
         self._active: OrderedDict[str, tuple[int, _MemoryRecord]] = OrderedDict()
         self._dead: OrderedDict[str, _MemoryRecord] = OrderedDict()  # by receipt, the oldest first
+        self._held: dict[WebhookKey, list[_MemoryRecord]] = {}
         self.dead_letters = self
         self._trimmed = 0  # dead letters dropped since the last turn told of it
         self._news, self._news_seen = 0, 0
@@ -161,6 +164,19 @@ class MemoryDriver:
     def peek(self) -> Sequence[bytes]:
         with self._changed:
             return [self._ready[0].body] if self._ready else []
+
+    def release(self, paused: Collection[WebhookKey]) -> int:
+        with self._changed:
+            resumed = [self._held.pop(webhook) for webhook in list(self._held) if webhook not in paused]
+            for records in resumed:
+                self._due.extend(records)
+            if resumed:
+                self._notify()
+            return sum(map(len, resumed))
+
+    def held(self, webhooks: Sequence[WebhookKey]) -> Sequence[int]:
+        with self._changed:
+            return [len(self._held.get(webhook, ())) for webhook in webhooks]
 
     def ping(self) -> None:
         """Memory always answers."""
@@ -223,6 +239,7 @@ class MemoryDriver:
             "ready": len(self._ready),
             "active": len(self._active),
             "delayed": len(self._back) + len(self._due) + len(self._delayed),
+            "held": sum(map(len, self._held.values())),
             "dead-letter": len(self._dead),
         }
 
@@ -302,6 +319,8 @@ class MemoryDriver:
                 heapq.heappush(self._delayed, (now + delay_ms, record.id, record))
             case Requeue():
                 heapq.heappush(self._back, (claim.server_ms, record.id, record))
+            case Hold(_, app, webhook):
+                self._held.setdefault(WebhookKey(app, webhook), []).append(record)
             case DeadLetter():
                 record.died_ms = now
                 self._dead[record.receipt] = record
@@ -334,7 +353,7 @@ def _share_of(record: _MemoryRecord, settlement: Settlement, ordinal: int, part:
 
     What is put back keeps its count of lapses: being stopped in the middle does not clear it of killing workers.
     """
-    lapses = record.lapses + part.lapsed if isinstance(part, Requeue) else 0
+    lapses = record.lapses + (isinstance(part, Requeue) and part.lapsed) if isinstance(part, Requeue | Hold) else 0
     if settlement.splits:
         return _MemoryRecord(f"{record.id}.{ordinal}", record.job, part.state or record.state, lapses=lapses)
     record.state, record.lapses = part.state or record.state, lapses

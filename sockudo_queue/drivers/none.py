@@ -64,7 +64,7 @@ class NoneDriver:
         raise BrokerRefused('queue.driver is "none": webhooks are switched off and jobs are not taken')
 
     def depth(self) -> Mapping[str, int]:
-        return dict.fromkeys(("ready", "active", "delayed", "dead-letter"), 0)
+        return dict.fromkeys(("ready", "active", "delayed", "held", "dead-letter"), 0)
 
     def peek(self) -> Sequence[bytes]:
         return ()

@@ -23,15 +23,16 @@ from prometheus_client.samples import Sample
 
 from sockudo_queue import __version__
 from sockudo_queue.core.apps import InvalidByApp
+from sockudo_queue.core.controls import WebhookKey
 from sockudo_queue.core.outcome import Failure, Verdict
 from sockudo_queue.core.trace_context import FIELDS as TRACE_FIELDS
 from sockudo_queue.observability import invalid_webhooks
 from sockudo_queue.observability.tracing.spans import SpanCounts
 
-SETTLED_OUTCOMES: Final = ("completed", "retry", "dead-letter", "put-back", "lease-lost", "unconfirmed")
 ALERT_OUTCOMES: Final = ("sent", "failed", "dropped")
+SETTLED_OUTCOMES: Final = ("completed", "retry", "held", "dead-letter", "put-back", "lease-lost", "unconfirmed")
 HISTORY_LOSSES: Final = ("full", "unavailable", "refused", "memory")
-DEPTH_STATES: Final = ("ready", "active", "delayed", "dead-letter")
+DEPTH_STATES: Final = ("ready", "active", "delayed", "held", "dead-letter")
 DEAD_LETTER_REASONS: Final = (
     "exhausted",
     "refused",
@@ -339,6 +340,7 @@ class _Watched(Collector):
         self.spans: Callable[[], SpanCounts] = SpanCounts
         self.invalid_webhooks: Callable[[], InvalidByApp] = dict
         self.alerts: Callable[[], Mapping[str, float]] = lambda: dict.fromkeys(ALERT_OUTCOMES, 0)
+        self.paused_webhooks: Callable[[], Mapping[WebhookKey, int]] = dict
 
     def collect(self) -> Iterable[Metric]:
         yield GaugeMetricFamily("sockudo_queue_slots_in_use", "Slots that are taken.", self.slots_in_use())
@@ -370,6 +372,7 @@ class _Watched(Collector):
             beats.add_metric((kind,), age)
         yield beats
         yield _invalid(self.invalid_webhooks())
+        yield from _paused(self.paused_webhooks())
 
     def _history(self) -> Iterable[Metric]:
         yield CounterMetricFamily(
@@ -398,6 +401,22 @@ def _invalid(by_app: InvalidByApp) -> Metric:
         if number:
             family.add_metric(names, number)
     return family
+
+
+def _paused(held: Mapping[WebhookKey, int]) -> Iterable[Metric]:
+    """Return the webhooks that are paused at this moment, and what is held for each; those beyond a limit together."""
+    labels = ("app", "webhook")
+    paused = GaugeMetricFamily("sockudo_webhook_paused", "Webhooks that operators have paused.", labels=labels)
+    waiting = GaugeMetricFamily("sockudo_webhook_held", "Deliveries held for a paused webhook.", labels=labels)
+    numbers, counts = Counts[tuple[str, str]](), Counts[tuple[str, str]]()
+    for place, (webhook, count) in enumerate(held.items()):
+        shown = webhook.shown() if place < NAMES_LIMIT else (OTHER, OTHER)
+        numbers[shown] += 1
+        counts[shown] += count
+    for names, number in numbers.items():
+        paused.add_metric(names, number)
+        waiting.add_metric(names, counts[names])
+    return paused, waiting
 
 
 class Metrics:
@@ -570,6 +589,14 @@ class Metrics:
     def invalid_webhooks(self) -> InvalidByApp:
         """Return the webhooks that cannot be called now."""
         return self._watched.invalid_webhooks()
+
+    def watch_paused_webhooks(self, held: Callable[[], Mapping[WebhookKey, int]]) -> None:
+        """Export which webhooks are paused, and how many deliveries are held for each."""
+        self._watched.paused_webhooks = held
+
+    def paused_webhooks(self) -> Mapping[WebhookKey, int]:
+        """Return the webhooks that are paused now, with the deliveries that are held for each."""
+        return self._watched.paused_webhooks()
 
     def watch_log_drops(self, count: Callable[[], float]) -> None:
         self._watched.log_drops = count

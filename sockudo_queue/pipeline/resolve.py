@@ -20,7 +20,7 @@ from sockudo_queue.core.ceilings import DEFAULTS, LONGEST_ID, Ceilings
 from sockudo_queue.core.delivery_state import DeliveryState
 from sockudo_queue.core.job import Job
 from sockudo_queue.delivery.admission.endpoint import Deferral
-from sockudo_queue.drivers.base import Claim, DeadLetter, Requeue, Retry
+from sockudo_queue.drivers.base import Claim, Disposition, Requeue, Retry
 from sockudo_queue.errors import AppStoreUnavailable, AppUnreadable, MalformedJob
 from sockudo_queue.pipeline import deferrals
 from sockudo_queue.pipeline.in_flight import JobInFlight, WebhookDelivery, dead_letter
@@ -28,6 +28,7 @@ from sockudo_queue.pipeline.index_cache import SMALL, IndexCache
 from sockudo_queue.pipeline.large_jobs import LARGE, LargeJobs
 from sockudo_queue.pipeline.matching_share import Interrupted, JobMatching, MatchingShares, PutOff
 from sockudo_queue.pipeline.pattern_cache import PatternCache
+from sockudo_queue.pipeline.paused import PausedWebhooks, hold, none_paused
 from sockudo_queue.pipeline.unknown_apps import FIRST_MS, LookupSchedule, UnknownApps
 
 NEWER_RECORD_DELAY_MS: Final = 60_000
@@ -67,11 +68,13 @@ class Resolver:
         max_lapses: int,
         unknown_app_budget_ms: int,
         ceilings: Ceilings = DEFAULTS,
+        paused: PausedWebhooks | None = None,
     ) -> None:
         self._registry = registry
         self._unknown_apps = unknown_apps
         self._look_ups = LookupSchedule()
         self._log = log
+        self._paused = paused or none_paused()
         self._max_lapses = max_lapses
         self._ceilings = ceilings
         self.large_jobs = LargeJobs(ceilings.in_flight_bytes)
@@ -125,6 +128,11 @@ class Resolver:
         return in_flight
 
     def _of_known_job(self, claim: Claim, state: DeliveryState, job: Job, give_way: GiveWay) -> JobInFlight:
+        if state.webhook is not None:
+            # Before anything that could end it: a webhook that was removed meanwhile may come back before the resume.
+            if (job.app_id, state.webhook) in self._paused.webhooks:
+                return JobInFlight.settled(claim, hold(claim, state, job.app_id, state.webhook))
+            state = delivery_state.resumed(state, claim.now_ms())
         try:
             app = self._registry.find(job.app_id)
         except AppStoreUnavailable:
@@ -216,10 +224,42 @@ class Resolver:
             WebhookDelivery(ordinal, found.webhook, found.events, _fresh(state, job, found.webhook.name))
             for ordinal, found in enumerate(matches)
         ]
-        invalid = _of_invalid(claim, state, job, app, self._patterns.finds, pause) if app.invalid else ()
+        decided: list[Disposition] = []
+        paused = self._paused.webhooks
+        if paused:
+            decided = [
+                hold(claim, delivery.state, app.id, delivery.webhook.name)
+                for delivery in deliveries
+                if (app.id, delivery.webhook.name) in paused
+            ]
+            deliveries = [delivery for delivery in deliveries if (app.id, delivery.webhook.name) not in paused]
+        if app.invalid:
+            decided += self._of_invalid(claim, state, job, app, pause)
         if not deliveries:
-            return JobInFlight.settled(claim, *invalid, splits=True)
-        return JobInFlight(claim, job, tuple(deliveries), splits=True, decided=invalid)
+            return JobInFlight.settled(claim, *decided, splits=True)
+        return JobInFlight(claim, job, tuple(deliveries), splits=True, decided=tuple(decided))
+
+    def _of_invalid(
+        self, claim: Claim, state: DeliveryState, job: Job, app: App, pause: matching.Pause | None
+    ) -> list[Disposition]:
+        """Return a dead letter for each invalid webhook that may want an event, to be replayed once it is corrected.
+
+        One that is paused may be corrected before it is resumed, so its delivery is held.
+        """
+        parts: list[Disposition] = []
+        for webhook in app.invalid:
+            events = matching.maybe_wanted(job, webhook, self._patterns.finds)
+            if events:
+                fresh = _fresh(state, job, webhook.name)
+                is_paused = (app.id, webhook.name) in self._paused.webhooks
+                parts.append(
+                    hold(claim, fresh, app.id, webhook.name)
+                    if is_paused
+                    else dead_letter(fresh, claim, "webhook-invalid", events)
+                )
+            if pause is not None:
+                pause()
+        return parts
 
     def _unknown_app(self, claim: Claim, state: DeliveryState, job: Job, reason: str) -> JobInFlight:
         """Try again while the registry may still learn of the app; then keep the job as a dead letter.
@@ -265,20 +305,6 @@ def _put_off(claim: Claim, state: DeliveryState, deferral: Deferral) -> JobInFli
 def _fresh(state: DeliveryState, job: Job, webhook: str) -> DeliveryState:
     """Return the state of a webhook delivery. What was counted while the app was unknown does not count for it."""
     return DeliveryState(state.job, job.app_id, webhook, history=state.history)
-
-
-def _of_invalid(
-    claim: Claim, state: DeliveryState, job: Job, app: App, finds: matching.Finds, pause: matching.Pause | None
-) -> tuple[DeadLetter, ...]:
-    """Return a dead letter for each invalid webhook that may want an event, to be replayed once it is corrected."""
-    letters = []
-    for webhook in app.invalid:
-        events = matching.maybe_wanted(job, webhook, finds)
-        if events:
-            letters.append(dead_letter(_fresh(state, job, webhook.name), claim, "webhook-invalid", events))
-        if pause is not None:
-            pause()
-    return tuple(letters)
 
 
 def _looked_for(state: DeliveryState, job: Job, began: int | None) -> DeliveryState:

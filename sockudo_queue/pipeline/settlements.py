@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from sockudo_queue.core.alert import RaiseAlert, dead_letter, ignore
-from sockudo_queue.drivers.base import Claim, DeadLetter, Driver, Requeue, Retry, Settlement
+from sockudo_queue.drivers.base import Claim, DeadLetter, Driver, Hold, Requeue, Retry, Settlement
 from sockudo_queue.errors import BrokerError
 from sockudo_queue.observability.metrics import Metrics
 from sockudo_queue.observability.status_page.history import DeadLetterEvent, StatusHistory
@@ -95,7 +95,7 @@ class SettlementRecorder:
 def _outcome_of(settlement: Settlement) -> str:
     """Name a settlement by the most telling of its parts."""
     kinds = {type(part) for part in settlement.parts}
-    for kind, outcome in ((DeadLetter, "dead-letter"), (Retry, "retry"), (Requeue, "put-back")):
+    for kind, outcome in ((DeadLetter, "dead-letter"), (Retry, "retry"), (Hold, "held"), (Requeue, "put-back")):
         if kind in kinds:
             return outcome
     return "completed"

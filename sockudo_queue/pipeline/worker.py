@@ -19,6 +19,7 @@ from sockudo_queue.pipeline.dispatcher import Dispatcher
 from sockudo_queue.pipeline.in_flight import ClaimsInFlight, JobInFlight, WebhookDelivery
 from sockudo_queue.pipeline.isolation import SUSPECT_LAPSES, Isolation
 from sockudo_queue.pipeline.large_jobs import LARGE
+from sockudo_queue.pipeline.paused import PausedWebhooks, none_paused
 from sockudo_queue.pipeline.pool import Slot, WorkerPool
 from sockudo_queue.pipeline.resolve import Resolver
 from sockudo_queue.pipeline.settlements import SettlementRecorder
@@ -53,6 +54,7 @@ class WorkerContext:
     abandoned: threading.Event
     isolation: Isolation = field(default_factory=Isolation)
     tracing: Tracing = NO_TRACING
+    paused: PausedWebhooks = field(default_factory=none_paused)
 
 
 class Worker:
@@ -84,9 +86,11 @@ class Worker:
         self._abandoned = context.abandoned
         self._isolation = context.isolation
         self._tracing = context.tracing
+        self._paused = context.paused
 
     def run(self) -> None:
         """Work until the pool has nothing more for this worker."""
+        self._paused.wait_until_known(self._stopping)
         while True:
             task = self._pool.wait_for_task(self.slot)
             self.is_waiting = False

@@ -23,6 +23,7 @@ from sockudo_queue.runtime.cpu_affinity import LOOK_EVERY, CpuAffinity
 from sockudo_queue.services import alerts
 from sockudo_queue.services.apps_file import RELOAD_EVERY, AppsReload
 from sockudo_queue.services.attempt_history import FLUSH_SECONDS, AttemptHistory
+from sockudo_queue.services.controls import ControlsWatch
 from sockudo_queue.services.lease_renewer import LeaseRenewer
 from sockudo_queue.services.notifier import Notifier
 from sockudo_queue.services.peers import PeerWatch
@@ -119,6 +120,10 @@ class BackgroundThreads:
                 (wakes or end).wait(seconds())
 
         self._start(name, allowance, serve)
+
+    def watch_controls(self, watch: ControlsWatch) -> None:
+        """Start what lets this daemon obey operators; workers claim nothing before its first look."""
+        self.every("controls", lambda: watch.pause, watch.look, wakes=watch.wakes)
 
     def keep_attempts(self, attempts: AttemptHistory) -> None:
         """Start what stores the attempt history; attempts that end during a stop are stored too."""

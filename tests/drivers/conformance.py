@@ -403,7 +403,7 @@ class DriverConformance:
             driver, claim, DeadLetter(b"dead", "refused"), Requeue(b"back"), Retry(b"later", 1000), splits=True
         )
 
-        assert driver.depth() == {"ready": 1, "active": 0, "delayed": 2, "dead-letter": 1}
+        assert driver.depth() == {"ready": 1, "active": 0, "delayed": 2, "held": 0, "dead-letter": 1}
         first, *_ = take_all(driver)
         assert (first.id, first.state) == (f"{claim.id}.1", b"back")
         queue.advance(1)
@@ -483,7 +483,7 @@ class DriverConformance:
 
         queue.advance(FAR)
         assert is_idle(driver)
-        assert driver.depth() == {"ready": 0, "active": 0, "delayed": 0, "dead-letter": 1}
+        assert driver.depth() == {"ready": 0, "active": 0, "delayed": 0, "held": 0, "dead-letter": 1}
         assert queue.dead_letters() == [Kept(claim.id, b"job", b"exhausted")]
 
     def test_the_oldest_dead_letters_give_way_and_are_counted(self, queue: DriverUnderTest) -> None:
@@ -557,7 +557,7 @@ class DriverConformance:
         assert first.settle([ENDINGS[ending](stale)]) == [False]
         assert not first.next(ENDINGS[ending](stale)).accepted
 
-        assert second.depth() == {"ready": 0, "active": 1, "delayed": 0, "dead-letter": 0}
+        assert second.depth() == {"ready": 0, "active": 1, "delayed": 0, "held": 0, "dead-letter": 0}
         assert second.renew([current]) == [True]
         assert settle(second, current)
         assert queue.is_empty()
@@ -574,7 +574,7 @@ class DriverConformance:
 
         assert first.settle([ENDINGS[ending](stale)]) == [False]
 
-        assert second.depth() == {"ready": 0, "active": 0, "delayed": 1, "dead-letter": 0}
+        assert second.depth() == {"ready": 0, "active": 0, "delayed": 1, "held": 0, "dead-letter": 0}
         queue.advance(1)
         assert take(second).state == b"kept"
 
@@ -791,14 +791,14 @@ class DriverConformance:
 
     def test_depth_counts_by_state(self, queue: DriverUnderTest) -> None:
         driver = queue.driver()
-        assert driver.depth() == {"ready": 0, "active": 0, "delayed": 0, "dead-letter": 0}
+        assert driver.depth() == {"ready": 0, "active": 0, "delayed": 0, "held": 0, "dead-letter": 0}
         queue.push(*jobs(10))
         claims = [take(driver) for _ in range(6)]
         parts: list[Disposition] = [Retry(b"s", 1000), Retry(b"s", 0), DeadLetter(b"d", "x"), Requeue()]
         for claim, part in zip(claims, parts, strict=False):
             settle(driver, claim, part)
 
-        assert driver.depth() == {"ready": 4, "active": 2, "delayed": 3, "dead-letter": 1}
+        assert driver.depth() == {"ready": 4, "active": 2, "delayed": 3, "held": 0, "dead-letter": 1}
 
     def test_depth_counts_a_body_in_whichever_list_it_lies(self, queue: DriverUnderTest) -> None:
         driver = queue.driver()
@@ -881,7 +881,13 @@ class _Walk:
         rest = Counter(bodies_of(deliver_all(self._driver)))
         assert rest == +self._owed
         assert Counter(kept.body for kept in self._queue.dead_letters()) == self._dead
-        assert self._driver.depth() == {"ready": 0, "active": 0, "delayed": 0, "dead-letter": self._dead.total()}
+        assert self._driver.depth() == {
+            "ready": 0,
+            "active": 0,
+            "delayed": 0,
+            "held": 0,
+            "dead-letter": self._dead.total(),
+        }
 
     @property
     def _driver(self) -> Driver:

@@ -176,7 +176,7 @@ class DeadLetterConformance:
         settle(driver, dead, DeadLetter(b"d", "refused"))
         settle(driver, later, Retry(b"l", 1000))
         driver.dead_letters.purge(letters(driver))
-        assert dict(driver.depth()) == {"ready": 0, "active": 1, "delayed": 1, "dead-letter": 0}
+        assert dict(driver.depth()) == {"ready": 0, "active": 1, "delayed": 1, "held": 0, "dead-letter": 0}
         assert settle(driver, held)
         queue.advance(FAR)
         assert take(driver).id == later.id

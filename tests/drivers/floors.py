@@ -11,13 +11,13 @@ from collections.abc import Mapping
 from typing import Final
 
 FLOORS: Final = {
-    "tests/drivers/test_memory.py::TestMemory": 111,
-    "tests/drivers/test_redis_layouts.py::TestCluster": 111,
-    "tests/drivers/test_redis_layouts.py::TestClusterV2": 111,
+    "tests/drivers/test_memory.py::TestMemory": 119,
+    "tests/drivers/test_redis_layouts.py::TestCluster": 119,
+    "tests/drivers/test_redis_layouts.py::TestClusterV2": 119,
     "tests/drivers/test_redis_layouts.py::TestSentinel": 111,
     "tests/drivers/test_redis_layouts.py::TestSentinelV2": 111,
-    "tests/drivers/test_redis_lists.py::TestRedisLists": 666,  # three servers, two spellings of the key
-    "tests/drivers/test_redis_v2.py::TestRedisV2": 333,
+    "tests/drivers/test_redis_lists.py::TestRedisLists": 714,  # three servers, two spellings of the key
+    "tests/drivers/test_redis_v2.py::TestRedisV2": 357,
     "tests/drivers/test_sqs.py::TestFifo": 104,
     "tests/drivers/test_sqs.py::TestStandard": 104,
 }

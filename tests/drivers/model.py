@@ -198,6 +198,7 @@ class QueueMachine(RuleBasedStateMachine):
             "ready": expected.ready.total(),
             "active": len(expected.active),
             "delayed": len(expected.delayed),
+            "held": 0,
             "dead-letter": len(expected.dead),
         }
 

@@ -175,14 +175,14 @@ class SqsConformance(DriverConformance, DeadLetterConformance):
     def test_depth_counts_by_state(self, queue: Queue) -> None:
         """What is due counts as ready."""
         driver = queue.driver()
-        assert driver.depth() == {"ready": 0, "active": 0, "delayed": 0, "dead-letter": 0}
+        assert driver.depth() == {"ready": 0, "active": 0, "delayed": 0, "held": 0, "dead-letter": 0}
         queue.push(*jobs(10))
         claims = [take(driver) for _ in range(6)]
         parts: list[Disposition] = [Retry(b"s", 5000), Retry(b"s", 0), DeadLetter(b"d", "x"), Requeue()]
         for claim, part in zip(claims, parts, strict=False):
             settle(driver, claim, part)
 
-        assert driver.depth() == {"ready": 6, "active": 2, "delayed": 1, "dead-letter": 1}
+        assert driver.depth() == {"ready": 6, "active": 2, "delayed": 1, "held": 0, "dead-letter": 1}
 
     def test_a_bell_counts_what_can_be_claimed(self, queue: Queue) -> None:
         """It counts what is in our hands; how many more there are it cannot know."""
@@ -251,7 +251,7 @@ class SqsConformance(DriverConformance, DeadLetterConformance):
 
         counts = dict(second.depth())
         assert counts["active"] == 1 or (ending == "ack" and not queue.fifo)  # not every service takes an old handle
-        assert counts | {"active": 1} == {"ready": 0, "active": 1, "delayed": 0, "dead-letter": 0}
+        assert counts | {"active": 1} == {"ready": 0, "active": 1, "delayed": 0, "held": 0, "dead-letter": 0}
         assert settle(second, current)
         assert queue.is_empty()
 

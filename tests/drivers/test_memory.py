@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import pytest
 
+from sockudo_queue.core.controls import WebhookKey
 from sockudo_queue.drivers.base import Claim, DeadLetterStore, Driver, NextResult, Settlement, StoredDeadLetter
 from sockudo_queue.drivers.memory import MemoryDriver, SteadyClock
 from sockudo_queue.errors import BrokerUnavailable
 from tests.drivers.conformance import LEASE_SECONDS, RETENTION, DriverConformance, Kept, Lossy
 from tests.drivers.dead_letters import DeadLetterConformance
+from tests.drivers.parking import ParkingConformance
 
 
 class Clock(SteadyClock):
@@ -112,6 +114,14 @@ class Hand:
         with self._call() as memory:
             return memory.drop_older(age_ms)
 
+    def release(self, paused: Collection[WebhookKey]) -> int:
+        with self._call() as memory:
+            return memory.release(paused)
+
+    def held(self, webhooks: Sequence[WebhookKey]) -> Sequence[int]:
+        with self._call() as memory:
+            return memory.held(webhooks)
+
     def close(self) -> None:
         self._memory.close()
 
@@ -147,7 +157,7 @@ class MemoryUnderTest:
         return [Kept(record.id, record.body, record.state) for record in self._memory._dead.values()]
 
 
-class TestMemory(DriverConformance, DeadLetterConformance):
+class TestMemory(DriverConformance, DeadLetterConformance, ParkingConformance):
     @pytest.fixture
     def queue(self) -> MemoryUnderTest:
         return MemoryUnderTest()

@@ -65,7 +65,7 @@ def test_a_claim_of_a_fresh_job_has_no_lease(lists: RedisLists, driver: RedisAtM
     lists.advance(LEASE_SECONDS * 10)
 
     assert driver.renew([claim]) == [True]
-    assert driver.depth() == {"ready": 0, "active": 0, "delayed": 0, "dead-letter": 0}
+    assert driver.depth() == {"ready": 0, "active": 0, "delayed": 0, "held": 0, "dead-letter": 0}
 
 
 @pytest.mark.parametrize("name", BODIES)
@@ -157,7 +157,7 @@ def test_repeating_a_settle_keeps_a_record_once(lists: RedisLists) -> None:
         assert driver.settle([settlement]) == [True]
 
         assert driver.renew([taken]) == [True]
-        assert driver.depth() == {"ready": 0, "active": 1, "delayed": 1, "dead-letter": 1}
+        assert driver.depth() == {"ready": 0, "active": 1, "delayed": 1, "held": 0, "dead-letter": 1}
 
 
 @pytest.mark.parametrize("part", [Retry(b"s", 0), Requeue(b"s"), DeadLetter(b"s", "x")])
@@ -216,14 +216,14 @@ def test_a_full_server_can_be_drained(lists: RedisLists, driver: RedisAtMostOnce
     assert take(driver).state == b"s"
     assert take(driver).body == jobs(4)[2]
 
-    assert driver.depth() == {"ready": 1, "active": 1, "delayed": 1, "dead-letter": 1}
+    assert driver.depth() == {"ready": 1, "active": 1, "delayed": 1, "held": 0, "dead-letter": 1}
 
 
 def test_depth_and_put_see_both_lists(lists: RedisLists, driver: RedisAtMostOnceDriver) -> None:
     driver.put(b"ours")
     lists.client.rpush(SOURCES[1], b"theirs")
 
-    assert driver.depth() == {"ready": 2, "active": 0, "delayed": 0, "dead-letter": 0}
+    assert driver.depth() == {"ready": 2, "active": 0, "delayed": 0, "held": 0, "dead-letter": 0}
     assert driver.peek() == [b"ours", b"theirs"]
     assert lists.client.lrange(SOURCES[0], 0, -1) == [b"ours"]
 

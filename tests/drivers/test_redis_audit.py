@@ -268,7 +268,7 @@ def test_records_in_a_set_of_a_later_version_are_left_alone(lists: RedisLists, v
         for part in ("delayed", "dead"):
             if lists.client.exists(own_key(source, part)):
                 lists.client.rename(own_key(source, part), own_key(source, f"{part}-of-later"))
-                lists.client.sadd(own_key(source, "further"), own_key(source, f"{part}-of-later"))
+                lists.client.hset(own_key(source, "further"), own_key(source, f"{part}-of-later"), "")
     stored = dump(lists.client)
 
     assert driver.audit() == WELL
@@ -281,7 +281,7 @@ def test_records_in_a_set_of_a_later_version_are_left_alone(lists: RedisLists, v
 def test_dead_letters_of_a_later_version_without_a_body_here_are_left_alone(lists: RedisLists) -> None:
     driver = lists.driver()
     lists.client.zadd(own("dead"), {"later/1": 1})
-    lists.client.sadd(own("further"), own("bodies-of-later"))
+    lists.client.hset(own("further"), own("bodies-of-later"), "")
 
     assert driver.audit() == WELL
     assert lists.client.zcard(own("dead")) == 1

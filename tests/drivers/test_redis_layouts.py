@@ -8,15 +8,18 @@ from contextlib import ExitStack
 import pytest
 
 from sockudo_queue.config import RedisClusterSettings, SentinelNode, SentinelSettings, Settings
+from sockudo_queue.core.controls import ControlState
 from sockudo_queue.core.secret import Secret
 from sockudo_queue.drivers.redis import replies
+from sockudo_queue.drivers.redis.controls import RedisControls
 from sockudo_queue.drivers.redis.factory import link_of
 from sockudo_queue.drivers.redis.link import Link
 from sockudo_queue.errors import BrokerUnavailable
 from tests.drivers.conformance import DriverConformance
 from tests.drivers.dead_letters import DeadLetterConformance
-from tests.drivers.redis_layouts import ClusterLists, ClusterV2, SentinelLists, SentinelV2
-from tests.drivers.redis_lists import SOURCES
+from tests.drivers.parking import ORDERS, ParkingConformance
+from tests.drivers.redis_layouts import ClusterLists, ClusterV2, SentinelLists, SentinelV2, cluster_link
+from tests.drivers.redis_lists import PREFIX, SOURCES
 from tests.helpers.redis_binaries import LAYOUT_KINDS
 from tests.helpers.redis_cluster import RedisCluster
 from tests.helpers.redis_sentinel import RedisSentinels
@@ -36,7 +39,7 @@ def sentinels(request: pytest.FixtureRequest) -> Iterator[RedisSentinels]:
         yield started
 
 
-class TestCluster(DriverConformance, DeadLetterConformance):
+class TestCluster(DriverConformance, DeadLetterConformance, ParkingConformance):
     lets_suspects_wait = True
 
     @pytest.fixture
@@ -56,7 +59,7 @@ class TestSentinel(DriverConformance, DeadLetterConformance):
         return lists
 
 
-class TestClusterV2(DriverConformance, DeadLetterConformance):
+class TestClusterV2(DriverConformance, DeadLetterConformance, ParkingConformance):
     lets_suspects_wait = True
 
     @pytest.fixture
@@ -74,6 +77,18 @@ class TestSentinelV2(DriverConformance, DeadLetterConformance):
         v2 = SentinelV2(sentinels, cleanup)
         v2.client.flushall()
         return v2
+
+
+def test_a_cluster_shares_what_operators_decide(cluster: RedisCluster, cleanup: ExitStack) -> None:
+    cluster.client().flushall()
+    links = [cluster_link(cluster) for _ in range(2)]
+    for each in links:
+        cleanup.callback(each.close)
+    first, second = (RedisControls(each, PREFIX) for each in links)
+    assert first.pause(ORDERS, "ann")
+    assert set(second.read().pauses) == {ORDERS}
+    assert second.resume(ORDERS, "bob")
+    assert first.read() == ControlState()
 
 
 def test_nodes_that_nobody_named_are_told_as_they_become_known(cluster: RedisCluster) -> None:

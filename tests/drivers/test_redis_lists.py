@@ -6,10 +6,11 @@ import pytest
 
 from tests.drivers.conformance import DriverConformance
 from tests.drivers.dead_letters import DeadLetterConformance
+from tests.drivers.parking import ParkingConformance
 from tests.drivers.redis_lists import SOURCES, RedisLists
 
 
-class TestRedisLists(DriverConformance, DeadLetterConformance):
+class TestRedisLists(DriverConformance, DeadLetterConformance, ParkingConformance):
     lets_suspects_wait = True
 
     @pytest.fixture(params=SOURCES)

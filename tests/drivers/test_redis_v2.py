@@ -6,10 +6,11 @@ import pytest
 
 from tests.drivers.conformance import DriverConformance
 from tests.drivers.dead_letters import DeadLetterConformance
+from tests.drivers.parking import ParkingConformance
 from tests.drivers.redis_v2 import RedisV2
 
 
-class TestRedisV2(DriverConformance, DeadLetterConformance):
+class TestRedisV2(DriverConformance, DeadLetterConformance, ParkingConformance):
     lets_suspects_wait = True
 
     @pytest.fixture

@@ -17,7 +17,7 @@ from sockudo_queue.drivers.redis.link import Link, Script
 from sockudo_queue.drivers.redis.lists import ListSource, part_arguments
 from sockudo_queue.drivers.redis.parser import Oversized
 from sockudo_queue.drivers.redis.peers import RedisPeers
-from sockudo_queue.drivers.redis.source import BLOCK_SECONDS, Terms, id_source
+from sockudo_queue.drivers.redis.source import BLOCK_SECONDS, FURTHER, Terms, id_source, own_key
 from sockudo_queue.errors import BrokerError, BrokerRefused, SettlementRefused
 
 _STORE: Final = Script("store")
@@ -26,10 +26,10 @@ _STORE: Final = Script("store")
 class RedisAtMostOnceDriver(RedisDriver):
     """`queue.redis.delivery = "at-most-once"`. `next` waits for a job itself, for at most a second."""
 
-    def __init__(self, link: Link, patient: Link, keys: Sequence[str], terms: Terms) -> None:
+    def __init__(self, link: Link, patient: Link, keys: Sequence[str], terms: Terms, prefix: str = "") -> None:
         """`keys` are lists; no other form of the queue can be popped. `patient` is for the waits."""
         lists = [ListSource(key, link, patient, terms) for key in keys]
-        super().__init__(link, lists, keys[0])
+        super().__init__(link, lists, keys[0], prefix=prefix)
         self.peers = RedisPeers(link, lists, we_pop=True)
         self._patient = patient
         self._dead_retention = terms.dead_retention
@@ -92,7 +92,8 @@ class RedisAtMostOnceDriver(RedisDriver):
             arguments: list[str | bytes | int] = [settlement.claim.body, self._dead_retention]
             for ordinal, part in enumerate(settlement.parts):
                 arguments += part_arguments(settlement, ordinal, part)
-            keys = [source.records, source.delayed, source.lapses, source.dead]
+            ours = [source.records, source.delayed, source.lapses, source.dead, source.held]
+            keys = [*ours, own_key(source.key, FURTHER)]
             try:
                 trimmed = self._link.run(_STORE, keys, arguments, read=_trimmed)
             except BrokerRefused as refusal:

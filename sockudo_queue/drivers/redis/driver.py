@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Final, TypeVar
 
 import msgspec
 
+from sockudo_queue.core.controls import WebhookKey
 from sockudo_queue.drivers.base import Claim, Finding, NextResult, RecordAudit, Settlement
 from sockudo_queue.drivers.redis import replies
+from sockudo_queue.drivers.redis.controls import RedisControls
 from sockudo_queue.drivers.redis.dead_letters import RedisDeadLetterStore
 from sockudo_queue.drivers.redis.errors import ServerBusy, ServerRefused, WritesRefused, is_of_size
 from sockudo_queue.drivers.redis.inspection import Inspection
@@ -57,8 +59,13 @@ class _SourceStatus:
 class RedisDriver:
     """Records, leases and receipts: nothing is lost at a crash, and a late settle matches nothing."""
 
-    def __init__(self, link: Link, sources: Sequence[RedisSource], put_list: str, name: str = "redis") -> None:
-        """Serve the sources, which must speak over `link`. Jobs that are `put` go to the list `put_list`."""
+    def __init__(
+        self, link: Link, sources: Sequence[RedisSource], put_list: str, name: str = "redis", prefix: str = ""
+    ) -> None:
+        """Serve the sources, which must speak over `link`. Jobs that are `put` go to the list `put_list`.
+
+        `prefix` is what the queues have in common that the decisions of operators hold for.
+        """
         self.name = name
         self._link = link
         self._statuses = {source.key: _SourceStatus(source) for source in sources}
@@ -70,6 +77,7 @@ class RedisDriver:
         self._others = {key: [other for other in self.sources if other != key] for key in self.sources}
         self.dead_letters = RedisDeadLetterStore(link, sources)
         self.peers = RedisPeers(link, sources)
+        self.controls = RedisControls(link, prefix)
 
     def next(self, settled: Settlement | None) -> NextResult:
         result = self._claim_anywhere(self._in_order()) if settled is None else self._settle_and_claim(settled)
@@ -124,7 +132,7 @@ class RedisDriver:
         self._link.call("RPUSH", self._put_list, body, read=replies.count)
 
     def depth(self) -> Mapping[str, int]:
-        total = dict.fromkeys(("ready", "active", "delayed", "dead-letter"), 0)
+        total = dict.fromkeys(("ready", "active", "delayed", "held", "dead-letter"), 0)
         for counts in self._answers(lambda source: source.depth()):
             for state, count in counts.items():
                 total[state] += count
@@ -132,6 +140,15 @@ class RedisDriver:
 
     def peek(self) -> Sequence[bytes]:
         return [body for body in self._answers(lambda source: source.peek()) if body is not None]
+
+    def release(self, paused: Collection[WebhookKey]) -> int:
+        """See `base.Parking`. A source that refuses is left out."""
+        return sum(self._answers(lambda source: source.release(paused)))
+
+    def held(self, webhooks: Sequence[WebhookKey]) -> Sequence[int]:
+        """See `base.Parking`. A source that refuses is left out."""
+        columns = self._answers(lambda source: [source.count_held(webhook) for webhook in webhooks])
+        return [sum(counts) for counts in zip(*columns, strict=True)]
 
     def audit(self) -> RecordAudit:
         """See `base.Auditable`. A source that refuses is left out."""

@@ -31,12 +31,12 @@ def make_redis_driver(settings: Settings, on_server: OnServer = ignore_server) -
     prefix = _prefix_of(settings)
     lists = source_keys(prefix, redis.queue_name)
     if redis.delivery == "at-most-once":
-        return RedisAtMostOnceDriver(link, patient, lists, terms)
+        return RedisAtMostOnceDriver(link, patient, lists, terms, prefix)
     sources: list[RedisSource] = [ListSource(key, link, patient, terms) for key in lists]
     base = v2_base(prefix, redis.queue_name)
     if base is not None:
         sources.insert(0, V2Source(base, link, patient, terms))
-    return RedisDriver(link, sources, lists[0], settings.driver)
+    return RedisDriver(link, sources, lists[0], settings.driver, prefix)
 
 
 def make_redis_history(settings: Settings) -> RedisHistory:

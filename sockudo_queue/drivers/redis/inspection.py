@@ -21,10 +21,20 @@ from sockudo_queue.errors import BrokerError, BrokerRefused
 OLDEST: Final = (6, 0)
 NO_BLOCKING_BELOW: Final = (6, 2)
 
-LIST_SCRIPTS: Final = Script("next", "gather", "renew", "dead_replay", "dead_purge")
+LIST_SCRIPTS: Final = Script("next", "gather", "renew", "dead_replay", "dead_purge", "release", "controls")
 HISTORY_SCRIPTS: Final = Script("history_shared", "history_append", "history_drop")
 V2_SCRIPTS: Final = Script(
-    "v2_queue", "v2_retention", "v2_settle", "v2_frames", "v2_claim", "v2_renew", "v2_look", "v2_replay", "dead_purge"
+    "v2_queue",
+    "v2_retention",
+    "v2_settle",
+    "v2_frames",
+    "v2_claim",
+    "v2_renew",
+    "v2_look",
+    "v2_replay",
+    "dead_purge",
+    "release",
+    "controls",
 )
 """Not to be run: their text says which commands a form of the queue needs."""
 _RIGHTS: Final = Script("rights")

@@ -14,6 +14,7 @@ from sockudo_queue.drivers.base import (
     Claim,
     DeadLetter,
     Disposition,
+    Hold,
     RecordAudit,
     Requeue,
     Retry,
@@ -21,8 +22,10 @@ from sockudo_queue.drivers.base import (
     StoredDeadLetter,
 )
 from sockudo_queue.drivers.redis import replies
+from sockudo_queue.drivers.redis.held import place_of
 from sockudo_queue.drivers.redis.link import Link, Script
 from sockudo_queue.drivers.redis.source import (
+    FURTHER,
     PUT_BACK_BASE,
     Arguments,
     RedisSource,
@@ -33,9 +36,9 @@ from sockudo_queue.drivers.redis.source import (
     settlement_arguments,
 )
 
-KEY_PARTS: Final = ("ready", "records", "active", "delayed", "lapses", "dead")
+KEY_PARTS: Final = ("ready", "records", "active", "delayed", "lapses", "dead", "held", FURTHER)
 """Our keys beside a list, in the order of the scripts' KEYS."""
-_TYPES: Final = ("list", "list", "hash", "zset", "zset", "hash", "zset")
+_TYPES: Final = ("list", "list", "hash", "zset", "zset", "hash", "zset", "zset", "hash")
 """Of the list and of our keys beside it."""
 GATHER_LIMIT: Final = 500
 """Bodies that one call moves into `ready`, so many at once and until so many bytes are moved: short enough that no
@@ -72,6 +75,7 @@ class ListSource(RedisSource):
             "ready": call("LLEN", self.key, read=count) + call("LLEN", self._ready, read=count),
             "active": call("ZCARD", self.active, read=count),
             "delayed": call("ZCARD", self.delayed, read=count),
+            "held": call("ZCARD", self.held, read=count),
             "dead-letter": call("ZCARD", self.dead, read=count),
         }
 
@@ -94,7 +98,7 @@ class ListSource(RedisSource):
         return self._link.run(_REPLAY, keys, arguments, read=replies.flags(len(letters)))
 
     def _audit(self) -> RecordAudit:
-        return self._run_audit(self.delayed, self.active)
+        return self._run_audit(self.delayed, self.active, self.held)
 
     def _run_next(self, settled: Settlement | None, what: str, expired_until: int) -> SourceResult:
         terms, read = self._terms, replies.SETTLED_AND_CLAIMED
@@ -148,3 +152,5 @@ def part_arguments(settlement: Settlement, ordinal: int, part: Disposition) -> A
             return ["lapsed" if lapsed else "back", receipt, f"{PUT_BACK_BASE + claim.server_ms:.0f}", state]
         case DeadLetter(state, _):
             return ["dead", receipt, 0, state]
+        case Hold(state, app, webhook):
+            return ["held", receipt, place_of(app, webhook), state]

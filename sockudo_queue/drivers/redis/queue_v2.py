@@ -16,6 +16,7 @@ from sockudo_queue.drivers.base import (
     Claim,
     DeadLetter,
     Disposition,
+    Hold,
     RecordAudit,
     Requeue,
     Retry,
@@ -25,6 +26,7 @@ from sockudo_queue.drivers.base import (
 from sockudo_queue.drivers.redis import replies
 from sockudo_queue.drivers.redis.dead_letters import WithheldDeadLetter
 from sockudo_queue.drivers.redis.errors import ODD
+from sockudo_queue.drivers.redis.held import place_of
 from sockudo_queue.drivers.redis.link import Link, Script
 from sockudo_queue.drivers.redis.parser import Oversized
 from sockudo_queue.drivers.redis.queue_v2_payload import AS_STORED, Piece, opened, pieces, start_of, whole
@@ -98,8 +100,8 @@ class V2Source(RedisSource):
     def __init__(self, base: str, link: Link, patient: Link, terms: Terms) -> None:
         super().__init__(base, link, patient, terms)
         self.keys = {part: f"{base}:{part}" for part in V2_PARTS}
-        self._all_keys = (*self.keys.values(), self.dead, self.records)
-        self.types = dict(zip(self._all_keys, (*V2_PARTS.values(), "zset", "hash"), strict=True))
+        self._all_keys = (*self.keys.values(), self.dead, self.records, self.held)
+        self.types = dict(zip(self._all_keys, (*V2_PARTS.values(), "zset", "hash", "zset"), strict=True))
         self.active, self.delayed = self.keys["active"], self.keys["delayed"]
         self._read_claimed = partial(self._read, settlements=0)
         self._read_settled_and_claimed = partial(self._read, settlements=1)
@@ -114,6 +116,7 @@ class V2Source(RedisSource):
             "ready": call("LLEN", keys["wait"], read=count) + _said(framed),
             "active": call("ZCARD", keys["active"], read=count),
             "delayed": call("ZCARD", keys["delayed"], read=count),
+            "held": call("ZCARD", self.held, read=count),
             "dead-letter": call("ZCARD", self.dead, read=count),
         }
 
@@ -146,7 +149,7 @@ class V2Source(RedisSource):
         keys = self.keys
         read = [keys[part] for part in ("jobs", "wait", "delayed", "active", "completed")]
         try:
-            adrift = self._link.run(_AUDIT, [*read, f"{self.key}:{SOCKUDOS_DEAD}"], [], read=replies.count)
+            adrift = self._link.run(_AUDIT, [*read, f"{self.key}:{SOCKUDOS_DEAD}", self.held], [], read=replies.count)
         except BrokerRefused:  # a rule without that key is right for all else
             adrift = 0
         return RecordAudit(ours.lost, ours.restored, ours.unreachable + adrift)
@@ -213,6 +216,8 @@ def _parts_of(claim: Claim) -> Callable[[Settlement, int, Disposition], Argument
             case Requeue(_, lapsed):
                 kind = "lapsed" if lapsed else "back"
                 number = str(_PUT_BACK_BASE + int(claim.receipt.rpartition("-")[2]))
+            case Hold(_, app, webhook):
+                kind, number = "held", str(place_of(app, webhook))
             case DeadLetter():
                 return ["dead", own, 0, *_dead_piece(state, claim.body, start, is_withheld=is_withheld)]
         # An envelope names the id that it was made for, so only the record itself can keep what is stored.

@@ -21,6 +21,7 @@ CLUSTER_SLOTS: Final = 16_384
 LONGEST_HOST: Final = 255
 LATEST_MS: Final = 253_402_300_799_999
 """The end of the year 9999, after which there are no dates in Python."""
+LONGEST_MS: Final = len(str(LATEST_MS))
 LONGEST_RECEIPT: Final = 1_024
 """Bytes; an id has at most 255, and Queue V2 shows each of them as up to three."""
 MOST_LAPSES: Final = 1_000_001

@@ -11,7 +11,7 @@ import os
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar, Final, TypeVar
@@ -19,9 +19,11 @@ from typing import ClassVar, Final, TypeVar
 import msgspec
 
 from sockudo_queue.core.cluster_keys import has_hash_tag
+from sockudo_queue.core.controls import WebhookKey
 from sockudo_queue.drivers.base import Claim, Disposition, RecordAudit, Retry, Settlement, StoredDeadLetter
 from sockudo_queue.drivers.redis import replies
 from sockudo_queue.drivers.redis.errors import CommandDenied, ServerRefused, WritesRefused
+from sockudo_queue.drivers.redis.held import LEAST_MOVED, MOST_DUE, PLACE_WIDTH, place_of, places_of
 from sockudo_queue.drivers.redis.link import Link, Script
 from sockudo_queue.drivers.redis.server_clock import ServerClock
 from sockudo_queue.errors import BrokerRefused, BrokerUnavailable
@@ -54,11 +56,13 @@ MEASURED_WITHIN_MS: Final = 1_000
 """By how much a step may be larger than what was measured of it; what waited longest is moved all the same."""
 
 FURTHER: Final = "further"
-"""The key, beside a source, of the names of further keys in which a later version keeps its records. This version has
-none. A version that adds one must put its name there before the first record: the audit of a version that does not know
-that key would take such records for lost, and put copies of them back."""
+"""The key, beside a source, of a hash with the names of further keys that hold records. A version that adds such a key
+puts its name there before the first record: the audit of a version that does not know the key would take the records
+for lost, and put copies of them back. This version adds `held`. Where it finds another name, its audit changes
+nothing."""
 
 AUDIT: Final = Script("audit")
+RELEASE: Final = Script("release")
 _RESCHEDULE: Final = Script("reschedule")
 
 Arguments = list[str | bytes | int]
@@ -116,6 +120,7 @@ class RedisSource(ABC):
         # The sorted set of deaths, `<id>/<n>` by the time of death (n tells the deaths of one record apart), and the
         # hash that holds what is dead, by id.
         self.dead, self.records = own_key(key, "dead"), own_key(key, "records")
+        self.held = own_key(key, "held")
         self.has_work = False
         self.clock = ServerClock(terms.lease_ms)
         self._longest_delay_ms = terms.longest_delay_ms
@@ -167,6 +172,15 @@ class RedisSource(ABC):
         """Look for records that are out of reach, and bring them back. Changes nothing where all is well."""
         self._reschedule()
         return self._audit()
+
+    def release(self, paused: Collection[WebhookKey]) -> int:
+        """Make held deliveries due whose webhook is not paused; bounded work a call."""
+        arguments: Arguments = [MOST_DUE, LEAST_MOVED, PLACE_WIDTH, *places_of(paused)]
+        return self._link.run(RELEASE, [self.held, self.delayed], arguments, read=replies.count)
+
+    def count_held(self, webhook: WebhookKey) -> int:
+        place = place_of(*webhook)
+        return self._link.call("ZCOUNT", self.held, place, f"({place + PLACE_WIDTH}", read=replies.count)
 
     @abstractmethod
     def depth(self) -> Mapping[str, int]:

@@ -202,6 +202,7 @@ class SqsDriver:
             "ready": ready + waiting,
             "active": max(hidden - waiting - kept, 0),
             "delayed": delayed + kept,
+            "held": 0,  # what is held is delayed here
             "dead-letter": dead + dead_hidden,
         }
 

@@ -7,13 +7,18 @@ import uuid
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol
 
-from sockudo_queue.drivers.base import DeadLetter, Requeue, Retry, Settlement
+from sockudo_queue.drivers.base import DeadLetter, Hold, Requeue, Retry, Settlement
 from sockudo_queue.drivers.sqs.buffer import Record
 from sockudo_queue.drivers.sqs.messages import Outgoing, Received
 from sockudo_queue.errors import BrokerError
 
 KEPT_LIMIT: Final = 200
 """Records of a standard queue that may wait for their time in our memory; more of them wait in the queue."""
+
+HELD_MS: Final = 900_000
+"""How long what is held waits before the pause is looked at again: as long as SQS delays a message."""
+HELD_ORDERED_MS: Final = 10_000
+"""The same with an order: then it waits here, and a look costs no call."""
 
 
 @dataclass(slots=True, eq=False)
@@ -76,6 +81,8 @@ def plan(settlement: Settlement, record: Record, now: float, ordering: Ordering,
         name, claims = (f"{record.id}.{ordinal}", 0) if settlement.splits else (record.id, record.claims)
         here = Record(record.message, name, state, claims, 0)
         outgoing = Outgoing(name, record.message.received.body, state, claims)
+        if isinstance(part, Hold):
+            part = Retry(part.state, HELD_ORDERED_MS if ordering.is_ordered else HELD_MS)
         match part:
             case DeadLetter():
                 task.sends.append(Send(True, replace(outgoing, origin=record.message.group)))

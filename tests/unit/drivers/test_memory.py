@@ -113,7 +113,7 @@ def test_claimed_delayed_and_dead_records_count_for_the_capacity_and_stay() -> N
     first, second, _third = claim(driver), claim(driver), claim(driver)
     driver.settle([Settlement(first, (Retry(b"s", 50),)), Settlement(second, (DeadLetter(b"s", "refused"),))])
     put(driver, 3)
-    assert driver.depth() == {"ready": 1, "active": 1, "delayed": 1, "dead-letter": 1}
+    assert driver.depth() == {"ready": 1, "active": 1, "delayed": 1, "held": 0, "dead-letter": 1}
     assert driver.evicted == 3
     assert bodies(driver) == [b"3"]
 
@@ -132,7 +132,7 @@ def test_a_split_makes_room_among_the_ready_jobs() -> None:
     put(driver, 3)
     parts = (Retry(b"a", 1), Retry(b"b", 1))
     driver.settle([Settlement(claim(driver), parts, splits=True)])
-    assert driver.depth() == {"ready": 1, "active": 0, "delayed": 2, "dead-letter": 0}
+    assert driver.depth() == {"ready": 1, "active": 0, "delayed": 2, "held": 0, "dead-letter": 0}
     assert driver.evicted == 1
 
 

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 import pytest
 
 from sockudo_queue.core.apps import InvalidWebhook
+from sockudo_queue.core.controls import WebhookKey
 from sockudo_queue.observability.metrics import Metrics
 
 ROOT: Final = Path(__file__).parents[3]
@@ -55,6 +56,7 @@ def exported() -> set[Series]:
     metrics.source_refused("lists", refused=False)
     metrics.clock_skew("this-host", 0)
     metrics.watch_invalid_webhooks(lambda: {"shop": (InvalidWebhook("orders", None, None, "", ""),)})
+    metrics.watch_paused_webhooks(lambda: {WebhookKey("shop", "orders"): 3})
     metrics.watch_heartbeats(lambda: {"worker": 0.0})
     found = set()
     for metric in metrics.registry.collect():

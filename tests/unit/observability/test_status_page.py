@@ -29,7 +29,7 @@ HOSTILE: Final = "<script>alert('x')</script>\"&\x1b[31m\u202e\ud800"
 def sample(
     at: float, waiting: int | None = 0, *, delivered: int = 0, failed: int = 0, oldest: float | None = None
 ) -> Sample:
-    depth = None if waiting is None else {"ready": waiting, "active": 9, "delayed": 0, "dead-letter": 9}
+    depth = None if waiting is None else {"ready": waiting, "active": 9, "delayed": 0, "held": 0, "dead-letter": 9}
     return Sample(at, depth, oldest, delivered, failed, ())
 
 
@@ -186,7 +186,7 @@ def test_the_page_tells_the_cause_of_trouble() -> None:
     metrics = Metrics("redis", "webhooks")
     history, health, shown = pages(metrics)
     health.ready()
-    history.sample({"ready": 1, "active": 0, "delayed": 41, "dead-letter": 7}, None)
+    history.sample({"ready": 1, "active": 0, "delayed": 41, "held": 0, "dead-letter": 7}, None)
     ended(metrics, "shop", "fine")
     for _ in range(3):
         ended(metrics, "shop", "orders", "retryable", reason="status-503")
@@ -194,7 +194,7 @@ def test_the_page_tells_the_cause_of_trouble() -> None:
     assert "half-open (probing)" in Tags(shown.html().get_data(as_text=True)).words
     metrics.breaker("shop", "orders", "open")
     history.died(DeadLetterEvent(NOW, "shop", "orders", "job-1", 10, "exhausted", "status-503"))
-    history.sample({"ready": 1, "active": 0, "delayed": 41, "dead-letter": 8}, None)
+    history.sample({"ready": 1, "active": 0, "delayed": 41, "held": 0, "dead-letter": 8}, None)
     document = shown.html().get_data(as_text=True)
     found = Tags(document)
     # What waits for its next try is not what the age is of, so the tile must not say "waiting".

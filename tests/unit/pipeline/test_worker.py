@@ -149,7 +149,7 @@ def test_step_settles_the_last_job_with_the_claim_of_the_next() -> None:
 
     assert second is not None
     assert list(world.claims) == [second.claim.receipt]
-    assert world.counts() == (0, 1, 0, 0)
+    assert world.counts() == (0, 1, 0, 0, 0)
     assert len(world.posts.webhooks) == 2
 
 
@@ -240,5 +240,5 @@ def test_worker_settles_and_claims_nothing_while_another_job_runs_alone() -> Non
 
     assert world.step() is None
 
-    assert world.counts() == (1, 0, 0, 0)
+    assert world.counts() == (1, 0, 0, 0, 0)
     assert len(world.posts.webhooks) == 1

@@ -70,7 +70,7 @@ def test_a_look_feeds_the_gauges_and_the_page() -> None:
     world.driver.put(job(1))
     world.sampler.look()
     [sample] = world.history.view().samples
-    assert sample.depth == {"ready": 1, "active": 0, "delayed": 0, "dead-letter": 0}
+    assert sample.depth == {"ready": 1, "active": 0, "delayed": 0, "held": 0, "dead-letter": 0}
     assert sample.oldest == (TIME_MS + 1) / 1000
     labels = {"backend": "memory", "queue": "webhooks"}
     value = world.metrics.registry.get_sample_value

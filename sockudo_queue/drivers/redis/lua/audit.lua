@@ -1,8 +1,8 @@
 -- Find records that have lost their place: something else, such as eviction, has removed a key of ours.
 --
 -- KEYS 1 records (id -> value)   2 dead (receipt -> time of death, ms)
---      3 further (set of the keys, as text, in which a later version keeps records; see `FURTHER` in source.py)
---      and of lists: 4 delayed (receipt -> due, ms)   5 active (receipt -> lease deadline, ms)
+--      3 further (hash: names of the keys in which further records are kept; see `FURTHER` in source.py)
+--      and of lists: 4 delayed (receipt -> due, ms)   5 active (receipt -> lease deadline, ms)   6 held (receipt -> score)
 -- ARGV 1 records that are looked at at most; above it they are only counted   2 records that are put back at most
 -- Returns {dead letters without a record, which are removed; records put back; records that are out of reach}
 --
@@ -11,7 +11,9 @@
 -- number in its new receipt is larger than that of any claim that may still be held.
 local records, dead, further, delayed = unpack(KEYS)
 -- What a later version keeps elsewhere has its place there: to put it back would double it.
-if redis.call('EXISTS', further) == 1 then return {0, 0, 0} end
+for _, key in ipairs(redis.call('EXISTS', further) == 1 and redis.call('HKEYS', further) or {}) do
+  if key ~= KEYS[6] then return {0, 0, 0} end
+end
 local sets = {dead, unpack(KEYS, 4)}
 local now = redis.call('TIME')
 now = now[1] * 1000 + math.floor(now[2] / 1000)

@@ -3,11 +3,12 @@
 -- KEYS 1 source list (Sockudo's)   2 ready (bodies)                      3 records (id -> value)
 --      4 active (receipt -> lease deadline, ms)   5 delayed (receipt -> due, ms; below 0: put back, goes first)
 --      6 lapses (id -> count)      7 dead (receipt -> time of death, ms)
+--      8 held (receipt -> score; see held.py)     9 further (hash; see `FURTHER` in source.py)
 -- ARGV 1 id for a fresh body   2 lease, ms   3 who goes first, "due" or "fresh"; "kept" leaves the source alone, "none" takes nothing
 --      4 dead letters to keep   5 the latest moment, ms, at which expired leases are taken; after it they are left alone
 --      6 number of acks of claims that never lapsed, then that many receipts; then for each other: receipt, number of parts,
---      and for each part: "later", "back", "lapsed" (back, and counted as a lapse) or "dead";
---      receipt of the part; a number (later: delay, ms; back and lapsed: score); state ("" keeps the value as it is)
+--      and for each part: "later", "back", "lapsed" (back, and counted as a lapse), "dead" or "held";
+--      receipt of the part; a number (later: delay, ms; back and lapsed: score; held: the place of its webhook); state ("" keeps the value as it is)
 -- Returns {flag per settlement, dead letters trimmed, now ms, receipt or false, value, lapses}; behind them, where there are
 -- any, the number of records that were found without their value: something else has removed it
 --
@@ -20,7 +21,7 @@
 -- command that this user may not run) undoes nothing of what was done before it.
 -- The first write is always a removal, if only of nothing: a Redis over maxmemory refuses a script that begins with
 -- anything else, and takes all of one that begins so. So a full Redis can still be drained.
-local source, ready, records, active, delayed, lapses, dead = unpack(KEYS)
+local source, ready, records, active, delayed, lapses, dead, held, further = unpack(KEYS)
 local now = redis.call('TIME')
 now = now[1] * 1000 + math.floor(now[2] / 1000)
 local flags, trimmed, lost = {}, 0, 0
@@ -93,6 +94,12 @@ while at <= #ARGV do
       elseif kind == 'dead' then
         keep(dead, now, part, own, kept)
         trim_dead()
+      elseif kind == 'held' then
+        -- Refused, it only means that an older version beside this one may put a copy of the record back.
+        redis.pcall('HSET', further, held, '')
+        if count > 0 then redis.call('HSET', lapses, own, count) end
+        keeps_count = keeps_count or own == id
+        keep(held, string.format('%.0f', number + math.floor(now / 1000)), part, own, kept)
       else
         -- What is put back keeps its count: being stopped in the middle does not clear it of killing workers.
         local lapsed = count + (kind == 'lapsed' and 1 or 0)

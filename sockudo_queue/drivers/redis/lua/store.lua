@@ -1,7 +1,7 @@
 -- Keep parts of a job that was popped without a claim (delivery "at-most-once").
 --
--- KEYS 1 records   2 delayed   3 lapses   4 dead
--- ARGV 1 body   2 dead letters to keep; then for each part: "later", "back", "lapsed" or "dead"; receipt; number; state
+-- KEYS 1 records   2 delayed   3 lapses   4 dead   5 held   6 further
+-- ARGV 1 body   2 dead letters to keep; then for each part: "later", "back", "lapsed", "dead" or "held"; receipt; number; state
 --      (as in next.lua; a state of "" keeps the body bare)
 -- Returns {dead letters trimmed}
 --
@@ -28,6 +28,9 @@ local function store(kind, receipt, number, state)
   if state ~= '' or string.byte(value, 1) == 1 then value = '\1' .. state .. '\n' .. value end
   if kind == 'later' then
     keep(KEYS[2], now + number, receipt, value)
+  elseif kind == 'held' then
+    redis.pcall('HSET', KEYS[6], KEYS[5], '')
+    keep(KEYS[5], string.format('%.0f', number + math.floor(now / 1000)), receipt, value)
   elseif kind ~= 'dead' then
     if kind == 'lapsed' then redis.call('HSET', KEYS[3], id_of(receipt), 1) end
     keep(KEYS[2], number, receipt, value)

@@ -5,19 +5,20 @@
 --      7 tokens (id -> word)         8 attempts (id -> claims)        9 max-attempts    10 failures (id -> reason)
 --      11 completed (id -> ms)       12 notify (wake-up words)        13 events (stream)
 --      14 dead (ours: receipt -> time of death, ms)                   15 records (ours: id -> what is dead)
+--      16 held (ours: id -> score; see held.py)
 -- ARGV 1 the beginning of the word for the claim of this call; the microsecond of the claim is put behind it
 --      2 lease, ms   3 who goes first, "due" or "fresh"; "none" takes nothing
 --      4 dead letters to keep   5 completed jobs to keep   6 events to keep
 --      7 the latest moment, ms, at which expired leases are taken; after it they are left alone
 --
--- Sockudo's own workers share all of these keys but the last two. A lease is a word in `tokens` and a deadline in
+-- Sockudo's own workers share all of these keys but the last three. A lease is a word in `tokens` and a deadline in
 -- `active`; whoever ends or renews one shows the word. Of the record that is claimed, `attempts` counts the claims since
 -- its last orderly end, so Sockudo's limit of attempts never buries what only waits for an endpoint.
 --
 -- Nothing is taken away before it is kept elsewhere, and a script's first write is a removal, if only of nothing: see
 -- next.lua. Ids are shown to the driver in printable ASCII, all else in them as %XX.
 local jobs, wait, frames, framed, delayed, active, tokens, attempts, limits, failures, completed, notify, events, dead,
-  records = unpack(KEYS)
+  records, held = unpack(KEYS)
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local micros = string.format('%.0f', time[1] * 1000000 + time[2])

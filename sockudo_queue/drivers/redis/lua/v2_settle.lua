@@ -2,7 +2,8 @@
 --
 -- ARGV 8 number of acks, then that many receipts; then for each claim that leaves parts: receipt, number of parts, length of
 --      the payload that it was made of (0: unknown), and for each part: "later", "back", "lapsed" (back, and counted as a
---      lapse) or "dead"; id of the part; a number (later: delay, ms; back and lapsed: score); and what is stored of it, a
+--      lapse), "dead" or "held"; id of the part; a number (later: delay, ms; back and lapsed: score; held: the place of
+--      its webhook); and what is stored of it, a
 --      payload or the record of a dead letter, as text, first and last byte of the claim's payload that follow, text
 --
 -- Only states travel, since the server has the payload already: a settlement that repeats a job of a megabyte for each of
@@ -26,6 +27,10 @@ local function keep(kind, id, number, payload, claims)
   redis.call('HSET', attempts, id, count)
   redis.call('HSET', jobs, id, payload)
   redis.call('ZREM', completed, id)
+  if kind == 'held' then
+    redis.call('ZADD', held, string.format('%.0f', number + math.floor(now / 1000)), id)
+    return
+  end
   redis.call('ZADD', delayed, count < SUSPECT and due or now, id)
   if kind == 'later' then tell('retrying', id) else ring() tell('waiting', id) end
 end

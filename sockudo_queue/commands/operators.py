@@ -1,0 +1,143 @@
+"""`pause`, `resume` and `try-now`: what an operator does to one webhook, on all daemons of the queue."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+from sockudo_queue.commands.apps import app_look_up
+from sockudo_queue.commands.context import EXIT_NO, OpenQueue, driver_of, load
+from sockudo_queue.commands.terminal import moment, plural, print_error, print_json, print_line
+from sockudo_queue.core.controls import WebhookKey
+from sockudo_queue.drivers.base import Parking
+from sockudo_queue.operations.controls import Controls, store_of
+from sockudo_queue.runtime.streams import visible
+
+OBEY_SECONDS: Final = 2
+"""Seconds within which every daemon obeys."""
+
+
+def pause(options: argparse.Namespace) -> int:
+    """Pause a webhook; it is no error that it is paused already."""
+    with _reached(options) as act:
+        if act is None or not act.is_known(or_paused=False):
+            return EXIT_NO
+        if act.controls.pause(*act.key, act.by):
+            act.print_end(f"paused {act.name}; every daemon obeys within {OBEY_SECONDS} s")
+        else:
+            found = act.controls.pauses().get(act.key)
+            since = f" since {moment(found.since_ms)}, by {found.by}" if found is not None else ""
+            act.print_end(f"{act.name} is paused already{since}")
+    return 0
+
+
+def resume(options: argparse.Namespace) -> int:
+    """Resume a webhook; it is no error that it is not paused."""
+    with _reached(options) as act:
+        if act is None or not act.is_known(or_paused=True):
+            return EXIT_NO
+        if act.controls.resume(*act.key, act.by):
+            act.print_end(f"resumed {act.name}; {act.held_text} from now on")
+        else:
+            act.print_end(f"{act.name} is not paused")
+    return 0
+
+
+def try_now(options: argparse.Namespace) -> int:
+    """Close the breaker of a webhook."""
+    with _reached(options) as act:
+        if act is None or not act.is_known(or_paused=False):
+            return EXIT_NO
+        act.controls.try_now(*act.key, act.by)
+        act.print_end(f"every daemon closes the breaker of {act.name} within {OBEY_SECONDS} s")
+    return 0
+
+
+class _Action:
+    """One run of a command: which webhook is meant, and what it says at the end."""
+
+    def __init__(self, queue: OpenQueue, options: argparse.Namespace) -> None:
+        self.key = WebhookKey(options.app, options.webhook)
+        self.by = system_user()
+        self.controls = Controls(store_of(queue.driver), self)
+        self._queue = queue
+        self._command, self._json = options.prog, options.json
+        self._event: dict[str, Any] = {}
+
+    @property
+    def name(self) -> str:
+        return f"webhook {visible(self.key.webhook)} of app {visible(self.key.app)}"
+
+    def is_known(self, *, or_paused: bool) -> bool:
+        """Tell whether there is such a webhook, or complain. Raises `AppStoreUnavailable`.
+
+        `or_paused`: one that is gone from the apps, but was paused before, will do.
+        """
+        if or_paused and self.key in self.controls.pauses():
+            return True
+        with app_look_up(self._queue.loaded, self._queue.apps) as apps:
+            app = apps.find(self.key.app)
+        if app is None:
+            print_error(f"{self._command}: there is no app {self.key.app}")
+            return False
+        names = [webhook.name for webhook in app.webhooks] + [webhook.name for webhook in app.invalid]
+        if self.key.webhook not in names:
+            has = ", ".join(names) or "none"
+            print_error(f"{self._command}: app {app.id} has no webhook {self.key.webhook}; it has: {has}")
+            return False
+        return True
+
+    @property
+    def held_text(self) -> str:
+        """Say how many deliveries are held. Raises `BrokerError`."""
+        driver = self._queue.driver
+        count = driver.held([self.key])[0] if isinstance(driver, Parking) else 0
+        self._event["held"] = count
+        return f"{plural(count, 'held delivery', 'held deliveries')} {'goes' if count == 1 else 'go'} out"
+
+    def print_end(self, text: str) -> None:
+        if self._json:
+            print_json(self._event)
+            return
+        print_line(text)
+        event = " ".join(f"{name}={value}" for name, value in self._event.items() if name != "event")
+        print_line(f"operator.acted {visible(event)}")
+
+    def info(self, event: str, **fields: Any) -> None:
+        """Take the event that a daemon would log; it is printed at the end."""
+        self._event = {"event": event, **fields}
+
+
+@contextmanager
+def _reached(options: argparse.Namespace) -> Iterator[_Action | None]:
+    """Return the action on the queue that the settings name, or None after saying why a command can do nothing."""
+    loaded, apps = load(options)
+    driver = loaded.settings.driver
+    if driver in ("redis", "redis-cluster"):
+        with driver_of(loaded) as opened:
+            yield _Action(OpenQueue(loaded, apps, opened), options)
+        return
+    where = (
+        'nothing is delivered with queue.driver "none"'
+        if driver == "none"
+        else f'with the driver {driver} a command cannot reach the daemons; "paused": true at the webhook, in the file '
+        "of apps, pauses it there"
+    )
+    print_error(f"{options.prog}: {where}")
+    yield None
+
+
+def system_user() -> str:
+    """Return who runs this command: user and host."""
+    import pwd  # here, since there is none on systems that are not Unix
+
+    number = os.getuid()
+    try:
+        name = pwd.getpwuid(number).pw_name
+    except KeyError:
+        name = str(number)
+    return f"{name}@{socket.gethostname()}"

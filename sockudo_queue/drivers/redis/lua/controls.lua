@@ -1,0 +1,34 @@
+-- Change what operators have decided: pause or resume a webhook, or ask for its breaker to be closed.
+--
+-- KEYS 1 controls (hash: "version", and for each webhook "pause:NAME" and "try:NAME" -> ms, space, operator)
+-- ARGV 1 "set", "remove" or "try"   2 the field   3 operator   4 fields that there may be   5 age, ms, of old tries
+-- Returns 1 changed, 0 it was so already, -1 there are too many fields
+--
+-- Daemons read everything anew when the version differs from the one that they know. It is the time of the change, so that
+-- no two versions are alike even if the server loses some.
+-- The HDEL of nothing comes first because a Redis over maxmemory refuses a script that begins with HSET.
+local controls, field = KEYS[1], ARGV[2]
+redis.call('HDEL', controls, '')
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+
+if ARGV[1] == 'remove' then
+  if redis.call('HDEL', controls, field) == 0 then return 0 end
+else
+  local exists = redis.call('HEXISTS', controls, field) == 1
+  if ARGV[1] == 'set' and exists then return 0 end
+  local fields, cursor = 0, '0'
+  repeat
+    local page = redis.call('HSCAN', controls, cursor, 'COUNT', 1000)
+    cursor = page[1]
+    for i = 1, #page[2], 2 do
+      local at = tonumber(string.match(page[2][i + 1], '^%d+') or 0)
+      local is_old = string.sub(page[2][i], 1, 4) == 'try:' and at < now - ARGV[5]
+      if is_old then redis.call('HDEL', controls, page[2][i]) else fields = fields + 1 end
+    end
+  until cursor == '0'
+  if not exists and fields > tonumber(ARGV[4]) then return -1 end
+  redis.call('HSET', controls, field, string.format('%d', now) .. ' ' .. ARGV[3])
+end
+redis.call('HSET', controls, 'version', time[1] .. '.' .. time[2])
+return 1

@@ -1,0 +1,79 @@
+"""What operators do to a webhook, on the page or by a command: pause, resume, "try now"."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from sockudo_queue.core.controls import Pause, WebhookKey, operator_name
+from sockudo_queue.drivers.base import Controllable, ControlStore, Driver
+from sockudo_queue.errors import ControlsNotShared
+
+
+class Controls:
+    """The actions. Safe from any thread; they block for as long as the queue's server takes to answer."""
+
+    def __init__(
+        self,
+        store: ControlStore | None,
+        log: Any,
+        *,
+        acted: Callable[[], object] = bool,
+        try_here: Callable[[WebhookKey], object] | None = None,
+    ) -> None:
+        """`store` is None where the driver's broker keeps nothing of this.
+
+        `log` gets one `operator.acted` for each action. `acted` is called after each, so that this process does
+        not wait for its next look. `try_here` closes a breaker of this process alone, where there is no store.
+        """
+        self._store = store
+        self._log = log
+        self._acted = acted
+        self._try_here = try_here
+
+    def pause(self, app: str, webhook: str, by: str) -> bool:
+        """Pause a webhook on all daemons; False where it is paused already.
+
+        Raises `ControlsNotShared` or `BrokerError`, as all actions do.
+        """
+        return self._do("pause", WebhookKey(app, webhook), by, lambda store, key: store.pause(key, by))
+
+    def resume(self, app: str, webhook: str, by: str) -> bool:
+        """Resume a webhook on all daemons; False where it is not paused."""
+        return self._do("resume", WebhookKey(app, webhook), by, lambda store, key: store.resume(key, by))
+
+    def try_now(self, app: str, webhook: str, by: str) -> None:
+        """Close the breaker of a webhook, on all daemons or, where they share nothing, on this one."""
+        key = WebhookKey(app, webhook)
+        if self._store is None and self._try_here is not None:
+            self._try_here(key)
+            self._note("try-now", key, by, count=1)
+        else:
+            self._do("try-now", key, by, lambda store, key: store.try_now(key, by))
+
+    def pauses(self) -> Mapping[WebhookKey, Pause]:
+        """Return the webhooks that were paused by an action, as the queue's server knows them now."""
+        return self._shared().read().pauses
+
+    def _do(self, action: str, key: WebhookKey, by: str, change: Callable[[ControlStore, WebhookKey], bool]) -> bool:
+        changed = change(self._shared(), key)
+        self._note(action, key, by, count=int(changed))
+        self._acted()
+        return changed
+
+    def _shared(self) -> ControlStore:
+        if self._store is None:
+            raise ControlsNotShared(
+                'daemons share nothing with this queue.driver; set "paused" at the webhook in the file of apps instead'
+            )
+        return self._store
+
+    def _note(self, action: str, key: WebhookKey, by: str, *, count: int) -> None:
+        self._log.info(
+            "operator.acted", action=action, app=key.app, webhook=key.webhook, by=operator_name(by), count=count
+        )
+
+
+def store_of(driver: Driver) -> ControlStore | None:
+    """Return where the driver's broker keeps what operators decide."""
+    return driver.controls if isinstance(driver, Controllable) else None
