@@ -191,8 +191,20 @@ class Daemon:
             raise_alert=self._raise_alert,
         )
         self._services = BackgroundThreads(context, self._supervisor, sampler, self._log)
-        self._controls_watch = ControlsWatch(self._driver, self._paused, self._log, wake=self._pool.wake)
-        self.controls = Controls(store_of(self._driver), self._log, acted=self._controls_watch.wakes.set)
+        self._controls_watch = ControlsWatch(
+            self._driver,
+            self._paused,
+            self._log,
+            in_file=registry.paused_webhooks,
+            close_breaker=self._dispatcher.close_breaker,
+            wake=self._pool.wake,
+        )
+        self.controls = Controls(
+            store_of(self._driver),
+            self._log,
+            acted=self._controls_watch.wakes.set,
+            try_here=self._dispatcher.close_breaker,
+        )
         self._metrics.watch_slots(
             self._pool.slots, lambda: self._pool.busy, lambda: max(self._pool.threads - self._pool.slots, 0)
         )

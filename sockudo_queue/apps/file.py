@@ -61,7 +61,9 @@ def collect_apps(document: AppsDocument, settings: Settings, problems: ConfigPro
     manager = document.app_manager if isinstance(document.app_manager, Mapping) else {}
     entries = _entries(manager, document, problems)
     _check_store(settings.apps.driver, entries, document, problems)
-    defaults = Defaults(settings.retry, settings.delivery.request_timeout_ms, settings.limits.ceilings())
+    defaults = Defaults(
+        settings.retry, settings.delivery.request_timeout_ms, settings.limits.ceilings(), can_pause=True
+    )
     apps: dict[str, App] = {}
     for app in _read_apps(entries, document, defaults, problems):
         if app.id in apps:

@@ -16,19 +16,20 @@ from sockudo_queue.commands.endpoints import endpoint_findings
 from sockudo_queue.commands.filters import filter_findings
 from sockudo_queue.commands.pages import port_findings
 from sockudo_queue.commands.peers import peer_findings
-from sockudo_queue.commands.terminal import plural, print_json, print_line
+from sockudo_queue.commands.terminal import moment, plural, print_json, print_line
 from sockudo_queue.config import UNIX, Loaded, Settings, UnixSocket, redis_scheme, unix_socket
 from sockudo_queue.core.apps import App
 from sockudo_queue.core.ports import host_port
 from sockudo_queue.delivery.guard import Service
 from sockudo_queue.delivery.own_services import broker, brokers
-from sockudo_queue.drivers.base import Driver, Finding, Inspectable, Level, PeerAware
+from sockudo_queue.drivers.base import Controllable, Driver, Finding, Inspectable, Level, PeerAware
 from sockudo_queue.drivers.factory import make_history, producer_rule_of, region_of
-from sockudo_queue.errors import BrokerError, BrokerUnavailable, SettingsError
+from sockudo_queue.errors import BrokerError, BrokerRefused, BrokerUnavailable, SettingsError
 from sockudo_queue.history.store import SharedHistory
 
 EXIT_BAD_SETTINGS: Final = 2
 SETTINGS: Final = "settings"
+PAUSED_SHOWN: Final = 20
 _STORE_GROUPS: Final = frozenset({"apps", "mysql", "postgres", "dynamodb"})
 _BROKER_GROUPS: Final = frozenset({"driver", "redis", "redis_cluster", "sentinel", "master_tls", "sqs"})
 _DELIVERY_GROUPS: Final = frozenset({"delivery", "memory", "metrics", *_BROKER_GROUPS})  # the guard protects these
@@ -146,6 +147,7 @@ def _broker_findings(driver: Driver, loaded: Loaded) -> Iterator[Finding]:
             yield from driver.inspect()
         yield from _surroundings(driver, loaded)
         yield from _history_findings(loaded)
+        yield from _paused_findings(driver)
     except BrokerError as error:
         if str(error) != reported:
             yield Finding(Level.ERROR, "broker", f"{place}: {str(error).rstrip('.')}{_advice(error)}")
@@ -207,6 +209,24 @@ def _history_findings(loaded: Loaded) -> Iterator[Finding]:
             )
     finally:
         store.close()
+
+
+def _paused_findings(driver: Driver) -> Iterator[Finding]:
+    """Yield the webhooks that operators have paused, or why none can be."""
+    if not isinstance(driver, Controllable):
+        return
+    try:
+        pauses = driver.controls.read().pauses
+    except BrokerRefused as refusal:
+        text = f"no webhook can be paused: the queue's server refuses it ({refusal}); docs/operating.md names the key"
+        yield Finding(Level.WARNING, "pauses", text)
+        return
+    for webhook, pause in sorted(pauses.items())[:PAUSED_SHOWN]:
+        app, name = webhook.shown()
+        since = f"is paused since {moment(pause.since_ms)} by {pause.by}"
+        yield Finding(Level.WARNING, f"app {app!r}, webhook {name}", f"{since}; sockudo-queue resume ends it")
+    if len(pauses) > PAUSED_SHOWN:
+        yield Finding(Level.WARNING, "pauses", f"{len(pauses) - PAUSED_SHOWN} more webhooks are paused")
 
 
 def _advice(error: BrokerError) -> str:

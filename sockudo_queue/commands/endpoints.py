@@ -72,8 +72,12 @@ def endpoint_findings(
             [
                 (f"app {app.id!r}, webhook {webhook.name}", partial(_probe, attempts, loaded, app, webhook))
                 for app, webhook in webhooks
+                if not webhook.paused
             ]
         )
+        for app, webhook in webhooks:
+            if webhook.paused:
+                yield Finding(Level.OK, f"app {app.id!r}, webhook {webhook.name}", "is paused, so it gets no probe")
 
 
 def _refused_functions(loaded: Loaded, webhooks: Iterable[tuple[App, Webhook]]) -> Iterator[Finding]:

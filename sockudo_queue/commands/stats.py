@@ -129,7 +129,8 @@ def _queue_lines(queue: QueueFigures) -> Iterator[str]:
         yield f"queue     {queue.driver}: unknown"
         return
     ready, active, delayed, dead = (queue.depth.get(each, 0) for each in ("ready", "active", "delayed", "dead-letter"))
-    yield f"queue     {queue.driver}: {ready:,} ready, {active:,} in flight, {delayed:,} delayed"
+    held = f", {queue.depth['held']:,} held" if queue.depth.get("held") else ""
+    yield f"queue     {queue.driver}: {ready:,} ready, {active:,} in flight, {delayed:,} delayed{held}"
     if queue.oldest_ms is not None:
         yield f"oldest    {span(time.time() - queue.oldest_ms / 1000)} old, of {moment(queue.oldest_ms)}"
     yield f"dead      {plural(dead, 'dead letter')}" + (
@@ -163,6 +164,11 @@ def _daemon_lines(url: str, status: Mapping[str, Any]) -> Iterator[str]:
     invalid = status.get("invalid_webhooks", {"count": 0, "first": []})  # missing in an older daemon
     for row in invalid["first"][:INVALID_SHOWN]:
         yield f"          webhook {row['webhook']} of app {row['app']} is invalid: {row['reason']}"
+    paused = told.get("paused_webhooks", [])  # as above
+    for row in paused[:INVALID_SHOWN]:
+        yield f"          webhook {row['webhook']} of app {row['app']} is paused; {row['held']:,} held"
+    if len(paused) > INVALID_SHOWN:
+        yield f"          {len(paused) - INVALID_SHOWN:,} more webhooks are paused"
     if invalid["count"] > INVALID_SHOWN:
         yield f"          {invalid['count'] - INVALID_SHOWN:,} more webhooks are invalid"
     trimmed = status["dead_letters"]["trimmed"]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from sockudo_queue.core.controls import WebhookKey
 from sockudo_queue.core.retry import RetryPolicy
 from sockudo_queue.core.secret import Secret
 
@@ -33,7 +34,8 @@ class LambdaTarget:
 class Webhook:
     """One webhook of an app. `name` is unique in its app and identifies it in records, metrics and dead letters.
 
-    With `signing_secrets` its requests also carry Standard Webhooks signatures, one for each secret.
+    With `signing_secrets` its requests also carry Standard Webhooks signatures, one for each secret. `max_in_flight` limits
+    the attempts that one daemon makes at the same time.
     """
 
     name: str
@@ -46,6 +48,8 @@ class Webhook:
     request_timeout_ms: int = 10_000
     signing_secrets: tuple[Secret, ...] = ()
     verify_tls: bool = True
+    max_in_flight: int | None = None
+    paused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,7 @@ class InvalidWebhook:
     filter: Filter | None
     place: str
     reason: str
+    paused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +81,13 @@ class App:
     webhooks: tuple[Webhook, ...]
     invalid: tuple[InvalidWebhook, ...] = ()
     is_over_ceiling: bool = False
+
+    @property
+    def paused(self) -> list[str]:
+        """The names of the webhooks that are paused where the app is configured."""
+        return [each.name for each in self.webhooks if each.paused] + [
+            each.name for each in self.invalid if each.paused
+        ]
 
     def webhook(self, name: str) -> Webhook | None:
         """Return the webhook of that name, if the app still has it and it is valid."""
@@ -102,6 +114,9 @@ class AppRegistry(Protocol):
     def invalid_webhooks(self) -> InvalidByApp:
         """Return the invalid webhooks of all apps that are currently known."""
 
+    def paused_webhooks(self) -> frozenset[WebhookKey]:
+        """Return the webhooks that the file of apps pauses."""
+
 
 class StaticApps:
     """A fixed set of apps. `replace` swaps the whole set in one step."""
@@ -117,6 +132,10 @@ class StaticApps:
         by_id = {app.id: app for app in apps}
         self.find = by_id.get
         self._invalid = {app.id: app.invalid for app in by_id.values() if app.invalid}
+        self._paused = frozenset(WebhookKey(app.id, name) for app in by_id.values() for name in app.paused)
 
     def invalid_webhooks(self) -> InvalidByApp:
         return self._invalid
+
+    def paused_webhooks(self) -> frozenset[WebhookKey]:
+        return self._paused

@@ -16,6 +16,12 @@ def log_probe(log: Any, delivery: WebhookDelivery) -> None:
     log.info("breaker.half_open", app=delivery.state.app, webhook=delivery.webhook.name)
 
 
+def report_closed(log: Any, raise_alert: RaiseAlert, app: str, webhook: str, failing_s: float) -> None:
+    """Report that a breaker was closed, by an attempt or by an operator, after so many seconds of failures."""
+    log.info("breaker.closed", app=app, webhook=webhook, failing_s=round(failing_s, 1))
+    raise_alert(breaker_closed(app, webhook, time.time(), failing_s=failing_s))
+
+
 def report_breaker(
     log: Any,
     raise_alert: RaiseAlert,
@@ -33,8 +39,7 @@ def report_breaker(
     app, webhook = delivery.state.app, delivery.webhook.name
     if breaker.is_closed:
         if failing_since is not None:
-            log.info("breaker.closed", app=app, webhook=webhook, failing_s=round(ended - failing_since, 1))
-            raise_alert(breaker_closed(app, webhook, time.time(), failing_s=ended - failing_since))
+            report_closed(log, raise_alert, app, webhook, ended - failing_since)
     elif breaker.open_until == ended + breaker.period:  # by this attempt, and not by an earlier one
         log.warning(
             "breaker.opened",

@@ -18,10 +18,12 @@ import msgspec
 from sockudo_queue.core import delivery_state, signing
 from sockudo_queue.core.alert import RaiseAlert, ignore
 from sockudo_queue.core.apps import Webhook
+from sockudo_queue.core.controls import WebhookKey
 from sockudo_queue.core.delivery_state import TRIES_LIMIT, Try
 from sockudo_queue.core.outcome import Failure, Outcome, Verdict, from_failure
 from sockudo_queue.core.ports import default_port
 from sockudo_queue.core.trace_context import TraceContext
+from sockudo_queue.delivery.admission.circuit_breaker import BreakerState
 from sockudo_queue.delivery.admission.endpoint import (
     Admission,
     BreakerKey,
@@ -34,7 +36,7 @@ from sockudo_queue.drivers.base import Claim, Disposition, Requeue, Retry
 from sockudo_queue.observability.metrics import Metrics, WebhookMetrics
 from sockudo_queue.pipeline import deferrals
 from sockudo_queue.pipeline.attempt_recorder import AttemptRecorder
-from sockudo_queue.pipeline.breaker_events import log_probe, report_breaker
+from sockudo_queue.pipeline.breaker_events import log_probe, report_breaker, report_closed
 from sockudo_queue.pipeline.in_flight import JobInFlight, WebhookDelivery, dead_letter
 from sockudo_queue.pipeline.pool import Slot
 
@@ -113,7 +115,15 @@ class Dispatcher:
             webhook.retry.max_elapsed_time_ms / 1000,
             time.monotonic(),
             reserved=delivery.state.reserved,
+            most=webhook.max_in_flight,
         )
+
+    def close_breaker(self, webhook: WebhookKey) -> None:
+        """Close the breaker of a webhook, because an operator says that its endpoint is back."""
+        failing_s = self._endpoints.close_breakers(webhook, time.monotonic())
+        if failing_s is not None:
+            self._metrics.breaker(*webhook, BreakerState.CLOSED)
+            report_closed(self._log, self._raise_alert, *webhook, failing_s)
 
     def look_at(self, admission: Admission) -> None:
         """Note that an attempt goes on for longer than most."""

@@ -74,6 +74,8 @@ _KEYS: Final = frozenset(
         "request_timeout_ms",
         "signing_secrets",  # ours, as the next
         "verify_tls",
+        "paused",
+        "max_in_flight",
     }
 )
 _TEXT_FILTERS: Final = ("channel_prefix", "channel_suffix", "channel_pattern", "channel_namespace")
@@ -97,11 +99,16 @@ _Value = TypeVar("_Value", bound=Hashable)
 
 @dataclass(frozen=True, slots=True)
 class Defaults:
-    """What a webhook falls back to where it says nothing, and the most that it may ask for."""
+    """What a webhook falls back to where it says nothing, and the most that it may ask for.
+
+    `can_pause`: the entries come from the file of apps, which is whole in memory. Those of a database are read one by
+    one, so what it pauses could not be told from what it does not know.
+    """
 
     retry: RetrySettings
     request_timeout_ms: int
     ceilings: Ceilings = DEFAULTS
+    can_pause: bool = False
 
 
 @dataclass(slots=True)
@@ -240,7 +247,8 @@ def _refuse_equal_names(read: Sequence[_Read]) -> None:
 
 def _invalid(one: _Read, name: str) -> InvalidWebhook:
     reason = _reason(one.place, one.problems.faults)
-    return InvalidWebhook(name, one.event_types, one.webhook.filter, printable_lines([one.place])[0], reason)
+    place = printable_lines([one.place])[0]
+    return InvalidWebhook(name, one.event_types, one.webhook.filter, place, reason, one.webhook.paused)
 
 
 def _reason(place: str, faults: list[str]) -> str:
@@ -270,6 +278,8 @@ def _read(
         request_timeout_ms=_read_timeout(entry.get("request_timeout_ms"), where, defaults, problems),
         signing_secrets=read_signing_secrets(entry.get("signing_secrets"), where, problems),
         verify_tls=_read_verify(entry.get("verify_tls"), where, problems),
+        max_in_flight=_read_max_in_flight(entry.get("max_in_flight"), where, problems),
+        paused=_read_paused(entry.get("paused"), where, defaults, problems),
     )
     if webhook.lambda_target is not None and (webhook.headers or webhook.signing_secrets):
         problems.warnings.append(f"{where}: a Lambda function receives only the body, without headers and signatures")
@@ -410,6 +420,27 @@ def _read_verify(value: Any, where: str, problems: ConfigProblems) -> bool:
             "only for tests"
         )
     return verify
+
+
+def _read_max_in_flight(value: Any, where: str, problems: ConfigProblems) -> int | None:
+    if value is not None and (type(value) is not int or value < 1):
+        problems.faults.append(f"{where}: max_in_flight must be a whole number from 1 on; for example 4")
+        return None
+    return value
+
+
+def _read_paused(value: Any, where: str, defaults: Defaults, problems: ConfigProblems) -> bool:
+    try:
+        paused = value is not None and boolean(value)
+    except ValueError as error:
+        problems.faults.append(f"{where}: paused {error}; for example true")
+        return False
+    if paused and not defaults.can_pause:
+        problems.warnings.append(f"{where}: paused counts in the file of apps alone; use sockudo-queue pause")
+        return False
+    if paused:
+        problems.warnings.append(f"{where}: paused is true, so its deliveries are held and not sent")
+    return paused
 
 
 def _validated(model: type[_Model], values: Mapping[str, Any], where: str, problems: ConfigProblems) -> _Model | None:

@@ -11,6 +11,7 @@ from typing import Final
 from sockudo_queue.apps.stores.cache import AppCache, CacheEntry
 from sockudo_queue.apps.stores.lookup_queue import LookupQueue
 from sockudo_queue.core.apps import App, AppRegistry, InvalidByApp
+from sockudo_queue.core.controls import WebhookKey
 from sockudo_queue.errors import AppStoreUnavailable, AppUnreadable
 from sockudo_queue.runtime.python_gate import PythonGate
 
@@ -57,6 +58,10 @@ class CachedAppRegistry:
     def invalid_webhooks(self) -> InvalidByApp:
         """Return those of the file and of the apps that are in memory; the file's apps go first."""
         return {**self._cache.invalid_webhooks(), **self._inline.invalid_webhooks()}
+
+    def paused_webhooks(self) -> frozenset[WebhookKey]:
+        """Return those of the file. A database pauses none: what it holds is only known while it is in use."""
+        return self._inline.paused_webhooks()
 
     def _renewed(self, app_id: str, entry: CacheEntry | None, now: float) -> CacheEntry:
         if entry is not None and now < entry.expires_at:

@@ -59,6 +59,7 @@ class Breaker:
         "longest",
         "open_until",
         "period",
+        "places",
         "probe",
         "used_at",
         "usual",
@@ -69,6 +70,7 @@ class Breaker:
         self._first = min(first_period, longest_period)
         self.longest = longest_period
         self.line = ReservationSchedule()
+        self.places = ReservationSchedule()  # for those above the limit of attempts in flight
         self.failures = 0
         self.failing_since = 0.0
         self.open_until = 0.0
@@ -115,7 +117,7 @@ class Breaker:
         if outcome.status == 410:
             self._open(self.longest, now)
         elif outcome.verdict is not Verdict.RETRYABLE:
-            self._close()
+            self.close()
         else:
             # What was under way before it opened says nothing about the endpoint of now: only its probe does.
             self.failures += 1
@@ -130,7 +132,8 @@ class Breaker:
         self.probe = None
         return True
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Let attempts go out again."""
         self.failures, self.failing_since, self.period, self.open_until, self.probe = 0, 0.0, 0.0, 0.0, None
         self.is_closed = True
         self.line.next_free = 0.0

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from sockudo_queue.core.controls import WebhookKey
 from sockudo_queue.core.outcome import HOLDING_STATUSES, Outcome
 from sockudo_queue.delivery.admission.circuit_breaker import (
     CHANCES,
@@ -123,8 +124,13 @@ class Endpoint:
         """Tell whether an attempt is still in flight."""
         return admission.token in self._in_flight
 
-    def try_start(self, breaker: Breaker, app: str, now: float, *, reserved: bool) -> Admission | Deferral:
-        """Start an attempt of an app or reserve a moment for it; call under the lock."""
+    def try_start(
+        self, breaker: Breaker, app: str, now: float, *, reserved: bool, most: int | None = None
+    ) -> Admission | Deferral:
+        """Start an attempt of an app or reserve a moment for it; call under the lock.
+
+        `most` is how many attempts the webhook may have in flight.
+        """
         self.used_at = breaker.used_at = now
         closed_until = max(breaker.open_until, self._held_until)
         if now < closed_until:
@@ -135,6 +141,8 @@ class Endpoint:
         if breaker.probe is not None:
             under_way = now - breaker.in_flight.get(breaker.probe, now)
             return Deferral(max(under_way, self._limits.slow), by_breaker=True, grows=True)
+        if most is not None and (place := self._over(most, breaker, now, reserved=reserved)) is not None:
+            return place
         self.look(now)
         silent = 0.0 if self._suspect or not breaker.in_flight else breaker.hangs(self._overdue, now)
         if (silent and len(breaker.in_flight) >= SUSPECT_LIMIT) or not self._may_join(breaker, app, silent, now):
@@ -164,6 +172,19 @@ class Endpoint:
         else:
             self._shares.prompt_at = now
         return Admission(self, breaker, token, self.is_slow or self._suspect, is_probe)
+
+    def _over(self, most: int, breaker: Breaker, now: float, *, reserved: bool) -> Deferral | None:
+        """Return a moment for an attempt of a webhook that has all the attempts in flight that it may have, else None.
+
+        Those that wait go first: an attempt that comes now would take the place that one of them was promised.
+        """
+        is_full = len(breaker.in_flight) >= most
+        takes = breaker.usual or self._service_time(now)
+        if is_full and reserved:
+            return Deferral(takes / 2, by_breaker=False, grows=True)
+        if is_full or (not reserved and breaker.places.next_free > now):
+            return self._reserve(breaker.places, now, now, by_breaker=False, step=takes / most * SPACING)
+        return None
 
     def end(self, admission: Admission, outcome: Outcome | None, now: float) -> None:
         """Take note of an attempt's end; None for one that came to nothing (we are being stopped). Under the lock."""
@@ -327,21 +348,43 @@ class EndpointRegistry:
         self._shares = ThreadBudget(limits)
         self._endpoints: dict[EndpointKey, Endpoint] = {}
         self._breakers: dict[BreakerKey, Breaker] = {}
+        self._homes: dict[BreakerKey, EndpointKey] = {}  # whose lock guards a breaker
 
     def __len__(self) -> int:
         return len(self._endpoints)
 
     def admit(
-        self, key: EndpointKey, owner: BreakerKey, budget: float, now: float, *, reserved: bool
+        self,
+        key: EndpointKey,
+        owner: BreakerKey,
+        budget: float,
+        now: float,
+        *,
+        reserved: bool,
+        most: int | None = None,
     ) -> Admission | Deferral:
         """Let an attempt start now, or say when to come back.
 
         `budget` is the webhook's for all its tries, in seconds. `reserved`: it comes at a moment that it was given.
+        `most` is how many attempts the webhook may have in flight.
         """
         endpoint = self._endpoints.get(key) or self._made(key)
-        breaker = self._breakers.get(owner) or self._breaker(owner, budget)
+        breaker = self._breakers.get(owner) or self._breaker(owner, key, budget)
         with endpoint.lock:
-            return endpoint.try_start(breaker, owner.app, now, reserved=reserved)
+            return endpoint.try_start(breaker, owner.app, now, reserved=reserved, most=most)
+
+    def close_breakers(self, webhook: WebhookKey, now: float) -> float | None:
+        """Close the breakers of a webhook; return for how many seconds it has failed, None where none was open."""
+        failing: float | None = None
+        for owner, breaker in list(self._breakers.items()):
+            key = self._homes.get(owner)
+            if (owner.app, owner.webhook) != webhook or key is None:
+                continue
+            with self._made(key).lock:
+                if not breaker.is_closed:
+                    failing = max(failing or 0.0, now - breaker.failing_since)
+                breaker.close()
+        return failing
 
     def finish(self, admission: Admission, outcome: Outcome | None, now: float) -> None:
         """Report the end of an admitted attempt, with its outcome or without one. Only the first report counts."""
@@ -368,14 +411,16 @@ class EndpointRegistry:
         for owner, breaker in list(self._breakers.items()):
             if breaker.used_at < since and breaker.open_until < now and not breaker.in_flight:
                 self._breakers.pop(owner, None)
+                self._homes.pop(owner, None)
 
     def _made(self, key: EndpointKey) -> Endpoint:
         with self._lock:
             return self._endpoints.setdefault(key, Endpoint(self.limits, self._shares))
 
-    def _breaker(self, owner: BreakerKey, budget: float) -> Breaker:
+    def _breaker(self, owner: BreakerKey, key: EndpointKey, budget: float) -> Breaker:
         limits = self.limits
         # What comes while a breaker is open starts its budget then; it must hold a probe or two.
         longest = min(limits.breaker_longest_period, budget / CHANCES)
         with self._lock:
+            self._homes[owner] = key
             return self._breakers.setdefault(owner, Breaker(limits.breaker_failures, limits.breaker_period, longest))

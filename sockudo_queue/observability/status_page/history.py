@@ -10,9 +10,11 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from sockudo_queue.core.apps import InvalidByApp
+from sockudo_queue.core.controls import WebhookKey
 from sockudo_queue.observability.metrics import Figures, Metrics
 
 SAMPLES: Final = 121
@@ -74,6 +76,7 @@ class View(NamedTuple):
     invalid: InvalidByApp
     refused: Mapping[str, str]
     lost: int
+    paused: Mapping[WebhookKey, int] = MappingProxyType({})
 
 
 class StatusHistory:
@@ -137,4 +140,5 @@ class StatusHistory:
                 self._metrics.invalid_webhooks(),
                 dict(self._refused),
                 self._metrics.lost_so_far,
+                self._metrics.paused_webhooks(),
             )

@@ -13,6 +13,7 @@ from sockudo_queue.observability.status_page.wording import ago, count, moment, 
 RELOAD_SECONDS: Final = 10
 SHOWN_WEBHOOKS: Final = 100
 SHOWN_INVALID: Final = 10
+SHOWN_PAUSED: Final = 10
 
 
 class Badge(NamedTuple):
@@ -30,6 +31,7 @@ _BREAKERS: Final = {
     "open": Badge("bad", "✕", "circuit open"),
 }
 _FAILING: Final = Badge("bad", "✕", "failing")
+_PAUSED: Final = Badge("quiet", "‖", "paused")
 _PARTLY_FAILING: Final = Badge("quiet", "◐", "partly failing")
 
 
@@ -107,7 +109,7 @@ def overview(report: Report, *, refresh: bool) -> Overview:
         tuple(_notices(report)),
         tuple(tiles(report)),
         seconds(report.recent_seconds),
-        [_webhook(row, report.now) for row in report.webhooks[:SHOWN_WEBHOOKS]],
+        [_webhook(row, report.now, _paused_in(report)) for row in report.webhooks[:SHOWN_WEBHOOKS]],
         "-" if report.depth is None else count(report.depth.get("dead-letter", 0)),
         report.place.driver != "memory",
         _reasons(report.death_reasons),
@@ -118,7 +120,8 @@ def overview(report: Report, *, refresh: bool) -> Overview:
 
 
 def _title(report: Report) -> str:
-    unhealthy = sum(_state_of(row).kind in ("warn", "bad") for row in report.webhooks)
+    paused = _paused_in(report)
+    unhealthy = sum(_state_of(row, paused).kind in ("warn", "bad") for row in report.webhooks)
     return "not ready" if not report.ready else f"{unhealthy} unhealthy" if unhealthy else "ready"
 
 
@@ -134,17 +137,26 @@ def _notices(report: Report) -> Iterator[str]:
     if report.trimmed:
         letters = "dead letter was" if report.trimmed == 1 else "dead letters were"
         yield f"{count(report.trimmed)} {letters} dropped by retention since the start."
+    for paused in report.paused[:SHOWN_PAUSED]:
+        held = "1 delivery is held" if paused.held == 1 else f"{count(paused.held)} deliveries are held"
+        yield f"Webhook {paused.webhook} of app {paused.app} is paused; {held}."
+    if len(report.paused) > SHOWN_PAUSED:
+        yield f"{count(len(report.paused) - SHOWN_PAUSED)} more webhooks are paused; see /status.json."
     for row in report.invalid[:SHOWN_INVALID]:
         yield (f"Webhook {row.webhook} of app {row.app} is invalid, so its events become dead letters: {row.reason}")
     if report.invalid_count > SHOWN_INVALID:
         yield f"{count(report.invalid_count - SHOWN_INVALID)} more webhooks are invalid; see /status.json."
 
 
-def _webhook(row: WebhookRow, now: float) -> WebhookDisplay:
+def _paused_in(report: Report) -> frozenset[tuple[str, str]]:
+    return frozenset((row.app, row.webhook) for row in report.paused)
+
+
+def _webhook(row: WebhookRow, now: float, paused: frozenset[tuple[str, str]]) -> WebhookDisplay:
     return WebhookDisplay(
         row.app,
         row.webhook,
-        _state_of(row),
+        _state_of(row, paused),
         count(row.recent_delivered),
         count(row.delivered),
         count(row.recent_failed),
@@ -156,8 +168,10 @@ def _webhook(row: WebhookRow, now: float) -> WebhookDisplay:
     )
 
 
-def _state_of(row: WebhookRow) -> Badge:
+def _state_of(row: WebhookRow, paused: frozenset[tuple[str, str]]) -> Badge:
     """Return the state of a webhook. One that answers 404 to everything opens no breaker, and is not ok."""
+    if (row.app, row.webhook) in paused:
+        return _PAUSED
     if row.breaker == "closed" and row.recent_failed:
         return _FAILING if row.only_fails else _PARTLY_FAILING
     return _BREAKERS[row.breaker]

@@ -51,6 +51,14 @@ class InvalidRow(NamedTuple):
     reason: str
 
 
+class PausedRow(NamedTuple):
+    """One webhook that is paused, and how many deliveries are held for it."""
+
+    app: str
+    webhook: str
+    held: int
+
+
 class LastMinute(NamedTuple):
     """The last minute: attempts a second (None before two looks), and seconds of an attempt (None where none ended)."""
 
@@ -82,6 +90,7 @@ class Report(NamedTuple):
     invalid_count: int
     refused: Mapping[str, str]
     lost: int
+    paused: Sequence[PausedRow] = ()
 
 
 def report(place: Place, view: View, reasons: Mapping[str, str]) -> Report:
@@ -107,6 +116,7 @@ def report(place: Place, view: View, reasons: Mapping[str, str]) -> Report:
         invalid_webhooks.count(view.invalid),
         view.refused,
         view.lost,
+        [PausedRow(*webhook.shown(), held) for webhook, held in view.paused.items()],
     )
 
 
@@ -129,6 +139,7 @@ def as_json(told: Report) -> dict[str, object]:
         "recent_seconds": told.recent_seconds,
         "webhooks": [row._asdict() for row in told.webhooks],
         "invalid_webhooks": {"count": told.invalid_count, "first": [row._asdict() for row in told.invalid]},
+        "paused_webhooks": [row._asdict() for row in told.paused],
         "dead_letters": {
             "made": sum(told.death_reasons.values()),
             "by_reason": told.death_reasons,

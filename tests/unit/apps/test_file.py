@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from sockudo_queue.apps.parsing.urls import normalised
-from sockudo_queue.core.apps import Filter, LambdaTarget, Webhook
+from sockudo_queue.core.apps import Filter, LambdaTarget, StaticApps, Webhook
+from sockudo_queue.core.controls import WebhookKey
 from sockudo_queue.core.retry import RetryPolicy
 from tests.helpers.configs import app, config
 from tests.helpers.settings import CANARY, Read, merged, read
@@ -143,6 +144,10 @@ INVALID: list[tuple[Any, str, frozenset[str] | None, Filter | None, str]] = [
     (hook(headers={"X A": "CANARY"}), "header 'X A' has a name", WANTED, None, DEFAULT_NAME),
     (hook(retry={"max_attempts": "CANARY"}), "retry.max_attempts must be", WANTED, None, DEFAULT_NAME),
     (hook(verify_tls="CANARY"), "verify_tls must be", WANTED, None, DEFAULT_NAME),
+    (hook(paused="CANARY"), "paused must be", WANTED, None, DEFAULT_NAME),
+    (hook(max_in_flight=0), "max_in_flight must be a whole number from 1 on", WANTED, None, DEFAULT_NAME),
+    (hook(max_in_flight=True), "max_in_flight must be a whole number", WANTED, None, DEFAULT_NAME),
+    (hook(max_in_flight="4"), "max_in_flight must be a whole number", WANTED, None, DEFAULT_NAME),
     (hook(signing_secrets=["CANARY"]), "signing_secrets, item 1", WANTED, None, DEFAULT_NAME),
     (hook(name="x" * 101), "name must not be longer", WANTED, None, DEFAULT_NAME),
     (hook(name="sound"), "name 'sound' is used", WANTED, None, "sound-2"),
@@ -474,6 +479,25 @@ def test_a_function_that_would_lead_elsewhere(tmp_path: Path, function: dict[str
 def test_what_a_function_does_not_get_is_told(tmp_path: Path) -> None:
     entry = {"lambda": {"function_name": "f", "region": "r"}, "event_types": ["cache_miss"], "headers": {"X-A": "b"}}
     assert any("a Lambda function receives only the body" in line for line in read_hooks(tmp_path, entry).warnings)
+
+
+def test_pause_and_the_limit_of_attempts_in_flight(tmp_path: Path) -> None:
+    outcome = read_hooks(
+        tmp_path,
+        hook(name="a", paused=True, max_in_flight=4),
+        hook(name="b", paused=False),
+        hook(name="c", paused=None, max_in_flight=None),
+        hook(name="d", paused=True, request_timeout_ms=0),
+    )
+    found = outcome.apps[0]
+    assert [(webhook.paused, webhook.max_in_flight) for webhook in found.webhooks] == [
+        (True, 4),
+        (False, None),
+        (False, None),
+    ]
+    assert found.paused == ["a", "d"], "an invalid webhook can be paused until it is corrected"
+    assert StaticApps(outcome.apps).paused_webhooks() == {WebhookKey("shop", "a"), WebhookKey("shop", "d")}
+    assert sum("paused is true, so its deliveries are held" in line for line in outcome.warnings) == 2
 
 
 def test_signing_secrets_and_the_switch_for_certificates(tmp_path: Path) -> None:

@@ -137,6 +137,8 @@ WEBHOOKS = st.fixed_dictionaries(
         "lambda_function": TEXTS,
         "signing_secrets": VALUES,
         "verify_tls": VALUES,
+        "paused": VALUES,
+        "max_in_flight": VALUES,
     },
 )
 
@@ -323,3 +325,8 @@ def test_names_without_number_take_no_long_to_read(keys: dict[str, Any]) -> None
     assert len(app.webhooks) + len(app.invalid) == 1
     assert not app.is_over_ceiling
     assert time.process_time() - began < 2.5
+
+
+def test_database_pauses_no_webhook() -> None:
+    app = read(None, json.dumps([{"url": "http://h/", "event_types": [], "paused": True, "max_in_flight": 2}]))
+    assert [(webhook.paused, webhook.max_in_flight) for webhook in app.webhooks] == [(False, 2)]

@@ -93,6 +93,8 @@ BROKEN_VALUES: list[tuple[str, Any, str]] = [
         "k.pem",
         "queue.delivery.client_key_file in FILE: has no effect without its certif",
     ),
+    (f"{WEBHOOK}.paused", "CANARY", "FILE: app 'app1', webhook 1: paused must be true or false"),
+    (f"{WEBHOOK}.max_in_flight", 0, "FILE: app 'app1', webhook 1: max_in_flight must be a whole number from 1 on"),
     (f"{WEBHOOK}.verify_tls", "CANARY", "FILE: app 'app1', webhook 1: verify_tls must be true or false"),
     (f"{WEBHOOK}.signing_secrets", "CANARY", "FILE: app 'app1', webhook 1: signing_secrets must be a list"),
     (

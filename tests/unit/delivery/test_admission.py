@@ -8,6 +8,7 @@ from typing import Final
 
 import pytest
 
+from sockudo_queue.core.controls import WebhookKey
 from sockudo_queue.core.outcome import Failure, Outcome, from_failure, from_status
 from sockudo_queue.delivery.admission.circuit_breaker import Breaker, BreakerState
 from sockudo_queue.delivery.admission.endpoint import (
@@ -61,17 +62,24 @@ class World:
         app: str = "app",
         url: str | None = None,
         budget: float = 300.0,
+        most: int | None = None,
     ) -> Admission | Deferral:
         owner = BreakerKey(app, webhook, url or url_of(key))
-        answer = self.endpoints.admit(key, owner, budget, self.now, reserved=reserved)
+        answer = self.endpoints.admit(key, owner, budget, self.now, reserved=reserved, most=most)
         if isinstance(answer, Admission):
             self.breakers[webhook, key] = answer.breaker
         return answer
 
     def start(
-        self, webhook: str = "hook", key: EndpointKey = KEY, *, reserved: bool = False, app: str = "app"
+        self,
+        webhook: str = "hook",
+        key: EndpointKey = KEY,
+        *,
+        reserved: bool = False,
+        app: str = "app",
+        most: int | None = None,
     ) -> Admission:
-        answer = self.ask(webhook, key, reserved=reserved, app=app)
+        answer = self.ask(webhook, key, reserved=reserved, app=app, most=most)
         assert isinstance(answer, Admission), answer
         return answer
 
@@ -990,3 +998,89 @@ def test_recovery_closes_the_breaker_and_forgets_its_reservations(world: World) 
 
     for _ in range(ALL):
         world.start()
+
+
+# The limit of a webhook
+
+
+def test_webhook_has_no_more_attempts_in_flight_than_it_may(world: World) -> None:
+    world.attempt(took=0.02)
+    first, second = (world.start(most=2) for _ in range(2))
+    later = world.ask(most=2)
+    assert isinstance(later, Deferral)
+    assert not later.by_breaker
+    assert 0 < later.delay < 0.1
+    assert isinstance(world.ask("other", most=None), Admission)
+    world.end(first)
+    world.now += later.delay
+    assert isinstance(world.ask(reserved=True, most=2), Admission)
+    world.end(second)
+
+
+def test_those_that_wait_for_a_place_go_before_those_that_come(world: World) -> None:
+    world.attempt(took=0.2)
+    first = world.start(most=1)
+    waits = world.ask(most=1)
+    assert isinstance(waits, Deferral)
+    world.now += 0.01
+    world.end(first)
+    newcomer = world.ask(most=1)
+    assert isinstance(newcomer, Deferral)
+    assert newcomer.delay > waits.delay - 0.01
+    world.now += waits.delay
+    assert isinstance(world.ask(reserved=True, most=1), Admission)
+
+
+def test_one_that_missed_its_place_asks_again_soon_and_waits_longer_each_time(world: World) -> None:
+    world.attempt(took=0.2)
+    world.start(most=1)
+    again = world.ask(reserved=True, most=1)
+    assert isinstance(again, Deferral)
+    assert again.grows
+    assert again.delay < 0.2
+
+
+def test_limit_leaves_most_of_its_pace_to_a_webhook(world: World) -> None:
+    """A backlog keeps the places of a limited webhook taken, and no attempt is beyond the limit."""
+    for _ in range(20):
+        world.attempt(took=0.05)
+    began, done, most = world.now, 0, 3
+    waiting = [(world.now, False)] * 200
+    running: list[tuple[float, Admission]] = []
+    while done < 200:
+        for end, admission in [each for each in running if each[0] <= world.now]:
+            running.remove((end, admission))
+            world.end(admission)
+            done += 1
+        for due, reserved in [each for each in waiting if each[0] <= world.now]:
+            waiting.remove((due, reserved))
+            answer = world.ask(reserved=reserved, most=most)
+            if isinstance(answer, Admission):
+                running.append((world.now + 0.05, answer))
+            else:
+                waiting.append((world.now + answer.delay, answer.reserved))
+        assert len(running) <= most
+        world.now += 0.001
+    assert world.now - began < 200 * 0.05 / most * 1.3
+
+
+# What an operator closes
+
+
+def test_operator_closes_the_breakers_of_one_webhook(world: World) -> None:
+    world.open_breaker("hook")
+    world.open_breaker("other")
+    failing = world.endpoints.close_breakers(WebhookKey("app", "hook"), world.now + 4)
+    assert failing is not None
+    assert failing >= 4
+    assert world.state("hook") is BreakerState.CLOSED
+    assert world.state("other") is BreakerState.OPEN
+    world.attempt(webhook="hook")
+    assert world.endpoints.close_breakers(WebhookKey("app", "hook"), world.now) is None
+    assert world.endpoints.close_breakers(WebhookKey("app", "nobody"), world.now) is None
+
+
+def test_breaker_that_is_closed_by_an_operator_opens_again_after_as_many_failures(world: World) -> None:
+    world.open_breaker()
+    world.endpoints.close_breakers(WebhookKey("app", "hook"), world.now)
+    world.open_breaker()

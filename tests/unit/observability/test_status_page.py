@@ -14,6 +14,8 @@ from werkzeug.test import EnvironBuilder
 from werkzeug.wrappers import Request
 
 from sockudo_queue.core.apps import InvalidWebhook
+from sockudo_queue.core.controls import WebhookKey
+from sockudo_queue.delivery.admission.circuit_breaker import BreakerState
 from sockudo_queue.observability.health import Health
 from sockudo_queue.observability.metrics import ATTEMPT_SECONDS, Metrics
 from sockudo_queue.observability.status_page import charts, numbers, overview, wording
@@ -391,3 +393,32 @@ def test_the_page_reloads_until_a_person_stops_it() -> None:
 def test_a_page_without_the_block_does_not_reload() -> None:
     base = resources.files("sockudo_queue.observability.status_page").joinpath("templates/base.html.jinja")
     assert "http-equiv" not in base.read_text("utf-8")  # so a page with a form keeps what is typed in it
+
+
+def test_paused_webhooks_are_shown_and_counted() -> None:
+    metrics = Metrics("redis", "webhooks")
+    _, _, shown = pages(metrics)
+    assert json.loads(shown.json().get_data())["paused_webhooks"] == []
+    assert "paused" not in shown.html().get_data(as_text=True)
+
+    held = {WebhookKey("shop", f"hook-{n}"): n for n in range(12)}
+    metrics.watch_paused_webhooks(lambda: held)
+    document = shown.html().get_data(as_text=True)
+    assert "Webhook hook-1 of app shop is paused; 1 delivery is held." in document
+    assert "Webhook hook-9 of app shop is paused; 9 deliveries are held." in document
+    assert "hook-10" not in document
+    assert "2 more webhooks are paused" in document
+    told = json.loads(shown.json().get_data())["paused_webhooks"]
+    assert told[11] == {"app": "shop", "webhook": "hook-11", "held": 11}
+
+
+def test_state_of_a_paused_webhook_is_no_trouble() -> None:
+    metrics = Metrics("redis", "webhooks")
+    _, _, shown = pages(metrics)
+    ended(metrics, "shop", "orders")
+    metrics.breaker("shop", "orders", BreakerState.OPEN)
+    assert "circuit open" in shown.html().get_data(as_text=True)
+    metrics.watch_paused_webhooks(lambda: {WebhookKey("shop", "orders"): 0})
+    document = shown.html().get_data(as_text=True)
+    assert "circuit open" not in document
+    assert "1 unhealthy" not in document

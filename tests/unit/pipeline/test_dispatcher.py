@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from sockudo_queue.core import delivery_state, signing
 from sockudo_queue.core.apps import App, Filter, InvalidByApp, InvalidWebhook, StaticApps, Webhook
+from sockudo_queue.core.controls import WebhookKey
 from sockudo_queue.core.delivery_state import TRIES_LIMIT, DeliveryState, PastDeath
 from sockudo_queue.core.hmac_keys import hmac_key
 from sockudo_queue.core.outcome import Failure, Outcome, from_failure, from_status
@@ -580,6 +581,9 @@ class Away:
 
     def invalid_webhooks(self) -> InvalidByApp:
         return {}
+
+    def paused_webhooks(self) -> frozenset[WebhookKey]:
+        return frozenset()
 
 
 def test_known_app_is_counted_once_and_again_after_an_unknown_one() -> None:

@@ -6,11 +6,18 @@ from typing import NamedTuple
 
 import pytest
 
-from sockudo_queue.drivers.base import Claim, DeadLetter, Disposition, Requeue, Retry, Settlement
+from sockudo_queue.drivers.base import Claim, DeadLetter, Disposition, Hold, Requeue, Retry, Settlement
 from sockudo_queue.drivers.sqs.buffer import Message, Record
 from sockudo_queue.drivers.sqs.messages import LONGEST_DELAY, Received
 from sockudo_queue.drivers.sqs.ordering import FifoOrdering, StandardOrdering
-from sockudo_queue.drivers.sqs.settlement_plan import KEPT_LIMIT, SettlementTask, plan, sent_on
+from sockudo_queue.drivers.sqs.settlement_plan import (
+    HELD_MS,
+    HELD_ORDERED_MS,
+    KEPT_LIMIT,
+    SettlementTask,
+    plan,
+    sent_on,
+)
 
 NOW = 100.0
 
@@ -44,6 +51,8 @@ CASES = {
     "shares of a group": Case(
         (Retry(b"a", 1), DeadLetter(b"b", "x")), splits=True, fifo=True, kept=("r.0",), dead=("r.1",)
     ),
+    "a share of a paused webhook": Case((Hold(b"s", "app", "hook"),), sent=("r",)),
+    "the same of a group": Case((Hold(b"s", "app", "hook"),), fifo=True, kept=("r",)),
     "a group at a stop": Case((Requeue(b"s"),), fifo=True, kept=("r",), goes_back=True),
 }
 
@@ -107,3 +116,11 @@ def test_what_is_due_far_from_now_is_sent_on_as_it_is() -> None:
         1,
     )
     assert send.outgoing.delay_ms == 960_000
+
+
+def test_what_is_held_is_looked_at_again_after_as_long_as_a_message_is_delayed() -> None:
+    [send] = planned(Case((Hold(b"s", "app", "hook"),))).sends
+    assert (send.outgoing.delay_ms, send.outgoing.state) == (HELD_MS, b"s")
+    assert HELD_MS == LONGEST_DELAY * 1000
+    [(kept, is_first)] = planned(Case((Hold(b"s", "app", "hook"),), fifo=True)).keeps
+    assert (kept.due, is_first) == (NOW + HELD_ORDERED_MS / 1000, False)
