@@ -164,7 +164,7 @@ def _daemon_lines(url: str, status: Mapping[str, Any]) -> Iterator[str]:
     invalid = status.get("invalid_webhooks", {"count": 0, "first": []})  # missing in an older daemon
     for row in invalid["first"][:INVALID_SHOWN]:
         yield f"          webhook {row['webhook']} of app {row['app']} is invalid: {row['reason']}"
-    paused = told.get("paused_webhooks", [])  # as above
+    paused = status.get("paused_webhooks", [])  # as above
     for row in paused[:INVALID_SHOWN]:
         yield f"          webhook {row['webhook']} of app {row['app']} is paused; {row['held']:,} held"
     if len(paused) > INVALID_SHOWN:

@@ -34,8 +34,8 @@ class LambdaTarget:
 class Webhook:
     """One webhook of an app. `name` is unique in its app and identifies it in records, metrics and dead letters.
 
-    With `signing_secrets` its requests also carry Standard Webhooks signatures, one for each secret. `max_in_flight` limits
-    the attempts that one daemon makes at the same time.
+    With `signing_secrets` its requests also carry Standard Webhooks signatures, one for each secret. `max_in_flight`
+    limits the attempts that one daemon makes at the same time.
     """
 
     name: str

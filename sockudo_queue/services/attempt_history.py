@@ -85,7 +85,7 @@ class AttemptHistory:
         self._lock = threading.Lock()  # held for microseconds
         self._sending = threading.Lock()
         self._note_at = self._room_at = 0.0
-        self._left_alone_until: dict[tuple[str, str], float] = {}
+        self._left_alone_until: dict[tuple[Callable[[str, BrokerError], None], str], float] = {}
         self.wakes = threading.Event()
         """Set when enough entries wait to be stored at once."""
 
@@ -124,28 +124,34 @@ class AttemptHistory:
         now = self._clock()
         if now >= self._room_at:
             self._room_at = now + MEMORY_PAUSE
-            self._ask_for_each(self._store.give_way, "history.not_shortened")
+            self._ask_for_each(self._store.give_way, self._log_not_shortened)
         if now >= self._note_at:
             self._note_at = now + NOTE_SECONDS
-            if self._ask_for_each(self._store.note, "history.mode_not_noted"):
+            if self._ask_for_each(self._store.note, self._log_not_noted):
                 self._note_at = now
 
-    def _ask_for_each(self, ask: Callable[[str], bool | None], fault: str) -> bool:
+    def _ask_for_each(self, ask: Callable[[str], bool | None], log_fault: Callable[[str, BrokerError], None]) -> bool:
         """Ask the store about each source; return whether there is more to do. After a refusal a long pause follows."""
         is_more = False
         for source in self._store.sources:
-            if self._clock() < self._left_alone_until.get((fault, source), 0.0):
+            if self._clock() < self._left_alone_until.get((log_fault, source), 0.0):
                 continue
             try:
                 is_more |= bool(ask(source))
             except BrokerError as error:
-                self._log.debug(fault, source=source, reason=str(error))
+                log_fault(source, error)
                 if isinstance(error, BrokerUnavailable):  # each of the others would wait as long
                     self._note_at = self._room_at = self._clock() + LONGEST_PAUSE
                     return False
                 if not isinstance(error, OutOfMemory):
-                    self._left_alone_until[fault, source] = self._clock() + REFUSED_PAUSE
+                    self._left_alone_until[log_fault, source] = self._clock() + REFUSED_PAUSE
         return is_more
+
+    def _log_not_shortened(self, source: str, error: BrokerError) -> None:
+        self._log.debug("history.not_shortened", source=source, reason=str(error))
+
+    def _log_not_noted(self, source: str, error: BrokerError) -> None:
+        self._log.debug("history.mode_not_noted", source=source, reason=str(error))
 
     def flush(self) -> None:
         """Store what waits now, and look after what is stored. Blocks for as long as the store takes to answer."""

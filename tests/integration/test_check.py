@@ -79,7 +79,7 @@ def test_where_all_is_well_every_line_begins_with_ok(tmp_path: Path, server: Red
 @pytest.mark.parametrize("driver", ["memory", "none"])
 def test_a_queue_without_a_server_is_told_of_too(tmp_path: Path, hook: dict[str, Any], driver: str) -> None:
     ran = Commands(tmp_path, config(app(hook)), {"QUEUE_DRIVER": driver})("check")
-    assert only(ran, "broker") == ("ok", f"{driver}: reachable; 0 ready, 0 active, 0 delayed, 0 dead-letter")
+    assert only(ran, "broker") == ("ok", f"{driver}: reachable; 0 ready, 0 active, 0 delayed, 0 held, 0 dead-letter")
 
 
 def test_the_variables_that_go_before_the_file_are_named(
