@@ -22,6 +22,7 @@ from typing import Any, Final, NoReturn
 
 from sockudo_queue import __version__
 from sockudo_queue.commands.usage import PROGRAM, USAGES, Usage
+from sockudo_queue.core.ages import age_seconds
 from sockudo_queue.errors import AppStoreUnavailable, BrokerError, OutputError, SettingsError, StartError
 from sockudo_queue.runtime import signal_mask, streams
 
@@ -314,11 +315,10 @@ def _tool(module: str, name: str) -> Command:
 
 def _age(text: str) -> float:
     """Read an age, for example 90s, 15m, 2h or 7d, into seconds."""
-    number, unit = text[:-1], text[-1:].lower()
-    seconds = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}.get(unit)
-    if seconds is None or not (number.isascii() and number.isdigit() and len(number) < 10):
-        raise argparse.ArgumentTypeError("must be a number with s, m, h, d or w; for example 15m")
-    return float(int(number) * seconds)
+    try:
+        return age_seconds(text)
+    except ValueError as fault:
+        raise argparse.ArgumentTypeError(str(fault)) from None
 
 
 def _moment(text: str) -> float:

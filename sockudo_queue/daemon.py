@@ -18,7 +18,7 @@ from sockudo_queue.apps.file_watcher import AppSource
 from sockudo_queue.apps.stores.factory import make_refresher
 from sockudo_queue.config import Settings
 from sockudo_queue.core import alert
-from sockudo_queue.core.apps import AppRegistry
+from sockudo_queue.core.apps import App, AppRegistry
 from sockudo_queue.core.hosts import is_loopback
 from sockudo_queue.delivery.admission.endpoint import EndpointRegistry
 from sockudo_queue.delivery.admission.thread_budget import AdmissionLimits
@@ -31,8 +31,6 @@ from sockudo_queue.observability import logs
 from sockudo_queue.observability.health import Health, Heartbeats
 from sockudo_queue.observability.invalid_webhooks import log_invalid_webhooks
 from sockudo_queue.observability.metrics import Metrics
-from sockudo_queue.observability.status_page import attempts
-from sockudo_queue.observability.status_page.attempts_page import AttemptsPage
 from sockudo_queue.observability.status_page.history import StatusHistory
 from sockudo_queue.observability.status_page.pages import StatusPages
 from sockudo_queue.observability.tracing.spans import NO_TRACING, Tracing
@@ -61,6 +59,7 @@ from sockudo_queue.services.alerts import AlertOutbox
 from sockudo_queue.services.attempt_history import AttemptHistory
 from sockudo_queue.services.controls import ControlsWatch
 from sockudo_queue.services.notifier import LAST_LOOK, take_over
+from sockudo_queue.services.operator_pages import OperatorPages
 from sockudo_queue.services.peers import PeerWatch
 from sockudo_queue.services.sampler import Sampler
 from sockudo_queue.services.threads import BackgroundThreads
@@ -75,6 +74,8 @@ LAST_ENTRIES: Final = 1.0
 """Seconds in which the last entries of the attempt history may be stored at a stop."""
 LAST_ALERTS: Final = 2.0
 """Seconds that a stop waits at most for the receiver of alerts."""
+LAST_ACTION: Final = 2.0
+"""Seconds that a stop waits for an action of the page, which ends after the dead letters that it has in hand."""
 LAST_EXPORT: Final = 5.0
 """Seconds that a stop waits at most for the collector of spans."""
 
@@ -134,7 +135,6 @@ class Daemon:
         self._attempts = self._make_attempt_history()
         self._alerts = self._make_alerts()
         self._raise_alert: alert.RaiseAlert = alert.ignore if self._alerts is None else self._alerts.put
-        self._server = self._make_server()
         self._ingress = make_ingress(settings, self._driver)
         self._claims = ClaimsInFlight()
         self._paused = PausedWebhooks()
@@ -157,6 +157,11 @@ class Daemon:
             settings, registry, self._metrics, self._log, partial(self._set_ready, "app-store"), self._gate
         )
         self._registry = registry if self._refresher is None else self._refresher.registry
+        self._credentials = self._make_credentials()
+        self._operator_pages = OperatorPages(
+            settings, self._credentials, self._driver, self._attempts, self._find_app, self._supervisor.stopping
+        )
+        self._server = self._make_server()
         self._dispatcher = self._make_dispatcher()
         self._context = context = WorkerContext(
             self._pool,
@@ -352,6 +357,7 @@ class Daemon:
             code = EXIT_FORCED
         if code == EXIT_STOPPED:
             _in_time(self._take_over, LAST_LOOK)
+        self._operator_pages.finish(LAST_ACTION)
         if self._attempts is not None:
             _in_time(self._attempts.flush, LAST_ENTRIES)
         if isinstance(self._driver, InProcess) and any(left := self._driver.depth().values()):
@@ -444,34 +450,42 @@ class Daemon:
         self._history.source_refused(source, reason)
         self._raise_alert(alert.source_changed(source, reason, time.time()))
 
+    def _make_credentials(self) -> Credentials:
+        metrics = self._settings.metrics
+        return Credentials(metrics.username, metrics.password, metrics.token)
+
     def _make_server(self) -> HealthServer:
         """Return the server of probes and pages; it is started only where it is wanted."""
-        metrics = self._settings.metrics
-        credentials = Credentials(metrics.username, metrics.password, metrics.token)
-        # Names of channels can be personal data, so they are shown only behind a login.
-        has_attempts = bool(credentials) and self._attempts is not None and self._settings.history.mode != "off"
+        metrics, operator_pages = self._settings.metrics, self._operator_pages
         pages = StatusPages(
             self._history,
             self._health,
             self._driver.name,
             self._settings.redis.queue_name,
-            has_attempts=has_attempts,
+            has_attempts=operator_pages.has_attempts,
+            has_letters=operator_pages.has_letters,
         )
-        shown = pages.by_path if metrics.status_page else None
         application = Application(
             self._metrics.registry,
             self._health,
-            shown,
-            LoginGate(credentials) if credentials else None,
-            asking=self._attempts_page() if has_attempts and metrics.status_page else None,
+            pages.by_path if metrics.status_page else None,
+            LoginGate(self._credentials) if self._credentials else None,
+            # Names of channels can be personal data, so these are there only behind a login.
+            asking=operator_pages.by_path,
+            actions=operator_pages.actions,
+            guard=operator_pages.guard,
             open_metrics=not metrics.login_for_metrics,
             own_names_only=is_loopback(metrics.host),
         )
         return HealthServer(application, metrics.host, metrics.port, metrics.tls_cert_file, metrics.tls_key_file)
 
-    def _attempts_page(self) -> dict[str, AttemptsPage]:
-        assert self._attempts is not None
-        return {attempts.PATH: AttemptsPage(self._attempts, self._settings.history.mode)}
+    def _find_app(self, app_id: str) -> App | None:
+        """Find an app for a page, which has no turn at the gate that a look-up could leave."""
+        self._gate.enter()
+        try:
+            return self._registry.find(app_id)
+        finally:
+            self._gate.leave()
 
     def _make_resolver(self) -> Resolver:
         return Resolver(

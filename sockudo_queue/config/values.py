@@ -100,6 +100,15 @@ def _host(value: object) -> object:
     return host
 
 
+def _host_and_port(value: object) -> object:
+    """Check a host as a `Host` header names it: with a port or without, an IPv6 address in brackets."""
+    given = text(value).strip().lower()
+    name, _, port = given.rpartition(":")
+    has_port = bool(name) and port.isascii() and port.isdigit() and (":" not in name or name.endswith("]"))
+    host = str(_host(name if has_port else given))
+    return f"[{host}]" * (":" in host) + host * (":" not in host) + f":{port}" * has_port
+
+
 def _redis_url(value: object) -> object:
     secret = value if isinstance(value, Secret) else Secret(text(value))
     url = secret.revealed
@@ -243,6 +252,7 @@ Whole = Annotated[int, BeforeValidator(_number)]
 Fraction = Annotated[float, BeforeValidator(_number)]
 SecretText = Annotated[Secret, BeforeValidator(_secret), PlainSerializer(_masked)]
 Host = Annotated[str, BeforeValidator(_host)]
+HostAndPort = Annotated[str, BeforeValidator(_host_and_port)]
 RedisUrl = Annotated[Secret, BeforeValidator(_redis_url), PlainSerializer(_masked)]
 Node = Annotated[Secret, BeforeValidator(_node), PlainSerializer(_masked)]
 AlertUrl = Annotated[Secret, BeforeValidator(_alert_url), PlainSerializer(_masked)]

@@ -7,7 +7,18 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from sockudo_queue.config.models.group import DAY_MS, SettingInfo, SettingsGroup
-from sockudo_queue.config.values import AlertUrl, Boolean, Host, Lower, Name, SecretText, SigningSecret, Whole
+from sockudo_queue.config.values import (
+    AlertUrl,
+    Boolean,
+    Host,
+    HostAndPort,
+    Lower,
+    Name,
+    SecretText,
+    SigningSecret,
+    Texts,
+    Whole,
+)
 from sockudo_queue.core.ports import METRICS_PORT
 
 
@@ -92,6 +103,7 @@ class MetricsSettings(SettingsGroup):
     ] = True
     host: Annotated[
         Host,
+        HostAndPort,
         SettingInfo("queue.metrics.host", "QUEUE_METRICS_HOST", "Address to listen on; `::` means all IPv6 addresses."),
     ] = "0.0.0.0"  # noqa: S104 - a scraper comes from another host
     port: Annotated[
@@ -133,6 +145,17 @@ class MetricsSettings(SettingsGroup):
             "If a login is set, require it for /metrics too. /livez and /readyz never require it.",
         ),
     ] = True
+    action_hosts: Annotated[
+        tuple[HostAndPort, ...],
+        Texts,
+        SettingInfo(
+            "queue.metrics.action_hosts",
+            "QUEUE_METRICS_ACTION_HOSTS",
+            "Names, with or without a port, under which the status page may act on the queue. If unset, any name is "
+            "allowed ([web-page.md](web-page.md#behind-a-proxy)).",
+            example="queue.example.com",
+        ),
+    ] = ()
     tls_cert_file: Annotated[
         Name | None,
         SettingInfo(

@@ -23,17 +23,19 @@ _STYLE: Final = resources.files(_PACKAGE).joinpath("style.css").read_text("utf-8
 _STYLE_DIGEST: Final = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 
 
-def _headers(form_action: str) -> dict[str, str]:
+def _headers(form_action: str, referrer: str = "no-referrer") -> dict[str, str]:
     return {
         # Nothing may be loaded or run, whatever a name in the page holds; the one style is named by its digest.
         "Content-Security-Policy": f"default-src 'none'; style-src 'sha256-{_STYLE_DIGEST}'; frame-ancestors 'none'; "
         f"base-uri 'none'; form-action {form_action}",
-        "Referrer-Policy": "no-referrer",
+        "Referrer-Policy": referrer,
     }
 
 
 HEADERS: Final = _headers("'none'")
 SEARCH_HEADERS: Final = _headers("'self'")
+# With "no-referrer" browsers send `Origin: null` with a form, and then nothing tells whose form it was.
+ACTION_HEADERS: Final = _headers("'self'", "same-origin")
 
 
 def _printable(value: object) -> object:
@@ -51,17 +53,23 @@ _TEMPLATES: Final = Environment(
 )
 
 
-def render(report: Report, *, refresh: bool = True, has_attempts: bool = False) -> str:
+def render(report: Report, *, refresh: bool = True, has_attempts: bool = False, has_letters: bool = False) -> str:
     """Return the whole document; with `refresh` it asks the browser to load it again.
 
-    With `has_attempts` webhooks and dead letters are links to their attempts.
+    With `has_attempts` webhooks and dead letters are links to their attempts; with `has_letters` there is a page of
+    dead letters.
     """
     template = _TEMPLATES.get_template("overview.html.jinja")
     shown = overview(report, refresh=refresh)
     style = Markup(_STYLE)  # noqa: S704 - our own file
-    return template.render(page=shown, style=style, attempts_of=link if has_attempts else None)
+    return template.render(page=shown, style=style, attempts_of=link if has_attempts else None, has_letters=has_letters)
 
 
 def render_attempts(view: AttemptsView) -> str:
     """Return the page of attempts."""
-    return _TEMPLATES.get_template("attempts.html.jinja").render(view=view, style=Markup(_STYLE))  # noqa: S704 - ours
+    return render_template("attempts.html.jinja", view=view)
+
+
+def render_template(name: str, **values: object) -> str:
+    """Return the page of a template; Jinja escapes the values."""
+    return _TEMPLATES.get_template(name).render(style=Markup(_STYLE), **values)  # noqa: S704 - our own file

@@ -14,12 +14,22 @@ from sockudo_queue.observability.status_page.report import Place, Report, as_jso
 
 
 class StatusPages:
-    """`/` and `/status.json`. Safe from any thread. With `has_attempts` there is a page of attempts to link to."""
+    """`/` and `/status.json`. Safe from any thread.
+
+    With `has_attempts` there is a page of attempts to link to, with `has_letters` one of dead letters.
+    """
 
     def __init__(
-        self, history: StatusHistory, health: Health, driver: str, queue: str, *, has_attempts: bool = False
+        self,
+        history: StatusHistory,
+        health: Health,
+        driver: str,
+        queue: str,
+        *,
+        has_attempts: bool = False,
+        has_letters: bool = False,
     ) -> None:
-        self._history, self._has_attempts = history, has_attempts
+        self._history, self._has_attempts, self._has_letters = history, has_attempts, has_letters
         self._health = health
         self._place = Place(__version__, driver, queue)
 
@@ -33,9 +43,10 @@ class StatusPages:
     def html(self, *, refresh: bool = True) -> Response:
         from sockudo_queue.observability.status_page import page  # here, since most daemons are never looked at
 
-        body = page.render(self._report(), refresh=refresh, has_attempts=self._has_attempts).encode(
-            errors="backslashreplace"
+        text = page.render(
+            self._report(), refresh=refresh, has_attempts=self._has_attempts, has_letters=self._has_letters
         )
+        body = text.encode(errors="backslashreplace")
         return Response(body, headers=page.HEADERS, content_type="text/html; charset=utf-8")
 
     def json(self) -> Response:

@@ -21,10 +21,12 @@ from sockudo_queue.observability.accept import preferred
 from sockudo_queue.observability.health import Health
 from sockudo_queue.observability.logs import get_logger
 from sockudo_queue.observability.reminder import Reminder
+from sockudo_queue.observability.web.actions import Actions, actor_of
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIEnvironment
 
+    from sockudo_queue.observability.web.actions import ActionGuard
     from sockudo_queue.observability.web.login import LoginGate
 
 Handler = Callable[[Request], Response]
@@ -37,7 +39,6 @@ ASKING_REQUESTS: Final = 2
 """Requests at the same time for pages that ask the queue's server. While it is silent they block, and those in excess
 must not take the places of metrics and of the other pages."""
 _FORMATS: Final = ("application/openmetrics-text", "text/plain")
-# prometheus-client fails at these.
 _ODD_VERSION: Final = re.compile(
     r";\s*version=(?!\d{1,4}(\.\d{1,4}){0,3}\s*(;|$))[^;]*"
 )  # prometheus-client fails at these
@@ -54,13 +55,16 @@ class Application:
         gate: LoginGate | None = None,
         *,
         asking: Mapping[str, Handler] | None = None,
+        actions: Actions | None = None,
+        guard: ActionGuard | None = None,
         open_metrics: bool = False,
         own_names_only: bool = False,
     ) -> None:
         """`pages` are by their path, and so are those of `asking`, which may wait for the queue's server.
 
         With a `gate` all of them want a login, and so do metrics unless `open_metrics`. With `own_names_only` the host
-        of a request must be an address or `localhost`; probes may have any.
+        of a request must be an address or `localhost`; probes may have any. `actions` are there with a `gate` and a
+        `guard` only.
         """
         self._own_names_only = own_names_only
         self._failures = Reminder(_LOGGED_EVERY)
@@ -77,7 +81,10 @@ class Application:
         self._asking_slots = threading.BoundedSemaphore(ASKING_REQUESTS)
         self._in_turn = threading.Lock()  # several scrapes at the same time would take all of the CPU
         self._open = PROBES | ({METRICS} if open_metrics else set())
+        self._guard = guard
+        self._actions = dict(actions or {}) if gate is not None and guard is not None else {}
         rules = [Rule(path, endpoint=path, methods=["GET"]) for path in self._handlers]
+        rules += [Rule(path, endpoint=path, methods=["POST"]) for path in self._actions]
         self._routes = Map(rules, merge_slashes=False).bind("")
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -86,6 +93,7 @@ class Application:
         response = self._answer(request)
         response.headers.setdefault("Cache-Control", "no-store")
         response.headers.setdefault("X-Content-Type-Options", "nosniff")
+        response.headers.setdefault("X-Frame-Options", "DENY")
         response.headers["Server"] = "sockudo-queue"
         return response(environ, start_response)
 
@@ -101,12 +109,15 @@ class Application:
                     return refusal
             if path in PROBES:
                 return self._handlers[path](request)
+            if path in self._actions:
+                return self._act(path, request)
             if path in self._asking:
-                return self._answer_asking(path, request)
+                return self._ask(lambda: self._handlers[path](request))
             with self._in_turn:
                 return self._handlers[path](request)
         except MethodNotAllowed as error:
-            return text(405, "only GET and HEAD are served", Allow=", ".join(sorted(error.valid_methods or ())))
+            methods = sorted(error.valid_methods or ())
+            return text(405, f"only {' and '.join(methods)} can be used here", Allow=", ".join(methods))
         except HTTPException:
             return text(404, f"try {', '.join(self._handlers)}")
         except Exception as error:  # noqa: BLE001 - a fault in one value must not end the server
@@ -114,12 +125,19 @@ class Application:
                 get_logger().error("metrics.failed", exc_info=error)
             return text(500, "the page could not be made")
 
-    def _answer_asking(self, path: str, request: Request) -> Response:
+    def _act(self, path: str, request: Request) -> Response:
+        assert self._guard is not None
+        refusal = self._guard.refusal(request, path)
+        if refusal is not None:
+            return refusal
+        return self._ask(lambda: self._actions[path](request, actor_of(request)))
+
+    def _ask(self, answer: Callable[[], Response]) -> Response:
         if not self._asking_slots.acquire(blocking=False):
             return text(503, "other requests wait for the queue's server; try again", **{"Retry-After": "2"})
         try:
             with self._asking_in_turn:
-                return self._handlers[path](request)
+                return answer()
         finally:
             self._asking_slots.release()
 

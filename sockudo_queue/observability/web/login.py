@@ -48,6 +48,10 @@ class Credentials:
             return _equal(shown.password, self.password.current()) and is_user
         return False
 
+    def key_material(self) -> bytes:
+        """Return both secrets as they are now, to derive keys from; never to be shown or stored."""
+        return b"\0".join(secret.current().encode() if secret else b"" for secret in (self.password, self.token))
+
     @property
     def challenges(self) -> list[str]:
         """The values of `WWW-Authenticate`."""

@@ -1,0 +1,128 @@
+"""The pages of dead letters, for those who are logged in: a list, one letter, and the actions on them.
+
+They ask the queue's server, so they may block for seconds; the daemon's own work never waits for them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
+
+from werkzeug.datastructures import MultiDict
+from werkzeug.wrappers import Request, Response
+
+from sockudo_queue.errors import BrokerError
+from sockudo_queue.observability.status_page.letters import LetterFilter, LetterTools, filter_of, letter_position_of
+from sockudo_queue.observability.status_page.letters_view import (
+    FIELDS,
+    PATH,
+    PURGE,
+    REPLAY,
+    SHOW,
+    LettersView,
+    fault_view,
+    letter_page,
+    list_link,
+    list_view,
+)
+from sockudo_queue.observability.web.actions import Actions, Actor, see_other
+from sockudo_queue.observability.web.form_tokens import FormTokens
+
+if TYPE_CHECKING:
+    from sockudo_queue.observability.web.application import Handler
+
+ROWS: Final = 50
+SEARCH_SECONDS: Final = 2.0
+"""Time of one search; a page that is cut short has a link to go on."""
+LONGEST_INPUT: Final = 255
+LONGEST_ID: Final = 1_000
+"""Characters of an id in a form; what is no text in the queue is longer here."""
+
+
+class DeadLetterPages:
+    """Safe from any thread."""
+
+    def __init__(self, tools: LetterTools, tokens: FormTokens) -> None:
+        self._tools, self._tokens = tools, tokens
+
+    @property
+    def by_path(self) -> Mapping[str, Handler]:
+        return {PATH: self._list, SHOW: self._show}
+
+    @property
+    def actions(self) -> Actions:
+        return {REPLAY: self._replay, PURGE: self._purge}
+
+    def _list(self, request: Request) -> Response:
+        view, status = self._list_view(_given(request.args), request.args.get("before", ""))
+        return self._page("dead-letters.html.jinja", status, view=view)
+
+    def _list_view(self, given: Mapping[str, str], before: str) -> tuple[LettersView, int]:
+        work, now = self._tools.work(), time.time()
+        try:
+            wanted = filter_of(given)
+        except ValueError as fault:
+            return fault_view(given, str(fault), work, now), 400
+        give_up_at = time.monotonic() + SEARCH_SECONDS
+        try:
+            found = self._tools.search(wanted, letter_position_of(before), ROWS, lambda: time.monotonic() > give_up_at)
+            return list_view(given, found, self._tools.total(), work, now), 200
+        except BrokerError as error:
+            return fault_view(given, f"The dead letters cannot be read now: {error}", work, now), 503
+
+    def _show(self, request: Request) -> Response:
+        record_id = request.args.get("id", "")[:LONGEST_ID]
+        try:
+            details = self._tools.find(record_id)
+        except BrokerError as error:
+            return self._message(503, f"The dead letter cannot be read now: {error}")
+        if details is None:
+            return self._message(404, "There is no dead letter with this id; it may have been replayed or purged.")
+        return self._page("dead-letter.html.jinja", 200, view=letter_page(details, time.time()))
+
+    def _replay(self, request: Request, actor: Actor) -> Response:
+        return self._act(REPLAY, request, actor)
+
+    def _purge(self, request: Request, actor: Actor) -> Response:
+        if request.form.get("sure") != "yes":
+            return self._message(400, "Nothing was purged: tick the box that says so, since it cannot be undone.")
+        return self._act(PURGE, request, actor)
+
+    def _act(self, action: str, request: Request, actor: Actor) -> Response:
+        given = _given(request.form)
+        try:
+            wanted = _chosen(request.form, given)
+            refusal = self._tools.start(action, wanted, actor)
+        except ValueError as fault:
+            return self._message(400, f"Nothing was done: {fault}")
+        except BrokerError as error:
+            return self._message(503, f"Nothing was done: {error}")
+        if refusal is not None:
+            return self._message(409, f"Nothing was done: {refusal}")
+        return see_other(list_link(given))
+
+    def _message(self, status: int, text: str) -> Response:
+        return self._page("message.html.jinja", status, text=text, back=PATH)
+
+    def _page(self, template: str, status: int, **values: object) -> Response:
+        from sockudo_queue.observability.status_page import page  # here, since most daemons are never looked at
+
+        tokens = {"replay": (REPLAY, self._tokens.make(REPLAY)), "purge": (PURGE, self._tokens.make(PURGE))}
+        body = page.render_template(template, actions=tokens, **values).encode(errors="backslashreplace")
+        return Response(body, status, headers=page.ACTION_HEADERS, content_type="text/html; charset=utf-8")
+
+
+def _given(fields: MultiDict[str, str]) -> dict[str, str]:
+    return {name: fields.get(name, "").strip()[:LONGEST_INPUT] for name in FIELDS}
+
+
+def _chosen(form: MultiDict[str, str], given: Mapping[str, str]) -> LetterFilter:
+    """Return which dead letters a form means. Raises `ValueError`: a form that lost its filter must not mean all."""
+    record_id, scope = form.get("id", "")[:LONGEST_ID], form.get("scope", "")
+    if record_id:
+        return LetterFilter(id=record_id)
+    wanted = filter_of(given)
+    if scope == ("all" if wanted.is_everything else "matching"):
+        return wanted
+    raise ValueError("the form does not say which dead letters it means.")

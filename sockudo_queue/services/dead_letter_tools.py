@@ -1,0 +1,138 @@
+"""What the pages of dead letters ask the queue for."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from sockudo_queue.core.job import Job
+from sockudo_queue.drivers.base import BufferedDriver, Driver
+from sockudo_queue.history.entry import MOST_EVENTS
+from sockudo_queue.observability.status_page.letters import (
+    FoundLetters,
+    LetterDeath,
+    LetterDetails,
+    LetterFilter,
+    LetterPosition,
+    LetterSummary,
+    LetterTry,
+    LetterWork,
+)
+from sockudo_queue.observability.web.actions import Actor
+from sockudo_queue.operations.letters import DeadLetterEntry
+from sockudo_queue.operations.replay import FindApp, obstacle
+from sockudo_queue.services.dead_letter_work import DeadLetterWork, selection_of
+
+ANSWER_WITHIN: Final = 1.0
+"""Seconds that a person waits for the end of an action before the page shows its progress."""
+
+
+class DeadLetterTools:
+    """See `LetterTools`. Safe from any thread. One action runs at a time."""
+
+    def __init__(self, driver: Driver, find_app: FindApp, stopping: threading.Event) -> None:
+        self.is_ordered = not isinstance(driver, BufferedDriver)
+        self._driver, self._find_app, self._stopping = driver, find_app, stopping
+        self._lock = threading.Lock()
+        self._work: DeadLetterWork | None = None
+
+    def total(self) -> int:
+        return self._driver.depth()["dead-letter"]
+
+    def search(
+        self, wanted: LetterFilter, before: LetterPosition | None, limit: int, is_over: Callable[[], bool]
+    ) -> FoundLetters:
+        selection, found = selection_of(wanted, time.time()), list[LetterSummary]()
+        reached = before
+        for entry, position in self._newest(before):
+            if len(found) == limit or is_over():
+                return self._page(found, reached)
+            if selection.holds(entry):
+                found.append(_summary(entry))
+            reached = position
+        return FoundLetters(found, None, is_complete=True)
+
+    def find(self, record_id: str) -> LetterDetails | None:
+        letter = self._driver.dead_letters.find(record_id)
+        if letter is None:
+            return None
+        entry = DeadLetterEntry(letter)
+        return _details(entry, obstacle(entry, self._find_app, takes_unreadable=True) or "")
+
+    def start(self, action: str, wanted: LetterFilter, actor: Actor) -> str | None:
+        with self._lock:
+            if self._stopping.is_set():
+                return "the daemon is being stopped."
+            if self._work is not None and self._work.is_running:
+                return "another action is running; wait for its end."
+            work = DeadLetterWork(action, wanted, actor, self._driver.dead_letters, self._find_app, self._stopping)
+            if not work.start():
+                return "the system does not let the daemon start a thread now."
+            self._work = work
+        work.wait(ANSWER_WITHIN)
+        return None
+
+    def work(self) -> LetterWork | None:
+        work = self._work
+        return None if work is None else work.progress()
+
+    def finish(self, seconds: float) -> None:
+        """Wait for the end of the action, which a stop of the daemon brings about."""
+        if self._work is not None:
+            self._work.wait(seconds)
+
+    def _newest(self, before: LetterPosition | None) -> Iterator[tuple[DeadLetterEntry, LetterPosition]]:
+        """Yield letters, each with the position after it."""
+        died_ms, passed = before or (-1, 0)
+        to_skip = passed
+        for letter in self._driver.dead_letters.newest(None if before is None else died_ms):
+            if letter.died_ms == died_ms and to_skip:
+                to_skip -= 1
+                continue
+            passed = passed + 1 if letter.died_ms == died_ms else 1
+            died_ms, to_skip = letter.died_ms, 0
+            yield DeadLetterEntry(letter), LetterPosition(died_ms, passed)
+
+    def _page(self, found: list[LetterSummary], reached: LetterPosition | None) -> FoundLetters:
+        if self.is_ordered:
+            return FoundLetters(found, reached, is_complete=False)
+        newest_first = sorted(found, key=lambda summary: -summary.died_ms)
+        return FoundLetters(newest_first, None, is_complete=False)
+
+
+def _summary(entry: DeadLetterEntry) -> LetterSummary:
+    state, job = entry.state, entry.job
+    return LetterSummary(
+        entry.letter.id,
+        entry.job_id,
+        entry.letter.died_ms,
+        entry.app,
+        entry.webhook,
+        entry.reason,
+        entry.last,
+        state.attempts if state else None,
+        len(job.events) if isinstance(job, Job) else None,
+    )
+
+
+def _details(entry: DeadLetterEntry, reason_against: str) -> LetterDetails:
+    state, job = entry.state, entry.job
+    events = job.events if isinstance(job, Job) else ()
+    return LetterDetails(
+        _summary(entry),
+        entry.letter.source,
+        len(entry.letter.body),
+        entry.digest,
+        [LetterTry(each.at, each.reason, each.took_ms) for each in (state.tries if state else ())],
+        entry.untold_tries,
+        [
+            LetterDeath(death.died, death.reason, death.attempts, death.last or "")
+            for death in (state.history if state else ())
+        ],
+        [(event.name, event.channel) for event in events[:MOST_EVENTS]],
+        max(len(events) - MOST_EVENTS, 0),
+        job if isinstance(job, str) else "",
+        reason_against,
+    )

@@ -1,0 +1,183 @@
+"""One replay or purge that was begun on the page, in a thread of its own.
+
+It ends with the daemon: what was done is done, and the others are dead letters as before.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Final
+
+from sockudo_queue.drivers.base import DeadLetterStore, StoredDeadLetter
+from sockudo_queue.errors import BrokerError
+from sockudo_queue.observability.status_page.letters import LetterFilter, LetterWork
+from sockudo_queue.observability.status_page.letters_view import PURGE
+from sockudo_queue.observability.web.actions import Actor, log_acted
+from sockudo_queue.operations.letters import UNREADABLE, DeadLetterEntry, Selection
+from sockudo_queue.operations.replay import PURGED_AT_ONCE, REPLAYED_AT_ONCE, FindApp, groups, obstacle, replay
+
+MOST_REASONS: Final = 10
+LONGEST_REASON: Final = 300
+OTHER_REASONS: Final = "other reasons"
+TOO_LATE: Final = "added after the action began, by the clock of the queue"
+MOST_TOO_LATE: Final = 10_000
+"""Of them in a walk: letters that come as fast as they are passed must not make it endless."""
+
+
+class DeadLetterWork:
+    """Begins with `start`. `wait` and `progress` may be called from any thread."""
+
+    def __init__(
+        self,
+        action: str,
+        wanted: LetterFilter,
+        actor: Actor,
+        letters: DeadLetterStore,
+        find_app: FindApp,
+        stopping: threading.Event,
+    ) -> None:
+        self._action, self._wanted, self._actor = action, wanted, actor
+        self._letters, self._find_app, self._stopping = letters, find_app, stopping
+        self._started_at = time.time()
+        self._selection = selection_of(wanted, self._started_at)
+        self._seen = self._done = self._gone = 0
+        self._left: Counter[str] = Counter()
+        self._fault = ""
+        self._ended_at: float | None = None
+        self._ended = threading.Event()
+
+    @property
+    def is_running(self) -> bool:
+        return not self._ended.is_set()
+
+    def start(self) -> bool:
+        """Begin; return whether the system gave a thread."""
+        try:
+            threading.Thread(target=self._run, name="operator-action", daemon=True).start()
+        except (RuntimeError, MemoryError):
+            return False
+        return True
+
+    def wait(self, seconds: float) -> None:
+        """Wait for the end, for so long at most."""
+        self._ended.wait(seconds)
+
+    def progress(self) -> LetterWork:
+        left = dict(self._left.most_common())
+        return LetterWork(
+            self._action,
+            chosen_words(self._wanted),
+            self._actor.user,
+            self._started_at,
+            self._ended_at,
+            self._seen,
+            self._done,
+            self._gone,
+            left,
+            self._fault,
+        )
+
+    def _run(self) -> None:
+        try:
+            self._purge() if self._action == PURGE else self._replay()
+            if self._stopping.is_set():
+                self._fault = "the daemon was stopped"
+        except BrokerError as error:
+            self._fault = str(error)
+        except BaseException:
+            self._fault = "a fault of the daemon, which its log has"
+            raise
+        finally:
+            self._ended_at = time.time()
+            self._log()
+            self._ended.set()
+
+    def _replay(self) -> None:
+        for entries in groups(self._replayable(), REPLAYED_AT_ONCE):
+            self._count(replay(self._letters, entries))
+
+    def _purge(self) -> None:
+        # The body of each is dropped, since those of a group may be large together.
+        chosen = (replace(entry.letter, body=b"", state=b"") for entry in self._chosen())
+        for letters in groups(chosen, PURGED_AT_ONCE):
+            self._count(self._letters.purge(letters))
+
+    def _count(self, flags: list[bool]) -> None:
+        self._done += sum(flags)
+        self._gone += len(flags) - sum(flags)
+
+    def _replayable(self) -> Iterator[DeadLetterEntry]:
+        takes_unreadable = bool(self._wanted.id) or self._wanted.reason == UNREADABLE
+        for entry in self._chosen():
+            reason = obstacle(entry, self._find_app, takes_unreadable=takes_unreadable)
+            if reason is None:
+                yield entry
+            else:
+                self._leave(reason)
+
+    def _chosen(self) -> Iterator[DeadLetterEntry]:
+        """Yield the letters that are meant, until the daemon is stopped."""
+        for letter in self._walk():
+            if self._stopping.is_set():
+                return
+            self._seen += 1
+            entry = DeadLetterEntry(letter)
+            if self._selection.holds(entry):
+                yield entry
+
+    def _walk(self) -> Iterator[StoredDeadLetter]:
+        if self._wanted.id:
+            found = self._letters.find(self._wanted.id)
+            self._gone += found is None
+            yield from () if found is None else (found,)
+            return
+        # What is replayed and dies again comes by again; it must not be replayed for as long as it does so.
+        latest_ms = self._started_at * 1000
+        for letter in self._letters.letters():
+            if letter.died_ms <= latest_ms:
+                yield letter
+            elif self._leave(TOO_LATE) >= MOST_TOO_LATE:
+                return
+
+    def _leave(self, reason: str) -> int:
+        """Count a letter that is left, by its reason; the number of reasons is bounded."""
+        text = reason[:LONGEST_REASON]
+        key = text if text in self._left or len(self._left) < MOST_REASONS else OTHER_REASONS
+        self._left[key] += 1
+        return self._left[key]
+
+    def _log(self) -> None:
+        log_acted(
+            self._actor,
+            "dead_letters.purge" if self._action == PURGE else "dead_letters.replay",
+            chosen_words(self._wanted),
+            self._done,
+            gone=self._gone,
+            left=self._left.total(),
+            reason=self._fault or None,
+        )
+
+
+def selection_of(wanted: LetterFilter, now: float) -> Selection:
+    """Return the selection of a page's filter."""
+    return Selection(
+        frozenset([wanted.id]) if wanted.id else frozenset(),
+        wanted.app or None,
+        wanted.webhook or None,
+        wanted.reason or None,
+        wanted.older,
+        wanted.newer,
+        now,
+    )
+
+
+def chosen_words(wanted: LetterFilter) -> str:
+    """Return what was chosen, for the log and for people."""
+    words = [f"{name} {value}" for name, value in wanted._asdict().items() if isinstance(value, str) and value]
+    words += [f"older than {wanted.older:.0f} s"] if wanted.older is not None else []
+    words += [f"newer than {wanted.newer:.0f} s"] if wanted.newer is not None else []
+    return ", ".join(words) or "all"
