@@ -14,9 +14,10 @@ from typing import Final
 
 from sockudo_queue.drivers.base import DeadLetterStore, StoredDeadLetter
 from sockudo_queue.errors import BrokerError
+from sockudo_queue.observability.logs import get_logger
 from sockudo_queue.observability.status_page.letters import LetterFilter, LetterWork
 from sockudo_queue.observability.status_page.letters_view import PURGE
-from sockudo_queue.observability.web.actions import Actor, log_acted
+from sockudo_queue.observability.web.actions import Actor
 from sockudo_queue.operations.letters import UNREADABLE, DeadLetterEntry, Selection
 from sockudo_queue.operations.replay import PURGED_AT_ONCE, REPLAYED_AT_ONCE, FindApp, groups, obstacle, replay
 
@@ -151,11 +152,14 @@ class DeadLetterWork:
         return self._left[key]
 
     def _log(self) -> None:
-        log_acted(
-            self._actor,
-            "dead_letters.purge" if self._action == PURGE else "dead_letters.replay",
-            chosen_words(self._wanted),
-            self._done,
+        get_logger().info(
+            "operator.acted",
+            action="purge" if self._action == PURGE else "replay",
+            app=self._wanted.app or None,
+            webhook=self._wanted.webhook or None,
+            by=str(self._actor),
+            count=self._done,
+            chosen=chosen_words(self._wanted),
             gone=self._gone,
             left=self._left.total(),
             reason=self._fault or None,

@@ -78,7 +78,8 @@ def all_form(document: str, action: str) -> Form:
 def test_a_dead_letter_is_found_replayed_and_delivered(
     daemon: DaemonProcess, pages: Pages, redis_server: RedisServer, receiver: Receiver
 ) -> None:
-    die(redis_server, job(1), job(2))
+    die(redis_server, job(1))
+    die(redis_server, job(2))
     assert 'href="/dead-letters"' in pages.get("/").text
     listed = pages.get("/dead-letters?app=shop&webhook=orders&reason=exhausted&newer=1h").text
     assert len(row_forms(listed)) == 0  # a slip in the reason
@@ -99,8 +100,8 @@ def test_a_dead_letter_is_found_replayed_and_delivered(
     assert numbers(request.body) == [2]
     assert dead(redis_server) == 1
     [line] = eventually(lambda: daemon.events("operator.acted"))
-    assert (line["user"], line["address"], line["action"]) == ("sockudo-queue", "127.0.0.1", "dead_letters.replay")
-    assert (line["done"], line["gone"], line["left"], line["reason"]) == (1, 0, 0, None)
+    assert (line["by"], line["action"]) == ("sockudo-queue at 127.0.0.1", "replay")
+    assert (line["count"], line["gone"], line["left"], line["reason"]) == (1, 0, 0, None)
     assert line["chosen"].startswith("id ")
 
     again = pages.post(row_forms(listed)[0])
@@ -346,5 +347,5 @@ def test_redis_that_does_not_answer_is_said(receiver: Receiver) -> None:
         assert pages.post(form).status == 303
         assert "It stopped: " in pages.get("/dead-letters").text
         [line] = eventually(lambda: daemon.events("operator.acted"))
-        assert line["done"] == 0
+        assert line["count"] == 0
         assert line["reason"]

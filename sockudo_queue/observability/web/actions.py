@@ -1,4 +1,4 @@
-"""Requests that change something: who may send them, and how they are logged.
+"""Requests that change something: who may send them.
 
 A login alone does not protect them, since a browser adds it to requests that another site's page makes. A `SameSite`
 cookie would not help: the login is no cookie.
@@ -12,7 +12,6 @@ from urllib.parse import urlsplit
 
 from werkzeug.wrappers import Request, Response
 
-from sockudo_queue.observability.logs import get_logger
 from sockudo_queue.observability.web.form_tokens import FormTokens
 
 TOKEN_FIELD: Final = "token"  # noqa: S105 - a field's name
@@ -25,6 +24,9 @@ class Actor(NamedTuple):
 
     user: str
     address: str
+
+    def __str__(self) -> str:
+        return f"{self.user} at {self.address}"
 
 
 ActionHandler = Callable[[Request, Actor], Response]
@@ -66,23 +68,6 @@ class ActionGuard:
 
     def _is_ours(self, host: str) -> bool:
         return host in self._hosts or _name_of(host) in self._hosts
-
-
-def log_acted(
-    actor: Actor, action: str, chosen: str, done: int, *, gone: int = 0, left: int = 0, reason: str | None = None
-) -> None:
-    """Write the one line that an action leaves: who, what, on what, how many; with a `reason` it was cut short."""
-    get_logger().info(
-        "operator.acted",
-        user=actor.user,
-        address=actor.address,
-        action=action,
-        chosen=chosen,
-        done=done,
-        gone=gone,
-        left=left,
-        reason=reason,
-    )
 
 
 def see_other(location: str) -> Response:
