@@ -203,12 +203,14 @@ class Daemon:
             in_file=registry.paused_webhooks,
             close_breaker=self._dispatcher.close_breaker,
             wake=self._pool.wake,
+            set_ready=partial(self._set_ready, "controls"),
         )
         self.controls = Controls(
             store_of(self._driver),
             self._log,
             acted=self._controls_watch.wakes.set,
             try_here=self._dispatcher.close_breaker,
+            in_file=registry.paused_webhooks,
         )
         self._metrics.watch_slots(
             self._pool.slots, lambda: self._pool.busy, lambda: max(self._pool.threads - self._pool.slots, 0)

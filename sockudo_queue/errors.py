@@ -42,7 +42,7 @@ class OutputError(SockudoQueueError):
 
 
 class ControlsNotShared(SockudoQueueError):
-    """The driver's broker keeps nothing of what operators decide, so daemons cannot be told of it."""
+    """An action on a webhook cannot be done, since what it would change is not kept in the queue's server."""
 
 
 class MalformedJob(SockudoQueueError):

@@ -14,6 +14,7 @@ from sockudo_queue.commands.context import EXIT_NO, OpenQueue, driver_of, load
 from sockudo_queue.commands.terminal import moment, plural, print_error, print_json, print_line
 from sockudo_queue.core.controls import WebhookKey
 from sockudo_queue.drivers.base import Parking
+from sockudo_queue.errors import ControlsNotShared
 from sockudo_queue.operations.controls import Controls, store_of
 from sockudo_queue.runtime.streams import visible
 
@@ -40,10 +41,12 @@ def resume(options: argparse.Namespace) -> int:
     with _reached(options) as act:
         if act is None or not act.is_known(or_paused=True):
             return EXIT_NO
-        if act.controls.resume(*act.key, act.by):
-            act.print_end(f"resumed {act.name}; {act.held_text} from now on")
-        else:
-            act.print_end(f"{act.name} is not paused")
+        try:
+            was_paused = act.controls.resume(*act.key, act.by)
+        except ControlsNotShared as error:
+            print_error(f"{options.prog}: {error}")
+            return EXIT_NO
+        act.print_end(f"resumed {act.name}; {act.held_text}" if was_paused else f"{act.name} is not paused")
     return 0
 
 
@@ -63,7 +66,8 @@ class _Action:
     def __init__(self, queue: OpenQueue, options: argparse.Namespace) -> None:
         self.key = WebhookKey(options.app, options.webhook)
         self.by = system_user()
-        self.controls = Controls(store_of(queue.driver), self)
+        in_file = [WebhookKey(app.id, name) for app in queue.apps for name in app.paused]
+        self.controls = Controls(store_of(queue.driver), self, in_file=lambda: in_file)
         self._queue = queue
         self._command, self._json = options.prog, options.json
         self._event: dict[str, Any] = {}
@@ -97,7 +101,7 @@ class _Action:
         driver = self._queue.driver
         count = driver.held([self.key])[0] if isinstance(driver, Parking) else 0
         self._event["held"] = count
-        return f"{plural(count, 'held delivery', 'held deliveries')} {'goes' if count == 1 else 'go'} out"
+        return f"{plural(count, 'held delivery', 'held deliveries')} {'goes' if count == 1 else 'go'} out from now on"
 
     def print_end(self, text: str) -> None:
         if self._json:

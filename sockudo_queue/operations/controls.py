@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from sockudo_queue.core.controls import Pause, WebhookKey, operator_name
@@ -20,16 +20,19 @@ class Controls:
         *,
         acted: Callable[[], object] = bool,
         try_here: Callable[[WebhookKey], object] | None = None,
+        in_file: Callable[[], Collection[WebhookKey]] = frozenset,
     ) -> None:
         """`store` is None where the driver's broker keeps nothing of this.
 
         `log` gets one `operator.acted` for each action. `acted` is called after each, so that this process does
         not wait for its next look. `try_here` closes a breaker of this process alone, where there is no store.
+        `in_file` returns what the file of apps pauses.
         """
         self._store = store
         self._log = log
         self._acted = acted
         self._try_here = try_here
+        self._in_file = in_file
 
     def pause(self, app: str, webhook: str, by: str) -> bool:
         """Pause a webhook on all daemons; False where it is paused already.
@@ -39,8 +42,14 @@ class Controls:
         return self._do("pause", WebhookKey(app, webhook), by, lambda store, key: store.pause(key, by))
 
     def resume(self, app: str, webhook: str, by: str) -> bool:
-        """Resume a webhook on all daemons; False where it is not paused."""
-        return self._do("resume", WebhookKey(app, webhook), by, lambda store, key: store.resume(key, by))
+        """Resume a webhook on all daemons; False where it is not paused.
+
+        Raises `ControlsNotShared` also where the file of apps pauses it.
+        """
+        changed = self._do("resume", WebhookKey(app, webhook), by, lambda store, key: store.resume(key, by))
+        if WebhookKey(app, webhook) in self._in_file():
+            raise ControlsNotShared('the file of apps pauses this webhook; remove "paused" there')
+        return changed
 
     def try_now(self, app: str, webhook: str, by: str) -> None:
         """Close the breaker of a webhook, on all daemons or, where they share nothing, on this one."""

@@ -40,9 +40,13 @@ class ControlsWatch:
         in_file: Callable[[], Collection[WebhookKey]] = frozenset,
         close_breaker: Callable[[WebhookKey], object] = bool,
         wake: Callable[[int], object] = bool,
+        set_ready: Callable[[str | None], object] = bool,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`in_file` returns what the file of apps pauses. `wake` tells workers how many deliveries are newly due."""
+        """`in_file` returns what the file of apps pauses. `wake` tells workers how many deliveries are newly due.
+
+        `set_ready` takes a reason why this daemon cannot work yet, or None to withdraw it.
+        """
         self.wakes = threading.Event()
         """Set for a look at once."""
         self.held: Mapping[WebhookKey, int] = {}
@@ -55,6 +59,7 @@ class ControlsWatch:
         self._in_file = in_file
         self._close_breaker = close_breaker
         self._wake = wake
+        self._set_ready = set_ready
         self._clock = clock
         self._state = ControlState()
         self._version: bytes | None = None
@@ -72,9 +77,12 @@ class ControlsWatch:
         self.wakes.clear()
         is_current = self._read()
         if self._version is None and not self._is_refused and self._store is not None:
-            return  # nothing is claimed before it is known what is paused
+            self._set_ready("it is not known yet which webhooks are paused, and nothing is claimed before")
+            return
         self._obey()
-        self._paused.known.set()
+        if not self._paused.known.is_set():
+            self._set_ready(None)
+            self._paused.known.set()
         try:
             if is_current:
                 self._release()

@@ -195,6 +195,16 @@ def test_check_sends_no_probe_to_a_webhook_that_the_file_pauses(
     assert [request.path for request in receiver.requests] == ["/other"]
 
 
+def test_webhook_that_the_file_pauses_is_not_resumed_by_a_command(
+    redis_server: RedisServer, receiver: Receiver, tmp_path: Path
+) -> None:
+    run = Commands(tmp_path, hooks(receiver, paused=True), {"REDIS_URL": redis_server.url})
+    ran = run("resume", APP_ID, "orders")
+    assert (ran.code, ran.out) == (1, "")
+    [line] = [line for line in ran.err.splitlines() if "resume" in line]
+    assert 'remove "paused" there' in line
+
+
 def test_check_names_the_key_that_may_not_be_read(
     redis_server: RedisServer, receiver: Receiver, tmp_path: Path
 ) -> None:

@@ -142,8 +142,19 @@ class RedisDriver:
         return [body for body in self._answers(lambda source: source.peek()) if body is not None]
 
     def release(self, paused: Collection[WebhookKey]) -> int:
-        """See `base.Parking`. A source that refuses is left out."""
-        return sum(self._answers(lambda source: source.release(paused)))
+        """See `base.Parking`. A source that refuses, or whose server alone is silent, does not stop the others."""
+        moved = 0
+        fault: BrokerError | None = None
+        for key, status in self._statuses.items():
+            try:
+                moved += status.source.release(paused)
+            except BrokerRefused as refusal:
+                fault = self._refused(key, refusal)
+            except BrokerUnavailable as silence:
+                fault = self._silent(key, silence)
+        if fault is not None and not moved:
+            raise fault
+        return moved
 
     def held(self, webhooks: Sequence[WebhookKey]) -> Sequence[int]:
         """See `base.Parking`. A source that refuses is left out."""

@@ -94,6 +94,7 @@ class World:
         self.now = 1000.0
         self.closed: list[WebhookKey] = []
         self.woken: list[int] = []
+        self.reasons: list[str | None] = []
         self.in_file = set(in_file)
         self.watch = ControlsWatch(
             cast(Driver, driver or self.queue),
@@ -102,6 +103,7 @@ class World:
             in_file=lambda: self.in_file,
             close_breaker=self.closed.append,
             wake=self.woken.append,
+            set_ready=self.reasons.append,
             clock=lambda: self.now,
         )
 
@@ -136,10 +138,13 @@ def test_nothing_is_known_before_the_first_answer() -> None:
     world.look()
     assert not world.paused.known.is_set()
     assert world.queue.released == []
+    assert world.reasons == ["it is not known yet which webhooks are paused, and nothing is claimed before"]
     world.queue.fault = None
     world.queue.set(ORDERS)
     world.look()
+    world.look()
     assert world.paused.known.is_set()
+    assert world.reasons[1:] == [None]
     assert world.paused.webhooks == {ORDERS}
 
 
@@ -284,6 +289,15 @@ def test_each_action_is_logged_with_who_and_what() -> None:
     ]
     assert set(log.events) == {"operator.acted"}
     assert len(acted) == 5
+
+
+def test_webhook_that_the_file_pauses_cannot_be_resumed_otherwise() -> None:
+    queue = SharedQueue()
+    queue.set(ORDERS)
+    controls = Controls(queue, Log(), in_file=lambda: {ORDERS})
+    with pytest.raises(ControlsNotShared, match="the file of apps"):
+        controls.resume("shop", "orders", "ann")
+    assert queue.state.pauses == {}, "when it is removed there, nothing else must keep it paused"
 
 
 def test_without_shared_state_only_this_process_can_be_acted_on() -> None:
