@@ -1,4 +1,4 @@
-"""Turns Sockudo's `app_manager` section, and what the environment says about it, into apps."""
+"""Builds apps from Sockudo's `app_manager` section and the environment."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from sockudo_queue.config import (
 from sockudo_queue.core.apps import App
 
 READ_STORES: Final = ("dynamodb", "mysql", "pgsql")
-# Stores of Sockudo's that nothing here can read.
+# Sockudo's other stores, which this version cannot read.
 _UNREAD_STORES: Final = ("scylladb", "surrealdb")
 
 
 @dataclass(frozen=True, slots=True)
 class ParsedApps:
-    """The apps that can be served, and what a person should hear about them."""
+    """The apps that can be served, and warnings for the operator."""
 
     apps: tuple[App, ...]
     warnings: tuple[str, ...]
@@ -47,17 +47,17 @@ def load_with_apps(
     working_directory: Path,
     strict: bool,
 ) -> tuple[Loaded, tuple[App, ...]]:
-    """Read settings and apps, as `config.load` does; the faults of both are told at once by one SettingsError."""
+    """Read settings and apps, as `config.load` does. One SettingsError reports the faults of both."""
     problems = ConfigProblems(strict)
     loaded = collect(config_file, environment, working_directory, problems)
-    # Without a file that could be read, every word about missing apps would be a second fault for the first.
+    # Without a readable file, a warning about missing apps would only repeat the first fault.
     apps = collect_apps(loaded.apps_document, loaded.settings, problems) if loaded.file_was_read else ()
     problems.raise_faults()
     return replace(loaded, warnings=printable_lines(problems.warnings)), apps
 
 
 def collect_apps(document: AppsDocument, settings: Settings, problems: ConfigProblems) -> tuple[App, ...]:
-    """Return the apps of a document and add what is wrong to `problems`."""
+    """Return the apps of a document and add faults and warnings to `problems`."""
     manager = document.app_manager if isinstance(document.app_manager, Mapping) else {}
     entries = _entries(manager, document, problems)
     _check_store(settings.apps.driver, entries, document, problems)
@@ -69,7 +69,7 @@ def collect_apps(document: AppsDocument, settings: Settings, problems: ConfigPro
         if app.id in apps:
             problems.warnings.append(f"{document.path}: app {app.id!r} is defined twice; the later one is used")
         apps[app.id] = app
-    # A server with a store has put its default app there, so the store knows what became of it since.
+    # With a store, the server has written its default app there, and the store has its current state.
     default_app = document.environment.default_app_id
     if default_app is not None and settings.apps.driver == "memory":
         apps.setdefault(default_app, App(default_app, ()))
@@ -82,7 +82,7 @@ def collect_apps(document: AppsDocument, settings: Settings, problems: ConfigPro
 
 
 def _entries(manager: Mapping[str, Any], document: AppsDocument, problems: ConfigProblems) -> list[Any]:
-    """Return the file's apps, or none where the environment makes Sockudo leave them out."""
+    """Return the file's apps, or none where the environment makes Sockudo ignore them."""
     array = manager.get("array")
     entries = array.get("apps") if isinstance(array, Mapping) else array
     if entries is None:
@@ -111,7 +111,7 @@ def _check_store(store: str, entries: list[Any], document: AppsDocument, problem
         )
     else:
         problems.faults.append(
-            f"{where}: apps in {store} cannot be read by this version; put the apps with their webhooks under "
+            f"{where}: this version cannot read apps in {store}; put the apps with their webhooks under "
             "app_manager.array.apps of a file of the daemon's own, and set app_manager.driver to memory there"
         )
 
@@ -136,15 +136,15 @@ def _read_app(entry: Any, where: str, position: int, defaults: Defaults, problem
 
 
 def _check_secret(secret: object, where: str, problems: ConfigProblems) -> None:
-    """Deliveries are signed with the job's secret; this one is looked at because the server takes it from here."""
+    """Check the app's secret. Deliveries are signed with the job's secret, but the server takes that one from here."""
     if isinstance(secret, str) and not secret.strip():
-        problems.faults.append(f"{where}: secret is empty, so every signature would be worthless; set one")
+        problems.faults.append(f"{where}: secret is empty, so signatures would prove nothing; set one")
     elif isinstance(secret, str) and (odd := secret_looks_odd(secret)):
         problems.warnings.append(f"{where}: the secret {odd}")
 
 
 def _webhooks_of(entry: Mapping[str, Any], where: str, problems: ConfigProblems) -> Any:
-    """Return the webhooks in force: of the policy where there is one, else of the flat form."""
+    """Return the effective webhooks: those of the policy if there is one, else of the flat form."""
     for key in entry:
         if key not in ("webhooks", "policy") and did_you_mean(key, ("webhooks", "policy")):
             problems.unknown(f"{where}: no such key: {key}{did_you_mean(key, ('webhooks', 'policy'))}")

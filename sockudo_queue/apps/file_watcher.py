@@ -1,6 +1,6 @@
-"""Watches the file that the apps came from, and swaps the apps of the registry when it changes.
+"""Reads the file of apps again when it has changed, and swaps the apps of the registry.
 
-It reads and compares; when to look is its caller's business. What is in flight keeps the webhook that it began with.
+The caller decides when to poll. Deliveries in flight keep the webhook that they started with.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from sockudo_queue.config import AppsDocument, Document, Settings, apps_driver, 
 from sockudo_queue.core.apps import InvalidByApp, StaticApps
 from sockudo_queue.errors import SettingsError
 
-# A file changed this recently may still be being written; it is looked at again at the next poll. A file that was
-# moved into place keeps its older time of change and is taken at once.
+# A file changed this recently may still be incomplete; the next poll checks it again. A file that was moved into place
+# keeps its older modification time and is read immediately.
 SETTLING: Final = 0.3  # seconds
 
 
@@ -26,17 +26,17 @@ _Mark = tuple[int, int, int]  # inode, size, nanoseconds of the last change
 
 @dataclass(frozen=True, slots=True)
 class Reload:
-    """What came of a changed file: new apps in use, or the old ones kept; and lines for a person."""
+    """The result of reading a changed file: whether the new apps are in use, and lines for the operator."""
 
     applied: bool
     lines: tuple[str, ...]
 
 
 class AppSource:
-    """The file behind a `StaticApps`. For one thread at a time; lookups in the registry may go on meanwhile.
+    """The file behind a `StaticApps`. For one thread at a time; other threads may use the registry meanwhile.
 
-    Only the apps are read again: every other setting, also the retry and timeout that webhooks fall back to, stays as
-    it was at the start.
+    Only the apps are read again. All other settings, including the default retry and timeout of webhooks, stay as they
+    were at the start.
     """
 
     def __init__(
@@ -55,21 +55,21 @@ class AppSource:
         self._environment = dict(environment)
         self._strict = strict
         self._clock = clock
-        # Nothing seen yet: the first poll compares the content, which may have changed since it was read.
+        # The first poll compares the content, which may have changed since it was read.
         self._seen: _Mark | None = None
         self._digest = document.digest
-        self._told: tuple[str, ...] = ()
+        self._reported: tuple[str, ...] = ()
 
     @property
     def invalid_webhooks(self) -> InvalidByApp:
-        """The invalid webhooks of the apps that are in use."""
+        """The invalid webhooks of the apps in use."""
         return self._registry.invalid_webhooks()
 
     def poll(self) -> Reload | None:
-        """Take a changed file. None where nothing changed, or nothing that was not already told.
+        """Read the file if it has changed. None if nothing changed, or if the same error was already returned.
 
-        Call it about once a second. A broken file keeps the apps as they are and is told once; a file that is still
-        being written is left for the next call.
+        Call it about once a second. If the file is broken, the apps stay as they are and the error is returned once. A
+        file that may be incomplete is left for the next call.
         """
         mark = self._mark()
         if mark == self._seen or self._may_be_half_written(mark):
@@ -78,18 +78,18 @@ class AppSource:
         return self._take(forced=False)
 
     def reload(self) -> Reload:
-        """Take the file as it stands, changed or not: what SIGHUP asks for."""
+        """Read the file again, changed or not; for SIGHUP."""
         self._seen = self._mark()
         result = self._take(forced=True)
         assert result is not None
         return result
 
     def _mark(self) -> _Mark | None:
-        """Return what changes when the file does; None where the apps come from no file."""
+        """Return values that change with the file; None if the apps come from no file."""
         if self._document.path is None:
             return None
         try:
-            status = os.stat(self._document.path)  # noqa: PTH116 - of the file behind a link, as containers mount it
+            status = os.stat(self._document.path)  # noqa: PTH116 - follows links, as containers mount the file by one
         except OSError:
             return (0, 0, 0)
         return status.st_ino, status.st_size, status.st_mtime_ns
@@ -106,7 +106,7 @@ class AppSource:
         try:
             content = read_bytes(self._document.path, again=True)
         except SettingsError as error:
-            self._seen = None  # what keeps us from reading may end without a change of the file: rights, descriptors
+            self._seen = None  # try again: the cause may end without a change of the file (permissions, descriptors)
             return self._refuse(error, forced)
         try:
             digest = digest_of(content)
@@ -120,11 +120,11 @@ class AppSource:
         except SettingsError as error:
             return self._refuse(error, forced)
         self._registry.replace(parsed.apps)
-        self._digest, self._told = digest, ()
+        self._digest, self._reported = digest, ()
         return Reload(True, parsed.warnings)
 
     def _refuse_another_store(self, document: Document) -> None:
-        """A file whose apps have moved into a database while we run would leave us without any."""
+        """Raise if the apps have moved to a database: only a restart can read it, and the file has none any more."""
         driver = document.get("app_manager.driver") or "memory"
         if self._document.environment.driver is None and apps_driver(driver) != self._settings.apps.driver:
             raise SettingsError(
@@ -132,17 +132,17 @@ class AppSource:
             )
 
     def _as_before(self) -> Reload | None:
-        """The file holds what is in use; that is news only after it was broken."""
-        if not self._told:
+        """The file equals the apps in use. Report that only if the file was broken before."""
+        if not self._reported:
             return None
-        self._told = ()
+        self._reported = ()
         return Reload(True, ())
 
     def _refuse(self, error: SettingsError, forced: bool) -> Reload | None:
-        """Keep the apps, and say so in one line; the same words are not repeated at every poll."""
+        """Keep the apps and return one line with the reason; an equal line is not returned at every poll."""
         more = f" (and {len(error.faults) - 1} more)" if len(error.faults) > 1 else ""
         lines = (f"the previous apps stay in use: {error.faults[0]}{more}",)
-        if lines == self._told and not forced:
+        if lines == self._reported and not forced:
             return None
-        self._told = lines
+        self._reported = lines
         return Reload(False, lines)

@@ -1,4 +1,4 @@
-"""The channel patterns of one app, within the ceilings for one and for all of them."""
+"""The channel patterns of one app, within the ceilings per pattern and per app."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sockudo_queue.core.pattern_cost import estimate_kib
 
 
 class AppPatterns:
-    """Counts the patterns of an app while its webhooks are read. Equal patterns are compiled, and counted, once."""
+    """Counts the patterns of an app while its webhooks are read. Equal patterns are compiled and counted once."""
 
     def __init__(self, ceilings: Ceilings) -> None:
         self._ceilings = ceilings
@@ -27,12 +27,12 @@ class AppPatterns:
         return self._faults[pattern]
 
     def is_above_ceiling(self, rules: Filter) -> bool:
-        """Tell whether a filter at fault has a pattern that is too large, and nothing else wrong with it."""
+        """Return whether a faulty filter's only fault is a pattern above the ceiling."""
         return rules.channel_pattern in self._too_large
 
     def _fault_of(self, pattern: str, rules: Filter) -> str | None:
         size = estimate_kib(pattern)
-        # Seen before it is compiled, which takes up to 120 ms.
+        # Checked before compiling, which takes up to 120 ms.
         if size > self._ceilings.pattern_kib:
             self._too_large.add(pattern)
         if size <= self._ceilings.pattern_kib and self._kib + size > self._ceilings.app_patterns_kib:

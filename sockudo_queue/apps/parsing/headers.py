@@ -1,4 +1,4 @@
-"""Which headers a webhook may add to its requests; pure. No message holds a value."""
+"""Checks the headers that a webhook may add to its requests; pure. No message contains a value."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _BLANKS: Final = " \t"
 def read_headers(
     value: Any, where: str, problems: ConfigProblems, most_bytes: int = DEFAULTS.header_bytes
 ) -> tuple[tuple[str, Secret], ...]:
-    """Return the headers of a webhook from either shape that Sockudo has written."""
+    """Return the headers of a webhook from either of the two shapes that Sockudo has written."""
     if value is None:
         return ()
-    # Sockudo 3.0.0 to 4.4.0 wrote them one level deeper.
+    # Sockudo 3.0.0 to 4.4.0 nested them one level deeper.
     if isinstance(value, Mapping) and len(value) == 1 and isinstance(value.get("headers"), Mapping):
         value = value["headers"]
     if not isinstance(value, Mapping):
@@ -44,14 +44,14 @@ def read_headers(
                 )
             if text != text.strip(_BLANKS):
                 problems.warnings.append(
-                    f"{where}: header {name!r} has a value with spaces or tabs around it; it is sent without them, as "
-                    "HTTP does not count them"
+                    f"{where}: header {name!r} has a value with spaces or tabs around it; they are removed, because "
+                    "HTTP ignores them"
                 )
             kept[name.lower()] = (name, Secret(text.strip(_BLANKS)))
     size = sum(len(name) + len(text.revealed.encode()) for name, text in kept.values())
     if len(kept) > MOST_HEADERS or size > most_bytes:
         problems.above_ceiling(
-            f"{where}: headers must be at most {MOST_HEADERS}, with {most_bytes} bytes together; it has "
+            f"{where}: headers must be at most {MOST_HEADERS}, with {most_bytes} bytes together; there are "
             f"{len(kept)} with {size} bytes"
         )
         return ()

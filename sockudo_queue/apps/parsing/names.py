@@ -1,7 +1,7 @@
-"""What a webhook is called in records, metrics and dead letters; pure.
+"""Names webhooks for records, metrics and dead letters; pure.
 
-A name must stay the same while other webhooks come and go, so it is never a position; and it must be fit to be shown,
-so of a URL it holds the host alone. What tells two URLs of one host apart is a digest of the whole target.
+A name must not change when other webhooks are added or removed, so it is never a position. It must be safe to show, so
+of a URL it contains only the host. A digest of the whole target distinguishes two URLs on one host.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ MAX_NAME_LENGTH: Final = 100
 
 
 def check_name(name: object) -> str:
-    """Return a name that a person gave. Raises ValueError; its text is a reason without the name."""
+    """Return a configured name. Raises ValueError with a reason that does not contain the name."""
     if not isinstance(name, str) or not name.strip():
         raise ValueError("must be non-empty text")
-    # It is sent as the value of a header, too.
+    # It is also sent as the value of a header.
     if not (name.isascii() and name.isprintable()) or name != name.strip():
         raise ValueError("must be visible ASCII without white space around it")
     if len(name) > MAX_NAME_LENGTH:
@@ -31,19 +31,19 @@ def check_name(name: object) -> str:
 
 
 def url_name(url: str, parts: UrlParts) -> str:
-    """Return the name of a URL that has none of its own."""
+    """Return the default name for a URL."""
     port = "" if parts.port in (None, default_port(parts.scheme)) else f":{parts.port}"
     return f"{bracketed(parts.host)}{port}-{_digest(url)}"
 
 
 def lambda_name(target: LambdaTarget) -> str:
-    """Return the name of a Lambda function that has none of its own; of an ARN only the function's part is shown."""
+    """Return the default name for a Lambda function; of an ARN it contains only the function's part."""
     function = re.sub(r"^arn:.*:function:", "", target.function_name)
     return f"{function}-{_digest(f'{target.function_name}@{target.region}')}"
 
 
 def unreadable_target_name(target: object) -> str:
-    """Return the name of a webhook without one whose target cannot be read."""
+    """Return the default name for a webhook whose target cannot be read."""
     return f"invalid-{_digest(target)}" if isinstance(target, str) else "invalid"
 
 
@@ -55,7 +55,7 @@ class NamesInUse:
         self._ordinals: dict[str, int] = {}
 
     def take(self, name: str) -> str:
-        """Take the name, or where another webhook has it, the name with the first free ordinal from 2 on."""
+        """Take the name; if another webhook has it, append the first free number from 2 on."""
         ordinal, candidate = self._ordinals.get(name, 1), name
         while candidate in self._taken:
             ordinal += 1

@@ -1,4 +1,4 @@
-"""The secrets with which a webhook's requests are signed by Standard Webhooks; no message holds one."""
+"""The secrets for Standard Webhooks signatures; no message contains one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sockudo_queue.core.signing_secrets import SIGNING_EXAMPLE, signing_secret_f
 
 
 def read_signing_secrets(value: Any, where: str, problems: ConfigProblems) -> tuple[Secret, ...]:
-    """Return the secrets, in their order; each signs, so that a receiver can change from one to the next."""
+    """Return the secrets in their order. Requests are signed with each, so that a receiver can rotate them."""
     if value is None:
         return ()
     if not isinstance(value, list):

@@ -1,4 +1,4 @@
-"""Where a webhook points: a URL or a Lambda function; no message holds the URL."""
+"""The target of a webhook: a URL or a Lambda function. No message contains the URL."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _REGION: Final = re.compile(r"[a-z0-9-]{1,40}")
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A URL or a function, and the name that it gives to a webhook without one."""
+    """A URL or a function, and the default name of its webhook."""
 
     name: str
     url: Secret | None = None
@@ -29,7 +29,7 @@ class Target:
 
 
 def read_target(entry: Mapping[str, Any], where: str, problems: ConfigProblems) -> Target | None:
-    """Return where a webhook points, or None where it points nowhere that can be called.
+    """Return the target of a webhook, or None if it has no valid one.
 
     A URL wins over a function, and `lambda` over `lambda_function`, as in Sockudo.
     """
@@ -69,7 +69,7 @@ def _read_function(value: object, where: str, problems: ConfigProblems) -> Targe
             f'"region": "{LEGACY_REGION}"}}'
         )
         return None
-    # Both become part of a URL, of which a region is part of the host.
+    # Both become part of a URL; the region is part of its host.
     if not (_FUNCTION.fullmatch(str(name).strip()) and _REGION.fullmatch(str(region).strip())):
         problems.faults.append(
             f"{where}: lambda must name a function or its ARN, and a region, as AWS writes them; for example f "

@@ -1,7 +1,7 @@
-"""Normalises the URL of a webhook as the server and browsers do; pure. No message holds the URL.
+"""Normalises the URL of a webhook as the server and browsers do; pure. No message contains the URL.
 
-pydantic-core carries the Rust crate `url`, which Sockudo itself sends with. So `127.1`, a missing slash or a blank in a
-path mean here what they mean there, and every part of the daemon sees one form of the URL.
+pydantic-core carries the Rust crate `url`, which Sockudo itself uses for sending. So `127.1`, a missing slash or a
+blank in a path have the same meaning in both, and every part of the daemon sees one form of the URL.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from sockudo_queue.apps.parsing.names import url_name
 from sockudo_queue.config import ascii_url, url_parts
 
 LONGEST: Final = 8_192
-"""Characters of a normalised URL; common servers accept no longer request line."""
+"""Maximum characters of a normalised URL; common servers accept no longer request line."""
 LONGEST_WRITTEN: Final = 4 * LONGEST
 _SCHEMES: Final = ("http", "https")
 _AUTHORITY: Final = re.compile(r"[^/?#]*(?://[^/?#]*)?")
 
 
 def normalised(written: str) -> str:
-    """Return the URL as it is sent. Raises ValueError; its text is a reason that holds nothing of the URL."""
+    """Return the URL as it is sent. Raises ValueError with a reason that contains nothing of the URL."""
     if len(written) > LONGEST_WRITTEN:
         raise ValueError(f"is longer than {LONGEST_WRITTEN} characters")
     try:
@@ -32,16 +32,16 @@ def normalised(written: str) -> str:
         raise ValueError(_reason(written, error)) from None
     if len(url) > LONGEST:
         raise ValueError(f"is longer than {LONGEST} characters when it is percent-encoded")
-    # The crate accepts hosts that no resolver knows, and port 0. What follows the authority is safe after the crate.
+    # The crate accepts hosts that no resolver knows, and port 0. Only the authority still needs a check.
     url_parts(_authority(url), _SCHEMES)
     return url
 
 
 def default_name(written: str, url: str) -> str:
-    """Return the name of a webhook that has none, from its URL as it is written and as it is sent.
+    """Return the default name of a webhook, from its URL as it is written and as it is sent.
 
-    Dead letters and delayed deliveries know a webhook by its name, and earlier versions made it from the written URL.
-    So that form stays the first choice.
+    Dead letters and delayed deliveries identify a webhook by its name, and earlier versions derived it from the written
+    URL. So that form is preferred.
     """
     with suppress(ValueError):
         as_written = ascii_url(written.strip())
@@ -51,7 +51,7 @@ def default_name(written: str, url: str) -> str:
 
 def _authority(url: str) -> str:
     found = _AUTHORITY.match(url)
-    assert found is not None, "it matches an empty text too"
+    assert found is not None, "the pattern matches an empty text too"
     return found[0]
 
 
@@ -60,7 +60,7 @@ def _reason(written: str, error: ValidationError) -> str:
     if details["type"] != "url_parsing":
         return "contains half a surrogate pair, which is not a character"
     try:
-        url_parts(ascii_url(written.strip()), _SCHEMES)  # its reasons say more, where it has one
+        url_parts(ascii_url(written.strip()), _SCHEMES)  # its reasons are more precise, if it finds one
     except ValueError as better:
         return str(better)
-    return f"cannot be read: {details['ctx']['error']}"  # one of a closed set of texts of the crate
+    return f"cannot be read: {details['ctx']['error']}"  # from a closed set of texts of the crate

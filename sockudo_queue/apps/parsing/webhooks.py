@@ -1,6 +1,6 @@
-"""Turns the entries of Sockudo's `webhooks` into an `App`; no message holds a URL, a header's value or a secret.
+"""Builds an `App` from the entries of Sockudo's `webhooks`. No message contains a URL, a header's value or a secret.
 
-An entry at fault costs that webhook alone: it is kept by its name and by what of its wishes can be read.
+A faulty entry affects only that webhook: it is kept as invalid, with its name and the parts that can be read.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ _KEYS: Final = frozenset(
         "headers",
         "retry",
         "request_timeout_ms",
-        "signing_secrets",  # ours, as the next
+        "signing_secrets",  # ours, as is the next
         "verify_tls",
         "paused",
         "max_in_flight",
@@ -80,29 +80,29 @@ _KEYS: Final = frozenset(
 )
 _TEXT_FILTERS: Final = ("channel_prefix", "channel_suffix", "channel_pattern", "channel_namespace")
 _FILTERS: Final = frozenset({*_TEXT_FILTERS, "channel_namespaces"})
-# Names from servers of the same family, and what they are called here.
+# Names of the same settings in related servers, and Sockudo's names for them.
 _FOREIGN: Final = {
     "channel_name_starts_with": "channel_prefix",
     "channel_name_ends_with": "channel_suffix",
 }
 ALL_WEBHOOKS: Final = "all"
-"""The name that stands for the webhooks of an app that is too large to be read."""
+"""The name of the invalid webhook that represents all webhooks of an app that is too large to be read."""
 SHARED: Final = 1_024
-"""Values that are looked up before another of them is kept."""
+"""Distinct values that are cached for sharing."""
 UNKNOWN_SHOWN: Final = 100
-"""Unknown keys and event types of one app that are named."""
+"""Maximum unknown keys and event types of one app that are reported by name."""
 LONGEST_REASON: Final = 500
-"""Characters that are kept of what is wrong with a webhook; keys and names in it come from its owner."""
+"""Maximum characters of the stored reason why a webhook is invalid; keys and names in it come from the app's owner."""
 _Model = TypeVar("_Model", bound=BaseModel)
 _Value = TypeVar("_Value", bound=Hashable)
 
 
 @dataclass(frozen=True, slots=True)
 class Defaults:
-    """What a webhook falls back to where it says nothing, and the most that it may ask for.
+    """The defaults and the ceilings of a webhook's settings.
 
-    `can_pause`: the entries come from the file of apps, which is whole in memory. Those of a database are read one by
-    one, so what it pauses could not be told from what it does not know.
+    `can_pause` is set for the file of apps, which is completely in memory. Apps of a database are read one by one, so
+    the daemon would not know all paused webhooks.
     """
 
     retry: RetrySettings
@@ -113,13 +113,13 @@ class Defaults:
 
 @dataclass(slots=True)
 class _Hints:
-    """How many unknown names of an app may still be named."""
+    """How many more unknown names of an app may be reported by name."""
 
     left: int = UNKNOWN_SHOWN
 
 
 class _ProblemsOfOne(ConfigProblems):
-    """What is wrong with one webhook. An unknown key does not make it invalid, so that is for the whole file."""
+    """The problems of one webhook. An unknown key does not make it invalid, so that is reported for the whole file."""
 
     def __init__(self, whole: ConfigProblems, hints: _Hints) -> None:
         super().__init__()
@@ -131,9 +131,9 @@ class _ProblemsOfOne(ConfigProblems):
 
 
 def read_app(app_id: str, entries: Any, where: str, defaults: Defaults, problems: ConfigProblems) -> App:
-    """Return an app with its webhooks, each with a name of its own; null means none, as Sockudo's stores write it.
+    """Return an app with its webhooks, each with a unique name. Null means none, as Sockudo's stores write it.
 
-    A webhook at fault is among the invalid ones. Where `problems` are strict its faults are added there, too.
+    A faulty webhook becomes an invalid one. If `problems` are strict, its faults are added there as well.
     """
     if entries is None:
         return App(app_id, ())
@@ -161,8 +161,8 @@ def read_app(app_id: str, entries: Any, where: str, defaults: Defaults, problems
 def _names(read: Sequence[_Read]) -> list[str]:
     """Return the name of each webhook.
 
-    A webhook at fault must not change what another is known by, so it is named after the others. One over a ceiling was
-    sound before there was the ceiling: it keeps the name by which its waiting deliveries know it.
+    A faulty webhook must not change the name of another, so it is named after the others. A webhook over a ceiling was
+    valid before the ceiling existed; it keeps its name, because waiting deliveries refer to it.
     """
     _refuse_equal_names([one for one in read if one.keeps_its_name])
     first = {number for number, one in enumerate(read) if one.keeps_its_name}
@@ -176,7 +176,7 @@ def _names(read: Sequence[_Read]) -> list[str]:
 
 
 def over_ceiling(app_id: str, where: str, reason: str, problems: ConfigProblems) -> App:
-    """Return an app that is too large to be read. Its jobs are kept as dead letters until it is smaller."""
+    """Return an app that is too large to be read. Its jobs become dead letters until it is smaller."""
     if problems.strict:
         problems.faults.append(f"{where}: {reason}")
     return App(
@@ -193,7 +193,7 @@ def _most_webhooks(defaults: Defaults) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """One entry as it was read. `given` is the name that it has; the webhook's own is that of its target."""
+    """One parsed entry. `given` is the configured name; `webhook.name` is the default name from the target."""
 
     place: str
     given: str | None
@@ -207,7 +207,7 @@ class _Read:
 
     @property
     def keeps_its_name(self) -> bool:
-        """Whether it is sound, or would be without ceilings."""
+        """Return whether it is valid, or would be without ceilings."""
         return len(self.problems.faults) == self.problems.ceilings
 
 
@@ -228,13 +228,13 @@ def _read_one(
 
 
 def _refuse_above_ceiling(read: Sequence[_Read], defaults: Defaults) -> None:
-    """Add a fault to each webhook past those that the app may have."""
+    """Add a fault to each webhook above the maximum number per app."""
     for one in read[defaults.ceilings.webhooks_per_app :]:
         one.problems.above_ceiling(f"{one.place}: is beyond the limit of the app; {_most_webhooks(defaults)}")
 
 
 def _refuse_equal_names(read: Sequence[_Read]) -> None:
-    """Add a fault to each that has the name of an earlier one."""
+    """Add a fault to each webhook with the name of an earlier one."""
     taken: set[str] = set()
     for one in read:
         if one.given is not None and one.given in taken:
@@ -259,14 +259,14 @@ def _reason(place: str, faults: list[str]) -> str:
 def _read(
     entry: Any, where: str, defaults: Defaults, patterns: AppPatterns, problems: _ProblemsOfOne
 ) -> tuple[Webhook, frozenset[str] | None]:
-    """Return the webhook under the name that its target gives it, and its event types, None if they cannot be read."""
+    """Return the webhook with its default name, and its event types (None if they cannot be read)."""
     if not isinstance(entry, Mapping):
         problems.faults.append(f'{where}: must be an object, for example {{"url": "{EXAMPLE_URL}", …}}')
         return Webhook(unreadable_target_name(None), frozenset()), None
     _report_unknown(entry, where, problems)
     target = read_target(entry, where, problems)
     event_types = _read_event_types(entry.get("event_types"), where, problems)
-    # Everything is read even when the target is at fault, so that all faults are told at once.
+    # Everything is read even if the target is faulty, so that all faults are reported together.
     webhook = Webhook(
         name=unreadable_target_name(entry.get("url")) if target is None else target.name,
         event_types=frozenset() if event_types is None else event_types,
@@ -290,14 +290,14 @@ def _report_unknown(entry: Mapping[str, Any], where: str, problems: _ProblemsOfO
     for key in _some([key for key in entry if key not in _KEYS], where, problems):
         meant = _FOREIGN.get(key, key)
         if meant in _FILTERS:
-            hint = f"; it belongs inside filter, as filter.{meant}, and the webhook gets every channel without it"
+            hint = f"; it belongs inside filter, as filter.{meant}; without it the webhook gets every channel"
         else:
             hint = did_you_mean(key, _KEYS)
         problems.unknown(f"{where}: no such key: {key}{hint}")
 
 
 def _some(names: Sequence[str], where: str, problems: _ProblemsOfOne) -> Sequence[str]:
-    """Return the first unknown names, and count the others in a warning: a hint for each takes a while."""
+    """Return the first unknown names, and count the others in a warning: computing a hint for each is slow."""
     named = names[: problems.hints.left]
     problems.hints.left -= len(named)
     if len(names) > len(named):
@@ -310,10 +310,10 @@ def _read_event_types(value: Any, where: str, problems: _ProblemsOfOne) -> froze
         problems.faults.append(f'{where}: event_types must be a list of texts; for example ["channel_occupied"]')
         return None
     if len(value) > MOST_EVENT_TYPES:
-        problems.above_ceiling(f"{where}: event_types must be at most {MOST_EVENT_TYPES}; it has {len(value)}")
+        problems.above_ceiling(f"{where}: event_types must be at most {MOST_EVENT_TYPES}; there are {len(value)}")
         return frozenset(value)
     if not value:
-        problems.warnings.append(f"{where}: event_types is empty, so it is never called")
+        problems.warnings.append(f"{where}: event_types is empty, so the webhook is never called")
     for name in _some(sorted(set(value) - EVENT_TYPES), f"{where}: event_types", problems):
         hint = did_you_mean(name, EVENT_TYPES)
         if not hint:
@@ -324,7 +324,7 @@ def _read_event_types(value: Any, where: str, problems: _ProblemsOfOne) -> froze
 
 
 def _read_filter(value: Any, where: str, patterns: AppPatterns, problems: _ProblemsOfOne) -> Filter | None:
-    """Return the filter without the constraints that are at fault."""
+    """Return the filter without its faulty constraints."""
     if value is None:
         return None
     if not isinstance(value, Mapping):
@@ -345,7 +345,7 @@ def _read_filter(value: Any, where: str, patterns: AppPatterns, problems: _Probl
         spaces = None
     if spaces is not None and len(spaces) > MOST_NAMESPACES:
         problems.above_ceiling(
-            f"{where}: filter.channel_namespaces must be at most {MOST_NAMESPACES}; it has {len(spaces)}"
+            f"{where}: filter.channel_namespaces must be at most {MOST_NAMESPACES}; there are {len(spaces)}"
         )
         spaces = None
     rules = Filter(**texts, channel_namespaces=None if spaces is None else tuple(spaces))
@@ -377,7 +377,7 @@ def _read_retry(value: Any, where: str, defaults: Defaults, problems: _ProblemsO
 
 
 def _not_too_fast(policy: RetryPolicy, floor: int, defaults: RetrySettings) -> RetryPolicy:
-    """Return a policy that waits between attempts, however little its owner asks for."""
+    """Return the policy with its delays raised to the minimum between attempts."""
     return replace(
         policy,
         initial_backoff_ms=max(policy.initial_backoff_ms, min(floor, defaults.initial_backoff_ms)),
@@ -392,7 +392,7 @@ def _first_of_equals(value: Hashable) -> Hashable:
 
 
 def _one_of_equals(value: _Value) -> _Value:
-    """Return the first of equal values: thousands of webhooks have a few lists of events, and one policy, in common."""
+    """Return the first of equal values: thousands of webhooks share a few lists of events and one retry policy."""
     return cast(_Value, _first_of_equals(value))
 
 

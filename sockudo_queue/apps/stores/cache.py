@@ -1,6 +1,6 @@
-"""What has been read of the apps, and until when it counts; pure but for the clock that it is given.
+"""A cache of apps with expiry times; pure but for the clock that is passed in.
 
-Readers take no lock: an entry is replaced as a whole, and noting a use is one store. Writing is for one thread.
+Readers take no lock: an entry is replaced as a whole, and recording a use is one store. Only one thread may write.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from sockudo_queue.core.apps import App, InvalidByApp, InvalidWebhook
 from sockudo_queue.core.ceilings import DEFAULTS
 
 SHORTEST_TTL: Final = 1.0
-"""Seconds for which anything counts: without a bound below, every job would be a query."""
+"""Minimum seconds before an entry expires: without it, a TTL of 0 would cause a query for every job."""
 NEGATIVE_TTL: Final = 5.0
-"""Seconds for which "there is no such app" counts; an app may be made at any moment, and its first jobs with it."""
+"""Seconds for which an app counts as unknown; short, because an app and its first jobs can appear at any time."""
 AHEAD: Final = 0.1
 AHEAD_AT_MOST: Final = 10.0
-"""An app in use is read again in the last tenth of its time, or the last seconds of it, whichever is shorter."""
+"""An app in use is refreshed in the last tenth of its TTL, but at most `AHEAD_AT_MOST` seconds before it expires."""
 ABSENT_LIMIT: Final = 1_000
-"""Ids remembered as unknown; they come from whoever writes to the queue, so their number says nothing."""
+"""Maximum unknown ids that are kept. Anyone who can write to the queue can invent ids, so they must be bounded."""
 TRIMMED: Final = 0.1
-"""The share of the room that is freed at once, so that a full cache is not sorted for each new app."""
+"""The share of the capacity that one trim frees, so that a full cache is not sorted for each new app."""
 
 
 @dataclass(slots=True, eq=False)
 class CacheEntry:
-    """What is known about one id. `app` None: there is none, or what there is cannot be read."""
+    """The cached state of one id. `app` is None if there is no app or it cannot be read."""
 
     app: App | None
     refresh_at: float
@@ -40,7 +40,7 @@ class CacheEntry:
 
 
 class AppCache:
-    """Entries by id. `ttl` is in seconds; `capacity` and `most_bytes` are of apps and of their rows together."""
+    """Entries by id. `ttl` is in seconds; `capacity` limits the apps, and `most_bytes` the bytes of their rows."""
 
     def __init__(
         self,
@@ -64,17 +64,17 @@ class AppCache:
         return len(self._entries)
 
     def get(self, app_id: str) -> CacheEntry | None:
-        """Return what is known, however old."""
+        """Return the entry, however old."""
         return self._entries.get(app_id) or self._absent.get(app_id)
 
     def invalid_webhooks(self) -> InvalidByApp:
-        """Return the invalid webhooks of the apps that are kept."""
+        """Return the invalid webhooks of the cached apps."""
         return self._invalid.copy()
 
     def put(self, app: App, size: int = 0, faults: tuple[str, ...] = ()) -> CacheEntry:
-        """Note an app as it is stored now, in a row of `size` bytes."""
+        """Store an app as it was just read, from a row of `size` bytes."""
         now = self._clock()
-        # Spread by chance, so that what was read in one moment is not read again in one moment.
+        # Random, so that apps which were read together are not refreshed together.
         ahead = min(AHEAD * self._ttl, AHEAD_AT_MOST) * (0.5 + self._chance() / 2)
         entry = CacheEntry(app, now + self._ttl - ahead, now + self._ttl, now, faults, size=size)
         self._absent.pop(app.id, None)
@@ -90,19 +90,19 @@ class AppCache:
         return entry
 
     def put_absent(self, app_id: str) -> CacheEntry:
-        """Note that there is no such app, or no more."""
+        """Record that there is no such app (any more)."""
         self._drop(app_id)
         return self._put_absent(app_id, CacheEntry(None, *self._shortly()))
 
     def put_unreadable(self, app_id: str, fault: str) -> CacheEntry:
-        """Note that what is stored cannot be read. An app that could be read before stays as it was."""
+        """Record that the stored app cannot be read. If it could be read before, that version is kept."""
         known = self._entries.get(app_id)
         if known is not None and known.app is not None:
             return self.put(known.app, known.size, (fault,))
         return self._put_absent(app_id, CacheEntry(None, *self._shortly(), (fault,), unreadable=True))
 
     def expire(self) -> None:
-        """Let nothing count any more; what is known still serves while the store does not answer."""
+        """Mark all entries as expired; they still serve while the store does not answer."""
         for entry in [*self._entries.values(), *self._absent.values()]:
             entry.refresh_at = entry.expires_at = 0.0
 
@@ -118,7 +118,7 @@ class AppCache:
         return entry
 
     def _trim(self, newest: CacheEntry) -> None:
-        """Drop those not used for longest, but never the newest: if it were too large, each job would be a query."""
+        """Drop the least recently used entries, but never the newest: an app above the limit would be read per job."""
         capacity, most_bytes = ((1 - TRIMMED) * limit for limit in (self._capacity, self._most_bytes))
         for app_id in sorted(self._entries, key=lambda app_id: self._entries[app_id].used_at):
             if len(self._entries) <= capacity and self.bytes <= most_bytes:

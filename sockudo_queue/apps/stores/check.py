@@ -1,4 +1,4 @@
-"""What a person is told about the apps before the daemon runs: which there are, from where, and what is wrong."""
+"""Reports on the apps for the configuration check: which apps there are, from where, and what is wrong with them."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from sockudo_queue.core.apps import App
 from sockudo_queue.errors import AppStoreUnavailable, AppUnreadable
 
 SHOWN: Final = 20
-"""Apps that are named of each place; a store may hold hundreds of thousands."""
+"""Maximum apps that are named of each source; a store may contain hundreds of thousands."""
 
 Line = tuple[str, str]  # "ok", "warning" or "error", and the text
 
 
 def app_lines(loaded: Loaded, apps: Sequence[App]) -> Iterator[Line]:
-    """Tell where each app comes from; an error where their store does not answer. Raises `SettingsError`."""
+    """Yield a line for each app with its source, and an error if the store does not answer. Raises `SettingsError`."""
     store = make_store(loaded.settings)
     return chain(
         _inline_lines(apps, loaded.apps_document.path),
@@ -63,7 +63,7 @@ def _stored_lines(store: AppStore, inline: Sequence[App], settings: Settings) ->
 
 
 def tls_lines(settings: Settings) -> Iterator[Line]:
-    """Warn of a database on another host whose `ssl_mode` lets it be any server, also one without TLS."""
+    """Warn of a database on another host whose `ssl_mode` accepts any server, with or without TLS."""
     groups = {"pgsql": (settings.postgres, "POSTGRES"), "mysql": (settings.mysql, "MYSQL")}
     group, name = groups.get(settings.apps.driver, (None, ""))
     if group is not None and group.ssl_mode == "prefer" and not _is_of_this_host(group.host):

@@ -29,7 +29,7 @@ ANSWER_SECONDS: Final = 3
 TRIES: Final = 4
 FIRST_PAUSE: Final = 0.2
 LONGEST_PAUSE: Final = 0.8
-"""How often a throttled table is asked for what it left out, and the seconds between two tries: 0.2, 0.4, 0.8."""
+"""A throttled table is asked up to `TRIES` times for what it left out, with pauses of 0.2, 0.4 and 0.8 seconds."""
 LONGEST_CODE: Final = 100
 _NAMES: Final = {"#id": "id", "#policy": "policy", "#webhooks": "webhooks"}
 _DENIED: Final = (
@@ -51,9 +51,9 @@ class DynamodbStore:
         self.name = f"dynamodb {settings.table_name} in {settings.region}"
 
     def fetch(self, ids: Sequence[str]) -> list[Row]:
-        """Return the rows of those of the ids that exist.
+        """Return the rows of the given ids that exist.
 
-        An id that cannot be a key is that of no app. Amazon would refuse the whole query for it.
+        An id that cannot be a key belongs to no app. It is left out, because Amazon would refuse the whole query.
         """
         ids = [app_id for app_id in ids if 0 < len(app_id.encode()) <= LONGEST_KEY]
         if not ids:
@@ -78,7 +78,7 @@ class DynamodbStore:
         raise AppStoreUnavailable(f"the requests exceed the capacity of the table {self._settings.table_name}")
 
     def sample(self, limit: int) -> list[str]:
-        """Return at most so many of the ids that exist, in no order."""
+        """Return at most `limit` existing ids, in no order."""
         answer = self._asked(
             "scan",
             TableName=self._settings.table_name,
@@ -99,18 +99,18 @@ class DynamodbStore:
             if self._client is None:
                 self._client = _client(self._settings)
             return dict(getattr(self._client, operation)(**arguments))
-        except Exception as error:  # noqa: BLE001 - botocore trusts answers: one that is none fails somewhere inside it
-            self.close()  # a client may hold on to credentials that are no longer good
+        except Exception as error:  # noqa: BLE001 - botocore does not validate responses: a bad one can fail anywhere
+            self.close()  # the client may cache credentials that are no longer valid
             raise AppStoreUnavailable(self._format_error(error)) from None
 
     def _format_error(self, error: Exception) -> str:
-        """Return why, for a person. Messages of Amazon's may quote what was asked for, so only codes are shown."""
+        """Return the reason for operators. Amazon's messages may quote the request, so only codes are shown."""
         if isinstance(error, ReadTimeoutError):
             return f"no answer within {ANSWER_SECONDS} s"
         if isinstance(error, EndpointConnectionError | ConnectTimeoutError):
             return f"cannot be reached in {self._settings.region}, or at database.dynamodb.endpoint_url if that is set"
         if isinstance(error, NoCredentialsError):
-            return "no AWS credentials were found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give a role"
+            return "no AWS credentials were found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or use a role"
         if not isinstance(error, ClientError):
             return type(error).__name__
         code = str(error.response.get("Error", {}).get("Code", ""))
@@ -134,9 +134,9 @@ def _items(tables: Mapping[str, Any]) -> Iterator[Any]:
 
 
 def _row(item: Any) -> Row | None:
-    """Read one item; None for one without an id, which cannot be one that was asked for."""
+    """Read one item; None for one without an id, which is no item that was requested."""
     app_id = _text(item, "id")
-    # Sockudo reads texts alone; an attribute of another type is none to it.
+    # Sockudo reads only texts and ignores attributes of other types.
     return Row(app_id, _text(item, "policy"), _text(item, "webhooks")) if app_id else None
 
 

@@ -1,4 +1,4 @@
-"""Makes the store that the settings ask for; the only module that names a concrete one."""
+"""Creates the configured store of apps; the only module that names a concrete one."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from sockudo_queue.runtime.python_gate import PythonGate
 
 
 def make_store(settings: Settings) -> AppStore | None:
-    """Return the configured store, not yet connected, or None where the file has all apps.
+    """Return the configured store, not yet connected, or None if all apps are in the file.
 
-    Raises `SettingsError`, also where its library is not installed. Each library is imported only when it is needed.
+    Raises `SettingsError`, also if its library is not installed. A library is imported only when it is needed.
     """
     match settings.apps.driver:
         case "pgsql":
@@ -47,7 +47,7 @@ def make_refresher(
     on_change: Callable[[str | None], None],
     gate: PythonGate,
 ) -> AppCacheRefresher | None:
-    """Return what answers for the configured store, or None where the file has all apps. Raises `SettingsError`."""
+    """Return the refresher for the configured store, or None if all apps are in the file. Raises `SettingsError`."""
     store = make_store(settings)
     if store is None:
         return None
@@ -61,7 +61,7 @@ def make_refresher(
 
 
 def defaults_of(settings: Settings) -> Defaults:
-    """Return what a webhook falls back to where its row says nothing."""
+    """Return the defaults and ceilings of a webhook's settings."""
     return Defaults(settings.retry, settings.delivery.request_timeout_ms, settings.limits.ceilings())
 
 

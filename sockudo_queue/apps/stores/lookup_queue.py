@@ -1,4 +1,4 @@
-"""Which apps somebody wants to know about: each is asked for once, however many workers want it."""
+"""The apps that workers want to know: concurrent look-ups of one app become one query."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Final
 from sockudo_queue.apps.stores.cache import CacheEntry
 
 WANTED_LIMIT: Final = 50_000
-"""Ids that may wait to be asked for; more come up only while the store hangs, and then nobody waits for them."""
+"""Maximum waiting ids. There are more only while the store hangs, and then a look-up fails without waiting."""
 
 
 class PendingLookup:
-    """One id that is asked for; `answer` is set, or stays None, before `done`."""
+    """One requested id. `answer` is set, or stays None, before `done` is set."""
 
     __slots__ = ("answer", "done")
 
@@ -24,7 +24,7 @@ class PendingLookup:
 
 
 class LookupQueue:
-    """What is wanted, and what is being asked for. `take` and what follows it are for one thread, the rest for any."""
+    """Look-ups that wait, and those in the current query. `take` and `answered` are for one thread, others for any."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -35,7 +35,7 @@ class LookupQueue:
         self._closed = False
 
     def want(self, app_id: str) -> PendingLookup | None:
-        """Have an app asked for soon, once; None while nothing can be asked."""
+        """Queue a look-up of the app unless there is one; None if nothing can be queued."""
         with self._condition:
             found = self._taken.get(app_id) or self._wanted.get(app_id)
             if found is None and not self._closed and len(self._wanted) < WANTED_LIMIT:
@@ -44,10 +44,10 @@ class LookupQueue:
             return found
 
     def ask(self, app_id: str, within: float) -> CacheEntry | None:
-        """Have an app asked for, and wait for the answer; None where none came.
+        """Queue a look-up, and wait for the answer; None if there was none.
 
-        The wait is at most `within` seconds, and ends where the query in hand has taken that long: a store that hangs
-        holds a worker up once, and not for every job.
+        Waits at most `within` seconds, counted from the start of the current query if there is one: a store that hangs
+        delays a worker once, and not for every job.
         """
         lookup = self.want(app_id)
         if lookup is None:
@@ -58,7 +58,7 @@ class LookupQueue:
         return lookup.answer
 
     def take(self, most: int, wait: float) -> list[str]:
-        """Return what is wanted, the oldest first, and wait for it so many seconds. To be followed by an answer."""
+        """Return the oldest waiting ids; wait up to `wait` seconds for one. Then call `answered` or `close`."""
         with self._condition:
             if not self._wanted:
                 self._condition.wait(wait)
@@ -68,7 +68,7 @@ class LookupQueue:
             return taken
 
     def answered(self, answers: Mapping[str, CacheEntry]) -> None:
-        """Hand out the answers to what was taken."""
+        """Deliver the answers to the look-ups that were taken."""
         with self._condition:
             self._closed = False
             taken, self._taken = self._taken, {}
@@ -77,7 +77,7 @@ class LookupQueue:
             lookup.done.set()
 
     def close(self) -> None:
-        """Send everyone away without an answer, until there are answers again."""
+        """End all look-ups without an answer, and refuse new ones until `answered` is called."""
         with self._condition:
             self._closed = True
             sent_away = [*self._taken.values(), *self._wanted.values()]

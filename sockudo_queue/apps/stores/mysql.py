@@ -16,7 +16,7 @@ from sockudo_queue.apps.stores.base import Row
 from sockudo_queue.config import DatabaseSettings
 from sockudo_queue.core.ceilings import DEFAULTS
 
-# What the library says by itself, mostly of an error of the system that stands behind it.
+# Errors of the library itself, mostly caused by an error of the operating system.
 _OF_THE_LIBRARY: Final = frozenset(
     {
         CR.CR_AUTH_PLUGIN_ERR,
@@ -27,7 +27,7 @@ _OF_THE_LIBRARY: Final = frozenset(
         CR.CR_UNKNOWN_HOST,
     }
 )
-# Errors of the server whose messages speak of the connection, the user and the table, and never of a value.
+# Server errors whose messages mention the connection, the user and the table, and never a value.
 _SHOWN: Final = frozenset(
     {
         ER.ACCESS_DENIED_ERROR,
@@ -44,10 +44,10 @@ _SHOWN: Final = frozenset(
         ER.USER_LIMIT_REACHED,
         1820,  # the password has expired, as in 1862
         1862,
-        1698,  # access denied, without a password: the user logs in by the socket alone
+        1698,  # access denied, without a password: the user can only log in through the local socket
     }
 )
-# A text that a column's character set does not have: illegal mix of collations, invalid string, no conversion.
+# The column's character set cannot represent a text: illegal mix of collations, invalid string, no conversion.
 _NO_TEXT: Final = frozenset(
     {
         ER.CANT_AGGREGATE_2COLLATIONS,
@@ -63,7 +63,7 @@ _COLUMNS: Final = (
 
 
 _FULL_LOGIN: Final = b"\x01\x04"
-"""The server's word in `caching_sha2_password` that a hash is not enough."""
+"""In `caching_sha2_password`: the server needs a full login, because a hash is not enough."""
 
 
 def _refusal(plugin: str) -> pymysql.OperationalError:
@@ -71,7 +71,7 @@ def _refusal(plugin: str) -> pymysql.OperationalError:
 
 
 class _Refused:
-    """A way to log in that sends the password itself, or encrypts it with a key that the server has just sent."""
+    """A login method that sends the password itself, or encrypts it with a key that the server has just sent."""
 
     plugin: str
 
@@ -83,7 +83,7 @@ class _Refused:
 
 
 class _HashAlone:
-    """`caching_sha2_password` as far as it sends a hash; the server asks for more where it has no hash in its cache."""
+    """`caching_sha2_password`, limited to sending a hash; the server asks for more if its cache has no hash."""
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
@@ -99,7 +99,7 @@ class _HashAlone:
 
 
 class _MysqlConnection(pymysql.Connection):
-    """A connection that proves that it knows the password, and never sends it."""
+    """A connection that proves knowledge of the password, and never sends it."""
 
     def __init__(self, **arguments: Any) -> None:
         refused = ("mysql_clear_password", "dialog", "sha256_password")
@@ -107,18 +107,18 @@ class _MysqlConnection(pymysql.Connection):
         super().__init__(**arguments, auth_plugin_map=ways | {"caching_sha2_password": _HashAlone})
 
     def _request_authentication(self) -> None:
-        # The library sends this one's password in its first packet, before any handler is asked.
+        # For this method the library sends the password in its first packet, before it calls any handler.
         if self._auth_plugin_name == "sha256_password":  # type: ignore[attr-defined]
             raise _refusal("sha256_password")
         super()._request_authentication()  # type: ignore[misc]
 
 
 class MysqlStore(sql.SqlStore):
-    """The table of apps that Sockudo's driver `mysql` keeps."""
+    """The table of apps of Sockudo's driver `mysql`."""
 
     kind = "mysql"
-    # Garbage in place of the protocol shows as an error of struct, of a look-up or of a number. PyMySQL says with a
-    # RuntimeError that a way of signing in needs a package.
+    # A peer that does not speak the protocol causes struct, look-up or value errors. PyMySQL raises a RuntimeError if a
+    # login method needs a package.
     failures = (pymysql.MySQLError, OSError, struct.error, LookupError, ValueError, RuntimeError)
 
     def __init__(self, settings: DatabaseSettings, most_bytes: int = DEFAULTS.app_bytes) -> None:
@@ -140,7 +140,7 @@ class MysqlStore(sql.SqlStore):
             connect_timeout=sql.CONNECT_SECONDS,
             read_timeout=sql.ANSWER_SECONDS,
             write_timeout=sql.ANSWER_SECONDS,
-            autocommit=True,  # else every read after the first would see the table as it was then
+            autocommit=True,  # else every read after the first would see the table as of the first
             program_name="sockudo-queue",
         )
 
@@ -153,7 +153,7 @@ class MysqlStore(sql.SqlStore):
     def _select(self, connection: Any, columns: Sequence[str], ids: Sequence[str]) -> list[Row]:
         wanted = sql.bounded_columns({column: column for column in columns}, self._most_bytes)
         places = ", ".join(["%s"] * len(ids))
-        # The table's name was checked to be one.
+        # The table's name was validated.
         query = f"SELECT id, {wanted} FROM `{self._settings.table_name}` WHERE id IN ({places})"  # noqa: S608
         return [sql.row_of(columns, values) for values in _run(connection, query, ids)]
 
@@ -161,7 +161,7 @@ class MysqlStore(sql.SqlStore):
         query = f"SELECT id FROM `{self._settings.table_name}` ORDER BY id LIMIT %s"  # noqa: S608 - as above
         return [app_id for (app_id,) in _run(connection, query, [limit])]
 
-    def _said(self, error: BaseException) -> str | None:
+    def _server_message(self, error: BaseException) -> str | None:
         if not (isinstance(error, pymysql.MySQLError) and len(error.args) == 2):
             return None
         code, message = error.args
@@ -188,7 +188,7 @@ def _run(connection: Any, query: str, arguments: Sequence[Any]) -> Sequence[Sequ
 
 
 def _tls(settings: DatabaseSettings) -> ssl.SSLContext | None:
-    """Return the context for a mode; without one the library takes TLS where the server has it."""
+    """Return the TLS context for the mode; None lets the library use TLS if the server offers it."""
     match settings.ssl_mode:
         case "require":
             context = ssl.create_default_context()

@@ -17,16 +17,16 @@ from sockudo_queue.core.ceilings import DEFAULTS
 
 ENCODING: Final = "UTF8"
 
-# SQLSTATE classes whose messages speak of the connection, the user and the table, and never of a value.
+# SQLSTATE classes whose messages mention the connection, the user and the table, and never a value.
 _SHOWN_CLASSES: Final = ("08", "28", "3D", "3F", "42", "53", "57")
 
-# A text that an encoding does not have, or bytes that are none in it.
+# An encoding cannot represent a text, or bytes are invalid in it.
 _NO_TEXT: Final = ("22P05", "22021")
 
-# What the server says of its own certificate where channel binding has no hash for it.
+# The server's error if channel binding has no hash for its own certificate.
 _NO_DIGEST: Final = "could not find digest for NID"
 
-# How a name in a query is looked for, and spelled, is PostgreSQL's business: `to_regclass` reads it as a query would.
+# `to_regclass` resolves and folds a name exactly as a query does.
 _COLUMNS: Final = (
     "SELECT attname FROM pg_catalog.pg_attribute "
     "WHERE attrelid = pg_catalog.to_regclass(CAST(:table AS text)) AND attnum > 0 AND NOT attisdropped"
@@ -34,11 +34,11 @@ _COLUMNS: Final = (
 
 
 _CLEARTEXT: Final = 3
-"""The server's request for the password itself."""
+"""The server's request for the password in cleartext."""
 
 
 class _PostgresConnection(pg8000.native.Connection):  # type: ignore[misc]
-    """A connection that proves that it knows the password, and never sends it."""
+    """A connection that proves knowledge of the password, and never sends it."""
 
     def handle_AUTHENTICATION_REQUEST(self, data: bytes, context: Any) -> None:  # noqa: N802 - the library's name
         if data[:4] == _CLEARTEXT.to_bytes(4, "big"):
@@ -47,10 +47,10 @@ class _PostgresConnection(pg8000.native.Connection):  # type: ignore[misc]
 
 
 class PostgresStore(sql.SqlStore):
-    """The table of apps that Sockudo's driver `pgsql` keeps."""
+    """The table of apps of Sockudo's driver `pgsql`."""
 
     kind = "pgsql"
-    # Garbage in place of the protocol shows as an error of struct, of a look-up or of a number.
+    # A peer that does not speak the protocol causes struct, look-up or value errors.
     failures = (pg8000.exceptions.Error, OSError, struct.error, LookupError, ValueError)
 
     def __init__(self, settings: DatabaseSettings, most_bytes: int = DEFAULTS.app_bytes) -> None:
@@ -71,7 +71,7 @@ class PostgresStore(sql.SqlStore):
             application_name="sockudo-queue",
         )
         if connection.parameter_statuses.get("client_encoding") != ENCODING:
-            # It is that of the database, or set for it: there are ids and webhooks that it cannot represent.
+            # The database has another encoding, which cannot represent all ids and webhooks.
             connection.run(f"SET client_encoding TO '{ENCODING}'")
         return connection
 
@@ -82,11 +82,11 @@ class PostgresStore(sql.SqlStore):
         return _run(connection, f"SELECT {number}")[0][0]
 
     def _select(self, connection: Any, columns: Sequence[str], ids: Sequence[str]) -> list[Row]:
-        # As text, so that one value that is nested too deeply to be read does not spoil the whole answer.
+        # As text, so that one value that is nested too deeply for the decoder does not spoil the whole result.
         wanted = sql.bounded_columns({column: f"CAST({column} AS text)" for column in columns}, self._most_bytes)
         given = {f"id{number}": app_id for number, app_id in enumerate(ids)}
         places = ", ".join(f":{name}" for name in given)
-        # The table's name was checked to be one.
+        # The table's name was validated.
         query = f"SELECT id, {wanted} FROM {self._settings.table_name} WHERE id IN ({places})"  # noqa: S608
         return [sql.row_of(columns, values) for values in _run(connection, query, **given)]
 
@@ -94,14 +94,14 @@ class PostgresStore(sql.SqlStore):
         query = f"SELECT id FROM {self._settings.table_name} ORDER BY id LIMIT :most"  # noqa: S608 - as above
         return [app_id for (app_id,) in _run(connection, query, most=limit)]
 
-    def _said(self, error: BaseException) -> str | None:
+    def _server_message(self, error: BaseException) -> str | None:
         fields = _fields(error)
         if fields is None:
             return None
         code = str(fields.get("C", ""))
         if _NO_DIGEST in str(fields.get("M", "")):
             return (
-                "its certificate has a key, such as Ed25519, with which no user can log in by scram-sha-256 over TLS; "
+                "its certificate has a key, such as Ed25519, with which scram-sha-256 over TLS does not work; "
                 "give the server a certificate with an RSA or ECDSA key"
             )
         return str(fields.get("M", "")) if code[:2] in _SHOWN_CLASSES else f"SQLSTATE {code}"
@@ -117,7 +117,7 @@ class PostgresStore(sql.SqlStore):
 
 
 def _run(connection: Any, query: str, **values: Any) -> Sequence[Sequence[Any]]:
-    """Run a query in a transaction, which keeps a pooler from sharing out its parts; and nothing can be written."""
+    """Run a query in a transaction, so that a pooler keeps its parts together; read-only, so that it cannot write."""
     connection.run("START TRANSACTION READ ONLY")
     try:
         rows: Sequence[Sequence[Any]] = connection.run(query, **values)
@@ -129,13 +129,13 @@ def _run(connection: Any, query: str, **values: Any) -> Sequence[Sequence[Any]]:
 
 
 def _fields(error: BaseException) -> dict[str, Any] | None:
-    """Return what the server says of an error; None for one that is not the server's."""
+    """Return the fields of a server error; None if the error is not the server's."""
     fields = error.args[0] if error.args else None
     return fields if isinstance(error, pg8000.exceptions.DatabaseError) and isinstance(fields, dict) else None
 
 
 def _tls(settings: DatabaseSettings) -> ssl.SSLContext | bool | None:
-    """Return the library's word for a mode; None tries TLS first and goes on without where the server has none."""
+    """Return the library's value for a mode; None tries TLS first and continues without it if the server has none."""
     match settings.ssl_mode:
         case "disable":
             return False

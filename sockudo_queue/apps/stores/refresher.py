@@ -1,4 +1,4 @@
-"""The one thread that talks to the store of apps: it answers what workers want to know, and notices outages."""
+"""The only thread that queries the store of apps: it answers the workers' look-ups and detects outages."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from sockudo_queue.runtime.backoff import Backoff
 from sockudo_queue.runtime.python_gate import PythonGate
 
 PROBE: Final = "sockudo-queue-probe"
-"""The id that is asked for when nobody wants anything, so that an outage and its end are noticed. No app has it."""
+"""The id that is queried if there is no look-up, so that an outage and its end are noticed. No app has it."""
 PROBE_EVERY: Final = 5.0
 TAKE_WAIT: Final = 0.5
-"""Seconds that the thread waits for something to do; also how soon it notices that it is stopped."""
+"""Seconds that the thread waits for a look-up; also how soon it notices that it must stop."""
 FIRST_PAUSE: Final = 0.25
 LONGEST_PAUSE: Final = 5.0
-"""Seconds between two tries to reach a store that is away."""
+"""Seconds between two tries to reach an unavailable store."""
 JITTER: Final = 0.5
-"""The share of a pause that chance may take off, so that replicas do not all try together."""
+"""The maximum share of a pause that is randomly taken off, so that replicas do not all retry together."""
 REMIND_AFTER: Final = 60.0
-"""Seconds after which an outage that goes on is logged again."""
+"""Seconds between repeated log lines during an outage."""
 
 
 class AppCacheRefresher:
-    """Fills the cache of one daemon. `registry` is for the workers, `serve` for a thread of its own."""
+    """Fills the app cache of one daemon. `registry` is for the workers; `serve` runs in its own thread."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class AppCacheRefresher:
         on_change(f"the store of apps was not queried yet: {store.name}")
 
     def serve(self, beat: Callable[[], None], stopping: threading.Event) -> None:
-        """Answer until the daemon is stopped."""
+        """Answer look-ups until the daemon stops."""
         self._beat = beat
         while not stopping.is_set():
             beat()
@@ -80,12 +80,12 @@ class AppCacheRefresher:
         self._store.close()
 
     def turn(self) -> bool:
-        """Look up what is wanted, or see whether the store is there; False where it is not."""
+        """Answer waiting look-ups, or probe the store; False if it is unavailable."""
         if self._expiry_asked.is_set():
             self._expiry_asked.clear()
             self._cache.expire()
         is_lost, is_to_be_probed = self._lost_at is not None, self._clock() >= self._probe_at
-        # Nothing is taken while the store is away: who wants to know something shall not wait for that.
+        # During an outage nothing is taken: look-ups fail immediately instead of waiting for it.
         ids = [] if is_lost else self._lookups.take(self._store.batch, 0.0 if is_to_be_probed else TAKE_WAIT)
         if not (ids or is_lost or is_to_be_probed):
             return True
@@ -93,7 +93,7 @@ class AppCacheRefresher:
             rows = self._store.fetch(ids or [PROBE])
         except AppStoreUnavailable as error:
             self._failed(str(error))
-        except Exception as error:  # noqa: BLE001 - whatever a database or its library does, it ends no thread
+        except Exception as error:  # noqa: BLE001 - an unexpected error of a database library must not end the thread
             self._log.error("apps.store_failed", exc_info=error)
             self._failed(f"{type(error).__name__} in its library")
         else:
@@ -103,16 +103,16 @@ class AppCacheRefresher:
         return False
 
     def expire(self) -> None:
-        """Have every app read again when it is wanted next. From any thread."""
+        """Have every app read again at its next use. Safe from any thread."""
         self._expiry_asked.set()
 
     def _read(self, ids: Sequence[str], rows: Sequence[Row]) -> dict[str, CacheEntry]:
-        # Exactly the id that was asked for: a database may find others equal to it, by letters or by white space.
+        # Match ids exactly: a database may treat ids as equal that differ in case or white space.
         found = {row.id: row for row in rows}
         return {app_id: self._entry(app_id, found.get(app_id)) for app_id in ids}
 
     def _entry(self, app_id: str, row: Row | None) -> CacheEntry:
-        self._beat()  # rows of many webhooks take time, and there may be a batch of them
+        self._beat()  # parsing rows with many webhooks takes time, and there may be a batch of them
         known = self._cache.get(app_id)
         if row is None:
             return self._cache.put_absent(app_id)
@@ -120,14 +120,14 @@ class AppCacheRefresher:
             entry = self._cache.put(read_row(row, self._defaults), stored_bytes(row))
         except AppUnreadable as error:
             entry = self._cache.put_unreadable(app_id, str(error))
-        except Exception as error:  # noqa: BLE001 - whatever is in a row, it concerns its app alone
+        except Exception as error:  # noqa: BLE001 - a bad row must affect only its own app
             self._log.error("apps.row_failed", app=app_id, exc_info=error)
             entry = self._cache.put_unreadable(app_id, f"app {app_id!r}: {type(error).__name__} while it was read")
         self._report(app_id, entry, known)
         return entry
 
     def _report(self, app_id: str, entry: CacheEntry, known: CacheEntry | None) -> None:
-        """Log what is wrong with an app and was not when it was read before."""
+        """Log the problems of an app that it did not have when it was last read."""
         faults_before = () if known is None else known.faults
         for fault in entry.faults:
             if fault not in faults_before:

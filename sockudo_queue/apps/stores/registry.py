@@ -1,6 +1,6 @@
-"""Where workers find apps when a database holds them: the file's first, then what is known of the database's.
+"""Finds apps if a database contains them: those of the file first, then the cached ones of the database.
 
-The way of nearly every job is two look-ups in dicts and a glance at the clock.
+For nearly every job this costs two dict look-ups and one reading of the clock.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from sockudo_queue.errors import AppStoreUnavailable, AppUnreadable
 from sockudo_queue.runtime.python_gate import PythonGate
 
 ANSWER_WITHIN: Final = 0.5
-"""Seconds that a worker waits for an app that it has to know; a database mostly answers in one or two thousandths."""
+"""Seconds that a worker waits for an unknown app; a database usually answers within two milliseconds."""
 AGAIN_AFTER: Final = 1.0
-"""Seconds after which a refresh of which nothing came is asked for again."""
+"""Seconds after which a refresh without a result is requested again."""
 LONGEST_ID: Final = 255
-"""Characters of Sockudo's column. What no column can hold, no database is asked for."""
+"""Maximum characters of Sockudo's column. A longer id cannot exist, so it is not queried."""
 
 
 class CachedAppRegistry:
-    """The registry over a cache and those who fill it. Safe from any thread."""
+    """The registry over the cache and the look-up queue. Safe from any thread."""
 
     def __init__(
         self, inline: AppRegistry, cache: AppCache, lookups: LookupQueue, gate: PythonGate, clock: Callable[[], float]
@@ -36,9 +36,9 @@ class CachedAppRegistry:
         self._clock = clock
 
     def find(self, app_id: str) -> App | None:
-        """Return the app, or None where there is none.
+        """Return the app, or None if there is none.
 
-        Waits at most half a second, and only for an app of which nothing is known or which was not used for long.
+        Waits at most half a second, and only for an app that is not cached or whose entry has expired.
         Raises `AppStoreUnavailable` and `AppUnreadable`.
         """
         app = self._inline.find(app_id)
@@ -56,7 +56,7 @@ class CachedAppRegistry:
         return entry.app
 
     def invalid_webhooks(self) -> InvalidByApp:
-        """Return those of the file and of the apps that are in memory; the file's apps go first."""
+        """Return those of the file and of the cached apps; the file's take precedence."""
         return {**self._cache.invalid_webhooks(), **self._inline.invalid_webhooks()}
 
     def paused_webhooks(self) -> frozenset[WebhookKey]:
@@ -72,7 +72,7 @@ class CachedAppRegistry:
         if answer is not None:
             return answer
         if entry is not None and entry.app is not None:
-            return entry  # better an old answer than none
+            return entry  # a stale answer is better than none
         raise AppStoreUnavailable("the store of apps does not answer")
 
 

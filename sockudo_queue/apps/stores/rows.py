@@ -1,4 +1,4 @@
-"""Turns what a store holds about one app into an `App`; pure. What is wrong with one row concerns that app alone."""
+"""Parses the stored row of one app into an `App`; pure. A bad row affects only its own app."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _DECODER: Final = msgspec.json.Decoder()
 
 
 def read_row(row: Row, defaults: Defaults) -> App:
-    """Return the app. Raises `AppUnreadable`, whose text is a line for a person, where its webhooks are not known."""
+    """Return the app. Raises `AppUnreadable`, whose text is one line, if its webhooks cannot be read."""
     problems, where, most = ConfigProblems(), f"app {row.id!r}", defaults.ceilings.app_bytes
     if (size := max(row.size, _size(row.policy), _size(row.webhooks))) > most:
         reason = f"has {size} bytes in the database; the limit is {most} (queue.limits.app_bytes)"
@@ -30,17 +30,17 @@ def read_row(row: Row, defaults: Defaults) -> App:
 
 
 def stored_bytes(row: Row) -> int:
-    """Return about how many bytes of a row were read."""
+    """Return about how many bytes were read for a row."""
     return _size(row.policy) + _size(row.webhooks)
 
 
 def _size(text: str | bytes | None) -> int:
-    # The characters of a text are counted: its bytes would cost a copy, and are no more than four times as many.
+    # Counts the characters of a text: counting bytes would cost a copy, and there are at most four times as many.
     return 0 if text is None else len(text)
 
 
 def _entries(row: Row) -> Any:
-    """Return the webhooks in force: of the policy where there is one, however empty, else of the flat column."""
+    """Return the effective webhooks: those of the policy if there is one, even if empty; else the flat column's."""
     policy = _json(row, "policy", row.policy)
     if policy is None:
         return _json(row, "webhooks", row.webhooks)
@@ -50,7 +50,7 @@ def _entries(row: Row) -> Any:
 
 
 def _json(row: Row, column: str, text: str | bytes | None) -> Any:
-    """Return the value; SQL's NULL and JSON's null, which Sockudo writes for "none", are both None."""
+    """Return the decoded value; SQL NULL and JSON null, which Sockudo writes for "none", are both None."""
     if text is None:
         return None
     try:

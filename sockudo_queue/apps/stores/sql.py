@@ -1,4 +1,4 @@
-"""What both kinds of SQL database have in common: one connection, opened when needed and never kept for long."""
+"""Shared code of both kinds of SQL database: one connection, opened on demand and replaced regularly."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ from sockudo_queue.errors import AppStoreUnavailable, SettingsError, SockudoQueu
 
 CONNECT_SECONDS: Final = 3.0
 ANSWER_SECONDS: Final = 3.0
-"""Longest waits for a connection, and for each part of an answer."""
+"""Maximum waits for a connection, and for each part of an answer."""
 KEPT_SECONDS: Final = 60.0
-"""How long one connection is used: then a changed address, password or table is seen without a restart."""
+"""Lifetime of a connection, so that a changed address, password or table is noticed without a restart."""
 BATCH: Final = 25
-"""Ids of one query. Each row may hold two columns at their ceiling, which is 50 MB for all of them."""
+"""Ids of one query. Each row may contain two columns at their ceiling, together 50 MB."""
 WANTED_COLUMNS: Final = ("policy", "webhooks")
-"""Columns that are read besides the id, where the table has them; never the one with the app's secret."""
+"""Columns that are read besides the id, if the table has them; never the one with the app's secret."""
 
 NO_TEXT: Final = b"\xff"
-"""What stands for a column that cannot be read: no JSON begins so."""
+"""Placeholder for a column that cannot be read; it is not valid JSON."""
 
-_OUT_OF_STEP: Final = "the database sent an answer that does not belong to the query; the connection was closed"
+_OUT_OF_STEP: Final = "the database sent a response that does not belong to the query; the connection was closed"
 
 T = TypeVar("T")
 
 
 class _TextFault(Exception):
-    """A text cannot be represented in some encoding on its way."""
+    """A text cannot be represented in an encoding on its way."""
 
 
 class SqlStore(ABC):
-    """A table of apps. The subclass speaks to one kind of database; `failures` is what its library raises."""
+    """A table of apps. A subclass handles one kind of database; `failures` are its library's exceptions."""
 
     kind: str
     failures: tuple[type[Exception], ...]
@@ -50,7 +50,7 @@ class SqlStore(ABC):
         clock: Callable[[], float] = time.monotonic,
         most_bytes: int = DEFAULTS.app_bytes,
     ) -> None:
-        """`most_bytes`: a row with a longer column is returned without its columns, and with their size."""
+        """Rows with a column longer than `most_bytes` are returned with their size and without their columns."""
         self._settings = settings
         self._most_bytes = most_bytes
         self._clock = clock
@@ -61,10 +61,10 @@ class SqlStore(ABC):
         self.name = f"{self.kind} {settings.table_name} at {place}"
 
     def fetch(self, ids: Sequence[str]) -> list[Row]:
-        """Return the rows of those of the ids that exist.
+        """Return the rows of the given ids that exist.
 
-        A text that the database, its library or the column cannot represent concerns its app alone: an id of that kind
-        does not exist, and a row of that kind cannot be read.
+        If the database, its library or the column cannot represent a text, only that app is affected: such an id counts
+        as unknown, and such a row as unreadable.
         """
         try:
             return self._asked(lambda connection: self._select(connection, self._columns, ids))
@@ -74,7 +74,7 @@ class SqlStore(ABC):
             return [unreadable(app_id) for app_id in ids if self._exists(app_id)]
 
     def sample(self, limit: int) -> list[str]:
-        """Return at most so many of the ids that exist."""
+        """Return at most `limit` existing ids."""
         try:
             return self._asked(lambda connection: self._select_ids(connection, limit))
         except _TextFault:
@@ -90,7 +90,7 @@ class SqlStore(ABC):
         """Close the connection; the next call opens another."""
         connection, self._connection = self._connection, None
         if connection is not None:
-            with contextlib.suppress(Exception):  # it may be gone already, which may be why it is closed
+            with contextlib.suppress(Exception):  # it may already be broken, which may be why it is closed
                 connection.close()
 
     def _asked(self, ask: Callable[[Any], T]) -> T:
@@ -102,7 +102,7 @@ class SqlStore(ABC):
             return self._ask(ask)
         except self.failures as error:
             self.close()
-            # A kept connection may have died long since, which says nothing about the database. One that hangs does.
+            # A kept connection may have been closed long ago, so try a new one. A timeout means the database hangs.
             if not kept or _timed_out(error):
                 raise AppStoreUnavailable(self._format_error(error)) from None
         try:
@@ -117,13 +117,13 @@ class SqlStore(ABC):
         except SockudoQueueError:
             raise
         except UnicodeError:
-            self.close()  # part of the answer is unread
+            self.close()  # the rest of the answer is unread
             raise _TextFault from None
         except self.failures as error:
             if self._refuses_text(error):
                 raise _TextFault from None
             raise
-        except Exception:  # noqa: BLE001 - the libraries fail in any way at an answer that they do not expect
+        except Exception:  # noqa: BLE001 - the libraries can raise anything for an unexpected answer
             self.close()
             raise AppStoreUnavailable(_OUT_OF_STEP) from None
 
@@ -141,9 +141,9 @@ class SqlStore(ABC):
         return self._connection
 
     def _check_step(self) -> None:
-        """Raise an error in `failures` where a kept connection does not answer with the number that it is asked for.
+        """Raise an error in `failures` if a kept connection does not echo a random number.
 
-        After one odd answer, each query could get the rows of the query before it.
+        After one stray answer, every query would get the rows of the query before it.
         """
         if self._connection is None:
             return
@@ -158,14 +158,14 @@ class SqlStore(ABC):
             raise OSError(None, _OUT_OF_STEP)
 
     def _format_error(self, error: Exception) -> str:
-        """Return why, for a person: nothing of what was asked for, and nothing of what is stored."""
+        """Return the reason for operators, without anything from the query or the stored data."""
         if _timed_out(error):
             return f"no answer within {ANSWER_SECONDS:g} s"
-        # What a server says comes before what its hanging up led to.
+        # The server's own message is more useful than the connection error that follows it.
         faults = list(causes(error))
-        said = next((reason for fault in faults if (reason := self._said(fault)) is not None), None)
-        if said is not None:
-            return said
+        message = next((reason for fault in faults if (reason := self._server_message(fault)) is not None), None)
+        if message is not None:
+            return message
         for fault in faults:
             if isinstance(fault, ssl.SSLCertVerificationError):
                 return f"its certificate cannot be verified: {fault.verify_message}"
@@ -179,11 +179,11 @@ class SqlStore(ABC):
 
     @abstractmethod
     def _table_columns(self, connection: Any) -> Collection[str]:
-        """Return the columns that the table has; none without a table."""
+        """Return the columns of the table; empty if there is no table."""
 
     @abstractmethod
     def _echo(self, connection: Any, number: int) -> object:
-        """Have the server return a number."""
+        """Ask the server to return a number."""
 
     @abstractmethod
     def _select(self, connection: Any, columns: Sequence[str], ids: Sequence[str]) -> list[Row]:
@@ -191,28 +191,28 @@ class SqlStore(ABC):
 
     @abstractmethod
     def _select_ids(self, connection: Any, limit: int) -> list[str]:
-        """Return some of the ids, in their order."""
+        """Return some ids, sorted."""
 
     @abstractmethod
-    def _said(self, error: BaseException) -> str | None:
-        """Return what the server says, as far as it can be shown; None for an error that is not the server's."""
+    def _server_message(self, error: BaseException) -> str | None:
+        """Return the server's message if it is safe to show; None if the error is not the server's."""
 
     @abstractmethod
     def _refuses_text(self, error: Exception) -> bool:
-        """Tell whether the server says that a text cannot be represented; another query over the connection works."""
+        """Return whether the server cannot represent a text; the connection stays usable."""
 
     @abstractmethod
     def _reason(self, error: Exception) -> str:
-        """Return what else can be said of an error in `failures`."""
+        """Return a description of any other error in `failures`."""
 
 
 def may_send_password(settings: DatabaseSettings) -> bool:
-    """Return whether a server may be sent the password itself instead of a proof that we know it."""
+    """Return whether the password itself may be sent to the server, instead of a proof that we know it."""
     return settings.ssl_mode == "verify-full" or settings.allow_cleartext_password
 
 
 def cleartext_refusal(kind: str, variable: str) -> str:
-    """Return why a login was given up."""
+    """Return the error text for a login that was refused."""
     return (
         f"the server asks for the clear-text password ({kind}), but its identity was not verified; set "
         f"{variable}_SSL_MODE=verify-full, or {variable}_ALLOW_CLEARTEXT_PASSWORD=true if you trust the network"
@@ -220,7 +220,7 @@ def cleartext_refusal(kind: str, variable: str) -> str:
 
 
 def verifying_context(settings: DatabaseSettings, key: str) -> ssl.SSLContext:
-    """Return what checks a server's certificate and its name. Raises `SettingsError` for an authority that is none."""
+    """Return a context that verifies a server's certificate and name. Raises `SettingsError` for an invalid CA file."""
     try:
         if settings.ssl_ca is None:
             return ssl.create_default_context()
@@ -233,15 +233,15 @@ def verifying_context(settings: DatabaseSettings, key: str) -> ssl.SSLContext:
 
 
 def row_of(columns: Sequence[str], values: Sequence[Any]) -> Row:
-    """Return a row from an id, a size and the values of the columns, of whatever type the columns are."""
+    """Return a row from an id, a size and the column values, whatever their type."""
     app_id, size, *rest = (value if isinstance(value, str | bytes | None) else str(value) for value in values)
     name = app_id.decode(errors="replace") if isinstance(app_id, bytes) else str(app_id)
     return Row(name, **dict(zip(columns, rest, strict=True)), size=int(size or 0))
 
 
 def bounded_columns(texts: Mapping[str, str], most_bytes: int) -> str:
-    """Return what to select beside the id: the size of the longest column if it is over the ceiling, else 0, and the
-    columns, none of which is sent then. `texts` has the text of each column in the database's own words."""
+    """Return the expressions to select beside the id: the size of the longest column if it exceeds `most_bytes`, else
+    0; and the columns, each NULL if one is too long. `texts` maps each column to its expression as text."""
     if not texts:
         return "0"
     sizes = [f"COALESCE(OCTET_LENGTH({text}), 0)" for text in texts.values()]
@@ -251,12 +251,12 @@ def bounded_columns(texts: Mapping[str, str], most_bytes: int) -> str:
 
 
 def unreadable(app_id: str) -> Row:
-    """Return a row that cannot be read."""
+    """Return a row that counts as unreadable."""
     return Row(app_id, policy=NO_TEXT)
 
 
 def _parts(ids: Sequence[str]) -> Sequence[Sequence[str]]:
-    """Return the ids in two parts. First those of ASCII, which every encoding has, part from the others."""
+    """Split the ids in two: ASCII ids, valid in every encoding, from the others; if that is impossible, in halves."""
     plain = [app_id for app_id in ids if app_id.isascii()]
     others = [app_id for app_id in ids if not app_id.isascii()]
     return (plain, others) if plain and others else (ids[: len(ids) // 2], ids[len(ids) // 2 :])
