@@ -1,8 +1,8 @@
-"""Which addresses and ports may be called; pure.
+"""Decides which addresses and ports may be called; pure.
 
-A name says nothing: `127.1`, `2130706433` and `0x7f000001` are all 127.0.0.1 to a resolver, and a name may resolve to
-another address the second time. So what is judged here is the address that a connection is about to be made to. An
-IPv6 address that carries an IPv4 one (mapped, NAT64, 6to4, Teredo and others) is judged by both.
+Names cannot be checked: a resolver reads `127.1`, `2130706433` and `0x7f000001` all as 127.0.0.1, and a name may
+resolve to another address the second time. So the address that is about to be connected to is checked. An IPv6 address
+that contains an IPv4 one (mapped, NAT64, 6to4, Teredo and others) is checked as both.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ _NAT64: Final = IPv6Network("64:ff9b::/96")
 _NAT64_LOCAL: Final = IPv6Network("64:ff9b:1::/48")
 _TEREDO: Final = IPv6Network("2001::/32")
 _ISATAP: Final = (0x5EFE, 0x02005EFE)
-# Where each kind holds its IPv4 address: the bits to the right of it.
+# Where each kind contains its IPv4 address: the number of bits to the right of it.
 _EMBEDDING: Final = (
-    (IPv6Network("::/96"), 0),  # "compatible", given up, and still accepted by some
+    (IPv6Network("::/96"), 0),  # "compatible": deprecated, but still accepted by some systems
     (IPv6Network("::ffff:0:0:0/96"), 0),  # SIIT
     (_NAT64, 0),
     (IPv6Network("2002::/16"), 80),  # 6to4
@@ -43,7 +43,7 @@ METADATA: Final = tuple(
         ),
     )
 )
-"""Where clouds hand out credentials to whoever asks, besides 169.254.0.0/16, which is link-local."""
+"""Clouds hand out credentials to any client there, as at 169.254.0.0/16, which is link-local."""
 PRIVATE: Final = tuple(
     map(
         ip_network,
@@ -61,7 +61,7 @@ PRIVATE: Final = tuple(
             "198.51.100.0/24",
             "203.0.113.0/24",
             "224.0.0.0/3",
-            "::/3",  # all but 2000::/3 is for special purposes or not given out
+            "::/3",  # outside of 2000::/3 addresses are reserved or unassigned
             "2001::/23",
             "2001:db8::/32",
             "2002::/16",
@@ -71,14 +71,14 @@ PRIVATE: Final = tuple(
         ),
     )
 )
-"""Everything that is no address of the public Internet, from the registries of special-purpose addresses."""
+"""All networks outside of the public Internet, from the registries of special-purpose addresses."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What a person has set. `allowed` wins over every other network; no port in `allowed_ports` means any.
+    """The configured rules. `allowed` overrides every other network; empty `allowed_ports` allow any port.
 
-    A network of IPv4 addresses that is written as IPv6 (`::ffff:10.0.0.0/104`) means those IPv4 addresses.
+    An IPv4-mapped network (`::ffff:10.0.0.0/104`) means those IPv4 addresses.
     """
 
     allowed: tuple[Network, ...] = ()
@@ -88,13 +88,13 @@ class Rules:
     denied_ports: frozenset[int] = frozenset()
 
     def __post_init__(self) -> None:
-        # Addresses are reduced to IPv4 before they are compared, so a rule that is not would match none of them.
+        # Addresses are reduced to IPv4 before they are compared, so an IPv4-mapped rule would match none of them.
         object.__setattr__(self, "allowed", tuple(map(_unmapped, self.allowed)))
         object.__setattr__(self, "denied", tuple(map(_unmapped, self.denied)))
 
 
 def refusal(rules: Rules, text: str, port: int) -> str | None:
-    """Return why a connection to an address and port may not be made, in a few words, or None where it may."""
+    """Return why a connection to an address and port is refused, in a few words, or None if it is allowed."""
     if port in rules.denied_ports or (rules.allowed_ports and port not in rules.allowed_ports):
         return f"port {port} is not allowed"
     for address in meanings(text):
@@ -105,7 +105,7 @@ def refusal(rules: Rules, text: str, port: int) -> str | None:
 
 
 def meanings(text: str) -> tuple[Address, ...]:
-    """Return what an address stands for: itself, and the IPv4 address that it carries. Mapped ones are IPv4 alone."""
+    """Return the address itself and the IPv4 address that it contains; for a mapped one only the IPv4 address."""
     address = ip_address(text.partition("%")[0])
     if isinstance(address, IPv4Address):
         return (address,)
@@ -123,7 +123,7 @@ def _unmapped(network: Network) -> Network:
 def _carried(address: IPv6Address) -> Iterator[IPv4Address]:
     bits = int(address)
     for network, shift in _EMBEDDING:
-        if address in network and bits > 1:  # :: and ::1 carry nothing
+        if address in network and bits > 1:  # :: and ::1 contain none
             yield IPv4Address(bits >> shift & 0xFFFFFFFF)
     if address in _NAT64_LOCAL:
         yield from _carried_locally(bits)
@@ -135,14 +135,14 @@ def _carried(address: IPv6Address) -> Iterator[IPv4Address]:
 
 
 def _carried_locally(bits: int) -> Iterator[IPv4Address]:
-    # The network's owner chooses how long the prefix is: the address stands at the end, or around a byte of zeros.
+    # The prefix length is the network owner's choice: the address is at the end, or split around a byte of zeros.
     for value in (
         bits,
         (bits >> 64 & 0xFFFF) << 16 | bits >> 40 & 0xFFFF,
         (bits >> 64 & 0xFF) << 24 | bits >> 32 & 0xFFFFFF,
         bits >> 24,
     ):
-        if value >> 24 & 0xFF:  # else it is read with the wrong length
+        if value >> 24 & 0xFF:  # 0 means that the length was wrong
             yield IPv4Address(value & 0xFFFFFFFF)
 
 
@@ -156,9 +156,9 @@ def _refusal(rules: Rules, address: Address) -> str | None:
     ):
         if _in(address, networks):
             return reason
-    # What goes through a NAT64 goes to the address that is carried, and that is judged by itself.
+    # A NAT64 forwards to the IPv4 address inside, which is checked separately.
     if not rules.private and _in(address, PRIVATE) and not _in(address, (_NAT64,)):
-        return "no public address"
+        return "not a public address"
     return None
 
 

@@ -1,7 +1,7 @@
-"""Lambda functions in the place of a URL: an asynchronous invocation, sent and bounded as every other attempt is.
+"""Lambda functions as webhook targets: an asynchronous invocation, with the same limits as every other attempt.
 
-AWS's library finds credentials and endpoint and signs the request; our own transport sends it, with one deadline over
-everything and a bounded answer. The library is imported when the first function is called, and not before.
+AWS's library finds credentials and endpoint and signs the request. Our own transport sends it, with one deadline and a
+bounded response. The library is imported when the first function is called, not before.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from sockudo_queue.delivery.transport import BoundedResponse, CurlAdapter
 API: Final = "2015-03-31"
 NOT_ALLOWED: Final = "the function is not among QUEUE_DELIVERY_ALLOWED_FUNCTIONS"
 _STALE: Final = (b"expired", b"security token")
-"""What AWS says of credentials that have been renewed elsewhere: they are read again from where they come from."""
+"""In AWS's refusal of outdated credentials: they are read again from their source."""
 _PASSING: Final = (*_STALE, b"not yet current", b"being throttled")
-"""What AWS says where a later attempt may be accepted: with fresh credentials, a clock that was set, fewer calls."""
+"""In AWS's refusal of a request that may succeed later: with fresh credentials, a corrected clock or fewer calls."""
 
 
 def may_invoke(function_name: str, allowed: Iterable[str]) -> bool:
-    """Tell whether a function, as its webhook names it, is among those that may be invoked; `*` stands for any text."""
+    """Return whether a function, as its webhook names it, may be invoked; `*` in `allowed` matches any text."""
     return any(fnmatchcase(function_name, each) for each in allowed)
 
 
 class LambdaSender:
-    """Invokes functions with the default chain of AWS credentials. Safe from any thread."""
+    """Invokes functions with AWS's default chain of credentials. Safe from any thread."""
 
     def __init__(
         self, adapter: CurlAdapter, *, retry_every_status: bool = False, allowed: Iterable[str] = ("*",)
     ) -> None:
-        """`allowed`: the functions that may be invoked, as webhooks name them; `*` stands for any text."""
+        """`allowed`: the functions that may be invoked, as webhooks name them; `*` matches any text."""
         self._adapter = adapter
         self._allowed = tuple(allowed)
         self._retry_every_status = retry_every_status
@@ -46,10 +46,10 @@ class LambdaSender:
         self._endpoints: dict[str, str] = {}
 
     def post(self, webhook: Webhook, body: bytes) -> tuple[Outcome, bool]:
-        """Invoke the webhook's function and return the outcome, and whether a kept connection was used.
+        """Invoke the webhook's function; return the outcome, and whether a kept connection was used.
 
-        Blocks for at most the webhook's `request_timeout_ms`, and now and then for as long as AWS's library takes to
-        renew its credentials. Never raises: whatever goes wrong is an outcome.
+        Blocks for at most the webhook's `request_timeout_ms`; sometimes longer, while AWS's library renews its
+        credentials. Never raises: every error is an outcome.
         """
         assert webhook.lambda_target is not None
         if not may_invoke(webhook.lambda_target.function_name, self._allowed):
@@ -60,14 +60,14 @@ class LambdaSender:
             answer = self._adapter.post(url, (b"Expect:",), headers, body, timeout=timeout, guarded=False)
         except TransportFault as fault:
             return from_failure(fault.failure, str(fault)), False
-        except Exception as error:  # noqa: BLE001 - AWS's library has errors without number, most about credentials
+        except Exception as error:  # noqa: BLE001 - AWS's library raises many errors, mostly about credentials
             return from_failure(Failure.INTERNAL, f"AWS: {type(error).__name__}"), False
-        if _says(answer, _STALE):
+        if _is_refusal_with(answer, _STALE):
             self._forget(credentials)
         return self._outcome_of(answer), answer.connection_reused
 
     def _outcome_of(self, answer: BoundedResponse) -> Outcome:
-        status, passing = answer.status_code, _says(answer, _PASSING)
+        status, passing = answer.status_code, _is_refusal_with(answer, _PASSING)
         return from_status(
             status,
             retry_after=answer.retry_after or None,
@@ -76,14 +76,14 @@ class LambdaSender:
         )
 
     def _forget(self, credentials: Any) -> None:
-        """Read credentials and endpoints anew at the next attempt; AWS's library reads a file of them only once."""
+        """Read credentials and endpoints again at the next attempt; AWS's library reads a file of them only once."""
         with self._lock:
-            if self._credentials is credentials:  # else another thread has done it
+            if self._credentials is credentials:  # else another thread has already done so
                 self._session = self._credentials = None
                 self._endpoints = {}
 
     def _signed(self, target: LambdaTarget, body: bytes) -> tuple[str, dict[str, str], Any]:
-        """Return the URL of a function, the headers of a request to it, and the credentials that signed it."""
+        """Return the URL of a function, the request headers, and the credentials that signed them."""
         from botocore.auth import SigV4Auth
         from botocore.awsrequest import AWSRequest
 
@@ -95,14 +95,14 @@ class LambdaSender:
         return url, dict(request.headers.items()), credentials
 
     def _endpoint_of(self, region: str) -> tuple[str, Any]:
-        """Return where a region's functions are invoked, and the credentials; AWS's variables and files decide."""
+        """Return the endpoint of a region, and the credentials, as AWS's variables and files define them."""
         with self._lock:
             if self._session is None:
                 import botocore.session
                 from botocore.config import Config
 
                 self._session = botocore.session.get_session()
-                # For what the library asks by itself, such as STS for credentials: its defaults wait for minutes.
+                # For the library's own requests, such as STS for credentials: by default they wait for minutes.
                 self._session.set_default_client_config(
                     Config(connect_timeout=3, read_timeout=5, retries={"total_max_attempts": 2})
                 )
@@ -117,6 +117,6 @@ class LambdaSender:
             return self._endpoints[region], self._credentials
 
 
-def _says(answer: BoundedResponse, texts: Iterable[bytes]) -> bool:
-    """Tell whether an answer refuses with one of these texts, in lower case, in its body."""
+def _is_refusal_with(answer: BoundedResponse, texts: Iterable[bytes]) -> bool:
+    """Return whether a response is a refusal whose body contains one of the texts, which are in lower case."""
     return answer.status_code in (400, 403) and any(text in answer.content.lower() for text in texts)

@@ -1,7 +1,7 @@
-"""The files of certificates that connections read when they are made, held open while they are what they were.
+"""The certificate files that new connections read, held open until they change.
 
-libcurl opens them by name for each handshake. A pipe in the place of one would block the thread of an attempt without
-end, and no deadline of libcurl counts there. So it is given names of open regular files.
+libcurl opens them by name for each handshake. A named pipe at such a path would block the thread of an attempt forever,
+because libcurl's deadline does not apply there. So libcurl gets only the names of open regular files.
 """
 
 from __future__ import annotations
@@ -16,45 +16,45 @@ from typing import Final
 from sockudo_queue.config import RegularFile
 
 FILES_EVERY: Final = 1.0
-"""Seconds between two looks at the files of certificates, so that what was renewed or withdrawn is noticed."""
+"""Seconds between two checks of the certificate files, so that a renewed or removed file is noticed."""
 
 _Identity = tuple[int, ...] | None
 
 
 @dataclass(frozen=True)
 class Certificates:
-    """One state of the files. Two are equal where the files are the same. `fault` says why one is not open."""
+    """One state of the files, equal to another if the files are the same. `fault` says why one cannot be opened."""
 
     identities: tuple[_Identity, ...] = ()
     opened: dict[str, RegularFile] = field(default_factory=dict, compare=False)
     fault: str = ""
 
     def name_of(self, path: str) -> str:
-        """Return what a library may open in place of a path: it is never waited for."""
+        """Return a name that a library can open in place of a path without blocking."""
         return self.opened[path].name if path in self.opened else os.devnull
 
     def shown(self, text: str) -> str:
-        """Return a library's message with the paths that the settings name."""
+        """Return a library's message with the configured paths in place of the opened names."""
         for path, file in self.opened.items():
             text = text.replace(file.name, path)
         return text
 
 
 class CertificateFiles:
-    """The files at some paths. `present` may be called from any thread."""
+    """The files at some paths. `present` is safe from any thread."""
 
     def __init__(self, paths: Sequence[str]) -> None:
         self._paths = paths
         self.look_at = float("-inf")
-        """When (monotonic) `present` looks at the files again; until then it returns what it has returned."""
+        """When (monotonic) `present` checks the files again; until then it returns the last state."""
         self._present = Certificates()
 
     def look_again(self) -> None:
-        """Look at the files at the next call of `present`, whenever they were looked at."""
+        """Check the files at the next call of `present`, even if the interval has not passed."""
         self.look_at = float("-inf")
 
     def present(self) -> Certificates:
-        """Return the present files; they are looked at once a second. Never blocks for long."""
+        """Return the current state of the files, checked once a second. Never blocks for long."""
         now = time.monotonic()
         if now >= self.look_at:
             self.look_at = now + FILES_EVERY

@@ -1,4 +1,4 @@
-"""The files of certificates that the settings name, and whether they can be used."""
+"""Checks whether the configured certificate files can be used."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sockudo_queue.delivery.connections import HandleOptions
 
 
 def file_faults(options: HandleOptions) -> Iterator[str]:
-    """Yield one line for each file of certificates that cannot be used; nothing of what is in it is told."""
+    """Yield one line for each unusable certificate file. No line contains anything of its content."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     if options.ca_file != certifi.where():
         try:
@@ -21,7 +21,7 @@ def file_faults(options: HandleOptions) -> Iterator[str]:
                 context.load_verify_locations(name)
         except OSError as error:
             yield (
-                "queue.delivery.ca_file (QUEUE_DELIVERY_CA_FILE): holds no certificates that can be read "
+                "queue.delivery.ca_file (QUEUE_DELIVERY_CA_FILE): contains no readable certificates "
                 f"({_reason(error)}); for example /etc/ssl/certs/ca-certificates.crt"
             )
     if options.client_cert_file is not None:
@@ -29,15 +29,15 @@ def file_faults(options: HandleOptions) -> Iterator[str]:
             with ExitStack() as files:
                 certificate = files.enter_context(RegularFile(options.client_cert_file))
                 key = options.client_key_file and files.enter_context(RegularFile(options.client_key_file))
-                # A password that is asked for would be asked for on the terminal.
+                # Without a password OpenSSL would ask for one on the terminal.
                 context.load_cert_chain(certificate, key, password="")
         except OSError as error:
             yield (
-                "queue.delivery.client_cert_file (QUEUE_DELIVERY_CLIENT_CERT_FILE): no certificate and key that can be "
-                f"used ({_reason(error)}); both must be PEM and belong together, and the key must have no password"
+                "queue.delivery.client_cert_file (QUEUE_DELIVERY_CLIENT_CERT_FILE): no usable certificate and key "
+                f"({_reason(error)}); both must be PEM and belong together, and the key must have no password"
             )
 
 
 def _reason(error: OSError) -> str:
-    # OpenSSL's own errors name the file of its source and its line; their reason is enough.
+    # OpenSSL's full message contains its source file and line; the reason is enough.
     return error.reason if isinstance(error, ssl.SSLError) else (error.strerror or type(error).__name__)

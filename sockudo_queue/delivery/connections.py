@@ -1,9 +1,9 @@
-"""libcurl handles, one connection each: lent to a thread for one attempt, at rest until the next, closed by a service.
+"""libcurl handles with one connection each: lent to a thread for one attempt, then idle, later closed by a service.
 
-A handle costs three descriptors and some 30 KB, and closing one whose look-up hangs can block for seconds. So workers
-close none but those that are full of an answer, whose look-up has long ended. When there are enough at rest, the one
-that has rested longest is turned to the new endpoint; hence there are never more than `RESTING_LIMIT` and those in use,
-however many endpoints there are.
+A handle costs three descriptors and some 30 KB, and closing one whose DNS look-up hangs can block for seconds. So
+workers close only handles that have received too much, whose look-up has ended. If the pool is full of idle handles,
+the one idle for longest is reused for the new endpoint. So the number of handles is limited to `RESTING_LIMIT` plus
+those in use, whatever the number of endpoints.
 """
 
 from __future__ import annotations
@@ -36,25 +36,25 @@ T = TypeVar("T")
 
 USER_AGENT: Final = f"sockudo-queue/{__version__}"
 CONNECTION_LIFETIME: Final = 300
-"""Seconds after which a connection is not used again, so that a change in DNS is noticed."""
+"""Seconds after which a connection is not reused, so that a change in DNS is noticed."""
 CONNECTION_REST: Final = 55
-"""Seconds of rest after which a connection is not used again; most servers close theirs at 60 or later."""
+"""Idle seconds after which a connection is not reused; most servers close theirs at 60 or later."""
 DNS_LIFETIME: Final = 10
-"""Seconds for which an answer of DNS is used again, unless what it led to has failed."""
+"""Seconds for which a DNS answer is reused, unless a connection to it has failed."""
 BODY_KEPT: Final = 16_384
-"""Bytes of a request above which its body is not held on to while the handle rests."""
+"""Maximum bytes of a request body that an idle handle keeps."""
 RESTING_LIMIT: Final = 256
 DESCRIPTORS_OF_A_HANDLE: Final = 3
 SET_ASIDE: Final = 35.0
-"""Seconds until a handle is closed whose look-up was cut: by then glibc's own limits have ended the look-up."""
+"""Seconds until a handle with an interrupted DNS look-up is closed: by then glibc's own timeouts have ended it."""
 _QUICK_EXIT: Final = 322
-"""CURLOPT_QUICK_EXIT, which pycurl does not name: closing does not wait for a look-up that hangs."""
+"""CURLOPT_QUICK_EXIT, missing in pycurl: closing does not wait for a hanging DNS look-up."""
 _TARGET: Final = re.compile(r"[^/?#]*//[^/?#]*([^#]*)")
 _VISIBLE: Final = "".join(map(chr, range(0x21, 0x7F)))
 
 
 class Route(NamedTuple):
-    """What a connection may be used for, and for nothing else."""
+    """The requests for which a connection may be used; it is never used for others."""
 
     origin: str
     verify: bool  # the certificate
@@ -71,7 +71,7 @@ def _plainly(transfer: Callable[[], None]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class HandleOptions:
-    """What is the same for every handle. `max_response_bytes` is for the body; `around` calls each transfer."""
+    """The options of every handle. `max_response_bytes` limits the body; `around` calls each transfer."""
 
     max_response_bytes: int = 16_384
     ca_file: str = field(default_factory=certifi.where)
@@ -83,13 +83,13 @@ class HandleOptions:
 
     @property
     def certificate_paths(self) -> list[str]:
-        """The files that are read for a handshake."""
+        """The files that a TLS handshake reads."""
         paths = (self.ca_file, self.client_cert_file, self.client_key_file)
         return [path for path in paths if path is not None]
 
 
 class _Lent:
-    """A socket that pycurl copies and then lets go of; nobody else closes the original."""
+    """A socket that pycurl duplicates and then drops; dropping closes the original, which nothing else closes."""
 
     __slots__ = ("_socket",)
 
@@ -131,16 +131,16 @@ class Handle:
     )
 
     def __init__(self, options: HandleOptions, route: Route, trust: Certificates | None = None) -> None:
-        """`trust`: the files of certificates that the handle reads; without it, whatever is at their paths."""
+        """`trust`: the certificate files that the handle reads; without it, it opens their paths."""
         self.route = route
         self.trust = trust
         self.received: list[bytes] = []
         self.rested_since = 0.0
-        # What became of the last attempt's connections, where it made any.
+        # The results of opening connections in the last attempt.
         self.opened = False
         self.refused = ""
         self.lacking = ""
-        # The next attempt asks DNS, whatever is remembered: libcurl keeps a failed look-up as well as an old address.
+        # The next attempt bypasses the DNS cache: libcurl caches failed look-ups as well as outdated addresses.
         self.asks_dns = False
         self.watchdog = ConnectionWatchdog(options.max_response_bytes)
         self._guard = options.guard if route.guarded else None
@@ -159,7 +159,7 @@ class Handle:
             (pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS),
             (pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1),
             (pycurl.HTTP_CONTENT_DECODING, 0),
-            (pycurl.UPLOAD_BUFFERSIZE, 16_384),  # the least; half of what a handle at rest holds is this buffer
+            (pycurl.UPLOAD_BUFFERSIZE, 16_384),  # the minimum; this buffer is half of an idle handle's memory
             (pycurl.FOLLOWLOCATION, 0),
             (pycurl.MAXCONNECTS, 1),
             (pycurl.MAXAGE_CONN, CONNECTION_REST),
@@ -168,7 +168,7 @@ class Handle:
             (pycurl.TCP_KEEPALIVE, 1),
             (pycurl.USERAGENT, USER_AGENT),
             (pycurl.CAINFO, name_of(options.ca_file)),
-            # libcurl's own default is a path that most images do not have
+            # libcurl's default is a path that most images do not have
             (pycurl.PROXY_CAINFO, name_of(options.ca_file)),
             (pycurl.SSL_VERIFYPEER, int(route.verify)),
             (pycurl.SSL_VERIFYHOST, 2 if route.verify else 0),
@@ -185,19 +185,20 @@ class Handle:
             curl.setopt(pycurl.PROXY, "")
 
     def __del__(self) -> None:
-        # While the callbacks are still there, which libcurl needs to close its connections.
+        # Close while the callbacks still exist: libcurl needs them to close its connections.
         if hasattr(self, "curl"):
             self.curl.close()
 
     def perform(self, url: str, header_lines: list[bytes], body: bytes, timeout_ms: int) -> pycurl.error | None:
-        """Send a POST and wait for its answer, for `timeout_ms` at most in all; return libcurl's fault, if any.
+        """Send a POST and wait for the response, at most `timeout_ms` in all; return libcurl's error, if any.
 
-        Nothing is sent again but by libcurl, once, where a kept connection turns out dead before any byte came back.
+        libcurl itself repeats a request once, if a kept connection turns out dead before any byte came back. There is
+        no other repetition.
         """
         curl = self.curl
         if self._url != url:
             curl.setopt(pycurl.URL, url)
-            if not self.uses_proxies:  # a forward proxy needs the whole URL there, which libcurl knows how to write
+            if not self.uses_proxies:  # a forward proxy needs the whole URL there, which libcurl writes correctly
                 curl.setopt(pycurl.REQUEST_TARGET, request_target(url))
             self._url = url
         if self._timeout_ms != timeout_ms:
@@ -229,17 +230,17 @@ class Handle:
     def _needs_fresh_connection(self) -> bool:
         """Return whether no kept connection may be used for the next request.
 
-        Bytes that arrived on an idle connection would be read as the next answer: the end of the stream, a late body
-        of a 204, a 408 of a server that closes it. libcurl itself checks only after a second of rest.
+        Bytes that arrived on an idle connection would be read as the next response: the end of the stream, a late body
+        of a 204, a 408 from a server that closes it. libcurl itself checks only connections idle for over a second.
         """
         descriptor = self.curl.getinfo(pycurl.ACTIVESOCKET)
         if descriptor < 0:
-            # The last connection has been closed. libcurl may still keep an older one, on which bytes arrived.
+            # The last connection has been closed. libcurl may still keep an older one, on which bytes have arrived.
             return True
         return not is_quiet(descriptor)
 
     def forget(self) -> None:
-        """Let go of what the last attempt has sent and received; a handle may rest for a minute."""
+        """Drop the request and response of the last attempt; a handle may stay idle for a minute."""
         self.received = []
         if self._body_is_big:
             self._body_is_big = False
@@ -247,7 +248,7 @@ class Handle:
         self.refused = self.lacking = ""
 
     def _open_socket(self, _purpose: int, wanted: Any) -> _Lent | int:
-        """Open the socket for a new connection, if the guard lets it be made. Must not raise: nobody would hear."""
+        """Open the socket for a new connection, if the guard allows it. Must not raise: libcurl would ignore it."""
         try:
             host, port, *_ = wanted.addr
             refused = self._guard.refusal(host, port) if self._guard is not None else None
@@ -256,13 +257,13 @@ class Handle:
                 return pycurl.SOCKET_BAD
             if refused is None:
                 opened = _Lent(socket.socket(wanted.family, wanted.socktype, wanted.protocol))
-                os.close(os.dup(opened.fileno()))  # without room for pycurl's copy it would look like a refusal
+                os.close(os.dup(opened.fileno()))  # a failure of pycurl's own dup would look like a refused connection
                 self.opened = True
                 return opened
             self.refused = refused
         except OSError as error:
             self.lacking = error.strerror or type(error).__name__
-        except Exception as error:  # noqa: BLE001 - as above
+        except Exception as error:  # noqa: BLE001 - must not raise, as above
             self.lacking = type(error).__name__
         return pycurl.SOCKET_BAD
 
@@ -273,28 +274,28 @@ class Handle:
             return len(data)
         self.received.append(data[: self._room])
         self._room = 0
-        return 0  # taking less ends the transfer
+        return 0  # fewer bytes than given end the transfer
 
 
 def _weakly(method: Callable[P, T]) -> Callable[P, T]:
-    """Return a callback that does not keep the handle, so that one which is dropped ends without the garbage collector.
+    """Return a callback that does not keep the handle alive, so that a dropped handle is freed by reference counting.
 
-    The collector would close the handle's sockets before libcurl does.
+    The garbage collector would close the handle's sockets before libcurl does.
     """
     reference = weakref.WeakMethod(method)
 
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
         alive = reference()
-        assert alive is not None, "libcurl calls back while the handle is used"
+        assert alive is not None, "libcurl calls back only while the handle is in use"
         return alive(*args, **kwargs)
 
     return call
 
 
 def request_target(url: str) -> str:
-    """Return the path and the query of a URL as they stand, where libcurl would write `%c3` in a path as `%C3`.
+    """Return the path and query of a URL unchanged; libcurl would rewrite `%c3` in a path as `%C3`.
 
-    What no request line may hold is percent-encoded.
+    Characters that are invalid in a request line are percent-encoded.
     """
     found = _TARGET.match(url)
     target = quote(found[1], safe=_VISIBLE) if found is not None else ""
@@ -302,14 +303,14 @@ def request_target(url: str) -> str:
 
 
 class HandlePool:
-    """The handles at rest, by route. Safe from any thread."""
+    """The idle handles, by route. Safe from any thread."""
 
     def __init__(self, options: HandleOptions, *, limit: int = RESTING_LIMIT) -> None:
         self._options = options
         self._files = CertificateFiles(options.certificate_paths)
         self.limit = limit  # may be changed at any time
         self._lock = threading.Lock()
-        self._by_route: dict[Route, deque[Handle]] = {}  # each in the order of their rest, as the next
+        self._by_route: dict[Route, deque[Handle]] = {}  # each sorted by the start of idling, as is `_resting`
         self._resting: OrderedDict[Handle, None] = OrderedDict()
         self._set_aside: deque[Handle] = deque()
         self._trust = self._files.present()
@@ -318,9 +319,9 @@ class HandlePool:
         return len(self._resting) + len(self._set_aside)
 
     def take(self, route: Route) -> Handle:
-        """Return the handle of a route that was used last, or another one; one of the next three takes it back.
+        """Return a handle for a route, if possible an idle one. End its use by `give_back`, `set_aside` or `close`.
 
-        Raises `TlsFault` where a file of certificates that the route needs cannot be read.
+        Raises `TlsFault` if a certificate file that the route needs cannot be read.
         """
         trust = self._trust if time.monotonic() < self._files.look_at else self._files.present()
         if trust is not self._trust:
@@ -355,10 +356,10 @@ class HandlePool:
             handle.curl.close()
 
     def _drop_outdated(self, trust: Certificates) -> None:
-        """Close what rests, because the files of certificates have changed; what is in use is closed when it returns.
+        """Close idle handles after the certificate files have changed; those in use are closed when they return.
 
-        libcurl keeps the authorities that it has read for a day, and a connection must not outlive the trust that it
-        was made with. What rests has ended its look-up, so closing it does not block.
+        libcurl caches CA certificates for a day, and a connection must not outlive the trust that it was made with. The
+        DNS look-up of an idle handle has ended, so closing it does not block.
         """
         with self._lock:
             outdated = [*self._resting] if trust != self._trust else []
@@ -370,32 +371,32 @@ class HandlePool:
             handle.curl.close()
 
     def look_at_files(self) -> None:
-        """Let the next attempt look at the files of certificates: one that was renewed may be why TLS has failed."""
+        """Let the next attempt check the certificate files: a renewed file may be why TLS has failed."""
         self._files.look_again()
 
     def ask_dns(self, route: Route) -> None:
-        """Let the next attempts on a route look its host up anew: what was remembered has led to a failure."""
+        """Let the next attempts on a route bypass the DNS cache: the cached address has led to a failure."""
         with self._lock:
             for handle in self._by_route.get(route, ()):
                 handle.asks_dns = True
 
     def set_aside(self, handle: Handle) -> None:
-        """Use a handle no more whose look-up was cut, and close it when that has ended."""
+        """Retire a handle with an interrupted DNS look-up; it is closed when the look-up has ended."""
         handle.forget()
         handle.rested_since = time.monotonic()
         with self._lock:
             self._set_aside.append(handle)
             too_many = self._set_aside.popleft() if len(self._set_aside) > self.limit else None
         if too_many is not None:
-            # Deadlines of a few milliseconds can cut look-ups faster than they end. libcurl lets go of this one's.
+            # With deadlines of a few milliseconds, look-ups can be cut faster than they end. QUICK_EXIT avoids a wait.
             too_many.curl.close()
 
     def close(self, handle: Handle) -> None:
-        """Close a handle that is full of an answer, or lacks what it needs; never one that waits for a look-up."""
+        """Close a handle that received too much or lacks a resource; never one with a look-up in progress."""
         handle.curl.close()
 
     def close_old(self, now: float) -> int:
-        """Close what nobody will use again, and return how many. May block for seconds; never for a worker."""
+        """Close handles that are too old, and return their number. May block for seconds, so not for workers."""
         with self._lock:
             old = [*self._old(now)]
             for route in [route for route, handles in self._by_route.items() if not handles]:
@@ -415,7 +416,7 @@ class HandlePool:
             yield self._set_aside.popleft()
 
     def _longest_at_rest(self, route: Route) -> Handle | None:
-        """Take a handle of another origin; what verifies certificates and what does not stay apart for good."""
+        """Take a handle of another origin with equal flags: connections with and without verification never mix."""
         for handle in self._resting:
             if handle.route[1:] == route[1:]:
                 self._remove(handle)
@@ -423,6 +424,6 @@ class HandlePool:
         return None
 
     def _remove(self, handle: Handle) -> None:
-        first = self._by_route[handle.route].popleft()  # the longest at rest of all is so of its route, too
+        first = self._by_route[handle.route].popleft()  # the longest idle of all is also the longest idle of its route
         assert first is handle
         del self._resting[handle]

@@ -1,6 +1,6 @@
-"""Why no HTTP answer came: libcurl's codes and clocks in the words of `outcome.Failure`.
+"""Classifies requests without an HTTP response: maps libcurl's codes and timings to `outcome.Failure`.
 
-The errors are those of `requests` as well, so that the transport keeps to that library's contract.
+The errors also derive from those of `requests`, so that the transport keeps that library's contract.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ DETAIL_LENGTH: Final = 200
 
 
 class TransportFault(requests.RequestException):
-    """No HTTP answer came; `failure` says why, in the words of `outcome.Failure`."""
+    """There was no HTTP response; `failure` says why."""
 
     def __init__(self, failure: Failure, detail: str) -> None:
         super().__init__(detail)
@@ -25,7 +25,7 @@ class TransportFault(requests.RequestException):
 
 
 class ConnectFault(TransportFault, requests.ConnectionError):
-    """The receiver could not be reached, or ended the connection."""
+    """The receiver could not be reached, or closed the connection."""
 
 
 class TimeFault(TransportFault, requests.Timeout):
@@ -55,9 +55,9 @@ _TLS_CODES: Final = {
 _TOO_MANY: Final = {
     pycurl.E_WRITE_ERROR,
     pycurl.E_FILESIZE_EXCEEDED,
-    100,  # CURLE_TOO_LARGE (one header without end), which pycurl does not name
+    100,  # CURLE_TOO_LARGE (an endless header), missing in pycurl
 }
-# What we lack ourselves: memory, descriptors, a thread for the look-up. The endpoint has no part in it.
+# Resources missing on our side: memory, descriptors, a thread for the look-up. The endpoint is not at fault.
 _OURS: Final = {
     pycurl.E_FAILED_INIT,
     pycurl.E_OUT_OF_MEMORY,
@@ -68,18 +68,18 @@ _OURS: Final = {
 _HEADERS_WITHOUT_END: Final = "Too large response headers"
 _REQUEST_TOO_LARGE: Final = "HTTP request too large"
 _ALERT: Final = re.compile("SSL routines:.* alert ")
-"""What OpenSSL says where the receiver has refused, which by TLS 1.3 it may do as late as in place of an answer."""
+"""OpenSSL's text for a refusal by the receiver. With TLS 1.3 it may come as late as in place of a response."""
 
 
 def translated(curl: pycurl.Curl, fault: pycurl.error, timeout_ms: int, *, is_late: bool = False) -> TransportFault:
-    """Return what a failed transfer came to; `curl` still knows how far it had got.
+    """Return the fault of a failed transfer; `curl` still has the details of its progress.
 
-    `is_late`: it was ended from outside, so what libcurl says of it is our own doing.
+    `is_late`: the watchdog ended the transfer, so libcurl's error is a consequence of that.
     """
-    code, text = cast(tuple[int, str], fault.args)  # libcurl's number and its words
+    code, text = cast(tuple[int, str], fault.args)  # libcurl's code and message
     if code == pycurl.E_OPERATION_TIMEDOUT or is_late:
         return TimeFault(_stage(curl), f"no answer within {timeout_ms} ms")
-    # libcurl's text names hosts and library faults, and no header or body. Of a proxy it can repeat the whole URL.
+    # libcurl's text names hosts and library errors, and no header or body. For a proxy it can contain the whole URL.
     detail = str(text)[:DETAIL_LENGTH]
     if "://" in detail or "@" in detail:
         detail = f"libcurl error {code}, about a URL that is not shown"
@@ -97,10 +97,10 @@ def translated(curl: pycurl.Curl, fault: pycurl.error, timeout_ms: int, *, is_la
 
 
 def _stage(curl: pycurl.Curl) -> Failure:
-    """Tell what was under way when the deadline passed.
+    """Return the phase in which the deadline passed.
 
-    libcurl sets its clocks for sending and for the first byte to the end of a transfer that failed before it got so
-    far, so what was counted decides. A proxy's answer to CONNECT counts as headers, but not as the request's status.
+    If a transfer fails, libcurl sets its timings for sending and for the first byte to the end of the transfer, so the
+    counters decide. A proxy's response to CONNECT counts as headers, but not as the request's status.
     """
     if curl.getinfo(pycurl.RESPONSE_CODE):
         return Failure.DEADLINE

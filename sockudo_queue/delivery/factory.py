@@ -1,4 +1,4 @@
-"""Builds what calls endpoints from the settings: the transport, its guard, and the senders on top of it."""
+"""Builds the delivery objects from the settings: the transport, its guard, and the senders on top of it."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ from sockudo_queue.errors import SettingsError
 from sockudo_queue.runtime.python_gate import PythonGate
 
 DESCRIPTORS_OF_A_WORKER: Final = 4
-"""A connection to an endpoint, what libcurl has beside it, and a connection to the queue."""
+"""A connection to an endpoint, libcurl's internal descriptors, and a connection to the queue."""
 DESCRIPTORS_BESIDE: Final = 100
-"""For files, pages and their clients, service threads' connections, and look-ups."""
+"""For files, pages and their clients, service threads' connections, and DNS look-ups."""
 
 
 class DeliveryStack:
-    """Everything on the way to endpoints. Raises `SettingsError` for certificates or proxies that cannot be used."""
+    """The transport, guard and senders. Raises `SettingsError` for unusable certificates or proxies."""
 
     def __init__(self, settings: Settings, gate: PythonGate) -> None:
-        """`gate` is that of the workers, who leave it while they wait for an endpoint."""
+        """`gate` is that of the workers, which release it while they wait for an endpoint."""
         delivery = settings.delivery
         self.guard = make_guard(settings)
         self._transport = CurlAdapter(replace(usable_options(settings, self.guard), around=gate.released))
@@ -52,7 +52,7 @@ class DeliveryStack:
             self.protect(service)
 
     def session_sender(self) -> Sender:
-        """Return a sender for one thread's few attempts, through a `requests.Session` over the same transport."""
+        """Return a sender for a few attempts of one thread, with a `requests.Session` over the same transport."""
         return Sender(SessionTransport(self._transport), self._invoke, retry_every_status=self._retry_every_status)
 
     def alert_sender(self, alerts: AlertSettings) -> AlertSender | None:
@@ -62,17 +62,17 @@ class DeliveryStack:
         return AlertSender(self._transport, self._gate, alerts.url, alerts.secret)
 
     def protect(self, service: Service) -> None:
-        """Let no webhook reach a service of ours, for as long as this process lives."""
+        """Block webhooks from reaching a service of ours, for the lifetime of this process."""
         if self.guard is not None and service not in self._services:
             self.guard.protect(service)
             self._services[service] = None
 
     def protect_broker(self, host: str, port: int) -> None:
-        """Let no webhook reach a server of the queue that was found behind those that the settings name."""
+        """Block webhooks from reaching a server of the queue that was discovered through the configured ones."""
         self.protect(broker(host, port))
 
     def fit(self, descriptors: int) -> str | None:
-        """Let no more connections rest than the limit on descriptors has room for; a warning where it is too low."""
+        """Limit idle connections to the available descriptors; return a warning if there are too few descriptors."""
         needed = self._workers * DESCRIPTORS_OF_A_WORKER + DESCRIPTORS_BESIDE
         self._transport.pool.limit = min(max((descriptors - needed) // DESCRIPTORS_OF_A_HANDLE, 8), RESTING_LIMIT)
         if descriptors >= needed:
@@ -84,7 +84,7 @@ class DeliveryStack:
 
     @property
     def upkeep(self) -> Sequence[Callable[[float], object]]:
-        """Return what must be done now and then, by a thread that may block for seconds."""
+        """Return the periodic maintenance functions, for a thread that may block for seconds."""
         if self.guard is None:
             return [self._transport.pool.close_old]
         return [
@@ -93,7 +93,7 @@ class DeliveryStack:
         ]
 
     def _invoke(self, webhook: Webhook, body: bytes) -> tuple[Outcome, bool]:
-        # Looking for credentials may take AWS seconds.
+        # Finding credentials may take AWS's library seconds.
         return self._gate.released(self._functions.post, webhook, body)
 
     def _look_up(self, now: float) -> None:
@@ -103,7 +103,7 @@ class DeliveryStack:
 
 
 def make_guard(settings: Settings) -> Guard | None:
-    """Return the network guard, unless it is switched off."""
+    """Return the network guard, or None if it is disabled."""
     delivery = settings.delivery
     if not delivery.guard:
         return None
@@ -119,9 +119,9 @@ def make_guard(settings: Settings) -> Guard | None:
 
 
 def usable_options(settings: Settings, guard: Guard | None) -> HandleOptions:
-    """Return what every connection to an endpoint has in common.
+    """Return the options of all connections to endpoints.
 
-    Raises `SettingsError` for certificates or proxies that cannot be used.
+    Raises `SettingsError` for unusable certificates or proxies.
     """
     delivery = settings.delivery
     options = HandleOptions(

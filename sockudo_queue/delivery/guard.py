@@ -1,8 +1,7 @@
-"""The network guard: asked by libcurl before each new connection, with the address that it is about to connect to.
+"""The network guard: libcurl calls it before each new connection, with the address that it is about to connect to.
 
-Besides the rules that a person sets, nobody's webhook may reach the queue's own server, nor our pages and doors. Those
-are known by name, so a service looks them up now and then; where one of them is on this host, its port is refused at
-every address of this host.
+Besides the configured rules, no webhook may reach the queue's own server, nor the ports of this daemon. Services with a
+host name are looked up regularly. If one is on this host, its port is refused at every address of this host.
 """
 
 from __future__ import annotations
@@ -16,14 +15,14 @@ from typing import Final, NamedTuple
 from sockudo_queue.delivery.addresses import Address, Rules, meanings, refusal
 
 LOOK_UP_EVERY: Final = 60.0
-"""Seconds between two look-ups of a service that has a name."""
+"""Seconds between two look-ups of a service's host name."""
 
 
 _NO_SUCH_NAME: Final = frozenset({socket.EAI_NONAME, socket.EAI_NODATA})
 
 
 class Service(NamedTuple):
-    """A server of ours that no webhook may reach. `what` names it in a refusal."""
+    """A server of ours that no webhook may reach. `what` is its description in a refusal."""
 
     what: str
     host: str
@@ -39,12 +38,12 @@ class Guard:
         self._local: dict[int, str] = {}  # port -> what
         self._remote: dict[tuple[Address, int], str] = {}
         self._looked_up_at: dict[Service, float] = {}
-        self._unknown: set[Service] = set()  # those of which no look-up has told where they are
+        self._unknown: set[Service] = set()  # those whose addresses are not known yet
 
     def protect(self, service: Service) -> None:
         """Refuse connections to a service of ours from now on.
 
-        Until the first look-up of one that has a name, `undecided` holds back connections to its port.
+        Until the first look-up of its host name, `undecided` holds back connections to its port.
         """
         if _is_literal(service.host):
             self._learn(service, [service.host])
@@ -53,32 +52,32 @@ class Guard:
         self._ports.add(service.port)
 
     def refusal(self, text: str, port: int) -> str | None:
-        """Return why no connection may be made to that address and port, or None."""
+        """Return why a connection to that address and port is refused, or None."""
         try:
             return refusal(self._rules, text, port) or (self._own(text, port) if port in self._ports else None)
         except ValueError:
-            return "the address cannot be read"
+            return "the address is not valid"
 
     def undecided(self, port: int) -> str | None:
-        """Return why it cannot be said yet whether a connection to this port reaches a service of ours, or None."""
+        """Return why it is unknown whether a connection to this port would reach a service of ours, or None."""
         if port not in self._ports:
             return None
         unknown = next((service for service in tuple(self._unknown) if service.port == port), None)
         return unknown and f"port {port} is that of {unknown.what}, whose host has not been looked up yet"
 
     def look_up(self, service: Service, now: float) -> None:
-        """Learn where a service is now, unless it was looked up a moment ago. May block for seconds."""
+        """Update the addresses of a service, unless it was looked up recently. May block for seconds."""
         if _is_literal(service.host) or now - self._looked_up_at.get(service, -LOOK_UP_EVERY) < LOOK_UP_EVERY:
             return
         try:
             found = socket.getaddrinfo(service.host, service.port, type=socket.SOCK_STREAM)
         except socket.gaierror as error:
-            # What was known of it stays, and the next call asks again. A name that does not exist leads nowhere: a host
-            # that only a proxy can resolve must not hold back deliveries for ever.
+            # Known addresses stay, and the next call retries. A name that does not exist counts as looked up: a host
+            # that only a proxy can resolve must not hold back deliveries forever.
             if error.errno in _NO_SUCH_NAME:
                 self._unknown.discard(service)
             return
-        except UnicodeError:  # a host that cannot be one, as servers may name it; it leads nowhere, too
+        except UnicodeError:  # an invalid host name, as a server may announce; no connection can reach it
             self._unknown.discard(service)
             return
         except OSError:
@@ -113,7 +112,7 @@ def _is_literal(host: str) -> bool:
 
 
 def _is_of_this_host(address: Address) -> bool:
-    """Tell whether an address is one of this host: only those can be bound."""
+    """Return whether an address belongs to this host: only those can be bound."""
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as probe:

@@ -1,4 +1,4 @@
-"""Connects to an endpoint as a delivery would, and sends no request."""
+"""Connects to an endpoint as a delivery would, but sends no request."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from sockudo_queue.delivery.errors import TransportFault
 from sockudo_queue.delivery.transport import fault_of, origin_of
 
 HANG_UP_SECONDS: Final = 0.5
-"""How long a receiver that asked for a client certificate is given to end the connection without one."""
+"""Seconds for a receiver that requests a client certificate to close the connection without one."""
 _EXPIRES: Final = "Expire date"
 _ASKS: Final = b"Request CERT"
-"""What libcurl notes when OpenSSL has received a request for a client certificate."""
+"""libcurl's debug text if OpenSSL has received a request for a client certificate."""
 
 
 _BEFORE_TLS: Final = frozenset({Failure.DNS, Failure.REFUSED, Failure.GUARD, Failure.INTERNAL})
 
 
 class HandshakeFault(TransportFault):
-    """The connection was made, but TLS failed or was not ready in time."""
+    """The connection was made, but the TLS handshake failed or timed out."""
 
 
 class Connected(NamedTuple):
-    """What a connection has shown. `expires` is for https alone."""
+    """The result of a connection. `expires` is None without https."""
 
     expires: datetime | None
     asks_for_certificate: bool
@@ -37,9 +37,9 @@ class Connected(NamedTuple):
 
 
 def connect(url: str, options: HandleOptions, timeout: float, *, verify: bool = True) -> Connected:
-    """Look the host up, ask the guard, connect, and shake hands for https; through the proxy where one is used.
+    """Resolve the host, check the guard, connect, and do the TLS handshake for https; through a proxy if configured.
 
-    Blocks for at most `timeout` seconds and a moment. Raises `TransportFault`, as a delivery at this point would.
+    Blocks for at most about `timeout` seconds. Raises `TransportFault`, as a delivery at this point would.
     """
     handle = Handle(options, Route(origin_of(url), verify, guarded=True))
     notes: list[bytes] = []
@@ -77,7 +77,7 @@ def _expiry(handle: Handle) -> datetime | None:
 
 
 def _hangs_up(handle: Handle) -> bool:
-    """Return whether the receiver ends the connection. By TLS 1.3 it refuses a client only after the handshake."""
+    """Return whether the receiver closes the connection. With TLS 1.3 it refuses a client only after the handshake."""
     poll = select.poll()
     poll.register(handle.curl.getinfo(pycurl.ACTIVESOCKET), select.POLLRDHUP)
     return bool(poll.poll(HANG_UP_SECONDS * 1000))

@@ -1,4 +1,4 @@
-"""The servers that no webhook may reach, as the settings name them: the queue's own and this daemon's."""
+"""The configured servers that no webhook may reach: the queue's own and this daemon's."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _COLLECTOR = "the collector of this daemon's spans"
 
 
 def brokers(settings: Settings) -> Iterator[Service]:
-    """Yield the servers of the queue that is configured. AWS's own SQS is not among them: everybody may reach it."""
+    """Yield the servers of the configured queue. AWS's own SQS is not among them: it is public anyway."""
     match settings.driver:
         case "redis" if settings.redis.url is not None and redis_scheme(settings.redis.url.revealed) == UNIX:
-            return  # no webhook reaches a socket
+            return  # no webhook can reach a Unix socket
         case "redis" if settings.redis.url is not None:
             yield _of_url(settings.redis.url.revealed, REDIS_PORT)
         case "redis":
@@ -34,7 +34,7 @@ def brokers(settings: Settings) -> Iterator[Service]:
 
 
 def pages(settings: Settings) -> Iterator[Service]:
-    """Yield where the daemon itself will listen; a port that the system chooses is not known beforehand."""
+    """Yield the addresses where the daemon will listen; a port that the system chooses is not known yet."""
     if settings.metrics.enabled and settings.metrics.port:
         yield page(settings.metrics.host, settings.metrics.port)
     if settings.driver == "memory" and settings.memory.ingress_port:
@@ -42,17 +42,17 @@ def pages(settings: Settings) -> Iterator[Service]:
 
 
 def page(host: str, port: int) -> Service:
-    """Return a port of this daemon as the guard knows it."""
+    """Return the `Service` for a port of this daemon."""
     return Service(_DAEMON, host, port)
 
 
 def collector(host: str, port: int) -> Service:
-    """Return the server that takes this daemon's spans as the guard knows it."""
+    """Return the `Service` for the collector of this daemon's spans."""
     return Service(_COLLECTOR, host, port)
 
 
 def broker(host: str, port: int) -> Service:
-    """Return a server of the queue as the guard knows it."""
+    """Return the `Service` for a server of the queue."""
     return Service(_BROKER, host, port)
 
 

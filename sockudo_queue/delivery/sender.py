@@ -1,4 +1,4 @@
-"""One attempt: a signed POST of exact bytes, or the invocation of a function, and what it came to."""
+"""One attempt: a signed POST of exact bytes, or the invocation of a function, and its outcome."""
 
 from __future__ import annotations
 
@@ -47,15 +47,15 @@ class Sender:
         self._retry_every_status = retry_every_status
 
     def post(self, webhook: Webhook, body: bytes, own_headers: dict[str, str]) -> tuple[Outcome, bool]:
-        """Post a body and return the outcome, and whether a kept connection was used.
+        """Post a body; return the outcome, and whether a kept connection was used.
 
-        Blocks for at most the webhook's `request_timeout_ms`. A function gets the body alone, as from Sockudo. Never
-        raises: whatever goes wrong is an outcome.
+        Blocks for at most the webhook's `request_timeout_ms`. A function gets only the body, as from Sockudo. Never
+        raises: every error is an outcome.
         """
         if webhook.url is None:
             return self._invoke(webhook, body)
         try:
-            # Not through a `requests.Session`, which takes some 0.2 ms for each request.
+            # Not through a `requests.Session`, which costs some 0.2 ms per request.
             answer = self._adapter.post(
                 webhook.url.revealed,
                 configured_lines(webhook.headers, _replaced_by(own_headers)),
@@ -66,12 +66,12 @@ class Sender:
             )
         except TransportFault as fault:
             return from_failure(fault.failure, str(fault)), False
-        except Exception as error:  # noqa: BLE001 - what slipped through the checks must cost one webhook, not a thread
+        except Exception as error:  # noqa: BLE001 - a missed configuration error must affect one webhook, not a thread
             return from_failure(Failure.INTERNAL, type(error).__name__), False
         return outcome_of(answer, retry_all=self._retry_every_status), answer.connection_reused
 
     def enforce_deadlines(self) -> None:
-        """End attempts that go on without end; to be called many times a second."""
+        """End attempts past their deadline; call it many times a second."""
         self._adapter.enforce_deadlines()
 
 
@@ -95,19 +95,19 @@ def configured_lines(headers: tuple[tuple[str, Secret], ...], replaced: frozense
     """Return the header lines of a request, without those that `replaced` names in lower case."""
     known = {name: value.revealed for name, value in headers if not is_reserved(name) and name.lower() not in replaced}
     ours = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
-    # libcurl asks before it sends a large body, unless that header is taken away.
+    # An empty Expect header keeps libcurl from asking before it sends a large body.
     return (*header_lines(known | ours), b"Expect:")
 
 
 def _replaced_by(own_headers: dict[str, str]) -> frozenset[str]:
-    """Return the names, in lower case, of configured headers that give way: a job's trace is passed on as a whole."""
+    """Return the names, in lower case, of configured headers to drop: a job's trace context replaces all of them."""
     if TRACEPARENT not in own_headers:
         return _NOTHING
     return _TRACE_AND_BAGGAGE if BAGGAGE in own_headers else _TRACE
 
 
 def _redirect(target: str | None) -> str:
-    """Name the host that an answer points to; whatever a receiver writes there can be read or is left out."""
+    """Return a text with the redirect's host, or without it if the host is not plain text."""
     if not target:
         return ""
     try:

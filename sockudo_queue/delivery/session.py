@@ -1,7 +1,7 @@
-"""A `requests.Session` with our transport mounted, for attempts that a command makes.
+"""A `requests.Session` over our transport, for attempts that commands make.
 
-The workers of the daemon call the adapter themselves: a session takes some 0.2 ms for each request, three times what
-the rest of a job costs.
+The daemon's workers call the adapter directly: a session costs some 0.2 ms per request, three times the cost of the
+rest of a job.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class SessionTransport:
     def __init__(self, adapter: CurlAdapter) -> None:
         self._adapter = adapter
         self._session = requests.Session()
-        self._session.trust_env = False  # Proxies are libcurl's business, and a `.netrc` is for people.
+        self._session.trust_env = False  # libcurl handles proxies, and `.netrc` must not add credentials.
         self._session.headers.clear()
         self._session.mount("https://", adapter)
         self._session.mount("http://", adapter)
@@ -40,7 +40,7 @@ class SessionTransport:
         """Send a POST and wait for its answer. Raises `TransportFault`, or `requests.RequestException`."""
         request = requests.Request("POST", _ANY_URL, headers=_named(lines) | dict(headers), data=body)
         prepared = self._session.prepare_request(request)
-        prepared.url = url  # Set afterwards: requests would write its percent-encoding anew, and a delivery does not.
+        prepared.url = url  # Set here because requests would change the percent-encoding, unlike a delivery.
         del prepared.headers["Content-Length"]  # libcurl's
         answer = self._session.send(prepared, timeout=timeout, verify=verify, allow_redirects=False)
         assert isinstance(answer, BoundedResponse), "no other adapter is mounted"
@@ -52,6 +52,6 @@ class SessionTransport:
 
 
 def _named(lines: Iterable[bytes]) -> dict[str, str]:
-    """Return header lines by name, without those that only take one of libcurl's away."""
+    """Return header lines as a dict, without those that only suppress a header of libcurl."""
     pairs = (line.decode().partition(":") for line in lines if not line.endswith(b":"))
     return {name.rstrip(";"): value.strip() for name, _, value in pairs}

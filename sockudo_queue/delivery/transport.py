@@ -1,8 +1,8 @@
-"""An adapter for `requests` whose transport is libcurl: one clock over everything, a bounded answer, nothing repeated.
+"""An adapter for `requests` with libcurl as its transport: one deadline for everything, a bounded response, no retries.
 
-`requests` by itself bounds each read and not the whole request, follows redirects into empty GETs, and reads answers
-without end. Here DNS, connect, TLS, send, headers and body are under one deadline. libcurl sends once more by itself
-only where a kept connection turns out dead before any byte came back, and then only once.
+`requests` limits the time of each read but not of the whole request, follows redirects with empty GETs, and reads
+endless responses. Here DNS, connect, TLS, send, headers and body share one deadline. libcurl itself repeats a request
+once, if a kept connection turns out dead before any byte came back.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from sockudo_queue.delivery.connections import Handle, HandleOptions, HandlePool
 from sockudo_queue.delivery.errors import ConnectFault, TimeFault, TransportFault, translated
 
 HEADERS_KEPT: Final = 16_384
-"""Bytes of response headers above which a handle is not used again: libcurl keeps them until its next transfer."""
+"""Bytes of response headers above which a handle is not reused: libcurl keeps them until its next transfer."""
 PROXY_LOGIN: Final = 407
-"""What a proxy answers that refuses our login. An endpoint that answers it refuses the request for good."""
+"""Status of a proxy that refuses our credentials. From an endpoint it is a permanent refusal of the request."""
 _NO_EXPECT: Final = (b"Expect:",)
-"""libcurl asks before it sends a large body, unless that header is taken away."""
+"""An empty Expect header keeps libcurl from asking before it sends a large body."""
 _NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class BoundedResponse(requests.Response):
-    """A response with its first bytes only. Of its headers only `retry_after` is kept, in seconds, 0 without one."""
+    """A response with only its first bytes. The only header kept is `retry_after`, in seconds, 0 without one."""
 
-    # The parent's constructor makes a cookie jar and more that nobody reads: half of an attempt's Python time.
+    # The parent's constructor creates a cookie jar and more that is not used: half of an attempt's Python time.
     headers = _NOTHING  # type: ignore[assignment]
     encoding = "utf-8"
     reason = ""
@@ -53,17 +53,17 @@ class BoundedResponse(requests.Response):
 
 
 class CurlAdapter(BaseAdapter):
-    """The transport. Safe from any thread; each call in flight has a handle of its own."""
+    """The transport. Safe from any thread; each call in flight has its own handle."""
 
     def __init__(self, options: HandleOptions) -> None:
         super().__init__()
         self.pool = HandlePool(options)
         self._in_flight: set[Handle] = set()
 
-    def send(  # type: ignore[override]  # what requests passes and libcurl decides itself is taken and not used
+    def send(  # type: ignore[override]  # arguments that libcurl decides itself are accepted and ignored
         self, request: requests.PreparedRequest, *_: Any, timeout: float = 10.0, verify: bool = True, **__: Any
     ) -> BoundedResponse:
-        """Send a prepared POST, as `requests` asks for it; see `post`."""
+        """Send a prepared POST for `requests`; see `post`."""
         assert isinstance(request.body, bytes)
         return self.post(str(request.url), _NO_EXPECT, request.headers, request.body, timeout=timeout, verify=verify)
 
@@ -78,10 +78,10 @@ class CurlAdapter(BaseAdapter):
         verify: bool = True,
         guarded: bool = True,
     ) -> BoundedResponse:
-        """Send a POST and wait for its answer, for at most `timeout` seconds in all. Raises `TransportFault`.
+        """Send a POST and wait for the response, at most `timeout` seconds in all. Raises `TransportFault`.
 
-        `lines` are headers as libcurl wants them; `headers` go behind them. `guarded` asks the network guard; it is for
-        URLs that are not our own choice. Once a status line has come the status decides, whatever becomes of the body.
+        `lines` are header lines in libcurl's format; `headers` follow them. `guarded` applies the network guard; it is
+        for URLs that are not our own choice. After the status line the status decides, even if the body fails.
         """
         timeout_ms = max(round(timeout * 1000), 1)
         try:
@@ -118,12 +118,12 @@ class CurlAdapter(BaseAdapter):
         return self.pool.give_back
 
     def enforce_deadlines(self) -> None:
-        """End what libcurl does not, see `watchdog`; to be called many times a second, by a thread without attempts."""
+        """End attempts that libcurl does not end, see `watchdog`. Call it often, from a thread without attempts."""
         for handle in tuple(self._in_flight):
             handle.watchdog.enforce()
 
     def close(self) -> None:
-        """Close nothing: only the service that keeps house may, see `HandlePool.close_old`."""
+        """Do nothing: only the maintenance service closes handles, see `HandlePool.close_old`."""
 
 
 def _answer(handle: Handle, url: str, fault: pycurl.error | None, timeout_ms: int) -> BoundedResponse:
@@ -145,7 +145,7 @@ def _answer(handle: Handle, url: str, fault: pycurl.error | None, timeout_ms: in
 
 
 def _is_of_a_proxy(handle: Handle, url: str) -> bool:
-    """Tell whether a proxy may have written the answer: one that forwards, and is no mere tunnel to the endpoint."""
+    """Return whether a proxy may have written the response: one that forwards requests instead of tunnelling them."""
     return (
         handle.uses_proxies
         and url.startswith("http:")
@@ -155,15 +155,15 @@ def _is_of_a_proxy(handle: Handle, url: str) -> bool:
 
 
 def fault_of(handle: Handle, fault: pycurl.error, timeout_ms: int) -> TransportFault:
-    """Return what a failed transfer came to, with what its handle knows of the connections that it made."""
+    """Return the fault of a failed transfer, considering the results of opening its connections."""
     if not handle.opened:
-        # With several addresses one that may be called is enough, and then the network decides.
+        # If a host has several addresses, one that is allowed is enough, and then the network's error counts.
         if handle.refused:
             return TransportFault(Failure.GUARD, handle.refused)
         if handle.lacking:
             return TransportFault(Failure.INTERNAL, handle.lacking)
     if handle.watchdog.is_flooded:
-        return TransportFault(Failure.TOO_MANY_BYTES, "more came than any answer needs")
+        return TransportFault(Failure.TOO_MANY_BYTES, "received more bytes than any response needs")
     if handle.trust is not None:
         code, text = cast(tuple[int, str], fault.args)
         fault = pycurl.error(code, handle.trust.shown(str(text)))
@@ -171,11 +171,11 @@ def fault_of(handle: Handle, fault: pycurl.error, timeout_ms: int) -> TransportF
 
 
 def header_lines(headers: Mapping[str, str]) -> list[bytes]:
-    """Return headers as libcurl wants them. Raises `UnicodeError` for half a surrogate pair.
+    """Return headers as libcurl header lines. Raises `UnicodeError` for half a surrogate pair.
 
-    Values outside ASCII go out as UTF-8, as Sockudo sends them.
+    Values outside ASCII are sent as UTF-8, as Sockudo does.
     """
-    # One without a value is left out by libcurl unless it is written with a semicolon.
+    # libcurl omits a header without a value unless it ends with a semicolon.
     return [(f"{name}: {value}" if value else f"{name};").encode() for name, value in headers.items()]
 
 
@@ -185,6 +185,6 @@ def _route(url: str, verify: bool, guarded: bool) -> Route:
 
 
 def origin_of(url: str) -> str:
-    """Return scheme, host and port of a URL, with its userinfo: another user's connection is another connection."""
+    """Return scheme, host and port of a URL, with its userinfo, so that users do not share a connection."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}"

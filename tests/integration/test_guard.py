@@ -224,7 +224,7 @@ def check_refused(ports: list[int], environment: dict[str, str], sections: dict[
 
 
 def test_what_is_no_address_is_refused() -> None:
-    assert Guard(Rules()).refusal("nonsense", 80) == "the address cannot be read"
+    assert Guard(Rules()).refusal("nonsense", 80) == "the address is not valid"
 
 
 def test_the_guard_is_asked_for_new_connections_only(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
