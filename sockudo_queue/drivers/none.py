@@ -1,4 +1,4 @@
-"""No queue: webhooks are off. The daemon is idle and ready, so one deployment fits with and without webhooks."""
+"""The driver without a queue, for disabled webhooks: idle and ready, so the same deployment works in both cases."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SOURCE: Final = "none"
 
 
 class NoDeadLetterStore:
-    """Where nothing is delivered, nothing dies."""
+    """Always empty: without deliveries there are no dead letters."""
 
     def letters(self) -> Iterator[StoredDeadLetter]:
         return iter(())
@@ -35,7 +35,7 @@ class NoDeadLetterStore:
 
 
 class NoneDriver:
-    """Has nothing, takes nothing, and always answers."""
+    """Always empty and always available; accepts no jobs."""
 
     name = "none"
     sources: tuple[str, ...] = (SOURCE,)
@@ -54,14 +54,14 @@ class NoneDriver:
         return [False] * len(claims)
 
     def wait(self, source: str, timeout: float) -> int:
-        """Sleep: a thread that asks a queue without jobs must not keep a core busy."""
+        """Sleep, so that a thread that polls this queue does not keep a core busy."""
         assert source == SOURCE
         self._closed.wait(timeout)
         return 0
 
     def put(self, body: bytes) -> None:  # noqa: ARG002 - the contract's name
-        """Refuse. Taking a job and dropping it would look like a delivery to whoever put it."""
-        raise BrokerRefused('queue.driver is "none": webhooks are switched off and jobs are not taken')
+        """Refuse: if a job were accepted and dropped, its sender would take it for delivered."""
+        raise BrokerRefused('queue.driver is "none": webhooks are disabled and no jobs are accepted')
 
     def depth(self) -> Mapping[str, int]:
         return dict.fromkeys(("ready", "active", "delayed", "held", "dead-letter"), 0)
@@ -70,7 +70,7 @@ class NoneDriver:
         return ()
 
     def ping(self) -> None:
-        """Nothing to ask."""
+        """Always succeeds."""
 
     def close(self) -> None:
         self._closed.set()

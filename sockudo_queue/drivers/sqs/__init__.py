@@ -1,15 +1,15 @@
 """The driver for Amazon SQS, standard and FIFO queues.
 
 driver ─▶ fetcher             receives messages and turns them into claims
-       ─▶ held                what is in memory, under one lock:
+       ─▶ held                the state in memory, under one lock:
           ─▶ buffer              received messages and their records
-          ─▶ settlement_queue    settlements that were accepted and are not carried out yet
-       ─▶ settler             carries them out in batches; settlement_plan says what each one needs
-       ─▶ ordering            what standard and FIFO queues do differently
+          ─▶ settlement_queue    settlements that are accepted but not yet carried out
+       ─▶ settler             carries them out in batches, as settlement_plan decides
+       ─▶ ordering            the differences between standard and FIFO queues
        ─▶ dead_letters        the queue of dead letters
-       ─▶ failure_backoff     which calls fail now, and when they may be tried again
+       ─▶ failure_backoff     the current failures, and when each kind of work may be retried
 
-answers (the shapes that SQS may send), messages (a record as a message and back), settlement_plan, ordering, buffer
-and failure_backoff make no calls. queues finds or makes the two queues. client is boto3 and its errors in our words;
-nothing else uses it.
+answers (validates responses of SQS), messages (converts records to messages and back), settlement_plan, ordering,
+buffer and failure_backoff make no calls. queues finds or creates the two queues. client wraps boto3 and translates its
+errors; nothing else uses it.
 """

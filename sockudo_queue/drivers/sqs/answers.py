@@ -1,4 +1,4 @@
-"""What an answer of SQS must look like; an entry that does not is no result, and the others count. Calls nothing."""
+"""Validates responses of SQS. An invalid entry counts as no result; the other entries still count. Makes no calls."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 
 LONGEST_ID: Final = 255
 LONGEST_HANDLE: Final = 16_384
-"""Characters; those of SQS have 36, and some 500."""
+"""Characters; ids of SQS have 36, handles some 500."""
 
 
 class _System(msgspec.Struct, rename="pascal"):
@@ -25,7 +25,7 @@ class _Attribute(msgspec.Struct, rename="pascal"):
 class _MessageAnswer(msgspec.Struct, rename="pascal"):
     receipt_handle: Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_HANDLE)]
     body: str
-    # It becomes the value of a header.
+    # It is sent as the value of a header.
     message_id: Annotated[str, msgspec.Meta(max_length=LONGEST_ID, pattern=r"^[!-~]*\Z")] | None = None
     attributes: _System | None = None
     message_attributes: dict[str, _Attribute] | None = None
@@ -46,9 +46,9 @@ _KINDS: Final[Mapping[str, Any]] = {"Messages": _MessageAnswer, "Successful": _B
 
 
 def sound(body: bytes) -> bytes:
-    """Return an answer without the entries that cannot be used; a whole answer that is none stays as it is.
+    """Return a response without its invalid entries. A response that is invalid as a whole is returned unchanged.
 
-    Such a message stays in the queue and comes again: nothing is done with one of which a part cannot be read.
+    A message that is dropped here stays in the queue and is received again later.
     """
     try:
         _SOUND.decode(body)
@@ -76,9 +76,9 @@ def _is_a(kind: Any, entry: object) -> bool:
 
 
 def results(answer: Mapping[str, Any], ids: Sequence[str]) -> Iterator[tuple[int, Mapping[str, Any] | None]]:
-    """Yield which of the entries that were sent have a result: None for a success, else the failure.
+    """Yield the index of each sent entry that has a result, with None for success, else the failure.
 
-    An id that was not sent, or that is said to have both succeeded and failed, has no result.
+    An id that was not sent, or that is both successful and failed, has no result.
     """
     successful = _by_id(answer.get("Successful"))
     failed = _by_id(answer.get("Failed"))
@@ -94,6 +94,6 @@ def _by_id(entries: object) -> dict[str, Mapping[str, Any]]:
 
 
 def number_of(value: object) -> int:
-    """Read a number that SQS writes as text, and not longer than a time in milliseconds; 0 for anything else."""
+    """Read a number of at most 14 digits (a time in ms has 13) that SQS writes as text; 0 for anything else."""
     text = str(value or "")
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 15 else 0

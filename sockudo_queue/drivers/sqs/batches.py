@@ -1,4 +1,4 @@
-"""Calls of SQS in batches that it takes, with the failed entries tried again."""
+"""Calls of SQS in batches of valid size, with retries of failed entries."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sockudo_queue.drivers.sqs.messages import size_of
 from sockudo_queue.drivers.sqs.queues import SqsQueue
 
 TRIES: Final = 3
-"""Calls that the failed entries of one batch get."""
+"""Maximum calls for the failed entries of one batch."""
 
 Item = TypeVar("Item")
 Entry = dict[str, Any]
@@ -24,10 +24,10 @@ def in_batches(
     entry_of: Callable[[Item], Entry],
     queue: SqsQueue | None = None,
 ) -> Iterator[tuple[Item, EntryFailed | None]]:
-    """Call a batch operation for all items, and yield each with its result; those without an entry are left out.
+    """Call a batch operation for all items, and yield each with its result. Items with an empty entry are skipped.
 
-    `queue` is given where entries are messages, which have a size. Raises `BrokerError` where a call fails as a whole:
-    then nothing more is called, and what was not yielded may have been done.
+    Pass `queue` if the entries are messages, whose size is limited. Raises `BrokerError` if a call fails as a whole;
+    then no more calls are made, and items that were not yielded may have been done.
     """
     for batch in _cut([(item, entry) for item in items if (entry := entry_of(item))], queue):
         left = batch
@@ -45,7 +45,7 @@ def in_batches(
 
 
 def _cut(entries: Sequence[tuple[Item, Entry]], queue: SqsQueue | None) -> Iterator[list[tuple[Item, Entry]]]:
-    """Cut into batches of ten, and of no more bytes than one message may have, which is the limit of a batch too."""
+    """Split into batches of ten, with at most the bytes of one message, which SQS also applies to a batch."""
     batch: list[tuple[Item, Entry]] = []
     size = 0
     for item, entry in entries:

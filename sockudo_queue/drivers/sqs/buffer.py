@@ -1,9 +1,9 @@
-"""What is held in memory: received messages, and in each the records that are not ended yet.
+"""The received messages in memory, with the unfinished records of each.
 
-On a standard queue a message holds one record. On a FIFO queue it holds one for each webhook that is still owed, since
-nothing may be sent again there without losing its place; and of each group only the first message can be claimed.
+A message of a standard queue contains one record. A message of a FIFO queue contains one for each unfinished webhook,
+because sending it again would lose its place. Of each group only the first message can be claimed.
 
-Not safe for threads: the driver has the lock. Times are in seconds by the driver's clock.
+Not thread-safe: the driver has the lock. Times are in seconds by the driver's clock.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from typing import Final
 from sockudo_queue.drivers.sqs.messages import Received
 
 REMEMBERED: Final = 10_000
-"""Records and messages whose last receipt, or whose returns, are remembered."""
+"""Maximum records and messages in a `Memory` of receipts or of returns."""
 
 
 @dataclass(slots=True, eq=False)
 class Message:
-    """One message that is ours until `until`. `handle` is that of its last receive."""
+    """One message, hidden from other consumers until `until`. `handle` is that of its last receive."""
 
     received: Received
     handle: str
     got_at: float
     until: float
     records: list[Record] = field(default_factory=list)
-    goes_back: bool = False  # as soon as none of its records is claimed
+    goes_back: bool = False  # once none of its records is claimed
     lost: bool = False
 
     @property
@@ -46,13 +46,13 @@ class Message:
         return any(record.claimed for record in self.records)
 
     def others(self, record: Record) -> bool:
-        """Tell whether it holds another record than this one."""
+        """Return whether it contains a record other than this one."""
         return any(other is not record for other in self.records)
 
 
 @dataclass(slots=True, eq=False)
 class Record:
-    """One record in a message. `claims` is the number of the last receipt."""
+    """One record of a message. `claims` is the number of the last receipt."""
 
     message: Message
     id: str
@@ -68,7 +68,7 @@ class Record:
 
 
 class Memory:
-    """Numbers by name; the oldest are forgotten."""
+    """Numbers by name; the oldest are dropped."""
 
     def __init__(self) -> None:
         self._numbers: OrderedDict[str, int] = OrderedDict()
@@ -84,7 +84,7 @@ class Memory:
 
 
 class MessageBuffer:
-    """The messages in hand. `news` grows whenever something more can be claimed."""
+    """The buffered messages. `news` increases when another record becomes claimable."""
 
     def __init__(self) -> None:
         self.messages: dict[str, Message] = {}
@@ -101,22 +101,22 @@ class MessageBuffer:
 
     @property
     def delayed(self) -> int:
-        """How many records wait here for their time."""
+        """The number of records that wait for their time."""
         return len(self._delayed)
 
     @property
     def waiting(self) -> list[Record]:
-        """What can be claimed, without what is delayed and what stands behind another message of its group."""
+        """The claimable records, without delayed ones and those behind another message of their group."""
         return [*self._back, *self._ready, *self._due]
 
     def idle(self) -> list[Message]:
-        """Return the messages that may go back: nobody works on them, nor on one before them in their group."""
+        """Return the messages that may go back: neither they nor an earlier one of their group is claimed."""
         busy = {message for message in self.messages.values() if message.is_claimed or not message.records}
         groups = {message.group for message in busy} - {None}
         return [each for each in self.messages.values() if each not in busy and each.group not in groups]
 
     def add(self, message: Message, now: float) -> None:
-        """Take up a message that was just received."""
+        """Add a message that was just received."""
         self.messages[message.id] = message
         if message.group is not None:
             line = self._groups.setdefault(message.group, deque())
@@ -126,7 +126,7 @@ class MessageBuffer:
         self._place(message.records, now)
 
     def keep(self, record: Record, now: float, *, first: bool = False) -> None:
-        """Put a record where it can be claimed, now or when it is due."""
+        """Make a record claimable, now or when it is due. `first`: before all others."""
         if first:
             self._back.append(record)
             self.news += 1
@@ -134,10 +134,10 @@ class MessageBuffer:
             self._place([record], now)
 
     def take(self, now: float) -> Record | None:
-        """Claim the next record: what was put back first, then ready and due ones in turn."""
+        """Claim the next record: first those put back to the front, then ready and due ones in turn."""
         while (record := self._next(now)) is not None:
             if record.message.until <= now:
-                self.lose(record.message)  # it has lapsed in our hands; SQS hands it out again
+                self.lose(record.message)  # its visibility expired here; SQS delivers it again
                 continue
             record.claims = max(record.claims, self._receipts.get(record.id)) + 1
             self._receipts.set(record.id, record.claims)
@@ -147,23 +147,23 @@ class MessageBuffer:
         return None
 
     def claimable(self, now: float) -> int:
-        """Count what can be claimed."""
+        """Return the number of claimable records."""
         self._gather(now)
         return len(self._back) + len(self._ready) + len(self._due)
 
     def until_due(self, now: float) -> float | None:
-        """Return the seconds until one more record can be claimed; None where none is delayed."""
+        """Return the seconds until a delayed record is due; None if none is delayed."""
         return max(self._delayed[0][0] - now, 0.0) if self._delayed else None
 
     def end(self, record: Record) -> None:
-        """End a claim; its message stays."""
+        """End a claim and remove its record; the message stays."""
         self.claimed.pop(record.receipt, None)
         record.claimed = False
         if record in record.message.records:
             record.message.records.remove(record)
 
     def remove(self, message: Message, now: float) -> None:
-        """Forget a message that is gone from the queue, or given back; the next of its group can be claimed."""
+        """Remove a message that was deleted or given back; the next of its group becomes claimable."""
         if self.messages.get(message.id) is not message:
             return
         del self.messages[message.id]
@@ -179,9 +179,9 @@ class MessageBuffer:
             self._place(line[0].records, now)
 
     def lose(self, message: Message) -> list[Message]:
-        """Forget a message that is not ours any more, and those behind it in its group.
+        """Remove a message that is no longer ours, and those behind it in its group.
 
-        The latter are returned: they may not go before it, so they must go back to the queue.
+        The latter are returned: they must go back to the queue, because they may not be delivered before it.
         """
         message.lost = True
         line = list(self._groups.get(message.group or "", ()))

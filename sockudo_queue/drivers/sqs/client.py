@@ -1,6 +1,6 @@
-"""The one client of boto3 that talks to SQS: made before the threads, and its errors in our own words.
+"""The only boto3 client for SQS: created before the threads start. Translates boto3's errors.
 
-It repeats nothing by itself and knows nothing of what a message means. Importing this module imports boto3.
+It does not retry and does not interpret messages. Importing this module imports boto3.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from sockudo_queue.drivers.sqs.kms import kms_fault
 from sockudo_queue.errors import BrokerError, BrokerRefused, BrokerUnavailable
 
 BATCH: Final = 10
-"""Entries that SQS takes in one batch."""
+"""Maximum entries of a batch in SQS."""
 CONNECT_SECONDS: Final = 3.0
 ANSWER_SECONDS: Final = 5.0
-"""Seconds beyond the wait of a long poll until an answer is overdue."""
+"""Seconds beyond the wait of a long poll until a response is overdue."""
 SPARE_CONNECTIONS: Final = 4
 """For the threads beside the workers: notifier, renewer, sampler, settler."""
 CLOCK_SKEW_SECONDS: Final = 60
@@ -63,19 +63,19 @@ _TOO_LARGE: Final = frozenset({"InvalidParameterValue", "InvalidMessageContents"
 
 
 class QueueMissing(BrokerRefused):
-    """There is no queue of this name or at this URL."""
+    """There is no queue with this name or URL."""
 
 
 class QueueExists(BrokerRefused):
-    """A queue of this name was made by somebody else, with other attributes."""
+    """A queue with this name already exists with other attributes."""
 
 
 class CredentialsUnusable(BrokerRefused):
-    """AWS does not know us, or not any more; fresh credentials may lie where the old ones came from."""
+    """AWS does not accept the credentials, or they expired; their source may have fresh ones."""
 
 
 class EntryFailed(Exception):
-    """One entry of a batch was refused. `lost` and `too_large` say what a caller can do about it."""
+    """One entry of a batch was refused. `lost` and `too_large` tell the caller how to react."""
 
     def __init__(self, code: str, *, sender_fault: bool) -> None:
         super().__init__(code)
@@ -91,7 +91,7 @@ class EntryFailed(Exception):
 
 
 class SqsClient:
-    """Calls of SQS by their names in boto3. Every method but the constructor blocks, and raises `BrokerError`."""
+    """Calls of SQS by their names in boto3. All methods except the constructor block and raise `BrokerError`."""
 
     def __init__(self, *, region: str, endpoint_url: str | None, slots: int, wait_seconds: int) -> None:
         self._endpoint_url = endpoint_url
@@ -108,7 +108,7 @@ class SqsClient:
         self._where = ""
 
     def call(self, operation: str, **parameters: Any) -> Mapping[str, Any]:
-        """Call one operation and return its answer; what is missing in it is for the caller to take as empty."""
+        """Call one operation and return its response. Callers must treat missing fields as empty."""
         try:
             return dict(getattr(self._connected(), operation)(**parameters))
         except botocore.exceptions.ClientError as error:
@@ -121,15 +121,13 @@ class SqsClient:
         except BrokerError:
             raise
         except Exception as error:  # noqa: BLE001
-            # The library trusts answers: one that is none, such as a proxy's page, fails somewhere inside it.
-            raise BrokerUnavailable(
-                f"SQS: {self._where} gave an answer that is none ({type(error).__name__})"
-            ) from None
+            # The library does not validate responses: a bad one, such as a proxy's page, can fail anywhere inside it.
+            raise BrokerUnavailable(f"SQS: {self._where} sent an invalid response ({type(error).__name__})") from None
 
     def batch(self, operation: str, queue_url: str, entries: Sequence[Mapping[str, Any]]) -> list[EntryFailed | None]:
-        """Call a batch operation of ten entries at most; their ids are added here. None stands for success.
+        """Call a batch operation with at most ten entries, whose ids are added here. None in the result means success.
 
-        An entry that the answer does not speak of has failed.
+        An entry that is missing in the response counts as failed.
         """
         numbered = [{"Id": str(number), **entry} for number, entry in enumerate(entries)]
         answer = self.call(operation, QueueUrl=queue_url, Entries=numbered)
@@ -139,7 +137,7 @@ class SqsClient:
         return ended
 
     def close(self) -> None:
-        """Close the connections; a later call makes new ones."""
+        """Close the connections; a later call opens new ones."""
         with self._lock:
             client, self._client = self._client, None
         if client is not None:
@@ -152,7 +150,7 @@ class SqsClient:
             return self._client
 
     def _made(self) -> Any:
-        # A session of its own: the default one must not be shared between threads, and keeps what it has read.
+        # An own session: the default one must not be shared between threads, and caches credentials.
         client = boto3.session.Session().client("sqs", endpoint_url=self._endpoint_url, config=self._config)
         parts = urlsplit(client.meta.endpoint_url)
         self._where = f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)
@@ -161,7 +159,7 @@ class SqsClient:
         return client
 
     def _forget_credentials(self) -> None:
-        """Read the credentials anew at the next call. Threads that are at a call keep their client until its end."""
+        """Read the credentials again at the next call. Calls in progress keep their client until they end."""
         with self._lock:
             self._client = None
 
@@ -176,13 +174,13 @@ class SqsClient:
             case botocore.exceptions.NoRegionError() | botocore.exceptions.InvalidRegionError():
                 return BrokerRefused("SQS: no usable region; set queue.sqs.region (QUEUE_SQS_REGION), as in us-east-1")
             case botocore.exceptions.CredentialRetrievalError() | botocore.exceptions.TokenRetrievalError():
-                return BrokerUnavailable("SQS: AWS credentials could not be fetched from where they come from")
+                return BrokerUnavailable("SQS: AWS credentials could not be fetched from their source")
             case botocore.exceptions.ProfileNotFound():
-                return BrokerRefused("SQS: the profile that AWS_PROFILE names is in no file of credentials")
+                return BrokerRefused("SQS: the profile in AWS_PROFILE was not found in the credentials files")
             case botocore.exceptions.ParamValidationError():
-                return BrokerRefused("SQS: a call was refused before it was sent; see queue.sqs.* in the settings")
+                return BrokerRefused("SQS: boto3 rejected the parameters of a call; see queue.sqs.* in the settings")
         kind = type(error).__name__
-        return BrokerUnavailable(f"SQS: no answer from {self._where or 'the endpoint'} ({kind})")
+        return BrokerUnavailable(f"SQS: no response from {self._where or 'the endpoint'} ({kind})")
 
 
 def _failed(failure: Mapping[str, Any]) -> EntryFailed:
@@ -190,16 +188,16 @@ def _failed(failure: Mapping[str, Any]) -> EntryFailed:
 
 
 def _drop_odd_entries(response_dict: dict[str, Any], **_: Any) -> None:
-    """Keep an entry that is none from spoiling the whole answer: botocore would fail on it."""
+    """Drop invalid entries before botocore parses the response: it would fail on the whole of it."""
     if response_dict.get("status_code") == 200 and isinstance(response_dict.get("body"), bytes):
         response_dict["body"] = sound(response_dict["body"])
 
 
 def _check_answer(http_response: Any, **_: Any) -> None:
-    """Refuse what is no whole JSON object: botocore takes it for an empty answer."""
+    """Refuse a response that is not a whole JSON object: botocore would treat it as empty."""
     content = http_response.content.strip()
     if content and not (content.startswith(b"{") and content.endswith(b"}")):
-        raise BrokerUnavailable("SQS: the answer is not JSON, or only a part of it")
+        raise BrokerUnavailable("SQS: the response is not JSON, or truncated")
 
 
 def _translated(error: botocore.exceptions.ClientError, operation: str) -> BrokerError:
@@ -221,16 +219,16 @@ def _translated(error: botocore.exceptions.ClientError, operation: str) -> Broke
     if code in _UNKNOWN_KEY:
         return CredentialsUnusable("SQS: AWS does not know these credentials; check AWS_ACCESS_KEY_ID or the role")
     if code in _EXPIRED:
-        return CredentialsUnusable("SQS: the AWS credentials have expired; fresh ones are looked for at each try")
+        return CredentialsUnusable("SQS: the AWS credentials have expired; each retry looks for fresh ones")
     if code in _SIGNATURE:
-        return CredentialsUnusable(f"SQS: our signature was refused; {_clocks(answer)}")
+        return CredentialsUnusable(f"SQS: the signature was refused; {_clocks(answer)}")
     if code in _PASSING or status >= 500 or status == 429:
         return BrokerUnavailable(f"SQS: {action} failed for now ({code or status})")
     return BrokerRefused(f"SQS: {action} was refused ({code or status})")
 
 
 def _clocks(answer: Any) -> str:
-    """Say whether clocks that differ can be the reason."""
+    """Return what to check, depending on whether the clocks differ."""
     stamp = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date", "")
     try:
         behind = email.utils.parsedate_to_datetime(stamp).timestamp() - time.time()
@@ -242,6 +240,6 @@ def _clocks(answer: Any) -> str:
 
 
 def _bare(code: str) -> str:
-    """Return a code without the name of its service: both forms are in use. What is no code, is not shown."""
+    """Return an error code without its service prefix, which some responses have. Empty for an invalid code."""
     bare = code.rpartition(".")[2].rpartition("#")[2]
     return bare if bare.isalnum() and bare.isascii() and len(bare) <= LONGEST_CODE else ""

@@ -1,8 +1,8 @@
-"""The dead letters of a queue of SQS: messages in a queue of their own, which shows nothing without handing it out.
+"""The dead letters of an SQS queue: messages in a queue of their own, which can only be read by receiving them.
 
-So a walk receives them with a short visibility, and makes visible again at its end what nobody took. Whoever holds a
-letter is alone with it; another tool does not see it meanwhile. On a FIFO queue each letter has a group of its own,
-because a group with a message in hand gives no other; where it came from stands in an attribute.
+So a walk receives them with a short visibility timeout, and at its end makes the unused ones visible again. While one
+tool holds a letter, other tools do not see it. On a FIFO queue each letter has its own group, because a group with a
+message in flight delivers no other; the original group is in an attribute.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ from sockudo_queue.drivers.sqs.settlement_plan import Ordering
 from sockudo_queue.errors import BrokerError
 
 HOLD_SECONDS: Final = 60
-"""Seconds for which a walk hides a letter from others: for what a tool does with a handful of them."""
+"""Seconds for which a walk hides a letter: enough for a tool to process a handful of them."""
 SAFE_SECONDS: Final = 5.0
-"""Seconds of these that must be left when something is begun with a letter."""
+"""Seconds of `HOLD_SECONDS` that must be left when an operation on a letter starts."""
 EMPTY_RECEIVES: Final = 3
-"""Receives without a letter that end a walk although SQS counts some: it may have asked only some of its servers."""
+"""Empty receives that end a walk although SQS counts letters: a receive may query only some of its servers."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Held:
-    """One letter in hand, `until` by the clock of the driver."""
+    """One received letter, usable until `until` by the driver's clock."""
 
     received: Received
     until: float
 
 
 class SqsDeadLetterStore:
-    """Safe from any thread. What a walk has in hand is hidden from others until the walk ends."""
+    """Safe from any thread. Letters that a walk has received are hidden from others until the walk ends."""
 
     def __init__(self, client: SqsClient, queues: QueueFinder, clock: Callable[[], float], ordering: Ordering) -> None:
         self._client = client
@@ -66,7 +66,7 @@ class SqsDeadLetterStore:
             return next((letter for letter in walk if letter.id == record_id), None)
 
     def replay(self, letters: Sequence[StoredDeadLetter], states: Sequence[bytes]) -> list[bool]:
-        """Send each to the queue, then delete it among the dead. A crash in the middle leaves it in both."""
+        """Send each to the queue, then delete the dead letter. A crash in between leaves it in both queues."""
         state_of = {letter.token: state for letter, state in zip(letters, states, strict=True)}
         flags: dict[str, bool] = {}
         for batch in self._in_hand(letters):
@@ -86,12 +86,12 @@ class SqsDeadLetterStore:
         return [flags.get(letter.token, False) for letter in letters]
 
     def drop_older(self, age_ms: int) -> int:
-        """SQS drops by itself what is older than the queue's retention."""
+        """Do nothing: SQS itself deletes letters after the queue's retention period."""
         del age_ms
         return 0
 
     def _walk(self) -> Generator[Received, None, None]:
-        """Receive every letter once; at the end, make visible what is still in hand."""
+        """Receive every letter once; at the end, release those still held."""
         seen: set[str] = set()
         empty = 0
         try:
@@ -120,7 +120,7 @@ class SqsDeadLetterStore:
         return messages
 
     def _visible(self) -> int:
-        """Return how many letters SQS believes to be there for a receive."""
+        """Return the approximate number of letters that can be received."""
         name = "ApproximateNumberOfMessages"
         url = self._queues.pair().dead.url
         answer = self._client.call("get_queue_attributes", QueueUrl=url, AttributeNames=[name])
@@ -128,7 +128,7 @@ class SqsDeadLetterStore:
         return number_of(attributes.get(name)) if isinstance(attributes, Mapping) else 0
 
     def _release(self, tokens: set[str]) -> None:
-        """Make letters visible again; where that fails, time does it."""
+        """Make letters visible again; if that fails, their visibility timeout does it."""
         with self._lock:
             held = [self._held.pop(token) for token in tokens if token in self._held]
         entries = [{"ReceiptHandle": each.received.handle, "VisibilityTimeout": 0} for each in held]
@@ -138,7 +138,7 @@ class SqsDeadLetterStore:
                 self._client.batch("change_message_visibility_batch", self._queues.pair().dead.url, part)
 
     def _in_hand(self, letters: Sequence[StoredDeadLetter]) -> Iterator[list[_Held]]:
-        """Return the letters that are there and in nobody else's hand, ten at a time; walk for those not in ours."""
+        """Yield the requested letters, ten at a time: those held already, then those that a walk receives."""
         wanted = {letter.token for letter in letters}
         ready = self._take(wanted)
         yield from _tens(ready)
@@ -174,9 +174,9 @@ class SqsDeadLetterStore:
         return flags
 
     def _again(self, letter: Received, state: bytes) -> dict[str, Any]:
-        """Return the entry that puts a letter back on the queue, behind everything that waits there."""
+        """Return the entry that sends a letter back to the queue, behind all waiting messages."""
         entry = Outgoing(letter.record_id, letter.body, state or letter.state, letter.claims).entry()
-        # The id of this death: another death of the same job must not be taken for a repetition of it.
+        # The deduplication id is this letter's message id: another death of the same job is not a duplicate.
         return entry | self._ordering.place(letter.origin, letter.message_id)
 
 

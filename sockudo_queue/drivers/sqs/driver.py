@@ -1,7 +1,7 @@
-"""The contract of drivers on Amazon SQS: one small buffer for all workers, filled by one receive at a time.
+"""The driver contract on Amazon SQS: one small buffer for all workers, filled by one receive at a time.
 
-While the daemon is idle, its notifier waits in a long poll; a worker receives only where the buffer is empty and no
-other thread receives. What `next` settles is carried out in batches by `flush`. Everything held is renewed together.
+While the daemon is idle, its notifier waits in a long poll. A worker receives only if the buffer is empty and no other
+thread receives. `flush` carries out in batches what `next` settles. All buffered messages are renewed together.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from sockudo_queue.drivers.sqs.settler import Settler
 from sockudo_queue.errors import BrokerError, BrokerUnavailable
 
 HELD_LIMIT: Final = 1000
-"""Messages held at most, with those that cannot be begun because one before them in their group is not ended."""
+"""Maximum buffered messages, including those that wait for an earlier one of their group."""
 SAMPLE_SECONDS: Final = 30.0
 SOON: Final = 0.05
-"""Seconds between two looks at settlements that wait for others."""
+"""Seconds between two checks of settlements that wait to share a batch."""
 COUNTS: Final = (
     "ApproximateNumberOfMessages",
     "ApproximateNumberOfMessagesNotVisible",
@@ -38,7 +38,7 @@ COUNTS: Final = (
 
 
 class SqsDriver:
-    """One queue. Times inside are in seconds by `clock`, which a test can put forward."""
+    """One queue. Times are in seconds by `clock`, which tests can advance."""
 
     name = "sqs"
 
@@ -87,19 +87,19 @@ class SqsDriver:
     # Claims
 
     def next(self, settled: Settlement | None) -> NextResult:
-        """As the contract says; with `flush` at work a settlement is taken over, and `accepted` is None."""
+        """See the contract. If `flush` is in use, it carries out the settlement later, and `accepted` is None."""
         accepted, asked = self._end(settled) if settled is not None else (True, False)
         try:
             claim, received_some = self._next_claim()
         except BrokerError:
             if settled is None:
                 raise
-            # This settlement must not be brought again; the notifier runs into the same fault and tells of it.
+            # Retrying this settlement would be wrong; the notifier gets the same error and reports it.
             return NextResult(accepted, None, asked=asked)
         return NextResult(accepted, claim, asked=asked or received_some)
 
     def settle(self, settlements: Sequence[Settlement]) -> list[bool]:
-        """Carry out at once, also what `next` has taken over."""
+        """Carry out settlements immediately, including those that `next` has queued."""
         wanted: list[SettlementTask | bool] = []
         mine: list[SettlementTask] = []
         with self._changed:
@@ -114,22 +114,22 @@ class SqsDriver:
         return [bool(task.accepted) if isinstance(task, SettlementTask) else task for task in wanted]
 
     def renew(self, claims: Sequence[Claim]) -> list[bool]:
-        """Renew everything that is held, the given claims and the rest, in batches."""
+        """Renew all buffered messages in batches, not only the given claims."""
         if self._failures.pause_of("renew"):
             self._failures.check("renew")
         with self._changed:
             settling = self._settlements.messages(in_flight=True)
             held = [message for message in self._buffer.messages.values() if message not in settling]
-        with self._failures.watching("renew"):  # also where nothing is left to renew, which ends its trouble
+        with self._failures.watching("renew"):  # even without messages, so that an earlier failure is cleared
             if held:
                 self._settler.renew(held, self._visibility)
         with self._changed:
             return [claim.receipt in self._buffer.claimed for claim in claims]
 
-    # What buffered drivers do besides
+    # Methods of buffered drivers
 
     def prepare(self) -> None:
-        """Find or make the queues, and receive for the first time, so that a missing permission shows at the start."""
+        """Find or create the queues and receive once, so that a missing permission shows at the start."""
         self._queues.pair()
         with self._fetcher.one_at_a_time:
             self._fetcher.receive(0)
@@ -155,7 +155,7 @@ class SqsDriver:
 
     def give_back(self) -> None:
         self._settler.draining = True
-        with self._fetcher.one_at_a_time:  # a receive that is on its way still brings messages
+        with self._fetcher.one_at_a_time:  # waits for a receive in progress, which may add messages
             with self._changed:
                 settling = self._settlements.messages()
                 idle = [message for message in self._buffer.idle() if message not in settling]
@@ -164,7 +164,7 @@ class SqsDriver:
     # The rest of the contract
 
     def wait(self, source: str, timeout: float) -> int:
-        """Receive with a long poll, unless enough is held; report what became claimable meanwhile."""
+        """Receive with a long poll unless enough is buffered; return the number of claimable records."""
         assert source == self.sources[0]
         give_up_at = time.monotonic() + timeout
         while True:
@@ -186,12 +186,12 @@ class SqsDriver:
                 return self._rest(give_up_at)
 
     def put(self, body: bytes) -> None:
-        # Two equal jobs are two jobs.
+        # A random id, because two equal jobs are two jobs.
         entry = Outgoing("", body).entry() | self._ordering.place(None, os.urandom(16).hex())
         self._client.call("send_message", QueueUrl=self._queues.pair().main.url, **entry)
 
     def depth(self) -> Mapping[str, int]:
-        """Count as SQS does, which is approximately; what is in our buffer counts as ready, as it would elsewhere."""
+        """Return SQS's approximate counts. Unclaimed records in the buffer count as ready, as with other drivers."""
         self._failures.check("depth")
         pair = self._queues.pair()
         ready, hidden, delayed = self._counts(pair.main.url)
@@ -207,7 +207,7 @@ class SqsDriver:
         }
 
     def peek(self) -> Sequence[bytes]:
-        """Return the oldest job in the buffer: SQS shows nothing without handing it out."""
+        """Return the oldest job in the buffer: SQS cannot show a message without delivering it."""
         with self._changed:
             waiting = [record.message.received for record in self._buffer.waiting]
         return [min(waiting, key=lambda one: one.sent_ms).body] if waiting else []
@@ -218,12 +218,12 @@ class SqsDriver:
     def close(self) -> None:
         self._client.close()
 
-    # How a claim begins
+    # Starting a claim
 
     def _next_claim(self) -> tuple[Claim | None, bool]:
-        """Return a claim, and whether SQS was asked and has answered."""
+        """Return a claim, and whether SQS was called and has answered."""
         if self._failures.pause_of("settle") or self._failures.pause_of("renew"):
-            self._failures.check("claim")  # what cannot be settled shall not become more
+            self._failures.check("claim")  # while settlements fail, do not claim more
         claim = self._take()
         if claim is not None or not self._fetcher.one_at_a_time.acquire(blocking=False):
             return claim, False
@@ -258,7 +258,7 @@ class SqsDriver:
             )
 
     def _has_room(self) -> bool:
-        """Tell whether more may be received. Under the lock."""
+        """Return whether more may be received. Under the lock."""
         return (
             not self._settler.draining
             and self._buffer.claimable(self._clock()) <= self._concurrency
@@ -266,7 +266,7 @@ class SqsDriver:
         )
 
     def _rest(self, give_up_at: float) -> int:
-        """Wait out a receive that brought nothing: a server that answers at once must not be asked in a hot loop."""
+        """Wait after an empty receive: a server that answers immediately must not be polled in a busy loop."""
         with self._changed:
             left = give_up_at - time.monotonic()
             if left > 0 and not self._has_unseen_news():
@@ -275,7 +275,7 @@ class SqsDriver:
             return self._buffer.claimable(self._clock())
 
     def _end(self, settled: Settlement) -> tuple[bool | None, bool]:
-        """Settle for `next`; return whether it was accepted, and whether SQS has answered."""
+        """Settle for `next`; return whether it was accepted (None: later), and whether SQS has answered."""
         with self._changed:
             if settled.claim.receipt in self._settlements.results:
                 return None, False
@@ -293,7 +293,7 @@ class SqsDriver:
         return self.settle([settled])[0], True
 
     def _until_something(self) -> float:
-        """Return the seconds until `flush` may have something to do. Under the lock."""
+        """Return the seconds until `flush` may have work. Under the lock."""
         until = [1.0]
         if len(self._settlements):
             until.append(max(self._failures.pause_of("settle"), SOON))
@@ -302,7 +302,7 @@ class SqsDriver:
         return min(until)
 
     def _ripe(self) -> list[SettlementTask]:
-        """Take the settlements that shall be carried out now. Under the lock."""
+        """Take the settlements that are to be carried out now. Under the lock."""
         if self._failures.pause_of("settle"):
             return []
         return self._settlements.take_ripe(everything=self._settler.draining)
@@ -321,7 +321,7 @@ class SqsDriver:
         return self._buffer.news != self._news_seen
 
     def _counts(self, url: str) -> tuple[int, int, int]:
-        """Return how many messages of a queue are visible, hidden and delayed."""
+        """Return the numbers of visible, hidden and delayed messages of a queue."""
         try:
             answer = self._client.call("get_queue_attributes", QueueUrl=url, AttributeNames=list(COUNTS))
         except QueueMissing:
@@ -329,6 +329,6 @@ class SqsDriver:
             raise
         attributes = answer.get("Attributes") or {}
         if not isinstance(attributes, Mapping):
-            raise BrokerUnavailable("SQS: the answer does not tell how many messages there are")
+            raise BrokerUnavailable("SQS: the response contains no message counts")
         visible, hidden, delayed = (number_of(attributes.get(name)) for name in COUNTS)
         return visible, hidden, delayed

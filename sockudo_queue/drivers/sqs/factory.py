@@ -10,13 +10,13 @@ from sockudo_queue.drivers.sqs.region import region_for
 
 
 def region_of(settings: Settings) -> str:
-    """Return the region that is called. Raises `SettingsError` where the settings name two."""
+    """Return the region to call. Raises `SettingsError` if the settings contradict each other."""
     sqs = settings.sqs
     return region_for(sqs.region, sqs.queue_url_prefix, sqs.endpoint_url, is_set="region" in sqs.model_fields_set)
 
 
 def make_sqs_driver(settings: Settings) -> SqsDriver:
-    """Return the driver for the queues that the settings name; nothing is connected yet. Raises `SettingsError`."""
+    """Return the driver for the configured queues, not yet connected. Raises `SettingsError`."""
     sqs = settings.sqs
     client = SqsClient(
         region=region_of(settings),

@@ -1,4 +1,4 @@
-"""What does not work at present, by kind of work, and when each may be tried again. Asks and sends nothing itself."""
+"""The current failures by kind of work, and when each may be retried. Makes no calls."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from sockudo_queue.runtime.backoff import longer
 
 SHORT_PAUSE: Final = 0.5
 LONG_PAUSE: Final = 8.0
-"""Seconds between two tries after calls that failed for now. The first time it may be tried again at once."""
+"""Seconds between retries after temporary failures. The first retry may follow immediately."""
 REFUSED_SHORT_PAUSE: Final = 1.0
 REFUSED_LONG_PAUSE: Final = 15.0
-"""Seconds between two tries after a refusal: a queue that is gone, or forbidden, is not there the next moment."""
+"""Seconds between retries after a refusal; longer, because a missing or forbidden queue does not return quickly."""
 REFUSED_FACTOR: Final = 3.0
-"""How many times longer a pause after a refusal is than the one before."""
+"""The factor between a pause after a refusal and the previous one."""
 
 
 @dataclass(slots=True)
@@ -31,14 +31,14 @@ class _Fault:
 
 
 class FailureBackoff:
-    """The faults at present. Safe from any thread; cheap while there is none."""
+    """The current failures. Safe from any thread; cheap if there are none."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._faults: dict[str, _Fault] = {}
 
     def check(self, kind: str) -> None:
-        """Raise the last error of any other kind of work, or of this one while its pause lasts."""
+        """Raise the last error of any other kind of work, or of this kind until its pause is over."""
         if not self._faults:
             return
         with self._lock:
@@ -47,13 +47,13 @@ class FailureBackoff:
                     raise _again(fault.error)
 
     def pause_of(self, kind: str) -> float:
-        """Return the seconds until this kind of work may be tried again; 0 while it is not in trouble."""
+        """Return the seconds until this kind of work may be retried; 0 if it does not fail."""
         fault = self._faults.get(kind)
         return max(fault.again_at - time.monotonic(), 0.0) if fault else 0.0
 
     @contextmanager
     def watching(self, kind: str) -> Iterator[None]:
-        """Learn from one piece of work whether its kind works."""
+        """Record whether one piece of work of this kind succeeds."""
         try:
             yield
         except BrokerError as error:
@@ -78,5 +78,5 @@ def _pause(error: BrokerError, before: float | None) -> float:
 
 
 def _again(error: BrokerError) -> BrokerError:
-    """Return an error of the same text that can be raised from several threads."""
+    """Return an unavailability error with the same text, which several threads can raise."""
     return BrokerUnavailable(str(error))

@@ -1,4 +1,4 @@
-"""Receiving: messages from the queue into the buffer, one receive at a time for all threads."""
+"""Receives messages from the queue into the buffer, one receive at a time for all threads."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from sockudo_queue.drivers.sqs.settlement_plan import sent_on
 from sockudo_queue.drivers.sqs.settler import Settler
 
 FAR_AWAY: Final = 5.0
-"""Seconds until a record is due, from which on it is sent on once more instead of being held."""
+"""Seconds until due above which a record is sent again with a delay instead of being held."""
 ROUNDING_MS: Final = 2
-"""How far the times that SQS tells can be off, since they are whole milliseconds."""
+"""Maximum rounding error of SQS's timestamps, which are whole milliseconds."""
 CLOCKS_DIFFER_MS: Final = 24 * 3_600_000
-"""By how much the clock of SQS can be off from ours; it takes no signature that is minutes off."""
+"""Maximum difference between SQS's clock and ours: SQS refuses signatures that are minutes off, so more is wrong."""
 CLOCKS_MAY_DIFFER: Final = 1.0
-"""Seconds by which our idea of the time of SQS may be wrong."""
+"""Maximum error, in seconds, of our estimate of SQS's time."""
 
 
 class Fetcher:
-    """Receives for one driver. The caller of `receive` holds `one_at_a_time`."""
+    """Receives for one driver. Callers of `receive` must hold `one_at_a_time`."""
 
     def __init__(
         self,
@@ -54,10 +54,10 @@ class Fetcher:
         self._visibility = visibility_seconds
         self._max_messages = min(max_messages, BATCH)
         self._ordering = held.ordering
-        self._server_ahead_ms = (time.time() - clock()) * 1000  # until a message tells better
+        self._server_ahead_ms = (time.time() - clock()) * 1000  # until a message gives a better value
 
     def receive(self, wait_seconds: int) -> int:
-        """Receive once, with a long poll of so many seconds; return how many messages came."""
+        """Receive once, with a long poll of `wait_seconds`; return the number of messages."""
         with self._failures.watching("receive"):
             messages = receive(
                 self._client,
@@ -79,19 +79,19 @@ class Fetcher:
         return len(messages)
 
     def server_ms(self) -> float:
-        """Return the time of SQS, in milliseconds since 1970, as far as it can be told without asking."""
+        """Return the estimated time of SQS, in milliseconds since 1970."""
         return self._clock() * 1000 + self._server_ahead_ms
 
     def _take_up(self, each: Received) -> list[Message]:
-        """Take up one message; return those that must go back because of it. Under the lock."""
+        """Add one message to the buffer; return those that must go back because of it. Under the lock."""
         now = self._clock()
         behind: list[Message] = []
         each = self._ordering.received(each)
         known = self._buffer.messages.get(each.message_id)
         if known is not None and known.received.body != each.body:
-            return behind  # two messages cannot have one id; this one comes again
+            return behind  # two messages cannot share an id; this one will be received again
         if known is not None and known.until > now:
-            # SQS hands out a message twice now and then; the newest handle is the one that counts.
+            # SQS sometimes delivers a message twice; the newest handle is the valid one.
             known.handle, known.until = each.handle, now + self._visibility
             return behind
         if known is not None:
@@ -109,9 +109,10 @@ class Fetcher:
         return behind
 
     def _lapses_of(self, each: Received) -> int:
-        """Return how many receives have lapsed: those that nobody put back.
+        """Return how many earlier receives have lapsed, that is, were not given back.
 
-        Others' put-backs cannot be seen. But they come soon after a receive, and a lapse takes its whole visibility.
+        Returns by other consumers cannot be seen. But they follow soon after a receive, and a lapse takes the whole
+        visibility timeout, so the time that has passed limits the number of lapses.
         """
         unsettled = each.receives - 1 - self._settler.given_back.get(each.message_id)
         if not each.first_received_ms:
@@ -120,7 +121,7 @@ class Fetcher:
         return max(min(unsettled, int(passed / self._visibility)), 0)
 
     def _learn_clock(self, messages: Sequence[Received]) -> None:
-        """Learn the time of SQS from messages that were received for the first time just now."""
+        """Estimate SQS's time from messages that were just received for the first time."""
         here_ms = time.time() * 1000
         fresh = [
             each.first_received_ms

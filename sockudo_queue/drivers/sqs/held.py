@@ -1,4 +1,4 @@
-"""What is held in memory: the messages in hand, and the ends of claims that are on their way."""
+"""The state in memory: buffered messages, and settlements in progress."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sockudo_queue.drivers.sqs.settlement_queue import SettlementQueue
 class HeldMessages:
     """The buffer and the settlements of one driver, under one lock.
 
-    `changed` is that lock, and is notified when there is something new. It is never held during a call.
+    `changed` is that lock, and is notified of changes. It is never held during a call.
     """
 
     def __init__(self, clock: Callable[[], float], ordering: Ordering) -> None:

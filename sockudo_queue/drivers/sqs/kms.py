@@ -1,4 +1,4 @@
-"""Errors of SQS about the KMS key that encrypts a queue, and what an operator can do about each. Calls nothing."""
+"""Explains errors of SQS about the KMS key that encrypts a queue, each with a remedy. Makes no calls."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from typing import Final
 
 _CODE: Final = re.compile(r"(?:KMS\.|Kms)([A-Za-z]{1,60}?)(?:Exception)?")
-"""The codes of the query form ("KMS.AccessDeniedException") and of the JSON form ("KmsAccessDenied")."""
+"""The codes in the query protocol ("KMS.AccessDeniedException") and in the JSON protocol ("KmsAccessDenied")."""
 
 _REMEDIES: Final = {
     "AccessDenied": "allow kms:Decrypt and kms:GenerateDataKey on that key to these credentials, in the key policy too",
@@ -19,7 +19,7 @@ _REMEDIES: Final = {
 
 
 def kms_fault(code: str) -> str | None:
-    """Return what is wrong with the key, or None for a code that is not about KMS or that passes without action."""
+    """Return the fault of the key with a remedy; None for a code that is not about KMS or is only temporary."""
     found = _CODE.fullmatch(code.rpartition("#")[2])
     if found is None or found[1].startswith("Thrott"):
         return None

@@ -1,15 +1,15 @@
-"""A record as a message of SQS and back; pure.
+"""Converts a record to an SQS message and back; pure.
 
-The body of a message is the job's text, as Sockudo writes it. What we know of a record stands in message attributes, so
-that a message of ours is still a job for anybody else:
+The body of a message is the job's text, as Sockudo writes it. Our data about a record is in message attributes, so that
+other consumers can still process our message as a job:
 
     sockudo-queue.record     the record's id (absent: the message's own id)
     sockudo-queue.state      the record's state, as bytes
-    sockudo-queue.claims     how often the record was claimed before
-    sockudo-queue.lapses     how many of these claims lapsed
-    sockudo-queue.delay-ms   milliseconds from the sending until it is due; SQS itself counts whole seconds, 900 at most
-    sockudo-queue.group      the group of a dead letter, whose own message group is its own alone
-    sockudo-queue.encoding   base64, or empty, where SQS would not take the body as text
+    sockudo-queue.claims     the number of earlier claims of the record
+    sockudo-queue.lapses     the number of these claims that lapsed
+    sockudo-queue.delay-ms   milliseconds from sending until it is due; SQS itself counts whole seconds, 900 at most
+    sockudo-queue.group      the original group of a dead letter, whose own message group is unique
+    sockudo-queue.encoding   base64, or empty, if SQS would not accept the body as text
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ GROUP: Final = PREFIX + "group"
 ENCODING: Final = PREFIX + "encoding"
 
 LONGEST_DELAY: Final = 900
-"""Seconds that SQS delays a message at most."""
+"""Maximum delay of a message in SQS, in seconds."""
 SYSTEM_ATTRIBUTES: Final = [
     "ApproximateReceiveCount",
     "ApproximateFirstReceiveTimestamp",
@@ -48,7 +48,7 @@ _TEXT: Final = re.compile("[\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]
 
 
 class _MessageEnvelope(msgspec.Struct, rename="pascal"):
-    """What SNS wraps around a message where "raw message delivery" is off."""
+    """The envelope that SNS puts around a message if "raw message delivery" is off."""
 
     type: str
     topic_arn: str
@@ -60,7 +60,7 @@ _ENVELOPE: Final = msgspec.json.Decoder(_MessageEnvelope)
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """One message as it was received. Times are in milliseconds by SQS's clock; 0 where it did not say."""
+    """One received message. Times are in milliseconds by SQS's clock; 0 if missing."""
 
     message_id: str
     handle: str
@@ -79,9 +79,9 @@ class Received:
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """One record on its way into a queue. `delay_ms` is from the moment of the sending.
+    """One record to be sent to a queue. `delay_ms` counts from sending.
 
-    `origin` is for dead letters of FIFO queues: the group that they came from.
+    `origin` is for dead letters of FIFO queues: their original group.
     """
 
     record_id: str
@@ -93,7 +93,7 @@ class Outgoing:
     origin: str | None = None
 
     def entry(self) -> dict[str, Any]:
-        """Return it in the form that SendMessage and its batch take."""
+        """Return it as an entry for SendMessage and its batch form."""
         text = _text_of(self.body)
         attributes: dict[str, Any] = {}
         for name, value in ((RECORD, self.record_id), (GROUP, self.origin)):
@@ -114,7 +114,7 @@ class Outgoing:
 
 
 def size_of(entry: Mapping[str, Any]) -> int:
-    """Return the bytes of an entry as SQS counts them: the body, and names, types and values of the attributes."""
+    """Return the size of an entry as SQS counts it: the body, and names, types and values of the attributes."""
     size = len(str(entry["MessageBody"]).encode())
     for name, value in entry.get("MessageAttributes", {}).items():
         content = value.get("BinaryValue") or value.get("StringValue", "").encode()
@@ -123,12 +123,12 @@ def size_of(entry: Mapping[str, Any]) -> int:
 
 
 def fits(entry: Mapping[str, Any], queue: SqsQueue) -> bool:
-    """Tell whether a queue takes an entry of this size."""
+    """Return whether a queue accepts an entry of this size."""
     return size_of(entry) <= queue.max_bytes
 
 
 def received(message: Mapping[str, Any]) -> Received | None:
-    """Read one message of an answer; None for one without a handle, or of another form: nothing can be done with it."""
+    """Read one message of a response; None if it has no handle or is malformed, because it cannot be settled then."""
     try:
         return _received(message)
     except (AttributeError, TypeError, ValueError):
@@ -160,7 +160,7 @@ def _received(message: Mapping[str, Any]) -> Received | None:
 
 
 def _id_of(attributes: Mapping[str, Any]) -> str | None:
-    """Return the id that a message names; whoever writes to the queue may have written it, and it becomes a header."""
+    """Return the record id in a message, if valid: any writer of the queue can set it, and it becomes a header."""
     name = attributes.get(RECORD, {}).get("StringValue")
     is_one = isinstance(name, str) and name.isascii() and name.isprintable() and len(name) <= LONGEST_ID
     return name if is_one else None
@@ -173,20 +173,20 @@ def _body_of(text: str, attributes: Mapping[str, Any]) -> bytes:
     if encoding == "base64":
         try:
             return base64.b64decode(text, validate=True)
-        except ValueError:  # what is no base64, or no ASCII
-            pass  # not ours after all; then it is what it is
+        except ValueError:  # neither base64 nor ASCII
+            pass  # not written by us, so use the text as it is
     if '"TopicArn"' in text:
         try:
             envelope = _ENVELOPE.decode(text)
         except DECODE_ERRORS:
-            pass  # only something that mentions a topic
+            pass  # a text that only mentions a topic
         else:
             text = envelope.message if envelope.type == "Notification" else text
     return text.encode("utf-8", "surrogatepass")
 
 
 def _text_of(body: bytes) -> str | None:
-    """Return the body as a text that SQS takes and hands out unchanged, or None."""
+    """Return the body as a text that SQS accepts and returns unchanged, or None."""
     try:
         text = body.decode()
     except UnicodeDecodeError:

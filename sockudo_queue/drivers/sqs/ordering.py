@@ -1,4 +1,4 @@
-"""What the two kinds of queues do differently: a standard queue has no order, a FIFO queue keeps one in each group."""
+"""The differences between the two kinds of queues: only a FIFO queue keeps an order, within each group."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from sockudo_queue.drivers.sqs.settlement_plan import Send, SettlementTask
 
 
 class StandardOrdering:
-    """Every message stands for itself, so a record may be sent again."""
+    """Messages are independent, so a record may be sent again."""
 
     is_ordered = False
 
     def place(self, group: str | None, deduplication_id: str) -> dict[str, Any]:  # noqa: ARG002 - see `FifoOrdering`
-        """Return what an entry needs to be sent: its group, and the id that tells it from a repetition."""
+        """Return the fields for sending an entry: its group and deduplication id."""
         return {}
 
     def received(self, message: Received) -> Received:
-        """Return a message as it counts; a group names a tenant here and promises no order."""
+        """Return the message without its group, which here names a tenant and implies no order."""
         return replace(message, group=None)
 
     def keeps_retry(self, *, may_forget: bool) -> bool:
-        """Tell whether a record waits for its time in memory, and not in the queue."""
+        """Return whether a record waits for its retry in memory instead of in the queue."""
         return may_forget
 
     def put_back(self, task: SettlementTask, part: Requeue, here: Record, outgoing: Outgoing, *, splits: bool) -> None:
-        """Plan to put a record back: by its message, or by another one where its state has changed."""
+        """Plan to put a record back: through its message, or through a new one if its state has changed."""
         if splits or (part.state and part.state != task.record.state):
             task.sends.append(Send(False, replace(outgoing, lapses=here.lapses), here))
         else:
@@ -37,12 +37,12 @@ class StandardOrdering:
 
 
 class FifoOrdering:
-    """A record that was sent again would lose its place, so it stays in its message until that is deleted."""
+    """A record that is sent again would lose its place, so it stays in its message until that is deleted."""
 
     is_ordered = True
 
     def __init__(self, group: str) -> None:
-        """`group` is for what belongs to no other."""
+        """`group` is the group of messages without their own."""
         self._group = group
 
     def place(self, group: str | None, deduplication_id: str) -> dict[str, Any]:
@@ -51,13 +51,13 @@ class FifoOrdering:
     def received(self, message: Received) -> Received:
         return message
 
-    def keeps_retry(self, *, may_forget: bool) -> bool:  # noqa: ARG002 - it has no choice
+    def keeps_retry(self, *, may_forget: bool) -> bool:  # noqa: ARG002 - it must always keep them
         return True
 
     def put_back(
         self,
         task: SettlementTask,
-        part: Requeue,  # noqa: ARG002 - the message keeps what it holds
+        part: Requeue,  # noqa: ARG002 - the message does not change
         here: Record,
         outgoing: Outgoing,  # noqa: ARG002 - nothing is sent
         *,

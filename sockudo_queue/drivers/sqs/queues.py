@@ -1,4 +1,4 @@
-"""The queue and its dead-letter queue: found or made at the first use, and again after they were lost."""
+"""Finds or creates the queue and its dead-letter queue on first use, and again after they were lost."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from sockudo_queue.errors import BrokerUnavailable
 FIFO_ENDING: Final = ".fifo"
 DEAD_ENDING: Final = "-dead"
 MAX_RECEIVES: Final = 1000
-"""Receives after which SQS itself moves a message to the dead letters, on queues that we make. Dead-lettering is ours:
-a message that is put back at many stops must not be taken for a bad one."""
-RETENTION_SECONDS: Final = 14 * 24 * 3600  # the most that SQS keeps
+"""Receives after which SQS itself moves a message to the dead letters, on queues that we create. High, because the
+daemon decides on dead letters, and a message that is put back at many stops is not a bad one."""
+RETENTION_SECONDS: Final = 14 * 24 * 3600  # SQS's maximum
 SMALLEST_LIMIT: Final = 262_144
-"""Bytes of a message that every SQS takes, for a server that does not tell its limit."""
-LEAST_LIMIT: Final = 1024  # bytes; SQS takes no lower limit
+"""Assumed message limit in bytes for a server that does not report one; every SQS accepts it."""
+LEAST_LIMIT: Final = 1024  # bytes; SQS allows no lower limit
 LONGEST_URL: Final = 2048
 
 
 @dataclass(frozen=True, slots=True)
 class SqsQueue:
-    """One queue; `max_bytes` counts a message's body and attributes."""
+    """One queue; `max_bytes` limits a message's body and attributes together."""
 
     url: str
     max_bytes: int
@@ -34,14 +34,14 @@ class SqsQueue:
 
 @dataclass(frozen=True, slots=True)
 class QueuePair:
-    """The queue of the jobs, and the one of their dead letters."""
+    """The job queue and its dead-letter queue."""
 
     main: SqsQueue
     dead: SqsQueue
 
 
 class QueueFinder:
-    """Finds both queues once. Safe from any thread; `pair` may block, and raises `BrokerError`."""
+    """Finds both queues and caches them. Safe from any thread; `pair` may block, and raises `BrokerError`."""
 
     def __init__(
         self, client: SqsClient, name: str, *, fifo: bool, url_prefix: str | None, visibility_seconds: int
@@ -62,7 +62,7 @@ class QueueFinder:
         self._found: QueuePair | None = None
 
     def pair(self) -> QueuePair:
-        """Return both queues, and look for them or make them where they are not known."""
+        """Return both queues; find or create them if they are not cached."""
         found = self._found
         if found is None:
             with self._lock:
@@ -70,7 +70,7 @@ class QueueFinder:
         return found
 
     def forget(self) -> None:
-        """Look for them again at the next use: one of them was not where it had been."""
+        """Find the queues again at the next use, because one of them has disappeared."""
         self._found = None
 
     def _look(self) -> QueuePair:
@@ -78,8 +78,8 @@ class QueueFinder:
         if main_url is not None and (self._url_prefix is None or self._answers(main_url)):
             return QueuePair(self._queue(main_url), self._queue(self._dead_url()))
         if self._url_prefix is not None:
-            # It may be in another account: whoever names a place has to make the queue there.
-            raise QueueMissing(f"SQS: there is no queue {self.name} under queue.sqs.queue_url_prefix; make it there")
+            # The prefix may point to another account, so the operator has to create the queue there.
+            raise QueueMissing(f"SQS: there is no queue {self.name} under queue.sqs.queue_url_prefix; create it there")
         dead = self._dead_url()
         redrive = {"deadLetterTargetArn": self._attribute(dead, "QueueArn"), "maxReceiveCount": MAX_RECEIVES}
         return QueuePair(self._queue(self._make(self.name, RedrivePolicy=json.dumps(redrive))), self._queue(dead))
@@ -109,7 +109,7 @@ class QueueFinder:
         try:
             return _url_in(self._client.call("create_queue", QueueName=name, Attributes=self._attributes | attributes))
         except QueueExists:
-            # Sockudo, or another daemon, was faster. A queue that exists is used as it is.
+            # Sockudo or another daemon has created it first. An existing queue is used as it is.
             return _url_in(self._client.call("get_queue_url", QueueName=name))
 
     def _queue(self, url: str) -> SqsQueue:
@@ -125,5 +125,5 @@ class QueueFinder:
 def _url_in(answer: Any) -> str:
     url = answer.get("QueueUrl")
     if not (isinstance(url, str) and url.startswith(("http://", "https://")) and len(url) <= LONGEST_URL):
-        raise BrokerUnavailable("SQS: the answer names no queue URL")
+        raise BrokerUnavailable("SQS: the response contains no queue URL")
     return url

@@ -1,4 +1,4 @@
-"""One receive, from the queue of the jobs or from that of their dead letters."""
+"""One receive, from the job queue or from the dead-letter queue."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def receive(
     wait_seconds: int,
     visibility_seconds: int,
 ) -> list[Received]:
-    """Receive once, with a long poll of so many seconds; what is no message is left out. Raises `BrokerError`."""
+    """Receive once, with a long poll of `wait_seconds`; malformed messages are left out. Raises `BrokerError`."""
     try:
         answer = client.call(
             "receive_message",
@@ -35,5 +35,5 @@ def receive(
         raise
     messages = answer.get("Messages") or ()
     if not isinstance(messages, Sequence):
-        raise BrokerUnavailable("SQS: the answer to a receive holds no list of messages")
+        raise BrokerUnavailable("SQS: the response to a receive contains no list of messages")
     return [each for each in map(received, messages) if each is not None]

@@ -1,4 +1,4 @@
-"""The region that a URL of AWS names. It decides where the queue is, whatever region is set."""
+"""The region in an AWS URL. It determines where the queue is, whatever region is configured."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from sockudo_queue.errors import SettingsError
 _AMAZON: Final = r"(?:amazonaws\.com(?:\.cn)?|api\.aws|api\.amazonwebservices\.com\.cn)"
 _HOSTS: Final = (
     re.compile(rf"(?:.+\.)?sqs(?:-fips)?\.(?P<region>[a-z]+(?:-[a-z]+)+-\d+)(?:\.vpce)?\.{_AMAZON}"),
-    re.compile(rf"(?P<region>[a-z]+(?:-[a-z]+)+-\d+)\.queue\.{_AMAZON}"),  # the form of old SDKs
+    re.compile(rf"(?P<region>[a-z]+(?:-[a-z]+)+-\d+)\.queue\.{_AMAZON}"),  # used by old SDKs
 )
 
 
 def region_in(url: str) -> str | None:
-    """Return the region that a URL names, or None where it is not one of AWS, as with an emulator."""
+    """Return the region in a URL, or None if it is not an AWS URL, as with an emulator."""
     host = urlsplit(url).hostname or ""
     found = (pattern.fullmatch(host) for pattern in _HOSTS)
     return next((match["region"] for match in found if match), None)
 
 
 def region_for(region: str, url_prefix: str | None, endpoint_url: str | None, *, is_set: bool) -> str:
-    """Return the region to call. Raises `SettingsError` where the settings name two.
+    """Return the region to call. Raises `SettingsError` if the settings contradict each other.
 
-    With an endpoint of its own, every call goes there, and the region is only part of the signature, which an emulator
-    does not check.
+    With a custom endpoint, every call goes there, and the region is only part of the signature, which an emulator does
+    not check.
     """
     setting, url = ("endpoint_url", endpoint_url) if endpoint_url else ("queue_url_prefix", url_prefix)
     named = region_in(url) if url else None

@@ -1,4 +1,4 @@
-"""What the end of a claim asks for: what is sent, what is kept here, whether the message goes back. Calls nothing."""
+"""Plans how a claim ends: what to send, what to keep here, and whether the message goes back. Makes no calls."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sockudo_queue.drivers.sqs.messages import Outgoing, Received
 from sockudo_queue.errors import BrokerError
 
 KEPT_LIMIT: Final = 200
-"""Records of a standard queue that may wait for their time in our memory; more of them wait in the queue."""
+"""Maximum records of a standard queue that wait for their time in memory; more of them wait in the queue."""
 
 HELD_MS: Final = 900_000
 """How long what is held waits before the pause is looked at again: as long as SQS delays a message."""
@@ -23,7 +23,7 @@ HELD_ORDERED_MS: Final = 10_000
 
 @dataclass(slots=True, eq=False)
 class Send:
-    """One record that has to be sent before its original may go. `instead` is kept where the queue finds it too big."""
+    """One record that must be sent before its original is deleted. `instead` is kept if it is too large to send."""
 
     to_dead_letters: bool
     outgoing: Outgoing
@@ -34,36 +34,36 @@ class Send:
 
 @dataclass(slots=True, eq=False)
 class SettlementTask:
-    """The end of one claim on its way. `settlement` is None for one that no worker waits for."""
+    """One settlement in progress. `settlement` is None if no worker waits for it."""
 
     settlement: Settlement | None
     record: Record
     sends: list[Send] = field(default_factory=list)
-    keeps: list[tuple[Record, bool]] = field(default_factory=list)  # True: before everything that waits
+    keeps: list[tuple[Record, bool]] = field(default_factory=list)  # True: in front of all waiting records
     goes_back: bool = False
     since: float = field(default_factory=time.monotonic)
     in_flight: bool = False
-    is_kept: bool = False  # what is kept of its record is in the buffer; what is left is the message's deletion
+    is_kept: bool = False  # its kept records are in the buffer; only the message's deletion or return is left
     accepted: bool | None = None
     error: BrokerError | None = None
 
     @property
     def is_local(self) -> bool:
-        """Tell whether nothing has to be asked for it."""
+        """Return whether it needs no call of SQS."""
         return bool(self.keeps) and not self.sends and not self.goes_back
 
     @property
     def leaves_nothing(self) -> bool:
-        """Tell whether the message is not needed any more: all of it is delivered, or sent on."""
+        """Return whether the message is no longer needed: all of it is delivered or sent on."""
         unsent = any(not send.done for send in self.sends)
         return not (unsent or self.keeps or self.goes_back or self.record.message.others(self.record))
 
 
 class Ordering(Protocol):
-    """What a kind of queue does in its own way; see `ordering`."""
+    """The behaviour that depends on the kind of queue; see `ordering`."""
 
     is_ordered: bool
-    """Whether others cannot begin before a record has ended."""
+    """Whether a record blocks later records of its group until it ends."""
 
     def place(self, group: str | None, deduplication_id: str) -> dict[str, Any]: ...
     def received(self, message: Received) -> Received: ...
@@ -74,7 +74,7 @@ class Ordering(Protocol):
 
 
 def plan(settlement: Settlement, record: Record, now: float, ordering: Ordering, *, kept: int) -> SettlementTask:
-    """Decide on the end of a claim. `now` is in seconds by the driver's clock, `kept` what waits in memory already."""
+    """Plan the end of a claim. `now` is in seconds by the driver's clock; `kept` counts records waiting in memory."""
     task = SettlementTask(settlement, record)
     for ordinal, part in enumerate(settlement.parts):
         state = part.state or record.state
@@ -103,7 +103,7 @@ def plan(settlement: Settlement, record: Record, now: float, ordering: Ordering,
 
 
 def sent_on(record: Record, delay_ms: int) -> SettlementTask:
-    """Plan to send a record once more whose time is further away than SQS can delay it."""
+    """Plan to send a record again whose due time was beyond SQS's maximum delay."""
     received = record.message.received
     outgoing = Outgoing(record.id, received.body, record.state, received.claims, received.lapses, delay_ms)
     task = SettlementTask(None, record)

@@ -1,6 +1,6 @@
-"""The ends of claims that are on their way: who carries them out, and which are ready to go together.
+"""Settlements in progress: tracks which thread carries out each, and which are ready for a batch.
 
-`held.HeldMessages` has the lock: every method is called under it.
+The lock is in `held.HeldMessages`; callers of every method must hold it.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from sockudo_queue.drivers.sqs.settlement_plan import Ordering, SettlementTask, 
 from sockudo_queue.errors import BrokerUnavailable
 
 LINGER: Final = 0.5
-"""Seconds for which the end of a claim waits for nine others, to share a call with them. On FIFO queues it does not:
-the next message of its group waits for it."""
+"""Seconds for which a settlement waits for nine others, to share a call with them. Not on FIFO queues, where the next
+message of the group waits for it."""
 SEND_LINGER: Final = 0.1
-"""The same for one that has something to send, whose delay begins with the sending."""
+"""The same for a settlement that sends a message, because the message's delay counts from sending."""
 ANOTHER_AT_IT: Final = 2.0
-"""Seconds to wait for another thread that is carrying out the same settlement."""
+"""Seconds to wait if another thread is carrying out the same settlement."""
 
 
 class SettlementQueue:
-    """Settlements by receipt, until they are done; and the results that were not reported yet."""
+    """Settlements by receipt until they are done, and results that were not reported yet."""
 
     def __init__(
         self, buffer: MessageBuffer, lock: threading.Condition, clock: Callable[[], float], ordering: Ordering
@@ -43,11 +43,11 @@ class SettlementQueue:
         return len(self._tasks)
 
     def add(self, key: str, task: SettlementTask) -> None:
-        """Take up a settlement that no claim asked for."""
+        """Add a settlement that does not come from a worker."""
         self._tasks[key] = task
 
     def plan(self, settlement: Settlement) -> SettlementTask | None:
-        """Return the settlement of a claim, planned now or before; None where the claim is not ours."""
+        """Return the planned settlement of a claim, new or existing; None if the claim is not ours."""
         receipt = settlement.claim.receipt
         task = self._tasks.get(receipt)
         if task is None and (record := self._buffer.claimed.get(receipt)) is not None:
@@ -56,16 +56,16 @@ class SettlementQueue:
         return task
 
     def take(self, settlement: Settlement) -> SettlementTask | bool:
-        """Return a settlement for its caller alone to carry out, or its result where there is one.
+        """Reserve a settlement for the caller to carry out, or return its result if there is one.
 
-        Raises `BrokerUnavailable` where another thread has it and does not get on.
+        Raises `BrokerUnavailable` if another thread has it and does not finish in time.
         """
         receipt = settlement.claim.receipt
         give_up_at = time.monotonic() + ANOTHER_AT_IT
         while (task := self.plan(settlement)) is not None and task.in_flight:
             left = give_up_at - time.monotonic()
             if left <= 0:
-                raise BrokerUnavailable("SQS: the end of this claim is still on its way")
+                raise BrokerUnavailable("SQS: another thread is still settling this claim")
             self._lock.wait(left)
         if receipt in self.results:
             return self.results.pop(receipt)[1]
@@ -75,7 +75,7 @@ class SettlementQueue:
         return task
 
     def take_ripe(self, *, everything: bool) -> list[SettlementTask]:
-        """Return what shall be settled now: full batches, and all as soon as one has waited enough."""
+        """Reserve the settlements to carry out now: full batches, and all of them once one has waited long enough."""
         waiting = [task for task in self._tasks.values() if not task.in_flight]
         now = time.monotonic()
         if not (self._ordering.is_ordered or everything or any(now - each.since >= _linger(each) for each in waiting)):
@@ -85,7 +85,7 @@ class SettlementQueue:
         return waiting
 
     def put_away(self, tasks: Sequence[SettlementTask], *, reported: bool) -> None:
-        """Note that no thread is at them. `reported`: the caller knows the results of what is done."""
+        """Release settlements after an attempt. `reported`: the caller knows the results of finished ones."""
         for task in tasks:
             task.in_flight = False
         done = {id(task) for task in tasks if task.accepted is not None}
@@ -97,7 +97,7 @@ class SettlementQueue:
         self._lock.notify_all()
 
     def messages(self, *, in_flight: bool = False) -> set[Message]:
-        """Return the messages that settlements are about; with `in_flight` only those that a thread carries out."""
+        """Return the messages of pending settlements; with `in_flight` only of those being carried out."""
         return {task.record.message for task in self._tasks.values() if task.in_flight or not in_flight}
 
 

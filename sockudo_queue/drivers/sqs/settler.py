@@ -1,7 +1,7 @@
-"""Settlements, carried out in batches: first everything that is owed is sent, then the original is deleted.
+"""Carries out settlements in batches: first sends everything that is still owed, then deletes the original.
 
-In that order a crash in the middle leaves a webhook twice and never not at all. A settlement that was not carried out
-remembers how far it got, so that it can be tried again without sending twice what was sent.
+In that order a crash in between duplicates a webhook but never loses one. A settlement that failed half-way records its
+progress, so that a retry does not send the same message twice.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from sockudo_queue.errors import BrokerError
 
 VISIBILITY: Final = "change_message_visibility_batch"
 LONGEST_HOLD: Final = 12 * 3600.0
-"""Seconds from its receive, after which SQS hides a message no longer."""
+"""Maximum seconds from its receive for which SQS hides a message."""
 
 
 class Settler:
-    """Carries out settlements."""
+    """Carries out settlements and gives messages back."""
 
     def __init__(self, client: SqsClient, queues: QueueFinder, held: HeldMessages) -> None:
         self.given_back = Memory()
-        """How often we gave each message back: such a receive is no lapse."""
+        """How often we gave each message back: such a receive does not count as a lapse."""
         self.draining = False
         self._client = client
         self._queues = queues
@@ -39,9 +39,9 @@ class Settler:
         self._ordering = held.ordering
 
     def carry_out(self, tasks: Sequence[SettlementTask]) -> None:
-        """Carry out what is left of each; those with `accepted` set are done, the others may be tried again.
+        """Carry out the rest of each; those with `accepted` set are done, the others may be retried.
 
-        Raises the first `BrokerError`, after everything that could be done.
+        Raises the first `BrokerError`, after it has done as much as possible.
         """
         for task in tasks:
             task.error = None
@@ -59,7 +59,7 @@ class Settler:
                 raise task.error
 
     def renew(self, messages: Sequence[Message], seconds: int) -> None:
-        """Hide messages from others for so many seconds from now on; those that are not ours any more are lost."""
+        """Hide messages from other consumers for `seconds` from now; drop those that are no longer ours."""
         url = self._queues.pair().main.url
         began = self._clock()
 
@@ -67,7 +67,7 @@ class Settler:
             left = int(message.got_at + LONGEST_HOLD - began)
             return {**_handle(message), "VisibilityTimeout": min(seconds, left)} if left > 0 else {}
 
-        # What has lapsed is not asked for again: somebody else may have it, and SQS would not tell.
+        # Lapsed messages are not renewed: another consumer may have them, and SQS would not report that.
         lapsed = [message for message in messages if message.until <= began]
         ours = [message for message in messages if message.until > began]
         for message, failure in in_batches(self._client, VISIBILITY, url, ours, renewal):
@@ -80,16 +80,16 @@ class Settler:
             self._lose(message)
 
     def _lose(self, message: Message) -> None:
-        """Forget a message that is not ours any more, and give back those behind it in its group."""
+        """Drop a message that is no longer ours, and give back those behind it in its group."""
         with self._changed:
             behind = self._buffer.lose(message)
         if behind:
             self.give_back(behind)
 
     def give_back(self, messages: Sequence[Message]) -> None:
-        """Make messages visible for everybody at once, those of one group in order. Raises `BrokerError`."""
+        """Make messages visible immediately, keeping the order of each group. Raises `BrokerError`."""
         url = self._queues.pair().main.url
-        # The last of a group first: as soon as its first one is visible, the group is open.
+        # Last of a group first: a group is delivered again as soon as its first message is visible.
         in_order = sorted(messages, key=lambda message: message.got_at)
         for message, failure in in_batches(
             self._client, "change_message_visibility_batch", url, in_order[::-1], _to_visible
@@ -101,11 +101,11 @@ class Settler:
                 self._changed.notify_all()
 
     def is_ours(self, message: Message) -> bool:
-        """Tell whether a message can still be settled."""
+        """Return whether a message can still be settled."""
         return not message.lost and self._clock() < message.until
 
     def _may_go_on(self, task: SettlementTask) -> bool:
-        """Tell whether a settlement's message is still ours; if not, it is done, and refused."""
+        """Return whether a settlement's message is still ours; if not, mark the settlement as refused."""
         message = task.record.message
         if self.is_ours(message):
             return True
@@ -113,9 +113,8 @@ class Settler:
         leaves_nothing = task.leaves_nothing
         self._lose(message)
         if leaves_nothing and not self._ordering.is_ordered:
-            # Everything is delivered or sent on. If nobody has the message yet, this spares its receivers a second
-            # time; if somebody has, that one's results stand in messages of their own. Where it fails, it is as
-            # without it.
+            # Everything is delivered or sent on. If no other consumer has the message yet, deleting it avoids a
+            # duplicate; if one has, its results are in messages of their own. A failure of this call does no harm.
             with contextlib.suppress(BrokerError):
                 self._client.batch("delete_message_batch", self._queues.pair().main.url, [_handle(message)])
         return False
@@ -137,26 +136,26 @@ class Settler:
                     self._keep_instead(task, send)
                 else:
                     if failure.too_large:
-                        send.outgoing = _bare(send.outgoing)  # the queue's limit is not the one that it told
+                        send.outgoing = _bare(send.outgoing)  # the queue's real limit is lower than it reported
                     task.error = failure.error
 
     def _entry(self, task: SettlementTask, send: Send, queue: SqsQueue) -> dict[str, Any] | None:
-        """Return the entry to send; None where the record stays here because the queue would not take it."""
+        """Return the entry to send; None if the record is kept here because it is too large for the queue."""
         entry = send.outgoing.entry()
         if not fits(entry, queue):
             if send.instead is not None:
                 self._keep_instead(task, send)
                 return None
             entry = _bare(send.outgoing).entry()
-        # Only dead letters are sent from a FIFO queue, each into a group of its own. The id stays the same when a
-        # settlement is tried again, so that a lost answer doubles nothing.
+        # A FIFO queue only sends dead letters, each into its own group. A retry uses the same deduplication id, so a
+        # lost response causes no duplicate.
         entry |= self._ordering.place(send.deduplication_id, send.deduplication_id)
         if send.outgoing.delay_ms:
             entry["DelaySeconds"] = min(send.outgoing.delay_ms // 1000, LONGEST_DELAY)
         return entry
 
     def _keep_instead(self, task: SettlementTask, send: Send) -> None:
-        """Hold on to the message itself, in place of a copy with its state that would be too large."""
+        """Keep the message itself, because a copy with the new state would be too large."""
         send.done = True
         assert send.instead is not None
         task.keeps.append((send.instead, False))
@@ -183,13 +182,13 @@ class Settler:
         for task in backs:
             task.accepted = True
         if self.draining and self._ordering.is_ordered:
-            # What stands behind a message could go first if it went back while that one is still being delivered.
+            # Messages behind a claimed one must not go back before it ends, or they would be delivered first.
             with self._changed:
                 idle = self._buffer.idle()
             self.give_back(idle)
 
     def keep(self, task: SettlementTask, now: float) -> None:
-        """End the claim of a record in the buffer, and put there what is kept of it. Under the lock."""
+        """End a record's claim in the buffer, and add the records to keep. Under the lock."""
         message = task.record.message
         self._buffer.end(task.record)
         task.is_kept = True
@@ -198,7 +197,7 @@ class Settler:
             message.records.append(record)
             self._buffer.keep(record, now, first=first)
         if task.goes_back and not task.keeps and not task.sends:
-            message.records.append(task.record)  # it stays until it is given back
+            message.records.append(task.record)  # it stays until the message is given back
         self._changed.notify_all()
 
     def _deleted(self, task: SettlementTask, failure: EntryFailed | None) -> None:
@@ -215,7 +214,7 @@ class Settler:
 
 
 def _bare(outgoing: Outgoing) -> Outgoing:
-    """Return a dead letter that is too large otherwise: it keeps its text and loses its history."""
+    """Return a dead letter without id and state, because it is too large otherwise."""
     return Outgoing("", outgoing.body, origin=outgoing.origin)
 
 
