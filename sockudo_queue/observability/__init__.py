@@ -1,1 +1,1 @@
-"""What operators see: metrics, health, logs, the status page."""
+"""Everything that operators see: metrics, health, logs, tracing, the status page."""

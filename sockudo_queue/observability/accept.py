@@ -1,4 +1,4 @@
-"""What a client wants of an answer, by its `Accept` header."""
+"""Content negotiation by the `Accept` header."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Collection
 
 
 def preferred(accept: str, offered: Collection[str]) -> str:
-    """Return the part of the header that wants one of the offered types most; the empty text where none does.
+    """Return the part of the header that ranks highest among the offered types; an empty text if none does.
 
-    Of equal parts the first wins. A weight of 0 means "not this", and a weight that cannot be read counts as 1.
+    Of equal parts the first wins. A weight of 0 excludes a type, and an invalid weight counts as 1.
     """
     parts = sorted(map(str.strip, accept.split(",")), key=_weight, reverse=True)
     wanted = (part for part in parts if _weight(part) > 0 and _type(part) in (*offered, "text/*", "*/*"))

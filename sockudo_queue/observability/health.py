@@ -1,6 +1,6 @@
-"""Whether the daemon is alive and ready, and why not; `web` serves it.
+"""Tracks whether the daemon is alive and ready, and why not; `web` serves it.
 
-Other parts report to `Health` and `Heartbeats`. A probe only reads that, so it never waits for a network call or a
+Other parts report to `Health` and `Heartbeats`. A probe only reads this state, so it never waits for the network or a
 driver.
 """
 
@@ -14,7 +14,7 @@ from sockudo_queue.runtime.streams import visible
 
 
 class Heartbeats:
-    """When each registered thread last gave a sign of life. Safe from any thread; `beat` is one store in a dict."""
+    """The time of each registered thread's last heartbeat. Safe from any thread; `beat` is one store in a dict."""
 
     def __init__(self) -> None:
         self._allowances: dict[str, float] = {}
@@ -22,12 +22,12 @@ class Heartbeats:
         self._resting: dict[str, Callable[[], bool]] = {}
 
     def register(self, name: str, allowance: float) -> None:
-        """Expect a beat of this thread at least every `allowance` seconds, from now on."""
+        """Expect a beat of this thread at least every `allowance` seconds from now on."""
         self._last[name] = time.monotonic()
         self._allowances[name] = allowance
 
     def unregister(self, name: str) -> None:
-        """Expect nothing more of a thread that ends."""
+        """Expect no more beats of a thread that ends."""
         self._allowances.pop(name, None)
         self._last.pop(name, None)
 
@@ -35,7 +35,7 @@ class Heartbeats:
         self._last[name] = time.monotonic()
 
     def watch(self, name: str, is_alive: Callable[[], bool]) -> None:
-        """Expect a thread that may rest for as long as it likes to be there, without beats."""
+        """Only check that a thread exists, because it may be idle for any time and sends no beats."""
         self._resting[name] = is_alive
 
     def ended(self) -> list[str]:
@@ -43,13 +43,13 @@ class Heartbeats:
         return [name for name, is_alive in self._resting.items() if not is_alive()]
 
     def late(self) -> dict[str, tuple[float, float]]:
-        """Return the threads that are late, each with the seconds since its beat and its allowance."""
+        """Return the overdue threads, each with the seconds since its last beat and its allowance."""
         ages = self._ages()
         allowed = self._allowances.copy()
         return {name: (ages[name], allowed[name]) for name in ages if name in allowed and ages[name] > allowed[name]}
 
     def oldest_by_kind(self) -> dict[str, float]:
-        """Return the seconds since the oldest beat among threads of one kind: `worker` for `worker-1`, `worker-2`."""
+        """Return the age of the oldest beat in seconds by kind of thread: `worker` for `worker-1`, `worker-2`."""
         oldest: dict[str, float] = {}
         for name, age in self._ages().items():
             kind = name.rstrip("0123456789").rstrip("-")
@@ -62,7 +62,7 @@ class Heartbeats:
 
 
 class Health:
-    """What the probes answer. It begins as not ready, for the reason `starting`; safe from any thread."""
+    """The state behind the probes. It starts as not ready, with the reason `starting`. Safe from any thread."""
 
     def __init__(self, beats: Heartbeats | None = None) -> None:
         self.beats = beats if beats is not None else Heartbeats()
@@ -70,18 +70,18 @@ class Health:
         self._reasons: Mapping[str, str] = {"starting": "the daemon is starting"}
 
     def ready(self, source: str = "starting") -> None:
-        """Withdraw one reason against being ready; the others stand."""
+        """Remove one reason for not being ready; the others remain."""
         with self._lock:
             self._reasons = {name: reason for name, reason in self._reasons.items() if name != source}
 
     def not_ready(self, source: str, reason: str) -> None:
-        """Set or replace the reason of one source, a line for a person and without secrets."""
+        """Set or replace the reason of one source: one line for operators, without secrets."""
         with self._lock:
             self._reasons = {**self._reasons, source: reason}
 
     @property
     def reasons(self) -> Mapping[str, str]:
-        """The reasons against being ready, by source; empty means ready."""
+        """The reasons for not being ready, by source; empty means ready."""
         return self._reasons
 
     def live_page(self) -> tuple[int, str]:

@@ -1,4 +1,4 @@
-"""Reports webhooks that cannot be called as they are configured; every report is bounded, whatever an owner writes."""
+"""Reports invalid webhooks. Every report is bounded, whatever the owners of apps configure."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Any, Final
 from sockudo_queue.core.apps import InvalidByApp, InvalidWebhook
 
 SHOWN: Final = 100
-"""Invalid webhooks that are named in one report; the others are counted."""
+"""Maximum invalid webhooks that are named in one report; the others are counted."""
 
 
 def first(invalid: InvalidByApp, limit: int = SHOWN) -> Iterator[tuple[str, InvalidWebhook]]:
-    """Yield the first ones, each with the id of its app, which is valid Unicode here."""
+    """Yield the first ones, each with its app id, made valid Unicode."""
     return islice(chain.from_iterable(starmap(_of_app, invalid.items())), limit)
 
 
 def _of_app(app: str, webhooks: tuple[InvalidWebhook, ...]) -> Iterator[tuple[str, InvalidWebhook]]:
-    shown = app.encode(errors="backslashreplace").decode()  # a lone surrogate would spoil every page and scrape
+    shown = app.encode(errors="backslashreplace").decode()  # a lone surrogate would break every page and scrape
     return ((shown, webhook) for webhook in webhooks)
 
 
@@ -27,7 +27,7 @@ def count(invalid: InvalidByApp) -> int:
 
 
 def log_invalid_webhooks(log: Any, invalid: InvalidByApp) -> None:
-    """Log a line for each of them; what is more than `SHOWN` is counted in a last line."""
+    """Log a line for each of them; one more line gives the number above `SHOWN`."""
     for app, webhook in first(invalid):
         log.error("webhook.invalid", app=app, webhook=webhook.name, text=f"{webhook.place}: {webhook.reason}")
     more = count(invalid) - SHOWN

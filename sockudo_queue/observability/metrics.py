@@ -1,8 +1,8 @@
 """The Prometheus series of the daemon; the only module that knows their names and labels.
 
-`Metrics` has a registry of its own, so that two daemons in one process of a test do not share counters. Its methods are
-safe from any thread and cheap. Labels come from a closed set or from the configuration, and the latter are capped:
-after `NAMES_LIMIT` names the next share the name `other`. `docs/metrics.md` lists every series.
+`Metrics` has its own registry, so that two daemons in one test process do not share counters. Its methods are cheap and
+safe from any thread. Labels come from a closed set or from the configuration. The latter are limited: after
+`NAMES_LIMIT` names, all others share the name `other`. `docs/metrics.md` lists every series.
 """
 
 from __future__ import annotations
@@ -57,9 +57,9 @@ AGE_SECONDS: Final = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 30
 
 
 class WebhookFigures(NamedTuple):
-    """What is known of one webhook. `last_failure` is a reason of `outcome.Outcome`, `failed_at` in seconds since 1970.
+    """The figures of one webhook. `last_failure` is a reason of `outcome.Outcome`, `failed_at` in seconds since 1970.
 
-    Where several webhooks share a name, `in_flight` is of all of them.
+    If several webhooks share a name, `in_flight` is the sum of all of them.
     """
 
     app: str
@@ -73,7 +73,7 @@ class WebhookFigures(NamedTuple):
 
 
 class Figures(NamedTuple):
-    """The counts so far over all webhooks; `durations` are attempts by the buckets of `ATTEMPT_SECONDS`."""
+    """The totals over all webhooks; `durations` counts attempts by the buckets of `ATTEMPT_SECONDS`."""
 
     delivered: int
     failed: int
@@ -82,7 +82,7 @@ class Figures(NamedTuple):
 
 
 class NameCap:
-    """Lets the first so many names of each kind through and calls the rest `other`."""
+    """Keeps the first `limit` names of each kind and replaces the rest by `other`."""
 
     def __init__(self, limit: int = NAMES_LIMIT) -> None:
         self._limit = limit
@@ -90,11 +90,11 @@ class NameCap:
         self._known: dict[str, set[object]] = {}
 
     def name(self, kind: str, name: str) -> str:
-        name = name.encode(errors="backslashreplace").decode()  # a lone surrogate would spoil every later scrape
+        name = name.encode(errors="backslashreplace").decode()  # a lone surrogate would break every later scrape
         return name if self._admit(kind, name) else OTHER
 
     def webhook(self, app: str, webhook: str) -> tuple[str, str]:
-        """Label a webhook; past the limit by its app alone, since pairs of known names would still be 10,000."""
+        """Return a webhook's labels; past the limit only its app, since pairs of known names could still be 10,000."""
         app, webhook = self.name("app", app), self.name("webhook", webhook)
         return (app, webhook) if self._admit("pair", (app, webhook)) else (app, OTHER)
 
@@ -107,7 +107,7 @@ class NameCap:
 
 
 class _Buckets:
-    """A histogram's counts, under its owner's lock."""
+    """The counts of a histogram. Callers hold the owner's lock."""
 
     def __init__(self, bounds: Sequence[float]) -> None:
         self._bounds = bounds
@@ -134,7 +134,7 @@ class _Buckets:
 
 
 class _LabelCounts:
-    """The counts under one value of the label `webhook`, with one lock: a lock per series costs four times as much."""
+    """The counts of one value of the label `webhook`, with one lock: a lock per series costs four times as much."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -145,13 +145,13 @@ class _LabelCounts:
         self.failures = dict.fromkeys(Failure, 0)
         self.durations = _Buckets(ATTEMPT_SECONDS)
         self.ages = _Buckets(AGE_SECONDS)
-        self.troubled: dict[tuple[str, str], int] = {}  # by app and webhook, those whose breaker is not closed
+        self.troubled: dict[tuple[str, str], int] = {}  # states of breakers that are not closed, by app and webhook
 
 
 class WebhookMetrics:
-    """The counts of one webhook. Callers may keep it or ask `Metrics.webhook` again.
+    """The counts of one webhook. Callers may keep the object or call `Metrics.webhook` again.
 
-    `shared` holds the counts of all webhooks with this name, whatever their app.
+    `shared` holds the counts of all webhooks with this name in any app.
     """
 
     def __init__(self, shared: _LabelCounts) -> None:
@@ -175,8 +175,8 @@ class WebhookMetrics:
         reason: str | None = None,
         failure: Failure | None = None,
     ) -> None:
-        """Count one attempt by its verdict. `age` is from the events to now, for a delivery; `reused` tells whether the
-        connection had served before; `reason` names a failure.
+        """Count one attempt by its verdict. `age` is the time from the events until now, for a delivery; `reused` is
+        whether the connection had served before; `reason` names a failure.
         """
         shared = self.shared
         with shared.lock:
@@ -195,13 +195,13 @@ class WebhookMetrics:
                 self.last_failure, self.failed_at = reason, time.time()
 
     def deferred(self) -> None:
-        """Count a delivery that was put off without an attempt, since its endpoint may not be called now."""
+        """Count a delivery that was deferred without an attempt."""
         with self.shared.lock:
             self.shared.deferrals += 1
 
 
 class _WebhookCounters(Collector):
-    """Every webhook's counts, as the registry wants them."""
+    """The counts of all webhooks, as a collector for the registry."""
 
     def __init__(self) -> None:
         self._cap = NameCap()
@@ -295,7 +295,7 @@ def _by_name(webhooks: Iterable[tuple[str, _LabelCounts]]) -> Iterable[Metric]:
 
 
 class _ClaimCounters(Collector):
-    """Claims and how they ended, with one lock for all of it."""
+    """Claims and their outcomes, with one lock for all."""
 
     def __init__(self, backend: str, queue: str) -> None:
         self.lock = threading.Lock()
@@ -324,7 +324,7 @@ class _ClaimCounters(Collector):
 
 
 class _Watched(Collector):
-    """Values that other parts know and that are asked for at a scrape. What is asked must not block."""
+    """Values of other parts, read at each scrape. The functions must not block."""
 
     def __init__(self) -> None:
         self.slots_in_use: Callable[[], float] = lambda: 0
@@ -391,10 +391,10 @@ class _Watched(Collector):
 
 
 def _invalid(by_app: InvalidByApp) -> Metric:
-    """Return the invalid webhooks of this moment; as they come and go, so do their series."""
+    """Return the webhooks that are invalid now; series appear and disappear with them."""
     labels = ("app", "webhook")
     family = GaugeMetricFamily("sockudo_webhook_invalid", "Webhooks that cannot be called.", labels=labels)
-    # Added up first: a scrape with one series twice is refused as a whole.
+    # Summed first: Prometheus refuses a scrape that contains a series twice.
     counts = Counts((app, webhook.name) for app, webhook in invalid_webhooks.first(by_app, NAMES_LIMIT))
     counts[OTHER, OTHER] += max(invalid_webhooks.count(by_app) - NAMES_LIMIT, 0)
     for names, number in counts.items():
@@ -423,9 +423,9 @@ class Metrics:
     """Every series of one daemon."""
 
     def __init__(self, backend: str, queue: str) -> None:
-        # Else each counter and histogram has one more series that nobody asks for.
+        # Otherwise each counter and histogram would have an extra `_created` series that is not used.
         disable_created_series()  # type: ignore[no-untyped-call] # the library has no types there
-        self.registry = r = CollectorRegistry(auto_describe=True)  # so that `name[]` finds the collectors below
+        self.registry = r = CollectorRegistry(auto_describe=True)  # so that `name[]` also finds the collectors below
         both, values = ("backend", "queue"), (backend, queue)
         jobs = Gauge("sockudo_queue_jobs", "Records by state.", (*both, "state"), registry=r)
         self._jobs = {state: jobs.labels(*values, state) for state in DEPTH_STATES}
@@ -472,7 +472,7 @@ class Metrics:
         ProcessCollector(registry=r)
 
     def claimed(self, source: str | None = None) -> None:
-        """Count one claim. `source` is where it came from if it is a job that nobody has worked on."""
+        """Count one claim. `source` is its source if it is a fresh job."""
         claims = self._claims
         with claims.lock:
             claims.claimed += 1
@@ -483,18 +483,18 @@ class Metrics:
             self.source_jobs(source)
 
     def settled(self, outcome: str, seconds: float) -> None:
-        """Count one claim that ended with an outcome of `SETTLED_OUTCOMES`, so long after it was made."""
+        """Count one claim that ended with an outcome in `SETTLED_OUTCOMES`, `seconds` after it was made."""
         claims = self._claims
         with claims.lock:
             claims.ended[outcome] += 1
             claims.durations.observe(seconds)
 
     def webhook(self, app: str, webhook: str) -> WebhookMetrics:
-        """Return the counts of one webhook, which are exported from now on; `webhook` is its name."""
+        """Return the counts of the webhook with this name; they are exported from now on."""
         return self._webhooks.webhook(app, webhook)
 
     def breaker(self, app: str, webhook: str, state: str) -> None:
-        """Note the state of a webhook's breaker, of `BREAKER_STATES`. Webhooks under one label show the worst."""
+        """Set the state of a webhook's breaker, from `BREAKER_STATES`. Webhooks with the same label show the worst."""
         shared = self._webhooks.webhook(app, webhook).shared
         value = BREAKER_STATES[state]
         with shared.lock:
@@ -507,35 +507,35 @@ class Metrics:
         self._dead.labels(self._cap.name("reason", reason.rstrip("0123456789").rstrip("-"))).inc()
 
     def trace_field_rejected(self, field: str) -> None:
-        """Count an attempt that was made without a field of its job's trace context, of `TRACE_FIELDS`."""
+        """Count an attempt that was made without an invalid field, from `TRACE_FIELDS`, of its job's trace context."""
         self._trace_rejected.labels(field).inc()
 
     def trimmed(self, count: int) -> None:
-        """Count dead letters that retention has dropped."""
+        """Count dead letters that retention has removed."""
         self._trimmed.inc(count)
         with self._trimmed_lock:
             self.trimmed_so_far += count
 
     def records_lost(self, count: int) -> None:
-        """Count records that were found without their body, which something else has removed."""
+        """Count records that were found without a body, which something else has removed."""
         self._lost.inc(count)
         with self._trimmed_lock:
             self.lost_so_far += count
 
     def records_restored(self, count: int) -> None:
-        """Count records that were found in no set and put back."""
+        """Count records that were found in no set and were put back."""
         self._restored.inc(count)
 
     def records_unreachable(self, count: int) -> None:
-        """Note how many records are in no set, and were left alone."""
+        """Set the number of records that are in no set and were not changed."""
         self._unreachable.set(count)
 
     def source_refused(self, source: str, *, refused: bool) -> None:
-        """Note whether the broker refuses a form of the queue."""
+        """Set whether the broker refuses a source."""
         self._refused.labels(self._cap.name("source", source)).set(refused)
 
     def figures(self) -> Figures:
-        """Return the counts so far, for the status page; takes no lock that an attempt holds for long."""
+        """Return the current figures for the status page; takes only locks that attempts hold briefly."""
         return self._webhooks.figures()
 
     def depth(self, by_state: Mapping[str, int]) -> None:
@@ -543,24 +543,24 @@ class Metrics:
             self._jobs[state].set(count)
 
     def oldest_job(self, timestamp: float | None) -> None:
-        """Note when the oldest ready job was made, in seconds since 1970; without one the series is absent."""
+        """Set the creation time of the oldest ready job, in seconds since 1970; with None the series is absent."""
         if timestamp is None:
             self._oldest.clear()
         else:
             self._oldest.labels(*self._oldest_labels).set(timestamp)
 
     def source_jobs(self, source: str, count: int = 1) -> None:
-        """Count jobs that a source has given; a count of 0 makes a watched source visible."""
+        """Count jobs that came from a source; a count of 0 makes a watched source visible."""
         name = self._cap.name("source", source)
         with self._claims.lock:
             self._claims.by_source[name] = self._claims.by_source.get(name, 0) + count
 
     def clock_skew(self, clock: str, seconds: float) -> None:
-        """Note how far a clock is ahead of the broker's; `clock` is a key of `drivers.base.CLOCKS`."""
+        """Set how far a clock is ahead of the broker's; `clock` is a key of `drivers.base.CLOCKS`."""
         self._skew.labels(clock).set(seconds)
 
     def competing_consumers(self, seen: bool) -> None:
-        """Note whether there are signs of Sockudo's own workers on the queue."""
+        """Set whether there are signs of Sockudo's own workers on the queue."""
         self._competing.set(seen)
 
     def broker_up(self, up: bool) -> None:
@@ -574,20 +574,20 @@ class Metrics:
         self._watched.heartbeats = ages
 
     def watch_app_store(self, cached: Callable[[], float]) -> None:
-        """Export whether there is a store of apps to be reached, and how many of its apps are in memory."""
+        """Export whether the store of apps is reachable, and how many of its apps are cached."""
         self._watched.apps_cached, self._watched.app_store_up = cached, lambda: self._app_store_up
 
     def app_store_asked(self, *, answered: bool) -> None:
-        """Count one query for apps, and note by it whether their store is there."""
+        """Count one query for apps, and update whether their store is reachable."""
         self._queries[answered].inc()
         self._app_store_up = float(answered)
 
     def watch_invalid_webhooks(self, by_app: Callable[[], InvalidByApp]) -> None:
-        """Export which webhooks cannot be called as they are configured."""
+        """Export the invalid webhooks."""
         self._watched.invalid_webhooks = by_app
 
     def invalid_webhooks(self) -> InvalidByApp:
-        """Return the webhooks that cannot be called now."""
+        """Return the webhooks that are invalid now."""
         return self._watched.invalid_webhooks()
 
     def watch_paused_webhooks(self, held: Callable[[], Mapping[WebhookKey, int]]) -> None:
@@ -604,7 +604,7 @@ class Metrics:
     def watch_history(
         self, written: Callable[[], float], dropped: Callable[[], Mapping[str, float]], up: Callable[[], float]
     ) -> None:
-        """Export what became of the entries of the attempt history, and whether they are stored now."""
+        """Export how many entries of the attempt history were written or dropped, and whether it is available."""
         watched = self._watched
         watched.history_written, watched.history_dropped, watched.history_up = written, dropped, up
 
@@ -613,7 +613,7 @@ class Metrics:
         self._watched.alerts = counts
 
     def watch_spans(self, counts: Callable[[], SpanCounts]) -> None:
-        """Export what became of the spans that have ended."""
+        """Export the counts of ended spans."""
         self._watched.spans = counts
 
     def watch_evictions(self, count: Callable[[], float]) -> None:

@@ -1,8 +1,8 @@
 """Log set-up: one line per event, as JSON or for a terminal, written to standard output by one thread.
 
 Other modules call `get_logger()` and log an event name with fields: `log.info("delivery.attempted", app=…)`; no other
-module configures logging. structlog's chain makes a line (`chain`), by type it is decided what may be shown (`values`),
-and a thread writes it, so a call of the log never waits (`writer`).
+module configures logging. structlog's chain builds a line (`chain`), the types of values decide what is shown
+(`values`), and a thread writes it, so that logging never blocks (`writer`).
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ __all__ = ["THREAD", "dropped_lines", "flush", "get_logger", "is_alive", "set_up
 
 
 def get_logger(**context: Any) -> Any:
-    """Return a logger that adds the given fields to each of its lines; safe from any thread."""
+    """Return a logger that adds the given fields to each line. Safe from any thread."""
     return structlog.get_logger(**FIRST, **context)
 
 
 def set_up(level: str, log_format: str, descriptor: int = 1) -> None:
     """Configure logging for the process: a level, and `json`, `pretty` or `auto` (pretty on a terminal).
 
-    This starts a thread. Whoever waits for signals by their mask must have set the mask before. Raises `StartError`
-    where the system gives no thread.
+    This starts a thread, so a signal mask that all threads must inherit has to be set before. Raises `StartError` if
+    the system cannot start the thread.
     """
     is_pretty = log_format == "pretty" or (log_format == "auto" and os.isatty(descriptor))
     chain = console_chain(colours=has_colours(descriptor)) if is_pretty else json_chain()
@@ -56,22 +56,22 @@ def set_up(level: str, log_format: str, descriptor: int = 1) -> None:
 
 
 def flush(timeout: float) -> bool:
-    """Write what waits, for at most `timeout` seconds; tell whether all of it was tried."""
+    """Write pending lines, for at most `timeout` seconds; return whether a write of all of them was tried."""
     return _output.writer is None or _output.writer.flush(timeout)
 
 
 def is_alive() -> bool:
-    """Tell whether there is a thread that writes."""
+    """Return whether the writer thread is alive."""
     return _output.writer is None or _output.writer.thread.is_alive()
 
 
 def dropped_lines() -> int:
-    """Count the lines that were lost since `set_up`: nobody read them, writing failed, or memory was short."""
+    """Return the number of lines lost since `set_up`: no reader, failed writes, or no memory."""
     return 0 if _output.writer is None else _output.writer.dropped
 
 
 class _Output:
-    """Where the lines of all loggers go. structlog calls the method of a line's level at the end of the chain."""
+    """The target of all loggers. At the end of the chain, structlog calls the method named like the line's level."""
 
     def __init__(self) -> None:
         self.writer: Writer | None = None
@@ -83,17 +83,17 @@ class _Output:
         self.debug = self.info = self.warning = self.error = self.critical = self.writer.put
 
     def lost(self) -> None:
-        """Count a line for which there was no memory."""
+        """Count a line that was lost because of missing memory."""
         if self.writer is not None:
             self.writer.drop(1)
 
 
-# A process has one standard output and structlog one configuration; this is its end.
+# Global, because a process has one standard output and structlog one configuration.
 _output: Final = _Output()
 
 
 class _LibraryHandler(logging.Handler):
-    """Takes the warnings of libraries, without the values in them: those may be URLs, credentials or a job's text."""
+    """Logs warnings of libraries without the values in them, which may be URLs, credentials or a job's text."""
 
     def emit(self, record: logging.LogRecord) -> None:
         log = get_logger()
@@ -107,8 +107,8 @@ class _LibraryHandler(logging.Handler):
 
 
 def _literal(record: logging.LogRecord) -> str | None:
-    """Return the message if it stands in the library's source as it is; one built at run time may hold anything."""
-    frame = sys._getframe()  # noqa: SLF001 - documented, and the only way to the caller's code
+    """Return the message if it is a literal in the library's source; one built at run time may contain any value."""
+    frame = sys._getframe()  # noqa: SLF001 - documented, and the only access to the caller's code
     while frame.f_back is not None:
         frame = frame.f_back
         if frame.f_code.co_filename == record.pathname and frame.f_lineno == record.lineno:

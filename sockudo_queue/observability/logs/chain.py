@@ -1,7 +1,7 @@
 """The processors of a log line, in the order of structlog's chain: level, exception, redaction, time, renderer.
 
-The last one gives bytes, which the writer takes. A line is rendered by the thread that logs it, so nothing that is
-logged has to stay unchanged afterwards.
+The last one returns bytes for the writer. The logging thread renders the line itself, so logged objects may change
+afterwards.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from sockudo_queue.runtime.streams import visible
 _PLAIN: Final = frozenset({str, int, float, bool, type(None)})
 _EVENT_COLUMNS: Final = 22
 FIRST: Final[EventDict] = {"timestamp": None, "level": None, "event": ""}
-"""What a line begins with. A logger has these fields from the start, so that their later values stand first."""
+"""The first fields of a line. A logger has them from the start, so that they come first although set later."""
 
 
 def json_chain() -> list[Processor]:
@@ -40,14 +40,14 @@ def json_chain() -> list[Processor]:
 
 
 def console_chain(*, colours: bool) -> list[Processor]:
-    """Return the processors for lines that a person reads on a terminal."""
+    """Return the processors for lines on a terminal."""
     local_time = TimeStamper(fmt="%H:%M:%S.%f", utc=False)
     renderer = ConsoleRenderer(colors=colours, sort_keys=False, pad_event_to=_EVENT_COLUMNS)
     return [add_log_level, describe_exception, redact, local_time, make_harmless, renderer, to_bytes]
 
 
 def render(chain: Sequence[Processor], level: str, fields: EventDict) -> bytes:
-    """Make a line without a logger, for the writer's own."""
+    """Render a line without a logger, for the writer's own lines."""
     line: Any = {**FIRST, **fields}
     for processor in chain:
         line = processor(None, level, line)
@@ -56,20 +56,20 @@ def render(chain: Sequence[Processor], level: str, fields: EventDict) -> bytes:
 
 
 def _lost(logger: Any) -> DropEvent:
-    """Count a line for which there is no memory. It is dropped: an error handler may be the one that logs."""
+    """Count a line that was lost for lack of memory. Do not raise its error: an error handler may have logged it."""
     if logger is not None:
         logger.lost()
     return DropEvent()
 
 
 def add_time(_logger: object, _method: str, line: EventDict) -> EventDict:
-    """Add the time as `TimeStamper(fmt="iso")` does, but leave its text to the encoder, which takes 2 µs less."""
+    """Add the time as `TimeStamper(fmt="iso")` does, but let the encoder format it, which saves 2 µs."""
     line["timestamp"] = datetime.now(UTC)
     return line
 
 
 def describe_exception(_logger: object, _method: str, line: EventDict) -> EventDict:
-    """Replace an exception by its type, that of its cause, and, if it was not expected, the places it came through."""
+    """Replace an exception by its type, its cause's type, and, if it was unexpected, its stack of files and lines."""
     if "exc_info" not in line:
         return line
     given = line.pop("exc_info")
@@ -86,7 +86,7 @@ def describe_exception(_logger: object, _method: str, line: EventDict) -> EventD
 
 
 def redact(logger: Any, _method: str, line: EventDict) -> EventDict:
-    """Keep of each value what its type allows to show; most lines have nothing but plain values."""
+    """Reduce each value to what its type allows to be shown; most lines have only plain values."""
     try:
         if not _PLAIN.issuperset(map(type, line.values())):
             for name, value in line.items():
@@ -98,7 +98,7 @@ def redact(logger: Any, _method: str, line: EventDict) -> EventDict:
 
 
 def render_json(logger: Any, _method: str, line: EventDict) -> bytes:
-    """Encode a line; one that is too long, or has characters that JSON leaves as they are, takes a longer way."""
+    """Encode a line. A line that is too long, or has characters that JSON does not escape, takes a slower path."""
     try:
         encoded = encode(line)
         if DELETE not in encoded and encoded.isascii() and len(encoded) <= LINE_LIMIT:
@@ -106,22 +106,22 @@ def render_json(logger: Any, _method: str, line: EventDict) -> bytes:
         return encode_carefully(line)
     except MemoryError:
         raise _lost(logger) from None
-    except Exception:  # noqa: BLE001 - a lone surrogate or whatever else cannot be encoded
+    except Exception:  # noqa: BLE001 - for example a lone surrogate
         return encode_carefully(line)
 
 
 def make_harmless(logger: Any, _method: str, line: EventDict) -> EventDict:
-    """Spell out whatever a terminal could act upon, in names too: nothing can move the cursor or begin a line."""
+    """Escape all control characters, also in names, so that no value can move the cursor or start a new line."""
     try:
         shown = {visible(name): visible(value) if isinstance(value, str) else value for name, value in shortened(line)}
         stack = shown.pop("stack", None)
         if isinstance(stack, list):
-            shown["stack"] = "\n".join(f"    {each}" for each in stack)  # the renderer puts it on lines of its own
+            shown["stack"] = "\n".join(f"    {each}" for each in stack)  # the renderer prints it on lines of its own
         return shown
     except MemoryError:
         raise _lost(logger) from None
 
 
 def to_bytes(_logger: object, _method: str, text: Any) -> bytes:
-    """Encode what the renderer has made."""
+    """Encode the renderer's text."""
     return str(text).encode(errors="backslashreplace")[:LINE_LIMIT]

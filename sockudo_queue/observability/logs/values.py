@@ -1,7 +1,7 @@
-"""What a line of the log may show, and how it is written.
+"""Redacts and encodes the values of a log line.
 
-What may be shown is decided by type: plain values as they are, `Secret` as a mask, bytes as their length, an error of
-this package as its text, any other error or object as the name of its type.
+The type of a value decides: plain values are shown as they are, a `Secret` as a mask, bytes as their length, an error
+of this package as its text, and any other error or object as the name of its type.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ from sockudo_queue.errors import SockudoQueueError
 from sockudo_queue.runtime.streams import json_escape
 
 LINE_LIMIT: Final = 8_192  # bytes; container runtimes split lines at 16 KiB
-SHORT_TEXT: Final = 256  # characters of one text in a line that was too long
+SHORT_TEXT: Final = 256  # characters of one text if the line was too long
 DEPTH_LIMIT: Final = 3
 ITEMS_LIMIT: Final = 32
 STACK_LIMIT: Final = 20
 
 _SHOWN_AS_TEXT: Final = (date, time, timedelta, UUID, PurePath, Decimal, IPv4Address, IPv6Address)
 encode: Final = msgspec.json.Encoder().encode
-DELETE: Final = b"\x7f"  # the only control character in ASCII that JSON leaves as it is
+DELETE: Final = b"\x7f"  # the only ASCII control character that JSON does not escape
 
 
 def encode_carefully(line: Mapping[str, Any]) -> bytes:
-    """Encode plain values as JSON without a character that a terminal or a reader of lines could act upon."""
+    """Encode plain values as JSON without characters that a terminal or a line reader would interpret."""
     try:
         encoded = _spell_out(encode(line))
         return encoded if len(encoded) <= LINE_LIMIT else _encode_shortened(line)
     except MemoryError:
         raise
-    except Exception:  # noqa: BLE001 - a lone surrogate or whatever else cannot be encoded
+    except Exception:  # noqa: BLE001 - for example a lone surrogate
         return _encode_shortened(line)
 
 
@@ -55,10 +55,10 @@ def _escaped(character: str) -> str:
 
 
 def plain(value: Any, depth: int = 0) -> Any:
-    """Turn a value into what JSON has. Nothing foreign is asked for its text: a `repr` may raise, or show a secret."""
+    """Convert a value to JSON types. Never calls a foreign `repr`: it may raise, or show a secret."""
     try:
         match value:
-            case str():  # first, for the members of a StrEnum, which are frequent
+            case str():  # first, for members of a StrEnum, which are frequent
                 return str.__str__(value)
             case None | bool():
                 return value
@@ -76,7 +76,7 @@ def plain(value: Any, depth: int = 0) -> Any:
                 return _plain_items(value, depth + 1) if depth < DEPTH_LIMIT else "…"
             case _:
                 return str(value) if isinstance(value, _SHOWN_AS_TEXT) else f"<{type(value).__name__}>"
-    except Exception:  # noqa: BLE001 - whatever a foreign object's methods raise
+    except Exception:  # noqa: BLE001 - methods of foreign objects can raise anything
         return f"<{type(value).__name__}>"
 
 
@@ -90,19 +90,19 @@ def _plain_items(value: Any, depth: int) -> Any:
 
 
 def shortened(line: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield each name and value with its texts cut."""
+    """Yield each name and value with long texts cut."""
     return ((_short(name), _short(value)) for name, value in line.items())
 
 
 def _encode_shortened(line: Mapping[str, Any]) -> bytes:
-    """Encode a line that was too long or could not be encoded as it is."""
+    """Encode a line that was too long or could not be encoded unchanged."""
     try:
         encoded = _spell_out(encode(dict(shortened(line))))
         if len(encoded) <= LINE_LIMIT:
             return encoded
     except MemoryError:
         raise
-    except Exception:  # noqa: BLE001, S110 - the line below holds nothing that could fail
+    except Exception:  # noqa: BLE001, S110 - the line below cannot fail
         pass
     known = {name: _short(line[name]) for name in ("timestamp", "level", "event")}
     return _spell_out(encode(known | {"truncated": True}))
@@ -118,19 +118,19 @@ def _short(value: Any) -> Any:
         case list():
             return [_short(item) for item in value]
         case int() if value.bit_length() > 64:
-            return "<int>"  # Python refuses to write some of them out
+            return "<int>"  # Python refuses to format very large ones
         case _:
             return value
 
 
 def _describe(error: BaseException) -> str:
-    """Name an error; only this package's messages are known to hold no secret."""
+    """Return an error's type, with its message only if it is this package's: those contain no secrets."""
     name = type(error).__name__
     return f"{name}: {error}" if isinstance(error, SockudoQueueError) else name
 
 
 def stack_of(error: BaseException) -> list[str]:
-    """Return the files and lines that an error came through, outermost first, without values or source text."""
+    """Return the files and lines of an error's traceback, outermost first, without values or source text."""
     stack = [f"{place(frame.f_code.co_filename)}:{line}" for frame, line in walk_tb(error.__traceback__)]
     return stack[-STACK_LIMIT:]
 

@@ -1,4 +1,4 @@
-"""The thread that writes the log, and the bounded queue before it: who logs waits for nobody."""
+"""The thread that writes the log, and the bounded queue in front of it: logging never blocks."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from typing import Any, Final
 
 from sockudo_queue.runtime.limits import start_thread
 
-QUEUE_LIMIT: Final = 10_000  # lines that wait for a slow reader, some 4 MB as they usually are
-BATCH_BYTES: Final = 65_536  # what a pipe takes at once
-BATCH_PAUSE: Final = 0.02  # seconds; while lines are frequent, one write and one thread switch serve many of them
-FAILED_PAUSE: Final = 1.0  # seconds between tries after a failed write: a broken pipe stays broken, a full disk may not
+QUEUE_LIMIT: Final = 10_000  # lines that wait for a slow reader, usually some 4 MB
+BATCH_BYTES: Final = 65_536  # the capacity of a pipe
+BATCH_PAUSE: Final = 0.02  # seconds; with frequent lines, one write and one thread switch serve many of them
+FAILED_PAUSE: Final = 1.0  # seconds after a failed write: a broken pipe is permanent, a full disk may not be
 
 THREAD: Final = "log-writer"
 
 
 class Writer:
-    """Writes whole lines to a descriptor, which stays its owner's. `put` and `flush` are for any thread."""
+    """Writes whole lines to a descriptor, and never closes it. `put` and `flush` are safe from any thread."""
 
     def __init__(self, descriptor: int, render: Callable[[str, dict[str, Any]], bytes]) -> None:
-        """`render` makes a line of a level and fields; the writer has a few of its own to write."""
+        """`render` builds a line from a level and fields, for the writer's own lines."""
         self._descriptor = descriptor
         self._render = render
         self._lines: deque[bytes | threading.Event | None] = deque()
@@ -33,7 +33,7 @@ class Writer:
         self._idle = self._torn = self._closed = False
         self._counting = threading.Lock()
         self.dropped = self._reported = 0
-        self._taken = 0  # lines off the queue and not written yet
+        self._taken = 0  # lines taken off the queue but not written yet
         self._flushed: list[threading.Event] = []
         self.thread = threading.Thread(target=self._run, name=THREAD, daemon=True)
         start_thread(self.thread)
@@ -43,7 +43,7 @@ class Writer:
             self.drop(1)
             return
         self._lines.append(line)
-        if self._idle:  # else the writer looks again by itself: no thread switch for most lines
+        if self._idle:  # otherwise the writer checks again without a wake-up, which saves a thread switch
             self._idle = False
             self._wake.put(None)
 
@@ -54,21 +54,21 @@ class Writer:
         return done.wait(timeout)
 
     def drop(self, count: int) -> None:
-        """Count lines that are lost. Safe from any thread."""
+        """Count lost lines. Safe from any thread."""
         with self._counting:
             self.dropped += count
 
     def close(self) -> None:
-        """Let the thread end once it has written what waits; do not wait for it."""
+        """Let the thread end after it has written the pending lines; do not wait for it."""
         self._lines.append(None)
         self._wake.put(None)
 
     def _run(self) -> None:
-        """Write until `close`. Whatever fails costs the lines in hand, and never the thread."""
+        """Write until `close`. An error may lose the current batch, but never ends the thread."""
         while not self._closed:
             try:
                 self._write_batches()
-            except BaseException as error:  # noqa: BLE001 - without this thread no line is ever written again
+            except BaseException as error:  # noqa: BLE001 - if this thread ended, no more lines would be written
                 self._failed(error)
 
     def _write_batches(self) -> None:
@@ -86,11 +86,11 @@ class Writer:
             self._lines.append(self._render("error", fields))
         except MemoryError:
             pass
-        time.sleep(FAILED_PAUSE)  # what fails again and again must not keep a core busy
+        time.sleep(FAILED_PAUSE)  # a repeated failure must not keep a core busy
 
     def _await_line(self) -> None:
         self._idle = True
-        if not self._lines:  # asked after the flag is up, so a line that came meanwhile is either seen or wakes us
+        if not self._lines:  # checked after the flag is set, so a concurrent line is either seen here or wakes us
             self._wake.get()
         self._idle = False
 
@@ -111,13 +111,13 @@ class Writer:
                 self._write(b"\n".join(lines) + b"\n")
             self._reported, self._taken = lost, 0
             return True
-        except (OSError, MemoryError):  # nobody reads, the disk is full, or there is no memory: the counter says so
+        except (OSError, MemoryError):  # no reader, a full disk, or no memory: the counter reports it
             return False
         finally:
             self._give_up_batch()
 
     def _give_up_batch(self) -> None:
-        """Count what was taken and not written, and let go of those who wait for it."""
+        """Count lines that were taken but not written, and release callers of `flush`."""
         taken, self._taken = self._taken, 0
         if taken:
             self.drop(taken)
@@ -144,8 +144,8 @@ class Writer:
         while rest:
             try:
                 written = os.write(self._descriptor, rest)
-            except BlockingIOError:  # Standard output may be shared with a program that made it non-blocking.
+            except BlockingIOError:  # standard output may be shared with a program that made it non-blocking
                 select.select((), (self._descriptor,), (), FAILED_PAUSE)
                 continue
-            self._torn = rest[written - 1] != 10  # a failure now would leave half a line for the next to join
+            self._torn = rest[written - 1] != 10  # after a failure now, the next write must first end this line
             rest = rest[written:]

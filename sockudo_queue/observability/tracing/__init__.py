@@ -1,1 +1,1 @@
-"""Spans of our own, by OpenTelemetry: the only package that knows it, and only where its variables ask for spans."""
+"""Our own spans: the only package that uses OpenTelemetry, and only if its environment variables enable spans."""

@@ -1,6 +1,6 @@
-"""What spans say, by the semantic conventions for messaging and HTTP; pure.
+"""The attributes of spans, by the semantic conventions for messaging and HTTP; pure.
 
-A URL's user, password, path and query may be secrets, so of a URL only scheme, host and port are shown.
+A URL's user, password, path and query may be secrets, so only scheme, host and port of a URL are shown.
 https://opentelemetry.io/docs/specs/semconv/messaging/messaging-spans/
 https://opentelemetry.io/docs/specs/semconv/http/http-spans/#http-client
 """
@@ -23,19 +23,19 @@ from sockudo_queue.observability.tracing.spans import ClaimView
 SYSTEMS: Final = {"redis": "redis", "redis-cluster": "redis", "sqs": "aws_sqs", "memory": "memory"}
 """The value of `messaging.system` for each driver."""
 MATCHED: Final = "job.matched"
-"""The event that ends the reading and matching of a job."""
+"""The span event that marks the end of a job's decoding and matching."""
 WEBHOOKS: Final = "sockudo_queue.webhooks"
 OUTCOME: Final = "sockudo_queue.outcome"
 REASON: Final = "sockudo_queue.reason"
 ERROR: Final = "error.type"
 LARGEST: Final = 2**53
-"""Protobuf has integers of 64 bits, and the SDK leaves out what does not fit, as an age by a job's own time may not."""
+"""Upper bound of integers: protobuf has 64 bits, and the SDK drops larger ones, such as the age of a job's bad time."""
 
 Attributes = Mapping[str, str | int]
 
 
 def of_claim(system: str, claim: ClaimView, job: Job, state: DeliveryState | None) -> Attributes:
-    """Describe a claim. `state` is that of its first delivery, if it has any."""
+    """Return the attributes of a claim. `state` is that of its first delivery, if there is one."""
     attributes: dict[str, str | int] = {
         "messaging.system": system,
         "messaging.operation.type": "process",
@@ -54,7 +54,7 @@ def of_claim(system: str, claim: ClaimView, job: Job, state: DeliveryState | Non
 
 
 def of_attempt(webhook: Webhook, state: DeliveryState) -> Attributes:
-    """Describe an attempt that begins."""
+    """Return the attributes of a starting attempt."""
     attributes = {
         **of_target(webhook),
         "sockudo_queue.app": state.app,
@@ -68,7 +68,7 @@ def of_attempt(webhook: Webhook, state: DeliveryState) -> Attributes:
 
 
 def of_outcome(outcome: Outcome) -> Attributes:
-    """Describe how an attempt ended."""
+    """Return the attributes of an attempt's end."""
     attributes: dict[str, str | int] = {OUTCOME: str(outcome.verdict)}
     if outcome.status:
         attributes["http.response.status_code"] = outcome.status
@@ -79,12 +79,12 @@ def of_outcome(outcome: Outcome) -> Attributes:
 
 
 def span_name(webhook: Webhook) -> str:
-    """Name the span of an attempt: there are few such names, and none holds a URL."""
+    """Return the name of an attempt's span: there are few such names, and none contains a URL."""
     return "POST" if webhook.url is not None else "Lambda/Invoke"
 
 
 def of_target(webhook: Webhook) -> Attributes:
-    """Describe what a webhook calls."""
+    """Return the attributes of a webhook's target."""
     if webhook.url is not None:
         return _of_url(webhook.url.revealed)
     assert webhook.lambda_target is not None
@@ -113,6 +113,6 @@ def _of_function(function: LambdaTarget) -> Attributes:
         "rpc.method": "Invoke",
         "faas.invoked_provider": "aws",
         "faas.invoked_region": function.region,
-        # Without the account, where it is a whole ARN.
+        # The name without the account, if it is a whole ARN.
         "faas.invoked_name": re.sub(r"^arn:.*:function:", "", function.function_name),
     }

@@ -1,4 +1,4 @@
-"""The way of ended spans to the collector: a bounded queue, a thread of the SDK, and counts of what is lost."""
+"""Exports ended spans to the collector: a bounded queue, a thread of the SDK, and counts of lost spans."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from sockudo_queue.observability.reminder import Reminder
 from sockudo_queue.observability.tracing.spans import SpanCounts
 
 LOG_AGAIN: Final = 60.0
-"""Seconds between two lines about a collector that does not take spans."""
+"""Minimum seconds between two log lines about a collector that does not accept spans."""
 
 ANSWER_LIMIT: Final = 65_536
-"""Bytes that are read of a collector's answer. It says at most how many spans were refused, and why."""
+"""Maximum bytes read of a collector's response, which only reports refused spans."""
 
 
 class ExportCounter:
@@ -32,7 +32,7 @@ class ExportCounter:
         self._waiting = self._exporting = self._exported = self._queue_full = self._failed = 0
 
     def admit(self) -> bool:
-        """Count a span that has ended; False where too many wait, and this one is lost."""
+        """Count an ended span; False if the queue is full and the span is lost."""
         with self._lock:
             if self._waiting >= self._queue_size:
                 self._queue_full += 1
@@ -58,13 +58,13 @@ class ExportCounter:
             return SpanCounts(self._exported, self._queue_full, self._failed)
 
     def unfinished(self) -> int:
-        """Return how many spans have ended and are neither exported nor lost."""
+        """Return the number of ended spans that are neither exported nor lost."""
         with self._lock:
             return self._waiting + self._exporting
 
 
 class CountingExporter(SpanExporter):
-    """Exports over HTTP, counts, and logs when that begins to fail and when it works again. One thread calls it."""
+    """Exports over HTTP, counts, and logs when exporting starts to fail and when it works again. For one thread."""
 
     def __init__(self, counter: ExportCounter, log: Any, collector: str) -> None:
         self._counter = counter
@@ -82,7 +82,7 @@ class CountingExporter(SpanExporter):
         self._counter.begin_export(len(spans))
         succeeded = False
         try:
-            # The SDK takes a redirect for a success, and follows none.
+            # The SDK treats a redirect as success, without following it.
             succeeded = self._exporter.export(spans) is SpanExportResult.SUCCESS and self._status < 300
         finally:
             self._counter.end_export(len(spans), succeeded=succeeded)
@@ -93,9 +93,9 @@ class CountingExporter(SpanExporter):
         self._exporter.shutdown()  # type: ignore[no-untyped-call]
 
     def _bounded(self, response: requests.Response, *_: object, **__: object) -> requests.Response:
-        """Return an answer without its body, which requests would read to its end, however far that is."""
+        """Return the response without its body, because requests would read all of it, whatever its length."""
         self._status = response.status_code
-        response.raw.read(ANSWER_LIMIT)  # a connection at whose end nothing is left is kept
+        response.raw.read(ANSWER_LIMIT)  # reading to the end lets the connection be reused
         response.close()
         kept = requests.Response()
         kept.status_code, kept.reason, kept.headers = response.status_code, response.reason, response.headers
@@ -117,7 +117,7 @@ class CountingExporter(SpanExporter):
 
 
 class BoundedProcessor(BatchSpanProcessor):
-    """The SDK's processor, behind a count of its own: the SDK tells no one of the spans that a full queue drops."""
+    """The SDK's processor behind our own count: the SDK does not report the spans that a full queue drops."""
 
     def __init__(self, exporter: SpanExporter, counter: ExportCounter, queue_size: int, batch_size: int) -> None:
         super().__init__(exporter, max_queue_size=queue_size, max_export_batch_size=batch_size)
@@ -129,5 +129,5 @@ class BoundedProcessor(BatchSpanProcessor):
 
 
 def silence_sdk() -> None:
-    """Keep the SDK's own log lines away, of which a collector that is away makes one with every try; see above."""
+    """Suppress the SDK's log lines: it would log every failed export, which `CountingExporter` already limits."""
     logging.getLogger("opentelemetry").setLevel(logging.CRITICAL + 1)

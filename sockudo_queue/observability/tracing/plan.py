@@ -1,6 +1,6 @@
-"""Whether and how spans are exported, as the standard OTEL_* variables say; pure.
+"""Decides from the standard OTEL_* variables whether and how spans are exported; pure.
 
-The rest of these variables (headers, certificates, time limit, compression, resource) is read by the SDK itself.
+The SDK itself reads the rest of these variables (headers, certificates, time limit, compression, resource).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _Value = TypeVar("_Value")
 
 
 class ExportPlan(msgspec.Struct, frozen=True):
-    """Where spans go and how many may wait."""
+    """The destination of spans, and how many may wait."""
 
     host: str
     port: int
@@ -35,21 +35,21 @@ class ExportPlan(msgspec.Struct, frozen=True):
 
 
 class ExportDecision(msgspec.Struct, frozen=True):
-    """What the variables come to: a plan, or None for no spans, and a line for each that cannot be followed."""
+    """The result: a plan, or None for no spans, and a warning for each variable that cannot be used."""
 
     plan: ExportPlan | None
     warnings: tuple[str, ...] = ()
 
 
 class _Variables:
-    """The variables that are set, and what is to be said about them."""
+    """The environment variables, and the warnings about them."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._environment = environment
         self.warnings: list[str] = []
 
     def first(self, *names: str) -> tuple[str, str]:
-        """Return the first of these variables that is not empty, and its value; no name where there is none."""
+        """Return the first non-empty variable's name and value; empty texts if there is none."""
         values = ((name, self._environment.get(name, "").strip()) for name in names)
         return next((pair for pair in values if pair[1]), ("", ""))
 
@@ -66,7 +66,7 @@ class _Variables:
 
 
 def read(environment: Mapping[str, str]) -> ExportDecision:
-    """Decide whether spans are exported: where an endpoint for OTLP is set, or the exporter is chosen by its name."""
+    """Decide whether spans are exported: if an OTLP endpoint is set, or the exporter is chosen by name."""
     variables = _Variables(environment)
     _, exporter = variables.first("OTEL_TRACES_EXPORTER")
     exporters = [name.strip().lower() for name in exporter.split(",")] if exporter else []
@@ -77,7 +77,7 @@ def read(environment: Mapping[str, str]) -> ExportDecision:
         return ExportDecision(None) if exporters == ["none"] else _off("OTEL_TRACES_EXPORTER", "must be otlp or none")
     protocol_from, protocol = variables.of_traces("PROTOCOL")
     if protocol not in ("", PROTOCOL):
-        return _off(protocol_from, f"must be {PROTOCOL}, which is what this daemon speaks")
+        return _off(protocol_from, f"must be {PROTOCOL}, the only protocol that this daemon supports")
     target = _target(endpoint or LOCAL)
     if target is None:
         return _off(where, "must be a URL with http:// or https://, for example http://collector:4318")
@@ -108,7 +108,7 @@ def _sampling(variables: _Variables) -> Sampling:
         ratio = variables.parsed("OTEL_TRACES_SAMPLER_ARG", 1.0, _ratio, "a number from 0 to 1")
     found = sampling.named(name, ratio)
     if found is None:
-        variables.warnings.append(f"OTEL_TRACES_SAMPLER: no such sampler here; {sampling.DEFAULT} is used")
+        variables.warnings.append(f"OTEL_TRACES_SAMPLER: unknown sampler; {sampling.DEFAULT} is used")
     return found or Sampling()
 
 

@@ -45,7 +45,7 @@ _UNNAMED: Final = "unknown_service"
 
 
 class _TraceIds(RandomIdGenerator):
-    """Makes ids for traces that are recorded."""
+    """Generates ids for recorded traces."""
 
     def __init__(self, sampling: Sampling) -> None:
         self._sampling = sampling
@@ -58,7 +58,7 @@ class _TraceIds(RandomIdGenerator):
 
 
 class SdkTracing:
-    """See `spans.Tracing`. Raises what the SDK raises for settings that it cannot use."""
+    """See `spans.Tracing`. Raises the SDK's exceptions for invalid settings."""
 
     def __init__(self, plan: ExportPlan, system: str, log: Any) -> None:
         self.collector: tuple[str, int] | None = (plan.host, plan.port)
@@ -67,7 +67,7 @@ class SdkTracing:
         self._faults = _FaultLog(log)
         self._counter = ExportCounter(plan.queue_size)
         exporter = CountingExporter(self._counter, log, host_port(plan.host, plan.port))
-        # What is sampled is decided before a span begins.
+        # Always on, because sampling is decided before a span starts.
         provider = TracerProvider(ALWAYS_ON, _resource(), id_generator=_TraceIds(plan.sampling), shutdown_on_exit=False)
         self._processor = BoundedProcessor(exporter, self._counter, plan.queue_size, plan.batch_size)
         provider.add_span_processor(self._processor)
@@ -78,7 +78,7 @@ class SdkTracing:
         context = job.trace.context
         state = deliveries[0].state if deliveries else None
         if context is None and state is not None and state.first_try is not None:
-            context = trace_context.parse(state.first_try)  # a trace that began here goes on
+            context = trace_context.parse(state.first_try)  # continue a trace that started here
         if not self._sampling.wants(context):
             return None
         try:
@@ -90,7 +90,7 @@ class SdkTracing:
             if deliveries:
                 span.add_event(attributes.MATCHED, {attributes.WEBHOOKS: len(deliveries)})
             return SdkClaimSpan(span, self._tracer, job.trace.context or context, self._faults)
-        except Exception as error:  # noqa: BLE001 - a delivery is worth more than its span
+        except Exception as error:  # noqa: BLE001 - a failure of tracing must not affect deliveries
             self._faults.note(error)
             return None
 
@@ -105,7 +105,7 @@ class SdkTracing:
 
 
 class _FaultLog:
-    """Logs what goes wrong in the SDK, now and then: a fault of that kind comes with every job."""
+    """Logs errors of the SDK at most once a minute, because they can occur with every job."""
 
     def __init__(self, log: Any) -> None:
         self._log = log
@@ -172,7 +172,7 @@ class SdkAttemptSpan:
 
 
 def _parent(context: TraceContext | None) -> Context:
-    """Return what a span of this trace is started in; never what the SDK finds in the thread."""
+    """Return the context in which to start a span; never the one that the SDK finds in the thread."""
     empty = Context()
     return empty if context is None else set_span_in_context(NonRecordingSpan(_span_context(context)), empty)
 
@@ -184,7 +184,7 @@ def _span_context(context: TraceContext) -> SpanContext:
 
 
 def _resource() -> Resource:
-    """Return what the variables say about this service, with its name and version where they give none."""
+    """Return the resource from the variables, with this service's name and version as defaults."""
     found = Resource.create()
     missing = {} if SERVICE_VERSION in found.attributes else {SERVICE_VERSION: __version__}
     if str(found.attributes.get(SERVICE_NAME, _UNNAMED)).startswith(_UNNAMED):

@@ -1,4 +1,4 @@
-"""What the pipeline knows of tracing: a span for each claim, and one for each attempt; and no tracing at all."""
+"""The pipeline's interface to tracing: a span for each claim and each attempt, or `NO_TRACING`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sockudo_queue.core.trace_context import TraceContext
 
 
 class SpanCounts(msgspec.Struct, frozen=True):
-    """What became of the spans that have ended: how many were exported, waited for a full queue, or were refused."""
+    """The counts of ended spans: exported, dropped by a full queue, or dropped because their export failed."""
 
     exported: int = 0
     queue_full: int = 0
@@ -23,7 +23,7 @@ class SpanCounts(msgspec.Struct, frozen=True):
 
 
 class ClaimView(Protocol):
-    """What is asked of a claim: see `drivers.base.Claim`."""
+    """The part of a claim that tracing reads: see `drivers.base.Claim`."""
 
     @property
     def source(self) -> str: ...
@@ -38,14 +38,14 @@ class ClaimView(Protocol):
 
 
 class DeliveryView(Protocol):
-    """What is asked of a delivery of the claim: the state that is stored of it."""
+    """The part of a claim's delivery that tracing reads: its stored state."""
 
     @property
     def state(self) -> DeliveryState: ...
 
 
 class AttemptSpan(Protocol):
-    """The span of one attempt. `context` is what its receiver continues."""
+    """The span of one attempt. `context` is propagated to the receiver."""
 
     @property
     def context(self) -> TraceContext: ...
@@ -58,33 +58,33 @@ class ClaimSpan(Protocol):
     """The span of one claim. Safe from any thread."""
 
     def attempt(self, webhook: Webhook, state: DeliveryState) -> AttemptSpan | None:
-        """Begin the span of an attempt; None where that failed. Never raises."""
+        """Start the span of an attempt; None if that failed. Never raises."""
 
     def end(self, outcome: str, reason: str | None) -> None:
-        """End the span: `outcome` as the claims are counted, and the reason of a dead letter. Never raises."""
+        """End the span with the outcome as counted in metrics, and the reason of a dead letter. Never raises."""
 
 
 class Tracing(Protocol):
-    """Where spans come from. Safe from any thread; never waits for the network."""
+    """Creates spans. Safe from any thread; never waits for the network."""
 
     collector: tuple[str, int] | None
-    """Host and port of where spans go."""
+    """Host and port of the collector."""
 
     def begin(self, claim: ClaimView, job: Job, deliveries: Sequence[DeliveryView], /) -> ClaimSpan | None:
-        """Begin the span of a claim that was read and matched; None for one that is not sampled. Never raises."""
+        """Start the span of a claim that was decoded and matched; None if it is not sampled. Never raises."""
 
     def counts(self) -> SpanCounts:
-        """Return what became of the spans so far."""
+        """Return the counts of ended spans so far."""
 
     def unfinished(self) -> int:
-        """Return how many spans have ended and are neither exported nor lost."""
+        """Return the number of ended spans that are neither exported nor lost."""
 
     def close(self) -> None:
-        """Export what waits, and make no more spans. May block for half a minute where the collector hangs."""
+        """Export pending spans and accept no more. May block for half a minute if the collector hangs."""
 
 
 class NoTracing:
-    """No span is made. Attempts pass the context of their job on all the same."""
+    """Creates no spans. Attempts still propagate their job's trace context."""
 
     collector: tuple[str, int] | None = None
 
