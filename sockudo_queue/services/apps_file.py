@@ -1,4 +1,4 @@
-"""Takes over the apps of the settings file when it changes, or when SIGHUP asks for it."""
+"""Reloads the apps of the settings file when it changes, and on SIGHUP."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from sockudo_queue.observability.invalid_webhooks import log_invalid_webhooks
 from sockudo_queue.pipeline.unknown_apps import UnknownApps
 
 RELOAD_EVERY: Final = 1.0
-"""Seconds between two looks at the file."""
+"""Seconds between two checks of the file."""
 
 
 class AppsReload:
-    """Looks at the file. What is in flight keeps the apps that it began with."""
+    """Checks the file. Deliveries in flight keep the apps that they started with."""
 
     def __init__(self, source: AppSource, unknown_apps: UnknownApps, asked: threading.Event, log: Any) -> None:
-        """`asked` is set to reload whether the file has changed or not."""
+        """Set `asked` to reload even if the file has not changed."""
         self._source = source
         self._unknown_apps = unknown_apps
         self._asked = asked
         self._log = log
 
     def look(self) -> None:
-        """Reload where the file has changed, or where that is asked for."""
+        """Reload if the file has changed or a reload was requested."""
         asked = self._asked.is_set()
         self._asked.clear()
         result = self._source.reload() if asked else self._source.poll()

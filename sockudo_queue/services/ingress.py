@@ -1,7 +1,7 @@
-"""The HTTP door to the memory driver: `POST /jobs` takes one job, or several as JSON Lines.
+"""The HTTP endpoint of the memory driver: `POST /jobs` accepts one job, or several as JSON Lines.
 
-It exists for that driver alone, since nothing else can put a job into this process's memory. It listens on the loopback
-interface unless told otherwise, and asks nobody who they are.
+It exists only for that driver, because no other program can put a job into this process's memory. By default it listens
+on the loopback interface. It has no authentication.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 PATH: Final = "/jobs"
 BODY_LIMIT: Final = 8 * 1024 * 1024
-"""Bytes of one request. By default a job of Sockudo holds a hundred events at most, of some 10 KB each."""
+"""Maximum bytes of one request. By default a job of Sockudo has at most a hundred events of some 10 KB each."""
 JOBS_LIMIT: Final = 10_000
-"""Jobs of one request. Each is looked at before any of them is taken, and that may not take seconds."""
+"""Maximum jobs of one request. All are checked before the first is accepted, which must not take seconds."""
 LIMITS: Final = Limits(
     connections=32,
     requests=4,
@@ -41,13 +41,13 @@ LIMITS: Final = Limits(
 
 
 class NotJobs(Exception):
-    """The body is not what the door takes; the message says where, and holds nothing of the body."""
+    """The body contains no valid jobs; the message says where, and contains nothing of the body."""
 
 
 def split_jobs(body: bytes) -> list[bytes]:
-    """Return the jobs of a request: the whole body where it is one JSON object, else an object a line.
+    """Return the jobs of a request: the whole body if it is one JSON object, else one object per line.
 
-    Raises `NotJobs`. Whether an object is a job that can be delivered is the dispatcher's business.
+    Raises `NotJobs`. The dispatcher checks later whether an object is a deliverable job.
     """
     whole = body.strip()
     if _is_object(whole):
@@ -57,7 +57,7 @@ def split_jobs(body: bytes) -> list[bytes]:
     if not jobs:
         raise NotJobs("the body is empty")
     if len(jobs) > JOBS_LIMIT:
-        raise NotJobs(f"a request may have {JOBS_LIMIT} jobs")
+        raise NotJobs(f"a request may contain at most {JOBS_LIMIT} jobs")
     for number, line in jobs:
         if not _is_object(line):
             raise NotJobs(f"line {number} is not a JSON object")
@@ -75,7 +75,7 @@ def _is_object(text: bytes) -> bool:
 
 
 class Ingress:
-    """Serves in the thread that calls `serve`. `put` must not block."""
+    """The server; `serve` runs in the calling thread. `put` must not block."""
 
     def __init__(self, put: Callable[[bytes], None], host: str, port: int) -> None:
         self._put = put
@@ -86,11 +86,11 @@ class Ingress:
 
     @property
     def port(self) -> int:
-        """The port that is served; once bound, the real one for port 0."""
+        """The port; for port 0 the actual one, after `bind`."""
         return self._web.port
 
     def bind(self) -> None:
-        """Take the port. Raises `StartError` if the address cannot be used."""
+        """Bind the port. Raises `StartError` if the address cannot be used."""
         try:
             self._web.bind()
         except OSError as error:
@@ -100,11 +100,11 @@ class Ingress:
             ) from error
 
     def serve(self, beat: Callable[[], None]) -> None:
-        """Take jobs until `stop`; `beat` is called twice a second. After `bind`."""
+        """Accept jobs until `stop`; `beat` is called twice a second. Call `bind` first."""
         self._web.serve(beat)
 
     def stop(self) -> None:
-        """Take nothing more: the port is free, and a request in flight is refused. From any thread."""
+        """Stop accepting jobs: the port is freed, and a request in flight is refused. Safe from any thread."""
         self._is_stopping = True
         self._web.stop()
 
@@ -120,13 +120,13 @@ class Ingress:
         if request.method != "POST":
             return 405, {"error": f"only POST {PATH} is served"}
         if "Origin" in request.headers:
-            # Any page that a developer's browser shows may post to the loopback interface.
-            return 403, {"error": "requests of web pages are not taken"}
+            # Any web page in a developer's browser can post to the loopback interface.
+            return 403, {"error": "requests from web pages are refused"}
         if self._is_loopback and not is_own_name(request.host):
-            # A page whose name was pointed to the loopback address could post here in its visitor's name.
-            return 421, {"error": "on a loopback address, jobs are taken for localhost or an IP address as the host"}
+            # DNS rebinding: a page whose host name resolves to the loopback address could post here.
+            return 421, {"error": "on a loopback address, the host must be localhost or an IP address"}
         if self._is_stopping:
-            return 503, {"error": "the daemon is being stopped"}
+            return 503, {"error": "the daemon is stopping"}
         try:
             jobs = split_jobs(request.get_data(cache=False, parse_form_data=False))
         except NotJobs as fault:

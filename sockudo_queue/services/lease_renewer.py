@@ -8,14 +8,14 @@ from sockudo_queue.errors import BrokerError
 from sockudo_queue.pipeline.worker import WorkerContext
 
 RENEW_AGAIN: Final = 0.5
-"""Pause in seconds after a renewal without an answer: leases run on, and the next answer may come in time."""
+"""Seconds until a renewal without an answer is retried: leases run on, and the retry may still be in time."""
 
 
 class LeaseRenewer:
-    """Renews at a fixed interval; a failed renewal is repeated soon. `pause` is in seconds, until the next."""
+    """Renews at a fixed interval, and retries a failed renewal soon. `pause` is the seconds until the next renewal."""
 
     def __init__(self, context: WorkerContext, interval: float, *, always: bool) -> None:
-        """`interval` is in seconds. `always` also renews without a claim, for a driver that holds more than claims."""
+        """`interval` is in seconds. `always` renews even without claims, for a driver that holds more than claims."""
         self.interval = self.pause = interval
         self._context = context
         self._always = always
@@ -31,12 +31,12 @@ class LeaseRenewer:
             self.pause = self.interval
 
     def _renew(self) -> None:
-        """Renew; a claim that is no longer ours is forgotten and will not be settled."""
+        """Renew; drop claims that are no longer ours, so that they are not settled."""
         held = self._context.claims.all()
         if not held and not self._always:
             return
         flags = self._context.driver.renew([in_flight.claim for in_flight in held])
         for in_flight, renewed in zip(held, flags, strict=True):
-            # A claim with a settlement may be gone because of it; the thread that settles it gets the answer.
+            # A claim with a settlement may be gone because it was settled; the settling thread reports the result.
             if not renewed and in_flight.settlement is None:
                 self._context.recorder.record(in_flight.abandon(), accepted=False, repeated=False)

@@ -1,4 +1,4 @@
-"""Waits for work in one source and wakes idle workers when there is some."""
+"""Waits for jobs in one source and wakes idle workers."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from sockudo_queue.pipeline.worker import WorkerContext
 from sockudo_queue.services.settler import SettlerThread
 
 LONGEST_WAIT: Final = 1.0
-"""Longest wait for work, in seconds; also how long a notifier takes to see that the daemon stops."""
+"""Maximum wait for jobs, in seconds; also how soon a notifier notices that the daemon stops."""
 BUSY_PAUSE: Final = 0.02
-"""Pause in seconds while every worker is busy. They claim without being woken; the notifier only empties the list."""
+"""Pause in seconds while all workers are busy. They claim without a wake-up; the notifier only empties the list."""
 LAST_LOOK: Final = 0.5
-"""Seconds for which the rest of Sockudo's list may be moved into our keys when the daemon stops."""
+"""Maximum seconds for moving the rest of Sockudo's list into our keys when the daemon stops."""
 
 
 class Notifier:
     """Serves one source, in a thread of its own."""
 
     def __init__(self, context: WorkerContext, source: str, settler: SettlerThread | None) -> None:
-        """`settler` is the settler of a driver that holds more than is claimed."""
+        """`settler` is set for a driver that holds more than is claimed."""
         self._context = context
         self._source = source
         self._settler = settler
 
     def serve(self, name: str) -> None:
-        """Wait and wake until the daemon stops, then move what is left in the source into our keys."""
+        """Wait for jobs and wake workers until the daemon stops, then move the rest of the source into our keys."""
         context = self._context
         backoff = broker_backoff()
         longest = LONGEST_WAIT if self._settler is None else self._settler.driver.notifier_seconds
@@ -39,7 +39,7 @@ class Notifier:
                 jobs = context.driver.wait(self._source, longest)
             except SourceRefused as refusal:
                 context.watch.source_refused(losses, refusal)
-                context.pool.wake(1)  # only a claim finds out whether it is taken again, or whether all are refused
+                context.pool.wake(1)  # only a claim shows whether the source works again, or whether all are refused
                 backoff.wait(context.stopping)
                 continue
             except BrokerError as error:
@@ -53,15 +53,15 @@ class Notifier:
                 if not context.pool.someone_is_idle:
                     context.stopping.wait(BUSY_PAUSE)
         if self._settler is not None:
-            self._settler.give_back()  # the last receive of this source has ended by now
+            self._settler.give_back()  # the last receive of this source has ended
         take_over(context, self._source)
 
 
 def take_over(context: WorkerContext, source: str) -> None:
-    """Move all of Sockudo's list into our keys: a Sockudo that stops together with us deletes its list."""
+    """Move all of Sockudo's list into our keys, because a Sockudo that stops at the same time deletes its list."""
     give_up_at = time.monotonic() + LAST_LOOK
     known, before = 0, -1
-    # Each look moves a part; the last one finds no more than the one before.
+    # Each call moves a part; stop when a call finds no more than the one before.
     while known > before and not context.watch.is_lost and time.monotonic() < give_up_at:
         try:
             known, before = context.driver.wait(source, 0.0), known

@@ -1,4 +1,4 @@
-"""Watches what is around the queue: clocks, which decide about readiness, Sockudo's own workers, and eviction."""
+"""Monitors the queue's environment: clocks, which affect readiness, Sockudo's own workers, and eviction."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from sockudo_queue.observability.reminder import Reminder
 
 LOOK_EVERY: Final = 5.0
 LOOK_AGAIN: Final = 1.0
-"""Seconds between looks while a clock is so far off that the daemon is not ready."""
+"""Seconds between checks while a clock is too far off for the daemon to be ready."""
 SIGNS_EVERY: Final = 60.0
-"""Seconds between two looks for other workers; the list of clients of a large server is long."""
+"""Seconds between two checks for other workers; the list of clients of a large server is long."""
 SIGNS_FIRST: Final = 12
-"""So many looks at the start are for other workers too: what they hold is held for moments."""
+"""Number of first checks that also look for other workers, whose claims are visible only for moments."""
 REMIND_AFTER: Final = 3_600.0
-"""Seconds after which what was told is told again, if it is still so."""
+"""Seconds after which a lasting condition is logged again."""
 WARN_MS: Final = 1_000
 HOSTS_SHOWN: Final = 5
 
 
 class PeerWatch:
-    """Looks every few seconds, from one thread. `set_ready` takes a reason, or None to withdraw it."""
+    """Checks every few seconds, in one thread. `set_ready` takes a reason for not being ready, or None."""
 
     def __init__(
         self,
@@ -47,20 +47,20 @@ class PeerWatch:
         self._signs_at = float("-inf")
         self._sharing = Reminder(REMIND_AFTER)
         self._evicting = Reminder(REMIND_AFTER)
-        self._evictions: Sequence[str] | None = ()  # None: may not be asked
+        self._evictions: Sequence[str] | None = ()  # None: no permission to read them
 
     @property
     def pause(self) -> float:
-        """Return the seconds until the next look."""
+        """Return the seconds until the next check."""
         return LOOK_AGAIN if self._is_far else LOOK_EVERY
 
     def try_to_look(self) -> None:
-        """Look once, unless the broker cannot be asked."""
-        with contextlib.suppress(BrokerError):  # the notifiers meet the outage too, and report it
+        """Check once, unless the broker does not answer."""
+        with contextlib.suppress(BrokerError):  # the notifiers also notice the outage, and report it
             self.look()
 
     def look(self) -> None:
-        """Look once. Raises `BrokerError`."""
+        """Check once. Raises `BrokerError`."""
         skews = self._surroundings.skews()
         for skew in skews:
             self._metrics.clock_skew(skew.whose, skew.ahead_ms / 1000)
@@ -85,7 +85,7 @@ class PeerWatch:
             self._log.warning("clock.skewed", clock=skew.whose, ahead_s=skew.ahead_ms / 1000, text=format_clock(skew))
 
     def _look_at_evictions(self, now: float) -> None:
-        """Log that the broker may drop stored jobs: at the start, when that changes, and from time to time."""
+        """Log that the broker may evict stored jobs: at the start, after a change, and at an interval."""
         before = self._evictions
         try:
             self._evictions = self._surroundings.evictions()
@@ -109,13 +109,13 @@ class PeerWatch:
 
 
 def format_clock(skew: Skew) -> str:
-    """Say in a line how far a clock is off."""
+    """Return a line that says how far a clock is off."""
     direction = "ahead of" if skew.ahead_ms > 0 else "behind"
     return f"the clock of {skew.owner} is {abs(skew.ahead_ms) / 1000:.1f} s {direction} that of Redis"
 
 
 def format_signs(signs: Signs) -> str:
-    """Say in a line that others work on the queue, and what that costs."""
+    """Return a line that says that others work on the queue, and what that causes."""
     found = []
     if signs.claims:
         found.append(f"claims of others on Queue V2: {signs.claims}")
@@ -126,9 +126,9 @@ def format_signs(signs: Signs) -> str:
             f"from {', '.join(signs.hosts[:HOSTS_SHOWN])}{more}"
         )
     return (
-        f"workers of Sockudo seem to take jobs too ({', '.join(found)}), and may take them all. A job that they take "
-        "is not kept as a dead letter when it fails, and while one webhook fails, the healthy webhooks of the same job "
-        "get duplicates. For a Sockudo up to 4.7 set QUEUE_REDIS_CONCURRENCY=0 there (on a cluster "
+        f"workers of Sockudo seem to take jobs as well ({', '.join(found)}), possibly all of them. A job that they "
+        "take does not become a dead letter when it fails, and while one webhook fails, the healthy webhooks of the "
+        "same job get duplicates. For a Sockudo up to 4.7 set QUEUE_REDIS_CONCURRENCY=0 there (on a cluster "
         "REDIS_CLUSTER_QUEUE_CONCURRENCY=0); from 5.0 on see sockudo-queue check --acl and "
         "docs/deployment.md"
     )

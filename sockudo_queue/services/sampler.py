@@ -1,6 +1,6 @@
-"""Looks at the queue every few seconds: for the gauges and the status page, and to drop old dead letters.
+"""Samples the queue every few seconds for the gauges and the status page, and drops old dead letters.
 
-A scrape or a reader of the page then finds everything here and asks nobody.
+Scrapes and page views read these samples and never call the broker.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from sockudo_queue.observability.reminder import Reminder
 from sockudo_queue.observability.status_page.history import StatusHistory
 
 SAMPLE_EVERY: Final = 5.0
-"""Seconds between two looks, where the driver does not ask for more."""
+"""Seconds between two samples, unless the driver requires a longer interval."""
 AUDIT_EVERY: Final = 60.0
-"""Seconds between two searches for records that are out of reach."""
+"""Seconds between two searches for unreachable records."""
 REMIND_AFTER: Final = 3_600.0
 DROPS_A_LOOK: Final = 20
-"""Calls that let dead letters go at one look; the rest waits for the next, so that a look never takes long."""
+"""Maximum calls that drop dead letters in one sample; the rest waits for the next, so that a sample stays short."""
 
 
 class Sampler:
-    """One look after the other, by one thread."""
+    """Takes samples, in one thread."""
 
     def __init__(
         self,
@@ -50,19 +50,19 @@ class Sampler:
         self._adrift = Reminder(REMIND_AFTER)
 
     def try_to_look(self, failed: Callable[[BrokerError], None]) -> None:
-        """Look once. `failed` gets what the queue's server refuses.
+        """Sample once. `failed` gets errors that are refusals of the broker.
 
-        A look that succeeds proves little: a replica, and a server that cannot write to its disk, can be read.
+        A success proves little: a replica, or a server that cannot write to its disk, can still be read.
         """
         try:
             self.look()
         except BrokerUnavailable:
-            pass  # the notifiers meet an outage sooner, and report it and its end
+            pass  # the notifiers notice an outage sooner, and report its start and end
         except BrokerError as error:
             failed(error)
 
     def look(self) -> None:
-        """Ask the queue. Raises `BrokerError`; the page gets its sample all the same."""
+        """Query the queue. Raises `BrokerError`; the page gets a sample anyway."""
         depth, oldest = None, None
         try:
             depth = self._driver.depth()
@@ -88,7 +88,7 @@ class Sampler:
             self._metrics.trimmed(dropped)
 
     def _audit(self) -> None:
-        """Bring back records that are out of reach, at most once a minute."""
+        """Restore unreachable records, at most once a minute."""
         now = time.monotonic()
         if not isinstance(self._driver, Auditable) or now - self._audited_at < AUDIT_EVERY:
             return
@@ -105,7 +105,7 @@ class Sampler:
             self._log.error("records.unreachable", count=unreachable)
 
     def _log_lost(self) -> None:
-        """Log in one line per look that records were lost."""
+        """Log one line per sample if records were lost."""
         total = self._metrics.lost_so_far
         if total > self._logged_lost:
             self._log.error("records.lost", count=total - self._logged_lost)
@@ -113,7 +113,7 @@ class Sampler:
             self._logged_lost = total
 
     def _log_trimmed(self) -> None:
-        """Say in one line a look that dead letters were dropped, for their number or their age."""
+        """Log one line per sample if dead letters were dropped because of their number or age."""
         total = self._metrics.trimmed_so_far
         if total > self._logged_trimmed:
             self._log.warning("dead_letters.trimmed", count=total - self._logged_trimmed)

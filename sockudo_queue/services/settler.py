@@ -1,7 +1,7 @@
 """The service thread of a `BufferedDriver`, a driver that holds more records than are claimed.
 
-It carries out in batches what workers have settled, and wakes workers when records in the driver's buffer fall due. At
-a stop the notifier, not this thread, calls `give_back`, because the notifier knows when the last receive has ended.
+It carries out in batches what workers have settled, and wakes workers when records in the driver's buffer fall due.
+During a stop the notifier, not this thread, calls `give_back`, because the notifier knows when the last receive ended.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from sockudo_queue.pipeline.broker_status import broker_backoff
 from sockudo_queue.pipeline.worker import WorkerContext
 
 LONGEST_WAIT: Final = 1.0
-"""Seconds after which it looks whether it is stopped."""
+"""Seconds after which the thread checks whether it must stop."""
 
 
 class SettlerThread:
-    """Serves one driver. `gave_back` is set when nothing is left to give back at a stop."""
+    """Serves one driver. `gave_back` is set during a stop, when nothing is left to give back."""
 
     def __init__(self, driver: BufferedDriver, context: WorkerContext) -> None:
         self.driver = driver
@@ -27,7 +27,7 @@ class SettlerThread:
         self._context = context
 
     def serve(self, name: str) -> None:
-        """Work until the daemon begins to put back what is still held (`abandoned`)."""
+        """Work until the daemon starts to put back the remaining claims (`abandoned`)."""
         context = self._context
         backoff = broker_backoff()
         while not context.abandoned.is_set():
@@ -45,7 +45,7 @@ class SettlerThread:
                 context.pool.wake(claimable)
 
     def give_back(self) -> None:
-        """Give back what was received and not begun; called by the notifier. After a failure its lease runs out."""
+        """Give back unclaimed records; the notifier calls it. If it fails, their leases have to expire."""
         try:
             self.driver.give_back()
         except BrokerError as error:

@@ -1,8 +1,7 @@
 """Starts the background threads.
 
-Each gives signs of life, outlives every outage of the broker, and ends when the daemon stops. `every` is the loop of
-those that do some work again and again; notifier, settler and app store have loops of their own, since they wait for
-others.
+Each sends heartbeats, survives every outage of the broker, and ends when the daemon stops. `every` is the loop of
+threads with periodic work. Notifier, settler and app store have their own loops, because they wait for events.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
 
 
 UPKEEP_EVERY: Final = 10.0
-"""Seconds between two rounds of what frees what is no longer used."""
+"""Seconds between two rounds of maintenance."""
 
 
 class BackgroundThreads:
@@ -59,9 +58,9 @@ class BackgroundThreads:
         refresher: AppCacheRefresher | None = None,
         cpu_affinity: CpuAffinity | None = None,
     ) -> None:
-        """Start them all, to begin when the supervisor lets them. Raises `StartError`.
+        """Start all threads; they begin when the supervisor releases them. Raises `StartError`.
 
-        `renew_interval` is in seconds; each of `upkeep` gets the time, and may block for seconds.
+        `renew_interval` is in seconds. Each function in `upkeep` gets the monotonic time, and may block for seconds.
         """
         if self._settler is not None:
             renew_interval = min(renew_interval, self._settler.driver.renew_seconds)
@@ -88,12 +87,12 @@ class BackgroundThreads:
             self._serve("app-store", refresher.serve)
 
     def take_jobs(self, ingress: Ingress) -> None:
-        """Start what takes jobs over HTTP, for the memory driver."""
+        """Start accepting jobs over HTTP, for the memory driver."""
         beats = self._context.beats
         self._start("ingress", LIVE_WITHIN, lambda name: ingress.serve(lambda: beats.beat(name)))
 
     def watch_peers(self, watch: PeerWatch) -> None:
-        """Start the look around the queue, for a driver whose broker tells of it."""
+        """Start monitoring the queue's environment, for a driver that supports it."""
         self.every("peers", lambda: watch.pause, watch.try_to_look)
 
     def every(
@@ -106,10 +105,10 @@ class BackgroundThreads:
         wakes: threading.Event | None = None,
         allowance: float = LIVE_WITHIN,
     ) -> None:
-        """Start a thread that does some work, and again after a pause of so many seconds. Raises `StartError`.
+        """Start a thread that calls `work` repeatedly, with pauses of `seconds()` seconds. Raises `StartError`.
 
-        It ends with the daemon, or when `until` is set. `wakes` ends a pause early. `allowance` is how many seconds may
-        pass between two signs of life.
+        It ends with the daemon, or when `until` is set. `wakes` ends a pause early. `allowance` is the maximum number
+        of seconds between two heartbeats.
         """
         beats, end = self._context.beats, until or self._context.stopping
 
@@ -126,7 +125,7 @@ class BackgroundThreads:
         self.every("controls", lambda: watch.pause, watch.look, wakes=watch.wakes)
 
     def keep_attempts(self, attempts: AttemptHistory) -> None:
-        """Start what stores the attempt history; attempts that end during a stop are stored too."""
+        """Start storing the attempt history; attempts that end during a stop are stored, too."""
         self.every(
             "history",
             lambda: FLUSH_SECONDS,
@@ -142,11 +141,11 @@ class BackgroundThreads:
 
     @property
     def is_busy(self) -> bool:
-        """Tell whether a stop has to wait for what was received and is not given back."""
+        """Return whether a stop must wait until received records are given back."""
         return self._settler is not None and not self._settler.gave_back.is_set()
 
     def _keep_up(self, upkeep: Sequence[Callable[[float], object]]) -> None:
-        """Free what is no longer used, such as idle connections to endpoints. No worker does it, since it may block."""
+        """Free unused resources, such as idle connections to endpoints. Not in a worker, because it may block."""
         for work in upkeep:
             self._context.beats.beat("maintenance")
             work(time.monotonic())
