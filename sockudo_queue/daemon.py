@@ -1,7 +1,7 @@
 """The composition root: builds every part from the settings, starts, waits for a signal, drains.
 
-The only place that waits for signals. Signals are blocked before the first thread starts and awaited in the main
-thread, so no handler ever runs in the middle of something.
+Only this module waits for signals. They are blocked before the first thread starts and awaited in the main thread, so
+no handler ever interrupts other code.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ if TYPE_CHECKING:
     from sockudo_queue.services.ingress import Ingress
 
 LAST_PUT_BACK: Final = 2.0
-"""Seconds that putting back may take beyond the deadline when the broker does not answer."""
+"""Seconds that putting back claims may exceed the deadline if the broker does not answer."""
 
 LAST_ENTRIES: Final = 1.0
 """Seconds in which the last entries of the attempt history may be stored at a stop."""
@@ -77,10 +77,10 @@ LAST_ALERTS: Final = 2.0
 LAST_ACTION: Final = 2.0
 """Seconds that a stop waits for an action of the page, which ends after the dead letters that it has in hand."""
 LAST_EXPORT: Final = 5.0
-"""Seconds that a stop waits at most for the collector of spans."""
+"""Maximum seconds that a stop waits for the collector of spans."""
 
 LEAST_BESIDE: Final = 24
-"""For files, pages and their clients, service threads' connections, and look-ups, at the least."""
+"""Minimum descriptors for files, pages and their clients, service threads' connections, and look-ups."""
 
 EXIT_STOPPED: Final = 0
 EXIT_FORCED: Final = 1
@@ -89,11 +89,11 @@ EXIT_GAVE_UP: Final = 4
 
 
 def _in_time(work: Callable[[], None], seconds: float) -> bool:
-    """Work in a thread of its own and wait for it for so long: a broker that hangs blocks a call for much longer."""
+    """Run `work` in its own thread and wait at most `seconds`: a hanging broker can block a call for much longer."""
     thread = threading.Thread(target=work, name="shutdown-work", daemon=True)
     try:
         thread.start()
-    except (RuntimeError, MemoryError):  # without one more thread it takes as long as it takes
+    except (RuntimeError, MemoryError):  # without another thread there is no time limit
         work()
     else:
         thread.join(seconds)
@@ -101,16 +101,16 @@ def _in_time(work: Callable[[], None], seconds: float) -> bool:
 
 
 def make_ingress(settings: Settings, driver: Driver) -> Ingress | None:
-    """Build the door to the memory driver; every other driver has a broker that takes the jobs."""
+    """Build the HTTP endpoint of the memory driver; with other drivers, producers use the broker."""
     if not isinstance(driver, InProcess):
         return None
-    from sockudo_queue.services.ingress import Ingress  # here, since the HTTP server is a tenth of the whole start
+    from sockudo_queue.services.ingress import Ingress  # here, because importing it takes a tenth of the whole start
 
     return Ingress(driver.put, settings.memory.ingress_host, settings.memory.ingress_port)
 
 
 class Daemon:
-    """One running daemon. `run` blocks the main thread until the process is to end."""
+    """One running daemon. `run` blocks the main thread until the process must end."""
 
     def __init__(
         self,
@@ -124,7 +124,7 @@ class Daemon:
         self._manager = manager or ServiceManager({})
         self._tracing = tracing
         self._app_source = app_source
-        self._log: Any = logs.get_logger().bind()  # bound once, and not anew with every line
+        self._log: Any = logs.get_logger().bind()  # bound once, not for every line
         self._gate = PythonGate()
         self._stack = DeliveryStack(settings, self._gate)
         self._driver = make_driver(settings, self._stack.protect_broker)
@@ -227,27 +227,27 @@ class Daemon:
             self._metrics.watch_evictions(lambda: driver.evicted)
 
     def run(self) -> int:
-        """Run until a signal; return the exit code. The caller leaves by `os._exit`, which interrupts nothing held.
+        """Run until a signal; return the exit code. The caller must leave by `os._exit`, without interpreter shutdown.
 
-        Raises `SockudoQueueError` for a start that failed; then no job was claimed.
+        Raises `SockudoQueueError` if the start failed; then no job was claimed.
         """
         signal_mask.block_signals()
         try:
             self._start()
         except SockudoQueueError:
             raise
-        except BaseException as error:  # noqa: BLE001 - a fault of ours, or of a library's
+        except BaseException as error:  # noqa: BLE001 - a bug of ours, or of a library
             self._log.critical("process.failed", exc_info=error)
             return EXIT_COULD_NOT_START
         try:
             return self._serve()
-        except BaseException as error:  # noqa: BLE001 - nothing may end this thread and leave the others to themselves
+        except BaseException as error:  # noqa: BLE001 - this thread must not end without stopping the others
             self._log.critical("process.failed", exc_info=error)
             self._put_back()
             return EXIT_GAVE_UP
 
     def _start(self) -> None:
-        """Take the ports, start every thread, find the queue; only then let the threads begin."""
+        """Bind the ports, start every thread, find the queue; only then release the threads."""
         descriptors = limits.set_up()
         limits.check_descriptors(self._least_descriptors)
         if (warning := self._stack.fit(descriptors)) is not None:
@@ -268,22 +268,22 @@ class Daemon:
         port = self._server.port if self._settings.metrics.enabled else None
         self._log.info("daemon.started", version=__version__, pid=os.getpid(), driver=self._driver.name, port=port)
         if self._settings.driver == "none":
-            self._log.info("daemon.idle", text="queue.driver is none: webhooks are switched off, nothing is delivered")
+            self._log.info("daemon.idle", text="queue.driver is none: webhooks are disabled, nothing is delivered")
         self._supervisor.release()
         self._notify(READY)
 
     def _notify(self, state: str) -> None:
-        """Tell the service manager. READY does not wait for the queue's server: a restart would not end its outage."""
+        """Notify the service manager. READY does not wait for the broker: a restart would not end its outage."""
         if (reason := self._manager.notify(state)) is not None:
             self._log.warning("settings.warning", text=reason)
 
     @property
     def _least_descriptors(self) -> int:
-        """How many descriptors a start needs beside those that are open: for every slot, and every thread beside."""
+        """The descriptors that a start needs in addition to the open ones: for every slot and every other thread."""
         return self._settings.workers * DESCRIPTORS_OF_A_WORKER + len(self._driver.sources) + LEAST_BESIDE
 
     def _start_threads(self) -> None:
-        """Start every thread that the daemon needs. Raises `StartError` where the system does not give them all."""
+        """Start every thread that the daemon needs. Raises `StartError` if the system refuses one."""
         self._beats.watch(logs.THREAD, logs.is_alive)
         interval = self._settings.reliability.lease_renew_interval_ms / 1000
         upkeep = [*self._stack.upkeep, self._endpoints.forget_rested]
@@ -330,7 +330,7 @@ class Daemon:
         self._services.watch_peers(PeerWatch(self._driver.peers, self._metrics, self._log, clock, lease_ms))
 
     def _prepare(self) -> None:
-        """Let the driver find what it needs. What no waiting cures ends the start here; for the rest it waits."""
+        """Prepare the driver. Permanent errors end the start here; temporary ones are retried later."""
         if isinstance(self._driver, BufferedDriver):
             losses = self._watch.losses
             try:
@@ -379,7 +379,7 @@ class Daemon:
             self._log.warning("alert.lost", count=unsent)
 
     def _export_spans(self, seconds: float) -> None:
-        """Export what waits, for at most so long: a collector that hangs must not hold up a stop."""
+        """Export pending spans within `seconds`: a hanging collector must not delay a stop."""
         if self._tracing.collector is None:
             return
         _in_time(self._tracing.close, max(seconds, 0.0))
@@ -388,11 +388,11 @@ class Daemon:
 
     @property
     def _is_busy(self) -> bool:
-        """Tell whether a stop has something to wait for."""
+        """Return whether a stop has to wait."""
         return bool(self._claims or self._pool.threads or self._services.is_busy)
 
     def _put_back(self) -> bool:
-        """Put back what is still held; False when the broker did not take it, so that leases have to run out."""
+        """Put back the remaining claims; False if the broker did not accept them, so their leases have to expire."""
         self._supervisor.stopping.set()
         self._abandoned.set()
         self._name_unfinished()
@@ -413,14 +413,14 @@ class Daemon:
         repeated = False
         while (held := self._claims.all()) or self._supervisor.is_claiming:
             for in_flight in held:
-                was_settling = in_flight.settlement is not None  # by its worker, at this moment perhaps
+                was_settling = in_flight.settlement is not None  # perhaps by its worker right now
                 try:
                     self._recorder.settle(in_flight.abandon(), repeated=repeated or was_settling)
                 except BrokerError as error:
                     self._watch.failed(error)
                     repeated = True
                     time.sleep(0.05)
-                except Exception as error:  # noqa: BLE001 - one that cannot be put back must not keep the others here
+                except Exception as error:  # noqa: BLE001 - one claim that cannot be put back must not block the others
                     self._log.error("job.failed", record=in_flight.claim.id, exc_info=error)
                     time.sleep(0.05)
             if not held:
@@ -457,7 +457,7 @@ class Daemon:
         return Credentials(metrics.username, metrics.password, metrics.token)
 
     def _make_server(self) -> HealthServer:
-        """Return the server of probes and pages; it is started only where it is wanted."""
+        """Return the server of probes and pages; it is started only if enabled."""
         metrics, operator_pages = self._settings.metrics, self._operator_pages
         pages = StatusPages(
             self._history,

@@ -1,19 +1,19 @@
-"""The errors of this package; each message is one line for a person and never holds a secret.
+"""The errors of this package. Each message is one line for operators and never contains a secret.
 
     SockudoQueueError
-    ├── SettingsError       what a person wrote cannot be used: exit code 2
+    ├── SettingsError       a setting cannot be used: exit code 2
     ├── StartError          the process cannot start (a taken port): exit code 3
-    ├── OutputError         what a command has to say cannot be written: exit code 1
+    ├── OutputError         a command's output cannot be written: exit code 1
     ├── MalformedJob        a job's bytes cannot be read; kept as a dead letter
-    ├── AppStoreUnavailable the database of apps does not answer: nobody can tell whether there is such an app
-    ├── AppUnreadable       there is such an app, and what the database says about it cannot be used
+    ├── AppStoreUnavailable the database of apps does not answer, so it is unknown whether an app exists
+    ├── AppUnreadable       the app exists, but its data in the database cannot be used
     └── BrokerError
-        ├── BrokerUnavailable   no answer, or none to trust: the command may or may not have run
-        │   └── SourceUnavailable   for one form of the queue; others are on other servers
-        └── BrokerRefused       the broker answered, and refused
-            └── SourceRefused   it refused one form of the queue, and serves others
+        ├── BrokerUnavailable   no response, or no reliable one: the command may or may not have run
+        │   └── SourceUnavailable   for one source; others are on other servers
+        └── BrokerRefused       the broker answered with a refusal
+            └── SourceRefused   it refused one source, and serves others
 
-An endpoint that fails is no error: a failed attempt is an `outcome.Outcome`.
+A failing endpoint is not an exception: a failed attempt is an `outcome.Outcome`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class SockudoQueueError(Exception):
 
 
 class SettingsError(SockudoQueueError):
-    """One or more settings cannot be used; `faults` holds one complete line for each."""
+    """One or more settings cannot be used; `faults` contains one complete line for each."""
 
     def __init__(self, faults: Sequence[str]) -> None:
         super().__init__("\n".join(faults))
@@ -34,11 +34,11 @@ class SettingsError(SockudoQueueError):
 
 
 class StartError(SockudoQueueError):
-    """The process cannot start although its settings are sound."""
+    """The process cannot start although its settings are valid."""
 
 
 class OutputError(SockudoQueueError):
-    """Standard output takes nothing more: a full disk, for example."""
+    """Standard output cannot be written, for example because of a full disk."""
 
 
 class ControlsNotShared(SockudoQueueError):
@@ -46,30 +46,30 @@ class ControlsNotShared(SockudoQueueError):
 
 
 class MalformedJob(SockudoQueueError):
-    """The bytes of a job cannot be read. The message names the fault, never the bytes."""
+    """The bytes of a job cannot be read. The message names the fault, and contains none of the bytes."""
 
 
 class AppStoreUnavailable(SockudoQueueError):
-    """The store of apps did not answer, or refused. Whether it holds an app is not known, so none is unknown."""
+    """The store of apps did not answer, or refused. Whether the app exists is unknown, so it never counts as absent."""
 
 
 class AppUnreadable(SockudoQueueError):
-    """The store holds something under the app's id that cannot be read as an app."""
+    """The store's data for this app id cannot be read as an app."""
 
 
 class BrokerError(SockudoQueueError):
-    """The queue's broker did not do what was asked."""
+    """The queue's broker did not carry out a command."""
 
 
 class BrokerUnavailable(BrokerError):
-    """No usable answer came: a lost connection, a timeout, a server that is loading or failing over.
+    """There was no usable response: a lost connection, a timeout, a server that is loading or failing over.
 
-    The command may have run. Whoever repeats it must be sure that twice is as good as once.
+    The command may have run, so repeat it only if it is idempotent.
     """
 
 
 class SourceUnavailable(BrokerUnavailable):
-    """No usable answer came for one source; others of the same driver are on other servers, and may be served."""
+    """There was no usable response for one source; others of the same driver are on other servers, and may work."""
 
     def __init__(self, source: str, reason: str) -> None:
         super().__init__(f"{source}: {reason}")
@@ -81,7 +81,7 @@ class BrokerRefused(BrokerError):
 
 
 class SourceRefused(BrokerRefused):
-    """The broker refused what was asked of one source, while others of the same driver are served."""
+    """The broker refused a command for one source, while others of the same driver are served."""
 
     def __init__(self, source: str, reason: str) -> None:
         super().__init__(f"{source}: {reason}")
@@ -90,7 +90,7 @@ class SourceRefused(BrokerRefused):
 
 
 class SettlementRefused(SourceRefused):
-    """The broker refused one settlement, for example for its size; others of its source are taken."""
+    """The broker refused one settlement, for example for its size; others of its source are accepted."""
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:

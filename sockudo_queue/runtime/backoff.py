@@ -1,4 +1,4 @@
-"""Growing pauses between tries, in seconds; it does not know what is tried."""
+"""Growing pauses between retries, in seconds."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from collections.abc import Callable
 from typing import Final
 
 FACTOR: Final = 2.0
-"""How many times longer a pause is than the one before."""
+"""The factor between a pause and the previous one."""
 
 
 def longer(before: float, first: float, longest: float, factor: float = FACTOR) -> float:
-    """Return the pause that follows `before`: `first` after none (0), then ever longer up to `longest`."""
+    """Return the pause after `before`: `first` after none (0), then longer ones up to `longest`."""
     return min(max(before * factor, first), longest)
 
 
 class Backoff:
     """Pauses that double from `first` to `longest`. For one thread at a time.
 
-    `jitter` is the share of a pause that chance may take off, so that those who failed together do not try together.
+    `jitter` is the maximum share of a pause that is randomly taken off, so that retries of several callers spread out.
     """
 
     def __init__(
@@ -32,14 +32,14 @@ class Backoff:
         self._pause = 0.0
 
     def next(self) -> float:
-        """Return the seconds until the next try."""
+        """Return the seconds until the next retry."""
         self._pause = longer(self._pause, self._first, self._longest)
         return self._pause * (1 - self._jitter * self._chance())
 
     def wait(self, stop: threading.Event) -> bool:
-        """Wait for the next pause, or until the event is set; True where it is."""
+        """Wait for the next pause, or until the event is set; return whether it is set."""
         return stop.wait(self.next())
 
     def reset(self) -> None:
-        """Start again with the first pause, because a try has succeeded."""
+        """Restart with the first pause, after a success."""
         self._pause = 0.0

@@ -1,11 +1,11 @@
-"""On which core the threads run: all on one while the daemon is busy and that core has room, else wherever they like.
+"""Restricts the threads to one core while the daemon is busy and that core has capacity; otherwise uses all cores.
 
 Python lets one thread run at a time. Threads on several cores wake each other for its lock several times a job, which
 costs a third of all the CPU that a job takes, and gains nothing: what runs beside the lock, the network, is short. On
 one core a thread finds the lock free when its turn comes. But a thread that is tied to a core cannot leave when others
 need it, so whether there is room is looked at again and again (`docs/verification/performance.md` has the figures).
 
-Linux only; elsewhere, and where one core is all there is, nothing is done.
+Linux only; elsewhere, and with only one core, nothing is done.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from typing import Final
 from sockudo_queue.runtime.backoff import Backoff
 
 LOOK_EVERY: Final = 0.5
-"""Seconds between two looks. The kernel counts in hundredths, so much shorter ones would see noise."""
+"""Seconds between two checks. The kernel counts in hundredths, so much shorter intervals would measure noise."""
 BUSY: Final = 0.05
-"""Share of a core that the daemon must use for its threads to hinder each other; 100 jobs a second then cost less."""
+"""Minimum load, as a share of a core, for the restriction to one core. It already saves CPU at 100 jobs a second."""
 ROOM: Final = 0.3
-"""Share of a core that others may use; with more of it, sharing the core with them costs more than is gained."""
+"""Share of a core that other processes may use; above it, sharing the core costs more than is gained."""
 FIRST_REST: Final = 5.0
 LONGEST_REST: Final = 60.0
-"""Seconds for which the threads are left alone after others have needed the core."""
+"""Seconds without restriction after other processes have needed the core."""
 
 _STAT: Final = Path("/proc/stat")
 _TASKS: Final = Path("/proc/self/task")
@@ -34,7 +34,7 @@ _TICKS: Final = os.sysconf("SC_CLK_TCK")
 
 
 class Policy:
-    """Decides which core to share, by what was used since the last look. Pure; times in seconds."""
+    """Decides which core to use, from the load since the last check. Pure; times in seconds."""
 
     def __init__(self) -> None:
         self.core: int | None = None
@@ -42,9 +42,9 @@ class Policy:
         self._rest_until = 0.0
 
     def decide(self, own: float, busy: Mapping[int, float], now: float) -> int | None:
-        """Return the core to share, or None for all of them.
+        """Return the core to use, or None for all of them.
 
-        `own` is how many cores this process has used, `busy` which part of each core anybody has used.
+        `own` is the load of this process in cores; `busy` is the total load of each core, from 0 to 1.
         """
         if own < BUSY:
             self.core = None
@@ -59,7 +59,7 @@ class Policy:
 
 
 class CpuAffinity:
-    """Looks, decides and moves the threads of this process. For one thread."""
+    """Measures, decides and sets the affinity of this process's threads. For one thread."""
 
     def __init__(self) -> None:
         self._cores: frozenset[int] = frozenset()
@@ -73,15 +73,15 @@ class CpuAffinity:
 
     @property
     def is_possible(self) -> bool:
-        """Tell whether there is a choice."""
+        """Return whether there is more than one core to choose from."""
         return len(self._cores) > 1
 
     def look(self) -> None:
-        """Place the threads by what has happened since the last look."""
+        """Set the affinity according to the load since the last check."""
         own, now = time.process_time(), time.monotonic()
         own_share, seconds = (own - self._own) / max(now - self._at, 0.001), now - self._at
         self._own, self._at = own, now
-        # Reading takes long on a machine of many cores, so an idle daemon leaves it.
+        # Reading is slow on a machine with many cores, so an idle daemon skips it.
         used = _seconds_used(self._cores) if own_share >= BUSY else {}
         busy = {core: (used[core] - self._used[core]) / seconds for core in used if core in self._used}
         self._used = used
@@ -92,18 +92,18 @@ class CpuAffinity:
         if core is None and self._placed is None:
             return
         wanted: Collection[int] = self._cores if core is None else {core}
-        # Twice, since a thread may be started meanwhile by one that was not moved yet.
+        # Twice, because a thread that was not moved yet may start another one meanwhile.
         for _ in range(2):
             for task in _TASKS.iterdir():
                 try:
                     os.sched_setaffinity(int(task.name), wanted)
-                except OSError:  # it has ended, or the machine has lost that core: where it runs is the kernel's again
+                except OSError:  # the thread has ended, or the core is offline: then the kernel chooses again
                     continue
         self._placed = core
 
 
 def _seconds_used(cores: Collection[int]) -> dict[int, float]:
-    """Return the seconds that each core has worked since the machine was started, from the kernel's own table."""
+    """Return the busy seconds of each core since boot, from /proc/stat."""
     used = {}
     for line in _STAT.read_text("ascii").splitlines():
         name, *counts = line.split()

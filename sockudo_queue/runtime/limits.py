@@ -1,4 +1,4 @@
-"""The limits of this process: raised where it may raise them, and named where they are too low to start."""
+"""The process limits: raises them where allowed, and checks that they suffice for a start."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ _ARENA_MAX: Final = -8
 _ARENAS: Final = 2
 _MMAP_THRESHOLD: Final = -3
 _LARGE: Final = 1_048_576
-"""Bytes from which on memory is given back to the system when it is freed."""
+"""Minimum bytes of an allocation that returns to the system when it is freed."""
 
 
 def set_up() -> int:
     """Raise the limit on descriptors to the hard one, and let all threads share two heaps. Return that limit.
 
-    Shells and service managers give 1,024 descriptors for programs that still use select(2); nothing here does. Each
-    connection needs some. By itself glibc gives every thread a heap of its own, up to eight per core, and what is free
-    in one is no use to the others: with 37 threads that is memory that seems to leak. Call it before the first thread
+    Shells and service managers set 1,024 descriptors for programs that still use select(2); this one does not. Each
+    connection needs some. By default glibc gives each thread its own heap, up to eight per core, and free memory in one
+    is not available to the others: with 37 threads that looks like a memory leak. Call it before the first thread
     starts.
     """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    # Some kernels have a lower bound of their own than the hard limit says; then the old one stays.
+    # Some kernels enforce a lower bound than the hard limit; then the old limit stays.
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    # Other C libraries have no such switch, and no such heaps.
+    # Other C libraries have neither this function nor these heaps.
     with contextlib.suppress(AttributeError, OSError):
         allocator = ctypes.CDLL(None)
         allocator.mallopt(_ARENA_MAX, _ARENAS)
-        # By itself glibc raises it after the first large job, whose kind then stays in heaps with holes in them.
+        # By default glibc raises it after the first large job; later large jobs would then fragment the heaps.
         allocator.mallopt(_MMAP_THRESHOLD, _LARGE)
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
 def start_thread(thread: threading.Thread) -> None:
-    """Start a thread that the daemon cannot run without. Raises `StartError` where the system gives no more threads."""
+    """Start a thread that the daemon needs. Raises `StartError` if the system refuses another thread."""
     try:
         thread.start()
     except (RuntimeError, MemoryError):
@@ -52,13 +52,13 @@ def too_few_threads() -> StartError:
     soft, _ = resource.getrlimit(resource.RLIMIT_NPROC)
     now = "" if soft == resource.RLIM_INFINITY else f", now {soft}"
     return StartError(
-        f"the system does not let this process start more than {threading.active_count()} threads; raise the limit on "
+        f"the system does not allow this process more than {threading.active_count()} threads; raise the limit on "
         f"processes (ulimit -u{now}; TasksMax of systemd; the pids limit of a container), or lower QUEUE_WORKERS"
     )
 
 
 def check_descriptors(needed: int) -> None:
-    """Raise `StartError` where fewer than `needed` descriptors can be opened beside those that are open already."""
+    """Raise `StartError` if fewer than `needed` descriptors can be opened in addition to the open ones."""
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed += _open_descriptors()
     if limit < needed:

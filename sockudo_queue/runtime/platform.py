@@ -1,10 +1,10 @@
-"""Which operating systems the daemon runs on. It imports nothing, because it is asked before anything else."""
+"""The supported operating systems. Imports nothing, because it is used before anything else."""
 
 _NAMES = {"darwin": "macOS", "win32": "Windows", "cygwin": "Cygwin"}
 
 
 def unsupported(platform: str) -> str:
-    """Return why `sys.platform` cannot run this program, and what to do instead; empty on Linux.
+    """Return why `sys.platform` is not supported, and an alternative; empty on Linux.
 
     The daemon waits for signals with `sigtimedwait`, which macOS and Windows do not have.
     """

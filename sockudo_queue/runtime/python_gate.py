@@ -1,4 +1,4 @@
-"""Few workers at a time run Python; the others wait for the network, or at this gate.
+"""Limits the number of workers that run Python; the others wait for the network or at this gate.
 
 Python's lock has no queue in which a thread could go first: where a hundred workers want it, a probe waits behind all
 of them, several times for one answer. Waiting at the gate costs nothing, so a probe has a handful of threads before it,
@@ -16,13 +16,13 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 AT_ONCE: Final = 2
-"""One runs, and one is on its way to or from the network or is being woken. More only hinder each other."""
+"""One runs, and one is on its way to or from the network or is being woken. More threads only compete for the lock."""
 
 
 class PythonGate:
-    """Lets threads in, in the order in which they asked. Safe from any thread.
+    """Admits threads in the order of their requests. Safe from any thread.
 
-    A thread leaves it, by `released`, for everything that may wait, or those who wait would stop all others.
+    A thread must leave it, by `released`, for every call that may block; otherwise it would stop all others.
     """
 
     def __init__(self, at_once: int = AT_ONCE) -> None:
@@ -42,7 +42,7 @@ class PythonGate:
         admitted.acquire()
 
     def leave(self) -> None:
-        """Let the thread in that has waited longest."""
+        """Admit the thread that has waited longest."""
         with self._lock:
             if self._queue:
                 self._queue.popleft().release()
@@ -50,7 +50,7 @@ class PythonGate:
                 self._free += 1
 
     def released(self, wait: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call what may wait, and let another thread in meanwhile."""
+        """Make a call that may block, and let another thread run meanwhile."""
         self.leave()
         try:
             return wait(*args, **kwargs)

@@ -1,6 +1,6 @@
-"""Tells systemd that the daemon has started or is stopping, for a unit with `Type=notify`.
+"""Notifies systemd that the daemon has started or is stopping, for a unit with `Type=notify`.
 
-The protocol is one datagram to the socket that the variable NOTIFY_SOCKET names; see sd_notify(3).
+The protocol is one datagram to the socket in the variable NOTIFY_SOCKET; see sd_notify(3).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Final
 READY: Final = "READY=1"
 STOPPING: Final = "STOPPING=1"
 _SEND_SECONDS: Final = 1.0
-"""Longest wait for room in the socket's queue."""
+"""Maximum wait for space in the socket's queue."""
 
 
 class ServiceManager:
@@ -22,7 +22,7 @@ class ServiceManager:
         self._path = environment.get("NOTIFY_SOCKET", "")
 
     def notify(self, state: str) -> str | None:
-        """Send a state; block for 1 s at most. Return why it was not sent, or None where it was or need not be."""
+        """Send a state, within 1 s. Return why that failed, or None if it was sent or there is no service manager."""
         if not self._path:
             return None
         try:
@@ -35,5 +35,5 @@ class ServiceManager:
 
     @property
     def _address(self) -> str:
-        """A leading "@" stands for the null byte of an abstract socket."""
+        """A leading "@" means the null byte of an abstract socket."""
         return f"\0{self._path[1:]}" if self._path.startswith("@") else self._path

@@ -1,4 +1,4 @@
-"""The mask of signals. It imports next to nothing, because a signal that comes before it is set ends the process."""
+"""The signal mask. Imports almost nothing, because a signal before the mask is set ends the process."""
 
 import signal
 
@@ -7,10 +7,10 @@ _before: list[set[int]] = []  # the mask of the process, while signals are block
 
 
 def block_signals() -> None:
-    """Keep signals for the main thread, which waits for them.
+    """Block the signals in all threads; the main thread waits for them.
 
-    Call it first of all. Until then a signal ends the process, or is lost where it is process 1 of a container; and a
-    thread that was started before it and does not block a signal is ended by it, with the whole process.
+    Call it before everything else. Until then a signal ends the process, or is lost if this is process 1 of a
+    container. A thread that was started earlier does not block the signals, so one could end the whole process there.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, HELD_BACK)
     if not _before:
@@ -18,9 +18,9 @@ def block_signals() -> None:
 
 
 def restore_signals() -> None:
-    """Let through again what `block_signals` holds back; one that waits is delivered now.
+    """Unblock the signals of `block_signals`; a pending one is delivered now.
 
-    What the parent process had blocked stays blocked.
+    Signals that the parent process had blocked stay blocked.
     """
     if _before:
         signal.pthread_sigmask(signal.SIG_SETMASK, _before.pop())

@@ -1,4 +1,4 @@
-"""Standard input, output and error of a command: that they are there, and that they take what is written."""
+"""Standard input, output and error of a command: makes sure that they exist, and reports failed writes."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _EVERYTHING: Final = (_INPUT, _OUTPUT, _ERRORS)
 
 
 def set_up() -> None:
-    """Put the null device where a stream was closed before the start, as `>&-` does; take every character.
+    """Open the null device for streams that were closed at the start, as with `>&-`; escape unencodable characters.
 
-    Else the next connection gets the free number, and what a C library or the interpreter writes there at its end, a
-    crash report for example, goes to Redis or to an endpoint.
+    Otherwise the next connection would get the free descriptor, and what a C library or the interpreter writes to it, a
+    crash report for example, would be sent to Redis or to an endpoint.
     """
     for number in _EVERYTHING:
         try:
@@ -29,11 +29,11 @@ def set_up() -> None:
     sys.stdout = sys.stdout or open(_OUTPUT, "w", closefd=False)  # noqa: SIM115
     sys.stderr = sys.stderr or open(_ERRORS, "w", closefd=False)  # noqa: SIM115
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a locale of old may not have what is in a job
+        sys.stdout.reconfigure(errors="backslashreplace")  # a legacy locale may not have all characters of a job
 
 
 def write(text: str) -> None:
-    """Write to standard output. Raises `OutputError`, or BrokenPipeError where the reader has seen enough."""
+    """Write to standard output. Raises `OutputError`, or BrokenPipeError if the reader has closed it."""
     try:
         sys.stdout.write(text)
     except OSError as error:
@@ -41,7 +41,7 @@ def write(text: str) -> None:
 
 
 def write_bytes(content: bytes) -> None:
-    """Write bytes to standard output as they are, and let them out. Raises as `write`."""
+    """Write bytes to standard output unchanged, and flush. Raises as `write`."""
     flush()
     try:
         sys.stdout.buffer.write(content)
@@ -51,7 +51,7 @@ def write_bytes(content: bytes) -> None:
 
 
 def flush() -> None:
-    """Let out what was written to standard output. Raises as `write`."""
+    """Flush standard output. Raises as `write`."""
     try:
         sys.stdout.flush()
     except OSError as error:
@@ -59,19 +59,19 @@ def flush() -> None:
 
 
 def write_error(text: str) -> None:
-    """Write to standard error; where even that is not possible the exit code is all that is left to say it."""
+    """Write to standard error; if that fails, only the exit code can report the error."""
     with contextlib.suppress(OSError):
         sys.stderr.write(text)
         sys.stderr.flush()
 
 
 def can_draw(descriptor: int) -> bool:
-    """Return whether a descriptor is a terminal that moves its cursor."""
+    """Return whether a descriptor is a terminal with cursor control."""
     return os.isatty(descriptor) and os.environ.get("TERM") != "dumb"
 
 
 def has_colours(descriptor: int) -> bool:
-    """Return whether colours are wanted there: `NO_COLOR` decides, then `FORCE_COLOR`, then the terminal."""
+    """Return whether to use colours: `NO_COLOR` decides, then `FORCE_COLOR`, then the terminal."""
     if os.environ.get("NO_COLOR"):
         return False
     forced = os.environ.get("FORCE_COLOR")
@@ -79,7 +79,7 @@ def has_colours(descriptor: int) -> bool:
 
 
 def visible(text: str) -> str:
-    """Return text with whatever a terminal could act upon spelled out."""
+    """Return text with every character escaped that a terminal could interpret."""
     return text if text.isprintable() else "".join(map(_visible, text))
 
 
@@ -88,13 +88,13 @@ def _visible(character: str) -> str:
 
 
 def json_escape(character: str) -> str:
-    """Return a character as JSON spells it in ASCII."""
+    """Return the JSON escape of a character, in ASCII."""
     pair = character.encode("utf-16-be", "surrogatepass").hex()
     return "".join(f"\\u{pair[at : at + 4]}" for at in range(0, len(pair), 4))
 
 
 def unwritable(error: OSError) -> Exception:
-    """Return what to raise for an error of standard output; one of a reader that has seen enough stays what it is."""
+    """Return the exception to raise for an error of standard output; a BrokenPipeError is returned unchanged."""
     if isinstance(error, BrokenPipeError):
         return error
     return OutputError(f"standard output cannot be written: {error.strerror}")
