@@ -1,4 +1,4 @@
-"""Patterns mean what Rust's `regex` crate says they mean, are refused where it refuses them, and stay linear."""
+"""Patterns have the semantics of Rust's `regex` crate, are refused if it refuses them, and take linear time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CASES: list[dict[str, str | bool | None]] = json.loads(
 
 
 def ask(pattern: str, channel: str) -> bool | None:
-    """Return whether the pattern is found, or None where it is refused."""
+    """Return whether the pattern is found, or None if it is refused."""
     try:
         return compile_pattern(pattern)(channel)
     except PatternError:
@@ -31,14 +31,14 @@ def fault(pattern: str) -> str:
 @pytest.mark.parametrize(
     "case", CASES, ids=[f"{n}-{ascii(case['pattern'])[1:31]}" for n, case in enumerate(CASES, start=1)]
 )
-def test_agrees_with_the_crate(case: dict[str, str | bool | None]) -> None:
+def test_pattern_has_the_same_result_as_in_the_crate(case: dict[str, str | bool | None]) -> None:
     pattern, channel = case["pattern"], case["channel"]
     assert isinstance(pattern, str)
     assert isinstance(channel, str)
     assert ask(pattern, channel) is case["found"]
 
 
-def test_the_table_holds_enough_of_each_answer() -> None:
+def test_case_table_has_enough_cases_of_each_result() -> None:
     answers = [case["found"] for case in CASES]
     assert answers.count(True) >= 100
     assert answers.count(False) >= 100
@@ -58,7 +58,7 @@ def test_the_table_holds_enough_of_each_answer() -> None:
         (r"x{2,1}", " at character 2: {2,1}"),
         (r"(?<a>x)(?<a>y)", " at character 11: a"),
         ("(?<a>x)\n(?<a>y)", " at line 2, character 4: a"),
-        # A pattern that looks like the report it is shown in.
+        # Patterns that look like the error report that quotes them.
         ("error: (", " at character 8: ("),
         ("^^^(", " at character 4: ("),
         ("a\n  ^\n(", " at line 3, character 1: ("),
@@ -66,27 +66,27 @@ def test_the_table_holds_enough_of_each_answer() -> None:
         ("a\r\n(", " at line 2, character 1: ("),
     ],
 )
-def test_names_the_construct_and_its_place(pattern: str, place: str) -> None:
+def test_error_names_the_construct_and_its_position(pattern: str, place: str) -> None:
     message = fault(pattern)
     assert message.endswith(place)
     assert message != place
     assert "\n" not in message
 
 
-def test_says_what_is_wrong() -> None:
+def test_error_gives_the_reason() -> None:
     assert fault("(abc") == "unclosed group at character 1: ("
 
 
-def test_a_fault_over_several_lines_has_no_place_but_a_reason() -> None:
+def test_error_over_several_lines_has_a_reason_without_a_position() -> None:
     assert fault("(?x)[z\n-a]").startswith("invalid character class range")
 
 
-def test_a_long_construct_is_cut() -> None:
+def test_long_construct_is_truncated_in_the_error() -> None:
     message = fault(r"\p{" + "x" * 500 + "}")
     assert message.endswith(r"\p{" + "x" * 17 + "…")
 
 
-def test_what_cannot_be_seen_is_written_as_an_escape() -> None:
+def test_invisible_character_is_escaped_in_the_error() -> None:
     assert fault("(?P<\u200b>a)").endswith(" at character 5: \\u{200b}")
 
 
@@ -96,17 +96,17 @@ def test_a_pattern_that_compiles_to_too_much_says_what_to_do() -> None:
     assert "[A-Za-z0-9_] for \\w" in message
 
 
-def test_half_a_surrogate_pair_is_refused() -> None:
+def test_pattern_with_half_a_surrogate_pair_is_refused() -> None:
     assert fault("ab\ud800").startswith("half a surrogate pair at character 3")
 
 
-def test_a_channel_that_is_no_text_matches_nothing() -> None:
+def test_channel_with_half_a_surrogate_pair_matches_nothing() -> None:
     assert compile_pattern("")("\ud800") is False
 
 
 @pytest.mark.parametrize("pattern", [r"^(a*)*$", r"^(?:a+a+)+$", r"(?:a?){50}a{50}$", r"^(\w+\s?)+$"])
 def test_a_hostile_channel_costs_linear_time(pattern: str) -> None:
-    # An engine that backtracks would not end before the limit of this test run.
+    # A backtracking engine would not finish within the time limit of the test run.
     search = compile_pattern(pattern)
     assert search("a" * 100_000)
     assert not search("a" * 100_000 + "!")

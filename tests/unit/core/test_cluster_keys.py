@@ -1,4 +1,4 @@
-"""The hash tag of a key, and what redis-py says of it."""
+"""The hash tag of a key, compared with redis-py."""
 
 from __future__ import annotations
 

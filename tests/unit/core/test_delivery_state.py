@@ -1,4 +1,4 @@
-"""The state of a record: what is written can be read, and what a later version wrote is left alone."""
+"""The state of a record: encoding and decoding, and records of later versions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FULL = DeliveryState(
 
 
 class StateOfVersion010(msgspec.Struct, frozen=True, omit_defaults=True, rename={"version": "v"}):
-    """The state as it was read and written before it held tries."""
+    """The state before the field `tries` was added."""
 
     job: str
     app: str = ""
@@ -47,11 +47,11 @@ class StateOfVersion010(msgspec.Struct, frozen=True, omit_defaults=True, rename=
     "state",
     [DeliveryState(job="j"), FULL, DeliveryState(job="", webhook="😀"), DeliveryState(job="j~", attempts=10**9)],
 )
-def test_what_is_written_can_be_read(state: DeliveryState) -> None:
+def test_encoded_state_decodes_to_the_same_state(state: DeliveryState) -> None:
     assert delivery_state.decode(delivery_state.encode(state)) == state
 
 
-def test_a_state_is_one_line_that_names_its_version() -> None:
+def test_encoded_state_is_one_line_with_its_version() -> None:
     for state in (DeliveryState(job="j"), FULL):
         written = delivery_state.encode(state)
         assert b"\n" not in written
@@ -59,7 +59,7 @@ def test_a_state_is_one_line_that_names_its_version() -> None:
         assert json.loads(written)["v"] == delivery_state.FORMAT_VERSION
 
 
-def test_little_is_written_for_little() -> None:
+def test_default_values_are_not_encoded() -> None:
     assert json.loads(delivery_state.encode(DeliveryState(job="j"))) == {"job": "j", "v": 1}
 
 
@@ -79,7 +79,7 @@ def test_little_is_written_for_little() -> None:
         b'{"v":1,"job":5}',
         b'{"v":1,"job":"\xff"}',
         b'{"v":1,"job":"\\ud800"}',
-        # With Queue V2 and SQS a state comes with the job: it shall not write headers, nor end a thread by a number.
+        # With Queue V2 and SQS a state comes with the job: it must not inject headers, nor crash a thread by a number.
         b'{"v":1,"job":"j\\r\\nX-Evil: yes"}',
         b'{"v":1,"job":"j\\n"}',
         b'{"v":1,"job":"\\u0000"}',
@@ -102,12 +102,12 @@ def test_what_this_version_cannot_read_is_a_newer_record(state: bytes) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_a_field_that_a_later_version_adds_is_no_obstacle() -> None:
+def test_unknown_field_is_ignored() -> None:
     assert delivery_state.decode(b'{"job":"j","v":1,"later":[1,2]}') == DeliveryState(job="j")
     assert delivery_state.decode(b'{"job":"j"}') == DeliveryState(job="j")
 
 
-def test_a_replay_starts_at_nothing_and_keeps_the_past() -> None:
+def test_replay_resets_the_counters_and_keeps_the_history() -> None:
     again = delivery_state.replayed(FULL)
     assert (again.job, again.app, again.webhook) == (FULL.job, FULL.app, FULL.webhook)
     assert (again.attempts, again.budget_from, again.reserved, again.reason, again.died) == (0, None, False, None, None)
@@ -115,17 +115,17 @@ def test_a_replay_starts_at_nothing_and_keeps_the_past() -> None:
     assert delivery_state.decode(delivery_state.encode(again)) == again
 
 
-def test_a_replay_is_linked_to_the_first_try_of_all() -> None:
+def test_replay_keeps_the_first_try() -> None:
     first_try = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
     state = delivery_state.decode(delivery_state.encode(replace(FULL, first_try=first_try)))
     assert delivery_state.replayed(state).first_try == first_try
 
 
-def test_a_replay_can_go_to_a_webhook_that_has_another_name_now() -> None:
+def test_replay_can_name_a_renamed_webhook() -> None:
     assert delivery_state.replayed(FULL, "new").webhook == "new"
 
 
-def test_the_past_of_a_record_that_is_replayed_for_ever_is_bounded() -> None:
+def test_history_of_a_record_replayed_many_times_is_bounded() -> None:
     state = FULL
     for died in range(delivery_state.HISTORY_LIMIT + 5):
         state = replace(delivery_state.replayed(state), reason="exhausted", died=died)
@@ -133,14 +133,14 @@ def test_the_past_of_a_record_that_is_replayed_for_ever_is_bounded() -> None:
     assert len(state.history) == delivery_state.HISTORY_LIMIT
 
 
-def test_state_with_tries_is_read_by_the_version_before_and_its_answer_by_this_one() -> None:
+def test_state_with_tries_is_compatible_with_the_previous_version() -> None:
     before = msgspec.json.decode(delivery_state.encode(FULL), type=StateOfVersion010)
     assert (before.job, before.attempts, before.history) == (FULL.job, FULL.attempts, FULL.history)
     after = delivery_state.decode(msgspec.json.encode(replace(before, attempts=8)))
     assert after == replace(FULL, attempts=8, tries=())
 
 
-def test_try_of_a_later_version_with_more_elements_is_read() -> None:
+def test_try_with_extra_elements_is_decoded() -> None:
     assert delivery_state.decode(b'{"job":"j","v":1,"tries":[[5,"dns",7,"new"],[6,"tls"]]}').tries == (
         Try(5, "dns", 7),
         Try(6, "tls", 0),
@@ -158,7 +158,7 @@ def test_try_of_a_later_version_with_more_elements_is_read() -> None:
         ("", None),
     ],
 )
-def test_status_of_a_try_is_the_end_of_its_reason(reason: str, status: int | None) -> None:
+def test_status_of_a_try_is_taken_from_the_end_of_its_reason(reason: str, status: int | None) -> None:
     assert Try(1, reason).status == status
 
 
@@ -166,7 +166,7 @@ def test_tries_are_kept_by_a_replay() -> None:
     assert delivery_state.replayed(FULL).tries == FULL.tries
 
 
-def test_tries_take_no_more_bytes_than_the_pages_say() -> None:
+def test_tries_take_at_most_the_documented_bytes() -> None:
     tries = tuple(Try(1_751_100_000_000 + n, "connect-timeout", 60_000) for n in range(TRIES_LIMIT))
     added = len(delivery_state.encode(DeliveryState("j", tries=tries))) - len(delivery_state.encode(DeliveryState("j")))
     escaped = 4 * TRIES_LIMIT + 4  # on Queue V2 a state is a string of JSON, with a backslash before each quote

@@ -1,4 +1,4 @@
-"""The examples of filters in docs/behaviour.md are true."""
+"""The examples of filters in docs/behaviour.md are correct."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def passes(rules: dict[str, str], channel: str) -> bool:
     return bool(match(job, [Webhook("w", frozenset({"e"}), filter=Filter(**rules))]))  # type: ignore[arg-type]
 
 
-def test_every_example_is_read() -> None:
+def test_every_documented_example_is_found() -> None:
     assert len(EXAMPLES) == 6
 
 
 @pytest.mark.parametrize(("rules", "matching", "others"), EXAMPLES)
-def test_example_is_true(rules: str, matching: str, others: str) -> None:
+def test_documented_example_is_correct(rules: str, matching: str, others: str) -> None:
     assert all(passes(json.loads(rules), channel) for channel in CHANNEL.findall(matching))
     assert not any(passes(json.loads(rules), channel) for channel in CHANNEL.findall(others))

@@ -1,4 +1,4 @@
-"""A key that stands twice in an event is found, in whatever spelling, and nowhere else."""
+"""A repeated key of an event is found in any spelling, without false positives."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from sockudo_queue.core.event_keys import repeats_keys
         b'{"name":{"a":["}"]},"name":"b"}',
     ],
 )
-def test_a_repeated_key_is_found(event: bytes) -> None:
+def test_repeated_key_is_found(event: bytes) -> None:
     assert repeats_keys(event)
 
 
@@ -42,7 +42,7 @@ def test_a_repeated_key_is_found(event: bytes) -> None:
         b"1",
     ],
 )
-def test_nothing_else_is_taken_for_one(event: bytes) -> None:
+def test_event_without_a_repeated_key_is_accepted(event: bytes) -> None:
     assert not repeats_keys(event)
 
 
@@ -53,7 +53,7 @@ VALUES = st.recursive(
 
 
 @given(st.lists(st.tuples(KEYS, VALUES), max_size=5), st.booleans())
-def test_it_agrees_with_a_parser(pairs: list[tuple[str, object]], spaced: bool) -> None:
+def test_result_agrees_with_a_parser(pairs: list[tuple[str, object]], spaced: bool) -> None:
     separator = " : " if spaced else ":"
     items = ",".join(json.dumps(key) + separator + json.dumps(value) for key, value in pairs)
     keys = [key for key, _ in pairs]
@@ -69,8 +69,8 @@ BIG: Final = {
 
 
 @pytest.mark.parametrize("kind", BIG)
-def test_a_look_takes_time_and_memory_for_the_bytes_and_no_more(kind: str) -> None:
-    """Measured in a process of its own: the engine's memory is none that Python counts."""
+def test_large_event_takes_linear_time_and_little_memory(kind: str) -> None:
+    """Measured in a separate process, because Python does not count the regex engine's memory."""
     program = (
         "import resource, sys, time\n"
         "from sockudo_queue.core.event_keys import repeats_keys\n"

@@ -1,4 +1,4 @@
-"""Jobs: what can be read, what cannot, and that events keep their bytes."""
+"""Decoding of jobs: valid and malformed ones, ceilings, and events that keep their bytes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def raws(body: bytes) -> list[bytes]:
     return [bytes(event.raw) for event in jobs.decode(body).events]
 
 
-def test_a_job_as_sockudo_writes_it() -> None:
+def test_job_of_sockudo_is_decoded() -> None:
     read = jobs.decode(job(7, app_id="shop", key="key", secret="secret", time_ms=1234))
 
     assert (read.app_key, read.app_id, read.time_ms, read.job_id) == ("key", "shop", 1234, None)
@@ -44,7 +44,7 @@ def test_a_job_as_sockudo_writes_it() -> None:
 
 
 @pytest.mark.parametrize("file", job_files(), ids=str)
-def test_the_jobs_of_every_version_can_be_read(file: JobFile) -> None:
+def test_jobs_of_every_sockudo_version_are_decoded(file: JobFile) -> None:
     read = jobs.decode(file.body)
 
     listed = b",".join(bytes(event.raw) for event in read.events)
@@ -54,7 +54,7 @@ def test_the_jobs_of_every_version_can_be_read(file: JobFile) -> None:
 @pytest.mark.parametrize(
     ("field", "job_id"), [(b'"job_id":"abc"', "abc"), (b'"job_id":""', None), (b'"job_id":null', None)]
 )
-def test_the_id_that_newer_versions_give(field: bytes, job_id: str | None) -> None:
+def test_job_id_is_read_if_it_is_not_empty(field: bytes, job_id: str | None) -> None:
     assert jobs.decode(with_events()[:-1] + b"," + field + b"}").job_id == job_id
 
 
@@ -74,14 +74,14 @@ def test_the_id_that_newer_versions_give(field: bytes, job_id: str | None) -> No
         b'{"name":"e","data":"\\ud83d\\ude00"}',
     ],
 )
-def test_an_event_keeps_its_bytes(raw: bytes) -> None:
+def test_event_keeps_its_exact_bytes(raw: bytes) -> None:
     assert raws(with_events(PLAIN, raw, PLAIN)) == [PLAIN, raw, PLAIN]
 
 
 @pytest.mark.parametrize(
     "neighbour", [b'{"name":"e"}', b'{"name":"e","channel":""}', b'{"channel":"c"}', b'{"name":"e","channel":1}', b"1"]
 )
-def test_a_key_that_a_neighbour_lacks_hides_none_that_stands_twice(neighbour: bytes) -> None:
+def test_repeated_key_is_found_beside_an_event_without_that_key(neighbour: bytes) -> None:
     for twice in (b'{"name":"e","channel":"private-a","channel":"b"}', b'{"name":"e","name":"f","channel":"c"}'):
         assert twice not in raws(with_events(twice, neighbour))
         assert twice not in raws(with_events(neighbour, twice))
@@ -115,14 +115,14 @@ def test_an_odd_event_is_counted_and_costs_its_neighbours_nothing(odd: bytes) ->
         (b'{"name":"","channel":"x"}', "", "x"),
     ],
 )
-def test_the_name_and_channel_of_an_event(raw: bytes, name: str, channel: str) -> None:
+def test_event_without_a_valid_channel_has_an_empty_one(raw: bytes, name: str, channel: str) -> None:
     (read,) = jobs.decode(with_events(raw)).events
 
     assert (read.name, read.channel) == (name, channel)
 
 
 @pytest.mark.parametrize("time_ms", [b"0", b"-5", b"1751100000000", b"9223372036854775807", b"-9223372036854775808"])
-def test_times_that_can_be_written_again(time_ms: bytes) -> None:
+def test_time_in_the_64_bit_range_is_decoded(time_ms: bytes) -> None:
     assert jobs.decode(with_events(time_ms=time_ms)).time_ms == int(time_ms)
 
 
@@ -172,7 +172,7 @@ def test_what_cannot_be_read_says_why_and_shows_nothing(body: bytes, fault: str)
     assert CANARY not in str(caught.value)
     assert "\n" not in str(caught.value)
     shown = "".join(traceback.format_exception(caught.value))
-    assert CANARY not in shown, "an error that hangs on to it shows the job"
+    assert CANARY not in shown, "a chained error shows the job"
 
 
 def test_noise_is_malformed_and_nothing_worse() -> None:
@@ -185,20 +185,20 @@ def test_noise_is_malformed_and_nothing_worse() -> None:
                 continue
 
 
-def test_no_text_of_a_job_shows_in_its_repr() -> None:
+def test_repr_of_a_job_shows_no_content() -> None:
     read = jobs.decode(with_events(b'{"name":"e","channel":"CANARY","data":"CANARY"}'))
 
     assert CANARY not in repr(read)
     assert CANARY not in f"{read} {read.events[0]!r} {read.signing_key}"
 
 
-def test_what_a_job_holds_besides_is_ignored() -> None:
+def test_unknown_fields_of_a_job_are_ignored() -> None:
     body = with_events(PLAIN)[:-1] + b',"original_signature":"x","later":{"a":[1]},"payload2":null}'
     assert raws(body) == [PLAIN]
     assert json.loads(body)["later"]
 
 
-def test_the_oldest_of_several_jobs_is_told_also_beside_unreadable_ones() -> None:
+def test_oldest_time_ignores_unreadable_jobs() -> None:
     assert jobs.oldest_ms([]) is None
     assert jobs.oldest_ms([b"{"]) is None
     assert jobs.oldest_ms([job(7), b"{", job(2), job(9)]) == jobs.decode(job(2)).time_ms
@@ -248,7 +248,7 @@ def test_long_id_is_malformed(field: str) -> None:
         jobs.decode(json.dumps(fields | {field: "x" * 256}).encode())
 
 
-def test_characters_of_an_app_id_are_counted_as_in_the_columns_of_sockudo() -> None:
+def test_app_id_limit_counts_characters_like_sockudos_columns() -> None:
     fields = {"app_key": "k", "app_secret": "s", "payload": {"time_ms": 1, "events": []}}
     assert jobs.decode(json.dumps(fields | {"app_id": "€" * 255}).encode()).app_id == "€" * 255
     with pytest.raises(MalformedJob, match="length <= 255"):
@@ -273,14 +273,14 @@ def test_job_with_a_channel_above_the_ceiling_is_malformed() -> None:
         jobs.decode(with_events(PLAIN, b'{"name":"client_event","channel":"' + "ä".encode() * 513 + b'"}'))
 
 
-def test_ceilings_of_a_job_can_be_moved() -> None:
+def test_ceilings_of_a_job_can_be_changed() -> None:
     body = with_events(PLAIN, PLAIN)
     for ceilings in (Ceilings(job_bytes=20), Ceilings(job_events=1), Ceilings(channel_bytes=2)):
         with pytest.raises(MalformedJob, match="more than"):
             jobs.decode(body, ceilings)
 
 
-def test_list_of_events_that_a_later_key_replaces_is_not_built() -> None:
+def test_events_list_replaced_by_a_later_key_is_not_built() -> None:
     many = b'{"time_ms":1,"events":[' + b"1," * 300_000 + b"1]}"
     body = HEAD + b',"payload":' + many + b',"payload":{"time_ms":1,"events":[]}}'
     tracemalloc.start()

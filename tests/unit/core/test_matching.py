@@ -1,4 +1,4 @@
-"""Which webhooks want which events: event types, filters as Sockudo reads them, and filters that cannot work."""
+"""Matching of webhooks and events: event types, filters as in Sockudo, and filters that can never match."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ FILTER_CASES: list[tuple[Filter, str, bool]] = [
     (suffix("$"), "room", False),
     (suffix(""), "room", True),
     (suffix(":1"), "private-chat:1", True),
-    # Pattern: found anywhere, anchors mean the very ends.
+    # Pattern: found anywhere; anchors match only the very start and end.
     (pattern("orders"), "my-orders-1", True),
     (pattern("orders"), "my-order-1", False),
     (pattern(r"^orders-\d+$"), "orders-42", True),
@@ -146,7 +146,7 @@ FILTER_CASES: list[tuple[Filter, str, bool]] = [
     (namespace("chat"), "private-encrypted-chat:1", True),
     (namespace("chat"), "private-encrypted-cache-chat:1", True),
     (namespace("chat"), "Private-chat:1", False),
-    # Only the first type that fits is taken off, and only once.
+    # Only the first prefix that fits is removed, and only once.
     (namespace("encrypted-chat"), "private-encrypted-chat:1", False),
     (namespace("cache-chat"), "private-cache-chat:1", False),
     (namespace("cache-chat"), "private-encrypted-cache-chat:1", False),
@@ -205,39 +205,39 @@ def test_filter(rules: Filter, channel: str, expected: bool) -> None:
     assert passes(rules, channel) is expected
 
 
-def test_the_table_of_filters_holds_a_hundred_cases_and_none_twice() -> None:
+def test_filter_table_has_a_hundred_distinct_cases() -> None:
     assert len(FILTER_CASES) >= 100
     assert len(set(FILTER_CASES)) == len(FILTER_CASES)
 
 
 class TestEvents:
-    def test_a_type_must_be_equal_to_the_letter(self) -> None:
+    def test_event_type_must_match_exactly(self) -> None:
         events = [event("a", name) for name in ("member_added", "Member_added", "member_add", "member_added ")]
         assert match(job(*events), [webhook(None, "member_added")]) == [
             Match(webhook(None, "member_added"), (events[0],))
         ]
 
-    def test_no_type_is_a_wildcard(self) -> None:
+    def test_wildcard_event_type_matches_nothing(self) -> None:
         assert match(job(event("a")), [webhook(None, "*"), webhook(None, "channel_*")]) == []
 
-    def test_the_events_of_a_match_are_those_of_the_job_in_its_order(self) -> None:
+    def test_matched_events_keep_the_order_of_the_job(self) -> None:
         events = [event(channel) for channel in ("c:1", "x", "a:1", "c:1")]
         (found,) = match(job(*events), [webhook(namespaces("a", "c"))])
         assert [any(kept is given for kept in found.events) for given in events] == [True, False, True, True]
         assert [kept.channel for kept in found.events] == ["c:1", "a:1", "c:1"]
 
-    def test_an_event_must_pass_both_type_and_filter(self) -> None:
+    def test_event_must_match_both_type_and_filter(self) -> None:
         events = [event("private-1", "member_added"), event("private-1"), event("room")]
         (found,) = match(job(*events), [webhook(prefix("private-"))])
         assert found.events == (events[1],)
 
-    def test_a_missing_channel_is_an_empty_one(self) -> None:
+    def test_missing_channel_matches_as_an_empty_one(self) -> None:
         assert passes(pattern("^$"), "")
         assert not passes(prefix("a"), "")
 
 
 class TestWebhooks:
-    def test_webhooks_keep_their_order_and_those_that_want_nothing_are_left_out(self) -> None:
+    def test_matches_keep_the_order_of_webhooks_and_omit_those_without_events(self) -> None:
         hooks = [
             webhook(prefix("b"), name="first"),
             webhook(None, "member_added", name="other-type"),
@@ -247,7 +247,7 @@ class TestWebhooks:
         found = match(job(event("a"), event("b")), hooks)
         assert [(entry.webhook.name, len(entry.events)) for entry in found] == [("first", 1), ("last", 2)]
 
-    def test_two_webhooks_of_one_url_each_get_their_own_events(self) -> None:
+    def test_two_webhooks_with_one_url_each_get_their_own_events(self) -> None:
         url = Secret("https://example.com/hook")
         hooks = [
             Webhook("one", frozenset({"channel_occupied"}), url=url),
@@ -256,15 +256,15 @@ class TestWebhooks:
         found = match(job(event("a"), event("a", "channel_vacated")), hooks)
         assert [[entry.name for entry in part.events] for part in found] == [["channel_occupied"], ["channel_vacated"]]
 
-    def test_an_invalid_pattern_costs_its_own_webhook_only(self) -> None:
+    def test_invalid_pattern_affects_only_its_own_webhook(self) -> None:
         found = match(job(event("a")), [webhook(pattern("["), name="broken"), webhook(name="sound")])
         assert [entry.webhook.name for entry in found] == ["sound"]
 
-    def test_a_job_without_events_matches_nothing(self) -> None:
+    def test_job_without_events_matches_nothing(self) -> None:
         assert match(job(), [webhook(), webhook(Filter())]) == []
 
     @pytest.mark.parametrize("text", ["^compiled-once", "[compiled-once"])
-    def test_a_pattern_is_compiled_once_valid_or_not(self, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_pattern_is_compiled_once_even_if_invalid(self, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
         compiled: list[str] = []
 
         def counted(given: str) -> Search:
@@ -288,7 +288,7 @@ class TestWebhooks:
         assert (sorted(searched), len(found.events)) == (["a", "b"], 100)
 
 
-def test_filters_with_many_namespaces_are_not_kept_after_their_use() -> None:
+def test_filter_with_many_namespaces_is_not_cached() -> None:
     matching._acceptor.cache_clear()
     for number in range(10):
         names = [f"n{number}-{each}" for each in range(1_000)]
@@ -300,10 +300,10 @@ class TestCheckFilter:
     @pytest.mark.parametrize(
         "rules", [Filter(), prefix("["), suffix("("), pattern("^a$"), pattern(""), namespaces(), namespace("")]
     )
-    def test_a_valid_filter_has_no_fault(self, rules: Filter) -> None:
+    def test_valid_filter_has_no_fault(self, rules: Filter) -> None:
         assert check_filter(rules) is None
 
-    def test_a_fault_names_the_key_the_construct_and_the_place_in_one_line(self) -> None:
+    def test_fault_names_key_construct_and_position_in_one_line(self) -> None:
         fault = check_filter(Filter(channel_prefix="secret-", channel_pattern="private-(?!x)\n"))
         assert fault is not None
         assert fault.startswith("channel_pattern: ")
@@ -313,7 +313,7 @@ class TestCheckFilter:
 
 
 def brute_force(rules: Filter, heads: Sequence[str]) -> bool:
-    """Try what starts with a part of the prefix and goes on with a type and a namespace, and ends with the suffix."""
+    """Try channels of a part of the prefix, a type with a namespace, and the suffix."""
     start, end = rules.channel_prefix or "", rules.channel_suffix or ""
     cuts = [start[:cut] for cut in range(len(start) + 1)]
     return any(passes(rules, f"{cut}{head}{end}") for cut in cuts for head in heads)
@@ -336,7 +336,7 @@ class TestContradiction:
             (Filter(channel_prefix=":", channel_namespace="chat"), "channel_prefix:"),
         ],
     )
-    def test_a_filter_that_can_never_match_names_the_key(self, rules: Filter, key: str) -> None:
+    def test_contradiction_of_an_impossible_filter_names_the_key(self, rules: Filter, key: str) -> None:
         reason = contradiction(rules)
         assert reason is not None
         assert reason.startswith(f"{key} ")
@@ -358,10 +358,10 @@ class TestContradiction:
             Filter(channel_prefix="private-cache-", channel_namespace="cache-chat"),
         ],
     )
-    def test_a_filter_that_can_match_has_none(self, rules: Filter) -> None:
+    def test_possible_filter_has_no_contradiction(self, rules: Filter) -> None:
         assert contradiction(rules) is None
 
-    def test_agrees_with_trying_channels(self) -> None:
+    def test_contradiction_agrees_with_brute_force(self) -> None:
         names = ["", "a", "ab", "a:b", "cache-a", "private-a", "encrypted-a"]
         prefixes = [None, "", "a", "ab", "a:", "a:b", "b", ":", "x", "p", "private", "encrypted-a:"]
         prefixes += [f"{kind}{rest}" for kind in TYPE_PREFIXES for rest in ("", "a", "a:", "b")]

@@ -1,4 +1,4 @@
-"""The classes of outcomes: what is tried again, what counts for the breaker, and how each is called."""
+"""Classification of outcomes: which are retried, which count for the breaker, and their reasons."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ def test_statuses(status: int, verdict: Verdict, blames: bool, reason: str) -> N
 
 
 @pytest.mark.parametrize("status", [301, 400, 404, 410, 422, 500])
-def test_pushers_rule_tries_everything_again_that_is_not_2xx(status: int) -> None:
+def test_pushers_rule_retries_every_status_except_2xx(status: int) -> None:
     assert from_status(status, retry_all=True).verdict is Verdict.RETRYABLE
     assert from_status(204, retry_all=True).verdict is Verdict.DELIVERED
 
 
 @pytest.mark.parametrize("failure", list(Failure))
-def test_failures_without_an_answer(failure: Failure) -> None:
+def test_failure_without_a_response_is_classified(failure: Failure) -> None:
     outcome = from_failure(failure, "detail")
     expected = Verdict.PERMANENT if failure is Failure.GUARD else Verdict.RETRYABLE
 
@@ -56,7 +56,7 @@ def test_failures_without_an_answer(failure: Failure) -> None:
     assert not outcome.delivered
 
 
-def test_what_counts_for_the_breaker() -> None:
+def test_failures_of_ours_do_not_blame_the_endpoint() -> None:
     blamed = {failure for failure in Failure if from_failure(failure).blames_endpoint}
 
     assert set(Failure) - blamed == {Failure.STATUS, Failure.REDIRECT, Failure.GUARD, Failure.INTERNAL}

@@ -1,4 +1,4 @@
-"""The port where a URL or a setting names none."""
+"""Default ports of URLs and settings."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_default_port_follows_the_scheme(scheme: str, port: int) -> None:
         ("https://h:80/", 80),
     ],
 )
-def test_every_reader_of_a_url_finds_the_same_port(url: str, port: int) -> None:
+def test_every_url_parser_finds_the_same_port(url: str, port: int) -> None:
     settings = Settings.model_validate({"driver": "sqs", "sqs": {"endpoint_url": url}})
     parts = url_parts(url, ("http", "https"))
 
@@ -42,16 +42,16 @@ def test_every_reader_of_a_url_finds_the_same_port(url: str, port: int) -> None:
 @pytest.mark.parametrize(
     ("host", "written"), [("h.example", "h.example"), ("10.0.0.1", "10.0.0.1"), ("::1", "[::1]"), ("", "")]
 )
-def test_host_and_port_are_written_as_in_a_url(host: str, written: str) -> None:
+def test_ipv6_host_is_bracketed_with_its_port(host: str, written: str) -> None:
     assert bracketed(host) == written
     assert host_port(host, 9602) == f"{written}:9602"
 
 
 @pytest.mark.parametrize(("url", "port"), [("http://h", 80), ("h", 80), ("https://h", 443), ("h:9602", 9602)])
-def test_stats_asks_the_port_of_the_scheme_where_the_url_names_none(url: str, port: int) -> None:
+def test_stats_uses_the_default_port_of_the_scheme(url: str, port: int) -> None:
     pages = pages_at(url, Settings().metrics)
     assert (pages.host, pages.port) == ("h", port)
 
 
-def test_probe_asks_where_the_daemon_serves_by_default() -> None:
+def test_probe_uses_the_daemons_default_port() -> None:
     assert probe.address({}) == ("", Settings().metrics.port, False) == ("", 9602, False)

@@ -1,4 +1,4 @@
-"""One list decides, at the start and on the wire, which headers a webhook cannot set."""
+"""One list of headers that a webhook cannot set applies to settings and to requests."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_other_header_is_kept_in_settings_and_in_the_request(name: str) -> None:
     assert f"{name}: theirs".encode() in sender.configured_lines(kept)
 
 
-def test_every_header_of_ours_is_reserved() -> None:
+def test_every_header_set_by_the_daemon_is_reserved() -> None:
     request = SigningRequest("key", hmac_key("secret"), "job", attempt=1, moment=1_700_000_000)
     secrets = (Secret("whsec_c2VjcmV0"),)
     signed = Webhook("a", frozenset(), Secret("https://a.example/"), signing_secrets=secrets)

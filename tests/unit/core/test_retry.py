@@ -1,4 +1,4 @@
-"""The retry policy by tables: its default schedule, overrides, Retry-After, jitter and the ends of it."""
+"""The retry policy by tables: default schedule, overrides, Retry-After, jitter and limits."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from sockudo_queue.core.outcome import Failure, Outcome, Verdict, from_failure, 
 from sockudo_queue.core.retry import RetryPolicy
 
 FAILED = from_status(500)
-EVEN = 0.5  # the chance that changes nothing
+EVEN = 0.5  # the chance that causes no jitter
 
 
 def schedule(policy: RetryPolicy, outcome: Outcome = FAILED) -> list[int]:
-    """Return when the tries fall, in milliseconds from the first, if each fails at once."""
+    """Return the times of the tries, in milliseconds from the first, if each fails immediately."""
     tries = [0]
     while (delay := policy.delay_ms(len(tries), tries[-1], outcome, EVEN)) is not None:
         tries.append(tries[-1] + delay)
@@ -22,7 +22,7 @@ def schedule(policy: RetryPolicy, outcome: Outcome = FAILED) -> list[int]:
     return tries
 
 
-def test_the_default_schedule() -> None:
+def test_default_policy_has_the_documented_schedule() -> None:
     assert [at / 1000 for at in schedule(RetryPolicy())] == [0, 1, 3, 7, 15, 31, 63, 123, 183, 243]
 
 
@@ -43,7 +43,7 @@ def test_the_default_schedule() -> None:
         (RetryPolicy(initial_backoff_ms=0, max_backoff_ms=0, max_attempts=3), [0, 1, 2]),
     ],
 )
-def test_overrides(policy: RetryPolicy, tries: list[int]) -> None:
+def test_policy_settings_change_the_schedule(policy: RetryPolicy, tries: list[int]) -> None:
     assert schedule(policy) == tries
 
 
@@ -57,7 +57,7 @@ def test_overrides(policy: RetryPolicy, tries: list[int]) -> None:
         Outcome(Verdict.PERMANENT),
     ],
 )
-def test_only_what_is_worth_it_is_tried_again(outcome: Outcome) -> None:
+def test_outcome_that_is_not_retryable_has_no_delay(outcome: Outcome) -> None:
     assert RetryPolicy().delay_ms(1, 0, outcome, EVEN) is None
 
 
@@ -89,19 +89,19 @@ def test_jitter_is_bounded(jitter: float, chance: float, delay_ms: int) -> None:
     assert RetryPolicy(jitter=jitter).delay_ms(1, 0, FAILED, chance) == delay_ms
 
 
-def test_jitter_lengthens_no_retry_after() -> None:
+def test_jitter_does_not_change_a_retry_after() -> None:
     outcome = from_status(503, retry_after=10.0)
 
     assert {RetryPolicy().delay_ms(1, 0, outcome, chance) for chance in (0.0, 0.5, 0.99)} == {10_000}
 
 
-def test_the_budget_ends_it_whatever_the_jitter() -> None:
+def test_budget_stops_retries_whatever_the_jitter() -> None:
     for chance in (0.0, 0.5, 0.999):
         assert RetryPolicy().delay_ms(10, 240_001, FAILED, chance) is None
         assert RetryPolicy().delay_ms(10, 240_000, FAILED, chance) is not None
 
 
-def test_a_large_count_costs_nothing() -> None:
+def test_large_attempt_count_gives_the_maximum_delay() -> None:
     policy = RetryPolicy(max_elapsed_time_ms=10**12)
 
     assert policy.delay_ms(10**9, 0, FAILED, EVEN) == 60_000

@@ -1,4 +1,4 @@
-"""A secret shows in nothing but `revealed`."""
+"""Only `revealed` shows the value of a secret."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ def test_every_way_to_text_gives_a_mask(show: object) -> None:
     assert CANARY not in shown
 
 
-def test_only_reveal_gives_the_value() -> None:
+def test_revealed_gives_the_value() -> None:
     assert Secret(CANARY).revealed == CANARY
 
 
-def test_it_cannot_leave_the_process() -> None:
+def test_secret_cannot_be_pickled_or_copied() -> None:
     with pytest.raises(TypeError, match="pickled"):
         pickle.dumps(Secret(CANARY))
     with pytest.raises(TypeError):
@@ -59,7 +59,7 @@ def test_it_cannot_leave_the_process() -> None:
     assert not hasattr(Secret(CANARY), "__dict__")
 
 
-def test_it_compares_by_value_and_only_with_its_kind() -> None:
+def test_secret_equals_only_secrets_with_the_same_value() -> None:
     assert Secret("a") == Secret("a")
     assert Secret("a") != Secret("b")
     assert Secret("a") != "a"

@@ -36,10 +36,8 @@ def accepted(key: str, secret: str, body: bytes, signature: str) -> Any:
 
 
 @pytest.mark.parametrize(("age", "is_accepted"), [(290, True), (310, False)])
-def test_the_official_client_refuses_a_body_after_300_s_though_its_signature_is_right(
-    age: int, is_accepted: bool
-) -> None:
-    """As `docs/commands.md` says about replays: the signature alone can still be checked."""
+def test_pusher_client_refuses_a_signed_body_after_300_s(age: int, is_accepted: bool) -> None:
+    """The signature alone can still be checked, as `docs/commands.md` says about replays."""
     read = jobs.decode(job(secret="secret", time_ms=round((time.time() - age) * 1000)))
     body = signing.body_of(read.time_ms, read.events)
     signature = signing.sign(read.signing_key, body)
@@ -50,8 +48,8 @@ def test_the_official_client_refuses_a_body_after_300_s_though_its_signature_is_
 
 @pytest.mark.parametrize("raw", EVENTS)
 @pytest.mark.parametrize("secret", ["shop-secret", "sécret 😀"])
-def test_the_official_client_accepts_it(raw: bytes, secret: str) -> None:
-    now_ms = round(time.time() * 1000)  # the client refuses what is older than five minutes
+def test_pusher_client_accepts_the_signature(raw: bytes, secret: str) -> None:
+    now_ms = round(time.time() * 1000)  # the client refuses bodies older than five minutes
     read = jobs.decode(job(secret=secret, time_ms=now_ms, events=[raw, raw]))
     body = signing.body_of(read.time_ms, read.events)
 
@@ -62,7 +60,7 @@ def test_the_official_client_accepts_it(raw: bytes, secret: str) -> None:
     assert len(parsed["events"]) == 2
 
 
-def test_another_byte_or_secret_is_refused() -> None:
+def test_pusher_client_refuses_a_changed_body_or_secret() -> None:
     body = signing.body_of(round(time.time() * 1000), jobs.decode(job()).events)
     signature = signing.sign(hmac_key("right"), body)
 
@@ -72,7 +70,7 @@ def test_another_byte_or_secret_is_refused() -> None:
 
 
 @pytest.mark.parametrize("file", job_files(), ids=str)
-def test_the_webhooks_of_every_version(file: JobFile) -> None:
+def test_bodies_and_signatures_equal_those_of_every_sockudo_version(file: JobFile) -> None:
     read = jobs.decode(file.body)
     body = signing.body_of(read.time_ms, read.events)
 
@@ -81,7 +79,7 @@ def test_the_webhooks_of_every_version(file: JobFile) -> None:
     assert signing.sign(read.signing_key, body) == expected
 
 
-def test_the_form_of_bodies_and_signatures() -> None:
+def test_empty_body_and_signature_have_the_documented_form() -> None:
     assert signing.body_of(-5, []) == b'{"time_ms":-5,"events":[]}'
     signature = signing.sign(hmac_key("k"), b"")
     assert len(signature) == 64
@@ -93,8 +91,8 @@ def standard_secret(byte: int) -> Secret:
 
 
 @pytest.mark.parametrize("raw", EVENTS)
-def test_the_library_of_standard_webhooks_accepts_it_with_each_secret(raw: bytes) -> None:
-    """So that a receiver can go over from one secret to the next in its own time."""
+def test_standard_webhooks_library_accepts_the_signature_of_each_secret(raw: bytes) -> None:
+    """A receiver can therefore change to the next secret at any time."""
     body = signing.body_of(1, jobs.decode(job(events=[raw])).events)
     secrets = [standard_secret(1), standard_secret(2)]
     headers = signing.standard_headers(secrets, signing.message_id("job", "orders"), round(time.time()), body)
@@ -110,8 +108,8 @@ def test_the_library_of_standard_webhooks_accepts_it_with_each_secret(raw: bytes
             StandardWebhook(secrets[0].revealed).verify(body, headers | {name: value})
 
 
-def test_a_messages_id_is_its_own() -> None:
-    """The same for each attempt, another for each webhook: a receiver keeps the ids that it has seen."""
+def test_message_id_is_unique_for_each_job_and_webhook() -> None:
+    """Receivers recognise repeated attempts by the id, so it must be the same for each attempt."""
     assert signing.message_id("job", "orders") == signing.message_id("job", "orders")
     assert len({signing.message_id(job, hook) for job in ("a", "b", "\ud800") for hook in ("a", "b")}) == 6
     assert signing.message_id("a", "b").removeprefix("msg_").isalnum()

@@ -1,4 +1,4 @@
-"""The trace context of a job: what is passed on, and what is left out and named."""
+"""The trace context of a job: which fields are propagated, and which are rejected."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def found(**fields: Any) -> tuple[TraceContext | None, tuple[str, ...]]:
         pytest.param(f" {PARENT} ", 1, id="blanks around it"),
     ],
 )
-def test_sound_traceparent_is_taken(parent: str, flags: int) -> None:
+def test_valid_traceparent_is_accepted(parent: str, flags: int) -> None:
     assert found(traceparent=parent) == (TraceContext(TRACE, SPAN, flags), ())
 
 
@@ -56,7 +56,7 @@ def test_sound_traceparent_is_taken(parent: str, flags: int) -> None:
     ],
 )
 def test_unsound_traceparent_drops_the_whole_context(parent: object) -> None:
-    """But for a line break at the end, which is white space like any other."""
+    """Except for a line break at the end, which is stripped like other white space."""
     context, rejected = found(traceparent=parent, tracestate="a=b", baggage="c=d")
     if parent == f"{PARENT}\n":
         assert (context, rejected) == (TraceContext(TRACE, SPAN, 1, "a=b", "c=d"), ())
@@ -77,7 +77,7 @@ def test_unsound_traceparent_drops_the_whole_context(parent: object) -> None:
         ("baggage", [1]),
     ],
 )
-def test_unsound_field_is_left_out_and_the_trace_goes_on(field: str, value: object) -> None:
+def test_invalid_field_is_dropped_and_the_trace_is_kept(field: str, value: object) -> None:
     assert found(traceparent=PARENT, **{field: value}) == (TraceContext(TRACE, SPAN, 1), (field,))
 
 
@@ -95,13 +95,13 @@ def test_unsound_field_is_left_out_and_the_trace_goes_on(field: str, value: obje
         (b'{"traceparent":"\\ud800"}', ("traceparent",)),
     ],
 )
-def test_job_without_a_sound_trace_has_none(raw: bytes, rejected: tuple[str, ...]) -> None:
+def test_job_without_a_valid_trace_has_no_context(raw: bytes, rejected: tuple[str, ...]) -> None:
     result = read(raw)
     assert result.context is None
     assert result.rejected == rejected
 
 
-def test_headers_name_the_attempt_and_leave_baggage_out_unless_asked() -> None:
+def test_headers_contain_baggage_only_if_requested() -> None:
     context = TraceContext(TRACE, SPAN, 1, "a=b", "user=alice").child(0xAB)
     assert context.headers(baggage=False) == {"traceparent": f"00-{TRACE}-{0xAB:016x}-01", "tracestate": "a=b"}
     assert context.headers(baggage=True)["baggage"] == "user=alice"
@@ -109,7 +109,7 @@ def test_headers_name_the_attempt_and_leave_baggage_out_unless_asked() -> None:
 
 
 @pytest.mark.parametrize("trace", [b"5", b'{"traceparent":5}', b'{"traceparent":"' + b"x" * 100_000 + b'"}'])
-def test_job_with_an_odd_trace_is_read_all_the_same(trace: bytes) -> None:
+def test_job_with_an_invalid_trace_is_decoded(trace: bytes) -> None:
     body = job(1)[:-1] + b',"trace_context":' + trace + b"}"
     read_job = jobs.decode(body)
     assert len(read_job.events) == 1
@@ -121,6 +121,6 @@ def test_job_of_an_older_server_has_no_trace() -> None:
     assert jobs.decode(job(1)).trace.rejected == ()
 
 
-def test_fields_without_number_beside_a_trace_are_skipped() -> None:
+def test_many_unknown_fields_beside_a_trace_are_skipped() -> None:
     trace = {"traceparent": PARENT} | {f"field-{number}": number for number in range(10_000)}
     assert read(json.dumps(trace).encode()).context == read(json.dumps({"traceparent": PARENT}).encode()).context
