@@ -32,7 +32,7 @@ def test_no_claim_is_ours(driver: Driver) -> None:
 
 
 def test_a_job_is_refused_and_not_dropped(driver: Driver) -> None:
-    with pytest.raises(BrokerRefused, match="switched off"):
+    with pytest.raises(BrokerRefused, match="disabled"):
         driver.put(b"{}")
 
 

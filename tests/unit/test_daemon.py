@@ -1,4 +1,4 @@
-"""The daemon in this process, on the queue in memory: start, stop, and what they leave."""
+"""The daemon in this process with the memory driver: start and stop."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SETTINGS = {
 
 @pytest.fixture(autouse=True)
 def surroundings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Let neither the log nor the limits of this process change."""
+    """Protect the log and the limits of this process from changes."""
     monkeypatch.setattr(limits, "set_up", lambda: 4_096)
     with logging_put_back(), Path(os.devnull).open("wb") as nowhere:
         logs.set_up("info", "json", nowhere.fileno())
@@ -45,7 +45,7 @@ def surroundings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def make(receiver: Receiver, tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
-    """Return a maker of daemons with one webhook, from settings; what is left of them ends with the test."""
+    """Return a factory of daemons with one webhook; they are stopped after the test."""
     made: list[Daemon] = []
 
     def make_daemon(**settings: str) -> Daemon:
@@ -123,7 +123,7 @@ def test_port_in_use_fails_the_start_before_a_thread_begins(make: Callable[..., 
     assert daemon._pool.threads == 0
 
 
-def test_call_that_hangs_is_waited_for_no_longer_than_its_time() -> None:
+def test_hanging_call_is_waited_for_only_within_its_time() -> None:
     released = threading.Event()
     began = time.monotonic()
 

@@ -1,4 +1,4 @@
-"""The chain of errors behind an error."""
+"""The chain of causes of an error."""
 
 from __future__ import annotations
 

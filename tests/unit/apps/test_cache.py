@@ -1,4 +1,4 @@
-"""How long what was read of apps counts, on a clock that a test sets; and that it stays bounded."""
+"""Expiry and limits of cached apps, with a clock that the test sets."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ def app(app_id: str = "shop") -> App:
     return App(app_id, ())
 
 
-def test_an_app_is_read_again_in_the_last_seconds_of_its_time() -> None:
+def test_entry_is_refreshed_in_the_last_seconds_of_its_ttl() -> None:
     for chance, ahead in ((0.0, 5.0), (1.0, 10.0)):
         cache, clock = cache_of(chance=chance)
         entry = cache.put(app())
         assert (entry.refresh_at, entry.expires_at) == (clock.now + TTL - ahead, clock.now + TTL)
 
 
-def test_a_short_time_has_a_short_last_part() -> None:
+def test_short_ttl_is_refreshed_in_its_last_tenth() -> None:
     cache, clock = cache_of(ttl=10.0)
     assert cache.put(app()).refresh_at == clock.now + 9.0
 
 
-def test_no_time_at_all_is_one_second() -> None:
+def test_ttl_of_zero_becomes_one_second() -> None:
     cache, clock = cache_of(ttl=0.0)
     assert cache.put(app()).expires_at == clock.now + 1.0
 
 
-def test_what_is_not_there_counts_shortly_and_is_no_app() -> None:
+def test_absent_app_expires_soon_and_is_not_counted() -> None:
     cache, clock = cache_of()
     entry = cache.put_absent("gone")
     assert entry.app is None
@@ -51,7 +51,7 @@ def test_what_is_not_there_counts_shortly_and_is_no_app() -> None:
     assert len(cache) == 0
 
 
-def test_an_app_that_is_removed_is_gone_and_one_that_comes_back_is_there() -> None:
+def test_removed_app_becomes_absent_and_can_return() -> None:
     cache, _ = cache_of()
     cache.put(app())
     cache.put_absent("shop")
@@ -62,7 +62,7 @@ def test_an_app_that_is_removed_is_gone_and_one_that_comes_back_is_there() -> No
     assert cache.get("shop") is entry
 
 
-def test_an_unreadable_row_keeps_the_app_that_was_read_before() -> None:
+def test_unreadable_row_keeps_the_previous_app() -> None:
     cache, _ = cache_of()
     first = cache.put_unreadable("shop", "why")
     assert (first.app, first.unreadable) == (None, True)
@@ -71,7 +71,7 @@ def test_an_unreadable_row_keeps_the_app_that_was_read_before() -> None:
     assert (second.app, second.unreadable, second.faults) == (app(), False, ("why",))
 
 
-def test_those_not_used_for_longest_give_way() -> None:
+def test_least_recently_used_apps_are_dropped() -> None:
     cache, clock = cache_of(capacity=100)
     for number in range(100):
         cache.put(app(str(number)))
@@ -96,7 +96,7 @@ def test_rows_that_are_kept_are_bounded_in_bytes() -> None:
     assert cache.get("49") is not None
     assert cache.get("0") is None
 
-    for size in (300, 100):  # one that changes is counted once
+    for size in (300, 100):  # an app that changes is counted once
         cache.put(app("49"), size)
         assert cache.bytes == 100 * (len(cache) - 1) + size
     cache.put_unreadable("49", "why")
@@ -104,7 +104,7 @@ def test_rows_that_are_kept_are_bounded_in_bytes() -> None:
     assert cache.bytes == 100 * len(cache)
 
 
-def test_newest_app_stays_although_it_is_larger_than_all_the_room() -> None:
+def test_newest_app_is_kept_even_if_above_the_limit() -> None:
     clock = Clock()
     cache = AppCache(TTL, 10_000, clock, lambda: 1.0, most_bytes=1_000)
     for number in range(5):
@@ -114,7 +114,7 @@ def test_newest_app_stays_although_it_is_larger_than_all_the_room() -> None:
     assert len(cache) == 1
 
 
-def test_unknown_ids_are_bounded_and_push_out_no_app() -> None:
+def test_unknown_ids_are_limited_and_displace_no_app() -> None:
     cache, _ = cache_of()
     kept = cache.put(app())
     for number in range(2 * ABSENT_LIMIT):
@@ -124,7 +124,7 @@ def test_unknown_ids_are_bounded_and_push_out_no_app() -> None:
     assert sum(cache.get(f"x{number}") is not None for number in range(2 * ABSENT_LIMIT)) == ABSENT_LIMIT
 
 
-def test_invalid_webhooks_are_those_of_the_apps_that_are_kept() -> None:
+def test_invalid_webhooks_are_those_of_cached_apps() -> None:
     cache, _ = cache_of(capacity=10)
     invalid = (InvalidWebhook("orders", None, None, "app 'shop', webhook 1", "why"),)
     cache.put(App("shop", (), invalid))
@@ -140,7 +140,7 @@ def test_invalid_webhooks_are_those_of_the_apps_that_are_kept() -> None:
     assert "99" not in cache.invalid_webhooks()
 
 
-def test_nothing_counts_any_more_but_all_is_still_known() -> None:
+def test_expired_entries_remain_available() -> None:
     cache, clock = cache_of()
     cache.put(app())
     cache.put_absent("gone")

@@ -1,4 +1,4 @@
-"""Sockudo's apps and webhooks, in every form that it has written, become values; what could fail later is told."""
+"""Parsing of Sockudo's apps and webhooks in every form that it has written, with faults and warnings."""
 
 from __future__ import annotations
 
@@ -50,28 +50,28 @@ def webhooks(directory: Path, *hooks: Any, **sections: Any) -> tuple[Webhook, ..
         ({}, 0),
     ],
 )
-def test_the_policy_wins_entirely(tmp_path: Path, form: dict[str, Any], count: int) -> None:
+def test_policy_overrides_the_flat_form(tmp_path: Path, form: dict[str, Any], count: int) -> None:
     (parsed,) = read(tmp_path, config({"id": "shop", **form})).apps
     assert len(parsed.webhooks) == count
 
 
-def test_webhooks_beside_a_policy_are_told(tmp_path: Path) -> None:
+def test_webhooks_beside_a_policy_cause_a_warning(tmp_path: Path) -> None:
     warnings = read(tmp_path, config({"id": "shop", "webhooks": [hook()], "policy": {}})).warnings
     assert any("app 'shop': webhooks beside policy are ignored" in line for line in warnings)
 
 
-def test_stores_fill_both_forms_alike_and_that_is_no_news(tmp_path: Path) -> None:
+def test_equal_webhooks_in_both_forms_cause_no_warning(tmp_path: Path) -> None:
     both = {"id": "shop", "webhooks": [hook()], "policy": {"webhooks": [hook()]}}
     assert read(tmp_path, config(both)).warnings == ()
 
 
 @pytest.mark.parametrize("headers", [{"X-A": "b"}, {"headers": {"X-A": "b"}}])
-def test_both_shapes_of_headers(tmp_path: Path, headers: dict[str, Any]) -> None:
+def test_both_shapes_of_headers_are_read(tmp_path: Path, headers: dict[str, Any]) -> None:
     (webhook,) = webhooks(tmp_path, hook(headers=headers))
     assert [(name, value.revealed) for name, value in webhook.headers] == [("X-A", "b")]
 
 
-def test_null_is_none_everywhere(tmp_path: Path) -> None:
+def test_null_means_unset_for_every_key(tmp_path: Path) -> None:
     nothing = {"filter": None, "headers": None, "retry": None, "request_timeout_ms": None, "lambda": None, "name": None}
     outcome = read_hooks(tmp_path, hook(**nothing), strict=True)
     assert outcome.warnings == ()
@@ -81,7 +81,7 @@ def test_null_is_none_everywhere(tmp_path: Path) -> None:
         assert read(tmp_path, {"app_manager": {"array": apps}}).apps == ()
 
 
-def test_every_key_of_a_filter(tmp_path: Path) -> None:
+def test_every_key_of_a_filter_is_read(tmp_path: Path) -> None:
     rules = {
         "channel_prefix": "presence-",
         "channel_suffix": "-x",
@@ -93,12 +93,12 @@ def test_every_key_of_a_filter(tmp_path: Path) -> None:
     assert webhook.filter == Filter("presence-", "-x", "^presence-[a-z]+:", "chat", ("chat", "news"))
 
 
-def test_a_filter_that_can_never_match_is_told(tmp_path: Path) -> None:
+def test_filter_that_can_never_match_causes_a_warning(tmp_path: Path) -> None:
     warnings = read_hooks(tmp_path, hook(filter={"channel_namespaces": []})).warnings
     assert "app 'shop', webhook 1: filter.channel_namespaces: the list is empty" in warnings[0]
 
 
-def test_retry_and_timeout_fall_back_one_by_one(tmp_path: Path) -> None:
+def test_each_missing_retry_key_and_timeout_gets_its_default(tmp_path: Path) -> None:
     document = merged(
         config(app(hook(), hook(retry={"max_attempts": 4, "initial_backoff_ms": None}, request_timeout_ms=3_000))),
         "webhooks",
@@ -119,18 +119,18 @@ def test_retry_and_timeout_fall_back_one_by_one(tmp_path: Path) -> None:
         ({"lambda_function": "g", "lambda": {"function_name": "f", "region": "r"}}, LambdaTarget("f", "r")),
     ],
 )
-def test_lambda_targets(tmp_path: Path, keys: dict[str, Any], target: LambdaTarget) -> None:
+def test_lambda_target_is_read_from_both_forms(tmp_path: Path, keys: dict[str, Any], target: LambdaTarget) -> None:
     (webhook,) = webhooks(tmp_path, {"event_types": ["cache_miss"], **keys})
     assert (webhook.url, webhook.lambda_target) == (None, target)
 
 
-def test_a_url_wins_over_a_function(tmp_path: Path) -> None:
+def test_url_overrides_a_function(tmp_path: Path) -> None:
     outcome = read_hooks(tmp_path, hook(lambda_function="f"))
     assert outcome.apps[0].webhooks[0].lambda_target is None
     assert "has both a url and a Lambda function; the url is used" in outcome.warnings[0]
 
 
-# An entry, the reason, the event types and the filter that are left of it, and the name that it keeps.
+# An entry, the reason, the event types and the filter that can be read, and the start of its name.
 INVALID: list[tuple[Any, str, frozenset[str] | None, Filter | None, str]] = [
     (hook(url="ftp://CANARY/"), "url must begin with", WANTED, None, "invalid-"),
     (hook(url="http://CANARY:0/"), "url has a port", WANTED, None, "invalid-"),
@@ -165,7 +165,7 @@ INVALID: list[tuple[Any, str, frozenset[str] | None, Filter | None, str]] = [
 
 
 @pytest.mark.parametrize(("entry", "reason", "event_types", "rules", "name"), INVALID)
-def test_webhook_at_fault_is_kept_as_invalid_and_the_others_are_served(
+def test_faulty_webhook_becomes_invalid_and_the_others_are_served(
     tmp_path: Path, entry: Any, reason: str, event_types: frozenset[str] | None, rules: Filter | None, name: str
 ) -> None:
     document = config(app(hook(name="sound"), entry, app_id="shop"), app(hook(), app_id="other"))
@@ -185,7 +185,7 @@ def test_webhook_at_fault_is_kept_as_invalid_and_the_others_are_served(
     assert all(fault.startswith(f"{invalid.place}: ") for fault in strict.faults)
 
 
-def test_invalid_webhook_keeps_the_name_that_it_was_given(tmp_path: Path) -> None:
+def test_invalid_webhook_keeps_its_configured_name(tmp_path: Path) -> None:
     (parsed,) = read_hooks(tmp_path, hook(name="orders", url="ftp://x", request_timeout_ms=0)).apps
     (invalid,) = parsed.invalid
     assert (invalid.name, parsed.invalid_webhook("orders")) == ("orders", invalid)
@@ -193,13 +193,13 @@ def test_invalid_webhook_keeps_the_name_that_it_was_given(tmp_path: Path) -> Non
     assert invalid.reason.count("; for example") == 2  # every fault
 
 
-def test_default_name_stays_when_a_fault_beside_the_url_is_corrected(tmp_path: Path) -> None:
+def test_default_name_does_not_change_when_another_fault_is_corrected(tmp_path: Path) -> None:
     (before,) = read_hooks(tmp_path, hook(request_timeout_ms=0)).apps[0].invalid
     (after,) = webhooks(tmp_path, hook())
     assert before.name == after.name
 
 
-def test_names_of_sound_and_invalid_webhooks_are_unique(tmp_path: Path) -> None:
+def test_names_of_valid_and_invalid_webhooks_are_unique(tmp_path: Path) -> None:
     entries = [hook(), hook(request_timeout_ms=0), hook(), None, None, hook(name="a"), hook(name="a"), hook(name="a-2")]
     (parsed,) = read_hooks(tmp_path, *entries).apps
     names = [each.name for each in parsed.webhooks] + [each.name for each in parsed.invalid]
@@ -207,13 +207,13 @@ def test_names_of_sound_and_invalid_webhooks_are_unique(tmp_path: Path) -> None:
     assert [each.name for each in parsed.invalid] == [f"{DEFAULT_NAME}-3", "invalid", "invalid-2", "a-3"]
 
 
-def test_reason_has_a_limit_whatever_the_owner_writes(tmp_path: Path) -> None:
+def test_reason_of_an_invalid_webhook_is_limited(tmp_path: Path) -> None:
     headers = {f"X {'a' * 1000}{number}": "" for number in range(100)}
     (invalid,) = read_hooks(tmp_path, hook(headers=headers)).apps[0].invalid
     assert len(invalid.reason) < 600
 
 
-def test_app_with_invalid_webhooks_alone_is_not_reported_as_an_app_without_webhooks(tmp_path: Path) -> None:
+def test_app_with_only_invalid_webhooks_causes_no_warning(tmp_path: Path) -> None:
     assert read_hooks(tmp_path, hook(url="ftp://x")).warnings == ()
 
 
@@ -238,13 +238,13 @@ def test_a_name_shows_the_host_and_nothing_secret(tmp_path: Path, url: str, name
     assert webhook.url.revealed == normalised(url)
 
 
-def test_names_of_functions(tmp_path: Path) -> None:
+def test_default_name_of_a_function_omits_the_account(tmp_path: Path) -> None:
     arn = "arn:aws:lambda:eu-west-1:123456789012:function:on-webhook"
     (webhook,) = webhooks(tmp_path, {"lambda": {"function_name": arn, "region": "r"}, "event_types": ["cache_miss"]})
     assert webhook.name.startswith("on-webhook-")
 
 
-def test_equal_targets_get_ordinals_in_order_and_given_names_stand(tmp_path: Path) -> None:
+def test_equal_targets_get_ordinals_and_configured_names_are_kept(tmp_path: Path) -> None:
     base = webhooks(tmp_path, hook())[0].name
     names = [
         each.name for each in webhooks(tmp_path, hook(), hook(name="mine"), hook(), hook(name=f"{base}-2"), hook())
@@ -252,7 +252,7 @@ def test_equal_targets_get_ordinals_in_order_and_given_names_stand(tmp_path: Pat
     assert names == [base, "mine", f"{base}-3", f"{base}-2", f"{base}-4"]
 
 
-def test_a_name_stays_while_others_come_and_go(tmp_path: Path) -> None:
+def test_name_does_not_depend_on_other_webhooks(tmp_path: Path) -> None:
     other = hook(url="https://other.example.test/")
     before = webhooks(tmp_path, hook(), other)
     after = webhooks(tmp_path, other)
@@ -260,12 +260,12 @@ def test_a_name_stays_while_others_come_and_go(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "  ", " a", "a\n", "ü", "x" * 101, 5, ["a"]])
-def test_names_that_cannot_be(tmp_path: Path, name: Any) -> None:
+def test_invalid_name_is_refused(tmp_path: Path, name: Any) -> None:
     (fault,) = read_hooks(tmp_path, hook(name=name), strict=True).faults
     assert "app 'shop', webhook 1: name must " in fault
 
 
-def test_a_name_is_given_once_in_an_app(tmp_path: Path) -> None:
+def test_name_must_be_unique_in_its_app(tmp_path: Path) -> None:
     (fault,) = read_hooks(tmp_path, hook(name="a"), hook(name="a"), strict=True).faults
     assert "app 'shop', webhook 2 (a): name 'a' is used by another webhook" in fault
     two = config(app(hook(name="a"), app_id="one"), app(hook(name="a"), app_id="two"))
@@ -299,7 +299,7 @@ def test_header_values_outside_ascii_are_kept(tmp_path: Path) -> None:
     assert outcome.warnings == ()
 
 
-def test_blanks_around_a_header_value_are_not_sent(tmp_path: Path) -> None:
+def test_blanks_around_a_header_value_are_removed_with_a_warning(tmp_path: Path) -> None:
     outcome = read_hooks(tmp_path, hook(headers={"X-A": " CANARY\t"}))
     (webhook,) = outcome.apps[0].webhooks
     assert [value.revealed for _, value in webhook.headers] == ["CANARY"]
@@ -307,7 +307,7 @@ def test_blanks_around_a_header_value_are_not_sent(tmp_path: Path) -> None:
     assert CANARY not in outcome.output
 
 
-def test_a_header_that_is_there_twice_in_other_letters(tmp_path: Path) -> None:
+def test_header_given_twice_in_different_case_uses_the_later_one(tmp_path: Path) -> None:
     outcome = read_hooks(tmp_path, hook(headers={"X-A": "1", "x-a": "2"}))
     assert [(name, value.revealed) for name, value in outcome.apps[0].webhooks[0].headers] == [("x-a", "2")]
     assert "header 'x-a' is given twice" in outcome.warnings[0]
@@ -344,29 +344,29 @@ def test_a_header_that_is_there_twice_in_other_letters(tmp_path: Path) -> None:
         ({"retry": {"max_atempts": 1}}, "no such key in retry: max_atempts; did you mean max_attempts?"),
     ],
 )
-def test_what_is_told_and_does_not_stop(tmp_path: Path, keys: dict[str, Any], line: str) -> None:
+def test_suspicious_entry_causes_a_warning(tmp_path: Path, keys: dict[str, Any], line: str) -> None:
     (warning,) = read_hooks(tmp_path, hook(**keys)).warnings
     assert f"app 'shop', webhook 1: {line}" in warning
 
 
-def test_an_unknown_key_of_a_webhook_is_refused_when_strict(tmp_path: Path) -> None:
+def test_unknown_key_of_a_webhook_is_refused_in_strict_mode(tmp_path: Path) -> None:
     (fault,) = read_hooks(tmp_path, hook(channel_prefix="a"), strict=True).faults
     assert "no such key: channel_prefix" in fault
 
 
-def test_a_slip_in_the_key_of_an_app(tmp_path: Path) -> None:
+def test_misspelt_key_of_an_app_causes_a_warning(tmp_path: Path) -> None:
     warnings = read(tmp_path, config({"id": "shop", "webhook": [hook()]})).warnings
     assert "app 'shop': no such key: webhook; did you mean webhooks?" in warnings[0]
 
 
 @pytest.mark.parametrize("secret", [f" {CANARY}", f"{CANARY}\n", f'"{CANARY}"'])
-def test_an_odd_secret_of_an_app_is_told(tmp_path: Path, secret: str) -> None:
+def test_suspicious_app_secret_causes_a_warning(tmp_path: Path, secret: str) -> None:
     outcome = read(tmp_path, config(app(hook(), app_id="shop", secret=secret)))
     assert "app 'shop': the secret " in outcome.warnings[0]
     assert CANARY not in outcome.output
 
 
-def test_the_later_of_two_apps_with_one_id(tmp_path: Path) -> None:
+def test_later_of_two_apps_with_one_id_is_used(tmp_path: Path) -> None:
     outcome = read(tmp_path, config(app(hook(), hook(), app_id="shop"), app(hook(), app_id="shop")))
     assert [len(each.webhooks) for each in outcome.apps] == [1]
     assert "app 'shop' is defined twice" in outcome.warnings[0]
@@ -382,7 +382,7 @@ def test_the_later_of_two_apps_with_one_id(tmp_path: Path) -> None:
         ({"APP_MANAGER_REGISTER_INLINE_APPS": "off"}, "APP_MANAGER_REGISTER_INLINE_APPS"),
     ],
 )
-def test_the_environment_may_leave_the_files_apps_out(tmp_path: Path, environment: dict[str, str], named: str) -> None:
+def test_environment_can_disable_the_apps_of_the_file(tmp_path: Path, environment: dict[str, str], named: str) -> None:
     outcome = read_hooks(tmp_path, hook(), environment=environment)
     assert outcome.apps == ()
     assert outcome.warnings[0].startswith(f"{named}: because of this variable the apps in ")
@@ -399,11 +399,13 @@ def test_the_environment_may_leave_the_files_apps_out(tmp_path: Path, environmen
         {"SOCKUDO_DEFAULT_APP_MAX_CONNECTIONS": "5"},
     ],
 )
-def test_the_environment_may_leave_them_in(tmp_path: Path, environment: dict[str, str]) -> None:
+def test_environment_without_such_a_variable_keeps_the_apps_of_the_file(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
     assert len(read_hooks(tmp_path, hook(), environment=environment).apps) == 1
 
 
-def test_the_default_app_has_no_webhooks(tmp_path: Path) -> None:
+def test_default_app_has_no_webhooks(tmp_path: Path) -> None:
     environment = {f"SOCKUDO_DEFAULT_APP_{part}": "x" for part in ("ID", "KEY", "SECRET")}
     (parsed,) = read_hooks(tmp_path, hook(), environment=environment).apps
     assert (parsed.id, parsed.webhooks) == ("x", ())
@@ -419,20 +421,20 @@ def test_the_default_app_has_no_webhooks(tmp_path: Path) -> None:
         ("dynamodb", "dynamodb"),
     ],
 )
-def test_a_store_needs_no_apps_in_the_file(tmp_path: Path, driver: str, store: str) -> None:
+def test_store_needs_no_apps_in_the_file(tmp_path: Path, driver: str, store: str) -> None:
     settings = {"database": {"postgres": {"port": 5432}}}
     outcome = read(tmp_path, {"app_manager": {"driver": driver}, **settings}, strict=True)
     assert (outcome.good.settings.apps.driver, outcome.apps, outcome.warnings) == (store, (), ())
     assert read(tmp_path, settings, {"APP_MANAGER_DRIVER": driver}).good.settings.apps.driver == store
 
 
-def test_a_store_knows_the_default_app_better(tmp_path: Path) -> None:
+def test_default_app_is_not_added_if_there_is_a_store(tmp_path: Path) -> None:
     environment = {f"SOCKUDO_DEFAULT_APP_{part}": "x" for part in ("ID", "KEY", "SECRET")}
     assert read(tmp_path, None, environment | {"APP_MANAGER_DRIVER": "mysql"}).apps == ()
 
 
 @pytest.mark.parametrize("driver", ["scylladb", "scylla", "surrealdb", "surreal"])
-def test_a_store_that_cannot_be_read(tmp_path: Path, driver: str) -> None:
+def test_unsupported_store_without_apps_in_the_file_is_a_fault(tmp_path: Path, driver: str) -> None:
     (fault,) = read(tmp_path, {"app_manager": {"driver": driver}}).faults
     assert "this version cannot read apps in " in fault
     assert "; put the apps with their webhooks under app_manager.array.apps" in fault
@@ -440,7 +442,7 @@ def test_a_store_that_cannot_be_read(tmp_path: Path, driver: str) -> None:
     assert fault.startswith("APP_MANAGER_DRIVER: this version cannot read apps in ")
 
 
-def test_a_store_beside_apps_in_the_file_is_told(tmp_path: Path) -> None:
+def test_unsupported_store_beside_apps_in_the_file_causes_a_warning(tmp_path: Path) -> None:
     outcome = read_hooks(tmp_path, hook(), environment={"APP_MANAGER_DRIVER": "scylla"})
     assert len(outcome.apps) == 1
     assert outcome.warnings == (
@@ -448,7 +450,7 @@ def test_a_store_beside_apps_in_the_file_is_told(tmp_path: Path) -> None:
     )
 
 
-def test_ten_thousand_webhooks_have_names_of_their_own(tmp_path: Path) -> None:
+def test_ten_thousand_webhooks_have_unique_names(tmp_path: Path) -> None:
     hooks = [hook(url=f"{URL}/{number}") for number in range(10_000)]
     names = {webhook.name for webhook in webhooks(tmp_path, *hooks, queue=MANY_WEBHOOKS)}
     assert len(names) == 10_000
@@ -471,13 +473,13 @@ def test_ten_thousand_webhooks_with_one_url_are_named_in_linear_time(tmp_path: P
         {"function_name": "f", "region": "eu-west-1@CANARY"},
     ],
 )
-def test_a_function_that_would_lead_elsewhere(tmp_path: Path, function: dict[str, str]) -> None:
+def test_function_that_would_change_the_url_is_invalid(tmp_path: Path, function: dict[str, str]) -> None:
     outcome = read_hooks(tmp_path, {"lambda": function, "event_types": ["cache_miss"]})
     assert "lambda must name a function" in outcome.apps[0].invalid[0].reason
     assert CANARY not in outcome.output
 
 
-def test_what_a_function_does_not_get_is_told(tmp_path: Path) -> None:
+def test_headers_of_a_function_cause_a_warning(tmp_path: Path) -> None:
     entry = {"lambda": {"function_name": "f", "region": "r"}, "event_types": ["cache_miss"], "headers": {"X-A": "b"}}
     assert any("a Lambda function receives only the body" in line for line in read_hooks(tmp_path, entry).warnings)
 
@@ -501,7 +503,7 @@ def test_pause_and_the_limit_of_attempts_in_flight(tmp_path: Path) -> None:
     assert sum("paused is true, so its deliveries are held" in line for line in outcome.warnings) == 2
 
 
-def test_signing_secrets_and_the_switch_for_certificates(tmp_path: Path) -> None:
+def test_signing_secrets_and_verify_tls_are_read(tmp_path: Path) -> None:
     secrets = ["whsec_" + "QUFB" * 8, " whsec_" + "QkJC" * 8 + " "]
     outcome = read_hooks(tmp_path, hook(signing_secrets=secrets, verify_tls=False))
     (webhook,) = outcome.apps[0].webhooks
@@ -513,7 +515,7 @@ def test_signing_secrets_and_the_switch_for_certificates(tmp_path: Path) -> None
     assert (plain.signing_secrets, plain.verify_tls) == ((), True)
 
 
-def test_app_over_a_ceiling_costs_that_app_alone_and_no_start(tmp_path: Path) -> None:
+def test_app_over_a_ceiling_affects_only_that_app(tmp_path: Path) -> None:
     file = config(
         app(*[hook()] * 3, app_id="large"), app(hook(), app_id="shop"), queue={"limits": {"webhooks_per_app": 1}}
     )

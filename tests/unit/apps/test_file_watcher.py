@@ -1,4 +1,4 @@
-"""Changed apps are taken from their file; a broken or half-written file changes nothing, and is told once."""
+"""Changed apps are read from their file; a broken or half-written file changes nothing and is reported once."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NOW = 2_000_000_000.0
 
 
 class Watched:
-    """A file, the registry filled from it, and the source that watches it, on a clock that a test sets."""
+    """A file, its registry and its `AppSource`, with a clock that the test sets."""
 
     def __init__(self, directory: Path, first: Mapping[str, Any], environment: Mapping[str, str] | None = None) -> None:
         self.path = directory / "config.json"
@@ -36,7 +36,7 @@ class Watched:
         )
 
     def write(self, content: str, age: float = 10) -> None:
-        """Write the file as it was written `age` seconds ago."""
+        """Write the file with a modification time `age` seconds ago."""
         self.path.write_text(content)
         os.utime(self.path, (self.now - age, self.now - age))
 
@@ -51,13 +51,13 @@ def watched(tmp_path: Path) -> Watched:
     return Watched(tmp_path, FIRST)
 
 
-def test_an_unchanged_file_is_no_news(watched: Watched) -> None:
+def test_unchanged_file_returns_nothing(watched: Watched) -> None:
     assert watched.source.poll() is None
     assert watched.source.poll() is None
     assert watched.host() == "one"
 
 
-def test_a_changed_file_is_taken_at_once(watched: Watched) -> None:
+def test_changed_file_is_applied_at_the_next_poll(watched: Watched) -> None:
     watched.source.poll()
     watched.write(json.dumps(SECOND), age=1)
     result = watched.source.poll()
@@ -68,14 +68,14 @@ def test_a_changed_file_is_taken_at_once(watched: Watched) -> None:
     assert watched.source.poll() is None
 
 
-def test_a_change_before_the_first_poll_is_seen(watched: Watched) -> None:
+def test_change_before_the_first_poll_is_applied(watched: Watched) -> None:
     watched.write(json.dumps(SECOND))
     result = watched.source.poll()
     assert result is not None
     assert watched.host() == "two"
 
 
-def test_what_is_found_odd_is_told(watched: Watched) -> None:
+def test_warnings_of_a_changed_file_are_returned(watched: Watched) -> None:
     watched.write(json.dumps(config(app(webhook("https://two.example.test/", channel_prefix="x"), app_id="shop"))))
     result = watched.source.poll()
     assert result is not None
@@ -83,13 +83,13 @@ def test_what_is_found_odd_is_told(watched: Watched) -> None:
     assert "it belongs inside filter" in result.lines[0]
 
 
-def test_a_touched_file_with_the_same_content_is_no_news(watched: Watched) -> None:
+def test_touched_file_with_the_same_content_returns_nothing(watched: Watched) -> None:
     watched.source.poll()
     watched.write(json.dumps(FIRST), age=5)
     assert watched.source.poll() is None
 
 
-def test_a_file_of_the_same_size_and_time_is_seen_by_its_inode(watched: Watched) -> None:
+def test_replaced_file_of_the_same_size_and_time_is_applied(watched: Watched) -> None:
     watched.source.poll()
     draft = watched.path.with_suffix(".draft")
     draft.write_text(watched.path.read_text().replace("one.", "two."))
@@ -99,7 +99,7 @@ def test_a_file_of_the_same_size_and_time_is_seen_by_its_inode(watched: Watched)
     assert watched.host() == "two"
 
 
-def test_a_file_that_is_being_written_is_left_for_the_next_poll(watched: Watched) -> None:
+def test_recently_written_file_is_left_for_the_next_poll(watched: Watched) -> None:
     watched.source.poll()
     watched.write(json.dumps(SECOND), age=0.1)
     assert watched.source.poll() is None
@@ -120,7 +120,7 @@ def test_a_file_that_is_being_written_is_left_for_the_next_poll(watched: Watched
         ('{"a": "${ABSENT}"}', "the variable ABSENT is not set"),
     ],
 )
-def test_a_broken_file_keeps_the_apps_and_is_told_in_one_line(watched: Watched, content: str, line: str) -> None:
+def test_broken_file_keeps_the_apps_and_returns_one_line(watched: Watched, content: str, line: str) -> None:
     watched.source.poll()
     watched.write(content)
     result = watched.source.poll()
@@ -135,7 +135,7 @@ def test_a_broken_file_keeps_the_apps_and_is_told_in_one_line(watched: Watched, 
     assert watched.source.poll() is None
 
 
-def test_the_same_fault_is_not_told_again_and_its_end_is(watched: Watched) -> None:
+def test_repeated_fault_is_returned_once_and_its_end_is_returned(watched: Watched) -> None:
     watched.source.poll()
     watched.write("{", age=10)
     assert watched.source.poll() is not None
@@ -148,7 +148,7 @@ def test_the_same_fault_is_not_told_again_and_its_end_is(watched: Watched) -> No
     assert watched.host() == "one"
 
 
-def test_a_file_that_is_gone_keeps_the_apps(watched: Watched) -> None:
+def test_missing_file_keeps_the_apps(watched: Watched) -> None:
     watched.source.poll()
     watched.path.unlink()
     result = watched.source.poll()
@@ -160,12 +160,12 @@ def test_a_file_that_is_gone_keeps_the_apps(watched: Watched) -> None:
     assert watched.host() == "two"
 
 
-def test_a_change_that_could_not_be_read_is_taken_when_it_can(watched: Watched) -> None:
+def test_change_without_free_descriptors_is_applied_later(watched: Watched) -> None:
     watched.source.poll()
     watched.write(json.dumps(SECOND))
     with no_descriptors_left():
         refused = watched.source.poll()
-        assert watched.source.poll() is None  # told once
+        assert watched.source.poll() is None  # reported once
     assert refused is not None
     assert not refused.applied
     assert watched.host() == "one"
@@ -176,7 +176,7 @@ def test_a_change_that_could_not_be_read_is_taken_when_it_can(watched: Watched) 
     assert watched.source.poll() is None
 
 
-def test_reload_takes_the_file_whatever_its_age_and_answers_every_time(watched: Watched) -> None:
+def test_reload_reads_the_file_whatever_its_age(watched: Watched) -> None:
     watched.write(json.dumps(SECOND), age=0)
     assert watched.source.reload().applied
     assert watched.host() == "two"
@@ -187,7 +187,7 @@ def test_reload_takes_the_file_whatever_its_age_and_answers_every_time(watched: 
     assert watched.host() == "two"
 
 
-def test_a_container_swaps_a_link(tmp_path: Path) -> None:
+def test_replaced_symbolic_link_is_applied(tmp_path: Path) -> None:
     for name, document in (("one", FIRST), ("two", SECOND)):
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.json").write_text(json.dumps(document))
@@ -204,7 +204,7 @@ def test_a_container_swaps_a_link(tmp_path: Path) -> None:
     assert registry.find("other") is not None
 
 
-def test_the_environment_of_the_start_counts(tmp_path: Path) -> None:
+def test_environment_of_the_start_is_used_for_substitution(tmp_path: Path) -> None:
     document = config(app(webhook("https://${HOST}.example.test/"), app_id="shop"))
     watched = Watched(tmp_path, document, {"HOST": "one"})
     watched.write(json.dumps(document | {"x": 1}))
@@ -212,14 +212,14 @@ def test_the_environment_of_the_start_counts(tmp_path: Path) -> None:
     assert watched.host() == "one"
 
 
-def test_without_a_file_there_is_nothing_to_watch(tmp_path: Path) -> None:
+def test_source_without_a_file_returns_nothing(tmp_path: Path) -> None:
     loaded, apps = load_with_apps(None, {}, tmp_path, False)
     source = AppSource(loaded.apps_document, loaded.settings, StaticApps(apps), {})
     assert source.poll() is None
     assert source.reload().lines == ("there is no settings file, so no apps can be reloaded",)
 
 
-def test_twenty_edits_one_of_them_broken(watched: Watched) -> None:
+def test_every_valid_edit_of_many_is_applied(watched: Watched) -> None:
     for number in range(20):
         watched.now += 1
         content = config(app(webhook(f"https://host{number}.example.test/"), app_id="shop"))
@@ -230,7 +230,7 @@ def test_twenty_edits_one_of_them_broken(watched: Watched) -> None:
         assert watched.host() == f"host{9 if number == 10 else number}"
 
 
-def test_file_with_an_invalid_webhook_is_taken_and_the_webhook_is_reported(watched: Watched) -> None:
+def test_file_with_an_invalid_webhook_is_applied_and_the_webhook_reported(watched: Watched) -> None:
     one, two = webhook("https://two.example.test/"), webhook("ftp://CANARY@h/", name="orders")
     watched.write(json.dumps(config(app(one, two, app_id="shop"))))
     assert watched.source.reload().applied
@@ -243,7 +243,7 @@ def test_file_with_an_invalid_webhook_is_taken_and_the_webhook_is_reported(watch
     assert watched.source.invalid_webhooks == {}
 
 
-def test_no_secret_shows_when_a_new_file_is_broken(watched: Watched) -> None:
+def test_broken_file_shows_no_secret(watched: Watched) -> None:
     sound = app(webhook("https://CANARY@h/", headers={"X-A": "CANARY\n"}), app_id="shop", secret="CANARY")
     watched.write(json.dumps(config(sound, {"id": "other", "webhooks": "CANARY"})))
     result = watched.source.reload()
@@ -270,7 +270,7 @@ def test_pipe_in_the_place_of_the_file_is_never_waited_for(watched: Watched) -> 
     assert watched.host() == "two"
 
 
-def test_pipe_is_read_once_at_the_start_and_not_again(tmp_path: Path) -> None:
+def test_pipe_is_read_only_at_the_start(tmp_path: Path) -> None:
     path = tmp_path / "config.json"
     os.mkfifo(path)
     writer = threading.Thread(target=path.write_text, args=(json.dumps(FIRST),))

@@ -1,6 +1,6 @@
-"""What a worker gets for an id, and what is asked of the store.
+"""The results of look-ups, and the queries to the store.
 
-One thread plays worker and keeper: where the worker would wait, the keeper has its turn.
+One thread acts as worker and refresher: where the worker would wait, the refresher runs one turn.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Store:
 
 
 class World:
-    """A keeper and its registry, on a clock that a test sets."""
+    """A refresher and its registry, with a clock that the test sets."""
 
     def __init__(
         self, monkeypatch: pytest.MonkeyPatch, *inline: App, capacity: int = 100, most_bytes: int = 1_000_000
@@ -107,14 +107,14 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     return World(monkeypatch)
 
 
-def test_an_app_is_asked_for_once_in_its_time(world: World) -> None:
+def test_app_is_queried_once_within_its_ttl(world: World) -> None:
     world.store.rows["shop"] = webhooks("a")
     for _ in range(100):
         assert world.paths("shop") == ["a"]
     assert world.store.asked == [["shop"]]
 
 
-def test_an_app_in_use_is_read_again_before_its_time_is_over_and_nobody_waits(world: World) -> None:
+def test_app_in_use_is_refreshed_before_it_expires_without_a_wait(world: World) -> None:
     world.store.rows["shop"] = webhooks("a")
     world.paths("shop")
     world.store.rows["shop"] = webhooks("b")
@@ -127,7 +127,7 @@ def test_an_app_in_use_is_read_again_before_its_time_is_over_and_nobody_waits(wo
     assert world.store.asked == [["shop"], ["shop"]]
 
 
-def test_an_app_that_was_not_used_for_long_is_read_before_it_is_used(world: World) -> None:
+def test_expired_app_is_read_before_it_is_used(world: World) -> None:
     world.store.rows["shop"] = webhooks("a")
     world.paths("shop")
     world.store.rows["shop"] = webhooks("b")
@@ -135,7 +135,7 @@ def test_an_app_that_was_not_used_for_long_is_read_before_it_is_used(world: Worl
     assert world.paths("shop") == ["b"]
 
 
-def test_many_wanted_apps_are_one_query_as_far_as_a_query_holds_them(world: World) -> None:
+def test_many_look_ups_are_batched_into_one_query(world: World) -> None:
     ids = [f"app{number}" for number in range(5)]
     world.store.rows = dict.fromkeys(ids, webhooks("a"))
     for app_id in ids * 2:
@@ -146,7 +146,7 @@ def test_many_wanted_apps_are_one_query_as_far_as_a_query_holds_them(world: Worl
     assert all(world.registry.find(app_id) for app_id in ids)
 
 
-def test_the_apps_of_the_file_win_and_are_never_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_apps_of_the_file_take_precedence_and_are_not_queried(monkeypatch: pytest.MonkeyPatch) -> None:
     own = App("shop", ())
     world = World(monkeypatch, own)
     world.store.rows["shop"] = webhooks("a")
@@ -154,7 +154,7 @@ def test_the_apps_of_the_file_win_and_are_never_asked_for(monkeypatch: pytest.Mo
     assert world.store.asked == []
 
 
-def test_an_unknown_app_is_asked_for_again_after_a_short_while(world: World) -> None:
+def test_unknown_app_is_queried_again_after_a_short_time(world: World) -> None:
     assert world.find("new") is None
     assert world.find("new") is None
     assert world.store.asked == [["new"]]
@@ -163,7 +163,7 @@ def test_an_unknown_app_is_asked_for_again_after_a_short_while(world: World) -> 
     assert world.paths("new") == ["a"]
 
 
-def test_an_app_that_is_deleted_becomes_unknown(world: World) -> None:
+def test_deleted_app_becomes_unknown(world: World) -> None:
     world.store.rows["shop"] = webhooks("a")
     world.paths("shop")
     del world.store.rows["shop"]
@@ -174,19 +174,19 @@ def test_an_app_that_is_deleted_becomes_unknown(world: World) -> None:
 
 
 @pytest.mark.parametrize("app_id", ["", "a\0b", "x" * 256, "\ud800"])
-def test_what_no_column_can_hold_is_not_asked_for(world: World, app_id: str) -> None:
+def test_impossible_app_id_is_not_queried(world: World, app_id: str) -> None:
     assert world.registry.find(app_id) is None
     assert world.store.asked == []
 
 
-def test_only_the_very_id_counts(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_exact_id_matches(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(world.store, "fetch", lambda ids: [Row("shop", None, webhooks("a"))])
     assert world.find("SHOP") is None
     assert world.find("shop ") is None
     assert world.find("shop") is not None
 
 
-def test_known_apps_outlive_the_store_and_of_others_nobody_can_tell(world: World) -> None:
+def test_cached_apps_serve_during_an_outage_and_others_raise(world: World) -> None:
     world.store.rows["shop"] = webhooks("a")
     world.paths("shop")
     world.store.fault = AppStoreUnavailable("gone")
@@ -207,7 +207,7 @@ def test_known_apps_outlive_the_store_and_of_others_nobody_can_tell(world: World
     assert [line["event"] for line in lines] == ["apps.store_lost", "apps.store_resumed"]
 
 
-def test_what_was_unknown_is_not_unknown_while_nobody_can_tell(world: World) -> None:
+def test_absent_app_raises_during_an_outage(world: World) -> None:
     assert world.find("new") is None
     world.store.fault = AppStoreUnavailable("gone")
     world.now += 10
@@ -216,7 +216,7 @@ def test_what_was_unknown_is_not_unknown_while_nobody_can_tell(world: World) -> 
         world.registry.find("new")
 
 
-def test_a_fault_of_a_library_is_an_outage(world: World) -> None:
+def test_unexpected_error_of_a_library_counts_as_an_outage(world: World) -> None:
     world.store.fault = ZeroDivisionError("CANARY")
     world.now += 10
     with structlog.testing.capture_logs() as lines:
@@ -225,7 +225,7 @@ def test_a_fault_of_a_library_is_an_outage(world: World) -> None:
     assert world.changes[-1] == "the store of apps does not answer: ZeroDivisionError in its library"
 
 
-def test_a_broken_row_hurts_no_other_app_and_is_told_once(world: World) -> None:
+def test_broken_row_affects_no_other_app_and_is_logged_once(world: World) -> None:
     world.store.rows = {"shop": webhooks("a"), "broken": "{"}
     world.lookups.want("shop")
     world.lookups.want("broken")
@@ -248,7 +248,7 @@ def test_a_broken_row_hurts_no_other_app_and_is_told_once(world: World) -> None:
     assert world.paths("broken") == ["b"]
 
 
-def test_an_invalid_webhook_of_a_row_is_reported_when_it_is_new(world: World) -> None:
+def test_invalid_webhook_of_a_row_is_logged_when_it_is_new(world: World) -> None:
     def row(*urls: str) -> str:
         return json.dumps([{"url": url, "event_types": ["cache_miss"], "name": f"h{n}"} for n, url in enumerate(urls)])
 
@@ -270,7 +270,7 @@ def test_an_invalid_webhook_of_a_row_is_reported_when_it_is_new(world: World) ->
     assert world.registry.invalid_webhooks() == {}
 
 
-def test_a_row_that_breaks_leaves_the_app_as_it_was(world: World) -> None:
+def test_row_that_becomes_unreadable_keeps_the_app(world: World) -> None:
     world.store.rows["shop"] = webhooks("a")
     world.paths("shop")
     world.store.rows["shop"] = "{"
@@ -280,7 +280,7 @@ def test_a_row_that_breaks_leaves_the_app_as_it_was(world: World) -> None:
     assert world.paths("shop") == ["a"]
 
 
-def test_everything_is_read_again_when_asked(world: World) -> None:
+def test_expire_makes_all_apps_be_read_again(world: World) -> None:
     world.store.rows["shop"] = webhooks("a")
     world.paths("shop")
     world.store.rows["shop"] = webhooks("b")
@@ -289,7 +289,7 @@ def test_everything_is_read_again_when_asked(world: World) -> None:
     assert world.paths("shop") == ["b"]
 
 
-def test_a_store_that_is_idle_is_looked_at(world: World) -> None:
+def test_idle_store_is_probed(world: World) -> None:
     world.refresher.turn()
     assert world.store.asked == []
     world.now += 5
@@ -305,7 +305,7 @@ def _series(metrics: Metrics) -> dict[str, Any]:
     }
 
 
-def test_what_is_asked_is_counted(world: World) -> None:
+def test_queries_are_counted_by_outcome(world: World) -> None:
     world.store.rows["shop"] = webhooks("a")
     world.paths("shop")
     series = _series(world.metrics)
@@ -320,7 +320,7 @@ def test_what_is_asked_is_counted(world: World) -> None:
     assert series["sockudo_queue_app_store_up"] == 0
 
 
-def test_app_that_grows_above_a_ceiling_is_reported_once_and_is_no_unreadable_app(world: World) -> None:
+def test_app_that_grows_above_a_ceiling_is_logged_once(world: World) -> None:
     world.store.rows["shop"] = webhooks("a")
     assert world.paths("shop") == ["a"]
     world.store.rows["shop"] = webhooks(*map(str, range(2_001)))

@@ -1,4 +1,4 @@
-"""What a store holds about one app becomes an app, in every form that Sockudo has written; a bad part costs no more."""
+"""Parsing of stored apps in every form that Sockudo has written; a bad part affects nothing else."""
 
 from __future__ import annotations
 
@@ -50,13 +50,13 @@ def urls(app: App) -> list[str]:
         (json.dumps({"webhooks": [hook()]}).encode(), b"not looked at", 1),
     ],
 )
-def test_the_policy_wins_entirely(policy: Any, webhooks: Any, count: int) -> None:
+def test_policy_column_overrides_the_flat_column(policy: Any, webhooks: Any, count: int) -> None:
     app = read(policy, webhooks)
     assert (app.id, len(app.webhooks), app.invalid) == ("shop", count, ())
 
 
 @pytest.mark.parametrize("headers", [{"X-A": "b"}, {"headers": {"X-A": "b"}}])
-def test_both_shapes_of_headers(headers: dict[str, Any]) -> None:
+def test_both_shapes_of_headers_are_read(headers: dict[str, Any]) -> None:
     app = read(None, json.dumps([hook(headers=headers)]))
     assert [(name, value.revealed) for name, value in app.webhooks[0].headers] == [("X-A", "b")]
 
@@ -73,7 +73,7 @@ def test_both_shapes_of_headers(headers: dict[str, Any]) -> None:
         ('{"webhooks":"CANARY"}', None, "webhooks must be a list"),
     ],
 )
-def test_what_cannot_be_told_is_no_app(policy: Any, webhooks: Any, reason: str) -> None:
+def test_row_without_readable_webhooks_raises(policy: Any, webhooks: Any, reason: str) -> None:
     with pytest.raises(AppUnreadable) as caught:
         read(policy, webhooks)
     assert str(caught.value).startswith("app 'shop'")
@@ -97,7 +97,7 @@ def test_what_cannot_be_told_is_no_app(policy: Any, webhooks: Any, reason: str) 
         hook("b", name="first"),
     ],
 )
-def test_a_broken_webhook_is_invalid_and_its_neighbours_stay(broken: Any) -> None:
+def test_broken_webhook_is_invalid_and_the_others_stay_valid(broken: Any) -> None:
     app = read(None, json.dumps([hook("a", name="first"), broken, hook("c")]))
     assert urls(app) == ["https://api.example.test/a", "https://api.example.test/c"]
     (invalid,) = app.invalid
@@ -107,12 +107,12 @@ def test_a_broken_webhook_is_invalid_and_its_neighbours_stay(broken: Any) -> Non
     assert CANARY not in invalid.reason.replace("'CANARY'", "")
 
 
-def test_an_odd_webhook_is_served_as_it_is() -> None:
+def test_suspicious_webhook_is_served() -> None:
     app = read(None, json.dumps([hook(channel_prefix="x", event_types=["no_such_event"])]))
     assert (len(app.webhooks), app.invalid) == (1, ())
 
 
-def test_a_row_shows_nothing_of_its_content() -> None:
+def test_repr_of_a_row_shows_no_content() -> None:
     assert CANARY not in repr(Row("shop", CANARY, CANARY))
 
 
@@ -145,7 +145,7 @@ WEBHOOKS = st.fixed_dictionaries(
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(WEBHOOKS | VALUES, max_size=3) | VALUES, st.booleans())
-def test_whatever_is_in_a_row_becomes_an_app_or_a_reason(webhooks: Any, in_policy: bool) -> None:
+def test_any_row_becomes_an_app_or_raises_app_unreadable(webhooks: Any, in_policy: bool) -> None:
     text = json.dumps({"webhooks": webhooks} if in_policy else webhooks)
     try:
         app = read(text, None) if in_policy else read(None, text)
@@ -164,7 +164,7 @@ def test_whatever_is_in_a_row_becomes_an_app_or_a_reason(webhooks: Any, in_polic
 
 
 @pytest.mark.parametrize("first", [True, False])
-def test_an_invalid_webhook_takes_no_name_from_a_sound_one(first: bool) -> None:
+def test_invalid_webhook_takes_no_name_from_a_valid_one(first: bool) -> None:
     bad, good = hook(name="orders") | {"url": "ftp://api.example.test/"}, hook(name="orders")
     app = read(webhooks=json.dumps([bad, good] if first else [good, bad]))
     assert [webhook.name for webhook in app.webhooks] == ["orders"]
@@ -172,7 +172,7 @@ def test_an_invalid_webhook_takes_no_name_from_a_sound_one(first: bool) -> None:
 
 
 @pytest.mark.parametrize("first", [True, False])
-def test_an_invalid_webhook_changes_no_default_name(first: bool) -> None:
+def test_invalid_webhook_changes_no_default_name(first: bool) -> None:
     bad, good = hook(retry="bad"), hook()
     [alone] = read(webhooks=json.dumps([good])).webhooks
     app = read(webhooks=json.dumps([bad, good] if first else [good, bad]))
@@ -203,7 +203,7 @@ def test_webhook_at_its_ceilings_is_valid() -> None:
     assert not read(None, json.dumps([hook(headers={f"X-{n}": "a" * 100 for n in range(100)}, **keys)])).invalid
 
 
-def test_webhook_may_ask_for_as_much_as_the_daemon_itself() -> None:
+def test_webhook_may_use_the_daemons_own_larger_limits() -> None:
     defaults = Defaults(RetrySettings(max_elapsed_time_ms=10**9), 120_000)
     keys: dict[str, Any] = {"request_timeout_ms": 120_000, "retry": {"max_elapsed_time_ms": 10**9}}
     assert not read_row(Row("shop", None, json.dumps([hook(**keys)])), defaults).invalid
@@ -217,7 +217,7 @@ def test_backoff_of_nothing_is_raised() -> None:
     assert (policy.initial_backoff_ms, policy.max_backoff_ms) == (100, 100)
 
 
-def test_row_of_thousands_of_webhooks_is_read_in_linear_time() -> None:
+def test_row_with_thousands_of_webhooks_is_read_in_linear_time() -> None:
     defaults = Defaults(RetrySettings(), 10_000, Ceilings(webhooks_per_app=20_000, app_bytes=4_000_000))
 
     def seconds(count: int) -> float:
@@ -248,20 +248,20 @@ OVER_CEILINGS: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("keys", OVER_CEILINGS)
-def test_webhook_over_a_ceiling_keeps_its_name_and_the_next_one_too(keys: dict[str, Any]) -> None:
+def test_webhook_over_a_ceiling_changes_no_default_name(keys: dict[str, Any]) -> None:
     before = [webhook.name for webhook in read(webhooks=json.dumps([hook(), hook()])).webhooks]
     app = read(webhooks=json.dumps([hook(**keys), hook()]))
     assert [*(webhook.name for webhook in app.invalid), *(webhook.name for webhook in app.webhooks)] == before
 
 
-def test_webhook_over_a_ceiling_keeps_the_name_that_it_was_given() -> None:
+def test_webhook_over_a_ceiling_keeps_its_configured_name() -> None:
     app = read(webhooks=json.dumps([hook(name="a", request_timeout_ms=120_000), hook("b", name="a"), hook(name="c")]))
     assert [webhook.name for webhook in app.invalid] == ["a", "a-2"]
     assert [webhook.name for webhook in app.webhooks] == ["c"]
 
 
 @pytest.mark.parametrize("keys", [{"request_timeout_ms": 0}, {"request_timeout_ms": 0, **OVER_CEILINGS[1]}])
-def test_webhook_with_another_fault_takes_no_name_from_a_sound_one(keys: dict[str, Any]) -> None:
+def test_faulty_webhook_takes_no_default_name_from_a_valid_one(keys: dict[str, Any]) -> None:
     [sound] = read(webhooks=json.dumps([hook()])).webhooks
     app = read(webhooks=json.dumps([hook(**keys), hook()]))
     assert [webhook.name for webhook in app.webhooks] == [sound.name]
@@ -296,7 +296,7 @@ def test_patterns_that_are_too_much_together_are_refused_before_they_are_compile
     assert "queue.limits.app_patterns_kib" in app.invalid[0].reason
 
 
-def test_misspelt_names_are_named_up_to_a_number_for_the_whole_app() -> None:
+def test_unknown_names_are_reported_up_to_a_limit_per_app() -> None:
     misspelt: dict[str, Any] = {f"key{each}": 1 for each in range(19)}
     hooks = [hook(name=f"w{number}", **misspelt) for number in range(50)]
     problems = ConfigProblems()

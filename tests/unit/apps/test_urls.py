@@ -1,4 +1,4 @@
-"""URLs of webhooks are normalised as the server and browsers do, and their default names stay what they were."""
+"""URLs of webhooks are normalised as the server and browsers do, and their default names never change."""
 
 from __future__ import annotations
 
@@ -112,21 +112,21 @@ def test_url_that_cannot_be_normalised_has_a_reason_without_the_url(written: str
         (" https://u:p@h./?q#f ", "h.-1cac9e1f"),
     ],
 )
-def test_default_name_of_a_url_that_was_always_taken_stays(written: str, name: str) -> None:
+def test_default_name_of_a_previously_accepted_url_is_unchanged(written: str, name: str) -> None:
     assert default_name(written, normalised(written)) == name
 
 
-def test_default_name_of_a_url_that_is_newly_taken_is_made_from_what_is_sent() -> None:
+def test_default_name_of_a_newly_accepted_url_comes_from_the_normalised_url() -> None:
     for written in ("http://127.1/x", "http:127.0.0.1/x", "http:\\\\127.0.0.1\\x"):
         assert default_name(written, normalised(written)) == default_name("http://127.0.0.1/x", "http://127.0.0.1/x")
 
 
-def test_normalised_url_is_read_alike_by_python_and_libcurl() -> None:
-    """Python decides which endpoint a webhook belongs to, libcurl where it is sent."""
+def test_normalised_url_is_parsed_equally_by_python_and_libcurl() -> None:
+    """Python determines the endpoint of a webhook, but libcurl the address that it connects to."""
     chance = random.Random(1)
     pieces = ["%00", "%40", "@", ":", "/", "?", "#", "[", "]", "{", "|", "\\", "a", "%", "é", "..", " ", ";", "\uff05"]
     hosts = ["127.0.0.1", "127.1", "[::1]", "[::ffff:1.2.3.4]", "a.example", "A.EXAMPLE", "a_b.bücher.example"]
-    curl = pycurl.Curl()  # one that knows every name and opens no socket
+    curl = pycurl.Curl()  # resolves every name and opens no socket
     curl.setopt(pycurl.PROXY, "")
     curl.setopt(pycurl.OPENSOCKETFUNCTION, lambda *_: pycurl.SOCKET_BAD)
     curl.setopt(pycurl.RESOLVE, [f"*:{port}:127.0.0.1" for port in (9, 80, 443)])

@@ -1,4 +1,4 @@
-"""The rules of the network guard, by tables: every embedding of an address, and what each setting changes."""
+"""The rules of the network guard, by tables: embedded addresses and the effect of each setting."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sockudo_queue.delivery.addresses import Rules, meanings, refusal
 
 METADATA = IPv4Address("169.254.169.254")
 V4 = int(METADATA)
-# Every IPv6 form that carries an IPv4 address, with the link-local one inside.
+# Every IPv6 form that contains an IPv4 address, with the metadata address inside.
 EMBEDDED = {
     "mapped": "::ffff:169.254.169.254",
     "mapped in hexadecimal": "::ffff:a9fe:a9fe",
@@ -53,7 +53,7 @@ def test_an_embedded_address_is_seen(text: str) -> None:
         ("::ffff:168.63.129.16", "metadata"),
     ],
 )
-def test_what_is_refused_by_default(text: str, reason: str) -> None:
+def test_link_local_and_metadata_addresses_are_refused_by_default(text: str, reason: str) -> None:
     assert reason in (refusal(Rules(), text, 80) or "")
 
 
@@ -61,7 +61,7 @@ def test_what_is_refused_by_default(text: str, reason: str) -> None:
     "text",
     ["127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "::1", "fd12::1", "8.8.8.8", "2a00:1450::1", "100.64.0.1"],
 )
-def test_what_is_allowed_by_default(text: str) -> None:
+def test_private_and_public_addresses_are_allowed_by_default(text: str) -> None:
     assert refusal(Rules(), text, 80) is None
 
 
@@ -99,18 +99,18 @@ def test_what_is_allowed_by_default(text: str) -> None:
         "5f00::1",
     ],
 )
-def test_what_is_no_public_address(text: str) -> None:
+def test_private_address_is_refused_if_private_is_off(text: str) -> None:
     assert refusal(Rules(private=False), text, 80) is not None
 
 
 @pytest.mark.parametrize(
     "text", ["1.1.1.1", "172.32.0.1", "100.128.0.1", "2a00:1450::1", "2606:4700::1", "64:ff9b::1.1.1.1"]
 )
-def test_what_is_public(text: str) -> None:
+def test_public_address_is_allowed_if_private_is_off(text: str) -> None:
     assert refusal(Rules(private=False), text, 80) is None
 
 
-def test_allowed_networks_win_over_all_others() -> None:
+def test_allowed_networks_override_all_others() -> None:
     rules = Rules(
         allowed=(ip_network("10.1.0.0/16"), ip_network("169.254.7.7/32")),
         denied=(ip_network("10.0.0.0/8"), ip_network("203.0.113.0/24")),
@@ -125,7 +125,7 @@ def test_allowed_networks_win_over_all_others() -> None:
     assert refusal(rules, "1.1.1.1", 80) is None
 
 
-def test_ports() -> None:
+def test_allowed_and_denied_ports_are_checked() -> None:
     assert refusal(Rules(denied_ports=frozenset({25})), "1.1.1.1", 25) == "port 25 is not allowed"
     assert refusal(Rules(denied_ports=frozenset({25})), "1.1.1.1", 26) is None
     assert refusal(Rules(allowed_ports=frozenset({443})), "1.1.1.1", 80) == "port 80 is not allowed"

@@ -1,4 +1,4 @@
-"""The pool of libcurl handles: who gets which, how many there are, and when each is closed."""
+"""The pool of libcurl handles: selection, limits and closing."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def is_closed(handle: Handle) -> bool:
     return False
 
 
-def test_the_handle_used_last_comes_first(pool: HandlePool) -> None:
+def test_most_recently_used_handle_is_taken_first(pool: HandlePool) -> None:
     first, second = pool.take(route("a")), pool.take(route("a"))
     pool.give_back(first)
     pool.give_back(second)
@@ -42,14 +42,14 @@ def test_the_handle_used_last_comes_first(pool: HandlePool) -> None:
     assert pool.take(route("a")) not in (first, second)
 
 
-def test_routes_do_not_share_while_there_is_room(pool: HandlePool) -> None:
+def test_routes_do_not_share_handles_below_the_limit(pool: HandlePool) -> None:
     first = pool.take(route("a"))
     pool.give_back(first)
     assert pool.take(route("b")) is not first
     assert pool.take(route("a")) is first
 
 
-def test_a_full_pool_turns_the_handle_longest_at_rest_to_a_new_route(pool: HandlePool) -> None:
+def test_full_pool_reuses_the_longest_idle_handle_for_a_new_route(pool: HandlePool) -> None:
     handles = [pool.take(route(name)) for name in "abc"]
     for handle in handles:
         pool.give_back(handle)
@@ -61,7 +61,7 @@ def test_a_full_pool_turns_the_handle_longest_at_rest_to_a_new_route(pool: Handl
     assert pool.take(route("a")) is not handles[0]
 
 
-def test_what_verifies_never_becomes_what_does_not(pool: HandlePool) -> None:
+def test_handle_with_verification_is_never_reused_without(pool: HandlePool) -> None:
     handles = [pool.take(route(name)) for name in "abc"]
     for handle in handles:
         pool.give_back(handle)
@@ -72,7 +72,7 @@ def test_what_verifies_never_becomes_what_does_not(pool: HandlePool) -> None:
     assert pool.take(route("a", verify=False)) is open_minded
 
 
-def test_a_million_endpoints_do_not_need_a_million_handles(pool: HandlePool) -> None:
+def test_handles_are_limited_whatever_the_number_of_endpoints(pool: HandlePool) -> None:
     made = set()
     for number in range(2000):
         handle = pool.take(route(str(number)))
@@ -84,13 +84,13 @@ def test_a_million_endpoints_do_not_need_a_million_handles(pool: HandlePool) -> 
     assert len(pool._by_route) == 3
 
 
-def test_what_has_rested_too_long_is_closed_and_forgotten(pool: HandlePool) -> None:
+def test_handle_idle_for_too_long_is_closed_and_removed(pool: HandlePool) -> None:
     handles = [pool.take(route(name)) for name in "aab"]
     for handle in handles:
         pool.give_back(handle)
     now = time.monotonic()
     handles[0].rested_since = handles[2].rested_since = now - CONNECTION_REST - 1
-    assert pool.close_old(now) == 1  # the second is younger, and the third is not looked at before it
+    assert pool.close_old(now) == 1  # the second is younger, and the third is not checked before it
     assert is_closed(handles[0])
     handles[1].rested_since = now - CONNECTION_REST - 1
     assert pool.close_old(now) == 2
@@ -98,7 +98,7 @@ def test_what_has_rested_too_long_is_closed_and_forgotten(pool: HandlePool) -> N
     assert pool._by_route == {}
 
 
-def test_more_than_the_limit_is_closed_at_once(pool: HandlePool) -> None:
+def test_idle_handles_above_the_limit_are_closed(pool: HandlePool) -> None:
     handles = [pool.take(route("a")) for _ in range(5)]
     for handle in handles:
         pool.give_back(handle)
@@ -106,7 +106,7 @@ def test_more_than_the_limit_is_closed_at_once(pool: HandlePool) -> None:
     assert [is_closed(handle) for handle in handles] == [True, True, False, False, False]
 
 
-def test_a_handle_set_aside_is_neither_used_nor_closed_too_early(pool: HandlePool) -> None:
+def test_handle_set_aside_is_not_reused_and_closed_later(pool: HandlePool) -> None:
     handle = pool.take(route("a"))
     pool.set_aside(handle)
     assert pool.take(route("a")) is not handle
@@ -116,7 +116,7 @@ def test_a_handle_set_aside_is_neither_used_nor_closed_too_early(pool: HandlePoo
     assert is_closed(handle)
 
 
-def test_no_more_than_the_limit_are_set_aside(pool: HandlePool) -> None:
+def test_handles_set_aside_are_limited(pool: HandlePool) -> None:
     handles = [pool.take(route("a")) for _ in range(5)]
     for handle in handles:
         pool.set_aside(handle)
@@ -153,7 +153,7 @@ def test_many_threads_never_get_the_same_handle() -> None:
     assert len(pool) <= 4
 
 
-def test_handle_that_is_dropped_closes_its_connection_without_the_garbage_collector(receiver: Receiver) -> None:
+def test_dropped_handle_closes_its_connection_without_the_garbage_collector(receiver: Receiver) -> None:
     handle = Handle(OPTIONS, Route(receiver.url(""), verify=True, guarded=False))
     assert handle.perform(receiver.url(), [], b"{}", 5_000) is None
     eventually(lambda: receiver.open_connections == 1)

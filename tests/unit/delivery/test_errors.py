@@ -1,4 +1,4 @@
-"""What a failed transfer is called, and what of libcurl's words is shown."""
+"""Classification of failed transfers, and which of libcurl's messages are shown."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from sockudo_queue.delivery.errors import translated
         "no such host CANARY@h",
     ],
 )
-def test_text_of_libcurl_that_may_hold_a_url_is_not_shown(text: str) -> None:
+def test_libcurl_message_that_may_contain_a_url_is_hidden(text: str) -> None:
     fault = translated(pycurl.Curl(), pycurl.error(pycurl.E_COULDNT_RESOLVE_PROXY, text), 100)
     assert str(fault) == "libcurl error 5, about a URL that is not shown"
 
 
-def test_other_text_of_libcurl_is_shown() -> None:
+def test_other_libcurl_message_is_shown() -> None:
     fault = translated(pycurl.Curl(), pycurl.error(pycurl.E_COULDNT_RESOLVE_HOST, "Could not resolve host: x"), 100)
     assert str(fault) == "Could not resolve host: x"
 

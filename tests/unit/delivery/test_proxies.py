@@ -1,4 +1,4 @@
-"""The proxies of the environment: which are taken, and that a fault shows no value."""
+"""The proxies of the environment: which are valid, and that errors show no value."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sockudo_queue.delivery import proxies
         " ",
     ],
 )
-def test_usable_proxy_is_taken(value: str) -> None:
+def test_valid_proxy_is_accepted(value: str) -> None:
     assert list(proxies.faults({"https_proxy": value})) == []
 
 
@@ -36,14 +36,14 @@ def test_usable_proxy_is_taken(value: str) -> None:
     ],
 )
 @pytest.mark.parametrize("variable", proxies.VARIABLES)
-def test_unusable_proxy_is_one_line_without_its_value(variable: str, value: str) -> None:
+def test_invalid_proxy_gives_one_line_without_its_value(variable: str, value: str) -> None:
     [line] = proxies.faults({variable: value})
     assert line.startswith(f"{variable}: ")
     assert "CANARY" not in line
     assert "host" not in line.partition("must have a host")[0]
 
 
-def test_upper_case_http_proxy_is_adopted_unless_the_lower_case_one_is_set() -> None:
+def test_upper_case_http_proxy_is_used_unless_the_lower_case_one_is_set() -> None:
     environment = {"HTTP_PROXY": "http://upper:1"}
     proxies.adopt(environment)
     assert environment["http_proxy"] == "http://upper:1"

@@ -1,4 +1,4 @@
-"""Pauses between tries: how they grow, how chance shortens them, and how an event ends them."""
+"""Pauses between retries: growth, jitter, and the event that ends them early."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sockudo_queue.runtime.backoff import Backoff, longer
     ("before", "factor", "pause"),
     [(0, 2, 0.5), (0.1, 2, 0.5), (0.5, 2, 1), (3.9, 2, 7.8), (4, 2, 8), (5, 2, 8), (100, 2, 8), (0, 3, 0.5), (1, 3, 3)],
 )
-def test_longer_pause_is_a_multiple_within_bounds(before: float, factor: float, pause: float) -> None:
+def test_next_pause_is_a_multiple_within_bounds(before: float, factor: float, pause: float) -> None:
     assert longer(before, 0.5, 8, factor) == pause
 
 
@@ -49,13 +49,13 @@ def test_wait_ends_when_the_event_is_set() -> None:
     assert time.monotonic() - began < 10
 
 
-def test_pauses_of_the_broker_are_spread_and_stay_short() -> None:
+def test_broker_pauses_are_jittered_and_short() -> None:
     backoff = broker_backoff()
     for longest in (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 2, 2):
         assert longest / 2 <= backoff.next() <= longest
 
 
-def test_pauses_of_the_stores_of_apps() -> None:
+def test_app_store_pauses_have_the_documented_lengths() -> None:
     assert (refresher.FIRST_PAUSE, refresher.LONGEST_PAUSE) == (0.25, 5)
     throttled = Backoff(dynamodb.FIRST_PAUSE, dynamodb.LONGEST_PAUSE)
     assert [throttled.next() for _ in range(dynamodb.TRIES - 1)] == [0.2, 0.4, 0.8]

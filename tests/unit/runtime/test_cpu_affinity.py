@@ -1,21 +1,21 @@
-"""On which core the threads run, by what was used since the last look."""
+"""The choice of a core from the load since the last check."""
 
 from __future__ import annotations
 
 from sockudo_queue.runtime.cpu_affinity import FIRST_REST, LONGEST_REST, Policy
 
 
-def test_an_idle_daemon_is_left_alone() -> None:
+def test_idle_daemon_uses_all_cores() -> None:
     policy = Policy()
 
     assert policy.decide(0.03, {0: 0.1, 1: 0.0}, 10.0) is None
 
 
-def test_a_busy_one_takes_the_core_that_is_used_least() -> None:
+def test_busy_daemon_takes_the_least_loaded_core() -> None:
     assert Policy().decide(1.3, {0: 0.8, 1: 0.7, 2: 0.1}, 10.0) == 2
 
 
-def test_it_stays_while_nobody_else_needs_the_core() -> None:
+def test_daemon_keeps_its_core_while_others_do_not_need_it() -> None:
     policy = Policy()
     policy.decide(1.3, {0: 0.8, 1: 0.7}, 10.0)
 
@@ -23,14 +23,14 @@ def test_it_stays_while_nobody_else_needs_the_core() -> None:
         assert policy.decide(0.9, {0: 0.6, 1: 1.0}, 11.0 + second) == 1
 
 
-def test_it_lets_go_when_it_is_idle_again() -> None:
+def test_daemon_that_becomes_idle_releases_its_core() -> None:
     policy = Policy()
     policy.decide(1.3, {0: 0.8, 1: 0.7}, 10.0)
 
     assert policy.decide(0.03, {0: 0.1, 1: 0.1}, 11.0) is None
 
 
-def test_it_leaves_a_core_that_others_need_and_rests_longer_each_time() -> None:
+def test_daemon_leaves_a_contended_core_for_a_longer_time_each_time() -> None:
     policy, now, rests = Policy(), 10.0, []
     for _ in range(6):
         assert policy.decide(1.0, {0: 0.5, 1: 0.6}, now) == 0
@@ -44,11 +44,11 @@ def test_it_leaves_a_core_that_others_need_and_rests_longer_each_time() -> None:
     assert rests == [FIRST_REST, 10, 20, 40, LONGEST_REST, LONGEST_REST]
 
 
-def test_a_crowded_machine_is_left_to_the_kernel() -> None:
+def test_daemon_on_a_loaded_machine_uses_all_cores() -> None:
     assert Policy().decide(1.0, {0: 0.9, 1: 0.9}, 10.0) is None
 
 
-def test_a_long_peace_ends_the_memory_of_a_crowd() -> None:
+def test_long_time_without_contention_resets_the_pause() -> None:
     policy = Policy()
     for start in (10.0, 10.0 + 2 * LONGEST_REST + FIRST_REST):
         policy.core = None
@@ -58,7 +58,7 @@ def test_a_long_peace_ends_the_memory_of_a_crowd() -> None:
         assert policy.decide(1.0, {0: 0.5, 1: 0.6}, start + 1 + FIRST_REST) == 0
 
 
-def test_a_core_that_the_machine_has_lost_is_left() -> None:
+def test_daemon_leaves_a_core_that_went_offline() -> None:
     policy = Policy()
     policy.decide(1.0, {0: 0.5, 1: 0.6}, 10.0)
 

@@ -1,4 +1,4 @@
-"""A look at a socket tells what waits there, takes nothing away, and lets no other thread run."""
+"""Peeking at a socket shows pending data, consumes nothing, and keeps the interpreter lock."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def pair() -> Iterator[Pair]:
             yield ours, theirs
 
 
-def test_a_socket_on_which_nothing_came_is_quiet(pair: Pair) -> None:
+def test_socket_without_data_is_quiet(pair: Pair) -> None:
     assert is_quiet(pair[0].fileno())
 
 
-def test_bytes_that_wait_are_seen_and_left(pair: Pair) -> None:
+def test_pending_bytes_are_seen_but_not_consumed(pair: Pair) -> None:
     pair[1].sendall(b"xy")
     eventually(lambda: not is_quiet(pair[0].fileno()))
     assert not is_quiet(pair[0].fileno())
@@ -36,30 +36,30 @@ def test_bytes_that_wait_are_seen_and_left(pair: Pair) -> None:
     assert is_quiet(pair[0].fileno())
 
 
-def test_the_end_of_the_stream_is_seen(pair: Pair) -> None:
+def test_end_of_the_stream_is_seen(pair: Pair) -> None:
     pair[1].close()
     eventually(lambda: not is_quiet(pair[0].fileno()))
 
 
-def test_the_end_behind_bytes_that_were_read_is_seen(pair: Pair) -> None:
+def test_end_of_the_stream_after_consumed_bytes_is_seen(pair: Pair) -> None:
     pair[1].sendall(b"xy")
     pair[1].close()
     assert pair[0].recv(9) == b"xy"
     eventually(lambda: not is_quiet(pair[0].fileno()))
 
 
-def test_a_reset_is_seen(pair: Pair) -> None:
+def test_reset_is_seen(pair: Pair) -> None:
     pair[1].setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     pair[1].close()
     eventually(lambda: not is_quiet(pair[0].fileno()))
 
 
-def test_a_descriptor_that_is_none_is_not_quiet() -> None:
+def test_invalid_descriptor_is_not_quiet() -> None:
     assert not is_quiet(-1)
 
 
-def test_a_look_lets_no_other_thread_run(pair: Pair) -> None:
-    """With a switch interval this long a thread runs only where another lets go of the interpreter's lock."""
+def test_peek_does_not_release_the_interpreter_lock(pair: Pair) -> None:
+    """With such a long switch interval, another thread runs only if the interpreter lock is released."""
     rounds, started, stop = [0], threading.Event(), threading.Event()
     before = sys.getswitchinterval()
 

@@ -1,4 +1,4 @@
-"""Which systems the program runs on, and what it says on the others."""
+"""The supported operating systems, and the error on others."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def test_linux_is_supported() -> None:
 @pytest.mark.parametrize(
     ("platform", "name"), [("darwin", "macOS"), ("win32", "Windows"), ("freebsd14", "freebsd14"), ("cygwin", "Cygwin")]
 )
-def test_other_system_is_named_with_the_way_by_container(platform: str, name: str) -> None:
+def test_unsupported_system_gets_a_hint_to_use_the_container(platform: str, name: str) -> None:
     line = unsupported(platform)
 
     assert f"this is {name};" in line

@@ -1,4 +1,4 @@
-"""Where colours and a moving cursor are wanted."""
+"""When colours and cursor control are used."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def file() -> Iterator[int]:
         ({"TERM": "xterm", "NO_COLOR": "1", "FORCE_COLOR": "1"}, False, False),
     ],
 )
-def test_colours_are_used_where_they_are_wanted(
+def test_colours_follow_the_environment_and_the_terminal(
     monkeypatch: pytest.MonkeyPatch,
     terminal: int,
     file: int,

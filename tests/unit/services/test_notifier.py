@@ -1,4 +1,4 @@
-"""The loop of a notifier, where one form of the queue is refused."""
+"""The loop of a notifier after errors."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from sockudo_queue.services.notifier import Notifier
 
 
 class Silent:
-    """A log that nobody reads."""
+    """A log that discards everything."""
 
     def __getattr__(self, _level: str) -> Any:
         return lambda *_words, **_fields: None
 
 
 class Failing(MemoryDriver):
-    """A queue whose notifier fails once; then the daemon is stopped."""
+    """A queue whose `wait` fails once and then stops the daemon."""
 
     def __init__(self, error: BrokerError, stopping: threading.Event) -> None:
         super().__init__(capacity=1, max_bytes=1_000, lease_ms=1_000, dead_retention=1)
@@ -38,7 +38,7 @@ class Failing(MemoryDriver):
 
 
 def wakeups_after(error: BrokerError) -> int:
-    """Let a notifier meet an error, and return how often it has woken a worker."""
+    """Run a notifier whose driver raises an error; return how often it woke a worker."""
     stopping, pool = threading.Event(), WorkerPool(5, 5, lambda: None)
     context = WorkerContext(
         pool=pool,
@@ -58,10 +58,10 @@ def wakeups_after(error: BrokerError) -> int:
     return pool.wakeups
 
 
-def test_a_refusal_wakes_a_worker_which_alone_finds_out_whether_it_goes_on() -> None:
-    """An idle worker comes by after seconds only; until then the daemon would call itself ready, or not resume."""
+def test_refusal_of_a_source_wakes_one_worker() -> None:
+    """Only a claim shows whether the source works again, and an idle worker would claim only after seconds."""
     assert wakeups_after(SourceRefused(SOURCE, "no permission")) == 1
 
 
-def test_an_outage_wakes_nobody() -> None:
+def test_outage_wakes_no_worker() -> None:
     assert wakeups_after(BrokerUnavailable("away")) == 0

@@ -1,4 +1,4 @@
-"""A look at the queue: gauges, the page's sample, and dead letters that are too old."""
+"""Samples of the queue: gauges, the page's data, and old dead letters."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HOUR_MS: Final = 3_600_000
 
 
 class World:
-    """A memory with a clock that a test moves, and a sampler over it."""
+    """A memory driver with a clock that the test sets, and its sampler."""
 
     def __init__(self, max_age_ms: int = 0, retention: int = 100) -> None:
         self.now_ms = TIME_MS
@@ -65,7 +65,7 @@ class World:
         return self.metrics.registry.get_sample_value("sockudo_webhook_dead_letters_trimmed_total") or 0.0
 
 
-def test_a_look_feeds_the_gauges_and_the_page() -> None:
+def test_sample_updates_the_gauges_and_the_page() -> None:
     world = World()
     world.driver.put(job(1))
     world.sampler.look()
@@ -78,14 +78,14 @@ def test_a_look_feeds_the_gauges_and_the_page() -> None:
     assert value("sockudo_queue_oldest_job_timestamp_seconds", labels) == sample.oldest
 
 
-def test_an_oldest_job_that_cannot_be_read_has_no_age() -> None:
+def test_unreadable_oldest_job_has_no_time() -> None:
     world = World()
     world.driver.put(b"rubbish")
     world.sampler.look()
     assert world.history.view().samples[0].oldest is None
 
 
-def test_a_queue_that_does_not_answer_leaves_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sample_without_an_answer_is_empty(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World()
 
     def fail() -> None:
@@ -98,7 +98,7 @@ def test_a_queue_that_does_not_answer_leaves_a_gap(monkeypatch: pytest.MonkeyPat
     assert (sample.depth, sample.oldest) == (None, None)
 
 
-def test_dead_letters_that_are_too_old_are_dropped_counted_and_told() -> None:
+def test_old_dead_letters_are_dropped_counted_and_logged() -> None:
     world = World(max_age_ms=HOUR_MS)
     world.kill(3)
     world.sampler.look()
@@ -112,7 +112,7 @@ def test_dead_letters_that_are_too_old_are_dropped_counted_and_told() -> None:
     assert world.history.view().trimmed == 3
 
 
-def test_without_an_age_they_stay() -> None:
+def test_dead_letters_stay_without_a_maximum_age() -> None:
     world = World()
     world.kill(3)
     world.now_ms += 1000 * HOUR_MS
@@ -120,7 +120,7 @@ def test_without_an_age_they_stay() -> None:
     assert (world.dead(), world.lines) == (3, [])
 
 
-def test_what_their_number_has_dropped_is_told_too() -> None:
+def test_dead_letters_dropped_by_number_are_logged() -> None:
     world = World()
     world.metrics.trimmed(2)
     world.sampler.look()
@@ -130,7 +130,7 @@ def test_what_their_number_has_dropped_is_told_too() -> None:
 
 
 class AuditedMemory(MemoryDriver):
-    """A memory whose audits find what a test says, one after the other; then all is well."""
+    """A memory driver whose audits return the given findings in order, then none."""
 
     def __init__(self) -> None:
         super().__init__(capacity=1, max_bytes=1_000_000, lease_ms=60_000, dead_retention=1)
@@ -141,7 +141,7 @@ class AuditedMemory(MemoryDriver):
 
 
 class Audited(World):
-    """A world whose records are audited, and a clock for it."""
+    """A world with audited records and its own clock."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *findings: RecordAudit) -> None:
         super().__init__()
@@ -169,7 +169,7 @@ def test_records_are_audited_at_the_start_and_once_a_minute(monkeypatch: pytest.
     assert world.history.view().lost == 3
 
 
-def test_an_audit_that_has_put_something_back_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_audit_that_restored_records_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
     world = Audited(monkeypatch, RecordAudit(0, 5, 0), RecordAudit(0, 1, 0))
     for _ in range(3):
         world.sampler.look()
@@ -177,7 +177,7 @@ def test_an_audit_that_has_put_something_back_is_repeated(monkeypatch: pytest.Mo
     assert world.lines == [("records.restored", {"count": 5}), ("records.restored", {"count": 1})]
 
 
-def test_records_out_of_reach_are_logged_once_an_hour(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreachable_records_are_logged_once_an_hour(monkeypatch: pytest.MonkeyPatch) -> None:
     world = Audited(monkeypatch, *[RecordAudit(0, 0, 7)] * 62)
     for _ in range(62):
         world.sampler.look()
@@ -188,7 +188,7 @@ def test_records_out_of_reach_are_logged_once_an_hour(monkeypatch: pytest.Monkey
     assert world.value("unreachable") == 0
 
 
-def test_records_that_a_claim_finds_lost_are_logged(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_records_found_lost_by_a_claim_are_logged(monkeypatch: pytest.MonkeyPatch) -> None:
     world = Audited(monkeypatch)
     world.metrics.records_lost(4)
     world.sampler.look()

@@ -1,4 +1,4 @@
-"""The loop of service threads that do some work again and again."""
+"""The loop of service threads with periodic work."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.helpers.waiting import eventually
 
 
 class Keeper:
-    """Stands for the supervisor: starts each service in a thread."""
+    """Replaces the supervisor: starts each service in a thread."""
 
     def __init__(self) -> None:
         self.threads: dict[str, threading.Thread] = {}
@@ -27,7 +27,7 @@ class Keeper:
 
 
 class World:
-    """Service threads that do what a test gives them, and count how often."""
+    """Service threads that run the test's work and count the runs."""
 
     def __init__(self) -> None:
         self.stopping, self.supervisor, self.beats = threading.Event(), Keeper(), Heartbeats()
@@ -43,7 +43,7 @@ class World:
         return not self.supervisor.threads[name].is_alive()
 
 
-def test_work_is_done_at_once_and_again_after_each_pause() -> None:
+def test_work_runs_immediately_and_after_each_pause() -> None:
     world = World()
     pauses = iter([0.001, 0.001, 60.0])
     world.services.every("a", lambda: next(pauses), world.work)
@@ -54,7 +54,7 @@ def test_work_is_done_at_once_and_again_after_each_pause() -> None:
     assert world.ends()
 
 
-def test_it_ends_with_the_daemon_in_the_middle_of_a_pause() -> None:
+def test_thread_ends_with_the_daemon_during_a_pause() -> None:
     world = World()
     world.services.every("a", lambda: 60.0, world.work)
     eventually(lambda: world.done == 1)
@@ -63,7 +63,7 @@ def test_it_ends_with_the_daemon_in_the_middle_of_a_pause() -> None:
     assert world.done == 1
 
 
-def test_it_goes_on_until_another_event_where_one_is_given() -> None:
+def test_thread_with_its_own_end_event_outlives_the_stop() -> None:
     world, abandoned = World(), threading.Event()
     world.services.every("a", lambda: 0.001, world.work, until=abandoned)
     world.stopping.set()
@@ -73,7 +73,7 @@ def test_it_goes_on_until_another_event_where_one_is_given() -> None:
     assert world.ends()
 
 
-def test_pause_is_cut_short_by_the_event_that_wakes_it() -> None:
+def test_wake_event_ends_a_pause_early() -> None:
     world, asked = World(), threading.Event()
 
     def work() -> None:

@@ -1,4 +1,4 @@
-"""What is held of a queue of SQS, by tables: groups, turns, lapses."""
+"""The buffer of received messages: groups, order, lapses."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def take_all(buffer: MessageBuffer, now: float = 1.0) -> list[str]:
     return [record.id for record in iter(lambda: buffer.take(now), None)]
 
 
-def test_without_groups_everything_can_be_claimed() -> None:
+def test_messages_without_groups_are_all_claimable() -> None:
     buffer = MessageBuffer()
     for name in "abc":
         buffer.add(message(name), 1.0)
@@ -26,7 +26,7 @@ def test_without_groups_everything_can_be_claimed() -> None:
     assert set(buffer.claimed) == {"a/1", "b/1", "c/1"}
 
 
-def test_of_a_group_only_the_first_can_be_claimed() -> None:
+def test_only_the_first_message_of_a_group_is_claimable() -> None:
     buffer = MessageBuffer()
     messages = [message(name, name[0]) for name in ("a1", "a2", "b1", "b2")]
     for each in messages:
@@ -56,7 +56,7 @@ def test_a_delayed_record_holds_up_its_group_and_no_other() -> None:
     assert "a1/2" in buffer.claimed
 
 
-def test_a_lost_message_takes_those_behind_it_along() -> None:
+def test_lost_message_removes_those_behind_it_in_its_group() -> None:
     buffer = MessageBuffer()
     messages = [message(f"a{n}", "a") for n in range(4)]
     for each in messages:
@@ -70,7 +70,7 @@ def test_a_lost_message_takes_those_behind_it_along() -> None:
     assert not buffer.messages
 
 
-def test_what_has_lapsed_is_not_handed_out() -> None:
+def test_lapsed_message_is_not_claimable() -> None:
     buffer = MessageBuffer()
     buffer.add(message("old", until=1.0), 0.0)
     buffer.add(message("new", until=9.0), 0.0)
@@ -79,7 +79,7 @@ def test_what_has_lapsed_is_not_handed_out() -> None:
     assert list(buffer.messages) == ["new"]
 
 
-def test_what_was_put_back_goes_first_and_ready_and_due_take_turns() -> None:
+def test_records_put_back_go_first_then_ready_and_due_ones_alternate() -> None:
     buffer = MessageBuffer()
     for name in ("r1", "r2", "r3"):
         buffer.add(message(name), 1.0)
@@ -95,7 +95,7 @@ def test_what_was_put_back_goes_first_and_ready_and_due_take_turns() -> None:
     assert [name[0] for name in order[1:]] in (list("rdrdrd"), list("drdrdr"))
 
 
-def test_a_receipt_is_never_given_twice() -> None:
+def test_receipt_is_never_reused() -> None:
     buffer = MessageBuffer()
     seen = set()
     for _ in range(3):
@@ -109,7 +109,7 @@ def test_a_receipt_is_never_given_twice() -> None:
     assert len(seen) == 3
 
 
-def test_news_grow_with_whatever_can_be_claimed() -> None:
+def test_news_increases_when_a_record_becomes_claimable() -> None:
     buffer = MessageBuffer()
     buffer.add(message("a", "g"), 1.0)
     before = buffer.news

@@ -1,4 +1,4 @@
-"""When something that failed may be tried again."""
+"""When failed work may be retried."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ def fail(failures: FailureBackoff, kind: str, error: BrokerError) -> None:
         raise error
 
 
-def test_without_faults_nothing_is_held_up() -> None:
+def test_work_without_failures_is_not_delayed() -> None:
     failures = FailureBackoff()
     with failures.watching("receive"):
         failures.check("receive")
     assert failures.pause_of("receive") == 0
 
 
-def test_the_first_failure_may_be_repeated_at_once_and_further_ones_later() -> None:
+def test_first_retry_is_immediate_and_later_ones_wait() -> None:
     failures = FailureBackoff()
     pauses = []
     for _ in range(8):
@@ -35,7 +35,7 @@ def test_the_first_failure_may_be_repeated_at_once_and_further_ones_later() -> N
     assert pauses[-1] == pytest.approx(LONG_PAUSE, rel=0.15)
 
 
-def test_refusals_pause_for_longer() -> None:
+def test_refusals_have_longer_pauses() -> None:
     failures = FailureBackoff()
     pauses = []
     for _ in range(5):
@@ -46,19 +46,19 @@ def test_refusals_pause_for_longer() -> None:
     assert pauses[-1] == pytest.approx(REFUSED_LONG_PAUSE, rel=0.15)
 
 
-def test_a_pause_is_told_with_the_reason_and_ends_with_a_success() -> None:
+def test_pause_raises_the_reason_and_ends_with_a_success() -> None:
     failures = FailureBackoff()
     fail(failures, "settle", BrokerRefused("deletes are denied"))
     with pytest.raises(BrokerUnavailable, match="deletes are denied"):
         failures.check("settle")
     with pytest.raises(BrokerUnavailable, match="deletes are denied"):
-        failures.check("receive")  # what cannot be settled shall not become more
+        failures.check("receive")  # while settlements fail, nothing more is received
     with failures.watching("settle"):
         pass
     failures.check("receive")
 
 
-def test_another_kind_of_work_is_held_up_until_the_fault_is_over_not_only_its_pause() -> None:
+def test_failure_blocks_other_kinds_of_work_until_it_is_over() -> None:
     failures = FailureBackoff()
     fail(failures, "settle", BrokerUnavailable("away"))
     assert failures.pause_of("settle") == 0

@@ -1,4 +1,4 @@
-"""Records as messages of SQS and back, by tables."""
+"""Conversion of records to SQS messages and back."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BODIES = {
 
 
 def passed_through(outgoing: Outgoing, **more: Any) -> Received:
-    """Send a record and receive it, as SQS would hand it on."""
+    """Send a record and receive it as from SQS."""
     entry = outgoing.entry()
     message = {"MessageId": "m-1", "ReceiptHandle": "h", "Body": entry["MessageBody"], **more}
     got = received(message | {"MessageAttributes": entry.get("MessageAttributes", {})})
@@ -41,34 +41,34 @@ def body_of(text: str) -> bytes:
 
 
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
-def test_every_body_comes_back_as_it_was(body: bytes) -> None:
+def test_every_body_is_received_unchanged(body: bytes) -> None:
     assert passed_through(Outgoing("r", body, b"state")).body == body
 
 
-def test_a_job_is_sent_as_sockudo_sends_it() -> None:
+def test_job_is_sent_as_sockudo_sends_it() -> None:
     assert Outgoing("", job()).entry() == {"MessageBody": job().decode()}
 
 
-def test_a_record_keeps_all_that_is_known_of_it() -> None:
+def test_record_keeps_all_its_fields() -> None:
     got = passed_through(Outgoing("r.0", b"{}", b"\x00\xff", claims=3, lapses=2, delay_ms=1_000_000, origin="group"))
 
     assert (got.record_id, got.state, got.claims, got.lapses) == ("r.0", b"\x00\xff", 3, 2)
     assert (got.delay_ms, got.origin) == (1_000_000, "group")
 
 
-def test_what_is_missing_is_empty() -> None:
+def test_missing_fields_get_defaults() -> None:
     got = received({"ReceiptHandle": "h"})
 
     assert got == Received("h", "h", b"", "h", b"", 0, 0, 0, 1, 0, 0, None, None)
 
 
 @pytest.mark.parametrize("message", [{}, {"Body": "x"}, {"ReceiptHandle": ""}, {"ReceiptHandle": None}])
-def test_a_message_without_a_handle_cannot_be_used(message: dict[str, Any]) -> None:
+def test_message_without_a_handle_is_dropped(message: dict[str, Any]) -> None:
     assert received(message) is None
 
 
 @pytest.mark.parametrize("text", ["x", "-1", "1e3", "", "\u0663", None])
-def test_a_number_that_is_none_counts_as_0(text: str | None) -> None:
+def test_invalid_number_counts_as_0(text: str | None) -> None:
     attributes = {"sockudo-queue.claims": {"StringValue": text}}
     got = received({"ReceiptHandle": "h", "MessageAttributes": attributes, "Attributes": {"SentTimestamp": text}})
 
@@ -78,7 +78,7 @@ def test_a_number_that_is_none_counts_as_0(text: str | None) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "x" * 256, "7\n", "7\r\nX-Forged: 1", "caf\u00e9", "\ud800", 5, None])
-def test_an_id_that_is_no_header_value_is_not_taken(name: object) -> None:
+def test_record_id_invalid_as_a_header_is_ignored(name: object) -> None:
     attributes = {"sockudo-queue.record": {"StringValue": name}}
     got = received({"MessageId": "m", "ReceiptHandle": "h", "Body": "x", "MessageAttributes": attributes})
 
@@ -87,11 +87,11 @@ def test_an_id_that_is_no_header_value_is_not_taken(name: object) -> None:
 
 
 @pytest.mark.parametrize("message", [None, 5, "text", [], {"ReceiptHandle": "h", "MessageAttributes": ["x"]}])
-def test_what_is_no_message_is_left_out(message: Any) -> None:
+def test_malformed_message_is_dropped(message: Any) -> None:
     assert received(message) is None
 
 
-def test_an_odd_entry_is_dropped_and_its_neighbours_stay_as_they_are() -> None:
+def test_invalid_entry_is_dropped_and_the_others_are_unchanged() -> None:
     good = {"MessageId": "m", "ReceiptHandle": "h", "Body": "b\ud800", "More": [1]}
     odd = [
         {},
@@ -111,7 +111,7 @@ def test_an_odd_entry_is_dropped_and_its_neighbours_stay_as_they_are() -> None:
         assert sound(whole) == whole
 
 
-def test_only_ids_that_were_sent_and_are_told_once_have_a_result() -> None:
+def test_only_sent_ids_with_one_result_have_a_result() -> None:
     twice = {"Id": "2", "Code": "InternalError"}
     answer = {
         "Successful": [{"Id": "0"}, {"Id": "0"}, {"Id": "2"}, {"Id": "9"}, {}, None],
@@ -122,7 +122,7 @@ def test_only_ids_that_were_sent_and_are_told_once_have_a_result() -> None:
     assert not dict(results({"Successful": 5, "Failed": "0"}, ["0"]))
 
 
-def test_an_envelope_of_sns_is_taken_off() -> None:
+def test_envelope_of_sns_is_removed() -> None:
     text = job(3).decode()
     envelope = {"Type": "Notification", "MessageId": "x", "TopicArn": "arn:aws:sns:eu-west-1:1:t", "Message": text}
 
@@ -141,15 +141,15 @@ def test_an_envelope_of_sns_is_taken_off() -> None:
         "[" * 100_000 + '"TopicArn"',
     ],
 )
-def test_what_is_no_envelope_stays_what_it_is(text: str) -> None:
+def test_text_without_an_envelope_is_unchanged(text: str) -> None:
     assert body_of(text) == text.encode()
 
 
-def test_half_a_surrogate_does_no_harm() -> None:
+def test_half_a_surrogate_pair_is_encoded() -> None:
     assert body_of("a\ud800b") == b"a\xed\xa0\x80b"
 
 
-def test_the_size_counts_body_and_attributes() -> None:
+def test_size_counts_body_and_attributes() -> None:
     entry = Outgoing("record", b"x" * 100, b"s" * 50).entry()
     size = 100 + len("sockudo-queue.record" + "String" + "record") + len("sockudo-queue.state" + "Binary") + 50
 
@@ -158,7 +158,7 @@ def test_the_size_counts_body_and_attributes() -> None:
     assert not fits(entry, SqsQueue("u", size - 1))
 
 
-def test_body_that_is_said_to_be_base64_and_is_not_ascii_is_taken_as_it_is() -> None:
+def test_invalid_base64_body_is_used_unchanged() -> None:
     got = received({"ReceiptHandle": "h", "Body": "aGé=", "MessageAttributes": {ENCODING: {"StringValue": "base64"}}})
     assert got is not None
     assert got.body == "aGé=".encode()

@@ -1,4 +1,4 @@
-"""Which region is called when the prefix of the queue URL names one."""
+"""The region that is called, from the settings or from the queue URL."""
 
 from __future__ import annotations
 
@@ -67,11 +67,11 @@ def test_region_of_an_endpoint_of_aws_is_called_and_must_not_differ(tmp_path: Pa
         _region_called(tmp_path, endpoint_url=endpoint, region="us-west-2")
 
 
-def test_check_looks_for_the_queue_where_the_driver_does(tmp_path: Path) -> None:
+def test_check_uses_the_same_region_as_the_driver(tmp_path: Path) -> None:
     settings = load(str(_file(tmp_path, queue_url_prefix=PREFIX)), {}, tmp_path, strict=False).settings
     assert _place(settings) == " in eu-west-1"
 
 
-def test_own_endpoint_takes_every_region(tmp_path: Path) -> None:
+def test_custom_endpoint_accepts_every_region(tmp_path: Path) -> None:
     endpoint = "http://127.0.0.1:4566"
     assert _region_called(tmp_path, queue_url_prefix=PREFIX, endpoint_url=endpoint, region="us-west-2") == "us-west-2"

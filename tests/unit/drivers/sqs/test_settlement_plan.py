@@ -1,4 +1,4 @@
-"""What the end of a claim asks of SQS, by tables."""
+"""Plans of settlements, by tables."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NOW = 100.0
 
 
 class Case(NamedTuple):
-    """What is settled, and the ids of what is sent to the queue, sent to the dead, and kept here."""
+    """A settlement, and the ids of records sent to the queue, sent to the dead letters, and kept here."""
 
     parts: tuple[Disposition, ...]
     splits: bool = False
@@ -70,7 +70,7 @@ def planned(case: Case, kept: int = 0) -> SettlementTask:
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_each_end_of_a_claim(case: Case) -> None:
+def test_settlement_is_planned_by_its_dispositions(case: Case) -> None:
     task = planned(case)
 
     assert tuple(s.outgoing.record_id for s in task.sends if not s.to_dead_letters) == case.sent
@@ -81,7 +81,7 @@ def test_each_end_of_a_claim(case: Case) -> None:
     assert task.leaves_nothing == (not case.parts)
 
 
-def test_what_is_sent_goes_on_counting_and_a_share_begins_anew() -> None:
+def test_sent_record_keeps_its_claims_and_a_split_one_restarts_at_0() -> None:
     [send] = planned(Case((Retry(b"", 5000),))).sends
     assert (send.outgoing.claims, send.outgoing.state, send.outgoing.delay_ms) == (3, b"before", 5000)
 
@@ -89,25 +89,25 @@ def test_what_is_sent_goes_on_counting_and_a_share_begins_anew() -> None:
     assert (share.outgoing.claims, share.outgoing.state) == (0, b"s")
 
 
-def test_what_is_put_back_keeps_its_lapses_and_a_release_clears_them() -> None:
+def test_put_back_counts_the_lapse_and_a_retry_clears_lapses() -> None:
     [(lapsed, first)] = planned(Case((Requeue(lapsed=True),))).keeps
     assert (lapsed.lapses, first) == (2, True)
     [(released, first)] = planned(Case((Retry(b"s", 1, durable=False),))).keeps
     assert (released.lapses, first, released.due) == (0, False, NOW + 0.001)
 
 
-def test_memory_holds_so_many_and_the_rest_waits_in_the_queue() -> None:
+def test_retry_above_the_memory_limit_waits_in_the_queue() -> None:
     deferral = Case((Retry(b"s", 1000, durable=False),))
     assert planned(deferral, KEPT_LIMIT - 1).is_local
     assert planned(deferral, KEPT_LIMIT).sends
 
 
-def test_a_dead_letter_remembers_the_group_it_came_from() -> None:
+def test_dead_letter_keeps_its_original_group() -> None:
     [send] = planned(Case((DeadLetter(b"s", "x"),), fifo=True)).sends
     assert send.outgoing.origin == "group"
 
 
-def test_what_is_due_far_from_now_is_sent_on_as_it_is() -> None:
+def test_record_due_after_the_maximum_delay_is_sent_again_unchanged() -> None:
     [send] = sent_on(record(), (LONGEST_DELAY + 60) * 1000).sends
     assert (send.outgoing.record_id, send.outgoing.state, send.outgoing.claims, send.outgoing.lapses) == (
         "r",
