@@ -1,4 +1,4 @@
-"""Whoever asks for a series gets one: rules, dashboard, scaling and pages name only what the daemon exports."""
+"""Alert rules, dashboard, scaling and pages name only series that the daemon exports."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SELECTOR: Final = re.compile(rf"({sources.SERIES.pattern})\{{([^}}]*)\}}")
 MATCHER: Final = re.compile(r'(\w+)\s*(=~|!~|!=|=)\s*"([^"]*)"')
 GROUPING: Final = re.compile(r"\b(?:by|without)\s*\(([^)]*)\)")
 FROM_SCRAPING: Final = frozenset({"job", "instance", "le"})
-# Names that pages may speak of: other programs' series.
+# Series of other programs that pages may name.
 OF_OTHERS: Final = frozenset({"process_cpu_seconds"})
 
 
@@ -36,7 +36,7 @@ def labels() -> dict[str, frozenset[str]]:
 
 @cache
 def values() -> dict[tuple[str, str], set[str]]:
-    """Return the values of labels that are known from the start, by sample and label."""
+    """Return the label values that exist from the start, by sample and label."""
     found: dict[tuple[str, str], set[str]] = {}
     metrics = Metrics("redis", "webhooks")
     metrics.webhook("shop", "orders")
@@ -60,7 +60,7 @@ def pages() -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("expression", list(expressions()))
-def test_an_expression_asks_for_what_there_is(expression: str) -> None:
+def test_expression_uses_only_exported_series_and_labels(expression: str) -> None:
     names = sources.SERIES.findall(expression)
     assert names
     assert set(names) <= labels().keys()
@@ -75,13 +75,13 @@ def test_an_expression_asks_for_what_there_is(expression: str) -> None:
 
 
 @pytest.mark.parametrize("page", list(pages()), ids=lambda page: str(page.relative_to(sources.ROOT)))
-def test_a_page_names_no_series_that_is_not_there(page: Path) -> None:
+def test_page_names_only_exported_series(page: Path) -> None:
     old = SERIES.keys() if page in {UPGRADING, CHANGELOG} else frozenset()
     named = set(sources.SERIES.findall(page.read_text())) - OF_OTHERS - old
     whole = labels().keys() | {series.name for series in exported()}
     assert {name for name in named if name not in whole and not name.endswith("_")} == set()
 
 
-def test_the_states_of_the_breaker_are_those_that_the_dashboard_explains() -> None:
+def test_breaker_states_equal_those_on_the_dashboard() -> None:
     assert BREAKER_STATES == {"closed": 0, "half-open": 1, "open": 2}
     assert "0 closed, 1 half-open, 2 open" in sources.DASHBOARD.read_text()

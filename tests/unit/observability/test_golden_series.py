@@ -20,7 +20,7 @@ ROOT: Final = Path(__file__).parents[3]
 LOG_CALL: Final = re.compile(r"log(?:ger\(\))?\.(debug|info|warning|error|critical)\b")
 EVENT: Final = re.compile(r"[a-z_]+(\.[a-z_]+)+")
 OF_ERRORS: Final = frozenset({"error", "cause", "stack"})
-# The writer makes this line by itself, past the log methods.
+# The writer renders this line without the log methods.
 MADE_BY_WRITER: Final = frozenset({"logs.dropped"})
 
 
@@ -37,7 +37,7 @@ class Event(NamedTuple):
 
 
 def documented(page: str, columns: int) -> Iterator[list[str]]:
-    """Yield the rows of a page's tables that begin with one name in backquotes and have so many columns."""
+    """Yield the rows of a page's tables that start with one name in backquotes and have `columns` columns."""
     for line in (ROOT / "docs" / page).read_text().splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]
         if len(cells) == columns and re.fullmatch(r"`[^`]+`", cells[0]):
@@ -78,7 +78,7 @@ def logged() -> dict[str, Event]:
 
 
 def events_of(call: ast.Call) -> Iterator[Event]:
-    """Yield what a call logs: two events where its first argument chooses between them."""
+    """Yield the events that a call logs: two if its first argument chooses between them."""
     levels = frozenset(LOG_CALL.findall(ast.unparse(call.func)))
     fields = frozenset(keyword.arg or "**" for keyword in call.keywords)
     if "exc_info" in fields:
@@ -91,7 +91,7 @@ def events_of(call: ast.Call) -> Iterator[Event]:
 EVENTS: Final = list(documented("logs.md", 4))
 
 
-def test_every_series_is_on_the_page_and_nothing_else() -> None:
+def test_documented_series_equal_the_exported_ones() -> None:
     page = {Series(row[0].strip("`"), row[1], names(row[2])) for row in documented("metrics.md", 4)}
     ours = exported()
     if sys.platform != "linux":  # The series of the process come from /proc.
@@ -99,19 +99,19 @@ def test_every_series_is_on_the_page_and_nothing_else() -> None:
     assert ours == page
 
 
-def test_every_event_is_on_the_page_with_its_levels_and_fields() -> None:
+def test_every_logged_event_is_documented_with_levels_and_fields() -> None:
     page = {row[0].strip("`"): Event(row[0].strip("`"), frozenset(row[1].split(", ")), names(row[2])) for row in EVENTS}
     ours = logged()
     assert {name: event for name, event in ours.items() if event != page.get(name)} == {}
 
 
-def test_the_page_names_no_event_that_is_never_logged() -> None:
+def test_every_documented_event_is_logged() -> None:
     page = {row[0].strip("`") for row in EVENTS}
     assert page - logged().keys() - MADE_BY_WRITER == set()
 
 
 @pytest.mark.parametrize("page", ["metrics.md", "logs.md"])
-def test_each_name_stands_once(page: str) -> None:
+def test_documented_names_are_unique(page: str) -> None:
     rows = [row[0] for row in documented(page, 4)]
     assert sorted(rows) == sorted(set(rows))
     assert rows

@@ -1,4 +1,4 @@
-"""A log line is always one parseable line, holds no secret, and never makes its caller wait or fail."""
+"""A log line is always one parseable line, contains no secret, and never blocks its caller or raises."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ WAIT: Final = 5.0
 
 
 class Unspeakable:
-    """Whatever is asked of it fails, and its text would hold a secret."""
+    """Converting it to text fails, and the error's text contains a secret."""
 
     def __repr__(self) -> str:
         raise RuntimeError(CANARY)
@@ -73,7 +73,7 @@ def put_back() -> Iterator[None]:
 
 
 class Output:
-    """A file that takes the lines."""
+    """A file as the target of log lines."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -180,14 +180,14 @@ def test_nothing_in_a_line_can_begin_another_or_show_a_secret(output: Output, lo
     assert CANARY not in text
 
 
-def test_fields_with_the_names_of_ours_do_not_take_their_place(output: Output) -> None:
+def test_caller_fields_do_not_replace_timestamp_and_level(output: Output) -> None:
     output.set_up().info("test.event", timestamp="never", level=3)
     (line,) = output.lines()
     assert line["level"] == "info"
     assert line["timestamp"] != "never"
 
 
-def test_a_line_that_waits_holds_on_to_no_long_text(output: Output) -> None:
+def test_waiting_line_keeps_no_long_text(output: Output) -> None:
     log, waiting = output.set_up(), list[bytes]()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(logs._output, "info", waiting.append)
@@ -195,7 +195,7 @@ def test_a_line_that_waits_holds_on_to_no_long_text(output: Output) -> None:
     assert json.loads(waiting[0])["app"] == "x" * SHORT_TEXT + "…"
 
 
-def test_a_long_line_has_its_texts_cut(output: Output) -> None:
+def test_long_line_has_its_texts_cut(output: Output) -> None:
     log = output.set_up()
     log.info("test.event", text="é" * 9_000, nested={"deep": ["x" * 9_000]}, count=1)
     log.info("test.event", **{f"field{number}": "x" * 250 for number in range(100)})
@@ -207,7 +207,7 @@ def test_a_long_line_has_its_texts_cut(output: Output) -> None:
     assert len(event["event"]) == SHORT_TEXT + 1
 
 
-def test_the_level_is_kept(output: Output) -> None:
+def test_lines_below_the_level_are_not_logged(output: Output) -> None:
     log = output.set_up("warning")
     log.info("test.low")
     log.warning("test.high")
@@ -223,19 +223,19 @@ def test_fields_are_read_when_they_are_logged(output: Output) -> None:
     assert json.loads(waiting[0])["items"] == ["one"]
 
 
-def test_a_line_begins_with_time_level_and_event(output: Output) -> None:
+def test_line_starts_with_time_level_and_event(output: Output) -> None:
     output.set_up().bind(app="shop").info("test.event", count=1)
     assert list(output.lines()[0]) == ["timestamp", "level", "event", "app", "count"]
 
 
-def test_a_logger_has_its_own_fields(output: Output) -> None:
+def test_logger_adds_its_own_fields(output: Output) -> None:
     output.set_up()
     logs.get_logger(thread="worker-1").info("test.event", count=2)
     (line,) = output.lines()
     assert (line["thread"], line["count"]) == ("worker-1", 2)
 
 
-def test_an_error_that_nobody_expected_tells_where_and_not_what(output: Output) -> None:
+def test_unexpected_error_shows_its_stack_but_no_message(output: Output) -> None:
     log = output.set_up()
     try:
         fail_after_another_fault()
@@ -247,7 +247,7 @@ def test_an_error_that_nobody_expected_tells_where_and_not_what(output: Output) 
     assert CANARY not in output.text()
 
 
-def test_an_expected_error_tells_what_and_has_no_stack(output: Output) -> None:
+def test_expected_error_shows_its_message_but_no_stack(output: Output) -> None:
     log = output.set_up()
     error = BrokerUnavailable("no answer within 5 s")
     error.__cause__ = ConnectionError(CANARY)
@@ -260,7 +260,7 @@ def test_an_expected_error_tells_what_and_has_no_stack(output: Output) -> None:
     assert CANARY not in output.text()
 
 
-def test_what_a_library_warns_of_is_shown_without_its_values(output: Output) -> None:
+def test_library_warning_is_shown_without_its_values(output: Output) -> None:
     output.set_up("debug")
     library = logging.getLogger("library.pool")
     library.info("too low %s", CANARY)
@@ -281,7 +281,7 @@ def test_what_a_library_warns_of_is_shown_without_its_values(output: Output) -> 
     assert CANARY not in output.text()
 
 
-def test_setting_up_again_does_not_double_what_libraries_say(output: Output) -> None:
+def test_second_set_up_does_not_duplicate_library_lines(output: Output) -> None:
     output.set_up()
     output.set_up("error")
     logging.getLogger("library").warning("once")
@@ -289,7 +289,7 @@ def test_setting_up_again_does_not_double_what_libraries_say(output: Output) -> 
     assert [line["message"] for line in output.lines()] == ["twice"]
 
 
-def test_a_thread_that_ends_by_a_fault_leaves_one_line(output: Output, capfd: pytest.CaptureFixture[str]) -> None:
+def test_crashed_thread_logs_one_line(output: Output, capfd: pytest.CaptureFixture[str]) -> None:
     output.set_up()
 
     def fail() -> None:
@@ -306,7 +306,7 @@ def test_a_thread_that_ends_by_a_fault_leaves_one_line(output: Output, capfd: py
     assert "".join(capfd.readouterr()) == ""
 
 
-def test_lines_of_many_threads_stay_whole_and_in_order(output: Output) -> None:
+def test_lines_of_many_threads_are_whole_and_in_order(output: Output) -> None:
     log = output.set_up()
 
     def work(number: int) -> None:
@@ -323,9 +323,7 @@ def test_lines_of_many_threads_stay_whole_and_in_order(output: Output) -> None:
         assert [line["count"] for line in lines if line["number"] == number] == list(range(500))
 
 
-def test_when_nobody_reads_lines_are_dropped_and_counted(
-    pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_lines_without_a_reader_are_dropped_and_counted(pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log_writer, "QUEUE_LIMIT", 300)
     reader, writer = pipe
     logs.set_up("info", "auto", writer)
@@ -345,7 +343,7 @@ def test_when_nobody_reads_lines_are_dropped_and_counted(
     assert lines[-1]["event"] == "test.last"
 
 
-def test_a_pipe_that_does_not_block_is_waited_for(pipe: tuple[int, int]) -> None:
+def test_non_blocking_pipe_loses_no_line(pipe: tuple[int, int]) -> None:
     reader, writer = pipe
     os.set_blocking(writer, False)
     logs.set_up("info", "json", writer)
@@ -356,7 +354,7 @@ def test_a_pipe_that_does_not_block_is_waited_for(pipe: tuple[int, int]) -> None
     assert [json.loads(line)["count"] for line in received.splitlines()] == list(range(2_000))
 
 
-def test_a_broken_pipe_costs_lines_and_nothing_else(pipe: tuple[int, int]) -> None:
+def test_broken_pipe_loses_lines_but_not_the_thread(pipe: tuple[int, int]) -> None:
     reader, writer = pipe
     os.close(reader)
     logs.set_up("info", "json", writer)
@@ -369,10 +367,10 @@ def test_a_broken_pipe_costs_lines_and_nothing_else(pipe: tuple[int, int]) -> No
     assert logs._output.writer.thread.is_alive()
 
 
-def test_a_line_without_memory_is_counted_and_the_next_ones_are_written(
+def test_line_lost_for_lack_of_memory_is_counted_and_the_next_is_written(
     output: Output, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without its thread no line would ever be written again, and nothing would show it."""
+    """If the thread ended, no line would ever be written again, and nothing would show that."""
     real, real_write, real_plain = values.encode, os.write, values.plain
     lost = {"while it is logged", "while it is encoded", "while it is written"}
 
@@ -410,7 +408,7 @@ def test_a_line_without_memory_is_counted_and_the_next_ones_are_written(
     assert logs.is_alive()
 
 
-def test_a_thread_that_writes_survives_whatever_ends_others(output: Output, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_writer_thread_survives_every_exception(output: Output, monkeypatch: pytest.MonkeyPatch) -> None:
     faults = [SystemExit(), KeyError()]
     real = log_writer.Writer._take
 
@@ -434,7 +432,7 @@ def test_a_thread_that_writes_survives_whatever_ends_others(output: Output, monk
     assert logs.is_alive()
 
 
-def test_half_a_line_does_not_spoil_the_next(output: Output, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_partly_written_line_does_not_corrupt_the_next(output: Output, monkeypatch: pytest.MonkeyPatch) -> None:
     real, faults = os.write, iter([False, True])
 
     def write(descriptor: int, data: memoryview) -> int:
@@ -455,7 +453,7 @@ def test_half_a_line_does_not_spoil_the_next(output: Output, monkeypatch: pytest
     assert [json.loads(line)["event"] for line in lines] == ["logs.dropped", "test.event"]
 
 
-def test_a_terminal_gets_colours_and_a_file_none() -> None:
+def test_terminal_gets_colours_and_short_lines() -> None:
     outside, inside = os.openpty()
     try:
         logs.set_up("info", "auto", inside)
@@ -469,7 +467,7 @@ def test_a_terminal_gets_colours_and_a_file_none() -> None:
     assert "text='two words' plain=one number=1 nothing=None" in re.sub(r"\x1b\[\d*m", "", text)
 
 
-def test_the_stack_of_an_error_is_on_lines_of_its_own_for_people(output: Output) -> None:
+def test_stack_is_on_separate_lines_in_pretty_format(output: Output) -> None:
     log = output.set_up(log_format="pretty")
     try:
         fail_after_another_fault()
@@ -483,12 +481,12 @@ def test_the_stack_of_an_error_is_on_lines_of_its_own_for_people(output: Output)
     assert CANARY not in output.text()
 
 
-def test_flushing_before_setting_up_does_nothing() -> None:
+def test_flush_before_set_up_does_nothing() -> None:
     assert logs.flush(0)
     assert logs.dropped_lines() == 0
 
 
-def test_the_stack_is_that_of_the_fault(output: Output) -> None:
+def test_stack_has_the_lines_of_the_traceback(output: Output) -> None:
     log = output.set_up()
     try:
         json.loads("{")
@@ -500,7 +498,7 @@ def test_the_stack_is_that_of_the_fault(output: Output) -> None:
 
 
 def read_while(reader: int, action: Callable[[], bool]) -> bytes:
-    """Read all that comes while an action runs, and what is left after it."""
+    """Read everything that arrives while an action runs, and the rest after it."""
     received = bytearray()
     os.set_blocking(reader, False)
     thread = threading.Thread(target=action)

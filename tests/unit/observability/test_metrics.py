@@ -1,4 +1,4 @@
-"""Series count exactly, exist from the start, and stay within their bounds whatever names come."""
+"""Series count exactly, exist from the start, and stay within their limits whatever the names."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from sockudo_queue.observability.metrics import NAMES_LIMIT, OTHER, Metrics, Nam
 
 Page = dict[tuple[str, frozenset[tuple[str, str]]], float]
 COST_OF_COLLECTING: Final = 0.5
-"""What collecting may add to a scrape, as a share of what prometheus-client takes to write the same samples: 0.2 when
-this was written. A share, and not a time: some machines have phases in which everything takes twice as long."""
+"""Maximum extra time for collecting, as a share of the time that prometheus-client takes to write the same samples; it
+was 0.2 when this was written. A share instead of a time, because some machines are temporarily twice as slow."""
 
 
 @pytest.fixture
@@ -54,11 +54,11 @@ QUEUE: Final = {"backend": "redis", "queue": "webhooks"}
         ("sockudo_queue_broker_up", {}),
     ],
 )
-def test_what_is_known_from_the_start_is_there_with_0(metrics: Metrics, name: str, labels: dict[str, str]) -> None:
+def test_known_series_exist_with_0_from_the_start(metrics: Metrics, name: str, labels: dict[str, str]) -> None:
     assert value(metrics, name, **labels) == 0
 
 
-def test_a_webhook_is_there_with_0_once_it_is_named(metrics: Metrics) -> None:
+def test_named_webhook_has_series_with_0(metrics: Metrics) -> None:
     metrics.webhook("shop", "orders")
     for verdict in Verdict:
         labels = {"app": "shop", "webhook": "orders", "outcome": str(verdict)}
@@ -67,7 +67,7 @@ def test_a_webhook_is_there_with_0_once_it_is_named(metrics: Metrics) -> None:
     assert value(metrics, "sockudo_webhook_deferrals_total", webhook="orders") == 0
 
 
-def test_an_attempt_is_counted_everywhere(metrics: Metrics) -> None:
+def test_attempt_is_counted_in_all_series(metrics: Metrics) -> None:
     orders = metrics.webhook("shop", "orders")
     orders.started()
     assert value(metrics, "sockudo_webhook_in_flight", webhook="orders") == 1
@@ -90,7 +90,7 @@ def test_an_attempt_is_counted_everywhere(metrics: Metrics) -> None:
 
 
 @pytest.mark.parametrize("status", [None, 0, 199, 600, 999])
-def test_what_is_no_http_answer_has_no_class(metrics: Metrics, status: int | None) -> None:
+def test_attempt_without_a_valid_status_has_no_code_class(metrics: Metrics, status: int | None) -> None:
     orders = metrics.webhook("shop", "orders")
     orders.started()
     orders.ended(Verdict.RETRYABLE, 10.0, status=status)
@@ -98,7 +98,7 @@ def test_what_is_no_http_answer_has_no_class(metrics: Metrics, status: int | Non
     assert counts == [0, 0, 0, 0]
 
 
-def test_an_attempt_in_flight_is_shown_until_it_ends(metrics: Metrics) -> None:
+def test_attempt_in_flight_is_counted_until_it_ends(metrics: Metrics) -> None:
     orders = metrics.webhook("shop", "orders")
     orders.started()
     assert value(metrics, "sockudo_webhook_in_flight", webhook="orders") == 1
@@ -108,7 +108,7 @@ def test_an_attempt_in_flight_is_shown_until_it_ends(metrics: Metrics) -> None:
     assert value(metrics, "sockudo_webhook_attempts_total", **labels) == 1
 
 
-def test_webhooks_of_two_apps_with_one_name_share_its_series(metrics: Metrics) -> None:
+def test_webhooks_of_two_apps_with_one_name_share_their_series(metrics: Metrics) -> None:
     shop, bank = metrics.webhook("shop", "orders"), metrics.webhook("bank", "orders")
     shop.started()
     bank.started()
@@ -128,7 +128,7 @@ def test_10_000_webhooks_stay_within_the_cap_and_a_scrape_stays_short(metrics: M
 
     for number in range(10_000):
         attempt(number // 10, number)
-    for number in range(10_000):  # the same few names in every app, so that it is the pairs that are many
+    for number in range(10_000):  # the same few names in every app, so that only the pairs are many
         attempt(number // 100, number % 100)
     found = page(metrics)
     labels = [dict(items) for _, items in found]
@@ -148,7 +148,7 @@ def test_10_000_webhooks_stay_within_the_cap_and_a_scrape_stays_short(metrics: M
 
 
 class Collected(CollectorRegistry):
-    """What a registry gave once, to be written again and again."""
+    """The families that a registry collected once, for repeated writing."""
 
     def __init__(self, metrics: Metrics) -> None:
         super().__init__()
@@ -159,13 +159,13 @@ class Collected(CollectorRegistry):
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """Return how long this thread was busy with it."""
+    """Return the CPU seconds that this thread used for the work."""
     began = time.thread_time()
     work()
     return time.thread_time() - began
 
 
-def test_past_the_limit_of_webhooks_the_app_is_still_told() -> None:
+def test_webhook_past_the_limit_keeps_its_app_label() -> None:
     cap = NameCap(2)
     assert [cap.webhook("a", "1"), cap.webhook("a", "2"), cap.webhook("b", "1")] == [
         ("a", "1"),
@@ -176,14 +176,14 @@ def test_past_the_limit_of_webhooks_the_app_is_still_told() -> None:
     assert cap.webhook("a", "1") == ("a", "1")
 
 
-def test_a_name_that_cannot_be_encoded_spoils_no_scrape(metrics: Metrics) -> None:
+def test_name_that_cannot_be_encoded_is_escaped(metrics: Metrics) -> None:
     odd = metrics.webhook("a\ud800", 'quote" \\ \n')
     assert odd is metrics.webhook("a\ud800", 'quote" \\ \n')
     labels = {"app": "a\\ud800", "webhook": 'quote" \\ \n', "outcome": "delivered"}
     assert value(metrics, "sockudo_webhook_attempts_total", **labels) == 0
 
 
-def test_the_worst_breaker_of_a_name_is_shown(metrics: Metrics) -> None:
+def test_worst_breaker_state_of_a_name_is_shown(metrics: Metrics) -> None:
     def shown() -> float | None:
         return value(metrics, "sockudo_webhook_breaker_state", webhook="orders")
 
@@ -196,7 +196,7 @@ def test_the_worst_breaker_of_a_name_is_shown(metrics: Metrics) -> None:
     assert shown() == 0
 
 
-def test_reasons_of_dead_letters_are_few(metrics: Metrics) -> None:
+def test_reasons_of_dead_letters_are_capped(metrics: Metrics) -> None:
     for status in range(400, 600):
         metrics.dead_letter(f"status-{status}")
         metrics.dead_letter(f"text-{status}-x")
@@ -206,7 +206,7 @@ def test_reasons_of_dead_letters_are_few(metrics: Metrics) -> None:
     assert len(reasons) < 2 * NAMES_LIMIT
 
 
-def test_the_oldest_job_is_absent_while_none_waits(metrics: Metrics) -> None:
+def test_oldest_job_series_is_absent_without_a_job(metrics: Metrics) -> None:
     name = "sockudo_queue_oldest_job_timestamp_seconds"
     assert value(metrics, name, **QUEUE) is None
     metrics.oldest_job(1_700_000_000)
@@ -215,7 +215,7 @@ def test_the_oldest_job_is_absent_while_none_waits(metrics: Metrics) -> None:
     assert value(metrics, name, **QUEUE) is None
 
 
-def test_what_others_know_is_asked_for_at_each_scrape(metrics: Metrics) -> None:
+def test_watched_values_are_read_at_each_scrape(metrics: Metrics) -> None:
     busy = [3]
     metrics.watch_slots(5, lambda: busy[0], lambda: 2)
     metrics.watch_heartbeats(lambda: {"worker": 1.5})
@@ -247,7 +247,7 @@ def test_invalid_webhooks_have_series_while_they_are_invalid(metrics: Metrics) -
     assert value(metrics, name, app=OTHER, webhook=OTHER) == 900
 
 
-def test_threads_lose_no_count_while_others_scrape(metrics: Metrics) -> None:
+def test_counts_of_concurrent_threads_are_exact_during_scrapes(metrics: Metrics) -> None:
     def work(number: int) -> None:
         for _ in range(2_000):
             orders = metrics.webhook(f"app-{number % 2}", "orders")
@@ -270,7 +270,7 @@ def test_two_daemons_in_one_process_do_not_share_counts(metrics: Metrics) -> Non
     assert value(Metrics("redis", "webhooks"), "sockudo_queue_claims_total", **QUEUE) == 0
 
 
-def test_an_invalid_webhook_named_other_is_no_second_series() -> None:
+def test_invalid_webhook_named_other_causes_no_duplicate_series() -> None:
     metrics = Metrics("redis", "webhooks")
     names = ["other", *(f"hook-{number}" for number in range(NAMES_LIMIT))]
     invalid = tuple(InvalidWebhook(name, None, None, "place", "reason") for name in names)

@@ -1,4 +1,4 @@
-"""A condition that lasts is logged at its start, when it changes, and from time to time."""
+"""A lasting condition is logged at its start, when it changes, and at an interval."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_lasting_condition_is_logged_again_after_the_interval(moments: list[floa
     assert [moment for moment in moments if reminder.is_due(moment)] == logged
 
 
-def test_change_is_logged_immediately_and_starts_the_interval_anew() -> None:
+def test_change_is_logged_immediately_and_restarts_the_interval() -> None:
     reminder = Reminder(60.0)
 
     assert reminder.is_due(0.0)

@@ -1,4 +1,4 @@
-"""Names that changed before 0.1.0: the old ones are gone, two pages list them, and none is one of Sockudo's."""
+"""Names that changed before 0.1.0: the old ones are gone, two pages list them, and none equals one of Sockudo's."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sockudo_queue.drivers.base import CLOCKS
 from sockudo_queue.observability.metrics import Metrics
 from tests.unit.observability.test_golden_series import ROOT, documented, exported
 
-# What a Sockudo server exports on its own port. A query without a job selector would add up both programs.
+# Series that a Sockudo server exports on its own port. A query without a job selector would add up both programs.
 OF_SOCKUDO: Final = frozenset(
     {
         "sockudo_queue_enqueue_total",
@@ -62,7 +62,7 @@ TEXTS: Final = frozenset({".py", ".css", ".lua", ".md", ".json", ".yaml", ".yml"
 
 
 def shown() -> Iterator[Path]:
-    """Yield every file that shows names to operators or uses them, but for the two pages about the renames."""
+    """Yield every file that shows names to operators or uses them, except the two pages about the renames."""
     for folder in ("sockudo_queue", "docs", "deploy", "soak"):
         yield from (path for path in sorted((ROOT / folder).rglob("*")) if path.suffix in TEXTS and path != UPGRADING)
     yield from (ROOT / name for name in ("README.md", "CONTRIBUTING.md", "docker-compose.yml"))
@@ -77,7 +77,7 @@ def calls(name: str) -> Iterator[ast.Call]:
 
 
 def kinds(name: str) -> set[str]:
-    """Return the first arguments of these calls, without the number that an f-string adds to the name of a thread."""
+    """Return the first arguments of these calls, without the number that an f-string adds to a thread's name."""
     found = set()
     for call in (call for call in calls(name) if call.args):
         first = call.args[0].values[0] if isinstance(call.args[0], ast.JoinedStr) else call.args[0]
@@ -97,12 +97,12 @@ def names_in(text: str) -> set[str]:
     return set(re.findall(rf"(?<![\w.])({old})(?!\w)", text)) | set(re.findall(rf"\b({'|'.join(SERIES)})_", text))
 
 
-def test_no_series_has_a_name_that_a_sockudo_server_exports() -> None:
+def test_no_series_has_a_name_of_sockudos_own_series() -> None:
     assert SERIES.keys() - OF_SOCKUDO == {"sockudo_queue_rivals"}
     assert {series.name for series in exported()} & OF_SOCKUDO == set()
 
 
-def test_values_of_labels_have_no_blanks() -> None:
+def test_label_values_have_no_blanks() -> None:
     threads = thread_kinds()
     assert {"worker", "notifier", "settler"} <= threads
     metrics = Metrics("redis", "webhooks")
@@ -116,11 +116,11 @@ def test_values_of_labels_have_no_blanks() -> None:
     assert {(label, value) for label, value in found if not re.fullmatch(r"\S+", value)} == set()
 
 
-def test_clocks_that_are_compared_are_those_with_a_label() -> None:
+def test_every_compared_clock_has_a_label() -> None:
     assert kinds("Skew") == CLOCKS.keys()
 
 
-def test_threads_have_their_new_names_and_are_in_the_table_of_threads() -> None:
+def test_threads_have_new_names_and_are_documented() -> None:
     threads = thread_kinds()
     assert threads & THREADS.keys() == set()
     assert set(THREADS.values()) <= threads
@@ -134,7 +134,7 @@ def test_no_file_uses_an_old_name(path: Path) -> None:
     assert names_in(path.read_text()) == set()
 
 
-def test_the_search_for_old_names_finds_them_and_not_the_new_ones() -> None:
+def test_search_finds_old_names_but_not_new_ones() -> None:
     assert names_in('log.warning("letters.trimmed")') == {"letters.trimmed"}
     assert names_in("rate(sockudo_queue_processing_duration_seconds_bucket[1m])") == {
         "sockudo_queue_processing_duration_seconds"
@@ -143,12 +143,12 @@ def test_the_search_for_old_names_finds_them_and_not_the_new_ones() -> None:
 
 
 @pytest.mark.parametrize(("old", "new"), RENAMED.items())
-def test_the_pages_for_operators_list_each_rename(old: str, new: str) -> None:
+def test_operator_pages_list_each_rename(old: str, new: str) -> None:
     rows = [[cell.strip() for cell in line.split("|")] for line in UPGRADING.read_text().splitlines()]
     assert any((f"`{old}`", f"`{new}`") in pairwise(row) for row in rows)
     assert f"`{old}` → `{new}`" in " ".join(CHANGELOG.read_text().split())
 
 
-def test_new_names_are_those_that_are_exported_and_documented() -> None:
+def test_new_names_are_exported_and_documented() -> None:
     assert set(SERIES.values()) <= {series.name for series in exported()}
     assert set(EVENTS.values()) <= {row[0].strip("`") for row in documented("logs.md", 4)}

@@ -1,4 +1,4 @@
-"""What spans say, and what they keep to themselves."""
+"""The attributes of spans, and the values that they must not contain."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ def webhook(url: str) -> Webhook:
         ("http://[2001:db8::1]:8080", "http://[2001:db8::1]:8080/REDACTED", "2001:db8::1", 8080),
     ],
 )
-def test_of_a_url_only_scheme_host_and_port_are_shown(url: str, shown: str, host: str, port: int) -> None:
+def test_url_shows_only_scheme_host_and_port(url: str, shown: str, host: str, port: int) -> None:
     given = attributes.of_attempt(webhook(url), STATE)
     assert (given["url.full"], given["server.address"], given["server.port"]) == (shown, host, port)
     assert not [value for value in given.values() if "secret" in str(value) or "pa@" in str(value)]
 
 
-def test_a_url_that_cannot_be_read_costs_its_attributes_alone() -> None:
+def test_invalid_url_omits_only_its_attributes() -> None:
     given = attributes.of_attempt(webhook("http://[broken"), STATE)
     assert given["http.request.method"] == "POST"
     assert "server.address" not in given
 
 
-def test_a_function_is_named_without_the_account() -> None:
+def test_function_name_omits_the_account() -> None:
     target = LambdaTarget("arn:aws:lambda:eu-west-1:123456789012:function:hook:live", "eu-west-1")
     called = Webhook("orders", frozenset(), lambda_target=target)
     assert attributes.span_name(called) == "Lambda/Invoke"
@@ -49,20 +49,20 @@ def test_a_function_is_named_without_the_account() -> None:
     assert not [value for value in given.values() if "123456789012" in str(value)]
 
 
-def test_a_job_of_an_impossible_time_has_an_age_that_can_be_encoded() -> None:
+def test_job_age_of_an_impossible_time_is_bounded() -> None:
     claim = Claim("list", "id/1", b"{}", b"", 0, 1_751_100_000_000)
     for time_ms, age in ((-(2**63), 2**53), (2**63 - 1, 0)):
         old = jobs.decode(job(time_ms=time_ms))
         assert attributes.of_claim("redis", claim, old, None)["sockudo_queue.job.age_ms"] == age
 
 
-def test_a_later_attempt_has_its_number() -> None:
+def test_later_attempt_has_its_number() -> None:
     assert "http.request.resend_count" not in attributes.of_attempt(webhook("http://a/"), STATE)
     later = attributes.of_attempt(webhook("http://a/"), DeliveryState("job-1", "shop", "orders", attempts=2))
     assert (later["sockudo_queue.attempt"], later["http.request.resend_count"]) == (3, 2)
 
 
-def test_an_outcome_is_told_with_its_reason_and_never_with_a_receivers_words() -> None:
+def test_outcome_has_its_reason_but_no_text_of_the_receiver() -> None:
     assert attributes.of_outcome(from_status(204)) == {
         "sockudo_queue.outcome": "delivered",
         "http.response.status_code": 204,

@@ -6,14 +6,14 @@ from sockudo_queue.observability.tracing.export import ExportCounter
 from sockudo_queue.observability.tracing.spans import SpanCounts
 
 
-def test_no_more_spans_wait_than_the_queue_holds_and_the_rest_is_counted() -> None:
+def test_spans_above_the_queue_size_are_dropped_and_counted() -> None:
     counter = ExportCounter(2)
     assert [counter.admit() for _ in range(4)] == [True, True, False, False]
     assert counter.counts() == SpanCounts(queue_full=2)
     assert counter.unfinished() == 2
 
 
-def test_a_batch_that_is_being_exported_leaves_its_room_and_is_unfinished_until_it_ends() -> None:
+def test_batch_in_export_frees_the_queue_and_is_unfinished() -> None:
     counter = ExportCounter(2)
     assert counter.admit()
     assert counter.admit()

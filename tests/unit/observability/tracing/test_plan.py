@@ -1,4 +1,4 @@
-"""What the OTEL_* variables come to."""
+"""Export plans from the OTEL_* variables."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PLAN = ExportPlan("collector", 4318, Sampling(), QUEUE_SIZE, BATCH_SIZE)
         ENDPOINT | {"OTEL_TRACES_SAMPLER": "always_off"},
     ],
 )
-def test_no_spans_are_exported_unless_an_endpoint_is_set_and_tracing_is_not_switched_off(
+def test_spans_are_off_without_an_endpoint_or_if_disabled(
     environment: dict[str, str],
 ) -> None:
     result = read(environment)
@@ -43,9 +43,7 @@ def test_no_spans_are_exported_unless_an_endpoint_is_set_and_tracing_is_not_swit
         ),
     ],
 )
-def test_the_endpoint_of_traces_goes_before_the_general_one(
-    environment: dict[str, str], target: tuple[str, int]
-) -> None:
+def test_traces_endpoint_overrides_the_general_one(environment: dict[str, str], target: tuple[str, int]) -> None:
     result = read(environment)
     assert result.plan is not None
     assert (result.plan.host, result.plan.port) == target
@@ -63,9 +61,7 @@ def test_the_endpoint_of_traces_goes_before_the_general_one(
         ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://"}, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"),
     ],
 )
-def test_what_cannot_be_followed_switches_spans_off_and_is_named_without_its_value(
-    environment: dict[str, str], name: str
-) -> None:
+def test_unsupported_variable_disables_spans_with_a_warning(environment: dict[str, str], name: str) -> None:
     result = read(environment)
     assert result.plan is None
     [warning] = result.warnings
@@ -83,7 +79,7 @@ def test_what_cannot_be_followed_switches_spans_off_and_is_named_without_its_val
         ("always_on", "", Sampling(1.0, by_parent=False)),
     ],
 )
-def test_the_samplers_of_the_specification_are_known(name: str, argument: str, sampling: Sampling) -> None:
+def test_samplers_of_the_specification_are_supported(name: str, argument: str, sampling: Sampling) -> None:
     result = read(ENDPOINT | {"OTEL_TRACES_SAMPLER": name, "OTEL_TRACES_SAMPLER_ARG": argument})
     assert result.plan is not None
     assert result.plan.sampling == sampling
@@ -100,7 +96,7 @@ def test_the_samplers_of_the_specification_are_known(name: str, argument: str, s
         ({"OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "0"}, "OTEL_BSP_MAX_EXPORT_BATCH_SIZE"),
     ],
 )
-def test_a_value_that_cannot_be_used_is_named_and_the_default_kept(environment: dict[str, str], name: str) -> None:
+def test_invalid_value_uses_the_default_with_a_warning(environment: dict[str, str], name: str) -> None:
     result = read(ENDPOINT | environment)
     assert result.plan is not None
     assert result.plan == ExportPlan("collector", 4318, result.plan.sampling, QUEUE_SIZE, BATCH_SIZE)
@@ -109,5 +105,5 @@ def test_a_value_that_cannot_be_used_is_named_and_the_default_kept(environment: 
     assert warning.startswith(f"{name}: ")
 
 
-def test_a_batch_is_never_larger_than_the_queue() -> None:
+def test_batch_size_is_limited_to_the_queue_size() -> None:
     assert read(ENDPOINT | {"OTEL_BSP_MAX_QUEUE_SIZE": "7"}).plan == ExportPlan("collector", 4318, Sampling(), 7, 7)
