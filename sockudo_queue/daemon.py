@@ -71,11 +71,11 @@ LAST_PUT_BACK: Final = 2.0
 """Seconds that putting back claims may exceed the deadline if the broker does not answer."""
 
 LAST_ENTRIES: Final = 1.0
-"""Seconds in which the last entries of the attempt history may be stored at a stop."""
+"""Maximum seconds for storing the last entries of the attempt history during a stop."""
 LAST_ALERTS: Final = 2.0
-"""Seconds that a stop waits at most for the receiver of alerts."""
+"""Maximum seconds that a stop waits for the receiver of alerts."""
 LAST_ACTION: Final = 2.0
-"""Seconds that a stop waits for an action of the page, which ends after the dead letters that it has in hand."""
+"""Maximum seconds that a stop waits for an action of the page, which ends after its current dead letters."""
 LAST_EXPORT: Final = 5.0
 """Maximum seconds that a stop waits for the collector of spans."""
 

@@ -1,4 +1,4 @@
-"""Tells IP addresses, loopback names and other host names apart; pure."""
+"""Classifies hosts: IP addresses, loopback addresses and names, and names of this machine; pure."""
 
 from __future__ import annotations
 

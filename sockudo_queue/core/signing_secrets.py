@@ -1,4 +1,4 @@
-"""The form of a secret of Standard Webhooks; pure. No message holds a secret."""
+"""Validates the secrets of Standard Webhooks; pure. No message contains a secret."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Final
 PREFIX: Final = "whsec_"
 SHORTEST: Final = 24
 LONGEST: Final = 64
-"""Bytes of a secret, as the specification wants them."""
+"""Bytes of a secret, as the specification requires."""
 SIGNING_EXAMPLE: Final = "whsec_ and the base64 form of 24 to 64 random bytes"
 
 
 def signing_secret_fault(text: object) -> str | None:
-    """Return why the text is no secret of Standard Webhooks, or None."""
+    """Return why the text is not a valid Standard Webhooks secret, or None."""
     if not isinstance(text, str) or not text.strip().startswith(PREFIX):
         return f"must begin with {PREFIX}"
     try:

@@ -76,7 +76,7 @@ class Sender:
 
 
 def outcome_of(answer: BoundedResponse, *, retry_all: bool = False) -> Outcome:
-    """Return the outcome of an answer; `retry_all` as for `from_status`."""
+    """Return the outcome of a response; `retry_all` as for `from_status`."""
     if 200 <= answer.status_code < 300:
         return _delivered(answer.status_code)
     return from_status(
@@ -92,7 +92,7 @@ _delivered: Final = lru_cache(maxsize=100)(from_status)
 
 @lru_cache(maxsize=4096)
 def configured_lines(headers: tuple[tuple[str, Secret], ...], replaced: frozenset[str] = _NOTHING) -> tuple[bytes, ...]:
-    """Return the header lines of a request, without those that `replaced` names in lower case."""
+    """Return the header lines of a request, without the headers in `replaced`, which is in lower case."""
     known = {name: value.revealed for name, value in headers if not is_reserved(name) and name.lower() not in replaced}
     ours = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
     # An empty Expect header keeps libcurl from asking before it sends a large body.

@@ -1,9 +1,9 @@
 """Restricts the threads to one core while the daemon is busy and that core has capacity; otherwise uses all cores.
 
-Python lets one thread run at a time. Threads on several cores wake each other for its lock several times a job, which
-costs a third of all the CPU that a job takes, and gains nothing: what runs beside the lock, the network, is short. On
-one core a thread finds the lock free when its turn comes. But a thread that is tied to a core cannot leave when others
-need it, so whether there is room is looked at again and again (`docs/verification/performance.md` has the figures).
+Python runs one thread at a time. Threads on several cores wake each other for the interpreter lock several times per
+job. That costs a third of the CPU time of a job and gains nothing, because the work outside the lock, the network, is
+short. On one core a thread finds the lock free when it is scheduled. But threads that are tied to a core cannot leave
+it when other processes need it, so its load is checked regularly (`docs/verification/performance.md` has the figures).
 
 Linux only; elsewhere, and with only one core, nothing is done.
 """

@@ -1,8 +1,8 @@
 """Limits the number of workers that run Python; the others wait for the network or at this gate.
 
-Python's lock has no queue in which a thread could go first: where a hundred workers want it, a probe waits behind all
-of them, several times for one answer. Waiting at the gate costs nothing, so a probe has a handful of threads before it,
-and the work takes as long as before (`docs/verification/performance.md` has the figures).
+Python's lock has no priorities: if a hundred workers compete for it, a health probe waits behind all of them, several
+times per response. Waiting at the gate costs nothing, so a probe competes with only a few threads, and the work takes
+as long as before (`docs/verification/performance.md` has the figures).
 """
 
 from __future__ import annotations

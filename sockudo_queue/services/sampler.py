@@ -38,7 +38,7 @@ class Sampler:
         max_age_ms: int,
         raise_alert: alert.RaiseAlert = alert.ignore,
     ) -> None:
-        """`max_age_ms` is how long dead letters are kept; 0 is for ever."""
+        """`max_age_ms` is how long dead letters are kept; 0 keeps them forever."""
         self._driver = driver
         self._metrics = metrics
         self._history = history

@@ -75,7 +75,7 @@ class CredentialsUnusable(BrokerRefused):
 
 
 class EntryFailed(Exception):
-    """One entry of a batch was refused. `lost` and `too_large` tell the caller how to react."""
+    """One entry of a batch was refused. The caller reacts to `lost` and `too_large`."""
 
     def __init__(self, code: str, *, sender_fault: bool) -> None:
         super().__init__(code)

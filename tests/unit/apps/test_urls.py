@@ -92,7 +92,7 @@ def test_url_is_sent_as_the_server_sends_it(written: str, sent: str) -> None:
         ("http://h/" + "\t" * 100_000, "longer than 32768"),
     ],
 )
-def test_url_that_cannot_be_normalised_has_a_reason_without_the_url(written: str, reason: str) -> None:
+def test_invalid_url_has_a_reason_without_the_url(written: str, reason: str) -> None:
     with pytest.raises(ValueError, match=r"^(must|has|contains|is|cannot) ") as raised:
         normalised(written)
     assert reason in str(raised.value)

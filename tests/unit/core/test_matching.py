@@ -391,7 +391,7 @@ class TestContradiction:
         (frozenset({"channel_occupied"}), Filter(channel_suffix="-3"), []),
     ],
 )
-def test_invalid_webhook_wants_what_the_readable_part_of_it_does_not_exclude(
+def test_invalid_webhook_matches_events_by_its_readable_parts(
     types: frozenset[str] | None, rules: Filter | None, wanted: list[str]
 ) -> None:
     invalid = InvalidWebhook("orders", types, rules, "", "")
