@@ -13,11 +13,11 @@ from pydantic import BaseModel
 from sockudo_queue.config.options import OPTIONS, Option
 from sockudo_queue.config.wording import bounds_of, default_of, shown
 from sockudo_queue.core.ceilings import (
-    LONGEST_ID,
-    MOST_EVENT_TYPES,
-    MOST_HEADERS,
-    MOST_JITTER,
-    MOST_NAMESPACES,
+    MAX_EVENT_TYPES,
+    MAX_HEADERS,
+    MAX_ID_LENGTH,
+    MAX_JITTER,
+    MAX_NAMESPACES,
     OVER_LIMIT_FACTOR,
 )
 
@@ -50,11 +50,11 @@ effect in detail. These limits are fixed:
 
 | value | limit | above it |
 |---|---|---|
-| `job_id`, `app_id` and `app_key` of a job | {LONGEST_ID} characters each | dead letter `unreadable` |
-| headers of a webhook | {MOST_HEADERS} | the webhook is invalid |
-| `event_types` of a webhook | {MOST_EVENT_TYPES} | the webhook is invalid |
-| `channel_namespaces` of a webhook | {MOST_NAMESPACES} | the webhook is invalid |
-| `retry.jitter` of a webhook | {MOST_JITTER}, or the daemon's own value if that is larger | lowered to the limit |
+| `job_id`, `app_id` and `app_key` of a job | {MAX_ID_LENGTH} characters each | dead letter `unreadable` |
+| headers of a webhook | {MAX_HEADERS} | the webhook is invalid |
+| `event_types` of a webhook | {MAX_EVENT_TYPES} | the webhook is invalid |
+| `channel_namespaces` of a webhook | {MAX_NAMESPACES} | the webhook is invalid |
+| `retry.jitter` of a webhook | {MAX_JITTER}, or the daemon's own value if that is larger | lowered to the limit |
 | webhooks of an app | {OVER_LIMIT_FACTOR} times `webhooks_per_app` | the whole app exceeds its limit |
 
 `job_id` and `app_key` must be ASCII.

@@ -10,15 +10,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-LONGEST_ID: Final = 255
+MAX_ID_LENGTH: Final = 255
 """Maximum characters of `job_id`, `app_id` and `app_key`, as in Sockudo's columns; the first and the last are ASCII."""
-MOST_HEADERS: Final = 100
+MAX_HEADERS: Final = 100
 """Maximum headers of a webhook."""
-MOST_NAMESPACES: Final = 1_000
+MAX_NAMESPACES: Final = 1_000
 """Maximum entries of a webhook's `channel_namespaces`."""
-MOST_EVENT_TYPES: Final = 100
+MAX_EVENT_TYPES: Final = 100
 """Maximum entries of a webhook's `event_types`; Sockudo knows fewer than 20."""
-MOST_JITTER: Final = 0.5
+MAX_JITTER: Final = 0.5
 """Maximum jitter of a webhook's own retry policy, unless the daemon's is larger. Jitter 1 would allow a delay of 0."""
 OVER_LIMIT_FACTOR: Final = 2
 """An app with more webhooks than this times `webhooks_per_app` is rejected as a whole. Up to that number, only the

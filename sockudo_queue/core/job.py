@@ -17,7 +17,7 @@ from typing import Annotated, Any, Final, Generic, TypeVar
 import msgspec
 
 from sockudo_queue.core import trace_context
-from sockudo_queue.core.ceilings import DEFAULTS, LONGEST_ID, Ceilings
+from sockudo_queue.core.ceilings import DEFAULTS, MAX_ID_LENGTH, Ceilings
 from sockudo_queue.core.decoding import DECODE_ERRORS
 from sockudo_queue.core.event_keys import repeats_keys
 from sockudo_queue.core.hmac_keys import hmac_key
@@ -60,7 +60,7 @@ _Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 
 
 # The decoder checks it at no cost.
-_Id = Annotated[str, msgspec.Meta(max_length=LONGEST_ID)]
+_Id = Annotated[str, msgspec.Meta(max_length=MAX_ID_LENGTH)]
 
 _Events = TypeVar("_Events")
 

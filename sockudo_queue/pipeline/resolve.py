@@ -16,7 +16,7 @@ import msgspec
 from sockudo_queue.core import delivery_state, matching
 from sockudo_queue.core import job as jobs
 from sockudo_queue.core.apps import App, AppRegistry
-from sockudo_queue.core.ceilings import DEFAULTS, LONGEST_ID, Ceilings
+from sockudo_queue.core.ceilings import DEFAULTS, MAX_ID_LENGTH, Ceilings
 from sockudo_queue.core.delivery_state import DeliveryState
 from sockudo_queue.core.job import Job
 from sockudo_queue.delivery.admission.endpoint import Deferral
@@ -112,7 +112,7 @@ class Resolver:
         except MalformedJob as fault:
             self._log.warning("job.unreadable", record=claim.id, bytes=len(claim.body), reason=str(fault))
             return self._dead_letter(claim, state, "unreadable")
-        if claim.state and len(state.job) > LONGEST_ID:
+        if claim.state and len(state.job) > MAX_ID_LENGTH:
             self._log.warning(
                 "job.unreadable", record=claim.id, bytes=len(claim.body), reason="its state has a long id"
             )

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from sockudo_queue.config import ConfigProblems
-from sockudo_queue.core.ceilings import DEFAULTS, MOST_HEADERS
+from sockudo_queue.core.ceilings import DEFAULTS, MAX_HEADERS
 from sockudo_queue.core.reserved_headers import is_reserved
 from sockudo_queue.core.secret import Secret
 
@@ -49,9 +49,9 @@ def read_headers(
                 )
             kept[name.lower()] = (name, Secret(text.strip(_BLANKS)))
     size = sum(len(name) + len(text.revealed.encode()) for name, text in kept.values())
-    if len(kept) > MOST_HEADERS or size > most_bytes:
+    if len(kept) > MAX_HEADERS or size > most_bytes:
         problems.above_ceiling(
-            f"{where}: headers must be at most {MOST_HEADERS}, with {most_bytes} bytes together; there are "
+            f"{where}: headers must be at most {MAX_HEADERS}, with {most_bytes} bytes together; there are "
             f"{len(kept)} with {size} bytes"
         )
         return ()

@@ -30,9 +30,9 @@ from sockudo_queue.config import (
 from sockudo_queue.core.apps import App, Filter, InvalidWebhook, Webhook
 from sockudo_queue.core.ceilings import (
     DEFAULTS,
-    MOST_EVENT_TYPES,
-    MOST_JITTER,
-    MOST_NAMESPACES,
+    MAX_EVENT_TYPES,
+    MAX_JITTER,
+    MAX_NAMESPACES,
     OVER_LIMIT_FACTOR,
     Ceilings,
 )
@@ -309,8 +309,8 @@ def _read_event_types(value: Any, where: str, problems: _ProblemsOfOne) -> froze
     if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
         problems.faults.append(f'{where}: event_types must be a list of texts; for example ["channel_occupied"]')
         return None
-    if len(value) > MOST_EVENT_TYPES:
-        problems.above_ceiling(f"{where}: event_types must be at most {MOST_EVENT_TYPES}; there are {len(value)}")
+    if len(value) > MAX_EVENT_TYPES:
+        problems.above_ceiling(f"{where}: event_types must be at most {MAX_EVENT_TYPES}; there are {len(value)}")
         return frozenset(value)
     if not value:
         problems.warnings.append(f"{where}: event_types is empty, so the webhook is never called")
@@ -343,9 +343,9 @@ def _read_filter(value: Any, where: str, patterns: AppPatterns, problems: _Probl
     if spaces is not None and not (isinstance(spaces, list) and all(isinstance(each, str) for each in spaces)):
         problems.faults.append(f'{where}: filter.channel_namespaces must be a list of texts; for example ["chat"]')
         spaces = None
-    if spaces is not None and len(spaces) > MOST_NAMESPACES:
+    if spaces is not None and len(spaces) > MAX_NAMESPACES:
         problems.above_ceiling(
-            f"{where}: filter.channel_namespaces must be at most {MOST_NAMESPACES}; there are {len(spaces)}"
+            f"{where}: filter.channel_namespaces must be at most {MAX_NAMESPACES}; there are {len(spaces)}"
         )
         spaces = None
     rules = Filter(**texts, channel_namespaces=None if spaces is None else tuple(spaces))
@@ -382,7 +382,7 @@ def _not_too_fast(policy: RetryPolicy, floor: int, defaults: RetrySettings) -> R
         policy,
         initial_backoff_ms=max(policy.initial_backoff_ms, min(floor, defaults.initial_backoff_ms)),
         max_backoff_ms=max(policy.max_backoff_ms, min(floor, defaults.max_backoff_ms)),
-        jitter=min(policy.jitter, max(MOST_JITTER, defaults.jitter)),
+        jitter=min(policy.jitter, max(MAX_JITTER, defaults.jitter)),
     )
 
 

@@ -19,7 +19,7 @@ ANSWER_WITHIN: Final = 0.5
 """Seconds that a worker waits for an unknown app; a database usually answers within two milliseconds."""
 AGAIN_AFTER: Final = 1.0
 """Seconds after which a refresh without a result is requested again."""
-LONGEST_ID: Final = 255
+MAX_ID_LENGTH: Final = 255
 """Maximum characters of Sockudo's column. A longer id cannot exist, so it is not queried."""
 
 
@@ -77,7 +77,7 @@ class CachedAppRegistry:
 
 
 def _can_exist(app_id: str) -> bool:
-    if not app_id or len(app_id) > LONGEST_ID or "\0" in app_id:
+    if not app_id or len(app_id) > MAX_ID_LENGTH or "\0" in app_id:
         return False
     try:
         app_id.encode()

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
-LONGEST_ID: Final = 255
+MAX_ID_LENGTH: Final = 255
 LONGEST_HANDLE: Final = 16_384
 """Characters; ids of SQS have 36, handles some 500."""
 
@@ -26,7 +26,7 @@ class _MessageAnswer(msgspec.Struct, rename="pascal"):
     receipt_handle: Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_HANDLE)]
     body: str
     # It is sent as the value of a header.
-    message_id: Annotated[str, msgspec.Meta(max_length=LONGEST_ID, pattern=r"^[!-~]*\Z")] | None = None
+    message_id: Annotated[str, msgspec.Meta(max_length=MAX_ID_LENGTH, pattern=r"^[!-~]*\Z")] | None = None
     attributes: _System | None = None
     message_attributes: dict[str, _Attribute] | None = None
 

@@ -23,7 +23,7 @@ from typing import Any, Final
 import msgspec
 
 from sockudo_queue.core.decoding import DECODE_ERRORS
-from sockudo_queue.drivers.sqs.answers import LONGEST_ID, number_of
+from sockudo_queue.drivers.sqs.answers import MAX_ID_LENGTH, number_of
 from sockudo_queue.drivers.sqs.queues import SqsQueue
 
 PREFIX: Final = "sockudo-queue."
@@ -162,7 +162,7 @@ def _received(message: Mapping[str, Any]) -> Received | None:
 def _id_of(attributes: Mapping[str, Any]) -> str | None:
     """Return the record id in a message, if valid: any writer of the queue can set it, and it becomes a header."""
     name = attributes.get(RECORD, {}).get("StringValue")
-    is_one = isinstance(name, str) and name.isascii() and name.isprintable() and len(name) <= LONGEST_ID
+    is_one = isinstance(name, str) and name.isascii() and name.isprintable() and len(name) <= MAX_ID_LENGTH
     return name if is_one else None
 
 
