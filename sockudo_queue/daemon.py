@@ -79,7 +79,7 @@ LAST_ACTION: Final = 2.0
 LAST_EXPORT: Final = 5.0
 """Maximum seconds that a stop waits for the collector of spans."""
 
-LEAST_BESIDE: Final = 24
+MIN_OTHER_DESCRIPTORS: Final = 24
 """Minimum descriptors for files, pages and their clients, service threads' connections, and look-ups."""
 
 EXIT_STOPPED: Final = 0
@@ -280,7 +280,7 @@ class Daemon:
     @property
     def _least_descriptors(self) -> int:
         """The descriptors that a start needs in addition to the open ones: for every slot and every other thread."""
-        return self._settings.workers * DESCRIPTORS_OF_A_WORKER + len(self._driver.sources) + LEAST_BESIDE
+        return self._settings.workers * DESCRIPTORS_OF_A_WORKER + len(self._driver.sources) + MIN_OTHER_DESCRIPTORS
 
     def _start_threads(self) -> None:
         """Start every thread that the daemon needs. Raises `StartError` if the system refuses one."""

@@ -22,7 +22,7 @@ Search = Callable[[str], bool]
 """Returns whether a pattern is found anywhere in a channel's name. Safe to call from any thread; never raises."""
 
 _MARKS: Final = re.compile(r"[ ^]*?(\^+)$")  # the line below the pattern; of two marks the last is at the fault
-_LONGEST_EXCERPT: Final = 20
+_MAX_EXCERPT: Final = 20
 _LITERAL: Final = re.compile(
     r"(?P<character>\\[-.:=@,;/|+*?()\[\]{}^$#&~\\]|[^\\.^$*+?()\[\]{}|])?(?P<repetition>\+\??(?![*+?{])|\+[*+?{]+|[*?{]?)",
     re.DOTALL,
@@ -107,5 +107,5 @@ def _place(pattern: list[str], report: list[str]) -> str:
 
 
 def _excerpt(construct: str) -> str:
-    shown = "".join(c if c.isprintable() else f"\\u{{{ord(c):x}}}" for c in construct[:_LONGEST_EXCERPT])
-    return shown if len(construct) <= _LONGEST_EXCERPT else f"{shown}…"
+    shown = "".join(c if c.isprintable() else f"\\u{{{ord(c):x}}}" for c in construct[:_MAX_EXCERPT])
+    return shown if len(construct) <= _MAX_EXCERPT else f"{shown}…"

@@ -26,7 +26,7 @@ _TYPE_PREFIXES: Final = (
 
 # Apps share most of their filters. Compiled patterns are cached separately, with a limit in bytes.
 _CACHED_FILTERS: Final = 1024
-_MOST_CACHED_NAMESPACES: Final = 50
+_MAX_CACHED_NAMESPACES: Final = 50
 _COMPILED_PATTERNS: Final = 16
 
 Finds = Callable[[str, str], bool]
@@ -88,7 +88,7 @@ def filtered(events: Iterable[Event], rules: Filter, finds: Finds) -> list[Event
 def _accepted(rules: Filter, events: Iterable[Event], finds: Finds) -> set[str]:
     """Return the channels that a filter accepts; each channel is checked once, whatever its number of events."""
     # An acceptor with many namespaces is not cached: a thousand of those would take a hundred megabytes.
-    is_long = len(rules.channel_namespaces or ()) > _MOST_CACHED_NAMESPACES
+    is_long = len(rules.channel_namespaces or ()) > _MAX_CACHED_NAMESPACES
     accepts = _acceptor.__wrapped__(rules) if is_long else _acceptor(rules)
     return {channel for channel in {event.channel for event in events} if accepts(channel, finds)}
 

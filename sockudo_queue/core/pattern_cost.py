@@ -13,7 +13,7 @@ from typing import Final
 _UNICODE_CLASS: Final = 64
 _ESCAPES: Final = {"d": 16, "s": 4, **dict.fromkeys("wWDSpP", _UNICODE_CLASS)}
 _ANY_CHARACTER: Final = 4
-_LONGEST_READ: Final = 16_384
+_MAX_LENGTH: Final = 16_384
 """Characters of the longest pattern that is estimated part by part."""
 _REPETITION: Final = re.compile(r"\{\s*+(\d*+)\s*+(?:,\s*+(\d*+)\s*+)?\}")  # possessive: linear
 _VERBOSE: Final = re.compile(r"\(\?[A-Za-z-]*x")
@@ -26,7 +26,7 @@ _GROUP_HEAD: Final = re.compile(r"\(\?(?:P?<[^>]{0,99}>|[A-Za-z-]*:?)")
 def estimate_kib(pattern: str) -> int:
     """Return the estimated KiB of the compiled pattern; a character counts 1, and `\\w` 64."""
     # With the flag x, blanks and comments may separate a part from its repetition.
-    if len(pattern) > _LONGEST_READ or _VERBOSE.search(pattern):
+    if len(pattern) > _MAX_LENGTH or _VERBOSE.search(pattern):
         return _upper_bound(pattern)
     groups, total, last, at = list[int](), 0, 0, 0
     while at < len(pattern):

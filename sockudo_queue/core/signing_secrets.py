@@ -7,8 +7,8 @@ import binascii
 from typing import Final
 
 PREFIX: Final = "whsec_"
-SHORTEST: Final = 24
-LONGEST: Final = 64
+MIN_BYTES: Final = 24
+MAX_BYTES: Final = 64
 """Bytes of a secret, as the specification requires."""
 SIGNING_EXAMPLE: Final = "whsec_ and the base64 form of 24 to 64 random bytes"
 
@@ -21,6 +21,6 @@ def signing_secret_fault(text: object) -> str | None:
         key = base64.b64decode(text.strip().removeprefix(PREFIX), validate=True)
     except (ValueError, binascii.Error):
         return "is not valid base64 after its prefix"
-    if not SHORTEST <= len(key) <= LONGEST:
-        return f"must encode {SHORTEST} to {LONGEST} bytes"
+    if not MIN_BYTES <= len(key) <= MAX_BYTES:
+        return f"must encode {MIN_BYTES} to {MAX_BYTES} bytes"
     return None

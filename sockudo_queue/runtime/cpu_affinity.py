@@ -25,7 +25,7 @@ BUSY: Final = 0.05
 ROOM: Final = 0.3
 """Share of a core that other processes may use; above it, sharing the core costs more than is gained."""
 FIRST_REST: Final = 5.0
-LONGEST_REST: Final = 60.0
+MAX_REST: Final = 60.0
 """Seconds without restriction after other processes have needed the core."""
 
 _STAT: Final = Path("/proc/stat")
@@ -38,7 +38,7 @@ class Policy:
 
     def __init__(self) -> None:
         self.core: int | None = None
-        self._rests = Backoff(FIRST_REST, LONGEST_REST)
+        self._rests = Backoff(FIRST_REST, MAX_REST)
         self._rest_until = 0.0
 
     def decide(self, own: float, busy: Mapping[int, float], now: float) -> int | None:
@@ -53,7 +53,7 @@ class Policy:
                 self.core, self._rest_until = None, now + self._rests.next()
         elif now >= self._rest_until and (sum(busy.values()) - own) / len(busy) < ROOM:
             self.core = min(busy, key=lambda core: busy[core])
-            if now >= self._rest_until + LONGEST_REST:
+            if now >= self._rest_until + MAX_REST:
                 self._rests.reset()
         return self.core
 

@@ -10,7 +10,7 @@ from sockudo_queue.pipeline.broker_status import broker_backoff
 from sockudo_queue.pipeline.worker import WorkerContext
 from sockudo_queue.services.settler import SettlerThread
 
-LONGEST_WAIT: Final = 1.0
+MAX_WAIT: Final = 1.0
 """Maximum wait for jobs, in seconds; also how soon a notifier notices that the daemon stops."""
 BUSY_PAUSE: Final = 0.02
 """Pause in seconds while all workers are busy. They claim without a wake-up; the notifier only empties the list."""
@@ -31,7 +31,7 @@ class Notifier:
         """Wait for jobs and wake workers until the daemon stops, then move the rest of the source into our keys."""
         context = self._context
         backoff = broker_backoff()
-        longest = LONGEST_WAIT if self._settler is None else self._settler.driver.notifier_seconds
+        longest = MAX_WAIT if self._settler is None else self._settler.driver.notifier_seconds
         while not context.stopping.is_set():
             context.beats.beat(name)
             losses = context.watch.losses

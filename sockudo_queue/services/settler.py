@@ -14,7 +14,7 @@ from sockudo_queue.errors import BrokerError
 from sockudo_queue.pipeline.broker_status import broker_backoff
 from sockudo_queue.pipeline.worker import WorkerContext
 
-LONGEST_WAIT: Final = 1.0
+MAX_WAIT: Final = 1.0
 """Seconds after which the thread checks whether it must stop."""
 
 
@@ -33,7 +33,7 @@ class SettlerThread:
         while not context.abandoned.is_set():
             context.beats.beat(name)
             try:
-                ended, claimable = self.driver.flush(LONGEST_WAIT)
+                ended, claimable = self.driver.flush(MAX_WAIT)
             except BrokerError as error:
                 context.watch.failed(error)
                 backoff.wait(context.abandoned)

@@ -15,23 +15,23 @@ from pydantic_core import Url, ValidationError
 from sockudo_queue.apps.parsing.names import url_name
 from sockudo_queue.config import ascii_url, url_parts
 
-LONGEST: Final = 8_192
+MAX_LENGTH: Final = 8_192
 """Maximum characters of a normalised URL; common servers accept no longer request line."""
-LONGEST_WRITTEN: Final = 4 * LONGEST
+MAX_WRITTEN_LENGTH: Final = 4 * MAX_LENGTH
 _SCHEMES: Final = ("http", "https")
 _AUTHORITY: Final = re.compile(r"[^/?#]*(?://[^/?#]*)?")
 
 
 def normalised(written: str) -> str:
     """Return the URL as it is sent. Raises ValueError with a reason that contains nothing of the URL."""
-    if len(written) > LONGEST_WRITTEN:
-        raise ValueError(f"is longer than {LONGEST_WRITTEN} characters")
+    if len(written) > MAX_WRITTEN_LENGTH:
+        raise ValueError(f"is longer than {MAX_WRITTEN_LENGTH} characters")
     try:
         url = str(Url(written))
     except ValidationError as error:
         raise ValueError(_reason(written, error)) from None
-    if len(url) > LONGEST:
-        raise ValueError(f"is longer than {LONGEST} characters when it is percent-encoded")
+    if len(url) > MAX_LENGTH:
+        raise ValueError(f"is longer than {MAX_LENGTH} characters when it is percent-encoded")
     # The crate accepts hosts that no resolver knows, and port 0. Only the authority still needs a check.
     url_parts(_authority(url), _SCHEMES)
     return url

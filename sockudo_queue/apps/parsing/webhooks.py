@@ -91,7 +91,7 @@ SHARED: Final = 1_024
 """Distinct values that are cached for sharing."""
 UNKNOWN_SHOWN: Final = 100
 """Maximum unknown keys and event types of one app that are reported by name."""
-LONGEST_REASON: Final = 500
+MAX_REASON_LENGTH: Final = 500
 """Maximum characters of the stored reason why a webhook is invalid; keys and names in it come from the app's owner."""
 _Model = TypeVar("_Model", bound=BaseModel)
 _Value = TypeVar("_Value", bound=Hashable)
@@ -253,7 +253,7 @@ def _invalid(one: _Read, name: str) -> InvalidWebhook:
 
 def _reason(place: str, faults: list[str]) -> str:
     reason = "; ".join(printable_lines([fault.removeprefix(f"{place}: ") for fault in faults]))
-    return reason if len(reason) <= LONGEST_REASON else f"{reason[:LONGEST_REASON]}…"
+    return reason if len(reason) <= MAX_REASON_LENGTH else f"{reason[:MAX_REASON_LENGTH]}…"
 
 
 def _read(

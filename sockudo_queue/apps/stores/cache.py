@@ -13,7 +13,7 @@ from typing import Final
 from sockudo_queue.core.apps import App, InvalidByApp, InvalidWebhook
 from sockudo_queue.core.ceilings import DEFAULTS
 
-SHORTEST_TTL: Final = 1.0
+MIN_TTL: Final = 1.0
 """Minimum seconds before an entry expires: without it, a TTL of 0 would cause a query for every job."""
 NEGATIVE_TTL: Final = 5.0
 """Seconds for which an app counts as unknown; short, because an app and its first jobs can appear at any time."""
@@ -50,7 +50,7 @@ class AppCache:
         chance: Callable[[], float] = random.random,
         most_bytes: int = DEFAULTS.app_cache_bytes,
     ) -> None:
-        self._ttl = max(ttl, SHORTEST_TTL)
+        self._ttl = max(ttl, MIN_TTL)
         self._capacity = capacity
         self._most_bytes = most_bytes
         self._clock = clock

@@ -23,14 +23,14 @@ from sockudo_queue.errors import AppStoreUnavailable
 from sockudo_queue.runtime.backoff import Backoff
 
 BATCH: Final = 100  # Amazon's own limit for BatchGetItem
-LONGEST_KEY: Final = 2048  # bytes of a partition key
+MAX_KEY_BYTES: Final = 2048  # bytes of a partition key
 CONNECT_SECONDS: Final = 3
 ANSWER_SECONDS: Final = 3
 TRIES: Final = 4
 FIRST_PAUSE: Final = 0.2
-LONGEST_PAUSE: Final = 0.8
+MAX_PAUSE: Final = 0.8
 """A throttled table is asked up to `TRIES` times for what it left out, with pauses of 0.2, 0.4 and 0.8 seconds."""
-LONGEST_CODE: Final = 100
+MAX_CODE_LENGTH: Final = 100
 _NAMES: Final = {"#id": "id", "#policy": "policy", "#webhooks": "webhooks"}
 _DENIED: Final = (
     "AccessDeniedException",
@@ -55,7 +55,7 @@ class DynamodbStore:
 
         An id that cannot be a key belongs to no app. It is left out, because Amazon would refuse the whole query.
         """
-        ids = [app_id for app_id in ids if 0 < len(app_id.encode()) <= LONGEST_KEY]
+        ids = [app_id for app_id in ids if 0 < len(app_id.encode()) <= MAX_KEY_BYTES]
         if not ids:
             return []
         found: list[Row] = []
@@ -66,7 +66,7 @@ class DynamodbStore:
                 "ExpressionAttributeNames": _NAMES,
             }
         }
-        backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
+        backoff = Backoff(FIRST_PAUSE, MAX_PAUSE)
         for tried in range(TRIES):
             if tried:
                 time.sleep(backoff.next())
@@ -114,7 +114,7 @@ class DynamodbStore:
         if not isinstance(error, ClientError):
             return type(error).__name__
         code = str(error.response.get("Error", {}).get("Code", ""))
-        if not (code.isascii() and code.isalnum() and len(code) <= LONGEST_CODE):
+        if not (code.isascii() and code.isalnum() and len(code) <= MAX_CODE_LENGTH):
             return "unknown error"
         if code == "ResourceNotFoundException":
             return f"there is no table {self._settings.table_name} in {self._settings.region}"

@@ -27,7 +27,7 @@ PROBE_EVERY: Final = 5.0
 TAKE_WAIT: Final = 0.5
 """Seconds that the thread waits for a look-up; also how soon it notices that it must stop."""
 FIRST_PAUSE: Final = 0.25
-LONGEST_PAUSE: Final = 5.0
+MAX_PAUSE: Final = 5.0
 """Seconds between two tries to reach an unavailable store."""
 JITTER: Final = 0.5
 """The maximum share of a pause that is randomly taken off, so that replicas do not all retry together."""
@@ -62,7 +62,7 @@ class AppCacheRefresher:
         self._lost_at: float | None = None
         self._reminder = Reminder(REMIND_AFTER)
         self._probe_at = 0.0
-        self._backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE, jitter=JITTER)
+        self._backoff = Backoff(FIRST_PAUSE, MAX_PAUSE, jitter=JITTER)
         self._started = False
         self._expiry_asked = threading.Event()
         self._beat: Callable[[], None] = lambda: None

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 import msgspec
 
 MAX_ID_LENGTH: Final = 255
-LONGEST_HANDLE: Final = 16_384
+MAX_HANDLE_LENGTH: Final = 16_384
 """Characters; ids of SQS have 36, handles some 500."""
 
 
@@ -23,7 +23,7 @@ class _Attribute(msgspec.Struct, rename="pascal"):
 
 
 class _MessageAnswer(msgspec.Struct, rename="pascal"):
-    receipt_handle: Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_HANDLE)]
+    receipt_handle: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_HANDLE_LENGTH)]
     body: str
     # It is sent as the value of a header.
     message_id: Annotated[str, msgspec.Meta(max_length=MAX_ID_LENGTH, pattern=r"^[!-~]*\Z")] | None = None

@@ -28,7 +28,7 @@ ANSWER_SECONDS: Final = 5.0
 SPARE_CONNECTIONS: Final = 4
 """For the threads beside the workers: notifier, renewer, sampler, settler."""
 CLOCK_SKEW_SECONDS: Final = 60
-LONGEST_CODE: Final = 100
+MAX_CODE_LENGTH: Final = 100
 
 _MISSING: Final = frozenset({"QueueDoesNotExist", "NonExistentQueue"})
 _DENIED: Final = frozenset({"AccessDenied", "AccessDeniedException", "AuthorizationError", "UnauthorizedOperation"})
@@ -242,4 +242,4 @@ def _clocks(answer: Any) -> str:
 def _bare(code: str) -> str:
     """Return an error code without its service prefix, which some responses have. Empty for an invalid code."""
     bare = code.rpartition(".")[2].rpartition("#")[2]
-    return bare if bare.isalnum() and bare.isascii() and len(bare) <= LONGEST_CODE else ""
+    return bare if bare.isalnum() and bare.isascii() and len(bare) <= MAX_CODE_LENGTH else ""

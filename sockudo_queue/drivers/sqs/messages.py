@@ -35,7 +35,7 @@ DELAY: Final = PREFIX + "delay-ms"
 GROUP: Final = PREFIX + "group"
 ENCODING: Final = PREFIX + "encoding"
 
-LONGEST_DELAY: Final = 900
+MAX_DELAY_SECONDS: Final = 900
 """Maximum delay of a message in SQS, in seconds."""
 SYSTEM_ATTRIBUTES: Final = [
     "ApproximateReceiveCount",

@@ -18,10 +18,10 @@ MAX_RECEIVES: Final = 1000
 """Receives after which SQS itself moves a message to the dead letters, on queues that we create. High, because the
 daemon decides on dead letters, and a message that is put back at many stops is not a bad one."""
 RETENTION_SECONDS: Final = 14 * 24 * 3600  # SQS's maximum
-SMALLEST_LIMIT: Final = 262_144
+DEFAULT_LIMIT: Final = 262_144
 """Assumed message limit in bytes for a server that does not report one; every SQS accepts it."""
-LEAST_LIMIT: Final = 1024  # bytes; SQS allows no lower limit
-LONGEST_URL: Final = 2048
+MIN_LIMIT: Final = 1024  # bytes; SQS allows no lower limit
+MAX_URL_LENGTH: Final = 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ class QueueFinder:
 
     def _queue(self, url: str) -> SqsQueue:
         limit = number_of(self._attribute(url, "MaximumMessageSize"))
-        return SqsQueue(url, limit if limit >= LEAST_LIMIT else SMALLEST_LIMIT)
+        return SqsQueue(url, limit if limit >= MIN_LIMIT else DEFAULT_LIMIT)
 
     def _attribute(self, url: str, name: str) -> str:
         answer = self._client.call("get_queue_attributes", QueueUrl=url, AttributeNames=[name])
@@ -124,6 +124,6 @@ class QueueFinder:
 
 def _url_in(answer: Any) -> str:
     url = answer.get("QueueUrl")
-    if not (isinstance(url, str) and url.startswith(("http://", "https://")) and len(url) <= LONGEST_URL):
+    if not (isinstance(url, str) and url.startswith(("http://", "https://")) and len(url) <= MAX_URL_LENGTH):
         raise BrokerUnavailable("SQS: the response contains no queue URL")
     return url

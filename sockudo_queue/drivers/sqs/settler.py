@@ -14,13 +14,13 @@ from sockudo_queue.drivers.sqs.batches import in_batches
 from sockudo_queue.drivers.sqs.buffer import Memory, Message
 from sockudo_queue.drivers.sqs.client import EntryFailed, QueueMissing, SqsClient
 from sockudo_queue.drivers.sqs.held import HeldMessages
-from sockudo_queue.drivers.sqs.messages import LONGEST_DELAY, Outgoing, fits
+from sockudo_queue.drivers.sqs.messages import MAX_DELAY_SECONDS, Outgoing, fits
 from sockudo_queue.drivers.sqs.queues import QueueFinder, QueuePair, SqsQueue
 from sockudo_queue.drivers.sqs.settlement_plan import Send, SettlementTask
 from sockudo_queue.errors import BrokerError
 
 VISIBILITY: Final = "change_message_visibility_batch"
-LONGEST_HOLD: Final = 12 * 3600.0
+MAX_HOLD_SECONDS: Final = 12 * 3600.0
 """Maximum seconds from its receive for which SQS hides a message."""
 
 
@@ -64,7 +64,7 @@ class Settler:
         began = self._clock()
 
         def renewal(message: Message) -> dict[str, Any]:
-            left = int(message.got_at + LONGEST_HOLD - began)
+            left = int(message.got_at + MAX_HOLD_SECONDS - began)
             return {**_handle(message), "VisibilityTimeout": min(seconds, left)} if left > 0 else {}
 
         # Lapsed messages are not renewed: another consumer may have them, and SQS would not report that.
@@ -73,7 +73,7 @@ class Settler:
         for message, failure in in_batches(self._client, VISIBILITY, url, ours, renewal):
             if failure is None:
                 with self._changed:
-                    message.until = began + min(seconds, message.got_at + LONGEST_HOLD - began)
+                    message.until = began + min(seconds, message.got_at + MAX_HOLD_SECONDS - began)
             elif failure.lost:
                 lapsed.append(message)
         for message in lapsed:
@@ -151,7 +151,7 @@ class Settler:
         # lost response causes no duplicate.
         entry |= self._ordering.place(send.deduplication_id, send.deduplication_id)
         if send.outgoing.delay_ms:
-            entry["DelaySeconds"] = min(send.outgoing.delay_ms // 1000, LONGEST_DELAY)
+            entry["DelaySeconds"] = min(send.outgoing.delay_ms // 1000, MAX_DELAY_SECONDS)
         return entry
 
     def _keep_instead(self, task: SettlementTask, send: Send) -> None:

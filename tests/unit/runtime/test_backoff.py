@@ -56,6 +56,6 @@ def test_broker_pauses_are_jittered_and_short() -> None:
 
 
 def test_app_store_pauses_have_the_documented_lengths() -> None:
-    assert (refresher.FIRST_PAUSE, refresher.LONGEST_PAUSE) == (0.25, 5)
-    throttled = Backoff(dynamodb.FIRST_PAUSE, dynamodb.LONGEST_PAUSE)
+    assert (refresher.FIRST_PAUSE, refresher.MAX_PAUSE) == (0.25, 5)
+    throttled = Backoff(dynamodb.FIRST_PAUSE, dynamodb.MAX_PAUSE)
     assert [throttled.next() for _ in range(dynamodb.TRIES - 1)] == [0.2, 0.4, 0.8]

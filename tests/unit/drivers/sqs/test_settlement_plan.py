@@ -8,7 +8,7 @@ import pytest
 
 from sockudo_queue.drivers.base import Claim, DeadLetter, Disposition, Hold, Requeue, Retry, Settlement
 from sockudo_queue.drivers.sqs.buffer import Message, Record
-from sockudo_queue.drivers.sqs.messages import LONGEST_DELAY, Received
+from sockudo_queue.drivers.sqs.messages import MAX_DELAY_SECONDS, Received
 from sockudo_queue.drivers.sqs.ordering import FifoOrdering, StandardOrdering
 from sockudo_queue.drivers.sqs.settlement_plan import (
     HELD_MS,
@@ -108,7 +108,7 @@ def test_dead_letter_keeps_its_original_group() -> None:
 
 
 def test_record_due_after_the_maximum_delay_is_sent_again_unchanged() -> None:
-    [send] = sent_on(record(), (LONGEST_DELAY + 60) * 1000).sends
+    [send] = sent_on(record(), (MAX_DELAY_SECONDS + 60) * 1000).sends
     assert (send.outgoing.record_id, send.outgoing.state, send.outgoing.claims, send.outgoing.lapses) == (
         "r",
         b"before",
