@@ -15,10 +15,10 @@ from typing import Any, Final
 
 RECENT: Final = 20
 """Jobs that the verdict rests on. With fewer, a single app that was just removed would look like a wrong file."""
-MOST_UNKNOWN: Final = RECENT // 2
-"""Fewer known ones than that, and unknown apps prevail."""
-MOSTLY_KNOWN: Final = RECENT * 3 // 4
-"""As many known ones, and they prevail no longer. More than above, so that readiness does not flap in mixed traffic."""
+MIN_KNOWN: Final = RECENT // 2
+"""With fewer jobs of known apps among the recent ones, unknown apps prevail."""
+MIN_KNOWN_TO_RECOVER: Final = RECENT * 3 // 4
+"""With as many known ones they no longer prevail. More than `MIN_KNOWN`, to keep readiness stable in mixed traffic."""
 SHOWN: Final = 80
 """Characters of an id that are shown; who can queue a job chooses it."""
 LOOKS_A_SECOND: Final = 100
@@ -77,8 +77,8 @@ class UnknownApps:
     def _verdict(self) -> bool:
         known = sum(self._recent)
         if self.prevail:
-            return known < MOSTLY_KNOWN
-        return len(self._recent) == RECENT and known < MOST_UNKNOWN
+            return known < MIN_KNOWN_TO_RECOVER
+        return len(self._recent) == RECENT and known < MIN_KNOWN
 
     def _turn(self, prevail: bool) -> None:
         if prevail == self.prevail:

@@ -8,7 +8,7 @@ from sockudo_queue.pipeline.unknown_apps import (
     HORIZON,
     LATER_LOOKS,
     LOOKS_A_SECOND,
-    MOSTLY_KNOWN,
+    MIN_KNOWN_TO_RECOVER,
     RECENT,
     LookupSchedule,
     UnknownApps,
@@ -29,7 +29,7 @@ def test_unknown_apps_prevail_once_and_a_clear_majority_of_known_ones_ends_it() 
         assert not apps.prevail
         apps.saw("lost", known=False)
         assert apps.prevail
-        for _ in range(MOSTLY_KNOWN - 1):
+        for _ in range(MIN_KNOWN_TO_RECOVER - 1):
             apps.saw("shop", known=True)
         assert apps.prevail
         apps.saw("shop", known=True)
