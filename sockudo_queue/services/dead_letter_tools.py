@@ -1,4 +1,7 @@
-"""What the pages of dead letters ask the queue for."""
+"""What the pages of dead letters ask the queue for.
+
+Whoever writes to the queue's server can write anything into a dead letter, so every text is cut before it is shown.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,12 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Final
 
+from sockudo_queue.core.delivery_state import HISTORY_LIMIT, TRIES_LIMIT, DeliveryState
 from sockudo_queue.core.job import Job
 from sockudo_queue.drivers.base import BufferedDriver, Driver
-from sockudo_queue.history.entry import MOST_EVENTS
+from sockudo_queue.history.entry import LONGEST_TEXT, MOST_EVENTS
 from sockudo_queue.observability.status_page.letters import (
+    LONGEST_ID,
     FoundLetters,
     LetterDeath,
     LetterDetails,
@@ -23,7 +28,7 @@ from sockudo_queue.observability.status_page.letters import (
 from sockudo_queue.observability.web.actions import Actor
 from sockudo_queue.operations.letters import DeadLetterEntry
 from sockudo_queue.operations.replay import FindApp, obstacle
-from sockudo_queue.services.dead_letter_work import DeadLetterWork, selection_of
+from sockudo_queue.services.dead_letter_work import LONGEST_REASON, DeadLetterWork, selection_of
 
 ANSWER_WITHIN: Final = 1.0
 """Seconds that a person waits for the end of an action before the page shows its progress."""
@@ -47,7 +52,7 @@ class DeadLetterTools:
         selection, found = selection_of(wanted, time.time()), list[LetterSummary]()
         reached = before
         for entry, position in self._newest(before):
-            if len(found) == limit or is_over():
+            if len(found) == limit or (reached != before and is_over()):
                 return self._page(found, reached)
             if selection.holds(entry):
                 found.append(_summary(entry))
@@ -105,34 +110,44 @@ class DeadLetterTools:
 def _summary(entry: DeadLetterEntry) -> LetterSummary:
     state, job = entry.state, entry.job
     return LetterSummary(
-        entry.letter.id,
-        entry.job_id,
+        entry.letter.id[:LONGEST_ID],
+        entry.job_id[:LONGEST_TEXT],
         entry.letter.died_ms,
-        entry.app,
-        entry.webhook,
-        entry.reason,
-        entry.last,
+        entry.app[:LONGEST_TEXT],
+        entry.webhook[:LONGEST_TEXT],
+        entry.reason[:LONGEST_TEXT],
+        entry.last[:LONGEST_TEXT],
         state.attempts if state else None,
         len(job.events) if isinstance(job, Job) else None,
     )
 
 
 def _details(entry: DeadLetterEntry, reason_against: str) -> LetterDetails:
-    state, job = entry.state, entry.job
+    job = entry.job
     events = job.events if isinstance(job, Job) else ()
     return LetterDetails(
         _summary(entry),
         entry.letter.source,
         len(entry.letter.body),
         entry.digest,
-        [LetterTry(each.at, each.reason, each.took_ms) for each in (state.tries if state else ())],
+        _tries(entry.state),
         entry.untold_tries,
-        [
-            LetterDeath(death.died, death.reason, death.attempts, death.last or "")
-            for death in (state.history if state else ())
-        ],
-        [(event.name, event.channel) for event in events[:MOST_EVENTS]],
+        _deaths(entry.state),
+        [(event.name[:LONGEST_TEXT], event.channel[:LONGEST_TEXT]) for event in events[:MOST_EVENTS]],
         max(len(events) - MOST_EVENTS, 0),
-        job if isinstance(job, str) else "",
-        reason_against,
+        job[:LONGEST_TEXT] if isinstance(job, str) else "",
+        reason_against[:LONGEST_REASON],
     )
+
+
+def _tries(state: DeliveryState | None) -> list[LetterTry]:
+    tries = state.tries[-TRIES_LIMIT:] if state is not None else ()
+    return [LetterTry(each.at, each.reason[:LONGEST_TEXT], each.took_ms) for each in tries]
+
+
+def _deaths(state: DeliveryState | None) -> list[LetterDeath]:
+    deaths = state.history[-HISTORY_LIMIT:] if state is not None else ()
+    return [
+        LetterDeath(each.died, each.reason[:LONGEST_TEXT], each.attempts, (each.last or "")[:LONGEST_TEXT])
+        for each in deaths
+    ]

@@ -47,6 +47,7 @@ class DeadLetterWork:
         self._selection = selection_of(wanted, self._started_at)
         self._seen = self._done = self._gone = 0
         self._left: Counter[str] = Counter()
+        self._counting = threading.Lock()
         self._fault = ""
         self._ended_at: float | None = None
         self._ended = threading.Event()
@@ -68,7 +69,8 @@ class DeadLetterWork:
         self._ended.wait(seconds)
 
     def progress(self) -> LetterWork:
-        left = dict(self._left.most_common())
+        with self._counting:
+            left = dict(self._left.most_common())
         return LetterWork(
             self._action,
             chosen_words(self._wanted),
@@ -147,9 +149,10 @@ class DeadLetterWork:
     def _leave(self, reason: str) -> int:
         """Count a letter that is left, by its reason; the number of reasons is bounded."""
         text = reason[:LONGEST_REASON]
-        key = text if text in self._left or len(self._left) < MOST_REASONS else OTHER_REASONS
-        self._left[key] += 1
-        return self._left[key]
+        with self._counting:
+            key = text if text in self._left or len(self._left) < MOST_REASONS else OTHER_REASONS
+            self._left[key] += 1
+            return self._left[key]
 
     def _log(self) -> None:
         get_logger().info(

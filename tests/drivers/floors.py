@@ -11,15 +11,15 @@ from collections.abc import Mapping
 from typing import Final
 
 FLOORS: Final = {
-    "tests/drivers/test_memory.py::TestMemory": 119,
-    "tests/drivers/test_redis_layouts.py::TestCluster": 119,
-    "tests/drivers/test_redis_layouts.py::TestClusterV2": 119,
-    "tests/drivers/test_redis_layouts.py::TestSentinel": 111,
-    "tests/drivers/test_redis_layouts.py::TestSentinelV2": 111,
-    "tests/drivers/test_redis_lists.py::TestRedisLists": 714,  # three servers, two spellings of the key
-    "tests/drivers/test_redis_v2.py::TestRedisV2": 357,
-    "tests/drivers/test_sqs.py::TestFifo": 104,
-    "tests/drivers/test_sqs.py::TestStandard": 104,
+    "tests/drivers/test_memory.py::TestMemory": 120,
+    "tests/drivers/test_redis_layouts.py::TestCluster": 120,
+    "tests/drivers/test_redis_layouts.py::TestClusterV2": 120,
+    "tests/drivers/test_redis_layouts.py::TestSentinel": 112,
+    "tests/drivers/test_redis_layouts.py::TestSentinelV2": 112,
+    "tests/drivers/test_redis_lists.py::TestRedisLists": 720,  # three servers, two spellings of the key
+    "tests/drivers/test_redis_v2.py::TestRedisV2": 360,
+    "tests/drivers/test_sqs.py::TestFifo": 105,
+    "tests/drivers/test_sqs.py::TestStandard": 105,
 }
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from sockudo_queue.core.ages import age_seconds
 from sockudo_queue.observability.web.actions import Actor
+
+LONGEST_ID: Final = 1_000
+"""Characters of an id. A longer one is none of ours; it is shown, but cannot be acted on by its id."""
 
 
 class LetterFilter(NamedTuple):

@@ -13,7 +13,13 @@ from werkzeug.datastructures import MultiDict
 from werkzeug.wrappers import Request, Response
 
 from sockudo_queue.errors import BrokerError
-from sockudo_queue.observability.status_page.letters import LetterFilter, LetterTools, filter_of, letter_position_of
+from sockudo_queue.observability.status_page.letters import (
+    LONGEST_ID,
+    LetterFilter,
+    LetterTools,
+    filter_of,
+    letter_position_of,
+)
 from sockudo_queue.observability.status_page.letters_view import (
     FIELDS,
     PATH,
@@ -36,8 +42,6 @@ ROWS: Final = 50
 SEARCH_SECONDS: Final = 2.0
 """Time of one search; a page that is cut short has a link to go on."""
 LONGEST_INPUT: Final = 255
-LONGEST_ID: Final = 1_000
-"""Characters of an id in a form; what is no text in the queue is longer here."""
 
 
 class DeadLetterPages:

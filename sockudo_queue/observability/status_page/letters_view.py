@@ -161,7 +161,7 @@ def _work_lines(work: LetterWork, now: float) -> Iterator[str]:
     else:
         yield f"{began}; it took {lasted}."
     if work.gone:
-        yield f"{count(work.gone)} were gone already: somebody else has taken them."
+        yield f"Already gone: {count(work.gone)}. Somebody else has replayed or purged them."
     for reason, number in work.left.items():
         yield f"Left {count(number)}: {reason}."
     if work.fault:

@@ -48,7 +48,7 @@ def test_a_position_survives_as_text() -> None:
         ({"ended_at": None, "done": 2}, "quiet", "it runs since 3 s and has looked at 5 dead letters. Reload"),
         ({}, "good", "ada chose all 3 s ago; it took 3 s."),
         ({"left": {"unreadable": 2}}, "warn", "Left 2: unreadable."),
-        ({"gone": 1}, "warn", "1 were gone already"),
+        ({"gone": 1}, "warn", "Already gone: 1"),
         ({"fault": "Redis is away"}, "bad", "It stopped: Redis is away. What was done is done"),
     ],
 )

@@ -1,0 +1,131 @@
+"""An action of the page on a queue in memory: one at a time, within bounds, and over with the daemon."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import structlog.testing
+
+from sockudo_queue.core import delivery_state
+from sockudo_queue.core.apps import App
+from sockudo_queue.core.delivery_state import DeliveryState
+from sockudo_queue.drivers.base import StoredDeadLetter
+from sockudo_queue.errors import BrokerUnavailable
+from sockudo_queue.observability.status_page.letters import LetterFilter, LetterWork
+from sockudo_queue.observability.status_page.letters_view import PURGE, REPLAY
+from sockudo_queue.observability.web.actions import Actor
+from sockudo_queue.services.dead_letter_work import (
+    LONGEST_REASON,
+    MOST_REASONS,
+    OTHER_REASONS,
+    TOO_LATE,
+    DeadLetterWork,
+)
+from tests.helpers.jobs import job
+
+ADA = Actor("ada", "10.0.0.1")
+ALL = LetterFilter()
+
+
+class Letters:
+    """A store with as many letters as wanted; `on_replay` is called before each group."""
+
+    def __init__(self, count: int, *, died_ms: int = 1, owed: str | None = "orders") -> None:
+        states = [DeliveryState(job=f"j{number}", app=f"app{number}", webhook=owed) for number in range(count)]
+        self.there = [
+            StoredDeadLetter(str(number), "list", "t", died_ms, job(number), delivery_state.encode(state))
+            for number, state in enumerate(states)
+        ]
+        self.groups: list[int] = []
+        self.on_replay: Callable[[], object] = bool
+
+    def letters(self) -> Iterator[StoredDeadLetter]:
+        return iter(list(self.there))
+
+    def newest(self, until_ms: int | None = None) -> Iterator[StoredDeadLetter]:
+        return iter(self.there[::-1])
+
+    def find(self, record_id: str) -> StoredDeadLetter | None:
+        return next((letter for letter in self.there if letter.id == record_id), None)
+
+    def replay(self, letters: Sequence[StoredDeadLetter], states: Sequence[bytes]) -> list[bool]:
+        assert len(letters) == len(states)
+        return self.purge(letters)
+
+    def purge(self, letters: Sequence[StoredDeadLetter]) -> list[bool]:
+        self.on_replay()
+        self.groups.append(len(letters))
+        return [True] * len(letters)
+
+    def drop_older(self, age_ms: int) -> int:
+        return 0
+
+
+def work_on(
+    letters: Letters, action: str = REPLAY, wanted: LetterFilter = ALL, stopping: threading.Event | None = None
+) -> tuple[LetterWork, dict[str, object]]:
+    with structlog.testing.capture_logs() as logged:
+        work = DeadLetterWork(action, wanted, ADA, letters, find_app, stopping or threading.Event())
+        assert work.start()
+        work.wait(10)
+    [line] = logged
+    return work.progress(), dict(line)
+
+
+def find_app(app_id: str) -> App | None:
+    return None
+
+
+def test_calls_are_small_and_the_log_says_who_did_what() -> None:
+    letters = Letters(25)
+    done, line = work_on(letters, wanted=LetterFilter(webhook="orders", newer=3_000_000_000.0))
+    assert letters.groups == [10, 10, 5]
+    assert (done.done, done.seen, done.fault) == (25, 25, "")
+    assert (line["event"], line["by"], line["action"]) == ("operator.acted", "ada at 10.0.0.1", "replay")
+    assert (line["count"], line["webhook"]) == (25, "orders")
+    assert line["chosen"] == "webhook orders, newer than 3000000000 s"
+    letters = Letters(1_001)
+    done, line = work_on(letters, PURGE)
+    assert letters.groups == [500, 500, 1]
+    assert (line["action"], line["count"], line["chosen"]) == ("purge", 1_001, "all")
+
+
+def test_what_dies_after_the_beginning_is_left() -> None:
+    done, line = work_on(Letters(3, died_ms=round(time.time() * 1000) + 60_000))
+    assert (done.done, done.left, line["left"]) == (0, {TOO_LATE: 3}, 3)
+
+
+def test_a_stop_ends_it_after_the_group_in_hand() -> None:
+    letters, stopping = Letters(100), threading.Event()
+    letters.on_replay = stopping.set
+    done, line = work_on(letters, stopping=stopping)
+    assert (done.done, letters.groups) == (10, [10])
+    assert line["reason"] == "the daemon was stopped"
+
+
+def test_an_outage_ends_it_and_what_was_done_is_counted() -> None:
+    letters = Letters(100)
+
+    def fail_later() -> None:
+        if letters.groups:
+            raise BrokerUnavailable("Redis is away")
+
+    letters.on_replay = fail_later
+    done, line = work_on(letters)
+    assert (done.done, done.fault, line["reason"]) == (10, "Redis is away", "Redis is away")
+    assert done.ended_at is not None
+
+
+def test_reasons_to_leave_letters_are_bounded_in_number_and_length() -> None:
+    def find(app_id: str) -> App:
+        return App(id=app_id, webhooks=())
+
+    work = DeadLetterWork(REPLAY, ALL, ADA, Letters(100, owed="w" * 1_000), find, threading.Event())
+    assert work.start()
+    work.wait(10)
+    left = work.progress().left
+    assert len(left) == MOST_REASONS + 1
+    assert left[OTHER_REASONS] == 100 - MOST_REASONS
+    assert max(map(len, left)) <= LONGEST_REASON
