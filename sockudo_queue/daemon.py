@@ -24,7 +24,7 @@ from sockudo_queue.delivery.admission.endpoint import EndpointRegistry
 from sockudo_queue.delivery.admission.thread_budget import AdmissionLimits
 from sockudo_queue.delivery.factory import DESCRIPTORS_OF_A_WORKER, DeliveryStack
 from sockudo_queue.delivery.own_services import collector, page
-from sockudo_queue.drivers.base import BufferedDriver, Driver, InProcess, PeerAware
+from sockudo_queue.drivers.base import BatchingDriver, BufferedDriver, Driver, InProcess, PeerAware
 from sockudo_queue.drivers.factory import make_driver, make_history
 from sockudo_queue.errors import BrokerError, BrokerUnavailable, SockudoQueueError
 from sockudo_queue.observability import logs
@@ -39,6 +39,7 @@ from sockudo_queue.observability.web.health_server import HealthServer
 from sockudo_queue.observability.web.login import Credentials, LoginGate
 from sockudo_queue.operations.controls import Controls, store_of
 from sockudo_queue.pipeline.attempt_recorder import AttemptRecorder
+from sockudo_queue.pipeline.batches import Batches
 from sockudo_queue.pipeline.broker_status import BrokerWatch
 from sockudo_queue.pipeline.dispatcher import Dispatcher
 from sockudo_queue.pipeline.in_flight import ClaimsInFlight
@@ -184,6 +185,7 @@ class Daemon:
             ),
             tracing,
             self._paused,
+            self._make_batches(),
         )
         self._supervisor.bind(context)
         max_age_ms = settings.reliability.failed_max_age_ms
@@ -488,6 +490,22 @@ class Daemon:
             return self._registry.find(app_id)
         finally:
             self._gate.leave()
+
+    @property
+    def _most_crash_duplicates(self) -> int:
+        """How many jobs are delivered and not settled at most: acks of a batch for each worker, and attempts."""
+        settings = self._settings
+        acks = settings.claim_batch if settings.claim_batch > 1 else 0
+        return settings.workers * (acks + 1) + settings.delivery.max_slow
+
+    def _make_batches(self) -> Batches | None:
+        driver, settings = self._driver, self._settings
+        if not isinstance(driver, BatchingDriver) or not driver.batches:
+            return None
+        self._metrics.crash_duplicates(self._most_crash_duplicates)
+        if settings.claim_batch == 1:
+            return None
+        return Batches(driver, self._claims, self._recorder, self._pool.wake_idle, largest=settings.claim_batch)
 
     def _make_resolver(self) -> Resolver:
         return Resolver(

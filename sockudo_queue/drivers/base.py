@@ -145,6 +145,31 @@ class NextResult(msgspec.Struct, frozen=True):
     lost: int = 0
 
 
+class Batch(msgspec.Struct, frozen=True):
+    """What `next_batch` returns: a flag for each ack, claims, and the rest as in `NextResult`."""
+
+    acked: Sequence[bool]
+    claims: Sequence[Claim]
+    trimmed: int = 0
+    lost: int = 0
+
+
+@runtime_checkable
+class BatchingDriver(Protocol):
+    """A driver that can settle and claim several jobs in one call."""
+
+    batches: bool
+    """Whether it does; without leases there is nothing that could be given back."""
+
+    def next_batch(self, acks: Sequence[Settlement], most: int) -> Batch:
+        """Settle acks and claim up to `most` jobs in one round trip; with 0 as `Driver.settle` does.
+
+        All acks are of one source, and of claims without a lapse. Behind the first claim there are only fresh jobs of
+        its source, at most half of those that wait there, and some ten thousand bytes of them. Only the first counts as
+        begun: where the lease of another one expires, that is no lapse, and the record is claimed alone the next time.
+        """
+
+
 class Flushed(NamedTuple):
     """What `BufferedDriver.flush` returns: settlements with their ends, and how many records can newly be claimed."""
 

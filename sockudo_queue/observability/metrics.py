@@ -337,6 +337,7 @@ class _Watched(Collector):
         self.history_written: Callable[[], float] = lambda: 0
         self.history_dropped: Callable[[], Mapping[str, float]] = lambda: dict.fromkeys(HISTORY_LOSSES, 0)
         self.history_up: Callable[[], float | None] = lambda: None
+        self.crash_duplicates: float | None = None
         self.spans: Callable[[], SpanCounts] = SpanCounts
         self.invalid_webhooks: Callable[[], InvalidByApp] = dict
         self.alerts: Callable[[], Mapping[str, float]] = lambda: dict.fromkeys(ALERT_OUTCOMES, 0)
@@ -358,6 +359,12 @@ class _Watched(Collector):
         for outcome, count in self.alerts().items():
             alerts.add_metric((outcome,), count)
         yield alerts
+        duplicates = GaugeMetricFamily(
+            "sockudo_queue_crash_duplicates_limit", "Most jobs delivered twice after a kill.", labels=()
+        )
+        if self.crash_duplicates is not None:
+            duplicates.add_metric((), self.crash_duplicates)
+        yield duplicates
         up = GaugeMetricFamily("sockudo_queue_app_store_up", "1 while the store of apps answers.", labels=())
         if (answers := self.app_store_up()) is not None:
             up.add_metric((), answers)
@@ -569,6 +576,10 @@ class Metrics:
     def watch_slots(self, total: int, in_use: Callable[[], float], spare_workers: Callable[[], float]) -> None:
         self._slots.set(total)
         self._watched.slots_in_use, self._watched.spare_workers = in_use, spare_workers
+
+    def crash_duplicates(self, limit: int) -> None:
+        """Export how many jobs are delivered twice at most after this process was killed."""
+        self._watched.crash_duplicates = limit
 
     def watch_heartbeats(self, ages: Callable[[], Mapping[str, float]]) -> None:
         self._watched.heartbeats = ages

@@ -155,6 +155,11 @@ class WorkerPool:
             self.wakeups += 1
             self._woken.notify(jobs)
 
+    def wake_idle(self, jobs: int) -> None:
+        """Wake as many workers as there are jobs, where one is idle."""
+        if self._idle_count:
+            self.wake(jobs)
+
     def wait_for_work(self, seen: int, timeout: float) -> None:
         """Wait for a wake-up that had not come when `wakeups` was read, for at most `timeout` seconds."""
         with self._lock:

@@ -14,6 +14,7 @@ from sockudo_queue.errors import BrokerError, SourceRefused
 from sockudo_queue.observability.health import Heartbeats
 from sockudo_queue.observability.metrics import Metrics
 from sockudo_queue.observability.tracing.spans import NO_TRACING, Tracing
+from sockudo_queue.pipeline.batches import Batches
 from sockudo_queue.pipeline.broker_status import BrokerWatch, broker_backoff
 from sockudo_queue.pipeline.dispatcher import Dispatcher
 from sockudo_queue.pipeline.in_flight import ClaimsInFlight, JobInFlight, WebhookDelivery
@@ -55,6 +56,7 @@ class WorkerContext:
     isolation: Isolation = field(default_factory=Isolation)
     tracing: Tracing = NO_TRACING
     paused: PausedWebhooks = field(default_factory=none_paused)
+    batches: Batches | None = None
 
 
 class Worker:
@@ -87,6 +89,7 @@ class Worker:
         self._isolation = context.isolation
         self._tracing = context.tracing
         self._paused = context.paused
+        self._batches = context.batches
 
     def run(self) -> None:
         """Work until the pool has nothing more for this worker."""
@@ -141,6 +144,19 @@ class Worker:
         while self._may_claim():
             self.step()
         self._settle_now()
+        if self._batches is not None and self._stopping.is_set():
+            self._flush(self._batches)
+
+    def _flush(self, batches: Batches) -> None:
+        """Give back the jobs that nobody has begun, at a stop; until it is done or they are put back for us."""
+        backoff = broker_backoff()
+        while batches.holds and not self._abandoned.is_set():
+            try:
+                self._gate.released(batches.flush, everything=True)
+            except BrokerError as error:
+                self._watch.failed(error)
+                self._beats.beat(self.name)
+                self._gate.released(backoff.wait, self._abandoned)
 
     def _settle_now(self) -> None:
         """Settle the last job without a claim of the next."""
@@ -173,6 +189,8 @@ class Worker:
     def _deliver(self, claim: Claim) -> Settlement | None:
         """Work on one claim; its first delivery here, the others on spare workers. None while others are at it."""
         self._metrics.claimed(None if claim.state or claim.lapses else claim.source)
+        if (waited := self._claims.get(claim.receipt)) is not None:
+            self.current = (waited, None)  # a claim of a batch is in flight already, so its lease is renewed
         if claim.lapses >= SUSPECT_LAPSES or self._isolation.holds:
             waiting = JobInFlight.unresolved(claim)
             self._claims[claim.receipt] = waiting
@@ -238,11 +256,16 @@ class Worker:
     def _next(self, settled: Settlement | None) -> Claim | None:
         """Settle and claim, for as long as it takes the broker to answer. None: nothing to claim, or we are stopped."""
         backoff: Backoff | None = None
-        repeated, began = False, time.monotonic()
+        repeated, began, batches = False, time.monotonic(), self._batches
+        if settled is not None and batches is not None and batches.take_over(settled):
+            settled = self.current = None
         while True:
             losses = self._watch.losses
             try:
-                turn = self._gate.released(self._driver.next, settled)
+                if batches is None:
+                    turn = self._gate.released(self._driver.next, settled)
+                else:
+                    turn = batches.next(settled, self._gate.released)
             except BrokerError as error:
                 self._watch.failed(error)
                 backoff, repeated = backoff or broker_backoff(), True

@@ -22,6 +22,7 @@ from sockudo_queue.runtime.cpu_affinity import LOOK_EVERY, CpuAffinity
 from sockudo_queue.services import alerts
 from sockudo_queue.services.apps_file import RELOAD_EVERY, AppsReload
 from sockudo_queue.services.attempt_history import FLUSH_SECONDS, AttemptHistory
+from sockudo_queue.services.batch_flusher import BatchFlusher
 from sockudo_queue.services.controls import ControlsWatch
 from sockudo_queue.services.lease_renewer import LeaseRenewer
 from sockudo_queue.services.notifier import Notifier
@@ -67,6 +68,8 @@ class BackgroundThreads:
             self._start("settler", LIVE_WITHIN, self._settler.serve)
         for number, source in enumerate(self._context.driver.sources, 1):
             self._start(f"notifier-{number}", LIVE_WITHIN, Notifier(self._context, source, self._settler).serve)
+        if (batches := self._context.batches) is not None:
+            self._start("batch-flusher", LIVE_WITHIN, BatchFlusher(self._context, batches).serve)
         renewer = LeaseRenewer(self._context, renew_interval, always=self._settler is not None)
         self.every(
             "renewer",

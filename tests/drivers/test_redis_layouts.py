@@ -15,6 +15,7 @@ from sockudo_queue.drivers.redis.controls import RedisControls
 from sockudo_queue.drivers.redis.factory import link_of
 from sockudo_queue.drivers.redis.link import Link
 from sockudo_queue.errors import BrokerUnavailable
+from tests.drivers.batches import BatchConformance
 from tests.drivers.conformance import DriverConformance
 from tests.drivers.dead_letters import DeadLetterConformance
 from tests.drivers.parking import ORDERS, ParkingConformance
@@ -39,7 +40,7 @@ def sentinels(request: pytest.FixtureRequest) -> Iterator[RedisSentinels]:
         yield started
 
 
-class TestCluster(DriverConformance, DeadLetterConformance, ParkingConformance):
+class TestCluster(DriverConformance, DeadLetterConformance, ParkingConformance, BatchConformance):
     lets_suspects_wait = True
 
     @pytest.fixture
@@ -59,7 +60,7 @@ class TestSentinel(DriverConformance, DeadLetterConformance):
         return lists
 
 
-class TestClusterV2(DriverConformance, DeadLetterConformance, ParkingConformance):
+class TestClusterV2(DriverConformance, DeadLetterConformance, ParkingConformance, BatchConformance):
     lets_suspects_wait = True
 
     @pytest.fixture

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from tests.drivers.batches import BatchConformance
 from tests.drivers.conformance import DriverConformance
 from tests.drivers.dead_letters import DeadLetterConformance
 from tests.drivers.parking import ParkingConformance
 from tests.drivers.redis_lists import SOURCES, RedisLists
 
 
-class TestRedisLists(DriverConformance, DeadLetterConformance, ParkingConformance):
+class TestRedisLists(DriverConformance, DeadLetterConformance, ParkingConformance, BatchConformance):
     lets_suspects_wait = True
 
     @pytest.fixture(params=SOURCES)

@@ -312,6 +312,7 @@ anything = st.recursive(
 )
 READERS: Final[dict[str, Callable[[Any], object]]] = {
     "address": lambda reply: replies.address(b"host", reply),
+    "batch": lambda reply: replies.batch(reply, 1),
     "count": replies.count,
     "digits": replies.digits,
     "flags": replies.flags(2),

@@ -87,6 +87,15 @@ class Settings(SettingsGroup):
             "CPU time.",
         ),
     ] = True
+    claim_batch: Annotated[
+        Whole,
+        SettingInfo(
+            "queue.claim_batch",
+            "QUEUE_CLAIM_BATCH",
+            "Maximum number of jobs that one call of Redis claims while many jobs are started (docs/batches.md). "
+            "With 1, each job is claimed alone.",
+        ),
+    ] = Field(16, ge=1, le=64)
     redis: RedisSettings = RedisSettings()
     master_tls: Annotated[
         TlsSettings, GroupInfo("database.redis.master_tls", "DATABASE_REDIS_MASTER_TLS", "Redis server")

@@ -26,6 +26,8 @@ _STORE: Final = Script("store")
 class RedisAtMostOnceDriver(RedisDriver):
     """`queue.redis.delivery = "at-most-once"`. `next` waits for a job itself, for at most a second."""
 
+    batches = False
+
     def __init__(self, link: Link, patient: Link, keys: Sequence[str], terms: Terms, prefix: str = "") -> None:
         """`keys` are lists; no other form of the queue can be popped. `patient` is for the waits."""
         lists = [ListSource(key, link, patient, terms) for key in keys]

@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from sockudo_queue.core.controls import WebhookKey
-from sockudo_queue.drivers.base import Claim, Finding, NextResult, RecordAudit, Settlement
+from sockudo_queue.drivers.base import Batch, Claim, Finding, NextResult, RecordAudit, Settlement
 from sockudo_queue.drivers.redis import replies
 from sockudo_queue.drivers.redis.controls import RedisControls
 from sockudo_queue.drivers.redis.dead_letters import RedisDeadLetterStore
@@ -59,6 +59,8 @@ class _SourceStatus:
 class RedisDriver:
     """Records, leases and receipts: nothing is lost at a crash, and a late settle matches nothing."""
 
+    batches = True
+
     def __init__(
         self, link: Link, sources: Sequence[RedisSource], put_list: str, name: str = "redis", prefix: str = ""
     ) -> None:
@@ -80,10 +82,20 @@ class RedisDriver:
         self.controls = RedisControls(link, prefix)
 
     def next(self, settled: Settlement | None) -> NextResult:
-        result = self._claim_anywhere(self._in_order()) if settled is None else self._settle_and_claim(settled)
+        if settled is None:
+            result = NextResult(True, first_of(self._claim_anywhere(self._in_order())))
+        else:
+            result = self._settle_and_claim(settled)
         if self._trimmed or self._lost:
             return msgspec.structs.replace(result, trimmed=taken(self._trimmed), lost=taken(self._lost))
         return result
+
+    def next_batch(self, acks: Sequence[Settlement], most: int) -> Batch:
+        if acks:
+            acked, claims = self._ack_and_claim(acks, most)
+        else:
+            acked, claims = [], self._claim_anywhere(self._in_order(), most)
+        return Batch(acked, claims, taken(self._trimmed), taken(self._lost))
 
     def settle(self, settlements: Sequence[Settlement]) -> list[bool]:
         return [self._ask(settlement.claim.source, settlement, "none").accepted for settlement in settlements]
@@ -193,41 +205,68 @@ class RedisDriver:
         if result.claim is not None or not rest:
             return NextResult(result.accepted, result.claim)
         try:
-            return NextResult(result.accepted, self._claim_anywhere(rest).claim)
+            return NextResult(result.accepted, first_of(self._claim_anywhere(rest)))
         except BrokerError:
             # The settlement was taken; that must not get lost with a second call. The next one will meet the fault.
             return NextResult(result.accepted, None)
+
+    def _ack_and_claim(self, acks: Sequence[Settlement], most: int) -> tuple[Sequence[bool], Sequence[Claim]]:
+        key = acks[0].claim.source
+        others, room = self._others[key], most
+        if others and most:
+            room = min(most, max(IN_A_ROW - self._in_a_row, 0))
+        result = self._ask(key, None, None if room else "none", acks, room)
+        if result.claim is not None:
+            return result.acked, [result.claim, *result.more]
+        if not most or not others:
+            return result.acked, []
+        if not room:
+            self._in_a_row = 0
+        try:
+            return result.acked, self._claim_anywhere(others if room else [*others, key], most)
+        except BrokerError:
+            return result.acked, []  # as above
 
     def _in_order(self) -> list[str]:
         """The sources whose notifier found jobs go first; the one that has had its row of claims goes last."""
         tired = self._last_source if self._in_a_row >= IN_A_ROW else None
         return sorted(self.sources, key=lambda key: (key == tired, not self._source(key).has_work))
 
-    def _claim_anywhere(self, keys: Sequence[str]) -> NextResult:
+    def _claim_anywhere(self, keys: Sequence[str], most: int = 1) -> Sequence[Claim]:
         """Claim from the first source that has something. Raises a refusal only where every source refuses."""
         willing = [key for key in keys if not self._statuses[key].is_resting]
         silence: BrokerUnavailable | None = None
         answered = False
         for key in willing or keys:
             try:
-                result = self._ask(key, None)
+                result = self._ask(key, None, most=most)
             except SourceRefused:
                 continue
             except SourceUnavailable as error:
                 silence = error
                 continue
             if result.claim is not None:
-                return NextResult(True, result.claim)
+                return [result.claim, *result.more]
             answered = True
         if silence is not None and not answered:
             raise silence
-        return NextResult(True, None)  # that one of several servers is silent is told by the notifier of its source
+        return []  # that one of several servers is silent is told by the notifier of its source
 
-    def _ask(self, key: str, settled: Settlement | None, what: str | None = None) -> SourceResult:
+    def _ask(
+        self,
+        key: str,
+        settled: Settlement | None,
+        what: str | None = None,
+        acks: Sequence[Settlement] = (),
+        most: int = 1,
+    ) -> SourceResult:
         """Ask one source. Raises `SourceRefused` where it alone refuses, and `BrokerRefused` where all of them do."""
         status = self._statuses[key]
         try:
-            result = status.source.settle_and_claim(settled, what)
+            if acks or most != 1:
+                result = status.source.ack_and_claim(acks, most, what)
+            else:
+                result = status.source.settle_and_claim(settled, what)
         except BrokerRefused as refusal:
             if settled is not None and self._refuses_only(settled, refusal):
                 raise SettlementRefused(key, str(refusal)) from None
@@ -241,7 +280,8 @@ class RedisDriver:
         if result.lost:
             self._lost.append(result.lost)
         if result.claim is not None:
-            self._in_a_row = self._in_a_row + 1 if key == self._last_source else 1
+            claimed = 1 + len(result.more)
+            self._in_a_row = self._in_a_row + claimed if key == self._last_source else claimed
             self._last_source = key
         return result
 
@@ -297,6 +337,11 @@ class RedisDriver:
         if refusal is not None and not answers:
             raise refusal
         return answers
+
+
+def first_of(claims: Sequence[Claim]) -> Claim | None:
+    """Return the first claim, or None where there is none."""
+    return claims[0] if claims else None
 
 
 def taken(counts: deque[int]) -> int:

@@ -8,6 +8,7 @@ for how a claim is made.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Final
 
 from sockudo_queue.drivers.base import (
@@ -31,6 +32,7 @@ from sockudo_queue.drivers.redis.source import (
     RedisSource,
     SourceResult,
     Terms,
+    batch_of,
     own_key,
     receipt_of,
     settlement_arguments,
@@ -102,7 +104,7 @@ class ListSource(RedisSource):
 
     def _run_next(self, settled: Settlement | None, what: str, expired_until: int) -> SourceResult:
         terms, read = self._terms, replies.SETTLED_AND_CLAIMED
-        arguments: Arguments = [self._new_id(), terms.lease_ms, what, terms.dead_retention, expired_until]
+        arguments: Arguments = [self._new_id(), terms.lease_ms, what, terms.dead_retention, expired_until, 1]
         if settled is None:
             arguments.append(0)
             read = replies.CLAIMED
@@ -114,8 +116,18 @@ class ListSource(RedisSource):
         if claimed is None:
             return SourceResult(accepted, None, trimmed, now_ms, lost)
         receipt, value, lapses = claimed
+        return SourceResult(accepted, self._claim_of(now_ms, receipt, value, lapses), trimmed, now_ms, lost)
+
+    def _run_batch(self, acks: Sequence[Settlement], most: int, what: str, expired_until: int) -> SourceResult:
+        terms = self._terms
+        arguments: Arguments = [self._new_id(), terms.lease_ms, what, terms.dead_retention, expired_until, most]
+        arguments += (len(acks), *(ack.claim.receipt for ack in acks))
+        read = partial(batch_of, settlements=len(acks), claim_of=self._claim_of)
+        return self._link.run(_NEXT, self._claim_keys, arguments, read=read)
+
+    def _claim_of(self, now_ms: int, receipt: str, value: bytes, lapses: int) -> Claim:
         state, body = split_value(value)
-        return SourceResult(accepted, Claim(self.key, receipt, body, state, lapses, now_ms), trimmed, now_ms, lost)
+        return Claim(self.key, receipt, body, state, lapses, now_ms)
 
     def _renew(self, receipts: Sequence[str]) -> list[bool]:
         arguments: Arguments = [self._terms.lease_ms, *receipts]

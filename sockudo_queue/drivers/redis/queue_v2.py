@@ -35,6 +35,7 @@ from sockudo_queue.drivers.redis.source import (
     RedisSource,
     SourceResult,
     Terms,
+    batch_of,
     receipt_of,
     settlement_arguments,
 )
@@ -166,6 +167,12 @@ class V2Source(RedisSource):
             arguments += (1, settled.claim.receipt)
         return self._link.run(_NEXT, self._all_keys, arguments, read=read)
 
+    def _run_batch(self, acks: Sequence[Settlement], most: int, what: str, expired_until: int) -> SourceResult:
+        arguments = self._terms_for(what, expired_until, most)
+        arguments += (len(acks), *(ack.claim.receipt for ack in acks))
+        read = partial(batch_of, settlements=len(acks), claim_of=self._claim_of)
+        return self._link.run(_NEXT, self._all_keys, arguments, read=read)
+
     def _renew(self, receipts: Sequence[str]) -> list[bool]:
         keys = [self.keys["active"], self.keys["tokens"]]
         arguments: Arguments = [self._terms.lease_ms, *receipts]
@@ -179,11 +186,11 @@ class V2Source(RedisSource):
         # All words are alike, so either end will do; Sockudo's workers use BLPOP, which tells them from us.
         return ("BRPOP", self.keys["notify"], seconds)
 
-    def _terms_for(self, what: str, expired_until: int) -> Arguments:
+    def _terms_for(self, what: str, expired_until: int, most: int = 1) -> Arguments:
         terms = self._terms
         word = WORD_MARK + self._new_id()
         kept = (terms.dead_retention, terms.completed_retention, terms.event_retention)
-        return [word, terms.lease_ms, what, *kept, expired_until]
+        return [word, terms.lease_ms, what, *kept, expired_until, most]
 
     def _read(self, reply: Any, settlements: int) -> SourceResult:
         accepted, trimmed, now_ms, lost, claimed = replies.settled_and_claimed(reply, settlements)

@@ -221,6 +221,10 @@ def settled_and_claimed(reply: Any, settlements: int) -> tuple[bool, int, int, i
     accepted = not ended or count(ended[0]) > 0
     if receipt is None and value is None and lapses is None:
         return accepted, trimmed, now_ms, lost, None
+    return accepted, trimmed, now_ms, lost, _claimed(receipt, value, lapses)
+
+
+def _claimed(receipt: Any, value: Any, lapses: Any) -> Claimed:
     if (
         type(receipt) is not bytes
         or type(value) is not bytes
@@ -230,7 +234,18 @@ def settled_and_claimed(reply: Any, settlements: int) -> tuple[bool, int, int, i
         or not 0 <= lapses <= MOST_LAPSES
     ):
         raise UnexpectedReply
-    return accepted, trimmed, now_ms, lost, (receipt.decode("ascii"), value, lapses)
+    return receipt.decode("ascii"), value, lapses
+
+
+def batch(reply: Any, settlements: int) -> tuple[list[bool], int, int, int, list[Claimed]]:
+    """Return what the script of `next` says to a batch: flags, dead letters trimmed, its clock, lost, and claims."""
+    ended, *rest = listed(reply)
+    more = listed(rest.pop()) if len(rest) == 7 else []
+    _, trimmed, now_ms, lost, first = settled_and_claimed([[], *rest], 0)
+    claimed = [] if first is None else [first]
+    for receipt, value in zip(more[::2], more[1::2], strict=True):
+        claimed.append(_claimed(receipt, value, 0))
+    return flags(settlements)(ended), trimmed, now_ms, lost, claimed
 
 
 CLAIMED: Final[Reader[tuple[bool, int, int, int, Claimed | None]]] = partial(settled_and_claimed, settlements=0)

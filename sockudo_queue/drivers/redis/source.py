@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar, Final, TypeVar
+from typing import Any, ClassVar, Final, TypeVar
 
 import msgspec
 
@@ -74,9 +74,12 @@ def own_key(source: str, part: str) -> str:
 
 
 def id_source() -> Callable[[], str]:
-    """Return a maker of ids of 32 hexadecimal digits: random for the process, then counted. Safe from any thread."""
+    """Return a maker of ids of 32 hexadecimal digits: random for the process, then counted. Safe from any thread.
+
+    The last two digits are 00; a script that claims a batch counts in them.
+    """
     # Each job needs one, and this calls no function of ours.
-    return map(f"{os.urandom(11).hex()}{{:010x}}".format, itertools.count()).__next__
+    return map(f"{os.urandom(10).hex()}{{:010x}}00".format, itertools.count()).__next__
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +104,8 @@ class SourceResult(msgspec.Struct, frozen=True):
     trimmed: int
     now_ms: int
     lost: int = 0
+    acked: Sequence[bool] = ()
+    more: Sequence[Claim] = ()
 
 
 class RedisSource(ABC):
@@ -141,8 +146,16 @@ class RedisSource(ABC):
         what = what or ("fresh" if next(self._takes) & 1 else "due")
         if settled is not None and settled.parts:
             self._note_delays(settled.parts)
+        return self._timed(partial(self._run_next, settled, what, self.clock.expired_until()), what)
+
+    def ack_and_claim(self, acks: Sequence[Settlement], most: int, what: str | None = None) -> SourceResult:
+        """Settle claims of which nothing is kept, and claim up to `most`, in one step; `what` as above."""
+        what = what or ("fresh" if next(self._takes) & 1 else "due")
+        return self._timed(partial(self._run_batch, acks, most, what, self.clock.expired_until()), what)
+
+    def _timed(self, run: Callable[[], SourceResult], what: str) -> SourceResult:
         asked_at = time.monotonic()
-        result = self._asked(partial(self._run_next, settled, what, self.clock.expired_until()))
+        result = self._asked(run)
         self.clock.heard(result.now_ms, asked_at)
         if what != "none":
             self.has_work = result.claim is not None
@@ -257,6 +270,10 @@ class RedisSource(ABC):
         """Run the script that settles and claims; `expired_until` is as `ServerClock` says."""
 
     @abstractmethod
+    def _run_batch(self, acks: Sequence[Settlement], most: int, what: str, expired_until: int) -> SourceResult:
+        """Run the same script for several acks and up to `most` claims."""
+
+    @abstractmethod
     def _renew(self, receipts: Sequence[str]) -> list[bool]:
         """Run the script that renews; return a flag for each receipt."""
 
@@ -302,3 +319,10 @@ def settlement_arguments(
     for ordinal, part in enumerate(settled.parts):
         arguments += of_part(settled, ordinal, part)
     return arguments
+
+
+def batch_of(reply: Any, settlements: int, claim_of: Callable[[int, str, bytes, int], Claim]) -> SourceResult:
+    """Return what the script of `next` says to several acks and a wish for several claims."""
+    acked, trimmed, now_ms, lost, claimed = replies.batch(reply, settlements)
+    claims = [claim_of(now_ms, *each) for each in claimed]
+    return SourceResult(True, claims[0] if claims else None, trimmed, now_ms, lost, acked, claims[1:])

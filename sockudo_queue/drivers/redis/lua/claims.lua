@@ -7,6 +7,7 @@ local SUSPECT = 2            -- expired leases after which a record may be what 
 local PATIENCE = 60000       -- ms after the end of its lease from which it goes first all the same
 local AHEAD = 8              -- expired leases that are looked at together
 local MOST_WAITING = 32      -- suspects that one call passes over
+local BATCH_BYTES = 65536    -- bytes of all jobs of one batch
 
 -- The count of a record in a hash; what is no such number counts as none.
 local function count_in(hash, id)
@@ -20,8 +21,8 @@ local function first_due(set, now)
   if head[1] and tonumber(head[2]) <= now then return head[1], tonumber(head[2]) end
 end
 
--- Claim the first record whose lease is over. `claim` returns a claim, or nil for what it has taken out of the set. What is
--- suspect waits for others, but not for ever, and not where `is_last`.
+-- Claim the first record whose lease is over. `claim` gets the member and the end of its lease; it returns a claim, or nil for
+-- what it has taken out of the set. What is suspect waits for others, but not for ever, and not where `is_last`.
 local function first_expired(set, now, is_last, is_suspect, claim)
   local waiting = 0
   for _ = 1, LOOKS / AHEAD do
@@ -31,9 +32,29 @@ local function first_expired(set, now, is_last, is_suspect, claim)
       if not is_last and now - expired[i + 1] < PATIENCE and is_suspect(expired[i]) then
         waiting = waiting + 1
       else
-        local got = claim(expired[i])
+        local got = claim(expired[i], tonumber(expired[i + 1]))
         if got then return got end
       end
     end
   end
+end
+
+-- How many fresh jobs one call may claim behind the first: at most half of those that wait, so that an idle replica finds
+-- the other half. None while an older record is due, since fresh and due records take turns.
+local function more_claims(most, waiting, delayed, now)
+  if most < 2 or first_due(delayed, now) then return 0 end
+  return math.min(most - 1, math.floor(waiting / 2))
+end
+
+-- Add what the rest of a batch holds (receipt, value and lapses of each claim) to a reply. `claim_fresh` claims one more job
+-- where its bytes are no more than those that are left, and returns its receipt and value, or nil.
+local function add_batch(reply, lost, count, claim_fresh)
+  local more, left = {}, BATCH_BYTES - #reply[5]
+  for n = 1, count do
+    local receipt, value = claim_fresh(n, left)
+    if not receipt then break end
+    left = left - #value
+    more[#more + 1], more[#more + 2] = receipt, value
+  end
+  if #more > 0 then reply[7], reply[8] = lost, more end
 end

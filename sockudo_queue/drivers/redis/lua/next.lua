@@ -6,11 +6,16 @@
 --      8 held (receipt -> score; see held.py)     9 further (hash; see `FURTHER` in source.py)
 -- ARGV 1 id for a fresh body   2 lease, ms   3 who goes first, "due" or "fresh"; "kept" leaves the source alone, "none" takes nothing
 --      4 dead letters to keep   5 the latest moment, ms, at which expired leases are taken; after it they are left alone
---      6 number of acks of claims that never lapsed, then that many receipts; then for each other: receipt, number of parts,
+--      6 how many claims to return at most: behind a first one without a lapse, fresh jobs
+--      7 number of acks of claims that never lapsed, then that many receipts; then for each other: receipt, number of parts,
 --      and for each part: "later", "back", "lapsed" (back, and counted as a lapse), "dead" or "held";
 --      receipt of the part; a number (later: delay, ms; back and lapsed: score; held: the place of its webhook); state ("" keeps the value as it is)
 -- Returns {flag per settlement, dead letters trimmed, now ms, receipt or false, value, lapses}; behind them, where there are
--- any, the number of records that were found without their value: something else has removed it
+-- any, the number of records that were found without their value: something else has removed it; and behind that, where
+-- there are any, receipt and value of each further claim
+--
+-- The deadline of a further claim is half a millisecond late. That marks it as not begun: its lease may expire without
+-- being counted as a lapse. A renewal takes the mark away. What expired with the mark is claimed alone, and without it.
 --
 -- Whatever lies in these keys, a claim can be returned, and nothing is leased before that is certain. A record that
 -- cannot be worked on (its id is no id, or it is larger than any job) is returned with an empty value: its caller keeps
@@ -63,8 +68,8 @@ local function trim_dead()
   end
 end
 
-local at = 7
-for _ = 1, tonumber(ARGV[6]) do
+local at = 8
+for _ = 1, tonumber(ARGV[7]) do
   local receipt = ARGV[at]
   at = at + 1
   local ours = redis.call('ZREM', active, receipt)
@@ -153,22 +158,43 @@ local function take(set, receipt, lapsed)
   return {flags, trimmed, now, renewed, is_ours and returned(value) or '', count}
 end
 
-local function take_fresh(list)
+-- Take the body at the head of a list into a new lease, unless it is longer than `most` bytes; return receipt and value.
+local function lease_fresh(list, id, deadline, most)
   local body = redis.call('LINDEX', list, 0)
-  if not body then return nil end
-  local receipt, value = ARGV[1] .. '/1', body
+  if not body or #body > most then return nil end
+  local receipt, value = id .. '/1', body
   if string.byte(body, 1) == 1 then value = '\1\n' .. body end
   begin_with_a_removal()
-  keep(active, now + ARGV[2], receipt, ARGV[1], value)
+  keep(active, deadline, receipt, id, value)
   redis.call('LTRIM', list, 1, -1)
-  return {flags, trimmed, now, receipt, returned(value), 0}
+  return receipt, value
+end
+
+local function take_fresh(list)
+  local receipt, value = lease_fresh(list, ARGV[1], now + ARGV[2], math.huge)
+  return receipt and {flags, trimmed, now, receipt, returned(value), 0}
+end
+
+-- Take more fresh jobs behind the first. Their ids are that of the call with a number at its end.
+local function take_batch(got)
+  local kept = ARGV[3] == 'kept'
+  local waiting = redis.call('LLEN', ready) + (kept and 0 or redis.call('LLEN', source))
+  local stem, deadline = string.sub(ARGV[1], 1, -3), now + ARGV[2] + 0.5
+  add_batch(got, lost, more_claims(tonumber(ARGV[6]), waiting, delayed, now), function(n, most)
+    local id = stem .. string.format('%02x', n)
+    local receipt, value = lease_fresh(ready, id, deadline, most)
+    if receipt or kept or redis.call('LLEN', ready) > 0 then return receipt, value end
+    return lease_fresh(source, id, deadline, most)
+  end)
 end
 
 local function is_suspect(receipt) return count_of(id_of(receipt)) + 1 >= SUSPECT end
 
 local function take_lapsed(is_last)
   if now > tonumber(ARGV[5]) then return nil end
-  return first_expired(active, now, is_last, is_suspect, function(receipt) return take(active, receipt, true) end)
+  return first_expired(active, now, is_last, is_suspect, function(receipt, deadline)
+    return take(active, receipt, deadline % 1 == 0)
+  end)
 end
 
 local function take_delayed(only_back)
@@ -181,12 +207,18 @@ local function take_delayed(only_back)
 end
 
 local got = take_lapsed(false)
+local is_fresh = not got
+got = got
   or take_delayed(ARGV[3] ~= 'due')
   or take_fresh(ready)
   or (ARGV[3] ~= 'kept' and take_fresh(source))
   or take_delayed(false)
   or take_lapsed(true)
-if got then return answer(got) end
+if got then
+  answer(got)
+  if is_fresh and got[6] == 0 and ARGV[6] ~= '1' then take_batch(got) end
+  return got
+end
 -- With nothing to take, this says whether the server takes writes at all, before there is something.
 begin_with_a_removal()
 return answer({flags, trimmed, now, false})

@@ -1,7 +1,11 @@
 -- Hand out the next record: one whose lease is over, one that was put back, else due and fresh ones in turn.
 --
 -- Returns {flag per settlement, dead letters trimmed, now ms, receipt or false, payload, lapses}, and behind them the number
--- of records that were found without their payload, where there are any
+-- of records that were found without their payload, where there are any; and behind that receipt and payload of each further
+-- claim, where there are any
+--
+-- A further claim is not counted in `attempts`: its worker has not begun it, so its lease may expire without being counted as
+-- a lapse. What has expired is claimed alone, and is counted.
 
 local function payload_or_lost(id)
   local payload = redis.call('HGET', jobs, id)
@@ -70,6 +74,22 @@ local function take_delayed(only_back)
   end
 end
 
+-- Claim the job that has waited longest, as the n-th one behind the first of this call. The microsecond in its word grows with
+-- n, so that jobs that are put back keep their order.
+local function lease_further(n, most)
+  local id = redis.call('LINDEX', wait, -1)
+  if not id or id == '' or #id > LONGEST_ID or claims_of(id) > 0 then return nil end
+  if redis.call('HEXISTS', tokens, id) == 1 or redis.call('ZSCORE', completed, id) then return nil end
+  local payload = redis.call('HGET', jobs, id)
+  if not payload or #payload > most then return nil end
+  local own_word = string.format('%s-%.0f', ARGV[1], micros + n)
+  redis.call('ZADD', active, now + ARGV[2], id)
+  redis.call('HSET', tokens, id, own_word)
+  redis.call('RPOP', wait)
+  tell('active', id)
+  return shown(id) .. '/' .. own_word, payload
+end
+
 local function take_fresh()
   for _ = 1, LOOKS do
     local id = redis.call('LINDEX', wait, -1)
@@ -84,8 +104,16 @@ local function take_fresh()
   end
 end
 
-local got = take_lapsed(false) or take_delayed(ARGV[3] ~= 'due') or take_fresh() or take_delayed(false) or take_lapsed(true)
-if got then return answer(got) end
+local got = take_lapsed(false)
+local is_fresh = not got
+got = got or take_delayed(ARGV[3] ~= 'due') or take_fresh() or take_delayed(false) or take_lapsed(true)
+if got then
+  answer(got)
+  if is_fresh and got[6] == 0 and ARGV[8] ~= '1' then
+    add_batch(got, lost, more_claims(tonumber(ARGV[8]), redis.call('LLEN', wait), delayed, now), lease_further)
+  end
+  return got
+end
 -- With nothing to take, this says whether the server takes writes at all, before there is something.
 begin_with_a_removal()
 return answer({flags, trimmed, now, false})

@@ -6,10 +6,11 @@
 --      11 completed (id -> ms)       12 notify (wake-up words)        13 events (stream)
 --      14 dead (ours: receipt -> time of death, ms)                   15 records (ours: id -> what is dead)
 --      16 held (ours: id -> score; see held.py)
--- ARGV 1 the beginning of the word for the claim of this call; the microsecond of the claim is put behind it
+-- ARGV 1 the beginning of the words for the claims of this call; the microsecond of the claim is put behind it
 --      2 lease, ms   3 who goes first, "due" or "fresh"; "none" takes nothing
 --      4 dead letters to keep   5 completed jobs to keep   6 events to keep
 --      7 the latest moment, ms, at which expired leases are taken; after it they are left alone
+--      8 how many claims to return at most: behind a first one that never lapsed, fresh jobs
 --
 -- Sockudo's own workers share all of these keys but the last three. A lease is a word in `tokens` and a deadline in
 -- `active`; whoever ends or renews one shows the word. Of the record that is claimed, `attempts` counts the claims since

@@ -1,12 +1,12 @@
 -- Make dead letters of ours ready again on Queue V2, under the same ids, behind what is due already.
 --
--- Begins with v2_queue.lua, for its KEYS and for what ARGV holds up to 7.
--- ARGV from 8 for each letter: receipt of its death, and its payload as text, first and last byte of the body that is dead,
+-- Begins with v2_queue.lua, for its KEYS and for what ARGV holds up to 8.
+-- ARGV from 9 for each letter: receipt of its death, and its payload as text, first and last byte of the body that is dead,
 --      text
 -- Returns a flag per letter: 1 replayed, 0 that death is no longer there
 local flags = {}
 begin_with_a_removal()
-for i = 8, #ARGV, 5 do
+for i = 9, #ARGV, 5 do
   local receipt = ARGV[i]
   local own = string.match(receipt, '^(.*)/%d+$')
   local value = own and redis.call('ZSCORE', dead, receipt) and redis.call('HGET', records, own)

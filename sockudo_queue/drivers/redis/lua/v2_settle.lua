@@ -1,6 +1,6 @@
 -- End claims: acks, and records that are put off, put back, split or buried. One flag each, 0 where the word has changed.
 --
--- ARGV 8 number of acks, then that many receipts; then for each claim that leaves parts: receipt, number of parts, length of
+-- ARGV 9 number of acks, then that many receipts; then for each claim that leaves parts: receipt, number of parts, length of
 --      the payload that it was made of (0: unknown), and for each part: "later", "back", "lapsed" (back, and counted as a
 --      lapse), "dead" or "held"; id of the part; a number (later: delay, ms; back and lapsed: score; held: the place of
 --      its webhook); and what is stored of it, a
@@ -35,8 +35,8 @@ local function keep(kind, id, number, payload, claims)
   if kind == 'later' then tell('retrying', id) else ring() tell('waiting', id) end
 end
 
-local at = 9
-for _ = 1, tonumber(ARGV[8]) do
+local at = 10
+for _ = 1, tonumber(ARGV[9]) do
   local id, ours = is_ours(ARGV[at])
   at = at + 1
   if ours then complete(id) end

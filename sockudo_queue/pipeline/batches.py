@@ -1,0 +1,288 @@
+"""Settles and claims several jobs in one call while this process starts many of them.
+
+What one call claims beyond the first job waits here, in the order of the queue, for whichever worker is free next. So a
+slow attempt holds up no job that waits, and jobs start in the same order as without batches. What has waited for
+`WAIT_WITHIN` goes back to the queue, where other replicas can claim it. Acks wait here for the next call, for
+`ACK_WITHIN` at most. See docs/batches.md.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Protocol
+
+from sockudo_queue.drivers.base import Batch, Claim, NextResult, Settlement
+from sockudo_queue.errors import BrokerError, SourceRefused
+from sockudo_queue.pipeline.in_flight import ClaimsInFlight, JobInFlight
+from sockudo_queue.pipeline.settlements import SettlementRecorder
+
+BATCH_SECONDS: Final = 0.008
+"""A batch is as many jobs as this process has lately started in this time, so that is how long a job waits here."""
+MEASURED_SECONDS: Final = 0.01
+ACK_WITHIN: Final = 0.008
+WAIT_WITHIN: Final = 0.02
+STALE_AFTER: Final = 0.25
+"""Seconds after which a waiting job is not started any more: the process was stopped, and its lease may be over."""
+REFUSED_LIMIT: Final = 5.0
+"""Seconds for which acks are tried that their source alone refuses. Then their leases are left to expire."""
+
+LOW_PART: Final = 2
+"""The next batch is fetched when one of this many parts of a batch is left, so that other workers rarely wait."""
+
+FETCH_WITHIN: Final = 0.1
+"""Seconds that a worker waits for the batch that another one fetches, before it asks the queue itself."""
+
+Released = Callable[..., Any]
+"""Runs a call that waits for the broker, as `PythonGate.released` does."""
+
+
+class BatchingQueue(Protocol):
+    """What is used of a driver here."""
+
+    def next(self, settled: Settlement | None) -> NextResult: ...
+
+    def next_batch(self, acks: Sequence[Settlement], most: int) -> Batch: ...
+
+    def settle(self, settlements: Sequence[Settlement]) -> list[bool]: ...
+
+
+def batch_size(started: int, seconds: float, largest: int) -> int:
+    """Return how many jobs to claim at once where so many were started in so many seconds."""
+    return max(1, min(largest, int(started / seconds * BATCH_SECONDS)))
+
+
+class Batches:
+    """The jobs that wait to be started, and the acks that wait to be sent. Safe from any thread."""
+
+    def __init__(
+        self,
+        driver: BatchingQueue,
+        claims: ClaimsInFlight,
+        recorder: SettlementRecorder,
+        wake: Callable[[int], None],
+        *,
+        largest: int,
+    ) -> None:
+        """`wake` wakes so many idle workers."""
+        self.size = 1
+        self.filled = threading.Event()
+        """Set while something waits here."""
+        self._driver = driver
+        self._claims = claims
+        self._recorder = recorder
+        self._wake = wake
+        self._largest = largest
+        self._lock = threading.Lock()
+        self._arrived = threading.Condition(self._lock)
+        self._waiting: deque[JobInFlight] = deque()
+        self._acks: list[Settlement] = []
+        self._acks_since = 0.0
+        self._unsent: list[Settlement] = []  # what was to go back, and is to be tried again
+        self._tried: dict[str, float] = {}  # receipts of acks that got no answer, and when they were first sent
+        self._claimed, self._measured_at = 0, time.monotonic()
+        self._fetching = False
+
+    @property
+    def holds(self) -> bool:
+        """Tell whether something waits here."""
+        return bool(self._acks or self._waiting or self._unsent)
+
+    def take_over(self, settlement: Settlement) -> bool:
+        """Keep an ack for the next call, which then is recorded here; False where it is to be sent on its own."""
+        claim = settlement.claim
+        if self.size == 1 or settlement.parts or claim.lapses:
+            return False
+        with self._lock:
+            self._append(settlement)
+        return True
+
+    def next(self, settled: Settlement | None, released: Released) -> NextResult:
+        """Settle and claim as `Driver.next` does; what waits here is claimed first. Raises `BrokerError`."""
+        if settled is None:
+            return self._next(released)
+        if not self._waiting:
+            return self._next_alone(settled, released)
+        accepted = released(self._driver.settle, [settled])[0]
+        try:
+            result = self._next(released)
+        except BrokerError:
+            return NextResult(accepted, None)  # the settlement was taken; the next call will meet the fault
+        return NextResult(accepted, result.claim, result.trimmed, lost=result.lost)
+
+    def flush(self, *, everything: bool = False) -> None:
+        """Send the acks and give back the jobs that have waited for too long, or all of them. Raises `BrokerError`."""
+        now = time.monotonic()
+        with self._lock:
+            acks = self._taken_acks() if everything or now - self._acks_since >= ACK_WITHIN else []
+            if self._waiting and (everything or now - self._waiting[0].claim.claimed_at >= WAIT_WITHIN):
+                self._unsent += [in_flight.abandon() for in_flight in self._waiting]
+                self._waiting.clear()
+                self.size, self._claimed, self._measured_at = 1, 0, now
+        while acks:
+            self._call(acks, 0)
+            with self._lock:
+                acks = self._taken_acks() if everything else []
+        self._give_back()
+
+    def until_due(self) -> float:
+        """Return the seconds until `flush` has something to do; 0 or less where it has."""
+        now = time.monotonic()
+        with self._lock:
+            if self._unsent:
+                return 0.0
+            acks = self._acks_since + ACK_WITHIN - now if self._acks else ACK_WITHIN
+            jobs = self._waiting[0].claim.claimed_at + WAIT_WITHIN - now if self._waiting else ACK_WITHIN
+            if not self._acks and not self._waiting:
+                self.filled.clear()
+            return min(acks, jobs)
+
+    def _next(self, released: Released) -> NextResult:
+        with self._lock:
+            is_low, is_full = len(self._waiting) <= self.size // LOW_PART, len(self._acks) >= self._largest
+            fetches = is_low and self.size > 1 and not self._fetching
+            if not fetches and not is_full and (claim := self._first_waiting()) is not None:
+                return NextResult(True, claim, asked=False)
+            acks = self._taken_acks() if is_full or not self._fetching else []
+            self._fetching, size = self._fetching or fetches, self.size
+        if fetches:
+            return self._fetch(acks, size, released)
+        if is_full:
+            released(self._call, acks, 0)
+            return self._next(released)
+        if acks:
+            batch: Batch = released(self._call, acks, 1)
+            return NextResult(True, batch.claims[0] if batch.claims else None, batch.trimmed, lost=batch.lost)
+        if self._fetching and (claim := released(self._fetched)) is not None:
+            return NextResult(True, claim, asked=False)
+        return self._next_alone(None, released)
+
+    def _fetched(self) -> Claim | None:
+        """Wait for the batch that another worker fetches, and return a claim of it."""
+        with self._lock:
+            self._arrived.wait_for(lambda: self._waiting or not self._fetching, FETCH_WITHIN)
+            return self._first_waiting()
+
+    def _fetch(self, acks: Sequence[Settlement], size: int, released: Released) -> NextResult:
+        """Send acks and claim a batch. One worker does it at a time, so that little waits here."""
+        try:
+            batch: Batch = released(self._call, acks, size)
+        except BaseException:
+            self._end_fetch()
+            raise
+        first = batch.claims[0] if batch.claims else None
+        if first is None or first.lapses:
+            self._end_fetch()
+            with self._lock:
+                claim = first or self._first_waiting()
+        else:
+            claim = self._in_line(batch.claims)
+        return NextResult(True, claim, batch.trimmed, lost=batch.lost)
+
+    def _next_alone(self, settled: Settlement | None, released: Released) -> NextResult:
+        result: NextResult = released(self._driver.next, settled)
+        with self._lock:
+            self._measure(int(result.claim is not None))
+        return result
+
+    def _call(self, acks: Sequence[Settlement], most: int) -> Batch:
+        """Send acks, claim up to `most` jobs, and record how the acks ended."""
+        try:
+            batch = self._driver.next_batch(acks, most)
+        except BaseException as error:
+            self._not_taken(acks, error)
+            raise
+        for ack, accepted in zip(acks, batch.acked, strict=True):
+            repeated = self._tried.pop(ack.claim.receipt, None) is not None
+            self._recorder.record(ack, accepted=accepted, repeated=repeated)
+        with self._lock:
+            self._measure(len(batch.claims))
+        return batch
+
+    def _end_fetch(self) -> None:
+        with self._lock:
+            self._fetching = False
+            self._arrived.notify_all()
+
+    def _in_line(self, claims: Sequence[Claim]) -> Claim | None:
+        """Add claims behind those that wait, and return the first of all."""
+        added = [JobInFlight.unresolved(claim) for claim in claims]
+        for in_flight in added:
+            self._claims[in_flight.claim.receipt] = in_flight
+        with self._lock:
+            self._waiting.extend(added)
+            self._fetching = False
+            self._arrived.notify_all()
+            claim = self._first_waiting()
+            left = len(self._waiting)
+            if left:
+                self.filled.set()
+        if left:
+            self._wake(left)
+        return claim
+
+    def _first_waiting(self) -> Claim | None:
+        """Return the claim that has waited longest, if it still is ours. Under the lock."""
+        while self._waiting:
+            in_flight = self._waiting[0]
+            if time.monotonic() - in_flight.claim.claimed_at > STALE_AFTER:
+                return None
+            self._waiting.popleft()
+            if in_flight.settlement is None:
+                return in_flight.claim
+        return None
+
+    def _append(self, ack: Settlement) -> None:
+        """Add an ack. Under the lock."""
+        if not self._acks:
+            self._acks_since = time.monotonic()
+            self.filled.set()
+        self._acks.append(ack)
+
+    def _taken_acks(self) -> list[Settlement]:
+        """Take the acks of one source. Under the lock."""
+        if not self._acks:
+            return []
+        acks, source = self._acks, self._acks[0].claim.source
+        self._acks = [ack for ack in acks if ack.claim.source != source]
+        return [ack for ack in acks if ack.claim.source == source]
+
+    def _not_taken(self, acks: Sequence[Settlement], error: BaseException) -> None:
+        """Keep acks that got no answer, to be sent again; give up those that were refused for too long."""
+        now = time.monotonic()
+        for ack in acks:
+            since = self._tried.setdefault(ack.claim.receipt, now)
+            if isinstance(error, SourceRefused) and now - since > REFUSED_LIMIT:
+                del self._tried[ack.claim.receipt]
+                self._recorder.give_up(ack, error)
+            else:
+                with self._lock:
+                    self._append(ack)
+
+    def _give_back(self) -> None:
+        """Put jobs back that no worker has begun. What is refused is left to its lease."""
+        with self._lock:
+            unsent, self._unsent = self._unsent, []
+        while unsent:
+            settlement = unsent[0]
+            try:
+                self._driver.settle([settlement])
+            except SourceRefused:
+                pass
+            except BaseException:
+                with self._lock:
+                    self._unsent += unsent
+                raise
+            self._claims.pop(settlement.claim.receipt, None)
+            del unsent[0]
+
+    def _measure(self, claimed: int) -> None:
+        """Count claims, and adapt the size of a batch to how many there are in a second. Under the lock."""
+        self._claimed += claimed
+        now = time.monotonic()
+        seconds = now - self._measured_at
+        if seconds >= MEASURED_SECONDS:
+            self.size = batch_size(self._claimed, seconds, self._largest)
+            self._claimed, self._measured_at = 0, now

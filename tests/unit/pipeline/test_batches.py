@@ -1,0 +1,283 @@
+"""How many jobs are claimed in one call, where they wait, and when acks and jobs leave again."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from sockudo_queue.drivers.base import Batch, Claim, NextResult, Requeue, Retry, Settlement
+from sockudo_queue.errors import BrokerUnavailable, SourceRefused
+from sockudo_queue.observability.metrics import Metrics
+from sockudo_queue.observability.status_page.history import StatusHistory
+from sockudo_queue.pipeline import batches as module
+from sockudo_queue.pipeline.batches import BATCH_SECONDS, Batches, batch_size
+from sockudo_queue.pipeline.in_flight import ClaimsInFlight, JobInFlight
+from sockudo_queue.pipeline.settlements import SettlementRecorder
+from tests.helpers.waiting import eventually
+
+LARGEST = 8
+
+
+class Log:
+    def __getattr__(self, _level: str) -> Any:
+        return lambda _event, **_fields: None
+
+
+class Queue:
+    """Hands out numbered claims, and remembers what was settled and in which calls."""
+
+    def __init__(self, claims: Sequence[Claim]) -> None:
+        self.left = deque(claims)
+        self.settled: list[Settlement] = []
+        self.calls: list[tuple[int, int]] = []
+        self.error: Exception | None = None
+        self.held_up = threading.Event()
+        self.held_up.set()
+
+    def next(self, settled: Settlement | None) -> NextResult:
+        batch = self.next_batch([] if settled is None else [settled], 1)
+        return NextResult(True, batch.claims[0] if batch.claims else None)
+
+    def next_batch(self, acks: Sequence[Settlement], most: int) -> Batch:
+        self.calls.append((len(acks), most))
+        self.held_up.wait(5)
+        if self.error is not None:
+            raise self.error
+        self.settled += acks
+        claims = [self.left.popleft() for _ in range(min(most, len(self.left)))]
+        return Batch([True] * len(acks), claims)
+
+    def settle(self, settlements: Sequence[Settlement]) -> list[bool]:
+        return list(self.next_batch(settlements, 0).acked)
+
+
+class World:
+    """Batches over a queue, and a worker that takes from them."""
+
+    def __init__(self, count: int = 100, lapses: int = 0, size: int = LARGEST) -> None:
+        self.all = [Claim(f"s{n % 1}", f"id{n}/1", b"job", b"", lapses, 1_700_000_000_000) for n in range(count)]
+        self.queue = Queue(self.all)
+        self.claims = ClaimsInFlight()
+        self.metrics = Metrics("redis", "webhooks")
+        recorder = SettlementRecorder(self.queue, self.claims, self.metrics, StatusHistory(self.metrics), Log())  # type: ignore[arg-type]
+        self.woken: list[int] = []
+        self.batches = Batches(self.queue, self.claims, recorder, self.woken.append, largest=LARGEST)
+        self.batches.size = size
+
+    def take(self, settled: Settlement | None = None) -> Claim | None:
+        claim = self.batches.next(settled, released).claim
+        if claim is not None:
+            self.claims[claim.receipt] = JobInFlight.unresolved(claim)
+        return claim
+
+
+def released(wait: Callable[..., Any], *arguments: Any) -> Any:
+    return wait(*arguments)
+
+
+@pytest.fixture(autouse=True)
+def steady_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the size that a test has set: the clock of these tests runs as fast as it likes."""
+    monkeypatch.setattr(module, "MEASURED_SECONDS", 1_000.0)
+
+
+@pytest.mark.parametrize(
+    ("started", "seconds", "size"),
+    [(0, 0.01, 1), (1, 10.0, 1), (2, 0.01, 1), (5, 0.01, 4), (10, 0.01, 8), (1_000, 0.01, 16), (60, 0.02, 16)],
+)
+def test_batch_is_what_is_started_in_a_few_milliseconds(started: int, seconds: float, size: int) -> None:
+    assert batch_size(started, seconds, 16) == size
+
+
+def test_size_follows_the_jobs_that_are_claimed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MEASURED_SECONDS", 0.0)
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    world = World(size=1)
+    sizes = []
+    for pause in (BATCH_SECONDS / 4, BATCH_SECONDS / 4, BATCH_SECONDS * 20):
+        now[0] += pause
+        world.take()
+        sizes.append(world.batches.size)
+        world.batches._waiting.clear()
+
+    assert sizes == [4, 8, 1]
+
+
+def test_one_call_claims_jobs_that_workers_take_in_order() -> None:
+    world = World()
+
+    taken = [world.take() for _ in range(4)]
+
+    assert taken == world.all[:4]
+    assert world.queue.calls == [(0, LARGEST)]
+    assert world.woken == [LARGEST - 1]
+    assert len(world.claims) == LARGEST
+
+
+def test_next_batch_is_fetched_before_the_last_one_is_used_up_and_takes_the_acks_along() -> None:
+    world = World()
+
+    for number in range(2 * LARGEST):
+        claim = world.take()
+        assert claim is world.all[number]
+        assert world.batches.take_over(Settlement(claim))
+
+    assert len(world.queue.calls) == 3
+    assert len(world.queue.settled) == sum(acks for acks, _ in world.queue.calls)
+    assert {most for _, most in world.queue.calls} == {LARGEST}
+
+
+def test_ack_is_sent_on_its_own_while_jobs_are_claimed_one_by_one() -> None:
+    world = World(size=1)
+    claim = world.take()
+    assert claim is not None
+
+    assert not world.batches.take_over(Settlement(claim))
+    world.take(Settlement(claim))
+
+    assert world.queue.calls == [(0, 1), (1, 1)]
+
+
+@pytest.mark.parametrize("parts", [(Retry(b"s", 10),), (Requeue(),)])
+def test_settlement_that_keeps_something_is_never_held_back(parts: tuple[Any, ...]) -> None:
+    world = World()
+    claim = world.take()
+    assert claim is not None
+    settlement = Settlement(claim, parts)
+
+    assert not world.batches.take_over(settlement)
+    assert world.take(settlement) is world.all[1]
+
+    assert world.queue.settled == [settlement]
+    assert world.queue.calls == [(0, LARGEST), (1, 0)]
+
+
+def test_ack_of_a_claim_that_had_lapsed_is_not_held_back() -> None:
+    world = World(lapses=1)
+    claim = world.take()
+    assert claim is not None
+
+    assert not world.batches.take_over(Settlement(claim))
+
+
+def test_flush_sends_acks_and_gives_jobs_back_when_they_have_waited(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    claim = world.take()
+    assert claim is not None
+    assert world.batches.take_over(Settlement(claim))
+    world.batches.flush()
+    assert world.queue.settled == []
+
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + 1)
+    assert world.batches.until_due() <= 0
+    world.batches.flush()
+
+    assert world.queue.settled[0] == Settlement(claim)
+    assert [settled.parts for settled in world.queue.settled[1:]] == [(Requeue(),)] * (LARGEST - 1)
+    assert [settled.claim for settled in world.queue.settled] == world.all[:LARGEST]
+    assert world.batches.size == 1
+    assert set(world.claims) == set()
+    assert not world.batches.holds
+
+
+def test_everything_is_flushed_at_once_at_a_stop() -> None:
+    world = World()
+    claim = world.take()
+    assert claim is not None
+    assert world.batches.take_over(Settlement(claim))
+
+    world.batches.flush(everything=True)
+
+    assert len(world.queue.settled) == LARGEST
+    assert not world.batches.holds
+
+
+def test_what_got_no_answer_is_sent_again_and_counted_as_unconfirmed(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    claim = world.take()
+    assert claim is not None
+    assert world.batches.take_over(Settlement(claim))
+    world.queue.error = BrokerUnavailable("away")
+    for _ in range(2):
+        with pytest.raises(BrokerUnavailable):
+            world.batches.flush(everything=True)
+    assert world.batches.holds
+
+    world.queue.error = None
+    monkeypatch.setattr(world.queue, "next_batch", lambda acks, _most: Batch([False] * len(acks), []))
+    world.batches.flush(everything=True)
+
+    ended = world.metrics.registry.get_sample_value(
+        "sockudo_queue_settlements_total", {"backend": "redis", "queue": "webhooks", "outcome": "unconfirmed"}
+    )
+    assert ended == 1
+    assert not world.batches.holds
+
+
+def test_acks_that_their_source_refuses_for_long_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "REFUSED_LIMIT", 0.0)
+    world = World()
+    claim = world.take()
+    assert claim is not None
+    world.batches.take_over(Settlement(claim))
+    world.queue.error = SourceRefused("s0", "no")
+    for _ in range(2):
+        with pytest.raises(SourceRefused):
+            world.batches.flush(everything=True)
+
+    world.batches.flush(everything=True)
+
+    assert not world.batches.holds
+    assert claim.receipt not in world.claims
+
+
+def test_job_that_has_waited_for_long_is_not_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    world.take()
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + 30)
+
+    assert world.batches._first_waiting() is None
+
+
+def test_job_whose_lease_was_lost_while_it_waited_is_not_started() -> None:
+    world = World()
+    world.take()
+    world.claims.pop(world.all[1].receipt).abandon()
+
+    assert world.take() is world.all[2]
+
+
+def test_workers_wait_for_the_batch_that_one_of_them_fetches() -> None:
+    world = World()
+    world.queue.held_up.clear()
+    taken: list[Claim | None] = []
+    threads = [threading.Thread(target=lambda: taken.append(world.take())) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    eventually(lambda: world.queue.calls)
+
+    world.queue.held_up.set()
+    for thread in threads:
+        thread.join(5)
+
+    assert sorted(claim.id for claim in taken if claim) == ["id0", "id1", "id2"]
+    assert len(world.queue.calls) == 1
+
+
+def test_failed_fetch_holds_up_nobody() -> None:
+    world = World()
+    world.queue.error = BrokerUnavailable("away")
+    with pytest.raises(BrokerUnavailable):
+        world.take()
+
+    world.queue.error = None
+
+    assert world.take() is world.all[0]
