@@ -110,6 +110,14 @@ class HistoryConformance:
             store.write(history.source, items, 0)
             assert store.figures().entries <= 1_000
 
+    def test_history_within_its_caps_and_a_server_with_memory_is_left_as_it_is(self, history: HistoryUnderTest) -> None:
+        store = history.store()
+        write(store, history.source, row(1), row(2))
+        assert not store.note(history.source)
+        store.give_way(history.source)
+        assert jobs_in(find(store)) == ["job-2", "job-1"]
+        assert store.figures().complete_from_ms is None
+
     def test_bytes_are_capped(self, history: HistoryUnderTest) -> None:
         store = history.store(length=100)
         for number in range(200):
