@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "settings.md"
 EXAMPLE = ROOT / "config.example.json"
 GROUPS = (
-    ("The queue", ("driver", "workers", "one_core")),
+    ("The queue", ("driver", "workers", "one_core", "claim_batch")),
     ("One Redis server", ("redis", "master_tls")),
     ("Redis Sentinel", ("sentinel",)),
     ("Redis cluster", ("redis_cluster",)),

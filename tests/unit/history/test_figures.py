@@ -70,11 +70,11 @@ def test_what_is_kept(found: HistoryFigures, line: str) -> None:
 @pytest.mark.parametrize(
     ("found", "page", "reason"),
     [
-        (figures(period(Mode.ALL, 0, 1)), NOTHING, "it may be older than what is kept"),
-        (figures(period(Mode.ALL, 0, 1), dropped=1), NOTHING, "it may be among what was dropped"),
-        (figures(period(Mode.ALL, 0, 1), period(Mode.FAILURES, 0, 1)), NOTHING, "a delivery at the first try"),
+        (figures(period(Mode.ALL, 0, 1)), NOTHING, "it may be older than the oldest entry"),
+        (figures(period(Mode.ALL, 0, 1), dropped=1), NOTHING, "it may be among the dropped entries"),
+        (figures(period(Mode.ALL, 0, 1), period(Mode.FAILURES, 0, 1)), NOTHING, "a delivery at the first attempt"),
         (figures(period(Mode.ALL, 0, 1), period(Mode.OFF, 0, 1)), NOTHING, "a daemon whose mode is off"),
-        (figures(), NOTHING, "a delivery at the first try"),
+        (figures(), NOTHING, "a delivery at the first attempt"),
         (figures(period(Mode.ALL, 0, 1)), Page((), None, refused=("list: BUSY",)), "could not be read"),
         (figures(period(Mode.ALL, 0, 1)), Page((), None, unreadable=1), "could not be read"),
     ],
