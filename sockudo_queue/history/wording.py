@@ -55,9 +55,9 @@ def no_entry(figures: HistoryFigures, criteria: Criteria, page: Page) -> str:
     if missing(figures, page) or page.unreadable:
         reason = "a part of the history could not be read"
     elif figures.records_all and not figures.dropped:
-        reason = "it may be older than the oldest entry, in the last second, or not attempted yet"
+        reason = "it may be older than the time in `kept`, in the last second, or not attempted yet"
     elif figures.records_all:
-        reason = "it may be among the dropped entries, older than the oldest entry, or not attempted yet"
+        reason = "it may be among the dropped entries, older than the time in `kept`, or not attempted yet"
     elif any(period.mode == Mode.OFF for period in figures.modes):
         reason = "a daemon whose mode is off leaves none"
     else:

@@ -70,7 +70,7 @@ def test_what_is_kept(found: HistoryFigures, line: str) -> None:
 @pytest.mark.parametrize(
     ("found", "page", "reason"),
     [
-        (figures(period(Mode.ALL, 0, 1)), NOTHING, "it may be older than the oldest entry"),
+        (figures(period(Mode.ALL, 0, 1)), NOTHING, "it may be older than the time in `kept`"),
         (figures(period(Mode.ALL, 0, 1), dropped=1), NOTHING, "it may be among the dropped entries"),
         (figures(period(Mode.ALL, 0, 1), period(Mode.FAILURES, 0, 1)), NOTHING, "a delivery at the first attempt"),
         (figures(period(Mode.ALL, 0, 1), period(Mode.OFF, 0, 1)), NOTHING, "a daemon whose mode is off"),
