@@ -79,7 +79,7 @@ def test_answer_without_an_entry_is_no_denial(run: Commands) -> None:
 
 def test_answer_without_an_entry_names_what_was_dropped_or_never_recorded(run: Commands, store: RedisHistory) -> None:
     write(store, SERVER_LIST, row(1))
-    assert "it may be older than the oldest entry" in run("attempts", "--job", "nowhere").out
+    assert "it may be older than the time in `kept`" in run("attempts", "--job", "nowhere").out
     write(store, SERVER_LIST, row(2), lost=3)
     ran = run("attempts", "--job", "nowhere")
     assert "dropped   3 entries lost" in ran.out
