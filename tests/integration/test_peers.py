@@ -173,7 +173,7 @@ def test_workers_of_sockudo_are_noticed(
     finally:
         end()
 
-    assert "not kept as a dead letter" in line["text"]
+    assert "does not become a dead letter" in line["text"]
     assert "the healthy webhooks of the same job get duplicates" in line["text"]
     settings = "set QUEUE_REDIS_CONCURRENCY=0 there (on a cluster REDIS_CLUSTER_QUEUE_CONCURRENCY=0)"
     assert settings in line["text"], "what to do about a Sockudo up to 4.7"
