@@ -158,11 +158,6 @@ class Daemon:
             settings, registry, self._metrics, self._log, partial(self._set_ready, "app-store"), self._gate
         )
         self._registry = registry if self._refresher is None else self._refresher.registry
-        self._credentials = self._make_credentials()
-        self._operator_pages = OperatorPages(
-            settings, self._credentials, self._driver, self._attempts, self._find_app, self._supervisor.stopping
-        )
-        self._server = self._make_server()
         self._dispatcher = self._make_dispatcher()
         self._context = context = WorkerContext(
             self._pool,
@@ -214,6 +209,18 @@ class Daemon:
             try_here=self._dispatcher.close_breaker,
             in_file=registry.paused_webhooks,
         )
+        self._credentials = self._make_credentials()
+        self._operator_pages = OperatorPages(
+            settings,
+            self._credentials,
+            self._driver,
+            self._attempts,
+            self.controls,
+            self._metrics,
+            self._find_app,
+            self._supervisor.stopping,
+        )
+        self._server = self._make_server()
         self._metrics.watch_slots(
             self._pool.slots, lambda: self._pool.busy, lambda: max(self._pool.threads - self._pool.slots, 0)
         )
@@ -467,7 +474,7 @@ class Daemon:
             self._driver.name,
             self._settings.redis.queue_name,
             has_attempts=operator_pages.has_attempts,
-            has_letters=operator_pages.has_letters,
+            is_for_operators=operator_pages.is_acting,
         )
         application = Application(
             self._metrics.registry,

@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from werkzeug.wrappers import Request, Response
 
 from sockudo_queue.config import Settings
+from sockudo_queue.core.controls import WebhookKey
 from sockudo_queue.drivers.base import Driver
-from sockudo_queue.observability.status_page import attempts
+from sockudo_queue.errors import AppUnreadable
+from sockudo_queue.observability.metrics import Metrics
+from sockudo_queue.observability.status_page import attempts, letters_view
 from sockudo_queue.observability.status_page.attempts_page import AttemptsPage
 from sockudo_queue.observability.status_page.letters_pages import DeadLetterPages
+from sockudo_queue.observability.status_page.webhook_pages import WebhookPages
 from sockudo_queue.observability.web.actions import ActionGuard, Actions
 from sockudo_queue.observability.web.form_tokens import FormTokens
 from sockudo_queue.observability.web.login import Credentials
+from sockudo_queue.operations.controls import Controls
 from sockudo_queue.operations.replay import FindApp
 from sockudo_queue.services.attempt_history import AttemptHistory
 from sockudo_queue.services.dead_letter_tools import DeadLetterTools
+
+Page = Callable[[Request], Response]
 
 
 class OperatorPages:
@@ -29,40 +37,42 @@ class OperatorPages:
         credentials: Credentials,
         driver: Driver,
         history: AttemptHistory | None,
+        controls: Controls,
+        metrics: Metrics,
         find_app: FindApp,
         stopping: threading.Event,
     ) -> None:
         is_shown = bool(credentials) and settings.metrics.status_page
         tokens = FormTokens(credentials.key_material)
         self.guard = ActionGuard(tokens, settings.metrics.action_hosts)
-        has_attempts = is_shown and settings.history.mode != "off"
-        self._attempts = AttemptsPage(history, settings.history.mode) if has_attempts and history is not None else None
-        # Without a queue there is nothing to list.
-        has_letters = is_shown and settings.driver != "none"
-        self._tools = DeadLetterTools(driver, find_app, stopping) if has_letters else None
-        self._letters = DeadLetterPages(self._tools, tokens) if self._tools is not None else None
-
-    @property
-    def has_attempts(self) -> bool:
-        return self._attempts is not None
-
-    @property
-    def has_letters(self) -> bool:
-        return self._letters is not None
-
-    @property
-    def by_path(self) -> Mapping[str, Callable[[Request], Response]]:
+        self.has_attempts = is_shown and history is not None and settings.history.mode != "off"
+        # Without a queue there is nothing to act on.
+        self.is_acting = is_shown and settings.driver != "none"
+        self._tools = DeadLetterTools(driver, find_app, stopping)
+        pages: dict[str, Page] = {}
+        self.actions: Actions = {}
+        links = {"Attempts": attempts.PATH} if self.has_attempts else {}
+        if self.has_attempts and history is not None:
+            pages[attempts.PATH] = AttemptsPage(history, settings.history.mode)
+        if self.is_acting:
+            letters = DeadLetterPages(self._tools, tokens)
+            webhooks = WebhookPages(
+                controls, partial(_is_known, find_app), metrics, tokens, links | {"Dead letters": letters_view.PATH}
+            )
+            pages |= {**letters.by_path, **webhooks.by_path}
+            self.actions = {**letters.actions, **webhooks.actions}
+        self.by_path: Mapping[str, Page] = pages
         """The pages; each may wait for the queue's server."""
-        return {
-            **({attempts.PATH: self._attempts} if self._attempts is not None else {}),
-            **(self._letters.by_path if self._letters is not None else {}),
-        }
-
-    @property
-    def actions(self) -> Actions:
-        return self._letters.actions if self._letters is not None else {}
 
     def finish(self, seconds: float) -> None:
         """Wait at a stop for the action that runs, which ends after what it has in hand."""
-        if self._tools is not None:
-            self._tools.finish(seconds)
+        self._tools.finish(seconds)
+
+
+def _is_known(find_app: FindApp, key: WebhookKey) -> bool:
+    """Tell whether an app has a webhook of this name, valid or not. Raises `AppStoreUnavailable`."""
+    try:
+        app = find_app(key.app)
+    except AppUnreadable:
+        return False
+    return app is not None and (app.webhook(key.webhook) or app.invalid_webhook(key.webhook)) is not None

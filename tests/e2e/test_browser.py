@@ -12,13 +12,14 @@ from tests.helpers import browser as browsers
 from tests.helpers.browser import Browser
 from tests.helpers.configs import app, config, webhook
 from tests.helpers.daemon import DaemonProcess
-from tests.helpers.jobs import event, job, numbers
+from tests.helpers.jobs import event, job, jobs, numbers
 from tests.helpers.pages import USER, Pages, forms
 from tests.helpers.receiver import Answer, Receiver
 from tests.helpers.redis_server import RedisServer
 from tests.helpers.waiting import eventually
 
 PASSWORD: Final = "p"
+WEBHOOK: Final = "/webhook?app=shop&webhook=orders"
 pytestmark = pytest.mark.skipif(browsers.program() is None, reason=browsers.MISSING)
 
 
@@ -82,13 +83,41 @@ def test_a_person_logs_in_finds_a_dead_letter_and_replays_it_with_the_keyboard(
     assert browser.complaints == []
 
 
+def test_a_person_pauses_and_resumes_a_webhook_with_the_keyboard(
+    daemon: DaemonProcess, browser: Browser, receiver: Receiver, redis_server: RedisServer
+) -> None:
+    browser.open(url(daemon, "/"))
+    browser.tab_to("(e.getAttribute('href') || '').startsWith('/webhook?app=shop')")
+    browser.follow()
+    browser.tab_to("e.textContent == 'Pause'")
+    browser.follow()
+    assert "by sockudo-queue at 127.0.0.1" in browser.text
+    eventually(lambda: daemon.events("webhook.paused"), 2.5)
+    with redis_server.client() as client:
+        push(client, jobs(1_000, first=10))
+        eventually(lambda: len(records(client, "held")) == 1_000, 20)
+    assert receiver.count == 0
+    browser.tab_to("e.textContent == 'Resume'")
+    browser.follow()
+    delivered = [number for each in receiver.wait_for(1_000, 20) for number in numbers(each.body)]
+    assert sorted(delivered) == list(range(10, 1_010))
+    assert browser.complaints == []
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_pages_can_be_read_and_used_on_any_screen(daemon: DaemonProcess, browser: Browser, scheme: str) -> None:
     pages = Pages(daemon.metrics_port, PASSWORD)
     shown = forms(pages.get("/dead-letters").text, "/dead-letters/replay")[-1].fields["id"]
     for width in (360, 1280):
         browser.show(width, scheme)
-        for path in ("/dead-letters", f"/dead-letters/show?id={shown}", "/dead-letters/show?id=none", "/"):
+        for path in (
+            "/dead-letters",
+            f"/dead-letters/show?id={shown}",
+            "/dead-letters/show?id=none",
+            "/webhook",
+            WEBHOOK,
+            "/",
+        ):
             browser.open(url(daemon, path))
             assert browser.faults() == [], (width, path)
     browser.open(url(daemon, "/dead-letters"))

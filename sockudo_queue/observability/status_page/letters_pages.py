@@ -107,7 +107,9 @@ class DeadLetterPages:
         return see_other(list_link(given))
 
     def _message(self, status: int, text: str) -> Response:
-        return self._page("message.html.jinja", status, text=text, back=PATH)
+        return self._page(
+            "message.html.jinja", status, title="Dead letters", text=text, back=PATH, back_text="Back to the list"
+        )
 
     def _page(self, template: str, status: int, **values: object) -> Response:
         from sockudo_queue.observability.status_page import page  # here, since most daemons are never looked at

@@ -16,6 +16,7 @@ from markupsafe import Markup
 from sockudo_queue.observability.status_page.attempts import AttemptsView, link
 from sockudo_queue.observability.status_page.overview import overview
 from sockudo_queue.observability.status_page.report import Report
+from sockudo_queue.observability.status_page.webhook_view import webhook_link
 from sockudo_queue.observability.status_page.wording import visible
 
 _PACKAGE: Final = "sockudo_queue.observability.status_page"
@@ -53,16 +54,22 @@ _TEMPLATES: Final = Environment(
 )
 
 
-def render(report: Report, *, refresh: bool = True, has_attempts: bool = False, has_letters: bool = False) -> str:
+def render(report: Report, *, refresh: bool = True, has_attempts: bool = False, is_for_operators: bool = False) -> str:
     """Return the whole document; with `refresh` it asks the browser to load it again.
 
-    With `has_attempts` webhooks and dead letters are links to their attempts; with `has_letters` there is a page of
-    dead letters.
+    With `has_attempts` webhooks and dead letters are links to their attempts; with `is_for_operators` there are
+    pages of dead letters and of each webhook.
     """
     template = _TEMPLATES.get_template("overview.html.jinja")
     shown = overview(report, refresh=refresh)
     style = Markup(_STYLE)  # noqa: S704 - our own file
-    return template.render(page=shown, style=style, attempts_of=link if has_attempts else None, has_letters=has_letters)
+    return template.render(
+        page=shown,
+        style=style,
+        attempts_of=link if has_attempts else None,
+        has_letters=is_for_operators,
+        actions_of=webhook_link if is_for_operators else None,
+    )
 
 
 def render_attempts(view: AttemptsView) -> str:

@@ -16,7 +16,8 @@ from sockudo_queue.observability.status_page.report import Place, Report, as_jso
 class StatusPages:
     """`/` and `/status.json`. Safe from any thread.
 
-    With `has_attempts` there is a page of attempts to link to, with `has_letters` one of dead letters.
+    With `has_attempts` there is a page of attempts to link to, with `is_for_operators` those of dead letters
+    and of each webhook.
     """
 
     def __init__(
@@ -27,9 +28,9 @@ class StatusPages:
         queue: str,
         *,
         has_attempts: bool = False,
-        has_letters: bool = False,
+        is_for_operators: bool = False,
     ) -> None:
-        self._history, self._has_attempts, self._has_letters = history, has_attempts, has_letters
+        self._history, self._has_attempts, self._is_for_operators = history, has_attempts, is_for_operators
         self._health = health
         self._place = Place(__version__, driver, queue)
 
@@ -44,7 +45,7 @@ class StatusPages:
         from sockudo_queue.observability.status_page import page  # here, since most daemons are never looked at
 
         text = page.render(
-            self._report(), refresh=refresh, has_attempts=self._has_attempts, has_letters=self._has_letters
+            self._report(), refresh=refresh, has_attempts=self._has_attempts, is_for_operators=self._is_for_operators
         )
         body = text.encode(errors="backslashreplace")
         return Response(body, headers=page.HEADERS, content_type="text/html; charset=utf-8")
