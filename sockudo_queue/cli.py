@@ -271,11 +271,11 @@ def _add_operators(commands: argparse._SubParsersAction[Any], *parents: argparse
     for name, function, text in (
         ("pause", "pause", "hold the deliveries of a webhook until it is resumed"),
         ("resume", "resume", "deliver to a paused webhook again"),
-        ("try-now", "try_now", "close the breaker of a webhook on every daemon"),
+        ("try-now", "try_now", "close the circuit breaker of a webhook"),
     ):
         command = commands.add_parser(name, parents=parents, help=text)
-        command.add_argument("app", metavar="APP", help="the id of an app")
-        command.add_argument("webhook", metavar="WEBHOOK", help="the name of one of its webhooks")
+        command.add_argument("app", metavar="APP", help="id of the app")
+        command.add_argument("webhook", metavar="WEBHOOK", help="name of the webhook")
         command.set_defaults(command=_tool("operators", function), prog=name)
 
 

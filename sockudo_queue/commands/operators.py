@@ -1,4 +1,4 @@
-"""`pause`, `resume` and `try-now`: what an operator does to one webhook, on all daemons of the queue."""
+"""`pause`, `resume` and `try-now`: operations on one webhook, in all daemons of the queue."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from sockudo_queue.operations.controls import Controls, store_of
 from sockudo_queue.runtime.streams import visible
 
 OBEY_SECONDS: Final = 2
-"""Seconds within which every daemon obeys."""
+"""Seconds within which all daemons apply an operation."""
 
 
 def pause(options: argparse.Namespace) -> int:
-    """Pause a webhook; it is no error that it is paused already."""
+    """Pause a webhook. Not an error if it is already paused."""
     with _reached(options) as act:
         if act is None or not act.is_known(or_paused=False):
             return EXIT_NO
         if act.controls.pause(*act.key, act.by):
-            act.print_end(f"paused {act.name}; every daemon obeys within {OBEY_SECONDS} s")
+            act.print_end(f"paused {act.name}; all daemons apply this within {OBEY_SECONDS} s")
         else:
             found = act.controls.pauses().get(act.key)
             since = f" since {moment(found.since_ms)}, by {found.by}" if found is not None else ""
-            act.print_end(f"{act.name} is paused already{since}")
+            act.print_end(f"{act.name} is already paused{since}")
     return 0
 
 
 def resume(options: argparse.Namespace) -> int:
-    """Resume a webhook; it is no error that it is not paused."""
+    """Resume a webhook. Not an error if it is not paused."""
     with _reached(options) as act:
         if act is None or not act.is_known(or_paused=True):
             return EXIT_NO
@@ -56,12 +56,12 @@ def try_now(options: argparse.Namespace) -> int:
         if act is None or not act.is_known(or_paused=False):
             return EXIT_NO
         act.controls.try_now(*act.key, act.by)
-        act.print_end(f"every daemon closes the breaker of {act.name} within {OBEY_SECONDS} s")
+        act.print_end(f"all daemons close the circuit breaker of {act.name} within {OBEY_SECONDS} s")
     return 0
 
 
 class _Action:
-    """One run of a command: which webhook is meant, and what it says at the end."""
+    """One run of a command: its webhook, and the result that it prints."""
 
     def __init__(self, queue: OpenQueue, options: argparse.Namespace) -> None:
         self.key = WebhookKey(options.app, options.webhook)
@@ -77,7 +77,7 @@ class _Action:
         return f"webhook {visible(self.key.webhook)} of app {visible(self.key.app)}"
 
     def is_known(self, *, or_paused: bool) -> bool:
-        """Tell whether there is such a webhook, or complain. Raises `AppStoreUnavailable`.
+        """Tell whether the webhook exists, and print an error if not. Raises `AppStoreUnavailable`.
 
         `or_paused`: one that is gone from the apps, but was paused before, will do.
         """
@@ -97,7 +97,7 @@ class _Action:
 
     @property
     def held_text(self) -> str:
-        """Say how many deliveries are held. Raises `BrokerError`."""
+        """Return how many deliveries are held, as text. Raises `BrokerError`."""
         driver = self._queue.driver
         count = driver.held([self.key])[0] if isinstance(driver, Parking) else 0
         self._event["held"] = count
@@ -118,7 +118,7 @@ class _Action:
 
 @contextmanager
 def _reached(options: argparse.Namespace) -> Iterator[_Action | None]:
-    """Return the action on the queue that the settings name, or None after saying why a command can do nothing."""
+    """Return the action on the configured queue, or None after printing why commands cannot act on it."""
     loaded, apps = load(options)
     driver = loaded.settings.driver
     if driver in ("redis", "redis-cluster"):
@@ -126,10 +126,10 @@ def _reached(options: argparse.Namespace) -> Iterator[_Action | None]:
             yield _Action(OpenQueue(loaded, apps, opened), options)
         return
     where = (
-        'nothing is delivered with queue.driver "none"'
+        'queue.driver is "none", so nothing is delivered'
         if driver == "none"
-        else f'with the driver {driver} a command cannot reach the daemons; "paused": true at the webhook, in the file '
-        "of apps, pauses it there"
+        else f'with the driver {driver}, commands cannot reach the daemons; to pause a webhook, set "paused": '
+        "true for it in the file of apps"
     )
     print_error(f"{options.prog}: {where}")
     yield None

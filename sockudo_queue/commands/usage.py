@@ -120,24 +120,33 @@ USAGES: Final[Mapping[str, Usage]] = {
         {0: "success", 1: "not confirmed, or not all could be deleted", 2: _BAD_SETTINGS, 3: _NO_QUEUE},
     ),
     "pause": Usage(
-        "Hold the deliveries of a webhook until it is resumed: none is tried, counted or given up meanwhile. Every "
-        "daemon on the queue obeys within 2 s, also after a restart. With the drivers memory and sqs, pause it in the "
-        "file of apps.",
+        "Hold the deliveries of a webhook until it is resumed. Held deliveries are not attempted, not counted and not "
+        "given up. All daemons of the queue apply this within 2 s, and also after a restart. With the drivers memory "
+        "and sqs, pause the webhook in the file of apps.",
         ("pause shop orders", "pause shop orders --json"),
-        {0: "paused, or it was so already", 1: "there is no such webhook, or this driver shares nothing"}
+        {
+            0: "success, even if it was already paused",
+            1: "there is no such webhook, or commands cannot reach the daemons of this driver",
+        }
         | {2: _BAD_SETTINGS, 3: _NO_STORE},
     ),
     "resume": Usage(
         "Deliver to a paused webhook again. Held deliveries start to go out within 2 s, the oldest first.",
         ("resume shop orders",),
-        {0: "resumed, or it was not paused", 1: "there is no such webhook, or this driver shares nothing"}
+        {
+            0: "success, even if it was not paused",
+            1: "there is no such webhook, or commands cannot reach the daemons of this driver",
+        }
         | {2: _BAD_SETTINGS, 3: _NO_STORE},
     ),
     "try-now": Usage(
-        "Close the breaker of a webhook on every daemon, for an endpoint that was repaired: new deliveries are tried "
-        "without waiting for the end of its period.",
+        "Close the circuit breaker of a webhook in all daemons, for example after its endpoint was fixed, so that new "
+        "deliveries are attempted without waiting for the breaker.",
         ("try-now shop orders",),
-        {0: "every daemon closes it within 2 s", 1: "there is no such webhook, or this driver shares nothing"}
+        {
+            0: "success; all daemons close it within 2 s",
+            1: "there is no such webhook, or commands cannot reach the daemons of this driver",
+        }
         | {2: _BAD_SETTINGS, 3: _NO_STORE},
     ),
     "stats": Usage(

@@ -38,12 +38,12 @@ def test_webhook_is_paused_and_resumed(run: Commands, redis_server: RedisServer)
 
     assert (paused.code, paused.err) == (0, "")
     assert paused.out.splitlines() == [
-        f"paused webhook orders of app {APP_ID}; every daemon obeys within 2 s",
+        f"paused webhook orders of app {APP_ID}; all daemons apply this within 2 s",
         f"operator.acted action=pause app={APP_ID} webhook=orders by={by} count=1",
     ]
     again = run("pause", APP_ID, "orders")
     assert again.code == 0
-    assert "is paused already since" in again.out
+    assert "is already paused since" in again.out
     assert f"by {by}" in again.out
     with redis_server.client() as client:
         assert client.hlen(KEY) == 2
