@@ -157,7 +157,7 @@ def _work_lines(work: LetterWork, now: float) -> Iterator[str]:
     lasted = seconds((work.ended_at or now) - work.started_at)
     began = f"{work.user} chose {work.chosen} {ago(work.started_at, now)}"
     if work.ended_at is None:
-        yield f"{began}; it runs since {lasted} and has looked at {_letters(work.seen)}. Reload to see more."
+        yield f"{began}; it has been running for {lasted} and has checked {_letters(work.seen)}. Reload to see more."
     else:
         yield f"{began}; it took {lasted}."
     if work.gone:

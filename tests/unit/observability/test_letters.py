@@ -45,7 +45,7 @@ def test_a_position_survives_as_text() -> None:
 @pytest.mark.parametrize(
     ("fields", "kind", "words"),
     [
-        ({"ended_at": None, "done": 2}, "quiet", "it runs since 3 s and has looked at 5 dead letters. Reload"),
+        ({"ended_at": None, "done": 2}, "quiet", "it has been running for 3 s and has checked 5 dead letters. Reload"),
         ({}, "good", "ada chose all 3 s ago; it took 3 s."),
         ({"left": {"unreadable": 2}}, "warn", "Left 2: unreadable."),
         ({"gone": 1}, "warn", "Already gone: 1"),
