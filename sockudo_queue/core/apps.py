@@ -84,7 +84,7 @@ class App:
 
     @property
     def paused(self) -> list[str]:
-        """The names of the webhooks that are paused where the app is configured."""
+        """The names of the webhooks that the app's configuration pauses."""
         return [each.name for each in self.webhooks if each.paused] + [
             each.name for each in self.invalid if each.paused
         ]

@@ -118,13 +118,13 @@ def replayed(state: DeliveryState, webhook: str | None = None) -> DeliveryState:
 
 
 def held(state: DeliveryState, now_ms: int) -> DeliveryState:
-    """Return the state of a delivery that waits until its webhook is resumed."""
+    """Return the state of a delivery that is held until its webhook is resumed."""
     since = now_ms if state.held_from is None else min(state.held_from, now_ms)
     return msgspec.structs.replace(state, held_from=since, reserved=False, guesses=0)
 
 
 def resumed(state: DeliveryState, now_ms: int) -> DeliveryState:
-    """Return the state of a delivery that was held: the retry budget stood still meanwhile."""
+    """Return the state after a hold. The time of the hold does not count for the retry budget."""
     if state.held_from is None:
         return state
     began = state.budget_from

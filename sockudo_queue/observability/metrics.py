@@ -411,7 +411,7 @@ def _invalid(by_app: InvalidByApp) -> Metric:
 
 
 def _paused(held: Mapping[WebhookKey, int]) -> Iterable[Metric]:
-    """Return the webhooks that are paused at this moment, and what is held for each; those beyond a limit together."""
+    """Return the webhooks that are paused now, with their held deliveries; those past the limit as one series."""
     labels = ("app", "webhook")
     paused = GaugeMetricFamily("sockudo_webhook_paused", "Webhooks that operators have paused.", labels=labels)
     waiting = GaugeMetricFamily("sockudo_webhook_held", "Deliveries held for a paused webhook.", labels=labels)

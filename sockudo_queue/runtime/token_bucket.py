@@ -1,4 +1,4 @@
-"""Limits how often something is done: now and then several times in a row, and on average once in a given time."""
+"""A token bucket: limits the average rate of an action, and allows short bursts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _ROUNDING: Final = 1e-6
 
 
 class TokenBucket:
-    """Holds at most `burst` tokens and gets a new one every `seconds`; it is full at first. Pure but for its state."""
+    """A bucket of at most `burst` tokens with a new one every `seconds`; full at the start. Reads no clock."""
 
     __slots__ = ("_full_at", "_seconds", "_slack")
 
@@ -18,13 +18,13 @@ class TokenBucket:
         self._full_at = float("-inf")
 
     def has_token(self, now: float) -> bool:
-        """Tell whether `take` may be called now."""
+        """Return whether `take` may be called now."""
         return self._full_at - now <= self._slack
 
     def is_full(self, now: float) -> bool:
-        """Tell whether a new bucket would do as well."""
+        """Return whether the bucket is full, so that a new one could replace it."""
         return self._full_at <= now
 
     def take(self, now: float) -> None:
-        """Remove one token; the caller has asked `has_token`."""
+        """Remove one token. Call it only after `has_token` returned True."""
         self._full_at = max(self._full_at, now) + self._seconds

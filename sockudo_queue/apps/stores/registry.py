@@ -60,7 +60,7 @@ class CachedAppRegistry:
         return {**self._cache.invalid_webhooks(), **self._inline.invalid_webhooks()}
 
     def paused_webhooks(self) -> frozenset[WebhookKey]:
-        """Return those of the file. A database pauses none: what it holds is only known while it is in use."""
+        """Return those of the file. `paused` has no effect in a database, whose apps are known only while in use."""
         return self._inline.paused_webhooks()
 
     def _renewed(self, app_id: str, entry: CacheEntry | None, now: float) -> CacheEntry:

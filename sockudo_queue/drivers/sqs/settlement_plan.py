@@ -16,9 +16,9 @@ KEPT_LIMIT: Final = 200
 """Maximum records of a standard queue that wait for their time in memory; more of them wait in the queue."""
 
 HELD_MS: Final = 900_000
-"""How long what is held waits before the pause is looked at again: as long as SQS delays a message."""
+"""Milliseconds until a held delivery is checked again for the end of the pause: the maximum delay of SQS."""
 HELD_ORDERED_MS: Final = 10_000
-"""The same with an order: then it waits here, and a look costs no call."""
+"""The same on FIFO queues, where it waits in memory, so that a check costs no call."""
 
 
 @dataclass(slots=True, eq=False)
