@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import os
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
+from sockudo_queue.commands.acted import acted_line, system_user
 from sockudo_queue.commands.apps import app_look_up
 from sockudo_queue.commands.context import EXIT_NO, OpenQueue, driver_of, load
 from sockudo_queue.commands.terminal import moment, plural, print_error, print_json, print_line
@@ -108,8 +107,7 @@ class _Action:
             print_json(self._event)
             return
         print_line(text)
-        event = " ".join(f"{name}={value}" for name, value in self._event.items() if name != "event")
-        print_line(f"operator.acted {visible(event)}")
+        print_line(acted_line(**{name: value for name, value in self._event.items() if name != "event"}))
 
     def info(self, event: str, **fields: Any) -> None:
         """Take the event that a daemon would log; it is printed at the end."""
@@ -133,15 +131,3 @@ def _reached(options: argparse.Namespace) -> Iterator[_Action | None]:
     )
     print_error(f"{options.prog}: {where}")
     yield None
-
-
-def system_user() -> str:
-    """Return who runs this command: user and host."""
-    import pwd  # here, since there is none on systems that are not Unix
-
-    number = os.getuid()
-    try:
-        name = pwd.getpwuid(number).pw_name
-    except KeyError:
-        name = str(number)
-    return f"{name}@{socket.gethostname()}"

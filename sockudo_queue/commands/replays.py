@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from sockudo_queue.commands.acted import acted_line, system_user
 from sockudo_queue.commands.apps import AppLookup, app_look_up
 from sockudo_queue.commands.context import EXIT_NO, OpenQueue, reached
 from sockudo_queue.commands.letters import none_matches, selection_of
@@ -95,6 +96,7 @@ class _Replay:
                     "gone": self.gone,
                     "left": dict(self._left),
                     "seconds": round(seconds, 3),
+                    "by": system_user(),
                 }
             )
             return
@@ -107,6 +109,8 @@ class _Replay:
             print_line(f"{self.gone:,} were already taken by another command or daemon")
         for why, count in self._left.most_common():
             print_line(f"skipped {count:,}: {why}")
+        if self.done and not self._dry:
+            print_line(acted_line(action="replay", by=system_user(), count=self.done))
 
     def _replayable(self) -> Iterator[DeadLetterEntry]:
         for entry in self._selection.walk(self._letters):
@@ -161,9 +165,11 @@ def _purge(letters: DeadLetterStore, chosen: Sequence[StoredDeadLetter], options
     finally:
         progress.end()
         if options.json:
-            print_json({"purged": done, "gone": len(chosen) - done})
+            print_json({"purged": done, "gone": len(chosen) - done, "by": system_user()})
         else:
             print_line(f"purged {plural(done, 'dead letter')}")
+            if done:
+                print_line(acted_line(action="purge", by=system_user(), count=done))
     return EXIT_NO if options.ids and not done else 0
 
 

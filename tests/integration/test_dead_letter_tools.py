@@ -17,6 +17,7 @@ from typing import Final
 import pytest
 
 from sockudo_queue import cli
+from sockudo_queue.commands.acted import acted_line, system_user
 from sockudo_queue.commands.terminal import moment
 from sockudo_queue.core import delivery_state
 from sockudo_queue.core.delivery_state import DeliveryState
@@ -111,7 +112,7 @@ def test_filters_that_leave_nothing_say_that_it_is_the_filters(run: Commands, li
     assert run("dead-letters", "list", *slip).out == none
     assert run("dead-letters", "replay", *slip).out == f"replayed 0 dead letters\n{none}"
     assert run("dead-letters", "purge", "--yes", *slip).out == f"purged 0 dead letters\n{none}"
-    assert run("dead-letters", "purge", "--yes", "--json", *slip).json == {"purged": 0, "gone": 0}
+    assert run("dead-letters", "purge", "--yes", "--json", *slip).json == {"purged": 0, "gone": 0, "by": system_user()}
 
 
 def test_a_long_list_shows_the_newest_and_counts_the_rest(run: Commands, lists: RedisLists) -> None:
@@ -316,8 +317,15 @@ def test_a_purge_asks_and_removes_what_was_counted(run: Commands, lists: RedisLi
     refused = run("dead-letters", "purge", "--webhook", "orders")
     assert (refused.code, refused.out) == (1, "")
     assert "1 dead letter (1 exhausted)" in refused.err
-    assert run("dead-letters", "purge", "--webhook", "orders", "--yes").out == "purged 1 dead letter\n"
-    assert run("dead-letters", "purge", "--all", "--yes", "--json").json == {"purged": 1, "gone": 0}
+    assert (
+        run("dead-letters", "purge", "--webhook", "orders", "--yes").out
+        == f"purged 1 dead letter\n{acted_line(action='purge', by=system_user(), count=1)}\n"
+    )
+    assert run("dead-letters", "purge", "--all", "--yes", "--json").json == {
+        "purged": 1,
+        "gone": 0,
+        "by": system_user(),
+    }
     assert lists.is_empty()
 
 

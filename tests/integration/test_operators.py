@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sockudo_queue.commands import operators
+from sockudo_queue.commands import acted
 from tests.faults.queue import own_key
 from tests.helpers.commands import Commands
 from tests.helpers.configs import app, config, webhook
@@ -31,7 +31,7 @@ def run(redis_server: RedisServer, tmp_path: Path) -> Commands:
 
 
 def test_webhook_is_paused_and_resumed(run: Commands, redis_server: RedisServer) -> None:
-    by = f"{operators.system_user()}"
+    by = f"{acted.system_user()}"
     assert by.endswith(f"@{socket.gethostname()}")
 
     paused = run("pause", APP_ID, "orders")
