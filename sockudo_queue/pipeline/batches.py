@@ -242,10 +242,13 @@ class Batches:
         self._acks.append(ack)
 
     def _taken_acks(self) -> list[Settlement]:
-        """Take the acks of one source. Under the lock."""
+        """Take the acks of one source: the latest, so that its row of claims goes on until others have their turn.
+
+        Under the lock.
+        """
         if not self._acks:
             return []
-        acks, source = self._acks, self._acks[0].claim.source
+        acks, source = self._acks, self._acks[-1].claim.source
         self._acks = [ack for ack in acks if ack.claim.source != source]
         return [ack for ack in acks if ack.claim.source == source]
 
