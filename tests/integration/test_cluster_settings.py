@@ -47,7 +47,7 @@ def test_check_reaches_the_cluster_that_the_server_would(tmp_path: Path, cluster
     redis, environment = places(cluster.nodes[0].port)[place]
     document = config(app(), queue={"redis_cluster": {"nodes": []}}, database={"redis": redis})
     ran = Commands(tmp_path, document, DRIVER | environment)("check")
-    assert f"ok       broker: redis-cluster at 127.0.0.1:{cluster.nodes[0].port}: it answers" in ran.out
+    assert f"ok       broker: redis-cluster at 127.0.0.1:{cluster.nodes[0].port}: reachable" in ran.out
     assert PASSWORD not in ran.out + ran.err
 
 

@@ -68,7 +68,7 @@ def test_the_daemon_delivers(server: RedisServer, socket_path: Path, receiver: R
 
 def test_check_names_the_socket_and_no_password(tmp_path: Path, server: RedisServer, socket_path: Path) -> None:
     there = Commands(tmp_path, config(app()), {"REDIS_URL": socket_url(socket_path, 2)})("check")
-    assert f"redis at the socket {socket_path}, database 2: it answers" in there.out
+    assert f"redis at the socket {socket_path}, database 2: reachable" in there.out
     gone = Commands(tmp_path, config(app()), {"REDIS_URL": socket_url(Path(f"{socket_path}-gone"))})("check")
     assert f"redis at the socket {socket_path}-gone, database 0: " in gone.out
     assert "CANARY" not in there.out + there.err + gone.out + gone.err
