@@ -147,7 +147,7 @@ def _details(entry: DeadLetterEntry) -> dict[str, Any]:
 
 def _tries(entry: DeadLetterEntry, state: DeliveryState) -> Iterator[str]:
     """Yield each stored attempt, the first one first, including those before a replay."""
-    missing = entry.untold_tries
+    missing = entry.unlisted_tries
     if missing and state.tries:
         yield f"{plural(missing, 'earlier attempt')} not kept"
     for each in state.tries:

@@ -1,16 +1,17 @@
-"""The whole contract between the daemon and a queue: a driver moves bytes and never looks at what is in a job.
+"""The whole contract between the daemon and a queue. A driver moves bytes and does not parse jobs.
 
-A driver may read and write the broker's own format around a job, such as the envelope of Queue V2. It hands out the
-job's bytes as they came, and does not read the app or the events in them.
+A driver may read and write the broker's own format around a job, such as the envelope of Queue V2. It returns the job's
+bytes unchanged and does not read the app or the events in them.
 
-A driver keeps *records*. A record is one job as it came, or one webhook delivery of it. Its body is the job's bytes.
-Its state is bytes that the driver stores and does not read: `core.delivery_state` encodes and decodes them for the
-pipeline and the commands. The state is empty for a job that nobody has worked on. Each record is exactly one of: ready,
-active (claimed under a lease), delayed, held, dead, or gone (acked). `next` is the only method that claims.
+A driver stores *records*. A record is one job as it arrived, or one webhook delivery of a job. Its body is the job's
+bytes. Its state is bytes that the driver stores and does not parse: `core.delivery_state` encodes and decodes them for
+the pipeline and the commands. The state is empty for a job that no worker has processed yet. Each record is exactly one
+of: ready, active (claimed under a lease), delayed, held, dead, or gone (acked). `next` and `next_batch` are the only
+methods that claim.
 
 Every method may raise `errors.BrokerUnavailable` (the command may or may not have run) or `errors.BrokerRefused`
-(nothing was done). No driver repeats a command by itself: only the caller knows whether twice is as good as once.
-All methods but `close` may be called from any thread at the same time.
+(nothing was done). A driver never repeats a command: only the caller knows whether running it twice is harmless. All
+methods but `close` are thread-safe.
 """
 
 from __future__ import annotations
@@ -29,15 +30,13 @@ from sockudo_queue.core.job import Event
 
 
 class Claim(msgspec.Struct, eq=False, weakref=True):
-    """One record held by us under a lease.
+    """One record that this process holds under a lease.
 
-    `receipt` is `<id>/` and a word that no other claim of the record has, so a settle that comes too late matches
-    nothing.
-    `lapses` counts the claims of this record whose lease ended, and those that were given back for a dead worker
-    (`Requeue.lapsed`). `Retry` sets the count to 0, and `Requeue` keeps it. `server_ms` is the broker's clock at the
-    time of the claim.
-    `ordered` says that others cannot begin before this record has ended. Without a lease (`leased` False) the record is
-    gone from the broker, and nothing gives it to another worker.
+    `receipt` is `<id>/` and a part that is unique to this claim, so a settlement that arrives too late matches nothing.
+    `lapses` counts the claims of this record whose lease expired, and those that were given back for a crashed worker
+    (`Requeue.lapsed`). `Retry` resets the count to 0, and `Requeue` keeps it. `server_ms` is the broker's clock at the
+    time of the claim. `ordered` means that other records cannot begin before this one has ended. Without a lease
+    (`leased` False) the record is already removed from the broker, so no other worker can get it.
     """
 
     source: str
@@ -52,11 +51,11 @@ class Claim(msgspec.Struct, eq=False, weakref=True):
 
     @property
     def id(self) -> str:
-        """The record's id; a job's own record gives the job its stable id."""
+        """The record's id. The id of a job's own record is the stable id of the job."""
         return self.receipt.rpartition("/")[0]
 
     def now_ms(self) -> int:
-        """The broker's clock now, as far as it can be told without asking."""
+        """The broker's clock now, estimated from the time of the claim."""
         return self.server_ms + round((time.monotonic() - self.claimed_at) * 1000)
 
     def __repr__(self) -> str:
@@ -65,10 +64,10 @@ class Claim(msgspec.Struct, eq=False, weakref=True):
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Keep a delivery and hand it out again after a delay. An empty state leaves the state as it is.
+    """Keep a delivery and make it claimable again after a delay. An empty state leaves the state unchanged.
 
-    `durable` False: the new state says nothing that a crash may not forget, so a driver for which writing is dear may
-    keep it in memory.
+    `durable` False means that a crash may lose the new state without harm, so a driver with expensive writes may keep
+    it in memory.
     """
 
     state: bytes
@@ -78,10 +77,10 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Requeue:
-    """Put a delivery back before everything that waits, in the order of the claims; no attempt was made.
+    """Put a delivery back in front of all waiting records, in the order of the claims. No attempt was made.
 
-    An empty state leaves the state as it is. `lapsed` adds one to the record's count of lapses: the worker thread that
-    held the claim has died, and has given it back before the lease ended.
+    An empty state leaves the state unchanged. `lapsed` adds one to the record's count of lapses: the worker thread that
+    held the claim crashed, and the claim is given back before its lease expires.
     """
 
     state: bytes = b""
@@ -90,10 +89,10 @@ class Requeue:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """Keep a delivery as a dead letter. The reason stands in the state too.
+    """Keep a delivery as a dead letter. The state contains the reason too.
 
-    `details` is the state before it was encoded, and `events` are those of the delivery where they are known, for the
-    log, the counts and the attempt history; a driver does not look at them.
+    `details` is the state before encoding, and `events` are those of the delivery if they are known. Both are for the
+    log, the counters and the attempt history; a driver ignores them.
     """
 
     state: bytes
@@ -104,10 +103,10 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """Keep a delivery until its webhook is resumed; no attempt was made.
+    """Keep a delivery until its webhook is resumed. No attempt was made.
 
-    A driver that can park records (`Parking`) does not hand it out before `release`; any other treats it as a `Retry`
-    with a long delay.
+    A driver that can park records (`Parking`) does not return it from `next` before `release`; any other driver treats
+    it as a `Retry` with a long delay.
     """
 
     state: bytes
@@ -119,10 +118,10 @@ Disposition = Retry | Requeue | DeadLetter | Hold
 
 
 class Settlement(msgspec.Struct, frozen=True):
-    """The end of a claim: what is kept of its record. No parts is an ack.
+    """The end of a claim, with the records that remain of it. No parts is an ack.
 
-    One part for a record that already is one webhook delivery keeps its id (`splits` is False); otherwise every part
-    becomes a record of its own, `<id>.<ordinal>`. All of it happens in one step or not at all.
+    If a record that already is one webhook delivery is settled with one part, it keeps its id (`splits` is False).
+    Otherwise every part becomes a new record, `<id>.<ordinal>`. A settlement is atomic.
     """
 
     claim: Claim
@@ -131,11 +130,12 @@ class Settlement(msgspec.Struct, frozen=True):
 
 
 class NextResult(msgspec.Struct, frozen=True):
-    """What `next` returns: whether the settlement was taken (False: the claim was not ours any more), and a claim.
+    """The result of `next`: whether the settlement was accepted, and a claim.
 
-    `accepted` None: the driver has taken over the settlement, and `BufferedDriver.flush` will tell its end. `trimmed`
-    counts the dead letters that gave way to newer ones since the last turn, also those in `settle`; `lost` counts the
-    records that were found without their body. `asked` False: the broker had no part in this turn.
+    `accepted` False means that the claim no longer belonged to this process. None means that the driver has queued the
+    settlement, and `BufferedDriver.flush` will return its result. `trimmed` counts dead letters that were removed to
+    make room for newer ones since the last call, also those in `settle`. `lost` counts records that were found without
+    their body. `asked` False means that the driver did not call the broker.
     """
 
     accepted: bool | None
@@ -146,7 +146,7 @@ class NextResult(msgspec.Struct, frozen=True):
 
 
 class Batch(msgspec.Struct, frozen=True):
-    """What `next_batch` returns: a flag for each ack, claims, and the rest as in `NextResult`."""
+    """The result of `next_batch`: a flag for each ack, claims, and counts as in `NextResult`."""
 
     acked: Sequence[bool]
     claims: Sequence[Claim]
@@ -159,19 +159,20 @@ class BatchingDriver(Protocol):
     """A driver that can settle and claim several jobs in one call."""
 
     batches: bool
-    """Whether it does; without leases there is nothing that could be given back."""
+    """Whether batching is enabled. It needs leases, because without one a claim cannot be given back."""
 
     def next_batch(self, acks: Sequence[Settlement], most: int) -> Batch:
-        """Settle acks and claim up to `most` jobs in one round trip; with 0 as `Driver.settle` does.
+        """Settle acks and claim up to `most` jobs in one round trip.
 
-        All acks are of one source, and of claims without a lapse. Behind the first claim there are only fresh jobs of
-        its source, at most half of those that wait there, and some ten thousand bytes of them. Only the first counts as
-        begun: where the lease of another one expires, that is no lapse, and the record is claimed alone the next time.
+        With `most` 0 it only settles, like `Driver.settle`. All acks are of one source, and of claims without a lapse.
+        The claims after the first are fresh jobs of the same source: at most half of the jobs that wait there, and
+        about ten thousand bytes. Only the first claim counts as begun: if the lease of another one expires, that is not
+        a lapse, and the record is claimed alone the next time.
         """
 
 
 class Flushed(NamedTuple):
-    """What `BufferedDriver.flush` returns: settlements with their ends, and how many records can newly be claimed."""
+    """The result of `BufferedDriver.flush`: settlements with their results, and how many records became claimable."""
 
     ended: Sequence[tuple[Settlement, bool]] = ()
     claimable: int = 0
@@ -179,38 +180,40 @@ class Flushed(NamedTuple):
 
 @runtime_checkable
 class BufferedDriver(Protocol):
-    """What a driver offers in addition if its broker bills or delays every call.
+    """Additional methods of a driver whose broker bills or delays every call.
 
-    It holds more records than are claimed, and carries out settlements in batches.
+    The driver receives more records than are claimed, and executes settlements in batches.
     """
 
     notifier_seconds: float
-    """How long its notifier waits: one call of an idle daemon."""
+    """Duration of one `wait` of the notifier; an idle daemon makes one call per wait."""
     renew_seconds: float
-    """How often everything held has to be renewed, also without a claim; `renew` renews what is not claimed too."""
+    """Interval of lease renewals. It also applies while no record is claimed, because `renew` also renews received
+    records that are not claimed yet."""
     sample_seconds: float
-    """How often the broker may be asked for the depth."""
+    """Minimum interval between two queries of the queue depth."""
 
     def prepare(self) -> None:
-        """Find or make what must be there. Raises `BrokerRefused` for what no waiting cures."""
+        """Find or create the queues. Raises `BrokerRefused` for errors that waiting cannot fix."""
 
     def flush(self, timeout: float) -> Flushed:
-        """Carry out the settlements that `next` has taken over, and tell of records whose time has come.
+        """Execute the settlements that `next` has queued, and report records that have become claimable.
 
-        Returns as soon as there is something to tell, and after `timeout` seconds at the latest. Until it is called for
-        the first time, `next` takes over nothing.
+        Returns as soon as there is a result, and after `timeout` seconds at the latest. Before the first call of
+        `flush`, `next` does not queue settlements.
         """
 
     def give_back(self) -> None:
-        """Claim and receive no more, and give back at once what was received and not begun."""
+        """Stop claiming and receiving, and immediately give back received records that were not claimed."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredDeadLetter:
-    """One record that is kept because it was given up.
+    """One record that is stored because its delivery was given up.
 
-    `token` names this one death: a record that is replayed and dies again has another, so nothing that is done with an
-    old one can touch the new. What is in it is the driver's affair. `died_ms` is the broker's clock then.
+    `token` identifies this one dead letter: a record that is replayed and fails again gets another token, so an
+    operation with an old token cannot affect the new dead letter. Its format is private to the driver. `died_ms` is the
+    time by the broker's clock.
     """
 
     id: str
@@ -225,46 +228,49 @@ class StoredDeadLetter:
 
 
 class DeadLetterStore(Protocol):
-    """The dead letters of a queue, for tools and for retention. Here, too, a driver does not read the state.
+    """The dead letters of a queue, for commands, the page and retention.
 
-    `replay` and `purge` are one step per letter that compares its token: of two who do it at once, one does it.
+    The driver does not parse the state here either. `replay` and `purge` are atomic per letter and compare its token:
+    of two concurrent calls, only one succeeds.
     """
 
     def letters(self) -> Iterator[StoredDeadLetter]:
-        """Return each letter that is there from the beginning to the end of the walk, once, the oldest first.
+        """Yield each letter that exists during the whole iteration, exactly once, the oldest first.
 
-        Asks the broker bit by bit, so that no page is large; letters that come or go meanwhile may or may not be among
-        them. The caller may replay and purge what it is given while it walks. SQS keeps no order.
+        Reads the broker in small pages. Letters that are added or removed meanwhile may or may not be included. The
+        caller may replay and purge yielded letters while it iterates. SQS keeps no order.
         """
 
     def newest(self, until_ms: int | None = None) -> Iterator[StoredDeadLetter]:
-        """Return letters for a person to look at: the newest first, none that died after `until_ms`.
+        """Yield letters for display: the newest first, and none that died after `until_ms`.
 
-        As `letters` otherwise, but one may be left out while others are taken away. SQS keeps no order here either.
+        Otherwise like `letters`, but a letter may be missing while others are removed. SQS keeps no order here either.
         """
 
     def find(self, record_id: str) -> StoredDeadLetter | None:
-        """Return the letter of one record."""
+        """Return the letter of a record, or None."""
 
     def replay(self, letters: Sequence[StoredDeadLetter], states: Sequence[bytes]) -> list[bool]:
-        """Make letters ready again, under the same id and with the given state, behind what is due already.
+        """Make letters ready again, with the same id and the given state, behind the records that are already due.
 
-        One flag each, False where that death is no longer there. An empty state leaves the state as it is.
+        Returns one flag each, False if that dead letter no longer exists. An empty state leaves the state unchanged.
         """
 
     def purge(self, letters: Sequence[StoredDeadLetter]) -> list[bool]:
-        """Remove letters for good; one flag each, False where that death is no longer there."""
+        """Delete letters. Returns one flag each, False if that dead letter no longer exists."""
 
     def drop_older(self, age_ms: int) -> int:
-        """Remove what died longer ago than this, by the broker's clock, and return how many; bounded work a call.
+        """Delete letters that are older than this by the broker's clock, and return how many; bounded work per call.
 
-        More may be left: a caller repeats it until it returns 0. A broker that does this by itself always returns 0.
+        More may remain: a caller repeats the call until it returns 0. A broker that expires them on its own always
+        returns 0.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class QueueFormat:
-    """One form of the queue that a driver serves, named by its source; `known` says that something of it is stored."""
+    """One format of the queue that a driver serves, identified by its source. `known` means that data in this format is
+    stored."""
 
     source: str
     kind: str
@@ -273,10 +279,10 @@ class QueueFormat:
 
 @dataclass(frozen=True, slots=True)
 class Signs:
-    """Signs of Sockudo's own workers on the queue; none is no proof that there are none.
+    """Signs of Sockudo's own workers on the queue. No signs do not prove that there are none.
 
-    `claims` are held by somebody who is none of us. `clients` wait for jobs as its workers do; None where the broker
-    does not say. `hosts` are where those clients come from.
+    `claims` counts claims that belong to no sockudo-queue daemon. `clients` counts connections that wait for jobs as
+    Sockudo's workers do; None if the broker does not report it. `hosts` are the hosts of those clients.
     """
 
     claims: int
@@ -288,46 +294,50 @@ class Signs:
 
 
 CLOCKS: Final = {"this-host": "this host", "sockudo": "Sockudo"}
-"""Whose clocks are compared with the broker's: the value in series and log lines, and the words in texts."""
+"""The clocks that are compared with the broker's clock: the value in series and log lines, and the words in texts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Skew:
-    """By how many milliseconds a clock is ahead of the broker's; below 0 it is behind. `whose` is a key of `CLOCKS`."""
+    """How many milliseconds a clock is ahead of the broker's; negative means behind. `whose` is a key of `CLOCKS`."""
 
     whose: str
     ahead_ms: int
 
     @property
     def owner(self) -> str:
-        """Return whose clock it is, in words for a person."""
+        """Return the owner of the clock, for display."""
         return CLOCKS[self.whose]
 
 
 class Peers(Protocol):
-    """What a broker tells about those who share it; not every driver has that."""
+    """Information of a broker about its other clients. Not every driver has it."""
 
     def formats(self) -> Sequence[QueueFormat]:
-        """Return the forms of the queue that are served."""
+        """Return the formats of the queue that this driver serves."""
 
     def signs(self) -> Signs:
         """Look for Sockudo's own workers."""
 
     def skews(self) -> Sequence[Skew]:
-        """Compare clocks."""
+        """Compare the clocks of `CLOCKS` with the broker's."""
 
     def evictions(self) -> Sequence[str]:
-        """Say why the broker may drop stored jobs when it is full. Raises `BrokerRefused` where it may not be asked."""
+        """Return the reasons why the broker may drop stored jobs when it is full. Raises `BrokerRefused` if the query
+        is not allowed."""
 
 
 @runtime_checkable
 class PeerAware(Protocol):
-    """A driver whose broker is shared, and shows who else uses it."""
+    """A driver whose broker is shared and can report its other clients."""
 
     peers: Peers
 
     def look_around(self) -> None:
-        """Ask which servers the broker has now; whoever built the driver hears of new ones. May block; never raises."""
+        """Query the current servers of the broker. May block; never raises.
+
+        New servers are reported to the callback that was passed when the driver was built.
+        """
 
 
 @runtime_checkable
@@ -335,9 +345,9 @@ class Parking(Protocol):
     """A driver that parks held deliveries, so that they cost nothing while they wait."""
 
     def release(self, paused: Collection[WebhookKey]) -> int:
-        """Make held deliveries due whose webhook is not among `paused`, some at a time; return how many.
+        """Make held deliveries due whose webhook is not in `paused`, a limited number per call. Returns how many.
 
-        A caller repeats it until it returns 0. Whatever was interrupted before is taken up by the next call.
+        A caller repeats the call until it returns 0. The next call continues an interrupted one.
         """
 
     def held(self, webhooks: Sequence[WebhookKey]) -> Sequence[int]:
@@ -345,36 +355,36 @@ class Parking(Protocol):
 
 
 class ControlStore(Protocol):
-    """What operators have decided, shared by all daemons on the queue. Methods raise `BrokerError`."""
+    """Pauses and requests of operators, shared by all daemons on the queue. Methods raise `BrokerError`."""
 
     def version(self) -> bytes:
-        """Return a word that is another one after each change."""
+        """Return a value that differs after each change."""
 
     def read(self) -> ControlState:
-        """Return everything that is in force."""
+        """Return all current pauses and requests."""
 
     def pause(self, webhook: WebhookKey, by: str) -> bool:
-        """Pause a webhook; False where it is paused already."""
+        """Pause a webhook. Returns False if it is already paused."""
 
     def resume(self, webhook: WebhookKey, by: str) -> bool:
-        """Resume a webhook; False where it is not paused."""
+        """Resume a webhook. Returns False if it is not paused."""
 
     def try_now(self, webhook: WebhookKey, by: str) -> bool:
-        """Ask every daemon to close the breaker of a webhook; always True."""
+        """Ask every daemon to close the breaker of a webhook. Always returns True."""
 
 
 @runtime_checkable
 class Controllable(Protocol):
-    """A driver whose broker keeps the decisions of operators."""
+    """A driver whose broker stores pauses and requests of operators."""
 
     controls: ControlStore
 
 
 class RecordAudit(NamedTuple):
-    """What was found wrong with stored records: something else has removed a part of them.
+    """The number of damaged records, of which another client or an eviction removed a part.
 
-    `lost` were removed for want of their body, `restored` were in no set and are in one again, and `unreachable` are in
-    none and were left alone.
+    `lost` were deleted because their body is missing. `restored` were in no set and were added to one again.
+    `unreachable` are in no set and were not changed.
     """
 
     lost: int
@@ -384,22 +394,23 @@ class RecordAudit(NamedTuple):
 
 @runtime_checkable
 class Auditable(Protocol):
-    """A driver whose broker can lose a part of a record, by eviction or by a hand that went astray."""
+    """A driver whose broker can lose a part of a record, by eviction or by a mistaken manual command."""
 
     def audit(self) -> RecordAudit:
-        """Look for such records and bring them back, with bounded work. Raises `BrokerError`."""
+        """Find and restore damaged records, with bounded work per call. Raises `BrokerError`."""
 
 
 @runtime_checkable
 class InProcess(Protocol):
-    """A driver that keeps its jobs in this process: they arrive over HTTP, and are lost when the process ends."""
+    """A driver that keeps its jobs in the memory of this process. They arrive over HTTP and are lost when the process
+    ends."""
 
     evicted: int
-    """How many ready jobs were dropped because the driver was full; it never decreases."""
+    """Number of ready jobs that were dropped because the driver was full; it never decreases."""
 
 
 class Level(StrEnum):
-    """What a finding means: all is well, it can go wrong, or it does go wrong."""
+    """The severity of a finding: no problem, a possible problem, or a problem."""
 
     OK = "ok"
     WARNING = "warning"
@@ -407,7 +418,7 @@ class Level(StrEnum):
 
 
 class Finding(NamedTuple):
-    """One thing that was looked at, for a person: what, and what to do where it is not well."""
+    """The result of one check, for display: the subject, and for a problem also what to do."""
 
     level: Level
     subject: str
@@ -416,53 +427,53 @@ class Finding(NamedTuple):
 
 @runtime_checkable
 class Inspectable(Protocol):
-    """A driver whose broker can be looked at by `check`."""
+    """A driver whose broker the command `check` can inspect."""
 
     def inspect(self) -> Iterable[Finding]:
-        """Look at the broker's state and at what we may do there; changes nothing. Raises `BrokerError`."""
+        """Inspect the broker's state and the permissions of this client. Changes nothing. Raises `BrokerError`."""
 
 
 class Driver(Protocol):
     """One kind of queue."""
 
     name: str
-    """The value of `queue.driver`, and the label `backend` of the series."""
+    """The value of `queue.driver`, and of the label `backend` of the series."""
 
     sources: tuple[str, ...]
-    """What `wait` can wait for: one notifier for each. Empty where `next` itself waits (at most one second), as with
-    Redis at-most-once."""
+    """The sources that `wait` accepts; each gets one notifier thread. Empty if `next` itself waits (at most one
+    second), as with Redis at-most-once."""
 
-    def next(self, settled: Settlement | None) -> NextResult:
+    def next(self, settlement: Settlement | None) -> NextResult:
         """Settle the previous claim and take the next one in one round trip.
 
-        Takes a lapsed claim first, then what was put back, then ready and due records in turn. Does not wait for work
-        unless `sources` is empty.
+        The order is: an expired claim, then records that were put back, then alternately ready and due records. Does
+        not wait for work unless `sources` is empty.
         """
 
     def settle(self, settlements: Sequence[Settlement]) -> list[bool]:
-        """Settle without claiming; one flag each, False where the claim was no longer ours."""
+        """Settle without claiming. Returns one flag each, False if the claim no longer belonged to this process."""
 
     def renew(self, claims: Sequence[Claim]) -> list[bool]:
-        """Begin a new lease for each claim; False where it is no longer ours and must not be settled."""
+        """Start a new lease for each claim. Returns False for a claim that was lost and must not be settled."""
 
     def wait(self, source: str, timeout: float) -> int:
-        """Wait at most `timeout` seconds for work in a source; return how many records can be claimed there now."""
+        """Wait at most `timeout` seconds for work in a source. Returns how many records can be claimed there now."""
 
     def put(self, body: bytes) -> None:
-        """Append a job as Sockudo would."""
+        """Append a job in the format that Sockudo writes."""
 
     def depth(self) -> Mapping[str, int]:
-        """Count all records by state, not only ours: `ready`, `active`, `delayed`, `held`, `dead-letter`."""
+        """Count the records of all daemons by state: `ready`, `active`, `delayed`, `held`, `dead-letter`."""
 
     def peek(self) -> Sequence[bytes]:
-        """Return the body of the job that has waited longest, of each source that has any. Nothing is taken."""
+        """Return the body of the longest waiting job of each source that has one. Nothing is claimed."""
 
     def ping(self) -> None:
-        """Ask the broker for a sign of life."""
+        """Check that the broker answers."""
 
     @property
     def dead_letters(self) -> DeadLetterStore:
-        """What was given up and is kept."""
+        """The store of dead letters."""
 
     def close(self) -> None:
-        """Close connections. Never touches stored jobs."""
+        """Close connections. Stored jobs are not changed."""

@@ -1,6 +1,6 @@
-"""Builds the driver that the settings name; nothing else names a concrete driver.
+"""Builds the configured driver; no other module names a concrete driver.
 
-Each driver is imported when it is chosen: boto3 alone takes as long to import as everything else together.
+Each driver is imported only when it is configured: importing boto3 takes as long as all other imports together.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from sockudo_queue.history.store import HistoryStore
 
 
 def make_driver(settings: Settings, on_server: Callable[[str, int], object] | None = None) -> Driver:
-    """Return the configured driver; nothing is connected yet. Raises `SettingsError`.
+    """Return the configured driver without connecting it. Raises `SettingsError`.
 
-    `on_server` is called with host and port of each server of the queue that is found behind those in the settings,
-    such as the nodes of a cluster; from any thread, and more than once.
+    `on_server` is called with host and port of each queue server that is discovered through the configured ones, such
+    as the nodes of a cluster. It may be called from any thread, and repeatedly for the same server.
     """
     match settings.driver:
         case "none":
@@ -48,7 +48,7 @@ def make_driver(settings: Settings, on_server: Callable[[str, int], object] | No
 
 
 def make_history(settings: Settings) -> HistoryStore:
-    """Return what keeps the attempt history of the configured driver, with a connection of its own to the queue."""
+    """Return the attempt history store of the configured driver; it has its own connection to the queue."""
     length, mode = settings.history.length, settings.history.mode
     if settings.driver in ("redis", "redis-cluster"):
         from sockudo_queue.drivers.redis.factory import make_redis_history
@@ -60,14 +60,14 @@ def make_history(settings: Settings) -> HistoryStore:
 
 
 def region_of(settings: Settings) -> str:
-    """Return the region of AWS that the driver `sqs` calls. Raises `SettingsError` where the settings name two."""
+    """Return the AWS region that the driver `sqs` uses. Raises `SettingsError` if the settings name two."""
     from sockudo_queue.drivers.sqs.factory import region_of as region_called
 
     return region_called(settings)
 
 
 def producer_rule_of(settings: Settings) -> str:
-    """Return the ACL rule with which Sockudo 5 enqueues and does not claim. Raises `SettingsError`."""
+    """Return the ACL rule with which Sockudo 5 can enqueue but not claim. Raises `SettingsError`."""
     rule = None
     if settings.driver in ("redis", "redis-cluster"):
         from sockudo_queue.drivers.redis.factory import make_producer_rule

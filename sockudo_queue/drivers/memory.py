@@ -1,8 +1,9 @@
-"""A queue in this process's memory, for development: it behaves as the Redis lists do, and ends with the process.
+"""A queue in the memory of this process, for development.
 
-Jobs come in through `put`; `services/ingress.py` takes them over HTTP. The capacity, in records and in bytes, counts
-the records of every state; above it the oldest *ready* job is dropped, since a record that was begun has cost more than
-one that was not. Dead letters have at most half of the bytes; above it the oldest is dropped.
+It behaves like the Redis lists; its jobs end with the process. Jobs arrive through `put`; `services/ingress.py` accepts
+them over HTTP. The capacity, in records and in bytes, includes records of every state. Above it the oldest *ready* job
+is dropped, because no work has been spent on it yet. Dead letters may use at most half of the bytes; above that the
+oldest is dropped.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ SOURCE: Final = "memory"
 
 @dataclass(slots=True, eq=False)
 class _SharedBody:
-    """The bytes of a job, which all deliveries of it share, and how many records and dead letters have them."""
+    """The bytes of a job, shared by all its deliveries, with the number of records and dead letters that use them."""
 
     body: bytes
     records: int = 0
@@ -44,7 +45,7 @@ class _SharedBody:
 
 @dataclass(slots=True)
 class _MemoryRecord:
-    """A job or a delivery of one. `claims` is the number of the last receipt."""
+    """A job or a delivery of a job. `claims` is the number of the last receipt."""
 
     id: str
     job: _SharedBody
@@ -63,7 +64,7 @@ class _MemoryRecord:
 
 
 class SteadyClock:
-    """Milliseconds since 1970 that never jump: the time of day at its making, and what has passed since."""
+    """Milliseconds since 1970 that never jump: the wall clock at construction plus the monotonic time since then."""
 
     def __init__(self) -> None:
         self._start = time.time() - time.monotonic()
@@ -73,7 +74,7 @@ class SteadyClock:
 
 
 class MemoryDriver:
-    """Records in dicts and queues, under one lock; a condition on it wakes the notifier."""
+    """Records in dicts and queues, guarded by one lock; a condition on it wakes the notifier."""
 
     name = "memory"
     sources: tuple[str, ...] = (SOURCE,)
@@ -88,33 +89,34 @@ class MemoryDriver:
         now_ms: Callable[[], int] | None = None,
     ) -> None:
         self.evicted = 0
-        """How many ready jobs were dropped because the capacity, in records or bytes, was reached; only ever grows."""
+        """Number of ready jobs that were dropped because the capacity, in records or bytes, was reached; it never
+        decreases."""
         self._capacity, self._max_bytes = capacity, max_bytes
-        self._bytes = self._dead_bytes = 0  # of bodies; the first counts those of dead letters, too
+        self._bytes = self._dead_bytes = 0  # of bodies; the first includes dead letters
         self._lease_ms = lease_ms
         self._dead_retention = dead_retention
         self._now_ms = now_ms or SteadyClock()
         self._changed = threading.Condition()
-        self._run_id = os.urandom(12).hex()  # receivers tell jobs apart by their ids, also after a restart
+        self._run_id = os.urandom(12).hex()  # receivers recognize duplicates by id, also after a restart
         self._ids = itertools.count()
         self._turn = itertools.count()
         self._ready: deque[_MemoryRecord] = deque()
         self._back: list[tuple[int, str, _MemoryRecord]] = []  # heap by the time of the claim
-        self._delayed: list[tuple[int, str, _MemoryRecord]] = []  # heap by the time when it falls due
-        self._due: deque[_MemoryRecord] = deque()  # of the delayed, those whose time has come
+        self._delayed: list[tuple[int, str, _MemoryRecord]] = []  # heap by due time
+        self._due: deque[_MemoryRecord] = deque()  # formerly delayed records that are due
         # Every lease has the same length, so the order of claims and renewals is the order of the deadlines.
         self._active: OrderedDict[str, tuple[int, _MemoryRecord]] = OrderedDict()
         self._dead: OrderedDict[str, _MemoryRecord] = OrderedDict()  # by receipt, the oldest first
         self._held: dict[WebhookKey, list[_MemoryRecord]] = {}
         self.dead_letters = self
-        self._trimmed = 0  # dead letters dropped since the last turn told of it
+        self._trimmed = 0  # dead letters dropped since the last `next`, which reports them
         self._news, self._news_seen = 0, 0
         self._closed = False
 
-    def next(self, settled: Settlement | None) -> NextResult:
+    def next(self, settlement: Settlement | None) -> NextResult:
         with self._changed:
             now = self._now_ms()
-            accepted = settled is None or self._settle(settled, now)
+            accepted = settlement is None or self._settle(settlement, now)
             trimmed, self._trimmed = self._trimmed, 0
             return NextResult(accepted, self._claim(now), trimmed)
 
@@ -129,10 +131,10 @@ class MemoryDriver:
             return [self._renew(claim.receipt, deadline) for claim in claims]
 
     def wait(self, source: str, timeout: float) -> int:
-        """Wait for news: a job, a delivery that was put back, a delay or a lease that ran out.
+        """Wait for a new job, a delivery that was put back, a delay that ended, or a lease that expired.
 
-        What was there at the last call is no news. The notifier reports it once and then rests. Else it would loop
-        until a worker has taken it.
+        Each change is reported once. If records that are still unclaimed were reported again, the notifier would loop
+        until a worker claimed them.
         """
         assert source == SOURCE
         give_up_at = time.monotonic() + timeout
@@ -148,7 +150,7 @@ class MemoryDriver:
 
     def put(self, body: bytes) -> None:
         with self._changed:
-            if len(body) > self._max_bytes:  # else all that is ready would be dropped for it, and then itself
+            if len(body) > self._max_bytes:  # otherwise all ready jobs would be dropped for it, and then the job
                 self.evicted += 1
                 return
             record = _MemoryRecord(f"{self._run_id}{next(self._ids) & 0xFFFFFFFF:08x}", _SharedBody(body))
@@ -179,7 +181,7 @@ class MemoryDriver:
             return [len(self._held.get(webhook, ())) for webhook in webhooks]
 
     def ping(self) -> None:
-        """Memory always answers."""
+        """Memory is always available."""
 
     def close(self) -> None:
         with self._changed:
@@ -218,18 +220,18 @@ class MemoryDriver:
             return dropped
 
     def _drop_dead(self, token: str) -> bool:
-        """Drop a dead letter; return whether there was one."""
+        """Drop a dead letter. Returns whether it existed."""
         record = self._dead.pop(token, None)
         if record is None:
             return False
-        self._bury(record, -1)
+        self._count_dead(record, -1)
         self._release(record)
         return True
 
     def _replay(self, letter: StoredDeadLetter, state: bytes, now: int) -> bool:
         record = self._dead.pop(letter.token, None)
         if record is not None:
-            self._bury(record, -1)
+            self._count_dead(record, -1)
             record.state = state or record.state
             heapq.heappush(self._delayed, (now, record.id, record))
         return record is not None
@@ -248,7 +250,7 @@ class MemoryDriver:
         self._changed.notify_all()
 
     def _survey(self, now: int) -> tuple[int, int | None]:
-        """Return how many records can be claimed, and the milliseconds until one more can be, if ever."""
+        """Return how many records are claimable, and the milliseconds until the next one is, or None."""
         self._gather_due(now)
         lapsed, ahead = 0, [self._delayed[0][0]] if self._delayed else []
         for deadline, _ in self._active.values():
@@ -264,7 +266,7 @@ class MemoryDriver:
             self._due.append(heapq.heappop(self._delayed)[2])
 
     def _claim(self, now: int) -> Claim | None:
-        """A lapsed claim first, then what was put back, then ready and due records in turn."""
+        """Claim a record whose lease expired, else one that was put back, else alternately a ready and a due one."""
         record = self._take_lapsed(now) or self._take_waiting(now)
         if record is None:
             return None
@@ -297,7 +299,7 @@ class MemoryDriver:
         return held is not None
 
     def _settle(self, settlement: Settlement, now: int) -> bool:
-        """Return whether the claim was ours."""
+        """Apply a settlement. Returns False if the claim no longer exists."""
         held = self._active.pop(settlement.claim.receipt, None)
         if held is None:
             return False
@@ -324,10 +326,10 @@ class MemoryDriver:
             case DeadLetter():
                 record.died_ms = now
                 self._dead[record.receipt] = record
-                self._bury(record, 1)
+                self._count_dead(record, 1)
 
     def _hold(self, record: _MemoryRecord) -> None:
-        """Count the bytes of a record that is kept, once for all records of one job."""
+        """Count the bytes of a stored record, once for all records of one job."""
         self._bytes += 0 if record.job.records else len(record.body)
         record.job.records += 1
 
@@ -335,23 +337,23 @@ class MemoryDriver:
         record.job.records -= 1
         self._bytes -= 0 if record.job.records else len(record.body)
 
-    def _bury(self, record: _MemoryRecord, number: int) -> None:
-        """Count the bytes of a dead letter that begins or ends, once for all of one job."""
+    def _count_dead(self, record: _MemoryRecord, number: int) -> None:
+        """Count the bytes of dead letters that are added or removed, once for all of one job."""
         was_dead = record.job.dead > 0
         record.job.dead += number
         self._dead_bytes += ((record.job.dead > 0) - was_dead) * len(record.body)
 
     def _make_room(self) -> None:
-        """Drop the oldest ready jobs above the capacity. Deliveries of a split job may stay above it for a while."""
+        """Drop the oldest ready jobs above the capacity. Deliveries of a split job may exceed it for a while."""
         while self._ready and (sum(self._depth().values()) > self._capacity or self._bytes > self._max_bytes):
             self._release(self._ready.popleft())
             self.evicted += 1
 
 
 def _share_of(record: _MemoryRecord, settlement: Settlement, ordinal: int, part: Disposition) -> _MemoryRecord:
-    """Return the record of one part: the claimed one, or with a split one of its own.
+    """Return the record of one part: the claimed record, or a new one if the settlement splits it.
 
-    What is put back keeps its count of lapses: being stopped in the middle does not clear it of killing workers.
+    A requeued or held record keeps its count of lapses: a stop in the middle does not prove that it crashes no workers.
     """
     lapses = record.lapses + (isinstance(part, Requeue) and part.lapsed) if isinstance(part, Requeue | Hold) else 0
     if settlement.splits:

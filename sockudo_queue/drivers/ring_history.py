@@ -1,4 +1,4 @@
-"""The attempt history of a driver without a server of its own to keep it: a ring in this process, lost when it ends."""
+"""The attempt history of drivers that cannot store one on a server: a ring in memory, lost when the process ends."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sockudo_queue.history.store import ENTRY_BYTES, Purged
 
 TEXT_ITEMS: Final = 100
 ITEM_BYTES: Final = 180
-"""What each item takes besides its text: a tuple with two numbers, the header of the bytes, a place in the ring."""
+"""Overhead of an item in bytes: a tuple with two numbers, the header of the bytes object, and a slot of the deque."""
 
 _Item = tuple[int, int, bytes]
 
@@ -36,10 +36,10 @@ class RingHistory:
         self._purged_ms: int | None = None
         self._gone_ms: int | None = None
 
-    def write(self, source: str, items: Sequence[bytes], lost: int) -> bool:  # noqa: ARG002 - they share the ring
+    def write(self, source: str, items: Sequence[bytes], lost: int) -> bool:  # noqa: ARG002 - all sources share the ring
         with self._lock:
             self._lost += lost
-            # A clock that is set back must not put an item before older ones.
+            # A clock that is set back must not order an item before older ones.
             now = max(_now_ms(), self._items[-1][0]) if self._items else _now_ms()
             for item in items:
                 self._number += 1
@@ -50,12 +50,12 @@ class RingHistory:
                 self._count(gone, -1)
         return False
 
-    def note(self, source: str) -> bool:  # noqa: ARG002 - they share the ring
-        """See `HistoryStore`. The mode is that of this process."""
+    def note(self, source: str) -> bool:  # noqa: ARG002 - all sources share the ring
+        """See `HistoryStore`. Nothing to store: the mode is that of this process."""
         return False
 
     def make_room(self, source: str) -> None:
-        """See `HistoryStore`. The memory is that of this process, and bounded."""
+        """See `HistoryStore`. Nothing to do: the ring is bounded."""
 
     def give_way(self, source: str) -> None:
         """See `make_room`."""
@@ -88,7 +88,7 @@ class RingHistory:
             return Purged(before - self._entries)
 
     def close(self) -> None:
-        """See `HistoryStore`. Nothing is open."""
+        """See `HistoryStore`. There is no connection."""
 
     def _count(self, item: bytes, sign: int) -> None:
         self._entries += sign * item.count(b"\n")

@@ -1,1 +1,1 @@
-"""The attempt history as pure values: entries, how they are stored, how they are searched, and the story of a job."""
+"""The attempt history as pure values: entries, their stored form, search, and the story of one job."""

@@ -1,6 +1,6 @@
-"""One entry of the attempt history: an attempt at an endpoint that has ended, or a delivery that became a dead letter.
+"""One entry of the attempt history: a finished delivery attempt, or a delivery that became a dead letter.
 
-An entry holds names and figures only, never a body, a header, a URL or a secret. Everything in it is bounded.
+An entry contains names and figures only, never a body, a header, a URL or a secret. Every field is bounded.
 """
 
 from __future__ import annotations
@@ -13,27 +13,29 @@ import msgspec
 from sockudo_queue.core.job import Event
 
 DEAD_LETTER: Final = "dead-letter"
-"""The outcome of an entry that is no attempt: the delivery was given up. All other outcomes are verdicts."""
+"""The outcome of an entry that is not an attempt: the delivery became a dead letter. All other outcomes are verdicts.
+"""
 MOST_EVENTS: Final = 20
-"""Events that an entry names; of the others it has the number."""
+"""Maximum number of events that an entry names; the rest are only counted."""
 LONGEST_TEXT: Final = 255
-"""Characters of each name; Sockudo's ids have as many, and its channels 200 unless it is configured otherwise."""
+"""Maximum characters of a name. Sockudo's ids have the same limit; its channel names have 200 unless configured
+otherwise."""
 EVENTS_TEXT: Final = 2_000
-"""Characters of all names of events and channels in one entry. One event is always named."""
+"""Maximum total characters of event and channel names in one entry. At least one event is always named."""
 LATEST_MS: Final = 253_402_300_799_999
-"""The last moment of the year 9999; a later one cannot be shown as a date."""
+"""The last millisecond of the year 9999; a later time cannot be shown as a date."""
 
-# Anyone who can write to the store can write an entry, so a number that cannot be shown makes its row unreadable.
+# Any client that can write to the store can write an entry, so a number that cannot be shown makes its row unreadable.
 Moment = Annotated[int, msgspec.Meta(ge=0, le=LATEST_MS)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 
 
 class EntryRow(msgspec.Struct, array_like=True, frozen=True):
-    """What is stored of an entry, as a JSON array. A later version may add elements at the end.
+    """The stored form of an entry: a JSON array. A later version may add elements at the end.
 
-    `at` is when it ended, in ms by the clock of the queue. `events` are names and channels in turn, and `more` counts
-    those that are left out. App and replica are stored once for several rows. `trace_id` is the trace of the job, and
-    `span_id` the span that the receiver was given, as in the log line of the attempt.
+    `at` is the end of the attempt, in ms by the clock of the queue. `events` alternates event names and channels;
+    `more` counts the events that are left out. App and replica are stored once for several rows. `trace_id` is the
+    trace of the job; `span_id` is the span that was sent to the receiver and is in the attempt's log line.
     """
 
     at: Moment
@@ -51,7 +53,7 @@ class EntryRow(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """One entry as a reader gets it. `webhook` is empty for a job that was given up as a whole."""
+    """One entry as a search returns it. `webhook` is empty for a job that became a dead letter as a whole."""
 
     app: str
     replica: str
@@ -59,7 +61,7 @@ class Entry(msgspec.Struct, frozen=True):
 
     @property
     def events(self) -> list[tuple[str, str]]:
-        """Name and channel of each event; the channel is empty where it is not kept or there is none."""
+        """Name and channel of each event. The channel is empty if it is not recorded or the event has none."""
         return list(zip(self.row.events[::2], self.row.events[1::2], strict=False))
 
 
@@ -72,7 +74,7 @@ def encode(row: EntryRow) -> bytes:
     """Return a row as one line of JSON, without the line break."""
     try:
         line = _ROWS.encode(row)
-    except UnicodeEncodeError:  # a name of the settings may have half a surrogate pair
+    except UnicodeEncodeError:  # a name from the settings may contain a lone surrogate
         texts = {name: clean(getattr(row, name) or "") for name in ("job", "webhook", "reason")}
         events = [clean(text) for text in row.events]
         line = _ROWS.encode(msgspec.structs.replace(row, **texts, events=events))
@@ -81,17 +83,17 @@ def encode(row: EntryRow) -> bytes:
 
 
 def decode(line: bytes) -> EntryRow:
-    """Read a row. Raises one of `DECODE_ERRORS` for what this version cannot read."""
+    """Decode a row. Raises one of `DECODE_ERRORS` if this version cannot read it."""
     return _ROW.decode(line)
 
 
 def clean(text: str) -> str:
-    """Return a text that can be encoded, cut to its bound."""
+    """Return the text with characters that UTF-8 cannot encode replaced, cut to `LONGEST_TEXT`."""
     return text[:LONGEST_TEXT].encode(errors="replace").decode()
 
 
 def names_of(events: Sequence[Event], *, channels: bool) -> tuple[list[str], int]:
-    """Return names and channels of events in turn, and how many events are left out."""
+    """Return alternating names and channels of the events, and the number of events that are left out."""
     names: list[str] = []
     room = EVENTS_TEXT
     for event in events[:MOST_EVENTS]:

@@ -1,4 +1,4 @@
-"""What a history says of itself, without which an answer cannot be read; pure."""
+"""The figures that are needed to interpret a search result of the history; pure."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Final
 import msgspec
 
 NOTE_SECONDS: Final = 60.0
-"""How often each daemon notes its mode in a history."""
+"""How often each daemon stores its current mode in the history."""
 MODE_GAP_SECONDS: Final = 180
-"""A mode that no daemon has noted for this long is no longer in use."""
+"""A mode that no daemon has stored for this long is no longer in use."""
 
 
 class Mode(StrEnum):
-    """Which attempts are kept. `FAILURES` keeps what failed, and the delivery that ended a row of failures."""
+    """Which attempts are recorded. `FAILURES` records failures, and the delivery that follows them."""
 
     OFF = "off"
     FAILURES = "failures"
@@ -23,7 +23,7 @@ class Mode(StrEnum):
 
 
 class ModePeriod(msgspec.Struct, frozen=True):
-    """When daemons have used a history with a mode, in ms since 1970; `until_ms` is when one noted it last."""
+    """The period in which daemons used a mode, in ms since 1970; `until_ms` is the last time a daemon stored it."""
 
     mode: str
     since_ms: int
@@ -31,12 +31,12 @@ class ModePeriod(msgspec.Struct, frozen=True):
 
 
 class HistoryFigures(msgspec.Struct, frozen=True):
-    """What must be known to read an answer. Times are in ms since 1970; None where there is nothing to say.
+    """The figures that are needed to interpret a search result. Times are in ms since 1970; None if unknown.
 
-    `modes` are those that the daemons have used, the latest first. Entries that were stored after `complete_from_ms`
-    are all kept; None means that no entry was ever removed to make room. `dropped` counts entries that were lost before
-    they were stored. `purged_ms` is when entries of an app were removed, the last time. `refused` has the reasons of
-    sources that could not be asked.
+    `modes` lists the modes that daemons have used, the latest first. No entry stored after `complete_from_ms` was
+    removed to make room; None means that none was ever removed. `dropped` counts entries that were lost before they
+    were stored. `purged_ms` is the last time that the entries of an app were removed. `refused` lists the reasons of
+    sources that could not be read.
     """
 
     modes: tuple[ModePeriod, ...]
@@ -50,21 +50,21 @@ class HistoryFigures(msgspec.Struct, frozen=True):
 
     @property
     def current_modes(self) -> tuple[str, ...]:
-        """The modes that are in use, or were when the last one was noted."""
+        """The modes that are in use, or were in use when a mode was last stored."""
         latest = max((period.until_ms for period in self.modes), default=0)
         return tuple(each.mode for each in self.modes if each.until_ms + MODE_GAP_SECONDS * 1000 >= latest)
 
     @property
     def records_all(self) -> bool:
-        """Whether every attempt since the first entry was to be recorded."""
+        """Whether daemons were configured to record every attempt since the first entry."""
         return bool(self.modes) and all(period.mode == Mode.ALL for period in self.modes)
 
 
 def merged(found: Sequence[HistoryFigures], refused: Iterable[str] = ()) -> HistoryFigures:
-    """Return the figures of a history from those of its sources.
+    """Combine the figures of the sources of one history.
 
-    A full source keeps less than a quiet one, so what is complete begins with the latest of them. A mode that ended
-    before that says nothing of what is kept.
+    A full source keeps entries for a shorter time than a quiet one, so the history is complete only from the latest
+    `complete_from_ms` of all sources. A mode that ended before then does not describe the entries that are left.
     """
     complete_from = max((each.complete_from_ms for each in found if each.complete_from_ms is not None), default=None)
     modes = _united(period for each in found for period in each.modes)

@@ -1,11 +1,13 @@
-"""How rows are stored: several of one app and one replica together, as an item; pure. Without its position an item is:
+"""The stored form of rows: an item holds rows of one app and one replica; pure.
 
-    ["<app>","<replica>"]            whose it is
-    [1751100000000,"<job>",…]        its rows, one a line, the oldest first
+Without its position an item is:
 
-A text is several items, each with `@<ms>-<number> ` before it. Rows are lines of JSON, so a search looks for the bytes
-of a name in a whole text and decodes only the lines that have them. An item is of one app, so the entries of an app can
-be removed without rewriting others.
+    ["<app>","<replica>"]            the owner
+    [1751100000000,"<job>",…]        its rows, one per line, the oldest first
+
+A text is several items, each preceded by its position `@<ms>-<number> `. Rows are lines of JSON, so a search looks for
+the bytes of a name in a whole text and decodes only the lines that contain them. An item belongs to one app, so the
+entries of an app can be removed without rewriting others.
 """
 
 from __future__ import annotations
@@ -20,9 +22,9 @@ from sockudo_queue.core.decoding import DECODE_ERRORS
 from sockudo_queue.history.entry import clean
 
 MOST_ROWS: Final = 500
-"""Rows of one item."""
+"""Maximum rows of one item."""
 MOST_BYTES: Final = 65_536
-"""Bytes of the rows of one item, unless one row alone has more."""
+"""Maximum bytes of the rows of one item; a single larger row gets an item of its own."""
 
 _POSITION: Final = re.compile(rb"@(\d{1,15})-(\d{1,20}) ")
 _MOMENT: Final = re.compile(rb"\[(\d{1,15}),")
@@ -31,7 +33,7 @@ _OWNER: Final = msgspec.json.Decoder(tuple[str, str])
 
 
 class Stored(NamedTuple):
-    """One item that was stored, at a moment of the store's clock in ms; `number` tells those of one ms apart."""
+    """One stored item. `ms` is the time by the store's clock; `number` distinguishes items of the same millisecond."""
 
     ms: int
     number: int
@@ -41,7 +43,7 @@ class Stored(NamedTuple):
 
 
 def packed(pending: Iterable[tuple[str, bytes]], replica: str) -> list[bytes]:
-    """Put the rows of each app together, in their order. `pending` has an app with each row."""
+    """Pack the rows of each app into items and keep their order. `pending` has pairs of an app and a row."""
     by_app: dict[str, list[bytes]] = {}
     for app, row in pending:
         by_app.setdefault(app, []).append(row)
@@ -59,27 +61,27 @@ def _items(owner: bytes, rows: list[bytes]) -> Iterator[bytes]:
 
 
 def as_text(item: tuple[bytes, bytes]) -> bytes:
-    """Return an item as it stands in a text; the position goes before the owner."""
+    """Return an item in the form that a text contains. `item` is its position (without `@`) and its bytes."""
     return b"@%b %b\n" % item
 
 
 def owner_of(app: str, replica: str) -> bytes:
-    """Return whose an item is, as it is stored."""
+    """Return the stored form of an item's owner."""
     return _JSON.encode((clean(app), clean(replica)))
 
 
 def owner_start(app: str) -> bytes:
-    """Return how the owner of every item of an app begins."""
+    """Return the bytes with which the owner of every item of an app begins."""
     return b"[" + quoted(app) + b","
 
 
 def quoted(text: str) -> bytes:
-    """Return a text as it stands in rows and owners, with its quotes."""
+    """Return a string as rows and owners contain it, with its quotes."""
     return _JSON.encode(clean(text))
 
 
 def split(text: bytes) -> Iterator[bytes]:
-    """Yield the items of a text, in its order, each from its `@` on."""
+    """Yield the items of a text in order; each begins with its `@`."""
     start = 0
     while start < len(text):
         end = text.find(b"\n@", start)
@@ -89,13 +91,13 @@ def split(text: bytes) -> Iterator[bytes]:
 
 
 def position_in(text: bytes, at: int = 0) -> tuple[int, int] | None:
-    """Return the moment and the number of the item that begins at a place of a text; None where there is none."""
+    """Return the time and number of the item that begins at offset `at`, or None if no item begins there."""
     found = _POSITION.match(text, at)
     return (int(found[1]), int(found[2])) if found else None
 
 
 def parsed(item: bytes) -> Stored | None:
-    """Read an item of a text; None for what this version cannot read."""
+    """Decode an item of a text. Returns None if this version cannot read it."""
     position = position_in(item)
     head, _, rows = item.partition(b"\n")
     try:
@@ -106,13 +108,16 @@ def parsed(item: bytes) -> Stored | None:
 
 
 def first_moment(rows: bytes) -> int:
-    """Return the moment of the first row; 0 where it has none."""
+    """Return the time of the first row; 0 if there is no row."""
     found = _MOMENT.match(rows)
     return int(found[1]) if found else 0
 
 
 def lines_backwards(rows: bytes, end: int, needle: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield each line before `end` that has the needle, the last first, with its place; an empty one is in all."""
+    """Yield offset and bytes of each line before `end` that contains the needle, the last line first.
+
+    An empty needle matches every line.
+    """
     while end > 0:
         found = rows.rfind(needle, 0, end) if needle else end
         if found < 0:

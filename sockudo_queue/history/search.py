@@ -1,7 +1,7 @@
-"""Searches the history, the newest entries first, a page at a time; pure.
+"""Searches the history page by page, the newest entries first; pure.
 
-A store gives its texts, each with some items, the newest item first. A text that lacks a name which is looked for is
-passed over without a look at its rows, so a search costs little more than reading the texts.
+A store supplies texts of several items each, the newest item first. A text that does not contain a wanted name is
+skipped without decoding its rows, so a search costs little more than reading the texts.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ from sockudo_queue.history.items import (
 )
 
 SLACK_MS: Final = 60_000
-"""By how much an entry may be younger than the item that holds it, because of clocks. Items that are older than this
-before `since` are not looked at."""
+"""Clocks differ, so an entry may be this much younger than its item. The search ends at items that are older than
+`since` by more than this."""
 _END: Final = 10**15
-"""A moment after every other."""
+"""A time later than any real one."""
 LARGEST_NUMBER: Final = 2**64 - 1
 """Redis refuses the id of an item with a larger number."""
 _TOKEN: Final = re.compile(r"(\d{1,15})-(\d{1,20})-(\d{1,2})-(\d{1,9})", re.ASCII)
 
 
 class Criteria(msgspec.Struct, frozen=True, dict=True):
-    """Which entries are wanted. Everything that is given must hold. Times are in ms since 1970."""
+    """The filters of a search. An entry must match all that are given. Times are in ms since 1970."""
 
     app: str | None = None
     webhook: str | None = None
@@ -53,31 +53,31 @@ class Criteria(msgspec.Struct, frozen=True, dict=True):
 
     @cached_property
     def wanted(self) -> Criteria:
-        """The same with every text cut as it is in entries."""
+        """The same filters with every text cut to the length that entries store."""
         texts = {name: clean(text) for name in self.__struct_fields__ if isinstance(text := getattr(self, name), str)}
         return msgspec.structs.replace(self, **texts)
 
     @cached_property
     def needles(self) -> tuple[bytes, ...]:
-        """What the bytes of an item must hold; the first is the rarest in rows."""
+        """Byte strings that a matching item must contain; the first is the rarest in rows."""
         rows = [quoted(text) for text in (self.job, self.channel, self.webhook, self.event, self.outcome) if text]
         if self.reason:
-            rows.append(quoted(self.reason)[:-1])  # a class of failures is the beginning of its reasons
+            rows.append(quoted(self.reason)[:-1])  # a class of failures is a prefix of its reasons
         if self.status is not None:
             rows.append(b",%d," % self.status)
         return tuple(rows)
 
     @cached_property
     def owner(self) -> bytes:
-        """What the line with the owner of an item must hold; empty for every app."""
+        """Bytes that the owner line of an item must contain; empty for every app."""
         return b"" if self.app is None else owner_start(self.app)
 
     def is_in(self, text: bytes) -> bool:
-        """Tell whether a text may hold what is wanted."""
+        """Return whether a text may contain a matching entry."""
         return self.owner in text and all(needle in text for needle in self.needles)
 
     def takes(self, entry: Entry) -> bool:
-        """Tell whether an entry is wanted."""
+        """Return whether an entry matches all filters."""
         row, wanted = entry.row, self.wanted
         return (
             (wanted.app is None or entry.app == wanted.app)
@@ -94,12 +94,12 @@ class Criteria(msgspec.Struct, frozen=True, dict=True):
 
 
 def _is_of_class(reason: str, wanted: str) -> bool:
-    """Tell whether a reason is the one that is wanted, or of that class: `status` is the class of `status-503`."""
+    """Return whether a reason equals the wanted one or belongs to that class: `status` is the class of `status-503`."""
     return reason == wanted or (reason.startswith(f"{wanted}-") and reason[len(wanted) + 1 :].isdigit())
 
 
 class Position(msgspec.Struct, frozen=True, order=True):
-    """Where an entry stands: its item, the rank of the item's source, and the entry's place among the rows."""
+    """The position of an entry: its item, the rank of the item's source, and the entry's byte offset among the rows."""
 
     ms: int
     number: int
@@ -108,22 +108,23 @@ class Position(msgspec.Struct, frozen=True, order=True):
 
     @property
     def token(self) -> str:
-        """The position as text, with which the next page is asked for."""
+        """The position as text. The caller passes it to get the next page."""
         return f"{self.ms}-{self.number}-{self.rank}-{self.place}"
 
 
 def position_of(token: str) -> Position | None:
-    """Read a token; None for what is none."""
+    """Parse a token. Returns None if it is not valid."""
     found = _TOKEN.fullmatch(token)
     position = Position(*map(int, found.groups())) if found else None
     return position if position is not None and position.number <= LARGEST_NUMBER else None
 
 
 class Page(msgspec.Struct, frozen=True):
-    """Some entries, the newest first. `next` asks for older ones; None: everything was looked at.
+    """One page of entries, the newest first. `next` is the token for older ones; None if the search is complete.
 
-    `reached_ms` is how far back the search has looked so far; `unreadable` counts what this version could not read.
-    `refused` has the reasons of sources that refused to be read, wholly or from some item on, so some may be missing.
+    `reached_ms` is the time back to which the search has looked so far. `unreadable` counts rows and items that this
+    version could not read. `refused` lists the reasons of sources that could not be read, or not to the end, so entries
+    of them may be missing.
     """
 
     entries: tuple[Entry, ...]
@@ -134,19 +135,20 @@ class Page(msgspec.Struct, frozen=True):
 
 
 Hit = tuple[Position, Entry | None, int]
-"""An entry that was found. Without one, the position is how far the search has come, and the number counts what could
-not be read on the way."""
+"""An entry that was found. Without an entry, the position is how far the search has come, and the number counts
+unreadable rows and items on the way."""
 
 Texts = Callable[[Position | None], Iterable[bytes]]
-"""Gives the texts of one source from a position on, that item included; None is the newest."""
+"""Yields the texts of one source, from the newest or from the item at a position (inclusive)."""
 
 
 def search(
     sources: Sequence[Texts], criteria: Criteria, limit: int, before: Position | None, is_over: Callable[[], bool]
 ) -> Page:
-    """Return the newest entries that are wanted and stand before a position. May be cut short when `is_over` says so.
+    """Return the newest entries that match and come before a position.
 
-    A page that is cut short has fewer entries than `limit`, perhaps none, and `next`.
+    The search stops early if `is_over` returns true. Its page then has `next`, and may have fewer
+    entries than `limit`, even none.
     """
     found: list[Entry] = []
     unreadable, reached = 0, before
@@ -162,9 +164,9 @@ def search(
 
 
 def _hits(texts: Texts, rank: int, criteria: Criteria, before: Position | None) -> Iterator[Hit]:
-    """Yield what is wanted of one source, and how far the search has come after each text.
+    """Yield the matching entries of one source, and the position of the search after each text.
 
-    Positions only go back: an item at any other place was not written by a version of this daemon.
+    Positions only decrease. An item that breaks this order was not written by this daemon and counts as unreadable.
     """
     oldest_ms = None if criteria.since_ms is None else criteria.since_ms - SLACK_MS
     latest = Position(_END, 0, rank, 0)
@@ -181,7 +183,7 @@ def _hits(texts: Texts, rank: int, criteria: Criteria, before: Position | None) 
         last = position_in(text, text.rfind(b"\n@") + 1)
         if last is not None and last <= (latest.ms, latest.number):
             latest = Position(*last, rank, 0)
-        if latest.ms != _END and (before is None or latest < before):  # else a search cut short here would not get on
+        if latest.ms != _END and (before is None or latest < before):  # else no progress
             yield latest, None, odd
         if oldest_ms is not None and latest.ms < oldest_ms:
             return
@@ -195,7 +197,7 @@ def _of_item(stored: Stored, rank: int, criteria: Criteria, before: Position | N
             return
         end = before.place - 1 if item == asked else end
     if criteria.until_ms is not None and first_moment(stored.rows) > criteria.until_ms + SLACK_MS:
-        return  # rows are stored about in their order
+        return  # rows are stored roughly in order of time
     for place, line in lines_backwards(stored.rows, end, criteria.needles[0] if criteria.needles else b""):
         position = Position(stored.ms, stored.number, rank, place)
         entry = entry_of(stored, line)
@@ -206,7 +208,7 @@ def _of_item(stored: Stored, rank: int, criteria: Criteria, before: Position | N
 
 
 def entry_of(stored: Stored, line: bytes) -> Entry | None:
-    """Read one line of an item; None for what this version cannot read."""
+    """Decode one row of an item. Returns None if this version cannot read it."""
     try:
         return Entry(stored.app, stored.replica, decode(line))
     except DECODE_ERRORS:

@@ -1,4 +1,4 @@
-"""What a store of the history does, and what it says of itself."""
+"""The interfaces of attempt history stores."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from sockudo_queue.history.figures import HistoryFigures
 from sockudo_queue.history.search import Criteria, Page, Position
 
 ENTRY_BYTES: Final = 300
-"""The bytes of a history are at most this times its length, with what each item takes besides."""
+"""The size limit of a history, in bytes per entry of its maximum length; includes the overhead of the items."""
 ITEM_BYTES: Final = 100
-"""What each item takes besides its text in a stream of Redis."""
+"""Overhead of an item in a Redis stream, in bytes."""
 
 
 class OutOfMemory(BrokerRefused):
@@ -23,63 +23,63 @@ class OutOfMemory(BrokerRefused):
 class Loss(StrEnum):
     """Why entries were dropped."""
 
-    FULL = "full"  # the buffer of this process
-    UNAVAILABLE = "unavailable"  # the store did not answer, so whether it has them is not known
+    FULL = "full"  # the buffer of this process is full
+    UNAVAILABLE = "unavailable"  # the store did not answer, so the entries may or may not be stored
     REFUSED = "refused"
-    MEMORY = "memory"  # the store has none left
+    MEMORY = "memory"  # the store has no memory left
 
 
 class Purged(NamedTuple):
-    """How many entries were removed, and the reasons of sources that refused, whose entries may still be there."""
+    """The number of removed entries, and the reasons of sources that refused; entries of those may remain."""
 
     entries: int
     refused: tuple[str, ...] = ()
 
 
 class HistoryStore(Protocol):
-    """Keeps items, by source. Safe from any thread. Raises `BrokerError` where it asks a server."""
+    """Stores items by source. Thread-safe. Methods raise `BrokerError` if they use a server."""
 
     sources: tuple[str, ...]
-    """Whose entries may be stored from before."""
+    """Names of the sources that may have stored entries."""
 
     def write(self, source: str, items: Sequence[bytes], lost: int) -> bool:
-        """Append items, within the caps; all or none. `lost` entries were dropped since the last call.
+        """Append all items or none, within the limits. `lost` entries were dropped since the last call.
 
-        Returns whether older items are left that `note` has to remove. Raises `OutOfMemory`, `BrokerUnavailable` (they
-        may have been stored) or `BrokerRefused`.
+        Returns whether older items remain that `note` has to remove. Raises `OutOfMemory`, `BrokerUnavailable` (the
+        items may have been stored) or `BrokerRefused`.
         """
 
     def note(self, source: str) -> bool:
-        """Note the mode of this daemon, and remove items over the caps; return whether there are more of them.
+        """Store the mode of this daemon and remove items over the limits. Returns whether more of them remain.
 
-        Where nothing is stored there is nothing to note.
+        Does nothing if no entry is stored.
         """
 
     def make_room(self, source: str) -> None:
         """Drop older entries because the server has no memory left."""
 
     def give_way(self, source: str) -> None:
-        """Drop older entries if the server will soon have no memory left."""
+        """Drop older entries if the server will soon run out of memory."""
 
     def search(self, criteria: Criteria, limit: int, before: Position | None, is_over: Callable[[], bool]) -> Page:
-        """Return the newest entries that are wanted, see `search.search`."""
+        """Return the newest matching entries; see `search.search`."""
 
     def figures(self) -> HistoryFigures:
-        """Return what the store says of itself."""
+        """Return figures about the stored entries; see `HistoryFigures`."""
 
     def purge(self, app: str) -> Purged:
         """Remove all entries of an app."""
 
     def close(self) -> None:
-        """Close connections."""
+        """Close the connections."""
 
 
 @runtime_checkable
 class SharedHistory(HistoryStore, Protocol):
-    """A store on a server, which other processes can read and follow."""
+    """A store on a server. Other processes can read and follow it."""
 
     def refused_commands(self) -> list[str]:
-        """Return the commands that the history needs and that the server refuses. Raises `BrokerUnavailable`."""
+        """Return the commands that the history needs and the server refuses. Raises `BrokerUnavailable`."""
 
     def search(
         self,
@@ -89,10 +89,10 @@ class SharedHistory(HistoryStore, Protocol):
         is_over: Callable[[], bool],
         up_to: Mapping[str, str] = ...,
     ) -> Page:
-        """Search as every store does, but no items of a source after the id that `up_to` has for it."""
+        """Search like every store, but skip items of a source after the id that `up_to` has for it."""
 
     def newest(self, source: str) -> str:
-        """Return the id of the newest item of a source; `0-0` where there is none."""
+        """Return the id of the newest item of a source, or `0-0` if there is none."""
 
     def after(self, source: str, item_id: str) -> Iterator[tuple[str, bytes]]:
-        """Yield the items of a source after an id, the oldest first, as texts, each with the id of its last item."""
+        """Yield the items of a source after an id as texts, the oldest first, each with the id of its last item."""

@@ -1,4 +1,4 @@
-"""What became of one job: each webhook, each try, and how it ended; pure."""
+"""The story of one job: the attempts of each webhook and their result; pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sockudo_queue.history.entry import DEAD_LETTER, Entry
 
 
 class WebhookStory(msgspec.Struct, frozen=True):
-    """What the history has of one job and one webhook, the oldest entry first."""
+    """The entries of one job and one webhook, the oldest first."""
 
     app: str
     webhook: str
@@ -19,9 +19,10 @@ class WebhookStory(msgspec.Struct, frozen=True):
 
     @property
     def ending(self) -> str:
-        """How it ended, or stands, by the last entry: `delivered`, `dead-letter`, `refused` or `failed`.
+        """The state after the last entry: `delivered`, `dead-letter`, `refused` or `failed`.
 
-        `failed` may be tried again. `refused` becomes a dead letter unless the daemon has stopped before that.
+        A `failed` delivery may be retried. A `refused` delivery becomes a dead letter, unless the daemon stopped before
+        that.
         """
         match self.entries[-1].row.outcome:
             case Verdict.DELIVERED | "dead-letter" as outcome:
@@ -33,14 +34,14 @@ class WebhookStory(msgspec.Struct, frozen=True):
 
     @property
     def was_delivered(self) -> bool:
-        """Tell whether any attempt was delivered, whatever came later."""
+        """Whether any attempt was delivered, even if later entries failed."""
         return any(entry.row.outcome == Verdict.DELIVERED for entry in self.entries)
 
 
 def stories(entries: Iterable[Entry]) -> list[WebhookStory]:
-    """Group the entries of one job by app and webhook; those whose first entry is the oldest come first.
+    """Group the entries of one job by app and webhook, in the order of their first entries.
 
-    An attempt and the dead letter that it led to may have the same moment; the dead letter comes last.
+    An attempt and the dead letter that follows it may have the same time; the dead letter is sorted last.
     """
     by_webhook: dict[tuple[str, str], list[Entry]] = {}
     for entry in sorted(entries, key=lambda entry: (entry.row.at, entry.row.outcome == DEAD_LETTER)):

@@ -1,4 +1,4 @@
-"""What must be said of the history wherever it is shown; pure."""
+"""The texts that the page and the commands share about the history; pure."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MORE: Final = (
 
 
 def recorded(figures: HistoryFigures, configured_mode: str, moment: Callable[[int], str]) -> list[str]:
-    """Return a line for each mode that daemons have used, the latest first; `moment` puts ms since 1970 into words."""
+    """Return a line for each mode that daemons have used, the latest first. `moment` formats ms since 1970."""
     if not figures.modes:
         return [MODES.get(configured_mode, configured_mode)]
     lines = []
@@ -35,7 +35,7 @@ def recorded(figures: HistoryFigures, configured_mode: str, moment: Callable[[in
 
 
 def kept(figures: HistoryFigures, count: str, dated: Callable[[int], str]) -> str:
-    """Return how many entries there are, and from when on none is missing; `dated` puts ms since 1970 into words."""
+    """Return how many entries there are and since when the history is complete. `dated` formats ms since 1970."""
     number = count if figures.oldest_ms is not None else "no entry"
     if figures.complete_from_ms is not None:
         return f"{number}; complete from {dated(figures.complete_from_ms)}, some or all older ones are gone"
@@ -45,12 +45,12 @@ def kept(figures: HistoryFigures, count: str, dated: Callable[[int], str]) -> st
 
 
 def missing(figures: HistoryFigures, page: Page) -> list[str]:
-    """Return the reasons of all sources that could not be read, or not to their end."""
+    """Return the reasons of all sources that could not be read, or not to the end."""
     return list(dict.fromkeys((*figures.refused, *page.refused)))
 
 
 def no_entry(figures: HistoryFigures, criteria: Criteria, page: Page) -> str:
-    """Say that nothing was found, and that this is no proof."""
+    """Return a text for an empty result. It explains why an empty result does not prove that nothing was delivered."""
     wanted = "" if criteria == Criteria() else " matches"
     if missing(figures, page) or page.unreadable:
         reason = "a part of the history could not be read"

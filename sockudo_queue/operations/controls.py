@@ -1,4 +1,4 @@
-"""What operators do to a webhook, on the page or by a command: pause, resume, "try now"."""
+"""The actions of operators on a webhook: pause, resume and "try now", for the status page and the commands."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sockudo_queue.errors import ControlsNotShared
 
 
 class Controls:
-    """The actions. Safe from any thread; they block for as long as the queue's server takes to answer."""
+    """The actions. Thread-safe; each call blocks until the queue's server has answered."""
 
     def __init__(
         self,
@@ -22,11 +22,11 @@ class Controls:
         try_here: Callable[[WebhookKey], object] | None = None,
         in_file: Callable[[], Collection[WebhookKey]] = frozenset,
     ) -> None:
-        """`store` is None where the driver's broker keeps nothing of this.
+        """`store` is None if the driver's broker cannot store pauses and requests.
 
-        `log` gets one `operator.acted` for each action. `acted` is called after each, so that this process does
-        not wait for its next look. `try_here` closes a breaker of this process alone, where there is no store.
-        `in_file` returns what the file of apps pauses.
+        `log` gets one `operator.acted` for each action. `acted` is called after each action, so that this process
+        applies it without waiting for its next poll. `try_here` closes a breaker of this process only; it is used where
+        there is no store. `in_file` returns the webhooks that the file of apps pauses.
         """
         self._store = store
         self._log = log
@@ -35,16 +35,16 @@ class Controls:
         self._in_file = in_file
 
     def pause(self, app: str, webhook: str, by: str) -> bool:
-        """Pause a webhook on all daemons; False where it is paused already.
+        """Pause a webhook on all daemons. Returns False if it is already paused.
 
-        Raises `ControlsNotShared` or `BrokerError`, as all actions do.
+        Raises `ControlsNotShared` or `BrokerError`, like all actions.
         """
         return self._do("pause", WebhookKey(app, webhook), by, lambda store, key: store.pause(key, by))
 
     def resume(self, app: str, webhook: str, by: str) -> bool:
-        """Resume a webhook on all daemons; False where it is not paused.
+        """Resume a webhook on all daemons. Returns False if it is not paused.
 
-        Raises `ControlsNotShared` also where the file of apps pauses it.
+        Raises `ControlsNotShared` also if the file of apps pauses it.
         """
         changed = self._do("resume", WebhookKey(app, webhook), by, lambda store, key: store.resume(key, by))
         if WebhookKey(app, webhook) in self._in_file():
@@ -52,7 +52,7 @@ class Controls:
         return changed
 
     def try_now(self, app: str, webhook: str, by: str) -> None:
-        """Close the breaker of a webhook, on all daemons or, where they share nothing, on this one."""
+        """Close the breaker of a webhook on all daemons, or only on this one if the daemons share no store."""
         key = WebhookKey(app, webhook)
         if self._store is None and self._try_here is not None:
             self._try_here(key)
@@ -61,7 +61,7 @@ class Controls:
             self._do("try-now", key, by, lambda store, key: store.try_now(key, by))
 
     def pauses(self) -> Mapping[WebhookKey, Pause]:
-        """Return the webhooks that were paused by an action, as the queue's server knows them now."""
+        """Return the webhooks that are paused by an action, read from the queue's server now."""
         return self._shared().read().pauses
 
     def _do(self, action: str, key: WebhookKey, by: str, change: Callable[[ControlStore, WebhookKey], bool]) -> bool:
@@ -84,5 +84,5 @@ class Controls:
 
 
 def store_of(driver: Driver) -> ControlStore | None:
-    """Return where the driver's broker keeps what operators decide."""
+    """Return the driver's store of pauses and requests, or None if the driver has none."""
     return driver.controls if isinstance(driver, Controllable) else None

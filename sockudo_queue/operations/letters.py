@@ -60,7 +60,7 @@ class DeadLetterEntry:
 
     @property
     def webhook(self) -> str:
-        """The webhook that did not get it; empty for a whole job."""
+        """The webhook of the delivery that failed; empty for a whole job."""
         return (self.state.webhook or "") if self.state else ""
 
     @property
@@ -91,8 +91,8 @@ class DeadLetterEntry:
         }
 
     @property
-    def untold_tries(self) -> int:
-        """How many tries are not kept: the state remembers the latest, and older versions kept none."""
+    def unlisted_tries(self) -> int:
+        """The number of tries without details: the state keeps only the latest tries, and older versions kept none."""
         state = self.state
         if state is None:
             return 0
@@ -112,7 +112,7 @@ class Selection:
     app: str | None = None
     webhook: str | None = None
     reason: str | None = None
-    older: float | None = None  # seconds since the death
+    older: float | None = None  # seconds since it became a dead letter
     newer: float | None = None
     now: float = field(default_factory=time.time)
 

@@ -13,7 +13,8 @@ from sockudo_queue.errors import AppStoreUnavailable, AppUnreadable
 from sockudo_queue.operations.letters import DeadLetterEntry
 
 REPLAYED_AT_ONCE: Final = 10
-"""Maximum number of dead letters per call: a body may have a megabyte, and progress is reported per call."""
+"""Maximum number of dead letters per call. It is small because a body may have a megabyte, and because progress is
+reported per call."""
 PURGED_AT_ONCE: Final = 500
 
 FindApp = Callable[[str], App | None]
@@ -22,9 +23,10 @@ T = TypeVar("T")
 
 
 def replay(letters: DeadLetterStore, entries: Sequence[DeadLetterEntry], target: str | None = None) -> list[bool]:
-    """Make dead letters ready again, with the same ids and their history; return one flag each, as the store does.
+    """Make dead letters ready again, with the same ids and their history. Returns one flag each, like the store.
 
-    They go to the webhook that each is owed to, or to `target`. None may have an obstacle.
+    Each goes to the webhook of its failed delivery, or to `target`. Callers first exclude letters that have an
+    `obstacle`.
     """
     states = [delivery_state.encode(delivery_state.replayed(_state(entry), target)) for entry in entries]
     return letters.replay([entry.letter for entry in entries], states)
@@ -57,7 +59,7 @@ def groups(items: Iterable[T], most: int) -> Iterator[list[T]]:
 
 
 def _app_of(entry: DeadLetterEntry, find_app: FindApp) -> App | None:
-    """Return the app if it is available. An outage of the database does not prevent a replay."""
+    """Return the app, or None if it is unknown or unreadable: an outage of the database does not prevent a replay."""
     try:
         return find_app(entry.app) if entry.app else None
     except (AppStoreUnavailable, AppUnreadable):

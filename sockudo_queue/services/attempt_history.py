@@ -1,7 +1,7 @@
-"""The attempt history of a daemon: takes entries from workers without a wait, and stores them in batches.
+"""The attempt history of a daemon: accepts entries from workers without blocking, and stores them in batches.
 
-What waits to be stored is bounded. An entry that finds no room, or that the store does not take, is dropped and
-counted; neither a worker nor a delivery ever waits for the history.
+The buffer is bounded. An entry is dropped and counted if the buffer is full or the store does not accept it, so workers
+and deliveries never wait for the history.
 """
 
 from __future__ import annotations
@@ -19,33 +19,34 @@ from sockudo_queue.history.store import HistoryStore, Loss, OutOfMemory
 from sockudo_queue.runtime.backoff import Backoff
 
 FLUSH_SECONDS: Final = 1.0
-"""How long an entry waits for others, to be stored with them. A crash loses what waits."""
+"""How long entries are collected for one batch. A crash loses the collected entries."""
 ROUND_SECONDS: Final = 2.0
-"""How long one source is served before the next, since new entries may come as fast as a slow store takes them."""
+"""Maximum time for one source before the next one, because new entries may arrive as fast as a slow store accepts them.
+"""
 WAKE_AT: Final = 500
-"""Entries of a source that are stored without that wait."""
+"""Number of entries of a source that triggers an immediate flush."""
 MOST_ROWS: Final = 10_000
 MOST_BYTES: Final = 4_000_000
-"""Entries of one source that may wait, and their bytes; with what Python adds, 6 MB of memory."""
+"""Maximum buffered entries of one source, and their bytes; with Python's overhead, about 6 MB of memory."""
 BATCH_ROWS: Final = 1_000
 BATCH_BYTES: Final = 200_000
-"""Entries that one call stores, and their bytes. Some servers take no large request."""
+"""Maximum entries per call to the store, and their bytes. Some servers reject large requests."""
 FIRST_PAUSE: Final = 1.0
 LONGEST_PAUSE: Final = 10.0
-"""Seconds until a store that did not answer is tried again."""
+"""Seconds until the retry after a store did not answer."""
 MEMORY_PAUSE: Final = 10.0
 REFUSED_PAUSE: Final = 600.0
-"""Seconds until a store is tried again that refused, for a missing right or a key of another type."""
+"""Seconds until the retry after a store refused entries, because of a missing permission or a key of another type."""
 
 
 class _Source:
-    """What waits to be stored of one source, and whether the store takes it."""
+    """The buffered entries of one source, and the result of its last batch."""
 
     def __init__(self) -> None:
         self.rows: list[tuple[str, bytes]] = []
         self.size = 0
-        self.lost = 0  # not told to the store yet
-        self.loss: Loss | None = None  # why the store did not take the last batch
+        self.lost = 0  # not reported to the store yet
+        self.loss: Loss | None = None  # why the store did not accept the last batch
         self.retry_at = 0.0
         self.backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
 
@@ -62,9 +63,9 @@ class _Source:
 
 
 class AttemptHistory:
-    """Append from any thread; one thread calls `flush` every `FLUSH_SECONDS`.
+    """Buffers and stores entries. `append` is thread-safe; one thread calls `flush` every `FLUSH_SECONDS`.
 
-    Searching asks the store, in the thread of the caller.
+    A search reads the store in the caller's thread.
     """
 
     def __init__(
@@ -85,12 +86,12 @@ class AttemptHistory:
         self._lock = threading.Lock()  # held for microseconds
         self._sending = threading.Lock()
         self._note_at = self._room_at = 0.0
-        self._left_alone_until: dict[tuple[Callable[[str, BrokerError], None], str], float] = {}
+        self._skip_until: dict[tuple[Callable[[str, BrokerError], None], str], float] = {}
         self.wakes = threading.Event()
-        """Set when enough entries wait to be stored at once."""
+        """Set when enough entries are buffered for an immediate flush."""
 
     def append(self, source: str, app: str, row: bytes) -> None:
-        """Keep a row to be stored, or drop it where too many wait or the store refuses. Never waits, never raises."""
+        """Buffer a row, or drop it if the buffer is full or the store refuses entries. Never blocks, never raises."""
         with self._lock:
             waiting = self._sources.get(source)
             if waiting is None:
@@ -107,44 +108,50 @@ class AttemptHistory:
                     self.wakes.set()
 
     def search(self, criteria: Criteria, limit: int, before: Position | None, is_over: Callable[[], bool]) -> Page:
-        """Return a page of what is stored, see `HistoryStore.search`. Raises `BrokerError`."""
+        """Return a page of stored entries; see `HistoryStore.search`. Raises `BrokerError`."""
         return self._store.search(criteria, limit, before, is_over)
 
     def figures(self) -> HistoryFigures:
-        """Return what the store says of itself. Raises `BrokerError`."""
+        """Return the figures of the store. Raises `BrokerError`."""
         return self._store.figures()
 
     @property
     def is_taken(self) -> bool:
-        """Tell whether the store took the last batch of every source."""
+        """Whether the store accepted the last batch of every source."""
         return all(waiting.loss is None for waiting in self._sources.copy().values())
 
-    def _look_after_store(self) -> None:
-        """Give way where memory is short, and note the mode, so that an answer can name every mode that was used."""
+    def _maintain_store(self) -> None:
+        """Shorten the history if the server's memory is short, and store the mode, so that results can name every mode
+        used."""
         now = self._clock()
         if now >= self._room_at:
             self._room_at = now + MEMORY_PAUSE
-            self._ask_for_each(self._store.give_way, self._log_not_shortened)
+            self._call_for_each(self._store.give_way, self._log_not_shortened)
         if now >= self._note_at:
             self._note_at = now + NOTE_SECONDS
-            if self._ask_for_each(self._store.note, self._log_not_noted):
+            if self._call_for_each(self._store.note, self._log_not_noted):
                 self._note_at = now
 
-    def _ask_for_each(self, ask: Callable[[str], bool | None], log_fault: Callable[[str, BrokerError], None]) -> bool:
-        """Ask the store about each source; return whether there is more to do. After a refusal a long pause follows."""
+    def _call_for_each(
+        self, method: Callable[[str], bool | None], log_fault: Callable[[str, BrokerError], None]
+    ) -> bool:
+        """Call a method of the store for each source. Returns whether more calls are needed.
+
+        After a refusal the source is skipped for `REFUSED_PAUSE`.
+        """
         is_more = False
         for source in self._store.sources:
-            if self._clock() < self._left_alone_until.get((log_fault, source), 0.0):
+            if self._clock() < self._skip_until.get((log_fault, source), 0.0):
                 continue
             try:
-                is_more |= bool(ask(source))
+                is_more |= bool(method(source))
             except BrokerError as error:
                 log_fault(source, error)
-                if isinstance(error, BrokerUnavailable):  # each of the others would wait as long
+                if isinstance(error, BrokerUnavailable):  # each other source would time out too
                     self._note_at = self._room_at = self._clock() + LONGEST_PAUSE
                     return False
                 if not isinstance(error, OutOfMemory):
-                    self._left_alone_until[log_fault, source] = self._clock() + REFUSED_PAUSE
+                    self._skip_until[log_fault, source] = self._clock() + REFUSED_PAUSE
         return is_more
 
     def _log_not_shortened(self, source: str, error: BrokerError) -> None:
@@ -154,28 +161,27 @@ class AttemptHistory:
         self._log.debug("history.mode_not_noted", source=source, reason=str(error))
 
     def flush(self) -> None:
-        """Store what waits now, and look after what is stored. Blocks for as long as the store takes to answer."""
+        """Store the buffered entries and maintain the store. Blocks for as long as the store takes to answer."""
         self.wakes.clear()
         with self._sending:
-            self._look_after_store()
+            self._maintain_store()
             for name, waiting in self._sources.copy().items():
                 until = self._clock() + ROUND_SECONDS
-                # Without an entry nothing is tried that a store has refused.
+                # A refusing store is called only if there is an entry to store.
                 while waiting.rows or (waiting.lost and waiting.loss is not Loss.REFUSED):
                     if self._clock() < waiting.retry_at or not self._send(name, waiting) or self._clock() > until:
                         break
 
     def close(self) -> None:
-        """Close the connections of the store."""
         self._store.close()
 
     def _send(self, name: str, waiting: _Source) -> bool:
-        """Store one batch; return whether there may be more to do now."""
+        """Store one batch. Returns whether more can be stored now."""
         with self._lock:
             rows, lost = waiting.take(), waiting.lost
         try:
             if self._store.write(name, packed(rows, self._replica), lost):
-                self._note_at = 0.0  # it removes what is over the caps
+                self._note_at = 0.0  # `note` removes items over the limits
         except BrokerError as error:
             self._failed(name, waiting, error, len(rows))
             return False
@@ -197,7 +203,7 @@ class AttemptHistory:
                 count += len(waiting.rows)
                 waiting.rows, waiting.size = [], 0
             self._drop(waiting, loss, count)
-        if loss is not was and loss is not Loss.UNAVAILABLE:  # an outage is reported by those who wait for jobs
+        if loss is not was and loss is not Loss.UNAVAILABLE:  # `pipeline.broker_status` reports an outage
             self._log.warning("history.stopped", source=name, reason=str(error))
         if loss is Loss.MEMORY:
             self._make_room(name)
@@ -209,13 +215,13 @@ class AttemptHistory:
             self._log.debug("history.not_shortened", source=name, reason=str(error))
 
     def _drop(self, waiting: _Source, loss: Loss, count: int) -> None:
-        """Count entries that are lost; called under the lock."""
+        """Count lost entries. The caller holds the lock."""
         waiting.lost += count
         self.dropped[loss] += count
 
 
 def _consequence(error: BrokerError, backoff: Backoff) -> tuple[Loss, float]:
-    """Return what an error of the store means for a batch, and the pause that follows."""
+    """Return the kind of loss for an error of the store, and the pause before the next call."""
     match error:
         case OutOfMemory():
             return Loss.MEMORY, MEMORY_PAUSE

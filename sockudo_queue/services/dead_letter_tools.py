@@ -131,7 +131,7 @@ def _details(entry: DeadLetterEntry, reason_against: str) -> LetterDetails:
         len(entry.letter.body),
         entry.digest,
         _tries(entry.state),
-        entry.untold_tries,
+        entry.unlisted_tries,
         _deaths(entry.state),
         [(event.name[:LONGEST_TEXT], event.channel[:LONGEST_TEXT]) for event in events[:MOST_EVENTS]],
         max(len(events) - MOST_EVENTS, 0),

@@ -100,7 +100,7 @@ class LetterDetails(NamedTuple):
     size: int
     digest: str
     tries: Sequence[LetterTry]
-    untold_tries: int
+    unlisted_tries: int
     deaths: Sequence[LetterDeath]
     events: Sequence[tuple[str, str]]
     more_events: int
