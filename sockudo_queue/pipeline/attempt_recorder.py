@@ -1,4 +1,4 @@
-"""Makes the entries of the attempt history, in the thread in which an attempt or a delivery has ended."""
+"""Creates the entries of the attempt history, in the thread in which the attempt or delivery ended."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from sockudo_queue.pipeline.in_flight import WebhookDelivery
 from sockudo_queue.pipeline.large_jobs import LARGE
 
 Append = Callable[[str, str, bytes], None]
-"""Takes a source, an app and a row, at once: it may drop the row, and never waits."""
+"""Accepts a source, an app and a row. It never blocks and may drop the row."""
 
 
 class AttemptRecorder:
-    """Records what ends. Safe from any thread. `every`: also what is delivered at the first try."""
+    """Records attempts and dead letters. Thread-safe. `every`: record also deliveries that succeed at the first
+    attempt."""
 
     def __init__(self, append: Append, *, every: bool, channels: bool) -> None:
-        """`channels` False leaves the names of channels out."""
+        """`channels` False omits the names of channels."""
         self.every = every
         self._append = append
         self._channels = channels
@@ -36,7 +37,7 @@ class AttemptRecorder:
         trace_id: str | None,
         span_id: str | None,
     ) -> None:
-        """Record an attempt that took so many seconds. `now_ms` is the broker's clock."""
+        """Record an attempt; `took` is in seconds. `now_ms` is the broker's clock."""
         state = delivery.state
         names, more = names_of(delivery.events, channels=self._channels)
         row = EntryRow(
@@ -44,7 +45,7 @@ class AttemptRecorder:
             state.job,
             delivery.webhook.name[:LONGEST_TEXT],
             state.attempts + 1,
-            outcome.verdict,  # encoded as its value, without a call for that
+            outcome.verdict,  # an enum; it is encoded as its value, which saves a call
             outcome.reason if outcome.failure else None,
             outcome.status,
             round(took * 1000),
@@ -56,10 +57,10 @@ class AttemptRecorder:
         self._append(source, state.app, encode(row))
 
     def gave_up(self, claim: Claim, state: DeliveryState, part: DeadLetter) -> None:
-        """Record a dead letter: that of a webhook names the events that the webhook wants, that of a job all of them.
+        """Record a dead letter: for a webhook with the events that it receives, for a whole job with all events.
 
-        Which events a webhook wants is not known where it has been removed, or the job was not looked into: then none
-        is named, since the others may be confidential to another webhook.
+        If the webhook was removed or the job was not decoded, the events of that webhook are unknown. Then no event is
+        named, because the others may be confidential to another webhook.
         """
         if state.webhook:
             names, more = names_of(part.events, channels=self._channels)

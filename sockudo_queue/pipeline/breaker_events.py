@@ -1,4 +1,4 @@
-"""Reports what the breaker of a webhook does: to the log, so that an outage can be read there alone, and as alerts."""
+"""Reports changes of webhook breakers in the log, where they show a complete outage, and as alerts."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from sockudo_queue.pipeline.in_flight import WebhookDelivery
 
 
 def log_probe(log: Any, delivery: WebhookDelivery) -> None:
-    """Log that one attempt is about to tell whether the endpoint is back."""
+    """Log that one attempt probes whether the endpoint has recovered."""
     log.info("breaker.half_open", app=delivery.state.app, webhook=delivery.webhook.name)
 
 
 def report_closed(log: Any, raise_alert: RaiseAlert, app: str, webhook: str, failing_s: float) -> None:
-    """Report that a breaker was closed, by an attempt or by an operator, after so many seconds of failures."""
+    """Report that an attempt or an operator closed a breaker, after `failing_s` seconds of failures."""
     log.info("breaker.closed", app=app, webhook=webhook, failing_s=round(failing_s, 1))
     raise_alert(breaker_closed(app, webhook, time.time(), failing_s=failing_s))
 
@@ -31,16 +31,16 @@ def report_breaker(
     ended: float,
     failing_since: float | None,
 ) -> None:
-    """Report that this attempt has opened or closed a breaker, or nothing.
+    """Report that this attempt opened or closed a breaker; report nothing if it did neither.
 
-    `failing_since` is when the webhook began to fail, None where the breaker was closed before. A probe that fails
-    opens the breaker again; that is logged, but it is no alert.
+    `failing_since` is the time since when the webhook fails, or None if the breaker was closed before the attempt. A
+    failed probe opens the breaker again; that is logged but is not an alert.
     """
     app, webhook = delivery.state.app, delivery.webhook.name
     if breaker.is_closed:
         if failing_since is not None:
             report_closed(log, raise_alert, app, webhook, ended - failing_since)
-    elif breaker.open_until == ended + breaker.period:  # by this attempt, and not by an earlier one
+    elif breaker.open_until == ended + breaker.period:  # opened by this attempt, not by an earlier one
         log.warning(
             "breaker.opened",
             app=app,

@@ -1,4 +1,4 @@
-"""Whether the broker can be reached: one log line when that changes, and the readiness that follows from it."""
+"""Tracks whether the broker is reachable: logs each change once and sets the readiness."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from sockudo_queue.runtime.backoff import Backoff
 
 FIRST_PAUSE: Final = 0.05
 LONGEST_PAUSE: Final = 2.0
-"""Seconds between two tries while the broker is away; short, so that work resumes soon after the broker does."""
+"""Maximum seconds between two tries during an outage; short, so that work resumes soon after the broker does."""
 JITTER: Final = 0.5
-"""The share of a pause that chance may take off, so that workers do not all try together."""
+"""The part of a pause that is random, so that workers do not all retry at the same moment."""
 REMIND_AFTER: Final = 60.0
-"""Seconds after which an outage that goes on is logged again."""
+"""Seconds after which a continuing outage is logged again."""
 REFUSAL_REMIND_AFTER: Final = 600.0
-"""The same for a source that is refused while others are served; it may be one that nothing is written to."""
+"""The same for a refused source while other sources work. It is longer, because the source may be unused."""
 STRAGGLERS: Final = 1.0
-"""Seconds after an outage in which failures are left unsaid: they are of calls that were begun in it."""
+"""Seconds after an outage in which failures are ignored: they belong to calls that began during the outage."""
 
 
 def broker_backoff() -> Backoff:
-    """Return the pauses between two tries to reach the broker."""
+    """Return a backoff for retries of broker calls."""
     return Backoff(FIRST_PAUSE, LONGEST_PAUSE, jitter=JITTER)
 
 
 class BrokerWatch:
-    """Told of every success and failure by all who talk to the broker; safe from any thread, cheap on success.
+    """Receives the success or failure of every broker call. Thread-safe, and cheap on success.
 
-    Where the sources of a queue lie on several servers, one that answers says nothing of another: the broker is lost
-    until all that were silent have answered.
+    The sources of a queue may be on several servers, so an answer of one source says nothing about another: the broker
+    is lost until every silent source has answered.
 
-    An answer ends an outage, or a refusal, only where it was asked for after its beginning: one that was on its way
-    before says what was. So whoever asks reads `losses` first, and tells it with the answer. Each has a number of its
-    own, since what begins meanwhile at another server makes no answer of this one older.
+    An answer ends an outage or a refusal only if its call began after the outage. Therefore a caller reads `losses`
+    before the call and passes it with the answer. Each outage of a source has its own number, so a later outage of
+    another server does not make an answer of this one look older.
     """
 
     def __init__(
@@ -46,37 +46,39 @@ class BrokerWatch:
         on_change: Callable[[str | None], None],
         on_source_change: Callable[[str, str | None], None] = lambda *_: None,
     ) -> None:
-        """The callbacks get a reason, or None when it is over: of the broker, and of one source that is refused."""
+        """`on_change` gets the reason of an outage, `on_source_change` a source and the reason of its refusal; None at
+        the end."""
         self._log = log
         self._on_change = on_change
         self._on_source_change = on_source_change
         self.losses = 0
-        # Held while a change is told: else an end and a beginning could change places, and the last word stays.
+        # Held during the callbacks. Otherwise the end and the beginning of outages could be reported in the wrong
+        # order, and the wrong state would remain.
         self._lock = threading.Lock()
-        self._silent: dict[str, int] = {}  # a source, or "" where nothing answers -> which of the losses it is
+        self._silent: dict[str, int] = {}  # source, or "" for the whole broker -> number of its outage
         self._lost_at = 0.0
         self._reminder = Reminder(REMIND_AFTER)
         self._refuses = False
         self._resumed_at = 0.0
         self._started = False
         self.awaits_answer = True
-        """Whether an answer of the broker changes anything; if not, `worked` need not be called."""
-        self._refused: dict[str, int] = {}  # a source -> which of the losses it is
+        """Whether an answer of the broker can change the status; if not, callers may skip `worked`."""
+        self._refused: dict[str, int] = {}  # source -> number of its refusal
         self._refusal_reminders: dict[str, Reminder] = {}
 
     @property
     def is_lost(self) -> bool:
-        """Tell whether the last that was heard of the broker is a failure."""
+        """Whether the broker or a source of it does not answer."""
         return bool(self._silent)
 
     def worked(self, losses: int, source: str = "") -> None:
-        """Note that the broker has answered, for one source where that is told. `losses` is of before it was asked."""
+        """Record an answer of the broker, or of one source. `losses` is the value from before the call."""
         if self._started and not (self._silent and ("" in self._silent or source in self._silent)):
             return
         self._heard(losses, "", source)
 
     def source_worked(self, losses: int, source: str) -> None:
-        """Note that a source has answered its notifier thread; `losses` as with `worked`."""
+        """Record that a source answered its notifier thread; `losses` as in `worked`."""
         if source in self._refused:
             with self._lock:
                 if self._refused[source] <= losses:
@@ -86,15 +88,15 @@ class BrokerWatch:
         self.worked(losses, source)
 
     def source_refused(self, losses: int, error: SourceRefused) -> None:
-        """Note that a source has answered its notifier thread, by a refusal: it is left out then, and not silent."""
+        """Record that a source refused the call of its notifier thread. It is then excluded, but no longer silent."""
         self.failed(error)
         if error.source in self._silent:
             self._heard(losses, error.source)
 
     def failed(self, error: BrokerError) -> None:
-        """Note that the broker did not do what was asked. What it refuses of one source alone is no outage."""
+        """Record a failed call. A refusal by one source only is not an outage."""
         if isinstance(error, SettlementRefused):
-            return  # the worker that settles tries again, and logs it
+            return  # the worker retries the settlement and logs it
         if isinstance(error, SourceRefused):
             self._source_failed(error)
             return
@@ -109,13 +111,13 @@ class BrokerWatch:
                 self._note_silence()
             if first:
                 self._lost_at = now
-            # A server that is back and refuses is another thing to mend than one that is away.
+            # The operator has to fix a refusal differently from an outage, so the change is logged.
             refuses = isinstance(error, BrokerRefused)
-            told = first or (refuses and not self._refuses)
-            if self._reminder.is_due(now, changed=told):
+            changed = first or (refuses and not self._refuses)
+            if self._reminder.is_due(now, changed=changed):
                 self._refuses = refuses
                 self._log.error("broker.lost", reason=str(error))
-            if told:
+            if changed:
                 self._on_change(str(error))
 
     def _source_failed(self, error: SourceRefused) -> None:

@@ -1,4 +1,4 @@
-"""How long a deferral takes: what was promised, or a guess that grows."""
+"""Computes the delay of a deferral: the reserved time, or an increasing estimate."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import Final
 from sockudo_queue.delivery.admission.endpoint import LONGEST_RESERVATION, Deferral
 
 LONGEST_GUESS: Final = 8 * LONGEST_RESERVATION
-"""Seconds that a job waits at most for an endpoint with more jobs than can be promised a start time."""
+"""Maximum delay in seconds, for an endpoint with more waiting jobs than can get a reservation."""
 
 
 def delay_ms(deferral: Deferral, guesses: int) -> int:
-    """Return the milliseconds to wait; a guess grows with those before it, so that a backlog does not go round."""
+    """Return the delay in milliseconds. An estimate grows with each earlier one, so that a backlog is not polled
+    constantly."""
     if not deferral.grows:
         return max(round(deferral.delay * 1000), 1)
     grown = min(deferral.delay * (1 << min(guesses, 6)), max(deferral.delay, LONGEST_GUESS))
-    # Spreads what was put off together.
+    # Spreads jobs that were deferred at the same time.
     return max(round(grown * (1 + random.random() / 4) * 1000), 1)  # noqa: S311 - guards nothing

@@ -1,6 +1,6 @@
-"""One attempt at one webhook: may its endpoint be called now, sign, POST, and what follows from the outcome.
+"""One delivery attempt: asks for admission, signs, posts, and decides what follows from the outcome.
 
-Several threads may attempt the webhooks of one job at the same time. Nothing here waits for anything but the endpoint.
+Several threads may attempt the webhooks of one job at the same time. An attempt blocks only on the endpoint.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ from sockudo_queue.pipeline.pool import Slot
 
 
 class Attempt(msgspec.Struct, frozen=True):
-    """One POST that has ended: its outcome, whether a kept connection carried it, and the bytes of its body.
+    """One finished POST: its outcome, whether it used a kept-alive connection, and the bytes of its body.
 
-    `context` is the span that the receiver was given; None where it was given none.
+    `context` is the trace context that was sent to the receiver, or None.
     """
 
     outcome: Outcome
@@ -54,7 +54,7 @@ class Attempt(msgspec.Struct, frozen=True):
 
 
 class Dispatcher:
-    """Makes the attempts that a claim asks for. Safe from any thread."""
+    """Makes the attempts of a claim. Thread-safe."""
 
     def __init__(
         self,
@@ -80,10 +80,11 @@ class Dispatcher:
     def attempt(
         self, in_flight: JobInFlight, delivery: WebhookDelivery, slot: Slot, give_back: Callable[[Slot], object]
     ) -> Disposition | None:
-        """Post one delivery if its endpoint may be called now. Returns what is still owed, None for nothing.
+        """Post one delivery if its endpoint admits it. Returns the part to keep, or None if the delivery is complete.
 
-        The slot is marked as busy meanwhile, and given back first where the attempt is likely to be slow. Blocks for at
-        most the webhook's timeout. What fails here costs this webhook and no thread.
+        The slot is marked as busy during the attempt; it is given back first if the attempt is likely to be slow.
+        Blocks at most for the webhook's timeout. An exception becomes a dead letter of this webhook and does not end
+        the thread.
         """
         try:
             decision = self._admit(in_flight, delivery)
@@ -95,12 +96,12 @@ class Dispatcher:
                     give_back(slot)
                 return self._post(in_flight, delivery, decision)
             except BaseException:
-                # Whatever became of the attempt, the endpoint must not count it for ever.
+                # The endpoint must not count the attempt as in flight forever.
                 self._endpoints.close(decision, time.monotonic())
                 raise
             finally:
                 slot.busy_since = 0.0
-        except Exception as error:  # noqa: BLE001 - it would end worker after worker, and in the end the daemon
+        except Exception as error:  # noqa: BLE001 - it would crash one worker after another, and finally the daemon
             self._log.error("job.failed", record=in_flight.claim.id, exc_info=error)
             owed = msgspec.structs.replace(delivery.state, webhook=delivery.webhook.name)
             return dead_letter(owed, in_flight.claim, "internal-error", delivery.events)
@@ -119,22 +120,22 @@ class Dispatcher:
         )
 
     def close_breaker(self, webhook: WebhookKey) -> None:
-        """Close the breaker of a webhook, because an operator says that its endpoint is back."""
+        """Close the breaker of a webhook, because an operator requested it."""
         failing_s = self._endpoints.close_breakers(webhook, time.monotonic())
         if failing_s is not None:
             self._metrics.breaker(*webhook, BreakerState.CLOSED)
             report_closed(self._log, self._raise_alert, *webhook, failing_s)
 
     def look_at(self, admission: Admission) -> None:
-        """Note that an attempt goes on for longer than most."""
+        """Check a running attempt that takes longer than usual."""
         self._endpoints.look_at(admission, time.monotonic())
 
     def enforce_deadlines(self) -> None:
-        """End attempts that go on without end; to be called many times a second."""
+        """End attempts that exceed their deadline; to be called many times a second."""
         self._sender.enforce_deadlines()
 
     def deferred(self, in_flight: JobInFlight, delivery: WebhookDelivery, deferral: Deferral) -> Disposition:
-        """Decide what becomes of a delivery that may not be attempted now. Only an open breaker starts the budget."""
+        """Return the part to keep of a delivery that is not admitted now. Only an open breaker starts its budget."""
         now, state = in_flight.claim.now_ms(), delivery.state
         self._metrics.webhook(state.app, delivery.webhook.name).deferred()
         began = state.budget_from
@@ -147,7 +148,8 @@ class Dispatcher:
                 return dead_letter(state, in_flight.claim, "endpoint-down", delivery.events)
             delay_ms = min(delay_ms, left)
         if in_flight.claim.ordered and deferral.failing_for * 1000 > delivery.webhook.retry.max_elapsed_time_ms:
-            # Others wait behind it in their order: one of them has used up a budget already, and that is enough.
+            # Others wait behind this ordered record. If the endpoint has failed for longer than the budget, an earlier
+            # delivery has already used up its budget, so this one does not wait again.
             return dead_letter(state, in_flight.claim, "endpoint-down", delivery.events)
         kept = msgspec.structs.replace(
             state,
@@ -156,11 +158,11 @@ class Dispatcher:
             reserved=deferral.reserved,
             guesses=state.guesses + 1 if deferral.grows else 0,
         )
-        # A place in a line may be forgotten, the beginning of a budget may not.
+        # A crash may lose a reservation, but not the start of a budget.
         return Retry(delivery_state.encode(kept), delay_ms, durable=began != state.budget_from)
 
     def _post(self, in_flight: JobInFlight, delivery: WebhookDelivery, admission: Admission) -> Disposition | None:
-        """Sign and post one delivery, and decide what becomes of it; None when nothing is owed any more."""
+        """Sign and post one delivery. Returns the part to keep, or None if the delivery is complete."""
         counts = self._metrics.webhook(delivery.state.app, delivery.webhook.name)
         breaker = admission.breaker
         if admission.is_probe:
@@ -175,10 +177,10 @@ class Dispatcher:
             context = _passed_on(context, delivery.webhook)
         try:
             attempt = self._send(in_flight, delivery, now_ms, context)
-        except Exception as error:  # noqa: BLE001 - it costs an attempt and no dead letter
+        except Exception as error:  # noqa: BLE001 - counts as a failed attempt, which is retried
             self._log.error("delivery.failed", webhook=delivery.webhook.name, job=delivery.state.job, exc_info=error)
             attempt = Attempt(from_failure(Failure.INTERNAL), context=context)
-        except BaseException:  # this thread is being ended
+        except BaseException:  # this thread is terminating
             counts.ended(Verdict.RETRYABLE, time.monotonic() - started)
             raise
         ended = time.monotonic()
@@ -195,11 +197,11 @@ class Dispatcher:
             if not (outcome.delivered and was_closed):
                 self._metrics.breaker(delivery.state.app, delivery.webhook.name, breaker.state(ended))
                 report_breaker(self._log, self._raise_alert, delivery, breaker, outcome, ended, failing_since)
-        except Exception as error:  # noqa: BLE001 - what was delivered must not be posted again for the sake of a figure
+        except Exception as error:  # noqa: BLE001 - a failed report must not repeat a delivery
             self._log.error("delivery.failed", webhook=delivery.webhook.name, job=delivery.state.job, exc_info=error)
         if cut_short:
-            # The network may be leaving together with us; the attempt counts for nothing. That there was one stays in
-            # the state, so that the delivery that follows is recorded as one after a failure.
+            # During a stop the network may fail because the host shuts down, so the attempt does not count. `last`
+            # keeps the fact that there was one, so that the next delivery is recorded as one after a failure.
             state = delivery.state
             last = state.last or outcome.reason
             return Requeue(
@@ -229,7 +231,7 @@ class Dispatcher:
         now_ms: int,
         counts: WebhookMetrics,
     ) -> None:
-        """Count an attempt and log it."""
+        """Count, log and record an attempt."""
         job, state, outcome, context = in_flight.job, delivery.state, attempt.outcome, attempt.context
         assert job is not None
         trace_id = context.trace_id if context is not None else None
@@ -300,15 +302,15 @@ class Dispatcher:
 
 
 def _passed_on(context: TraceContext, webhook: Webhook) -> TraceContext:
-    """Return a job's trace with a span id of the attempt's own, which no span of ours has."""
+    """Return the job's trace context with a new span id for this attempt, which no span of this daemon uses."""
     if webhook.url is None:
-        return context  # a function gets no headers
-    # It tells an attempt from the one before, and guards nothing.
+        return context  # a Lambda function gets no headers
+    # The id only distinguishes attempts; it protects nothing.
     return context.child(random.getrandbits(64) or 1)
 
 
 def _target_of(webhook: Webhook) -> tuple[EndpointKey, str]:
-    """Return the endpoint of a webhook, and what tells its target from another one. A function is its own endpoint."""
+    """Return the endpoint of a webhook, and a key of its target. A Lambda function is its own endpoint."""
     if webhook.url is not None:
         url = webhook.url.revealed
         return endpoint_of(url), url
@@ -319,9 +321,9 @@ def _target_of(webhook: Webhook) -> tuple[EndpointKey, str]:
 
 @lru_cache(maxsize=16_384)
 def endpoint_of(url: str) -> EndpointKey:
-    """Return the endpoint that a URL belongs to.
+    """Return the endpoint of a URL.
 
-    What cannot be read has none; an attempt finds that out and costs its webhook, where an error here costs the worker.
+    An invalid URL gets an empty endpoint instead of an error: the attempt then fails for its webhook only.
     """
     try:
         parts = urlsplit(url)

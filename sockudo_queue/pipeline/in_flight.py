@@ -1,6 +1,6 @@
-"""The claims that this process works on: what each still owes, and how it ends.
+"""The claims that this process is processing: the remaining deliveries and the settlement of each.
 
-A claim is in flight from its receipt until its settlement was accepted.
+A claim is in flight from its arrival until its settlement was accepted.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sockudo_queue.observability.tracing.spans import ClaimSpan
 
 
 class WebhookDelivery(msgspec.Struct, frozen=True):
-    """One match of a claimed record: the webhook that is owed, what it wants, and where its tries stand."""
+    """One match of a claimed record: the webhook, its events, and the state of its attempts."""
 
     ordinal: int
     webhook: Webhook
@@ -28,11 +28,11 @@ class WebhookDelivery(msgspec.Struct, frozen=True):
 
 
 class JobInFlight(msgspec.Struct, eq=False):
-    """One claim at work. `finish` and `abandon` may be called from any thread; exactly one settlement is built.
+    """One claim in processing. `finish` and `abandon` are thread-safe; exactly one settlement is built.
 
-    Building it sends nothing: see "How a job is processed" in docs/architecture.md. `decided` is kept of the record
-    whatever becomes of the deliveries. Of a job that has nothing to attempt, `job` is without its events. `span` is
-    None unless this claim is traced.
+    Building the settlement does not send it: see "How a job is processed" in docs/architecture.md. The parts in
+    `decided` are kept regardless of the results of the deliveries. If a job has nothing to attempt, `job` has no
+    events. `span` is None unless this claim is traced.
     """
 
     claim: Claim
@@ -47,16 +47,19 @@ class JobInFlight(msgspec.Struct, eq=False):
 
     @classmethod
     def settled(cls, claim: Claim, *parts: Disposition, splits: bool = False) -> JobInFlight:
-        """Return a job that has nothing to attempt: its settlement is an ack, or has the given parts."""
+        """Return a job without attempts: its settlement is an ack, or has the given parts."""
         return cls(claim, settlement=Settlement(claim, parts, splits=splits and bool(parts)))
 
     @classmethod
     def unresolved(cls, claim: Claim) -> JobInFlight:
-        """Return the job of a claim that was not looked into yet: all that can become of it is to be abandoned."""
+        """Return the job of a claim that is not resolved yet; it can only be abandoned."""
         return cls(claim)
 
     def finish(self, delivery: WebhookDelivery, part: Disposition | None) -> Settlement | None:
-        """Report one delivery: None when nothing is owed any more. Returns the settlement to whoever reports last."""
+        """Report the result of one delivery: the part to keep, or None if it is complete.
+
+        The call that reports the last delivery returns the settlement; other calls return None.
+        """
         with self._lock:
             if self.settlement is not None or delivery.ordinal in self._parts:
                 return None
@@ -68,14 +71,14 @@ class JobInFlight(msgspec.Struct, eq=False):
 
     @property
     def unfinished(self) -> list[WebhookDelivery]:
-        """The deliveries that nothing was reported of yet."""
+        """The deliveries without a reported result."""
         with self._lock:
             return [delivery for delivery in self.deliveries if delivery.ordinal not in self._parts]
 
     def abandon(self, *, lapsed: bool = False) -> Settlement:
-        """End the work now: what is not finished goes back to the queue, without an attempt being counted.
+        """End the job now: unfinished deliveries go back to the queue without counting an attempt.
 
-        `lapsed`: its worker has died, and a job that kills worker after worker must end some day.
+        `lapsed`: the worker has crashed. The count of lapses limits jobs that crash one worker after another.
         """
         with self._lock:
             if self.settlement is None:
@@ -87,24 +90,24 @@ class JobInFlight(msgspec.Struct, eq=False):
             return self.settlement
 
     def _compose(self) -> Settlement:
-        # In the order of the deliveries, whichever was reported first.
+        # In the order of the deliveries, not of the reports.
         reported = [self._parts[delivery.ordinal] for delivery in self.deliveries]
         parts = tuple([part for part in reported if part is not None]) + self.decided
         return Settlement(self.claim, parts, splits=self.splits and bool(parts))
 
 
 class ClaimsInFlight(dict[str, JobInFlight]):
-    """The claims that are ours now, by receipt. Safe from any thread, since each operation of a dict is one step.
+    """The claims that this process holds, by receipt. Thread-safe, because single dict operations are atomic.
 
-    One thread alone gets a claim from `pop`, so its end is counted once.
+    Only one thread gets a claim from `pop`, so its end is counted once.
     """
 
     def all(self) -> list[JobInFlight]:
-        """Return what is held at this moment."""
+        """Return a copy of the current claims."""
         return list(self.values())
 
 
 def dead_letter(state: DeliveryState, claim: Claim, reason: str, events: Sequence[Event] = ()) -> DeadLetter:
-    """Return the end of a delivery, or of a whole job, that is given up now. `events` are those of the delivery."""
+    """Return the dead letter of a delivery or of a whole job. `events` are those of the delivery."""
     details = msgspec.structs.replace(state, reason=reason, died=claim.now_ms())
     return DeadLetter(delivery_state.encode(details), reason, details, events)

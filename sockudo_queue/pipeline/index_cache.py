@@ -1,4 +1,4 @@
-"""The indexes of the apps that jobs come for, kept while the apps stay as they are and within a number of entries."""
+"""Webhook indexes of the apps in use, cached until the app changes, up to a maximum number of entries."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from sockudo_queue.core.matching import Finds, Match, Pause
 from sockudo_queue.core.webhook_index import WebhookIndex
 
 SMALL: Final = 8
-"""Webhooks up to which looking at each of them is as fast as an index. Who asks for a match decides by it."""
+"""Number of webhooks up to which matching each of them is as fast as an index. Callers of `match` check it."""
 MOST_ENTRIES: Final = 100_000
-"""Webhooks times their event types, in all indexes together. An entry takes about 120 bytes."""
+"""Maximum of webhooks times event types in all indexes together. An entry takes about 120 bytes."""
 
 
 class _CachedIndex(NamedTuple):
@@ -23,7 +23,7 @@ class _CachedIndex(NamedTuple):
 
 
 class IndexCache:
-    """Matches jobs by index. Safe from any thread."""
+    """Matches jobs by index. Thread-safe."""
 
     def __init__(self, most_entries: int = MOST_ENTRIES) -> None:
         self._most = most_entries
@@ -34,7 +34,7 @@ class IndexCache:
     def match(self, job: Job, app: App, finds: Finds, pause: Pause | None = None) -> list[Match]:
         """Return the matches of a job in the order of the app's webhooks."""
         entry = self._entries.get(app.id)
-        if entry is None or entry.app is not app:  # an app that changes is replaced by another object
+        if entry is None or entry.app is not app:  # a changed app is a new object
             entry = self._add(_CachedIndex(app, WebhookIndex(app.webhooks), _size(app)))
         return entry.lookup.match(job, finds, pause)
 

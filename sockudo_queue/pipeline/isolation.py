@@ -1,8 +1,8 @@
-"""Lets a claim that may kill the process run while nothing else does, so that no other job dies with it.
+"""Runs a claim that may crash the process alone, so that no other job is lost with it.
 
-A lease that expired twice may have expired because of its job. A job that kills does so quickly, so the others wait for
-`slow` seconds once it has begun. Before that it waits for those in flight, for two seconds at most. So a suspect whose
-endpoint hangs costs the others about two seconds, once for each such suspect.
+A lease that expired twice may have expired because its job crashed the process. Such a job crashes it quickly, so other
+claims wait only for the first `slow` seconds of the suspect. Before that, the suspect waits for the claims in flight,
+for at most two seconds. So a suspect with a hanging endpoint delays the others by about two seconds, once per suspect.
 """
 
 from __future__ import annotations
@@ -15,15 +15,17 @@ from typing import Final
 from sockudo_queue.pipeline.in_flight import ClaimsInFlight
 
 SUSPECT_LAPSES: Final = 2
-"""Expired leases from which on a claim is worked on alone: one may be a restart, or a neighbour's fault."""
+"""Number of expired leases from which on a claim runs alone. One expired lease may come from a restart or from another
+job."""
 OTHERS_WITHIN: Final = 2.0
-"""Seconds to wait for the other claims in flight; what takes longer hangs, and has waited long enough to be known."""
+"""Maximum seconds to wait for the other claims in flight. A claim that takes longer is waiting for its endpoint and did
+not crash the process."""
 POLL: Final = 0.005
 RELEASE_POLL: Final = 0.05
 
 
 class Isolation:
-    """One suspect at a time. Safe from any thread; `holds` is for workers to read before they claim."""
+    """Isolates one suspect at a time. Thread-safe; workers read `holds` before they claim."""
 
     def __init__(
         self,
@@ -33,9 +35,9 @@ class Isolation:
         *,
         slow: float = 0.1,
     ) -> None:
-        """`is_claiming` tells whether a claim may be on its way that is not among the claims in flight yet."""
+        """`is_claiming` returns whether a worker may be receiving a claim that is not in flight yet."""
         self.holds = False
-        """Nothing may be claimed, and what was claimed nevertheless goes back."""
+        """While true, workers must not claim, and a claim that arrives nevertheless goes back."""
         self._claims = claims if claims is not None else ClaimsInFlight()
         self._is_claiming = is_claiming
         self._stopping = stopping if stopping is not None else threading.Event()
@@ -47,26 +49,26 @@ class Isolation:
         self._hanging: set[str] = set()
 
     def begin(self, receipt: str) -> bool:
-        """Wait until this claim is alone, for some seconds at most; False where it has to go back.
+        """Wait until this claim is alone, for about two seconds at most. Returns False if it has to go back.
 
-        It must be among the claims in flight, so that its lease is renewed. A second suspect does not wait here:
-        claimed, its lease would expire together with that of the first.
+        The claim must be among the claims in flight, so that its lease is renewed. A second suspect does not wait here:
+        if both were claimed, a crash would let both leases expire.
         """
         return self._hold(receipt) and self._wait_for_others(receipt)
 
     def end(self, receipt: str) -> None:
-        """Let the others go on, where this claim holds them up."""
+        """Release the other claims if this claim holds them up."""
         with self._lock:
             if self.holds and self._suspect == receipt:
                 self._release()
 
     def look(self, now: float) -> None:
-        """Let the others go on where the suspect has ended or has become slow; to be called many times a second."""
+        """Release the other claims if the suspect has ended or has become slow; to be called many times a second."""
         if self.holds and (now >= self._release_at or self._suspect not in self._held()):
             self.end(self._suspect)
 
     def wait(self) -> None:
-        """Wait for a moment, or until the others may go on."""
+        """Wait for a short time, or until the other claims are released."""
         self._released.wait(RELEASE_POLL)
 
     def _hold(self, receipt: str) -> bool:
@@ -86,7 +88,7 @@ class Isolation:
         give_up_at = time.monotonic() + OTHERS_WITHIN
         while self._is_claiming() or self._held() - {receipt} - self._hanging:
             if time.monotonic() >= give_up_at:
-                # They are not waited for again: one hanging endpoint would hold up everything at every suspect.
+                # They are not waited for again, because one hanging endpoint would delay all claims at every suspect.
                 self._hanging = self._held() - {receipt}
                 break
             if self._stopping.wait(POLL):

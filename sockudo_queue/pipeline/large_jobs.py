@@ -1,10 +1,11 @@
-"""How many bytes of large jobs are worked on at the same time, and each app's share of them.
+"""Limits the bytes of large jobs in flight, and each app's share of them.
 
-In memory a job takes about four times its bytes: as it came, as its events, as the body of a request, and in libcurl. A
-slow endpoint gives its worker's slot away, so there may be dozens of jobs in flight. Small ones never add up to much.
+In memory a job takes about four times its bytes: the received body, the parsed events, the request body, and libcurl's
+copy. A slow endpoint gives its worker's slot away, so there may be dozens of jobs in flight. Small jobs never use
+enough memory to matter.
 
-As with spare workers, an app above its fair share leaves a quarter of the room to other apps: large jobs for an
-endpoint that hangs must not keep those of other apps waiting.
+As with spare workers, an app above its fair share leaves a quarter of the limit to other apps, so that large jobs for a
+hanging endpoint do not block large jobs of other apps.
 """
 
 from __future__ import annotations
@@ -18,36 +19,35 @@ from typing import Final
 from sockudo_queue.drivers.base import Claim
 
 LARGE: Final = 262_144
-"""Bytes above which a job counts; a job of 100 typical events has 20,000."""
+"""Size in bytes above which a job counts; a job of 100 typical events has 20,000."""
 SPACING: Final = 0.25
-"""Seconds between two jobs of an app that wait, so that those that find no room again cost little."""
+"""Seconds between two waiting jobs of an app, so that jobs which still find no room cost little."""
 LONGEST_WAIT: Final = 30.0
 FIRST_WAIT: Final = 1.0
-"""Seconds between two looks of the job that comes next, for which room is kept."""
+"""Retry interval in seconds of the next job, for which room is reserved."""
 KEPT: Final = 5.0
-"""Seconds for which its room is kept beyond that. It may come late, or be taken by another process."""
+"""Seconds for which the reservation lasts beyond that: the job may come late, or another process may claim it."""
 LEFT: Final = 0.25
-"""Part of the room that an app above its fair share leaves to other apps."""
+"""The part of the limit that an app above its fair share leaves to other apps."""
 
 
 class LargeJobs:
-    """Room for large jobs. Safe from any thread.
+    """Admission of large jobs. Thread-safe.
 
-    A job has its room for as long as its claim exists in memory, whatever becomes of it: no path can forget to give
-    the room back.
+    A job occupies its room for as long as its claim object exists, so no code path can forget to free it.
     """
 
     def __init__(self, most_bytes: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._most = most_bytes
         self._clock = clock
-        self._lock = threading.RLock()  # a claim may end at any line of the thread that holds it
+        self._lock = threading.RLock()  # the finalizer of a claim may run at any line of this thread
         self._held: dict[str, int] = {}  # app -> bytes in flight; apps without any are not in it
-        self._next: dict[str, float] = {}  # app -> when its latest waiting job looks again
+        self._next: dict[str, float] = {}  # app -> start time of its latest waiting job
         self._first, self._first_size, self._first_until = "", 0, 0.0
         self.bytes = 0
 
     def wait_ms(self, claim: Claim, app: str) -> int:
-        """Return 0 where there is room for a job, which it then has, else the milliseconds until it may look again."""
+        """Return 0 if the job may begin, and occupy its room; otherwise return the milliseconds until its retry."""
         size = len(claim.body)
         if size <= LARGE:
             return 0
@@ -64,12 +64,12 @@ class LargeJobs:
             return self._place_in_line(app, now)
 
     def _may_begin(self, record: str, app: str, size: int, now: float) -> bool:
-        """Tell whether a job may begin. The first that finds no room becomes the next, and room is kept for it."""
+        """Return whether a job may begin. Room is reserved for the first job that does not fit."""
         if now > self._first_until:
             self._first = ""
         is_first = self._first in ("", record)
         if not self._is_within_share(app, size):
-            # Its own app is what it waits for, and room that is kept for it would be missing for the others.
+            # The job waits for its own app, so a reservation would only take room from other apps.
             self._first = "" if is_first else self._first
             return False
         kept = 0 if is_first else self._first_size

@@ -1,11 +1,11 @@
-"""The share of matching time of each app, so that one app's patterns never keep the others from being matched.
+"""Limits the matching time of each app, so that slow patterns of one app do not block the others.
 
-A search holds Python's lock, so nothing else in the process moves meanwhile. Only costly searches are counted; those of
-ordinary patterns take microseconds. An app over its share is matched at the pace of its share: the job at hand waits
-between two searches, without a slot, and the app's other jobs are put off. While no other app has work, one job is
-matched at full speed.
+A search holds the GIL, so no other thread runs meanwhile. Only slow searches are counted; those of ordinary patterns
+take microseconds. An app above its share is matched at the rate of its share: the current job waits between two
+searches without a slot, and other jobs of the app are deferred. While no other app has work, one job is matched at full
+speed.
 
-Pure but for its lock: the caller says what time it is (seconds, monotonic). Safe from any thread.
+Pure except for its lock: callers pass the time (monotonic seconds). Thread-safe.
 """
 
 from __future__ import annotations
@@ -18,29 +18,30 @@ from sockudo_queue.delivery.admission.circuit_breaker import ReservationSchedule
 from sockudo_queue.delivery.admission.endpoint import LONGEST_RESERVATION, Deferral
 
 SHARE: Final = 0.05
-"""Part of the time that one app's costly searches may take while other apps have work. The others are to keep nine
+"""The part of the time that slow searches of one app may take while other apps have work. The others should keep nine
 tenths of their throughput, and the app's jobs cost more than their searches."""
 BURST: Final = 0.1
-"""Seconds of searching that an app may have ahead of its share: compiling its patterns must not put its jobs off."""
+"""Seconds of searching that an app may use in advance, so that compiling its patterns does not defer its jobs."""
 MOST_DEBT: Final = 10.0
-"""Seconds for which an app is put off at most after its latest search, however long it searched before, perhaps while
+"""Maximum seconds for which an app is deferred after its latest search, because it may have searched for longer while
 no other app had work."""
 SLICE: Final = 0.01
-"""Seconds of searching after which a job gives way; others wait for that long at most, or for one search."""
+"""Seconds of searching after which a job yields; others wait at most for that, or for one search."""
 LONG: Final = 0.1
-"""Seconds of searching after which a job is taken off its slot, also while no other app has work; as a slow attempt."""
+"""Seconds of searching after which a job gives its slot back, like a slow attempt, even if no other app has work."""
 LONG_LIMIT: Final = 4
-"""Jobs of different apps that may be matched off their slots. They share one lock, so more are no faster."""
+"""Maximum number of jobs (of different apps) that are matched without a slot. They share the GIL, so more would not be
+faster."""
 OTHERS_WITHIN: Final = 1.0
-"""Seconds for which the last job of another app shows that there is work for other apps."""
+"""Seconds for which the last job of another app counts as work of other apps."""
 ASK_AGAIN: Final = 1.0
-"""Seconds between two looks at whether a long job has ended; how long it takes cannot be known."""
+"""Retry interval in seconds while a long job of the app is being matched; its duration is unknown."""
 CROWDED: Final = 1_000
-"""Apps whose accounts are kept without a look at which are paid."""
+"""Number of accounts above which paid accounts are removed."""
 
 
 class PutOff(Exception):
-    """The job cannot be matched now. Holds the deferral."""
+    """The job cannot be matched now; contains the deferral."""
 
     def __init__(self, deferral: Deferral) -> None:
         super().__init__()
@@ -48,28 +49,29 @@ class PutOff(Exception):
 
 
 class Interrupted(Exception):
-    """The matching was cut off: the daemon stops, or the lease of the job was lost."""
+    """Matching was interrupted: the daemon stops, or the lease of the job was lost."""
 
 
 GiveWay = Callable[[float, bool], bool]
-"""Wait for so many seconds and let others work; the flag takes the job off its slot. Returns False to stop matching."""
+"""Waits for the given seconds and lets other threads run; the flag gives the job's slot back. Returns False to stop
+matching."""
 
 
 class Account:
-    """What one app has used: its share is paid at `paid_at`."""
+    """The matching time of one app. At `paid_at` it is within its share again."""
 
     __slots__ = ("jobs", "line", "long", "paid_at", "used")
 
     def __init__(self) -> None:
         self.paid_at = 0.0
-        self.long = False  # a job of it is matched off its slot
+        self.long = False  # one of its jobs is matched without a slot
         self.line = ReservationSchedule()
         self.used = 0.0
         self.jobs = 0
 
 
 class JobMatching:
-    """One job while it is matched: what its searches have taken, and where it gives way."""
+    """One job in matching: the time that its searches took, and its callback to yield."""
 
     __slots__ = ("app", "give_way", "is_long", "sliced", "used")
 
@@ -82,10 +84,10 @@ class JobMatching:
 
 
 class MatchingShares:
-    """The accounts of all apps that have had costly searches.
+    """The accounts of all apps that had slow searches.
 
-    `latest` and `latest_at` are the app of the latest job and its time. Who matches writes them for each job, and calls
-    `turn_to` where the app is another one.
+    `latest` and `latest_at` are the app and time of the latest job. The caller sets `latest_at` for each job, and calls
+    `turn_to` if the app differs from `latest`.
     """
 
     def __init__(self) -> None:
@@ -93,14 +95,14 @@ class MatchingShares:
         self._lock = threading.Lock()
         self._long = 0
         self.latest, self.latest_at = "", float("-inf")
-        self._other_at = float("-inf")  # the same of the latest job of another app than that
+        self._other_at = float("-inf")  # time of the latest job of any other app
 
     def turn_to(self, app: str) -> None:
-        """Note that an app has work that was not the latest to have some."""
+        """Record a job of another app than the latest one."""
         self._other_at, self.latest = self.latest_at, app
 
     def check(self, app: str, now: float) -> None:
-        """Raise `PutOff` where an app may not be matched now."""
+        """Raise `PutOff` if the app may not be matched now."""
         account = self.accounts.get(app)
         if account is None:
             return
@@ -110,7 +112,7 @@ class MatchingShares:
             raise PutOff(self._reserve(account, account.paid_at, now))
 
     def charge(self, job: JobMatching, took: float, now: float) -> None:
-        """Count a costly search, and give way where it is time to. Raises `PutOff` and `Interrupted`."""
+        """Count a slow search, and yield if necessary. Raises `PutOff` and `Interrupted`."""
         with self._lock:
             account = self._charged(job, took, now)
         job.sliced += took
@@ -120,13 +122,14 @@ class MatchingShares:
         ahead = account.paid_at - now if self._others_have_work(job.app, now) else 0.0
         if not job.is_long and (job.used > LONG or ahead > BURST / SHARE):
             self._begin_long(job, account, now)
-        # What the app used before is paid by its later jobs: waiting for that, too, would take most of its share.
+        # Earlier use of the app delays its later jobs. If this job waited for it too, the app would lose most of its
+        # share.
         wait = min(ahead, searched / SHARE - searched) if job.is_long else 0.0
         if not job.give_way(max(wait, 0.0), job.is_long):
             raise Interrupted
 
     def end(self, job: JobMatching) -> None:
-        """Note that a job is matched, or will not be matched now."""
+        """Record that the matching of a job has ended or was deferred."""
         if job.is_long:
             job.is_long = False
             with self._lock:
@@ -158,7 +161,10 @@ class MatchingShares:
 
     @staticmethod
     def _reserve(account: Account, earliest: float, now: float) -> Deferral:
-        """Return when a job may be matched, one after the other at the pace of what the app's jobs take."""
+        """Reserve a start time for a job.
+
+        The interval between jobs is the app's average matching time per job, stretched to its share.
+        """
         moment = max(account.line.next_free, earliest)
         if moment - now > LONGEST_RESERVATION:
             return Deferral(LONGEST_RESERVATION, by_breaker=False, reserved=False, grows=True)

@@ -1,8 +1,8 @@
-"""Compiled patterns, kept within a number of bytes.
+"""A cache of compiled patterns with a limit in bytes.
 
-A compiled pattern grows while it searches: its engine keeps what it has worked out, up to 2 MB for each of several
-threads. That cannot be asked for. It takes time, though, so a search that takes longer than a known one ever does is
-charged for. What is charged is processor time: a busy thread may take the processor away in the middle of any search.
+A compiled pattern grows during searches: its engine caches up to 2 MB of automaton states for each of several threads,
+and does not report the size. Building states takes time, so a search that is slower than any search without new states
+is charged. The charge uses processor time, because the thread may be preempted in the middle of any search.
 """
 
 from __future__ import annotations
@@ -18,24 +18,25 @@ from sockudo_queue.core.channel_pattern import PatternError, Search, compile_pat
 from sockudo_queue.core.pattern_cost import estimate_kib
 
 _KNOWN: Final = 20e-6
-"""Seconds within which a search has learned nothing worth counting; one takes 0.3 µs mostly."""
+"""Seconds up to which a search added no states worth counting; most take 0.3 µs."""
 _LEARNED_KIB: Final = 300_000
-"""KiB that a pattern grows by in a second of searching; measured 40 to 290 KiB per ms."""
+"""KiB by which a pattern grows per second of searching; measured: 40 to 290 KiB per ms."""
 MOST_FOUND: Final = 20_000
-"""Costly searches of a job whose results are remembered, 2 MB; each pair of an event and a webhook could be one."""
+"""Maximum number of slow searches of a job whose results are remembered (2 MB); without a limit it could be one per
+event and webhook."""
 
 
 class _RememberedSearches(threading.local):
-    """What the costly searches of this thread's job have found, by pattern and channel."""
+    """Results of the slow searches of this thread's job, by pattern and channel."""
 
     def __init__(self) -> None:
         self.results: dict[tuple[str, str], bool] = {}
 
 
 class PatternCache:
-    """Searches by pattern. Safe from any thread. An invalid pattern is kept, too, and is found nowhere.
+    """Searches by pattern. Thread-safe. An invalid pattern is cached too, and never matches.
 
-    Several webhooks of an app may have one pattern, so what a costly search has found is remembered until `forget`.
+    Several webhooks of an app may have the same pattern, so results of slow searches are remembered until `forget`.
     """
 
     def __init__(
@@ -47,7 +48,7 @@ class PatternCache:
         compiler: Callable[[str, int], Search] = compile_pattern,
         on_slow: Callable[[float], None] = lambda _: None,
     ) -> None:
-        """`on_slow` gets the seconds of each costly search, and of each compilation; what it raises ends the search."""
+        """`on_slow` gets the seconds of each slow search and each compilation; an exception from it ends the search."""
         self._limit = limit_kib
         self._crowded = limit_kib // 2
         self._pattern_kib = pattern_kib
@@ -56,20 +57,20 @@ class PatternCache:
         self._compile = compiler
         self._on_slow = on_slow
         self._lock = threading.Lock()
-        self._searches: OrderedDict[str, Search] = OrderedDict()  # the latest used last
+        self._searches: OrderedDict[str, Search] = OrderedDict()  # least recently used first
         self._sizes: dict[str, int] = {}
         self._found = _RememberedSearches()
-        self._slow: set[str] = set()  # patterns with a search that seemed slow
+        self._slow: set[str] = set()  # patterns with at least one slow search
         self.size_kib = 0
 
     def finds(self, pattern: str, channel: str) -> bool:
-        """Tell whether the pattern is found in a channel's name."""
+        """Return whether the pattern matches a channel's name."""
         search = self._searches.get(pattern)
         if search is None:
             began = self._cpu_clock()
             search = self._added(pattern)
             self._on_slow(self._cpu_clock() - began)
-            return self._measured(pattern, search, channel)  # the first search learns the most
+            return self._measured(pattern, search, channel)  # the first search adds the most states
         if self.size_kib > self._crowded:
             self._note_use(pattern)
         if pattern in self._slow:
@@ -82,11 +83,12 @@ class PatternCache:
         return found
 
     def forget(self) -> None:
-        """Forget what the searches of this thread have found; its job is matched."""
+        """Forget the remembered results of this thread, because its job is matched."""
         self._found.results.clear()
 
     def _measured(self, pattern: str, search: Search, channel: str) -> bool:
-        """Search by the clock of the thread, which takes as long to read as most searches take."""
+        """Search and measure processor time. Reading that clock takes as long as most searches, so only suspects get
+        here."""
         began = self._cpu_clock()
         found = search(channel)
         took = self._cpu_clock() - began
@@ -104,7 +106,7 @@ class PatternCache:
                 self._slow.add(pattern)
 
     def _note_use(self, pattern: str) -> None:
-        """Keep a pattern longer than those not used since; not asked for while there is plenty of room."""
+        """Mark a pattern as recently used. Skipped while the cache is less than half full."""
         with self._lock:
             if pattern in self._searches:
                 self._searches.move_to_end(pattern)
@@ -113,7 +115,7 @@ class PatternCache:
         try:
             search, size = self._compile(pattern, self._pattern_kib), max(estimate_kib(pattern), 1)
         except PatternError:
-            search, size = _find_nothing, 1  # as Sockudo
+            search, size = _find_nothing, 1  # like Sockudo
         with self._lock:
             if pattern not in self._searches:
                 self._searches[pattern] = search
@@ -121,7 +123,7 @@ class PatternCache:
         return search
 
     def _charge(self, pattern: str, size_kib: int) -> None:
-        """Count what a pattern takes, and drop those not used for longest until all fit."""
+        """Add to the size of a pattern, and evict the least recently used ones until all fit."""
         with self._lock:
             if pattern not in self._searches:
                 return

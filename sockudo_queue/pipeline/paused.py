@@ -1,4 +1,4 @@
-"""Which webhooks are paused now, as workers see it."""
+"""The currently paused webhooks, for workers."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from sockudo_queue.drivers.base import Claim, Hold
 
 
 class PausedWebhooks:
-    """One service thread writes it, and workers read it without a lock: `webhooks` is replaced as a whole.
+    """The set of paused webhooks. One service thread replaces `webhooks` as a whole; workers read it without a lock.
 
-    Until `known` is set nothing may be claimed, since the pauses of an earlier run still hold.
+    No job may be claimed until `known` is set, because pauses of an earlier run still apply.
     """
 
     def __init__(self, *webhooks: WebhookKey) -> None:
@@ -21,18 +21,18 @@ class PausedWebhooks:
         self.known = threading.Event()
 
     def wait_until_known(self, stopping: threading.Event) -> None:
-        """Wait until it is known what is paused, or the daemon is stopped."""
+        """Wait until the pauses are loaded, or the daemon stops."""
         while not stopping.is_set() and not self.known.wait(0.05):
             pass
 
 
 def none_paused() -> PausedWebhooks:
-    """Return what is right where no webhook can be paused."""
+    """Return a loaded, empty set, for drivers without pauses."""
     paused = PausedWebhooks()
     paused.known.set()
     return paused
 
 
 def hold(claim: Claim, state: DeliveryState, app: str, webhook: str) -> Hold:
-    """Return the end of a claim on a delivery to a paused webhook."""
+    """Return the disposition of a delivery to a paused webhook."""
     return Hold(delivery_state.encode(delivery_state.held(state, claim.now_ms())), app, webhook)

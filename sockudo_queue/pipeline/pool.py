@@ -1,8 +1,8 @@
-"""Slots, spare workers and notifiers: who may work on a fresh job, and who is woken when there is one.
+"""Slots, spare workers and wake-ups: decides which threads may work on fresh jobs, and wakes idle ones.
 
-`concurrency` counts slots, not threads. An attempt that takes longer than `slow` gives its slot back and goes on; a
-spare worker takes the slot, so that slow endpoints do not stop the others. The pool never has more threads than slots
-plus `max_slow`; when there is no thread for a slot, the slow attempt keeps it.
+`concurrency` counts slots, not threads. An attempt that takes longer than `slow` gives its slot back and continues; a
+spare worker takes the slot, so that slow endpoints do not block the others. The pool never has more threads than slots
+plus `max_slow`; if there is no thread for a slot, the slow attempt keeps it.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from sockudo_queue.delivery.admission.endpoint import Admission
 from sockudo_queue.pipeline.in_flight import JobInFlight, WebhookDelivery
 
 SPARE_REST: Final = 30.0
-"""Seconds that a spare worker waits for something to do before its thread ends."""
+"""Seconds that a spare worker waits for a task before its thread ends."""
 
 KEPT_PART: Final = 4
-"""One of this many spare workers is not for the deliveries of jobs with many webhooks: if all of these hang, the slots
-of other jobs still have threads to go to."""
+"""One of this many spare workers is not used for jobs with many webhooks: if all of their deliveries hang, threads
+remain for the slots of other jobs."""
 
 Task = tuple[JobInFlight, WebhookDelivery]
 
 
 class Slot:
-    """One worker's hold on a slot. `busy_since` (monotonic, 0 when idle) is written by its worker alone.
+    """A worker's slot, if `held`. Only its worker writes `busy_since` (monotonic, 0 when idle).
 
-    `admission` is that of the latest attempt, which goes on for as long as `busy_since` says so.
+    `admission` is that of the latest attempt; the attempt is running while `busy_since` is not 0.
     """
 
     __slots__ = ("admission", "busy_since", "held")
@@ -40,7 +40,7 @@ class Slot:
 
 
 class WorkerPool:
-    """The slots and the queue of those who want one. Safe from any thread."""
+    """The slots and the threads that wait for one. Thread-safe."""
 
     def __init__(self, slots: int, max_slow: int, spawn: Callable[[], None]) -> None:
         self.slots = slots
@@ -60,23 +60,23 @@ class WorkerPool:
 
     @property
     def threads(self) -> int:
-        """How many workers there are, spare ones included."""
+        """Number of workers, including spare workers."""
         return self._threads
 
     @property
     def in_use(self) -> int:
-        """How many slots are held by a worker."""
+        """Number of slots that workers hold."""
         return self.slots - self._free
 
     @property
     def busy(self) -> int:
-        """How many slots are held by a worker that does not wait for a wake-up."""
+        """Number of slots whose workers are not waiting for a wake-up."""
         with self._lock:
             return self.slots - self._free - self._idle_count
 
     @property
     def someone_is_idle(self) -> bool:
-        """Tell whether a worker with a slot waits for a wake-up."""
+        """Whether a worker with a slot waits for a wake-up."""
         return self._idle_count > 0
 
     def fill(self) -> None:
@@ -89,7 +89,7 @@ class WorkerPool:
                 return
 
     def wait_for_task(self, slot: Slot) -> Task | Slot | None:
-        """Wait for something to do: a delivery of somebody's job, or a slot. None ends the worker."""
+        """Wait for a delivery of another worker's job, or for a slot. Returns None if the worker has to end."""
         with self._lock:
             while True:
                 if self._tasks:
@@ -109,12 +109,12 @@ class WorkerPool:
                     return None
 
     def rejoin(self) -> None:
-        """Note that a worker is about to `wait_for_task` again."""
+        """Record that a worker is about to call `wait_for_task` again."""
         with self._lock:
             self._waiting_count += 1
 
     def leave(self, slot: Slot, *, is_waiting: bool) -> None:
-        """Note that a worker's thread has ended, in whatever way, and free its slot."""
+        """Record that a worker's thread has ended, for any reason, and free its slot."""
         with self._lock:
             self._threads -= 1
             self._waiting_count -= is_waiting
@@ -135,7 +135,7 @@ class WorkerPool:
             return True
 
     def give_back(self, slot: Slot) -> bool:
-        """Give a slot to another worker, if there is one or one can be started; else it stays where it is."""
+        """Pass a slot to another worker, starting one if needed. Returns False, keeping the slot, if there is none."""
 
         def free() -> None:
             slot.held = False
@@ -144,7 +144,7 @@ class WorkerPool:
         return self._pass_on(lambda: slot.held, free)
 
     def offload(self, task: Task) -> bool:
-        """Let another worker attempt a delivery; False when there is none to spare for it, or none can be started."""
+        """Let another worker attempt a delivery. Returns False if none is free and none can be started."""
         return self._pass_on(
             lambda: self._most - self._threads + self._spare() > self._kept, lambda: self._tasks.append(task)
         )
@@ -156,12 +156,12 @@ class WorkerPool:
             self._woken.notify(jobs)
 
     def wake_idle(self, jobs: int) -> None:
-        """Wake as many workers as there are jobs, where one is idle."""
+        """Wake as many idle workers as there are jobs; does nothing if none is idle."""
         if self._idle_count:
             self.wake(jobs)
 
     def wait_for_work(self, seen: int, timeout: float) -> None:
-        """Wait for a wake-up that had not come when `wakeups` was read, for at most `timeout` seconds."""
+        """Wait at most `timeout` seconds for a wake-up since `wakeups` had the value `seen`."""
         with self._lock:
             self._idle_count += 1
             try:
@@ -171,14 +171,14 @@ class WorkerPool:
                 self._idle_count -= 1
 
     def stop(self) -> None:
-        """Wake everybody: nothing new is begun."""
+        """Wake all threads; no new work begins after this."""
         with self._lock:
             self._stopping = True
             self._waiting.notify_all()
             self._woken.notify_all()
 
     def _pass_on(self, is_ours: Callable[[], bool], release: Callable[[], None]) -> bool:
-        """Release what is ours to a waiting worker, starting one if needed; False where there is none to be had.
+        """Release a slot or task to a waiting worker, starting one if needed. Returns False if there is none.
 
         Both functions are called under the lock.
         """
@@ -196,19 +196,19 @@ class WorkerPool:
                 return False
 
     def _spare(self) -> int:
-        """Waiting workers that neither a free slot nor a task has a claim on. Under the lock."""
+        """Return the number of waiting workers beyond those needed for free slots and tasks. Caller holds the lock."""
         return self._waiting_count - self._free - len(self._tasks)
 
     def _reserve(self) -> bool:
-        """Make room for one more thread, if the limit allows it. Under the lock."""
+        """Count one more thread, if the limit allows it. Caller holds the lock."""
         if self._threads >= self._most:
             return False
         self._threads += 1
-        self._waiting_count += 1  # it is on its way to `wait_for_task`, and nobody shall be started in its place
+        self._waiting_count += 1  # it will call `wait_for_task`, so no second thread is started for it
         return True
 
     def _start(self) -> bool:
-        """Start the thread that room was made for; False where the system gives no thread, or no memory for one."""
+        """Start the reserved thread. Returns False if the system has no thread or no memory for it."""
         try:
             self._spawn()
         except (RuntimeError, MemoryError):

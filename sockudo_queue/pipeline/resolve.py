@@ -1,7 +1,7 @@
-"""What a claim asks for: reads its job, finds the app, and matches the webhooks that are owed events.
+"""Resolves a claim: decodes its job, finds the app, and matches the webhooks that receive events.
 
-No attempt is made here, and no settlement is sent. Where there is nothing to attempt (the job is unreadable, or its app
-is unknown), the result already holds the settlement (`JobInFlight.settled`), and the worker sends it.
+No attempt is made here, and no settlement is sent. If there is nothing to attempt (the job is unreadable, or its app is
+unknown), the result already contains the settlement (`JobInFlight.settled`), and the worker sends it.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def _never_stop(_claim: Claim, _seconds: float, _off_slot: bool) -> bool:
 
 
 class _Current(threading.local):
-    """What this thread matches now; `job` is None until a search is costly, which mostly none is."""
+    """The claim that this thread is matching. `job` is None until a search is slow; most claims have no slow search."""
 
     claim: Claim | None
     give_way: GiveWay
@@ -57,7 +57,7 @@ class _Current(threading.local):
 
 
 class Resolver:
-    """Turns a claim into the attempts that it asks for. Safe from any thread."""
+    """Resolves claims to attempts. Thread-safe."""
 
     def __init__(
         self,
@@ -85,13 +85,13 @@ class Resolver:
         self._unknown_app_budget_ms = unknown_app_budget_ms
 
     def resolve(self, claim: Claim, give_way: GiveWay = _never_stop) -> JobInFlight:
-        """Read a claim and find out what it asks for; no attempt is made yet. `give_way` is called where that is long.
+        """Resolve a claim without attempting a delivery. `give_way` is called if matching takes long.
 
-        Never raises: a job that this version fails on is kept as a dead letter; else it would end worker after worker.
+        Never raises: a job that causes an unexpected error becomes a dead letter, because it would crash every worker.
         """
         try:
             return self._resolve(claim, give_way)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it must cost this job and no other
+        except Exception as error:  # noqa: BLE001 - any error may affect only this job
             self._log.error("job.failed", record=claim.id, exc_info=error)
             return self._dead_letter(claim, _state_of(claim) or DeliveryState(job=claim.id), "internal-error")
 
@@ -101,7 +101,7 @@ class Resolver:
             self._log.warning("record.newer_version", record=claim.id)
             return JobInFlight.settled(claim, Retry(b"", NEWER_RECORD_DELAY_MS))
         if state.budget_from is not None and state.budget_from > claim.now_ms():
-            # Where the state comes with the job, a producer could write a budget that never ends.
+            # With drivers that store the state in the job, a producer could write a budget that never ends.
             state = msgspec.structs.replace(state, budget_from=claim.now_ms())
         if claim.lapses >= self._max_lapses:
             return self._dead_letter(claim, state, "worker-lost")
@@ -117,19 +117,20 @@ class Resolver:
                 "job.unreadable", record=claim.id, bytes=len(claim.body), reason="its state has a long id"
             )
             return self._dead_letter(claim, state, "unreadable")
-        if state.webhook is None:  # also one that was replayed after a death before anybody had read the job
+        if state.webhook is None:  # also a replayed job that was never decoded
             state = msgspec.structs.replace(state, job=job.job_id or state.job, app=job.app_id)
-        elif state.app != job.app_id:  # where a state comes with the job, a producer could name apps that nobody has
+        elif state.app != job.app_id:  # a producer that writes the state could invent app ids
             state = msgspec.structs.replace(state, app=job.app_id)
         in_flight = self._of_known_job(claim, state, job, give_way)
         if in_flight.job is None:
-            # Its trace is all that is asked for; the events of a large job take much memory.
+            # Only its trace is used; the events of a large job use much memory.
             in_flight.job = msgspec.structs.replace(job, events=())
         return in_flight
 
     def _of_known_job(self, claim: Claim, state: DeliveryState, job: Job, give_way: GiveWay) -> JobInFlight:
         if state.webhook is not None:
-            # Before anything that could end it: a webhook that was removed meanwhile may come back before the resume.
+            # Checked before anything that could end the delivery: a removed webhook may be restored before it is
+            # resumed.
             if (job.app_id, state.webhook) in self._paused.webhooks:
                 return JobInFlight.settled(claim, hold(claim, state, job.app_id, state.webhook))
             state = delivery_state.resumed(state, claim.now_ms())
@@ -143,7 +144,7 @@ class Resolver:
             self._unknown_apps.saw(job.app_id, known=app is not None, fresh=not claim.state)
         if app is None:
             return self._unknown_app(claim, state, job, "unknown-app")
-        if app.is_over_ceiling:  # its webhooks are not known, so what is stored is kept as it is
+        if app.is_over_ceiling:  # its webhooks are unknown, so the stored state is kept
             return self._dead_letter(claim, state, "webhook-invalid")
         return self._matched(claim, state, job, app, give_way)
 
@@ -170,7 +171,7 @@ class Resolver:
             if current.job is not None:
                 accounts.end(current.job)
                 self._patterns.forget()
-            # A claim that is kept here would never end, and a large one would keep its room.
+            # A reference to the claim would keep it alive, and a large job would keep its room.
             current.claim, current.give_way, current.job = None, _never_stop, None
 
     def _searched(self, took: float) -> None:
@@ -182,7 +183,8 @@ class Resolver:
         self._matching.charge(current.job, took, time.monotonic())
 
     def _pause(self) -> matching.Pause:
-        """Return what counts the processor time of a long match, beyond that of searches, which are counted already."""
+        """Return a callback that charges the processor time of a long match, minus that of searches, which are already
+        charged."""
         current, measured, counted = self._current, time.thread_time(), 0.0
 
         def pause() -> None:
@@ -205,13 +207,13 @@ class Resolver:
             return self._dead_letter(claim, state, "webhook-invalid" if is_invalid else "webhook-removed")
         pause = self._pause() if len(job.events) > MANY else None
         matches = matching.match(job, [webhook], self._patterns.finds, pause)
-        if not matches:  # its filter changed since: it no longer wants what it was owed
+        if not matches:  # its filter has changed and excludes all events now
             return self._dead_letter(claim, state, "webhook-removed")
         return JobInFlight(claim, job, (WebhookDelivery(0, webhook, matches[0].events, state),))
 
     def _of_job(self, claim: Claim, state: DeliveryState, job: Job, app: App) -> JobInFlight:
         pause, many = None, app.webhooks[SMALL:]
-        # Slices cost an ordinary job no call.
+        # Slices avoid function calls for ordinary jobs.
         if (many or app.invalid or job.events[FEW_EVENTS:]) and (
             (len(app.webhooks) + len(app.invalid)) * len(job.events) > MANY
         ):
@@ -242,9 +244,9 @@ class Resolver:
     def _of_invalid(
         self, claim: Claim, state: DeliveryState, job: Job, app: App, pause: matching.Pause | None
     ) -> list[Disposition]:
-        """Return a dead letter for each invalid webhook that may want an event, to be replayed once it is corrected.
+        """Return a dead letter for each invalid webhook that may match an event, for a replay after it is corrected.
 
-        One that is paused may be corrected before it is resumed, so its delivery is held.
+        A paused webhook may be corrected before it is resumed, so its delivery is held.
         """
         parts: list[Disposition] = []
         for webhook in app.invalid:
@@ -262,10 +264,10 @@ class Resolver:
         return parts
 
     def _unknown_app(self, claim: Claim, state: DeliveryState, job: Job, reason: str) -> JobInFlight:
-        """Try again while the registry may still learn of the app; then keep the job as a dead letter.
+        """Retry while the registry may still find the app; after the budget the job becomes a dead letter.
 
-        Where many jobs wait, the delay is longer than asked for; that part is not taken off the budget. While most jobs
-        are for unknown apps, the configuration is likelier to be wrong, and the budget stands still.
+        If many jobs wait, the delay is longer than planned; the excess does not use up the budget. While most jobs are
+        for unknown apps, the configuration is probably wrong, and the budget is suspended.
         """
         now, asked_ms = claim.now_ms(), _delay_until_known(state)
         delay_ms = self._look_ups.delay_ms(now, asked_ms)
@@ -278,9 +280,9 @@ class Resolver:
         return JobInFlight.settled(claim, Retry(delivery_state.encode(waiting), delay_ms))
 
     def _store_is_away(self, claim: Claim, state: DeliveryState, job: Job) -> JobInFlight:
-        """Try again, however long the store of apps is away: no budget begins, and one that runs stands still.
+        """Retry for as long as the store of apps is unavailable: no budget starts, and a running one is suspended.
 
-        Most of these jobs are for known apps, so they do not wait in line with those for unknown ones.
+        Most of these jobs are for known apps, so they do not use the schedule of jobs for unknown apps.
         """
         delay_ms = _delay_until_known(state)
         began = None if state.budget_from is None else state.budget_from + delay_ms
@@ -291,7 +293,7 @@ class Resolver:
 
 
 def _delay_until_known(state: DeliveryState) -> int:
-    """Return the milliseconds until an app is looked for again: 1, 2, 4, … 60 s."""
+    """Return the milliseconds until the next look-up of an app: 1, 2, 4, … 60 s."""
     return min(FIRST_MS << min(state.attempts, 6), 60_000)
 
 
@@ -303,17 +305,17 @@ def _put_off(claim: Claim, state: DeliveryState, deferral: Deferral) -> JobInFli
 
 
 def _fresh(state: DeliveryState, job: Job, webhook: str) -> DeliveryState:
-    """Return the state of a webhook delivery. What was counted while the app was unknown does not count for it."""
+    """Return the initial state of a webhook delivery. Look-ups of an unknown app do not count as its attempts."""
     return DeliveryState(state.job, job.app_id, webhook, history=state.history)
 
 
 def _looked_for(state: DeliveryState, job: Job, began: int | None) -> DeliveryState:
-    looks = state.attempts + (state.webhook is None)  # a delivery counts the attempts at its webhook
+    looks = state.attempts + (state.webhook is None)  # the counter of a delivery is for attempts at its webhook
     return msgspec.structs.replace(state, app=job.app_id, attempts=looks, budget_from=began)
 
 
 def _state_of(claim: Claim) -> DeliveryState | None:
-    """Return the state of a claimed record, a new one for a fresh job, or None where a later version wrote it."""
+    """Return the state of a claimed record, a new state for a fresh job, or None if a later version wrote it."""
     try:
         return delivery_state.decode(claim.state) if claim.state else DeliveryState(job=claim.id)
     except delivery_state.NewerRecord:

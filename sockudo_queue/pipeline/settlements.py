@@ -1,4 +1,4 @@
-"""Settles claims, and counts and logs how each one ended."""
+"""Settles claims, and counts and logs their results."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sockudo_queue.pipeline.in_flight import ClaimsInFlight
 
 
 class SettlementRecorder:
-    """Settles claims and counts how they ended. Safe from any thread."""
+    """Settles claims and counts their results. Thread-safe."""
 
     def __init__(
         self,
@@ -36,12 +36,12 @@ class SettlementRecorder:
         self._raise_alert = raise_alert
 
     def settle(self, settlement: Settlement, *, repeated: bool) -> None:
-        """Settle without claiming. Raises `BrokerError`; then it may be tried again, as `repeated`."""
+        """Settle without claiming. Raises `BrokerError`; the caller may then retry with `repeated`."""
         accepted = self._driver.settle([settlement])[0]
         self.record(settlement, accepted=accepted, repeated=repeated)
 
     def give_up(self, settlement: Settlement, refusal: BrokerError) -> None:
-        """Log a claim whose settlement was refused for too long: its lease expires, or without one it is lost."""
+        """Log a claim whose settlement was refused for too long. Its lease expires; without a lease the job is lost."""
         claim = settlement.claim
         if claim.leased:
             self._log.warning("settlement.refused", record=claim.id, reason=str(refusal))
@@ -50,11 +50,11 @@ class SettlementRecorder:
         self.record(settlement, accepted=False, repeated=True)
 
     def record(self, settlement: Settlement, *, accepted: bool, repeated: bool) -> None:
-        """Count the end of a claim, once. `repeated`: an earlier try got no answer and may have been taken."""
+        """Count the end of a claim, once. `repeated`: an earlier call got no answer and may have been accepted."""
         claim = settlement.claim
         in_flight = self._claims.pop(claim.receipt, None)
         if in_flight is None:
-            return  # another thread was first
+            return  # another thread has already counted it
         took = time.monotonic() - claim.claimed_at
         outcome = _outcome_of(settlement) if accepted else "unconfirmed" if repeated else "lease-lost"
         self._metrics.settled(outcome, took)
@@ -93,7 +93,7 @@ class SettlementRecorder:
 
 
 def _outcome_of(settlement: Settlement) -> str:
-    """Name a settlement by the most telling of its parts."""
+    """Return the outcome of a settlement: that of its most important part."""
     kinds = {type(part) for part in settlement.parts}
     for kind, outcome in ((DeadLetter, "dead-letter"), (Retry, "retry"), (Hold, "held"), (Requeue, "put-back")):
         if kind in kinds:

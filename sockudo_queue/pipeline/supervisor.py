@@ -1,8 +1,8 @@
-"""Starts workers and service threads, handles their failures, and takes slots from slow attempts.
+"""Starts workers and service threads, handles their crashes, and takes slots from slow attempts.
 
-A worker thread that fails gives its claim back at once, so that no lease has to run out for it, and starts another
-worker. It does so itself, in `_run_worker`. A service thread that fails starts its loop again, in `_run_service`. The
-thread named `supervisor` only runs `_watch_slots`.
+A worker thread that crashes gives its claim back immediately, so that no lease has to expire for it, and starts another
+worker. It does so in its own thread, in `_run_worker`. A service thread restarts its loop after a crash, in
+`_run_service`. The thread named `supervisor` only runs `_watch_slots`.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from sockudo_queue.pipeline.worker import LIVE_WITHIN, Worker, WorkerContext
 from sockudo_queue.runtime.limits import start_thread, too_few_threads
 
 TICK: Final = 0.025
-"""Seconds between two looks at attempts that may have become slow."""
+"""Interval in seconds of the check for slow attempts."""
 DEATHS: Final = 10
 DEATHS_WITHIN: Final = 60.0
-"""So many deaths of threads within so many seconds, and the daemon gives up (exit code 4)."""
+"""The daemon exits (code 4) after this many thread crashes within this many seconds."""
 GAVE_UP_REASON: Final = f"{DEATHS} threads crashed within {DEATHS_WITHIN:g} s"
 DEATH_PAUSE: Final = 0.5
 MOVES_WITHIN: Final = 10.0
-"""Seconds without a look at the attempts, after which `/livez` fails: slow endpoints hold up the others meanwhile."""
+"""Seconds without that check after which `/livez` fails: without it, slow endpoints hold up the others."""
 REMIND_AFTER: Final = 60.0
-"""Seconds between two lines about a lack of threads, which is met again with every attempt that turns slow."""
+"""Minimum seconds between two log lines about a lack of threads, because every slow attempt runs into it again."""
 
 
 class Supervisor:
-    """Starts the workers, and the services that are given to `keep`. Its threads are daemons and end with the process.
+    """Starts the workers, and the services passed to `keep`. Its threads are daemon threads and end with the process.
 
-    Call `start` once. Other threads, such as main, log-writer, health and shutdown-work, are not started here; the
-    table of threads in docs/architecture.md has all.
+    Call `start` once. Other threads, such as main, log-writer, health and shutdown-work, are not started here;
+    docs/architecture.md lists all threads.
     """
 
     def __init__(self, log: Any, *, slow: float) -> None:
@@ -50,19 +50,20 @@ class Supervisor:
         self._released = threading.Event()
         self._names = itertools.count(1)
         self._deaths: deque[float] = deque(maxlen=DEATHS)
-        # Threads die together; one that failed over the count would not give its claim back, nor be started again.
+        # Threads may crash at the same time. An exception while counting would prevent giving back the claim and the
+        # restart.
         self._deaths_lock = threading.Lock()
         self._lack = Reminder(REMIND_AFTER)
         self._context: WorkerContext
 
     def bind(self, context: WorkerContext) -> None:
-        """Take over the pool of a context; the pool asks for its workers through `spawn`."""
+        """Set the context; its pool starts workers through `spawn`."""
         self._context = context
 
     def start(self) -> None:
-        """Start the workers and what watches them; all of them wait for `release`.
+        """Start the workers and the supervisor thread; all of them wait for `release`.
 
-        Raises `StartError` where the system does not give every slot a thread.
+        Raises `StartError` if the system cannot start a thread for every slot.
         """
         self.keep("supervisor", self._watch_slots, MOVES_WITHIN)
         self._context.pool.fill()
@@ -70,16 +71,16 @@ class Supervisor:
             raise too_few_threads()
 
     def release(self) -> None:
-        """Let every thread begin: nothing touches the queue before all of them are there."""
+        """Let all threads begin. No thread uses the queue before all of them are started."""
         self._released.set()
 
     @property
     def is_claiming(self) -> bool:
-        """Tell whether a worker may be about to get a claim that is not among the claims in flight yet."""
+        """Whether a worker may be receiving a claim that is not among the claims in flight yet."""
         return any(worker.claiming for worker in list(self.workers.values()))
 
     def spawn(self) -> None:
-        """Start one worker thread. Raises `RuntimeError` where the system gives no more threads."""
+        """Start one worker thread. Raises `RuntimeError` or `MemoryError` if the system cannot start it."""
         worker = Worker(f"worker-{next(self._names)}", self._context)
         self.workers[worker.name] = worker
         try:
@@ -95,23 +96,23 @@ class Supervisor:
             self._log.warning("thread.not_started", thread=name, text="the system gives no more threads")
 
     def keep(self, name: str, serve: Callable[[], None], allowance: float = LIVE_WITHIN) -> None:
-        """Run a service in a thread of its own from `release` on, and start it again if it dies.
+        """Run a service in its own thread after `release`, and restart it after a crash.
 
-        `allowance` is how many seconds may pass between two signs of life. Raises `StartError`.
+        `allowance` is the maximum number of seconds between two heartbeats. Raises `StartError`.
         """
         start_thread(threading.Thread(target=self._run_service, args=(name, serve, allowance), name=name, daemon=True))
 
     def _run_service(self, name: str, serve: Callable[[], None], allowance: float) -> None:
         self._released.wait()
         while True:
-            # It is served once more after the stop has begun, and also if it could not begin before: a service does at
-            # its end what a stop waits for, such as giving back what was received.
+            # Run it once more after the stop began, even if it had not started before: a service finishes work on exit
+            # that the stop waits for, such as giving back received records.
             is_last = self.stopping.is_set()
             self._context.beats.register(name, allowance)
             try:
                 serve()
                 break
-            except BaseException as error:  # noqa: BLE001 - whatever ended it, it is logged and started again
+            except BaseException as error:  # noqa: BLE001 - any failure is logged and the service restarted
                 self._died(name, error)
             if is_last:
                 break
@@ -122,7 +123,7 @@ class Supervisor:
         try:
             self._released.wait()
             worker.run()
-        except BaseException as error:  # noqa: BLE001 - whatever ended it, its claim is given back
+        except BaseException as error:  # noqa: BLE001 - after any failure its claim is given back
             self._died(worker.name, error)
             self._give_claim_back(worker)
         finally:
@@ -130,7 +131,7 @@ class Supervisor:
             self._context.pool.leave(worker.slot, is_waiting=worker.is_waiting)
             worker.forget()
         if self._deaths_within(DEATH_PAUSE) > 1:
-            self.stopping.wait(DEATH_PAUSE)  # what kills worker after worker must not keep a core busy
+            self.stopping.wait(DEATH_PAUSE)  # a cause that crashes every worker must not occupy a core
         self._context.pool.fill()
 
     def _give_claim_back(self, worker: Worker) -> None:
@@ -138,20 +139,20 @@ class Supervisor:
             return
         in_flight, delivery = worker.current
         if delivery is None:
-            in_flight.abandon(lapsed=True)  # it died while it handed the deliveries out; it is not known which
+            in_flight.abandon(lapsed=True)  # it crashed while offloading; any delivery may be the cause
         else:
             in_flight.finish(delivery, Requeue(delivery_state.encode(delivery.state), lapsed=True))
         settlement = in_flight.settlement
         if settlement is None:
-            return  # other workers are still at this job's other deliveries, and settle it
+            return  # other workers still process this job's other deliveries and settle it
         try:
             self._context.recorder.settle(settlement, repeated=True)
-            self._context.pool.wake(1)  # it can be claimed at once, and no notifier would tell for up to a second
+            self._context.pool.wake(1)  # claimable now, but a notifier may report it a second later
         except BrokerError as error:
             self._context.watch.failed(error)
-            # Held on to, its lease would be renewed for as long as we run, with nobody at work on it.
+            # If the claim stayed in flight, its lease would be renewed although no thread works on it.
             self._context.recorder.record(settlement, accepted=False, repeated=True)
-        except Exception as error:  # noqa: BLE001 - as above
+        except Exception as error:  # noqa: BLE001 - the claim must not stay in flight
             self._log.error("job.failed", record=in_flight.claim.id, exc_info=error)
             self._context.recorder.record(settlement, accepted=False, repeated=True)
 
@@ -172,7 +173,7 @@ class Supervisor:
             self._context.beats.beat("supervisor")
             now = time.monotonic()
             if self._context.pool.threads < self._context.pool.slots and not self._deaths_within(DEATH_PAUSE):
-                self._context.pool.fill()  # the system had no thread to give when it was asked
+                self._context.pool.fill()  # an earlier start of a thread failed
             self._context.isolation.look(now)
             self._context.dispatcher.enforce_deadlines()
             for worker in list(self.workers.values()):

@@ -1,8 +1,8 @@
-"""What is done about jobs of apps that are not configured: when they are looked at again, and whether they prevail.
+"""Handles jobs of apps that are not configured: schedules their retries, and detects when they are the majority.
 
-Most jobs being for unknown apps is more likely a wrong configuration than wrong jobs. Then the daemon is not ready, and
-the budgets of these jobs stand still, so a wrong file does not turn the queue into dead letters. Jobs of known apps are
-never put off for it.
+If most jobs are for unknown apps, the configuration is more likely wrong than the jobs. Then the daemon is not ready,
+and the budgets of these jobs are suspended, so that a wrong file does not turn the queue into dead letters. Jobs of
+known apps are never delayed by this.
 """
 
 from __future__ import annotations
@@ -14,26 +14,29 @@ from collections.abc import Callable
 from typing import Any, Final
 
 RECENT: Final = 20
-"""Jobs that the verdict rests on. With fewer, a single app that was just removed would look like a wrong file."""
+"""Number of recent jobs that are compared. With fewer, a single app that was just removed would look like a wrong file.
+"""
 MIN_KNOWN: Final = RECENT // 2
 """With fewer jobs of known apps among the recent ones, unknown apps prevail."""
 MIN_KNOWN_TO_RECOVER: Final = RECENT * 3 // 4
-"""With as many known ones they no longer prevail. More than `MIN_KNOWN`, to keep readiness stable in mixed traffic."""
+"""With this many jobs of known apps they no longer prevail. It is more than `MIN_KNOWN`, to keep readiness stable with
+mixed traffic."""
 SHOWN: Final = 80
-"""Characters of an id that are shown; who can queue a job chooses it."""
+"""Maximum characters of an app id that are logged: any client that can queue a job chooses the id."""
 LOOKS_A_SECOND: Final = 100
-"""Jobs that wait for their app and come back within one second, for each process. Each takes a slot for a round trip:
-with 200 a second, known jobs lost 18 % of their throughput on a busy machine. 100,000 come round in 17 minutes."""
+"""Maximum retries per second and process of jobs that wait for their app. Each takes a slot for a round trip: with 200
+a second, known jobs lost 18 % of their throughput on a busy machine. 100,000 jobs take 17 minutes."""
 LATER_LOOKS: Final = 80
-"""Of these, those of jobs that have waited before, so that a job just queued is looked at again soon."""
+"""Maximum of these for jobs that have waited before, so that a fresh job is retried soon."""
 FIRST_MS: Final = 1_000
-"""Milliseconds until the second look at a job, where not too many are due by then."""
+"""Milliseconds until the first retry of a job, unless too many are due by then."""
 HORIZON: Final = 1_200
-"""Seconds for which looks are scheduled; 120,000 of them. What is beyond comes back at a random time before that."""
+"""Seconds for which retries are scheduled: 120,000 of them. A job beyond that is retried at a random time before the
+end."""
 
 
 class UnknownApps:
-    """Learns from each whole job whether its app is known. Safe from any thread."""
+    """Counts for each whole job whether its app is known. Thread-safe."""
 
     def __init__(self, log: Any, on_change: Callable[[str | None], None]) -> None:
         self.prevail = False
@@ -41,16 +44,16 @@ class UnknownApps:
         self._on_change = on_change
         self._lock = threading.Lock()
         self._recent: deque[bool] = deque(maxlen=RECENT)
-        self._unknown = ""  # the last one; a known app can be what tips the scale
+        self._unknown = ""  # the latest unknown app; the job that changes the verdict may be of a known one
         self._any_known = False
         self.is_counting = True
-        """Whether a job for a known app changes anything. Mostly it does not, and then `saw` need not be called."""
+        """Whether a job of a known app can change anything. If not, as usual, callers may skip `saw`."""
 
     def saw(self, app: str, *, known: bool, fresh: bool = True) -> None:
-        """Take note of one job for an app.
+        """Count one job of an app.
 
-        A job that comes back for another look is no news, unless no app was known yet since the start: after a restart
-        there may be no other jobs.
+        Once any app was known, a retried job of an unknown app does not count. Before that it does, because after a
+        restart there may be no other jobs.
         """
         if known:
             self._any_known = True
@@ -69,7 +72,7 @@ class UnknownApps:
                 self._recent.clear()
 
     def forget(self) -> None:
-        """Begin anew, because the apps have changed."""
+        """Reset the counts, because the apps have changed."""
         with self._lock:
             self._recent.clear()
             self._turn(False)
@@ -91,18 +94,18 @@ class UnknownApps:
 
 
 class LookupSchedule:
-    """When jobs that wait for their app come back, so that no second has more than it can bear. Safe from any thread.
+    """Schedules the retries of jobs that wait for their app, with a maximum per second. Thread-safe.
 
-    The caller says what time it is, in milliseconds.
+    Callers pass the time in milliseconds.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._due: dict[int, int] = {}  # second -> looks in it
+        self._due: dict[int, int] = {}  # second -> retries in it
         self._second = 0
 
     def delay_ms(self, now_ms: int, least_ms: int) -> int:
-        """Return the milliseconds until a job comes back: `least_ms`, or more where too many are due by then."""
+        """Return the milliseconds until the retry: `least_ms`, or more if too many are due by then."""
         most = LOOKS_A_SECOND if least_ms <= FIRST_MS else LATER_LOOKS
         with self._lock:
             self._drop_past(now_ms // 1000)
@@ -125,7 +128,7 @@ class LookupSchedule:
 
 
 def format_reason(app: str) -> str:
-    """Say what is wrong, with the unknown one that was seen last."""
+    """Return the error text, with the latest unknown app as an example."""
     return (
         f"most jobs are for apps that are not in the configuration, such as {app[:SHOWN]!r}; see app_manager.array.apps"
     )

@@ -1,4 +1,4 @@
-"""The loop of a worker thread: take a slot, claim, resolve, attempt, settle. It reads as the life of a job."""
+"""The loop of a worker thread: take a slot, claim, resolve, attempt, settle."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ from sockudo_queue.runtime.backoff import Backoff
 from sockudo_queue.runtime.python_gate import PythonGate
 
 IDLE_LOOK: Final = 5.0
-"""Seconds after which an idle worker looks for work unasked. Notifiers wake it long before; this is for a lost one."""
+"""Seconds after which an idle worker polls for work. Notifiers wake it much earlier; the poll covers a lost wake-up."""
 
 LIVE_WITHIN: Final = 60.0
-"""Seconds without a sign of life, beyond what a thread may wait for, after which `/livez` fails."""
+"""Seconds without a heartbeat, in addition to the time that a thread may block, after which `/livez` fails."""
 REFUSED_LIMIT: Final = 5.0
-"""Seconds for which a settlement is tried that its source alone refuses. Then its lease is left to run out: a slot that
-waits for one form of the queue would be missing for the others."""
+"""Seconds for which a settlement is retried that only its source refuses. After that its lease expires: a slot that
+waits for one format of the queue would be missing for the others."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerContext:
-    """What workers and services share. `stopping`: nothing new is begun; `abandoned`: what is held goes back now."""
+    """Shared objects of workers and services. `stopping`: no new work begins; `abandoned`: claims go back now."""
 
     pool: WorkerPool
     driver: Driver
@@ -60,19 +60,18 @@ class WorkerContext:
 
 
 class Worker:
-    """One worker: without a slot it makes deliveries of others' jobs, with one it claims jobs itself."""
+    """One worker. Without a slot it attempts deliveries of other workers' jobs; with a slot it claims jobs."""
 
     def __init__(self, name: str, context: WorkerContext) -> None:
         self.name = name
         self.slot = Slot()
         self.is_waiting = True
-        # A claim may be on its way that is not among the claims in flight yet; a stop waits for it and puts it back
-        # too.
+        # A claim may be arriving that is not among the claims in flight yet. A stop waits for it and puts it back too.
         self.claiming = False
-        # What this thread would leave behind if it died now: its claim, and the delivery that it is at.
+        # The claim and delivery in progress; they are given back if this thread crashes.
         self.current: tuple[JobInFlight, WebhookDelivery | None] | None = None
         self._allowance = 0.0
-        # How the last job ended, where the next claim is to settle it.
+        # The settlement of the last job, if the next claim is to send it.
         self.settled: Settlement | None = None
         self._pool = context.pool
         self._driver = context.driver
@@ -92,14 +91,14 @@ class Worker:
         self._batches = context.batches
 
     def run(self) -> None:
-        """Work until the pool has nothing more for this worker."""
+        """Work until the pool ends this worker."""
         self._paused.wait_until_known(self._stopping)
         while True:
             task = self._pool.wait_for_task(self.slot)
             self.is_waiting = False
             if task is None:
                 return
-            # A worker that has something to do must move; a waiting one may rest for as long as it is not needed.
+            # A worker with a task must send heartbeats; a waiting one need not.
             self._allow(LIVE_WITHIN)
             self._gate.enter()
             try:
@@ -115,13 +114,13 @@ class Worker:
             self.is_waiting = True
 
     def forget(self) -> None:
-        """Expect no more signs of life; its thread has ended."""
+        """Stop expecting heartbeats, because the thread has ended."""
         self._beats.unregister(self.name)
 
     def step(self) -> None:
-        """Settle the last job, claim one and work on it, or wait for one. Only while `_may_claim` says so.
+        """Settle the last job, then claim a job and process it, or wait for one. Call only while `_may_claim` is true.
 
-        No job's bytes are kept longer than they must be: they may be many, and the next job may be long in coming.
+        References to a job's bytes are dropped early: a job may be large, and the next one may come much later.
         """
         settled, self.settled = self.settled, None
         if self._isolation.holds:
@@ -137,10 +136,10 @@ class Worker:
         settled = None
         self.settled = self._deliver(claim)
         if self._resolver.large_jobs.bytes and len(claim.body) > LARGE and not self._isolation.holds:
-            self._settle_now()  # else it would stay in memory until the next one is here
+            self._settle_now()  # otherwise it would stay in memory until the next job arrives
 
     def _work_slot(self) -> None:
-        """Claim and deliver for as long as there is a slot; the settlement of one job claims the next."""
+        """Claim and deliver while there is a slot; the settlement of one job claims the next."""
         while self._may_claim():
             self.step()
         self._settle_now()
@@ -148,7 +147,8 @@ class Worker:
             self._flush(self._batches)
 
     def _flush(self, batches: Batches) -> None:
-        """Give back the jobs that nobody has begun, at a stop; until it is done or they are put back for us."""
+        """At a stop, give back the jobs that no worker has begun. Retries until done, or until the claims are
+        abandoned."""
         backoff = broker_backoff()
         while batches.holds and not self._abandoned.is_set():
             try:
@@ -159,19 +159,19 @@ class Worker:
                 self._gate.released(backoff.wait, self._abandoned)
 
     def _settle_now(self) -> None:
-        """Settle the last job without a claim of the next."""
+        """Settle the last job without claiming the next."""
         self.claiming = False
         settled, self.settled = self.settled, None
         self._settle(settled)
 
     def _allow(self, seconds: float) -> None:
-        """Expect a sign of life at least so often."""
+        """Set the maximum number of seconds between heartbeats."""
         if seconds != self._allowance:
             self._beats.register(self.name, seconds)
             self._allowance = seconds
 
     def _stand_back(self, settled: Settlement | None) -> None:
-        """Settle, and claim nothing while another job is worked on alone."""
+        """Settle without claiming, because another job runs alone."""
         self.claiming = False
         self._settle(settled)
         if settled is not None:
@@ -179,18 +179,21 @@ class Worker:
         self._gate.released(self._isolation.wait)
 
     def _may_claim(self) -> bool:
-        """Tell whether there is a slot and nobody stops us; `claiming` then says that a claim may be on its way."""
+        """Return whether to claim: there is a slot and no stop. Then `claiming` is set, because a claim may arrive."""
         if self._stopping.is_set() or not (self.slot.held or self._pool.try_take(self.slot)):
             return False
         self._beats.beat(self.name)
         self.claiming = True
-        return not self._stopping.is_set()  # asked again, for a stop that did not see us claiming
+        return not self._stopping.is_set()  # checked again, for a stop that did not see `claiming`
 
     def _deliver(self, claim: Claim) -> Settlement | None:
-        """Work on one claim; its first delivery here, the others on spare workers. None while others are at it."""
+        """Process one claim: the first delivery in this thread, the others on spare workers.
+
+        Returns the settlement, or None if other workers still process the claim or its lease was lost.
+        """
         self._metrics.claimed(None if claim.state or claim.lapses else claim.source)
         if (waited := self._claims.get(claim.receipt)) is not None:
-            self.current = (waited, None)  # a claim of a batch is in flight already, so its lease is renewed
+            self.current = (waited, None)  # a claim of a batch is already in flight, so its lease is renewed
         if claim.lapses >= SUSPECT_LAPSES or self._isolation.holds:
             waiting = JobInFlight.unresolved(claim)
             self._claims[claim.receipt] = waiting
@@ -217,16 +220,17 @@ class Worker:
         own, *others = in_flight.deliveries
         for delivery in others:
             if not self._pool.offload((in_flight, delivery)):
-                # No thread is free for it: it becomes a record of its own and waits for a slot.
+                # No thread is free: the delivery becomes a record of its own and waits for a slot.
                 in_flight.finish(
                     delivery, self._dispatcher.deferred(in_flight, delivery, Deferral(0.0, by_breaker=False))
                 )
         return self._attempt(in_flight, own)
 
     def _give_way(self, claim: Claim, seconds: float, off_slot: bool) -> bool:
-        """Let others work while a claim is matched whose app's patterns are costly; False where it has to go back.
+        """Yield during slow matching of a claim. Returns False if the claim has to go back.
 
-        What is off its slot may take long, so its lease is renewed like that of an attempt.
+        Without its slot, matching may take long, so the claim is put in flight and its lease renewed like that of an
+        attempt.
         """
         if off_slot and self.claiming:
             waiting = JobInFlight.unresolved(claim)
@@ -241,7 +245,7 @@ class Worker:
         return self.current is None or self.current[0].settlement is None
 
     def _attempt(self, in_flight: JobInFlight, delivery: WebhookDelivery) -> Settlement | None:
-        """Attempt one delivery, if its endpoint lets it. Returns the settlement when it was the job's last."""
+        """Attempt one delivery if its endpoint admits it. Returns the settlement if it was the last of the job."""
         self.current = (in_flight, delivery)
         if not self.slot.held and self._stopping.is_set():
             settlement = in_flight.finish(delivery, Requeue(delivery_state.encode(delivery.state)))
@@ -250,11 +254,11 @@ class Worker:
             part = self._dispatcher.attempt(in_flight, delivery, self.slot, self._pool.give_back)
             settlement = in_flight.finish(delivery, part)
         if settlement is None:
-            self.current = None  # others are still at this job, and whoever is last settles it
+            self.current = None  # other workers still process this job; the last one settles it
         return settlement
 
     def _next(self, settled: Settlement | None) -> Claim | None:
-        """Settle and claim, for as long as it takes the broker to answer. None: nothing to claim, or we are stopped."""
+        """Settle and claim, retrying until the broker answers. Returns None if there is no job or the daemon stops."""
         backoff: Backoff | None = None
         repeated, began, batches = False, time.monotonic(), self._batches
         if settled is not None and batches is not None and batches.take_over(settled):
@@ -286,11 +290,11 @@ class Worker:
             if settled is not None:
                 if turn.accepted is not None:
                     self._recorder.record(settled, accepted=turn.accepted, repeated=repeated)
-                self.current = None  # else the driver has it, and tells its end in time
+                self.current = None  # otherwise the driver has queued it and reports the result later
             return turn.claim
 
     def _settle(self, settlement: Settlement | None, *, repeated: bool = False) -> None:
-        """Settle without claiming, until it is done or the rest is put back for us."""
+        """Settle without claiming. Retries until done, or until the claims are abandoned."""
         backoff, began = broker_backoff(), time.monotonic()
         while settlement is not None and not self._abandoned.is_set():
             try:
@@ -310,11 +314,11 @@ class Worker:
 
     @staticmethod
     def _is_hopeless(error: BrokerError, began: float) -> bool:
-        """Tell whether a settlement has been refused for so long that its lease is left to run out."""
+        """Return whether a settlement has been refused for so long that its lease is left to expire."""
         return isinstance(error, SourceRefused) and time.monotonic() - began > REFUSED_LIMIT
 
 
 def _until_due(settlement: Settlement | None) -> float:
-    """Return the seconds until an idle worker looks by itself: a notifier may not know of what was put off for less."""
+    """Return the seconds until an idle worker polls: a notifier may not know of shorter delays."""
     delays = [part.delay_ms / 1000 for part in settlement.parts if isinstance(part, Retry)] if settlement else []
     return min([IDLE_LOOK, *delays])
