@@ -1,7 +1,7 @@
 """Decides for each attempt whether it may start now, and if not, when to ask again.
 
-Three owners, asked in this order: the webhook's breaker (`circuit_breaker`), its endpoint (`endpoint`), and the shares
-of threads that endpoints and apps have (`thread_budget`).
+Three checks, in this order: the webhook's breaker (`circuit_breaker`), its endpoint (`endpoint`), and the shares of
+the threads that endpoints and apps may use (`thread_budget`).
 
     breaker of a webhook and URL         ten failures in a row, or one 410
                         +--------+ ------------------------------------------> +------+
@@ -23,15 +23,15 @@ of threads that endpoints and apps have (`thread_budget`).
         +--------------------------------- | suspect | <------------------------+
                     a success              +---------+
 
-     (*) Three quarters of the spare workers may be taken by attempts that may hang. Then a success counts for a shorter
+     (*) If attempts that may hang use three quarters of the spare workers, a success counts for a shorter
          time: attempts linger as soon as the last one is older than the time after which an attempt is overdue.
-    (**) An attempt is in flight for more than three times the usual latency (at least `slow`), and nothing has
+    (**) An attempt is in flight for more than three times the usual latency (at least `slow`), and no attempt has
          succeeded meanwhile.
    (***) Up to `SHORT` (1 s). An endpoint that usually takes longer is unproven, however often it has answered.
 
-A success leads from suspect to whichever of the other three the usual latency says. An attempt in any state but prompt
-*lingers*: it may occupy its thread for a long time. These are the threads that an attempt may start on, of 5 slots and
-32 spare workers. An endpoint is *alone* while no prompt endpoint has been in use for a second:
+After a success, the usual latency decides which of the other states a suspect enters. An attempt in any state but
+prompt *lingers*: it may occupy its thread for a long time. The table shows the threads on which an attempt may start,
+for 5 slots and 32 spare workers. An endpoint is *alone* while no prompt endpoint has been in use for a second:
 
     state      threads that attempts may take                           in flight at the endpoint
     prompt     all                                                      all
@@ -45,7 +45,7 @@ A success leads from suspect to whichever of the other three the usual latency s
                                         endpoint has attempts in flight already, three sixteenths where it has none,
                                         an eighth where it was prompt or is slow
 
-What may not start gets a *reservation*, a start time of its own in the line of its breaker, endpoint or app. It counts
-no attempt and holds no thread. A backlog that is longer than anything that can be promised asks again, less often each
-time.
+An attempt that may not start gets a *reservation*: a start time of its own in the queue of its breaker, endpoint or
+app. It does not count as an attempt and holds no thread. Jobs beyond the longest reservation get no start time; they
+ask again, less often each time.
 """

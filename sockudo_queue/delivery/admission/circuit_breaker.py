@@ -1,4 +1,4 @@
-"""The breaker of one webhook: it stops calling an endpoint that fails again and again. Pure; times are seconds."""
+"""The circuit breaker of one webhook: it stops attempts at an endpoint that keeps failing. Pure; times are seconds."""
 
 from __future__ import annotations
 
@@ -9,29 +9,32 @@ from sockudo_queue.core.outcome import Outcome, Verdict
 from sockudo_queue.runtime.backoff import longer
 
 USUAL_FACTOR: Final = 3
-"""An attempt is overdue after this many times the usual latency: the latency of a sound receiver often doubles."""
+"""An attempt is overdue after this many times the usual latency. The latency of a healthy receiver often doubles."""
 SMOOTHING: Final = 0.1
-"""Weight of the newest success in the usual latency: an odd one changes little, ten of a kind change most."""
+"""Weight of the newest success in the usual latency: one outlier changes it little, ten similar values change most of
+it."""
 CHANCES: Final = 3
-"""A budget for retries holds at least so many periods of a breaker; else what comes while it is open is never tried."""
+"""The minimum number of breaker periods in a retry budget. Otherwise a job that arrives while the breaker is open could
+use up its budget without an attempt."""
 
 
 PROVEN_FOR: Final = 60.0
-"""Seconds for which an answer shows that a webhook or an endpoint answers. Shorter, and rare traffic would be unproven
-at every attempt; longer, and more endpoints that hang by now would be taken for quick ones."""
+"""Seconds for which an answer proves that a webhook or an endpoint answers. If it were shorter, rare traffic would be
+unproven at every attempt; if it were longer, more endpoints that hang by now would count as fast."""
 
 
 class BreakerState(StrEnum):
-    """The three states of a breaker."""
-
     CLOSED = "closed"
     HALF_OPEN = "half-open"
     OPEN = "open"
 
 
 class ReservationSchedule:
-    """Moments given away one after the other. A webhook whose breaker is open has its own: those of its neighbours at
-    the same endpoint must not have to queue behind it."""
+    """A queue of reserved start times.
+
+    The breaker of a webhook has its own queue, so that other webhooks of the same endpoint do not wait behind an open
+    breaker.
+    """
 
     __slots__ = ("next_free",)
 
@@ -40,10 +43,10 @@ class ReservationSchedule:
 
 
 class Breaker:
-    """Opens after failures in a row without a success, for a period that doubles up to the longest.
+    """Opens after consecutive failures, for a period that doubles up to a maximum.
 
-    Guarded by its endpoint's lock. `used_at` is when it was last asked, `failing_since` when it began to hear nothing
-    but failures.
+    Guarded by the lock of its endpoint. `used_at` is the time of the last request for admission. `failing_since` is the
+    time of the first failure since the last `close`.
     """
 
     __slots__ = (
@@ -70,15 +73,15 @@ class Breaker:
         self._first = min(first_period, longest_period)
         self.longest = longest_period
         self.line = ReservationSchedule()
-        self.places = ReservationSchedule()  # for those above the limit of attempts in flight
+        self.places = ReservationSchedule()  # for attempts above the webhook's limit of attempts in flight
         self.failures = 0
         self.failing_since = 0.0
         self.open_until = 0.0
         self.is_closed = True
         self.period = 0.0
-        self.probe: object | None = None  # the token of the attempt that is to tell whether the endpoint is back
+        self.probe: object | None = None  # token of the attempt that tests whether the endpoint has recovered
         self.used_at = 0.0
-        self.in_flight: dict[object, float] = {}  # this webhook's own attempts: token -> start, the oldest first
+        self.in_flight: dict[object, float] = {}  # this webhook's attempts: token -> start, oldest first
         self.last_success = float("-inf")
         self.last_answer = float("-inf")
         self.usual = 0.0
@@ -89,9 +92,9 @@ class Breaker:
         return BreakerState.OPEN if now < self.open_until else BreakerState.HALF_OPEN
 
     def hangs(self, overdue: float, now: float) -> float:
-        """Return for how long nothing has come of this webhook's attempts if that is too long, else 0.
+        """Return for how many seconds this webhook's attempts have had no success if that is overdue, else 0.
 
-        Its neighbours at the endpoint may succeed all the while.
+        Other webhooks at the endpoint may succeed meanwhile.
         """
         if not self.in_flight:
             return 0.0
@@ -99,14 +102,14 @@ class Breaker:
         return silent if silent > max(overdue, USUAL_FACTOR * self.usual) else 0.0
 
     def has_answered(self, now: float) -> bool:
-        """Tell whether the webhook got an answer lately, with whatever status: its attempts do not hang."""
+        """Return whether the webhook recently got an answer with any status, so that its attempts do not hang."""
         return now - self.last_answer <= PROVEN_FOR
 
     def record(self, token: object, outcome: Outcome, took: float, now: float) -> None:
-        """Learn from an attempt of `took` seconds; a permanent answer from a live endpoint closes it as a success does.
+        """Record an attempt of `took` seconds.
 
-        Every status that is tried again counts, also 409 and the like: retries for which the endpoint is not to blame
-        can be as many as those for which it is.
+        A permanent rejection closes the breaker like a success: the endpoint is up. Every retryable status counts as a
+        failure, even one such as 409: retries that are not the endpoint's fault can be as many as others.
         """
         is_probe = self.drop_probe(token)
         if outcome.status is not None:
@@ -119,21 +122,22 @@ class Breaker:
         elif outcome.verdict is not Verdict.RETRYABLE:
             self.close()
         else:
-            # What was under way before it opened says nothing about the endpoint of now: only its probe does.
+            # An attempt that began before the breaker opened says nothing about the current endpoint; only the probe
+            # does.
             self.failures += 1
             self.failing_since = self.failing_since or now
             if is_probe or (self.is_closed and self.failures >= self.limit):
                 self._open(longer(self.period, self._first, self.longest), now)
 
     def drop_probe(self, token: object) -> bool:
-        """Make room for another probe if this attempt was the one under way; tell whether it was."""
+        """Remove the probe if it is this attempt, so that another one may start. Returns whether it was."""
         if self.probe is not token:
             return False
         self.probe = None
         return True
 
     def close(self) -> None:
-        """Let attempts go out again."""
+        """Allow attempts again."""
         self.failures, self.failing_since, self.period, self.open_until, self.probe = 0, 0.0, 0.0, 0.0, None
         self.is_closed = True
         self.line.next_free = 0.0

@@ -1,9 +1,9 @@
-"""What is known of each endpoint while the daemon runs: in flight, suspicion, breaker, reservations.
+"""The state of each endpoint while the daemon runs: attempts in flight, suspicion, breakers, reservations.
 
-An endpoint is a scheme, host and port: what hangs or fails together. The states and what each may use are in the
-docstring of this package.
+An endpoint is a scheme, host and port, because these hang or fail together. The docstring of this package describes the
+states and the threads that each may use.
 
-Pure but for its locks: the caller says what time it is (seconds, monotonic). Safe from any thread.
+Pure except for its locks: callers pass the time (monotonic seconds). Thread-safe.
 """
 
 from __future__ import annotations
@@ -33,25 +33,26 @@ from sockudo_queue.delivery.admission.thread_budget import (
 )
 
 LONGEST_RESERVATION: Final = 30.0
-"""Seconds; so that a backlog returns soon after its endpoint has recovered. Shorter, and it would ask more often."""
+"""Maximum reservation in seconds. If it were longer, a backlog would return late after its endpoint recovers; if
+shorter, the backlog would ask more often."""
 FIRST_RESERVATION: Final = 2.0
-"""Seconds; the same for an endpoint whose pace is a guess yet. The guess is mostly too low, because the first answers
-wait for a connection, and what is put off by it for long misses the pace that the endpoint has in fact."""
+"""The same in seconds while the endpoint's pace is an estimate. The estimate is usually too slow, because the first
+answers include the connection setup, so a long reservation would waste capacity of the endpoint."""
 KNOWN_AFTER: Final = round(1 / SMOOTHING)
-"""Answers after which the pace is no guess any more: from then on one answer weighs no more than `SMOOTHING`."""
+"""Answers after which the pace is no longer an estimate: one more answer then weighs at most `SMOOTHING`."""
 SPACING: Final = 1.1
-"""Reservations are a little further apart than the endpoint's pace, so that most find their place free."""
+"""Reservations are a little further apart than the endpoint's pace, so that most find a free thread."""
 FORGOTTEN_AFTER: Final = 600.0
-"""Seconds without use after which nothing is remembered of an endpoint or a breaker. A breaker must be remembered for
-longer than any period that it is open, and retries that wait come back within `pipeline.deferrals.LONGEST_GUESS`."""
+"""Seconds without use after which an endpoint or a breaker is removed. A breaker must be remembered for longer than its
+longest open period; waiting retries return within `pipeline.deferrals.LONGEST_GUESS`."""
 CROWDED: Final = 10_000
-"""Endpoints that are remembered for that long; a bound on memory where URLs come and go."""
+"""Number of endpoints up to which that applies; it bounds memory if URLs change often."""
 FORGOTTEN_WHEN_CROWDED: Final = 10.0
-"""Seconds without use after which an endpoint is forgotten where there are more."""
+"""Seconds without use after which an endpoint is removed if there are more."""
 
 
 class EndpointKey(NamedTuple):
-    """What tells endpoints apart."""
+    """The identity of an endpoint."""
 
     scheme: str
     host: str
@@ -59,7 +60,7 @@ class EndpointKey(NamedTuple):
 
 
 class BreakerKey(msgspec.Struct, frozen=True):
-    """What tells breakers apart. The URL is in it because a new one is a new chance."""
+    """The identity of a breaker. It includes the URL, because a changed URL starts with a closed breaker."""
 
     app: str
     webhook: str
@@ -67,13 +68,13 @@ class BreakerKey(msgspec.Struct, frozen=True):
 
 
 class Token(msgspec.Struct, frozen=True, eq=False):
-    """One attempt in flight, distinguished from others by its identity, and its app."""
+    """One attempt in flight and its app. Compared by identity."""
 
     app: str
 
 
 class Admission(msgspec.Struct, frozen=True):
-    """Permission to start an attempt now. `slow`: the attempt gives its slot away first. Hand it back to `finish`."""
+    """Permission to start an attempt now; pass it to `finish` at the end. `slow`: give the slot away first."""
 
     endpoint: Endpoint
     breaker: Breaker
@@ -83,10 +84,10 @@ class Admission(msgspec.Struct, frozen=True):
 
 
 class Deferral(NamedTuple):
-    """Come back after so many seconds; no attempt was made.
+    """Retry after `delay` seconds; no attempt was made.
 
-    `reserved`: that moment is this job's. `grows`: the moment is a guess, and each further guess should be longer.
-    `failing_for`: the seconds for which the webhook has done nothing but fail, where an open breaker is the reason.
+    `reserved`: the start time is reserved for this job. `grows`: the delay is an estimate, and each further estimate
+    should be longer. `failing_for`: seconds for which the webhook has only failed, if an open breaker is the reason.
     """
 
     delay: float
@@ -97,18 +98,18 @@ class Deferral(NamedTuple):
 
 
 class Endpoint:
-    """One endpoint: attempts in flight, usual latency, suspicion, and the next moment that is not yet given away."""
+    """One endpoint: attempts in flight, usual latency, suspicion, and the next free reservation."""
 
-    def __init__(self, limits: AdmissionLimits, shares: ThreadBudget) -> None:
+    def __init__(self, limits: AdmissionLimits, thread_budget: ThreadBudget) -> None:
         self.lock = threading.Lock()
         self.used_at = 0.0
         self.is_slow = False
         self._overdue = limits.slow  # seconds, of an attempt
         self._limits = limits
-        self._shares = shares
-        self._in_flight: dict[Token, float] = {}  # token -> start; a dict keeps the oldest first
-        self._beside: set[Token] = set()  # tokens of those that began beside attempts which hang
-        self._lingering = Lingering()  # as counted in the shares
+        self._thread_budget = thread_budget
+        self._in_flight: dict[Token, float] = {}  # token -> start, oldest first
+        self._beside: set[Token] = set()  # tokens of attempts that began beside hanging ones
+        self._lingering = Lingering()  # as counted in the thread budget
         self._last_success = float("-inf")
         self._usual: float | None = None
         self._answers = 0
@@ -121,15 +122,15 @@ class Endpoint:
         return len(self._in_flight)
 
     def has(self, admission: Admission) -> bool:
-        """Tell whether an attempt is still in flight."""
+        """Return whether an attempt is still in flight."""
         return admission.token in self._in_flight
 
     def try_start(
         self, breaker: Breaker, app: str, now: float, *, reserved: bool, most: int | None = None
     ) -> Admission | Deferral:
-        """Start an attempt of an app or reserve a moment for it; call under the lock.
+        """Start an attempt of an app or reserve a start time. Caller holds the lock.
 
-        `most` is how many attempts the webhook may have in flight.
+        `most` is the webhook's limit of attempts in flight.
         """
         self.used_at = breaker.used_at = now
         closed_until = max(breaker.open_until, self._held_until)
@@ -146,20 +147,20 @@ class Endpoint:
         self.look(now)
         silent = 0.0 if self._suspect or not breaker.in_flight else breaker.hangs(self._overdue, now)
         if (silent and len(breaker.in_flight) >= SUSPECT_LIMIT) or not self._may_join(breaker, app, silent, now):
-            # Its neighbours are answered, so the endpoint is none to be suspected; but it would take every thread.
+            # Other webhooks get answers, so the endpoint is not suspect; but this webhook could take every thread.
             return Deferral(max(silent / 2, self._limits.slow), by_breaker=False, reserved=False, grows=True)
         lingers = self._lingers(now)
         is_beside = self._is_beside(breaker, now)
-        if not is_beside and len(self._in_flight) >= (self._share(now) if lingers else self._shares.threads):
+        if not is_beside and len(self._in_flight) >= (self._share(now) if lingers else self._thread_budget.threads):
             if self._suspect and breaker.has_answered(now):
-                # It starts beside those that hang, one at a time, and need not wait until they end.
+                # It starts beside the hanging attempts, one at a time, without waiting for their end.
                 return self._reserve(breaker.line, now, now, by_breaker=False, step=self._limits.slow)
             return self._wait_in(self._line, now, reserved=reserved)
         if not reserved and not is_beside and self._line.next_free > now and (self.is_slow or self._suspect):
             return self._reserve(self._line, now, now, by_breaker=False)
         if lingers and not self._has_room_for(app, now, is_beside=is_beside):
-            # Not in the endpoint's line: the endpoint has a place, and may give it to another app.
-            return self._wait_in(self._shares.line_of(app), now, reserved=reserved)
+            # Not in the endpoint's queue: the endpoint has a free place that another app may use.
+            return self._wait_in(self._thread_budget.line_of(app), now, reserved=reserved)
         token = Token(app)
         is_probe = not breaker.is_closed
         if is_probe:
@@ -170,13 +171,13 @@ class Endpoint:
         if lingers:
             self._count(now)
         else:
-            self._shares.prompt_at = now
+            self._thread_budget.prompt_at = now
         return Admission(self, breaker, token, self.is_slow or self._suspect, is_probe)
 
     def _over(self, most: int, breaker: Breaker, now: float, *, reserved: bool) -> Deferral | None:
-        """Return a moment for an attempt of a webhook that has all the attempts in flight that it may have, else None.
+        """Return a deferral if the webhook has reached its limit of attempts in flight, else None.
 
-        Those that wait go first: an attempt that comes now would take the place that one of them was promised.
+        Jobs with a reservation go first: a new attempt would take the place that was reserved for one of them.
         """
         is_full = len(breaker.in_flight) >= most
         takes = breaker.usual or self._service_time(now)
@@ -187,21 +188,21 @@ class Endpoint:
         return None
 
     def end(self, admission: Admission, outcome: Outcome | None, now: float) -> None:
-        """Take note of an attempt's end; None for one that came to nothing (we are being stopped). Under the lock."""
+        """Record the end of an attempt; an `outcome` of None does not count (during a stop). Caller holds the lock."""
         started = self._in_flight.pop(admission.token, None)
         if started is None:
             return
         admission.breaker.in_flight.pop(admission.token, None)
         self._beside.discard(admission.token)
         if outcome is None or (outcome.status is None and not outcome.blames_endpoint):
-            # Nothing was learned of the endpoint: we are being stopped, or the attempt did not get as far as it.
+            # This says nothing about the endpoint: the daemon is stopping, or the attempt did not reach the endpoint.
             admission.breaker.drop_probe(admission.token)
         else:
             self._learn(admission, outcome, now, now - started)
         self._count(now)
 
     def look(self, now: float) -> None:
-        """See whether what is in flight is overdue; call under the lock."""
+        """Check whether attempts in flight are overdue. Caller holds the lock."""
         if self._in_flight and not self._suspect:
             oldest = next(iter(self._in_flight.values()))
             self._suspect = now - max(oldest, self._last_success) > self._overdue
@@ -209,47 +210,47 @@ class Endpoint:
                 self._count(now)
 
     def has_rested(self, since: float, now: float) -> bool:
-        """Tell whether nothing would be lost by forgetting this endpoint; call under the lock."""
+        """Return whether the endpoint can be removed without losing information. Caller holds the lock."""
         return self.used_at < since and not self._in_flight and now >= max(self._held_until, self._line.next_free)
 
     def _may_join(self, breaker: Breaker, app: str, silent: float, now: float) -> bool:
-        """Tell whether a webhook may start at an endpoint that answers while some of its attempts are overdue.
+        """Return whether a webhook may start at an endpoint that answers while some of its attempts are overdue.
 
-        A webhook whose own attempts have succeeded lately may. Any other may turn out to hang like those, so it needs
-        the same room as an attempt at an unproven endpoint.
+        A webhook whose own attempts recently succeeded may start. Any other may hang too, so it needs the same room as
+        an attempt at an unproven endpoint.
         """
         if self._suspect or not self._lingering.all or self._lingers(now):
             return True
         if not silent and now - breaker.last_success <= PROVEN_FOR:
             return True
-        # All in flight, since some of it hangs and it is not known yet which.
+        # All attempts in flight, because some hang and which ones is not known yet.
         uncounted = len(self._in_flight) - self._lingering.all
-        if not self._shares.has_room_for(app, now, Standing.UNPROVEN, is_first=False, uncounted=uncounted):
+        if not self._thread_budget.has_room_for(app, now, Standing.UNPROVEN, is_first=False, uncounted=uncounted):
             return False
-        return len(self._in_flight) < self._shares.of(self._lingering, 0, now, Standing.UNPROVEN)
+        return len(self._in_flight) < self._thread_budget.of(self._lingering, 0, now, Standing.UNPROVEN)
 
     def _is_beside(self, breaker: Breaker, now: float) -> bool:
-        """Tell whether a webhook that has answered lately may start beside those that hang at its endpoint, or one
-        against which nothing speaks.
+        """Return whether a webhook may start beside hanging attempts, at an endpoint that is suspect.
 
-        A success of it clears the suspicion; without it they would keep it out, for they are many and come again.
+        The webhook must have answered recently or have no failures. Its success clears the suspicion; without this
+        exception the many hanging attempts would keep it out.
         """
         if not self._suspect or breaker.in_flight:
             return False
         if breaker.has_answered(now):
             limit = SUSPECT_LIMIT
         elif not breaker.failures:
-            limit = SUSPECT_LIMIT - 1  # the last place is for those that answer
+            limit = SUSPECT_LIMIT - 1  # the last place is for webhooks that have answered
         else:
             return False
-        return len(self._beside) < limit and self._lingering.all < self._shares.of(
+        return len(self._beside) < limit and self._lingering.all < self._thread_budget.of(
             self._lingering, 0, now, Standing.SUSPECT
         )
 
     def _learn(self, admission: Admission, outcome: Outcome, now: float, took: float) -> None:
         admission.breaker.record(admission.token, outcome, took, now)
         if outcome.status in HOLDING_STATUSES and outcome.retry_after:
-            # Bounded, because it holds the webhooks of other apps too.
+            # Bounded, because it also delays webhooks of other apps.
             hold = min(outcome.retry_after, self._limits.breaker_longest_period)
             self._held_until = max(self._held_until, now + hold)
         if outcome.blames_endpoint:
@@ -263,18 +264,18 @@ class Endpoint:
         self.is_slow = self._usual > self._limits.slow
         self._overdue = max(self._limits.slow, USUAL_FACTOR * self._usual)
         if was_suspect or not self.is_slow:
-            self._line.next_free = now  # what was given away under suspicion lies far apart
+            self._line.next_free = now  # reservations made under suspicion are far apart
         if not self.is_slow:
-            self._shares.prompt_at = now
+            self._thread_budget.prompt_at = now
 
     def _lingers(self, now: float) -> bool:
-        """Tell whether an attempt here may keep its thread for long, as far as anybody can know."""
+        """Return whether an attempt here may occupy its thread for long."""
         if self._suspect or self._usual is None or self.is_slow:
             return True
         since = now - self._last_success
         if since <= self._overdue and since <= PROVEN_FOR:
             return False
-        return since > (self._overdue if self._shares.are_scarce else PROVEN_FOR)
+        return since > (self._overdue if self._thread_budget.are_scarce else PROVEN_FOR)
 
     def _standing(self, now: float) -> Standing:
         if self._suspect:
@@ -285,18 +286,18 @@ class Endpoint:
 
     def _has_room_for(self, app: str, now: float, *, is_beside: bool) -> bool:
         standing = Standing.PROMPT if is_beside else self._standing(now)
-        return self._shares.has_room_for(app, now, standing, is_first=not self._in_flight)
+        return self._thread_budget.has_room_for(app, now, standing, is_first=not self._in_flight)
 
     def _count(self, now: float) -> None:
         tokens = self._in_flight if self._lingers(now) else self._overdue_tokens(now)
         if not tokens and not self._lingering.all:
-            return  # as for most attempts at most endpoints
+            return  # the usual case
         count, by_app = len(tokens), dict[str, int]()
         for token in tokens:
             by_app[token.app] = by_app[token.app] + 1 if token.app in by_app else 1
         lingering = Lingering(count, 0 if self._standing(now) is Standing.SLOW else count, by_app)
         if lingering != self._lingering:
-            self._shares.change(self._lingering, lingering)
+            self._thread_budget.change(self._lingering, lingering)
             self._lingering = lingering
 
     def _overdue_tokens(self, now: float) -> list[Token]:
@@ -308,10 +309,10 @@ class Endpoint:
         return tokens
 
     def _share(self, now: float) -> int:
-        return self._shares.of(self._lingering, len(self._in_flight), now, self._standing(now))
+        return self._thread_budget.of(self._lingering, len(self._in_flight), now, self._standing(now))
 
     def _service_time(self, now: float) -> float:
-        """Return how long a place is taken, roughly."""
+        """Return the estimated duration of an attempt."""
         usual = self._usual or 0.0
         if self._lingers(now):
             usual = max(usual, self._limits.slow)
@@ -319,7 +320,7 @@ class Endpoint:
         return max(usual, now - oldest if self._suspect else 0.0)
 
     def _wait_in(self, line: ReservationSchedule, now: float, *, reserved: bool) -> Deferral:
-        if reserved:  # it had its place and missed it; sending it to the end of the line would be unfair
+        if reserved:  # it missed its reserved place; moving it to the end of the queue would be unfair
             return Deferral(self._service_time(now) / 2, by_breaker=False, grows=True)
         return self._reserve(line, now, now, by_breaker=False)
 
@@ -327,28 +328,29 @@ class Endpoint:
         self, line: ReservationSchedule, earliest: float, now: float, *, by_breaker: bool, step: float | None = None
     ) -> Deferral:
         if step is None:
-            limit = self._share(now) if self._lingers(now) else self._shares.threads
+            limit = self._share(now) if self._lingers(now) else self._thread_budget.threads
             step = self._service_time(now) / max(limit, 1) * SPACING
         moment = max(line.next_free, earliest)
         is_guess = self._answers < KNOWN_AFTER and earliest <= now
         longest = max(FIRST_RESERVATION if is_guess else LONGEST_RESERVATION, earliest - now)
-        if moment + step - now > longest:  # too far ahead to promise; it asks again then
+        if moment + step - now > longest:  # too far ahead for a reservation; the job asks again then
             return Deferral(longest, by_breaker, reserved=False, grows=True)
         line.next_free = moment + step
-        # The first of a closed time is its probe and comes at once; behind work in flight one step must pass.
+        # The first one after an open period is the probe and starts immediately; behind attempts in flight one step
+        # must pass.
         return Deferral((moment if earliest > now else line.next_free) - now, by_breaker)
 
 
 class EndpointRegistry:
-    """All endpoints and breakers, made on first use."""
+    """All endpoints and breakers, created on first use."""
 
     def __init__(self, limits: AdmissionLimits) -> None:
         self.limits = limits
         self._lock = threading.Lock()
-        self._shares = ThreadBudget(limits)
+        self._thread_budget = ThreadBudget(limits)
         self._endpoints: dict[EndpointKey, Endpoint] = {}
         self._breakers: dict[BreakerKey, Breaker] = {}
-        self._homes: dict[BreakerKey, EndpointKey] = {}  # whose lock guards a breaker
+        self._homes: dict[BreakerKey, EndpointKey] = {}  # the endpoint whose lock guards a breaker
 
     def __len__(self) -> int:
         return len(self._endpoints)
@@ -363,10 +365,10 @@ class EndpointRegistry:
         reserved: bool,
         most: int | None = None,
     ) -> Admission | Deferral:
-        """Let an attempt start now, or say when to come back.
+        """Admit an attempt now, or return when to retry.
 
-        `budget` is the webhook's for all its tries, in seconds. `reserved`: it comes at a moment that it was given.
-        `most` is how many attempts the webhook may have in flight.
+        `budget` is the webhook's retry budget in seconds. `reserved`: the job comes at its reserved time. `most` is the
+        webhook's limit of attempts in flight.
         """
         endpoint = self._endpoints.get(key) or self._made(key)
         breaker = self._breakers.get(owner) or self._breaker(owner, key, budget)
@@ -374,7 +376,7 @@ class EndpointRegistry:
             return endpoint.try_start(breaker, owner.app, now, reserved=reserved, most=most)
 
     def close_breakers(self, webhook: WebhookKey, now: float) -> float | None:
-        """Close the breakers of a webhook; return for how many seconds it has failed, None where none was open."""
+        """Close the breakers of a webhook. Returns for how many seconds it has failed, or None if none was open."""
         failing: float | None = None
         for owner, breaker in list(self._breakers.items()):
             key = self._homes.get(owner)
@@ -387,22 +389,22 @@ class EndpointRegistry:
         return failing
 
     def finish(self, admission: Admission, outcome: Outcome | None, now: float) -> None:
-        """Report the end of an admitted attempt, with its outcome or without one. Only the first report counts."""
+        """Report the end of an admitted attempt, with its outcome if it has one. Only the first report counts."""
         with admission.endpoint.lock:
             admission.endpoint.end(admission, outcome, now)
 
     def close(self, admission: Admission, now: float) -> None:
-        """End an admission if nobody has reported its end; its attempt came to nothing then."""
+        """End an admission without an outcome, unless its end was already reported."""
         if admission.endpoint.has(admission):
             self.finish(admission, None, now)
 
     def look_at(self, admission: Admission, now: float) -> None:
-        """Note that an attempt has not ended yet, so that its endpoint is suspected before anybody else goes there."""
+        """Check whether a running attempt is overdue, so that its endpoint becomes suspect before others start."""
         with admission.endpoint.lock:
             admission.endpoint.look(now)
 
     def forget_rested(self, now: float) -> None:
-        """Forget endpoints and breakers that have not been used for long, so that they do not add up over the years."""
+        """Remove endpoints and breakers that were not used for a while, to bound memory."""
         since = now - (FORGOTTEN_WHEN_CROWDED if len(self._endpoints) > CROWDED else FORGOTTEN_AFTER)
         for key, endpoint in list(self._endpoints.items()):
             with endpoint.lock:
@@ -415,11 +417,11 @@ class EndpointRegistry:
 
     def _made(self, key: EndpointKey) -> Endpoint:
         with self._lock:
-            return self._endpoints.setdefault(key, Endpoint(self.limits, self._shares))
+            return self._endpoints.setdefault(key, Endpoint(self.limits, self._thread_budget))
 
     def _breaker(self, owner: BreakerKey, key: EndpointKey, budget: float) -> Breaker:
         limits = self.limits
-        # What comes while a breaker is open starts its budget then; it must hold a probe or two.
+        # The budget of a job that arrives while the breaker is open starts then; it must cover a probe or two.
         longest = min(limits.breaker_longest_period, budget / CHANCES)
         with self._lock:
             self._homes[owner] = key

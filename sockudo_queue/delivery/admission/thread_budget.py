@@ -1,15 +1,15 @@
-"""How the daemon's threads are shared among apps and endpoints that may keep one for long.
+"""Divides the daemon's threads among apps and endpoints whose attempts may take long.
 
-An attempt *lingers* when its endpoint is slow, suspect, or has not shown lately that it answers at once. Lingering
-attempts start on the spare workers and leave the slots' threads free, so an endpoint that answers at once finds a
-thread whatever the others do. While no endpoint that answers at once is in use, slow endpoints may use most of the
-slots' threads, too, because their attempts end within `SHORT`. Unproven and suspect endpoints may not.
+An attempt *lingers* if its endpoint is slow, suspect, or has not recently answered fast. Lingering attempts start on
+the spare workers and leave the slots' threads free, so an endpoint that answers fast always finds a thread. While no
+fast endpoint is in use, slow endpoints may also use most of the slots' threads, because their attempts end within
+`SHORT`. Unproven and suspect endpoints may not.
 
-An endpoint has a share of the places (`of`), and an app has one over all of its endpoints (`has_room_for`). Up to its
-fair share an app may always add an attempt. Beyond that it leaves places to the others, so one app cannot take them
-all, however many endpoints it has.
+An endpoint has a share of the threads (`of`), and an app has one for all of its endpoints (`has_room_for`). An app may
+always add an attempt up to its fair share. Above it, the app leaves threads to the others, so one app cannot take them
+all, even with many endpoints.
 
-Times are seconds, monotonic. Safe from any thread.
+Times are monotonic seconds. Thread-safe.
 """
 
 from __future__ import annotations
@@ -24,27 +24,28 @@ from typing import Final, NamedTuple
 from sockudo_queue.delivery.admission.circuit_breaker import ReservationSchedule
 
 SUSPECT_LIMIT: Final = 2
-"""Attempts in flight at one endpoint at which nothing succeeds: one waits for its timeout, another finds out more."""
+"""Maximum attempts in flight at a suspect endpoint: while one waits for its timeout, another tests the endpoint."""
 QUIET_AFTER: Final = 1.0
-"""Seconds without use of an endpoint that answers at once, after which the slots' threads serve slow endpoints. As long
-as `SHORT`: a thread that is lent is back by the time that it has to be lent again."""
+"""Seconds without use of a fast endpoint after which the slots' threads serve slow endpoints. It equals `SHORT`, so
+that a lent thread is back before it could be lent again."""
 SHORT: Final = 1.0
-"""Seconds. An endpoint that usually takes longer is unproven, and does not get the slots' threads: they would not be
-free again in time."""
+"""Seconds. An endpoint that usually takes longer is unproven and does not get the slots' threads, because they would
+not be free again in time."""
 KEPT_FREE: Final = 2
-"""Threads that are never lent: one that finds out that other work has come, and one that does it meanwhile."""
+"""Threads that are never lent: one to notice other work, and one to do it meanwhile."""
 FIRST_PLACES: Final = 4
-"""Places that a busy endpoint leaves to those with nothing in flight, and slow ones of an app above its fair share to
-other apps. A new endpoint that answers frees its place within `slow`, so four let forty a second prove themselves."""
+"""Threads that a busy endpoint leaves to endpoints without attempts in flight, and that slow endpoints of an app above
+its fair share leave to other apps. A new endpoint that answers frees its thread within `slow`, so four threads prove
+forty endpoints per second."""
 RESERVED_PART: Final = 4
-"""One of this many spare workers is not for the busy endpoints of an app that is above its fair share, and not for
-those that hang. With an eighth, two apps with a few dead endpoints each would leave nothing to a third; a half would
-cost a daemon with one app too many of its spare workers."""
+"""One of this many spare workers is not used for busy endpoints of an app above its fair share, nor for endpoints that
+hang. With an eighth, two apps with a few dead endpoints each would leave no thread for a third app; a half would cost a
+daemon with one app too many of its spare workers."""
 
 
 @dataclass(frozen=True, slots=True)
 class AdmissionLimits:
-    """How endpoints are kept apart. Times in seconds; `concurrency` and `max_slow` count threads."""
+    """Limits for the isolation of endpoints. Times in seconds; `concurrency` and `max_slow` count threads."""
 
     concurrency: int
     max_slow: int
@@ -55,20 +56,20 @@ class AdmissionLimits:
 
 
 class Standing(Enum):
-    """What is known of an endpoint whose attempts linger."""
+    """The state of an endpoint whose attempts linger."""
 
     PROMPT = auto()
-    """Answered at once not long ago. Its next attempt will show whether it still does."""
+    """Answered fast within the last minute, but not recently enough while threads are scarce."""
     SLOW = auto()
     """Usually takes longer than `slow`, but ends within `SHORT`."""
     UNPROVEN = auto()
-    """Not known: there was no success yet, or none within the last minute. Or it usually takes longer than `SHORT`."""
+    """Unknown: no success yet, or none within the last minute. Or it usually takes longer than `SHORT`."""
     SUSPECT = auto()
-    """Something is in flight and nothing has succeeded for too long."""
+    """An attempt is in flight and none has succeeded for too long."""
 
 
 class Lingering(NamedTuple):
-    """An endpoint's lingering attempts: all, those that are not known to end within `SHORT`, and all by app."""
+    """An endpoint's lingering attempts: all, those that are not expected to end within `SHORT`, and all by app."""
 
     all: int = 0
     open_ended: int = 0
@@ -76,7 +77,7 @@ class Lingering(NamedTuple):
 
 
 class ThreadBudget:
-    """The lingering attempts of all endpoints, and what one endpoint or one app may add to them."""
+    """The lingering attempts of all endpoints, and the number that one endpoint or app may add."""
 
     def __init__(self, limits: AdmissionLimits) -> None:
         self._lock = threading.Lock()
@@ -84,11 +85,11 @@ class ThreadBudget:
         self._open_ended = 0
         self._endpoints = 0
         self._by_app: dict[str, int] = {}
-        self._lines: dict[str, ReservationSchedule] = {}  # of the apps that have lingering attempts
+        self._lines: dict[str, ReservationSchedule] = {}  # of apps with lingering attempts
         self.prompt_at = float("-inf")
-        """When an endpoint that answers at once was in use last."""
+        """Time of the last use of a fast endpoint."""
         self.threads = limits.concurrency + limits.max_slow
-        # Without spare workers slow endpoints can only use slots, and some have to be left for the others.
+        # Without spare workers, slow endpoints can only use slots, and some slots must remain for the others.
         self._spare = max(limits.max_slow, limits.concurrency // 2, 1)
         self._reserve = self._spare // RESERVED_PART
         self._reserve_of_first = self._reserve * 3 // 4
@@ -97,11 +98,11 @@ class ThreadBudget:
 
     @property
     def are_scarce(self) -> bool:
-        """Tell whether most places are taken by what may hang, so that no old success is good for one."""
+        """Whether attempts that may hang use most of the threads, so that an old success does not justify one more."""
         return self._open_ended * 4 >= self._spare * 3
 
     def change(self, before: Lingering, after: Lingering) -> None:
-        """Count an endpoint's lingering attempts anew."""
+        """Replace the counts of an endpoint's lingering attempts."""
         with self._lock:
             self._total += after.all - before.all
             self._open_ended += after.open_ended - before.open_ended
@@ -115,33 +116,32 @@ class ThreadBudget:
                     self._lines.pop(app, None)
 
     def has_room_for(self, app: str, now: float, standing: Standing, *, is_first: bool, uncounted: int = 0) -> bool:
-        """Tell whether an app may add a lingering attempt; `is_first`: its endpoint has none in flight.
+        """Return whether an app may add a lingering attempt. `is_first`: its endpoint has no attempt in flight.
 
-        `uncounted` attempts in flight may turn out to linger, too.
-        The fair share counts one app more than there are, so one that comes later finds a place while the attempts of
-        the others still hang.
+        `uncounted` is the number of attempts in flight that may turn out to linger too. The fair share assumes one more
+        app than there are, so that a new app finds a thread while attempts of the others hang.
         """
         apps = len(self._by_app) + (app not in self._by_app) + 1
         if self._by_app.get(app, 0) < max(self._spare // apps, 1):
             return True
         match standing:
-            case Standing.PROMPT:  # half of the reserve, also where hanging endpoints of the same app have their share
+            case Standing.PROMPT:  # half of the reserve, even if the same app has its share of hanging endpoints
                 return self._spare - self._total > self._reserve // 2
             case Standing.SLOW:
                 return self._for_short(now) - self._total > self._first_places
-            case _:  # all of it for a busy endpoint, so that the next one of the same app finds a place, too
+            case _:  # a busy endpoint leaves the whole reserve to other endpoints, also of its app
                 kept = self._reserve_of_first if is_first else self._reserve
                 return self._spare - self._open_ended - uncounted > kept
 
     def line_of(self, app: str) -> ReservationSchedule:
-        """Return the line in which an app waits that has all the places it may have."""
+        """Return the queue of reservations for an app that uses all of its threads."""
         with self._lock:
             return self._lines.setdefault(app, ReservationSchedule()) if app in self._by_app else ReservationSchedule()
 
     def of(self, own: Lingering, in_flight: int, now: float, standing: Standing) -> int:
         """Return how many attempts an endpoint may have in flight.
 
-        `own` is what of its `in_flight` attempts is counted here already.
+        `own` is the part of its `in_flight` attempts that is already counted here.
         """
         others = self._total - own.all
         free = self._for_short(now) - others
@@ -151,7 +151,7 @@ class ThreadBudget:
             left = self.threads - KEPT_FREE - others
             if standing is Standing.PROMPT:
                 free = left
-            elif free <= 0:  # because of an app that has more than it may have, perhaps
+            elif free <= 0:  # possibly because an app exceeds its share
                 free = min(left, self._spare - self._within_shares())
             return max(free, 0 if others > 0 else 1)
         if standing is Standing.SUSPECT:
@@ -161,9 +161,9 @@ class ThreadBudget:
         return max(min(fair, free - self._first_places), 1)
 
     def _within_shares(self) -> int:
-        """Return the lingering attempts, but of each app no more than it may have while it knows that they linger.
+        """Return the lingering attempts, counting each app only up to the maximum for known lingering attempts.
 
-        With many slots an app can have more at endpoints that answered at once, and then all hang.
+        With many slots an app can have more: attempts at fast endpoints that then all hang.
         """
         most = self._spare - self._reserve_of_first
         with self._lock:
