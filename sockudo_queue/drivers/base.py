@@ -269,8 +269,10 @@ class DeadLetterStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class QueueFormat:
-    """One format of the queue that a driver serves, identified by its source. `known` means that data in this format is
-    stored."""
+    """One format of the queue that a driver serves, identified by its source.
+
+    `known` means that data in this format is stored.
+    """
 
     source: str
     kind: str
@@ -323,8 +325,10 @@ class Peers(Protocol):
         """Compare the clocks of `CLOCKS` with the broker's."""
 
     def evictions(self) -> Sequence[str]:
-        """Return the reasons why the broker may drop stored jobs when it is full. Raises `BrokerRefused` if the query
-        is not allowed."""
+        """Return the reasons why the broker may drop stored jobs when it is full.
+
+        Raises `BrokerRefused` if the query is not allowed.
+        """
 
 
 @runtime_checkable
@@ -402,8 +406,10 @@ class Auditable(Protocol):
 
 @runtime_checkable
 class InProcess(Protocol):
-    """A driver that keeps its jobs in the memory of this process. They arrive over HTTP and are lost when the process
-    ends."""
+    """A driver that keeps its jobs in the memory of this process.
+
+    They arrive over HTTP and are lost when the process ends.
+    """
 
     evicted: int
     """Number of ready jobs that were dropped because the driver was full; it never decreases."""

@@ -18,8 +18,10 @@ Append = Callable[[str, str, bytes], None]
 
 
 class AttemptRecorder:
-    """Records attempts and dead letters. Thread-safe. `every`: record also deliveries that succeed at the first
-    attempt."""
+    """Records attempts and dead letters.
+
+    Thread-safe. `every`: record also deliveries that succeed at the first attempt.
+    """
 
     def __init__(self, append: Append, *, every: bool, channels: bool) -> None:
         """`channels` False omits the names of channels."""

@@ -46,8 +46,10 @@ class BrokerWatch:
         on_change: Callable[[str | None], None],
         on_source_change: Callable[[str, str | None], None] = lambda *_: None,
     ) -> None:
-        """`on_change` gets the reason of an outage, `on_source_change` a source and the reason of its refusal; None at
-        the end."""
+        """`on_change` gets the reason of an outage, `on_source_change` a source and the reason of its refusal.
+
+        At the end of the outage or refusal, the reason is None.
+        """
         self._log = log
         self._on_change = on_change
         self._on_source_change = on_source_change

@@ -12,8 +12,10 @@ LONGEST_GUESS: Final = 8 * LONGEST_RESERVATION
 
 
 def delay_ms(deferral: Deferral, guesses: int) -> int:
-    """Return the delay in milliseconds. An estimate grows with each earlier one, so that a backlog is not polled
-    constantly."""
+    """Return the delay in milliseconds.
+
+    An estimate grows with each earlier one, so that a backlog is not polled constantly.
+    """
     if not deferral.grows:
         return max(round(deferral.delay * 1000), 1)
     grown = min(deferral.delay * (1 << min(guesses, 6)), max(deferral.delay, LONGEST_GUESS))

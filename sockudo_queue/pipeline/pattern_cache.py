@@ -87,8 +87,10 @@ class PatternCache:
         self._found.results.clear()
 
     def _measured(self, pattern: str, search: Search, channel: str) -> bool:
-        """Search and measure processor time. Reading that clock takes as long as most searches, so only suspects get
-        here."""
+        """Search and measure processor time.
+
+        Reading that clock takes as long as most searches, so only suspects get here.
+        """
         began = self._cpu_clock()
         found = search(channel)
         took = self._cpu_clock() - began

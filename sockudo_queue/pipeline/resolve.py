@@ -183,8 +183,7 @@ class Resolver:
         self._matching.charge(current.job, took, time.monotonic())
 
     def _pause(self) -> matching.Pause:
-        """Return a callback that charges the processor time of a long match, minus that of searches, which are already
-        charged."""
+        """Return a callback that charges the processor time of a long match, except for searches already charged."""
         current, measured, counted = self._current, time.thread_time(), 0.0
 
         def pause() -> None:

@@ -147,8 +147,10 @@ class Worker:
             self._flush(self._batches)
 
     def _flush(self, batches: Batches) -> None:
-        """At a stop, give back the jobs that no worker has begun. Retries until done, or until the claims are
-        abandoned."""
+        """At a stop, give back the jobs that no worker has begun.
+
+        Retries until done, or until the claims are abandoned.
+        """
         backoff = broker_backoff()
         while batches.holds and not self._abandoned.is_set():
             try:

@@ -121,8 +121,7 @@ class AttemptHistory:
         return all(waiting.loss is None for waiting in self._sources.copy().values())
 
     def _maintain_store(self) -> None:
-        """Shorten the history if the server's memory is short, and store the mode, so that results can name every mode
-        used."""
+        """Shorten the history if the server is short of memory, and store the mode for readers of the history."""
         now = self._clock()
         if now >= self._room_at:
             self._room_at = now + MEMORY_PAUSE

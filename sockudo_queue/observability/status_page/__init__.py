@@ -1,1 +1,1 @@
-"""What the daemon shows of itself to people: a ring of samples, and the page and the JSON that are made of it."""
+"""The status of the daemon for people: a ring of samples, and the pages and the JSON that are built from it."""

@@ -1,4 +1,4 @@
-"""What the page of attempts says, in words; pure."""
+"""The texts of the page of attempts; pure."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FIELDS: Final = {
 
 
 class SearchField(NamedTuple):
-    """One field of the form."""
+    """One field of the search form."""
 
     name: str
     label: str
@@ -34,7 +34,7 @@ class SearchField(NamedTuple):
 
 
 class EntryDisplay(NamedTuple):
-    """One entry."""
+    """One history entry, formatted for display."""
 
     moment: str
     ago: str
@@ -52,17 +52,17 @@ class EntryDisplay(NamedTuple):
 
 
 class AttemptsView(NamedTuple):
-    """What the page says, top to bottom."""
+    """The content of the page, from top to bottom."""
 
     fields: Sequence[SearchField]
     notes: Sequence[str]
     rows: Sequence[EntryDisplay]
     empty: str
-    older: str  # the address of the next page; empty where there is none
+    older: str  # the address of the next page; empty if there is none
 
 
 def criteria_of(given: Mapping[str, str]) -> Criteria:
-    """Return what a form asks for. Raises `ValueError` with a line for the person."""
+    """Return the filters of a form. Raises `ValueError` with a text for the user."""
     wanted: dict[str, Any] = _given(given)
     status: str = wanted.pop("status", "")
     if status and not (status.isascii() and status.isdigit() and len(status) == 3):
@@ -82,7 +82,7 @@ def _given(given: Mapping[str, str]) -> dict[str, str]:
 def view_of(
     given: Mapping[str, str], criteria: Criteria, figures: HistoryFigures, configured_mode: str, found: Page, now: float
 ) -> AttemptsView:
-    """Put what was found into words."""
+    """Return the content of the page for a search result."""
     older = link(**_given(given), before=found.next) if found.next else ""
     return AttemptsView(
         fields_of(given),
@@ -94,7 +94,7 @@ def view_of(
 
 
 def fields_of(given: Mapping[str, str]) -> list[SearchField]:
-    """Return the fields of the form, with what a person has typed."""
+    """Return the fields of the form with the values that the user entered."""
     return [SearchField(name, label, given[name]) for name, label in FIELDS.items()]
 
 

@@ -1,6 +1,6 @@
-"""The page that searches the attempt history, for those who are logged in.
+"""The page that searches the attempt history; it requires a login.
 
-It asks the store of the history, so it may block for seconds; the daemon's own work never waits for it.
+It reads the history store, so it may block for seconds; the daemon's own work never waits for it.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from sockudo_queue.observability.status_page.attempts import FIELDS, AttemptsVie
 
 ROWS: Final = 50
 SEARCH_SECONDS: Final = 2.0
-"""Time of one search; a page that is cut short has a link to go on."""
+"""Maximum time of one search; a page of an unfinished search has a link to continue."""
 LONGEST_INPUT: Final = 255
 
 
 class SearchableHistory(Protocol):
-    """What the page asks. Both may block, and raise `BrokerError`."""
+    """The history that the page reads. Both methods may block and raise `BrokerError`."""
 
     def search(self, criteria: Criteria, limit: int, before: Position | None, is_over: Callable[[], bool]) -> Page: ...
 
@@ -31,14 +31,16 @@ class SearchableHistory(Protocol):
 
 
 class AttemptsPage:
-    """Safe from any thread."""
+    """Renders the page. Thread-safe."""
 
     def __init__(self, history: SearchableHistory, configured_mode: str) -> None:
         self._history, self._configured_mode = history, configured_mode
 
     def __call__(self, request: Request) -> Response:
         """Answer a request for the page."""
-        from sockudo_queue.observability.status_page import page  # here, since most daemons are never looked at
+        from sockudo_queue.observability.status_page import (
+            page,  # imported here, because most daemons never serve a page
+        )
 
         given = {name: request.args.get(name, "").strip()[:LONGEST_INPUT] for name in FIELDS}
         view, status = self._view(given, position_of(request.args.get("before", "")))

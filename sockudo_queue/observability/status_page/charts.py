@@ -1,4 +1,4 @@
-"""Small line charts as paths of SVG; pure. The templates draw them, and colours belong to the style."""
+"""Small line charts as SVG paths; pure. The templates draw them; the stylesheet sets the colors."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from typing import Final, NamedTuple
 WIDTH: Final = 300
 HEIGHT: Final = 72
 SECONDS: Final = 600.0
-"""What a chart spans; what is younger than that begins in its middle."""
+"""The time span of a chart. If the data is younger, the line starts in the middle of the chart."""
 
 
 _CLOCK: Final = (30, 60, 120, 300, 600, 1_200, 1_800, 3_600, 7_200, 18_000, 36_000, 86_400)
 
 
 class ChartLine(NamedTuple):
-    """One line: its class in the style, and a value for each moment (None is a gap)."""
+    """One line: its class in the stylesheet, and a value for each time (None is a gap)."""
 
     kind: str
     values: Sequence[float | None]
 
 
 class Path(NamedTuple):
-    """One line as SVG draws it."""
+    """One line as an SVG path."""
 
     kind: str
     path: str
 
 
 class Chart(NamedTuple):
-    """A chart of `width` by `height`; `area` is below the first line."""
+    """A chart of `width` by `height`; `area` is the path of the area below the first line."""
 
     label: str
     width: int
@@ -41,9 +41,9 @@ class Chart(NamedTuple):
 
 
 def chart(label: str, at: Sequence[float], now: float, lines: Sequence[ChartLine], top: float) -> Chart:
-    """Return a chart of lines over the last minutes, from 0 to `top`.
+    """Return a chart of lines over the last `SECONDS`, from 0 to `top`.
 
-    `at` are moments in seconds since 1970, one for each value of each line.
+    `at` are times in seconds since 1970, one for each value of each line.
     """
     points = [[_point(then, now, value, top) for then, value in zip(at, line.values, strict=True)] for line in lines]
     paths = [Path(line.kind, "".join(map(_path, _runs(of)))) for line, of in zip(lines, points, strict=True)]
@@ -51,19 +51,19 @@ def chart(label: str, at: Sequence[float], now: float, lines: Sequence[ChartLine
 
 
 def scale(lines: Sequence[ChartLine], steps: Iterable[float]) -> float:
-    """Return the top of a chart: the first of the steps, which grow, that no value is above."""
+    """Return the top of a chart: the first of the increasing steps that is at least the highest value."""
     highest = max((value for line in lines for value in line.values if value is not None), default=0.0)
     return next(step for step in steps if step >= highest)
 
 
 def counts(least: float) -> Iterator[float]:
-    """Yield the tops for numbers: 1, 2 and 5 times the powers of ten, for ever, beginning with `least`."""
+    """Yield tops for numbers without end: 1, 2 and 5 times the powers of ten, from `least` on."""
     for power in itertools.count(math.floor(math.log10(least))):
         yield from (digit * 10.0**power for digit in (1, 2, 5) if digit * 10.0**power >= least * 0.99)
 
 
 def times(least: float) -> Iterator[float]:
-    """Yield the tops for seconds, as clocks are divided, for ever, beginning with `least`."""
+    """Yield tops for durations in seconds without end, in round units of time, from `least` on."""
     small = itertools.takewhile(lambda step: step < 20, counts(least))
     days = (86_400 * step for step in counts(1))
     yield from itertools.chain(small, _CLOCK, days)
@@ -79,7 +79,7 @@ def _point(at: float, now: float, value: float | None, top: float) -> _Point:
 
 
 def _runs(points: Sequence[_Point]) -> Iterator[list[tuple[float, float]]]:
-    """Yield the unbroken parts of a line."""
+    """Yield the parts of a line without gaps."""
     for known, run in itertools.groupby(points, key=lambda point: point is not None):
         if known:
             yield [point for point in run if point is not None]
@@ -87,7 +87,7 @@ def _runs(points: Sequence[_Point]) -> Iterator[list[tuple[float, float]]]:
 
 def _path(run: Sequence[tuple[float, float]]) -> str:
     (x, y), *rest = run
-    # A line of no length is not drawn; one of a hair is, as a dot.
+    # SVG does not draw a line of length zero, so a single point becomes a very short line.
     return f"M{x:g} {y:g}" + ("".join(f"L{x:g} {y:g}" for x, y in rest) or "h.1")
 
 

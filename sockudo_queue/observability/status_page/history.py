@@ -1,7 +1,7 @@
-"""What the status page knows: a ring of samples of the last minutes, and the last dead letters.
+"""The data of the status page: a ring of samples of the last minutes, and the latest dead letters.
 
-The sampler adds a sample every few seconds and a worker a line for each dead letter, so a job that is delivered costs
-nothing here. Reading takes copies: no lock of the driver, and no call to anybody.
+The sampler adds a sample every few seconds, and a worker an event for each dead letter, so a delivered job costs
+nothing here. Readers get copies; reading needs no lock of the driver and no network call.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from sockudo_queue.core.controls import WebhookKey
 from sockudo_queue.observability.metrics import Figures, Metrics
 
 SAMPLES: Final = 121
-"""Ten minutes, a sample every five seconds."""
+"""Ten minutes with a sample every five seconds."""
 PERIOD: Final = 605.0
-"""Seconds that are kept where samples come less often: ten minutes, and the interval in which they begin."""
+"""Maximum age of samples in seconds if they come less often: ten minutes plus one interval."""
 MARK_SECONDS: Final = 60.0
 MARKS: Final = 11
-"""Counts by webhook are kept once a minute: a hundred webhooks in each sample would cost megabytes."""
+"""Number of counts by webhook, one per minute: a hundred webhooks in each sample would use megabytes."""
 RECENT_DEATHS: Final = 25
 LONGEST_KEPT: Final = 255
-"""Characters that are kept of a name or an id; what cannot be read as a job may have any."""
+"""Maximum stored characters of a name or an id; those of an unreadable job may have any length."""
 
 
 class Sample(NamedTuple):
-    """The queue and the counts at one moment; without `depth` the queue could not be asked.
+    """The queue and the counters at one time; `depth` is None if the queue could not be read.
 
-    Times are in seconds since 1970. `oldest` is when the oldest ready job was made.
+    Times are in seconds since 1970. `oldest` is the creation time of the oldest ready job.
     """
 
     at: float
@@ -44,7 +44,7 @@ class Sample(NamedTuple):
 
 
 class DeadLetterEvent(NamedTuple):
-    """One dead letter that this process has made."""
+    """One dead letter that this process created."""
 
     at: float
     app: str
@@ -56,14 +56,14 @@ class DeadLetterEvent(NamedTuple):
 
 
 class MinuteCounts(NamedTuple):
-    """Delivered and failed attempts by app and webhook at one moment."""
+    """Delivered and failed attempts by app and webhook at one time."""
 
     at: float
     counts: Mapping[tuple[str, str], tuple[int, int]]
 
 
 class View(NamedTuple):
-    """Everything at one moment, for a reader."""
+    """A copy of all data at one time."""
 
     now: float
     since: float
@@ -80,7 +80,7 @@ class View(NamedTuple):
 
 
 class StatusHistory:
-    """Safe from any thread."""
+    """Collects samples and dead letters. Thread-safe."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
@@ -93,7 +93,7 @@ class StatusHistory:
         self._refused: dict[str, str] = {}
 
     def sample(self, depth: Mapping[str, int] | None, oldest: float | None, now: float | None = None) -> None:
-        """Add a sample; to be called by the sampler, also when the queue did not answer."""
+        """Add a sample. The sampler also calls this if the queue did not answer."""
         now = time.time() if now is None else now
         figures = self._metrics.figures()
         sample = Sample(now, depth, oldest, figures.delivered, figures.failed, figures.durations)
@@ -106,7 +106,7 @@ class StatusHistory:
                 self._marks.append(MinuteCounts(now, counts))
 
     def died(self, death: DeadLetterEvent) -> None:
-        """Note a dead letter."""
+        """Add a dead letter."""
         kept = death._replace(
             app=death.app[:LONGEST_KEPT],
             webhook=death.webhook[:LONGEST_KEPT],
@@ -118,7 +118,7 @@ class StatusHistory:
             self._reasons[death.reason] += 1
 
     def source_refused(self, source: str, reason: str | None) -> None:
-        """Note why the broker refuses a form of the queue, or with None that it takes it again."""
+        """Record why the broker refuses a source; None means that it no longer refuses it."""
         with self._lock:
             if reason is None:
                 self._refused.pop(source, None)

@@ -1,4 +1,4 @@
-"""What the pages of dead letters ask the queue for, and what they get: values alone."""
+"""The interface between the pages of dead letters and the queue; it consists of plain values."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from sockudo_queue.core.ages import age_seconds
 from sockudo_queue.observability.web.actions import Actor
 
 LONGEST_ID: Final = 1_000
-"""Characters of an id. A longer one is none of ours; it is shown, but cannot be acted on by its id."""
+"""Maximum characters of an id. The daemon creates no longer ones; such an id is shown, but actions cannot use it."""
 
 
 class LetterFilter(NamedTuple):
-    """Which dead letters are meant; an empty field matches everything. Ages are in seconds since the death."""
+    """A filter of dead letters; an empty field matches everything.
+
+    Ages are in seconds since the dead letter was created.
+    """
 
     id: str = ""
     app: str = ""
@@ -28,7 +31,7 @@ class LetterFilter(NamedTuple):
 
 
 def filter_of(given: Mapping[str, str], record_id: str = "") -> LetterFilter:
-    """Return the filter that a form describes. Raises `ValueError` with a line for the person."""
+    """Return the filter of a form. Raises `ValueError` with a text for the user."""
     older, newer = (_age(given[name], label) for name, label in (("older", "Older than"), ("newer", "Newer than")))
     return LetterFilter(record_id, given["app"], given["webhook"], given["reason"], older, newer)
 
@@ -41,7 +44,7 @@ def _age(text: str, label: str) -> float | None:
 
 
 class LetterPosition(NamedTuple):
-    """Where a page ends: after the first `passed` of the letters that died at `died_ms`."""
+    """The end of a page: after the first `passed` of the letters with the time `died_ms`."""
 
     died_ms: int
     passed: int
@@ -51,7 +54,7 @@ class LetterPosition(NamedTuple):
 
 
 def letter_position_of(text: str) -> LetterPosition | None:
-    """Read a position as its text; None for any other text."""
+    """Parse a position. Returns None if the text is not valid."""
     died, dash, passed = text.partition("-")
     if not dash or len(text) > 40 or not all(part.isascii() and part.isdigit() for part in (died, passed)):
         return None
@@ -59,7 +62,7 @@ def letter_position_of(text: str) -> LetterPosition | None:
 
 
 class LetterSummary(NamedTuple):
-    """One dead letter in a list. Numbers are None where they cannot be known."""
+    """One dead letter in a list. Numbers are None if they are unknown."""
 
     id: str
     job: str
@@ -73,7 +76,7 @@ class LetterSummary(NamedTuple):
 
 
 class LetterTry(NamedTuple):
-    """One try that failed."""
+    """One failed try."""
 
     at_ms: int
     reason: str
@@ -81,7 +84,7 @@ class LetterTry(NamedTuple):
 
 
 class LetterDeath(NamedTuple):
-    """An earlier death, after which the letter was replayed."""
+    """An earlier dead letter of the same record, which was replayed."""
 
     died_ms: int
     reason: str
@@ -90,9 +93,9 @@ class LetterDeath(NamedTuple):
 
 
 class LetterDetails(NamedTuple):
-    """Everything that a page shows of one dead letter; never its bytes, which hold the app's secret.
+    """All displayed data of one dead letter. Its body is never shown, because it contains the app's secret.
 
-    `events` are names and channels. `obstacle` says why a replay would be of no use; it is empty where it would be.
+    `events` are names and channels. `obstacle` says why a replay would fail again; empty if there is no obstacle.
     """
 
     summary: LetterSummary
@@ -109,7 +112,7 @@ class LetterDetails(NamedTuple):
 
 
 class FoundLetters(NamedTuple):
-    """One page. `next` is where the next one begins; None where there is none, or where the queue has no order."""
+    """One page. `next` is the start of the next page; None at the end, or if the queue has no order."""
 
     summaries: Sequence[LetterSummary]
     next: LetterPosition | None
@@ -117,9 +120,9 @@ class FoundLetters(NamedTuple):
 
 
 class LetterWork(NamedTuple):
-    """What an action has done so far, or in the end. Times are in seconds since 1970.
+    """The progress or the result of an action. Times are in seconds since 1970.
 
-    `gone` counts those that somebody else has taken, `left` by reason those that were not replayed.
+    `gone` counts letters that another action or process removed first; `left` counts those not replayed, by reason.
     """
 
     action: str
@@ -135,10 +138,10 @@ class LetterWork(NamedTuple):
 
 
 class LetterTools(Protocol):
-    """What the pages ask. Every method but `work` may block for seconds, and may raise `BrokerError`."""
+    """The operations behind the pages. Every method but `work` may block for seconds and may raise `BrokerError`."""
 
     is_ordered: bool
-    """Whether dead letters can be listed from the newest on."""
+    """Whether dead letters can be listed newest first."""
 
     def total(self) -> int:
         """Count the dead letters of the queue."""
@@ -150,10 +153,10 @@ class LetterTools(Protocol):
     def find(self, record_id: str) -> LetterDetails | None: ...
 
     def start(self, action: str, wanted: LetterFilter, actor: Actor) -> str | None:
-        """Begin to replay or purge; return why that cannot begin now, or None.
+        """Start to replay or purge. Returns the reason if that is not possible now, else None.
 
-        Waits a moment for the end, which is all that a few letters take.
+        Waits briefly for the end, because a few letters take only a moment.
         """
 
     def work(self) -> LetterWork | None:
-        """Return how far the last action is; None where there was none since the start."""
+        """Return the progress of the last action, or None if there was none since the start."""

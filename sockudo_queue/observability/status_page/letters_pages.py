@@ -1,6 +1,6 @@
-"""The pages of dead letters, for those who are logged in: a list, one letter, and the actions on them.
+"""The pages of dead letters: a list, one letter, and the actions on them; they require a login.
 
-They ask the queue's server, so they may block for seconds; the daemon's own work never waits for them.
+They call the queue's server, so they may block for seconds; the daemon's own work never waits for them.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ if TYPE_CHECKING:
 
 ROWS: Final = 50
 SEARCH_SECONDS: Final = 2.0
-"""Time of one search; a page that is cut short has a link to go on."""
+"""Maximum time of one search; a page of an unfinished search has a link to continue."""
 LONGEST_INPUT: Final = 255
 
 
 class DeadLetterPages:
-    """Safe from any thread."""
+    """Handles requests for the pages. Thread-safe."""
 
     def __init__(self, tools: LetterTools, tokens: FormTokens) -> None:
         self._tools, self._tokens = tools, tokens
@@ -112,7 +112,9 @@ class DeadLetterPages:
         )
 
     def _page(self, template: str, status: int, **values: object) -> Response:
-        from sockudo_queue.observability.status_page import page  # here, since most daemons are never looked at
+        from sockudo_queue.observability.status_page import (
+            page,  # imported here, because most daemons never serve a page
+        )
 
         tokens = {"replay": (REPLAY, self._tokens.make(REPLAY)), "purge": (PURGE, self._tokens.make(PURGE))}
         body = page.render_template(template, actions=tokens, **values).encode(errors="backslashreplace")
@@ -124,7 +126,11 @@ def _given(fields: MultiDict[str, str]) -> dict[str, str]:
 
 
 def _chosen(form: MultiDict[str, str], given: Mapping[str, str]) -> LetterFilter:
-    """Return which dead letters a form means. Raises `ValueError`: a form that lost its filter must not mean all."""
+    """Return the dead letters that a form selects.
+
+    Raises `ValueError` if the form has neither an id nor a matching scope: a form that lost its filter must not select
+    all.
+    """
     record_id, scope = form.get("id", "")[:LONGEST_ID], form.get("scope", "")
     if record_id:
         return LetterFilter(id=record_id)

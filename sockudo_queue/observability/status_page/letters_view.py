@@ -1,4 +1,4 @@
-"""What the pages of dead letters say, in words; pure."""
+"""The texts of the pages of dead letters; pure."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class LetterDisplay(NamedTuple):
 
 
 class WorkDisplay(NamedTuple):
-    """How far the last action is."""
+    """The progress of the last action."""
 
     kind: str
     title: str
@@ -55,7 +55,7 @@ class WorkDisplay(NamedTuple):
 
 
 class LettersView(NamedTuple):
-    """The list, top to bottom. `given` is what the filter holds, to be sent again with an action."""
+    """The content of the list, from top to bottom. `given` is the filter, which is sent again with an action."""
 
     fields: Sequence[SearchField]
     given: Mapping[str, str]
@@ -70,7 +70,7 @@ class LettersView(NamedTuple):
 
 
 class LetterPage(NamedTuple):
-    """One dead letter, top to bottom."""
+    """The content of the page of one dead letter, from top to bottom."""
 
     row: LetterDisplay
     facts: Sequence[tuple[str, str]]
@@ -82,7 +82,7 @@ class LetterPage(NamedTuple):
 
 
 def given_of(given: Mapping[str, str]) -> dict[str, str]:
-    """Return the fields that hold something."""
+    """Return the fields that are not empty."""
     return {name: value for name, value in given.items() if value}
 
 
@@ -95,7 +95,7 @@ def list_link(given: Mapping[str, str], **more: str) -> str:
 def list_view(
     given: Mapping[str, str], found: FoundLetters, total: int, work: LetterWork | None, now: float
 ) -> LettersView:
-    """Put a page of the list into words."""
+    """Return the content of one page of the list."""
     is_filtered = bool(given_of(given))
     return LettersView(
         fields_of(given),
@@ -117,18 +117,18 @@ _UNORDERED: Final = (
 
 
 def fault_view(given: Mapping[str, str], fault: str, work: LetterWork | None, now: float) -> LettersView:
-    """Say why there is no list; without one there is nothing to act on."""
+    """Return the content of a list that could not be read; it offers no actions."""
     shown = None if work is None else work_display(work, now)
     return LettersView(fields_of(given), {}, "-", shown, (), fault, "", "", list_link(given), "")
 
 
 def fields_of(given: Mapping[str, str]) -> list[SearchField]:
-    """Return the fields of the filter, with what a person has typed."""
+    """Return the fields of the filter with the values that the user entered."""
     return [SearchField(name, label, given[name]) for name, label in FIELDS.items()]
 
 
 def row_of(summary: LetterSummary, now: float) -> LetterDisplay:
-    """Put one dead letter into words."""
+    """Format one dead letter for display."""
     died = summary.died_ms / 1000
     return LetterDisplay(
         summary.id,
@@ -146,7 +146,7 @@ def row_of(summary: LetterSummary, now: float) -> LetterDisplay:
 
 
 def work_display(work: LetterWork, now: float) -> WorkDisplay:
-    """Say how far an action is, and how it ended."""
+    """Format the progress or the result of an action."""
     is_running = work.ended_at is None
     verb = _VERBS[work.action][0 if is_running else 1]
     kind = "quiet" if is_running else "bad" if work.fault else "warn" if work.left or work.gone else "good"
@@ -183,7 +183,7 @@ def _empty(found: FoundLetters, total: int, *, is_filtered: bool) -> str:
 
 
 def letter_page(details: LetterDetails, now: float) -> LetterPage:
-    """Put everything about one dead letter into words."""
+    """Format all data of one dead letter."""
     return LetterPage(
         row_of(details.summary, now),
         [

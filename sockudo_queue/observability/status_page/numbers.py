@@ -1,4 +1,4 @@
-"""Series for charts out of samples; pure."""
+"""Computes the series of the charts from samples; pure."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from sockudo_queue.observability.metrics import ATTEMPT_SECONDS
 from sockudo_queue.observability.status_page.history import Sample
 
 Values = tuple[float | None, ...]
-"""One value per sample or interval, in their order; None where nothing is known."""
+"""One value per sample or interval, in order; None if unknown."""
 WAITING: Final = ("ready", "delayed")
 
 
 class Rates(NamedTuple):
-    """Per second, between one sample and the next."""
+    """Attempts per second between consecutive samples."""
 
     delivered: Values
     failed: Values
 
 
 class Latencies(NamedTuple):
-    """Seconds of an attempt, between one sample and the next; None where none ended."""
+    """Duration of attempts in seconds between consecutive samples; None if no attempt ended."""
 
     median: Values
     p95: Values
 
 
 def waiting(samples: Sequence[Sample]) -> Values:
-    """Return how many records waited, ready or for their next try."""
+    """Return the number of waiting records: ready, or delayed until their next try."""
     return tuple(
         None if sample.depth is None else float(sum(sample.depth.get(state, 0) for state in WAITING))
         for sample in samples
@@ -37,7 +37,7 @@ def waiting(samples: Sequence[Sample]) -> Values:
 
 
 def oldest_ages(samples: Sequence[Sample]) -> Values:
-    """Return how long the oldest job had waited, in seconds; 0 where none waited."""
+    """Return the age of the oldest ready job in seconds; 0 if no job waited."""
     return tuple(
         None if sample.depth is None else max(sample.at - sample.oldest, 0.0) if sample.oldest else 0.0
         for sample in samples
@@ -45,7 +45,7 @@ def oldest_ages(samples: Sequence[Sample]) -> Values:
 
 
 def rates(samples: Sequence[Sample]) -> Rates:
-    """Return how many attempts a second were delivered and failed."""
+    """Return the delivered and failed attempts per second."""
     spans = [(before, after, max(after.at - before.at, 1e-3)) for before, after in pairwise(samples)]
     return Rates(
         tuple((after.delivered - before.delivered) / seconds for before, after, seconds in spans),
@@ -54,7 +54,7 @@ def rates(samples: Sequence[Sample]) -> Rates:
 
 
 def latencies(samples: Sequence[Sample]) -> Latencies:
-    """Return median and 95th percentile of the attempts, as exact as the buckets are."""
+    """Return median and 95th percentile of the attempts, estimated from the buckets."""
     counts = list(_differences(samples))
     return Latencies(
         tuple(percentile(each, 0.5) for each in counts),
@@ -72,11 +72,11 @@ def percentile(counts: Sequence[int], share: float) -> float | None:
         if below + count >= rank:
             return lower + (bound - lower) * (rank - below) / count
         below, lower = below + count, bound
-    return ATTEMPT_SECONDS[-1]  # beyond the last bound nobody knows
+    return ATTEMPT_SECONDS[-1]  # above the last bound the value is unknown
 
 
 def _differences(samples: Sequence[Sample]) -> Iterator[tuple[int, ...]]:
     for before, after in pairwise(samples):
-        # The first attempt of all brings the buckets with it.
+        # The buckets do not exist before the first attempt.
         earlier = before.durations or (0,) * len(after.durations)
         yield tuple(now - then for now, then in zip(after.durations, earlier, strict=True))

@@ -1,4 +1,4 @@
-"""What the status page says: figures and words in the order in which it shows them; pure, and no HTML."""
+"""The content of the status page, in the order of display, without HTML; pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SHOWN_PAUSED: Final = 10
 
 
 class Badge(NamedTuple):
-    """A state in a word, with a mark and a class of the style: a color alone would not tell everybody."""
+    """A state as a word, a symbol and a class of the stylesheet; color alone is not accessible to all users."""
 
     kind: str
     mark: str
@@ -52,7 +52,7 @@ class WebhookDisplay(NamedTuple):
 
 
 class Reason(NamedTuple):
-    """How many dead letters have one reason; `width` is that of its bar, in percent."""
+    """The number of dead letters with one reason; `width` is the width of its bar in percent."""
 
     name: str
     number: str
@@ -60,7 +60,7 @@ class Reason(NamedTuple):
 
 
 class DeadLetterDisplay(NamedTuple):
-    """One dead letter; `webhook` is empty for a whole job, `app` where it is not known."""
+    """One dead letter. `webhook` is empty for a whole job; `app` is empty if unknown."""
 
     ago: str
     moment: str
@@ -73,7 +73,7 @@ class DeadLetterDisplay(NamedTuple):
 
 
 class Overview(NamedTuple):
-    """The page, top to bottom."""
+    """The content of the page, from top to bottom."""
 
     title: str
     refresh: bool
@@ -96,7 +96,7 @@ class Overview(NamedTuple):
 
 
 def overview(report: Report, *, refresh: bool) -> Overview:
-    """Put a report into words."""
+    """Format a report for display."""
     return Overview(
         _title(report),
         refresh,
@@ -169,7 +169,7 @@ def _webhook(row: WebhookRow, now: float, paused: frozenset[tuple[str, str]]) ->
 
 
 def _state_of(row: WebhookRow, paused: frozenset[tuple[str, str]]) -> Badge:
-    """Return the state of a webhook. One that answers 404 to everything opens no breaker, and is not ok."""
+    """Return the state of a webhook. A webhook that answers every attempt with 404 opens no breaker, but is failing."""
     if (row.app, row.webhook) in paused:
         return _PAUSED
     if row.breaker == "closed" and row.recent_failed:

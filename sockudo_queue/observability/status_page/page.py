@@ -1,6 +1,6 @@
-"""The status page as HTML: one document without a script or a request; pure.
+"""Renders the status pages as HTML documents without scripts or external resources; pure.
 
-`overview` decides what it says, the templates how it looks. Jinja escapes every value.
+`overview` provides the content, the templates the layout. Jinja escapes every value.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ _STYLE_DIGEST: Final = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()
 
 def _headers(form_action: str, referrer: str = "no-referrer") -> dict[str, str]:
     return {
-        # Nothing may be loaded or run, whatever a name in the page holds; the one style is named by its digest.
+        # Nothing may be loaded or run, even if a name in the page contains HTML; the only stylesheet is allowed by its
+        # digest.
         "Content-Security-Policy": f"default-src 'none'; style-src 'sha256-{_STYLE_DIGEST}'; frame-ancestors 'none'; "
         f"base-uri 'none'; form-action {form_action}",
         "Referrer-Policy": referrer,
@@ -35,12 +36,12 @@ def _headers(form_action: str, referrer: str = "no-referrer") -> dict[str, str]:
 
 HEADERS: Final = _headers("'none'")
 SEARCH_HEADERS: Final = _headers("'self'")
-# With "no-referrer" browsers send `Origin: null` with a form, and then nothing tells whose form it was.
+# With "no-referrer" browsers send `Origin: null` with a form, and then the form's origin is unknown.
 ACTION_HEADERS: Final = _headers("'self'", "same-origin")
 
 
 def _printable(value: object) -> object:
-    """Show invisible characters; what is HTML already, as the output of a macro, stays."""
+    """Make invisible characters visible; HTML, such as the output of a macro, is not changed."""
     return value if isinstance(value, Markup) else visible(value)
 
 
@@ -55,10 +56,10 @@ _TEMPLATES: Final = Environment(
 
 
 def render(report: Report, *, refresh: bool = True, has_attempts: bool = False, is_for_operators: bool = False) -> str:
-    """Return the whole document; with `refresh` it asks the browser to load it again.
+    """Return the whole document; `refresh` makes the browser reload it.
 
-    With `has_attempts` webhooks and dead letters are links to their attempts; with `is_for_operators` there are
-    pages of dead letters and of each webhook.
+    With `has_attempts` webhooks and dead letters are links to their attempts; with `is_for_operators` there are pages
+    of dead letters and of each webhook.
     """
     template = _TEMPLATES.get_template("overview.html.jinja")
     shown = overview(report, refresh=refresh)

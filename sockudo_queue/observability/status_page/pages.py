@@ -1,4 +1,4 @@
-"""The pages for people, over HTTP: they show what the sampler has left, and no reader makes the daemon wait."""
+"""The HTTP handlers of the status page and its JSON. They show the latest sample, so they never block the daemon."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from sockudo_queue.observability.status_page.report import Place, Report, as_jso
 
 
 class StatusPages:
-    """`/` and `/status.json`. Safe from any thread.
+    """Serves `/` and `/status.json`. Thread-safe.
 
-    With `has_attempts` there is a page of attempts to link to, with `is_for_operators` those of dead letters
-    and of each webhook.
+    `has_attempts` adds links to the page of attempts, `is_for_operators` links to the pages of dead letters and of each
+    webhook.
     """
 
     def __init__(
@@ -42,7 +42,9 @@ class StatusPages:
         }
 
     def html(self, *, refresh: bool = True) -> Response:
-        from sockudo_queue.observability.status_page import page  # here, since most daemons are never looked at
+        from sockudo_queue.observability.status_page import (
+            page,  # imported here, because most daemons never serve a page
+        )
 
         text = page.render(
             self._report(), refresh=refresh, has_attempts=self._has_attempts, is_for_operators=self._is_for_operators

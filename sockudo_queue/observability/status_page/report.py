@@ -1,4 +1,4 @@
-"""The state of the daemon in figures, as the page and `/status.json` tell it; pure."""
+"""The state of the daemon in figures, for the page and `/status.json`; pure."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from sockudo_queue.observability.status_page import numbers
 from sockudo_queue.observability.status_page.history import DeadLetterEvent, MinuteCounts, Sample, View
 
 LATELY: Final = 62.5
-"""Seconds of the last minute, of which "now" is made: one interval alone jumps. With half an interval of 5 s, since no
-sample is on time."""
+"""Seconds over which current values are averaged: one interval alone varies too much. It is a minute plus half an
+interval of 5 s, because samples are never exactly on time."""
 
 
 class Place(NamedTuple):
-    """What is watched."""
+    """The daemon and its queue."""
 
     version: str
     driver: str
@@ -24,7 +24,7 @@ class Place(NamedTuple):
 
 
 class WebhookRow(NamedTuple):
-    """One webhook: all its attempts since the start, and those of the last minutes."""
+    """One webhook: its attempts since the start and in the last minutes."""
 
     app: str
     webhook: str
@@ -39,12 +39,12 @@ class WebhookRow(NamedTuple):
 
     @property
     def only_fails(self) -> bool:
-        """Whether it was tried in the last minutes, and took nothing."""
+        """Whether it had attempts in the last minutes and all of them failed."""
         return self.recent_failed > 0 and self.recent_delivered == 0
 
 
 class InvalidRow(NamedTuple):
-    """One webhook that cannot be called as it is configured."""
+    """One webhook with an invalid configuration."""
 
     app: str
     webhook: str
@@ -52,7 +52,7 @@ class InvalidRow(NamedTuple):
 
 
 class PausedRow(NamedTuple):
-    """One webhook that is paused, and how many deliveries are held for it."""
+    """One paused webhook with the number of its held deliveries."""
 
     app: str
     webhook: str
@@ -60,7 +60,10 @@ class PausedRow(NamedTuple):
 
 
 class LastMinute(NamedTuple):
-    """The last minute: attempts a second (None before two looks), and seconds of an attempt (None where none ended)."""
+    """Attempts of the last minute.
+
+    Rates are per second, None before the second sample. Durations are in seconds, None if no attempt ended.
+    """
 
     delivered_rate: float | None
     failed_rate: float | None
@@ -69,7 +72,7 @@ class LastMinute(NamedTuple):
 
 
 class Report(NamedTuple):
-    """Times are in seconds since 1970; `depth` is None while the queue has not answered."""
+    """The state of the daemon. Times are in seconds since 1970; `depth` is None if the queue has not answered."""
 
     place: Place
     now: float
@@ -94,7 +97,7 @@ class Report(NamedTuple):
 
 
 def report(place: Place, view: View, reasons: Mapping[str, str]) -> Report:
-    """Put a view together; failing webhooks come first, dead letters the newest first."""
+    """Build a report. Failing webhooks come first, and the newest dead letters come first."""
     last = view.samples[-1] if view.samples else None
     return Report(
         place,
@@ -120,31 +123,31 @@ def report(place: Place, view: View, reasons: Mapping[str, str]) -> Report:
     )
 
 
-def as_json(told: Report) -> dict[str, object]:
-    """Return what machines get: all of it but the samples."""
+def as_json(report: Report) -> dict[str, object]:
+    """Return the content of `/status.json`: everything except the samples."""
     return {
-        "version": told.place.version,
-        "driver": told.place.driver,
-        "queue": told.place.queue,
-        "now": told.now,
-        "since": told.since,
-        "ready": told.ready,
-        "not_ready": told.reasons,
-        "refused_sources": told.refused,
-        "records_lost": told.lost,
-        "sampled": told.sampled,
-        "depth": told.depth,
-        "oldest_age_seconds": told.oldest_age,
-        "last_minute": told.lately._asdict(),
-        "recent_seconds": told.recent_seconds,
-        "webhooks": [row._asdict() for row in told.webhooks],
-        "invalid_webhooks": {"count": told.invalid_count, "first": [row._asdict() for row in told.invalid]},
-        "paused_webhooks": [row._asdict() for row in told.paused],
+        "version": report.place.version,
+        "driver": report.place.driver,
+        "queue": report.place.queue,
+        "now": report.now,
+        "since": report.since,
+        "ready": report.ready,
+        "not_ready": report.reasons,
+        "refused_sources": report.refused,
+        "records_lost": report.lost,
+        "sampled": report.sampled,
+        "depth": report.depth,
+        "oldest_age_seconds": report.oldest_age,
+        "last_minute": report.lately._asdict(),
+        "recent_seconds": report.recent_seconds,
+        "webhooks": [row._asdict() for row in report.webhooks],
+        "invalid_webhooks": {"count": report.invalid_count, "first": [row._asdict() for row in report.invalid]},
+        "paused_webhooks": [row._asdict() for row in report.paused],
         "dead_letters": {
-            "made": sum(told.death_reasons.values()),
-            "by_reason": told.death_reasons,
-            "trimmed": told.trimmed,
-            "recent": [death._asdict() for death in told.deaths],
+            "made": sum(report.death_reasons.values()),
+            "by_reason": report.death_reasons,
+            "trimmed": report.trimmed,
+            "recent": [death._asdict() for death in report.deaths],
         },
     }
 
@@ -152,7 +155,7 @@ def as_json(told: Report) -> dict[str, object]:
 def _lately(samples: Sequence[Sample]) -> LastMinute:
     if len(samples) < 2:
         return LastMinute(None, None, None, None)
-    # By their time, not their number: SQS is asked less often, and a server that hangs makes every look late.
+    # Selected by time, not by number: SQS is sampled less often, and a hanging server delays samples.
     began = next(sample for sample in samples if samples[-1].at - sample.at <= LATELY)
     ends = (began if began is not samples[-1] else samples[-2], samples[-1])
     rates, latencies = numbers.rates(ends), numbers.latencies(ends)

@@ -1,4 +1,4 @@
-"""The four tiles of the status page: a figure of now, and a chart of the last ten minutes; pure."""
+"""The four tiles of the status page: a current value and a chart of the last ten minutes; pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MINUTE = "in the last minute"
 
 
 class Key(NamedTuple):
-    """What a line of a chart is, by its class in the style."""
+    """The legend of one line of a chart; `kind` is its class in the stylesheet."""
 
     kind: str
     name: str
@@ -22,7 +22,7 @@ class Key(NamedTuple):
 
 
 class Tile(NamedTuple):
-    """One figure; `top` is what the upper edge of the chart stands for."""
+    """One tile; `top` is the value at the upper edge of the chart."""
 
     label: str
     figure: str

@@ -1,4 +1,4 @@
-"""The page of one webhook, for those who are logged in: its state, and pause, resume and "try now"."""
+"""The page of one webhook: its state, and pause, resume and "try now"; it requires a login."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ LONGEST_NAME: Final = 255
 
 
 class WebhookControls(Protocol):
-    """What operators do. Every method may block, and raise `BrokerError` or `ControlsNotShared`."""
+    """The actions of operators. Every method may block and raise `BrokerError` or `ControlsNotShared`."""
 
     def pause(self, app: str, webhook: str, by: str) -> bool: ...
 
@@ -42,7 +42,7 @@ class WebhookControls(Protocol):
 
 
 class WebhookPages:
-    """Safe from any thread."""
+    """Handles requests for the page. Thread-safe."""
 
     def __init__(
         self,
@@ -52,9 +52,9 @@ class WebhookPages:
         tokens: FormTokens,
         links: Mapping[str, str],
     ) -> None:
-        """`is_known` tells whether an app has a webhook, and may raise `AppStoreUnavailable`.
+        """`is_known` returns whether an app has a webhook; it may raise `AppStoreUnavailable`.
 
-        `links` are other pages by their names, which take app and webhook as filters.
+        `links` are the paths of other pages by their names; these pages take app and webhook as filters.
         """
         self._controls, self._is_known, self._metrics = controls, is_known, metrics
         self._tokens, self._links = tokens, links
@@ -110,7 +110,9 @@ class WebhookPages:
         return self._page("message.html.jinja", status, title="Webhook", text=text, back=PATH, back_text="Webhooks")
 
     def _page(self, template: str, status: int, **values: object) -> Response:
-        from sockudo_queue.observability.status_page import page  # here, since most daemons are never looked at
+        from sockudo_queue.observability.status_page import (
+            page,  # imported here, because most daemons never serve a page
+        )
 
         paths = {"pause": PAUSE, "resume": RESUME, "try_now": TRY_NOW}
         tokens = {name: (path, self._tokens.make(path)) for name, path in paths.items()}

@@ -1,4 +1,4 @@
-"""What the page of one webhook says, in words; pure."""
+"""The texts of the page of one webhook; pure."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ PAUSE: Final = f"{PATH}/pause"
 RESUME: Final = f"{PATH}/resume"
 TRY_NOW: Final = f"{PATH}/try-now"
 OBEY_SECONDS: Final = 2
-"""Seconds within which every daemon obeys."""
+"""Seconds within which every daemon applies an action."""
 
 
 class PausedLink(NamedTuple):
-    """A webhook that is paused, in the list of all."""
+    """A paused webhook in the list of all paused webhooks."""
 
     app: str
     webhook: str
@@ -28,7 +28,10 @@ class PausedLink(NamedTuple):
 
 
 class WebhookView(NamedTuple):
-    """The page, top to bottom. Without a webhook it asks for one. `can_pause` None: this driver shares no pauses."""
+    """The content of the page, from top to bottom. Without a webhook the page asks for one.
+
+    `can_pause` is None if the driver cannot share pauses.
+    """
 
     app: str
     webhook: str
@@ -52,7 +55,7 @@ def webhook_view(
     links: Mapping[str, str],
     now: float,
 ) -> WebhookView:
-    """Put what is known of a webhook into words. `pauses` is None where daemons share none."""
+    """Format the state of a webhook. `pauses` is None if the daemons cannot share pauses."""
     is_chosen = bool(key.webhook)
     query = urlencode({"app": key.app, "webhook": key.webhook}, errors="replace")
     return WebhookView(

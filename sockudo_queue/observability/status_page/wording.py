@@ -1,4 +1,4 @@
-"""Figures and names as the page writes them; pure."""
+"""Formats numbers, times and names for the pages; pure."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import time
 
 
 def visible(value: object) -> str:
-    """Return anything as text on one line and without invisible characters."""
+    """Return a value as text on one line, with invisible characters escaped."""
     return "".join(map(_visible, str(value)))
 
 
 def count(value: float) -> str:
-    """Return 7, 1,234, 56k or 7.8M."""
+    """Format a number as 7, 1,234, 56k or 7.8M."""
     if value < 10_000:
         return f"{value:,.0f}"
     return f"{value / 1000:,.0f}k" if value < 1_000_000 else f"{value / 1_000_000:,.1f}M"
 
 
 def rate(value: float | None) -> str:
-    """Return a number a second with as many digits as it is worth."""
+    """Format a rate with a sensible number of digits."""
     if value is None:
         return "-"
     if value == 0:
@@ -29,7 +29,7 @@ def rate(value: float | None) -> str:
 
 
 def seconds(value: float | None) -> str:
-    """Return a length of time: 3 ms, 1.2 s, 45 s, 12 min, 3 h, 5 d."""
+    """Format a duration: 3 ms, 1.2 s, 45 s, 12 min, 3 h, 5 d."""
     if value is None:
         return "-"
     if value == 0:
@@ -45,13 +45,13 @@ def seconds(value: float | None) -> str:
 
 
 def ago(at: float, now: float) -> str:
-    """Return how long ago a moment was."""
+    """Return how long ago a time was."""
     age = max(round(now - at), 1)
     return f"{age} s ago" if age < 10 else f"{seconds(age)} ago"
 
 
 def moment(at: float) -> str:
-    """Return a time in UTC; a number that is no time as it is."""
+    """Format a time in UTC; a number that is not a valid time is returned as seconds."""
     try:
         return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(at))
     except (OverflowError, ValueError, OSError):

@@ -1,1 +1,1 @@
-"""What is served over HTTP: probes, metrics and pages, and the server that other parts use for their own ports."""
+"""The HTTP interface: probes, metrics and pages, and the server that other parts use for their own ports."""

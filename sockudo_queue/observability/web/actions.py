@@ -1,7 +1,7 @@
-"""Requests that change something: who may send them.
+"""Protects requests that change something.
 
-A login alone does not protect them, since a browser adds it to requests that another site's page makes. A `SameSite`
-cookie would not help: the login is no cookie.
+A login alone does not protect them, because a browser adds it to requests from pages of other sites. A `SameSite`
+cookie would not help, because the login is not a cookie.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _DEFAULT_PORTS: Final = {"http": ":80", "https": ":443"}
 
 
 class Actor(NamedTuple):
-    """Who acts: the user of the login, and the address of the client or of the proxy before it."""
+    """The user of the login, and the address of the client or of the proxy in front of it."""
 
     user: str
     address: str
@@ -30,19 +30,19 @@ class Actor(NamedTuple):
 
 
 ActionHandler = Callable[[Request, Actor], Response]
-"""Carries out an action. The request has passed `ActionGuard`."""
+"""Performs an action. The request has passed `ActionGuard`."""
 
 
 class ActionGuard:
-    """Refuses requests that did not come from a form of our own pages. Safe from any thread."""
+    """Refuses requests that did not come from a form of this daemon's pages. Thread-safe."""
 
     def __init__(self, tokens: FormTokens, hosts: Collection[str] = ()) -> None:
-        """`hosts` are the names under which the pages may be used, with or without a port; none means any."""
+        """`hosts` are the host names allowed for the pages, with or without a port; empty allows any."""
         self._tokens = tokens
         self._hosts = frozenset(host.lower() for host in hosts)
 
     def refusal(self, request: Request, purpose: str) -> Response | None:
-        """Return the answer to a request that may not act, or None."""
+        """Return the response that refuses a request, or None if it may act."""
         reason = self._reason(request, purpose)
         if reason is None:
             return None
@@ -71,23 +71,23 @@ class ActionGuard:
 
 
 def see_other(location: str) -> Response:
-    """Return the answer to a form: the browser loads a page, which a reload then loads again instead of the form."""
+    """Return the response to a form: a redirect, so that a reload does not send the form again."""
     return Response(status=303, headers={"Location": location})
 
 
 def actor_of(request: Request) -> Actor:
-    """Return who has sent a request that has passed the login."""
+    """Return the sender of a request that has passed the login."""
     shown = request.authorization
     user = shown.username if shown is not None and shown.type == "basic" else None
     return Actor(user or "bearer token", request.remote_addr or "")
 
 
 Actions = Mapping[str, ActionHandler]
-"""Every action by its path, which is also the purpose of its tokens."""
+"""All actions by path; the path is also the purpose of their tokens."""
 
 
 def _origin(header: str) -> tuple[str, str]:
-    """Return scheme and host of an `Origin`, the host as in `Host`; both are empty for one that is no web page's."""
+    """Return scheme and host of an `Origin`, the host as in `Host`; both are empty for other values."""
     try:
         parts = urlsplit(header.lower())
     except ValueError:

@@ -1,6 +1,6 @@
-"""What the daemon's port answers, as a WSGI application: probes, metrics and the pages.
+"""The WSGI application of the daemon's port: probes, metrics and the pages.
 
-A probe only reads what other parts have left, so it never waits for a network call or a driver.
+A probe only reads values that other parts have stored, so it never waits for a network call or a driver.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ METRICS: Final = "/metrics"
 _LOGGED_EVERY: Final = 60.0
 PROBES: Final = frozenset({LIVE, READY})
 ASKING_REQUESTS: Final = 2
-"""Requests at the same time for pages that ask the queue's server. While it is silent they block, and those in excess
-must not take the places of metrics and of the other pages."""
+"""Maximum concurrent requests for pages that call the queue's server. If it does not answer they block, and further
+ones must not take the places of metrics and the other pages."""
 _FORMATS: Final = ("application/openmetrics-text", "text/plain")
 _ODD_VERSION: Final = re.compile(
     r";\s*version=(?!\d{1,4}(\.\d{1,4}){0,3}\s*(;|$))[^;]*"
-)  # prometheus-client fails at these
+)  # prometheus-client fails on these
 
 
 class Application:
-    """Safe from any thread."""
+    """Routes requests to probes, metrics, pages and actions. Thread-safe."""
 
     def __init__(
         self,
@@ -60,11 +60,11 @@ class Application:
         open_metrics: bool = False,
         own_names_only: bool = False,
     ) -> None:
-        """`pages` are by their path, and so are those of `asking`, which may wait for the queue's server.
+        """`pages` and `asking` map paths to handlers; those of `asking` may wait for the queue's server.
 
-        With a `gate` all of them want a login, and so do metrics unless `open_metrics`. With `own_names_only` the host
-        of a request must be an address or `localhost`; probes may have any. `actions` are there with a `gate` and a
-        `guard` only.
+        With a `gate` all of them require a login, and so do metrics unless `open_metrics`. With `own_names_only` the
+        host of a request must be an address or `localhost`; probes accept any host. `actions` are available only with a
+        `gate` and a `guard`.
         """
         self._own_names_only = own_names_only
         self._failures = Reminder(_LOGGED_EVERY)
@@ -79,7 +79,7 @@ class Application:
         self._gate = gate
         self._asking, self._asking_in_turn = frozenset(asking or ()), threading.Lock()
         self._asking_slots = threading.BoundedSemaphore(ASKING_REQUESTS)
-        self._in_turn = threading.Lock()  # several scrapes at the same time would take all of the CPU
+        self._in_turn = threading.Lock()  # concurrent scrapes would use all of the CPU
         self._open = PROBES | ({METRICS} if open_metrics else set())
         self._guard = guard
         self._actions = dict(actions or {}) if gate is not None and guard is not None else {}
@@ -101,7 +101,8 @@ class Application:
         try:
             path, _ = self._routes.match(request.path, request.method)
             if self._own_names_only and path not in PROBES and not is_own_name(request.host):
-                # A page whose name was pointed to the loopback address could read here in its visitor's name.
+                # DNS rebinding: a page whose name resolves to the loopback address could read these pages through its
+                # visitor's browser.
                 return text(421, "on a loopback address, the host must be localhost or an IP address")
             if self._gate is not None and path not in self._open:
                 refusal = self._gate.refusal(request)
@@ -120,7 +121,7 @@ class Application:
             return text(405, f"only {' and '.join(methods)} can be used here", Allow=", ".join(methods))
         except HTTPException:
             return text(404, f"try {', '.join(self._handlers)}")
-        except Exception as error:  # noqa: BLE001 - a fault in one value must not end the server
+        except Exception as error:  # noqa: BLE001 - an error in one value must not end the server
             if self._failures.is_due(time.monotonic()):
                 get_logger().error("metrics.failed", exc_info=error)
             return text(500, "the page could not be made")
@@ -142,9 +143,9 @@ class Application:
             self._asking_slots.release()
 
     def _show_metrics(self, request: Request) -> Response:
-        """Let prometheus-client answer. It takes the first format that it knows, and clients rank them by `q`."""
+        """Let prometheus-client respond. It uses the first format that it supports; clients rank formats by `q`."""
         environ: dict[str, Any] = request.environ | {
-            "REQUEST_METHOD": "GET",  # for HEAD, the server leaves the body out
+            "REQUEST_METHOD": "GET",  # for HEAD, the server omits the body
             "HTTP_ACCEPT": _ODD_VERSION.sub("", preferred(request.headers.get("Accept", ""), _FORMATS)),
             "HTTP_ACCEPT_ENCODING": "gzip" if request.accept_encodings["gzip"] > 0 else "",
         }

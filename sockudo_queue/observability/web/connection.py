@@ -19,9 +19,9 @@ import h11
 HEAD_BYTES: Final = 8_192
 HEAD_LINES: Final = 100
 BLANK_BYTES: Final = 64
-"""Of the empty lines that are ignored before a request."""
+"""Maximum bytes of empty lines that are ignored before a request."""
 BODY_PIECES: Final = 10_000
-"""Chunks and packets of one body: each costs some microseconds, however small it is."""
+"""Maximum number of chunks and packets of one body: each costs some microseconds, even a small one."""
 SMALL_BODY: Final = 65_536
 LINGER_SECONDS: Final = 1.0
 RECEIVE_BYTES: Final = 65_536
@@ -29,7 +29,7 @@ RECEIVE_BYTES: Final = 65_536
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds of one server, times in seconds."""
+    """Limits of one server; times in seconds."""
 
     connections: int
     requests: int  # in the application at the same time
@@ -43,7 +43,7 @@ class Limits:
 
 
 class HttpRequest(NamedTuple):
-    """A whole request. `target` is in origin form: a path and perhaps a query."""
+    """A complete request. `target` is in origin form: a path, optionally with a query."""
 
     method: str
     target: str
@@ -56,7 +56,7 @@ class HttpRequest(NamedTuple):
 
 
 class HttpResponse(NamedTuple):
-    """A whole response; `status` is code and reason, such as `200 OK`."""
+    """A complete response; `status` is code and reason, such as `200 OK`."""
 
     status: str
     headers: Sequence[tuple[str, str]]
@@ -64,7 +64,7 @@ class HttpResponse(NamedTuple):
 
 
 class BadRequest(Exception):
-    """What came is not a request that can be served; `status` is the response's, the message its text."""
+    """The received bytes are not a valid request. `status` is the status of the response, the message its text."""
 
     def __init__(self, status: int, text: str) -> None:
         super().__init__(text)
@@ -72,14 +72,14 @@ class BadRequest(Exception):
 
 
 class BytesInUse:
-    """How many bytes of bodies the connections of one server hold together. Safe from any thread."""
+    """Counts the bytes of bodies that all connections of one server hold. Thread-safe."""
 
     def __init__(self, most: int) -> None:
         self._most, self._used = most, 0
         self._lock = threading.Lock()
 
     def take(self, size: int) -> bool:
-        """Return whether there was room; what was taken is to be given back."""
+        """Reserve bytes. Returns whether there was room; then the caller has to call `give_back` later."""
         with self._lock:
             has_room = self._used + size <= self._most
             self._used += size if has_room else 0
@@ -91,9 +91,9 @@ class BytesInUse:
 
 
 class HttpConnection:
-    """For one thread at a time, but for `abort`. The one who has it closes it.
+    """One connection. Only `abort` may be called from other threads; the thread that uses the connection closes it.
 
-    `OSError` (with `TimeoutError`) from any method means that the client is slow or gone, or spoke no TLS.
+    `OSError` (with `TimeoutError`) from any method means that the client is slow or gone, or did not use TLS.
     """
 
     def __init__(self, client: socket.socket, address: str, limits: Limits, in_use: BytesInUse | None = None) -> None:
@@ -108,15 +108,15 @@ class HttpConnection:
         self._fault: BadRequest | None = None
 
     def start_tls(self, context: ssl.SSLContext) -> None:
-        """Shake hands as the server. Blocks for at most `head_seconds`."""
+        """Perform the TLS handshake as the server. Blocks for at most `head_seconds`."""
         self._socket.settimeout(self._limits.head_seconds)
-        self._socket.getpeername()  # raises where the client is gone: `wrap_socket` would then leave a socket open
+        self._socket.getpeername()  # raises if the client is gone: `wrap_socket` would then leak a socket
         tls = context.wrap_socket(self._socket, server_side=True, do_handshake_on_connect=False)
         self._socket = tls
         tls.do_handshake()
 
     def arrived(self) -> HttpRequest | None:
-        """Return the request if all of it is here already; never blocks. `receive` returns it, or its fault, again."""
+        """Return the request if it has arrived completely; never blocks. `receive` returns it, or its error, again."""
         try:
             received = self._socket.recv(HEAD_BYTES, socket.MSG_DONTWAIT)
             if received:
@@ -131,7 +131,7 @@ class HttpConnection:
         return self._ready
 
     def receive(self) -> HttpRequest | None:
-        """Block until a whole request is here; None when the client closed before it. Raises `BadRequest`."""
+        """Block until a complete request has arrived. Returns None if the client closed before. Raises `BadRequest`."""
         if self._fault is not None:
             raise self._fault
         deadline, is_head = time.monotonic() + self._limits.head_seconds, True
@@ -145,7 +145,7 @@ class HttpConnection:
             if self._protocol.they_are_waiting_for_100_continue:
                 self._send_all(self._encode(h11.InformationalResponse(status_code=100, headers=[])), deadline)
             self._set_timeout(deadline)
-            # A head is read in small pieces, so that its bound holds.
+            # A head is read in small pieces, so that its limit holds.
             received = self._socket.recv(HEAD_BYTES if is_head else RECEIVE_BYTES)
             if received:
                 self._feed(received)
@@ -155,17 +155,17 @@ class HttpConnection:
         return request
 
     def respond(self, response: HttpResponse, *, close: bool = True) -> bool:
-        """Send a response; for HEAD its head alone. Return whether another request may follow on the connection."""
+        """Send a response, without the body for HEAD. Returns whether another request may follow on the connection."""
         data = self._encoded(response, close=close)
         self._send_all(data, time.monotonic() + self._limits.response_seconds)
         return self._next_request()
 
     def respond_now(self, response: HttpResponse) -> None:
-        """Send a short response without blocking: it finds the buffers of a new connection empty."""
+        """Send a short response without blocking: the send buffer of a new connection is empty."""
         self._socket.send(self._encoded(response, close=True), socket.MSG_DONTWAIT)
 
     def refuse(self, fault: BadRequest) -> None:
-        """Answer what is no request, and read on for a moment.
+        """Respond to an invalid request, and continue reading briefly.
 
         Closing with unread bytes would reset the connection before the client has read the response.
         """
@@ -188,7 +188,7 @@ class HttpConnection:
                 return
 
     def abort(self) -> None:
-        """End the connection; a thread that waits on it gets an `OSError`. From any thread."""
+        """End the connection; a thread that waits on it gets an `OSError`. Thread-safe."""
         with contextlib.suppress(OSError):
             # Not the method of `SSLSocket`: it drops the TLS layer under a thread that reads.
             socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
@@ -227,7 +227,7 @@ class HttpConnection:
                 else:  # more bytes are needed, or no more will come
                     return None
         except h11.RemoteProtocolError as error:
-            # Its own text can repeat the request.
+            # The text of the exception can contain parts of the request.
             raise BadRequest(error.error_status_hint, "this is not a valid HTTP request") from error
 
     def _begin(self, request: h11.Request) -> None:
@@ -261,7 +261,7 @@ class HttpConnection:
         assert request is not None
         host, target = split_target(request.target.decode("latin-1"))
         headers = list(request.headers)
-        if host is not None:  # it counts, and not the header: RFC 9112, section 3.2.2
+        if host is not None:  # it takes precedence over the header: RFC 9112, section 3.2.2
             headers = [(b"host", host.encode("latin-1")), *(each for each in headers if each[0] != b"host")]
         return HttpRequest(request.method.decode("latin-1"), target, headers, bytes(self._body))
 
@@ -296,7 +296,7 @@ class HttpConnection:
             view = view[self._socket.send(view) :]
 
     def _set_timeout(self, deadline: float) -> None:
-        """Let the next wait end at the deadline. Raises `TimeoutError` where it has passed."""
+        """Set the socket timeout to end at the deadline. Raises `TimeoutError` if the deadline has passed."""
         left = deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError
@@ -313,9 +313,9 @@ def _lines_of_head(data: bytes) -> int:
 
 
 def split_target(target: str) -> tuple[str | None, str]:
-    """Return the host of a request's target, where it is a whole URL (RFC 9112, section 3.2.2), and path with query.
+    """Return host and path with query of a request's target. Raises `BadRequest`.
 
-    Raises `BadRequest`.
+    The host is None unless the target is a whole URL (RFC 9112, section 3.2.2).
     """
     if target.startswith("/"):
         return None, target

@@ -1,7 +1,7 @@
 """Tokens that prove that a form came from a page of this daemon, or of a replica with the same login.
 
-Nothing is stored: the key is derived from the secrets of the login, so a token is valid on every replica and after a
-restart.
+Tokens are not stored: the key is derived from the secrets of the login, so a token is valid on every replica and after
+a restart.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from typing import Final
 
 HOUR: Final = 3_600
 VALID_HOURS: Final = 12
-"""Also the bound on what a token that leaks is worth, together with the login that it needs."""
+"""Validity in hours. It also limits the use of a leaked token, which is useless without the login."""
 AHEAD_HOURS: Final = 1
-"""The clock of the replica that made a token may be ahead of ours."""
+"""Hours by which the clock of the replica that created a token may be ahead of the local clock."""
 LONGEST_TOKEN: Final = 64
 _SALT: Final = b"sockudo-queue form tokens, version 1"
 _ROUNDS: Final = 100_000
-"""They make it slow to guess a weak password from a page that somebody has saved."""
+"""Iterations of the key derivation; they slow down guessing a weak password from a saved page."""
 
 
 class FormTokens:
-    """Makes and checks tokens. Safe from any thread."""
+    """Creates and checks tokens. Thread-safe."""
 
     def __init__(self, secrets: Callable[[], bytes], clock: Callable[[], float] = time.time) -> None:
-        """`secrets` returns the secrets of the login as they are now; a token ends with them."""
+        """`secrets` returns the current secrets of the login; a change invalidates all tokens."""
         self._secrets, self._clock = secrets, clock
         self._derived: tuple[bytes, bytes] = (b"", b"")
         self._deriving = threading.Lock()

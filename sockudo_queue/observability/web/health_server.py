@@ -1,4 +1,4 @@
-"""The server of probes, metrics and pages: one application on one port, in a thread of its own."""
+"""The server of probes, metrics and pages: one application on one port, in its own thread."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LIMITS: Final = Limits(
 
 
 class HealthServer:
-    """Serves until `stop`, whatever fails on the way."""
+    """Serves until `stop`, also after errors."""
 
     def __init__(
         self,
@@ -39,12 +39,14 @@ class HealthServer:
 
     @property
     def port(self) -> int:
-        """The port that is served; once started, the real one for port 0."""
+        """The served port; after `start` the actual port if 0 was configured."""
         return self._web.port
 
     def start(self) -> None:
-        """Bind and begin to serve. Raises `StartError` where the address or the certificate cannot be used, or no
-        thread can be started."""
+        """Bind and start serving.
+
+        Raises `StartError` if the address or the certificate cannot be used, or no thread can be started.
+        """
         if self._tls is not None:
             self._tls.load()
         try:
@@ -57,5 +59,5 @@ class HealthServer:
         start_thread(threading.Thread(target=self._web.serve, name="health", daemon=True))
 
     def stop(self) -> None:
-        """Accept nothing more and free the port; requests in flight end on their own."""
+        """Stop accepting connections and free the port; requests in flight continue to their end."""
         self._web.stop()

@@ -1,4 +1,4 @@
-"""Takes a port and listens on it."""
+"""Opens a listening socket."""
 
 from __future__ import annotations
 

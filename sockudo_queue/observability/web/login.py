@@ -1,4 +1,4 @@
-"""Who may see metrics and pages: a user with a password, or a bearer token."""
+"""Authentication for metrics and pages: a user with a password, or a bearer token."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sockudo_queue.observability.logs import get_logger
 from sockudo_queue.observability.reminder import Reminder
 
 FAILURES: Final = 10
-"""Failed logins of one address within a minute, after which it has to wait. Until then nothing it sends is compared."""
+"""Failed logins of one address per minute, after which it is refused without comparing its credentials."""
 PERIOD: Final = 60.0
 ADDRESSES: Final = 1_000
 _LOGGED_EVERY: Final = 10.0
@@ -28,7 +28,7 @@ _LOGGED_EVERY: Final = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What a login must show: user and password, or a token. Each of the two ways may be missing."""
+    """The accepted credentials: user and password, or a token. One of the two may be absent."""
 
     user: str = ""
     password: Secret | None = None
@@ -38,10 +38,10 @@ class Credentials:
         return self.password is not None or self.token is not None
 
     def accept(self, header: str) -> bool:
-        """Compare in a time that does not depend on where the first wrong character is."""
+        """Compare in constant time, regardless of the position of the first wrong character."""
         scheme, _, token = header.partition(" ")
         if self.token is not None and scheme.lower() == "bearer":
-            # WSGI gives the bytes of a header as Latin-1.
+            # WSGI decodes the bytes of a header as Latin-1.
             return _equal(token.encode("latin-1", "replace").decode(errors="replace"), self.token.current())
         if self.password is not None and (shown := _basic(header)) is not None:
             is_user = _equal(shown.username, self.user)
@@ -49,7 +49,7 @@ class Credentials:
         return False
 
     def key_material(self) -> bytes:
-        """Return both secrets as they are now, to derive keys from; never to be shown or stored."""
+        """Return both current secrets, for key derivation only; never display or store them."""
         return b"\0".join(secret.current().encode() if secret else b"" for secret in (self.password, self.token))
 
     @property
@@ -60,7 +60,7 @@ class Credentials:
 
 
 class LoginGate:
-    """Refuses requests without the right credentials. Safe from any thread."""
+    """Refuses requests without valid credentials. Thread-safe."""
 
     def __init__(self, credentials: Credentials, clock: Callable[[], float] = time.monotonic) -> None:
         self._credentials = credentials
@@ -71,7 +71,7 @@ class LoginGate:
         self._unlogged = 0
 
     def refusal(self, request: Request) -> Response | None:
-        """Return the answer to a request that may not go on, or None."""
+        """Return the response that refuses a request, or None if it may continue."""
         network, now = network_of(request.remote_addr or ""), self._clock()
         with self._lock:
             wait = self._failures.wait(network, now)
@@ -101,22 +101,22 @@ class LoginGate:
 class FailureLimit:
     """Counts failures by address over the last minute; pure.
 
-    It forgets the addresses that have not failed for the longest time. Within a minute that happens only to an attacker
-    who has more than `ADDRESSES` addresses, and with each of them ten tries anyway.
+    Above `ADDRESSES` it forgets the addresses whose last failure is the oldest. Within a minute that happens only with
+    an attacker who has more addresses, and can make ten tries with each anyway.
     """
 
     def __init__(self) -> None:
         self._failures: OrderedDict[str, deque[float]] = OrderedDict()
 
     def add(self, address: str, now: float) -> None:
-        """Note a failure."""
+        """Count a failure."""
         self._failures.setdefault(address, deque(maxlen=FAILURES)).append(now)
         self._failures.move_to_end(address)
         while len(self._failures) > ADDRESSES:
             self._failures.popitem(last=False)
 
     def wait(self, address: str, now: float) -> float:
-        """Return for how many seconds an address has to wait before it may try again."""
+        """Return the seconds that an address has to wait before its next try."""
         failures = self._failures.get(address)
         return max(failures[0] + PERIOD - now, 0.0) if failures and len(failures) == FAILURES else 0.0
 
@@ -130,7 +130,8 @@ def _basic(header: str) -> Authorization | None:
 
 
 def network_of(address: str) -> str:
-    """Return the address whose failures count together: for IPv6 the /64, of which one client has all addresses."""
+    """Return the address under which failures are counted: for IPv6 the /64, because one client owns all of its
+    addresses."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:

@@ -1,7 +1,7 @@
 """Serves a WSGI application on one port.
 
-The thread that accepts answers quick requests itself. A thread of its own for a probe would have to wait for its turn
-at the interpreter several times more, each time behind every busy worker. All other connections have a thread each.
+The thread that accepts connections answers quick requests too. A separate thread for a probe would have to wait for the
+GIL several more times, each time behind every busy worker. Every other connection has its own thread.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _LOGGED_EVERY: Final = 60.0
 
 
 class WebServer:
-    """`bind` comes first, then `serve`. All methods may be called from any thread."""
+    """Serves the application; call `bind`, then `serve`. Thread-safe."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class WebServer:
         is_quick: Callable[[str], bool] = lambda _path: False,
         tls: TlsFiles | None = None,
     ) -> None:
-        """`is_quick` tells whether the application answers a GET of this path without waiting."""
+        """`is_quick` returns whether the application answers a GET of this path without blocking."""
         self._host, self._port = host.removeprefix("[").removesuffix("]"), port
         self._application, self._is_quick = application, is_quick
         self._limits, self._tls = limits, tls
@@ -67,20 +67,20 @@ class WebServer:
 
     @property
     def port(self) -> int:
-        """The port that is served; once bound, the real one for port 0."""
+        """The served port; after `bind` the actual port if 0 was configured."""
         return self._port
 
     def bind(self) -> None:
-        """Take the port. Raises `OSError`."""
+        """Bind the port. Raises `OSError`."""
         self._listener = listen(self._host, self._port)
         self._port = self._listener.getsockname()[1]
 
     def serve(self, beat: Callable[[], None] | None = None) -> None:
-        """Block until `stop`; a failure costs one connection at most. `beat` is called at least twice a second."""
+        """Block until `stop`; an error closes at most one connection. `beat` is called at least twice a second."""
         listener = self._listener
         assert listener is not None
         if beat is not None:
-            with contextlib.suppress(OSError):  # stopped before it began
+            with contextlib.suppress(OSError):  # stopped before it started
                 listener.settimeout(BEAT_SECONDS)
         while not self._stopping.is_set():
             if beat is not None:
@@ -89,11 +89,11 @@ class WebServer:
                 self._accept(listener)
             except TimeoutError:
                 continue
-            except BaseException as error:  # noqa: BLE001 - without this thread every probe fails
+            except BaseException as error:  # noqa: BLE001 - without this thread every probe would fail
                 self._failed(error)
 
     def stop(self) -> None:
-        """Accept nothing more and free the port; requests in flight end on their own."""
+        """Stop accepting connections and free the port; requests in flight continue to their end."""
         self._stopping.set()
         if self._listener is not None:
             with contextlib.suppress(OSError):
@@ -122,7 +122,7 @@ class WebServer:
         connection.close()
 
     def _answered(self, connection: HttpConnection) -> bool:
-        """Answer a quick request that has arrived whole; return whether it was one."""
+        """Answer a quick request that has arrived completely. Returns whether it was one."""
         request = connection.arrived()
         if request is None or not self._is_quick(request.path):
             return False
@@ -130,7 +130,7 @@ class WebServer:
         return True
 
     def _admit(self, connection: HttpConnection) -> None:
-        """Serve the connection in a thread of its own, or close it where too many are open."""
+        """Serve the connection in its own thread, or close it if too many are open."""
         with self._lock:
             if self._threads >= self._limits.connections and not self._evict():
                 connection.close()
@@ -139,13 +139,13 @@ class WebServer:
             self._idle[connection] = None
         try:
             threading.Thread(target=self._serve, args=(connection,), name="http-request", daemon=True).start()
-        except (RuntimeError, MemoryError):  # no thread to be had now
+        except (RuntimeError, MemoryError):  # the system has no thread now
             self._forget(connection)
 
     def _evict(self) -> bool:
-        """Close the oldest connection without a request in the application, so that a new one has its place."""
+        """Close the oldest connection without a request in the application, to make room for a new one."""
         oldest = next(iter(self._idle), None)
-        if oldest is None or self._threads >= 2 * self._limits.connections:  # those being closed still have theirs
+        if oldest is None or self._threads >= 2 * self._limits.connections:  # closing connections still have theirs
             return False
         del self._idle[oldest]
         oldest.abort()  # its own thread closes it
@@ -170,7 +170,7 @@ class WebServer:
                 connection.refuse(fault)
         except OSError:  # the client is slow or gone
             pass
-        except Exception as error:  # noqa: BLE001 - a fault of the application must end in the log, and not on stderr
+        except Exception as error:  # noqa: BLE001 - an error of the application must be logged and not be printed to stderr
             self._failed(error)
         finally:
             self._forget(connection)

@@ -1,4 +1,4 @@
-"""A certificate and its key, read again when the files change, as after a renewal."""
+"""A certificate and its key, reloaded when the files change, for example after a renewal."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _LOGGED_EVERY: Final = 3_600.0
 
 
 class TlsFiles:
-    """Safe from any thread. `load` comes first."""
+    """A reloaded certificate and key. Thread-safe. Call `load` first."""
 
     def __init__(self, cert_file: str, key_file: str | None) -> None:
-        """Without a `key_file` the key is in the certificate's file."""
+        """Without a `key_file` the key is in the certificate file."""
         self._cert_file, self._key_file = cert_file, key_file
         self._failures = Reminder(_LOGGED_EVERY)
         self._seen: tuple[object, ...] = ()
@@ -30,7 +30,7 @@ class TlsFiles:
         self._looking = threading.Lock()
 
     def load(self) -> None:
-        """Read the files. Raises `StartError` where they cannot be used."""
+        """Read the files. Raises `StartError` if they cannot be used."""
         seen = self._stamps()
         fault = fault_of(self._cert_file, self._key_file)
         if fault is not None:
@@ -38,7 +38,7 @@ class TlsFiles:
         self._context, self._seen = context_of(self._cert_file, self._key_file), seen
 
     def context(self) -> ssl.SSLContext:
-        """Return what to show to new connections. New files that cannot be used are logged, and the old ones stay."""
+        """Return the TLS context for new connections. Invalid new files are logged, and the old ones stay in use."""
         if time.monotonic() >= self._look_at and self._looking.acquire(blocking=False):
             try:
                 self._look_at = time.monotonic() + RENEWAL_SECONDS
@@ -53,7 +53,7 @@ class TlsFiles:
         try:
             self._context = context_of(self._cert_file, self._key_file)
         except OSError as error:
-            # Certificate and key are not replaced in one step, so the next look may find them in order.
+            # Certificate and key are not replaced atomically, so the next check may find both files valid.
             if self._failures.is_due(time.monotonic(), changed=self._is_usable):
                 get_logger().warning("tls.files_unusable", path=self._cert_file, reason=_reason(error))
             self._is_usable = False
@@ -66,7 +66,7 @@ class TlsFiles:
 
 
 def fault_of(cert_file: str, key_file: str | None) -> str | None:
-    """Return one line about files that cannot be used, or None."""
+    """Return one line on why the files cannot be used, or None."""
     try:
         context_of(cert_file, key_file)
     except OSError as error:
@@ -78,12 +78,12 @@ def fault_of(cert_file: str, key_file: str | None) -> str | None:
 
 
 def context_of(cert_file: str, key_file: str | None) -> ssl.SSLContext:
-    """Return a server's side of TLS, 1.2 or newer. Raises `OSError`."""
+    """Return a TLS server context, version 1.2 or newer. Raises `OSError`."""
     for path in filter(None, (cert_file, key_file)):
-        if not stat.S_ISREG(Path(path).stat().st_mode):  # a pipe would block whoever opens it
+        if not stat.S_ISREG(Path(path).stat().st_mode):  # opening a pipe would block
             raise OSError(None, f"{path} is not a regular file")
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    # A password that is asked for would be asked for on the terminal.
+    # Without `password`, OpenSSL would ask for one on the terminal.
     context.load_cert_chain(cert_file, key_file, password="")
     return context
 
@@ -98,6 +98,6 @@ def _stamp(path: str) -> object:
 
 def _reason(error: OSError) -> str:
     if isinstance(error, ssl.SSLError):
-        # OpenSSL's own text names its source file; there is no reason where a file has no certificate or no key.
+        # OpenSSL's text contains its source file; `reason` is None if a file has no certificate or no key.
         return error.reason or "a certificate or a key is missing"
     return error.strerror or type(error).__name__

@@ -18,7 +18,7 @@ _OWN_VARIABLES: Final = {"HTTP_CONTENT_TYPE": "CONTENT_TYPE", "HTTP_CONTENT_LENG
 
 
 def response_of(application: WSGIApplication, request: HttpRequest, address: str, *, tls: bool) -> HttpResponse:
-    """Return the whole response of the application, whose exceptions pass through. `address` is the client's."""
+    """Return the complete response of the application. Its exceptions are not caught. `address` is the client's."""
     response = Response.from_app(application, _environ(request, address, tls=tls), buffered=True)
     return HttpResponse(response.status, response.headers.to_wsgi_list(), response.get_data())
 
@@ -33,7 +33,7 @@ def _environ(request: HttpRequest, address: str, *, tls: bool) -> WSGIEnvironmen
         "QUERY_STRING": query,
         "CONTENT_LENGTH": str(len(request.body)),
         "REMOTE_ADDR": address,
-        # WSGI wants a name and a port; no response depends on what a client calls the daemon.
+        # WSGI requires a name and a port; no response depends on the host name that a client uses.
         "SERVER_NAME": "localhost",
         "SERVER_PORT": "80",
         "SERVER_PROTOCOL": "HTTP/1.1",
@@ -51,7 +51,8 @@ def _environ(request: HttpRequest, address: str, *, tls: bool) -> WSGIEnvironmen
 def _header_variables(request: HttpRequest) -> dict[str, str]:
     variables: dict[str, str] = {}
     for name, value in request.headers:
-        # With an underscore a name would be taken for that with a hyphen; the body is whole, whatever its encoding was.
+        # A header name with an underscore would be confused with one with a hyphen. The body is complete, without its
+        # transfer encoding.
         if b"_" in name or name == b"transfer-encoding":
             continue
         key = f"HTTP_{name.decode('latin-1').upper().replace('-', '_')}"
