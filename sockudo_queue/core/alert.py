@@ -45,8 +45,8 @@ Value = str | int | float | None
 class Alert(msgspec.Struct, frozen=True, kw_only=True):
     """One event. `at` is in seconds since 1970.
 
-    Alerts of one `subject` are combined while they wait. `is_change`: the subject has changed its state, so only the
-    newest alert counts. Else it is something that happens again and again, and `count` says how often.
+    Waiting alerts of one `subject` are combined. With `is_change` the subject has changed its state, so only the newest
+    alert counts. Otherwise the event recurs, and `count` is the number of occurrences.
     """
 
     type: str
@@ -58,24 +58,24 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_of_queue(self) -> bool:
-        """Tell whether it is about the queue as a whole, which few alerts are, and not about one webhook of many."""
+        """Return whether it concerns the queue as a whole, as few alerts do, rather than one of many webhooks."""
         return self.type.startswith("queue.")
 
     def after(self, earlier: Alert | None) -> Alert:
-        """Return this alert, and in its count those of an earlier one that it replaces."""
+        """Return this alert; its count includes that of an earlier one that it replaces."""
         return self if earlier is None else msgspec.structs.replace(self, count=earlier.count + self.count)
 
 
 RaiseAlert = Callable[[Alert], object]
-"""Takes an alert from any thread, without a wait and without an error."""
+"""Accepts an alert from any thread. Never blocks, never raises."""
 
 
 def ignore(_alert: Alert) -> None:
-    """Take an alert where none is wanted."""
+    """Discard an alert."""
 
 
 def breaker_opened(app: str, webhook: str, at: float, *, reason: str, failing_s: float, open_s: float) -> Alert:
-    """Return the alert that a webhook is not called for now."""
+    """Return the alert that a webhook's circuit breaker opened."""
     data: dict[str, Value] = _names(app, webhook) | {
         "reason": bounded(reason),
         "failing_s": round(failing_s, 1),
@@ -85,15 +85,15 @@ def breaker_opened(app: str, webhook: str, at: float, *, reason: str, failing_s:
 
 
 def breaker_closed(app: str, webhook: str, at: float, *, failing_s: float) -> Alert:
-    """Return the alert that a webhook answers again."""
+    """Return the alert that a webhook responds again."""
     data: dict[str, Value] = _names(app, webhook) | {"failing_s": round(failing_s, 1)}
     return Alert(type=BREAKER_CLOSED, subject=_breaker(app, webhook), at=at, data=data, is_change=True)
 
 
 def dead_letter(app: str, webhook: str | None, at: float, *, reason: str, last: str | None) -> Alert:
-    """Return the alert of one dead letter. Those that are owed to no webhook are told apart by their reason alone.
+    """Return the alert of one dead letter. The subject of dead letters without a webhook is the reason alone.
 
-    An id of an app that nobody has configured comes with a job, so each could be another one.
+    The id of an unconfigured app comes from the job, so every job could create a new subject.
     """
     subject = (DEAD_LETTERS, reason) if webhook is None else (DEAD_LETTERS, bounded(app), bounded(webhook))
     data = _names(app, webhook) | {"reason": bounded(reason), "last": None if last is None else bounded(last)}
@@ -101,19 +101,19 @@ def dead_letter(app: str, webhook: str | None, at: float, *, reason: str, last: 
 
 
 def loss(type_: str, count: int, at: float) -> Alert:
-    """Return the alert that the queue has lost something: `DEAD_LETTERS_TRIMMED`, `RECORDS_LOST`, `JOBS_EVICTED`."""
+    """Return the alert that the queue lost something: `DEAD_LETTERS_TRIMMED`, `RECORDS_LOST`, `JOBS_EVICTED`."""
     return Alert(type=type_, subject=(type_,), at=at, data={}, count=count)
 
 
 def broker_changed(reason: str | None, at: float) -> Alert:
-    """Return the alert that the queue's server does not answer, or refuses, for a reason; None: it is back."""
+    """Return the alert that the queue's server does not answer or refuses, for a reason; None means it is back."""
     data: dict[str, Value] = {} if reason is None else {"reason": bounded(reason)}
     type_ = BROKER_RESUMED if reason is None else BROKER_LOST
     return Alert(type=type_, subject=("broker",), at=at, data=data, is_change=True)
 
 
 def source_changed(source: str, reason: str | None, at: float) -> Alert:
-    """Return the alert that the queue's server refuses one form of the queue; None: it takes that form again."""
+    """Return the alert that the queue's server refuses one queue format; None means it accepts it again."""
     data: dict[str, Value] = {"source": bounded(source)}
     if reason is not None:
         data["reason"] = bounded(reason)
@@ -122,13 +122,13 @@ def source_changed(source: str, reason: str | None, at: float) -> Alert:
 
 
 def trial_alert(at: float) -> Alert:
-    """Return an alert that an operator has asked for."""
+    """Return the alert that an operator requests as a test."""
     return Alert(type=TEST, subject=(TEST,), at=at, data={})
 
 
 def bounded(text: str) -> str:
-    """Return text that can be written as JSON, of at most `TEXT_LIMIT` characters."""
-    text = text[:TEXT_LIMIT].encode(errors="backslashreplace").decode()  # half a surrogate pair has no UTF-8
+    """Return text of at most `TEXT_LIMIT` characters that can be encoded as JSON."""
+    text = text[:TEXT_LIMIT].encode(errors="backslashreplace").decode()  # a lone surrogate cannot be encoded as UTF-8
     return text if len(text) <= TEXT_LIMIT else text[: TEXT_LIMIT - 1] + "…"
 
 

@@ -1,4 +1,4 @@
-"""What an alert looks like on its way: an id of Standard Webhooks, and the bytes of its body."""
+"""The wire format of an alert: a Standard Webhooks id and the bytes of its body."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from sockudo_queue.core.alert import Alert
 
 
 class AlertMessage(NamedTuple):
-    """One message. Every try to send it has the same id and body."""
+    """One message. Every attempt to send it has the same id and body."""
 
     id: str
     body: bytes
 
 
 def message_of(alert: Alert, replica: str, lost: int = 0) -> AlertMessage:
-    """Return the message of an alert. `lost`: how many alerts were lost since the last one that arrived."""
+    """Return the message of an alert. `lost` is the number of alerts lost since the last one that arrived."""
     count = {"changes" if alert.is_change else "count": alert.count}
     moment = datetime.fromtimestamp(alert.at, UTC).isoformat(timespec="milliseconds")
     payload = {

@@ -1,6 +1,6 @@
-"""Alerts that wait to be sent: bounded, combined by subject, and each subject limited in how often it is reported.
+"""Waiting alerts: bounded, combined by subject, with a rate limit per subject.
 
-Pure but for its state; times are in seconds.
+Pure except for its state; times are in seconds.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from sockudo_queue.core.alert import Alert
 from sockudo_queue.runtime.token_bucket import TokenBucket
 
 MOST_SUBJECTS: Final = 200
-"""Subjects that are known at the same time, each with one waiting alert at most: some 200 KB. The few about the queue
-as a whole come on top, since an outage of many webhooks must not hide them."""
+"""Maximum number of known subjects, each with at most one waiting alert: about 200 KB. The few alerts about the queue
+as a whole are accepted beyond it, because an outage of many webhooks must not hide them."""
 CHANGE_SECONDS: Final = 60.0
 CHANGE_BURST: Final = 4
-"""A subject may report four changes in a row, so that an outage and its end arrive immediately. One that goes on to
-change reports its newest state once a minute."""
+"""A subject may report four changes in a row, so that an outage and its end arrive immediately. A subject that keeps
+changing reports its newest state once a minute."""
 
 
 class _Subject:
-    """One subject: the alert that waits, since when, and how often it may be reported."""
+    """One subject: its waiting alert, the time since when it waits, and its rate limit."""
 
     __slots__ = ("bucket", "last_type", "since", "waiting")
 
@@ -32,35 +32,35 @@ class _Subject:
 
 
 class AlertQueue:
-    """For one thread at a time."""
+    """Not thread-safe."""
 
     def __init__(self, reminder: float) -> None:
-        """`reminder`: seconds between two alerts of something that goes on happening."""
+        """`reminder` is the number of seconds between two alerts of a recurring event."""
         self._reminder = reminder
         self._subjects: dict[tuple[str, ...], _Subject] = {}
 
     def __len__(self) -> int:
-        """Return how many alerts wait."""
+        """Return the number of waiting alerts."""
         return sum(subject.waiting is not None for subject in self._subjects.values())
 
     def put(self, alert: Alert, now: float) -> bool:
-        """Add an alert; False where there are too many subjects, and it is lost."""
+        """Add an alert. Return False if there are too many subjects and the alert is lost."""
         subject = self._subjects.get(alert.subject)
         if subject is None:
             if len(self._subjects) >= MOST_SUBJECTS and not alert.is_of_queue:
                 return False
             subject = self._subjects[alert.subject] = _Subject(self._new_bucket(alert))
         if alert.is_change and alert.type == subject.last_type:
-            return True  # two threads have seen one change
+            return True  # two threads have reported the same change
         if subject.waiting is None:
             subject.since = now
         subject.last_type, subject.waiting = alert.type, alert.after(subject.waiting)
         return True
 
     def take(self, now: float, *, early: bool = False) -> Alert | None:
-        """Return the next alert that may be sent now: of the queue before those of webhooks, the oldest first.
+        """Return the next alert that may be sent now: those of the queue before those of webhooks, oldest first.
 
-        `early` ignores how often each subject may be reported.
+        `early` ignores the rate limit of each subject.
         """
         due = [
             (not subject.waiting.is_of_queue, subject.since, key)
@@ -75,7 +75,7 @@ class AlertQueue:
         return alert
 
     def forget_quiet(self, now: float) -> None:
-        """Forget subjects of which nothing waits and nothing was sent lately."""
+        """Forget subjects without a waiting alert that sent nothing recently."""
         for key, subject in list(self._subjects.items()):
             if subject.waiting is None and subject.bucket.is_full(now):
                 del self._subjects[key]

@@ -1,7 +1,8 @@
-"""Sends alerts to the operator's URL: takes them from any thread without a wait, and posts them from its own thread.
+"""Sends alerts to the operator's URL: accepts them from any thread without blocking, and posts them from its own
+thread.
 
-Everything is bounded: the alerts that wait, the requests in a given time, the tries of each. A receiver that fails
-costs alerts and nothing else, and its failures raise no alerts.
+Everything is bounded: the waiting alerts, the rate of requests, the attempts of each alert. A failing receiver loses
+alerts and affects nothing else, and its failures raise no alerts.
 """
 
 from __future__ import annotations
@@ -19,23 +20,23 @@ from sockudo_queue.services.alert_message import AlertMessage, message_of
 from sockudo_queue.services.alert_queue import AlertQueue
 
 FLUSH_SECONDS: Final = 1.0
-"""How long an alert waits at most for the thread that sends it."""
+"""Maximum time until the sending thread sees a new alert."""
 ROUND_SECONDS: Final = 2.0
-"""How long that thread goes on before it gives a sign of life."""
+"""Maximum time for which that thread sends before it reports that it is alive."""
 POST_SECONDS: Final = 1.0
 POST_BURST: Final = 10
-"""One request a second on average, and ten in a row after a quiet time."""
+"""The rate is one request per second on average, with ten in a row after a quiet period."""
 TRIES: Final = 5
 FIRST_PAUSE: Final = 1.0
 LONGEST_PAUSE: Final = 60.0
-"""Seconds until a receiver that has failed is tried again, with this or another alert."""
+"""Maximum pause in seconds after a failure of the receiver, before this or another alert is sent."""
 
 Post = Callable[[str, bytes], Outcome]
-"""Posts a body under a message's id. Blocks for seconds at most and never raises."""
+"""Posts a body under a message id. Blocks for a few seconds at most and never raises."""
 
 
 class AlertOutbox:
-    """Put from any thread; one thread calls `flush` every `FLUSH_SECONDS`."""
+    """`put` may be called from any thread; one thread calls `flush` every `FLUSH_SECONDS`."""
 
     def __init__(
         self,
@@ -46,7 +47,7 @@ class AlertOutbox:
         reminder: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`replica` names this daemon; `reminder` is as for `AlertQueue`."""
+        """`replica` is the name of this daemon; `reminder` is as for `AlertQueue`."""
         self._post = post
         self._replica = replica
         self._log = log
@@ -65,14 +66,14 @@ class AlertOutbox:
         self._is_failing = False
 
     def put(self, alert: Alert) -> None:
-        """Keep an alert to be sent, or drop it where too many wait. Never waits, never raises."""
+        """Queue an alert, or drop it if too many are waiting. Never blocks, never raises."""
         with self._lock:
             if not self._queue.put(alert, self._clock()):
                 self._counts["dropped"] += 1
                 self._lost += 1
 
     def flush(self) -> None:
-        """Send what is due now; blocks for `ROUND_SECONDS` and one request more at most."""
+        """Send the alerts that are due; blocks for at most `ROUND_SECONDS` plus one request."""
         with self._posting:
             until = self._clock() + ROUND_SECONDS
             while self._clock() < until and self._post_next():
@@ -81,23 +82,23 @@ class AlertOutbox:
             self._queue.forget_quiet(self._clock())
 
     def close(self) -> None:
-        """Send what waits at a stop, without each subject's pauses, and only while the receiver accepts it."""
+        """Send the waiting alerts at shutdown, without rate limits, and only while the receiver accepts them."""
         with self._posting:
             self._retry_at = 0.0
             while self._post_next(early=True):
                 pass
 
     def counts(self) -> Mapping[str, int]:
-        """Return how many alerts were sent, failed after all tries, or were dropped because too many waited."""
+        """Return how many alerts were sent, failed after all attempts, or were dropped because too many were waiting."""
         return self._counts
 
     def unsent(self) -> int:
-        """Return how many alerts wait, with the one that is being sent."""
+        """Return the number of waiting alerts, including the one being sent."""
         with self._lock:
             return len(self._queue) + (self._message is not None)
 
     def _post_next(self, *, early: bool = False) -> bool:
-        """Post one message, if one is due; True where it has arrived."""
+        """Post one message if one is due; return whether it arrived."""
         now = self._clock()
         if now < self._retry_at or not self._rate.has_token(now):
             return False

@@ -1,7 +1,7 @@
-"""Makes a daemon obey what operators have decided about webhooks.
+"""Applies operators' decisions about webhooks in this daemon.
 
-It looks about once a second whether anything has changed, and makes held deliveries due whose webhook is not paused. It
-keeps no record of a resume that is under way: whatever is held and not paused is moved, also after an interruption.
+It polls for changes about once a second, and makes held deliveries due if their webhook is not paused. It does not
+track a running resume: everything that is held but not paused is moved, also after an interruption.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from sockudo_queue.pipeline.paused import PausedWebhooks
 
 POLL_EVERY: Final = 1.0
 RELEASE_EVERY: Final = 0.2
-"""Seconds between two calls that move held deliveries, while there are some to move."""
+"""Seconds between two calls that move held deliveries, while there are any."""
 SWEEP_FOR: Final = 10.0
-"""Seconds after a resume in which every look also looks for held deliveries: workers and other daemons may still park
-some that they claimed before."""
+"""Seconds after a resume in which every poll also looks for held deliveries: workers and other daemons may still park
+deliveries that they claimed before."""
 SWEEP_EVERY: Final = 30.0
 COUNT_EVERY: Final = 5.0
-"""Seconds between two counts of what is held for each paused webhook."""
+"""Seconds between two counts of the held deliveries of each paused webhook."""
 
 
 class ControlsWatch:
-    """Looks again and again, from one thread, at what is in force, and lets this daemon obey."""
+    """Polls the current decisions from one thread and applies them in this daemon."""
 
     def __init__(
         self,
@@ -43,14 +43,15 @@ class ControlsWatch:
         set_ready: Callable[[str | None], object] = bool,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`in_file` returns what the file of apps pauses. `wake` tells workers how many deliveries are newly due.
+        """`in_file` returns the webhooks paused by the apps file. `wake` receives the number of deliveries that became
+        due.
 
         `set_ready` takes a reason why this daemon cannot work yet, or None to withdraw it.
         """
         self.wakes = threading.Event()
-        """Set for a look at once."""
+        """Set it for an immediate poll."""
         self.held: Mapping[WebhookKey, int] = {}
-        """The paused webhooks, each with the deliveries that are held for it."""
+        """The paused webhooks, each with the number of its held deliveries."""
         self._driver = driver
         self._store = store_of(driver)
         self._parking = driver if isinstance(driver, Parking) else None
@@ -69,11 +70,11 @@ class ControlsWatch:
 
     @property
     def pause(self) -> float:
-        """Return the seconds until the next look."""
+        """Return the seconds until the next poll."""
         return RELEASE_EVERY if self._is_moving else POLL_EVERY
 
     def look(self) -> None:
-        """Look once. Without an answer, what was known stays in force, and nothing that is held moves."""
+        """Poll once. Without an answer the known state stays in force, and no held deliveries are moved."""
         self.wakes.clear()
         is_current = self._read()
         if self._version is None and not self._is_refused and self._store is not None:
@@ -87,11 +88,11 @@ class ControlsWatch:
             if is_current:
                 self._release()
             self._count()
-        except BrokerError as error:  # the workers meet it too, and report it
+        except BrokerError as error:  # the workers encounter it too, and report it
             self._log.debug("controls.not_released", reason=str(error))
 
     def _read(self) -> bool:
-        """Read what has changed; return whether what is known now is what is in force."""
+        """Read changes; return whether the known state is current."""
         if self._store is None:
             return True
         try:
@@ -111,7 +112,7 @@ class ControlsWatch:
         return True
 
     def _take(self, version: bytes, state: ControlState) -> None:
-        """Take over a new state. What was to be tried before this daemon began is no matter: no breaker was open."""
+        """Apply a new state. A "try now" from before this daemon started is ignored: it had no open breaker then."""
         if self._version is not None:
             for webhook, at in state.tries.items():
                 if at > self._state.tries.get(webhook, 0):
@@ -135,7 +136,7 @@ class ControlsWatch:
         self._counted_at = float("-inf")
 
     def _release(self) -> None:
-        """Make due what is held and not paused."""
+        """Make deliveries due that are held but not paused."""
         now = self._clock()
         if self._parking is None or not (
             self._is_moving or now < self._sweep_until or now - self._swept_at >= SWEEP_EVERY

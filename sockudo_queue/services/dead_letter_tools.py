@@ -1,6 +1,6 @@
-"""What the pages of dead letters ask the queue for.
+"""The queue operations behind the dead letter pages.
 
-Whoever writes to the queue's server can write anything into a dead letter, so every text is cut before it is shown.
+Other programs can write any value into a dead letter, so every text is truncated before it is shown.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from sockudo_queue.operations.replay import FindApp, obstacle
 from sockudo_queue.services.dead_letter_work import LONGEST_REASON, DeadLetterWork, selection_of
 
 ANSWER_WITHIN: Final = 1.0
-"""Seconds that a person waits for the end of an action before the page shows its progress."""
+"""Seconds that a request waits for the end of an action before the page shows its progress."""
 
 
 class DeadLetterTools:
@@ -84,7 +84,7 @@ class DeadLetterTools:
         return None if work is None else work.progress()
 
     def finish(self, seconds: float) -> None:
-        """Wait for the end of the action, which a stop of the daemon brings about."""
+        """Wait for the end of the running action; a stopping daemon ends it."""
         if self._work is not None:
             self._work.wait(seconds)
 

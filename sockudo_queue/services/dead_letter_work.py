@@ -1,6 +1,6 @@
-"""One replay or purge that was begun on the page, in a thread of its own.
+"""One replay or purge that was started on the page, in a thread of its own.
 
-It ends with the daemon: what was done is done, and the others are dead letters as before.
+It ends with the daemon: finished letters stay finished, and the others remain dead letters.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ LONGEST_REASON: Final = 300
 OTHER_REASONS: Final = "other reasons"
 TOO_LATE: Final = "added after the action began, by the clock of the queue"
 MOST_TOO_LATE: Final = 10_000
-"""Of them in a walk: letters that come as fast as they are passed must not make it endless."""
+"""Maximum number of such letters per scan: letters that arrive as fast as they are skipped must not make it endless."""
 
 
 class DeadLetterWork:
-    """Begins with `start`. `wait` and `progress` may be called from any thread."""
+    """Runs after `start`. `wait` and `progress` may be called from any thread."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class DeadLetterWork:
         return not self._ended.is_set()
 
     def start(self) -> bool:
-        """Begin; return whether the system gave a thread."""
+        """Start the thread; return whether the system allowed it."""
         try:
             threading.Thread(target=self._run, name="operator-action", daemon=True).start()
         except (RuntimeError, MemoryError):
@@ -65,7 +65,7 @@ class DeadLetterWork:
         return True
 
     def wait(self, seconds: float) -> None:
-        """Wait for the end, for so long at most."""
+        """Wait for the end, for at most `seconds`."""
         self._ended.wait(seconds)
 
     def progress(self) -> LetterWork:
@@ -104,7 +104,7 @@ class DeadLetterWork:
             self._count(replay(self._letters, entries))
 
     def _purge(self) -> None:
-        # The body of each is dropped, since those of a group may be large together.
+        # The bodies are dropped, because those of a whole group may be large.
         chosen = (replace(entry.letter, body=b"", state=b"") for entry in self._chosen())
         for letters in groups(chosen, PURGED_AT_ONCE):
             self._count(self._letters.purge(letters))
@@ -123,7 +123,7 @@ class DeadLetterWork:
                 self._leave(reason)
 
     def _chosen(self) -> Iterator[DeadLetterEntry]:
-        """Yield the letters that are meant, until the daemon is stopped."""
+        """Yield the selected letters until the daemon is stopped."""
         for letter in self._walk():
             if self._stopping.is_set():
                 return
@@ -138,7 +138,7 @@ class DeadLetterWork:
             self._gone += found is None
             yield from () if found is None else (found,)
             return
-        # What is replayed and dies again comes by again; it must not be replayed for as long as it does so.
+        # A replayed letter that fails again appears again; without this limit it would be replayed repeatedly.
         latest_ms = self._started_at * 1000
         for letter in self._letters.letters():
             if letter.died_ms <= latest_ms:
@@ -147,7 +147,7 @@ class DeadLetterWork:
                 return
 
     def _leave(self, reason: str) -> int:
-        """Count a letter that is left, by its reason; the number of reasons is bounded."""
+        """Count a letter that was skipped, by its reason; the number of reasons is bounded."""
         text = reason[:LONGEST_REASON]
         with self._counting:
             key = text if text in self._left or len(self._left) < MOST_REASONS else OTHER_REASONS
@@ -170,7 +170,7 @@ class DeadLetterWork:
 
 
 def selection_of(wanted: LetterFilter, now: float) -> Selection:
-    """Return the selection of a page's filter."""
+    """Return the selection for a page's filter."""
     return Selection(
         frozenset([wanted.id]) if wanted.id else frozenset(),
         wanted.app or None,
@@ -183,7 +183,7 @@ def selection_of(wanted: LetterFilter, now: float) -> Selection:
 
 
 def chosen_words(wanted: LetterFilter) -> str:
-    """Return what was chosen, for the log and for people."""
+    """Return a description of the selection, for the log and the page."""
     words = [f"{name} {value}" for name, value in wanted._asdict().items() if isinstance(value, str) and value]
     words += [f"older than {wanted.older:.0f} s"] if wanted.older is not None else []
     words += [f"newer than {wanted.newer:.0f} s"] if wanted.newer is not None else []

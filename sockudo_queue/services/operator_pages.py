@@ -1,4 +1,4 @@
-"""The pages that ask the queue and act on it; they are there with a login only."""
+"""The pages that query the queue and act on it; they require a login."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Page = Callable[[Request], Response]
 
 
 class OperatorPages:
-    """What is served to those who are logged in. A new action is one more entry of `actions`."""
+    """The pages for logged-in operators. A new action is one more entry of `actions`."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class OperatorPages:
         tokens = FormTokens(credentials.key_material)
         self.guard = ActionGuard(tokens, settings.metrics.action_hosts)
         self.has_attempts = is_shown and history is not None and settings.history.mode != "off"
-        # Without a queue there is nothing to act on.
+        # Without a queue no action is possible.
         self.is_acting = is_shown and settings.driver != "none"
         self._tools = DeadLetterTools(driver, find_app, stopping)
         pages: dict[str, Page] = {}
@@ -62,15 +62,15 @@ class OperatorPages:
             pages |= {**letters.by_path, **webhooks.by_path}
             self.actions = {**letters.actions, **webhooks.actions}
         self.by_path: Mapping[str, Page] = pages
-        """The pages; each may wait for the queue's server."""
+        """The pages; each may block on the queue's server."""
 
     def finish(self, seconds: float) -> None:
-        """Wait at a stop for the action that runs, which ends after what it has in hand."""
+        """At shutdown, wait for the running action, which ends after its current step."""
         self._tools.finish(seconds)
 
 
 def _is_known(find_app: FindApp, key: WebhookKey) -> bool:
-    """Tell whether an app has a webhook of this name, valid or not. Raises `AppStoreUnavailable`."""
+    """Return whether an app has a webhook of this name, valid or not. Raises `AppStoreUnavailable`."""
     try:
         app = find_app(key.app)
     except AppUnreadable:

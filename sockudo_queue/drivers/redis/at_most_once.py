@@ -1,7 +1,7 @@
-"""Redis lists the way the documentation describes them: N workers on a blocking pop, and what a crash holds is lost.
+"""Redis lists with at-most-once delivery: N workers use a blocking pop, and a crash loses the jobs they hold.
 
-Only fresh jobs are popped without a lease. What is to be tried again is kept in our own keys, and is claimed from there
-under a lease like everywhere else.
+Only fresh jobs are popped without a lease. Retries are stored in our own keys and claimed from there under a lease, as
+with the other drivers.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class RedisAtMostOnceDriver(RedisDriver):
         except BrokerError:
             if settled is None:
                 raise
-            claim = None  # the settlement was taken; that must not get lost with a second call
+            claim = None  # the settlement was accepted; an error here would hide that
         return NextResult(accepted, claim, taken(self._trimmed), lost=taken(self._lost))
 
     def settle(self, settlements: Sequence[Settlement]) -> list[bool]:
@@ -62,7 +62,7 @@ class RedisAtMostOnceDriver(RedisDriver):
         return [renewed.get(claim.receipt, True) for claim in claims]
 
     def _refused(self, key: str, refusal: BrokerRefused) -> BrokerRefused:  # noqa: ARG002 - one call pops from all lists
-        """Return a refusal as one of every list: none can be left out of a pop."""
+        """Return a refusal as one of every list: one call pops from all lists, so none can be left out."""
         return refusal
 
     def _kept(self) -> Claim | None:
@@ -73,7 +73,7 @@ class RedisAtMostOnceDriver(RedisDriver):
         popped = self._patient.call("BLPOP", *next(self._orders), BLOCK_SECONDS, read=self._read_popped)
         if popped is None:
             return None
-        # Nothing more may be asked here: a fault would lose the job in hand.
+        # No further command may be sent here: its failure would lose the popped job.
         source, body = popped
         now_ms = self._lists[source].clock.now_ms()
         return Claim(source, f"{self._new_id()}/0", body, b"", 0, now_ms, leased=False)
@@ -85,7 +85,8 @@ class RedisAtMostOnceDriver(RedisDriver):
         source = replies.text(key).decode()
         if source not in self._lists:
             raise replies.UnexpectedReply
-        # Of a body that no server of Sockudo sends the beginning is left; it is no job, and so a dead letter.
+        # Sockudo never sends a body this large. Only its beginning was kept; it is not a valid job and becomes a dead
+        # letter.
         return source, body.head if isinstance(body, Oversized) else replies.text(body)
 
     def _store(self, settlement: Settlement) -> bool:

@@ -1,9 +1,9 @@
-"""Commands to a Redis Cluster: each to the master of its key's slot, wherever that is by now.
+"""Sends commands to a Redis Cluster, each to the current master of its key's slot.
 
-Commands go over links of our own, one for each node, and not through redis-py's `RedisCluster`, which with
-`Retry(NoBackoff(), 0)` sends a command once too. A call takes 43 us instead of 84 us this way, and in an outage the
-caller hears of the node that does not answer, without a search through the whole cluster first. Following a node that
-redirects is no repetition: that node has done nothing.
+Commands use one link per node instead of redis-py's `RedisCluster`. With `Retry(NoBackoff(), 0)` that class also sends
+a command only once, but a call takes 84 us instead of 43 us, and during an outage it searches the whole cluster before
+it reports the node that does not answer. Following a redirection is not a retry: the redirecting node has executed
+nothing.
 """
 
 from __future__ import annotations
@@ -35,22 +35,22 @@ from sockudo_queue.drivers.redis.topology import Address, Topology
 from sockudo_queue.errors import BrokerError, BrokerUnavailable
 
 ANSWER_SECONDS: Final = 1.0
-"""Longest wait for what one node knows of the cluster: it answers from memory, and there are others."""
+"""Longest wait for one node's description of the cluster: it answers from memory, and other nodes can be asked."""
 MOST_REDIRECTIONS: Final = 5
 BUSY_SECONDS: Final = 1.0
-"""How long a call waits for a slot that is on its way to another node before its caller is told."""
+"""How long a call retries while its slot migrates to another node, before it fails."""
 BUSY_PAUSE: Final = 0.02
 
 T = TypeVar("T")
 
 
 class NodeLink(RedisLink):
-    """Commands to one node; that it redirects is no mistake."""
+    """Commands to one node; a redirection is not an error here."""
 
     is_alone = False
 
     def __init__(self, pool: ConnectionPool, response_timeout: float | None, unreachable: tuple[str, str]) -> None:
-        """`unreachable` says that the node cannot be reached: the text before the reason, and the text behind it."""
+        """`unreachable` holds the text before and the text after the reason in the error for an unreachable node."""
         super().__init__(pool, response_timeout)
         self._unreachable = unreachable
 
@@ -63,7 +63,7 @@ class NodeLink(RedisLink):
 
 
 class ClusterLink:
-    """The way to all nodes of one cluster. Safe from any thread."""
+    """Connections to all nodes of one cluster. Safe from any thread."""
 
     is_apart = True
 
@@ -87,18 +87,18 @@ class ClusterLink:
         return ClusterLink(self._topology, self._options, response_timeout)
 
     def look_around(self) -> None:
-        """Hear of nodes that have joined or become known, and tell of them."""
-        with contextlib.suppress(BrokerError):  # nothing but the guard of the webhooks wants to know
+        """Ask for the current nodes and report each of them to `on_server`."""
+        with contextlib.suppress(BrokerError):  # only the webhook address guard uses the result
             for announced in self.call("CLUSTER", "SLOTS", near="", read=replies.nodes):
                 self._topology.reachable(announced)
 
     def close(self) -> None:
-        """Disconnect what is idle; a connection in use ends with its call."""
+        """Disconnect idle connections; a connection in use closes when its call ends."""
         for link in list(self._links.values()):
             link.close()
 
     def _follow(self, key: str, ask: Callable[[RedisLink, bool], T]) -> T:
-        """Ask, and once more for as long as the slot's keys are not together; nothing has run by then."""
+        """Call `ask`, and retry while the slot's keys are split between two nodes; nothing has run in that case."""
         slot = key_slot(key.encode())
         give_up_at = time.monotonic() + BUSY_SECONDS
         while True:
@@ -110,7 +110,7 @@ class ClusterLink:
             time.sleep(BUSY_PAUSE)
 
     def _ask_around(self, slot: int, ask: Callable[[RedisLink, bool], T]) -> T:
-        """Ask the slot's master, and whom it names instead."""
+        """Ask the slot's master and follow its redirections."""
         address, looks = self._topology.master_of(slot)
         asking = False
         for _ in range(MOST_REDIRECTIONS):
@@ -143,7 +143,7 @@ class ClusterLink:
 
 
 def cluster_link(settings: Settings, on_server: OnServer = ignore_server) -> ClusterLink:
-    """Return the way to the cluster that the settings name. Raises `SettingsError` for files that cannot be used."""
+    """Return the link to the configured cluster. Raises `SettingsError` for unusable certificate files."""
     cluster = settings.redis_cluster
     urls = [url_options(node) for node in cluster.nodes]
     login = next((url for url in urls if "credential_provider" in url), None)

@@ -1,6 +1,6 @@
-"""Says how redis-py makes connections: addresses, logins, TLS, Sentinels. Nothing is connected here.
+"""Defines how redis-py connects: addresses, logins, TLS, Sentinels. Nothing is connected here.
 
-Logins and certificates are read anew for every connection, so what an operator renews is used without a restart.
+Logins and certificates are read again for every connection, so renewed files take effect without a restart.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from sockudo_queue.drivers.redis.link import connection_options
 from sockudo_queue.errors import SettingsError
 
 INSECURE: Final = "insecure"
-"""The fragment with which Sockudo's Redis library takes any certificate: `rediss://host/#insecure`."""
+"""The URL fragment that makes Sockudo's Redis library accept any certificate: `rediss://host/#insecure`."""
 
 
 class Login(CredentialProvider):
-    """Gives user and password to each new connection, as they are at that moment."""
+    """Reads user and password anew for each connection."""
 
     def __init__(self, read: Callable[[], tuple[str | None, str | None]]) -> None:
         self._read = read
 
     def get_credentials(self) -> tuple[str] | tuple[str, str]:
-        """Return what AUTH wants."""
+        """Return the arguments of AUTH."""
         username, password = self._read()
         return (username, password or "") if username else (password or "",)
 
 
 class TlsVerification:
-    """What is asked of a server's certificate, and what is shown to it."""
+    """How a server's certificate is verified, and which client certificate is presented."""
 
     def __init__(self, tls: TlsSettings, *, check_name: bool, insecure: bool = False) -> None:
         self._tls = tls
@@ -44,24 +44,24 @@ class TlsVerification:
         self._insecure = insecure or tls.accept_invalid_certs
 
     def context(self) -> ssl.SSLContext:
-        """Read the files and return what a handshake needs. Raises OSError."""
+        """Read the files and return the context for a handshake. Raises OSError."""
         with ExitStack() as files:
             authorities, certificate, key = (
                 None if path is None else files.enter_context(RegularFile(path))
                 for path in (self._tls.ca_path, self._tls.client_cert_path, self._tls.client_key_path)
             )
-            # With an authority of one's own given, no other is trusted.
+            # If a CA file is configured, no other authority is trusted.
             context = ssl.create_default_context(cafile=authorities)
             context.check_hostname = self._check_name and not self._insecure
             if self._insecure:
                 context.verify_mode = ssl.CERT_NONE
             if certificate is not None:
-                # Without a password of ours, OpenSSL would ask for that of a key on the terminal, and wait.
+                # Without an explicit password, OpenSSL would prompt for the key's password on the terminal and block.
                 context.load_cert_chain(certificate, key, password=lambda: "")
         return context
 
     def check(self, group: str) -> None:
-        """Raise `SettingsError` for files that cannot be used; `group` is the key under which they are named."""
+        """Raise `SettingsError` for unusable files; `group` is the settings group named in the error."""
         for name in ("ca_path", "client_cert_path", "client_key_path"):
             path = getattr(self._tls, name)
             if path is not None:
@@ -78,7 +78,7 @@ class TlsVerification:
 
 
 class TlsConnection(SSLConnection):
-    """A connection that trusts whom the settings say; redis-py would trust the system's authorities besides."""
+    """A connection that trusts only the configured authorities; redis-py would also trust the system's."""
 
     def __init__(self, *, trust: TlsVerification, **options: Any) -> None:
         super().__init__(**options)
@@ -89,7 +89,7 @@ class TlsConnection(SSLConnection):
 
 
 def server_pool(settings: Settings) -> ConnectionPool:
-    """Return the connections to the one server that the settings name."""
+    """Return a pool of connections to the single configured server."""
     redis = settings.redis
     options = connection_options(redis.response_timeout_ms / 1000)
     if redis.url is None:
@@ -104,7 +104,7 @@ def server_pool(settings: Settings) -> ConnectionPool:
 
 
 def login_options(account: Any) -> dict[str, Any]:
-    """Return the option that logs in with the user and password of a group of settings."""
+    """Return the option that logs in with the user and password of a settings group."""
     if account.username is None and account.password is None:
         return {}
     password: Secret | None = account.password
@@ -112,7 +112,7 @@ def login_options(account: Any) -> dict[str, Any]:
 
 
 def url_options(url: Secret) -> dict[str, Any]:
-    """Return where a URL points and how to log in there. Its query is for other libraries and is left out."""
+    """Return the address and login of a URL. Its query is meant for other libraries and is ignored."""
     parts = _parts_of(url.revealed)
     options: dict[str, Any] = {name: parts[name] for name in ("host", "port", "db") if name in parts}
     if "username" in parts or "password" in parts:
@@ -121,7 +121,7 @@ def url_options(url: Secret) -> dict[str, Any]:
 
 
 def _socket_options(url: Secret) -> dict[str, Any]:
-    """Return where a Unix socket is and how to log in there."""
+    """Return the path and login of a Unix socket."""
     found = unix_socket(url.revealed)
     options: dict[str, Any] = {"path": found.path, "db": found.database}
     if found.username or found.password:
@@ -130,17 +130,17 @@ def _socket_options(url: Secret) -> dict[str, Any]:
 
 
 def is_tls(url: Secret) -> bool:
-    """Tell whether a URL asks for TLS."""
+    """Return whether a URL asks for TLS."""
     return redis_scheme(url.revealed) == "rediss"
 
 
 def is_insecure(url: Secret) -> bool:
-    """Tell whether a URL takes any certificate."""
+    """Return whether a URL accepts any certificate."""
     return url.revealed.partition("#")[2] == INSECURE
 
 
 def tls_options(settings: Settings, *, uses_tls: bool, insecure: bool = False) -> dict[str, Any]:
-    """Return the kind of connection to a Redis server or node."""
+    """Return the connection class and its options for a Redis server or node."""
     group, classes = "database.redis.master_tls", (Connection, TlsConnection)
     return connection_class(settings.master_tls, settings.redis, group, classes, uses_tls, insecure)
 
@@ -153,7 +153,7 @@ def connection_class(
     uses_tls: bool,
     insecure: bool = False,
 ) -> dict[str, Any]:
-    """Return the second class, with what it trusts, where TLS is used. Raises `SettingsError`."""
+    """Return the second class with its TLS verification if TLS is used, else the first. Raises `SettingsError`."""
     if not uses_tls:
         return {"connection_class": classes[0]}
     trust = TlsVerification(tls, check_name=redis.tls_check_hostname, insecure=insecure)

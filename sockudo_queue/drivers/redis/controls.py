@@ -1,6 +1,6 @@
-"""Decisions of operators on Redis: one hash for all queues of a prefix, which every daemon looks at again and again.
+"""Operators' decisions (pause, try now) on Redis: one hash for all queues of a prefix, which every daemon polls.
 
-`lua/controls.lua` has the fields. Names are stored as JSON, so no name can be taken for two.
+`lua/controls.lua` describes the fields. Names are stored as JSON, so that no two names share an encoding.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from sockudo_queue.errors import BrokerRefused, BrokerUnavailable
 T = TypeVar("T")
 
 MOST_FIELDS: Final = 1_000
-"""Webhooks that can be paused at a time; all of them are read together when one changes."""
+"""Maximum number of paused webhooks; all of them are read together when one changes."""
 TRY_KEPT_MS: Final = 3_600_000
-"""For how long a daemon that could not read it can still carry out a "try now"."""
+"""How long a "try now" stays valid for a daemon that could not read it earlier."""
 
 PAGE: Final = 500
 
@@ -43,7 +43,7 @@ class RedisControls:
         return found.head if isinstance(found, Oversized) else found or b""
 
     def read(self) -> ControlState:
-        # HSCAN, and no command that earlier versions did without: their access rules go on to be enough.
+        # HSCAN, because existing ACL rules allow it: earlier versions already needed it.
         cursor, fields = b"0", dict[bytes, bytes]()
         while True:
             cursor, page = self._asked("HSCAN", self.key, cursor, "COUNT", PAGE, read=_page)
@@ -61,7 +61,8 @@ class RedisControls:
         return self._change("try", _TRY + webhook.encode(), by)
 
     def _asked(self, *command: Any, read: Reader[T]) -> T:
-        """Ask. A server that refuses everything for now (a login, a failover) says nothing of these fields."""
+        """Send a command. A refusal of everything (a login, a failover) says nothing about these fields: it counts as
+        an outage."""
         try:
             return self._link.call(*command, read=read)
         except ServerRefused as refusal:
@@ -84,7 +85,7 @@ def _page(reply: Any) -> tuple[bytes, dict[bytes, bytes]]:
 
 
 def _state(fields: Mapping[bytes, bytes]) -> ControlState:
-    """Read all fields. What is no field of this version is left out."""
+    """Decode all fields. Fields that this version does not know are skipped."""
     pauses: dict[WebhookKey, Pause] = {}
     tries: dict[WebhookKey, int] = {}
     for field, value in fields.items():

@@ -1,4 +1,4 @@
-"""Dead letters on Redis, beside each source: receipts by the time of death, and the records that they name."""
+"""Dead letters on Redis, stored beside each source: receipts by time of death, and the records they name."""
 
 from __future__ import annotations
 
@@ -15,29 +15,30 @@ from sockudo_queue.drivers.redis.parser import Oversized
 from sockudo_queue.drivers.redis.source import receipt_of
 
 PAGE: Final = 200
-"""Receipts that one look brings; they are small."""
+"""Receipts per read; they are small."""
 BODIES: Final = 10
-"""Bodies that one look brings, and letters that one call replays: a body may have a megabyte."""
+"""Bodies per read, and letters per replay call: a body may have a megabyte."""
 REPLAYED_BYTES: Final = 500_000
-"""Bytes of bodies and states after which no letter is added to a call that replays: some servers take no large request,
-and no server should be busy for long."""
+"""Bytes of bodies and states after which a replay call takes no further letter: some servers refuse large requests, and
+one call should not occupy a server for long."""
 PURGED_AT_ONCE: Final = 500
 DROPPED_AT_ONCE: Final = 1_000
 
 _PURGE: Final = Script("dead_purge")
 
 _Deaths = Sequence[tuple[bytes, float]]
-"""Receipts with the time of death, as they are stored: whoever writes to these keys can write anything there."""
+"""Receipts with their time of death, as stored. Other programs can write to these keys, so any value must be expected.
+"""
 
 
 class WithheldDeadLetter(StoredDeadLetter):
-    """A letter whose body is too large to be read, and is left out."""
+    """A dead letter whose body is too large to read and is omitted."""
 
     __slots__ = ()
 
 
 class DeadLetterKeys(Protocol):
-    """One source: the keys beside it that dead letters live in, and how one of them goes back to work."""
+    """One source: the keys of its dead letters, and how to replay them."""
 
     @property
     def key(self) -> str:
@@ -67,7 +68,7 @@ class RedisDeadLetterStore:
 
     def find(self, record_id: str) -> StoredDeadLetter | None:
         for source in self._sources.values():
-            # Receipts are found by their time of death, which nobody knows here; ids are found among all.
+            # The time of death is unknown here, so the receipt cannot be looked up; all ids are scanned.
             for receipts in self._pages(source):
                 named = [death for death in receipts if _shown(_id_of(death[0])) == record_id]
                 for letter in self._with_bodies(source, named):
@@ -106,7 +107,8 @@ class RedisDeadLetterStore:
                 yield from self._with_bodies(source, page[start : start + BODIES])
 
     def _pages(self, source: DeadLetterKeys) -> Iterator[_Deaths]:
-        """Yield receipts with their time of death. What was seen stays behind us, whatever goes away meanwhile."""
+        """Yield receipts with their time of death, oldest first. Removals in the meantime do not make the scan skip
+        any."""
         after, spelled, skipped = (float("-inf"), b""), b"-inf", 0
         while True:
             found = self._link.call(
@@ -122,10 +124,10 @@ class RedisDeadLetterStore:
             )
             if not found:
                 return
-            # Within one millisecond Redis sorts by the receipt's bytes, and so do we.
+            # Within one millisecond Redis sorts by the receipt's bytes, and so does this comparison.
             page = [each for each in found if (each[2], _bytes_of(each[0])) > after]
             if not page:
-                skipped += PAGE  # a page full of one millisecond that was seen already
+                skipped += PAGE  # every entry of the page has the same millisecond and was seen already
                 continue
             last, spelled, score = page[-1]
             after, skipped = (score, _bytes_of(last)), 0
@@ -137,9 +139,9 @@ class RedisDeadLetterStore:
                 yield from self._with_bodies(source, page[start : start + BODIES])
 
     def _pages_from_the_end(self, source: DeadLetterKeys, until_ms: int | None) -> Iterator[_Deaths]:
-        """Yield receipts with their time of death, the newest first.
+        """Yield receipts with their time of death, newest first.
 
-        Pages are found by rank, since logins of older deployments have no right to ZREVRANGEBYSCORE.
+        Pages are read by rank, because ACL rules of older deployments do not allow ZREVRANGEBYSCORE.
         """
         before: tuple[float, bytes] | None = None
         spelled = b"+inf" if until_ms is None else b"%d" % until_ms
@@ -153,7 +155,7 @@ class RedisDeadLetterStore:
                 return
             page = [each for each in found if before is None or (each[2], _bytes_of(each[0])) < before]
             if not page:
-                skipped += PAGE  # a page full of one millisecond that was seen already
+                skipped += PAGE  # every entry of the page has the same millisecond and was seen already
                 continue
             last, spelled, score = page[-1]
             before, skipped = (score, _bytes_of(last)), 0
@@ -165,14 +167,14 @@ class RedisDeadLetterStore:
         ids = [_id_of(receipt) for receipt, _ in deaths]
         values = self._link.call("HMGET", source.records, *ids, read=replies.values(len(ids)))
         for record, (receipt, score), value in zip(ids, deaths, values, strict=True):
-            if isinstance(value, Oversized):  # there was no room for it among the others
+            if isinstance(value, Oversized):  # it exceeded the size limit of the reply
                 value = self._link.call("HGET", source.records, record, read=replies.optional)
-            if value is not None:  # else somebody has taken it meanwhile
+            if value is not None:  # None: it was removed in the meantime
                 yield _letter(source.key, receipt, score, value)
 
 
 def _letter(source: str, receipt: bytes, score: float, value: bytes | Oversized) -> StoredDeadLetter:
-    """Make a letter; of a value that is too large to be read the state is kept, and the body is left out."""
+    """Build a dead letter. If the value is too large to read, its state is kept and the body is omitted."""
     died_ms = round(min(max(score, 0.0), float(replies.LATEST_MS))) if score == score else 0
     named = _shown(_id_of(receipt)), source, receipt.decode(errors="surrogateescape"), died_ms
     if isinstance(value, Oversized):
@@ -186,12 +188,12 @@ def _bytes_of(receipt: bytes | Oversized) -> bytes:
 
 
 def _id_of(receipt: bytes) -> bytes:
-    """Return the id in a receipt; what is no receipt is its own id."""
+    """Return the id in a receipt; a malformed receipt is its own id."""
     return receipt.rpartition(b"/")[0] or receipt
 
 
 def _shown(record_id: bytes) -> str:
-    """Return an id for people: one that is no text of ours with %XX for each byte that is none."""
+    """Return a printable id: bytes outside our alphabet become %XX."""
     try:
         return record_id.decode()
     except UnicodeDecodeError:
@@ -199,7 +201,7 @@ def _shown(record_id: bytes) -> str:
 
 
 def _runs(letters: Sequence[StoredDeadLetter], most: int, sizes: Sequence[int] = ()) -> Iterator[slice]:
-    """Cut into runs of one source, none longer than `most` and none of more than `REPLAYED_BYTES`; the order stays."""
+    """Split into runs of one source, each of at most `most` letters and `REPLAYED_BYTES` bytes; keeps the order."""
     start, size = 0, 0
     for end, letter in enumerate(letters):
         more = sizes[end] if sizes else 0

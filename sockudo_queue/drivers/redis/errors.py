@@ -1,4 +1,4 @@
-"""What Redis and redis-py say when something is wrong, as errors of ours: what may have run, and what has not."""
+"""Translates errors of Redis and redis-py into ours, which distinguish what may have run from what has not."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from redis.exceptions import (
 from sockudo_queue.errors import BrokerError, BrokerRefused, BrokerUnavailable
 
 TIMED_OUT: Final = "Timeout reading from socket"
-"""What redis-py and our parser say of a reply that does not come in time."""
+"""The text of redis-py and of our parser for a reply that does not arrive in time."""
 MOST_PORT: Final = 65_535
 
 _NO_WRITES: Final = re.compile(r"(MISCONF|NOREPLICAS) .*")
@@ -32,13 +32,13 @@ _NO_WRITES: Final = re.compile(r"(MISCONF|NOREPLICAS) .*")
 _OF_SIZE: Final = re.compile(
     r"size exceeded|exceeds|too (?:big|large|long)|bulk length|proto-max|maxmemory|out of memory", re.IGNORECASE
 )
-"""How servers, and proxies before them, refuse what is too large for them."""
+"""Matches the texts with which servers, and proxies in front of them, refuse a request for its size."""
 
 _PLACE_IN_SCRIPT: Final = re.compile(
     r"^Error running script \(call to f_[0-9a-f]{40}\): (?:@user_script: ?\d+: )+"
     r"| script: (?:[0-9a-f]{40}, )?on @user_script:\d+\.?$"
 )
-"""What is for programmers: before 7.0 it comes first, and Valkey 9 leaves the digest away."""
+"""Matches the script position in an error: before 7.0 it comes first, and Valkey 9 omits the digest."""
 
 _MEANT: Final = {
     "unable to get local issuer certificate": "its authority is not trusted; set database.redis.master_tls.ca_path",
@@ -46,17 +46,18 @@ _MEANT: Final = {
     "mismatch, certificate is not valid for": "reach the server by a name in its certificate, or set "
     "QUEUE_REDIS_TLS_CHECK_HOSTNAME=false to check its authority alone",
     "WRONG_VERSION_NUMBER": "it does not speak TLS on this port",
-    "Timeout connecting": "it does not speak TLS on this port, or cannot be reached",  # it waits for more of a command
+    # A server without TLS takes the handshake for the beginning of a command and waits for the rest.
+    "Timeout connecting": "it does not speak TLS on this port, or cannot be reached",
     "ALERT_CERTIFICATE_REQUIRED": "the server wants a certificate; set database.redis.master_tls.client_cert_path",
 }
 
 
 ODD: Final = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError)
-"""How Python fails on a reply of another shape than its command has."""
+"""The exceptions that Python raises on a reply of an unexpected shape."""
 
 
 class OutOfStep(BrokerUnavailable):
-    """A connection gave a reply that its command does not have, and is closed. Others may be sound."""
+    """A connection returned a reply that does not match its command, and is closed. Other connections may be sound."""
 
 
 class UnknownScript(BrokerRefused):
@@ -64,8 +65,8 @@ class UnknownScript(BrokerRefused):
 
 
 class ServerRefused(BrokerRefused):
-    """The server refuses all that we want, whatever the key: it takes no writes, is busy with another script, or does
-    not let us in."""
+    """The server refuses everything, whatever the key: it takes no writes, is busy with another script, or refuses the
+    login."""
 
 
 class WritesRefused(ServerRefused):
@@ -73,34 +74,34 @@ class WritesRefused(ServerRefused):
 
 
 class ServerBusy(ServerRefused):
-    """The server does nothing else while somebody's script runs."""
+    """The server refuses all commands while another client's script runs."""
 
 
 class LoginRefused(ServerRefused):
-    """The server does not let us in, so nothing else can be asked either."""
+    """The server refuses the login, so no other command can be sent either."""
 
 
 class CommandDenied(BrokerRefused):
-    """The server is out of memory, or its rules do not allow the command; other commands may still be taken."""
+    """The server is out of memory, or its ACL rules forbid the command; other commands may still be accepted."""
 
 
 class Redirected(ServerRefused):
-    """A node of a cluster does not serve the key's slot and names who does. An empty host is the node's own."""
+    """A node of a cluster does not serve the key's slot and names the node that does. An empty host is the node's own."""
 
     def __init__(self, slot: int, host: str, port: int, *, once: bool) -> None:
         super().__init__("the server is a node of a cluster; set QUEUE_DRIVER=redis-cluster")
         self.slot = slot
         self.host = host
         self.port = port
-        self.once = once  # only for this command: the slot is on its way there
+        self.once = once  # only for this command: the slot is migrating there
 
 
 class SlotBusy(BrokerRefused):
-    """The key's slot is on its way from one node of a cluster to another, and a script's keys are not together."""
+    """The slot is migrating between two nodes, and the script's keys are split between them."""
 
 
 def translated(connection: AbstractConnection, error: RedisError | OSError) -> BrokerError:
-    """Return our error for redis-py's. After all but a refusal the connection is of no use and is closed."""
+    """Return our error for redis-py's. Except after a refusal, the connection is unusable and is closed."""
     text = first_line(error)
     match error:
         case NoScriptError():
@@ -108,7 +109,7 @@ def translated(connection: AbstractConnection, error: RedisError | OSError) -> B
         case AuthenticationError():
             connection.disconnect()
             return LoginRefused(f"authentication failed: {text}")
-        # Who has not logged in may not even say much; the server hangs up then.
+        # Before the login, long requests are refused too; the server disconnects then.
         case ResponseError() if "unauthenticated" in text:
             connection.disconnect()
             return LoginRefused("authentication failed: Authentication required.")
@@ -118,7 +119,7 @@ def translated(connection: AbstractConnection, error: RedisError | OSError) -> B
             )
         case OutOfMemoryError() | NoPermissionError():
             return CommandDenied(text)
-        # Before 7.0 a script's error hides in the text of another.
+        # Before 7.0 a script's error is nested in the text of another.
         case ResponseError() if (refusal := refusal_of_writes(text)) is not None:
             return refusal
         case ResponseError() if text.startswith("BUSY "):
@@ -134,7 +135,7 @@ def translated(connection: AbstractConnection, error: RedisError | OSError) -> B
         case MasterDownError() | ReadOnlyError() | ClusterDownError():
             connection.disconnect()
             return BrokerUnavailable(text)
-        # A demoted master unblocks those that wait.
+        # A demoted master unblocks waiting clients with this error.
         case ResponseError() if not text.startswith("UNBLOCKED") and "-READONLY " not in text:
             return BrokerRefused(text)
         case _:
@@ -144,18 +145,18 @@ def translated(connection: AbstractConnection, error: RedisError | OSError) -> B
 
 
 def refusal_of_writes(text: str) -> WritesRefused | None:
-    """Return the fault of a server that takes no writes, if that is what it says."""
+    """Return the error for a server that takes no writes, or None if the text has another meaning."""
     found = _NO_WRITES.search(text)
     return None if found is None else WritesRefused(found[0])
 
 
 def is_of_size(refusal: BrokerRefused) -> bool:
-    """Tell whether a request was refused for its size or for the memory that it needs; a smaller one may be taken."""
+    """Return whether a request was refused for its size or its memory use; a smaller one may be accepted."""
     return _OF_SIZE.search(str(refusal)) is not None
 
 
 def _explained(connection: AbstractConnection, text: str) -> str:
-    """Say what to do about the faults of TLS, which OpenSSL names for those who know it."""
+    """Add advice to TLS errors, whose OpenSSL texts only experts understand."""
     if not isinstance(connection, SSLConnection):
         return text
     meant = next((meant for said, meant in _MEANT.items() if said in text), None)
@@ -163,15 +164,15 @@ def _explained(connection: AbstractConnection, text: str) -> str:
 
 
 def first_line(error: Exception) -> str:
-    """Return what a server said, without the arguments that it repeats after an unknown command: they hold passwords
-    and jobs."""
+    """Return the server's message without the arguments it repeats after an unknown command: they hold passwords and
+    jobs."""
     line = (str(error).splitlines() or [type(error).__name__])[0]
     line = line.partition(", with args beginning")[0]
     return _PLACE_IN_SCRIPT.sub("", line)[:200]
 
 
 def _is_name(host: str) -> bool:
-    """Tell whether a host can be looked up; an empty one is that of the node which says it."""
+    """Return whether a host name can be looked up. An empty one can: it means the node that sent the reply."""
     try:
         host.encode("ascii").decode().encode("idna")
     except UnicodeError:

@@ -17,7 +17,7 @@ from sockudo_queue.drivers.redis.source import BLOCK_MARGIN, BLOCK_SECONDS, Redi
 
 
 def make_redis_driver(settings: Settings, on_server: OnServer = ignore_server) -> RedisDriver:
-    """Return a driver for every form of the queue that the Redis of the settings may hold; nothing is connected yet."""
+    """Return a driver for every queue format that the configured Redis may hold; nothing is connected yet."""
     redis, reliability = settings.redis, settings.reliability
     link = link_of(settings, on_server)
     patient = link.patient(BLOCK_SECONDS + BLOCK_MARGIN)
@@ -40,7 +40,7 @@ def make_redis_driver(settings: Settings, on_server: OnServer = ignore_server) -
 
 
 def make_redis_history(settings: Settings) -> RedisHistory:
-    """Return the attempt history beside every form of the queue, over a link of its own."""
+    """Return the attempt history of every queue format, over a link of its own."""
     prefix, queue = _prefix_of(settings), settings.redis.queue_name
     base = v2_base(prefix, queue)
     sources = [*([] if base is None else [base]), *source_keys(prefix, queue)]
@@ -48,7 +48,7 @@ def make_redis_history(settings: Settings) -> RedisHistory:
 
 
 def make_producer_rule(settings: Settings) -> str | None:
-    """Return the ACL rule with which Sockudo 5 enqueues and does not claim; None where there is no Queue V2."""
+    """Return the ACL rule with which Sockudo 5 can enqueue but not claim; None without Queue V2."""
     base = v2_base(_prefix_of(settings), settings.redis.queue_name)
     return None if base is None else producer_rule(base)
 
@@ -58,9 +58,9 @@ def _prefix_of(settings: Settings) -> str:
 
 
 def link_of(settings: Settings, on_server: OnServer = ignore_server) -> Link:
-    """Return the way to the Redis that the settings name. Raises `SettingsError` for files that cannot be used.
+    """Return the link to the configured Redis. Raises `SettingsError` for unusable certificate files.
 
-    `on_server` hears of the servers that are found behind those that are named.
+    `on_server` is called for servers that are discovered through the configured ones.
     """
     if settings.driver == "redis-cluster":
         return cluster_link(settings, on_server)

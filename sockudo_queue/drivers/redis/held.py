@@ -1,8 +1,8 @@
-"""Where the deliveries of a paused webhook wait on Redis: one sorted set for each source, which no claim looks at.
+"""Deliveries of paused webhooks on Redis: one sorted set per source, which claims do not read.
 
-The score of a member is the place of its webhook and, within it, the second in which it was parked. A place is a number
-made of the names. Should two webhooks have the same one, resuming the one moves the deliveries of the other too; these
-are claimed once and parked again.
+A member's score combines the place of its webhook with the second in which it was parked. A place is a hash of the
+names. If two webhooks share a place, resuming one also moves the deliveries of the other; these are claimed once and
+parked again.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from sockudo_queue.core.controls import WebhookKey
 
 PLACES: Final = 1 << 20
 PLACE_WIDTH: Final = 1 << 33
-"""Seconds since 1970 that a place has room for. Together with the places that is 2^53, so every score is exact."""
+"""Seconds since 1970 that a place has room for. Times the number of places this is 2^53, so every score is exact."""
 MOST_DUE: Final = 1_000
-"""Due records up to which a source gets more of what was held. One daemon delivers that many in less than a second."""
+"""Due records up to which a source receives held ones. One daemon delivers this many in less than a second."""
 LEAST_MOVED: Final = 100
-"""Records that one call moves although there are more due: others' backlog must not keep a resumed webhook waiting."""
+"""Records that one call moves even if more are due: the backlog of other webhooks must not delay a resumed one."""
 
 
 def place_of(app: str, webhook: str) -> int:
@@ -29,5 +29,5 @@ def place_of(app: str, webhook: str) -> int:
 
 
 def places_of(webhooks: Collection[WebhookKey]) -> list[int]:
-    """Return the places of webhooks in order, each once."""
+    """Return the sorted places of webhooks without duplicates."""
     return sorted({place_of(*webhook) for webhook in webhooks})

@@ -1,6 +1,6 @@
-"""The attempt history on Redis: a capped stream beside each source, in its slot, shared by all replicas.
+"""The attempt history on Redis: a capped stream beside each source, in the same slot, shared by all replicas.
 
-It has a link of its own, so a write that waits for an answer holds up nothing else.
+It uses a link of its own, so a write that waits for an answer delays nothing else.
 """
 
 from __future__ import annotations
@@ -30,23 +30,25 @@ from sockudo_queue.history.search import LARGEST_NUMBER, Criteria, Page, Positio
 from sockudo_queue.history.store import ENTRY_BYTES, ITEM_BYTES, OutOfMemory, Purged
 
 READ_BYTES: Final = 1_000_000
-"""Bytes that one read asks for, by the size of the items before. That takes the server less than a millisecond."""
+"""Bytes that one read requests, estimated from the size of earlier items. The server needs less than a millisecond for
+it."""
 SMALL_ITEM: Final = 400
 SMALL_READ_BYTES: Final = 12_000
-"""The same for small items: a reply that comes in one piece is parsed in C, which saves more than calls cost."""
+"""The same for small items: a reply that arrives in one piece is parsed in C, which saves more than the extra calls
+cost."""
 FIRST_ITEMS: Final = 4
 MOST_ITEMS: Final = 128
-"""Items of one read, whatever their size: the next ones may be the largest, which gives 8 MB."""
+"""Maximum number of items per read: all of them may have the maximum size, which gives 8 MB."""
 FOLLOWED_ITEMS: Final = 50
-"""Items that one read of new ones brings."""
+"""Items per read of new ones."""
 DROPPED_ITEMS: Final = 64
 DROPPED_BYTES: Final = 10_000_000
-"""Items that one call looks at for those of an app, and bytes that it drops."""
+"""Items that one call inspects for those of an app, and bytes that it drops."""
 ROOM_ITEMS: Final = 5_000
 ROOM_BYTES: Final = 4_000_000
-"""Items and bytes that one call drops where the server has no memory left."""
+"""Items and bytes that one call drops when the server is out of memory."""
 NO_ITEM: Final = "0-0"
-"""The id before that of every item."""
+"""An id before that of every item."""
 
 UNLIMITED: Final = 10**12
 _FIGURES: Final = (
@@ -64,25 +66,25 @@ class RedisHistory:
     """See `history.store.SharedHistory`. Works on Redis 6.0."""
 
     def __init__(self, link: Link, sources: Sequence[str], *, length: int, mode: str) -> None:
-        """Keep at most `length` entries of each source; `mode` is what is noted with what is written."""
+        """Keep at most `length` entries per source; `mode` is recorded on every write."""
         self._link = link
         self.sources = tuple(sources)
-        self._length = UNLIMITED if mode == Mode.OFF else length  # one that records nothing removes nothing either
+        self._length = UNLIMITED if mode == Mode.OFF else length  # a daemon that records nothing removes nothing either
         self._mode = mode
 
     def write(self, source: str, items: Sequence[bytes], lost: int) -> bool:
-        """See `HistoryStore`. A server that takes no writes for now counts as one that does not answer."""
+        """See `HistoryStore`. A server that takes no writes for now is treated as unavailable."""
         arguments: list[str | bytes | int] = [self._length, self._length * ENTRY_BYTES, ITEM_BYTES]
         arguments += [self._mode, MODE_GAP_SECONDS, lost, *items]
         with _sorting_refusals():
             return self._link.run(_APPEND, _keys(source), arguments, read=_is_more)
 
     def note(self, source: str) -> bool:
-        """See `HistoryStore`. What is over the caps is removed in steps of some milliseconds each."""
+        """See `HistoryStore`. Items over the caps are removed in steps of a few milliseconds each."""
         return self.write(source, (), 0)
 
     def make_room(self, source: str) -> None:
-        """See `HistoryStore`. Dropping needs no memory, so a full server does it."""
+        """See `HistoryStore`. Dropping needs no memory, so it also works on a full server."""
         self._make_room(source, ROOM_BYTES)
 
     def give_way(self, source: str) -> None:
@@ -106,7 +108,7 @@ class RedisHistory:
         is_over: Callable[[], bool],
         up_to: Mapping[str, str] = MappingProxyType({}),
     ) -> Page:
-        """See `SharedHistory`. The page names each source that refuses to be read."""
+        """See `SharedHistory`. The page names each source that refused to be read."""
         refused: list[str] = []
         texts = [partial(self._texts, source, up_to.get(source, "+"), refused) for source in self.sources]
         page = search.search(texts, criteria, limit, before, is_over)
@@ -117,7 +119,7 @@ class RedisHistory:
         return self._read(source, "XREVRANGE", "+", "-", 1)[0] or NO_ITEM
 
     def after(self, source: str, item_id: str) -> Iterator[tuple[str, bytes]]:
-        """Yield the items of a source after an id, the oldest first, as texts, each with the id of its last item."""
+        """Yield the items of a source after an id, oldest first, as texts, each with the id of its last item."""
         while True:
             last, text, items = self._read(source, "XRANGE", _neighbour(item_id, 1), "+", FOLLOWED_ITEMS)
             if not items:
@@ -145,7 +147,7 @@ class RedisHistory:
         return Purged(removed, tuple(refused))
 
     def refused_commands(self) -> list[str]:
-        """See `SharedHistory`. A source whose keys may not be used is left out if another one's may."""
+        """See `SharedHistory`. A source whose keys are forbidden is ignored if another one can be used."""
         needed = {*commands_of(HISTORY_SCRIPTS), "HMGET", "XRANGE", "XREVRANGE"}
         refusals = []
         for source in self.sources:
@@ -159,7 +161,7 @@ class RedisHistory:
         self._link.close()
 
     def _purge(self, source: str, app: str) -> Iterator[int]:
-        """Remove the entries of an app from one source; yield how many each call has removed."""
+        """Remove the entries of an app from one source; yield the number removed by each call."""
         item_id = "-"
         while item_id:
             arguments: list[str | bytes | int] = [owner_start(app), ITEM_BYTES, item_id, DROPPED_ITEMS, DROPPED_BYTES]
@@ -172,7 +174,7 @@ class RedisHistory:
         return figures_of(dict(zip(_FIGURES, values, strict=True)), int(oldest.partition("-")[0]) if oldest else None)
 
     def _texts(self, source: str, up_to: str, refused: list[str], before: Position | None) -> Iterator[bytes]:
-        """Yield the items of a source from a position on, the newest first. A refusal ends them and is noted."""
+        """Yield the items of a source from a position on, newest first. A refusal ends the iteration and is recorded."""
         try:
             yield from self._all_texts(source, up_to if before is None else f"{before.ms}-{before.number}")
         except BrokerRefused as refusal:
@@ -197,7 +199,7 @@ class RedisHistory:
 
 @contextmanager
 def _sorting_refusals() -> Iterator[None]:
-    """Tell a server without memory, and one that takes nothing for now, from one that refuses for good."""
+    """Translate refusals: a temporary one becomes `BrokerUnavailable`, one for lack of memory `OutOfMemory`."""
     try:
         yield
     except (ServerRefused, SlotBusy) as refusal:
@@ -215,7 +217,7 @@ def _refused(source: str, refusal: BrokerRefused) -> str:
 
 
 def _neighbour(item_id: str, step: int) -> str:
-    """Return the next id of a stream, or the one before; Redis 6.0 knows no open ends of ranges."""
+    """Return the next or previous id of a stream; Redis 6.0 does not support exclusive ranges."""
     ms, _, number = item_id.partition("-")
     if step < 0 and number == "0":
         return f"{max(int(ms) - 1, 0)}-{LARGEST_NUMBER}"
@@ -223,13 +225,13 @@ def _neighbour(item_id: str, step: int) -> str:
 
 
 def _items(reply: Any) -> tuple[str, bytes, int]:
-    """Return the id of the last item that was read, the text of all, and their number."""
+    """Return the id of the last item that was read, the text of all items, and their number."""
     items = [_item(item) for item in replies.listed(reply)]
     return _item_id(items[-1][0]) if items else "", b"".join(map(as_text, items)), len(items)
 
 
 def _item(item: Any) -> tuple[bytes, bytes]:
-    """Return id and value of an item; whoever writes to the key can write other fields, or more than can be read."""
+    """Return id and value of an item. Other programs can write to the key: fields may differ or be too large to read."""
     item_id, fields = replies.listed(item)
     value = replies.listed(fields)[1]
     return replies.text(item_id), value.head if isinstance(value, Oversized) else replies.text(value)
@@ -255,7 +257,7 @@ def _is_more(reply: Any) -> bool:
 
 
 def figures_of(values: Mapping[str, object], oldest_ms: int | None) -> HistoryFigures:
-    """Return the figures of one source, by what its hash has and when its oldest item was stored."""
+    """Return the figures of one source from its hash and the time of its oldest item."""
     modes = [
         ModePeriod(mode, since * 1000, seen * 1000)
         for mode in Mode
@@ -263,9 +265,9 @@ def figures_of(values: Mapping[str, object], oldest_ms: int | None) -> HistoryFi
     ]
     entries, gone = _number(values["entries"]), values["gone"]
     complete_from = _number(gone) or None
-    if oldest_ms is None and entries:  # somebody has removed the items
+    if oldest_ms is None and entries:  # the items were removed by another program
         complete_from = max((period.until_ms for period in modes), default=complete_from)
-    elif gone is None:  # somebody has removed the figures, or an earlier version has stored the items
+    elif gone is None:  # the figures were removed, or the items were stored by an earlier version
         complete_from = oldest_ms
     return HistoryFigures(
         tuple(modes),
@@ -279,7 +281,7 @@ def figures_of(values: Mapping[str, object], oldest_ms: int | None) -> HistoryFi
 
 
 def _number(value: object) -> int:
-    """Return a figure; whoever writes to the key can write anything there."""
+    """Return a figure, or None: other programs can write any value to the key."""
     return int(value) if isinstance(value, bytes) and value.isdigit() and len(value) < 16 else 0
 
 

@@ -1,6 +1,6 @@
-"""What `check` finds out about a Redis server: version, role, persistence, eviction, and what our user may do there.
+"""What `check` reports about a Redis server: version, role, persistence, eviction, and the rights of our user.
 
-Nothing is changed but one key of our own, which is empty before and after.
+Nothing is changed except one key of our own, which is empty before and after.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ V2_SCRIPTS: Final = Script(
     "release",
     "controls",
 )
-"""Not to be run: their text says which commands a form of the queue needs."""
+"""Not run here: their text shows which commands a queue format needs."""
 _RIGHTS: Final = Script("rights")
 _CALLED: Final = re.compile(r"redis\.p?call\('([A-Z]+)'")
 _OUTSIDE: Final = ("HGET", "HMGET", "LINDEX", "LLEN", "ZCARD", "ZCOUNT", "ZRANGE", "ZRANGEBYSCORE")
-"""What the daemon and the tools ask outside of scripts."""
+"""Commands that the daemon and the tools use outside of scripts."""
 
 TRIALS: Final[Mapping[str, Sequence[str]]] = {
     "DECRBY": ("KEY", "0"),
@@ -79,14 +79,14 @@ TRIALS: Final[Mapping[str, Sequence[str]]] = {
 
 
 def commands_of(script: Script) -> tuple[str, ...]:
-    """Return the commands that a text calls."""
+    """Return the commands that a script's text calls."""
     return tuple(sorted(set(_CALLED.findall(script.text))))
 
 
 def refused_commands(link: Link, source: str, needed: Iterable[str]) -> list[tuple[str, str]]:
-    """Try commands beside a source; return those that are refused, each with the server's words.
+    """Try commands beside a source; return the refused ones, each with the server's message.
 
-    Raises `BrokerError` where not even the script may run.
+    Raises `BrokerError` if the script itself is refused.
     """
     arguments: list[str | bytes | int] = []
     for name in sorted(needed):
@@ -95,23 +95,23 @@ def refused_commands(link: Link, source: str, needed: Iterable[str]) -> list[tup
 
 
 class Inspection:
-    """Looks at the servers of some sources; safe from any thread, blocks for some seconds at most."""
+    """Inspects the servers of some sources. Safe from any thread; blocks for a few seconds at most."""
 
     def __init__(self, link: Link, sources: Sequence[RedisSource]) -> None:
         self._link = link
         self._sources = tuple(sources)
 
     def findings(self) -> Iterator[Finding]:
-        """Yield what was found.
+        """Yield the findings.
 
-        Raises `BrokerUnavailable` where the server goes away meanwhile, and `BrokerRefused` where it refuses everything
-        or every write: what else is found then would only say the same, as if it were a matter of rights.
+        Raises `BrokerUnavailable` if the connection is lost, and `BrokerRefused` if the server refuses everything or
+        every write: further findings would repeat that and look like missing rights.
         """
-        # What several nodes of a cluster have in common is told once.
+        # Findings that several nodes of a cluster share are reported once.
         found = dict.fromkeys(finding for near in self._servers() for finding in self._of_server(near))
         yield from found
         if any(finding.subject == "role" for finding in found):
-            return  # it takes nothing that is written, whatever our rights
+            return  # it refuses all writes, whatever our rights
         for source in self._sources:
             try:
                 yield self._rights(source)
@@ -124,7 +124,7 @@ class Inspection:
         yield from self._blocking()
 
     def _servers(self) -> tuple[str, ...]:
-        """Return a key on each server; two may be the same."""
+        """Return a key on each server; two of them may be on the same server."""
         keys = tuple(source.key for source in self._sources)
         return keys if self._link.is_apart else keys[:1]
 
@@ -172,7 +172,7 @@ class Inspection:
         return Finding(Level.ERROR, "rights", f"{source.key} cannot be served{self._by_whom(source)}: {listed}")
 
     def _by_whom(self, source: RedisSource) -> str:
-        """Name our user, if it may ask: the login may be another one than was meant."""
+        """Name our user if ACL WHOAMI is allowed: the login may differ from the intended one."""
         try:
             user = self._link.call("ACL", "WHOAMI", near=source.key, read=replies.text)
             return f" by the user {user.decode(errors='replace')}"
@@ -181,9 +181,7 @@ class Inspection:
 
     def _refusals(self, source: RedisSource) -> Iterator[str]:
         try:
-            source.settle_and_claim(
-                None, "none"
-            )  # the very script, with all of its keys; it settles and claims nothing
+            source.settle_and_claim(None, "none")  # the real script with all of its keys; it settles and claims nothing
         except ServerRefused:
             raise
         except BrokerRefused as refusal:
@@ -202,12 +200,12 @@ class Inspection:
             yield f"it refuses {', '.join(denied)} ({text})"
 
     def _odd_types(self, source: RedisSource) -> Iterator[Finding]:
-        """Name keys that somebody else uses for something else: the scripts break off there, whatever our rights."""
+        """Report keys that another program uses with another type: the scripts fail there, whatever our rights."""
         for key, wanted in source.types.items():
             try:
                 found = self._link.call("TYPE", key, read=replies.text)
             except BrokerRefused:
-                return  # nothing of ours needs it, so no rule has to allow it
+                return  # the daemon does not need this command, so the ACL rule need not allow it
             name = found.decode(errors="replace")
             if name not in (wanted, "none"):
                 yield Finding(
@@ -218,19 +216,19 @@ class Inspection:
                 )
 
     def _is_in_use(self, source: RedisSource) -> bool | None:
-        """Tell whether anything is stored; None where that may not be asked."""
+        """Return whether anything is stored, or None if that command is refused."""
         try:
             return source.is_known()
         except BrokerRefused:
             return None
 
     def _blocking(self) -> Iterator[Finding]:
-        """Try to wait as the notifiers of lists do."""
+        """Try the blocking command that the notifiers of lists use."""
         key = own_key(self._sources[-1].key, "check")
         try:
             self._link.call("BLMOVE", key, key, "LEFT", "LEFT", "0.001", read=replies.wakeup)
         except CommandDenied as refusal:
-            # A full server takes it again when it has been drained; keys that may not be used have been told already.
+            # A full server accepts it again once it is drained; forbidden keys were reported already.
             if any(words in str(refusal) for words in ("maxmemory", "permissions to access")):
                 return
             yield Finding(
@@ -240,7 +238,7 @@ class Inspection:
                 "user",
             )
         except BrokerError:
-            return  # before 6.2 there is none, which the line of the version has said
+            return  # the command does not exist before 6.2, which the version finding reports
 
 
 def _pairs(reply: Any) -> list[tuple[str, str]]:
@@ -249,7 +247,7 @@ def _pairs(reply: Any) -> list[tuple[str, str]]:
 
 
 def _version(info: Mapping[str, str]) -> Finding:
-    # Valkey has a version of its own, and one of the Redis that it began from.
+    # Valkey reports its own version and the Redis version that it is derived from.
     name = "Valkey" if "valkey_version" in info else "Redis"
     version = info.get("valkey_version") or info.get("redis_version", "")
     parts = info.get("redis_version", "").split(".")[:2]

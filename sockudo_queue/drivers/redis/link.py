@@ -1,7 +1,7 @@
-"""Connections to Redis: one command on the wire for one call, never repeated by a library.
+"""Connections to Redis: each call sends one command, which no library repeats.
 
-redis-py makes the connections (authentication, TLS, protocol), and its retries are off: a command whose answer is lost
-may have run, and running a pop or a push twice loses or doubles a job without any error.
+redis-py makes the connections (authentication, TLS, protocol); its retries are off. A command whose answer is lost may
+have run, and repeating a pop or a push loses or duplicates a job without any error.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ from sockudo_queue.errors import BrokerRefused, BrokerUnavailable
 T = TypeVar("T")
 
 READ_SIZE: Final = 16_384
-"""Bytes of the buffer that each connection has for its answers; a quarter of redis-py's own, and most jobs fit."""
+"""Bytes of each connection's read buffer: a quarter of redis-py's, and large enough for most jobs."""
 
 OnServer = Callable[[str, int], object]
-"""Hears of each server of the queue that was not named but found: its host and port, from any thread, again and again.
+"""Called for each discovered (not configured) server of the queue with its host and port, from any thread, repeatedly.
 """
 
 LATE_SECONDS: Final = 1.5
-"""An answer that took longer may come from a master that was given up meanwhile, and what it did is lost; where there
-are others to ask, they are asked first. Longer than any wait in the server."""
+"""A slower answer may come from a master that was replaced in the meantime, in which case its effect is lost. If other
+servers exist, they are asked first. Longer than any wait in the server."""
 
 
 class Script:
-    """A Lua script of one or more files beside the drivers, known to the server by its digest."""
+    """A Lua script made of one or more files in `lua/`, known to the server by its digest."""
 
     def __init__(self, *names: str) -> None:
         files = resources.files("sockudo_queue.drivers.redis").joinpath("lua")
@@ -51,11 +51,11 @@ class Script:
 
 
 def ignore_server(host: str, port: int) -> None:
-    """Hear of a server that was found, and do nothing."""
+    """Ignore a server that was found."""
 
 
 def connection_options(response_timeout: float) -> dict[str, Any]:
-    """Return the redis-py options that make it send each command once and give up in time (seconds)."""
+    """Return the redis-py options that make it send each command once and time out (seconds)."""
     return {
         "retry": Retry(NoBackoff(), 0),
         "retry_on_error": [],
@@ -69,41 +69,43 @@ def connection_options(response_timeout: float) -> dict[str, Any]:
 
 
 class Link(Protocol):
-    """The way to the servers that hold our keys. Safe from any thread."""
+    """Connections to the servers that hold our keys. Safe from any thread."""
 
     is_apart: bool
-    """Whether two keys may lie on two servers, so that one which cannot be reached says nothing of the other."""
+    """Whether two keys may be on two servers, so that an unreachable server does not imply that the other is
+    unreachable."""
 
     def call(self, *command: Any, near: str | None = None, read: Reader[T]) -> T:
-        """Send one command and return what `read`, one of `replies`, makes of its reply.
+        """Send one command and return its reply as converted by `read`, one of `replies`.
 
-        It goes to the server of the key `near`, or of the key that is the command's first argument. Raises
-        `BrokerUnavailable`, also for a reply that `read` fails on, or `BrokerRefused`.
+        The command goes to the server of the key `near`, or of its first argument. Raises `BrokerUnavailable`, also for
+        a reply that `read` fails on, or `BrokerRefused`.
         """
 
     def run(self, script: Script, keys: Sequence[str], arguments: Sequence[str | bytes | int], *, read: Reader[T]) -> T:
-        """Run a script on the server of its first key; loaded first where the server does not know it."""
+        """Run a script on the server of its first key, and load it first if the server does not know it."""
 
     def patient(self, response_timeout: float) -> Link:
-        """Return a link to the same servers for commands that block (seconds), with connections of its own."""
+        """Return a link to the same servers for blocking commands (seconds), with connections of its own."""
 
     def look_around(self) -> None:
-        """Hear of servers that have joined since they were last asked for, and tell of them. Never raises."""
+        """Discover servers that have joined since the last call, and report them. Never raises."""
 
     def close(self) -> None:
-        """Disconnect what is idle; a connection in use ends with its call."""
+        """Disconnect idle connections; a connection in use closes when its call ends."""
 
 
 class RedisLink:
-    """Commands to one Redis server, over as many connections as there are commands at the same time.
+    """Commands to one Redis server, over as many connections as there are concurrent commands.
 
-    Safe from any thread: a call borrows the connection that was used last, and makes one where none is free. The pool
-    of redis-py is only the maker of connections.
+    Safe from any thread: a call borrows the most recently used free connection, or makes one. redis-py's pool is used
+    only to make connections.
     """
 
     is_apart = False
     is_alone = True
-    """Whether the server is no node of a cluster; one that turns out to be one refuses everything from then on."""
+    """Whether the server is expected to be outside of a cluster; if it turns out to be a node, every call is refused
+    from then on."""
 
     def __init__(self, pool: ConnectionPool, response_timeout: float | None = None) -> None:
         self._pool = pool
@@ -119,10 +121,10 @@ class RedisLink:
         read: Reader[T],
         asking: bool = False,
     ) -> T:
-        """Send one command and return what `read` makes of its reply.
+        """Send one command and return its reply as converted by `read`.
 
-        `asking` takes a node of a cluster at its word that a slot is on its way to it. Blocks for at most the response
-        timeout, as long again for each of connecting and authenticating, and `parser.REPLY_SECONDS` for a long reply.
+        With `asking`, a cluster node serves a slot that is still migrating to it. Blocks for at most the response
+        timeout, the same again for each of connecting and authenticating, and `parser.REPLY_SECONDS` for a long reply.
         """
         if self._misplaced is not None:
             raise self._misplaced
@@ -133,15 +135,15 @@ class RedisLink:
             answer = exchange(connection, *command, read=read)
             self._verify(connection, began)
         except OutOfStep:
-            raise  # that concerns no other connection
+            raise  # this does not affect other connections
         except BrokerUnavailable:
-            # What ended this connection ended the others too; finding that out one by one would cost a fault each.
+            # The other idle connections have probably failed too; finding out one by one would cost an error each.
             self._forget(generation)
             raise
         except BrokerRefused as refusal:
             self._give_back(connection)
             if isinstance(refusal, Redirected) and self.is_alone:
-                self._misplaced = refusal  # some of our keys may be here; serving those alone would hide the mistake
+                self._misplaced = refusal  # serving only the keys that are here would hide the wrong setting
             raise
         self._give_back(connection)
         return answer
@@ -155,7 +157,7 @@ class RedisLink:
         read: Reader[T],
         asking: bool = False,
     ) -> T:
-        """Run a script, and load it first where the server does not know it (which means that it did not run)."""
+        """Run a script, and load it first if the server does not know it (in which case it did not run)."""
         try:
             return self.call("EVALSHA", script.digest, len(keys), *keys, *arguments, read=read, asking=asking)
         except UnknownScript:
@@ -163,14 +165,14 @@ class RedisLink:
             return self.call("EVALSHA", script.digest, len(keys), *keys, *arguments, read=read, asking=asking)
 
     def patient(self, response_timeout: float) -> Self:
-        """Return a link to the same server for commands that block, with connections of its own."""
+        """Return a link to the same server for blocking commands, with connections of its own."""
         return type(self)(self._pool, response_timeout)
 
     def look_around(self) -> None:
-        """Hear of servers that have joined, and tell of them; here there is but one."""
+        """Do nothing: there is only one server."""
 
     def _verify(self, connection: AbstractConnection, began: float) -> None:
-        """Raise `BrokerUnavailable` where the server that has answered may be the wrong one; here there is but one."""
+        """Raise `BrokerUnavailable` if the server may be the wrong one; here there is only one."""
 
     def _connect(self) -> AbstractConnection:
         options = dict(self._pool.connection_kwargs)
@@ -178,16 +180,16 @@ class RedisLink:
             options["socket_timeout"] = self._response_timeout
         try:
             connection: AbstractConnection = self._pool.connection_class(**options)
-        except OSError as error:  # it looks up its own version in a file, and descriptors may be short
+        except OSError as error:  # redis-py reads its own version from a file, which needs a free descriptor
             raise BrokerUnavailable(f"no connection can be made: {error.strerror}") from None
         try:
             connection.connect()
             _let_kernel_time(connection)
         except (RedisError, OSError) as error:
             fault = translated(connection, error)
-            # Whatever is refused before the first command is refused whatever the key.
+            # A refusal before the first command applies to every key.
             raise LoginRefused(str(fault)) if isinstance(fault, BrokerRefused) else fault from None
-        except ODD:  # a host or a port that no address can have, or a login that no server answers
+        except ODD:  # an invalid host or port, or an invalid reply to the login
             connection.disconnect()
             raise BrokerUnavailable("no connection can be made to the address that was named") from None
         if parser_of(connection).rest:
@@ -195,11 +197,11 @@ class RedisLink:
         return connection
 
     def close(self) -> None:
-        """Disconnect what is idle; a connection in use ends with its call."""
+        """Disconnect idle connections; a connection in use closes when its call ends."""
         self._forget(self._generation)
 
     def _borrow(self) -> AbstractConnection:
-        """Return a connection on which nothing waits. Raises `OutOfStep` where a reply waits that is not due."""
+        """Return a connection with nothing left to read. Raises `OutOfStep` if an unexpected reply is waiting."""
         while True:
             try:
                 connection = self._idle.pop()
@@ -213,12 +215,12 @@ class RedisLink:
             connection.disconnect()
 
     def _give_back(self, connection: AbstractConnection) -> None:
-        if parser_of(connection).is_connected:  # some refusals end it
+        if parser_of(connection).is_connected:  # some refusals close it
             self._idle.append(connection)
 
     def _forget(self, generation: int) -> None:
         if generation != self._generation:
-            return  # others of the same outage did it already; what is idle now is newer
+            return  # another thread of the same outage did this already; the idle connections are newer
         self._generation += 1
         while True:
             try:
@@ -228,15 +230,16 @@ class RedisLink:
 
 
 def exchange(connection: AbstractConnection, *command: Any, read: Reader[T]) -> T:
-    """Send one command over a connection and read its reply, with redis-py's errors translated into ours.
+    """Send one command over a connection and read its reply; translates redis-py's errors into ours.
 
-    A reply that `read` fails on, or with more behind it, ends the connection: the next would be of another command.
+    If `read` fails on the reply, or bytes follow it, the connection is closed: the next reply would belong to another
+    command.
     """
     parser = parser_of(connection)
     try:
-        # Packed here, since redis-py looks at every argument first, which takes longer than to pack them.
+        # Packed here, because redis-py inspects every argument first, which takes longer than the packing.
         reply = parser.exchange(pack_command(command))
-        # Looked at before an error is raised, too: a connection that refuses is used again.
+        # Checked before an error is raised, too: a connection whose command was refused is reused.
         if not parser.rest and isinstance(reply, RedisError):
             raise reply
     except (RedisError, OSError) as error:
@@ -255,15 +258,14 @@ def parser_of(connection: AbstractConnection) -> BoundedParser:
 
 
 def _out_of_step(connection: AbstractConnection) -> OutOfStep:
-    """Close a connection, and return the fault that ended it."""
+    """Close a connection and return the error that explains it."""
     connection.disconnect()
     return OutOfStep("the server sent a reply that does not match the command; the connection was closed")
 
 
 def _let_kernel_time(connection: AbstractConnection) -> None:
-    """Leave the response timeout to the kernel: Python's own costs a poll, and one more turn at the interpreter's lock,
-    for each send and each receive. A TLS socket would try for ever then, so it keeps Python's.
-    """
+    """Let the kernel enforce the response timeout: Python's own costs a poll and another acquisition of the GIL per
+    send and receive. A TLS socket would then retry forever, so it keeps Python's."""
     link = _socket_of(connection)
     timeout = connection.socket_timeout
     if type(link) is socket.socket and timeout:

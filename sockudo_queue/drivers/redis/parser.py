@@ -1,8 +1,8 @@
-"""Reads replies from a connection, within bounds: whatever a server sends, one reply costs little memory and time.
+"""Reads replies from a connection within bounds: whatever a server sends, one reply costs limited memory and time.
 
-redis-py's own parsers make a list as long as the server announces, and wait for the rest of a reply without an end.
-This one knows the five types of RESP2, the protocol that we ask for, and no command. A reply that is there as a whole,
-and that hiredis can read without making a long list, is left to hiredis.
+redis-py's parsers allocate a list of whatever length the server announces, and wait without limit for the rest of a
+reply. This parser supports the five types of RESP2, the protocol we request, and knows no commands. Complete replies
+that hiredis can read without allocating a long list are left to hiredis.
 """
 
 from __future__ import annotations
@@ -27,21 +27,23 @@ from sockudo_queue.drivers.redis.errors import ODD, TIMED_OUT
 from sockudo_queue.runtime.peek import is_quiet
 
 LARGEST_REPLY: Final = 32 * 1024 * 1024
-"""Bytes of one reply that are kept. Our scripts return 20 MB at most, see `lua/next.lua`; a job of Sockudo has 16."""
+"""Maximum bytes kept of one reply. Our scripts return 20 MB at most, see `lua/next.lua`; a job of Sockudo has 16 MB at
+most."""
 LONGEST_STRING: Final = 512 * 1024 * 1024
-"""Bytes of the longest string that Redis stores. What does not fit in a reply is read and dropped, see `Oversized`."""
+"""Bytes of the longest string that Redis stores. Bytes that exceed the reply limit are read and dropped, see
+`Oversized`."""
 MOST_ELEMENTS: Final = 1_000_000
 DEEPEST: Final = 8
 LONGEST_LINE: Final = 65_536
-"""Bytes of a number, a status or an error; no server sends more than a few hundred."""
+"""Maximum bytes of a number, a status or an error; servers send a few hundred at most."""
 REPLY_SECONDS: Final = 15.0
-"""Time for the rest of a reply after its first bytes, with the wait for another that is large. Half of the default
-lease: a claim that takes as long as its lease to arrive is no longer ours."""
+"""Time for the rest of a reply after its first bytes, including the wait for another large one. It is half of the
+default lease: a claim that needs its whole lease to arrive is no longer ours."""
 
 LARGE_STRING: Final = 1_048_576
-"""Bytes above which strings of one server are read one at a time: each takes twice its size meanwhile."""
+"""Bytes above which the strings of one server are read one at a time: each needs twice its size while it is read."""
 _LARGE_STRINGS: Final[WeakValueDictionary[object, threading.Lock]] = WeakValueDictionary()
-"""A lock for each server, held by those that are connected to it. A slow server delays no other."""
+"""One lock per server, kept alive by its connections. A slow server delays no other."""
 _LOCKS_ARE_MADE: Final = threading.Lock()
 
 HEAD: Final = 65_536
@@ -55,20 +57,21 @@ _NO_REDIS: Final = "what it sends is not the protocol of Redis"
 
 _SHORT_LISTS: Final = re.compile(rb"(?:\*\d{1,3}\r\n){0,3}")
 _LONG_LIST: Final = re.compile(rb"[*~>%|]\d{4}")
-"""What may announce a list for which hiredis takes memory before there is any element; or it is part of a text."""
+"""Matches a list header for which hiredis would allocate memory before any element arrives, or the same bytes in a
+text."""
 _IN_NONE: Final = -5
 _INCOMPLETE: Final = object()
 
 
 class Oversized(NamedTuple):
-    """What stands for a string that would have made its reply too large: its beginning, and its length in bytes."""
+    """Stands for a string that would have made its reply too large: its beginning, and its length in bytes."""
 
     head: bytes
     size: int
 
 
 class BoundedParser(RedisParser):
-    """The parser of one connection; used by one thread at a time, as its connection is."""
+    """The parser of one connection; used by one thread at a time, like its connection."""
 
     def __init__(self, socket_read_size: int) -> None:
         self._read_size = socket_read_size
@@ -78,7 +81,7 @@ class BoundedParser(RedisParser):
         self._descriptor = -1
         self._poll = select.poll()  # unlike select, it takes descriptors of any number
         self.rest = b""
-        """What came behind the last reply, which nothing has asked for."""
+        """Bytes after the last reply, which no command requested."""
         self._reader = self._new_reader()
         self._room = LARGEST_REPLY
         self._seconds = REPLY_SECONDS
@@ -86,7 +89,7 @@ class BoundedParser(RedisParser):
         self._large_strings = threading.Lock()
 
     def on_connect(self, connection: AbstractConnection) -> None:
-        """Read from the socket of a connection that was made."""
+        """Use the socket of a new connection."""
         connected = connection._get_socket()  # noqa: SLF001 - redis-py has no public way to the socket
         assert connected is not None, "called when there is a socket"
         self._socket, self.rest, self._reader = connected, b"", self._new_reader()
@@ -115,7 +118,8 @@ class BoundedParser(RedisParser):
 
     @property
     def is_quiet(self) -> bool:
-        """Tell, before a command is sent, that nothing waits to be read, neither bytes nor the end of the stream."""
+        """Return, before a command is sent, whether nothing is waiting to be read: neither bytes nor the end of the
+        stream."""
         if self.rest:
             return False
         if self._tls is None:
@@ -123,7 +127,7 @@ class BoundedParser(RedisParser):
         return not self._tls.pending() and (is_quiet(self._descriptor) or self._has_nothing_for_us(self._tls))
 
     def _has_nothing_for_us(self, tls: ssl.SSLSocket) -> bool:
-        """Read what waits on a TLS connection, which may be tickets for later sessions alone. Never blocks."""
+        """Read what is pending on a TLS connection; session tickets alone are fine. Never blocks."""
         timeout = tls.gettimeout()
         tls.settimeout(0)
         try:
@@ -137,7 +141,7 @@ class BoundedParser(RedisParser):
         return False
 
     def has_ended(self) -> bool:
-        """Tell whether what waits is the end of the stream, and no bytes that nothing has asked for."""
+        """Return whether the stream has ended, without unrequested bytes."""
         try:
             return not self.rest and (not self._tls.pending() if self._tls is not None else not self._peek())
         except OSError:
@@ -147,7 +151,7 @@ class BoundedParser(RedisParser):
         return b"" if self._socket is None else self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
 
     def can_read(self, timeout: float = 0) -> bool:
-        """Tell redis-py's own clients, which ask Sentinels and nodes, whether a connection is out of step."""
+        """Return whether a connection is out of step, for redis-py's own clients, which ask Sentinels and nodes."""
         if self._socket is None:
             raise ConnectionLost(_CLOSED)
         return bool(self.rest or self._poll.poll(timeout * 1000))
@@ -155,25 +159,25 @@ class BoundedParser(RedisParser):
     def read_response(self, disable_decoding: bool = True, **_: Any) -> Any:  # noqa: ARG002 - strings stay bytes
         """Read one reply: bytes, numbers, None, lists of these, and `Oversized`.
 
-        An error of the server is returned where it is the reply. Raises redis-py's errors for a
-        stream that ends, stops or is no RESP2; the connection is of no use then.
+        An error that is the reply itself is returned. Raises redis-py's errors for a stream that ends, stalls or is not
+        RESP2; the connection is unusable then.
         """
         data = self.rest or self._received(self._read_size)
         find, at = data.find, _SHORT_LISTS.match(data).end()  # type: ignore[union-attr] # it matches nothing, too
-        # Looked for one by one: that takes a tenth of the time, and a job has hardly ever one of them.
+        # Separate searches take a tenth of the time of one pattern, and jobs rarely contain any of these bytes.
         found = find(b"*", at) + find(b">", at) + find(b"%", at) + find(b"~", at) + find(b"|", at)
         if found != _IN_NONE and _LONG_LIST.search(data, at):
             return self._read_bounded(data)
         try:
             self._reader.feed(data)
             reply = self._reader.gets()
-        except ODD:  # an error that is a redirection to no address, or a map with a key that cannot be one
+        except ODD:  # an error that redirects to an invalid address, or a map with a key that cannot be hashed
             raise InvalidResponse(_NO_REDIS) from None
         if reply is _INCOMPLETE or self._reader.has_data():
             self._reader = self._new_reader()
             return self._read_bounded(data)
         self.rest = b""
-        if isinstance(reply, ConnectionLost):  # it has no room for this connection, or still loads its data
+        if isinstance(reply, ConnectionLost):  # the server has no room for a connection, or is still loading its data
             raise reply
         return reply
 
@@ -183,9 +187,9 @@ class BoundedParser(RedisParser):
         )
 
     def _read_bounded(self, data: bytes) -> Any:
-        """Read one reply, and as much more of the stream as it has."""
+        """Read one reply, and whatever else of the stream has arrived."""
         self._room, self._deadline, at = LARGEST_REPLY, None, 0
-        outer: list[tuple[list[Any], int]] = []  # the lists around the innermost one, with what each still misses
+        outer: list[tuple[list[Any], int]] = []  # the enclosing lists, each with the number of elements still missing
         items: list[Any] = []
         missing = elements = 0
         while True:
@@ -226,7 +230,7 @@ class BoundedParser(RedisParser):
                     value = None
             elif kind == _STATUS:
                 value = line
-            elif kind == _ERROR and not outer:  # no command that we use has one in a list
+            elif kind == _ERROR and not outer:  # no command that we use returns an error inside a list
                 value = self._error(line)
             else:
                 raise InvalidResponse(_NO_REDIS)
@@ -244,14 +248,14 @@ class BoundedParser(RedisParser):
     def _error(self, line: bytes) -> Exception:
         try:
             error: Exception = self.parse_error(line.decode(errors="replace"))  # type: ignore[no-untyped-call] # it is so
-        except (ValueError, LookupError):  # a redirection to no address
+        except (ValueError, LookupError):  # a redirection to an invalid address
             raise InvalidResponse("an error of the server cannot be read") from None
-        if isinstance(error, ConnectionLost):  # it has no room for this connection, or still loads its data
+        if isinstance(error, ConnectionLost):  # the server has no room for a connection, or is still loading its data
             raise error
         return error
 
     def _line(self, begun: bytes) -> bytes:
-        """Read on where a line has not ended."""
+        """Read the rest of an incomplete line."""
         if len(begun) > LONGEST_LINE:
             raise InvalidResponse(_NO_REDIS)
         return begun + self._received_more(self._read_size)
@@ -265,7 +269,7 @@ class BoundedParser(RedisParser):
             self._large_strings.release()
 
     def _long_string(self, begun: bytes, size: int) -> bytes | Oversized:
-        """Read the rest of a string, and the line break behind it; a string for which there is no room is dropped."""
+        """Read the rest of a string and its line break; a string that exceeds the limit is dropped."""
         if size > LONGEST_STRING:
             raise InvalidResponse(f"a string of {size} bytes: Redis has none")
         is_kept, missing = size <= self._room, size + 2 - len(begun)
@@ -293,7 +297,7 @@ class BoundedParser(RedisParser):
         return chunk
 
     def _seconds_left(self) -> float:
-        """Return the time that is left for this reply; it runs from the first call."""
+        """Return the time left for this reply; it starts with the first call."""
         now = time.monotonic()
         if self._deadline is None:
             self._deadline = now + self._seconds
@@ -304,7 +308,7 @@ class BoundedParser(RedisParser):
             raise ConnectionLost(_CLOSED)
         try:
             chunk = self._socket.recv(most)
-        except (TimeoutError, BlockingIOError):  # in the second way the kernel tells of a timeout, see `link`
+        except (TimeoutError, BlockingIOError):  # the kernel reports a timeout as the second one, see `link`
             raise ReplyTimeout(TIMED_OUT) from None
         except OSError as error:
             raise ConnectionLost(f"the connection was lost: {error.strerror or error}") from None

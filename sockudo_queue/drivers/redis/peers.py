@@ -1,7 +1,8 @@
-"""Who else is on the queue, and whose clock is off: what Redis tells about Sockudo's servers, and how to keep them out.
+"""Detects other consumers of the queue and wrong clocks: what Redis reveals about Sockudo's servers.
 
-Sockudo's own workers leave signs: words in `tokens` that are not ours, and clients that wait with BLPOP, which we never
-use for it. Their clocks show in the stream of events, whose ids are by the clock of Redis and whose timestamps are not.
+Sockudo's own workers can be recognised by words in `tokens` that are not ours, and by clients that wait with BLPOP,
+which we never use on Queue V2. Wrong clocks show in the event stream: its ids come from the clock of Redis, its
+timestamps from the writers' clocks.
 """
 
 from __future__ import annotations
@@ -23,13 +24,14 @@ from sockudo_queue.errors import BrokerRefused
 
 TOKENS_LOOKED_AT: Final = 2_000
 EVENTS_LOOKED_AT: Final = 100
-"""Entries of the stream that one look reads; three or so belong to one job."""
+"""Entries of the stream that one call reads; about three belong to one job."""
 ENQUEUED_COUNTED: Final = 20
-"""How many of the newest jobs tell the clocks of those who enqueued them: so many until a mended clock is believed."""
+"""Number of newest jobs from which the producers' clocks are judged; a corrected clock is trusted after this many jobs.
+"""
 OLD_MS: Final = 600_000
-"""Age from which an entry says nothing of today's clocks."""
+"""Age from which an entry is ignored, because clocks may have changed since."""
 POPPING_IDLE: Final = ("0", "1", "2")
-"""Seconds of idleness with which a client that pops is still at it; Sockudo's workers pop at least twice a second."""
+"""Idle seconds of a client that still pops regularly; Sockudo's workers pop at least twice a second."""
 
 PRODUCER_PARTS: Final = (
     "jobs",
@@ -44,32 +46,32 @@ PRODUCER_PARTS: Final = (
     "notify",
     "events",
 )
-"""What a server touches that enqueues. A claim needs more: `active`, `tokens`, `dlq`, `failures` and `completed`."""
+"""The keys a producing server uses. A claim also needs `active`, `tokens`, `dlq`, `failures` and `completed`."""
 
 
 def producer_rule(base: str) -> str:
-    """Return the line that makes a Redis user with whom Sockudo 5 can enqueue and not claim."""
-    # Redis refuses a script that names a key which its user may not touch, so every claim is refused whole.
-    # The settings refuse a prefix that a pattern would read as more than itself.
+    """Return the ACL command that creates a Redis user with which Sockudo 5 can enqueue but not claim."""
+    # Redis refuses a script that names a key which its user may not access, so a claim is refused as a whole. The
+    # settings reject a prefix with characters that an ACL pattern would interpret.
     keys = " ".join(f"~{base}:{part}" for part in PRODUCER_PARTS)
     return f"ACL SETUSER sockudo-producer reset on >PASSWORD {keys} +@all -@dangerous +info +role +cluster|slots"
 
 
 class RedisPeers:
-    """Looks around on the servers of some sources. Changes nothing; safe from any thread."""
+    """Inspects the servers of some sources. Changes nothing; safe from any thread."""
 
     def __init__(self, link: Link, sources: Sequence[RedisSource], *, we_pop: bool = False) -> None:
-        """With `we_pop` our own workers wait with BLPOP too, and are not told from others."""
+        """With `we_pop` our own workers wait with BLPOP too, and cannot be distinguished from others."""
         self._link = link
         self._we_pop = we_pop
         self._sources = tuple(sources)
 
     def formats(self) -> list[QueueFormat]:
-        """Return the forms of the queue that are served, and whether there is anything of them now."""
+        """Return the served queue formats, and whether each of them has jobs now."""
         return [QueueFormat(source.key, source.kind, source.is_known()) for source in self._sources]
 
     def signs(self) -> Signs:
-        """Look for Sockudo's own workers. Raises `BrokerUnavailable`; what may not be asked counts as not seen."""
+        """Look for Sockudo's own workers. Raises `BrokerUnavailable`; a refused command counts as no sign."""
         held = sum(self._foreign_words(source) for source in self._sources if isinstance(source, V2Source))
         popping = [] if self._we_pop else [self._popping(near) for near in self._servers()]
         told = [addresses for addresses in popping if addresses is not None]
@@ -77,20 +79,20 @@ class RedisPeers:
         return Signs(held, sum(map(len, told)) if told else None, tuple(sorted(hosts)))
 
     def skews(self) -> list[Skew]:
-        """Return how far clocks are ahead of that of Redis. Raises `BrokerError`."""
+        """Return how far each clock is ahead of that of Redis. Raises `BrokerError`."""
         skews = [Skew("this-host", self._own_lead(near)) for near in self._servers()]
         worst = max(skews, key=lambda skew: abs(skew.ahead_ms))
         theirs = [self._their_lead(source) for source in self._sources if isinstance(source, V2Source)]
         return [worst, *(Skew("sockudo", lead) for lead in theirs if lead is not None)]
 
     def evictions(self) -> list[str]:
-        """Say for each server that may drop keys of ours why. Raises `BrokerError`."""
+        """Return one text for each server that may evict our keys. Raises `BrokerError`."""
         infos = [fields(self._link.call("INFO", "memory", near=near, read=replies.text)) for near in self._servers()]
         found = [eviction_of_ours(info) for info in infos]
         return list(dict.fromkeys(text for text in found if text is not None))
 
     def _servers(self) -> tuple[str, ...]:
-        """Return a key on each server; two may be the same."""
+        """Return a key on each server; two of them may be on the same server."""
         keys = tuple(source.key for source in self._sources)
         return keys if self._link.is_apart else keys[:1]
 
@@ -108,7 +110,7 @@ class RedisPeers:
         return foreign
 
     def _popping(self, near: str) -> list[str] | None:
-        """Return the addresses of the clients in our database that wait with BLPOP; None where nobody may ask."""
+        """Return the addresses of clients in our database that wait with BLPOP; None if CLIENT LIST is refused."""
         try:
             clients = self._link.call("CLIENT", "LIST", "TYPE", "normal", near=near, read=_clients)
         except BrokerRefused:
@@ -121,10 +123,10 @@ class RedisPeers:
         ]
 
     def _own_lead(self, near: str) -> int:
-        """Return the milliseconds by which this host is ahead at least.
+        """Return the minimum number of milliseconds by which this host's clock is ahead.
 
-        The server read its clock at some moment of the call, and nobody can tell which: where it was busy for seconds,
-        an answer that fits the clock of either end of them is no sign of a clock that is off.
+        The server read its clock at an unknown moment during the call. If the server was busy for seconds, an answer
+        that matches our clock at either end of the call does not prove that a clock is wrong.
         """
         asked = time.time()
         server = self._link.call("TIME", near=near, read=replies.moment)
@@ -132,9 +134,9 @@ class RedisPeers:
         return max(least, min(most, 0))
 
     def _their_lead(self, source: V2Source) -> int | None:
-        """Return the milliseconds by which those who enqueue are ahead; None where nothing tells.
+        """Return the milliseconds by which the producers' clocks are ahead; None without evidence.
 
-        What was sent may take its time to arrive, so a clock is behind only by what the fastest entry says.
+        Commands may arrive late, so a clock is only behind by as much as the fastest entry shows.
         """
         try:
             now = self._link.call("TIME", near=source.key, read=replies.moment)
@@ -142,20 +144,20 @@ class RedisPeers:
             entries = self._link.call("XREVRANGE", stream, "+", "-", "COUNT", EVENTS_LOOKED_AT, read=_leads)
         except BrokerRefused:
             return None
-        # An id that is far ahead was not given by the clock of Redis: whoever adds an entry may name one.
+        # An id far ahead was not assigned by the clock of Redis: XADD accepts an explicit id.
         leads = [lead for at, lead in entries if lead is not None and abs(now - at) < OLD_MS]
         return max(leads[:ENQUEUED_COUNTED], default=None)
 
 
 def _words(reply: Any) -> tuple[bytes, list[bytes]]:
-    """Return a cursor and the words of a part of `tokens`; of one that is too large its beginning."""
+    """Return a cursor and the words of a page of `tokens`; of an oversized word its beginning."""
     cursor, flat = replies.listed(reply)
     words = [word.head if isinstance(word, Oversized) else replies.text(word) for word in replies.listed(flat)[1::2]]
     return replies.text(cursor), words
 
 
 def _clients(reply: Any) -> list[Mapping[str, str]]:
-    """Return the properties of each client; of a list that is too large, those in its beginning."""
+    """Return the properties of each client; of an oversized list, those in its beginning."""
     listed = reply.head if isinstance(reply, Oversized) else replies.text(reply)
     lines = listed.decode(errors="replace").splitlines()
     return [dict(word.partition("=")[::2] for word in line.split(" ")) for line in lines]
@@ -166,7 +168,7 @@ def _leads(reply: Any) -> list[tuple[int, int | None]]:
 
 
 def _lead_of(entry: Any) -> tuple[int, int | None]:
-    """Return when an entry was written, and how far its writer's clock was ahead if it tells of an enqueued job."""
+    """Return when an entry was written, and how far its writer's clock was ahead if it reports an enqueued job."""
     name, flat = replies.listed(entry)
     at = int(replies.text(name).partition(b"-")[0])
     fields = dict(zip(flat[::2], flat[1::2], strict=True))
@@ -174,5 +176,5 @@ def _lead_of(entry: Any) -> tuple[int, int | None]:
         return at, None
     try:
         return at, replies.digits(fields.get(b"timestamp")) - at
-    except ODD:  # whoever adds an entry may write anything there
+    except ODD:  # other programs can add entries with any content
         return at, None

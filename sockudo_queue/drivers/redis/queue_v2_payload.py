@@ -24,7 +24,7 @@ _RAW: Final = b'{"sockudo_queue_raw":"'
 
 
 class Piece(NamedTuple):
-    """A value that the server puts together: text, then its own bytes from `first` to `last` (from 1 on), then text."""
+    """A value that the server assembles: text, then its own bytes from `first` to `last` (counted from 1), then text."""
 
     before: bytes
     first: int
@@ -33,7 +33,7 @@ class Piece(NamedTuple):
 
 
 AS_STORED: Final = Piece(b"", 1, -1, b"")
-"""What is stored already."""
+"""The stored value, unchanged."""
 
 
 class _JobEnvelope(msgspec.Struct):
@@ -49,24 +49,24 @@ _ENCODER: Final = msgspec.json.Encoder()
 
 
 def opened(payload: bytes, shown_id: str) -> tuple[bytes, bytes]:
-    """Return the state and the body of a payload; the id is as a claim shows it. What is odd stays as it is."""
+    """Return the state and the body of a payload; the id is as shown by a claim. Unknown payloads stay unchanged."""
     state, body = _parted(_without_envelope(payload, shown_id))
     if body.startswith(_RAW):
-        with contextlib.suppress(*DECODE_ERRORS):  # then it is not ours, whatever it is
+        with contextlib.suppress(*DECODE_ERRORS):  # then it is not one of our payloads
             body = _TEXT.decode(body[len(_RAW) - 1 : -1]).encode("latin-1")
     return state, body
 
 
 def closed(body: bytes, state: bytes) -> bytes:
-    """Return a payload, without an envelope, that holds both; an empty state means none."""
+    """Return a payload without an envelope that holds both; an empty state means none."""
     text = body if _takes_a_field(body) else _RAW[:-1] + _ENCODER.encode(body.decode("latin-1")) + b"}"
     return text[:-1] + _end(state)
 
 
 def start_of(payload: bytes, body: bytes) -> int:
-    """Return where an opened body begins in its payload; -1 where its bytes are not those of the payload.
+    """Return the offset of an opened body in its payload, or -1 if the body is not a part of the payload's bytes.
 
-    Its last byte may be elsewhere: a state lies before the brace.
+    The last byte of the body may be elsewhere: a state is stored before the brace.
     """
     if payload is body:
         return 0
@@ -76,9 +76,10 @@ def start_of(payload: bytes, body: bytes) -> int:
 
 
 def pieces(body: bytes, start: int) -> Callable[[bytes], Piece]:
-    """Return what makes payloads of a stored body, each with its state, as `closed` does; `start` is its first byte.
+    """Return a function that makes payloads of a stored body with a state, as `closed` does; `start` is the body's
+    offset.
 
-    Where that byte is not known, or no field can be added to the body, the whole payload is sent.
+    If the offset is unknown, or no field can be added to the body, the whole payload is sent.
     """
     if start < 0 or not _takes_a_field(body):
         return lambda state: whole(closed(body, state))
@@ -86,12 +87,12 @@ def pieces(body: bytes, start: int) -> Callable[[bytes], Piece]:
 
 
 def whole(value: bytes) -> Piece:
-    """Return a value of which the server has nothing."""
+    """Return a value of which the server has no bytes."""
     return Piece(value, 1, 0, b"")
 
 
 def _end(state: bytes) -> bytes:
-    """Return the end of a payload that is an object: its state, if there is one, and the brace."""
+    """Return the end of an object's payload: its state, if any, and the brace."""
     return _STATE[:-1] + _ENCODER.encode(state.decode(errors="replace")) + b"}" if state else b"}"
 
 
@@ -103,14 +104,14 @@ def _without_envelope(payload: bytes, shown_id: str) -> bytes:
         if envelope.version != 2 or envelope.id != (unquote(shown_id) if "%" in shown_id else shown_id):
             return payload
         data = bytes(envelope.data)
-        data.decode()  # the decoder does not look into what it skips
+        data.decode()  # the decoder does not check what it skips
     except DECODE_ERRORS:
         return payload
     return data
 
 
 def _parted(text: bytes) -> tuple[bytes, bytes]:
-    """Split off a state. Only a last field of the outermost object is followed by nothing but one brace."""
+    """Split off a state. Only the last field of the outermost object is followed by exactly one brace."""
     at = text.rfind(_STATE) if text.endswith(b'"}') else -1
     if at <= 0 or text[:1] != b"{":
         return b"", text
@@ -122,7 +123,7 @@ def _parted(text: bytes) -> tuple[bytes, bytes]:
 
 
 def _takes_a_field(body: bytes) -> bool:
-    """Tell whether a field can be added at the end, and be found there again."""
+    """Return whether a field can be appended and found again."""
     if body[:1] != b"{" or body[-1:] != b"}" or body.startswith(_RAW) or _parted(body)[0]:
         return False
     try:

@@ -1,8 +1,8 @@
-"""What the reply to each command looks like.
+"""Readers for the reply of each command.
 
-A reply of another shape belongs to another command, or comes from no Redis: its connection is out of step. Each reader
-returns what the reply says, or fails in one of the ways in `errors.ODD`; `link` reads a reply while its connection is
-still borrowed, and closes the connection then.
+A reply of another shape belongs to another command or does not come from Redis: the connection is out of step. Each
+reader returns the value of the reply, or fails with one of `errors.ODD`; `link` runs it while the connection is still
+borrowed, and closes the connection on a failure.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ Reader = Callable[[Any], T]
 CLUSTER_SLOTS: Final = 16_384
 LONGEST_HOST: Final = 255
 LATEST_MS: Final = 253_402_300_799_999
-"""The end of the year 9999, after which there are no dates in Python."""
+"""The end of the year 9999, the last date that Python supports."""
 LONGEST_MS: Final = len(str(LATEST_MS))
 LONGEST_RECEIPT: Final = 1_024
-"""Bytes; an id has at most 255, and Queue V2 shows each of them as up to three."""
+"""In bytes: an id has at most 255, and Queue V2 shows each of them as up to three."""
 MOST_LAPSES: Final = 1_000_001
-"""As the scripts say at most: they read no more than a million, and count the one that has just expired."""
+"""The highest value that the scripts return: they read at most a million, and add the lease that just expired."""
 
 
 class UnexpectedReply(ValueError):
-    """A reply is not of the shape that its command gives. Never leaves `link`."""
+    """A reply does not have the shape of its command. Never leaves `link`."""
 
 
 def integer(reply: Any) -> int:
-    """Return a number."""
+    """Return an integer."""
     if type(reply) is not int:
         raise UnexpectedReply
     return reply
 
 
 def count(reply: Any) -> int:
-    """Return a number that is not below 0."""
+    """Return an integer that is not negative."""
     if type(reply) is not int or reply < 0:
         raise UnexpectedReply
     return reply
@@ -61,7 +61,7 @@ def optional(reply: Any) -> bytes | Oversized | None:
 
 
 def exactly(expected: bytes) -> Reader[bytes]:
-    """Return a reader of a string that is known before."""
+    """Return a reader that accepts only this string."""
 
     def read(reply: Any) -> bytes:
         if reply != expected:
@@ -83,7 +83,7 @@ def listed(reply: Any) -> list[Any]:
 
 
 def flags(number: int) -> Reader[list[bool]]:
-    """Return a reader of one flag for each of so many arguments."""
+    """Return a reader of `number` flags."""
 
     def read(reply: Any) -> list[bool]:
         if len(listed(reply)) != number or not all(type(flag) is int for flag in reply):
@@ -94,7 +94,7 @@ def flags(number: int) -> Reader[list[bool]]:
 
 
 def values(number: int) -> Reader[list[bytes | Oversized | None]]:
-    """Return a reader of one string, or None, for each of so many fields."""
+    """Return a reader of `number` values, each a string or None."""
 
     def read(reply: Any) -> list[bytes | Oversized | None]:
         if len(listed(reply)) != number:
@@ -105,7 +105,7 @@ def values(number: int) -> Reader[list[bytes | Oversized | None]]:
 
 
 def scored(reply: Any) -> list[tuple[bytes | Oversized, bytes, float]]:
-    """Return members of a sorted set, each with its score as Redis spells it and as a number."""
+    """Return the members of a sorted set, each with its score as text and as a number."""
     flat = listed(reply)
     return [
         (member if isinstance(member, Oversized) else text(member), text(score), float(score))
@@ -114,40 +114,40 @@ def scored(reply: Any) -> list[tuple[bytes | Oversized, bytes, float]]:
 
 
 def wakeup(reply: Any) -> None:
-    """Read what a wait in the server gives: nothing, an element, or an element with its key."""
+    """Read the reply of a blocking wait: nothing, an element, or an element with its key."""
     if type(reply) is list:
         _, reply = reply
     optional(reply)
 
 
 def look(reply: Any) -> tuple[int, int, int]:
-    """Return what a look at a source gives: moved, claimable, and milliseconds until a record falls due."""
+    """Return the result of a look at a source: moved, claimable, and milliseconds until the next record is due."""
     moved, claimable, until_due_ms = listed(reply)
     return count(moved), count(claimable), integer(until_due_ms)
 
 
 def moment(reply: Any) -> int:
-    """Return what TIME says, in milliseconds."""
+    """Return the reply of TIME in milliseconds."""
     seconds, micros = listed(reply)
     return clock(digits(seconds) * 1_000 + digits(micros) // 1_000)
 
 
 def clock(now_ms: Any) -> int:
-    """Return a moment by a clock that may be right."""
+    """Return a time in milliseconds if it is plausible."""
     if type(now_ms) is not int or not 0 <= now_ms <= LATEST_MS:
         raise UnexpectedReply
     return now_ms
 
 
 def digits(word: Any) -> int:
-    """Return a number that is spelled out."""
+    """Return a number that is sent as a string."""
     if not 0 < len(text(word)) <= 18 or not word.isdigit():
         raise UnexpectedReply
     return int(word)
 
 
 def slots(reply: Any) -> None:
-    """Check what CLUSTER SLOTS says: ranges of slots, each with the nodes that serve it."""
+    """Check the reply of CLUSTER SLOTS: ranges of slots, each with the nodes that serve it."""
     served = 0
     for first, last, *serving in listed(reply):
         if not 0 <= integer(first) <= integer(last) < CLUSTER_SLOTS or not serving:
@@ -160,7 +160,7 @@ def slots(reply: Any) -> None:
 
 
 def nodes(reply: Any) -> list[tuple[str, int]]:
-    """Return host and port of the nodes that CLUSTER SLOTS names; an empty host is that of the node that says so."""
+    """Return host and port of the nodes in CLUSTER SLOTS; an empty host is that of the replying node."""
     slots(reply)
     return [_node(node) for _, _, *serving in reply for node in serving]
 
@@ -175,24 +175,25 @@ def address(host: bytes, port: Any) -> tuple[str, int]:
     if type(port) is not int or not 0 < port <= MOST_PORT or len(host) > LONGEST_HOST:
         raise UnexpectedReply
     name = host.decode("ascii")
-    name.encode("idna")  # as the look-up will, which fails at an empty part, or one of more than 63 characters
+    name.encode("idna")  # as the look-up does, which fails at an empty label, or one of more than 63 characters
     return name, port
 
 
 Claimed = tuple[str, bytes, int]
-"""Receipt, value, and how many leases of the record have expired."""
+"""Receipt, value, and the number of expired leases of the record."""
 
 
 def audit(reply: Any) -> tuple[int, int, int]:
-    """Return what an audit of records says: lost, put back, and out of reach."""
+    """Return the result of an audit: lost, put back, and out of reach."""
     lost, restored, unreachable = listed(reply)
     return count(lost), count(restored), count(unreachable)
 
 
 def settled_and_claimed(reply: Any, settlements: int) -> tuple[bool, int, int, int, Claimed | None]:
-    """Return what the script of `next` says: settled, dead letters trimmed, its clock in ms, records lost, and a claim.
+    """Return the reply of the script of `next`: settled, dead letters trimmed, its clock in ms, records lost, and a
+    claim.
 
-    `settlements` is 0 or 1; with 0 there is nothing that was not settled. Every job comes by here: it is one function.
+    `settlements` is 0 or 1; with 0, `settled` is true. Every job passes through here, so this is one function.
     """
     if type(reply) is not list:
         raise UnexpectedReply
@@ -238,7 +239,7 @@ def _claimed(receipt: Any, value: Any, lapses: Any) -> Claimed:
 
 
 def batch(reply: Any, settlements: int) -> tuple[list[bool], int, int, int, list[Claimed]]:
-    """Return what the script of `next` says to a batch: flags, dead letters trimmed, its clock, lost, and claims."""
+    """Return the reply of the script of `next` to a batch: flags, dead letters trimmed, its clock, lost, and claims."""
     ended, *rest = listed(reply)
     more = listed(rest.pop()) if len(rest) == 7 else []
     _, trimmed, now_ms, lost, first = settled_and_claimed([[], *rest], 0)

@@ -1,4 +1,4 @@
-"""Finds the master through Sentinels, by redis-py's own discovery, and makes one question of many at the same time."""
+"""Finds the master through Sentinels with redis-py's own discovery, and coalesces concurrent look-ups into one."""
 
 from __future__ import annotations
 
@@ -21,19 +21,18 @@ from sockudo_queue.drivers.redis.single_flight import SharedLookup
 from sockudo_queue.errors import BrokerUnavailable
 
 ANSWER_SECONDS: Final = 1.0
-"""Longest wait for one Sentinel: it answers from memory, and there are others."""
+"""Longest wait for one Sentinel: it answers from memory, and others can be asked."""
 
 CHECK_SECONDS: Final = 1.0
-"""How old the Sentinels' last word may be: nobody tells a client that a master which it still reaches is none any more.
-"""
+"""Maximum age of a cached Sentinel answer: a demoted master stays reachable, so its role must be checked again."""
 
 
 class TlsSentinelConnection(SentinelManagedConnection, TlsConnection):
-    """A TLS connection to whatever server is the master when it connects."""
+    """A TLS connection to the server that is the master when it connects."""
 
 
 class _Asked(Redis):
-    """One Sentinel. An answer that is none counts as no answer, and the next one is asked."""
+    """One Sentinel. An invalid answer counts as no answer, and the next one is asked."""
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
         """Send a command. Raises redis-py's errors and no others."""
@@ -45,7 +44,7 @@ class _Asked(Redis):
 
 
 class Sentinels:
-    """The Sentinels of one master. Safe from any thread, which redis-py's own list of them is not."""
+    """The Sentinels of one master. Safe from any thread, unlike redis-py's own list of them."""
 
     def __init__(self, name: str, pools: list[ConnectionPool], on_server: OnServer = ignore_server) -> None:
         self._sentinel = Sentinel([], sentinel_kwargs={})
@@ -58,16 +57,16 @@ class Sentinels:
         self._asked_at = float("-inf")
 
     def know_another(self, address: tuple[str, int], since: float) -> bool:
-        """Tell whether the master is another one, by what the Sentinels say or have said since then (monotonic)."""
+        """Return whether the Sentinels name another master, by an answer newer than `since` (monotonic)."""
         if self._asked_at < since:
             try:
                 self._lookup()
             except (RedisError, OSError):
-                return False  # they do not answer, or do not know; nothing speaks against the server that we reach
+                return False  # no answer, or an unknown master: no evidence against the current server
         return self._master is not None and self._master != address
 
     def discover_master(self, service_name: str) -> tuple[str, int]:  # noqa: ARG002 - there is one
-        """Return host and port of the master. Raises redis-py's errors, with no more in them than a person needs."""
+        """Return host and port of the master. Raises redis-py's errors, shortened to what an operator needs."""
         return self._lookup()
 
     def _discover(self) -> tuple[str, int]:
@@ -93,31 +92,31 @@ class Sentinels:
         return self._master
 
     def announce_replicas(self) -> None:
-        """Ask who stands by to become the master."""
-        with contextlib.suppress(RedisError, OSError, *ODD):  # nothing but the guard of the webhooks wants to know
+        """Ask for the replicas that may become the master, and report them."""
+        with contextlib.suppress(RedisError, OSError, *ODD):  # only the webhook address guard uses the result
             for host, port in self._sentinel.discover_slaves(self._name):
                 self._on_server(str(host), int(port))
 
     def close(self) -> None:
-        """Disconnect what is idle; a connection in use ends with its call."""
+        """Disconnect idle connections; a connection in use closes when its call ends."""
         for sentinel in self._sentinel.sentinels:
             sentinel.connection_pool.disconnect(inuse_connections=False)
 
 
 class SentinelLink(RedisLink):
-    """Commands to whatever server is the master.
+    """Commands to the server that is currently the master.
 
-    A master that was frozen or cut off while its replica took over comes back as a master, and stays one for about ten
-    seconds, until the Sentinels tell it otherwise. What it is told until then is lost.
+    A master that was frozen or cut off while its replica took over returns as a master, and stays one for about ten
+    seconds until the Sentinels demote it. Everything written to it until then is lost.
     """
 
     def look_around(self) -> None:
-        """Hear of servers that have joined, and tell of them."""
+        """Discover servers that have joined, and report them."""
         sentinels: Sentinels = self._pool.sentinel_manager  # type: ignore[attr-defined] # see `sentinel_link`
         sentinels.announce_replicas()
 
     def close(self) -> None:
-        """Disconnect what is idle, at the Sentinels too; a connection in use ends with its call."""
+        """Disconnect idle connections, also those to the Sentinels; a connection in use closes when its call ends."""
         super().close()
         sentinels: Sentinels = self._pool.sentinel_manager  # type: ignore[attr-defined] # see `sentinel_link`
         sentinels.close()
@@ -133,7 +132,8 @@ class SentinelLink(RedisLink):
 
 
 def sentinel_link(settings: Settings, on_server: OnServer = ignore_server) -> SentinelLink:
-    """Return the way to the master; the Sentinels are asked at each connect. Raises `SettingsError` for bad files."""
+    """Return the link to the master; the Sentinels are asked at each connect. Raises `SettingsError` for unusable
+    files."""
     redis, sentinel = settings.redis, settings.sentinel
     timeout = redis.response_timeout_ms / 1000
     asking: dict[str, Any] = connection_options(min(timeout, ANSWER_SECONDS)) | login_options(sentinel)

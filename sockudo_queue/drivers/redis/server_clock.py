@@ -1,8 +1,8 @@
-"""The clock of a Redis server as this process knows it by its own monotonic clock: the time, and whether it was set.
+"""Estimates a Redis server's clock from our monotonic clock: the time, and whether it was set.
 
-An expired lease means that its owner is gone, unless the owner could not renew it: because the server was away or
-refused to, or because its clock was set forward. After that, expired leases are left alone for a while, so that their
-owners settle or renew them first. Nothing here asks the server.
+An expired lease means that its owner is gone, unless the owner could not renew it: the server was unavailable or
+refused the renewal, or its clock was set forward. After such an event, expired leases are not claimed for a while, so
+that their owners can settle or renew them first. Nothing here queries the server.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import time
 from typing import Final
 
 NOISE_MS: Final = 5
-"""A difference that does not count: replies take their time, and claims must stay in order."""
+"""A difference that is ignored: replies take time, and claims must stay in order."""
 STEP_MS: Final = 10_000
-"""A larger difference counts as a step. With the default lease, every renewed claim has more than this left."""
+"""A larger difference counts as a clock step. With the default lease, every renewed claim has more than this left."""
 ANY_MOMENT: Final = 2**53
-"""Later than every moment of a clock."""
+"""Later than any clock value."""
 NO_MOMENT: Final = -1
 
 
@@ -25,9 +25,9 @@ class ServerClock:
 
     def __init__(self, lease_ms: int) -> None:
         self._lock = threading.Lock()
-        self._long_ms = lease_ms / 3  # without an answer for so long, a lease may have expired meanwhile
-        self._held_ms = lease_ms / 2  # every owner has renewed by then: the interval is a third of the lease at most
-        self._ahead_ms: float | None = None  # of the monotonic clock
+        self._long_ms = lease_ms / 3  # after this long without an answer, a lease may have expired
+        self._held_ms = lease_ms / 2  # by then every owner has renewed: the interval is at most a third of the lease
+        self._ahead_ms: float | None = None  # relative to the monotonic clock
         self._stepped_at = float("-inf")
         self._silent_since: float | None = None
         self._refused_since: float | None = None
@@ -35,14 +35,15 @@ class ServerClock:
         self._set_back_ms = 0.0
 
     def now_ms(self) -> int:
-        """Return the server's time as far as it is known; 0 before the first reply."""
+        """Return the estimated server time; 0 before the first reply."""
         ahead = self._ahead_ms
         return 0 if ahead is None else round(_monotonic_ms() + ahead)
 
     def expired_until(self) -> int:
-        """Return the server's time until which it may hand out records whose lease has expired.
+        """Return the server time until which expired records may be claimed.
 
-        Beyond it the clock was set, and the script itself, which reads the clock, leaves such records alone.
+        If the server's clock passes it, the clock was set; the script, which reads the clock, then claims no expired
+        records.
         """
         now = _monotonic_ms()
         with self._lock:
@@ -53,10 +54,10 @@ class ServerClock:
             return ANY_MOMENT if self._ahead_ms is None else round(now + self._ahead_ms) + STEP_MS
 
     def heard(self, now_ms: int, asked_at: float) -> None:
-        """Note the time that a reply holds. The server read its clock after the command was sent and before now.
+        """Record the time in a reply. The server read its clock after the command was sent and before now.
 
-        `asked_at` is `time.monotonic()` before the command was sent.
-        So neither a slow reply nor a process that was stopped before this call looks like a step.
+        `asked_at` is `time.monotonic()` before the command was sent, so neither a slow reply nor a process that was
+        suspended before this call looks like a clock step.
         """
         now, asked_at = _monotonic_ms(), asked_at * 1000
         with self._lock:
@@ -68,39 +69,39 @@ class ServerClock:
                 self._correct(now_ms - now, now_ms - asked_at, self._ahead_ms, now)
 
     def answered(self) -> None:
-        """Note a reply of any kind."""
+        """Record a reply of any kind."""
         with self._lock:
             self._end_silence(_monotonic_ms())
 
     def not_answered(self) -> None:
-        """Note that a reply did not come."""
+        """Record a missing reply."""
         with self._lock:
             if self._silent_since is None:
                 self._silent_since = _monotonic_ms()
 
     def accepted(self) -> None:
-        """Note that the server took a renewal, a settlement or a claim."""
+        """Record that the server accepted a renewal, a settlement or a claim."""
         with self._lock:
             self._end_refusals(_monotonic_ms())
 
     def refused(self) -> None:
-        """Note that the server refused one of these. A reply to anything else says nothing about them."""
+        """Record that the server refused one of these. Replies to other commands say nothing about them."""
         with self._lock:
             if self._refused_since is None:
                 self._refused_since = _monotonic_ms()
 
     def set_back_ms(self) -> int:
-        """Return by how much the clock was set back, without what `made_good` was called with."""
+        """Return by how much the clock was set back, minus the amounts passed to `made_good`."""
         with self._lock:
             return round(self._set_back_ms)
 
     def made_good(self, set_back_ms: int) -> None:
-        """Note that the stored moments were moved by so much."""
+        """Record that the stored times were moved by `set_back_ms`."""
         with self._lock:
             self._set_back_ms = max(self._set_back_ms - set_back_ms, 0.0)
 
     def _correct(self, least: float, most: float, known: float, now: float) -> None:
-        """Bring what is known into the range that a reply leaves."""
+        """Clamp the known value to the range that a reply allows."""
         step = min(max(known, least), most) - known
         if abs(step) <= NOISE_MS:
             return

@@ -1,4 +1,4 @@
-"""What INFO says of a Redis server: its fields, and whether it drops keys of ours; pure."""
+"""Reads INFO of a Redis server: its fields, and whether it evicts our keys. Pure functions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MOST_DIGITS: Final = 18
 
 
 def eviction(info: Mapping[str, str]) -> Finding:
-    """Say whether the server drops keys of ours when it is full."""
+    """Return whether the server evicts our keys when it is full."""
     policy, limit, used = info.get("maxmemory_policy", ""), _number(info, "maxmemory"), _number(info, "used_memory")
     if (text := eviction_of_ours(info)) is not None:
         return Finding(Level.ERROR if limit else Level.WARNING, "eviction", text)
@@ -29,7 +29,7 @@ def eviction(info: Mapping[str, str]) -> Finding:
 
 
 def eviction_of_ours(info: Mapping[str, str]) -> str | None:
-    """Say that the server may drop keys of ours, which have no time to live; None where it does not."""
+    """Return a text if the server may evict our keys, which have no expiry; else None."""
     policy = info.get("maxmemory_policy", "")
     if not policy.startswith("allkeys"):
         return None
@@ -40,9 +40,9 @@ def eviction_of_ours(info: Mapping[str, str]) -> str | None:
 
 
 def memory_over(info: Mapping[str, str]) -> int:
-    """Return by how many bytes a server is above the point at which the attempt history gives way to jobs.
+    """Return the bytes by which a server is above the limit at which the attempt history gives way to jobs.
 
-    A server that evicts other keys is always full, and takes writes as long as it can.
+    A server that evicts other keys is always full, and accepts writes as long as it can.
     """
     limit = _number(info, "maxmemory")
     used = _number(info, "used_memory") - _number(info, "mem_not_counted_for_evict")
@@ -56,6 +56,6 @@ def _number(info: Mapping[str, str], name: str) -> int:
 
 
 def fields(reply: bytes) -> dict[str, str]:
-    """Return what INFO says, by name."""
+    """Return the fields of INFO by name."""
     lines = reply.decode(errors="replace").splitlines()
     return dict(line.partition(":")[::2] for line in lines if ":" in line)

@@ -1,4 +1,4 @@
-"""One question for everybody who asks at the same time; pure but for a lock."""
+"""Coalesces concurrent look-ups into one; pure except for a lock."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ T = TypeVar("T")
 
 
 class SharedLookup(Generic[T]):
-    """Calls a function for one caller; those who come while it runs wait, and share its answer or its error.
+    """Runs a function for one caller; callers that arrive while it runs wait and share its result or its error.
 
-    When a server is gone, every thread finds that out at once. Asking one after the other would make the last of them
-    wait for all the others, and asking together would be many times the same.
+    When a server is down, every thread notices at the same moment. Sequential look-ups would make the last thread wait
+    for all the others, and concurrent ones would repeat the same request.
     """
 
     def __init__(self, look: Callable[[], T]) -> None:
@@ -24,7 +24,7 @@ class SharedLookup(Generic[T]):
         self._answer: T | Exception
 
     def __call__(self) -> T:
-        """Return the answer of a call that has ended after this one began. Raises what that call raised."""
+        """Return the result of a call that ended after this one began. Raises what that call raised."""
         came_at = time.monotonic()
         with self._lock:
             if self._answered_at < came_at:

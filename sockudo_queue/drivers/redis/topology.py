@@ -1,4 +1,4 @@
-"""Which node of a Redis Cluster is the master of a slot, by redis-py's `NodesManager`; commands are not sent here."""
+"""Finds the master of a Redis Cluster slot with redis-py's `NodesManager`; commands are not sent here."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ Address = tuple[str, int]
 
 ADDRESS_MAP: Final = "QUEUE_REDIS_CLUSTER_ADDRESS_MAP"
 LOOK_PAUSE: Final = 0.2
-"""Seconds between two looks at the cluster while something is wrong; choosing a new master takes longer."""
+"""Seconds between two discoveries while the cluster is disturbed; electing a new master takes longer."""
 
 
 class _Nodes(NodesManager):
-    """redis-py's look at a cluster; a node whose answer names no nodes counts as one that does not answer."""
+    """redis-py's cluster discovery; a node whose answer names no nodes counts as unavailable."""
 
     def create_redis_node(self, host: Any, port: Any, **options: Any) -> Redis:
         """Make the client that asks one node."""
@@ -51,9 +51,9 @@ def _checked(reply: Any, **_: Any) -> Any:
 
 
 class Topology:
-    """Asks the nodes once, and again when one says, or shows by not answering, that something has changed.
+    """Queries the nodes once, and again when a reply or a missing reply shows that something has changed.
 
-    `options` are what a connection pool of redis-py wants. Safe from any thread.
+    `options` are those of a redis-py connection pool. Safe from any thread.
     """
 
     def __init__(
@@ -72,10 +72,10 @@ class Topology:
         self._look = SharedLookup(self._look_once)
         self._looks = 0
         self._looked_at = float("-inf")
-        self._doubted: str | None = None  # the name of a node that did not answer; empty where no node is to blame
+        self._doubted: str | None = None  # the name of a node that did not answer; empty if no node is to blame
 
     def master_of(self, slot: int) -> tuple[Address, int]:
-        """Return a slot's master, and the number of the look at the cluster that this comes from."""
+        """Return a slot's master, and the number of the discovery that found it."""
         doubted = self._doubted is not None and time.monotonic() - self._looked_at > LOOK_PAUSE
         if self._manager is None or doubted:
             self._look()
@@ -88,7 +88,7 @@ class Topology:
         return (node.host, node.port), looks
 
     def doubt(self, looks: int, address: Address | None = None) -> None:
-        """Look again before the next call, unless somebody has looked since; the node at the address is asked last."""
+        """Rediscover before the next call, unless that has happened since; the node at the address is asked last."""
         if looks == self._looks:
             self._doubted = "{}:{}".format(*address) if address else ""
 
@@ -98,11 +98,11 @@ class Topology:
         try:
             self._look()
         except BrokerError:
-            return False  # nobody answers; nothing speaks against the node that does
+            return False  # no other node answers; no evidence against this one
         return self.master_of(slot)[0] != address
 
     def moved(self, slot: int, address: Address) -> None:
-        """Note what a node has said of one slot."""
+        """Record a node's redirection of one slot."""
         manager = self._manager
         if manager is not None and _node_of(manager, slot) is not None:
             manager.move_slot(MovedError("{} {}:{}".format(slot, *address)))
@@ -110,9 +110,9 @@ class Topology:
             self.doubt(self._looks)
 
     def reachable(self, announced: tuple[str | None, int]) -> Address:
-        """Return where a node can be reached; one that announces no host is where the others are.
+        """Return where a node can be reached; a node that announces no host has the host of the others.
 
-        Every node that we hear of comes by here, so here it is told, as it is announced and as it is reached.
+        Every discovered node passes through here, so it is reported here, both as announced and as reached.
         """
         host, port = announced[0] or self._nodes[0][0], announced[1]
         target = self._address_map.get((host, port)) or self._address_map.get((host, None)) or (host, port)
@@ -123,9 +123,9 @@ class Topology:
         return reached
 
     def unreachable(self, address: Address) -> tuple[str, str]:
-        """Return the texts before and behind the reason why a node cannot be reached: which node, and what to do.
+        """Return the texts before and after the reason why a node cannot be reached: which node, and what to do.
 
-        Nodes are reached by the addresses that the cluster announces, whatever the settings name.
+        Nodes are reached at the addresses that the cluster announces, not at the configured ones.
         """
         shown, announced = host_port(*address), host_port(*self._announced.get(address, address))
         if shown != announced:
@@ -157,10 +157,10 @@ class Topology:
         self._looks += 1
 
     def _first_look(self) -> NodesManager:
-        # What was discovered is no replacement for what is configured: all of it may be gone after a restart.
+        # Discovered nodes do not replace the configured ones: all of them may be gone after a restart.
         return _Nodes(
             [ClusterNode(host, port) for host, port in self._nodes],
-            from_url=True,  # make connections by a pool with our options
+            from_url=True,  # make connections from a pool with our options
             dynamic_startup_nodes=False,
             address_remap=self.reachable,
             **self._options,
@@ -179,7 +179,7 @@ def _node_of(manager: NodesManager, slot: int) -> ClusterNode | None:
 
 
 def _translated(error: Exception) -> BrokerError:
-    """Return our error for what redis-py says when it has asked every node; the last node's answer lies within."""
+    """Return our error for redis-py's after it has asked every node; the last node's error is nested in it."""
     for cause in causes(error):
         match cause:
             case AuthenticationError():

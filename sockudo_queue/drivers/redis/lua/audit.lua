@@ -1,16 +1,20 @@
--- Find records that have lost their place: something else, such as eviction, has removed a key of ours.
+-- Repair the dead letters and records that lost their counterpart because something else, such as eviction, removed a
+-- key.
 --
 -- KEYS 1 records (id -> value)   2 dead (receipt -> time of death, ms)
 --      3 further (hash: names of the keys in which further records are kept; see `FURTHER` in source.py)
---      and of lists: 4 delayed (receipt -> due, ms)   5 active (receipt -> lease deadline, ms)   6 held (receipt -> score)
--- ARGV 1 records that are looked at at most; above it they are only counted   2 records that are put back at most
--- Returns {dead letters without a record, which are removed; records put back; records that are out of reach}
+--      and for lists: 4 delayed (receipt -> due, ms)   5 active (receipt -> lease deadline, ms)   6 held (receipt ->
+--      score)
+-- ARGV 1 maximum number of records to inspect; more are only counted   2 maximum number of records to restore
+-- Returns {dead letters without a record, which are removed; records restored; records out of reach}
 --
--- Each record is in exactly one of the sets, and every script moves it in one step, so the numbers differ only where a key
--- was removed; only then are the ids looked at. What was given up goes back to the dead letters, all else is due now. The
--- number in its new receipt is larger than that of any claim that may still be held.
+-- Each record is in exactly one of the sets, and every script moves it in one step, so the counts differ only after a
+-- key
+-- was removed; only then are the ids inspected. Records that were given up return to the dead letters; all others
+-- become
+-- due now. The number in the new receipt is larger than that of any claim that may still be held.
 local records, dead, further, delayed = unpack(KEYS)
--- What a later version keeps elsewhere has its place there: to put it back would double it.
+-- A later version may keep records in keys unknown here; restoring those would duplicate them.
 for _, key in ipairs(redis.call('EXISTS', further) == 1 and redis.call('HKEYS', further) or {}) do
   if key ~= KEYS[6] then return {0, 0, 0} end
 end
@@ -35,7 +39,8 @@ for i, set in ipairs(sets) do
   end
 end
 
--- When a record was given up, by its state; nil where it was not. What is dead beside Queue V2 is always that.
+-- Return when a record was given up, from its state; nil if it was not. Records beside Queue V2 are always dead
+-- letters.
 local function died(id)
   local value = redis.call('HGET', records, id)
   local state = string.byte(value, 1) == 1 and string.match(value, '^\1([^\n]*)')

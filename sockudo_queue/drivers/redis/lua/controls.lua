@@ -1,11 +1,13 @@
--- Change what operators have decided: pause or resume a webhook, or ask for its breaker to be closed.
+-- Change operators' decisions: pause or resume a webhook, or request that its breaker be closed.
 --
 -- KEYS 1 controls (hash: "version", and for each webhook "pause:NAME" and "try:NAME" -> ms, space, operator)
--- ARGV 1 "set", "remove" or "try"   2 the field   3 operator   4 fields that there may be   5 age, ms, of old tries
--- Returns 1 changed, 0 it was so already, -1 there are too many fields
+-- ARGV 1 "set", "remove" or "try"   2 field   3 operator   4 maximum number of fields   5 age, ms, at which tries
+-- expire
+-- Returns 1 changed, 0 no change was needed, -1 there are too many fields
 --
--- Daemons read everything anew when the version differs from the one that they know. It is the time of the change, so that
--- no two versions are alike even if the server loses some.
+-- Daemons read all fields again when the version differs from the one they know. The version is the time of the change,
+-- so
+-- that no two versions are equal even if the server loses some.
 -- The HDEL of nothing comes first because a Redis over maxmemory refuses a script that begins with HSET.
 local controls, field = KEYS[1], ARGV[2]
 redis.call('HDEL', controls, '')

@@ -1,8 +1,8 @@
--- Remove dead letters for good: those that are named, or those that died before a moment.
+-- Remove dead letters permanently: the named ones, or those older than an age.
 --
 -- KEYS 1 dead (receipt -> time of death, ms)   2 records (id -> value)
--- ARGV 1 "named", then receipts; or "older", age in ms, how many at most
--- Returns a flag per receipt (1 removed, 0 that death is no longer there), or the number of what was removed
+-- ARGV 1 "named", then receipts; or "older", age in ms, maximum number
+-- Returns a flag per receipt (1 removed, 0 no longer there), or the number removed
 local flags, removed = {}, 0
 
 local function remove(receipt)

@@ -1,11 +1,12 @@
--- Make dead letters ready again, under the same ids and with new states, behind what is due already.
+-- Make dead letters ready again, under the same ids and with new states, after the records that are already due.
 --
 -- KEYS 1 dead (receipt -> time of death, ms)   2 records (id -> value)   3 delayed (receipt -> due, ms)
--- ARGV for each letter: receipt, state ("" keeps the value as it is)
--- Returns a flag per letter: 1 replayed, 0 that death is no longer there
+-- ARGV for each letter: receipt, state ("" keeps the value unchanged)
+-- Returns a flag per letter: 1 replayed, 0 no longer there
 --
--- A receipt is good for one death: a record that was replayed and died again has a higher number. Of two who replay or
--- purge the same letter at once, one finds it. Values are as in next.lua.
+-- A receipt identifies one death: a record that was replayed and failed again has a higher number. Of several
+-- concurrent
+-- replays or purges of the same letter, only one succeeds. Values are as in next.lua.
 -- The ZREM that removes nothing comes first because a Redis over maxmemory refuses a script that begins with HSET.
 local now = redis.call('TIME')
 now = now[1] * 1000 + math.floor(now[2] / 1000)

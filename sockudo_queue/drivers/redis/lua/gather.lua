@@ -1,12 +1,12 @@
--- Move what waits in Sockudo's list into our own, and tell what can be claimed and when the next record falls due.
--- A Sockudo before 5.0 deletes its list when it stops; what is in `ready` by then is safe.
+-- Move jobs from Sockudo's list into our own; return what can be claimed and when the next record is due.
+-- A Sockudo before 5.0 deletes its list when it stops; jobs that are in `ready` by then are safe.
 --
 -- KEYS 1 source list   2 ready   3 active   4 delayed
--- ARGV 1 how many bodies to move at most   2 how many at once   3 after how many bytes to stop
--- Returns {moved, claimable now, milliseconds until the next record falls due or -1}
+-- ARGV 1 maximum number of bodies to move   2 bodies per step   3 bytes after which to stop
+-- Returns {moved, claimable now, milliseconds until the next record is due or -1}
 --
 -- The LTRIM that trims nothing comes first because a Redis over maxmemory refuses a script whose first write is RPUSH.
--- Bodies are kept in `ready` before they leave the source, since an error in the middle undoes nothing.
+-- Bodies are stored in `ready` before they are removed from the source: an error in the middle undoes nothing.
 local now = redis.call('TIME')
 now = now[1] * 1000 + math.floor(now[2] / 1000)
 local moved, bytes = 0, 0
@@ -19,7 +19,7 @@ while moved < tonumber(ARGV[1]) and bytes < tonumber(ARGV[3]) do
   moved = moved + #bodies
   for _, body in ipairs(bodies) do bytes = bytes + #body end
 end
--- With nothing to move, this says whether the server takes writes at all, before there is something.
+-- If there is nothing to move, this write detects a server that takes no writes before a job arrives.
 if moved == 0 then redis.call('LTRIM', KEYS[1], 0, -1) end
 local claimable, nearest = redis.call('LLEN', KEYS[2]), -1
 for i = 3, 4 do

@@ -1,14 +1,14 @@
--- Append items to a history of attempts, within its caps. `history_shared.lua` stands before this.
+-- Append items to an attempt history within its caps. Loaded after `history_shared.lua`.
 --
 -- KEYS 1 history (stream)   2 figures (hash)
--- ARGV 1 entries to keep at most   2 bytes to keep at most   3 bytes of an item beside its text   4 mode
---      5 seconds after which a mode that was not noted is no longer in use   6 entries that were lost
+-- ARGV 1 maximum number of entries   2 maximum number of bytes   3 bytes of an item in addition to its text   4 mode
+--      5 seconds after which a mode that was not recorded is no longer in use   6 entries that were lost
 --      then the items, see `history/items.py`
 -- Returns the entries and bytes that are kept, and 1 if there is more to remove or to count, else 0. Without items and
--- losses the mode of a history is noted, and older items over the caps are removed.
+-- losses, the mode of an existing history is recorded and older items over the caps are removed.
 --
--- The first write is XADD, which Redis refuses over maxmemory: then nothing is changed. One call looks at some 1 MB of
--- old items, which takes some milliseconds.
+-- The first write is XADD, which Redis refuses over maxmemory: then nothing is changed. One call inspects about 1 MB of
+-- old items, which takes a few milliseconds.
 local FIRST, ITEMS, BYTES = 7, 1000, 1000000
 local MODES = {'off', 'failures', 'all'}
 local NAMES = {'entries', 'bytes', 'lost', 'gone', 'counted'}
@@ -30,20 +30,21 @@ for i, value in ipairs(redis.call('HMGET', KEYS[2], unpack(NAMES))) do known[NAM
 local clock = redis.call('TIME')
 local now = tonumber(clock[1])
 
--- `gone` is when the newest item was stored that was removed to make room; without it that is not known. `counted` is
--- the id up to which items have been counted anew; it is empty while all of them are in the figures.
+-- `gone` is the time when the newest item that was removed to make room had been stored; nil means unknown. `counted`
+-- is
+-- the id up to which items have been recounted; it is empty while the figures include all of them.
 local entries, bytes = figure(known.entries), figure(known.bytes)
 local counted = known.counted and string.match(known.counted, '^%d+-%d+$')
 local gone = figure(known.gone)
 gone = gone and string.format('%.0f', gone)
 if length == 0 then
-  if (entries or 0) > 0 then gone = clock[1] .. '000' end -- somebody has removed the stream
+  if (entries or 0) > 0 then gone = clock[1] .. '000' end  -- the stream was removed by another program
   entries, bytes, counted, gone = 0, 0, nil, gone or '0'
 elseif not (entries and bytes) then
-  entries, bytes, counted, gone = 0, 0, '0-0', nil -- somebody has removed the figures
+  entries, bytes, counted, gone = 0, 0, '0-0', nil  -- the figures were removed by another program
 end
 
--- So that there is more removed than added, however many items come.
+-- These limits ensure that more is removed than added, however many items arrive.
 local items_limit, bytes_limit = ITEMS + 2 * given, BYTES + 2 * given_bytes
 if counted then
   local is_end = walk(KEYS[1], after(counted), items_limit, bytes_limit, function(id, text)
@@ -52,7 +53,7 @@ if counted then
   end)
   if is_end then counted = nil end
 end
-if not counted then -- else the count comes to them later
+if not counted then  -- otherwise the recount reaches them later
   entries, bytes = entries + given_entries, bytes + given_bytes
 end
 
@@ -87,7 +88,7 @@ if gone then set('gone', gone) end
 if counted or (known.counted and known.counted ~= '') then set('counted', counted or '') end
 if lost ~= '0' then set('lost', string.format('%.0f', math.min((figure(known.lost) or 0) + lost, 10 ^ 15 - 1))) end
 
--- A period of a mode ends where it was not noted for a while in which another one was.
+-- A period of a mode ends if it was not recorded for a while in which another mode was.
 local seen, other_seen = figure(known['seen-' .. mode]), 0
 for _, other in ipairs(MODES) do
   if other ~= mode then other_seen = math.max(other_seen, figure(known['seen-' .. other]) or 0) end

@@ -1,11 +1,11 @@
--- Drop items of a history of attempts: those of one app, or the oldest where the server is short of memory.
--- `history_shared.lua` stands before this.
+-- Drop items of an attempt history: those of one app, or the oldest if the server is short of memory.
+-- Loaded after `history_shared.lua`.
 --
 -- KEYS 1 history   2 figures
--- ARGV 1 how the items of the app begin; empty for the oldest   2 bytes of an item beside its text
---      3 the id to begin at   4 items to look at, at most
---      5 bytes to look at, at most; without an app never more than half of what is kept, but for one item
--- Returns the entries that were dropped, and the id to go on at; empty at the end
+-- ARGV 1 beginning of the items of the app; empty for the oldest items   2 bytes of an item in addition to its text
+--      3 id to begin at   4 maximum number of items to inspect
+--      5 maximum number of bytes to inspect; without an app at most half of the stored bytes, but at least one item
+-- Returns the entries that were dropped, and the id to continue at; empty at the end
 local owner, beside, most_bytes = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[5])
 local known = redis.call('HMGET', KEYS[2], 'entries', 'bytes', 'counted')
 local entries, bytes = figure(known[1]), figure(known[2])
@@ -31,7 +31,7 @@ if #ids > 0 then
   else
     redis.call('HSET', KEYS[2], 'purged', redis.call('TIME')[1])
   end
-  if entries and bytes then -- else they are counted anew
+  if entries and bytes then  -- otherwise they are being recounted
     redis.call('HSET', KEYS[2], 'entries', string.format('%.0f', entries), 'bytes', string.format('%.0f', bytes))
   end
 end

@@ -1,10 +1,11 @@
--- What the scripts of the history of attempts share. Anyone who can write to the keys can write anything there.
+-- Shared by the scripts of the attempt history. Other programs can write any value to the keys.
 
 local function figure(text)
   return text and #text < 16 and string.match(text, '^%d+$') and tonumber(text) or nil
 end
 
--- An item is a line with its owner, and a line for each entry. A plain search is 8 times as fast as a pattern.
+-- Count the entries of an item: a line with its owner, then a line per entry. A plain search is 8 times as fast as a
+-- pattern.
 local function entries_in(text)
   local count, at = 0, string.find(text, '\n', 1, true)
   while at do
@@ -13,7 +14,7 @@ local function entries_in(text)
   return count
 end
 
--- Returns the id behind another one; nil where there is none. Lua's numbers are exact up to 15 digits.
+-- Return the id following another one; nil if there is none. Lua's numbers are exact up to 15 digits.
 local function after(id)
   local ms, number = string.match(id, '^(%d+)-(%d+)$')
   if not ms then return nil end
@@ -28,8 +29,8 @@ local function is_behind(id, other)
   return #ms > #other_ms or (#ms == #other_ms and ms > other_ms)
 end
 
--- Shows items to `visit`, the oldest first, until it returns false or so many items or bytes were looked at.
--- Returns whether the end was reached, and the id to go on at.
+-- Call `visit` for items, oldest first, until it returns false or `items` items or `bytes` bytes were inspected.
+-- Return whether the end was reached, and the id to continue at.
 local function walk(key, from, items, bytes, visit)
   local asked = 1
   while items > 0 and bytes > 0 do

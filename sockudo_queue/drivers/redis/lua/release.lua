@@ -1,12 +1,15 @@
--- Make held deliveries due whose webhook is not paused. Called again until it returns 0; any daemon may do it at any time.
+-- Make held deliveries due if their webhook is not paused. Called until it returns 0; any daemon may call it at any
+-- time.
 --
 -- KEYS 1 held (member -> place of its webhook and the second in which it was parked)   2 delayed (member -> due, ms)
--- ARGV 1 how many records may be due   2 how many to move all the same   3 width of a place; then the places of the
---      paused webhooks, in order
--- Returns how many were moved
+-- ARGV 1 maximum number of due records   2 minimum number to move regardless of it   3 width of a place; then the
+-- sorted
+--      places of the paused webhooks
+-- Returns the number moved
 --
--- What is moved is due now, behind what is due already; only so many are, since the due deliveries of other webhooks wait
--- in the same set. Each is in its new set before it leaves the old one.
+-- Moved records are due now, after the records that are already due. Their number is limited because the due deliveries
+-- of
+-- other webhooks wait in the same set. Each record is added to its new set before it is removed from the old one.
 local held, delayed = KEYS[1], KEYS[2]
 redis.call('ZREM', held, '')
 local now = redis.call('TIME')

@@ -1,4 +1,4 @@
--- Begin a new lease for every claim that is still ours.
+-- Start a new lease for every claim that is still ours.
 --
 -- KEYS 1 active (receipt -> lease deadline, ms)
 -- ARGV 1 lease, ms; then receipts

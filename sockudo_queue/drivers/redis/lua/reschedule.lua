@@ -1,13 +1,14 @@
--- After the server's clock was set back: bring the records that it would leave waiting for too long back within reach.
+-- After the server's clock was set back: reschedule records that would otherwise wait too long.
 --
--- KEYS sorted sets (member -> moment, ms)
--- ARGV 1 by how many ms the clock was set back   2 records to move at most   then for each key: the longest time, ms, that
---      one of its moments can be away
--- Returns how many were moved
+-- KEYS sorted sets (member -> due, ms)
+-- ARGV 1 step, ms, by which the clock was set back   2 maximum number of records to move   then for each key: the
+-- longest
+--      time, ms, that one of its records can be ahead
+-- Returns the number moved
 --
--- A moment is moved by exactly the step, and only where it was beyond the longest time and is not afterwards: several
--- daemons can do this at once. What stays beyond it was put off for longer than this daemon knows of. That is left as it
--- is, since moving it twice would make it early.
+-- A due time is moved by exactly the step, and only if it was beyond the longest time and is not afterwards, so several
+-- daemons can do this concurrently. Records that would still be beyond it were delayed for longer than this daemon's
+-- settings allow. They stay unchanged, because moving them twice would make them early.
 local now = redis.call('TIME')
 now = now[1] * 1000 + math.floor(now[2] / 1000)
 local moved = 0

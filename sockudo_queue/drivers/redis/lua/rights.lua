@@ -2,11 +2,11 @@
 --
 -- KEYS 1 the key
 -- ARGV for each command: name, number of arguments, arguments ("KEY" stands for the key)
--- Returns the commands that were refused, each followed by the server's words
+-- Returns the commands that were refused, each followed by the server's message
 --
--- Whether a command is allowed is decided before it runs, so it is tried on a key of another type: the answer WRONGTYPE
--- says that it may run, and nothing is changed. The removal comes first, and where that is refused nothing is written
--- which could not be taken away again; a Redis over maxmemory takes a script that begins so.
+-- Redis checks rights before it runs a command, so each command is tried on a key of another type: the error WRONGTYPE
+-- shows that it is allowed, and nothing is changed. The removal comes first: if it is refused, nothing is written that
+-- could not be removed again. A Redis over maxmemory accepts a script that begins with a removal.
 local refused = {}
 
 local function try(command, ...)

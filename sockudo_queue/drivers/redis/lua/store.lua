@@ -1,25 +1,27 @@
--- Keep parts of a job that was popped without a claim (delivery "at-most-once").
+-- Store parts of a job that was popped without a claim (delivery "at-most-once").
 --
 -- KEYS 1 records   2 delayed   3 lapses   4 dead   5 held   6 further
--- ARGV 1 body   2 dead letters to keep; then for each part: "later", "back", "lapsed", "dead" or "held"; receipt; number; state
---      (as in next.lua; a state of "" keeps the body bare)
+-- ARGV 1 body   2 dead letters to keep; then for each part: "later", "back", "lapsed", "dead" or "held"; receipt;
+-- number; state
+--      (as in next.lua; a state of "" stores the body alone)
 -- Returns {dead letters trimmed}
 --
--- A part whose record is there was stored by an earlier call whose answer was lost, and is left as it is.
+-- A part whose record exists was stored by an earlier call whose answer was lost, and is left unchanged.
 -- The ZREM that removes nothing comes first because a Redis over maxmemory refuses a script that begins with HSET.
 local now = redis.call('TIME')
 now = now[1] * 1000 + math.floor(now[2] / 1000)
 local function id_of(receipt) return string.match(receipt, '^(.*)/%d+$') or receipt end
 local trimmed = 0
 
--- The place comes first, and goes again where the value is refused: a value without a place would count as stored when
--- this is repeated, and an audit would put it back.
+-- The set's member is added first and removed again if the value is refused: a value without a member would count as
+-- stored
+-- when this is repeated, and an audit would restore it.
 local function keep(set, score, receipt, value)
   redis.call('ZADD', set, score, receipt)
   local kept = redis.pcall('HSET', KEYS[1], id_of(receipt), value)
   if type(kept) == 'table' and kept.err then
     redis.call('ZREM', set, receipt)
-    redis.call('HSET', KEYS[1], id_of(receipt), value)  -- raises the refusal
+    redis.call('HSET', KEYS[1], id_of(receipt), value)  -- raises the error
   end
 end
 

@@ -1,10 +1,11 @@
--- Packed jobs: a producer may push many of them as one binary element, a frame.
+-- Packed jobs: a producer may push several jobs as one binary element, a frame.
 --
---   J, 32 bytes of id, JobData                                    one job, longer than 33 bytes in all
---   B, how many (4 bytes), then for each: length (4 bytes), and so many bytes that are a J as above
+--   J, 32 bytes of id, JobData                                    one job, longer than 33 bytes in total
+--   B, count (4 bytes), then for each: length (4 bytes), and a J as above of that length
 --
--- Numbers are big-endian. A frame is unpacked into `jobs` and `wait` a part at a time, and the rest stays in its place. One
--- that is broken becomes a job of its own with all its bytes, and so a dead letter.
+-- Numbers are big-endian. A frame is unpacked into `jobs` and `wait` in parts, and the rest stays in its place. A
+-- broken
+-- frame becomes a single job with all of its bytes, and thus a dead letter.
 local UNPACKED_AT_ONCE, BYTES_AT_ONCE = 1000, 1000000
 
 local function number_at(text, i)
@@ -16,7 +17,7 @@ local function four_bytes(n)
   return string.char(math.floor(n / 16777216), math.floor(n / 65536) % 256, math.floor(n / 256) % 256, n % 256)
 end
 
--- `jobs` must hold valid UTF-8, or Sockudo's workers choke on it: other bytes are written as the JSON text of Latin-1.
+-- `jobs` must hold valid UTF-8, because Sockudo's workers fail on anything else: other bytes become Latin-1 in JSON.
 local function raw(bytes)
   local escapes = {}
   for byte = 0, 255 do escapes[string.char(byte)] = string.format('\\u%04X', byte) end
@@ -38,7 +39,7 @@ local function is_utf8(text)
   return not string.find(text, '[\128-\255]')
 end
 
--- The id goes first: a payload whose id waits nowhere would count as unpacked when this is done again.
+-- The id goes first: a repeated call would take a payload whose id is not in `wait` for an unpacked one.
 local function add(id, body)
   if redis.call('HEXISTS', jobs, id) == 1 then return end
   redis.call('LPUSH', wait, id)
@@ -50,7 +51,7 @@ local function is_record(frame, first, last)
   return string.byte(frame, first) == 74 and last - first >= 33 and last <= #frame
 end
 
--- Return how many records a frame has, and how many it says that it has; nil for the former where it is broken.
+-- Return the actual number of records of a frame (nil if it is broken) and the number in its header.
 local function count_of(frame)
   if string.byte(frame, 1) == 74 then return is_record(frame, 1, #frame) and 1 or nil, 1 end
   local count = string.byte(frame, 1) == 66 and number_at(frame, 2)
@@ -64,7 +65,7 @@ local function count_of(frame)
   return count, count
 end
 
--- What is no number, or a larger one than Redis can count down, is left as it is.
+-- A counter that is not a number, or is too large for DECRBY, stays unchanged.
 local function count_down(by)
   local said = redis.call('GET', framed) or ''
   local known = #said <= 15 and string.find(said, '^%d+$') and tonumber(said) or 0
@@ -86,7 +87,7 @@ local function add_records(frame, count)
   count_down(added)
 end
 
--- Unpack the frame that has waited longest; false where there is none. Only called while nothing is in `wait`.
+-- Unpack the oldest frame; return false if there is none. Only called while `wait` is empty.
 local function unpack_frame()
   local frame = redis.call('LINDEX', frames, -1)
   if not frame then return false end

@@ -1,7 +1,7 @@
--- Begin a new lease for every claim on Queue V2 whose word is still the one that is stored.
+-- Start a new lease for every claim on Queue V2 whose word is still the stored one.
 --
 -- KEYS 1 active (id -> deadline, ms)   2 tokens (id -> word)
--- ARGV 1 lease, ms; then receipts (ids in them as the claim showed them)
+-- ARGV 1 lease, ms; then receipts (with ids as shown by the claim)
 -- Returns a flag per receipt: 1 renewed, 0 no longer ours
 --
 -- The ZREM that removes nothing comes first because a Redis over maxmemory refuses a script that begins with ZADD.

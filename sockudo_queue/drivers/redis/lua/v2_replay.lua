@@ -1,9 +1,10 @@
--- Make dead letters of ours ready again on Queue V2, under the same ids, behind what is due already.
+-- Make our dead letters ready again on Queue V2, under the same ids, after the records that are already due.
 --
--- Begins with v2_queue.lua, for its KEYS and for what ARGV holds up to 8.
--- ARGV from 9 for each letter: receipt of its death, and its payload as text, first and last byte of the body that is dead,
+-- Loaded after v2_queue.lua, which defines KEYS and ARGV up to 8.
+-- ARGV from 9 for each letter: receipt of its death, and its payload as text, first and last byte of the dead letter's
+-- body,
 --      text
--- Returns a flag per letter: 1 replayed, 0 that death is no longer there
+-- Returns a flag per letter: 1 replayed, 0 no longer there
 local flags = {}
 begin_with_a_removal()
 for i = 9, #ARGV, 5 do

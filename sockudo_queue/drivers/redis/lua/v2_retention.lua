@@ -1,4 +1,4 @@
--- The end of what is done: kept for a while among the completed, so that a producer that repeats itself is recognised.
+-- Completion of jobs: their ids are kept for a while in `completed`, so that a repeated enqueue is recognised.
 
 local TRIMMED_AT_ONCE = 100
 
@@ -17,12 +17,13 @@ local function complete(id)
   tell('completed', id)
 end
 
--- Our own dead letters, in keys of the same slot: every claim of a Sockudo trims the ones that it has itself. The number
--- in the receipt tells the deaths of one record apart.
+-- Our own dead letters, in keys of the same slot. They are not in `dlq`, because every claim of a Sockudo trims that.
+-- The
+-- number in the receipt distinguishes the deaths of one record.
 local trimmed = 0
 
--- An id that was enqueued again may die again while its first letter is kept. There is one record for both: a letter whose
--- record goes with another would be removed by an audit. All letters are looked at, which is rare enough.
+-- An id that was enqueued again may fail again while its first dead letter is kept. Both share one record, and an audit
+-- would remove a letter whose record is gone. All letters are scanned, which is acceptable because this is rare.
 local function replace_others(own, receipt)
   for _, other in ipairs(redis.call('ZRANGE', dead, 0, -1)) do
     if other ~= receipt and string.match(other, '^(.*)/%d+$') == own then
@@ -35,12 +36,13 @@ local function bury(id, value)
   local own = shown(id)
   local receipt = own .. '/' .. micros
   local has_died = redis.call('HEXISTS', records, own) == 1
-  -- The place comes first, and goes again where the value is refused: an audit would bring a value without a place back.
+  -- The set's member is added first and removed again if the value is refused: an audit would restore a value without
+  -- one.
   redis.call('ZADD', dead, now, receipt)
   local kept = redis.pcall('HSET', records, own, value)
   if type(kept) == 'table' and kept.err then
     redis.call('ZREM', dead, receipt)
-    redis.call('HSET', records, own, value)  -- raises the refusal
+    redis.call('HSET', records, own, value)  -- raises the error
   end
   if has_died then replace_others(own, receipt) end
   local over = redis.call('ZCARD', dead) - keep_dead

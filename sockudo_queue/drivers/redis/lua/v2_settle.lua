@@ -1,13 +1,16 @@
--- End claims: acks, and records that are put off, put back, split or buried. One flag each, 0 where the word has changed.
+-- End claims: acks, and records that are delayed, returned, split or dead-lettered. One flag each, 0 if the word
+-- changed.
 --
--- ARGV 9 number of acks, then that many receipts; then for each claim that leaves parts: receipt, number of parts, length of
---      the payload that it was made of (0: unknown), and for each part: "later", "back", "lapsed" (back, and counted as a
+-- ARGV 9 number of acks, then that many receipts; then for each claim that leaves parts: receipt, number of parts,
+-- length of
+--      the payload it was made from (0: unknown), and for each part: "later", "back", "lapsed" (back, and counted as a
 --      lapse), "dead" or "held"; id of the part; a number (later: delay, ms; back and lapsed: score; held: the place of
---      its webhook); and what is stored of it, a
---      payload or the record of a dead letter, as text, first and last byte of the claim's payload that follow, text
+--      its webhook); and the value to store, a payload or the record of a dead letter, as text, first and last byte of
+--      the claim's payload to insert, text
 --
--- Only states travel, since the server has the payload already: a settlement that repeats a job of a megabyte for each of
--- its webhooks is larger than many a server takes.
+-- Only states are sent, because the server has the payload already: a settlement that repeats a megabyte job for each
+-- of
+-- its webhooks is larger than many servers accept.
 local flags = {}
 
 local function is_ours(receipt)
@@ -16,7 +19,7 @@ local function is_ours(receipt)
   return id, redis.call('HGET', tokens, id) == shown_word
 end
 
--- Keep one part as a record; claims counts those of the record that it comes from, this one included.
+-- Store one part as a record; `claims` counts those of the original record, including this one.
 local function keep(kind, id, number, payload, claims)
   local count, due = 0, number
   if kind == 'later' then
@@ -46,7 +49,7 @@ end
 while at <= #ARGV do
   local id, ours = is_ours(ARGV[at])
   local payload = ours and redis.call('HGET', jobs, id)
-  -- A payload of another length is not the one that was claimed, and bytes of it would be nothing.
+  -- A payload of another length is not the claimed one, so its byte positions would be wrong.
   local size = tonumber(ARGV[at + 2])
   ours = ours and not (payload and size > 0 and #payload ~= size)
   local claims = ours and claims_of(id) or 0
