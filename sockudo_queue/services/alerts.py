@@ -89,7 +89,7 @@ class AlertOutbox:
                 pass
 
     def counts(self) -> Mapping[str, int]:
-        """Return how many alerts were sent, failed after all attempts, or were dropped because too many were waiting."""
+        """Return how many alerts were sent, failed after all attempts, or were dropped from a full queue."""
         return self._counts
 
     def unsent(self) -> int:

@@ -78,7 +78,7 @@ class ControlsWatch:
         self.wakes.clear()
         is_current = self._read()
         if self._version is None and not self._is_refused and self._store is not None:
-            self._set_ready("it is not known yet which webhooks are paused, and nothing is claimed before")
+            self._set_ready("the paused webhooks are not known yet, so no jobs are claimed")
             return
         self._obey()
         if not self._paused.known.is_set():

@@ -71,10 +71,10 @@ class DeadLetterTools:
             if self._stopping.is_set():
                 return "the daemon is being stopped."
             if self._work is not None and self._work.is_running:
-                return "another action is running; wait for its end."
+                return "another action is running; wait until it has ended."
             work = DeadLetterWork(action, wanted, actor, self._driver.dead_letters, self._find_app, self._stopping)
             if not work.start():
-                return "the system does not let the daemon start a thread now."
+                return "the system refused to start a thread; try again later."
             self._work = work
         work.wait(ANSWER_WITHIN)
         return None

@@ -92,7 +92,7 @@ class DeadLetterWork:
         except BrokerError as error:
             self._fault = str(error)
         except BaseException:
-            self._fault = "a fault of the daemon, which its log has"
+            self._fault = "an internal error; see the daemon's log"
             raise
         finally:
             self._ended_at = time.time()

@@ -114,7 +114,7 @@ def test_master_and_replica_are_told_that_only_the_sentinels_name(sentinels: Red
 def test_a_server_that_is_taken_for_a_sentinel_is_told(redis_server: RedisServer) -> None:
     node = SentinelNode(host="127.0.0.1", port=redis_server.port)
     link = link_of(Settings(sentinel=SentinelSettings(nodes=(node,), name="hooks")))
-    with pytest.raises(BrokerUnavailable, match=rf"127\.0\.0\.1:{node.port} one is a server and no Sentinel"):
+    with pytest.raises(BrokerUnavailable, match=rf"127\.0\.0\.1:{node.port} one is a server, not a Sentinel"):
         link.call("PING", read=replies.PONG)
     link.close()
 

@@ -123,8 +123,8 @@ def test_a_server_that_is_away(tmp_path: Path, hook: dict[str, Any]) -> None:
     ("policy", "limit", "level", "words"),
     [
         ("allkeys-lru", "200mb", "error", "drops jobs when the server is full; set maxmemory-policy noeviction"),
-        ("allkeys-random", "0", "warning", "would drop jobs, once maxmemory is set"),
-        ("volatile-lru", "200mb", "ok", "none has a time to live"),
+        ("allkeys-random", "0", "warning", "would drop jobs if maxmemory were set"),
+        ("volatile-lru", "200mb", "ok", "they have no expiry"),
         ("noeviction", "200mb", "ok", "noeviction"),
     ],
 )

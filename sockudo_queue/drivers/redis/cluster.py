@@ -126,10 +126,10 @@ class ClusterLink:
                 raise
             else:
                 if time.monotonic() - began > LATE_SECONDS and self._topology.has_another_master(slot, address):
-                    raise BrokerUnavailable("{}:{} is not the master any more".format(*address))
+                    raise BrokerUnavailable("{}:{} is no longer the master".format(*address))
                 return answer
         self._topology.doubt(looks)
-        raise BrokerUnavailable("the nodes of the cluster do not agree who serves the slot of the queue")
+        raise BrokerUnavailable("the nodes of the cluster do not agree which node serves the slot of the queue")
 
     def _link_to(self, address: Address) -> RedisLink:
         link = self._links.get(address)

@@ -72,7 +72,7 @@ class RedisControls:
         arguments: list[str | bytes | int] = [what, field, operator_name(by).encode(), MOST_FIELDS, TRY_KEPT_MS]
         changed = self._link.run(CHANGE, [self.key], arguments, read=replies.integer)
         if changed < 0:
-            raise BrokerRefused(f"{MOST_FIELDS:,} webhooks are paused already, and no more can be")
+            raise BrokerRefused(f"{MOST_FIELDS:,} webhooks are paused, which is the maximum; resume one first")
         return changed > 0
 
 

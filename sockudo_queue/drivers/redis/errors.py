@@ -40,7 +40,7 @@ _PLACE_IN_SCRIPT: Final = re.compile(
 )
 """Matches the script position in an error: before 7.0 it comes first, and Valkey 9 omits the digest."""
 
-_MEANT: Final = {
+_ADVICE: Final = {
     "unable to get local issuer certificate": "its authority is not trusted; set database.redis.master_tls.ca_path",
     "self-signed certificate": "its authority is not trusted; set database.redis.master_tls.ca_path",
     "mismatch, certificate is not valid for": "reach the server by a name in its certificate, or set "
@@ -86,7 +86,7 @@ class CommandDenied(BrokerRefused):
 
 
 class Redirected(ServerRefused):
-    """A node of a cluster does not serve the key's slot and names the node that does. An empty host is the node's own."""
+    """A node of a cluster does not serve the key's slot, and names the right one. An empty host is the node's own."""
 
     def __init__(self, slot: int, host: str, port: int, *, once: bool) -> None:
         super().__init__("the server is a node of a cluster; set QUEUE_DRIVER=redis-cluster")
@@ -159,8 +159,8 @@ def _explained(connection: AbstractConnection, text: str) -> str:
     """Add advice to TLS errors, whose OpenSSL texts only experts understand."""
     if not isinstance(connection, SSLConnection):
         return text
-    meant = next((meant for said, meant in _MEANT.items() if said in text), None)
-    return f"{text}: {meant}" if meant else text
+    advice = next((advice for part, advice in _ADVICE.items() if part in text), None)
+    return f"{text}: {advice}" if advice else text
 
 
 def first_line(error: Exception) -> str:

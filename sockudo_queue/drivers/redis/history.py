@@ -174,7 +174,7 @@ class RedisHistory:
         return figures_of(dict(zip(_FIGURES, values, strict=True)), int(oldest.partition("-")[0]) if oldest else None)
 
     def _texts(self, source: str, up_to: str, refused: list[str], before: Position | None) -> Iterator[bytes]:
-        """Yield the items of a source from a position on, newest first. A refusal ends the iteration and is recorded."""
+        """Yield the items of a source from a position on, newest first. A refusal ends them and is recorded."""
         try:
             yield from self._all_texts(source, up_to if before is None else f"{before.ms}-{before.number}")
         except BrokerRefused as refusal:
@@ -231,7 +231,7 @@ def _items(reply: Any) -> tuple[str, bytes, int]:
 
 
 def _item(item: Any) -> tuple[bytes, bytes]:
-    """Return id and value of an item. Other programs can write to the key: fields may differ or be too large to read."""
+    """Return id and value of an item. Other programs can write to the key, so fields may differ or be too large."""
     item_id, fields = replies.listed(item)
     value = replies.listed(fields)[1]
     return replies.text(item_id), value.head if isinstance(value, Oversized) else replies.text(value)

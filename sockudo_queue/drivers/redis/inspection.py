@@ -265,7 +265,7 @@ def _version(info: Mapping[str, str]) -> Finding:
 
 def _master(info: Mapping[str, str]) -> str:
     host, port = info.get("master_host", ""), info.get("master_port", "")
-    return f"{f'[{host}]' if ':' in host else host}:{port}" if host else "which it does not name"
+    return f"{f'[{host}]' if ':' in host else host}:{port}" if host else "its address is unknown"
 
 
 def _persistence(info: Mapping[str, str]) -> Finding:

@@ -191,7 +191,7 @@ class RedisLink:
             raise LoginRefused(str(fault)) if isinstance(fault, BrokerRefused) else fault from None
         except ODD:  # an invalid host or port, or an invalid reply to the login
             connection.disconnect()
-            raise BrokerUnavailable("no connection can be made to the address that was named") from None
+            raise BrokerUnavailable("cannot connect to the configured address") from None
         if parser_of(connection).rest:
             raise _out_of_step(connection)
         return connection

@@ -52,7 +52,7 @@ CHUNK: Final = 262_144
 _STRING, _NUMBER, _ARRAY, _STATUS, _ERROR = b"$:*+-"
 _LONGEST_NUMBER: Final = len(str(-(2**63)))
 _CLOSED: Final = "Connection closed by server."
-_NO_REDIS: Final = "what it sends is not the protocol of Redis"
+_NO_REDIS: Final = "its reply is not in the Redis protocol"
 
 
 _SHORT_LISTS: Final = re.compile(rb"(?:\*\d{1,3}\r\n){0,3}")
@@ -219,7 +219,7 @@ class BoundedParser(RedisParser):
                 size = _number(line)
                 elements += max(size, 0)
                 if elements > MOST_ELEMENTS or len(outer) >= DEEPEST:
-                    raise InvalidResponse("a reply with more elements than any command has")
+                    raise InvalidResponse("a reply with more elements than any command returns")
                 if size > 0:
                     outer.append((items, missing))
                     items, missing = [], size
@@ -271,7 +271,7 @@ class BoundedParser(RedisParser):
     def _long_string(self, begun: bytes, size: int) -> bytes | Oversized:
         """Read the rest of a string and its line break; a string that exceeds the limit is dropped."""
         if size > LONGEST_STRING:
-            raise InvalidResponse(f"a string of {size} bytes: Redis has none")
+            raise InvalidResponse(f"a string of {size} bytes, which is longer than Redis allows")
         is_kept, missing = size <= self._room, size + 2 - len(begun)
         chunks, kept, end = [begun], len(begun), begun[-2:]
         while missing:

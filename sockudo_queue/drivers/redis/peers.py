@@ -74,9 +74,9 @@ class RedisPeers:
         """Look for Sockudo's own workers. Raises `BrokerUnavailable`; a refused command counts as no sign."""
         held = sum(self._foreign_words(source) for source in self._sources if isinstance(source, V2Source))
         popping = [] if self._we_pop else [self._popping(near) for near in self._servers()]
-        told = [addresses for addresses in popping if addresses is not None]
-        hosts = {address.rpartition(":")[0] for addresses in told for address in addresses}
-        return Signs(held, sum(map(len, told)) if told else None, tuple(sorted(hosts)))
+        known = [addresses for addresses in popping if addresses is not None]
+        hosts = {address.rpartition(":")[0] for addresses in known for address in addresses}
+        return Signs(held, sum(map(len, known)) if known else None, tuple(sorted(hosts)))
 
     def skews(self) -> list[Skew]:
         """Return how far each clock is ahead of that of Redis. Raises `BrokerError`."""

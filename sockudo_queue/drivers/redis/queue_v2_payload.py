@@ -24,7 +24,7 @@ _RAW: Final = b'{"sockudo_queue_raw":"'
 
 
 class Piece(NamedTuple):
-    """A value that the server assembles: text, then its own bytes from `first` to `last` (counted from 1), then text."""
+    """A value that the server assembles: text, its own bytes from `first` to `last` (counted from 1), and text."""
 
     before: bytes
     first: int

@@ -75,16 +75,16 @@ class Sentinels:
             self._master = address(str(host).encode(), int(port))
         except ODD:
             raise MasterNotFoundError(
-                f"no master {self._name} at the Sentinels {self._asked}: one gave an answer that names none"
+                f"no master {self._name} at the Sentinels {self._asked}: one answer names no master"
             ) from None
         except MasterNotFoundError as error:
-            reason = "a login was refused" if "AuthenticationError" in str(error) else "none knows a healthy one"
+            reason = "a login was refused" if "AuthenticationError" in str(error) else "none knows a healthy master"
             raise MasterNotFoundError(f"no master {self._name} at the Sentinels {self._asked}: {reason}") from None
         except ResponseError as error:
             if "unknown command" not in str(error).lower():
                 raise
             raise MasterNotFoundError(
-                f"of the Sentinels {self._asked} one is a server and no Sentinel; correct database.redis.sentinels"
+                f"of the Sentinels {self._asked} one is a server, not a Sentinel; correct database.redis.sentinels"
             ) from None
         finally:
             self._asked_at = time.monotonic()
@@ -128,7 +128,7 @@ class SentinelLink(RedisLink):
         address = (str(connection.host), int(connection.port))  # type: ignore[attr-defined] # it is a TCP connection
         if sentinels.know_another(address, since):
             connection.disconnect()
-            raise BrokerUnavailable(f"{address[0]}:{address[1]} is not the master any more")
+            raise BrokerUnavailable(f"{address[0]}:{address[1]} is no longer the master")
 
 
 def sentinel_link(settings: Settings, on_server: OnServer = ignore_server) -> SentinelLink:

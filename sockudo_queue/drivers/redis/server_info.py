@@ -24,7 +24,7 @@ def eviction(info: Mapping[str, str]) -> Finding:
             f"the server uses {used / limit:.0%} of maxmemory; when it is full, Sockudo cannot queue. Give it more",
         )
     if policy.startswith("volatile"):
-        return Finding(Level.OK, "eviction", f"maxmemory-policy {policy} drops no key of ours: none has a time to live")
+        return Finding(Level.OK, "eviction", f"maxmemory-policy {policy} evicts none of our keys: they have no expiry")
     return Finding(Level.OK, "eviction", f"maxmemory-policy {policy or 'noeviction'}")
 
 
@@ -34,7 +34,7 @@ def eviction_of_ours(info: Mapping[str, str]) -> str | None:
     if not policy.startswith("allkeys"):
         return None
     loses = (
-        "drops jobs when the server is full" if _number(info, "maxmemory") else "would drop jobs, once maxmemory is set"
+        "drops jobs when the server is full" if _number(info, "maxmemory") else "would drop jobs if maxmemory were set"
     )
     return f"maxmemory-policy {policy} {loses}; set maxmemory-policy noeviction there"
 

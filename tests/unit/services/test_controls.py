@@ -138,7 +138,7 @@ def test_nothing_is_known_before_the_first_answer() -> None:
     world.look()
     assert not world.paused.known.is_set()
     assert world.queue.released == []
-    assert world.reasons == ["it is not known yet which webhooks are paused, and nothing is claimed before"]
+    assert world.reasons == ["the paused webhooks are not known yet, so no jobs are claimed"]
     world.queue.fault = None
     world.queue.set(ORDERS)
     world.look()
