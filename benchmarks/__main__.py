@@ -1,10 +1,10 @@
-"""Compare this daemon with others, and with itself as one thing changes at a time.
+"""Compare this daemon with alternatives, and with itself while one parameter changes at a time.
 
     python -m benchmarks                 # everything, some 15 minutes
     python -m benchmarks --part base     # one part: base, workers, receivers, shapes, queues, lateness, rest
     python -m benchmarks --rounds 5 --out benchmarks/results
 
-All of a table is measured in one run, in turns; figures of two runs, or of two machines, say nothing about each other.
+The rows of a table are measured in turns within one run; figures of different runs or machines are not comparable.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Point:
 
 
 def base() -> Iterator[Point]:
-    """Yield everybody at the base point: 5 workers, an instant receiver, one endpoint, two events."""
+    """Yield all subjects at the base point: 5 workers, an instant receiver, one endpoint, two events."""
     for subject in (*others(), Daemon()):
         if subject.is_there:
             yield Point(subject.name, subject)
@@ -45,7 +45,8 @@ def base() -> Iterator[Point]:
 
 
 def workers() -> Iterator[Point]:
-    """Yield the daemon with few and many workers, and receivers that take 50 ms, where workers are what counts."""
+    """Yield the daemon with few and many workers, and with 50 ms receivers, where the number of workers limits the
+    rate."""
     for count in (1, 5, 32, 128):
         yield Point(f"{count} workers, instant receiver", Daemon(workers=count))
     for count in (5, 32, 128):
@@ -57,7 +58,7 @@ def workers() -> Iterator[Point]:
 
 
 def receivers() -> Iterator[Point]:
-    """Yield receivers that take their time."""
+    """Yield slow receivers."""
     for delay in (0.02, 0.2):
         yield Point(f"receiver takes {delay * 1000:.0f} ms", Daemon(), Load(jobs=2000, delay=delay))
 
@@ -72,14 +73,14 @@ def shapes() -> Iterator[Point]:
 
 
 def queues() -> Iterator[Point]:
-    """Yield the other forms of the queue."""
+    """Yield the other queue formats."""
     yield Point("lists", Daemon())
     yield Point("Queue V2", DaemonOnV2())
     yield from (Point(name, subject) for name, subject in extras.other_queues())
 
 
 def measured(points: Iterator[Point], rounds: int, server: RedisServer) -> list[Row]:
-    """Measure all points in turn, several times, and take the medians."""
+    """Measure all points in turn, several times, and return the medians."""
     listed = list(points)
     figures: list[list[Figures]] = [[] for _ in listed]
     for round_ in range(rounds):
@@ -99,7 +100,7 @@ def measured(points: Iterator[Point], rounds: int, server: RedisServer) -> list[
 
 
 def main() -> None:
-    """Run the parts that are asked for and write what came out."""
+    """Run the selected parts and write the results."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--part", action="append", choices=PARTS)
     parser.add_argument("--rounds", type=int, default=3)

@@ -1,4 +1,4 @@
-"""The naive delivery as a dramatiq actor, and the same with the daemon's own sender in place of `requests`."""
+"""The naive delivery as a dramatiq actor, and the same with the daemon's own sender instead of `requests`."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def deliver(body: str) -> None:
 
 @dramatiq.actor
 def deliver_lean(body: str) -> None:
-    """Deliver one job with our sender: what the HTTP layer alone gives."""
+    """Deliver one job with our sender: the effect of the HTTP layer alone."""
     read = jobs.decode(body.encode())
     payload = signing.body_of(read.time_ms, read.events)
     headers = {"X-Pusher-Key": read.app_key, "X-Pusher-Signature": signing.sign(read.signing_key, payload)}

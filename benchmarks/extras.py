@@ -1,4 +1,5 @@
-"""What does not fit into the tables: other queues, a backlog of a million, a dead endpoint, start, idleness, memory."""
+"""Measurements outside of the tables: other queues, a backlog of a million, a dead endpoint, start-up, idle CPU,
+memory."""
 
 from __future__ import annotations
 
@@ -24,10 +25,10 @@ SQS_SLOWNESS = 10
 
 
 class DaemonOnCluster(Daemon):
-    """The daemon on a cluster of three masters and three replicas, which all run on this machine."""
+    """The daemon on a cluster of three masters and three replicas, all on this machine."""
 
     def throughput(self, _subject: Subject, _server: RedisServer, load: Load) -> Figures:
-        """Measure as `measure.throughput` does, on a cluster of its own."""
+        """Measure like `measure.throughput`, on a cluster of its own."""
         with RedisCluster() as cluster, measure.receiver_for(load) as receiver:
             client = cluster.client()
             bodies = work.bodies(load.jobs)
@@ -39,10 +40,10 @@ class DaemonOnCluster(Daemon):
 
 
 class DaemonOnSqs(Daemon):
-    """The daemon on an emulator of SQS, which answers far later than SQS itself: read its CPU, not its rate."""
+    """The daemon on an emulator of SQS, which answers much more slowly than SQS: use its CPU figure, not its rate."""
 
     def throughput(self, _subject: Subject, _server: RedisServer, load: Load) -> Figures:
-        """Measure as `measure.throughput` does, on a queue of its own."""
+        """Measure like `measure.throughput`, on a queue of its own."""
         count = load.jobs // SQS_SLOWNESS
         with SqsServer().start() as emulator, measure.receiver_for(load) as receiver:
             name = unused_name()
@@ -52,7 +53,7 @@ class DaemonOnSqs(Daemon):
 
 
 def other_queues() -> Iterator[tuple[str, Subject]]:
-    """Yield the queues that are not on one Redis server."""
+    """Yield the queues that are not on a single Redis server."""
     yield "lists, Redis Cluster of 3 + 3", DaemonOnCluster()
     if sqs_server.is_there():
         yield "SQS, an emulator", DaemonOnSqs()
@@ -61,7 +62,7 @@ def other_queues() -> Iterator[tuple[str, Subject]]:
 
 
 def rest(server: RedisServer) -> Iterator[str]:
-    """Yield a line on each of the other aims."""
+    """Yield one line for each of the other targets."""
     yield from _start_and_idleness(server)
     yield _memory(server)
     yield _dead_endpoint(server)
@@ -118,7 +119,7 @@ def _dead_endpoint(server: RedisServer) -> str:
 
 
 def _backlog(server: RedisServer) -> str:
-    """Put a million jobs on the queue and watch the first and the last tenth of a minute."""
+    """Enqueue a million jobs, and compare the rate in the first and the last tenth of a minute."""
     with server.client() as client:
         client.flushall()
     subject = Daemon()

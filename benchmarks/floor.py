@@ -1,7 +1,6 @@
-"""The floor: the daemon's claim script and bare libcurl in threads, and nothing else. No logs, no metrics, no matching,
-no retries, no drain.
+"""The floor: only the daemon's claim script and bare libcurl in threads. No logs, metrics, matching, retries or drain.
 
-    python -m benchmarks.floor    # reads BENCH_REDIS, BENCH_URL and BENCH_THREADS, runs until it is ended
+python -m benchmarks.floor    # reads BENCH_REDIS, BENCH_URL and BENCH_THREADS, runs until it is stopped
 """
 
 from __future__ import annotations

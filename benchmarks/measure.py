@@ -1,4 +1,4 @@
-"""One run: jobs per second, CPU per job and memory of a subject, or how late webhooks arrive."""
+"""One run: jobs per second, CPU per job and memory of a subject, or the delay until webhooks arrive."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from benchmarks.subjects import Subject
 from tests.helpers.redis_server import RedisServer
 
 WARM = 0.1
-"""Part of the jobs before which nothing is measured: starting up is another matter."""
+"""Share of the jobs before the measurement starts: start-up is measured elsewhere."""
 TOO_LONG = 600.0
 
 
 @dataclass(frozen=True)
 class Figures:
-    """What one run showed. CPU is of all processes of the subject, in microseconds a job."""
+    """The results of one run. CPU is that of all processes of the subject, in microseconds per job."""
 
     rate: float
     cpu: float
@@ -31,7 +31,7 @@ class Figures:
 
 @dataclass(frozen=True)
 class Load:
-    """What the receiver and the jobs are like. `delay` None is nginx, which answers at once."""
+    """The receiver and the jobs. `delay` None is nginx, which answers immediately."""
 
     jobs: int = 20_000
     delay: float | None = None
@@ -42,13 +42,13 @@ class Load:
 
 @contextlib.contextmanager
 def receiver_for(load: Load) -> Iterator[Receiver]:
-    """Start the receiver that a load asks for."""
+    """Start the receiver for a load."""
     with receivers.instant() if load.delay is None else receivers.waiting(load.delay) as receiver:
         yield receiver
 
 
 def throughput(subject: Subject, server: RedisServer, load: Load) -> Figures:
-    """Let a subject work on a full queue until all has arrived, and measure all but the first tenth."""
+    """Let a subject drain a full queue, and measure all but the first tenth."""
     count = load.jobs // subject.slowness
     with server.client() as client:
         client.flushall()
@@ -60,7 +60,7 @@ def throughput(subject: Subject, server: RedisServer, load: Load) -> Figures:
 
 
 def of_running(receiver: Receiver, count: int, pids: Sequence[int]) -> Figures:
-    """Measure workers that have begun: all but the first tenth of `count` jobs."""
+    """Measure running workers: all but the first tenth of `count` jobs."""
     wait_for(receiver, round(count * WARM))
     came, began, used = receiver.count(), time.monotonic(), cpu_seconds(pids)
     wait_for(receiver, count)
@@ -69,7 +69,7 @@ def of_running(receiver: Receiver, count: int, pids: Sequence[int]) -> Figures:
 
 
 def lateness(subject: Subject, server: RedisServer, per_second: int, seconds: float) -> tuple[float, float]:
-    """Return p50 and p99 of the seconds from push to arrival, at a steady rate that everybody can keep."""
+    """Return p50 and p99 of the seconds from push to arrival, at a steady rate that all subjects can sustain."""
     with server.client() as client:
         client.flushall()
     with receivers.waiting(0.0) as receiver, subject.running(server, [receiver.url()]):
@@ -88,12 +88,12 @@ def lateness(subject: Subject, server: RedisServer, per_second: int, seconds: fl
 
 
 def cpu_seconds(pids: Sequence[int]) -> float:
-    """Return user and system seconds of these processes and all below them."""
+    """Return user and system seconds of these processes and their descendants."""
     return sum(sum(process.cpu_times()[:2]) for process in _tree(pids))
 
 
 def memory_mb(pids: Sequence[int]) -> float:
-    """Return the resident megabytes of these processes and all below them."""
+    """Return the resident megabytes of these processes and their descendants."""
     return sum(process.memory_info().rss for process in _tree(pids)) / 1e6
 
 
@@ -103,9 +103,9 @@ def _tree(pids: Sequence[int]) -> list[psutil.Process]:
 
 
 def wait_for(receiver: Receiver, count: int) -> None:
-    """Wait until so many webhooks have come. Raises `TimeoutError`."""
+    """Wait until `count` webhooks have arrived. Raises `TimeoutError`."""
     give_up_at = time.monotonic() + TOO_LONG
     while receiver.count() < count:
         if time.monotonic() > give_up_at:
-            raise TimeoutError(f"{receiver.count()} of {count} came within {TOO_LONG:g} s")
+            raise TimeoutError(f"{receiver.count()} of {count} arrived within {TOO_LONG:g} s")
         time.sleep(0.02)

@@ -1,6 +1,6 @@
 """The naive loop: five threads, each `BLPOP`, `json.loads`, an HMAC and `requests.Session.post`.
 
-python -m benchmarks.naive    # reads BENCH_REDIS and BENCH_URL, runs until it is ended
+python -m benchmarks.naive    # reads BENCH_REDIS and BENCH_URL, runs until it is stopped
 """
 
 from __future__ import annotations

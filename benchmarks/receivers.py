@@ -1,4 +1,4 @@
-"""Receivers to deliver to: nginx for answers at once, and one of our own that waits, hangs, and measures lateness."""
+"""Receivers: nginx for immediate answers, and one of our own that delays, hangs, and measures lateness."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _ANSWER: Final = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 
 
 class Receiver:
-    """A receiver in a process of its own, which listens on all of 127/8: every address of it is another endpoint."""
+    """A receiver in a process of its own that listens on all of 127/8: every address of it is another endpoint."""
 
     def __init__(self, port: int, process: subprocess.Popen[bytes], *, counts_itself: bool) -> None:
         self.port = port
@@ -50,7 +50,7 @@ class Receiver:
         return f"http://127.0.{1 + endpoint // 250}.{1 + endpoint % 250}:{self.port}/"
 
     def count(self) -> int:
-        """Return how many webhooks have come."""
+        """Return the number of received webhooks."""
         text = self._get("/count")
         if self._counts_itself:
             return int(json.loads(text)["count"])
@@ -58,7 +58,7 @@ class Receiver:
         return int(text.split()[9]) - self._asked
 
     def lateness(self) -> list[float]:
-        """Return the seconds from push to arrival of each webhook that has come, and forget them."""
+        """Return the seconds from push to arrival of each received webhook, and forget them."""
         return [float(seconds) for seconds in json.loads(self._get("/lateness"))]
 
     def _get(self, path: str) -> str:
@@ -70,7 +70,7 @@ class Receiver:
 
 @contextlib.contextmanager
 def instant() -> Iterator[Receiver]:
-    """Start nginx, or where there is none our own receiver, which costs more CPU than nginx."""
+    """Start nginx, or without it our own receiver, which costs more CPU."""
     nginx = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
     if nginx is None:
         with waiting(0.0) as receiver:
@@ -86,7 +86,7 @@ def instant() -> Iterator[Receiver]:
 
 @contextlib.contextmanager
 def waiting(delay: float) -> Iterator[Receiver]:
-    """Start a receiver that answers after so many seconds; with a negative number never."""
+    """Start a receiver that answers after `delay` seconds, or never if it is negative."""
     port = free_port()
     command = [sys.executable, "-m", "benchmarks.receivers", str(port), str(delay)]
     with _process(command, port, counts_itself=True) as receiver:
@@ -117,7 +117,7 @@ class _Connection:
         self._received = b""
 
     def requests(self) -> Iterator[bytes]:
-        """Read what is there and yield the requests that are whole. Raises `OSError` where the connection has ended."""
+        """Read the available data and yield complete requests. Raises `OSError` if the connection has ended."""
         data = self.link.recv(65_536)
         if not data:
             raise ConnectionResetError
@@ -132,9 +132,9 @@ class _Connection:
 
 
 class _Server:
-    """Answers each webhook after `delay` seconds, give or take a tenth, on average exactly.
+    """Answers each webhook after `delay` seconds plus or minus 10 %; the average is exact.
 
-    If all took the same time, workers that began together would go in step for ever, each time in each other's way.
+    With a constant delay, workers that started together would stay in step forever and compete for the CPU each time.
     """
 
     def __init__(self, port: int, delay: float) -> None:
@@ -149,12 +149,12 @@ class _Server:
         self._epoll = select.epoll()
         self._epoll.register(self._listener, select.EPOLLIN)
         self._now = 0.0
-        # The kernel wakes ordinary processes up to 50 µs late, to wake several at once.
+        # The kernel wakes ordinary processes up to 50 µs late, in order to wake several together.
         ctypes.CDLL(None).prctl(_PR_SET_TIMERSLACK, 1, 0, 0, 0)
 
     def serve(self) -> None:
         while True:
-            # epoll itself counts in milliseconds and rounds up: half of one on average, which is 1 % of 50.
+            # epoll counts in milliseconds and rounds up: half of one on average, which is 1 % of 50.
             pause = max(self._due[0][0] - time.monotonic(), 0) if self._due else None
             select.select([self._epoll], [], [], pause)
             self._now = time.monotonic()
@@ -163,7 +163,7 @@ class _Server:
                     self._accept()
                 else:
                     self._read(descriptor)
-                self._answer_due()  # a hundred requests that come at once must not make those late that came before
+                self._answer_due()  # a burst of a hundred requests must not delay earlier answers
             self._answer_due()
 
     def _answer_due(self) -> None:

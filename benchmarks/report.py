@@ -1,4 +1,4 @@
-"""Tables in Markdown and a plot as SVG, with the machine and the versions that they are of."""
+"""Tables in Markdown and a plot as SVG, with the machine and the versions that were measured."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Row(NamedTuple):
 
 
 class Report:
-    """What one run of the benchmark has to say."""
+    """The results of one run of the benchmark."""
 
     def __init__(self, redis_version: str) -> None:
         self._parts: list[str] = []
@@ -39,7 +39,7 @@ class Report:
         ]
 
     def add_table(self, part: str, rows: Sequence[Row]) -> None:
-        """Add a table; that of the base point compares everybody with the daemon, its last row."""
+        """Add a table; that of the base point compares all subjects with the daemon, its last row."""
         lines = [f"## {part.capitalize()}", "", "| | jobs/s | CPU per job | memory |"]
         lines.append("|---|---|---|---|")
         if part == "base":
@@ -54,7 +54,7 @@ class Report:
         self._parts += [*lines, ""]
 
     def add_lateness(self, rows: Sequence[tuple[str, float, float]]) -> None:
-        """Add the table of push to arrival."""
+        """Add the table of delays from push to arrival."""
         self._parts += ["## From push to arrival, at 200 jobs/s", "", "| | p50 | p99 |", "|---|---|---|"]
         self._parts += [f"| {name} | {p50 * 1000:.1f} ms | {p99 * 1000:.1f} ms |" for name, p50, p99 in rows] + [""]
 
@@ -63,11 +63,11 @@ class Report:
         self._parts += [f"## {title}", "", *(f"- {line}" for line in lines), ""]
 
     def text(self) -> str:
-        """Return all of it in Markdown."""
+        """Return the report in Markdown."""
         return "\n".join([*self._head, *self._parts])
 
     def write(self, folder: Path) -> None:
-        """Write the tables and the plot into a folder, under today's date."""
+        """Write the tables and the plot into a folder, named after today's date."""
         folder.mkdir(parents=True, exist_ok=True)
         name = f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}"
         plot = f"![Jobs per second]({name}.svg)\n" if self._base else ""
@@ -90,7 +90,7 @@ def _plot(rows: Sequence[Row]) -> str:
     style = "text{font:13px sans-serif;fill:#555}rect{fill:#3b7dd8}"
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 700 {height}"><style>{style}</style>'
-        '<text x="200" y="24">jobs per second, 5 threads, a receiver that answers at once</text>'
+        '<text x="200" y="24">jobs per second, 5 threads, a receiver that answers immediately</text>'
         f"{''.join(bars)}</svg>\n"
     )
 

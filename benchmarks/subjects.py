@@ -1,4 +1,4 @@
-"""Who is compared: each knows how its jobs get onto the queue and how its workers are started."""
+"""The subjects of the comparison: each enqueues its jobs and starts its workers."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ class Subject(ABC):
 
     @property
     def is_there(self) -> bool:
-        """Tell whether the package is installed."""
+        """Return whether the package is installed."""
         return self.needs is None or importlib.util.find_spec(self.needs) is not None
 
     def fill(self, server: RedisServer, bodies: Sequence[bytes]) -> None:
-        """Put jobs on the queue, in one go."""
+        """Enqueue all jobs."""
         with server.client() as client:
             pipeline = client.pipeline(transaction=True)
             for start in range(0, len(bodies), CHUNK):
@@ -50,7 +50,7 @@ class Subject(ABC):
 
 
 class Command(Subject):
-    """A program that reads where to go from its environment."""
+    """A program that reads its addresses from the environment."""
 
     def __init__(
         self, name: str, command: Sequence[str], *, slowness: int = 4, needs: str | None = None, threads: int = THREADS
@@ -80,7 +80,8 @@ class Command(Subject):
 
 
 class Dramatiq(Command):
-    """dramatiq with Redis: its messages are written as its own broker writes them, which by itself takes minutes."""
+    """dramatiq with Redis: its messages are written in its broker's format, because the broker itself would take
+    minutes."""
 
     def __init__(self, name: str, actor: str) -> None:
         command = ["-m", "dramatiq", "benchmarks.dramatiq_jobs", "--processes", "1", "--threads", str(THREADS)]
@@ -101,7 +102,7 @@ class Dramatiq(Command):
 
 
 class Tasks(Command):
-    """A task queue whose own client puts the jobs there, in a process of its own."""
+    """A task queue whose own client enqueues the jobs, in a process of its own."""
 
     def __init__(self, name: str, command: Sequence[str], put: str, needs: str) -> None:
         super().__init__(name, command, slowness=8, needs=needs)
@@ -115,7 +116,7 @@ class Tasks(Command):
 
 
 class Daemon(Subject):
-    """This daemon, with everything on."""
+    """This daemon with all features enabled."""
 
     def __init__(
         self,
@@ -134,7 +135,7 @@ class Daemon(Subject):
         self._hanging = hanging
 
     def config_for(self, urls: Sequence[str]) -> dict[str, Any]:
-        """Return a file in which each endpoint wants the channels that begin with its number."""
+        """Return a file in which each endpoint receives the channels that begin with its number."""
         hooks = [
             webhook(url, name=f"e{n}", **({"filter": {"channel_prefix": f"e{n}-"}} if len(urls) > 1 else {}))
             for n, url in enumerate(urls)
@@ -158,7 +159,7 @@ class Daemon(Subject):
 
 
 class DaemonOnV2(Daemon):
-    """The same on Queue V2, filled by a producer that follows Sockudo 5."""
+    """The same on Queue V2, filled by a producer that imitates Sockudo 5."""
 
     def fill(self, server: RedisServer, bodies: Sequence[bytes]) -> None:
         with server.client() as client:
@@ -168,12 +169,12 @@ class DaemonOnV2(Daemon):
 
 
 def floor(threads: int = THREADS) -> Subject:
-    """Return the daemon's claim script and bare libcurl in threads, and nothing else."""
+    """Return the floor: only the daemon's claim script and bare libcurl in threads."""
     return Command("floor", ["-m", "benchmarks.floor"], slowness=1, threads=threads)
 
 
 def others() -> list[Subject]:
-    """Return everybody that this daemon is compared with; what is not installed says so by `is_there`."""
+    """Return all subjects that this daemon is compared with; `is_there` reports missing packages."""
     threads = str(THREADS)
     return [
         Command("naive loop", ["-m", "benchmarks.naive"]),

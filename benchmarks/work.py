@@ -1,4 +1,4 @@
-"""What one job asks of everybody who is compared: the job's bytes in, a signed POST out."""
+"""The work of one job for every subject: the job's bytes in, a signed POST out."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ THREADS = 5
 
 
 def bodies(count: int, *, events: int = 2, endpoints: int = 1, apps: int = 1) -> list[bytes]:
-    """Return numbered jobs, dealt out in turn to endpoints (by the prefix of their channels) and apps."""
+    """Return numbered jobs, assigned in turn to endpoints (by the prefix of their channels) and apps."""
     made = []
     for number in range(count):
         listed = [event(channel=f"e{number % endpoints}-room-{number}-{n}") for n in range(events)]
@@ -26,12 +26,12 @@ def bodies(count: int, *, events: int = 2, endpoints: int = 1, apps: int = 1) ->
 
 
 def timed_body(number: int) -> bytes:
-    """Return a job that says when it was pushed: now."""
+    """Return a job whose timestamp is now."""
     return job(number, events=[event(channel=f"e0-room-{number}", pushed_at=time.time_ns())])
 
 
 def naive_post(session: requests.Session, url: str, body: bytes) -> None:
-    """Deliver a job as one would write it in an afternoon."""
+    """Deliver a job with straightforward code."""
     found: dict[str, Any] = json.loads(body)
     payload = json.dumps(found["payload"], separators=(",", ":"), ensure_ascii=False).encode()
     headers = {

@@ -1,1 +1,1 @@
-"""What must hold for any bytes at all, as functions: for hypothesis in the tests, and for a fuzzer led by coverage."""
+"""Properties that hold for any bytes, as functions for hypothesis in the tests and for a coverage-guided fuzzer."""

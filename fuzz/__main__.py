@@ -1,8 +1,8 @@
-"""Fuzz every target for its share of the time, and tell what came of it; the exit code is 1 where something was found.
+"""Fuzz every target for its share of the time and print the results; the exit code is 1 if there is a finding.
 
     scripts/fuzz [--minutes 10] [--target NAME]
 
-Bytes that break a promise are kept in `.fuzz/findings`; `tests/data/fuzz/TARGET` is where a test reads them.
+Bytes that violate a property are kept in `.fuzz/findings`; copy them to `tests/data/fuzz/TARGET` for the tests.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _COVERED: Final = re.compile(r"cov: (\d+) ft: (\d+) corp: (\d+)")
 
 
 def fuzz(name: str, seconds: int) -> tuple[str, bool]:
-    """Fuzz one target; return a line about it, and whether all was well."""
+    """Fuzz one target; return a line about it, and whether there was no finding."""
     corpus, findings = HOME / "corpus" / name, HOME / "findings"
     corpus.mkdir(parents=True, exist_ok=True)
     findings.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Fuzzes one target in this process, led by coverage: python -m fuzz.one TARGET [flags of libFuzzer]."""
+"""Fuzzes one target in this process, guided by coverage: python -m fuzz.one TARGET [flags of libFuzzer]."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ with atheris.instrument_imports(include=["sockudo_queue"]):
 
 
 def main() -> None:
-    """Never returns: libFuzzer ends the process, with a code above 0 where a promise was broken."""
+    """Never returns: libFuzzer exits the process, with a code above 0 if a property was violated."""
     target = TARGETS[sys.argv.pop(1)]
     atheris.Setup(sys.argv, target)
     atheris.Fuzz()

@@ -1,6 +1,6 @@
-"""One function for each place where bytes of others come in. Each takes any bytes and raises where a promise is broken.
+"""One function per entry point for untrusted bytes. Each accepts any bytes and raises if a property is violated.
 
-Only the errors that a place announces are caught, so whatever else comes out is a finding.
+Only the documented errors of an entry point are caught, so every other exception is a finding.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ _NAMES: Final = tuple(name for option in options.OPTIONS for name in option.vari
 
 
 def a_job(data: bytes) -> None:
-    """A job is read or refused in words that show none of it; what is read can be matched, signed, sent and kept."""
+    """A job is decoded, or refused with a text that shows none of it; a decoded job can be matched, signed, sent and
+    kept."""
     try:
         read = job.decode(data)
     except MalformedJob as fault:
@@ -57,7 +58,7 @@ def a_job(data: bytes) -> None:
 
 
 def a_state(data: bytes) -> None:
-    """A state is read or left to a later version; what is read can be written, read again and replayed."""
+    """A state is decoded or left to a later version; a decoded state can be written, read again and replayed."""
     try:
         state = delivery_state.decode(data)
     except delivery_state.NewerRecord:
@@ -67,14 +68,14 @@ def a_state(data: bytes) -> None:
 
 
 def a_value(data: bytes) -> None:
-    """A record's value in Redis falls into a state and a body, whatever somebody wrote there."""
+    """A record's value in Redis splits into a state and a body, whatever its bytes are."""
     state, body = split_value(data)
     assert len(state) + len(body) <= len(data)
     assert b"\n" not in state
 
 
 def a_payload(data: bytes) -> None:
-    """A payload of Queue V2 opens whatever it is, and what we write opens into what was put in."""
+    """Any payload of Queue V2 can be opened, and a payload we write opens into the original parts."""
     shown = hashlib.sha256(data).hexdigest()[:32]
     opened(data, shown)
     cut = data[0] if data else 0
@@ -85,13 +86,13 @@ def a_payload(data: bytes) -> None:
 
 
 def a_file(data: bytes) -> None:
-    """A file of settings is read or refused with one line for each fault."""
+    """A settings file is read or refused with one line per fault."""
     for name in ("config.json", "config.toml"):
         _load(name, data, {})
 
 
 def a_webhook(data: bytes) -> None:
-    """Whatever JSON stands where a webhook or an app should stand."""
+    """Any JSON in place of a webhook or an app."""
     text = data.decode(errors="ignore")
     app = '{"id":"a","key":"k","secret":"s","policy":{"webhooks":[' + text + "]}}"
     for entry in (app, text):
@@ -99,7 +100,7 @@ def a_webhook(data: bytes) -> None:
 
 
 def a_variable(data: bytes) -> None:
-    """Whatever stands in a variable of the environment; its value is never shown."""
+    """Any value of an environment variable; the value is never shown."""
     name = _NAMES[(data[0] if data else 0) % len(_NAMES)]
     text = data[1:].decode(errors="ignore").replace("\0", "")
     _load(None, b"", {name: text})
@@ -108,7 +109,7 @@ def a_variable(data: bytes) -> None:
 
 
 def a_pattern(data: bytes) -> None:
-    """A pattern compiles or is refused; one that compiles can be asked about any channel."""
+    """A pattern compiles or is refused; a compiled pattern can be matched against any channel."""
     pattern, _, channel = data.decode(errors="ignore").partition("\n")
     try:
         search = compile_pattern(pattern)
@@ -120,7 +121,7 @@ def a_pattern(data: bytes) -> None:
 
 
 def a_request(data: bytes) -> None:
-    """A request to the pages is read or refused, whatever it is."""
+    """A request to the pages is parsed or refused, whatever it is."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
         theirs.sendall(data[: 2 * LIMITS.body_bytes])
@@ -133,7 +134,7 @@ def a_request(data: bytes) -> None:
 
 
 def some_jobs(data: bytes) -> None:
-    """What comes through the door is objects, whole and as they were, or nothing."""
+    """The memory driver's HTTP ingress accepts complete, unchanged objects, or nothing."""
     try:
         jobs = ingress.split_jobs(data)
     except ingress.NotJobs as fault:
@@ -164,7 +165,7 @@ def _is_kept(state: delivery_state.DeliveryState) -> None:
 
 
 def _load(name: str | None, content: bytes, environment: Mapping[str, str]) -> tuple[str, ...]:
-    """Read settings with nothing else around, and return the faults."""
+    """Read settings without any other source, and return the faults."""
     with tempfile.TemporaryDirectory(prefix="fuzz-") as directory:
         if name is not None:
             Path(directory, name).write_bytes(content)
@@ -186,7 +187,7 @@ def _is_one_line(text: str) -> None:
 
 
 def seeds(name: str) -> list[bytes]:
-    """Return bytes to begin with: good ones, so that the fuzzer need not guess the forms."""
+    """Return seed inputs: valid ones, so that the fuzzer need not guess the formats."""
     data = Path(__file__).parents[1] / "tests" / "data"
     jobs = [path.read_bytes() for path in sorted(data.glob("jobs/*/*.job"))]
     example = (data.parents[1] / "config.example.json").read_bytes()

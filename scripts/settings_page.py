@@ -1,4 +1,4 @@
-"""Writes docs/settings.md and config.example.json from the models; with --check, compares."""
+"""Writes docs/settings.md and config.example.json from the models; with --check, compares them."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def _row(option: Option) -> str:
 
 
 def example() -> str:
-    """Return the example file: every setting with its default, and the apps that the present file shows."""
+    """Return the example file: every setting with its default, and the apps of the current file."""
     document: dict[str, Any] = {}
     for option in OPTIONS:
         _put(document, option.key, _plain(_example_value(option)))
@@ -157,7 +157,7 @@ def example() -> str:
 
 
 def _example_value(option: Option) -> Any:
-    # Sockudo knows no null for its number of workers, so the example has the number that null means here.
+    # Sockudo does not accept null for its number of workers, so the example has the number that null means here.
     return default_of("workers" if option.attribute.endswith(".concurrency") else option.attribute)
 
 
@@ -180,7 +180,7 @@ def _plain(value: Any) -> Any:
 
 
 def main() -> int:
-    """Write both, or compare them."""
+    """Write both files, or compare them."""
     files = {PAGE: page(), EXAMPLE: example()}
     if "--check" in sys.argv[1:]:
         old = [path.name for path, text in files.items() if not path.exists() or path.read_text() != text]

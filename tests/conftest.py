@@ -1,9 +1,9 @@
-"""What every test finds: a clean environment, real servers, and no skipped test where CI is set.
+"""Fixtures and hooks for every test: a clean environment, real servers, and no skipped tests in CI.
 
-Of the suites that every driver keeps, what passed is counted per driver; where CI is set, too few fail the run.
+For the suites shared by all drivers, passed tests are counted per driver; in CI, too few fail the run.
 
-Several processes may share a run (`scripts/test` starts them). The tests of one group then follow one another in one of
-the processes: those that measure times, and those whose servers are large. All others go to any process that is free.
+Several processes may share a run (`scripts/test` starts them). The tests of one group then run one after another in one
+of the processes: those that measure times, and those with large servers. All others run in any free process.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from tests.helpers.redis_proxy import RedisProxy
 from tests.helpers.redis_server import RedisServer
 from tests.helpers.sqs_server import CREDENTIALS, SqsServer
 
-# Settings of the daemon and of its libraries: a developer's own must not reach a test.
+# Settings of the daemon and of its libraries: those of a developer's own environment must not affect a test.
 _WIPED_PREFIXES: Final = ("QUEUE_", "REDIS_", "DATABASE_", "SOCKUDO_", "AWS_", "APP_MANAGER_", "CACHE_TTL_")
 _WIPED_SUFFIX: Final = "_PROXY"
-# How far the tests of faults go, and on which servers, is for the tests and never for the daemon.
+# The scale of the fault tests and their servers are settings of the tests, never of the daemon.
 _KEPT: Final = "SOCKUDO_QUEUE_TEST_"
 
 GROUPS: Final = {
@@ -60,14 +60,14 @@ GROUPS: Final = {
     "tests/e2e/test_traces.py::test_every_attempt_on_sqs": "sqs",
     "tests/integration/test_stored_data.py::TestCluster": "stored-cluster",
 }
-"""What the id of a test begins with, and its group."""
+"""The beginning of a test's id, and its group."""
 
 PASSED: Final = Counter[str]()
-"""Tests of the suites that every driver keeps, by driver."""
+"""Passed tests of the suites shared by all drivers, by driver."""
 
 
 def pytest_configure() -> None:
-    # A shell ignores SIGINT for what it runs in the background, and so would every process that a test starts.
+    # A shell ignores SIGINT for background commands, and so would every process that a test starts.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for name in list(os.environ):
         if not name.startswith(_KEPT) and (name.startswith(_WIPED_PREFIXES) or name.upper().endswith(_WIPED_SUFFIX)):
@@ -82,7 +82,7 @@ def shared_redis() -> Iterator[RedisServer]:
 
 @pytest.fixture
 def redis_server(shared_redis: RedisServer) -> RedisServer:
-    """A server shared by all tests, emptied before each; a test that stops or sets it up uses `own_redis`."""
+    """A server shared by all tests, emptied before each; a test that stops or configures a server uses `own_redis`."""
     with shared_redis.client() as client:
         client.flushall()
         client.script_flush()
@@ -91,7 +91,7 @@ def redis_server(shared_redis: RedisServer) -> RedisServer:
 
 @pytest.fixture
 def own_redis() -> Iterator[RedisServer]:
-    """A server of one's own to kill, that writes every command to disk before it answers."""
+    """A server for one test, which may kill it; it writes every command to disk before it answers."""
     with RedisServer(appendonly=True, appendfsync="always") as server:
         yield server
 
@@ -111,7 +111,7 @@ def shared_sqs() -> Iterator[SqsServer]:
 
 @pytest.fixture
 def sqs_server(shared_sqs: SqsServer, monkeypatch: pytest.MonkeyPatch) -> SqsServer:
-    """SQS, shared by all tests; each takes a queue name of its own. The credentials are in the environment."""
+    """SQS, shared by all tests; each test uses a queue name of its own. The credentials are in the environment."""
     shared_sqs.run_clock()
     for name, value in CREDENTIALS.items():
         monkeypatch.setenv(name, value)
@@ -140,9 +140,9 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
 
 
 class _ByGroup(LoadScopeScheduling):  # type: ignore[misc] # pytest-xdist has no types
-    """Gives each group of GROUPS to one process, and every other test to any.
+    """Assigns each group of GROUPS to one process, and every other test to any.
 
-    Not by pytest-xdist's own marks: it writes them into the ids of tests, which pytest from 9.2 on no longer lets it.
+    pytest-xdist's own marks are not used: it writes them into test ids, which pytest 9.2 and later do not allow.
     """
 
     def _split_scope(self, nodeid: str) -> str:
@@ -160,19 +160,19 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Hand what a process of the run has to tell to the one that tells it, which fails where drivers passed too few."""
-    told: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
-    if told is not None:
-        told |= {"figures": list(FIGURES), "servers": dict(STARTED)}
+    """Send the results of a worker process to the main process, which fails the run if too few driver tests passed."""
+    output: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output |= {"figures": list(FIGURES), "servers": dict(STARTED)}
     elif _lacking(session.config) and session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    told: dict[str, Any] = getattr(node, "workeroutput", {})  # a process that died tells nothing
-    FIGURES.extend(told.get("figures", ()))
-    STARTED.update(told.get("servers", {}))
+    output: dict[str, Any] = getattr(node, "workeroutput", {})  # a crashed process sent no output
+    FIGURES.extend(output.get("figures", ()))
+    STARTED.update(output.get("servers", {}))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
@@ -193,7 +193,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 
 def _lacking(config: pytest.Config) -> list[str]:
-    """Return a line for each driver that passed too few tests, where all of them were to run."""
+    """Return a line for each driver with too few passed tests, if all driver tests were selected."""
     picked = config.option.keyword or config.option.markexpr or config.option.collectonly
     folders = [config.invocation_params.dir / argument for argument in config.args]
     takes_all = not picked and any((Path(__file__).parent / "drivers").is_relative_to(folder) for folder in folders)
@@ -201,7 +201,7 @@ def _lacking(config: pytest.Config) -> list[str]:
 
 
 def _fail_if_skipped(report: pytest.TestReport | pytest.CollectReport) -> None:
-    """A test that was skipped is a promise that nobody checked: a laptop may do that, CI may not."""
+    """Fail skipped tests in CI: a skipped test checks nothing, which is acceptable on a laptop only."""
     if report.skipped and os.environ.get("CI"):
         report.outcome = "failed"
         report.longrepr = f"skipped, which CI does not allow: {report.longrepr}"

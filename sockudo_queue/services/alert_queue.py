@@ -11,8 +11,8 @@ from sockudo_queue.core.alert import Alert
 from sockudo_queue.runtime.token_bucket import TokenBucket
 
 MOST_SUBJECTS: Final = 200
-"""Maximum number of known subjects, each with at most one waiting alert: about 200 KB. The few alerts about the queue as
-a whole are accepted beyond it, because an outage of many webhooks must not hide them."""
+"""Maximum number of known subjects, each with at most one waiting alert: about 200 KB. The few about the queue as a
+whole are accepted beyond it, because an outage of many webhooks must not hide them."""
 CHANGE_SECONDS: Final = 60.0
 CHANGE_BURST: Final = 4
 """A subject may report four changes in a row, so that an outage and its end arrive immediately. A subject that keeps

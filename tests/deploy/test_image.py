@@ -139,7 +139,7 @@ def test_the_trial_reads_a_log_to_its_end(tmp_path: Path) -> None:
     done = trial(tmp_path, "", f"exec) echo sockudo-queue run;; wait) echo 0;; image) echo 202000000;; logs) {log};;")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[-2:] == [
-        "SIGTERM drained it: what was in flight was delivered, exit code 0",
+        "SIGTERM drained it: the delivery in flight was completed, exit code 0",
         "202 MB unpacked",
     ]
 

@@ -1,1 +1,1 @@
-"""What tests are built from: real servers, a proxy that loses replies, a receiver, job bodies and the daemon itself."""
+"""Building blocks of the tests: real servers, a proxy that loses replies, a receiver, job bodies, the daemon."""

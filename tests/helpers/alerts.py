@@ -1,4 +1,4 @@
-"""A receiver of alerts as an operator would write it: the library of Standard Webhooks verifies each signature."""
+"""A receiver of alerts as an operator would write it: the Standard Webhooks library verifies each signature."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ SECRET: Final = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 
 def verified(request: Request, secret: str = SECRET) -> dict[str, Any]:
-    """Return the payload of a request. Raises for a signature or a timestamp that is wrong."""
+    """Return the payload of a request. Raises for a wrong signature or timestamp."""
     payload = Webhook(secret).verify(request.body, request.headers)
     assert isinstance(payload, dict)
     return payload
 
 
 def alerts_at(receiver: Receiver, type_: str | None = None) -> list[dict[str, Any]]:
-    """Return the payloads that came so far, of one type or of all."""
+    """Return the payloads received so far, of one type or of all."""
     payloads = [verified(request) for request in list(receiver.requests)]
     return [payload for payload in payloads if type_ in (None, payload["type"])]
 

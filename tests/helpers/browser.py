@@ -1,4 +1,5 @@
-"""A real browser, driven by the DevTools protocol over two pipes: pages are opened, read and used with the keyboard.
+"""A real browser, driven by the DevTools protocol over two pipes: opens and reads pages, and uses them with the
+keyboard.
 
 The protocol over pipes needs no library and no port. https://chromedevtools.github.io/devtools-protocol/
 """
@@ -20,7 +21,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 UNPACKED: Final = Path(__file__).parents[2] / ".servers" / "chromium"
-"""Where `.ci/run` unpacks Debian's package with all that it needs."""
+"""The directory into which `.ci/run` unpacks Debian's package with its dependencies."""
 PROGRAMS: Final = ("chromium-headless-shell", "chromium", "google-chrome")
 MISSING: Final = f"no browser: none of {', '.join(PROGRAMS)} is installed; on Debian, install chromium-headless-shell"
 _SECONDS: Final = 20.0
@@ -35,7 +36,7 @@ os.dup2(int(sys.argv[2]), 4)
 os.execv(sys.argv[3], sys.argv[3:])
 """
 _KEYS: Final = {"Tab": (9, None), "Enter": (13, "\r"), " ": (32, " ")}
-# Contrast by WCAG 2.2 of every text with what is behind it; a disabled or hidden element does not count.
+# Contrast by WCAG 2.2 between every text and its background; disabled and hidden elements are ignored.
 _LOW_CONTRAST: Final = """
 (() => {
   const parse = c => { const v = c.match(/[\\d.]+/g).map(Number); return v.length < 4 ? [...v, 1] : v };
@@ -66,9 +67,9 @@ def program() -> str | None:
 
 
 class Browser:
-    """One tab. `logins` counts how often a server asked for the login, which is then given.
+    """One tab. `logins` counts the login requests of servers, all of which are answered.
 
-    `complaints` are what the browser wrote to its console, such as what the policy of a page has stopped.
+    `complaints` holds the browser's console messages, such as those about content blocked by a page's policy.
     """
 
     def __init__(self, username: str, password: str) -> None:
@@ -96,14 +97,14 @@ class Browser:
         self._call("Fetch.enable", handleAuthRequests=True)
 
     def open(self, url: str) -> None:
-        """Load a page, and wait until it is there."""
+        """Load a page and wait until it has loaded."""
         loads = self._loads
         failure = self._call("Page.navigate", url=url).get("errorText")
         assert not failure, failure
         self._wait_for_load(loads)
 
     def evaluate(self, expression: str) -> Any:
-        """Return the value of JavaScript, which the page's policy does not bind here."""
+        """Return the value of a JavaScript expression; the page's policy does not restrict it."""
         answer = self._call("Runtime.evaluate", expression=expression, returnByValue=True)
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
@@ -128,13 +129,13 @@ class Browser:
         self._call("Input.dispatchKeyEvent", type="keyUp", **press)
 
     def follow(self, key: str = "Enter") -> None:
-        """Press a key that leads to another page, and wait for that."""
+        """Press a key that leads to another page, and wait for that page."""
         loads = self._loads
         self.press(key)
         self._wait_for_load(loads)
 
     def run_and_follow(self, script: str) -> None:
-        """Run a script of the page that leads to another page, and wait for that."""
+        """Run a script that leads to another page, and wait for that page."""
         loads = self._loads
         self.evaluate(script)
         self._wait_for_load(loads)
@@ -143,7 +144,7 @@ class Browser:
         self._call("Input.insertText", text=text)
 
     def frame_urls(self) -> list[str]:
-        """Return where the frames of the page have ended up; frames of other sites are not among them."""
+        """Return the final URLs of the page's frames; frames of other sites are not included."""
         tree = self._call("Page.getFrameTree")["frameTree"]
         return [child["frame"]["url"] for child in tree.get("childFrames", ())]
 
@@ -155,7 +156,7 @@ class Browser:
         self._call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
 
     def faults(self) -> list[str]:
-        """Return what keeps people from using the page: overflow, text of low contrast, controls without a name."""
+        """Return accessibility faults: overflow, text of low contrast, controls without a name."""
         overflow = self.evaluate("document.documentElement.scrollWidth - innerWidth")
         found = [f"overflow of {overflow} pixels"] if overflow > 0 else []
         found += [f"contrast {ratio:.2f}: {text}" for ratio, text in self.evaluate(_LOW_CONTRAST)]
@@ -241,7 +242,7 @@ def _start(found: str, profile: str) -> tuple[subprocess.Popen[bytes], int, int]
 
 
 def _pipe() -> tuple[int, int]:
-    """Return a pipe whose numbers are above 9, so that they are not among those that are about to be replaced."""
+    """Return a pipe whose descriptors are above 9, so that they are not among those about to be replaced."""
     read, write = os.pipe()
     ends = fcntl.fcntl(read, fcntl.F_DUPFD_CLOEXEC, 10), fcntl.fcntl(write, fcntl.F_DUPFD_CLOEXEC, 10)
     os.close(read)

@@ -1,4 +1,4 @@
-"""Commands of the program run inside the test process, on a real queue: faster than a process for each."""
+"""Runs commands of the program inside the test process, on a real queue: faster than a process per command."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sockudo_queue import cli
 
 
 class Ran(NamedTuple):
-    """How a command ended and what it wrote."""
+    """The exit code of a command and its output."""
 
     code: int
     out: str
@@ -40,19 +40,19 @@ class Commands:
         self.environment = dict(environment)
 
     def __call__(self, *arguments: str, stdin: bytes = b"") -> Ran:
-        """Run one command; its configuration is given in the environment, so any command takes it."""
+        """Run one command; its configuration comes from the environment, so any command accepts it."""
         out, err = _Captured(), _Captured()
         with self._surroundings(stdin), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             try:
                 code = cli.run(arguments)
-            except SystemExit as end:  # argparse's own way to refuse
+            except SystemExit as end:  # argparse exits this way on invalid arguments
                 code = int(end.code or 0)
         return Ran(code, out.text, err.text)
 
     @contextlib.contextmanager
     def _surroundings(self, stdin: bytes) -> Iterator[None]:
         before = dict(os.environ)
-        # The default address is a warning of `check` in itself.
+        # `check` warns about the default address.
         os.environ.update(
             {"QUEUE_METRICS_HOST": "127.0.0.1"} | self.environment | {"QUEUE_CONFIG_FILE": str(self.config_path)}
         )
@@ -75,7 +75,7 @@ def _standard_input(data: bytes) -> Iterator[None]:
 
 
 class _Captured(io.TextIOWrapper):
-    """Text and bytes in the order in which they were written; no terminal."""
+    """Text and bytes in the order in which they were written; not a terminal."""
 
     def __init__(self) -> None:
         self._bytes = io.BytesIO()

@@ -1,4 +1,4 @@
-"""Configuration of apps in the shape of Sockudo's own file."""
+"""App configuration in the format of Sockudo's own file."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ EVENT_TYPES: Final = (
 
 
 def webhook(url: str, **keys: Any) -> dict[str, Any]:
-    """Return one webhook that wants every event, with further `keys` such as `name`, `filter` or `retry`."""
+    """Return one webhook for every event, with further `keys` such as `name`, `filter` or `retry`."""
     return {"url": url, "event_types": list(EVENT_TYPES), **keys}
 
 
 def app(
     *webhooks: dict[str, Any], app_id: str = APP_ID, key: str = APP_KEY, secret: str = APP_SECRET
 ) -> dict[str, Any]:
-    """Return one app in the `policy` form; its credentials are those of `jobs.job` unless given."""
+    """Return one app in the `policy` form; its default credentials are those of `jobs.job`."""
     return {"id": app_id, "key": key, "secret": secret, "enabled": True, "policy": {"webhooks": list(webhooks)}}
 
 

@@ -1,4 +1,4 @@
-"""The real daemon as a child process: started, killed, frozen, asked for its metrics and read for its logs."""
+"""The real daemon as a child process: starts, kills and freezes it, and reads its metrics and logs."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from tests.helpers.waiting import eventually
 
 Series = tuple[str, frozenset[tuple[str, str]]]
 
-# The daemon that runs is the package that the tests import, installed or not.
+# The daemon runs the package that the tests import, installed or not.
 _IMPORT_ROOT: Final = Path(sockudo_queue.__file__).parents[1]
-# Packages that only the development environment has are hidden from it.
+# Packages that only the development environment contains are hidden from it.
 _NOT_INSTALLED: Final = Path(__file__).with_name("not_installed")
 # The last one makes scripts/coverage measure child processes.
 _KEPT_VARIABLES: Final = ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH", "COVERAGE_PROCESS_CONFIG")
@@ -36,8 +36,8 @@ _HTTP_SECONDS: Final = 2.0
 class DaemonProcess:
     """`sockudo-queue run` with a configuration file and a wiped environment, in an empty working directory.
 
-    `redis_url` is only a short form of the variable REDIS_URL. Output goes to files, so a full pipe never stops the
-    daemon, and several starts of one object add to them.
+    `redis_url` is short for the variable REDIS_URL. Output goes to files, so a full pipe never stops the daemon;
+    several starts of one object append to them.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class DaemonProcess:
         if redis_url is not None:
             self.environment["REDIS_URL"] = redis_url
         self.environment |= environment or {}
-        if self.environment.get("QUEUE_DRIVER") == "memory":  # else two tests at the same time want the default port
+        if self.environment.get("QUEUE_DRIVER") == "memory":  # concurrent tests cannot share the default port
             self.environment.setdefault("QUEUE_MEMORY_INGRESS_PORT", str(free_port()))
         self._process: subprocess.Popen[bytes] | None = None
         atexit.register(self.close)
@@ -76,7 +76,7 @@ class DaemonProcess:
         return self._process is not None and self._process.poll() is None
 
     def write_config(self, config: Mapping[str, Any]) -> None:
-        """Replace the file, whole or not at all, as a careful operator would."""
+        """Replace the file atomically, as a careful operator would."""
         draft = self.config_path.with_suffix(".draft")
         draft.write_text(json.dumps(config))
         draft.replace(self.config_path)
@@ -85,7 +85,7 @@ class DaemonProcess:
         return [sys.executable, "-P", "-m", "sockudo_queue", *self._arguments]
 
     def start(self) -> Self:
-        """Start it and return at once, see `wait_ready`."""
+        """Start it without waiting, see `wait_ready`."""
         assert not self.running, "the daemon runs already"
         with self._path("stdout").open("ab") as stdout, self._path("stderr").open("ab") as stderr:
             self._process = subprocess.Popen(
@@ -95,12 +95,12 @@ class DaemonProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,
                 stderr=stderr,
-                start_new_session=True,  # Ctrl-C on the terminal is for the tests alone
+                start_new_session=True,  # Ctrl-C on the terminal must reach the tests only
             )
         return self
 
     def wait_ready(self, timeout: float = 10.0) -> Self:
-        """Wait until `/readyz` answers 200; fails at once when the process ends."""
+        """Wait until `/readyz` answers 200; fails immediately if the process ends."""
         eventually(self._is_ready, timeout, self.output)
         return self
 
@@ -115,7 +115,7 @@ class DaemonProcess:
         self._started.send_signal(number)
 
     def terminate(self) -> None:
-        """Send SIGTERM and return at once."""
+        """Send SIGTERM without waiting."""
         self.signal(signal.SIGTERM)
 
     def kill(self) -> None:
@@ -134,7 +134,7 @@ class DaemonProcess:
         self.signal(signal.SIGCONT)
 
     def get(self, path: str) -> int:
-        """Return the status of one GET, or 0 where nothing answers."""
+        """Return the status of a GET request, or 0 without an answer."""
         try:
             return self._request(path)[0]
         except OSError:
@@ -148,7 +148,7 @@ class DaemonProcess:
         return {(s.name, frozenset(s.labels.items())): s.value for family in families for s in family.samples}
 
     def metric(self, name: str, **labels: str) -> float:
-        """Return the sum of one sample over every series that has these labels; 0.0 where there is none."""
+        """Return the sum of a sample over all series with these labels; 0.0 if there are none."""
         wanted = labels.items()
         return sum(value for (known, has), value in self.metrics().items() if known == name and wanted <= has)
 
@@ -159,7 +159,7 @@ class DaemonProcess:
         return self._read("stderr")
 
     def output(self) -> str:
-        """Return everything that it wrote, for failure messages and for searches after secrets."""
+        """Return its whole output, for failure messages and for searches after secrets."""
         return self.stdout() + self.stderr()
 
     def log_lines(self) -> list[dict[str, Any]]:
@@ -172,7 +172,7 @@ class DaemonProcess:
         return [line for line in self.log_lines() if line.get("event") == name]
 
     def close(self) -> None:
-        """Kill it and remove its files; calling it twice does no harm."""
+        """Kill it and remove its files; may be called twice."""
         self.kill()
         shutil.rmtree(self.directory, ignore_errors=True)
         atexit.unregister(self.close)

@@ -11,7 +11,7 @@ _JOBS: Final = Path(__file__).parents[1] / "data" / "jobs"
 
 @dataclass(frozen=True, slots=True)
 class JobFile:
-    """A job as one version of Sockudo writes it, and what a webhook that wants all of it must be sent."""
+    """A job as one version of Sockudo writes it, and the expected body for a webhook that wants all of it."""
 
     version: str
     name: str
@@ -23,7 +23,7 @@ class JobFile:
 
 
 def job_files() -> list[JobFile]:
-    """Return all of them; a parametrised test passes `ids=str`."""
+    """Return all job files; a parametrised test passes `ids=str`."""
     return [
         JobFile(path.parent.name, path.stem, path.read_bytes(), path.with_suffix(".webhook").read_bytes())
         for path in sorted(_JOBS.glob("*/*.job"))

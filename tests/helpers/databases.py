@@ -1,4 +1,4 @@
-"""Real databases as child processes, each with data of its own: started, killed, frozen and restarted by tests."""
+"""Real databases as child processes, each with its own data: started, killed, frozen and restarted by tests."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.helpers.ports import free_port
 from tests.helpers.redis_binaries import STARTED
 from tests.helpers.waiting import eventually
 
-START_SECONDS: Final = 60.0  # they are up in some seconds; a loaded machine may take its time
+START_SECONDS: Final = 60.0  # normally a few seconds; a loaded machine may need longer
 USER: Final = "sockudo"
 PASSWORD: Final = "db-CANARY-password"
 DATABASE: Final = "sockudo"
@@ -36,13 +36,13 @@ _DEBIANS_POSTGRES: Final = "/usr/lib/postgresql"
 
 
 class Database(ABC):
-    """One server on a free port of 127.0.0.1. `close` ends it and removes its data, as leaving `with` does."""
+    """One server on a free port of 127.0.0.1. `close` stops it and removes its data, as leaving `with` does."""
 
     kind: str
 
     def __init__(self) -> None:
         self.port = free_port()
-        self.tls = True  # from the next start on
+        self.tls = True  # applies from the next start
         self._owner: Any = None  # a connection
         self.directory = Path(tempfile.mkdtemp(prefix=f"{self.kind}-"))
         self._process: subprocess.Popen[bytes] | None = None
@@ -53,7 +53,7 @@ class Database(ABC):
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> Self:
-        """Start it and wait until it answers; the first start makes its data."""
+        """Start it and wait until it answers; the first start creates its data."""
         if self._process is None:
             self._make_certificates()
             self._make_data()
@@ -65,7 +65,7 @@ class Database(ABC):
         return self
 
     def kill(self) -> None:
-        """End it at once, as a crash would; what it has taken stays."""
+        """Kill it immediately, as a crash would; accepted data stays."""
         if self._owner is not None:
             owner, self._owner = self._owner, None
             owner.close()
@@ -75,7 +75,7 @@ class Database(ABC):
             self._process.wait(START_SECONDS)
 
     def pause(self) -> None:
-        """Freeze it: connections stay open, nothing is answered."""
+        """Freeze it: connections stay open, and nothing is answered."""
         assert self._process is not None
         os.kill(self._process.pid, signal.SIGSTOP)
         os.waitid(os.P_PID, self._process.pid, os.WSTOPPED)
@@ -87,7 +87,7 @@ class Database(ABC):
 
     @property
     def authority(self) -> Path:
-        """The file with the authority that the server's certificate, for 127.0.0.1, comes from."""
+        """The CA file for the server's certificate, which is valid for 127.0.0.1."""
         return self.directory / "authority.pem"
 
     def _make_certificates(self) -> None:
@@ -142,10 +142,10 @@ class Database(ABC):
 
 
 class Postgres(Database):
-    """Debian's PostgreSQL, or any on PATH. It refuses to run as root, so it then runs as Debian's user for it."""
+    """PostgreSQL from Debian or on PATH. It refuses to run as root, and then runs as Debian's user for it."""
 
     kind = "postgres"
-    _crash = signal.SIGQUIT  # its children would outlive a SIGKILL for a moment, and keep the port
+    _crash = signal.SIGQUIT  # after a SIGKILL its children would live on for a moment and keep the port
 
     def __init__(self) -> None:
         self._initdb, self._program = _require(self.kind, "initdb"), _require(self.kind, "postgres")
@@ -155,7 +155,7 @@ class Postgres(Database):
             os.chown(self.directory, pwd.getpwnam(self._user).pw_uid, -1)
 
     def run(self, sql: str, **values: Any) -> list[Any]:
-        """Run one statement as the owner of everything."""
+        """Run one statement as the owner of all data."""
         if self._owner is None:
             self._owner = pg8000.native.Connection(
                 USER, host="127.0.0.1", port=self.port, database="postgres", password=PASSWORD, ssl_context=False
@@ -216,7 +216,7 @@ class Postgres(Database):
 
 
 class Mariadb(Database):
-    """Debian's MariaDB, or any on PATH."""
+    """MariaDB from Debian or on PATH."""
 
     kind = "mariadb"
 
@@ -227,7 +227,7 @@ class Mariadb(Database):
         self._run_as = ["--user=root"] if os.geteuid() == 0 else []
 
     def run(self, sql: str, values: Sequence[Any] = ()) -> Sequence[Any]:
-        """Run one statement as the owner of everything."""
+        """Run one statement as the owner of all data."""
         if self._owner is None:
             self._owner = pymysql.connect(
                 host="127.0.0.1",
@@ -284,7 +284,7 @@ class Mariadb(Database):
             "--bind-address=127.0.0.1",
             "--skip-name-resolve",
             "--skip-log-bin",
-            "--innodb-flush-log-at-trx-commit=2",  # enough for a crash of the process alone
+            "--innodb-flush-log-at-trx-commit=2",  # sufficient for a crash of the process alone
             "--innodb-buffer-pool-size=64M",
             *(certificate if self.tls else ["--skip-ssl"]),
             *self._run_as,
@@ -299,7 +299,7 @@ class Mariadb(Database):
 
 
 class Dynamodb(Database):
-    """The server of moto, a wheel. It keeps its tables in memory, so a crash loses them."""
+    """The server of moto, installed as a wheel. It keeps its tables in memory, so a crash loses them."""
 
     kind = "dynamodb"
 
@@ -332,13 +332,13 @@ class Dynamodb(Database):
     def _answers(self) -> bool:
         try:
             self.client().list_tables()
-        except Exception:  # noqa: BLE001 - whatever it is, it is not up yet
+        except Exception:  # noqa: BLE001 - whatever the error is, the server is not up yet
             return False
         return True
 
 
 def _require(kind: str, program: str) -> str:
-    """Return the program, or skip the test; where CI is set it fails instead, see conftest."""
+    """Return the program, or skip the test; in CI it fails instead, see conftest."""
     places = [str(path) for path in sorted(Path(_DEBIANS_POSTGRES).glob("*/bin"))] + ["/usr/sbin"]
     found = shutil.which(program, path=os.pathsep.join([*places, os.environ.get("PATH", "")]))
     if found is None:

@@ -1,4 +1,4 @@
-"""A process that has no file descriptors left, for real."""
+"""Makes the process run out of file descriptors, for real."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from contextlib import contextmanager
 
 @contextmanager
 def no_descriptors_left() -> Iterator[None]:
-    """Let nothing be opened meanwhile; the rights of a file would not stop root."""
-    gc.collect()  # a socket of an earlier test that is closed meanwhile would leave room
+    """Prevent any open within the block; file permissions would not stop root."""
+    gc.collect()  # a socket of an earlier test that is closed in the meantime would free a descriptor
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     next_free = os.open(os.devnull, os.O_RDONLY)
     os.close(next_free)

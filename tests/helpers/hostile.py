@@ -1,4 +1,4 @@
-"""A receiver of raw sockets that does what no HTTP server would: a function of the test gets each connection."""
+"""A receiver on raw sockets that behaves as no HTTP server would: a function of the test handles each connection."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ DRIP_SECONDS: Final = 0.05
 
 
 class Visit:
-    """One connection; its methods end quietly when the other side has left."""
+    """One connection; its methods return quietly when the client has disconnected."""
 
     def __init__(self, connection: socket.socket, receiver: HostileReceiver, nth: int) -> None:
         self.connection = connection
-        self.nth = nth  # connections so far, this one included
+        self.nth = nth  # connections so far, including this one
         self._receiver = receiver
         self._buffer = b""
 
     def read_request(self) -> bool:
-        """Read one request, whole; False when the connection has ended."""
+        """Read one complete request; return False if the connection has ended."""
         while b"\r\n\r\n" not in self._buffer:
             if not self._receive():
                 return False
@@ -51,7 +51,7 @@ class Visit:
         self.connection.sendall(data)
 
     def wait_until_received(self, timeout: float = 5.0) -> None:
-        """Wait until the other side's kernel has taken everything sent; a busy machine delivers it some time later."""
+        """Wait until the client's kernel has received everything; a busy machine delivers it later."""
         deadline = time.monotonic() + timeout
         unsent = bytearray(4)
         while time.monotonic() < deadline:
@@ -62,13 +62,13 @@ class Visit:
         raise TimeoutError("the other side has not received everything that was sent")
 
     def drip(self, pieces: Iterable[bytes], pause: float = DRIP_SECONDS) -> None:
-        """Send piece by piece for as long as somebody listens."""
+        """Send piece by piece while the client is connected."""
         for piece in pieces:
             self.send(piece)
             time.sleep(pause)
 
     def linger(self) -> None:
-        """Keep the connection open and say nothing more, until the other side ends it."""
+        """Keep the connection open and send nothing more until the client closes it."""
         while self._receive():
             self._buffer = b""
 
@@ -83,11 +83,11 @@ class Visit:
 
 
 class HostileReceiver:
-    """Listens on a free port of 127.0.0.1; every connection gets a thread of its own that ends with it."""
+    """Listens on a free port of 127.0.0.1; each connection has a thread of its own that ends with it."""
 
     def __init__(self, behave: Behaviour, *, tls: ssl.SSLContext | None = None, backlog: int = 512) -> None:
         self.connections = 0
-        self.requests: list[bytes] = []  # their heads
+        self.requests: list[bytes] = []  # only their heads
         self._behave = behave
         self._tls = tls
         self._socket = socket.create_server(("127.0.0.1", 0), backlog=backlog)
@@ -99,7 +99,7 @@ class HostileReceiver:
         return f"{scheme}://127.0.0.1:{self.port}{path}"
 
     def close(self) -> None:
-        # Only a shutdown wakes the thread that waits in accept.
+        # Only a shutdown wakes the thread that is blocked in accept.
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
@@ -129,7 +129,7 @@ class HostileReceiver:
                 connection = self._tls.wrap_socket(connection, server_side=True)
             self._behave(Visit(connection, self, nth))
         except OSError:
-            pass  # the other side has left, as it should
+            pass  # the client has disconnected, as expected
         finally:
             self._open.discard(connection)
             with contextlib.suppress(OSError):
@@ -150,7 +150,7 @@ def answering(*pieces: bytes, keep: bool = False) -> Behaviour:
 
 
 def speaking_first(data: bytes) -> Behaviour:
-    """Send something at once, whatever comes."""
+    """Send data immediately, before any request."""
 
     def behave(visit: Visit) -> None:
         visit.send(data)
@@ -160,7 +160,7 @@ def speaking_first(data: bytes) -> Behaviour:
 
 
 def dripping(*before: bytes, drops: Iterable[bytes] = ()) -> Behaviour:
-    """Answer with the first pieces at once, then with one drop after the other."""
+    """Send the first pieces immediately, then one drop after the other."""
 
     def behave(visit: Visit) -> None:
         visit.read_request()
@@ -172,7 +172,7 @@ def dripping(*before: bytes, drops: Iterable[bytes] = ()) -> Behaviour:
 
 
 def endless(*before: bytes, piece: bytes = b"a" * CHUNK) -> Behaviour:
-    """Answer with the first pieces, then with one piece again and again, as fast as it goes."""
+    """Send the first pieces, then one piece repeatedly, as fast as possible."""
 
     def behave(visit: Visit) -> None:
         visit.read_request()
@@ -221,6 +221,6 @@ def ok(body: bytes = b"", *lines: bytes, status: bytes = b"200 OK") -> bytes:
 
 
 def gzip_bomb(megabytes: int = 20) -> bytes:
-    """Return a small gzip stream that becomes so many megabytes of zeros."""
+    """Return a small gzip stream that expands to that many megabytes of zeros."""
     packer = zlib.compressobj(9, zlib.DEFLATED, 31)
     return b"".join([packer.compress(bytes(1 << 20)) for _ in range(megabytes)]) + packer.flush()

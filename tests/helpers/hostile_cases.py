@@ -1,4 +1,4 @@
-"""The table of hostile receivers, and what an attempt at each comes to."""
+"""The table of hostile receivers, and the expected result of an attempt at each."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.helpers.hostile import (
 
 @dataclass(frozen=True)
 class Case:
-    """A receiver, and the reason that an attempt at it ends with. `padding` is added to what is sent to it."""
+    """A receiver, and the reason that an attempt at it fails with. `padding` is added to the request."""
 
     name: str
     behave: Behaviour
@@ -79,6 +79,6 @@ CASES: Final = [
     Case("NUL in a header", answering(b"HTTP/1.1 200 OK\r\nX: a\0b\r\n\r\n"), "delivered"),
     Case("NUL bytes", answering(bytes(4096)), "protocol"),
     Case("NUL in the status line", answering(b"HTTP/1.1 \0200 OK\r\n\r\n"), "protocol"),
-    Case("nobody reads our body", deaf, "read-timeout", padding=30_000_000),
+    Case("our body is never read", deaf, "read-timeout", padding=30_000_000),
     Case("redirect to itself", answering(ok(b"", b"Location: /", status=b"302 Found"), keep=True), "redirect-302"),
 ]

@@ -1,6 +1,6 @@
-"""All hostile receivers in a process of their own, so that they cost a test's other receivers no time.
+"""Runs all hostile receivers in a process of their own, so that they do not slow down a test's other receivers.
 
-Its one line of output holds the URLs by the names of the cases; it ends with its input.
+Its one line of output holds the URLs by case name; it exits when its input is closed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tests.helpers.hostile_cases import CASES
 
 @contextmanager
 def hostile_urls() -> Iterator[dict[str, str]]:
-    """Start the process, and end it with the block."""
+    """Start the process, and stop it at the end of the block."""
     command = [sys.executable, "-m", __name__]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None

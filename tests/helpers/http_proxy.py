@@ -1,4 +1,4 @@
-"""A TCP proxy in front of an HTTP server that can lose one reply, refuse and cut."""
+"""A TCP proxy in front of an HTTP server that can lose one reply, refuse connections and cut them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from tests.helpers.resets import reset
 
 
 class HttpProxy:
-    """Forwards `port` to `upstream`, both on 127.0.0.1. Every switch works at once and from any thread."""
+    """Forwards `port` to `upstream`, both on 127.0.0.1. Every switch takes effect immediately and may be set from any
+    thread."""
 
     def __init__(self, upstream: int) -> None:
         self.upstream = upstream
@@ -29,7 +30,7 @@ class HttpProxy:
         return f"http://127.0.0.1:{self.port}"
 
     def lose_reply(self) -> None:
-        """Lose the next reply: the server has done what was asked, and the client sees a closed connection."""
+        """Lose the next reply: the server has processed the request, but the client sees a closed connection."""
         self._loses = True
 
     def cut_off(self) -> None:
@@ -74,7 +75,7 @@ class HttpProxy:
                 self._writers.discard(up_writer)
                 up_writer.close()
         except OSError:
-            pass  # what the two of them do to each other is what a test is about
+            pass  # errors between the two sides are part of the tests
         finally:
             self._writers.discard(writer)
             writer.close()

@@ -1,4 +1,4 @@
-"""Reads HTTP/1.1 requests off a buffer, keeping names, order and body bytes as they came."""
+"""Reads HTTP/1.1 requests from a buffer; keeps names, order and body bytes unchanged."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Parsed(NamedTuple):
 
 
 def parse_request(buffer: bytearray) -> Parsed | None:
-    """Take the first request out of the buffer, or return None while it is not complete.
+    """Remove the first request from the buffer, or return None while it is incomplete.
 
-    A body has a Content-Length; a chunked one is not understood, because nobody here may send it.
+    A body must have a Content-Length; chunked bodies are not supported, because the daemon must not send them.
     """
     head_end = buffer.find(b"\r\n\r\n")
     if head_end < 0:

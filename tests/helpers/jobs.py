@@ -1,4 +1,4 @@
-"""Job bodies as Sockudo 4.7 puts them on a list: compact JSON, raw UTF-8, the fields in its order."""
+"""Job bodies as Sockudo 4.7 puts them on a list: compact JSON, raw UTF-8, fields in its order."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NUMBERED_CHANNEL: Final = re.compile(rb'"channel":"room-(\d+)"')
 
 
 def event(name: str = "channel_occupied", channel: str = "room-1", **fields: object) -> bytes:
-    """Return one event. Its keys stand in the order given, as a random but frozen order would."""
+    """Return one event. Its keys keep the given order: the server's order is arbitrary, but stays as it is."""
     return dumps({"channel": channel, "name": name, **fields})
 
 
@@ -31,7 +31,7 @@ def job(
 ) -> bytes:
     """Return the body of job number `n`: by default one `channel_occupied` of the channel `room-<n>`.
 
-    `events` are put in byte for byte. The same arguments give the same bytes, so identical jobs are `[job()] * 3`.
+    `events` are inserted byte for byte. The same arguments give the same bytes, so identical jobs are `[job()] * 3`.
     """
     listed = b",".join([event(channel=f"room-{n}")] if events is None else events)
     head = dumps({"app_key": key, "app_id": app_id, "app_secret": secret})
@@ -42,17 +42,17 @@ def job(
 
 
 def jobs(count: int, first: int = 1) -> list[bytes]:
-    """Return `count` jobs that are told apart by their numbers, the first being number `first`."""
+    """Return `count` jobs with consecutive numbers, starting at `first`."""
     return [job(n) for n in range(first, first + count)]
 
 
 def numbers(body: bytes) -> list[int]:
-    """Return the numbers of the jobs whose events are in a job's or a webhook's body."""
+    """Return the numbers of the jobs whose events are in the body of a job or a webhook."""
     return [int(number) for number in _NUMBERED_CHANNEL.findall(body)]
 
 
 def webhook_body(n: int = 1, *, events: Sequence[bytes] | None = None, time_ms: int | None = None) -> bytes:
-    """Return what a webhook that wants all of `job(n, …)` is sent."""
+    """Return the body for a webhook that wants all of `job(n, …)`."""
     listed = b",".join([event(channel=f"room-{n}")] if events is None else events)
     return b'{"time_ms":%d,"events":[%b]}' % (TIME_MS + n if time_ms is None else time_ms, listed)
 

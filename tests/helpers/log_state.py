@@ -1,4 +1,4 @@
-"""Logging belongs to the process; a test that sets it up leaves it as it was."""
+"""Logging is global to the process; a test that configures it restores it afterwards."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WAIT = 5.0
 
 @contextmanager
 def logging_put_back() -> Iterator[None]:
-    """Put back hooks, handlers and structlog's configuration at the end, and end the writer of a set-up within."""
+    """Restore hooks, handlers and structlog's configuration at the end, and stop the log writer that was set up."""
     hooks = sys.excepthook, threading.excepthook, sys.unraisablehook
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level

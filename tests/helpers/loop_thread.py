@@ -13,7 +13,8 @@ CALL_SECONDS = 20.0
 
 
 class LoopThread:
-    """Runs coroutines and plain functions in its loop for callers in other threads, who wait for the result."""
+    """Runs coroutines and plain functions in its loop for callers in other threads, which block until the result is
+    there."""
 
     def __init__(self, name: str) -> None:
         self.loop = asyncio.new_event_loop()
@@ -25,7 +26,7 @@ class LoopThread:
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(CALL_SECONDS)
 
     def call(self, function: Callable[[], T]) -> T:
-        """Call the function in the loop's thread, between two of its events."""
+        """Call the function in the loop's thread, between two events."""
 
         async def called() -> T:
             return function()
@@ -33,7 +34,7 @@ class LoopThread:
         return self.run(called())
 
     def close(self) -> None:
-        """Cancel what still runs and end the thread."""
+        """Cancel running tasks and end the thread."""
         self.run(_cancel_others())
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(CALL_SECONDS)
@@ -41,7 +42,7 @@ class LoopThread:
 
 
 async def stop_listening(server: asyncio.Server) -> None:
-    """Close a server, after what it has just accepted has become a connection: asyncio leaves it open otherwise."""
+    """Close a server after its accepted sockets have become connections: asyncio would leave them open otherwise."""
     loop = asyncio.get_running_loop()
     for listening in server.sockets:
         loop.remove_reader(listening.fileno())
@@ -55,9 +56,9 @@ async def _cancel_others() -> None:
     for task in others:
         task.cancel()
     await asyncio.gather(*others, return_exceptions=True)
-    # Also connections that their server has not heard of yet: a client may come and go while it is being closed.
+    # Includes connections that their server does not know yet: a client may connect while the server is being closed.
     for transport in list(getattr(asyncio.get_running_loop(), "_transports", {}).values()):
         transport.abort()
-    # Closed transports free their sockets some turns of the loop later.
+    # Closed transports free their sockets a few loop iterations later.
     for _ in range(10):
         await asyncio.sleep(0.001)

@@ -1,4 +1,4 @@
-"""Limits the memory of a process as a container would, where this machine lets us, and tells what it took."""
+"""Limits the memory of a process as a container would, where this machine permits it, and measures its peak."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _ROOT = Path("/sys/fs/cgroup")
 
 @contextlib.contextmanager
 def limited(pid: int, mebibytes: int) -> Iterator[bool]:
-    """Put a process into a memory cgroup of its own; yields False where none can be made. It is removed at the end."""
+    """Put a process into a new memory cgroup, removed at the end; yields False if none can be created."""
     is_first = (_ROOT / "memory").is_dir()
     group = (_ROOT / "memory" if is_first else _ROOT) / f"sockudo-queue-test-{os.getpid()}-{pid}"
     try:
@@ -24,7 +24,7 @@ def limited(pid: int, mebibytes: int) -> Iterator[bool]:
     else:
         yield True
     finally:
-        # Only an empty group can be removed; what is left of it goes to its parent.
+        # Only an empty group can be removed; its remaining memory is charged to the parent.
         with contextlib.suppress(OSError):
             (group.parent / "cgroup.procs").write_text(str(pid))
         with contextlib.suppress(OSError):
@@ -32,6 +32,6 @@ def limited(pid: int, mebibytes: int) -> Iterator[bool]:
 
 
 def peak_mebibytes(pid: int) -> float:
-    """Return the most memory that a process has had so far, by the kernel's own account."""
+    """Return the peak memory of a process as measured by the kernel."""
     status = Path(f"/proc/{pid}/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0]) / 1024

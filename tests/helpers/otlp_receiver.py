@@ -1,4 +1,4 @@
-"""A receiver of spans: what an OpenTelemetry collector does with OTLP over HTTP, as far as tests ask."""
+"""A receiver of spans: the subset of an OpenTelemetry collector (OTLP over HTTP) that the tests need."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ class Span:
 
 
 class OtlpReceiver:
-    """Takes spans on a port of its own. `respond` is called before anything is kept.
+    """Receives spans on a port of its own. `respond` is called before anything is stored.
 
-    It answers with `status` and no body, or with a body that never ends where `endless` is set.
+    It answers with `status` and no body, or with an endless body if `endless` is set.
     """
 
     def __init__(self, port: int = 0) -> None:
@@ -60,14 +60,14 @@ class OtlpReceiver:
 
     @property
     def spans(self) -> list[Span]:
-        """What has arrived, in the order in which the spans began."""
+        """The received spans, ordered by their start."""
         return sorted(self._spans, key=lambda span: span.start)
 
     def of(self, kind: str, name: str = "") -> list[Span]:
         return [span for span in self.spans if span.kind == kind and span.name.startswith(name)]
 
     def wait_for(self, count: int, timeout: float = 20.0, kind: str = "") -> list[Span]:
-        """Wait for so many spans of a kind; return all of that kind."""
+        """Wait for `count` spans of a kind; return all of that kind."""
         eventually(lambda: len([each for each in self._spans if kind in ("", each.kind)]) >= count, timeout, self._text)
         return [span for span in self.spans if kind in ("", span.kind)]
 
@@ -119,7 +119,7 @@ class OtlpReceiver:
                     self.wfile.write(bytes(65_536))
 
             def log_message(self, *_: object) -> None:
-                """Say nothing."""
+                """Suppress the log."""
 
         return Handler
 
@@ -128,7 +128,7 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, *_: object) -> None:
-        """A client that is killed while it sends is what some tests want."""
+        """Ignore errors: some tests kill the client while it sends."""
 
 
 def _span(service: str, span: Any) -> Span:

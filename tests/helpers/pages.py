@@ -1,4 +1,4 @@
-"""The daemon's pages as a browser without JavaScript uses them: pages are read, forms found, filled in and sent."""
+"""The daemon's pages, used like a browser without JavaScript: reads pages; finds, fills in and sends forms."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Reply(NamedTuple):
 
 
 class Form(NamedTuple):
-    """One form: where it is sent to, and the fields that are filled in already."""
+    """One form: its action, and its prefilled fields."""
 
     action: str
     fields: dict[str, str]
@@ -30,7 +30,7 @@ class Form(NamedTuple):
 
 @dataclass
 class Pages:
-    """Requests to one daemon. Each is a connection of its own."""
+    """Requests to one daemon. Each uses a new connection."""
 
     port: int
     password: str = "p"
@@ -49,7 +49,7 @@ class Pages:
         return self.request("GET", path, None, headers)
 
     def post(self, form: Form, **headers: str | None) -> Reply:
-        """Send a form as a browser does; `headers` replace those of the browser, None leaves one out."""
+        """Send a form as a browser does; `headers` replace the browser's, and None omits one."""
         body = urlencode(form.fields)
         sent = {
             "Content-Type": "application/x-www-form-urlencoded",
@@ -70,7 +70,7 @@ class Pages:
 
 
 def forms(document: str, action: str) -> list[Form]:
-    """Return the forms of a page that are sent to `action`, in their order."""
+    """Return the forms of a page with this action, in their order."""
     return [form for form in _Forms(document).found if form.action == action]
 
 

@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-# Below Linux's range for outgoing connections (from 32768). A client that dials a closed port inside that range can be
-# given the same port as its own and then talks to itself; and an outgoing connection can take the port of a server that
-# is being restarted. A node of a Redis Cluster listens on port + 10000 too, so that range is left to those.
+# Below Linux's range for outgoing connections (from 32768). A client that dials a closed port inside that range can
+# receive the same port as its own and then talk to itself; and an outgoing connection can take the port of a server
+# that is being restarted. A node of a Redis Cluster also listens on port + 10000, so that range is reserved for those.
 _FIRST, _LAST = 12_000, 21_999
 _BUS: Final = 10_000
 _RUNS: Final = 4
@@ -23,9 +23,10 @@ _RUN_VARIABLE: Final = "SOCKUDO_QUEUE_TEST_RUN"
 
 
 def own_ports(worker: str, workers: int, run: int = 0) -> range:
-    """Return the ports of one process of a run, such as `gw1` of 3. No two processes share one, not even of two runs.
+    """Return the ports of one process of a run, such as `gw1` of 3. No two processes share a port, not even of two
+    runs.
 
-    A server that is being restarted leaves its port free for a moment, and a server of another test must not take it.
+    A restarting server leaves its port free for a moment, and a server of another test must not take it.
     """
     size = (_LAST - _FIRST + 1) // (_RUNS * workers)
     first = _FIRST + size * (run * workers + int(worker.removeprefix("gw")) % workers)
@@ -33,9 +34,9 @@ def own_ports(worker: str, workers: int, run: int = 0) -> range:
 
 
 def _number_of_this_run() -> int:
-    """Return a number that no other run on this machine has, while there are not more than four of them.
+    """Return a number that no other run on this machine has, for up to four concurrent runs.
 
-    The first process of a run holds it by a lock, until it ends, and passes it on to its workers by a variable.
+    The first process of a run holds it by a lock until it ends, and passes it on to its workers in a variable.
     """
     passed_on = os.environ.get(_RUN_VARIABLE)
     if passed_on is not None:
@@ -57,13 +58,13 @@ def _lock(number: int) -> bool:
 
 
 def _walk() -> Iterator[int]:
-    """Return the ports of this process in turn, so that one is not soon handed out again."""
+    """Yield the ports of this process in turn, so that a port is not reused soon."""
     ports = own_ports(
         os.environ.get("PYTEST_XDIST_WORKER", "gw0"),
         int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")),
         _number_of_this_run(),
     )
-    # Of the system, so that a seed which a test has set does not give every run the same ports.
+    # Uses the system's source, so that a seed set by a test does not give every run the same ports.
     start = random.SystemRandom().randrange(len(ports))
     return itertools.cycle([*ports[start:], *ports[:start]])
 

@@ -1,7 +1,7 @@
-"""Queue V2 as Sockudo 5 writes it, made anew from the description of its keys: nothing here is shared with the driver.
+"""Queue V2 as Sockudo 5 writes it, implemented from the description of its keys: no code is shared with the driver.
 
-`Producer` enqueues as a server does, `Worker` claims and settles as a server's own workers do, with their limit of
-attempts and the trimming of `dlq`. Both take their times from their own clock, as servers do.
+`Producer` enqueues like a server; `Worker` claims and settles like a server's own workers, including their limit of
+attempts and the trimming of `dlq`. Both use their own clock for timestamps, as servers do.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ end
 return 1
 """
 
-# The same for many jobs at once, none of them delayed. ARGV limit now events-kept, then id and payload of each
+# The same for several jobs, none of them delayed. ARGV limit now events-kept, then id and payload of each
 ENQUEUE_ALL: Final = """
 for i = 4, #ARGV, 2 do
   if redis.call('HEXISTS', KEYS[1], ARGV[i]) == 1 then return redis.error_reply('known ' .. ARGV[i]) end
@@ -218,13 +218,13 @@ def j_record(job_id: bytes, data: bytes) -> bytes:
 
 
 def b_frame(records: Sequence[bytes], count: int | None = None) -> bytes:
-    """Pack records; `count` is what the frame says, if that is not the truth."""
-    said = len(records) if count is None else count
-    return b"B" + said.to_bytes(4, "big") + b"".join([len(it).to_bytes(4, "big") + it for it in records])
+    """Pack records; `count` overrides the number in the header."""
+    announced = len(records) if count is None else count
+    return b"B" + announced.to_bytes(4, "big") + b"".join([len(it).to_bytes(4, "big") + it for it in records])
 
 
 class Producer:
-    """A server that enqueues. `clock` is in seconds."""
+    """A server that enqueues. `clock` returns seconds."""
 
     def __init__(
         self, client: Any, base: str = DEFAULT_BASE, *, events_kept: int = EVENTS_KEPT, clock: Clock = time.time
@@ -242,25 +242,25 @@ class Producer:
         return f"{self.base}:{part}"
 
     def enqueue(self, body: bytes, *, delay_ms: int = 0, job_id: str | None = None) -> str:
-        """Enqueue one job of a 4.7 body as 5.0 would, and return its id."""
+        """Enqueue one job with a 4.7 body as 5.0 would, and return its id."""
         own = job_id or new_id()
         assert self.enqueue_payload(envelope(with_job_id(body, own), own), own, delay_ms=delay_ms) == 1
         return own
 
     def enqueue_payload(self, payload: bytes, job_id: str | bytes, *, delay_ms: int = 0) -> int:
-        """Enqueue any text: 1 enqueued, 0 known already, -1 another text is known under this id."""
+        """Enqueue any text: 1 enqueued, 0 already known, -1 the id is known with another text."""
         arguments = [job_id, payload, 5, round(self._clock() * 1000), delay_ms, self._events_kept]
         return int(self._enqueue(keys=self._keys, args=arguments))
 
     def enqueue_payloads(self, payloads: Sequence[tuple[str, bytes]]) -> None:
-        """Enqueue many texts by their ids, in one step for each so many."""
+        """Enqueue texts with their ids, one chunk per script call."""
         for start in range(0, len(payloads), BATCH):
             flat = [value for pair in payloads[start : start + BATCH] for value in pair]
             arguments = [5, round(self._clock() * 1000), self._events_kept, *flat]
             assert self._enqueue_all(keys=self._keys, args=arguments) == len(flat) // 2
 
     def enqueue_frame(self, frame: bytes, count: int) -> None:
-        """Push one packed element that holds so many jobs, in one transaction."""
+        """Push one packed element that holds `count` jobs, in one transaction."""
         with self.client.pipeline(transaction=True) as pipeline:
             pipeline.lpush(self.key("inline-wait"), frame)
             pipeline.incrby(self.key("inline-wait-count"), count)
@@ -323,12 +323,12 @@ class Worker:
         ]
 
     def ack(self, lease: Lease) -> bool:
-        """Settle; False when the lease is somebody else's by now."""
+        """Settle; return False if another worker holds the lease now."""
         arguments = [self._now(), self._dlq_kept, self._completed_kept, lease.id, lease.token]
         return bool(self._ack(keys=self._keys, args=arguments))
 
     def nack(self, lease: Lease, reason: str = "processor-error", *, forced: bool = False, delay_ms: int = 0) -> int:
-        """Give back: 0 not ours any more, 1 comes again, 2 buried."""
+        """Return the job: 0 not ours any more, 1 will be retried, 2 dead-lettered."""
         now = self._now()
         arguments = [now, self._dlq_kept, lease.id, lease.token, reason, int(forced), now + delay_ms]
         return int(self._nack(keys=self._keys, args=arguments))

@@ -1,4 +1,4 @@
-"""A scriptable HTTP/1.1 receiver: records every request byte for byte and answers as a test says."""
+"""A scriptable HTTP/1.1 receiver: records every request byte for byte and answers as the test's script decides."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from tests.helpers.waiting import eventually
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request as it came. `header_lines` keeps order, case and repeats; `headers` has lower-case names."""
+    """One received request. `header_lines` keeps order, case and repeats; `headers` has lower-case names."""
 
     method: str
     path: str
     header_lines: tuple[tuple[str, str], ...]
     headers: dict[str, str]
     body: bytes
-    received_at: float  # time.monotonic() when the last byte was there
+    received_at: float  # time.monotonic() at the arrival of the last byte
     port: int  # of the receiver
-    client_port: int  # tells connections apart
+    client_port: int  # identifies the connection
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a request gets, after `delay` seconds: a response, a reset, or silence (`hang`) on an open connection.
+    """The reaction to a request, after `delay` seconds: a response, a reset, or silence (`hang`) on an open connection.
 
-    `close` ends the connection after the response. `trickle` sends the response byte by byte with so many seconds
+    `close` ends the connection after the response. `trickle` sends the response byte by byte, with that many seconds
     between two bytes. `raw` is sent in place of a well-formed response.
     """
 
@@ -69,10 +69,10 @@ _OK_WIRE: Final = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 
 
 class Receiver:
-    """Listens on a free port of 127.0.0.1 from its construction on (or of `host`, which may be several).
+    """Listens on a free port of 127.0.0.1 (or of `host`, which may be several) from its construction.
 
-    Answers 200 until told otherwise.
-    Scripts run in the receiver's own thread and must not block. A delay holds back its own connection only.
+    Answers 200 by default. Scripts run in the receiver's own thread and must not block. A delay affects its own
+    connection only.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class Receiver:
         return len(self._connections)
 
     def answer(self, script: Script) -> None:
-        """Answer from now on with `script(request, nth)`; nth counts from 1 since the start or the last `clear`."""
+        """Answer with `script(request, nth)` from now on; nth counts from 1 since the start or the last `clear`."""
         self._script = script
 
     def always(self, status: int) -> None:
@@ -122,16 +122,16 @@ class Receiver:
         self._script = lambda request, nth: Answer(hang=True)
 
     def wait_for(self, count: int, timeout: float = 5.0) -> list[Request]:
-        """Return the requests as soon as there are `count`, or fail and tell what came."""
+        """Return the requests once there are `count`; fail with the received ones otherwise."""
         eventually(lambda: self.count >= count, timeout, lambda: self._told(count))
         return list(self.requests)
 
     def clear(self) -> None:
-        """Forget what came; `nth` begins again at 1."""
+        """Forget all requests; `nth` starts again at 1."""
         self._loop.call(self.requests.clear)
 
     def refuse(self) -> None:
-        """Refuse new connections and reset those that are open, until `listen`."""
+        """Refuse new connections and reset open ones, until `listen`."""
         self._loop.run(self._refuse())
 
     def listen(self) -> None:
@@ -140,7 +140,7 @@ class Receiver:
 
     def close(self) -> None:
         self.refuse()
-        self._loop.run(asyncio.sleep(0.01))  # what was accepted a moment ago is made known some turns of the loop later
+        self._loop.run(asyncio.sleep(0.01))  # a just accepted connection is announced a few loop iterations later
         self.refuse()
         self._loop.close()
 
@@ -168,7 +168,7 @@ class Receiver:
         return "\n".join([f"{self.count} of {count} requests came", *last])
 
     def record(self, parsed: Parsed, client_port: int) -> Answer:
-        """Keep a request and decide on its answer; called by the connections."""
+        """Record a request and decide on its answer; called by the connections."""
         headers = {name.lower(): value for name, value in parsed.header_lines}
         request = Request(
             parsed.method,
@@ -192,7 +192,7 @@ class Receiver:
 
 
 class _Connection(asyncio.Protocol):
-    """One client connection; its next request is looked at when the one before has its answer."""
+    """One client connection; the next request is processed after the previous one is answered."""
 
     def __init__(self, receiver: Receiver) -> None:
         self._receiver = receiver

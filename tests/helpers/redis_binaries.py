@@ -1,4 +1,4 @@
-"""Where the server programs of the tests are found, and which of them a run has used."""
+"""Locates the server programs of the tests, and records which of them a run has used."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from typing import Final
 
 import pytest
 
-# scripts/test unpacks here what is no dependency of the Python environment.
+# scripts/test unpacks servers here that are not dependencies of the Python environment.
 SERVERS_DIRECTORY: Final = Path(__file__).parents[2] / ".servers"
 
-# Filled by every started server; the summary at the end of a run tells it.
+# Filled by every started server; the summary at the end of a run shows it.
 STARTED: Final[Counter[str]] = Counter()
 
 
 class ServerKind(StrEnum):
-    """A server that the tests know how to find."""
+    """A server that the tests can locate."""
 
     VALKEY = "valkey"
-    REDIS_6_0 = "redis-6.0"  # the oldest that is supported; has no LMOVE and no BLMOVE
+    REDIS_6_0 = "redis-6.0"  # the oldest supported version; has no LMOVE and no BLMOVE
     REDIS_7_0 = "redis-7.0"  # Debian's, or any newer one on PATH
-    # These are fetched by scripts/servers, and tried where OTHERS names them.
+    # Fetched by scripts/servers, and used if OTHERS names them.
     REDIS_6_2 = "redis-6.2"
     REDIS_8_2 = "redis-8.2"
     VALKEY_8_1 = "valkey-8.1"
@@ -38,13 +38,13 @@ OTHERS: Final = os.environ.get("SOCKUDO_QUEUE_TEST_SERVERS", "").replace(",", " 
 KINDS: Final = [
     *dict.fromkeys([ServerKind.VALKEY, ServerKind.REDIS_6_0, ServerKind.REDIS_7_0, *map(ServerKind, OTHERS)])
 ]
-"""What this run tries: always the oldest, Debian's and the newest."""
+"""The servers of this run: always the oldest, Debian's and the newest."""
 LAYOUT_KINDS: Final = [*dict.fromkeys([ServerKind.VALKEY, *map(ServerKind, OTHERS)])]
-"""What it makes clusters and Sentinels of."""
+"""The servers used for clusters and Sentinels."""
 
 
 def find_server(kind: ServerKind) -> Path | None:
-    """Return the program, or None where this machine does not have it."""
+    """Return the program, or None if it is not on this machine."""
     match kind:
         case ServerKind.VALKEY:
             found = _in_wheel()
@@ -58,7 +58,7 @@ def find_server(kind: ServerKind) -> Path | None:
 
 
 def require_server(kind: ServerKind) -> Path:
-    """Return the program, or skip the test; where CI is set it fails instead, see conftest."""
+    """Return the program, or skip the test; in CI it fails instead, see conftest."""
     program = find_server(kind)
     if program is None:
         pytest.skip(f"{kind} is not on this machine; docs/verification/drivers.md says where each comes from")
@@ -67,10 +67,10 @@ def require_server(kind: ServerKind) -> Path:
 
 @cache
 def server_version(program: Path) -> str:
-    """Return what `--version` says, for example `9.1.2`."""
-    told = subprocess.run([program, "--version"], capture_output=True, text=True, check=True, timeout=10).stdout
-    version = re.search(r"v=(\S+)", told)
-    assert version is not None, told
+    """Return the version in `--version`, for example `9.1.2`."""
+    output = subprocess.run([program, "--version"], capture_output=True, text=True, check=True, timeout=10).stdout
+    version = re.search(r"v=(\S+)", output)
+    assert version is not None, output
     return version[1]
 
 

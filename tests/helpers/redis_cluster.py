@@ -1,4 +1,4 @@
-"""A real Redis Cluster as child processes: masters with a replica each, and slots that are moved by hand."""
+"""A real Redis Cluster as child processes: masters with a replica each; slots can be moved manually."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ FAILOVER_SECONDS: Final = 20.0
 
 
 class RedisCluster:
-    """Some masters, with one replica each unless told otherwise, that serve all slots. `close` ends every process.
+    """Some masters, by default with one replica each, that serve all slots. `close` stops every process.
 
-    A node that says nothing for `node_timeout_ms` is given up; then its replica takes over.
+    A node that is silent for `node_timeout_ms` is considered failed; then its replica takes over.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class RedisCluster:
         extra: Sequence[str] = (),
     ) -> None:
         options = ["--cluster-enabled", "yes", "--cluster-node-timeout", str(node_timeout_ms)]
-        # However long its master has been away, a replica may take over.
+        # A replica may take over however long its master has been away.
         options += ["--cluster-replica-validity-factor", "0", "--repl-diskless-sync-delay", "0", *extra]
         if password is not None:
             options += ["--masterauth", password]
@@ -50,11 +50,11 @@ class RedisCluster:
 
     @property
     def addresses(self) -> str:
-        """Return the nodes as a setting wants them."""
+        """Return the nodes in the format of the setting."""
         return ",".join(f"127.0.0.1:{node.port}" for node in self.nodes)
 
     def start(self) -> Self:
-        """Start the nodes, make them a cluster and wait until every one of them says so."""
+        """Start the nodes, form a cluster and wait until every node considers it complete."""
         with ThreadPoolExecutor(len(self.nodes)) as pool:
             list(pool.map(RedisServer.start, self.nodes))
         first, *others = self.nodes
@@ -71,12 +71,12 @@ class RedisCluster:
         return self
 
     def master_of(self, key: str, *, within: float = FAILOVER_SECONDS) -> RedisServer:
-        """Return the node that takes itself for the master of a key; one is chosen within some seconds."""
+        """Return the node that considers itself the master of a key; an election takes a few seconds."""
         serving = eventually(lambda: [node for node in self.answering if serves(node, key)], within, self.log)
         return serving[0]
 
     def masters(self) -> list[RedisServer]:
-        """Return the nodes that are masters by their own word."""
+        """Return the nodes that report to be masters."""
         return [node for node in self.answering if "master" in _flags(node)]
 
     @property
@@ -85,12 +85,12 @@ class RedisCluster:
         return [node for node in self.nodes if node.answers]
 
     def client(self, **options: Any) -> redis.RedisCluster:
-        """Return redis-py's own cluster client, for what a producer does."""
+        """Return redis-py's own cluster client, for producers."""
         port = next(node.port for node in self.nodes if node.answers)
         return redis.RedisCluster(host="127.0.0.1", port=port, password=self.nodes[0].password, protocol=2, **options)
 
     def move_slot(self, key: str, target: RedisServer, *, finish: bool = True) -> None:
-        """Move a key's slot with all its keys, one after the other, as an operator does by hand."""
+        """Move a key's slot with all its keys, one after the other, as an operator does manually."""
         source, slot = self.master_of(key), key_slot(key.encode())
         _tell(target, "SETSLOT", slot, "IMPORTING", node_id(source))
         _tell(source, "SETSLOT", slot, "MIGRATING", node_id(target))
@@ -98,7 +98,7 @@ class RedisCluster:
             self.finish_move(key, source, target)
 
     def finish_move(self, key: str, source: RedisServer, target: RedisServer) -> None:
-        """Move what a slot holds, and the slot."""
+        """Move the keys of a slot, and the slot."""
         slot = key_slot(key.encode())
         password = ["AUTH", source.password] if source.password else []
         with source.client() as client:
@@ -114,7 +114,7 @@ class RedisCluster:
         return "\n".join(f"--- {node.port}\n" + node.log()[-1500:] for node in self.nodes)
 
     def close(self) -> None:
-        """End every node and remove what it stored."""
+        """Stop every node and remove its data."""
         for node in self.nodes:
             node.close()
 
@@ -133,12 +133,12 @@ class RedisCluster:
 
 
 def is_up(node: RedisServer) -> bool:
-    """Tell whether a node takes the cluster for complete."""
+    """Return whether a node considers the cluster complete."""
     return _info(node)["cluster_state"] == "ok"
 
 
 def serves(node: RedisServer, key: str) -> bool:
-    """Tell whether a node takes itself for the master of a key."""
+    """Return whether a node considers itself the master of a key."""
     slot = key_slot(key.encode())
     port = node.port
     return any(first <= slot <= last and at[1] == port for first, last, at, *_ in _tell(node, "SLOTS"))
@@ -166,5 +166,5 @@ def _replication(node: RedisServer) -> dict[str, str]:
 def _tell(node: RedisServer, *command: Any) -> Any:
     with node.client() as client:
         connection = client.connection_pool.get_connection()
-        connection.send_command("CLUSTER", *command)  # the answer as it comes, without redis-py's ideas of it
+        connection.send_command("CLUSTER", *command)  # the raw answer, without redis-py's conversions
         return connection.read_response(disable_decoding=True)

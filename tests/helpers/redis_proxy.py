@@ -15,16 +15,17 @@ from tests.helpers.ports import free_port
 from tests.helpers.resets import reset
 from tests.helpers.resp import command_name, end_of_command, end_of_value, is_push
 
-# Losing these would only break the set-up of a connection, which is another test.
+# Losing these would only break the set-up of a connection, which other tests cover.
 HANDSHAKE: Final = frozenset({"HELLO", "CLIENT", "AUTH", "SELECT", "SCRIPT"})
 
 _READ_BYTES: Final = 65_536
 
 
 class RedisProxy:
-    """Forwards `port` to `upstream`, both on 127.0.0.1. Every switch works at once and from any thread.
+    """Forwards `port` to `upstream`, both on 127.0.0.1. Every switch takes effect immediately and may be set from any
+    thread.
 
-    A dropped reply is one whose command the server has carried out: the client never learns the result.
+    The server has executed the command of a dropped reply, but the client never learns the result.
     """
 
     def __init__(self, upstream: int) -> None:
@@ -60,7 +61,8 @@ class RedisProxy:
         limit: int | None = None,
         keep_open: bool = False,
     ) -> None:
-        """Lose replies from now on: each `every`th, or by `probability`, or where `when(command name)` says so.
+        """Lose replies from now on: each `every`th, or by `probability`, or those for which `when(command name)` is
+        true.
 
         Only replies to `commands` count, or to all but the handshake; at most `limit` are lost. The connection is then
         closed both ways, or with `keep_open` stays open and never answers again.
@@ -87,27 +89,27 @@ class RedisProxy:
         self._should_drop = should_drop
 
     def change_replies(self, change: Callable[[str, bytes], bytes]) -> None:
-        """Send what `change(command name, reply)` returns in place of each reply, those of the handshake too."""
+        """Send the result of `change(command name, reply)` in place of each reply, including those of the handshake."""
         self._change = change
 
     def answer_instead(self, reply: bytes) -> None:
-        """Answer every command with this; none of them reaches the server."""
+        """Answer every command with this reply; none of them reaches the server."""
         self._instead = reply
 
     def refuse_larger(self, size: int) -> None:
-        """Refuse every command of more bytes, as servers do that limit the size of a request."""
+        """Refuse every larger command, as servers with a limit on the request size do."""
         self._most_bytes = size
 
     def delay(self, seconds: float) -> None:
-        """Hold back everything that the server says for so long."""
+        """Delay all data from the server by `seconds`."""
         self._delay = seconds
 
     def black_hole(self) -> None:
-        """Let connections live and new ones open, but pass nothing on until `heal`, which then passes on all of it."""
+        """Keep connections open and accept new ones, but forward nothing until `heal`, which forwards all of it."""
         self._loop.call(self._open.clear)
 
     def refuse(self) -> None:
-        """Refuse new connections; those that are open live on, see `cut`."""
+        """Refuse new connections; open ones stay open, see `cut`."""
         self._loop.run(self._stop_listening())
 
     def cut(self) -> None:
@@ -164,7 +166,7 @@ class RedisProxy:
             self._links.discard(link)
 
     async def pass_gate(self, delayed: bool) -> None:
-        """Wait as long as the switches say; called by the connections."""
+        """Wait as long as the switches require; called by the connections."""
         if delayed and self._delay:
             await asyncio.sleep(self._delay)
         await self._open.wait()
@@ -177,12 +179,12 @@ class RedisProxy:
         return True
 
     def sent_for(self, command: str, reply: bytes) -> bytes:
-        """Return what the client gets for a reply; called by the connections."""
+        """Return the reply that the client receives; called by the connections."""
         return reply if self._change is None else self._change(command, reply)
 
     @property
     def connections(self) -> int:
-        """How many connections are open now."""
+        """The number of open connections."""
         return len(self._links)
 
     @property
@@ -208,7 +210,7 @@ class _Link:
         self._proxy = proxy
         self._client_reader, self._client_writer = client
         self._server_reader, self._server_writer = server
-        self._asked: deque[str] = deque()  # commands whose replies have not come yet; replies come in the same order
+        self._asked: deque[str] = deque()  # commands whose replies have not arrived; replies arrive in the same order
         self._silent = False
 
     async def run(self) -> None:

@@ -34,7 +34,8 @@ class SentinelServer(RedisServer):
 
 
 class RedisSentinels:
-    """One master, one replica, three Sentinels that give a server up after `down_after_ms`. `close` ends them all."""
+    """One master, one replica, and three Sentinels that consider a server failed after `down_after_ms`. `close` stops
+    all."""
 
     def __init__(
         self,
@@ -71,12 +72,12 @@ class RedisSentinels:
         return self
 
     def master(self) -> RedisServer:
-        """Return the server that takes itself for the master; one is chosen within some seconds."""
+        """Return the server that considers itself the master; an election takes a few seconds."""
         masters = eventually(lambda: self._in_role("master"), FAILOVER_SECONDS, self.log)
         return masters[0]
 
     def settings(self, timeout: float = 5.0, **groups: Any) -> Settings:
-        """Return settings that find the master here; the response timeout is in seconds."""
+        """Return settings that find this master; the response timeout is in seconds."""
         nodes = tuple(SentinelNode(host="127.0.0.1", port=each.port) for each in self.sentinels)
         secret = Secret(self.sentinel_password) if self.sentinel_password else None
         password = Secret(self.password) if self.password else None
@@ -87,11 +88,11 @@ class RedisSentinels:
         )
 
     def log(self) -> str:
-        """Return the end of everybody's log."""
+        """Return the end of every process's log."""
         return "\n".join(f"--- {each.port}\n" + each.log()[-1500:] for each in [*self.servers, *self.sentinels])
 
     def close(self) -> None:
-        """End every process and remove what it stored."""
+        """Stop every process and remove its data."""
         for each in [*self.sentinels, *self.servers]:
             each.close()
 
@@ -118,7 +119,7 @@ def _knows_all(client: redis.Redis) -> bool:
 
 
 def _replication(server: RedisServer) -> dict[str, str]:
-    """Return what a server says of its role; nothing where it ends meanwhile."""
+    """Return the replication fields of a server's INFO; empty if it ends in the meantime."""
     try:
         with server.client() as client:
             return {name: str(value) for name, value in client.info("replication").items()}

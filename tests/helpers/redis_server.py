@@ -22,18 +22,19 @@ from tests.helpers.redis_binaries import STARTED, ServerKind, require_server, se
 from tests.helpers.redis_tls import ServerTls
 from tests.helpers.waiting import eventually
 
-START_SECONDS: Final = 20.0  # a server is up in 0.03 s; a loaded machine may take its time
+START_SECONDS: Final = 20.0  # normally 0.03 s; a loaded machine may need longer
 STOP_SECONDS: Final = 20.0
 GIVEN_UP_LATE_MS: Final = 20_000
-"""How long servers wait for each other where no test is about that: a loaded machine is no dead server."""
+"""How long servers wait for each other in tests about other things: a loaded machine must not look like a failed
+server."""
 GIVEN_UP_SOON_MS: Final = 1_000
 
 
 class RedisServer:
     """One server on a free port of 127.0.0.1, with a data directory of its own that outlives `kill` and `stop`.
 
-    `close` ends the process and removes the directory; leaving a `with` block does so too. Nothing survives the end of
-    the test process, except when that is itself killed with SIGKILL.
+    `close` stops the process and removes the directory; leaving a `with` block does so too. Nothing survives the end of
+    the test process, unless that is itself killed with SIGKILL.
     """
 
     def __init__(
@@ -80,11 +81,12 @@ class RedisServer:
 
     @property
     def answers(self) -> bool:
-        """Tell whether it runs and is not frozen."""
+        """Return whether it runs and is not frozen."""
         return self.running and not self._frozen
 
     def start(self) -> Self:
-        """Start and wait until it answers. On the first start a port that somebody else just took is given up."""
+        """Start and wait until it answers. If another program has taken the port before the first start, another one is
+        used."""
         first_start = self._process is None
         self._launch()
         try:
@@ -99,13 +101,13 @@ class RedisServer:
         return self
 
     def stop(self) -> None:
-        """End it with SIGTERM, which lets it write its append-only file to the end."""
+        """Stop it with SIGTERM, which lets it finish writing its append-only file."""
         if self.running:
             self.resume()
             self._end(signal.SIGTERM)
 
     def kill(self) -> None:
-        """End it with SIGKILL."""
+        """Stop it with SIGKILL."""
         if self.running:
             self._end(signal.SIGKILL)
 
@@ -122,13 +124,13 @@ class RedisServer:
         self._frozen = True
 
     def resume(self) -> None:
-        """Let a frozen server go on; it then carries out what was sent in the meantime."""
+        """Let a frozen server continue; it then executes the commands sent in the meantime."""
         if self.running:
             os.kill(self.pid, signal.SIGCONT)
         self._frozen = False
 
     def client(self, **options: Any) -> redis.Redis:
-        """Return a client that never repeats a command by itself and hands out bytes; closed with the server."""
+        """Return a client that never retries a command and returns bytes; closed with the server."""
         settings: dict[str, Any] = {
             "host": "127.0.0.1",
             "port": self.port,
@@ -149,7 +151,7 @@ class RedisServer:
         return (self.directory / "server.log").read_text(errors="replace")
 
     def close(self) -> None:
-        """End the process and remove its data; calling it twice does no harm."""
+        """Stop the process and remove its data; may be called twice."""
         for client in list(self._clients):
             client.close()
         self.kill()
@@ -169,7 +171,7 @@ class RedisServer:
 
     def _launch(self) -> None:
         with (self.directory / "server.log").open("ab") as log:
-            # A session of its own: Ctrl-C on the terminal must not end the servers under running tests.
+            # A session of its own: Ctrl-C on the terminal must not stop the servers of running tests.
             self._process = subprocess.Popen(
                 self._command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
@@ -179,7 +181,7 @@ class RedisServer:
             raise ServerDiedError(f"{self.kind} ended while starting:\n{self.log()}")
         with self.client(socket_timeout=1.0) as client:
             try:
-                # LOADING refuses the ping; the process id tells our server from a stranger on the same port.
+                # LOADING refuses the ping; the process id distinguishes our server from another one on the same port.
                 return bool(client.ping()) and client.info("server")["process_id"] == self.pid
             except redis.RedisError:
                 return False
@@ -196,7 +198,7 @@ class RedisServer:
 
 
 def is_busy(client: redis.Redis) -> bool:
-    """Tell whether the server refuses everything, because somebody's script runs."""
+    """Return whether the server refuses all commands because a script is running."""
     try:
         client.ping()
     except redis.ResponseError:

@@ -1,4 +1,4 @@
-"""How the servers of the tests speak TLS."""
+"""TLS for the servers of the tests."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.helpers.certificates import Authority
 
 @dataclass(frozen=True, slots=True)
 class ServerTls:
-    """A Redis server that speaks TLS and nothing else, with a certificate and its key."""
+    """The certificate and key of a Redis server that accepts TLS only."""
 
     authority: Authority
     files: tuple[Path, Path]
@@ -28,6 +28,6 @@ class ServerTls:
         )
 
     def client_options(self) -> dict[str, Any]:
-        """Return what redis-py needs to speak with it; that its certificate is right is not its concern."""
+        """Return redis-py's options for a connection; the certificate is not verified here."""
         certificate, key = map(str, self.files)
         return {"ssl": True, "ssl_cert_reqs": "none", "ssl_certfile": certificate, "ssl_keyfile": key}

@@ -1,6 +1,6 @@
-"""A resolver that hangs, or changes its mind: a library of a few lines in front of the system's, for child processes.
+"""A resolver that hangs or changes its answers: a library of a few lines in front of the system's, for child processes.
 
-No server is needed, nothing of the machine is changed, and the names go the daemon's real way: libcurl's threads ask
+No server is needed and nothing on the machine is changed. The daemon resolves names as usual: libcurl's threads call
 `getaddrinfo`.
 """
 
@@ -16,17 +16,17 @@ from typing import Final
 import pytest
 
 HANGING: Final = "hang.test"
-"""This name takes half a minute, and has no address then."""
+"""The look-up of this name takes half a minute and returns no address."""
 CHANGING: Final = "change.test"
-"""The first look-up of this name says 127.0.0.1, each later one 169.254.169.254."""
+"""The first look-up of this name returns 127.0.0.1, each later one 169.254.169.254."""
 
 MISSING: Final = "missing.test"
-"""There is no such name until the file exists that `READY` names; then it is 127.0.0.1."""
+"""This name does not exist until the file named by `READY` does; then it is 127.0.0.1."""
 MOVED: Final = "moved.test"
 """127.0.0.9 until that file exists, then 127.0.0.1."""
 READY: Final = "TEST_RESOLVER_READY"
 
-# Without headers, so that a compiler alone is enough.
+# Without headers, so that only a compiler is needed.
 _SOURCE: Final = f"""
 struct timespec {{ long seconds; long nanoseconds; }};
 extern int nanosleep(const struct timespec *, struct timespec *);
@@ -46,7 +46,7 @@ int getaddrinfo(const char *name, const char *service, const void *hints, void *
   }}
   if (name && !strcmp(name, "{CHANGING}")) {{
     if (hints && ((const int *) hints)[1] == 10)
-      return -2; /* libcurl asks for IPv6 by itself, and there is none */
+      return -2; /* libcurl queries IPv6 separately, and there is none */
     name = asked++ ? "169.254.169.254" : "127.0.0.1";
   }}
   if (name && (!strcmp(name, "{MISSING}") || !strcmp(name, "{MOVED}"))) {{
@@ -63,7 +63,7 @@ int getaddrinfo(const char *name, const char *service, const void *hints, void *
 
 @functools.cache
 def preloaded() -> dict[str, str]:
-    """Return the variables with which a child process has that resolver."""
+    """Return the variables with which a child process uses that resolver."""
     compiler = next((found for name in ("cc", "gcc", "clang", "tcc") if (found := shutil.which(name))), None)
     if compiler is None:
         pytest.skip("no C compiler (cc, gcc, clang or tcc) to build the resolver with")

@@ -1,4 +1,4 @@
-"""Just enough of the Redis wire protocol to tell where a command or a reply ends."""
+"""The part of the Redis protocol that is needed to find the end of a command or a reply."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _LISTS: Final = {ord("*"): 1, ord("~"): 1, ord(">"): 1, ord("%"): 2}
 
 
 def end_of_value(data: bytes | bytearray, start: int = 0) -> int | None:
-    """Return where the value that begins at `start` ends, or None while it is not complete."""
+    """Return the end of the value that begins at `start`, or None while it is incomplete."""
     outstanding = 1
     at = start
     while outstanding:
@@ -33,7 +33,7 @@ def end_of_value(data: bytes | bytearray, start: int = 0) -> int | None:
 
 
 def end_of_command(data: bytes | bytearray) -> int | None:
-    """Return where the first command ends; a command is an array, or a line of plain text."""
+    """Return the end of the first command; a command is an array, or a line of plain text."""
     if data and data[0] != ord("*"):
         line_end = data.find(b"\n")
         return line_end + 1 if line_end >= 0 else None
@@ -48,5 +48,5 @@ def command_name(command: bytes) -> str:
 
 
 def is_push(data: bytes | bytearray) -> bool:
-    """Tell a message that the server sends unasked (RESP3) from a reply."""
+    """Return whether a message is one that the server sends without a command (RESP3)."""
     return bool(data) and data[0] == ord(">")

@@ -1,4 +1,4 @@
-"""Settings as a test wants them: from values, a file and an environment, and everything that was said on the way."""
+"""Settings for tests: from values, a file and an environment, with all output of reading them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CONFIGS: Final = Path(__file__).parents[1] / "data" / "config"
 
 @dataclass(frozen=True)
 class Read:
-    """What came of reading settings: faults, or settings and apps; `output` is all that a person could see."""
+    """The result of reading settings: faults, or settings and apps; `output` is everything an operator could see."""
 
     loaded: Loaded | None
     apps: tuple[App, ...]
@@ -45,7 +45,7 @@ def read(
     name: str = "config.json",
     strict: bool = False,
 ) -> Read:
-    """Write the file, read everything with nothing else in the environment, and return what came of it."""
+    """Write the file, read the settings with nothing else in the environment, and return the result."""
     if file is not None:
         content = json.dumps(file) if isinstance(file, Mapping) else file
         (directory / name).write_bytes(content if isinstance(content, bytes) else content.encode())
@@ -60,7 +60,7 @@ def read(
 
 
 def merged(base: Mapping[str, Any], path: str, value: Any) -> dict[str, Any]:
-    """Return a copy of a document with another value at a dotted path; a number in the path is a position."""
+    """Return a copy of a document with another value at a dotted path; a number in the path is an index."""
     document: dict[str, Any] = json.loads(json.dumps(base))
     target: Any = document
     *groups, last = path.split(".")

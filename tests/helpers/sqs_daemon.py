@@ -1,4 +1,4 @@
-"""A daemon on a queue of SQS, and the queue as its producer and its keeper see it."""
+"""A daemon on an SQS queue, and the queue as its producer and its operator see it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _BATCH = 10
 
 
 def daemon_on(url: str, name: str, *webhooks: str | Mapping[str, Any], **environment: str) -> DaemonProcess:
-    """Return a daemon, not yet started, on the queue of this name; a URL stands for a webhook that wants all."""
+    """Return a daemon, not yet started, on the queue of this name; a URL stands for a webhook for all events."""
     hooks = [webhook(each) if isinstance(each, str) else dict(each) for each in webhooks]
     document = config(app(*hooks), queue={"redis": {"queue_name": name}})
     settings = {
@@ -28,14 +28,14 @@ def daemon_on(url: str, name: str, *webhooks: str | Mapping[str, Any], **environ
 
 
 class Producer:
-    """Puts jobs on one queue as Sockudo 5 does: in batches of ten."""
+    """Puts jobs on one queue like Sockudo 5: in batches of ten."""
 
     def __init__(self, client: Any, url: str) -> None:
         self._client = client
         self.url = url
 
     def push(self, bodies: Sequence[bytes], groups: Sequence[str] = ()) -> None:
-        """Send jobs; `groups` are those of a FIFO queue, one for each job."""
+        """Send jobs; `groups` are those of a FIFO queue, one per job."""
         for first in range(0, len(bodies), _BATCH):
             entries: list[dict[str, Any]] = []
             for number, body in enumerate(bodies[first : first + _BATCH]):
@@ -60,19 +60,19 @@ class Producer:
         return bodies
 
     def left(self) -> int:
-        """Return how many messages there are, in whatever state."""
+        """Return the number of messages in any state."""
         names = [f"ApproximateNumberOfMessages{name}" for name in ("", "NotVisible", "Delayed")]
         answer = self._client.get_queue_attributes(QueueUrl=self.url, AttributeNames=names)
         return sum(int(answer["Attributes"][name]) for name in names)
 
 
 def producer_for(client: Any, name: str) -> Producer:
-    """Return a producer for a queue that exists already."""
+    """Return a producer for an existing queue."""
     return Producer(client, client.get_queue_url(QueueName=name)["QueueUrl"])
 
 
 def make_queue(client: Any, name: str, *, fifo: bool = False) -> Producer:
-    """Make a queue as an operator does, and return a producer for it; `name` is without the ending of FIFO queues."""
+    """Create a queue as an operator does, and return a producer for it; `name` is without the suffix of FIFO queues."""
     attributes = {"FifoQueue": "true", "ContentBasedDeduplication": "true"} if fifo else {}
     return Producer(
         client, client.create_queue(QueueName=name + (".fifo" if fifo else ""), Attributes=attributes)["QueueUrl"]

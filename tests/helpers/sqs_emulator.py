@@ -1,8 +1,8 @@
-"""Run an emulator of SQS on the loopback interface, with a clock that a test can put forward.
+"""Run an emulator of SQS on the loopback interface, with a clock that a test can move forward.
 
-Runs in the environment of that emulator, not in that of the tests: `python sqs_emulator.py KIND PORT CLOCK_PORT`,
-where KIND is `localstack` or `ministack`. On the second port a GET of `/stop` halts the clock by which visibilities and
-delays run, `/run` sets it right and lets it run, and `/SECONDS` puts it forward.
+Runs in the environment of that emulator, not in that of the tests: `python sqs_emulator.py KIND PORT CLOCK_PORT`, where
+KIND is `localstack` or `ministack`. On the second port, a GET of `/stop` halts the clock of visibilities and delays,
+`/run` resets it to real time, and `/SECONDS` moves it forward.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 
 
 class Clock:
-    """Stands in for the module `time` where SQS looks at it."""
+    """Replaces the module `time` where SQS reads it."""
 
     def __init__(self) -> None:
         self._ahead = 0.0
@@ -27,7 +27,7 @@ class Clock:
     def time(self) -> float:
         if self._stopped_at is None:
             return time.time() + self._ahead
-        self._stopped_at += 1e-6  # what comes later must not look as if it had come at the same time
+        self._stopped_at += 1e-6  # later messages must not appear to arrive at the same time
         return self._stopped_at + self._ahead
 
     def stop(self) -> None:
@@ -44,14 +44,14 @@ class Clock:
 
 
 class UnstoppableClock(Clock):
-    """For an emulator that measures its long polls by the same clock."""
+    """For an emulator that also uses this clock to time its long polls."""
 
     def stop(self) -> None:
         self.run()
 
 
 def serve_clock(port: int, clock: Clock, apply: Callable[[], None]) -> None:
-    """Let a test turn the clock; `apply` makes visible at once what is due by then."""
+    """Let a test move the clock; `apply` immediately makes messages visible that are due by then."""
 
     class Hand(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -74,7 +74,7 @@ def serve_clock(port: int, clock: Clock, apply: Callable[[], None]) -> None:
 
 
 def localstack(port: int, clock_port: int) -> None:
-    """Run nothing but SQS, listen here alone, and fetch and report nothing."""
+    """Run only SQS, listen on the loopback interface only, and fetch and report nothing."""
     os.environ.update(
         SERVICES="sqs",
         EAGER_SERVICE_LOADING="1",
@@ -97,7 +97,7 @@ def localstack(port: int, clock_port: int) -> None:
     def on_loopback(reactor: Any, chosen: int, *arguments: Any, **options: Any) -> Any:
         return listen(reactor, chosen, *arguments, **{**options, "interface": "127.0.0.1"})
 
-    # It listens on every interface, whatever it is told.
+    # It ignores its settings and listens on every interface.
     endpoints.TCP4ServerEndpoint = on_loopback
     from localstack.services.sqs import models, provider
 
@@ -118,7 +118,7 @@ def localstack(port: int, clock_port: int) -> None:
 
 
 def ministack(port: int, clock_port: int) -> None:
-    """Run it with nothing but SQS."""
+    """Run only SQS."""
     os.environ.update(SERVICES="sqs", GATEWAY_PORT=str(port), BIND_HOST="127.0.0.1", LOG_LEVEL="ERROR")
     from ministack.app import main as run
     from ministack.services import sqs
@@ -126,7 +126,7 @@ def ministack(port: int, clock_port: int) -> None:
     clock = UnstoppableClock()
     sqs.time = clock
     serve_clock(clock_port, clock, lambda: None)
-    del sys.argv[1:]  # it looks for commands of its own there
+    del sys.argv[1:]  # it would parse our arguments as its own
     run()
 
 

@@ -1,4 +1,4 @@
-"""A real emulator of SQS as a child process, with a clock that a test can put forward."""
+"""A real emulator of SQS as a child process, with a clock that a test can move forward."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from tests.helpers.waiting import eventually
 CREDENTIALS: Final = {"AWS_ACCESS_KEY_ID": "AKIATESTTESTTESTTEST", "AWS_SECRET_ACCESS_KEY": "a-secret-of-the-tests"}
 REGION: Final = "us-east-1"
 START_SECONDS: Final = 60.0
-# LocalStack, unless a second opinion is asked for, whose environment `scripts/servers` makes.
+# LocalStack by default; `scripts/servers` creates the environment of the alternative.
 KIND: Final = os.environ.get("TEST_SQS_EMULATOR", "localstack")
 _PYTHON: Final = SERVERS_DIRECTORY / KIND / "bin" / "python"
 _MAIN: Final = Path(__file__).with_name("sqs_emulator.py")
 
 
 def is_there() -> bool:
-    """Tell whether the emulator is on this machine."""
+    """Return whether the emulator is installed."""
     return os.access(_PYTHON, os.X_OK)
 
 
 class SqsServer:
-    """An emulator of SQS on a free port of 127.0.0.1. Nothing survives its end."""
+    """An emulator of SQS on a free port of 127.0.0.1. All data is lost when it ends."""
 
     def __init__(self) -> None:
         if not is_there():
@@ -68,22 +68,22 @@ class SqsServer:
         return self
 
     def advance(self, seconds: float) -> None:
-        """Let so much time pass for every visibility and delay."""
+        """Move the clock of all visibilities and delays forward."""
         self._turn_clock(str(seconds))
 
     def stop_clock(self) -> None:
-        """Let no time pass for them but what `advance` says."""
+        """Stop the clock; only `advance` moves it."""
         self._turn_clock("stop")
 
     def run_clock(self) -> None:
-        """Let their time be the real one again."""
+        """Reset the clock to real time."""
         self._turn_clock("run")
 
     def _turn_clock(self, how: str) -> None:
         urllib.request.urlopen(f"http://127.0.0.1:{self._clock_port}/{how}", timeout=20).close()
 
     def close(self) -> None:
-        """End the process; calling it twice does no harm."""
+        """Stop the process; may be called twice."""
         if self._process is not None and self._process.poll() is None:
             self._process.kill()
             self._process.wait()
@@ -115,7 +115,7 @@ class SqsServer:
 
 
 def client_of(url: str) -> Any:
-    """Return a client as a producer or an operator has one."""
+    """Return a client like that of a producer or an operator."""
     config = botocore.config.Config(retries={"total_max_attempts": 1}, read_timeout=60, max_pool_connections=20)
     return boto3.session.Session().client(
         "sqs",
@@ -128,5 +128,5 @@ def client_of(url: str) -> Any:
 
 
 def unused_name() -> str:
-    """Return the name of a queue that no other test has."""
+    """Return a queue name that no other test uses."""
     return f"webhooks-{uuid.uuid4().hex[:12]}"

@@ -1,7 +1,8 @@
-"""A strict SQS in memory, for what no emulator does: refusals after an expired receipt, faults on demand, and counts.
+"""A strict SQS in memory for cases no emulator covers: refused receipts after expiry, faults on demand, and call
+counts.
 
-It speaks the JSON protocol over HTTP. Nothing is compared with it but the calls of the driver; whether the driver works
-with a real service is what LocalStack is for.
+It speaks the JSON protocol over HTTP. It checks only the calls of the driver; the tests on LocalStack check that the
+driver works with a real service.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class Message:
     group: str | None
     visible_at: float
     sent_ms: int
-    is_fifo: bool = True  # only then does a message in flight hold up its group
+    is_fifo: bool = True  # only then does a message in flight block its group
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
     receives: int = 0
     first_ms: int = 0
@@ -46,7 +47,7 @@ class Message:
 
 
 class Refusal(Exception):
-    """An error that SQS answers; for an entry of a batch it is that entry's failure."""
+    """An error returned by SQS; for an entry of a batch it is that entry's failure."""
 
     def __init__(self, code: str, status: int = 400) -> None:
         super().__init__(code)
@@ -55,7 +56,7 @@ class Refusal(Exception):
 
 @dataclass(frozen=True)
 class Fault:
-    """What a call gets in place of its answer: an error code, a page with any status, or a closed connection."""
+    """Replaces the answer of a call: an error code, a page with any status, or a closed connection."""
 
     code: str = ""
     status: int = 400
@@ -76,7 +77,7 @@ DELETED: Final = Fault("AWS.SimpleQueueService.NonExistentQueue")
 
 
 class SqsStub:
-    """Listens on a free port of 127.0.0.1; queues come into being with CreateQueue or `make`."""
+    """Listens on a free port of 127.0.0.1; queues are created by CreateQueue or `make`."""
 
     def __init__(self) -> None:
         self.port = free_port()
@@ -84,10 +85,10 @@ class SqsStub:
         self.queues: dict[str, list[Message]] = {}
         self.entry_faults: Callable[[str, Json], str | None] = lambda action, entry: None
         self.corrupt: Callable[[str, Any], Any] = lambda action, answer: answer
-        """Changes an answer on its way out; it gets a copy."""
+        """Changes a copy of each answer before it is sent."""
         self._faults: dict[str, Fault] = {}
         self._expired: set[str] = set()
-        self.clock_ahead = 0.0  # seconds by which its answers are dated after the true time
+        self.clock_ahead = 0.0  # seconds by which the dates of its answers are ahead
         self._lock = threading.Condition()
         stub = self
 
@@ -105,18 +106,18 @@ class SqsStub:
         self.queues.setdefault(name, [])
 
     def fail(self, fault: Fault | None, *actions: str) -> None:
-        """Answer these actions, or all, with a fault from now on; None heals everything."""
+        """Answer these actions, or all, with a fault from now on; None ends all faults."""
         with self._lock:
             self._faults = dict.fromkeys(actions or ("*",), fault) if fault is not None else {}
             self._lock.notify_all()
 
     def expire(self, access_key: str) -> None:
-        """Refuse whatever is signed with this key, from now on."""
+        """Refuse requests signed with this key from now on."""
         with self._lock:
             self._expired.add(access_key)
 
     def count(self, *actions: str, since: float = 0.0) -> int:
-        """Count the calls of these actions, or all, since a moment of `time.monotonic`."""
+        """Count the calls of these actions, or all, since a time of `time.monotonic`."""
         return sum(at >= since and (not actions or action in actions) for at, action in list(self.calls))
 
     def counts(self) -> Counter[str]:
@@ -144,7 +145,7 @@ class SqsStub:
         self.close()
 
     def answer(self, action: str, request: Json, access_key: str = "") -> Json | Fault:
-        """Carry out one call; called by the handlers."""
+        """Execute one call; called by the handlers."""
         with self._lock:
             self.calls.append((time.monotonic(), action))
             if access_key in self._expired:
@@ -237,7 +238,7 @@ class SqsStub:
             except Refusal as refusal:
                 ours = refusal.code in {"InternalError", "ThrottlingException"}
                 done["Failed"].append({"Id": entry["Id"], "Code": refusal.code, "SenderFault": not ours})
-        return {key: value for key, value in done.items() if value}  # what is empty is left out, as SQS does
+        return {key: value for key, value in done.items() if value}  # empty values are omitted, as by SQS
 
     def _entry(self, action: str, queue: list[Message], entry: Json) -> None:
         if (code := self.entry_faults(action, entry)) is not None:
@@ -248,7 +249,7 @@ class SqsStub:
         message = next((each for each in queue if each.handle == entry["ReceiptHandle"]), None)
         if action == "DeleteMessageBatch":
             if message is None:
-                return  # deleted before, or its receipt is an old one: SQS says that all is well
+                return  # deleted before, or an old receipt: SQS reports success
             if message.group and message.is_fifo and not message.is_hidden:
                 raise Refusal("InvalidParameterValue")
             queue.remove(message)
@@ -277,12 +278,12 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 128
 
     def handle_error(self, *_: Any) -> None:
-        """Clients that go away in the middle are what a test is about."""
+        """Ignore errors: some tests disconnect the client in the middle of a call."""
 
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True  # an answer of two writes would wait for the client's delayed acknowledgement
+    disable_nagle_algorithm = True  # an answer sent in two writes would wait for the client's delayed acknowledgement
     wbufsize = 65_536
     owner: SqsStub
 

@@ -1,6 +1,6 @@
-"""The files of `tests/data/stored`: what they hold, byte for byte, and the records in them.
+"""The files of `tests/data/stored`: their contents byte for byte, and the records in them.
 
-Bytes are written as text where they are UTF-8, else as {"latin-1": text}. Nothing of the package is used to read them.
+UTF-8 bytes are written as text, others as {"latin-1": text}. No code of the package is used to read them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tests.helpers.stored_jobs import case_of
 
 DIRECTORY: Final = Path(__file__).parents[1] / "data" / "stored"
 OURS: Final = "sockudo-queue:"
-"""How our own keys begin, and no key of Sockudo's does."""
+"""The prefix of our own keys, which no key of Sockudo has."""
 
 _STATE_OF_SQS: Final = "sockudo-queue.state"
 _RECORD_OF_SQS: Final = "sockudo-queue.record"
@@ -29,7 +29,7 @@ _BUDGET: Final = re.compile(rb'(budget_from\\?":)(\d{13})')
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One key of Redis. `content` is as `Snapshot.loaded` makes it for each type."""
+    """One key of Redis. `Snapshot.loaded` describes `content` for each type."""
 
     type: str
     content: Any
@@ -37,7 +37,7 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message of SQS: its body, its own attributes (type and value), and how often it was received."""
+    """One message of SQS: its body, its attributes (type and value), and its receive count."""
 
     body: str
     attributes: Mapping[str, tuple[str, bytes]]
@@ -46,7 +46,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """One record: `place` is a set or list of Redis, or a queue of SQS; `id` is empty where nothing stored has one."""
+    """One record: `place` is a set or list of Redis, or a queue of SQS; `id` is empty if none is stored."""
 
     place: str
     id: str
@@ -69,7 +69,7 @@ class Kept:
 
     @property
     def job(self) -> str | None:
-        """Return the id that receivers are shown: of a share that in its state, of a whole job Sockudo's or its own."""
+        """Return the id that receivers see: for a share that in its state, for a whole job Sockudo's or its own."""
         if self.webhook is None:
             own = re.match(rb'\{"job_id":"([^"]+)"', self.body)
             return own[1].decode() if own else self.id or None
@@ -78,7 +78,7 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What was stored at one moment: keys of Redis or queues of SQS."""
+    """The data stored at one moment: keys of Redis or queues of SQS."""
 
     recorded_ms: int
     keys: Mapping[str, Key]
@@ -112,7 +112,7 @@ class Snapshot:
         return self.records("dead")
 
     def owed(self) -> list[Kept]:
-        """Return everything that is still to be delivered."""
+        """Return all records that are still to be delivered."""
         return [kept for kept in self.records() if kept.place != "dead"]
 
     def _of_redis(self) -> Iterator[Kept]:
@@ -160,7 +160,7 @@ class Snapshot:
 
 
 def aged(value: bytes, by_ms: int) -> bytes:
-    """Move the beginning of a budget in a record's value, and nothing else: the digits are replaced in their place."""
+    """Move the start of a budget in a record's value and nothing else: the digits are replaced in place."""
     moved = _BUDGET.sub(lambda found: found[1] + b"%d" % (int(found[2]) + by_ms), value)
     assert len(moved) == len(value), "the moment has another number of digits"
     assert _BUDGET.sub(rb"\1", moved) == _BUDGET.sub(rb"\1", value), "something else was changed"
@@ -168,7 +168,7 @@ def aged(value: bytes, by_ms: int) -> bytes:
 
 
 def _packed(frame: bytes) -> Iterator[Kept]:
-    """Unpack a sound frame: how many jobs, then for each its length, J, 32 letters of its id, and the job."""
+    """Unpack a valid frame: the number of jobs, then for each its length, J, 32 characters of its id, and the job."""
     at = 5
     for _ in range(int.from_bytes(frame[1:5], "big")):
         end = at + 4 + int.from_bytes(frame[at : at + 4], "big")

@@ -1,4 +1,4 @@
-"""A queue on a real server whose stored data is taken and put back: Redis lists, Queue V2, and SQS."""
+"""A queue on a real server whose stored data can be dumped and loaded: Redis lists, Queue V2, and SQS."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SERVER_LIST: Final = "sockudo_queue::queue:webhooks"
 DOCUMENTED_LIST: Final = "sockudo_queue:queue:webhooks"
 
 AGE_SECONDS: Final = 150
-"""How long ago a snapshot seems to have been taken. Every delay in it is over by then, and no budget of 300 s is."""
+"""The apparent age of a loaded snapshot. Every delay in it is over by then, but no budget of 300 s is."""
 
 _TIMED: Final = (":active", ":delayed")
 _LONGEST_SQS_DELAY: Final = 900
@@ -26,51 +26,51 @@ _FAR: Final = 100_000
 
 
 class StoredQueue(Protocol):
-    """What the tests and the recorder ask of each layout."""
+    """The interface that the tests and the recorder need of each layout."""
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """Settings of a daemon and of commands on it."""
+        """Settings of a daemon and of its commands."""
 
     @property
     def sections(self) -> Mapping[str, Any]:
-        """The same, in the file."""
+        """The same settings for the file."""
 
     @property
     def ready_seconds(self) -> float:
-        """How long a daemon may take to be ready."""
+        """How long a daemon may take to become ready."""
 
     @property
     def outlives_its_clients(self) -> bool:
-        """Tell whether the server still hands out jobs to a daemon that was killed, because it waits for them there."""
+        """Return whether the server may still hand out jobs to a killed daemon, whose long poll is pending there."""
 
     def push(self, *bodies: bytes) -> None:
-        """Put jobs as a server does."""
+        """Enqueue jobs like a server."""
 
     def push_rubbish(self) -> int:
-        """Put what is no job, in each form that this queue takes; return how much."""
+        """Enqueue elements that are not jobs, in each form this queue accepts; return their number."""
 
     def push_last(self, *bodies: bytes) -> None:
-        """Put jobs in the other forms that a server or an operator may use."""
+        """Enqueue jobs in the other forms that a server or an operator may use."""
 
     def dump(self) -> Snapshot:
-        """Return what is stored; on SQS that takes it out of the reach of a daemon."""
+        """Return the stored data; on SQS a daemon cannot receive it afterwards."""
 
     def load(self, snapshot: Snapshot) -> int:
-        """Store a snapshot, as it would stand there `AGE_SECONDS` after it was taken.
+        """Store a snapshot as it would be `AGE_SECONDS` after it was taken.
 
-        Returns the milliseconds by which the budgets of what waits were moved.
+        Returns the milliseconds by which the budgets of waiting records were moved.
         """
 
     def left(self) -> int:
-        """Count what is not delivered, whatever its state, without dead letters."""
+        """Count everything undelivered in any state, without dead letters."""
 
     def close(self) -> None:
         """Disconnect."""
 
 
 class StoredRedis:
-    """One server or a cluster. Its keys are those of the queue and no others."""
+    """One server or a cluster. It holds only the keys of the queue."""
 
     sections: Mapping[str, Any] = {}
     ready_seconds = 20.0
@@ -84,9 +84,9 @@ class StoredRedis:
         return Snapshot(_now_ms(), dict(self._keys()), {})
 
     def load(self, snapshot: Snapshot) -> int:
-        """Move what is counted by the clock: leases, moments that are due, and the budgets of what waits for them.
+        """Move everything that depends on the clock: leases, due times, and the budgets of records that wait for them.
 
-        What is put back has a score below 0, which is no moment. Times of death stay: nothing is counted from them.
+        Returned records have a score below 0, which is not a time. Times of death stay: nothing depends on them.
         """
         by_ms = _now_ms() - snapshot.recorded_ms - AGE_SECONDS * 1000
         waiting = {member for name, key in snapshot.keys.items() if name.endswith(_TIMED) for member, _ in key.content}
@@ -114,7 +114,7 @@ class StoredRedis:
 
     def _keys(self) -> Iterator[tuple[str, Key]]:
         client = self.client
-        for key in client.scan_iter("*"):  # which asks every master of a cluster
+        for key in client.scan_iter("*"):  # this asks every master of a cluster
             kind = client.type(key).decode()
             match kind:
                 case "list":
@@ -211,15 +211,15 @@ class StoredSqs:
         self._queues[""].push(bodies)
 
     def dump(self) -> Snapshot:
-        """Receive everything; the clock is put forward, so that nothing is hidden from that."""
+        """Receive everything; the clock is moved forward so that no message is hidden."""
         now_ms = _now_ms()
         self._server.advance(_FAR)
         return Snapshot(now_ms, {}, {f"webhooks{ending}": self._taken(ending) for ending in self._queues})
 
     def load(self, snapshot: Snapshot) -> int:
-        """Send everything, with budgets that begin now, and put the clock of SQS forward.
+        """Send everything, with budgets that begin now, and move the clock of SQS forward.
 
-        SQS says by itself when a message was sent, and that its delay is over.
+        SQS itself records when a message was sent and whether its delay is over.
         """
         by_ms = _now_ms() - snapshot.recorded_ms
         for name, messages in snapshot.queues.items():
@@ -233,7 +233,7 @@ class StoredSqs:
         return self._queues[""].left()
 
     def close(self) -> None:
-        """The client is the server's."""
+        """Do nothing: the client belongs to the server."""
 
     def _send(self, ending: str, message: Message, by_ms: int = 0) -> None:
         attributes: dict[str, Any] = {}
@@ -270,7 +270,7 @@ def _message_of(received: Mapping[str, Any]) -> Message:
         name: (each["DataType"], each.get("BinaryValue") or each.get("StringValue", "").encode())
         for name, each in received.get("MessageAttributes", {}).items()
     }
-    receives = int(received["Attributes"]["ApproximateReceiveCount"]) - 1  # this one does not count
+    receives = int(received["Attributes"]["ApproximateReceiveCount"]) - 1  # this receive does not count
     return Message(received["Body"], attributes, receives)
 
 

@@ -1,4 +1,4 @@
-"""Waiting by asking: no test sleeps for a guessed time."""
+"""Waits by polling: no test sleeps for a guessed time."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ POLL_SECONDS = 0.005
 
 
 def eventually(check: Callable[[], T], timeout: float = 5.0, message: str | Callable[[], str] = "") -> T:
-    """Ask `check` every 5 ms until it answers something true, and return that.
+    """Call `check` every 5 ms until its result is true, and return that.
 
-    An AssertionError of `check` counts as "not yet", so a check may itself be written with asserts; the last one is
-    shown when `timeout` seconds have passed. `message` may be a function when it should tell the state at the end.
+    An AssertionError of `check` counts as "not yet", so a check may use asserts; the last one is shown when `timeout`
+    seconds have passed. `message` may be a function if it should describe the state at the end.
     """
     deadline = time.monotonic() + timeout
     while True:
@@ -28,6 +28,6 @@ def eventually(check: Callable[[], T], timeout: float = 5.0, message: str | Call
             if answer:
                 return answer
         if time.monotonic() >= deadline:
-            told = (message() if callable(message) else message) or repr(check)
-            raise AssertionError(f"not so within {timeout:g} s: {told}") from failure
+            details = (message() if callable(message) else message) or repr(check)
+            raise AssertionError(f"not so within {timeout:g} s: {details}") from failure
         time.sleep(POLL_SECONDS)

@@ -31,10 +31,10 @@ def judge(report: str, errors: str = "") -> tuple[list[str], int]:
     ("packages", "code", "words"),
     [
         ([SOUND], 0, ["no advisory names any of the 1"]),
-        ([SOUND, HOLED], 1, ["HOLE in idna 2.0: PYSEC-2026-1, CVE-2026-1; mended in 2.1, 3.0"]),
-        ([UNKNOWN], 3, ["NOT LOOKED AT, 1 of 1 (all)"]),
-        ([SOUND, UNKNOWN], 3, ["NOT LOOKED AT, 1 of 2 (six)"]),
-        ([SOUND, HOLED, UNKNOWN], 1, ["HOLE in idna 2.0", "NOT LOOKED AT, 1 of 3 (six)"]),
+        ([SOUND, HOLED], 1, ["VULNERABLE: idna 2.0: PYSEC-2026-1, CVE-2026-1; fixed in 2.1, 3.0"]),
+        ([UNKNOWN], 3, ["NOT CHECKED, 1 of 1 (all)"]),
+        ([SOUND, UNKNOWN], 3, ["NOT CHECKED, 1 of 2 (six)"]),
+        ([SOUND, HOLED, UNKNOWN], 1, ["VULNERABLE: idna 2.0", "NOT CHECKED, 1 of 3 (six)"]),
     ],
 )
 def test_each_kind_of_answer_has_its_line_and_code(packages: list[Any], code: int, words: list[str]) -> None:
@@ -48,4 +48,4 @@ def test_each_kind_of_answer_has_its_line_and_code(packages: list[Any], code: in
 def test_no_answer_at_all_is_no_good_news(report: str) -> None:
     lines, code = judge(report, "Traceback\n  File\nConnectionError: no such host\n")
     assert code == 3
-    assert lines == ["packages: NOT LOOKED AT, pip-audit could not ask for advisories: ConnectionError: no such host"]
+    assert lines == ["packages: NOT CHECKED, pip-audit could not fetch advisories: ConnectionError: no such host"]
