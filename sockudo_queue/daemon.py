@@ -512,7 +512,9 @@ class Daemon:
         self._metrics.crash_duplicates(self._most_crash_duplicates)
         if settings.claim_batch == 1:
             return None
-        return Batches(driver, self._claims, self._recorder, self._pool.wake_idle, largest=settings.claim_batch)
+        lease = settings.reliability.lease_duration_ms / 1000
+        wake = self._pool.wake_idle
+        return Batches(driver, self._claims, self._recorder, wake, largest=settings.claim_batch, lease_seconds=lease)
 
     def _make_resolver(self) -> Resolver:
         return Resolver(

@@ -29,6 +29,9 @@ STALE_AFTER: Final = 0.25
 REFUSED_LIMIT: Final = 5.0
 """Seconds for which acks are tried that their source alone refuses. Then their leases are left to expire."""
 
+LATE_PAUSE: Final = 0.2
+"""Seconds between two tries of acks whose source does not answer."""
+
 LOW_PART: Final = 2
 """The next batch is fetched when one of this many parts of a batch is left, so that other workers rarely wait."""
 
@@ -65,6 +68,7 @@ class Batches:
         wake: Callable[[int], None],
         *,
         largest: int,
+        lease_seconds: float,
     ) -> None:
         """`wake` wakes so many idle workers."""
         self.size = 1
@@ -75,12 +79,17 @@ class Batches:
         self._recorder = recorder
         self._wake = wake
         self._largest = largest
+        self._stale_after = min(STALE_AFTER, lease_seconds / 2)
         self._lock = threading.Lock()
         self._arrived = threading.Condition(self._lock)
         self._waiting: deque[JobInFlight] = deque()
         self._acks: list[Settlement] = []
         self._acks_since = 0.0
-        self._unsent: list[Settlement] = []  # what was to go back, and is to be tried again
+        self._late: list[
+            Settlement
+        ] = []  # acks that failed; only `flush` repeats them, so that no worker waits for them
+        self._late_at = 0.0
+        self._unsent: list[Settlement] = []  # jobs to give back
         self._tried: dict[str, float] = {}  # receipts of acks that got no answer, and when they were first sent
         self._claimed, self._measured_at = 0, time.monotonic()
         self._fetching = False
@@ -88,7 +97,7 @@ class Batches:
     @property
     def holds(self) -> bool:
         """Tell whether something waits here."""
-        return bool(self._acks or self._waiting or self._unsent)
+        return bool(self._acks or self._waiting or self._unsent or self._late)
 
     def take_over(self, settlement: Settlement) -> bool:
         """Keep an ack for the next call, which then is recorded here; False where it is to be sent on its own."""
@@ -113,7 +122,10 @@ class Batches:
         return NextResult(accepted, result.claim, result.trimmed, lost=result.lost)
 
     def flush(self, *, everything: bool = False) -> None:
-        """Send the acks and give back the jobs that have waited for too long, or all of them. Raises `BrokerError`."""
+        """Send the acks and give back the jobs that have waited for too long, or all of them.
+
+        Raises the first `BrokerError` at the end, so that the failure of one source does not delay the others.
+        """
         now = time.monotonic()
         with self._lock:
             acks = self._taken_acks() if everything or now - self._acks_since >= ACK_WITHIN else []
@@ -121,11 +133,17 @@ class Batches:
                 self._unsent += [in_flight.abandon() for in_flight in self._waiting]
                 self._waiting.clear()
                 self.size, self._claimed, self._measured_at = 1, 0, now
+            late, self._late = (self._late, []) if everything or now >= self._late_at else ([], self._late)
+        failures = [self._give_back()]
         while acks:
-            self._call(acks, 0)
+            failures.append(self._send(acks))
             with self._lock:
                 acks = self._taken_acks() if everything else []
-        self._give_back()
+        for source in {ack.claim.source for ack in late}:
+            failures.append(self._send([ack for ack in late if ack.claim.source == source]))
+        for failure in failures:
+            if failure is not None:
+                raise failure
 
     def until_due(self) -> float:
         """Return the seconds until `flush` has something to do; 0 or less where it has."""
@@ -135,6 +153,8 @@ class Batches:
                 return 0.0
             acks = self._acks_since + ACK_WITHIN - now if self._acks else ACK_WITHIN
             jobs = self._waiting[0].claim.claimed_at + WAIT_WITHIN - now if self._waiting else ACK_WITHIN
+            if self._late:
+                return min(acks, jobs, self._late_at - now)
             if not self._acks and not self._waiting:
                 self.filled.clear()
             return min(acks, jobs)
@@ -169,16 +189,14 @@ class Batches:
         """Send acks and claim a batch. One worker does it at a time, so that little waits here."""
         try:
             batch: Batch = released(self._call, acks, size)
-        except BaseException:
+            first = batch.claims[0] if batch.claims else None
+            if first is None or first.lapses:
+                with self._lock:
+                    claim = first or self._first_waiting()
+            else:
+                claim = self._in_line(batch.claims)
+        finally:
             self._end_fetch()
-            raise
-        first = batch.claims[0] if batch.claims else None
-        if first is None or first.lapses:
-            self._end_fetch()
-            with self._lock:
-                claim = first or self._first_waiting()
-        else:
-            claim = self._in_line(batch.claims)
         return NextResult(True, claim, batch.trimmed, lost=batch.lost)
 
     def _next_alone(self, settled: Settlement | None, released: Released) -> NextResult:
@@ -194,12 +212,33 @@ class Batches:
         except BaseException as error:
             self._not_taken(acks, error)
             raise
-        for ack, accepted in zip(acks, batch.acked, strict=True):
-            repeated = self._tried.pop(ack.claim.receipt, None) is not None
-            self._recorder.record(ack, accepted=accepted, repeated=repeated)
+        failure = self._record(acks, batch.acked)
         with self._lock:
             self._measure(len(batch.claims))
+        if failure is not None:
+            if batch.claims:
+                self._add(batch.claims)
+            raise failure
         return batch
+
+    def _record(self, acks: Sequence[Settlement], accepted: Sequence[bool]) -> Exception | None:
+        """Record how acks ended. Returns what failed, after all of them: the others must not stay in flight."""
+        failure: Exception | None = None
+        for ack, flag in zip(acks, accepted, strict=True):
+            repeated = self._tried.pop(ack.claim.receipt, None) is not None
+            try:
+                self._recorder.record(ack, accepted=flag, repeated=repeated)
+            except Exception as error:  # noqa: BLE001 - raised by the caller
+                self._claims.pop(ack.claim.receipt, None)
+                failure = failure or error
+        return failure
+
+    def _send(self, acks: Sequence[Settlement]) -> BrokerError | None:
+        try:
+            self._call(acks, 0)
+        except BrokerError as error:
+            return error
+        return None
 
     def _end_fetch(self) -> None:
         with self._lock:
@@ -208,28 +247,37 @@ class Batches:
 
     def _in_line(self, claims: Sequence[Claim]) -> Claim | None:
         """Add claims behind those that wait, and return the first of all."""
-        added = [JobInFlight.unresolved(claim) for claim in claims]
-        for in_flight in added:
-            self._claims[in_flight.claim.receipt] = in_flight
+        self._add(claims)
         with self._lock:
-            self._waiting.extend(added)
             self._fetching = False
-            self._arrived.notify_all()
             claim = self._first_waiting()
             left = len(self._waiting)
-            if left:
-                self.filled.set()
+            self._arrived.notify_all()
         if left:
             self._wake(left)
         return claim
 
+    def _add(self, claims: Sequence[Claim]) -> None:
+        """Add claims behind those that wait. They are in flight from now on, so that their leases are renewed."""
+        added = [JobInFlight.unresolved(claim) for claim in claims]
+        with self._lock:
+            self._waiting.extend(added)
+            self.filled.set()
+        for in_flight in added:
+            self._claims[in_flight.claim.receipt] = in_flight
+
     def _first_waiting(self) -> Claim | None:
-        """Return the claim that has waited longest, if it still is ours. Under the lock."""
+        """Return the claim that has waited longest, if it still is ours. Under the lock.
+
+        The claim then belongs to its worker alone, as if the worker had just claimed it. One that has waited for too
+        long is given back by the next flush.
+        """
         while self._waiting:
-            in_flight = self._waiting[0]
-            if time.monotonic() - in_flight.claim.claimed_at > STALE_AFTER:
-                return None
-            self._waiting.popleft()
+            in_flight = self._waiting.popleft()
+            if time.monotonic() - in_flight.claim.claimed_at > self._stale_after:
+                self._unsent.append(in_flight.abandon())
+                continue
+            self._claims.pop(in_flight.claim.receipt, None)
             if in_flight.settlement is None:
                 return in_flight.claim
         return None
@@ -262,24 +310,44 @@ class Batches:
                 self._recorder.give_up(ack, error)
             else:
                 with self._lock:
-                    self._append(ack)
+                    self._late.append(ack)
+                    self._late_at = now + LATE_PAUSE
+                    self.filled.set()
 
-    def _give_back(self) -> None:
-        """Put jobs back that no worker has begun. What is refused is left to its lease."""
+    def _give_back(self) -> BrokerError | None:
+        """Put back jobs that no worker has started. Those that Redis refuses are left to their leases.
+
+        Returns the error of a source that does not answer, whose jobs are tried again.
+        """
         with self._lock:
             unsent, self._unsent = self._unsent, []
+        failure: BrokerError | None = None
+        silent: set[str] = set()
+        given = 0
         while unsent:
-            settlement = unsent[0]
+            settlement = unsent.pop(0)
+            claim = settlement.claim
             try:
-                self._driver.settle([settlement])
+                if claim.source not in silent:
+                    self._driver.settle([settlement])
+                    given += 1
             except SourceRefused:
                 pass
+            except BrokerError as error:
+                failure = error
+                silent.add(claim.source)
             except BaseException:
                 with self._lock:
-                    self._unsent += unsent
+                    self._unsent += [settlement, *unsent]
                 raise
-            self._claims.pop(settlement.claim.receipt, None)
-            del unsent[0]
+            if claim.source in silent:
+                with self._lock:
+                    self._unsent.append(settlement)
+            else:
+                self._claims.pop(claim.receipt, None)
+        if given:
+            self._wake(given)
+        return failure
 
     def _measure(self, claimed: int) -> None:
         """Count claims, and adapt the size of a batch to how many there are in a second. Under the lock."""

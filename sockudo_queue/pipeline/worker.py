@@ -194,8 +194,6 @@ class Worker:
         Returns the settlement, or None if other workers still process the claim or its lease was lost.
         """
         self._metrics.claimed(None if claim.state or claim.lapses else claim.source)
-        if (waited := self._claims.get(claim.receipt)) is not None:
-            self.current = (waited, None)  # a claim of a batch is already in flight, so its lease is renewed
         if claim.lapses >= SUSPECT_LAPSES or self._isolation.holds:
             waiting = JobInFlight.unresolved(claim)
             self._claims[claim.receipt] = waiting

@@ -12,6 +12,9 @@ from sockudo_queue.pipeline.worker import WorkerContext
 LONGEST_WAIT: Final = 1.0
 """Seconds after which it looks whether it is stopped."""
 
+PAUSE: Final = 0.05
+"""Seconds after a failure. It is short, because other sources may answer, and their acks are due."""
+
 
 class BatchFlusher:
     """Serves the batches of one daemon, in a thread of its own."""
@@ -22,7 +25,7 @@ class BatchFlusher:
 
     def serve(self, name: str) -> None:
         """Flush what is due until the daemon stops, then everything; workers flush what they add after that."""
-        context, batches, backoff = self._context, self._batches, broker_backoff()
+        context, batches = self._context, self._batches
         while not context.stopping.is_set():
             context.beats.beat(name)
             if not batches.filled.wait(LONGEST_WAIT):
@@ -34,10 +37,12 @@ class BatchFlusher:
                 batches.flush()
             except BrokerError as error:
                 context.watch.failed(error)
-                backoff.wait(context.stopping)
-            else:
-                backoff.reset()
-        try:
-            batches.flush(everything=True)
-        except BrokerError as error:
-            context.watch.failed(error)
+                context.stopping.wait(PAUSE)
+        backoff = broker_backoff()
+        while batches.holds and not context.abandoned.is_set():
+            try:
+                batches.flush(everything=True)
+            except BrokerError as error:
+                context.watch.failed(error)
+                context.beats.beat(name)
+                backoff.wait(context.abandoned)

@@ -66,7 +66,9 @@ class World:
         self.metrics = Metrics("redis", "webhooks")
         recorder = SettlementRecorder(self.queue, self.claims, self.metrics, StatusHistory(self.metrics), Log())  # type: ignore[arg-type]
         self.woken: list[int] = []
-        self.batches = Batches(self.queue, self.claims, recorder, self.woken.append, largest=LARGEST)
+        self.batches = Batches(
+            self.queue, self.claims, recorder, self.woken.append, largest=LARGEST, lease_seconds=30.0
+        )
         self.batches.size = size
 
     def take(self, settled: Settlement | None = None) -> Claim | None:
@@ -179,9 +181,10 @@ def test_flush_sends_acks_and_gives_jobs_back_when_they_have_waited(monkeypatch:
     assert world.batches.until_due() <= 0
     world.batches.flush()
 
-    assert world.queue.settled[0] == Settlement(claim)
-    assert [settled.parts for settled in world.queue.settled[1:]] == [(Requeue(),)] * (LARGEST - 1)
-    assert [settled.claim for settled in world.queue.settled] == world.all[:LARGEST]
+    assert world.queue.settled[-1] == Settlement(claim)
+    assert [settled.parts for settled in world.queue.settled[:-1]] == [(Requeue(),)] * (LARGEST - 1)
+    assert [settled.claim for settled in world.queue.settled[:-1]] == world.all[1:LARGEST]
+    assert world.woken[-1] == LARGEST - 1, "on lists, nothing else says that they can be claimed"
     assert world.batches.size == 1
     assert set(world.claims) == set()
     assert not world.batches.holds
@@ -281,3 +284,103 @@ def test_failed_fetch_holds_up_nobody() -> None:
     world.queue.error = None
 
     assert world.take() is world.all[0]
+
+
+class TwoSources(Queue):
+    """A queue of which the source `down` does not answer."""
+
+    def next_batch(self, acks: Sequence[Settlement], most: int) -> Batch:
+        if any(ack.claim.source == "down" for ack in acks):
+            self.calls.append((len(acks), most))
+            raise BrokerUnavailable("down does not answer")
+        return super().next_batch(acks, most)
+
+
+def world_with_a_failing_ack() -> World:
+    world = World()
+    world.queue = TwoSources(world.all)
+    world.batches._driver = world.queue
+    assert world.take() is not None
+    assert world.batches.take_over(Settlement(Claim("down", "d/1", b"job", b"", 0, 1_700_000_000_000)))
+    with pytest.raises(BrokerUnavailable):
+        world.batches.flush(everything=True)
+    return world
+
+
+def test_failed_acks_of_one_source_are_not_sent_with_the_calls_of_workers() -> None:
+    world = world_with_a_failing_ack()
+    world.batches.size = LARGEST
+    world.queue.calls.clear()
+    taken = [world.take() for _ in range(2 * LARGEST)]
+    assert None not in taken
+    assert {acks for acks, _ in world.queue.calls} == {0}
+    assert world.batches.holds, "the failed ack is repeated by flush"
+
+
+def test_jobs_are_given_back_while_acks_of_another_source_fail() -> None:
+    world = world_with_a_failing_ack()
+    assert [settled.claim for settled in world.queue.settled] == world.all[1:LARGEST]
+
+
+def test_failed_acks_are_repeated_with_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = world_with_a_failing_ack()
+    assert 0 < world.batches.until_due() <= module.LATE_PAUSE
+    world.queue.calls.clear()
+    world.batches.flush()
+    assert world.queue.calls == []
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + 1)
+    with pytest.raises(BrokerUnavailable):
+        world.batches.flush()
+    assert world.queue.calls == [(1, 0)]
+
+
+def test_claim_that_a_worker_takes_is_no_longer_held_here() -> None:
+    """If the worker dies before it has registered the claim, nothing renews its lease, and another daemon claims it."""
+    world = World()
+    claim = world.batches.next(None, released).claim
+    assert claim is not None
+    assert claim.receipt not in world.claims
+    assert len(world.claims) == LARGEST - 1
+
+
+def test_fetch_that_fails_after_its_call_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+
+    def fail(_claims: Sequence[Claim]) -> Claim | None:
+        raise MemoryError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(world.batches, "_in_line", fail)
+        with pytest.raises(MemoryError):
+            world.take()
+    assert not world.batches._fetching
+
+
+def test_ack_that_cannot_be_recorded_keeps_no_other_in_flight(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    acked = [claim for claim in (world.take(), world.take()) if claim is not None]
+    for claim in acked:
+        assert world.batches.take_over(Settlement(claim))
+    recorded: list[str] = []
+
+    def record(ack: Settlement, **_flags: bool) -> None:
+        recorded.append(ack.claim.receipt)
+        raise MemoryError
+
+    monkeypatch.setattr(world.batches._recorder, "record", record)
+    with pytest.raises(MemoryError):
+        world.batches.flush(everything=True)
+    assert recorded == [claim.receipt for claim in acked]
+    assert not {claim.receipt for claim in acked} & set(world.claims)
+
+
+def test_a_job_is_stale_after_half_a_lease(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    world.batches._stale_after = min(module.STALE_AFTER, 0.1 / 2)
+    assert world.take() is not None
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + 0.06)
+    world.queue.left.clear()
+    assert world.take() is None
+    assert len(world.batches._unsent) == LARGEST - 1

@@ -242,16 +242,3 @@ def test_worker_settles_and_claims_nothing_while_another_job_runs_alone() -> Non
 
     assert world.counts() == (1, 0, 0, 0, 0)
     assert len(world.posts.webhooks) == 1
-
-
-def test_claim_of_a_batch_that_went_back_meanwhile_is_not_attempted() -> None:
-    world = World()
-    world.queue.put(job(1))
-    claim = world.queue.next(None).claim
-    assert claim is not None
-    world.claims[claim.receipt] = JobInFlight.unresolved(claim)
-    world.claims[claim.receipt].abandon()
-
-    assert world.worker._deliver(claim) is None
-    assert world.posts.webhooks == []
-    assert world.worker.current is None

@@ -18,7 +18,7 @@ for i, key in ipairs(KEYS) do
   local far = redis.call('ZRANGEBYSCORE', key, '(' .. string.format('%d', latest), string.format('%d', latest + ARGV[1]),
     'WITHSCORES', 'LIMIT', 0, ARGV[2])
   for j = 1, #far, 2 do
-    redis.call('ZADD', key, string.format('%d', math.max(now, far[j + 1] - ARGV[1])), far[j])
+    redis.call('ZADD', key, string.format('%.1f', math.max(now, far[j + 1] - ARGV[1])), far[j])
     moved = moved + 1
   end
 end
