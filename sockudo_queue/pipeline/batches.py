@@ -1,7 +1,7 @@
 """Settles and claims several jobs in one call while this process starts many of them.
 
 What one call claims beyond the first job waits here, in the order of the queue, for whichever worker is free next. So a
-slow attempt holds up no job that waits, and jobs start in the same order as without batches. What has waited for
+slow attempt holds up no job that waits, and jobs start in the order of the queue unless some are given back. A job that has waited for
 `WAIT_WITHIN` goes back to the queue, where other replicas can claim it. Acks wait here for the next call, for
 `ACK_WITHIN` at most. See docs/batches.md.
 """
@@ -279,6 +279,7 @@ class Batches:
                 continue
             self._claims.pop(in_flight.claim.receipt, None)
             if in_flight.settlement is None:
+                in_flight.abandon()  # else a renewal that runs now would take the end of the claim for a lost lease
                 return in_flight.claim
         return None
 

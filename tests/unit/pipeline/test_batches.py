@@ -344,6 +344,14 @@ def test_claim_that_a_worker_takes_is_no_longer_held_here() -> None:
     assert len(world.claims) == LARGEST - 1
 
 
+def test_renewal_that_began_while_a_job_waited_cannot_end_it() -> None:
+    world = World()
+    world.take()
+    held = world.claims[world.all[1].receipt]
+    assert world.take() == world.all[1]
+    assert held.settlement is not None, "the renewer ignores it, whatever the server answers"
+
+
 def test_fetch_that_fails_after_its_call_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World()
 
