@@ -1,8 +1,8 @@
 """The command line: sub-commands, options and exit codes.
 
-Exit codes: 0 stopped as requested, 1 a second signal came or something could not be put back (for commands: the answer
-is no, or not everything was done), 2 invalid settings, 3 could not start, or the queue's server cannot be used, 4 too
-many thread crashes.
+Exit codes: 0 stopped as requested, 1 a second signal arrived or a claim could not be returned to the queue (for
+commands: negative result, or only partly done), 2 invalid settings, 3 could not start, or the queue server cannot be
+used, 4 too many thread crashes.
 
 The modules of a command are imported when it runs, so that "version" and "health" start fast.
 """
@@ -174,7 +174,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     check.add_argument("--probe", action="store_true", help="also send each webhook one signed POST without events")
     check.add_argument("--alert", action="store_true", help="send a test alert to QUEUE_ALERT_URL")
-    check.add_argument("--acl", action="store_true", help="only print the Redis rule for Sockudo 5's user")
+    check.add_argument(
+        "--acl", action="store_true", help="print the ACL command that creates Sockudo 5's Redis user, and exit"
+    )
     check.set_defaults(command=_tool("check", "check"))
     push = commands.add_parser("push", parents=[configured, machine], help="add jobs to the queue, as Sockudo would")
     push.add_argument(
@@ -258,7 +260,7 @@ def _add_attempts(commands: argparse._SubParsersAction[Any], *parents: argparse.
     again.add_argument("--config", metavar="FILE", help="settings file, JSON or TOML; can be Sockudo's own file")
     again.add_argument("--json", action="store_true", help="write JSON")
     verbs = attempts.add_commands("VERB", required=False)
-    show = verbs.add_parser("show", parents=[again], help="show all attempts of a job, by webhook")
+    show = verbs.add_parser("show", parents=[again], help="show all recorded attempts of a job, by webhook")
     show.add_argument("show_job", metavar="JOB", help="id of the job, as in X-Sockudo-Job-Id")
     show.set_defaults(command=_tool("attempt_history", "show"))
     purge = verbs.add_parser("purge", parents=[again], help="delete the entries of an app")

@@ -35,7 +35,7 @@ PROGRAM: Final = Usage(
     ("check --config config.json", "run --config config.json", "COMMAND --help"),
     {
         0: "success, or stopped as requested",
-        1: "the answer is no, or not everything was done",
+        1: "negative result, or only partly done",
         2: _BAD_SETTINGS,
         3: "could not start, or the queue's server cannot be used",
         4: "run only: too many thread crashes",
@@ -49,7 +49,7 @@ USAGES: Final[Mapping[str, Usage]] = {
         ("run --config config.json", "run --strict"),
         {
             0: "stopped as requested",
-            1: "a second signal came, or something could not be put back on the queue",
+            1: "a second signal arrived, or a claim could not be returned to the queue",
             2: _BAD_SETTINGS,
             3: "could not start: a port is in use, or the system allows too few threads or file descriptors",
             4: "too many thread crashes",
@@ -64,7 +64,12 @@ USAGES: Final[Mapping[str, Usage]] = {
     "push": Usage(
         "Add jobs to the queue, as Sockudo would. If a line is not a deliverable job, nothing is added.",
         ("push jobs.jsonl", "push --config config.json - < jobs.jsonl"),
-        {0: "all jobs are on the queue", 1: "not all jobs were added", 2: _BAD_SETTINGS, 3: _NO_QUEUE},
+        {
+            0: "all jobs are on the queue",
+            1: "a line is not a job, the driver is memory, or only some jobs were added",
+            2: _BAD_SETTINGS,
+            3: _NO_QUEUE,
+        },
     ),
     "dead-letters": Usage(
         "List, show, replay and purge jobs that could not be delivered.",
@@ -99,8 +104,8 @@ USAGES: Final[Mapping[str, Usage]] = {
         },
     ),
     "attempts": Usage(
-        "Search the attempt history and list the newest entries, the newest last. A missing entry does not prove that "
-        "nothing was delivered: the lines above the answer say what is recorded, and since when.",
+        "Search the attempt history and show the newest entries in chronological order. A missing entry does not prove "
+        "that nothing was delivered: the lines above the answer say what is recorded, and since when.",
         ("attempts --channel private-orders-7 --since 2h", "attempts --webhook orders --status 503 --follow"),
         {
             0: "success, even if there are no entries",
@@ -110,14 +115,15 @@ USAGES: Final[Mapping[str, Usage]] = {
         },
     ),
     "attempts show": Usage(
-        "Show all attempts of a job for each webhook, and the result.",
+        "Show all recorded attempts of a job for each webhook, and the result.",
         ("attempts show 3f0c5a",),
         {0: "success", 1: "there is no entry of the job", 2: _BAD_SETTINGS, 3: _NO_QUEUE},
     ),
     "attempts purge": Usage(
         "Permanently delete the history entries of an app after confirmation.",
         ("attempts purge --app shop", "attempts purge --app shop --yes"),
-        {0: "success", 1: "not confirmed, or not all could be deleted", 2: _BAD_SETTINGS, 3: _NO_QUEUE},
+        {0: "success", 1: "not confirmed, or a part of the history could not be searched, so entries may be left"}
+        | {2: _BAD_SETTINGS, 3: _NO_QUEUE},
     ),
     "pause": Usage(
         "Hold the deliveries of a webhook until it is resumed. Held deliveries are not attempted, not counted and not "
@@ -126,26 +132,27 @@ USAGES: Final[Mapping[str, Usage]] = {
         ("pause shop orders", "pause shop orders --json"),
         {
             0: "success, even if it was already paused",
-            1: "there is no such webhook, or commands cannot reach the daemons of this driver",
+            1: "there is no such webhook, or not supported with this driver",
         }
         | {2: _BAD_SETTINGS, 3: _NO_STORE},
     ),
     "resume": Usage(
-        "Deliver to a paused webhook again. Held deliveries start to go out within 2 s, the oldest first.",
+        "Deliver to a paused webhook again. Held deliveries start to go out within 2 s, the oldest first. This needs "
+        "the driver redis or redis-cluster.",
         ("resume shop orders",),
         {
             0: "success, even if it was not paused",
-            1: "there is no such webhook, or commands cannot reach the daemons of this driver",
+            1: "there is no such webhook, the app file pauses it, or not supported with this driver",
         }
         | {2: _BAD_SETTINGS, 3: _NO_STORE},
     ),
     "try-now": Usage(
         "Close the circuit breaker of a webhook in all daemons, for example after its endpoint was fixed, so that new "
-        "deliveries are attempted without waiting for the breaker.",
+        "deliveries are attempted without waiting for the breaker. This needs the driver redis or redis-cluster.",
         ("try-now shop orders",),
         {
             0: "success; all daemons close it within 2 s",
-            1: "there is no such webhook, or commands cannot reach the daemons of this driver",
+            1: "there is no such webhook, or not supported with this driver",
         }
         | {2: _BAD_SETTINGS, 3: _NO_STORE},
     ),
@@ -156,8 +163,8 @@ USAGES: Final[Mapping[str, Usage]] = {
         {0: "success, even if a daemon does not answer", 2: _BAD_SETTINGS, 3: "the queue's server cannot be used"},
     ),
     "send-test": Usage(
-        "Send a signed test event to the webhooks of an app and show each answer. It differs from a real event only in "
-        "the job id, which begins with test-.",
+        "Send a signed test event to the webhooks of an app and show each response. It has the format of a real event; "
+        "its job id begins with test-.",
         ("send-test shop --config config.json", "send-test shop channel_occupied --webhook orders --queue"),
         {0: "every webhook accepted the event, or it is on the queue", 1: "a webhook failed, or none wants the event"}
         | {2: _BAD_SETTINGS, 3: _NO_STORE},

@@ -38,7 +38,7 @@ def kept(figures: HistoryFigures, count: str, dated: Callable[[int], str]) -> st
     """Return how many entries there are and since when the history is complete. `dated` formats ms since 1970."""
     number = count if figures.oldest_ms is not None else "no entry"
     if figures.complete_from_ms is not None:
-        return f"{number}; complete from {dated(figures.complete_from_ms)}, some or all older ones are gone"
+        return f"{number}; complete from {dated(figures.complete_from_ms)}, older entries may have been removed"
     if figures.oldest_ms is None:
         return number
     return f"{number}, the oldest of {dated(figures.oldest_ms)}; none was removed to make room"

@@ -59,8 +59,8 @@ def test_configured_mode_is_shown_where_none_was_noted() -> None:
     [
         (figures(), "10 entries, the oldest of 5; none was removed to make room"),
         (figures(oldest=None), "no entry"),
-        (figures(complete_from=7), "10 entries; complete from 7, some or all older ones are gone"),
-        (figures(oldest=None, complete_from=7), "no entry; complete from 7, some or all older ones are gone"),
+        (figures(complete_from=7), "10 entries; complete from 7, older entries may have been removed"),
+        (figures(oldest=None, complete_from=7), "no entry; complete from 7, older entries may have been removed"),
     ],
 )
 def test_what_is_kept(found: HistoryFigures, line: str) -> None:
