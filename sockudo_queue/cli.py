@@ -170,7 +170,7 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", parents=[configured, strict], help="deliver webhooks until stopped")
     run.set_defaults(command=_run)
     check = commands.add_parser(
-        "check", parents=[configured, strict, machine], help="check the settings, the queue's server and every endpoint"
+        "check", parents=[configured, strict, machine], help="check the settings, the queue server and every endpoint"
     )
     check.add_argument("--probe", action="store_true", help="also send each webhook one signed POST without events")
     check.add_argument("--alert", action="store_true", help="send a test alert to QUEUE_ALERT_URL")
@@ -285,14 +285,14 @@ def _add_tests(
     commands: argparse._SubParsersAction[argparse.ArgumentParser], *parents: argparse.ArgumentParser
 ) -> None:
     secret = argparse.ArgumentParser(add_help=False)
-    secret.add_argument("--secret-file", metavar="FILE", help="file with the secret, if the file of apps has none")
+    secret.add_argument("--secret-file", metavar="FILE", help="file with the secret, if the app file has none")
     test = commands.add_parser("send-test", parents=[*parents, secret], help="send a test event to an app's webhooks")
     test.add_argument("app", metavar="APP", help="id of the app")
     test.add_argument("event", nargs="?", metavar="EVENT", help="event type (default: one that the webhook wants)")
     test.add_argument("--webhook", metavar="NAME", help="only this webhook; with --queue, an event that it wants")
     test.add_argument("--channel", metavar="NAME", help="channel of the event (default: one that the filter accepts)")
     test.add_argument("--queue", action="store_true", help="send through the queue and the daemon")
-    test.add_argument("--key", metavar="KEY", help="the app's key, if the file of apps has none")
+    test.add_argument("--key", metavar="KEY", help="the app's key, if the app file has none")
     test.set_defaults(command=_tool("send_test", "send_test"))
     signed = argparse.ArgumentParser(add_help=False)
     signed.add_argument("--app", metavar="ID", help="id of the app whose secret is used")

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 _BAD_SETTINGS: Final = "a setting or an argument is invalid"
-_NO_QUEUE: Final = "the queue's server cannot be used; nothing was done"
-_NO_STORE: Final = "the queue's server or the database of apps cannot be used; nothing was done"
+_NO_QUEUE: Final = "the queue server cannot be used; nothing was done"
+_NO_STORE: Final = "the queue server or the app database cannot be used; nothing was done"
 
 
 class Usage(NamedTuple):
@@ -37,7 +37,7 @@ PROGRAM: Final = Usage(
         0: "success, or stopped as requested",
         1: "negative result, or only partly done",
         2: _BAD_SETTINGS,
-        3: "could not start, or the queue's server cannot be used",
+        3: "could not start, or the queue server cannot be used",
         4: "run only: too many thread crashes",
     },
 )
@@ -56,7 +56,7 @@ USAGES: Final[Mapping[str, Usage]] = {
         },
     ),
     "check": Usage(
-        "Check the settings, the queue's server, the apps and every endpoint, as a daemon with the same settings would "
+        "Check the settings, the queue server, the apps and every endpoint, as a daemon with the same settings would "
         "use them. Nothing is sent to an endpoint without --probe, nor to QUEUE_ALERT_URL without --alert.",
         ("check --config config.json", "check --probe", "check --alert", "check --json"),
         {0: "no error was found", 1: "an error was found", 2: "run would refuse these settings"},
@@ -126,9 +126,9 @@ USAGES: Final[Mapping[str, Usage]] = {
         | {2: _BAD_SETTINGS, 3: _NO_QUEUE},
     ),
     "pause": Usage(
-        "Hold the deliveries of a webhook until it is resumed. Held deliveries are not attempted, not counted and not "
-        "given up. All daemons of the queue apply this within 2 s, and also after a restart. With the drivers memory "
-        "and sqs, pause the webhook in the file of apps.",
+        "Hold the deliveries of a webhook until it is resumed. Held deliveries are neither attempted nor turned "
+        "into dead letters. All daemons of the queue apply this within 2 s, and also after a restart. With the "
+        "drivers memory and sqs, pause the webhook in the app file.",
         ("pause shop orders", "pause shop orders --json"),
         {
             0: "success, even if it was already paused",
@@ -160,7 +160,7 @@ USAGES: Final[Mapping[str, Usage]] = {
         "Show queue depth, dead letters by reason, and the state of each webhook. The figures come from the queue's "
         "server and from the daemon; if one does not answer, the other is still shown.",
         ("stats --config config.json", "stats --url http://10.0.0.7:9602 --url http://10.0.0.8:9602"),
-        {0: "success, even if a daemon does not answer", 2: _BAD_SETTINGS, 3: "the queue's server cannot be used"},
+        {0: "success, even if a daemon does not answer", 2: _BAD_SETTINGS, 3: "the queue server cannot be used"},
     ),
     "send-test": Usage(
         "Send a signed test event to the webhooks of an app and show each response. It has the format of a real event; "
@@ -172,13 +172,13 @@ USAGES: Final[Mapping[str, Usage]] = {
     "sign": Usage(
         "Print the signature of a body, as in the header X-Pusher-Signature.",
         ("sign --app shop body.json", "sign --secret-file secret - < body.json"),
-        {0: "success", 2: _BAD_SETTINGS, 3: "the database of apps cannot be used"},
+        {0: "success", 2: _BAD_SETTINGS, 3: "the app database cannot be used"},
     ),
     "verify": Usage(
         "Verify the signature of a body, and name the likely cause if it is wrong.",
         ("verify SIGNATURE --app shop body.json",),
         {0: "the signature is valid", 1: "the signature is wrong", 2: _BAD_SETTINGS}
-        | {3: "the database of apps cannot be used"},
+        | {3: "the app database cannot be used"},
     ),
     "demo": Usage(
         "Run a demo on this host: the daemon, two receivers and a few jobs, without Redis.",
