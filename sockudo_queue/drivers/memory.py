@@ -103,7 +103,7 @@ class MemoryDriver:
         self._ready: deque[_MemoryRecord] = deque()
         self._back: list[tuple[int, str, _MemoryRecord]] = []  # heap by the time of the claim
         self._delayed: list[tuple[int, str, _MemoryRecord]] = []  # heap by due time
-        self._due: deque[_MemoryRecord] = deque()  # formerly delayed records that are due
+        self._due: deque[_MemoryRecord] = deque()  # delayed and resumed records that are due
         # Every lease has the same length, so the order of claims and renewals is the order of the deadlines.
         self._active: OrderedDict[str, tuple[int, _MemoryRecord]] = OrderedDict()
         self._dead: OrderedDict[str, _MemoryRecord] = OrderedDict()  # by receipt, the oldest first

@@ -46,7 +46,7 @@ class EntryRow(msgspec.Struct, array_like=True, frozen=True):
     reason: str | None = None
     status: Count | None = None
     took_ms: Count = 0
-    events: list[str] = []  # msgspec copies it
+    events: list[str] = []  # msgspec copies the default
     more: Count = 0
     trace_id: str | None = None
     span_id: str | None = None

@@ -59,7 +59,7 @@ def no_entry(figures: HistoryFigures, criteria: Criteria, page: Page) -> str:
     elif figures.records_all:
         reason = "it may be among the dropped entries, older than the time in `kept`, or not attempted yet"
     elif any(period.mode == Mode.OFF for period in figures.modes):
-        reason = "a daemon whose mode is off leaves none"
+        reason = "a daemon with the mode off records nothing"
     else:
-        reason = "a delivery at the first attempt leaves none"
+        reason = "with the mode failures a first-attempt delivery is not recorded"
     return f"no entry{wanted}. This does not mean that nothing was delivered: {reason}. {_MORE}"

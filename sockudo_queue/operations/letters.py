@@ -45,7 +45,7 @@ class DeadLetterEntry:
 
     @property
     def job_id(self) -> str:
-        """The id that receivers see and that logs name."""
+        """The id in requests to receivers and in logs."""
         state = self.state
         if state is not None and state.webhook is not None:
             return state.job

@@ -89,7 +89,7 @@ class PatternCache:
     def _measured(self, pattern: str, search: Search, channel: str) -> bool:
         """Search and measure processor time.
 
-        Reading that clock takes as long as most searches, so only suspects get here.
+        Reading that clock takes as long as most searches, so only first searches and slow patterns are measured.
         """
         began = self._cpu_clock()
         found = search(channel)

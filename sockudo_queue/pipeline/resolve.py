@@ -32,15 +32,15 @@ from sockudo_queue.pipeline.paused import PausedWebhooks, hold, none_paused
 from sockudo_queue.pipeline.unknown_apps import FIRST_MS, LookupSchedule, UnknownApps
 
 NEWER_RECORD_DELAY_MS: Final = 60_000
-"""How long a record of a later version is left for the daemon that can read it, before it is looked at again."""
+"""Delay until the next claim of a record of a later version, which leaves it to a daemon that can read it."""
 MANY: Final = 1_000
-"""Pairs of an event and a webhook above which a match is measured as a whole; so many take about a millisecond."""
+"""Number of event-webhook pairs above which the time of a whole match is measured; as many take about a millisecond."""
 FEW_EVENTS: Final = MANY // SMALL
 _MEASURED: Final = 0.002
-"""Seconds of a measured match after which they are counted."""
+"""Seconds of a measured match above which they are charged."""
 
 GiveWay = Callable[[Claim, float, bool], bool]
-"""Wait for so many seconds while a claim is matched; the flag takes it off its slot. Returns False to stop matching."""
+"""Waits for the given seconds during matching; the flag gives the slot of the claim back. Returns False to stop."""
 
 
 def _never_stop(_claim: Claim, _seconds: float, _off_slot: bool) -> bool:

@@ -206,7 +206,7 @@ class Worker:
                 return None
         in_flight = self._resolver.resolve(claim, self._give_way)
         if self.current is not None and self.current[0].settlement is not None:
-            self.current = None  # its lease was lost meanwhile, or it was put back
+            self.current = None  # its lease was lost meanwhile, or the claim was put back
             return None
         if in_flight.job is not None:
             in_flight.span = self._tracing.begin(claim, in_flight.job, in_flight.deliveries)

@@ -108,7 +108,7 @@ class Breaker:
     def record(self, token: object, outcome: Outcome, took: float, now: float) -> None:
         """Record an attempt of `took` seconds.
 
-        A permanent rejection closes the breaker like a success: the endpoint is up. Every retryable status counts as a
+        A permanent rejection except 410 closes the breaker, as a success does. Every retryable status counts as a
         failure, even one such as 409: retries that are not the endpoint's fault can be as many as others.
         """
         is_probe = self.drop_probe(token)

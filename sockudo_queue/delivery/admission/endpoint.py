@@ -104,7 +104,7 @@ class Endpoint:
         self.lock = threading.Lock()
         self.used_at = 0.0
         self.is_slow = False
-        self._overdue = limits.slow  # seconds, of an attempt
+        self._overdue = limits.slow  # seconds after which an attempt is overdue
         self._limits = limits
         self._thread_budget = thread_budget
         self._in_flight: dict[Token, float] = {}  # token -> start, oldest first

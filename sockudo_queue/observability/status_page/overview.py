@@ -36,7 +36,7 @@ _PARTLY_FAILING: Final = Badge("quiet", "◐", "partly failing")
 
 
 class WebhookDisplay(NamedTuple):
-    """One row: the last minutes, and totals since the start."""
+    """One row: figures of the last minutes, and totals since the start."""
 
     app: str
     webhook: str

@@ -130,8 +130,10 @@ def _basic(header: str) -> Authorization | None:
 
 
 def network_of(address: str) -> str:
-    """Return the address under which failures are counted: for IPv6 the /64, because one client owns all of its
-    addresses."""
+    """Return the address under which failures are counted.
+
+    For IPv6 this is the /64, because one client owns all of its addresses.
+    """
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:

@@ -72,9 +72,9 @@ def test_what_is_kept(found: HistoryFigures, line: str) -> None:
     [
         (figures(period(Mode.ALL, 0, 1)), NOTHING, "it may be older than the time in `kept`"),
         (figures(period(Mode.ALL, 0, 1), dropped=1), NOTHING, "it may be among the dropped entries"),
-        (figures(period(Mode.ALL, 0, 1), period(Mode.FAILURES, 0, 1)), NOTHING, "a delivery at the first attempt"),
-        (figures(period(Mode.ALL, 0, 1), period(Mode.OFF, 0, 1)), NOTHING, "a daemon whose mode is off"),
-        (figures(), NOTHING, "a delivery at the first attempt"),
+        (figures(period(Mode.ALL, 0, 1), period(Mode.FAILURES, 0, 1)), NOTHING, "a first-attempt delivery"),
+        (figures(period(Mode.ALL, 0, 1), period(Mode.OFF, 0, 1)), NOTHING, "a daemon with the mode off"),
+        (figures(), NOTHING, "a first-attempt delivery"),
         (figures(period(Mode.ALL, 0, 1)), Page((), None, refused=("list: BUSY",)), "could not be read"),
         (figures(period(Mode.ALL, 0, 1)), Page((), None, unreadable=1), "could not be read"),
     ],
