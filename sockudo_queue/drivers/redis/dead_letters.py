@@ -107,8 +107,7 @@ class RedisDeadLetterStore:
                 yield from self._with_bodies(source, page[start : start + BODIES])
 
     def _pages(self, source: DeadLetterKeys) -> Iterator[_Deaths]:
-        """Yield receipts with their time of death, oldest first. Removals in the meantime do not make the scan skip
-        any."""
+        """Yield receipts with their time of death, oldest first. Concurrent removals make it skip none."""
         after, spelled, skipped = (float("-inf"), b""), b"-inf", 0
         while True:
             found = self._link.call(
@@ -193,7 +192,7 @@ def _id_of(receipt: bytes) -> bytes:
 
 
 def _shown(record_id: bytes) -> str:
-    """Return a printable id: bytes outside our alphabet become %XX."""
+    """Return an id as text; in an id that is not UTF-8, special bytes become %XX."""
     try:
         return record_id.decode()
     except UnicodeDecodeError:

@@ -187,7 +187,7 @@ class BoundedParser(RedisParser):
         )
 
     def _read_bounded(self, data: bytes) -> Any:
-        """Read one reply, and whatever else of the stream has arrived."""
+        """Read one reply, and as much more of the stream as it requires."""
         self._room, self._deadline, at = LARGEST_REPLY, None, 0
         outer: list[tuple[list[Any], int]] = []  # the enclosing lists, each with the number of elements still missing
         items: list[Any] = []

@@ -2,7 +2,7 @@
 
 Sockudo's own workers can be recognised by words in `tokens` that are not ours, and by clients that wait with BLPOP,
 which we never use on Queue V2. Wrong clocks show in the event stream: its ids come from the clock of Redis, its
-timestamps from the writers' clocks.
+timestamps from the writers' clocks. `producer_rule` is the ACL rule that prevents those workers from claiming.
 """
 
 from __future__ import annotations
