@@ -43,8 +43,7 @@ class ControlsWatch:
         set_ready: Callable[[str | None], object] = bool,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`in_file` returns the webhooks paused by the apps file. `wake` receives the number of deliveries that became
-        due.
+        """`in_file` returns the webhooks that the file pauses. `wake` receives the number of newly due deliveries.
 
         `set_ready` takes a reason why this daemon cannot work yet, or None to withdraw it.
         """

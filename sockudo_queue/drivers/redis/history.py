@@ -199,7 +199,7 @@ class RedisHistory:
 
 @contextmanager
 def _sorting_refusals() -> Iterator[None]:
-    """Translate refusals: a temporary one becomes `BrokerUnavailable`, one for lack of memory `OutOfMemory`; others pass."""
+    """Translate a temporary refusal into `BrokerUnavailable` and one for lack of memory into `OutOfMemory`."""
     try:
         yield
     except (ServerRefused, SlotBusy) as refusal:
