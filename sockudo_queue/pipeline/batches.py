@@ -1,9 +1,9 @@
 """Settles and claims several jobs in one call while this process starts many of them.
 
 What one call claims beyond the first job waits here, in the order of the queue, for whichever worker is free next. So a
-slow attempt holds up no job that waits, and jobs start in the order of the queue unless some are given back. A job that has waited for
-`WAIT_WITHIN` goes back to the queue, where other replicas can claim it. Acks wait here for the next call, for
-`ACK_WITHIN` at most. See docs/batches.md.
+slow attempt holds up no job that waits, and jobs start in the order of the queue unless some are given back. A job that
+has waited for `WAIT_WITHIN` goes back to the queue, where other replicas can claim it. Acks wait here for the next
+call, for `ACK_WITHIN` at most. See docs/batches.md.
 """
 
 from __future__ import annotations
