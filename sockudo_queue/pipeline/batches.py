@@ -53,7 +53,7 @@ class BatchingQueue(Protocol):
 
 
 def batch_size(started: int, seconds: float, largest: int) -> int:
-    """Return how many jobs to claim at once where so many were started in so many seconds."""
+    """Return the size of a batch for a number of jobs that were started in a number of seconds."""
     return max(1, min(largest, int(started / seconds * BATCH_SECONDS)))
 
 
@@ -70,7 +70,7 @@ class Batches:
         largest: int,
         lease_seconds: float,
     ) -> None:
-        """`wake` wakes so many idle workers."""
+        """`wake` wakes the given number of idle workers."""
         self.size = 1
         self.filled = threading.Event()
         """Set while something waits here."""

@@ -137,7 +137,7 @@ class RedisDriver:
         return claimable
 
     def look_around(self) -> None:
-        """Hear of servers that have joined; whoever gave the link is told of them. Never raises, may block."""
+        """Look for servers that have joined, and report them to the owner of the link. Never raises; may block."""
         self._link.look_around()
 
     def put(self, body: bytes) -> None:
@@ -250,7 +250,7 @@ class RedisDriver:
             answered = True
         if silence is not None and not answered:
             raise silence
-        return []  # that one of several servers is silent is told by the notifier of its source
+        return []  # the notifier of the source reports a server that does not answer
 
     def _ask(
         self,

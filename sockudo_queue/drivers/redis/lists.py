@@ -43,8 +43,8 @@ KEY_PARTS: Final = ("ready", "records", "active", "delayed", "lapses", "dead", "
 _TYPES: Final = ("list", "list", "hash", "zset", "zset", "hash", "zset", "zset", "hash")
 """Of the list and of our keys beside it."""
 GATHER_LIMIT: Final = 500
-"""Bodies that one call moves into `ready`, so many at once and until so many bytes are moved: short enough that no
-other client notices it."""
+"""Maximum number of bodies that one call moves into `ready`, in chunks of `GATHER_CHUNK`, and at most about
+`GATHER_BYTES` bytes. A call is so short that no other client notices it."""
 GATHER_CHUNK: Final = 50
 GATHER_BYTES: Final = 1_000_000
 

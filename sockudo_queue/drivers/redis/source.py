@@ -212,7 +212,7 @@ class RedisSource(ABC):
         """Make dead letters of this source ready again; few at a time, since their bodies travel."""
 
     def wait(self, timeout: float) -> int:
-        """Wait at most so many seconds for work; return how many records can be claimed now."""
+        """Wait for work, for at most the given seconds. Return how many records can be claimed now."""
         pause = min(timeout, BLOCK_SECONDS, self._due_at - time.monotonic())
         try:
             if pause > 0:
