@@ -289,7 +289,9 @@ def _add_tests(
     test = commands.add_parser("send-test", parents=[*parents, secret], help="send a test event to an app's webhooks")
     test.add_argument("app", metavar="APP", help="id of the app")
     test.add_argument("event", nargs="?", metavar="EVENT", help="event type (default: one that the webhook wants)")
-    test.add_argument("--webhook", metavar="NAME", help="only this webhook; with --queue, an event that it wants")
+    test.add_argument(
+        "--webhook", metavar="NAME", help="call only this webhook; with --queue, choose an event that it wants"
+    )
     test.add_argument("--channel", metavar="NAME", help="channel of the event (default: one that the filter accepts)")
     test.add_argument("--queue", action="store_true", help="send through the queue and the daemon")
     test.add_argument("--key", metavar="KEY", help="the app's key, if the app file has none")

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 
 _BAD_SETTINGS: Final = "a setting or an argument is invalid"
 _NO_QUEUE: Final = "the queue server cannot be used; nothing was done"
+_CUT_SHORT: Final = "the queue server cannot be used; the output says what was done before"
 _NO_STORE: Final = "the queue server or the app database cannot be used; nothing was done"
 
 
@@ -44,12 +45,12 @@ PROGRAM: Final = Usage(
 
 USAGES: Final[Mapping[str, Usage]] = {
     "run": Usage(
-        "Deliver webhooks until a signal arrives. SIGTERM and SIGINT stop the daemon after the deliveries in progress; "
-        "SIGHUP reloads the apps from the settings file. Environment variables take precedence over the file.",
+        "Deliver webhooks until SIGTERM or SIGINT. The daemon then finishes the attempts in flight and exits. SIGHUP "
+        "reloads the apps from the settings file. Environment variables take precedence over the file.",
         ("run --config config.json", "run --strict"),
         {
             0: "stopped as requested",
-            1: "a second signal arrived, or a claim could not be returned to the queue",
+            1: "a second SIGTERM or SIGINT arrived, or a claim could not be returned to the queue",
             2: _BAD_SETTINGS,
             3: "could not start: a port is in use, or the system allows too few threads or file descriptors",
             4: "too many thread crashes",
@@ -68,13 +69,14 @@ USAGES: Final[Mapping[str, Usage]] = {
             0: "all jobs are on the queue",
             1: "a line is not a job, the driver is memory, or only some jobs were added",
             2: _BAD_SETTINGS,
-            3: _NO_QUEUE,
+            3: "the queue server cannot be used; no job was confirmed",
         },
     ),
     "dead-letters": Usage(
         "List, show, replay and purge jobs that could not be delivered.",
         ("dead-letters list", "dead-letters VERB --help"),
-        {0: "success", 1: "nothing was found, or not everything was done", 2: _BAD_SETTINGS, 3: _NO_QUEUE},
+        {0: "success", 1: "nothing was selected, an id was not found, or not everything was done"}
+        | {2: _BAD_SETTINGS, 3: _NO_QUEUE},
     ),
     "dead-letters list": Usage(
         "List dead letters, the newest last, and count them by reason. If several filters are given, all must match.",
@@ -91,16 +93,21 @@ USAGES: Final[Mapping[str, Usage]] = {
         "Deliver dead letters again, only to the webhooks that did not get them. Select them by id, by filters or with "
         "--all. A replay can be interrupted and repeated: each dead letter is taken once.",
         ("dead-letters replay --webhook orders --dry-run", "dead-letters replay --all --rate 50"),
-        {0: "success", 1: "nothing was selected, or an id was not found", 2: _BAD_SETTINGS, 3: _NO_STORE},
+        {
+            0: "success",
+            1: "no id, filter or --all was given, an id was not found, or none of the ids could be replayed",
+            2: _BAD_SETTINGS,
+            3: "the queue server or the app database cannot be used; the output says what was done before",
+        },
     ),
     "dead-letters purge": Usage(
         "Permanently delete dead letters after confirmation. Select them by id, by filters or with --all.",
         ("dead-letters purge --older-than 7d", "dead-letters purge --all --yes"),
         {
             0: "success",
-            1: "nothing was selected, not confirmed, or an id was not found",
+            1: "no id, filter or --all was given, an id was not found, or the deletion was not confirmed",
             2: _BAD_SETTINGS,
-            3: _NO_QUEUE,
+            3: _CUT_SHORT,
         },
     ),
     "attempts": Usage(
