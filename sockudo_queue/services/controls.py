@@ -18,7 +18,7 @@ from sockudo_queue.operations.controls import store_of
 from sockudo_queue.pipeline.paused import PausedWebhooks
 
 POLL_EVERY: Final = 1.0
-RELEASE_EVERY: Final = 0.2
+RELEASE_EVERY: Final = 0.1
 """Seconds between two calls that move held deliveries, while there are any."""
 SWEEP_FOR: Final = 10.0
 """Seconds after a resume in which every poll also looks for held deliveries: workers and other daemons may still park

@@ -11,7 +11,7 @@ from sockudo_queue.core.controls import ControlState, WebhookKey
 from sockudo_queue.drivers.base import Hold, RecordAudit, Retry
 from sockudo_queue.drivers.redis import controls as module
 from sockudo_queue.drivers.redis.controls import RedisControls
-from sockudo_queue.drivers.redis.held import LEAST_MOVED, MOST_DUE, PLACE_WIDTH, PLACES, place_of, places_of
+from sockudo_queue.drivers.redis.held import MOST_DUE, PLACE_WIDTH, PLACES, place_of, places_of
 from sockudo_queue.drivers.redis.link import Link
 from sockudo_queue.drivers.redis.source import own_key
 from sockudo_queue.errors import BrokerRefused, BrokerUnavailable
@@ -22,6 +22,8 @@ from tests.helpers.jobs import jobs
 from tests.helpers.ports import free_port
 
 MAIL = WebhookKey("shop", "mail")
+FIRST_TWIN, SECOND_TWIN = WebhookKey("shop", "hook-922"), WebhookKey("shop", "hook-1172")
+"""Their hashes have 20 bits in common."""
 ODD = WebhookKey('a:"[\n\x00', "é {x}\u2028")
 
 
@@ -165,17 +167,48 @@ def test_two_webhooks_at_one_place_lose_nothing(lists: RedisLists, monkeypatch: 
     assert driver.release([]) == 2
 
 
+def test_webhook_is_resumed_whatever_else_is_paused(lists: RedisLists) -> None:
+    driver = lists.driver()
+    lists.push(*jobs(2))
+    for claim, webhook in zip(take_all(driver), (FIRST_TWIN, SECOND_TWIN), strict=True):
+        hold(driver, claim, webhook)
+    assert driver.release([SECOND_TWIN]) == 1
+    assert count_held(driver, FIRST_TWIN, SECOND_TWIN) == [0, 1]
+
+
 def test_release_leaves_room_for_others_that_are_due(lists: RedisLists) -> None:
     driver = lists.driver()
-    lists.push(*jobs(LEAST_MOVED + 50))
+    lists.push(*jobs(50))
     for claim in take_all(driver):
         hold(driver, claim)
-    lists.push(*jobs(MOST_DUE))
+    lists.push(*jobs(MOST_DUE - 20))
     for claim in take_all(driver):
         settle(driver, claim, Retry(b"s", 0))
 
-    assert driver.release([]) == LEAST_MOVED
-    assert count_held(driver, ORDERS) == [50]
+    assert driver.release([]) == 20
+    assert count_held(driver, ORDERS) == [30]
+    assert driver.release([]) == 1, "others that are always due do not stop a resume"
+
+
+def test_release_divides_its_room_among_webhooks(lists: RedisLists, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sockudo_queue.drivers.redis.source.MOST_DUE", 40)
+    driver = lists.driver()
+    lists.push(*jobs(130))
+    for number, claim in enumerate(take_all(driver)):
+        hold(driver, claim, MAIL if number >= 120 else WebhookKey("shop", f"hook-{number % 2}"))
+
+    assert 30 <= driver.release([]) <= 40
+    assert count_held(driver, MAIL)[0] == 0
+    delayed = lists.client.zrange(own_key(SOURCES[0], "delayed"), 0, 2, withscores=True)
+    assert len({score for _, score in delayed}) == 1, "the first of each webhook are due first"
+    assert all(40 <= left <= 50 for left in count_held(driver, *(WebhookKey("shop", f"hook-{n}") for n in range(2))))
+
+
+def test_release_moves_members_with_any_score(lists: RedisLists) -> None:
+    driver = lists.driver()
+    scores = [float("-inf"), -1.5, 0.5, PLACE_WIDTH - 0.5, 2.0**53, 1e300, float("inf")]
+    lists.client.zadd(own_key(SOURCES[0], "held"), {f"{number}/1": score for number, score in enumerate(scores)})
+    assert driver.release([ORDERS]) == len(scores)
 
 
 def test_an_older_version_takes_nothing_held_for_lost(lists: RedisLists) -> None:

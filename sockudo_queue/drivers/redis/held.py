@@ -1,8 +1,8 @@
 """Deliveries of paused webhooks on Redis: one sorted set per source, which claims do not read.
 
-A member's score combines the place of its webhook with the second in which it was parked. A place is a hash of the
-names. If two webhooks share a place, resuming one also moves the deliveries of the other; these are claimed once and
-parked again.
+A member's score combines the place of its webhook with the time at which it was parked. A place is a hash of the names.
+Two webhooks at one place could only be resumed together, so the place gets most of the score's bits: among 10,000
+webhooks, the probability that any two share a place is 1 in 20,000.
 """
 
 from __future__ import annotations
@@ -13,19 +13,21 @@ from typing import Final
 
 from sockudo_queue.core.controls import WebhookKey
 
-PLACES: Final = 1 << 20
-PLACE_WIDTH: Final = 1 << 33
-"""Seconds since 1970 that a place has room for. Times the number of places this is 2^53, so every score is exact."""
-MOST_DUE: Final = 1_000
-"""Due records up to which a source receives held ones. One daemon delivers this many in less than a second."""
-LEAST_MOVED: Final = 100
-"""Records that one call moves even if more are due: the backlog of other webhooks must not delay a resumed one."""
+PLACES: Final = 1 << 40
+PLACE_WIDTH: Final = 1 << 13
+"""Scores of one place. Times the number of places this is 2^53, so every score is exact. The scripts count in units of
+1,024 s and start again at 0 after 97 days, which only affects the order."""
+MOST_DUE: Final = 100
+"""Due records up to which a source receives held ones. Few, because endpoints may be slow, and records of other
+webhooks that become due wait behind these."""
+MOST_WEBHOOKS: Final = 100
+"""Webhooks of which one call moves held deliveries."""
 
 
 def place_of(app: str, webhook: str) -> int:
     """Return the lowest score of a webhook's held deliveries."""
     digest = hashlib.sha256(WebhookKey(app, webhook).encode()).digest()
-    return int.from_bytes(digest[:4], "big") % PLACES * PLACE_WIDTH
+    return int.from_bytes(digest[:8], "big") % PLACES * PLACE_WIDTH
 
 
 def places_of(webhooks: Collection[WebhookKey]) -> list[int]:

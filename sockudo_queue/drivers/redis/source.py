@@ -23,7 +23,7 @@ from sockudo_queue.core.controls import WebhookKey
 from sockudo_queue.drivers.base import Claim, Disposition, RecordAudit, Retry, Settlement, StoredDeadLetter
 from sockudo_queue.drivers.redis import replies
 from sockudo_queue.drivers.redis.errors import CommandDenied, ServerRefused, WritesRefused
-from sockudo_queue.drivers.redis.held import LEAST_MOVED, MOST_DUE, PLACE_WIDTH, place_of, places_of
+from sockudo_queue.drivers.redis.held import MOST_DUE, MOST_WEBHOOKS, PLACE_WIDTH, PLACES, place_of, places_of
 from sockudo_queue.drivers.redis.link import Link, Script
 from sockudo_queue.drivers.redis.server_clock import ServerClock
 from sockudo_queue.errors import BrokerRefused, BrokerUnavailable
@@ -188,7 +188,7 @@ class RedisSource(ABC):
 
     def release(self, paused: Collection[WebhookKey]) -> int:
         """Make held deliveries due whose webhook is not paused; bounded work a call."""
-        arguments: Arguments = [MOST_DUE, LEAST_MOVED, PLACE_WIDTH, *places_of(paused)]
+        arguments: Arguments = [MOST_DUE, MOST_WEBHOOKS, PLACE_WIDTH, PLACES, *places_of(paused)]
         return self._link.run(RELEASE, [self.held, self.delayed], arguments, read=replies.count)
 
     def count_held(self, webhook: WebhookKey) -> int:

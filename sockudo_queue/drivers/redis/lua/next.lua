@@ -104,7 +104,7 @@ while at <= #ARGV do
         redis.pcall('HSET', further, held, '')
         if count > 0 then redis.call('HSET', lapses, own, count) end
         keeps_count = keeps_count or own == id
-        keep(held, string.format('%.0f', number + math.floor(now / 1000)), part, own, kept)
+        keep(held, string.format('%.0f', number + math.floor(now / 1024000) % 8192), part, own, kept)
       else
         -- What is put back keeps its count: being stopped in the middle does not clear it of killing workers.
         local lapsed = count + (kind == 'lapsed' and 1 or 0)

@@ -32,7 +32,7 @@ local function store(kind, receipt, number, state)
     keep(KEYS[2], now + number, receipt, value)
   elseif kind == 'held' then
     redis.pcall('HSET', KEYS[6], KEYS[5], '')
-    keep(KEYS[5], string.format('%.0f', number + math.floor(now / 1000)), receipt, value)
+    keep(KEYS[5], string.format('%.0f', number + math.floor(now / 1024000) % 8192), receipt, value)
   elseif kind ~= 'dead' then
     if kind == 'lapsed' then redis.call('HSET', KEYS[3], id_of(receipt), 1) end
     keep(KEYS[2], number, receipt, value)

@@ -31,7 +31,7 @@ local function keep(kind, id, number, payload, claims)
   redis.call('HSET', jobs, id, payload)
   redis.call('ZREM', completed, id)
   if kind == 'held' then
-    redis.call('ZADD', held, string.format('%.0f', number + math.floor(now / 1000)), id)
+    redis.call('ZADD', held, string.format('%.0f', number + math.floor(now / 1024000) % 8192), id)
     return
   end
   redis.call('ZADD', delayed, count < SUSPECT and due or now, id)
