@@ -72,7 +72,15 @@ class DeadLetterTools:
                 return "the daemon is being stopped."
             if self._work is not None and self._work.is_running:
                 return "another action is running; wait until it has ended."
-            work = DeadLetterWork(action, wanted, actor, self._driver.dead_letters, self._find_app, self._stopping)
+            work = DeadLetterWork(
+                action,
+                wanted,
+                actor,
+                self._driver.dead_letters,
+                self._find_app,
+                self._stopping,
+                is_ordered=self.is_ordered,
+            )
             if not work.start():
                 return "the system refused to start a thread; try again later."
             self._work = work

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
@@ -24,9 +24,11 @@ from sockudo_queue.operations.replay import PURGED_AT_ONCE, REPLAYED_AT_ONCE, Fi
 MOST_REASONS: Final = 10
 LONGEST_REASON: Final = 300
 OTHER_REASONS: Final = "other reasons"
-TOO_LATE: Final = "added after the action began, by the clock of the queue"
+TOO_LATE: Final = "added after the action began"
 MOST_TOO_LATE: Final = 10_000
 """Maximum number of such letters per scan: letters that arrive as fast as they are skipped must not make it endless."""
+REMEMBERED: Final = 100_000
+"""Maximum number of letters that one action remembers; about 100 bytes each."""
 
 
 class DeadLetterWork:
@@ -40,12 +42,17 @@ class DeadLetterWork:
         letters: DeadLetterStore,
         find_app: FindApp,
         stopping: threading.Event,
+        *,
+        is_ordered: bool = True,
     ) -> None:
+        """`is_ordered` means that `letters.newest` yields the newest letter first."""
         self._action, self._wanted, self._actor = action, wanted, actor
         self._letters, self._find_app, self._stopping = letters, find_app, stopping
+        self._is_ordered = is_ordered
         self._started_at = time.time()
         self._selection = selection_of(wanted, self._started_at)
         self._seen = self._done = self._gone = 0
+        self._met: OrderedDict[int, None] = OrderedDict()
         self._left: Counter[str] = Counter()
         self._counting = threading.Lock()
         self._fault = ""
@@ -138,13 +145,36 @@ class DeadLetterWork:
             self._gone += found is None
             yield from () if found is None else (found,)
             return
-        # A replayed letter that fails again appears again; without this limit it would be replayed repeatedly.
-        latest_ms = self._started_at * 1000
+        # A replayed letter that fails again appears again; without these limits it would be replayed repeatedly.
+        latest_ms = self._latest_ms()
         for letter in self._letters.letters():
-            if letter.died_ms <= latest_ms:
+            if letter.died_ms <= latest_ms and self._is_new(letter):
                 yield letter
             elif self._leave(TOO_LATE) >= MOST_TOO_LATE:
                 return
+
+    def _latest_ms(self) -> float:
+        """Return the time of death of the newest letter to process.
+
+        It is read from the queue, because the local clock may differ from the clock of the queue.
+        """
+        if not self._is_ordered:
+            return self._started_at * 1000
+        newest = next(self._letters.newest(), None)
+        return -1 if newest is None else newest.died_ms
+
+    def _is_new(self, letter: StoredDeadLetter) -> bool:
+        """Return whether this action has not met the letter yet, and remember it.
+
+        The time of death does not tell if a letter dies again in the same millisecond or after a clock was set back.
+        """
+        key = hash((letter.source, letter.id))  # small, also for a long id that another program wrote
+        if key in self._met:
+            return False
+        self._met[key] = None
+        if len(self._met) > REMEMBERED:
+            self._met.popitem(last=False)
+        return True
 
     def _leave(self, reason: str) -> int:
         """Count a letter that was skipped, by its reason; the number of reasons is bounded."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
+import pytest
 import structlog.testing
 
 from sockudo_queue.core import delivery_state
@@ -16,6 +18,7 @@ from sockudo_queue.errors import BrokerUnavailable
 from sockudo_queue.observability.status_page.letters import LetterFilter, LetterWork
 from sockudo_queue.observability.status_page.letters_view import PURGE, REPLAY
 from sockudo_queue.observability.web.actions import Actor
+from sockudo_queue.services import dead_letter_work
 from sockudo_queue.services.dead_letter_work import (
     LONGEST_REASON,
     MOST_REASONS,
@@ -40,9 +43,10 @@ class Letters:
         ]
         self.groups: list[int] = []
         self.on_replay: Callable[[], object] = bool
+        self.dies_again_after_ms: int | None = None
 
     def letters(self) -> Iterator[StoredDeadLetter]:
-        return iter(list(self.there))
+        return iter(self.there)
 
     def newest(self, until_ms: int | None = None) -> Iterator[StoredDeadLetter]:
         return iter(self.there[::-1])
@@ -52,6 +56,8 @@ class Letters:
 
     def replay(self, letters: Sequence[StoredDeadLetter], states: Sequence[bytes]) -> list[bool]:
         assert len(letters) == len(states)
+        if self.dies_again_after_ms is not None and len(self.there) < 1_000:
+            self.there += [replace(each, died_ms=each.died_ms + self.dies_again_after_ms) for each in letters]
         return self.purge(letters)
 
     def purge(self, letters: Sequence[StoredDeadLetter]) -> list[bool]:
@@ -92,9 +98,43 @@ def test_calls_are_small_and_the_log_says_who_did_what() -> None:
     assert (line["action"], line["count"], line["chosen"]) == ("purge", 1_001, "all")
 
 
-def test_what_dies_after_the_beginning_is_left() -> None:
-    done, line = work_on(Letters(3, died_ms=round(time.time() * 1000) + 60_000))
-    assert (done.done, done.left, line["left"]) == (0, {TOO_LATE: 3}, 3)
+@pytest.mark.parametrize("skew_ms", [60_000, 0, -60_000])
+@pytest.mark.parametrize("later_ms", [1, 0, -1])
+def test_each_letter_is_replayed_once_with_any_difference_of_the_clocks(skew_ms: int, later_ms: int) -> None:
+    letters = Letters(25, died_ms=round(time.time() * 1000) + skew_ms)
+    letters.dies_again_after_ms = later_ms
+    done, line = work_on(letters)
+    # The last group dies again only after the scan has reached the end.
+    assert (done.done, done.left, line["left"]) == (25, {TOO_LATE: 20}, 20)
+
+
+def test_purge_takes_nothing_that_died_after_the_beginning() -> None:
+    letters = Letters(3, died_ms=1)
+    late = replace(letters.there[0], id="late", died_ms=2)
+    letters.on_replay = lambda: letters.there.append(late)
+    done, _ = work_on(letters, PURGE)
+    assert (done.done, done.left) == (3, {})
+    letters = Letters(501, died_ms=1)
+    letters.on_replay = lambda: letters.there.append(late) if late not in letters.there else None
+    done, _ = work_on(letters, PURGE)
+    assert (done.done, done.left) == (501, {TOO_LATE: 1})
+
+
+def test_without_an_order_the_time_of_the_start_is_the_limit() -> None:
+    letters = Letters(3, died_ms=round(time.time() * 1000) + 60_000)
+    letters.there[1] = replace(letters.there[1], died_ms=1)
+    work = DeadLetterWork(REPLAY, ALL, ADA, letters, find_app, threading.Event(), is_ordered=False)
+    assert work.start()
+    work.wait(10)
+    assert (work.progress().done, work.progress().left) == (1, {TOO_LATE: 2})
+
+
+def test_an_action_remembers_a_bounded_number_of_letters(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dead_letter_work, "REMEMBERED", 10)
+    work = DeadLetterWork(REPLAY, ALL, ADA, Letters(100), find_app, threading.Event())
+    assert work.start()
+    work.wait(10)
+    assert (work.progress().done, len(work._met)) == (100, 10)
 
 
 def test_a_stop_ends_it_after_the_group_in_hand() -> None:
