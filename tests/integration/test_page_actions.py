@@ -25,9 +25,11 @@ from tests.helpers.waiting import eventually
 REPLAY: Final = "/dead-letters/replay"
 PURGE: Final = "/dead-letters/purge"
 PASSWORD: Final = "canary-77c1"
+TOKEN: Final = "canary-5d0e"
 MARKUP: Final = "<script>alert(1)</script>"
 SETTINGS: Final = {
     "QUEUE_METRICS_PASSWORD": PASSWORD,
+    "QUEUE_METRICS_TOKEN": TOKEN,
     # On a loopback address another check refuses foreign hosts first.
     "QUEUE_METRICS_HOST": "0.0.0.0",
     "QUEUE_METRICS_ACTION_HOSTS": "127.0.0.1",
@@ -174,10 +176,13 @@ def test_what_another_site_can_send_does_not_act(
         ({"Content-Type": "text/plain"}, 403),
         ({"Authorization": None}, 401),
         ({"Authorization": "Bearer p"}, 401),
+        ({"Authorization": f"Bearer {TOKEN}"}, 403),
     ):
         reply = pages.post(form, **headers)
         assert reply.status == status, headers
         assert PASSWORD not in reply.text
+        assert TOKEN not in reply.text
+    assert pages.get("/dead-letters", Authorization=f"Bearer {TOKEN}").status == 200  # the token reads
     for path in (REPLAY, PURGE):
         for method in ("GET", "HEAD", "PUT", "DELETE", "OPTIONS"):
             reply = pages.request(method, path, None, {"Origin": pages.origin})
@@ -194,7 +199,7 @@ def test_forged_and_old_tokens_do_not_act(daemon: DaemonProcess, pages: Pages, r
     die(redis_server, job(1))
     form = all_form(pages.get("/dead-letters").text, REPLAY)
     other = all_form(pages.get("/dead-letters").text, PURGE)
-    secrets = f"{PASSWORD}\0".encode()
+    secrets = f"{PASSWORD}\0{TOKEN}".encode()
     now = time.time()
     old = FormTokens(lambda: secrets, lambda: now - (VALID_HOURS + 1) * HOUR).make(REPLAY)
     early = FormTokens(lambda: secrets, lambda: now + 2 * HOUR).make(REPLAY)

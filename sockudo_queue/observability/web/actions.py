@@ -34,7 +34,10 @@ ActionHandler = Callable[[Request, Actor], Response]
 
 
 class ActionGuard:
-    """Refuses requests that did not come from a form of this daemon's pages. Thread-safe."""
+    """Refuses requests that did not come from a form of this daemon's pages, or have only the bearer token.
+
+    Thread-safe.
+    """
 
     def __init__(self, tokens: FormTokens, hosts: Collection[str] = ()) -> None:
         """`hosts` are the host names allowed for the pages, with or without a port; empty allows any."""
@@ -49,6 +52,8 @@ class ActionGuard:
         return Response(f"{reason}; nothing was done\n", 403, content_type="text/plain; charset=utf-8")
 
     def _reason(self, request: Request, purpose: str) -> str | None:
+        if _user_of(request) is None:
+            return "the bearer token only reads; to act, log in with the user and QUEUE_METRICS_PASSWORD"
         if request.headers.get("Sec-Fetch-Site", "same-origin") != "same-origin":
             return "the request came from another site"
         scheme, origin = _origin(request.headers.get("Origin", ""))
@@ -76,14 +81,18 @@ def see_other(location: str) -> Response:
 
 
 def actor_of(request: Request) -> Actor:
-    """Return the sender of a request that has passed the login."""
-    shown = request.authorization
-    user = shown.username if shown is not None and shown.type == "basic" else None
-    return Actor(user or "bearer token", request.remote_addr or "")
+    """Return the sender of a request that has passed the login and `ActionGuard`."""
+    return Actor(_user_of(request) or "", request.remote_addr or "")
 
 
 Actions = Mapping[str, ActionHandler]
 """All actions by path; the path is also the purpose of their tokens."""
+
+
+def _user_of(request: Request) -> str | None:
+    """Return the user of a login with a password, else None."""
+    shown = request.authorization
+    return shown.username if shown is not None and shown.type == "basic" else None
 
 
 def _origin(header: str) -> tuple[str, str]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
+
 import pytest
 from werkzeug.test import EnvironBuilder
+from werkzeug.wrappers import Request
 
 from sockudo_queue.observability.web.actions import ActionGuard, actor_of
 from sockudo_queue.observability.web.form_tokens import HOUR, VALID_HOURS, FormTokens
@@ -45,12 +48,14 @@ def test_a_changed_secret_ends_the_tokens() -> None:
 
 
 def may_act(origin: str, host: str, *allowed: str) -> bool:
-    builder = EnvironBuilder(
-        PURPOSE, method="POST", data={"token": tokens().make(PURPOSE)}, headers=[("Origin", origin), ("Host", host)]
-    )
-    refusal = ActionGuard(tokens(), allowed).refusal(builder.get_request(), PURPOSE)
+    refusal = ActionGuard(tokens(), allowed).refusal(form_request(origin, host), PURPOSE)
     assert refusal is None or refusal.status_code == 403
     return refusal is None
+
+
+def form_request(origin: str, host: str, authorization: str = f"Basic {b64encode(b'ada:p').decode()}") -> Request:
+    headers = [("Origin", origin), ("Host", host), ("Authorization", authorization)]
+    return EnvironBuilder(PURPOSE, method="POST", data={"token": tokens().make(PURPOSE)}, headers=headers).get_request()
 
 
 @pytest.mark.parametrize(
@@ -94,6 +99,11 @@ def test_with_a_setting_both_must_be_in_it(origin: str, host: str, may: bool) ->
     assert may_act(origin, host, "queue.example", "daemon:9602", "[fd00::1]") is may
 
 
-def test_a_bearer_token_is_an_actor_without_a_name() -> None:
-    request = EnvironBuilder(PURPOSE, headers=[("Authorization", "Bearer x")]).get_request()
-    assert actor_of(request).user == "bearer token"
+@pytest.mark.parametrize("authorization", ["Bearer x", "bearer x", "Digest x", "", "Basic !"])
+def test_only_a_login_with_a_password_acts(authorization: str) -> None:
+    request = form_request("http://queue", "queue", authorization)
+    refusal = ActionGuard(tokens()).refusal(request, PURPOSE)
+    assert refusal is not None
+    assert refusal.status_code == 403
+    assert "QUEUE_METRICS_PASSWORD; nothing was done" in refusal.get_data(as_text=True)
+    assert actor_of(form_request("http://queue", "queue")).user == "ada"
