@@ -59,12 +59,16 @@ class Criteria(msgspec.Struct, frozen=True, dict=True):
 
     @cached_property
     def needles(self) -> tuple[bytes, ...]:
-        """Byte strings that a matching item must contain; the first is the rarest in rows."""
-        rows = [quoted(text) for text in (self.job, self.channel, self.webhook, self.event, self.outcome) if text]
+        """Byte strings that a matching item must contain, ordered by how rare they usually are in rows.
+
+        Every row that contains the first one is decoded.
+        """
+        rows = [quoted(text) for text in (self.job, self.channel) if text]
         if self.reason:
             rows.append(quoted(self.reason)[:-1])  # a class of failures is a prefix of its reasons
         if self.status is not None:
             rows.append(b",%d," % self.status)
+        rows += [quoted(text) for text in (self.outcome, self.webhook, self.event) if text]
         return tuple(rows)
 
     @cached_property

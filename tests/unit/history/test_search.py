@@ -230,3 +230,10 @@ def test_a_million_bytes_without_what_is_wanted_are_passed_over(monkeypatch: pyt
     decoded: Callable[..., Entry] | None = None
     monkeypatch.setattr("sockudo_queue.history.search.entry_of", decoded)
     assert not find(Criteria(channel="nowhere"), source((1, item(*(row(n) for n in range(500)))))).entries
+
+
+def test_rows_are_searched_for_the_rarest_filter() -> None:
+    """Every row that contains the first needle is decoded."""
+    texts = {"job": "j", "channel": "c", "reason": "r", "status": 503, "outcome": "o", "webhook": "w", "event": "e"}
+    needles = Criteria(**texts).needles  # type: ignore[arg-type]
+    assert needles == (b'"j"', b'"c"', b'"r', b",503,", b'"o"', b'"w"', b'"e"')
