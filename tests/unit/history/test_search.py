@@ -237,3 +237,8 @@ def test_rows_are_searched_for_the_rarest_filter() -> None:
     texts = {"job": "j", "channel": "c", "reason": "r", "status": 503, "outcome": "o", "webhook": "w", "event": "e"}
     needles = Criteria(**texts).needles  # type: ignore[arg-type]
     assert needles == (b'"j"', b'"c"', b'"r', b",503,", b'"o"', b'"w"', b'"e"')
+
+
+def test_item_fits_into_the_64_kb_size_class_of_an_allocator() -> None:
+    rows = [("a" * 255, b"x" * 300)] * 1_000
+    assert all(60_000 < len(each) < 65_536 - 500 for each in packed(rows, "pod:1" * 50)[:-1])
