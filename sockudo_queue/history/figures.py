@@ -64,12 +64,14 @@ def merged(found: Sequence[HistoryFigures], refused: Iterable[str] = ()) -> Hist
     """Combine the figures of the sources of one history.
 
     A full source keeps entries for a shorter time than a quiet one, so the history is complete only from the latest
-    `complete_from_ms` of all sources. A mode that ended before then does not describe the entries that are left.
+    `complete_from_ms` of all sources. A mode that ended before then does not describe the entries that are left; it may
+    have been used for up to `NOTE_SECONDS` after a daemon last stored it.
     """
     complete_from = max((each.complete_from_ms for each in found if each.complete_from_ms is not None), default=None)
+    ended_ms = None if complete_from is None else complete_from - NOTE_SECONDS * 1000
     modes = _united(period for each in found for period in each.modes)
     return HistoryFigures(
-        tuple(period for period in modes if complete_from is None or period.until_ms >= complete_from),
+        tuple(period for period in modes if ended_ms is None or period.until_ms >= ended_ms),
         sum(each.entries for each in found),
         sum(each.bytes for each in found),
         min((each.oldest_ms for each in found if each.oldest_ms is not None), default=None),

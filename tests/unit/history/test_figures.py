@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sockudo_queue.history.figures import MODE_GAP_SECONDS, HistoryFigures, Mode, ModePeriod, merged
+from sockudo_queue.history.figures import MODE_GAP_SECONDS, NOTE_SECONDS, HistoryFigures, Mode, ModePeriod, merged
 from sockudo_queue.history.search import Criteria, Page
 from sockudo_queue.history.wording import kept, no_entry, recorded
 
@@ -39,6 +39,14 @@ def test_mode_that_ended_before_what_is_kept_is_not_named() -> None:
     full = figures(period(Mode.ALL, 3, 6), period(Mode.OFF, 1, 2), complete_from=3 * HOUR)
     assert merged([full]).modes == (period(Mode.ALL, 3, 6),)
     assert merged([full]).records_all
+
+
+def test_mode_that_may_have_been_used_after_its_last_note_is_named() -> None:
+    removed = 3 * HOUR
+    for until, is_named in ((removed - NOTE_SECONDS * 1000, True), (removed - NOTE_SECONDS * 1000 - 1, False)):
+        off = ModePeriod(Mode.OFF, 0, round(until))
+        whole = merged([figures(period(Mode.ALL, 1, 6), off, complete_from=removed)])
+        assert (off in whole.modes) == is_named
 
 
 def test_mode_is_current_until_no_daemon_notes_it() -> None:
