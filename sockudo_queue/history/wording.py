@@ -62,4 +62,6 @@ def no_entry(figures: HistoryFigures, criteria: Criteria, page: Page) -> str:
         reason = "a daemon with the mode off records nothing"
     else:
         reason = "with the mode failures a first-attempt delivery is not recorded"
+    if figures.purged_ms is not None:
+        reason += ", or the entry was purged"
     return f"no entry{wanted}. This does not mean that nothing was delivered: {reason}. {_MORE}"

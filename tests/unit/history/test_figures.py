@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from sockudo_queue.history.figures import MODE_GAP_SECONDS, NOTE_SECONDS, HistoryFigures, Mode, ModePeriod, merged
@@ -89,3 +90,11 @@ def test_what_is_kept(found: HistoryFigures, line: str) -> None:
 )
 def test_reason_why_nothing_found_proves_nothing(found: HistoryFigures, page: Page, reason: str) -> None:
     assert reason in no_entry(found, Criteria(), page)
+
+
+@pytest.mark.parametrize("mode", Mode)
+def test_purge_is_a_reason_why_nothing_is_found(mode: Mode) -> None:
+    found = figures(period(mode, 0, 1))
+    assert "purged" not in no_entry(found, Criteria(), NOTHING)
+    found = msgspec.structs.replace(found, purged_ms=1)
+    assert ", or the entry was purged. " in no_entry(found, Criteria(), NOTHING)
