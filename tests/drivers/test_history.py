@@ -312,6 +312,20 @@ def test_full_server_stores_nothing_and_gets_memory_back(history: OnRedis) -> No
     assert jobs_in(find(store))[0] == "job-1000"
 
 
+def test_small_items_are_removed_in_several_calls(history: OnRedis) -> None:
+    store = history.store(length=100_000)
+    for _ in range(5):
+        store.write(history.source, [b'["shop","pod:1"]\n' + encode(row(1))] * 1_000, 0)
+    before, calls = store.figures(), calls_of_scripts(history)
+    store.make_room(history.source)
+    assert calls_of_scripts(history) - calls == 3
+    assert before.entries / 2 - 2 <= store.figures().entries <= before.entries / 2
+
+
+def calls_of_scripts(history: OnRedis) -> int:
+    return int(history.client.info("commandstats")["cmdstat_evalsha"]["calls"])
+
+
 def test_small_items_before_large_ones_are_read_within_the_bounds_of_a_reply(
     redis_server: RedisServer, cleanup: ExitStack
 ) -> None:

@@ -44,9 +44,11 @@ FOLLOWED_ITEMS: Final = 50
 DROPPED_ITEMS: Final = 64
 DROPPED_BYTES: Final = 10_000_000
 """Items that one call inspects for those of an app, and bytes that it drops."""
-ROOM_ITEMS: Final = 5_000
 ROOM_BYTES: Final = 4_000_000
-"""Items and bytes that one call drops when the server is out of memory."""
+ROOM_ITEMS: Final = 1_000
+ROOM_CALLS: Final = 5
+"""Bytes that are dropped at a time when the server is short of memory, items per call, and calls. A call blocks the
+server for some milliseconds."""
 NO_ITEM: Final = "0-0"
 """An id before that of every item."""
 
@@ -96,9 +98,13 @@ class RedisHistory:
             self._make_room(source, min(over, ROOM_BYTES))
 
     def _make_room(self, source: str, most_bytes: int) -> None:
-        arguments: list[str | bytes | int] = ["", ITEM_BYTES, "-", ROOM_ITEMS, most_bytes]
-        with _sorting_refusals():
-            self._link.run(_DROP, _keys(source), arguments, read=_dropped)
+        item_id = "-"
+        for _ in range(ROOM_CALLS):
+            arguments: list[str | bytes | int] = ["", ITEM_BYTES, item_id, ROOM_ITEMS, most_bytes]
+            with _sorting_refusals():
+                _, item_id, most_bytes = self._link.run(_DROP, _keys(source), arguments, read=_dropped)
+            if not (item_id and most_bytes):
+                return
 
     def search(
         self,
@@ -165,7 +171,7 @@ class RedisHistory:
         item_id = "-"
         while item_id:
             arguments: list[str | bytes | int] = [owner_start(app), ITEM_BYTES, item_id, DROPPED_ITEMS, DROPPED_BYTES]
-            entries, item_id = self._link.run(_DROP, _keys(source), arguments, read=_dropped)
+            entries, item_id, _ = self._link.run(_DROP, _keys(source), arguments, read=_dropped)
             yield entries
 
     def _figures_of(self, source: str) -> HistoryFigures:
@@ -237,9 +243,9 @@ def _item(item: Any) -> tuple[bytes, bytes]:
     return replies.text(item_id), value.head if isinstance(value, Oversized) else replies.text(value)
 
 
-def _dropped(reply: Any) -> tuple[int, str]:
-    entries, following = replies.listed(reply)
-    return replies.integer(entries), _item_id(following)
+def _dropped(reply: Any) -> tuple[int, str, int]:
+    entries, following, bytes_left = replies.listed(reply)
+    return replies.integer(entries), _item_id(following), replies.integer(bytes_left)
 
 
 def _item_id(reply: Any) -> str:

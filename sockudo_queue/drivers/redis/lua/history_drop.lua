@@ -5,7 +5,8 @@
 -- ARGV 1 beginning of the items of the app; empty for the oldest items   2 bytes of an item in addition to its text
 --      3 id to begin at   4 maximum number of items to inspect
 --      5 maximum number of bytes to inspect; without an app at most half of the stored bytes, but at least one item
--- Returns the entries that were dropped, and the id to continue at; empty at the end
+-- Returns the entries that were dropped, the id to continue at (empty at the end), and how many of the bytes are left to
+-- drop
 local owner, beside, most_bytes = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[5])
 local known = redis.call('HMGET', KEYS[2], 'entries', 'bytes', 'counted')
 local entries, bytes = figure(known[1]), figure(known[2])
@@ -35,4 +36,4 @@ if #ids > 0 then
     redis.call('HSET', KEYS[2], 'entries', string.format('%.0f', entries), 'bytes', string.format('%.0f', bytes))
   end
 end
-return {dropped, is_end and '' or from}
+return {dropped, is_end and '' or from, math.max(math.floor(most_bytes - dropped_bytes), 0)}
