@@ -52,7 +52,7 @@ class HistoryStore(Protocol):
     def note(self, source: str) -> bool:
         """Store the mode of this daemon and remove items over the limits. Returns whether more of them remain.
 
-        Does nothing if no entry is stored.
+        Does nothing if no entry was ever stored.
         """
 
     def make_room(self, source: str) -> None:

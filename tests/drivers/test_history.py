@@ -200,6 +200,15 @@ def test_mode_is_not_noted_where_there_is_no_history(history: OnRedis) -> None:
     assert history.client.keys("*") == []
 
 
+def test_mode_is_noted_where_the_entries_have_gone(history: OnRedis) -> None:
+    write(history.store(mode="all"), history.source, row(1))
+    history.client.delete(history.key())
+    history.store(mode="off").note(history.source)
+    assert set(modes_of(history)) == {"all", "off"}
+    assert not history.store().figures().records_all
+    assert not history.client.exists(history.key())
+
+
 def test_figures_that_are_gone_are_counted_anew_and_cost_no_entry(history: OnRedis) -> None:
     store = history.store(length=100_000)
     write(store, history.source, row(0), app="other")

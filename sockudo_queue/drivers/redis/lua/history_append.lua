@@ -5,7 +5,8 @@
 --      5 seconds after which a mode that was not recorded is no longer in use   6 entries that were lost
 --      then the items, see `history/items.py`
 -- Returns the entries and bytes that are kept, and 1 if there is more to remove or to count, else 0. Without items and
--- losses, the mode of an existing history is recorded and older items over the caps are removed.
+-- losses, the mode of an existing history is recorded and older items over the caps are removed. A history exists if
+-- either key does.
 --
 -- The first write is XADD, which Redis refuses over maxmemory: then nothing is changed. One call inspects about 1 MB of
 -- old items, which takes a few milliseconds.
@@ -20,7 +21,7 @@ local most, most_bytes, beside = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(
 local mode, gap, lost = ARGV[4], tonumber(ARGV[5]), ARGV[6]
 local given, given_entries, given_bytes = #ARGV - FIRST + 1, 0, 0
 local length = redis.call('XLEN', KEYS[1])
-if length == 0 and given == 0 and lost == '0' then return {'0', '0', 0} end
+if length == 0 and given == 0 and lost == '0' and redis.call('EXISTS', KEYS[2]) == 0 then return {'0', '0', 0} end
 
 for i = FIRST, #ARGV do
   given_entries, given_bytes = given_entries + entries_in(ARGV[i]), given_bytes + #ARGV[i] + beside
