@@ -14,6 +14,7 @@ from sockudo_queue.commands.attempt_lines import (
     entry_for_machines,
     figures_for_machines,
     figures_lines,
+    is_complete,
     missing_lines,
     row_of,
     story_for_machines,
@@ -71,8 +72,8 @@ def show(options: argparse.Namespace) -> int:
     if options.json:
         webhooks = [story_for_machines(story) for story in found]
         history = figures_for_machines(figures, loaded, page)
-        is_complete = page.next is None and not history["unread_sources"] and not page.unreadable
-        print_json({"history": history, "job": options.show_job, "webhooks": webhooks, "is_complete": is_complete})
+        complete = is_complete(figures, page)
+        print_json({"history": history, "job": options.show_job, "webhooks": webhooks, "is_complete": complete})
         return 0 if found else EXIT_NO
     _print_figures(figures, loaded, page)
     print_line(f"job       {options.show_job}")

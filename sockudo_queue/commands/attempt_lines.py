@@ -67,6 +67,13 @@ def figures_for_machines(figures: HistoryFigures, loaded: Loaded, page: Page) ->
     }
 
 
+def is_complete(figures: HistoryFigures, page: Page) -> bool:
+    """Return whether the history can be expected to have every attempt, so that a missing entry means something."""
+    was_read = page.next is None and not missing(figures, page) and not page.unreadable
+    was_removed = figures.complete_from_ms is not None or figures.purged_ms is not None
+    return was_read and figures.records_all and not figures.dropped and not was_removed
+
+
 def row_of(entry: Entry) -> tuple[str, ...]:
     """Return one entry as cells of a table."""
     row = entry.row

@@ -272,6 +272,36 @@ def test_entry_that_cannot_be_read_is_named_by_every_answer(run: Commands, store
     assert run("attempts", "show", "job-1", "--json").json["is_complete"] is False
 
 
+def test_answer_about_a_job_is_complete_only_if_nothing_can_be_missing(run: Commands, store: RedisHistory) -> None:
+    def is_complete() -> bool:
+        answers: list[bool] = [
+            run("attempts", "show", each, "--json").json["is_complete"] for each in ("job-1", "nowhere")
+        ]
+        assert answers[0] == answers[1]
+        return answers[0]
+
+    assert not is_complete()  # no daemon has noted its mode
+    write(store, SERVER_LIST, row(1))
+    assert is_complete()
+    write(store, SERVER_LIST, row(2), app="other")
+    store.purge("other")
+    assert not is_complete()
+
+
+@pytest.mark.parametrize(
+    "figure",
+    [{"lost": "1"}, {"gone": "1751100000000"}, {"since-failures": "1751100000", "seen-failures": "9999999999"}],
+)
+def test_answer_about_a_job_is_incomplete_where_entries_may_be_missing(
+    run: Commands, redis_server: RedisServer, store: RedisHistory, figure: dict[str, str]
+) -> None:
+    write(store, SERVER_LIST, row(1))
+    assert run("attempts", "show", "job-1", "--json").json["is_complete"] is True
+    with redis_server.client() as client:
+        client.hset(own_key(SERVER_LIST, "attempts-figures"), mapping=figure)
+    assert run("attempts", "show", "job-1", "--json").json["is_complete"] is False
+
+
 def test_history_that_cannot_be_read_is_an_error(run: Commands, redis_server: RedisServer) -> None:
     with redis_server.client() as client:
         for source in (BASE, *SOURCES):
