@@ -132,8 +132,8 @@ class MetricsSettings(SettingsGroup):
         SettingInfo(
             "queue.metrics.token",
             "QUEUE_METRICS_TOKEN",
-            "Bearer token for /metrics and for reading the pages. Operator actions refuse it; they need the password. Can "
-            "be used instead of a password or together with one.",
+            "Bearer token for /metrics and for reading the pages. Operator actions refuse it; they need the password. "
+            "Can be used instead of a password or together with one.",
             example="s3cret",
             secret=True,
         ),
