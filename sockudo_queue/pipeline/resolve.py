@@ -104,14 +104,14 @@ class Resolver:
             # With drivers that store the state in the job, a producer could write a budget that never ends.
             state = msgspec.structs.replace(state, budget_from=claim.now_ms())
         if claim.lapses >= self._max_lapses:
-            return self._dead_letter(claim, state, "worker-lost")
+            return self._held_or_dead(claim, state, "worker-lost")
         if len(claim.body) > LARGE and (wait_ms := self.large_jobs.wait_ms(claim, jobs.app_of(claim.body))):
             return JobInFlight.settled(claim, Retry(b"", wait_ms))
         try:
             job = jobs.decode(claim.body, self._ceilings)
         except MalformedJob as fault:
             self._log.warning("job.unreadable", record=claim.id, bytes=len(claim.body), reason=str(fault))
-            return self._dead_letter(claim, state, "unreadable")
+            return self._held_or_dead(claim, state, "unreadable")
         if claim.state and len(state.job) > MAX_ID_LENGTH:
             self._log.warning(
                 "job.unreadable", record=claim.id, bytes=len(claim.body), reason="its state has a long id"
@@ -286,6 +286,12 @@ class Resolver:
         delay_ms = _delay_until_known(state)
         began = None if state.budget_from is None else state.budget_from + delay_ms
         return JobInFlight.settled(claim, Retry(delivery_state.encode(_looked_for(state, job, began)), delay_ms))
+
+    def _held_or_dead(self, claim: Claim, state: DeliveryState, reason: str) -> JobInFlight:
+        """Hold a delivery to a paused webhook before its job is decoded, else make it a dead letter."""
+        if state.webhook is not None and (state.app, state.webhook) in self._paused.webhooks:
+            return JobInFlight.settled(claim, hold(claim, state, state.app, state.webhook))
+        return self._dead_letter(claim, state, reason)
 
     def _dead_letter(self, claim: Claim, state: DeliveryState, reason: str) -> JobInFlight:
         return JobInFlight.settled(claim, dead_letter(state, claim, reason))

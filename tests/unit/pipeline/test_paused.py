@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 
+import msgspec
 import pytest
 
 from sockudo_queue.core import delivery_state
@@ -110,6 +111,23 @@ def test_after_the_resume_an_untried_delivery_has_its_whole_budget() -> None:
     state = DeliveryState("j", APP_ID, "a", held_from=HELD_MS)
     assert world.settle(claim_of(job(1), state)).parts == ()
     assert world.sender.names == ["a"]
+
+
+@pytest.mark.parametrize(("body", "lapses", "reason"), [(job(1), 5, "worker-lost"), (b"{", 0, "unreadable")])
+def test_delivery_that_cannot_be_attempted_is_held_while_its_webhook_is_paused(
+    body: bytes, lapses: int, reason: str
+) -> None:
+    world = PausedWorld("a")
+    state = DeliveryState("j", APP_ID, "a", attempts=1)
+    claim = msgspec.structs.replace(claim_of(body, state), lapses=lapses)
+    held = only(world.settle(claim))
+    assert isinstance(held, Hold)
+    assert (held.app, held.webhook) == (APP_ID, "a")
+
+    world.resume()
+    dead = only(world.settle(claim))
+    assert isinstance(dead, DeadLetter)
+    assert owed(dead).reason == reason
 
 
 @pytest.mark.parametrize("names", [(), ("b",)])
