@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from contextlib import ExitStack
 
 import pytest
@@ -97,6 +98,36 @@ def test_number_of_paused_webhooks_is_limited(controls: RedisControls, monkeypat
     assert not controls.pause(WebhookKey("shop", "hook-0"), "ann")
     assert controls.resume(WebhookKey("shop", "hook-0"), "ann")
     assert controls.pause(MAIL, "ann")
+
+
+def test_tries_do_not_use_up_the_pauses_and_the_oldest_go(
+    controls: RedisControls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_FIELDS", 3)
+    tried = [WebhookKey("shop", f"hook-{number}") for number in range(5)]
+    for webhook in tried:
+        controls.try_now(webhook, "ann")
+        time.sleep(0.002)  # tries of one millisecond have no order
+    assert set(controls.read().tries) == set(tried[2:])
+    for webhook in tried[:3]:
+        assert controls.pause(webhook, "ann")
+    assert controls.try_now(tried[0], "ann")
+    assert set(controls.read().pauses) == set(tried[:3])
+
+
+def test_fields_of_others_do_not_hide_pauses(controls: RedisControls, lists: RedisLists) -> None:
+    lists.client.hset(controls.key, mapping={f"junk:{number}": "1 x" * 30 for number in range(10_000)})
+    assert controls.pause(ORDERS, "ann")
+    assert set(controls.read().pauses) == {ORDERS}
+
+
+def test_too_many_pauses_are_refused(
+    controls: RedisControls, lists: RedisLists, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lists.client.hset(controls.key, mapping={f'pause:["shop","hook-{number}"]': "1 x" for number in range(7)})
+    monkeypatch.setattr(module, "MOST_FIELDS", 3)
+    with pytest.raises(BrokerRefused, match="more than 6 fields pause:"):
+        controls.read()
 
 
 def test_many_are_read_page_by_page(controls: RedisControls, monkeypatch: pytest.MonkeyPatch) -> None:

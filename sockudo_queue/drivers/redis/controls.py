@@ -20,7 +20,7 @@ from sockudo_queue.errors import BrokerRefused, BrokerUnavailable
 T = TypeVar("T")
 
 MOST_FIELDS: Final = 1_000
-"""Maximum number of paused webhooks; all of them are read together when one changes."""
+"""Maximum number of paused webhooks, and of kept "try now" requests; all are read together when one changes."""
 TRY_KEPT_MS: Final = 3_600_000
 """How long a "try now" stays valid for a daemon that could not read it earlier."""
 
@@ -43,13 +43,21 @@ class RedisControls:
         return found.head if isinstance(found, Oversized) else found or b""
 
     def read(self) -> ControlState:
+        return _state(self._fields(_PAUSE) | self._fields(_TRY))
+
+    def _fields(self, kind: bytes) -> dict[bytes, bytes]:
         # HSCAN, because existing ACL rules allow it: earlier versions already needed it.
         cursor, fields = b"0", dict[bytes, bytes]()
         while True:
-            cursor, page = self._asked("HSCAN", self.key, cursor, "COUNT", PAGE, read=_page)
+            cursor, page = self._asked("HSCAN", self.key, cursor, "MATCH", kind + b"*", "COUNT", PAGE, read=_page)
             fields |= page
-            if cursor == b"0" or len(fields) > 2 * MOST_FIELDS:
-                return _state(fields)
+            if len(fields) > 2 * MOST_FIELDS:
+                raise BrokerRefused(
+                    f"the hash {self.key} has more than {2 * MOST_FIELDS:,} fields {kind.decode()}…; remove those that"
+                    " sockudo-queue did not write"
+                )
+            if cursor == b"0":
+                return fields
 
     def pause(self, webhook: WebhookKey, by: str) -> bool:
         return self._change("set", _PAUSE + webhook.encode(), by)
