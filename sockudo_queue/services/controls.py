@@ -25,7 +25,9 @@ SWEEP_FOR: Final = 10.0
 deliveries that they claimed before."""
 SWEEP_EVERY: Final = 30.0
 COUNT_EVERY: Final = 5.0
-"""Seconds between two counts of the held deliveries of each paused webhook."""
+"""Seconds between two counts of the held deliveries of paused webhooks."""
+COUNTED_AT_ONCE: Final = 50
+"""Paused webhooks of one count, those counted longest ago; each costs one command per form of the queue."""
 
 
 class ControlsWatch:
@@ -50,7 +52,8 @@ class ControlsWatch:
         self.wakes = threading.Event()
         """Set it for an immediate poll."""
         self.held: Mapping[WebhookKey, int] = {}
-        """The paused webhooks, each with the number of its held deliveries."""
+        """The paused webhooks, each with the number of its held deliveries when it was last counted, at first 0."""
+        self._counted: dict[WebhookKey, float] = {}
         self._driver = driver
         self._store = store_of(driver)
         self._parking = driver if isinstance(driver, Parking) else None
@@ -151,6 +154,10 @@ class ControlsWatch:
         if now - self._counted_at < COUNT_EVERY:
             return
         webhooks = sorted(self._paused.webhooks)
-        counts = self._parking.held(webhooks) if self._parking is not None else [0] * len(webhooks)
+        known = {webhook: self.held.get(webhook, 0) for webhook in webhooks}
+        last = {webhook: self._counted.get(webhook, float("-inf")) for webhook in webhooks}
+        turn = sorted(webhooks, key=last.__getitem__)[:COUNTED_AT_ONCE]
+        counts = self._parking.held(turn) if self._parking is not None else [0] * len(turn)
         self._counted_at = now
-        self.held = dict(zip(webhooks, counts, strict=True))
+        self._counted = last | dict.fromkeys(turn, now)
+        self.held = known | dict(zip(turn, counts, strict=True))

@@ -13,6 +13,8 @@ from sockudo_queue.errors import BrokerError, BrokerRefused, BrokerUnavailable, 
 from sockudo_queue.operations.controls import Controls, store_of
 from sockudo_queue.pipeline.paused import PausedWebhooks
 from sockudo_queue.services.controls import (
+    COUNT_EVERY,
+    COUNTED_AT_ONCE,
     POLL_EVERY,
     RELEASE_EVERY,
     SWEEP_EVERY,
@@ -48,6 +50,7 @@ class SharedQueue:
         self.reads = 0
         self.to_release: list[int] = []
         self.released: list[Collection[WebhookKey]] = []
+        self.counted: list[list[WebhookKey]] = []
 
     def set(self, *pauses: WebhookKey, tries: dict[WebhookKey, int] | None = None) -> None:
         self.state = ControlState(dict.fromkeys(pauses, PAUSED), tries or {})
@@ -83,6 +86,7 @@ class SharedQueue:
         return self.to_release.pop(0) if self.to_release else 0
 
     def held(self, webhooks: Sequence[WebhookKey]) -> Sequence[int]:
+        self.counted.append(list(webhooks))
         return [7] * len(webhooks)
 
 
@@ -315,3 +319,23 @@ def test_without_shared_state_only_this_process_can_be_acted_on() -> None:
     assert closed == [ORDERS]
     with pytest.raises(ControlsNotShared):
         Controls(None, log).try_now("shop", "orders", "ann")
+
+
+def test_held_deliveries_of_many_webhooks_are_counted_in_turns() -> None:
+    world = World()
+    webhooks = [WebhookKey("shop", f"hook-{number:03}") for number in range(2 * COUNTED_AT_ONCE + 10)]
+    world.queue.set(*webhooks)
+    world.look()
+    assert set(world.watch.held) == set(webhooks)
+    assert sum(world.watch.held.values()) == 7 * COUNTED_AT_ONCE
+    world.look(COUNT_EVERY)
+    world.look(COUNT_EVERY)
+    assert [len(turn) for turn in world.queue.counted] == [COUNTED_AT_ONCE] * 3
+    assert world.watch.held == dict.fromkeys(webhooks, 7)
+
+    world.queue.set(*webhooks[1:])
+    world.look()
+    assert webhooks[0] not in world.watch.held
+    world.queue.set(*webhooks)
+    world.look()
+    assert world.queue.counted[-1][0] == webhooks[0], "a new one is counted first"
