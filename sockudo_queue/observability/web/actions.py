@@ -57,13 +57,14 @@ class ActionGuard:
         if request.headers.get("Sec-Fetch-Site", "same-origin") != "same-origin":
             return "the request came from another site"
         scheme, origin = _origin(request.headers.get("Origin", ""))
-        host = _without_default_port(request.headers.get("Host", "").lower(), scheme)
+        host = request.headers.get("Host", "").lower()
         if not origin:
             return "a request that acts needs a header Origin, which browsers send with every form"
         if self._hosts:
-            if not (self._is_ours(origin) and self._is_ours(host)):
+            # A proxy may use another scheme towards the daemon than the browser towards the proxy.
+            if not (self._is_ours(origin, _DEFAULT_PORTS[scheme]) and self._is_ours(host, *_DEFAULT_PORTS.values())):
                 return "Origin or Host is not one of QUEUE_METRICS_ACTION_HOSTS"
-        elif origin != host:
+        elif origin != _without_default_port(host, scheme):
             return "Origin and Host differ; behind a proxy that changes Host, set QUEUE_METRICS_ACTION_HOSTS"
         if request.mimetype != FORM:
             return f"a request that acts must be a form ({FORM})"
@@ -71,8 +72,11 @@ class ActionGuard:
             return "the form is too old, or the login has changed since; go back, reload the page and try again"
         return None
 
-    def _is_ours(self, host: str) -> bool:
-        return host in self._hosts or _name_of(host) in self._hosts
+    def _is_ours(self, host: str, *default_ports: str) -> bool:
+        """Return whether a host is allowed; if it has no port, it stands for each of these ports."""
+        name = _name_of(host)
+        ports = default_ports if name == host else ()
+        return not self._hosts.isdisjoint({host, name, *(host + port for port in ports)})
 
 
 def see_other(location: str) -> Response:

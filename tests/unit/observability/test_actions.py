@@ -99,6 +99,27 @@ def test_with_a_setting_both_must_be_in_it(origin: str, host: str, may: bool) ->
     assert may_act(origin, host, "queue.example", "daemon:9602", "[fd00::1]") is may
 
 
+@pytest.mark.parametrize(
+    ("origin", "host", "allowed", "may"),
+    [
+        ("https://queue.example", "queue.example", "queue.example:443", True),
+        ("https://queue.example:443", "queue.example:443", "queue.example:443", True),
+        ("https://queue.example", "queue.example:443", "queue.example:443", True),
+        ("http://queue.example", "queue.example", "queue.example:80", True),
+        ("http://[fd00::1]", "[fd00::1]", "[fd00::1]:80", True),
+        ("http://queue.example", "queue.example", "queue.example:443", False),
+        ("https://queue.example:8443", "queue.example:8443", "queue.example:443", False),
+        ("https://queue.example", "queue.example:8443", "queue.example:443", False),
+        ("https://evil.example", "queue.example", "queue.example:443", False),
+        ("https://queue.example:443", "queue.example:443", "queue.example", True),
+    ],
+)
+def test_default_port_in_the_setting_is_the_one_that_browsers_omit(
+    origin: str, host: str, allowed: str, may: bool
+) -> None:
+    assert may_act(origin, host, allowed) is may
+
+
 @pytest.mark.parametrize("authorization", ["Bearer x", "bearer x", "Digest x", "", "Basic !"])
 def test_only_a_login_with_a_password_acts(authorization: str) -> None:
     request = form_request("http://queue", "queue", authorization)
