@@ -92,6 +92,7 @@ class DeadLetterWork:
         )
 
     def _run(self) -> None:
+        self._log_start()
         try:
             self._purge() if self._action == PURGE else self._replay()
             if self._stopping.is_set():
@@ -183,6 +184,17 @@ class DeadLetterWork:
             key = text if text in self._left or len(self._left) < MOST_REASONS else OTHER_REASONS
             self._left[key] += 1
             return self._left[key]
+
+    def _log_start(self) -> None:
+        """Log the start, because a daemon that is killed does not log the end."""
+        get_logger().info(
+            "operator.started",
+            action="purge" if self._action == PURGE else "replay",
+            app=self._wanted.app or None,
+            webhook=self._wanted.webhook or None,
+            by=str(self._actor),
+            chosen=chosen_words(self._wanted),
+        )
 
     def _log(self) -> None:
         get_logger().info(

@@ -291,6 +291,8 @@ def test_an_action_that_is_killed_loses_nothing_and_can_begin_again(
     asked.start()
     receiver.wait_for(1)
     daemon.kill()
+    [line] = daemon.events("operator.started")
+    assert (line["by"], line["action"], line["chosen"]) == ("sockudo-queue at 127.0.0.1", "replay", "all")
     asked.join(10)
     daemon.start().wait_ready()
     if (document := pages.get("/dead-letters").text) and forms(document, REPLAY):

@@ -76,7 +76,9 @@ def work_on(
         work = DeadLetterWork(action, wanted, ADA, letters, find_app, stopping or threading.Event())
         assert work.start()
         work.wait(10)
-    [line] = logged
+    [began, line] = logged
+    assert began["event"] == "operator.started"
+    assert began.items() - {("event", "operator.started")} <= line.items()
     return work.progress(), dict(line)
 
 
