@@ -310,8 +310,8 @@ class DriverConformance:
         again = eventually(lambda: take(driver))
 
         assert time.monotonic() - began >= 0.14
-        assert time.monotonic() - released < 1.0
-        assert 140 <= again.server_ms - claim.server_ms < 1100
+        assert time.monotonic() - released < 3.0
+        assert 140 <= again.server_ms - claim.server_ms < 3100
 
     def test_release_and_the_next_claim_are_one_call(self, queue: DriverUnderTest) -> None:
         queue.push(*jobs(2))

@@ -156,7 +156,7 @@ def test_webhook_has_at_most_so_many_attempts_in_flight(
     with redis_server.client() as client, daemon_on(redis_server.url, hook) as daemon:
         daemon.wait_ready()
         push(client, jobs(count))
-        receiver.wait_for(count, 30)
+        receiver.wait_for(count, 90)
         eventually(lambda: not waiting(client), 10, told(daemon))
         deferrals = daemon.metric("sockudo_webhook_deferrals_total", webhook="orders")
     assert in_flight.most <= 2

@@ -283,6 +283,7 @@ def test_ceilings_of_a_job_can_be_changed() -> None:
 def test_events_list_replaced_by_a_later_key_is_not_built() -> None:
     many = b'{"time_ms":1,"events":[' + b"1," * 300_000 + b"1]}"
     body = HEAD + b',"payload":' + many + b',"payload":{"time_ms":1,"events":[]}}'
+    jobs.decode(body)  # the first call also fills caches
     tracemalloc.start()
     try:
         assert jobs.decode(body).events == ()
