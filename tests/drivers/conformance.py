@@ -303,15 +303,13 @@ class DriverConformance:
         queue.push(b"job")
         driver = queue.driver()
         claim = take(driver)
-        began = time.monotonic()
         settle(driver, claim, Retry(b"s", 150))
         released = time.monotonic()
 
         again = eventually(lambda: take(driver))
 
-        assert time.monotonic() - began >= 0.14
-        assert time.monotonic() - released < 3.0
-        assert 140 <= again.server_ms - claim.server_ms < 3100
+        assert 0.14 <= time.monotonic() - released < 1.0
+        assert 140 <= again.server_ms - claim.server_ms < 1100
 
     def test_release_and_the_next_claim_are_one_call(self, queue: DriverUnderTest) -> None:
         queue.push(*jobs(2))

@@ -6,6 +6,7 @@ have run, and repeating a pop or a push loses or duplicates a job without any er
 
 from __future__ import annotations
 
+import re
 import socket
 import struct
 import time
@@ -41,12 +42,17 @@ LATE_SECONDS: Final = 1.5
 servers exist, they are asked first. Longer than any wait in the server."""
 
 
+_COMMENT_LINE: Final = re.compile(r"^[ \t]*--[^\n]*\n", re.MULTILINE)
+
+
 class Script:
     """A Lua script made of one or more files in `lua/`, known to the server by its digest."""
 
     def __init__(self, *names: str) -> None:
         files = resources.files("sockudo_queue.drivers.redis").joinpath("lua")
-        self.text = "\n".join(files.joinpath(f"{name}.lua").read_text("utf-8") for name in names)
+        text = "\n".join(files.joinpath(f"{name}.lua").read_text("utf-8") for name in names)
+        # Without comments, a third less is sent: some hosted servers limit the size of a request.
+        self.text = _COMMENT_LINE.sub("", text)
         self.digest = sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
 
