@@ -40,7 +40,7 @@ def test_lint_finds_nothing(name: str) -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("name", VALUES)
-def test_kubernetes_understands_what_is_rendered(name: str, version: str) -> None:
+def test_rendered_manifests_match_the_schemas_of_kubernetes(name: str, version: str) -> None:
     for kind, document in rendered(name).items():
         if kind not in OTHERS:
             faults = [

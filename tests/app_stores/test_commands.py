@@ -44,9 +44,7 @@ def command(
 
 
 @pytest.mark.parametrize("make_table", ["pgsql", "dynamodb"], indirect=True)
-def test_check_tells_where_each_app_comes_from(
-    make_table: MakeTable, redis_server: RedisServer, tmp_path: Path
-) -> None:
+def test_check_shows_the_origin_of_each_app(make_table: MakeTable, redis_server: RedisServer, tmp_path: Path) -> None:
     table = make_table()
     for app_id, hooks in {"acme": 2, "both": 1, "none": 0}.items():
         table.put(app(*[webhook(f"{URL}{n}") for n in range(hooks)], app_id=app_id))
@@ -79,7 +77,7 @@ def test_check_names_only_some_of_many(mariadb: Mariadb, redis_server: RedisServ
     assert any(line.startswith("ok       apps: more, from mysql applications at ") for line in lines)
 
 
-def test_check_tells_of_a_store_that_does_not_answer(
+def test_check_reports_a_store_that_does_not_answer(
     postgres: Postgres, redis_server: RedisServer, tmp_path: Path
 ) -> None:
     table = PostgresTable(postgres, "5.0")

@@ -176,7 +176,7 @@ def ed25519_certificate() -> tuple[bytes, bytes]:
     ("host", "mode", "warns"),
     [("db.example", "prefer", True), ("db.example", "verify-full", False), ("127.0.0.1", "prefer", False)],
 )
-def test_check_warns_of_a_database_elsewhere_that_may_be_anyone(
+def test_check_warns_of_an_unverified_remote_database(
     tmp_path: Path, kind: str, host: str, mode: str, warns: bool
 ) -> None:
     group = "POSTGRES" if kind == "pgsql" else "MYSQL"

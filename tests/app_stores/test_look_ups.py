@@ -115,7 +115,7 @@ def test_each_app_is_asked_for_once_however_many_workers_want_it(store: Counting
     figure(f"{WORKERS} workers, {2 * APPS} apps each: {store.queries} queries, each app asked for once")
 
 
-def test_a_store_that_hangs_holds_each_worker_up_once(store: Counting) -> None:
+def test_hanging_store_delays_each_worker_once(store: Counting) -> None:
     waits: list[float] = []
     with serving(store) as refresher:
         refresher.registry.find("app-0")
@@ -132,7 +132,7 @@ def test_a_store_that_hangs_holds_each_worker_up_once(store: Counting) -> None:
     assert sum(waits[1:]) < 1
 
 
-def test_a_hit_costs_next_to_nothing(store: Counting) -> None:
+def test_cache_hit_is_fast(store: Counting) -> None:
     with serving(store) as refresher:
         static, registry = StaticApps([App("app-0", ())]), refresher.registry
         registry.find("app-0")

@@ -135,7 +135,7 @@ def test_a_killed_database_delays_no_job_of_a_known_app(
     )
 
 
-def test_a_frozen_database_holds_no_worker_up(
+def test_frozen_database_blocks_no_worker(
     mariadb: Mariadb, redis_server: RedisServer, receiver: Receiver, timed: Timed
 ) -> None:
     table = MariadbTable(mariadb, "5.0").create()

@@ -70,7 +70,7 @@ def found(rows: list[Row]) -> list[str]:
 
 
 @pytest.mark.parametrize("release", RELEASES)
-def test_the_rows_of_what_is_asked_for(make_table: MakeTable, store_of: MakeStore, release: str) -> None:
+def test_fetch_returns_the_rows_of_existing_ids(make_table: MakeTable, store_of: MakeStore, release: str) -> None:
     table = make_table(release)
     table.put(app(webhook("https://a.test/1"), app_id="shop"))
     table.put(app(webhook("https://a.test/2"), app_id="other"))
@@ -86,7 +86,7 @@ def test_the_rows_of_what_is_asked_for(make_table: MakeTable, store_of: MakeStor
     assert store.fetch(["nobody"]) == []
 
 
-def test_an_id_is_an_id_whatever_it_looks_like(make_table: MakeTable, store_of: MakeStore) -> None:
+def test_id_is_never_interpreted_as_sql_or_a_pattern(make_table: MakeTable, store_of: MakeStore) -> None:
     table = make_table()
     table.put(app(app_id="shop"))
     store = store_of(table)
@@ -125,7 +125,7 @@ def test_nothing_secret_is_in_a_name_or_a_reason(make_table: MakeTable, store_of
 
 
 @pytest.mark.parametrize("quoting", ["", "NO_BACKSLASH_ESCAPES", "ANSI_QUOTES"])
-def test_odd_ids_in_every_way_that_mysql_reads_quotes(mariadb: Mariadb, store_of: MakeStore, quoting: str) -> None:
+def test_unusual_ids_in_every_quoting_mode_of_mysql(mariadb: Mariadb, store_of: MakeStore, quoting: str) -> None:
     table = MariadbTable(mariadb, "5.0").create()
     table.put(app(app_id="shop"))
     before = mariadb.run("SELECT @@GLOBAL.sql_mode")[0][0]
@@ -265,7 +265,7 @@ def test_tls(request: pytest.FixtureRequest, store_of: MakeStore, kind: str, tmp
 
 
 @pytest.mark.parametrize("kind", ["postgres", "mysql"])
-def test_a_connection_that_died_is_opened_again_without_a_word(
+def test_lost_connection_is_reopened_without_an_error(
     request: pytest.FixtureRequest, store_of: MakeStore, kind: str
 ) -> None:
     table = table_on(request, kind)
@@ -305,7 +305,7 @@ def test_a_server_that_hangs_is_given_up_in_time(
 @pytest.mark.usefixtures(COLLECTED)
 @pytest.mark.filterwarnings(LEFT_SOCKETS)
 @pytest.mark.parametrize("kind", ["pgsql", "mysql", "dynamodb"])
-def test_what_answers_is_no_database(
+def test_server_that_is_not_a_database_is_reported(
     receiver: Receiver, store_of: MakeStore, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     monkeypatch.setattr(sql, "ANSWER_SECONDS", 0.5)

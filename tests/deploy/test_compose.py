@@ -36,7 +36,7 @@ SERVICES: Final[dict[str, Any]] = sources.read(sources.COMPOSE)["services"]
 DAEMONS: Final = ("queue", "queue-cluster", "queue-sqs", "queue-traced")
 
 
-def test_it_is_a_compose_file() -> None:
+def test_compose_file_is_valid() -> None:
     schema = sources.schema("check_jsonschema", "check_jsonschema/builtin_schemas/vendor/compose-spec.json")
     document = sources.read(sources.COMPOSE)
     assert [f"{error.json_path}: {error.message}" for error in Draft202012Validator(schema).iter_errors(document)] == []
@@ -146,7 +146,7 @@ def test_the_cluster_is_made_once_and_its_nodes_known_anew_at_each_start(tmp_pat
     assert [calls.count(f"-h redis-{node} cluster info") for node in range(1, 7)] == [2] * 6
 
 
-def test_what_is_left_out_begins_with_its_profile_alone() -> None:
+def test_optional_services_start_only_with_their_profile() -> None:
     assert {name for name, service in SERVICES.items() if "profiles" not in service} == {"redis", "queue", "receiver"}
     for name, service in SERVICES.items():
         needed = service.get("depends_on", {})

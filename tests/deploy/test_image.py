@@ -38,7 +38,7 @@ def test_it_runs_as_a_number_that_is_not_root_and_is_process_1() -> None:
     assert json.loads(instruction("HEALTHCHECK").partition("CMD ")[2]) == ["sockudo-queue", "health"]
 
 
-def test_a_new_revision_makes_no_layer_anew() -> None:
+def test_new_revision_rebuilds_no_layer() -> None:
     assert "ARG REVISION" in FINAL
     assert not re.search(r"^(RUN|COPY) ", FINAL[FINAL.index("ARG ") :], re.MULTILINE)
 
@@ -116,13 +116,15 @@ def test_the_context_holds_what_is_copied_and_nothing_else() -> None:
         ("echo /usr/bin/cc", "FAILED: a compiler or pip is in the image: /usr/bin/cc"),
     ],
 )
-def test_the_trial_tells_an_engine_that_cannot_run_from_a_compiler(tmp_path: Path, runs: str, fault: str) -> None:
+def test_image_check_distinguishes_a_failing_engine_from_a_found_compiler(
+    tmp_path: Path, runs: str, fault: str
+) -> None:
     done = trial(tmp_path, runs)
     assert (done.returncode, done.stderr) == (1, f"{fault}\n")
 
 
 @pytest.mark.parametrize("name", ["cc", "gcc", "pip"])
-def test_the_trial_looks_for_each_name(tmp_path: Path, name: str) -> None:
+def test_image_check_searches_each_name(tmp_path: Path, name: str) -> None:
     """With the shell of Debian, whose `command -v` looks at one name only."""
     shell = shutil.which("dash") or pytest.skip("dash is not here")
     programs = tmp_path / "programs"
@@ -133,7 +135,7 @@ def test_the_trial_looks_for_each_name(tmp_path: Path, name: str) -> None:
     assert (done.returncode, done.stderr) == (1, fault)
 
 
-def test_the_trial_reads_a_log_to_its_end(tmp_path: Path) -> None:
+def test_image_check_reads_a_log_to_its_end(tmp_path: Path) -> None:
     """The engine still writes when the line is found, and must not be taken for one that failed."""
     log = """echo '"outcome":"delivered"'; head --bytes 1000000 /dev/zero"""
     done = trial(tmp_path, "", f"exec) echo sockudo-queue run;; wait) echo 0;; image) echo 202000000;; logs) {log};;")

@@ -33,7 +33,7 @@ def schema_of(document: dict[str, Any], version: str) -> Draft202012Validator:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_kubernetes_understands_the_manifests(version: str) -> None:
+def test_manifests_match_the_schemas_of_kubernetes(version: str) -> None:
     for name in OF_KUBERNETES:
         for document in sources.manifests(name):
             faults = [
@@ -117,7 +117,7 @@ def test_the_budget_keeps_no_node_from_being_drained() -> None:
 
 
 @pytest.mark.parametrize("name", ["sidecar.yaml", "standalone.yaml"])
-def test_what_holds_for_both(name: str) -> None:
+def test_requirements_common_to_both_manifests(name: str) -> None:
     container, whole = daemon(name), pod(name)
     settings = Settings()
     [port] = container["ports"]

@@ -39,7 +39,7 @@ def verify(directory: Path, text: str) -> str:
     return done.stderr or ("" if done.returncode == 0 else f"exit code {done.returncode}")
 
 
-def test_systemd_understands_the_unit(tmp_path: Path) -> None:
+def test_unit_passes_systemd_analyze(tmp_path: Path) -> None:
     assert verify(tmp_path, UNIT.read_text()) == ""
     assert "ProtectHom" in verify(tmp_path, UNIT.read_text().replace("ProtectHome=", "ProtectHom="))
 

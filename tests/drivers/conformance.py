@@ -160,7 +160,7 @@ class DriverConformance:
 
         assert bodies_of(deliver_all(queue.driver())) == pushed
 
-    def test_a_claimed_job_is_nobody_elses(self, queue: DriverUnderTest) -> None:
+    def test_claimed_job_is_not_claimed_by_another_driver(self, queue: DriverUnderTest) -> None:
         queue.push(*jobs(2))
         first, second = queue.driver(), queue.driver()
 
@@ -171,7 +171,7 @@ class DriverConformance:
         assert is_idle(first)
         assert is_idle(second)
 
-    def test_a_fresh_claim_says_what_it_is(self, queue: DriverUnderTest) -> None:
+    def test_fresh_claim_has_body_state_and_receipt(self, queue: DriverUnderTest) -> None:
         queue.push(b"job")
         before = time.time() * 1000
 
@@ -204,7 +204,7 @@ class DriverConformance:
         assert driver.depth()["active"] == 1
         assert not settle(driver, first)
 
-    def test_identical_bodies_are_as_many_jobs(self, queue: DriverUnderTest) -> None:
+    def test_identical_bodies_are_separate_jobs(self, queue: DriverUnderTest) -> None:
         body = jobs(1)[0]
         queue.push(*[body] * self.many)
         drivers = [queue.driver(), queue.driver()]
@@ -247,7 +247,7 @@ class DriverConformance:
         assert queue.is_empty()
 
     @pytest.mark.parametrize("name", BODIES)
-    def test_a_body_stays_what_it_is_byte_for_byte(self, queue: DriverUnderTest, name: str) -> None:
+    def test_body_is_unchanged_byte_for_byte(self, queue: DriverUnderTest, name: str) -> None:
         body = BODIES[name]
         queue.push(body)
         driver = queue.driver()
@@ -412,7 +412,7 @@ class DriverConformance:
 
     # Putting back
 
-    def test_what_is_put_back_goes_first_and_in_the_order_of_the_claims(self, queue: DriverUnderTest) -> None:
+    def test_requeued_jobs_go_first_in_the_order_of_their_claims(self, queue: DriverUnderTest) -> None:
         queue.push(b"due")
         driver = queue.driver()
         settle(driver, take(driver), Retry(b"s", 0))
@@ -433,7 +433,7 @@ class DriverConformance:
         assert [claim.id for claim in order[:3]] == [claim.id for claim in claims]
         assert sorted(bodies_of(order)[3:]) == sorted([b"due", jobs(4)[3]])
 
-    def test_what_is_put_back_keeps_its_lapses(self, queue: DriverUnderTest) -> None:
+    def test_requeued_job_keeps_its_count_of_lapses(self, queue: DriverUnderTest) -> None:
         queue.push(b"job")
         driver = queue.driver()
         for lapses in range(3):
@@ -448,7 +448,7 @@ class DriverConformance:
         settle(driver, again, Requeue(), splits=True)
         assert take(driver).lapses == 3
 
-    def test_what_a_dead_worker_held_goes_first_and_counts_as_lapsed(self, queue: DriverUnderTest) -> None:
+    def test_job_of_a_crashed_worker_goes_first_and_counts_as_lapsed(self, queue: DriverUnderTest) -> None:
         queue.push(b"job", b"other")
         driver = queue.driver()
 
@@ -501,7 +501,7 @@ class DriverConformance:
         assert [kept.body for kept in queue.dead_letters()] == jobs(6)[3:]
         assert driver.depth()["dead-letter"] == 3
 
-    def test_what_a_settle_trims_is_told_by_the_next_turn(self, queue: DriverUnderTest) -> None:
+    def test_next_result_reports_what_a_settlement_trimmed(self, queue: DriverUnderTest) -> None:
         queue.push(*jobs(2))
         driver = queue.driver(retention=0)
         for claim in take_all(driver):
@@ -593,7 +593,7 @@ class DriverConformance:
         assert result.claim.body == b"next"
         assert other.next(Settlement(theirs)).accepted
 
-    def test_a_lapsed_claim_that_nobody_took_can_still_be_settled(self, queue: DriverUnderTest) -> None:
+    def test_expired_claim_can_be_settled_until_it_is_claimed_again(self, queue: DriverUnderTest) -> None:
         queue.push(b"job")
         driver = queue.driver()
         claim = take(driver)
@@ -615,7 +615,7 @@ class DriverConformance:
         assert take(other).lapses == 1
         assert owner.renew([claim]) == [False]
 
-    def test_a_renewal_tells_which_claims_are_lost(self, queue: DriverUnderTest) -> None:
+    def test_renewal_returns_which_claims_are_lost(self, queue: DriverUnderTest) -> None:
         last = self.many + 99
         queue.push(*jobs(last + 1))
         driver = queue.driver()
@@ -701,7 +701,7 @@ class DriverConformance:
 
     # Notifiers: a test calls `wait` as the thread of a notifier does
 
-    def test_the_bell_of_its_source_rings_for_a_pushed_job(self, queue: DriverUnderTest) -> None:
+    def test_notifier_of_the_source_wakes_for_a_pushed_job(self, queue: DriverUnderTest) -> None:
         driver = queue.driver()
         has_work = threading.Event()
         waits = Counter[str]()
@@ -728,7 +728,7 @@ class DriverConformance:
             assert sorted(bell.result() for bell in bells)[-2:] in ([0, 1], [1])
         assert take(driver).body == b"job"
 
-    def test_a_bell_rings_for_a_released_record_that_fell_due(self, queue: DriverUnderTest) -> None:
+    def test_notifier_wakes_for_a_released_record_that_fell_due(self, queue: DriverUnderTest) -> None:
         queue.push(b"job")
         driver = queue.driver()
         settle(driver, take(driver), Retry(b"s", 300))
@@ -739,7 +739,7 @@ class DriverConformance:
         assert 0.2 < time.monotonic() - started < 2.0
         assert take(driver).state == b"s"
 
-    def test_a_bell_rings_for_a_lapsed_claim(self, queue: DriverUnderTest) -> None:
+    def test_notifier_wakes_for_an_expired_claim(self, queue: DriverUnderTest) -> None:
         queue.push(b"job")
         owner, other = queue.driver(lease=0.3), queue.driver()
         take(owner)
@@ -750,7 +750,7 @@ class DriverConformance:
         assert 0.2 < time.monotonic() - started < 2.0
         assert take(other).lapses == 1
 
-    def test_a_bell_counts_what_can_be_claimed(self, queue: DriverUnderTest) -> None:
+    def test_notifier_counts_the_claimable_jobs(self, queue: DriverUnderTest) -> None:
         queue.push(*jobs(5))
         driver = queue.driver()
         first, second = take(driver), take(driver)
@@ -759,14 +759,14 @@ class DriverConformance:
 
         assert sum(driver.wait(source, 0.01) for source in driver.sources) == 4
 
-    def test_a_bell_of_an_empty_queue_ends_in_time(self, queue: DriverUnderTest) -> None:
+    def test_wait_on_an_empty_queue_ends_in_time(self, queue: DriverUnderTest) -> None:
         driver = queue.driver()
         for source in driver.sources * 2:
             started = time.monotonic()
             assert driver.wait(source, 0.1) == 0
             assert time.monotonic() - started < 1.0
 
-    def test_a_bell_comes_back_after_an_outage(self, queue: DriverUnderTest) -> None:
+    def test_notifier_works_again_after_an_outage(self, queue: DriverUnderTest) -> None:
         lossy = queue.lossy()
         driver = lossy.driver
         for source in driver.sources:
@@ -800,7 +800,7 @@ class DriverConformance:
 
         assert driver.depth() == {"ready": 4, "active": 2, "delayed": 3, "held": 0, "dead-letter": 1}
 
-    def test_depth_counts_a_body_in_whichever_list_it_lies(self, queue: DriverUnderTest) -> None:
+    def test_depth_counts_jobs_of_both_lists(self, queue: DriverUnderTest) -> None:
         driver = queue.driver()
         queue.push(*jobs(3))
         _ring_somewhere(driver)
@@ -818,7 +818,7 @@ class DriverConformance:
 
         assert bodies_of(deliver_all(driver)) == [b"", b"second"]
 
-    def test_what_is_put_is_a_job_like_any_other(self, queue: DriverUnderTest) -> None:
+    def test_put_job_is_delivered_like_a_pushed_one(self, queue: DriverUnderTest) -> None:
         driver = queue.driver()
         driver.put(b"first")
         driver.put(b"\xff second")
@@ -850,7 +850,9 @@ class DriverConformance:
         lossy.driver.ping()
 
     @pytest.mark.parametrize("seed", range(4))
-    def test_whatever_is_done_each_share_of_each_job_is_somewhere_once(self, queue: DriverUnderTest, seed: int) -> None:
+    def test_random_operations_keep_each_share_of_each_job_exactly_once(
+        self, queue: DriverUnderTest, seed: int
+    ) -> None:
         _Walk(queue, seed, self.instances, splits=self.shares_survive).go(self.steps)
 
 

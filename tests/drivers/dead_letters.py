@@ -58,7 +58,7 @@ class DeadLetterConformance:
         assert driver.dead_letters.find("nobody") is None
         assert driver.dead_letters.drop_older(0) == 0
 
-    def test_a_letter_tells_all_about_a_death(self, queue: DriverUnderTest) -> None:
+    def test_dead_letter_has_all_its_fields(self, queue: DriverUnderTest) -> None:
         driver = queue.driver()
         queue.push(b"\x01not\nJSON")
         claim = take(driver)
@@ -70,7 +70,7 @@ class DeadLetterConformance:
         assert "JSON" not in repr(letter)
         assert driver.dead_letters.find(claim.id) == letter
 
-    def test_letters_are_walked_from_the_oldest_on_each_once(self, queue: DriverUnderTest) -> None:
+    def test_scan_returns_each_dead_letter_once_oldest_first(self, queue: DriverUnderTest) -> None:
         driver = queue.driver()
         claims = kill(driver, queue, self.many_letters)
         found = letters(driver)
@@ -124,7 +124,7 @@ class DeadLetterConformance:
         assert work.fault == ""
         return work.done, work.gone, work.left
 
-    def test_what_is_replayed_or_purged_on_the_walk_does_not_disturb_it(self, queue: DriverUnderTest) -> None:
+    def test_replay_or_purge_during_a_scan_does_not_disturb_it(self, queue: DriverUnderTest) -> None:
         driver = queue.driver()
         kill(driver, queue, self.many_letters)
         seen = 0
@@ -164,7 +164,7 @@ class DeadLetterConformance:
         assert letters(driver) == [second]
         assert [(found.id, found.state) for found in deliver_all(driver)] == [(first.id, b"again")]
 
-    def test_a_letter_that_dies_again_is_another_death(self, queue: DriverUnderTest) -> None:
+    def test_replayed_dead_letter_that_fails_again_is_a_new_dead_letter(self, queue: DriverUnderTest) -> None:
         driver = queue.driver()
         kill(driver, queue, 1)
         [old] = letters(driver)
@@ -177,7 +177,7 @@ class DeadLetterConformance:
         assert driver.dead_letters.purge([old]) == [False]
         assert letters(driver) == [new]
 
-    def test_a_letter_is_replayed_once_whoever_asks_twice(self, queue: DriverUnderTest) -> None:
+    def test_dead_letter_is_replayed_only_once(self, queue: DriverUnderTest) -> None:
         driver, other = queue.driver(), queue.driver()
         kill(driver, queue, 1)
         [letter] = letters(driver)
@@ -189,7 +189,7 @@ class DeadLetterConformance:
         assert settle(driver, held)
         assert queue.is_empty()
 
-    def test_two_tools_at_once_double_nothing_and_lose_nothing(self, queue: DriverUnderTest) -> None:
+    def test_concurrent_replays_duplicate_and_lose_nothing(self, queue: DriverUnderTest) -> None:
         tools = [queue.driver() for _ in range(4)]
         claims = kill(tools[0], queue, self.many_letters // 4)
         found = letters(tools[0])

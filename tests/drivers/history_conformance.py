@@ -55,7 +55,7 @@ class HistoryConformance:
         assert (figures.entries, figures.bytes, figures.oldest_ms, figures.dropped) == (0, 0, None, 0)
         assert not figures.refused
 
-    def test_what_is_written_is_found_newest_first(self, history: HistoryUnderTest) -> None:
+    def test_written_entries_are_found_newest_first(self, history: HistoryUnderTest) -> None:
         store = history.store()
         write(store, history.source, row(1), row(2))
         write(store, history.source, row(3))
@@ -126,14 +126,14 @@ class HistoryConformance:
         assert 1 <= store.figures().entries < 20
         assert jobs_in(find(store))[0] == "job-199"
 
-    def test_one_item_above_the_caps_alone_is_the_last_that_stays_or_goes(self, history: HistoryUnderTest) -> None:
+    def test_single_item_above_the_caps_is_removed_by_the_next_write(self, history: HistoryUnderTest) -> None:
         store = history.store(length=100)
         write(store, history.source, *(row(number) for number in range(500)))
         write(store, history.source, row(501))
         assert jobs_in(find(store)) == ["job-501"]
         assert store.figures().entries == 1
 
-    def test_length_that_was_lowered_is_reached_by_and_by(self, history: HistoryUnderTest) -> None:
+    def test_lowered_length_is_reached_gradually(self, history: HistoryUnderTest) -> None:
         large = history.store(length=10_000)
         for number in range(2_000):
             write(large, history.source, row(number))

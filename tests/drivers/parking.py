@@ -34,7 +34,7 @@ def count_held(driver: Driver, *webhooks: WebhookKey) -> list[int]:
 class ParkingConformance:
     """Inherit from it, and give the fixture `queue`."""
 
-    def test_what_is_held_is_not_claimed(self, queue: DriverUnderTest) -> None:
+    def test_held_delivery_is_not_claimed(self, queue: DriverUnderTest) -> None:
         driver = queue.driver()
         queue.push(*jobs(3))
         for claim in take_all(driver):
@@ -46,7 +46,7 @@ class ParkingConformance:
         assert count_held(driver, ORDERS, MAIL) == [3, 0]
         assert release_all(driver, ORDERS) == 0
 
-    def test_what_is_released_comes_as_it_was(self, queue: DriverUnderTest) -> None:
+    def test_released_delivery_is_unchanged(self, queue: DriverUnderTest) -> None:
         driver = queue.driver()
         queue.push(b"\x01not\nJSON")
         claim = take(driver)
@@ -106,7 +106,7 @@ class ParkingConformance:
         assert count_held(driver, ORDERS) == [0]
         assert settle(driver, again)
 
-    def test_an_audit_takes_nothing_held_for_lost(self, queue: DriverUnderTest) -> None:
+    def test_audit_does_not_report_held_deliveries_as_lost(self, queue: DriverUnderTest) -> None:
         driver = queue.driver()
         queue.push(*jobs(4))
         first, *others = take_all(driver)

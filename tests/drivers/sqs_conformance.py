@@ -70,7 +70,7 @@ class SqsConformance(DriverConformance, DeadLetterConformance):
         assert again.server_ms - claim.server_ms >= 140
 
     @pytest.mark.usefixtures("real_time")
-    def test_a_bell_rings_for_a_released_record_that_fell_due(self, queue: Queue) -> None:
+    def test_notifier_wakes_for_a_released_record_that_fell_due(self, queue: Queue) -> None:
         """What falls due in our own memory is told by `flush`; the long poll of the notifier goes on."""
         queue.push(b"job")
         driver = queue.driver()
@@ -93,7 +93,7 @@ class SqsConformance(DriverConformance, DeadLetterConformance):
         assert 0.9 <= time.monotonic() - claimed < 5.0
 
     @pytest.mark.usefixtures("real_time")
-    def test_a_bell_rings_for_a_lapsed_claim(self, queue: Queue) -> None:
+    def test_notifier_wakes_for_an_expired_claim(self, queue: Queue) -> None:
         queue.push(b"job")
         owner, other = queue.driver(lease=1), queue.driver()
         take(owner)
@@ -104,7 +104,7 @@ class SqsConformance(DriverConformance, DeadLetterConformance):
     # Bodies
 
     @pytest.mark.parametrize("name", TEXTS)
-    def test_a_body_stays_what_it_is_byte_for_byte(self, queue: Queue, name: str) -> None:
+    def test_body_is_unchanged_byte_for_byte(self, queue: Queue, name: str) -> None:
         body = TEXTS[name]
         queue.push(body)
         driver = queue.driver()
@@ -184,7 +184,7 @@ class SqsConformance(DriverConformance, DeadLetterConformance):
 
         assert driver.depth() == {"ready": 6, "active": 2, "delayed": 1, "held": 0, "dead-letter": 1}
 
-    def test_a_bell_counts_what_can_be_claimed(self, queue: Queue) -> None:
+    def test_notifier_counts_the_claimable_jobs(self, queue: Queue) -> None:
         """It counts what is in our hands; how many more there are it cannot know."""
         queue.push(*jobs(5))
         driver = queue.over(queue.server.url, max_messages=10)
@@ -209,7 +209,7 @@ class SqsConformance(DriverConformance, DeadLetterConformance):
         kill(queue.driver(retention=3), queue, 6)
         assert len(queue.dead_letters()) == 6
 
-    def test_what_a_settle_trims_is_told_by_the_next_turn(self, queue: Queue) -> None:
+    def test_next_result_reports_what_a_settlement_trimmed(self, queue: Queue) -> None:
         driver = queue.driver(retention=0)
         kill(driver, queue, 2)
         assert driver.next(None).trimmed == 0
@@ -255,7 +255,7 @@ class SqsConformance(DriverConformance, DeadLetterConformance):
         assert settle(second, current)
         assert queue.is_empty()
 
-    def test_a_lapsed_claim_that_nobody_took_can_still_be_settled(self, queue: Queue) -> None:
+    def test_expired_claim_can_be_settled_until_it_is_claimed_again(self, queue: Queue) -> None:
         """Nobody can tell whether it was taken, so it is refused; but an ack on a standard queue leaves nothing."""
         queue.push(b"job")
         driver = queue.driver()

@@ -229,7 +229,7 @@ def test_figures_that_are_gone_are_counted_anew_and_cost_no_entry(history: OnRed
     assert store.figures().bytes == pytest.approx(before, rel=0.02)
 
 
-def test_stream_that_is_gone_is_said(history: OnRedis) -> None:
+def test_missing_stream_is_reported(history: OnRedis) -> None:
     store = history.store()
     write(store, history.source, row(1))
     history.client.delete(history.key())
@@ -404,7 +404,7 @@ def test_server_that_cannot_save_is_no_refusal(history: OnRedis, any_redis: Redi
         {"a": "1", "b": "2", "c": "3"},
     ],
 )
-def test_item_that_somebody_else_wrote_ends_nothing(history: OnRedis, fields: dict[str, Any]) -> None:
+def test_foreign_item_does_not_end_a_search(history: OnRedis, fields: dict[str, Any]) -> None:
     store = history.store(length=100)
     write(store, history.source, row(1))
     history.client.xadd(history.key(), fields)
@@ -421,7 +421,7 @@ def test_item_that_somebody_else_wrote_ends_nothing(history: OnRedis, fields: di
     "figure", ["entries", "bytes", "gone", "counted", "since-all", "seen-all", "seen-off", "lost", "purged"]
 )
 @pytest.mark.parametrize("value", ["", "x", "-5", "9" * 15, "9" * 400, "1e300", "nan", b"\xff", "5-5", "5-" + "9" * 20])
-def test_figure_that_somebody_else_wrote_ends_no_answer(history: OnRedis, figure: str, value: str) -> None:
+def test_foreign_figure_does_not_end_an_answer(history: OnRedis, figure: str, value: str) -> None:
     store = history.store(length=100)
     write(store, history.source, row(1))
     history.client.hset(history.key("attempts-figures"), figure, value)

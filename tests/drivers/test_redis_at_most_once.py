@@ -41,7 +41,7 @@ def test_a_job_is_popped_and_nothing_is_kept(lists: RedisLists, driver: RedisAtM
     assert lists.is_empty()
 
 
-def test_it_has_no_sources_to_wait_for_and_waits_in_next(lists: RedisLists, driver: RedisAtMostOnceDriver) -> None:
+def test_driver_has_no_sources_and_waits_in_next(lists: RedisLists, driver: RedisAtMostOnceDriver) -> None:
     assert driver.sources == ()
     started = time.monotonic()
 
@@ -120,7 +120,7 @@ def test_a_drain_puts_back_into_our_own_keys_in_the_order_of_the_claims(
     assert [take(another).body for _ in range(4)] == jobs(4)
 
 
-def test_what_killed_a_worker_counts_as_lapsed(lists: RedisLists, driver: RedisAtMostOnceDriver) -> None:
+def test_job_that_crashed_a_worker_counts_as_lapsed(lists: RedisLists, driver: RedisAtMostOnceDriver) -> None:
     lists.push(b"job")
     for lapses in range(3):
         claim = take(driver)
@@ -228,7 +228,7 @@ def test_depth_and_put_see_both_lists(lists: RedisLists, driver: RedisAtMostOnce
     assert lists.client.lrange(SOURCES[0], 0, -1) == [b"ours"]
 
 
-def test_what_the_other_delivery_left_is_taken_over(lists: RedisLists) -> None:
+def test_records_of_the_other_delivery_mode_are_taken_over(lists: RedisLists) -> None:
     """A change of the setting must not strand what the driver before has kept; `ready` is emptied by the other."""
     lists.push(b"job")
     before = lists.driver()
@@ -241,7 +241,7 @@ def test_what_the_other_delivery_left_is_taken_over(lists: RedisLists) -> None:
 
 
 @pytest.mark.parametrize("key", [SOURCES[1], own_key(SOURCES[1], "active")])
-def test_a_list_that_is_refused_stops_all_and_is_no_fault_of_one_source(
+def test_refused_list_stops_all_and_is_not_blamed_on_one_source(
     lists: RedisLists, driver: RedisAtMostOnceDriver, key: str
 ) -> None:
     """A refusal of one source would leave the daemon ready while nothing is popped."""

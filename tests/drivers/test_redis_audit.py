@@ -59,7 +59,7 @@ def test_an_audit_changes_nothing_where_all_is_well(lists: RedisLists, v2: Redis
     assert dump(lists.client) == stored
 
 
-def test_what_waited_for_its_moment_is_put_back(lists: RedisLists) -> None:
+def test_lost_delayed_record_is_put_back(lists: RedisLists) -> None:
     driver = lists.driver()
     delay(lists, driver)
     lists.client.delete(own("delayed"))
@@ -138,7 +138,7 @@ def test_jobs_of_queue_v2_without_a_payload_are_counted(v2: RedisV2) -> None:
     assert driver.next(None).lost == 4
 
 
-def test_what_was_done_before_is_not_lost(v2: RedisV2) -> None:
+def test_id_already_completed_is_not_counted_as_lost(v2: RedisV2) -> None:
     """An id may wait in more than one place: the second claim finds that it is done."""
     driver = v2.driver(completed=10)
     v2.push(job(1))

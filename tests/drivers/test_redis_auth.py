@@ -76,7 +76,7 @@ def test_a_url_holds_a_password_without_a_user(server: RedisServer) -> None:
             client.execute_command("ACL", "SETUSER", "default", "reset", "on", "nopass", "~*", "&*", "+@all")
 
 
-def test_what_a_url_says_to_other_libraries_is_left_alone(server: RedisServer) -> None:
+def test_url_parameters_of_other_libraries_are_ignored(server: RedisServer) -> None:
     allow(server, "hooks", "pw")
     address = f"redis://hooks:pw@127.0.0.1:{server.port}/0"
     for query in ("?protocol=resp3", "?retry_on_timeout=true&socket_timeout=0.001", "?unknown=1"):
@@ -118,7 +118,7 @@ def test_a_password_that_changes_in_its_file_is_used_for_the_next_connection(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_login_that_is_missing_is_told_however_much_is_asked(kind: ServerKind) -> None:
+def test_missing_login_is_reported_for_commands_of_any_size(kind: ServerKind) -> None:
     """From those who have not logged in, Redis takes ten words of 16 KB, and calls more a broken protocol."""
     with RedisServer(kind, password="right") as server:
         link = link_to(server.port)

@@ -76,7 +76,7 @@ def delay(queue: Queue, driver: Driver, *seconds: float) -> None:
         assert settle(driver, claim, Retry(b"{}", round(each * 1000)))
 
 
-def test_what_waits_falls_due_as_it_was_meant_after_the_clock_was_set_back(queue: Queue) -> None:
+def test_delayed_records_fall_due_on_time_after_the_clock_is_set_back(queue: Queue) -> None:
     driver = ready(queue)
     delay(queue, driver, 5, 20, 50)
     set_clock(queue, driver, -HOUR)
@@ -91,7 +91,7 @@ def test_what_waits_falls_due_as_it_was_meant_after_the_clock_was_set_back(queue
 
 
 @pytest.mark.parametrize(("step", "due"), [(HOUR, 4 * HOUR), (100 * DAY, 3 * HOUR)])
-def test_what_waits_longer_than_this_daemon_knows_is_never_early(queue: Queue, step: float, due: float) -> None:
+def test_delay_longer_than_this_daemon_knows_is_never_shortened(queue: Queue, step: float, due: float) -> None:
     driver = ready(queue)
     delay(queue, ready(queue), 3 * HOUR)  # by another daemon
     set_clock(queue, driver, -step)
@@ -138,7 +138,7 @@ def test_a_longer_delay_of_a_webhook_is_kept_without_a_step(queue: Queue) -> Non
     assert dues(queue) == pytest.approx([HOUR], abs=3)
 
 
-def test_what_is_held_is_not_taken_when_the_clock_is_set_forward(queue: Queue) -> None:
+def test_claim_in_flight_is_not_taken_over_after_the_clock_is_set_forward(queue: Queue) -> None:
     driver = ready(queue)
     queue.push(job(1))
     claim = take(driver)
@@ -150,7 +150,7 @@ def test_what_is_held_is_not_taken_when_the_clock_is_set_forward(queue: Queue) -
     assert settle(driver, claim)
 
 
-def test_expired_leases_are_taken_where_nothing_is_known_against_it(monotonic: Monotonic) -> None:
+def test_expired_leases_are_claimed_without_signs_of_a_clock_step(monotonic: Monotonic) -> None:
     clock = ServerClock(LEASE_MS)
     assert clock.expired_until() == ANY_MOMENT
     clock.heard(5_000_000, monotonic.ms / 1000)
@@ -177,7 +177,7 @@ def test_a_long_silence_and_a_step_hold_them_back_for_half_a_lease(monotonic: Mo
     assert clock.expired_until() > 0
 
 
-def test_a_short_silence_holds_nothing_back(monotonic: Monotonic) -> None:
+def test_short_silence_delays_no_expired_lease(monotonic: Monotonic) -> None:
     clock = ServerClock(LEASE_MS)
     clock.not_answered()
     monotonic.ms += 5_000

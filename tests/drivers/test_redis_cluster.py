@@ -98,7 +98,7 @@ def _answers(link: Link, key: str) -> bool:
         return False
 
 
-def test_nobody_there_is_unavailable_at_once() -> None:
+def test_refused_connection_is_unavailable_immediately() -> None:
     nodes = tuple(Secret(f"redis://127.0.0.1:{free_port()}") for _ in range(3))
     link = link_of(Settings(driver="redis-cluster", redis_cluster=RedisClusterSettings(nodes=nodes)))
     started = time.monotonic()
@@ -188,7 +188,7 @@ def test_audits_and_the_look_for_eviction_reach_every_node(
     assert driver.peers.evictions() == []
 
 
-def test_a_server_that_is_no_cluster_is_told(redis_server: RedisServer) -> None:
+def test_server_without_cluster_mode_is_reported(redis_server: RedisServer) -> None:
     nodes = (Secret(redis_server.url),)
     link = link_of(Settings(driver="redis-cluster", redis_cluster=RedisClusterSettings(nodes=nodes)))
 
@@ -196,7 +196,7 @@ def test_a_server_that_is_no_cluster_is_told(redis_server: RedisServer) -> None:
         link.call("LLEN", SERVED, read=replies.count)
 
 
-def test_a_node_that_is_taken_for_a_lone_server_is_told(elsewhere: RedisServer) -> None:
+def test_cluster_node_used_as_a_single_server_is_reported(elsewhere: RedisServer) -> None:
     link = link_to(elsewhere.port)
 
     assert link.call("PING", read=replies.PONG) == b"PONG"
@@ -206,7 +206,7 @@ def test_a_node_that_is_taken_for_a_lone_server_is_told(elsewhere: RedisServer) 
     link.close()
 
 
-def test_a_cluster_without_slots_is_told() -> None:
+def test_cluster_without_slots_is_reported() -> None:
     with RedisServer(extra=("--cluster-enabled", "yes")) as node:
         nodes = (Secret(node.url),)
         link = link_of(Settings(driver="redis-cluster", redis_cluster=RedisClusterSettings(nodes=nodes)))
@@ -255,7 +255,7 @@ def _redirections(node: RedisServer) -> int:
     return int(errors.get("errorstat_MOVED", {"count": 0})["count"])
 
 
-def test_a_bell_that_waits_follows_its_slot(cluster: RedisCluster, lists: ClusterLists, elsewhere: RedisServer) -> None:
+def test_waiting_notifier_follows_its_slot(cluster: RedisCluster, lists: ClusterLists, elsewhere: RedisServer) -> None:
     driver = lists.driver()
     driver.wait(SERVED, 0.01)
     has_work: list[int] = []
@@ -300,7 +300,7 @@ def test_while_a_slot_is_on_its_way_others_are_served_and_jobs_are_taken(
     assert rest == [*jobs(2, first=2), *jobs(1, first=4)]
 
 
-def test_a_silent_master_holds_up_nobody_else(cluster: RedisCluster, lists: ClusterLists) -> None:
+def test_silent_master_blocks_no_other_source(cluster: RedisCluster, lists: ClusterLists) -> None:
     silent = cluster.master_of(DOCUMENTED)
     driver = lists.over(cluster_link(cluster, timeout=1.0))
     lists.push(*jobs(200))
@@ -322,7 +322,7 @@ def test_a_silent_master_holds_up_nobody_else(cluster: RedisCluster, lists: Clus
     assert take(driver).body == b"back"
 
 
-def test_silence_takes_the_place_of_a_refusal(cluster: RedisCluster, lists: ClusterLists) -> None:
+def test_outage_replaces_an_earlier_refusal(cluster: RedisCluster, lists: ClusterLists) -> None:
     """Or the notifier would go on reporting the refusal, and never that the server is away, or that it is back."""
     lists.client.set(DOCUMENTED, "no list")
     driver = lists.over(cluster_link(cluster, timeout=1.0))

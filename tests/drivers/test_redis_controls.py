@@ -138,7 +138,7 @@ def test_many_are_read_page_by_page(controls: RedisControls, monkeypatch: pytest
     assert set(controls.read().pauses) == webhooks
 
 
-def test_what_somebody_else_writes_there_is_left_out(controls: RedisControls, lists: RedisLists) -> None:
+def test_foreign_fields_are_skipped(controls: RedisControls, lists: RedisLists) -> None:
     controls.pause(ORDERS, "ann")
     odd = {
         b"pause:": b"1 x",
@@ -172,7 +172,7 @@ def test_key_of_another_type_is_a_refusal(controls: RedisControls, lists: RedisL
             ask()
 
 
-def test_login_that_is_refused_says_nothing_of_the_pauses(lists: RedisLists) -> None:
+def test_refused_login_is_an_outage_of_the_controls(lists: RedisLists) -> None:
     refused = RedisControls(link_to(lists.server.port, username="nobody", password="wrong"), PREFIX)
     away = RedisControls(link_to(free_port()), PREFIX)
     for each in (refused, away):

@@ -30,7 +30,7 @@ from tests.helpers.redis_server import RedisServer, is_busy
 from tests.helpers.waiting import eventually
 
 
-def test_what_is_no_receipt_stops_nothing_behind_it(lists: RedisLists) -> None:
+def test_member_that_is_not_a_receipt_blocks_no_other(lists: RedisLists) -> None:
     for part in ("active", "delayed"):
         lists.client.zadd(own_key(lists.pushed, part), {"astray": 1, "astray too/": 1})
     lists.push(*jobs(1))
@@ -87,7 +87,7 @@ class TestFull:
         assert [kept.body for kept in lists.dead_letters()] == [five]
         assert one not in rest
 
-    def test_the_bell_rings_and_raises_nothing(self, lists: RedisLists) -> None:
+    def test_notifier_wakes_and_raises_nothing(self, lists: RedisLists) -> None:
         driver = lists.driver()
         driver.wait(SOURCES[0], 0.01)
         full(lists.client)
@@ -291,7 +291,7 @@ def test_too_few_replicas_are_one_fault_of_the_whole_server_or_none(kind: Server
         assert [it.body for it in deliver_all(driver)] == jobs(2)[1:]
 
 
-def test_a_server_that_is_busy_with_somebodys_script_is_one_fault_of_all(lists: RedisLists) -> None:
+def test_busy_server_is_one_fault_of_all_sources(lists: RedisLists) -> None:
     lists.push(*jobs(1))
     driver = lists.driver()
     driver.wait(SOURCES[0], 0.01)  # connects
@@ -310,7 +310,7 @@ def test_a_server_that_is_busy_with_somebodys_script_is_one_fault_of_all(lists: 
     assert [it.body for it in deliver_all(driver)] == jobs(1)
 
 
-def test_a_bell_survives_a_failover(cleanup: ExitStack) -> None:
+def test_notifier_survives_a_failover(cleanup: ExitStack) -> None:
     with RedisServer() as server:
         lists = RedisLists(server, cleanup)
         driver = lists.driver()
@@ -430,7 +430,7 @@ def test_resting_connections_that_were_cut_cost_no_fault(lists: RedisLists) -> N
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_hanging_server_holds_nobody_longer_than_the_timeout(kind: ServerKind, cleanup: ExitStack) -> None:
+def test_hanging_server_blocks_no_call_longer_than_the_timeout(kind: ServerKind, cleanup: ExitStack) -> None:
     with RedisServer(kind) as server:
         lists = RedisLists(server, cleanup)
         lists.push(*jobs(2))
@@ -457,7 +457,7 @@ def test_a_hanging_server_holds_nobody_longer_than_the_timeout(kind: ServerKind,
         assert [it.body for it in deliver_all(driver)] == jobs(2)[1:]
 
 
-def test_nobody_there_is_unavailable_at_once(lists: RedisLists, unused_port: int) -> None:
+def test_refused_connection_is_unavailable_immediately(lists: RedisLists, unused_port: int) -> None:
     driver = lists.over(link_to(unused_port))
     started = time.monotonic()
 
@@ -515,7 +515,7 @@ def test_two_processes_make_no_id_twice(lists: RedisLists) -> None:
     assert all(len(it) == 32 for it in ids)
 
 
-def test_what_a_server_repeats_of_an_unknown_command_is_not_shown(redis_server: RedisServer) -> None:
+def test_arguments_in_an_unknown_command_error_are_not_shown(redis_server: RedisServer) -> None:
     """A server that knows no AUTH, or no RPUSH, answers with the password or the job that it was sent."""
     canary = "".join(["CAN", "ARY"])  # so that the lines of this test in the traceback do not hold it
     with pytest.raises(BrokerRefused) as caught:
@@ -532,6 +532,6 @@ def test_what_a_server_repeats_of_an_unknown_command_is_not_shown(redis_server: 
         "ACL failure in script: User hooks has no permissions to run the 'rpush' command",
     ],
 )
-def test_what_redis_says_of_a_script_ends_where_it_speaks_to_programmers(said: str) -> None:
+def test_error_of_a_script_omits_its_position(said: str) -> None:
     place = f" script: {'6f99bef24a' * 4}, on @user_script:18."
     assert first_line(ResponseError(said + place)) == first_line(ResponseError(said)) == said

@@ -100,7 +100,7 @@ def test_a_settlement_that_is_too_large_leaves_the_other_jobs_alone(v2: RedisV2,
 
 
 @pytest.mark.parametrize("cause", ["right", "type"])
-def test_a_refusal_that_every_settlement_meets_is_not_of_one_alone(
+def test_refusal_of_every_settlement_is_not_blamed_on_one(
     lists: RedisLists, v2: RedisV2, cleanup: ExitStack, cause: str
 ) -> None:
     lists.client.execute_command("ACL", "SETUSER", "few", "reset", "on", ">p", "~*", "+@all")

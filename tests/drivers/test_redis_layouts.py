@@ -92,7 +92,7 @@ def test_a_cluster_shares_what_operators_decide(cluster: RedisCluster, cleanup: 
     assert first.read() == ControlState()
 
 
-def test_nodes_that_nobody_named_are_told_as_they_become_known(cluster: RedisCluster) -> None:
+def test_discovered_nodes_are_reported_as_they_become_known(cluster: RedisCluster) -> None:
     """The first to be asked knows its masters, and only by and by which of the others are replicas."""
     told: set[tuple[str, int]] = set()
     nodes = (Secret(f"redis://127.0.0.1:{cluster.nodes[0].port}"),)
@@ -103,7 +103,7 @@ def test_nodes_that_nobody_named_are_told_as_they_become_known(cluster: RedisClu
     check_told(link_of(settings, lambda *address: told.add(address)), told, there)
 
 
-def test_master_and_replica_are_told_that_only_the_sentinels_name(sentinels: RedisSentinels) -> None:
+def test_master_and_replica_known_only_to_sentinels_are_reported(sentinels: RedisSentinels) -> None:
     told: set[tuple[str, int]] = set()
     link = link_of(sentinels.settings(), lambda *address: told.add(address))
     link.call("PING", read=replies.PONG)
@@ -111,7 +111,7 @@ def test_master_and_replica_are_told_that_only_the_sentinels_name(sentinels: Red
     check_told(link, told, {("127.0.0.1", server.port) for server in sentinels.servers})
 
 
-def test_a_server_that_is_taken_for_a_sentinel_is_told(redis_server: RedisServer) -> None:
+def test_server_used_as_a_sentinel_is_reported(redis_server: RedisServer) -> None:
     node = SentinelNode(host="127.0.0.1", port=redis_server.port)
     link = link_of(Settings(sentinel=SentinelSettings(nodes=(node,), name="hooks")))
     with pytest.raises(BrokerUnavailable, match=rf"127\.0\.0\.1:{node.port} one is a server, not a Sentinel"):

@@ -382,7 +382,7 @@ def test_stream_that_takes_no_more_events_stops_no_claim(v2: RedisV2) -> None:
     driver.peers.skews()
 
 
-def test_word_without_a_deadline_holds_no_job(v2: RedisV2) -> None:
+def test_token_without_a_deadline_holds_no_job(v2: RedisV2) -> None:
     expected = v2_jobs(v2, 2)
     for own in v2.client.lrange(v2.key("wait"), 0, -1):
         v2.client.hset(v2.key("tokens"), own, "word")
@@ -463,7 +463,7 @@ def test_other_expired_leases_do_not_wait_behind_it(suspects: Suspects) -> None:
     assert {claim.id for claim in claims[2:]} == held
 
 
-def test_what_is_put_back_and_may_end_its_workers_takes_its_turn(suspects: Suspects) -> None:
+def test_requeued_suspect_waits_its_turn(suspects: Suspects) -> None:
     suspects.queue.push(*jobs(1))
     suspects.expire(1, 2)
     claim = take(suspects.driver)

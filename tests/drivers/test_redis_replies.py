@@ -333,7 +333,7 @@ READERS: Final[dict[str, Callable[[Any], object]]] = {
 @pytest.mark.parametrize("name", READERS)
 @settings(max_examples=100, deadline=None)
 @given(reply=anything)
-def test_reader_fails_in_no_other_way_than_it_says(name: str, reply: Any) -> None:
+def test_reader_raises_only_documented_errors(name: str, reply: Any) -> None:
     try:
         READERS[name](reply)
     except ODD:
@@ -382,9 +382,7 @@ ODD_REPLIES: Final = (
 
 
 @pytest.mark.parametrize("reply", ODD_REPLIES)
-def test_reply_of_another_shape_is_an_outage_of_whatever_asked(
-    lists: RedisLists, swapped: Swapped, reply: bytes
-) -> None:
+def test_reply_of_another_type_is_an_outage_for_every_caller(lists: RedisLists, swapped: Swapped, reply: bytes) -> None:
     driver = swapped.driver
     claim = take(driver)
     swapped.answer(reply)
@@ -445,7 +443,7 @@ ODD_PLACES: Final = (
 
 @pytest.mark.parametrize("reply", [*ODD_REPLIES, *ODD_PLACES])
 @pytest.mark.parametrize("layout", ["cluster", "sentinel"])
-def test_odd_answer_to_who_serves_is_an_outage(
+def test_invalid_topology_reply_is_an_outage(
     redis_proxy: RedisProxy, cleanup: ExitStack, layout: str, reply: bytes
 ) -> None:
     redis_proxy.answer_instead(reply)
@@ -545,7 +543,7 @@ def test_map_with_a_key_that_cannot_be_one_is_no_reply(odd: bytes, lists: RedisL
 
 
 @pytest.mark.parametrize("host", [b"replica..local", b"x" * 64 + b".local", b".", b"\xff"])
-def test_host_that_cannot_be_looked_up_is_no_address(host: bytes) -> None:
+def test_invalid_host_in_a_reply_is_not_an_address(host: bytes) -> None:
     with pytest.raises(ODD):
         replies.address(host, 6379)
     moved = translated(redis.Connection(), MovedError(f"1 {host.decode('latin-1')}:6379"))

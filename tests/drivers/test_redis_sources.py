@@ -135,7 +135,7 @@ def test_waiting_changes_nothing_in_the_list(lists: RedisLists) -> None:
     assert is_idle(driver)
 
 
-def test_an_idle_bell_asks_seldom(lists: RedisLists) -> None:
+def test_idle_notifier_sends_few_commands(lists: RedisLists) -> None:
     """Once a second where the server can wait for a list, else each 50 ms."""
     driver = lists.driver()
     driver.wait(SOURCES[0], 0.01)

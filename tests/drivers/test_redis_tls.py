@@ -112,7 +112,7 @@ def test_an_unknown_authority_is_not_trusted(tls: TlsServer, stranger: Authority
             tls.reach(TlsSettings(enabled=url is None, ca_path=ca_path), url)
 
 
-def test_ones_own_authority_is_the_only_one(
+def test_configured_authority_replaces_the_system_ones(
     tls: TlsServer, authority: Authority, stranger: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.ca_file))  # what the system trusts
@@ -140,7 +140,7 @@ def test_an_expired_certificate_is_refused(authority: Authority) -> None:
         expired.reach(TlsSettings(enabled=True, accept_invalid_certs=True))
 
 
-def test_any_certificate_is_taken_where_that_is_asked(named: TlsServer) -> None:
+def test_any_certificate_is_accepted_without_verification(named: TlsServer) -> None:
     named.reach(TlsSettings(enabled=True, accept_invalid_certs=True))
     named.reach(TlsSettings(), url="rediss://127.0.0.1:PORT/#insecure")
 
@@ -180,7 +180,7 @@ def test_renewed_files_are_used_for_the_next_connection(
     link.close()
 
 
-def test_the_wrong_kind_of_connection_is_told(tls: TlsServer, redis_server: RedisServer) -> None:
+def test_tls_mismatch_is_reported(tls: TlsServer, redis_server: RedisServer) -> None:
     link = link_of(Settings(redis=RedisSettings(port=tls.server.port, response_timeout_ms=1000)))
     with pytest.raises(BrokerUnavailable):
         link.call("PING", read=replies.PONG)
@@ -205,7 +205,7 @@ def test_files_that_cannot_be_used_are_refused_at_the_start(tmp_path: Path, fiel
     assert str(path) not in fault
 
 
-def test_a_key_with_a_password_is_refused_and_nobody_is_asked_for_it(tmp_path: Path, authority: Authority) -> None:
+def test_key_with_a_password_is_refused_without_a_prompt(tmp_path: Path, authority: Authority) -> None:
     client = authority.files("daemon", name="locked")
     from cryptography.hazmat.primitives import serialization
 

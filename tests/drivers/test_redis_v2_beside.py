@@ -22,7 +22,7 @@ def told(v2: RedisV2) -> list[tuple[str, str]]:
     return [(fields[b"event"].decode(), fields[b"job_id"].decode()) for fields in entries]
 
 
-def test_what_a_worker_holds_is_not_ours_and_the_other_way_round(v2: RedisV2) -> None:
+def test_daemon_and_worker_do_not_claim_each_others_jobs(v2: RedisV2) -> None:
     theirs_id, ours_id = v2.producer.enqueue(job(1)), v2.producer.enqueue(job(2))
     worker, driver = Worker(v2.client), v2.driver()
     [theirs] = worker.claim(limit=1)
@@ -74,7 +74,7 @@ def test_what_a_worker_gives_back_comes_to_us(v2: RedisV2) -> None:
     assert not v2.client.hlen(v2.key("failures"))
 
 
-def test_what_waits_for_an_endpoint_is_never_buried_by_the_limit_of_attempts(v2: RedisV2) -> None:
+def test_deferred_job_never_reaches_the_attempt_limit_of_a_worker(v2: RedisV2) -> None:
     own = v2.producer.enqueue(job(1))
     worker, driver = Worker(v2.client), v2.driver()
     for _ in range(12):
@@ -176,7 +176,7 @@ def test_completed_jobs_are_kept_up_to_the_retention_and_no_longer(v2: RedisV2) 
     assert v2.is_empty()
 
 
-def test_events_are_told_as_a_server_tells_them(v2: RedisV2) -> None:
+def test_events_are_published_as_a_server_publishes_them(v2: RedisV2) -> None:
     own = v2.producer.enqueue(job(1))
     driver = v2.driver()
     settle(driver, take(driver), Retry(b"s", 0))

@@ -196,7 +196,7 @@ def test_any_id_is_claimed_and_settled(v2: RedisV2, job_id: str | bytes) -> None
     assert v2.is_empty()
 
 
-def test_two_ids_are_never_shown_alike(v2: RedisV2) -> None:
+def test_different_ids_are_never_shown_as_equal(v2: RedisV2) -> None:
     for job_id in ("%41", "A", "%2541"):
         v2.producer.enqueue_payload(job(1), job_id)
     assert len({claim.id for claim in take_all(v2.driver())}) == 3
@@ -216,7 +216,7 @@ def test_a_share_is_a_job_that_a_server_could_read(v2: RedisV2) -> None:
     assert v2.client.hget(v2.key("attempts"), f"{own}.0") == b"0"
 
 
-def test_a_split_keeps_what_an_unchanged_state_says(v2: RedisV2) -> None:
+def test_split_with_an_unchanged_state_keeps_the_state(v2: RedisV2) -> None:
     own = v2.producer.enqueue(job(1))
     driver = v2.driver()
     settle(driver, take(driver), Retry(b"", 0), splits=True)

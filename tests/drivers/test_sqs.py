@@ -33,7 +33,7 @@ class TestFifo(SqsConformance):
     def queue(self, sqs_server: SqsServer, cleanup: ExitStack) -> SqsQueue:
         return SqsQueue(sqs_server, cleanup, fifo=True)
 
-    def test_what_is_put_back_goes_first_and_in_the_order_of_the_claims(self, queue: Queue) -> None:
+    def test_requeued_jobs_go_first_in_the_order_of_their_claims(self, queue: Queue) -> None:
         queue.push(*jobs(3))
         driver = queue.driver()
         claims = take_all(driver)
@@ -42,7 +42,7 @@ class TestFifo(SqsConformance):
 
         assert sorted(claim.id for claim in take_all(driver)) == sorted(claim.id for claim in claims)
 
-    def test_what_is_put_back_keeps_its_lapses(self, queue: Queue) -> None:
+    def test_requeued_job_keeps_its_count_of_lapses(self, queue: Queue) -> None:
         queue.push(b"job")
         driver = queue.driver()
         for lapses in range(3):

@@ -78,7 +78,7 @@ def test_short_deferrals_cost_no_call(standard: SqsQueue) -> None:
     assert take(driver).state == b"s"
 
 
-def test_what_next_takes_over_is_told_by_tend(standard: SqsQueue) -> None:
+def test_flush_reports_settlements_taken_over_by_next(standard: SqsQueue) -> None:
     standard.push(*jobs(25))
     driver = standard.driver()
     assert driver.flush(0.0).ended == ()
@@ -95,7 +95,7 @@ def test_what_next_takes_over_is_told_by_tend(standard: SqsQueue) -> None:
     assert standard.is_empty()
 
 
-def test_a_settlement_that_was_taken_over_can_be_had_at_once(standard: SqsQueue) -> None:
+def test_result_of_a_taken_over_settlement_can_be_awaited(standard: SqsQueue) -> None:
     """As the end of the process wants it; whoever asks first is told."""
     standard.push(b"job")
     driver = standard.driver()
@@ -134,7 +134,7 @@ def test_everything_in_hand_is_renewed_with_what_is_claimed(standard: SqsQueue) 
     assert len(take_all(driver)) == 9
 
 
-def test_what_was_not_begun_is_given_back(standard: SqsQueue) -> None:
+def test_unstarted_messages_are_given_back(standard: SqsQueue) -> None:
     standard.push(*jobs(8))
     driver, other = standard.driver(), standard.driver()
     claim = take(driver)
@@ -148,7 +148,7 @@ def test_what_was_not_begun_is_given_back(standard: SqsQueue) -> None:
 
 
 @pytest.mark.parametrize("delivered", [False, True])
-def test_a_group_goes_back_when_nobody_works_on_it_any_more(fifo: SqsQueue, delivered: bool) -> None:
+def test_group_is_given_back_when_no_claim_of_it_is_in_flight(fifo: SqsQueue, delivered: bool) -> None:
     """Else another daemon could begin with the second while the first is still being delivered."""
     fifo.push(*jobs(5))
     fifo.group = "two"

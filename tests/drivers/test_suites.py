@@ -24,13 +24,13 @@ TESTS: Final[dict[str, Callable[..., None]]] = {
 
 # What SQS keeps differently, as docs/verification/drivers.md describes. No other driver does.
 SQS: Final = {
-    "test_a_body_stays_what_it_is_byte_for_byte",
+    "test_body_is_unchanged_byte_for_byte",
     "test_a_body_without_a_state_can_be_put_back_and_can_lapse",
-    "test_a_bell_counts_what_can_be_claimed",
-    "test_a_bell_rings_for_a_lapsed_claim",
-    "test_a_bell_rings_for_a_released_record_that_fell_due",
+    "test_notifier_counts_the_claimable_jobs",
+    "test_notifier_wakes_for_an_expired_claim",
+    "test_notifier_wakes_for_a_released_record_that_fell_due",
     "test_a_delay_runs_by_the_brokers_clock",
-    "test_a_lapsed_claim_that_nobody_took_can_still_be_settled",
+    "test_expired_claim_can_be_settled_until_it_is_claimed_again",
     "test_a_lease_runs_by_the_brokers_clock",
     "test_a_replay_whose_reply_was_lost_can_be_asked_for_again",
     "test_a_settle_that_never_arrived_is_taken_the_second_time",
@@ -44,13 +44,13 @@ SQS: Final = {
     "test_peek_shows_the_first_job_and_takes_nothing",
     "test_repeating_a_settle_whose_reply_was_lost_is_harmless",
     "test_the_oldest_dead_letters_give_way_and_are_counted",
-    "test_what_a_settle_trims_is_told_by_the_next_turn",
+    "test_next_result_reports_what_a_settlement_trimmed",
 }
 FIFO: Final = {
     "test_a_lapsed_claim_goes_before_fresh_jobs",
     "test_an_owner_paused_past_its_lease_notices_and_goes_on",
-    "test_what_is_put_back_goes_first_and_in_the_order_of_the_claims",
-    "test_what_is_put_back_keeps_its_lapses",
+    "test_requeued_jobs_go_first_in_the_order_of_their_claims",
+    "test_requeued_job_keeps_its_count_of_lapses",
 }
 DIFFERENT: Final = {
     "tests/drivers/test_sqs.py::TestStandard": SQS,
@@ -79,7 +79,7 @@ def test_every_driver_has_a_floor_and_keeps_both_suites() -> None:
 
 
 @pytest.mark.parametrize("driver", DRIVERS)
-def test_a_driver_keeps_each_test_as_it_stands_but_for_those_that_are_named(driver: str) -> None:
+def test_driver_overrides_only_the_named_tests(driver: str) -> None:
     kind = DRIVERS[driver]
     differs = {name for name, test in TESTS.items() if getattr(kind, name, None) is not test}
     assert differs == DIFFERENT.get(driver, set())
@@ -93,7 +93,7 @@ def _asserts(test: Any) -> bool:
     return any(isinstance(node, ast.Assert) for node in ast.walk(ast.parse(textwrap.dedent(inspect.getsource(test)))))
 
 
-def test_what_was_not_passed_is_told_per_driver() -> None:
+def test_missing_tests_are_reported_per_driver() -> None:
     passed = dict(FLOORS)
     assert too_few(passed) == []
 

@@ -34,7 +34,7 @@ def counts_at(operator: Receiver) -> list[int]:
     return [payload["data"]["count"] for payload in alerts_at(operator, "webhook.dead_letters")]
 
 
-def test_operator_hears_of_an_endpoint_that_breaks_recovers_and_of_dead_letters(
+def test_operator_is_alerted_to_failure_recovery_and_dead_letters(
     own_redis: RedisServer, receiver: Receiver, operator: Receiver
 ) -> None:
     receiver.always(503)
@@ -87,7 +87,7 @@ def test_dead_letters_that_go_on_bring_one_reminder_and_dropped_ones_another_ale
     assert 1 <= trimmed["data"]["count"] <= 21
 
 
-def test_operator_hears_of_a_refused_source_and_of_its_end(
+def test_operator_is_alerted_to_a_refused_source_and_its_end(
     own_redis: RedisServer, receiver: Receiver, operator: Receiver
 ) -> None:
     with own_redis.client() as client:
@@ -99,7 +99,7 @@ def test_operator_hears_of_a_refused_source_and_of_its_end(
     assert refused["data"]["source"] == DOCUMENTED_LIST
 
 
-def test_operator_hears_of_an_outage_of_redis_and_of_its_end(receiver: Receiver, operator: Receiver) -> None:
+def test_operator_is_alerted_to_an_outage_of_redis_and_its_end(receiver: Receiver, operator: Receiver) -> None:
     with RedisServer() as server, daemon_on(server.url, receiver.url(), **alert_settings(operator)) as daemon:
         daemon.wait_ready()
         server.stop()
@@ -112,7 +112,7 @@ def test_operator_hears_of_an_outage_of_redis_and_of_its_end(receiver: Receiver,
 
 
 @pytest.mark.parametrize("deadline", [5_000, 500])
-def test_stop_is_not_held_up_by_a_receiver_that_hangs(
+def test_stop_is_not_delayed_by_a_hanging_receiver(
     own_redis: RedisServer, receiver: Receiver, operator: Receiver, deadline: int
 ) -> None:
     receiver.always(404)

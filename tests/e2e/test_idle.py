@@ -63,7 +63,7 @@ def arrival(client: redis.Redis, receiver: Receiver, name: str, number: int) -> 
     return receiver.wait_for(known + 1)[known].received_at - began
 
 
-def test_idling_costs_next_to_nothing_and_ends_at_once(
+def test_idle_daemon_uses_little_cpu_and_stops_immediately(
     daemon: DaemonProcess, client: redis.Redis, receiver: Receiver
 ) -> None:
     time.sleep(SETTLING_SECONDS)

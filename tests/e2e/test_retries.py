@@ -128,7 +128,7 @@ def test_what_failed_together_does_not_come_back_together(redis_server: RedisSer
     assert fullest < count / 3  # an eighth would be even
 
 
-def test_time_ms_tells_the_order_that_retries_change(redis_server: RedisServer, receiver: Receiver) -> None:
+def test_time_ms_gives_the_original_order_despite_retries(redis_server: RedisServer, receiver: Receiver) -> None:
     """reapit/foundations#9608, frain-dev/convoy#1525, livekit/protocol#345, polarsource/polar#9525."""
     chance, refused = random.Random(50), set[str]()
 

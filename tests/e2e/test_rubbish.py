@@ -40,7 +40,7 @@ RUBBISH: Final = [
 
 
 @pytest.mark.parametrize("source", LISTS)
-def test_rubbish_is_kept_and_its_neighbours_delivered(
+def test_unreadable_jobs_are_kept_and_the_others_delivered(
     redis_server: RedisServer, receiver: Receiver, source: str
 ) -> None:
     bodies = []
@@ -63,7 +63,7 @@ def test_rubbish_is_kept_and_its_neighbours_delivered(
     assert came == list(range(1, len(RUBBISH) + 1))
 
 
-def test_one_odd_event_does_not_cost_its_neighbours(redis_server: RedisServer, receiver: Receiver) -> None:
+def test_unreadable_event_does_not_affect_the_other_events(redis_server: RedisServer, receiver: Receiver) -> None:
     good = [event(channel="room-1"), event(channel="room-2")]
     odd = [b"5", b"null", b'"x"', b"[]", b"{}", b'{"name":7,"channel":"a"}', b'{"name":"no_such_type","channel":"a"}']
     with redis_server.client() as client, daemon_on(redis_server.url, receiver.url()) as daemon:

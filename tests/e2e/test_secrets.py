@@ -155,7 +155,7 @@ def test_a_queue_that_cannot_be_reached_shows_no_secret(
     assert lost["reason"]
 
 
-def test_the_passwords_do_their_work(guarded_redis: RedisServer, receiver: Receiver) -> None:
+def test_passwords_are_really_sent(guarded_redis: RedisServer, receiver: Receiver) -> None:
     """What the tests above look for is what is really sent."""
     with (
         guarded_redis.client() as client,

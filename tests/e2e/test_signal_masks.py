@@ -33,7 +33,7 @@ def test_no_handler_runs_and_every_thread_blocks_the_signals(redis_server: Redis
         assert len(daemon.events("daemon.stopped")) == 1
 
 
-def test_a_daemon_that_was_frozen_takes_that_for_no_signal(redis_server: RedisServer, receiver: Receiver) -> None:
+def test_frozen_daemon_sees_no_signal(redis_server: RedisServer, receiver: Receiver) -> None:
     """As a debugger, a checkpoint or a laptop's lid does it: longer than the daemon waits for a signal at a time."""
     with daemon_on(redis_server.url, receiver.url()) as daemon:
         daemon.wait_ready()

@@ -187,7 +187,7 @@ def test_a_hostile_trace_costs_no_delivery_and_no_span_of_others(
     assert collector.unreadable == 0
 
 
-def test_a_collector_that_hangs_is_in_nobodys_way(
+def test_hanging_collector_delays_no_delivery(
     redis_server: RedisServer, receiver: Receiver, collector: OtlpReceiver
 ) -> None:
     released = threading.Event()

@@ -50,7 +50,7 @@ def test_a_daemon_without_streams_puts_no_connection_in_their_place(redis_server
         assert daemon.wait() == 0
 
 
-def test_a_command_without_streams_ends_as_ever() -> None:
+def test_command_without_streams_keeps_its_exit_code() -> None:
     command = [*ALL_CLOSED, sys.executable, "-m", "sockudo_queue"]
     for asked in ("version", "--version", "--help"):
         assert subprocess.run([*command, asked], timeout=30, check=False).returncode == 0
@@ -67,11 +67,11 @@ def test_a_full_disk_is_one_line(arguments: list[str], monkeypatch: pytest.Monke
     assert err == "sockudo-queue: standard output cannot be written: No space left on device\n"
 
 
-def test_a_complaint_that_cannot_be_written_keeps_its_exit_code() -> None:
+def test_error_that_cannot_be_written_keeps_its_exit_code() -> None:
     assert run("check", "--config", "nowhere", stderr="/dev/full")[0] == 2
 
 
-def test_what_a_locale_does_not_have_is_spelled_out(tmp_path: Path) -> None:
+def test_characters_outside_the_locale_are_escaped(tmp_path: Path) -> None:
     file = tmp_path / "sockudo.json"
     file.write_text(
         '{"queue": {"driver": "none"}, "app_manager": {"array": {"apps": [{"id": "a\u2028\u00e9", "key": "k", '

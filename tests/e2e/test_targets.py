@@ -34,9 +34,7 @@ def aws(receiver: Receiver) -> dict[str, str]:
     }
 
 
-def test_a_throttled_function_is_invoked_again_and_holds_up_nobody(
-    redis_server: RedisServer, receiver: Receiver
-) -> None:
+def test_throttled_function_is_retried_without_delaying_others(redis_server: RedisServer, receiver: Receiver) -> None:
     count = 20
 
     def throttle(request: Request, nth: int) -> Answer:

@@ -45,7 +45,7 @@ def test_jobs_under_both_spellings_arrive_once(
     assert waiting(client) == 0
 
 
-def test_what_is_refused_is_tried_again(redis_server: RedisServer, client: redis.Redis, receiver: Receiver) -> None:
+def test_refused_delivery_is_retried(redis_server: RedisServer, client: redis.Redis, receiver: Receiver) -> None:
     count = 60
     accepted: Counter[int] = Counter()
 
@@ -91,7 +91,7 @@ def test_stops_lose_and_repeat_nothing(redis_server: RedisServer, client: redis.
     figure(f"at most once, stopped {stops} times: {count} jobs, 0 lost, 0 twice, ended at most {slowest:.2f} s after")
 
 
-def test_what_is_never_answered_is_put_back(redis_server: RedisServer, client: redis.Redis, receiver: Receiver) -> None:
+def test_unanswered_deliveries_are_put_back(redis_server: RedisServer, client: redis.Redis, receiver: Receiver) -> None:
     receiver.hang()
     push(client, [job(1)])
     with daemon_on(redis_server.url, receiver.url(), QUEUE_SHUTDOWN_TIMEOUT_MS="1000", **AT_MOST_ONCE) as daemon:

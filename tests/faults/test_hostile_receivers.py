@@ -126,7 +126,7 @@ def name_of(case: Case) -> str:
     return case.name.lower().replace(" ", "-").replace(",", "")
 
 
-def test_hostile_receivers_cost_nobody_else_anything(redis_server: RedisServer, receiver: Receiver) -> None:
+def test_hostile_receivers_do_not_affect_other_endpoints(redis_server: RedisServer, receiver: Receiver) -> None:
     receiver.answer(lambda request, nth: Answer(delay=GOOD_DELAY))
     with ExitStack() as stack:
         urls = stack.enter_context(hostile_urls())

@@ -155,7 +155,7 @@ def test_a_burst_for_a_slow_endpoint_that_is_new_uses_its_threads_from_the_first
     assert took < 12  # at the pace that is guessed before the first answer it would be a minute
 
 
-def test_a_backlog_for_a_slow_endpoint_does_not_keep_out_those_who_come_later(redis_server: RedisServer) -> None:
+def test_backlog_for_a_slow_endpoint_does_not_block_later_endpoints(redis_server: RedisServer) -> None:
     """While it is alone it may use most threads; the last ones are for finding out whether others have come."""
     with ExitStack() as stack:
         slow = crowd(stack, "slow", 1, 2000, answering(SLOW_DELAY))

@@ -130,7 +130,7 @@ def test_a_master_that_dies_loses_nothing(layout: Layout) -> None:
     )
 
 
-def test_a_frozen_master_doubles_nothing_silently(layout: Layout) -> None:
+def test_frozen_master_causes_no_unreported_duplicate(layout: Layout) -> None:
     layout.producer.push(jobs(COUNT))
     layout.arrivals.wait_for_more(10, 10, told(layout.daemon))
     master = layout.master()

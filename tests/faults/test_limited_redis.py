@@ -46,7 +46,7 @@ def page(daemon: DaemonProcess, path: str) -> str:
         return text
 
 
-def test_a_form_that_is_refused_is_a_series_and_stands_on_the_page(
+def test_refused_form_is_shown_in_a_series_and_on_the_page(
     redis_server: RedisServer, client: Any, receiver: Receiver
 ) -> None:
     rule = ("~sockudo_queue::queue*", "~sockudo_queue:queue*", "~sockudo-queue:*", "+@all")

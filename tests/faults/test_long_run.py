@@ -201,7 +201,7 @@ def test_the_limit_on_descriptors_is_raised(redis_server: RedisServer, receiver:
         daemon.close()
 
 
-def test_a_name_that_changes_its_mind_is_judged_each_time(redis_server: RedisServer, receiver: Receiver) -> None:
+def test_host_name_is_checked_at_each_resolution(redis_server: RedisServer, receiver: Receiver) -> None:
     """Its first look-up leads to the receiver, and the second, of another connection, to the cloud's metadata."""
     receiver.answer(lambda request, nth: Answer(delay=0.5))
     hook = webhook(f"http://{CHANGING}:{receiver.port}/", retry={"enabled": False})

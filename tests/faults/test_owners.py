@@ -46,7 +46,7 @@ def killable(redis_server: RedisServer, receiver: Receiver) -> Iterator[_Killabl
         yield daemon.wait_ready()
 
 
-def test_identical_jobs_are_as_many_deliveries(redis_server: RedisServer, receiver: Receiver) -> None:
+def test_identical_jobs_are_delivered_separately(redis_server: RedisServer, receiver: Receiver) -> None:
     count = scaled(1000, 200)
     taken: Counter[str] = Counter()
     refused: set[str] = set()
@@ -147,7 +147,7 @@ def test_killed_workers_are_replaced_and_their_jobs_delivered(
     figure(f"workers killed {kills} times: {count} jobs, 0 lost, {arrivals.duplicates} delivered twice")
 
 
-def test_a_dead_bell_is_replaced(killable: _KillableDaemon, redis_server: RedisServer, receiver: Receiver) -> None:
+def test_crashed_notifier_is_replaced(killable: _KillableDaemon, redis_server: RedisServer, receiver: Receiver) -> None:
     killable.kill_thread_in(WAITING)
     eventually(lambda: killable.events("thread.crashed"), 5)
     with redis_server.client() as client:

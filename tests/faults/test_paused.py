@@ -203,7 +203,7 @@ def test_kills_while_paused_and_while_resuming_lose_nothing(
     figure(f"{COUNT} held, killed {kills} times while paused and {resumes} times while resuming, 0 lost")
 
 
-def test_what_is_held_costs_no_calls(
+def test_held_deliveries_cause_no_calls(
     redis_server: RedisServer, receiver: Receiver, arrived: Arrived, cleanup: ExitStack
 ) -> None:
     """The full count and five minutes are for a run by hand; here, calls alone can tell."""

@@ -128,7 +128,7 @@ def test_two_daemons_and_a_servers_worker_share_the_jobs(
     )
 
 
-def test_an_endpoint_that_is_down_is_tried_by_our_schedule_and_nothing_is_buried(
+def test_endpoint_that_is_down_is_retried_on_our_schedule_without_dead_letters(
     redis_server: RedisServer, client: Any, receiver: Receiver
 ) -> None:
     """A server's worker looks on all the while: it reclaims, promotes and trims, with no slot free to take a job."""

@@ -36,7 +36,9 @@ def test_replicas_share_a_queue_and_send_each_job_once(redis_server: RedisServer
     figure(f"{replicas} daemons: {count} jobs, 0 twice, shares {sorted(shares)}")
 
 
-def test_what_a_dead_replica_held_needs_no_restart(redis_server: RedisServer, receiver: Receiver) -> None:
+def test_jobs_of_a_killed_replica_are_taken_over_without_a_restart(
+    redis_server: RedisServer, receiver: Receiver
+) -> None:
     """sidekiq/sidekiq#5540, sidekiq/sidekiq#4937: the one that lives on was there before the other died."""
     receiver.hang()
     patient = SHORTEST_LEASE | {"QUEUE_DELIVERY_SLOW_MS": "10000"}  # so that it takes all, however slow the machine
@@ -54,7 +56,7 @@ def test_what_a_dead_replica_held_needs_no_restart(redis_server: RedisServer, re
     assert receiver.count == SLOTS
 
 
-def test_a_slow_delivery_is_not_taken_from_who_is_alive(redis_server: RedisServer, receiver: Receiver) -> None:
+def test_slow_delivery_of_a_live_daemon_is_not_taken_over(redis_server: RedisServer, receiver: Receiver) -> None:
     """sidekiq/sidekiq#4611, Bogdanp/dramatiq#692, celery/celery#5935: the lease is shorter than the delivery."""
     receiver.answer(lambda request, nth: Answer(delay=2.2))
     with (

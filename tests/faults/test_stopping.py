@@ -104,7 +104,7 @@ def test_stops_during_the_start_lose_and_repeat_nothing(
 
 
 @pytest.mark.parametrize("deadline_ms", [0, 1000, 2000])
-def test_what_is_never_answered_is_put_back_at_the_deadline(
+def test_unanswered_deliveries_are_put_back_at_the_deadline(
     redis_server: RedisServer, client: redis.Redis, receiver: Receiver, deadline_ms: int
 ) -> None:
     receiver.hang()
@@ -149,7 +149,7 @@ def test_only_the_webhook_that_hangs_is_put_back(
         assert other.count == 1
 
 
-def test_what_is_put_back_goes_first_and_in_order(
+def test_requeued_jobs_go_first_and_in_order(
     redis_server: RedisServer, client: redis.Redis, receiver: Receiver
 ) -> None:
     settings = {"QUEUE_SHUTDOWN_TIMEOUT_MS": "0", "QUEUE_WORKERS": "3", "QUEUE_DELIVERY_MAX_SLOW": "0"}

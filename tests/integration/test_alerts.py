@@ -248,7 +248,7 @@ def test_check_connects_and_sends_a_test_alert_only_on_request(receiver: Receive
     assert SECRET not in ran.out + ran.err
 
 
-def test_check_says_that_there_is_no_receiver(tmp_path: Path) -> None:
+def test_check_reports_a_missing_receiver(tmp_path: Path) -> None:
     run = Commands(tmp_path, config(), {"QUEUE_DRIVER": "none"})
     assert "alerts" not in run("check").out
     ran = run("check", "--alert")

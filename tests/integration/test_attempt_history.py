@@ -69,7 +69,7 @@ def above(text: str) -> list[str]:
     return [line.split()[0] for line in text.splitlines() if line[:1].strip()][:3]
 
 
-def test_answer_without_an_entry_is_no_denial(run: Commands) -> None:
+def test_empty_answer_does_not_claim_that_nothing_was_delivered(run: Commands) -> None:
     for arguments in ((), ("--channel", "room-1"), ("show", "j1")):
         ran = run("attempts", *arguments)
         assert above(ran.out) == ["recorded", "kept", "dropped"]
@@ -86,7 +86,7 @@ def test_answer_without_an_entry_names_what_was_dropped_or_never_recorded(run: C
     assert "it may be among the dropped entries" in ran.out
 
 
-def test_off_is_said_by_the_settings_of_the_command(run: Commands) -> None:
+def test_mode_off_is_taken_from_the_settings_of_the_command(run: Commands) -> None:
     run.environment["QUEUE_HISTORY"] = "off"
     assert "recorded  off: nothing is recorded" in run("attempts").out
 
@@ -249,7 +249,7 @@ def test_purge_that_could_not_look_everywhere_says_so(
     assert (ran.code, ran.json["purged"], len(ran.json["refused"])) == (1, 0, 1)
 
 
-def test_answer_of_a_user_who_may_not_read_the_entries_is_no_denial(
+def test_answer_without_read_permission_does_not_claim_that_nothing_was_delivered(
     run: Commands, redis_server: RedisServer, store: RedisHistory
 ) -> None:
     write(store, SERVER_LIST, row(1))

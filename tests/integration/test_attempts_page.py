@@ -85,7 +85,7 @@ def test_attempts_are_found_by_channel_and_job_and_the_pages_are_linked(
     assert rows(get(daemon, job_link)[1]) == 2  # the attempt, and the dead letter that it led to
 
 
-def test_nothing_found_is_no_proof(daemon: DaemonProcess) -> None:
+def test_empty_page_does_not_claim_that_nothing_was_delivered(daemon: DaemonProcess) -> None:
     text = shown(daemon, channel="elsewhere")
     assert "This does not mean that nothing was delivered" in text
     assert "Recorded: all" in text
@@ -114,7 +114,7 @@ def test_without_a_login_there_is_no_page_and_no_link_to_it(receiver: Receiver, 
         assert "/attempts" not in get(daemon, "/")[1]
 
 
-def test_redis_that_does_not_answer_is_said_and_keeps_no_other_page(receiver: Receiver) -> None:
+def test_redis_that_does_not_answer_is_reported_and_blocks_no_other_page(receiver: Receiver) -> None:
     settings = {"QUEUE_METRICS_PASSWORD": "p", "QUEUE_METRICS_HOST": "127.0.0.1"}
     with (
         RedisServer() as own_redis,

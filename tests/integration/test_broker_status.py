@@ -28,7 +28,7 @@ class SlowLog:
         self.events.append(event)
 
 
-def test_an_outage_that_ends_while_it_is_told_of_does_not_stay() -> None:
+def test_outage_that_ends_while_it_is_logged_does_not_persist() -> None:
     log, readiness = SlowLog(), list[str | None]()
     log.watch = BrokerWatch(log, readiness.append)
 

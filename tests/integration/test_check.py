@@ -64,7 +64,7 @@ def server() -> Iterator[RedisServer]:
         yield started
 
 
-def test_where_all_is_well_every_line_begins_with_ok(tmp_path: Path, server: RedisServer, hook: dict[str, Any]) -> None:
+def test_healthy_setup_gives_only_ok_lines(tmp_path: Path, server: RedisServer, hook: dict[str, Any]) -> None:
     ran = checked(tmp_path, server.url, hook)
     *shown, summary = ran.out.splitlines()
     assert (ran.code, ran.err, summary) == (0, "", "0 errors, 0 warnings")
@@ -77,7 +77,7 @@ def test_where_all_is_well_every_line_begins_with_ok(tmp_path: Path, server: Red
 
 
 @pytest.mark.parametrize("driver", ["memory", "none"])
-def test_a_queue_without_a_server_is_told_of_too(tmp_path: Path, hook: dict[str, Any], driver: str) -> None:
+def test_queue_without_a_server_is_reported_too(tmp_path: Path, hook: dict[str, Any], driver: str) -> None:
     ran = Commands(tmp_path, config(app(hook)), {"QUEUE_DRIVER": driver})("check")
     assert only(ran, "broker") == ("ok", f"{driver}: reachable; 0 ready, 0 active, 0 delayed, 0 held, 0 dead-letter")
 
@@ -168,7 +168,7 @@ def test_a_disk_that_cannot_be_written(tmp_path: Path, server: RedisServer, hook
     assert "could not be written" in text
 
 
-def test_too_few_replicas_are_told_once_and_not_as_a_matter_of_rights(
+def test_too_few_replicas_are_reported_once_and_not_as_missing_rights(
     tmp_path: Path, server: RedisServer, hook: dict[str, Any]
 ) -> None:
     with server.client() as client:
@@ -184,9 +184,7 @@ def test_too_few_replicas_are_told_once_and_not_as_a_matter_of_rights(
     assert not lines(ran, "rights")
 
 
-def test_a_server_that_is_busy_with_a_script_is_told_once(
-    tmp_path: Path, server: RedisServer, hook: dict[str, Any]
-) -> None:
+def test_server_busy_with_a_script_is_reported_once(tmp_path: Path, server: RedisServer, hook: dict[str, Any]) -> None:
     with server.client() as client, server.client(socket_timeout=60.0) as other, ThreadPoolExecutor(1) as threads:
         client.config_set("lua-time-limit", 10)
         endless = threads.submit(other.eval, "while true do end", 0)
@@ -264,7 +262,7 @@ def documented_rule() -> list[str]:
         ("sockudo_queue:v2:{webhooks}:events", "stream"),
     ],
 )
-def test_a_key_that_somebody_else_uses(
+def test_key_of_another_type_is_an_error(
     tmp_path: Path, server: RedisServer, hook: dict[str, Any], key: str, kept: str
 ) -> None:
     server.client().set(key, "theirs")
@@ -292,7 +290,7 @@ def test_a_host_that_does_not_resolve(tmp_path: Path, redis_server: RedisServer)
     assert "CANARY" not in ran.out
 
 
-def test_an_endpoint_where_nobody_listens(tmp_path: Path, redis_server: RedisServer) -> None:
+def test_endpoint_that_refuses_connections_is_a_warning(tmp_path: Path, redis_server: RedisServer) -> None:
     port = free_port()
     level, text = only(
         checked(tmp_path, redis_server.url, webhook(f"http://127.0.0.1:{port}/")), f"http://127.0.0.1:{port}"
@@ -312,7 +310,7 @@ def test_an_endpoint_that_the_guard_refuses(tmp_path: Path, redis_server: RedisS
     ("days", "level", "words"),
     [(-2, "error", "its certificate expired on"), (5, "warning", "expires in 4 days"), (90, "ok", "is valid until")],
 )
-def test_the_time_of_a_certificate(
+def test_expiry_of_a_certificate_is_checked(
     tmp_path: Path, redis_server: RedisServer, days: int, level: str, words: str
 ) -> None:
     authority = Authority(tmp_path)
@@ -328,7 +326,7 @@ def test_the_time_of_a_certificate(
     assert level == "ok" or text.endswith("; renew it")
 
 
-def test_a_certificate_that_nobody_vouches_for(tmp_path: Path, redis_server: RedisServer) -> None:
+def test_untrusted_certificate_is_an_error(tmp_path: Path, redis_server: RedisServer) -> None:
     with Receiver(tls=Authority(tmp_path).server()) as receiver:
         level, text = only(
             checked(tmp_path, redis_server.url, webhook(receiver.url())), f"https://127.0.0.1:{receiver.port}"
@@ -391,7 +389,7 @@ def test_invalid_webhook_is_an_error_and_everything_else_is_still_checked(
     assert "CANARY" not in ran.out
 
 
-def test_an_event_type_that_nobody_sends(tmp_path: Path, redis_server: RedisServer, receiver: Receiver) -> None:
+def test_unknown_event_type_is_a_warning(tmp_path: Path, redis_server: RedisServer, receiver: Receiver) -> None:
     ran = checked(tmp_path, redis_server.url, webhook(receiver.url(), event_types=["chanel_occupied"]))
     assert any(
         line.startswith("warning") and "did you mean channel_occupied?" in line for line in ran.out.splitlines()
@@ -466,7 +464,7 @@ def test_without_a_probe_nothing_is_sent(
     assert receiver.count == 0
 
 
-def test_machines_get_the_same_lines(tmp_path: Path, redis_server: RedisServer, hook: dict[str, Any]) -> None:
+def test_json_output_has_the_same_lines(tmp_path: Path, redis_server: RedisServer, hook: dict[str, Any]) -> None:
     told = checked(tmp_path, redis_server.url, hook, arguments=("--json",)).json
     assert (told["errors"], told["warnings"]) == (0, 1)
     assert {"level": "ok", "subject": "version"}.items() <= next(
@@ -552,7 +550,7 @@ def test_a_fault_elsewhere_does_not_keep_the_queue_from_being_checked(
         ({"DATABASE_POSTGRES_PORT": "CANARY"}, {"apps"}),
     ],
 )
-def test_nothing_is_looked_at_with_a_default_in_the_place_of_what_was_meant(
+def test_invalid_setting_is_not_replaced_by_its_default_for_checks(
     tmp_path: Path, receiver: Receiver, environment: dict[str, str], passed_over: set[str]
 ) -> None:
     commands = Commands(tmp_path, config(app(webhook(receiver.url()))), {"QUEUE_DRIVER": "none"} | environment)

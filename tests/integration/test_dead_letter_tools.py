@@ -125,7 +125,7 @@ def test_a_long_list_shows_the_newest_and_counts_the_rest(run: Commands, lists: 
 
 
 @pytest.mark.parametrize("limit", ["-1", "9" * 30, "x", "1.5", ""])
-def test_a_limit_that_is_none_is_refused_in_a_line(run: Commands, limit: str) -> None:
+def test_invalid_limit_is_refused_in_one_line(run: Commands, limit: str) -> None:
     ran = run("dead-letters", "list", "--limit", limit)
     assert (ran.code, ran.out) == (2, "")
     assert "argument --limit" in ran.err
@@ -207,7 +207,7 @@ def test_a_replay_takes_what_is_owed_back_to_work(run: Commands, lists: RedisLis
     assert len(run("dead-letters", "list", "--json").json_lines) == 1
 
 
-def test_a_replay_must_be_told_what(run: Commands, lists: RedisLists) -> None:
+def test_replay_requires_a_selection(run: Commands, lists: RedisLists) -> None:
     kill(lists, job(1), exhausted())
     for verb in ("replay", "purge"):
         for arguments in ([], ["j1", "--all"]):
@@ -227,7 +227,7 @@ def test_a_replay_by_filter_leaves_the_others(run: Commands, lists: RedisLists) 
     assert lists.driver().depth()["delayed"] == 25
 
 
-def test_what_would_only_die_again_is_left_and_named(run: Commands, lists: RedisLists) -> None:
+def test_dead_letters_that_would_fail_again_are_kept_and_reported(run: Commands, lists: RedisLists) -> None:
     kill(lists, b"rubbish", DeliveryState(job="x", reason="unreadable"))
     kill(lists, job(1), exhausted(webhook_name="old name"))
     newer = kill(lists, job(2), exhausted())
@@ -263,7 +263,7 @@ def test_what_is_owed_to_an_invalid_webhook_is_left_and_its_reason_is_shown(list
     assert f"webhook orders of app '{APP_ID}' is invalid: request_timeout_ms must be at least 1" in error
 
 
-def test_a_replay_of_nothing_that_is_there_is_a_no(run: Commands) -> None:
+def test_replay_of_a_missing_dead_letter_exits_with_1(run: Commands) -> None:
     assert run("dead-letters", "replay", "nowhere").code == 1
     assert run("dead-letters", "purge", "nowhere", "--yes").code == 1
 
@@ -330,7 +330,7 @@ def test_a_purge_asks_and_removes_what_was_counted(run: Commands, lists: RedisLi
 
 
 @pytest.mark.parametrize("driver", ["memory", "none"])
-def test_where_no_command_can_reach_them_it_says_so(tmp_path: Path, driver: str) -> None:
+def test_driver_without_reachable_dead_letters_is_reported(tmp_path: Path, driver: str) -> None:
     run = Commands(tmp_path, config(SHOP), {"QUEUE_DRIVER": driver, "QUEUE_METRICS_PORT": "9777"})
     for arguments in (["list"], ["show", "x"], ["replay", "--all"], ["purge", "--all", "--yes"]):
         ran = run("dead-letters", *arguments)
@@ -371,7 +371,7 @@ def test_a_broker_that_is_frozen_is_one_line(tmp_path: Path) -> None:
     assert ran == (3, "", "sockudo-queue: the queue's server: the server did not answer in time\n")
 
 
-def test_an_event_is_shown_as_it_came_whatever_python_thinks_of_its_numbers(run: Commands, lists: RedisLists) -> None:
+def test_event_is_shown_unchanged_even_with_numbers_python_cannot_parse(run: Commands, lists: RedisLists) -> None:
     digits = "1" * 5000
     body = job(1, events=[event("channel_occupied", "room-1")]).replace(
         b'"room-1"', f'"rö\u202e-1",\n "n":{digits}'.encode()
@@ -385,7 +385,7 @@ def test_an_event_is_shown_as_it_came_whatever_python_thinks_of_its_numbers(run:
     assert shown["channel"] == "rö\u202e-1"
 
 
-def test_odd_members_among_the_dead_stop_no_command(run: Commands, lists: RedisLists) -> None:
+def test_invalid_members_among_dead_letters_stop_no_command(run: Commands, lists: RedisLists) -> None:
     kill(lists, job(1), exhausted())
     source = SOURCES[0]
     for number, score in enumerate(("inf", "1.5", "1e20")):

@@ -78,7 +78,7 @@ def test_jobs_of_both_spellings_arrive_once(
     assert came == list(range(1, 2 * JOBS_EACH + 1))
 
 
-def test_a_prefix_of_the_environment_is_heard_too(redis_server: RedisServer, receiver: Receiver) -> None:
+def test_prefix_of_the_environment_is_used(redis_server: RedisServer, receiver: Receiver) -> None:
     with redis_server.client() as client:
         client.rpush("x::queue:webhooks", job(1))
         client.rpush("x:queue:webhooks", job(2))

@@ -65,7 +65,7 @@ def test_no_notation_of_a_denied_address_gets_through(receiver: Receiver, host: 
 
 
 @pytest.mark.parametrize("host", NOTATIONS)
-def test_each_of_them_is_a_way_to_the_receiver(receiver: Receiver, host: str) -> None:
+def test_each_notation_reaches_the_receiver_without_the_guard(receiver: Receiver, host: str) -> None:
     """The test above rests on notations that lead somewhere."""
     outcome = post(Guard(Rules()), f"http://{host}:{receiver.port}/")
     assert outcome.reason in ("delivered", "refused")  # refused where it is IPv6, or another address of loopback
@@ -97,7 +97,7 @@ def test_clouds_metadata_is_refused_by_default(url: str) -> None:
 
 @pytest.mark.parametrize("what", ["redis", "0.0.0.0", "::"])
 @pytest.mark.parametrize("host", OWN_NOTATIONS)
-def test_services_of_ours_are_refused_whatever_is_allowed(receiver: Receiver, host: str, what: str) -> None:
+def test_our_own_services_are_refused_despite_allowed_networks(receiver: Receiver, host: str, what: str) -> None:
     guard = Guard(Rules(allowed=(ip_network("0.0.0.0/0"), ip_network("::/0"))))
     service = Service("the queue's own server", "localhost" if what == "redis" else what, receiver.port)
     guard.protect(service)
@@ -195,7 +195,7 @@ def test_one_address_that_may_be_called_is_enough(receiver: Receiver) -> None:
     assert post(guard, f"http://localhost:{receiver.port}/").reason == "refused"  # the network's word, so tried again
 
 
-def test_nodes_of_a_cluster_that_nobody_named_are_refused_too() -> None:
+def test_discovered_nodes_of_a_cluster_are_refused() -> None:
     """Its masters; a node learns only by and by which of the others are replicas."""
     with RedisCluster(masters=3, replicas=False) as cluster:
         ports = [node.port for node in cluster.nodes]
@@ -203,7 +203,7 @@ def test_nodes_of_a_cluster_that_nobody_named_are_refused_too() -> None:
         check_refused(ports, where, {}, cluster.client())
 
 
-def test_a_master_that_only_the_sentinels_name_is_refused_too() -> None:
+def test_master_known_only_to_sentinels_is_refused() -> None:
     with RedisSentinels() as group:
         master, sentinel = group.master(), group.sentinels[0]
         there = {"redis": {"sentinels": [{"host": "127.0.0.1", "port": sentinel.port}], "name": NAME}}
@@ -223,7 +223,7 @@ def check_refused(ports: list[int], environment: dict[str, str], sections: dict[
     assert all("the queue's own server" in line["detail"] for line in lines)
 
 
-def test_what_is_no_address_is_refused() -> None:
+def test_invalid_address_is_refused() -> None:
     assert Guard(Rules()).refusal("nonsense", 80) == "the address is not valid"
 
 

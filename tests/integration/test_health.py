@@ -111,7 +111,7 @@ def get(server: HealthServer, path: str) -> tuple[int, str]:
     return answer.status, answer.body.decode()
 
 
-def test_not_ready_tells_every_reason(server: HealthServer, health: Health) -> None:
+def test_not_ready_lists_every_reason(server: HealthServer, health: Health) -> None:
     assert get(server, "/readyz") == (503, "starting: the daemon is starting\n")
     health.not_ready("broker", "no answer from 127.0.0.1:6379")
     health.ready()
@@ -252,7 +252,7 @@ def test_each_request_has_one_answer_and_the_end(server: HealthServer, request_b
         b"\x16\x03\x01\xff\xfe\r\n\r\n",
     ],
 )
-def test_what_is_no_request_is_refused(server: HealthServer, request_bytes: bytes) -> None:
+def test_invalid_request_is_refused(server: HealthServer, request_bytes: bytes) -> None:
     assert ask(server.port, request_bytes).status == 400
 
 
@@ -400,7 +400,7 @@ def test_without_another_thread_a_scrape_is_refused_and_probes_go_on(
 
 
 @pytest.mark.parametrize("fault", [SystemExit, MemoryError, ValueError])
-def test_whatever_fails_at_a_connection_the_next_one_is_answered(
+def test_failed_connection_does_not_affect_the_next_one(
     server: HealthServer, monkeypatch: pytest.MonkeyPatch, fault: type[BaseException]
 ) -> None:
     with monkeypatch.context() as context:
@@ -504,7 +504,7 @@ def answers(server: HealthServer) -> bool:
         return False
 
 
-def test_metrics_that_fail_are_500_and_tell_nothing(health: Health, capfd: pytest.CaptureFixture[str]) -> None:
+def test_failing_metrics_give_500_without_details(health: Health, capfd: pytest.CaptureFixture[str]) -> None:
     with serving(server_of(health, Broken())) as server:
         status, text = get(server, "/metrics")
         assert (status, text) == (500, "the page could not be made\n")
@@ -540,7 +540,7 @@ def has_ipv6() -> bool:
         ("2001:db8::1", 1, "[2001:db8::1]:1:"),
     ],
 )
-def test_an_address_that_cannot_be_had_is_named(
+def test_address_that_cannot_be_bound_is_named(
     server: HealthServer, health: Health, host: str, port: int | None, where: str
 ) -> None:
     second = server_of(health, host=host, port=server.port if port is None else port)

@@ -69,7 +69,7 @@ def test_a_frozen_daemon_does_not_answer(daemon: DaemonProcess) -> None:
     assert daemon.get("/readyz") == 200
 
 
-def test_its_end_is_told(daemon: DaemonProcess) -> None:
+def test_exit_status_of_the_daemon_is_returned(daemon: DaemonProcess) -> None:
     with pytest.raises(AssertionError, match="still running"):
         daemon.wait(0.05)
 

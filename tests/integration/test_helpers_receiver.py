@@ -44,7 +44,7 @@ def test_a_request_is_kept_as_it_came(receiver: Receiver) -> None:
         assert (request.port, request.client_port) == (receiver.port, client.getsockname()[1])
 
 
-def test_a_connection_is_kept_alive_until_told_to_close(
+def test_connection_is_kept_alive_until_an_answer_closes_it(
     receiver: Receiver, connection: http.client.HTTPConnection
 ) -> None:
     receiver.answer(lambda request, nth: Answer(201, close=nth == 3))
@@ -53,7 +53,7 @@ def test_a_connection_is_kept_alive_until_told_to_close(
     assert receiver.accepted == 2  # http.client opens a new one after the close
 
 
-def test_a_script_is_told_request_and_number(receiver: Receiver, connection: http.client.HTTPConnection) -> None:
+def test_script_gets_request_and_number(receiver: Receiver, connection: http.client.HTTPConnection) -> None:
     def script(request: Request, nth: int) -> Answer:
         return Answer(503 if nth <= 2 else 200, [("Retry-After", "1")], b"later")
 
@@ -112,7 +112,7 @@ def test_a_trickle_is_slow_and_whole(receiver: Receiver, connection: http.client
     assert time.monotonic() - before >= 0.2  # some forty bytes
 
 
-def test_wait_for_tells_what_came(receiver: Receiver, connection: http.client.HTTPConnection) -> None:
+def test_wait_for_reports_the_requests_that_arrived(receiver: Receiver, connection: http.client.HTTPConnection) -> None:
     _post(connection, b"only this", "/here")
 
     with pytest.raises(AssertionError, match=r"1 of 2 requests came\nPOST /here b'only this'"):

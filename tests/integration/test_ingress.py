@@ -97,7 +97,7 @@ def test_one_job_may_have_lines(door: Door) -> None:
         (b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}", "line 1 is not a JSON object"),
     ],
 )
-def test_what_is_no_job_is_told_by_its_line(body: bytes, fault: str) -> None:
+def test_invalid_job_is_reported_with_its_line(body: bytes, fault: str) -> None:
     with pytest.raises(NotJobs, match=fault):
         split_jobs(body)
 
@@ -138,7 +138,7 @@ def test_nothing_else_is_served(door: Door, method: str, path: str, status: int)
     assert door.jobs == []
 
 
-def test_a_request_above_the_limit_is_refused_and_its_client_hears_so(door: Door) -> None:
+def test_request_above_the_limit_is_refused_with_413(door: Door) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", door.ingress.port, timeout=SECONDS)
     connection.request("POST", "/jobs", b"{" + b" " * BODY_LIMIT + b"}")
     assert connection.getresponse().status == 413
@@ -158,7 +158,7 @@ def test_a_request_above_the_limit_is_refused_and_its_client_hears_so(door: Door
         b"Transfer-Encoding: chunked\r\nContent-Length: 2\r\n",
     ],
 )
-def test_a_length_that_is_none_or_two_is_refused(door: Door, head: bytes) -> None:
+def test_invalid_or_repeated_content_length_is_refused(door: Door, head: bytes) -> None:
     answer = door.raw(b"POST /jobs HTTP/1.1\r\nHost: 127.0.0.1\r\n" + head + b"\r\n{}")
     assert answer.split()[1] == (b"501" if b"gzip" in head else b"400")
     assert answer.count(b"HTTP/1.1") == 1
@@ -267,7 +267,7 @@ def test_requests_in_one_packet_are_answered_in_their_order(door: Door) -> None:
 
 
 @pytest.mark.parametrize("begun", [b"", b"POST /jobs HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{"])
-def test_clients_that_are_idle_or_slow_keep_nobody_out(door: Door, begun: bytes) -> None:
+def test_idle_or_slow_clients_block_no_other(door: Door, begun: bytes) -> None:
     address = ("127.0.0.1", door.ingress.port)
     with ExitStack() as slow:
         for _ in range(2 * LIMITS.connections):
@@ -294,7 +294,7 @@ def test_fault_of_the_application_costs_its_connection_alone(capfd: pytest.Captu
         ingress.stop()
 
 
-def test_a_taken_port_is_told_with_what_to_set(door: Door) -> None:
+def test_taken_port_is_reported_with_the_setting_to_change(door: Door) -> None:
     with pytest.raises(StartError, match="QUEUE_MEMORY_INGRESS_PORT"):
         Ingress(lambda job: None, "127.0.0.1", door.ingress.port).bind()
 
@@ -306,7 +306,7 @@ def test_an_address_that_cannot_be_bound_is_named_as_in_a_url(host: str, where: 
     assert str(caught.value).startswith(f"cannot take jobs on {where}")
 
 
-def test_a_stopped_door_leaves_its_port() -> None:
+def test_stopped_ingress_frees_its_port() -> None:
     opened = Door()
     opened.ingress.stop()
     again = Ingress(lambda job: None, "127.0.0.1", opened.ingress.port)
@@ -320,7 +320,7 @@ def daemon_on(receiver: Receiver, port: int, **environment: str) -> DaemonProces
     return DaemonProcess(config(app(webhook(receiver.url(), name="all"))), settings | environment)
 
 
-def test_the_daemon_delivers_what_comes_through_the_door(receiver: Receiver) -> None:
+def test_daemon_delivers_jobs_of_the_ingress(receiver: Receiver) -> None:
     port = free_port()
     with daemon_on(receiver, port, QUEUE_HISTORY="all") as daemon:
         daemon.wait_ready()
@@ -334,7 +334,7 @@ def test_the_daemon_delivers_what_comes_through_the_door(receiver: Receiver) -> 
         assert daemon.events("memory.lost") == []
 
 
-def test_what_a_full_memory_drops_is_counted_and_what_is_left_at_the_end_is_told(receiver: Receiver) -> None:
+def test_jobs_dropped_by_full_memory_are_counted_and_jobs_left_at_the_end_logged(receiver: Receiver) -> None:
     receiver.hang()
     port = free_port()
     with daemon_on(

@@ -151,7 +151,9 @@ def test_the_connection_is_kept(aws: Receiver, sender: LambdaSender) -> None:
         (Answer(hang=True), "retryable", "read-timeout"),
     ],
 )  # fmt: skip
-def test_what_aws_answers(aws: Receiver, sender: LambdaSender, answer: Answer, verdict: str, reason: str) -> None:
+def test_answers_of_aws_are_classified(
+    aws: Receiver, sender: LambdaSender, answer: Answer, verdict: str, reason: str
+) -> None:
     aws.answer(lambda request, nth: answer)
     outcome, _ = sender.post(hook(timeout_ms=300), BODY)
     assert (outcome.verdict, outcome.reason) == (Verdict(verdict), reason)
@@ -186,7 +188,7 @@ def test_credentials_that_were_renewed_in_their_file_are_read_again(
     assert sender.post(hook(), b"{}")[0].delivered
 
 
-def test_without_credentials_the_fault_is_ours(
+def test_missing_credentials_are_our_own_fault(
     aws: Receiver, sender: LambdaSender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):

@@ -161,7 +161,7 @@ def daemon(own_redis: RedisServer, receiver: Receiver) -> Iterator[DaemonProcess
         yield started.wait_ready()
 
 
-def test_stats_tell_what_waits_what_died_and_who_fails(
+def test_stats_show_depth_dead_letters_and_failing_webhooks(
     run: Commands, daemon: DaemonProcess, own_redis: RedisServer, receiver: Receiver
 ) -> None:
     run.environment |= {"REDIS_URL": own_redis.url, "QUEUE_METRICS_PORT": str(daemon.metrics_port)}
@@ -203,7 +203,7 @@ def test_stats_of_a_running_daemon_are_readable(run: Commands, daemon: DaemonPro
     assert run("stats", "--url", "ftp://x").code == 2
 
 
-def test_stats_tell_what_was_dropped_for_good(run: Commands, own_redis: RedisServer, receiver: Receiver) -> None:
+def test_stats_show_dropped_dead_letters(run: Commands, own_redis: RedisServer, receiver: Receiver) -> None:
     receiver.always(404)
     with own_redis.client() as client, daemon_on(own_redis.url, receiver.url(), QUEUE_FAILED_RETENTION="1") as daemon:
         run.environment |= {"REDIS_URL": own_redis.url, "QUEUE_METRICS_PORT": str(daemon.wait_ready().metrics_port)}
@@ -212,7 +212,7 @@ def test_stats_tell_what_was_dropped_for_good(run: Commands, own_redis: RedisSer
         eventually(lambda: words in run("stats").out, 10)
 
 
-def test_stats_do_not_read_letters_for_ever_and_say_so(
+def test_stats_limit_the_dead_letters_they_read_and_report_it(
     run: Commands, own_redis: RedisServer, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     receiver.always(404)
@@ -224,7 +224,7 @@ def test_stats_do_not_read_letters_for_ever_and_say_so(
     assert "dead      3 dead letters; the table counts the oldest 1\n" in run("stats").out
 
 
-def test_tables_stand_straight_whatever_is_in_them() -> None:
+def test_tables_are_aligned_for_any_content() -> None:
     heading, *rows = table(("APP", "WEBHOOK"), [("\u65e5\u672c", "wide"), ("e\u0301tat", "marked"), ("abcd", "plain")])
     assert (heading, rows) == ("APP   WEBHOOK", ["\u65e5\u672c  wide", "e\u0301tat  marked", "abcd  plain"])
 
@@ -232,11 +232,11 @@ def test_tables_stand_straight_whatever_is_in_them() -> None:
 @pytest.mark.parametrize(
     ("done", "seconds", "shown"), [(19_009, 9.2, "2,066/s"), (10, 1, "10/s"), (7, 2, "3.5/s"), (3, 20.0, "0.15/s")]
 )
-def test_a_slow_pace_is_not_told_as_none(done: int, seconds: float, shown: str) -> None:
+def test_slow_rate_is_not_shown_as_zero(done: int, seconds: float, shown: str) -> None:
     assert pace(done, seconds) == shown
 
 
-def test_stats_of_a_queue_that_is_away_still_tell_of_the_daemon(run: Commands, daemon: DaemonProcess) -> None:
+def test_stats_show_the_daemon_while_the_queue_is_unavailable(run: Commands, daemon: DaemonProcess) -> None:
     run.environment |= {
         "REDIS_URL": f"redis://:CANARY@127.0.0.1:{free_port()}/0",
         "QUEUE_METRICS_PORT": str(daemon.metrics_port),
@@ -248,13 +248,13 @@ def test_stats_of_a_queue_that_is_away_still_tell_of_the_daemon(run: Commands, d
     assert "CANARY" not in ran.out + ran.err
 
 
-def test_another_program_on_the_port_is_no_daemon(run: Commands, receiver: Receiver) -> None:
+def test_another_program_on_the_port_is_recognised(run: Commands, receiver: Receiver) -> None:
     ran = run("stats", "--url", receiver.url())
     assert "is not from a sockudo-queue daemon" in ran.out
 
 
 @pytest.mark.parametrize("url", ["http://[::1", "http://a..b/", f"http://{'a' * 300}/", "ftp://x", "", "http://h:x"])
-def test_what_is_no_address_of_a_daemon_is_refused_in_a_line(run: Commands, url: str) -> None:
+def test_invalid_daemon_address_is_refused_in_one_line(run: Commands, url: str) -> None:
     ran = run("stats", "--url", url)
     assert (ran.code, ran.out) == (2, "")
     assert "http://10.0.0.7:9602" in ran.err
@@ -279,7 +279,7 @@ def test_health_answers_machines_too(run: Commands, host: str) -> None:
 HOSTILE = "\x1b[31mEVIL\x1b]0;owned\x07\u202e"
 
 
-def test_what_another_program_says_never_reaches_the_terminal_as_a_command(run: Commands) -> None:
+def test_output_of_another_program_is_escaped_for_the_terminal(run: Commands) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def answer() -> None:
@@ -297,7 +297,7 @@ def test_what_another_program_says_never_reaches_the_terminal_as_a_command(run: 
     assert ran.out.removesuffix("\n").isprintable()
 
 
-def test_what_a_server_refuses_with_never_reaches_the_terminal_as_a_command(
+def test_error_text_of_a_server_is_escaped_for_the_terminal(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refused(_options: object) -> int:
@@ -310,7 +310,7 @@ def test_what_a_server_refuses_with_never_reaches_the_terminal_as_a_command(
     assert text.removesuffix("\n").isprintable()
 
 
-def test_what_a_server_says_is_no_command_on_the_page_of_readiness() -> None:
+def test_error_text_of_a_server_is_escaped_on_the_readiness_page() -> None:
     health = Health(Heartbeats())
     health.not_ready("broker", HOSTILE)
     status, page = health.ready_page()

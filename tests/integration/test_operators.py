@@ -64,7 +64,7 @@ def test_breaker_is_to_be_closed(run: Commands, redis_server: RedisServer) -> No
 
 
 @pytest.mark.parametrize("command", NAMES)
-def test_machines_get_one_object(run: Commands, command: str) -> None:
+def test_json_output_is_one_object(run: Commands, command: str) -> None:
     told = run(command, APP_ID, "orders", "--json").json
     assert told["event"] == "operator.acted"
     assert (told["action"], told["app"], told["webhook"]) == (command, APP_ID, "orders")

@@ -155,7 +155,7 @@ def test_input_of_a_person_is_checked(pages: Pages, redis_server: RedisServer) -
     assert dead(redis_server) == 1
 
 
-def test_what_another_site_can_send_does_not_act(
+def test_cross_site_requests_do_not_act(
     daemon: DaemonProcess, pages: Pages, redis_server: RedisServer, receiver: Receiver
 ) -> None:
     die(redis_server, job(1))
@@ -336,7 +336,7 @@ def test_without_a_login_there_are_no_dead_letters_to_see(receiver: Receiver, re
         assert "/dead-letters" not in pages.get("/").text
 
 
-def test_redis_that_does_not_answer_is_said(receiver: Receiver) -> None:
+def test_redis_that_does_not_answer_is_reported(receiver: Receiver) -> None:
     environment = {"QUEUE_METRICS_PASSWORD": PASSWORD, "QUEUE_METRICS_HOST": "127.0.0.1"}
     receiver.always(400)
     with (

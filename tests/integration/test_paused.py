@@ -147,9 +147,7 @@ class InFlight:
 
 
 @pytest.mark.parametrize("seconds", [0.02, 0.3])
-def test_webhook_has_at_most_so_many_attempts_in_flight(
-    redis_server: RedisServer, receiver: Receiver, seconds: float
-) -> None:
+def test_webhook_limits_attempts_in_flight(redis_server: RedisServer, receiver: Receiver, seconds: float) -> None:
     in_flight, count = InFlight(seconds), 40
     receiver.answer(in_flight)
     hook = webhook(receiver.url(), name="orders", max_in_flight=2)

@@ -202,7 +202,7 @@ def test_daemons_are_not_taken_for_workers_of_sockudo(
     assert "ok       workers: no signs of Sockudo's own workers" in answer.stdout
 
 
-def test_check_tells_which_forms_are_in_use_and_whether_clocks_agree(redis_server: RedisServer, client: Any) -> None:
+def test_check_shows_the_forms_in_use_and_clock_skew(redis_server: RedisServer, client: Any) -> None:
     Producer(client).enqueue(job(1))
     push(client, jobs(1), DOCUMENTED_LIST)
 
@@ -230,7 +230,7 @@ def test_a_host_whose_clock_is_off_is_not_ready(redis_server: RedisServer, tmp_p
 
 
 @pytest.mark.parametrize("seconds", [OFF_BY, -OFF_BY])
-def test_a_server_whose_clock_is_off_is_noticed_until_it_is_mended(
+def test_wrong_clock_of_a_server_is_reported_until_it_is_corrected(
     redis_server: RedisServer, client: Any, receiver: Receiver, seconds: float
 ) -> None:
     wrong, right = Producer(client, clock=lambda: time.time() + seconds), Producer(client)
@@ -268,7 +268,7 @@ def test_a_slow_way_to_redis_is_no_wrong_clock(redis_server: RedisServer, client
     assert "ok       clock: the clock of Sockudo agrees with Redis" in check(redis_server.url).stdout
 
 
-def test_a_form_that_is_refused_is_told_once_and_is_no_outage(
+def test_refused_form_is_logged_once_and_is_not_an_outage(
     redis_server: RedisServer, client: Any, receiver: Receiver
 ) -> None:
     keys = ("sockudo_queue*queue:webhooks", "sockudo-queue:{sockudo_queue*queue:webhooks}*")

@@ -28,7 +28,7 @@ def test_jobs_are_pushed_in_their_order(run: Commands, redis_server: RedisServer
     assert redis_server.client().lrange(SERVER_LIST, 0, -1) == [*bodies, job(4)]
 
 
-def test_one_line_that_is_no_job_stops_all(run: Commands, redis_server: RedisServer) -> None:
+def test_invalid_line_stops_the_whole_push(run: Commands, redis_server: RedisServer) -> None:
     ran = run("push", stdin=job(1) + b"\n\n{}\n")
     assert (ran.code, ran.out) == (1, "")
     assert "line 3" in ran.err
@@ -65,7 +65,7 @@ def test_a_queue_that_is_away_took_nothing(run: Commands) -> None:
     assert "push: 0 of 1 job were pushed" in ran.err
 
 
-def test_the_memory_driver_has_another_door(run: Commands) -> None:
+def test_push_to_the_memory_driver_names_its_ingress(run: Commands) -> None:
     run.environment["QUEUE_DRIVER"] = "memory"
     ran = run("push", stdin=job())
     assert (ran.code, ran.out) == (1, "")

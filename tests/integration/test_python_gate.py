@@ -79,7 +79,7 @@ def refuse() -> None:
 
 
 @pytest.mark.parametrize("wait", [lambda: None, refuse], ids=["ends", "raises"])
-def test_what_is_done_aside_takes_nobodys_turn_and_ends_with_one(wait: Callable[[], None]) -> None:
+def test_released_section_takes_no_turn_and_ends_with_one(wait: Callable[[], None]) -> None:
     gate = PythonGate(1)
 
     def wait_for_others() -> None:

@@ -101,7 +101,7 @@ def test_a_name_that_is_not_there() -> None:
     assert len(adapter.pool) == 1  # the look-up has ended, so its handle is as good as any
 
 
-def test_a_host_that_accepts_nobody(sender: Sender) -> None:
+def test_host_that_accepts_no_connection_times_out(sender: Sender) -> None:
     """Its queue of connections is full, so that the kernel lets every further one wait."""
     with socket.create_server(("127.0.0.1", 0), backlog=0) as listening:
         address = listening.getsockname()
@@ -132,7 +132,7 @@ def test_a_host_that_accepts_nobody(sender: Sender) -> None:
         (b"", ""),
     ],
 )
-def test_whatever_a_redirect_says_it_is_refused_once(either: Sender, location: bytes, detail: str) -> None:
+def test_redirect_is_refused_once_for_any_location(either: Sender, location: bytes, detail: str) -> None:
     with HostileReceiver(answering(ok(b"", b"Location: " + location, status=b"302 Found"), keep=True)) as receiver:
         outcome, _ = attempt(either, hook(receiver.url()))
         assert len(receiver.requests) == 1
@@ -267,7 +267,7 @@ def test_a_handle_that_is_turned_to_another_host_takes_nothing_along(receiver: R
 
 
 @pytest.mark.parametrize(("status", "reason"), [(b"100 Continue", "reset"), (b"503 No", "status-503")])
-def test_a_handle_that_is_full_of_headers_does_not_rest(status: bytes, reason: str) -> None:
+def test_handle_with_many_headers_is_not_kept(status: bytes, reason: str) -> None:
     """However the attempt ended: libcurl would hold on to them, for each of hundreds of endpoints."""
 
     def behave(visit: Visit) -> None:
@@ -316,9 +316,7 @@ def test_an_attempt_that_outlives_its_deadline_is_cut(
     ],
 )
 @pytest.mark.parametrize("kept", [False, True])
-def test_what_means_nothing_and_never_ends_is_cut(
-    scheme: str, before: bytes, flood: bytes, reason: str, kept: bool
-) -> None:
+def test_endless_meaningless_data_is_cut_off(scheme: str, before: bytes, flood: bytes, reason: str, kept: bool) -> None:
     """OpenSSL reads on for as long as it is told to begin anew, libcurl for as long as a chunk's extension goes on."""
 
     def behave(visit: Visit) -> None:
@@ -404,7 +402,7 @@ def test_a_server_that_closes_each_idle_connection_is_sent_nothing_twice(sender:
 @pytest.mark.parametrize("pause", [0.0, 0.04])
 @pytest.mark.parametrize("end", [True, False])
 @pytest.mark.parametrize("late", [b"408 Request Timeout", b"200 OK"])
-def test_what_comes_over_a_connection_at_rest_is_nobodys_answer(
+def test_data_on_an_idle_connection_is_not_used_as_an_answer(
     sender: Sender, late: bytes, end: bool, pause: float
 ) -> None:
     """Many servers and balancers tell by a 408 that they close an idle connection; others send an answer twice."""
@@ -453,7 +451,7 @@ def test_failure_after_a_stray_answer_is_never_taken_for_a_delivery(sender: Send
 
 
 @pytest.mark.parametrize("room", range(6))
-def test_without_descriptors_the_fault_is_ours(sender: Sender, receiver: Receiver, room: int) -> None:
+def test_lack_of_descriptors_is_our_own_fault(sender: Sender, receiver: Receiver, room: int) -> None:
     """The receiver is silent: an attempt that gets as far as it ends with its time."""
     attempt(sender, hook(receiver.url()))  # what is opened once and for all is opened now
     with HostileReceiver(silent) as other:

@@ -82,7 +82,7 @@ def test_jobs_of_every_version_and_through_sns_are_delivered(
     eventually(lambda: producer.left() == 0, 10)
 
 
-def test_rubbish_is_kept_byte_for_byte_and_stops_nobody(
+def test_unreadable_jobs_are_kept_byte_for_byte_and_block_no_other(
     daemon: DaemonProcess, producer: Producer, receiver: Receiver, fifo: bool
 ) -> None:
     pid = daemon.pid
@@ -132,7 +132,7 @@ def test_failed_webhooks_come_again_alone_and_can_be_replayed_again_and_again(
     assert producer.dead_bodies() == []
 
 
-def test_an_event_type_nobody_wants_is_acked(daemon: DaemonProcess, producer: Producer, fifo: bool) -> None:
+def test_job_with_an_unmatched_event_type_is_acked(daemon: DaemonProcess, producer: Producer, fifo: bool) -> None:
     producer.push([job(events=[event(name="nobody_wants_this")])], ["one"] if fifo else ())
     eventually(lambda: daemon.metric("sockudo_queue_settlements_total", outcome="completed") == 1, 10)
     eventually(lambda: producer.left() == 0, 10)

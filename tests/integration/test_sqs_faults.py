@@ -50,7 +50,7 @@ def daemon(stub: SqsStub, receiver: Receiver) -> Iterator[DaemonProcess]:
         yield started.wait_ready()
 
 
-def test_each_fault_is_lived_through(daemon: DaemonProcess, stub: SqsStub, receiver: Receiver) -> None:
+def test_daemon_survives_each_fault(daemon: DaemonProcess, stub: SqsStub, receiver: Receiver) -> None:
     pid = daemon.pid
     slowest = ("", 0.0)
     for number, (name, fault) in enumerate(FAULTS.items(), 1):
@@ -85,7 +85,9 @@ def test_a_queue_that_is_gone_costs_few_calls_and_lines(daemon: DaemonProcess, s
     figure(f"SQS, a queue that was gone for {seconds} s: {calls} calls, {told} lines")
 
 
-def test_what_cannot_be_deleted_is_delivered_once(daemon: DaemonProcess, stub: SqsStub, receiver: Receiver) -> None:
+def test_message_that_cannot_be_deleted_is_delivered_once(
+    daemon: DaemonProcess, stub: SqsStub, receiver: Receiver
+) -> None:
     stub.fail(sqs_stub.DENIED, "DeleteMessageBatch")
     stub.push(NAME, jobs(40))
     receiver.wait_for(10, 10)
@@ -122,7 +124,7 @@ def test_failed_entries_of_batches_are_tried_again(daemon: DaemonProcess, stub: 
     assert script.duplicates == 0
 
 
-def test_a_lost_receipt_is_told_and_no_harm(stub: SqsStub, receiver: Receiver) -> None:
+def test_lost_receipt_is_logged_and_harmless(stub: SqsStub, receiver: Receiver) -> None:
     """Somebody else has the message now: its result is not settled, and nothing dies of it."""
     receiver.answer(lambda _request, nth: Answer(delay=2.0 if nth == 1 else 0.0))
     with daemon_on(stub.url, NAME, receiver.url(), QUEUE_SQS_VISIBILITY_TIMEOUT="1") as daemon:
@@ -136,7 +138,7 @@ def test_a_lost_receipt_is_told_and_no_harm(stub: SqsStub, receiver: Receiver) -
         assert not daemon.events("thread.crashed")
 
 
-def test_what_is_worked_on_for_long_is_not_delivered_twice(stub: SqsStub, receiver: Receiver) -> None:
+def test_long_delivery_is_not_repeated(stub: SqsStub, receiver: Receiver) -> None:
     visibility = 2 if SCALE >= 1 else 1
     receiver.answer(lambda _request, _nth: Answer(delay=3.0 * visibility))
     with daemon_on(stub.url, NAME, receiver.url(), QUEUE_SQS_VISIBILITY_TIMEOUT=str(visibility)) as daemon:
@@ -172,7 +174,7 @@ def test_an_idle_daemon_makes_one_call_a_wait(daemon: DaemonProcess, stub: SqsSt
     assert stub.count(since=began) <= 5, stub.counts()
 
 
-def test_what_was_not_begun_is_given_back_at_a_stop(daemon: DaemonProcess, stub: SqsStub, receiver: Receiver) -> None:
+def test_unstarted_messages_are_given_back_at_a_stop(daemon: DaemonProcess, stub: SqsStub, receiver: Receiver) -> None:
     receiver.answer(lambda _request, _nth: Answer(delay=1.5))
     stub.push(NAME, jobs(60))
     eventually(lambda: sum(message.is_hidden for message in stub.messages(NAME)) >= 6)

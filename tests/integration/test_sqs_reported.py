@@ -46,7 +46,7 @@ def test_credentials_that_were_renewed_in_their_file_are_used(tmp_path: Path, re
             assert EXPIRED.code not in daemon.stderr()
 
 
-def test_a_wrong_clock_is_told_and_ends_with_its_cause(receiver: Receiver) -> None:
+def test_wrong_clock_is_logged_until_it_is_corrected(receiver: Receiver) -> None:
     """boto/boto3#190, terricain/aioboto3#326, aws/aws-sdk#754."""
     with SqsStub() as stub, daemon_on(stub.url, NAME, receiver.url()) as daemon:
         daemon.wait_ready()

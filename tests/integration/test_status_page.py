@@ -70,7 +70,7 @@ def test_an_invalid_webhook_is_on_the_page_and_in_stats(
         assert "CANARY" not in document + shown + daemon.output()
 
 
-def test_the_page_asks_nobody(daemon: DaemonProcess, own_redis: RedisServer) -> None:
+def test_page_calls_no_server(daemon: DaemonProcess, own_redis: RedisServer) -> None:
     eventually(lambda: json.loads(get(daemon, "/status.json")[2])["depth"])
     own_redis.pause()
     try:
@@ -83,7 +83,7 @@ def test_the_page_asks_nobody(daemon: DaemonProcess, own_redis: RedisServer) -> 
         own_redis.resume()
 
 
-def test_it_can_be_switched_off() -> None:
+def test_page_can_be_switched_off() -> None:
     environment = {"QUEUE_DRIVER": "none", "QUEUE_METRICS_STATUS_PAGE": "false"}
     with DaemonProcess(config(app(webhook("http://127.0.0.1:9/"))), environment) as daemon:
         daemon.wait_ready()

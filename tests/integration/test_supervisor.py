@@ -59,7 +59,7 @@ def test_threads_that_die_together_are_all_counted() -> None:
     assert supervisor.gave_up.is_set()
 
 
-def test_a_supervisor_that_no_longer_moves_is_no_longer_alive() -> None:
+def test_stuck_supervisor_fails_the_liveness_probe() -> None:
     """Without it no slow attempt gives its slot back: good endpoints wait for those that hang."""
     stuck, let_go = threading.Event(), threading.Event()
 
@@ -102,7 +102,7 @@ def test_nothing_begins_before_every_thread_is_there(monkeypatch: pytest.MonkeyP
     eventually(lambda: began == ["one"])
 
 
-def test_a_lack_of_threads_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lack_of_threads_is_logged_once(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_arguments: object, **_options: object) -> threading.Thread:
         raise RuntimeError("can't start new thread")
 

@@ -55,7 +55,7 @@ def process() -> Iterator[Process]:
     made.stopping.set()
 
 
-def test_it_waits_until_the_others_have_ended(process: Process) -> None:
+def test_suspect_waits_until_other_jobs_have_ended(process: Process) -> None:
     other = process.add("other")
     process.claiming = True
     answers = process.begin("suspect")
@@ -76,7 +76,7 @@ def test_the_others_go_on_when_it_has_become_slow(process: Process) -> None:
     assert time.monotonic() - began < 10 * SLOW
 
 
-def test_what_hangs_is_waited_for_once(process: Process, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hanging_job_is_waited_for_only_once(process: Process, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "OTHERS_WITHIN", 0.3)
     process.add("hangs")
     first = process.begin("first")

@@ -64,7 +64,7 @@ def test_the_built_in_authorities_do_not_trust_ours(authority: Authority) -> Non
         assert receiver.requests == []
 
 
-def test_an_authority_of_ones_own(authority: Authority) -> None:
+def test_configured_authority_is_trusted(authority: Authority) -> None:
     with Receiver(tls=authority.server()) as receiver:
         sender = sender_with(ca_file=str(authority.ca_file))
         for _ in range(3):
@@ -74,7 +74,7 @@ def test_an_authority_of_ones_own(authority: Authority) -> None:
 
 
 @pytest.mark.parametrize("fault", ["another host", "expired"])
-def test_a_certificate_that_does_not_hold(authority: Authority, fault: str) -> None:
+def test_invalid_certificate_is_refused(authority: Authority, fault: str) -> None:
     shown = authority.server("other.example") if fault == "another host" else authority.server(expires=YESTERDAY)
     with Receiver(tls=shown) as receiver:
         outcome, _ = sender_with(ca_file=str(authority.ca_file)).post(hook(receiver), b"{}", {})
@@ -200,7 +200,7 @@ def test_file_that_holds_no_certificate_any_more_is_named(authority: Authority) 
 
 
 @pytest.mark.parametrize("first", [True, False])
-def test_who_verifies_never_uses_the_connection_of_who_does_not(authority: Authority, first: bool) -> None:
+def test_verifying_webhook_never_reuses_an_unverified_connection(authority: Authority, first: bool) -> None:
     """Two webhooks at one host and port, in both orders and again and again."""
     with Receiver(tls=authority.server()) as receiver:
         sender = sender_with()
@@ -240,7 +240,7 @@ def test_a_certificate_of_ours_is_shown_where_it_is_asked_for(authority: Authori
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-def test_a_receiver_that_refuses_us_by_an_alert_is_named_so(authority: Authority, version: ssl.TLSVersion) -> None:
+def test_refusal_by_a_tls_alert_is_reported_as_such(authority: Authority, version: ssl.TLSVersion) -> None:
     """By TLS 1.3 we take the handshake for done when the alert comes: it stands in the place of the answer."""
     context = authority.server(clients=authority)
     context.maximum_version = version
@@ -264,7 +264,7 @@ def test_until_when_a_certificate_is_valid(authority: Authority, expires: dateti
         assert receiver.requests == []
 
 
-def test_without_a_certificate_there_is_nothing_to_tell(authority: Authority) -> None:
+def test_failed_handshake_has_no_certificate_details(authority: Authority) -> None:
     with HostileReceiver(silent) as receiver, pytest.raises(TransportFault) as caught:
         connect(receiver.url(scheme="https"), HandleOptions(), 0.2)
     assert caught.value.failure is Failure.CONNECT_TIMEOUT
@@ -273,7 +273,7 @@ def test_without_a_certificate_there_is_nothing_to_tell(authority: Authority) ->
     assert caught.value.failure is Failure.GUARD
 
 
-def test_files_that_cannot_be_used_are_told_in_a_line(authority: Authority, tmp_path: Path) -> None:
+def test_unusable_files_are_each_reported_in_one_line(authority: Authority, tmp_path: Path) -> None:
     certificate, key = map(str, authority.client_files())
     odd = tmp_path / "odd.pem"
     odd.write_text("CANARY")

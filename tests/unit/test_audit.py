@@ -37,7 +37,7 @@ def judge(report: str, errors: str = "") -> tuple[list[str], int]:
         ([SOUND, HOLED, UNKNOWN], 1, ["VULNERABLE: idna 2.0", "NOT CHECKED, 1 of 3 (six)"]),
     ],
 )
-def test_each_kind_of_answer_has_its_line_and_code(packages: list[Any], code: int, words: list[str]) -> None:
+def test_each_answer_has_its_lines_and_exit_code(packages: list[Any], code: int, words: list[str]) -> None:
     lines, seen = judge(json.dumps({"dependencies": packages, "fixes": []}))
     assert seen == code
     assert len(lines) == len(words)
@@ -45,7 +45,7 @@ def test_each_kind_of_answer_has_its_line_and_code(packages: list[Any], code: in
 
 
 @pytest.mark.parametrize("report", ["", json.dumps({"dependencies": [], "fixes": []})])
-def test_no_answer_at_all_is_no_good_news(report: str) -> None:
+def test_missing_answer_is_reported_as_not_checked(report: str) -> None:
     lines, code = judge(report, "Traceback\n  File\nConnectionError: no such host\n")
     assert code == 3
     assert lines == ["packages: NOT CHECKED, pip-audit could not fetch advisories: ConnectionError: no such host"]

@@ -123,7 +123,7 @@ def test_unknown_command_is_answered_with_the_nearest_one(run: Commands, argumen
         (BrokenPipeError(), 1, []),
     ],
 )
-def test_fault_is_told_in_a_line_and_by_the_exit_code(
+def test_error_gives_one_line_and_its_exit_code(
     run: Commands, monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int, lines: list[str]
 ) -> None:
     def fail(_options: argparse.Namespace) -> int:

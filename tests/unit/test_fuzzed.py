@@ -44,7 +44,7 @@ def spoiled(draw: st.DrawFn, name: str) -> bytes:
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_no_bytes_break_a_promise(name: str) -> None:
+def test_random_bytes_violate_no_invariant(name: str) -> None:
     examples = scaled(300, 20) if name in SLOW else scaled(1000, 60)
 
     @settings(max_examples=examples, deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
@@ -56,5 +56,5 @@ def test_no_bytes_break_a_promise(name: str) -> None:
 
 
 @pytest.mark.parametrize("path", sorted(FOUND.glob("*/*")), ids=lambda path: f"{path.parent.name}-{path.name}")
-def test_what_was_found_once_stays_fixed(path: Path) -> None:
+def test_inputs_of_fixed_faults_pass(path: Path) -> None:
     TARGETS[path.parent.name](path.read_bytes())

@@ -40,7 +40,7 @@ def test_a_data_file_is_a_job_of_its_version(file: JobFile) -> None:
             assert bytes(found.raw).decode() == _sorted(bytes(found.raw))
 
 
-def test_every_version_and_every_trap_is_there() -> None:
+def test_data_files_contain_every_version_and_special_value() -> None:
     by_version: dict[str, bytes] = {}
     for file in job_files():
         by_version[file.version] = by_version.get(file.version, b"") + file.body

@@ -22,7 +22,7 @@ VALUES = [
 
 
 @pytest.mark.parametrize("value", VALUES)
-def test_a_value_ends_where_it_ends_and_not_before(value: bytes) -> None:
+def test_end_of_value_is_found_only_when_it_is_complete(value: bytes) -> None:
     assert end_of_value(value + b"+next\r\n") == len(value)
     assert [end_of_value(value[:size]) for size in range(len(value))] == [None] * len(value)
 

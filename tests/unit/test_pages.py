@@ -28,7 +28,7 @@ def anchors(page: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(sources.ROOT)))
-def test_links_lead_somewhere(page: Path) -> None:
+def test_links_have_existing_targets(page: Path) -> None:
     for link in LINK.findall(page.read_text()):
         target, _, anchor = link.partition("#")
         if target.startswith(("http://", "https://")):
@@ -39,7 +39,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(sources.ROOT)))
-def test_a_test_that_is_named_is_there(page: Path) -> None:
+def test_tests_named_by_docs_exist(page: Path) -> None:
     for file, name in TEST.findall(page.read_text()):
         text = (sources.ROOT / file).read_text()
         assert not name or f"def {name}(" in text or f"class {name}(" in text, (file, name)
@@ -78,7 +78,7 @@ def test_configuration_of_the_quick_start_is_valid(tmp_path: Path) -> None:
     assert f"/app/{served['key']}?" in page
 
 
-def test_each_command_stands_in_a_heading_of_its_page(capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_command_has_a_heading_on_its_page(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["--help"]) == 0
     commands = set(re.findall(r"^ {4}([a-z-]+)(?= |$)", capsys.readouterr().out, re.MULTILINE))
     assert {"run", "dead-letters", "version"} <= commands

@@ -228,7 +228,7 @@ def test_app_with_only_invalid_webhooks_causes_no_warning(tmp_path: Path) -> Non
         ("http://[::1]:81/", "[::1]:81-"),
     ],
 )
-def test_a_name_shows_the_host_and_nothing_secret(tmp_path: Path, url: str, name: str) -> None:
+def test_default_name_shows_the_host_but_no_secret(tmp_path: Path, url: str, name: str) -> None:
     outcome = read_hooks(tmp_path, hook(url=url))
     (webhook,) = outcome.apps[0].webhooks
     assert webhook.name.startswith(name)
@@ -285,7 +285,7 @@ def test_name_must_be_unique_in_its_app(tmp_path: Path) -> None:
         "X-Sockudo-Anything",
     ],
 )
-def test_reserved_headers_are_left_out_and_told(tmp_path: Path, name: str) -> None:
+def test_reserved_headers_are_dropped_with_a_warning(tmp_path: Path, name: str) -> None:
     outcome = read_hooks(tmp_path, hook(name="orders", headers={name: CANARY, "X-Kept": "yes"}))
     assert [kept for kept, _ in outcome.apps[0].webhooks[0].headers] == ["X-Kept"]
     assert f"app 'shop', webhook 1 (orders): header {name!r} is ignored" in outcome.warnings[0]

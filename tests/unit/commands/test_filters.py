@@ -31,7 +31,7 @@ def hook(*events: str, **rules: Any) -> Webhook:
         (["member_updated"], {"channel_pattern": "^private-"}),
     ],
 )
-def test_what_can_never_be_called_is_doubted(events: list[str], rules: dict[str, Any]) -> None:
+def test_webhook_that_can_never_be_called_is_reported(events: list[str], rules: dict[str, Any]) -> None:
     assert doubt(hook(*events, **rules)) is not None
 
 
@@ -55,7 +55,7 @@ def test_what_can_never_be_called_is_doubted(events: list[str], rules: dict[str,
         (["something_new"], {"channel_prefix": "presence-"}, "presence-x"),
     ],
 )
-def test_what_can_be_called_is_not_doubted(events: list[str], rules: dict[str, Any], channel: str) -> None:
+def test_webhook_that_can_be_called_is_not_reported(events: list[str], rules: dict[str, Any], channel: str) -> None:
     webhook = hook(*events, **rules)
     happened = tuple(samples.event(name, channel) for name in events)
     assert matching.match(Job("", "", hmac_key(""), 0, happened, None, 0), [webhook])

@@ -49,13 +49,13 @@ def test_every_event_type_makes_a_job_that_is_delivered(name: str) -> None:
         ("channel_occupied", {"channel_pattern": "queue-test$"}, "sockudo-queue-test"),
     ],
 )
-def test_a_channel_is_found_that_the_filter_takes(event: str, rules: dict[str, Any], channel: str) -> None:
+def test_channel_that_passes_the_filter_is_found(event: str, rules: dict[str, Any], channel: str) -> None:
     found = samples.wanted_event(hook(event, **rules), None, None)
     assert isinstance(found, Event)
     assert found.channel == channel
 
 
-def test_what_no_webhook_wants_is_said() -> None:
+def test_reason_why_the_webhook_accepts_no_event_is_returned() -> None:
     assert samples.wanted_event(hook(), None, None) == "its event_types are empty"
     assert samples.wanted_event(hook("cache_miss"), "member_added", None) == "member_added is not in its event_types"
     picky = hook("cache_miss", channel_pattern="^orders-[0-9]+$")

@@ -23,6 +23,6 @@ def test_a_name_may_have_a_port(given: str, read: str) -> None:
 
 
 @pytest.mark.parametrize("given", ["https://queue.example", "a b", "user@host", "[::1", "host:port"])
-def test_what_is_no_name_is_refused(given: str) -> None:
+def test_invalid_host_name_is_refused(given: str) -> None:
     with pytest.raises(ValueError, match="action_hosts"):
         MetricsSettings(action_hosts=given)

@@ -63,7 +63,7 @@ def test_an_empty_variable_is_unset(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("driver", "name"), [("redis", "QUEUE_REDIS_PREFIX"), ("redis-cluster", "REDIS_CLUSTER_QUEUE_PREFIX")]
 )
-def test_an_empty_variable_of_the_prefix_is_warned_of(tmp_path: Path, driver: str, name: str) -> None:
+def test_empty_variable_of_the_prefix_causes_a_warning(tmp_path: Path, driver: str, name: str) -> None:
     environment = {"QUEUE_DRIVER": driver, name: ""}
     (warning,) = [line for line in read(tmp_path, environment=environment).warnings if "PREFIX" in line]
     assert warning.startswith(f"{name}: is empty, which counts as unset here; a Sockudo server from 5.0 on refuses")
@@ -72,7 +72,7 @@ def test_an_empty_variable_of_the_prefix_is_warned_of(tmp_path: Path, driver: st
 @pytest.mark.parametrize(
     "name", [*VARIABLES, *APP_VARIABLES, *(f"{name}_FILE" for name in SECRETS), "QUEUE_CONFIG_FILE"]
 )
-def test_a_service_link_is_unset_and_told(tmp_path: Path, name: str) -> None:
+def test_service_link_is_ignored_with_a_warning(tmp_path: Path, name: str) -> None:
     outcome = read(tmp_path, environment={name: "tcp://10.0.0.1:80"}, strict=True)
     assert outcome.good.settings == Settings()
     printable_lines = [line for line in outcome.warnings if "Kubernetes service link" in line]
@@ -80,7 +80,7 @@ def test_a_service_link_is_unset_and_told(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [*VARIABLES, *APP_VARIABLES])
-def test_rubbish_is_refused_in_one_line_or_is_a_name(tmp_path: Path, name: str) -> None:
+def test_invalid_value_is_refused_in_one_line_unless_text_is_free(tmp_path: Path, name: str) -> None:
     rubbish = f"\x07{CANARY} {{" if name not in FREE_TEXT else CANARY
     outcome = read(tmp_path, environment={name: rubbish})
     if name in FREE_TEXT or name.startswith(("SOCKUDO_", "APP_MANAGER_REGISTER")):
@@ -104,7 +104,7 @@ def test_a_secret_from_a_file_loses_one_line_end(tmp_path: Path, name: str, end:
     assert from_file.warnings == read(tmp_path).warnings
 
 
-def test_only_one_line_end_is_taken_off_and_the_rest_is_told(tmp_path: Path) -> None:
+def test_only_one_line_end_is_stripped_and_the_rest_is_reported(tmp_path: Path) -> None:
     (tmp_path / "secret").write_bytes(b"CANARY\n\n")
     outcome = read(tmp_path, environment={"DATABASE_REDIS_PASSWORD_FILE": str(tmp_path / "secret")})
     password = outcome.good.settings.redis.password
@@ -141,7 +141,7 @@ def test_a_path_that_no_file_can_have(tmp_path: Path) -> None:
     assert CANARY not in outcome.output
 
 
-def test_a_secret_and_its_file_are_one_too_many(tmp_path: Path) -> None:
+def test_secret_and_its_file_cannot_both_be_set(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("redis://h:1")
     environment = {"REDIS_URL": "redis://h:1", "REDIS_URL_FILE": str(tmp_path / "secret")}
     assert read(tmp_path, environment=environment).faults == (
@@ -150,7 +150,7 @@ def test_a_secret_and_its_file_are_one_too_many(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("value", [" CANARY", "CANARY\n", '"CANARY"', "'CANARY'"])
-def test_odd_secrets_are_told_and_kept(tmp_path: Path, value: str) -> None:
+def test_suspicious_secret_is_kept_with_a_warning(tmp_path: Path, value: str) -> None:
     outcome = read(tmp_path, environment={"DATABASE_REDIS_PASSWORD": value})
     password = outcome.good.settings.redis.password
     assert password is not None
@@ -175,7 +175,7 @@ def test_a_blank_secret_is_a_fault(tmp_path: Path) -> None:
         ("QUEUE_SQS_CONCURENCY", "QUEUE_SQS_CONCURRENCY"),
     ],
 )
-def test_an_unknown_shared_name_is_told_and_strict_refuses_it(tmp_path: Path, name: str, meant: str) -> None:
+def test_unknown_shared_name_is_a_warning_and_a_fault_in_strict_mode(tmp_path: Path, name: str, meant: str) -> None:
     line = f"{name}: no such variable; did you mean {meant}?"
     assert line in read(tmp_path, environment={name: "x"}).warnings
     assert read(tmp_path, environment={name: "x"}, strict=True).faults == (line,)
@@ -218,7 +218,7 @@ def test_what_kubernetes_sets_for_a_service_is_one_warning(tmp_path: Path) -> No
     assert "enableServiceLinks: false" in links[1]
 
 
-def test_a_known_service_does_not_hide_a_slip(tmp_path: Path) -> None:
+def test_known_service_does_not_hide_a_misspelt_variable(tmp_path: Path) -> None:
     assert (
         read(tmp_path, environment={"QUEUE_METRIKS_PORT": "9602"}).warnings[0].startswith("QUEUE_METRIKS_PORT: no such")
     )

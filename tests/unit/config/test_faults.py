@@ -219,7 +219,7 @@ BROKEN_FILES: list[tuple[str, bytes, str]] = [
 ]
 
 
-def test_there_are_at_least_sixty() -> None:
+def test_table_has_at_least_sixty_faults() -> None:
     assert len(BROKEN_VALUES) + len(BROKEN_FILES) >= 60
 
 
@@ -241,7 +241,7 @@ def test_a_broken_file_has_its_own_line(tmp_path: Path, name: str, content: byte
     assert CANARY not in outcome.output
 
 
-def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
+def test_all_faults_are_reported_together(tmp_path: Path) -> None:
     document = merged(merged(SOUND, "queue.metrics.port", 70_000), f"{WEBHOOK}.url", "ftp://x")
     outcome = read(tmp_path, document, {"QUEUE_WORKERS": "many", "QUEUE_LOG_LEVEL": "loud"}, strict=True)
     starts = [fault.split(":")[0].split(" in ")[0] for fault in outcome.faults]
@@ -275,7 +275,7 @@ def test_an_unreadable_file_is_one_fault_beside_those_of_the_environment(tmp_pat
         ("webhook", "webhooks"),
     ],
 )
-def test_an_unknown_key_is_told_and_strict_refuses_it(tmp_path: Path, path: str, meant: str) -> None:
+def test_unknown_key_is_a_warning_and_a_fault_in_strict_mode(tmp_path: Path, path: str, meant: str) -> None:
     document = merged(SOUND, path, {"x": "CANARY"})
     line = f"{path} in {tmp_path / 'config.json'}: no such setting; did you mean {meant}?"
     assert read(tmp_path, document).warnings == (line,)
@@ -284,12 +284,12 @@ def test_an_unknown_key_is_told_and_strict_refuses_it(tmp_path: Path, path: str,
     assert CANARY not in outcome.output
 
 
-def test_a_key_stays_one_line_whatever_it_holds(tmp_path: Path) -> None:
+def test_control_characters_of_a_key_are_escaped(tmp_path: Path) -> None:
     (warning,) = read(tmp_path, merged(SOUND, "queue.a\nb\x1b[31m", 1)).warnings
     assert r"queue.a\nb\x1b[31m in " in warning
 
 
-def test_sections_that_nobody_here_reads_are_silent(tmp_path: Path) -> None:
+def test_unused_sections_of_the_server_cause_no_warning(tmp_path: Path) -> None:
     assert read(tmp_path, merged(SOUND, "something_of_sockudo_6", {"x": 1}), strict=True).warnings == ()
 
 
@@ -321,7 +321,7 @@ def test_sections_that_nobody_here_reads_are_silent(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_what_fits_badly_is_told(tmp_path: Path, environment: dict[str, str], line: str) -> None:
+def test_questionable_combination_causes_a_warning(tmp_path: Path, environment: dict[str, str], line: str) -> None:
     assert any(each.startswith(line) for each in read(tmp_path, environment=environment).warnings)
 
 
@@ -338,7 +338,7 @@ def test_what_fits_badly_is_told(tmp_path: Path, environment: dict[str, str], li
         ),
     ],
 )
-def test_what_cannot_work_together_is_a_fault(tmp_path: Path, environment: dict[str, str], line: str) -> None:
+def test_conflicting_settings_are_a_fault(tmp_path: Path, environment: dict[str, str], line: str) -> None:
     (fault,) = read(tmp_path, environment=environment).faults
     assert fault.startswith(line)
     assert "; for example " in fault

@@ -18,7 +18,7 @@ def without_apps(outcome: Read) -> list[str]:
 
 
 @pytest.mark.parametrize("prefix", ["a}b", "}", "{}x", "a}b{c", "{}{a}"])
-def test_a_prefix_that_tears_keys_apart_is_refused_on_a_cluster(tmp_path: Path, prefix: str) -> None:
+def test_prefix_that_splits_the_hash_tag_is_refused_on_a_cluster(tmp_path: Path, prefix: str) -> None:
     outcome = read(tmp_path, environment=CLUSTER | {"REDIS_CLUSTER_QUEUE_PREFIX": prefix})
     (fault,) = outcome.faults
     assert fault.startswith("REDIS_CLUSTER_QUEUE_PREFIX: ")
@@ -29,12 +29,12 @@ def test_a_prefix_that_tears_keys_apart_is_refused_on_a_cluster(tmp_path: Path, 
 
 
 @pytest.mark.parametrize("prefix", ["shop", "{shop}", "a{b}c", "a{b", "a}{b}", "{a}}"])
-def test_other_prefixes_are_taken_on_a_cluster(tmp_path: Path, prefix: str) -> None:
+def test_other_prefixes_are_accepted_on_a_cluster(tmp_path: Path, prefix: str) -> None:
     outcome = read(tmp_path, environment=CLUSTER | {"REDIS_CLUSTER_QUEUE_PREFIX": prefix})
     assert outcome.faults == ()
 
 
-def test_the_name_of_the_queue_can_tear_keys_apart_too(tmp_path: Path) -> None:
+def test_queue_name_that_splits_the_hash_tag_is_refused_on_a_cluster(tmp_path: Path) -> None:
     outcome = read(tmp_path, environment=CLUSTER | {"QUEUE_REDIS_QUEUE_NAME": "web}hooks"})
     assert [fault.split(":")[0] for fault in outcome.faults] == ["QUEUE_REDIS_QUEUE_NAME"]
 
@@ -54,7 +54,7 @@ def test_at_most_once_is_refused_on_a_cluster(tmp_path: Path) -> None:
         (f"redis://a:{CANARY}/x@10.0.0.1", "write %2F"),
     ],
 )
-def test_nodes_that_cannot_be_one_cluster_are_refused(tmp_path: Path, nodes: str, reason: str) -> None:
+def test_nodes_that_cannot_form_one_cluster_are_refused(tmp_path: Path, nodes: str, reason: str) -> None:
     outcome = read(tmp_path, environment=CLUSTER | {"REDIS_CLUSTER_NODES": nodes})
     (fault,) = outcome.faults
     assert fault.startswith("REDIS_CLUSTER_NODES")
@@ -95,7 +95,7 @@ def test_an_address_map_that_cannot_be_read_is_refused(tmp_path: Path, entry: st
 
 
 @pytest.mark.parametrize("url", ["rediss://h/#insecure", "redis://h:1/3?protocol=resp3", "REDISS://h", "redis://h/"])
-def test_urls_as_the_server_takes_them(tmp_path: Path, url: str) -> None:
+def test_url_that_the_server_accepts_is_accepted(tmp_path: Path, url: str) -> None:
     assert read(tmp_path, environment={"REDIS_URL": url}).faults == ()
 
 
@@ -108,12 +108,12 @@ def test_urls_as_the_server_takes_them(tmp_path: Path, url: str) -> None:
         ({"DATABASE_REDIS_SENTINEL_TLS_CLIENT_KEY_PATH": "/k"}, "DATABASE_REDIS_SENTINEL_TLS_CLIENT_KEY_PATH"),
     ],
 )
-def test_certificates_without_use_are_warned_of(tmp_path: Path, environment: dict[str, str], variable: str) -> None:
+def test_unused_certificates_cause_a_warning(tmp_path: Path, environment: dict[str, str], variable: str) -> None:
     (warning,) = without_apps(read(tmp_path, environment=environment))
     assert warning.startswith(f"{variable}: ")
 
 
-def test_certificates_of_tls_are_not_warned_of(tmp_path: Path) -> None:
+def test_certificates_used_by_tls_cause_no_warning(tmp_path: Path) -> None:
     files = {"DATABASE_REDIS_MASTER_TLS_CA_PATH": "/ca.pem"}
     for environment in (
         {"REDIS_URL": "rediss://h"},

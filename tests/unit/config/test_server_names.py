@@ -51,7 +51,7 @@ def test_no_key_of_the_server_is_unknown(tmp_path: Path) -> None:
         ("AWS_SECRET_ACCESS_KEYS", "AWS_SECRET_ACCESS_KEY"),
     ],
 )
-def test_a_slip_in_the_name_of_a_variable_is_reported(tmp_path: Path, name: str, meant: str) -> None:
+def test_misspelt_variable_is_reported(tmp_path: Path, name: str, meant: str) -> None:
     line = f"{name}: no such variable; did you mean {meant}?"
     assert line in read(tmp_path, environment={name: "x"}).warnings
     assert line in read(tmp_path, environment={name: "x"}, strict=True).faults

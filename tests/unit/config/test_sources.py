@@ -15,7 +15,7 @@ from sockudo_queue.errors import SettingsError
 from tests.helpers.settings import CANARY, CONFIGS, read
 
 
-def test_nothing_given_is_the_defaults(tmp_path: Path) -> None:
+def test_no_settings_give_the_defaults(tmp_path: Path) -> None:
     loaded = read(tmp_path).good
     assert loaded.settings == Settings()
     assert loaded.sources == ("defaults",)
@@ -41,7 +41,7 @@ def test_environment_wins_over_file_over_defaults(tmp_path: Path) -> None:
         ({"config.json"}, "config.json"),
     ],
 )
-def test_searches_where_sockudo_does(tmp_path: Path, present: set[str], found: str) -> None:
+def test_file_is_searched_where_sockudo_searches(tmp_path: Path, present: set[str], found: str) -> None:
     (tmp_path / "config").mkdir()
     for name in present:
         (tmp_path / name).write_text("" if name.endswith("toml") else "{}")
@@ -119,7 +119,7 @@ def test_workers_in_the_file_win_over_sockudos_variable(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_concurrency_of_zero_on_redis_is_warned_of(tmp_path: Path, environment: dict[str, str], name: str) -> None:
+def test_concurrency_of_zero_on_redis_causes_a_warning(tmp_path: Path, environment: dict[str, str], name: str) -> None:
     loaded = read(tmp_path, environment=environment).good
     (warning,) = [line for line in loaded.warnings if "CONCURRENCY" in line]
     assert warning.startswith(f"{name}: 0 is correct only for a Sockudo server up to 4.7")
@@ -128,19 +128,19 @@ def test_a_concurrency_of_zero_on_redis_is_warned_of(tmp_path: Path, environment
     assert loaded.notes == ()
 
 
-def test_a_concurrency_of_zero_in_the_file_is_warned_of(tmp_path: Path) -> None:
+def test_concurrency_of_zero_in_the_file_causes_a_warning(tmp_path: Path) -> None:
     loaded = read(tmp_path, {"queue": {"redis": {"concurrency": 0}}}).good
     assert any(line.startswith("queue.redis.concurrency in ") for line in loaded.warnings)
 
 
-def test_a_server_that_only_produces_on_sqs_is_told_as_a_note(tmp_path: Path) -> None:
+def test_concurrency_of_zero_on_sqs_is_a_note(tmp_path: Path) -> None:
     loaded = read(tmp_path, environment={"QUEUE_DRIVER": "sqs", "QUEUE_SQS_CONCURRENCY": "0"}).good
     (note,) = loaded.notes
     assert note.startswith("QUEUE_SQS_CONCURRENCY: with 0, a Sockudo server only produces jobs")
     assert not [line for line in loaded.warnings if "CONCURRENCY" in line]
 
 
-def test_a_time_to_stop_that_a_servers_file_holds_is_warned_of(tmp_path: Path) -> None:
+def test_shutdown_timeout_of_the_servers_file_causes_a_warning(tmp_path: Path) -> None:
     file = {"queue": {"reliability": {"shutdown_timeout_ms": 30_000}}}
     loaded = read(tmp_path, file).good
     (warning,) = [line for line in loaded.warnings if "shutdown" in line]
@@ -195,7 +195,7 @@ def test_empty_text_in_a_file_is_unset_where_a_setting_may_be(tmp_path: Path) ->
     assert settings.model_copy(update={"redis": Settings().redis}) == Settings()
 
 
-def test_memory_in_a_file_is_the_servers_memory(tmp_path: Path) -> None:
+def test_memory_driver_in_a_file_means_the_memory_of_the_server(tmp_path: Path) -> None:
     file = {"queue": {"driver": "memory"}}
     assert any("no jobs arrive here" in line for line in read(tmp_path, file).warnings)
     assert not any("no jobs arrive" in line for line in read(tmp_path, None, {"QUEUE_DRIVER": "memory"}).warnings)
@@ -209,7 +209,7 @@ def test_memory_in_a_file_is_the_servers_memory(tmp_path: Path) -> None:
         ("sockudo-5.0.json", ["queue.reliability.shutdown_timeout_ms"]),
     ],
 )
-def test_sockudos_own_files_load_and_only_what_differs_is_warned_of(
+def test_sockudos_own_files_load_with_warnings_only_for_differences(
     tmp_path: Path, name: str, warned_of: list[str]
 ) -> None:
     outcome = read(tmp_path, (CONFIGS / name).read_bytes(), name=name, strict=True)

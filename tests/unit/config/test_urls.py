@@ -84,7 +84,7 @@ def test_what_is_refused(url: str, reason: str) -> None:
     assert reason in str(raised.value)
 
 
-def test_what_passes_is_read_alike_by_everybody() -> None:
+def test_accepted_url_is_parsed_equally_by_python_and_libcurl() -> None:
     """Python's reader decides which endpoint a webhook belongs to, libcurl's where it is sent."""
     chance = random.Random(1)
     pieces = ["%00", "%40", "@", ":", "/", "?", "#", "[", "]", "{", "|", "a", "%", "é", "..", "//", ";", "\uff05", "::"]
@@ -123,11 +123,11 @@ def test_what_passes_is_read_alike_by_everybody() -> None:
         ("https://ü:ö@h/", "https://%C3%BC:%C3%B6@h/"),
     ],
 )
-def test_other_letters_as_they_go_over_the_wire(url: str, wire: str) -> None:
+def test_international_url_is_encoded_for_the_wire(url: str, wire: str) -> None:
     assert ascii_url(url) == wire
     url_parts(wire, HTTP)
 
 
-def test_a_host_without_a_form_for_the_wire() -> None:
+def test_host_that_cannot_be_encoded_is_refused() -> None:
     with pytest.raises(ValueError, match="an invalid international host name"):
         ascii_url("https://a\u2603\ud800.example/")

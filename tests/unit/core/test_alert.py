@@ -44,7 +44,7 @@ def test_opening_and_closing_of_one_breaker_have_one_subject() -> None:
     assert opened().subject == closed.subject != opened("invoices").subject
 
 
-def test_dead_letters_without_webhook_are_told_apart_by_reason_alone() -> None:
+def test_dead_letters_without_webhook_are_distinguished_by_reason_only() -> None:
     first, second = (alert.dead_letter(app, None, AT, reason="unknown-app", last=None) for app in ("a", "b"))
     assert first.subject == second.subject
     assert first.subject != alert.dead_letter("a", None, AT, reason="unreadable", last=None).subject

@@ -90,7 +90,7 @@ def test_invisible_character_is_escaped_in_the_error() -> None:
     assert fault("(?P<\u200b>a)").endswith(" at character 5: \\u{200b}")
 
 
-def test_a_pattern_that_compiles_to_too_much_says_what_to_do() -> None:
+def test_error_of_a_pattern_that_compiles_too_large_names_the_remedy() -> None:
     message = fault(r"(?:\w{100}){100}")
     assert "KiB, more than 16384 (queue.limits.pattern_kib)" in message
     assert "[A-Za-z0-9_] for \\w" in message

@@ -96,7 +96,7 @@ def test_default_values_are_not_encoded() -> None:
         b'{"v":1,"job":"j","x":' + b"[" * 100_000,
     ],
 )
-def test_what_this_version_cannot_read_is_a_newer_record(state: bytes) -> None:
+def test_state_that_this_version_cannot_read_is_a_newer_record(state: bytes) -> None:
     with pytest.raises(NewerRecord) as caught:
         delivery_state.decode(state)
     assert "\n" not in str(caught.value)

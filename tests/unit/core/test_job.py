@@ -99,7 +99,7 @@ def test_repeated_key_is_found_beside_an_event_without_that_key(neighbour: bytes
         b'{"name":"e","data":{"channel":1},"channel":"a","channel":"b"}',
     ],
 )
-def test_an_odd_event_is_counted_and_costs_its_neighbours_nothing(odd: bytes) -> None:
+def test_unreadable_event_is_counted_and_the_others_are_kept(odd: bytes) -> None:
     read = jobs.decode(with_events(PLAIN, odd, PLAIN))
 
     assert [bytes(event.raw) for event in read.events] == [PLAIN, PLAIN]
@@ -164,7 +164,7 @@ def test_time_in_the_64_bit_range_is_decoded(time_ms: bytes) -> None:
         (b'{"a":' * 100_000, "nested too deeply"),
     ],
 )
-def test_what_cannot_be_read_says_why_and_shows_nothing(body: bytes, fault: str) -> None:
+def test_error_of_a_malformed_job_gives_the_reason_and_no_content(body: bytes, fault: str) -> None:
     with pytest.raises(MalformedJob) as caught:
         jobs.decode(body)
 
@@ -175,7 +175,7 @@ def test_what_cannot_be_read_says_why_and_shows_nothing(body: bytes, fault: str)
     assert CANARY not in shown, "a chained error shows the job"
 
 
-def test_noise_is_malformed_and_nothing_worse() -> None:
+def test_corrupted_job_raises_only_malformed_job() -> None:
     body = with_events(PLAIN)
     for at in range(len(body)):
         for spoilt in (body[:at], body[:at] + b"\x00" + body[at + 1 :], body[:at] + b"\xff" + body[at:]):

@@ -55,7 +55,7 @@ def test_valid_traceparent_is_accepted(parent: str, flags: int) -> None:
         {"a": "b"},
     ],
 )
-def test_unsound_traceparent_drops_the_whole_context(parent: object) -> None:
+def test_invalid_traceparent_drops_the_whole_context(parent: object) -> None:
     """Except for a line break at the end, which is stripped like other white space."""
     context, rejected = found(traceparent=parent, tracestate="a=b", baggage="c=d")
     if parent == f"{PARENT}\n":

@@ -30,7 +30,7 @@ EMBEDDED = {
 
 
 @pytest.mark.parametrize("text", EMBEDDED.values(), ids=EMBEDDED)
-def test_an_embedded_address_is_seen(text: str) -> None:
+def test_embedded_address_is_checked(text: str) -> None:
     assert METADATA in meanings(text)
     assert refusal(Rules(), text, 80) is not None
 

@@ -124,7 +124,7 @@ def world() -> World:
 # In flight
 
 
-def test_a_healthy_endpoint_may_use_everything(world: World) -> None:
+def test_healthy_endpoint_may_use_all_slots(world: World) -> None:
     world.attempt()
     started = [world.start() for _ in range(ALL)]
 
@@ -132,7 +132,7 @@ def test_a_healthy_endpoint_may_use_everything(world: World) -> None:
     assert isinstance(world.ask(), Deferral)
 
 
-def test_an_end_counts_once(world: World) -> None:
+def test_ending_an_attempt_twice_counts_once(world: World) -> None:
     admissions = [world.start(), world.start()]
     world.end(admissions[0])
     world.end(admissions[0], FAILED)
@@ -142,7 +142,7 @@ def test_an_end_counts_once(world: World) -> None:
     assert admissions[0].breaker.failures == 0
 
 
-def test_endpoints_are_told_apart(world: World) -> None:
+def test_endpoints_are_distinguished_by_scheme_host_and_port(world: World) -> None:
     world.start(key=KEY)
     for key in (OTHER, EndpointKey("http", "example.com", 443), EndpointKey("https", "example.com", 8443)):
         assert world.start(key=key).endpoint.in_flight == 1
@@ -188,7 +188,7 @@ def test_a_success_clears_suspicion(world: World) -> None:
 
 
 @pytest.mark.parametrize("outcome", [TIMEOUT, FAILED, from_status(429), from_failure(Failure.RESET), None])
-def test_only_what_comes_from_a_live_endpoint_clears_suspicion(world: World, outcome: Outcome | None) -> None:
+def test_only_an_answer_of_the_endpoint_clears_suspicion(world: World, outcome: Outcome | None) -> None:
     first = world.start()
     world.now += 0.2
     world.start(reserved=True)
@@ -197,7 +197,7 @@ def test_only_what_comes_from_a_live_endpoint_clears_suspicion(world: World, out
     assert world.start(reserved=True).slow
 
 
-def test_what_usually_takes_long_is_not_suspect_for_taking_long(world: World) -> None:
+def test_usually_slow_endpoint_is_not_suspect_because_it_is_slow(world: World) -> None:
     world.make_slow(0.5)
     world.start()
     world.now += 1.4
@@ -267,7 +267,7 @@ def test_a_slow_endpoint_alone_never_keeps_others_out(world: World) -> None:
     world.start(reserved=True)
 
 
-def test_what_takes_seconds_never_uses_the_slots_threads(world: World) -> None:
+def test_endpoint_that_takes_seconds_never_uses_the_threads_of_the_slots(world: World) -> None:
     world.make_slow(3.0)
     world.now += 2.0
 
@@ -291,7 +291,7 @@ def test_hanging_endpoints_together_leave_the_slots_free(world: World, count: in
         assert not world.start(key=OTHER).slow
 
 
-def test_who_has_answered_at_once_lately_finds_a_thread_while_dozens_hang(world: World) -> None:
+def test_recently_fast_endpoint_gets_a_thread_while_dozens_hang(world: World) -> None:
     """Also one that is rarely called, whose last success is too old to say that it does not hang with the others."""
     world.attempt(key=OTHER)
     for number in range(50):
@@ -328,7 +328,7 @@ def test_without_spare_workers_slow_and_dead_endpoints_leave_a_slot(max_slow: in
     assert isinstance(world.ask(key=OTHER), Admission)
 
 
-def test_one_slot_alone_serves_everybody() -> None:
+def test_single_slot_serves_every_endpoint() -> None:
     world = World(replace(LIMITS, concurrency=1, max_slow=0))
     for key in (KEY, OTHER):
         world.make_slow(key=key)
@@ -344,7 +344,7 @@ def test_the_more_slots_the_more_a_slow_endpoint_may_use_alone() -> None:
     assert places(world) >= 120
 
 
-def test_a_burst_for_a_prompt_endpoint_is_not_put_off_beside_a_slow_one(world: World) -> None:
+def test_burst_for_a_fast_endpoint_is_not_deferred_beside_a_slow_one(world: World) -> None:
     world.attempt(key=OTHER)
     world.make_slow()
     world.attempt(key=OTHER, took=0.01)
@@ -354,7 +354,7 @@ def test_a_burst_for_a_prompt_endpoint_is_not_put_off_beside_a_slow_one(world: W
     assert all(not world.start(key=OTHER).slow for _ in range(5))
 
 
-def test_slow_endpoints_share_what_there_is(world: World) -> None:
+def test_slow_endpoints_share_the_spare_threads(world: World) -> None:
     keys = [EndpointKey("https", f"slow-{n}.example", 443) for n in range(4)]
     for key in keys:
         world.make_slow(key=key)
@@ -370,7 +370,7 @@ def test_slow_endpoints_share_what_there_is(world: World) -> None:
     assert min(counts.values()) >= SUSPECT_LIMIT
 
 
-def test_slow_endpoint_that_answers_finds_a_place_while_dozens_hang(world: World) -> None:
+def test_slow_endpoint_that_answers_gets_a_thread_while_dozens_hang(world: World) -> None:
     """On a machine that is slow for a moment, this is any endpoint."""
     world.make_slow(0.2)
     for _ in range(5):
@@ -380,7 +380,7 @@ def test_slow_endpoint_that_answers_finds_a_place_while_dozens_hang(world: World
         world.attempt(key=KEY, took=0.01)
 
 
-def test_first_answer_that_was_slow_puts_nothing_off_for_long(world: World) -> None:
+def test_slow_first_answer_defers_deliveries_only_briefly(world: World) -> None:
     """Forty endpoints hang, and the first answer of another took long, because the machine was busy with them."""
     first = world.start(key=KEY)
     for number in range(40):
@@ -393,7 +393,7 @@ def test_first_answer_that_was_slow_puts_nothing_off_for_long(world: World) -> N
     assert max(answer.delay for answer in answers if isinstance(answer, Deferral)) <= FIRST_RESERVATION
 
 
-def test_ten_quick_answers_make_up_for_a_slow_first_one(world: World) -> None:
+def test_ten_fast_answers_outweigh_a_slow_first_one(world: World) -> None:
     world.attempt(took=0.5)
     for _ in range(9):
         world.attempt(took=0.02)
@@ -467,7 +467,7 @@ def test_quick_endpoints_of_one_app_that_begin_to_hang_leave_threads_to_other_ap
         world.attempt(key=EndpointKey("https", f"new-{number}.example", 443), app="new")
 
 
-def test_quick_endpoint_that_has_every_slot_and_begins_to_hang_does_not_keep_out_other_apps() -> None:
+def test_fast_endpoint_with_every_slot_that_begins_to_hang_does_not_block_other_apps() -> None:
     world = World(replace(LIMITS, concurrency=64))
     world.attempt(app="hostile")
     for _ in range(64):
@@ -501,7 +501,7 @@ def test_slow_endpoints_of_one_app_leave_places_to_other_apps(world: World) -> N
     world.start(key=EndpointKey("https", "new.example", 443), app="new")
 
 
-def test_new_webhooks_at_endpoints_that_hang_leave_the_slots_free_however_many_apps_have_some(world: World) -> None:
+def test_new_webhooks_of_many_apps_at_hanging_endpoints_leave_the_slots_free(world: World) -> None:
     world.attempt(key=OTHER)
     for number in range(30):
         for _ in range(SUSPECT_LIMIT):
@@ -516,7 +516,7 @@ def test_new_webhooks_at_endpoints_that_hang_leave_the_slots_free_however_many_a
         assert not world.start(key=OTHER).slow
 
 
-def test_backlog_of_an_app_that_has_all_its_places_does_not_come_round_at_once(world: World) -> None:
+def test_backlog_of_an_app_at_its_limit_is_not_retried_immediately(world: World) -> None:
     rounds(world, "hostile", 45, 3)
 
     delays = [world.ask(key=dead(number), app="hostile") for number in range(3000)]
@@ -527,7 +527,7 @@ def test_backlog_of_an_app_that_has_all_its_places_does_not_come_round_at_once(w
 # Webhooks at one endpoint
 
 
-def test_a_webhook_that_hangs_takes_two_threads_also_where_its_neighbours_are_answered(world: World) -> None:
+def test_hanging_webhook_takes_two_threads_even_beside_working_webhooks(world: World) -> None:
     """Their successes say nothing of it: it would take one thread after the other."""
     hanging = 0
     for _ in range(200):
@@ -559,7 +559,7 @@ def test_many_webhooks_that_hang_beside_one_that_is_answered_leave_the_slots_fre
     world.start("good")
 
 
-def test_a_slow_webhook_beside_quick_ones_is_not_taken_for_one_that_hangs(world: World) -> None:
+def test_slow_webhook_beside_fast_ones_is_not_treated_as_hanging(world: World) -> None:
     for _ in range(5):
         world.attempt(OK, 0.01, webhook="quick")
     first = world.start("slow")
@@ -590,7 +590,7 @@ def test_a_webhook_that_was_answered_lately_starts_beside_those_that_hang(world:
     assert not world.start("good").slow
 
 
-def test_retries_of_a_webhook_are_hardly_late_beside_two_that_hang_at_its_endpoint(world: World) -> None:
+def test_retries_are_hardly_delayed_by_two_hanging_webhooks_at_the_endpoint(world: World) -> None:
     """It gets answers, if bad ones. On another host than those that hang its retries would be on time."""
     world.attempt(FAILED, 0.01, webhook="failing")
     for _ in range(SUSPECT_LIMIT):
@@ -631,7 +631,7 @@ def test_new_webhooks_that_hang_at_a_suspect_endpoint_leave_a_place_to_one_that_
     world.attempt(OK, 0.01, webhook="good")
 
 
-def test_webhooks_of_a_dead_endpoint_are_not_many_by_being_many(world: World) -> None:
+def test_many_webhooks_of_a_dead_endpoint_get_no_extra_attempts(world: World) -> None:
     for number in range(30):
         world.attempt(OK, 0.001, webhook=f"hook-{number}")
     for _ in range(20):
@@ -664,7 +664,7 @@ def test_the_breaker_opens_after_failures_in_a_row(world: World) -> None:
 @pytest.mark.parametrize(
     "outcome", [from_status(404), from_status(302), from_failure(Failure.GUARD), from_failure(Failure.INTERNAL), OK]
 )
-def test_what_is_not_the_endpoints_fault_opens_nothing(world: World, outcome: Outcome) -> None:
+def test_failure_that_is_not_of_the_endpoint_does_not_open_the_breaker(world: World, outcome: Outcome) -> None:
     for _ in range(20):
         world.attempt(outcome)
 
@@ -712,7 +712,7 @@ def test_a_failed_probe_doubles_the_period_up_to_the_longest(world: World) -> No
     assert waits == [10, 20, 40, 60, 60, 60]
 
 
-def test_a_probe_that_came_to_nothing_leaves_room_for_another(world: World) -> None:
+def test_probe_without_an_outcome_allows_another_probe(world: World) -> None:
     world.open_breaker()
     world.now += LIMITS.breaker_period
     world.end(world.start(), None)
@@ -721,7 +721,7 @@ def test_a_probe_that_came_to_nothing_leaves_room_for_another(world: World) -> N
 
 
 @pytest.mark.parametrize("outcome", [TIMEOUT, FAILED, None])
-def test_what_was_under_way_before_it_opened_is_no_probe(world: World, outcome: Outcome | None) -> None:
+def test_attempt_started_before_the_breaker_opened_is_not_a_probe(world: World, outcome: Outcome | None) -> None:
     world.attempt()
     old = world.start()
     for _ in range(LIMITS.breaker_failures):
@@ -740,7 +740,7 @@ def test_what_was_under_way_before_it_opened_is_no_probe(world: World, outcome: 
     assert probe.breaker.period == 2 * period
 
 
-def test_a_success_of_what_was_under_way_before_closes_it(world: World) -> None:
+def test_success_of_an_attempt_started_before_the_breaker_opened_closes_it(world: World) -> None:
     world.attempt()
     old = world.start()
     for _ in range(LIMITS.breaker_failures):
@@ -754,7 +754,7 @@ def test_a_success_of_what_was_under_way_before_closes_it(world: World) -> None:
     world.start()
 
 
-def test_410_opens_at_once_and_for_the_longest_period(world: World) -> None:
+def test_410_opens_the_breaker_immediately_for_the_longest_period(world: World) -> None:
     world.attempt(GONE)
 
     assert world.state() is BreakerState.OPEN
@@ -786,7 +786,7 @@ def test_an_open_breaker_delays_no_other_webhook_of_the_endpoint(world: World, t
         world.attempt(OK, took, webhook="good")
 
 
-def test_a_probe_of_an_earlier_outage_says_nothing_in_the_next(world: World) -> None:
+def test_probe_of_an_earlier_outage_is_ignored_in_the_next(world: World) -> None:
     world.attempt()
     old = world.start()
     world.open_breaker()
@@ -811,7 +811,7 @@ def test_a_new_url_has_a_breaker_of_its_own(world: World) -> None:
     assert isinstance(world.ask(url="https://example.com/mended"), Admission)
 
 
-def test_a_short_budget_holds_a_probe_or_two(world: World) -> None:
+def test_short_budget_leaves_time_for_a_probe(world: World) -> None:
     """Else what comes while the breaker is open would be given up without having been tried."""
     for _ in range(LIMITS.breaker_failures):
         admission = world.ask("short", budget=6.0)
@@ -827,7 +827,7 @@ def test_a_short_budget_holds_a_probe_or_two(world: World) -> None:
 # Forgetting
 
 
-def test_what_has_rested_for_long_is_forgotten(world: World) -> None:
+def test_endpoint_idle_for_long_is_forgotten(world: World) -> None:
     world.attempt()
     kept = world.start(key=OTHER)
     world.open_breaker("bad", dead(1))
@@ -841,7 +841,7 @@ def test_what_has_rested_for_long_is_forgotten(world: World) -> None:
     world.end(kept)
 
 
-def test_a_crowd_is_forgotten_sooner(world: World) -> None:
+def test_many_idle_endpoints_are_forgotten_sooner(world: World) -> None:
     for number in range(3 * CROWDED):
         world.attempt(key=dead(number), took=0.001)
         if number % 1000 == 0:
@@ -891,7 +891,7 @@ def test_the_longer_hold_counts(world: World) -> None:
 # Reservations
 
 
-def test_reservations_are_apart_by_the_pace_of_the_endpoint(world: World) -> None:
+def test_reservations_are_spaced_by_the_pace_of_the_endpoint(world: World) -> None:
     world.attempt(key=OTHER)
     world.make_slow(0.2)
     world.attempt(key=OTHER, took=0.01)
@@ -961,7 +961,7 @@ def test_a_slow_endpoint_that_was_silent_for_a_moment_is_not_held_to_the_pace_of
     assert answer.delay < 0.1
 
 
-def test_who_has_a_place_does_not_queue_again(world: World) -> None:
+def test_delivery_with_a_reservation_does_not_queue_again(world: World) -> None:
     first = world.start()
     world.now += 0.4
     world.start(reserved=True)
@@ -974,7 +974,7 @@ def test_who_has_a_place_does_not_queue_again(world: World) -> None:
     world.start(reserved=True)
 
 
-def test_recovery_gives_every_place_free(world: World) -> None:
+def test_recovery_releases_every_reservation(world: World) -> None:
     first = world.start()
     world.now += 0.4
     for _ in range(20):
@@ -1003,7 +1003,7 @@ def test_recovery_closes_the_breaker_and_forgets_its_reservations(world: World) 
 # The limit of a webhook
 
 
-def test_webhook_has_no_more_attempts_in_flight_than_it_may(world: World) -> None:
+def test_attempts_in_flight_of_a_webhook_are_limited(world: World) -> None:
     world.attempt(took=0.02)
     first, second = (world.start(most=2) for _ in range(2))
     later = world.ask(most=2)
@@ -1017,7 +1017,7 @@ def test_webhook_has_no_more_attempts_in_flight_than_it_may(world: World) -> Non
     world.end(second)
 
 
-def test_those_that_wait_for_a_place_go_before_those_that_come(world: World) -> None:
+def test_waiting_deliveries_go_before_new_ones_at_the_limit(world: World) -> None:
     world.attempt(took=0.2)
     first = world.start(most=1)
     waits = world.ask(most=1)
@@ -1031,7 +1031,7 @@ def test_those_that_wait_for_a_place_go_before_those_that_come(world: World) -> 
     assert isinstance(world.ask(reserved=True, most=1), Admission)
 
 
-def test_one_that_missed_its_place_asks_again_soon_and_waits_longer_each_time(world: World) -> None:
+def test_missed_reservation_is_retried_soon_with_growing_delays(world: World) -> None:
     world.attempt(took=0.2)
     world.start(most=1)
     again = world.ask(reserved=True, most=1)
@@ -1040,7 +1040,7 @@ def test_one_that_missed_its_place_asks_again_soon_and_waits_longer_each_time(wo
     assert again.delay < 0.2
 
 
-def test_limit_leaves_most_of_its_pace_to_a_webhook(world: World) -> None:
+def test_webhook_at_its_limit_keeps_most_of_its_throughput(world: World) -> None:
     """A backlog keeps the places of a limited webhook taken, and no attempt is beyond the limit."""
     for _ in range(20):
         world.attempt(took=0.05)

@@ -66,7 +66,7 @@ def test_dead_letters_have_at_most_half_of_the_bytes() -> None:
     assert [letter.body[:1] for letter in driver.letters()] == [b"2", b"3"]
 
 
-def test_bytes_of_a_job_count_once_however_many_deliveries_wait() -> None:
+def test_bytes_of_a_job_count_once_for_all_its_deliveries() -> None:
     driver = driver_of(max_bytes=100)
     driver.put(b"a" * 60)
     driver.settle([Settlement(claim(driver), tuple(Retry(b"%d" % number, 1_000) for number in range(5)), splits=True)])
@@ -81,7 +81,7 @@ def test_job_above_the_bytes_costs_no_other_job() -> None:
     assert (driver.evicted, bodies(driver)) == (1, [b"a" * 60])
 
 
-def test_bytes_are_free_again_whatever_became_of_a_job() -> None:
+def test_bytes_are_freed_by_every_disposition_of_a_job() -> None:
     clock = Clock()
     driver = driver_of(clock, max_bytes=1_000)
 
@@ -118,7 +118,7 @@ def test_claimed_delayed_and_dead_records_count_for_the_capacity_and_stay() -> N
     assert bodies(driver) == [b"3"]
 
 
-def test_a_full_memory_without_ready_jobs_drops_what_comes() -> None:
+def test_full_memory_without_ready_jobs_drops_new_jobs() -> None:
     driver = driver_of(capacity=1)
     put(driver, 1)
     held = claim(driver)
@@ -157,7 +157,7 @@ def test_ready_and_due_records_take_turns() -> None:
     assert sorted(states[:2]) == sorted(states[2:]) == [b"", b"late"]
 
 
-def test_what_is_put_back_comes_first_in_the_order_of_the_claims() -> None:
+def test_requeued_jobs_come_first_in_the_order_of_their_claims() -> None:
     clock = Clock()
     driver = driver_of(clock)
     put(driver, 4)

@@ -88,7 +88,7 @@ def test_what_is_kept(found: HistoryFigures, line: str) -> None:
         (figures(period(Mode.ALL, 0, 1)), Page((), None, unreadable=1), "could not be read"),
     ],
 )
-def test_reason_why_nothing_found_proves_nothing(found: HistoryFigures, page: Page, reason: str) -> None:
+def test_empty_answer_gives_the_reason_why_it_may_be_incomplete(found: HistoryFigures, page: Page, reason: str) -> None:
     assert reason in no_entry(found, Criteria(), page)
 
 

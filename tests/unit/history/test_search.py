@@ -156,7 +156,7 @@ def test_search_that_is_cut_short_goes_on_where_it_stopped() -> None:
     assert pages > 5
 
 
-def test_search_ends_where_items_are_older_than_what_is_wanted() -> None:
+def test_search_ends_at_items_older_than_the_requested_time() -> None:
     read = list[bytes]()
 
     def texts(before: Position | None) -> Iterator[bytes]:
@@ -226,7 +226,7 @@ def test_text_is_split_into_its_items() -> None:
     assert list(split(b"")) == []
 
 
-def test_a_million_bytes_without_what_is_wanted_are_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_items_without_the_searched_text_are_skipped_without_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
     decoded: Callable[..., Entry] | None = None
     monkeypatch.setattr("sockudo_queue.history.search.entry_of", decoded)
     assert not find(Criteria(channel="nowhere"), source((1, item(*(row(n) for n in range(500)))))).entries

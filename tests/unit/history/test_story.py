@@ -12,7 +12,7 @@ def entry(at: int, outcome: str, webhook: str = "orders", app: str = "shop") -> 
     return Entry(app, "pod:1", EntryRow(at, "j", webhook, 1, outcome))
 
 
-def test_webhooks_are_told_apart_and_in_the_order_of_their_first_try() -> None:
+def test_story_lists_webhooks_in_the_order_of_their_first_try() -> None:
     found = stories(
         [
             entry(5, "delivered", "b"),

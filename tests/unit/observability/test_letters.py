@@ -52,7 +52,7 @@ def test_a_position_survives_as_text() -> None:
         ({"fault": "Redis is away"}, "bad", "It stopped: Redis is away. What was done is done"),
     ],
 )
-def test_an_action_is_told_in_words(fields: dict[str, object], kind: str, words: str) -> None:
+def test_action_is_described_in_words(fields: dict[str, object], kind: str, words: str) -> None:
     shown = work_display(work(**fields), NOW)
     assert shown.kind == kind
     assert words in " ".join(shown.lines)

@@ -75,7 +75,7 @@ def test_pages_and_metrics_need_the_right_login(path: str, authorization: str | 
         (Credentials("operator", token=Secret("t")), basic("operator", "t")),
     ],
 )
-def test_a_way_that_is_not_set_up_lets_nobody_in(credentials: Credentials, authorization: str) -> None:
+def test_login_method_that_is_not_configured_is_refused(credentials: Credentials, authorization: str) -> None:
     assert status_of(credentials, "/", authorization) == 401
 
 

@@ -160,7 +160,7 @@ def test_any_value_makes_one_line(output: Output, value: Any, shown: Any) -> Non
 
 
 @pytest.mark.parametrize("log_format", ["json", "pretty"])
-def test_no_character_that_a_terminal_acts_upon_is_written(output: Output, log_format: str) -> None:
+def test_terminal_control_characters_are_escaped(output: Output, log_format: str) -> None:
     odd = "a\u009b31mRED\u202e\u2028{}\u0085x\u007f\U000e0001é日"
     output.set_up(log_format=log_format).info("test.event", odd=odd)
     text = output.text()

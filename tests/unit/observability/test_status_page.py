@@ -52,13 +52,13 @@ def test_rates_are_between_samples() -> None:
     assert numbers.rates(samples[:1]) == ((), ())
 
 
-def test_what_is_not_known_is_a_gap() -> None:
+def test_missing_sample_is_a_gap() -> None:
     samples = [sample(0, 3), sample(5, None), sample(10, 4, oldest=7.5)]
     assert numbers.waiting(samples) == (3.0, None, 4.0)
     assert numbers.oldest_ages(samples) == (0.0, None, 2.5)
 
 
-def test_percentiles_come_out_of_the_buckets() -> None:
+def test_percentiles_are_computed_from_the_buckets() -> None:
     counts = [0] * (len(ATTEMPT_SECONDS) + 1)
     assert numbers.percentile(counts, 0.5) is None
     counts[1] = 100  # between 5 and 10 ms
@@ -184,7 +184,7 @@ def test_an_empty_page_says_that_nothing_has_happened_yet() -> None:
     assert "No attempts yet" in found.words
 
 
-def test_the_page_tells_the_cause_of_trouble() -> None:
+def test_page_shows_the_cause_of_a_failure() -> None:
     metrics = Metrics("redis", "webhooks")
     history, health, shown = pages(metrics)
     health.ready()
@@ -241,7 +241,7 @@ def test_a_webhook_that_only_fails_is_not_called_ok(delivered: int, failed: int,
     assert f"<title>{title} " in document
 
 
-def test_webhooks_in_trouble_come_before_those_of_which_some_attempts_fail() -> None:
+def test_failing_webhooks_come_before_those_with_some_failed_attempts() -> None:
     metrics = Metrics("redis", "webhooks")
     _, _, shown = pages(metrics)
     ended(metrics, "shop", "fine")
@@ -254,7 +254,7 @@ def test_webhooks_in_trouble_come_before_those_of_which_some_attempts_fail() -> 
     assert [row["webhook"] for row in told["webhooks"]] == ["stopped", "gone", "flaky", "fine"]
 
 
-def test_a_queue_that_does_not_answer_is_said_to_be_unknown() -> None:
+def test_queue_that_does_not_answer_is_shown_as_unknown() -> None:
     history, health, shown = pages(Metrics("redis", "webhooks"))
     health.ready()
     history.sample(None, None)
@@ -293,7 +293,7 @@ def test_the_page_loads_nothing_and_its_policy_forbids_it() -> None:
     assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
 
 
-def test_machines_get_the_same_figures() -> None:
+def test_json_has_the_same_figures_as_the_page() -> None:
     metrics = Metrics("redis", "webhooks")
     history, _, shown = pages(metrics)
     ended(metrics, "shop", "orders", "retryable", reason="refused")
@@ -369,7 +369,7 @@ def test_colors_have_the_contrast_of_wcag_aa(scheme: int, front: str, back: str,
     assert contrast(names[front], names[back]) >= least
 
 
-def test_no_state_is_told_by_its_color_alone() -> None:
+def test_no_state_is_shown_by_color_only() -> None:
     states = [*overview._READY.values(), *overview._BREAKERS.values(), overview._FAILING, overview._PARTLY_FAILING]
     for state in states:
         assert state.word
@@ -412,7 +412,7 @@ def test_paused_webhooks_are_shown_and_counted() -> None:
     assert told[11] == {"app": "shop", "webhook": "hook-11", "held": 11}
 
 
-def test_state_of_a_paused_webhook_is_no_trouble() -> None:
+def test_paused_webhook_is_not_shown_as_failing() -> None:
     metrics = Metrics("redis", "webhooks")
     _, _, shown = pages(metrics)
     ended(metrics, "shop", "orders")

@@ -190,7 +190,7 @@ def test_flush_sends_acks_and_gives_jobs_back_when_they_have_waited(monkeypatch:
     assert not world.batches.holds
 
 
-def test_everything_is_flushed_at_once_at_a_stop() -> None:
+def test_everything_is_flushed_immediately_at_a_stop() -> None:
     world = World()
     claim = world.take()
     assert claim is not None
@@ -202,7 +202,7 @@ def test_everything_is_flushed_at_once_at_a_stop() -> None:
     assert not world.batches.holds
 
 
-def test_what_got_no_answer_is_sent_again_and_counted_as_unconfirmed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_acks_without_a_reply_are_sent_again_and_counted_as_unconfirmed(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World()
     claim = world.take()
     assert claim is not None
@@ -275,7 +275,7 @@ def test_workers_wait_for_the_batch_that_one_of_them_fetches() -> None:
     assert len(world.queue.calls) == 1
 
 
-def test_failed_fetch_holds_up_nobody() -> None:
+def test_failed_fetch_does_not_block_other_workers() -> None:
     world = World()
     world.queue.error = BrokerUnavailable("away")
     with pytest.raises(BrokerUnavailable):

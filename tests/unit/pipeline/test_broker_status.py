@@ -75,7 +75,7 @@ def test_one_server_of_several_is_lost_until_it_answers_itself(
     assert readiness == [None, "a: gone", None]
 
 
-def test_a_refusal_after_an_outage_is_told(watch: BrokerWatch, log: Log, readiness: list[str | None]) -> None:
+def test_refusal_after_an_outage_is_logged(watch: BrokerWatch, log: Log, readiness: list[str | None]) -> None:
     watch.failed(BrokerUnavailable("gone"))
     for _ in range(3):
         watch.failed(BrokerRefused("wrong password"))
@@ -102,7 +102,7 @@ def test_an_answer_that_was_on_its_way_before_an_outage_does_not_end_it(
     assert readiness == [None, "a: gone", None]
 
 
-def test_an_outage_of_one_server_makes_no_answer_of_another_older(watch: BrokerWatch) -> None:
+def test_outage_of_one_server_does_not_outdate_answers_of_another(watch: BrokerWatch) -> None:
     watch.failed(SourceUnavailable("a", "gone"))
     before = watch.losses
     watch.failed(SourceUnavailable("b", "gone"))
@@ -122,7 +122,7 @@ def test_an_answer_that_was_on_its_way_before_a_refusal_does_not_end_it(watch: B
     assert log.events == ["source.refused a", "source.resumed"]
 
 
-def test_a_server_that_is_back_and_refuses_is_silent_no_more(
+def test_server_that_refuses_after_an_outage_is_no_longer_lost(
     watch: BrokerWatch, log: Log, readiness: list[str | None]
 ) -> None:
     before = watch.losses
@@ -157,7 +157,7 @@ class Overtaken:
         pass
 
 
-def test_a_failure_that_an_outages_end_overtakes_begins_no_other(log: Log) -> None:
+def test_failure_reported_after_the_end_of_its_outage_begins_no_new_outage(log: Log) -> None:
     watch = BrokerWatch(log, lambda _: None)
     watch.worked(0)
     watch.failed(BrokerUnavailable("gone"))
@@ -185,7 +185,7 @@ def test_a_refusal_of_one_source_is_reported_as_it_begins_and_ends_and_is_logged
     assert changes == [("a", "no rights"), ("a", None), ("a", "no rights")]
 
 
-def test_a_refused_settlement_says_nothing_of_its_source(
+def test_refused_settlement_does_not_mark_its_source_as_refused(
     watch: BrokerWatch, log: Log, readiness: list[str | None]
 ) -> None:
     watch.failed(SettlementRefused("a", "too large"))

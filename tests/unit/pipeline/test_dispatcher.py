@@ -229,7 +229,7 @@ def test_the_job_id_that_sockudo_gave_is_kept() -> None:
     assert owed(part).job == "theirs"
 
 
-def test_a_job_that_nobody_wants_is_acked_and_not_posted() -> None:
+def test_job_that_matches_no_webhook_is_acked_without_a_post() -> None:
     world = World(hook("a", filter=Filter(channel_prefix="other-")), hook("b"))
 
     assert world.settle(claim_of(job(1, events=[event("member_added")]))).parts == ()
@@ -238,7 +238,7 @@ def test_a_job_that_nobody_wants_is_acked_and_not_posted() -> None:
     assert world.sender.posted == []
 
 
-def test_each_webhook_gets_what_it_wants() -> None:
+def test_each_webhook_gets_only_its_matching_events() -> None:
     world = World(hook("a"), hook("b", filter=Filter(channel_prefix="x-")))
     events = [event(channel="room-1"), event(channel="x-1")]
 
@@ -250,7 +250,7 @@ def test_each_webhook_gets_what_it_wants() -> None:
     ]
 
 
-def test_of_three_webhooks_one_fails_and_is_owed_alone() -> None:
+def test_only_the_failed_one_of_three_webhooks_is_retried() -> None:
     world = World(hook("a"), hook("b"), hook("c"))
     world.sender.answers["b"] = DOWN
 
@@ -377,7 +377,7 @@ def test_a_record_of_a_later_version_is_left_as_it_is(lapses: int) -> None:
 
 
 @pytest.mark.parametrize("webhooks", [(), (hook("other"),), (hook("a", filter=Filter(channel_prefix="nothing-")),)])
-def test_what_is_owed_to_a_webhook_that_is_gone_is_a_dead_letter(webhooks: tuple[Webhook, ...]) -> None:
+def test_delivery_of_a_removed_webhook_becomes_a_dead_letter(webhooks: tuple[Webhook, ...]) -> None:
     world = World(*webhooks)
 
     part = only(world.settle(claim_of(job(1), DeliveryState("j", APP_ID, "a", attempts=3))))
@@ -419,7 +419,7 @@ def test_job_that_invalid_webhooks_alone_want_becomes_a_dead_letter_of_each() ->
     assert world.sender.posted == []
 
 
-def test_what_is_owed_to_a_webhook_that_became_invalid_is_a_dead_letter() -> None:
+def test_delivery_of_a_webhook_that_became_invalid_becomes_a_dead_letter() -> None:
     """Also where it was replayed too early: it dies again, with its past."""
     world = World(hook("a"), invalid=(unserved("bad", "cache_miss"),))
     past = (PastDeath("webhook-invalid", NOW_MS, 0, None),)
@@ -460,7 +460,7 @@ def test_a_job_of_an_unknown_app_is_tried_again_and_then_a_dead_letter() -> None
     assert (part.reason, owed(part).app) == ("unknown-app", APP_ID)
 
 
-def test_jobs_that_wait_for_their_apps_take_no_look_from_a_new_one() -> None:
+def test_waiting_jobs_take_no_lookup_from_a_new_job() -> None:
     world = World(lives=False)
     world.resolver._look_ups._due = dict.fromkeys(range(NOW_MS // 1000, NOW_MS // 1000 + 1_000), LOOKS_A_SECOND)
     part, now_ms, looks = only(world.settle(claim_of(job(1)))), NOW_MS, 1
@@ -595,7 +595,7 @@ def test_known_app_is_counted_once_and_again_after_an_unknown_one() -> None:
     assert world.unknown_apps.is_counting
 
 
-def test_no_job_is_a_dead_letter_while_nobody_can_tell_whether_there_is_its_app() -> None:
+def test_no_job_becomes_a_dead_letter_while_the_app_store_is_unavailable() -> None:
     world = World()
     world.resolver._registry = Away(AppStoreUnavailable("gone"))
     delays: list[int] = []
@@ -613,7 +613,7 @@ def test_no_job_is_a_dead_letter_while_nobody_can_tell_whether_there_is_its_app(
     assert world.sender.names == []  # the app of this world has no webhook
 
 
-def test_jobs_of_which_nobody_can_tell_are_no_sign_of_a_wrong_configuration() -> None:
+def test_outage_of_the_app_store_is_not_counted_as_unknown_apps() -> None:
     world = World()
     world.resolver._registry = Away(AppStoreUnavailable("gone"))
     for _ in range(100):
@@ -621,7 +621,7 @@ def test_jobs_of_which_nobody_can_tell_are_no_sign_of_a_wrong_configuration() ->
     assert not world.unknown_apps.prevail
 
 
-def test_a_budget_that_runs_stands_still_while_nobody_can_tell() -> None:
+def test_started_budget_stands_still_while_the_app_store_is_unavailable() -> None:
     world = World(hook("a"))
     world.resolver._registry = Away(AppStoreUnavailable("gone"))
     state = DeliveryState("rec", APP_ID, "a", attempts=2, budget_from=NOW_MS - 5_000)
@@ -661,7 +661,7 @@ def test_an_app_that_becomes_known_gets_its_webhooks_all_their_tries() -> None:
         assert owed(kept).budget_from == pytest.approx(claim.server_ms, abs=5000)
 
 
-def test_a_replayed_delivery_has_all_its_tries_and_dies_again_with_its_past() -> None:
+def test_replayed_delivery_gets_all_its_tries_and_keeps_its_history() -> None:
     world = World(hook("a"), hook("b"))
     world.sender.answers["a"] = REFUSED
     dead = DeliveryState(
@@ -711,7 +711,7 @@ def test_a_deferral_counts_no_attempt() -> None:
     assert isinstance(world.dispatcher.deferred(in_flight, delivery, Deferral(0.0, by_breaker=False)), Retry)
 
 
-def test_a_guess_grows_each_time_up_to_a_limit_and_a_promise_ends_it() -> None:
+def test_unreserved_deferral_grows_up_to_a_limit_until_a_reservation() -> None:
     """Else a backlog beyond what can be promised goes round and round, and so does one that has missed its places."""
     world = World(hook("a"))
     for reserved in (True, False):
@@ -733,7 +733,7 @@ def test_a_guess_grows_each_time_up_to_a_limit_and_a_promise_ends_it() -> None:
         assert owed(promised).guesses == 0
 
 
-def test_a_budget_that_ends_before_the_breaker_does_leaves_a_last_look() -> None:
+def test_budget_that_ends_before_the_breaker_period_allows_one_last_check() -> None:
     """It becomes a dead letter once its budget is over, not as soon as the end can be foreseen."""
     world = World(hook("a", policy=RetryPolicy(max_elapsed_time_ms=2000)))
     in_flight = world.resolver.resolve(claim_of(job(1), DeliveryState("j", APP_ID, "a", budget_from=NOW_MS - 1500)))
@@ -774,7 +774,7 @@ def test_an_open_breaker_starts_the_budget_and_ends_it() -> None:
     assert len(world.sender.posted) == LIMITS.breaker_failures
 
 
-def test_a_place_in_the_line_is_used_up_by_an_attempt() -> None:
+def test_reservation_is_used_up_by_an_attempt() -> None:
     world = World(hook("a"))
     world.sender.answers["a"] = DOWN
 
@@ -811,9 +811,7 @@ def test_a_dying_thread_leaves_no_attempt_at_the_endpoint() -> None:
 
 
 @pytest.mark.parametrize("broken", ["_report", "_send"])
-def test_what_was_delivered_is_never_posted_again_for_the_sake_of_a_figure(
-    broken: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failing_metric_never_causes_a_second_post(broken: str, monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(hook("a"))
 
     def fail(*_: object) -> None:

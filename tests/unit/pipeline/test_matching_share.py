@@ -174,7 +174,7 @@ def test_job_is_cut_off_when_the_daemon_stops(world: World) -> None:
         world.search(world.job(), SLICE)
 
 
-def test_accounts_that_are_paid_are_forgotten_where_there_are_many(world: World) -> None:
+def test_settled_accounts_are_forgotten_above_a_number(world: World) -> None:
     for number in range(2 * CROWDED):
         world.search(world.job(f"app-{number}"), SLICE, others=False)
         world.now += SLICE / SHARE

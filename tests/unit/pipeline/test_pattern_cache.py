@@ -96,7 +96,7 @@ class Searches:
         return search
 
 
-def test_costly_search_is_made_once_a_job_however_many_webhooks_ask() -> None:
+def test_costly_search_runs_once_per_job_for_all_webhooks() -> None:
     searches = Searches()
     for _ in range(5):
         assert searches.cache.finds("a", "abc")

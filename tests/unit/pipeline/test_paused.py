@@ -85,7 +85,7 @@ def test_retry_that_is_due_is_held_and_counts_nothing() -> None:
     assert world.sender.names == []
 
 
-def test_what_is_held_once_more_is_held_since_the_first_time() -> None:
+def test_delivery_held_again_keeps_the_time_of_the_first_hold() -> None:
     world = PausedWorld("a")
     state = DeliveryState("j", APP_ID, "a", held_from=HELD_MS)
     assert owed(only(world.settle(claim_of(job(1), state)))).held_from == HELD_MS
@@ -131,7 +131,7 @@ def test_delivery_that_cannot_be_attempted_is_held_while_its_webhook_is_paused(
 
 
 @pytest.mark.parametrize("names", [(), ("b",)])
-def test_paused_webhook_that_is_removed_buries_nothing_before_the_resume(names: tuple[str, ...]) -> None:
+def test_removed_webhook_causes_no_dead_letter_before_the_resume(names: tuple[str, ...]) -> None:
     world = PausedWorld("a", names=names)
     state = DeliveryState("j", APP_ID, "a", attempts=1)
     assert isinstance(only(world.settle(claim_of(job(1), state))), Hold)
@@ -139,7 +139,7 @@ def test_paused_webhook_that_is_removed_buries_nothing_before_the_resume(names: 
     assert isinstance(only(world.settle(claim_of(job(1), state))), DeadLetter)
 
 
-def test_paused_webhook_that_is_invalid_buries_nothing_before_the_resume() -> None:
+def test_invalid_webhook_causes_no_dead_letter_before_the_resume() -> None:
     world = PausedWorld("c", names=("a",), invalid=("c", "d"))
 
     parts = world.settle(claim_of(job(1))).parts
@@ -185,7 +185,7 @@ def test_state_that_is_held_is_read_as_it_was_written() -> None:
     assert delivery_state.resumed(DeliveryState("j"), NOW_MS) == DeliveryState("j")
 
 
-def test_workers_wait_until_it_is_known_what_is_paused() -> None:
+def test_workers_wait_until_the_pauses_are_known() -> None:
     paused, stopping = PausedWebhooks(), threading.Event()
     waiting = threading.Thread(target=paused.wait_until_known, args=(stopping,), daemon=True)
     waiting.start()

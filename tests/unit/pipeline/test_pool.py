@@ -240,7 +240,7 @@ def test_the_slot_of_a_dead_worker_wakes_a_spare_one_at_once() -> None:
     hands.stop()
 
 
-def test_a_thread_that_cannot_be_started_costs_nothing_but_itself() -> None:
+def test_thread_that_cannot_be_started_affects_no_other() -> None:
     hands = BusyHands(2, 4)
     first = hands.slots[0]
     hands.refuse = True

@@ -39,7 +39,7 @@ def test_unknown_apps_prevail_once_and_a_clear_majority_of_known_ones_ends_it() 
     assert "such as 'lost'; see" in lines[0]["text"]
 
 
-def test_a_known_app_that_tips_the_scale_is_not_named() -> None:
+def test_known_app_that_completes_the_window_is_not_named() -> None:
     apps, changes = watched()
     with structlog.testing.capture_logs() as lines:
         for _ in range(RECENT - 1):
@@ -69,7 +69,7 @@ def test_mixed_traffic_does_not_make_readiness_flap() -> None:
     assert changes == [format_reason("app")]
 
 
-def test_job_that_comes_back_says_nothing_where_apps_are_known() -> None:
+def test_returning_job_is_not_counted_while_apps_are_known() -> None:
     apps, changes = watched()
     apps.saw("shop", known=True)
     for _ in range(2 * RECENT):
@@ -88,7 +88,7 @@ def test_jobs_that_come_back_after_a_restart_count_until_an_app_is_known() -> No
     assert changes == [format_reason("lost"), None]
 
 
-def test_no_second_gets_more_looks_than_it_can_bear() -> None:
+def test_lookups_per_second_are_limited() -> None:
     schedule, now_ms = LookupSchedule(), 1_800_000_000_000
     delays = [schedule.delay_ms(now_ms, 1000) for _ in range(10 * LOOKS_A_SECOND)]
 
@@ -101,7 +101,7 @@ def test_no_second_gets_more_looks_than_it_can_bear() -> None:
     assert len(schedule._due) <= 2
 
 
-def test_jobs_that_wait_again_leave_room_for_new_ones() -> None:
+def test_jobs_that_wait_again_leave_lookups_for_new_ones() -> None:
     schedule, now_ms = LookupSchedule(), 1_800_000_000_000
     for _ in range(10 * LATER_LOOKS):
         schedule.delay_ms(now_ms - 59_000, 60_000)
@@ -112,7 +112,7 @@ def test_jobs_that_wait_again_leave_room_for_new_ones() -> None:
     assert max(delays) < 6_000
 
 
-def test_more_looks_than_can_be_scheduled_are_spread() -> None:
+def test_lookups_beyond_the_schedule_are_spread() -> None:
     schedule, now_ms = LookupSchedule(), 1_800_000_000_000
     for second in range(now_ms // 1000, now_ms // 1000 + 2 * HORIZON):
         schedule._due[second] = LOOKS_A_SECOND

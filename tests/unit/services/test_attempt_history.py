@@ -95,7 +95,7 @@ def test_entries_are_stored_in_batches() -> None:
     assert len(world.history.search(Criteria(), 2_000, None, lambda: False).entries) == BATCH_ROWS + 10
 
 
-def test_nothing_is_asked_while_nothing_waits() -> None:
+def test_store_is_not_called_without_entries() -> None:
     world = World()
     world.history.flush()
     world.append()

@@ -102,7 +102,7 @@ def test_calls_are_small_and_the_log_says_who_did_what() -> None:
 
 @pytest.mark.parametrize("skew_ms", [60_000, 0, -60_000])
 @pytest.mark.parametrize("later_ms", [1, 0, -1])
-def test_each_letter_is_replayed_once_with_any_difference_of_the_clocks(skew_ms: int, later_ms: int) -> None:
+def test_each_dead_letter_is_replayed_once_despite_clock_skew(skew_ms: int, later_ms: int) -> None:
     letters = Letters(25, died_ms=round(time.time() * 1000) + skew_ms)
     letters.dies_again_after_ms = later_ms
     done, line = work_on(letters)
@@ -110,7 +110,7 @@ def test_each_letter_is_replayed_once_with_any_difference_of_the_clocks(skew_ms:
     assert (done.done, done.left, line["left"]) == (25, {TOO_LATE: 20}, 20)
 
 
-def test_purge_takes_nothing_that_died_after_the_beginning() -> None:
+def test_purge_keeps_dead_letters_created_after_its_start() -> None:
     letters = Letters(3, died_ms=1)
     late = replace(letters.there[0], id="late", died_ms=2)
     letters.on_replay = lambda: letters.there.append(late)

@@ -68,7 +68,7 @@ def test_the_id_of_an_envelope_may_be_any_text() -> None:
         b'{"version":2,"id":"%b"}' % ID.encode(),
     ],
 )
-def test_what_is_no_envelope_stays_as_it_is(payload: bytes) -> None:
+def test_body_that_is_not_an_envelope_is_unchanged(payload: bytes) -> None:
     assert opened(payload, ID) == (b"", payload)
 
 
@@ -85,7 +85,7 @@ def test_a_state_is_found_in_an_envelope_too() -> None:
 
 
 @pytest.mark.parametrize("data", ['{"x":1,"sockudo_queue":"y"}', '[{"x":1,"sockudo_queue":"y"}]'])
-def test_a_clients_data_is_never_taken_for_our_state(data: str) -> None:
+def test_data_of_a_client_is_never_read_as_our_state(data: str) -> None:
     events = '[{"name":"client_event","data":' + data + "}]"
     inside = ('{"app_key":"k","payload":{"time_ms":1,"events":' + events + "}}").encode()
     assert opened(inside, ID) == (b"", inside)
@@ -138,7 +138,7 @@ STORED = [
 
 @pytest.mark.parametrize("stored", STORED)
 @pytest.mark.parametrize("state", [b"", b"s", b'{"text":"\xc3\xbc\\"\\n"}'])
-def test_the_server_puts_together_what_would_have_been_sent(stored: bytes, state: bytes) -> None:
+def test_server_assembles_the_same_payload_from_its_pieces(stored: bytes, state: bytes) -> None:
     _, body = opened(stored, ID)
     before, first, last, after = pieces(body, start_of(stored, body))(state)
 
@@ -146,7 +146,7 @@ def test_the_server_puts_together_what_would_have_been_sent(stored: bytes, state
 
 
 @pytest.mark.parametrize("stored", STORED[:3])
-def test_no_body_is_sent_that_the_server_has(stored: bytes) -> None:
+def test_body_that_the_server_has_is_not_sent_again(stored: bytes) -> None:
     _, body = opened(stored, ID)
     before, _, _, after = pieces(body, start_of(stored, body))(b"state")
 

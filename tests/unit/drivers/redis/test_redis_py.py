@@ -34,7 +34,7 @@ def test_connection_takes_our_parser_and_gives_its_socket(kind: type[Any]) -> No
     assert callable(connection.disconnect)
 
 
-def test_connection_tells_its_parser_of_a_new_and_a_lost_socket() -> None:
+def test_connection_notifies_its_parser_of_a_new_and_a_lost_socket() -> None:
     assert "self._parser.on_connect(self)" in inspect.getsource(Connection.on_connect_check_health)
     assert "self._parser.on_disconnect()" in inspect.getsource(Connection.disconnect)
 
@@ -51,7 +51,7 @@ def test_sentinels_can_be_replaced_by_clients_of_our_own() -> None:
     assert issubclass(SentinelManagedConnection, Connection)
 
 
-def test_nodes_manager_takes_what_a_look_at_the_cluster_needs() -> None:
+def test_nodes_manager_accepts_the_arguments_of_our_discovery() -> None:
     assert {"startup_nodes", "from_url", "dynamic_startup_nodes", "address_remap"} <= names(NodesManager.__init__)
     assert {"additional_startup_nodes_info", "last_failed_node_name"} <= names(NodesManager.initialize)
     assert names(NodesManager.get_node_from_slot) >= {"slot"}

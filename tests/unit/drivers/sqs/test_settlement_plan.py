@@ -118,7 +118,7 @@ def test_record_due_after_the_maximum_delay_is_sent_again_unchanged() -> None:
     assert send.outgoing.delay_ms == 960_000
 
 
-def test_what_is_held_is_looked_at_again_after_as_long_as_a_message_is_delayed() -> None:
+def test_held_delivery_is_checked_again_after_the_maximum_delay_of_a_message() -> None:
     [send] = planned(Case((Hold(b"s", "app", "hook"),))).sends
     assert (send.outgoing.delay_ms, send.outgoing.state) == (HELD_MS, b"s")
     assert HELD_MS == MAX_DELAY_SECONDS * 1000
