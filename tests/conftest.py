@@ -21,6 +21,7 @@ from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 from tests.drivers.floors import FLOORS, driver_of, too_few
 from tests.faults.measures import FIGURES, SCALE
+from tests.helpers.daemon import DaemonProcess
 from tests.helpers.receiver import Receiver
 from tests.helpers.redis_binaries import STARTED
 from tests.helpers.redis_proxy import RedisProxy
@@ -62,6 +63,16 @@ GROUPS: Final = {
 }
 """The beginning of a test's id, and its group."""
 
+WHOLE_STARTS: Final = (
+    "tests/e2e/test_idle.py",
+    "tests/e2e/test_limits.py",
+    "tests/e2e/test_signal_masks.py",
+    "tests/e2e/test_start.py",
+    "tests/e2e/test_start_signals.py",
+    "tests/faults/test_stopping.py",
+)
+"""Tests of what an interpreter does when it begins or ends: their daemons are not forked, see `DaemonProcess`."""
+
 PASSED: Final = Counter[str]()
 """Passed tests of the suites shared by all drivers, by driver."""
 
@@ -72,6 +83,12 @@ def pytest_configure() -> None:
     for name in list(os.environ):
         if not name.startswith(_KEPT) and (name.startswith(_WIPED_PREFIXES) or name.upper().endswith(_WIPED_SUFFIX)):
             del os.environ[name]
+
+
+@pytest.fixture(autouse=True)
+def whole_start(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.node.nodeid.startswith(WHOLE_STARTS):
+        monkeypatch.setattr(DaemonProcess, "whole_start", True)
 
 
 @pytest.fixture(scope="session")

@@ -14,11 +14,12 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, BinaryIO, ClassVar, Final, Self
 
 from prometheus_client.parser import text_string_to_metric_families
 
 import sockudo_queue
+from tests.helpers import fork_server
 from tests.helpers.ports import free_port
 from tests.helpers.waiting import eventually
 
@@ -31,14 +32,19 @@ _NOT_INSTALLED: Final = Path(__file__).with_name("not_installed")
 # The last one makes scripts/coverage measure child processes.
 _KEPT_VARIABLES: Final = ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH", "COVERAGE_PROCESS_CONFIG")
 _HTTP_SECONDS: Final = 2.0
+_COMMAND: Final = (sys.executable, "-P", "-m", "sockudo_queue")
 
 
 class DaemonProcess:
     """`sockudo-queue run` with a configuration file and a wiped environment, in an empty working directory.
 
-    `redis_url` is short for the variable REDIS_URL. Output goes to files, so a full pipe never stops the daemon;
-    several starts of one object append to them.
+    `redis_url` is short for the variable REDIS_URL. The process is forked from one that has imported the package, which
+    saves nearly all of the CPU time of a start; with `whole_start` it is a new interpreter, as for a user. Output goes
+    to files, so a full pipe never stops the daemon; several starts of one object append to them.
     """
+
+    whole_start: ClassVar = False
+    """Set for tests of the start itself, see `tests/conftest.py`."""
 
     def __init__(
         self,
@@ -60,7 +66,7 @@ class DaemonProcess:
         self.environment |= environment or {}
         if self.environment.get("QUEUE_DRIVER") == "memory":  # concurrent tests cannot share the default port
             self.environment.setdefault("QUEUE_MEMORY_INGRESS_PORT", str(free_port()))
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | fork_server.ForkedProcess | None = None
         atexit.register(self.close)
 
     @property
@@ -82,22 +88,33 @@ class DaemonProcess:
         draft.replace(self.config_path)
 
     def command(self) -> list[str]:
-        return [sys.executable, "-P", "-m", "sockudo_queue", *self._arguments]
+        return [*_COMMAND, *self._arguments]
 
     def start(self) -> Self:
         """Start it without waiting, see `wait_ready`."""
         assert not self.running, "the daemon runs already"
         with self._path("stdout").open("ab") as stdout, self._path("stderr").open("ab") as stderr:
-            self._process = subprocess.Popen(
-                self.command(),
-                cwd=self.directory,
-                env=self.environment,
-                stdin=subprocess.DEVNULL,
-                stdout=stdout,
-                stderr=stderr,
-                start_new_session=True,  # Ctrl-C on the terminal must reach the tests only
-            )
+            start = self._fork if self._can_fork() else self._execute
+            self._process = start(stdout, stderr)
         return self
+
+    def _can_fork(self) -> bool:
+        ordinary = self.command() == [*_COMMAND, *self._arguments]
+        return ordinary and not self.whole_start and fork_server.can_fork(self.environment, _base_environment(0))
+
+    def _fork(self, stdout: BinaryIO, stderr: BinaryIO) -> fork_server.ForkedProcess:
+        return fork_server.fork(self._arguments, self.environment, self.directory, stdout.fileno(), stderr.fileno())
+
+    def _execute(self, stdout: BinaryIO, stderr: BinaryIO) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            self.command(),
+            cwd=self.directory,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=stderr,
+            start_new_session=True,  # Ctrl-C on the terminal must reach the tests only
+        )
 
     def wait_ready(self, timeout: float = 10.0) -> Self:
         """Wait until `/readyz` answers 200; fails immediately if the process ends."""
@@ -184,7 +201,7 @@ class DaemonProcess:
         self.close()
 
     @property
-    def _started(self) -> subprocess.Popen[bytes]:
+    def _started(self) -> subprocess.Popen[bytes] | fork_server.ForkedProcess:
         assert self._process is not None, "the daemon was not started"
         return self._process
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Iterator
 
+import psutil
 import pytest
 
 from tests.helpers.daemon import DaemonEndedError, DaemonProcess
@@ -83,3 +85,24 @@ def test_exit_status_of_the_daemon_is_returned(daemon: DaemonProcess) -> None:
 def test_an_early_end_fails_at_once_and_shows_the_output() -> None:
     with _StandIn(arguments=["--fail"]) as daemon, pytest.raises(DaemonEndedError, match=r"exit code 7(.|\n)*plain"):
         daemon.wait_ready()
+
+
+def test_forked_daemon_is_a_child_with_its_own_environment_and_exit_code() -> None:
+    with DaemonProcess({}, {"QUEUE_DRIVER": "memory"}) as daemon:
+        daemon.wait_ready()
+        process = psutil.Process(daemon.pid)
+        assert process.ppid() == os.getpid()
+        assert process.cmdline() != daemon.command()  # forked
+        assert process.cwd() == str(daemon.directory)
+        daemon.terminate()
+        assert daemon.wait() == 0
+        assert daemon.start().wait_ready().running
+        daemon.kill()
+        assert daemon.wait() == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("variable", ["PYTHONUTF8", "LC_ALL"])
+def test_daemon_with_a_variable_that_is_read_at_the_start_is_not_forked(variable: str) -> None:
+    with DaemonProcess({}, {"QUEUE_DRIVER": "memory", variable: "1"}) as daemon:
+        daemon.wait_ready()
+        assert psutil.Process(daemon.pid).cmdline() == daemon.command()

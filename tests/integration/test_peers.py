@@ -30,7 +30,7 @@ from tests.helpers.configs import app, config, webhook
 from tests.helpers.daemon import DaemonProcess
 from tests.helpers.jobs import job, jobs, numbers
 from tests.helpers.queue_v2 import DEFAULT_BASE, Producer, Worker
-from tests.helpers.receiver import Answer, Receiver
+from tests.helpers.receiver import Answer, Receiver, Request
 from tests.helpers.redis_binaries import KINDS, ServerKind
 from tests.helpers.redis_server import RedisServer
 from tests.helpers.waiting import eventually
@@ -297,13 +297,18 @@ def test_a_settlement_that_is_refused_does_not_keep_a_slot_from_the_other_forms(
 ) -> None:
     client.acl_setuser("daemon", enabled=True, passwords=["+pw"], keys=["*"], commands=["+@all"])
     lists = ("sockudo_queue*queue:webhooks", "sockudo-queue:{sockudo_queue*queue:webhooks}*")
-    receiver.answer(lambda request, nth: Answer(delay=1.0 if nth == 1 else 0.0))
+
+    def refuse_the_first_settlement(request: Request, nth: int) -> Answer:
+        if nth == 1:  # here, so that the daemon cannot settle before the rights are gone
+            client.acl_setuser("daemon", reset_keys=True, keys=lists)
+        return Answer()
+
+    receiver.answer(refuse_the_first_settlement)
     url = redis_server.url.replace("redis://", "redis://daemon:pw@")
     with daemon_on(url, receiver.url(), QUEUE_WORKERS="1", QUEUE_DELIVERY_MAX_SLOW="0", **SHORT_LEASE) as daemon:
         daemon.wait_ready()
         Producer(client).enqueue(job(1))
         receiver.wait_for(1)
-        client.acl_setuser("daemon", reset_keys=True, keys=lists)
         push(client, jobs(5, first=2), SERVER_LIST)
         receiver.wait_for(6, 20)
         assert daemon.get("/readyz") == 200
