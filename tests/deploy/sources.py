@@ -80,6 +80,6 @@ def schema(distribution: str, member: str) -> Any:
     """Return a JSON schema out of one of the wheels in requirements/schemas.txt, or skip the test."""
     wheel = next((SERVERS_DIRECTORY / "schemas").glob(f"{distribution}-*.whl"), None)
     if wheel is None:
-        pytest.skip(f"the wheel of {distribution} is not there; scripts/test downloads it")
+        pytest.skip(f"the wheel of {distribution} is not there; scripts/test-servers downloads it")
     with ZipFile(wheel) as archive:
         return json.loads(archive.read(member))

@@ -15,7 +15,7 @@ from typing import Final
 
 import pytest
 
-# scripts/test unpacks servers here that are not dependencies of the Python environment.
+# scripts/test-servers unpacks servers here that are not dependencies of the Python environment.
 SERVERS_DIRECTORY: Final = Path(__file__).parents[2] / ".servers"
 
 # Filled by every started server; the summary at the end of a run shows it.

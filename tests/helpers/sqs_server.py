@@ -40,7 +40,7 @@ class SqsServer:
 
     def __init__(self) -> None:
         if not is_there():
-            pytest.skip(f"{KIND} is not in .servers; scripts/test puts LocalStack there")
+            pytest.skip(f"{KIND} is not in .servers; scripts/test-servers puts LocalStack there")
         self.port, self._clock_port = free_port(), free_port()
         self._directory = tempfile.TemporaryDirectory(prefix="localstack-")
         self._log = Path(self._directory.name) / "log"
