@@ -130,7 +130,7 @@ def run(arguments: Sequence[str] | None) -> int:
             _print_error(fault)
         code = EXIT_BAD_SETTINGS
     except BrokerError as error:
-        whose = "" if str(error).startswith("SQS") else "the queue's server: "  # SQS's faults name it themselves
+        whose = "" if str(error).startswith("SQS") else "the queue server: "  # SQS's faults name it themselves
         _print_error(f"{whose}{error}")
         code = EXIT_COULD_NOT_START
     except (StartError, AppStoreUnavailable) as error:

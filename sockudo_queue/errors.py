@@ -5,7 +5,7 @@
     ├── StartError          the process cannot start (a taken port): exit code 3
     ├── OutputError         a command's output cannot be written: exit code 1
     ├── MalformedJob        a job's bytes cannot be read; kept as a dead letter
-    ├── AppStoreUnavailable the database of apps does not answer, so it is unknown whether an app exists
+    ├── AppStoreUnavailable the app database does not answer, so it is unknown whether an app exists
     ├── AppUnreadable       the app exists, but its data in the database cannot be used
     └── BrokerError
         ├── BrokerUnavailable   no response, or no reliable one: the command may or may not have run
@@ -42,7 +42,7 @@ class OutputError(SockudoQueueError):
 
 
 class ControlsNotShared(SockudoQueueError):
-    """An action on a webhook cannot be done, since what it would change is not kept in the queue's server."""
+    """An action on a webhook cannot be done, since what it would change is not kept in the queue server."""
 
 
 class MalformedJob(SockudoQueueError):
@@ -50,7 +50,7 @@ class MalformedJob(SockudoQueueError):
 
 
 class AppStoreUnavailable(SockudoQueueError):
-    """The store of apps did not answer, or refused. Whether the app exists is unknown, so it never counts as absent."""
+    """The app database did not answer, or refused. Whether the app exists is unknown, so it never counts as absent."""
 
 
 class AppUnreadable(SockudoQueueError):

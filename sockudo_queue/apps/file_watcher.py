@@ -1,4 +1,4 @@
-"""Reads the file of apps again when it has changed, and swaps the apps of the registry.
+"""Reads the app file again when it has changed, and swaps the apps of the registry.
 
 The caller decides when to poll. Deliveries in flight keep the webhook that they started with.
 """

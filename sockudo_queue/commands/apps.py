@@ -78,7 +78,7 @@ def credentials_of(document: AppsDocument, app_id: str, options: argparse.Namesp
     secret = Secret(read_secret(options.secret_file)) if options.secret_file else (inline.secret if inline else None)
     if key is None or secret is None:
         raise SettingsError(
-            [f"app {app_id!r}: key and secret are not in the file of apps; use --key KEY and --secret-file FILE"]
+            [f"app {app_id!r}: key and secret are not in the app file; use --key KEY and --secret-file FILE"]
         )
     return AppCredentials(key, secret)
 
@@ -92,7 +92,7 @@ def secret_of(document: AppsDocument, options: argparse.Namespace) -> Secret:
     entry = next((each for each in _entries(document) if each.get("id") == options.app), None)
     secret = entry.get("secret") if entry else None
     if not (isinstance(secret, str) and secret):
-        raise SettingsError([f"app {options.app!r}: its secret is not in the file of apps; use --secret-file FILE"])
+        raise SettingsError([f"app {options.app!r}: its secret is not in the app file; use --secret-file FILE"])
     return Secret(secret)
 
 

@@ -18,7 +18,7 @@ from sockudo_queue.history.search import Criteria, Page
 from sockudo_queue.history.story import WebhookStory
 from sockudo_queue.history.wording import kept, missing, no_entry, recorded
 
-HEADINGS: Final = ("TIME", "APP", "WEBHOOK", "JOB", "TRY", "OUTCOME", "STATUS", "TOOK", "EVENTS")
+HEADINGS: Final = ("TIME", "APP", "WEBHOOK", "JOB", "ATTEMPT", "OUTCOME", "STATUS", "TOOK", "EVENTS")
 _ENDINGS: Final = {
     "delivered": "delivered",
     DEAD_LETTER: "given up as a dead letter",

@@ -201,7 +201,7 @@ def _history_findings(loaded: Loaded) -> Iterator[Finding]:
         refused = store.refused_commands()
         if refused:
             listed = ", ".join(refused)
-            text = f"no attempts are recorded: the queue's server refuses {listed}; docs/drivers.md has the rule"
+            text = f"no attempts are recorded: the queue server refuses {listed}; docs/drivers.md has the rule"
             yield Finding(Level.WARNING, "history", text)
         else:
             yield Finding(
@@ -218,7 +218,7 @@ def _paused_findings(driver: Driver) -> Iterator[Finding]:
     try:
         pauses = driver.controls.read().pauses
     except BrokerRefused as refusal:
-        text = f"no webhook can be paused: the queue's server refuses it ({refusal}); docs/operating.md names the key"
+        text = f"no webhook can be paused: the queue server refuses it ({refusal}); docs/operating.md names the key"
         yield Finding(Level.WARNING, "pauses", text)
         return
     for webhook, pause in sorted(pauses.items())[:PAUSED_SHOWN]:

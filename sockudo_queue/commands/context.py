@@ -21,7 +21,7 @@ from sockudo_queue.drivers.factory import make_driver
 EXIT_NO: Final = 1
 """The answer is no, or not everything was done."""
 EXIT_NO_BROKER: Final = 3
-"""The queue's server cannot be used, and nothing was done."""
+"""The queue server cannot be used, and nothing was done."""
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from sockudo_queue.errors import SettingsError
 from sockudo_queue.operations.letters import DeadLetterEntry, Selection
 from sockudo_queue.runtime import streams
 
-HEADINGS: Final = ("ID", "DIED", "REASON", "LAST", "TRIES", "EVENTS", "APP", "WEBHOOK")
+HEADINGS: Final = ("ID", "SINCE", "REASON", "LAST", "ATTEMPTS", "EVENTS", "APP", "WEBHOOK")
 _RAW_MODE: Final = 0o600  # it holds the app's secret
 
 
@@ -165,7 +165,7 @@ def _show_for_people(entry: DeadLetterEntry) -> None:
     state, job = entry.state, entry.job
     print_line(f"id        {entry.letter.id}")
     print_line(f"job       {entry.job_id}")
-    print_line(f"died      {moment(entry.letter.died_ms)}")
+    print_line(f"since     {moment(entry.letter.died_ms)}")
     print_line(f"reason    {entry.reason}")
     print_line(f"app       {entry.app or '-'}")
     print_line(f"webhook   {entry.webhook or '- (the whole job)'}")

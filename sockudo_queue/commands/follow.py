@@ -1,4 +1,4 @@
-"""`attempts --follow`: print new entries as they are stored, also after an outage of the queue's server."""
+"""`attempts --follow`: print new entries as they are stored, also after an outage of the queue server."""
 
 from __future__ import annotations
 
@@ -111,13 +111,13 @@ def follow(follower: Follower, *, as_json: bool) -> None:
             refused = _report_refusals(refused, follower.refused)
         except BrokerUnavailable as error:
             if not is_lost:
-                print_error(f"attempts: the queue's server: {error}; retrying")
+                print_error(f"attempts: the queue server: {error}; retrying")
                 follower.look_back()
             is_lost = True
             time.sleep(backoff.next())
             continue
         if is_lost:
-            print_error("attempts: the queue's server answers again")
+            print_error("attempts: the queue server answers again")
         is_lost = False
         backoff.reset()
         time.sleep(EVERY)

@@ -127,7 +127,7 @@ def _reached(options: argparse.Namespace) -> Iterator[_Action | None]:
         'queue.driver is "none", so nothing is delivered'
         if driver == "none"
         else f'with the driver {driver}, commands cannot reach the daemons; to pause a webhook, set "paused": '
-        "true for it in the file of apps"
+        "true for it in the app file"
     )
     print_error(f"{options.prog}: {where}")
     yield None

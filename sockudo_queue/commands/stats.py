@@ -1,6 +1,6 @@
 """`stats`: queue depth, dead letters with their reasons, and the state of each webhook.
 
-Depth, oldest job and dead letters come from the queue's server, counters from the daemon's `/status.json`. If one does
+Depth, oldest job and dead letters come from the queue server, counters from the daemon's `/status.json`. If one does
 not answer, the other is still shown.
 """
 
@@ -43,7 +43,7 @@ class DeadLetterGroup:
 
 @dataclass
 class QueueFigures:
-    """Figures of the queue's server; None if it does not answer."""
+    """Figures of the queue server; None if it does not answer."""
 
     driver: str
     depth: Mapping[str, int] | None = None
@@ -116,7 +116,7 @@ def _print_text(queue: QueueFigures | None, daemons: Sequence[tuple[str, dict[st
         for line in _queue_lines(queue):
             print_line(line)
         if queue.fault:
-            print_error(f"stats: the queue's server: {queue.fault}")
+            print_error(f"stats: the queue server: {queue.fault}")
     for url, status in daemons:
         if queue is not None or url != daemons[0][0]:
             print_line()

@@ -164,7 +164,7 @@ USAGES: Final[Mapping[str, Usage]] = {
         | {2: _BAD_SETTINGS, 3: _NO_STORE},
     ),
     "stats": Usage(
-        "Show queue depth, dead letters by reason, and the state of each webhook. The figures come from the queue's "
+        "Show queue depth, dead letters by reason, and the state of each webhook. The figures come from the queue "
         "server and from the daemon; if one does not answer, the other is still shown.",
         ("stats --config config.json", "stats --url http://10.0.0.7:9602 --url http://10.0.0.8:9602"),
         {0: "success, even if a daemon does not answer", 2: _BAD_SETTINGS, 3: "the queue server cannot be used"},

@@ -106,14 +106,14 @@ def loss(type_: str, count: int, at: float) -> Alert:
 
 
 def broker_changed(reason: str | None, at: float) -> Alert:
-    """Return the alert that the queue's server does not answer or refuses, for a reason; None means it is back."""
+    """Return the alert that the queue server does not answer or refuses, for a reason; None means it is back."""
     data: dict[str, Value] = {} if reason is None else {"reason": bounded(reason)}
     type_ = BROKER_RESUMED if reason is None else BROKER_LOST
     return Alert(type=type_, subject=("broker",), at=at, data=data, is_change=True)
 
 
 def source_changed(source: str, reason: str | None, at: float) -> Alert:
-    """Return the alert that the queue's server refuses one queue format; None means it accepts it again."""
+    """Return the alert that the queue server refuses one queue format; None means it accepts it again."""
     data: dict[str, Value] = {"source": bounded(source)}
     if reason is not None:
         data["reason"] = bounded(reason)

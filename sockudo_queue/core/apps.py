@@ -115,7 +115,7 @@ class AppRegistry(Protocol):
         """Return the invalid webhooks of all apps that are currently known."""
 
     def paused_webhooks(self) -> frozenset[WebhookKey]:
-        """Return the webhooks that the file of apps pauses."""
+        """Return the webhooks that the app file pauses."""
 
 
 class StaticApps:

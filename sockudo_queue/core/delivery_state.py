@@ -62,8 +62,8 @@ class DeliveryState(msgspec.Struct, frozen=True, omit_defaults=True, rename={"ve
     delivery it counts the attempts.
 
     `budget_from` is when the retry budget began: with the first attempt, the first deferral by an open breaker, or the
-    first look-up of an unknown app. It is moved forward by the time that does not count, for example while a database
-    of apps is unavailable.
+    first look-up of an unknown app. It is moved forward by the time that does not count, for example while the app
+    database is unavailable.
 
     `reserved` means that the record's start time is a reservation, so it need not queue again; `guesses` counts the
     deferrals in a row without a reservation. `reason`, `died`, `last` and `history` are for dead letters and for

@@ -365,7 +365,7 @@ class _Watched(Collector):
         if self.crash_duplicates is not None:
             duplicates.add_metric((), self.crash_duplicates)
         yield duplicates
-        up = GaugeMetricFamily("sockudo_queue_app_store_up", "1 while the store of apps answers.", labels=())
+        up = GaugeMetricFamily("sockudo_queue_app_store_up", "1 while the app database answers.", labels=())
         if (answers := self.app_store_up()) is not None:
             up.add_metric((), answers)
         yield up
@@ -585,7 +585,7 @@ class Metrics:
         self._watched.heartbeats = ages
 
     def watch_app_store(self, cached: Callable[[], float]) -> None:
-        """Export whether the store of apps is reachable, and how many of its apps are cached."""
+        """Export whether the app database is reachable, and how many of its apps are cached."""
         self._watched.apps_cached, self._watched.app_store_up = cached, lambda: self._app_store_up
 
     def app_store_asked(self, *, answered: bool) -> None:

@@ -11,7 +11,7 @@ from sockudo_queue.errors import ControlsNotShared
 
 
 class Controls:
-    """The actions. Thread-safe; each call blocks until the queue's server has answered."""
+    """The actions. Thread-safe; each call blocks until the queue server has answered."""
 
     def __init__(
         self,
@@ -26,7 +26,7 @@ class Controls:
 
         `log` gets one `operator.acted` for each action. `acted` is called after each action, so that this process
         applies it without waiting for its next poll. `try_here` closes a breaker of this process only; it is used where
-        there is no store. `in_file` returns the webhooks that the file of apps pauses.
+        there is no store. `in_file` returns the webhooks that the app file pauses.
         """
         self._store = store
         self._log = log
@@ -44,11 +44,11 @@ class Controls:
     def resume(self, app: str, webhook: str, by: str) -> bool:
         """Resume a webhook on all daemons. Returns False if it is not paused.
 
-        Raises `ControlsNotShared` also if the file of apps pauses it.
+        Raises `ControlsNotShared` also if the app file pauses it.
         """
         changed = self._do("resume", WebhookKey(app, webhook), by, lambda store, key: store.resume(key, by))
         if WebhookKey(app, webhook) in self._in_file():
-            raise ControlsNotShared('the file of apps pauses this webhook; remove "paused" there')
+            raise ControlsNotShared('the app file pauses this webhook; remove "paused" there')
         return changed
 
     def try_now(self, app: str, webhook: str, by: str) -> None:
@@ -61,7 +61,7 @@ class Controls:
             self._do("try-now", key, by, lambda store, key: store.try_now(key, by))
 
     def pauses(self) -> Mapping[WebhookKey, Pause]:
-        """Return the webhooks that are paused by an action, read from the queue's server now."""
+        """Return the webhooks that are paused by an action, read from the queue server now."""
         return self._shared().read().pauses
 
     def _do(self, action: str, key: WebhookKey, by: str, change: Callable[[ControlStore, WebhookKey], bool]) -> bool:
@@ -73,7 +73,7 @@ class Controls:
     def _shared(self) -> ControlStore:
         if self._store is None:
             raise ControlsNotShared(
-                'daemons share nothing with this queue.driver; set "paused" at the webhook in the file of apps instead'
+                'daemons share nothing with this queue.driver; set "paused" at the webhook in the app file instead'
             )
         return self._store
 

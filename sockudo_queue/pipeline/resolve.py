@@ -279,7 +279,7 @@ class Resolver:
         return JobInFlight.settled(claim, Retry(delivery_state.encode(waiting), delay_ms))
 
     def _store_is_away(self, claim: Claim, state: DeliveryState, job: Job) -> JobInFlight:
-        """Retry for as long as the store of apps is unavailable: no budget starts, and a running one is suspended.
+        """Retry for as long as the app database is unavailable: no budget starts, and a running one is suspended.
 
         Most of these jobs are for known apps, so they do not use the schedule of jobs for unknown apps.
         """

@@ -129,7 +129,7 @@ class ControlsWatch:
             return
         self._paused.webhooks = paused
         for webhook in paused - before:
-            by = pauses[webhook].by if webhook in pauses else "the file of apps"
+            by = pauses[webhook].by if webhook in pauses else "the app file"
             self._log.info("webhook.paused", app=webhook.app, webhook=webhook.webhook, by=by)
         for webhook in before - paused:
             self._log.info("webhook.resumed", app=webhook.app, webhook=webhook.webhook)

@@ -62,7 +62,7 @@ class OperatorPages:
             pages |= {**letters.by_path, **webhooks.by_path}
             self.actions = {**letters.actions, **webhooks.actions}
         self.by_path: Mapping[str, Page] = pages
-        """The pages; each may block on the queue's server."""
+        """The pages; each may block on the queue server."""
 
     def finish(self, seconds: float) -> None:
         """At shutdown, wait for the running action, which ends after its current step."""

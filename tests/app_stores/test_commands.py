@@ -54,8 +54,8 @@ def test_check_shows_the_origin_of_each_app(make_table: MakeTable, redis_server:
     code, lines = command("check", tmp_path, table.environment() | {"REDIS_URL": redis_server.url}, file)
 
     assert code == 1, "\n".join(lines)
-    place = next(line for line in lines if line.endswith(" answers") and "app store" in line)
-    store = place.removeprefix("ok       app store: ").removesuffix(" answers")
+    place = next(line for line in lines if line.endswith(" answers") and "app database" in line)
+    store = place.removeprefix("ok       app database: ").removesuffix(" answers")
     assert f"ok       app 'both': 1 webhook, from {tmp_path}/config.json" in lines
     assert f"ok       app 'own': 1 webhook, from {tmp_path}/config.json" in lines
     assert f"ok       app 'acme': 2 webhooks, from {store}" in lines
@@ -84,7 +84,7 @@ def test_check_reports_a_store_that_does_not_answer(
     wrong = {"REDIS_URL": redis_server.url, "DATABASE_POSTGRES_PORT": "1"}
     code, lines = command("check", tmp_path, table.environment() | wrong)
     assert code == 1
-    assert "error    app store: pgsql applications at 127.0.0.1:1/postgres: Connection refused" in lines
+    assert "error    app database: pgsql applications at 127.0.0.1:1/postgres: Connection refused" in lines
     assert any(line.startswith("ok       broker") for line in lines)  # everything is looked at
 
 

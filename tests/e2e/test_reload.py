@@ -1,4 +1,4 @@
-"""The file of apps is edited while webhooks are delivered: nothing is dropped, and a broken file changes nothing."""
+"""The app file is edited while webhooks are delivered: nothing is dropped, and a broken file changes nothing."""
 
 from __future__ import annotations
 

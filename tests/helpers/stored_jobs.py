@@ -57,5 +57,5 @@ def case_of(body: bytes) -> str:
 
 
 def hook(name: str, url: str, retry: Mapping[str, Any]) -> dict[str, Any]:
-    """Return one webhook of the file of apps."""
+    """Return one webhook of the app file."""
     return {"name": name, "url": url, "event_types": [EVENT_TYPES[name]], "retry": dict(retry)}

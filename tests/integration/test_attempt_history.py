@@ -95,7 +95,7 @@ def test_table_has_what_a_person_needs(run: Commands, store: RedisHistory) -> No
     write(store, SERVER_LIST, row(1), EntryRow(0, "job-1", "orders", 1, "dead-letter", "exhausted"))
     lines = run("attempts").out.splitlines()
     headings, tried, dead = lines[-3:]
-    assert headings.split() == ["TIME", "APP", "WEBHOOK", "JOB", "TRY", "OUTCOME", "STATUS", "TOOK", "EVENTS"]
+    assert headings.split() == ["TIME", "APP", "WEBHOOK", "JOB", "ATTEMPT", "OUTCOME", "STATUS", "TOOK", "EVENTS"]
     assert tried.split()[2:] == [
         *("shop", "orders", "job-1", "1", "retryable", "(status-503)", "503", "5", "ms", "channel_occupied", "room-1")
     ]

@@ -76,7 +76,7 @@ def test_the_list_names_what_a_person_needs(run: Commands, lists: RedisLists) ->
     first = kill(lists, job(1), exhausted())
     second = kill(lists, job(2), DeliveryState(job="j2", app=APP_ID, reason="unknown-app"))
     heading, one, two, summary = run("dead-letters", "list").out.splitlines()
-    assert heading.split() == ["ID", "DIED", "REASON", "LAST", "TRIES", "EVENTS", "APP", "WEBHOOK"]
+    assert heading.split() == ["ID", "SINCE", "REASON", "LAST", "ATTEMPTS", "EVENTS", "APP", "WEBHOOK"]
     assert one.split()[0] == f"{first}.0"
     assert one.split()[4:] == ["exhausted", "status-503", "10", "1", APP_ID, "orders"]
     assert two.split()[0] == second
@@ -344,7 +344,7 @@ def test_a_broker_that_is_away_is_one_line(tmp_path: Path) -> None:
         ran = run("dead-letters", *arguments)
         assert ran.code == 3
         assert len(ran.err.splitlines()) == 1
-        assert ran.err.startswith("sockudo-queue: the queue's server: ")
+        assert ran.err.startswith("sockudo-queue: the queue server: ")
         assert "CANARY" not in ran.err
 
 
@@ -368,7 +368,7 @@ def test_a_broker_that_is_frozen_is_one_line(tmp_path: Path) -> None:
         run = Commands(tmp_path, config(SHOP), environment)
         server.pause()
         ran = run("dead-letters", "list")
-    assert ran == (3, "", "sockudo-queue: the queue's server: the server did not answer in time\n")
+    assert ran == (3, "", "sockudo-queue: the queue server: the server did not answer in time\n")
 
 
 def test_event_is_shown_unchanged_even_with_numbers_python_cannot_parse(run: Commands, lists: RedisLists) -> None:

@@ -91,7 +91,7 @@ def test_a_dead_letter_is_found_replayed_and_delivered(
     shown = pages.get(html.unescape(first)).text
     assert "status-400" in shown
     assert "channel_occupied room-2" in shown  # the newest comes first
-    assert "No try is kept" not in shown
+    assert "No attempt is stored" not in shown
 
     receiver.always(200)
     receiver.clear()

@@ -1,4 +1,4 @@
-"""Pauses in the file of apps, "try now" and `max_in_flight`, as a running daemon obeys them; what the tools show."""
+"""Pauses in the app file, "try now" and `max_in_flight`, as a running daemon obeys them; what the tools show."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_webhook_is_paused_and_resumed_in_the_file(
     assert came(receiver, "/paused") == 0
     assert daemon.metric("sockudo_webhook_paused", app=APP_ID, webhook="orders") == 1
     [event] = daemon.events("webhook.paused")
-    assert event["by"] == "the file of apps"
+    assert event["by"] == "the app file"
 
     daemon.write_config(hooks(receiver, paused=False))
     eventually(lambda: came(receiver, "/paused") > 0, HOLDS + 1, told(daemon))

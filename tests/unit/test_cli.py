@@ -114,7 +114,7 @@ def test_unknown_command_is_answered_with_the_nearest_one(run: Commands, argumen
     ("error", "code", "lines"),
     [
         (SettingsError(["one", "two"]), 2, ["sockudo-queue: one", "sockudo-queue: two"]),
-        (BrokerUnavailable("refused"), 3, ["sockudo-queue: the queue's server: refused"]),
+        (BrokerUnavailable("refused"), 3, ["sockudo-queue: the queue server: refused"]),
         (BrokerRefused("SQS refuses the key"), 3, ["sockudo-queue: SQS refuses the key"]),
         (StartError("no port"), 3, ["sockudo-queue: no port"]),
         (AppStoreUnavailable("no database"), 3, ["sockudo-queue: no database"]),

@@ -101,7 +101,7 @@ _Value = TypeVar("_Value", bound=Hashable)
 class Defaults:
     """The defaults and the ceilings of a webhook's settings.
 
-    `can_pause` is set for the file of apps, which is completely in memory. Apps of a database are read one by one, so
+    `can_pause` is set for the app file, which is completely in memory. Apps of a database are read one by one, so
     the daemon would not know all paused webhooks.
     """
 
@@ -436,7 +436,7 @@ def _read_paused(value: Any, where: str, defaults: Defaults, problems: ConfigPro
         problems.faults.append(f"{where}: paused {error}; for example true")
         return False
     if paused and not defaults.can_pause:
-        problems.warnings.append(f"{where}: paused counts in the file of apps alone; use sockudo-queue pause")
+        problems.warnings.append(f"{where}: paused counts in the app file alone; use sockudo-queue pause")
         return False
     if paused:
         problems.warnings.append(f"{where}: paused is true, so its deliveries are held and not sent")

@@ -44,11 +44,11 @@ def _stored_lines(store: AppStore, inline: Sequence[App], settings: Settings) ->
         ids = store.sample(SHOWN + 1)
         rows = store.fetch(ids) if ids else []
     except AppStoreUnavailable as error:
-        yield "error", f"app store: {store.name}: {error}"
+        yield "error", f"app database: {store.name}: {error}"
         return
     finally:
         store.close()
-    yield "ok", f"app store: {store.name} answers"
+    yield "ok", f"app database: {store.name} answers"
     yield from tls_lines(settings)
     in_file = {app.id for app in inline}
     for row in sorted(rows, key=lambda row: row.id)[:SHOWN]:
@@ -59,7 +59,7 @@ def _stored_lines(store: AppStore, inline: Sequence[App], settings: Settings) ->
     if len(ids) > SHOWN:
         yield "ok", f"apps: more, from {store.name}"
     if not ids:
-        yield "warning", f"app store: {store.name} contains no apps"
+        yield "warning", f"app database: {store.name} contains no apps"
 
 
 def tls_lines(settings: Settings) -> Iterator[Line]:
@@ -69,7 +69,7 @@ def tls_lines(settings: Settings) -> Iterator[Line]:
     if group is not None and group.ssl_mode == "prefer" and not _is_of_this_host(group.host):
         yield (
             "warning",
-            "app store: ssl_mode is prefer, so the connection is not encrypted if the server has no TLS, and the "
+            "app database: ssl_mode is prefer, so the connection is not encrypted if the server has no TLS, and the "
             f"server is not authenticated; set DATABASE_{name}_SSL_MODE=verify-full",
         )
 

@@ -1,4 +1,4 @@
-"""The only thread that queries the store of apps: it answers the workers' look-ups and detects outages."""
+"""The only thread that queries the app database: it answers the workers' look-ups and detects outages."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class AppCacheRefresher:
         self._expiry_asked = threading.Event()
         self._beat: Callable[[], None] = lambda: None
         metrics.watch_app_store(lambda: len(cache))
-        on_change(f"the store of apps was not queried yet: {store.name}")
+        on_change(f"the app database was not queried yet: {store.name}")
 
     def serve(self, beat: Callable[[], None], stopping: threading.Event) -> None:
         """Answer look-ups until the daemon stops."""
@@ -159,4 +159,4 @@ class AppCacheRefresher:
         if self._reminder.is_due(now, changed=first):
             self._log.error("apps.store_lost", store=self._store.name, reason=reason)
         if first:
-            self._on_change(f"the store of apps does not answer: {reason}")
+            self._on_change(f"the app database does not answer: {reason}")

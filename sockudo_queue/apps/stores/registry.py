@@ -73,7 +73,7 @@ class CachedAppRegistry:
             return answer
         if entry is not None and entry.app is not None:
             return entry  # a stale answer is better than none
-        raise AppStoreUnavailable("the store of apps does not answer")
+        raise AppStoreUnavailable("the app database does not answer")
 
 
 def _can_exist(app_id: str) -> bool:

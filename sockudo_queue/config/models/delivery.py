@@ -125,7 +125,7 @@ class DeliverySettings(SettingsGroup):
         SettingInfo(
             "queue.delivery.guard",
             "QUEUE_DELIVERY_GUARD",
-            "Network guard: refuse connections to link-local addresses, cloud metadata services, the queue's server, "
+            "Network guard: refuse connections to link-local addresses, cloud metadata services, the queue server, "
             "this daemon's own ports, and the addresses denied by the settings below.",
         ),
     ] = True

@@ -60,7 +60,7 @@ class AlertSettings(SettingsGroup):
         SettingInfo(
             "queue.alerts.url",
             "QUEUE_ALERT_URL",
-            "Your own URL that gets a signed POST when a breaker opens or closes, dead letters begin, the queue's "
+            "Your own URL that gets a signed POST when a breaker opens or closes, dead letters begin, the queue "
             "server does not answer, or something is lost; see alerts.md.",
             example="https://alerts.example.com/sockudo",
             secret=True,

@@ -107,7 +107,7 @@ def _notes(figures: HistoryFigures, configured_mode: str, found: Page, now: floa
     yield f"Kept: {kept(figures, f'{count(figures.entries)} entries', dated)}."
     yield f"Dropped: {count(figures.dropped)} entries were lost before they were stored."
     if figures.purged_ms is not None:
-        yield f"Entries of an app were removed by a person, the last time at {moment(figures.purged_ms / 1000)}."
+        yield f"Entries of an app were purged, the last time at {moment(figures.purged_ms / 1000)}."
     yield from (f"Missing: entries of {refusal}." for refusal in missing(figures, found))
     if found.unreadable:
         yield f"{count(found.unreadable)} entries could not be read; a later version may have written them."

@@ -1,6 +1,6 @@
 """The pages of dead letters: a list, one letter, and the actions on them; they require a login.
 
-They call the queue's server, so they may block for seconds; the daemon's own work never waits for them.
+They call the queue server, so they may block for seconds; the daemon's own work never waits for them.
 """
 
 from __future__ import annotations

@@ -192,7 +192,7 @@ def letter_page(details: LetterDetails, now: float) -> LetterPage:
             *([("Not readable", details.unreadable)] if details.unreadable else []),
         ],
         [(moment(each.at_ms / 1000), each.reason, f"{each.took_ms:,} ms") for each in details.tries],
-        f"{count(details.unlisted_tries)} earlier tries are not kept." if details.unlisted_tries else "",
+        f"{count(details.unlisted_tries)} earlier attempts are not kept." if details.unlisted_tries else "",
         [
             f"{moment(death.died_ms / 1000)}: {death.reason} after {count(death.attempts)} attempts"
             f"{f', the last: {death.last}' if death.last else ''}; then replayed"

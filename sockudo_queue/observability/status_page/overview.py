@@ -130,7 +130,7 @@ def _notices(report: Report) -> Iterator[str]:
     if report.depth is None and report.sampled is not None:
         yield "The queue does not answer; its depth is unknown."
     for source, reason in report.refused.items():
-        yield f"{source}: refused by the queue's server, so its jobs are not taken: {reason}"
+        yield f"{source}: refused by the queue server, so its jobs are not taken: {reason}"
     if report.lost:
         records = "record has lost its body" if report.lost == 1 else "records have lost their body"
         yield f"{count(report.lost)} {records} since the start; something else removes the queue's keys."

@@ -36,7 +36,7 @@ METRICS: Final = "/metrics"
 _LOGGED_EVERY: Final = 60.0
 PROBES: Final = frozenset({LIVE, READY})
 ASKING_REQUESTS: Final = 2
-"""Maximum concurrent requests for pages that call the queue's server. If it does not answer they block, and further
+"""Maximum concurrent requests for pages that call the queue server. If it does not answer they block, and further
 ones must not take the places of metrics and the other pages."""
 _FORMATS: Final = ("application/openmetrics-text", "text/plain")
 _ODD_VERSION: Final = re.compile(
@@ -60,7 +60,7 @@ class Application:
         open_metrics: bool = False,
         own_names_only: bool = False,
     ) -> None:
-        """`pages` and `asking` map paths to handlers; those of `asking` may wait for the queue's server.
+        """`pages` and `asking` map paths to handlers; those of `asking` may wait for the queue server.
 
         With a `gate` all of them require a login, and so do metrics unless `open_metrics`. With `own_names_only` the
         host of a request must be an address or `localhost`; probes accept any host. `actions` are available only with a
@@ -135,7 +135,7 @@ class Application:
 
     def _ask(self, answer: Callable[[], Response]) -> Response:
         if not self._asking_slots.acquire(blocking=False):
-            return text(503, "other requests wait for the queue's server; try again", **{"Retry-After": "2"})
+            return text(503, "other requests wait for the queue server; try again", **{"Retry-After": "2"})
         try:
             with self._asking_in_turn:
                 return answer()

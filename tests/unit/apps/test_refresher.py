@@ -203,7 +203,7 @@ def test_cached_apps_serve_during_an_outage_and_others_raise(world: World) -> No
         world.store.fault = None
         world.refresher.turn()
         assert world.find("other") is None
-    assert world.changes[-2:] == ["the store of apps does not answer: gone", None]
+    assert world.changes[-2:] == ["the app database does not answer: gone", None]
     assert [line["event"] for line in lines] == ["apps.store_lost", "apps.store_resumed"]
 
 
@@ -222,7 +222,7 @@ def test_unexpected_error_of_a_library_counts_as_an_outage(world: World) -> None
     with structlog.testing.capture_logs() as lines:
         assert not world.refresher.turn()
     assert [line["event"] for line in lines] == ["apps.store_failed", "apps.store_lost"]
-    assert world.changes[-1] == "the store of apps does not answer: ZeroDivisionError in its library"
+    assert world.changes[-1] == "the app database does not answer: ZeroDivisionError in its library"
 
 
 def test_broken_row_affects_no_other_app_and_is_logged_once(world: World) -> None:

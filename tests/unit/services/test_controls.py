@@ -248,7 +248,7 @@ def test_file_pauses_too() -> None:
     assert world.paused.webhooks == {MAIL}
     assert world.log.lines[0] == (
         "webhook.paused",
-        {"app": "shop", "webhook": "orders", "by": "the file of apps"},
+        {"app": "shop", "webhook": "orders", "by": "the app file"},
     )
 
 
@@ -299,7 +299,7 @@ def test_webhook_that_the_file_pauses_cannot_be_resumed_otherwise() -> None:
     queue = SharedQueue()
     queue.set(ORDERS)
     controls = Controls(queue, Log(), in_file=lambda: {ORDERS})
-    with pytest.raises(ControlsNotShared, match="the file of apps"):
+    with pytest.raises(ControlsNotShared, match="the app file"):
         controls.resume("shop", "orders", "ann")
     assert queue.state.pauses == {}, "when it is removed there, nothing else must keep it paused"
 
