@@ -1,8 +1,11 @@
 """Compare this daemon with alternatives, and with itself while one parameter changes at a time.
 
-    python -m benchmarks                 # everything, some 15 minutes
-    python -m benchmarks --part base     # one part: base, workers, receivers, shapes, queues, lateness, rest
-    python -m benchmarks --rounds 5 --out benchmarks/results
+    python -m benchmarks                             # everything, three quarters of an hour
+    python -m benchmarks --list                      # the names of all rows
+    python -m benchmarks --part webhooks --rounds 5  # one part
+    python -m benchmarks --row "10 events"           # the rows whose name contains a text
+    python -m benchmarks --part base --against DIR   # each row of the daemon also with the package in another tree
+    python -m benchmarks --out benchmarks/results
 
 The rows of a table are measured in turns within one run; figures of different runs or machines are not comparable.
 """
@@ -12,120 +15,108 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from pathlib import Path
 
-from benchmarks import extras
-from benchmarks.measure import Figures, Load, lateness, throughput
+from benchmarks import extras, tables
+from benchmarks.measure import Figures, lateness, throughput
 from benchmarks.report import Report, Row
-from benchmarks.subjects import Daemon, DaemonOnV2, Subject, floor, others
+from benchmarks.tables import Point
 from tests.helpers.redis_binaries import require_server, server_version
 from tests.helpers.redis_server import RedisServer
 
-PARTS = ("base", "workers", "receivers", "shapes", "queues", "lateness", "rest")
+PARTS = (*tables.TABLES, "lateness", "rest")
 
 
-@dataclass(frozen=True)
-class Point:
-    """One line of a table: a subject under a load."""
-
-    name: str
-    subject: Subject
-    load: Load = field(default_factory=Load)
-
-
-def base() -> Iterator[Point]:
-    """Yield all subjects at the base point: 5 workers, an instant receiver, one endpoint, two events."""
-    for subject in (*others(), Daemon()):
-        if subject.is_there:
-            yield Point(subject.name, subject)
-        else:
-            sys.stderr.write(f"{subject.name} is not installed: pip install '.[bench]'\n")
+def chosen(points: Iterable[Point], texts: list[str] | None, trees: list[Path]) -> list[Point]:
+    """Return the rows whose name contains one of the texts and the rows that these are compared with."""
+    known = list(points)
+    if texts is not None:
+        found = [point for point in known if any(text.lower() in point.name.lower() for text in texts)]
+        names = {name for point in found for name in (point.name, point.compared_with)}
+        known = [point for point in known if point.name in names]
+    for tree in trees:
+        known = [row for point in known for row in point.beside(tree)]
+    return known
 
 
-def workers() -> Iterator[Point]:
-    """Yield the daemon with few and many workers, and with 50 ms receivers, where the number of workers limits the
-    rate."""
-    for count in (1, 5, 32, 128):
-        yield Point(f"{count} workers, instant receiver", Daemon(workers=count))
-    for count in (5, 32, 128):
-        load = Load(jobs=max(count * 200, 2000), delay=0.05)
-        yield Point(f"{count} workers, 50 ms receiver ({count / 0.05:.0f}/s is perfect)", Daemon(workers=count), load)
-        yield Point(f"the floor with {count} threads there", floor(count), load)
-    for replicas in (2, 4):
-        yield Point(f"{replicas} replicas of 5 workers", Daemon(replicas=replicas))
-
-
-def receivers() -> Iterator[Point]:
-    """Yield slow receivers."""
-    for delay in (0.02, 0.2):
-        yield Point(f"receiver takes {delay * 1000:.0f} ms", Daemon(), Load(jobs=2000, delay=delay))
-
-
-def shapes() -> Iterator[Point]:
-    """Yield more endpoints, events and apps."""
-    for endpoints in (10, 1000):
-        yield Point(f"{endpoints} endpoints", Daemon(), Load(endpoints=endpoints))
-    for events in (10, 100):
-        yield Point(f"{events} events a job", Daemon(), Load(events=events))
-    yield Point("10,000 apps", Daemon(apps=10_000), Load(apps=10_000))
-
-
-def queues() -> Iterator[Point]:
-    """Yield the other queue formats."""
-    yield Point("lists", Daemon())
-    yield Point("Queue V2", DaemonOnV2())
-    yield from (Point(name, subject) for name, subject in extras.other_queues())
-
-
-def measured(points: Iterator[Point], rounds: int, server: RedisServer) -> list[Row]:
+def measured(points: list[Point], rounds: int, server: RedisServer) -> list[Row]:
     """Measure all points in turn, several times, and return the medians."""
-    listed = list(points)
-    figures: list[list[Figures]] = [[] for _ in listed]
+    figures: dict[str, list[Figures]] = {point.name: [] for point in points}
     for round_ in range(rounds):
-        for point, seen in zip(listed, figures, strict=True):
+        for point in points if round_ % 2 == 0 else reversed(points):
             run = getattr(point.subject, "throughput", None) or throughput
-            seen.append(run(point.subject, server, point.load))
-            sys.stderr.write(f"{round_ + 1}/{rounds} {point.name}: {seen[-1].rate:.0f} jobs/s, {seen[-1].cpu:.0f} us\n")
+            one = run(point.subject, server, point.load)
+            figures[point.name].append(one)
+            _say(f"{round_ + 1}/{rounds} {point.name}: {one.rate:.0f} jobs/s, {one.cpu:.0f} us")
     return [
         Row(
             point.name,
-            statistics.median(one.rate for one in seen),
-            statistics.median(one.cpu for one in seen),
-            max(one.memory_mb for one in seen),
+            statistics.median(one.rate for one in figures[point.name]),
+            statistics.median(one.cpu for one in figures[point.name]),
+            max(one.memory_mb for one in figures[point.name]),
+            point.compared_with,
+            point.perfect,
         )
-        for point, seen in zip(listed, figures, strict=True)
+        for point in points
     ]
+
+
+def delays(points: list[Point], rounds: int, server: RedisServer) -> list[tuple[str, float, float]]:
+    """Measure p50 and p99 from push to arrival of all points in turn, and return the medians."""
+    seen: dict[str, list[tuple[float, float]]] = {point.name: [] for point in points}
+    for round_ in range(rounds):
+        for point in points if round_ % 2 == 0 else reversed(points):
+            p50, p99 = lateness(point.subject, server, 200, 10)
+            seen[point.name].append((p50, p99))
+            _say(f"{round_ + 1}/{rounds} {point.name}: p50 {p50 * 1000:.2f} ms, p99 {p99 * 1000:.2f} ms")
+    return [(name, *(statistics.median(column) for column in zip(*pairs, strict=True))) for name, pairs in seen.items()]
+
+
+def report_of(options: argparse.Namespace) -> Report:
+    """Measure the selected rows."""
+    wanted = options.part or PARTS
+    with RedisServer() as server:
+        report = Report(server_version(require_server(server.kind)))
+        for part, rows in tables.TABLES.items():
+            points = chosen(rows(), options.row, options.against) if part in wanted else []
+            if points:
+                report.add_table(part, measured(points, options.rounds, server))
+        points = chosen(tables.lateness(), options.row, options.against) if "lateness" in wanted else []
+        if points:
+            report.add_lateness(delays(points, options.rounds, server))
+        if "rest" in wanted and options.row is None:
+            report.add_lines("The rest", list(extras.rest(server)))
+    return report
 
 
 def main() -> None:
     """Run the selected parts and write the results."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--part", action="append", choices=PARTS)
+    parser.add_argument("--row", action="append", metavar="TEXT", help="only rows whose name contains the text")
+    parser.add_argument("--list", action="store_true", help="print the names of all rows and end")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--against", action="append", type=Path, default=[], metavar="DIR", help="another source tree")
     parser.add_argument("--out", type=Path, default=None, help="folder for the table and the plot")
     options = parser.parse_args()
-    wanted = options.part or PARTS
-    tables: dict[str, Callable[[], Iterator[Point]]] = {
-        "base": base,
-        "workers": workers,
-        "receivers": receivers,
-        "shapes": shapes,
-        "queues": queues,
-    }
-    with RedisServer() as server:
-        report = Report(server_version(require_server(server.kind)))
-        for part in [part for part in tables if part in wanted]:
-            report.add_table(part, measured(tables[part](), options.rounds, server))
-        if "lateness" in wanted:
-            subjects = [subject for subject in (*others()[:2], Daemon()) if subject.is_there]
-            report.add_lateness([(subject.name, *lateness(subject, server, 200, 10)) for subject in subjects])
-        if "rest" in wanted:
-            report.add_lines("The rest", list(extras.rest(server)))
+    if missing := [tree for tree in options.against if not Path(tree, "sockudo_queue").is_dir()]:
+        parser.error(f"{missing[0]} contains no sockudo_queue; --against takes the root of a source tree")
+    options.against = [tree.resolve() for tree in options.against]
+    if options.list:
+        for part, rows in (tables.TABLES | {"lateness": tables.lateness}).items():
+            sys.stdout.writelines(f"{part}: {point.name}\n" for point in rows())
+        return
+    report = report_of(options)
     sys.stdout.write(report.text())
     if options.out is not None:
         report.write(options.out)
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(line + "\n")
 
 
 if __name__ == "__main__":

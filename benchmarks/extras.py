@@ -31,10 +31,10 @@ class DaemonOnCluster(Daemon):
         """Measure like `measure.throughput`, on a cluster of its own."""
         with RedisCluster() as cluster, measure.receiver_for(load) as receiver:
             client = cluster.client()
-            bodies = work.bodies(load.jobs)
+            bodies = load.bodies(load.jobs)
             for start in range(0, len(bodies), 1000):
                 client.rpush(LIST, *bodies[start : start + 1000])
-            settings = {"QUEUE_DRIVER": "redis-cluster", "REDIS_CLUSTER_NODES": cluster.addresses}
+            settings = self.settings | {"QUEUE_DRIVER": "redis-cluster", "REDIS_CLUSTER_NODES": cluster.addresses}
             with DaemonProcess(self.config_for([receiver.url()]), environment=settings) as daemon:
                 return measure.of_running(receiver, load.jobs, [daemon.pid])
 
@@ -47,8 +47,8 @@ class DaemonOnSqs(Daemon):
         count = load.jobs // SQS_SLOWNESS
         with SqsServer().start() as emulator, measure.receiver_for(load) as receiver:
             name = unused_name()
-            make_queue(emulator.client, name).push(work.bodies(count))
-            with sqs_daemon.daemon_on(emulator.url, name, receiver.url()) as daemon:
+            make_queue(emulator.client, name).push(load.bodies(count))
+            with sqs_daemon.daemon_on(emulator.url, name, receiver.url(), **self.settings) as daemon:
                 return measure.of_running(receiver, count, [daemon.pid])
 
 

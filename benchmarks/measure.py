@@ -38,6 +38,13 @@ class Load:
     endpoints: int = 1
     events: int = 2
     apps: int = 1
+    event_bytes: int = 0
+
+    def bodies(self, count: int) -> list[bytes]:
+        """Return that number of jobs."""
+        return work.bodies(
+            count, events=self.events, endpoints=self.endpoints, apps=self.apps, event_bytes=self.event_bytes
+        )
 
 
 @contextlib.contextmanager
@@ -53,7 +60,7 @@ def throughput(subject: Subject, server: RedisServer, load: Load) -> Figures:
     with server.client() as client:
         client.flushall()
     with receiver_for(load) as receiver:
-        subject.fill(server, work.bodies(count, events=load.events, endpoints=load.endpoints, apps=load.apps))
+        subject.fill(server, load.bodies(count))
         urls = [receiver.url(endpoint) for endpoint in range(load.endpoints)]
         with subject.running(server, urls) as pids:
             return of_running(receiver, count, pids)

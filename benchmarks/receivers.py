@@ -26,8 +26,9 @@ from tests.helpers.ports import free_port
 _NGINX: Final = """
 worker_processes 1; daemon off; pid {directory}/pid; error_log /dev/null crit;
 events {{ worker_connections 8192; }}
-http {{ access_log off; keepalive_requests 100000000; keepalive_timeout 300s; client_body_temp_path {directory};
-  proxy_temp_path {directory}; fastcgi_temp_path {directory}; uwsgi_temp_path {directory}; scgi_temp_path {directory};
+http {{ access_log off; keepalive_requests 100000000; keepalive_timeout 300s; client_max_body_size 0;
+  client_body_temp_path {directory}; proxy_temp_path {directory};
+  fastcgi_temp_path {directory}; uwsgi_temp_path {directory}; scgi_temp_path {directory};
   server {{ listen {port} backlog=4096; location / {{ return 200 ""; }} location = /count {{ stub_status; }} }} }}
 """
 _PUSHED_AT: Final = re.compile(rb'"pushed_at":(\d+)')

@@ -16,12 +16,14 @@ PACKAGES = ("sockudo-queue", "redis", "requests", "pycurl", "dramatiq", "huey", 
 
 
 class Row(NamedTuple):
-    """One line of a table."""
+    """One line of a table. `compared_with` names another one; `perfect` is a rate."""
 
     name: str
     rate: float
     cpu: float
     memory_mb: float
+    compared_with: str | None = None
+    perfect: float | None = None
 
 
 class Report:
@@ -40,23 +42,22 @@ class Report:
 
     def add_table(self, part: str, rows: Sequence[Row]) -> None:
         """Add a table; that of the base point compares all subjects with the daemon, its last row."""
-        lines = [f"## {part.capitalize()}", "", "| | jobs/s | CPU per job | memory |"]
-        lines.append("|---|---|---|---|")
+        heads = ["", "jobs/s", "CPU per job", "memory"]
         if part == "base":
-            self._base = list(rows)
-            lines[2:] = ["| | jobs/s | ours is | CPU per job | ours is | memory |", "|---|---|---|---|---|---|"]
-        for row in rows:
-            cells = [row.name, f"{row.rate:,.0f}", f"{row.cpu:,.0f} µs", f"{row.memory_mb:.0f} MB"]
-            if part == "base":
-                cells.insert(2, f"{rows[-1].rate / row.rate:.2f} times")
-                cells.insert(4, f"{rows[-1].cpu / row.cpu:.2f} times")
-            lines.append("| " + " | ".join(cells) + " |")
-        self._parts += [*lines, ""]
+            self._base = rows = [row._replace(compared_with=_without(row.compared_with, rows[-1].name)) for row in rows]
+            heads += ["ours: jobs/s", "ours: CPU per job"]
+        if any(row.perfect for row in rows):
+            heads.append("of perfect")
+        if any(row.compared_with for row in rows):
+            heads += ["jobs/s", "CPU per job", "of"]
+        lines = [_line(heads), "|---" * len(heads) + "|"]
+        lines += [_line(_cells(row, rows, heads)) for row in rows]
+        self._parts += [f"## {part.capitalize()}", "", *lines, ""]
 
     def add_lateness(self, rows: Sequence[tuple[str, float, float]]) -> None:
-        """Add the table of delays from push to arrival."""
+        """Add the table of delays from push to arrival, in seconds."""
         self._parts += ["## From push to arrival, at 200 jobs/s", "", "| | p50 | p99 |", "|---|---|---|"]
-        self._parts += [f"| {name} | {p50 * 1000:.1f} ms | {p99 * 1000:.1f} ms |" for name, p50, p99 in rows] + [""]
+        self._parts += [f"| {name} | {p50 * 1000:.2f} ms | {p99 * 1000:.2f} ms |" for name, p50, p99 in rows] + [""]
 
     def add_lines(self, title: str, lines: Sequence[str]) -> None:
         """Add a list."""
@@ -74,6 +75,30 @@ class Report:
         (folder / f"{name}.md").write_text(self.text() + plot)
         if self._base:
             (folder / f"{name}.svg").write_text(_plot(self._base))
+
+
+def _cells(row: Row, rows: Sequence[Row], heads: Sequence[str]) -> list[str]:
+    cells = [row.name, f"{row.rate:,.0f}", f"{row.cpu:,.0f} µs", f"{row.memory_mb:.0f} MB"]
+    if "ours: jobs/s" in heads:
+        cells += _ratios(rows[-1], row)
+    if "of perfect" in heads:
+        cells.append(f"{row.rate / row.perfect * 100:.1f} %" if row.perfect else "")
+    other = next((each for each in rows if each.name == row.compared_with), None)
+    if other is not None:
+        cells += [*_ratios(row, other), other.name]
+    return cells + [""] * (len(heads) - len(cells))
+
+
+def _without(name: str | None, excluded: str) -> str | None:
+    return None if name == excluded else name
+
+
+def _ratios(one: Row, other: Row) -> list[str]:
+    return [f"{one.rate / other.rate:.2f} times", f"{one.cpu / other.cpu:.2f} times"]
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def _plot(rows: Sequence[Row]) -> str:

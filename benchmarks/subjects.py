@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import importlib.util
 import json
 import os
@@ -12,7 +13,7 @@ import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from benchmarks.work import THREADS
 from tests.helpers.configs import app, config, webhook
@@ -129,10 +130,16 @@ class Daemon(Subject):
         settings: dict[str, str] | None = None,
     ) -> None:
         self.name = name
-        self._settings = {"QUEUE_WORKERS": str(workers)} | (settings or {})
+        self.settings = {"QUEUE_WORKERS": str(workers)} | (settings or {})
         self._replicas = replicas
         self._apps = apps
         self._hanging = hanging
+
+    def of_tree(self, tree: Path) -> Self:
+        """Return the same subject with the package of another source tree, run by this Python."""
+        other = copy.copy(self)
+        other.settings = self.settings | {"PYTHONPATH": str(tree)}
+        return other
 
     def config_for(self, urls: Sequence[str]) -> dict[str, Any]:
         """Return a file in which each endpoint receives the channels that begin with its number."""
@@ -151,11 +158,25 @@ class Daemon(Subject):
         with contextlib.ExitStack() as stack:
             daemons = [
                 stack.enter_context(
-                    DaemonProcess(self.config_for(urls), environment=self._settings, redis_url=server.url)
+                    DaemonProcess(self.config_for(urls), environment=self.settings, redis_url=server.url)
                 )
                 for _ in range(self._replicas)
             ]
             yield [daemon.pid for daemon in daemons]
+
+
+class ManyWebhooks(Daemon):
+    """The daemon with an app of many webhooks; the first one wants all jobs, each of the others another prefix."""
+
+    def __init__(self, count: int, key: str) -> None:
+        super().__init__()
+        self._count = count
+        self._key = key
+
+    def config_for(self, urls: Sequence[str]) -> dict[str, Any]:
+        form = "^e{}-.*$" if self._key == "channel_pattern" else "e{}-"
+        filters = [{self._key: form.format(number)} for number in range(self._count)]
+        return config(app(*(webhook(urls[0], name=f"e{n}", filter=each) for n, each in enumerate(filters))))
 
 
 class DaemonOnV2(Daemon):
@@ -197,4 +218,5 @@ def others() -> list[Subject]:
 
 
 def _environment() -> dict[str, str]:
-    return dict(os.environ) | {"PYTHONPATH": str(Path.cwd())}
+    paths = [str(Path.cwd()), os.environ.get("PYTHONPATH", "")]
+    return dict(os.environ) | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}

@@ -15,11 +15,15 @@ from tests.helpers.jobs import APP_ID, event, job
 THREADS = 5
 
 
-def bodies(count: int, *, events: int = 2, endpoints: int = 1, apps: int = 1) -> list[bytes]:
-    """Return numbered jobs, assigned in turn to endpoints (by the prefix of their channels) and apps."""
+def bodies(count: int, *, events: int = 2, endpoints: int = 1, apps: int = 1, event_bytes: int = 0) -> list[bytes]:
+    """Return numbered jobs, assigned in turn to endpoints (by the prefix of their channels) and apps.
+
+    `event_bytes` is the approximate size of an event; 0 leaves out its data.
+    """
     made = []
+    fields = {"data": "x" * max(event_bytes - 60, 0)} if event_bytes else {}
     for number in range(count):
-        listed = [event(channel=f"e{number % endpoints}-room-{number}-{n}") for n in range(events)]
+        listed = [event(channel=f"e{number % endpoints}-room-{number}-{n}", **fields) for n in range(events)]
         app_id = APP_ID if apps == 1 else f"app-{number % apps}"
         made.append(job(number, events=listed, app_id=app_id))
     return made
