@@ -20,7 +20,7 @@ from sockudo_queue.config import RetrySettings
 from sockudo_queue.errors import AppUnreadable
 from tests.app_stores.conftest import MakeStore
 from tests.app_stores.tables import DynamodbTable, MariadbTable, PostgresTable, Table
-from tests.faults.queue import push, records, told, waiting
+from tests.faults.queue import log_tail, push, records, waiting
 from tests.helpers.configs import app, config, webhook
 from tests.helpers.daemon import DaemonProcess
 from tests.helpers.databases import PASSWORD, USER, Dynamodb, Mariadb, Postgres
@@ -101,7 +101,7 @@ def test_a_job_with_such_an_id_disturbs_no_other(
             daemon.wait_ready()
             push(client, [job(1, app_id=ODD), job(2, app_id="second")])
             receiver.wait_for(1, 3)
-            eventually(lambda: waiting(client) == 0, 10, told(daemon))
+            eventually(lambda: waiting(client) == 0, 10, log_tail(daemon))
             assert daemon.get("/readyz") == 200
             assert daemon.events("apps.store_lost") == []
             [dead] = records(client, "dead")

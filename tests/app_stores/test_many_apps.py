@@ -8,7 +8,7 @@ from typing import Final
 
 from tests.app_stores.tables import PostgresTable
 from tests.faults.measures import figure, scaled
-from tests.faults.queue import push, settled, told, waiting
+from tests.faults.queue import log_tail, push, settled, waiting
 from tests.helpers.configs import webhook
 from tests.helpers.daemon import DaemonProcess
 from tests.helpers.databases import Postgres
@@ -49,12 +49,12 @@ def test_memory_and_queries_of_many_apps(postgres: Postgres, redis_server: Redis
         for round_ in range(ROUNDS):
             push(client, [job(round_ * ACTIVE + n, app_id=f"app-{n}") for n in range(ACTIVE)])
             receiver.wait_for((round_ + 1) * ACTIVE, 120)
-            eventually(lambda: waiting(client) == 0, 10, told(daemon))
+            eventually(lambda: waiting(client) == 0, 10, log_tail(daemon))
         took = time.monotonic() - began
         grown = daemon.metric("process_resident_memory_bytes") - before
         queries = daemon.metric("sockudo_queue_app_store_queries_total")
         assert daemon.metric("sockudo_queue_apps_cached") == ACTIVE
-        assert settled(daemon, "completed") == ROUNDS * ACTIVE, told(daemon)()
+        assert settled(daemon, "completed") == ROUNDS * ACTIVE, log_tail(daemon)()
     paths = {request.path for request in receiver.requests}
     assert (receiver.count, len(paths)) == (ROUNDS * ACTIVE, ACTIVE)
     assert queries <= ACTIVE * (1 + took / TTL_SECONDS) + took / 5 + 2
@@ -75,6 +75,6 @@ def test_no_more_apps_are_kept_than_is_allowed(
         daemon.wait_ready()
         push(client, [job(n, app_id=f"app-{n}") for n in range(500)])
         receiver.wait_for(500, 60)
-        eventually(lambda: waiting(client) == 0, 10, told(daemon))
+        eventually(lambda: waiting(client) == 0, 10, log_tail(daemon))
         assert 80 <= daemon.metric("sockudo_queue_apps_cached") <= 100
     assert len({request.path for request in receiver.requests}) == 500

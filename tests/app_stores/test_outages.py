@@ -16,7 +16,7 @@ from tests.app_stores.conftest import MakeTable
 from tests.app_stores.tables import SECRET, MariadbTable, PostgresTable, Table
 from tests.faults.arrivals import Arrivals
 from tests.faults.measures import SCALE, figure
-from tests.faults.queue import push, settled, told, waiting
+from tests.faults.queue import log_tail, push, settled, waiting
 from tests.helpers.configs import app, webhook
 from tests.helpers.daemon import DaemonProcess
 from tests.helpers.databases import PASSWORD, Mariadb, Postgres
@@ -105,19 +105,19 @@ def test_a_killed_database_delays_no_job_of_a_known_app(
     with daemon_on(table, redis_server) as daemon, redis_server.client() as client:
         daemon.wait_ready()
         with Load(client) as load:
-            timed.wait_for_all(2 * APPS, 10, told(daemon))
+            timed.wait_for_all(2 * APPS, 10, log_tail(daemon))
             postgres.kill()
-            eventually(lambda: daemon.get("/readyz") == 503, 8, told(daemon))
+            eventually(lambda: daemon.get("/readyz") == 503, 8, log_tail(daemon))
             assert daemon.get("/livez") == 200
             push(client, [job(1_000_000, app_id="late")])
             time.sleep(DOWN_SECONDS)  # how long the outage lasts: longer than anything in the cache counts
             assert timed.by_number[1_000_000] == 0
             postgres.start()
-            eventually(lambda: daemon.get("/readyz") == 200, 8, told(daemon))
+            eventually(lambda: daemon.get("/readyz") == 200, 8, log_tail(daemon))
             mark = len(load.pushed)
             eventually(lambda: len(load.pushed) > mark + 2 * APPS, 10)
-        eventually(lambda: timed.distinct > len(load.pushed), 2 * DOWN_SECONDS + 10, told(daemon))
-        eventually(lambda: waiting(client) == 0, 10, told(daemon))
+        eventually(lambda: timed.distinct > len(load.pushed), 2 * DOWN_SECONDS + 10, log_tail(daemon))
+        eventually(lambda: waiting(client) == 0, 10, log_tail(daemon))
         assert sorted(timed.by_number) == sorted([*load.pushed, 1_000_000])
         assert timed.duplicates == 0
         times = sorted(timed.at[number] - pushed for number, pushed in load.pushed.items())
@@ -149,13 +149,13 @@ def test_frozen_database_blocks_no_worker(
             began = time.monotonic()
             mixed = [job(1_000 + n, app_id=f"app-{n % APPS}" if n % 2 else f"nobody-{n}") for n in range(200)]
             push(client, mixed)
-            eventually(lambda: timed.distinct >= APPS + 100, 5, told(daemon))
+            eventually(lambda: timed.distinct >= APPS + 100, 5, log_tail(daemon))
             took = time.monotonic() - began
-            eventually(lambda: daemon.get("/readyz") == 503, 12, told(daemon))
+            eventually(lambda: daemon.get("/readyz") == 503, 12, log_tail(daemon))
             assert daemon.get("/livez") == 200
         finally:
             mariadb.resume()
-        eventually(lambda: daemon.get("/readyz") == 200, 12, told(daemon))
+        eventually(lambda: daemon.get("/readyz") == 200, 12, log_tail(daemon))
         assert settled(daemon, "dead-letter") == 0
     figure(f"database frozen: 100 jobs of known apps among as many of others in {took:.2f} s, with 2 workers")
 
@@ -168,13 +168,13 @@ def test_a_daemon_that_starts_before_its_database_waits_for_it(
     postgres.kill()
     try:
         with daemon_on(table, redis_server) as daemon, redis_server.client() as client:
-            eventually(lambda: daemon.get("/livez") == 200, 10, told(daemon))
+            eventually(lambda: daemon.get("/livez") == 200, 10, log_tail(daemon))
             push(client, [job(1, app_id="app-1")])
-            eventually(lambda: daemon.events("apps.store_lost"), 10, told(daemon))
+            eventually(lambda: daemon.events("apps.store_lost"), 10, log_tail(daemon))
             assert daemon.get("/readyz") == 503
             postgres.start()
             receiver.wait_for(1, 15)
-            eventually(lambda: daemon.get("/readyz") == 200, 8, told(daemon))
+            eventually(lambda: daemon.get("/readyz") == 200, 8, log_tail(daemon))
     finally:
         if not postgres.running:
             postgres.start()
@@ -197,14 +197,14 @@ def test_a_change_is_used_within_its_time_and_at_once_on_sighup(
     with daemon_on(table, redis_server) as daemon, redis_server.client() as client:
         daemon.wait_ready()
         with Load(client) as load:
-            eventually(lambda: times_of("/1"), 10, told(daemon))
+            eventually(lambda: times_of("/1"), 10, log_tail(daemon))
             changed = point_to("/2")
-            eventually(lambda: times_of("/2"), 10, told(daemon))
+            eventually(lambda: times_of("/2"), 10, log_tail(daemon))
             took = times_of("/1")[-1] - changed
             assert took < TTL_SECONDS + 0.5  # and how long a loaded machine takes for one job
             changed = point_to("/3")
             daemon.signal(signal.SIGHUP)
-            at_once = eventually(lambda: times_of("/3"), 10, told(daemon))[0] - changed
+            at_once = eventually(lambda: times_of("/3"), 10, log_tail(daemon))[0] - changed
             assert at_once < 1.5
         queries = daemon.metric("sockudo_queue_app_store_queries_total")
     assert queries < 20 + len(load.pushed) / 5

@@ -205,11 +205,11 @@ def test_a_store_that_cannot_be_used_says_why(
     store = store_of(table, **{f"DATABASE_{kind.upper()}_{variable}": value})
     with pytest.raises(AppStoreUnavailable) as caught:
         store.fetch(["shop"])
-    told = str(caught.value)
-    assert reason in told
-    assert told
-    assert "\n" not in told
-    assert "CANARY" not in told
+    message = str(caught.value)
+    assert reason in message
+    assert message
+    assert "\n" not in message
+    assert "CANARY" not in message
     assert caught.value.__cause__ is None
 
 

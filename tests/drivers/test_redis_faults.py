@@ -192,11 +192,11 @@ def test_the_source_of_another_type_is_a_refusal(lists: RedisLists) -> None:
         lists.client.set(source, "not a list")
     driver = lists.driver()
 
-    told = "WRONGTYPE Operation against a key holding the wrong kind of value"  # nothing of our script
-    with pytest.raises(BrokerRefused, match=f"^{told}$|^{SOURCES[0]}: {told}$"):
+    error = "WRONGTYPE Operation against a key holding the wrong kind of value"  # nothing of our script
+    with pytest.raises(BrokerRefused, match=f"^{error}$|^{SOURCES[0]}: {error}$"):
         driver.next(None)
     for _ in range(2):  # the second does wait
-        with pytest.raises(BrokerRefused, match=f"^{SOURCES[0]}: {told}$"):
+        with pytest.raises(BrokerRefused, match=f"^{SOURCES[0]}: {error}$"):
             driver.wait(SOURCES[0], 0.1)
 
 
@@ -233,8 +233,8 @@ def test_a_refused_login_says_so_without_the_password(arguments: dict[str, str],
         for ask in (driver.ping, driver.depth, lambda: driver.next(None), lambda: driver.wait(SOURCES[0], 0.01)):
             with pytest.raises(BrokerRefused, match="authentication failed") as caught:
                 ask()
-            told = "".join(traceback.format_exception(caught.value))
-            assert "CANARY" not in told + repr(caught.value)
+            shown = "".join(traceback.format_exception(caught.value))
+            assert "CANARY" not in shown + repr(caught.value)
 
 
 def test_a_right_password_lets_in(cleanup: ExitStack) -> None:
@@ -345,13 +345,13 @@ def test_a_loading_server_is_unavailable_and_then_served(cleanup: ExitStack) -> 
         server.kill()
         starting = threading.Thread(target=server.start)
         starting.start()
-        told: set[str] = set()
+        messages: set[str] = set()
 
         def is_loading() -> bool:
             with pytest.raises(BrokerUnavailable) as caught:
                 driver.next(None)
-            told.add(str(caught.value))
-            return any("loading" in text.lower() for text in told)
+            messages.add(str(caught.value))
+            return any("loading" in text.lower() for text in messages)
 
         try:
             eventually(is_loading, 10)

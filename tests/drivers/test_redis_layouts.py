@@ -94,21 +94,21 @@ def test_a_cluster_shares_what_operators_decide(cluster: RedisCluster, cleanup: 
 
 def test_discovered_nodes_are_reported_as_they_become_known(cluster: RedisCluster) -> None:
     """The first to be asked knows its masters, and only by and by which of the others are replicas."""
-    told: set[tuple[str, int]] = set()
+    reported: set[tuple[str, int]] = set()
     nodes = (Secret(f"redis://127.0.0.1:{cluster.nodes[0].port}"),)
     address_map = [f"127.0.0.1:{cluster.nodes[1].port}=localhost:{cluster.nodes[1].port}"]
     group = RedisClusterSettings(nodes=nodes, address_map=address_map)
     settings = Settings(driver="redis-cluster", redis_cluster=group)
     there = {("127.0.0.1", node.port) for node in cluster.nodes} | {("localhost", cluster.nodes[1].port)}
-    check_told(link_of(settings, lambda *address: told.add(address)), told, there)
+    check_reported(link_of(settings, lambda *address: reported.add(address)), reported, there)
 
 
 def test_master_and_replica_known_only_to_sentinels_are_reported(sentinels: RedisSentinels) -> None:
-    told: set[tuple[str, int]] = set()
-    link = link_of(sentinels.settings(), lambda *address: told.add(address))
+    reported: set[tuple[str, int]] = set()
+    link = link_of(sentinels.settings(), lambda *address: reported.add(address))
     link.call("PING", read=replies.PONG)
-    assert ("127.0.0.1", sentinels.master().port) in told
-    check_told(link, told, {("127.0.0.1", server.port) for server in sentinels.servers})
+    assert ("127.0.0.1", sentinels.master().port) in reported
+    check_reported(link, reported, {("127.0.0.1", server.port) for server in sentinels.servers})
 
 
 def test_server_used_as_a_sentinel_is_reported(redis_server: RedisServer) -> None:
@@ -119,10 +119,10 @@ def test_server_used_as_a_sentinel_is_reported(redis_server: RedisServer) -> Non
     link.close()
 
 
-def check_told(link: Link, told: set[tuple[str, int]], there: set[tuple[str, int]]) -> None:
-    def all_are_told() -> bool:
+def check_reported(link: Link, reported: set[tuple[str, int]], there: set[tuple[str, int]]) -> None:
+    def all_are_reported() -> bool:
         link.look_around()
-        return told == there
+        return reported == there
 
-    eventually(all_are_told, 20)
+    eventually(all_are_reported, 20)
     link.close()

@@ -15,7 +15,7 @@ from tests.helpers.jobs import job, jobs
 from tests.helpers.queue_v2 import Worker
 
 
-def told(v2: RedisV2) -> list[tuple[str, str]]:
+def published_events(v2: RedisV2) -> list[tuple[str, str]]:
     """Return the events of the stream: what happened to whom."""
     entries = [fields for _, fields in v2.client.xrange(v2.key("events"))]
     assert all(set(fields) == {b"event", b"job_id", b"timestamp"} for fields in entries)
@@ -201,13 +201,13 @@ def test_events_are_published_as_a_server_publishes_them(v2: RedisV2) -> None:
         "active",
         "completed",
     ]
-    assert told(v2) == [(name, own) for name in names]
+    assert published_events(v2) == [(name, own) for name in names]
 
 
 def test_a_stream_is_neither_made_nor_grown_without_bound(v2: RedisV2) -> None:
     v2.producer.enqueue(job(1))
     deliver_all(v2.over(link_to(v2.server.port), events=0))
-    assert [name for name, _ in told(v2)] == ["enqueued"]
+    assert [name for name, _ in published_events(v2)] == ["enqueued"]
     v2.client.delete(v2.key("events"))
     v2.push(job(2))
     v2.client.delete(v2.key("events"))

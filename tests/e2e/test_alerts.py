@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from sockudo_queue.daemon import LAST_ALERTS
-from tests.faults.queue import DOCUMENTED_LIST, daemon_on, own_key, push, told
+from tests.faults.queue import DOCUMENTED_LIST, daemon_on, log_tail, own_key, push
 from tests.helpers.alerts import SECRET, alert_settings, alerts_at, verified
 from tests.helpers.configs import webhook
 from tests.helpers.jobs import APP_ID, jobs
@@ -43,15 +43,15 @@ def test_operator_is_alerted_to_failure_recovery_and_dead_letters(
     with daemon_on(own_redis.url, hook, **settings) as daemon, own_redis.client() as client:
         daemon.wait_ready()
         push(client, jobs(3))
-        [opened] = eventually(lambda: alerts_at(operator, "webhook.breaker_opened"), 10, told(daemon))
-        eventually(lambda: len(daemon.events("breaker.opened")) >= 3, 10, told(daemon))  # probes that failed
+        [opened] = eventually(lambda: alerts_at(operator, "webhook.breaker_opened"), 10, log_tail(daemon))
+        eventually(lambda: len(daemon.events("breaker.opened")) >= 3, 10, log_tail(daemon))  # probes that failed
         receiver.always(200)
-        [closed] = eventually(lambda: alerts_at(operator, "webhook.breaker_closed"), 10, told(daemon))
+        [closed] = eventually(lambda: alerts_at(operator, "webhook.breaker_closed"), 10, log_tail(daemon))
         receiver.always(404)  # refused for good
         push(client, jobs(1, first=4))
-        [dead] = eventually(lambda: alerts_at(operator, "webhook.dead_letters"), 10, told(daemon))
+        [dead] = eventually(lambda: alerts_at(operator, "webhook.dead_letters"), 10, log_tail(daemon))
         push(client, jobs(19, first=5))
-        eventually(lambda: len(daemon.events("job.dead_lettered")) == 20, 10, told(daemon))
+        eventually(lambda: len(daemon.events("job.dead_lettered")) == 20, 10, log_tail(daemon))
         daemon.terminate()
         assert daemon.wait() == 0, daemon.output()
         output = daemon.output()
@@ -78,8 +78,8 @@ def test_dead_letters_that_go_on_bring_one_reminder_and_dropped_ones_another_ale
         push(client, jobs(1))
         operator.wait_for(1)
         push(client, jobs(30, first=2))
-        eventually(lambda: sum(counts_at(operator)) == 31, 10, told(daemon))
-        trimmed, *_ = eventually(lambda: alerts_at(operator, "queue.dead_letters_trimmed"), 10, told(daemon))
+        eventually(lambda: sum(counts_at(operator)) == 31, 10, log_tail(daemon))
+        trimmed, *_ = eventually(lambda: alerts_at(operator, "queue.dead_letters_trimmed"), 10, log_tail(daemon))
     first, second, *_ = (each for each in operator.requests if verified(each)["type"] == "webhook.dead_letters")
     assert second.received_at - first.received_at >= 1.9
     assert counts_at(operator)[0] == 1
@@ -93,9 +93,9 @@ def test_operator_is_alerted_to_a_refused_source_and_its_end(
     with own_redis.client() as client:
         client.set(own_key(DOCUMENTED_LIST, "ready"), "a key of another type")
         with daemon_on(own_redis.url, receiver.url(), **alert_settings(operator)) as daemon:
-            [refused] = eventually(lambda: alerts_at(operator, "queue.source_refused"), 10, told(daemon))
+            [refused] = eventually(lambda: alerts_at(operator, "queue.source_refused"), 10, log_tail(daemon))
             client.delete(own_key(DOCUMENTED_LIST, "ready"))
-            eventually(lambda: alerts_at(operator, "queue.source_resumed"), 10, told(daemon))
+            eventually(lambda: alerts_at(operator, "queue.source_resumed"), 10, log_tail(daemon))
     assert refused["data"]["source"] == DOCUMENTED_LIST
 
 
@@ -103,9 +103,9 @@ def test_operator_is_alerted_to_an_outage_of_redis_and_its_end(receiver: Receive
     with RedisServer() as server, daemon_on(server.url, receiver.url(), **alert_settings(operator)) as daemon:
         daemon.wait_ready()
         server.stop()
-        [lost] = eventually(lambda: alerts_at(operator, "queue.broker_lost"), 10, told(daemon))
+        [lost] = eventually(lambda: alerts_at(operator, "queue.broker_lost"), 10, log_tail(daemon))
         server.start()
-        eventually(lambda: alerts_at(operator, "queue.broker_resumed"), 15, told(daemon))
+        eventually(lambda: alerts_at(operator, "queue.broker_resumed"), 15, log_tail(daemon))
         assert lost["data"]["reason"] == daemon.events("broker.lost")[0]["reason"]
     # The first answer of Redis was no change.
     assert [payload["data"]["changes"] for payload in alerts_at(operator)] == [1, 1]
@@ -123,7 +123,7 @@ def test_stop_is_not_delayed_by_a_hanging_receiver(
         push(client, jobs(1))
         operator.wait_for(1)
         push(client, jobs(1, first=2))
-        eventually(lambda: len(daemon.events("job.dead_lettered")) == 2, 10, told(daemon))
+        eventually(lambda: len(daemon.events("job.dead_lettered")) == 2, 10, log_tail(daemon))
         daemon.signal(signal.SIGTERM)
         began = time.monotonic()
         assert daemon.wait() == 0, daemon.output()
@@ -144,7 +144,7 @@ def test_receiver_that_fails_is_counted_and_raises_no_alert(
     ):
         daemon.wait_ready()
         push(client, jobs(3))
-        eventually(lambda: daemon.metric("sockudo_queue_alerts_total", outcome="failed") == 1, 10, told(daemon))
+        eventually(lambda: daemon.metric("sockudo_queue_alerts_total", outcome="failed") == 1, 10, log_tail(daemon))
         [failed] = daemon.events("alert.failed")
     assert failed["reason"] == "status-400"
     assert {payload["type"] for payload in alerts_at(operator)} == {"webhook.dead_letters"}

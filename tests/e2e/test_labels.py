@@ -6,7 +6,7 @@ import http.client
 from typing import Final
 
 from tests.faults.measures import SCALE, figure
-from tests.faults.queue import daemon_on, push, told, waiting
+from tests.faults.queue import daemon_on, log_tail, push, waiting
 from tests.helpers.daemon import DaemonProcess
 from tests.helpers.jobs import event, job
 from tests.helpers.receiver import Answer, Receiver
@@ -23,10 +23,10 @@ def test_series_do_not_grow_with_channels_users_and_faults(redis_server: RedisSe
     settings = {"QUEUE_DELIVERY_RETRY_MAX_ATTEMPTS": "1", "QUEUE_DELIVERY_BREAKER_FAILURES": "1000000"}
     with redis_server.client() as client, daemon_on(redis_server.url, receiver.url(), **settings) as daemon:
         push(client, [body for number in range(few) for body in _unlike(number)])
-        eventually(lambda: waiting(client) == 0, 20, told(daemon))
+        eventually(lambda: waiting(client) == 0, 20, log_tail(daemon))
         before = _names(daemon)
         push(client, [body for number in range(few, many) for body in _unlike(number)])
-        eventually(lambda: waiting(client) == 0, 120, told(daemon))
+        eventually(lambda: waiting(client) == 0, 120, log_tail(daemon))
         after = _names(daemon)
 
     assert after == before

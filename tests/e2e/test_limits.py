@@ -9,7 +9,7 @@ from typing import Final
 import pytest
 
 from tests.faults.measures import SCALE
-from tests.faults.queue import SERVER_LIST, daemon_on, push, told, waiting
+from tests.faults.queue import SERVER_LIST, daemon_on, log_tail, push, waiting
 from tests.helpers.daemon import DaemonProcess
 from tests.helpers.jobs import jobs
 from tests.helpers.receiver import Receiver
@@ -76,7 +76,7 @@ def starts_whole_or_not_at_all(
         eventually(lambda: not daemon.running or daemon.get("/readyz") == 200, 20, daemon.output)
         if daemon.running:
             receiver.wait_for(JOBS, 20)
-            eventually(lambda: waiting(client) == 0, 10, told(daemon))
+            eventually(lambda: waiting(client) == 0, 10, log_tail(daemon))
             daemon.terminate()
             assert daemon.wait() == 0, daemon.output()
             assert daemon.events("process.failed") == []

@@ -43,14 +43,14 @@ def test_an_outage_from_the_alert_to_the_replay(own_redis: RedisServer, receiver
             before = daemon.wait_ready().metrics()
             orders.always(503)
             run("push", stdin=b"\n".join(jobs(JOBS)))
-            told = eventually(lambda: stats_with_dead(run, JOBS), 40, daemon.output) or {}
+            stats = eventually(lambda: stats_with_dead(run, JOBS), 40, daemon.output) or {}
 
             during = daemon.metrics()
-            reasons = {grave["reason"] for grave in told["queue"]["dead_letters"]}
+            reasons = {grave["reason"] for grave in stats["queue"]["dead_letters"]}
             fires("SockudoWebhookFailing", "webhook", {"orders"}, before, during, tmp_path)
             fires("SockudoWebhookDeadLetters", "reason", reasons, before, during, tmp_path)
             seen_on_page(daemon)
-            seen_in_stats(told, run("stats").out)
+            seen_in_stats(stats, run("stats").out)
 
             # The other webhook wants the same events: what it was sent is what this one is owed, under the same ids.
             owed = {request.headers["x-sockudo-job-id"]: request.body for request in receiver.requests}
@@ -69,8 +69,8 @@ def test_an_outage_from_the_alert_to_the_replay(own_redis: RedisServer, receiver
 
 
 def stats_with_dead(run: Commands, count: int) -> dict[str, Any] | None:
-    told: dict[str, Any] = run("stats", "--json").json
-    return told if sum(grave["count"] for grave in told["queue"]["dead_letters"]) == count else None
+    stats: dict[str, Any] = run("stats", "--json").json
+    return stats if sum(grave["count"] for grave in stats["queue"]["dead_letters"]) == count else None
 
 
 def seen_on_page(daemon: DaemonProcess) -> None:
@@ -81,12 +81,12 @@ def seen_on_page(daemon: DaemonProcess) -> None:
     assert "exhausted" in page or "endpoint-down" in page
 
 
-def seen_in_stats(told: Mapping[str, Any], shown: str) -> None:
-    graves = told["queue"]["dead_letters"]
+def seen_in_stats(stats: Mapping[str, Any], shown: str) -> None:
+    graves = stats["queue"]["dead_letters"]
     assert {(grave["app"], grave["webhook"]) for grave in graves} == {(APP_ID, "orders")}
     # What the open breaker never let through has no last answer of its own; its reason says why.
     assert {grave["last"] or grave["reason"] for grave in graves} <= {"status-503", "endpoint-down"}
-    [daemon] = told["daemons"]
+    [daemon] = stats["daemons"]
     rows = {row["webhook"]: row for row in daemon["webhooks"]}
     assert rows["orders"]["last_failure"] == "status-503"
     assert (rows["lobby"]["delivered"], rows["lobby"]["failed"]) == (JOBS, 0)

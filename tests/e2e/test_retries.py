@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 
 import pytest
 
-from tests.faults.queue import daemon_on, push, records, told, waiting
+from tests.faults.queue import daemon_on, log_tail, push, records, waiting
 from tests.helpers.configs import webhook
 from tests.helpers.jobs import event, job, jobs
 from tests.helpers.ports import free_port
@@ -70,7 +70,7 @@ def test_every_kind_of_failure_is_tried_again_with_growing_gaps(
     with redis_server.client() as client, daemon_on(redis_server.url, *hooks, **settings) as daemon:
         push(client, [job(1)])
         # Each key is counted by itself, so what moves from one to another may be missed: only the end is waited for.
-        eventually(lambda: len(records(client, "dead")) == len(urls), 20, told(daemon))
+        eventually(lambda: len(records(client, "dead")) == len(urls), 20, log_tail(daemon))
         dead = {kept.state["webhook"]: kept.state for kept in records(client, "dead")}
         attempts = eventually(lambda: _attempts(daemon.events("delivery.attempted"), TRIES * len(urls)))
 
@@ -93,11 +93,11 @@ def test_an_odd_retry_after_holds_nothing_for_longer_than_the_budget(
     settings = {"QUEUE_DELIVERY_RETRY_MAX_ELAPSED_TIME_MS": str(BUDGET_MS)}
     with redis_server.client() as client, daemon_on(redis_server.url, *hooks, **settings) as daemon:
         push(client, [job(1)])
-        delayed = eventually(lambda: _all_of(records(client, "delayed"), len(receivers)), 5, told(daemon))
+        delayed = eventually(lambda: _all_of(records(client, "delayed"), len(receivers)), 5, log_tail(daemon))
         now_ms = time.time() * 1000
         push(client, jobs(20, first=2))
         receiver.wait_for(21)
-        eventually(lambda: not records(client, "active"), 5, told(daemon))
+        eventually(lambda: not records(client, "active"), 5, log_tail(daemon))
         later = records(client, "delayed")
 
     due = {kept.state["webhook"]: kept.score - now_ms for kept in delayed}
@@ -118,8 +118,8 @@ def test_what_failed_together_does_not_come_back_together(redis_server: RedisSer
     settings = {"QUEUE_DELIVERY_RETRY_INITIAL_BACKOFF_MS": "20000", "QUEUE_DELIVERY_BREAKER_FAILURES": "100000"}
     with redis_server.client() as client, daemon_on(redis_server.url, receiver.url(), **settings) as daemon:
         push(client, jobs(count))
-        delayed = eventually(lambda: _all_of(records(client, "delayed"), count), 10, told(daemon))
-        ended = eventually(lambda: _all_of(daemon.events("delivery.attempted"), count), 5, told(daemon))
+        delayed = eventually(lambda: _all_of(records(client, "delayed"), count), 10, log_tail(daemon))
+        ended = eventually(lambda: _all_of(daemon.events("delivery.attempted"), count), 5, log_tail(daemon))
 
     ended_at = {line["job"]: datetime.fromisoformat(line["timestamp"]).timestamp() for line in ended}
     waits = [kept.score / 1000 - ended_at[kept.state["job"]] for kept in delayed]
@@ -149,7 +149,7 @@ def test_time_ms_gives_the_original_order_despite_retries(redis_server: RedisSer
     settings = {"QUEUE_DELIVERY_RETRY_INITIAL_BACKOFF_MS": "100"}
     with redis_server.client() as client, daemon_on(redis_server.url, receiver.url(), **settings) as daemon:
         push(client, bodies)
-        eventually(lambda: waiting(client) == 0 and receiver.count == len(bodies) + len(refused), 20, told(daemon))
+        eventually(lambda: waiting(client) == 0 and receiver.count == len(bodies) + len(refused), 20, log_tail(daemon))
 
     came: dict[bytes, list[bytes]] = defaultdict(list)
     last_tries = {request.headers["x-sockudo-job-id"]: request.body for request in receiver.requests}

@@ -7,7 +7,7 @@ from typing import Final
 
 import pytest
 
-from tests.faults.queue import LISTS, SERVER_LIST, daemon_on, push, records, told, waiting
+from tests.faults.queue import LISTS, SERVER_LIST, daemon_on, log_tail, push, records, waiting
 from tests.helpers.jobs import event, job, numbers
 from tests.helpers.receiver import Receiver
 from tests.helpers.redis_server import RedisServer
@@ -51,7 +51,7 @@ def test_unreadable_jobs_are_kept_and_the_others_delivered(
         pid = daemon.pid
         push(client, bodies, source)
         receiver.wait_for(len(RUBBISH), 10)
-        eventually(lambda: waiting(client) == 0, 5, told(daemon))
+        eventually(lambda: waiting(client) == 0, 5, log_tail(daemon))
         kept = records(client, "dead", source)
         # It is counted a moment after it is kept.
         eventually(lambda: daemon.metric("sockudo_webhook_dead_letters_total", reason="unreadable") == len(RUBBISH), 5)
@@ -69,6 +69,6 @@ def test_unreadable_event_does_not_affect_the_other_events(redis_server: RedisSe
     with redis_server.client() as client, daemon_on(redis_server.url, receiver.url()) as daemon:
         push(client, [job(1, events=[good[0], *odd, good[1]]), job(2, events=odd)])
         [request] = receiver.wait_for(1)
-        eventually(lambda: waiting(client) == 0, 5, told(daemon))
+        eventually(lambda: waiting(client) == 0, 5, log_tail(daemon))
         assert records(client, "dead", SERVER_LIST) == []
     assert request.body.endswith(b'"events":[' + b",".join(good) + b"]}")

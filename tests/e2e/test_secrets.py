@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import pytest
 
-from tests.faults.queue import SERVER_LIST, own_key, push, told
+from tests.faults.queue import SERVER_LIST, log_tail, own_key, push
 from tests.helpers.configs import app, config, webhook
 from tests.helpers.daemon import DaemonProcess
 from tests.helpers.jobs import event, job
@@ -95,9 +95,9 @@ def test_attempts_show_no_secret(guarded_redis: RedisServer, receiver: Receiver,
     with guarded_redis.client() as client, DaemonProcess(file, environment, redis_url=guarded_redis.url) as daemon:
         push(client, [secret_job()])
         [request] = receiver.wait_for(1)
-        eventually(lambda: daemon.events("delivery.attempted"), 5, told(daemon))
+        eventually(lambda: daemon.events("delivery.attempted"), 5, log_tail(daemon))
         if case != "delivered":
-            eventually(lambda: daemon.events("job.dead_lettered"), 5, told(daemon))
+            eventually(lambda: daemon.events("job.dead_lettered"), 5, log_tail(daemon))
         check(shown(daemon))
         daemon.terminate()
         assert daemon.wait() == 0
@@ -111,8 +111,8 @@ def test_a_receiver_that_refuses_shows_no_secret(guarded_redis: RedisServer) -> 
         file = secret_config(free_port())
         with DaemonProcess(file, {"QUEUE_LOG_LEVEL": "debug"}, redis_url=guarded_redis.url) as daemon:
             push(client, [secret_job(), b"canary-job-text", secret_job()[:-1]])
-            eventually(lambda: daemon.events("delivery.attempted"), 5, told(daemon))
-            eventually(lambda: len(daemon.events("job.unreadable")) == 2, 5, told(daemon))
+            eventually(lambda: daemon.events("delivery.attempted"), 5, log_tail(daemon))
+            eventually(lambda: len(daemon.events("job.unreadable")) == 2, 5, log_tail(daemon))
             check(shown(daemon))
 
 
@@ -146,7 +146,7 @@ def test_a_queue_that_cannot_be_reached_shows_no_secret(
 ) -> None:
     environment = {"QUEUE_LOG_LEVEL": "debug", "QUEUE_REDIS_RESPONSE_TIMEOUT_MS": "500", **fault(guarded_redis)}
     with DaemonProcess(secret_config(receiver.port), environment) as daemon:
-        [lost] = eventually(lambda: daemon.events("broker.lost"), 10, told(daemon))
+        [lost] = eventually(lambda: daemon.events("broker.lost"), 10, log_tail(daemon))
         check(shown(daemon))
         assert daemon.get("/readyz") == 503
         daemon.terminate()

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from tests.faults.queue import daemon_on, push, told
+from tests.faults.queue import daemon_on, log_tail, push
 from tests.helpers.jobs import job
 from tests.helpers.receiver import Receiver
 from tests.helpers.redis_server import RedisServer
@@ -42,7 +42,7 @@ def test_frozen_daemon_sees_no_signal(redis_server: RedisServer, receiver: Recei
             daemon.pause()
             time.sleep(0.6)
             daemon.resume()
-            eventually(lambda: daemon.get("/livez") == 200, 5, told(daemon))
+            eventually(lambda: daemon.get("/livez") == 200, 5, log_tail(daemon))
         daemon.wait_ready()
         assert daemon.events("daemon.draining") == []
         receiver.hang()
@@ -50,7 +50,7 @@ def test_frozen_daemon_sees_no_signal(redis_server: RedisServer, receiver: Recei
             push(client, [job(1)])
             receiver.wait_for(1)
         daemon.terminate()
-        eventually(lambda: daemon.events("daemon.draining"), 5, told(daemon))
+        eventually(lambda: daemon.events("daemon.draining"), 5, log_tail(daemon))
         daemon.pause()
         time.sleep(0.1)  # a moment longer than a stop waits for a second signal at a time
         daemon.resume()

@@ -8,7 +8,7 @@ from typing import Final
 
 import pytest
 
-from tests.faults.queue import daemon_on, push, records, told, waiting
+from tests.faults.queue import daemon_on, log_tail, push, records, waiting
 from tests.helpers.configs import app, config, webhook
 from tests.helpers.jobs import APP_KEY, APP_SECRET, TIME_MS, event, job
 from tests.helpers.receiver import Answer, Receiver, Request
@@ -41,7 +41,7 @@ def test_a_body_of_filtered_events_is_signed_as_it_is_sent(
     with redis_server.client() as client, daemon_on(redis_server.url, *hooks) as daemon:
         push(client, [job(1, events=mixed)])
         receiver.wait_for(2, 20)
-        eventually(lambda: waiting(client) == 0, 5, told(daemon))
+        eventually(lambda: waiting(client) == 0, 5, log_tail(daemon))
 
     sent = {request.path: request for request in receiver.requests}
     head = b'{"time_ms":%d,"events":[' % (TIME_MS + 1)
@@ -64,17 +64,17 @@ def test_every_attempt_is_signed_over_its_own_bytes(redis_server: RedisServer, r
         def fail_three_times(request: Request, nth: int) -> Answer:
             if nth == 3:  # the same process attempts it again, with fewer events
                 daemon.write_config(config(app(some_events)))
-                eventually(lambda: daemon.events("apps.reloaded"), 5, told(daemon))
+                eventually(lambda: daemon.events("apps.reloaded"), 5, log_tail(daemon))
             return [Answer(500), Answer(503), Answer(reset=True), Answer(200)][nth - 1]
 
         receiver.answer(fail_three_times)
         push(client, [job(1, events=events)])
-        eventually(lambda: [kept.attempts for kept in records(client, "delayed")] == [2], 10, told(daemon))
+        eventually(lambda: [kept.attempts for kept in records(client, "delayed")] == [2], 10, log_tail(daemon))
         daemon.terminate()
         assert daemon.wait() == 0
         daemon.start()
         requests = receiver.wait_for(4, 20)
-        eventually(lambda: waiting(client) == 0, 5, told(daemon))
+        eventually(lambda: waiting(client) == 0, 5, log_tail(daemon))
 
     head = b'{"time_ms":%d,"events":[' % (TIME_MS + 1)
     whole, less = (head + b",".join(kept) + b"]}" for kept in (events, events[:1]))

@@ -12,7 +12,7 @@ import pytest
 import redis
 
 from tests.e2e.test_traces import push_to_list, push_to_v2, replay
-from tests.faults.queue import daemon_on, push, told
+from tests.faults.queue import daemon_on, log_tail, push
 from tests.helpers.configs import webhook
 from tests.helpers.daemon import DaemonProcess
 from tests.helpers.data import job_files
@@ -73,7 +73,7 @@ def check_traces(
     for number, count in ((1, 1), (2, 4), (3, 5)):
         enqueue(recorded(number))
         receiver.wait_for(count, 20)
-    eventually(lambda: daemon.metric("sockudo_webhook_dead_letters_total", reason="refused") == 1, 20, told(daemon))
+    eventually(lambda: daemon.metric("sockudo_webhook_dead_letters_total", reason="refused") == 1, 20, log_tail(daemon))
     replay(daemon)
     requests = receiver.wait_for(6, 20)
     spans = otlp.wait_for(12)
@@ -96,7 +96,7 @@ def check_traces(
     assert replayed.attributes["sockudo_queue.outcome"] == "completed"
     assert [span.attributes["sockudo_queue.attempt"] for span in attempts] == [1, 1]
 
-    eventually(lambda: len(daemon.events("delivery.attempted")) == 6, 10, told(daemon))
+    eventually(lambda: len(daemon.events("delivery.attempted")) == 6, 10, log_tail(daemon))
     lines = [(line["trace_id"], line["span_id"]) for line in daemon.events("delivery.attempted")]
     assert sorted(lines) == sorted((span.trace, span.id) for span in spans if span.kind == "client")
     assert {span.service for span in spans} == {"sockudo-queue"}
@@ -200,7 +200,7 @@ def test_hanging_collector_delays_no_delivery(
         push(client, [traced(n) for n in range(1, 101)])
         receiver.wait_for(100, 20)
         eventually(
-            lambda: daemon.metric("sockudo_queue_spans_dropped_total", reason="queue-full") >= 150, 10, told(daemon)
+            lambda: daemon.metric("sockudo_queue_spans_dropped_total", reason="queue-full") >= 150, 10, log_tail(daemon)
         )
         assert daemon.get("/livez") == 200
         daemon.terminate()
@@ -219,7 +219,9 @@ def test_a_collector_that_refuses_is_logged_and_counted_until_it_takes_spans_aga
         push(client, [traced(1)])
         receiver.wait_for(1, 20)
         eventually(
-            lambda: daemon.metric("sockudo_queue_spans_dropped_total", reason="export-failed") >= 1, 20, told(daemon)
+            lambda: daemon.metric("sockudo_queue_spans_dropped_total", reason="export-failed") >= 1,
+            20,
+            log_tail(daemon),
         )
         [failed] = daemon.events("tracing.export_failed")
         assert failed["reason"] == "status-429"
@@ -227,7 +229,7 @@ def test_a_collector_that_refuses_is_logged_and_counted_until_it_takes_spans_aga
         push(client, jobs(1))
         collector.wait_for(2)
         # An answer without end is read as far as any answer goes.
-        eventually(lambda: len(daemon.events("tracing.export_resumed")) == 1, 10, told(daemon))
+        eventually(lambda: len(daemon.events("tracing.export_resumed")) == 1, 10, log_tail(daemon))
         collector.endless = False
         assert daemon.events("library.warning") == []
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from standardwebhooks import Webhook as StandardWebhook
 
-from tests.faults.queue import daemon_on, push, settled, told, waiting
+from tests.faults.queue import daemon_on, log_tail, push, settled, waiting
 from tests.helpers.certificates import Authority
 from tests.helpers.configs import webhook
 from tests.helpers.jobs import job, webhook_body
@@ -49,7 +49,7 @@ def test_throttled_function_is_retried_without_delaying_others(redis_server: Red
     ):
         push(client, [job(number) for number in range(1, count + 1)])
         receiver.wait_for(count)
-        eventually(lambda: waiting(client) == 0, 20, told(daemon))
+        eventually(lambda: waiting(client) == 0, 20, log_tail(daemon))
         taken = sorted(request.body for request in functions.requests[THROTTLED:])
         assert settled(daemon, "dead-letter") == 0
         retried = [line for line in daemon.events("delivery.attempted") if line["reason"] == "status-429"]
@@ -90,10 +90,10 @@ def test_a_retry_asks_dns_again_whatever_is_remembered(
     environment = preloaded() | {READY: str(ready)}
     with redis_server.client() as client, daemon_on(redis_server.url, hook, **environment) as daemon:
         push(client, [job(1)])
-        eventually(lambda: daemon.events("delivery.attempted"), 10, told(daemon))
+        eventually(lambda: daemon.events("delivery.attempted"), 10, log_tail(daemon))
         ready.touch()
         receiver.wait_for(1, 10)
-        eventually(lambda: len(daemon.events("delivery.attempted")) == 2, 10, told(daemon))
+        eventually(lambda: len(daemon.events("delivery.attempted")) == 2, 10, log_tail(daemon))
         lines = [(line["attempt"], line["reason"] or line["outcome"]) for line in daemon.events("delivery.attempted")]
     assert lines == [(1, failure), (2, "delivered")]
 

@@ -11,7 +11,7 @@ from typing import Final
 import pytest
 import redis
 
-from tests.faults.queue import daemon_on, push, told
+from tests.faults.queue import daemon_on, log_tail, push
 from tests.helpers.configs import webhook
 from tests.helpers.daemon import DaemonProcess
 from tests.helpers.jobs import dumps, job, numbers
@@ -61,13 +61,13 @@ def check_one_trace(daemon: DaemonProcess, receiver: Receiver, enqueue: Callable
     receiver.answer(lambda request, nth: Answer([503, 503, 404, 200][nth - 1]))
     enqueue(traced())
     receiver.wait_for(3, 20)
-    eventually(lambda: daemon.metric("sockudo_webhook_dead_letters_total", reason="refused") == 1, 20, told(daemon))
+    eventually(lambda: daemon.metric("sockudo_webhook_dead_letters_total", reason="refused") == 1, 20, log_tail(daemon))
     replay(daemon)
     requests = receiver.wait_for(4, 20)
     assert len(set(spans(requests)) | {"00f067aa0ba902b7"}) == 5
     assert {request.headers["tracestate"] for request in requests} == {"vendor=1"}
     assert not any("baggage" in request.headers for request in requests)
-    eventually(lambda: len(daemon.events("delivery.attempted")) == 4, 10, told(daemon))
+    eventually(lambda: len(daemon.events("delivery.attempted")) == 4, 10, log_tail(daemon))
     assert {line["trace_id"] for line in daemon.events("delivery.attempted")} == {TRACE}
 
 
@@ -123,7 +123,7 @@ def test_a_hostile_trace_costs_the_trace_alone(redis_server: RedisServer, receiv
         push(client, [traced(n, context) for n, context in enumerate(hostile, 1)])
         requests = receiver.wait_for(4, 20)
         rejected = "sockudo_webhook_trace_fields_rejected_total"
-        eventually(lambda: daemon.metric(rejected, field="traceparent") == 3, 10, told(daemon))
+        eventually(lambda: daemon.metric(rejected, field="traceparent") == 3, 10, log_tail(daemon))
         assert daemon.metric(rejected, field="tracestate") == 1
     assert [("traceparent" in each.headers, "x-evil" in each.headers) for each in requests].count((True, False)) == 1
     assert not any("x-evil" in request.headers or "tracestate" in request.headers for request in requests)

@@ -42,14 +42,14 @@ class Arrivals:
         """Tell whether an answer is owed now, and for a little longer."""
         return self.answered_at > time.monotonic() + 0.001
 
-    def wait_for_more(self, more: int = 1, timeout: float = 10.0, told: Callable[[], str] = str) -> None:
+    def wait_for_more(self, more: int = 1, timeout: float = 10.0, details: Callable[[], str] = str) -> None:
         """Wait until so many requests have come that are not here yet."""
         enough = self.by_number.total() + more
-        eventually(lambda: self.by_number.total() >= enough, timeout, told)
+        eventually(lambda: self.by_number.total() >= enough, timeout, details)
 
-    def wait_for_all(self, count: int, timeout: float, told: Callable[[], str] = str) -> None:
+    def wait_for_all(self, count: int, timeout: float, details: Callable[[], str] = str) -> None:
         """Wait until every one of the numbers 1 to `count` has come, and fail with those that have not."""
-        eventually(lambda: self.distinct >= count, timeout, lambda: f"missing {self._missing(count)}\n{told()}")
+        eventually(lambda: self.distinct >= count, timeout, lambda: f"missing {self._missing(count)}\n{details()}")
         assert self._missing(count) == []
 
     def _missing(self, count: int) -> list[int]:

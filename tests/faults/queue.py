@@ -19,7 +19,7 @@ LISTS: Final = (SERVER_LIST, DOCUMENTED_LIST)
 SHORT_LEASE: Final = {"QUEUE_LEASE_DURATION_MS": "3000", "QUEUE_LEASE_RENEW_INTERVAL_MS": "1000"}
 SLOTS: Final = 5  # the default of QUEUE_WORKERS
 _BATCH: Final = 500
-_TOLD_LINES: Final = 30
+_LOG_TAIL_LINES: Final = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +74,10 @@ def daemon_on(redis_url: str, *webhooks: str | Mapping[str, Any], **environment:
     return DaemonProcess(config(app(*hooks)), environment, redis_url=redis_url)
 
 
-def told(daemon: DaemonProcess) -> Callable[[], str]:
+def log_tail(daemon: DaemonProcess) -> Callable[[], str]:
     """Return a message for a failure: what the daemon wrote last, without the attempts that went well."""
     return lambda: "\n".join(
-        [line for line in daemon.output().splitlines() if '"outcome":"delivered"' not in line][-_TOLD_LINES:]
+        [line for line in daemon.output().splitlines() if '"outcome":"delivered"' not in line][-_LOG_TAIL_LINES:]
     )
 
 

@@ -13,7 +13,7 @@ import redis
 
 from tests.faults.arrivals import Arrivals
 from tests.faults.measures import figure, scaled
-from tests.faults.queue import LISTS, SLOTS, daemon_on, push, records, settled, told, waiting
+from tests.faults.queue import LISTS, SLOTS, daemon_on, log_tail, push, records, settled, waiting
 from tests.helpers.jobs import job, jobs, numbers
 from tests.helpers.receiver import Answer, Receiver, Request
 from tests.helpers.redis_server import RedisServer
@@ -39,7 +39,7 @@ def test_jobs_under_both_spellings_arrive_once(
     receiver.answer(arrivals)
     with daemon_on(redis_server.url, receiver.url(), **AT_MOST_ONCE) as daemon:
         push(client, jobs(count), *LISTS)
-        arrivals.wait_for_all(count, 20, told(daemon))
+        arrivals.wait_for_all(count, 20, log_tail(daemon))
         eventually(lambda: settled(daemon, "completed") == count)
     assert arrivals.duplicates == 0
     assert waiting(client) == 0
@@ -59,7 +59,7 @@ def test_refused_delivery_is_retried(redis_server: RedisServer, client: redis.Re
     settings = {"QUEUE_DELIVERY_RETRY_INITIAL_BACKOFF_MS": "100", "QUEUE_DELIVERY_BREAKER_FAILURES": "1000"}
     with daemon_on(redis_server.url, receiver.url(), **AT_MOST_ONCE, **settings) as daemon:
         push(client, jobs(count), *LISTS)
-        eventually(lambda: len(accepted) == count, 20, told(daemon))
+        eventually(lambda: len(accepted) == count, 20, log_tail(daemon))
         eventually(lambda: waiting(client) == 0)
     assert accepted.total() == count
     assert receiver.count == 3 * count
@@ -81,7 +81,7 @@ def test_stops_lose_and_repeat_nothing(redis_server: RedisServer, client: redis.
             slowest = max(slowest, time.monotonic() - max(arrivals.answered_at, told_at))
             daemon.start()
         at_last_stop = arrivals.distinct
-        arrivals.wait_for_all(count, 60, told(daemon))
+        arrivals.wait_for_all(count, 60, log_tail(daemon))
         daemon.terminate()
         assert daemon.wait() == 0
 
@@ -120,7 +120,7 @@ def test_a_kill_loses_what_was_popped_and_no_more(
             arrivals.wait_for_more(10)
             daemon.kill()
             daemon.start()
-        eventually(lambda: waiting(client) == 0, 30, told(daemon))
+        eventually(lambda: waiting(client) == 0, 30, log_tail(daemon))
         daemon.terminate()
         assert daemon.wait() == 0
     assert arrivals.duplicates == 0

@@ -17,7 +17,7 @@ from sockudo_queue.services.attempt_history import FLUSH_SECONDS
 from tests.drivers.history_conformance import row
 from tests.drivers.redis_lists import link_to
 from tests.faults.measures import figure, scaled
-from tests.faults.queue import SERVER_LIST, daemon_on, own_key, push, settled, told, waiting
+from tests.faults.queue import SERVER_LIST, daemon_on, log_tail, own_key, push, settled, waiting
 from tests.helpers.commands import Commands
 from tests.helpers.configs import app, config, webhook
 from tests.helpers.jobs import jobs
@@ -76,7 +76,7 @@ def test_story_of_a_job_is_what_its_receivers_saw(receiver: Receiver, tmp_path: 
                 receiver.wait_for(count, 60)
                 dying.kill()
                 killed_at = time.monotonic()
-            eventually(lambda: waiting(client) == 0, 60, told(living))
+            eventually(lambda: waiting(client) == 0, 60, log_tail(living))
             server.stop()
             server.start()
             client.ping()
@@ -84,7 +84,7 @@ def test_story_of_a_job_is_what_its_receivers_saw(receiver: Receiver, tmp_path: 
             before = receiver.count
             push(client, jobs(20, first=count + 1))
             receiver.wait_for(before + 80, 30)
-            eventually(lambda: waiting(client) == 0, 30, told(living))
+            eventually(lambda: waiting(client) == 0, 30, log_tail(living))
             living.terminate()
             assert living.wait() == 0
         seen = seen_by(receiver)
@@ -117,17 +117,19 @@ def test_silent_server_costs_entries_and_no_delivery(receiver: Receiver, tmp_pat
             push(client, jobs(20))
             receiver.wait_for(20, 10)
             server.pause()
-            ended = eventually(lambda: len(daemon.events("delivery.attempted")) == 20, scaled(10, 5), told(daemon))
+            ended = eventually(lambda: len(daemon.events("delivery.attempted")) == 20, scaled(10, 5), log_tail(daemon))
             dropped = "sockudo_queue_history_entries_dropped_total"
-            eventually(lambda: daemon.metric(dropped, reason="unavailable") >= 1, 10, told(daemon))
+            eventually(lambda: daemon.metric(dropped, reason="unavailable") >= 1, 10, log_tail(daemon))
             assert daemon.metric("sockudo_queue_history_up") == 0
             server.resume()
             push(client, jobs(5, first=21))
-            eventually(lambda: settled(daemon, "completed") + settled(daemon, "unconfirmed") >= 25, 20, told(daemon))
-            eventually(lambda: daemon.metric("sockudo_queue_history_up") == 1, 20, told(daemon))
+            eventually(
+                lambda: settled(daemon, "completed") + settled(daemon, "unconfirmed") >= 25, 20, log_tail(daemon)
+            )
+            eventually(lambda: daemon.metric("sockudo_queue_history_up") == 1, 20, log_tail(daemon))
             written = "sockudo_queue_history_entries_written_total"
             made = len(daemon.events("delivery.attempted"))
-            eventually(lambda: daemon.metric(written) + daemon.metric(dropped) == made, 5, told(daemon))
+            eventually(lambda: daemon.metric(written) + daemon.metric(dropped) == made, 5, log_tail(daemon))
             assert not daemon.events("history.stopped")  # `broker.lost` has told it
         assert ended
         assert run("attempts", "--json").json_lines[0]["history"]["dropped"] >= 1
@@ -148,11 +150,11 @@ def test_history_gives_way_where_nothing_is_recorded(receiver: Receiver, mode: s
         client.config_set("maxmemory", round(int(client.info("memory")["used_memory"]) / 0.97))
         with daemon_on(server.url, receiver.url(), QUEUE_HISTORY=mode) as daemon:
             daemon.wait_ready()
-            eventually(lambda: client.memory_usage(stream) < before, 10, told(daemon))
+            eventually(lambda: client.memory_usage(stream) < before, 10, log_tail(daemon))
             figures: Any = own_key(SERVER_LIST, "attempts-figures")
-            eventually(lambda: client.hexists(figures, f"seen-{mode}"), 10, told(daemon))
+            eventually(lambda: client.hexists(figures, f"seen-{mode}"), 10, log_tail(daemon))
             push(client, jobs(1))
-            eventually(lambda: settled(daemon, "completed") == 1, 10, told(daemon))
+            eventually(lambda: settled(daemon, "completed") == 1, 10, log_tail(daemon))
 
 
 def test_full_server_delivers_and_gets_the_memory_of_the_history_back(receiver: Receiver) -> None:
@@ -161,12 +163,14 @@ def test_full_server_delivers_and_gets_the_memory_of_the_history_back(receiver: 
         with daemon_on(server.url, receiver.url(), QUEUE_HISTORY="all") as daemon:
             daemon.wait_ready()
             push(client, jobs(2_000))
-            eventually(lambda: daemon.metric("sockudo_queue_history_entries_written_total") == 2_000, 30, told(daemon))
+            eventually(
+                lambda: daemon.metric("sockudo_queue_history_entries_written_total") == 2_000, 30, log_tail(daemon)
+            )
             before = client.memory_usage(stream)
             push(client, jobs(50, first=3_000))
             client.config_set("maxmemory", 1)
-            eventually(lambda: settled(daemon, "completed") == 2_050, 20, told(daemon))
-            eventually(lambda: daemon.events("history.stopped"), 10, told(daemon))
+            eventually(lambda: settled(daemon, "completed") == 2_050, 20, log_tail(daemon))
+            eventually(lambda: daemon.events("history.stopped"), 10, log_tail(daemon))
             eventually(lambda: client.memory_usage(stream) < before, 10)
             assert daemon.get("/readyz") == 200
             assert len(daemon.events("history.stopped")) == 1

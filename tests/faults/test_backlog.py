@@ -13,7 +13,7 @@ from typing import Final
 import pytest
 
 from tests.faults.measures import SCALE, figure
-from tests.faults.queue import push, told, waiting
+from tests.faults.queue import log_tail, push, waiting
 from tests.helpers.configs import app, config, webhook
 from tests.helpers.daemon import DaemonProcess
 from tests.helpers.jobs import job, numbers
@@ -36,8 +36,8 @@ def probed(daemon: DaemonProcess) -> Iterator[list[tuple[int, float]]]:
     command = [sys.executable, "-m", "tests.faults.prober", str(daemon.metrics_port)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as prober:
         yield answers
-        told, _ = prober.communicate(timeout=30)
-    answers += [(int(status), float(seconds)) for status, seconds in map(str.split, told.splitlines())]
+        output, _ = prober.communicate(timeout=30)
+    answers += [(int(status), float(seconds)) for status, seconds in map(str.split, output.splitlines())]
 
 
 @pytest.mark.timeout(600)
@@ -57,9 +57,9 @@ def test_probes_are_prompt_beside_a_long_backlog(redis_server: RedisServer) -> N
             daemon.wait_ready(30)
             began = time.monotonic()
             with probed(daemon) as answers:
-                eventually(lambda: len(came) == JOBS, 500, told(daemon))
+                eventually(lambda: len(came) == JOBS, 500, log_tail(daemon))
                 took = time.monotonic() - began
-            eventually(lambda: waiting(client) == 0, 10, told(daemon))
+            eventually(lambda: waiting(client) == 0, 10, log_tail(daemon))
 
     seconds = sorted(took for _, took in answers)
     late = [each for each in seconds if each > PROBE_SECONDS]

@@ -10,7 +10,7 @@ import pytest
 
 from tests.faults.arrivals import Arrivals
 from tests.faults.measures import figure, scaled
-from tests.faults.queue import LISTS, SERVER_LIST, SLOTS, daemon_on, own_key, push, records, settled, told, waiting
+from tests.faults.queue import LISTS, SERVER_LIST, SLOTS, daemon_on, log_tail, own_key, push, records, settled, waiting
 from tests.helpers.daemon import DaemonProcess
 from tests.helpers.jobs import jobs
 from tests.helpers.queue_v2 import DEFAULT_BASE, Producer
@@ -66,7 +66,7 @@ def arrivals(receiver: Receiver) -> Arrivals:
 
 def wait_for_batch(client: Any, form: type[Lists] | type[V2], daemon: DaemonProcess) -> None:
     """Wait until a daemon holds more claims than it has workers."""
-    eventually(lambda: client.zcard(form.active) > SLOTS, 20, told(daemon))
+    eventually(lambda: client.zcard(form.active) > SLOTS, 20, log_tail(daemon))
 
 
 def test_killed_daemon_with_full_batch_loses_nothing_and_repeats_at_most_the_limit(
@@ -84,8 +84,8 @@ def test_killed_daemon_with_full_batch_loses_nothing_and_repeats_at_most_the_lim
             daemon.kill()
         at_last_kill = arrivals.distinct
         daemon.start()
-        arrivals.wait_for_all(JOBS, 60, told(daemon))
-        eventually(lambda: client.zcard(form.active) == 0, 10, told(daemon))
+        arrivals.wait_for_all(JOBS, 60, log_tail(daemon))
+        eventually(lambda: client.zcard(form.active) == 0, 10, log_tail(daemon))
 
     assert at_last_kill < JOBS, "the last kill came too late to mean anything"
     assert arrivals.duplicates <= kills * limit
@@ -108,8 +108,8 @@ def test_stopped_daemon_with_full_batch_loses_and_repeats_nothing(
             assert client.zcard(form.active) == 0
         at_last_stop = arrivals.distinct
         daemon.start()
-        arrivals.wait_for_all(JOBS, 60, told(daemon))
-        eventually(lambda: client.zcard(form.active) == 0, 10, told(daemon))
+        arrivals.wait_for_all(JOBS, 60, log_tail(daemon))
+        eventually(lambda: client.zcard(form.active) == 0, 10, log_tail(daemon))
         assert daemon.events("lease.lost") == []
 
     assert at_last_stop < JOBS, "the last stop came too late to mean anything"
@@ -132,12 +132,12 @@ def test_frozen_owner_of_full_batch_settles_nothing_past_its_lease(
         owner.pause()
         held = client.zcard(form.active)
         other.wait_ready()
-        arrivals.wait_for_all(JOBS, 60, told(other))
-        eventually(lambda: client.zcard(form.active) == 0, 10, told(other))
+        arrivals.wait_for_all(JOBS, 60, log_tail(other))
+        eventually(lambda: client.zcard(form.active) == 0, 10, log_tail(other))
         came = arrivals.by_number.total()
         owner.resume()
-        eventually(lambda: owner.get("/readyz") == 200, 10, told(owner))
-        eventually(lambda: settled(owner, "completed") + settled(other, "completed") == JOBS, 10, told(owner))
+        eventually(lambda: owner.get("/readyz") == 200, 10, log_tail(owner))
+        eventually(lambda: settled(owner, "completed") + settled(other, "completed") == JOBS, 10, log_tail(owner))
         lost = settled(owner, "lease-lost")
 
     assert lost <= held
@@ -159,7 +159,7 @@ def test_replica_that_joins_a_busy_queue_has_its_share_within_a_second(
         before = claims(first)
         second.resume()
         began = time.monotonic()
-        eventually(lambda: 50 < claims(second) >= (claims(first) - before) / 2, 5, told(second))
+        eventually(lambda: 50 < claims(second) >= (claims(first) - before) / 2, 5, log_tail(second))
         took = time.monotonic() - began
         assert waiting(client) > JOBS, "the queue was not busy any more"
         first.kill()
@@ -187,7 +187,7 @@ def test_jobs_that_wait_are_given_back_when_all_workers_turn_slow(
         daemon.wait_ready()
         wait_for_batch(client, Lists, daemon)
         slow_from[0] = time.monotonic()
-        eventually(lambda: len(records(client, "active")) == SLOTS, 0.9, told(daemon))
+        eventually(lambda: len(records(client, "active")) == SLOTS, 0.9, log_tail(daemon))
         took = time.monotonic() - slow_from[0]
         daemon.kill()
 
@@ -199,8 +199,8 @@ def test_batches_share_workers_fairly_between_two_queues(
 ) -> None:
     push(client, jobs(JOBS), *LISTS)
     with daemon_on(redis_server.url, receiver.url()) as daemon:
-        arrivals.wait_for_all(JOBS, 60, told(daemon))
-        eventually(lambda: waiting(client) == 0, 10, told(daemon))
+        arrivals.wait_for_all(JOBS, 60, log_tail(daemon))
+        eventually(lambda: waiting(client) == 0, 10, log_tail(daemon))
 
     first = list(arrivals.by_number)[: JOBS // 2]
     odd = sum(number % 2 for number in first)

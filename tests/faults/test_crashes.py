@@ -10,7 +10,7 @@ import pytest
 
 from tests.faults.arrivals import Arrivals
 from tests.faults.measures import figure, scaled
-from tests.faults.queue import LISTS, SHORT_LEASE, SLOTS, daemon_on, push, settled, told, waiting
+from tests.faults.queue import LISTS, SHORT_LEASE, SLOTS, daemon_on, log_tail, push, settled, waiting
 from tests.helpers.daemon import DaemonProcess
 from tests.helpers.jobs import jobs
 from tests.helpers.receiver import Receiver
@@ -52,13 +52,13 @@ def test_nothing_is_lost_when_the_daemon_is_killed(
         daemon.kill()
     at_last_kill = arrivals.distinct
     daemon.start()
-    arrivals.wait_for_all(JOBS, 60, told(daemon))
+    arrivals.wait_for_all(JOBS, 60, log_tail(daemon))
     with own_redis.client() as client:
         eventually(lambda: waiting(client) == 0, 10)
 
     assert at_last_kill < JOBS, "the last kill came too late to mean anything"
     assert arrivals.duplicates <= SLOTS * kills
-    figure(_told(f"daemon killed {kills} times", arrivals, began))
+    figure(_figure_line(f"daemon killed {kills} times", arrivals, began))
 
 
 def test_nothing_is_lost_when_redis_is_killed(
@@ -68,21 +68,21 @@ def test_nothing_is_lost_when_redis_is_killed(
     daemon.start().wait_ready()
     pid = daemon.pid
     for _ in range(kills):
-        arrivals.wait_for_more(told=told(daemon))
+        arrivals.wait_for_more(details=log_tail(daemon))
         time.sleep(chance.uniform(0.0, 0.4))
         eventually(lambda: arrivals.in_flight)
         own_redis.kill()
         time.sleep(chance.uniform(0.0, 0.2))
         own_redis.start()
     at_last_kill = arrivals.distinct
-    arrivals.wait_for_all(JOBS, 60, told(daemon))
+    arrivals.wait_for_all(JOBS, 60, log_tail(daemon))
     with own_redis.client() as client:
-        eventually(lambda: waiting(client) == 0, 10, told(daemon))
+        eventually(lambda: waiting(client) == 0, 10, log_tail(daemon))
 
     assert at_last_kill < JOBS, "the last kill came too late to mean anything"
     assert (daemon.running, daemon.pid) == (True, pid)
     assert arrivals.duplicates <= SLOTS * kills
-    figure(_told(f"Redis killed {kills} times", arrivals, began))
+    figure(_figure_line(f"Redis killed {kills} times", arrivals, began))
 
 
 @pytest.mark.parametrize("silent", [False, True], ids=["the-link-ends", "the-link-falls-silent"])
@@ -100,21 +100,21 @@ def test_nothing_is_lost_when_one_reply_in_ten_is(
         proxy.drop_replies(probability=0.1, seed=3, commands=["EVALSHA"], keep_open=silent)
         push(client, jobs(count), *LISTS)
         with daemon_on(proxy.url, receiver.url(), **settings) as daemon:
-            arrivals.wait_for_all(count, 120, told(daemon))
-            eventually(lambda: waiting(client) == 0, 20, told(daemon))
+            arrivals.wait_for_all(count, 120, log_tail(daemon))
+            eventually(lambda: waiting(client) == 0, 20, log_tail(daemon))
             # The last settlement may have been taken and its reply lost.
             eventually(lambda: _ended(daemon) == count, 10, lambda: f"{_ended(daemon)} of {count} claims ended")
         lost = len(proxy.dropped)
 
     assert lost > count // 20
     assert arrivals.duplicates == 0  # a lost reply costs a lease at most; nothing was sent for it
-    figure(_told(f"{lost} replies lost{' in silence' if silent else ''}", arrivals, began))
+    figure(_figure_line(f"{lost} replies lost{' in silence' if silent else ''}", arrivals, began))
 
 
 def _ended(daemon: DaemonProcess) -> int:
     return settled(daemon, "completed") + settled(daemon, "unconfirmed")
 
 
-def _told(what: str, arrivals: Arrivals, began: float) -> str:
+def _figure_line(what: str, arrivals: Arrivals, began: float) -> str:
     took = time.monotonic() - began
     return f"{what}: {arrivals.distinct} jobs, 0 lost, {arrivals.duplicates} delivered twice, {took:.1f} s"

@@ -12,7 +12,7 @@ import pytest
 import redis
 
 from tests.faults.measures import SCALE, figure
-from tests.faults.queue import SHORT_LEASE, daemon_on, push, records, told, waiting
+from tests.faults.queue import SHORT_LEASE, daemon_on, log_tail, push, records, waiting
 from tests.helpers.configs import webhook
 from tests.helpers.daemon import DaemonProcess
 from tests.helpers.jobs import job, jobs, numbers
@@ -51,7 +51,7 @@ def test_attempt_numbers_and_due_times_outlive_restarts(redis_server: RedisServe
             assert [kept for kept in before if kept.score > now_ms and kept not in after] == []
         _wait_until_tried(client, 3, daemon)
         receiver.always(200)
-        eventually(lambda: waiting(client) == 0, 30, told(daemon))
+        eventually(lambda: waiting(client) == 0, 30, log_tail(daemon))
 
     _check_schedule(receiver)
     began, ended = receiver.requests[0].received_at, receiver.requests[-1].received_at
@@ -73,7 +73,7 @@ def test_webhooks_that_are_not_owed_are_left_alone(redis_server: RedisServer, re
                 daemon.wait()
                 daemon.start()
             receiver.always(200)
-            eventually(lambda: waiting(client) == 0, 40, told(daemon))
+            eventually(lambda: waiting(client) == 0, 40, log_tail(daemon))
         for other in (first, last):
             posted = sorted(number for request in other.requests for number in numbers(request.body))
             assert posted == list(range(1, count + 1))
@@ -86,7 +86,7 @@ def _wait_until_tried(client: redis.Redis, attempt: int, daemon: DaemonProcess) 
         kept = records(client, "delayed")
         return len(kept) == JOBS and all(each.attempts == attempt for each in kept)
 
-    eventually(tried, 30, told(daemon))
+    eventually(tried, 30, log_tail(daemon))
 
 
 def _check_schedule(receiver: Receiver) -> None:

@@ -6,7 +6,7 @@ import pytest
 import redis
 
 from tests.faults.measures import figure, scaled
-from tests.faults.queue import LISTS, daemon_on, told, waiting
+from tests.faults.queue import LISTS, daemon_on, log_tail, waiting
 from tests.helpers.jobs import event, job, numbers
 from tests.helpers.receiver import Answer, Receiver, Request
 from tests.helpers.redis_server import RedisServer
@@ -48,7 +48,7 @@ def test_a_redis_over_its_limit_is_emptied(receiver: Receiver, failing: bool) ->
         with pytest.raises(redis.OutOfMemoryError):
             client.rpush(LISTS[0], b"one more")
         with daemon_on(server.url, receiver.url(), **settings) as daemon:
-            eventually(lambda: waiting(client) == 0, 60, told(daemon))
+            eventually(lambda: waiting(client) == 0, 60, log_tail(daemon))
             lost = daemon.events("broker.lost")
 
     came = [number for request in receiver.requests for number in numbers(request.body)]

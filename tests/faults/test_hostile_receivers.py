@@ -19,7 +19,7 @@ import pytest
 import redis
 
 from tests.faults.measures import SCALE, figure, scaled
-from tests.faults.queue import SERVER_LIST, told
+from tests.faults.queue import SERVER_LIST, log_tail
 from tests.helpers.configs import app, config, webhook
 from tests.helpers.daemon import DaemonProcess
 from tests.helpers.hostile_cases import CASES, Case
@@ -190,7 +190,7 @@ def push_rounds(client: redis.Redis, cases: list[Case]) -> None:
 
 
 def wait_for_attempts(daemon: DaemonProcess, count: int) -> None:
-    eventually(lambda: len(attempts(daemon)) >= count, 60, told(daemon))
+    eventually(lambda: len(attempts(daemon)) >= count, 60, log_tail(daemon))
 
 
 def attempts(daemon: DaemonProcess) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ import pytest
 
 from tests.faults.arrivals import Arrivals
 from tests.faults.measures import figure
-from tests.faults.queue import SERVER_LIST, daemon_on, own_key, push, records, told
+from tests.faults.queue import SERVER_LIST, daemon_on, log_tail, own_key, push, records
 from tests.helpers.configs import webhook
 from tests.helpers.daemon import DaemonProcess
 from tests.helpers.jobs import job, jobs, numbers
@@ -76,13 +76,13 @@ def test_only_the_job_that_kills_becomes_a_dead_letter(
     script.daemon = daemon
     with daemon:
         for _ in range(STARTS):
-            eventually(lambda: not daemon.running or daemon.events("job.dead_lettered"), 30, told(daemon))
+            eventually(lambda: not daemon.running or daemon.events("job.dead_lettered"), 30, log_tail(daemon))
             if daemon.running:
                 break
             daemon.wait()
             daemon.start()
-        eventually(lambda: daemon.events("job.dead_lettered"), 30, told(daemon))
-        eventually(lambda: script.arrivals.distinct == JOBS and left(client, form) == 0, 10, told(daemon))
+        eventually(lambda: daemon.events("job.dead_lettered"), 30, log_tail(daemon))
+        eventually(lambda: script.arrivals.distinct == JOBS and left(client, form) == 0, 10, log_tail(daemon))
         dead = daemon.events("job.dead_lettered")
     assert [line["reason"] for line in dead] == ["worker-lost"]
     assert [numbers(body) for body in dead_bodies(client, form)] == [[KILLER]]

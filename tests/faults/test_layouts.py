@@ -15,7 +15,7 @@ import pytest
 from tests.faults.arrivals import Arrivals
 from tests.faults.measures import figure, scaled
 from tests.faults.producer import Producer
-from tests.faults.queue import SERVER_LIST, settled, told
+from tests.faults.queue import SERVER_LIST, log_tail, settled
 from tests.helpers.configs import app, config, webhook
 from tests.helpers.daemon import DaemonProcess
 from tests.helpers.jobs import jobs
@@ -62,8 +62,8 @@ class Layout:
 
     def ends_well(self, count: int) -> str:
         """Wait for every job, look at what has come twice and at the log, and return the figures."""
-        self.arrivals.wait_for_all(count, ALL_SECONDS, told(self.daemon))
-        eventually(lambda: self.daemon.get("/readyz") == 200, 10, told(self.daemon))
+        self.arrivals.wait_for_all(count, ALL_SECONDS, log_tail(self.daemon))
+        eventually(lambda: self.daemon.get("/readyz") == 200, 10, log_tail(self.daemon))
         assert self.arrivals.duplicates <= self.may_have_come_twice()
         errors = self.error_lines()
         assert len(errors) <= MOST_ERROR_LINES, errors
@@ -104,14 +104,14 @@ def layout(request: pytest.FixtureRequest, receiver: Receiver, arrivals: Arrival
 def test_a_master_that_dies_loses_nothing(layout: Layout) -> None:
     third = COUNT // 3
     layout.producer.push(jobs(third))
-    layout.arrivals.wait_for_more(10, 10, told(layout.daemon))
+    layout.arrivals.wait_for_more(10, 10, log_tail(layout.daemon))
     used, began = layout.cpu_seconds(), time.monotonic()
     layout.master().kill()
     layout.master()
     away = time.monotonic() - began
     used = layout.cpu_seconds() - used
     layout.producer.push(jobs(third, first=third + 1), replicas=0)
-    layout.arrivals.wait_for_all(2 * third, ALL_SECONDS, told(layout.daemon))
+    layout.arrivals.wait_for_all(2 * third, ALL_SECONDS, log_tail(layout.daemon))
     back = time.monotonic() - began
     if isinstance(layout.servers, RedisCluster):
         cluster, master = layout.servers, layout.master()
@@ -132,7 +132,7 @@ def test_a_master_that_dies_loses_nothing(layout: Layout) -> None:
 
 def test_frozen_master_causes_no_unreported_duplicate(layout: Layout) -> None:
     layout.producer.push(jobs(COUNT))
-    layout.arrivals.wait_for_more(10, 10, told(layout.daemon))
+    layout.arrivals.wait_for_more(10, 10, log_tail(layout.daemon))
     master = layout.master()
     used, began = layout.cpu_seconds(), time.monotonic()
     master.pause()
@@ -160,12 +160,12 @@ def test_a_form_that_is_refused_does_not_keep_an_outage_going(receiver: Receiver
             "DATABASE_REDIS_CLUSTER_PASSWORD": "pw",
         }
         daemon = after.enter_context(DaemonProcess(config(app(webhook(receiver.url()))), there)).wait_ready()
-        eventually(lambda: daemon.events("source.refused"), 10, told(daemon))
+        eventually(lambda: daemon.events("source.refused"), 10, log_tail(daemon))
         for node in cluster.nodes:
             node.pause()
         time.sleep(2 * FROZEN_SECONDS)  # each thread meets each silent server
         assert daemon.get("/readyz") == 503
         for node in cluster.nodes:
             node.resume()
-        eventually(lambda: daemon.get("/readyz") == 200, 15, told(daemon))
+        eventually(lambda: daemon.get("/readyz") == 200, 15, log_tail(daemon))
         assert len(daemon.events("source.refused")) == 1

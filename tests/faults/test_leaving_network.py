@@ -8,7 +8,7 @@ from typing import Final
 import pytest
 
 from tests.faults.arrivals import Arrivals
-from tests.faults.queue import LISTS, SLOTS, daemon_on, push, records, told, waiting
+from tests.faults.queue import LISTS, SLOTS, daemon_on, log_tail, push, records, waiting
 from tests.helpers.jobs import jobs
 from tests.helpers.receiver import Receiver
 from tests.helpers.redis_proxy import RedisProxy
@@ -33,7 +33,7 @@ def test_a_stop_without_network_uses_up_no_attempt(
         push(client, jobs(SLOTS), *LISTS)
         receiver.wait_for(SLOTS)
         leaving.terminate()
-        eventually(lambda: leaving.events("daemon.draining"), 5, told(leaving))
+        eventually(lambda: leaving.events("daemon.draining"), 5, log_tail(leaving))
         if queue_too:  # first, or what the receivers let go is put back in time
             redis_proxy.refuse()
             redis_proxy.cut()
@@ -47,7 +47,7 @@ def test_a_stop_without_network_uses_up_no_attempt(
         receiver.always(200)
         with daemon_on(redis_server.url, receiver.url(), **SHORTEST_LEASE) as following:
             requests = receiver.wait_for(SLOTS, 10)
-            eventually(lambda: waiting(client) == 0, 5, told(following))
+            eventually(lambda: waiting(client) == 0, 5, log_tail(following))
 
     assert code == (1 if queue_too else 0)  # 1: what is held comes back when its lease ends
     assert took < GRACE_SECONDS + 4
@@ -63,11 +63,11 @@ def test_a_server_without_room_for_all_connections_is_waited_for(receiver: Recei
     with RedisServer(extra=("--maxclients", "6")) as server, server.client() as client:
         push(client, jobs(count), *LISTS)  # this connection is one of the six
         with daemon_on(server.url, receiver.url(), QUEUE_WORKERS="20") as daemon:
-            arrivals.wait_for_all(count, 20, told(daemon))
-            eventually(lambda: waiting(client) == 0, 10, told(daemon))
+            arrivals.wait_for_all(count, 20, log_tail(daemon))
+            eventually(lambda: waiting(client) == 0, 10, log_tail(daemon))
             assert daemon.running
             client.config_set("maxclients", 1000)
-            eventually(lambda: daemon.get("/readyz") == 200, 10, told(daemon))
+            eventually(lambda: daemon.get("/readyz") == 200, 10, log_tail(daemon))
             assert daemon.events("thread.crashed") == []
         refused = int(client.info("stats")["rejected_connections"])
     assert refused > 0

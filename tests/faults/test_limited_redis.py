@@ -11,7 +11,7 @@ from typing import Any, Final
 import pytest
 
 from tests.faults.arrivals import Arrivals
-from tests.faults.queue import SERVER_LIST, SHORT_LEASE, daemon_on, own_key, push, told
+from tests.faults.queue import SERVER_LIST, SHORT_LEASE, daemon_on, log_tail, own_key, push
 from tests.helpers.configs import app, config, webhook
 from tests.helpers.daemon import DaemonProcess
 from tests.helpers.jobs import event, job, jobs
@@ -57,7 +57,7 @@ def test_refused_form_is_shown_in_a_series_and_on_the_page(
         url = redis_server.url.replace("redis://", "redis://narrow:p@")
         with daemon_on(url, receiver.url()) as daemon:
             daemon.wait_ready()
-            eventually(lambda: daemon.metric(REFUSED, source=DEFAULT_BASE) == 1, 5, told(daemon))
+            eventually(lambda: daemon.metric(REFUSED, source=DEFAULT_BASE) == 1, 5, log_tail(daemon))
             assert daemon.metric(REFUSED) == 1, "the lists are served"
             refused = json.loads(page(daemon, "/status.json"))["refused_sources"]
             assert refused.keys() == {DEFAULT_BASE}
@@ -66,7 +66,7 @@ def test_refused_form_is_shown_in_a_series_and_on_the_page(
 
             client.execute_command("ACL", "SETUSER", "narrow", "~*")
             receiver.wait_for(3, 10)
-            eventually(lambda: daemon.metric(REFUSED) == 0, 5, told(daemon))
+            eventually(lambda: daemon.metric(REFUSED) == 0, 5, log_tail(daemon))
             assert json.loads(page(daemon, "/status.json"))["refused_sources"] == {}
             assert len(daemon.events("source.refused")) == 1
     finally:
@@ -95,11 +95,11 @@ def test_a_large_job_delays_no_other(
         for number in range(1, 21):
             Producer(client).enqueue(job(number))
             began = time.monotonic()
-            arrivals.wait_for_all(number, LATE_SECONDS, told(daemon))
+            arrivals.wait_for_all(number, LATE_SECONDS, log_tail(daemon))
             time.sleep(max(0.2 - (time.monotonic() - began), 0))  # jobs come over four seconds
         assert daemon.events("source.refused") == []
         if forged:
-            eventually(lambda: daemon.events("settlement.refused"), 10, told(daemon))
+            eventually(lambda: daemon.events("settlement.refused"), 10, log_tail(daemon))
             assert "max request size" in daemon.events("settlement.refused")[0]["reason"]
             return
         assert redis_proxy.refused == 0
@@ -112,7 +112,7 @@ def test_eviction_is_warned_of_and_what_it_takes_is_counted(receiver: Receiver) 
     policy = {"maxmemory": "64mb", "maxmemory_policy": "allkeys-lru"}
     with RedisServer(**policy) as server, server.client() as client, daemon_on(server.url, receiver.url()) as daemon:  # type: ignore[arg-type]
         daemon.wait_ready()
-        eventually(lambda: daemon.events("eviction.possible"), 10, told(daemon))
+        eventually(lambda: daemon.events("eviction.possible"), 10, log_tail(daemon))
         assert "allkeys-lru drops jobs" in daemon.events("eviction.possible")[0]["text"]
 
         push(client, jobs(10))
@@ -120,6 +120,6 @@ def test_eviction_is_warned_of_and_what_it_takes_is_counted(receiver: Receiver) 
         eventually(lambda: client.zcard(own_key(SERVER_LIST, "delayed")) >= 5, 10)
         evicted = client.hlen(own_key(SERVER_LIST, "records"))
         client.delete(own_key(SERVER_LIST, "records"))
-        eventually(lambda: daemon.metric("sockudo_queue_records_lost_total") >= evicted - 5, 15, told(daemon))
-        eventually(lambda: daemon.events("records.lost"), 10, told(daemon))
+        eventually(lambda: daemon.metric("sockudo_queue_records_lost_total") >= evicted - 5, 15, log_tail(daemon))
+        eventually(lambda: daemon.events("records.lost"), 10, log_tail(daemon))
         assert json.loads(page(daemon, "/status.json"))["records_lost"] >= 1

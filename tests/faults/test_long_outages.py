@@ -10,7 +10,7 @@ from typing import Any, Final
 import pytest
 
 from tests.faults.arrivals import Arrivals
-from tests.faults.queue import SHORT_LEASE, daemon_on, push, settled, told, waiting
+from tests.faults.queue import SHORT_LEASE, daemon_on, log_tail, push, settled, waiting
 from tests.helpers.jobs import jobs
 from tests.helpers.receiver import Receiver
 from tests.helpers.redis_proxy import RedisProxy
@@ -41,12 +41,12 @@ def test_jobs_in_hand_are_posted_once(
         for daemon in daemons:
             daemon.wait_ready()
         push(client, jobs(COUNT))
-        arrivals.wait_for_all(COUNT, 10, told(daemons[0]))
+        arrivals.wait_for_all(COUNT, 10, log_tail(daemons[0]))
         redis_proxy.refuse()
         redis_proxy.cut()
         time.sleep(AWAY_SECONDS)
         redis_proxy.heal()
 
-        eventually(lambda: waiting(client) == 0, 15, told(daemons[0]))
-        eventually(lambda: sum(settled(each, "completed") for each in daemons) == COUNT, 5, told(daemons[0]))
+        eventually(lambda: waiting(client) == 0, 15, log_tail(daemons[0]))
+        eventually(lambda: sum(settled(each, "completed") for each in daemons) == COUNT, 5, log_tail(daemons[0]))
         assert arrivals.duplicates == 0

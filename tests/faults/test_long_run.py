@@ -16,7 +16,7 @@ import pytest
 
 from sockudo_queue.delivery.connections import DESCRIPTORS_OF_A_HANDLE
 from tests.faults.measures import SCALE, figure, scaled
-from tests.faults.queue import SLOTS, daemon_on, push, records, told, waiting
+from tests.faults.queue import SLOTS, daemon_on, log_tail, push, records, waiting
 from tests.helpers.configs import app, config, webhook
 from tests.helpers.daemon import DaemonProcess
 from tests.helpers.hostile import HostileReceiver, answering, ok
@@ -74,10 +74,10 @@ def test_flapping_endpoints_lose_nothing_and_leave_nothing_behind(redis_server: 
         bodies = [job(number) for number in range(count)]
         with watch.going():
             push(client, bodies[: count // 4])
-            eventually(lambda: waiting(client) == 0, 600, told(daemon))
+            eventually(lambda: waiting(client) == 0, 600, log_tail(daemon))
             watch.warmed_up()
             push(client, bodies[count // 4 :])
-            eventually(lambda: waiting(client) == 0, 800, told(daemon))
+            eventually(lambda: waiting(client) == 0, 800, log_tail(daemon))
         dead = records(client, "dead")
         taken: Counter[int] = Counter()
         for each in flapping:
@@ -136,8 +136,8 @@ class Watch:
         assert self.most[2] <= self._warm[2] + megabytes
 
     def __str__(self) -> str:
-        told = [f"{most:.0f} (warm: {warm:.0f})" for most, warm in zip(self.most, self._warm, strict=True)]
-        return f"descriptors {told[0]}, threads {told[1]}, memory {told[2]} MB"
+        peaks = [f"{most:.0f} (warm: {warm:.0f})" for most, warm in zip(self.most, self._warm, strict=True)]
+        return f"descriptors {peaks[0]}, threads {peaks[1]}, memory {peaks[2]} MB"
 
 
 def test_a_server_that_closes_each_idle_connection_costs_no_attempt(redis_server: RedisServer) -> None:
@@ -146,7 +146,7 @@ def test_a_server_that_closes_each_idle_connection_costs_no_attempt(redis_server
     with HostileReceiver(answering(ok())) as receiver, redis_server.client() as client:
         with daemon_on(redis_server.url, receiver.url()) as daemon:
             push(client, [job(number) for number in range(count)])
-            eventually(lambda: waiting(client) == 0, 120, told(daemon))
+            eventually(lambda: waiting(client) == 0, 120, log_tail(daemon))
             delivered = daemon.metric("sockudo_webhook_attempts_total", outcome="delivered")
             failed = daemon.metric("sockudo_webhook_attempts_total") - delivered
         sent = len(receiver.requests)
@@ -167,8 +167,8 @@ def test_few_descriptors_are_enough_for_many_endpoints(redis_server: RedisServer
             watch = Watch(daemon)
             with watch.going():
                 push(client, [job(app_id=f"a{n}") for n in range(endpoints)])
-                eventually(lambda: waiting(client) == 0, 600, told(daemon))
-            eventually(lambda: len(daemon.events("delivery.attempted")) >= endpoints, 10, told(daemon))
+                eventually(lambda: waiting(client) == 0, 600, log_tail(daemon))
+            eventually(lambda: len(daemon.events("delivery.attempted")) >= endpoints, 10, log_tail(daemon))
             attempts = daemon.events("delivery.attempted")
         assert Counter(line["reason"] for line in attempts if line["outcome"] != "delivered") == {}
         assert {line["app"] for line in attempts} == {f"a{n}" for n in range(endpoints)}
@@ -208,7 +208,7 @@ def test_host_name_is_checked_at_each_resolution(redis_server: RedisServer, rece
     with redis_server.client() as client, daemon_on(redis_server.url, hook, **preloaded()) as daemon:
         daemon.wait_ready()
         push(client, [job(1), job(2)])
-        eventually(lambda: len(daemon.events("delivery.attempted")) == 2, 10, told(daemon))
+        eventually(lambda: len(daemon.events("delivery.attempted")) == 2, 10, log_tail(daemon))
         outcomes = {line["outcome"]: line for line in daemon.events("delivery.attempted")}
         (dead,) = eventually(lambda: records(client, "dead"))
     assert outcomes["permanent"]["reason"] == "guard"
@@ -225,7 +225,7 @@ def test_the_queue_and_our_own_pages_cannot_be_called(redis_server: RedisServer)
     with redis_server.client() as client, daemon:
         daemon.wait_ready()
         push(client, [job(1)])
-        eventually(lambda: len(daemon.events("delivery.attempted")) >= len(urls), 10, told(daemon))
+        eventually(lambda: len(daemon.events("delivery.attempted")) >= len(urls), 10, log_tail(daemon))
         lines = daemon.events("delivery.attempted")
     details = {line["webhook"]: (line["reason"], line["detail"]) for line in lines}
     assert details["queue"][0] == details["pages"][0] == "guard"

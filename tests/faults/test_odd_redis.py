@@ -12,7 +12,7 @@ import pytest
 
 from tests.faults.arrivals import Arrivals
 from tests.faults.measures import SCALE, figure, scaled
-from tests.faults.queue import SERVER_LIST, daemon_on, own_key, push, told
+from tests.faults.queue import SERVER_LIST, daemon_on, log_tail, own_key, push
 from tests.helpers.daemon import DaemonProcess
 from tests.helpers.jobs import job, jobs
 from tests.helpers.queue_v2 import DEFAULT_BASE, Producer, new_id
@@ -107,8 +107,8 @@ def test_one_stray_reply_costs_its_connection_alone(
         push(client, [body])
         time.sleep(JOB_SECONDS)  # as a server would
 
-    arrivals.wait_for_all(JOBS, 30, told(daemon))
-    eventually(lambda: daemon.events("broker.resumed"), 5, told(daemon))
+    arrivals.wait_for_all(JOBS, 30, log_tail(daemon))
+    eventually(lambda: daemon.events("broker.resumed"), 5, log_tail(daemon))
     assert len(daemon.events("broker.lost")) == len(daemon.events("broker.resumed")) == 1
     assert len(daemon.events("lease.lost")) <= 1
     assert arrivals.duplicates <= 2
@@ -122,16 +122,16 @@ def test_a_server_that_answers_anything_is_an_outage_until_it_ends(
     for odd in ODD_REPLIES[:-1] if SCALE >= 1 else ODD_REPLIES[:-1:3]:
         push(client, jobs(4, first=sent + 1))
         sent += 4
-        arrivals.wait_for_more(1, 10, told(daemon))
+        arrivals.wait_for_more(1, 10, log_tail(daemon))
         redis_proxy.answer_instead(odd)
         until = time.monotonic() + LYING_SECONDS
-        eventually(lambda: daemon.get("/readyz") == 503, 10, told(daemon))
+        eventually(lambda: daemon.get("/readyz") == 503, 10, log_tail(daemon))
         time.sleep(max(until - time.monotonic(), 0))  # for how long it answers so
         assert daemon.get("/livez") == 200
         redis_proxy.heal()
-        eventually(lambda: daemon.get("/readyz") == 200, 10, told(daemon))
+        eventually(lambda: daemon.get("/readyz") == 200, 10, log_tail(daemon))
 
-    arrivals.wait_for_all(sent, 30, told(daemon))
+    arrivals.wait_for_all(sent, 30, log_tail(daemon))
     assert len(daemon.events("broker.lost")) == len(daemon.events("broker.resumed"))
     ends_well(daemon)
 
@@ -269,7 +269,9 @@ def test_corrupt_keys_and_replies_kill_no_thread_and_cost_no_honest_job(
     honest = set(range(1_000, 1_000 + ROUNDS * HONEST))
 
     eventually(
-        lambda: honest <= set(arrivals.by_number), 60, lambda: f"{honest - set(arrivals.by_number)}\n{told(daemon)()}"
+        lambda: honest <= set(arrivals.by_number),
+        60,
+        lambda: f"{honest - set(arrivals.by_number)}\n{log_tail(daemon)()}",
     )
     figure(
         f"corrupt {form}: {ROUNDS} rounds, {replies.changed} odd replies, {len(honest)} of {len(honest)} honest jobs "

@@ -10,7 +10,7 @@ import pytest
 
 from tests.faults.arrivals import Arrivals
 from tests.faults.measures import figure
-from tests.faults.queue import LISTS, daemon_on, push, told
+from tests.faults.queue import LISTS, daemon_on, log_tail, push
 from tests.helpers.daemon import DaemonProcess
 from tests.helpers.jobs import jobs
 from tests.helpers.receiver import Receiver
@@ -49,14 +49,14 @@ def goes_on(daemon: DaemonProcess, redis_server: RedisServer, arrivals: Arrivals
     began = time.monotonic()
     with redis_server.client() as client:
         push(client, jobs(2, first=first), *LISTS)
-    arrivals.wait_for_all(first + 1, within, told(daemon))
+    arrivals.wait_for_all(first + 1, within, log_tail(daemon))
     return time.monotonic() - began
 
 
 def test_a_daemon_that_starts_before_redis_waits_for_it(receiver: Receiver, arrivals: Arrivals) -> None:
     server = RedisServer()
     with daemon_on(server.url, receiver.url()) as daemon:
-        eventually(lambda: daemon.get("/livez") == 200, 10, told(daemon))
+        eventually(lambda: daemon.get("/livez") == 200, 10, log_tail(daemon))
         pid = daemon.pid
         assert daemon.get("/readyz") == 503
         eventually(lambda: daemon.events("broker.lost"))
@@ -73,7 +73,7 @@ def test_a_daemon_that_starts_before_redis_waits_for_it(receiver: Receiver, arri
 def test_a_daemon_outlives_redis(daemon: DaemonProcess, own_redis: RedisServer, arrivals: Arrivals) -> None:
     pid = daemon.pid
     own_redis.kill()
-    eventually(lambda: daemon.get("/readyz") == 503, 2, told(daemon))
+    eventually(lambda: daemon.get("/readyz") == 503, 2, log_tail(daemon))
     until = time.monotonic() + DOWN_SECONDS
     slowest = 0.0
     while time.monotonic() < until:

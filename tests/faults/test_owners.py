@@ -11,7 +11,7 @@ import pytest
 
 from tests.faults.arrivals import Arrivals
 from tests.faults.measures import figure, scaled
-from tests.faults.queue import LISTS, SLOTS, daemon_on, push, records, settled, told, waiting
+from tests.faults.queue import LISTS, SLOTS, daemon_on, log_tail, push, records, settled, waiting
 from tests.helpers.configs import app, config, webhook
 from tests.helpers.daemon import DaemonProcess
 from tests.helpers.jobs import job, jobs
@@ -63,9 +63,9 @@ def test_identical_jobs_are_delivered_separately(redis_server: RedisServer, rece
     settings = {"QUEUE_DELIVERY_RETRY_INITIAL_BACKOFF_MS": "50", "QUEUE_DELIVERY_BREAKER_FAILURES": "1000"}
     with redis_server.client() as client, daemon_on(redis_server.url, receiver.url(), **settings) as daemon:
         push(client, [job()] * count, *LISTS)
-        eventually(lambda: waiting(client) == 0 and taken, 30, told(daemon))
+        eventually(lambda: waiting(client) == 0 and taken, 30, log_tail(daemon))
         # A worker counts a settlement a moment after Redis has taken it.
-        eventually(lambda: settled(daemon, "completed") >= count, 5, told(daemon))
+        eventually(lambda: settled(daemon, "completed") >= count, 5, log_tail(daemon))
         completed, again = settled(daemon, "completed"), settled(daemon, "retry")
 
     assert (len(taken), taken.total()) == (count, count)
@@ -88,16 +88,16 @@ def test_an_owner_that_sleeps_past_its_lease_settles_nothing(redis_server: Redis
         owner.pause()
         held = len(records(client, "active"))
         with other:
-            arrivals.wait_for_all(count, 30, told(other))
-            eventually(lambda: waiting(client) == 0, 10, told(other))
+            arrivals.wait_for_all(count, 30, log_tail(other))
+            eventually(lambda: waiting(client) == 0, 10, log_tail(other))
             owner.resume()
-            eventually(lambda: settled(owner, "lease-lost") == held, 10, told(owner))
+            eventually(lambda: settled(owner, "lease-lost") == held, 10, log_tail(owner))
             completed = settled(owner, "completed") + settled(other, "completed")
             # The owner goes on as before with what comes now.
             other.terminate()
             assert other.wait() == 0
         push(client, jobs(SLOTS, first=count + 1))
-        arrivals.wait_for_all(count + SLOTS, 10, told(owner))
+        arrivals.wait_for_all(count + SLOTS, 10, log_tail(owner))
 
     assert held > 0
     assert completed == count
@@ -115,7 +115,7 @@ def test_the_claim_of_a_dead_thread_comes_back_at_once(
         receiver.wait_for(1)
         killable.kill_thread_in(POSTING)
         first, second = receiver.wait_for(2, 5)
-        eventually(lambda: waiting(client) == 0, 5, told(killable))
+        eventually(lambda: waiting(client) == 0, 5, log_tail(killable))
 
     [died] = eventually(lambda: killable.events("thread.crashed"))
     assert died["error"] == "SystemExit"
@@ -135,15 +135,15 @@ def test_killed_workers_are_replaced_and_their_jobs_delivered(
     with redis_server.client() as client:
         push(client, jobs(count), *LISTS)
         for _ in range(kills):
-            arrivals.wait_for_more(30, told=told(killable))
+            arrivals.wait_for_more(30, details=log_tail(killable))
             killable.kill_thread_in(POSTING)
-        arrivals.wait_for_all(count, 20, told(killable))
-        eventually(lambda: waiting(client) == 0, 10, told(killable))
+        arrivals.wait_for_all(count, 20, log_tail(killable))
+        eventually(lambda: waiting(client) == 0, 10, log_tail(killable))
 
     eventually(lambda: len(killable.events("thread.crashed")) == kills)
     assert arrivals.duplicates <= kills
     # A slot that its dead worker had kept would be in use for ever.
-    eventually(lambda: killable.metric("sockudo_queue_slots_in_use") == 0, 5, told(killable))
+    eventually(lambda: killable.metric("sockudo_queue_slots_in_use") == 0, 5, log_tail(killable))
     figure(f"workers killed {kills} times: {count} jobs, 0 lost, {arrivals.duplicates} delivered twice")
 
 
@@ -167,10 +167,10 @@ def test_a_thread_that_logs_or_answers_probes_survives(
             for number in (2 * killed - 1, 2 * killed):  # the line of the first may be lost with the thread
                 push(client, [job()])
                 receiver.wait_for(number)
-        eventually(lambda: len(killable.events("delivery.attempted")) > logged, 5, told(killable))  # noqa: B023
-        eventually(lambda: killable.get("/livez") == 200, 5, told(killable))
+        eventually(lambda: len(killable.events("delivery.attempted")) > logged, 5, log_tail(killable))  # noqa: B023
+        eventually(lambda: killable.get("/livez") == 200, 5, log_tail(killable))
     event, most = ("thread.crashed", 3) if module == "logs.writer" else ("http.failed", 1)  # once a minute
-    eventually(lambda: 0 < len(killable.events(event)) <= most, 5, told(killable))
+    eventually(lambda: 0 < len(killable.events(event)) <= most, 5, log_tail(killable))
 
 
 def test_a_main_thread_that_dies_puts_back_and_ends_with_a_line(

@@ -17,7 +17,7 @@ from sockudo_queue.drivers.redis.controls import RedisControls
 from tests.drivers.redis_lists import PREFIX, link_to
 from tests.faults.arrivals import Arrivals
 from tests.faults.measures import SCALE, figure, scaled
-from tests.faults.queue import LISTS, SHORT_LEASE, SLOTS, daemon_on, own_key, push, told, waiting
+from tests.faults.queue import LISTS, SHORT_LEASE, SLOTS, daemon_on, log_tail, own_key, push, waiting
 from tests.helpers.configs import webhook
 from tests.helpers.daemon import DaemonProcess
 from tests.helpers.jobs import APP_ID, jobs
@@ -84,7 +84,7 @@ def obey(*daemons: DaemonProcess, event: str, times: int = 1) -> None:
     """Wait until each daemon has logged that it obeys."""
     deadline = time.monotonic() + OBEYED
     for each in daemons:
-        eventually(partial(_has_logged, each, event, times), deadline - time.monotonic(), told(each))
+        eventually(partial(_has_logged, each, event, times), deadline - time.monotonic(), log_tail(each))
 
 
 def _has_logged(daemon: DaemonProcess, event: str, times: int) -> bool:
@@ -111,19 +111,19 @@ def test_two_daemons_hold_and_resume(
     obey(*daemons, event="webhook.paused")
     put(client, COUNT)
 
-    arrived.other.wait_for_all(COUNT, 60, told(daemons[0]))
-    eventually(lambda: count_held(client) == COUNT and not waiting(client), 10, told(daemons[0]))
+    arrived.other.wait_for_all(COUNT, 60, log_tail(daemons[0]))
+    eventually(lambda: count_held(client) == COUNT and not waiting(client), 10, log_tail(daemons[0]))
     assert arrived.paused.distinct == 0
     assert sum(each.metric("sockudo_queue_settlements_total", outcome="held") for each in daemons) == COUNT
 
     assert sum(each.metric("sockudo_queue_claims_total") for each in daemons) == COUNT, "held ones were claimed again"
     began = time.monotonic()
     operator.resume()
-    arrived.paused.wait_for_more(told=told(daemons[0]))
+    arrived.paused.wait_for_more(details=log_tail(daemons[0]))
     took = time.monotonic() - began
     obey(*daemons, event="webhook.resumed")
-    arrived.paused.wait_for_all(COUNT, 60, told(daemons[0]))
-    eventually(lambda: not waiting(client) and not count_held(client), 10, told(daemons[0]))
+    arrived.paused.wait_for_all(COUNT, 60, log_tail(daemons[0]))
+    eventually(lambda: not waiting(client) and not count_held(client), 10, log_tail(daemons[0]))
 
     assert took < OBEYED
     assert arrived.paused.duplicates == arrived.other.duplicates == 0
@@ -143,14 +143,14 @@ def test_retries_that_wait_are_held_and_keep_what_they_have(
         receiver.wait_for(3)
         operator.pause()
         obey(one, event="webhook.paused")
-        eventually(lambda: count_held(client) == 3 and not waiting(client), 10, told(one))
+        eventually(lambda: count_held(client) == 3 and not waiting(client), 10, log_tail(one))
         seen = receiver.count
         assert one.events("job.dead_lettered") == []
         eventually(lambda: one.metric("sockudo_webhook_held", app=APP_ID, webhook="paused") == 3, 10)
         receiver.always(200)
         operator.resume()
         receiver.wait_for(seen + 3, 5)
-        eventually(lambda: not waiting(client), 5, told(one))
+        eventually(lambda: not waiting(client), 5, log_tail(one))
         assert receiver.count == seen + 3
         assert one.events("job.dead_lettered") == []
 
@@ -168,7 +168,7 @@ def test_kills_while_paused_and_while_resuming_lose_nothing(
         made.start()
         if kill % 2:
             made.wait_ready()
-        arrived.other.wait_for_more(told=told(made))
+        arrived.other.wait_for_more(details=log_tail(made))
         time.sleep(chance.uniform(0.0, 0.2))  # the moment is what is random here, nothing is waited for
         if kill % 2:
             own_redis.kill()
@@ -176,28 +176,28 @@ def test_kills_while_paused_and_while_resuming_lose_nothing(
         if kill % 2:
             made.start()  # before the server is there
             own_redis.start()
-            arrived.other.wait_for_more(told=told(made))
+            arrived.other.wait_for_more(details=log_tail(made))
             made.kill()
     made.start().wait_ready()
-    arrived.other.wait_for_all(COUNT, 60, told(made))
+    arrived.other.wait_for_all(COUNT, 60, log_tail(made))
     with own_redis.client() as client:
-        eventually(lambda: count_held(client) == COUNT and not waiting(client), 20, told(made))
+        eventually(lambda: count_held(client) == COUNT and not waiting(client), 20, log_tail(made))
     assert arrived.paused.distinct == 0
 
     operator.resume()
     resumes = 0
     while arrived.paused.distinct < COUNT and resumes < kills:
         before = arrived.paused.by_number.total()
-        eventually(lambda before=before: arrived.paused.by_number.total() > before, 10, told(made))  # type: ignore[misc]
+        eventually(lambda before=before: arrived.paused.by_number.total() > before, 10, log_tail(made))  # type: ignore[misc]
         resumes += 1
         made.kill()
         if resumes % 2:
             own_redis.kill()
             own_redis.start()
         made.start()
-    arrived.paused.wait_for_all(COUNT, 60, told(made))
+    arrived.paused.wait_for_all(COUNT, 60, log_tail(made))
     with own_redis.client() as client:
-        eventually(lambda: not waiting(client) and not count_held(client), 20, told(made))
+        eventually(lambda: not waiting(client) and not count_held(client), 20, log_tail(made))
 
     assert arrived.paused.duplicates <= (SLOTS + 32) * resumes
     figure(f"{COUNT} held, killed {kills} times while paused and {resumes} times while resuming, 0 lost")
@@ -214,8 +214,8 @@ def test_held_deliveries_cause_no_calls(
     obey(one, event="webhook.paused")
     before = calls_within(client, one, min(seconds, 60))
     push(client, jobs(count), *LISTS)
-    arrived.other.wait_for_all(count, 300, told(one))
-    eventually(lambda: count_held(client) == count and not waiting(client), 30, told(one))
+    arrived.other.wait_for_all(count, 300, log_tail(one))
+    eventually(lambda: count_held(client) == count and not waiting(client), 30, log_tail(one))
     after = calls_within(client, one, seconds)
 
     calls = f"{after.calls:.1f} calls/s ({before.calls:.1f} with none)"
@@ -233,8 +233,8 @@ def test_held_deliveries_cause_no_calls(
     assert arrived.paused.distinct == 0
     assert count_held(client) == count
     operator.resume()
-    arrived.paused.wait_for_all(count, 300, told(one))
-    eventually(lambda: not waiting(client) and not count_held(client), 30, told(one))
+    arrived.paused.wait_for_all(count, 300, log_tail(one))
+    eventually(lambda: not waiting(client) and not count_held(client), 30, log_tail(one))
 
 
 class Cost(NamedTuple):

@@ -13,7 +13,7 @@ import pytest
 
 from tests.faults.arrivals import Arrivals
 from tests.faults.measures import SCALE, figure, scaled
-from tests.faults.queue import SHORT_LEASE, daemon_on, settled, told
+from tests.faults.queue import SHORT_LEASE, daemon_on, log_tail, settled
 from tests.helpers.configs import webhook
 from tests.helpers.jobs import jobs, numbers
 from tests.helpers.queue_v2 import DEFAULT_BASE, Lease, Producer, Worker
@@ -104,8 +104,8 @@ def test_two_daemons_and_a_servers_worker_share_the_jobs(
                 time.sleep(chance.uniform(0.1, 0.6))  # the moment is what is random here, nothing is waited for
                 second.kill()
                 second.start().wait_ready(60)
-            eventually(lambda: len(arrivals.by_number + rival.delivered) == count, 120, told(first))
-            eventually(lambda: not client.zcard(f"{DEFAULT_BASE}:active"), 20, told(first))
+            eventually(lambda: len(arrivals.by_number + rival.delivered) == count, 120, log_tail(first))
+            eventually(lambda: not client.zcard(f"{DEFAULT_BASE}:active"), 20, log_tail(first))
         finally:
             rival.stop()
         took = time.monotonic() - began

@@ -11,7 +11,7 @@ from typing import Any, Final
 import pytest
 
 from tests.faults.arrivals import Arrivals
-from tests.faults.queue import daemon_on, push, told
+from tests.faults.queue import daemon_on, log_tail, push
 from tests.helpers.configs import app, config, webhook
 from tests.helpers.daemon import DaemonProcess
 from tests.helpers.jobs import jobs
@@ -65,15 +65,15 @@ def test_a_server_that_can_only_be_read_is_not_ready_and_resumes(
     with RedisServer() as server, server.client() as client, daemon_on(server.url, receiver.url()) as daemon:
         daemon.wait_ready()
         with sick(server, client) as reason:
-            eventually(lambda: daemon.get("/readyz") == 503, NOTICED_SECONDS, told(daemon))
+            eventually(lambda: daemon.get("/readyz") == 503, NOTICED_SECONDS, log_tail(daemon))
             until = time.monotonic() + (SICK_SECONDS if sick is demoted else 0.0)
             while time.monotonic() < until:
                 assert (daemon.get("/readyz"), daemon.get("/livez")) == (503, 200)
                 time.sleep(0.1)  # between two probes, as a prober would
         push(client, jobs(20))
-        arrivals.wait_for_all(20, NOTICED_SECONDS, told(daemon))
+        arrivals.wait_for_all(20, NOTICED_SECONDS, log_tail(daemon))
         eventually(lambda: daemon.get("/readyz") == 200, NOTICED_SECONDS)
-        eventually(lambda: daemon.events("broker.resumed"), NOTICED_SECONDS, told(daemon))  # lines come a bit later
+        eventually(lambda: daemon.events("broker.resumed"), NOTICED_SECONDS, log_tail(daemon))  # lines come a bit later
 
         (lost,) = daemon.events("broker.lost")
         assert reason.lower() in lost["reason"].lower()
@@ -92,14 +92,14 @@ def test_jobs_of_queue_v2_make_no_server_ready_that_takes_no_writes(
             Producer(client).enqueue(body)
         with sick(server, client):
             daemon = after.enter_context(daemon_on(server.url, receiver.url()))
-            eventually(lambda: daemon.events("broker.lost"), NOTICED_SECONDS, told(daemon))
+            eventually(lambda: daemon.events("broker.lost"), NOTICED_SECONDS, log_tail(daemon))
             until = time.monotonic() + SICK_SECONDS
             while time.monotonic() < until:
                 assert (daemon.get("/readyz"), daemon.get("/livez")) == (503, 200)
                 time.sleep(0.1)  # between two probes, as a prober would
             assert len(daemon.events("broker.lost")) == 1, "it does not come and go"
-        arrivals.wait_for_all(20, NOTICED_SECONDS, told(daemon))
-        eventually(lambda: daemon.get("/readyz") == 200, NOTICED_SECONDS, told(daemon))
+        arrivals.wait_for_all(20, NOTICED_SECONDS, log_tail(daemon))
+        eventually(lambda: daemon.get("/readyz") == 200, NOTICED_SECONDS, log_tail(daemon))
         assert arrivals.duplicates == 0
 
 
@@ -115,14 +115,14 @@ def test_a_password_that_was_changed_is_read_again(receiver: Receiver, tmp_path:
             with server.client() as client:
                 client.config_set("requirepass", "new-CANARY")
                 client.client_kill_filter(skipme=True)
-            eventually(lambda: daemon.get("/readyz") == 503, NOTICED_SECONDS, told(daemon))
+            eventually(lambda: daemon.get("/readyz") == 503, NOTICED_SECONDS, log_tail(daemon))
             eventually(
                 lambda: [line for line in daemon.events("broker.lost") if "authentication failed" in line["reason"]]
             )
             file.write_text("new-CANARY\n")
             with server.client(password="new-CANARY") as client:
                 push(client, jobs(5))
-            arrivals.wait_for_all(5, NOTICED_SECONDS, told(daemon))
+            arrivals.wait_for_all(5, NOTICED_SECONDS, log_tail(daemon))
             eventually(lambda: daemon.get("/readyz") == 200, NOTICED_SECONDS)
             assert "CANARY" not in daemon.output()
 
@@ -138,11 +138,13 @@ def test_rights_that_are_taken_away_are_noticed_and_their_return_too(receiver: R
             daemon.wait_ready()
             client.execute_command("ACL", "SETUSER", "hooks", "-evalsha")
             push(client, jobs(5))
-            eventually(lambda: daemon.get("/readyz") == 503, NOTICED_SECONDS, told(daemon))
+            eventually(lambda: daemon.get("/readyz") == 503, NOTICED_SECONDS, log_tail(daemon))
             client.execute_command("ACL", "SETUSER", "hooks", "+evalsha")
-            arrivals.wait_for_all(5, NOTICED_SECONDS, told(daemon))
-            eventually(lambda: daemon.get("/readyz") == 200, NOTICED_SECONDS, told(daemon))
-            eventually(lambda: daemon.events("broker.resumed"), NOTICED_SECONDS, told(daemon))  # lines come a bit later
+            arrivals.wait_for_all(5, NOTICED_SECONDS, log_tail(daemon))
+            eventually(lambda: daemon.get("/readyz") == 200, NOTICED_SECONDS, log_tail(daemon))
+            eventually(
+                lambda: daemon.events("broker.resumed"), NOTICED_SECONDS, log_tail(daemon)
+            )  # lines come a bit later
 
             (lost,) = daemon.events("broker.lost")
             assert "evalsha" in lost["reason"]

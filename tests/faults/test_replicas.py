@@ -7,7 +7,7 @@ from typing import Final
 
 from tests.faults.arrivals import Arrivals
 from tests.faults.measures import figure, scaled
-from tests.faults.queue import LISTS, SLOTS, daemon_on, push, records, told, waiting
+from tests.faults.queue import LISTS, SLOTS, daemon_on, log_tail, push, records, waiting
 from tests.helpers.jobs import jobs
 from tests.helpers.receiver import Answer, Receiver
 from tests.helpers.redis_server import RedisServer
@@ -26,8 +26,8 @@ def test_replicas_share_a_queue_and_send_each_job_once(redis_server: RedisServer
         for daemon in daemons:
             daemon.wait_ready(20)
         push(client, jobs(count), *LISTS)
-        arrivals.wait_for_all(count, 60, told(daemons[0]))
-        eventually(lambda: waiting(client) == 0, 5, told(daemons[0]))
+        arrivals.wait_for_all(count, 60, log_tail(daemons[0]))
+        eventually(lambda: waiting(client) == 0, 5, log_tail(daemons[0]))
         shares = [int(daemon.metric("sockudo_queue_claims_total")) for daemon in daemons]
 
     assert arrivals.duplicates == 0
@@ -44,14 +44,14 @@ def test_jobs_of_a_killed_replica_are_taken_over_without_a_restart(
     patient = SHORTEST_LEASE | {"QUEUE_DELIVERY_SLOW_MS": "10000"}  # so that it takes all, however slow the machine
     with redis_server.client() as client, daemon_on(redis_server.url, receiver.url(), **patient) as dying:
         push(client, jobs(SLOTS))
-        eventually(lambda: len(records(client, "active")) == SLOTS, 10, told(dying))
+        eventually(lambda: len(records(client, "active")) == SLOTS, 10, log_tail(dying))
         with daemon_on(redis_server.url, receiver.url(), **SHORTEST_LEASE) as living:
             living.wait_ready()
             receiver.clear()
             receiver.always(200)
             dying.kill()
             receiver.wait_for(SLOTS, 5)
-            eventually(lambda: waiting(client) == 0, 5, told(living))
+            eventually(lambda: waiting(client) == 0, 5, log_tail(living))
 
     assert receiver.count == SLOTS
 
@@ -67,6 +67,6 @@ def test_slow_delivery_of_a_live_daemon_is_not_taken_over(redis_server: RedisSer
         one.wait_ready()
         other.wait_ready()
         push(client, jobs(2))
-        eventually(lambda: waiting(client) == 0 and receiver.count, 15, told(one))
+        eventually(lambda: waiting(client) == 0 and receiver.count, 15, log_tail(one))
 
     assert receiver.count == 2

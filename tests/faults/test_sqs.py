@@ -135,8 +135,8 @@ def test_a_dead_endpoint_costs_its_group_one_budget(sqs_server: SqsServer, recei
         producer.push(bodies, kinds)
         receiver.wait_for(count, 60)
         good = time.monotonic() - began
-        told = "sockudo_webhook_dead_letters_total"
-        eventually(lambda: daemon.metric(told) == count, 60, daemon.output)
+        series = "sockudo_webhook_dead_letters_total"
+        eventually(lambda: daemon.metric(series) == count, 60, daemon.output)
         took = time.monotonic() - began
         eventually(lambda: producer.left() == 0, 10)
 

@@ -20,9 +20,9 @@ from tests.faults.queue import (
     SERVER_LIST,
     SHORT_LEASE,
     daemon_on,
+    log_tail,
     push,
     records,
-    told,
     waiting,
 )
 from tests.helpers.daemon import DaemonProcess
@@ -69,7 +69,7 @@ def test_stops_at_random_moments_lose_and_repeat_nothing(
             assert records(client, "active") == []
             daemon.start()
         at_last_stop = arrivals.distinct
-        arrivals.wait_for_all(count, 60, told(daemon))
+        arrivals.wait_for_all(count, 60, log_tail(daemon))
         eventually(lambda: waiting(client) == 0)
         assert daemon.events("lease.lost") == []
 
@@ -95,7 +95,7 @@ def test_stops_during_the_start_lose_and_repeat_nothing(
             daemon.terminate()
             codes[daemon.wait(5)] += 1
             daemon.start()
-        arrivals.wait_for_all(count, 20, told(daemon))
+        arrivals.wait_for_all(count, 20, log_tail(daemon))
         eventually(lambda: waiting(client) == 0, 10)
 
     assert set(codes) <= {0, -signal.SIGTERM}, "the interpreter was still starting, or all was put back"
@@ -121,7 +121,7 @@ def test_unanswered_deliveries_are_put_back_at_the_deadline(
         receiver.always(200)
         daemon.start()
         first, second = receiver.wait_for(2)
-        eventually(lambda: waiting(client) == 0, 5, told(daemon))
+        eventually(lambda: waiting(client) == 0, 5, log_tail(daemon))
 
     assert deadline_ms / 1000 - 0.05 <= took <= deadline_ms / 1000 + PUT_BACK_SECONDS
     assert second.headers["x-sockudo-attempt"] == first.headers["x-sockudo-attempt"] == "1"
@@ -145,7 +145,7 @@ def test_only_the_webhook_that_hangs_is_put_back(
         receiver.always(200)
         daemon.start()
         receiver.wait_for(2)
-        eventually(lambda: waiting(client) == 0, 5, told(daemon))
+        eventually(lambda: waiting(client) == 0, 5, log_tail(daemon))
         assert other.count == 1
 
 
@@ -165,7 +165,7 @@ def test_requeued_jobs_go_first_and_in_order(
     arrivals = Arrivals()
     receiver.answer(arrivals)
     with daemon_on(redis_server.url, receiver.url(), QUEUE_WORKERS="1") as daemon:
-        arrivals.wait_for_all(10, 10, told(daemon))
+        arrivals.wait_for_all(10, 10, log_tail(daemon))
 
     # Those that were claimed within one millisecond may change places among themselves.
     came = list(arrivals.by_number)
@@ -188,7 +188,7 @@ def test_a_second_signal_puts_back_at_once(redis_server: RedisServer, client: re
         receiver.always(200)
         daemon.start()
         _, second = receiver.wait_for(2, 5)  # long before a lease of 30 s ends
-        eventually(lambda: waiting(client) == 0, 5, told(daemon))
+        eventually(lambda: waiting(client) == 0, 5, log_tail(daemon))
 
     assert took < 1
     assert second.headers["x-sockudo-attempt"] == "1"
@@ -232,7 +232,7 @@ def test_a_stop_while_redis_is_away_ends_in_time(own_redis: RedisServer, receive
         code, held = daemon.wait(), daemon.events("daemon.draining")[0]["held"]
         own_redis.start() if outage == "killed" else own_redis.resume()
         daemon.start()
-        arrivals.wait_for_all(count, 20, told(daemon))
+        arrivals.wait_for_all(count, 20, log_tail(daemon))
         eventually(lambda: waiting(client) == 0, 10)
 
     assert took < 1 + LAST_TRY_SECONDS + PUT_BACK_SECONDS  # however long a frozen server's answer is waited for

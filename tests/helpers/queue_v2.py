@@ -92,7 +92,7 @@ _WORKER: Final = """
 local K, now = {}, tonumber(ARGV[1])
 for i, name in ipairs({'jobs', 'wait', 'frames', 'framed', 'delayed', 'active', 'tokens', 'attempts', 'limits', 'dlq',
   'failures', 'completed', 'notify', 'events'}) do K[name] = KEYS[i] end
-local function tell(event, id)
+local function emit(event, id)
   redis.call('XADD', K.events, 'MAXLEN', '~', 100000, '*', 'event', event, 'job_id', id, 'timestamp', ARGV[1])
 end
 local function drop(id)
@@ -108,7 +108,7 @@ end
 local function bury(id, reason)
   redis.call('ZADD', K.dlq, now, id)
   redis.call('HSET', K.failures, id, reason)
-  tell('failed', id)
+  emit('failed', id)
 end
 """
 
@@ -120,13 +120,13 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.active, '-inf', now, 'LIMIT', 
   redis.call('ZREM', K.active, id)
   redis.call('HDEL', K.tokens, id)
   if tonumber(redis.call('HGET', K.attempts, id) or '0') >= limit(id) then bury(id, 'lease-expired')
-  else redis.call('LPUSH', K.wait, id) tell('stalled', id) end
+  else redis.call('LPUSH', K.wait, id) emit('stalled', id) end
 end
 trim_dlq()
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.delayed, '-inf', now, 'LIMIT', 0, ARGV[4])) do
   redis.call('ZREM', K.delayed, id)
   redis.call('LPUSH', K.wait, id)
-  tell('waiting', id)
+  emit('waiting', id)
 end
 local got = {}
 for pop = 1, ARGV[4] + ARGV[5] do
@@ -140,7 +140,7 @@ for pop = 1, ARGV[4] + ARGV[5] do
       local token = ARGV[6] .. ':' .. pop
       redis.call('HSET', K.tokens, id, token)
       redis.call('ZADD', K.active, now + ARGV[3], id)
-      tell('active', id)
+      emit('active', id)
       for _, value in ipairs({id, token, payload, attempts}) do got[#got + 1] = value end
     else
       bury(id, 'attempts-exhausted')
@@ -170,7 +170,7 @@ if kept == 0 then drop(id) else
     end
   end
 end
-tell('completed', id)
+emit('completed', id)
 return 1
 """
 )
@@ -192,7 +192,7 @@ end
 if tonumber(ARGV[7]) > now then redis.call('ZADD', K.delayed, ARGV[7], id) else redis.call('LPUSH', K.wait, id) end
 redis.call('LPUSH', K.notify, '1')
 redis.call('LTRIM', K.notify, 0, 1023)
-tell('retrying', id)
+emit('retrying', id)
 return 1
 """
 )

@@ -123,7 +123,7 @@ class Receiver:
 
     def wait_for(self, count: int, timeout: float = 5.0) -> list[Request]:
         """Return the requests once there are `count`; fail with the received ones otherwise."""
-        eventually(lambda: self.count >= count, timeout, lambda: self._told(count))
+        eventually(lambda: self.count >= count, timeout, lambda: self._missing_message(count))
         return list(self.requests)
 
     def clear(self) -> None:
@@ -163,7 +163,7 @@ class Receiver:
         for connection in list(self._connections):
             connection.reset()
 
-    def _told(self, count: int) -> str:
+    def _missing_message(self, count: int) -> str:
         last = [f"{request.method} {request.path} {request.body[:200]!r}" for request in self.requests[-5:]]
         return "\n".join([f"{self.count} of {count} requests came", *last])
 

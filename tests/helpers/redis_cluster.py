@@ -59,14 +59,14 @@ class RedisCluster:
             list(pool.map(RedisServer.start, self.nodes))
         first, *others = self.nodes
         for number, node in enumerate(self.nodes[: self._masters]):
-            _tell(node, "SET-CONFIG-EPOCH", number + 1)
+            _cluster_command(node, "SET-CONFIG-EPOCH", number + 1)
             share = range(SLOTS * number // self._masters, SLOTS * (number + 1) // self._masters)
-            _tell(node, "ADDSLOTS", *share)
+            _cluster_command(node, "ADDSLOTS", *share)
         for node in others:
-            _tell(first, "MEET", "127.0.0.1", node.port)
+            _cluster_command(first, "MEET", "127.0.0.1", node.port)
         eventually(self._all_know_all, FORM_SECONDS, self.log)
         for master, replica in zip(self.nodes, self.nodes[self._masters :], strict=False):
-            _tell(replica, "REPLICATE", node_id(master))
+            _cluster_command(replica, "REPLICATE", node_id(master))
         eventually(lambda: all(map(is_up, self.nodes)) and self._in_sync(), FORM_SECONDS, self.log)
         return self
 
@@ -92,8 +92,8 @@ class RedisCluster:
     def move_slot(self, key: str, target: RedisServer, *, finish: bool = True) -> None:
         """Move a key's slot with all its keys, one after the other, as an operator does manually."""
         source, slot = self.master_of(key), key_slot(key.encode())
-        _tell(target, "SETSLOT", slot, "IMPORTING", node_id(source))
-        _tell(source, "SETSLOT", slot, "MIGRATING", node_id(target))
+        _cluster_command(target, "SETSLOT", slot, "IMPORTING", node_id(source))
+        _cluster_command(source, "SETSLOT", slot, "MIGRATING", node_id(target))
         if finish:
             self.finish_move(key, source, target)
 
@@ -107,7 +107,7 @@ class RedisCluster:
                     client.execute_command("MIGRATE", "127.0.0.1", target.port, each, 0, 5000, *password)
         for node in (target, source, *self.nodes):
             if node.answers and "master" in _flags(node):
-                _tell(node, "SETSLOT", slot, "NODE", node_id(target))
+                _cluster_command(node, "SETSLOT", slot, "NODE", node_id(target))
 
     def log(self) -> str:
         """Return the end of every node's log."""
@@ -141,20 +141,20 @@ def serves(node: RedisServer, key: str) -> bool:
     """Return whether a node considers itself the master of a key."""
     slot = key_slot(key.encode())
     port = node.port
-    return any(first <= slot <= last and at[1] == port for first, last, at, *_ in _tell(node, "SLOTS"))
+    return any(first <= slot <= last and at[1] == port for first, last, at, *_ in _cluster_command(node, "SLOTS"))
 
 
 def node_id(node: RedisServer) -> str:
     """Return a node's name in the cluster."""
-    return str(_tell(node, "MYID").decode())
+    return str(_cluster_command(node, "MYID").decode())
 
 
 def _info(node: RedisServer) -> dict[str, str]:
-    return dict(line.split(":", 1) for line in _tell(node, "INFO").decode().split("\r\n") if line)
+    return dict(line.split(":", 1) for line in _cluster_command(node, "INFO").decode().split("\r\n") if line)
 
 
 def _flags(node: RedisServer) -> str:
-    own = next(line for line in _tell(node, "NODES").decode().splitlines() if "myself" in line)
+    own = next(line for line in _cluster_command(node, "NODES").decode().splitlines() if "myself" in line)
     return str(own.split()[2])
 
 
@@ -163,7 +163,7 @@ def _replication(node: RedisServer) -> dict[str, str]:
         return {name: str(value) for name, value in client.info("replication").items()}
 
 
-def _tell(node: RedisServer, *command: Any) -> Any:
+def _cluster_command(node: RedisServer, *command: Any) -> Any:
     with node.client() as client:
         connection = client.connection_pool.get_connection()
         connection.send_command("CLUSTER", *command)  # the raw answer, without redis-py's conversions

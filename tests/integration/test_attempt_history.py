@@ -25,7 +25,7 @@ from sockudo_queue.history.search import Criteria
 from tests.drivers.history_conformance import row, write
 from tests.drivers.redis_lists import SOURCES, link_to
 from tests.drivers.redis_v2 import BASE
-from tests.faults.queue import SERVER_LIST, daemon_on, push, records, settled, told
+from tests.faults.queue import SERVER_LIST, daemon_on, log_tail, push, records, settled
 from tests.helpers.commands import Commands
 from tests.helpers.configs import app, config, webhook
 from tests.helpers.jobs import APP_ID, job
@@ -189,8 +189,8 @@ def test_story_of_a_job(run: Commands, store: RedisHistory) -> None:
         "attempt 2: permanent (status-404), status 404, 7 ms, channel_occupied room-1",
         "dead letter: refused, after 2 attempts",
     ]
-    told = run("attempts", "show", "j1", "--json").json
-    assert [(each["webhook"], each["ending"], len(each["entries"])) for each in told["webhooks"]] == [
+    story = run("attempts", "show", "j1", "--json").json
+    assert [(each["webhook"], each["ending"], len(each["entries"])) for each in story["webhooks"]] == [
         ("a", "delivered", 1),
         ("b", "dead-letter", 3),
     ]
@@ -256,11 +256,11 @@ def test_answer_without_read_permission_does_not_claim_that_nothing_was_delivere
     with redis_server.client() as client:
         client.execute_command("ACL", "SETUSER", "poor", "reset", "on", ">pw", "~*", "+@all", "-xrevrange")
         run.environment["REDIS_URL"] = redis_server.url.replace("redis://", "redis://poor:pw@")
-        ran, told = run("attempts"), run("attempts", "show", "job-1", "--json")
+        ran, story = run("attempts"), run("attempts", "show", "job-1", "--json")
         client.execute_command("ACL", "DELUSER", "poor")
     assert [line.split()[0] for line in ran.out.splitlines()].count("missing") == 3
     assert "a part of the history could not be read" in ran.out
-    assert (told.code, told.json["is_complete"], len(told.json["history"]["unread_sources"])) == (1, False, 3)
+    assert (story.code, story.json["is_complete"], len(story.json["history"]["unread_sources"])) == (1, False, 3)
 
 
 def test_entry_that_cannot_be_read_is_named_by_every_answer(run: Commands, store: RedisHistory) -> None:
@@ -351,8 +351,8 @@ def test_daemon_with_the_rights_of_before_delivers_and_warns_once(
             for number in range(3):
                 push(client, [job(number)])
                 receiver.wait_for(number + 1)
-                eventually(lambda: daemon.events("history.stopped"), 5, told(daemon))
-            eventually(lambda: settled(daemon, "completed") == 3, 5, told(daemon))
+                eventually(lambda: daemon.events("history.stopped"), 5, log_tail(daemon))
+            eventually(lambda: settled(daemon, "completed") == 3, 5, log_tail(daemon))
             assert len(daemon.events("history.stopped")) == 1
             assert daemon.metric("sockudo_queue_history_up") == 0
             assert daemon.metric("sockudo_queue_history_entries_dropped_total", reason="refused") >= 1
@@ -370,8 +370,8 @@ def test_mode_says_which_attempts_are_recorded(
         daemon.wait_ready()
         push(client, [job(1)])
         [request] = receiver.wait_for(1)
-        eventually(lambda: len(daemon.events("delivery.attempted")) >= 2, 5, told(daemon))
-        eventually(lambda: records(client, "delayed"), 5, told(daemon))
+        eventually(lambda: len(daemon.events("delivery.attempted")) >= 2, 5, log_tail(daemon))
+        eventually(lambda: records(client, "delayed"), 5, log_tail(daemon))
         daemon.terminate()
         assert daemon.wait() == 0  # what waited is stored at a stop
         [delayed] = records(client, "delayed")
@@ -392,7 +392,7 @@ def test_delivery_that_follows_a_failure_is_recorded(
         push(client, [job(1)])
         [request] = receiver.wait_for(1)
         receiver.always(200)
-        eventually(lambda: settled(daemon, "completed") == 1, 10, told(daemon))
+        eventually(lambda: settled(daemon, "completed") == 1, 10, log_tail(daemon))
         show = ("attempts", "show", request.headers["x-sockudo-job-id"], "--json")
         [story] = eventually(lambda: run(*show).json["webhooks"], 5)
         eventually(lambda: run(*show).json["webhooks"][0]["ending"] == "delivered", 5)
@@ -413,7 +413,7 @@ def test_delivery_after_an_attempt_that_a_stop_cut_short_is_recorded(
         receiver.always(200)
         with daemon_on(redis_server.url, receiver.url()) as daemon:
             daemon.wait_ready()
-            eventually(lambda: settled(daemon, "completed") == 1, 10, told(daemon))
+            eventually(lambda: settled(daemon, "completed") == 1, 10, log_tail(daemon))
             daemon.terminate()
             assert daemon.wait() == 0
     [story] = run("attempts", "show", request.headers["x-sockudo-job-id"], "--json").json["webhooks"]
@@ -426,7 +426,7 @@ def test_delivery_of_a_replay_is_recorded(redis_server: RedisServer, receiver: R
     with redis_server.client() as client, daemon_on(redis_server.url, webhook(receiver.url(), name="orders")) as daemon:
         daemon.wait_ready()
         push(client, [job(1)])
-        eventually(lambda: settled(daemon, "dead-letter") == 1, 10, told(daemon))
+        eventually(lambda: settled(daemon, "dead-letter") == 1, 10, log_tail(daemon))
         receiver.always(200)
         assert run("dead-letters", "replay", "--all").code == 0
         [request, _] = receiver.wait_for(2)
@@ -441,7 +441,7 @@ def test_dead_letter_without_an_attempt_is_recorded_with_its_events(
     with redis_server.client() as client, daemon_on(redis_server.url, hook) as daemon:
         daemon.wait_ready()
         push(client, [job(7), b"rubbish"])
-        eventually(lambda: settled(daemon, "dead-letter") == 2, 10, told(daemon))
+        eventually(lambda: settled(daemon, "dead-letter") == 2, 10, log_tail(daemon))
         line = eventually(lambda: run("attempts", "--channel", "room-7", "--json").json_lines[1:], 5)
         assert [(each["outcome"], each["reason"], each["webhook"]) for each in line] == [
             ("dead-letter", "webhook-invalid", "broken")
@@ -456,7 +456,7 @@ def test_dead_letter_shows_each_try(redis_server: RedisServer, receiver: Receive
     with redis_server.client() as client, daemon_on(redis_server.url, hook) as daemon:
         daemon.wait_ready()
         push(client, [job(1)])
-        eventually(lambda: settled(daemon, "dead-letter") == 1, 10, told(daemon))
+        eventually(lambda: settled(daemon, "dead-letter") == 1, 10, log_tail(daemon))
         [dead] = records(client, "dead")
         letter = dead.receipt.rpartition("/")[0]
         shown = run("dead-letters", "show", letter)
@@ -478,7 +478,7 @@ class Followed:
             env={"REDIS_URL": url, "QUEUE_REDIS_RESPONSE_TIMEOUT_MS": "500", "PYTHONPATH": IMPORT_ROOT},
         )
         self.lines: list[dict[str, Any]] = []
-        self.told: list[str] = []
+        self.error_lines: list[str] = []
         self._readers = [threading.Thread(target=read) for read in (self._read, self._hear)]
         for reader in self._readers:
             reader.start()
@@ -491,7 +491,7 @@ class Followed:
     def _hear(self) -> None:
         assert self.process.stderr is not None
         with self.process.stderr as lines:
-            self.told.extend(lines)
+            self.error_lines.extend(lines)
 
     @property
     def jobs(self) -> list[str]:
@@ -509,18 +509,18 @@ def test_following_goes_on_over_a_restart_of_the_server() -> None:
     with RedisServer(appendonly=True, appendfsync="always") as server, stored_on(server) as store:
         write(store, SERVER_LIST, row(0))
         followed = Followed(server.url)
-        eventually(lambda: followed.jobs == ["job-0"], 10, lambda: "".join(followed.told))
+        eventually(lambda: followed.jobs == ["job-0"], 10, lambda: "".join(followed.error_lines))
         write(store, SERVER_LIST, row(1))
         eventually(lambda: followed.jobs == ["job-0", "job-1"], 10)
         server.kill()
-        eventually(lambda: any("retrying" in line for line in followed.told), 20)
+        eventually(lambda: any("retrying" in line for line in followed.error_lines), 20)
         server.start()
-        eventually(lambda: any("answers again" in line for line in followed.told), 20)
+        eventually(lambda: any("answers again" in line for line in followed.error_lines), 20)
         write(store, SOURCES[1], row(2), row(3))
         eventually(lambda: followed.jobs == ["job-0", "job-1", "job-2", "job-3"], 10)
         assert followed.end() == 1
-        assert len([line for line in followed.told if "retrying" in line]) == 1
-        assert "Traceback" not in "".join(followed.told)
+        assert len([line for line in followed.error_lines if "retrying" in line]) == 1
+        assert "Traceback" not in "".join(followed.error_lines)
 
 
 def test_entry_that_comes_before_the_first_page_is_shown_once(store: RedisHistory) -> None:
@@ -538,12 +538,12 @@ def test_following_names_a_source_that_cannot_be_read_and_goes_on_with_it_later(
     with RedisServer() as server, stored_on(server) as store, server.client() as client:
         client.set(own_key(BASE, "attempts"), "mine")
         followed = Followed(server.url)
-        eventually(lambda: any("cannot be read" in line for line in followed.told), 10)
+        eventually(lambda: any("cannot be read" in line for line in followed.error_lines), 10)
         write(store, SERVER_LIST, row(1))
         eventually(lambda: followed.jobs == ["job-1"], 10)
         client.delete(own_key(BASE, "attempts"))
-        eventually(lambda: any("can be read again" in line for line in followed.told), 10)
+        eventually(lambda: any("can be read again" in line for line in followed.error_lines), 10)
         write(store, BASE, row(2))
         eventually(lambda: followed.jobs == ["job-1", "job-2"], 10)
         followed.end()
-        assert len([line for line in followed.told if BASE in line]) == 2
+        assert len([line for line in followed.error_lines if BASE in line]) == 2

@@ -465,10 +465,10 @@ def test_without_a_probe_nothing_is_sent(
 
 
 def test_json_output_has_the_same_lines(tmp_path: Path, redis_server: RedisServer, hook: dict[str, Any]) -> None:
-    told = checked(tmp_path, redis_server.url, hook, arguments=("--json",)).json
-    assert (told["errors"], told["warnings"]) == (0, 1)
+    report = checked(tmp_path, redis_server.url, hook, arguments=("--json",)).json
+    assert (report["errors"], report["warnings"]) == (0, 1)
     assert {"level": "ok", "subject": "version"}.items() <= next(
-        line for line in told["lines"] if line["subject"] == "version"
+        line for line in report["lines"] if line["subject"] == "version"
     ).items()
     faulty = checked(tmp_path, redis_server.url, hook, arguments=("--json",), QUEUE_WORKERS="none")
     assert faulty.code == 2

@@ -307,8 +307,8 @@ def test_two_replays_at_once_double_nothing(run: Commands, lists: RedisLists) ->
     environment = os.environ | run.environment | {"QUEUE_CONFIG_FILE": str(run.config_path)}
     command = [sys.executable, "-m", "sockudo_queue", "dead-letters", "replay", "--all", "--json"]
     both = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) for _ in range(2)]
-    told = [json.loads(each.communicate(timeout=30)[0]) for each in both]
-    assert sum(each["replayed"] for each in told) == 60
+    reports = [json.loads(each.communicate(timeout=30)[0]) for each in both]
+    assert sum(each["replayed"] for each in reports) == 60
     assert lists.driver().depth()["delayed"] == 60
 
 

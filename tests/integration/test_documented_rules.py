@@ -16,7 +16,7 @@ from sockudo_queue.drivers.redis.peers import RedisPeers, producer_rule
 from sockudo_queue.drivers.redis.queue_v2 import V2Source
 from sockudo_queue.drivers.redis.source import Terms
 from tests.drivers.redis_lists import link_to
-from tests.faults.queue import DOCUMENTED_LIST, SERVER_LIST, SHORT_LEASE, daemon_on, push, settled, told
+from tests.faults.queue import DOCUMENTED_LIST, SERVER_LIST, SHORT_LEASE, daemon_on, log_tail, push, settled
 from tests.helpers.jobs import job, jobs, numbers
 from tests.helpers.queue_v2 import DEFAULT_BASE, Producer, Worker
 from tests.helpers.receiver import Answer, Receiver, Request
@@ -108,8 +108,8 @@ def test_the_documented_user_is_enough_for_all_that_the_daemon_does(server: Redi
     settings = SHORT_LEASE | {"QUEUE_DELIVERY_RETRY_INITIAL_BACKOFF_MS": "50", "QUEUE_FAILED_RETENTION": "1"}
     with daemon_on(server.url.replace("redis://", "redis://hooks:pw@"), receiver.url(), **settings) as daemon:
         daemon.wait_ready()
-        eventually(lambda: settled(daemon, "dead-letter") == 5, 30, told(daemon))
-        eventually(lambda: settled(daemon, "completed") >= 1_200 + 12, 60, told(daemon))
+        eventually(lambda: settled(daemon, "dead-letter") == 5, 30, log_tail(daemon))
+        eventually(lambda: settled(daemon, "completed") >= 1_200 + 12, 60, log_tail(daemon))
         bad = {line["event"] for line in daemon.log_lines() if line["level"] in ("warning", "error")}
         assert bad <= {"job.unreadable", "job.dead_lettered", "settings.warning", "dead_letters.trimmed"}
         assert daemon.metric("sockudo_queue_competing_consumers") == 0

@@ -174,9 +174,9 @@ def test_stats_show_depth_dead_letters_and_failing_webhooks(
         push(client, [job(9, time_ms=1)])
     [grave] = figures["queue"]["dead_letters"]
     assert (grave["app"], grave["reason"], grave["last"], grave["count"]) == (APP_ID, "refused", "status-404", 3)
-    [told] = figures["daemons"]
-    assert told["ready"] is True
-    assert told["webhooks"][0]["last_failure"] == "status-404"
+    [row] = figures["daemons"]
+    assert row["ready"] is True
+    assert row["webhooks"][0]["last_failure"] == "status-404"
 
     ran = run("stats")
     assert ran.code == 0
@@ -188,9 +188,9 @@ def test_stats_show_depth_dead_letters_and_failing_webhooks(
 
 
 def _with_dead(run: Commands, count: int) -> dict[str, Any] | None:
-    told: dict[str, Any] = run("stats", "--json").json
-    counted = sum(row["failed"] for each in told["daemons"] for row in each.get("webhooks", ()))
-    return told if sum(grave["count"] for grave in told["queue"]["dead_letters"]) == counted == count else None
+    stats: dict[str, Any] = run("stats", "--json").json
+    counted = sum(row["failed"] for each in stats["daemons"] for row in each.get("webhooks", ()))
+    return stats if sum(grave["count"] for grave in stats["queue"]["dead_letters"]) == counted == count else None
 
 
 def test_stats_of_a_running_daemon_are_readable(run: Commands, daemon: DaemonProcess, own_redis: RedisServer) -> None:

@@ -65,10 +65,10 @@ def test_breaker_is_to_be_closed(run: Commands, redis_server: RedisServer) -> No
 
 @pytest.mark.parametrize("command", NAMES)
 def test_json_output_is_one_object(run: Commands, command: str) -> None:
-    told = run(command, APP_ID, "orders", "--json").json
-    assert told["event"] == "operator.acted"
-    assert (told["action"], told["app"], told["webhook"]) == (command, APP_ID, "orders")
-    assert told["by"].startswith(f"{getpass.getuser()}@")
+    line = run(command, APP_ID, "orders", "--json").json
+    assert line["event"] == "operator.acted"
+    assert (line["action"], line["app"], line["webhook"]) == (command, APP_ID, "orders")
+    assert line["by"].startswith(f"{getpass.getuser()}@")
 
 
 @pytest.mark.parametrize("command", NAMES)

@@ -13,7 +13,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from tests.faults.queue import daemon_on, own_key, push, told, waiting
+from tests.faults.queue import daemon_on, log_tail, own_key, push, waiting
 from tests.helpers.commands import Commands
 from tests.helpers.configs import app, config, webhook
 from tests.helpers.daemon import DaemonProcess
@@ -63,21 +63,21 @@ def test_webhook_is_paused_and_resumed_in_the_file(
         (lambda bodies: push(client, bodies)) if driver == "redis" else (lambda bodies: put_into_memory(daemon, bodies))
     )
     put(jobs(20))
-    eventually(lambda: came(receiver, "/other") == 20, 10, told(daemon))
-    eventually(lambda: daemon.metric("sockudo_queue_settlements_total", outcome="held") == 20, 5, told(daemon))
-    eventually(lambda: daemon.metric("sockudo_webhook_held", app=APP_ID, webhook="orders") == 20, 7, told(daemon))
+    eventually(lambda: came(receiver, "/other") == 20, 10, log_tail(daemon))
+    eventually(lambda: daemon.metric("sockudo_queue_settlements_total", outcome="held") == 20, 5, log_tail(daemon))
+    eventually(lambda: daemon.metric("sockudo_webhook_held", app=APP_ID, webhook="orders") == 20, 7, log_tail(daemon))
     assert came(receiver, "/paused") == 0
     assert daemon.metric("sockudo_webhook_paused", app=APP_ID, webhook="orders") == 1
     [event] = daemon.events("webhook.paused")
     assert event["by"] == "the app file"
 
     daemon.write_config(hooks(receiver, paused=False))
-    eventually(lambda: came(receiver, "/paused") > 0, HOLDS + 1, told(daemon))
-    eventually(lambda: came(receiver, "/paused") == 20, 10, told(daemon))
+    eventually(lambda: came(receiver, "/paused") > 0, HOLDS + 1, log_tail(daemon))
+    eventually(lambda: came(receiver, "/paused") == 20, 10, log_tail(daemon))
     daemon.write_config(hooks(receiver, paused=True))
-    eventually(lambda: len(daemon.events("webhook.paused")) == 2, HOLDS + 1, told(daemon))
+    eventually(lambda: len(daemon.events("webhook.paused")) == 2, HOLDS + 1, log_tail(daemon))
     put(jobs(5, first=100))
-    eventually(lambda: came(receiver, "/other") == 25, 10, told(daemon))
+    eventually(lambda: came(receiver, "/other") == 25, 10, log_tail(daemon))
     assert came(receiver, "/paused") == 20
 
 
@@ -90,12 +90,12 @@ def test_sqs_holds_what_the_file_pauses(sqs_server: SqsServer, receiver: Receive
     with daemon_on_sqs(sqs_server.url, name, paused, other, QUEUE_SQS_FIFO=str(fifo).lower()) as daemon:
         daemon.wait_ready(30)
         producer.push(jobs(3), ["a", "b", "c"] if fifo else ())
-        eventually(lambda: came(receiver, "/other") == 3, 20, told(daemon))
-        eventually(lambda: daemon.metric("sockudo_queue_settlements_total", outcome="held") >= 3, 10, told(daemon))
+        eventually(lambda: came(receiver, "/other") == 3, 20, log_tail(daemon))
+        eventually(lambda: daemon.metric("sockudo_queue_settlements_total", outcome="held") >= 3, 10, log_tail(daemon))
         if fifo:
             daemon.write_config(config(app({**paused, "paused": False}, other)))
-            eventually(lambda: came(receiver, "/paused") == 3, 20, told(daemon))
-            eventually(lambda: producer.left() == 0, 10, told(daemon))
+            eventually(lambda: came(receiver, "/paused") == 3, 20, log_tail(daemon))
+            eventually(lambda: producer.left() == 0, 10, log_tail(daemon))
         else:
             assert producer.left() == 3
             assert came(receiver, "/paused") == 0
@@ -125,10 +125,10 @@ def test_try_now_closes_the_breaker_on_every_daemon(
     assert run("try-now", APP_ID, "orders").code == 0
 
     for daemon in daemons:
-        eventually(lambda daemon=daemon: daemon.events("breaker.closed"), 2, told(daemon))  # type: ignore[misc]
+        eventually(lambda daemon=daemon: daemon.events("breaker.closed"), 2, log_tail(daemon))  # type: ignore[misc]
         assert daemon.metric("sockudo_webhook_breaker_state", webhook="orders") == 0
     push(client, jobs(2, first=5000))
-    eventually(lambda: receiver.count >= seen + 2, 5, told(daemons[0]))
+    eventually(lambda: receiver.count >= seen + 2, 5, log_tail(daemons[0]))
 
 
 class InFlight:
@@ -155,7 +155,7 @@ def test_webhook_limits_attempts_in_flight(redis_server: RedisServer, receiver: 
         daemon.wait_ready()
         push(client, jobs(count))
         receiver.wait_for(count, 90)
-        eventually(lambda: not waiting(client), 10, told(daemon))
+        eventually(lambda: not waiting(client), 10, log_tail(daemon))
         deferrals = daemon.metric("sockudo_webhook_deferrals_total", webhook="orders")
     assert in_flight.most <= 2
     assert receiver.count == count
@@ -169,10 +169,12 @@ def test_tools_show_what_is_paused(redis_server: RedisServer, receiver: Receiver
         settings = {"REDIS_URL": redis_server.url, "QUEUE_METRICS_PORT": daemon.environment["QUEUE_METRICS_PORT"]}
         run = Commands(tmp_path, config(app(hook)), settings)
         assert run("pause", APP_ID, "orders").code == 0
-        eventually(lambda: daemon.events("webhook.paused"), 3, told(daemon))
+        eventually(lambda: daemon.events("webhook.paused"), 3, log_tail(daemon))
         push(client, jobs(3))
-        eventually(lambda: client.zcard(own_key("sockudo_queue::queue:webhooks", "held")) == 3, 5, told(daemon))
-        eventually(lambda: daemon.metric("sockudo_webhook_held", app=APP_ID, webhook="orders") == 3, 7, told(daemon))
+        eventually(lambda: client.zcard(own_key("sockudo_queue::queue:webhooks", "held")) == 3, 5, log_tail(daemon))
+        eventually(
+            lambda: daemon.metric("sockudo_webhook_held", app=APP_ID, webhook="orders") == 3, 7, log_tail(daemon)
+        )
         stats = run("stats").out
         told_json = run("stats", "--json").json
         check = run("check")

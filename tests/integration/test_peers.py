@@ -25,7 +25,7 @@ from sockudo_queue.drivers.redis.source import Terms
 from sockudo_queue.observability.metrics import Metrics
 from sockudo_queue.services.peers import PeerWatch
 from tests.drivers.redis_lists import link_to
-from tests.faults.queue import DOCUMENTED_LIST, SERVER_LIST, SHORT_LEASE, daemon_on, push, settled, told
+from tests.faults.queue import DOCUMENTED_LIST, SERVER_LIST, SHORT_LEASE, daemon_on, log_tail, push, settled
 from tests.helpers.configs import app, config, webhook
 from tests.helpers.daemon import DaemonProcess
 from tests.helpers.jobs import job, jobs, numbers
@@ -113,7 +113,7 @@ def test_under_the_printed_rule_everything_goes_through_us(
             for number, body in enumerate(jobs(60)):
                 producer.enqueue(body, delay_ms=200 if number % 3 == 0 else 0)
             producer.enqueue_packed(jobs(40, first=61))
-            eventually(lambda: settled(daemon, "completed") == 100, 20, told(daemon))
+            eventually(lambda: settled(daemon, "completed") == 100, 20, log_tail(daemon))
             assert daemon.metric("sockudo_queue_source_jobs_total", source=DEFAULT_BASE) == 100
     finally:
         done.set()
@@ -166,7 +166,7 @@ def test_workers_of_sockudo_are_noticed(
     try:
         with daemon_on(redis_server.url) as daemon:
             daemon.wait_ready()
-            [line] = eventually(lambda: daemon.events("queue.competing_consumers"), 10, told(daemon))
+            [line] = eventually(lambda: daemon.events("queue.competing_consumers"), 10, log_tail(daemon))
             assert daemon.metric("sockudo_queue_competing_consumers") == 1
             assert daemon.get("/readyz") == 200
         answer = check(redis_server.url)
@@ -219,7 +219,7 @@ def test_a_host_whose_clock_is_off_is_not_ready(redis_server: RedisServer, tmp_p
     (tmp_path / "sitecustomize.py").write_text(WRONG_CLOCK)
     path = f"{tmp_path}:{ROOT}"
     with DaemonProcess(config(), {"PYTHONPATH": path}, redis_url=redis_server.url) as daemon:
-        eventually(lambda: "clock: the clock of this host is 600.0 s ahead" in reasons(daemon), 10, told(daemon))
+        eventually(lambda: "clock: the clock of this host is 600.0 s ahead" in reasons(daemon), 10, log_tail(daemon))
         assert daemon.get("/livez") == 200
         [line] = eventually(lambda: daemon.events("clock.skewed"))
         assert (line["clock"], round(line["ahead_s"])) == ("this-host", 600)
@@ -240,7 +240,7 @@ def test_wrong_clock_of_a_server_is_reported_until_it_is_corrected(
         for number in range(20):
             wrong.enqueue(job(number))
     with daemon_on(redis_server.url, receiver.url()) as daemon:
-        eventually(lambda: "clock: the clock of Sockudo is 600" in reasons(daemon), 10, told(daemon))
+        eventually(lambda: "clock: the clock of Sockudo is 600" in reasons(daemon), 10, log_tail(daemon))
         receiver.wait_for(2)  # jobs are delivered all the same
         for number in range(20):
             right.enqueue(job(number))
@@ -287,7 +287,7 @@ def test_refused_form_is_logged_once_and_is_not_an_outage(
         assert "permission" in line["reason"].lower()
         assert daemon.events("broker.lost") == []
         client.acl_setuser("lists", enabled=True, keys=["*"])
-        eventually(lambda: daemon.events("source.resumed"), 15, told(daemon))
+        eventually(lambda: daemon.events("source.resumed"), 15, log_tail(daemon))
         receiver.wait_for(11)
         assert len(daemon.events("source.refused")) == 1
 
@@ -320,7 +320,7 @@ def test_a_settlement_that_is_refused_does_not_keep_a_slot_from_the_other_forms(
 def test_when_every_form_is_refused_the_daemon_is_not_ready(redis_server: RedisServer, client: Any) -> None:
     client.acl_setuser("none", enabled=True, passwords=["+pw"], keys=["elsewhere"], commands=["+@all"])
     with daemon_on(redis_server.url.replace("redis://", "redis://none:pw@")) as daemon:
-        eventually(lambda: "broker: " in reasons(daemon) and daemon.events("broker.lost"), 10, told(daemon))
+        eventually(lambda: "broker: " in reasons(daemon) and daemon.events("broker.lost"), 10, log_tail(daemon))
         assert daemon.events("daemon.ready") == []
 
 
@@ -333,7 +333,7 @@ def test_what_is_left_in_a_list_is_delivered_beside_queue_v2(
         daemon.wait_ready()
         for body in jobs(30, first=31):
             producer.enqueue(body)
-        eventually(lambda: settled(daemon, "completed") == 60, 20, told(daemon))
+        eventually(lambda: settled(daemon, "completed") == 60, 20, log_tail(daemon))
         for source, count in ((SERVER_LIST, 15), (DOCUMENTED_LIST, 15), (DEFAULT_BASE, 30)):
             assert daemon.metric("sockudo_queue_source_jobs_total", source=source) == count
     assert sorted(number for request in receiver.requests for number in numbers(request.body)) == [*range(1, 61)]
@@ -350,7 +350,9 @@ def test_unreadable_jobs_of_every_form_become_dead_letters(
     producer.enqueue(job(1))
     with DaemonProcess(config(app(webhook(receiver.url()))), redis_url=redis_server.url) as daemon:
         daemon.wait_ready()
-        eventually(lambda: settled(daemon, "dead-letter") == 5 and settled(daemon, "completed") == 1, 10, told(daemon))
+        eventually(
+            lambda: settled(daemon, "dead-letter") == 5 and settled(daemon, "completed") == 1, 10, log_tail(daemon)
+        )
         assert daemon.metric("sockudo_webhook_dead_letters_total", reason="unreadable") == 5
     values = client.hgetall(f"sockudo-queue:{DEFAULT_BASE}:records").values()
     kept = {value.partition(b"\n")[2] for value in values}

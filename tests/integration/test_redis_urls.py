@@ -13,7 +13,7 @@ from sockudo_queue.core.secret import Secret
 from sockudo_queue.drivers.redis import replies
 from sockudo_queue.drivers.redis.errors import LoginRefused
 from sockudo_queue.drivers.redis.factory import link_of
-from tests.faults.queue import daemon_on, push, told
+from tests.faults.queue import daemon_on, log_tail, push
 from tests.helpers.commands import Commands
 from tests.helpers.configs import app, config
 from tests.helpers.jobs import jobs
@@ -63,7 +63,7 @@ def test_the_daemon_delivers(server: RedisServer, socket_path: Path, receiver: R
         daemon.wait_ready()
         push(client, jobs(3))
         receiver.wait_for(3)
-        assert "CANARY" not in daemon.output(), told(daemon)()
+        assert "CANARY" not in daemon.output(), log_tail(daemon)()
 
 
 def test_check_names_the_socket_and_no_password(tmp_path: Path, server: RedisServer, socket_path: Path) -> None:

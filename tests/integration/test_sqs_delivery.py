@@ -42,9 +42,9 @@ def dead_letters(daemon: DaemonProcess, *arguments: str) -> list[dict[str, objec
     """Run the tool as a person does, and return the lines that it wrote."""
     command = [sys.executable, "-m", "sockudo_queue", "dead-letters", *arguments, "--json"]
     command += ["--config", str(daemon.config_path)]
-    told = subprocess.run(command, env=daemon.environment, capture_output=True, text=True, timeout=60)
-    assert told.returncode == 0, told.stderr
-    return [json.loads(line) for line in told.stdout.splitlines()]
+    ran = subprocess.run(command, env=daemon.environment, capture_output=True, text=True, timeout=60)
+    assert ran.returncode == 0, ran.stderr
+    return [json.loads(line) for line in ran.stdout.splitlines()]
 
 
 def test_queues_are_made_and_jobs_are_delivered_and_gone(sqs_server: SqsServer, receiver: Receiver) -> None:

@@ -77,12 +77,12 @@ def test_a_queue_that_is_gone_costs_few_calls_and_lines(daemon: DaemonProcess, s
     lines, began = len(daemon.log_lines()), time.monotonic()
     stub.fail(sqs_stub.DELETED)
     time.sleep(seconds)  # how little happens meanwhile is what is measured
-    calls, told = stub.count(since=began), len(daemon.log_lines()) - lines
+    calls, logged = stub.count(since=began), len(daemon.log_lines()) - lines
     assert (daemon.get("/readyz"), daemon.get("/livez")) == (503, 200)
 
     assert calls < 15, stub.counts()
-    assert told < 10, daemon.output()
-    figure(f"SQS, a queue that was gone for {seconds} s: {calls} calls, {told} lines")
+    assert logged < 10, daemon.output()
+    figure(f"SQS, a queue that was gone for {seconds} s: {calls} calls, {logged} lines")
 
 
 def test_message_that_cannot_be_deleted_is_delivered_once(
@@ -147,8 +147,8 @@ def test_long_delivery_is_not_repeated(stub: SqsStub, receiver: Receiver) -> Non
         eventually(lambda: not stub.messages(NAME), 15, daemon.output)
         renewals = stub.count("ChangeMessageVisibilityBatch")
 
-    told = f"SQS, visibility {visibility} s and a receiver that takes three times that"
-    figure(f"{told}: {receiver.count} POSTs of 2 jobs, {renewals} renewals")
+    setup = f"SQS, visibility {visibility} s and a receiver that takes three times that"
+    figure(f"{setup}: {receiver.count} POSTs of 2 jobs, {renewals} renewals")
     assert receiver.count == 2
     assert renewals >= 5
 

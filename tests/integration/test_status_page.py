@@ -42,10 +42,12 @@ def test_a_failing_webhook_is_seen_with_its_cause(
     receiver.always(404)
     with own_redis.client() as client:
         push(client, jobs(3))
-    told = eventually(lambda: (t := json.loads(get(daemon, "/status.json")[2]))["dead_letters"]["made"] == 3 and t, 10)
-    [row] = told["webhooks"]
+    status = eventually(
+        lambda: (t := json.loads(get(daemon, "/status.json")[2]))["dead_letters"]["made"] == 3 and t, 10
+    )
+    [row] = status["webhooks"]
     assert (row["failed"], row["delivered"], row["last_failure"]) == (3, 0, "status-404")
-    assert told["dead_letters"]["by_reason"] == {"refused": 3}
+    assert status["dead_letters"]["by_reason"] == {"refused": 3}
     status, headers, document = get(daemon, "/")
     assert (status, headers["Content-Type"]) == (200, "text/html; charset=utf-8")
     assert "default-src 'none'" in headers["Content-Security-Policy"]
@@ -58,8 +60,8 @@ def test_an_invalid_webhook_is_on_the_page_and_in_stats(
 ) -> None:
     with daemon_on(own_redis.url, receiver.url(), webhook("ftp://CANARY@h/", name="orders")) as daemon:
         daemon.wait_ready()
-        told = json.loads(get(daemon, "/status.json")[2])["invalid_webhooks"]
-        assert (told["count"], told["first"][0]["webhook"]) == (1, "orders")
+        status = json.loads(get(daemon, "/status.json")[2])["invalid_webhooks"]
+        assert (status["count"], status["first"][0]["webhook"]) == (1, "orders")
         document = get(daemon, "/")[2]
         assert (
             f"Webhook orders of app {APP_ID} is invalid, so its events become dead letters: url must begin" in document

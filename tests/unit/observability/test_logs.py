@@ -337,9 +337,9 @@ def test_lines_without_a_reader_are_dropped_and_counted(pipe: tuple[int, int], m
     log.info("test.last")
     received += read_while(reader, lambda: logs.flush(WAIT))
     lines = [json.loads(line) for line in received.splitlines()]
-    told = [line["count"] for line in lines if line["event"] == "logs.dropped"]
-    assert sum(told) == dropped
-    assert len(lines) - len(told) == 3_001 - dropped
+    counts = [line["count"] for line in lines if line["event"] == "logs.dropped"]
+    assert sum(counts) == dropped
+    assert len(lines) - len(counts) == 3_001 - dropped
     assert lines[-1]["event"] == "test.last"
 
 

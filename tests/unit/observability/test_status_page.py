@@ -100,8 +100,8 @@ def test_minutes_are_minutes_however_often_the_queue_is_asked(interval: int) -> 
         if moment < 3600 - 120:  # nothing has come for two minutes
             ended(metrics, "shop", "orders")
         history.sample({"ready": 0}, None, NOW + moment)
-    told = json.loads(shown.json().get_data())
-    assert told["last_minute"]["delivered_rate"] == 0
+    document = json.loads(shown.json().get_data())
+    assert document["last_minute"]["delivered_rate"] == 0
     first, last = history.view().samples[0], history.view().samples[-1]
     assert 600 - interval <= last.at - first.at <= 600 + interval
 
@@ -250,8 +250,8 @@ def test_failing_webhooks_come_before_those_with_some_failed_attempts() -> None:
         ended(metrics, "shop", "flaky", "permanent", reason="status-404")
     ended(metrics, "shop", "gone", "permanent", reason="status-404")
     metrics.breaker("shop", "stopped", "open")
-    told = json.loads(shown.json().get_data())
-    assert [row["webhook"] for row in told["webhooks"]] == ["stopped", "gone", "flaky", "fine"]
+    document = json.loads(shown.json().get_data())
+    assert [row["webhook"] for row in document["webhooks"]] == ["stopped", "gone", "flaky", "fine"]
 
 
 def test_queue_that_does_not_answer_is_shown_as_unknown() -> None:
@@ -299,12 +299,12 @@ def test_json_has_the_same_figures_as_the_page() -> None:
     ended(metrics, "shop", "orders", "retryable", reason="refused")
     history.died(DeadLetterEvent(NOW, "shop", "orders", "j", 1, "refused", "status-404"))
     history.sample({"ready": 3}, None)
-    told = json.loads(shown.json().get_data())
-    assert told["depth"] == {"ready": 3}
-    assert set(told["last_minute"]) == {"delivered_rate", "failed_rate", "median_seconds", "p95_seconds"}
-    assert told["webhooks"][0]["last_failure"] == "refused"
-    assert told["dead_letters"]["by_reason"] == {"refused": 1}
-    assert told["not_ready"] == {"starting": "the daemon is starting"}
+    document = json.loads(shown.json().get_data())
+    assert document["depth"] == {"ready": 3}
+    assert set(document["last_minute"]) == {"delivered_rate", "failed_rate", "median_seconds", "p95_seconds"}
+    assert document["webhooks"][0]["last_failure"] == "refused"
+    assert document["dead_letters"]["by_reason"] == {"refused": 1}
+    assert document["not_ready"] == {"starting": "the daemon is starting"}
 
 
 def test_invalid_webhooks_are_shown_and_counted() -> None:
@@ -319,9 +319,9 @@ def test_invalid_webhooks_are_shown_and_counted() -> None:
     assert "Webhook hook-9 of app shop is invalid, so its events become dead letters: reason 9" in document
     assert "reason 10" not in document
     assert "990 more webhooks are invalid" in document
-    told = json.loads(shown.json().get_data())["invalid_webhooks"]
-    assert (told["count"], len(told["first"])) == (1_000, 100)
-    assert told["first"][0] == {"app": "shop", "webhook": "hook-0", "reason": "reason 0"}
+    document = json.loads(shown.json().get_data())["invalid_webhooks"]
+    assert (document["count"], len(document["first"])) == (1_000, 100)
+    assert document["first"][0] == {"app": "shop", "webhook": "hook-0", "reason": "reason 0"}
 
 
 def test_long_names_of_a_dead_letter_are_cut() -> None:
@@ -408,8 +408,8 @@ def test_paused_webhooks_are_shown_and_counted() -> None:
     assert "Webhook hook-9 of app shop is paused; 9 deliveries are held." in document
     assert "hook-10" not in document
     assert "2 more webhooks are paused" in document
-    told = json.loads(shown.json().get_data())["paused_webhooks"]
-    assert told[11] == {"app": "shop", "webhook": "hook-11", "held": 11}
+    document = json.loads(shown.json().get_data())["paused_webhooks"]
+    assert document[11] == {"app": "shop", "webhook": "hook-11", "held": 11}
 
 
 def test_paused_webhook_is_not_shown_as_failing() -> None:
