@@ -40,7 +40,7 @@ def dynamodb() -> Iterator[Dynamodb]:
 
 @pytest.fixture
 def left_sockets_collected() -> Iterator[None]:
-    """Collects at its end what a library has left open."""
+    """Collect at the end what a library has left open."""
     yield
     gc.collect()
 

@@ -11,7 +11,7 @@ from tests.helpers.databases import Dynamodb, Mariadb, Postgres
 
 RELEASES: Final = ("2.9", "4.7", "5.0")
 SECRET: Final = "CANARY-app-secret"
-# Columns that stand in every release, besides the id; what is in them is of no interest to the daemon.
+# Columns of every release besides the id; the daemon does not use them.
 _LIMITS: Final = (
     "max_backend_events_per_second",
     "max_read_requests_per_second",

@@ -1,4 +1,4 @@
-"""What is sent to a database that asks for the clear-text password, and what a refused login says."""
+"""What is sent to a database that requests the clear-text password, and the errors of refused logins."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Many workers at once: what they miss is asked for once, they get the answer in time, and a hit is cheap."""
+"""Concurrent look-ups: each missing app is queried once, workers get the answer in time, and a hit is cheap."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Counting:
 
 @contextmanager
 def serving(store: AppStore) -> Iterator[AppCacheRefresher]:
-    """Run a keeper in a thread of its own."""
+    """Run a refresher in a thread of its own."""
     log = structlog.wrap_logger(None, processors=[], wrapper_class=structlog.make_filtering_bound_logger(50))
     cache = AppCache(300, 1_000, time.monotonic)
     changes: list[str | None] = []

@@ -1,4 +1,4 @@
-"""A database that is killed, frozen or late: known apps go on, no job is lost or buried, and probes tell."""
+"""A database that is killed, frozen or late: known apps are served, no job is lost, and readiness reports it."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_a_killed_database_delays_no_job_of_a_known_app(
         assert slowest < SLOW
         assert len([each for each in times if each > PUT_OFF]) <= len(times) / 100
         assert settled(daemon, "dead-letter") == 0
-        assert settled(daemon, "retry") >= 1  # the job of which nobody could tell
+        assert settled(daemon, "retry") >= 1  # the job of the app that could not be looked up
         assert daemon.events("apps.unknown") == []
         assert 1 <= len(daemon.events("apps.store_lost")) <= 2  # the second reminds of it after a minute
         assert [event["after_s"] > 1 for event in daemon.events("apps.store_resumed")] == [True]

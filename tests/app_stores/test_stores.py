@@ -1,4 +1,4 @@
-"""One suite of behaviour for every store of apps, on the real thing: what is found, what is not, and what is said."""
+"""One suite for every store of apps, on real databases: what is found, what is not, and the errors."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from tests.helpers.receiver import Answer, Receiver
 
 DEFAULTS: Final = Defaults(RetrySettings(), 10_000, Ceilings(app_bytes=50_000))
 
-# Where a server hangs up before anybody has signed in, pg8000 and PyMySQL leave a socket to be collected.
+# If a server disconnects before the login, pg8000 and PyMySQL leave a socket to the garbage collector.
 LEFT_SOCKETS: Final = "ignore:unclosed:ResourceWarning"
 COLLECTED: Final = "left_sockets_collected"  # here, where that is expected, and not in whichever test comes later
-# Ids that would be more than an id wherever they were taken for part of a query, or for the id beside them.
+# Ids that would change a query if they were inserted into it, or would match another id.
 ODD_IDS: Final = (
     "' OR 1=1 -- ",
     "'; DROP TABLE applications; --",

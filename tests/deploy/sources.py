@@ -1,4 +1,4 @@
-"""The files of a deployment as these tests read them, and the tools that they are held against."""
+"""The deployment files as these tests read them, and the tools that check them."""
 
 from __future__ import annotations
 

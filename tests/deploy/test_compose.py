@@ -1,4 +1,4 @@
-"""The compose file is one, shows a deployment that loses nothing, and what it starts fits together."""
+"""The compose file is valid, its deployment loses nothing, and its services fit together."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def test_the_cluster_is_made_once_and_its_nodes_known_anew_at_each_start(tmp_pat
     assert meetings == {
         f"-h redis-{one} cluster meet 10.0.0.{other} 6379" for one, other in permutations(range(1, 7), 2)
     }
-    # The last word is each node's own that it takes commands.
+    # At the end each node itself confirms that it accepts commands.
     assert calls.index("-h redis-6 cluster info") > calls.index("--cluster check redis-1:6379")
     assert [calls.count(f"-h redis-{node} cluster info") for node in range(1, 7)] == [2] * 6
 

@@ -1,4 +1,4 @@
-"""The image's description holds what an image must; scripts/image builds it and tries it with a container engine."""
+"""The Dockerfile has what the image needs; scripts/image builds and tests it with a container engine."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_everything_that_is_installed_has_a_hash_and_nothing_is_compiled() -> No
 def test_the_locks_hold_what_the_image_is_made_of() -> None:
     project = tomllib.loads((sources.ROOT / "pyproject.toml").read_text())
     extras = project["project"]["optional-dependencies"]
-    # The databases of apps too: nobody can install anything in a container.
+    # The database libraries too: users cannot install anything in a container.
     needed = [*project["project"]["dependencies"], *extras["mysql"], *extras["postgres"]]
     assert names(needed) <= locked("image.txt")
     assert names(project["build-system"]["requires"]) <= locked("build.txt")

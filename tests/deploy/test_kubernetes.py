@@ -1,4 +1,4 @@
-"""The manifests are what Kubernetes understands, and say what the daemon needs."""
+"""The manifests match the schemas of Kubernetes and have what the daemon needs."""
 
 from __future__ import annotations
 

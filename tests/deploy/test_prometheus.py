@@ -1,4 +1,4 @@
-"""The alerts fire when they should and not otherwise, and everything that is asked of Prometheus is PromQL."""
+"""The alerts fire when they should and only then, and every query is valid PromQL."""
 
 from __future__ import annotations
 

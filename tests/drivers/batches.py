@@ -1,4 +1,4 @@
-"""What drivers show that settle and claim several jobs in one call; a module inherits from it beside the suite.
+"""The suite of drivers that settle and claim several jobs in one call; inherit from it beside the main suite.
 
 Jobs of these tests are small unless a test says otherwise.
 """

@@ -59,7 +59,7 @@ class Lossy(Protocol):
         """Lose the reply to the next command; the broker carries it out."""
 
     def cut_off(self) -> None:
-        """Let nothing through any more, from now until `heal`."""
+        """Block all traffic from now until `heal`."""
 
     def heal(self) -> None: ...
 
@@ -80,7 +80,7 @@ class DriverUnderTest(Protocol):
         """Let time pass for every lease, delay and dead letter."""
 
     def is_empty(self) -> bool:
-        """Tell whether nothing at all is stored."""
+        """Return whether nothing is stored."""
 
     def dead_letters(self) -> list[Kept]:
         """Return the dead letters, oldest first."""
@@ -779,7 +779,7 @@ class DriverConformance:
         lossy.heal()
 
         def rings() -> bool:
-            # Whoever waits must bear a fault or two more: what rested during the outage is found dead one by one.
+            # A waiting caller may see more errors: connections that were idle during the outage fail one by one.
             with contextlib.suppress(BrokerUnavailable):
                 return any(driver.wait(source, 0.5) for source in driver.sources)
             return False

@@ -25,7 +25,7 @@ from tests.helpers.jobs import jobs
 
 
 def kill(driver: Driver, queue: DriverUnderTest, count: int) -> list[Claim]:
-    """Let so many jobs die, with a state that tells them apart."""
+    """Let `count` jobs become dead letters, each with its own state."""
     queue.push(*jobs(count))
     claims = take_all(driver)
     for claim in claims:

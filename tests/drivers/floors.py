@@ -1,8 +1,8 @@
 """How many tests of the suites every driver passes at least, on the servers that every machine of CI has.
 
 `tests/conftest.py` counts them and fails where CI is set and there are fewer, for whatever reason: a server that was
-not found, parameters that have gone, a class that is collected no more. New tests raise a number; whoever lowers one
-takes back what was promised of that driver.
+not found, removed parameters, a class that is no longer collected. New tests raise a number; lowering one
+withdraws a promise about that driver.
 """
 
 from __future__ import annotations

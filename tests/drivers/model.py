@@ -61,7 +61,7 @@ class Observed(DriverUnderTest, Protocol):
 
 @dataclass(slots=True)
 class _Record:
-    """One record that was claimed at least once. A moment is a span, since nobody knows when a command ran."""
+    """One record that was claimed at least once. A time is a range: the exact time of a command is not known."""
 
     body: bytes
     state: bytes
@@ -129,7 +129,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     @rule(which=st.integers(0, 1))
     def crash(self, which: int) -> None:
-        """Another process takes the place of one that knew its claims; nobody settles those any more."""
+        """Another process replaces one that knew its claims; those are never settled."""
         self.drivers[which].close()
         self.drivers[which] = self.queue.driver()
         self.held = self.held[::2]
@@ -263,7 +263,7 @@ class QueueMachine(RuleBasedStateMachine):
             raise AssertionError("the reply came")
 
     def _adopt_unknown(self, before: float) -> None:
-        """Learn from the storage which claims were made that nobody was told of; they lapse, or are found to."""
+        """Read from the storage which claims were made whose reply was lost; they lapse, or are found lapsed."""
         known = self._expected().active
         for receipt, (body, state) in self.queue.stored().active.items():
             if receipt not in known:
@@ -301,7 +301,7 @@ class QueueMachine(RuleBasedStateMachine):
         return record is not None and record.status == "active" and record.receipt == claim.receipt
 
     def _claimable(self, now: float) -> bool:
-        """Tell whether there was something to claim for sure."""
+        """Return whether there was certainly something to claim."""
         waiting = [it.latest for it in self.records.values() if it.status != "dead"]
         return self.ready.total() > 0 or any(latest + ROUNDING < now for latest in waiting)
 

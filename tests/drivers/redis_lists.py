@@ -38,7 +38,7 @@ class RedisLists:
 
     def __init__(self, server: RedisServer, cleanup: ExitStack, pushed: str = SOURCES[0]) -> None:
         self.server = server
-        self.client: Any = server.client()  # redis-py's types do not tell bytes from text
+        self.client: Any = server.client()  # redis-py's types do not distinguish bytes from text
         self.pushed = pushed
         self._cleanup = cleanup
         cleanup.callback(self.client.close)

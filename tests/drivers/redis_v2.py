@@ -20,7 +20,7 @@ from tests.helpers.redis_server import RedisServer
 
 BASE: Final = DEFAULT_BASE
 NOT_JOBS: Final = frozenset({f"{BASE}:notify", f"{BASE}:events", f"{BASE}:inline-wait-count"})
-"""What a producer leaves behind whatever becomes of its jobs."""
+"""Keys that a producer leaves behind even if all its jobs are done."""
 
 
 class RedisV2:
@@ -28,7 +28,7 @@ class RedisV2:
 
     def __init__(self, server: RedisServer, cleanup: ExitStack) -> None:
         self.server = server
-        self.client: Any = server.client()  # redis-py's types do not tell bytes from text
+        self.client: Any = server.client()  # redis-py's types do not distinguish bytes from text
         self.producer = Producer(self.client)
         self._cleanup = cleanup
         cleanup.callback(self.client.close)

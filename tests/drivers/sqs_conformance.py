@@ -31,7 +31,7 @@ from tests.drivers.sqs_queue import SqsQueue
 from tests.helpers.jobs import jobs
 from tests.helpers.waiting import eventually
 
-# SQS takes text up to 1 MiB, attributes included. Other bytes come only from us, and in base64.
+# SQS accepts text up to 1 MiB, attributes included. Other bytes come only from us, encoded in base64.
 TEXTS: Final = BODIES | {"1 MB": bytes(random.Random(1).choices(b"abcdefghijklmnopqrstuvwxyz", k=1_000_000))}
 
 # An SqsQueue. A type that is narrower than the suite's would be no override.
@@ -55,7 +55,7 @@ class SqsConformance(DriverConformance, DeadLetterConformance):
 
     @pytest.mark.usefixtures("real_time")
     def test_a_delay_runs_by_the_brokers_clock(self, queue: Queue) -> None:
-        """It begins when SQS takes the message, a little before we hear of that."""
+        """It begins when SQS accepts the message, shortly before its reply arrives."""
         queue.push(b"job")
         driver = queue.driver()
         claim = take(driver)
@@ -71,7 +71,7 @@ class SqsConformance(DriverConformance, DeadLetterConformance):
 
     @pytest.mark.usefixtures("real_time")
     def test_notifier_wakes_for_a_released_record_that_fell_due(self, queue: Queue) -> None:
-        """What falls due in our own memory is told by `flush`; the long poll of the notifier goes on."""
+        """`flush` reports records that fall due in our memory; the long poll of the notifier goes on."""
         queue.push(b"job")
         driver = queue.driver()
         settle(driver, take(driver), Retry(b"s", 300))
@@ -220,7 +220,7 @@ class SqsConformance(DriverConformance, DeadLetterConformance):
         queue.advance(FAR)
         assert driver.dead_letters.drop_older(1000) == 0
 
-    # Leases: a receipt is the process's, and after its lease it is refused although nobody else has the message
+    # Leases: a receipt belongs to the process, and is refused after its lease even if the message is not taken over
 
     def test_closing_touches_no_job(self, queue: Queue) -> None:
         queue.push(*jobs(3))
@@ -239,7 +239,7 @@ class SqsConformance(DriverConformance, DeadLetterConformance):
 
     @every_ending
     def test_a_stale_settle_is_refused_and_changes_nothing(self, queue: Queue, ending: str) -> None:
-        """An ack may still delete the message of a standard queue: all is delivered, and nobody need do so again."""
+        """An ack may still delete the message of a standard queue: everything was delivered, so no retry is needed."""
         queue.push(b"job")
         first, second = queue.driver(), queue.driver()
         stale = take(first)
@@ -256,7 +256,7 @@ class SqsConformance(DriverConformance, DeadLetterConformance):
         assert queue.is_empty()
 
     def test_expired_claim_can_be_settled_until_it_is_claimed_again(self, queue: Queue) -> None:
-        """Nobody can tell whether it was taken, so it is refused; but an ack on a standard queue leaves nothing."""
+        """It may have been claimed again, so it is refused; but an ack on a standard queue leaves nothing."""
         queue.push(b"job")
         driver = queue.driver()
         claim = take(driver)
@@ -265,7 +265,7 @@ class SqsConformance(DriverConformance, DeadLetterConformance):
         assert not settle(driver, claim)
         assert queue.is_empty() is not queue.fifo
 
-    # Lost replies: SQS cannot tell that it has done something already
+    # Lost replies: SQS does not recognise a repeated request
 
     @every_ending
     def test_repeating_a_settle_whose_reply_was_lost_is_harmless(self, queue: Queue, ending: str) -> None:

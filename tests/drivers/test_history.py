@@ -1,4 +1,4 @@
-"""The attempt history of each driver passes the suite, and what Redis alone can do to it changes nothing else."""
+"""The attempt history of each driver passes the suite, and faults that only Redis has affect nothing else."""
 
 from __future__ import annotations
 
@@ -469,7 +469,7 @@ def test_purge_goes_past_a_key_of_another_type_and_names_it(history: OnRedis) ->
 
 
 def test_refusal_in_the_middle_of_a_search_is_named(history: OnRedis) -> None:
-    """As by a server that begins to run a script of somebody else while the pages of a search are read."""
+    """For example, the server starts to run another client's script while the pages of a search are read."""
     store = history.store()
     for number in range(100):
         write(store, history.source, row(number))

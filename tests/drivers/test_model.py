@@ -1,4 +1,4 @@
-"""Whatever is done to a queue, in whatever order: each record is in one state, and nothing is lost or doubled."""
+"""Any operations in any order: each record is in exactly one state, and nothing is lost or duplicated."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ class ObservedV2(RedisV2):
 
 
 def run(make_queue: Any, examples: int) -> None:
-    """Let hypothesis make up so many sequences of steps, each on a queue of its own."""
+    """Let hypothesis generate `examples` sequences of steps, each on its own queue."""
     machine = type("Machine", (QueueMachine,), {"make_queue": staticmethod(make_queue)})
     run_state_machine_as_test(
         machine,

@@ -1,4 +1,4 @@
-"""What of the contract fits a driver without a queue: it has nothing, takes nothing, and keeps nobody waiting."""
+"""The part of the contract for a driver without a queue: it has no jobs, accepts none, and never blocks long."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Users and passwords of Redis: whatever they are made of, and changed while the daemon runs."""
+"""Users and passwords of Redis: with any characters, and changed while the daemon runs."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def server() -> Iterator[RedisServer]:
 
 
 def allow(server: RedisServer, user: str, password: str) -> None:
-    """Let a user in with this password alone."""
+    """Create a user with only this password."""
     with server.client() as client:
         client.execute_command("ACL", "SETUSER", user, "reset", "on", ">" + password, "~*", "&*", "+@all")
 
 
 def reach(settings: Settings) -> None:
-    """Log in and do something; raise what comes of it."""
+    """Log in and run a command; raise any error."""
     link = link_of(settings)
     try:
         assert link.call("LLEN", "list", read=replies.count) == 0
@@ -119,7 +119,7 @@ def test_a_password_that_changes_in_its_file_is_used_for_the_next_connection(
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_missing_login_is_reported_for_commands_of_any_size(kind: ServerKind) -> None:
-    """From those who have not logged in, Redis takes ten words of 16 KB, and calls more a broken protocol."""
+    """Before a login, Redis accepts ten words of 16 KB, and reports more as a protocol error."""
     with RedisServer(kind, password="right") as server:
         link = link_to(server.port)
         for command in (("LLEN", "list"), ("LRANGE", *["list"] * 20), ("LLEN", "x" * 20_000)):

@@ -1,4 +1,4 @@
-"""What a cluster can do to the driver: lose nodes, move slots, be no cluster at all."""
+"""Faults of a cluster: lost nodes, moved slots, and a server that is not a cluster."""
 
 from __future__ import annotations
 

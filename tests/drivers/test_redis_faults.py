@@ -1,4 +1,4 @@
-"""What a Redis server can do to the driver: be full, refuse, load, fail over, restart, hang."""
+"""Faults of a Redis server: full, refusing, loading, failing over, restarting, hanging."""
 
 from __future__ import annotations
 
@@ -451,7 +451,7 @@ def test_hanging_server_blocks_no_call_longer_than_the_timeout(kind: ServerKind,
         finally:
             server.resume()
 
-        # What was sent while it hung was carried out: the settle, and claims that nobody knows of.
+        # Commands sent while it hung were executed: the settlement, and claims whose replies were lost.
         eventually(lambda: settle(driver, claim) is False)
         lists.advance(3600)
         assert [it.body for it in deliver_all(driver)] == jobs(2)[1:]

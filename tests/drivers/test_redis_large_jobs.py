@@ -22,7 +22,7 @@ LIMIT: Final = 20_000
 """Bytes of a request; more than any script has."""
 LARGE: Final = job(1, events=[event(channel="room-1", data="x" * 30_000)])
 FORGED: Final = LARGE[:-1] + b',"sockudo_queue":"forged","sockudo_queue":"twice"}'
-"""A job that looks as if it had a state already, so the server cannot put ours behind it."""
+"""A job that seems to have a state already, so the server cannot append ours."""
 
 
 @pytest.fixture

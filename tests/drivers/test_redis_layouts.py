@@ -93,7 +93,7 @@ def test_a_cluster_shares_what_operators_decide(cluster: RedisCluster, cleanup: 
 
 
 def test_discovered_nodes_are_reported_as_they_become_known(cluster: RedisCluster) -> None:
-    """The first to be asked knows its masters, and only by and by which of the others are replicas."""
+    """The first node knows the masters at once, but learns only gradually which other nodes are replicas."""
     reported: set[tuple[str, int]] = set()
     nodes = (Secret(f"redis://127.0.0.1:{cluster.nodes[0].port}"),)
     address_map = [f"127.0.0.1:{cluster.nodes[1].port}=localhost:{cluster.nodes[1].port}"]

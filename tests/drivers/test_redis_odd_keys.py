@@ -404,7 +404,7 @@ class Suspects:
         self.driver: RedisDriver = queue.driver(lease=LEASE)
 
     def expire(self, count: int, times: int) -> set[str]:
-        """Claim so many records and let their leases expire so often; return their ids."""
+        """Claim `count` records, let their leases expire `times` times, and return their ids."""
         for _ in range(times):
             held = [take(self.driver) for _ in range(count)]
             self.queue.advance(LEASE + 1)

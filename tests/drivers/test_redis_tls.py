@@ -1,4 +1,4 @@
-"""TLS to Redis: who is trusted, what is shown, and what is said when it does not work."""
+"""TLS to Redis: trusted authorities, client certificates, and errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Queue V2 beside Sockudo's own workers: whose claim is whose, what they bury, and what is kept for them."""
+"""Queue V2 beside Sockudo's own workers: separate claims, their attempt limit, and the data they need."""
 
 from __future__ import annotations
 

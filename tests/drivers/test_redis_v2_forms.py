@@ -1,4 +1,4 @@
-"""What a producer of Queue V2 may write, and what becomes of it: plain, delayed, packed, bare, odd."""
+"""Every form in which a producer of Queue V2 may write jobs: plain, delayed, packed, bare, malformed."""
 
 from __future__ import annotations
 

@@ -21,10 +21,10 @@ class TestStandard(SqsConformance):
 
 
 class TestFifo(SqsConformance):
-    """Each job has a group of its own here; what is special about groups is in test_sqs_fifo.py.
+    """Each job has a group of its own here; test_sqs_details.py has the tests of groups.
 
-    Nothing can be sent again there without losing its place, so a state lives in the memory of whoever has the message,
-    and what goes back to the queue goes back as the job that it was. Groups have no order among each other.
+    A message sent again would lose its place, so a state exists only in the memory of the process that has the message,
+    and a message given back is the original job again. Groups have no order among each other.
     """
 
     shares_survive = False

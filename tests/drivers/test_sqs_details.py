@@ -96,7 +96,7 @@ def test_flush_reports_settlements_taken_over_by_next(standard: SqsQueue) -> Non
 
 
 def test_result_of_a_taken_over_settlement_can_be_awaited(standard: SqsQueue) -> None:
-    """As the end of the process wants it; whoever asks first is told."""
+    """The end of the process needs it; the first caller gets the result."""
     standard.push(b"job")
     driver = standard.driver()
     driver.flush(0.0)

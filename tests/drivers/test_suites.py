@@ -1,4 +1,4 @@
-"""Every driver keeps the suites of all drivers; what one of them keeps in its own way is named here."""
+"""Every driver passes the common suites; tests that a driver overrides are listed here."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_driver_overrides_only_the_named_tests(driver: str) -> None:
 
 
 def _asserts(test: Any) -> bool:
-    """Tell whether a test uses the queue and expects something of it."""
+    """Return whether a test uses the queue and has an assertion."""
     if not inspect.isfunction(test) or "queue" not in inspect.signature(test).parameters:
         return False
     return any(isinstance(node, ast.Assert) for node in ast.walk(ast.parse(textwrap.dedent(inspect.getsource(test)))))

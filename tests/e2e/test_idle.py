@@ -1,4 +1,4 @@
-"""A daemon with nothing to do costs next to nothing, and is there at once when something comes."""
+"""An idle daemon uses little CPU, and delivers a new job immediately."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How failures come back: every kind, with growing gaps, spread out, and never later than the budget allows."""
+"""Retries after every kind of failure: with growing gaps, spread out, and within the budget."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def test_time_ms_gives_the_original_order_despite_retries(redis_server: RedisSer
 
 
 def _attempts(lines: list[dict[str, str]], count: int) -> dict[str, list[float]]:
-    """Return when each webhook's attempts began, once there are so many lines."""
+    """Return when each webhook's attempts began, once there are `count` log lines."""
     moments: dict[str, list[float]] = defaultdict(list)
     for line in lines:
         began = datetime.fromisoformat(line["timestamp"]).timestamp() - float(line["duration_ms"]) / 1000

@@ -1,4 +1,4 @@
-"""Bodies that are no jobs are kept byte for byte, and cost their neighbours nothing."""
+"""Bodies that are not jobs are kept byte for byte, and do not affect other jobs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""No secret is in anything that the daemon shows, whatever goes well or wrong."""
+"""The daemon never shows a secret, in success or failure."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def test_a_queue_that_cannot_be_reached_shows_no_secret(
 
 
 def test_passwords_are_really_sent(guarded_redis: RedisServer, receiver: Receiver) -> None:
-    """What the tests above look for is what is really sent."""
+    """The secrets that the other tests search for are really sent."""
     with (
         guarded_redis.client() as client,
         DaemonProcess(secret_config(receiver.port), redis_url=guarded_redis.url) as daemon,

@@ -1,4 +1,4 @@
-"""Signals: no handler exists, every thread leaves them to the one that waits, and nothing else passes for one."""
+"""Signals: there are no handlers, one thread waits for all of them, and nothing else is treated as one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Standard streams that are closed, or take nothing: no traceback, and no socket in their place."""
+"""Standard streams that are closed or full: no traceback, and no socket in their place."""
 
 from __future__ import annotations
 

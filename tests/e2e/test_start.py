@@ -1,4 +1,4 @@
-"""What stops the daemon before it takes a job: bad settings, and a port that somebody else has."""
+"""Failed starts before a job is claimed: bad settings, and a port that is in use."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.helpers.waiting import eventually
 CANARY: Final = "CANARY"
 GOOD: Final = config(app(webhook("http://127.0.0.1:9/")))
 
-# Settings, and for each line of the complaint the words that must be in it.
+# Settings, and the words that each line of the error must contain.
 FAULTS: Final = {
     "a number that is none": ({"QUEUE_WORKERS": CANARY}, GOOD, [["QUEUE_WORKERS"]]),
     "a number out of bounds": ({"QUEUE_METRICS_PORT": "99999"}, GOOD, [["QUEUE_METRICS_PORT"]]),

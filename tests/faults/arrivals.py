@@ -1,4 +1,4 @@
-"""A receiver's script that takes its time and counts what came, by the numbers of the jobs."""
+"""A receiver's script that answers with a delay and counts requests by the numbers of the jobs."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ class Arrivals:
 
     @property
     def in_flight(self) -> bool:
-        """Tell whether an answer is owed now, and for a little longer."""
+        """Return whether an answer is pending now and for a little longer."""
         return self.answered_at > time.monotonic() + 0.001
 
     def wait_for_more(self, more: int = 1, timeout: float = 10.0, details: Callable[[], str] = str) -> None:
-        """Wait until so many requests have come that are not here yet."""
+        """Wait for `more` further requests."""
         enough = self.by_number.total() + more
         eventually(lambda: self.by_number.total() >= enough, timeout, details)
 

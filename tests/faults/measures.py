@@ -1,6 +1,6 @@
-"""How far the tests of faults go, and the figures that they have measured.
+"""The scale of the fault tests, and the figures that they measured.
 
-By default they go as far as a few minutes allow. With SOCKUDO_QUEUE_TEST_SCALE=1 they use the full counts on which the
+By default they take a few minutes. With SOCKUDO_QUEUE_TEST_SCALE=1 they use the full counts on which the
 promises rest.
 """
 
@@ -11,7 +11,7 @@ from typing import Final
 
 SCALE: Final = float(os.environ.get("SOCKUDO_QUEUE_TEST_SCALE") or "0.1")
 
-# Told at the end of a run, see tests/conftest.py.
+# Printed at the end of a run, see tests/conftest.py.
 FIGURES: Final[list[str]] = []
 
 

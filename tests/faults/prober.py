@@ -1,4 +1,4 @@
-"""Asks both probes of a daemon again and again from a process of its own, whose time nobody else takes.
+"""Polls both probes of a daemon from a separate process, so that the test's threads do not delay it.
 
     python -m tests.faults.prober PORT
 
@@ -18,7 +18,7 @@ PATHS: Final = ("/livez", "/readyz")
 
 
 def ask(port: int, path: str) -> tuple[int, float]:
-    """Return the status of one probe, 0 where nobody answered, and how long it took."""
+    """Return the status of one probe, or 0 without an answer, and the seconds it took."""
     began = time.monotonic()
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     try:

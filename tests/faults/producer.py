@@ -1,4 +1,4 @@
-"""A Sockudo that pushes to a queue whose master changes: it waits for a replica, and knows what it cannot know."""
+"""A Sockudo that pushes to a queue whose master changes: it waits for replicas, and records uncertain pushes."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Producer:
         self._port = self._locate().port
 
     def _send(self, port: int, bodies: Sequence[bytes], replicas: int, *, asking: bool = False) -> bool:
-        """Push, and tell whether so many replicas have it."""
+        """Push, and return whether enough replicas have it."""
         if port not in self._clients:
             self._clients[port] = redis.Redis(
                 port=port, protocol=2, retry=Retry(NoBackoff(), 0), socket_timeout=ANSWER_SECONDS + REPLICA_MS / 1000

@@ -1,4 +1,4 @@
-"""The queue as its producer and its keeper see it: Sockudo's lists, our own keys beside them, and a daemon on both."""
+"""The queue as tests see it: Sockudo's lists, our own keys beside them, and a daemon on both."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def daemon_on(redis_url: str, *webhooks: str | Mapping[str, Any], **environment:
 
 
 def log_tail(daemon: DaemonProcess) -> Callable[[], str]:
-    """Return a message for a failure: what the daemon wrote last, without the attempts that went well."""
+    """Return a function for failure messages: the end of the daemon's log, without successful attempts."""
     return lambda: "\n".join(
         [line for line in daemon.output().splitlines() if '"outcome":"delivered"' not in line][-_LOG_TAIL_LINES:]
     )

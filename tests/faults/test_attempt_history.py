@@ -1,4 +1,4 @@
-"""The attempt history agrees with what receivers saw, whatever dies, and is never in the way of a delivery."""
+"""The attempt history agrees with what receivers saw, despite crashes, and never delays a delivery."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_silent_server_costs_entries_and_no_delivery(receiver: Receiver, tmp_pat
             written = "sockudo_queue_history_entries_written_total"
             made = len(daemon.events("delivery.attempted"))
             eventually(lambda: daemon.metric(written) + daemon.metric(dropped) == made, 5, log_tail(daemon))
-            assert not daemon.events("history.stopped")  # `broker.lost` has told it
+            assert not daemon.events("history.stopped")  # `broker.lost` has reported it
         assert ended
         assert run("attempts", "--json").json_lines[0]["history"]["dropped"] >= 1
 

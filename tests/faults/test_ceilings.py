@@ -1,4 +1,4 @@
-"""One app whose owner asks for everything, beside an honest one, in the memory of a small container.
+"""One app that uses every limit, beside an honest one, in the memory of a small container.
 
 For a few seconds by default, and for ten minutes with SOCKUDO_QUEUE_TEST_SCALE=1.
 """
@@ -31,7 +31,7 @@ LIMIT_MEBIBYTES = 256
 SECONDS = 600 if SCALE >= 1 else 6
 HONEST_EVERY = 0.05
 HOSTILE_EVERY = 0.5
-GIANT_BYTES = 100_000_000  # a job of so many blocks Redis itself for a second, so there are two in ten minutes
+GIANT_BYTES = 100_000_000  # a job of this size blocks Redis itself for a second, so there are two in ten minutes
 GIANT_EVERY = 200.0
 LONGEST_BACKLOG = 40  # jobs; more would measure how long Redis and the receiver take for what waits
 

@@ -1,4 +1,4 @@
-"""Killing anything at any moment loses nothing, and what comes twice is at most what was in hand."""
+"""Killing any process at any time loses nothing, and repeats at most the jobs that were in flight."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A receiver that fails for a while: attempt numbers and due times outlive restarts, and others are not bothered."""
+"""A receiver that fails for a while: attempt numbers and due times survive restarts, and others are not affected."""
 
 from __future__ import annotations
 

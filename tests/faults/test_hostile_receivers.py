@@ -1,6 +1,6 @@
-"""Receivers that do everything a receiver must not, together, beside a healthy one under load.
+"""Hostile receivers of every kind, together, beside a healthy one under load.
 
-Each attempt ends in time and under its name; the daemon's memory does not grow; the healthy endpoint does not notice.
+Each attempt ends in time and under its name; the daemon's memory does not grow; the healthy endpoint is not affected.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Load:
 
     @contextmanager
     def going(self, seed: int = 0, seconds: float = math.inf) -> Iterator[None]:
-        """Push for so long, or until the block ends, and wait until everything has arrived."""
+        """Push for some seconds, or until the block ends, and wait until everything has arrived."""
         stop = threading.Event()
         thread = threading.Thread(target=self._push, args=(stop, seed, seconds))
         thread.start()
@@ -177,7 +177,7 @@ def growth_by_round(
 
 
 def push_round(client: redis.Redis, cases: list[Case]) -> None:
-    """Push a job for each, one after the other: a burst would be a queue of its own for everybody behind it."""
+    """Push a job for each, one after the other: a burst would delay the jobs behind it."""
     for case in cases:
         time.sleep(SPACING)
         padding = "x" * min(case.padding, PADDING)

@@ -28,7 +28,7 @@ JOBS = scaled(150, 60)
 
 @dataclass(frozen=True)
 class Crowd:
-    """Some receivers that behave alike, each with its own prefix of channels, and so many jobs for each."""
+    """Some receivers that behave alike, each with its own prefix of channels and its own jobs."""
 
     name: str
     receivers: Sequence[Receiver]
@@ -156,7 +156,7 @@ def test_a_burst_for_a_slow_endpoint_that_is_new_uses_its_threads_from_the_first
 
 
 def test_backlog_for_a_slow_endpoint_does_not_block_later_endpoints(redis_server: RedisServer) -> None:
-    """While it is alone it may use most threads; the last ones are for finding out whether others have come."""
+    """While it is alone it may use most threads; the last ones are kept for deliveries to other endpoints."""
     with ExitStack() as stack:
         slow = crowd(stack, "slow", 1, 2000, answering(SLOW_DELAY))
         good = crowd(stack, "good", 3, 30, answering(GOOD_DELAY))

@@ -1,4 +1,4 @@
-"""A job that kills the process that works on it takes no other job with it."""
+"""A job that kills the process working on it affects no other job."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""A master that dies or freezes, in a cluster and behind Sentinels, and a slot that moves: nothing is lost, and what
-comes twice is told."""
+"""A master that dies or freezes, in a cluster and behind Sentinels, and a slot that moves: nothing is lost, and each
+duplicate is reported."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Layout:
         ]
 
     def may_have_come_twice(self) -> int:
-        """Count what the producer does not know, and what the daemon has told that it does not know."""
+        """Count the uncertain pushes of the producer, and the uncertain results that the daemon has logged."""
         return self.producer.unsure + settled(self.daemon, "lease-lost") + settled(self.daemon, "unconfirmed")
 
     def ends_well(self, count: int) -> str:

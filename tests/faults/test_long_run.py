@@ -87,7 +87,7 @@ def test_flapping_endpoints_lose_nothing_and_leave_nothing_behind(redis_server: 
         figure(f"{count} jobs for {FLAPPING} flapping endpoints: {len(taken)} delivered, dead {dict(reasons)}; {watch}")
         assert lost == set()
         assert None not in reasons
-        assert taken.total() == len(taken)  # nobody crashed, so nothing comes twice
+        assert taken.total() == len(taken)  # nothing crashed, so nothing comes twice
         # An endpoint that met all slots at once only after a short warm-up holds a handle for each of them since.
         room = 4 * FLAPPING * 2 if SCALE >= 1 else DESCRIPTORS_OF_A_HANDLE * SLOTS * FLAPPING
         watch.check(descriptors=room, megabytes=10 if SCALE < 1 else 16)
@@ -178,7 +178,7 @@ def test_few_descriptors_are_enough_for_many_endpoints(redis_server: RedisServer
 
 @contextmanager
 def limited(daemon: DaemonProcess, descriptors: int) -> Iterator[DaemonProcess]:
-    """Run a daemon whose soft and hard limits on descriptors are so low."""
+    """Run a daemon with these soft and hard limits on descriptors."""
     program = "import os, resource, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv[1]),) * 2); "
     program += "os.execv(sys.executable, [sys.executable, *sys.argv[2:]])"
     command = daemon.command()

@@ -1,4 +1,4 @@
-"""A Redis that answers what it should not, and keys with anything in them: no thread dies, no honest job is lost."""
+"""Invalid replies of Redis, and keys with arbitrary contents: no thread crashes, and no honest job is lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Redis away, back, flapping and frozen: the daemon goes on by itself, and its probes tell the truth in time."""
+"""Redis unavailable, back, flapping and frozen: the daemon recovers, and its probes are correct in time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A paused webhook, its daemons and its server: nothing is tried, nothing is lost, whatever is killed meanwhile."""
+"""A paused webhook, its daemons and its server: nothing is attempted and nothing is lost, despite crashes."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def _has_logged(daemon: DaemonProcess, event: str, times: int) -> bool:
 
 
 def put(client: Any, count: int) -> None:
-    """Push so many jobs, in turn to both lists and to Queue V2."""
+    """Push `count` jobs, in turn to both lists and to Queue V2."""
     bodies = jobs(count)
     push(client, bodies[::2], *LISTS)
     producer = Producer(client)
@@ -206,7 +206,7 @@ def test_kills_while_paused_and_while_resuming_lose_nothing(
 def test_held_deliveries_cause_no_calls(
     redis_server: RedisServer, receiver: Receiver, arrived: Arrived, cleanup: ExitStack
 ) -> None:
-    """The full count and twice five minutes are for a run by hand; here, calls alone can tell."""
+    """A run at full scale uses the full count and two times five minutes; here the number of calls is sufficient."""
     count, seconds = (100_000, 300) if SCALE >= 1 else (500, 5)
     operator, client = Operator(redis_server, cleanup), cleanup.enter_context(redis_server.client())
     one = cleanup.enter_context(daemon(redis_server, receiver)).wait_ready()
@@ -243,7 +243,7 @@ class Cost(NamedTuple):
 
 
 def calls_within(client: Any, daemon: DaemonProcess, seconds: float) -> Cost:
-    """Watch an idle daemon for so long; return calls a second, and the part of a core that it takes."""
+    """Watch an idle daemon for some seconds; return calls per second, and its share of a core."""
     process = psutil.Process(daemon.pid)
     calls, used = _calls(client), sum(process.cpu_times()[:2])
     time.sleep(seconds)  # the time itself is measured

@@ -37,7 +37,7 @@ def client(redis_server: RedisServer) -> Iterator[Any]:
 
 
 class Rival(threading.Thread):
-    """A server's own worker: it delivers what it claims, forgets some of it, and gives some back unseen."""
+    """A server's own worker: it delivers what it claims, abandons some of it, and gives some back untouched."""
 
     def __init__(self, client: Any) -> None:
         super().__init__(name="rival")

@@ -1,4 +1,4 @@
-"""A Redis that can be read and not written to, or that refuses the login: not ready, quiet, and back by itself."""
+"""A Redis that is read-only or refuses the login: the daemon is not ready, logs little, and recovers."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_a_server_that_can_only_be_read_is_not_ready_and_resumes(
 
         (lost,) = daemon.events("broker.lost")
         assert reason.lower() in lost["reason"].lower()
-        assert daemon.events("source.refused") == [], "one thing to mend is told once"
+        assert daemon.events("source.refused") == [], "one fault is logged once"
         assert arrivals.duplicates == 0
 
 

@@ -1,4 +1,4 @@
-"""Several daemons on one queue: each job goes out once, and nobody waits for a restart to get what a dead one held."""
+"""Several daemons on one queue: each job is sent once, and claims of a dead daemon are taken over without a restart."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ class Failing:
         return sum(map(len, self.delivered.values()))
 
     def kept_order(self) -> bool:
-        """Tell whether no message of a group was attempted before the ones before it were delivered."""
+        """Return whether no message of a group was attempted before the previous ones were delivered."""
         done: dict[int, int] = defaultdict(int)
         for number, failed in list(self.attempts):
             group, ordinal = divmod(number, 1000)
@@ -73,7 +73,7 @@ def fails_in(group: int) -> int:
 
 
 def deliver_groups(server: SqsServer, groups: list[int]) -> float:
-    """Deliver so many groups at once; return the seconds until the last delivery."""
+    """Deliver this number of groups together; return the seconds until the last delivery."""
     script = Failing()
     with Receiver(script) as receiver:
         name = unused_name()

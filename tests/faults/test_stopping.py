@@ -154,7 +154,7 @@ def test_requeued_jobs_go_first_and_in_order(
 ) -> None:
     settings = {"QUEUE_SHUTDOWN_TIMEOUT_MS": "0", "QUEUE_WORKERS": "3", "QUEUE_DELIVERY_MAX_SLOW": "0"}
     with daemon_on(redis_server.url, receiver.url(), **settings) as daemon:
-        push(client, [job(99)])  # whoever has answered once may use every slot
+        push(client, [job(99)])  # an endpoint that has answered once may use every slot
         receiver.wait_for(1)
         eventually(lambda: waiting(client) == 0)
         receiver.hang()

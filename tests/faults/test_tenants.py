@@ -43,7 +43,7 @@ class Hostile:
     receivers: Sequence[Receiver]
 
     def has_had(self, requests: int) -> bool:
-        """Tell whether at most so many requests came."""
+        """Return whether at most this number of requests came."""
         return sum(receiver.count for receiver in self.receivers) <= requests
 
 

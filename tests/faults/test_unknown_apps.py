@@ -1,4 +1,4 @@
-"""Jobs of apps that are not configured cost those of configured apps nothing, and are kept while most are unknown."""
+"""Jobs of unknown apps do not delay those of known apps, and are kept while most apps are unknown."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def push(client: redis.Redis, bodies: list[bytes]) -> None:
 
 
 def seconds(server: RedisServer, junk: int) -> float:
-    """Return how long the honest jobs took while so many jobs of unknown apps wait for their next look."""
+    """Return how long the honest jobs took while `junk` jobs of unknown apps wait for their next look-up."""
     client = server.client()
     client.flushall()
     with Receiver() as receiver:

@@ -1,4 +1,4 @@
-"""`attempts` on a real Redis: what is found, followed, told of a job and removed; and what an answer is worth."""
+"""`attempts` on a real Redis: searching, following, the story of a job, purging, and how complete answers are."""
 
 from __future__ import annotations
 

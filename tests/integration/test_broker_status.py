@@ -1,4 +1,4 @@
-"""What two threads tell of the broker at the same moment: the later word is the one that stays."""
+"""Two threads report the broker's status at the same moment: the later report counts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sockudo_queue.pipeline.broker_status import BrokerWatch
 
 
 class SlowLog:
-    """While it writes of an outage, another thread hears from the broker."""
+    """While it logs an outage, another thread gets an answer from the broker."""
 
     def __init__(self) -> None:
         self.events: list[str] = []

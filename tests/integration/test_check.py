@@ -1,4 +1,4 @@
-"""`check` names each thing that is wrong by itself, provoked for real, and says what to do about it."""
+"""`check` reports each fault, provoked on real servers, with what to do about it."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def hook(receiver: Receiver) -> dict[str, Any]:
 
 @pytest.fixture
 def server() -> Iterator[RedisServer]:
-    """A server of one's own to set up as badly as one likes."""
+    """A server for one test, which may misconfigure it."""
     with RedisServer(appendonly=True) as started:
         yield started
 
@@ -233,7 +233,7 @@ def test_keys_that_are_out_of_reach_are_named(tmp_path: Path, server: RedisServe
 def test_the_login_of_sockudos_own_queue_is_not_taken_for_ours(
     tmp_path: Path, server: RedisServer, hook: dict[str, Any]
 ) -> None:
-    """Whoever forgets REDIS_URL beside a Sockudo 5 gets the user that may only enqueue, out of the server's file."""
+    """Without REDIS_URL beside a Sockudo 5, the login is that of the server's file, which may only enqueue."""
     file = config(app(hook), queue={"redis": {"url_override": f"redis://sockudo-producer:pw@127.0.0.1:{server.port}"}})
     commands = Commands(tmp_path, file, {})
     with server.client() as client:

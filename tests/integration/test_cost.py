@@ -1,6 +1,6 @@
-"""What a job costs, counted in calls and not in time: that is the same on every machine, and noise hides nothing.
+"""The cost of a job, counted in calls and not in time: it is the same on every machine and has no noise.
 
-docs/performance.md tells what a call costs. Raise a limit here only knowing what is bought with it.
+docs/performance.md states what a call costs. Raise a limit here only for a benefit worth the cost.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ LINE: Final = {
 
 
 class _Queue:
-    """Gives out the same claims as a driver would, and stops everything after the last."""
+    """Returns claims like a driver, and stops the worker after the last one."""
 
     sources = ("list",)
 
@@ -101,7 +101,7 @@ def quiet_log() -> Iterator[None]:
 
 
 def calls_for(jobs: int, attempts: AttemptRecorder | None = None) -> int:
-    """Let a worker deliver so many jobs in this thread; return how many calls that took."""
+    """Let a worker deliver `jobs` jobs in this thread; return how many calls that took."""
     stopping = threading.Event()
     pool = WorkerPool(1, 0, lambda: None)
     pool._threads = pool._waiting_count = 1

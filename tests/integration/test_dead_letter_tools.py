@@ -1,4 +1,4 @@
-"""`dead-letters` on a real Redis: what is listed, shown, replayed and purged, and what never is."""
+"""`dead-letters` on a real Redis: listing, showing, replaying and purging."""
 
 from __future__ import annotations
 

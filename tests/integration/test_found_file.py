@@ -1,4 +1,4 @@
-"""A settings file of the working directory that nobody named: which command uses it, and which file is refused."""
+"""A settings file found in the working directory: which commands use it, and which files are refused."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from sockudo_queue import cli
 
-LISTENING = 0.2  # seconds: a refusal sends nothing, so nothing is waited for
+LISTENING = 0.2  # seconds: a refusal sends nothing, so there is nothing to wait for
 
 
 @pytest.fixture

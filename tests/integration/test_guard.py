@@ -66,7 +66,7 @@ def test_no_notation_of_a_denied_address_gets_through(receiver: Receiver, host: 
 
 @pytest.mark.parametrize("host", NOTATIONS)
 def test_each_notation_reaches_the_receiver_without_the_guard(receiver: Receiver, host: str) -> None:
-    """The test above rests on notations that lead somewhere."""
+    """The test above needs notations that reach the receiver."""
     outcome = post(Guard(Rules()), f"http://{host}:{receiver.port}/")
     assert outcome.reason in ("delivered", "refused")  # refused where it is IPv6, or another address of loopback
     assert outcome.reason == "delivered" or host in ("[::1]", "127.255.255.254")
@@ -196,7 +196,7 @@ def test_one_address_that_may_be_called_is_enough(receiver: Receiver) -> None:
 
 
 def test_discovered_nodes_of_a_cluster_are_refused() -> None:
-    """Its masters; a node learns only by and by which of the others are replicas."""
+    """Its masters; a node learns only gradually which other nodes are replicas."""
     with RedisCluster(masters=3, replicas=False) as cluster:
         ports = [node.port for node in cluster.nodes]
         where = {"QUEUE_DRIVER": "redis-cluster", "REDIS_CLUSTER_NODES": f"127.0.0.1:{ports[0]}"}

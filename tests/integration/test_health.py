@@ -325,7 +325,7 @@ def descriptors() -> int:
 
 
 def ended(connection: socket.socket) -> bool:
-    """Send one more byte and tell whether the other side has had enough."""
+    """Send one more byte and return whether the other side has closed the connection."""
     try:
         connection.sendall(b"x")
         return connection.recv(1) == b""

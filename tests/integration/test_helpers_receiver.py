@@ -1,4 +1,4 @@
-"""The receiver records what came byte for byte, and no answer of one connection holds back another."""
+"""The receiver records requests byte for byte, and one connection never delays another."""
 
 from __future__ import annotations
 

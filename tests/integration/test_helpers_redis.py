@@ -1,4 +1,4 @@
-"""The servers die and come back as told, and the proxy loses exactly the replies that it is told to lose."""
+"""The servers stop and restart on request, and the proxy loses exactly the configured replies."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_a_frozen_server_answers_nothing_until_it_is_resumed(own_redis: RedisSer
 
     own_redis.resume()
 
-    assert own_redis.client().lrange("list", 0, -1) == [b"a"]  # carried out although nobody was told
+    assert own_redis.client().lrange("list", 0, -1) == [b"a"]  # executed although the client got no reply
     own_redis.pause()
     own_redis.restart()
     assert own_redis.client().lrange("list", 0, -1) == [b"a"]

@@ -1,4 +1,4 @@
-"""The HTTP door to the memory driver, alone and as a part of the running daemon."""
+"""The HTTP ingress of the memory driver, alone and in the running daemon."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SECONDS: Final = 5.0
 
 
 class Door:
-    """A started door, and the jobs that came through it."""
+    """A started ingress, and the jobs that it accepted."""
 
     def __init__(self) -> None:
         self.jobs: list[bytes] = []

@@ -85,7 +85,7 @@ def test_the_commands_work_with_login_and_tls(
     assert ": ready" in shown
     assert PASSWORD not in shown + daemon.output()
 
-    # With another certificate at hand the login is not sent to a server that nobody vouches for.
+    # With another CA file, the login is not sent to a server whose certificate is not trusted.
     certificate, _ = Authority(tmp_path, "another").files("queue.example", name="another")
     other = environment | {"QUEUE_METRICS_TLS_CERT_FILE": str(certificate)}
     assert "certificate verify failed" in Commands(tmp_path, config(app()), other)("stats").out

@@ -152,7 +152,7 @@ def test_a_test_that_cannot_be_sent_says_why(run: Commands) -> None:
         assert ran.code == 2
         assert words in ran.err
     ran = run("send-test", APP_ID, "member_added", "--channel", "x", "--webhook", "lobby")
-    assert (ran.code, "not called: " in ran.out, "Job-Id" in ran.out) == (1, True, False)  # nobody got one
+    assert (ran.code, "not called: " in ran.out, "Job-Id" in ran.out) == (1, True, False)  # no webhook got one
 
 
 @pytest.fixture
@@ -197,7 +197,7 @@ def test_stats_of_a_running_daemon_are_readable(run: Commands, daemon: DaemonPro
     run.environment["REDIS_URL"] = own_redis.url
     ran = run("stats", "--url", f"http://127.0.0.1:{daemon.metrics_port}", "--url", f"127.0.0.1:{free_port()}")
     assert f"daemon    http://127.0.0.1:{daemon.metrics_port}: ready, " in ran.out
-    # Before the second look nobody can tell, and a nought would be read as an outage.
+    # The rate is unknown before the second sample, and a zero would look like an outage.
     assert re.search(r"last minute: (no rate yet|0\.0 delivered and 0\.0 failed attempts/s)\n", ran.out)
     assert "no answer: Connection refused\n" in ran.out
     assert run("stats", "--url", "ftp://x").code == 2

@@ -1,4 +1,4 @@
-"""Beside Sockudo's own servers: how they are kept from delivering, how their workers and their clocks are noticed."""
+"""Beside Sockudo's own servers: they cannot deliver, and their workers and clock errors are detected."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_the_rule_is_not_there_without_queue_v2() -> None:
 
 
 def has_looked(daemon: DaemonProcess) -> bool:
-    """Tell whether the daemon has looked around once: its first look brings the series."""
+    """Return whether the daemon has looked for peers once, which creates the series."""
     return any(name == "sockudo_queue_clock_skew_seconds" for name, _ in daemon.metrics())
 
 

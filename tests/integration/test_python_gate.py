@@ -16,7 +16,7 @@ AT_ONCE: Final = 2
 
 
 class Crowd:
-    """Threads that each begin a turn, note it, and end it when they are told to."""
+    """Threads that each begin a turn, record it, and end it on request."""
 
     def __init__(self, gate: PythonGate) -> None:
         self.began: list[int] = []

@@ -1,4 +1,4 @@
-"""One attempt against real sockets: what each kind of receiver comes to, how long it takes, and what is left behind."""
+"""One attempt on real sockets: the outcome for each kind of receiver, its duration, and what it leaves behind."""
 
 from __future__ import annotations
 
@@ -172,7 +172,7 @@ def test_headers_go_out_byte_for_byte(either: Sender, receiver: Receiver) -> Non
 
 
 def test_no_configured_header_replaces_or_doubles_ours(either: Sender, receiver: Receiver) -> None:
-    """The checks at start leave them out already; here is the last door."""
+    """The checks at the start drop them already; this is the last check."""
     names = "x-pusher-SIGNATURE X-PUSHER-KEY content-TYPE Content-Length HOST Transfer-Encoding Accept-Encoding"
     foreign = dict.fromkeys([*names.split(), "Connection", "Expect"], "evil")
     webhook = replace(hook(receiver.url()), headers=tuple((name, Secret(value)) for name, value in foreign.items()))
@@ -317,7 +317,7 @@ def test_an_attempt_that_outlives_its_deadline_is_cut(
 )
 @pytest.mark.parametrize("kept", [False, True])
 def test_endless_meaningless_data_is_cut_off(scheme: str, before: bytes, flood: bytes, reason: str, kept: bool) -> None:
-    """OpenSSL reads on for as long as it is told to begin anew, libcurl for as long as a chunk's extension goes on."""
+    """OpenSSL reads on as long as renegotiations are requested, libcurl as long as a chunk extension continues."""
 
     def behave(visit: Visit) -> None:
         if kept and scheme == "http":
@@ -405,7 +405,7 @@ def test_a_server_that_closes_each_idle_connection_is_sent_nothing_twice(sender:
 def test_data_on_an_idle_connection_is_not_used_as_an_answer(
     sender: Sender, late: bytes, end: bool, pause: float
 ) -> None:
-    """Many servers and balancers tell by a 408 that they close an idle connection; others send an answer twice."""
+    """Many servers and balancers send a 408 before they close an idle connection; others send an answer twice."""
     heard, said = threading.Semaphore(0), threading.Semaphore(0)
 
     def behave(visit: Visit) -> None:

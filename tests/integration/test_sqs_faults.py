@@ -1,4 +1,4 @@
-"""What SQS can do to a daemon: the same process backs off, says that it is not ready, goes on and delivers."""
+"""Faults of SQS: the same process backs off, is not ready, recovers and delivers."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_daemon_survives_each_fault(daemon: DaemonProcess, stub: SqsStub, receiv
         receiver.wait_for(number, 20)
         slowest = max(slowest, (name, time.monotonic() - healed), key=lambda each: each[1])
         eventually(lambda: daemon.get("/readyz") == 200, 10, daemon.output)
-        time.sleep(1.1)  # failures within a second of an outage are stragglers of it, and would not be told
+        time.sleep(1.1)  # failures within a second after an outage belong to it, and would not be logged
 
     assert daemon.pid == pid
     assert daemon.running
@@ -125,7 +125,7 @@ def test_failed_entries_of_batches_are_tried_again(daemon: DaemonProcess, stub: 
 
 
 def test_lost_receipt_is_logged_and_harmless(stub: SqsStub, receiver: Receiver) -> None:
-    """Somebody else has the message now: its result is not settled, and nothing dies of it."""
+    """Another consumer has the message now: its result is not settled, and nothing fails because of it."""
     receiver.answer(lambda _request, nth: Answer(delay=2.0 if nth == 1 else 0.0))
     with daemon_on(stub.url, NAME, receiver.url(), QUEUE_SQS_VISIBILITY_TIMEOUT="1") as daemon:
         daemon.wait_ready()
@@ -187,7 +187,7 @@ def test_unstarted_messages_are_given_back_at_a_stop(daemon: DaemonProcess, stub
 
 
 def test_a_poll_that_is_under_way_at_a_stop_hides_nothing(stub: SqsStub, receiver: Receiver) -> None:
-    """SQS hands messages to whoever has asked, also when that one is about to leave."""
+    """SQS returns messages to a pending poll, even if that consumer is stopping."""
     with daemon_on(stub.url, NAME, receiver.url(), QUEUE_SQS_WAIT_TIME_SECONDS="5") as daemon:
         daemon.wait_ready()
         eventually(lambda: stub.count("ReceiveMessage"))

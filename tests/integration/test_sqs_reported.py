@@ -1,4 +1,4 @@
-"""Credentials that expire, clocks that are wrong, and more threads than connections: faults that others met on SQS."""
+"""Expired credentials, wrong clocks, and more threads than connections: faults reported by users of SQS."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The status page of a running daemon: served without asking anybody, and not where it is switched off."""
+"""The status page of a running daemon: it calls no server, and is missing if it is switched off."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an earlier version has stored is read, delivered and counted on by this one: see tests/data/stored."""
+"""Data stored by an earlier version is read and delivered, and its counts continue: see tests/data/stored."""
 
 from __future__ import annotations
 

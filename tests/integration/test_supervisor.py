@@ -1,4 +1,4 @@
-"""The supervisor, where the system has nothing more to give."""
+"""The supervisor, if the system has no threads left."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_threads_that_die_together_are_all_counted() -> None:
 
 
 def test_stuck_supervisor_fails_the_liveness_probe() -> None:
-    """Without it no slow attempt gives its slot back: good endpoints wait for those that hang."""
+    """Without the supervisor no slow attempt releases its slot: good endpoints would wait for hanging ones."""
     stuck, let_go = threading.Event(), threading.Event()
 
     class Hanging:
@@ -108,7 +108,7 @@ def test_lack_of_threads_is_logged_once(monkeypatch: pytest.MonkeyPatch) -> None
 
     log = Log()
     supervisor = Supervisor(log, slow=0.1)
-    supervisor._context = cast(Any, None)  # nobody gets as far as to work there
+    supervisor._context = cast(Any, None)  # no worker gets that far
     supervisor.release()
     monkeypatch.setattr(module, "Worker", lambda name, _context: type("Idle", (), {"name": name})())
     monkeypatch.setattr(threading, "Thread", refuse)

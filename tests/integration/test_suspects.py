@@ -1,4 +1,4 @@
-"""A claim that is worked on alone: what it waits for, what waits for it, and for how long."""
+"""A suspect claim, processed alone: what it waits for, what waits for it, and for how long."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def environment(variables: Mapping[str, str]) -> dict[str, str]:
 
 
 def on_terminal(script: str, columns: int, **variables: str) -> str:
-    """Run a script on a terminal of so many columns; return everything that it wrote there."""
+    """Run a script on a terminal of this width; return everything that it wrote."""
     leader, follower = os.openpty()
     fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
     command = [sys.executable, "-c", script]

@@ -1,4 +1,4 @@
-"""Certificates: whom a sender trusts, what it shows, and that one webhook's choice is never another's."""
+"""Certificates: trusted authorities, client certificates, and the separation of webhooks with different options."""
 
 from __future__ import annotations
 
@@ -241,7 +241,7 @@ def test_a_certificate_of_ours_is_shown_where_it_is_asked_for(authority: Authori
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 def test_refusal_by_a_tls_alert_is_reported_as_such(authority: Authority, version: ssl.TLSVersion) -> None:
-    """By TLS 1.3 we take the handshake for done when the alert comes: it stands in the place of the answer."""
+    """With TLS 1.3 the handshake is already complete on our side when the alert arrives in place of the answer."""
     context = authority.server(clients=authority)
     context.maximum_version = version
 

@@ -1,4 +1,4 @@
-"""What scripts/audit says of packages: a hole, none, or that nobody could look, which is never taken for none."""
+"""What scripts/audit reports of packages: vulnerable, clean, or not checked, which never counts as clean."""
 
 from __future__ import annotations
 

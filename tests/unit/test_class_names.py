@@ -1,4 +1,4 @@
-"""One name for one thing: no class has the name of another, and none has a name that was given up."""
+"""Class names are unique, and none is a name that was replaced."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ GIVEN_UP: Final = frozenset(
         "Workplace",
     ]
 )
-"""See the glossary for the names that took their place."""
+"""See the glossary for the names that replaced them."""
 
 
 def classes() -> Mapping[str, Sequence[str]]:

@@ -1,4 +1,4 @@
-"""No bytes break what is promised for any: those that once did, and those that hypothesis makes of good ones.
+"""Invariants that hold for any bytes: inputs that once violated them, and mutations of valid ones by hypothesis.
 
 `scripts/fuzz` searches the same targets for longer, led by coverage.
 """
@@ -26,7 +26,7 @@ TOKENS: Final = (
 
 @st.composite
 def spoiled(draw: st.DrawFn, name: str) -> bytes:
-    """Good bytes with a few edits: something put in, cut out, repeated or left off at the end."""
+    """Valid bytes with a few edits: inserted, removed, repeated or truncated."""
     data = bytearray(draw(st.sampled_from(seeds(name))))
     for _ in range(draw(st.integers(0, 5))):
         at = draw(st.integers(0, len(data)))

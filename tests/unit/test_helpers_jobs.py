@@ -1,4 +1,4 @@
-"""The job bodies that other tests rest on are what Sockudo writes."""
+"""The job bodies that other tests use are what Sockudo writes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Webhooks that can never be called: what is said is so, and what may be called is never doubted."""
+"""Webhooks that can never be called: each report is correct, and webhooks that can be called are not reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Test events: those that a webhook wants, on a channel that its filter takes, in the form of a server's own."""
+"""Test events: of a type the webhook accepts, on a channel that passes its filter, in the server's format."""
 
 from __future__ import annotations
 

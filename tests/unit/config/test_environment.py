@@ -1,4 +1,4 @@
-"""Variables: empty, rubbish, left there by Kubernetes, secrets in files, and names that nobody knows."""
+"""Variables: empty, invalid, set by Kubernetes, secrets in files, and unknown names."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ APP_VARIABLES = [
     "SOCKUDO_DEFAULT_APP_SECRET",
     "SOCKUDO_SKIP_INLINE_APPS",
 ]
-# Rubbish is a valid name for these.
+# Any text is a valid value for these.
 FREE_TEXT = {
     name
     for option in OPTIONS

@@ -194,7 +194,7 @@ BROKEN_VALUES: list[tuple[str, Any, str]] = [
     ),
 ]
 
-# Files that are no file of settings at all.
+# Files that are not settings files.
 BROKEN_FILES: list[tuple[str, bytes, str]] = [
     ("c.json", b"", "FILE: line 1, column 1: is not valid JSON: Expecting value"),
     ("c.json", b'{"queue": {"driver": "CANARY",}}', "FILE: line 1, column 3"),

@@ -1,4 +1,4 @@
-"""What does not fit together in the settings of Redis is told in one line, and without a secret."""
+"""Conflicting settings of Redis are reported in one line each, without a secret."""
 
 from __future__ import annotations
 

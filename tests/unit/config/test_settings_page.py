@@ -1,4 +1,4 @@
-"""What is written about settings says what the models say: the example file and the page of the documentation."""
+"""The example file and the page of settings agree with the models."""
 
 from __future__ import annotations
 

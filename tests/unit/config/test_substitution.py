@@ -1,4 +1,4 @@
-"""`${VAR}` in a file: any value comes out as it went in, and places are those of the file as written."""
+"""`${VAR}` in a file: any value is inserted unchanged, and positions are those of the original file."""
 
 from __future__ import annotations
 

@@ -85,11 +85,11 @@ def test_what_is_refused(url: str, reason: str) -> None:
 
 
 def test_accepted_url_is_parsed_equally_by_python_and_libcurl() -> None:
-    """Python's reader decides which endpoint a webhook belongs to, libcurl's where it is sent."""
+    """Python's parser determines the endpoint of a webhook, but libcurl's where it is sent."""
     chance = random.Random(1)
     pieces = ["%00", "%40", "@", ":", "/", "?", "#", "[", "]", "{", "|", "a", "%", "é", "..", "//", ";", "\uff05", "::"]
     hosts = ["127.0.0.1", "[::1]", "[::ffff:1.2.3.4]", "a.example", "A.EXAMPLE", "bücher.example"]
-    curl = pycurl.Curl()  # one that knows every name and opens no socket
+    curl = pycurl.Curl()  # resolves every name and opens no socket
     curl.setopt(pycurl.PROXY, "")
     curl.setopt(pycurl.OPENSOCKETFUNCTION, lambda *_: pycurl.SOCKET_BAD)
     curl.setopt(pycurl.RESOLVE, [f"*:{port}:127.0.0.1" for port in (9, 80, 443)])

@@ -244,7 +244,7 @@ def test_a_slow_endpoint_has_its_share_beside_others_and_more_alone(world: World
 
 
 def test_a_slow_endpoint_alone_never_keeps_others_out(world: World) -> None:
-    """Its backlog is long, and whoever else comes must find a thread: the slots are not lent to the last."""
+    """Its backlog is long, but deliveries to other endpoints must get a thread: not all slots are lent."""
     world.make_slow()
     world.now += 2.0
     alone = places(world)
@@ -258,7 +258,7 @@ def test_a_slow_endpoint_alone_never_keeps_others_out(world: World) -> None:
     assert not world.start(key=OTHER).slow
     held = list(world.endpoints._endpoints[KEY]._in_flight)
     assert len(held) == alone
-    # From now on it has its share again: nobody is admitted until enough have ended.
+    # From now on it has its share again: no attempt is admitted until enough have ended.
     endpoint = world.endpoints._endpoints[KEY]
     while endpoint.in_flight >= LIMITS.max_slow - FIRST_PLACES:
         assert isinstance(world.ask(reserved=True), Deferral)
@@ -528,7 +528,7 @@ def test_backlog_of_an_app_at_its_limit_is_not_retried_immediately(world: World)
 
 
 def test_hanging_webhook_takes_two_threads_even_beside_working_webhooks(world: World) -> None:
-    """Their successes say nothing of it: it would take one thread after the other."""
+    """The successes of others do not clear it: it would take one thread after the other."""
     hanging = 0
     for _ in range(200):
         world.attempt(OK, 0.01, webhook="good")
@@ -577,7 +577,7 @@ def test_slow_webhook_beside_fast_ones_is_not_treated_as_hanging(world: World) -
 def test_a_webhook_that_was_answered_lately_starts_beside_those_that_hang(world: World) -> None:
     """The places of a suspect endpoint are always taken by the many that hang there, and it would never come again."""
     world.attempt(OK, 0.01, webhook="good")
-    for _ in range(5):  # before anybody could know
+    for _ in range(5):  # before it could be known
         world.start("bad")
     world.now += 0.2
     world.defer("bad", reserved=True)
@@ -922,7 +922,7 @@ def test_a_reservation_is_never_further_than_the_longest(world: World) -> None:
 
     assert max(delays) <= LONGEST_RESERVATION
     asked = world.defer()
-    assert (asked.reserved, asked.grows) == (False, True)  # nobody has promised it that moment
+    assert (asked.reserved, asked.grows) == (False, True)  # that time is not reserved
     world.end(first, TIMEOUT)
     assert world.start(reserved=True).slow  # the endpoint is still suspect
     world.open_breaker("other hook", OTHER)

@@ -1,4 +1,4 @@
-"""What the pages of dead letters say and where their pages end, without a queue."""
+"""The texts and the paging of the dead letter pages, without a queue."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The status page: figures out of samples, charts out of figures, and a document that nothing can break out of."""
+"""The status page: figures from samples, charts from figures, and escaping."""
 
 from __future__ import annotations
 
@@ -213,7 +213,7 @@ def test_page_shows_the_cause_of_a_failure() -> None:
         assert words in found.words, words
     assert document.index(">orders<") < document.index(">fine<")
     assert "<title>1 unhealthy" in document
-    health.not_ready("broker", "it is away")  # then nothing is delivered to anybody
+    health.not_ready("broker", "it is away")  # then nothing is delivered
     assert "<title>not ready" in shown.html().get_data(as_text=True)
 
 

@@ -1,4 +1,4 @@
-"""What the change of a breaker is reported as: a line in the log, and an alert if the webhook was well before."""
+"""How a change of a breaker is reported: a log line, and an alert if the webhook was healthy before."""
 
 from __future__ import annotations
 

@@ -144,7 +144,7 @@ def test_a_refusal_of_one_source_does_not_end_an_outage_of_all(watch: BrokerWatc
 
 
 class Overtaken:
-    """A lock that somebody else has, once, before it is got."""
+    """A lock that another thread holds once before it is acquired."""
 
     def __init__(self, other: Callable[[], None]) -> None:
         self._others = [other]

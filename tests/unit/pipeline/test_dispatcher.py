@@ -1,4 +1,4 @@
-"""From a claim to its settlement, with a stand-in for the sender: what is posted, and what becomes of what is not."""
+"""From a claim to its settlement, with a stand-in for the sender: posts, retries, dead letters and deferrals."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def hook(name: str, *, policy: RetryPolicy | None = None, **fields: Any) -> Webh
 
 
 class Sender:
-    """Answers as told by webhook name, and remembers what it was given."""
+    """Answers as configured by webhook name, and records what it was given."""
 
     def __init__(self) -> None:
         self.answers: dict[str, Outcome | BaseException] = {}
@@ -712,7 +712,7 @@ def test_a_deferral_counts_no_attempt() -> None:
 
 
 def test_unreserved_deferral_grows_up_to_a_limit_until_a_reservation() -> None:
-    """Else a backlog beyond what can be promised goes round and round, and so does one that has missed its places."""
+    """Otherwise a backlog beyond the reservations, or one that missed them, would be claimed again and again."""
     world = World(hook("a"))
     for reserved in (True, False):
         guess = Deferral(10.0, by_breaker=False, reserved=reserved, grows=True)
@@ -1105,7 +1105,7 @@ OWN: Final = TraceContext(TRACE, "00f067aa0ba902b7", 1, "vendor=1")
 
 
 class Span:
-    """The span of a claim, and of its one attempt, which begins only if it is told to."""
+    """The span of a claim, and of its one attempt, which begins only if `begins` is set."""
 
     context = OWN
 

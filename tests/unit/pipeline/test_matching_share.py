@@ -1,4 +1,4 @@
-"""The share of matching time by the clock of the test: who gives way, who is put off, and for how long."""
+"""The share of matching time by the clock of the test: which apps yield, which are deferred, and for how long."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What becomes of deliveries to a paused webhook."""
+"""How deliveries to a paused webhook are settled."""
 
 from __future__ import annotations
 

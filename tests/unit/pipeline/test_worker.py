@@ -66,7 +66,7 @@ class Queue(MemoryDriver):
 
 
 class Posts:
-    """Stands for the sender: answers 200 and remembers what was posted, and with which allowance."""
+    """Replaces the sender: answers 200 and records what was posted, and with which allowance."""
 
     def __init__(self, beats: Heartbeats) -> None:
         self.webhooks: list[str] = []

@@ -1,4 +1,4 @@
-"""What waits to be stored: bounded, never waited for, and counted where it is lost."""
+"""Entries that wait to be stored: bounded, never blocking, and counted if they are lost."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ROW = encode(EntryRow(1, "j", "orders", 1, "retryable", "status-503", 503))
 
 
 class HistoryStore(RingHistory):
-    """A ring that fails as told, and notes what it was asked for."""
+    """A ring that fails on request, and records its calls."""
 
     def __init__(self) -> None:
         super().__init__(length=100_000, mode="all")
@@ -170,7 +170,7 @@ def test_store_that_refuses_is_left_alone_with_one_warning() -> None:
     assert (len(world.store.calls), world.log.events, world.lost) == (1, ["history.stopped"], {"refused": 13})
     world.now = REFUSED_PAUSE
     world.history.flush()
-    assert len(world.store.calls) == 1  # a call without an entry would tell nothing
+    assert len(world.store.calls) == 1  # a call without an entry would be useless
     world.append()
     world.history.flush()
     assert (len(world.store.calls), world.log.events) == (2, ["history.stopped"])

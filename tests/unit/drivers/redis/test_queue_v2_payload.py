@@ -1,4 +1,4 @@
-"""The payloads of Queue V2: envelopes, bare jobs, our state as a last field, and what is no JSON at all."""
+"""The payloads of Queue V2: envelopes, bare jobs, our state as the last field, and bodies that are not JSON."""
 
 from __future__ import annotations
 
