@@ -17,7 +17,7 @@ _BLANKS: Final = " \t"
 
 
 def read_headers(
-    value: Any, where: str, problems: ConfigProblems, most_bytes: int = DEFAULTS.header_bytes
+    value: Any, where: str, problems: ConfigProblems, max_bytes: int = DEFAULTS.header_bytes
 ) -> tuple[tuple[str, Secret], ...]:
     """Return the headers of a webhook from either of the two shapes that Sockudo has written."""
     if value is None:
@@ -49,9 +49,9 @@ def read_headers(
                 )
             kept[name.lower()] = (name, Secret(text.strip(_BLANKS)))
     size = sum(len(name) + len(text.revealed.encode()) for name, text in kept.values())
-    if len(kept) > MAX_HEADERS or size > most_bytes:
+    if len(kept) > MAX_HEADERS or size > max_bytes:
         problems.above_ceiling(
-            f"{where}: headers must be at most {MAX_HEADERS}, with {most_bytes} bytes together; there are "
+            f"{where}: headers must be at most {MAX_HEADERS}, with {max_bytes} bytes together; there are "
             f"{len(kept)} with {size} bytes"
         )
         return ()

@@ -370,9 +370,9 @@ def _read_retry(value: Any, where: str, defaults: Defaults, problems: _ProblemsO
         overrides = {key: value.get(key) for key in RetrySettings.model_fields if value.get(key) is not None}
     settings = _validated(RetrySettings, defaults.retry.model_dump() | overrides, f"{where}: retry.", problems)
     policy = RetryPolicy(**(settings or defaults.retry).model_dump())
-    longest = max(defaults.ceilings.retry_elapsed_time_ms, defaults.retry.max_elapsed_time_ms)
-    if policy.max_elapsed_time_ms > longest:
-        problems.above_ceiling(f"{where}: retry.max_elapsed_time_ms must be at most {longest}; for example 300000")
+    maximum = max(defaults.ceilings.retry_elapsed_time_ms, defaults.retry.max_elapsed_time_ms)
+    if policy.max_elapsed_time_ms > maximum:
+        problems.above_ceiling(f"{where}: retry.max_elapsed_time_ms must be at most {maximum}; for example 300000")
     return _one_of_equals(_not_too_fast(policy, defaults.ceilings.retry_backoff_ms, defaults.retry))
 
 
@@ -402,9 +402,9 @@ def _read_timeout(value: Any, where: str, defaults: Defaults, problems: ConfigPr
     settings = _validated(DeliverySettings, {"request_timeout_ms": value}, f"{where}: ", problems)
     if settings is None:
         return defaults.request_timeout_ms
-    longest = max(defaults.ceilings.request_timeout_ms, defaults.request_timeout_ms)
-    if settings.request_timeout_ms > longest:
-        problems.above_ceiling(f"{where}: request_timeout_ms must be at most {longest}; for example 10000")
+    maximum = max(defaults.ceilings.request_timeout_ms, defaults.request_timeout_ms)
+    if settings.request_timeout_ms > maximum:
+        problems.above_ceiling(f"{where}: request_timeout_ms must be at most {maximum}; for example 10000")
     return settings.request_timeout_ms
 
 

@@ -18,8 +18,8 @@ MIN_TTL: Final = 1.0
 NEGATIVE_TTL: Final = 5.0
 """Seconds for which an app counts as unknown; short, because an app and its first jobs can appear at any time."""
 AHEAD: Final = 0.1
-AHEAD_AT_MOST: Final = 10.0
-"""An app in use is refreshed in the last tenth of its TTL, but at most `AHEAD_AT_MOST` seconds before it expires."""
+MAX_AHEAD: Final = 10.0
+"""An app in use is refreshed in the last tenth of its TTL, but at most `MAX_AHEAD` seconds before it expires."""
 ABSENT_LIMIT: Final = 1_000
 """Maximum unknown ids that are kept. Anyone who can write to the queue can invent ids, so they must be bounded."""
 TRIMMED: Final = 0.1
@@ -40,7 +40,7 @@ class CacheEntry:
 
 
 class AppCache:
-    """Entries by id. `ttl` is in seconds; `capacity` limits the apps, and `most_bytes` the bytes of their rows."""
+    """Entries by id. `ttl` is in seconds; `capacity` limits the apps, and `max_bytes` the bytes of their rows."""
 
     def __init__(
         self,
@@ -48,11 +48,11 @@ class AppCache:
         capacity: int,
         clock: Callable[[], float],
         chance: Callable[[], float] = random.random,
-        most_bytes: int = DEFAULTS.app_cache_bytes,
+        max_bytes: int = DEFAULTS.app_cache_bytes,
     ) -> None:
         self._ttl = max(ttl, MIN_TTL)
         self._capacity = capacity
-        self._most_bytes = most_bytes
+        self._max_bytes = max_bytes
         self._clock = clock
         self._chance = chance
         self._entries: dict[str, CacheEntry] = {}
@@ -75,7 +75,7 @@ class AppCache:
         """Store an app as it was just read, from a row of `size` bytes."""
         now = self._clock()
         # Random, so that apps which were read together are not refreshed together.
-        ahead = min(AHEAD * self._ttl, AHEAD_AT_MOST) * (0.5 + self._chance() / 2)
+        ahead = min(AHEAD * self._ttl, MAX_AHEAD) * (0.5 + self._chance() / 2)
         entry = CacheEntry(app, now + self._ttl - ahead, now + self._ttl, now, faults, size=size)
         self._absent.pop(app.id, None)
         known = self._entries.get(app.id)
@@ -85,7 +85,7 @@ class AppCache:
             self._invalid[app.id] = app.invalid
         else:
             self._invalid.pop(app.id, None)
-        if len(self._entries) > self._capacity or self.bytes > self._most_bytes:
+        if len(self._entries) > self._capacity or self.bytes > self._max_bytes:
             self._trim(entry)
         return entry
 
@@ -119,9 +119,9 @@ class AppCache:
 
     def _trim(self, newest: CacheEntry) -> None:
         """Drop the least recently used entries, but never the newest: an app above the limit would be read per job."""
-        capacity, most_bytes = ((1 - TRIMMED) * limit for limit in (self._capacity, self._most_bytes))
+        capacity, max_bytes = ((1 - TRIMMED) * limit for limit in (self._capacity, self._max_bytes))
         for app_id in sorted(self._entries, key=lambda app_id: self._entries[app_id].used_at):
-            if len(self._entries) <= capacity and self.bytes <= most_bytes:
+            if len(self._entries) <= capacity and self.bytes <= max_bytes:
                 break
             if self._entries[app_id] is not newest:
                 self._drop(app_id)

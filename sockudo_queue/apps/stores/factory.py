@@ -55,7 +55,7 @@ def make_refresher(
         settings.apps.cache_ttl if settings.apps.cache_enabled else 0,
         settings.apps.cache_capacity,
         time.monotonic,
-        most_bytes=settings.limits.app_cache_bytes,
+        max_bytes=settings.limits.app_cache_bytes,
     )
     return AppCacheRefresher(store, inline, cache, defaults_of(settings), metrics, log, on_change, gate)
 

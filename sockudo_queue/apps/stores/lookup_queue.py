@@ -57,12 +57,12 @@ class LookupQueue:
         lookup.done.wait(max(begun + within - self._clock(), 0.0))
         return lookup.answer
 
-    def take(self, most: int, wait: float) -> list[str]:
+    def take(self, limit: int, wait: float) -> list[str]:
         """Return the oldest waiting ids; wait up to `wait` seconds for one. Then call `answered` or `close`."""
         with self._condition:
             if not self._wanted:
                 self._condition.wait(wait)
-            taken = list(islice(self._wanted, most))
+            taken = list(islice(self._wanted, limit))
             self._taken = {app_id: self._wanted.pop(app_id) for app_id in taken}
             self._taken_at = self._clock()
             return taken

@@ -121,8 +121,8 @@ class MysqlStore(sql.SqlStore):
     # login method needs a package.
     failures = (pymysql.MySQLError, OSError, struct.error, LookupError, ValueError, RuntimeError)
 
-    def __init__(self, settings: DatabaseSettings, most_bytes: int = DEFAULTS.app_bytes) -> None:
-        super().__init__(settings, most_bytes=most_bytes)
+    def __init__(self, settings: DatabaseSettings, max_bytes: int = DEFAULTS.app_bytes) -> None:
+        super().__init__(settings, max_bytes=max_bytes)
         self._tls = _tls(settings)
 
     def _connect(self) -> Any:
@@ -151,7 +151,7 @@ class MysqlStore(sql.SqlStore):
         return _run(connection, "SELECT %s", [number])[0][0]
 
     def _select(self, connection: Any, columns: Sequence[str], ids: Sequence[str]) -> list[Row]:
-        wanted = sql.bounded_columns({column: column for column in columns}, self._most_bytes)
+        wanted = sql.bounded_columns({column: column for column in columns}, self._max_bytes)
         places = ", ".join(["%s"] * len(ids))
         # The table's name was validated.
         query = f"SELECT id, {wanted} FROM `{self._settings.table_name}` WHERE id IN ({places})"  # noqa: S608

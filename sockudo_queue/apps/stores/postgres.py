@@ -53,8 +53,8 @@ class PostgresStore(sql.SqlStore):
     # A peer that does not speak the protocol causes struct, look-up or value errors.
     failures = (pg8000.exceptions.Error, OSError, struct.error, LookupError, ValueError)
 
-    def __init__(self, settings: DatabaseSettings, most_bytes: int = DEFAULTS.app_bytes) -> None:
-        super().__init__(settings, most_bytes=most_bytes)
+    def __init__(self, settings: DatabaseSettings, max_bytes: int = DEFAULTS.app_bytes) -> None:
+        super().__init__(settings, max_bytes=max_bytes)
         self._tls = _tls(settings)
 
     def _connect(self) -> Any:
@@ -83,7 +83,7 @@ class PostgresStore(sql.SqlStore):
 
     def _select(self, connection: Any, columns: Sequence[str], ids: Sequence[str]) -> list[Row]:
         # As text, so that one value that is nested too deeply for the decoder does not spoil the whole result.
-        wanted = sql.bounded_columns({column: f"CAST({column} AS text)" for column in columns}, self._most_bytes)
+        wanted = sql.bounded_columns({column: f"CAST({column} AS text)" for column in columns}, self._max_bytes)
         given = {f"id{number}": app_id for number, app_id in enumerate(ids)}
         places = ", ".join(f":{name}" for name in given)
         # The table's name was validated.
@@ -91,8 +91,8 @@ class PostgresStore(sql.SqlStore):
         return [sql.row_of(columns, values) for values in _run(connection, query, **given)]
 
     def _select_ids(self, connection: Any, limit: int) -> list[str]:
-        query = f"SELECT id FROM {self._settings.table_name} ORDER BY id LIMIT :most"  # noqa: S608 - as above
-        return [app_id for (app_id,) in _run(connection, query, most=limit)]
+        query = f"SELECT id FROM {self._settings.table_name} ORDER BY id LIMIT :max_rows"  # noqa: S608 - as above
+        return [app_id for (app_id,) in _run(connection, query, max_rows=limit)]
 
     def _server_message(self, error: BaseException) -> str | None:
         fields = _fields(error)

@@ -19,9 +19,9 @@ _DECODER: Final = msgspec.json.Decoder()
 
 def read_row(row: Row, defaults: Defaults) -> App:
     """Return the app. Raises `AppUnreadable`, whose text is one line, if its webhooks cannot be read."""
-    problems, where, most = ConfigProblems(), f"app {row.id!r}", defaults.ceilings.app_bytes
-    if (size := max(row.size, _size(row.policy), _size(row.webhooks))) > most:
-        reason = f"has {size} bytes in the database; the limit is {most} (queue.limits.app_bytes)"
+    problems, where, limit = ConfigProblems(), f"app {row.id!r}", defaults.ceilings.app_bytes
+    if (size := max(row.size, _size(row.policy), _size(row.webhooks))) > limit:
+        reason = f"has {size} bytes in the database; the limit is {limit} (queue.limits.app_bytes)"
         return over_ceiling(row.id, where, reason, problems)
     app = read_app(row.id, _entries(row), where, defaults, problems)
     if problems.faults:

@@ -48,11 +48,11 @@ class SqlStore(ABC):
         self,
         settings: DatabaseSettings,
         clock: Callable[[], float] = time.monotonic,
-        most_bytes: int = DEFAULTS.app_bytes,
+        max_bytes: int = DEFAULTS.app_bytes,
     ) -> None:
-        """Rows with a column longer than `most_bytes` are returned with their size and without their columns."""
+        """Rows with a column longer than `max_bytes` are returned with their size and without their columns."""
         self._settings = settings
-        self._most_bytes = most_bytes
+        self._max_bytes = max_bytes
         self._clock = clock
         self._connection: Any = None
         self._columns: tuple[str, ...] = ()
@@ -239,15 +239,15 @@ def row_of(columns: Sequence[str], values: Sequence[Any]) -> Row:
     return Row(name, **dict(zip(columns, rest, strict=True)), size=int(size or 0))
 
 
-def bounded_columns(texts: Mapping[str, str], most_bytes: int) -> str:
-    """Return the expressions to select beside the id: the size of the longest column if it exceeds `most_bytes`, else
+def bounded_columns(texts: Mapping[str, str], max_bytes: int) -> str:
+    """Return the expressions to select beside the id: the size of the longest column if it exceeds `max_bytes`, else
     0; and the columns, each NULL if one is too long. `texts` maps each column to its expression as text."""
     if not texts:
         return "0"
     sizes = [f"COALESCE(OCTET_LENGTH({text}), 0)" for text in texts.values()]
     size = sizes[0] if len(sizes) == 1 else f"GREATEST({', '.join(sizes)})"
-    bounded = [f"CASE WHEN {size} > {most_bytes} THEN NULL ELSE {text} END" for text in texts.values()]
-    return ", ".join([f"CASE WHEN {size} > {most_bytes} THEN {size} ELSE 0 END", *bounded])
+    bounded = [f"CASE WHEN {size} > {max_bytes} THEN NULL ELSE {text} END" for text in texts.values()]
+    return ", ".join([f"CASE WHEN {size} > {max_bytes} THEN {size} ELSE 0 END", *bounded])
 
 
 def unreadable(app_id: str) -> Row:

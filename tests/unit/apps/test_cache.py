@@ -88,7 +88,7 @@ def test_least_recently_used_apps_are_dropped() -> None:
 
 def test_rows_that_are_kept_are_bounded_in_bytes() -> None:
     clock = Clock()
-    cache = AppCache(TTL, 10_000, clock, lambda: 1.0, most_bytes=1_000)
+    cache = AppCache(TTL, 10_000, clock, lambda: 1.0, max_bytes=1_000)
     for number in range(50):
         cache.put(app(str(number)), size=100)
         clock.now += 1
@@ -106,7 +106,7 @@ def test_rows_that_are_kept_are_bounded_in_bytes() -> None:
 
 def test_newest_app_is_kept_even_if_above_the_limit() -> None:
     clock = Clock()
-    cache = AppCache(TTL, 10_000, clock, lambda: 1.0, most_bytes=1_000)
+    cache = AppCache(TTL, 10_000, clock, lambda: 1.0, max_bytes=1_000)
     for number in range(5):
         cache.put(app(str(number)), size=100)
     giant = cache.put(app("0"), size=5_000)

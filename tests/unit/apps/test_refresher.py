@@ -57,14 +57,14 @@ class World:
     """A refresher and its registry, with a clock that the test sets."""
 
     def __init__(
-        self, monkeypatch: pytest.MonkeyPatch, *inline: App, capacity: int = 100, most_bytes: int = 1_000_000
+        self, monkeypatch: pytest.MonkeyPatch, *inline: App, capacity: int = 100, max_bytes: int = 1_000_000
     ) -> None:
         self.now = 1_000_000.0
         monkeypatch.setattr(keepers, "TAKE_WAIT", 0.0)
         self.store = Store()
         self.changes: list[str | None] = []
         self.metrics = Metrics("redis", "webhooks")
-        self.cache = AppCache(TTL, capacity, self.clock, lambda: 1.0, most_bytes)
+        self.cache = AppCache(TTL, capacity, self.clock, lambda: 1.0, max_bytes)
         self.refresher = AppCacheRefresher(
             self.store,
             StaticApps(inline),
@@ -339,7 +339,7 @@ def test_app_that_grows_above_a_ceiling_is_logged_once(world: World) -> None:
 
 
 def test_apps_with_large_rows_are_kept_up_to_a_number_of_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(monkeypatch, most_bytes=50_000)
+    world = World(monkeypatch, max_bytes=50_000)
     large = webhooks("a" * 8_000)
     for number in range(20):
         world.store.rows[str(number)] = large
