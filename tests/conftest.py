@@ -85,10 +85,8 @@ def pytest_configure() -> None:
             del os.environ[name]
 
 
-@pytest.fixture(autouse=True)
-def whole_start(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    if request.node.nodeid.startswith(WHOLE_STARTS):
-        monkeypatch.setattr(DaemonProcess, "whole_start", True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    DaemonProcess.whole_start = item.nodeid.startswith(WHOLE_STARTS)
 
 
 @pytest.fixture(scope="session")

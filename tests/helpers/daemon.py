@@ -43,7 +43,7 @@ class DaemonProcess:
     to files, so a full pipe never stops the daemon; several starts of one object append to them.
     """
 
-    whole_start: ClassVar = False
+    whole_start: ClassVar[bool] = False
     """Set for tests of the start itself, see `tests/conftest.py`."""
 
     def __init__(
