@@ -18,7 +18,7 @@ from sockudo_queue.apps.file_watcher import AppSource
 from sockudo_queue.apps.stores.factory import make_refresher
 from sockudo_queue.config import Settings
 from sockudo_queue.core import alert
-from sockudo_queue.core.apps import App, AppRegistry
+from sockudo_queue.core.apps import AppRegistry
 from sockudo_queue.core.hosts import is_loopback
 from sockudo_queue.delivery.admission.endpoint import EndpointRegistry
 from sockudo_queue.delivery.admission.thread_budget import AdmissionLimits
@@ -42,10 +42,9 @@ from sockudo_queue.pipeline.attempt_recorder import AttemptRecorder
 from sockudo_queue.pipeline.batches import Batches
 from sockudo_queue.pipeline.broker_status import BrokerWatch
 from sockudo_queue.pipeline.dispatcher import Dispatcher
+from sockudo_queue.pipeline.gated import GatedBatches, GatedEvent, GatedIsolation, GatedPool, GatedQueue
 from sockudo_queue.pipeline.in_flight import ClaimsInFlight
-from sockudo_queue.pipeline.isolation import Isolation
 from sockudo_queue.pipeline.paused import PausedWebhooks
-from sockudo_queue.pipeline.pool import WorkerPool
 from sockudo_queue.pipeline.resolve import Resolver
 from sockudo_queue.pipeline.settlements import SettlementRecorder
 from sockudo_queue.pipeline.supervisor import GAVE_UP_REASON, Supervisor
@@ -140,8 +139,9 @@ class Daemon:
         self._claims = ClaimsInFlight()
         self._paused = PausedWebhooks()
         self._attempt_recorder = self._make_attempt_recorder()
+        queue = GatedQueue(self._gate, self._driver)
         self._recorder = SettlementRecorder(
-            self._driver,
+            queue,
             self._claims,
             self._metrics,
             self._history,
@@ -150,18 +150,21 @@ class Daemon:
             self._raise_alert,
         )
         self._watch = BrokerWatch(self._log, self._broker_changed, self._source_changed)
-        self._abandoned = threading.Event()
-        self._supervisor = Supervisor(self._log, slow=settings.delivery.slow_ms / 1000)
-        self._pool = WorkerPool(settings.workers, settings.delivery.max_slow, self._supervisor.spawn)
+        self._abandoned = GatedEvent(self._gate)
+        slow = settings.delivery.slow_ms / 1000
+        self._supervisor = Supervisor(self._log, slow=slow, stopping=GatedEvent(self._gate))
+        self._pool = GatedPool(self._gate, settings.workers, settings.delivery.max_slow, self._supervisor.spawn)
         self._unknown_apps = UnknownApps(self._log, partial(self._set_ready, "apps"))
         self._refresher = make_refresher(
             settings, registry, self._metrics, self._log, partial(self._set_ready, "app-store"), self._gate
         )
         self._registry = registry if self._refresher is None else self._refresher.registry
         self._dispatcher = self._make_dispatcher()
+        batches = self._make_batches(queue)
         self._context = context = WorkerContext(
             self._pool,
             self._driver,
+            batches or queue,
             self._make_resolver(),
             self._dispatcher,
             self._claims,
@@ -169,18 +172,18 @@ class Daemon:
             self._watch,
             self._metrics,
             self._beats,
-            self._gate,
             self._supervisor.stopping,
             self._abandoned,
-            Isolation(
+            GatedIsolation(
+                self._gate,
                 self._claims,
                 lambda: self._supervisor.is_claiming,
                 self._supervisor.stopping,
-                slow=settings.delivery.slow_ms / 1000,
+                slow=slow,
             ),
             tracing,
             self._paused,
-            self._make_batches(),
+            batches,
         )
         self._supervisor.bind(context)
         max_age_ms = settings.reliability.failed_max_age_ms
@@ -217,7 +220,7 @@ class Daemon:
             self._attempts,
             self.controls,
             self._metrics,
-            self._find_app,
+            self._registry.find,
             self._supervisor.stopping,
         )
         self._server = self._make_server()
@@ -490,14 +493,6 @@ class Daemon:
         )
         return HealthServer(application, metrics.host, metrics.port, metrics.tls_cert_file, metrics.tls_key_file)
 
-    def _find_app(self, app_id: str) -> App | None:
-        """Find an app for a page, which has no turn at the gate that a look-up could leave."""
-        self._gate.enter()
-        try:
-            return self._registry.find(app_id)
-        finally:
-            self._gate.leave()
-
     @property
     def _most_crash_duplicates(self) -> int:
         """How many jobs are delivered and not settled at most: acks of a batch for each worker, and attempts."""
@@ -505,7 +500,7 @@ class Daemon:
         acks = settings.claim_batch if settings.claim_batch > 1 else 0
         return settings.workers * (acks + 1) + settings.delivery.max_slow
 
-    def _make_batches(self) -> Batches | None:
+    def _make_batches(self, queue: GatedQueue) -> Batches | None:
         driver, settings = self._driver, self._settings
         if not isinstance(driver, BatchingDriver) or not driver.batches:
             return None
@@ -514,7 +509,15 @@ class Daemon:
             return None
         lease = settings.reliability.lease_duration_ms / 1000
         wake = self._pool.wake_idle
-        return Batches(driver, self._claims, self._recorder, wake, largest=settings.claim_batch, lease_seconds=lease)
+        return GatedBatches(
+            self._gate,
+            queue,
+            self._claims,
+            self._recorder,
+            wake,
+            largest=settings.claim_batch,
+            lease_seconds=lease,
+        )
 
     def _make_resolver(self) -> Resolver:
         return Resolver(

@@ -16,7 +16,6 @@ from sockudo_queue.core.signing_secrets import signing_secret_fault
 from sockudo_queue.delivery.errors import TransportFault
 from sockudo_queue.delivery.sender import configured_lines, outcome_of
 from sockudo_queue.delivery.transport import CurlAdapter
-from sockudo_queue.runtime.python_gate import PythonGate
 
 TIMEOUT: Final = 5.0
 """Seconds for one request."""
@@ -25,10 +24,8 @@ TIMEOUT: Final = 5.0
 class AlertSender:
     """Posts from any thread."""
 
-    def __init__(self, transport: CurlAdapter, gate: PythonGate, url: Secret, secret: Secret) -> None:
-        """`gate` is the one that the transport leaves while it waits."""
+    def __init__(self, transport: CurlAdapter, url: Secret, secret: Secret) -> None:
         self._transport = transport
-        self._gate = gate
         self._url = ascii_url(url.revealed.strip())
         self._secret = secret
         self._last_secret = Secret(secret.revealed.strip())
@@ -38,7 +35,6 @@ class AlertSender:
 
         Never raises: whatever goes wrong is an outcome.
         """
-        self._gate.enter()
         try:
             headers = standard_headers((self._current_secret(),), message, int(time.time()), body)
             lines = configured_lines(())
@@ -47,8 +43,6 @@ class AlertSender:
             return from_failure(fault.failure, str(fault))
         except Exception as error:  # noqa: BLE001 - an alert must not end the thread that sends it
             return from_failure(Failure.INTERNAL, type(error).__name__)
-        finally:
-            self._gate.leave()
         return outcome_of(answer)
 
     def _current_secret(self) -> Secret:

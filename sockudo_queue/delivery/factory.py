@@ -59,7 +59,7 @@ class DeliveryStack:
         """Return the sender of alerts, where they are wanted."""
         if alerts.url is None or alerts.secret is None:
             return None
-        return AlertSender(self._transport, self._gate, alerts.url, alerts.secret)
+        return AlertSender(self._transport, alerts.url, alerts.secret)
 
     def protect(self, service: Service) -> None:
         """Block webhooks from reaching a service of ours, for the lifetime of this process."""

@@ -12,7 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from sockudo_queue.drivers.base import Batch, Claim, NextResult, Settlement
 from sockudo_queue.errors import BrokerError, SourceRefused
@@ -37,9 +37,6 @@ LOW_PART: Final = 2
 
 FETCH_WITHIN: Final = 0.1
 """Seconds that a worker waits for the batch that another one fetches, before it asks the queue itself."""
-
-Released = Callable[..., Any]
-"""Runs a call that waits for the broker, as `PythonGate.released` does."""
 
 
 class BatchingQueue(Protocol):
@@ -108,18 +105,24 @@ class Batches:
             self._append(settlement)
         return True
 
-    def next(self, settled: Settlement | None, released: Released) -> NextResult:
+    def next(self, settled: Settlement | None) -> NextResult:
         """Settle and claim as `Driver.next` does; what waits here is claimed first. Raises `BrokerError`."""
         if settled is None:
-            return self._next(released)
+            return self._next()
         if not self._waiting:
-            return self._next_alone(settled, released)
-        accepted = released(self._driver.settle, [settled])[0]
+            return self._next_alone(settled)
+        accepted = self._driver.settle([settled])[0]
         try:
-            result = self._next(released)
+            result = self._next()
         except BrokerError:
             return NextResult(accepted, None)  # the settlement was taken; the next call will meet the fault
         return NextResult(accepted, result.claim, result.trimmed, lost=result.lost)
+
+    def wait_for_batch(self) -> Claim | None:
+        """Wait for the batch that another worker fetches, and return a claim of it."""
+        with self._lock:
+            self._arrived.wait_for(lambda: self._waiting or not self._fetching, FETCH_WITHIN)
+            return self._first_waiting()
 
     def flush(self, *, everything: bool = False) -> None:
         """Send the acks and give back the jobs that have waited for too long, or all of them.
@@ -159,7 +162,7 @@ class Batches:
                 self.filled.clear()
             return min(acks, jobs)
 
-    def _next(self, released: Released) -> NextResult:
+    def _next(self) -> NextResult:
         with self._lock:
             is_low, is_full = len(self._waiting) <= self.size // LOW_PART, len(self._acks) >= self._largest
             fetches = is_low and self.size > 1 and not self._fetching
@@ -168,27 +171,21 @@ class Batches:
             acks = self._taken_acks() if is_full or not self._fetching else []
             self._fetching, size = self._fetching or fetches, self.size
         if fetches:
-            return self._fetch(acks, size, released)
+            return self._fetch(acks, size)
         if is_full:
-            released(self._call, acks, 0)
-            return self._next(released)
+            self._call(acks, 0)
+            return self._next()
         if acks:
-            batch: Batch = released(self._call, acks, 1)
+            batch = self._call(acks, 1)
             return NextResult(True, batch.claims[0] if batch.claims else None, batch.trimmed, lost=batch.lost)
-        if self._fetching and (claim := released(self._fetched)) is not None:
+        if self._fetching and (claim := self.wait_for_batch()) is not None:
             return NextResult(True, claim, asked=False)
-        return self._next_alone(None, released)
+        return self._next_alone(None)
 
-    def _fetched(self) -> Claim | None:
-        """Wait for the batch that another worker fetches, and return a claim of it."""
-        with self._lock:
-            self._arrived.wait_for(lambda: self._waiting or not self._fetching, FETCH_WITHIN)
-            return self._first_waiting()
-
-    def _fetch(self, acks: Sequence[Settlement], size: int, released: Released) -> NextResult:
+    def _fetch(self, acks: Sequence[Settlement], size: int) -> NextResult:
         """Send acks and claim a batch. One worker does it at a time, so that little waits here."""
         try:
-            batch: Batch = released(self._call, acks, size)
+            batch = self._call(acks, size)
             first = batch.claims[0] if batch.claims else None
             if first is None or first.lapses:
                 with self._lock:
@@ -199,8 +196,8 @@ class Batches:
             self._end_fetch()
         return NextResult(True, claim, batch.trimmed, lost=batch.lost)
 
-    def _next_alone(self, settled: Settlement | None, released: Released) -> NextResult:
-        result: NextResult = released(self._driver.next, settled)
+    def _next_alone(self, settled: Settlement | None) -> NextResult:
+        result = self._driver.next(settled)
         with self._lock:
             self._measure(int(result.claim is not None))
         return result

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 from sockudo_queue.core.alert import RaiseAlert, dead_letter, ignore
-from sockudo_queue.drivers.base import Claim, DeadLetter, Driver, Hold, Requeue, Retry, Settlement
+from sockudo_queue.drivers.base import Claim, DeadLetter, Hold, Requeue, Retry, Settlement
 from sockudo_queue.errors import BrokerError
 from sockudo_queue.observability.metrics import Metrics
 from sockudo_queue.observability.status_page.history import DeadLetterEvent, StatusHistory
@@ -14,12 +15,18 @@ from sockudo_queue.pipeline.attempt_recorder import AttemptRecorder
 from sockudo_queue.pipeline.in_flight import ClaimsInFlight
 
 
+class SettlingQueue(Protocol):
+    """The part of a driver that is used here."""
+
+    def settle(self, settlements: Sequence[Settlement], /) -> list[bool]: ...
+
+
 class SettlementRecorder:
     """Settles claims and counts their results. Thread-safe."""
 
     def __init__(
         self,
-        driver: Driver,
+        queue: SettlingQueue,
         claims: ClaimsInFlight,
         metrics: Metrics,
         history: StatusHistory,
@@ -27,7 +34,7 @@ class SettlementRecorder:
         attempts: AttemptRecorder | None = None,
         raise_alert: RaiseAlert = ignore,
     ) -> None:
-        self._driver = driver
+        self._queue = queue
         self._claims = claims
         self._metrics = metrics
         self._history = history
@@ -37,7 +44,7 @@ class SettlementRecorder:
 
     def settle(self, settlement: Settlement, *, repeated: bool) -> None:
         """Settle without claiming. Raises `BrokerError`; the caller may then retry with `repeated`."""
-        accepted = self._driver.settle([settlement])[0]
+        accepted = self._queue.settle([settlement])[0]
         self.record(settlement, accepted=accepted, repeated=repeated)
 
     def give_up(self, settlement: Settlement, refusal: BrokerError) -> None:

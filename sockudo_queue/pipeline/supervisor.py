@@ -41,9 +41,9 @@ class Supervisor:
     docs/architecture.md lists all threads.
     """
 
-    def __init__(self, log: Any, *, slow: float) -> None:
+    def __init__(self, log: Any, *, slow: float, stopping: threading.Event | None = None) -> None:
         self.gave_up = threading.Event()
-        self.stopping = threading.Event()
+        self.stopping = stopping if stopping is not None else threading.Event()
         self.workers: dict[str, Worker] = {}
         self._log = log
         self._slow = slow

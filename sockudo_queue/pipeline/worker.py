@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 from sockudo_queue.core import delivery_state
 from sockudo_queue.delivery.admission.endpoint import Deferral
-from sockudo_queue.drivers.base import Claim, Driver, Requeue, Retry, Settlement
+from sockudo_queue.drivers.base import Claim, Driver, NextResult, Requeue, Retry, Settlement
 from sockudo_queue.errors import BrokerError, SourceRefused
 from sockudo_queue.observability.health import Heartbeats
 from sockudo_queue.observability.metrics import Metrics
@@ -25,7 +25,6 @@ from sockudo_queue.pipeline.pool import Slot, WorkerPool
 from sockudo_queue.pipeline.resolve import Resolver
 from sockudo_queue.pipeline.settlements import SettlementRecorder
 from sockudo_queue.runtime.backoff import Backoff
-from sockudo_queue.runtime.python_gate import PythonGate
 
 IDLE_LOOK: Final = 5.0
 """Seconds after which an idle worker polls for work. Notifiers wake it much earlier; the poll covers a lost wake-up."""
@@ -37,12 +36,22 @@ REFUSED_LIMIT: Final = 5.0
 waits for one format of the queue would be missing for the others."""
 
 
+class ClaimQueue(Protocol):
+    """Settles and claims: a driver, or batches over one."""
+
+    def next(self, settled: Settlement | None, /) -> NextResult: ...
+
+
 @dataclass(frozen=True, slots=True)
 class WorkerContext:
-    """Shared objects of workers and services. `stopping`: no new work begins; `abandoned`: claims go back now."""
+    """Shared objects of workers and services. `stopping`: no new work begins; `abandoned`: claims go back now.
+
+    Workers claim through `queue`; the `driver` is for services.
+    """
 
     pool: WorkerPool
     driver: Driver
+    queue: ClaimQueue
     resolver: Resolver
     dispatcher: Dispatcher
     claims: ClaimsInFlight
@@ -50,7 +59,6 @@ class WorkerContext:
     watch: BrokerWatch
     metrics: Metrics
     beats: Heartbeats
-    gate: PythonGate
     stopping: threading.Event
     abandoned: threading.Event
     isolation: Isolation = field(default_factory=Isolation)
@@ -74,7 +82,8 @@ class Worker:
         # The settlement of the last job, if the next claim is to send it.
         self.settled: Settlement | None = None
         self._pool = context.pool
-        self._driver = context.driver
+        self._queue = context.queue
+        self._is_woken = bool(context.driver.sources)  # otherwise `next` itself waits
         self._resolver = context.resolver
         self._dispatcher = context.dispatcher
         self._claims = context.claims
@@ -82,7 +91,6 @@ class Worker:
         self._watch = context.watch
         self._metrics = context.metrics
         self._beats = context.beats
-        self._gate = context.gate
         self._stopping = context.stopping
         self._abandoned = context.abandoned
         self._isolation = context.isolation
@@ -100,14 +108,10 @@ class Worker:
                 return
             # A worker with a task must send heartbeats; a waiting one need not.
             self._allow(LIVE_WITHIN)
-            self._gate.enter()
-            try:
-                if isinstance(task, Slot):
-                    self._work_slot()
-                else:
-                    self._settle(self._attempt(*task))
-            finally:
-                self._gate.leave()
+            if isinstance(task, Slot):
+                self._work_slot()
+            else:
+                self._settle(self._attempt(*task))
             self._beats.unregister(self.name)
             self._allowance = 0.0
             self._pool.rejoin()
@@ -129,9 +133,9 @@ class Worker:
         seen = self._pool.wakeups
         claim = self._next(settled)
         if claim is None:
-            if self._driver.sources:
+            if self._is_woken:
                 self.claiming = False
-                self._gate.released(self._pool.wait_for_work, seen, _until_due(settled))
+                self._pool.wait_for_work(seen, _until_due(settled))
             return
         settled = None
         self.settled = self._deliver(claim)
@@ -154,11 +158,11 @@ class Worker:
         backoff = broker_backoff()
         while batches.holds and not self._abandoned.is_set():
             try:
-                self._gate.released(batches.flush, everything=True)
+                batches.flush(everything=True)
             except BrokerError as error:
                 self._watch.failed(error)
                 self._beats.beat(self.name)
-                self._gate.released(backoff.wait, self._abandoned)
+                backoff.wait(self._abandoned)
 
     def _settle_now(self) -> None:
         """Settle the last job without claiming the next."""
@@ -178,7 +182,7 @@ class Worker:
         self._settle(settled)
         if settled is not None:
             self._isolation.end(settled.claim.receipt)
-        self._gate.released(self._isolation.wait)
+        self._isolation.wait()
 
     def _may_claim(self) -> bool:
         """Return whether to claim: there is a slot and no stop. Then `claiming` is set, because a claim may arrive."""
@@ -199,7 +203,7 @@ class Worker:
             self._claims[claim.receipt] = waiting
             self.claiming = False
             self.current = (waiting, None)
-            if claim.lapses < SUSPECT_LAPSES or not self._gate.released(self._isolation.begin, claim.receipt):
+            if claim.lapses < SUSPECT_LAPSES or not self._isolation.begin(claim.receipt):
                 return waiting.abandon()
             if waiting.settlement is not None:  # its lease was lost meanwhile
                 self.current = None
@@ -240,7 +244,7 @@ class Worker:
         if off_slot:
             self._pool.give_back(self.slot)
         self._beats.beat(self.name)
-        if self._gate.released(self._stopping.wait, seconds):
+        if self._stopping.wait(seconds):
             return False
         return self.current is None or self.current[0].settlement is None
 
@@ -266,10 +270,7 @@ class Worker:
         while True:
             losses = self._watch.losses
             try:
-                if batches is None:
-                    turn = self._gate.released(self._driver.next, settled)
-                else:
-                    turn = batches.next(settled, self._gate.released)
+                turn = self._queue.next(settled)
             except BrokerError as error:
                 self._watch.failed(error)
                 backoff, repeated = backoff or broker_backoff(), True
@@ -277,7 +278,7 @@ class Worker:
                 if settled is not None and self._is_hopeless(error, began):
                     self._recorder.give_up(settled, error)
                     settled = self.current = None
-                if self._gate.released(backoff.wait, self._stopping):
+                if backoff.wait(self._stopping):
                     self._settle(settled, repeated=True)
                     return None
                 continue
@@ -298,7 +299,7 @@ class Worker:
         backoff, began = broker_backoff(), time.monotonic()
         while settlement is not None and not self._abandoned.is_set():
             try:
-                self._gate.released(self._recorder.settle, settlement, repeated=repeated)
+                self._recorder.settle(settlement, repeated=repeated)
             except BrokerError as error:
                 self._watch.failed(error)
                 repeated = True
@@ -307,7 +308,7 @@ class Worker:
                     self._recorder.give_up(settlement, error)
                     settlement = self.current = None
                 else:
-                    self._gate.released(backoff.wait, self._abandoned)
+                    backoff.wait(self._abandoned)
             else:
                 self.current = None
                 return

@@ -10,7 +10,8 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Final, ParamSpec, TypeVar
+from functools import partial
+from typing import Any, Final, ParamSpec, TypeVar, cast
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -19,19 +20,28 @@ AT_ONCE: Final = 2
 """One runs, and one is on its way to or from the network or is being woken. More threads only compete for the lock."""
 
 
+class _ThisThread(threading.local):
+    """Whether the current thread holds the gate."""
+
+    holds = False
+
+
 class PythonGate:
     """Admits threads in the order of their requests. Safe from any thread.
 
-    A thread must leave it, by `released`, for every call that may block; otherwise it would stop all others.
+    A thread that holds it must leave it, by `released`, for every call that may block; otherwise it would stop all
+    others. Threads that never enter it, such as services, may make the same calls.
     """
 
     def __init__(self, at_once: int = AT_ONCE) -> None:
         self._lock = threading.Lock()
         self._free = at_once
         self._queue: deque[threading.Lock] = deque()
+        self._this_thread = _ThisThread()
 
     def enter(self) -> None:
         """Wait until this thread may run Python."""
+        self._this_thread.holds = True
         with self._lock:
             if self._free:
                 self._free -= 1
@@ -42,7 +52,10 @@ class PythonGate:
         admitted.acquire()
 
     def leave(self) -> None:
-        """Admit the thread that has waited longest."""
+        """Admit the thread that has waited longest. Does nothing if this thread does not hold the gate."""
+        if not self._this_thread.holds:
+            return
+        self._this_thread.holds = False
         with self._lock:
             if self._queue:
                 self._queue.popleft().release()
@@ -50,9 +63,15 @@ class PythonGate:
                 self._free += 1
 
     def released(self, wait: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Make a call that may block, and let another thread run meanwhile."""
+        """Make a call that may block. If this thread holds the gate, another thread runs meanwhile."""
+        if not self._this_thread.holds:
+            return wait(*args, **kwargs)
         self.leave()
         try:
             return wait(*args, **kwargs)
         finally:
             self.enter()
+
+    def around(self, wait: Callable[P, T]) -> Callable[P, T]:
+        """Return a function that makes a call through `released`. It costs no further Python call."""
+        return cast(Callable[P, T], partial(cast(Any, self.released), wait))

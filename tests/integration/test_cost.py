@@ -30,8 +30,8 @@ from sockudo_queue.observability.status_page.history import StatusHistory
 from sockudo_queue.pipeline.attempt_recorder import AttemptRecorder
 from sockudo_queue.pipeline.broker_status import BrokerWatch
 from sockudo_queue.pipeline.dispatcher import Dispatcher
+from sockudo_queue.pipeline.gated import GatedPool, GatedQueue
 from sockudo_queue.pipeline.in_flight import ClaimsInFlight
-from sockudo_queue.pipeline.pool import WorkerPool
 from sockudo_queue.pipeline.resolve import Resolver
 from sockudo_queue.pipeline.settlements import SettlementRecorder
 from sockudo_queue.pipeline.unknown_apps import UnknownApps
@@ -74,6 +74,9 @@ class _Queue:
         self._stop = stop
         self.acked = 0
 
+    def settle(self, _settlements: object) -> list[bool]:
+        raise AssertionError("every job is settled by the claim of the next one")
+
     def next(self, settled: Settlement | None) -> NextResult:
         self.acked += settled is not None and not settled.parts
         if not self._left:
@@ -103,7 +106,8 @@ def quiet_log() -> Iterator[None]:
 def calls_for(jobs: int, attempts: AttemptRecorder | None = None) -> int:
     """Let a worker deliver `jobs` jobs in this thread; return how many calls that took."""
     stopping = threading.Event()
-    pool = WorkerPool(1, 0, lambda: None)
+    gate = PythonGate()
+    pool = GatedPool(gate, 1, 0, lambda: None)
     pool._threads = pool._waiting_count = 1
 
     def stop() -> None:
@@ -112,7 +116,6 @@ def calls_for(jobs: int, attempts: AttemptRecorder | None = None) -> int:
 
     queue, metrics, log = _Queue(jobs, stop), Metrics("redis", "webhooks"), logs.get_logger().bind()
     webhook = Webhook("hook", frozenset({"channel_occupied"}), Secret("http://127.0.0.1:9/"))
-    gate = PythonGate()
     unknown_apps = UnknownApps(log, lambda _: None)
     registry = StaticApps([App(APP_ID, (webhook,))])
     resolver = Resolver(registry, unknown_apps, log, max_lapses=5, unknown_app_budget_ms=300_000)
@@ -125,10 +128,12 @@ def calls_for(jobs: int, attempts: AttemptRecorder | None = None) -> int:
         recorder=attempts or AttemptRecorder(_no_entry, every=False, channels=True),
     )
     driver, claims, watch = cast(Driver, queue), ClaimsInFlight(), BrokerWatch(log, lambda _: None)
-    recorder = SettlementRecorder(driver, claims, metrics, StatusHistory(metrics), log)
+    gated = GatedQueue(gate, driver)
+    recorder = SettlementRecorder(gated, claims, metrics, StatusHistory(metrics), log)
     context = WorkerContext(
         pool,
         driver,
+        gated,
         resolver,
         dispatcher,
         claims,
@@ -136,7 +141,6 @@ def calls_for(jobs: int, attempts: AttemptRecorder | None = None) -> int:
         watch,
         metrics,
         Heartbeats(),
-        gate,
         stopping,
         threading.Event(),
     )

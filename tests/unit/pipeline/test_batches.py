@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -64,7 +64,7 @@ class World:
         self.queue = Queue(self.all)
         self.claims = ClaimsInFlight()
         self.metrics = Metrics("redis", "webhooks")
-        recorder = SettlementRecorder(self.queue, self.claims, self.metrics, StatusHistory(self.metrics), Log())  # type: ignore[arg-type]
+        recorder = SettlementRecorder(self.queue, self.claims, self.metrics, StatusHistory(self.metrics), Log())
         self.woken: list[int] = []
         self.batches = Batches(
             self.queue, self.claims, recorder, self.woken.append, largest=LARGEST, lease_seconds=30.0
@@ -72,14 +72,10 @@ class World:
         self.batches.size = size
 
     def take(self, settled: Settlement | None = None) -> Claim | None:
-        claim = self.batches.next(settled, released).claim
+        claim = self.batches.next(settled).claim
         if claim is not None:
             self.claims[claim.receipt] = JobInFlight.unresolved(claim)
         return claim
-
-
-def released(wait: Callable[..., Any], *arguments: Any) -> Any:
-    return wait(*arguments)
 
 
 @pytest.fixture(autouse=True)
@@ -338,7 +334,7 @@ def test_failed_acks_are_repeated_with_pauses(monkeypatch: pytest.MonkeyPatch) -
 def test_claim_that_a_worker_takes_is_no_longer_held_here() -> None:
     """If the worker dies before it has registered the claim, nothing renews its lease, and another daemon claims it."""
     world = World()
-    claim = world.batches.next(None, released).claim
+    claim = world.batches.next(None).claim
     assert claim is not None
     assert claim.receipt not in world.claims
     assert len(world.claims) == LARGEST - 1

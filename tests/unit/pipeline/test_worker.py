@@ -31,7 +31,6 @@ from sockudo_queue.pipeline.resolve import Resolver
 from sockudo_queue.pipeline.settlements import SettlementRecorder
 from sockudo_queue.pipeline.unknown_apps import UnknownApps
 from sockudo_queue.pipeline.worker import LIVE_WITHIN, Worker, WorkerContext
-from sockudo_queue.runtime.python_gate import PythonGate
 from tests.helpers.jobs import APP_ID, job
 
 TIMEOUT_MS = 3_000
@@ -103,6 +102,7 @@ class World:
         self.context = WorkerContext(
             self.pool,
             self.queue,
+            self.queue,
             resolver,
             Dispatcher(endpoints, sender, metrics, self.log, self.stopping),
             self.claims,
@@ -110,12 +110,10 @@ class World:
             BrokerWatch(self.log, lambda _reason: None),
             metrics,
             self.beats,
-            PythonGate(),
             self.stopping,
             self.abandoned,
         )
         self.worker = Worker("worker-1", self.context)
-        self.worker._gate.enter()
         assert self.worker._may_claim()
 
     def step(self) -> Settlement | None:

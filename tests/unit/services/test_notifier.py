@@ -50,7 +50,7 @@ def wakeups_after(error: BrokerError) -> int:
         watch=BrokerWatch(Silent(), lambda _reason: None),
         metrics=cast(Any, None),
         beats=Heartbeats(),
-        gate=cast(Any, None),
+        queue=cast(Any, None),
         stopping=stopping,
         abandoned=threading.Event(),
     )
