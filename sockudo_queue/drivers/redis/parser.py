@@ -56,9 +56,9 @@ _NO_REDIS: Final = "its reply is not in the Redis protocol"
 
 
 _SHORT_LISTS: Final = re.compile(rb"(?:\*\d{1,3}\r\n){0,3}")
-_LONG_LIST: Final = re.compile(rb"[*~>%|]\d{4}")
-"""Matches a list header for which hiredis would allocate memory before any element arrives, or the same bytes in a
-text."""
+_LONG_LISTS: Final = tuple((kind, re.compile(re.escape(kind) + rb"\d{4}")) for kind in (b"*", b">", b"%", b"~", b"|"))
+"""Each kind of list, and a match of a header for which hiredis would allocate memory before any element arrives, or of
+the same bytes in a text. One pattern for all kinds takes 13 times as long: it does not begin with a literal."""
 _IN_NONE: Final = -5
 _INCOMPLETE: Final = object()
 
@@ -164,9 +164,9 @@ class BoundedParser(RedisParser):
         """
         data = self.rest or self._received(self._read_size)
         find, at = data.find, _SHORT_LISTS.match(data).end()  # type: ignore[union-attr] # it matches nothing, too
-        # Separate searches take a tenth of the time of one pattern, and jobs rarely contain any of these bytes.
+        # Plain searches first: jobs rarely contain these bytes, and only a batch has a list further back.
         found = find(b"*", at) + find(b">", at) + find(b"%", at) + find(b"~", at) + find(b"|", at)
-        if found != _IN_NONE and _LONG_LIST.search(data, at):
+        if found != _IN_NONE and _has_long_list(data, at):
             return self._read_bounded(data)
         try:
             self._reader.feed(data)
@@ -315,6 +315,10 @@ class BoundedParser(RedisParser):
         if not chunk:
             raise ConnectionLost(_CLOSED)
         return chunk
+
+
+def _has_long_list(data: bytes, at: int) -> bool:
+    return any(data.find(kind, at) >= 0 and header.search(data, at) for kind, header in _LONG_LISTS)
 
 
 def _lock_of(connection: AbstractConnection) -> threading.Lock:
