@@ -146,9 +146,9 @@ class NextResult(msgspec.Struct, frozen=True):
 
 
 class Batch(msgspec.Struct, frozen=True):
-    """The result of `next_batch`: a flag for each ack, claims, and counts as in `NextResult`."""
+    """The result of `next_batch`: a flag for each settlement, claims, and counts as in `NextResult`."""
 
-    acked: Sequence[bool]
+    accepted: Sequence[bool]
     claims: Sequence[Claim]
     trimmed: int = 0
     lost: int = 0
@@ -161,10 +161,11 @@ class BatchingDriver(Protocol):
     batches: bool
     """Whether batching is enabled. It needs leases, because without one a claim cannot be given back."""
 
-    def next_batch(self, acks: Sequence[Settlement], most: int) -> Batch:
-        """Settle acks and claim up to `most` jobs in one round trip.
+    def next_batch(self, settled: Sequence[Settlement], most: int) -> Batch:
+        """Settle claims of one source and claim up to `most` jobs in one round trip.
 
-        With `most` 0 it only settles, like `Driver.settle`. All acks are of one source, and of claims without a lapse.
+        With `most` 0 it only settles, like `Driver.settle`, but atomically. The settlements are either acks of claims
+        without a lapse, or all of them leave parts.
         The claims after the first are fresh jobs of the same source: at most half of the jobs that wait there, and
         about ten thousand bytes. Only the first claim counts as begun: if the lease of another one expires, that is not
         a lapse, and the record is claimed alone the next time.

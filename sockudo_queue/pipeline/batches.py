@@ -44,7 +44,7 @@ class BatchingQueue(Protocol):
 
     def next(self, settled: Settlement | None) -> NextResult: ...
 
-    def next_batch(self, acks: Sequence[Settlement], most: int) -> Batch: ...
+    def next_batch(self, settled: Sequence[Settlement], most: int, /) -> Batch: ...
 
     def settle(self, settlements: Sequence[Settlement]) -> list[bool]: ...
 
@@ -209,7 +209,7 @@ class Batches:
         except BaseException as error:
             self._not_taken(acks, error)
             raise
-        failure = self._record(acks, batch.acked)
+        failure = self._record(acks, batch.accepted)
         with self._lock:
             self._measure(len(batch.claims))
         if failure is not None:
@@ -313,39 +313,39 @@ class Batches:
                     self.filled.set()
 
     def _give_back(self) -> BrokerError | None:
-        """Put back jobs that no worker has started. Those that Redis refuses are left to their leases.
+        """Put back jobs that no worker has started, those of a source together and in their order.
 
-        Returns the error of a source that does not answer, whose jobs are tried again.
+        Those that Redis refuses are left to their leases. Returns the error of a source that does not answer, whose
+        jobs are tried again.
         """
-        with self._lock:
-            unsent, self._unsent = self._unsent, []
         failure: BrokerError | None = None
-        silent: set[str] = set()
-        given = 0
-        while unsent:
-            settlement = unsent.pop(0)
-            claim = settlement.claim
-            try:
-                if claim.source not in silent:
-                    self._driver.settle([settlement])
-                    given += 1
-            except SourceRefused:
-                pass
-            except BrokerError as error:
-                failure = error
-                silent.add(claim.source)
-            except BaseException:
-                with self._lock:
-                    self._unsent += [settlement, *unsent]
-                raise
-            if claim.source in silent:
-                with self._lock:
-                    self._unsent.append(settlement)
-            else:
-                self._claims.pop(claim.receipt, None)
-        if given:
-            self._wake(given)
+        kept: list[Settlement] = []
+        try:
+            while mine := self._taken_unsent():
+                kept += mine
+                try:
+                    given = sum(self._driver.next_batch(mine, 0).accepted)
+                except SourceRefused:
+                    given = 0
+                except BrokerError as error:
+                    failure = error
+                    continue
+                del kept[-len(mine) :]
+                for settlement in mine:
+                    self._claims.pop(settlement.claim.receipt, None)
+                if given:
+                    self._wake(given)
+        finally:
+            with self._lock:
+                self._unsent = kept + self._unsent
         return failure
+
+    def _taken_unsent(self) -> list[Settlement]:
+        """Take the jobs to give back to the source of the first of them."""
+        with self._lock:
+            mine = [each for each in self._unsent if each.claim.source == self._unsent[0].claim.source]
+            self._unsent = [each for each in self._unsent if each.claim.source != self._unsent[0].claim.source]
+        return mine
 
     def _measure(self, claimed: int) -> None:
         """Count claims, and adapt the size of a batch to how many there are in a second. Under the lock."""

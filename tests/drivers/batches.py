@@ -10,7 +10,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
-from sockudo_queue.drivers.base import Batch, BatchingDriver, Claim, Requeue, Retry, Settlement
+from sockudo_queue.drivers.base import Batch, BatchingDriver, Claim, DeadLetter, Requeue, Retry, Settlement
 from tests.drivers.conformance import FAR, DriverUnderTest, bodies_of, is_idle, settle, take, take_all
 from tests.helpers.jobs import event, job, jobs
 
@@ -35,7 +35,7 @@ def deliver_in_batches(driver: BatchingDriver) -> list[Claim]:
     while batch.claims:
         delivered += batch.claims
         batch = driver.next_batch(acks(list(batch.claims)), MOST)
-        assert all(batch.acked)
+        assert all(batch.accepted)
     return delivered
 
 
@@ -82,7 +82,7 @@ class BatchConformance:
 
         batch = driver.next_batch(acks(claims), 0)
 
-        assert list(batch.acked) == [True, True, True, False, True, True, True, True]
+        assert list(batch.accepted) == [True, True, True, False, True, True, True, True]
         assert list(batch.claims) == []
         assert queue.driver().depth()["active"] == 0
 
@@ -117,7 +117,7 @@ class BatchConformance:
         queue.advance(FAR)
         others = take_all(queue.driver())[: len(held)]
 
-        assert not any(driver.next_batch(acks(held), 0).acked)
+        assert not any(driver.next_batch(acks(held), 0).accepted)
         assert not any(queue.driver().renew(held))
         assert sorted(bodies_of(others)) == sorted(bodies_of(held))
         assert all(queue.driver().settle(acks(others)))
@@ -128,12 +128,38 @@ class BatchConformance:
         driver = batching(queue)
         first, *waiting = driver.next_batch([], 9).claims
 
-        assert all(queue.driver().settle([Settlement(claim, (Requeue(),)) for claim in waiting]))
+        assert all(driver.next_batch([Settlement(claim, (Requeue(),)) for claim in waiting], 0).accepted)
 
         assert settle(queue.driver(), first)
         again = take_all(queue.driver())
         assert bodies_of(again) == pushed[1:]
         assert {claim.lapses for claim in again} == {0}
+
+    def test_dead_letters_that_were_trimmed_are_counted_by_the_next_claim(self, queue: DriverUnderTest) -> None:
+        queue.push(*jobs(4))
+        driver = queue.driver(retention=0)
+        assert isinstance(driver, BatchingDriver)
+        dead, acked, *_ = driver.next_batch([], 4).claims
+        assert settle(driver, dead, DeadLetter(b"d", "exhausted"))
+
+        assert driver.next_batch(acks([acked]), 0).trimmed == 0
+        assert driver.next_batch([], 1).trimmed == 1
+
+    def test_only_jobs_that_are_still_ours_are_given_back(self, queue: DriverUnderTest) -> None:
+        queue.push(*jobs(12))
+        driver = batching(queue)
+        claims = driver.next_batch([], 4).claims
+        assert settle(queue.driver(), claims[2])
+
+        assert driver.next_batch([Settlement(claim, (Requeue(),)) for claim in claims], 0).accepted == [
+            True,
+            True,
+            False,
+            True,
+        ]
+
+        assert queue.driver().depth()["delayed"] == 3
+        assert queue.driver().depth()["active"] == 0
 
     def test_claims_of_a_batch_are_renewed_put_off_and_split_like_others(self, queue: DriverUnderTest) -> None:
         queue.push(*jobs(8))
@@ -190,7 +216,7 @@ class BatchConformance:
 
         again = driver.next_batch(acks(held), 0)
 
-        assert not any(again.acked)
+        assert not any(again.accepted)
         queue.advance(FAR)
         left = take_all(queue.driver())
         assert sorted(bodies_of(left)) == sorted(jobs(40)[8:])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any, Final
@@ -12,7 +13,7 @@ from tests.faults.arrivals import Arrivals
 from tests.faults.measures import figure, scaled
 from tests.faults.queue import LISTS, SERVER_LIST, SLOTS, daemon_on, log_tail, own_key, push, records, settled, waiting
 from tests.helpers.daemon import DaemonProcess
-from tests.helpers.jobs import jobs
+from tests.helpers.jobs import jobs, numbers
 from tests.helpers.queue_v2 import DEFAULT_BASE, Producer
 from tests.helpers.receiver import Answer, Receiver, Request
 from tests.helpers.redis_server import RedisServer
@@ -176,22 +177,39 @@ def claims(daemon: DaemonProcess) -> int:
 def test_jobs_that_wait_are_given_back_when_all_workers_turn_slow(
     redis_server: RedisServer, client: Any, receiver: Receiver
 ) -> None:
-    slow_from = [float("inf")]
+    turned_slow = threading.Event()
+    slow: list[int] = []
 
     def answer(request: Request, nth: int) -> Answer:
-        return Answer(delay=1.0 if time.monotonic() >= slow_from[0] else 0.0)
+        if not turned_slow.is_set():
+            return Answer()
+        slow.extend(numbers(request.body))
+        return Answer(delay=5.0)
 
     receiver.answer(answer)
     push(client, jobs(JOBS))
     with daemon_on(redis_server.url, receiver.url(), QUEUE_DELIVERY_MAX_SLOW="0") as daemon:
         daemon.wait_ready()
         wait_for_batch(client, Lists, daemon)
-        slow_from[0] = time.monotonic()
-        eventually(lambda: len(records(client, "active")) == SLOTS, 0.9, log_tail(daemon))
-        took = time.monotonic() - slow_from[0]
+        turned_slow.set()
+        eventually(lambda: len(slow) == SLOTS, 5, log_tail(daemon))
+        began = time.monotonic()
+        eventually(lambda: numbers_of(client, "active") == sorted(slow), 0.9, log_tail(daemon))
+        took = time.monotonic() - began
+        given_back = numbers_of(client, "delayed")
         daemon.kill()
 
-    figure(f"jobs in hand were given back {took * 1000:.0f} ms after all workers had turned slow")
+    claimed = sorted(slow) + given_back
+    assert given_back, "no job waited in the daemon"
+    assert claimed == list(range(claimed[0], claimed[0] + len(claimed))), "in the order of the queue"
+    [next_waiting] = numbers(client.lindex(own_key(SERVER_LIST, "ready"), 0) or client.lindex(SERVER_LIST, 0))
+    assert next_waiting == claimed[-1] + 1
+    figure(f"{len(given_back)} jobs were given back {took * 1000:.0f} ms after all workers had turned slow")
+
+
+def numbers_of(client: Any, part: str) -> list[int]:
+    """Return the numbers of the jobs in a set, in its order."""
+    return [number for record in records(client, part) for number in numbers(record.body)]
 
 
 def test_batches_share_workers_fairly_between_two_queues(

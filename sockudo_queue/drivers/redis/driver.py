@@ -90,12 +90,14 @@ class RedisDriver:
             return msgspec.structs.replace(result, trimmed=taken(self._trimmed), lost=taken(self._lost))
         return result
 
-    def next_batch(self, acks: Sequence[Settlement], most: int) -> Batch:
-        if acks:
-            acked, claims = self._ack_and_claim(acks, most)
+    def next_batch(self, settled: Sequence[Settlement], most: int) -> Batch:
+        if settled:
+            accepted, claims = self._settle_and_claim_batch(settled, most)
         else:
-            acked, claims = [], self._claim_anywhere(self._in_order(), most)
-        return Batch(acked, claims, taken(self._trimmed), taken(self._lost))
+            accepted, claims = [], self._claim_anywhere(self._in_order(), most)
+        if not most:  # what was counted is left for a call whose caller counts it
+            return Batch(accepted, claims)
+        return Batch(accepted, claims, taken(self._trimmed), taken(self._lost))
 
     def settle(self, settlements: Sequence[Settlement]) -> list[bool]:
         return [self._ask(settlement.claim.source, settlement, "none").accepted for settlement in settlements]
@@ -210,12 +212,14 @@ class RedisDriver:
             # The settlement was taken; that must not get lost with a second call. The next one will meet the fault.
             return NextResult(result.accepted, None)
 
-    def _ack_and_claim(self, acks: Sequence[Settlement], most: int) -> tuple[Sequence[bool], Sequence[Claim]]:
-        key = acks[0].claim.source
+    def _settle_and_claim_batch(
+        self, settled: Sequence[Settlement], most: int
+    ) -> tuple[Sequence[bool], Sequence[Claim]]:
+        key = settled[0].claim.source
         others, room = self._others[key], most
         if others and most:
             room = min(most, max(IN_A_ROW - self._in_a_row, 0))
-        result = self._ask(key, None, None if room else "none", acks, room)
+        result = self._ask(key, None, None if room else "none", settled, room)
         if result.claim is not None:
             return result.acked, [result.claim, *result.more]
         if not most or not others:
@@ -257,14 +261,14 @@ class RedisDriver:
         key: str,
         settled: Settlement | None,
         what: str | None = None,
-        acks: Sequence[Settlement] = (),
+        batch: Sequence[Settlement] = (),
         most: int = 1,
     ) -> SourceResult:
         """Ask one source. Raises `SourceRefused` where it alone refuses, and `BrokerRefused` where all of them do."""
         status = self._statuses[key]
         try:
-            if acks or most != 1:
-                result = status.source.ack_and_claim(acks, most, what)
+            if batch or most != 1:
+                result = status.source.settle_and_claim_batch(batch, most, what)
             else:
                 result = status.source.settle_and_claim(settled, what)
         except BrokerRefused as refusal:

@@ -32,6 +32,7 @@ from sockudo_queue.drivers.redis.source import (
     RedisSource,
     SourceResult,
     Terms,
+    batch_arguments,
     batch_of,
     own_key,
     receipt_of,
@@ -109,7 +110,7 @@ class ListSource(RedisSource):
             arguments.append(0)
             read = replies.CLAIMED
         elif settled.parts or settled.claim.lapses:
-            arguments += settlement_arguments(settled, part_arguments)
+            arguments += (0, *settlement_arguments(settled, part_arguments))
         else:
             arguments += (1, settled.claim.receipt)
         accepted, trimmed, now_ms, lost, claimed = self._link.run(_NEXT, self._claim_keys, arguments, read=read)
@@ -118,11 +119,11 @@ class ListSource(RedisSource):
         receipt, value, lapses = claimed
         return SourceResult(accepted, self._claim_of(now_ms, receipt, value, lapses), trimmed, now_ms, lost)
 
-    def _run_batch(self, acks: Sequence[Settlement], most: int, what: str, expired_until: int) -> SourceResult:
+    def _run_batch(self, settled: Sequence[Settlement], most: int, what: str, expired_until: int) -> SourceResult:
         terms = self._terms
         arguments: Arguments = [self._new_id(), terms.lease_ms, what, terms.dead_retention, expired_until, most]
-        arguments += (len(acks), *(ack.claim.receipt for ack in acks))
-        read = partial(batch_of, settlements=len(acks), claim_of=self._claim_of)
+        arguments += batch_arguments(settled, partial(settlement_arguments, of_part=part_arguments))
+        read = partial(batch_of, settlements=len(settled), claim_of=self._claim_of)
         return self._link.run(_NEXT, self._claim_keys, arguments, read=read)
 
     def _claim_of(self, now_ms: int, receipt: str, value: bytes, lapses: int) -> Claim:

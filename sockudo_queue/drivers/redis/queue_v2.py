@@ -35,6 +35,7 @@ from sockudo_queue.drivers.redis.source import (
     RedisSource,
     SourceResult,
     Terms,
+    batch_arguments,
     batch_of,
     receipt_of,
     settlement_arguments,
@@ -161,16 +162,15 @@ class V2Source(RedisSource):
             arguments.append(0)
             read = self._read_claimed
         elif settled.parts:
-            size = settled.claim.size if isinstance(settled.claim, V2Claim) else 0
-            arguments += settlement_arguments(settled, _parts_of(settled.claim), size)
+            arguments += (0, *_settlement_arguments(settled))
         else:
             arguments += (1, settled.claim.receipt)
         return self._link.run(_NEXT, self._all_keys, arguments, read=read)
 
-    def _run_batch(self, acks: Sequence[Settlement], most: int, what: str, expired_until: int) -> SourceResult:
+    def _run_batch(self, settled: Sequence[Settlement], most: int, what: str, expired_until: int) -> SourceResult:
         arguments = self._terms_for(what, expired_until, most)
-        arguments += (len(acks), *(ack.claim.receipt for ack in acks))
-        read = partial(batch_of, settlements=len(acks), claim_of=self._claim_of)
+        arguments += batch_arguments(settled, _settlement_arguments)
+        read = partial(batch_of, settlements=len(settled), claim_of=self._claim_of)
         return self._link.run(_NEXT, self._all_keys, arguments, read=read)
 
     def _renew(self, receipts: Sequence[str]) -> list[bool]:
@@ -202,6 +202,11 @@ class V2Source(RedisSource):
             raise replies.UnexpectedReply
         state, body = opened(value, shown_id)
         return V2Claim(self.key, receipt, body, state, lapses, now_ms, start=start_of(value, body), size=len(value))
+
+
+def _settlement_arguments(settled: Settlement) -> Arguments:
+    size = settled.claim.size if isinstance(settled.claim, V2Claim) else 0
+    return settlement_arguments(settled, _parts_of(settled.claim), size)
 
 
 def _parts_of(claim: Claim) -> Callable[[Settlement, int, Disposition], Arguments]:

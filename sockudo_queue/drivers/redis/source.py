@@ -148,10 +148,10 @@ class RedisSource(ABC):
             self._note_delays(settled.parts)
         return self._timed(partial(self._run_next, settled, what, self.clock.expired_until()), what)
 
-    def ack_and_claim(self, acks: Sequence[Settlement], most: int, what: str | None = None) -> SourceResult:
-        """Settle claims of which nothing is kept, and claim up to `most`, in one step; `what` as above."""
+    def settle_and_claim_batch(self, settled: Sequence[Settlement], most: int, what: str | None = None) -> SourceResult:
+        """Settle several claims, as `base.BatchingDriver` describes, and claim up to `most`; `what` as above."""
         what = what or ("fresh" if next(self._takes) & 1 else "due")
-        return self._timed(partial(self._run_batch, acks, most, what, self.clock.expired_until()), what)
+        return self._timed(partial(self._run_batch, settled, most, what, self.clock.expired_until()), what)
 
     def _timed(self, run: Callable[[], SourceResult], what: str) -> SourceResult:
         asked_at = time.monotonic()
@@ -270,8 +270,8 @@ class RedisSource(ABC):
         """Run the script that settles and claims; `expired_until` is as `ServerClock` says."""
 
     @abstractmethod
-    def _run_batch(self, acks: Sequence[Settlement], most: int, what: str, expired_until: int) -> SourceResult:
-        """Run the same script for several acks and up to `most` claims."""
+    def _run_batch(self, settled: Sequence[Settlement], most: int, what: str, expired_until: int) -> SourceResult:
+        """Run the same script for several settlements and up to `most` claims."""
 
     @abstractmethod
     def _renew(self, receipts: Sequence[str]) -> list[bool]:
@@ -311,18 +311,25 @@ def receipt_of(letter: StoredDeadLetter) -> bytes:
 def settlement_arguments(
     settled: Settlement, of_part: Callable[[Settlement, int, Disposition], Arguments], *before: int
 ) -> Arguments:
-    """Return what the scripts want to know of a settlement: no plain ack, the receipt, and its parts.
+    """Return the arguments of the scripts for a settlement with parts: the receipt, and the parts.
 
     `before` stands before the parts.
     """
-    arguments: Arguments = [0, settled.claim.receipt, len(settled.parts), *before]
+    arguments: Arguments = [settled.claim.receipt, len(settled.parts), *before]
     for ordinal, part in enumerate(settled.parts):
         arguments += of_part(settled, ordinal, part)
     return arguments
 
 
+def batch_arguments(settled: Sequence[Settlement], of_settlement: Callable[[Settlement], Arguments]) -> Arguments:
+    """Return the arguments of the scripts for several settlements, either acks or such with parts."""
+    if not settled or not settled[0].parts:
+        return [len(settled), *[ack.claim.receipt for ack in settled]]
+    return [0, *itertools.chain.from_iterable(map(of_settlement, settled))]
+
+
 def batch_of(reply: Any, settlements: int, claim_of: Callable[[int, str, bytes, int], Claim]) -> SourceResult:
-    """Return what the script of `next` says to several acks and a wish for several claims."""
+    """Return what the script of `next` says to several settlements and a wish for several claims."""
     acked, trimmed, now_ms, lost, claimed = replies.batch(reply, settlements)
     claims = [claim_of(now_ms, *each) for each in claimed]
     return SourceResult(True, claims[0] if claims else None, trimmed, now_ms, lost, acked, claims[1:])

@@ -53,7 +53,7 @@ class Queue:
         return Batch([True] * len(acks), claims)
 
     def settle(self, settlements: Sequence[Settlement]) -> list[bool]:
-        return list(self.next_batch(settlements, 0).acked)
+        return list(self.next_batch(settlements, 0).accepted)
 
 
 class World:
@@ -311,6 +311,18 @@ def test_failed_acks_of_one_source_are_not_sent_with_the_calls_of_workers() -> N
     assert None not in taken
     assert {acks for acks, _ in world.queue.calls} == {0}
     assert world.batches.holds, "the failed ack is repeated by flush"
+
+
+def test_jobs_are_given_back_together_and_in_their_order() -> None:
+    world = World()
+    world.take()
+    world.queue.calls.clear()
+
+    world.batches.flush(everything=True)
+
+    assert world.queue.calls == [(LARGEST - 1, 0)]
+    assert [settled.claim for settled in world.queue.settled] == world.all[1:LARGEST]
+    assert not world.batches.holds
 
 
 def test_jobs_are_given_back_while_acks_of_another_source_fail() -> None:
