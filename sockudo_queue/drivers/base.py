@@ -161,7 +161,7 @@ class BatchingDriver(Protocol):
     batches: bool
     """Whether batching is enabled. It needs leases, because without one a claim cannot be given back."""
 
-    def next_batch(self, settled: Sequence[Settlement], most: int) -> Batch:
+    def next_batch(self, settlements: Sequence[Settlement], most: int) -> Batch:
         """Settle claims of one source and claim up to `most` jobs in one round trip.
 
         With `most` 0 it only settles, like `Driver.settle`, but atomically. The settlements are either acks of claims

@@ -44,8 +44,8 @@ class NoneDriver:
         self.dead_letters = NoDeadLetterStore()
         self._closed = threading.Event()
 
-    def next(self, settled: Settlement | None) -> NextResult:
-        return NextResult(settled is None, None)
+    def next(self, settlement: Settlement | None) -> NextResult:
+        return NextResult(settlement is None, None)
 
     def settle(self, settlements: Sequence[Settlement]) -> list[bool]:
         return [False] * len(settlements)

@@ -42,9 +42,9 @@ FETCH_WITHIN: Final = 0.1
 class BatchingQueue(Protocol):
     """What is used of a driver here."""
 
-    def next(self, settled: Settlement | None) -> NextResult: ...
+    def next(self, settlement: Settlement | None) -> NextResult: ...
 
-    def next_batch(self, settled: Sequence[Settlement], most: int, /) -> Batch: ...
+    def next_batch(self, settlements: Sequence[Settlement], most: int, /) -> Batch: ...
 
     def settle(self, settlements: Sequence[Settlement]) -> list[bool]: ...
 
@@ -105,13 +105,13 @@ class Batches:
             self._append(settlement)
         return True
 
-    def next(self, settled: Settlement | None) -> NextResult:
+    def next(self, settlement: Settlement | None) -> NextResult:
         """Settle and claim as `Driver.next` does; what waits here is claimed first. Raises `BrokerError`."""
-        if settled is None:
+        if settlement is None:
             return self._next()
         if not self._waiting:
-            return self._next_alone(settled)
-        accepted = self._driver.settle([settled])[0]
+            return self._next_alone(settlement)
+        accepted = self._driver.settle([settlement])[0]
         try:
             result = self._next()
         except BrokerError:
@@ -196,8 +196,8 @@ class Batches:
             self._end_fetch()
         return NextResult(True, claim, batch.trimmed, lost=batch.lost)
 
-    def _next_alone(self, settled: Settlement | None) -> NextResult:
-        result = self._driver.next(settled)
+    def _next_alone(self, settlement: Settlement | None) -> NextResult:
+        result = self._driver.next(settlement)
         with self._lock:
             self._measure(int(result.claim is not None))
         return result

@@ -39,7 +39,7 @@ waits for one format of the queue would be missing for the others."""
 class ClaimQueue(Protocol):
     """Settles and claims: a driver, or batches over one."""
 
-    def next(self, settled: Settlement | None, /) -> NextResult: ...
+    def next(self, settlement: Settlement | None, /) -> NextResult: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class Worker:
         self.current: tuple[JobInFlight, WebhookDelivery | None] | None = None
         self._allowance = 0.0
         # The settlement of the last job, if the next claim is to send it.
-        self.settled: Settlement | None = None
+        self.settlement: Settlement | None = None
         self._pool = context.pool
         self._queue = context.queue
         self._is_woken = bool(context.driver.sources)  # otherwise `next` itself waits
@@ -126,19 +126,19 @@ class Worker:
 
         References to a job's bytes are dropped early: a job may be large, and the next one may come much later.
         """
-        settled, self.settled = self.settled, None
+        settlement, self.settlement = self.settlement, None
         if self._isolation.holds:
-            self._stand_back(settled)
+            self._stand_back(settlement)
             return
         seen = self._pool.wakeups
-        claim = self._next(settled)
+        claim = self._next(settlement)
         if claim is None:
             if self._is_woken:
                 self.claiming = False
-                self._pool.wait_for_work(seen, _until_due(settled))
+                self._pool.wait_for_work(seen, _until_due(settlement))
             return
-        settled = None
-        self.settled = self._deliver(claim)
+        settlement = None
+        self.settlement = self._deliver(claim)
         if self._resolver.large_jobs.bytes and len(claim.body) > LARGE and not self._isolation.holds:
             self._settle_now()  # otherwise it would stay in memory until the next job arrives
 
@@ -167,8 +167,8 @@ class Worker:
     def _settle_now(self) -> None:
         """Settle the last job without claiming the next."""
         self.claiming = False
-        settled, self.settled = self.settled, None
-        self._settle(settled)
+        settlement, self.settlement = self.settlement, None
+        self._settle(settlement)
 
     def _allow(self, seconds: float) -> None:
         """Set the maximum number of seconds between heartbeats."""
@@ -176,12 +176,12 @@ class Worker:
             self._beats.register(self.name, seconds)
             self._allowance = seconds
 
-    def _stand_back(self, settled: Settlement | None) -> None:
+    def _stand_back(self, settlement: Settlement | None) -> None:
         """Settle without claiming, because another job runs alone."""
         self.claiming = False
-        self._settle(settled)
-        if settled is not None:
-            self._isolation.end(settled.claim.receipt)
+        self._settle(settlement)
+        if settlement is not None:
+            self._isolation.end(settlement.claim.receipt)
         self._isolation.wait()
 
     def _may_claim(self) -> bool:
@@ -261,25 +261,25 @@ class Worker:
             self.current = None  # other workers still process this job; the last one settles it
         return settlement
 
-    def _next(self, settled: Settlement | None) -> Claim | None:
+    def _next(self, settlement: Settlement | None) -> Claim | None:
         """Settle and claim, retrying until the broker answers. Returns None if there is no job or the daemon stops."""
         backoff: Backoff | None = None
         repeated, began, batches = False, time.monotonic(), self._batches
-        if settled is not None and batches is not None and batches.take_over(settled):
-            settled = self.current = None
+        if settlement is not None and batches is not None and batches.take_over(settlement):
+            settlement = self.current = None
         while True:
             losses = self._watch.losses
             try:
-                turn = self._queue.next(settled)
+                turn = self._queue.next(settlement)
             except BrokerError as error:
                 self._watch.failed(error)
                 backoff, repeated = backoff or broker_backoff(), True
                 self._beats.beat(self.name)
-                if settled is not None and self._is_hopeless(error, began):
-                    self._recorder.give_up(settled, error)
-                    settled = self.current = None
+                if settlement is not None and self._is_hopeless(error, began):
+                    self._recorder.give_up(settlement, error)
+                    settlement = self.current = None
                 if backoff.wait(self._stopping):
-                    self._settle(settled, repeated=True)
+                    self._settle(settlement, repeated=True)
                     return None
                 continue
             if turn.asked and self._watch.awaits_answer:
@@ -288,9 +288,9 @@ class Worker:
                 self._metrics.trimmed(turn.trimmed)
             if turn.lost:
                 self._metrics.records_lost(turn.lost)
-            if settled is not None:
+            if settlement is not None:
                 if turn.accepted is not None:
-                    self._recorder.record(settled, accepted=turn.accepted, repeated=repeated)
+                    self._recorder.record(settlement, accepted=turn.accepted, repeated=repeated)
                 self.current = None  # otherwise the driver has queued it and reports the result later
             return turn.claim
 

@@ -40,12 +40,12 @@ class RedisAtMostOnceDriver(RedisDriver):
         self._orders = itertools.cycle([tuple(keys), tuple(reversed(keys))])
         self.sources = ()
 
-    def next(self, settled: Settlement | None) -> NextResult:
-        accepted = self.settle([settled])[0] if settled else True
+    def next(self, settlement: Settlement | None) -> NextResult:
+        accepted = self.settle([settlement])[0] if settlement else True
         try:
             claim = self._kept() or self._popped()
         except BrokerError:
-            if settled is None:
+            if settlement is None:
                 raise
             claim = None  # the settlement was accepted; an error here would hide that
         return NextResult(accepted, claim, taken(self._trimmed), lost=taken(self._lost))

@@ -81,18 +81,18 @@ class RedisDriver:
         self.peers = RedisPeers(link, sources)
         self.controls = RedisControls(link, prefix)
 
-    def next(self, settled: Settlement | None) -> NextResult:
-        if settled is None:
+    def next(self, settlement: Settlement | None) -> NextResult:
+        if settlement is None:
             result = NextResult(True, first_of(self._claim_anywhere(self._in_order())))
         else:
-            result = self._settle_and_claim(settled)
+            result = self._settle_and_claim(settlement)
         if self._trimmed or self._lost:
             return msgspec.structs.replace(result, trimmed=taken(self._trimmed), lost=taken(self._lost))
         return result
 
-    def next_batch(self, settled: Sequence[Settlement], most: int) -> Batch:
-        if settled:
-            accepted, claims = self._settle_and_claim_batch(settled, most)
+    def next_batch(self, settlements: Sequence[Settlement], most: int) -> Batch:
+        if settlements:
+            accepted, claims = self._settle_and_claim_batch(settlements, most)
         else:
             accepted, claims = [], self._claim_anywhere(self._in_order(), most)
         if not most:  # what was counted is left for a call whose caller counts it
@@ -196,14 +196,14 @@ class RedisDriver:
     def _source(self, key: str) -> RedisSource:
         return self._statuses[key].source
 
-    def _settle_and_claim(self, settled: Settlement) -> NextResult:
-        key = settled.claim.source
+    def _settle_and_claim(self, settlement: Settlement) -> NextResult:
+        key = settlement.claim.source
         others = self._others[key]
         if others and self._in_a_row >= IN_A_ROW:
             self._in_a_row = 0
-            result, rest = self._ask(key, settled, "none"), [*others, key]
+            result, rest = self._ask(key, settlement, "none"), [*others, key]
         else:
-            result, rest = self._ask(key, settled), others
+            result, rest = self._ask(key, settlement), others
         if result.claim is not None or not rest:
             return NextResult(result.accepted, result.claim)
         try:
@@ -213,13 +213,13 @@ class RedisDriver:
             return NextResult(result.accepted, None)
 
     def _settle_and_claim_batch(
-        self, settled: Sequence[Settlement], most: int
+        self, settlements: Sequence[Settlement], most: int
     ) -> tuple[Sequence[bool], Sequence[Claim]]:
-        key = settled[0].claim.source
+        key = settlements[0].claim.source
         others, room = self._others[key], most
         if others and most:
             room = min(most, max(IN_A_ROW - self._in_a_row, 0))
-        result = self._ask(key, None, None if room else "none", settled, room)
+        result = self._ask(key, None, None if room else "none", settlements, room)
         if result.claim is not None:
             return result.acked, [result.claim, *result.more]
         if not most or not others:
@@ -259,7 +259,7 @@ class RedisDriver:
     def _ask(
         self,
         key: str,
-        settled: Settlement | None,
+        settlement: Settlement | None,
         what: str | None = None,
         batch: Sequence[Settlement] = (),
         most: int = 1,
@@ -270,9 +270,9 @@ class RedisDriver:
             if batch or most != 1:
                 result = status.source.settle_and_claim_batch(batch, most, what)
             else:
-                result = status.source.settle_and_claim(settled, what)
+                result = status.source.settle_and_claim(settlement, what)
         except BrokerRefused as refusal:
-            if settled is not None and self._refuses_only(settled, refusal):
+            if settlement is not None and self._refuses_only(settlement, refusal):
                 raise SettlementRefused(key, str(refusal)) from None
             raise self._refused(key, refusal) from None
         except BrokerUnavailable as error:
@@ -299,7 +299,7 @@ class RedisDriver:
             return refusal
         return SourceRefused(key, str(refusal))
 
-    def _refuses_only(self, settled: Settlement, refusal: BrokerRefused) -> bool:
+    def _refuses_only(self, settlement: Settlement, refusal: BrokerRefused) -> bool:
         """Tell whether the server refuses a settlement for its size, and takes the same script without one.
 
         The script without one writes next to nothing. So that it is taken says nothing of a missing right, or a key of
@@ -308,7 +308,7 @@ class RedisDriver:
         if self._is_of_all(refusal) or not is_of_size(refusal):
             return False
         try:
-            self._source(settled.claim.source).settle_and_claim(None, "none")
+            self._source(settlement.claim.source).settle_and_claim(None, "none")
         except BrokerError:
             return False
         return True

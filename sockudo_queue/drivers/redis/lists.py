@@ -103,27 +103,27 @@ class ListSource(RedisSource):
     def _audit(self) -> RecordAudit:
         return self._run_audit(self.delayed, self.active, self.held)
 
-    def _run_next(self, settled: Settlement | None, what: str, expired_until: int) -> SourceResult:
+    def _run_next(self, settlement: Settlement | None, what: str, expired_until: int) -> SourceResult:
         terms, read = self._terms, replies.SETTLED_AND_CLAIMED
         arguments: Arguments = [self._new_id(), terms.lease_ms, what, terms.dead_retention, expired_until, 1]
-        if settled is None:
+        if settlement is None:
             arguments.append(0)
             read = replies.CLAIMED
-        elif settled.parts or settled.claim.lapses:
-            arguments += (0, *settlement_arguments(settled, part_arguments))
+        elif settlement.parts or settlement.claim.lapses:
+            arguments += (0, *settlement_arguments(settlement, part_arguments))
         else:
-            arguments += (1, settled.claim.receipt)
+            arguments += (1, settlement.claim.receipt)
         accepted, trimmed, now_ms, lost, claimed = self._link.run(_NEXT, self._claim_keys, arguments, read=read)
         if claimed is None:
             return SourceResult(accepted, None, trimmed, now_ms, lost)
         receipt, value, lapses = claimed
         return SourceResult(accepted, self._claim_of(now_ms, receipt, value, lapses), trimmed, now_ms, lost)
 
-    def _run_batch(self, settled: Sequence[Settlement], most: int, what: str, expired_until: int) -> SourceResult:
+    def _run_batch(self, settlements: Sequence[Settlement], most: int, what: str, expired_until: int) -> SourceResult:
         terms = self._terms
         arguments: Arguments = [self._new_id(), terms.lease_ms, what, terms.dead_retention, expired_until, most]
-        arguments += batch_arguments(settled, partial(settlement_arguments, of_part=part_arguments))
-        read = partial(batch_of, settlements=len(settled), claim_of=self._claim_of)
+        arguments += batch_arguments(settlements, partial(settlement_arguments, of_part=part_arguments))
+        read = partial(batch_of, settlements=len(settlements), claim_of=self._claim_of)
         return self._link.run(_NEXT, self._claim_keys, arguments, read=read)
 
     def _claim_of(self, now_ms: int, receipt: str, value: bytes, lapses: int) -> Claim:

@@ -156,21 +156,21 @@ class V2Source(RedisSource):
             adrift = 0
         return RecordAudit(ours.lost, ours.restored, ours.unreachable + adrift)
 
-    def _run_next(self, settled: Settlement | None, what: str, expired_until: int) -> SourceResult:
+    def _run_next(self, settlement: Settlement | None, what: str, expired_until: int) -> SourceResult:
         arguments, read = self._terms_for(what, expired_until), self._read_settled_and_claimed
-        if settled is None:
+        if settlement is None:
             arguments.append(0)
             read = self._read_claimed
-        elif settled.parts:
-            arguments += (0, *_settlement_arguments(settled))
+        elif settlement.parts:
+            arguments += (0, *_settlement_arguments(settlement))
         else:
-            arguments += (1, settled.claim.receipt)
+            arguments += (1, settlement.claim.receipt)
         return self._link.run(_NEXT, self._all_keys, arguments, read=read)
 
-    def _run_batch(self, settled: Sequence[Settlement], most: int, what: str, expired_until: int) -> SourceResult:
+    def _run_batch(self, settlements: Sequence[Settlement], most: int, what: str, expired_until: int) -> SourceResult:
         arguments = self._terms_for(what, expired_until, most)
-        arguments += batch_arguments(settled, _settlement_arguments)
-        read = partial(batch_of, settlements=len(settled), claim_of=self._claim_of)
+        arguments += batch_arguments(settlements, _settlement_arguments)
+        read = partial(batch_of, settlements=len(settlements), claim_of=self._claim_of)
         return self._link.run(_NEXT, self._all_keys, arguments, read=read)
 
     def _renew(self, receipts: Sequence[str]) -> list[bool]:
@@ -204,9 +204,9 @@ class V2Source(RedisSource):
         return V2Claim(self.key, receipt, body, state, lapses, now_ms, start=start_of(value, body), size=len(value))
 
 
-def _settlement_arguments(settled: Settlement) -> Arguments:
-    size = settled.claim.size if isinstance(settled.claim, V2Claim) else 0
-    return settlement_arguments(settled, _parts_of(settled.claim), size)
+def _settlement_arguments(settlement: Settlement) -> Arguments:
+    size = settlement.claim.size if isinstance(settlement.claim, V2Claim) else 0
+    return settlement_arguments(settlement, _parts_of(settlement.claim), size)
 
 
 def _parts_of(claim: Claim) -> Callable[[Settlement, int, Disposition], Arguments]:

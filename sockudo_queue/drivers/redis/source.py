@@ -138,20 +138,22 @@ class RedisSource(ABC):
         self._can_block = True
         self._closed = threading.Event()
 
-    def settle_and_claim(self, settled: Settlement | None, what: str | None = None) -> SourceResult:
+    def settle_and_claim(self, settlement: Settlement | None, what: str | None = None) -> SourceResult:
         """Settle and claim in one step. `what` is "none" to claim nothing; None lets fresh and due records take turns.
 
         "kept", which only lists know, claims nothing but what is in our own keys.
         """
         what = what or ("fresh" if next(self._takes) & 1 else "due")
-        if settled is not None and settled.parts:
-            self._note_delays(settled.parts)
-        return self._timed(partial(self._run_next, settled, what, self.clock.expired_until()), what)
+        if settlement is not None and settlement.parts:
+            self._note_delays(settlement.parts)
+        return self._timed(partial(self._run_next, settlement, what, self.clock.expired_until()), what)
 
-    def settle_and_claim_batch(self, settled: Sequence[Settlement], most: int, what: str | None = None) -> SourceResult:
+    def settle_and_claim_batch(
+        self, settlements: Sequence[Settlement], most: int, what: str | None = None
+    ) -> SourceResult:
         """Settle several claims, as `base.BatchingDriver` describes, and claim up to `most`; `what` as above."""
         what = what or ("fresh" if next(self._takes) & 1 else "due")
-        return self._timed(partial(self._run_batch, settled, most, what, self.clock.expired_until()), what)
+        return self._timed(partial(self._run_batch, settlements, most, what, self.clock.expired_until()), what)
 
     def _timed(self, run: Callable[[], SourceResult], what: str) -> SourceResult:
         asked_at = time.monotonic()
@@ -266,11 +268,11 @@ class RedisSource(ABC):
                 self._longest_delay_ms = part.delay_ms
 
     @abstractmethod
-    def _run_next(self, settled: Settlement | None, what: str, expired_until: int) -> SourceResult:
+    def _run_next(self, settlement: Settlement | None, what: str, expired_until: int) -> SourceResult:
         """Run the script that settles and claims; `expired_until` is as `ServerClock` says."""
 
     @abstractmethod
-    def _run_batch(self, settled: Sequence[Settlement], most: int, what: str, expired_until: int) -> SourceResult:
+    def _run_batch(self, settlements: Sequence[Settlement], most: int, what: str, expired_until: int) -> SourceResult:
         """Run the same script for several settlements and up to `most` claims."""
 
     @abstractmethod
@@ -309,23 +311,23 @@ def receipt_of(letter: StoredDeadLetter) -> bytes:
 
 
 def settlement_arguments(
-    settled: Settlement, of_part: Callable[[Settlement, int, Disposition], Arguments], *before: int
+    settlement: Settlement, of_part: Callable[[Settlement, int, Disposition], Arguments], *before: int
 ) -> Arguments:
     """Return the arguments of the scripts for a settlement with parts: the receipt, and the parts.
 
     `before` stands before the parts.
     """
-    arguments: Arguments = [settled.claim.receipt, len(settled.parts), *before]
-    for ordinal, part in enumerate(settled.parts):
-        arguments += of_part(settled, ordinal, part)
+    arguments: Arguments = [settlement.claim.receipt, len(settlement.parts), *before]
+    for ordinal, part in enumerate(settlement.parts):
+        arguments += of_part(settlement, ordinal, part)
     return arguments
 
 
-def batch_arguments(settled: Sequence[Settlement], of_settlement: Callable[[Settlement], Arguments]) -> Arguments:
+def batch_arguments(settlements: Sequence[Settlement], of_settlement: Callable[[Settlement], Arguments]) -> Arguments:
     """Return the arguments of the scripts for several settlements, either acks or such with parts."""
-    if not settled or not settled[0].parts:
-        return [len(settled), *[ack.claim.receipt for ack in settled]]
-    return [0, *itertools.chain.from_iterable(map(of_settlement, settled))]
+    if not settlements or not settlements[0].parts:
+        return [len(settlements), *[ack.claim.receipt for ack in settlements]]
+    return [0, *itertools.chain.from_iterable(map(of_settlement, settlements))]
 
 
 def batch_of(reply: Any, settlements: int, claim_of: Callable[[int, str, bytes, int], Claim]) -> SourceResult:

@@ -86,13 +86,13 @@ class SqsDriver:
 
     # Claims
 
-    def next(self, settled: Settlement | None) -> NextResult:
+    def next(self, settlement: Settlement | None) -> NextResult:
         """See the contract. If `flush` is in use, it carries out the settlement later, and `accepted` is None."""
-        accepted, asked = self._end(settled) if settled is not None else (True, False)
+        accepted, asked = self._end(settlement) if settlement is not None else (True, False)
         try:
             claim, received_some = self._next_claim()
         except BrokerError:
-            if settled is None:
+            if settlement is None:
                 raise
             # Retrying this settlement would be wrong; the notifier gets the same error and reports it.
             return NextResult(accepted, None, asked=asked)
@@ -274,12 +274,12 @@ class SqsDriver:
             self._news_seen = self._buffer.news
             return self._buffer.claimable(self._clock())
 
-    def _end(self, settled: Settlement) -> tuple[bool | None, bool]:
+    def _end(self, settlement: Settlement) -> tuple[bool | None, bool]:
         """Settle for `next`; return whether it was accepted (None: later), and whether SQS has answered."""
         with self._changed:
-            if settled.claim.receipt in self._settlements.results:
+            if settlement.claim.receipt in self._settlements.results:
                 return None, False
-            task = self._settlements.plan(settled)
+            task = self._settlements.plan(settlement)
             if task is None:
                 return False, False
             if task.is_local and not task.in_flight and self._settler.is_ours(task.record.message):
@@ -290,7 +290,7 @@ class SqsDriver:
             if self._is_flushed:
                 self._changed.notify_all()
                 return None, False
-        return self.settle([settled])[0], True
+        return self.settle([settlement])[0], True
 
     def _until_something(self) -> float:
         """Return the seconds until `flush` may have work. Under the lock."""

@@ -119,7 +119,7 @@ class World:
     def step(self) -> Settlement | None:
         """Let the worker make one pass; return how its job ended."""
         self.worker.step()
-        return self.worker.settled
+        return self.worker.settlement
 
     def counts(self) -> tuple[int, ...]:
         return tuple(self.queue.depth().values())
