@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import threading
 import time
 from dataclasses import dataclass, field
@@ -29,6 +30,11 @@ from sockudo_queue.runtime.backoff import Backoff
 IDLE_LOOK: Final = 5.0
 """Seconds after which an idle worker polls for work. Notifiers wake it much earlier; the poll covers a lost wake-up."""
 
+EXPECTED_WITHIN: Final = 30.0
+"""Delays up to this many seconds end punctually while workers are idle. A notifier does not know of a shorter delay
+than the one it waits for, and a wait in Redis ends up to 0.1 s late."""
+MOST_EXPECTED: Final = 1_000
+"""Delays that one worker remembers; it bounds memory."""
 LIVE_WITHIN: Final = 60.0
 """Seconds without a heartbeat, in addition to the time that a thread may block, after which `/livez` fails."""
 REFUSED_LIMIT: Final = 5.0
@@ -79,6 +85,7 @@ class Worker:
         # The claim and delivery in progress; they are given back if this thread crashes.
         self.current: tuple[JobInFlight, WebhookDelivery | None] | None = None
         self._allowance = 0.0
+        self._due: list[float] = []  # heap: when the records are due that this worker delayed
         # The settlement of the last job, if the next claim is to send it.
         self.settlement: Settlement | None = None
         self._pool = context.pool
@@ -130,17 +137,38 @@ class Worker:
         if self._isolation.holds:
             self._stand_back(settlement)
             return
-        seen = self._pool.wakeups
+        if settlement is not None and settlement.parts:
+            self._expect(settlement)
+        seen, asked_at = self._pool.wakeups, time.monotonic()
         claim = self._next(settlement)
         if claim is None:
             if self._is_woken:
                 self.claiming = False
-                self._pool.wait_for_work(seen, _until_due(settlement))
+                self._pool.wait_for_work(seen, self._until_due(asked_at))
             return
         settlement = None
         self.settlement = self._deliver(claim)
         if self._resolver.large_jobs.bytes and len(claim.body) > LARGE and not self._isolation.holds:
             self._settle_now()  # otherwise it would stay in memory until the next job arrives
+
+    def _expect(self, settlement: Settlement) -> None:
+        """Remember when the records are due that a settlement delays."""
+        now = time.monotonic()
+        self._forget_due(now)
+        for part in settlement.parts:
+            if not isinstance(part, Retry) or len(self._due) >= MOST_EXPECTED:
+                continue
+            if part.delay_ms <= EXPECTED_WITHIN * 1000:
+                heapq.heappush(self._due, now + part.delay_ms / 1000)
+
+    def _until_due(self, asked_at: float) -> float:
+        """Return the seconds until an idle worker polls, after a claim at `asked_at` found nothing."""
+        self._forget_due(asked_at)
+        return min(IDLE_LOOK, max(self._due[0] - time.monotonic(), 0.0)) if self._due else IDLE_LOOK
+
+    def _forget_due(self, until: float) -> None:
+        while self._due and self._due[0] <= until:
+            heapq.heappop(self._due)
 
     def _work_slot(self) -> None:
         """Claim and deliver while there is a slot; the settlement of one job claims the next."""
@@ -317,9 +345,3 @@ class Worker:
     def _is_hopeless(error: BrokerError, began: float) -> bool:
         """Return whether a settlement has been refused for so long that its lease is left to expire."""
         return isinstance(error, SourceRefused) and time.monotonic() - began > REFUSED_LIMIT
-
-
-def _until_due(settlement: Settlement | None) -> float:
-    """Return the seconds until an idle worker polls: a notifier may not know of shorter delays."""
-    delays = [part.delay_ms / 1000 for part in settlement.parts if isinstance(part, Retry)] if settlement else []
-    return min([IDLE_LOOK, *delays])

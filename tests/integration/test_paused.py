@@ -154,7 +154,7 @@ def test_webhook_limits_attempts_in_flight(redis_server: RedisServer, receiver: 
     with redis_server.client() as client, daemon_on(redis_server.url, hook) as daemon:
         daemon.wait_ready()
         push(client, jobs(count))
-        receiver.wait_for(count, 90)
+        receiver.wait_for(count, 30)
         eventually(lambda: not waiting(client), 10, log_tail(daemon))
         deferrals = daemon.metric("sockudo_webhook_deferrals_total", webhook="orders")
     assert in_flight.most <= 2

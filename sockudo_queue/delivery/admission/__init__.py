@@ -45,6 +45,8 @@ for 5 slots and 32 spare workers. An endpoint is *alone* while no prompt endpoin
                                         endpoint has attempts in flight already, three sixteenths where it has none,
                                         an eighth where it was prompt or is slow
 
+A webhook with `max_in_flight` also has a plan of start times for the deliveries above its limit (`place_schedule`).
+
 An attempt that may not start gets a *reservation*: a start time of its own in the queue of its breaker, endpoint or
 app. It does not count as an attempt and holds no thread. Jobs beyond the longest reservation get no start time; they
 ask again, less often each time.

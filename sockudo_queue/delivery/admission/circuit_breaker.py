@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Final
 
 from sockudo_queue.core.outcome import Outcome, Verdict
+from sockudo_queue.delivery.admission.place_schedule import PlaceSchedule
 from sockudo_queue.runtime.backoff import longer
 
 USUAL_FACTOR: Final = 3
@@ -73,7 +74,7 @@ class Breaker:
         self._first = min(first_period, longest_period)
         self.longest = longest_period
         self.line = ReservationSchedule()
-        self.places = ReservationSchedule()  # for attempts above the webhook's limit of attempts in flight
+        self.places = PlaceSchedule()  # for attempts above the webhook's limit of attempts in flight
         self.failures = 0
         self.failing_since = 0.0
         self.open_until = 0.0
@@ -112,6 +113,7 @@ class Breaker:
         failure, even one such as 409: retries that are not the endpoint's fault can be as many as others.
         """
         is_probe = self.drop_probe(token)
+        self.places.record(took, now)
         if outcome.status is not None:
             self.last_answer = now
         if not outcome.blames_endpoint:

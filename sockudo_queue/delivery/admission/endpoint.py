@@ -177,15 +177,15 @@ class Endpoint:
     def _over(self, most: int, breaker: Breaker, now: float, *, reserved: bool) -> Deferral | None:
         """Return a deferral if the webhook has reached its limit of attempts in flight, else None.
 
-        Jobs with a reservation go first: a new attempt would take the place that was reserved for one of them.
+        Deliveries with a start time go first: a new one would take the place that was planned for one of them.
         """
-        is_full = len(breaker.in_flight) >= most
-        takes = breaker.usual or self._service_time(now)
-        if is_full and reserved:
-            return Deferral(takes / 2, by_breaker=False, grows=True)
-        if is_full or (not reserved and breaker.places.next_free > now):
-            return self._reserve(breaker.places, now, now, by_breaker=False, step=takes / most * SPACING)
-        return None
+        places = breaker.places
+        if len(breaker.in_flight) < most and (reserved or not places.has_line(now)):
+            return None
+        delay = places.plan(breaker.in_flight.values(), most, self._service_time(now), now)
+        if delay is None:
+            return Deferral(places.longest, by_breaker=False, reserved=False, grows=True)
+        return Deferral(delay, by_breaker=False)
 
     def end(self, admission: Admission, outcome: Outcome | None, now: float) -> None:
         """Record the end of an attempt; an `outcome` of None does not count (during a stop). Caller holds the lock."""

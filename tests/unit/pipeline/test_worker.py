@@ -162,6 +162,23 @@ def test_step_without_work_waits_until_it_is_woken() -> None:
     assert not world.worker.claiming
 
 
+def test_idle_worker_polls_when_the_first_of_its_delayed_records_is_due() -> None:
+    world = World()
+    for number, delay_ms in ((1, 100), (2, 3_000)):
+        world.queue.put(job(number))
+        claim = world.queue.next(None).claim
+        assert claim is not None
+        world.worker.settled = Settlement(claim, (Retry(b"{}", delay_ms),))
+        world.worker._expect(world.worker.settled)
+        world.queue.settle([world.worker.settled])
+    world.worker.settled = None
+    began = time.monotonic()
+
+    assert world.step() is None
+
+    assert 0.05 < time.monotonic() - began < 2
+
+
 def test_worker_may_be_silent_for_as_long_as_its_attempt_takes() -> None:
     world = World()
     world.queue.put(job(1))
