@@ -38,10 +38,10 @@ class PatternError(SockudoQueueError):
     """The crate refuses a pattern. The message is one line and shows only the refused construct."""
 
 
-def compile_pattern(pattern: str, most_kib: int = DEFAULTS.pattern_kib) -> Search:
+def compile_pattern(pattern: str, max_kib: int = DEFAULTS.pattern_kib) -> Search:
     """Return the search for a pattern. Raises `PatternError`; takes from 10 µs up to 120 ms near the ceiling."""
-    if (size := estimate_kib(pattern)) > most_kib:
-        raise PatternError(f"compiles to about {size} KiB, more than {most_kib} (queue.limits.pattern_kib); {_ADVICE}")
+    if (size := estimate_kib(pattern)) > max_kib:
+        raise PatternError(f"compiles to about {size} KiB, more than {max_kib} (queue.limits.pattern_kib); {_ADVICE}")
     if half := re.search("[\ud800-\udfff]", pattern):
         # pydantic-core would silently replace it with another character.
         raise PatternError(f"half a surrogate pair at character {half.start() + 1}, which is no character")

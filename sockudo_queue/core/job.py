@@ -125,8 +125,8 @@ def decode(body: bytes, ceilings: Ceilings = DEFAULTS) -> Job:
         if not body.isascii():
             body.decode()  # msgspec does not check the values that it skips; a receiver would refuse such bytes
         # In memory an event takes far more than its bytes. A list has at most one item more than there are commas.
-        most = ceilings.job_events
-        data = _JOB.decode(body) if size < most or body.count(b",") < most else _counted(body, most)
+        max_events = ceilings.job_events
+        data = _JOB.decode(body) if size < max_events or body.count(b",") < max_events else _counted(body, max_events)
         signing_key = hmac_key(data.app_secret)
     except DECODE_ERRORS as error:
         raise MalformedJob(_fault(error)) from None
@@ -181,34 +181,34 @@ def oldest_ms(bodies: Iterable[bytes]) -> int | None:
     return min(times, default=None)
 
 
-def _counted(body: bytes, most_events: int) -> _JobData[list[msgspec.Raw]]:
+def _counted(body: bytes, max_events: int) -> _JobData[list[msgspec.Raw]]:
     """Read the fields of a job that may have too many events; count the events before they are built."""
     data = _JOB_WITHOUT_EVENTS.decode(body)
-    _count(data.payload.events, most_events)
+    _count(data.payload.events, max_events)
     events = _EVENTS.decode(data.payload.events)
     payload = _Payload(data.payload.time_ms, events)
     return _JobData(data.app_key, data.app_id, data.app_secret, payload, data.job_id, data.trace_context)
 
 
-def _count(events: msgspec.Raw, most: int) -> None:
+def _count(events: msgspec.Raw, max_events: int) -> None:
     """Raise `MalformedJob` if there are more events. The decoder stops at the first one over the limit."""
     try:
-        _list_of(most).decode(events)
+        _list_of(max_events).decode(events)
     except msgspec.ValidationError as error:
         if "at most length" in str(error):
-            raise MalformedJob(f"more than {most} events") from None
+            raise MalformedJob(f"more than {max_events} events") from None
 
 
 @lru_cache(maxsize=2)
-def _list_of(most: int) -> msgspec.json.Decoder[Any]:
+def _list_of(max_events: int) -> msgspec.json.Decoder[Any]:
     # msgspec checks the length of a list only after building it; a struct with this number of fields refuses the next.
-    fields = [(f"event_{number}", msgspec.Raw, msgspec.UNSET) for number in range(most)]
+    fields = [(f"event_{number}", msgspec.Raw, msgspec.UNSET) for number in range(max_events)]
     return msgspec.json.Decoder(msgspec.defstruct("Events", fields, array_like=True, forbid_unknown_fields=True))
 
 
-def _is_longer(text: str, most_bytes: int) -> bool:
+def _is_longer(text: str, max_bytes: int) -> bool:
     # A character has at most four bytes, so most texts need not be encoded.
-    return len(text) * 4 > most_bytes and len(text.encode()) > most_bytes
+    return len(text) * 4 > max_bytes and len(text.encode()) > max_bytes
 
 
 def _event(raw: msgspec.Raw) -> Event | None:

@@ -100,12 +100,12 @@ def maybe_wanted(job: Job, webhook: InvalidWebhook, finds: Finds = find_pattern)
     return events if webhook.filter is None else filtered(events, webhook.filter, finds)
 
 
-def check_filter(rules: Filter, most_kib: int = DEFAULTS.pattern_kib) -> str | None:
+def check_filter(rules: Filter, max_kib: int = DEFAULTS.pattern_kib) -> str | None:
     """Return why a filter is invalid, in one line that names the key, or None. An invalid filter matches no events."""
     if rules.channel_pattern is None:
         return None
     try:
-        compile_pattern(rules.channel_pattern, most_kib)
+        compile_pattern(rules.channel_pattern, max_kib)
     except PatternError as fault:
         return f"channel_pattern: {fault}"
     return None

@@ -31,7 +31,7 @@ _TRACEPARENT: Final = re.compile(
 SAMPLED: Final = 0b01
 _KNOWN_FLAGS: Final = 0b11
 """Sampled, and random trace id. The specification requires a sender to clear all other flags."""
-_LONGEST: Final = 1024
+_MAX_LENGTH: Final = 1024
 
 
 class TraceContext(msgspec.Struct, frozen=True):
@@ -92,7 +92,7 @@ def read(raw: bytes) -> Found:
     except DECODE_ERRORS:
         return NOTHING if bytes(raw) == b"null" else Found(None, (TRACEPARENT,))
     rejected: list[str] = []
-    parent = _text(fields.traceparent, TRACEPARENT, _LONGEST, rejected)
+    parent = _text(fields.traceparent, TRACEPARENT, _MAX_LENGTH, rejected)
     state = _text(fields.tracestate, TRACESTATE, TRACESTATE_LIMIT, rejected)
     baggage = _text(fields.baggage, BAGGAGE, BAGGAGE_LIMIT, rejected)
     context = parse(parent, state, baggage)

@@ -12,9 +12,9 @@ from sockudo_queue.pipeline.pattern_cache import MOST_FOUND, PatternCache
 def test_oldest_pattern_is_dropped_where_all_do_not_fit() -> None:
     compiled: list[str] = []
 
-    def compiler(pattern: str, most_kib: int) -> Search:
+    def compiler(pattern: str, max_kib: int) -> Search:
         compiled.append(pattern)
-        return compile_pattern(pattern, most_kib)
+        return compile_pattern(pattern, max_kib)
 
     cache = PatternCache(200, cpu_clock=lambda: 0.0, compiler=compiler)
     for pattern in (r"\w", r"\W", r"\S", r"\D", r"\D", r"\w"):
@@ -26,9 +26,9 @@ def test_oldest_pattern_is_dropped_where_all_do_not_fit() -> None:
 def test_pattern_in_use_is_kept_while_others_come_and_go() -> None:
     compiled: list[str] = []
 
-    def compiler(pattern: str, most_kib: int) -> Search:
+    def compiler(pattern: str, max_kib: int) -> Search:
         compiled.append(pattern)
-        return compile_pattern(pattern, most_kib)
+        return compile_pattern(pattern, max_kib)
 
     cache = PatternCache(1_000, cpu_clock=lambda: 0.0, compiler=compiler)
     for number in range(200):
@@ -87,7 +87,7 @@ class Searches:
     def clock(self) -> float:
         return self.now
 
-    def compile(self, pattern: str, _most_kib: int) -> Search:
+    def compile(self, pattern: str, _max_kib: int) -> Search:
         def search(channel: str) -> bool:
             self.now += self.seconds
             self.made.append((pattern, channel))
