@@ -16,10 +16,10 @@ from sockudo_queue.config.substitution import Substituted, substitute_text, subs
 from sockudo_queue.errors import SettingsError
 
 MAX_FILE_BYTES: Final = 64 * 1024 * 1024
-DEEPEST: Final = 100
+MAX_DEPTH: Final = 100
 """Maximum nesting of lists and objects; valid files use up to 10. Readers recurse level by level, and Python's limit
 depends on the caller."""
-MOST_UNRESOLVED: Final = 50
+MAX_UNRESOLVED: Final = 50
 """References to variables without a value that are named; for each the lines of the file are counted."""
 _SEARCHED: Final = ("config/config.toml", "config/config.json", "config.json")
 _TOML_PLACE: Final = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
@@ -119,7 +119,7 @@ def _parse(path: Path, text: str, substituted: Substituted, load: Callable[[str]
         raise SettingsError([f"{path}:{place} {error.reason}"]) from None
     except RecursionError:
         raise SettingsError([f"{path}: is nested too deeply"]) from None
-    if _is_deeper(values, DEEPEST):
+    if _is_deeper(values, MAX_DEPTH):
         raise SettingsError([f"{path}: is nested too deeply"])
     if not isinstance(values, dict):
         raise SettingsError([f'{path}: must contain one object, for example {{"queue": {{"driver": "redis"}}}}'])
@@ -194,8 +194,8 @@ def _unresolved(path: Path, text: str, references: Sequence[tuple[int, str]]) ->
     lines = [
         f"{path}: {_place(text, offset)}: the variable {name} is not set; set it, or give a default: "
         f"${{{name}:-default}}"
-        for offset, name in references[:MOST_UNRESOLVED]
+        for offset, name in references[:MAX_UNRESOLVED]
     ]
-    if len(references) > MOST_UNRESOLVED:
-        lines.append(f"{path}: {len(references) - MOST_UNRESOLVED} more references to variables that are not set")
+    if len(references) > MAX_UNRESOLVED:
+        lines.append(f"{path}: {len(references) - MAX_UNRESOLVED} more references to variables that are not set")
     return lines

@@ -16,8 +16,8 @@ _NOT_REGULAR: Final = "it is not a regular file"
 _HAS_NAMES: Final = os.path.isdir("/proc/self/fd")  # noqa: PTH112 - asked once
 
 
-def read_limited(path: Path, most: int, *, regular: bool = False) -> bytes:
-    """Return the content of a file, at most `most` bytes and one.
+def read_limited(path: Path, max_bytes: int, *, regular: bool = False) -> bytes:
+    """Return the content of a file, at most `max_bytes` bytes and one.
 
     Raises OSError; also for a pipe into which nothing is written for `WRITER_SECONDS`, and with `regular` for any pipe.
     """
@@ -29,8 +29,8 @@ def read_limited(path: Path, most: int, *, regular: bool = False) -> bytes:
         if regular and not stat.S_ISREG(mode):
             raise OSError(0, _NOT_REGULAR)
         if not stat.S_ISREG(mode):
-            return _read_stream(descriptor, most + 1)
-        content, size = bytearray(), most + 1
+            return _read_stream(descriptor, max_bytes + 1)
+        content, size = bytearray(), max_bytes + 1
         while len(content) < size and (chunk := file.read(size - len(content))):
             content += chunk
         return bytes(content)

@@ -190,13 +190,13 @@ def _merge_usable(layers: Sequence[Layer], problems: ConfigProblems) -> Settings
 def _warn_of_stop(settings: Settings, layers: Sequence[Layer], problems: ConfigProblems) -> None:
     """Warn about a stop time from the server's own file. A variable is set for this daemon, so it needs no warning."""
     environment, *_ = layers
-    longest = Settings().reliability.shutdown_timeout_ms
+    maximum = Settings().reliability.shutdown_timeout_ms
     attribute = "reliability.shutdown_timeout_ms"
-    if settings.reliability.shutdown_timeout_ms > longest and attribute not in environment.values:
+    if settings.reliability.shutdown_timeout_ms > maximum and attribute not in environment.values:
         seconds = math.ceil(settings.reliability.shutdown_timeout_ms / 1000)
         problems.warnings.append(
             f"{_first(layers, attribute)[1]}: the daemon uses this value too, so a stop may take {seconds} s, longer "
-            f"than a grace period of 30 s; set QUEUE_SHUTDOWN_TIMEOUT_MS={longest} for the daemon, or that "
+            f"than a grace period of 30 s; set QUEUE_SHUTDOWN_TIMEOUT_MS={maximum} for the daemon, or that "
             f"variable to {settings.reliability.shutdown_timeout_ms} and its grace period to {seconds + 5} s"
         )
 

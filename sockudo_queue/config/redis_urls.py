@@ -17,7 +17,7 @@ SCHEMES: Final = {
 }
 """Each scheme, and what it stands for."""
 TCP_SCHEMES: Final = tuple(name for name, meant in SCHEMES.items() if meant != UNIX)
-LONGEST_PATH: Final = 107
+MAX_PATH_BYTES: Final = 107
 """Bytes of the path of a socket on Linux."""
 
 
@@ -45,8 +45,8 @@ def unix_socket(url: str) -> UnixSocket:
     path = unquote(parts.path)
     if parts.netloc or not path.startswith("/") or path.endswith("/"):
         raise ValueError("must have the path of a socket after three slashes, such as unix:///run/redis/redis.sock")
-    if "\0" in path or len(path.encode()) > LONGEST_PATH:
-        raise ValueError(f"has a path with a NUL, or of more than {LONGEST_PATH} bytes")
+    if "\0" in path or len(path.encode()) > MAX_PATH_BYTES:
+        raise ValueError(f"has a path with a NUL, or of more than {MAX_PATH_BYTES} bytes")
     given = parse_qs(parts.query, keep_blank_values=True)
     database = _first(given, "db") or "0"
     if not (database.isascii() and database.isdigit() and len(database) <= 9):

@@ -90,10 +90,10 @@ def bounds_of(attribute: str) -> str:
     *groups, name = attribute.split(".")
     owner = attribute_of(Settings(), ".".join(groups)) if groups else Settings()
     limits = {type(limit): limit for limit in type(owner).model_fields[name].metadata}
-    least, most = limits.get(Ge), limits.get(Le)
-    if least is None:
+    minimum, maximum = limits.get(Ge), limits.get(Le)
+    if minimum is None:
         return ""
-    return f"{least.ge} to {most.le}" if most is not None else f"at least {least.ge}"
+    return f"{minimum.ge} to {maximum.le}" if maximum is not None else f"at least {minimum.ge}"
 
 
 def shown(value: Any, *, masked: bool = True) -> str:

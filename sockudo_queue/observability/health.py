@@ -87,7 +87,7 @@ class Health:
     def live_page(self) -> tuple[int, str]:
         late = self.beats.late()
         return _page(
-            [f"{name}: no sign of life for {age:.0f} s, allowed {most:g}" for name, (age, most) in late.items()]
+            [f"{name}: no sign of life for {age:.0f} s, allowed {allowed:g}" for name, (age, allowed) in late.items()]
             + [f"{name}: the thread has ended" for name in self.beats.ended()]
         )
 

@@ -15,7 +15,7 @@ from sockudo_queue.core.job import Job
 from sockudo_queue.drivers.base import BufferedDriver, Driver
 from sockudo_queue.history.entry import LONGEST_TEXT, MOST_EVENTS
 from sockudo_queue.observability.status_page.letters import (
-    LONGEST_ID,
+    MAX_ID_LENGTH,
     FoundLetters,
     LetterDeath,
     LetterDetails,
@@ -118,7 +118,7 @@ class DeadLetterTools:
 def _summary(entry: DeadLetterEntry) -> LetterSummary:
     state, job = entry.state, entry.job
     return LetterSummary(
-        entry.letter.id[:LONGEST_ID],
+        entry.letter.id[:MAX_ID_LENGTH],
         entry.job_id[:LONGEST_TEXT],
         entry.letter.died_ms,
         entry.app[:LONGEST_TEXT],

@@ -19,7 +19,7 @@ from sockudo_queue.observability.status_page.attempts import FIELDS, AttemptsVie
 ROWS: Final = 50
 SEARCH_SECONDS: Final = 2.0
 """Maximum time of one search; a page of an unfinished search has a link to continue."""
-LONGEST_INPUT: Final = 255
+MAX_INPUT_LENGTH: Final = 255
 
 
 class SearchableHistory(Protocol):
@@ -42,7 +42,7 @@ class AttemptsPage:
             page,  # imported here, because most daemons never serve a page
         )
 
-        given = {name: request.args.get(name, "").strip()[:LONGEST_INPUT] for name in FIELDS}
+        given = {name: request.args.get(name, "").strip()[:MAX_INPUT_LENGTH] for name in FIELDS}
         view, status = self._view(given, position_of(request.args.get("before", "")))
         body = page.render_attempts(view).encode(errors="backslashreplace")
         return Response(body, status, headers=page.SEARCH_HEADERS, content_type="text/html; charset=utf-8")

@@ -56,15 +56,15 @@ def scale(lines: Sequence[ChartLine], steps: Iterable[float]) -> float:
     return next(step for step in steps if step >= highest)
 
 
-def counts(least: float) -> Iterator[float]:
-    """Yield tops for numbers without end: 1, 2 and 5 times the powers of ten, from `least` on."""
-    for power in itertools.count(math.floor(math.log10(least))):
-        yield from (digit * 10.0**power for digit in (1, 2, 5) if digit * 10.0**power >= least * 0.99)
+def counts(minimum: float) -> Iterator[float]:
+    """Yield tops for numbers without end: 1, 2 and 5 times the powers of ten, from `minimum` on."""
+    for power in itertools.count(math.floor(math.log10(minimum))):
+        yield from (digit * 10.0**power for digit in (1, 2, 5) if digit * 10.0**power >= minimum * 0.99)
 
 
-def times(least: float) -> Iterator[float]:
-    """Yield tops for durations in seconds without end, in round units of time, from `least` on."""
-    small = itertools.takewhile(lambda step: step < 20, counts(least))
+def times(minimum: float) -> Iterator[float]:
+    """Yield tops for durations in seconds without end, in round units of time, from `minimum` on."""
+    small = itertools.takewhile(lambda step: step < 20, counts(minimum))
     days = (86_400 * step for step in counts(1))
     yield from itertools.chain(small, _CLOCK, days)
 

@@ -25,7 +25,7 @@ MARK_SECONDS: Final = 60.0
 MARKS: Final = 11
 """Number of counts by webhook, one per minute: a hundred webhooks in each sample would use megabytes."""
 RECENT_DEATHS: Final = 25
-LONGEST_KEPT: Final = 255
+MAX_KEPT_LENGTH: Final = 255
 """Maximum stored characters of a name or an id; those of an unreadable job may have any length."""
 
 
@@ -108,10 +108,10 @@ class StatusHistory:
     def died(self, death: DeadLetterEvent) -> None:
         """Add a dead letter."""
         kept = death._replace(
-            app=death.app[:LONGEST_KEPT],
-            webhook=death.webhook[:LONGEST_KEPT],
-            job=death.job[:LONGEST_KEPT],
-            last=death.last[:LONGEST_KEPT],
+            app=death.app[:MAX_KEPT_LENGTH],
+            webhook=death.webhook[:MAX_KEPT_LENGTH],
+            job=death.job[:MAX_KEPT_LENGTH],
+            last=death.last[:MAX_KEPT_LENGTH],
         )
         with self._lock:
             self._deaths.append(kept)

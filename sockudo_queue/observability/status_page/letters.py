@@ -8,7 +8,7 @@ from typing import Final, NamedTuple, Protocol
 from sockudo_queue.core.ages import age_seconds
 from sockudo_queue.observability.web.actions import Actor
 
-LONGEST_ID: Final = 1_000
+MAX_ID_LENGTH: Final = 1_000
 """Maximum characters of an id. The daemon creates no longer ones; such an id is shown, but actions cannot use it."""
 
 

@@ -14,7 +14,7 @@ from werkzeug.wrappers import Request, Response
 
 from sockudo_queue.errors import BrokerError
 from sockudo_queue.observability.status_page.letters import (
-    LONGEST_ID,
+    MAX_ID_LENGTH,
     LetterFilter,
     LetterTools,
     filter_of,
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 ROWS: Final = 50
 SEARCH_SECONDS: Final = 2.0
 """Maximum time of one search; a page of an unfinished search has a link to continue."""
-LONGEST_INPUT: Final = 255
+MAX_INPUT_LENGTH: Final = 255
 
 
 class DeadLetterPages:
@@ -76,7 +76,7 @@ class DeadLetterPages:
             return fault_view(given, f"The dead letters cannot be read now: {error}", work, now), 503
 
     def _show(self, request: Request) -> Response:
-        record_id = request.args.get("id", "")[:LONGEST_ID]
+        record_id = request.args.get("id", "")[:MAX_ID_LENGTH]
         try:
             details = self._tools.find(record_id)
         except BrokerError as error:
@@ -122,7 +122,7 @@ class DeadLetterPages:
 
 
 def _given(fields: MultiDict[str, str]) -> dict[str, str]:
-    return {name: fields.get(name, "").strip()[:LONGEST_INPUT] for name in FIELDS}
+    return {name: fields.get(name, "").strip()[:MAX_INPUT_LENGTH] for name in FIELDS}
 
 
 def _chosen(form: MultiDict[str, str], given: Mapping[str, str]) -> LetterFilter:
@@ -131,7 +131,7 @@ def _chosen(form: MultiDict[str, str], given: Mapping[str, str]) -> LetterFilter
     Raises `ValueError` if the form has neither an id nor a matching scope: a form that lost its filter must not select
     all.
     """
-    record_id, scope = form.get("id", "")[:LONGEST_ID], form.get("scope", "")
+    record_id, scope = form.get("id", "")[:MAX_ID_LENGTH], form.get("scope", "")
     if record_id:
         return LetterFilter(id=record_id)
     wanted = filter_of(given)

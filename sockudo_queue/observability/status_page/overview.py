@@ -178,9 +178,9 @@ def _state_of(row: WebhookRow, paused: frozenset[tuple[str, str]]) -> Badge:
 
 
 def _reasons(counts: Mapping[str, int]) -> list[Reason]:
-    most = max(counts.values(), default=1)
+    highest = max(counts.values(), default=1)
     ordered = sorted(counts.items(), key=lambda item: -item[1])
-    return [Reason(name, count(number), f"{max(100 * number / most, 1):.1f}") for name, number in ordered]
+    return [Reason(name, count(number), f"{max(100 * number / highest, 1):.1f}") for name, number in ordered]
 
 
 def _dead_letter(death: DeadLetterEvent, now: float) -> DeadLetterDisplay:

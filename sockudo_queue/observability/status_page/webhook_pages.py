@@ -26,7 +26,7 @@ from sockudo_queue.observability.web.form_tokens import FormTokens
 if TYPE_CHECKING:
     from sockudo_queue.observability.web.application import Handler
 
-LONGEST_NAME: Final = 255
+MAX_NAME_LENGTH: Final = 255
 
 
 class WebhookControls(Protocol):
@@ -121,4 +121,4 @@ class WebhookPages:
 
 
 def _key_of(fields: MultiDict[str, str]) -> WebhookKey:
-    return WebhookKey(fields.get("app", "")[:LONGEST_NAME], fields.get("webhook", "")[:LONGEST_NAME])
+    return WebhookKey(fields.get("app", "")[:MAX_NAME_LENGTH], fields.get("webhook", "")[:MAX_NAME_LENGTH])

@@ -28,7 +28,7 @@ WEBHOOKS: Final = "sockudo_queue.webhooks"
 OUTCOME: Final = "sockudo_queue.outcome"
 REASON: Final = "sockudo_queue.reason"
 ERROR: Final = "error.type"
-LARGEST: Final = 2**53
+MAX_INTEGER: Final = 2**53
 """Upper bound of integers: protobuf has 64 bits, and the SDK drops larger ones, such as the age of a job's bad time."""
 
 Attributes = Mapping[str, str | int]
@@ -43,7 +43,7 @@ def of_claim(system: str, claim: ClaimView, job: Job, state: DeliveryState | Non
         "messaging.destination.name": claim.source,
         "messaging.message.body.size": len(claim.body),
         "sockudo_queue.app": job.app_id,
-        "sockudo_queue.job.age_ms": min(max(claim.server_ms - job.time_ms, 0), LARGEST),
+        "sockudo_queue.job.age_ms": min(max(claim.server_ms - job.time_ms, 0), MAX_INTEGER),
     }
     job_id = state.job if state is not None else job.job_id
     if job_id:

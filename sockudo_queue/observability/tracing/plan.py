@@ -19,7 +19,7 @@ PROTOCOL: Final = "http/protobuf"
 LOCAL: Final = "http://localhost:4318"
 QUEUE_SIZE: Final = 2048
 BATCH_SIZE: Final = 512
-LARGEST_QUEUE: Final = 1_000_000
+MAX_QUEUE_SIZE: Final = 1_000_000
 
 _Value = TypeVar("_Value")
 
@@ -113,7 +113,7 @@ def _sampling(variables: _Variables) -> Sampling:
 
 
 def _plan(variables: _Variables, host: str, port: int, sampler: Sampling) -> ExportPlan:
-    rule = f"a whole number from 1 to {LARGEST_QUEUE}"
+    rule = f"a whole number from 1 to {MAX_QUEUE_SIZE}"
     queue_size = variables.parsed("OTEL_BSP_MAX_QUEUE_SIZE", QUEUE_SIZE, _count, rule)
     batch_size = variables.parsed("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", min(BATCH_SIZE, queue_size), _count, rule)
     return ExportPlan(host, port, sampler, queue_size, min(batch_size, queue_size))
@@ -128,6 +128,6 @@ def _ratio(text: str) -> float:
 
 def _count(text: str) -> int:
     value = int(text)
-    if not 1 <= value <= LARGEST_QUEUE:
+    if not 1 <= value <= MAX_QUEUE_SIZE:
         raise ValueError(text)
     return value

@@ -74,14 +74,14 @@ class BadRequest(Exception):
 class BytesInUse:
     """Counts the bytes of bodies that all connections of one server hold. Thread-safe."""
 
-    def __init__(self, most: int) -> None:
-        self._most, self._used = most, 0
+    def __init__(self, limit: int) -> None:
+        self._limit, self._used = limit, 0
         self._lock = threading.Lock()
 
     def take(self, size: int) -> bool:
         """Reserve bytes. Returns whether there was room; then the caller has to call `give_back` later."""
         with self._lock:
-            has_room = self._used + size <= self._most
+            has_room = self._used + size <= self._limit
             self._used += size if has_room else 0
             return has_room
 

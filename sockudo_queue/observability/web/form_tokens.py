@@ -19,7 +19,7 @@ VALID_HOURS: Final = 12
 """Validity in hours. It also limits the use of a leaked token, which is useless without the login."""
 AHEAD_HOURS: Final = 1
 """Hours by which the clock of the replica that created a token may be ahead of the local clock."""
-LONGEST_TOKEN: Final = 64
+MAX_TOKEN_LENGTH: Final = 64
 _SALT: Final = b"sockudo-queue form tokens, version 1"
 _ROUNDS: Final = 100_000
 """Iterations of the key derivation; they slow down guessing a weak password from a saved page."""
@@ -40,7 +40,7 @@ class FormTokens:
 
     def is_valid(self, token: str, purpose: str) -> bool:
         hour = token.partition(".")[0]
-        if len(token) > LONGEST_TOKEN or not (hour.isascii() and hour.isdigit()):
+        if len(token) > MAX_TOKEN_LENGTH or not (hour.isascii() and hour.isdigit()):
             return False
         age = self._hour() - int(hour)
         if not -AHEAD_HOURS <= age <= VALID_HOURS:
