@@ -168,10 +168,10 @@ def test_idle_worker_polls_when_the_first_of_its_delayed_records_is_due() -> Non
         world.queue.put(job(number))
         claim = world.queue.next(None).claim
         assert claim is not None
-        world.worker.settled = Settlement(claim, (Retry(b"{}", delay_ms),))
-        world.worker._expect(world.worker.settled)
-        world.queue.settle([world.worker.settled])
-    world.worker.settled = None
+        world.worker.settlement = Settlement(claim, (Retry(b"{}", delay_ms),))
+        world.worker._expect(world.worker.settlement)
+        world.queue.settle([world.worker.settlement])
+    world.worker.settlement = None
     began = time.monotonic()
 
     assert world.step() is None
