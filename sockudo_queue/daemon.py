@@ -204,6 +204,7 @@ class Daemon:
             close_breaker=self._dispatcher.close_breaker,
             wake=self._pool.wake,
             set_ready=partial(self._set_ready, "controls"),
+            set_refused=self._controls_refused,
         )
         self.controls = Controls(
             store_of(self._driver),
@@ -463,6 +464,10 @@ class Daemon:
         self._metrics.source_refused(source, refused=reason is not None)
         self._history.source_refused(source, reason)
         self._raise_alert(alert.source_changed(source, reason, time.time()))
+
+    def _controls_refused(self, reason: str | None) -> None:
+        self._metrics.controls_refused(refused=reason is not None)
+        self._history.controls_refused(reason)
 
     def _make_credentials(self) -> Credentials:
         metrics = self._settings.metrics

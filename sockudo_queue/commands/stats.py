@@ -164,6 +164,8 @@ def _daemon_lines(url: str, status: Mapping[str, Any]) -> Iterator[str]:
     invalid = status.get("invalid_webhooks", {"count": 0, "first": []})  # missing in an older daemon
     for row in invalid["first"][:INVALID_SHOWN]:
         yield f"          webhook {row['webhook']} of app {row['app']} is invalid: {row['reason']}"
+    if refusal := status.get("controls_refused"):  # as above
+        yield f"          ignores pauses, because they cannot be read: {refusal}"
     paused = status.get("paused_webhooks", [])  # as above
     for row in paused[:INVALID_SHOWN]:
         yield f"          webhook {row['webhook']} of app {row['app']} is paused; {row['held']:,} held"

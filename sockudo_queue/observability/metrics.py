@@ -467,6 +467,9 @@ class Metrics:
         self._refused = Gauge(
             "sockudo_queue_source_refused", "1 while the broker refuses a source.", ("source",), registry=r
         )
+        self._controls_refused = Gauge(
+            "sockudo_queue_controls_refused", "1 while the broker refuses to name the paused webhooks.", registry=r
+        )
         self._trimmed_lock = threading.Lock()
         Info("sockudo_queue_build", "What runs.", registry=r).info(
             {"version": __version__, "python": platform.python_version()}
@@ -540,6 +543,10 @@ class Metrics:
     def source_refused(self, source: str, *, refused: bool) -> None:
         """Set whether the broker refuses a source."""
         self._refused.labels(self._cap.name("source", source)).set(refused)
+
+    def controls_refused(self, *, refused: bool) -> None:
+        """Set whether the broker refuses to name the paused webhooks."""
+        self._controls_refused.set(refused)
 
     def figures(self) -> Figures:
         """Return the current figures for the status page; takes only locks that attempts hold briefly."""

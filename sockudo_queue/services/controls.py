@@ -14,6 +14,7 @@ from typing import Any, Final
 from sockudo_queue.core.controls import ControlState, WebhookKey
 from sockudo_queue.drivers.base import Driver, Parking
 from sockudo_queue.errors import BrokerError, BrokerUnavailable
+from sockudo_queue.observability.reminder import Reminder
 from sockudo_queue.operations.controls import store_of
 from sockudo_queue.pipeline.paused import PausedWebhooks
 
@@ -26,6 +27,8 @@ deliveries that they claimed before."""
 SWEEP_EVERY: Final = 30.0
 COUNT_EVERY: Final = 5.0
 """Seconds between two counts of the held deliveries of paused webhooks."""
+REMIND_AFTER: Final = 600.0
+"""Seconds after which the log repeats that pauses cannot be read."""
 COUNTED_AT_ONCE: Final = 50
 """Paused webhooks of one count, those counted longest ago; each costs one command per form of the queue."""
 
@@ -43,11 +46,13 @@ class ControlsWatch:
         close_breaker: Callable[[WebhookKey], object] = bool,
         wake: Callable[[int], object] = bool,
         set_ready: Callable[[str | None], object] = bool,
+        set_refused: Callable[[str | None], object] = bool,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`in_file` returns the webhooks that the file pauses. `wake` receives the number of newly due deliveries.
 
-        `set_ready` takes a reason why this daemon cannot work yet, or None to withdraw it.
+        `set_ready` takes a reason why this daemon cannot work yet, or None to withdraw it. `set_refused` takes the
+        reason why the broker refuses to name the paused webhooks, or None once it names them.
         """
         self.wakes = threading.Event()
         """Set it for an immediate poll."""
@@ -63,6 +68,8 @@ class ControlsWatch:
         self._close_breaker = close_breaker
         self._wake = wake
         self._set_ready = set_ready
+        self._set_refused = set_refused
+        self._reminder = Reminder(REMIND_AFTER)
         self._clock = clock
         self._state = ControlState()
         self._version: bytes | None = None
@@ -104,14 +111,21 @@ class ControlsWatch:
         except BrokerUnavailable:
             return False
         except BrokerError as refusal:
-            if not self._is_refused:
-                self._log.warning("controls.refused", reason=str(refusal))
-            self._is_refused = True
+            self._refused(str(refusal))
             return False
         if self._is_refused:
+            self._is_refused = False
+            self._set_refused(None)
             self._log.info("controls.resumed")
-        self._is_refused = False
         return True
+
+    def _refused(self, reason: str) -> None:
+        """Report that pauses cannot be read. Jobs are delivered nevertheless: most webhooks are not paused."""
+        if self._reminder.is_due(self._clock(), changed=not self._is_refused):
+            self._log.warning("controls.refused", reason=reason)
+        if not self._is_refused:
+            self._is_refused = True
+            self._set_refused(reason)
 
     def _take(self, version: bytes, state: ControlState) -> None:
         """Apply a new state. A "try now" from before this daemon started is ignored: it had no open breaker then."""

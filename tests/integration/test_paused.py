@@ -25,6 +25,7 @@ from tests.helpers.sqs_daemon import make_queue
 from tests.helpers.sqs_server import SqsServer, unused_name
 from tests.helpers.waiting import eventually
 
+CONTROLS_REFUSED = "sockudo_queue_controls_refused"
 HOLDS = 3.0
 """Seconds within which a change of the file is obeyed."""
 
@@ -162,6 +163,39 @@ def test_webhook_limits_attempts_in_flight(redis_server: RedisServer, receiver: 
     assert deferrals > 0
 
 
+def test_daemon_that_may_not_read_the_pauses_reports_it_until_it_may(
+    redis_server: RedisServer, receiver: Receiver, tmp_path: Path
+) -> None:
+    hook, controls = webhook(receiver.url(), name="orders"), "sockudo-queue:{sockudo_queue}:controls"
+    narrow = redis_server.url.replace("redis://", "redis://narrow:p@")
+    with redis_server.client() as client, ExitStack() as stack:
+        pause = Commands(tmp_path, config(app(hook)), {"REDIS_URL": redis_server.url})
+        assert pause("pause", APP_ID, "orders").code == 0
+        assert client.exists(controls)
+        lists = ("~sockudo_queue::queue*", "~sockudo_queue:*", "~sockudo-queue:{sockudo_queue:*")
+        client.execute_command("ACL", "SETUSER", "narrow", "reset", "on", ">p", *lists, "+@all")
+        stack.callback(client.execute_command, "ACL", "DELUSER", "narrow")
+        daemon = stack.enter_context(daemon_on(narrow, hook))
+        daemon.wait_ready()
+        push(client, jobs(1))
+        receiver.wait_for(1, 5)
+        assert daemon.metric(CONTROLS_REFUSED) == 1
+        settings = {"REDIS_URL": redis_server.url, "QUEUE_METRICS_PORT": daemon.environment["QUEUE_METRICS_PORT"]}
+        run = Commands(tmp_path, config(app(hook)), settings)
+        document = run("stats", "--json").json
+        assert "permission" in document["daemons"][0]["controls_refused"]
+        assert "ignores pauses, because they cannot be read: " in run("stats").out
+        with urlopen(f"http://127.0.0.1:{daemon.metrics_port}/") as answer:
+            assert b"so this daemon delivers to them" in answer.read()
+
+        client.execute_command("ACL", "SETUSER", "narrow", f"~{controls}")
+        eventually(lambda: daemon.metric(CONTROLS_REFUSED) == 0, 3, log_tail(daemon))
+        push(client, jobs(1, first=2))
+        eventually(lambda: client.zcard(own_key("sockudo_queue::queue:webhooks", "held")) == 1, 5, log_tail(daemon))
+    assert receiver.count == 1
+    assert len(daemon.events("controls.refused")) == 1
+
+
 def test_tools_show_what_is_paused(redis_server: RedisServer, receiver: Receiver, tmp_path: Path) -> None:
     hook = webhook(receiver.url(), name="orders")
     with daemon_on(redis_server.url, hook) as daemon, redis_server.client() as client:
@@ -176,7 +210,7 @@ def test_tools_show_what_is_paused(redis_server: RedisServer, receiver: Receiver
             lambda: daemon.metric("sockudo_webhook_held", app=APP_ID, webhook="orders") == 3, 7, log_tail(daemon)
         )
         stats = run("stats").out
-        told_json = run("stats", "--json").json
+        document = run("stats", "--json").json
         check = run("check")
     assert "0 delayed, 3 held" in stats
     assert f"webhook orders of app {APP_ID} is paused; 3 held" in stats

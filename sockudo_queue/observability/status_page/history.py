@@ -77,6 +77,7 @@ class View(NamedTuple):
     refused: Mapping[str, str]
     lost: int
     paused: Mapping[WebhookKey, int] = MappingProxyType({})
+    controls_refused: str | None = None
 
 
 class StatusHistory:
@@ -91,6 +92,7 @@ class StatusHistory:
         self._deaths: deque[DeadLetterEvent] = deque(maxlen=RECENT_DEATHS)
         self._reasons: Counter[str] = Counter()
         self._refused: dict[str, str] = {}
+        self._controls_refused: str | None = None
 
     def sample(self, depth: Mapping[str, int] | None, oldest: float | None, now: float | None = None) -> None:
         """Add a sample. The sampler also calls this if the queue did not answer."""
@@ -125,6 +127,11 @@ class StatusHistory:
             else:
                 self._refused[source] = reason
 
+    def controls_refused(self, reason: str | None) -> None:
+        """Record why the broker refuses to name the paused webhooks; None means that it no longer refuses it."""
+        with self._lock:
+            self._controls_refused = reason
+
     def view(self) -> View:
         figures = self._metrics.figures()
         with self._lock:
@@ -141,4 +148,5 @@ class StatusHistory:
                 dict(self._refused),
                 self._metrics.lost_so_far,
                 self._metrics.paused_webhooks(),
+                self._controls_refused,
             )

@@ -131,6 +131,11 @@ def _notices(report: Report) -> Iterator[str]:
         yield "The queue does not answer; its depth is unknown."
     for source, reason in report.refused.items():
         yield f"{source}: refused by the queue server, so its jobs are not taken: {reason}"
+    if report.controls_refused is not None:
+        yield (
+            "The queue server refuses to name the paused webhooks, so this daemon delivers to them:"
+            f" {report.controls_refused}"
+        )
     if report.lost:
         records = "record has lost its body" if report.lost == 1 else "records have lost their body"
         yield f"{count(report.lost)} {records} since the start; something else removes the queue's keys."

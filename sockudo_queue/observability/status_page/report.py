@@ -94,6 +94,7 @@ class Report(NamedTuple):
     refused: Mapping[str, str]
     lost: int
     paused: Sequence[PausedRow] = ()
+    controls_refused: str | None = None
 
 
 def report(place: Place, view: View, reasons: Mapping[str, str]) -> Report:
@@ -120,6 +121,7 @@ def report(place: Place, view: View, reasons: Mapping[str, str]) -> Report:
         view.refused,
         view.lost,
         [PausedRow(*webhook.shown(), held) for webhook, held in view.paused.items()],
+        view.controls_refused,
     )
 
 
@@ -134,6 +136,7 @@ def as_json(report: Report) -> dict[str, object]:
         "ready": report.ready,
         "not_ready": report.reasons,
         "refused_sources": report.refused,
+        "controls_refused": report.controls_refused,
         "records_lost": report.lost,
         "sampled": report.sampled,
         "depth": report.depth,

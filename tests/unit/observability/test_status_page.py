@@ -412,6 +412,16 @@ def test_paused_webhooks_are_shown_and_counted() -> None:
     assert document[11] == {"app": "shop", "webhook": "hook-11", "held": 11}
 
 
+def test_refusal_to_name_the_paused_webhooks_is_shown() -> None:
+    history, _, shown = pages(Metrics("redis", "webhooks"))
+    assert json.loads(shown.json().get_data())["controls_refused"] is None
+    history.controls_refused("NOPERM <b>")
+    assert json.loads(shown.json().get_data())["controls_refused"] == "NOPERM <b>"
+    assert "so this daemon delivers to them: NOPERM &lt;b&gt;" in shown.html().get_data(as_text=True)
+    history.controls_refused(None)
+    assert "so this daemon delivers" not in shown.html().get_data(as_text=True)
+
+
 def test_paused_webhook_is_not_shown_as_failing() -> None:
     metrics = Metrics("redis", "webhooks")
     _, _, shown = pages(metrics)

@@ -99,6 +99,7 @@ class World:
         self.closed: list[WebhookKey] = []
         self.woken: list[int] = []
         self.reasons: list[str | None] = []
+        self.refusals: list[str | None] = []
         self.in_file = set(in_file)
         self.watch = ControlsWatch(
             cast(Driver, driver or self.queue),
@@ -108,6 +109,7 @@ class World:
             close_breaker=self.closed.append,
             wake=self.woken.append,
             set_ready=self.reasons.append,
+            set_refused=self.refusals.append,
             clock=lambda: self.now,
         )
 
@@ -173,12 +175,16 @@ def test_without_rights_the_daemon_goes_on_and_warns_once() -> None:
     assert world.paused.webhooks == {MAIL}
     assert world.queue.released == [], "what another daemon holds is none of its business"
     assert world.log.events.count("controls.refused") == 1
+    assert world.refusals == ["NOPERM"]
 
+    world.look(600)
+    assert world.log.events.count("controls.refused") == 2
     world.queue.fault = None
     world.queue.set(ORDERS)
     world.look()
     assert world.paused.webhooks == {ORDERS, MAIL}
     assert world.log.events.count("controls.resumed") == 1
+    assert world.refusals == ["NOPERM", None]
 
 
 def test_after_a_resume_everything_moves_in_portions_without_a_pause() -> None:
