@@ -16,7 +16,7 @@ from sockudo_queue.observability.web.form_tokens import HOUR, VALID_HOURS, FormT
 from tests.faults.queue import SHORT_LEASE, push, records
 from tests.helpers.configs import app, config, webhook
 from tests.helpers.daemon import DaemonProcess
-from tests.helpers.jobs import event, job, jobs, numbers
+from tests.helpers.jobs import APP_ID, event, job, jobs, numbers
 from tests.helpers.pages import Form, Pages, forms
 from tests.helpers.receiver import Receiver
 from tests.helpers.redis_server import RedisServer
@@ -183,6 +183,14 @@ def test_cross_site_requests_do_not_act(
         assert PASSWORD not in reply.text
         assert TOKEN not in reply.text
     assert pages.get("/dead-letters", Authorization=f"Bearer {TOKEN}").status == 200  # the token reads
+    letter = f"/dead-letters/show?id={row_forms(pages.get('/dead-letters').text)[0].fields['id']}"
+    for path in ("/dead-letters", letter, f"/webhook?app={APP_ID}&webhook=orders"):
+        assert 'method="post"' in pages.get(path).text
+        read = pages.get(path, Authorization=f"Bearer {TOKEN}")
+        assert read.status == 200
+        assert "The bearer token only reads" in read.text
+        assert 'method="post"' not in read.text
+        assert 'name="token"' not in read.text
     for path in (REPLAY, PURGE):
         for method in ("GET", "HEAD", "PUT", "DELETE", "OPTIONS"):
             reply = pages.request(method, path, None, {"Origin": pages.origin})

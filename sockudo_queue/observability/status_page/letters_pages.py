@@ -32,7 +32,7 @@ from sockudo_queue.observability.status_page.letters_view import (
     list_link,
     list_view,
 )
-from sockudo_queue.observability.web.actions import Actions, Actor, see_other
+from sockudo_queue.observability.web.actions import Actions, Actor, forms_for, see_other
 from sockudo_queue.observability.web.form_tokens import FormTokens
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class DeadLetterPages:
 
     def _list(self, request: Request) -> Response:
         view, status = self._list_view(_given(request.args), request.args.get("before", ""))
-        return self._page("dead-letters.html.jinja", status, view=view)
+        return self._page(request, "dead-letters.html.jinja", status, view=view)
 
     def _list_view(self, given: Mapping[str, str], before: str) -> tuple[LettersView, int]:
         work, now = self._tools.work(), time.time()
@@ -80,17 +80,19 @@ class DeadLetterPages:
         try:
             details = self._tools.find(record_id)
         except BrokerError as error:
-            return self._message(503, f"The dead letter cannot be read now: {error}")
+            return self._message(request, 503, f"The dead letter cannot be read now: {error}")
         if details is None:
-            return self._message(404, "There is no dead letter with this id; it may have been replayed or purged.")
-        return self._page("dead-letter.html.jinja", 200, view=letter_page(details, time.time()))
+            text = "There is no dead letter with this id; it may have been replayed or purged."
+            return self._message(request, 404, text)
+        return self._page(request, "dead-letter.html.jinja", 200, view=letter_page(details, time.time()))
 
     def _replay(self, request: Request, actor: Actor) -> Response:
         return self._act(REPLAY, request, actor)
 
     def _purge(self, request: Request, actor: Actor) -> Response:
         if request.form.get("sure") != "yes":
-            return self._message(400, "Nothing was purged: tick the box that says so, since it cannot be undone.")
+            text = "Nothing was purged: tick the box that says so, since it cannot be undone."
+            return self._message(request, 400, text)
         return self._act(PURGE, request, actor)
 
     def _act(self, action: str, request: Request, actor: Actor) -> Response:
@@ -99,25 +101,31 @@ class DeadLetterPages:
             wanted = _chosen(request.form, given)
             refusal = self._tools.start(action, wanted, actor)
         except ValueError as fault:
-            return self._message(400, f"Nothing was done: {fault}")
+            return self._message(request, 400, f"Nothing was done: {fault}")
         except BrokerError as error:
-            return self._message(503, f"Nothing was done: {error}")
+            return self._message(request, 503, f"Nothing was done: {error}")
         if refusal is not None:
-            return self._message(409, f"Nothing was done: {refusal}")
+            return self._message(request, 409, f"Nothing was done: {refusal}")
         return see_other(list_link(given))
 
-    def _message(self, status: int, text: str) -> Response:
+    def _message(self, request: Request, status: int, text: str) -> Response:
         return self._page(
-            "message.html.jinja", status, title="Dead letters", text=text, back=PATH, back_text="Back to the list"
+            request,
+            "message.html.jinja",
+            status,
+            title="Dead letters",
+            text=text,
+            back=PATH,
+            back_text="Back to the list",
         )
 
-    def _page(self, template: str, status: int, **values: object) -> Response:
+    def _page(self, request: Request, template: str, status: int, **values: object) -> Response:
         from sockudo_queue.observability.status_page import (
             page,  # imported here, because most daemons never serve a page
         )
 
-        tokens = {"replay": (REPLAY, self._tokens.make(REPLAY)), "purge": (PURGE, self._tokens.make(PURGE))}
-        body = page.render_template(template, actions=tokens, **values).encode(errors="backslashreplace")
+        actions = forms_for(request, self._tokens, {"replay": REPLAY, "purge": PURGE})
+        body = page.render_template(template, actions=actions, **values).encode(errors="backslashreplace")
         return Response(body, status, headers=page.ACTION_HEADERS, content_type="text/html; charset=utf-8")
 
 

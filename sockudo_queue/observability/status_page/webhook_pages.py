@@ -20,7 +20,7 @@ from sockudo_queue.observability.status_page.webhook_view import (
     webhook_link,
     webhook_view,
 )
-from sockudo_queue.observability.web.actions import ActionHandler, Actions, Actor, see_other
+from sockudo_queue.observability.web.actions import ActionHandler, Actions, Actor, forms_for, see_other
 from sockudo_queue.observability.web.form_tokens import FormTokens
 
 if TYPE_CHECKING:
@@ -77,22 +77,22 @@ class WebhookPages:
         try:
             pauses = self._pauses()
         except BrokerError as error:
-            return self._message(503, f"What is paused cannot be read now: {error}")
+            return self._message(request, 503, f"What is paused cannot be read now: {error}")
         held = self._metrics.paused_webhooks()
         view = webhook_view(key, self._figures(key), pauses, held, self._links, time.time())
-        return self._page("webhook.html.jinja", 200, view=view)
+        return self._page(request, "webhook.html.jinja", 200, view=view)
 
     def _action(self, act: Callable[[str, str, str], object], *, is_for_removed: bool = False) -> ActionHandler:
         def handle(request: Request, actor: Actor) -> Response:
             key = _key_of(request.form)
             try:
                 if not (self._is_known(key) or (is_for_removed and key in (self._pauses() or ()))):
-                    return self._message(404, "Nothing was done: there is no such webhook.")
+                    return self._message(request, 404, "Nothing was done: there is no such webhook.")
                 act(*key, str(actor))
             except ControlsNotShared as error:
-                return self._message(409, f"Nothing was done: {error}")
+                return self._message(request, 409, f"Nothing was done: {error}")
             except (BrokerError, AppStoreUnavailable) as error:
-                return self._message(503, f"It is not known whether anything was done: {error}")
+                return self._message(request, 503, f"It is not known whether anything was done: {error}")
             return see_other(webhook_link(*key))
 
         return handle
@@ -106,17 +106,19 @@ class WebhookPages:
     def _figures(self, key: WebhookKey) -> WebhookFigures | None:
         return next((each for each in self._metrics.figures().webhooks if (each.app, each.webhook) == key), None)
 
-    def _message(self, status: int, text: str) -> Response:
-        return self._page("message.html.jinja", status, title="Webhook", text=text, back=PATH, back_text="Webhooks")
+    def _message(self, request: Request, status: int, text: str) -> Response:
+        return self._page(
+            request, "message.html.jinja", status, title="Webhook", text=text, back=PATH, back_text="Webhooks"
+        )
 
-    def _page(self, template: str, status: int, **values: object) -> Response:
+    def _page(self, request: Request, template: str, status: int, **values: object) -> Response:
         from sockudo_queue.observability.status_page import (
             page,  # imported here, because most daemons never serve a page
         )
 
         paths = {"pause": PAUSE, "resume": RESUME, "try_now": TRY_NOW}
-        tokens = {name: (path, self._tokens.make(path)) for name, path in paths.items()}
-        body = page.render_template(template, actions=tokens, **values).encode(errors="backslashreplace")
+        actions = forms_for(request, self._tokens, paths)
+        body = page.render_template(template, actions=actions, **values).encode(errors="backslashreplace")
         return Response(body, status, headers=page.ACTION_HEADERS, content_type="text/html; charset=utf-8")
 
 

@@ -89,6 +89,17 @@ def actor_of(request: Request) -> Actor:
     return Actor(_user_of(request) or "", request.remote_addr or "")
 
 
+Forms = Mapping[str, tuple[str, str]]
+"""The path and a new token of each form of a page, by the form's name."""
+
+
+def forms_for(request: Request, tokens: FormTokens, paths: Mapping[str, str]) -> Forms:
+    """Return the forms at `paths`; none for a request with the bearer token, which cannot act."""
+    if _user_of(request) is None:
+        return {}
+    return {name: (path, tokens.make(path)) for name, path in paths.items()}
+
+
 Actions = Mapping[str, ActionHandler]
 """All actions by path; the path is also the purpose of their tokens."""
 

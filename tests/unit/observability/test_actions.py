@@ -8,7 +8,7 @@ import pytest
 from werkzeug.test import EnvironBuilder
 from werkzeug.wrappers import Request
 
-from sockudo_queue.observability.web.actions import ActionGuard, actor_of
+from sockudo_queue.observability.web.actions import ActionGuard, actor_of, forms_for
 from sockudo_queue.observability.web.form_tokens import HOUR, VALID_HOURS, FormTokens
 
 NOW = 1_800_000_000.0
@@ -118,6 +118,13 @@ def test_default_port_in_the_setting_is_the_one_that_browsers_omit(
     origin: str, host: str, allowed: str, may: bool
 ) -> None:
     assert may_act(origin, host, allowed) is may
+
+
+@pytest.mark.parametrize(("authorization", "count"), [(f"Basic {b64encode(b'ada:p').decode()}", 1), ("Bearer x", 0)])
+def test_only_a_login_with_a_password_gets_forms(authorization: str, count: int) -> None:
+    forms = forms_for(form_request("http://h", "h", authorization), tokens(), {"replay": PURPOSE})
+    assert len(forms) == count
+    assert all(tokens().is_valid(token, path) for path, token in forms.values())
 
 
 @pytest.mark.parametrize("authorization", ["Bearer x", "bearer x", "Digest x", "", "Basic !"])
