@@ -243,11 +243,27 @@ def test_release_moves_members_with_any_score(lists: RedisLists) -> None:
 
 
 def test_an_older_version_takes_nothing_held_for_lost(lists: RedisLists) -> None:
-    """Its audit does nothing while this key exists."""
+    """Its audit does nothing while this key exists, and works again after the last held record was released."""
     driver = lists.driver()
+    lists.push(*jobs(2))
+    for claim, webhook in zip(take_all(driver), (ORDERS, MAIL), strict=True):
+        hold(driver, claim, webhook)
+    assert lists.client.hkeys(own_key(SOURCES[0], "further")) == [own_key(SOURCES[0], "held").encode()]
+    assert driver.release([MAIL]) == 1
+    assert lists.client.exists(own_key(SOURCES[0], "further"))
+    assert driver.release([]) == 1
+    assert not lists.client.exists(own_key(SOURCES[0], "further"))
+    hold(driver, take_all(driver)[0])
+    assert lists.client.exists(own_key(SOURCES[0], "further"))
+
+
+def test_name_of_a_later_version_stays_in_the_list_of_keys(lists: RedisLists) -> None:
+    driver, further = lists.driver(), own_key(SOURCES[0], "further")
     lists.push(*jobs(1))
     hold(driver, take_all(driver)[0])
-    assert lists.client.hkeys(own_key(SOURCES[0], "further")) == [own_key(SOURCES[0], "held").encode()]
+    lists.client.hset(further, "later", "")
+    assert driver.release([]) == 1
+    assert lists.client.hkeys(further) == [b"later"]
 
 
 def test_what_lost_its_place_while_others_are_held_is_put_back(lists: RedisLists) -> None:

@@ -100,6 +100,10 @@ class ListSource(RedisSource):
         keys = [self.dead, self.records, self.delayed]
         return self._link.run(_REPLAY, keys, arguments, read=replies.flags(len(letters)))
 
+    @property
+    def _released_keys(self) -> list[str]:
+        return [*super()._released_keys, own_key(self.key, FURTHER)]
+
     def _audit(self) -> RecordAudit:
         return self._run_audit(self.delayed, self.active, self.held)
 

@@ -58,7 +58,8 @@ MEASURED_WITHIN_MS: Final = 1_000
 FURTHER: Final = "further"
 """The key, beside a source, of a hash with the names of further keys that hold records. A version that adds such a key
 puts its name there before the first record: the audit of a version that does not know the key would take the records
-for lost, and put copies of them back. This version adds `held`. Where it finds another name, its audit changes
+for lost, and put copies of them back. This version adds `held` with the first held record, and removes it with the last
+one, so that the audit of an older version works again after a downgrade. Where it finds another name, its audit changes
 nothing."""
 
 AUDIT: Final = Script("audit")
@@ -191,7 +192,12 @@ class RedisSource(ABC):
     def release(self, paused: Collection[WebhookKey]) -> int:
         """Make held deliveries due whose webhook is not paused; bounded work a call."""
         arguments: Arguments = [MOST_DUE, MOST_WEBHOOKS, PLACE_WIDTH, PLACES, *places_of(paused)]
-        return self._link.run(RELEASE, [self.held, self.delayed], arguments, read=replies.count)
+        return self._link.run(RELEASE, self._released_keys, arguments, read=replies.count)
+
+    @property
+    def _released_keys(self) -> list[str]:
+        """The keys of the script that releases; those of lists include `FURTHER`."""
+        return [self.held, self.delayed]
 
     def count_held(self, webhook: WebhookKey) -> int:
         place = place_of(*webhook)

@@ -2,6 +2,7 @@
 -- time.
 --
 -- KEYS 1 held (member -> place of its webhook and the time at which it was parked)   2 delayed (member -> due, ms)
+--      and for lists: 3 further (hash; see `FURTHER` in source.py)
 -- ARGV 1 maximum number of due records   2 maximum number of webhooks   3 width of a place
 --      4 number of places; then the places of the paused webhooks
 -- Returns the number moved
@@ -11,7 +12,7 @@
 -- webhooks, and their records take turns (by milliseconds), so that none waits for all held deliveries of another one. If
 -- there are more webhooks than one call handles, each call begins at another place.
 -- Each record is added to its new set before it is removed from the old one.
-local held, delayed, width = KEYS[1], KEYS[2], tonumber(ARGV[3])
+local held, delayed, further, width = KEYS[1], KEYS[2], KEYS[3], tonumber(ARGV[3])
 redis.call('ZREM', held, '')
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -48,4 +49,6 @@ for i, range in ipairs(ranges) do
     moved = moved + 1
   end
 end
+-- If this is refused, it only means that the audit of an older version stays off.
+if further and redis.call('ZCARD', held) == 0 then redis.pcall('HDEL', further, held) end
 return moved
