@@ -11,29 +11,29 @@ FACTOR: Final = 2.0
 """The factor between a pause and the previous one."""
 
 
-def longer(before: float, first: float, longest: float, factor: float = FACTOR) -> float:
-    """Return the pause after `before`: `first` after none (0), then longer ones up to `longest`."""
-    return min(max(before * factor, first), longest)
+def longer(before: float, first: float, max_pause: float, factor: float = FACTOR) -> float:
+    """Return the pause after `before`: `first` after none (0), then longer ones up to `max_pause`."""
+    return min(max(before * factor, first), max_pause)
 
 
 class Backoff:
-    """Pauses that double from `first` to `longest`. For one thread at a time.
+    """Pauses that double from `first` to `max_pause`. For one thread at a time.
 
     `jitter` is the maximum share of a pause that is randomly taken off, so that retries of several callers spread out.
     """
 
     def __init__(
-        self, first: float, longest: float, *, jitter: float = 0.0, chance: Callable[[], float] = random.random
+        self, first: float, max_pause: float, *, jitter: float = 0.0, chance: Callable[[], float] = random.random
     ) -> None:
         self._first = first
-        self._longest = longest
+        self._max_pause = max_pause
         self._jitter = jitter
         self._chance = chance
         self._pause = 0.0
 
     def next(self) -> float:
         """Return the seconds until the next retry."""
-        self._pause = longer(self._pause, self._first, self._longest)
+        self._pause = longer(self._pause, self._first, self._max_pause)
         return self._pause * (1 - self._jitter * self._chance())
 
     def wait(self, stop: threading.Event) -> bool:
