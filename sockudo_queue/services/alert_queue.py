@@ -10,7 +10,7 @@ from typing import Final
 from sockudo_queue.core.alert import Alert
 from sockudo_queue.runtime.token_bucket import TokenBucket
 
-MOST_SUBJECTS: Final = 200
+MAX_SUBJECTS: Final = 200
 """Maximum number of known subjects, each with at most one waiting alert: about 200 KB. The few about the queue as a
 whole are accepted beyond it, because an outage of many webhooks must not hide them."""
 CHANGE_SECONDS: Final = 60.0
@@ -47,7 +47,7 @@ class AlertQueue:
         """Add an alert. Return False if there are too many subjects and the alert is lost."""
         subject = self._subjects.get(alert.subject)
         if subject is None:
-            if len(self._subjects) >= MOST_SUBJECTS and not alert.is_of_queue:
+            if len(self._subjects) >= MAX_SUBJECTS and not alert.is_of_queue:
                 return False
             subject = self._subjects[alert.subject] = _Subject(self._new_bucket(alert))
         if alert.is_change and alert.type == subject.last_type:

@@ -28,7 +28,7 @@ POST_BURST: Final = 10
 """The rate is one request per second on average, with ten in a row after a quiet period."""
 TRIES: Final = 5
 FIRST_PAUSE: Final = 1.0
-LONGEST_PAUSE: Final = 60.0
+MAX_PAUSE: Final = 60.0
 """Maximum pause in seconds after a failure of the receiver, before this or another alert is sent."""
 
 Post = Callable[[str, bytes], Outcome]
@@ -61,7 +61,7 @@ class AlertOutbox:
         self._message: AlertMessage | None = None
         self._lost_in_message = 0
         self._tries = 0
-        self._backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
+        self._backoff = Backoff(FIRST_PAUSE, MAX_PAUSE)
         self._retry_at = 0.0
         self._is_failing = False
 
@@ -135,7 +135,7 @@ class AlertOutbox:
 
     def _failed(self, outcome: Outcome) -> None:
         pause = self._backoff.next()
-        self._retry_at = self._clock() + min(max(pause, outcome.retry_after or 0.0), LONGEST_PAUSE)
+        self._retry_at = self._clock() + min(max(pause, outcome.retry_after or 0.0), MAX_PAUSE)
         if outcome.verdict is Verdict.PERMANENT or self._tries >= TRIES:
             with self._lock:
                 self._message = None

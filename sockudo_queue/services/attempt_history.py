@@ -25,14 +25,14 @@ ROUND_SECONDS: Final = 2.0
 """
 WAKE_AT: Final = 500
 """Number of entries of a source that triggers an immediate flush."""
-MOST_ROWS: Final = 10_000
-MOST_BYTES: Final = 4_000_000
+MAX_ROWS: Final = 10_000
+MAX_BYTES: Final = 4_000_000
 """Maximum buffered entries of one source, and their bytes; with Python's overhead, about 6 MB of memory."""
 BATCH_ROWS: Final = 1_000
 BATCH_BYTES: Final = 200_000
 """Maximum entries per call to the store, and their bytes. Some servers reject large requests."""
 FIRST_PAUSE: Final = 1.0
-LONGEST_PAUSE: Final = 10.0
+MAX_PAUSE: Final = 10.0
 """Seconds until the retry after a store did not answer."""
 MEMORY_PAUSE: Final = 10.0
 REFUSED_PAUSE: Final = 600.0
@@ -48,7 +48,7 @@ class _Source:
         self.lost = 0  # not reported to the store yet
         self.loss: Loss | None = None  # why the store did not accept the last batch
         self.retry_at = 0.0
-        self.backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
+        self.backoff = Backoff(FIRST_PAUSE, MAX_PAUSE)
 
     def take(self) -> list[tuple[str, bytes]]:
         """Return the next batch."""
@@ -99,7 +99,7 @@ class AttemptHistory:
             count = len(waiting.rows)
             if waiting.loss is Loss.REFUSED and self._clock() < waiting.retry_at:
                 self._drop(waiting, Loss.REFUSED, 1)
-            elif count >= MOST_ROWS or waiting.size + len(row) > MOST_BYTES:
+            elif count >= MAX_ROWS or waiting.size + len(row) > MAX_BYTES:
                 self._drop(waiting, Loss.FULL, 1)
             else:
                 waiting.rows.append((app, row))
@@ -147,7 +147,7 @@ class AttemptHistory:
             except BrokerError as error:
                 log_fault(source, error)
                 if isinstance(error, BrokerUnavailable):  # each other source would time out too
-                    self._note_at = self._room_at = self._clock() + LONGEST_PAUSE
+                    self._note_at = self._room_at = self._clock() + MAX_PAUSE
                     return False
                 if not isinstance(error, OutOfMemory):
                     self._skip_until[log_fault, source] = self._clock() + REFUSED_PAUSE

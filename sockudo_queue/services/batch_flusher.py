@@ -9,7 +9,7 @@ from sockudo_queue.pipeline.batches import Batches
 from sockudo_queue.pipeline.broker_status import broker_backoff
 from sockudo_queue.pipeline.worker import WorkerContext
 
-LONGEST_WAIT: Final = 1.0
+MAX_WAIT: Final = 1.0
 """Seconds after which it looks whether it is stopped."""
 
 PAUSE: Final = 0.05
@@ -28,7 +28,7 @@ class BatchFlusher:
         context, batches = self._context, self._batches
         while not context.stopping.is_set():
             context.beats.beat(name)
-            if not batches.filled.wait(LONGEST_WAIT):
+            if not batches.filled.wait(MAX_WAIT):
                 continue
             if (pause := batches.until_due()) > 0:
                 context.stopping.wait(pause)

@@ -28,7 +28,7 @@ from sockudo_queue.observability.status_page.letters import (
 from sockudo_queue.observability.web.actions import Actor
 from sockudo_queue.operations.letters import DeadLetterEntry
 from sockudo_queue.operations.replay import FindApp, obstacle
-from sockudo_queue.services.dead_letter_work import LONGEST_REASON, DeadLetterWork, selection_of
+from sockudo_queue.services.dead_letter_work import MAX_REASON_LENGTH, DeadLetterWork, selection_of
 
 ANSWER_WITHIN: Final = 1.0
 """Seconds that a request waits for the end of an action before the page shows its progress."""
@@ -144,7 +144,7 @@ def _details(entry: DeadLetterEntry, reason_against: str) -> LetterDetails:
         [(event.name[:LONGEST_TEXT], event.channel[:LONGEST_TEXT]) for event in events[:MOST_EVENTS]],
         max(len(events) - MOST_EVENTS, 0),
         job[:LONGEST_TEXT] if isinstance(job, str) else "",
-        reason_against[:LONGEST_REASON],
+        reason_against[:MAX_REASON_LENGTH],
     )
 
 

@@ -21,11 +21,11 @@ from sockudo_queue.observability.web.actions import Actor
 from sockudo_queue.operations.letters import UNREADABLE, DeadLetterEntry, Selection
 from sockudo_queue.operations.replay import PURGED_AT_ONCE, REPLAYED_AT_ONCE, FindApp, groups, obstacle, replay
 
-MOST_REASONS: Final = 10
-LONGEST_REASON: Final = 300
+MAX_REASONS: Final = 10
+MAX_REASON_LENGTH: Final = 300
 OTHER_REASONS: Final = "other reasons"
 TOO_LATE: Final = "added after the action began"
-MOST_TOO_LATE: Final = 10_000
+MAX_TOO_LATE: Final = 10_000
 """Maximum number of such letters per scan: letters that arrive as fast as they are skipped must not make it endless."""
 REMEMBERED: Final = 100_000
 """Maximum number of letters that one action remembers; about 100 bytes each."""
@@ -151,7 +151,7 @@ class DeadLetterWork:
         for letter in self._letters.letters():
             if letter.died_ms <= latest_ms and self._is_new(letter):
                 yield letter
-            elif self._leave(TOO_LATE) >= MOST_TOO_LATE:
+            elif self._leave(TOO_LATE) >= MAX_TOO_LATE:
                 return
 
     def _latest_ms(self) -> float:
@@ -179,9 +179,9 @@ class DeadLetterWork:
 
     def _leave(self, reason: str) -> int:
         """Count a letter that was skipped, by its reason; the number of reasons is bounded."""
-        text = reason[:LONGEST_REASON]
+        text = reason[:MAX_REASON_LENGTH]
         with self._counting:
-            key = text if text in self._left or len(self._left) < MOST_REASONS else OTHER_REASONS
+            key = text if text in self._left or len(self._left) < MAX_REASONS else OTHER_REASONS
             self._left[key] += 1
             return self._left[key]
 

@@ -31,12 +31,12 @@ class Notifier:
         """Wait for jobs and wake workers until the daemon stops, then move the rest of the source into our keys."""
         context = self._context
         backoff = broker_backoff()
-        longest = MAX_WAIT if self._settler is None else self._settler.driver.notifier_seconds
+        max_wait = MAX_WAIT if self._settler is None else self._settler.driver.notifier_seconds
         while not context.stopping.is_set():
             context.beats.beat(name)
             losses = context.watch.losses
             try:
-                jobs = context.driver.wait(self._source, longest)
+                jobs = context.driver.wait(self._source, max_wait)
             except SourceRefused as refusal:
                 context.watch.source_refused(losses, refusal)
                 context.pool.wake(1)  # only a claim shows whether the source works again, or whether all are refused

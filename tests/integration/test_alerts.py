@@ -23,7 +23,7 @@ from sockudo_queue.core.secret import Secret
 from sockudo_queue.delivery.alert_sender import TIMEOUT
 from sockudo_queue.delivery.factory import DeliveryStack
 from sockudo_queue.runtime.python_gate import PythonGate
-from sockudo_queue.services.alert_queue import MOST_SUBJECTS
+from sockudo_queue.services.alert_queue import MAX_SUBJECTS
 from sockudo_queue.services.alerts import POST_BURST, AlertOutbox
 from tests.faults.measures import figure
 from tests.helpers.alerts import SECRET, alerts_at, verified
@@ -199,7 +199,7 @@ def test_storm_of_breakers_beside_a_hanging_receiver_never_blocks_and_stays_smal
         tracemalloc.start()
         before, _ = tracemalloc.get_traced_memory()
         for number in range(STORM):
-            name = str(number // 2 % (2 * MOST_SUBJECTS))
+            name = str(number // 2 % (2 * MAX_SUBJECTS))
             raised = opened(name) if number % 2 == 0 else closed(name)
             began = time.perf_counter()
             outbox.box.put(raised)
@@ -207,7 +207,7 @@ def test_storm_of_breakers_beside_a_hanging_receiver_never_blocks_and_stays_smal
         grown = tracemalloc.get_traced_memory()[0] - before
         tracemalloc.stop()
         assert receiver.count == 1
-        assert outbox.box.unsent() <= MOST_SUBJECTS + 1
+        assert outbox.box.unsent() <= MAX_SUBJECTS + 1
         assert outbox.box.counts()["dropped"] > 0
         receiver.always(200)
         receiver.refuse()  # ends the request that hangs

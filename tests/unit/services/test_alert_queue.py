@@ -6,7 +6,7 @@ from typing import Final
 
 from sockudo_queue.core import alert
 from sockudo_queue.core.alert import Alert
-from sockudo_queue.services.alert_queue import CHANGE_BURST, CHANGE_SECONDS, MOST_SUBJECTS, AlertQueue
+from sockudo_queue.services.alert_queue import CHANGE_BURST, CHANGE_SECONDS, MAX_SUBJECTS, AlertQueue
 
 REMINDER: Final = 600.0
 
@@ -84,15 +84,15 @@ def test_alerts_are_taken_in_the_order_in_which_they_began_to_wait() -> None:
 
 def test_more_subjects_than_allowed_are_refused_and_known_ones_are_not() -> None:
     queue = AlertQueue(REMINDER)
-    assert all(queue.put(opened(str(number)), 0.0) for number in range(MOST_SUBJECTS))
+    assert all(queue.put(opened(str(number)), 0.0) for number in range(MAX_SUBJECTS))
     assert not queue.put(opened("one-too-many"), 0.0)
     assert queue.put(closed("0"), 0.0)
-    assert len(queue) == MOST_SUBJECTS
+    assert len(queue) == MAX_SUBJECTS
 
 
 def test_quiet_subjects_make_room_once_their_limit_is_over() -> None:
     queue = AlertQueue(REMINDER)
-    for number in range(MOST_SUBJECTS):
+    for number in range(MAX_SUBJECTS):
         queue.put(dead(str(number)), 0.0)
     taken(queue, 0.0)
     queue.forget_quiet(REMINDER - 1)
@@ -119,7 +119,7 @@ def test_early_take_ignores_the_limit_of_the_subject() -> None:
 
 def test_alert_about_the_queue_is_neither_refused_nor_delayed_by_many_webhooks() -> None:
     queue = AlertQueue(REMINDER)
-    for number in range(MOST_SUBJECTS):
+    for number in range(MAX_SUBJECTS):
         queue.put(opened(str(number)), float(number))
     assert queue.put(alert.broker_changed("no answer", 0.0), 1_000.0)
     assert queue.put(alert.loss(alert.RECORDS_LOST, 3, 0.0), 1_001.0)

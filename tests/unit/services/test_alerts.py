@@ -9,8 +9,8 @@ from typing import Any, Final
 from sockudo_queue.core import alert
 from sockudo_queue.core.alert import Alert
 from sockudo_queue.core.outcome import Failure, Outcome, from_failure, from_status
-from sockudo_queue.services.alert_queue import MOST_SUBJECTS
-from sockudo_queue.services.alerts import LONGEST_PAUSE, POST_BURST, TRIES, AlertOutbox
+from sockudo_queue.services.alert_queue import MAX_SUBJECTS
+from sockudo_queue.services.alerts import MAX_PAUSE, POST_BURST, TRIES, AlertOutbox
 
 REMINDER: Final = 600.0
 
@@ -131,7 +131,7 @@ def test_retry_after_is_respected_and_bounded() -> None:
     outbox.outcome = from_status(429, retry_after=1e9)
     outbox.run(31)
     outbox.outcome = from_status(200)
-    outbox.run(int(LONGEST_PAUSE) + 1)
+    outbox.run(int(MAX_PAUSE) + 1)
     assert outbox.box.counts()["sent"] == 1
 
 
@@ -141,9 +141,9 @@ def test_receiver_that_stays_away_costs_few_requests_and_few_lines() -> None:
     for second in range(3_600):
         outbox.box.put(dead(str(second)))
         outbox.run(1)
-    assert len(outbox.posts) <= 3_600 / LONGEST_PAUSE + 10
+    assert len(outbox.posts) <= 3_600 / MAX_PAUSE + 10
     assert outbox.lines == [("alert.failed", {"reason": "status-500"})]
-    assert outbox.box.unsent() <= MOST_SUBJECTS + 1
+    assert outbox.box.unsent() <= MAX_SUBJECTS + 1
 
 
 def test_recovery_is_logged_once_and_the_next_alert_says_how_many_were_lost() -> None:
@@ -162,7 +162,7 @@ def test_recovery_is_logged_once_and_the_next_alert_says_how_many_were_lost() ->
 
 def test_dropped_alerts_are_counted_and_reported() -> None:
     outbox = Outbox()
-    for number in range(MOST_SUBJECTS + 7):
+    for number in range(MAX_SUBJECTS + 7):
         outbox.box.put(opened(str(number)))
     outbox.run(1)
     assert outbox.box.counts()["dropped"] == 7

@@ -16,10 +16,10 @@ from sockudo_queue.history.search import Criteria
 from sockudo_queue.history.store import OutOfMemory
 from sockudo_queue.services.attempt_history import (
     BATCH_ROWS,
-    LONGEST_PAUSE,
+    MAX_BYTES,
+    MAX_PAUSE,
+    MAX_ROWS,
     MEMORY_PAUSE,
-    MOST_BYTES,
-    MOST_ROWS,
     REFUSED_PAUSE,
     AttemptHistory,
 )
@@ -106,22 +106,22 @@ def test_store_is_not_called_without_entries() -> None:
 
 def test_entry_that_finds_no_room_is_dropped_and_counted() -> None:
     world = World()
-    world.append(MOST_ROWS + 7)
+    world.append(MAX_ROWS + 7)
     assert world.lost == {"full": 7}
     world.history.flush()
     assert world.history.figures().dropped == 7
-    assert world.history.written == MOST_ROWS
+    assert world.history.written == MAX_ROWS
 
 
 def test_bytes_that_wait_are_bounded() -> None:
     world = World()
-    world.append(10, row=b"x" * (MOST_BYTES // 4))
+    world.append(10, row=b"x" * (MAX_BYTES // 4))
     assert world.lost == {"full": 6}
 
 
 def test_sources_have_room_of_their_own() -> None:
     world = World()
-    world.append(MOST_ROWS + 1, "full")
+    world.append(MAX_ROWS + 1, "full")
     world.append(1, "other")
     world.history.flush()
     assert world.lost == {"full": 1}
@@ -136,7 +136,7 @@ def test_batch_that_gets_no_answer_is_lost_and_the_others_wait() -> None:
         world.history.flush()
     assert len(world.store.calls) == 1  # it is not asked again and again
     assert (world.lost, world.history.is_taken) == ({"unavailable": BATCH_ROWS}, False)
-    world.store.error, world.now = None, LONGEST_PAUSE
+    world.store.error, world.now = None, MAX_PAUSE
     world.history.flush()
     assert (world.history.written, world.history.is_taken) == (10, True)
     assert world.history.figures().dropped == BATCH_ROWS
@@ -190,7 +190,7 @@ def test_memory_stays_bounded_while_the_store_takes_nothing(error: BrokerError) 
         world.history.flush()
         world.now += 1
     waiting = sum(len(each.rows) for each in world.history._sources.values())
-    assert waiting <= MOST_ROWS
+    assert waiting <= MAX_ROWS
     assert waiting + sum(world.history.dropped.values()) == 30_000
 
 
@@ -243,7 +243,7 @@ def test_store_that_refuses_to_be_looked_after_is_left_alone_for_long() -> None:
 def test_silent_store_is_asked_about_one_source_and_not_often() -> None:
     world = asking_world()
     world.store.asked_error = BrokerUnavailable("silent")
-    for _ in range(int(LONGEST_PAUSE)):
+    for _ in range(int(MAX_PAUSE)):
         world.history.flush()
         world.now += 1.0
     assert world.store.asked == [("give way", "list")]

@@ -20,8 +20,8 @@ from sockudo_queue.observability.status_page.letters_view import PURGE, REPLAY
 from sockudo_queue.observability.web.actions import Actor
 from sockudo_queue.services import dead_letter_work
 from sockudo_queue.services.dead_letter_work import (
-    LONGEST_REASON,
-    MOST_REASONS,
+    MAX_REASON_LENGTH,
+    MAX_REASONS,
     OTHER_REASONS,
     TOO_LATE,
     DeadLetterWork,
@@ -168,6 +168,6 @@ def test_reasons_to_leave_letters_are_bounded_in_number_and_length() -> None:
     assert work.start()
     work.wait(10)
     left = work.progress().left
-    assert len(left) == MOST_REASONS + 1
-    assert left[OTHER_REASONS] == 100 - MOST_REASONS
-    assert max(map(len, left)) <= LONGEST_REASON
+    assert len(left) == MAX_REASONS + 1
+    assert left[OTHER_REASONS] == 100 - MAX_REASONS
+    assert max(map(len, left)) <= MAX_REASON_LENGTH
