@@ -30,10 +30,10 @@ EXIT_NO: Final = 1
 EXIT_BAD_SETTINGS: Final = 2
 EXIT_COULD_NOT_START: Final = 3
 FLUSH_SECONDS: Final = 1.0
-LOWEST_RATE: Final = 0.001
+MIN_RATE: Final = 0.001
 """Letters per second. A lower rate would mean pauses that are longer than a system can sleep."""
 
-LARGEST_PAGE: Final = 10_000
+MAX_PAGE_SIZE: Final = 10_000
 """Entries of one answer, which are sorted in memory."""
 OUTCOMES: Final = ("delivered", "retryable", "permanent", "dead-letter")
 
@@ -352,8 +352,10 @@ def _limit(text: str) -> int:
 
 
 def _page_limit(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < 10 and 0 < int(text) <= LARGEST_PAGE):
-        raise argparse.ArgumentTypeError(f"must be a whole number from 1 to {LARGEST_PAGE}; --page shows older entries")
+    if not (text.isascii() and text.isdigit() and len(text) < 10 and 0 < int(text) <= MAX_PAGE_SIZE):
+        raise argparse.ArgumentTypeError(
+            f"must be a whole number from 1 to {MAX_PAGE_SIZE}; --page shows older entries"
+        )
     return int(text)
 
 
@@ -362,8 +364,8 @@ def _rate(text: str) -> float:
         rate = float(text)
     except ValueError:
         rate = 0.0
-    if not LOWEST_RATE <= rate < 1e9:
-        raise argparse.ArgumentTypeError(f"must be a number of at least {LOWEST_RATE}; for example 100")
+    if not MIN_RATE <= rate < 1e9:
+        raise argparse.ArgumentTypeError(f"must be a number of at least {MIN_RATE}; for example 100")
     return rate
 
 

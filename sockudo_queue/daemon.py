@@ -262,7 +262,7 @@ class Daemon:
     def _start(self) -> None:
         """Bind the ports, start every thread, find the queue; only then release the threads."""
         descriptors = limits.set_up()
-        limits.check_descriptors(self._least_descriptors)
+        limits.check_descriptors(self._min_descriptors)
         if (warning := self._stack.fit(descriptors)) is not None:
             self._log.warning("settings.warning", text=warning)
         log_invalid_webhooks(self._log, self._registry.invalid_webhooks())
@@ -291,7 +291,7 @@ class Daemon:
             self._log.warning("settings.warning", text=reason)
 
     @property
-    def _least_descriptors(self) -> int:
+    def _min_descriptors(self) -> int:
         """The descriptors that a start needs in addition to the open ones: for every slot and every other thread."""
         return self._settings.workers * DESCRIPTORS_OF_A_WORKER + len(self._driver.sources) + MIN_OTHER_DESCRIPTORS
 
@@ -499,7 +499,7 @@ class Daemon:
         return HealthServer(application, metrics.host, metrics.port, metrics.tls_cert_file, metrics.tls_key_file)
 
     @property
-    def _most_crash_duplicates(self) -> int:
+    def _max_crash_duplicates(self) -> int:
         """How many jobs are delivered and not settled at most: acks of a batch for each worker, and attempts."""
         settings = self._settings
         acks = settings.claim_batch if settings.claim_batch > 1 else 0
@@ -509,7 +509,7 @@ class Daemon:
         driver, settings = self._driver, self._settings
         if not isinstance(driver, BatchingDriver) or not driver.batches:
             return None
-        self._metrics.crash_duplicates(self._most_crash_duplicates)
+        self._metrics.crash_duplicates(self._max_crash_duplicates)
         if settings.claim_batch == 1:
             return None
         lease = settings.reliability.lease_duration_ms / 1000

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
 REDRAW_SECONDS: Final = 0.2
-NARROWEST: Final = 10
+MIN_COLUMN_WIDTH: Final = 10
 """Minimum width of a table column; if that does not fit, the table is wider than the terminal."""
 
 
@@ -70,7 +70,7 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, indent: int
 def fitted(widths: Sequence[int], columns: int) -> list[int]:
     """Return the widths of a table's columns that fit a terminal; the widest columns except the first are narrowed."""
     first, *others = widths
-    while others and first + sum(others) + 2 * len(others) > columns and max(others) > NARROWEST:
+    while others and first + sum(others) + 2 * len(others) > columns and max(others) > MIN_COLUMN_WIDTH:
         others[others.index(max(others))] -= 1
     return [first, *others]
 

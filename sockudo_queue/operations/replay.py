@@ -52,10 +52,10 @@ def obstacle(
     return f"app {app.id} no longer has a webhook {owed}; use --to NAME to send them to one of: {has}"
 
 
-def groups(items: Iterable[T], most: int) -> Iterator[list[T]]:
-    """Yield the items in lists of `most`, the last one perhaps shorter."""
+def groups(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Yield the items in lists of `size`, the last one perhaps shorter."""
     iterator = iter(items)
-    return iter(lambda: list(islice(iterator, most)), [])
+    return iter(lambda: list(islice(iterator, size)), [])
 
 
 def _app_of(entry: DeadLetterEntry, find_app: FindApp) -> App | None:
