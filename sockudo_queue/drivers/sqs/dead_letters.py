@@ -111,7 +111,7 @@ class SqsDeadLetterStore:
             self._client,
             self._queues,
             attrgetter("dead"),
-            most=BATCH,
+            max_messages=BATCH,
             wait_seconds=wait_seconds,
             visibility_seconds=HOLD_SECONDS,
         )

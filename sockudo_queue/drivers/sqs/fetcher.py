@@ -63,7 +63,7 @@ class Fetcher:
                 self._client,
                 self._queues,
                 attrgetter("main"),
-                most=self._max_messages,
+                max_messages=self._max_messages,
                 wait_seconds=wait_seconds,
                 visibility_seconds=self._visibility,
             )

@@ -15,7 +15,7 @@ def receive(
     queues: QueueFinder,
     which: Callable[[QueuePair], SqsQueue],
     *,
-    most: int,
+    max_messages: int,
     wait_seconds: int,
     visibility_seconds: int,
 ) -> list[Received]:
@@ -24,7 +24,7 @@ def receive(
         answer = client.call(
             "receive_message",
             QueueUrl=which(queues.pair()).url,
-            MaxNumberOfMessages=most,
+            MaxNumberOfMessages=max_messages,
             WaitTimeSeconds=wait_seconds,
             VisibilityTimeout=visibility_seconds,
             MessageAttributeNames=["All"],
