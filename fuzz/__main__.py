@@ -18,7 +18,7 @@ from typing import Final
 from fuzz.targets import TARGETS, seeds
 
 HOME: Final = Path(__file__).parents[1] / ".fuzz"
-MOST_BYTES: Final = 8192
+MAX_BYTES: Final = 8192
 SLOWEST_SECONDS: Final = 10
 _DONE: Final = re.compile(r"Done (\d+) runs in (\d+) second")
 _COVERED: Final = re.compile(r"cov: (\d+) ft: (\d+) corp: (\d+)")
@@ -33,7 +33,7 @@ def fuzz(name: str, seconds: int) -> tuple[str, bool]:
         (corpus / hashlib.sha256(seed).hexdigest()[:16]).write_bytes(seed)
     flags = [
         f"-max_total_time={seconds}",
-        f"-max_len={MOST_BYTES}",
+        f"-max_len={MAX_BYTES}",
         f"-timeout={SLOWEST_SECONDS}",
         "-rss_limit_mb=2048",
     ]

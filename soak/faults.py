@@ -19,7 +19,7 @@ from tests.faults.queue import LISTS, own_key
 from tests.helpers.queue_v2 import DEFAULT_BASE
 from tests.helpers.redis_server import RedisServer
 
-MOST_HELD: Final = WORKERS + MAX_SLOW
+MAX_HELD: Final = WORKERS + MAX_SLOW
 _LEASE: Final = LEASE_MS / 1000
 
 
@@ -155,7 +155,7 @@ class Faults:
 
         Each worker may claim one more between the count and the fault.
         """
-        held = MOST_HELD * len(self._replicas)
+        held = MAX_HELD * len(self._replicas)
         with contextlib.suppress(redis.RedisError, OSError), self._server.client(socket_timeout=2.0) as client:
             held = active(client) + WORKERS * len(self._replicas)
         self._ledger.excuse(held * len(self._endpoints))

@@ -15,9 +15,9 @@ SCALE: Final = float(os.environ.get("SOCKUDO_QUEUE_TEST_SCALE") or "0.1")
 FIGURES: Final[list[str]] = []
 
 
-def scaled(full: int, least: int) -> int:
-    """Return a count at the scale of this run, but not fewer than `least`."""
-    return max(least, round(full * SCALE))
+def scaled(full: int, minimum: int) -> int:
+    """Return a count at the scale of this run, but not fewer than `minimum`."""
+    return max(minimum, round(full * SCALE))
 
 
 def figure(text: str) -> None:

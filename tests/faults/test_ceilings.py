@@ -33,7 +33,7 @@ HONEST_EVERY = 0.05
 HOSTILE_EVERY = 0.5
 GIANT_BYTES = 100_000_000  # a job of this size blocks Redis itself for a second, so there are two in ten minutes
 GIANT_EVERY = 200.0
-LONGEST_BACKLOG = 40  # jobs; more would measure how long Redis and the receiver take for what waits
+MAX_BACKLOG = 40  # jobs; more would measure how long Redis and the receiver take for what waits
 
 
 def evil(*events: bytes, owner: str = "jobs") -> bytes:
@@ -116,7 +116,7 @@ class Load:
     def _push_hostile(self) -> None:
         chance, giant_at = random.Random(1), time.monotonic() + GIANT_EVERY
         while self._bodies and not self._over.wait(HOSTILE_EVERY):
-            if self._other.llen(LIST) < LONGEST_BACKLOG:
+            if self._other.llen(LIST) < MAX_BACKLOG:
                 self._other.rpush(LIST, chance.choice(self._bodies))
                 self.hostile += 1
             if time.monotonic() > giant_at:

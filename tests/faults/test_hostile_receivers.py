@@ -49,8 +49,8 @@ LENIENCE: Final = 0.0 if SCALE >= 1 else DEADLINE_MS / 2000
 """Seconds by which a short run beside other tests may miss that; a hostile attempt that blocks one costs more."""
 PADDING: Final = 100_000
 HANGING_NAME: Final = Case("hanging DNS", lambda visit: None, "dns")
-LARGEST_GROWTH: Final = 8 << 20
-LARGEST_LATER_GROWTH: Final = 1 << 20
+MAX_GROWTH: Final = 8 << 20
+MAX_LATER_GROWTH: Final = 1 << 20
 
 
 class Load:
@@ -145,9 +145,9 @@ def check_rounds(daemon: DaemonProcess, client: redis.Redis, load: Load, cases: 
     process = psutil.Process(daemon.pid)
     load.find_rate()
     with load.going():
-        rounds, first, later = 1, growth_by_round(process, daemon, client, cases, 1), LARGEST_LATER_GROWTH
+        rounds, first, later = 1, growth_by_round(process, daemon, client, cases, 1), MAX_LATER_GROWTH
         # What leaks grows in every round; what allocators and the load beside do, not in all of them.
-        while later >= LARGEST_LATER_GROWTH and rounds <= LATER_ROUNDS:
+        while later >= MAX_LATER_GROWTH and rounds <= LATER_ROUNDS:
             rounds += 1
             later = growth_by_round(process, daemon, client, cases, rounds)
     figure(
@@ -161,8 +161,8 @@ def check_rounds(daemon: DaemonProcess, client: redis.Redis, load: Load, cases: 
             break
     check_attempts(daemon, cases, rounds + chance * ROUNDS)
     figure(f"p99 of a healthy endpoint at 80 % load: {beside * 1e3:.1f} ms beside them, {alone * 1e3:.1f} ms without")
-    assert first < LARGEST_GROWTH
-    assert later < LARGEST_LATER_GROWTH
+    assert first < MAX_GROWTH
+    assert later < MAX_LATER_GROWTH
     assert beside <= STRICT * alone + LENIENCE
 
 

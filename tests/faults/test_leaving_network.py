@@ -15,7 +15,7 @@ from tests.helpers.redis_proxy import RedisProxy
 from tests.helpers.redis_server import RedisServer
 from tests.helpers.waiting import eventually
 
-SHORTEST_LEASE: Final = {"QUEUE_LEASE_DURATION_MS": "1000", "QUEUE_LEASE_RENEW_INTERVAL_MS": "300"}
+MIN_LEASE: Final = {"QUEUE_LEASE_DURATION_MS": "1000", "QUEUE_LEASE_RENEW_INTERVAL_MS": "300"}
 GRACE_SECONDS: Final = 1.0
 
 
@@ -25,7 +25,7 @@ def test_a_stop_without_network_uses_up_no_attempt(
 ) -> None:
     """kumahq/kuma#4134, istio/istio#36631, kubernetes/kubernetes#120620."""
     receiver.hang()
-    settings = SHORTEST_LEASE | {
+    settings = MIN_LEASE | {
         "QUEUE_SHUTDOWN_TIMEOUT_MS": f"{GRACE_SECONDS * 1000:.0f}",
         "QUEUE_DELIVERY_SLOW_MS": "10000",  # else the receiver is suspected before a slow machine has filled the slots
     }
@@ -45,7 +45,7 @@ def test_a_stop_without_network_uses_up_no_attempt(
         receiver.clear()
         receiver.listen()
         receiver.always(200)
-        with daemon_on(redis_server.url, receiver.url(), **SHORTEST_LEASE) as following:
+        with daemon_on(redis_server.url, receiver.url(), **MIN_LEASE) as following:
             requests = receiver.wait_for(SLOTS, 10)
             eventually(lambda: waiting(client) == 0, 5, log_tail(following))
 

@@ -125,18 +125,18 @@ class Watch:
             thread.join()
 
     @property
-    def most(self) -> tuple[int, int, float]:
+    def peak(self) -> tuple[int, int, float]:
         descriptors, threads, megabytes = (max(values) for values in zip(*self._seen, strict=True))
         return int(descriptors), int(threads), megabytes
 
     def check(self, *, descriptors: int, megabytes: float) -> None:
         """Nothing has grown since the warm-up by more than this; threads by none beyond those there may be."""
-        assert self.most[0] <= self._warm[0] + descriptors
-        assert self.most[1] <= 5 + 32 + THREADS_BESIDE_WORKERS
-        assert self.most[2] <= self._warm[2] + megabytes
+        assert self.peak[0] <= self._warm[0] + descriptors
+        assert self.peak[1] <= 5 + 32 + THREADS_BESIDE_WORKERS
+        assert self.peak[2] <= self._warm[2] + megabytes
 
     def __str__(self) -> str:
-        peaks = [f"{most:.0f} (warm: {warm:.0f})" for most, warm in zip(self.most, self._warm, strict=True)]
+        peaks = [f"{peak:.0f} (warm: {warm:.0f})" for peak, warm in zip(self.peak, self._warm, strict=True)]
         return f"descriptors {peaks[0]}, threads {peaks[1]}, memory {peaks[2]} MB"
 
 
@@ -172,7 +172,7 @@ def test_few_descriptors_are_enough_for_many_endpoints(redis_server: RedisServer
             attempts = daemon.events("delivery.attempted")
         assert Counter(line["reason"] for line in attempts if line["outcome"] != "delivered") == {}
         assert {line["app"] for line in attempts} == {f"a{n}" for n in range(endpoints)}
-        assert watch.most[0] <= limit
+        assert watch.peak[0] <= limit
         figure(f"{endpoints} endpoints called once each, with {limit} descriptors: {watch}")
 
 

@@ -20,7 +20,7 @@ from tests.helpers.waiting import eventually
 pytestmark = pytest.mark.timeout(120)
 
 DOWN_SECONDS: Final = 5.0
-LONGEST_PAUSE: Final = 2.0  # between two tries to reach the broker
+MAX_PAUSE: Final = 2.0  # between two tries to reach the broker
 PROBE_SECONDS: Final = 0.2
 
 
@@ -62,7 +62,7 @@ def test_a_daemon_that_starts_before_redis_waits_for_it(receiver: Receiver, arri
         eventually(lambda: daemon.events("broker.lost"))
         time.sleep(2.5)  # until every pause between two tries is as long as it gets
         with server:
-            took = goes_on(daemon, server, arrivals, 1, LONGEST_PAUSE + 1)
+            took = goes_on(daemon, server, arrivals, 1, MAX_PAUSE + 1)
             eventually(lambda: daemon.get("/readyz") == 200, 1)
             assert daemon.pid == pid
             assert daemon.get("/livez") == 200
@@ -80,7 +80,7 @@ def test_a_daemon_outlives_redis(daemon: DaemonProcess, own_redis: RedisServer, 
         slowest = max(slowest, probe_seconds(daemon, "/livez", 200), probe_seconds(daemon, "/readyz", 503))
         time.sleep(0.05)  # between two probes, as a prober would
     own_redis.start()
-    took = goes_on(daemon, own_redis, arrivals, 1, LONGEST_PAUSE + 1)
+    took = goes_on(daemon, own_redis, arrivals, 1, MAX_PAUSE + 1)
     eventually(lambda: daemon.get("/readyz") == 200, 1)
 
     assert daemon.pid == pid
@@ -102,8 +102,8 @@ def test_a_daemon_outlives_a_redis_that_flaps(
         time.sleep(0.4)
         own_redis.start()
         time.sleep(0.4 if flap < 2 else 0.0)
-    took = goes_on(daemon, own_redis, arrivals, 1, LONGEST_PAUSE + 1)
-    eventually(lambda: daemon.get("/readyz") == 200, LONGEST_PAUSE)
+    took = goes_on(daemon, own_redis, arrivals, 1, MAX_PAUSE + 1)
+    eventually(lambda: daemon.get("/readyz") == 200, MAX_PAUSE)
 
     assert (daemon.running, daemon.pid) == (True, pid)
     assert daemon.get("/livez") == 200
@@ -122,8 +122,8 @@ def test_probes_answer_while_redis_is_frozen(daemon: DaemonProcess, own_redis: R
         time.sleep(0.02)  # between two probes, as a prober would
     assert daemon.get("/readyz") == 503
     own_redis.resume()
-    ready_again = goes_on(daemon, own_redis, arrivals, 1, LONGEST_PAUSE + 1)
-    eventually(lambda: daemon.get("/readyz") == 200, LONGEST_PAUSE)
+    ready_again = goes_on(daemon, own_redis, arrivals, 1, MAX_PAUSE + 1)
+    eventually(lambda: daemon.get("/readyz") == 200, MAX_PAUSE)
 
     assert statuses == {200, 503}  # ready until the first answer was overdue
     assert slowest < PROBE_SECONDS

@@ -169,8 +169,8 @@ def test_a_thread_that_logs_or_answers_probes_survives(
                 receiver.wait_for(number)
         eventually(lambda: len(killable.events("delivery.attempted")) > logged, 5, log_tail(killable))  # noqa: B023
         eventually(lambda: killable.get("/livez") == 200, 5, log_tail(killable))
-    event, most = ("thread.crashed", 3) if module == "logs.writer" else ("http.failed", 1)  # once a minute
-    eventually(lambda: 0 < len(killable.events(event)) <= most, 5, log_tail(killable))
+    event, max_lines = ("thread.crashed", 3) if module == "logs.writer" else ("http.failed", 1)  # once a minute
+    eventually(lambda: 0 < len(killable.events(event)) <= max_lines, 5, log_tail(killable))
 
 
 def test_a_main_thread_that_dies_puts_back_and_ends_with_a_line(

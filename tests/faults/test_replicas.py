@@ -13,7 +13,7 @@ from tests.helpers.receiver import Answer, Receiver
 from tests.helpers.redis_server import RedisServer
 from tests.helpers.waiting import eventually
 
-SHORTEST_LEASE: Final = {"QUEUE_LEASE_DURATION_MS": "1000", "QUEUE_LEASE_RENEW_INTERVAL_MS": "300"}
+MIN_LEASE: Final = {"QUEUE_LEASE_DURATION_MS": "1000", "QUEUE_LEASE_RENEW_INTERVAL_MS": "300"}
 
 
 def test_replicas_share_a_queue_and_send_each_job_once(redis_server: RedisServer, receiver: Receiver) -> None:
@@ -41,11 +41,11 @@ def test_jobs_of_a_killed_replica_are_taken_over_without_a_restart(
 ) -> None:
     """sidekiq/sidekiq#5540, sidekiq/sidekiq#4937: the one that lives on was there before the other died."""
     receiver.hang()
-    patient = SHORTEST_LEASE | {"QUEUE_DELIVERY_SLOW_MS": "10000"}  # so that it takes all, however slow the machine
+    patient = MIN_LEASE | {"QUEUE_DELIVERY_SLOW_MS": "10000"}  # so that it takes all, however slow the machine
     with redis_server.client() as client, daemon_on(redis_server.url, receiver.url(), **patient) as dying:
         push(client, jobs(SLOTS))
         eventually(lambda: len(records(client, "active")) == SLOTS, 10, log_tail(dying))
-        with daemon_on(redis_server.url, receiver.url(), **SHORTEST_LEASE) as living:
+        with daemon_on(redis_server.url, receiver.url(), **MIN_LEASE) as living:
             living.wait_ready()
             receiver.clear()
             receiver.always(200)
@@ -61,8 +61,8 @@ def test_slow_delivery_of_a_live_daemon_is_not_taken_over(redis_server: RedisSer
     receiver.answer(lambda request, nth: Answer(delay=2.2))
     with (
         redis_server.client() as client,
-        daemon_on(redis_server.url, receiver.url(), **SHORTEST_LEASE) as one,
-        daemon_on(redis_server.url, receiver.url(), **SHORTEST_LEASE) as other,
+        daemon_on(redis_server.url, receiver.url(), **MIN_LEASE) as one,
+        daemon_on(redis_server.url, receiver.url(), **MIN_LEASE) as other,
     ):
         one.wait_ready()
         other.wait_ready()

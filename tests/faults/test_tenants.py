@@ -27,10 +27,10 @@ HONEST: Final = 10
 JOBS: Final = scaled(500, 80)
 NEW_WITHIN: Final = 2.0
 """Seconds within which an endpoint is called that was never called before."""
-LONGEST_RUN: Final = 600 if SCALE >= 1 else 120
+MAX_RUN_SECONDS: Final = 600 if SCALE >= 1 else 120
 """Seconds; a ratio takes two runs, and three are made where it is too low."""
 DAY_MS: Final = 86_400_000
-MOST_REQUESTS: Final = 200
+MAX_REQUESTS: Final = 200
 """Requests to a hostile app's endpoints in all, which is more than their breakers and places let through."""
 
 
@@ -121,7 +121,7 @@ def seconds(server: RedisServer, hostile_script: Script | None) -> tuple[float, 
             began = time.monotonic()
             eventually(lambda: new.count, 60)
             waited = time.monotonic() - began
-            assert hostile is None or hostile.has_had(MOST_REQUESTS)
+            assert hostile is None or hostile.has_had(MAX_REQUESTS)
             daemon.kill()  # a drain would wait for what hangs
             return took, waited
 
@@ -139,7 +139,7 @@ def kept_beside(server: RedisServer, hostile_script: Script) -> tuple[float, flo
     return best_of(measure, 0.9), max(waits)
 
 
-@pytest.mark.timeout(LONGEST_RUN)
+@pytest.mark.timeout(MAX_RUN_SECONDS)
 @pytest.mark.parametrize("script", [hanging_app, retrying_app, costly_app])
 def test_hostile_app_costs_ten_other_apps_a_tenth_at_most(redis_server: RedisServer, script: Script) -> None:
     kept, waited = kept_beside(redis_server, script)

@@ -36,7 +36,7 @@ class RedisProxy:
         self._should_drop: Callable[[str], bool] | None = None
         self._change: Callable[[str, bytes], bytes] | None = None
         self._instead: bytes | None = None
-        self._most_bytes: int | None = None
+        self._max_bytes: int | None = None
         self.refused = 0  # commands that were too large
         self._keep_open = False
         self._delay = 0.0
@@ -98,7 +98,7 @@ class RedisProxy:
 
     def refuse_larger(self, size: int) -> None:
         """Refuse every larger command, as servers with a limit on the request size do."""
-        self._most_bytes = size
+        self._max_bytes = size
 
     def delay(self, seconds: float) -> None:
         """Delay all data from the server by `seconds`."""
@@ -118,7 +118,7 @@ class RedisProxy:
 
     def heal(self) -> None:
         """Undo every switch. A connection that was silenced by `drop_replies(keep_open=True)` stays silent."""
-        self._should_drop = self._change = self._instead = self._most_bytes = None
+        self._should_drop = self._change = self._instead = self._max_bytes = None
         self._delay = 0.0
         self._loop.call(self._open.set)
         self._loop.run(self._listen())
@@ -193,7 +193,7 @@ class RedisProxy:
 
     def is_too_large(self, command: bytes) -> bool:
         """Decide on one command; called by the connections."""
-        return self._most_bytes is not None and len(command) > self._most_bytes
+        return self._max_bytes is not None and len(command) > self._max_bytes
 
     @property
     def keeps_open(self) -> bool:

@@ -195,11 +195,11 @@ class SqsStub:
         }
 
     def _receive(self, queue: list[Message], request: Json) -> Json:
-        most, seconds = int(request["MaxNumberOfMessages"]), int(request["VisibilityTimeout"])
-        if not (1 <= most <= 10 and 0 <= seconds <= 43_200 and 0 <= int(request["WaitTimeSeconds"]) <= 20):
+        max_messages, seconds = int(request["MaxNumberOfMessages"]), int(request["VisibilityTimeout"])
+        if not (1 <= max_messages <= 10 and 0 <= seconds <= 43_200 and 0 <= int(request["WaitTimeSeconds"]) <= 20):
             raise Refusal("InvalidParameterValue")
         give_up_at = time.monotonic() + int(request["WaitTimeSeconds"])
-        while not (found := self._receivable(queue, most)) and time.monotonic() < give_up_at:
+        while not (found := self._receivable(queue, max_messages)) and time.monotonic() < give_up_at:
             self._lock.wait(_TICK)
             if self._faults.get("ReceiveMessage"):
                 break
@@ -211,9 +211,9 @@ class SqsStub:
             message.handle = uuid.uuid4().hex
         return {"Messages": [_shown(message) for message in found]} if found else {}
 
-    def _receivable(self, queue: list[Message], most: int) -> list[Message]:
+    def _receivable(self, queue: list[Message], max_messages: int) -> list[Message]:
         locked = {each.group for each in queue if each.group and each.is_fifo and each.is_hidden}
-        return [message for message in queue if not message.is_hidden and message.group not in locked][:most]
+        return [message for message in queue if not message.is_hidden and message.group not in locked][:max_messages]
 
     def _send(self, queue: list[Message], entry: Json) -> str:
         attributes = entry.get("MessageAttributes") or {}

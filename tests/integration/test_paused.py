@@ -137,14 +137,14 @@ class InFlight:
     """Answers after a while, and remembers how many requests were open at the same time."""
 
     def __init__(self, seconds: float) -> None:
-        self.most = 0
+        self.peak = 0
         self._seconds = seconds
         self._ends: list[float] = []
 
     def __call__(self, request: Request, nth: int) -> Answer:
         now = request.received_at
         self._ends = [end for end in self._ends if end > now] + [now + self._seconds]
-        self.most = max(self.most, len(self._ends))
+        self.peak = max(self.peak, len(self._ends))
         return Answer(delay=self._seconds)
 
 
@@ -159,7 +159,7 @@ def test_webhook_limits_attempts_in_flight(redis_server: RedisServer, receiver: 
         receiver.wait_for(count, 30)
         eventually(lambda: not waiting(client), 10, log_tail(daemon))
         deferrals = daemon.metric("sockudo_webhook_deferrals_total", webhook="orders")
-    assert in_flight.most <= 2
+    assert in_flight.peak <= 2
     assert receiver.count == count
     assert deferrals > 0
 

@@ -8,7 +8,7 @@ from typing import Final
 
 ROOT: Final = Path(__file__).parents[2]
 PAGE: Final = (ROOT / "docs" / "reliability.md").read_text()
-LEAST_REPORTED: Final = 70
+MIN_REPORTED: Final = 70
 _TEST: Final = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 _SOURCE: Final = re.compile(r"[\w.-]+/[\w.-]+#\d+")
 
@@ -21,14 +21,14 @@ def rows() -> list[list[str]]:
 
 def test_every_reported_fault_has_a_source_a_promise_and_a_test() -> None:
     table = rows()
-    assert len(table) >= LEAST_REPORTED
+    assert len(table) >= MIN_REPORTED
     assert all(len(row) == 4 and all(row) and _TEST.search(row[3]) for row in table)
     assert len({row[0] for row in table}) == len(table)
 
 
 def test_every_test_that_is_named_exists() -> None:
     named = set(_TEST.findall(PAGE))
-    assert len(named) > LEAST_REPORTED
+    assert len(named) > MIN_REPORTED
     for path, name in named:
         source = ROOT / path
         assert source.is_file(), path

@@ -21,7 +21,7 @@ class Hands:
 
     def __init__(self, slots: int, max_slow: int, work: Callable[[Hands, Slot, Any], None]) -> None:
         self.pool = WorkerPool(slots, max_slow, self.spawn)
-        self.most = 0
+        self.peak = 0
         self.failed: list[BaseException] = []
         self.threads: list[threading.Thread] = []
         self.refuse = False
@@ -35,7 +35,7 @@ class Hands:
         thread = threading.Thread(target=self._run, daemon=True)
         with self._lock:
             self._running += 1
-            self.most = max(self.most, self._running)
+            self.peak = max(self.peak, self._running)
             self.threads.append(thread)
         thread.start()
 
@@ -365,7 +365,7 @@ def test_slots_and_threads_are_conserved_under_random_work(seed: int) -> None:
     hands.stop()
 
     assert not wrong
-    assert hands.most <= 9
+    assert hands.peak <= 9
     assert {type(error) for error in hands.failed} <= {ValueError}
     assert hands.pool.in_use == 0
     assert hands.pool.threads == 0
