@@ -16,7 +16,7 @@ from sockudo_queue.commands.endpoints import endpoint_findings
 from sockudo_queue.commands.filters import filter_findings
 from sockudo_queue.commands.pages import port_findings
 from sockudo_queue.commands.peers import peer_findings
-from sockudo_queue.commands.terminal import moment, plural, print_json, print_line
+from sockudo_queue.commands.terminal import moment, plural, print_json, print_line, states
 from sockudo_queue.config import UNIX, Loaded, Settings, UnixSocket, redis_scheme, unix_socket
 from sockudo_queue.core.apps import App
 from sockudo_queue.core.ports import host_port
@@ -135,8 +135,7 @@ def _broker_findings(driver: Driver, loaded: Loaded) -> Iterator[Finding]:
     place = f"{driver.name}{_place(loaded.settings)}"
     try:
         driver.ping()
-        counts = ", ".join(f"{count} {state}" for state, count in driver.depth().items())
-        yield Finding(Level.OK, "broker", f"{place}: reachable; {counts}")
+        yield Finding(Level.OK, "broker", f"{place}: reachable; {states(driver.depth())}")
     except BrokerError as error:
         reported = str(error)
         yield Finding(Level.ERROR, "broker", f"{place}: {reported.rstrip('.')}{_advice(error)}")
@@ -223,8 +222,9 @@ def _paused_findings(driver: Driver) -> Iterator[Finding]:
         return
     for webhook, pause in sorted(pauses.items())[:PAUSED_SHOWN]:
         app, name = webhook.shown()
-        since = f"is paused since {moment(pause.since_ms)} by {pause.by}"
-        yield Finding(Level.WARNING, f"app {app!r}, webhook {name}", f"{since}; sockudo-queue resume ends it")
+        since = f"has been paused since {moment(pause.since_ms)} by {pause.by}"
+        text = f"{since}; to end the pause, run sockudo-queue resume"
+        yield Finding(Level.WARNING, f"app {app!r}, webhook {name}", text)
     if len(pauses) > PAUSED_SHOWN:
         yield Finding(Level.WARNING, "pauses", f"{len(pauses) - PAUSED_SHOWN} more webhooks are paused")
 

@@ -197,7 +197,7 @@ def _agrees(chosen: Sequence[StoredDeadLetter], reasons: Counter[str]) -> bool:
 def _is_chosen(options: argparse.Namespace, selection: Selection, verb: str) -> bool:
     """Tell whether dead letters were selected. All of them must be selected explicitly, not by omission."""
     if selection.is_everything and not options.all:
-        print_error(f"dead-letters: {verb}: select them by id, by filters such as --webhook NAME, or with --all")
+        print_error(f"dead-letters {verb}: select dead letters by id, by filters such as --webhook NAME, or with --all")
         return False
     if options.all and selection.ids:
         print_error(f"dead-letters: {verb}: use ids or --all, not both")

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from sockudo_queue.commands.context import EXIT_NO_BROKER, driver_of, load, page_address
 from sockudo_queue.commands.daemon_pages import pages_at
-from sockudo_queue.commands.terminal import moment, plural, print_error, print_json, print_line, span, table
+from sockudo_queue.commands.terminal import moment, plural, print_error, print_json, print_line, span, states, table
 from sockudo_queue.config import Loaded
 from sockudo_queue.core import job
 from sockudo_queue.drivers.base import Driver
@@ -160,7 +160,7 @@ def _daemon_lines(url: str, status: Mapping[str, Any]) -> Iterator[str]:
     for source, reason in status["not_ready"].items():
         yield f"          {source}: {reason}"
     if status["driver"] == "memory" and status["depth"]:
-        yield "          " + ", ".join(f"{count:,} {state}" for state, count in status["depth"].items())
+        yield "          " + states(status["depth"])
     invalid = status.get("invalid_webhooks", {"count": 0, "first": []})  # missing in an older daemon
     for row in invalid["first"][:INVALID_SHOWN]:
         yield f"          webhook {row['webhook']} of app {row['app']} is invalid: {row['reason']}"

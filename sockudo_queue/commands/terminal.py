@@ -105,6 +105,12 @@ def plural(count: int, one: str, many: str = "") -> str:
     return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
+def states(depth: Mapping[str, int]) -> str:
+    """Return the number of records in each state, in the words of the docs."""
+    words = {"active": "in flight", "dead-letter": "dead letters"}
+    return ", ".join(f"{count:,} {words.get(state, state)}" for state, count in depth.items())
+
+
 def span(seconds: float) -> str:
     """Return a duration for people: 45 s, 12 min, 3 h, 5 d."""
     for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):

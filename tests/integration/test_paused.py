@@ -217,8 +217,8 @@ def test_tools_show_what_is_paused(redis_server: RedisServer, receiver: Receiver
     assert f"webhook orders of app {APP_ID} is paused; 3 held" in stats
     assert told_json["queue"]["depth"]["held"] == 3
     assert told_json["daemons"][0]["paused_webhooks"] == [{"app": APP_ID, "webhook": "orders", "held": 3}]
-    [line] = [line for line in check.out.splitlines() if "is paused since" in line]
-    assert line.startswith(f"warning  app '{APP_ID}', webhook orders: is paused since 20")
+    [line] = [line for line in check.out.splitlines() if "has been paused since" in line]
+    assert line.startswith(f"warning  app '{APP_ID}', webhook orders: has been paused since 20")
 
 
 def test_check_sends_no_probe_to_a_webhook_that_the_file_pauses(
