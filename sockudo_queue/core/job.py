@@ -59,6 +59,9 @@ class Job(msgspec.Struct, frozen=True):
 _Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 
 
+_MANY_EVENTS: Final = 8
+"""From this number on, reading all events in one pass over the job is quicker than reading one after the other."""
+
 # The decoder checks it at no cost.
 _Id = Annotated[str, msgspec.Meta(max_length=MAX_ID_LENGTH)]
 
@@ -85,6 +88,20 @@ class _JobData(msgspec.Struct, Generic[_Events]):
         return "_JobData(***)"
 
 
+class _Heads(msgspec.Struct):
+    events: list[_EventHead]
+
+    def __repr__(self) -> str:
+        return "_Heads(***)"
+
+
+class _JobHeads(msgspec.Struct):
+    payload: _Heads
+
+    def __repr__(self) -> str:
+        return "_JobHeads(***)"
+
+
 class _Owner(msgspec.Struct):
     app_id: _Id
 
@@ -109,6 +126,7 @@ _JOB_WITHOUT_EVENTS: Final = msgspec.json.Decoder(_JobData[msgspec.Raw])
 _EVENTS: Final = msgspec.json.Decoder(list[msgspec.Raw])
 _OWNER: Final = msgspec.json.Decoder(_Owner)
 _EVENT: Final = msgspec.json.Decoder(_EventHead)
+_HEADS: Final = msgspec.json.Decoder(_JobHeads)
 _EVENT_NAME: Final = msgspec.json.Decoder(_EventName)
 
 
@@ -126,7 +144,8 @@ def decode(body: bytes, ceilings: Ceilings = DEFAULTS) -> Job:
             body.decode()  # msgspec does not check the values that it skips; a receiver would refuse such bytes
         # In memory an event takes far more than its bytes. A list has at most one item more than there are commas.
         max_events = ceilings.job_events
-        data = _JOB.decode(body) if size < max_events or body.count(b",") < max_events else _counted(body, max_events)
+        has_few = size < max_events or body.count(b",") < max_events
+        data = _JOB.decode(body) if has_few else _counted(body, max_events)
         signing_key = hmac_key(data.app_secret)
     except DECODE_ERRORS as error:
         raise MalformedJob(_fault(error)) from None
@@ -135,17 +154,14 @@ def decode(body: bytes, ceilings: Ceilings = DEFAULTS) -> Job:
         raise MalformedJob("app_key or app_secret is empty, so the request could not be signed")
     if not (in_headers.isascii() and in_headers.isprintable()):
         raise MalformedJob("app_key or job_id contains characters that are not allowed in a header")
-    events, odd = list[Event](), False
-    for raw in data.payload.events:
-        event = _event(raw)
-        if event is not None:
-            events += (event,)
-        if event is None or not event.channel:
-            odd = True
     count, unreadable = len(data.payload.events), 0
+    is_one_pass = has_few and count >= _MANY_EVENTS
+    events, odd = _in_one_pass(body, data.payload.events) if is_one_pass else _one_by_one(data.payload.events)
     # If every event has a name and a channel, and each of these keys occurs exactly once per event, no event repeats a
-    # key. A key can also be spelled with escapes; only \u can escape a letter.
-    if odd or body.count(b'"name"') != count or body.count(b'"channel"') != count or b"\\u" in body:
+    # key. A key can also be spelled with escapes; only \u can escape a letter. One character is found 50 times faster
+    # than two, and most jobs contain no backslash.
+    is_escaped = b"\\" in body and b"\\u" in body
+    if odd or is_escaped or body.count(b'"name"') != count or body.count(b'"channel"') != count:
         events = [event for event in events if not repeats_keys(event.raw)]
         unreadable = count - len(events)
     if size > ceilings.channel_bytes:  # in a smaller job no channel can be longer
@@ -209,6 +225,28 @@ def _list_of(max_events: int) -> msgspec.json.Decoder[Any]:
 def _is_longer(text: str, max_bytes: int) -> bool:
     # A character has at most four bytes, so most texts need not be encoded.
     return len(text) * 4 > max_bytes and len(text.encode()) > max_bytes
+
+
+def _in_one_pass(body: bytes, raws: list[msgspec.Raw]) -> tuple[list[Event], bool]:
+    """Do the same as `_one_by_one` in fewer steps. All lists in the body must be bounded, also one that is repeated."""
+    try:
+        heads = _HEADS.decode(body).payload.events
+    except DECODE_ERRORS:
+        return _one_by_one(raws)
+    events = [Event(head.name, head.channel, raw) for head, raw in zip(heads, raws, strict=True)]
+    return events, "" in [head.channel for head in heads]
+
+
+def _one_by_one(raws: list[msgspec.Raw]) -> tuple[list[Event], bool]:
+    """Return the readable events, and whether one is unreadable or has no channel."""
+    events, odd = list[Event](), False
+    for raw in raws:
+        event = _event(raw)
+        if event is not None:
+            events += (event,)
+        if event is None or not event.channel:
+            odd = True
+    return events, odd
 
 
 def _event(raw: msgspec.Raw) -> Event | None:

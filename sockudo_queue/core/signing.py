@@ -17,7 +17,12 @@ from sockudo_queue.core.secret import Secret
 
 def body_of(time_ms: int, events: Iterable[Event]) -> bytes:
     """Return `{"time_ms":T,"events":[…]}` with the bytes of every event unchanged."""
-    return b'{"time_ms":%d,"events":[%b]}' % (time_ms, b",".join([event.raw for event in events]))
+    # One copy of each event: formatting the joined events with % would copy them again, 0.7 ms for an event of 1 MB.
+    raws = [event.raw for event in events]
+    parts: list[bytes | msgspec.Raw] = [b","] * (2 * len(raws))
+    parts[::2] = raws
+    parts[-1:] = [b"]}"]
+    return b"".join([b'{"time_ms":%d,"events":[' % time_ms, *parts])
 
 
 def sign(key: hmac.HMAC, body: bytes) -> str:

@@ -8,7 +8,8 @@ its filter decides, as it does without an index.
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Sequence
 from typing import Final
 
 from sockudo_queue.core.apps import Filter, Webhook
@@ -68,20 +69,20 @@ class WebhookIndex:
         return matches
 
     def _events_of_groups(self, job: Job, pause: Pause | None) -> dict[int, list[Event]]:
-        events_of: dict[int, list[Event]] = {}
+        events_of: defaultdict[int, list[Event]] = defaultdict(list)
         for start in range(0, len(job.events), _EVENTS_AT_ONCE):
             for event in job.events[start : start + _EVENTS_AT_ONCE]:
                 lookup = self._by_type.get(event.name)
                 if lookup is not None:
                     for group in lookup.candidates(event.channel):
-                        events_of.setdefault(group, []).append(event)
+                        events_of[group].append(event)
             if pause is not None:
                 pause()
         return events_of
 
 
 class _Lookup:
-    """The groups that want one event type. `candidates` yields each group at most once."""
+    """The groups that want one event type. `candidates` returns each group at most once."""
 
     def __init__(self) -> None:
         self._always: list[int] = []
@@ -100,14 +101,17 @@ class _Lookup:
         else:
             self._always.append(group)
 
-    def candidates(self, channel: str) -> Iterator[int]:
-        yield from self._always
+    def candidates(self, channel: str) -> Sequence[int]:
+        if not self._lengths and not self._by_namespace:
+            return self._always
+        found = [*self._always]
         for length in self._lengths:
             if length > len(channel):
                 break
-            yield from self._by_beginning.get(channel[:length], ())
+            found += self._by_beginning.get(channel[:length], ())
         if self._by_namespace:
-            yield from self._by_namespace.get(namespace_of(channel) or "", ())
+            found += self._by_namespace.get(namespace_of(channel) or "", ())
+        return found
 
 
 def _beginning_or_namespaces(rules: Filter | None) -> tuple[str, frozenset[str] | None]:

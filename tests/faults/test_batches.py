@@ -196,7 +196,9 @@ def give_back_once(redis_server: RedisServer, client: Any, receiver: Receiver) -
     client.flushall()
     receiver.answer(answer)
     push(client, jobs(2 * JOBS))
-    with daemon_on(redis_server.url, receiver.url(), QUEUE_DELIVERY_MAX_SLOW="0") as daemon:
+    # No spare worker takes a slot, and no attempt is deferred because the endpoint hangs.
+    settings = {"QUEUE_DELIVERY_MAX_SLOW": "0", "QUEUE_DELIVERY_SLOW_MS": "10000"}
+    with daemon_on(redis_server.url, receiver.url(), **settings) as daemon:
         daemon.wait_ready()
         eventually(lambda: daemon.metric("sockudo_queue_claims_total") > 100, 10, log_tail(daemon))
         # The first jobs for a new endpoint are delayed, and would look like jobs that were given back.
