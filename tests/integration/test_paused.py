@@ -193,8 +193,8 @@ def test_daemon_reports_that_it_may_not_read_the_pauses(
         eventually(lambda: daemon.metric(CONTROLS_REFUSED) == 0, 3, log_tail(daemon))
         push(client, jobs(1, first=2))
         eventually(lambda: client.zcard(own_key("sockudo_queue::queue:webhooks", "held")) == 1, 5, log_tail(daemon))
-    assert receiver.count == 1
-    assert len(daemon.events("controls.refused")) == 1
+        assert receiver.count == 1
+        assert len(daemon.events("controls.refused")) == 1
 
 
 def test_tools_show_what_is_paused(redis_server: RedisServer, receiver: Receiver, tmp_path: Path) -> None:
