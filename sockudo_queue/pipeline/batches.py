@@ -275,8 +275,7 @@ class Batches:
                 self._unsent.append(in_flight.abandon())
                 continue
             self._claims.pop(in_flight.claim.receipt, None)
-            if in_flight.settlement is None:
-                in_flight.abandon()  # else a renewal that runs now would take the end of the claim for a lost lease
+            if in_flight.hand_over():
                 return in_flight.claim
         return None
 

@@ -75,6 +75,17 @@ class JobInFlight(msgspec.Struct, eq=False):
         with self._lock:
             return [delivery for delivery in self.deliveries if delivery.ordinal not in self._parts]
 
+    def hand_over(self) -> bool:
+        """End this object, because a worker is about to resolve the claim anew. Returns False if it was abandoned.
+
+        A renewal that is in progress must not take the later end of the claim for a lost lease.
+        """
+        with self._lock:
+            if self.settlement is not None:
+                return False
+            self.settlement = Settlement(self.claim)
+            return True
+
     def abandon(self, *, lapsed: bool = False) -> Settlement:
         """End the job now: unfinished deliveries go back to the queue without counting an attempt.
 

@@ -358,6 +358,7 @@ def test_renewal_that_began_while_a_job_waited_cannot_end_it() -> None:
     held = world.claims[world.all[1].receipt]
     assert world.take() == world.all[1]
     assert held.settlement is not None, "the renewer ignores it, whatever the server answers"
+    assert not held.hand_over(), "nor does another worker get it"
 
 
 def test_fetch_that_fails_after_its_call_ends(monkeypatch: pytest.MonkeyPatch) -> None:
