@@ -57,14 +57,14 @@ local function ring()
 end
 
 -- The deadline is removed first: if the second removal failed, the word alone would hold nothing, see v2_claim.lua.
-local function end_lease(id)
-  redis.call('ZREM', active, id)
-  redis.call('HDEL', tokens, id)
+local function end_lease(...)
+  redis.call('ZREM', active, ...)
+  redis.call('HDEL', tokens, ...)
 end
 
-local function forget(id)
-  redis.call('HDEL', failures, id)
-  redis.call('HDEL', limits, id)
-  redis.call('HDEL', attempts, id)
-  redis.call('HDEL', jobs, id)
+local function forget(...)
+  redis.call('HDEL', failures, ...)
+  redis.call('HDEL', limits, ...)
+  redis.call('HDEL', attempts, ...)
+  redis.call('HDEL', jobs, ...)
 end

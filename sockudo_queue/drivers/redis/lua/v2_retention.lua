@@ -2,19 +2,22 @@
 
 local TRIMMED_AT_ONCE = 100
 
-local function complete(id)
-  redis.call('HDEL', failures, id)
-  if keep_completed > 0 then redis.call('ZADD', completed, now, id) end
-  end_lease(id)
-  if keep_completed == 0 then forget(id) end
+local function complete(ids)
+  redis.call('HDEL', failures, unpack(ids))
+  if keep_completed > 0 then
+    local members = {}
+    for _, id in ipairs(ids) do members[#members + 1], members[#members + 2] = now, id end
+    redis.call('ZADD', completed, unpack(members))
+  end
+  end_lease(unpack(ids))
+  if keep_completed == 0 then forget(unpack(ids)) end
   local over = redis.call('ZCARD', completed) - keep_completed
   if over > 0 then
-    for _, oldest in ipairs(redis.call('ZRANGE', completed, 0, math.min(over, TRIMMED_AT_ONCE) - 1)) do
-      forget(oldest)
-      redis.call('ZREM', completed, oldest)
-    end
+    local oldest = redis.call('ZRANGE', completed, 0, math.min(over, TRIMMED_AT_ONCE) - 1)
+    forget(unpack(oldest))
+    redis.call('ZREM', completed, unpack(oldest))
   end
-  tell('completed', id)
+  for _, id in ipairs(ids) do tell('completed', id) end
 end
 
 -- Our own dead letters, in keys of the same slot. They are not in `dlq`, because every claim of a Sockudo trims that.

@@ -38,13 +38,18 @@ local function keep(kind, id, number, payload, claims)
   if kind == 'later' then tell('retrying', id) else ring() tell('waiting', id) end
 end
 
-local at = 10
+local at, done = 10, {}
 for _ = 1, tonumber(ARGV[9]) do
   local id, ours = is_ours(ARGV[at])
   at = at + 1
-  if ours then complete(id) end
+  if ours then done[#done + 1] = id end
+  if #done == TRIMMED_AT_ONCE then
+    complete(done)
+    done = {}
+  end
   flags[#flags + 1] = ours and 1 or 0
 end
+if #done > 0 then complete(done) end
 
 while at <= #ARGV do
   local id, ours = is_ours(ARGV[at])
@@ -71,7 +76,7 @@ while at <= #ARGV do
     end
   end
   if ours and splits then
-    complete(id)
+    complete({id})
   elseif ours then
     end_lease(id)
     if stays then redis.call('HDEL', failures, id) else forget(id) end
