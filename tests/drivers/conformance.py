@@ -706,7 +706,7 @@ class DriverConformance:
         has_work = threading.Event()
         waits = Counter[str]()
 
-        def ring(source: str) -> int:
+        def wait_for_work(source: str) -> int:
             jobs_there = 0
             while not (jobs_there or has_work.is_set()):
                 waits[source] += 1
@@ -715,7 +715,7 @@ class DriverConformance:
             return jobs_there
 
         with ThreadPoolExecutor(8) as threads:
-            bells = [threads.submit(ring, source) for source in driver.sources]
+            waiters = [threads.submit(wait_for_work, source) for source in driver.sources]
             try:
                 # The first wait never blocks; in the second the notifier waits for a job.
                 eventually(lambda: all(waits[source] > 1 for source in driver.sources))
@@ -725,7 +725,7 @@ class DriverConformance:
                 assert time.monotonic() - pushed < 0.5
             finally:
                 has_work.set()
-            assert sorted(bell.result() for bell in bells)[-2:] in ([0, 1], [1])
+            assert sorted(waiter.result() for waiter in waiters)[-2:] in ([0, 1], [1])
         assert take(driver).body == b"job"
 
     def test_notifier_wakes_for_a_released_record_that_fell_due(self, queue: DriverUnderTest) -> None:
@@ -778,13 +778,13 @@ class DriverConformance:
         queue.push(b"job")
         lossy.heal()
 
-        def rings() -> bool:
+        def has_work() -> bool:
             # A waiting caller may see more errors: connections that were idle during the outage fail one by one.
             with contextlib.suppress(BrokerUnavailable):
                 return any(driver.wait(source, 0.5) for source in driver.sources)
             return False
 
-        eventually(rings)
+        eventually(has_work)
         assert take(driver).body == b"job"
 
     # The rest of the contract

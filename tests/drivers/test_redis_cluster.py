@@ -260,19 +260,19 @@ def test_waiting_notifier_follows_its_slot(cluster: RedisCluster, lists: Cluster
     driver.wait(SERVED, 0.01)
     has_work: list[int] = []
 
-    def ring() -> None:
+    def wait_for_work() -> None:
         while not has_work:
             if jobs_there := driver.wait(SERVED, 1.0):
                 has_work.append(jobs_there)
 
-    bell = threading.Thread(target=ring)
-    bell.start()
+    waiter = threading.Thread(target=wait_for_work)
+    waiter.start()
     master = cluster.master_of(SERVED)
     with master.client() as client:
         eventually(lambda: client.info("clients")["blocked_clients"] == 1)
     cluster.move_slot(SERVED, elsewhere)
     lists.push(b"job")
-    bell.join(5)
+    waiter.join(5)
 
     assert has_work == [1]
 

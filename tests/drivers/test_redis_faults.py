@@ -317,17 +317,17 @@ def test_notifier_survives_a_failover(cleanup: ExitStack) -> None:
         driver.wait(SOURCES[0], 0.01)
         outcome: list[object] = []
 
-        def ring() -> None:
+        def wait_for_work() -> None:
             try:
                 outcome.append(driver.wait(SOURCES[0], 1.0))
             except BrokerError as error:
                 outcome.append(error)
 
-        bell = threading.Thread(target=ring)
-        bell.start()
+        waiter = threading.Thread(target=wait_for_work)
+        waiter.start()
         eventually(lambda: lists.client.info("clients")["blocked_clients"] == 1)
         lists.client.replicaof("127.0.0.1", 1)  # a demoted master unblocks those that wait
-        bell.join(5)
+        waiter.join(5)
 
         assert isinstance(outcome[0], BrokerUnavailable)
 

@@ -169,13 +169,13 @@ def test_connections_stay_few(lists: RedisLists) -> None:
     before = lists.client.info("stats")["total_connections_received"]
     done = threading.Event()
 
-    def bell(source: str) -> None:
+    def wait_for_work(source: str) -> None:
         while not done.is_set():
             driver.wait(source, 1.0)
 
     with ThreadPoolExecutor(2) as threads:
         for source in SOURCES:
-            threads.submit(bell, source)
+            threads.submit(wait_for_work, source)
         for _ in range(5):
             deliver_all(driver)
             driver.depth()
