@@ -26,7 +26,7 @@ def peer_findings(peers: Peers, lease_ms: int, *, says_zero: bool) -> Iterator[F
     if signs:
         yield Finding(Level.WARNING, "workers", format_signs(signs))
     elif signs.clients is None:
-        text = "no foreign claims; waiting clients cannot be checked without the right to run CLIENT LIST"
+        text = "no foreign claims; waiting clients cannot be checked without the permission to run CLIENT LIST"
         yield Finding(Level.OK, "workers", text)
     else:
         yield Finding(Level.OK, "workers", "no signs of Sockudo's own workers")

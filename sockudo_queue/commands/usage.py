@@ -46,7 +46,7 @@ PROGRAM: Final = Usage(
 USAGES: Final[Mapping[str, Usage]] = {
     "run": Usage(
         "Deliver webhooks until SIGTERM or SIGINT. The daemon then finishes the attempts in flight and exits. SIGHUP "
-        "reloads the apps from the settings file. Environment variables take precedence over the file.",
+        "reloads the apps. Environment variables take precedence over the file.",
         ("run --config config.json", "run --strict"),
         {
             0: "stopped as requested",

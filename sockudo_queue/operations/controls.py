@@ -73,7 +73,7 @@ class Controls:
     def _shared(self) -> ControlStore:
         if self._store is None:
             raise ControlsNotShared(
-                'daemons share nothing with this queue.driver; set "paused" at the webhook in the app file instead'
+                'with this queue.driver, daemons share no pauses; set "paused": true at the webhook in the app file'
             )
         return self._store
 

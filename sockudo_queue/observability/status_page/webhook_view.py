@@ -84,7 +84,7 @@ def _facts(
     if pause is not None:
         yield "Paused", f"{ago(pause.since_ms / 1000, now)}, {moment(pause.since_ms / 1000)}, by {pause.by}"
     elif key in held:
-        yield "Paused", "in the app file; only there can it be resumed, unless it was resumed a moment ago"
+        yield "Paused", "in the app file (resume it there), or resumed a moment ago"
     else:
         yield "Paused", "no"
     if key in held:
