@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
+
+import msgspec
 
 from sockudo_queue.apps.parsing.webhooks import Defaults, read_app
 from sockudo_queue.config import (
@@ -25,8 +26,7 @@ READ_STORES: Final = ("dynamodb", "mysql", "pgsql")
 _UNREAD_STORES: Final = ("scylladb", "surrealdb")
 
 
-@dataclass(frozen=True, slots=True)
-class ParsedApps:
+class ParsedApps(msgspec.Struct, frozen=True):
     """The apps that can be served, and warnings for the operator."""
 
     apps: tuple[App, ...]
@@ -53,7 +53,7 @@ def load_with_apps(
     # Without a readable file, a warning about missing apps would only repeat the first fault.
     apps = collect_apps(loaded.apps_document, loaded.settings, problems) if loaded.file_was_read else ()
     problems.raise_faults()
-    return replace(loaded, warnings=printable_lines(problems.warnings)), apps
+    return msgspec.structs.replace(loaded, warnings=printable_lines(problems.warnings)), apps
 
 
 def collect_apps(document: AppsDocument, settings: Settings, problems: ConfigProblems) -> tuple[App, ...]:

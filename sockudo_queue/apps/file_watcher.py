@@ -8,8 +8,10 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
+
+import msgspec
 
 from sockudo_queue.apps.file import parse_apps
 from sockudo_queue.config import AppsDocument, Document, Settings, apps_driver, digest_of, parse_document, read_bytes
@@ -24,8 +26,7 @@ SETTLING: Final = 0.3  # seconds
 _Mark = tuple[int, int, int]  # inode, size, nanoseconds of the last change
 
 
-@dataclass(frozen=True, slots=True)
-class Reload:
+class Reload(msgspec.Struct, frozen=True):
     """The result of reading a changed file: whether the new apps are in use, and lines for the operator."""
 
     applied: bool

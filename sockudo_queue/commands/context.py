@@ -6,8 +6,10 @@ import argparse
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from sockudo_queue.apps.file import collect_apps, load_with_apps
 from sockudo_queue.commands.found_file import approve
@@ -46,7 +48,11 @@ def examine(options: argparse.Namespace) -> tuple[Loaded, tuple[App, ...], tuple
     loaded = collect(options.config, os.environ, working_directory(), findings)
     _approve_unnamed(options, loaded)
     apps = collect_apps(loaded.apps_document, loaded.settings, findings) if loaded.file_was_read else ()
-    return replace(loaded, warnings=printable_lines(findings.warnings)), apps, printable_lines(findings.faults)
+    return (
+        msgspec.structs.replace(loaded, warnings=printable_lines(findings.warnings)),
+        apps,
+        printable_lines(findings.faults),
+    )
 
 
 def _approve_unnamed(options: argparse.Namespace, loaded: Loaded) -> None:

@@ -13,6 +13,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+import msgspec
+
 from sockudo_queue.commands.acted import acted_line, system_user
 from sockudo_queue.commands.apps import AppLookup, app_look_up
 from sockudo_queue.commands.context import EXIT_NO, OpenQueue, reached
@@ -147,7 +149,9 @@ def purge(options: argparse.Namespace) -> int:
             reasons[entry.reason] += 1
             if selection.ids:
                 met |= {entry.letter.id, entry.job_id}
-            chosen.append(replace(entry.letter, body=b"", state=b""))  # all of them at once may be large
+            chosen.append(
+                msgspec.structs.replace(entry.letter, body=b"", state=b"")
+            )  # all of them at once may be large
         if chosen and not options.yes and not _agrees(chosen, reasons):
             return EXIT_NO
         code = _purge(queue.driver.dead_letters, chosen, options)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from sockudo_queue.config.layers import Layer
 from sockudo_queue.config.options import OPTIONS
@@ -172,8 +173,7 @@ def _is_service_link(name: str, environment: Mapping[str, str]) -> bool:
     return bool(_SERVICE_LINK.fullmatch(name)) and f"{service}_SERVICE_HOST" in environment
 
 
-@dataclass(frozen=True, slots=True)
-class AppEnvironment:
+class AppEnvironment(msgspec.Struct, frozen=True):
     """What the environment says about Sockudo's apps."""
 
     driver: str | None = None

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from pydantic import ValidationError
 
 from sockudo_queue.config import environment as variables
@@ -36,8 +37,7 @@ class AppsDocument:
     digest: bytes = field(default=b"", repr=False)  # of the file's content
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
+class Loaded(msgspec.Struct, frozen=True):
     """Usable settings, their sources, and messages about them."""
 
     settings: Settings

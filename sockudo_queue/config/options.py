@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, Final
 
+import msgspec
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
@@ -15,8 +15,7 @@ from sockudo_queue.config.models.group import GroupInfo, SettingInfo
 _NO_GROUP: Final = GroupInfo("", "", "")
 
 
-@dataclass(frozen=True, slots=True)
-class Option:
+class Option(msgspec.Struct, frozen=True):
     """One setting with its complete names. See `SettingInfo`."""
 
     attribute: str  # dotted, from `Settings` on

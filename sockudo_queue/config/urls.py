@@ -9,10 +9,10 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Collection
-from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
 
 import idna  # comes with requests
+import msgspec
 
 MAX_URL_LENGTH = 8_192  # characters; what common servers accept in a request line
 MAX_HOST_LENGTH = 253  # RFC 1035, written out without the root's dot
@@ -21,8 +21,7 @@ _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 _UNSAFE = re.compile(r"[\x00-\x20\x7f\\\s]")
 
 
-@dataclass(frozen=True, slots=True)
-class UrlParts:
+class UrlParts(msgspec.Struct, frozen=True):
     """Where a URL points: lower-case scheme and host (IPv6 without brackets), and the port if it is written out."""
 
     scheme: str

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Protocol
+
+import msgspec
 
 from sockudo_queue.core.controls import WebhookKey
 from sockudo_queue.core.retry import RetryPolicy
 from sockudo_queue.core.secret import Secret
 
 
-@dataclass(frozen=True, slots=True)
-class Filter:
+class Filter(msgspec.Struct, frozen=True):
     """The channels that a webhook wants. None means no constraint; all given constraints must hold."""
 
     channel_prefix: str | None = None
@@ -22,16 +22,14 @@ class Filter:
     channel_namespaces: tuple[str, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class LambdaTarget:
+class LambdaTarget(msgspec.Struct, frozen=True):
     """An AWS Lambda function that takes the place of a URL."""
 
     function_name: str
     region: str
 
 
-@dataclass(frozen=True, slots=True)
-class Webhook:
+class Webhook(msgspec.Struct, frozen=True):
     """One webhook of an app. `name` is unique in its app and identifies it in records, metrics and dead letters.
 
     With `signing_secrets` its requests also carry Standard Webhooks signatures, one for each secret. `max_in_flight`
@@ -44,7 +42,7 @@ class Webhook:
     lambda_target: LambdaTarget | None = None
     filter: Filter | None = None
     headers: tuple[tuple[str, Secret], ...] = ()
-    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    retry: RetryPolicy = msgspec.field(default_factory=RetryPolicy)
     request_timeout_ms: int = 10_000
     signing_secrets: tuple[Secret, ...] = ()
     verify_tls: bool = True
@@ -52,8 +50,7 @@ class Webhook:
     paused: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class InvalidWebhook:
+class InvalidWebhook(msgspec.Struct, frozen=True):
     """A webhook that cannot be called as it is configured. Its events become dead letters until it is corrected.
 
     `event_types` is None if they cannot be read; the webhook then gets every event. `filter` holds the constraints
@@ -69,8 +66,7 @@ class InvalidWebhook:
     paused: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class App:
+class App(msgspec.Struct, frozen=True):
     """One app and its webhooks. The key and secret of a delivery come from the job, not from here.
 
     Names are unique over `webhooks` and `invalid` together. `is_over_ceiling` means that the app is too large to be

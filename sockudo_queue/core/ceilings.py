@@ -7,8 +7,9 @@ the settings are in `config/models/limits.py`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 MAX_ID_LENGTH: Final = 255
 """Maximum characters of `job_id`, `app_id` and `app_key`, as in Sockudo's columns; the first and the last are ASCII."""
@@ -25,8 +26,7 @@ OVER_LIMIT_FACTOR: Final = 2
 webhooks past the ceiling are invalid; each of them costs a dead letter for every job that it wants."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ceilings:
+class Ceilings(msgspec.Struct, frozen=True):
     """The ceilings that an operator can change."""
 
     job_bytes: int = 20_000_000

@@ -7,13 +7,12 @@ The schedule and the names of its settings are Sockudo's own.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from sockudo_queue.core.outcome import Outcome, Verdict
 
 
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
+class RetryPolicy(msgspec.Struct, frozen=True):
     """How often and how long a webhook is retried. Times are in milliseconds; `max_attempts` includes the first try."""
 
     enabled: bool = True

@@ -8,9 +8,10 @@ that contains an IPv4 one (mapped, NAT64, 6to4, Teredo and others) is checked as
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
+
+import msgspec
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -74,8 +75,7 @@ PRIVATE: Final = tuple(
 """All networks outside of the public Internet, from the registries of special-purpose addresses."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
+class Rules(msgspec.Struct, frozen=True):
     """The configured rules. `allowed` overrides every other network; empty `allowed_ports` allow any port.
 
     An IPv4-mapped network (`::ffff:10.0.0.0/104`) means those IPv4 addresses.
@@ -89,8 +89,8 @@ class Rules:
 
     def __post_init__(self) -> None:
         # Addresses are reduced to IPv4 before they are compared, so an IPv4-mapped rule would match none of them.
-        object.__setattr__(self, "allowed", tuple(map(_unmapped, self.allowed)))
-        object.__setattr__(self, "denied", tuple(map(_unmapped, self.denied)))
+        msgspec.structs.force_setattr(self, "allowed", tuple(map(_unmapped, self.allowed)))
+        msgspec.structs.force_setattr(self, "denied", tuple(map(_unmapped, self.denied)))
 
 
 def refusal(rules: Rules, text: str, port: int) -> str | None:

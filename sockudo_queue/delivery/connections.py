@@ -16,11 +16,11 @@ import time
 import weakref
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, ParamSpec, TypeVar
 from urllib.parse import quote
 
 import certifi
+import msgspec
 import pycurl
 
 from sockudo_queue import __version__
@@ -69,12 +69,11 @@ def _plainly(transfer: Callable[[], None]) -> None:
     transfer()
 
 
-@dataclass(frozen=True, slots=True)
-class HandleOptions:
+class HandleOptions(msgspec.Struct, frozen=True):
     """The options of every handle. `max_response_bytes` limits the body; `around` calls each transfer."""
 
     max_response_bytes: int = 16_384
-    ca_file: str = field(default_factory=certifi.where)
+    ca_file: str = msgspec.field(default_factory=certifi.where)
     client_cert_file: str | None = None
     client_key_file: str | None = None
     environment_proxy: bool = False

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Final
 
 import certifi
+import msgspec
 
 from sockudo_queue.config import AlertSettings, Settings
 from sockudo_queue.core.apps import Webhook
@@ -39,7 +39,9 @@ class DeliveryStack:
         """`gate` is that of the workers, which release it while they wait for an endpoint."""
         delivery = settings.delivery
         self.guard = make_guard(settings)
-        self._transport = CurlAdapter(replace(usable_options(settings, self.guard), around=gate.released))
+        self._transport = CurlAdapter(
+            msgspec.structs.replace(usable_options(settings, self.guard), around=gate.released)
+        )
         self._functions = LambdaSender(
             self._transport, retry_every_status=delivery.retry_every_status, allowed=delivery.invocable_functions
         )

@@ -62,8 +62,7 @@ class Claim(msgspec.Struct, eq=False, weakref=True):
         return f"Claim({self.receipt}, {len(self.body)} bytes)"
 
 
-@dataclass(frozen=True, slots=True)
-class Retry:
+class Retry(msgspec.Struct, frozen=True):
     """Keep a delivery and make it claimable again after a delay. An empty state leaves the state unchanged.
 
     `durable` False means that a crash may lose the new state without harm, so a driver with expensive writes may keep
@@ -75,8 +74,7 @@ class Retry:
     durable: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Requeue:
+class Requeue(msgspec.Struct, frozen=True):
     """Put a delivery back in front of all waiting records, in the order of the claims. No attempt was made.
 
     An empty state leaves the state unchanged. `lapsed` adds one to the record's count of lapses: the worker thread that
@@ -101,8 +99,7 @@ class DeadLetter:
     events: Sequence[Event] = field(default=(), compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Hold:
+class Hold(msgspec.Struct, frozen=True):
     """Keep a delivery until its webhook is resumed. No attempt was made.
 
     A driver that can park records (`Parking`) does not return it from `next` before `release`; any other driver treats
@@ -208,8 +205,7 @@ class BufferedDriver(Protocol):
         """Stop claiming and receiving, and immediately give back received records that were not claimed."""
 
 
-@dataclass(frozen=True, slots=True)
-class StoredDeadLetter:
+class StoredDeadLetter(msgspec.Struct, frozen=True):
     """One record that is stored because its delivery was given up.
 
     `token` identifies this one dead letter: a record that is replayed and fails again gets another token, so an
@@ -268,8 +264,7 @@ class DeadLetterStore(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True)
-class QueueFormat:
+class QueueFormat(msgspec.Struct, frozen=True):
     """One format of the queue that a driver serves, identified by its source.
 
     `known` means that data in this format is stored.
@@ -280,8 +275,7 @@ class QueueFormat:
     known: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Signs:
+class Signs(msgspec.Struct, frozen=True):
     """Signs of Sockudo's own workers on the queue. No signs do not prove that there are none.
 
     `claims` counts claims that belong to no sockudo-queue daemon. `clients` counts connections that wait for jobs as
@@ -300,8 +294,7 @@ CLOCKS: Final = {"this-host": "this host", "sockudo": "Sockudo"}
 """The clocks that are compared with the broker's clock: the value in series and log lines, and the words in texts."""
 
 
-@dataclass(frozen=True, slots=True)
-class Skew:
+class Skew(msgspec.Struct, frozen=True):
     """How many milliseconds a clock is ahead of the broker's; negative means behind. `whose` is a key of `CLOCKS`."""
 
     whose: str

@@ -5,8 +5,9 @@ from __future__ import annotations
 import heapq
 import threading
 import time
-from dataclasses import dataclass, field
 from typing import Final, Protocol
+
+import msgspec
 
 from sockudo_queue.core import delivery_state
 from sockudo_queue.delivery.admission.endpoint import Deferral
@@ -48,8 +49,7 @@ class ClaimQueue(Protocol):
     def next(self, settlement: Settlement | None, /) -> NextResult: ...
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerContext:
+class WorkerContext(msgspec.Struct, frozen=True):
     """Shared objects of workers and services. `stopping`: no new work begins; `abandoned`: claims go back now.
 
     Workers claim through `queue`; the `driver` is for services.
@@ -67,9 +67,9 @@ class WorkerContext:
     beats: Heartbeats
     stopping: threading.Event
     abandoned: threading.Event
-    isolation: Isolation = field(default_factory=Isolation)
+    isolation: Isolation = msgspec.field(default_factory=Isolation)
     tracing: Tracing = NO_TRACING
-    paused: PausedWebhooks = field(default_factory=none_paused)
+    paused: PausedWebhooks = msgspec.field(default_factory=none_paused)
     batches: Batches | None = None
 
 

@@ -9,8 +9,9 @@ import threading
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Final
+
+import msgspec
 
 from sockudo_queue.drivers.base import DeadLetterStore, StoredDeadLetter
 from sockudo_queue.errors import BrokerError
@@ -113,7 +114,7 @@ class DeadLetterWork:
 
     def _purge(self) -> None:
         # The bodies are dropped, because those of a whole group may be large.
-        chosen = (replace(entry.letter, body=b"", state=b"") for entry in self._chosen())
+        chosen = (msgspec.structs.replace(entry.letter, body=b"", state=b"") for entry in self._chosen())
         for letters in groups(chosen, PURGED_AT_ONCE):
             self._count(self._letters.purge(letters))
 

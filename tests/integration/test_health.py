@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import gzip
 import os
 import resource
@@ -16,6 +15,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final
 
+import msgspec
 import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric
@@ -285,7 +285,7 @@ def test_a_slow_request_ends_after_its_time(health: Health, begun: bytes, monkey
 
 
 def limit(monkeypatch: pytest.MonkeyPatch, **limits: Any) -> None:
-    monkeypatch.setattr(module, "LIMITS", dataclasses.replace(module.LIMITS, **limits))
+    monkeypatch.setattr(module, "LIMITS", msgspec.structs.replace(module.LIMITS, **limits))
 
 
 @pytest.mark.parametrize("piece", [b"\r\n", b"GET /livez HTTP/1.1\r\nX: ", b"x"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import http.client
 import os
 import shutil
@@ -13,6 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from sockudo_queue.observability.health import Health
@@ -200,7 +200,7 @@ def test_connections_that_are_reset_before_the_handshake_delay_no_other(authorit
 def test_a_client_that_begins_no_tls_loses_its_connection(
     authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(health_server, "LIMITS", dataclasses.replace(health_server.LIMITS, head_seconds=0.3))
+    monkeypatch.setattr(health_server, "LIMITS", msgspec.structs.replace(health_server.LIMITS, head_seconds=0.3))
     certificate, key = authority.files("queue.example")
     application = Application(Metrics("redis", "webhooks").registry, Health())
     served = HealthServer(application, "127.0.0.1", 0, str(certificate), str(key))

@@ -11,12 +11,12 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from email.utils import formatdate
 from pathlib import Path
 from typing import Final
 
 import pytest
+from msgspec.structs import replace
 
 from sockudo_queue.core.apps import Webhook
 from sockudo_queue.core.outcome import Outcome

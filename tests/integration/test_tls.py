@@ -8,7 +8,6 @@ import http.client
 import os
 import ssl
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
+from msgspec.structs import replace
 
 from sockudo_queue.core.apps import Webhook
 from sockudo_queue.core.outcome import Failure

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
+
+import msgspec
 
 from sockudo_queue.apps.parsing.names import lambda_name
 from sockudo_queue.apps.parsing.urls import default_name, normalised
@@ -19,8 +20,7 @@ _FUNCTION: Final = re.compile(r"[A-Za-z0-9_.:$-]{1,170}")
 _REGION: Final = re.compile(r"[a-z0-9-]{1,40}")
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(msgspec.Struct, frozen=True):
     """A URL or a function, and the default name of its webhook."""
 
     name: str

@@ -6,10 +6,10 @@ A faulty entry affects only that webhook: it is kept as invalid, with its name a
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Final, TypeVar, cast
 
+import msgspec
 from pydantic import BaseModel, ValidationError
 
 from sockudo_queue.apps.parsing.app_patterns import AppPatterns
@@ -97,8 +97,7 @@ _Model = TypeVar("_Model", bound=BaseModel)
 _Value = TypeVar("_Value", bound=Hashable)
 
 
-@dataclass(frozen=True, slots=True)
-class Defaults:
+class Defaults(msgspec.Struct, frozen=True):
     """The defaults and the ceilings of a webhook's settings.
 
     `can_pause` is set for the app file, which is completely in memory. Apps of a database are read one by one, so
@@ -111,8 +110,7 @@ class Defaults:
     can_pause: bool = False
 
 
-@dataclass(slots=True)
-class _Hints:
+class _Hints(msgspec.Struct):
     """How many more unknown names of an app may be reported by name."""
 
     left: int = UNKNOWN_SHOWN
@@ -149,7 +147,9 @@ def read_app(app_id: str, entries: Any, where: str, defaults: Defaults, problems
     ]
     _refuse_above_ceiling(read, defaults)
     named = _names(read)
-    webhooks = [replace(one.webhook, name=name) for one, name in zip(read, named, strict=True) if one.is_sound]
+    webhooks = [
+        msgspec.structs.replace(one.webhook, name=name) for one, name in zip(read, named, strict=True) if one.is_sound
+    ]
     invalid = [_invalid(one, name) for one, name in zip(read, named, strict=True) if not one.is_sound]
     for one in read:
         problems.warnings.extend(one.problems.warnings)
@@ -191,8 +191,7 @@ def _most_webhooks(defaults: Defaults) -> str:
     return f"the limit is {defaults.ceilings.webhooks_per_app} (queue.limits.webhooks_per_app)"
 
 
-@dataclass(frozen=True, slots=True)
-class _Read:
+class _Read(msgspec.Struct, frozen=True):
     """One parsed entry. `given` is the configured name; `webhook.name` is the default name from the target."""
 
     place: str
@@ -353,7 +352,7 @@ def _read_filter(value: Any, where: str, patterns: AppPatterns, problems: _Probl
     if fault is not None:
         add = problems.above_ceiling if patterns.is_above_ceiling(rules) else problems.faults.append
         add(f"{where}: filter.{fault}")
-        return replace(rules, channel_pattern=None)
+        return msgspec.structs.replace(rules, channel_pattern=None)
     if (reason := contradiction(rules)) is not None:
         problems.warnings.append(f"{where}: filter.{reason}")
     return rules
@@ -378,7 +377,7 @@ def _read_retry(value: Any, where: str, defaults: Defaults, problems: _ProblemsO
 
 def _not_too_fast(policy: RetryPolicy, floor: int, defaults: RetrySettings) -> RetryPolicy:
     """Return the policy with its delays raised to the minimum between attempts."""
-    return replace(
+    return msgspec.structs.replace(
         policy,
         initial_backoff_ms=max(policy.initial_backoff_ms, min(floor, defaults.initial_backoff_ms)),
         max_backoff_ms=max(policy.max_backoff_ms, min(floor, defaults.max_backoff_ms)),

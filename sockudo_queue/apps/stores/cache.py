@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from sockudo_queue.core.apps import App, InvalidByApp, InvalidWebhook
 from sockudo_queue.core.ceilings import DEFAULTS
@@ -26,8 +27,7 @@ TRIMMED: Final = 0.1
 """The share of the capacity that one trim frees, so that a full cache is not sorted for each new app."""
 
 
-@dataclass(slots=True, eq=False)
-class CacheEntry:
+class CacheEntry(msgspec.Struct, eq=False):
     """The cached state of one id. `app` is None if there is no app or it cannot be read."""
 
     app: App | None

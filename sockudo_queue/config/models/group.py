@@ -1,10 +1,8 @@
 """The parts that all groups of settings use."""
 
-from __future__ import annotations
-
-from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 from pydantic import BaseModel, ConfigDict
 
 # Upper bounds, so that a typing error (seconds for milliseconds, one digit too many) cannot cause an endless wait.
@@ -18,8 +16,7 @@ class SettingsGroup(BaseModel):
     model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True, hide_input_in_errors=True, extra="forbid")
 
 
-@dataclass(frozen=True, slots=True)
-class SettingInfo:
+class SettingInfo(msgspec.Struct, frozen=True):
     """The names and the meaning of one setting; metadata in the annotation of its field.
 
     `key` is the dotted path in a settings file. If several variables are set, the last one listed takes precedence, as
@@ -36,8 +33,7 @@ class SettingInfo:
     aliases: tuple[str, ...] = ()  # other spellings of the key that Sockudo accepts
 
 
-@dataclass(frozen=True, slots=True)
-class GroupInfo:
+class GroupInfo(msgspec.Struct, frozen=True):
     """The prefix of keys and variables of a group that is used in several places; metadata of the group's field."""
 
     key: str

@@ -16,10 +16,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import Enum, auto
 from types import MappingProxyType
 from typing import Final, NamedTuple
+
+import msgspec
 
 from sockudo_queue.delivery.admission.circuit_breaker import ReservationSchedule
 
@@ -43,8 +44,7 @@ hang. With an eighth, two apps with a few dead endpoints each would leave no thr
 daemon with one app too many of its spare workers."""
 
 
-@dataclass(frozen=True, slots=True)
-class AdmissionLimits:
+class AdmissionLimits(msgspec.Struct, frozen=True):
     """Limits for the isolation of endpoints. Times in seconds; `concurrency` and `max_slow` count threads."""
 
     concurrency: int

@@ -31,10 +31,8 @@ _Deaths = Sequence[tuple[bytes, float]]
 """
 
 
-class WithheldDeadLetter(StoredDeadLetter):
+class WithheldDeadLetter(StoredDeadLetter, frozen=True):
     """A dead letter whose body is too large to read and is omitted."""
-
-    __slots__ = ()
 
 
 class DeadLetterKeys(Protocol):

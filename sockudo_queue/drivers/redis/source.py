@@ -12,7 +12,6 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, Final, TypeVar
 
@@ -83,8 +82,7 @@ def id_source() -> Callable[[], str]:
     return map(f"{os.urandom(10).hex()}{{:010x}}00".format, itertools.count()).__next__
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
+class Terms(msgspec.Struct, frozen=True):
     """How long claims last, how much is kept, and the longest delay that the settings name.
 
     How much is kept of completed jobs and of events is Queue V2's own, with Sockudo's defaults.

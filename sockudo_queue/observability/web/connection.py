@@ -9,12 +9,12 @@ import ssl
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 import h11
+import msgspec
 
 HEAD_BYTES: Final = 8_192
 HEAD_LINES: Final = 100
@@ -27,8 +27,7 @@ LINGER_SECONDS: Final = 1.0
 RECEIVE_BYTES: Final = 65_536
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """Limits of one server; times in seconds."""
 
     connections: int

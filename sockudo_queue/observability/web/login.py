@@ -9,9 +9,9 @@ import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 from werkzeug.datastructures import Authorization
 from werkzeug.wrappers import Request, Response
 
@@ -26,8 +26,7 @@ ADDRESSES: Final = 1_000
 _LOGGED_EVERY: Final = 10.0
 
 
-@dataclass(frozen=True, slots=True)
-class Credentials:
+class Credentials(msgspec.Struct, frozen=True):
     """The accepted credentials: user and password, or a token. One of the two may be absent."""
 
     user: str = ""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import heapq
-from dataclasses import replace
 from itertools import pairwise
 from typing import Final
 
 import pytest
+from msgspec.structs import replace
 
 from sockudo_queue.core.controls import WebhookKey
 from sockudo_queue.core.outcome import Failure, Outcome, from_failure, from_status

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import threading
 import time
 from collections.abc import Callable
 from typing import Any, Final, cast
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
@@ -198,7 +198,7 @@ def test_a_delivered_job_is_acked() -> None:
 
 def test_a_url_that_cannot_be_read_costs_its_webhook_and_no_worker() -> None:
     """The checks of the settings refuse it; whatever slips through them must not end thread after thread."""
-    bad = dataclasses.replace(hook("bad"), url=Secret("http://[a:b@127.0.0.1/"))
+    bad = msgspec.structs.replace(hook("bad"), url=Secret("http://[a:b@127.0.0.1/"))
     world = World(bad, hook("good"))
     world.sender.answers["bad"] = from_failure(Failure.INTERNAL, "ValueError")
     (part,) = world.settle(claim_of(job(1))).parts
@@ -751,7 +751,7 @@ def test_a_new_url_of_a_webhook_is_a_new_chance() -> None:
         world.settle(claim_of(job(1)))
     assert isinstance(only(world.settle(claim_of(job(1)))), Retry)
     world.sender.answers["a"] = OK
-    moved = dataclasses.replace(hook("a"), url=Secret("https://a.example/moved"))
+    moved = msgspec.structs.replace(hook("a"), url=Secret("https://a.example/moved"))
     world.apps = world.resolver._registry = StaticApps([App(APP_ID, (moved,))])
 
     assert world.settle(claim_of(job(1))).parts == ()

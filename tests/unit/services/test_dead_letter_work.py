@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 
 import pytest
 import structlog.testing
+from msgspec.structs import replace
 
 from sockudo_queue.core import delivery_state
 from sockudo_queue.core.apps import App
