@@ -83,12 +83,11 @@ def merge(layers: Iterable[Layer]) -> Settings:
     """Merge layers, the first one winning, over the defaults. Raises pydantic's ValidationError."""
     given = tuple(layers)
 
-    class Merged(Settings, BaseSettings):  # type: ignore[misc] # pydantic joins the two configurations itself
+    class Merged(BaseSettings, extra="allow"):  # Without fields: building them a second time would take long.
         @classmethod
         def settings_customise_sources(
             cls, settings_cls: type[BaseSettings], *_unused: Any, **_named: Any
         ) -> tuple[PydanticBaseSettingsSource, ...]:
             return tuple(_LayerSource(settings_cls, layer) for layer in given)
 
-    merged = Merged()
-    return Settings(**{name: getattr(merged, name) for name in Settings.model_fields})
+    return Settings(**(Merged().model_extra or {}))

@@ -1,9 +1,10 @@
 """All settings. Each field declares its type, default and bounds, and in a `SettingInfo` its names and meaning.
 
 Names and defaults are Sockudo's where Sockudo has the setting. `config/options.py` lists all settings.
-"""
 
-from __future__ import annotations
+The modules of models do not import `annotations` from `__future__`. With it, pydantic would compile and evaluate the
+text of each annotation, which takes a fifth of the time in which the models are built.
+"""
 
 from typing import Annotated, Literal
 

@@ -1,7 +1,5 @@
 """Settings of the app store and of the databases that can hold it."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 from pydantic import Field

@@ -1,7 +1,5 @@
 """Settings that bound jobs, webhooks and apps."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from pydantic import Field

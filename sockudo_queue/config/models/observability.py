@@ -1,7 +1,5 @@
 """Settings of metrics, logs, alerts and the attempt history."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 from pydantic import Field

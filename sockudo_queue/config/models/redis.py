@@ -1,7 +1,5 @@
 """Settings of Redis: one server, its Sentinels, a cluster."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 from pydantic import Field

@@ -1,7 +1,5 @@
 """Settings of Amazon SQS."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from pydantic import Field
