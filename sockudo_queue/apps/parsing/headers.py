@@ -12,7 +12,8 @@ from sockudo_queue.core.reserved_headers import is_reserved
 from sockudo_queue.core.secret import Secret
 
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_VALUE: Final = re.compile(r"[\x20-\x7e\x80-\ud7ff\ue000-\U0010ffff\t]*")
+# What is not allowed, since a set of most characters takes ten times as long to compile.
+_VALUE: Final = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]*")
 _BLANKS: Final = " \t"
 
 
