@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING
 
 from werkzeug.wrappers import Request, Response
 
@@ -13,23 +14,24 @@ from sockudo_queue.core.controls import WebhookKey
 from sockudo_queue.drivers.base import Driver
 from sockudo_queue.errors import AppUnreadable
 from sockudo_queue.observability.metrics import Metrics
-from sockudo_queue.observability.status_page import attempts, letters_view
-from sockudo_queue.observability.status_page.attempts_page import AttemptsPage
-from sockudo_queue.observability.status_page.letters_pages import DeadLetterPages
-from sockudo_queue.observability.status_page.webhook_pages import WebhookPages
-from sockudo_queue.observability.web.actions import ActionGuard, Actions
+from sockudo_queue.observability.web.actions import ActionGuard, ActionHandler
 from sockudo_queue.observability.web.form_tokens import FormTokens
 from sockudo_queue.observability.web.login import Credentials
 from sockudo_queue.operations.controls import Controls
-from sockudo_queue.operations.replay import FindApp
 from sockudo_queue.services.attempt_history import AttemptHistory
-from sockudo_queue.services.dead_letter_tools import DeadLetterTools
+
+if TYPE_CHECKING:
+    from sockudo_queue.operations.replay import FindApp
+    from sockudo_queue.services.dead_letter_tools import DeadLetterTools
 
 Page = Callable[[Request], Response]
 
 
 class OperatorPages:
-    """The pages for logged-in operators. A new action is one more entry of `actions`."""
+    """The pages for logged-in operators. A new action is one more entry of `actions`.
+
+    The modules of the pages are imported only where a login is set: most daemons have none.
+    """
 
     def __init__(
         self,
@@ -48,25 +50,49 @@ class OperatorPages:
         self.has_attempts = is_shown and history is not None and settings.history.mode != "off"
         # Without a queue no action is possible.
         self.is_acting = is_shown and settings.driver != "none"
-        self._tools = DeadLetterTools(driver, find_app, stopping)
-        pages: dict[str, Page] = {}
-        self.actions: Actions = {}
-        links = {"Attempts": attempts.PATH} if self.has_attempts else {}
-        if self.has_attempts and history is not None:
-            pages[attempts.PATH] = AttemptsPage(history, settings.history.mode)
-        if self.is_acting:
-            letters = DeadLetterPages(self._tools, tokens)
-            webhooks = WebhookPages(
-                controls, partial(_is_known, find_app), metrics, tokens, links | {"Dead letters": letters_view.PATH}
-            )
-            pages |= {**letters.by_path, **webhooks.by_path}
-            self.actions = {**letters.actions, **webhooks.actions}
-        self.by_path: Mapping[str, Page] = pages
+        self._tools: DeadLetterTools | None = None
+        self.by_path: dict[str, Page] = {}
         """The pages; each may block on the queue server."""
+        self.actions: dict[str, ActionHandler] = {}
+        self._links: dict[str, str] = {}
+        if self.has_attempts and history is not None:
+            self._add_attempts(history, settings.history.mode)
+        if self.is_acting:
+            self._tools = self._add_letters(driver, find_app, stopping, tokens)
+            self._add_webhooks(controls, find_app, metrics, tokens)
+
+    def _add_attempts(self, history: AttemptHistory, mode: str) -> None:
+        from sockudo_queue.observability.status_page.attempts import PATH
+        from sockudo_queue.observability.status_page.attempts_page import AttemptsPage
+
+        self._links["Attempts"] = PATH
+        self.by_path[PATH] = AttemptsPage(history, mode)
+
+    def _add_letters(
+        self, driver: Driver, find_app: FindApp, stopping: threading.Event, tokens: FormTokens
+    ) -> DeadLetterTools:
+        from sockudo_queue.observability.status_page.letters_pages import DeadLetterPages
+        from sockudo_queue.observability.status_page.letters_view import PATH
+        from sockudo_queue.services.dead_letter_tools import DeadLetterTools
+
+        tools = DeadLetterTools(driver, find_app, stopping)
+        pages = DeadLetterPages(tools, tokens)
+        self._links["Dead letters"] = PATH
+        self.by_path |= pages.by_path
+        self.actions |= pages.actions
+        return tools
+
+    def _add_webhooks(self, controls: Controls, find_app: FindApp, metrics: Metrics, tokens: FormTokens) -> None:
+        from sockudo_queue.observability.status_page.webhook_pages import WebhookPages
+
+        pages = WebhookPages(controls, partial(_is_known, find_app), metrics, tokens, self._links)
+        self.by_path |= pages.by_path
+        self.actions |= pages.actions
 
     def finish(self, seconds: float) -> None:
         """At shutdown, wait for the running action, which ends after its current step."""
-        self._tools.finish(seconds)
+        if self._tools is not None:
+            self._tools.finish(seconds)
 
 
 def _is_known(find_app: FindApp, key: WebhookKey) -> bool:

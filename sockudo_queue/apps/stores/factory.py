@@ -5,17 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sockudo_queue.apps.parsing.webhooks import Defaults
 from sockudo_queue.apps.stores.base import AppStore
-from sockudo_queue.apps.stores.cache import AppCache
-from sockudo_queue.apps.stores.refresher import AppCacheRefresher
 from sockudo_queue.config import Settings
 from sockudo_queue.core.apps import AppRegistry
 from sockudo_queue.errors import SettingsError
 from sockudo_queue.observability.metrics import Metrics
 from sockudo_queue.runtime.python_gate import PythonGate
+
+if TYPE_CHECKING:
+    from sockudo_queue.apps.stores.refresher import AppCacheRefresher
 
 
 def make_store(settings: Settings) -> AppStore | None:
@@ -51,6 +52,10 @@ def make_refresher(
     store = make_store(settings)
     if store is None:
         return None
+    # Imported here, because most daemons have all apps in the file.
+    from sockudo_queue.apps.stores.cache import AppCache
+    from sockudo_queue.apps.stores.refresher import AppCacheRefresher
+
     cache = AppCache(
         settings.apps.cache_ttl if settings.apps.cache_enabled else 0,
         settings.apps.cache_capacity,

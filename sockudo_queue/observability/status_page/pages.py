@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 import msgspec
 from werkzeug.wrappers import Request, Response
@@ -10,14 +11,16 @@ from werkzeug.wrappers import Request, Response
 from sockudo_queue import __version__
 from sockudo_queue.observability.health import Health
 from sockudo_queue.observability.status_page.history import StatusHistory
-from sockudo_queue.observability.status_page.report import Place, Report, as_json, report
+
+if TYPE_CHECKING:
+    from sockudo_queue.observability.status_page.report import Report
 
 
 class StatusPages:
     """Serves `/` and `/status.json`. Thread-safe.
 
     `has_attempts` adds links to the page of attempts, `is_for_operators` links to the pages of dead letters and of each
-    webhook.
+    webhook. The modules of a page are imported when it is asked for, because most daemons never serve one.
     """
 
     def __init__(
@@ -32,7 +35,7 @@ class StatusPages:
     ) -> None:
         self._history, self._has_attempts, self._is_for_operators = history, has_attempts, is_for_operators
         self._health = health
-        self._place = Place(__version__, driver, queue)
+        self._driver, self._queue = driver, queue
 
     @property
     def by_path(self) -> Mapping[str, Callable[[Request], Response]]:
@@ -42,9 +45,7 @@ class StatusPages:
         }
 
     def html(self, *, refresh: bool = True) -> Response:
-        from sockudo_queue.observability.status_page import (
-            page,  # imported here, because most daemons never serve a page
-        )
+        from sockudo_queue.observability.status_page import page
 
         text = page.render(
             self._report(), refresh=refresh, has_attempts=self._has_attempts, is_for_operators=self._is_for_operators
@@ -53,8 +54,13 @@ class StatusPages:
         return Response(body, headers=page.HEADERS, content_type="text/html; charset=utf-8")
 
     def json(self) -> Response:
+        from sockudo_queue.observability.status_page.report import as_json
+
         body = msgspec.json.encode(as_json(self._report())) + b"\n"
         return Response(body, content_type="application/json")
 
     def _report(self) -> Report:
-        return report(self._place, self._history.view(), self._health.reasons)
+        from sockudo_queue.observability.status_page.report import Place, report
+
+        place = Place(__version__, self._driver, self._queue)
+        return report(place, self._history.view(), self._health.reasons)
