@@ -4,7 +4,8 @@ Exit codes: 0 stopped as requested, 1 a second signal arrived or a claim could n
 commands: negative result, or only partly done), 2 invalid settings, 3 could not start, or the queue server cannot be
 used, 4 too many thread crashes.
 
-The modules of a command are imported when it runs, so that "version" and "health" start fast.
+The modules of a command are imported when it runs, so that "version" and "health" start fast. The texts of the help are
+imported when a help is printed.
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ from importlib import import_module
 from typing import Any, Final, NoReturn
 
 from sockudo_queue import __version__
-from sockudo_queue.commands.usage import PROGRAM, USAGES, Usage
 from sockudo_queue.core.ages import age_seconds
 from sockudo_queue.errors import AppStoreUnavailable, BrokerError, OutputError, SettingsError, StartError
 from sockudo_queue.runtime import signal_mask, streams
@@ -52,7 +52,6 @@ class _Parser(argparse.ArgumentParser):
 
     _is_inside = _needs_command = False
     _commands: Mapping[str, Any] = {}
-    _usage: Usage | None = None
 
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **settings)
@@ -64,19 +63,16 @@ class _Parser(argparse.ArgumentParser):
         self._commands, self._needs_command = added.choices, required
         return added
 
-    def document(self, usages: Mapping[str, Usage], own: Usage | None) -> None:
-        """Add description, examples and exit codes to the help of this parser and of all its commands."""
-        self._usage = own
-        for name, command in self._commands.items():
-            path = f"{self.prog.removeprefix(_PROGRAM).strip()} {name}".strip()
-            command.document(usages, usages.get(path))
-
     def format_help(self) -> str:
-        """Add examples and exit codes to what `argparse` writes, which would join their lines."""
-        if self._usage is None:
+        """Add description, examples and exit codes to what `argparse` writes, which would join their lines."""
+        from sockudo_queue.commands.usage import PROGRAM, USAGES
+
+        command = self.prog.removeprefix(_PROGRAM).strip()
+        usage = USAGES.get(command) if command else PROGRAM
+        if usage is None:
             return super().format_help()
-        self.description = self._usage.description
-        return f"{super().format_help()}\n{self._usage.epilog(_PROGRAM)}\n"
+        self.description = usage.description
+        return f"{super().format_help()}\n{usage.epilog(_PROGRAM)}\n"
 
     def _print_message(self, message: str, file: Any = None) -> None:
         """As in `argparse`, which ignores a help that cannot be written."""
@@ -199,7 +195,6 @@ def _parser() -> argparse.ArgumentParser:
     health.set_defaults(command=_health)
     version = commands.add_parser("version", help="print the version")
     version.set_defaults(command=_version)
-    parser.document(USAGES, PROGRAM)
     return parser
 
 
