@@ -16,15 +16,19 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib import import_module
-from typing import Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from sockudo_queue import __version__
 from sockudo_queue.core.ages import age_seconds
 from sockudo_queue.errors import AppStoreUnavailable, BrokerError, OutputError, SettingsError, StartError
 from sockudo_queue.runtime import signal_mask, streams
+
+if TYPE_CHECKING:
+    from sockudo_queue.daemon import Daemon
 
 EXIT_NO: Final = 1
 EXIT_BAD_SETTINGS: Final = 2
@@ -366,9 +370,31 @@ def _rate(text: str) -> float:
 
 def _run(options: argparse.Namespace) -> int:
     signal_mask.block_signals()
-    # The modules live as long as the process. Collections during the imports would find nothing and take a tenth of the
-    # start; later ones need not look at the modules again.
+    with _without_collections():
+        from sockudo_queue.observability import logs
+
+        daemon = _make_daemon(options)
+    code = daemon.run()
+    logs.flush(FLUSH_SECONDS)
+    return code
+
+
+@contextmanager
+def _without_collections() -> Iterator[None]:
+    """Collect no garbage until the end of the block, and never look at what it has made.
+
+    Modules and the parts of the daemon live as long as the process. Collections during their imports would find nothing
+    and take a tenth of the start.
+    """
     gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+def _make_daemon(options: argparse.Namespace) -> Daemon:
     from sockudo_queue.apps.file import load_with_apps
     from sockudo_queue.apps.file_watcher import AppSource
     from sockudo_queue.config import working_directory
@@ -378,8 +404,6 @@ def _run(options: argparse.Namespace) -> int:
     from sockudo_queue.observability.tracing.factory import make_tracing
     from sockudo_queue.runtime.service_manager import ServiceManager
 
-    gc.freeze()
-    gc.enable()
     loaded, apps = load_with_apps(options.config, os.environ, working_directory(), options.strict)
     logs.set_up(loaded.settings.logging.level, loaded.settings.logging.format)
     log = logs.get_logger()
@@ -390,9 +414,7 @@ def _run(options: argparse.Namespace) -> int:
     registry = StaticApps(apps)
     source = AppSource(loaded.apps_document, loaded.settings, registry, os.environ, strict=options.strict)
     tracing = make_tracing(os.environ, loaded.settings.driver, log)
-    code = Daemon(loaded.settings, registry, source, ServiceManager(os.environ), tracing).run()
-    logs.flush(FLUSH_SECONDS)
-    return code
+    return Daemon(loaded.settings, registry, source, ServiceManager(os.environ), tracing)
 
 
 def _demo(_options: argparse.Namespace) -> int:
