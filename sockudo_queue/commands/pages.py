@@ -8,8 +8,6 @@ from sockudo_queue.config import MetricsSettings
 from sockudo_queue.core.hosts import is_loopback
 from sockudo_queue.core.ports import host_port
 from sockudo_queue.drivers.base import Finding, Level
-from sockudo_queue.observability.web.login import Credentials
-from sockudo_queue.observability.web.tls_files import fault_of
 
 
 def port_findings(metrics: MetricsSettings) -> Iterator[Finding]:
@@ -17,7 +15,7 @@ def port_findings(metrics: MetricsSettings) -> Iterator[Finding]:
     if not metrics.enabled:
         return
     place = host_port(metrics.host.strip("[]"), metrics.port)
-    if not Credentials(metrics.username, metrics.password, metrics.token) and not is_loopback(metrics.host):
+    if metrics.password is None and metrics.token is None and not is_loopback(metrics.host):
         yield Finding(
             Level.WARNING,
             "pages",
@@ -25,6 +23,8 @@ def port_findings(metrics: MetricsSettings) -> Iterator[Finding]:
             "QUEUE_METRICS_TOKEN, or QUEUE_METRICS_HOST=127.0.0.1",
         )
     if metrics.tls_cert_file is not None:
+        from sockudo_queue.observability.web.tls_files import fault_of
+
         fault = fault_of(metrics.tls_cert_file, metrics.tls_key_file)
         if fault is not None:
             yield Finding(Level.ERROR, "pages", fault)

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 from sockudo_queue.apps.parsing.webhooks import Defaults
 from sockudo_queue.apps.stores.base import AppStore
 from sockudo_queue.config import Settings
-from sockudo_queue.core.apps import AppRegistry
 from sockudo_queue.errors import SettingsError
-from sockudo_queue.observability.metrics import Metrics
-from sockudo_queue.runtime.python_gate import PythonGate
 
 if TYPE_CHECKING:
     from sockudo_queue.apps.stores.refresher import AppCacheRefresher
+    from sockudo_queue.core.apps import AppRegistry
+    from sockudo_queue.observability.metrics import Metrics
+    from sockudo_queue.runtime.python_gate import PythonGate
 
 
 def make_store(settings: Settings) -> AppStore | None:
