@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sockudo_queue.drivers.base import Peers, Signs, Skew
 from sockudo_queue.errors import BrokerError, BrokerRefused
-from sockudo_queue.observability.metrics import Metrics
 from sockudo_queue.observability.reminder import Reminder
+
+if TYPE_CHECKING:
+    from sockudo_queue.observability.metrics import Metrics
 
 LOOK_EVERY: Final = 5.0
 LOOK_AGAIN: Final = 1.0
