@@ -13,7 +13,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from sockudo_queue.apps.file_watcher import AppSource
-from sockudo_queue.apps.stores.refresher import AppCacheRefresher
 from sockudo_queue.drivers.base import BufferedDriver
 from sockudo_queue.pipeline.supervisor import Supervisor
 from sockudo_queue.pipeline.unknown_apps import UnknownApps
@@ -31,6 +30,7 @@ from sockudo_queue.services.sampler import SAMPLE_EVERY, Sampler
 from sockudo_queue.services.settler import SettlerThread
 
 if TYPE_CHECKING:
+    from sockudo_queue.apps.stores.refresher import AppCacheRefresher
     from sockudo_queue.services.ingress import Ingress
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from sockudo_queue.config import Settings
 from sockudo_queue.drivers.redis.at_most_once import RedisAtMostOnceDriver
-from sockudo_queue.drivers.redis.cluster import cluster_link
 from sockudo_queue.drivers.redis.connections import server_pool
 from sockudo_queue.drivers.redis.driver import RedisDriver
 from sockudo_queue.drivers.redis.history import RedisHistory
@@ -12,7 +11,6 @@ from sockudo_queue.drivers.redis.link import Link, OnServer, RedisLink, ignore_s
 from sockudo_queue.drivers.redis.lists import ListSource, source_keys
 from sockudo_queue.drivers.redis.peers import producer_rule
 from sockudo_queue.drivers.redis.queue_v2 import V2Source, v2_base
-from sockudo_queue.drivers.redis.sentinel import sentinel_link
 from sockudo_queue.drivers.redis.source import BLOCK_MARGIN, BLOCK_SECONDS, RedisSource, Terms
 
 
@@ -63,7 +61,11 @@ def link_of(settings: Settings, on_server: OnServer = ignore_server) -> Link:
     `on_server` is called for servers that are discovered through the configured ones.
     """
     if settings.driver == "redis-cluster":
+        from sockudo_queue.drivers.redis.cluster import cluster_link
+
         return cluster_link(settings, on_server)
     if settings.sentinel.nodes and settings.redis.url is None:
+        from sockudo_queue.drivers.redis.sentinel import sentinel_link
+
         return sentinel_link(settings, on_server)
     return RedisLink(server_pool(settings))
