@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, PlainSerializer
+import msgspec
+from pydantic import Field, GetCoreSchemaHandler, PlainSerializer
+from pydantic_core import CoreSchema, core_schema
 
 from sockudo_queue.config.redis_urls import TCP_SCHEMES, UNIX, redis_scheme, unix_socket
 from sockudo_queue.config.urls import ascii_url, check_host, check_ipv6, url_parts
@@ -247,24 +249,37 @@ def _masked(value: Any) -> str | None:
     return None if value is None else MASK
 
 
-Boolean = Annotated[bool, BeforeValidator(boolean)]
-Whole = Annotated[int, BeforeValidator(_number)]
-Fraction = Annotated[float, BeforeValidator(_number)]
-SecretText = Annotated[Secret, BeforeValidator(_secret), PlainSerializer(_masked)]
-Host = Annotated[str, BeforeValidator(_host)]
-HostAndPort = Annotated[str, BeforeValidator(_host_and_port)]
-RedisUrl = Annotated[Secret, BeforeValidator(_redis_url), PlainSerializer(_masked)]
-Node = Annotated[Secret, BeforeValidator(_node), PlainSerializer(_masked)]
-AlertUrl = Annotated[Secret, BeforeValidator(_alert_url), PlainSerializer(_masked)]
-SigningSecret = Annotated[Secret, BeforeValidator(_signing_secret), PlainSerializer(_masked)]
-HttpUrl = Annotated[str, BeforeValidator(_http_url)]
-Prefix = Annotated[str, BeforeValidator(_prefix)]
-Name = Annotated[str, BeforeValidator(_name)]
-PostgresTable = Annotated[str, BeforeValidator(_postgres_table)]
-MysqlTable = Annotated[str, BeforeValidator(_mysql_table)]
-AppsDriver = BeforeValidator(apps_driver)
-Lower = BeforeValidator(_lower)
-AddressMapping = Annotated[str, BeforeValidator(_address_mapping)]
-Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
-Port = Annotated[int, BeforeValidator(_number), Field(ge=1, le=65_535)]
-Texts = BeforeValidator(texts)
+class Converter(msgspec.Struct, frozen=True):
+    """Converts a value before its type is checked, as pydantic's `BeforeValidator` does.
+
+    That one inspects the signature of its function for every field, and so takes a tenth of the time in which the
+    models are built.
+    """
+
+    convert: Callable[[Any], object]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(self.convert, handler(source))
+
+
+Boolean = Annotated[bool, Converter(boolean)]
+Whole = Annotated[int, Converter(_number)]
+Fraction = Annotated[float, Converter(_number)]
+SecretText = Annotated[Secret, Converter(_secret), PlainSerializer(_masked)]
+Host = Annotated[str, Converter(_host)]
+HostAndPort = Annotated[str, Converter(_host_and_port)]
+RedisUrl = Annotated[Secret, Converter(_redis_url), PlainSerializer(_masked)]
+Node = Annotated[Secret, Converter(_node), PlainSerializer(_masked)]
+AlertUrl = Annotated[Secret, Converter(_alert_url), PlainSerializer(_masked)]
+SigningSecret = Annotated[Secret, Converter(_signing_secret), PlainSerializer(_masked)]
+HttpUrl = Annotated[str, Converter(_http_url)]
+Prefix = Annotated[str, Converter(_prefix)]
+Name = Annotated[str, Converter(_name)]
+PostgresTable = Annotated[str, Converter(_postgres_table)]
+MysqlTable = Annotated[str, Converter(_mysql_table)]
+AppsDriver = Converter(apps_driver)
+Lower = Converter(_lower)
+AddressMapping = Annotated[str, Converter(_address_mapping)]
+Network = Annotated[IPv4Network | IPv6Network, Converter(_network)]
+Port = Annotated[int, Converter(_number), Field(ge=1, le=65_535)]
+Texts = Converter(texts)
