@@ -24,8 +24,11 @@ from sockudo_queue.core.hmac_keys import hmac_key
 from sockudo_queue.errors import MalformedJob
 
 
-class Event(msgspec.Struct, frozen=True):
-    """One event: `name` and `channel` for matching, `raw` for sending. A missing channel is an empty string."""
+class Event(msgspec.Struct, frozen=True, gc=False):
+    """One event: `name` and `channel` for matching, `raw` for sending. A missing channel is an empty string.
+
+    It refers to nothing that could refer back to it, so the garbage collector need not know it.
+    """
 
     name: str
     channel: str
@@ -113,7 +116,7 @@ class _EventName(msgspec.Struct):
         return "_EventName(***)"
 
 
-class _EventHead(msgspec.Struct):
+class _EventHead(msgspec.Struct, gc=False):
     name: str
     channel: str = ""
 
@@ -165,9 +168,10 @@ def decode(body: bytes, ceilings: Ceilings = DEFAULTS) -> Job:
         events = [event for event in events if not repeats_keys(event.raw)]
         unreadable = count - len(events)
     if size > ceilings.channel_bytes:  # in a smaller job no channel can be longer
-        for event in events:
-            if _is_longer(event.channel, ceilings.channel_bytes):
-                raise MalformedJob(f"the name of a channel has more than {ceilings.channel_bytes} bytes")
+        # A character has at most four bytes, so most names need not be encoded.
+        long = [event.channel for event in events if len(event.channel) * 4 > ceilings.channel_bytes]
+        if any(len(channel.encode()) > ceilings.channel_bytes for channel in long):
+            raise MalformedJob(f"the name of a channel has more than {ceilings.channel_bytes} bytes")
     return Job(
         data.app_key,
         data.app_id,
@@ -220,11 +224,6 @@ def _list_of(max_events: int) -> msgspec.json.Decoder[Any]:
     # msgspec checks the length of a list only after building it; a struct with this number of fields refuses the next.
     fields = [(f"event_{number}", msgspec.Raw, msgspec.UNSET) for number in range(max_events)]
     return msgspec.json.Decoder(msgspec.defstruct("Events", fields, array_like=True, forbid_unknown_fields=True))
-
-
-def _is_longer(text: str, max_bytes: int) -> bool:
-    # A character has at most four bytes, so most texts need not be encoded.
-    return len(text) * 4 > max_bytes and len(text.encode()) > max_bytes
 
 
 def _in_one_pass(body: bytes, raws: list[msgspec.Raw]) -> tuple[list[Event], bool]:

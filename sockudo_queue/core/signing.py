@@ -17,12 +17,10 @@ from sockudo_queue.core.secret import Secret
 
 def body_of(time_ms: int, events: Iterable[Event]) -> bytes:
     """Return `{"time_ms":T,"events":[…]}` with the bytes of every event unchanged."""
-    # One copy of each event: formatting the joined events with % would copy them again, 0.7 ms for an event of 1 MB.
     raws = [event.raw for event in events]
-    parts: list[bytes | msgspec.Raw] = [b","] * (2 * len(raws))
-    parts[::2] = raws
-    parts[-1:] = [b"]}"]
-    return b"".join([b'{"time_ms":%d,"events":[' % time_ms, *parts])
+    if raws and not raws[1:]:  # a single one may be large: formatting with % would copy it twice, 0.5 ms for 1 MB
+        return b"".join([b'{"time_ms":%d,"events":[' % time_ms, raws[0], b"]}"])
+    return b'{"time_ms":%d,"events":[%b]}' % (time_ms, b",".join(raws))
 
 
 def sign(key: hmac.HMAC, body: bytes) -> str:

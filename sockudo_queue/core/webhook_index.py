@@ -58,7 +58,7 @@ class WebhookIndex:
         events_of = self._events_of_groups(job, pause)
         shared: dict[tuple[int, int, int], tuple[Event, ...]] = {}
         matches = []
-        for number in sorted(number for group in events_of for number in self._groups[group]):
+        for number in sorted([number for group in events_of for number in self._groups[group]]):
             webhook, events = self._webhooks[number], events_of[self._group_of[number]]
             if webhook.filter is not None:
                 events = filtered(events, webhook.filter, finds)
