@@ -45,7 +45,7 @@ class DaemonOnSqs(Daemon):
     def throughput(self, _subject: Subject, _server: RedisServer, load: Load) -> Figures:
         """Measure like `measure.throughput`, on a queue of its own."""
         count = load.jobs // SQS_SLOWNESS
-        with SqsServer().start() as emulator, measure.receiver_for(load) as receiver:
+        with SqsServer() as emulator, measure.receiver_for(load) as receiver:
             name = unused_name()
             make_queue(emulator.client, name).push(load.bodies(count))
             with sqs_daemon.daemon_on(emulator.url, name, receiver.url(), **self.settings) as daemon:
