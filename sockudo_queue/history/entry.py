@@ -15,18 +15,18 @@ from sockudo_queue.core.job import Event
 DEAD_LETTER: Final = "dead-letter"
 """The outcome of an entry that is not an attempt: the delivery became a dead letter. All other outcomes are verdicts.
 """
-MOST_EVENTS: Final = 20
+MAX_EVENTS: Final = 20
 """Maximum number of events that an entry names; the rest are only counted."""
-LONGEST_TEXT: Final = 255
+MAX_TEXT_LENGTH: Final = 255
 """Maximum characters of a name. Sockudo's ids have the same limit; its channel names have 200 unless configured
 otherwise."""
 EVENTS_TEXT: Final = 2_000
 """Maximum total characters of event and channel names in one entry. At least one event is always named."""
-LATEST_MS: Final = 253_402_300_799_999
+MAX_TIME_MS: Final = 253_402_300_799_999
 """The last millisecond of the year 9999; a later time cannot be shown as a date."""
 
 # Any client that can write to the store can write an entry, so a number that cannot be shown makes its row unreadable.
-Moment = Annotated[int, msgspec.Meta(ge=0, le=LATEST_MS)]
+Moment = Annotated[int, msgspec.Meta(ge=0, le=MAX_TIME_MS)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 
 
@@ -88,16 +88,16 @@ def decode(line: bytes) -> EntryRow:
 
 
 def clean(text: str) -> str:
-    """Return the text with characters that UTF-8 cannot encode replaced, cut to `LONGEST_TEXT`."""
-    return text[:LONGEST_TEXT].encode(errors="replace").decode()
+    """Return the text with characters that UTF-8 cannot encode replaced, cut to `MAX_TEXT_LENGTH`."""
+    return text[:MAX_TEXT_LENGTH].encode(errors="replace").decode()
 
 
 def names_of(events: Sequence[Event], *, channels: bool) -> tuple[list[str], int]:
     """Return alternating names and channels of the events, and the number of events that are left out."""
     names: list[str] = []
     room = EVENTS_TEXT
-    for event in events[:MOST_EVENTS]:
-        name, channel = event.name[:LONGEST_TEXT], event.channel[:LONGEST_TEXT] if channels else ""
+    for event in events[:MAX_EVENTS]:
+        name, channel = event.name[:MAX_TEXT_LENGTH], event.channel[:MAX_TEXT_LENGTH] if channels else ""
         room -= len(name) + len(channel)
         if room < 0 and names:
             break

@@ -21,9 +21,9 @@ import msgspec
 from sockudo_queue.core.decoding import DECODE_ERRORS
 from sockudo_queue.history.entry import clean
 
-MOST_ROWS: Final = 500
+MAX_ROWS: Final = 500
 """Maximum rows of one item."""
-MOST_BYTES: Final = 64_000
+MAX_BYTES: Final = 64_000
 """Maximum bytes of the rows of one item; a single larger row gets an item of its own.
 
 With its owner and Redis' overhead, an item takes less than 64 KB. jemalloc reserves 80 KB for anything larger.
@@ -56,7 +56,7 @@ def packed(pending: Iterable[tuple[str, bytes]], replica: str) -> list[bytes]:
 def _items(owner: bytes, rows: list[bytes]) -> Iterator[bytes]:
     start, size = 0, 0
     for end, row in enumerate(rows):
-        if end > start and (end - start >= MOST_ROWS or size + len(row) > MOST_BYTES):
+        if end > start and (end - start >= MAX_ROWS or size + len(row) > MAX_BYTES):
             yield b"\n".join((owner, *rows[start:end]))
             start, size = end, 0
         size += len(row) + 1

@@ -32,7 +32,7 @@ SLACK_MS: Final = 60_000
 `since` by more than this."""
 _END: Final = 10**15
 """A time later than any real one."""
-LARGEST_NUMBER: Final = 2**64 - 1
+MAX_NUMBER: Final = 2**64 - 1
 """Redis refuses the id of an item with a larger number."""
 _TOKEN: Final = re.compile(r"(\d{1,15})-(\d{1,20})-(\d{1,2})-(\d{1,9})", re.ASCII)
 
@@ -120,7 +120,7 @@ def position_of(token: str) -> Position | None:
     """Parse a token. Returns None if it is not valid."""
     found = _TOKEN.fullmatch(token)
     position = Position(*map(int, found.groups())) if found else None
-    return position if position is not None and position.number <= LARGEST_NUMBER else None
+    return position if position is not None and position.number <= MAX_NUMBER else None
 
 
 class Page(msgspec.Struct, frozen=True):

@@ -9,7 +9,7 @@ from sockudo_queue.core.delivery_state import DeliveryState
 from sockudo_queue.core.outcome import Outcome
 from sockudo_queue.drivers.base import Claim, DeadLetter
 from sockudo_queue.errors import MalformedJob
-from sockudo_queue.history.entry import DEAD_LETTER, LONGEST_TEXT, EntryRow, encode, names_of
+from sockudo_queue.history.entry import DEAD_LETTER, MAX_TEXT_LENGTH, EntryRow, encode, names_of
 from sockudo_queue.pipeline.in_flight import WebhookDelivery
 from sockudo_queue.pipeline.large_jobs import LARGE
 
@@ -45,7 +45,7 @@ class AttemptRecorder:
         row = EntryRow(
             now_ms,
             state.job,
-            delivery.webhook.name[:LONGEST_TEXT],
+            delivery.webhook.name[:MAX_TEXT_LENGTH],
             state.attempts + 1,
             outcome.verdict,  # an enum; it is encoded as its value, which saves a call
             outcome.reason if outcome.failure else None,
@@ -68,7 +68,7 @@ class AttemptRecorder:
             names, more = names_of(part.events, channels=self._channels)
         else:
             names, more = self._names_in(claim.body)
-        job, webhook = state.job[:LONGEST_TEXT], (state.webhook or "")[:LONGEST_TEXT]
+        job, webhook = state.job[:MAX_TEXT_LENGTH], (state.webhook or "")[:MAX_TEXT_LENGTH]
         row = EntryRow(claim.now_ms(), job, webhook, state.attempts, DEAD_LETTER, part.reason, None, 0, names, more)
         self._append(claim.source, state.app, encode(row))
 

@@ -13,7 +13,7 @@ from typing import Final
 from sockudo_queue.core.delivery_state import HISTORY_LIMIT, TRIES_LIMIT, DeliveryState
 from sockudo_queue.core.job import Job
 from sockudo_queue.drivers.base import BufferedDriver, Driver
-from sockudo_queue.history.entry import LONGEST_TEXT, MOST_EVENTS
+from sockudo_queue.history.entry import MAX_EVENTS, MAX_TEXT_LENGTH
 from sockudo_queue.observability.status_page.letters import (
     MAX_ID_LENGTH,
     FoundLetters,
@@ -119,12 +119,12 @@ def _summary(entry: DeadLetterEntry) -> LetterSummary:
     state, job = entry.state, entry.job
     return LetterSummary(
         entry.letter.id[:MAX_ID_LENGTH],
-        entry.job_id[:LONGEST_TEXT],
+        entry.job_id[:MAX_TEXT_LENGTH],
         entry.letter.died_ms,
-        entry.app[:LONGEST_TEXT],
-        entry.webhook[:LONGEST_TEXT],
-        entry.reason[:LONGEST_TEXT],
-        entry.last[:LONGEST_TEXT],
+        entry.app[:MAX_TEXT_LENGTH],
+        entry.webhook[:MAX_TEXT_LENGTH],
+        entry.reason[:MAX_TEXT_LENGTH],
+        entry.last[:MAX_TEXT_LENGTH],
         state.attempts if state else None,
         len(job.events) if isinstance(job, Job) else None,
     )
@@ -141,21 +141,21 @@ def _details(entry: DeadLetterEntry, reason_against: str) -> LetterDetails:
         _tries(entry.state),
         entry.unlisted_tries,
         _deaths(entry.state),
-        [(event.name[:LONGEST_TEXT], event.channel[:LONGEST_TEXT]) for event in events[:MOST_EVENTS]],
-        max(len(events) - MOST_EVENTS, 0),
-        job[:LONGEST_TEXT] if isinstance(job, str) else "",
+        [(event.name[:MAX_TEXT_LENGTH], event.channel[:MAX_TEXT_LENGTH]) for event in events[:MAX_EVENTS]],
+        max(len(events) - MAX_EVENTS, 0),
+        job[:MAX_TEXT_LENGTH] if isinstance(job, str) else "",
         reason_against[:MAX_REASON_LENGTH],
     )
 
 
 def _tries(state: DeliveryState | None) -> list[LetterTry]:
     tries = state.tries[-TRIES_LIMIT:] if state is not None else ()
-    return [LetterTry(each.at, each.reason[:LONGEST_TEXT], each.took_ms) for each in tries]
+    return [LetterTry(each.at, each.reason[:MAX_TEXT_LENGTH], each.took_ms) for each in tries]
 
 
 def _deaths(state: DeliveryState | None) -> list[LetterDeath]:
     deaths = state.history[-HISTORY_LIMIT:] if state is not None else ()
     return [
-        LetterDeath(each.died, each.reason[:LONGEST_TEXT], each.attempts, (each.last or "")[:LONGEST_TEXT])
+        LetterDeath(each.died, each.reason[:MAX_TEXT_LENGTH], each.attempts, (each.last or "")[:MAX_TEXT_LENGTH])
         for each in deaths
     ]

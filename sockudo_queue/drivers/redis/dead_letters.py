@@ -172,7 +172,7 @@ class RedisDeadLetterStore:
 
 def _letter(source: str, receipt: bytes, score: float, value: bytes | Oversized) -> StoredDeadLetter:
     """Build a dead letter. If the value is too large to read, its state is kept and the body is omitted."""
-    died_ms = round(min(max(score, 0.0), float(replies.LATEST_MS))) if score == score else 0
+    died_ms = round(min(max(score, 0.0), float(replies.MAX_TIME_MS))) if score == score else 0
     named = _shown(_id_of(receipt)), source, receipt.decode(errors="surrogateescape"), died_ms
     if isinstance(value, Oversized):
         return WithheldDeadLetter(*named, b"", split_value(value.head)[0])

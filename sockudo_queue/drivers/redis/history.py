@@ -23,10 +23,10 @@ from sockudo_queue.drivers.redis.server_info import fields, memory_over
 from sockudo_queue.drivers.redis.source import own_key
 from sockudo_queue.errors import BrokerRefused, BrokerUnavailable
 from sockudo_queue.history import search
-from sockudo_queue.history.entry import LATEST_MS
+from sockudo_queue.history.entry import MAX_TIME_MS
 from sockudo_queue.history.figures import MODE_GAP_SECONDS, HistoryFigures, Mode, ModePeriod, merged
 from sockudo_queue.history.items import as_text, owner_start
-from sockudo_queue.history.search import LARGEST_NUMBER, Criteria, Page, Position
+from sockudo_queue.history.search import MAX_NUMBER, Criteria, Page, Position
 from sockudo_queue.history.store import ENTRY_BYTES, ITEM_BYTES, OutOfMemory, Purged
 
 READ_BYTES: Final = 1_000_000
@@ -226,8 +226,8 @@ def _neighbour(item_id: str, step: int) -> str:
     """Return the next or previous id of a stream; Redis 6.0 does not support exclusive ranges."""
     ms, _, number = item_id.partition("-")
     if step < 0 and number == "0":
-        return f"{max(int(ms) - 1, 0)}-{LARGEST_NUMBER}"
-    return f"{ms}-{min(int(number) + step, LARGEST_NUMBER)}"
+        return f"{max(int(ms) - 1, 0)}-{MAX_NUMBER}"
+    return f"{ms}-{min(int(number) + step, MAX_NUMBER)}"
 
 
 def _items(reply: Any) -> tuple[str, bytes, int]:
@@ -292,4 +292,4 @@ def _number(value: object) -> int:
 
 
 def _seconds(value: object) -> int:
-    return min(_number(value), LATEST_MS // 1000)
+    return min(_number(value), MAX_TIME_MS // 1000)

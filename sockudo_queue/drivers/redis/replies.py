@@ -19,9 +19,9 @@ Reader = Callable[[Any], T]
 
 CLUSTER_SLOTS: Final = 16_384
 LONGEST_HOST: Final = 255
-LATEST_MS: Final = 253_402_300_799_999
+MAX_TIME_MS: Final = 253_402_300_799_999
 """The end of the year 9999, the last date that Python supports."""
-LONGEST_MS: Final = len(str(LATEST_MS))
+LONGEST_MS: Final = len(str(MAX_TIME_MS))
 LONGEST_RECEIPT: Final = 1_024
 """In bytes: an id has at most 255, and Queue V2 shows each of them as up to three."""
 MOST_LAPSES: Final = 1_000_001
@@ -134,7 +134,7 @@ def moment(reply: Any) -> int:
 
 def clock(now_ms: Any) -> int:
     """Return a time in milliseconds if it is plausible."""
-    if type(now_ms) is not int or not 0 <= now_ms <= LATEST_MS:
+    if type(now_ms) is not int or not 0 <= now_ms <= MAX_TIME_MS:
         raise UnexpectedReply
     return now_ms
 
@@ -216,7 +216,7 @@ def settled_and_claimed(reply: Any, settlements: int) -> tuple[bool, int, int, i
         or type(lost) is not int
         or trimmed < 0
         or lost < 0
-        or not 0 <= now_ms <= LATEST_MS
+        or not 0 <= now_ms <= MAX_TIME_MS
     ):
         raise UnexpectedReply
     accepted = not ended or count(ended[0]) > 0

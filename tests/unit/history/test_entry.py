@@ -11,8 +11,8 @@ from sockudo_queue.core.decoding import DECODE_ERRORS
 from sockudo_queue.core.job import Event
 from sockudo_queue.history.entry import (
     EVENTS_TEXT,
-    LONGEST_TEXT,
-    MOST_EVENTS,
+    MAX_EVENTS,
+    MAX_TEXT_LENGTH,
     Entry,
     EntryRow,
     decode,
@@ -106,12 +106,12 @@ def test_channels_are_left_out_where_they_are_not_wanted() -> None:
 
 def test_events_beyond_the_limit_are_counted() -> None:
     names, more = names_of([event()] * 100, channels=True)
-    assert (len(names), more) == (2 * MOST_EVENTS, 100 - MOST_EVENTS)
+    assert (len(names), more) == (2 * MAX_EVENTS, 100 - MAX_EVENTS)
 
 
 def test_long_names_are_cut_and_one_event_is_always_named() -> None:
     names, more = names_of([event("n" * 5_000, "😀" * 5_000)] * 5, channels=True)
-    assert all(len(name) == LONGEST_TEXT for name in names)
+    assert all(len(name) == MAX_TEXT_LENGTH for name in names)
     assert sum(map(len, names)) <= EVENTS_TEXT
     assert len(names) // 2 + more == 5
     assert len(names_of([event("n" * 5_000, "c" * 5_000)], channels=True)[0]) == 2

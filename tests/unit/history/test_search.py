@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from sockudo_queue.history.entry import Entry, EntryRow, encode
-from sockudo_queue.history.items import MOST_BYTES, MOST_ROWS, as_text, owner_start, packed, split
+from sockudo_queue.history.items import MAX_BYTES, MAX_ROWS, as_text, owner_start, packed, split
 from sockudo_queue.history.search import SLACK_MS, Criteria, Page, Position, Texts, position_of, search
 
 NOW = 1_751_100_000_000
@@ -213,10 +213,10 @@ def test_text_that_is_no_token_is_refused(token: str) -> None:
 
 
 def test_rows_are_packed_by_app_and_within_bounds() -> None:
-    rows = [(f"app-{number % 2}", b"[%d]" % number) for number in range(2 * MOST_ROWS + 100)]
+    rows = [(f"app-{number % 2}", b"[%d]" % number) for number in range(2 * MAX_ROWS + 100)]
     items = packed(rows, "pod")
-    assert [each.count(b"\n") for each in items] == [MOST_ROWS, 50, MOST_ROWS, 50]
-    large = packed([("a", b"x" * (MOST_BYTES // 2 - 10))] * 3 + [("a", b"x" * (2 * MOST_BYTES))], "pod")
+    assert [each.count(b"\n") for each in items] == [MAX_ROWS, 50, MAX_ROWS, 50]
+    large = packed([("a", b"x" * (MAX_BYTES // 2 - 10))] * 3 + [("a", b"x" * (2 * MAX_BYTES))], "pod")
     assert [each.count(b"\n") for each in large] == [2, 1, 1]
 
 
