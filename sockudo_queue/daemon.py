@@ -568,7 +568,7 @@ class Daemon:
             slow=delivery.slow_ms / 1000,
             breaker_failures=delivery.breaker_failures,
             breaker_period=delivery.breaker_open_ms / 1000,
-            breaker_longest_period=delivery.breaker_max_open_ms / 1000,
+            breaker_max_period=delivery.breaker_max_open_ms / 1000,
         )
         self._endpoints = EndpointRegistry(limits)
         return Dispatcher(

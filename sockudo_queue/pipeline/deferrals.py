@@ -5,9 +5,9 @@ from __future__ import annotations
 import random
 from typing import Final
 
-from sockudo_queue.delivery.admission.endpoint import LONGEST_RESERVATION, Deferral
+from sockudo_queue.delivery.admission.endpoint import MAX_RESERVATION, Deferral
 
-LONGEST_GUESS: Final = 8 * LONGEST_RESERVATION
+LONGEST_GUESS: Final = 8 * MAX_RESERVATION
 """Maximum delay in seconds, for an endpoint with more waiting jobs than can get a reservation."""
 
 

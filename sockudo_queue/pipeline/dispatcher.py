@@ -116,7 +116,7 @@ class Dispatcher:
             webhook.retry.max_elapsed_time_ms / 1000,
             time.monotonic(),
             reserved=delivery.state.reserved,
-            most=webhook.max_in_flight,
+            max_in_flight=webhook.max_in_flight,
         )
 
     def close_breaker(self, webhook: WebhookKey) -> None:

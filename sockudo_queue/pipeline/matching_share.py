@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Final
 
 from sockudo_queue.delivery.admission.circuit_breaker import ReservationSchedule
-from sockudo_queue.delivery.admission.endpoint import LONGEST_RESERVATION, Deferral
+from sockudo_queue.delivery.admission.endpoint import MAX_RESERVATION, Deferral
 
 SHARE: Final = 0.05
 """The part of the time that slow searches of one app may take while other apps have work. The others should keep nine
@@ -166,8 +166,8 @@ class MatchingShares:
         The interval between jobs is the app's average matching time per job, stretched to its share.
         """
         moment = max(account.line.next_free, earliest)
-        if moment - now > LONGEST_RESERVATION:
-            return Deferral(LONGEST_RESERVATION, by_breaker=False, reserved=False, grows=True)
+        if moment - now > MAX_RESERVATION:
+            return Deferral(MAX_RESERVATION, by_breaker=False, reserved=False, grows=True)
         account.line.next_free = moment + min(account.used / max(account.jobs, 1) / SHARE, MOST_DEBT)
         return Deferral(moment - now, by_breaker=False, reserved=False)
 

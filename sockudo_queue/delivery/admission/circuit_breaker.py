@@ -60,7 +60,7 @@ class Breaker:
         "last_success",
         "limit",
         "line",
-        "longest",
+        "max_period",
         "open_until",
         "period",
         "places",
@@ -69,10 +69,10 @@ class Breaker:
         "usual",
     )
 
-    def __init__(self, failures: int, first_period: float, longest_period: float) -> None:
+    def __init__(self, failures: int, first_period: float, max_period: float) -> None:
         self.limit = failures
-        self._first = min(first_period, longest_period)
-        self.longest = longest_period
+        self._first = min(first_period, max_period)
+        self.max_period = max_period
         self.line = ReservationSchedule()
         self.places = PlaceSchedule()  # for attempts above the webhook's limit of attempts in flight
         self.failures = 0
@@ -120,7 +120,7 @@ class Breaker:
             self.last_success = now
             self.usual += (took - self.usual) * (SMOOTHING if self.usual else 1.0)
         if outcome.status == 410:
-            self._open(self.longest, now)
+            self._open(self.max_period, now)
         elif outcome.verdict is not Verdict.RETRYABLE:
             self.close()
         else:
@@ -129,7 +129,7 @@ class Breaker:
             self.failures += 1
             self.failing_since = self.failing_since or now
             if is_probe or (self.is_closed and self.failures >= self.limit):
-                self._open(longer(self.period, self._first, self.longest), now)
+                self._open(longer(self.period, self._first, self.max_period), now)
 
     def drop_probe(self, token: object) -> bool:
         """Remove the probe if it is this attempt, so that another one may start. Returns whether it was."""

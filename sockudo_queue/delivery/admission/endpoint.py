@@ -32,7 +32,7 @@ from sockudo_queue.delivery.admission.thread_budget import (
     ThreadBudget,
 )
 
-LONGEST_RESERVATION: Final = 30.0
+MAX_RESERVATION: Final = 30.0
 """Maximum reservation in seconds. If it were longer, a backlog would return late after its endpoint recovers; if
 shorter, the backlog would ask more often."""
 FIRST_RESERVATION: Final = 2.0
@@ -126,11 +126,11 @@ class Endpoint:
         return admission.token in self._in_flight
 
     def try_start(
-        self, breaker: Breaker, app: str, now: float, *, reserved: bool, most: int | None = None
+        self, breaker: Breaker, app: str, now: float, *, reserved: bool, max_in_flight: int | None = None
     ) -> Admission | Deferral:
         """Start an attempt of an app or reserve a start time. Caller holds the lock.
 
-        `most` is the webhook's limit of attempts in flight.
+        `max_in_flight` is the webhook's limit of attempts in flight.
         """
         self.used_at = breaker.used_at = now
         closed_until = max(breaker.open_until, self._held_until)
@@ -142,7 +142,10 @@ class Endpoint:
         if breaker.probe is not None:
             under_way = now - breaker.in_flight.get(breaker.probe, now)
             return Deferral(max(under_way, self._limits.slow), by_breaker=True, grows=True)
-        if most is not None and (place := self._over(most, breaker, now, reserved=reserved)) is not None:
+        if (
+            max_in_flight is not None
+            and (place := self._over(max_in_flight, breaker, now, reserved=reserved)) is not None
+        ):
             return place
         self.look(now)
         silent = 0.0 if self._suspect or not breaker.in_flight else breaker.hangs(self._overdue, now)
@@ -174,17 +177,17 @@ class Endpoint:
             self._thread_budget.prompt_at = now
         return Admission(self, breaker, token, self.is_slow or self._suspect, is_probe)
 
-    def _over(self, most: int, breaker: Breaker, now: float, *, reserved: bool) -> Deferral | None:
+    def _over(self, max_in_flight: int, breaker: Breaker, now: float, *, reserved: bool) -> Deferral | None:
         """Return a deferral if the webhook has reached its limit of attempts in flight, else None.
 
         Deliveries with a start time go first: a new one would take the place that was planned for one of them.
         """
         places = breaker.places
-        if len(breaker.in_flight) < most and (reserved or not places.has_line(now)):
+        if len(breaker.in_flight) < max_in_flight and (reserved or not places.has_line(now)):
             return None
-        delay = places.plan(breaker.in_flight.values(), most, self._service_time(now), now)
+        delay = places.plan(breaker.in_flight.values(), max_in_flight, self._service_time(now), now)
         if delay is None:
-            return Deferral(places.longest, by_breaker=False, reserved=False, grows=True)
+            return Deferral(places.max_delay, by_breaker=False, reserved=False, grows=True)
         return Deferral(delay, by_breaker=False)
 
     def end(self, admission: Admission, outcome: Outcome | None, now: float) -> None:
@@ -251,7 +254,7 @@ class Endpoint:
         admission.breaker.record(admission.token, outcome, took, now)
         if outcome.status in HOLDING_STATUSES and outcome.retry_after:
             # Bounded, because it also delays webhooks of other apps.
-            hold = min(outcome.retry_after, self._limits.breaker_longest_period)
+            hold = min(outcome.retry_after, self._limits.breaker_max_period)
             self._held_until = max(self._held_until, now + hold)
         if outcome.blames_endpoint:
             return
@@ -332,9 +335,9 @@ class Endpoint:
             step = self._service_time(now) / max(limit, 1) * SPACING
         moment = max(line.next_free, earliest)
         is_guess = self._answers < KNOWN_AFTER and earliest <= now
-        longest = max(FIRST_RESERVATION if is_guess else LONGEST_RESERVATION, earliest - now)
-        if moment + step - now > longest:  # too far ahead for a reservation; the job asks again then
-            return Deferral(longest, by_breaker, reserved=False, grows=True)
+        max_delay = max(FIRST_RESERVATION if is_guess else MAX_RESERVATION, earliest - now)
+        if moment + step - now > max_delay:  # too far ahead for a reservation; the job asks again then
+            return Deferral(max_delay, by_breaker, reserved=False, grows=True)
         line.next_free = moment + step
         # The first one after an open period is the probe and starts immediately; behind attempts in flight one step
         # must pass.
@@ -363,17 +366,17 @@ class EndpointRegistry:
         now: float,
         *,
         reserved: bool,
-        most: int | None = None,
+        max_in_flight: int | None = None,
     ) -> Admission | Deferral:
         """Admit an attempt now, or return when to retry.
 
-        `budget` is the webhook's retry budget in seconds. `reserved`: the job comes at its reserved time. `most` is the
-        webhook's limit of attempts in flight.
+        `budget` is the webhook's retry budget in seconds. `reserved`: the job comes at its reserved time.
+        `max_in_flight` is the webhook's limit of attempts in flight.
         """
         endpoint = self._endpoints.get(key) or self._made(key)
         breaker = self._breakers.get(owner) or self._breaker(owner, key, budget)
         with endpoint.lock:
-            return endpoint.try_start(breaker, owner.app, now, reserved=reserved, most=most)
+            return endpoint.try_start(breaker, owner.app, now, reserved=reserved, max_in_flight=max_in_flight)
 
     def close_breakers(self, webhook: WebhookKey, now: float) -> float | None:
         """Close the breakers of a webhook. Returns for how many seconds it has failed, or None if none was open."""
@@ -422,7 +425,7 @@ class EndpointRegistry:
     def _breaker(self, owner: BreakerKey, key: EndpointKey, budget: float) -> Breaker:
         limits = self.limits
         # The budget of a job that arrives while the breaker is open starts then; it must cover a probe or two.
-        longest = min(limits.breaker_longest_period, budget / CHANCES)
+        max_period = min(limits.breaker_max_period, budget / CHANCES)
         with self._lock:
             self._homes[owner] = key
-            return self._breakers.setdefault(owner, Breaker(limits.breaker_failures, limits.breaker_period, longest))
+            return self._breakers.setdefault(owner, Breaker(limits.breaker_failures, limits.breaker_period, max_period))

@@ -40,7 +40,7 @@ class PlaceSchedule:
         self._planned_for = 0.0  # the longest usual duration since the line began
 
     @property
-    def longest(self) -> float:
+    def max_delay(self) -> float:
         """The length of a plan."""
         return LONGEST_PLAN if self._attempts >= KNOWN_AFTER else FIRST_PLAN
 
@@ -65,7 +65,7 @@ class PlaceSchedule:
         if len(starts) >= limit:
             # An attempt that takes longer than usual is assumed to take as long again, so that few ask while it hangs.
             moment = max(moment, now + min(abs(start + usual - now) for start in starts))
-        if moment - now > self.longest:
+        if moment - now > self.max_delay:
             return None
         self._planned_for = max(self._planned_for, usual) if self.has_line(now) else usual
         self._next_free = moment + usual / limit * SPACING

@@ -52,7 +52,7 @@ class AdmissionLimits(msgspec.Struct, frozen=True):
     slow: float
     breaker_failures: int
     breaker_period: float
-    breaker_longest_period: float
+    breaker_max_period: float
 
 
 class Standing(Enum):
@@ -165,9 +165,9 @@ class ThreadBudget:
 
         With many slots an app can have more: attempts at fast endpoints that then all hang.
         """
-        most = self._spare - self._reserve_of_first
+        limit = self._spare - self._reserve_of_first
         with self._lock:
-            return sum(min(count, most) for count in self._by_app.values())
+            return sum(min(count, limit) for count in self._by_app.values())
 
     def _for_short(self, now: float) -> int:
         """Return how many threads may serve attempts that end within `SHORT`."""

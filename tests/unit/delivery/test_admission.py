@@ -16,7 +16,7 @@ from sockudo_queue.delivery.admission.endpoint import (
     CROWDED,
     FIRST_RESERVATION,
     FORGOTTEN_AFTER,
-    LONGEST_RESERVATION,
+    MAX_RESERVATION,
     Admission,
     BreakerKey,
     Deferral,
@@ -33,7 +33,7 @@ LIMITS: Final = AdmissionLimits(
     slow=0.1,
     breaker_failures=5,
     breaker_period=5.0,
-    breaker_longest_period=60.0,
+    breaker_max_period=60.0,
 )
 ALL: Final = LIMITS.concurrency + LIMITS.max_slow
 KEY: Final = EndpointKey("https", "example.com", 443)
@@ -65,10 +65,10 @@ class World:
         app: str = "app",
         url: str | None = None,
         budget: float = 300.0,
-        most: int | None = None,
+        max_in_flight: int | None = None,
     ) -> Admission | Deferral:
         owner = BreakerKey(app, webhook, url or url_of(key))
-        answer = self.endpoints.admit(key, owner, budget, self.now, reserved=reserved, most=most)
+        answer = self.endpoints.admit(key, owner, budget, self.now, reserved=reserved, max_in_flight=max_in_flight)
         if isinstance(answer, Admission):
             self.breakers[webhook, key] = answer.breaker
         return answer
@@ -80,9 +80,9 @@ class World:
         *,
         reserved: bool = False,
         app: str = "app",
-        most: int | None = None,
+        max_in_flight: int | None = None,
     ) -> Admission:
-        answer = self.ask(webhook, key, reserved=reserved, app=app, most=most)
+        answer = self.ask(webhook, key, reserved=reserved, app=app, max_in_flight=max_in_flight)
         assert isinstance(answer, Admission), answer
         return answer
 
@@ -761,8 +761,8 @@ def test_410_opens_the_breaker_immediately_for_the_longest_period(world: World) 
     world.attempt(GONE)
 
     assert world.state() is BreakerState.OPEN
-    assert world.defer().delay == pytest.approx(LIMITS.breaker_longest_period)
-    world.now += LIMITS.breaker_longest_period
+    assert world.defer().delay == pytest.approx(LIMITS.breaker_max_period)
+    world.now += LIMITS.breaker_max_period
     world.end(world.start(), OK)
     assert world.state() is BreakerState.CLOSED
 
@@ -780,7 +780,7 @@ def test_an_open_breaker_delays_no_other_webhook_of_the_endpoint(world: World, t
     """Also where the endpoint is slow, as most of the world is."""
     world.make_slow(took, webhook="good")
     world.attempt(GONE, took, webhook="gone")
-    world.now += LIMITS.breaker_longest_period - 5
+    world.now += LIMITS.breaker_max_period - 5
     world.attempt(OK, took, webhook="good")
     for _ in range(20):
         assert world.defer("gone").by_breaker
@@ -834,7 +834,7 @@ def test_endpoint_idle_for_long_is_forgotten(world: World) -> None:
     world.attempt()
     kept = world.start(key=OTHER)
     world.open_breaker("bad", dead(1))
-    world.now += FORGOTTEN_AFTER + LIMITS.breaker_longest_period
+    world.now += FORGOTTEN_AFTER + LIMITS.breaker_max_period
     world.attempt(key=dead(2))
 
     world.endpoints.forget_rested(world.now)
@@ -880,7 +880,7 @@ def test_other_answers_hold_nothing(world: World, outcome: Outcome) -> None:
 def test_a_hold_is_bounded(world: World) -> None:
     world.attempt(from_status(429, retry_after=10.0**9))
 
-    assert world.defer("another").delay <= LIMITS.breaker_longest_period + 1
+    assert world.defer("another").delay <= LIMITS.breaker_max_period + 1
 
 
 def test_the_longer_hold_counts(world: World) -> None:
@@ -923,13 +923,13 @@ def test_a_reservation_is_never_further_than_the_longest(world: World) -> None:
 
     delays = [world.defer().delay for _ in range(50)]
 
-    assert max(delays) <= LONGEST_RESERVATION
+    assert max(delays) <= MAX_RESERVATION
     asked = world.defer()
     assert (asked.reserved, asked.grows) == (False, True)  # that time is not reserved
     world.end(first, TIMEOUT)
     assert world.start(reserved=True).slow  # the endpoint is still suspect
     world.open_breaker("other hook", OTHER)
-    assert max(world.defer("other hook", OTHER).delay for _ in range(3000)) <= LONGEST_RESERVATION
+    assert max(world.defer("other hook", OTHER).delay for _ in range(3000)) <= MAX_RESERVATION
 
 
 def test_a_burst_for_a_new_endpoint_is_not_held_to_the_pace_of_its_first_moment(world: World) -> None:
@@ -1008,37 +1008,37 @@ def test_recovery_closes_the_breaker_and_forgets_its_reservations(world: World) 
 
 def test_attempts_in_flight_of_a_webhook_are_limited(world: World) -> None:
     world.attempt(took=0.02)
-    first, second = (world.start(most=2) for _ in range(2))
-    later = world.ask(most=2)
+    first, second = (world.start(max_in_flight=2) for _ in range(2))
+    later = world.ask(max_in_flight=2)
     assert isinstance(later, Deferral)
     assert not later.by_breaker
     assert 0 < later.delay < 0.1
-    assert isinstance(world.ask("other", most=None), Admission)
+    assert isinstance(world.ask("other", max_in_flight=None), Admission)
     world.end(first)
     world.now += later.delay
-    assert isinstance(world.ask(reserved=True, most=2), Admission)
+    assert isinstance(world.ask(reserved=True, max_in_flight=2), Admission)
     world.end(second)
 
 
 def test_waiting_deliveries_go_before_new_ones_at_the_limit(world: World) -> None:
     world.attempt(took=0.2)
-    first = world.start(most=1)
-    waits = world.ask(most=1)
+    first = world.start(max_in_flight=1)
+    waits = world.ask(max_in_flight=1)
     assert isinstance(waits, Deferral)
     world.now += 0.01
     world.end(first)
-    newcomer = world.ask(most=1)
+    newcomer = world.ask(max_in_flight=1)
     assert isinstance(newcomer, Deferral)
     assert newcomer.delay > waits.delay - 0.01
     world.now += waits.delay
-    assert isinstance(world.ask(reserved=True, most=1), Admission)
+    assert isinstance(world.ask(reserved=True, max_in_flight=1), Admission)
 
 
 def test_delivery_that_finds_no_place_at_its_time_gets_the_next_time_in_the_line(world: World) -> None:
     world.attempt(took=0.2)
-    world.start(most=1)
-    waits = [world.ask(most=1) for _ in range(3)]
-    missed = world.ask(reserved=True, most=1)
+    world.start(max_in_flight=1)
+    waits = [world.ask(max_in_flight=1) for _ in range(3)]
+    missed = world.ask(reserved=True, max_in_flight=1)
     delays = [answer.delay for answer in (*waits, missed) if isinstance(answer, Deferral)]
     assert delays == pytest.approx([0.2, 0.42, 0.64, 0.86])
     assert isinstance(missed, Deferral)
@@ -1049,13 +1049,13 @@ def test_delivery_that_finds_no_place_at_its_time_gets_the_next_time_in_the_line
 def test_few_deliveries_ask_while_the_attempts_of_a_limited_webhook_hang(world: World) -> None:
     for _ in range(20):
         world.attempt(took=0.02)
-    world.start(most=1)
+    world.start(max_in_flight=1)
     asked, began = 0, world.now
     waiting = [world.now] * 3
     while world.now < began + 10:
         world.now = min(waiting)
         waiting.remove(world.now)
-        answer = world.ask(reserved=True, most=1)
+        answer = world.ask(reserved=True, max_in_flight=1)
         assert isinstance(answer, Deferral)
         waiting.append(world.now + answer.delay)
         asked += 1
@@ -1067,19 +1067,19 @@ def test_few_deliveries_ask_while_the_attempts_of_a_limited_webhook_hang(world: 
 )
 @pytest.mark.parametrize("is_known", [True, False])
 def test_webhook_at_its_limit_keeps_most_of_its_throughput(
-    world: World, seconds: float, most: int, count: int, is_known: bool
+    world: World, seconds: float, max_in_flight: int, count: int, is_known: bool
 ) -> None:
     """A backlog keeps the places of a limited webhook taken, without an attempt above the limit, by few claims."""
     for _ in range(20 if is_known else 0):
         world.attempt(took=seconds)
     began = world.now
-    asked = drain(world, seconds, most, count)
-    took, ideal = world.now - began, count * seconds / most
+    asked = drain(world, seconds, max_in_flight, count)
+    took, ideal = world.now - began, count * seconds / max_in_flight
     assert took < ideal * 1.3 + (0 if is_known else FIRST_PLAN / 2)
     assert asked / count < 7
 
 
-def drain(world: World, seconds: float, most: int, count: int) -> int:
+def drain(world: World, seconds: float, max_in_flight: int, count: int) -> int:
     """Deliver a backlog to a limited webhook. Returns how often its deliveries asked for admission."""
     done = asked = 0
     waiting = [(world.now, number, False, 0) for number in range(count)]
@@ -1091,14 +1091,14 @@ def drain(world: World, seconds: float, most: int, count: int) -> int:
             done += 1
         while waiting and waiting[0][0] <= world.now:
             _, number, reserved, guesses = heapq.heappop(waiting)
-            answer = world.ask(reserved=reserved, most=most)
+            answer = world.ask(reserved=reserved, max_in_flight=max_in_flight)
             asked += 1
             if isinstance(answer, Admission):
                 heapq.heappush(running, (world.now + seconds, number, answer))
                 continue
             due = world.now + deferrals.delay_ms(answer, guesses) / 1000
             heapq.heappush(waiting, (due, number, answer.reserved, guesses + 1 if answer.grows else 0))
-        assert len(running) <= most
+        assert len(running) <= max_in_flight
     return asked
 
 
@@ -1106,14 +1106,14 @@ def test_new_deliveries_do_not_wait_behind_the_plan_for_a_slower_endpoint(world:
     world.attempt(took=1.0)
     for _ in range(20):
         world.attempt(took=3.0)
-    world.start(most=1)
+    world.start(max_in_flight=1)
     for _ in range(30):
-        world.ask(most=1)
+        world.ask(max_in_flight=1)
     for _ in range(30):
-        admission = world.start(reserved=True, most=2)
+        admission = world.start(reserved=True, max_in_flight=2)
         world.now += 0.05
         world.end(admission)
-    world.start(most=2)
+    world.start(max_in_flight=2)
 
 
 # What an operator closes

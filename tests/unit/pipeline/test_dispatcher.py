@@ -40,7 +40,7 @@ from sockudo_queue.pipeline.unknown_apps import LOOKS_A_SECOND, RECENT, UnknownA
 from tests.helpers.jobs import APP_ID, APP_KEY, APP_SECRET, event, job, webhook_body
 
 LIMITS: Final = AdmissionLimits(
-    concurrency=5, max_slow=32, slow=0.1, breaker_failures=2, breaker_period=5.0, breaker_longest_period=60.0
+    concurrency=5, max_slow=32, slow=0.1, breaker_failures=2, breaker_period=5.0, breaker_max_period=60.0
 )
 MAX_LAPSES: Final = 5
 BUDGET_MS: Final = 300_000
