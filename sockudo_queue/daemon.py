@@ -520,7 +520,7 @@ class Daemon:
             self._claims,
             self._recorder,
             wake,
-            largest=settings.claim_batch,
+            max_size=settings.claim_batch,
             lease_seconds=lease,
         )
 

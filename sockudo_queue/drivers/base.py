@@ -158,11 +158,11 @@ class BatchingDriver(Protocol):
     batches: bool
     """Whether batching is enabled. It needs leases, because without one a claim cannot be given back."""
 
-    def next_batch(self, settlements: Sequence[Settlement], most: int) -> Batch:
-        """Settle claims of one source and claim up to `most` jobs in one round trip.
+    def next_batch(self, settlements: Sequence[Settlement], max_claims: int) -> Batch:
+        """Settle claims of one source and claim up to `max_claims` jobs in one round trip.
 
-        With `most` 0 it only settles, like `Driver.settle`, but atomically. The settlements are either acks of claims
-        without a lapse, or all of them leave parts.
+        With `max_claims` 0 it only settles, like `Driver.settle`, but atomically. The settlements are either acks of
+        claims without a lapse, or all of them leave parts.
         The claims after the first are fresh jobs of the same source: at most half of the jobs that wait there, and
         about ten thousand bytes. Only the first claim counts as begun: if the lease of another one expires, that is not
         a lapse, and the record is claimed alone the next time.

@@ -44,14 +44,14 @@ class BatchingQueue(Protocol):
 
     def next(self, settlement: Settlement | None) -> NextResult: ...
 
-    def next_batch(self, settlements: Sequence[Settlement], most: int, /) -> Batch: ...
+    def next_batch(self, settlements: Sequence[Settlement], max_claims: int, /) -> Batch: ...
 
     def settle(self, settlements: Sequence[Settlement]) -> list[bool]: ...
 
 
-def batch_size(started: int, seconds: float, largest: int) -> int:
+def batch_size(started: int, seconds: float, max_size: int) -> int:
     """Return the size of a batch for a number of jobs that were started in a number of seconds."""
-    return max(1, min(largest, int(started / seconds * BATCH_SECONDS)))
+    return max(1, min(max_size, int(started / seconds * BATCH_SECONDS)))
 
 
 class Batches:
@@ -64,7 +64,7 @@ class Batches:
         recorder: SettlementRecorder,
         wake: Callable[[int], None],
         *,
-        largest: int,
+        max_size: int,
         lease_seconds: float,
     ) -> None:
         """`wake` wakes the given number of idle workers."""
@@ -75,7 +75,7 @@ class Batches:
         self._claims = claims
         self._recorder = recorder
         self._wake = wake
-        self._largest = largest
+        self._max_size = max_size
         self._stale_after = min(STALE_AFTER, lease_seconds / 2)
         self._lock = threading.Lock()
         self._arrived = threading.Condition(self._lock)
@@ -164,7 +164,7 @@ class Batches:
 
     def _next(self) -> NextResult:
         with self._lock:
-            is_low, is_full = len(self._waiting) <= self.size // LOW_PART, len(self._acks) >= self._largest
+            is_low, is_full = len(self._waiting) <= self.size // LOW_PART, len(self._acks) >= self._max_size
             fetches = is_low and self.size > 1 and not self._fetching
             if not fetches and not is_full and (claim := self._first_waiting()) is not None:
                 return NextResult(True, claim, asked=False)
@@ -202,10 +202,10 @@ class Batches:
             self._measure(int(result.claim is not None))
         return result
 
-    def _call(self, acks: Sequence[Settlement], most: int) -> Batch:
-        """Send acks, claim up to `most` jobs, and record how the acks ended."""
+    def _call(self, acks: Sequence[Settlement], max_claims: int) -> Batch:
+        """Send acks, claim up to `max_claims` jobs, and record how the acks ended."""
         try:
-            batch = self._driver.next_batch(acks, most)
+            batch = self._driver.next_batch(acks, max_claims)
         except BaseException as error:
             self._not_taken(acks, error)
             raise
@@ -352,5 +352,5 @@ class Batches:
         now = time.monotonic()
         seconds = now - self._measured_at
         if seconds >= MEASURED_SECONDS:
-            self.size = batch_size(self._claimed, seconds, self._largest)
+            self.size = batch_size(self._claimed, seconds, self._max_size)
             self._claimed, self._measured_at = 0, now

@@ -12,7 +12,7 @@ from sockudo_queue.observability.reminder import Reminder
 from sockudo_queue.runtime.backoff import Backoff
 
 FIRST_PAUSE: Final = 0.05
-LONGEST_PAUSE: Final = 2.0
+MAX_PAUSE: Final = 2.0
 """Maximum seconds between two tries during an outage; short, so that work resumes soon after the broker does."""
 JITTER: Final = 0.5
 """The part of a pause that is random, so that workers do not all retry at the same moment."""
@@ -26,7 +26,7 @@ STRAGGLERS: Final = 1.0
 
 def broker_backoff() -> Backoff:
     """Return a backoff for retries of broker calls."""
-    return Backoff(FIRST_PAUSE, LONGEST_PAUSE, jitter=JITTER)
+    return Backoff(FIRST_PAUSE, MAX_PAUSE, jitter=JITTER)
 
 
 class BrokerWatch:

@@ -12,7 +12,7 @@ from sockudo_queue.core.webhook_index import WebhookIndex
 
 SMALL: Final = 8
 """Number of webhooks up to which matching each of them is as fast as an index. Callers of `match` check it."""
-MOST_ENTRIES: Final = 100_000
+MAX_ENTRIES: Final = 100_000
 """Maximum of webhooks times event types in all indexes together. An entry takes about 120 bytes."""
 
 
@@ -25,8 +25,8 @@ class _CachedIndex(NamedTuple):
 class IndexCache:
     """Matches jobs by index. Thread-safe."""
 
-    def __init__(self, most_entries: int = MOST_ENTRIES) -> None:
-        self._most = most_entries
+    def __init__(self, max_entries: int = MAX_ENTRIES) -> None:
+        self._max_entries = max_entries
         self._lock = threading.Lock()
         self._entries: dict[str, _CachedIndex] = {}
         self.size = 0
@@ -43,7 +43,7 @@ class IndexCache:
             self._drop(entry.app.id)
             self._entries[entry.app.id] = entry
             self.size += entry.size
-            while self.size > self._most and len(self._entries) > 1:
+            while self.size > self._max_entries and len(self._entries) > 1:
                 self._drop(next(iter(self._entries)))
         return entry
 

@@ -22,7 +22,7 @@ LARGE: Final = 262_144
 """Size in bytes above which a job counts; a job of 100 typical events has 20,000."""
 SPACING: Final = 0.25
 """Seconds between two waiting jobs of an app, so that jobs which still find no room cost little."""
-LONGEST_WAIT: Final = 30.0
+MAX_WAIT: Final = 30.0
 FIRST_WAIT: Final = 1.0
 """Retry interval in seconds of the next job, for which room is reserved."""
 KEPT: Final = 5.0
@@ -37,8 +37,8 @@ class LargeJobs:
     A job occupies its room for as long as its claim object exists, so no code path can forget to free it.
     """
 
-    def __init__(self, most_bytes: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._most = most_bytes
+    def __init__(self, max_bytes: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._max_bytes = max_bytes
         self._clock = clock
         self._lock = threading.RLock()  # the finalizer of a claim may run at any line of this thread
         self._held: dict[str, int] = {}  # app -> bytes in flight; apps without any are not in it
@@ -73,7 +73,7 @@ class LargeJobs:
             self._first = "" if is_first else self._first
             return False
         kept = 0 if is_first else self._first_size
-        if (is_first and not self.bytes) or self.bytes + size + kept <= self._most:
+        if (is_first and not self.bytes) or self.bytes + size + kept <= self._max_bytes:
             self._first = "" if is_first else self._first
             return True
         if not self._first:
@@ -85,11 +85,11 @@ class LargeJobs:
         held = self._held.get(app, 0)
         if not held:
             return True
-        fair = self._most / (len(self._held) + 1)
-        return held + size <= fair or self.bytes + size <= self._most * (1 - LEFT)
+        fair = self._max_bytes / (len(self._held) + 1)
+        return held + size <= fair or self.bytes + size <= self._max_bytes * (1 - LEFT)
 
     def _place_in_line(self, app: str, now: float) -> int:
-        moment = min(max(self._next.get(app, now), now) + SPACING, now + LONGEST_WAIT)
+        moment = min(max(self._next.get(app, now), now) + SPACING, now + MAX_WAIT)
         if app not in self._next:
             self._next = {each: at for each, at in self._next.items() if at > now}
         self._next[app] = moment

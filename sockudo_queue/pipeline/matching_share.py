@@ -22,7 +22,7 @@ SHARE: Final = 0.05
 tenths of their throughput, and the app's jobs cost more than their searches."""
 BURST: Final = 0.1
 """Seconds of searching that an app may use in advance, so that compiling its patterns does not defer its jobs."""
-MOST_DEBT: Final = 10.0
+MAX_DEBT: Final = 10.0
 """Maximum seconds for which an app is deferred after its latest search, because it may have searched for longer while
 no other app had work."""
 SLICE: Final = 0.01
@@ -144,7 +144,7 @@ class MatchingShares:
             account = self.accounts[job.app] = Account()
         account.jobs += not job.used
         account.used += took
-        account.paid_at = min(max(account.paid_at, now) + took / SHARE, now + MOST_DEBT)
+        account.paid_at = min(max(account.paid_at, now) + took / SHARE, now + MAX_DEBT)
         job.used += took
         return account
 
@@ -168,7 +168,7 @@ class MatchingShares:
         moment = max(account.line.next_free, earliest)
         if moment - now > MAX_RESERVATION:
             return Deferral(MAX_RESERVATION, by_breaker=False, reserved=False, grows=True)
-        account.line.next_free = moment + min(account.used / max(account.jobs, 1) / SHARE, MOST_DEBT)
+        account.line.next_free = moment + min(account.used / max(account.jobs, 1) / SHARE, MAX_DEBT)
         return Deferral(moment - now, by_breaker=False, reserved=False)
 
     def _forget_paid(self, now: float) -> None:

@@ -21,7 +21,7 @@ _KNOWN: Final = 20e-6
 """Seconds up to which a search added no states worth counting; most take 0.3 µs."""
 _LEARNED_KIB: Final = 300_000
 """KiB by which a pattern grows per second of searching; measured: 40 to 290 KiB per ms."""
-MOST_FOUND: Final = 20_000
+MAX_FOUND: Final = 20_000
 """Maximum number of slow searches of a job whose results are remembered (2 MB); without a limit it could be one per
 event and webhook."""
 
@@ -96,7 +96,7 @@ class PatternCache:
         took = self._cpu_clock() - began
         if took > _KNOWN:
             self._note_slow(pattern)
-            if len(self._found.results) < MOST_FOUND:
+            if len(self._found.results) < MAX_FOUND:
                 self._found.results[pattern, channel] = found
             self._charge(pattern, round(took * _LEARNED_KIB))
             self._on_slow(took)

@@ -45,7 +45,7 @@ class WorkerPool:
     def __init__(self, slots: int, max_slow: int, spawn: Callable[[], None]) -> None:
         self.slots = slots
         self.wakeups = 0
-        self._most = slots + max_slow
+        self._max_threads = slots + max_slow
         self._kept = max_slow // KEPT_PART
         self._spawn = spawn
         self._lock = threading.Lock()
@@ -146,7 +146,7 @@ class WorkerPool:
     def offload(self, task: Task) -> bool:
         """Let another worker attempt a delivery. Returns False if none is free and none can be started."""
         return self._pass_on(
-            lambda: self._most - self._threads + self._spare() > self._kept, lambda: self._tasks.append(task)
+            lambda: self._max_threads - self._threads + self._spare() > self._kept, lambda: self._tasks.append(task)
         )
 
     def wake(self, jobs: int) -> None:
@@ -201,7 +201,7 @@ class WorkerPool:
 
     def _reserve(self) -> bool:
         """Count one more thread, if the limit allows it. Caller holds the lock."""
-        if self._threads >= self._most:
+        if self._threads >= self._max_threads:
             return False
         self._threads += 1
         self._waiting_count += 1  # it will call `wait_for_task`, so no second thread is started for it

@@ -104,20 +104,20 @@ class LookupSchedule:
         self._due: dict[int, int] = {}  # second -> retries in it
         self._second = 0
 
-    def delay_ms(self, now_ms: int, least_ms: int) -> int:
-        """Return the milliseconds until the retry: `least_ms`, or more if too many are due by then."""
-        most = LOOKS_A_SECOND if least_ms <= FIRST_MS else LATER_LOOKS
+    def delay_ms(self, now_ms: int, min_ms: int) -> int:
+        """Return the milliseconds until the retry: `min_ms`, or more if too many are due by then."""
+        limit = LOOKS_A_SECOND if min_ms <= FIRST_MS else LATER_LOOKS
         with self._lock:
             self._drop_past(now_ms // 1000)
-            wanted = (now_ms + least_ms) // 1000
+            wanted = (now_ms + min_ms) // 1000
             second = wanted
-            while (due := self._due.get(second, 0)) >= most:
+            while (due := self._due.get(second, 0)) >= limit:
                 second += 1
                 if second - wanted > HORIZON:
                     return random.randint(HORIZON * 500, HORIZON * 1000)  # noqa: S311 - spreads, guards nothing
             self._due[second] = due + 1
         if second == wanted:
-            return least_ms
+            return min_ms
         return second * 1000 + due * 1000 // LOOKS_A_SECOND - now_ms
 
     def _drop_past(self, second: int) -> None:

@@ -44,7 +44,7 @@ SPACING: Final = 1.1
 """Reservations are a little further apart than the endpoint's pace, so that most find a free thread."""
 FORGOTTEN_AFTER: Final = 600.0
 """Seconds without use after which an endpoint or a breaker is removed. A breaker must be remembered for longer than its
-longest open period; waiting retries return within `pipeline.deferrals.LONGEST_GUESS`."""
+longest open period; waiting retries return within `pipeline.deferrals.MAX_GUESS`."""
 CROWDED: Final = 10_000
 """Number of endpoints up to which that applies; it bounds memory if URLs change often."""
 FORGOTTEN_WHEN_CROWDED: Final = 10.0

@@ -90,12 +90,12 @@ class RedisDriver:
             return msgspec.structs.replace(result, trimmed=taken(self._trimmed), lost=taken(self._lost))
         return result
 
-    def next_batch(self, settlements: Sequence[Settlement], most: int) -> Batch:
+    def next_batch(self, settlements: Sequence[Settlement], max_claims: int) -> Batch:
         if settlements:
-            accepted, claims = self._settle_and_claim_batch(settlements, most)
+            accepted, claims = self._settle_and_claim_batch(settlements, max_claims)
         else:
-            accepted, claims = [], self._claim_anywhere(self._in_order(), most)
-        if not most:  # what was counted is left for a call whose caller counts it
+            accepted, claims = [], self._claim_anywhere(self._in_order(), max_claims)
+        if not max_claims:  # what was counted is left for a call whose caller counts it
             return Batch(accepted, claims)
         return Batch(accepted, claims, taken(self._trimmed), taken(self._lost))
 
@@ -213,21 +213,21 @@ class RedisDriver:
             return NextResult(result.accepted, None)
 
     def _settle_and_claim_batch(
-        self, settlements: Sequence[Settlement], most: int
+        self, settlements: Sequence[Settlement], max_claims: int
     ) -> tuple[Sequence[bool], Sequence[Claim]]:
         key = settlements[0].claim.source
-        others, room = self._others[key], most
-        if others and most:
-            room = min(most, max(IN_A_ROW - self._in_a_row, 0))
+        others, room = self._others[key], max_claims
+        if others and max_claims:
+            room = min(max_claims, max(IN_A_ROW - self._in_a_row, 0))
         result = self._ask(key, None, None if room else "none", settlements, room)
         if result.claim is not None:
             return result.acked, [result.claim, *result.more]
-        if not most or not others:
+        if not max_claims or not others:
             return result.acked, []
         if not room:
             self._in_a_row = 0
         try:
-            return result.acked, self._claim_anywhere(others if room else [*others, key], most)
+            return result.acked, self._claim_anywhere(others if room else [*others, key], max_claims)
         except BrokerError:
             return result.acked, []  # as above
 
@@ -236,14 +236,14 @@ class RedisDriver:
         tired = self._last_source if self._in_a_row >= IN_A_ROW else None
         return sorted(self.sources, key=lambda key: (key == tired, not self._source(key).has_work))
 
-    def _claim_anywhere(self, keys: Sequence[str], most: int = 1) -> Sequence[Claim]:
+    def _claim_anywhere(self, keys: Sequence[str], max_claims: int = 1) -> Sequence[Claim]:
         """Claim from the first source that has something. Raises a refusal only where every source refuses."""
         willing = [key for key in keys if not self._statuses[key].is_resting]
         silence: BrokerUnavailable | None = None
         answered = False
         for key in willing or keys:
             try:
-                result = self._ask(key, None, most=most)
+                result = self._ask(key, None, max_claims=max_claims)
             except SourceRefused:
                 continue
             except SourceUnavailable as error:
@@ -262,13 +262,13 @@ class RedisDriver:
         settlement: Settlement | None,
         what: str | None = None,
         batch: Sequence[Settlement] = (),
-        most: int = 1,
+        max_claims: int = 1,
     ) -> SourceResult:
         """Ask one source. Raises `SourceRefused` where it alone refuses, and `BrokerRefused` where all of them do."""
         status = self._statuses[key]
         try:
-            if batch or most != 1:
-                result = status.source.settle_and_claim_batch(batch, most, what)
+            if batch or max_claims != 1:
+                result = status.source.settle_and_claim_batch(batch, max_claims, what)
             else:
                 result = status.source.settle_and_claim(settlement, what)
         except BrokerRefused as refusal:

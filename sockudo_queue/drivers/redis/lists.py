@@ -123,9 +123,11 @@ class ListSource(RedisSource):
         receipt, value, lapses = claimed
         return SourceResult(accepted, self._claim_of(now_ms, receipt, value, lapses), trimmed, now_ms, lost)
 
-    def _run_batch(self, settlements: Sequence[Settlement], most: int, what: str, expired_until: int) -> SourceResult:
+    def _run_batch(
+        self, settlements: Sequence[Settlement], max_claims: int, what: str, expired_until: int
+    ) -> SourceResult:
         terms = self._terms
-        arguments: Arguments = [self._new_id(), terms.lease_ms, what, terms.dead_retention, expired_until, most]
+        arguments: Arguments = [self._new_id(), terms.lease_ms, what, terms.dead_retention, expired_until, max_claims]
         arguments += batch_arguments(settlements, partial(settlement_arguments, of_part=part_arguments))
         read = partial(batch_of, settlements=len(settlements), claim_of=self._claim_of)
         return self._link.run(_NEXT, self._claim_keys, arguments, read=read)

@@ -167,8 +167,10 @@ class V2Source(RedisSource):
             arguments += (1, settlement.claim.receipt)
         return self._link.run(_NEXT, self._all_keys, arguments, read=read)
 
-    def _run_batch(self, settlements: Sequence[Settlement], most: int, what: str, expired_until: int) -> SourceResult:
-        arguments = self._terms_for(what, expired_until, most)
+    def _run_batch(
+        self, settlements: Sequence[Settlement], max_claims: int, what: str, expired_until: int
+    ) -> SourceResult:
+        arguments = self._terms_for(what, expired_until, max_claims)
         arguments += batch_arguments(settlements, _settlement_arguments)
         read = partial(batch_of, settlements=len(settlements), claim_of=self._claim_of)
         return self._link.run(_NEXT, self._all_keys, arguments, read=read)
@@ -186,11 +188,11 @@ class V2Source(RedisSource):
         # All words are alike, so either end will do; Sockudo's workers use BLPOP, which tells them from us.
         return ("BRPOP", self.keys["notify"], seconds)
 
-    def _terms_for(self, what: str, expired_until: int, most: int = 1) -> Arguments:
+    def _terms_for(self, what: str, expired_until: int, max_claims: int = 1) -> Arguments:
         terms = self._terms
         word = WORD_MARK + self._new_id()
         kept = (terms.dead_retention, terms.completed_retention, terms.event_retention)
-        return [word, terms.lease_ms, what, *kept, expired_until, most]
+        return [word, terms.lease_ms, what, *kept, expired_until, max_claims]
 
     def _read(self, reply: Any, settlements: int) -> SourceResult:
         accepted, trimmed, now_ms, lost, claimed = replies.settled_and_claimed(reply, settlements)

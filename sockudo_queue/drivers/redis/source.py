@@ -148,11 +148,11 @@ class RedisSource(ABC):
         return self._timed(partial(self._run_next, settlement, what, self.clock.expired_until()), what)
 
     def settle_and_claim_batch(
-        self, settlements: Sequence[Settlement], most: int, what: str | None = None
+        self, settlements: Sequence[Settlement], max_claims: int, what: str | None = None
     ) -> SourceResult:
-        """Settle several claims, as `base.BatchingDriver` describes, and claim up to `most`; `what` as above."""
+        """Settle several claims, as `base.BatchingDriver` describes, and claim up to `max_claims`; `what` as above."""
         what = what or ("fresh" if next(self._takes) & 1 else "due")
-        return self._timed(partial(self._run_batch, settlements, most, what, self.clock.expired_until()), what)
+        return self._timed(partial(self._run_batch, settlements, max_claims, what, self.clock.expired_until()), what)
 
     def _timed(self, run: Callable[[], SourceResult], what: str) -> SourceResult:
         asked_at = time.monotonic()
@@ -276,8 +276,10 @@ class RedisSource(ABC):
         """Run the script that settles and claims; `expired_until` is as `ServerClock` says."""
 
     @abstractmethod
-    def _run_batch(self, settlements: Sequence[Settlement], most: int, what: str, expired_until: int) -> SourceResult:
-        """Run the same script for several settlements and up to `most` claims."""
+    def _run_batch(
+        self, settlements: Sequence[Settlement], max_claims: int, what: str, expired_until: int
+    ) -> SourceResult:
+        """Run the same script for several settlements and up to `max_claims` claims."""
 
     @abstractmethod
     def _renew(self, receipts: Sequence[str]) -> list[bool]:

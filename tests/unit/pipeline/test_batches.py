@@ -20,7 +20,7 @@ from sockudo_queue.pipeline.in_flight import ClaimsInFlight, JobInFlight
 from sockudo_queue.pipeline.settlements import SettlementRecorder
 from tests.helpers.waiting import eventually
 
-LARGEST = 8
+MAX_SIZE = 8
 
 
 class Log:
@@ -43,13 +43,13 @@ class Queue:
         batch = self.next_batch([] if settled is None else [settled], 1)
         return NextResult(True, batch.claims[0] if batch.claims else None)
 
-    def next_batch(self, acks: Sequence[Settlement], most: int) -> Batch:
-        self.calls.append((len(acks), most))
+    def next_batch(self, acks: Sequence[Settlement], max_claims: int) -> Batch:
+        self.calls.append((len(acks), max_claims))
         self.held_up.wait(5)
         if self.error is not None:
             raise self.error
         self.settled += acks
-        claims = [self.left.popleft() for _ in range(min(most, len(self.left)))]
+        claims = [self.left.popleft() for _ in range(min(max_claims, len(self.left)))]
         return Batch([True] * len(acks), claims)
 
     def settle(self, settlements: Sequence[Settlement]) -> list[bool]:
@@ -59,7 +59,7 @@ class Queue:
 class World:
     """Batches over a queue, and a worker that takes from them."""
 
-    def __init__(self, count: int = 100, lapses: int = 0, size: int = LARGEST) -> None:
+    def __init__(self, count: int = 100, lapses: int = 0, size: int = MAX_SIZE) -> None:
         self.all = [Claim(f"s{n % 1}", f"id{n}/1", b"job", b"", lapses, 1_700_000_000_000) for n in range(count)]
         self.queue = Queue(self.all)
         self.claims = ClaimsInFlight()
@@ -67,7 +67,7 @@ class World:
         recorder = SettlementRecorder(self.queue, self.claims, self.metrics, StatusHistory(self.metrics), Log())
         self.woken: list[int] = []
         self.batches = Batches(
-            self.queue, self.claims, recorder, self.woken.append, largest=LARGEST, lease_seconds=30.0
+            self.queue, self.claims, recorder, self.woken.append, max_size=MAX_SIZE, lease_seconds=30.0
         )
         self.batches.size = size
 
@@ -113,22 +113,22 @@ def test_one_call_claims_jobs_that_workers_take_in_order() -> None:
     taken = [world.take() for _ in range(4)]
 
     assert taken == world.all[:4]
-    assert world.queue.calls == [(0, LARGEST)]
-    assert world.woken == [LARGEST - 1]
-    assert len(world.claims) == LARGEST
+    assert world.queue.calls == [(0, MAX_SIZE)]
+    assert world.woken == [MAX_SIZE - 1]
+    assert len(world.claims) == MAX_SIZE
 
 
 def test_next_batch_is_fetched_before_the_last_one_is_used_up_and_takes_the_acks_along() -> None:
     world = World()
 
-    for number in range(2 * LARGEST):
+    for number in range(2 * MAX_SIZE):
         claim = world.take()
         assert claim is world.all[number]
         assert world.batches.take_over(Settlement(claim))
 
     assert len(world.queue.calls) == 3
     assert len(world.queue.settled) == sum(acks for acks, _ in world.queue.calls)
-    assert {most for _, most in world.queue.calls} == {LARGEST}
+    assert {max_claims for _, max_claims in world.queue.calls} == {MAX_SIZE}
 
 
 def test_ack_is_sent_on_its_own_while_jobs_are_claimed_one_by_one() -> None:
@@ -153,7 +153,7 @@ def test_settlement_that_keeps_something_is_never_held_back(parts: tuple[Any, ..
     assert world.take(settlement) is world.all[1]
 
     assert world.queue.settled == [settlement]
-    assert world.queue.calls == [(0, LARGEST), (1, 0)]
+    assert world.queue.calls == [(0, MAX_SIZE), (1, 0)]
 
 
 def test_ack_of_a_claim_that_had_lapsed_is_not_held_back() -> None:
@@ -178,9 +178,9 @@ def test_flush_sends_acks_and_gives_jobs_back_when_they_have_waited(monkeypatch:
     world.batches.flush()
 
     assert world.queue.settled[-1] == Settlement(claim)
-    assert [settled.parts for settled in world.queue.settled[:-1]] == [(Requeue(),)] * (LARGEST - 1)
-    assert [settled.claim for settled in world.queue.settled[:-1]] == world.all[1:LARGEST]
-    assert world.woken[-1] == LARGEST - 1, "on lists, nothing else says that they can be claimed"
+    assert [settled.parts for settled in world.queue.settled[:-1]] == [(Requeue(),)] * (MAX_SIZE - 1)
+    assert [settled.claim for settled in world.queue.settled[:-1]] == world.all[1:MAX_SIZE]
+    assert world.woken[-1] == MAX_SIZE - 1, "on lists, nothing else says that they can be claimed"
     assert world.batches.size == 1
     assert set(world.claims) == set()
     assert not world.batches.holds
@@ -194,7 +194,7 @@ def test_everything_is_flushed_immediately_at_a_stop() -> None:
 
     world.batches.flush(everything=True)
 
-    assert len(world.queue.settled) == LARGEST
+    assert len(world.queue.settled) == MAX_SIZE
     assert not world.batches.holds
 
 
@@ -210,7 +210,7 @@ def test_acks_without_a_reply_are_sent_again_and_counted_as_unconfirmed(monkeypa
     assert world.batches.holds
 
     world.queue.error = None
-    monkeypatch.setattr(world.queue, "next_batch", lambda acks, _most: Batch([False] * len(acks), []))
+    monkeypatch.setattr(world.queue, "next_batch", lambda acks, _max_claims: Batch([False] * len(acks), []))
     world.batches.flush(everything=True)
 
     ended = world.metrics.registry.get_sample_value(
@@ -285,11 +285,11 @@ def test_failed_fetch_does_not_block_other_workers() -> None:
 class TwoSources(Queue):
     """A queue of which the source `down` does not answer."""
 
-    def next_batch(self, acks: Sequence[Settlement], most: int) -> Batch:
+    def next_batch(self, acks: Sequence[Settlement], max_claims: int) -> Batch:
         if any(ack.claim.source == "down" for ack in acks):
-            self.calls.append((len(acks), most))
+            self.calls.append((len(acks), max_claims))
             raise BrokerUnavailable("down does not answer")
-        return super().next_batch(acks, most)
+        return super().next_batch(acks, max_claims)
 
 
 def world_with_a_failing_ack() -> World:
@@ -305,9 +305,9 @@ def world_with_a_failing_ack() -> World:
 
 def test_failed_acks_of_one_source_are_not_sent_with_the_calls_of_workers() -> None:
     world = world_with_a_failing_ack()
-    world.batches.size = LARGEST
+    world.batches.size = MAX_SIZE
     world.queue.calls.clear()
-    taken = [world.take() for _ in range(2 * LARGEST)]
+    taken = [world.take() for _ in range(2 * MAX_SIZE)]
     assert None not in taken
     assert {acks for acks, _ in world.queue.calls} == {0}
     assert world.batches.holds, "the failed ack is repeated by flush"
@@ -320,14 +320,14 @@ def test_jobs_are_given_back_together_and_in_their_order() -> None:
 
     world.batches.flush(everything=True)
 
-    assert world.queue.calls == [(LARGEST - 1, 0)]
-    assert [settled.claim for settled in world.queue.settled] == world.all[1:LARGEST]
+    assert world.queue.calls == [(MAX_SIZE - 1, 0)]
+    assert [settled.claim for settled in world.queue.settled] == world.all[1:MAX_SIZE]
     assert not world.batches.holds
 
 
 def test_jobs_are_given_back_while_acks_of_another_source_fail() -> None:
     world = world_with_a_failing_ack()
-    assert [settled.claim for settled in world.queue.settled] == world.all[1:LARGEST]
+    assert [settled.claim for settled in world.queue.settled] == world.all[1:MAX_SIZE]
 
 
 def test_failed_acks_are_repeated_with_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -349,7 +349,7 @@ def test_claim_that_a_worker_takes_is_no_longer_held_here() -> None:
     claim = world.batches.next(None).claim
     assert claim is not None
     assert claim.receipt not in world.claims
-    assert len(world.claims) == LARGEST - 1
+    assert len(world.claims) == MAX_SIZE - 1
 
 
 def test_renewal_that_began_while_a_job_waited_cannot_end_it() -> None:
@@ -400,4 +400,4 @@ def test_a_job_is_stale_after_half_a_lease(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(time, "monotonic", lambda: now + 0.06)
     world.queue.left.clear()
     assert world.take() is None
-    assert len(world.batches._unsent) == LARGEST - 1
+    assert len(world.batches._unsent) == MAX_SIZE - 1

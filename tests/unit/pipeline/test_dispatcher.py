@@ -30,7 +30,7 @@ from sockudo_queue.history.entry import EntryRow
 from sockudo_queue.history.entry import decode as decode_entry
 from sockudo_queue.observability.metrics import Metrics
 from sockudo_queue.pipeline.attempt_recorder import AttemptRecorder
-from sockudo_queue.pipeline.deferrals import LONGEST_GUESS
+from sockudo_queue.pipeline.deferrals import MAX_GUESS
 from sockudo_queue.pipeline.dispatcher import Dispatcher, endpoint_of
 from sockudo_queue.pipeline.in_flight import JobInFlight, WebhookDelivery
 from sockudo_queue.pipeline.matching_share import Account
@@ -726,7 +726,7 @@ def test_unreserved_deferral_grows_up_to_a_limit_until_a_reservation() -> None:
 
         assert state.reserved is reserved
         for times, delay in enumerate(delays):
-            grown = min(10 * 2**times, LONGEST_GUESS)
+            grown = min(10 * 2**times, MAX_GUESS)
             assert grown <= delay <= grown * 1.25
         in_flight = world.resolver.resolve(claim_of(job(1), state))
         promised = world.dispatcher.deferred(in_flight, in_flight.deliveries[0], Deferral(0.5, by_breaker=False))

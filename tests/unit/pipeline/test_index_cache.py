@@ -34,7 +34,7 @@ def test_an_app_that_changed_is_indexed_anew() -> None:
 
 
 def test_the_indexes_stay_within_their_number_of_entries() -> None:
-    cache = IndexCache(most_entries=3 * len(MANY))
+    cache = IndexCache(max_entries=3 * len(MANY))
     apps = [app(f"app-{number}", MANY) for number in range(10)]
     for _ in range(2):
         for each in apps:
@@ -43,14 +43,14 @@ def test_the_indexes_stay_within_their_number_of_entries() -> None:
 
 
 def test_an_app_that_is_larger_than_all_is_matched_too() -> None:
-    cache = IndexCache(most_entries=3)
+    cache = IndexCache(max_entries=3)
     assert names(cache, app("a", MANY), "room-3-x") == ["room-3-"]
     assert names(cache, app("b", MANY), "room-3-x") == ["room-3-"]
     assert cache.size == len(MANY)
 
 
 def test_each_event_type_of_a_webhook_counts() -> None:
-    cache = IndexCache(most_entries=100)
+    cache = IndexCache(max_entries=100)
     types = frozenset({"channel_occupied", "channel_vacated", "member_added", "member_removed"})
     for number in range(10):
         hooks = tuple(Webhook(text, types, filter=Filter(channel_prefix=text)) for text in MANY)

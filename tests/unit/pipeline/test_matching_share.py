@@ -9,7 +9,7 @@ from sockudo_queue.pipeline.matching_share import (
     CROWDED,
     LONG,
     LONG_LIMIT,
-    MOST_DEBT,
+    MAX_DEBT,
     SHARE,
     SLICE,
     Interrupted,
@@ -126,12 +126,12 @@ def test_debt_of_a_long_match_is_limited(world: World) -> None:
     world.work_of("honest")
     with pytest.raises(PutOff) as put_off:
         world.job()
-    assert put_off.value.deferral.delay <= MOST_DEBT
+    assert put_off.value.deferral.delay <= MAX_DEBT
     with pytest.raises(PutOff) as next_put_off:
         world.job()
-    assert next_put_off.value.deferral.delay <= 2 * MOST_DEBT
+    assert next_put_off.value.deferral.delay <= 2 * MAX_DEBT
 
-    world.now += MOST_DEBT
+    world.now += MAX_DEBT
     world.work_of("honest")
     world.job()
 

@@ -6,7 +6,7 @@ from itertools import count
 import pytest
 
 from sockudo_queue.core.channel_pattern import Search, compile_pattern
-from sockudo_queue.pipeline.pattern_cache import MOST_FOUND, PatternCache
+from sockudo_queue.pipeline.pattern_cache import MAX_FOUND, PatternCache
 
 
 def test_oldest_pattern_is_dropped_where_all_do_not_fit() -> None:
@@ -111,12 +111,12 @@ def test_costly_search_runs_once_per_job_for_all_webhooks() -> None:
 
 def test_what_searches_found_is_kept_up_to_a_number_and_by_thread() -> None:
     searches = Searches()
-    for number in range(MOST_FOUND + 1):
+    for number in range(MAX_FOUND + 1):
         searches.cache.finds("a", f"a{number}")
     made = len(searches.made)
     assert searches.cache.finds("a", "a0")
     assert len(searches.made) == made
-    searches.cache.finds("a", f"a{MOST_FOUND}")
+    searches.cache.finds("a", f"a{MAX_FOUND}")
     assert len(searches.made) == made + 1
 
     other = threading.Thread(target=searches.cache.finds, args=("a", "a0"))
