@@ -14,7 +14,7 @@ from sockudo_queue.drivers.base import Batch, BatchingDriver, Claim, DeadLetter,
 from tests.drivers.conformance import FAR, DriverUnderTest, bodies_of, is_idle, settle, take, take_all
 from tests.helpers.jobs import event, job, jobs
 
-MOST: Final = 16
+MAX_CLAIMS: Final = 16
 
 
 def batching(queue: DriverUnderTest) -> BatchingDriver:
@@ -31,10 +31,10 @@ def acks(claims: list[Claim]) -> list[Settlement]:
 def deliver_in_batches(driver: BatchingDriver) -> list[Claim]:
     """Claim and ack until nothing is left, several jobs in one call."""
     delivered: list[Claim] = []
-    batch = driver.next_batch([], MOST)
+    batch = driver.next_batch([], MAX_CLAIMS)
     while batch.claims:
         delivered += batch.claims
-        batch = driver.next_batch(acks(list(batch.claims)), MOST)
+        batch = driver.next_batch(acks(list(batch.claims)), MAX_CLAIMS)
         assert all(batch.accepted)
     return delivered
 
@@ -55,7 +55,7 @@ class BatchConformance:
     def test_batch_leaves_as_many_jobs_as_it_takes_behind_its_first(self, queue: DriverUnderTest) -> None:
         queue.push(*jobs(9))
 
-        batch = batching(queue).next_batch([], MOST)
+        batch = batching(queue).next_batch([], MAX_CLAIMS)
 
         assert bodies_of(batch.claims) == jobs(9)[:5]
         assert queue.driver().depth()["active"] == 5
@@ -70,7 +70,7 @@ class BatchConformance:
     def test_batch_is_bounded_in_bytes(self, queue: DriverUnderTest) -> None:
         queue.push(*[job(n, events=[event(channel="x" * 20_000)]) for n in range(20)])
 
-        batch = batching(queue).next_batch([], MOST)
+        batch = batching(queue).next_batch([], MAX_CLAIMS)
 
         assert len(batch.claims) == 3
 
@@ -103,11 +103,11 @@ class BatchConformance:
         queue.advance(FAR)
         queue.push(*jobs(20)[3:])
 
-        first, second = driver.next_batch([], MOST), driver.next_batch([], MOST)
+        first, second = driver.next_batch([], MAX_CLAIMS), driver.next_batch([], MAX_CLAIMS)
         assert sorted(claim.lapses for batch in (first, second) for claim in batch.claims) == [0, 1]
         queue.advance(FAR)
 
-        expired = [driver.next_batch([], MOST).claims for _ in range(2)]
+        expired = [driver.next_batch([], MAX_CLAIMS).claims for _ in range(2)]
         assert sorted(claim.lapses for claims in expired for claim in claims) == [1, 2]
 
     def test_batch_of_an_owner_past_its_lease_settles_nothing(self, queue: DriverUnderTest) -> None:
@@ -187,7 +187,7 @@ class BatchConformance:
 
         claims: list[Claim] = []
         while len(claims) < 20:
-            claims += driver.next_batch([], MOST).claims
+            claims += driver.next_batch([], MAX_CLAIMS).claims
 
         assert sum(claim.state == b"s" for claim in claims) in (9, 10, 11)
 

@@ -12,7 +12,7 @@ from sockudo_queue.core.controls import ControlState, WebhookKey
 from sockudo_queue.drivers.base import Hold, RecordAudit, Retry
 from sockudo_queue.drivers.redis import controls as module
 from sockudo_queue.drivers.redis.controls import RedisControls
-from sockudo_queue.drivers.redis.held import MOST_DUE, PLACE_WIDTH, PLACES, place_of, places_of
+from sockudo_queue.drivers.redis.held import MAX_DUE, PLACE_WIDTH, PLACES, place_of, places_of
 from sockudo_queue.drivers.redis.link import Link
 from sockudo_queue.drivers.redis.source import own_key
 from sockudo_queue.errors import BrokerRefused, BrokerUnavailable
@@ -90,7 +90,7 @@ def test_old_tries_go_and_later_ones_stay(controls: RedisControls, lists: RedisL
 
 
 def test_number_of_paused_webhooks_is_limited(controls: RedisControls, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MOST_FIELDS", 3)
+    monkeypatch.setattr(module, "MAX_FIELDS", 3)
     for number in range(3):
         controls.pause(WebhookKey("shop", f"hook-{number}"), "ann")
     with pytest.raises(BrokerRefused, match="which is the maximum"):
@@ -103,7 +103,7 @@ def test_number_of_paused_webhooks_is_limited(controls: RedisControls, monkeypat
 def test_tries_do_not_use_up_the_pauses_and_the_oldest_go(
     controls: RedisControls, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "MOST_FIELDS", 3)
+    monkeypatch.setattr(module, "MAX_FIELDS", 3)
     tried = [WebhookKey("shop", f"hook-{number}") for number in range(5)]
     for webhook in tried:
         controls.try_now(webhook, "ann")
@@ -125,7 +125,7 @@ def test_too_many_pauses_are_refused(
     controls: RedisControls, lists: RedisLists, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lists.client.hset(controls.key, mapping={f'pause:["shop","hook-{number}"]': "1 x" for number in range(7)})
-    monkeypatch.setattr(module, "MOST_FIELDS", 3)
+    monkeypatch.setattr(module, "MAX_FIELDS", 3)
     with pytest.raises(BrokerRefused, match="more than 6 fields pause:"):
         controls.read()
 
@@ -212,7 +212,7 @@ def test_release_leaves_room_for_others_that_are_due(lists: RedisLists) -> None:
     lists.push(*jobs(50))
     for claim in take_all(driver):
         hold(driver, claim)
-    lists.push(*jobs(MOST_DUE - 20))
+    lists.push(*jobs(MAX_DUE - 20))
     for claim in take_all(driver):
         settle(driver, claim, Retry(b"s", 0))
 
@@ -222,7 +222,7 @@ def test_release_leaves_room_for_others_that_are_due(lists: RedisLists) -> None:
 
 
 def test_release_divides_its_room_among_webhooks(lists: RedisLists, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sockudo_queue.drivers.redis.source.MOST_DUE", 40)
+    monkeypatch.setattr("sockudo_queue.drivers.redis.source.MAX_DUE", 40)
     driver = lists.driver()
     lists.push(*jobs(130))
     for number, claim in enumerate(take_all(driver)):

@@ -232,7 +232,7 @@ def test_odd_dead_letters_can_be_seen_replayed_and_purged(queue: RedisLists | Re
 def test_dead_letters_without_room_in_one_reply_come_one_by_one(
     lists: RedisLists, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sockudo_queue.drivers.redis.parser.LARGEST_REPLY", 300_000)
+    monkeypatch.setattr("sockudo_queue.drivers.redis.parser.MAX_REPLY_BYTES", 300_000)
     bodies = [b"%d" % number + b"x" * size for number, size in enumerate((200_000, 200_000, 400_000, 10))]
     lists.push(*bodies)
     driver = lists.driver()
@@ -361,7 +361,7 @@ def test_dead_letter_that_is_too_large_to_be_read_is_replayed_with_all_its_bytes
     v2.client.hset(own_key(BASE, "records"), "large", b"\x01" + DEAD + b"\n" + body)
     v2.client.zadd(own_key(BASE, "dead"), {"large/1": 1})
     with monkeypatch.context() as patched:
-        patched.setattr("sockudo_queue.drivers.redis.parser.LARGEST_REPLY", 300_000)
+        patched.setattr("sockudo_queue.drivers.redis.parser.MAX_REPLY_BYTES", 300_000)
         driver = v2.driver()
         [letter] = driver.dead_letters.letters()
         assert (letter.body, letter.state) == (b"", DEAD)

@@ -187,7 +187,7 @@ def test_reply_is_read_the_same_whole_and_byte_by_byte(sent: bytes, expected: An
         st.none() | st.binary(max_size=40) | st.integers(-(2**63), 2**63 - 1),
         lambda inner: st.lists(inner, max_size=6),
         max_leaves=30,
-    ).filter(lambda reply: _depth(reply) < parsing.DEEPEST),
+    ).filter(lambda reply: _depth(reply) < parsing.MAX_DEPTH),
     st.integers(0, 2**32),
 )
 def test_any_reply_is_read_as_it_was_sent(reply: Any, seed: int) -> None:
@@ -255,12 +255,12 @@ def test_no_reply_costs_more_than_what_was_sent(stream: Stream, sent: bytes) -> 
 @pytest.mark.parametrize(
     "sent",
     [
-        b"*%d\r\n" % (parsing.MOST_ELEMENTS + 1),
-        b"*%d\r\n:1\r\n*2\r\n" % parsing.MOST_ELEMENTS,
-        b"*2\r\n" * (parsing.DEEPEST + 1),
-        b"$%d\r\n" % (parsing.LONGEST_STRING + 1),
-        b"+" + b"x" * 2 * parsing.LONGEST_LINE,
-        b":" + b"1" * 2 * parsing.LONGEST_LINE,
+        b"*%d\r\n" % (parsing.MAX_ELEMENTS + 1),
+        b"*%d\r\n:1\r\n*2\r\n" % parsing.MAX_ELEMENTS,
+        b"*2\r\n" * (parsing.MAX_DEPTH + 1),
+        b"$%d\r\n" % (parsing.MAX_STRING_BYTES + 1),
+        b"+" + b"x" * 2 * parsing.MAX_LINE_BYTES,
+        b":" + b"1" * 2 * parsing.MAX_LINE_BYTES,
     ],
     ids=["elements", "elements of all lists", "depth", "string", "status", "number"],
 )
@@ -270,7 +270,7 @@ def test_reply_over_a_bound_is_refused_while_the_server_still_sends(stream: Stre
 
 
 def test_list_of_strings_is_bounded_as_a_whole(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parsing, "LARGEST_REPLY", 300_000)
+    monkeypatch.setattr(parsing, "MAX_REPLY_BYTES", 300_000)
     with pytest.raises(InvalidResponse, match="more than 300000 bytes"):
         stream.read(b"*1001\r\n" + b"$1000\r\n%b\r\n" % (b"x" * 1000) * 1000)
 
@@ -278,7 +278,7 @@ def test_list_of_strings_is_bounded_as_a_whole(stream: Stream, monkeypatch: pyte
 def test_string_without_room_is_read_to_its_end_and_its_beginning_kept(
     stream: Stream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parsing, "LARGEST_REPLY", 1_000_000)
+    monkeypatch.setattr(parsing, "MAX_REPLY_BYTES", 1_000_000)
     sent = b"*3\r\n$900000\r\n" + b"a" * 900_000 + b"\r\n$3000000\r\n" + b"b" * 3_000_000 + b"\r\n:7\r\n"
 
     kept, dropped, number = stream.read(sent)

@@ -36,7 +36,7 @@ from sockudo_queue.errors import BrokerError, BrokerUnavailable
 
 ANSWER_SECONDS: Final = 1.0
 """Longest wait for one node's description of the cluster: it answers from memory, and other nodes can be asked."""
-MOST_REDIRECTIONS: Final = 5
+MAX_REDIRECTIONS: Final = 5
 BUSY_SECONDS: Final = 1.0
 """How long a call retries while its slot migrates to another node, before it fails."""
 BUSY_PAUSE: Final = 0.02
@@ -113,7 +113,7 @@ class ClusterLink:
         """Ask the slot's master and follow its redirections."""
         address, looks = self._topology.master_of(slot)
         asking = False
-        for _ in range(MOST_REDIRECTIONS):
+        for _ in range(MAX_REDIRECTIONS):
             began = time.monotonic()
             try:
                 answer = ask(self._link_to(address), asking)

@@ -19,7 +19,7 @@ from sockudo_queue.errors import BrokerRefused, BrokerUnavailable
 
 T = TypeVar("T")
 
-MOST_FIELDS: Final = 1_000
+MAX_FIELDS: Final = 1_000
 """Maximum number of paused webhooks, and of kept "try now" requests; all are read together when one changes."""
 TRY_KEPT_MS: Final = 3_600_000
 """How long a "try now" stays valid for a daemon that could not read it earlier."""
@@ -51,9 +51,9 @@ class RedisControls:
         while True:
             cursor, page = self._asked("HSCAN", self.key, cursor, "MATCH", kind + b"*", "COUNT", PAGE, read=_page)
             fields |= page
-            if len(fields) > 2 * MOST_FIELDS:
+            if len(fields) > 2 * MAX_FIELDS:
                 raise BrokerRefused(
-                    f"the hash {self.key} has more than {2 * MOST_FIELDS:,} fields {kind.decode()}…; remove those that"
+                    f"the hash {self.key} has more than {2 * MAX_FIELDS:,} fields {kind.decode()}…; remove those that"
                     " sockudo-queue did not write"
                 )
             if cursor == b"0":
@@ -77,10 +77,10 @@ class RedisControls:
             raise BrokerUnavailable(str(refusal)) from None
 
     def _change(self, what: str, field: bytes, by: str) -> bool:
-        arguments: list[str | bytes | int] = [what, field, operator_name(by).encode(), MOST_FIELDS, TRY_KEPT_MS]
+        arguments: list[str | bytes | int] = [what, field, operator_name(by).encode(), MAX_FIELDS, TRY_KEPT_MS]
         changed = self._link.run(CHANGE, [self.key], arguments, read=replies.integer)
         if changed < 0:
-            raise BrokerRefused(f"{MOST_FIELDS:,} webhooks are paused, which is the maximum; resume one first")
+            raise BrokerRefused(f"{MAX_FIELDS:,} webhooks are paused, which is the maximum; resume one first")
         return changed > 0
 
 
@@ -100,7 +100,7 @@ def _state(fields: Mapping[bytes, bytes]) -> ControlState:
         kind, colon, name = field.partition(b":")
         at, _, by = value.partition(b" ")
         webhook = WebhookKey.decode(name) if colon else None
-        if webhook is None or not at.isdigit() or len(at) > replies.LONGEST_MS:
+        if webhook is None or not at.isdigit() or len(at) > replies.MAX_MS_DIGITS:
             continue
         if kind + colon == _PAUSE:
             pauses[webhook] = Pause(int(at), operator_name(by.decode(errors="replace")))

@@ -197,13 +197,13 @@ def _shown(record_id: bytes) -> str:
         return quote_from_bytes(record_id)
 
 
-def _runs(letters: Sequence[StoredDeadLetter], most: int, sizes: Sequence[int] = ()) -> Iterator[slice]:
-    """Split into runs of one source, each of at most `most` letters and `REPLAYED_BYTES` bytes; keeps the order."""
+def _runs(letters: Sequence[StoredDeadLetter], max_count: int, sizes: Sequence[int] = ()) -> Iterator[slice]:
+    """Split into runs of one source, of at most `max_count` letters and `REPLAYED_BYTES` bytes; keeps the order."""
     start, size = 0, 0
     for end, letter in enumerate(letters):
         more = sizes[end] if sizes else 0
         first = letters[start]
-        if end > start and (end - start >= most or size + more > REPLAYED_BYTES or letter.source != first.source):
+        if end > start and (end - start >= max_count or size + more > REPLAYED_BYTES or letter.source != first.source):
             yield slice(start, end)
             start, size = end, 0
         size += more

@@ -25,7 +25,7 @@ from sockudo_queue.errors import BrokerError, BrokerRefused, BrokerUnavailable
 
 TIMED_OUT: Final = "Timeout reading from socket"
 """The text of redis-py and of our parser for a reply that does not arrive in time."""
-MOST_PORT: Final = 65_535
+MAX_PORT: Final = 65_535
 
 _NO_WRITES: Final = re.compile(r"(MISCONF|NOREPLICAS) .*")
 
@@ -124,7 +124,7 @@ def translated(connection: AbstractConnection, error: RedisError | OSError) -> B
             return refusal
         case ResponseError() if text.startswith("BUSY "):
             return ServerBusy(text)
-        case AskError() if not (0 < error.port <= MOST_PORT and _is_name(error.host)):
+        case AskError() if not (0 < error.port <= MAX_PORT and _is_name(error.host)):
             connection.disconnect()
             return BrokerUnavailable("the server names no address for the slot of the queue")
         case AskError():  # also MOVED

@@ -17,10 +17,10 @@ PLACES: Final = 1 << 40
 PLACE_WIDTH: Final = 1 << 13
 """Scores of one place. Times the number of places this is 2^53, so every score is exact. The scripts count in units of
 1,024 s and start again at 0 after 97 days, which only affects the order."""
-MOST_DUE: Final = 100
+MAX_DUE: Final = 100
 """Due records up to which a source receives held ones. Few, because endpoints may be slow, and records of other
 webhooks that become due wait behind these."""
-MOST_WEBHOOKS: Final = 100
+MAX_WEBHOOKS: Final = 100
 """Webhooks of which one call moves held deliveries."""
 
 

@@ -37,7 +37,7 @@ SMALL_READ_BYTES: Final = 12_000
 """The same for small items: a reply that arrives in one piece is parsed in C, which saves more than the extra calls
 cost."""
 FIRST_ITEMS: Final = 4
-MOST_ITEMS: Final = 128
+MAX_ITEMS: Final = 128
 """Maximum number of items per read: all of them may have the maximum size, which gives 8 MB."""
 FOLLOWED_ITEMS: Final = 50
 """Items per read of new ones."""
@@ -97,13 +97,13 @@ class RedisHistory:
         if over:
             self._make_room(source, min(over, ROOM_BYTES))
 
-    def _make_room(self, source: str, most_bytes: int) -> None:
+    def _make_room(self, source: str, max_bytes: int) -> None:
         item_id = "-"
         for _ in range(ROOM_CALLS):
-            arguments: list[str | bytes | int] = ["", ITEM_BYTES, item_id, ROOM_ITEMS, most_bytes]
+            arguments: list[str | bytes | int] = ["", ITEM_BYTES, item_id, ROOM_ITEMS, max_bytes]
             with _sorting_refusals():
-                _, item_id, most_bytes = self._link.run(_DROP, _keys(source), arguments, read=_dropped)
-            if not (item_id and most_bytes):
+                _, item_id, max_bytes = self._link.run(_DROP, _keys(source), arguments, read=_dropped)
+            if not (item_id and max_bytes):
                 return
 
     def search(
@@ -197,7 +197,7 @@ class RedisHistory:
             end = _neighbour(last, -1)
             size = len(text) // items + 1
             wanted = READ_BYTES if size > SMALL_ITEM else SMALL_READ_BYTES
-            count = max(min(wanted // size, MOST_ITEMS), 1)
+            count = max(min(wanted // size, MAX_ITEMS), 1)
 
     def _read(self, source: str, command: str, first: str, last: str, count: int) -> tuple[str, bytes, int]:
         return self._link.call(command, _keys(source)[0], first, last, "COUNT", count, read=_items)

@@ -14,7 +14,7 @@ from sockudo_queue.drivers.redis import replies
 from sockudo_queue.drivers.redis.errors import CommandDenied, ServerRefused, refusal_of_writes
 from sockudo_queue.drivers.redis.link import Link, Script
 from sockudo_queue.drivers.redis.queue_v2 import V2Source
-from sockudo_queue.drivers.redis.server_info import MOST_DIGITS, eviction, fields
+from sockudo_queue.drivers.redis.server_info import MAX_DIGITS, eviction, fields
 from sockudo_queue.drivers.redis.source import RedisSource, own_key
 from sockudo_queue.errors import BrokerError, BrokerRefused
 
@@ -251,7 +251,7 @@ def _version(info: Mapping[str, str]) -> Finding:
     name = "Valkey" if "valkey_version" in info else "Redis"
     version = info.get("valkey_version") or info.get("redis_version", "")
     parts = info.get("redis_version", "").split(".")[:2]
-    number = tuple(int(part) for part in parts if part.isdecimal() and len(part) <= MOST_DIGITS)
+    number = tuple(int(part) for part in parts if part.isdecimal() and len(part) <= MAX_DIGITS)
     if number < OLDEST:
         return Finding(Level.ERROR, "version", f"{name} {version or 'of an unknown version'}; 6.0 or newer is needed")
     if number < NO_BLOCKING_BELOW:

@@ -26,15 +26,15 @@ from redis.exceptions import TimeoutError as ReplyTimeout
 from sockudo_queue.drivers.redis.errors import ODD, TIMED_OUT
 from sockudo_queue.runtime.peek import is_quiet
 
-LARGEST_REPLY: Final = 32 * 1024 * 1024
+MAX_REPLY_BYTES: Final = 32 * 1024 * 1024
 """Maximum bytes kept of one reply. Our scripts return 20 MB at most, see `lua/next.lua`; a job of Sockudo has 16 MB at
 most."""
-LONGEST_STRING: Final = 512 * 1024 * 1024
+MAX_STRING_BYTES: Final = 512 * 1024 * 1024
 """Bytes of the longest string that Redis stores. Bytes that exceed the reply limit are read and dropped, see
 `Oversized`."""
-MOST_ELEMENTS: Final = 1_000_000
-DEEPEST: Final = 8
-LONGEST_LINE: Final = 65_536
+MAX_ELEMENTS: Final = 1_000_000
+MAX_DEPTH: Final = 8
+MAX_LINE_BYTES: Final = 65_536
 """Maximum bytes of a number, a status or an error; servers send a few hundred at most."""
 REPLY_SECONDS: Final = 15.0
 """Time for the rest of a reply after its first bytes, including the wait for another large one. It is half of the
@@ -50,7 +50,7 @@ HEAD: Final = 65_536
 CHUNK: Final = 262_144
 
 _STRING, _NUMBER, _ARRAY, _STATUS, _ERROR = b"$:*+-"
-_LONGEST_NUMBER: Final = len(str(-(2**63)))
+_MAX_NUMBER_LENGTH: Final = len(str(-(2**63)))
 _CLOSED: Final = "Connection closed by server."
 _NO_REDIS: Final = "its reply is not in the Redis protocol"
 
@@ -83,7 +83,7 @@ class BoundedParser(RedisParser):
         self.rest = b""
         """Bytes after the last reply, which no command requested."""
         self._reader = self._new_reader()
-        self._room = LARGEST_REPLY
+        self._room = MAX_REPLY_BYTES
         self._seconds = REPLY_SECONDS
         self._deadline: float | None = None
         self._large_strings = threading.Lock()
@@ -188,7 +188,7 @@ class BoundedParser(RedisParser):
 
     def _read_bounded(self, data: bytes) -> Any:
         """Read one reply, and as much more of the stream as it requires."""
-        self._room, self._deadline, at = LARGEST_REPLY, None, 0
+        self._room, self._deadline, at = MAX_REPLY_BYTES, None, 0
         outer: list[tuple[list[Any], int]] = []  # the enclosing lists, each with the number of elements still missing
         items: list[Any] = []
         missing = elements = 0
@@ -218,7 +218,7 @@ class BoundedParser(RedisParser):
             elif kind == _ARRAY:
                 size = _number(line)
                 elements += max(size, 0)
-                if elements > MOST_ELEMENTS or len(outer) >= DEEPEST:
+                if elements > MAX_ELEMENTS or len(outer) >= MAX_DEPTH:
                     raise InvalidResponse("a reply with more elements than any command returns")
                 if size > 0:
                     outer.append((items, missing))
@@ -256,7 +256,7 @@ class BoundedParser(RedisParser):
 
     def _line(self, begun: bytes) -> bytes:
         """Read the rest of an incomplete line."""
-        if len(begun) > LONGEST_LINE:
+        if len(begun) > MAX_LINE_BYTES:
             raise InvalidResponse(_NO_REDIS)
         return begun + self._received_more(self._read_size)
 
@@ -270,7 +270,7 @@ class BoundedParser(RedisParser):
 
     def _long_string(self, begun: bytes, size: int) -> bytes | Oversized:
         """Read the rest of a string and its line break; a string that exceeds the limit is dropped."""
-        if size > LONGEST_STRING:
+        if size > MAX_STRING_BYTES:
             raise InvalidResponse(f"a string of {size} bytes, which is longer than Redis allows")
         is_kept, missing = size <= self._room, size + 2 - len(begun)
         chunks, kept, end = [begun], len(begun), begun[-2:]
@@ -286,14 +286,14 @@ class BoundedParser(RedisParser):
         text = b"".join(chunks)
         return text[:-2] if is_kept else Oversized(text[:HEAD], size)
 
-    def _received_more(self, most: int, *, counts: bool = True) -> bytes:
+    def _received_more(self, max_bytes: int, *, counts: bool = True) -> bytes:
         if self._seconds_left() < 0:
             raise ReplyTimeout(TIMED_OUT)
-        chunk = self._received(most)
+        chunk = self._received(max_bytes)
         if counts:
             self._room -= len(chunk)
         if self._room < -CHUNK:
-            raise InvalidResponse(f"a reply of more than {LARGEST_REPLY} bytes")
+            raise InvalidResponse(f"a reply of more than {MAX_REPLY_BYTES} bytes")
         return chunk
 
     def _seconds_left(self) -> float:
@@ -303,11 +303,11 @@ class BoundedParser(RedisParser):
             self._deadline = now + self._seconds
         return self._deadline - now
 
-    def _received(self, most: int) -> bytes:
+    def _received(self, max_bytes: int) -> bytes:
         if self._socket is None:
             raise ConnectionLost(_CLOSED)
         try:
-            chunk = self._socket.recv(most)
+            chunk = self._socket.recv(max_bytes)
         except (TimeoutError, BlockingIOError):  # the kernel reports a timeout as the second one, see `link`
             raise ReplyTimeout(TIMED_OUT) from None
         except OSError as error:
@@ -329,7 +329,7 @@ def _lock_of(connection: AbstractConnection) -> threading.Lock:
 
 
 def _number(line: bytes) -> int:
-    if len(line) > _LONGEST_NUMBER or not line.removeprefix(b"-").isdigit():
+    if len(line) > _MAX_NUMBER_LENGTH or not line.removeprefix(b"-").isdigit():
         raise InvalidResponse(_NO_REDIS)
     return int(line)
 

@@ -130,8 +130,8 @@ class RedisPeers:
         """
         asked = time.time()
         server = self._link.call("TIME", near=near, read=replies.moment)
-        least, most = math.floor(asked * 1000) - server, math.ceil(time.time() * 1000) - server
-        return max(least, min(most, 0))
+        earliest, latest = math.floor(asked * 1000) - server, math.ceil(time.time() * 1000) - server
+        return max(earliest, min(latest, 0))
 
     def _their_lead(self, source: V2Source) -> int | None:
         """Return the milliseconds by which the producers' clocks are ahead; None without evidence.

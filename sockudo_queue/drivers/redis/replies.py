@@ -11,20 +11,20 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from sockudo_queue.drivers.redis.errors import MOST_PORT
+from sockudo_queue.drivers.redis.errors import MAX_PORT
 from sockudo_queue.drivers.redis.parser import Oversized
 
 T = TypeVar("T")
 Reader = Callable[[Any], T]
 
 CLUSTER_SLOTS: Final = 16_384
-LONGEST_HOST: Final = 255
+MAX_HOST_LENGTH: Final = 255
 MAX_TIME_MS: Final = 253_402_300_799_999
 """The end of the year 9999, the last date that Python supports."""
-LONGEST_MS: Final = len(str(MAX_TIME_MS))
-LONGEST_RECEIPT: Final = 1_024
+MAX_MS_DIGITS: Final = len(str(MAX_TIME_MS))
+MAX_RECEIPT_LENGTH: Final = 1_024
 """In bytes: an id has at most 255, and Queue V2 shows each of them as up to three."""
-MOST_LAPSES: Final = 1_000_001
+MAX_LAPSES: Final = 1_000_001
 """The highest value that the scripts return: they read at most a million, and add the lease that just expired."""
 
 
@@ -172,7 +172,7 @@ def _node(node: Any) -> tuple[str, int]:
 
 def address(host: bytes, port: Any) -> tuple[str, int]:
     """Return an address that a connection can be tried to."""
-    if type(port) is not int or not 0 < port <= MOST_PORT or len(host) > LONGEST_HOST:
+    if type(port) is not int or not 0 < port <= MAX_PORT or len(host) > MAX_HOST_LENGTH:
         raise UnexpectedReply
     name = host.decode("ascii")
     name.encode("idna")  # as the look-up does, which fails at an empty label, or one of more than 63 characters
@@ -230,9 +230,9 @@ def _claimed(receipt: Any, value: Any, lapses: Any) -> Claimed:
         type(receipt) is not bytes
         or type(value) is not bytes
         or type(lapses) is not int
-        or len(receipt) > LONGEST_RECEIPT
+        or len(receipt) > MAX_RECEIPT_LENGTH
         or b"/" not in receipt
-        or not 0 <= lapses <= MOST_LAPSES
+        or not 0 <= lapses <= MAX_LAPSES
     ):
         raise UnexpectedReply
     return receipt.decode("ascii"), value, lapses

@@ -100,9 +100,9 @@ class ServerClock:
         with self._lock:
             self._set_back_ms = max(self._set_back_ms - set_back_ms, 0.0)
 
-    def _correct(self, least: float, most: float, known: float, now: float) -> None:
+    def _correct(self, minimum: float, maximum: float, known: float, now: float) -> None:
         """Clamp the known value to the range that a reply allows."""
-        step = min(max(known, least), most) - known
+        step = min(max(known, minimum), maximum) - known
         if abs(step) <= NOISE_MS:
             return
         if step > STEP_MS:

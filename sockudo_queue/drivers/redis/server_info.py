@@ -9,7 +9,7 @@ from sockudo_queue.drivers.base import Finding, Level
 
 ALMOST_FULL: Final = 0.9
 NEARLY_FULL: Final = 0.95
-MOST_DIGITS: Final = 18
+MAX_DIGITS: Final = 18
 
 
 def eviction(info: Mapping[str, str]) -> Finding:
@@ -52,7 +52,7 @@ def memory_over(info: Mapping[str, str]) -> int:
 
 def _number(info: Mapping[str, str], name: str) -> int:
     digits = info.get(name, "")
-    return int(digits) if digits.isdecimal() and len(digits) <= MOST_DIGITS else 0
+    return int(digits) if digits.isdecimal() and len(digits) <= MAX_DIGITS else 0
 
 
 def fields(reply: bytes) -> dict[str, str]:

@@ -22,7 +22,7 @@ from sockudo_queue.core.controls import WebhookKey
 from sockudo_queue.drivers.base import Claim, Disposition, RecordAudit, Retry, Settlement, StoredDeadLetter
 from sockudo_queue.drivers.redis import replies
 from sockudo_queue.drivers.redis.errors import CommandDenied, ServerRefused, WritesRefused
-from sockudo_queue.drivers.redis.held import MOST_DUE, MOST_WEBHOOKS, PLACE_WIDTH, PLACES, place_of, places_of
+from sockudo_queue.drivers.redis.held import MAX_DUE, MAX_WEBHOOKS, PLACE_WIDTH, PLACES, place_of, places_of
 from sockudo_queue.drivers.redis.link import Link, Script
 from sockudo_queue.drivers.redis.server_clock import ServerClock
 from sockudo_queue.errors import BrokerRefused, BrokerUnavailable
@@ -33,11 +33,11 @@ BLOCK_SECONDS: Final = 1.0
 """The longest wait in the server; longer ones would only delay a stop and hide a dead link."""
 BLOCK_MARGIN: Final = 1.0
 """How late the answer to a wait may be. A response timeout below the wait would make every quiet second a fault."""
-SHORTEST_WAIT: Final = 0.002
+MIN_WAIT: Final = 0.002
 """Redis 6.2 makes 0 of 0.001 s, and 0 means for ever."""
 POLL_SECONDS: Final = 0.05
 """How often an idle source is asked on a server that cannot wait for it without changing it."""
-MOST_CLAIMABLE: Final = 1_000_000
+MAX_CLAIMABLE: Final = 1_000_000
 """More than there are workers to wake."""
 RENEW_LIMIT: Final = 500
 PUT_BACK_BASE: Final = -1e15
@@ -48,8 +48,8 @@ AUDIT_LIMIT: Final = 20_000
 RESTORED_AT_ONCE: Final = 2_000
 """Records that one audit puts back."""
 RESCHEDULED_AT_ONCE: Final = 1_000
-MOST_RESCHEDULES: Final = 100
-LONGEST_DELAY_MS: Final = 30 * 86_400_000
+MAX_RESCHEDULES: Final = 100
+MAX_DELAY_MS: Final = 30 * 86_400_000
 """No delay is longer, as retries end by then. After a far larger step, what is beyond it was stored before the step."""
 MEASURED_WITHIN_MS: Final = 1_000
 """By how much a step may be larger than what was measured of it; what waited longest is moved all the same."""
@@ -92,7 +92,7 @@ class Terms(msgspec.Struct, frozen=True):
     dead_retention: int
     completed_retention: int = 1_000
     event_retention: int = 10_000
-    longest_delay_ms: int = 60_000
+    max_delay_ms: int = 60_000
 
 
 class SourceResult(msgspec.Struct, frozen=True):
@@ -127,7 +127,7 @@ class RedisSource(ABC):
         self.held = own_key(key, "held")
         self.has_work = False
         self.clock = ServerClock(terms.lease_ms)
-        self._longest_delay_ms = terms.longest_delay_ms
+        self._max_delay_ms = terms.max_delay_ms
         self._link = link
         self._patient = patient
         self._terms = terms
@@ -189,7 +189,7 @@ class RedisSource(ABC):
 
     def release(self, paused: Collection[WebhookKey]) -> int:
         """Make held deliveries due whose webhook is not paused; bounded work a call."""
-        arguments: Arguments = [MOST_DUE, MOST_WEBHOOKS, PLACE_WIDTH, PLACES, *places_of(paused)]
+        arguments: Arguments = [MAX_DUE, MAX_WEBHOOKS, PLACE_WIDTH, PLACES, *places_of(paused)]
         return self._link.run(RELEASE, self._released_keys, arguments, read=replies.count)
 
     @property
@@ -233,7 +233,7 @@ class RedisSource(ABC):
         self.clock.answered()
         self._due_at = time.monotonic() + until_due_ms / 1000 if until_due_ms >= 0 else float("inf")
         self.has_work = claimable > 0
-        return min(claimable, MOST_CLAIMABLE)
+        return min(claimable, MAX_CLAIMABLE)
 
     def close(self) -> None:
         """Cut short a wait that does not wait in the server, and disconnect."""
@@ -257,10 +257,10 @@ class RedisSource(ABC):
         set_back_ms = self.clock.set_back_ms()
         if not set_back_ms:
             return
-        longest_ms = LONGEST_DELAY_MS if set_back_ms > 2 * LONGEST_DELAY_MS else self._longest_delay_ms
-        longest = [longest_ms + MEASURED_WITHIN_MS, self._terms.lease_ms + MEASURED_WITHIN_MS]
-        limits = [set_back_ms, RESCHEDULED_AT_ONCE, *longest]
-        for _ in range(MOST_RESCHEDULES):
+        max_ms = MAX_DELAY_MS if set_back_ms > 2 * MAX_DELAY_MS else self._max_delay_ms
+        maxima = [max_ms + MEASURED_WITHIN_MS, self._terms.lease_ms + MEASURED_WITHIN_MS]
+        limits = [set_back_ms, RESCHEDULED_AT_ONCE, *maxima]
+        for _ in range(MAX_RESCHEDULES):
             if not self._link.run(_RESCHEDULE, [self.delayed, self.active], limits, read=replies.count):
                 break
         self.clock.made_good(set_back_ms)
@@ -268,8 +268,8 @@ class RedisSource(ABC):
     def _note_delays(self, parts: Sequence[Disposition]) -> None:
         """Remember the longest delay: a webhook can have a policy of its own."""
         for part in parts:
-            if isinstance(part, Retry) and part.delay_ms > self._longest_delay_ms:
-                self._longest_delay_ms = part.delay_ms
+            if isinstance(part, Retry) and part.delay_ms > self._max_delay_ms:
+                self._max_delay_ms = part.delay_ms
 
     @abstractmethod
     def _run_next(self, settlement: Settlement | None, what: str, expired_until: int) -> SourceResult:
@@ -299,7 +299,7 @@ class RedisSource(ABC):
             return
         try:
             # A timeout of 0.000 would mean for ever.
-            command = self._waiting_command(f"{max(seconds, SHORTEST_WAIT):.3f}")
+            command = self._waiting_command(f"{max(seconds, MIN_WAIT):.3f}")
             self._patient.call(*command, read=replies.wakeup)
         except (CommandDenied, WritesRefused):
             # A full Redis takes no BLMOVE, and a careful operator may not allow it; the source can still be asked.

@@ -38,7 +38,7 @@ local function body_of(value)
   return string.sub(value, (string.find(value, '\n', 1, true) or #value) + 1)
 end
 
-local function returned(value) return #value <= LARGEST and value or '' end
+local function returned(value) return #value <= MAX_BODY_BYTES and value or '' end
 
 local function count_of(id) return count_in(lapses, id) end
 
@@ -140,7 +140,7 @@ local function take(set, receipt, lapsed)
     return nil
   end
   local count = count_of(id) + (lapsed and 1 or 0)
-  local is_ours = id ~= '' and #id <= LONGEST_ID and not string.find(id, '[^!-~]')
+  local is_ours = id ~= '' and #id <= MAX_ID_BYTES and not string.find(id, '[^!-~]')
   local own = is_ours and id or ARGV[1]
   local renewed = own .. '/' .. string.format('%d', #n <= 15 and n + 1 or 1)
   begin_with_a_removal()

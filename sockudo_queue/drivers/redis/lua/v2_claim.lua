@@ -25,7 +25,7 @@ end
 -- letter, and its bytes stay where they are.
 local function lease(id, payload)
   local claims = claims_of(id) + 1
-  local own = id ~= '' and #id <= LONGEST_ID and id or string.match(ARGV[1], '[^-]*$')
+  local own = id ~= '' and #id <= MAX_ID_BYTES and id or string.match(ARGV[1], '[^-]*$')
   begin_with_a_removal()
   redis.call('ZADD', active, now + ARGV[2], own)
   if own ~= id then
@@ -43,7 +43,7 @@ local function lease(id, payload)
     forget(id)
   end
   tell('active', own)
-  local returned = own == id and #payload <= LARGEST and payload or ''
+  local returned = own == id and #payload <= MAX_BODY_BYTES and payload or ''
   return {flags, trimmed, now, shown(own) .. '/' .. word, returned, claims - 1}
 end
 
@@ -78,7 +78,7 @@ end
 -- n, so that jobs that are put back keep their order.
 local function lease_further(n, most)
   local id = redis.call('LINDEX', wait, -1)
-  if not id or id == '' or #id > LONGEST_ID or claims_of(id) > 0 then return nil end
+  if not id or id == '' or #id > MAX_ID_BYTES or claims_of(id) > 0 then return nil end
   if redis.call('HEXISTS', tokens, id) == 1 or redis.call('ZSCORE', completed, id) then return nil end
   local payload = redis.call('HGET', jobs, id)
   if not payload or #payload > most then return nil end
