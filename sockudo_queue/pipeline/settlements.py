@@ -63,7 +63,10 @@ class SettlementRecorder:
         if in_flight is None:
             return  # another thread has already counted it
         took = time.monotonic() - claim.claimed_at
-        outcome = _outcome_of(settlement) if accepted else "unconfirmed" if repeated else "lease-lost"
+        if accepted:
+            outcome = _outcome_of(settlement) if settlement.parts else "completed"
+        else:
+            outcome = "unconfirmed" if repeated else "lease-lost"
         self._metrics.settled(outcome, took)
         if in_flight.span is not None:
             reasons = [part.reason for part in settlement.parts if isinstance(part, DeadLetter)]
@@ -100,9 +103,7 @@ class SettlementRecorder:
 
 
 def _outcome_of(settlement: Settlement) -> str:
-    """Return the outcome of a settlement: that of its most important part."""
-    if not settlement.parts:
-        return "completed"
+    """Return the outcome of a settlement with parts: that of its most important part."""
     kinds = {type(part) for part in settlement.parts}
     for kind, outcome in ((DeadLetter, "dead-letter"), (Retry, "retry"), (Hold, "held"), (Requeue, "put-back")):
         if kind in kinds:
