@@ -34,7 +34,7 @@ IDLE_LOOK: Final = 5.0
 EXPECTED_WITHIN: Final = 30.0
 """Delays up to this many seconds end punctually while workers are idle. A notifier does not know of a shorter delay
 than the one it waits for, and a wait in Redis ends up to 0.1 s late."""
-MOST_EXPECTED: Final = 1_000
+MAX_DUE_TIMES: Final = 1_000
 """Delays that one worker remembers; it bounds memory."""
 LIVE_WITHIN: Final = 60.0
 """Seconds without a heartbeat, in addition to the time that a thread may block, after which `/livez` fails."""
@@ -156,7 +156,7 @@ class Worker:
         now = time.monotonic()
         self._forget_due(now)
         for part in settlement.parts:
-            if not isinstance(part, Retry) or len(self._due) >= MOST_EXPECTED:
+            if not isinstance(part, Retry) or len(self._due) >= MAX_DUE_TIMES:
                 continue
             if part.delay_ms <= EXPECTED_WITHIN * 1000:
                 heapq.heappush(self._due, now + part.delay_ms / 1000)

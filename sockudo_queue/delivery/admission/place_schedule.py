@@ -15,7 +15,7 @@ from typing import Final
 
 FIRST_PLAN: Final = 2.0
 """Length of a plan in seconds while the pace is an estimate. The first attempts include the connection setup."""
-LONGEST_PLAN: Final = 240.0
+MAX_PLAN_SECONDS: Final = 240.0
 """Length of a plan in seconds once the pace is known. Deliveries beyond it ask again after this time. If it were
 shorter, a long backlog would ask more often, and places would stay free whenever too few ask; if longer, a backlog
 would return late to an endpoint that has become faster."""
@@ -42,7 +42,7 @@ class PlaceSchedule:
     @property
     def max_delay(self) -> float:
         """The length of a plan."""
-        return LONGEST_PLAN if self._attempts >= KNOWN_AFTER else FIRST_PLAN
+        return MAX_PLAN_SECONDS if self._attempts >= KNOWN_AFTER else FIRST_PLAN
 
     def has_line(self, now: float) -> bool:
         """Return whether deliveries have start times ahead. A new delivery must not take the place of one of them."""
