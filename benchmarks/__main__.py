@@ -22,7 +22,6 @@ from benchmarks import extras, tables
 from benchmarks.measure import Figures, lateness, throughput
 from benchmarks.report import Report, Row
 from benchmarks.tables import Point
-from tests.helpers.daemon import DaemonProcess
 from tests.helpers.redis_binaries import require_server, server_version
 from tests.helpers.redis_server import RedisServer
 
@@ -110,7 +109,6 @@ def main() -> None:
         for part, rows in (tables.TABLES | {"lateness": tables.lateness}).items():
             sys.stdout.writelines(f"{part}: {point.name}\n" for point in rows())
         return
-    DaemonProcess.whole_start = True  # a forked daemon shares memory and starts sooner
     report = report_of(options)
     sys.stdout.write(report.text())
     if options.out is not None:

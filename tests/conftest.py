@@ -64,6 +64,7 @@ GROUPS: Final = {
 """The beginning of a test's id, and its group."""
 
 WHOLE_STARTS: Final = (
+    "tests/faults/test_ceilings.py",
     "tests/e2e/test_idle.py",
     "tests/e2e/test_limits.py",
     "tests/e2e/test_signal_masks.py",
@@ -71,7 +72,7 @@ WHOLE_STARTS: Final = (
     "tests/e2e/test_start_signals.py",
     "tests/faults/test_stopping.py",
 )
-"""Tests of what an interpreter does when it begins or ends: their daemons are not forked, see `DaemonProcess`."""
+"""Tests of a start, a stop or the memory of a whole process: their daemons are not forked, see `DaemonProcess`."""
 
 PASSED: Final = Counter[str]()
 """Passed tests of the suites shared by all drivers, by driver."""

@@ -165,7 +165,7 @@ def _daemon_lines(url: str, status: Mapping[str, Any]) -> Iterator[str]:
     for row in invalid["first"][:INVALID_SHOWN]:
         yield f"          webhook {row['webhook']} of app {row['app']} is invalid: {row['reason']}"
     if refusal := status.get("controls_refused"):  # as above
-        yield f"          ignores pauses, because they cannot be read: {refusal}"
+        yield f"          cannot read the pauses, and applies those that it read before, if any: {refusal}"
     paused = status.get("paused_webhooks", [])  # as above
     for row in paused[:INVALID_SHOWN]:
         yield f"          webhook {row['webhook']} of app {row['app']} is paused; {row['held']:,} held"

@@ -162,7 +162,7 @@ class BatchingDriver(Protocol):
         """Settle claims of one source and claim up to `max_claims` jobs in one round trip.
 
         With `max_claims` 0 it only settles, like `Driver.settle`, but atomically. The settlements are either acks of
-        claims without a lapse, or all of them leave parts.
+        claims without a lapse, or all of them give claims back (`Requeue`).
         The claims after the first are fresh jobs of the same source: at most half of the jobs that wait there, and
         about ten thousand bytes. Only the first claim counts as begun: if the lease of another one expires, that is not
         a lapse, and the record is claimed alone the next time.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 
@@ -16,6 +17,8 @@ from sockudo_queue.core.delivery_state import DeliveryState
 from sockudo_queue.core.job import Event, Job
 from sockudo_queue.drivers.base import Claim, DeadLetter, Disposition, Requeue, Settlement
 from sockudo_queue.observability.tracing.spans import ClaimSpan
+
+_PUT_BACK: Final = (Requeue(),)
 
 
 class WebhookDelivery(msgspec.Struct, frozen=True):
@@ -78,12 +81,13 @@ class JobInFlight(msgspec.Struct, eq=False):
     def hand_over(self) -> bool:
         """End this object, because a worker is about to resolve the claim anew. Returns False if it was abandoned.
 
-        A renewal that is in progress must not take the later end of the claim for a lost lease.
+        A renewal that is in progress must not take the later end of the claim for a lost lease. A stop that found this
+        object before sends its settlement, and so that one puts the job back: an ack would lose it.
         """
         with self._lock:
             if self.settlement is not None:
                 return False
-            self.settlement = Settlement(self.claim)
+            self.settlement = Settlement(self.claim, _PUT_BACK)
             return True
 
     def abandon(self, *, lapsed: bool = False) -> Settlement:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import heapq
 import threading
 import time
+from bisect import bisect_right, insort
 from typing import Final, Protocol
 
 import msgspec
@@ -85,7 +85,7 @@ class Worker:
         # The claim and delivery in progress; they are given back if this thread crashes.
         self.current: tuple[JobInFlight, WebhookDelivery | None] | None = None
         self._allowance = 0.0
-        self._due: list[float] = []  # heap: when the records are due that this worker delayed
+        self._due: list[float] = []  # sorted: when the records are due that this worker delayed
         # The settlement of the last job, if the next claim is to send it.
         self.settlement: Settlement | None = None
         self._pool = context.pool
@@ -137,10 +137,10 @@ class Worker:
         if self._isolation.holds:
             self._stand_back(settlement)
             return
-        if settlement is not None and settlement.parts:
-            self._expect(settlement)
         seen, asked_at = self._pool.wakeups, time.monotonic()
         claim = self._next(settlement)
+        if settlement is not None and settlement.parts:
+            self._expect(settlement)  # now, because the queue server counts a delay from the arrival of the settlement
         if claim is None:
             if self._is_woken:
                 self.claiming = False
@@ -154,12 +154,10 @@ class Worker:
     def _expect(self, settlement: Settlement) -> None:
         """Remember when the records are due that a settlement delays."""
         now = time.monotonic()
-        self._forget_due(now)
         for part in settlement.parts:
-            if not isinstance(part, Retry) or len(self._due) >= MAX_DUE_TIMES:
-                continue
-            if part.delay_ms <= EXPECTED_WITHIN * 1000:
-                heapq.heappush(self._due, now + part.delay_ms / 1000)
+            if isinstance(part, Retry) and part.delay_ms <= EXPECTED_WITHIN * 1000:
+                insort(self._due, now + part.delay_ms / 1000)
+        del self._due[MAX_DUE_TIMES:]
 
     def _until_due(self, asked_at: float) -> float:
         """Return the seconds until an idle worker polls, after a claim at `asked_at` found nothing."""
@@ -167,8 +165,7 @@ class Worker:
         return min(IDLE_LOOK, max(self._due[0] - time.monotonic(), 0.0)) if self._due else IDLE_LOOK
 
     def _forget_due(self, until: float) -> None:
-        while self._due and self._due[0] <= until:
-            heapq.heappop(self._due)
+        del self._due[: bisect_right(self._due, until)]
 
     def _work_slot(self) -> None:
         """Claim and deliver while there is a slot; the settlement of one job claims the next."""

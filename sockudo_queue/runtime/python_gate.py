@@ -41,15 +41,16 @@ class PythonGate:
 
     def enter(self) -> None:
         """Wait until this thread may run Python."""
-        self._this_thread.holds = True
         with self._lock:
             if self._free:
                 self._free -= 1
+                self._this_thread.holds = True
                 return
             admitted = threading.Lock()
             admitted.acquire()
             self._queue.append(admitted)
         admitted.acquire()
+        self._this_thread.holds = True
 
     def leave(self) -> None:
         """Admit the thread that has waited longest. Does nothing if this thread does not hold the gate."""

@@ -123,9 +123,8 @@ class ControlsWatch:
         """Report that pauses cannot be read. Jobs are delivered nevertheless: most webhooks are not paused."""
         if self._reminder.is_due(self._clock(), changed=not self._is_refused):
             self._log.warning("controls.refused", reason=reason)
-        if not self._is_refused:
-            self._is_refused = True
-            self._set_refused(reason)
+        self._is_refused = True
+        self._set_refused(reason)
 
     def _take(self, version: bytes, state: ControlState) -> None:
         """Apply a new state. A "try now" from before this daemon started is ignored: it had no open breaker then."""

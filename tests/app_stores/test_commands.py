@@ -1,4 +1,4 @@
-"""What commands report about a store of apps, and what is reported if its library is not installed."""
+"""What commands report about an app store, and what is reported if its library is not installed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One suite for every store of apps, on real databases: what is found, what is not, and the errors."""
+"""One suite for every app store, on real databases: what is found, what is not, and the errors."""
 
 from __future__ import annotations
 

@@ -119,6 +119,26 @@ def test_stopped_daemon_with_full_batch_loses_and_repeats_nothing(
     figure(f"stopped {stops} times with a full batch: {JOBS} jobs, 0 lost, 0 twice")
 
 
+def test_daemon_stopped_without_a_deadline_loses_nothing(
+    redis_server: RedisServer, client: Any, receiver: Receiver, arrivals: Arrivals, form: type[Lists] | type[V2]
+) -> None:
+    """Workers still take jobs of a batch while the daemon gives back what it holds."""
+    stops = scaled(30, 5)
+    form.push(client, JOBS)
+    settings = {"QUEUE_WORKERS": "16", "QUEUE_CLAIM_BATCH": "50", "QUEUE_SHUTDOWN_TIMEOUT_MS": "0"}
+    with daemon_on(redis_server.url, receiver.url(), **settings) as daemon:
+        for number in range(stops):
+            if number:
+                daemon.start()
+            daemon.wait_ready()
+            wait_for_batch(client, form, daemon)
+            daemon.terminate()
+            assert daemon.wait(5) == 0, daemon.output()
+        daemon.start()
+        arrivals.wait_for_all(JOBS, 60, log_tail(daemon))
+    figure(f"stopped {stops} times at once with a full batch: {JOBS} jobs, 0 lost, {arrivals.duplicates} twice")
+
+
 def test_frozen_owner_of_full_batch_settles_nothing_past_its_lease(
     redis_server: RedisServer, client: Any, receiver: Receiver, arrivals: Arrivals, form: type[Lists] | type[V2]
 ) -> None:

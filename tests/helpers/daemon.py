@@ -38,13 +38,13 @@ _COMMAND: Final = (sys.executable, "-P", "-m", "sockudo_queue")
 class DaemonProcess:
     """`sockudo-queue run` with a configuration file and a wiped environment, in an empty working directory.
 
-    `redis_url` is short for the variable REDIS_URL. The process is forked from one that has imported the package, which
-    saves nearly all of the CPU time of a start; with `whole_start` it is a new interpreter, as for a user. Output goes
-    to files, so a full pipe never stops the daemon; several starts of one object append to them.
+    `redis_url` is short for the variable REDIS_URL. The process is a new interpreter, or, unless `whole_start` is set,
+    forked from one that has imported the package, which saves nearly all of the CPU time of a start. Output goes to
+    files, so a full pipe never stops the daemon; several starts of one object append to them.
     """
 
-    whole_start: ClassVar[bool] = False
-    """Set for tests of the start itself, see `tests/conftest.py`."""
+    whole_start: ClassVar[bool] = True
+    """`tests/conftest.py` clears it for most tests."""
 
     def __init__(
         self,
@@ -99,8 +99,9 @@ class DaemonProcess:
         return self
 
     def _can_fork(self) -> bool:
-        ordinary = self.command() == [*_COMMAND, *self._arguments]
-        return ordinary and not self.whole_start and fork_server.can_fork(self.environment, _base_environment(0))
+        if self.whole_start or self.command() != [*_COMMAND, *self._arguments]:  # a subclass may run another program
+            return False
+        return fork_server.can_fork(self.environment, _base_environment(self.metrics_port))
 
     def _fork(self, stdout: BinaryIO, stderr: BinaryIO) -> fork_server.ForkedProcess:
         return fork_server.fork(self._arguments, self.environment, self.directory, stdout.fileno(), stderr.fileno())

@@ -185,9 +185,9 @@ def test_daemon_reports_that_it_may_not_read_the_pauses(
         run = Commands(tmp_path, config(app(hook)), settings)
         document = run("stats", "--json").json
         assert "permission" in document["daemons"][0]["controls_refused"]
-        assert "ignores pauses, because they cannot be read: " in run("stats").out
+        assert "cannot read the pauses, and applies those that it read before, if any: " in run("stats").out
         with urlopen(f"http://127.0.0.1:{daemon.metrics_port}/") as answer:
-            assert b"so this daemon delivers to them" in answer.read()
+            assert b"applies the pauses that it read before, if any" in answer.read()
 
         client.execute_command("ACL", "SETUSER", "narrow", f"~{controls}")
         eventually(lambda: daemon.metric(CONTROLS_REFUSED) == 0, 3, log_tail(daemon))

@@ -107,7 +107,7 @@ def test_name_in_a_certificate_is_shown_bounded_and_spelled_out(tmp_path: Path) 
         }
         with DaemonProcess(config(hooks), environment=environment) as daemon:
             daemon.wait_ready()
-            [ingress] = daemon.events("ingress.started")
+            [ingress] = eventually(lambda: daemon.events("ingress.started"))
             connection = http.client.HTTPConnection("127.0.0.1", ingress["port"])
             connection.request("POST", "/jobs", job(1))
             assert connection.getresponse().status == 202

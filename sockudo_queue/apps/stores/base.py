@@ -1,4 +1,4 @@
-"""The contract between the daemon and a store of apps: ids in, rows out. A store never parses the content of a row."""
+"""The contract between the daemon and an app store: ids in, rows out. A store never parses the content of a row."""
 
 from __future__ import annotations
 

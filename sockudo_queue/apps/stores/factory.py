@@ -1,4 +1,4 @@
-"""Creates the configured store of apps; the only module that names a concrete one."""
+"""Creates the configured app store; the only module that names a concrete one."""
 
 from __future__ import annotations
 

@@ -185,7 +185,10 @@ class Endpoint:
         places = breaker.places
         if len(breaker.in_flight) < max_in_flight and (reserved or not places.has_line(now)):
             return None
-        delay = places.plan(breaker.in_flight.values(), max_in_flight, self._service_time(now), now)
+        starts = breaker.in_flight.values()
+        delay = places.retry(starts, max_in_flight, now) if reserved else None
+        if delay is None:
+            delay = places.plan(starts, max_in_flight, self._service_time(now), now)
         if delay is None:
             return Deferral(places.max_delay, by_breaker=False, reserved=False, grows=True)
         return Deferral(delay, by_breaker=False)

@@ -2,10 +2,9 @@
 
 Pure; times in seconds.
 
-The plan is one line of start times at the webhook's pace. A delivery that finds no free place at its start time goes to
-the end of the line. The early start times of a plan are often wrong, because the pace is not known yet. If such a
-delivery asked again soon instead, it would take the place of the next one in the line, and so on; if it waited longer
-each time, places would stay free meanwhile.
+The plan is one line of start times at the webhook's pace. Of the deliveries that find no free place at their start
+time, a few ask again when an attempt is expected to end, so that attempts of varying durations leave no place free. The
+others go to the end of the line: the early start times of a plan are often wrong, because the pace is not known yet.
 """
 
 from __future__ import annotations
@@ -23,6 +22,9 @@ KNOWN_AFTER: Final = 10
 """Attempts after which the pace is no longer an estimate; the newest attempt then has a weight of a tenth."""
 SPACING: Final = 1.1
 """Start times are a little further apart than the pace, so that most deliveries find a free place."""
+MAX_RETRIES_ABOVE_LIMIT: Final = 2
+"""Deliveries that ask again soon are at most as many as the limit and this number. More would cost claims and start
+hardly any delivery earlier."""
 OUTDATED: Final = 2
 """A plan for attempts that took this many times as long is dropped: new deliveries would wait at its end while places
 are free."""
@@ -31,9 +33,10 @@ are free."""
 class PlaceSchedule:
     """The planned start times of one webhook. Guarded by the lock of its endpoint."""
 
-    __slots__ = ("_attempts", "_next_free", "_planned_for", "_usual")
+    __slots__ = ("_again", "_attempts", "_next_free", "_planned_for", "_usual")
 
     def __init__(self) -> None:
+        self._again: list[float] = []  # when deliveries ask again that found no place
         self._attempts = 0
         self._usual = 0.0
         self._next_free = 0.0
@@ -54,6 +57,20 @@ class PlaceSchedule:
         self._usual += (took - self._usual) / min(self._attempts, KNOWN_AFTER)
         if self._usual * OUTDATED < self._planned_for:
             self._next_free, self._planned_for = now, self._usual
+
+    def retry(self, starts: Collection[float], limit: int, now: float) -> float | None:
+        """Return the seconds after which a delivery without a place at its start time asks again, as an attempt ends.
+
+        None if enough deliveries do so already, or if the usual duration is not known yet; such a delivery is planned.
+        """
+        self._again = [moment for moment in self._again if moment > now]
+        waiting = len(self._again)
+        if self._attempts < KNOWN_AFTER or waiting >= limit + MAX_RETRIES_ABOVE_LIMIT:
+            return None
+        ends = sorted(abs(start + self._usual - now) for start in starts)
+        delay = max(ends[min(waiting, len(ends) - 1)], self._usual / 2)
+        self._again.append(now + delay)
+        return delay
 
     def plan(self, starts: Collection[float], limit: int, estimate: float, now: float) -> float | None:
         """Return the seconds until the next start time, and reserve it; None if the line is full.

@@ -133,8 +133,8 @@ def _notices(report: Report) -> Iterator[str]:
         yield f"{source}: refused by the queue server, so its jobs are not taken: {reason}"
     if report.controls_refused is not None:
         yield (
-            "The queue server refuses to name the paused webhooks, so this daemon delivers to them:"
-            f" {report.controls_refused}"
+            "The queue server refuses to name the paused webhooks. "
+            f"This daemon applies the pauses that it read before, if any: {report.controls_refused}"
         )
     if report.lost:
         records = "record has lost its body" if report.lost == 1 else "records have lost their body"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
 
 import msgspec
 from werkzeug.wrappers import Request, Response
@@ -11,16 +10,15 @@ from werkzeug.wrappers import Request, Response
 from sockudo_queue import __version__
 from sockudo_queue.observability.health import Health
 from sockudo_queue.observability.status_page.history import StatusHistory
-
-if TYPE_CHECKING:
-    from sockudo_queue.observability.status_page.report import Report
+from sockudo_queue.observability.status_page.report import Place, Report, as_json, report
 
 
 class StatusPages:
     """Serves `/` and `/status.json`. Thread-safe.
 
     `has_attempts` adds links to the page of attempts, `is_for_operators` links to the pages of dead letters and of each
-    webhook. The modules of a page are imported when it is asked for, because most daemons never serve one.
+    webhook. The module of the page is imported when it is asked for, because most daemons never serve one; that of
+    `/status.json`, which `stats` reads, is imported at the start and so works while the package is being replaced.
     """
 
     def __init__(
@@ -54,13 +52,9 @@ class StatusPages:
         return Response(body, headers=page.HEADERS, content_type="text/html; charset=utf-8")
 
     def json(self) -> Response:
-        from sockudo_queue.observability.status_page.report import as_json
-
         body = msgspec.json.encode(as_json(self._report())) + b"\n"
         return Response(body, content_type="application/json")
 
     def _report(self) -> Report:
-        from sockudo_queue.observability.status_page.report import Place, report
-
         place = Place(__version__, self._driver, self._queue)
         return report(place, self._history.view(), self._health.reasons)

@@ -1046,6 +1046,16 @@ def test_delivery_that_finds_no_place_at_its_time_gets_the_next_time_in_the_line
     assert not missed.grows
 
 
+def test_few_deliveries_without_a_place_ask_again_when_an_attempt_ends(world: World) -> None:
+    for _ in range(20):
+        world.attempt(took=0.2)
+    world.start(max_in_flight=1)
+    delays = [
+        answer.delay for _ in range(6) if isinstance(answer := world.ask(reserved=True, max_in_flight=1), Deferral)
+    ]
+    assert delays == pytest.approx([0.2, 0.2, 0.2, 0.2, 0.42, 0.64], abs=0.01)
+
+
 def test_few_deliveries_ask_while_the_attempts_of_a_limited_webhook_hang(world: World) -> None:
     for _ in range(20):
         world.attempt(took=0.02)
@@ -1063,7 +1073,7 @@ def test_few_deliveries_ask_while_the_attempts_of_a_limited_webhook_hang(world: 
 
 
 @pytest.mark.parametrize(
-    ("seconds", "most", "count"), [(0.05, 3, 200), (0.3, 2, 40), (0.3, 2, 400), (3.0, 2, 40), (0.05, 8, 1_000)]
+    ("seconds", "max_in_flight", "count"), [(0.05, 3, 200), (0.3, 2, 40), (0.3, 2, 400), (3.0, 2, 40), (0.05, 8, 1_000)]
 )
 @pytest.mark.parametrize("is_known", [True, False])
 def test_webhook_at_its_limit_keeps_most_of_its_throughput(

@@ -417,7 +417,7 @@ def test_refusal_to_name_the_paused_webhooks_is_shown() -> None:
     assert json.loads(shown.json().get_data())["controls_refused"] is None
     history.controls_refused("NOPERM <b>")
     assert json.loads(shown.json().get_data())["controls_refused"] == "NOPERM <b>"
-    assert "so this daemon delivers to them: NOPERM &lt;b&gt;" in shown.html().get_data(as_text=True)
+    assert "applies the pauses that it read before, if any: NOPERM &lt;b&gt;" in shown.html().get_data(as_text=True)
     history.controls_refused(None)
     assert "so this daemon delivers" not in shown.html().get_data(as_text=True)
 

@@ -361,6 +361,15 @@ def test_renewal_that_began_while_a_job_waited_cannot_end_it() -> None:
     assert not held.hand_over(), "nor does another worker get it"
 
 
+def test_job_that_a_worker_takes_during_a_stop_is_put_back_and_not_acked() -> None:
+    """A stop settles a copy of what is in flight. An ack for a job that a worker has just taken would delete it."""
+    world = World()
+    world.take()
+    waiting = next(each for each in world.claims.all() if each.claim == world.all[1])
+    assert world.take() == world.all[1]
+    assert waiting.abandon().parts == (Requeue(),)
+
+
 def test_fetch_that_fails_after_its_call_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World()
 

@@ -70,7 +70,7 @@ def call_of(kind: str, probe: Probe, monkeypatch: pytest.MonkeyPatch) -> Callabl
         recorder: Any = None
         claims = ClaimsInFlight()
         return GatedBatches(
-            probe.gate, BatchingProbe(probe), claims, recorder, print, largest=1, lease_seconds=30.0
+            probe.gate, BatchingProbe(probe), claims, recorder, print, max_size=1, lease_seconds=30.0
         ).wait_for_batch
     queue = GatedQueue(probe.gate, cast(Any, BatchingProbe(probe)))
     return lambda: getattr(queue, kind)([])

@@ -179,6 +179,32 @@ def test_idle_worker_polls_when_the_first_of_its_delayed_records_is_due() -> Non
     assert 0.05 < time.monotonic() - began < 2
 
 
+def test_delay_counts_from_the_end_of_the_call_that_sends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The queue server counts it from the arrival of the call. A worker that polled earlier would find nothing."""
+    world = World()
+    world.queue.put(job(1))
+    claim = world.queue.next(None).claim
+    assert claim is not None
+    world.worker.settlement = Settlement(claim, (Retry(b"{}", 300),))
+    waits: list[float] = []
+    monkeypatch.setattr(world.worker, "_next", lambda _settlement: time.sleep(0.2))
+    monkeypatch.setattr(world.pool, "wait_for_work", lambda _seen, seconds: waits.append(seconds))
+
+    world.step()
+
+    assert waits == [pytest.approx(0.3, abs=0.05)]
+
+
+def test_nearest_delays_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_DUE_TIMES", 2)
+    world = World()
+    claim = Claim("s", "id/1", b"", b"", 0, 0)
+    for delay_ms in (20_000, 10_000, 1_000):
+        world.worker._expect(Settlement(claim, (Retry(b"{}", delay_ms),)))
+    assert world.worker._until_due(time.monotonic()) == pytest.approx(1.0, abs=0.1)
+    assert len(world.worker._due) == 2
+
+
 def test_worker_may_be_silent_for_as_long_as_its_attempt_takes() -> None:
     world = World()
     world.queue.put(job(1))

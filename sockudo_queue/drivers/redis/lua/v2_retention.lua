@@ -13,7 +13,7 @@ local function complete(ids)
   if keep_completed == 0 then forget(unpack(ids)) end
   local over = redis.call('ZCARD', completed) - keep_completed
   if over > 0 then
-    local oldest = redis.call('ZRANGE', completed, 0, math.min(over, TRIMMED_AT_ONCE) - 1)
+    local oldest = redis.call('ZRANGE', completed, 0, math.min(over, TRIMMED_AT_ONCE + #ids) - 1)
     forget(unpack(oldest))
     redis.call('ZREM', completed, unpack(oldest))
   end
