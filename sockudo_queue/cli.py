@@ -221,7 +221,7 @@ def _add_dead_letters(
     listing.add_argument(
         "--limit", metavar="N", type=_limit, help="list the newest N; 0 is all (default: 50, with --json all)"
     )
-    listing.set_defaults(command=_tool("dead_letters", "list_letters"))
+    listing.set_defaults(command=_tool("dead_letters", "list_dead_letters"))
     show = verbs.add_parser("show", parents=parents, help="show a dead letter without secrets")
     show.add_argument("id", metavar="ID", help="id of a dead letter, or of a job for all its dead letters")
     show.add_argument("--raw", metavar="FILE", help="write the job's bytes, including the secret; - is standard output")

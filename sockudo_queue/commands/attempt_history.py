@@ -54,7 +54,7 @@ def list_attempts(options: argparse.Namespace) -> int:
             print_json({"history": figures_for_machines(figures, loaded, page)})
         else:
             _print_figures(figures, loaded, page)
-        _say_page(page, criteria, figures, options)
+        _print_page(page, criteria, figures, options)
         if follower is not None:
             follow(follower, as_json=options.json)
     return 0
@@ -165,7 +165,7 @@ def _print_figures(figures: HistoryFigures, loaded: Loaded, page: Page) -> None:
         print_line(line)
 
 
-def _say_page(page: Page, criteria: Criteria, figures: HistoryFigures, options: argparse.Namespace) -> None:
+def _print_page(page: Page, criteria: Criteria, figures: HistoryFigures, options: argparse.Namespace) -> None:
     if options.json:
         for entry in reversed(page.entries):
             print_json(entry_for_machines(entry))

@@ -144,7 +144,7 @@ def _broker_findings(driver: Driver, loaded: Loaded) -> Iterator[Finding]:
     try:
         if isinstance(driver, Inspectable):
             yield from driver.inspect()
-        yield from _surroundings(driver, loaded)
+        yield from _peer_lines(driver, loaded)
         yield from _history_findings(loaded)
         yield from _paused_findings(driver)
     except BrokerError as error:
@@ -184,7 +184,7 @@ def _database(settings: Settings) -> str:
     return urlsplit(url.revealed).path.strip("/") or "0"
 
 
-def _surroundings(driver: Driver, loaded: Loaded) -> Iterator[Finding]:
+def _peer_lines(driver: Driver, loaded: Loaded) -> Iterator[Finding]:
     if isinstance(driver, PeerAware):
         settings = loaded.settings
         group = settings.redis_cluster if settings.driver == "redis-cluster" else settings.redis

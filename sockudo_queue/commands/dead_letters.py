@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from sockudo_queue.commands.context import EXIT_NO, reached
-from sockudo_queue.commands.letters import none_matches, selection_of
+from sockudo_queue.commands.dead_letter_selection import none_matches, selection_of
 from sockudo_queue.commands.terminal import (
     moment,
     plural,
@@ -24,14 +24,14 @@ from sockudo_queue.core.delivery_state import DeliveryState
 from sockudo_queue.core.job import Job
 from sockudo_queue.drivers.base import DeadLetterStore, Driver
 from sockudo_queue.errors import SettingsError
-from sockudo_queue.operations.letters import DeadLetterEntry, Selection
+from sockudo_queue.operations.dead_letters import DeadLetterEntry, Selection
 from sockudo_queue.runtime import streams
 
 HEADINGS: Final = ("ID", "SINCE", "REASON", "LAST", "ATTEMPTS", "EVENTS", "APP", "WEBHOOK")
 _RAW_MODE: Final = 0o600  # it holds the app's secret
 
 
-def list_letters(options: argparse.Namespace) -> int:
+def list_dead_letters(options: argparse.Namespace) -> int:
     """Print the newest selected dead letters, the newest last, and the number for each reason."""
     with reached(options) as queue:
         if queue is None:

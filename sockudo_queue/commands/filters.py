@@ -32,20 +32,20 @@ def filter_findings(apps: Iterable[App]) -> Iterator[Finding]:
     """Yield a warning for each webhook that no event can reach."""
     for app in apps:
         for webhook in app.webhooks:
-            reason = doubt(webhook)
+            reason = never_called_reason(webhook)
             if reason is not None:
                 yield Finding(Level.WARNING, f"app {app.id!r}, webhook {webhook.name}", f"filter.{reason}")
 
 
-def doubt(webhook: Webhook) -> str | None:
+def never_called_reason(webhook: Webhook) -> str | None:
     """Return why a webhook can never be called, or None if that is unknown."""
     rules = webhook.filter
     if rules is None:
         return None
-    return _pattern_doubt(rules) or _event_doubt(webhook, rules.channel_prefix or _beginning(rules) or "")
+    return _pattern_reason(rules) or _event_reason(webhook, rules.channel_prefix or _beginning(rules) or "")
 
 
-def _pattern_doubt(rules: Filter) -> str | None:
+def _pattern_reason(rules: Filter) -> str | None:
     beginning, prefix = _beginning(rules), rules.channel_prefix or ""
     if beginning is not None and not (beginning.startswith(prefix) or prefix.startswith(beginning)):
         return (
@@ -61,7 +61,7 @@ def _pattern_doubt(rules: Filter) -> str | None:
     return None
 
 
-def _event_doubt(webhook: Webhook, beginning: str) -> str | None:
+def _event_reason(webhook: Webhook, beginning: str) -> str | None:
     """Compare the event types with the required beginning of every channel."""
     if not beginning or not webhook.event_types:
         return None

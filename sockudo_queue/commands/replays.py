@@ -18,11 +18,11 @@ import msgspec
 from sockudo_queue.commands.acted import acted_line, system_user
 from sockudo_queue.commands.apps import AppLookup, app_look_up
 from sockudo_queue.commands.context import EXIT_NO, OpenQueue, reached
-from sockudo_queue.commands.letters import none_matches, selection_of
+from sockudo_queue.commands.dead_letter_selection import none_matches, selection_of
 from sockudo_queue.commands.terminal import Progress, pace, plural, print_error, print_json, print_line
 from sockudo_queue.drivers.base import DeadLetterStore, StoredDeadLetter
 from sockudo_queue.operations import replay as replaying
-from sockudo_queue.operations.letters import UNREADABLE, DeadLetterEntry, Selection
+from sockudo_queue.operations.dead_letters import UNREADABLE, DeadLetterEntry, Selection
 from sockudo_queue.operations.replay import PURGED_AT_ONCE, REPLAYED_AT_ONCE, groups
 from sockudo_queue.runtime.streams import visible
 

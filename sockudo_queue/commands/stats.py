@@ -19,9 +19,9 @@ from sockudo_queue.config import Loaded
 from sockudo_queue.core import job
 from sockudo_queue.drivers.base import Driver
 from sockudo_queue.errors import BrokerError
-from sockudo_queue.operations.letters import DeadLetterEntry
+from sockudo_queue.operations.dead_letters import DeadLetterEntry
 
-LETTERS_SECONDS: Final = 3.0
+DEAD_LETTERS_SECONDS: Final = 3.0
 """Seconds for which dead letters are read to group them, about 100,000 on Redis. Their total comes from the queue
 itself."""
 GROUPS_SHOWN: Final = 20
@@ -49,7 +49,7 @@ class QueueFigures:
     depth: Mapping[str, int] | None = None
     oldest_ms: int | None = None
     letters: list[DeadLetterGroup] = field(default_factory=list)
-    letters_read: int = 0
+    dead_letters_read: int = 0
     fault: str | None = None
 
 
@@ -84,13 +84,13 @@ def _read_queue(driver: Driver, figures: QueueFigures) -> None:
     figures.depth = dict(driver.depth())
     figures.oldest_ms = job.oldest_ms(driver.peek())
     graves: dict[tuple[str, str, str, str], DeadLetterGroup] = {}
-    give_up_at = time.monotonic() + LETTERS_SECONDS
+    give_up_at = time.monotonic() + DEAD_LETTERS_SECONDS
     for entry in map(DeadLetterEntry, driver.dead_letters.letters()):
         names = (entry.app, entry.webhook, entry.reason, entry.last)
         grave = graves.setdefault(names, DeadLetterGroup(*names))
         grave.count += 1
         grave.newest_ms = max(grave.newest_ms, entry.letter.died_ms)
-        figures.letters_read += 1
+        figures.dead_letters_read += 1
         if time.monotonic() > give_up_at:
             break
     figures.letters = sorted(graves.values(), key=lambda grave: -grave.count)
@@ -103,7 +103,7 @@ def _print_json(queue: QueueFigures | None, daemons: Sequence[tuple[str, dict[st
             "driver": queue.driver,
             "depth": queue.depth,
             "oldest_ms": queue.oldest_ms,
-            "dead_letters_read": queue.letters_read,
+            "dead_letters_read": queue.dead_letters_read,
             "dead_letters": [vars(grave) for grave in queue.letters],
             "fault": queue.fault,
         }
@@ -134,7 +134,7 @@ def _queue_lines(queue: QueueFigures) -> Iterator[str]:
     if queue.oldest_ms is not None:
         yield f"oldest    {span(time.time() - queue.oldest_ms / 1000)} old, of {moment(queue.oldest_ms)}"
     yield f"dead      {plural(dead, 'dead letter')}" + (
-        f"; the table counts the oldest {queue.letters_read:,}" if queue.letters_read < dead else ""
+        f"; the table counts the oldest {queue.dead_letters_read:,}" if queue.dead_letters_read < dead else ""
     )
     rows = [
         (

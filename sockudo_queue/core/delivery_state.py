@@ -17,7 +17,7 @@ TRIES_LIMIT: Final = 20
 """Maximum stored tries of a record, latest kept, including those before a replay. They take at most about 800 bytes."""
 STATUS_DIGITS: Final = 3
 HISTORY_LIMIT: Final = 20
-"""Maximum stored deaths of a record, latest kept, so that a record which is replayed by a timer cannot grow forever."""
+"""Maximum stored failures of a record, latest kept, so that a record which a timer replays cannot grow forever."""
 
 
 # On Queue V2 and SQS the state comes with the job, so anyone who can enqueue a job can write it. The id goes into
@@ -32,8 +32,8 @@ class NewerRecord(Exception):
     """The record was written by a later version of this daemon."""
 
 
-class PastDeath(msgspec.Struct, frozen=True, omit_defaults=True):
-    """An earlier death of a replayed record: reason, time (ms), number of attempts, and the last outcome."""
+class EarlierFailure(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An earlier failure of a replayed record: reason, time (ms), number of attempts, and the last outcome."""
 
     reason: str = ""
     died: Moment = 0
@@ -83,7 +83,7 @@ class DeliveryState(msgspec.Struct, frozen=True, omit_defaults=True, rename={"ve
     last: str | None = None
     reason: str | None = None
     died: Moment | None = None
-    history: tuple[PastDeath, ...] = ()
+    history: tuple[EarlierFailure, ...] = ()
     tries: tuple[Try, ...] = ()
     first_try: TraceParent | None = None
     held_from: Moment | None = None
@@ -105,8 +105,8 @@ def replayed(state: DeliveryState, webhook: str | None = None) -> DeliveryState:
 
     `webhook` is the new name of the webhook, if it was renamed.
     """
-    death = PastDeath(state.reason or "", state.died or 0, state.attempts, state.last)
-    history = (*state.history, death)[-HISTORY_LIMIT:]
+    failure = EarlierFailure(state.reason or "", state.died or 0, state.attempts, state.last)
+    history = (*state.history, failure)[-HISTORY_LIMIT:]
     return DeliveryState(
         state.job,
         state.app,

@@ -190,11 +190,11 @@ class MemoryDriver:
 
     def letters(self) -> Iterator[StoredDeadLetter]:
         with self._changed:
-            return iter([_letter_of(record) for record in self._dead.values()])
+            return iter([_dead_letter_of(record) for record in self._dead.values()])
 
     def newest(self, until_ms: int | None = None) -> Iterator[StoredDeadLetter]:
         with self._changed:
-            dead = [_letter_of(record) for record in reversed(self._dead.values())]
+            dead = [_dead_letter_of(record) for record in reversed(self._dead.values())]
         return (letter for letter in dead if until_ms is None or letter.died_ms <= until_ms)
 
     def find(self, record_id: str) -> StoredDeadLetter | None:
@@ -362,5 +362,5 @@ def _share_of(record: _MemoryRecord, settlement: Settlement, ordinal: int, part:
     return record
 
 
-def _letter_of(record: _MemoryRecord) -> StoredDeadLetter:
+def _dead_letter_of(record: _MemoryRecord) -> StoredDeadLetter:
     return StoredDeadLetter(record.id, SOURCE, record.receipt, record.died_ms, record.body, record.state)

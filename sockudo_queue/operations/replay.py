@@ -10,7 +10,7 @@ from sockudo_queue.core import delivery_state
 from sockudo_queue.core.apps import App
 from sockudo_queue.drivers.base import DeadLetterStore
 from sockudo_queue.errors import AppStoreUnavailable, AppUnreadable
-from sockudo_queue.operations.letters import DeadLetterEntry
+from sockudo_queue.operations.dead_letters import DeadLetterEntry
 
 REPLAYED_AT_ONCE: Final = 10
 """Maximum number of dead letters per call. It is small because a body may have a megabyte, and because progress is

@@ -14,19 +14,19 @@ from sockudo_queue.core.delivery_state import HISTORY_LIMIT, TRIES_LIMIT, Delive
 from sockudo_queue.core.job import Job
 from sockudo_queue.drivers.base import BufferedDriver, Driver
 from sockudo_queue.history.entry import MAX_EVENTS, MAX_TEXT_LENGTH
-from sockudo_queue.observability.status_page.letters import (
+from sockudo_queue.observability.status_page.dead_letters import (
     MAX_ID_LENGTH,
-    FoundLetters,
-    LetterDeath,
-    LetterDetails,
-    LetterFilter,
-    LetterPosition,
-    LetterSummary,
-    LetterTry,
-    LetterWork,
+    DeadLetterDetails,
+    DeadLetterFilter,
+    DeadLetterPosition,
+    DeadLetterProgress,
+    DeadLetterSummary,
+    DeadLetterTry,
+    EarlierDeadLetter,
+    FoundDeadLetters,
 )
 from sockudo_queue.observability.web.actions import Actor
-from sockudo_queue.operations.letters import DeadLetterEntry
+from sockudo_queue.operations.dead_letters import DeadLetterEntry
 from sockudo_queue.operations.replay import FindApp, obstacle
 from sockudo_queue.services.dead_letter_work import MAX_REASON_LENGTH, DeadLetterWork, selection_of
 
@@ -35,7 +35,7 @@ ANSWER_WITHIN: Final = 1.0
 
 
 class DeadLetterTools:
-    """See `LetterTools`. Safe from any thread. One action runs at a time."""
+    """See `DeadLetterOperations`. Safe from any thread. One action runs at a time."""
 
     def __init__(self, driver: Driver, find_app: FindApp, stopping: threading.Event) -> None:
         self.is_ordered = not isinstance(driver, BufferedDriver)
@@ -47,9 +47,9 @@ class DeadLetterTools:
         return self._driver.depth()["dead-letter"]
 
     def search(
-        self, wanted: LetterFilter, before: LetterPosition | None, limit: int, is_over: Callable[[], bool]
-    ) -> FoundLetters:
-        selection, found = selection_of(wanted, time.time()), list[LetterSummary]()
+        self, wanted: DeadLetterFilter, before: DeadLetterPosition | None, limit: int, is_over: Callable[[], bool]
+    ) -> FoundDeadLetters:
+        selection, found = selection_of(wanted, time.time()), list[DeadLetterSummary]()
         reached = before
         for entry, position in self._newest(before):
             if len(found) == limit or (reached != before and is_over()):
@@ -57,16 +57,16 @@ class DeadLetterTools:
             if selection.holds(entry):
                 found.append(_summary(entry))
             reached = position
-        return FoundLetters(found, None, is_complete=True)
+        return FoundDeadLetters(found, None, is_complete=True)
 
-    def find(self, record_id: str) -> LetterDetails | None:
+    def find(self, record_id: str) -> DeadLetterDetails | None:
         letter = self._driver.dead_letters.find(record_id)
         if letter is None:
             return None
         entry = DeadLetterEntry(letter)
         return _details(entry, obstacle(entry, self._find_app, takes_unreadable=True) or "")
 
-    def start(self, action: str, wanted: LetterFilter, actor: Actor) -> str | None:
+    def start(self, action: str, wanted: DeadLetterFilter, actor: Actor) -> str | None:
         with self._lock:
             if self._stopping.is_set():
                 return "the daemon is being stopped."
@@ -87,7 +87,7 @@ class DeadLetterTools:
         work.wait(ANSWER_WITHIN)
         return None
 
-    def work(self) -> LetterWork | None:
+    def work(self) -> DeadLetterProgress | None:
         work = self._work
         return None if work is None else work.progress()
 
@@ -96,7 +96,7 @@ class DeadLetterTools:
         if self._work is not None:
             self._work.wait(seconds)
 
-    def _newest(self, before: LetterPosition | None) -> Iterator[tuple[DeadLetterEntry, LetterPosition]]:
+    def _newest(self, before: DeadLetterPosition | None) -> Iterator[tuple[DeadLetterEntry, DeadLetterPosition]]:
         """Yield letters, each with the position after it."""
         died_ms, passed = before or (-1, 0)
         to_skip = passed
@@ -106,18 +106,18 @@ class DeadLetterTools:
                 continue
             passed = passed + 1 if letter.died_ms == died_ms else 1
             died_ms, to_skip = letter.died_ms, 0
-            yield DeadLetterEntry(letter), LetterPosition(died_ms, passed)
+            yield DeadLetterEntry(letter), DeadLetterPosition(died_ms, passed)
 
-    def _page(self, found: list[LetterSummary], reached: LetterPosition | None) -> FoundLetters:
+    def _page(self, found: list[DeadLetterSummary], reached: DeadLetterPosition | None) -> FoundDeadLetters:
         if self.is_ordered:
-            return FoundLetters(found, reached, is_complete=False)
+            return FoundDeadLetters(found, reached, is_complete=False)
         newest_first = sorted(found, key=lambda summary: -summary.died_ms)
-        return FoundLetters(newest_first, None, is_complete=False)
+        return FoundDeadLetters(newest_first, None, is_complete=False)
 
 
-def _summary(entry: DeadLetterEntry) -> LetterSummary:
+def _summary(entry: DeadLetterEntry) -> DeadLetterSummary:
     state, job = entry.state, entry.job
-    return LetterSummary(
+    return DeadLetterSummary(
         entry.letter.id[:MAX_ID_LENGTH],
         entry.job_id[:MAX_TEXT_LENGTH],
         entry.letter.died_ms,
@@ -130,17 +130,17 @@ def _summary(entry: DeadLetterEntry) -> LetterSummary:
     )
 
 
-def _details(entry: DeadLetterEntry, reason_against: str) -> LetterDetails:
+def _details(entry: DeadLetterEntry, reason_against: str) -> DeadLetterDetails:
     job = entry.job
     events = job.events if isinstance(job, Job) else ()
-    return LetterDetails(
+    return DeadLetterDetails(
         _summary(entry),
         entry.letter.source,
         len(entry.letter.body),
         entry.digest,
         _tries(entry.state),
         entry.unlisted_tries,
-        _deaths(entry.state),
+        _earlier(entry.state),
         [(event.name[:MAX_TEXT_LENGTH], event.channel[:MAX_TEXT_LENGTH]) for event in events[:MAX_EVENTS]],
         max(len(events) - MAX_EVENTS, 0),
         job[:MAX_TEXT_LENGTH] if isinstance(job, str) else "",
@@ -148,14 +148,14 @@ def _details(entry: DeadLetterEntry, reason_against: str) -> LetterDetails:
     )
 
 
-def _tries(state: DeliveryState | None) -> list[LetterTry]:
+def _tries(state: DeliveryState | None) -> list[DeadLetterTry]:
     tries = state.tries[-TRIES_LIMIT:] if state is not None else ()
-    return [LetterTry(each.at, each.reason[:MAX_TEXT_LENGTH], each.took_ms) for each in tries]
+    return [DeadLetterTry(each.at, each.reason[:MAX_TEXT_LENGTH], each.took_ms) for each in tries]
 
 
-def _deaths(state: DeliveryState | None) -> list[LetterDeath]:
-    deaths = state.history[-HISTORY_LIMIT:] if state is not None else ()
+def _earlier(state: DeliveryState | None) -> list[EarlierDeadLetter]:
+    failures = state.history[-HISTORY_LIMIT:] if state is not None else ()
     return [
-        LetterDeath(each.died, each.reason[:MAX_TEXT_LENGTH], each.attempts, (each.last or "")[:MAX_TEXT_LENGTH])
-        for each in deaths
+        EarlierDeadLetter(each.died, each.reason[:MAX_TEXT_LENGTH], each.attempts, (each.last or "")[:MAX_TEXT_LENGTH])
+        for each in failures
     ]

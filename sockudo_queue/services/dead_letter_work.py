@@ -16,10 +16,10 @@ import msgspec
 from sockudo_queue.drivers.base import DeadLetterStore, StoredDeadLetter
 from sockudo_queue.errors import BrokerError
 from sockudo_queue.observability.logs import get_logger
-from sockudo_queue.observability.status_page.letters import LetterFilter, LetterWork
-from sockudo_queue.observability.status_page.letters_view import PURGE
+from sockudo_queue.observability.status_page.dead_letters import DeadLetterFilter, DeadLetterProgress
+from sockudo_queue.observability.status_page.dead_letters_view import PURGE
 from sockudo_queue.observability.web.actions import Actor
-from sockudo_queue.operations.letters import UNREADABLE, DeadLetterEntry, Selection
+from sockudo_queue.operations.dead_letters import UNREADABLE, DeadLetterEntry, Selection
 from sockudo_queue.operations.replay import PURGED_AT_ONCE, REPLAYED_AT_ONCE, FindApp, groups, obstacle, replay
 
 MAX_REASONS: Final = 10
@@ -38,7 +38,7 @@ class DeadLetterWork:
     def __init__(
         self,
         action: str,
-        wanted: LetterFilter,
+        wanted: DeadLetterFilter,
         actor: Actor,
         letters: DeadLetterStore,
         find_app: FindApp,
@@ -76,10 +76,10 @@ class DeadLetterWork:
         """Wait for the end, for at most `seconds`."""
         self._ended.wait(seconds)
 
-    def progress(self) -> LetterWork:
+    def progress(self) -> DeadLetterProgress:
         with self._counting:
             left = dict(self._left.most_common())
-        return LetterWork(
+        return DeadLetterProgress(
             self._action,
             chosen_words(self._wanted),
             self._actor.user,
@@ -212,7 +212,7 @@ class DeadLetterWork:
         )
 
 
-def selection_of(wanted: LetterFilter, now: float) -> Selection:
+def selection_of(wanted: DeadLetterFilter, now: float) -> Selection:
     """Return the selection for a page's filter."""
     return Selection(
         frozenset([wanted.id]) if wanted.id else frozenset(),
@@ -225,7 +225,7 @@ def selection_of(wanted: LetterFilter, now: float) -> Selection:
     )
 
 
-def chosen_words(wanted: LetterFilter) -> str:
+def chosen_words(wanted: DeadLetterFilter) -> str:
     """Return a description of the selection, for the log and the page."""
     words = [f"{name} {value}" for name, value in wanted._asdict().items() if isinstance(value, str) and value]
     words += [f"older than {wanted.older:.0f} s"] if wanted.older is not None else []

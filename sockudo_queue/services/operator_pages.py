@@ -71,8 +71,8 @@ class OperatorPages:
     def _add_letters(
         self, driver: Driver, find_app: FindApp, stopping: threading.Event, tokens: FormTokens
     ) -> DeadLetterTools:
-        from sockudo_queue.observability.status_page.letters_pages import DeadLetterPages
-        from sockudo_queue.observability.status_page.letters_view import PATH
+        from sockudo_queue.observability.status_page.dead_letters_pages import DeadLetterPages
+        from sockudo_queue.observability.status_page.dead_letters_view import PATH
         from sockudo_queue.services.dead_letter_tools import DeadLetterTools
 
         tools = DeadLetterTools(driver, find_app, stopping)

@@ -38,7 +38,7 @@ class PeerWatch:
         set_ready: Callable[[str | None], None],
         lease_ms: int,
     ) -> None:
-        self._surroundings = peers
+        self._peers = peers
         self._metrics = metrics
         self._log = log
         self._set_ready = set_ready
@@ -63,7 +63,7 @@ class PeerWatch:
 
     def look(self) -> None:
         """Check once. Raises `BrokerError`."""
-        skews = self._surroundings.skews()
+        skews = self._peers.skews()
         for skew in skews:
             self._metrics.clock_skew(skew.whose, skew.ahead_ms / 1000)
             self._log_clock(skew)
@@ -75,7 +75,7 @@ class PeerWatch:
         self._looks += 1
         if self._looks <= SIGNS_FIRST or now - self._signs_at >= SIGNS_EVERY:
             self._signs_at = now
-            self._log_signs(self._surroundings.signs(), now)
+            self._log_signs(self._peers.signs(), now)
             self._look_at_evictions(now)
 
     def _log_clock(self, skew: Skew) -> None:
@@ -90,7 +90,7 @@ class PeerWatch:
         """Log that the broker may evict stored jobs: at the start, after a change, and at an interval."""
         before = self._evictions
         try:
-            self._evictions = self._surroundings.evictions()
+            self._evictions = self._peers.evictions()
         except BrokerRefused as refusal:
             if before is not None:
                 self._log.info("eviction.unknown", reason=str(refusal))

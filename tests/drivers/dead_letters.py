@@ -16,8 +16,8 @@ from sockudo_queue.core import delivery_state
 from sockudo_queue.core.delivery_state import DeliveryState
 from sockudo_queue.drivers.base import Claim, DeadLetter, Driver, Retry, StoredDeadLetter
 from sockudo_queue.errors import BrokerUnavailable
-from sockudo_queue.observability.status_page.letters import LetterFilter
-from sockudo_queue.observability.status_page.letters_view import PURGE, REPLAY
+from sockudo_queue.observability.status_page.dead_letters import DeadLetterFilter
+from sockudo_queue.observability.status_page.dead_letters_view import PURGE, REPLAY
 from sockudo_queue.observability.web.actions import Actor
 from sockudo_queue.services.dead_letter_tools import DeadLetterTools
 from tests.drivers.conformance import FAR, DriverUnderTest, deliver_all, settle, take, take_all
@@ -95,27 +95,27 @@ class DeadLetterConformance:
             state = DeliveryState(job=f"j{number}", app="shop", reason=("refused", "exhausted")[number % 2])
             assert settle(driver, claim, DeadLetter(delivery_state.encode(state), str(state.reason)))
         tools = DeadLetterTools(driver, lambda _: None, threading.Event())
-        ids, page = set[str](), tools.search(LetterFilter(), None, 2, lambda: False)
+        ids, page = set[str](), tools.search(DeadLetterFilter(), None, 2, lambda: False)
         while page.next is not None:
             ids |= {summary.id for summary in page.summaries}
-            page = tools.search(LetterFilter(), page.next, 2, lambda: False)
+            page = tools.search(DeadLetterFilter(), page.next, 2, lambda: False)
         ids |= {summary.id for summary in page.summaries}
         assert len(ids) == (5 if self.keeps_order else 2)
-        [refused, *others] = tools.search(LetterFilter(reason="refused"), None, 9, lambda: False).summaries
+        [refused, *others] = tools.search(DeadLetterFilter(reason="refused"), None, 9, lambda: False).summaries
         assert len(others) == 2
         details = tools.find(refused.id)
         assert details is not None
         assert (details.summary, details.obstacle) == (refused, "")
 
-        assert self._acted(tools, REPLAY, LetterFilter(id=refused.id)) == (1, 0, {})
-        assert self._acted(tools, REPLAY, LetterFilter(id=refused.id)) == (0, 1, {})
-        assert self._acted(tools, REPLAY, LetterFilter(reason="exhausted")) == (2, 0, {})
-        assert self._acted(tools, PURGE, LetterFilter(app="shop")) == (2, 0, {})
+        assert self._acted(tools, REPLAY, DeadLetterFilter(id=refused.id)) == (1, 0, {})
+        assert self._acted(tools, REPLAY, DeadLetterFilter(id=refused.id)) == (0, 1, {})
+        assert self._acted(tools, REPLAY, DeadLetterFilter(reason="exhausted")) == (2, 0, {})
+        assert self._acted(tools, PURGE, DeadLetterFilter(app="shop")) == (2, 0, {})
         assert letters(driver) == []
         assert len(deliver_all(driver)) == 3
 
     @staticmethod
-    def _acted(tools: DeadLetterTools, action: str, wanted: LetterFilter) -> tuple[int, int, object]:
+    def _acted(tools: DeadLetterTools, action: str, wanted: DeadLetterFilter) -> tuple[int, int, object]:
         assert tools.start(action, wanted, Actor("ada", "127.0.0.1")) is None
         tools.finish(20)
         work = tools.work()

@@ -203,7 +203,7 @@ def test_a_replay_takes_what_is_owed_back_to_work(run: Commands, lists: RedisLis
     state = delivery_state.decode(claim.state)
     assert (claim.id, claim.body) == (f"{identity}.1", job(1))
     assert (state.job, state.webhook, state.attempts, state.budget_from) == ("j1", "chat log", 0, None)
-    assert state.history == (delivery_state.PastDeath("exhausted", 2, 10, "status-503"),)
+    assert state.history == (delivery_state.EarlierFailure("exhausted", 2, 10, "status-503"),)
     assert len(run("dead-letters", "list", "--json").json_lines) == 1
 
 

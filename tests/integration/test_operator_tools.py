@@ -220,7 +220,7 @@ def test_stats_limit_the_dead_letters_they_read_and_report_it(
     with own_redis.client() as client, daemon_on(own_redis.url, receiver.url()) as daemon:
         push(client, make_jobs(3))
         eventually(lambda: run("stats", "--json").json["queue"]["depth"]["dead-letter"] == 3, 10, daemon.output)
-    monkeypatch.setattr(stats, "LETTERS_SECONDS", 0.0)
+    monkeypatch.setattr(stats, "DEAD_LETTERS_SECONDS", 0.0)
     assert "dead      3 dead letters; the table counts the oldest 1\n" in run("stats").out
 
 

@@ -157,7 +157,7 @@ class StoredData:
         stored_ids = {kept.case: kept.job for kept in reading.stored.owed() if kept.job and kept.case}
         assert stored_ids.items() <= reading.ids().items()
         assert left.owed() == []
-        check_letters(left, reading.stored.letters())
+        check_dead_letters(left, reading.stored.letters())
 
     def test_dead_letters_are_named_and_delivered_by_a_replay(self, reading: Reading) -> None:
         letters = {letter.id: letter for letter in reading.stored.letters()}
@@ -181,7 +181,7 @@ class StoredData:
         assert reading.attempts() == {**OWED, **again}
         assert {letter.case: letter.job for letter in letters.values() if letter.case}.items() <= reading.ids().items()
         assert left.owed() == []
-        check_letters(left, [letter for letter in letters.values() if not letter.case])
+        check_dead_letters(left, [letter for letter in letters.values() if not letter.case])
 
     def test_a_record_that_fails_again_is_counted_on(self, reading: Reading) -> None:
         answers = {"untouched-too": 500, "moved-too": 404} | dict.fromkeys(FAIL_AGAIN, 503)
@@ -213,7 +213,7 @@ def without_tries(state: bytes) -> bytes:
     return re.sub(rb',"tries":\[\[.*?\]\]', b"", state)
 
 
-def check_letters(left: Snapshot, stored: Sequence[Kept]) -> None:
+def check_dead_letters(left: Snapshot, stored: Sequence[Kept]) -> None:
     """Letters stay byte for byte; the only new one is what was replayed although nothing can read it."""
     letters = {letter.id: letter for letter in left.letters()}
     for letter in stored:

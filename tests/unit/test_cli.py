@@ -72,7 +72,7 @@ def test_no_library_is_imported_without_need() -> None:
         "print(loaded('prometheus_client', 'werkzeug', 'structlog', 'redis'))\n"
         "import sockudo_queue.daemon\n"
         "pages = 'sockudo_queue.observability.status_page.'\n"
-        "print(loaded('jinja2', 'boto3', 'opentelemetry', pages + 'page', pages + 'letters_pages'))\n"
+        "print(loaded('jinja2', 'boto3', 'opentelemetry', pages + 'page', pages + 'dead_letters_pages'))\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
 

@@ -35,11 +35,11 @@ class ChildError(Exception):
 
 
 class Child:
-    """`sockudo-queue run` with a file of settings. `tell` gets every log line, from a thread of its own."""
+    """`sockudo-queue run` with a file of settings. `report` gets every log line, from a thread of its own."""
 
-    def __init__(self, config: Path, tell: Callable[[Mapping[str, Any]], None]) -> None:
+    def __init__(self, config: Path, report: Callable[[Mapping[str, Any]], None]) -> None:
         self._config = config
-        self._tell = tell
+        self._report = report
         self._ports: dict[str, int] = {}
         self._ready = threading.Event()
         self._output: list[str] = []
@@ -103,7 +103,7 @@ class Child:
                 self._ports[line["event"]] = line["port"]
             if line.get("event") == "daemon.ready":
                 self._ready.set()
-            self._tell(line)
+            self._report(line)
         self._ready.set()  # it has ended, so waiting for it must end too
 
     def _ask(self, port: str, method: str, path: str, body: bytes | None = None) -> tuple[int, str]:

@@ -43,8 +43,8 @@ Decide = Callable[[str, str], int]
 class Receiver:
     """Listens on a free port of the loopback interface, and reports every request before answering it."""
 
-    def __init__(self, decide: Decide, tell: Callable[[DemoRequest], None]) -> None:
-        self._server = _DemoServer(decide, tell)
+    def __init__(self, decide: Decide, report: Callable[[DemoRequest], None]) -> None:
+        self._server = _DemoServer(decide, report)
 
     @property
     def url(self) -> str:
@@ -63,8 +63,8 @@ class _DemoServer(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
 
-    def __init__(self, decide: Decide, tell: Callable[[DemoRequest], None]) -> None:
-        self.decide, self.tell = decide, tell
+    def __init__(self, decide: Decide, report: Callable[[DemoRequest], None]) -> None:
+        self.decide, self.report = decide, report
         super().__init__(("127.0.0.1", 0), _DemoHandler)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -84,7 +84,7 @@ class _DemoHandler(BaseHTTPRequestHandler):
             and self.headers["X-Pusher-Key"] == APP_KEY
         )
         events = len(json.loads(body)["events"])
-        self.server.tell(DemoRequest(self.headers["X-Sockudo-Webhook"], job, attempt, events, genuine, status))
+        self.server.report(DemoRequest(self.headers["X-Sockudo-Webhook"], job, attempt, events, genuine, status))
         self.send_response(status)
         self.send_header("Content-Length", "0")
         self.end_headers()

@@ -27,8 +27,8 @@ from sockudo_queue.delivery.admission.thread_budget import (
     SHORT,
     SUSPECT_LIMIT,
     AdmissionLimits,
+    EndpointStatus,
     Lingering,
-    Standing,
     ThreadBudget,
 )
 
@@ -231,9 +231,9 @@ class Endpoint:
             return True
         # All attempts in flight, because some hang and which ones is not known yet.
         uncounted = len(self._in_flight) - self._lingering.all
-        if not self._thread_budget.has_room_for(app, now, Standing.UNPROVEN, is_first=False, uncounted=uncounted):
+        if not self._thread_budget.has_room_for(app, now, EndpointStatus.UNPROVEN, is_first=False, uncounted=uncounted):
             return False
-        return len(self._in_flight) < self._thread_budget.of(self._lingering, 0, now, Standing.UNPROVEN)
+        return len(self._in_flight) < self._thread_budget.of(self._lingering, 0, now, EndpointStatus.UNPROVEN)
 
     def _is_beside(self, breaker: Breaker, now: float) -> bool:
         """Return whether a webhook may start beside hanging attempts, at an endpoint that is suspect.
@@ -250,7 +250,7 @@ class Endpoint:
         else:
             return False
         return len(self._beside) < limit and self._lingering.all < self._thread_budget.of(
-            self._lingering, 0, now, Standing.SUSPECT
+            self._lingering, 0, now, EndpointStatus.SUSPECT
         )
 
     def _learn(self, admission: Admission, outcome: Outcome, now: float, took: float) -> None:
@@ -283,16 +283,16 @@ class Endpoint:
             return False
         return since > (self._overdue if self._thread_budget.are_scarce else PROVEN_FOR)
 
-    def _standing(self, now: float) -> Standing:
+    def _status(self, now: float) -> EndpointStatus:
         if self._suspect:
-            return Standing.SUSPECT
+            return EndpointStatus.SUSPECT
         if self._usual is None or self._usual > SHORT or now - self._last_success > PROVEN_FOR:
-            return Standing.UNPROVEN
-        return Standing.SLOW if self.is_slow else Standing.PROMPT
+            return EndpointStatus.UNPROVEN
+        return EndpointStatus.SLOW if self.is_slow else EndpointStatus.PROMPT
 
     def _has_room_for(self, app: str, now: float, *, is_beside: bool) -> bool:
-        standing = Standing.PROMPT if is_beside else self._standing(now)
-        return self._thread_budget.has_room_for(app, now, standing, is_first=not self._in_flight)
+        status = EndpointStatus.PROMPT if is_beside else self._status(now)
+        return self._thread_budget.has_room_for(app, now, status, is_first=not self._in_flight)
 
     def _count(self, now: float) -> None:
         tokens = self._in_flight if self._lingers(now) else self._overdue_tokens(now)
@@ -301,7 +301,7 @@ class Endpoint:
         count, by_app = len(tokens), dict[str, int]()
         for token in tokens:
             by_app[token.app] = by_app[token.app] + 1 if token.app in by_app else 1
-        lingering = Lingering(count, 0 if self._standing(now) is Standing.SLOW else count, by_app)
+        lingering = Lingering(count, 0 if self._status(now) is EndpointStatus.SLOW else count, by_app)
         if lingering != self._lingering:
             self._thread_budget.change(self._lingering, lingering)
             self._lingering = lingering
@@ -315,7 +315,7 @@ class Endpoint:
         return tokens
 
     def _share(self, now: float) -> int:
-        return self._thread_budget.of(self._lingering, len(self._in_flight), now, self._standing(now))
+        return self._thread_budget.of(self._lingering, len(self._in_flight), now, self._status(now))
 
     def _service_time(self, now: float) -> float:
         """Return the estimated duration of an attempt."""

@@ -55,7 +55,7 @@ class AdmissionLimits(msgspec.Struct, frozen=True):
     breaker_max_period: float
 
 
-class Standing(Enum):
+class EndpointStatus(Enum):
     """The state of an endpoint whose attempts linger."""
 
     PROMPT = auto()
@@ -115,7 +115,7 @@ class ThreadBudget:
                     del self._by_app[app]
                     self._lines.pop(app, None)
 
-    def has_room_for(self, app: str, now: float, standing: Standing, *, is_first: bool, uncounted: int = 0) -> bool:
+    def has_room_for(self, app: str, now: float, status: EndpointStatus, *, is_first: bool, uncounted: int = 0) -> bool:
         """Return whether an app may add a lingering attempt. `is_first`: its endpoint has no attempt in flight.
 
         `uncounted` is the number of attempts in flight that may turn out to linger too. The fair share assumes one more
@@ -124,10 +124,10 @@ class ThreadBudget:
         apps = len(self._by_app) + (app not in self._by_app) + 1
         if self._by_app.get(app, 0) < max(self._spare // apps, 1):
             return True
-        match standing:
-            case Standing.PROMPT:  # half of the reserve, even if the same app has its share of hanging endpoints
+        match status:
+            case EndpointStatus.PROMPT:  # half of the reserve, even if the same app has its share of hanging endpoints
                 return self._spare - self._total > self._reserve // 2
-            case Standing.SLOW:
+            case EndpointStatus.SLOW:
                 return self._for_short(now) - self._total > self._first_places
             case _:  # a busy endpoint leaves the whole reserve to other endpoints, also of its app
                 kept = self._reserve_of_first if is_first else self._reserve
@@ -138,23 +138,23 @@ class ThreadBudget:
         with self._lock:
             return self._lines.setdefault(app, ReservationSchedule()) if app in self._by_app else ReservationSchedule()
 
-    def of(self, own: Lingering, in_flight: int, now: float, standing: Standing) -> int:
+    def of(self, own: Lingering, in_flight: int, now: float, status: EndpointStatus) -> int:
         """Return how many attempts an endpoint may have in flight.
 
         `own` is the part of its `in_flight` attempts that is already counted here.
         """
         others = self._total - own.all
         free = self._for_short(now) - others
-        if standing is not Standing.SLOW:
+        if status is not EndpointStatus.SLOW:
             free = min(free, self._spare - (self._open_ended - own.open_ended))
         if not in_flight:
             left = self.threads - KEPT_FREE - others
-            if standing is Standing.PROMPT:
+            if status is EndpointStatus.PROMPT:
                 free = left
             elif free <= 0:  # possibly because an app exceeds its share
                 free = min(left, self._spare - self._within_shares())
             return max(free, 0 if others > 0 else 1)
-        if standing is Standing.SUSPECT:
+        if status is EndpointStatus.SUSPECT:
             return max(min(SUSPECT_LIMIT, free), 1)
         endpoints = self._endpoints + (own.all == 0)
         fair = max((free + others - self._first_places) // endpoints, SUSPECT_LIMIT)

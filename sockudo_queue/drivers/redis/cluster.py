@@ -111,7 +111,7 @@ class ClusterLink:
 
     def _ask_around(self, slot: int, ask: Callable[[RedisLink, bool], T]) -> T:
         """Ask the slot's master and follow its redirections."""
-        address, looks = self._topology.master_of(slot)
+        address, generation = self._topology.master_of(slot)
         asking = False
         for _ in range(MAX_REDIRECTIONS):
             began = time.monotonic()
@@ -122,13 +122,13 @@ class ClusterLink:
                 if not asking:
                     self._topology.moved(slot, address)
             except BrokerUnavailable:
-                self._topology.doubt(looks, address)
+                self._topology.invalidate(generation, address)
                 raise
             else:
                 if time.monotonic() - began > LATE_SECONDS and self._topology.has_another_master(slot, address):
                     raise BrokerUnavailable("{}:{} is no longer the master".format(*address))
                 return answer
-        self._topology.doubt(looks)
+        self._topology.invalidate(generation)
         raise BrokerUnavailable("the nodes of the cluster do not agree which node serves the slot of the queue")
 
     def _link_to(self, address: Address) -> RedisLink:

@@ -26,7 +26,7 @@ DROPPED_AT_ONCE: Final = 1_000
 
 _PURGE: Final = Script("dead_purge")
 
-_Deaths = Sequence[tuple[bytes, float]]
+_DatedReceipts = Sequence[tuple[bytes, float]]
 """Receipts with their time of death, as stored. Other programs can write to these keys, so any value must be expected.
 """
 
@@ -68,7 +68,7 @@ class RedisDeadLetterStore:
         for source in self._sources.values():
             # The time of death is unknown here, so the receipt cannot be looked up; all ids are scanned.
             for receipts in self._pages(source):
-                named = [death for death in receipts if _shown(_id_of(death[0])) == record_id]
+                named = [each for each in receipts if _shown(_id_of(each[0])) == record_id]
                 for letter in self._with_bodies(source, named):
                     return letter
         return None
@@ -104,7 +104,7 @@ class RedisDeadLetterStore:
             for start in range(0, len(page), BODIES):
                 yield from self._with_bodies(source, page[start : start + BODIES])
 
-    def _pages(self, source: DeadLetterKeys) -> Iterator[_Deaths]:
+    def _pages(self, source: DeadLetterKeys) -> Iterator[_DatedReceipts]:
         """Yield receipts with their time of death, oldest first. Concurrent removals make it skip none."""
         after, spelled, skipped = (float("-inf"), b""), b"-inf", 0
         while True:
@@ -135,7 +135,7 @@ class RedisDeadLetterStore:
             for start in range(0, len(page), BODIES):
                 yield from self._with_bodies(source, page[start : start + BODIES])
 
-    def _pages_from_the_end(self, source: DeadLetterKeys, until_ms: int | None) -> Iterator[_Deaths]:
+    def _pages_from_the_end(self, source: DeadLetterKeys, until_ms: int | None) -> Iterator[_DatedReceipts]:
         """Yield receipts with their time of death, newest first.
 
         Pages are read by rank, because ACL rules of older deployments do not allow ZREVRANGEBYSCORE.
@@ -158,12 +158,12 @@ class RedisDeadLetterStore:
             before, skipped = (score, _bytes_of(last)), 0
             yield [(receipt, score) for receipt, _, score in page if isinstance(receipt, bytes)]
 
-    def _with_bodies(self, source: DeadLetterKeys, deaths: _Deaths) -> Iterator[StoredDeadLetter]:
-        if not deaths:
+    def _with_bodies(self, source: DeadLetterKeys, receipts: _DatedReceipts) -> Iterator[StoredDeadLetter]:
+        if not receipts:
             return
-        ids = [_id_of(receipt) for receipt, _ in deaths]
+        ids = [_id_of(receipt) for receipt, _ in receipts]
         values = self._link.call("HMGET", source.records, *ids, read=replies.values(len(ids)))
-        for record, (receipt, score), value in zip(ids, deaths, values, strict=True):
+        for record, (receipt, score), value in zip(ids, receipts, values, strict=True):
             if isinstance(value, Oversized):  # it exceeded the size limit of the reply
                 value = self._link.call("HGET", source.records, record, read=replies.optional)
             if value is not None:  # None: it was removed in the meantime

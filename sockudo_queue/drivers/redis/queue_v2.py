@@ -115,7 +115,7 @@ class V2Source(RedisSource):
         call, keys, count = self._link.call, self.keys, replies.count
         framed = call("GET", keys["inline-wait-count"], read=replies.optional)
         return {
-            "ready": call("LLEN", keys["wait"], read=count) + _said(framed),
+            "ready": call("LLEN", keys["wait"], read=count) + _declared_count(framed),
             "active": call("ZCARD", keys["active"], read=count),
             "delayed": call("ZCARD", keys["delayed"], read=count),
             "held": call("ZCARD", self.held, read=count),
@@ -250,8 +250,8 @@ def _dead_piece(state: bytes, body: bytes, start: int, *, is_withheld: bool) -> 
     return Piece(before, start + 1, start + len(body) - 1, body[-1:])
 
 
-def _said(framed: bytes | Oversized | None) -> int:
-    """Return how many jobs are packed in frames, by what those who pack them say; nothing where that is no number."""
+def _declared_count(framed: bytes | Oversized | None) -> int:
+    """Return the number of jobs that the frames declare, or 0 if it is not a number."""
     try:
         return replies.digits(framed)
     except ODD:

@@ -28,7 +28,7 @@ from sockudo_queue.errors import BrokerError, BrokerUnavailable, causes
 Address = tuple[str, int]
 
 ADDRESS_MAP: Final = "QUEUE_REDIS_CLUSTER_ADDRESS_MAP"
-LOOK_PAUSE: Final = 0.2
+DISCOVERY_PAUSE: Final = 0.2
 """Seconds between two discoveries while the cluster is disturbed; electing a new master takes longer."""
 
 
@@ -69,34 +69,34 @@ class Topology:
         self._announced: dict[Address, Address] = {}
         self._on_server = on_server
         self._manager: NodesManager | None = None
-        self._look = SharedLookup(self._look_once)
-        self._looks = 0
-        self._looked_at = float("-inf")
-        self._doubted: str | None = None  # the name of a node that did not answer; empty if no node is to blame
+        self._discover = SharedLookup(self._discover_once)
+        self._generation = 0
+        self._discovered_at = float("-inf")
+        self._failed_node: str | None = None  # the name of a node that did not answer; empty if no node is to blame
 
     def master_of(self, slot: int) -> tuple[Address, int]:
         """Return a slot's master, and the number of the discovery that found it."""
-        doubted = self._doubted is not None and time.monotonic() - self._looked_at > LOOK_PAUSE
-        if self._manager is None or doubted:
-            self._look()
-        manager, looks = self._manager, self._looks
-        assert manager is not None, "a look that fails raises"
+        is_stale = self._failed_node is not None and time.monotonic() - self._discovered_at > DISCOVERY_PAUSE
+        if self._manager is None or is_stale:
+            self._discover()
+        manager, generation = self._manager, self._generation
+        assert manager is not None, "a discovery that fails raises"
         node = _node_of(manager, slot)
         if node is None:
-            self.doubt(looks)
+            self.invalidate(generation)
             raise BrokerUnavailable("no node of the cluster serves the slot of the queue")
-        return (node.host, node.port), looks
+        return (node.host, node.port), generation
 
-    def doubt(self, looks: int, address: Address | None = None) -> None:
+    def invalidate(self, generation: int, address: Address | None = None) -> None:
         """Rediscover before the next call, unless that has happened since; the node at the address is asked last."""
-        if looks == self._looks:
-            self._doubted = "{}:{}".format(*address) if address else ""
+        if generation == self._generation:
+            self._failed_node = "{}:{}".format(*address) if address else ""
 
     def has_another_master(self, slot: int, address: Address) -> bool:
         """Ask the other nodes whether the one at the address has been replaced."""
-        self._doubted = "{}:{}".format(*address)
+        self._failed_node = "{}:{}".format(*address)
         try:
-            self._look()
+            self._discover()
         except BrokerError:
             return False  # no other node answers; no evidence against this one
         return self.master_of(slot)[0] != address
@@ -107,7 +107,7 @@ class Topology:
         if manager is not None and _node_of(manager, slot) is not None:
             manager.move_slot(MovedError("{} {}:{}".format(slot, *address)))
         else:
-            self.doubt(self._looks)
+            self.invalidate(self._generation)
 
     def reachable(self, announced: tuple[str | None, int]) -> Address:
         """Return where a node can be reached; a node that announces no host has the host of the others.
@@ -137,13 +137,14 @@ class Topology:
             f"; if it has another address from here, set {ADDRESS_MAP}={shown}=HOST:PORT",
         )
 
-    def _look_once(self) -> None:
+    def _discover_once(self) -> None:
         try:
             if self._manager is None:
-                self._manager = self._first_look()
+                self._manager = self._first_manager()
             else:
                 self._manager.initialize(
-                    additional_startup_nodes_info=self._discovered(self._manager), last_failed_node_name=self._doubted
+                    additional_startup_nodes_info=self._discovered(self._manager),
+                    last_failed_node_name=self._failed_node,
                 )
         except (RedisClusterException, RedisError, OSError) as error:
             raise _translated(error) from None
@@ -152,11 +153,11 @@ class Topology:
         except ODD:
             raise BrokerUnavailable("a cluster node returned an invalid list of nodes") from None
         finally:
-            self._looked_at = time.monotonic()
-        self._doubted = None
-        self._looks += 1
+            self._discovered_at = time.monotonic()
+        self._failed_node = None
+        self._generation += 1
 
-    def _first_look(self) -> NodesManager:
+    def _first_manager(self) -> NodesManager:
         # Discovered nodes do not replace the configured ones: all of them may be gone after a restart.
         return _Nodes(
             [ClusterNode(host, port) for host, port in self._nodes],

@@ -21,8 +21,8 @@ SAMPLES: Final = 121
 """Ten minutes with a sample every five seconds."""
 PERIOD: Final = 605.0
 """Maximum age of samples in seconds if they come less often: ten minutes plus one interval."""
-MARK_SECONDS: Final = 60.0
-MARKS: Final = 11
+MINUTE_SECONDS: Final = 60.0
+MINUTES: Final = 11
 """Number of counts by webhook, one per minute: a hundred webhooks in each sample would use megabytes."""
 RECENT_DEATHS: Final = 25
 MAX_KEPT_LENGTH: Final = 255
@@ -68,7 +68,7 @@ class View(NamedTuple):
     now: float
     since: float
     samples: tuple[Sample, ...]
-    mark: MinuteCounts | None
+    counts_before: MinuteCounts | None
     figures: Figures
     deaths: tuple[DeadLetterEvent, ...]
     reasons: Mapping[str, int]
@@ -88,7 +88,7 @@ class StatusHistory:
         self._since = time.time()
         self._lock = threading.Lock()
         self._samples: deque[Sample] = deque(maxlen=SAMPLES)
-        self._marks: deque[MinuteCounts] = deque(maxlen=MARKS)
+        self._minutes: deque[MinuteCounts] = deque(maxlen=MINUTES)
         self._deaths: deque[DeadLetterEvent] = deque(maxlen=RECENT_DEATHS)
         self._reasons: Counter[str] = Counter()
         self._refused: dict[str, str] = {}
@@ -103,9 +103,9 @@ class StatusHistory:
             self._samples.append(sample)
             while now - self._samples[0].at > PERIOD:
                 self._samples.popleft()
-            if not self._marks or now - self._marks[-1].at >= MARK_SECONDS:
+            if not self._minutes or now - self._minutes[-1].at >= MINUTE_SECONDS:
                 counts = {(row.app, row.webhook): (row.delivered, row.failed) for row in figures.webhooks}
-                self._marks.append(MinuteCounts(now, counts))
+                self._minutes.append(MinuteCounts(now, counts))
 
     def died(self, death: DeadLetterEvent) -> None:
         """Add a dead letter."""
@@ -139,7 +139,7 @@ class StatusHistory:
                 time.time(),
                 self._since,
                 tuple(self._samples),
-                self._marks[0] if self._marks else None,
+                self._minutes[0] if self._minutes else None,
                 figures,
                 tuple(self._deaths),
                 dict(self._reasons),

@@ -68,7 +68,7 @@ def render(report: Report, *, refresh: bool = True, has_attempts: bool = False, 
         page=shown,
         style=style,
         attempts_of=link if has_attempts else None,
-        has_letters=is_for_operators,
+        has_dead_letters=is_for_operators,
         actions_of=webhook_link if is_for_operators else None,
     )
 

@@ -110,8 +110,8 @@ def report(place: Place, view: View, reasons: Mapping[str, str]) -> Report:
         last.depth if last else None,
         numbers.oldest_ages(view.samples[-1:])[0] if last else None,
         _lately(view.samples),
-        view.now - view.mark.at if view.mark else 0.0,
-        sorted((_row(figures, view.mark) for figures in view.figures.webhooks), key=_urgency),
+        view.now - view.counts_before.at if view.counts_before else 0.0,
+        sorted((_row(figures, view.counts_before) for figures in view.figures.webhooks), key=_urgency),
         view.deaths[::-1],
         view.reasons,
         view.trimmed,
@@ -165,8 +165,8 @@ def _lately(samples: Sequence[Sample]) -> LastMinute:
     return LastMinute(rates.delivered[0], rates.failed[0], latencies.median[0], latencies.p95[0])
 
 
-def _row(figures: WebhookFigures, mark: MinuteCounts | None) -> WebhookRow:
-    delivered, failed = mark.counts.get((figures.app, figures.webhook), (0, 0)) if mark else (0, 0)
+def _row(figures: WebhookFigures, before: MinuteCounts | None) -> WebhookRow:
+    delivered, failed = before.counts.get((figures.app, figures.webhook), (0, 0)) if before else (0, 0)
     return WebhookRow(
         figures.app,
         figures.webhook,

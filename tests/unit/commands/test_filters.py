@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sockudo_queue.commands import samples
-from sockudo_queue.commands.filters import doubt
+from sockudo_queue.commands.filters import never_called_reason
 from sockudo_queue.core import matching
 from sockudo_queue.core.apps import Filter, Webhook
 from sockudo_queue.core.hmac_keys import hmac_key
@@ -32,7 +32,7 @@ def hook(*events: str, **rules: Any) -> Webhook:
     ],
 )
 def test_webhook_that_can_never_be_called_is_reported(events: list[str], rules: dict[str, Any]) -> None:
-    assert doubt(hook(*events, **rules)) is not None
+    assert never_called_reason(hook(*events, **rules)) is not None
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_webhook_that_can_be_called_is_not_reported(events: list[str], rules: di
     webhook = hook(*events, **rules)
     happened = tuple(samples.event(name, channel) for name in events)
     assert matching.match(Job("", "", hmac_key(""), 0, happened, None, 0), [webhook])
-    assert doubt(webhook) is None
+    assert never_called_reason(webhook) is None
 
 
 def test_every_command_of_every_script_can_be_tried() -> None:

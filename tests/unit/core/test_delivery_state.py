@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from sockudo_queue.core import delivery_state
-from sockudo_queue.core.delivery_state import TRIES_LIMIT, DeliveryState, NewerRecord, PastDeath, Try
+from sockudo_queue.core.delivery_state import TRIES_LIMIT, DeliveryState, EarlierFailure, NewerRecord, Try
 
 FULL = DeliveryState(
     job="j",
@@ -21,7 +21,7 @@ FULL = DeliveryState(
     last="status-503",
     reason="exhausted",
     died=1_751_100_000_001,
-    history=(PastDeath("refused", 1_751_000_000_000, 1, "status-404"),),
+    history=(EarlierFailure("refused", 1_751_000_000_000, 1, "status-404"),),
     tries=(Try(1_751_000_000_000, "status-404", 12), Try(1_751_100_000_000, "status-503", 10_000)),
 )
 
@@ -39,7 +39,7 @@ class StateOfVersion010(msgspec.Struct, frozen=True, omit_defaults=True, rename=
     last: str | None = None
     reason: str | None = None
     died: int | None = None
-    history: tuple[PastDeath, ...] = ()
+    history: tuple[EarlierFailure, ...] = ()
     version: int = msgspec.field(default_factory=lambda: 1)
 
 
@@ -111,7 +111,7 @@ def test_replay_resets_the_counters_and_keeps_the_history() -> None:
     again = delivery_state.replayed(FULL)
     assert (again.job, again.app, again.webhook) == (FULL.job, FULL.app, FULL.webhook)
     assert (again.attempts, again.budget_from, again.reserved, again.reason, again.died) == (0, None, False, None, None)
-    assert again.history == (*FULL.history, PastDeath("exhausted", 1_751_100_000_001, 7, "status-503"))
+    assert again.history == (*FULL.history, EarlierFailure("exhausted", 1_751_100_000_001, 7, "status-503"))
     assert delivery_state.decode(delivery_state.encode(again)) == again
 
 

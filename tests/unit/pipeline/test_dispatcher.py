@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from sockudo_queue.core import delivery_state, signing
 from sockudo_queue.core.apps import App, Filter, InvalidByApp, InvalidWebhook, StaticApps, Webhook
 from sockudo_queue.core.controls import WebhookKey
-from sockudo_queue.core.delivery_state import TRIES_LIMIT, DeliveryState, PastDeath
+from sockudo_queue.core.delivery_state import TRIES_LIMIT, DeliveryState, EarlierFailure
 from sockudo_queue.core.hmac_keys import hmac_key
 from sockudo_queue.core.outcome import Failure, Outcome, from_failure, from_status
 from sockudo_queue.core.retry import RetryPolicy
@@ -422,7 +422,7 @@ def test_job_that_invalid_webhooks_alone_want_becomes_a_dead_letter_of_each() ->
 def test_delivery_of_a_webhook_that_became_invalid_becomes_a_dead_letter() -> None:
     """Also where it was replayed too early: it dies again, with its past."""
     world = World(hook("a"), invalid=(unserved("bad", "cache_miss"),))
-    past = (PastDeath("webhook-invalid", NOW_MS, 0, None),)
+    past = (EarlierFailure("webhook-invalid", NOW_MS, 0, None),)
     settlement = world.settle(claim_of(job(1), DeliveryState("j", APP_ID, "bad", attempts=3, history=past)))
     part = only(settlement)
     assert isinstance(part, DeadLetter)
@@ -674,7 +674,7 @@ def test_replayed_delivery_gets_all_its_tries_and_keeps_its_history() -> None:
     assert (state.attempts, state.reason) == (1, "refused")
     assert state.died is not None
     assert state.died >= NOW_MS
-    assert state.history == (PastDeath("exhausted", NOW_MS - 1, 10, None),)
+    assert state.history == (EarlierFailure("exhausted", NOW_MS - 1, 10, None),)
 
 
 def test_a_replayed_job_is_shared_out_under_its_own_id_and_keeps_its_past() -> None:
@@ -684,7 +684,7 @@ def test_a_replayed_job_is_shared_out_under_its_own_id_and_keeps_its_past() -> N
     dead = DeliveryState(job="rec", reason="worker-lost", died=NOW_MS - 1)
     settlement = world.settle(claim_of(body, delivery_state.replayed(dead), receipt="rec/7"))
     assert {headers["X-Sockudo-Job-Id"] for _, _, headers in world.sender.posted} == {"of-sockudo"}
-    assert owed(only(settlement)).history == (PastDeath("worker-lost", NOW_MS - 1, 0, None),)
+    assert owed(only(settlement)).history == (EarlierFailure("worker-lost", NOW_MS - 1, 0, None),)
 
 
 def test_a_delivery_whose_app_is_unknown_for_a_while_keeps_its_count_of_attempts() -> None:

@@ -15,8 +15,8 @@ from sockudo_queue.core.apps import App
 from sockudo_queue.core.delivery_state import DeliveryState
 from sockudo_queue.drivers.base import StoredDeadLetter
 from sockudo_queue.errors import BrokerUnavailable
-from sockudo_queue.observability.status_page.letters import LetterFilter, LetterWork
-from sockudo_queue.observability.status_page.letters_view import PURGE, REPLAY
+from sockudo_queue.observability.status_page.dead_letters import DeadLetterFilter, DeadLetterProgress
+from sockudo_queue.observability.status_page.dead_letters_view import PURGE, REPLAY
 from sockudo_queue.observability.web.actions import Actor
 from sockudo_queue.services import dead_letter_work
 from sockudo_queue.services.dead_letter_work import (
@@ -29,7 +29,7 @@ from sockudo_queue.services.dead_letter_work import (
 from tests.helpers.jobs import job
 
 ADA = Actor("ada", "10.0.0.1")
-ALL = LetterFilter()
+ALL = DeadLetterFilter()
 
 
 class Letters:
@@ -70,8 +70,8 @@ class Letters:
 
 
 def work_on(
-    letters: Letters, action: str = REPLAY, wanted: LetterFilter = ALL, stopping: threading.Event | None = None
-) -> tuple[LetterWork, dict[str, object]]:
+    letters: Letters, action: str = REPLAY, wanted: DeadLetterFilter = ALL, stopping: threading.Event | None = None
+) -> tuple[DeadLetterProgress, dict[str, object]]:
     with structlog.testing.capture_logs() as logged:
         work = DeadLetterWork(action, wanted, ADA, letters, find_app, stopping or threading.Event())
         assert work.start()
@@ -88,7 +88,7 @@ def find_app(app_id: str) -> App | None:
 
 def test_calls_are_small_and_the_log_says_who_did_what() -> None:
     letters = Letters(25)
-    done, line = work_on(letters, wanted=LetterFilter(webhook="orders", newer=3_000_000_000.0))
+    done, line = work_on(letters, wanted=DeadLetterFilter(webhook="orders", newer=3_000_000_000.0))
     assert letters.groups == [10, 10, 5]
     assert (done.done, done.seen, done.fault) == (25, 25, "")
     assert (line["event"], line["by"], line["action"]) == ("operator.acted", "ada at 10.0.0.1", "replay")

@@ -42,7 +42,7 @@ local function lease(id, payload)
     end_lease(id)
     forget(id)
   end
-  tell('active', own)
+  add_event('active', own)
   local returned = own == id and #payload <= MAX_BODY_BYTES and payload or ''
   return {flags, trimmed, now, shown(own) .. '/' .. word, returned, claims - 1}
 end
@@ -50,7 +50,7 @@ end
 local function take_expired(id)
   local payload = not redis.call('ZSCORE', completed, id) and payload_or_lost(id)
   if payload then
-    tell('stalled', id)
+    add_event('stalled', id)
     return lease(id, payload)
   end
   end_lease(id)
@@ -86,7 +86,7 @@ local function lease_further(n, most)
   redis.call('ZADD', active, now + ARGV[2], id)
   redis.call('HSET', tokens, id, own_word)
   redis.call('RPOP', wait)
-  tell('active', id)
+  add_event('active', id)
   return shown(id) .. '/' .. own_word, payload
 end
 

@@ -30,7 +30,7 @@ local lost = 0  -- records whose payload was missing: something else has removed
 local has_events = tonumber(ARGV[6]) > 0 and redis.call('EXISTS', events) == 1
 
 -- Append an event about a job to the stream, as Sockudo's own workers do.
-local function tell(event, id)
+local function add_event(event, id)
   if not has_events then return end
   -- A stream that accepts no more entries (a producer may add one with the highest possible id) must not stop a claim.
   redis.pcall('XADD', events, 'MAXLEN', '~', ARGV[6], '*', 'event', event, 'job_id', id,
@@ -51,7 +51,7 @@ local function begin_with_a_removal() redis.call('HDEL', tokens, '') end
 
 -- Wake a waiting consumer, ours or one of Sockudo's workers. Each of them then looks at the queue, so one word is
 -- enough.
-local function ring()
+local function wake_workers()
   redis.call('LPUSH', notify, '1')
   redis.call('LTRIM', notify, 0, 1023)
 end

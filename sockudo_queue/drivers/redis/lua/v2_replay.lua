@@ -20,8 +20,8 @@ for i = 9, #ARGV, 5 do
     redis.call('ZADD', delayed, now, id)
     redis.call('ZREM', dead, receipt)
     redis.call('HDEL', records, own)
-    ring()
-    tell('replayed', id)
+    wake_workers()
+    add_event('replayed', id)
   end
   flags[#flags + 1] = value and 1 or 0
 end

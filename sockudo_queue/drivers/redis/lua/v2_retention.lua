@@ -17,7 +17,7 @@ local function complete(ids)
     forget(unpack(oldest))
     redis.call('ZREM', completed, unpack(oldest))
   end
-  for _, id in ipairs(ids) do tell('completed', id) end
+  for _, id in ipairs(ids) do add_event('completed', id) end
 end
 
 -- Our own dead letters, in keys of the same slot. They are not in `dlq`, because every claim of a Sockudo trims that.
@@ -54,5 +54,5 @@ local function bury(id, value)
     for i = 1, #oldest, 2 do redis.call('HDEL', records, string.match(oldest[i], '^(.*)/%d+$') or oldest[i]) end
     trimmed = trimmed + over
   end
-  tell('failed', id)
+  add_event('failed', id)
 end

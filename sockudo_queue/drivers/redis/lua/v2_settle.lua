@@ -35,7 +35,7 @@ local function keep(kind, id, number, payload, claims)
     return
   end
   redis.call('ZADD', delayed, count < SUSPECT and due or now, id)
-  if kind == 'later' then tell('retrying', id) else ring() tell('waiting', id) end
+  if kind == 'later' then add_event('retrying', id) else wake_workers() add_event('waiting', id) end
 end
 
 local at, done = 10, {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from sockudo_queue.drivers.base import Driver
-from sockudo_queue.operations.letters import Selection
+from sockudo_queue.operations.dead_letters import Selection
 
 
 def selection_of(options: argparse.Namespace) -> Selection:

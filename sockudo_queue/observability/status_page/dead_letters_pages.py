@@ -13,22 +13,22 @@ from werkzeug.datastructures import MultiDict
 from werkzeug.wrappers import Request, Response
 
 from sockudo_queue.errors import BrokerError
-from sockudo_queue.observability.status_page.letters import (
+from sockudo_queue.observability.status_page.dead_letters import (
     MAX_ID_LENGTH,
-    LetterFilter,
-    LetterTools,
+    DeadLetterFilter,
+    DeadLetterOperations,
+    dead_letter_position_of,
     filter_of,
-    letter_position_of,
 )
-from sockudo_queue.observability.status_page.letters_view import (
+from sockudo_queue.observability.status_page.dead_letters_view import (
     FIELDS,
     PATH,
     PURGE,
     REPLAY,
     SHOW,
-    LettersView,
+    DeadLetterListView,
+    details_view,
     fault_view,
-    letter_page,
     list_link,
     list_view,
 )
@@ -47,7 +47,7 @@ MAX_INPUT_LENGTH: Final = 255
 class DeadLetterPages:
     """Handles requests for the pages. Thread-safe."""
 
-    def __init__(self, tools: LetterTools, tokens: FormTokens) -> None:
+    def __init__(self, tools: DeadLetterOperations, tokens: FormTokens) -> None:
         self._tools, self._tokens = tools, tokens
 
     @property
@@ -62,7 +62,7 @@ class DeadLetterPages:
         view, status = self._list_view(_given(request.args), request.args.get("before", ""))
         return self._page(request, "dead-letters.html.jinja", status, view=view)
 
-    def _list_view(self, given: Mapping[str, str], before: str) -> tuple[LettersView, int]:
+    def _list_view(self, given: Mapping[str, str], before: str) -> tuple[DeadLetterListView, int]:
         work, now = self._tools.work(), time.time()
         try:
             wanted = filter_of(given)
@@ -70,7 +70,9 @@ class DeadLetterPages:
             return fault_view(given, str(fault), work, now), 400
         give_up_at = time.monotonic() + SEARCH_SECONDS
         try:
-            found = self._tools.search(wanted, letter_position_of(before), ROWS, lambda: time.monotonic() > give_up_at)
+            found = self._tools.search(
+                wanted, dead_letter_position_of(before), ROWS, lambda: time.monotonic() > give_up_at
+            )
             return list_view(given, found, self._tools.total(), work, now), 200
         except BrokerError as error:
             return fault_view(given, f"The dead letters cannot be read now: {error}", work, now), 503
@@ -84,7 +86,7 @@ class DeadLetterPages:
         if details is None:
             text = "There is no dead letter with this id; it may have been replayed or purged."
             return self._message(request, 404, text)
-        return self._page(request, "dead-letter.html.jinja", 200, view=letter_page(details, time.time()))
+        return self._page(request, "dead-letter.html.jinja", 200, view=details_view(details, time.time()))
 
     def _replay(self, request: Request, actor: Actor) -> Response:
         return self._act(REPLAY, request, actor)
@@ -133,7 +135,7 @@ def _given(fields: MultiDict[str, str]) -> dict[str, str]:
     return {name: fields.get(name, "").strip()[:MAX_INPUT_LENGTH] for name in FIELDS}
 
 
-def _chosen(form: MultiDict[str, str], given: Mapping[str, str]) -> LetterFilter:
+def _chosen(form: MultiDict[str, str], given: Mapping[str, str]) -> DeadLetterFilter:
     """Return the dead letters that a form selects.
 
     Raises `ValueError` if the form has neither an id nor a matching scope: a form that lost its filter must not select
@@ -141,7 +143,7 @@ def _chosen(form: MultiDict[str, str], given: Mapping[str, str]) -> LetterFilter
     """
     record_id, scope = form.get("id", "")[:MAX_ID_LENGTH], form.get("scope", "")
     if record_id:
-        return LetterFilter(id=record_id)
+        return DeadLetterFilter(id=record_id)
     wanted = filter_of(given)
     if scope == ("all" if wanted.is_everything else "matching"):
         return wanted

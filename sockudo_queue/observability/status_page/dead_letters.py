@@ -12,7 +12,7 @@ MAX_ID_LENGTH: Final = 1_000
 """Maximum characters of an id. The daemon creates no longer ones; such an id is shown, but actions cannot use it."""
 
 
-class LetterFilter(NamedTuple):
+class DeadLetterFilter(NamedTuple):
     """A filter of dead letters; an empty field matches everything.
 
     Ages are in seconds since the dead letter was created.
@@ -27,13 +27,13 @@ class LetterFilter(NamedTuple):
 
     @property
     def is_everything(self) -> bool:
-        return self == LetterFilter()
+        return self == DeadLetterFilter()
 
 
-def filter_of(given: Mapping[str, str], record_id: str = "") -> LetterFilter:
+def filter_of(given: Mapping[str, str], record_id: str = "") -> DeadLetterFilter:
     """Return the filter of a form. Raises `ValueError` with a text for the user."""
     older, newer = (_age(given[name], label) for name, label in (("older", "Older than"), ("newer", "Newer than")))
-    return LetterFilter(record_id, given["app"], given["webhook"], given["reason"], older, newer)
+    return DeadLetterFilter(record_id, given["app"], given["webhook"], given["reason"], older, newer)
 
 
 def _age(text: str, label: str) -> float | None:
@@ -43,7 +43,7 @@ def _age(text: str, label: str) -> float | None:
         raise ValueError(f"{label} {fault}.") from None
 
 
-class LetterPosition(NamedTuple):
+class DeadLetterPosition(NamedTuple):
     """The end of a page: after the first `passed` of the letters with the time `died_ms`."""
 
     died_ms: int
@@ -53,15 +53,15 @@ class LetterPosition(NamedTuple):
         return f"{self.died_ms}-{self.passed}"
 
 
-def letter_position_of(text: str) -> LetterPosition | None:
+def dead_letter_position_of(text: str) -> DeadLetterPosition | None:
     """Parse a position. Returns None if the text is not valid."""
     died, dash, passed = text.partition("-")
     if not dash or len(text) > 40 or not all(part.isascii() and part.isdigit() for part in (died, passed)):
         return None
-    return LetterPosition(min(int(died), 2**53), int(passed))
+    return DeadLetterPosition(min(int(died), 2**53), int(passed))
 
 
-class LetterSummary(NamedTuple):
+class DeadLetterSummary(NamedTuple):
     """One dead letter in a list. Numbers are None if they are unknown."""
 
     id: str
@@ -75,7 +75,7 @@ class LetterSummary(NamedTuple):
     events: int | None
 
 
-class LetterTry(NamedTuple):
+class DeadLetterTry(NamedTuple):
     """One failed try."""
 
     at_ms: int
@@ -83,7 +83,7 @@ class LetterTry(NamedTuple):
     took_ms: int
 
 
-class LetterDeath(NamedTuple):
+class EarlierDeadLetter(NamedTuple):
     """An earlier dead letter of the same record, which was replayed."""
 
     died_ms: int
@@ -92,34 +92,34 @@ class LetterDeath(NamedTuple):
     last: str
 
 
-class LetterDetails(NamedTuple):
+class DeadLetterDetails(NamedTuple):
     """All displayed data of one dead letter. Its body is never shown, because it contains the app's secret.
 
     `events` are names and channels. `obstacle` says why a replay would fail again; empty if there is no obstacle.
     """
 
-    summary: LetterSummary
+    summary: DeadLetterSummary
     source: str
     size: int
     digest: str
-    tries: Sequence[LetterTry]
+    tries: Sequence[DeadLetterTry]
     unlisted_tries: int
-    deaths: Sequence[LetterDeath]
+    earlier: Sequence[EarlierDeadLetter]
     events: Sequence[tuple[str, str]]
     more_events: int
     unreadable: str
     obstacle: str
 
 
-class FoundLetters(NamedTuple):
+class FoundDeadLetters(NamedTuple):
     """One page. `next` is the start of the next page; None at the end, or if the queue has no order."""
 
-    summaries: Sequence[LetterSummary]
-    next: LetterPosition | None
+    summaries: Sequence[DeadLetterSummary]
+    next: DeadLetterPosition | None
     is_complete: bool
 
 
-class LetterWork(NamedTuple):
+class DeadLetterProgress(NamedTuple):
     """The progress or the result of an action. Times are in seconds since 1970.
 
     `gone` counts letters that another action or process removed first; `left` counts those not replayed, by reason.
@@ -137,7 +137,7 @@ class LetterWork(NamedTuple):
     fault: str
 
 
-class LetterTools(Protocol):
+class DeadLetterOperations(Protocol):
     """The operations behind the pages. Every method but `work` may block for seconds and may raise `BrokerError`."""
 
     is_ordered: bool
@@ -147,16 +147,16 @@ class LetterTools(Protocol):
         """Count the dead letters of the queue."""
 
     def search(
-        self, wanted: LetterFilter, before: LetterPosition | None, limit: int, is_over: Callable[[], bool]
-    ) -> FoundLetters: ...
+        self, wanted: DeadLetterFilter, before: DeadLetterPosition | None, limit: int, is_over: Callable[[], bool]
+    ) -> FoundDeadLetters: ...
 
-    def find(self, record_id: str) -> LetterDetails | None: ...
+    def find(self, record_id: str) -> DeadLetterDetails | None: ...
 
-    def start(self, action: str, wanted: LetterFilter, actor: Actor) -> str | None:
+    def start(self, action: str, wanted: DeadLetterFilter, actor: Actor) -> str | None:
         """Start to replay or purge. Returns the reason if that is not possible now, else None.
 
         Waits briefly for the end, because a few letters take only a moment.
         """
 
-    def work(self) -> LetterWork | None:
+    def work(self) -> DeadLetterProgress | None:
         """Return the progress of the last action, or None if there was none since the start."""

@@ -7,11 +7,11 @@ from typing import Final, NamedTuple
 from urllib.parse import urlencode
 
 from sockudo_queue.observability.status_page.attempts import SearchField
-from sockudo_queue.observability.status_page.letters import (
-    FoundLetters,
-    LetterDetails,
-    LetterSummary,
-    LetterWork,
+from sockudo_queue.observability.status_page.dead_letters import (
+    DeadLetterDetails,
+    DeadLetterProgress,
+    DeadLetterSummary,
+    FoundDeadLetters,
 )
 from sockudo_queue.observability.status_page.wording import ago, count, moment, seconds
 
@@ -29,7 +29,7 @@ FIELDS: Final = {
 _VERBS: Final = {REPLAY: ("Replaying", "Replayed"), PURGE: ("Purging", "Purged")}
 
 
-class LetterDisplay(NamedTuple):
+class DeadLetterRow(NamedTuple):
     """One dead letter in the list."""
 
     id: str
@@ -54,14 +54,14 @@ class WorkDisplay(NamedTuple):
     is_running: bool
 
 
-class LettersView(NamedTuple):
+class DeadLetterListView(NamedTuple):
     """The content of the list, from top to bottom. `given` is the filter, which is sent again with an action."""
 
     fields: Sequence[SearchField]
     given: Mapping[str, str]
     total: str
     work: WorkDisplay | None
-    rows: Sequence[LetterDisplay]
+    rows: Sequence[DeadLetterRow]
     empty: str
     older: str
     note: str
@@ -69,14 +69,14 @@ class LettersView(NamedTuple):
     scope: str
 
 
-class LetterPage(NamedTuple):
+class DeadLetterDetailsView(NamedTuple):
     """The content of the page of one dead letter, from top to bottom."""
 
-    row: LetterDisplay
+    row: DeadLetterRow
     facts: Sequence[tuple[str, str]]
     tries: Sequence[tuple[str, str, str]]
     unlisted: str
-    deaths: Sequence[str]
+    earlier: Sequence[str]
     events: Sequence[str]
     obstacle: str
 
@@ -93,11 +93,11 @@ def list_link(given: Mapping[str, str], **more: str) -> str:
 
 
 def list_view(
-    given: Mapping[str, str], found: FoundLetters, total: int, work: LetterWork | None, now: float
-) -> LettersView:
+    given: Mapping[str, str], found: FoundDeadLetters, total: int, work: DeadLetterProgress | None, now: float
+) -> DeadLetterListView:
     """Return the content of one page of the list."""
     is_filtered = bool(given_of(given))
-    return LettersView(
+    return DeadLetterListView(
         fields_of(given),
         given_of(given),
         count(total),
@@ -116,10 +116,10 @@ _UNORDERED: Final = (
 )
 
 
-def fault_view(given: Mapping[str, str], fault: str, work: LetterWork | None, now: float) -> LettersView:
+def fault_view(given: Mapping[str, str], fault: str, work: DeadLetterProgress | None, now: float) -> DeadLetterListView:
     """Return the content of a list that could not be read; it offers no actions."""
     shown = None if work is None else work_display(work, now)
-    return LettersView(fields_of(given), {}, "-", shown, (), fault, "", "", list_link(given), "")
+    return DeadLetterListView(fields_of(given), {}, "-", shown, (), fault, "", "", list_link(given), "")
 
 
 def fields_of(given: Mapping[str, str]) -> list[SearchField]:
@@ -127,10 +127,10 @@ def fields_of(given: Mapping[str, str]) -> list[SearchField]:
     return [SearchField(name, label, given[name]) for name, label in FIELDS.items()]
 
 
-def row_of(summary: LetterSummary, now: float) -> LetterDisplay:
+def row_of(summary: DeadLetterSummary, now: float) -> DeadLetterRow:
     """Format one dead letter for display."""
     died = summary.died_ms / 1000
-    return LetterDisplay(
+    return DeadLetterRow(
         summary.id,
         f"{SHOW}?{urlencode({'id': summary.id}, errors='replace')}",
         moment(died),
@@ -145,7 +145,7 @@ def row_of(summary: LetterSummary, now: float) -> LetterDisplay:
     )
 
 
-def work_display(work: LetterWork, now: float) -> WorkDisplay:
+def work_display(work: DeadLetterProgress, now: float) -> WorkDisplay:
     """Format the progress or the result of an action."""
     is_running = work.ended_at is None
     verb = _VERBS[work.action][0 if is_running else 1]
@@ -153,7 +153,7 @@ def work_display(work: LetterWork, now: float) -> WorkDisplay:
     return WorkDisplay(kind, f"{verb} {_letters(work.done)}", list(_work_lines(work, now)), is_running)
 
 
-def _work_lines(work: LetterWork, now: float) -> Iterator[str]:
+def _work_lines(work: DeadLetterProgress, now: float) -> Iterator[str]:
     lasted = seconds((work.ended_at or now) - work.started_at)
     began = f"{work.user} chose {work.chosen} {ago(work.started_at, now)}"
     if work.ended_at is None:
@@ -172,7 +172,7 @@ def _letters(number: int) -> str:
     return f"{number:,} dead letter{'' if number == 1 else 's'}"
 
 
-def _empty(found: FoundLetters, total: int, *, is_filtered: bool) -> str:
+def _empty(found: FoundDeadLetters, total: int, *, is_filtered: bool) -> str:
     if found.summaries:
         return ""
     if found.next is not None:
@@ -182,9 +182,9 @@ def _empty(found: FoundLetters, total: int, *, is_filtered: bool) -> str:
     return "There are no dead letters."
 
 
-def letter_page(details: LetterDetails, now: float) -> LetterPage:
+def details_view(details: DeadLetterDetails, now: float) -> DeadLetterDetailsView:
     """Format all data of one dead letter."""
-    return LetterPage(
+    return DeadLetterDetailsView(
         row_of(details.summary, now),
         [
             ("Source", details.source),
@@ -196,7 +196,7 @@ def letter_page(details: LetterDetails, now: float) -> LetterPage:
         [
             f"{moment(death.died_ms / 1000)}: {death.reason} after {count(death.attempts)} attempts"
             f"{f', the last: {death.last}' if death.last else ''}; then replayed"
-            for death in details.deaths
+            for death in details.earlier
         ],
         [*(f"{name} {channel}".rstrip() for name, channel in details.events)]
         + ([f"and {count(details.more_events)} more"] if details.more_events else []),

@@ -4,42 +4,42 @@ from __future__ import annotations
 
 import pytest
 
-from sockudo_queue.observability.status_page.letters import (
-    FoundLetters,
-    LetterFilter,
-    LetterPosition,
-    LetterSummary,
-    LetterWork,
+from sockudo_queue.observability.status_page.dead_letters import (
+    DeadLetterFilter,
+    DeadLetterPosition,
+    DeadLetterProgress,
+    DeadLetterSummary,
+    FoundDeadLetters,
+    dead_letter_position_of,
     filter_of,
-    letter_position_of,
 )
-from sockudo_queue.observability.status_page.letters_view import FIELDS, PURGE, REPLAY, list_view, work_display
+from sockudo_queue.observability.status_page.dead_letters_view import FIELDS, PURGE, REPLAY, list_view, work_display
 
 NOW = 1_800_000_000.0
 NOTHING = dict.fromkeys(FIELDS, "")
-SUMMARY = LetterSummary("r.0", "j", int(NOW * 1000) - 60_000, "shop", "orders", "exhausted", "status-503", 10, None)
+SUMMARY = DeadLetterSummary("r.0", "j", int(NOW * 1000) - 60_000, "shop", "orders", "exhausted", "status-503", 10, None)
 
 
-def work(**fields: object) -> LetterWork:
+def work(**fields: object) -> DeadLetterProgress:
     given = {"ended_at": NOW, "seen": 5, "done": 5, "gone": 0, "left": {}, "fault": ""} | fields
-    return LetterWork(REPLAY, "all", "ada", NOW - 3, **given)  # type: ignore[arg-type]
+    return DeadLetterProgress(REPLAY, "all", "ada", NOW - 3, **given)  # type: ignore[arg-type]
 
 
 def test_a_filter_is_read_from_a_form() -> None:
     assert filter_of(NOTHING).is_everything
     given = NOTHING | {"app": "shop", "older": "2h"}
-    assert filter_of(given) == LetterFilter(app="shop", older=7200.0)
+    assert filter_of(given) == DeadLetterFilter(app="shop", older=7200.0)
     with pytest.raises(ValueError, match=r"^Newer than must be a number with s, m, h, d or w; for example 15m\.$"):
         filter_of(NOTHING | {"newer": "soon"})
 
 
 @pytest.mark.parametrize("text", ["", "-", "1", "1-", "-1", "x-1", "\u0665-1", "1-1-1", "1" * 50 + "-1"])
 def test_text_that_is_no_position_is_ignored(text: str) -> None:
-    assert letter_position_of(text) is None
+    assert dead_letter_position_of(text) is None
 
 
 def test_a_position_survives_as_text() -> None:
-    assert letter_position_of(str(LetterPosition(1_700_000_000_000, 3))) == (1_700_000_000_000, 3)
+    assert dead_letter_position_of(str(DeadLetterPosition(1_700_000_000_000, 3))) == (1_700_000_000_000, 3)
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,10 @@ def test_titles_name_the_action() -> None:
 
 
 def test_a_list_that_is_empty_says_why() -> None:
-    done, cut = FoundLetters((), None, is_complete=True), FoundLetters((), LetterPosition(1, 1), is_complete=False)
+    done, cut = (
+        FoundDeadLetters((), None, is_complete=True),
+        FoundDeadLetters((), DeadLetterPosition(1, 1), is_complete=False),
+    )
     assert list_view(NOTHING, done, 0, None, NOW).empty == "There are no dead letters."
     filtered = list_view(NOTHING | {"app": "x"}, done, 7, None, NOW)
     assert filtered.empty == "No dead letter matches. Without the filter there are 7."
@@ -75,7 +78,7 @@ def test_a_list_that_is_empty_says_why() -> None:
 
 
 def test_a_list_without_an_order_says_so() -> None:
-    view = list_view(NOTHING, FoundLetters([SUMMARY], None, is_complete=False), 99, None, NOW)
+    view = list_view(NOTHING, FoundDeadLetters([SUMMARY], None, is_complete=False), 99, None, NOW)
     assert view.older == ""
     assert "in no order" in view.note
     assert (view.rows[0].events, view.rows[0].attempts, view.scope) == ("-", "10", "all")
