@@ -27,7 +27,7 @@ from tests.helpers.redis_proxy import RedisProxy
 from tests.helpers.redis_server import RedisServer
 
 REPLICAS: Final = 3
-SAMPLE_EVERY: Final = 5.0
+SAMPLE_INTERVAL: Final = 5.0
 SETTLE_SECONDS: Final = 420.0
 """How long everything may take to come in once nothing fails: the budget of the last job's retries, and some."""
 
@@ -70,7 +70,7 @@ class Soak:
     def _rest(self, seconds: float) -> None:
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
-            if time.monotonic() - self._sampled > SAMPLE_EVERY:
+            if time.monotonic() - self._sampled > SAMPLE_INTERVAL:
                 self._sample()
             time.sleep(min(left, 0.5))
 

@@ -58,7 +58,7 @@ from sockudo_queue.services.alert_message import replica_name
 from sockudo_queue.services.alerts import AlertOutbox
 from sockudo_queue.services.attempt_history import AttemptHistory
 from sockudo_queue.services.controls import ControlsWatch
-from sockudo_queue.services.notifier import LAST_LOOK, take_over
+from sockudo_queue.services.notifier import TAKE_OVER_SECONDS, take_over
 from sockudo_queue.services.operator_pages import OperatorPages
 from sockudo_queue.services.peers import PeerWatch
 from sockudo_queue.services.sampler import Sampler
@@ -301,7 +301,7 @@ class Daemon:
         interval = self._settings.reliability.lease_renew_interval_ms / 1000
         upkeep = [*self._stack.upkeep, self._endpoints.forget_rested]
         if isinstance(driver := self._driver, PeerAware):
-            upkeep.append(lambda _: driver.look_around())
+            upkeep.append(lambda _: driver.discover_servers())
         cpu_affinity = CpuAffinity() if self._settings.one_core else None
         self._services.start(interval, self._app_source, self._unknown_apps, upkeep, self._refresher, cpu_affinity)
         if self._ingress is not None:
@@ -371,7 +371,7 @@ class Daemon:
         if not self._put_back():
             code = EXIT_FORCED
         if code == EXIT_STOPPED:
-            _in_time(self._take_over, LAST_LOOK)
+            _in_time(self._take_over, TAKE_OVER_SECONDS)
         self._operator_pages.finish(LAST_ACTION)
         if self._attempts is not None:
             _in_time(self._attempts.flush, LAST_ENTRIES)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-from sockudo_queue.commands.endpoints import endpoint_of, look_at
+from sockudo_queue.commands.endpoints import endpoint_of, inspect_endpoint
 from sockudo_queue.config import Settings, ascii_url
 from sockudo_queue.core import alert
 from sockudo_queue.delivery.factory import DeliveryStack, usable_options
@@ -25,7 +25,7 @@ def alert_findings(settings: Settings, *, send: bool) -> Iterator[Finding]:
             yield Finding(Level.ERROR, _SUBJECT, text)
         return
     endpoint = endpoint_of(ascii_url(url.revealed.strip()))
-    level, text = look_at(endpoint, usable_options(settings, None), verify=True)
+    level, text = inspect_endpoint(endpoint, usable_options(settings, None), verify=True)
     yield Finding(level, _SUBJECT, f"{endpoint}: {text}")
     if send:
         yield _sent(settings)

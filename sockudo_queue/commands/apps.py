@@ -52,7 +52,7 @@ class AppLookup:
 
 
 @contextmanager
-def app_look_up(loaded: Loaded, inline: Sequence[App]) -> Iterator[AppLookup]:
+def app_lookup(loaded: Loaded, inline: Sequence[App]) -> Iterator[AppLookup]:
     """Return a look-up, and close its connection at the end. It connects only for an app that is not in the file."""
     store = make_store(loaded.settings)
     try:

@@ -103,7 +103,7 @@ def _findings(options: argparse.Namespace) -> Iterator[Finding]:
 
 
 def _where_usable(
-    subject: str, groups: Collection[str], loaded: Loaded, look: Callable[[], Iterator[Finding]]
+    subject: str, groups: Collection[str], loaded: Loaded, findings: Callable[[], Iterator[Finding]]
 ) -> Iterator[Finding]:
     """Skip a check whose settings are invalid: with their defaults, it would check something else."""
     if not loaded.file_was_read:
@@ -112,7 +112,7 @@ def _where_usable(
         yield Finding(Level.WARNING, subject, "skipped because its settings are invalid")
     else:
         try:
-            yield from look()
+            yield from findings()
         except SettingsError as error:
             for fault in error.faults:
                 yield Finding(Level.ERROR, SETTINGS, fault)

@@ -33,7 +33,7 @@ from sockudo_queue.drivers.base import Finding, Level
 CONNECT_SECONDS: Final = 5.0
 ALL_SECONDS: Final = 20.0
 """Time limit in seconds for all endpoints together, in case a resolver hangs."""
-AT_ONCE: Final = 16
+CONCURRENCY: Final = 16
 EXPIRES_SOON_DAYS: Final = 14
 
 
@@ -64,7 +64,10 @@ def endpoint_findings(
     options = _options(loaded.settings, servers)
     yield from _refused_functions(loaded, webhooks)
     yield from _side_by_side(
-        [(str(each), partial(look_at, each, options, verify=verify)) for each, verify in sorted(verified.items())]
+        [
+            (str(each), partial(inspect_endpoint, each, options, verify=verify))
+            for each, verify in sorted(verified.items())
+        ]
     )
     if probe:
         attempts = WebhookCaller(loaded.settings)
@@ -87,7 +90,7 @@ def _refused_functions(loaded: Loaded, webhooks: Iterable[tuple[App, Webhook]]) 
             yield Finding(Level.ERROR, f"app {app.id!r}, webhook {webhook.name}", f"must not be invoked: {NOT_ALLOWED}")
 
 
-def look_at(endpoint: ProbedEndpoint, options: HandleOptions, *, verify: bool) -> tuple[Level, str]:
+def inspect_endpoint(endpoint: ProbedEndpoint, options: HandleOptions, *, verify: bool) -> tuple[Level, str]:
     """Connect as a delivery would, without a request. Blocks for at most a few times `CONNECT_SECONDS`."""
     url = f"{endpoint}/"
     try:
@@ -204,7 +207,7 @@ def _side_by_side(tasks: Sequence[tuple[str, Callable[[], tuple[Level, str]]]]) 
             results[number] = tasks[number][1]()
             done.put(number)
 
-    for _ in range(min(AT_ONCE, len(tasks))):
+    for _ in range(min(CONCURRENCY, len(tasks))):
         threading.Thread(target=work, name="check", daemon=True).start()
     give_up_at = time.monotonic() + ALL_SECONDS
     for _ in tasks:

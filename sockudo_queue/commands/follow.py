@@ -67,7 +67,7 @@ class Follower:
         else:
             self.refused.pop(source, None)
 
-    def look_back(self) -> None:
+    def read_earlier(self) -> None:
         """Read the last minute again, but nothing from before the start."""
         for source, last in self._cursors.items():
             ms = int(last.partition("-")[0]) - AGAIN_MS
@@ -112,7 +112,7 @@ def follow(follower: Follower, *, as_json: bool) -> None:
         except BrokerUnavailable as error:
             if not is_lost:
                 print_error(f"attempts: the queue server: {error}; retrying")
-                follower.look_back()
+                follower.read_earlier()
             is_lost = True
             time.sleep(backoff.next())
             continue

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from sockudo_queue.commands.acted import acted_line, system_user
-from sockudo_queue.commands.apps import app_look_up
+from sockudo_queue.commands.apps import app_lookup
 from sockudo_queue.commands.context import EXIT_NO, OpenQueue, driver_of, load
 from sockudo_queue.commands.terminal import moment, plural, print_error, print_json, print_line
 from sockudo_queue.core.controls import WebhookKey
@@ -82,7 +82,7 @@ class _Action:
         """
         if or_paused and self.key in self.controls.pauses():
             return True
-        with app_look_up(self._queue.loaded, self._queue.apps) as apps:
+        with app_lookup(self._queue.loaded, self._queue.apps) as apps:
             app = apps.find(self.key.app)
         if app is None:
             print_error(f"{self._command}: there is no app {self.key.app}")

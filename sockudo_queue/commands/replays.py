@@ -16,14 +16,14 @@ from dataclasses import replace
 import msgspec
 
 from sockudo_queue.commands.acted import acted_line, system_user
-from sockudo_queue.commands.apps import AppLookup, app_look_up
+from sockudo_queue.commands.apps import AppLookup, app_lookup
 from sockudo_queue.commands.context import EXIT_NO, OpenQueue, reached
 from sockudo_queue.commands.dead_letter_selection import none_matches, selection_of
 from sockudo_queue.commands.terminal import Progress, pace, plural, print_error, print_json, print_line
 from sockudo_queue.drivers.base import DeadLetterStore, StoredDeadLetter
 from sockudo_queue.operations import replay as replaying
 from sockudo_queue.operations.dead_letters import UNREADABLE, DeadLetterEntry, Selection
-from sockudo_queue.operations.replay import PURGED_AT_ONCE, REPLAYED_AT_ONCE, groups
+from sockudo_queue.operations.replay import PURGE_BATCH_SIZE, REPLAY_BATCH_SIZE, groups
 from sockudo_queue.runtime.streams import visible
 
 
@@ -35,7 +35,7 @@ def replay(options: argparse.Namespace) -> int:
     with reached(options) as queue:
         if queue is None:
             return EXIT_NO
-        with app_look_up(queue.loaded, queue.apps) as apps:
+        with app_lookup(queue.loaded, queue.apps) as apps:
             work = _Replay(queue, apps, selection, options)
             try:
                 work.run()
@@ -85,7 +85,7 @@ class _Replay:
     @property
     def _at_once(self) -> int:
         """Number of dead letters per call: at most those of one second, because they become ready at the same time."""
-        return min(REPLAYED_AT_ONCE, max(int(self._rate), 1)) if self._rate else REPLAYED_AT_ONCE
+        return min(REPLAY_BATCH_SIZE, max(int(self._rate), 1)) if self._rate else REPLAY_BATCH_SIZE
 
     def print_end(self) -> None:
         """Print what was done and what was skipped, however the run ended."""
@@ -163,7 +163,7 @@ def purge(options: argparse.Namespace) -> int:
 def _purge(letters: DeadLetterStore, chosen: Sequence[StoredDeadLetter], options: argparse.Namespace) -> int:
     progress, done = Progress("purged", len(chosen), silent=options.json), 0
     try:
-        for group in groups(chosen, PURGED_AT_ONCE):
+        for group in groups(chosen, PURGE_BATCH_SIZE):
             done += sum(letters.purge(group))
             progress.at(done)
     finally:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from sockudo_queue.commands import samples
-from sockudo_queue.commands.apps import AppCredentials, app_look_up, credentials_of
+from sockudo_queue.commands.apps import AppCredentials, app_lookup, credentials_of
 from sockudo_queue.commands.attempts import WebhookCaller
 from sockudo_queue.commands.context import EXIT_NO, driver_of, load, page_address
 from sockudo_queue.commands.terminal import print_error, print_json, print_line, table
@@ -42,7 +42,7 @@ class Result:
 def send_test(options: argparse.Namespace) -> int:
     """Call the webhooks of an app, or add a job for them to the queue."""
     loaded, inline = load(options)
-    with app_look_up(loaded, inline) as apps:
+    with app_lookup(loaded, inline) as apps:
         app = apps.find(options.app)
     if app is None:
         known = ", ".join(each.id for each in inline[:20]) or "none"

@@ -25,7 +25,7 @@ from sockudo_queue.core.matching import (
     wanted_namespaces,
 )
 
-_EVENTS_AT_ONCE: Final = 100
+_EVENT_BATCH_SIZE: Final = 100
 """Events that are looked up between two calls of `pause`."""
 _WORTH_SHARING: Final = 10
 """Minimum events of a match for which its tuple is shared between webhooks."""
@@ -70,8 +70,8 @@ class WebhookIndex:
 
     def _events_of_groups(self, job: Job, pause: Pause | None) -> dict[int, list[Event]]:
         events_of: defaultdict[int, list[Event]] = defaultdict(list)
-        for start in range(0, len(job.events), _EVENTS_AT_ONCE):
-            for event in job.events[start : start + _EVENTS_AT_ONCE]:
+        for start in range(0, len(job.events), _EVENT_BATCH_SIZE):
+            for event in job.events[start : start + _EVENT_BATCH_SIZE]:
                 lookup = self._by_type.get(event.name)
                 if lookup is not None:
                     for group in lookup.candidates(event.channel):

@@ -15,7 +15,7 @@ from typing import Final
 
 from sockudo_queue.config import RegularFile
 
-FILES_EVERY: Final = 1.0
+FILE_CHECK_INTERVAL: Final = 1.0
 """Seconds between two checks of the certificate files, so that a renewed or removed file is noticed."""
 
 _Identity = tuple[int, ...] | None
@@ -45,19 +45,19 @@ class CertificateFiles:
 
     def __init__(self, paths: Sequence[str]) -> None:
         self._paths = paths
-        self.look_at = float("-inf")
+        self.check_at = float("-inf")
         """When (monotonic) `present` checks the files again; until then it returns the last state."""
         self._present = Certificates()
 
-    def look_again(self) -> None:
+    def recheck(self) -> None:
         """Check the files at the next call of `present`, even if the interval has not passed."""
-        self.look_at = float("-inf")
+        self.check_at = float("-inf")
 
     def present(self) -> Certificates:
         """Return the current state of the files, checked once a second. Never blocks for long."""
         now = time.monotonic()
-        if now >= self.look_at:
-            self.look_at = now + FILES_EVERY
+        if now >= self.check_at:
+            self.check_at = now + FILE_CHECK_INTERVAL
             identities = tuple(map(_identity, self._paths))
             if identities != self._present.identities or self._present.fault:
                 self._present = self._opened(identities)

@@ -322,7 +322,7 @@ class HandlePool:
 
         Raises `TlsFault` if a certificate file that the route needs cannot be read.
         """
-        trust = self._trust if time.monotonic() < self._files.look_at else self._files.present()
+        trust = self._trust if time.monotonic() < self._files.check_at else self._files.present()
         if trust is not self._trust:
             self._drop_outdated(trust)
         if trust.fault and route.needs_certificates:
@@ -369,9 +369,9 @@ class HandlePool:
         for handle in outdated:
             handle.curl.close()
 
-    def look_at_files(self) -> None:
+    def recheck_files(self) -> None:
         """Let the next attempt check the certificate files: a renewed file may be why TLS has failed."""
-        self._files.look_again()
+        self._files.recheck()
 
     def ask_dns(self, route: Route) -> None:
         """Let the next attempts on a route bypass the DNS cache: the cached address has led to a failure."""

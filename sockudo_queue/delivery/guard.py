@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from sockudo_queue.delivery.addresses import Address, Rules, meanings, refusal
 
-LOOK_UP_EVERY: Final = 60.0
+LOOKUP_INTERVAL: Final = 60.0
 """Seconds between two look-ups of a service's host name."""
 
 
@@ -67,7 +67,7 @@ class Guard:
 
     def look_up(self, service: Service, now: float) -> None:
         """Update the addresses of a service, unless it was looked up recently. May block for seconds."""
-        if _is_literal(service.host) or now - self._looked_up_at.get(service, -LOOK_UP_EVERY) < LOOK_UP_EVERY:
+        if _is_literal(service.host) or now - self._looked_up_at.get(service, -LOOKUP_INTERVAL) < LOOKUP_INTERVAL:
             return
         try:
             found = socket.getaddrinfo(service.host, service.port, type=socket.SOCK_STREAM)

@@ -112,7 +112,7 @@ class CurlAdapter(BaseAdapter):
                 if failed is not None and failed.failure is Failure.DNS and isinstance(failed, TimeFault):
                     return self.pool.set_aside
             case Failure.TLS:
-                self.pool.look_at_files()
+                self.pool.recheck_files()
             case Failure.TOO_MANY_BYTES | Failure.INTERNAL:
                 return self.pool.close
         return self.pool.give_back

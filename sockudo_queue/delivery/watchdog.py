@@ -20,7 +20,7 @@ from typing import Final
 
 CUT_AFTER: Final = 0.1
 """Seconds past an attempt's deadline after which its connection is cut."""
-LOOK_AFTER: Final = 0.1
+CHECK_AFTER: Final = 0.1
 """Seconds before a new attempt is first checked: nearly all end earlier, and a check costs a system call."""
 OVERHEAD: Final = 1 << 20
 """Bytes allowed beside a response's body: libcurl accepts some 300 KB of headers, and a handshake is shorter."""
@@ -36,7 +36,7 @@ class ConnectionWatchdog:
     `enforce` is for another thread.
     """
 
-    __slots__ = ("_flooded", "_limit", "_lock", "_look_at", "_seen", "_seen_bytes", "_sockets", "deadline")
+    __slots__ = ("_check_at", "_flooded", "_limit", "_lock", "_seen", "_seen_bytes", "_sockets", "deadline")
 
     def __init__(self, max_response_bytes: int) -> None:
         self.deadline = 0.0
@@ -45,7 +45,7 @@ class ConnectionWatchdog:
         self._sockets: dict[int, socket.socket] = {}  # by descriptor, the latest last
         self._flooded = -1.0  # the deadline of the attempt that was cut because of too many bytes
         self._seen: object = None  # the last attempt that `enforce` saw, and its connection
-        self._look_at = 0.0
+        self._check_at = 0.0
         self._seen_bytes = 0
 
     def opened(self, descriptor: int, _purpose: int) -> int:
@@ -87,9 +87,9 @@ class ConnectionWatchdog:
                 return
             latest = next(reversed(self._sockets.values()))
             if self._seen != (deadline, latest):
-                self._seen, self._look_at = (deadline, latest), min(now + LOOK_AFTER, deadline + CUT_AFTER)
+                self._seen, self._check_at = (deadline, latest), min(now + CHECK_AFTER, deadline + CUT_AFTER)
                 self._seen_bytes = -1
-            if now < self._look_at:
+            if now < self._check_at:
                 return
             received = _received(latest)
             if self._seen_bytes < 0:

@@ -331,7 +331,7 @@ class PeerAware(Protocol):
 
     peers: Peers
 
-    def look_around(self) -> None:
+    def discover_servers(self) -> None:
         """Query the current servers of the broker. May block; never raises.
 
         New servers are reported to the callback that was passed when the driver was built.

@@ -12,10 +12,10 @@ from sockudo_queue.drivers.base import DeadLetterStore
 from sockudo_queue.errors import AppStoreUnavailable, AppUnreadable
 from sockudo_queue.operations.dead_letters import DeadLetterEntry
 
-REPLAYED_AT_ONCE: Final = 10
+REPLAY_BATCH_SIZE: Final = 10
 """Maximum number of dead letters per call. It is small because a body may have a megabyte, and because progress is
 reported per call."""
-PURGED_AT_ONCE: Final = 500
+PURGE_BATCH_SIZE: Final = 500
 
 FindApp = Callable[[str], App | None]
 """Finds an app by its id. May raise `AppStoreUnavailable` or `AppUnreadable`."""

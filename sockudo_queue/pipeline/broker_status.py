@@ -77,7 +77,7 @@ class BrokerWatch:
         """Record an answer of the broker, or of one source. `losses` is the value from before the call."""
         if self._started and not (self._silent and ("" in self._silent or source in self._silent)):
             return
-        self._heard(losses, "", source)
+        self._record_answer(losses, "", source)
 
     def source_worked(self, losses: int, source: str) -> None:
         """Record that a source answered its notifier thread; `losses` as in `worked`."""
@@ -93,7 +93,7 @@ class BrokerWatch:
         """Record that a source refused the call of its notifier thread. It is then excluded, but no longer silent."""
         self.failed(error)
         if error.source in self._silent:
-            self._heard(losses, error.source)
+            self._record_answer(losses, error.source)
 
     def failed(self, error: BrokerError) -> None:
         """Record a failed call. A refusal by one source only is not an outage."""
@@ -135,7 +135,7 @@ class BrokerWatch:
             if begins:
                 self._on_source_change(source, error.reason)
 
-    def _heard(self, losses: int, *sources: str) -> None:
+    def _record_answer(self, losses: int, *sources: str) -> None:
         with self._lock:
             was_lost = bool(self._silent)
             for answering in sources:

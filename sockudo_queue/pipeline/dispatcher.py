@@ -126,9 +126,9 @@ class Dispatcher:
             self._metrics.breaker(*webhook, BreakerState.CLOSED)
             report_closed(self._log, self._raise_alert, *webhook, failing_s)
 
-    def look_at(self, admission: Admission) -> None:
+    def check_overdue(self, admission: Admission) -> None:
         """Check a running attempt that takes longer than usual."""
-        self._endpoints.look_at(admission, time.monotonic())
+        self._endpoints.check_overdue(admission, time.monotonic())
 
     def enforce_deadlines(self) -> None:
         """End attempts that exceed their deadline; to be called many times a second."""

@@ -62,7 +62,7 @@ class Isolation:
             if self.holds and self._suspect == receipt:
                 self._release()
 
-    def look(self, now: float) -> None:
+    def update(self, now: float) -> None:
         """Release the other claims if the suspect has ended or has become slow; to be called many times a second."""
         if self.holds and (now >= self._release_at or self._suspect not in self._held()):
             self.end(self._suspect)

@@ -72,7 +72,7 @@ class Resolver:
     ) -> None:
         self._registry = registry
         self._unknown_apps = unknown_apps
-        self._look_ups = LookupSchedule()
+        self._lookups = LookupSchedule()
         self._log = log
         self._paused = paused or none_paused()
         self._max_lapses = max_lapses
@@ -141,7 +141,7 @@ class Resolver:
         except AppUnreadable:
             return self._unknown_app(claim, state, job, "unreadable-app")
         if state.webhook is None and (app is None or self._unknown_apps.is_counting):
-            self._unknown_apps.saw(job.app_id, known=app is not None, fresh=not claim.state)
+            self._unknown_apps.record(job.app_id, known=app is not None, fresh=not claim.state)
         if app is None:
             return self._unknown_app(claim, state, job, "unknown-app")
         if app.is_over_ceiling:  # its webhooks are unknown, so the stored state is kept
@@ -269,7 +269,7 @@ class Resolver:
         for unknown apps, the configuration is probably wrong, and the budget is suspended.
         """
         now, asked_ms = claim.now_ms(), _delay_until_known(state)
-        delay_ms = self._look_ups.delay_ms(now, asked_ms)
+        delay_ms = self._lookups.delay_ms(now, asked_ms)
         began = state.budget_from if state.budget_from is not None else now
         stands_still = reason == "unknown-app" and self._unknown_apps.prevail
         began += delay_ms if stands_still else delay_ms - asked_ms
@@ -315,8 +315,8 @@ def _fresh(state: DeliveryState, job: Job, webhook: str) -> DeliveryState:
 
 
 def _looked_for(state: DeliveryState, job: Job, began: int | None) -> DeliveryState:
-    looks = state.attempts + (state.webhook is None)  # the counter of a delivery is for attempts at its webhook
-    return msgspec.structs.replace(state, app=job.app_id, attempts=looks, budget_from=began)
+    lookups = state.attempts + (state.webhook is None)  # the counter of a delivery is for attempts at its webhook
+    return msgspec.structs.replace(state, app=job.app_id, attempts=lookups, budget_from=began)
 
 
 def _state_of(claim: Claim) -> DeliveryState | None:

@@ -174,10 +174,10 @@ class Supervisor:
             now = time.monotonic()
             if self._context.pool.threads < self._context.pool.slots and not self._deaths_within(DEATH_PAUSE):
                 self._context.pool.fill()  # an earlier start of a thread failed
-            self._context.isolation.look(now)
+            self._context.isolation.update(now)
             self._context.dispatcher.enforce_deadlines()
             for worker in list(self.workers.values()):
                 slot = worker.slot
                 if slot.busy_since and now - slot.busy_since > self._slow and slot.admission is not None:
-                    self._context.dispatcher.look_at(slot.admission)
+                    self._context.dispatcher.check_overdue(slot.admission)
                     self._context.pool.give_back(slot)

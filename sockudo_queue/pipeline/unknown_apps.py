@@ -23,10 +23,10 @@ MIN_KNOWN_TO_RECOVER: Final = RECENT * 3 // 4
 mixed traffic."""
 SHOWN: Final = 80
 """Maximum characters of an app id that are logged: any client that can queue a job chooses the id."""
-LOOKS_A_SECOND: Final = 100
+LOOKUPS_PER_SECOND: Final = 100
 """Maximum retries per second and process of jobs that wait for their app. Each takes a slot for a round trip: with 200
 a second, known jobs lost 18 % of their throughput on a busy machine. 100,000 jobs take 17 minutes."""
-LATER_LOOKS: Final = 80
+LATER_LOOKUPS_PER_SECOND: Final = 80
 """Maximum of these for jobs that have waited before, so that a fresh job is retried soon."""
 FIRST_MS: Final = 1_000
 """Milliseconds until the first retry of a job, unless too many are due by then."""
@@ -47,9 +47,9 @@ class UnknownApps:
         self._unknown = ""  # the latest unknown app; the job that changes the verdict may be of a known one
         self._any_known = False
         self.is_counting = True
-        """Whether a job of a known app can change anything. If not, as usual, callers may skip `saw`."""
+        """Whether a job of a known app can change anything. If not, as usual, callers may skip `record`."""
 
-    def saw(self, app: str, *, known: bool, fresh: bool = True) -> None:
+    def record(self, app: str, *, known: bool, fresh: bool = True) -> None:
         """Count one job of an app.
 
         Once any app was known, a retried job of an unknown app does not count. Before that it does, because after a
@@ -106,7 +106,7 @@ class LookupSchedule:
 
     def delay_ms(self, now_ms: int, min_ms: int) -> int:
         """Return the milliseconds until the retry: `min_ms`, or more if too many are due by then."""
-        limit = LOOKS_A_SECOND if min_ms <= FIRST_MS else LATER_LOOKS
+        limit = LOOKUPS_PER_SECOND if min_ms <= FIRST_MS else LATER_LOOKUPS_PER_SECOND
         with self._lock:
             self._drop_past(now_ms // 1000)
             wanted = (now_ms + min_ms) // 1000
@@ -118,7 +118,7 @@ class LookupSchedule:
             self._due[second] = due + 1
         if second == wanted:
             return min_ms
-        return second * 1000 + due * 1000 // LOOKS_A_SECOND - now_ms
+        return second * 1000 + due * 1000 // LOOKUPS_PER_SECOND - now_ms
 
     def _drop_past(self, second: int) -> None:
         if second != self._second:

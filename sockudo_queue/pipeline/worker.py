@@ -28,7 +28,7 @@ from sockudo_queue.pipeline.resolve import Resolver
 from sockudo_queue.pipeline.settlements import SettlementRecorder
 from sockudo_queue.runtime.backoff import Backoff
 
-IDLE_LOOK: Final = 5.0
+IDLE_POLL_INTERVAL: Final = 5.0
 """Seconds after which an idle worker polls for work. Notifiers wake it much earlier; the poll covers a lost wake-up."""
 
 EXPECTED_WITHIN: Final = 30.0
@@ -162,7 +162,7 @@ class Worker:
     def _until_due(self, asked_at: float) -> float:
         """Return the seconds until an idle worker polls, after a claim at `asked_at` found nothing."""
         self._forget_due(asked_at)
-        return min(IDLE_LOOK, max(self._due[0] - time.monotonic(), 0.0)) if self._due else IDLE_LOOK
+        return min(IDLE_POLL_INTERVAL, max(self._due[0] - time.monotonic(), 0.0)) if self._due else IDLE_POLL_INTERVAL
 
     def _forget_due(self, until: float) -> None:
         del self._due[: bisect_right(self._due, until)]

@@ -18,7 +18,7 @@ from typing import Final
 
 from sockudo_queue.runtime.backoff import Backoff
 
-LOOK_EVERY: Final = 0.5
+CHECK_INTERVAL: Final = 0.5
 """Seconds between two checks. The kernel counts in hundredths, so much shorter intervals would measure noise."""
 BUSY: Final = 0.05
 """Minimum load, as a share of a core, for the restriction to one core. It already saves CPU at 100 jobs a second."""
@@ -76,7 +76,7 @@ class CpuAffinity:
         """Return whether there is more than one core to choose from."""
         return len(self._cores) > 1
 
-    def look(self) -> None:
+    def update(self) -> None:
         """Set the affinity according to the load since the last check."""
         own, now = time.process_time(), time.monotonic()
         own_share, seconds = (own - self._own) / max(now - self._at, 0.001), now - self._at

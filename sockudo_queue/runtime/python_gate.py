@@ -16,7 +16,7 @@ from typing import Any, Final, ParamSpec, TypeVar, cast
 P = ParamSpec("P")
 T = TypeVar("T")
 
-AT_ONCE: Final = 2
+CONCURRENCY: Final = 2
 """One runs, and one is on its way to or from the network or is being woken. More threads only compete for the lock."""
 
 
@@ -33,9 +33,9 @@ class PythonGate:
     others. Threads that never enter it, such as services, may make the same calls.
     """
 
-    def __init__(self, at_once: int = AT_ONCE) -> None:
+    def __init__(self, concurrency: int = CONCURRENCY) -> None:
         self._lock = threading.Lock()
-        self._free = at_once
+        self._free = concurrency
         self._queue: deque[threading.Lock] = deque()
         self._this_thread = _ThisThread()
 

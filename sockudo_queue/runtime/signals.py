@@ -9,7 +9,7 @@ from typing import Final
 
 STOP_SIGNALS: Final = frozenset({signal.SIGTERM, signal.SIGINT})
 RELOAD_SIGNAL: Final = signal.SIGHUP
-LOOK_EVERY: Final = 0.05
+POLL_INTERVAL: Final = 0.05
 """Seconds between two checks for a signal; the maximum delay until a stop is noticed."""
 
 
@@ -24,5 +24,5 @@ def signalled(signals: Set[signal.Signals], timeout: float) -> int | None:
         left = give_up_at - time.monotonic()
         if left <= 0:
             return None
-        time.sleep(min(left, LOOK_EVERY))
+        time.sleep(min(left, POLL_INTERVAL))
     return received.si_signo

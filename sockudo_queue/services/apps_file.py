@@ -9,7 +9,7 @@ from sockudo_queue.apps.file_watcher import AppSource
 from sockudo_queue.observability.invalid_webhooks import log_invalid_webhooks
 from sockudo_queue.pipeline.unknown_apps import UnknownApps
 
-RELOAD_EVERY: Final = 1.0
+RELOAD_INTERVAL: Final = 1.0
 """Seconds between two checks of the file."""
 
 
@@ -23,7 +23,7 @@ class AppsReload:
         self._asked = asked
         self._log = log
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """Reload if the file has changed or a reload was requested."""
         asked = self._asked.is_set()
         self._asked.clear()

@@ -18,18 +18,18 @@ from sockudo_queue.observability.reminder import Reminder
 from sockudo_queue.operations.controls import store_of
 from sockudo_queue.pipeline.paused import PausedWebhooks
 
-POLL_EVERY: Final = 1.0
-RELEASE_EVERY: Final = 0.1
+POLL_INTERVAL: Final = 1.0
+RELEASE_INTERVAL: Final = 0.1
 """Seconds between two calls that move held deliveries, while there are any."""
 SWEEP_FOR: Final = 10.0
 """Seconds after a resume in which every poll also looks for held deliveries: workers and other daemons may still park
 deliveries that they claimed before."""
-SWEEP_EVERY: Final = 30.0
-COUNT_EVERY: Final = 5.0
+SWEEP_INTERVAL: Final = 30.0
+COUNT_INTERVAL: Final = 5.0
 """Seconds between two counts of the held deliveries of paused webhooks."""
 REMIND_AFTER: Final = 600.0
 """Seconds after which the log repeats that pauses cannot be read."""
-COUNTED_AT_ONCE: Final = 50
+COUNT_BATCH_SIZE: Final = 50
 """Paused webhooks of one count, those counted longest ago; each costs one command per form of the queue."""
 
 
@@ -80,9 +80,9 @@ class ControlsWatch:
     @property
     def pause(self) -> float:
         """Return the seconds until the next poll."""
-        return RELEASE_EVERY if self._is_moving else POLL_EVERY
+        return RELEASE_INTERVAL if self._is_moving else POLL_INTERVAL
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """Poll once. Without an answer the known state stays in force, and no held deliveries are moved."""
         self.wakes.clear()
         is_current = self._read()
@@ -154,7 +154,7 @@ class ControlsWatch:
         """Make deliveries due that are held but not paused."""
         now = self._clock()
         if self._parking is None or not (
-            self._is_moving or now < self._sweep_until or now - self._swept_at >= SWEEP_EVERY
+            self._is_moving or now < self._sweep_until or now - self._swept_at >= SWEEP_INTERVAL
         ):
             return
         moved = self._parking.release(self._paused.webhooks)
@@ -164,12 +164,12 @@ class ControlsWatch:
 
     def _count(self) -> None:
         now = self._clock()
-        if now - self._counted_at < COUNT_EVERY:
+        if now - self._counted_at < COUNT_INTERVAL:
             return
         webhooks = sorted(self._paused.webhooks)
         known = {webhook: self.held.get(webhook, 0) for webhook in webhooks}
         last = {webhook: self._counted.get(webhook, float("-inf")) for webhook in webhooks}
-        turn = sorted(webhooks, key=last.__getitem__)[:COUNTED_AT_ONCE]
+        turn = sorted(webhooks, key=last.__getitem__)[:COUNT_BATCH_SIZE]
         counts = self._parking.held(turn) if self._parking is not None else [0] * len(turn)
         self._counted_at = now
         self._counted = last | dict.fromkeys(turn, now)

@@ -20,7 +20,7 @@ from sockudo_queue.observability.status_page.dead_letters import DeadLetterFilte
 from sockudo_queue.observability.status_page.dead_letters_view import PURGE
 from sockudo_queue.observability.web.actions import Actor
 from sockudo_queue.operations.dead_letters import UNREADABLE, DeadLetterEntry, Selection
-from sockudo_queue.operations.replay import PURGED_AT_ONCE, REPLAYED_AT_ONCE, FindApp, groups, obstacle, replay
+from sockudo_queue.operations.replay import PURGE_BATCH_SIZE, REPLAY_BATCH_SIZE, FindApp, groups, obstacle, replay
 
 MAX_REASONS: Final = 10
 MAX_REASON_LENGTH: Final = 300
@@ -109,13 +109,13 @@ class DeadLetterWork:
             self._ended.set()
 
     def _replay(self) -> None:
-        for entries in groups(self._replayable(), REPLAYED_AT_ONCE):
+        for entries in groups(self._replayable(), REPLAY_BATCH_SIZE):
             self._count(replay(self._letters, entries))
 
     def _purge(self) -> None:
         # The bodies are dropped, because those of a whole group may be large.
         chosen = (msgspec.structs.replace(entry.letter, body=b"", state=b"") for entry in self._chosen())
-        for letters in groups(chosen, PURGED_AT_ONCE):
+        for letters in groups(chosen, PURGE_BATCH_SIZE):
             self._count(self._letters.purge(letters))
 
     def _count(self, flags: list[bool]) -> None:

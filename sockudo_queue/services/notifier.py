@@ -14,7 +14,7 @@ MAX_WAIT: Final = 1.0
 """Maximum wait for jobs, in seconds; also how soon a notifier notices that the daemon stops."""
 BUSY_PAUSE: Final = 0.02
 """Pause in seconds while all workers are busy. They claim without a wake-up; the notifier only empties the list."""
-LAST_LOOK: Final = 0.5
+TAKE_OVER_SECONDS: Final = 0.5
 """Maximum seconds for moving the rest of Sockudo's list into our keys when the daemon stops."""
 
 
@@ -59,7 +59,7 @@ class Notifier:
 
 def take_over(context: WorkerContext, source: str) -> None:
     """Move all of Sockudo's list into our keys, because a Sockudo that stops at the same time deletes its list."""
-    give_up_at = time.monotonic() + LAST_LOOK
+    give_up_at = time.monotonic() + TAKE_OVER_SECONDS
     known, before = 0, -1
     # Each call moves a part; stop when a call finds no more than the one before.
     while known > before and not context.watch.is_lost and time.monotonic() < give_up_at:

@@ -14,10 +14,10 @@ from sockudo_queue.observability.reminder import Reminder
 if TYPE_CHECKING:
     from sockudo_queue.observability.metrics import Metrics
 
-LOOK_EVERY: Final = 5.0
-LOOK_AGAIN: Final = 1.0
+CHECK_INTERVAL: Final = 5.0
+RECHECK_INTERVAL: Final = 1.0
 """Seconds between checks while a clock is too far off for the daemon to be ready."""
-SIGNS_EVERY: Final = 60.0
+SIGNS_INTERVAL: Final = 60.0
 """Seconds between two checks for other workers; the list of clients of a large server is long."""
 SIGNS_FIRST: Final = 12
 """Number of first checks that also look for other workers, whose claims are visible only for moments."""
@@ -45,7 +45,7 @@ class PeerWatch:
         self._limit_ms = lease_ms / 3
         self._off: dict[str, Reminder] = {}
         self._is_far = False
-        self._looks = 0
+        self._checks = 0
         self._signs_at = float("-inf")
         self._sharing = Reminder(REMIND_AFTER)
         self._evicting = Reminder(REMIND_AFTER)
@@ -54,14 +54,14 @@ class PeerWatch:
     @property
     def pause(self) -> float:
         """Return the seconds until the next check."""
-        return LOOK_AGAIN if self._is_far else LOOK_EVERY
+        return RECHECK_INTERVAL if self._is_far else CHECK_INTERVAL
 
-    def try_to_look(self) -> None:
+    def try_poll(self) -> None:
         """Check once, unless the broker does not answer."""
         with contextlib.suppress(BrokerError):  # the notifiers also notice the outage, and report it
-            self.look()
+            self.poll()
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """Check once. Raises `BrokerError`."""
         skews = self._peers.skews()
         for skew in skews:
@@ -72,11 +72,11 @@ class PeerWatch:
         advice = "which is more than a third of the lease; synchronize the clocks"
         self._set_ready(f"{format_clock(far[0])}, {advice}" if far else None)
         now = time.monotonic()
-        self._looks += 1
-        if self._looks <= SIGNS_FIRST or now - self._signs_at >= SIGNS_EVERY:
+        self._checks += 1
+        if self._checks <= SIGNS_FIRST or now - self._signs_at >= SIGNS_INTERVAL:
             self._signs_at = now
             self._log_signs(self._peers.signs(), now)
-            self._look_at_evictions(now)
+            self._check_evictions(now)
 
     def _log_clock(self, skew: Skew) -> None:
         now = time.monotonic()
@@ -86,7 +86,7 @@ class PeerWatch:
         elif self._off.setdefault(skew.whose, Reminder(REMIND_AFTER)).is_due(now):
             self._log.warning("clock.skewed", clock=skew.whose, ahead_s=skew.ahead_ms / 1000, text=format_clock(skew))
 
-    def _look_at_evictions(self, now: float) -> None:
+    def _check_evictions(self, now: float) -> None:
         """Log that the broker may evict stored jobs: at the start, after a change, and at an interval."""
         before = self._evictions
         try:

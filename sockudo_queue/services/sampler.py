@@ -16,12 +16,12 @@ from sockudo_queue.observability.metrics import Metrics
 from sockudo_queue.observability.reminder import Reminder
 from sockudo_queue.observability.status_page.history import StatusHistory
 
-SAMPLE_EVERY: Final = 5.0
+SAMPLE_INTERVAL: Final = 5.0
 """Seconds between two samples, unless the driver requires a longer interval."""
-AUDIT_EVERY: Final = 60.0
+AUDIT_INTERVAL: Final = 60.0
 """Seconds between two searches for unreachable records."""
 REMIND_AFTER: Final = 3_600.0
-DROPS_A_LOOK: Final = 20
+MAX_DROPS_PER_SAMPLE: Final = 20
 """Maximum calls that drop dead letters in one sample; the rest waits for the next, so that a sample stays short."""
 
 
@@ -46,22 +46,22 @@ class Sampler:
         self._max_age_ms = max_age_ms
         self._raise_alert = raise_alert
         self._logged_trimmed = self._logged_lost = self._reported_evicted = 0
-        self._audited_at = time.monotonic() - AUDIT_EVERY
+        self._audited_at = time.monotonic() - AUDIT_INTERVAL
         self._adrift = Reminder(REMIND_AFTER)
 
-    def try_to_look(self, failed: Callable[[BrokerError], None]) -> None:
+    def try_sample(self, failed: Callable[[BrokerError], None]) -> None:
         """Sample once. `failed` gets errors that are refusals of the broker.
 
         A success proves little: a replica, or a server that cannot write to its disk, can still be read.
         """
         try:
-            self.look()
+            self.sample()
         except BrokerUnavailable:
             pass  # the notifiers notice an outage sooner, and report its start and end
         except BrokerError as error:
             failed(error)
 
-    def look(self) -> None:
+    def sample(self) -> None:
         """Query the queue. Raises `BrokerError`; the page gets a sample anyway."""
         depth, oldest = None, None
         try:
@@ -81,7 +81,7 @@ class Sampler:
     def _drop_old_letters(self) -> None:
         if not self._max_age_ms:
             return
-        for _ in range(DROPS_A_LOOK):
+        for _ in range(MAX_DROPS_PER_SAMPLE):
             dropped = self._driver.dead_letters.drop_older(self._max_age_ms)
             if not dropped:
                 return
@@ -90,14 +90,14 @@ class Sampler:
     def _audit(self) -> None:
         """Restore unreachable records, at most once a minute."""
         now = time.monotonic()
-        if not isinstance(self._driver, Auditable) or now - self._audited_at < AUDIT_EVERY:
+        if not isinstance(self._driver, Auditable) or now - self._audited_at < AUDIT_INTERVAL:
             return
         self._audited_at = now
         lost, restored, unreachable = self._driver.audit()
         if lost:
             self._metrics.records_lost(lost)
         if restored:
-            self._audited_at -= AUDIT_EVERY  # there may be more
+            self._audited_at -= AUDIT_INTERVAL  # there may be more
             self._metrics.records_restored(restored)
             self._log.warning("records.restored", count=restored)
         self._metrics.records_unreachable(unreachable)

@@ -17,16 +17,16 @@ from sockudo_queue.drivers.base import BufferedDriver
 from sockudo_queue.pipeline.supervisor import Supervisor
 from sockudo_queue.pipeline.unknown_apps import UnknownApps
 from sockudo_queue.pipeline.worker import LIVE_WITHIN, WorkerContext
-from sockudo_queue.runtime.cpu_affinity import LOOK_EVERY, CpuAffinity
+from sockudo_queue.runtime.cpu_affinity import CHECK_INTERVAL, CpuAffinity
 from sockudo_queue.services import alerts
-from sockudo_queue.services.apps_file import RELOAD_EVERY, AppsReload
+from sockudo_queue.services.apps_file import RELOAD_INTERVAL, AppsReload
 from sockudo_queue.services.attempt_history import FLUSH_SECONDS, AttemptHistory
 from sockudo_queue.services.batch_flusher import BatchFlusher
 from sockudo_queue.services.controls import ControlsWatch
 from sockudo_queue.services.lease_renewer import LeaseRenewer
 from sockudo_queue.services.notifier import Notifier
 from sockudo_queue.services.peers import PeerWatch
-from sockudo_queue.services.sampler import SAMPLE_EVERY, Sampler
+from sockudo_queue.services.sampler import SAMPLE_INTERVAL, Sampler
 from sockudo_queue.services.settler import SettlerThread
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from sockudo_queue.services.ingress import Ingress
 
 
-UPKEEP_EVERY: Final = 10.0
+UPKEEP_INTERVAL: Final = 10.0
 """Seconds between two rounds of maintenance."""
 
 
@@ -78,14 +78,14 @@ class BackgroundThreads:
             until=self._context.abandoned,
             allowance=LIVE_WITHIN + renew_interval,
         )
-        every = SAMPLE_EVERY if self._settler is None else self._settler.driver.sample_seconds
-        self.every("sampler", lambda: every, partial(self._sampler.try_to_look, self._context.watch.failed))
+        every = SAMPLE_INTERVAL if self._settler is None else self._settler.driver.sample_seconds
+        self.every("sampler", lambda: every, partial(self._sampler.try_sample, self._context.watch.failed))
         if cpu_affinity is not None and cpu_affinity.is_possible:
-            self.every("cpu-affinity", lambda: LOOK_EVERY, cpu_affinity.look)
-        self.every("maintenance", lambda: UPKEEP_EVERY, partial(self._keep_up, upkeep))
+            self.every("cpu-affinity", lambda: CHECK_INTERVAL, cpu_affinity.update)
+        self.every("maintenance", lambda: UPKEEP_INTERVAL, partial(self._keep_up, upkeep))
         if app_source is not None:
             reload = AppsReload(app_source, unknown_apps, self.reload_asked, self._log)
-            self.every("apps-file", lambda: RELOAD_EVERY, reload.look, wakes=self.reload_asked)
+            self.every("apps-file", lambda: RELOAD_INTERVAL, reload.poll, wakes=self.reload_asked)
         if refresher is not None:
             self._serve("app-store", refresher.serve)
 
@@ -96,7 +96,7 @@ class BackgroundThreads:
 
     def watch_peers(self, watch: PeerWatch) -> None:
         """Start monitoring the queue's environment, for a driver that supports it."""
-        self.every("peers", lambda: watch.pause, watch.try_to_look)
+        self.every("peers", lambda: watch.pause, watch.try_poll)
 
     def every(
         self,
@@ -124,8 +124,8 @@ class BackgroundThreads:
         self._start(name, allowance, serve)
 
     def watch_controls(self, watch: ControlsWatch) -> None:
-        """Start what lets this daemon obey operators; workers claim nothing before its first look."""
-        self.every("controls", lambda: watch.pause, watch.look, wakes=watch.wakes)
+        """Start what lets this daemon obey operators; workers claim nothing before its first poll."""
+        self.every("controls", lambda: watch.pause, watch.poll, wakes=watch.wakes)
 
     def keep_attempts(self, attempts: AttemptHistory) -> None:
         """Start storing the attempt history; attempts that end during a stop are stored, too."""

@@ -179,7 +179,7 @@ def test_too_many_records_are_counted_and_left(lists: RedisLists, monkeypatch: p
 
 
 def test_many_records_are_put_back_bit_by_bit(lists: RedisLists, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "RESTORED_AT_ONCE", 2)
+    monkeypatch.setattr(sources, "RESTORE_BATCH_SIZE", 2)
     driver = lists.driver()
     delay(lists, driver)
     lists.client.delete(own("delayed"))

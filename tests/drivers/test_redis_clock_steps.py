@@ -153,16 +153,16 @@ def test_claim_in_flight_is_not_taken_over_after_the_clock_is_set_forward(queue:
 def test_expired_leases_are_claimed_without_signs_of_a_clock_step(monotonic: Monotonic) -> None:
     clock = ServerClock(LEASE_MS)
     assert clock.expired_until() == ANY_MOMENT
-    clock.heard(5_000_000, monotonic.ms / 1000)
+    clock.record_time(5_000_000, monotonic.ms / 1000)
     monotonic.ms += 60_000
     assert clock.expired_until() == 5_060_000 + STEP_MS
-    clock.heard(5_060_000 - 4_000, monotonic.ms / 1000)  # a reply that took its time
+    clock.record_time(5_060_000 - 4_000, monotonic.ms / 1000)  # a reply that took its time
     assert clock.set_back_ms() == 0
 
 
 def test_a_long_silence_and_a_step_hold_them_back_for_half_a_lease(monotonic: Monotonic) -> None:
     clock = ServerClock(LEASE_MS)
-    clock.heard(5_000_000, monotonic.ms / 1000)
+    clock.record_time(5_000_000, monotonic.ms / 1000)
     clock.not_answered()
     monotonic.ms += LEASE_MS / 3 + 1
     clock.not_answered()
@@ -171,7 +171,7 @@ def test_a_long_silence_and_a_step_hold_them_back_for_half_a_lease(monotonic: Mo
     assert clock.expired_until() == NO_MOMENT
     monotonic.ms += LEASE_MS / 2 + 1
     assert clock.expired_until() > 0
-    clock.heard(clock.now_ms() + STEP_MS + 1, monotonic.ms / 1000)
+    clock.record_time(clock.now_ms() + STEP_MS + 1, monotonic.ms / 1000)
     assert clock.expired_until() == NO_MOMENT
     monotonic.ms += LEASE_MS / 2 + 1
     assert clock.expired_until() > 0
@@ -187,9 +187,9 @@ def test_short_silence_delays_no_expired_lease(monotonic: Monotonic) -> None:
 
 def test_steps_back_add_up_until_they_are_made_good(monotonic: Monotonic) -> None:
     clock = ServerClock(LEASE_MS)
-    clock.heard(5_000_000, monotonic.ms / 1000)
-    clock.heard(5_000_000 - 20_000, monotonic.ms / 1000)
-    clock.heard(5_000_000 - 50_000, monotonic.ms / 1000)
+    clock.record_time(5_000_000, monotonic.ms / 1000)
+    clock.record_time(5_000_000 - 20_000, monotonic.ms / 1000)
+    clock.record_time(5_000_000 - 50_000, monotonic.ms / 1000)
     assert clock.set_back_ms() == 50_000
     clock.made_good(50_000)
     assert clock.set_back_ms() == 0
@@ -197,13 +197,13 @@ def test_steps_back_add_up_until_they_are_made_good(monotonic: Monotonic) -> Non
 
 def test_a_reply_from_before_a_step_does_not_count_as_another(monotonic: Monotonic) -> None:
     clock = ServerClock(LEASE_MS)
-    clock.heard(10_000_000, monotonic.ms / 1000)
+    clock.record_time(10_000_000, monotonic.ms / 1000)
     asked_before = monotonic.ms / 1000
     monotonic.ms += 20
-    clock.heard(10_000_020 - 3_600_000, monotonic.ms / 1000)
-    clock.heard(10_000_010, asked_before)
+    clock.record_time(10_000_020 - 3_600_000, monotonic.ms / 1000)
+    clock.record_time(10_000_010, asked_before)
     assert clock.expired_until() != NO_MOMENT
-    clock.heard(10_000_020 - 3_600_000, monotonic.ms / 1000)
+    clock.record_time(10_000_020 - 3_600_000, monotonic.ms / 1000)
     assert clock.set_back_ms() == 3_600_000
 
 
@@ -211,17 +211,17 @@ def test_a_step_forward_makes_an_earlier_one_good(monotonic: Monotonic) -> None:
     clock = ServerClock(LEASE_MS)
     for now_ms in (10_000_000, 6_400_000, 10_000_000):
         monotonic.ms += 1
-        clock.heard(now_ms, monotonic.ms / 1000)
+        clock.record_time(now_ms, monotonic.ms / 1000)
     assert clock.set_back_ms() == pytest.approx(0, abs=2)
 
 
 def test_a_process_that_is_stopped_before_it_reads_a_reply_sees_no_step(monotonic: Monotonic) -> None:
     clock = ServerClock(LEASE_MS)
-    clock.heard(10_000_000, monotonic.ms / 1000)
+    clock.record_time(10_000_000, monotonic.ms / 1000)
     asked_at = monotonic.ms / 1000
     monotonic.ms += 12_000
-    clock.heard(10_000_000, asked_at)
-    clock.heard(10_012_000, monotonic.ms / 1000)
+    clock.record_time(10_000_000, asked_at)
+    clock.record_time(10_012_000, monotonic.ms / 1000)
     assert clock.set_back_ms() == 0
     assert clock.expired_until() == 10_012_000 + STEP_MS
 
@@ -251,7 +251,7 @@ def test_a_long_refusal_holds_expired_leases_back_like_a_silence(monotonic: Mono
     clock.answered()  # a look is answered all the while
     clock.refused()
     assert clock.expired_until() == NO_MOMENT
-    clock.heard(5_000_000, monotonic.ms / 1000)
+    clock.record_time(5_000_000, monotonic.ms / 1000)
     assert clock.expired_until() == NO_MOMENT
     monotonic.ms += LEASE_MS / 2 + 1
     assert clock.expired_until() > 0

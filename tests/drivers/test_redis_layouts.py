@@ -121,7 +121,7 @@ def test_server_used_as_a_sentinel_is_reported(redis_server: RedisServer) -> Non
 
 def check_reported(link: Link, reported: set[tuple[str, int]], there: set[tuple[str, int]]) -> None:
     def all_are_reported() -> bool:
-        link.look_around()
+        link.discover_servers()
         return reported == there
 
     eventually(all_are_reported, 20)

@@ -318,7 +318,7 @@ READERS: Final[dict[str, Callable[[Any], object]]] = {
     "digits": replies.digits,
     "flags": replies.flags(2),
     "integer": replies.integer,
-    "look": replies.look,
+    "look": replies.peek_counts,
     "moment": replies.moment,
     "nodes": replies.nodes,
     "optional": replies.optional,
@@ -459,7 +459,7 @@ def test_invalid_topology_reply_is_an_outage(
     began = time.monotonic()
     with pytest.raises(BrokerError):
         link.call("PING", near="key", read=replies.PONG)
-    link.look_around()
+    link.discover_servers()
 
     assert time.monotonic() - began < 5
     link.close()

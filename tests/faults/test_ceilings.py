@@ -29,10 +29,10 @@ from tests.helpers.waiting import eventually
 LIST = "sockudo_queue::queue:webhooks"
 LIMIT_MEBIBYTES = 256
 SECONDS = 600 if SCALE >= 1 else 6
-HONEST_EVERY = 0.05
-HOSTILE_EVERY = 0.5
+HONEST_INTERVAL = 0.05
+HOSTILE_INTERVAL = 0.5
 GIANT_BYTES = 100_000_000  # a job of this size blocks Redis itself for a second, so there are two in ten minutes
-GIANT_EVERY = 200.0
+GIANT_INTERVAL = 200.0
 MAX_BACKLOG = 40  # jobs; more would measure how long Redis and the receiver take for what waits
 
 
@@ -109,18 +109,18 @@ class Load:
             number = len(self.pushed) + 1
             self.pushed[number] = time.monotonic()
             self._client.rpush(LIST, job(number))
-            time.sleep(HONEST_EVERY)
+            time.sleep(HONEST_INTERVAL)
         self._over.set()
         beside.join()
 
     def _push_hostile(self) -> None:
-        chance, giant_at = random.Random(1), time.monotonic() + GIANT_EVERY
-        while self._bodies and not self._over.wait(HOSTILE_EVERY):
+        chance, giant_at = random.Random(1), time.monotonic() + GIANT_INTERVAL
+        while self._bodies and not self._over.wait(HOSTILE_INTERVAL):
             if self._other.llen(LIST) < MAX_BACKLOG:
                 self._other.rpush(LIST, chance.choice(self._bodies))
                 self.hostile += 1
             if time.monotonic() > giant_at:
-                giant_at += GIANT_EVERY
+                giant_at += GIANT_INTERVAL
                 self._other.rpush(LIST, evil(event(data="x" * GIANT_BYTES)))
 
 

@@ -380,7 +380,7 @@ def test_a_policy_that_may_drop_jobs_is_warned_of_when_it_changes(kind: ServerKi
             watch = PeerWatch(RedisPeers(link, [source]), Metrics("redis", "webhooks"), Log(), lambda _: None, 30_000)
             for policy in ("noeviction", "volatile-lru", "allkeys-lru", "allkeys-lru", "allkeys-random", "noeviction"):
                 admin.config_set("maxmemory-policy", policy)
-                watch.look()
+                watch.poll()
             events = [event for event, _ in lines]
             if username is None:
                 assert events == ["eviction.possible", "eviction.possible", "eviction.off"]

@@ -12,7 +12,7 @@ import pytest
 from sockudo_queue.runtime.python_gate import PythonGate
 from tests.helpers.waiting import eventually
 
-AT_ONCE: Final = 2
+CONCURRENCY: Final = 2
 
 
 class Crowd:
@@ -59,7 +59,7 @@ def crowd(gate: PythonGate) -> Iterator[Crowd]:
 
 
 def test_turns_are_given_in_the_order_in_which_they_were_asked_for() -> None:
-    gate = PythonGate(AT_ONCE)
+    gate = PythonGate(CONCURRENCY)
     with crowd(gate) as people:
         for _ in range(6):
             people.come()

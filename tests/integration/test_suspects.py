@@ -45,7 +45,7 @@ class Process:
 
     def _look(self) -> None:
         while not self.stopping.wait(0.005):
-            self.isolation.look(time.monotonic())
+            self.isolation.update(time.monotonic())
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from sockudo_queue.core.apps import Webhook
 from sockudo_queue.core.outcome import Failure
 from sockudo_queue.core.secret import Secret
 from sockudo_queue.delivery.addresses import Rules
-from sockudo_queue.delivery.certificate_files import FILES_EVERY
+from sockudo_queue.delivery.certificate_files import FILE_CHECK_INTERVAL
 from sockudo_queue.delivery.certificates import file_faults
 from sockudo_queue.delivery.connections import HandleOptions
 from sockudo_queue.delivery.errors import DETAIL_LENGTH, TransportFault
@@ -162,7 +162,7 @@ def test_renewed_authority_costs_at_most_one_attempt_of_a_connection(tmp_path: P
     assert reasons[-1] == "delivered"
 
 
-@pytest.mark.parametrize("waits", [0.0, FILES_EVERY])
+@pytest.mark.parametrize("waits", [0.0, FILE_CHECK_INTERVAL])
 @pytest.mark.parametrize("file", ["ca_file", "client_cert_file"])
 def test_pipe_in_the_place_of_a_file_of_certificates_blocks_no_attempt(
     authority: Authority, file: str, waits: float
@@ -192,7 +192,7 @@ def test_file_that_holds_no_certificate_any_more_is_named(authority: Authority) 
     sender = sender_with(ca_file=str(authority.ca_file))
     with Receiver(tls=authority.server()) as receiver:
         authority.ca_file.write_text("CANARY")
-        time.sleep(FILES_EVERY)
+        time.sleep(FILE_CHECK_INTERVAL)
         outcome = sender.post(hook(receiver), b"{}", {})[0]
     assert outcome.reason == "tls"
     assert str(authority.ca_file) in outcome.detail

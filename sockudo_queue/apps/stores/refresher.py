@@ -23,7 +23,7 @@ from sockudo_queue.runtime.python_gate import PythonGate
 
 PROBE: Final = "sockudo-queue-probe"
 """The id that is queried if there is no look-up, so that an outage and its end are noticed. No app has it."""
-PROBE_EVERY: Final = 5.0
+PROBE_INTERVAL: Final = 5.0
 TAKE_WAIT: Final = 0.5
 """Seconds that the thread waits for a look-up; also how soon it notices that it must stop."""
 FIRST_PAUSE: Final = 0.25
@@ -140,7 +140,7 @@ class AppCacheRefresher:
         self._metrics.app_store_asked(answered=True)
         lost_at, self._lost_at = self._lost_at, None
         self._backoff.reset()
-        self._probe_at = self._clock() + PROBE_EVERY
+        self._probe_at = self._clock() + PROBE_INTERVAL
         if lost_at is not None:
             self._log.info("apps.store_resumed", after_s=round(self._clock() - lost_at, 3))
         elif not self._started:

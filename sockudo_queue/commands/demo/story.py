@@ -23,7 +23,7 @@ PAUSE: Final = 0.6
 """Seconds between two jobs, so that a person can read along."""
 PATIENCE: Final = 20.0
 """Seconds for everything to happen; it takes 3."""
-COUNT_LOOKS: Final = 50
+MAX_COUNT_POLLS: Final = 50
 COUNT_PAUSE: Final = 0.05  # seconds
 REQUESTS: Final = 6
 DEAD_LETTERS: Final = 2
@@ -172,7 +172,7 @@ _EXPECTED: Final = [
 
 def _settled_counts(child: Child) -> dict[str, float]:
     """Return the counts once they include the last answer, which reaches the daemon after the request is printed."""
-    for _ in range(COUNT_LOOKS):
+    for _ in range(MAX_COUNT_POLLS):
         counts = child.counts()
         if counts.get("sockudo_webhook_attempts_total", 0) >= REQUESTS and not counts["sockudo_webhook_in_flight"]:
             break

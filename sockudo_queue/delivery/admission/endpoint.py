@@ -147,7 +147,7 @@ class Endpoint:
             and (place := self._over(max_in_flight, breaker, now, reserved=reserved)) is not None
         ):
             return place
-        self.look(now)
+        self.check_overdue(now)
         silent = 0.0 if self._suspect or not breaker.in_flight else breaker.hangs(self._overdue, now)
         if (silent and len(breaker.in_flight) >= SUSPECT_LIMIT) or not self._may_join(breaker, app, silent, now):
             # Other webhooks get answers, so the endpoint is not suspect; but this webhook could take every thread.
@@ -207,7 +207,7 @@ class Endpoint:
             self._learn(admission, outcome, now, now - started)
         self._count(now)
 
-    def look(self, now: float) -> None:
+    def check_overdue(self, now: float) -> None:
         """Check whether attempts in flight are overdue. Caller holds the lock."""
         if self._in_flight and not self._suspect:
             oldest = next(iter(self._in_flight.values()))
@@ -404,10 +404,10 @@ class EndpointRegistry:
         if admission.endpoint.has(admission):
             self.finish(admission, None, now)
 
-    def look_at(self, admission: Admission, now: float) -> None:
+    def check_overdue(self, admission: Admission, now: float) -> None:
         """Check whether a running attempt is overdue, so that its endpoint becomes suspect before others start."""
         with admission.endpoint.lock:
-            admission.endpoint.look(now)
+            admission.endpoint.check_overdue(now)
 
     def forget_rested(self, now: float) -> None:
         """Remove endpoints and breakers that were not used for a while, to bound memory."""

@@ -86,7 +86,7 @@ class ClusterLink:
         """Return a link to the same cluster for commands that block, with connections of its own."""
         return ClusterLink(self._topology, self._options, response_timeout)
 
-    def look_around(self) -> None:
+    def discover_servers(self) -> None:
         """Ask for the current nodes and report each of them to `on_server`."""
         with contextlib.suppress(BrokerError):  # only the webhook address guard uses the result
             for announced in self.call("CLUSTER", "SLOTS", near="", read=replies.nodes):

@@ -21,8 +21,8 @@ BODIES: Final = 10
 REPLAYED_BYTES: Final = 500_000
 """Bytes of bodies and states after which a replay call takes no further letter: some servers refuse large requests, and
 one call should not occupy a server for long."""
-PURGED_AT_ONCE: Final = 500
-DROPPED_AT_ONCE: Final = 1_000
+PURGE_BATCH_SIZE: Final = 500
+DROP_BATCH_SIZE: Final = 1_000
 
 _PURGE: Final = Script("dead_purge")
 
@@ -84,7 +84,7 @@ class RedisDeadLetterStore:
 
     def purge(self, letters: Sequence[StoredDeadLetter]) -> list[bool]:
         flags: list[bool] = []
-        for run in _runs(letters, PURGED_AT_ONCE):
+        for run in _runs(letters, PURGE_BATCH_SIZE):
             source = self._sources[letters[run][0].source]
             named: list[str | bytes | int] = ["named", *map(receipt_of, letters[run])]
             keys = [source.dead, source.records]
@@ -94,7 +94,7 @@ class RedisDeadLetterStore:
     def drop_older(self, age_ms: int) -> int:
         return sum(
             self._link.run(
-                _PURGE, [source.dead, source.records], ["older", age_ms, DROPPED_AT_ONCE], read=replies.count
+                _PURGE, [source.dead, source.records], ["older", age_ms, DROP_BATCH_SIZE], read=replies.count
             )
             for source in self._sources.values()
         )

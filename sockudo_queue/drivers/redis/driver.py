@@ -138,9 +138,9 @@ class RedisDriver:
         status.silent_at = float("-inf")
         return claimable
 
-    def look_around(self) -> None:
+    def discover_servers(self) -> None:
         """Look for servers that have joined, and report them to the owner of the link. Never raises; may block."""
-        self._link.look_around()
+        self._link.discover_servers()
 
     def put(self, body: bytes) -> None:
         self._link.call("RPUSH", self._put_list, body, read=replies.count)

@@ -30,7 +30,7 @@ V2_SCRIPTS: Final = Script(
     "v2_frames",
     "v2_claim",
     "v2_renew",
-    "v2_look",
+    "v2_peek",
     "v2_replay",
     "dead_purge",
     "release",

@@ -94,7 +94,7 @@ class Link(Protocol):
     def patient(self, response_timeout: float) -> Link:
         """Return a link to the same servers for blocking commands (seconds), with connections of its own."""
 
-    def look_around(self) -> None:
+    def discover_servers(self) -> None:
         """Discover servers that have joined since the last call, and report them. Never raises."""
 
     def close(self) -> None:
@@ -174,7 +174,7 @@ class RedisLink:
         """Return a link to the same server for blocking commands, with connections of its own."""
         return type(self)(self._pool, response_timeout)
 
-    def look_around(self) -> None:
+    def discover_servers(self) -> None:
         """Do nothing: there is only one server."""
 
     def _verify(self, connection: AbstractConnection, began: float) -> None:

@@ -140,10 +140,10 @@ class ListSource(RedisSource):
         arguments: Arguments = [self._terms.lease_ms, *receipts]
         return self._link.run(_RENEW, [self.active], arguments, read=replies.flags(len(receipts)))
 
-    def _look(self) -> tuple[int, float]:
+    def _peek_counts(self) -> tuple[int, float]:
         keys = [self.key, self._ready, self.active, self.delayed]
         limits = [GATHER_LIMIT, GATHER_CHUNK, GATHER_BYTES]
-        moved, claimable, until_due_ms = self._link.run(_GATHER, keys, limits, read=replies.look)
+        moved, claimable, until_due_ms = self._link.run(_GATHER, keys, limits, read=replies.peek_counts)
         return claimable, 0 if moved >= GATHER_LIMIT else until_due_ms
 
     def _waiting_command(self, seconds: str) -> Sequence[str]:

@@ -22,8 +22,8 @@ from sockudo_queue.drivers.redis.server_info import eviction_of_ours, fields
 from sockudo_queue.drivers.redis.source import RedisSource
 from sockudo_queue.errors import BrokerRefused
 
-TOKENS_LOOKED_AT: Final = 2_000
-EVENTS_LOOKED_AT: Final = 100
+MAX_TOKENS_READ: Final = 2_000
+EVENT_BATCH_SIZE: Final = 100
 """Entries of the stream that one call reads; about three belong to one job."""
 ENQUEUED_COUNTED: Final = 20
 """Number of newest jobs from which the producers' clocks are judged; a corrected clock is trusted after this many jobs.
@@ -97,14 +97,14 @@ class RedisPeers:
         return keys if self._link.is_apart else keys[:1]
 
     def _foreign_words(self, source: V2Source) -> int:
-        foreign, looked_at, cursor = 0, 0, b"0"
-        while looked_at < TOKENS_LOOKED_AT:
+        foreign, checked, cursor = 0, 0, b"0"
+        while checked < MAX_TOKENS_READ:
             try:
                 cursor, words = self._link.call("HSCAN", source.keys["tokens"], cursor, "COUNT", 500, read=_words)
             except BrokerRefused:
                 return foreign
             foreign += sum(not word.startswith(WORD_MARK.encode()) for word in words)
-            looked_at += max(len(words), 1)
+            checked += max(len(words), 1)
             if cursor == b"0":
                 break
         return foreign
@@ -141,7 +141,7 @@ class RedisPeers:
         try:
             now = self._link.call("TIME", near=source.key, read=replies.moment)
             stream = source.keys["events"]
-            entries = self._link.call("XREVRANGE", stream, "+", "-", "COUNT", EVENTS_LOOKED_AT, read=_leads)
+            entries = self._link.call("XREVRANGE", stream, "+", "-", "COUNT", EVENT_BATCH_SIZE, read=_leads)
         except BrokerRefused:
             return None
         # An id far ahead was not assigned by the clock of Redis: XADD accepts an explicit id.

@@ -71,7 +71,7 @@ _PRINTABLE: Final = "".join(chr(code) for code in range(0x21, 0x7F) if code != o
 
 _NEXT: Final = Script("claims", "v2_queue", "v2_retention", "v2_settle", "v2_frames", "v2_claim")
 _RENEW: Final = Script("v2_renew")
-_LOOK: Final = Script("v2_look")
+_PEEK: Final = Script("v2_peek")
 _REPLAY: Final = Script("claims", "v2_queue", "v2_replay")
 _AUDIT: Final = Script("v2_audit")
 SOCKUDOS_DEAD: Final = "dlq"
@@ -107,7 +107,7 @@ class V2Source(RedisSource):
         self.active, self.delayed = self.keys["active"], self.keys["delayed"]
         self._read_claimed = partial(self._read, settlements=0)
         self._read_settled_and_claimed = partial(self._read, settlements=1)
-        self._look_keys = [
+        self._peek_keys = [
             self.keys[part] for part in ("wait", "inline-wait", "inline-wait-count", "delayed", "active", "notify")
         ]
 
@@ -180,8 +180,8 @@ class V2Source(RedisSource):
         arguments: Arguments = [self._terms.lease_ms, *receipts]
         return self._link.run(_RENEW, keys, arguments, read=replies.flags(len(receipts)))
 
-    def _look(self) -> tuple[int, float]:
-        _, claimable, until_due_ms = self._link.run(_LOOK, self._look_keys, [], read=replies.look)
+    def _peek_counts(self) -> tuple[int, float]:
+        _, claimable, until_due_ms = self._link.run(_PEEK, self._peek_keys, [], read=replies.peek_counts)
         return claimable, until_due_ms
 
     def _waiting_command(self, seconds: str) -> Sequence[str]:

@@ -120,8 +120,8 @@ def wakeup(reply: Any) -> None:
     optional(reply)
 
 
-def look(reply: Any) -> tuple[int, int, int]:
-    """Return the result of a look at a source: moved, claimable, and milliseconds until the next record is due."""
+def peek_counts(reply: Any) -> tuple[int, int, int]:
+    """Return the counts of a source: moved, claimable, and milliseconds until the next record is due."""
     moved, claimable, until_due_ms = listed(reply)
     return count(moved), count(claimable), integer(until_due_ms)
 

@@ -56,7 +56,7 @@ class Sentinels:
         self._master: tuple[str, int] | None = None
         self._asked_at = float("-inf")
 
-    def know_another(self, address: tuple[str, int], since: float) -> bool:
+    def has_another_master(self, address: tuple[str, int], since: float) -> bool:
         """Return whether the Sentinels name another master, by an answer newer than `since` (monotonic)."""
         if self._asked_at < since:
             try:
@@ -110,7 +110,7 @@ class SentinelLink(RedisLink):
     seconds until the Sentinels demote it. Everything written to it until then is lost.
     """
 
-    def look_around(self) -> None:
+    def discover_servers(self) -> None:
         """Discover servers that have joined, and report them."""
         sentinels: Sentinels = self._pool.sentinel_manager  # type: ignore[attr-defined] # see `sentinel_link`
         sentinels.announce_replicas()
@@ -126,7 +126,7 @@ class SentinelLink(RedisLink):
         since = now if now - began > LATE_SECONDS else now - CHECK_SECONDS
         sentinels: Sentinels = self._pool.sentinel_manager  # type: ignore[attr-defined] # see `sentinel_link`
         address = (str(connection.host), int(connection.port))  # type: ignore[attr-defined] # it is a TCP connection
-        if sentinels.know_another(address, since):
+        if sentinels.has_another_master(address, since):
             connection.disconnect()
             raise BrokerUnavailable(f"{address[0]}:{address[1]} is no longer the master")
 

@@ -53,7 +53,7 @@ class ServerClock:
                 return NO_MOMENT
             return ANY_MOMENT if self._ahead_ms is None else round(now + self._ahead_ms) + STEP_MS
 
-    def heard(self, now_ms: int, asked_at: float) -> None:
+    def record_time(self, now_ms: int, asked_at: float) -> None:
         """Record the time in a reply. The server read its clock after the command was sent and before now.
 
         `asked_at` is `time.monotonic()` before the command was sent, so neither a slow reply nor a process that was

@@ -17,8 +17,8 @@ class SharedLookup(Generic[T]):
     for all the others, and concurrent ones would repeat the same request.
     """
 
-    def __init__(self, look: Callable[[], T]) -> None:
-        self._look = look
+    def __init__(self, lookup: Callable[[], T]) -> None:
+        self._lookup = lookup
         self._lock = threading.Lock()
         self._answered_at = float("-inf")
         self._answer: T | Exception
@@ -29,7 +29,7 @@ class SharedLookup(Generic[T]):
         with self._lock:
             if self._answered_at < came_at:
                 try:
-                    self._answer = self._look()
+                    self._answer = self._lookup()
                 except Exception as error:  # noqa: BLE001 - it is for all who wait, and raised below
                     self._answer = error
                 self._answered_at = time.monotonic()

@@ -45,9 +45,9 @@ PUT_BACK_BASE: Final = -1e15
 AUDIT_LIMIT: Final = 20_000
 """Records of a source that one audit looks at, where their number shows that something is wrong. That many take 60 to
 170 ms of the server's time, on Redis 6.0 the most."""
-RESTORED_AT_ONCE: Final = 2_000
+RESTORE_BATCH_SIZE: Final = 2_000
 """Records that one audit puts back."""
-RESCHEDULED_AT_ONCE: Final = 1_000
+RESCHEDULE_BATCH_SIZE: Final = 1_000
 MAX_RESCHEDULES: Final = 100
 MAX_DELAY_MS: Final = 30 * 86_400_000
 """No delay is longer, as retries end by then. After a far larger step, what is beyond it was stored before the step."""
@@ -157,7 +157,7 @@ class RedisSource(ABC):
     def _timed(self, run: Callable[[], SourceResult], what: str) -> SourceResult:
         asked_at = time.monotonic()
         result = self._asked(run)
-        self.clock.heard(result.now_ms, asked_at)
+        self.clock.record_time(result.now_ms, asked_at)
         if what != "none":
             self.has_work = result.claim is not None
         return result
@@ -223,7 +223,7 @@ class RedisSource(ABC):
         try:
             if pause > 0:
                 self._pause(pause)
-            claimable, until_due_ms = self._look()
+            claimable, until_due_ms = self._peek_counts()
         except BrokerUnavailable:
             self.clock.not_answered()
             raise
@@ -248,7 +248,7 @@ class RedisSource(ABC):
         """Run the script that compares; `sets` are those of the records that are not dead."""
         keys = [self.records, self.dead, own_key(self.key, FURTHER), *sets]
         try:
-            return RecordAudit(*self._link.run(AUDIT, keys, [AUDIT_LIMIT, RESTORED_AT_ONCE], read=replies.audit))
+            return RecordAudit(*self._link.run(AUDIT, keys, [AUDIT_LIMIT, RESTORE_BATCH_SIZE], read=replies.audit))
         except BrokerRefused:  # a rule without these commands is right for all else, and a claim meets what is worse
             return RecordAudit(0, 0, 0)
 
@@ -259,7 +259,7 @@ class RedisSource(ABC):
             return
         max_ms = MAX_DELAY_MS if set_back_ms > 2 * MAX_DELAY_MS else self._max_delay_ms
         maxima = [max_ms + MEASURED_WITHIN_MS, self._terms.lease_ms + MEASURED_WITHIN_MS]
-        limits = [set_back_ms, RESCHEDULED_AT_ONCE, *maxima]
+        limits = [set_back_ms, RESCHEDULE_BATCH_SIZE, *maxima]
         for _ in range(MAX_RESCHEDULES):
             if not self._link.run(_RESCHEDULE, [self.delayed, self.active], limits, read=replies.count):
                 break
@@ -286,7 +286,7 @@ class RedisSource(ABC):
         """Run the script that renews; return a flag for each receipt."""
 
     @abstractmethod
-    def _look(self) -> tuple[int, float]:
+    def _peek_counts(self) -> tuple[int, float]:
         """Return how much can be claimed, and the milliseconds until a record falls due (below 0: none will)."""
 
     @abstractmethod

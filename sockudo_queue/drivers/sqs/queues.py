@@ -66,14 +66,14 @@ class QueueFinder:
         found = self._found
         if found is None:
             with self._lock:
-                found = self._found = self._found or self._look()
+                found = self._found = self._found or self._find()
         return found
 
     def forget(self) -> None:
         """Find the queues again at the next use, because one of them has disappeared."""
         self._found = None
 
-    def _look(self) -> QueuePair:
+    def _find(self) -> QueuePair:
         main_url = self._url_of(self.name)
         if main_url is not None and (self._url_prefix is None or self._answers(main_url)):
             return QueuePair(self._queue(main_url), self._queue(self._dead_url()))

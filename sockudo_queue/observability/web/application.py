@@ -33,7 +33,7 @@ Handler = Callable[[Request], Response]
 LIVE: Final = "/livez"
 READY: Final = "/readyz"
 METRICS: Final = "/metrics"
-_LOGGED_EVERY: Final = 60.0
+_LOG_INTERVAL: Final = 60.0
 PROBES: Final = frozenset({LIVE, READY})
 ASKING_REQUESTS: Final = 2
 """Maximum concurrent requests for pages that call the queue server. If it does not answer they block, and further
@@ -67,7 +67,7 @@ class Application:
         `gate` and a `guard`.
         """
         self._own_names_only = own_names_only
-        self._failures = Reminder(_LOGGED_EVERY)
+        self._failures = Reminder(_LOG_INTERVAL)
         self._metrics = make_wsgi_app(registry)
         self._handlers: dict[str, Handler] = {
             METRICS: self._show_metrics,

@@ -23,7 +23,7 @@ FAILURES: Final = 10
 """Failed logins of one address per minute, after which it is refused without comparing its credentials."""
 PERIOD: Final = 60.0
 ADDRESSES: Final = 1_000
-_LOGGED_EVERY: Final = 10.0
+_LOG_INTERVAL: Final = 10.0
 
 
 class Credentials(msgspec.Struct, frozen=True):
@@ -65,7 +65,7 @@ class LoginGate:
         self._credentials = credentials
         self._clock = clock
         self._failures = FailureLimit()
-        self._reminder, self._blocked_reminder = Reminder(_LOGGED_EVERY), Reminder(_LOGGED_EVERY)
+        self._reminder, self._blocked_reminder = Reminder(_LOG_INTERVAL), Reminder(_LOG_INTERVAL)
         self._lock = threading.Lock()
         self._unlogged = 0
 

@@ -36,7 +36,7 @@ BEAT_SECONDS: Final = 0.5
 BUSY: Final = HttpResponse(
     "503 Service Unavailable", [("Content-Length", "0"), ("Retry-After", "1"), ("Cache-Control", "no-store")], b""
 )
-_LOGGED_EVERY: Final = 60.0
+_LOG_INTERVAL: Final = 60.0
 
 
 class WebServer:
@@ -63,7 +63,7 @@ class WebServer:
         self._threads = 0
         self._requests = threading.BoundedSemaphore(limits.requests)
         self._body_bytes = BytesInUse(limits.all_bodies_bytes)
-        self._failures = Reminder(_LOGGED_EVERY)
+        self._failures = Reminder(_LOG_INTERVAL)
 
     @property
     def port(self) -> int:

@@ -14,7 +14,7 @@ from sockudo_queue.observability.logs import get_logger
 from sockudo_queue.observability.reminder import Reminder
 
 RENEWAL_SECONDS: Final = 10.0
-_LOGGED_EVERY: Final = 3_600.0
+_LOG_INTERVAL: Final = 3_600.0
 
 
 class TlsFiles:
@@ -23,11 +23,11 @@ class TlsFiles:
     def __init__(self, cert_file: str, key_file: str | None) -> None:
         """Without a `key_file` the key is in the certificate file."""
         self._cert_file, self._key_file = cert_file, key_file
-        self._failures = Reminder(_LOGGED_EVERY)
+        self._failures = Reminder(_LOG_INTERVAL)
         self._seen: tuple[object, ...] = ()
         self._context: ssl.SSLContext | None = None
-        self._look_at, self._is_usable = 0.0, True
-        self._looking = threading.Lock()
+        self._check_at, self._is_usable = 0.0, True
+        self._checking = threading.Lock()
 
     def load(self) -> None:
         """Read the files. Raises `StartError` if they cannot be used."""
@@ -39,13 +39,13 @@ class TlsFiles:
 
     def context(self) -> ssl.SSLContext:
         """Return the TLS context for new connections. Invalid new files are logged, and the old ones stay in use."""
-        if time.monotonic() >= self._look_at and self._looking.acquire(blocking=False):
+        if time.monotonic() >= self._check_at and self._checking.acquire(blocking=False):
             try:
-                self._look_at = time.monotonic() + RENEWAL_SECONDS
+                self._check_at = time.monotonic() + RENEWAL_SECONDS
                 if (seen := self._stamps()) != self._seen:
                     self._renew(seen)
             finally:
-                self._looking.release()
+                self._checking.release()
         assert self._context is not None
         return self._context
 

@@ -314,7 +314,7 @@ def test_endpoints_that_all_hang_at_once_are_noticed_by_their_attempts(world: Wo
         started += [answer] if isinstance(answer, Admission) else []
         world.now += LIMITS.slow / LIMITS.concurrency
         for admission in started:
-            world.endpoints.look_at(admission, world.now)
+            world.endpoints.check_overdue(admission, world.now)
 
     assert LIMITS.max_slow * 3 // 4 <= len(started) <= LIMITS.max_slow
 
@@ -414,7 +414,7 @@ def rounds(world: World, app: str, count: int, number: int = 20) -> int:
             world.ask("hook", EndpointKey("https", f"{app}-{each}.example", 443), reserved=True, app=app)
         world.now += 0.11
         for endpoint in list(world.endpoints._endpoints.values()):
-            endpoint.look(world.now)
+            endpoint.check_overdue(world.now)
     return in_flight_of(world, app)
 
 
@@ -463,7 +463,7 @@ def test_quick_endpoints_of_one_app_that_begin_to_hang_leave_threads_to_other_ap
             world.ask(key=dead(number), app="hostile", reserved=True)
             world.now += LIMITS.slow / LIMITS.concurrency
             for endpoint in world.endpoints._endpoints.values():
-                endpoint.look(world.now)
+                endpoint.check_overdue(world.now)
 
     assert in_flight_of(world, "hostile") <= ALL - FIRST_PLACES
     for number in range(FIRST_PLACES):
@@ -476,7 +476,7 @@ def test_fast_endpoint_with_every_slot_that_begins_to_hang_does_not_block_other_
     for _ in range(64):
         world.start(app="hostile")
     world.now += 0.11
-    world.endpoints._endpoints[KEY].look(world.now)
+    world.endpoints._endpoints[KEY].check_overdue(world.now)
 
     for number in range(FIRST_PLACES):
         world.start(key=dead(number), app="new")
@@ -552,7 +552,7 @@ def test_many_webhooks_that_hang_beside_one_that_is_answered_leave_the_slots_fre
         for number in range(40):
             world.ask(f"bad-{number}", reserved=True, app=f"app-{number}" if apps > 1 else "app")
             world.now += LIMITS.slow / LIMITS.concurrency  # until the slot that it took is free again
-            world.endpoints._endpoints[KEY].look(world.now)  # as the supervisor does for what takes long
+            world.endpoints._endpoints[KEY].check_overdue(world.now)  # as the supervisor does for what takes long
             world.attempt(OK, 0.001, webhook="good")
 
     assert world.endpoints._endpoints[KEY].in_flight <= LIMITS.max_slow + LIMITS.concurrency // 2

@@ -36,7 +36,7 @@ from sockudo_queue.pipeline.in_flight import JobInFlight, WebhookDelivery
 from sockudo_queue.pipeline.matching_share import Account
 from sockudo_queue.pipeline.pool import Slot
 from sockudo_queue.pipeline.resolve import NEWER_RECORD_DELAY_MS, Resolver
-from sockudo_queue.pipeline.unknown_apps import LOOKS_A_SECOND, RECENT, UnknownApps
+from sockudo_queue.pipeline.unknown_apps import LOOKUPS_PER_SECOND, RECENT, UnknownApps
 from tests.helpers.jobs import APP_ID, APP_KEY, APP_SECRET, event, job, webhook_body
 
 LIMITS: Final = AdmissionLimits(
@@ -462,20 +462,20 @@ def test_a_job_of_an_unknown_app_is_tried_again_and_then_a_dead_letter() -> None
 
 def test_waiting_jobs_take_no_lookup_from_a_new_job() -> None:
     world = World(lives=False)
-    world.resolver._look_ups._due = dict.fromkeys(range(NOW_MS // 1000, NOW_MS // 1000 + 1_000), LOOKS_A_SECOND)
-    part, now_ms, looks = only(world.settle(claim_of(job(1)))), NOW_MS, 1
+    world.resolver._lookups._due = dict.fromkeys(range(NOW_MS // 1000, NOW_MS // 1000 + 1_000), LOOKUPS_PER_SECOND)
+    part, now_ms, lookups = only(world.settle(claim_of(job(1)))), NOW_MS, 1
     assert isinstance(part, Retry)
     assert part.delay_ms > 2 * BUDGET_MS
     while isinstance(part, Retry):
         now_ms += part.delay_ms
-        part, looks = only(world.settle(replace_ms(claim_of(job(1), part.state), now_ms))), looks + 1
-    assert looks == 10, "as many as without the others"
+        part, lookups = only(world.settle(replace_ms(claim_of(job(1), part.state), now_ms))), lookups + 1
+    assert lookups == 10, "as many as without the others"
 
 
 def test_jobs_wait_for_a_store_that_is_away_no_longer_where_many_wait_for_their_apps() -> None:
     world = World()
     world.resolver._registry = Away(AppStoreUnavailable("gone"))
-    world.resolver._look_ups._due = dict.fromkeys(range(NOW_MS // 1000, NOW_MS // 1000 + 1_000), LOOKS_A_SECOND)
+    world.resolver._lookups._due = dict.fromkeys(range(NOW_MS // 1000, NOW_MS // 1000 + 1_000), LOOKUPS_PER_SECOND)
     parts = [only(world.settle(claim_of(job(1)))) for _ in range(200)]
     assert {part.delay_ms for part in parts if isinstance(part, Retry)} == {1000}
 

@@ -158,7 +158,7 @@ def test_step_without_work_waits_until_it_is_woken() -> None:
 
     assert world.step() is None
 
-    assert 0.04 < time.monotonic() - began < module.IDLE_LOOK
+    assert 0.04 < time.monotonic() - began < module.IDLE_POLL_INTERVAL
     assert not world.worker.claiming
 
 

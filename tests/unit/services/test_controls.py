@@ -13,12 +13,12 @@ from sockudo_queue.errors import BrokerError, BrokerRefused, BrokerUnavailable, 
 from sockudo_queue.operations.controls import Controls, store_of
 from sockudo_queue.pipeline.paused import PausedWebhooks
 from sockudo_queue.services.controls import (
-    COUNT_EVERY,
-    COUNTED_AT_ONCE,
-    POLL_EVERY,
-    RELEASE_EVERY,
-    SWEEP_EVERY,
+    COUNT_BATCH_SIZE,
+    COUNT_INTERVAL,
+    POLL_INTERVAL,
+    RELEASE_INTERVAL,
     SWEEP_FOR,
+    SWEEP_INTERVAL,
     ControlsWatch,
 )
 
@@ -113,17 +113,17 @@ class World:
             clock=lambda: self.now,
         )
 
-    def look(self, seconds: float = POLL_EVERY) -> None:
+    def poll(self, seconds: float = POLL_INTERVAL) -> None:
         self.now += seconds
-        self.watch.look()
+        self.watch.poll()
 
 
 def test_pause_is_obeyed_at_the_next_look_and_logged_once() -> None:
     world = World()
-    world.look()
+    world.poll()
     world.queue.set(ORDERS)
-    world.look()
-    world.look()
+    world.poll()
+    world.poll()
 
     assert world.paused.webhooks == {ORDERS}
     assert world.watch.held == {ORDERS: 7}
@@ -134,21 +134,21 @@ def test_what_has_not_changed_is_not_read_again() -> None:
     world = World()
     world.queue.set(ORDERS)
     for _ in range(5):
-        world.look()
+        world.poll()
     assert world.queue.reads == 1
 
 
 def test_nothing_is_known_before_the_first_answer() -> None:
     world = World()
     world.queue.fault = BrokerUnavailable("away")
-    world.look()
+    world.poll()
     assert not world.paused.known.is_set()
     assert world.queue.released == []
     assert world.reasons == ["the paused webhooks are not known yet, so no jobs are claimed"]
     world.queue.fault = None
     world.queue.set(ORDERS)
-    world.look()
-    world.look()
+    world.poll()
+    world.poll()
     assert world.paused.known.is_set()
     assert world.reasons[1:] == [None]
     assert world.paused.webhooks == {ORDERS}
@@ -157,11 +157,11 @@ def test_nothing_is_known_before_the_first_answer() -> None:
 def test_pauses_stay_while_the_server_is_away_and_nothing_is_released() -> None:
     world = World()
     world.queue.set(ORDERS)
-    world.look()
+    world.poll()
     world.queue.fault = BrokerUnavailable("away")
     world.queue.released.clear()
     for _ in range(100):
-        world.look()
+        world.poll()
     assert world.paused.webhooks == {ORDERS}
     assert world.queue.released == []
 
@@ -170,18 +170,18 @@ def test_without_rights_the_daemon_goes_on_and_warns_once() -> None:
     world = World(MAIL)
     world.queue.fault = BrokerRefused("NOPERM")
     for _ in range(100):
-        world.look()
+        world.poll()
     assert world.paused.known.is_set()
     assert world.paused.webhooks == {MAIL}
     assert world.queue.released == [], "what another daemon holds is none of its business"
     assert world.log.events.count("controls.refused") == 1
     assert world.refusals == ["NOPERM"]
 
-    world.look(600)
+    world.poll(600)
     assert world.log.events.count("controls.refused") == 2
     world.queue.fault = None
     world.queue.set(ORDERS)
-    world.look()
+    world.poll()
     assert world.paused.webhooks == {ORDERS, MAIL}
     assert world.log.events.count("controls.resumed") == 1
     assert world.refusals == ["NOPERM", None]
@@ -190,35 +190,35 @@ def test_without_rights_the_daemon_goes_on_and_warns_once() -> None:
 def test_after_a_resume_everything_moves_in_portions_without_a_pause() -> None:
     world = World()
     world.queue.set(ORDERS, MAIL)
-    world.look()
+    world.poll()
     world.queue.set(MAIL)
     world.queue.to_release = [1000, 1000, 3]
     world.queue.released.clear()
     pauses = []
     for _ in range(3):
-        world.look(0.1)
+        world.poll(0.1)
         pauses.append(world.watch.pause)
-    world.look(0.1)
+    world.poll(0.1)
 
     assert world.queue.released == [{MAIL}] * 4
     assert world.woken == [1000, 1000, 3]
-    assert pauses == [RELEASE_EVERY] * 3
-    assert world.watch.pause == POLL_EVERY
+    assert pauses == [RELEASE_INTERVAL] * 3
+    assert world.watch.pause == POLL_INTERVAL
     assert world.log.events == ["webhook.paused", "webhook.paused", "webhook.resumed"]
 
 
 def test_after_a_resume_it_looks_for_what_is_parked_late_and_then_rarely() -> None:
     world = World()
     world.queue.set(ORDERS)
-    world.look()
+    world.poll()
     world.queue.set()
     world.queue.released.clear()
     for _ in range(round(SWEEP_FOR) + 1):
-        world.look(1.0)
+        world.poll(1.0)
     assert len(world.queue.released) >= SWEEP_FOR - 1
     world.queue.released.clear()
-    for _ in range(round(10 * SWEEP_EVERY)):
-        world.look(1.0)
+    for _ in range(round(10 * SWEEP_INTERVAL)):
+        world.poll(1.0)
     assert len(world.queue.released) == 10
 
 
@@ -226,31 +226,31 @@ def test_interrupted_resume_goes_on_with_a_daemon_that_knows_nothing_of_it() -> 
     world = World()
     world.queue.to_release = [1000, 5]
     for _ in range(3):
-        world.look(0.2)
+        world.poll(0.2)
     assert world.woken == [1000, 5]
 
 
 def test_failed_release_is_tried_again() -> None:
     world = World()
-    world.look()
+    world.poll()
     world.queue.set(ORDERS)
-    world.look()
+    world.poll()
     world.queue.set()
 
     world.queue.release_fault = BrokerUnavailable("away")
-    world.look()
+    world.poll()
     world.queue.release_fault = None
     world.queue.to_release = [4]
-    world.look()
+    world.poll()
     assert world.woken == [4]
 
 
 def test_file_pauses_too() -> None:
     world = World(ORDERS)
-    world.look()
+    world.poll()
     assert world.paused.webhooks == {ORDERS}
     world.in_file = {MAIL}
-    world.look()
+    world.poll()
     assert world.paused.webhooks == {MAIL}
     assert world.log.lines[0] == (
         "webhook.paused",
@@ -260,7 +260,7 @@ def test_file_pauses_too() -> None:
 
 def test_driver_that_shares_nothing_obeys_the_file() -> None:
     world = World(ORDERS, driver=object())
-    world.look()
+    world.poll()
     assert world.paused.known.is_set()
     assert world.paused.webhooks == {ORDERS}
     assert world.watch.held == {ORDERS: 0}
@@ -269,14 +269,14 @@ def test_driver_that_shares_nothing_obeys_the_file() -> None:
 def test_breaker_is_closed_once_for_each_try() -> None:
     world = World()
     world.queue.set(tries={ORDERS: 5})
-    world.look()
+    world.poll()
     assert world.closed == [], "that was before this daemon began"
     world.queue.set(tries={ORDERS: 5, MAIL: 6})
-    world.look()
-    world.look()
+    world.poll()
+    world.poll()
     assert world.closed == [MAIL]
     world.queue.set(tries={ORDERS: 7, MAIL: 6})
-    world.look()
+    world.poll()
     assert world.closed == [MAIL, ORDERS]
 
 
@@ -329,19 +329,19 @@ def test_without_shared_state_only_this_process_can_be_acted_on() -> None:
 
 def test_held_deliveries_of_many_webhooks_are_counted_in_turns() -> None:
     world = World()
-    webhooks = [WebhookKey("shop", f"hook-{number:03}") for number in range(2 * COUNTED_AT_ONCE + 10)]
+    webhooks = [WebhookKey("shop", f"hook-{number:03}") for number in range(2 * COUNT_BATCH_SIZE + 10)]
     world.queue.set(*webhooks)
-    world.look()
+    world.poll()
     assert set(world.watch.held) == set(webhooks)
-    assert sum(world.watch.held.values()) == 7 * COUNTED_AT_ONCE
-    world.look(COUNT_EVERY)
-    world.look(COUNT_EVERY)
-    assert [len(turn) for turn in world.queue.counted] == [COUNTED_AT_ONCE] * 3
+    assert sum(world.watch.held.values()) == 7 * COUNT_BATCH_SIZE
+    world.poll(COUNT_INTERVAL)
+    world.poll(COUNT_INTERVAL)
+    assert [len(turn) for turn in world.queue.counted] == [COUNT_BATCH_SIZE] * 3
     assert world.watch.held == dict.fromkeys(webhooks, 7)
 
     world.queue.set(*webhooks[1:])
-    world.look()
+    world.poll()
     assert webhooks[0] not in world.watch.held
     world.queue.set(*webhooks)
-    world.look()
+    world.poll()
     assert world.queue.counted[-1][0] == webhooks[0], "a new one is counted first"

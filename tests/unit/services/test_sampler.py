@@ -12,7 +12,7 @@ from sockudo_queue.drivers.memory import MemoryDriver
 from sockudo_queue.errors import BrokerUnavailable
 from sockudo_queue.observability.metrics import Metrics
 from sockudo_queue.observability.status_page.history import StatusHistory
-from sockudo_queue.services.sampler import AUDIT_EVERY, Sampler
+from sockudo_queue.services.sampler import AUDIT_INTERVAL, Sampler
 from tests.helpers.jobs import TIME_MS, job, jobs
 
 HOUR_MS: Final = 3_600_000
@@ -68,7 +68,7 @@ class World:
 def test_sample_updates_the_gauges_and_the_page() -> None:
     world = World()
     world.driver.put(job(1))
-    world.sampler.look()
+    world.sampler.sample()
     [sample] = world.history.view().samples
     assert sample.depth == {"ready": 1, "active": 0, "delayed": 0, "held": 0, "dead-letter": 0}
     assert sample.oldest == (TIME_MS + 1) / 1000
@@ -81,7 +81,7 @@ def test_sample_updates_the_gauges_and_the_page() -> None:
 def test_unreadable_oldest_job_has_no_time() -> None:
     world = World()
     world.driver.put(b"rubbish")
-    world.sampler.look()
+    world.sampler.sample()
     assert world.history.view().samples[0].oldest is None
 
 
@@ -93,7 +93,7 @@ def test_sample_without_an_answer_is_empty(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(world.driver, "depth", fail)
     with pytest.raises(BrokerUnavailable):
-        world.sampler.look()
+        world.sampler.sample()
     [sample] = world.history.view().samples
     assert (sample.depth, sample.oldest) == (None, None)
 
@@ -101,12 +101,12 @@ def test_sample_without_an_answer_is_empty(monkeypatch: pytest.MonkeyPatch) -> N
 def test_old_dead_letters_are_dropped_counted_and_logged() -> None:
     world = World(max_age_ms=HOUR_MS)
     world.kill(3)
-    world.sampler.look()
+    world.sampler.sample()
     assert (world.dead(), world.trimmed(), world.lines) == (3, 0, [])
     world.now_ms += HOUR_MS + 1
     world.kill(1)
-    world.sampler.look()
-    world.sampler.look()
+    world.sampler.sample()
+    world.sampler.sample()
     assert (world.dead(), world.trimmed()) == (1, 3)
     assert world.lines == [("dead_letters.trimmed", {"count": 3})]
     assert world.history.view().trimmed == 3
@@ -116,16 +116,16 @@ def test_dead_letters_stay_without_a_maximum_age() -> None:
     world = World()
     world.kill(3)
     world.now_ms += 1000 * HOUR_MS
-    world.sampler.look()
+    world.sampler.sample()
     assert (world.dead(), world.lines) == (3, [])
 
 
 def test_dead_letters_dropped_by_number_are_logged() -> None:
     world = World()
     world.metrics.trimmed(2)
-    world.sampler.look()
+    world.sampler.sample()
     world.metrics.trimmed(5)
-    world.sampler.look()
+    world.sampler.sample()
     assert [fields["count"] for _, fields in world.lines] == [2, 5]
 
 
@@ -157,12 +157,12 @@ class Audited(World):
 
 def test_records_are_audited_at_the_start_and_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     world = Audited(monkeypatch, RecordAudit(2, 0, 0), RecordAudit(1, 0, 0))
-    world.sampler.look()
-    world.seconds += AUDIT_EVERY - 1
-    world.sampler.look()
+    world.sampler.sample()
+    world.seconds += AUDIT_INTERVAL - 1
+    world.sampler.sample()
     assert world.value("lost_total") == 2
     world.seconds += 1
-    world.sampler.look()
+    world.sampler.sample()
     assert world.value("lost_total") == 3
     assert world.lines == [("records.lost", {"count": 2}), ("records.lost", {"count": 1})]
     assert world.alerts == [("queue.records_lost", 2), ("queue.records_lost", 1)]
@@ -172,7 +172,7 @@ def test_records_are_audited_at_the_start_and_once_a_minute(monkeypatch: pytest.
 def test_audit_that_restored_records_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
     world = Audited(monkeypatch, RecordAudit(0, 5, 0), RecordAudit(0, 1, 0))
     for _ in range(3):
-        world.sampler.look()
+        world.sampler.sample()
     assert world.value("restored_total") == 6
     assert world.lines == [("records.restored", {"count": 5}), ("records.restored", {"count": 1})]
 
@@ -180,19 +180,19 @@ def test_audit_that_restored_records_is_repeated(monkeypatch: pytest.MonkeyPatch
 def test_unreachable_records_are_logged_once_an_hour(monkeypatch: pytest.MonkeyPatch) -> None:
     world = Audited(monkeypatch, *[RecordAudit(0, 0, 7)] * 62)
     for _ in range(62):
-        world.sampler.look()
-        world.seconds += AUDIT_EVERY
+        world.sampler.sample()
+        world.seconds += AUDIT_INTERVAL
     assert world.lines == [("records.unreachable", {"count": 7})] * 2
     assert world.value("unreachable") == 7
-    world.sampler.look()
+    world.sampler.sample()
     assert world.value("unreachable") == 0
 
 
 def test_records_found_lost_by_a_claim_are_logged(monkeypatch: pytest.MonkeyPatch) -> None:
     world = Audited(monkeypatch)
     world.metrics.records_lost(4)
-    world.sampler.look()
-    world.sampler.look()
+    world.sampler.sample()
+    world.sampler.sample()
     assert world.lines == [("records.lost", {"count": 4})]
 
 
@@ -200,16 +200,16 @@ def test_jobs_that_a_full_memory_driver_drops_raise_an_alert() -> None:
     world = World()
     for body in jobs(103):
         world.driver.put(body)
-    world.sampler.look()
-    world.sampler.look()
+    world.sampler.sample()
+    world.sampler.sample()
     world.driver.put(job(104))
-    world.sampler.look()
+    world.sampler.sample()
     assert world.alerts == [("queue.jobs_evicted", 3), ("queue.jobs_evicted", 1)]
 
 
 def test_trimmed_dead_letters_raise_an_alert() -> None:
     world = World()
     world.metrics.trimmed(4)
-    world.sampler.look()
-    world.sampler.look()
+    world.sampler.sample()
+    world.sampler.sample()
     assert world.alerts == [("queue.dead_letters_trimmed", 4)]

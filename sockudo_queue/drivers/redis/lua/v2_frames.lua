@@ -6,7 +6,7 @@
 -- Numbers are big-endian. A frame is unpacked into `jobs` and `wait` in parts, and the rest stays in its place. A
 -- broken
 -- frame becomes a single job with all of its bytes, and thus a dead letter.
-local UNPACKED_AT_ONCE, BYTES_AT_ONCE = 1000, 1000000
+local UNPACK_BATCH_SIZE, UNPACK_BATCH_BYTES = 1000, 1000000
 
 local function number_at(text, i)
   local a, b, c, d = string.byte(text, i, i + 3)
@@ -74,7 +74,7 @@ end
 
 local function add_records(frame, count)
   local at, added, bytes = 6, 0, 0
-  while added < count and added < UNPACKED_AT_ONCE and bytes < BYTES_AT_ONCE do
+  while added < count and added < UNPACK_BATCH_SIZE and bytes < UNPACK_BATCH_BYTES do
     local length = number_at(frame, at)
     add(string.sub(frame, at + 5, at + 36), string.sub(frame, at + 37, at + 3 + length))
     at, added, bytes = at + 4 + length, added + 1, bytes + length

@@ -1,6 +1,6 @@
 -- Completion of jobs: their ids are kept for a while in `completed`, so that a repeated enqueue is recognised.
 
-local TRIMMED_AT_ONCE = 100
+local TRIM_BATCH_SIZE = 100
 
 local function complete(ids)
   redis.call('HDEL', failures, unpack(ids))
@@ -13,7 +13,7 @@ local function complete(ids)
   if keep_completed == 0 then forget(unpack(ids)) end
   local over = redis.call('ZCARD', completed) - keep_completed
   if over > 0 then
-    local oldest = redis.call('ZRANGE', completed, 0, math.min(over, TRIMMED_AT_ONCE + #ids) - 1)
+    local oldest = redis.call('ZRANGE', completed, 0, math.min(over, TRIM_BATCH_SIZE + #ids) - 1)
     forget(unpack(oldest))
     redis.call('ZREM', completed, unpack(oldest))
   end

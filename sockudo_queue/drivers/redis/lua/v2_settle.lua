@@ -43,7 +43,7 @@ for _ = 1, tonumber(ARGV[9]) do
   local id, ours = is_ours(ARGV[at])
   at = at + 1
   if ours then done[#done + 1] = id end
-  if #done == TRIMMED_AT_ONCE then
+  if #done == TRIM_BATCH_SIZE then
     complete(done)
     done = {}
   end
