@@ -299,7 +299,7 @@ class Daemon:
         """Start every thread that the daemon needs. Raises `StartError` if the system refuses one."""
         self._beats.watch(logs.THREAD, logs.is_alive)
         interval = self._settings.reliability.lease_renew_interval_ms / 1000
-        upkeep = [*self._stack.upkeep, self._endpoints.forget_rested]
+        upkeep = [*self._stack.upkeep, self._endpoints.forget_idle]
         if isinstance(driver := self._driver, PeerAware):
             upkeep.append(lambda _: driver.discover_servers())
         cpu_affinity = CpuAffinity() if self._settings.one_core else None

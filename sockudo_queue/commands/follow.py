@@ -18,8 +18,8 @@ from sockudo_queue.history.store import SharedHistory
 from sockudo_queue.runtime import streams
 from sockudo_queue.runtime.backoff import Backoff
 
-EVERY: Final = 1.0
-AGAIN_MS: Final = 60_000
+POLL_INTERVAL: Final = 1.0
+REREAD_MS: Final = 60_000
 """After an outage the items of the last minute are read again: a replica that took over may have lost some, and may
 give new ones lower ids."""
 SEEN: Final = 10_000
@@ -70,7 +70,7 @@ class Follower:
     def read_earlier(self) -> None:
         """Read the last minute again, but nothing from before the start."""
         for source, last in self._cursors.items():
-            ms = int(last.partition("-")[0]) - AGAIN_MS
+            ms = int(last.partition("-")[0]) - REREAD_MS
             if ms > int(self._begun[source].partition("-")[0]):
                 self._cursors[source] = f"{ms}-0"
             else:
@@ -97,7 +97,7 @@ class Follower:
 
 def follow(follower: Follower, *, as_json: bool) -> None:
     """Write new entries until the process is interrupted. The start and the end of an outage are reported once."""
-    backoff, is_lost = Backoff(EVERY, 10.0), False
+    backoff, is_lost = Backoff(POLL_INTERVAL, 10.0), False
     refused: dict[str, str] = {}
     while True:
         streams.flush()
@@ -120,7 +120,7 @@ def follow(follower: Follower, *, as_json: bool) -> None:
             print_error("attempts: the queue server answers again")
         is_lost = False
         backoff.reset()
-        time.sleep(EVERY)
+        time.sleep(POLL_INTERVAL)
 
 
 def _report_refusals(before: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str]:

@@ -19,7 +19,7 @@ from sockudo_queue.commands.acted import acted_line, system_user
 from sockudo_queue.commands.apps import AppLookup, app_lookup
 from sockudo_queue.commands.context import EXIT_NO, OpenQueue, reached
 from sockudo_queue.commands.dead_letter_selection import none_matches, selection_of
-from sockudo_queue.commands.terminal import Progress, pace, plural, print_error, print_json, print_line
+from sockudo_queue.commands.terminal import Progress, format_rate, plural, print_error, print_json, print_line
 from sockudo_queue.drivers.base import DeadLetterStore, StoredDeadLetter
 from sockudo_queue.operations import replay as replaying
 from sockudo_queue.operations.dead_letters import UNREADABLE, DeadLetterEntry, Selection
@@ -105,7 +105,7 @@ class _Replay:
         if self._dry:
             print_line(f"would replay {plural(self.done, 'dead letter')}")
         else:
-            rate = f" in {seconds:.1f} s, {pace(self.done, seconds)}" if self.done else ""
+            rate = f" in {seconds:.1f} s, {format_rate(self.done, seconds)}" if self.done else ""
             print_line(f"replayed {plural(self.done, 'dead letter')}{rate}")
         if self.gone:
             print_line(f"{self.gone:,} were already taken by another command or daemon")

@@ -42,7 +42,7 @@ def event(name: str, channel: str) -> Event:
     return Event(name, channel, msgspec.Raw(written.encode()))
 
 
-def wanted_event(webhook: Webhook, name: str | None, channel: str | None) -> Event | str:
+def matching_event(webhook: Webhook, name: str | None, channel: str | None) -> Event | str:
     """Return an event that matches a webhook, or why there is none."""
     name = name or (FIRST_CHOICE if FIRST_CHOICE in webhook.event_types else min(webhook.event_types, default=None))
     if name is None:

@@ -81,7 +81,7 @@ def _from_here(
 def _call(
     attempts: WebhookCaller, webhook: Webhook, credentials: AppCredentials, job_id: str, options: argparse.Namespace
 ) -> Result:
-    event = samples.wanted_event(webhook, options.event, options.channel)
+    event = samples.matching_event(webhook, options.event, options.channel)
     if isinstance(event, str):
         return Result(webhook.name, skipped=event)
     outcome, took = attempts.post(webhook, credentials, job_id, [event])
@@ -118,7 +118,7 @@ def _through_queue(
     if loaded.settings.driver in ("memory", "none"):
         print_error(f"send-test --queue: not possible with the driver {loaded.settings.driver}")
         return EXIT_NO
-    wanted = [samples.wanted_event(webhook, options.event, options.channel) for webhook in webhooks]
+    wanted = [samples.matching_event(webhook, options.event, options.channel) for webhook in webhooks]
     event = next((each for each in wanted if not isinstance(each, str)), None)
     if event is None:
         print_error(f"send-test --queue: no webhook accepts the event: {wanted[0]}")

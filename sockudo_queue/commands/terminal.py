@@ -119,7 +119,7 @@ def span(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
-def pace(done: int, seconds: float) -> str:
+def format_rate(done: int, seconds: float) -> str:
     """Return a rate: 1,234/s, 0.1/s."""
     each = done / seconds
     return f"{each:,.0f}/s" if each >= 10 else f"{each:.2g}/s"

@@ -93,7 +93,7 @@ def _accepted(rules: Filter, events: Iterable[Event], finds: Finds) -> set[str]:
     return {channel for channel in {event.channel for event in events} if accepts(channel, finds)}
 
 
-def maybe_wanted(job: Job, webhook: InvalidWebhook, finds: Finds = find_pattern) -> list[Event]:
+def possible_events(job: Job, webhook: InvalidWebhook, finds: Finds = find_pattern) -> list[Event]:
     """Return the events of a job that an invalid webhook may want; its unreadable parts match every event."""
     wanted = webhook.event_types
     events = [event for event in job.events if wanted is None or event.name in wanted]

@@ -97,14 +97,14 @@ def refusal(rules: Rules, text: str, port: int) -> str | None:
     """Return why a connection to an address and port is refused, in a few words, or None if it is allowed."""
     if port in rules.denied_ports or (rules.allowed_ports and port not in rules.allowed_ports):
         return f"port {port} is not allowed"
-    for address in meanings(text):
+    for address in addresses_in(text):
         reason = _refusal(rules, address)
         if reason is not None:
             return f"{address} is {reason}"
     return None
 
 
-def meanings(text: str) -> tuple[Address, ...]:
+def addresses_in(text: str) -> tuple[Address, ...]:
     """Return the address itself and the IPv4 address that it contains; for a mapped one only the IPv4 address."""
     address = ip_address(text.partition("%")[0])
     if isinstance(address, IPv4Address):

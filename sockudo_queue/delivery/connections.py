@@ -2,7 +2,7 @@
 
 A handle costs three descriptors and some 30 KB, and closing one whose DNS look-up hangs can block for seconds. So
 workers close only handles that have received too much, whose look-up has ended. If the pool is full of idle handles,
-the one idle for longest is reused for the new endpoint. So the number of handles is limited to `RESTING_LIMIT` plus
+the one idle for longest is reused for the new endpoint. So the number of handles is limited to `IDLE_LIMIT` plus
 those in use, whatever the number of endpoints.
 """
 
@@ -37,15 +37,15 @@ T = TypeVar("T")
 USER_AGENT: Final = f"sockudo-queue/{__version__}"
 CONNECTION_LIFETIME: Final = 300
 """Seconds after which a connection is not reused, so that a change in DNS is noticed."""
-CONNECTION_REST: Final = 55
+CONNECTION_IDLE_SECONDS: Final = 55
 """Idle seconds after which a connection is not reused; most servers close theirs at 60 or later."""
 DNS_LIFETIME: Final = 10
 """Seconds for which a DNS answer is reused, unless a connection to it has failed."""
 BODY_KEPT: Final = 16_384
 """Maximum bytes of a request body that an idle handle keeps."""
-RESTING_LIMIT: Final = 256
+IDLE_LIMIT: Final = 256
 DESCRIPTORS_OF_A_HANDLE: Final = 3
-SET_ASIDE: Final = 35.0
+QUARANTINE_SECONDS: Final = 35.0
 """Seconds until a handle with an interrupted DNS look-up is closed: by then glibc's own timeouts have ended it."""
 _QUICK_EXIT: Final = 322
 """CURLOPT_QUICK_EXIT, missing in pycurl: closing does not wait for a hanging DNS look-up."""
@@ -118,11 +118,11 @@ class Handle:
         "_url",
         "asks_dns",
         "curl",
+        "idle_since",
         "lacking",
         "opened",
         "received",
         "refused",
-        "rested_since",
         "route",
         "trust",
         "uses_proxies",
@@ -134,7 +134,7 @@ class Handle:
         self.route = route
         self.trust = trust
         self.received: list[bytes] = []
-        self.rested_since = 0.0
+        self.idle_since = 0.0
         # The results of opening connections in the last attempt.
         self.opened = False
         self.refused = ""
@@ -161,7 +161,7 @@ class Handle:
             (pycurl.UPLOAD_BUFFERSIZE, 16_384),  # the minimum; this buffer is half of an idle handle's memory
             (pycurl.FOLLOWLOCATION, 0),
             (pycurl.MAXCONNECTS, 1),
-            (pycurl.MAXAGE_CONN, CONNECTION_REST),
+            (pycurl.MAXAGE_CONN, CONNECTION_IDLE_SECONDS),
             (pycurl.MAXLIFETIME_CONN, CONNECTION_LIFETIME),
             (pycurl.DNS_CACHE_TIMEOUT, DNS_LIFETIME),
             (pycurl.TCP_KEEPALIVE, 1),
@@ -304,21 +304,21 @@ def request_target(url: str) -> str:
 class HandlePool:
     """The idle handles, by route. Safe from any thread."""
 
-    def __init__(self, options: HandleOptions, *, limit: int = RESTING_LIMIT) -> None:
+    def __init__(self, options: HandleOptions, *, limit: int = IDLE_LIMIT) -> None:
         self._options = options
         self._files = CertificateFiles(options.certificate_paths)
         self.limit = limit  # may be changed at any time
         self._lock = threading.Lock()
-        self._by_route: dict[Route, deque[Handle]] = {}  # each sorted by the start of idling, as is `_resting`
-        self._resting: OrderedDict[Handle, None] = OrderedDict()
-        self._set_aside: deque[Handle] = deque()
+        self._by_route: dict[Route, deque[Handle]] = {}  # each sorted by the start of idling, as is `_idle`
+        self._idle: OrderedDict[Handle, None] = OrderedDict()
+        self._quarantined: deque[Handle] = deque()
         self._trust = self._files.present()
 
     def __len__(self) -> int:
-        return len(self._resting) + len(self._set_aside)
+        return len(self._idle) + len(self._quarantined)
 
     def take(self, route: Route) -> Handle:
-        """Return a handle for a route, if possible an idle one. End its use by `give_back`, `set_aside` or `close`.
+        """Return a handle for a route, if possible an idle one. End its use by `give_back`, `quarantine` or `close`.
 
         Raises `TlsFault` if a certificate file that the route needs cannot be read.
         """
@@ -331,9 +331,9 @@ class HandlePool:
             handles = self._by_route.get(route)
             if handles:
                 handle = handles.pop()
-                del self._resting[handle]
+                del self._idle[handle]
                 return handle
-            found = self._longest_at_rest(route) if len(self._resting) >= self.limit else None
+            found = self._longest_idle(route) if len(self._idle) >= self.limit else None
         if found is None:
             return Handle(self._options, route, trust)
         found.route = route
@@ -342,7 +342,7 @@ class HandlePool:
     def give_back(self, handle: Handle) -> None:
         """Keep a handle for the next attempt on its route."""
         handle.forget()
-        handle.rested_since = time.monotonic()
+        handle.idle_since = time.monotonic()
         with self._lock:
             is_outdated = handle.trust is not self._trust and handle.trust != self._trust
             if not is_outdated:
@@ -350,7 +350,7 @@ class HandlePool:
                 if handles is None:
                     handles = self._by_route[handle.route] = deque()
                 handles.append(handle)
-                self._resting[handle] = None
+                self._idle[handle] = None
         if is_outdated:
             handle.curl.close()
 
@@ -361,10 +361,10 @@ class HandlePool:
         DNS look-up of an idle handle has ended, so closing it does not block.
         """
         with self._lock:
-            outdated = [*self._resting] if trust != self._trust else []
+            outdated = [*self._idle] if trust != self._trust else []
             self._trust = trust
             if outdated:
-                self._resting.clear()
+                self._idle.clear()
                 self._by_route.clear()
         for handle in outdated:
             handle.curl.close()
@@ -379,13 +379,13 @@ class HandlePool:
             for handle in self._by_route.get(route, ()):
                 handle.asks_dns = True
 
-    def set_aside(self, handle: Handle) -> None:
+    def quarantine(self, handle: Handle) -> None:
         """Retire a handle with an interrupted DNS look-up; it is closed when the look-up has ended."""
         handle.forget()
-        handle.rested_since = time.monotonic()
+        handle.idle_since = time.monotonic()
         with self._lock:
-            self._set_aside.append(handle)
-            too_many = self._set_aside.popleft() if len(self._set_aside) > self.limit else None
+            self._quarantined.append(handle)
+            too_many = self._quarantined.popleft() if len(self._quarantined) > self.limit else None
         if too_many is not None:
             # With deadlines of a few milliseconds, look-ups can be cut faster than they end. QUICK_EXIT avoids a wait.
             too_many.curl.close()
@@ -405,18 +405,18 @@ class HandlePool:
         return len(old)
 
     def _old(self, now: float) -> Iterator[Handle]:
-        while self._resting:
-            handle = next(iter(self._resting))
-            if now - handle.rested_since <= CONNECTION_REST and len(self._resting) <= self.limit:
+        while self._idle:
+            handle = next(iter(self._idle))
+            if now - handle.idle_since <= CONNECTION_IDLE_SECONDS and len(self._idle) <= self.limit:
                 break
             self._remove(handle)
             yield handle
-        while self._set_aside and now - self._set_aside[0].rested_since > SET_ASIDE:
-            yield self._set_aside.popleft()
+        while self._quarantined and now - self._quarantined[0].idle_since > QUARANTINE_SECONDS:
+            yield self._quarantined.popleft()
 
-    def _longest_at_rest(self, route: Route) -> Handle | None:
+    def _longest_idle(self, route: Route) -> Handle | None:
         """Take a handle of another origin with equal flags: connections with and without verification never mix."""
-        for handle in self._resting:
+        for handle in self._idle:
             if handle.route[1:] == route[1:]:
                 self._remove(handle)
                 return handle
@@ -425,4 +425,4 @@ class HandlePool:
     def _remove(self, handle: Handle) -> None:
         first = self._by_route[handle.route].popleft()  # the longest idle of all is also the longest idle of its route
         assert first is handle
-        del self._resting[handle]
+        del self._idle[handle]

@@ -17,7 +17,7 @@ from sockudo_queue.delivery.addresses import Rules
 from sockudo_queue.delivery.alert_sender import AlertSender
 from sockudo_queue.delivery.aws_lambda import LambdaSender
 from sockudo_queue.delivery.certificates import file_faults
-from sockudo_queue.delivery.connections import DESCRIPTORS_OF_A_HANDLE, RESTING_LIMIT, HandleOptions
+from sockudo_queue.delivery.connections import DESCRIPTORS_OF_A_HANDLE, IDLE_LIMIT, HandleOptions
 from sockudo_queue.delivery.guard import Guard, Service
 from sockudo_queue.delivery.own_services import broker, brokers
 from sockudo_queue.delivery.sender import Sender
@@ -76,7 +76,7 @@ class DeliveryStack:
     def fit(self, descriptors: int) -> str | None:
         """Limit idle connections to the available descriptors; return a warning if there are too few descriptors."""
         needed = self._workers * DESCRIPTORS_OF_A_WORKER + DESCRIPTORS_BESIDE
-        self._transport.pool.limit = min(max((descriptors - needed) // DESCRIPTORS_OF_A_HANDLE, 8), RESTING_LIMIT)
+        self._transport.pool.limit = min(max((descriptors - needed) // DESCRIPTORS_OF_A_HANDLE, 8), IDLE_LIMIT)
         if descriptors >= needed:
             return None
         return (

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from ipaddress import ip_address
 from typing import Final, NamedTuple
 
-from sockudo_queue.delivery.addresses import Address, Rules, meanings, refusal
+from sockudo_queue.delivery.addresses import Address, Rules, addresses_in, refusal
 
 LOOKUP_INTERVAL: Final = 60.0
 """Seconds between two look-ups of a service's host name."""
@@ -88,14 +88,14 @@ class Guard:
 
     def _learn(self, service: Service, texts: Iterable[str]) -> None:
         for text in texts:
-            for address in meanings(text):
+            for address in addresses_in(text):
                 if _is_of_this_host(address):
                     self._local[service.port] = service.what
                 else:
                     self._remote[address, service.port] = service.what
 
     def _own(self, text: str, port: int) -> str | None:
-        for address in meanings(text):
+        for address in addresses_in(text):
             what = self._remote.get((address, port))
             if what is None and _is_of_this_host(address):
                 what = self._local.get(port)

@@ -88,7 +88,7 @@ class CurlAdapter(BaseAdapter):
             handle = self.pool.take(_route(url, verify, guarded))
         except pycurl.error as error:
             raise TransportFault(Failure.INTERNAL, f"no libcurl handle: {error}") from None
-        done_with: Callable[[Handle], None] = self.pool.set_aside
+        done_with: Callable[[Handle], None] = self.pool.quarantine
         self._in_flight.add(handle)
         try:
             fault = handle.perform(url, [*lines, *header_lines(headers)], body, timeout_ms)
@@ -110,7 +110,7 @@ class CurlAdapter(BaseAdapter):
                 handle.asks_dns = True
                 self.pool.ask_dns(handle.route)
                 if failed is not None and failed.failure is Failure.DNS and isinstance(failed, TimeFault):
-                    return self.pool.set_aside
+                    return self.pool.quarantine
             case Failure.TLS:
                 self.pool.recheck_files()
             case Failure.TOO_MANY_BYTES | Failure.INTERNAL:

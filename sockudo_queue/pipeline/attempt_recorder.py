@@ -29,7 +29,7 @@ class AttemptRecorder:
         self._append = append
         self._channels = channels
 
-    def attempted(
+    def record_attempt(
         self,
         source: str,
         delivery: WebhookDelivery,
@@ -58,7 +58,7 @@ class AttemptRecorder:
         )
         self._append(source, state.app, encode(row))
 
-    def gave_up(self, claim: Claim, state: DeliveryState, part: DeadLetter) -> None:
+    def record_dead_letter(self, claim: Claim, state: DeliveryState, part: DeadLetter) -> None:
         """Record a dead letter: for a webhook with the events that it receives, for a whole job with all events.
 
         If the webhook was removed or the job was not decoded, the events of that webhook are unknown. Then no event is

@@ -20,7 +20,7 @@ REMIND_AFTER: Final = 60.0
 """Seconds after which a continuing outage is logged again."""
 REFUSAL_REMIND_AFTER: Final = 600.0
 """The same for a refused source while other sources work. It is longer, because the source may be unused."""
-STRAGGLERS: Final = 1.0
+STRAGGLER_SECONDS: Final = 1.0
 """Seconds after an outage in which failures are ignored: they belong to calls that began during the outage."""
 
 
@@ -104,7 +104,7 @@ class BrokerWatch:
             return
         with self._lock:
             now, first = time.monotonic(), not self._silent
-            if first and now - self._resumed_at < STRAGGLERS:
+            if first and now - self._resumed_at < STRAGGLER_SECONDS:
                 return
             silent = error.source if isinstance(error, SourceUnavailable) else ""
             if silent not in self._silent:

@@ -268,7 +268,7 @@ class Dispatcher:
         if recorder is not None and (
             recorder.every or outcome.failure or state.attempts or state.last or state.history or in_flight.claim.lapses
         ):
-            recorder.attempted(in_flight.claim.source, delivery, outcome, took, now_ms, trace_id, span_id)
+            recorder.record_attempt(in_flight.claim.source, delivery, outcome, took, now_ms, trace_id, span_id)
 
     def _decide(
         self,

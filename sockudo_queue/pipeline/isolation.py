@@ -17,7 +17,7 @@ from sockudo_queue.pipeline.in_flight import ClaimsInFlight
 SUSPECT_LAPSES: Final = 2
 """Number of expired leases from which on a claim runs alone. One expired lease may come from a restart or from another
 job."""
-OTHERS_WITHIN: Final = 2.0
+OTHERS_TIMEOUT: Final = 2.0
 """Maximum seconds to wait for the other claims in flight. A claim that takes longer is waiting for its endpoint and did
 not crash the process."""
 POLL: Final = 0.005
@@ -77,7 +77,7 @@ class Isolation:
                 return False
             self._released.clear()
             self._suspect, self.holds = receipt, True
-            self._release_at = time.monotonic() + OTHERS_WITHIN + self._slow
+            self._release_at = time.monotonic() + OTHERS_TIMEOUT + self._slow
             return True
 
     def _release(self) -> None:
@@ -85,7 +85,7 @@ class Isolation:
         self._released.set()
 
     def _wait_for_others(self, receipt: str) -> bool:
-        give_up_at = time.monotonic() + OTHERS_WITHIN
+        give_up_at = time.monotonic() + OTHERS_TIMEOUT
         while self._is_claiming() or self._held() - {receipt} - self._hanging:
             if time.monotonic() >= give_up_at:
                 # They are not waited for again, because one hanging endpoint would delay all claims at every suspect.

@@ -32,15 +32,15 @@ LONG: Final = 0.1
 LONG_LIMIT: Final = 4
 """Maximum number of jobs (of different apps) that are matched without a slot. They share the GIL, so more would not be
 faster."""
-OTHERS_WITHIN: Final = 1.0
+OTHERS_RECENT_SECONDS: Final = 1.0
 """Seconds for which the last job of another app counts as work of other apps."""
-ASK_AGAIN: Final = 1.0
+RETRY_INTERVAL: Final = 1.0
 """Retry interval in seconds while a long job of the app is being matched; its duration is unknown."""
-CROWDED: Final = 1_000
+MANY_ACCOUNTS: Final = 1_000
 """Number of accounts above which paid accounts are removed."""
 
 
-class PutOff(Exception):
+class MatchingDeferred(Exception):
     """The job cannot be matched now; contains the deferral."""
 
     def __init__(self, deferral: Deferral) -> None:
@@ -87,7 +87,7 @@ class MatchingShares:
     """The accounts of all apps that had slow searches.
 
     `latest` and `latest_at` are the app and time of the latest job. The caller sets `latest_at` for each job, and calls
-    `turn_to` if the app differs from `latest`.
+    `switch_app` if the app differs from `latest`.
     """
 
     def __init__(self) -> None:
@@ -97,22 +97,22 @@ class MatchingShares:
         self.latest, self.latest_at = "", float("-inf")
         self._other_at = float("-inf")  # time of the latest job of any other app
 
-    def turn_to(self, app: str) -> None:
+    def switch_app(self, app: str) -> None:
         """Record a job of another app than the latest one."""
         self._other_at, self.latest = self.latest_at, app
 
     def check(self, app: str, now: float) -> None:
-        """Raise `PutOff` if the app may not be matched now."""
+        """Raise `MatchingDeferred` if the app may not be matched now."""
         account = self.accounts.get(app)
         if account is None:
             return
         if account.long:
-            raise PutOff(self._reserve(account, now + ASK_AGAIN, now))
+            raise MatchingDeferred(self._reserve(account, now + RETRY_INTERVAL, now))
         if account.paid_at - now > BURST / SHARE and self._others_have_work(app, now):
-            raise PutOff(self._reserve(account, account.paid_at, now))
+            raise MatchingDeferred(self._reserve(account, account.paid_at, now))
 
     def charge(self, job: JobMatching, took: float, now: float) -> None:
-        """Count a slow search, and yield if necessary. Raises `PutOff` and `Interrupted`."""
+        """Count a slow search, and yield if necessary. Raises `MatchingDeferred` and `Interrupted`."""
         with self._lock:
             account = self._charged(job, took, now)
         job.sliced += took
@@ -139,7 +139,7 @@ class MatchingShares:
     def _charged(self, job: JobMatching, took: float, now: float) -> Account:
         account = self.accounts.get(job.app)
         if account is None:
-            if len(self.accounts) > CROWDED:
+            if len(self.accounts) > MANY_ACCOUNTS:
                 self._forget_paid(now)
             account = self.accounts[job.app] = Account()
         account.jobs += not job.used
@@ -151,13 +151,13 @@ class MatchingShares:
     def _begin_long(self, job: JobMatching, account: Account, now: float) -> None:
         with self._lock:
             if account.long or self._long >= LONG_LIMIT:
-                raise PutOff(self._reserve(account, now + ASK_AGAIN, now))
+                raise MatchingDeferred(self._reserve(account, now + RETRY_INTERVAL, now))
             account.long = job.is_long = True
             self._long += 1
 
     def _others_have_work(self, app: str, now: float) -> bool:
         at = self.latest_at if self.latest != app else self._other_at
-        return now - at < OTHERS_WITHIN
+        return now - at < OTHERS_RECENT_SECONDS
 
     @staticmethod
     def _reserve(account: Account, earliest: float, now: float) -> Deferral:

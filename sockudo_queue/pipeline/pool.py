@@ -15,7 +15,7 @@ from typing import Final
 from sockudo_queue.delivery.admission.endpoint import Admission
 from sockudo_queue.pipeline.in_flight import JobInFlight, WebhookDelivery
 
-SPARE_REST: Final = 30.0
+SPARE_IDLE_SECONDS: Final = 30.0
 """Seconds that a spare worker waits for a task before its thread ends."""
 
 KEPT_PART: Final = 4
@@ -75,7 +75,7 @@ class WorkerPool:
             return self.slots - self._free - self._idle_count
 
     @property
-    def someone_is_idle(self) -> bool:
+    def has_idle_worker(self) -> bool:
         """Whether a worker with a slot waits for a wake-up."""
         return self._idle_count > 0
 
@@ -103,8 +103,8 @@ class WorkerPool:
                     self._waiting_count -= 1
                     slot.held = True
                     return slot
-                rested = not self._waiting.wait(SPARE_REST)
-                if rested and not self._tasks and not self._free and self._threads > self.slots:
+                timed_out = not self._waiting.wait(SPARE_IDLE_SECONDS)
+                if timed_out and not self._tasks and not self._free and self._threads > self.slots:
                     self._waiting_count -= 1
                     return None
 

@@ -26,7 +26,7 @@ from sockudo_queue.pipeline import deferrals
 from sockudo_queue.pipeline.in_flight import JobInFlight, WebhookDelivery, dead_letter
 from sockudo_queue.pipeline.index_cache import SMALL, IndexCache
 from sockudo_queue.pipeline.large_jobs import LARGE, LargeJobs
-from sockudo_queue.pipeline.matching_share import Interrupted, JobMatching, MatchingShares, PutOff
+from sockudo_queue.pipeline.matching_share import Interrupted, JobMatching, MatchingDeferred, MatchingShares
 from sockudo_queue.pipeline.pattern_cache import PatternCache
 from sockudo_queue.pipeline.paused import PausedWebhooks, hold, none_paused
 from sockudo_queue.pipeline.unknown_apps import FIRST_MS, LookupSchedule, UnknownApps
@@ -152,7 +152,7 @@ class Resolver:
         """Match within the app's share of matching time."""
         accounts, current = self._matching, self._current
         if app.id != accounts.latest:
-            accounts.turn_to(app.id)
+            accounts.switch_app(app.id)
         accounts.latest_at = claim.claimed_at
         current.claim, current.give_way, current.app, current.job = claim, give_way, app.id, None
         try:
@@ -163,8 +163,8 @@ class Resolver:
                 if state.webhook is None
                 else self._of_webhook(claim, state, job, app)
             )
-        except PutOff as put_off:
-            return _put_off(claim, state, put_off.deferral)
+        except MatchingDeferred as deferred:
+            return _defer(claim, state, deferred.deferral)
         except Interrupted:
             return JobInFlight.settled(claim, Requeue())
         finally:
@@ -249,7 +249,7 @@ class Resolver:
         """
         parts: list[Disposition] = []
         for webhook in app.invalid:
-            events = matching.maybe_wanted(job, webhook, self._patterns.finds)
+            events = matching.possible_events(job, webhook, self._patterns.finds)
             if events:
                 fresh = _fresh(state, job, webhook.name)
                 is_paused = (app.id, webhook.name) in self._paused.webhooks
@@ -302,7 +302,7 @@ def _delay_until_known(state: DeliveryState) -> int:
     return min(FIRST_MS << min(state.attempts, 6), 60_000)
 
 
-def _put_off(claim: Claim, state: DeliveryState, deferral: Deferral) -> JobInFlight:
+def _defer(claim: Claim, state: DeliveryState, deferral: Deferral) -> JobInFlight:
     guesses = state.guesses + 1 if deferral.grows else 0
     kept = msgspec.structs.replace(state, reserved=False, guesses=guesses)
     delay_ms = deferrals.delay_ms(deferral, state.guesses)

@@ -99,7 +99,7 @@ class SettlementRecorder:
         )
         self._raise_alert(dead_letter(state.app, state.webhook, time.time(), reason=part.reason, last=state.last))
         if self._attempts is not None:
-            self._attempts.gave_up(claim, state, part)
+            self._attempts.record_dead_letter(claim, state, part)
 
 
 def _outcome_of(settlement: Settlement) -> str:

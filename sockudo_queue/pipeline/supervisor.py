@@ -23,11 +23,11 @@ from sockudo_queue.runtime.limits import start_thread, too_few_threads
 
 TICK: Final = 0.025
 """Interval in seconds of the check for slow attempts."""
-DEATHS: Final = 10
-DEATHS_WITHIN: Final = 60.0
+CRASH_LIMIT: Final = 10
+CRASH_PERIOD: Final = 60.0
 """The daemon exits (code 4) after this many thread crashes within this many seconds."""
-GAVE_UP_REASON: Final = f"{DEATHS} threads crashed within {DEATHS_WITHIN:g} s"
-DEATH_PAUSE: Final = 0.5
+GAVE_UP_REASON: Final = f"{CRASH_LIMIT} threads crashed within {CRASH_PERIOD:g} s"
+CRASH_PAUSE: Final = 0.5
 MOVES_WITHIN: Final = 10.0
 """Seconds without that check after which `/livez` fails: without it, slow endpoints hold up the others."""
 REMIND_AFTER: Final = 60.0
@@ -49,10 +49,10 @@ class Supervisor:
         self._slow = slow
         self._released = threading.Event()
         self._names = itertools.count(1)
-        self._deaths: deque[float] = deque(maxlen=DEATHS)
+        self._crashes: deque[float] = deque(maxlen=CRASH_LIMIT)
         # Threads may crash at the same time. An exception while counting would prevent giving back the claim and the
         # restart.
-        self._deaths_lock = threading.Lock()
+        self._crashes_lock = threading.Lock()
         self._lack = Reminder(REMIND_AFTER)
         self._context: WorkerContext
 
@@ -130,8 +130,8 @@ class Supervisor:
             del self.workers[worker.name]
             self._context.pool.leave(worker.slot, is_waiting=worker.is_waiting)
             worker.forget()
-        if self._deaths_within(DEATH_PAUSE) > 1:
-            self.stopping.wait(DEATH_PAUSE)  # a cause that crashes every worker must not occupy a core
+        if self._crashes_within(CRASH_PAUSE) > 1:
+            self.stopping.wait(CRASH_PAUSE)  # a cause that crashes every worker must not occupy a core
         self._context.pool.fill()
 
     def _give_claim_back(self, worker: Worker) -> None:
@@ -158,21 +158,21 @@ class Supervisor:
 
     def _died(self, name: str, error: BaseException) -> None:
         self._log.error("thread.crashed", thread=name, exc_info=error)
-        with self._deaths_lock:
-            self._deaths.append(time.monotonic())
-        if self._deaths_within(DEATHS_WITHIN) == DEATHS:
+        with self._crashes_lock:
+            self._crashes.append(time.monotonic())
+        if self._crashes_within(CRASH_PERIOD) == CRASH_LIMIT:
             self.gave_up.set()
 
-    def _deaths_within(self, seconds: float) -> int:
+    def _crashes_within(self, seconds: float) -> int:
         since = time.monotonic() - seconds
-        with self._deaths_lock:
-            return sum(moment > since for moment in self._deaths)
+        with self._crashes_lock:
+            return sum(moment > since for moment in self._crashes)
 
     def _watch_slots(self) -> None:
         while not self.stopping.wait(TICK):
             self._context.beats.beat("supervisor")
             now = time.monotonic()
-            if self._context.pool.threads < self._context.pool.slots and not self._deaths_within(DEATH_PAUSE):
+            if self._context.pool.threads < self._context.pool.slots and not self._crashes_within(CRASH_PAUSE):
                 self._context.pool.fill()  # an earlier start of a thread failed
             self._context.isolation.update(now)
             self._context.dispatcher.enforce_deadlines()

@@ -135,7 +135,7 @@ class Worker:
         """
         settlement, self.settlement = self.settlement, None
         if self._isolation.holds:
-            self._stand_back(settlement)
+            self._wait_for_suspect(settlement)
             return
         seen, asked_at = self._pool.wakeups, time.monotonic()
         claim = self._next(settlement)
@@ -201,7 +201,7 @@ class Worker:
             self._beats.register(self.name, seconds)
             self._allowance = seconds
 
-    def _stand_back(self, settlement: Settlement | None) -> None:
+    def _wait_for_suspect(self, settlement: Settlement | None) -> None:
         """Settle without claiming, because another job runs alone."""
         self.claiming = False
         self._settle(settlement)

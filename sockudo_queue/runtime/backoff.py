@@ -11,7 +11,7 @@ FACTOR: Final = 2.0
 """The factor between a pause and the previous one."""
 
 
-def longer(before: float, first: float, max_pause: float, factor: float = FACTOR) -> float:
+def next_pause(before: float, first: float, max_pause: float, factor: float = FACTOR) -> float:
     """Return the pause after `before`: `first` after none (0), then longer ones up to `max_pause`."""
     return min(max(before * factor, first), max_pause)
 
@@ -33,7 +33,7 @@ class Backoff:
 
     def next(self) -> float:
         """Return the seconds until the next retry."""
-        self._pause = longer(self._pause, self._first, self._max_pause)
+        self._pause = next_pause(self._pause, self._first, self._max_pause)
         return self._pause * (1 - self._jitter * self._chance())
 
     def wait(self, stop: threading.Event) -> bool:

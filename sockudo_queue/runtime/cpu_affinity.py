@@ -24,8 +24,8 @@ BUSY: Final = 0.05
 """Minimum load, as a share of a core, for the restriction to one core. It already saves CPU at 100 jobs a second."""
 ROOM: Final = 0.3
 """Share of a core that other processes may use; above it, sharing the core costs more than is gained."""
-FIRST_REST: Final = 5.0
-MAX_REST: Final = 60.0
+FIRST_PAUSE: Final = 5.0
+MAX_PAUSE: Final = 60.0
 """Seconds without restriction after other processes have needed the core."""
 
 _STAT: Final = Path("/proc/stat")
@@ -38,8 +38,8 @@ class Policy:
 
     def __init__(self) -> None:
         self.core: int | None = None
-        self._rests = Backoff(FIRST_REST, MAX_REST)
-        self._rest_until = 0.0
+        self._pauses = Backoff(FIRST_PAUSE, MAX_PAUSE)
+        self._paused_until = 0.0
 
     def decide(self, own: float, busy: Mapping[int, float], now: float) -> int | None:
         """Return the core to use, or None for all of them.
@@ -50,11 +50,11 @@ class Policy:
             self.core = None
         elif self.core is not None:
             if self.core not in busy or busy[self.core] - own > ROOM:
-                self.core, self._rest_until = None, now + self._rests.next()
-        elif now >= self._rest_until and (sum(busy.values()) - own) / len(busy) < ROOM:
+                self.core, self._paused_until = None, now + self._pauses.next()
+        elif now >= self._paused_until and (sum(busy.values()) - own) / len(busy) < ROOM:
             self.core = min(busy, key=lambda core: busy[core])
-            if now >= self._rest_until + MAX_REST:
-                self._rests.reset()
+            if now >= self._paused_until + MAX_PAUSE:
+                self._pauses.reset()
         return self.core
 
 

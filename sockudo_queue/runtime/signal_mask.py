@@ -2,7 +2,7 @@
 
 import signal
 
-HELD_BACK = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
+BLOCKED_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 _before: list[set[int]] = []  # the mask of the process, while signals are blocked
 
 
@@ -12,7 +12,7 @@ def block_signals() -> None:
     Call it before everything else. Until then a signal ends the process, or is lost if this is process 1 of a
     container. A thread that was started earlier does not block the signals, so one could end the whole process there.
     """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, HELD_BACK)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED_SIGNALS)
     if not _before:
         _before.append(set(before))
 

@@ -7,7 +7,7 @@ from typing import Final
 from sockudo_queue.errors import BrokerError
 from sockudo_queue.pipeline.worker import WorkerContext
 
-RENEW_AGAIN: Final = 0.5
+RENEWAL_RETRY_INTERVAL: Final = 0.5
 """Seconds until a renewal without an answer is retried: leases run on, and the retry may still be in time."""
 
 
@@ -26,7 +26,7 @@ class LeaseRenewer:
             self._renew()
         except BrokerError as error:
             self._context.watch.failed(error)
-            self.pause = min(self.interval, RENEW_AGAIN)
+            self.pause = min(self.interval, RENEWAL_RETRY_INTERVAL)
         else:
             self.pause = self.interval
 

@@ -50,7 +50,7 @@ class Notifier:
             context.watch.source_worked(losses, self._source)
             if jobs:
                 context.pool.wake(jobs)
-                if not context.pool.someone_is_idle:
+                if not context.pool.has_idle_worker:
                     context.stopping.wait(BUSY_PAUSE)
         if self._settler is not None:
             self._settler.give_back()  # the last receive of this source has ended

@@ -55,15 +55,15 @@ class RedisLists:
         sources: tuple[str, ...] = SOURCES,
     ) -> RedisDriver:
         """Make an instance over a link, for tests that log in or that look at connections."""
-        patient, terms = link.patient(BLOCK_SECONDS + BLOCK_MARGIN), Terms(round(lease * 1000), retention)
-        driver = RedisDriver(link, [ListSource(key, link, patient, terms) for key in sources], sources[0])
+        blocking_link, terms = link.with_timeout(BLOCK_SECONDS + BLOCK_MARGIN), Terms(round(lease * 1000), retention)
+        driver = RedisDriver(link, [ListSource(key, link, blocking_link, terms) for key in sources], sources[0])
         self._cleanup.callback(driver.close)
         return driver
 
     def at_most_once(self, port: int | None = None) -> RedisAtMostOnceDriver:
         link = link_to(port or self.server.port)
-        patient, terms = link.patient(BLOCK_SECONDS + BLOCK_MARGIN), Terms(LEASE_SECONDS * 1000, RETENTION)
-        driver = RedisAtMostOnceDriver(link, patient, SOURCES, terms)
+        blocking_link, terms = link.with_timeout(BLOCK_SECONDS + BLOCK_MARGIN), Terms(LEASE_SECONDS * 1000, RETENTION)
+        driver = RedisAtMostOnceDriver(link, blocking_link, SOURCES, terms)
         self._cleanup.callback(driver.close)
         return driver
 

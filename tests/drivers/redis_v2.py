@@ -49,10 +49,10 @@ class RedisV2:
         events: int = 1_000,
         lists: tuple[str, ...] = SOURCES,
     ) -> RedisDriver:
-        patient = link.patient(BLOCK_SECONDS + BLOCK_MARGIN)
+        blocking_link = link.with_timeout(BLOCK_SECONDS + BLOCK_MARGIN)
         terms = Terms(round(lease * 1000), retention, completed, events)
-        sources: list[RedisSource] = [V2Source(BASE, link, patient, terms)]
-        sources += [ListSource(key, link, patient, terms) for key in lists]
+        sources: list[RedisSource] = [V2Source(BASE, link, blocking_link, terms)]
+        sources += [ListSource(key, link, blocking_link, terms) for key in lists]
         driver = RedisDriver(link, sources, SOURCES[0])  # lists take what is put
         self._cleanup.callback(driver.close)
         return driver

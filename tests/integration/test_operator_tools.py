@@ -15,7 +15,7 @@ import pytest
 
 from sockudo_queue import cli
 from sockudo_queue.commands import stats
-from sockudo_queue.commands.terminal import pace, table
+from sockudo_queue.commands.terminal import format_rate, table
 from sockudo_queue.core import job as jobs
 from sockudo_queue.core.hmac_keys import hmac_key
 from sockudo_queue.errors import BrokerRefused
@@ -233,7 +233,7 @@ def test_tables_are_aligned_for_any_content() -> None:
     ("done", "seconds", "shown"), [(19_009, 9.2, "2,066/s"), (10, 1, "10/s"), (7, 2, "3.5/s"), (3, 20.0, "0.15/s")]
 )
 def test_slow_rate_is_not_shown_as_zero(done: int, seconds: float, shown: str) -> None:
-    assert pace(done, seconds) == shown
+    assert format_rate(done, seconds) == shown
 
 
 def test_stats_show_the_daemon_while_the_queue_is_unavailable(run: Commands, daemon: DaemonProcess) -> None:

@@ -77,7 +77,7 @@ def test_the_others_go_on_when_it_has_become_slow(process: Process) -> None:
 
 
 def test_hanging_job_is_waited_for_only_once(process: Process, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "OTHERS_WITHIN", 0.3)
+    monkeypatch.setattr(module, "OTHERS_TIMEOUT", 0.3)
     process.add("hangs")
     first = process.begin("first")
     assert eventually(lambda: first)[0][1] >= 0.3

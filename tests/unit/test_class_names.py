@@ -52,6 +52,7 @@ GIVEN_UP: Final = frozenset(
         "Pending",
         "Placement",
         "Prefetching",
+        "PutOff",
         "Services",
         "Share",
         "Shares",

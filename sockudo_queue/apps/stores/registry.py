@@ -17,7 +17,7 @@ from sockudo_queue.runtime.python_gate import PythonGate
 
 ANSWER_WITHIN: Final = 0.5
 """Seconds that a worker waits for an unknown app; a database usually answers within two milliseconds."""
-AGAIN_AFTER: Final = 1.0
+REFRESH_RETRY_INTERVAL: Final = 1.0
 """Seconds after which a refresh without a result is requested again."""
 MAX_ID_LENGTH: Final = 255
 """Maximum characters of Sockudo's column. A longer id cannot exist, so it is not queried."""
@@ -65,7 +65,7 @@ class CachedAppRegistry:
 
     def _renewed(self, app_id: str, entry: CacheEntry | None, now: float) -> CacheEntry:
         if entry is not None and now < entry.expires_at:
-            entry.refresh_at = now + AGAIN_AFTER
+            entry.refresh_at = now + REFRESH_RETRY_INTERVAL
             self._lookups.want(app_id)
             return entry
         answer = self._gate.released(self._lookups.ask, app_id, ANSWER_WITHIN)

@@ -21,7 +21,7 @@ FIRST_BACKOFF_MS: Final = 500
 FAILURES: Final = 2
 PAUSE: Final = 0.6
 """Seconds between two jobs, so that a person can read along."""
-PATIENCE: Final = 20.0
+TIMEOUT: Final = 20.0
 """Seconds for everything to happen; it takes 3."""
 MAX_COUNT_POLLS: Final = 50
 COUNT_PAUSE: Final = 0.05  # seconds
@@ -85,7 +85,7 @@ class _Story:
         self._queue(child, "Sockudo 4.7: 3 events, 2 of them of presence-lobby", jobs.job_4_7("lobby", *jobs.JOINED))
         self._queue(child, "Sockudo 5.0: client_event of private-chat", jobs.job_5_0("chat", jobs.TYPED))
         self._queue(child, "an object that is not a job", jobs.unreadable())
-        self._follow(PATIENCE, lambda: len(self._received) >= REQUESTS and self._dead_letters >= DEAD_LETTERS)
+        self._follow(TIMEOUT, lambda: len(self._received) >= REQUESTS and self._dead_letters >= DEAD_LETTERS)
         return self._conclude(child)
 
     def _queue(self, child: Child, what: str, job: bytes) -> None:

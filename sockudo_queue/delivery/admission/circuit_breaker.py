@@ -7,14 +7,14 @@ from typing import Final
 
 from sockudo_queue.core.outcome import Outcome, Verdict
 from sockudo_queue.delivery.admission.place_schedule import PlaceSchedule
-from sockudo_queue.runtime.backoff import longer
+from sockudo_queue.runtime.backoff import next_pause
 
 USUAL_FACTOR: Final = 3
 """An attempt is overdue after this many times the usual latency. The latency of a healthy receiver often doubles."""
 SMOOTHING: Final = 0.1
 """Weight of the newest success in the usual latency: one outlier changes it little, ten similar values change most of
 it."""
-CHANCES: Final = 3
+MIN_PERIODS_PER_BUDGET: Final = 3
 """The minimum number of breaker periods in a retry budget. Otherwise a job that arrives while the breaker is open could
 use up its budget without an attempt."""
 
@@ -129,7 +129,7 @@ class Breaker:
             self.failures += 1
             self.failing_since = self.failing_since or now
             if is_probe or (self.is_closed and self.failures >= self.limit):
-                self._open(longer(self.period, self._first, self.max_period), now)
+                self._open(next_pause(self.period, self._first, self.max_period), now)
 
     def drop_probe(self, token: object) -> bool:
         """Remove the probe if it is this attempt, so that another one may start. Returns whether it was."""

@@ -16,7 +16,7 @@ import msgspec
 from sockudo_queue.core.controls import WebhookKey
 from sockudo_queue.core.outcome import HOLDING_STATUSES, Outcome
 from sockudo_queue.delivery.admission.circuit_breaker import (
-    CHANCES,
+    MIN_PERIODS_PER_BUDGET,
     PROVEN_FOR,
     SMOOTHING,
     USUAL_FACTOR,
@@ -45,9 +45,9 @@ SPACING: Final = 1.1
 FORGOTTEN_AFTER: Final = 600.0
 """Seconds without use after which an endpoint or a breaker is removed. A breaker must be remembered for longer than its
 longest open period; waiting retries return within `pipeline.deferrals.MAX_GUESS`."""
-CROWDED: Final = 10_000
+MANY_ENDPOINTS: Final = 10_000
 """Number of endpoints up to which that applies; it bounds memory if URLs change often."""
-FORGOTTEN_WHEN_CROWDED: Final = 10.0
+FORGOTTEN_AFTER_IF_MANY: Final = 10.0
 """Seconds without use after which an endpoint is removed if there are more."""
 
 
@@ -215,7 +215,7 @@ class Endpoint:
             if now - oldest > self._overdue:
                 self._count(now)
 
-    def has_rested(self, since: float, now: float) -> bool:
+    def is_idle(self, since: float, now: float) -> bool:
         """Return whether the endpoint can be removed without losing information. Caller holds the lock."""
         return self.used_at < since and not self._in_flight and now >= max(self._held_until, self._line.next_free)
 
@@ -281,7 +281,7 @@ class Endpoint:
         since = now - self._last_success
         if since <= self._overdue and since <= PROVEN_FOR:
             return False
-        return since > (self._overdue if self._thread_budget.are_scarce else PROVEN_FOR)
+        return since > (self._overdue if self._thread_budget.is_scarce else PROVEN_FOR)
 
     def _status(self, now: float) -> EndpointStatus:
         if self._suspect:
@@ -409,12 +409,12 @@ class EndpointRegistry:
         with admission.endpoint.lock:
             admission.endpoint.check_overdue(now)
 
-    def forget_rested(self, now: float) -> None:
+    def forget_idle(self, now: float) -> None:
         """Remove endpoints and breakers that were not used for a while, to bound memory."""
-        since = now - (FORGOTTEN_WHEN_CROWDED if len(self._endpoints) > CROWDED else FORGOTTEN_AFTER)
+        since = now - (FORGOTTEN_AFTER_IF_MANY if len(self._endpoints) > MANY_ENDPOINTS else FORGOTTEN_AFTER)
         for key, endpoint in list(self._endpoints.items()):
             with endpoint.lock:
-                if endpoint.has_rested(since, now):
+                if endpoint.is_idle(since, now):
                     self._endpoints.pop(key, None)
         for owner, breaker in list(self._breakers.items()):
             if breaker.used_at < since and breaker.open_until < now and not breaker.in_flight:
@@ -428,7 +428,7 @@ class EndpointRegistry:
     def _breaker(self, owner: BreakerKey, key: EndpointKey, budget: float) -> Breaker:
         limits = self.limits
         # The budget of a job that arrives while the breaker is open starts then; it must cover a probe or two.
-        max_period = min(limits.breaker_max_period, budget / CHANCES)
+        max_period = min(limits.breaker_max_period, budget / MIN_PERIODS_PER_BUDGET)
         with self._lock:
             self._homes[owner] = key
             return self._breakers.setdefault(owner, Breaker(limits.breaker_failures, limits.breaker_period, max_period))

@@ -97,7 +97,7 @@ class ThreadBudget:
         self._lent = max(self.threads - max(KEPT_FREE, limits.concurrency // 4), self._spare)
 
     @property
-    def are_scarce(self) -> bool:
+    def is_scarce(self) -> bool:
         """Whether attempts that may hang use most of the threads, so that an old success does not justify one more."""
         return self._open_ended * 4 >= self._spare * 3
 
@@ -128,7 +128,7 @@ class ThreadBudget:
             case EndpointStatus.PROMPT:  # half of the reserve, even if the same app has its share of hanging endpoints
                 return self._spare - self._total > self._reserve // 2
             case EndpointStatus.SLOW:
-                return self._for_short(now) - self._total > self._first_places
+                return self._threads_for_short(now) - self._total > self._first_places
             case _:  # a busy endpoint leaves the whole reserve to other endpoints, also of its app
                 kept = self._reserve_of_first if is_first else self._reserve
                 return self._spare - self._open_ended - uncounted > kept
@@ -144,7 +144,7 @@ class ThreadBudget:
         `own` is the part of its `in_flight` attempts that is already counted here.
         """
         others = self._total - own.all
-        free = self._for_short(now) - others
+        free = self._threads_for_short(now) - others
         if status is not EndpointStatus.SLOW:
             free = min(free, self._spare - (self._open_ended - own.open_ended))
         if not in_flight:
@@ -169,6 +169,6 @@ class ThreadBudget:
         with self._lock:
             return sum(min(count, limit) for count in self._by_app.values())
 
-    def _for_short(self, now: float) -> int:
+    def _threads_for_short(self, now: float) -> int:
         """Return how many threads may serve attempts that end within `SHORT`."""
         return self._lent if now - self.prompt_at > QUIET_AFTER else self._spare

@@ -28,12 +28,12 @@ class RedisAtMostOnceDriver(RedisDriver):
 
     batches = False
 
-    def __init__(self, link: Link, patient: Link, keys: Sequence[str], terms: Terms, prefix: str = "") -> None:
-        """`keys` are lists; no other form of the queue can be popped. `patient` is for the waits."""
-        lists = [ListSource(key, link, patient, terms) for key in keys]
+    def __init__(self, link: Link, blocking_link: Link, keys: Sequence[str], terms: Terms, prefix: str = "") -> None:
+        """`keys` are lists; no other form of the queue can be popped. `blocking_link` is for the waits."""
+        lists = [ListSource(key, link, blocking_link, terms) for key in keys]
         super().__init__(link, lists, keys[0], prefix=prefix)
         self.peers = RedisPeers(link, lists, we_pop=True)
-        self._patient = patient
+        self._blocking_link = blocking_link
         self._dead_retention = terms.dead_retention
         self._new_id = id_source()
         self._lists = {source.key: source for source in lists}
@@ -70,7 +70,7 @@ class RedisAtMostOnceDriver(RedisDriver):
         return next((claim for claim in claims if claim is not None), None)
 
     def _popped(self) -> Claim | None:
-        popped = self._patient.call("BLPOP", *next(self._orders), BLOCK_SECONDS, read=self._read_popped)
+        popped = self._blocking_link.call("BLPOP", *next(self._orders), BLOCK_SECONDS, read=self._read_popped)
         if popped is None:
             return None
         # No further command may be sent here: its failure would lose the popped job.

@@ -82,7 +82,7 @@ class ClusterLink:
         """Run a script on the master of the slot of its keys."""
         return self._follow(keys[0], lambda link, asking: link.run(script, keys, arguments, read=read, asking=asking))
 
-    def patient(self, response_timeout: float) -> ClusterLink:
+    def with_timeout(self, response_timeout: float) -> ClusterLink:
         """Return a link to the same cluster for commands that block, with connections of its own."""
         return ClusterLink(self._topology, self._options, response_timeout)
 
@@ -103,13 +103,13 @@ class ClusterLink:
         give_up_at = time.monotonic() + BUSY_SECONDS
         while True:
             try:
-                return self._ask_around(slot, ask)
+                return self._ask_master(slot, ask)
             except SlotBusy:
                 if time.monotonic() > give_up_at:
                     raise
             time.sleep(BUSY_PAUSE)
 
-    def _ask_around(self, slot: int, ask: Callable[[RedisLink, bool], T]) -> T:
+    def _ask_master(self, slot: int, ask: Callable[[RedisLink, bool], T]) -> T:
         """Ask the slot's master and follow its redirections."""
         address, generation = self._topology.master_of(slot)
         asking = False

@@ -18,7 +18,7 @@ def make_redis_driver(settings: Settings, on_server: OnServer = ignore_server) -
     """Return a driver for every queue format that the configured Redis may hold; nothing is connected yet."""
     redis, reliability = settings.redis, settings.reliability
     link = link_of(settings, on_server)
-    patient = link.patient(BLOCK_SECONDS + BLOCK_MARGIN)
+    blocking_link = link.with_timeout(BLOCK_SECONDS + BLOCK_MARGIN)
     terms = Terms(
         reliability.lease_duration_ms,
         reliability.failed_retention,
@@ -29,11 +29,11 @@ def make_redis_driver(settings: Settings, on_server: OnServer = ignore_server) -
     prefix = _prefix_of(settings)
     lists = source_keys(prefix, redis.queue_name)
     if redis.delivery == "at-most-once":
-        return RedisAtMostOnceDriver(link, patient, lists, terms, prefix)
-    sources: list[RedisSource] = [ListSource(key, link, patient, terms) for key in lists]
+        return RedisAtMostOnceDriver(link, blocking_link, lists, terms, prefix)
+    sources: list[RedisSource] = [ListSource(key, link, blocking_link, terms) for key in lists]
     base = v2_base(prefix, redis.queue_name)
     if base is not None:
-        sources.insert(0, V2Source(base, link, patient, terms))
+        sources.insert(0, V2Source(base, link, blocking_link, terms))
     return RedisDriver(link, sources, lists[0], settings.driver, prefix)
 
 

@@ -91,7 +91,7 @@ class Link(Protocol):
     def run(self, script: Script, keys: Sequence[str], arguments: Sequence[str | bytes | int], *, read: Reader[T]) -> T:
         """Run a script on the server of its first key, and load it first if the server does not know it."""
 
-    def patient(self, response_timeout: float) -> Link:
+    def with_timeout(self, response_timeout: float) -> Link:
         """Return a link to the same servers for blocking commands (seconds), with connections of its own."""
 
     def discover_servers(self) -> None:
@@ -170,7 +170,7 @@ class RedisLink:
             self.call("SCRIPT", "LOAD", script.text, read=replies.exactly(script.digest.encode()))
             return self.call("EVALSHA", script.digest, len(keys), *keys, *arguments, read=read, asking=asking)
 
-    def patient(self, response_timeout: float) -> Self:
+    def with_timeout(self, response_timeout: float) -> Self:
         """Return a link to the same server for blocking commands, with connections of its own."""
         return type(self)(self._pool, response_timeout)
 

@@ -65,8 +65,8 @@ class ListSource(RedisSource):
 
     kind = "list, Sockudo up to 4.7"
 
-    def __init__(self, key: str, link: Link, patient: Link, terms: Terms) -> None:
-        super().__init__(key, link, patient, terms)
+    def __init__(self, key: str, link: Link, blocking_link: Link, terms: Terms) -> None:
+        super().__init__(key, link, blocking_link, terms)
         self._ready, self.active = own_key(key, "ready"), own_key(key, "active")
         self.delayed, self.lapses = own_key(key, "delayed"), own_key(key, "lapses")
         self._claim_keys = (key, *(own_key(key, part) for part in KEY_PARTS))

@@ -124,9 +124,9 @@ class BoundedParser(RedisParser):
             return False
         if self._tls is None:
             return is_quiet(self._descriptor)
-        return not self._tls.pending() and (is_quiet(self._descriptor) or self._has_nothing_for_us(self._tls))
+        return not self._tls.pending() and (is_quiet(self._descriptor) or self._has_no_application_data(self._tls))
 
-    def _has_nothing_for_us(self, tls: ssl.SSLSocket) -> bool:
+    def _has_no_application_data(self, tls: ssl.SSLSocket) -> bool:
         """Read what is pending on a TLS connection; session tickets alone are fine. Never blocks."""
         timeout = tls.gettimeout()
         tls.settimeout(0)

@@ -1,6 +1,6 @@
 """Detects other consumers of the queue and wrong clocks: what Redis reveals about Sockudo's servers.
 
-Sockudo's own workers can be recognised by words in `tokens` that are not ours, and by clients that wait with BLPOP,
+Sockudo's own workers can be recognised by entries in `tokens` that are not ours, and by clients that wait with BLPOP,
 which we never use on Queue V2. Wrong clocks show in the event stream: its ids come from the clock of Redis, its
 timestamps from the writers' clocks. `producer_rule` is the ACL rule that prevents those workers from claiming.
 """
@@ -17,7 +17,7 @@ from sockudo_queue.drivers.redis import replies
 from sockudo_queue.drivers.redis.errors import ODD
 from sockudo_queue.drivers.redis.link import Link
 from sockudo_queue.drivers.redis.parser import Oversized
-from sockudo_queue.drivers.redis.queue_v2 import WORD_MARK, V2Source
+from sockudo_queue.drivers.redis.queue_v2 import CLAIM_PREFIX, V2Source
 from sockudo_queue.drivers.redis.server_info import eviction_of_ours, fields
 from sockudo_queue.drivers.redis.source import RedisSource
 from sockudo_queue.errors import BrokerRefused
@@ -72,7 +72,7 @@ class RedisPeers:
 
     def signs(self) -> Signs:
         """Look for Sockudo's own workers. Raises `BrokerUnavailable`; a refused command counts as no sign."""
-        held = sum(self._foreign_words(source) for source in self._sources if isinstance(source, V2Source))
+        held = sum(self._foreign_tokens(source) for source in self._sources if isinstance(source, V2Source))
         popping = [] if self._we_pop else [self._popping(near) for near in self._servers()]
         known = [addresses for addresses in popping if addresses is not None]
         hosts = {address.rpartition(":")[0] for addresses in known for address in addresses}
@@ -80,10 +80,10 @@ class RedisPeers:
 
     def skews(self) -> list[Skew]:
         """Return how far each clock is ahead of that of Redis. Raises `BrokerError`."""
-        skews = [Skew("this-host", self._own_lead(near)) for near in self._servers()]
+        skews = [Skew("this-host", self._own_clock_offset(near)) for near in self._servers()]
         worst = max(skews, key=lambda skew: abs(skew.ahead_ms))
-        theirs = [self._their_lead(source) for source in self._sources if isinstance(source, V2Source)]
-        return [worst, *(Skew("sockudo", lead) for lead in theirs if lead is not None)]
+        theirs = [self._producers_clock_offset(source) for source in self._sources if isinstance(source, V2Source)]
+        return [worst, *(Skew("sockudo", offset) for offset in theirs if offset is not None)]
 
     def evictions(self) -> list[str]:
         """Return one text for each server that may evict our keys. Raises `BrokerError`."""
@@ -96,15 +96,15 @@ class RedisPeers:
         keys = tuple(source.key for source in self._sources)
         return keys if self._link.is_apart else keys[:1]
 
-    def _foreign_words(self, source: V2Source) -> int:
+    def _foreign_tokens(self, source: V2Source) -> int:
         foreign, checked, cursor = 0, 0, b"0"
         while checked < MAX_TOKENS_READ:
             try:
-                cursor, words = self._link.call("HSCAN", source.keys["tokens"], cursor, "COUNT", 500, read=_words)
+                cursor, tokens = self._link.call("HSCAN", source.keys["tokens"], cursor, "COUNT", 500, read=_tokens)
             except BrokerRefused:
                 return foreign
-            foreign += sum(not word.startswith(WORD_MARK.encode()) for word in words)
-            checked += max(len(words), 1)
+            foreign += sum(not token.startswith(CLAIM_PREFIX.encode()) for token in tokens)
+            checked += max(len(tokens), 1)
             if cursor == b"0":
                 break
         return foreign
@@ -122,7 +122,7 @@ class RedisPeers:
             if client.get("cmd") == "blpop" and client.get("db") in ours and client.get("idle", "0") in POPPING_IDLE
         ]
 
-    def _own_lead(self, near: str) -> int:
+    def _own_clock_offset(self, near: str) -> int:
         """Return the minimum number of milliseconds by which this host's clock is ahead.
 
         The server read its clock at an unknown moment during the call. If the server was busy for seconds, an answer
@@ -133,7 +133,7 @@ class RedisPeers:
         earliest, latest = math.floor(asked * 1000) - server, math.ceil(time.time() * 1000) - server
         return max(earliest, min(latest, 0))
 
-    def _their_lead(self, source: V2Source) -> int | None:
+    def _producers_clock_offset(self, source: V2Source) -> int | None:
         """Return the milliseconds by which the producers' clocks are ahead; None without evidence.
 
         Commands may arrive late, so a clock is only behind by as much as the fastest entry shows.
@@ -141,19 +141,21 @@ class RedisPeers:
         try:
             now = self._link.call("TIME", near=source.key, read=replies.moment)
             stream = source.keys["events"]
-            entries = self._link.call("XREVRANGE", stream, "+", "-", "COUNT", EVENT_BATCH_SIZE, read=_leads)
+            entries = self._link.call("XREVRANGE", stream, "+", "-", "COUNT", EVENT_BATCH_SIZE, read=_clock_offsets)
         except BrokerRefused:
             return None
         # An id far ahead was not assigned by the clock of Redis: XADD accepts an explicit id.
-        leads = [lead for at, lead in entries if lead is not None and abs(now - at) < OLD_MS]
-        return max(leads[:ENQUEUED_COUNTED], default=None)
+        offsets = [offset for at, offset in entries if offset is not None and abs(now - at) < OLD_MS]
+        return max(offsets[:ENQUEUED_COUNTED], default=None)
 
 
-def _words(reply: Any) -> tuple[bytes, list[bytes]]:
-    """Return a cursor and the words of a page of `tokens`; of an oversized word its beginning."""
+def _tokens(reply: Any) -> tuple[bytes, list[bytes]]:
+    """Return a cursor and the tokens of a page of `tokens`; of an oversized token its beginning."""
     cursor, flat = replies.listed(reply)
-    words = [word.head if isinstance(word, Oversized) else replies.text(word) for word in replies.listed(flat)[1::2]]
-    return replies.text(cursor), words
+    tokens = [
+        token.head if isinstance(token, Oversized) else replies.text(token) for token in replies.listed(flat)[1::2]
+    ]
+    return replies.text(cursor), tokens
 
 
 def _clients(reply: Any) -> list[Mapping[str, str]]:
@@ -163,11 +165,11 @@ def _clients(reply: Any) -> list[Mapping[str, str]]:
     return [dict(word.partition("=")[::2] for word in line.split(" ")) for line in lines]
 
 
-def _leads(reply: Any) -> list[tuple[int, int | None]]:
-    return [_lead_of(entry) for entry in replies.listed(reply)]
+def _clock_offsets(reply: Any) -> list[tuple[int, int | None]]:
+    return [_clock_offset_of(entry) for entry in replies.listed(reply)]
 
 
-def _lead_of(entry: Any) -> tuple[int, int | None]:
+def _clock_offset_of(entry: Any) -> tuple[int, int | None]:
     """Return when an entry was written, and how far its writer's clock was ahead if it reports an enqueued job."""
     name, flat = replies.listed(entry)
     at = int(replies.text(name).partition(b"-")[0])

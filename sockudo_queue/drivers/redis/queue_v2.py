@@ -58,10 +58,10 @@ V2_PARTS: Final[Mapping[str, str]] = {
     "events": "stream",
 }
 """The keys, in the order of the scripts' KEYS, and their types."""
-WORD_MARK: Final = "sq-"
-"""How our words in `tokens` begin, which tells our claims from those of Sockudo's workers."""
+CLAIM_PREFIX: Final = "sq-"
+"""The beginning of our values in `tokens`, which tells our claims from those of Sockudo's workers."""
 
-_OUR_WORD: Final = re.compile(WORD_MARK + r"[0-9a-f]+-\d{1,17}")
+_OUR_TOKEN: Final = re.compile(CLAIM_PREFIX + r"[0-9a-f]+-\d{1,17}")
 
 _PUT_BACK_BASE: Final = -(8 * 10**15)
 """Added to the microsecond of a claim, which ends its word, to make the score of what is put back: below 0, and in the
@@ -99,8 +99,8 @@ class V2Source(RedisSource):
 
     kind = "Queue V2, Sockudo 5"
 
-    def __init__(self, base: str, link: Link, patient: Link, terms: Terms) -> None:
-        super().__init__(base, link, patient, terms)
+    def __init__(self, base: str, link: Link, blocking_link: Link, terms: Terms) -> None:
+        super().__init__(base, link, blocking_link, terms)
         self.keys = {part: f"{base}:{part}" for part in V2_PARTS}
         self._all_keys = (*self.keys.values(), self.dead, self.records, self.held)
         self.types = dict(zip(self._all_keys, (*V2_PARTS.values(), "zset", "hash", "zset"), strict=True))
@@ -190,7 +190,7 @@ class V2Source(RedisSource):
 
     def _terms_for(self, what: str, expired_until: int, max_claims: int = 1) -> Arguments:
         terms = self._terms
-        word = WORD_MARK + self._new_id()
+        word = CLAIM_PREFIX + self._new_id()
         kept = (terms.dead_retention, terms.completed_retention, terms.event_retention)
         return [word, terms.lease_ms, what, *kept, expired_until, max_claims]
 
@@ -200,7 +200,7 @@ class V2Source(RedisSource):
 
     def _claim_of(self, now_ms: int, receipt: str, value: bytes, lapses: int) -> Claim:
         shown_id, _, word = receipt.rpartition("/")
-        if not _OUR_WORD.fullmatch(word):
+        if not _OUR_TOKEN.fullmatch(word):
             raise replies.UnexpectedReply
         state, body = opened(value, shown_id)
         return V2Claim(self.key, receipt, body, state, lapses, now_ms, start=start_of(value, body), size=len(value))

@@ -119,7 +119,7 @@ class RedisSource(ABC):
     delayed: str
     """The sorted set of what waits for its moment."""
 
-    def __init__(self, key: str, link: Link, patient: Link, terms: Terms) -> None:
+    def __init__(self, key: str, link: Link, blocking_link: Link, terms: Terms) -> None:
         self.key = key
         # The sorted set of deaths, `<id>/<n>` by the time of death (n tells the deaths of one record apart), and the
         # hash that holds what is dead, by id.
@@ -129,7 +129,7 @@ class RedisSource(ABC):
         self.clock = ServerClock(terms.lease_ms)
         self._max_delay_ms = terms.max_delay_ms
         self._link = link
-        self._patient = patient
+        self._blocking_link = blocking_link
         self._terms = terms
         self._due_at = 0.0  # monotonic; the first wait asks at once
         self._takes = itertools.count()
@@ -238,7 +238,7 @@ class RedisSource(ABC):
     def close(self) -> None:
         """Cut short a wait that does not wait in the server, and disconnect."""
         self._closed.set()
-        self._patient.close()
+        self._blocking_link.close()
 
     @abstractmethod
     def _audit(self) -> RecordAudit:
@@ -300,7 +300,7 @@ class RedisSource(ABC):
         try:
             # A timeout of 0.000 would mean for ever.
             command = self._waiting_command(f"{max(seconds, MIN_WAIT):.3f}")
-            self._patient.call(*command, read=replies.wakeup)
+            self._blocking_link.call(*command, read=replies.wakeup)
         except (CommandDenied, WritesRefused):
             # A full Redis takes no BLMOVE, and a careful operator may not allow it; the source can still be asked.
             # Redis 6.0 with too few replicas takes no BLMOVE or BRPOP either, but every script.

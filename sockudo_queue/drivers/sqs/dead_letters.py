@@ -69,7 +69,7 @@ class SqsDeadLetterStore:
         """Send each to the queue, then delete the dead letter. A crash in between leaves it in both queues."""
         state_of = {letter.token: state for letter, state in zip(letters, states, strict=True)}
         flags: dict[str, bool] = {}
-        for batch in self._in_hand(letters):
+        for batch in self._held_batches(letters):
             entries = [self._again(held.received, state_of[held.received.message_id]) for held in batch]
             results = self._client.batch("send_message_batch", self._queues.pair().main.url, entries)
             sent = [held for held, failure in zip(batch, results, strict=True) if failure is None]
@@ -81,7 +81,7 @@ class SqsDeadLetterStore:
 
     def purge(self, letters: Sequence[StoredDeadLetter]) -> list[bool]:
         flags: dict[str, bool] = {}
-        for batch in self._in_hand(letters):
+        for batch in self._held_batches(letters):
             flags |= self._delete(batch)
         return [flags.get(letter.token, False) for letter in letters]
 
@@ -137,11 +137,11 @@ class SqsDeadLetterStore:
                 part = entries[first : first + BATCH]
                 self._client.batch("change_message_visibility_batch", self._queues.pair().dead.url, part)
 
-    def _in_hand(self, letters: Sequence[StoredDeadLetter]) -> Iterator[list[_Held]]:
+    def _held_batches(self, letters: Sequence[StoredDeadLetter]) -> Iterator[list[_Held]]:
         """Yield the requested letters, ten at a time: those held already, then those that a walk receives."""
         wanted = {letter.token for letter in letters}
         ready = self._take(wanted)
-        yield from _tens(ready)
+        yield from _batches(ready)
         missing = wanted - {held.received.message_id for held in ready}
         if not missing:
             return
@@ -149,7 +149,7 @@ class SqsDeadLetterStore:
             for each in walk:
                 if each.message_id in missing:
                     missing.discard(each.message_id)
-                    yield from _tens(self._take({each.message_id}))
+                    yield from _batches(self._take({each.message_id}))
                 if not missing:
                     return
 
@@ -180,6 +180,6 @@ class SqsDeadLetterStore:
         return entry | self._ordering.place(letter.origin, letter.message_id)
 
 
-def _tens(held: Sequence[_Held]) -> Iterator[list[_Held]]:
+def _batches(held: Sequence[_Held]) -> Iterator[list[_Held]]:
     for first in range(0, len(held), BATCH):
         yield list(held[first : first + BATCH])

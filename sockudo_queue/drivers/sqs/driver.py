@@ -28,7 +28,7 @@ from sockudo_queue.errors import BrokerError, BrokerUnavailable
 HELD_LIMIT: Final = 1000
 """Maximum buffered messages, including those that wait for an earlier one of their group."""
 SAMPLE_SECONDS: Final = 30.0
-SOON: Final = 0.05
+BATCH_CHECK_INTERVAL: Final = 0.05
 """Seconds between two checks of settlements that wait to share a batch."""
 COUNTS: Final = (
     "ApproximateNumberOfMessages",
@@ -108,7 +108,7 @@ class SqsDriver:
                     wanted.append(self._settlements.take(settlement))
                     mine = [task for task in wanted if isinstance(task, SettlementTask)]
             except BrokerError:
-                self._settlements.put_away(mine, reported=True)
+                self._settlements.finish(mine, reported=True)
                 raise
         self._carry_out(mine, reported=True)
         return [bool(task.accepted) if isinstance(task, SettlementTask) else task for task in wanted]
@@ -138,7 +138,7 @@ class SqsDriver:
         give_up_at = time.monotonic() + timeout
         with self._changed:
             self._is_flushed = True
-            while not (batch := self._ripe()) and not self._settlements.results and not self._has_news():
+            while not (batch := self._take_due()) and not self._settlements.results and not self._has_news():
                 left = give_up_at - time.monotonic()
                 if left <= 0:
                     break
@@ -285,7 +285,7 @@ class SqsDriver:
             if task.is_local and not task.in_flight and self._settler.is_ours(task.record.message):
                 self._settler.keep(task, self._clock())
                 task.accepted = True
-                self._settlements.put_away([task], reported=True)
+                self._settlements.finish([task], reported=True)
                 return True, False
             if self._is_flushed:
                 self._changed.notify_all()
@@ -296,23 +296,23 @@ class SqsDriver:
         """Return the seconds until `flush` may have work. Under the lock."""
         until = [1.0]
         if len(self._settlements):
-            until.append(max(self._failures.pause_of("settle"), SOON))
+            until.append(max(self._failures.pause_of("settle"), BATCH_CHECK_INTERVAL))
         if (due := self._buffer.until_due(self._clock())) is not None:
             until.append(due + 0.001)
         return min(until)
 
-    def _ripe(self) -> list[SettlementTask]:
+    def _take_due(self) -> list[SettlementTask]:
         """Take the settlements that are to be carried out now. Under the lock."""
         if self._failures.pause_of("settle"):
             return []
-        return self._settlements.take_ripe(everything=self._settler.draining)
+        return self._settlements.take_due(everything=self._settler.draining)
 
     def _carry_out(self, tasks: Sequence[SettlementTask], *, reported: bool) -> None:
         try:
             self._settler.carry_out(tasks)
         finally:
             with self._changed:
-                self._settlements.put_away(tasks, reported=reported)
+                self._settlements.finish(tasks, reported=reported)
 
     def _has_news(self) -> bool:
         return self._buffer.claimable(self._clock()) > 0 and self._buffer.news != self._news_flushed

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from sockudo_queue.errors import BrokerError, BrokerRefused, BrokerUnavailable
-from sockudo_queue.runtime.backoff import longer
+from sockudo_queue.runtime.backoff import next_pause
 
 SHORT_PAUSE: Final = 0.5
 LONG_PAUSE: Final = 8.0
@@ -73,8 +73,8 @@ class FailureBackoff:
 
 def _pause(error: BrokerError, before: float | None) -> float:
     if isinstance(error, BrokerRefused):
-        return longer(before or 0.0, REFUSED_SHORT_PAUSE, REFUSED_LONG_PAUSE, REFUSED_FACTOR)
-    return 0.0 if before is None else longer(before, SHORT_PAUSE, LONG_PAUSE)
+        return next_pause(before or 0.0, REFUSED_SHORT_PAUSE, REFUSED_LONG_PAUSE, REFUSED_FACTOR)
+    return 0.0 if before is None else next_pause(before, SHORT_PAUSE, LONG_PAUSE)
 
 
 def _again(error: BrokerError) -> BrokerError:

@@ -18,7 +18,7 @@ from sockudo_queue.drivers.sqs.receiving import receive
 from sockudo_queue.drivers.sqs.settlement_plan import sent_on
 from sockudo_queue.drivers.sqs.settler import Settler
 
-FAR_AWAY: Final = 5.0
+MAX_HELD_SECONDS: Final = 5.0
 """Seconds until due above which a record is sent again with a delay instead of being held."""
 ROUNDING_MS: Final = 2
 """Maximum rounding error of SQS's timestamps, which are whole milliseconds."""
@@ -101,7 +101,7 @@ class Fetcher:
         lapses = each.lapses + self._lapses_of(each)
         record = Record(message, each.record_id, each.state, each.claims + each.receives - 1, lapses, now + due_in)
         message.records.append(record)
-        if due_in > FAR_AWAY and not self._ordering.is_ordered:
+        if due_in > MAX_HELD_SECONDS and not self._ordering.is_ordered:
             self._buffer.messages[message.id] = message
             self._settlements.add(f"{message.id} sent on", sent_on(record, round(due_in * 1000)))
         else:

@@ -21,7 +21,7 @@ LINGER: Final = 0.5
 message of the group waits for it."""
 SEND_LINGER: Final = 0.1
 """The same for a settlement that sends a message, because the message's delay counts from sending."""
-ANOTHER_AT_IT: Final = 2.0
+OTHER_THREAD_TIMEOUT: Final = 2.0
 """Seconds to wait if another thread is carrying out the same settlement."""
 
 
@@ -61,7 +61,7 @@ class SettlementQueue:
         Raises `BrokerUnavailable` if another thread has it and does not finish in time.
         """
         receipt = settlement.claim.receipt
-        give_up_at = time.monotonic() + ANOTHER_AT_IT
+        give_up_at = time.monotonic() + OTHER_THREAD_TIMEOUT
         while (task := self.plan(settlement)) is not None and task.in_flight:
             left = give_up_at - time.monotonic()
             if left <= 0:
@@ -74,7 +74,7 @@ class SettlementQueue:
         task.in_flight = True
         return task
 
-    def take_ripe(self, *, everything: bool) -> list[SettlementTask]:
+    def take_due(self, *, everything: bool) -> list[SettlementTask]:
         """Reserve the settlements to carry out now: full batches, and all of them once one has waited long enough."""
         waiting = [task for task in self._tasks.values() if not task.in_flight]
         now = time.monotonic()
@@ -84,7 +84,7 @@ class SettlementQueue:
             task.in_flight = True
         return waiting
 
-    def put_away(self, tasks: Sequence[SettlementTask], *, reported: bool) -> None:
+    def finish(self, tasks: Sequence[SettlementTask], *, reported: bool) -> None:
         """Release settlements after an attempt. `reported`: the caller knows the results of finished ones."""
         for task in tasks:
             task.in_flight = False

@@ -10,7 +10,7 @@ from sockudo_queue.observability.metrics import BREAKER_STATES, WebhookFigures
 from sockudo_queue.observability.status_page import numbers
 from sockudo_queue.observability.status_page.history import DeadLetterEvent, MinuteCounts, Sample, View
 
-LATELY: Final = 62.5
+LAST_MINUTE_SECONDS: Final = 62.5
 """Seconds over which current values are averaged: one interval alone varies too much. It is a minute plus half an
 interval of 5 s, because samples are never exactly on time."""
 
@@ -159,7 +159,7 @@ def _lately(samples: Sequence[Sample]) -> LastMinute:
     if len(samples) < 2:
         return LastMinute(None, None, None, None)
     # Selected by time, not by number: SQS is sampled less often, and a hanging server delays samples.
-    began = next(sample for sample in samples if samples[-1].at - sample.at <= LATELY)
+    began = next(sample for sample in samples if samples[-1].at - sample.at <= LAST_MINUTE_SECONDS)
     ends = (began if began is not samples[-1] else samples[-2], samples[-1])
     rates, latencies = numbers.rates(ends), numbers.latencies(ends)
     return LastMinute(rates.delivered[0], rates.failed[0], latencies.median[0], latencies.p95[0])

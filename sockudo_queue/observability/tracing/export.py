@@ -16,7 +16,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 from sockudo_queue.observability.reminder import Reminder
 from sockudo_queue.observability.tracing.spans import SpanCounts
 
-LOG_AGAIN: Final = 60.0
+LOG_INTERVAL: Final = 60.0
 """Minimum seconds between two log lines about a collector that does not accept spans."""
 
 ANSWER_LIMIT: Final = 65_536
@@ -72,7 +72,7 @@ class CountingExporter(SpanExporter):
         self._collector = collector
         self._status = 0
         self._failing = False
-        self._reminder = Reminder(LOG_AGAIN)
+        self._reminder = Reminder(LOG_INTERVAL)
         session = requests.Session()
         session.hooks["response"].append(self._bounded)
         self._exporter = OTLPSpanExporter(session=session)

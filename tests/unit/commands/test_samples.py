@@ -23,7 +23,7 @@ def hook(*events: str, **rules: Any) -> Webhook:
 @pytest.mark.parametrize("name", sorted(EVENT_TYPES))
 def test_every_event_type_makes_a_job_that_is_delivered(name: str) -> None:
     webhook = hook(name)
-    event = samples.wanted_event(webhook, None, None)
+    event = samples.matching_event(webhook, None, None)
     assert isinstance(event, Event)
     read = jobs.decode(samples.body("id-1", 'app "1"', "k", Secret("s"), 5, event))
     assert (read.job_id, read.app_id, read.app_key, read.signing_key, read.time_ms) == (
@@ -50,15 +50,15 @@ def test_every_event_type_makes_a_job_that_is_delivered(name: str) -> None:
     ],
 )
 def test_channel_that_passes_the_filter_is_found(event: str, rules: dict[str, Any], channel: str) -> None:
-    found = samples.wanted_event(hook(event, **rules), None, None)
+    found = samples.matching_event(hook(event, **rules), None, None)
     assert isinstance(found, Event)
     assert found.channel == channel
 
 
 def test_reason_why_the_webhook_accepts_no_event_is_returned() -> None:
-    assert samples.wanted_event(hook(), None, None) == "its event_types are empty"
-    assert samples.wanted_event(hook("cache_miss"), "member_added", None) == "member_added is not in its event_types"
+    assert samples.matching_event(hook(), None, None) == "its event_types are empty"
+    assert samples.matching_event(hook("cache_miss"), "member_added", None) == "member_added is not in its event_types"
     picky = hook("cache_miss", channel_pattern="^orders-[0-9]+$")
-    assert "--channel" in str(samples.wanted_event(picky, None, None))
-    assert samples.wanted_event(picky, None, "orders-x") == "its filter does not accept the channel orders-x"
-    assert isinstance(samples.wanted_event(picky, None, "orders-7"), Event)
+    assert "--channel" in str(samples.matching_event(picky, None, None))
+    assert samples.matching_event(picky, None, "orders-x") == "its filter does not accept the channel orders-x"
+    assert isinstance(samples.matching_event(picky, None, "orders-7"), Event)

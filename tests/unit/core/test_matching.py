@@ -13,7 +13,7 @@ from sockudo_queue.core.apps import Filter, InvalidWebhook, Webhook
 from sockudo_queue.core.channel_pattern import Search, compile_pattern
 from sockudo_queue.core.hmac_keys import hmac_key
 from sockudo_queue.core.job import Event, Job
-from sockudo_queue.core.matching import Match, check_filter, contradiction, match, maybe_wanted
+from sockudo_queue.core.matching import Match, check_filter, contradiction, match, possible_events
 from sockudo_queue.core.secret import Secret
 
 TYPE_PREFIXES = (
@@ -395,5 +395,5 @@ def test_invalid_webhook_matches_events_by_its_readable_parts(
     types: frozenset[str] | None, rules: Filter | None, wanted: list[str]
 ) -> None:
     invalid = InvalidWebhook("orders", types, rules, "", "")
-    assert [each.channel for each in maybe_wanted(job(event("room-1"), event("room-2")), invalid)] == wanted
-    assert not maybe_wanted(job(), invalid)
+    assert [each.channel for each in possible_events(job(event("room-1"), event("room-2")), invalid)] == wanted
+    assert not possible_events(job(), invalid)

@@ -6,7 +6,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_network
 
 import pytest
 
-from sockudo_queue.delivery.addresses import Rules, meanings, refusal
+from sockudo_queue.delivery.addresses import Rules, addresses_in, refusal
 
 METADATA = IPv4Address("169.254.169.254")
 V4 = int(METADATA)
@@ -31,7 +31,7 @@ EMBEDDED = {
 
 @pytest.mark.parametrize("text", EMBEDDED.values(), ids=EMBEDDED)
 def test_embedded_address_is_checked(text: str) -> None:
-    assert METADATA in meanings(text)
+    assert METADATA in addresses_in(text)
     assert refusal(Rules(), text, 80) is not None
 
 

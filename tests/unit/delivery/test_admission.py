@@ -13,9 +13,9 @@ from sockudo_queue.core.controls import WebhookKey
 from sockudo_queue.core.outcome import Failure, Outcome, from_failure, from_status
 from sockudo_queue.delivery.admission.circuit_breaker import Breaker, BreakerState
 from sockudo_queue.delivery.admission.endpoint import (
-    CROWDED,
     FIRST_RESERVATION,
     FORGOTTEN_AFTER,
+    MANY_ENDPOINTS,
     MAX_RESERVATION,
     Admission,
     BreakerKey,
@@ -837,7 +837,7 @@ def test_endpoint_idle_for_long_is_forgotten(world: World) -> None:
     world.now += FORGOTTEN_AFTER + LIMITS.breaker_max_period
     world.attempt(key=dead(2))
 
-    world.endpoints.forget_rested(world.now)
+    world.endpoints.forget_idle(world.now)
 
     assert set(world.endpoints._endpoints) == {OTHER, dead(2)}
     assert set(world.endpoints._breakers) == {BreakerKey("app", "hook", url_of(key)) for key in (OTHER, dead(2))}
@@ -845,12 +845,12 @@ def test_endpoint_idle_for_long_is_forgotten(world: World) -> None:
 
 
 def test_many_idle_endpoints_are_forgotten_sooner(world: World) -> None:
-    for number in range(3 * CROWDED):
+    for number in range(3 * MANY_ENDPOINTS):
         world.attempt(key=dead(number), took=0.001)
         if number % 1000 == 0:
-            world.endpoints.forget_rested(world.now)
+            world.endpoints.forget_idle(world.now)
     world.now += 11
-    world.endpoints.forget_rested(world.now)
+    world.endpoints.forget_idle(world.now)
 
     assert len(world.endpoints) == 0
 

@@ -9,7 +9,14 @@ import time
 import pycurl
 import pytest
 
-from sockudo_queue.delivery.connections import CONNECTION_REST, SET_ASIDE, Handle, HandleOptions, HandlePool, Route
+from sockudo_queue.delivery.connections import (
+    CONNECTION_IDLE_SECONDS,
+    QUARANTINE_SECONDS,
+    Handle,
+    HandleOptions,
+    HandlePool,
+    Route,
+)
 from tests.helpers.receiver import Receiver
 from tests.helpers.waiting import eventually
 
@@ -89,10 +96,10 @@ def test_handle_idle_for_too_long_is_closed_and_removed(pool: HandlePool) -> Non
     for handle in handles:
         pool.give_back(handle)
     now = time.monotonic()
-    handles[0].rested_since = handles[2].rested_since = now - CONNECTION_REST - 1
+    handles[0].idle_since = handles[2].idle_since = now - CONNECTION_IDLE_SECONDS - 1
     assert pool.close_old(now) == 1  # the second is younger, and the third is not checked before it
     assert is_closed(handles[0])
-    handles[1].rested_since = now - CONNECTION_REST - 1
+    handles[1].idle_since = now - CONNECTION_IDLE_SECONDS - 1
     assert pool.close_old(now) == 2
     assert len(pool) == 0
     assert pool._by_route == {}
@@ -108,18 +115,18 @@ def test_idle_handles_above_the_limit_are_closed(pool: HandlePool) -> None:
 
 def test_handle_set_aside_is_not_reused_and_closed_later(pool: HandlePool) -> None:
     handle = pool.take(route("a"))
-    pool.set_aside(handle)
+    pool.quarantine(handle)
     assert pool.take(route("a")) is not handle
     now = time.monotonic()
     assert pool.close_old(now) == 0
-    assert pool.close_old(now + SET_ASIDE + 1) == 1
+    assert pool.close_old(now + QUARANTINE_SECONDS + 1) == 1
     assert is_closed(handle)
 
 
 def test_handles_set_aside_are_limited(pool: HandlePool) -> None:
     handles = [pool.take(route("a")) for _ in range(5)]
     for handle in handles:
-        pool.set_aside(handle)
+        pool.quarantine(handle)
     assert [is_closed(handle) for handle in handles] == [True, True, False, False, False]
     assert len(pool) == 3
 

@@ -42,7 +42,7 @@ def readiness() -> list[str | None]:
 
 @pytest.fixture
 def watch(log: Log, readiness: list[str | None], monkeypatch: pytest.MonkeyPatch) -> BrokerWatch:
-    monkeypatch.setattr(broker_status, "STRAGGLERS", 0.0)
+    monkeypatch.setattr(broker_status, "STRAGGLER_SECONDS", 0.0)
     started = BrokerWatch(log, readiness.append)
     started.worked(0)
     return started

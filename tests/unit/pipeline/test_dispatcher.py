@@ -910,7 +910,7 @@ def dead_entry(world: World, claim: Claim) -> EntryRow:
     recorder = AttemptRecorder(lambda _s, _a, line: entries.append(decode_entry(line)), every=False, channels=True)
     [part] = world.settle(claim).parts
     assert isinstance(part, DeadLetter)
-    recorder.gave_up(claim, owed(part), part)
+    recorder.record_dead_letter(claim, owed(part), part)
     [entry] = entries
     return entry
 

@@ -6,16 +6,16 @@ import pytest
 
 from sockudo_queue.pipeline.matching_share import (
     BURST,
-    CROWDED,
     LONG,
     LONG_LIMIT,
+    MANY_ACCOUNTS,
     MAX_DEBT,
     SHARE,
     SLICE,
     Interrupted,
     JobMatching,
+    MatchingDeferred,
     MatchingShares,
-    PutOff,
 )
 
 
@@ -30,7 +30,7 @@ class World:
 
     def work_of(self, app: str) -> None:
         if app != self.shares.latest:
-            self.shares.turn_to(app)
+            self.shares.switch_app(app)
         self.shares.latest_at = self.now
 
     def job(self, app: str = "costly") -> JobMatching:
@@ -96,9 +96,9 @@ def test_jobs_of_an_app_are_put_off_while_one_of_it_is_matched_off_its_slot(worl
     world.search(job, 2 * LONG)
     delays = []
     for _ in range(5):
-        with pytest.raises(PutOff) as put_off:
+        with pytest.raises(MatchingDeferred) as deferred:
             world.job()
-        delays.append(put_off.value.deferral.delay)
+        delays.append(deferred.value.deferral.delay)
     assert delays == sorted(delays)
     assert len(set(delays)) == 5
     world.job("honest")
@@ -112,7 +112,7 @@ def test_app_in_debt_is_put_off_only_while_others_have_work(world: World) -> Non
     for _ in range(3):
         world.search(world.job(), 0.9 * LONG, others=False)
     world.work_of("honest")
-    with pytest.raises(PutOff):
+    with pytest.raises(MatchingDeferred):
         world.job()
 
     world.now += 1.1
@@ -124,12 +124,12 @@ def test_debt_of_a_long_match_is_limited(world: World) -> None:
     world.search(job, 60.0, others=False)
     world.shares.end(job)
     world.work_of("honest")
-    with pytest.raises(PutOff) as put_off:
+    with pytest.raises(MatchingDeferred) as deferred:
         world.job()
-    assert put_off.value.deferral.delay <= MAX_DEBT
-    with pytest.raises(PutOff) as next_put_off:
+    assert deferred.value.deferral.delay <= MAX_DEBT
+    with pytest.raises(MatchingDeferred) as next_deferred:
         world.job()
-    assert next_put_off.value.deferral.delay <= 2 * MAX_DEBT
+    assert next_deferred.value.deferral.delay <= 2 * MAX_DEBT
 
     world.now += MAX_DEBT
     world.work_of("honest")
@@ -140,7 +140,7 @@ def test_jobs_that_began_together_do_not_all_become_long(world: World) -> None:
     first, second = world.job(), world.job()
     world.search(first, 2 * LONG)
 
-    with pytest.raises(PutOff):
+    with pytest.raises(MatchingDeferred):
         world.search(second, 2 * LONG)
     world.shares.end(second)
     assert world.shares.accounts["costly"].long
@@ -150,7 +150,7 @@ def test_few_apps_at_a_time_have_a_long_job(world: World) -> None:
     jobs = [world.job(f"costly-{number}") for number in range(LONG_LIMIT + 1)]
     for job in jobs[:LONG_LIMIT]:
         world.search(job, 2 * LONG)
-    with pytest.raises(PutOff):
+    with pytest.raises(MatchingDeferred):
         world.search(jobs[-1], 2 * LONG)
 
     world.shares.end(jobs[0])
@@ -162,9 +162,9 @@ def test_backlog_asks_less_often_than_once_in_the_longest_reservation(world: Wor
     world.search(world.job(), 20.0)
     grows = 0
     for _ in range(1000):
-        with pytest.raises(PutOff) as put_off:
+        with pytest.raises(MatchingDeferred) as deferred:
             world.job()
-        grows += put_off.value.deferral.grows
+        grows += deferred.value.deferral.grows
     assert grows > 900
 
 
@@ -175,8 +175,8 @@ def test_job_is_cut_off_when_the_daemon_stops(world: World) -> None:
 
 
 def test_settled_accounts_are_forgotten_above_a_number(world: World) -> None:
-    for number in range(2 * CROWDED):
+    for number in range(2 * MANY_ACCOUNTS):
         world.search(world.job(f"app-{number}"), SLICE, others=False)
         world.now += SLICE / SHARE
 
-    assert len(world.shares.accounts) <= CROWDED + 1
+    assert len(world.shares.accounts) <= MANY_ACCOUNTS + 1

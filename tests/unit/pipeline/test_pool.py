@@ -260,7 +260,7 @@ def test_thread_that_cannot_be_started_affects_no_other() -> None:
 
 
 def test_spare_workers_end_when_they_are_not_needed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sockudo_queue.pipeline.pool.SPARE_REST", 0.05)
+    monkeypatch.setattr("sockudo_queue.pipeline.pool.SPARE_IDLE_SECONDS", 0.05)
     gate = threading.Event()
 
     def work(hands: Hands, slot: Slot, got: Any) -> None:
@@ -294,14 +294,14 @@ def test_wakeup_wakes_as_many_workers_as_there_are_jobs() -> None:
     for thread in waiting:
         thread.start()
     eventually(lambda: pool._idle_count == 3)
-    assert pool.someone_is_idle
+    assert pool.has_idle_worker
 
     pool.wake(2)
     eventually(lambda: len(woken) == 2)
-    assert pool.someone_is_idle
+    assert pool.has_idle_worker
     pool.stop()
     eventually(lambda: len(woken) == 3)
-    assert not pool.someone_is_idle
+    assert not pool.has_idle_worker
 
 
 def test_wakeup_between_the_look_and_the_wait_is_not_lost() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from sockudo_queue.apps.stores import dynamodb, refresher
 from sockudo_queue.pipeline.broker_status import broker_backoff
-from sockudo_queue.runtime.backoff import Backoff, longer
+from sockudo_queue.runtime.backoff import Backoff, next_pause
 
 
 @pytest.mark.parametrize(
@@ -17,7 +17,7 @@ from sockudo_queue.runtime.backoff import Backoff, longer
     [(0, 2, 0.5), (0.1, 2, 0.5), (0.5, 2, 1), (3.9, 2, 7.8), (4, 2, 8), (5, 2, 8), (100, 2, 8), (0, 3, 0.5), (1, 3, 3)],
 )
 def test_next_pause_is_a_multiple_within_bounds(before: float, factor: float, pause: float) -> None:
-    assert longer(before, 0.5, 8, factor) == pause
+    assert next_pause(before, 0.5, 8, factor) == pause
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sockudo_queue.runtime.cpu_affinity import FIRST_REST, MAX_REST, Policy
+from sockudo_queue.runtime.cpu_affinity import FIRST_PAUSE, MAX_PAUSE, Policy
 
 
 def test_idle_daemon_uses_all_cores() -> None:
@@ -41,7 +41,7 @@ def test_daemon_leaves_a_contended_core_for_a_longer_time_each_time() -> None:
         policy.core = None
         rests.append(now - left)
 
-    assert rests == [FIRST_REST, 10, 20, 40, MAX_REST, MAX_REST]
+    assert rests == [FIRST_PAUSE, 10, 20, 40, MAX_PAUSE, MAX_PAUSE]
 
 
 def test_daemon_on_a_loaded_machine_uses_all_cores() -> None:
@@ -50,12 +50,12 @@ def test_daemon_on_a_loaded_machine_uses_all_cores() -> None:
 
 def test_long_time_without_contention_resets_the_pause() -> None:
     policy = Policy()
-    for start in (10.0, 10.0 + 2 * MAX_REST + FIRST_REST):
+    for start in (10.0, 10.0 + 2 * MAX_PAUSE + FIRST_PAUSE):
         policy.core = None
         assert policy.decide(1.0, {0: 0.5, 1: 0.6}, start) == 0
         policy.decide(0.5, {0: 1.0, 1: 1.0}, start + 1)
-        assert policy.decide(1.0, {0: 0.5, 1: 0.6}, start + 1 + FIRST_REST - 0.1) is None
-        assert policy.decide(1.0, {0: 0.5, 1: 0.6}, start + 1 + FIRST_REST) == 0
+        assert policy.decide(1.0, {0: 0.5, 1: 0.6}, start + 1 + FIRST_PAUSE - 0.1) is None
+        assert policy.decide(1.0, {0: 0.5, 1: 0.6}, start + 1 + FIRST_PAUSE) == 0
 
 
 def test_daemon_leaves_a_core_that_went_offline() -> None:

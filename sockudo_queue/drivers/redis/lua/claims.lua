@@ -2,9 +2,9 @@
 
 local MAX_BODY_BYTES = 20000000     -- bytes of a body or a payload that is returned; a job of Sockudo has 16 MB
 local MAX_ID_BYTES = 263       -- bytes: 255, and the number of a delivery behind them
-local LOOKS = 1000           -- records without a body that one call removes
+local MAX_SCANNED = 1000     -- records without a body that one call removes
 local SUSPECT = 2            -- expired leases after which a record may be what ends its workers, and others go first
-local PATIENCE = 60000       -- ms after the end of its lease from which it goes first all the same
+local MAX_PASSED_MS = 60000  -- ms after the end of its lease from which it goes first all the same
 local AHEAD = 8              -- expired leases that are looked at together
 local MAX_WAITING = 32      -- suspects that one call passes over
 local BATCH_BYTES = 65536    -- bytes of all jobs of one batch
@@ -25,11 +25,11 @@ end
 -- what it has taken out of the set. What is suspect waits for others, but not for ever, and not where `is_last`.
 local function first_expired(set, now, is_last, is_suspect, claim)
   local waiting = 0
-  for _ = 1, LOOKS / AHEAD do
+  for _ = 1, MAX_SCANNED / AHEAD do
     local expired = redis.call('ZRANGEBYSCORE', set, '-inf', now, 'WITHSCORES', 'LIMIT', waiting, AHEAD)
     if #expired == 0 or waiting >= MAX_WAITING then return nil end
     for i = 1, #expired, 2 do
-      if not is_last and now - expired[i + 1] < PATIENCE and is_suspect(expired[i]) then
+      if not is_last and now - expired[i + 1] < MAX_PASSED_MS and is_suspect(expired[i]) then
         waiting = waiting + 1
       else
         local got = claim(expired[i], tonumber(expired[i + 1]))

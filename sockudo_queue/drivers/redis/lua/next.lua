@@ -198,7 +198,7 @@ local function take_lapsed(is_last)
 end
 
 local function take_delayed(only_back)
-  for _ = 1, LOOKS do
+  for _ = 1, MAX_SCANNED do
     local receipt, score = first_due(delayed, now)
     if not receipt or (only_back and score >= 0) then return nil end
     local got = take(delayed, receipt, false)

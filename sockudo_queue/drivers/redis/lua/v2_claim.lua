@@ -64,7 +64,7 @@ local function take_lapsed(is_last)
 end
 
 local function take_delayed(only_back)
-  for _ = 1, LOOKS do
+  for _ = 1, MAX_SCANNED do
     local id, due = first_due(delayed, now)
     if not id or (only_back and due >= 0) then return nil end
     local payload = payload_of(id)
@@ -91,7 +91,7 @@ local function lease_further(n, most)
 end
 
 local function take_fresh()
-  for _ = 1, LOOKS do
+  for _ = 1, MAX_SCANNED do
     local id = redis.call('LINDEX', wait, -1)
     if id then
       local payload = payload_of(id)
