@@ -19,7 +19,7 @@ from sockudo_queue.core.secret import Secret
 from sockudo_queue.drivers.base import Settlement
 from sockudo_queue.drivers.redis.factory import link_of
 from sockudo_queue.drivers.redis.lists import ListSource, source_keys
-from sockudo_queue.drivers.redis.source import Terms
+from sockudo_queue.drivers.redis.source import SourceOptions
 
 
 def _work(source: ListSource, url: str) -> None:
@@ -52,6 +52,6 @@ def _work(source: ListSource, url: str) -> None:
 
 if __name__ == "__main__":
     link = link_of(Settings(redis=RedisSettings(url=Secret(os.environ["BENCH_REDIS"]))))
-    served = ListSource(source_keys("sockudo_queue:", "webhooks")[0], link, link, Terms(30_000, 1000))
+    served = ListSource(source_keys("sockudo_queue:", "webhooks")[0], link, link, SourceOptions(30_000, 1000))
     for _ in range(int(os.environ.get("BENCH_THREADS", THREADS))):
         threading.Thread(target=_work, args=(served, os.environ["BENCH_URL"])).start()

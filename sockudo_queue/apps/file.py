@@ -12,7 +12,7 @@ from sockudo_queue.apps.parsing.webhooks import Defaults, read_app
 from sockudo_queue.config import (
     AppsDocument,
     ConfigProblems,
-    Loaded,
+    LoadedSettings,
     Settings,
     collect,
     did_you_mean,
@@ -46,7 +46,7 @@ def load_with_apps(
     environment: Mapping[str, str],
     working_directory: Path,
     strict: bool,
-) -> tuple[Loaded, tuple[App, ...]]:
+) -> tuple[LoadedSettings, tuple[App, ...]]:
     """Read settings and apps, as `config.load` does. One SettingsError reports the faults of both."""
     problems = ConfigProblems(strict)
     loaded = collect(config_file, environment, working_directory, problems)

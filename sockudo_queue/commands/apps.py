@@ -12,7 +12,7 @@ from typing import Any
 from sockudo_queue.apps.stores.base import AppStore
 from sockudo_queue.apps.stores.factory import defaults_of, make_store
 from sockudo_queue.apps.stores.rows import read_row
-from sockudo_queue.config import AppsDocument, Loaded
+from sockudo_queue.config import AppsDocument, LoadedSettings
 from sockudo_queue.core.apps import App
 from sockudo_queue.core.secret import Secret
 from sockudo_queue.errors import AppUnreadable, SettingsError
@@ -29,7 +29,7 @@ class AppCredentials:
 class AppLookup:
     """Finds apps by id; asks a database once for each."""
 
-    def __init__(self, loaded: Loaded, inline: Sequence[App], store: AppStore | None) -> None:
+    def __init__(self, loaded: LoadedSettings, inline: Sequence[App], store: AppStore | None) -> None:
         self._known: dict[str, App | None] = {app.id: app for app in inline}
         self._defaults = defaults_of(loaded.settings)
         self._store = store
@@ -52,7 +52,7 @@ class AppLookup:
 
 
 @contextmanager
-def app_lookup(loaded: Loaded, inline: Sequence[App]) -> Iterator[AppLookup]:
+def app_lookup(loaded: LoadedSettings, inline: Sequence[App]) -> Iterator[AppLookup]:
     """Return a look-up, and close its connection at the end. It connects only for an app that is not in the file."""
     store = make_store(loaded.settings)
     try:

@@ -23,7 +23,7 @@ from sockudo_queue.commands.attempt_lines import (
 from sockudo_queue.commands.context import EXIT_NO, load, page_address
 from sockudo_queue.commands.follow import Follower, follow
 from sockudo_queue.commands.terminal import plural, print_error, print_json, print_line, table
-from sockudo_queue.config import Loaded
+from sockudo_queue.config import LoadedSettings
 from sockudo_queue.drivers.factory import make_history
 from sockudo_queue.errors import BrokerRefused, SettingsError
 from sockudo_queue.history.figures import HistoryFigures
@@ -123,7 +123,7 @@ def criteria_of(options: argparse.Namespace) -> Criteria:
 
 
 @contextmanager
-def _reached(options: argparse.Namespace) -> Iterator[tuple[Loaded, SharedHistory] | None]:
+def _reached(options: argparse.Namespace) -> Iterator[tuple[LoadedSettings, SharedHistory] | None]:
     """Return the history that a command can reach, or None after printing why there is none."""
     loaded, _ = load(options)
     match loaded.settings.driver:
@@ -158,7 +158,7 @@ def _never() -> bool:
     return False
 
 
-def _print_figures(figures: HistoryFigures, loaded: Loaded, page: Page) -> None:
+def _print_figures(figures: HistoryFigures, loaded: LoadedSettings, page: Page) -> None:
     for line in figures_lines(figures, loaded.settings.history.mode, time.time()):
         print_line(line)
     for line in missing_lines(figures, page):

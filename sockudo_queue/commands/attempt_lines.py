@@ -10,7 +10,7 @@ from itertools import zip_longest
 from typing import Any, Final
 
 from sockudo_queue.commands.terminal import moment, plural, span
-from sockudo_queue.config import Loaded
+from sockudo_queue.config import LoadedSettings
 from sockudo_queue.core.outcome import Verdict
 from sockudo_queue.history.entry import DEAD_LETTER, Entry
 from sockudo_queue.history.figures import HistoryFigures
@@ -51,7 +51,7 @@ def missing_lines(figures: HistoryFigures, page: Page) -> Iterator[str]:
         yield f"missing   {plural(page.unreadable, 'entry', 'entries')} that this version cannot read"
 
 
-def figures_for_machines(figures: HistoryFigures, loaded: Loaded, page: Page) -> dict[str, Any]:
+def figures_for_machines(figures: HistoryFigures, loaded: LoadedSettings, page: Page) -> dict[str, Any]:
     """Return the same figures as an object."""
     return {
         "modes": [{"mode": each.mode, "since_ms": each.since_ms, "until_ms": each.until_ms} for each in figures.modes],

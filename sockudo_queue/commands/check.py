@@ -17,12 +17,12 @@ from sockudo_queue.commands.filters import filter_findings
 from sockudo_queue.commands.pages import port_findings
 from sockudo_queue.commands.peers import peer_findings
 from sockudo_queue.commands.terminal import moment, plural, print_json, print_line, states
-from sockudo_queue.config import UNIX, Loaded, Settings, UnixSocket, redis_scheme, unix_socket
+from sockudo_queue.config import UNIX, LoadedSettings, Settings, UnixSocket, redis_scheme, unix_socket
 from sockudo_queue.core.apps import App
 from sockudo_queue.core.ports import host_port
 from sockudo_queue.delivery.guard import Service
 from sockudo_queue.delivery.own_services import broker, brokers
-from sockudo_queue.drivers.base import Controllable, Driver, Finding, Inspectable, Level, PeerAware
+from sockudo_queue.drivers.base import Controllable, Driver, Finding, FindingLevel, Inspectable, PeerAware
 from sockudo_queue.drivers.factory import make_history, producer_rule_of, region_of
 from sockudo_queue.errors import BrokerError, BrokerRefused, BrokerUnavailable, SettingsError
 from sockudo_queue.history.store import SharedHistory
@@ -41,7 +41,7 @@ def check(options: argparse.Namespace) -> int:
     """Run all checks and print the findings; return 1 for an error, 2 for unusable settings."""
     if options.acl:
         return _print_rule(options)
-    levels: Counter[tuple[Level, str]] = Counter()
+    levels: Counter[tuple[FindingLevel, str]] = Counter()
     found: list[Finding] = []
     for finding in _findings(options):
         levels[finding.level, finding.subject] += 1
@@ -51,15 +51,14 @@ def check(options: argparse.Namespace) -> int:
     if options.json:
         _print_json(found)
     else:
-        print_line(
-            f"{plural(_count(levels, Level.ERROR), 'error')}, {plural(_count(levels, Level.WARNING), 'warning')}"
-        )
-    if levels[Level.ERROR, SETTINGS]:
+        errors, warnings = _count(levels, FindingLevel.ERROR), _count(levels, FindingLevel.WARNING)
+        print_line(f"{plural(errors, 'error')}, {plural(warnings, 'warning')}")
+    if levels[FindingLevel.ERROR, SETTINGS]:
         return EXIT_BAD_SETTINGS
-    return EXIT_NO if _count(levels, Level.ERROR) else 0
+    return EXIT_NO if _count(levels, FindingLevel.ERROR) else 0
 
 
-def _count(levels: Counter[tuple[Level, str]], level: Level) -> int:
+def _count(levels: Counter[tuple[FindingLevel, str]], level: FindingLevel) -> int:
     return sum(count for (each, _), count in levels.items() if each is level)
 
 
@@ -78,14 +77,14 @@ def _findings(options: argparse.Namespace) -> Iterator[Finding]:
     """Yield findings as they come. The slow ones, which use the network, come last."""
     loaded, apps, faults = examine(options)
     for fault in faults:
-        yield Finding(Level.ERROR, SETTINGS, fault)
+        yield Finding(FindingLevel.ERROR, SETTINGS, fault)
     for warning in loaded.warnings:
-        yield Finding(Level.WARNING, SETTINGS, warning)
+        yield Finding(FindingLevel.WARNING, SETTINGS, warning)
     for note in loaded.notes:
-        yield Finding(Level.OK, SETTINGS, note)
+        yield Finding(FindingLevel.OK, SETTINGS, note)
     webhooks = sum(len(app.webhooks) for app in apps)
     yield Finding(
-        Level.OK,
+        FindingLevel.OK,
         SETTINGS,
         f"from {', '.join(loaded.sources) or 'defaults'}; {plural(len(apps), 'app')}, {plural(webhooks, 'webhook')}",
     )
@@ -103,42 +102,42 @@ def _findings(options: argparse.Namespace) -> Iterator[Finding]:
 
 
 def _where_usable(
-    subject: str, groups: Collection[str], loaded: Loaded, findings: Callable[[], Iterator[Finding]]
+    subject: str, groups: Collection[str], loaded: LoadedSettings, findings: Callable[[], Iterator[Finding]]
 ) -> Iterator[Finding]:
     """Skip a check whose settings are invalid: with their defaults, it would check something else."""
     if not loaded.file_was_read:
-        yield Finding(Level.WARNING, subject, "skipped because the settings file cannot be read")
+        yield Finding(FindingLevel.WARNING, subject, "skipped because the settings file cannot be read")
     elif any(attribute.partition(".")[0] in groups for attribute in loaded.unusable):
-        yield Finding(Level.WARNING, subject, "skipped because its settings are invalid")
+        yield Finding(FindingLevel.WARNING, subject, "skipped because its settings are invalid")
     else:
         try:
             yield from findings()
         except SettingsError as error:
             for fault in error.faults:
-                yield Finding(Level.ERROR, SETTINGS, fault)
+                yield Finding(FindingLevel.ERROR, SETTINGS, fault)
 
 
-def _app_findings(loaded: Loaded, apps: tuple[App, ...]) -> Iterator[Finding]:
+def _app_findings(loaded: LoadedSettings, apps: tuple[App, ...]) -> Iterator[Finding]:
     for level, text in app_lines(loaded, apps):
         subject, _, rest = text.partition(": ")
-        yield Finding(Level(level), subject, rest)
+        yield Finding(FindingLevel(level), subject, rest)
 
 
-def _queue_findings(loaded: Loaded, servers: set[Service]) -> Iterator[Finding]:
+def _queue_findings(loaded: LoadedSettings, servers: set[Service]) -> Iterator[Finding]:
     """Yield findings about the queue, and add servers that no setting names to `servers`."""
     with driver_of(loaded, lambda host, port: servers.add(broker(host, port))) as driver:
         yield from _broker_findings(driver, loaded)
 
 
-def _broker_findings(driver: Driver, loaded: Loaded) -> Iterator[Finding]:
+def _broker_findings(driver: Driver, loaded: LoadedSettings) -> Iterator[Finding]:
     reported = ""
     place = f"{driver.name}{_place(loaded.settings)}"
     try:
         driver.ping()
-        yield Finding(Level.OK, "broker", f"{place}: reachable; {states(driver.depth())}")
+        yield Finding(FindingLevel.OK, "broker", f"{place}: reachable; {states(driver.depth())}")
     except BrokerError as error:
         reported = str(error)
-        yield Finding(Level.ERROR, "broker", f"{place}: {reported.rstrip('.')}{_advice(error)}")
+        yield Finding(FindingLevel.ERROR, "broker", f"{place}: {reported.rstrip('.')}{_advice(error)}")
         if isinstance(error, BrokerUnavailable):
             return
     try:
@@ -149,7 +148,7 @@ def _broker_findings(driver: Driver, loaded: Loaded) -> Iterator[Finding]:
         yield from _paused_findings(driver)
     except BrokerError as error:
         if str(error) != reported:
-            yield Finding(Level.ERROR, "broker", f"{place}: {str(error).rstrip('.')}{_advice(error)}")
+            yield Finding(FindingLevel.ERROR, "broker", f"{place}: {str(error).rstrip('.')}{_advice(error)}")
 
 
 def _place(settings: Settings) -> str:
@@ -184,14 +183,14 @@ def _database(settings: Settings) -> str:
     return urlsplit(url.revealed).path.strip("/") or "0"
 
 
-def _peer_lines(driver: Driver, loaded: Loaded) -> Iterator[Finding]:
+def _peer_lines(driver: Driver, loaded: LoadedSettings) -> Iterator[Finding]:
     if isinstance(driver, PeerAware):
         settings = loaded.settings
         group = settings.redis_cluster if settings.driver == "redis-cluster" else settings.redis
         yield from peer_findings(driver.peers, settings.reliability.lease_duration_ms, says_zero=group.concurrency == 0)
 
 
-def _history_findings(loaded: Loaded) -> Iterator[Finding]:
+def _history_findings(loaded: LoadedSettings) -> Iterator[Finding]:
     """Yield whether the attempt history can be stored. Deliveries do not depend on it."""
     store = make_history(loaded.settings)
     try:
@@ -201,10 +200,10 @@ def _history_findings(loaded: Loaded) -> Iterator[Finding]:
         if refused:
             listed = ", ".join(refused)
             text = f"no attempts are recorded: the queue server refuses {listed}; docs/drivers.md has the rule"
-            yield Finding(Level.WARNING, "history", text)
+            yield Finding(FindingLevel.WARNING, "history", text)
         else:
             yield Finding(
-                Level.OK, "history", f"attempts are recorded; QUEUE_HISTORY is {loaded.settings.history.mode}"
+                FindingLevel.OK, "history", f"attempts are recorded; QUEUE_HISTORY is {loaded.settings.history.mode}"
             )
     finally:
         store.close()
@@ -218,15 +217,15 @@ def _paused_findings(driver: Driver) -> Iterator[Finding]:
         pauses = driver.controls.read().pauses
     except BrokerRefused as refusal:
         text = f"no webhook can be paused: the queue server refuses it ({refusal}); docs/operating.md names the key"
-        yield Finding(Level.WARNING, "pauses", text)
+        yield Finding(FindingLevel.WARNING, "pauses", text)
         return
     for webhook, pause in sorted(pauses.items())[:PAUSED_SHOWN]:
         app, name = webhook.shown()
         since = f"has been paused since {moment(pause.since_ms)} by {pause.by}"
         text = f"{since}; to end the pause, run sockudo-queue resume"
-        yield Finding(Level.WARNING, f"app {app!r}, webhook {name}", text)
+        yield Finding(FindingLevel.WARNING, f"app {app!r}, webhook {name}", text)
     if len(pauses) > PAUSED_SHOWN:
-        yield Finding(Level.WARNING, "pauses", f"{len(pauses) - PAUSED_SHOWN} more webhooks are paused")
+        yield Finding(FindingLevel.WARNING, "pauses", f"{len(pauses) - PAUSED_SHOWN} more webhooks are paused")
 
 
 def _advice(error: BrokerError) -> str:

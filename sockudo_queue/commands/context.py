@@ -14,7 +14,14 @@ import msgspec
 from sockudo_queue.apps.file import collect_apps, load_with_apps
 from sockudo_queue.commands.found_file import approve
 from sockudo_queue.commands.terminal import print_error
-from sockudo_queue.config import CONFIG_FILE, ConfigProblems, Loaded, collect, printable_lines, working_directory
+from sockudo_queue.config import (
+    CONFIG_FILE,
+    ConfigProblems,
+    LoadedSettings,
+    collect,
+    printable_lines,
+    working_directory,
+)
 from sockudo_queue.core.apps import App
 from sockudo_queue.core.ports import host_port
 from sockudo_queue.drivers.base import Driver
@@ -30,19 +37,19 @@ EXIT_NO_BROKER: Final = 3
 class OpenQueue:
     """A queue that a command can reach."""
 
-    loaded: Loaded
+    loaded: LoadedSettings
     apps: tuple[App, ...]
     driver: Driver
 
 
-def load(options: argparse.Namespace) -> tuple[Loaded, tuple[App, ...]]:
+def load(options: argparse.Namespace) -> tuple[LoadedSettings, tuple[App, ...]]:
     """Read settings and apps as the daemon does. Raises `SettingsError`."""
     loaded, apps = load_with_apps(options.config, os.environ, working_directory(), getattr(options, "strict", False))
     _approve_unnamed(options, loaded)
     return loaded, apps
 
 
-def examine(options: argparse.Namespace) -> tuple[Loaded, tuple[App, ...], tuple[str, ...]]:
+def examine(options: argparse.Namespace) -> tuple[LoadedSettings, tuple[App, ...], tuple[str, ...]]:
     """Read settings and apps as far as they can be used, and return their faults instead of raising them."""
     findings = ConfigProblems(options.strict)
     loaded = collect(options.config, os.environ, working_directory(), findings)
@@ -55,14 +62,14 @@ def examine(options: argparse.Namespace) -> tuple[Loaded, tuple[App, ...], tuple
     )
 
 
-def _approve_unnamed(options: argparse.Namespace, loaded: Loaded) -> None:
+def _approve_unnamed(options: argparse.Namespace, loaded: LoadedSettings) -> None:
     was_named = options.config or any(os.environ.get(name) for name in (CONFIG_FILE, f"{CONFIG_FILE}_FILE"))
     if not was_named and loaded.apps_document.path is not None:
         approve(loaded.apps_document.path)
 
 
 @contextmanager
-def driver_of(loaded: Loaded, on_server: Callable[[str, int], object] | None = None) -> Iterator[Driver]:
+def driver_of(loaded: LoadedSettings, on_server: Callable[[str, int], object] | None = None) -> Iterator[Driver]:
     """Return the configured driver, and close it at the end. Nothing is connected before the first call.
 
     `on_server` is called as by `make_driver`.
@@ -92,7 +99,7 @@ def reached(options: argparse.Namespace) -> Iterator[OpenQueue | None]:
             yield OpenQueue(loaded, apps, driver)
 
 
-def page_address(loaded: Loaded) -> str:
+def page_address(loaded: LoadedSettings) -> str:
     """Return the address of the daemon's pages on this host."""
     metrics = loaded.settings.metrics
     host = metrics.host.strip("[]")

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from sockudo_queue.commands.apps import AppCredentials, inline_credentials
 from sockudo_queue.commands.attempts import WebhookCaller
-from sockudo_queue.config import Loaded, Settings
+from sockudo_queue.config import LoadedSettings, Settings
 from sockudo_queue.core.apps import App, Webhook
 from sockudo_queue.core.outcome import Failure, Outcome
 from sockudo_queue.core.ports import default_port, host_port
@@ -28,7 +28,7 @@ from sockudo_queue.delivery.factory import make_guard, usable_options
 from sockudo_queue.delivery.guard import Service
 from sockudo_queue.delivery.inspection import HandshakeFault, connect
 from sockudo_queue.delivery.own_services import brokers, pages
-from sockudo_queue.drivers.base import Finding, Level
+from sockudo_queue.drivers.base import Finding, FindingLevel
 
 CONNECT_SECONDS: Final = 5.0
 ALL_SECONDS: Final = 20.0
@@ -49,7 +49,7 @@ class ProbedEndpoint(NamedTuple):
 
 
 def endpoint_findings(
-    loaded: Loaded, apps: Sequence[App], servers: Iterable[Service], *, probe: bool
+    loaded: LoadedSettings, apps: Sequence[App], servers: Iterable[Service], *, probe: bool
 ) -> Iterator[Finding]:
     """Yield a line for each endpoint of the apps in the file, and with a probe for each webhook.
 
@@ -80,17 +80,21 @@ def endpoint_findings(
         )
         for app, webhook in webhooks:
             if webhook.paused:
-                yield Finding(Level.OK, f"app {app.id!r}, webhook {webhook.name}", "is paused, so it gets no probe")
+                yield Finding(
+                    FindingLevel.OK, f"app {app.id!r}, webhook {webhook.name}", "is paused, so it gets no probe"
+                )
 
 
-def _refused_functions(loaded: Loaded, webhooks: Iterable[tuple[App, Webhook]]) -> Iterator[Finding]:
+def _refused_functions(loaded: LoadedSettings, webhooks: Iterable[tuple[App, Webhook]]) -> Iterator[Finding]:
     allowed = loaded.settings.delivery.invocable_functions
     for app, webhook in webhooks:
         if webhook.lambda_target is not None and not may_invoke(webhook.lambda_target.function_name, allowed):
-            yield Finding(Level.ERROR, f"app {app.id!r}, webhook {webhook.name}", f"must not be invoked: {NOT_ALLOWED}")
+            yield Finding(
+                FindingLevel.ERROR, f"app {app.id!r}, webhook {webhook.name}", f"must not be invoked: {NOT_ALLOWED}"
+            )
 
 
-def inspect_endpoint(endpoint: ProbedEndpoint, options: HandleOptions, *, verify: bool) -> tuple[Level, str]:
+def inspect_endpoint(endpoint: ProbedEndpoint, options: HandleOptions, *, verify: bool) -> tuple[FindingLevel, str]:
     """Connect as a delivery would, without a request. Blocks for at most a few times `CONNECT_SECONDS`."""
     url = f"{endpoint}/"
     try:
@@ -98,31 +102,37 @@ def inspect_endpoint(endpoint: ProbedEndpoint, options: HandleOptions, *, verify
     except TransportFault as fault:
         return _fault(url, options, fault, verify=verify)
     if shown.hung_up:
-        return Level.ERROR, f"requires a client certificate and closed the connection; {_certificate(options)}"
+        return FindingLevel.ERROR, f"requires a client certificate and closed the connection; {_certificate(options)}"
     if endpoint.scheme == "http":
         if options.environment_proxy:
-            return Level.OK, "connected, perhaps only to the proxy; --probe tests the endpoint behind it"
-        return Level.OK, "resolves and listens"
+            return FindingLevel.OK, "connected, perhaps only to the proxy; --probe tests the endpoint behind it"
+        return FindingLevel.OK, "resolves and listens"
     if not verify:
-        return Level.WARNING, "resolves and listens; its certificate is not verified (verify_tls is false)"
+        return FindingLevel.WARNING, "resolves and listens; its certificate is not verified (verify_tls is false)"
     if shown.asks_for_certificate and options.client_cert_file is None:
-        return Level.WARNING, f"asks for a client certificate; if it requires one, {_certificate(options)}"
+        return FindingLevel.WARNING, f"asks for a client certificate; if it requires one, {_certificate(options)}"
     return _validity(shown.expires)
 
 
-def _fault(url: str, options: HandleOptions, fault: TransportFault, *, verify: bool) -> tuple[Level, str]:
+def _fault(url: str, options: HandleOptions, fault: TransportFault, *, verify: bool) -> tuple[FindingLevel, str]:
     if isinstance(fault, HandshakeFault):
-        return Level.ERROR, _tls_fault(url, options, fault, verify=verify)
+        return FindingLevel.ERROR, _tls_fault(url, options, fault, verify=verify)
     match fault.failure:
         case Failure.DNS:
-            return Level.ERROR, f"its host does not resolve: {fault}; check the URL and the name server"
+            return FindingLevel.ERROR, f"its host does not resolve: {fault}; check the URL and the name server"
         case Failure.GUARD:
-            return Level.ERROR, f"must not be called: {fault}; see QUEUE_DELIVERY_ALLOWED_NETWORKS in docs/settings.md"
+            return (
+                FindingLevel.ERROR,
+                f"must not be called: {fault}; see QUEUE_DELIVERY_ALLOWED_NETWORKS in docs/settings.md",
+            )
         case Failure.REFUSED if options.environment_proxy:
-            return Level.WARNING, f"cannot be reached, or the proxy refuses: {fault}"
+            return FindingLevel.WARNING, f"cannot be reached, or the proxy refuses: {fault}"
         case Failure.REFUSED | Failure.CONNECT_TIMEOUT:
-            return Level.WARNING, f"resolves, but no connection could be made: {fault}; is it running and reachable?"
-    return Level.ERROR, f"cannot be called: {fault.failure}, {fault}"
+            return (
+                FindingLevel.WARNING,
+                f"resolves, but no connection could be made: {fault}; is it running and reachable?",
+            )
+    return FindingLevel.ERROR, f"cannot be called: {fault.failure}, {fault}"
 
 
 def _tls_fault(url: str, options: HandleOptions, fault: TransportFault, *, verify: bool) -> str:
@@ -147,13 +157,13 @@ def _certificate(options: HandleOptions) -> str:
     return "does it accept the certificate in QUEUE_DELIVERY_CLIENT_CERT_FILE?"
 
 
-def _validity(expires: datetime | None) -> tuple[Level, str]:
+def _validity(expires: datetime | None) -> tuple[FindingLevel, str]:
     if expires is None:
-        return Level.OK, "resolves and listens; its certificate is trusted"
+        return FindingLevel.OK, "resolves and listens; its certificate is trusted"
     days = (expires - datetime.now(UTC)).days
     if days < EXPIRES_SOON_DAYS:
-        return Level.WARNING, f"its certificate expires in {days} days, on {expires:%Y-%m-%d}; renew it"
-    return Level.OK, f"resolves and listens; its certificate is valid until {expires:%Y-%m-%d}"
+        return FindingLevel.WARNING, f"its certificate expires in {days} days, on {expires:%Y-%m-%d}; renew it"
+    return FindingLevel.OK, f"resolves and listens; its certificate is valid until {expires:%Y-%m-%d}"
 
 
 def _options(settings: Settings, servers: Iterable[Service]) -> HandleOptions:
@@ -166,33 +176,33 @@ def _options(settings: Settings, servers: Iterable[Service]) -> HandleOptions:
     return usable_options(settings, guard)
 
 
-def _probe(attempts: WebhookCaller, loaded: Loaded, app: App, webhook: Webhook) -> tuple[Level, str]:
+def _probe(attempts: WebhookCaller, loaded: LoadedSettings, app: App, webhook: Webhook) -> tuple[FindingLevel, str]:
     """Post a body without events: a receiver verifies the signature as usual, and has nothing to process."""
     credentials = inline_credentials(loaded.apps_document, app.id)
     outcome, _ = attempts.post(webhook, credentials or AppCredentials("", Secret("")), "check", ())
     return _finding_of(outcome, signed=credentials is not None)
 
 
-def _finding_of(outcome: Outcome, *, signed: bool) -> tuple[Level, str]:
+def _finding_of(outcome: Outcome, *, signed: bool) -> tuple[FindingLevel, str]:
     if outcome.delivered:
-        return Level.OK, f"answers a probe with {outcome.status}"
+        return FindingLevel.OK, f"answers a probe with {outcome.status}"
     if outcome.status is None or outcome.status >= 500:
         detail = f" ({outcome.detail})" if outcome.detail else ""
-        return Level.ERROR, f"a probe failed: {outcome.reason}{detail}; see the receiver's log"
+        return FindingLevel.ERROR, f"a probe failed: {outcome.reason}{detail}; see the receiver's log"
     why = (
         ""
         if signed
         else ", perhaps because the probe was signed without the app's secret, which the file does not contain"
     )
-    return Level.WARNING, f"answers a probe without events with {outcome.status}{why}; see the receiver's log"
+    return FindingLevel.WARNING, f"answers a probe without events with {outcome.status}{why}; see the receiver's log"
 
 
-def _side_by_side(tasks: Sequence[tuple[str, Callable[[], tuple[Level, str]]]]) -> Iterator[Finding]:
+def _side_by_side(tasks: Sequence[tuple[str, Callable[[], tuple[FindingLevel, str]]]]) -> Iterator[Finding]:
     """Run the tasks in parallel and yield their findings in order; report tasks that do not end in time.
 
     The threads are daemons: one that hangs in the resolver must not hold up the end of the command.
     """
-    results: dict[int, tuple[Level, str]] = {}
+    results: dict[int, tuple[FindingLevel, str]] = {}
     waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
     done: queue.SimpleQueue[int] = queue.SimpleQueue()
     for number in range(len(tasks)):
@@ -217,7 +227,7 @@ def _side_by_side(tasks: Sequence[tuple[str, Callable[[], tuple[Level, str]]]]) 
             break
     for number, (subject, _) in enumerate(tasks):
         level, text = results.get(
-            number, (Level.ERROR, f"the resolver or the host did not answer in {ALL_SECONDS:g} s")
+            number, (FindingLevel.ERROR, f"the resolver or the host did not answer in {ALL_SECONDS:g} s")
         )
         yield Finding(level, subject, text)
 

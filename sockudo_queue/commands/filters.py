@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from sockudo_queue.core.apps import App, Filter, Webhook
-from sockudo_queue.drivers.base import Finding, Level
+from sockudo_queue.drivers.base import Finding, FindingLevel
 
 PRESENCE: Final = "presence-"
 CACHE_KINDS: Final = ("cache-", "private-cache-", "presence-cache-", "private-encrypted-cache-")
@@ -34,7 +34,7 @@ def filter_findings(apps: Iterable[App]) -> Iterator[Finding]:
         for webhook in app.webhooks:
             reason = never_called_reason(webhook)
             if reason is not None:
-                yield Finding(Level.WARNING, f"app {app.id!r}, webhook {webhook.name}", f"filter.{reason}")
+                yield Finding(FindingLevel.WARNING, f"app {app.id!r}, webhook {webhook.name}", f"filter.{reason}")
 
 
 def never_called_reason(webhook: Webhook) -> str | None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from sockudo_queue.config import MetricsSettings
 from sockudo_queue.core.hosts import is_loopback
 from sockudo_queue.core.ports import host_port
-from sockudo_queue.drivers.base import Finding, Level
+from sockudo_queue.drivers.base import Finding, FindingLevel
 
 
 def port_findings(metrics: MetricsSettings) -> Iterator[Finding]:
@@ -17,7 +17,7 @@ def port_findings(metrics: MetricsSettings) -> Iterator[Finding]:
     place = host_port(metrics.host.strip("[]"), metrics.port)
     if metrics.password is None and metrics.token is None and not is_loopback(metrics.host):
         yield Finding(
-            Level.WARNING,
+            FindingLevel.WARNING,
             "pages",
             f"{place} serves metrics and the status page without a login; set QUEUE_METRICS_PASSWORD or "
             "QUEUE_METRICS_TOKEN, or QUEUE_METRICS_HOST=127.0.0.1",
@@ -27,4 +27,4 @@ def port_findings(metrics: MetricsSettings) -> Iterator[Finding]:
 
         fault = fault_of(metrics.tls_cert_file, metrics.tls_key_file)
         if fault is not None:
-            yield Finding(Level.ERROR, "pages", fault)
+            yield Finding(FindingLevel.ERROR, "pages", fault)

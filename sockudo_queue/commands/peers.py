@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from sockudo_queue.drivers.base import Finding, Level, Peers, Skew
+from sockudo_queue.drivers.base import Finding, FindingLevel, Peers, Skew
 from sockudo_queue.errors import BrokerRefused
 from sockudo_queue.services.peers import WARN_MS, format_clock, format_signs
 
@@ -24,31 +24,31 @@ def peer_findings(peers: Peers, lease_ms: int, *, says_zero: bool) -> Iterator[F
         yield _clock(skew, lease_ms)
     signs = peers.signs()
     if signs:
-        yield Finding(Level.WARNING, "workers", format_signs(signs))
+        yield Finding(FindingLevel.WARNING, "workers", format_signs(signs))
     elif signs.clients is None:
         text = "no foreign claims; waiting clients cannot be checked without the permission to run CLIENT LIST"
-        yield Finding(Level.OK, "workers", text)
+        yield Finding(FindingLevel.OK, "workers", text)
     else:
-        yield Finding(Level.OK, "workers", "no signs of Sockudo's own workers")
+        yield Finding(FindingLevel.OK, "workers", "no signs of Sockudo's own workers")
 
 
 def _formats(peers: Peers, *, says_zero: bool) -> Iterator[Finding]:
     try:
         formats = peers.formats()
     except BrokerRefused as refusal:
-        yield Finding(Level.OK, "source", f"the forms of the queue in use cannot be determined ({refusal})")
+        yield Finding(FindingLevel.OK, "source", f"the forms of the queue in use cannot be determined ({refusal})")
         return
     for form in formats:
         use = "in use" if form.known else "no keys exist now"
-        yield Finding(Level.OK, "source", f"{form.source} ({form.kind}): {use}")
+        yield Finding(FindingLevel.OK, "source", f"{form.source} ({form.kind}): {use}")
         if says_zero and form.known and form.kind.startswith(QUEUE_V2):
-            yield Finding(Level.ERROR, "workers", ZERO_WITH_V2)
+            yield Finding(FindingLevel.ERROR, "workers", ZERO_WITH_V2)
 
 
 def _clock(skew: Skew, lease_ms: int) -> Finding:
     if abs(skew.ahead_ms) > lease_ms / 3:
         text = f"{format_clock(skew)}, more than a third of the lease; set the clocks by NTP"
-        return Finding(Level.ERROR, "clock", text)
+        return Finding(FindingLevel.ERROR, "clock", text)
     if abs(skew.ahead_ms) > WARN_MS:
-        return Finding(Level.WARNING, "clock", f"{format_clock(skew)}; set the clocks by NTP")
-    return Finding(Level.OK, "clock", f"the clock of {skew.owner} agrees with Redis")
+        return Finding(FindingLevel.WARNING, "clock", f"{format_clock(skew)}; set the clocks by NTP")
+    return Finding(FindingLevel.OK, "clock", f"the clock of {skew.owner} agrees with Redis")

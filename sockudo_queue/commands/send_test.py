@@ -17,7 +17,7 @@ from sockudo_queue.commands.apps import AppCredentials, app_lookup, credentials_
 from sockudo_queue.commands.attempts import WebhookCaller
 from sockudo_queue.commands.context import EXIT_NO, driver_of, load, page_address
 from sockudo_queue.commands.terminal import print_error, print_json, print_line, table
-from sockudo_queue.config import Loaded
+from sockudo_queue.config import LoadedSettings
 from sockudo_queue.core.apps import Webhook
 from sockudo_queue.core.job import Event
 from sockudo_queue.core.outcome import Outcome
@@ -63,7 +63,11 @@ def send_test(options: argparse.Namespace) -> int:
 
 
 def _from_here(
-    options: argparse.Namespace, loaded: Loaded, webhooks: Sequence[Webhook], credentials: AppCredentials, job_id: str
+    options: argparse.Namespace,
+    loaded: LoadedSettings,
+    webhooks: Sequence[Webhook],
+    credentials: AppCredentials,
+    job_id: str,
 ) -> int:
     attempts = WebhookCaller(loaded.settings)
     results = [_call(attempts, webhook, credentials, job_id, options) for webhook in webhooks]
@@ -113,7 +117,11 @@ def _row(result: Result) -> tuple[str, str, str, str]:
 
 
 def _through_queue(
-    options: argparse.Namespace, loaded: Loaded, webhooks: Sequence[Webhook], credentials: AppCredentials, job_id: str
+    options: argparse.Namespace,
+    loaded: LoadedSettings,
+    webhooks: Sequence[Webhook],
+    credentials: AppCredentials,
+    job_id: str,
 ) -> int:
     if loaded.settings.driver in ("memory", "none"):
         print_error(f"send-test --queue: not possible with the driver {loaded.settings.driver}")

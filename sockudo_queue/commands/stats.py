@@ -15,7 +15,7 @@ from typing import Any, Final
 from sockudo_queue.commands.context import EXIT_NO_BROKER, driver_of, load, page_address
 from sockudo_queue.commands.daemon_pages import pages_at
 from sockudo_queue.commands.terminal import moment, plural, print_error, print_json, print_line, span, states, table
-from sockudo_queue.config import Loaded
+from sockudo_queue.config import LoadedSettings
 from sockudo_queue.core import job
 from sockudo_queue.drivers.base import Driver
 from sockudo_queue.errors import BrokerError
@@ -67,7 +67,7 @@ def stats(options: argparse.Namespace) -> int:
     return EXIT_NO_BROKER if queue is not None and queue.fault else 0
 
 
-def _ask_queue(loaded: Loaded) -> QueueFigures | None:
+def _ask_queue(loaded: LoadedSettings) -> QueueFigures | None:
     """Return the figures of the queue, or None for a driver whose queue is inside the daemon."""
     if loaded.settings.driver in ("memory", "none"):
         return None

@@ -11,7 +11,7 @@ import json
 from sockudo_queue.config.documents import Document, digest_of, parse_document, read_bytes, working_directory
 from sockudo_queue.config.environment import CONFIG_FILE
 from sockudo_queue.config.file_reading import RegularFile
-from sockudo_queue.config.loading import AppsDocument, Loaded, collect, load
+from sockudo_queue.config.loading import AppsDocument, LoadedSettings, collect, load
 from sockudo_queue.config.models import (
     AlertSettings,
     AppsSettings,
@@ -55,7 +55,7 @@ __all__ = [
     "DynamodbSettings",
     "HistorySettings",
     "LimitsSettings",
-    "Loaded",
+    "LoadedSettings",
     "LoggingSettings",
     "MemorySettings",
     "MetricsSettings",

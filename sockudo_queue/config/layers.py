@@ -83,11 +83,11 @@ def merge(layers: Iterable[Layer]) -> Settings:
     """Merge layers, the first one winning, over the defaults. Raises pydantic's ValidationError."""
     given = tuple(layers)
 
-    class Merged(BaseSettings, extra="allow"):  # Without fields: building them a second time would take long.
+    class MergedSettings(BaseSettings, extra="allow"):  # Without fields: building them a second time would take long.
         @classmethod
         def settings_customise_sources(
             cls, settings_cls: type[BaseSettings], *_unused: Any, **_named: Any
         ) -> tuple[PydanticBaseSettingsSource, ...]:
             return tuple(_LayerSource(settings_cls, layer) for layer in given)
 
-    return Settings(**(Merged().model_extra or {}))
+    return Settings(**(MergedSettings().model_extra or {}))

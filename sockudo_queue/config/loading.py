@@ -37,7 +37,7 @@ class AppsDocument:
     digest: bytes = field(default=b"", repr=False)  # of the file's content
 
 
-class Loaded(msgspec.Struct, frozen=True):
+class LoadedSettings(msgspec.Struct, frozen=True):
     """Usable settings, their sources, and messages about them."""
 
     settings: Settings
@@ -54,7 +54,7 @@ def load(
     environment: Mapping[str, str],
     working_directory: Path,
     strict: bool,
-) -> Loaded:
+) -> LoadedSettings:
     """Read and check every setting. Raises SettingsError with one line for each fault."""
     problems = ConfigProblems(strict)
     loaded = collect(config_file, environment, working_directory, problems)
@@ -67,7 +67,7 @@ def collect(
     environment: Mapping[str, str],
     working_directory: Path,
     problems: ConfigProblems,
-) -> Loaded:
+) -> LoadedSettings:
     """Read every setting and add errors to `problems`; invalid settings get their defaults."""
     document = _read_file(config_file, environment, working_directory, problems)
     readable = not problems.faults
@@ -92,7 +92,7 @@ def collect(
         # By name: a forgotten variable takes precedence over the file, which is hard to notice otherwise.
         *([f"environment ({', '.join(sorted(set(layers[0].origins.values())))})"] if layers[0].values else []),
     ]
-    return Loaded(
+    return LoadedSettings(
         settings,
         apps,
         printable_lines(problems.warnings),

@@ -52,7 +52,7 @@ class Job(msgspec.Struct, frozen=True):
     events: tuple[Event, ...]
     job_id: str | None
     unreadable_events: int
-    trace: trace_context.Found = trace_context.NOTHING
+    trace: trace_context.ParsedTraceContext = trace_context.NOTHING
 
     def __repr__(self) -> str:
         return f"Job(app_id={self.app_id!r}, events={len(self.events)})"

@@ -65,7 +65,7 @@ class TraceContext(msgspec.Struct, frozen=True):
         return headers
 
 
-class Found(msgspec.Struct, frozen=True):
+class ParsedTraceContext(msgspec.Struct, frozen=True):
     """The trace context of a job, if it is valid, and the names of the fields that were rejected."""
 
     context: TraceContext | None
@@ -82,15 +82,15 @@ class _Fields(msgspec.Struct):
 
 _FIELDS: Final = msgspec.json.Decoder(_Fields)
 _TEXT: Final = msgspec.json.Decoder(str)
-NOTHING: Final = Found(None)
+NOTHING: Final = ParsedTraceContext(None)
 
 
-def read(raw: bytes) -> Found:
+def read(raw: bytes) -> ParsedTraceContext:
     """Read the JSON of a job's `trace_context`. Never raises: an invalid field is left out and named in `rejected`."""
     try:
         fields = _FIELDS.decode(raw)
     except DECODE_ERRORS:
-        return NOTHING if bytes(raw) == b"null" else Found(None, (TRACEPARENT,))
+        return NOTHING if bytes(raw) == b"null" else ParsedTraceContext(None, (TRACEPARENT,))
     rejected: list[str] = []
     parent = _text(fields.traceparent, TRACEPARENT, _MAX_LENGTH, rejected)
     state = _text(fields.tracestate, TRACESTATE, TRACESTATE_LIMIT, rejected)
@@ -98,8 +98,8 @@ def read(raw: bytes) -> Found:
     context = parse(parent, state, baggage)
     if context is None:
         # Without a `traceparent` a receiver cannot use the other two.
-        return Found(None, (TRACEPARENT, *rejected) if parent else tuple(rejected))
-    return Found(context, tuple(rejected))
+        return ParsedTraceContext(None, (TRACEPARENT, *rejected) if parent else tuple(rejected))
+    return ParsedTraceContext(context, tuple(rejected))
 
 
 def parse(traceparent: str, tracestate: str = "", baggage: str = "") -> TraceContext | None:

@@ -87,7 +87,7 @@ class HandleOptions(msgspec.Struct, frozen=True):
         return [path for path in paths if path is not None]
 
 
-class _Lent:
+class _LentSocket:
     """A socket that pycurl duplicates and then drops; dropping closes the original, which nothing else closes."""
 
     __slots__ = ("_socket",)
@@ -246,7 +246,7 @@ class Handle:
             self.curl.setopt(pycurl.POSTFIELDS, b"")
         self.refused = self.lacking = ""
 
-    def _open_socket(self, _purpose: int, wanted: Any) -> _Lent | int:
+    def _open_socket(self, _purpose: int, wanted: Any) -> _LentSocket | int:
         """Open the socket for a new connection, if the guard allows it. Must not raise: libcurl would ignore it."""
         try:
             host, port, *_ = wanted.addr
@@ -255,7 +255,7 @@ class Handle:
                 self.lacking = undecided
                 return pycurl.SOCKET_BAD
             if refused is None:
-                opened = _Lent(socket.socket(wanted.family, wanted.socktype, wanted.protocol))
+                opened = _LentSocket(socket.socket(wanted.family, wanted.socktype, wanted.protocol))
                 os.close(os.dup(opened.fileno()))  # a failure of pycurl's own dup would look like a refused connection
                 self.opened = True
                 return opened

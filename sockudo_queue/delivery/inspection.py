@@ -28,7 +28,7 @@ class HandshakeFault(TransportFault):
     """The connection was made, but the TLS handshake failed or timed out."""
 
 
-class Connected(NamedTuple):
+class ConnectionResult(NamedTuple):
     """The result of a connection. `expires` is None without https."""
 
     expires: datetime | None
@@ -36,7 +36,7 @@ class Connected(NamedTuple):
     hung_up: bool
 
 
-def connect(url: str, options: HandleOptions, timeout: float, *, verify: bool = True) -> Connected:
+def connect(url: str, options: HandleOptions, timeout: float, *, verify: bool = True) -> ConnectionResult:
     """Resolve the host, check the guard, connect, and do the TLS handshake for https; through a proxy if configured.
 
     Blocks for at most about `timeout` seconds. Raises `TransportFault`, as a delivery at this point would.
@@ -56,7 +56,7 @@ def connect(url: str, options: HandleOptions, timeout: float, *, verify: bool = 
         if fault is not None:
             raise _fault_of(handle, fault, timeout_ms)
         asks = any(_ASKS in note for note in notes)
-        return Connected(_expiry(handle), asks, asks and _hangs_up(handle))
+        return ConnectionResult(_expiry(handle), asks, asks and _hangs_up(handle))
     finally:
         handle.curl.close()
 

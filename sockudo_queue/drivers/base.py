@@ -169,7 +169,7 @@ class BatchingDriver(Protocol):
         """
 
 
-class Flushed(NamedTuple):
+class FlushResult(NamedTuple):
     """The result of `BufferedDriver.flush`: settlements with their results, and how many records became claimable."""
 
     ended: Sequence[tuple[Settlement, bool]] = ()
@@ -194,7 +194,7 @@ class BufferedDriver(Protocol):
     def prepare(self) -> None:
         """Find or create the queues. Raises `BrokerRefused` for errors that waiting cannot fix."""
 
-    def flush(self, timeout: float) -> Flushed:
+    def flush(self, timeout: float) -> FlushResult:
         """Execute the settlements that `next` has queued, and report records that have become claimable.
 
         Returns as soon as there is a result, and after `timeout` seconds at the latest. Before the first call of
@@ -275,7 +275,7 @@ class QueueFormat(msgspec.Struct, frozen=True):
     known: bool
 
 
-class Signs(msgspec.Struct, frozen=True):
+class PeerSigns(msgspec.Struct, frozen=True):
     """Signs of Sockudo's own workers on the queue. No signs do not prove that there are none.
 
     `claims` counts claims that belong to no sockudo-queue daemon. `clients` counts connections that wait for jobs as
@@ -312,7 +312,7 @@ class Peers(Protocol):
     def formats(self) -> Sequence[QueueFormat]:
         """Return the formats of the queue that this driver serves."""
 
-    def signs(self) -> Signs:
+    def signs(self) -> PeerSigns:
         """Look for Sockudo's own workers."""
 
     def skews(self) -> Sequence[Skew]:
@@ -409,7 +409,7 @@ class InProcess(Protocol):
     """Number of ready jobs that were dropped because the driver was full; it never decreases."""
 
 
-class Level(StrEnum):
+class FindingLevel(StrEnum):
     """The severity of a finding: no problem, a possible problem, or a problem."""
 
     OK = "ok"
@@ -420,7 +420,7 @@ class Level(StrEnum):
 class Finding(NamedTuple):
     """The result of one check, for display: the subject, and for a problem also what to do."""
 
-    level: Level
+    level: FindingLevel
     subject: str
     text: str
 

@@ -12,7 +12,7 @@ from sockudo_queue.history import search
 from sockudo_queue.history.figures import HistoryFigures, ModePeriod
 from sockudo_queue.history.items import as_text, owner_start
 from sockudo_queue.history.search import Criteria, Page, Position
-from sockudo_queue.history.store import ENTRY_BYTES, Purged
+from sockudo_queue.history.store import ENTRY_BYTES, PurgeResult
 
 TEXT_ITEMS: Final = 100
 ITEM_BYTES: Final = 180
@@ -75,7 +75,7 @@ class RingHistory:
                 self._purged_ms,
             )
 
-    def purge(self, app: str) -> Purged:
+    def purge(self, app: str) -> PurgeResult:
         start = owner_start(app)
         with self._lock:
             before = self._entries
@@ -85,7 +85,7 @@ class RingHistory:
             self._items = deque(item for item in self._items if not item[2].startswith(start))
             if before > self._entries:
                 self._purged_ms = _now_ms()
-            return Purged(before - self._entries)
+            return PurgeResult(before - self._entries)
 
     def close(self) -> None:
         """See `HistoryStore`. There is no connection."""

@@ -35,7 +35,7 @@ _JSON: Final = msgspec.json.Encoder()
 _OWNER: Final = msgspec.json.Decoder(tuple[str, str])
 
 
-class Stored(NamedTuple):
+class StoredItem(NamedTuple):
     """One stored item. `ms` is the time by the store's clock; `number` distinguishes items of the same millisecond."""
 
     ms: int
@@ -99,7 +99,7 @@ def position_in(text: bytes, at: int = 0) -> tuple[int, int] | None:
     return (int(found[1]), int(found[2])) if found else None
 
 
-def parsed(item: bytes) -> Stored | None:
+def parsed(item: bytes) -> StoredItem | None:
     """Decode an item of a text. Returns None if this version cannot read it."""
     position = position_in(item)
     head, _, rows = item.partition(b"\n")
@@ -107,7 +107,7 @@ def parsed(item: bytes) -> Stored | None:
         app, replica = _OWNER.decode(head.partition(b" ")[2])
     except DECODE_ERRORS:
         return None
-    return Stored(*position, app, replica, rows.rstrip(b"\n")) if position else None
+    return StoredItem(*position, app, replica, rows.rstrip(b"\n")) if position else None
 
 
 def first_moment(rows: bytes) -> int:

@@ -17,7 +17,7 @@ import msgspec
 from sockudo_queue.core.decoding import DECODE_ERRORS
 from sockudo_queue.history.entry import Entry, clean, decode
 from sockudo_queue.history.items import (
-    Stored,
+    StoredItem,
     first_moment,
     lines_backwards,
     owner_start,
@@ -193,7 +193,7 @@ def _hits(texts: Texts, rank: int, criteria: Criteria, before: Position | None) 
             return
 
 
-def _of_item(stored: Stored, rank: int, criteria: Criteria, before: Position | None) -> Iterator[Hit]:
+def _of_item(stored: StoredItem, rank: int, criteria: Criteria, before: Position | None) -> Iterator[Hit]:
     end = len(stored.rows)
     if before is not None:
         item, asked = (stored.ms, stored.number, rank), (before.ms, before.number, before.rank)
@@ -211,7 +211,7 @@ def _of_item(stored: Stored, rank: int, criteria: Criteria, before: Position | N
             yield position, entry, 0
 
 
-def entry_of(stored: Stored, line: bytes) -> Entry | None:
+def entry_of(stored: StoredItem, line: bytes) -> Entry | None:
     """Decode one row of an item. Returns None if this version cannot read it."""
     try:
         return Entry(stored.app, stored.replica, decode(line))

@@ -20,7 +20,7 @@ class OutOfMemory(BrokerRefused):
     """The server has no memory for more entries."""
 
 
-class Loss(StrEnum):
+class EntryLoss(StrEnum):
     """Why entries were dropped."""
 
     FULL = "full"  # the buffer of this process is full
@@ -29,7 +29,7 @@ class Loss(StrEnum):
     MEMORY = "memory"  # the store has no memory left
 
 
-class Purged(NamedTuple):
+class PurgeResult(NamedTuple):
     """The number of removed entries, and the reasons of sources that refused; entries of those may remain."""
 
     entries: int
@@ -67,7 +67,7 @@ class HistoryStore(Protocol):
     def figures(self) -> HistoryFigures:
         """Return figures about the stored entries; see `HistoryFigures`."""
 
-    def purge(self, app: str) -> Purged:
+    def purge(self, app: str) -> PurgeResult:
         """Remove all entries of an app."""
 
     def close(self) -> None:

@@ -15,7 +15,7 @@ from sockudo_queue.errors import BrokerError, BrokerUnavailable
 from sockudo_queue.history.figures import NOTE_SECONDS, HistoryFigures
 from sockudo_queue.history.items import packed
 from sockudo_queue.history.search import Criteria, Page, Position
-from sockudo_queue.history.store import HistoryStore, Loss, OutOfMemory
+from sockudo_queue.history.store import EntryLoss, HistoryStore, OutOfMemory
 from sockudo_queue.runtime.backoff import Backoff
 
 FLUSH_SECONDS: Final = 1.0
@@ -46,7 +46,7 @@ class _Source:
         self.rows: list[tuple[str, bytes]] = []
         self.size = 0
         self.lost = 0  # not reported to the store yet
-        self.loss: Loss | None = None  # why the store did not accept the last batch
+        self.loss: EntryLoss | None = None  # why the store did not accept the last batch
         self.retry_at = 0.0
         self.backoff = Backoff(FIRST_PAUSE, MAX_PAUSE)
 
@@ -77,7 +77,7 @@ class AttemptHistory:
     ) -> None:
         """`replica` names this daemon in its entries."""
         self.written = 0
-        self.dropped: dict[str, int] = dict.fromkeys(Loss, 0)
+        self.dropped: dict[str, int] = dict.fromkeys(EntryLoss, 0)
         self._store = store
         self._replica = replica
         self._log = log
@@ -97,10 +97,10 @@ class AttemptHistory:
             if waiting is None:
                 waiting = self._sources[source] = _Source()
             count = len(waiting.rows)
-            if waiting.loss is Loss.REFUSED and self._clock() < waiting.retry_at:
-                self._drop(waiting, Loss.REFUSED, 1)
+            if waiting.loss is EntryLoss.REFUSED and self._clock() < waiting.retry_at:
+                self._drop(waiting, EntryLoss.REFUSED, 1)
             elif count >= MAX_ROWS or waiting.size + len(row) > MAX_BYTES:
-                self._drop(waiting, Loss.FULL, 1)
+                self._drop(waiting, EntryLoss.FULL, 1)
             else:
                 waiting.rows.append((app, row))
                 waiting.size += len(row)
@@ -167,7 +167,7 @@ class AttemptHistory:
             for name, waiting in self._sources.copy().items():
                 until = self._clock() + ROUND_SECONDS
                 # A refusing store is called only if there is an entry to store.
-                while waiting.rows or (waiting.lost and waiting.loss is not Loss.REFUSED):
+                while waiting.rows or (waiting.lost and waiting.loss is not EntryLoss.REFUSED):
                     if self._clock() < waiting.retry_at or not self._send(name, waiting) or self._clock() > until:
                         break
 
@@ -189,7 +189,7 @@ class AttemptHistory:
             self.written += len(rows)
             was, waiting.loss = waiting.loss, None
         waiting.backoff.reset()
-        if was in (Loss.REFUSED, Loss.MEMORY):
+        if was in (EntryLoss.REFUSED, EntryLoss.MEMORY):
             self._log.info("history.resumed", source=name)
         return bool(waiting.rows)
 
@@ -198,13 +198,13 @@ class AttemptHistory:
         with self._lock:
             was, waiting.loss = waiting.loss, loss
             waiting.retry_at = self._clock() + pause
-            if loss is Loss.REFUSED:
+            if loss is EntryLoss.REFUSED:
                 count += len(waiting.rows)
                 waiting.rows, waiting.size = [], 0
             self._drop(waiting, loss, count)
-        if loss is not was and loss is not Loss.UNAVAILABLE:  # `pipeline.broker_status` reports an outage
+        if loss is not was and loss is not EntryLoss.UNAVAILABLE:  # `pipeline.broker_status` reports an outage
             self._log.warning("history.stopped", source=name, reason=str(error))
-        if loss is Loss.MEMORY:
+        if loss is EntryLoss.MEMORY:
             self._make_room(name)
 
     def _make_room(self, name: str) -> None:
@@ -213,18 +213,18 @@ class AttemptHistory:
         except BrokerError as error:
             self._log.debug("history.not_shortened", source=name, reason=str(error))
 
-    def _drop(self, waiting: _Source, loss: Loss, count: int) -> None:
+    def _drop(self, waiting: _Source, loss: EntryLoss, count: int) -> None:
         """Count lost entries. The caller holds the lock."""
         waiting.lost += count
         self.dropped[loss] += count
 
 
-def _consequence(error: BrokerError, backoff: Backoff) -> tuple[Loss, float]:
+def _consequence(error: BrokerError, backoff: Backoff) -> tuple[EntryLoss, float]:
     """Return the kind of loss for an error of the store, and the pause before the next call."""
     match error:
         case OutOfMemory():
-            return Loss.MEMORY, MEMORY_PAUSE
+            return EntryLoss.MEMORY, MEMORY_PAUSE
         case BrokerUnavailable():
-            return Loss.UNAVAILABLE, backoff.next()
+            return EntryLoss.UNAVAILABLE, backoff.next()
         case _:
-            return Loss.REFUSED, REFUSED_PAUSE
+            return EntryLoss.REFUSED, REFUSED_PAUSE

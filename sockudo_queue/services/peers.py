@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from sockudo_queue.drivers.base import Peers, Signs, Skew
+from sockudo_queue.drivers.base import Peers, PeerSigns, Skew
 from sockudo_queue.errors import BrokerError, BrokerRefused
 from sockudo_queue.observability.reminder import Reminder
 
@@ -102,7 +102,7 @@ class PeerWatch:
         elif before:
             self._log.info("eviction.off")
 
-    def _log_signs(self, signs: Signs, now: float) -> None:
+    def _log_signs(self, signs: PeerSigns, now: float) -> None:
         self._metrics.competing_consumers(bool(signs))
         if signs and self._sharing.is_due(now):
             self._log.warning(
@@ -116,7 +116,7 @@ def format_clock(skew: Skew) -> str:
     return f"the clock of {skew.owner} is {abs(skew.ahead_ms) / 1000:.1f} s {direction} that of Redis"
 
 
-def format_signs(signs: Signs) -> str:
+def format_signs(signs: PeerSigns) -> str:
     """Return a line that says that others work on the queue, and what that causes."""
     found = []
     if signs.claims:

@@ -14,7 +14,7 @@ import pytest
 from sockudo_queue.history.entry import EntryRow, encode
 from sockudo_queue.history.items import packed
 from sockudo_queue.history.search import Criteria, Page, position_of
-from sockudo_queue.history.store import ENTRY_BYTES, HistoryStore, Purged
+from sockudo_queue.history.store import ENTRY_BYTES, HistoryStore, PurgeResult
 
 LENGTH: Final = 1_000
 NOW: Final = 1_751_100_000_000
@@ -155,8 +155,8 @@ class HistoryConformance:
         for number, app in enumerate(("shop", "shop2", "sho", '"shop"', "shop") * 60):
             write(store, history.source, row(number), app=app)
         assert store.figures().purged_ms is None
-        assert store.purge("shop") == Purged(120)
-        assert store.purge("shop") == Purged(0)
+        assert store.purge("shop") == PurgeResult(120)
+        assert store.purge("shop") == PurgeResult(0)
         page = find(store)
         assert {entry.app for entry in page.entries} == {"shop2", "sho", '"shop"'}
         figures = store.figures()

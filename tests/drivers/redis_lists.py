@@ -13,7 +13,7 @@ from sockudo_queue.drivers.redis.driver import RedisDriver
 from sockudo_queue.drivers.redis.factory import link_of
 from sockudo_queue.drivers.redis.link import Link
 from sockudo_queue.drivers.redis.lists import ListSource, source_keys
-from sockudo_queue.drivers.redis.source import BLOCK_MARGIN, BLOCK_SECONDS, Terms, own_key
+from sockudo_queue.drivers.redis.source import BLOCK_MARGIN, BLOCK_SECONDS, SourceOptions, own_key
 from tests.drivers.conformance import LEASE_SECONDS, RETENTION, Kept
 from tests.helpers.redis_proxy import RedisProxy
 from tests.helpers.redis_server import RedisServer
@@ -55,14 +55,20 @@ class RedisLists:
         sources: tuple[str, ...] = SOURCES,
     ) -> RedisDriver:
         """Make an instance over a link, for tests that log in or that look at connections."""
-        blocking_link, terms = link.with_timeout(BLOCK_SECONDS + BLOCK_MARGIN), Terms(round(lease * 1000), retention)
+        blocking_link, terms = (
+            link.with_timeout(BLOCK_SECONDS + BLOCK_MARGIN),
+            SourceOptions(round(lease * 1000), retention),
+        )
         driver = RedisDriver(link, [ListSource(key, link, blocking_link, terms) for key in sources], sources[0])
         self._cleanup.callback(driver.close)
         return driver
 
     def at_most_once(self, port: int | None = None) -> RedisAtMostOnceDriver:
         link = link_to(port or self.server.port)
-        blocking_link, terms = link.with_timeout(BLOCK_SECONDS + BLOCK_MARGIN), Terms(LEASE_SECONDS * 1000, RETENTION)
+        blocking_link, terms = (
+            link.with_timeout(BLOCK_SECONDS + BLOCK_MARGIN),
+            SourceOptions(LEASE_SECONDS * 1000, RETENTION),
+        )
         driver = RedisAtMostOnceDriver(link, blocking_link, SOURCES, terms)
         self._cleanup.callback(driver.close)
         return driver

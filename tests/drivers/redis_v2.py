@@ -11,7 +11,7 @@ from sockudo_queue.drivers.redis.driver import RedisDriver
 from sockudo_queue.drivers.redis.link import Link
 from sockudo_queue.drivers.redis.lists import ListSource
 from sockudo_queue.drivers.redis.queue_v2 import V2Source
-from sockudo_queue.drivers.redis.source import BLOCK_MARGIN, BLOCK_SECONDS, RedisSource, Terms, own_key
+from sockudo_queue.drivers.redis.source import BLOCK_MARGIN, BLOCK_SECONDS, RedisSource, SourceOptions, own_key
 from tests.drivers.conformance import LEASE_SECONDS, RETENTION, Kept
 from tests.drivers.redis_lists import SOURCES, LossyLists, link_to
 from tests.helpers.queue_v2 import DEFAULT_BASE, Producer, envelope, new_id
@@ -50,7 +50,7 @@ class RedisV2:
         lists: tuple[str, ...] = SOURCES,
     ) -> RedisDriver:
         blocking_link = link.with_timeout(BLOCK_SECONDS + BLOCK_MARGIN)
-        terms = Terms(round(lease * 1000), retention, completed, events)
+        terms = SourceOptions(round(lease * 1000), retention, completed, events)
         sources: list[RedisSource] = [V2Source(BASE, link, blocking_link, terms)]
         sources += [ListSource(key, link, blocking_link, terms) for key in lists]
         driver = RedisDriver(link, sources, SOURCES[0])  # lists take what is put

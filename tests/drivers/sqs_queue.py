@@ -10,7 +10,7 @@ from typing import Any
 
 from sockudo_queue.drivers.sqs.client import SqsClient
 from sockudo_queue.drivers.sqs.driver import SqsDriver
-from sockudo_queue.drivers.sqs.messages import Outgoing
+from sockudo_queue.drivers.sqs.messages import OutgoingMessage
 from sockudo_queue.drivers.sqs.queues import QueueFinder
 from tests.drivers.conformance import LEASE_SECONDS, RETENTION, Kept
 from tests.helpers.http_proxy import HttpProxy
@@ -95,7 +95,7 @@ class SqsQueue:
         batch: list[dict[str, Any]] = []
         size = 0
         for body in bodies:
-            entry = Outgoing("", body).entry()
+            entry = OutgoingMessage("", body).entry()
             if batch and (len(batch) == 10 or size + len(entry["MessageBody"]) > BATCH_BYTES):
                 self._send(batch)
                 batch, size = [], 0

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from sockudo_queue.apps.file import load_with_apps
-from sockudo_queue.config import Loaded, dump
+from sockudo_queue.config import LoadedSettings, dump
 from sockudo_queue.core.apps import App
 from sockudo_queue.errors import SettingsError
 
@@ -22,13 +22,13 @@ CONFIGS: Final = Path(__file__).parents[1] / "data" / "config"
 class Read:
     """The result of reading settings: faults, or settings and apps; `output` is everything an operator could see."""
 
-    loaded: Loaded | None
+    loaded: LoadedSettings | None
     apps: tuple[App, ...]
     faults: tuple[str, ...]
     output: str
 
     @property
-    def good(self) -> Loaded:
+    def good(self) -> LoadedSettings:
         assert self.loaded is not None, self.faults
         return self.loaded
 

@@ -11,10 +11,10 @@ import pytest
 import redis
 
 import sockudo_queue
-from sockudo_queue.drivers.base import Signs
+from sockudo_queue.drivers.base import PeerSigns
 from sockudo_queue.drivers.redis.peers import RedisPeers, producer_rule
 from sockudo_queue.drivers.redis.queue_v2 import V2Source
-from sockudo_queue.drivers.redis.source import Terms
+from sockudo_queue.drivers.redis.source import SourceOptions
 from tests.drivers.redis_lists import link_to
 from tests.faults.queue import DOCUMENTED_LIST, SERVER_LIST, SHORT_LEASE, daemon_on, log_tail, push, settled
 from tests.helpers.jobs import job, jobs, numbers
@@ -116,8 +116,8 @@ def test_the_documented_user_is_enough_for_all_that_the_daemon_does(server: Redi
     # redis-py introduces itself to the server, and does not mind if it may not.
     assert {entry["object"] for entry in client.acl_log()} <= {"client", "client|setinfo"}
     link = link_to(server.port, username="hooks", password="pw")
-    peers = RedisPeers(link, [V2Source(DEFAULT_BASE, link, link, Terms(1, 1))])
+    peers = RedisPeers(link, [V2Source(DEFAULT_BASE, link, link, SourceOptions(1, 1))])
     producer.enqueue(job(1))
     assert [skew.whose for skew in peers.skews()] == ["this-host", "sockudo"]
-    assert peers.signs() == Signs(0, 0)
+    assert peers.signs() == PeerSigns(0, 0)
     link.close()

@@ -21,7 +21,7 @@ import sockudo_queue
 from sockudo_queue.drivers.redis.lists import ListSource
 from sockudo_queue.drivers.redis.peers import RedisPeers
 from sockudo_queue.drivers.redis.queue_v2 import V2Source
-from sockudo_queue.drivers.redis.source import Terms
+from sockudo_queue.drivers.redis.source import SourceOptions
 from sockudo_queue.observability.metrics import Metrics
 from sockudo_queue.services.peers import PeerWatch
 from tests.drivers.redis_lists import link_to
@@ -250,7 +250,7 @@ def test_wrong_clock_of_a_server_is_reported_until_it_is_corrected(
 
 def test_a_redis_that_was_busy_for_seconds_is_no_wrong_clock(redis_server: RedisServer, client: Any) -> None:
     link = link_to(redis_server.port)
-    peers = RedisPeers(link, [V2Source(DEFAULT_BASE, link, link, Terms(1, 1))])
+    peers = RedisPeers(link, [V2Source(DEFAULT_BASE, link, link, SourceOptions(1, 1))])
     peers.skews()  # makes the connection
     client.client_pause(3_000)
     began = time.monotonic()
@@ -376,7 +376,7 @@ def test_a_policy_that_may_drop_jobs_is_warned_of_when_it_changes(kind: ServerKi
         for username in (None, "few"):
             lines.clear()
             link = link_to(server.port, username=username, password=username and "p")
-            source = ListSource(SERVER_LIST, link, link, Terms(30_000, 10))
+            source = ListSource(SERVER_LIST, link, link, SourceOptions(30_000, 10))
             watch = PeerWatch(RedisPeers(link, [source]), Metrics("redis", "webhooks"), Log(), lambda _: None, 30_000)
             for policy in ("noeviction", "volatile-lru", "allkeys-lru", "allkeys-lru", "allkeys-random", "noeviction"):
                 admin.config_set("maxmemory-policy", policy)

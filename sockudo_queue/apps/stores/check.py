@@ -11,7 +11,7 @@ from sockudo_queue.apps.parsing.webhooks import Defaults
 from sockudo_queue.apps.stores.base import AppStore, Row
 from sockudo_queue.apps.stores.factory import defaults_of, make_store
 from sockudo_queue.apps.stores.rows import read_row
-from sockudo_queue.config import Loaded, Settings
+from sockudo_queue.config import LoadedSettings, Settings
 from sockudo_queue.core.apps import App
 from sockudo_queue.errors import AppStoreUnavailable, AppUnreadable
 
@@ -21,7 +21,7 @@ SHOWN: Final = 20
 Line = tuple[str, str]  # "ok", "warning" or "error", and the text
 
 
-def app_lines(loaded: Loaded, apps: Sequence[App]) -> Iterator[Line]:
+def app_lines(loaded: LoadedSettings, apps: Sequence[App]) -> Iterator[Line]:
     """Yield a line for each app with its source, and an error if the store does not answer. Raises `SettingsError`."""
     store = make_store(loaded.settings)
     return chain(

@@ -17,7 +17,7 @@ from sockudo_queue.drivers.redis.link import Link, Script
 from sockudo_queue.drivers.redis.lists import ListSource, part_arguments
 from sockudo_queue.drivers.redis.parser import Oversized
 from sockudo_queue.drivers.redis.peers import RedisPeers
-from sockudo_queue.drivers.redis.source import BLOCK_SECONDS, FURTHER, Terms, id_source, own_key
+from sockudo_queue.drivers.redis.source import BLOCK_SECONDS, FURTHER, SourceOptions, id_source, own_key
 from sockudo_queue.errors import BrokerError, BrokerRefused, SettlementRefused
 
 _STORE: Final = Script("store")
@@ -28,7 +28,9 @@ class RedisAtMostOnceDriver(RedisDriver):
 
     batches = False
 
-    def __init__(self, link: Link, blocking_link: Link, keys: Sequence[str], terms: Terms, prefix: str = "") -> None:
+    def __init__(
+        self, link: Link, blocking_link: Link, keys: Sequence[str], terms: SourceOptions, prefix: str = ""
+    ) -> None:
         """`keys` are lists; no other form of the queue can be popped. `blocking_link` is for the waits."""
         lists = [ListSource(key, link, blocking_link, terms) for key in keys]
         super().__init__(link, lists, keys[0], prefix=prefix)

@@ -11,7 +11,7 @@ from sockudo_queue.drivers.redis.link import Link, OnServer, RedisLink, ignore_s
 from sockudo_queue.drivers.redis.lists import ListSource, source_keys
 from sockudo_queue.drivers.redis.peers import producer_rule
 from sockudo_queue.drivers.redis.queue_v2 import V2Source, v2_base
-from sockudo_queue.drivers.redis.source import BLOCK_MARGIN, BLOCK_SECONDS, RedisSource, Terms
+from sockudo_queue.drivers.redis.source import BLOCK_MARGIN, BLOCK_SECONDS, RedisSource, SourceOptions
 
 
 def make_redis_driver(settings: Settings, on_server: OnServer = ignore_server) -> RedisDriver:
@@ -19,7 +19,7 @@ def make_redis_driver(settings: Settings, on_server: OnServer = ignore_server) -
     redis, reliability = settings.redis, settings.reliability
     link = link_of(settings, on_server)
     blocking_link = link.with_timeout(BLOCK_SECONDS + BLOCK_MARGIN)
-    terms = Terms(
+    terms = SourceOptions(
         reliability.lease_duration_ms,
         reliability.failed_retention,
         reliability.completed_retention,

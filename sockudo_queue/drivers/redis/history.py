@@ -27,7 +27,7 @@ from sockudo_queue.history.entry import MAX_TIME_MS
 from sockudo_queue.history.figures import MODE_GAP_SECONDS, HistoryFigures, Mode, ModePeriod, merged
 from sockudo_queue.history.items import as_text, owner_start
 from sockudo_queue.history.search import MAX_NUMBER, Criteria, Page, Position
-from sockudo_queue.history.store import ENTRY_BYTES, ITEM_BYTES, OutOfMemory, Purged
+from sockudo_queue.history.store import ENTRY_BYTES, ITEM_BYTES, OutOfMemory, PurgeResult
 
 READ_BYTES: Final = 1_000_000
 """Bytes that one read requests, estimated from the size of earlier items. The server needs less than a millisecond for
@@ -142,7 +142,7 @@ class RedisHistory:
                 refused.append(_refused(source, refusal))
         return merged(found, refused)
 
-    def purge(self, app: str) -> Purged:
+    def purge(self, app: str) -> PurgeResult:
         removed, refused = 0, []
         for source in self.sources:
             try:
@@ -150,7 +150,7 @@ class RedisHistory:
                     removed += entries
             except BrokerRefused as refusal:
                 refused.append(_refused(source, refusal))
-        return Purged(removed, tuple(refused))
+        return PurgeResult(removed, tuple(refused))
 
     def refused_commands(self) -> list[str]:
         """See `SharedHistory`. A source whose keys are forbidden is ignored if another one can be used."""

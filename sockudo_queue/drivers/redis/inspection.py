@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from sockudo_queue.drivers.base import Finding, Level
+from sockudo_queue.drivers.base import Finding, FindingLevel
 from sockudo_queue.drivers.redis import replies
 from sockudo_queue.drivers.redis.errors import CommandDenied, ServerRefused, refusal_of_writes
 from sockudo_queue.drivers.redis.link import Link, Script
@@ -118,7 +118,7 @@ class Inspection:
             except ServerRefused as refusal:
                 if not self._link.is_apart:
                     raise
-                yield Finding(Level.ERROR, "server", f"{source.key} cannot be served: its server says {refusal}")
+                yield Finding(FindingLevel.ERROR, "server", f"{source.key} cannot be served: its server says {refusal}")
                 continue
             yield from self._odd_types(source)
         yield from self._blocking()
@@ -135,14 +135,14 @@ class Inspection:
             raise
         except BrokerRefused as refusal:
             yield Finding(
-                Level.WARNING,
+                FindingLevel.WARNING,
                 "server",
                 f"its version, persistence and eviction could not be read ({refusal}); allow +info for this user",
             )
             return
         if info.get("role") == "slave":
             yield Finding(
-                Level.ERROR,
+                FindingLevel.ERROR,
                 "role",
                 "this server is a read-only replica, so no jobs can be taken from it; point the settings at the master "
                 f"({_master(info)}), or use Sentinel",
@@ -155,21 +155,21 @@ class Inspection:
     def _rights(self, source: RedisSource) -> Finding:
         refused = list(self._refusals(source))
         if not refused:
-            return Finding(Level.OK, "rights", f"{source.key}: this user has all required rights")
+            return Finding(FindingLevel.OK, "rights", f"{source.key}: this user has all required rights")
         in_use = self._is_in_use(source)
         if in_use is None and isinstance(source, V2Source):
             return Finding(
-                Level.WARNING,
+                FindingLevel.WARNING,
                 "rights",
                 f"{source.key}: rights are missing, and it is unknown whether it is in use; jobs of Sockudo 5 would "
                 "stay there. docs/drivers.md has the rule for the user",
             )
         if in_use is False:
             return Finding(
-                Level.OK, "rights", f"{source.key}: rights are missing, but it is not in use ({source.kind})"
+                FindingLevel.OK, "rights", f"{source.key}: rights are missing, but it is not in use ({source.kind})"
             )
         listed = "; ".join([*dict.fromkeys(refused), "docs/drivers.md has the rule for the user"])
-        return Finding(Level.ERROR, "rights", f"{source.key} cannot be served{self._by_whom(source)}: {listed}")
+        return Finding(FindingLevel.ERROR, "rights", f"{source.key} cannot be served{self._by_whom(source)}: {listed}")
 
     def _by_whom(self, source: RedisSource) -> str:
         """Name our user if ACL WHOAMI is allowed: the login may differ from the intended one."""
@@ -209,7 +209,7 @@ class Inspection:
             name = found.decode(errors="replace")
             if name not in (wanted, "none"):
                 yield Finding(
-                    Level.ERROR,
+                    FindingLevel.ERROR,
                     "source",
                     f"{source.key} cannot be served: the key {key} is a {name}, and must be a {wanted}; "
                     "find the program that writes it, and rename or remove the key",
@@ -232,7 +232,7 @@ class Inspection:
             if any(words in str(refusal) for words in ("maxmemory", "permissions to access")):
                 return
             yield Finding(
-                Level.WARNING,
+                FindingLevel.WARNING,
                 "rights",
                 f"BLMOVE is refused ({refusal}), so an idle daemon polls 20 times a second; allow +blmove for this "
                 "user",
@@ -253,14 +253,16 @@ def _version(info: Mapping[str, str]) -> Finding:
     parts = info.get("redis_version", "").split(".")[:2]
     number = tuple(int(part) for part in parts if part.isdecimal() and len(part) <= MAX_DIGITS)
     if number < OLDEST:
-        return Finding(Level.ERROR, "version", f"{name} {version or 'of an unknown version'}; 6.0 or newer is needed")
+        return Finding(
+            FindingLevel.ERROR, "version", f"{name} {version or 'of an unknown version'}; 6.0 or newer is needed"
+        )
     if number < NO_BLOCKING_BELOW:
         return Finding(
-            Level.OK,
+            FindingLevel.OK,
             "version",
             f"{name} {version}; from 6.2 on an idle daemon waits instead of polling 20 times a second",
         )
-    return Finding(Level.OK, "version", f"{name} {version}")
+    return Finding(FindingLevel.OK, "version", f"{name} {version}")
 
 
 def _master(info: Mapping[str, str]) -> str:
@@ -271,21 +273,21 @@ def _master(info: Mapping[str, str]) -> str:
 def _persistence(info: Mapping[str, str]) -> Finding:
     if info.get("aof_enabled") == "1" and info.get("aof_last_write_status", "ok") != "ok":
         return Finding(
-            Level.ERROR,
+            FindingLevel.ERROR,
             "persistence",
             "the last write to the append-only file failed; check the server's disk and log",
         )
     if info.get("rdb_last_bgsave_status", "ok") != "ok":
         return Finding(
-            Level.ERROR,
+            FindingLevel.ERROR,
             "persistence",
             "the last snapshot could not be written, and Redis may refuse jobs; check the server's disk and log",
         )
     if info.get("aof_enabled") != "1":
         return Finding(
-            Level.WARNING,
+            FindingLevel.WARNING,
             "persistence",
             "appendonly is off: a crash or a restart of the server loses the jobs since its last snapshot, or all "
             "jobs; set appendonly yes and appendfsync everysec there",
         )
-    return Finding(Level.OK, "persistence", "appendonly is on")
+    return Finding(FindingLevel.OK, "persistence", "appendonly is on")

@@ -30,8 +30,8 @@ from sockudo_queue.drivers.redis.source import (
     PUT_BACK_BASE,
     Arguments,
     RedisSource,
+    SourceOptions,
     SourceResult,
-    Terms,
     batch_arguments,
     batch_of,
     own_key,
@@ -65,7 +65,7 @@ class ListSource(RedisSource):
 
     kind = "list, Sockudo up to 4.7"
 
-    def __init__(self, key: str, link: Link, blocking_link: Link, terms: Terms) -> None:
+    def __init__(self, key: str, link: Link, blocking_link: Link, terms: SourceOptions) -> None:
         super().__init__(key, link, blocking_link, terms)
         self._ready, self.active = own_key(key, "ready"), own_key(key, "active")
         self.delayed, self.lapses = own_key(key, "delayed"), own_key(key, "lapses")

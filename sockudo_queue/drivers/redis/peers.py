@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from sockudo_queue.drivers.base import QueueFormat, Signs, Skew
+from sockudo_queue.drivers.base import PeerSigns, QueueFormat, Skew
 from sockudo_queue.drivers.redis import replies
 from sockudo_queue.drivers.redis.errors import ODD
 from sockudo_queue.drivers.redis.link import Link
@@ -70,13 +70,13 @@ class RedisPeers:
         """Return the served queue formats, and whether each of them has jobs now."""
         return [QueueFormat(source.key, source.kind, source.is_known()) for source in self._sources]
 
-    def signs(self) -> Signs:
+    def signs(self) -> PeerSigns:
         """Look for Sockudo's own workers. Raises `BrokerUnavailable`; a refused command counts as no sign."""
         held = sum(self._foreign_tokens(source) for source in self._sources if isinstance(source, V2Source))
         popping = [] if self._we_pop else [self._popping(near) for near in self._servers()]
         known = [addresses for addresses in popping if addresses is not None]
         hosts = {address.rpartition(":")[0] for addresses in known for address in addresses}
-        return Signs(held, sum(map(len, known)) if known else None, tuple(sorted(hosts)))
+        return PeerSigns(held, sum(map(len, known)) if known else None, tuple(sorted(hosts)))
 
     def skews(self) -> list[Skew]:
         """Return how far each clock is ahead of that of Redis. Raises `BrokerError`."""

@@ -33,8 +33,8 @@ from sockudo_queue.drivers.redis.queue_v2_payload import AS_STORED, Piece, opene
 from sockudo_queue.drivers.redis.source import (
     Arguments,
     RedisSource,
+    SourceOptions,
     SourceResult,
-    Terms,
     batch_arguments,
     batch_of,
     receipt_of,
@@ -99,7 +99,7 @@ class V2Source(RedisSource):
 
     kind = "Queue V2, Sockudo 5"
 
-    def __init__(self, base: str, link: Link, blocking_link: Link, terms: Terms) -> None:
+    def __init__(self, base: str, link: Link, blocking_link: Link, terms: SourceOptions) -> None:
         super().__init__(base, link, blocking_link, terms)
         self.keys = {part: f"{base}:{part}" for part in V2_PARTS}
         self._all_keys = (*self.keys.values(), self.dead, self.records, self.held)

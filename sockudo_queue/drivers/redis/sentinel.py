@@ -31,7 +31,7 @@ class TlsSentinelConnection(SentinelManagedConnection, TlsConnection):
     """A TLS connection to the server that is the master when it connects."""
 
 
-class _Asked(Redis):
+class _SentinelClient(Redis):
     """One Sentinel. An invalid answer counts as no answer, and the next one is asked."""
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
@@ -48,7 +48,7 @@ class Sentinels:
 
     def __init__(self, name: str, pools: list[ConnectionPool], on_server: OnServer = ignore_server) -> None:
         self._sentinel = Sentinel([], sentinel_kwargs={})
-        self._sentinel.sentinels = [_Asked(connection_pool=pool) for pool in pools]
+        self._sentinel.sentinels = [_SentinelClient(connection_pool=pool) for pool in pools]
         self._asked = ", ".join("{host}:{port}".format_map(pool.connection_kwargs) for pool in pools)
         self._name = name
         self._on_server = on_server

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from sockudo_queue.drivers.base import Finding, Level
+from sockudo_queue.drivers.base import Finding, FindingLevel
 
 ALMOST_FULL: Final = 0.9
 NEARLY_FULL: Final = 0.95
@@ -16,16 +16,18 @@ def eviction(info: Mapping[str, str]) -> Finding:
     """Return whether the server evicts our keys when it is full."""
     policy, limit, used = info.get("maxmemory_policy", ""), _number(info, "maxmemory"), _number(info, "used_memory")
     if (text := eviction_of_ours(info)) is not None:
-        return Finding(Level.ERROR if limit else Level.WARNING, "eviction", text)
+        return Finding(FindingLevel.ERROR if limit else FindingLevel.WARNING, "eviction", text)
     if limit and used > limit * ALMOST_FULL:
         return Finding(
-            Level.WARNING,
+            FindingLevel.WARNING,
             "eviction",
             f"the server uses {used / limit:.0%} of maxmemory; when it is full, Sockudo cannot queue. Give it more",
         )
     if policy.startswith("volatile"):
-        return Finding(Level.OK, "eviction", f"maxmemory-policy {policy} evicts none of our keys: they have no expiry")
-    return Finding(Level.OK, "eviction", f"maxmemory-policy {policy or 'noeviction'}")
+        return Finding(
+            FindingLevel.OK, "eviction", f"maxmemory-policy {policy} evicts none of our keys: they have no expiry"
+        )
+    return Finding(FindingLevel.OK, "eviction", f"maxmemory-policy {policy or 'noeviction'}")
 
 
 def eviction_of_ours(info: Mapping[str, str]) -> str | None:

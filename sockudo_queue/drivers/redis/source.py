@@ -82,7 +82,7 @@ def id_source() -> Callable[[], str]:
     return map(f"{os.urandom(10).hex()}{{:010x}}00".format, itertools.count()).__next__
 
 
-class Terms(msgspec.Struct, frozen=True):
+class SourceOptions(msgspec.Struct, frozen=True):
     """How long claims last, how much is kept, and the longest delay that the settings name.
 
     How much is kept of completed jobs and of events is Queue V2's own, with Sockudo's defaults.
@@ -119,7 +119,7 @@ class RedisSource(ABC):
     delayed: str
     """The sorted set of what waits for its moment."""
 
-    def __init__(self, key: str, link: Link, blocking_link: Link, terms: Terms) -> None:
+    def __init__(self, key: str, link: Link, blocking_link: Link, terms: SourceOptions) -> None:
         self.key = key
         # The sorted set of deaths, `<id>/<n>` by the time of death (n tells the deaths of one record apart), and the
         # hash that holds what is dead, by id.

@@ -15,17 +15,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from sockudo_queue.drivers.sqs.messages import Received
+from sockudo_queue.drivers.sqs.messages import ReceivedMessage
 
 REMEMBERED: Final = 10_000
-"""Maximum records and messages in a `Memory` of receipts or of returns."""
+"""Maximum records and messages in a `RecentNumbers` of receipts or of returns."""
 
 
 @dataclass(slots=True, eq=False)
 class Message:
     """One message, hidden from other consumers until `until`. `handle` is that of its last receive."""
 
-    received: Received
+    received: ReceivedMessage
     handle: str
     got_at: float
     until: float
@@ -67,7 +67,7 @@ class Record:
         return f"{self.id}/{self.claims}"
 
 
-class Memory:
+class RecentNumbers:
     """Numbers by name; the oldest are dropped."""
 
     def __init__(self) -> None:
@@ -97,7 +97,7 @@ class MessageBuffer:
         self._groups: dict[str, deque[Message]] = {}
         self._ordinals = itertools.count()
         self._turn = itertools.count()
-        self._receipts = Memory()
+        self._receipts = RecentNumbers()
 
     @property
     def delayed(self) -> int:

@@ -17,7 +17,7 @@ from typing import Any, Final
 from sockudo_queue.drivers.base import StoredDeadLetter
 from sockudo_queue.drivers.sqs.answers import number_of
 from sockudo_queue.drivers.sqs.client import BATCH, SqsClient
-from sockudo_queue.drivers.sqs.messages import Outgoing, Received
+from sockudo_queue.drivers.sqs.messages import OutgoingMessage, ReceivedMessage
 from sockudo_queue.drivers.sqs.queues import QueueFinder
 from sockudo_queue.drivers.sqs.receiving import receive
 from sockudo_queue.drivers.sqs.settlement_plan import Ordering
@@ -35,7 +35,7 @@ EMPTY_RECEIVES: Final = 3
 class _Held:
     """One received letter, usable until `until` by the driver's clock."""
 
-    received: Received
+    received: ReceivedMessage
     until: float
 
 
@@ -90,7 +90,7 @@ class SqsDeadLetterStore:
         del age_ms
         return 0
 
-    def _walk(self) -> Generator[Received, None, None]:
+    def _walk(self) -> Generator[ReceivedMessage, None, None]:
         """Receive every letter once; at the end, release those still held."""
         seen: set[str] = set()
         empty = 0
@@ -105,7 +105,7 @@ class SqsDeadLetterStore:
         finally:
             self._release(seen)
 
-    def _receive(self, wait_seconds: int) -> list[Received]:
+    def _receive(self, wait_seconds: int) -> list[ReceivedMessage]:
         began = self._clock()
         messages = receive(
             self._client,
@@ -173,9 +173,9 @@ class SqsDeadLetterStore:
                 self._held.pop(token, None)
         return flags
 
-    def _again(self, letter: Received, state: bytes) -> dict[str, Any]:
+    def _again(self, letter: ReceivedMessage, state: bytes) -> dict[str, Any]:
         """Return the entry that sends a letter back to the queue, behind all waiting messages."""
-        entry = Outgoing(letter.record_id, letter.body, state or letter.state, letter.claims).entry()
+        entry = OutgoingMessage(letter.record_id, letter.body, state or letter.state, letter.claims).entry()
         # The deduplication id is this letter's message id: another death of the same job is not a duplicate.
         return entry | self._ordering.place(letter.origin, letter.message_id)
 

@@ -11,14 +11,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from sockudo_queue.drivers.base import Claim, Flushed, NextResult, Settlement
+from sockudo_queue.drivers.base import Claim, FlushResult, NextResult, Settlement
 from sockudo_queue.drivers.sqs.answers import number_of
 from sockudo_queue.drivers.sqs.client import QueueMissing, SqsClient
 from sockudo_queue.drivers.sqs.dead_letters import SqsDeadLetterStore
 from sockudo_queue.drivers.sqs.failure_backoff import FailureBackoff
 from sockudo_queue.drivers.sqs.fetcher import Fetcher
 from sockudo_queue.drivers.sqs.held import HeldMessages
-from sockudo_queue.drivers.sqs.messages import Outgoing
+from sockudo_queue.drivers.sqs.messages import OutgoingMessage
 from sockudo_queue.drivers.sqs.ordering import FifoOrdering, StandardOrdering
 from sockudo_queue.drivers.sqs.queues import QueueFinder
 from sockudo_queue.drivers.sqs.settlement_plan import Ordering, SettlementTask
@@ -134,7 +134,7 @@ class SqsDriver:
         with self._fetcher.one_at_a_time:
             self._fetcher.receive(0)
 
-    def flush(self, timeout: float) -> Flushed:
+    def flush(self, timeout: float) -> FlushResult:
         give_up_at = time.monotonic() + timeout
         with self._changed:
             self._is_flushed = True
@@ -151,7 +151,7 @@ class SqsDriver:
             self._settlements.results.clear()
             claimable = self._buffer.claimable(self._clock()) if self._has_news() else 0
             self._news_flushed = self._buffer.news
-        return Flushed(ended, claimable)
+        return FlushResult(ended, claimable)
 
     def give_back(self) -> None:
         self._settler.draining = True
@@ -187,7 +187,7 @@ class SqsDriver:
 
     def put(self, body: bytes) -> None:
         # A random id, because two equal jobs are two jobs.
-        entry = Outgoing("", body).entry() | self._ordering.place(None, os.urandom(16).hex())
+        entry = OutgoingMessage("", body).entry() | self._ordering.place(None, os.urandom(16).hex())
         self._client.call("send_message", QueueUrl=self._queues.pair().main.url, **entry)
 
     def depth(self) -> Mapping[str, int]:

@@ -12,7 +12,7 @@ from sockudo_queue.drivers.sqs.buffer import Message, Record
 from sockudo_queue.drivers.sqs.client import BATCH, SqsClient
 from sockudo_queue.drivers.sqs.failure_backoff import FailureBackoff
 from sockudo_queue.drivers.sqs.held import HeldMessages
-from sockudo_queue.drivers.sqs.messages import Received
+from sockudo_queue.drivers.sqs.messages import ReceivedMessage
 from sockudo_queue.drivers.sqs.queues import QueueFinder
 from sockudo_queue.drivers.sqs.receiving import receive
 from sockudo_queue.drivers.sqs.settlement_plan import sent_on
@@ -82,7 +82,7 @@ class Fetcher:
         """Return the estimated time of SQS, in milliseconds since 1970."""
         return self._clock() * 1000 + self._server_ahead_ms
 
-    def _take_up(self, each: Received) -> list[Message]:
+    def _take_up(self, each: ReceivedMessage) -> list[Message]:
         """Add one message to the buffer; return those that must go back because of it. Under the lock."""
         now = self._clock()
         behind: list[Message] = []
@@ -108,7 +108,7 @@ class Fetcher:
             self._buffer.add(message, now)
         return behind
 
-    def _lapses_of(self, each: Received) -> int:
+    def _lapses_of(self, each: ReceivedMessage) -> int:
         """Return how many earlier receives have lapsed, that is, were not given back.
 
         Returns by other consumers cannot be seen. But they follow soon after a receive, and a lapse takes the whole
@@ -120,7 +120,7 @@ class Fetcher:
         passed = (self.server_ms() - each.first_received_ms) / 1000 + CLOCKS_MAY_DIFFER
         return max(min(unsettled, int(passed / self._visibility)), 0)
 
-    def _learn_clock(self, messages: Sequence[Received]) -> None:
+    def _learn_clock(self, messages: Sequence[ReceivedMessage]) -> None:
         """Estimate SQS's time from messages that were just received for the first time."""
         here_ms = time.time() * 1000
         fresh = [

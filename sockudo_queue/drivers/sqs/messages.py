@@ -59,7 +59,7 @@ _ENVELOPE: Final = msgspec.json.Decoder(_MessageEnvelope)
 
 
 @dataclass(frozen=True, slots=True)
-class Received:
+class ReceivedMessage:
     """One received message. Times are in milliseconds by SQS's clock; 0 if missing."""
 
     message_id: str
@@ -78,7 +78,7 @@ class Received:
 
 
 @dataclass(frozen=True, slots=True)
-class Outgoing:
+class OutgoingMessage:
     """One record to be sent to a queue. `delay_ms` counts from sending.
 
     `origin` is for dead letters of FIFO queues: their original group.
@@ -127,7 +127,7 @@ def fits(entry: Mapping[str, Any], queue: SqsQueue) -> bool:
     return size_of(entry) <= queue.max_bytes
 
 
-def received(message: Mapping[str, Any]) -> Received | None:
+def received(message: Mapping[str, Any]) -> ReceivedMessage | None:
     """Read one message of a response; None if it has no handle or is malformed, because it cannot be settled then."""
     try:
         return _received(message)
@@ -135,14 +135,14 @@ def received(message: Mapping[str, Any]) -> Received | None:
         return None
 
 
-def _received(message: Mapping[str, Any]) -> Received | None:
+def _received(message: Mapping[str, Any]) -> ReceivedMessage | None:
     handle = message.get("ReceiptHandle")
     if not handle:
         return None
     attributes: Mapping[str, Any] = message.get("MessageAttributes") or {}
     system: Mapping[str, Any] = message.get("Attributes") or {}
     message_id = str(message.get("MessageId") or handle)
-    return Received(
+    return ReceivedMessage(
         message_id=message_id,
         handle=str(handle),
         body=_body_of(str(message.get("Body") or ""), attributes),

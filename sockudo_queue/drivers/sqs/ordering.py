@@ -7,8 +7,8 @@ from typing import Any
 
 from sockudo_queue.drivers.base import Requeue
 from sockudo_queue.drivers.sqs.buffer import Record
-from sockudo_queue.drivers.sqs.messages import Outgoing, Received
-from sockudo_queue.drivers.sqs.settlement_plan import Send, SettlementTask
+from sockudo_queue.drivers.sqs.messages import OutgoingMessage, ReceivedMessage
+from sockudo_queue.drivers.sqs.settlement_plan import SendTask, SettlementTask
 
 
 class StandardOrdering:
@@ -20,7 +20,7 @@ class StandardOrdering:
         """Return the fields for sending an entry: its group and deduplication id."""
         return {}
 
-    def received(self, message: Received) -> Received:
+    def received(self, message: ReceivedMessage) -> ReceivedMessage:
         """Return the message without its group, which here names a tenant and implies no order."""
         return replace(message, group=None)
 
@@ -28,10 +28,12 @@ class StandardOrdering:
         """Return whether a record waits for its retry in memory instead of in the queue."""
         return may_forget
 
-    def put_back(self, task: SettlementTask, part: Requeue, here: Record, outgoing: Outgoing, *, splits: bool) -> None:
+    def put_back(
+        self, task: SettlementTask, part: Requeue, here: Record, outgoing: OutgoingMessage, *, splits: bool
+    ) -> None:
         """Plan to put a record back: through its message, or through a new one if its state has changed."""
         if splits or (part.state and part.state != task.record.state):
-            task.sends.append(Send(False, replace(outgoing, lapses=here.lapses), here))
+            task.sends.append(SendTask(False, replace(outgoing, lapses=here.lapses), here))
         else:
             task.goes_back = True
 
@@ -48,7 +50,7 @@ class FifoOrdering:
     def place(self, group: str | None, deduplication_id: str) -> dict[str, Any]:
         return {"MessageGroupId": group or self._group, "MessageDeduplicationId": deduplication_id}
 
-    def received(self, message: Received) -> Received:
+    def received(self, message: ReceivedMessage) -> ReceivedMessage:
         return message
 
     def keeps_retry(self, *, may_forget: bool) -> bool:  # noqa: ARG002 - it must always keep them
@@ -59,7 +61,7 @@ class FifoOrdering:
         task: SettlementTask,
         part: Requeue,  # noqa: ARG002 - the message does not change
         here: Record,
-        outgoing: Outgoing,  # noqa: ARG002 - nothing is sent
+        outgoing: OutgoingMessage,  # noqa: ARG002 - nothing is sent
         *,
         splits: bool,  # noqa: ARG002 - all parts stay in one message
     ) -> None:

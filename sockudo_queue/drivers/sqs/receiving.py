@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from sockudo_queue.drivers.sqs.client import QueueMissing, SqsClient
-from sockudo_queue.drivers.sqs.messages import SYSTEM_ATTRIBUTES, Received, received
+from sockudo_queue.drivers.sqs.messages import SYSTEM_ATTRIBUTES, ReceivedMessage, received
 from sockudo_queue.drivers.sqs.queues import QueueFinder, QueuePair, SqsQueue
 from sockudo_queue.errors import BrokerUnavailable
 
@@ -18,7 +18,7 @@ def receive(
     max_messages: int,
     wait_seconds: int,
     visibility_seconds: int,
-) -> list[Received]:
+) -> list[ReceivedMessage]:
     """Receive once, with a long poll of `wait_seconds`; malformed messages are left out. Raises `BrokerError`."""
     try:
         answer = client.call(

@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol
 
 from sockudo_queue.drivers.base import DeadLetter, Hold, Requeue, Retry, Settlement
 from sockudo_queue.drivers.sqs.buffer import Record
-from sockudo_queue.drivers.sqs.messages import Outgoing, Received
+from sockudo_queue.drivers.sqs.messages import OutgoingMessage, ReceivedMessage
 from sockudo_queue.errors import BrokerError
 
 KEPT_LIMIT: Final = 200
@@ -22,11 +22,11 @@ HELD_ORDERED_MS: Final = 10_000
 
 
 @dataclass(slots=True, eq=False)
-class Send:
+class SendTask:
     """One record that must be sent before its original is deleted. `instead` is kept if it is too large to send."""
 
     to_dead_letters: bool
-    outgoing: Outgoing
+    outgoing: OutgoingMessage
     instead: Record | None = None
     done: bool = False
     deduplication_id: str = field(default_factory=lambda: uuid.uuid4().hex)
@@ -38,7 +38,7 @@ class SettlementTask:
 
     settlement: Settlement | None
     record: Record
-    sends: list[Send] = field(default_factory=list)
+    sends: list[SendTask] = field(default_factory=list)
     keeps: list[tuple[Record, bool]] = field(default_factory=list)  # True: in front of all waiting records
     goes_back: bool = False
     since: float = field(default_factory=time.monotonic)
@@ -66,10 +66,10 @@ class Ordering(Protocol):
     """Whether a record blocks later records of its group until it ends."""
 
     def place(self, group: str | None, deduplication_id: str) -> dict[str, Any]: ...
-    def received(self, message: Received) -> Received: ...
+    def received(self, message: ReceivedMessage) -> ReceivedMessage: ...
     def keeps_retry(self, *, may_forget: bool) -> bool: ...
     def put_back(
-        self, task: SettlementTask, part: Requeue, here: Record, outgoing: Outgoing, *, splits: bool
+        self, task: SettlementTask, part: Requeue, here: Record, outgoing: OutgoingMessage, *, splits: bool
     ) -> None: ...
 
 
@@ -80,19 +80,19 @@ def plan(settlement: Settlement, record: Record, now: float, ordering: Ordering,
         state = part.state or record.state
         name, claims = (f"{record.id}.{ordinal}", 0) if settlement.splits else (record.id, record.claims)
         here = Record(record.message, name, state, claims, 0)
-        outgoing = Outgoing(name, record.message.received.body, state, claims)
+        outgoing = OutgoingMessage(name, record.message.received.body, state, claims)
         if isinstance(part, Hold):
             part = Retry(part.state, HELD_ORDERED_MS if ordering.is_ordered else HELD_MS)
         match part:
             case DeadLetter():
-                task.sends.append(Send(True, replace(outgoing, origin=record.message.group)))
+                task.sends.append(SendTask(True, replace(outgoing, origin=record.message.group)))
             case Retry(_, delay_ms):
                 here.due = now + delay_ms / 1000
                 may_forget = not (part.durable or settlement.splits)
                 if ordering.keeps_retry(may_forget=may_forget and kept < KEPT_LIMIT):
                     task.keeps.append((here, False))
                 else:
-                    task.sends.append(Send(False, replace(outgoing, delay_ms=delay_ms), here))
+                    task.sends.append(SendTask(False, replace(outgoing, delay_ms=delay_ms), here))
             case Requeue():
                 here.lapses = record.lapses + part.lapsed
                 if part.lapsed:
@@ -105,7 +105,7 @@ def plan(settlement: Settlement, record: Record, now: float, ordering: Ordering,
 def sent_on(record: Record, delay_ms: int) -> SettlementTask:
     """Plan to send a record again whose due time was beyond SQS's maximum delay."""
     received = record.message.received
-    outgoing = Outgoing(record.id, received.body, record.state, received.claims, received.lapses, delay_ms)
+    outgoing = OutgoingMessage(record.id, received.body, record.state, received.claims, received.lapses, delay_ms)
     task = SettlementTask(None, record)
-    task.sends.append(Send(False, outgoing, record))
+    task.sends.append(SendTask(False, outgoing, record))
     return task

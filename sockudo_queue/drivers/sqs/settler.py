@@ -11,12 +11,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from sockudo_queue.drivers.sqs.batches import in_batches
-from sockudo_queue.drivers.sqs.buffer import Memory, Message
+from sockudo_queue.drivers.sqs.buffer import Message, RecentNumbers
 from sockudo_queue.drivers.sqs.client import EntryFailed, QueueMissing, SqsClient
 from sockudo_queue.drivers.sqs.held import HeldMessages
-from sockudo_queue.drivers.sqs.messages import MAX_DELAY_SECONDS, Outgoing, fits
+from sockudo_queue.drivers.sqs.messages import MAX_DELAY_SECONDS, OutgoingMessage, fits
 from sockudo_queue.drivers.sqs.queues import QueueFinder, QueuePair, SqsQueue
-from sockudo_queue.drivers.sqs.settlement_plan import Send, SettlementTask
+from sockudo_queue.drivers.sqs.settlement_plan import SendTask, SettlementTask
 from sockudo_queue.errors import BrokerError
 
 VISIBILITY: Final = "change_message_visibility_batch"
@@ -28,7 +28,7 @@ class Settler:
     """Carries out settlements and gives messages back."""
 
     def __init__(self, client: SqsClient, queues: QueueFinder, held: HeldMessages) -> None:
-        self.given_back = Memory()
+        self.given_back = RecentNumbers()
         """How often we gave each message back: such a receive does not count as a lapse."""
         self.draining = False
         self._client = client
@@ -121,7 +121,7 @@ class Settler:
 
     def _send(self, tasks: Sequence[SettlementTask], pair: QueuePair) -> None:
         for queue, to_dead_letters in ((pair.dead, True), (pair.main, False)):
-            waiting: list[tuple[SettlementTask, Send]] = [
+            waiting: list[tuple[SettlementTask, SendTask]] = [
                 (task, send)
                 for task in tasks
                 for send in task.sends
@@ -139,7 +139,7 @@ class Settler:
                         send.outgoing = _bare(send.outgoing)  # the queue's real limit is lower than it reported
                     task.error = failure.error
 
-    def _entry(self, task: SettlementTask, send: Send, queue: SqsQueue) -> dict[str, Any] | None:
+    def _entry(self, task: SettlementTask, send: SendTask, queue: SqsQueue) -> dict[str, Any] | None:
         """Return the entry to send; None if the record is kept here because it is too large for the queue."""
         entry = send.outgoing.entry()
         if not fits(entry, queue):
@@ -154,7 +154,7 @@ class Settler:
             entry["DelaySeconds"] = min(send.outgoing.delay_ms // 1000, MAX_DELAY_SECONDS)
         return entry
 
-    def _keep_instead(self, task: SettlementTask, send: Send) -> None:
+    def _keep_instead(self, task: SettlementTask, send: SendTask) -> None:
         """Keep the message itself, because a copy with the new state would be too large."""
         send.done = True
         assert send.instead is not None
@@ -213,9 +213,9 @@ class Settler:
             self._changed.notify_all()
 
 
-def _bare(outgoing: Outgoing) -> Outgoing:
+def _bare(outgoing: OutgoingMessage) -> OutgoingMessage:
     """Return a dead letter without id and state, because it is too large otherwise."""
-    return Outgoing("", outgoing.body, origin=outgoing.origin)
+    return OutgoingMessage("", outgoing.body, origin=outgoing.origin)
 
 
 def _handle(message: Message) -> dict[str, Any]:
@@ -230,5 +230,5 @@ def _handle_in(task: SettlementTask) -> dict[str, Any]:
     return _handle(task.record.message)
 
 
-def _entry_in(item: tuple[SettlementTask, Send, dict[str, Any] | None]) -> dict[str, Any]:
+def _entry_in(item: tuple[SettlementTask, SendTask, dict[str, Any] | None]) -> dict[str, Any]:
     return item[2] or {}

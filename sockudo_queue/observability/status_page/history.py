@@ -62,7 +62,7 @@ class MinuteCounts(NamedTuple):
     counts: Mapping[tuple[str, str], tuple[int, int]]
 
 
-class View(NamedTuple):
+class StatusView(NamedTuple):
     """A copy of all data at one time."""
 
     now: float
@@ -132,10 +132,10 @@ class StatusHistory:
         with self._lock:
             self._controls_refused = reason
 
-    def view(self) -> View:
+    def view(self) -> StatusView:
         figures = self._metrics.figures()
         with self._lock:
-            return View(
+            return StatusView(
                 time.time(),
                 self._since,
                 tuple(self._samples),

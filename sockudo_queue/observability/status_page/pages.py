@@ -10,7 +10,7 @@ from werkzeug.wrappers import Request, Response
 from sockudo_queue import __version__
 from sockudo_queue.observability.health import Health
 from sockudo_queue.observability.status_page.history import StatusHistory
-from sockudo_queue.observability.status_page.report import Place, Report, as_json, report
+from sockudo_queue.observability.status_page.report import DaemonInfo, Report, as_json, report
 
 
 class StatusPages:
@@ -56,5 +56,5 @@ class StatusPages:
         return Response(body, content_type="application/json")
 
     def _report(self) -> Report:
-        place = Place(__version__, self._driver, self._queue)
+        place = DaemonInfo(__version__, self._driver, self._queue)
         return report(place, self._history.view(), self._health.reasons)

@@ -8,14 +8,14 @@ from typing import Final, NamedTuple
 from sockudo_queue.observability import invalid_webhooks
 from sockudo_queue.observability.metrics import BREAKER_STATES, WebhookFigures
 from sockudo_queue.observability.status_page import numbers
-from sockudo_queue.observability.status_page.history import DeadLetterEvent, MinuteCounts, Sample, View
+from sockudo_queue.observability.status_page.history import DeadLetterEvent, MinuteCounts, Sample, StatusView
 
 LAST_MINUTE_SECONDS: Final = 62.5
 """Seconds over which current values are averaged: one interval alone varies too much. It is a minute plus half an
 interval of 5 s, because samples are never exactly on time."""
 
 
-class Place(NamedTuple):
+class DaemonInfo(NamedTuple):
     """The daemon and its queue."""
 
     version: str
@@ -74,7 +74,7 @@ class LastMinute(NamedTuple):
 class Report(NamedTuple):
     """The state of the daemon. Times are in seconds since 1970; `depth` is None if the queue has not answered."""
 
-    place: Place
+    place: DaemonInfo
     now: float
     since: float
     ready: bool
@@ -97,7 +97,7 @@ class Report(NamedTuple):
     controls_refused: str | None = None
 
 
-def report(place: Place, view: View, reasons: Mapping[str, str]) -> Report:
+def report(place: DaemonInfo, view: StatusView, reasons: Mapping[str, str]) -> Report:
     """Build a report. Failing webhooks come first, and the newest dead letters come first."""
     last = view.samples[-1] if view.samples else None
     return Report(

@@ -13,7 +13,7 @@ from sockudo_queue.observability.status_page.wording import count, rate, seconds
 _MINUTE = "in the last minute"
 
 
-class Key(NamedTuple):
+class LegendKey(NamedTuple):
     """The legend of one line of a chart; `kind` is its class in the stylesheet."""
 
     kind: str
@@ -28,7 +28,7 @@ class Tile(NamedTuple):
     figure: str
     period: str
     beside: str
-    keys: Sequence[Key]
+    keys: Sequence[LegendKey]
     top: str
     chart: Chart
 
@@ -71,8 +71,8 @@ def _chart(
     return unit(top), chart(label, at, now, lines, top)
 
 
-def _keys(*keys: tuple[str, str]) -> list[Key]:
-    return [Key(kind, name, value) for kind, (name, value) in zip(("main", "second"), keys, strict=True)]
+def _keys(*keys: tuple[str, str]) -> list[LegendKey]:
+    return [LegendKey(kind, name, value) for kind, (name, value) in zip(("main", "second"), keys, strict=True)]
 
 
 def _sum(one: float | None, other: float | None) -> float | None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from sockudo_queue.drivers.sqs.buffer import Message, MessageBuffer, Record
-from sockudo_queue.drivers.sqs.messages import Received
+from sockudo_queue.drivers.sqs.messages import ReceivedMessage
 
 
 def message(name: str, group: str | None = None, *, until: float = 30.0, due: float = 0.0) -> Message:
-    made = Message(Received(name, f"h-{name}", b"", name, b"", 0, 0, 0, 1, 0, 0, group, None), f"h-{name}", 0.0, until)
+    made = Message(
+        ReceivedMessage(name, f"h-{name}", b"", name, b"", 0, 0, 0, 1, 0, 0, group, None), f"h-{name}", 0.0, until
+    )
     made.records.append(Record(made, name, b"", 0, 0, due))
     return made
 

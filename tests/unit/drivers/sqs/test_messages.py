@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sockudo_queue.drivers.sqs.answers import results, sound
-from sockudo_queue.drivers.sqs.messages import ENCODING, Outgoing, Received, fits, received, size_of
+from sockudo_queue.drivers.sqs.messages import ENCODING, OutgoingMessage, ReceivedMessage, fits, received, size_of
 from sockudo_queue.drivers.sqs.queues import SqsQueue
 from tests.helpers.jobs import job
 
@@ -25,7 +25,7 @@ BODIES = {
 }
 
 
-def passed_through(outgoing: Outgoing, **more: Any) -> Received:
+def passed_through(outgoing: OutgoingMessage, **more: Any) -> ReceivedMessage:
     """Send a record and receive it as from SQS."""
     entry = outgoing.entry()
     message = {"MessageId": "m-1", "ReceiptHandle": "h", "Body": entry["MessageBody"], **more}
@@ -42,15 +42,17 @@ def body_of(text: str) -> bytes:
 
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
 def test_every_body_is_received_unchanged(body: bytes) -> None:
-    assert passed_through(Outgoing("r", body, b"state")).body == body
+    assert passed_through(OutgoingMessage("r", body, b"state")).body == body
 
 
 def test_job_is_sent_as_sockudo_sends_it() -> None:
-    assert Outgoing("", job()).entry() == {"MessageBody": job().decode()}
+    assert OutgoingMessage("", job()).entry() == {"MessageBody": job().decode()}
 
 
 def test_record_keeps_all_its_fields() -> None:
-    got = passed_through(Outgoing("r.0", b"{}", b"\x00\xff", claims=3, lapses=2, delay_ms=1_000_000, origin="group"))
+    got = passed_through(
+        OutgoingMessage("r.0", b"{}", b"\x00\xff", claims=3, lapses=2, delay_ms=1_000_000, origin="group")
+    )
 
     assert (got.record_id, got.state, got.claims, got.lapses) == ("r.0", b"\x00\xff", 3, 2)
     assert (got.delay_ms, got.origin) == (1_000_000, "group")
@@ -59,7 +61,7 @@ def test_record_keeps_all_its_fields() -> None:
 def test_missing_fields_get_defaults() -> None:
     got = received({"ReceiptHandle": "h"})
 
-    assert got == Received("h", "h", b"", "h", b"", 0, 0, 0, 1, 0, 0, None, None)
+    assert got == ReceivedMessage("h", "h", b"", "h", b"", 0, 0, 0, 1, 0, 0, None, None)
 
 
 @pytest.mark.parametrize("message", [{}, {"Body": "x"}, {"ReceiptHandle": ""}, {"ReceiptHandle": None}])
@@ -150,7 +152,7 @@ def test_half_a_surrogate_pair_is_encoded() -> None:
 
 
 def test_size_counts_body_and_attributes() -> None:
-    entry = Outgoing("record", b"x" * 100, b"s" * 50).entry()
+    entry = OutgoingMessage("record", b"x" * 100, b"s" * 50).entry()
     size = 100 + len("sockudo-queue.record" + "String" + "record") + len("sockudo-queue.state" + "Binary") + 50
 
     assert size_of(entry) == size

@@ -8,7 +8,7 @@ import pytest
 
 from sockudo_queue.drivers.base import Claim, DeadLetter, Disposition, Hold, Requeue, Retry, Settlement
 from sockudo_queue.drivers.sqs.buffer import Message, Record
-from sockudo_queue.drivers.sqs.messages import MAX_DELAY_SECONDS, Received
+from sockudo_queue.drivers.sqs.messages import MAX_DELAY_SECONDS, ReceivedMessage
 from sockudo_queue.drivers.sqs.ordering import FifoOrdering, StandardOrdering
 from sockudo_queue.drivers.sqs.settlement_plan import (
     HELD_MS,
@@ -58,7 +58,7 @@ CASES = {
 
 
 def record(group: str | None = None) -> Record:
-    received = Received("m", "h", b"body", "r", b"before", 2, 1, 0, 1, 0, 0, group, None)
+    received = ReceivedMessage("m", "h", b"body", "r", b"before", 2, 1, 0, 1, 0, 0, group, None)
     return Record(Message(received, "h", 0.0, 30.0), "r", b"before", 3, 1)
 
 
