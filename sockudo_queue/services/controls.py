@@ -73,7 +73,7 @@ class ControlsWatch:
         self._clock = clock
         self._state = ControlState()
         self._version: bytes | None = None
-        self._is_refused = False
+        self._refusal: str | None = None
         self._is_moving = False
         self._sweep_until = self._swept_at = self._counted_at = float("-inf")
 
@@ -86,7 +86,7 @@ class ControlsWatch:
         """Poll once. Without an answer the known state stays in force, and no held deliveries are moved."""
         self.wakes.clear()
         is_current = self._read()
-        if self._version is None and not self._is_refused and self._store is not None:
+        if self._version is None and self._refusal is None and self._store is not None:
             self._set_ready("the paused webhooks are not known yet, so no jobs are claimed")
             return
         self._obey()
@@ -113,18 +113,19 @@ class ControlsWatch:
         except BrokerError as refusal:
             self._refused(str(refusal))
             return False
-        if self._is_refused:
-            self._is_refused = False
+        if self._refusal is not None:
+            self._refusal = None
             self._set_refused(None)
             self._log.info("controls.resumed")
         return True
 
     def _refused(self, reason: str) -> None:
         """Report that pauses cannot be read. Jobs are delivered nevertheless: most webhooks are not paused."""
-        if self._reminder.is_due(self._clock(), changed=not self._is_refused):
+        if self._reminder.is_due(self._clock(), changed=self._refusal is None):
             self._log.warning("controls.refused", reason=reason)
-        self._is_refused = True
-        self._set_refused(reason)
+        if reason != self._refusal:
+            self._refusal = reason
+            self._set_refused(reason)
 
     def _take(self, version: bytes, state: ControlState) -> None:
         """Apply a new state. A "try now" from before this daemon started is ignored: it had no open breaker then."""
