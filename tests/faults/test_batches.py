@@ -197,7 +197,7 @@ def claims(daemon: DaemonProcess) -> int:
 def test_jobs_that_wait_are_given_back_when_all_workers_turn_slow(
     redis_server: RedisServer, client: Any, receiver: Receiver
 ) -> None:
-    rounds = (give_back_once(redis_server, client, receiver) for _ in range(5))
+    rounds = (give_back_once(redis_server, client, receiver) for _ in range(10))
     given_back, took = next(each for each in rounds if each[0])  # in some, no job waits when the workers turn slow
     figure(f"{given_back} jobs were given back {took * 1000:.0f} ms after all workers had turned slow")
 
@@ -223,7 +223,6 @@ def give_back_once(redis_server: RedisServer, client: Any, receiver: Receiver) -
         eventually(lambda: daemon.metric("sockudo_queue_claims_total") > 100, 10, log_tail(daemon))
         # The first jobs for a new endpoint are delayed, and would look like jobs that were given back.
         eventually(lambda: not numbers_of(client, "delayed"), 10, log_tail(daemon))
-        wait_for_batch(client, Lists, daemon)
         turned_slow.set()
         eventually(lambda: len(slow) == SLOTS, 5, log_tail(daemon))
         began = time.monotonic()

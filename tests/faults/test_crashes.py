@@ -34,8 +34,9 @@ def arrivals(receiver: Receiver) -> Arrivals:
 def daemon(own_redis: RedisServer, receiver: Receiver) -> Iterator[DaemonProcess]:
     with own_redis.client() as client:
         push(client, jobs(JOBS), *LISTS)
-    # Without spare workers there are never more attempts in flight than slots, on however slow a machine.
-    made = daemon_on(own_redis.url, receiver.url(), QUEUE_DELIVERY_MAX_SLOW="0", **SHORT_LEASE)
+    # Without spare workers there are never more attempts in flight than slots, on however slow a machine. Without
+    # batches none of their acks waits; tests/faults/test_batches.py has the kills with batches.
+    made = daemon_on(own_redis.url, receiver.url(), QUEUE_DELIVERY_MAX_SLOW="0", QUEUE_CLAIM_BATCH="1", **SHORT_LEASE)
     yield made
     made.close()
 

@@ -43,7 +43,7 @@ def test_all_threads_are_moved_to_one_core_and_back() -> None:
                 while time.process_time() < until:  # busy enough to be looked at
                     pass
                 until += 0.2
-                placed.look()
+                placed.update()
             start()
             assert masks() == wanted, (masks(), wanted)
         """

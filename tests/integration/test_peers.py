@@ -300,7 +300,7 @@ def test_a_settlement_that_is_refused_does_not_keep_a_slot_from_the_other_forms(
 
     def refuse_the_first_settlement(request: Request, nth: int) -> Answer:
         if nth == 1:  # here, so that the daemon cannot settle before the rights are gone
-            client.acl_setuser("daemon", reset_keys=True, keys=lists)
+            client.acl_setuser("daemon", enabled=True, reset_keys=True, keys=lists)
         return Answer()
 
     receiver.answer(refuse_the_first_settlement)
@@ -312,7 +312,7 @@ def test_a_settlement_that_is_refused_does_not_keep_a_slot_from_the_other_forms(
         push(client, jobs(5, first=2), SERVER_LIST)
         receiver.wait_for(6, 20)
         assert daemon.get("/readyz") == 200
-        client.acl_setuser("daemon", keys=["*"])
+        client.acl_setuser("daemon", enabled=True, keys=["*"])
         *_, last = receiver.wait_for(7, 20)  # the lease ran out, so it comes again
         assert numbers(last.body) == [1]
 
