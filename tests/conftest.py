@@ -40,6 +40,7 @@ GROUPS: Final = {
         for name in (
             "attempt_history",
             "backlog",
+            "batches",
             "ceilings",
             "costly_matching",
             "hostile_receivers",

@@ -215,7 +215,7 @@ def give_back_once(redis_server: RedisServer, client: Any, receiver: Receiver) -
 
     client.flushall()
     receiver.answer(answer)
-    push(client, jobs(2 * JOBS))
+    push(client, jobs(20_000))  # more than are delivered until the workers turn slow
     # No spare worker takes a slot, and no attempt is deferred because the endpoint hangs.
     settings = {"QUEUE_DELIVERY_MAX_SLOW": "0", "QUEUE_DELIVERY_SLOW_MS": "10000"}
     with daemon_on(redis_server.url, receiver.url(), **settings) as daemon:
