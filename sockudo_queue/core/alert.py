@@ -79,7 +79,7 @@ def breaker_opened(app: str, webhook: str, at: float, *, reason: str, failing_s:
     data: dict[str, Value] = _names(app, webhook) | {
         "reason": bounded(reason),
         "failing_s": round(failing_s, 1),
-        "open_s": open_s,
+        "open_s": round(open_s, 3),
     }
     return Alert(type=BREAKER_OPENED, subject=_breaker(app, webhook), at=at, data=data, is_change=True)
 

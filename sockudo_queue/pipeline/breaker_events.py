@@ -47,7 +47,7 @@ def report_breaker(
             webhook=webhook,
             reason=outcome.reason,
             failing_s=round(ended - breaker.failing_since, 1),
-            open_s=breaker.period,
+            open_s=round(breaker.period, 3),
         )
         if failing_since is None:
             failing_s = ended - breaker.failing_since

@@ -15,6 +15,11 @@ def opened(webhook: str = "orders", reason: str = "status-503") -> Alert:
     return alert.breaker_opened("shop", webhook, AT, reason=reason, failing_s=1.25, open_s=5.0)
 
 
+def test_seconds_are_rounded() -> None:
+    made = alert.breaker_opened("shop", "orders", AT, reason="status-503", failing_s=1.26, open_s=4 / 3)
+    assert (made.data["failing_s"], made.data["open_s"]) == (1.3, 1.333)
+
+
 @pytest.mark.parametrize("text", ["x" * 10_000, "\ud800" * 10_000, "é" * 201, "", "a\nb\x00", "\U0001f600" * 300])
 def test_text_from_outside_is_bounded_and_can_be_encoded(text: str) -> None:
     kept = bounded(text)
