@@ -1,4 +1,4 @@
-"""The processors of a log line, in the order of structlog's chain: level, exception, redaction, time, renderer.
+"""The processors of a log line, in the order of structlog's chain: level, redaction, time, renderer.
 
 The last one returns bytes for the writer. The logging thread renders the line itself, so logged objects may change
 afterwards.
@@ -36,14 +36,14 @@ FIRST: Final[EventDict] = {"timestamp": None, "level": None, "event": ""}
 
 def json_chain() -> list[Processor]:
     """Return the processors for lines of JSON."""
-    return [add_log_level, describe_exception, redact, add_time, render_json]
+    return [add_log_level, redact, add_time, render_json]
 
 
 def console_chain(*, colours: bool) -> list[Processor]:
     """Return the processors for lines on a terminal."""
     local_time = TimeStamper(fmt="%H:%M:%S.%f", utc=False)
     renderer = ConsoleRenderer(colors=colours, sort_keys=False, pad_event_to=_EVENT_COLUMNS)
-    return [add_log_level, describe_exception, redact, local_time, make_harmless, renderer, to_bytes]
+    return [add_log_level, redact, local_time, make_harmless, renderer, to_bytes]
 
 
 def render(chain: Sequence[Processor], level: str, fields: EventDict) -> bytes:
@@ -68,26 +68,25 @@ def add_time(_logger: object, _method: str, line: EventDict) -> EventDict:
     return line
 
 
-def describe_exception(_logger: object, _method: str, line: EventDict) -> EventDict:
+def _describe_exception(line: EventDict) -> None:
     """Replace an exception by its type, its cause's type, and, if it was unexpected, its stack of files and lines."""
-    if "exc_info" not in line:
-        return line
     given = line.pop("exc_info")
     error = given if isinstance(given, BaseException) else given[1] if isinstance(given, tuple) else sys.exc_info()[1]
     if not given or error is None:
-        return line
+        return
     line.setdefault("error", error)
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     if cause is not None:
         line["cause"] = cause
     if not isinstance(error, SockudoQueueError):
         line["stack"] = stack_of(error)
-    return line
 
 
 def redact(logger: Any, _method: str, line: EventDict) -> EventDict:
     """Reduce each value to what its type allows to be shown; most lines have only plain values."""
     try:
+        if "exc_info" in line:
+            _describe_exception(line)
         if not _PLAIN.issuperset(map(type, line.values())):
             for name, value in line.items():
                 if type(value) not in _PLAIN:
