@@ -503,6 +503,12 @@ class Metrics:
         """Return the counts of the webhook with this name; they are exported from now on."""
         return self._webhooks.webhook(app, webhook)
 
+    def attempt_started(self, app: str, webhook: str) -> WebhookMetrics:
+        """Count the start of an attempt; return the counts of its webhook, on which `ended` has to follow."""
+        counts = self._webhooks.webhook(app, webhook)
+        counts.started()
+        return counts
+
     def breaker(self, app: str, webhook: str, state: str) -> None:
         """Set the state of a webhook's breaker, from `BREAKER_STATES`. Webhooks with the same label show the worst."""
         shared = self._webhooks.webhook(app, webhook).shared

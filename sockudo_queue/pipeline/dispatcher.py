@@ -163,11 +163,10 @@ class Dispatcher:
 
     def _post(self, in_flight: JobInFlight, delivery: WebhookDelivery, admission: Admission) -> Disposition | None:
         """Sign and post one delivery. Returns the part to keep, or None if the delivery is complete."""
-        counts = self._metrics.webhook(delivery.state.app, delivery.webhook.name)
         breaker = admission.breaker
         if admission.is_probe:
             log_probe(self._log, delivery)
-        counts.started()
+        counts = self._metrics.attempt_started(delivery.state.app, delivery.webhook.name)
         started, now_ms = time.monotonic(), in_flight.claim.now_ms()
         span = None if in_flight.span is None else in_flight.span.attempt(delivery.webhook, delivery.state)
         job = in_flight.job
