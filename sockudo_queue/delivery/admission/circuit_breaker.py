@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Final
 
 from sockudo_queue.core.outcome import Outcome, Verdict
-from sockudo_queue.delivery.admission.place_schedule import PlaceSchedule
+from sockudo_queue.delivery.admission.place_schedule import KNOWN_AFTER, PlaceSchedule
 from sockudo_queue.runtime.backoff import next_pause
 
 USUAL_FACTOR: Final = 3
@@ -52,6 +52,8 @@ class Breaker:
 
     __slots__ = (
         "_first",
+        "attempts",
+        "duration",
         "failing_since",
         "failures",
         "in_flight",
@@ -74,7 +76,9 @@ class Breaker:
         self._first = min(first_period, max_period)
         self.max_period = max_period
         self.line = ReservationSchedule()
-        self.places = PlaceSchedule()  # for attempts above the webhook's limit of attempts in flight
+        self.attempts = 0
+        self.duration = 0.0  # usual duration of an attempt with any outcome: a timeout occupies its place too
+        self.places: PlaceSchedule | None = None  # of a webhook with a limit of attempts in flight
         self.failures = 0
         self.failing_since = 0.0
         self.open_until = 0.0
@@ -113,7 +117,10 @@ class Breaker:
         failure, even one such as 409: retries that are not the endpoint's fault can be as many as others.
         """
         is_probe = self.drop_probe(token)
-        self.places.record(took, now)
+        self.attempts += 1
+        self.duration += (took - self.duration) / min(self.attempts, KNOWN_AFTER)
+        if self.places is not None:
+            self.places.update(self.attempts, self.duration, now)
         if outcome.status is not None:
             self.last_answer = now
         if not outcome.blames_endpoint:

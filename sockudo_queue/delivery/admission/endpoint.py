@@ -23,6 +23,7 @@ from sockudo_queue.delivery.admission.circuit_breaker import (
     Breaker,
     ReservationSchedule,
 )
+from sockudo_queue.delivery.admission.place_schedule import PlaceSchedule
 from sockudo_queue.delivery.admission.thread_budget import (
     SHORT,
     SUSPECT_LIMIT,
@@ -183,6 +184,8 @@ class Endpoint:
         Deliveries with a start time go first: a new one would take the place that was planned for one of them.
         """
         places = breaker.places
+        if places is None:
+            places = breaker.places = PlaceSchedule(breaker.attempts, breaker.duration)
         if len(breaker.in_flight) < max_in_flight and (reserved or not places.has_line(now)):
             return None
         starts = breaker.in_flight.values()

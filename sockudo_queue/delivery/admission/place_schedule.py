@@ -35,10 +35,11 @@ class PlaceSchedule:
 
     __slots__ = ("_again", "_attempts", "_next_free", "_planned_for", "_usual")
 
-    def __init__(self) -> None:
+    def __init__(self, attempts: int, usual: float) -> None:
+        """`attempts` have taken `usual` seconds each."""
         self._again: list[float] = []  # when deliveries ask again that found no place
-        self._attempts = 0
-        self._usual = 0.0
+        self._attempts = attempts
+        self._usual = usual
         self._next_free = 0.0
         self._planned_for = 0.0  # the longest usual duration since the line began
 
@@ -51,10 +52,9 @@ class PlaceSchedule:
         """Return whether deliveries have start times ahead. A new delivery must not take the place of one of them."""
         return self._next_free > now
 
-    def record(self, took: float, now: float) -> None:
-        """Record an attempt of `took` seconds, with any outcome: a timeout occupies its place too."""
-        self._attempts += 1
-        self._usual += (took - self._usual) / min(self._attempts, KNOWN_AFTER)
+    def update(self, attempts: int, usual: float, now: float) -> None:
+        """Set the number of attempts until now, and their usual duration."""
+        self._attempts, self._usual = attempts, usual
         if self._usual * OUTDATED < self._planned_for:
             self._next_free, self._planned_for = now, self._usual
 
