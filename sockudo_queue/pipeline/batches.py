@@ -256,7 +256,7 @@ class Batches:
 
     def _add(self, claims: Sequence[Claim]) -> None:
         """Add claims behind those that wait. They are in flight from now on, so that their leases are renewed."""
-        added = [JobInFlight.unresolved(claim) for claim in claims]
+        added = [JobInFlight(claim) for claim in claims]
         with self._lock:
             self._waiting.extend(added)
             self.filled.set()

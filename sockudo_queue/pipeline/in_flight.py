@@ -35,7 +35,8 @@ class JobInFlight(msgspec.Struct, eq=False):
 
     Building the settlement does not send it: see "How a job is processed" in docs/architecture.md. The parts in
     `decided` are kept regardless of the results of the deliveries. If a job has nothing to attempt, `job` has no
-    events. `span` is None unless this claim is traced.
+    events. Until a claim is resolved, there is only the claim, which can only be abandoned. `span` is None unless this
+    claim is traced.
     """
 
     claim: Claim
@@ -52,11 +53,6 @@ class JobInFlight(msgspec.Struct, eq=False):
     def settled(cls, claim: Claim, *parts: Disposition, splits: bool = False) -> JobInFlight:
         """Return a job without attempts: its settlement is an ack, or has the given parts."""
         return cls(claim, settlement=Settlement(claim, parts, splits=splits and bool(parts)))
-
-    @classmethod
-    def unresolved(cls, claim: Claim) -> JobInFlight:
-        """Return the job of a claim that is not resolved yet; it can only be abandoned."""
-        return cls(claim)
 
     def finish(self, delivery: WebhookDelivery, part: Disposition | None) -> Settlement | None:
         """Report the result of one delivery: the part to keep, or None if it is complete.

@@ -101,7 +101,7 @@ class Worker:
         self._stopping = context.stopping
         self._abandoned = context.abandoned
         self._isolation = context.isolation
-        self._tracing = context.tracing
+        self._begin_span = None if context.tracing is NO_TRACING else context.tracing.begin
         self._paused = context.paused
         self._batches = context.batches
 
@@ -224,7 +224,7 @@ class Worker:
         """
         self._metrics.claimed(None if claim.state or claim.lapses else claim.source)
         if claim.lapses >= SUSPECT_LAPSES or self._isolation.holds:
-            waiting = JobInFlight.unresolved(claim)
+            waiting = JobInFlight(claim)
             self._claims[claim.receipt] = waiting
             self.claiming = False
             self.current = (waiting, None)
@@ -237,8 +237,8 @@ class Worker:
         if self.current is not None and self.current[0].settlement is not None:
             self.current = None  # its lease was lost meanwhile, or the claim was put back
             return None
-        if in_flight.job is not None:
-            in_flight.span = self._tracing.begin(claim, in_flight.job, in_flight.deliveries)
+        if self._begin_span is not None and in_flight.job is not None:
+            in_flight.span = self._begin_span(claim, in_flight.job, in_flight.deliveries)
         self._claims[claim.receipt] = in_flight
         self.claiming = False
         self.current = (in_flight, None)
@@ -262,7 +262,7 @@ class Worker:
         attempt.
         """
         if off_slot and self.claiming:
-            waiting = JobInFlight.unresolved(claim)
+            waiting = JobInFlight(claim)
             self._claims[claim.receipt] = waiting
             self.current = (waiting, None)
             self.claiming = False

@@ -28,7 +28,7 @@ class Process:
 
     def add(self, name: str) -> str:
         claim = Claim("list", f"{name}/1", b"", b"", 2, 0)
-        self.claims[claim.receipt] = JobInFlight.unresolved(claim)
+        self.claims[claim.receipt] = JobInFlight(claim)
         return claim.receipt
 
     def begin(self, name: str) -> Any:

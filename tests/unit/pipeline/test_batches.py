@@ -74,7 +74,7 @@ class World:
     def take(self, settled: Settlement | None = None) -> Claim | None:
         claim = self.batches.next(settled).claim
         if claim is not None:
-            self.claims[claim.receipt] = JobInFlight.unresolved(claim)
+            self.claims[claim.receipt] = JobInFlight(claim)
         return claim
 
 

@@ -9,13 +9,13 @@ CLAIM = Claim("source", "id/1", b"{}", b"", 2, 0)
 
 
 def test_unresolved_claim_that_is_abandoned_goes_back_whole() -> None:
-    in_flight = JobInFlight.unresolved(CLAIM)
+    in_flight = JobInFlight(CLAIM)
     assert in_flight.settlement is None
     assert in_flight.abandon() == Settlement(CLAIM, (Requeue(),))
 
 
 def test_unresolved_claim_whose_worker_died_counts_as_lapsed() -> None:
-    assert JobInFlight.unresolved(CLAIM).abandon(lapsed=True) == Settlement(CLAIM, (Requeue(lapsed=True),))
+    assert JobInFlight(CLAIM).abandon(lapsed=True) == Settlement(CLAIM, (Requeue(lapsed=True),))
 
 
 def test_claim_that_asks_for_nothing_is_acked() -> None:

@@ -274,7 +274,7 @@ def test_worker_settles_and_claims_nothing_while_another_job_runs_alone() -> Non
     world.queue.put(job(2))
     world.step()
     suspect = Claim("memory", "suspect/1", b"", b"", 2, 0)
-    world.claims[suspect.receipt] = JobInFlight.unresolved(suspect)
+    world.claims[suspect.receipt] = JobInFlight(suspect)
     threading.Thread(target=world.context.isolation.begin, args=(suspect.receipt,), daemon=True).start()
     while not world.context.isolation.holds:
         time.sleep(0.001)
