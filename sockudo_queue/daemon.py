@@ -52,7 +52,7 @@ from sockudo_queue.pipeline.unknown_apps import UnknownApps
 from sockudo_queue.pipeline.worker import LIVE_WITHIN, WorkerContext
 from sockudo_queue.runtime import limits, signal_mask, signals
 from sockudo_queue.runtime.cpu_affinity import CpuAffinity
-from sockudo_queue.runtime.python_gate import PythonGate
+from sockudo_queue.runtime.interpreter_lock import PythonGate
 from sockudo_queue.runtime.service_manager import READY, STOPPING, ServiceManager
 from sockudo_queue.services.alert_message import replica_name
 from sockudo_queue.services.alerts import AlertOutbox

@@ -10,7 +10,7 @@ from sockudo_queue.config import Settings, ascii_url
 from sockudo_queue.core import alert
 from sockudo_queue.delivery.factory import DeliveryStack, usable_options
 from sockudo_queue.drivers.base import Finding, FindingLevel
-from sockudo_queue.runtime.python_gate import PythonGate
+from sockudo_queue.runtime.interpreter_lock import PythonGate
 from sockudo_queue.services.alert_message import message_of, replica_name
 
 _SUBJECT = "alerts"

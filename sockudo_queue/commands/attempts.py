@@ -14,7 +14,7 @@ from sockudo_queue.core.job import Event
 from sockudo_queue.core.outcome import Outcome
 from sockudo_queue.delivery.factory import DeliveryStack
 from sockudo_queue.delivery.own_services import pages
-from sockudo_queue.runtime.python_gate import PythonGate
+from sockudo_queue.runtime.interpreter_lock import PythonGate
 
 
 class WebhookCaller:

@@ -29,7 +29,7 @@ from sockudo_queue.delivery.certificate_files import CertificateFiles, Certifica
 from sockudo_queue.delivery.errors import TlsFault
 from sockudo_queue.delivery.guard import Guard
 from sockudo_queue.delivery.watchdog import ConnectionWatchdog
-from sockudo_queue.runtime.peek import is_quiet
+from sockudo_queue.runtime.interpreter_lock import is_quiet
 
 P = ParamSpec("P")
 T = TypeVar("T")

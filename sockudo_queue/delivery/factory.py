@@ -24,7 +24,7 @@ from sockudo_queue.delivery.sender import Sender
 from sockudo_queue.delivery.session import SessionTransport
 from sockudo_queue.delivery.transport import CurlAdapter
 from sockudo_queue.errors import SettingsError
-from sockudo_queue.runtime.python_gate import PythonGate
+from sockudo_queue.runtime.interpreter_lock import PythonGate
 
 DESCRIPTORS_OF_A_WORKER: Final = 4
 """A connection to an endpoint, libcurl's internal descriptors, and a connection to the queue."""

@@ -12,7 +12,7 @@ from sockudo_queue.drivers.base import BatchingDriver, Claim, Driver
 from sockudo_queue.pipeline.batches import Batches
 from sockudo_queue.pipeline.isolation import Isolation
 from sockudo_queue.pipeline.pool import Slot, Task, WorkerPool
-from sockudo_queue.runtime.python_gate import PythonGate
+from sockudo_queue.runtime.interpreter_lock import PythonGate
 
 
 class GatedQueue:

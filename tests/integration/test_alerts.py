@@ -22,7 +22,7 @@ from sockudo_queue.core.alert import Alert
 from sockudo_queue.core.secret import Secret
 from sockudo_queue.delivery.alert_sender import TIMEOUT
 from sockudo_queue.delivery.factory import DeliveryStack
-from sockudo_queue.runtime.python_gate import PythonGate
+from sockudo_queue.runtime.interpreter_lock import PythonGate
 from sockudo_queue.services.alert_queue import MAX_SUBJECTS
 from sockudo_queue.services.alerts import POST_BURST, AlertOutbox
 from tests.faults.measures import figure

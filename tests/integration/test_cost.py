@@ -36,7 +36,7 @@ from sockudo_queue.pipeline.resolve import Resolver
 from sockudo_queue.pipeline.settlements import SettlementRecorder
 from sockudo_queue.pipeline.unknown_apps import UnknownApps
 from sockudo_queue.pipeline.worker import Worker, WorkerContext
-from sockudo_queue.runtime.python_gate import PythonGate
+from sockudo_queue.runtime.interpreter_lock import PythonGate
 from sockudo_queue.services.attempt_history import AttemptHistory
 from tests.helpers.jobs import APP_ID, job
 from tests.helpers.log_state import logging_put_back

@@ -19,7 +19,7 @@ from sockudo_queue.delivery.connections import HandleOptions
 from sockudo_queue.delivery.factory import DeliveryStack
 from sockudo_queue.delivery.guard import Guard
 from sockudo_queue.delivery.transport import CurlAdapter
-from sockudo_queue.runtime.python_gate import PythonGate
+from sockudo_queue.runtime.interpreter_lock import PythonGate
 from tests.helpers.certificates import Authority
 from tests.helpers.receiver import Answer, Receiver, Request
 from tests.helpers.settings import read

@@ -9,7 +9,7 @@ from typing import Final
 
 import pytest
 
-from sockudo_queue.runtime.python_gate import PythonGate
+from sockudo_queue.runtime.interpreter_lock import PythonGate
 from tests.helpers.waiting import eventually
 
 CONCURRENCY: Final = 2

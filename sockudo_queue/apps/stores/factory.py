@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sockudo_queue.apps.stores.refresher import AppCacheRefresher
     from sockudo_queue.core.apps import AppRegistry
     from sockudo_queue.observability.metrics import Metrics
-    from sockudo_queue.runtime.python_gate import PythonGate
+    from sockudo_queue.runtime.interpreter_lock import PythonGate
 
 
 def make_store(settings: Settings) -> AppStore | None:

@@ -19,7 +19,7 @@ from sockudo_queue.observability.invalid_webhooks import log_invalid_webhooks
 from sockudo_queue.observability.metrics import Metrics
 from sockudo_queue.observability.reminder import Reminder
 from sockudo_queue.runtime.backoff import Backoff
-from sockudo_queue.runtime.python_gate import PythonGate
+from sockudo_queue.runtime.interpreter_lock import PythonGate
 
 PROBE: Final = "sockudo-queue-probe"
 """The id that is queried if there is no look-up, so that an outage and its end are noticed. No app has it."""

@@ -13,7 +13,7 @@ from sockudo_queue.apps.stores.lookup_queue import LookupQueue
 from sockudo_queue.core.apps import App, AppRegistry, InvalidByApp
 from sockudo_queue.core.controls import WebhookKey
 from sockudo_queue.errors import AppStoreUnavailable, AppUnreadable
-from sockudo_queue.runtime.python_gate import PythonGate
+from sockudo_queue.runtime.interpreter_lock import PythonGate
 
 ANSWER_WITHIN: Final = 0.5
 """Seconds that a worker waits for an unknown app; a database usually answers within two milliseconds."""

@@ -24,7 +24,7 @@ from redis.exceptions import InvalidResponse
 from redis.exceptions import TimeoutError as ReplyTimeout
 
 from sockudo_queue.drivers.redis.errors import ODD, TIMED_OUT
-from sockudo_queue.runtime.peek import is_quiet
+from sockudo_queue.runtime.interpreter_lock import is_quiet
 
 MAX_REPLY_BYTES: Final = 32 * 1024 * 1024
 """Maximum bytes kept of one reply. Our scripts return 20 MB at most, see `lua/next.lua`; a job of Sockudo has 16 MB at

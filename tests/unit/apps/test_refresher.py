@@ -21,7 +21,7 @@ from sockudo_queue.config import RetrySettings
 from sockudo_queue.core.apps import App, StaticApps
 from sockudo_queue.errors import AppStoreUnavailable, AppUnreadable
 from sockudo_queue.observability.metrics import Metrics
-from sockudo_queue.runtime.python_gate import PythonGate
+from sockudo_queue.runtime.interpreter_lock import PythonGate
 
 TTL = 300.0
 

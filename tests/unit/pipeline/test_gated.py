@@ -12,7 +12,7 @@ import pytest
 from sockudo_queue.pipeline.gated import GatedBatches, GatedEvent, GatedIsolation, GatedPool, GatedQueue
 from sockudo_queue.pipeline.in_flight import ClaimsInFlight
 from sockudo_queue.pipeline.pool import Slot, WorkerPool
-from sockudo_queue.runtime.python_gate import PythonGate
+from sockudo_queue.runtime.interpreter_lock import PythonGate
 from tests.helpers.waiting import eventually
 
 

@@ -1,4 +1,4 @@
-"""Peeking at a socket shows pending data, consumes nothing, and keeps the interpreter lock."""
+"""A check of a socket sees what is to be read, consumes nothing, and keeps the interpreter lock."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from sockudo_queue.runtime.peek import is_quiet
+from sockudo_queue.runtime.interpreter_lock import is_quiet
 from tests.helpers.waiting import eventually
 
 Pair = tuple[socket.socket, socket.socket]
