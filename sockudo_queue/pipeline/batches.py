@@ -257,11 +257,12 @@ class Batches:
     def _add(self, claims: Sequence[Claim]) -> None:
         """Add claims behind those that wait. They are in flight from now on, so that their leases are renewed."""
         added = [JobInFlight(claim) for claim in claims]
+        # Before another worker can take one of them: it puts its own object there.
+        for in_flight in added:
+            self._claims[in_flight.claim.receipt] = in_flight
         with self._lock:
             self._waiting.extend(added)
             self.filled.set()
-        for in_flight in added:
-            self._claims[in_flight.claim.receipt] = in_flight
 
     def _first_waiting(self) -> Claim | None:
         """Return the claim that has waited longest, if it still is ours. Under the lock.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pytest
@@ -341,6 +341,23 @@ def test_failed_acks_are_repeated_with_pauses(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(BrokerUnavailable):
         world.batches.flush()
     assert world.queue.calls == [(1, 0)]
+
+
+def test_jobs_are_in_flight_before_a_worker_can_take_them() -> None:
+    """Otherwise the worker's own object could be replaced by that of the waiting job."""
+    world = World()
+    in_flight: list[bool] = []
+
+    class Line(deque[JobInFlight]):
+        def extend(self, jobs: Iterable[JobInFlight]) -> None:
+            added = list(jobs)
+            in_flight.extend(job.claim.receipt in world.claims for job in added)
+            super().extend(added)
+
+    world.batches._waiting = Line()
+    world.take()
+
+    assert in_flight == [True] * MAX_SIZE
 
 
 def test_claim_that_a_worker_takes_is_no_longer_held_here() -> None:
