@@ -150,7 +150,7 @@ def test_the_sampling_flag_of_a_job_is_obeyed_and_a_job_without_a_trace_begins_o
         push(client, [job(2)])
         first, second = receiver.wait_for(3, 20)[1:]
         spans = collector.wait_for(4)
-        assert daemon.metric("sockudo_queue_spans_exported_total") == 4
+        eventually(lambda: daemon.metric("sockudo_queue_spans_exported_total") == 4)  # counted after the response
     assert unsampled.headers["traceparent"].startswith(f"00-{1:032x}-")
     assert unsampled.headers["traceparent"].endswith("-00")
     claim, attempt, later_claim, later_attempt = spans
