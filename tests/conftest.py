@@ -55,14 +55,17 @@ GROUPS: Final = {
         )
     },
     "tests/e2e/test_idle.py": "times",
-    "tests/app_stores/": "databases",
     "tests/drivers/test_sqs": "sqs",
     "tests/integration/test_sqs_": "sqs",
     "tests/integration/test_stored_data.py::TestSqs": "sqs",
     "tests/e2e/test_traces.py::test_every_attempt_on_sqs": "sqs",
+    "tests/app_stores/": "databases",
     "tests/integration/test_stored_data.py::TestCluster": "stored-cluster",
 }
-"""The beginning of a test's id, and its group."""
+"""The beginning of a test's id, and its group. The groups are in the order of their durations, the longest first."""
+
+SHORT: Final = ("tests/unit/", "tests/drivers/")
+"""Tests so short that a process gets all of a class or module."""
 
 WHOLE_STARTS: Final = (
     "tests/faults/test_ceilings.py",
@@ -157,13 +160,24 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
 
 
 class _ByGroup(LoadScopeScheduling):  # type: ignore[misc] # pytest-xdist has no types
-    """Assigns each group of GROUPS to one process, and every other test to any.
+    """Assigns each group of GROUPS to one process, the longest groups first, then every other test to any process.
 
-    pytest-xdist's own marks are not used: it writes them into test ids, which pytest 9.2 and later do not allow.
+    The short tests of the units and drivers are assigned by class or module, so that fixtures are set up and reports
+    are handled once for many of them. pytest-xdist's own marks are not used: it writes them into test ids, which
+    pytest 9.2 and later do not allow.
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        return next((group for start, group in GROUPS.items() if nodeid.startswith(start)), nodeid)
+        group = next((group for start, group in GROUPS.items() if nodeid.startswith(start)), None)
+        if group is None and nodeid.startswith(SHORT):
+            group = nodeid.partition("[")[0].rpartition("::")[0]
+        return group or nodeid
+
+    def _assign_work_unit(self, node: Any) -> None:
+        group = next((group for group in dict.fromkeys(GROUPS.values()) if group in self.workqueue), None)
+        if group is not None:
+            self.workqueue.move_to_end(group, last=False)
+        super()._assign_work_unit(node)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
