@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import sys
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from sockudo_queue.observability.metrics import Metrics
 
 ROOT: Final = Path(__file__).parents[3]
 LOG_CALL: Final = re.compile(r"log(?:ger\(\))?\.(debug|info|warning|error|critical)\b")
+LEVEL_CALL: Final = re.compile(r"\.(debug|info|warning|error|critical)\b")
 EVENT: Final = re.compile(r"[a-z_]+(\.[a-z_]+)+")
 OF_ERRORS: Final = frozenset({"error", "cause", "stack"})
 # The writer renders this line without the log methods.
@@ -67,10 +69,14 @@ def exported() -> set[Series]:
     return found
 
 
+@functools.cache
 def logged() -> dict[str, Event]:
     found: dict[str, Event] = {}
     for path in sorted((ROOT / "sockudo_queue").rglob("*.py")):
-        calls = (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call))
+        text = path.read_text()
+        if not LEVEL_CALL.search(text):  # a search costs far less than the parser
+            continue
+        calls = (node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call))
         for event in chain.from_iterable(map(events_of, calls)):
             known = found.get(event.name, event)
             found[event.name] = Event(event.name, known.levels | event.levels, known.fields | event.fields)
@@ -79,7 +85,7 @@ def logged() -> dict[str, Event]:
 
 def events_of(call: ast.Call) -> Iterator[Event]:
     """Yield the events that a call logs: two if its first argument chooses between them."""
-    levels = frozenset(LOG_CALL.findall(ast.unparse(call.func)))
+    levels = frozenset(LOG_CALL.findall(ast.unparse(call.func))) if not isinstance(call.func, ast.Name) else frozenset()
     fields = frozenset(keyword.arg or "**" for keyword in call.keywords)
     if "exc_info" in fields:
         fields = fields - {"exc_info"} | OF_ERRORS
