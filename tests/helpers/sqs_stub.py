@@ -8,6 +8,7 @@ driver works with a real service.
 from __future__ import annotations
 
 import json
+import math
 import threading
 import time
 import uuid
@@ -21,7 +22,6 @@ from typing import Any, Final, Self
 from tests.helpers.ports import free_port
 
 MAX_BYTES: Final = 1_048_576
-_TICK: Final = 0.01
 Json = dict[str, Any]
 
 
@@ -199,8 +199,8 @@ class SqsStub:
         if not (1 <= max_messages <= 10 and 0 <= seconds <= 43_200 and 0 <= int(request["WaitTimeSeconds"]) <= 20):
             raise Refusal("InvalidParameterValue")
         give_up_at = time.monotonic() + int(request["WaitTimeSeconds"])
-        while not (found := self._receivable(queue, max_messages)) and time.monotonic() < give_up_at:
-            self._lock.wait(_TICK)
+        while not (found := self._receivable(queue, max_messages)) and (left := give_up_at - time.monotonic()) > 0:
+            self._lock.wait(min(left, _until_visible(queue)))
             if self._faults.get("ReceiveMessage"):
                 break
         now_ms = round(time.time() * 1000)
@@ -259,6 +259,12 @@ class SqsStub:
             raise Refusal("MessageNotInflight")
         message.visible_at = time.monotonic() + int(entry["VisibilityTimeout"])
         self._lock.notify_all()
+
+
+def _until_visible(queue: list[Message]) -> float:
+    """Return the seconds until another message is visible; all other changes are notified."""
+    hidden = [message.visible_at for message in queue if message.is_hidden]
+    return max(min(hidden) - time.monotonic(), 0.001) if hidden else math.inf
 
 
 def _shown(message: Message) -> Json:

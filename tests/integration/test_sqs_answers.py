@@ -176,6 +176,7 @@ def test_odd_answers_about_the_queues_are_outages(
 ) -> None:
     for name, secret in CREDENTIALS.items():
         monkeypatch.setenv(name, secret)
+    client = client_on(stub)
     for action, field in (
         ("GetQueueUrl", "QueueUrl"),
         ("CreateQueue", "QueueUrl"),
@@ -187,7 +188,7 @@ def test_odd_answers_about_the_queues_are_outages(
         ("ReceiveMessage", "Messages"),
     ):
         stub.queues.clear()
-        driver = driver_on(stub)
+        driver = driver_over(client)
         stub.corrupt = lambda asked, answer: changed(answer, field, value) if asked == action else answer  # noqa: B023
         for work in (
             driver.prepare,
@@ -200,7 +201,7 @@ def test_odd_answers_about_the_queues_are_outages(
             with contextlib.suppress(BrokerError):
                 work()
         stub.corrupt = lambda _, answer: answer
-        driver = driver_on(stub)
+        driver = driver_over(client)
         driver.prepare()
         stub.queues[NAME].clear()
         driver.put(job(2))
@@ -208,7 +209,7 @@ def test_odd_answers_about_the_queues_are_outages(
         assert claim is not None
         assert claim.body == job(2)
         assert driver.settle([Settlement(claim)]) == [True]
-        driver.close()
+    client.close()
 
 
 @pytest.mark.parametrize("status", [200, 400, 500])
@@ -227,8 +228,11 @@ def test_answer_that_is_nested_without_end_is_an_outage(
     client.close()
 
 
-def driver_on(stub: SqsStub) -> SqsDriver:
-    client = SqsClient(region=REGION, endpoint_url=stub.url, slots=1, wait_seconds=1)
+def client_on(stub: SqsStub) -> SqsClient:
+    return SqsClient(region=REGION, endpoint_url=stub.url, slots=1, wait_seconds=1)
+
+
+def driver_over(client: SqsClient) -> SqsDriver:
     queues = QueueFinder(client, NAME, fifo=False, url_prefix=None, visibility_seconds=30)
     return SqsDriver(
         client,
