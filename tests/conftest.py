@@ -21,6 +21,7 @@ from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 from tests.drivers.floors import FLOORS, driver_of, too_few
 from tests.faults.measures import FIGURES, SCALE
+from tests.helpers.aws_models import share_models
 from tests.helpers.daemon import DaemonProcess
 from tests.helpers.receiver import Receiver
 from tests.helpers.redis_binaries import STARTED
@@ -83,6 +84,7 @@ PASSED: Final = Counter[str]()
 
 
 def pytest_configure() -> None:
+    share_models()
     # A shell ignores SIGINT for background commands, and so would every process that a test starts.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for name in list(os.environ):
