@@ -22,6 +22,7 @@ from sockudo_queue.core import job
 from sockudo_queue.drivers.redis.peers import producer_rule
 from sockudo_queue.observability.tracing import plan
 from tests.deploy import sources
+from tests.helpers.commands import run_process
 from tests.helpers.daemon import DaemonProcess
 from tests.helpers.ports import free_port
 from tests.helpers.queue_v2 import Producer
@@ -165,8 +166,9 @@ def test_the_jobs_of_the_file_reach_the_receiver_with_right_signatures(
     daemon = DaemonProcess(redis_url=redis_server.url)
     config = (FOLDER / "config.json").read_text().replace("http://receiver:8080", f"http://127.0.0.1:{port}")
     (daemon.directory / "config.json").write_text(config)
-    push = [sys.executable, "-m", "sockudo_queue", "push", str(FOLDER / "jobs.jsonl")]
-    subprocess.run(push, cwd=daemon.directory, env=daemon.environment, check=True, capture_output=True, timeout=20)
+    push = ("push", str(FOLDER / "jobs.jsonl"))
+    pushed = run_process(*push, environment=daemon.environment, directory=daemon.directory)
+    assert pushed.returncode == 0, pushed.stderr
     with receiver(port, printed), daemon:
         eventually(lambda: printed.read_text().count("signature valid") == len(JOBS), 15, daemon.output)
     assert "WRONG" not in printed.read_text()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from typing import Final
 
@@ -12,6 +10,7 @@ import pytest
 import redis
 
 from tests.faults.queue import daemon_on, log_tail, push
+from tests.helpers.commands import run_process
 from tests.helpers.configs import webhook
 from tests.helpers.daemon import DaemonProcess
 from tests.helpers.jobs import dumps, job, numbers
@@ -50,9 +49,8 @@ def push_to_v2(client: redis.Redis, body: bytes) -> None:
 
 
 def replay(daemon: DaemonProcess) -> None:
-    command = [sys.executable, "-m", "sockudo_queue", "dead-letters", "replay", "--all"]
-    command += ["--config", str(daemon.config_path)]
-    ran = subprocess.run(command, env=daemon.environment, capture_output=True, text=True, timeout=60)
+    command = ("dead-letters", "replay", "--all", "--config", str(daemon.config_path))
+    ran = run_process(*command, environment=daemon.environment)
     assert ran.returncode == 0, ran.stderr
 
 

@@ -1,4 +1,4 @@
-"""Runs commands of the program inside the test process, on a real queue: faster than a process per command."""
+"""Runs commands of the program on a real queue: inside the test process, which is fastest, or as processes."""
 
 from __future__ import annotations
 
@@ -6,12 +6,17 @@ import contextlib
 import io
 import json
 import os
+import signal
+import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from sockudo_queue import cli
+from tests.helpers import fork_server
+from tests.helpers.daemon import COMMAND, wiped_environment
 
 
 class Ran(NamedTuple):
@@ -72,6 +77,68 @@ def _standard_input(data: bytes) -> Iterator[None]:
         yield
     finally:
         sys.stdin = before
+
+
+class CommandProcess:
+    """A command as a process of its own, which is forked if its environment allows that. Standard input is empty.
+
+    The environment is complete; `wiped_environment` has no settings. Output goes to files, which can be read meanwhile.
+    """
+
+    def __init__(self, arguments: Sequence[str], environment: Mapping[str, str], directory: Path = Path("/")) -> None:
+        self._arguments = list(arguments)
+        self._out, self._err = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115 - `finish` closes them
+        start = self._fork if fork_server.can_fork(environment, wiped_environment()) else self._execute
+        self._process = start(environment, directory)
+
+    def _fork(self, environment: Mapping[str, str], directory: Path) -> fork_server.ForkedProcess:
+        return fork_server.fork(self._arguments, environment, directory, self._out.fileno(), self._err.fileno())
+
+    def _execute(self, environment: Mapping[str, str], directory: Path) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [*COMMAND, *self._arguments],
+            cwd=directory,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=self._out,
+            stderr=self._err,
+        )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def stdout(self) -> str:
+        return _content(self._out)
+
+    def stderr(self) -> str:
+        return _content(self._err)
+
+    def signal(self, number: int) -> None:
+        self._process.send_signal(number)
+
+    def finish(self, timeout: float = 60.0) -> subprocess.CompletedProcess[str]:
+        """Wait for its end; it is killed after `timeout` seconds."""
+        try:
+            code = self._process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.signal(signal.SIGKILL)
+            self._process.wait(10)
+            raise
+        with self._out, self._err:
+            return subprocess.CompletedProcess(self._arguments, code, self.stdout(), self.stderr())
+
+
+def run_process(
+    *arguments: str, environment: Mapping[str, str], directory: Path = Path("/")
+) -> subprocess.CompletedProcess[str]:
+    """Run a command as a process of its own, see `CommandProcess`."""
+    return CommandProcess(arguments, environment, directory).finish()
+
+
+def _content(file: BinaryIO) -> str:
+    """Return a whole file; its position, which the process shares, stays."""
+    return os.pread(file.fileno(), os.fstat(file.fileno()).st_size, 0).decode(errors="replace")
 
 
 class _Captured(io.TextIOWrapper):

@@ -32,7 +32,7 @@ _NOT_INSTALLED: Final = Path(__file__).with_name("not_installed")
 # The last one makes scripts/coverage measure child processes.
 _KEPT_VARIABLES: Final = ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH", "COVERAGE_PROCESS_CONFIG")
 _HTTP_SECONDS: Final = 2.0
-_COMMAND: Final = (sys.executable, "-P", "-m", "sockudo_queue")
+COMMAND: Final = (sys.executable, "-P", "-m", "sockudo_queue")
 
 
 class DaemonProcess:
@@ -88,7 +88,7 @@ class DaemonProcess:
         draft.replace(self.config_path)
 
     def command(self) -> list[str]:
-        return [*_COMMAND, *self._arguments]
+        return [*COMMAND, *self._arguments]
 
     def start(self) -> Self:
         """Start it without waiting, see `wait_ready`."""
@@ -99,9 +99,9 @@ class DaemonProcess:
         return self
 
     def _can_fork(self) -> bool:
-        if self.whole_start or self.command() != [*_COMMAND, *self._arguments]:  # a subclass may run another program
+        if self.whole_start or self.command() != [*COMMAND, *self._arguments]:  # a subclass may run another program
             return False
-        return fork_server.can_fork(self.environment, _base_environment(self.metrics_port))
+        return fork_server.can_fork(self.environment, wiped_environment())
 
     def _fork(self, stdout: BinaryIO, stderr: BinaryIO) -> fork_server.ForkedProcess:
         return fork_server.fork(self._arguments, self.environment, self.directory, stdout.fileno(), stderr.fileno())
@@ -234,10 +234,14 @@ class DaemonEndedError(RuntimeError):
     """The daemon ended before it was ready."""
 
 
-def _base_environment(metrics_port: int) -> dict[str, str]:
+def wiped_environment() -> dict[str, str]:
+    """Return the environment of a process without any settings."""
     kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
-    return kept | {
-        "PYTHONPATH": os.pathsep.join((str(_NOT_INSTALLED), str(_IMPORT_ROOT))),
+    return kept | {"PYTHONPATH": os.pathsep.join((str(_NOT_INSTALLED), str(_IMPORT_ROOT)))}
+
+
+def _base_environment(metrics_port: int) -> dict[str, str]:
+    return wiped_environment() | {
         "QUEUE_METRICS_HOST": "127.0.0.1",
         "QUEUE_METRICS_PORT": str(metrics_port),
         "QUEUE_LOG_FORMAT": "json",

@@ -1,9 +1,9 @@
-"""Starts daemons by fork, from a process that has imported the package already.
+"""Starts daemons and other commands by fork, from a process that has imported the package already.
 
-The imports are nearly all of the CPU time of a start, and the tests start several hundred daemons. A forked daemon is
+The imports are nearly all of the CPU time of a start, and the tests start several hundred daemons. A forked command is
 a process like any other: it has its own id, environment, limits, directory and output, and is a child of the tests.
 Three things differ from a start: its peak of memory is lower, the Redis drivers are imported whatever the driver, and
-all daemons of a test process have one seed for hashes.
+all commands of a test process have one seed for hashes.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ from pathlib import Path
 
 _PROGRAM = Path(__file__).with_name("fork_server_main.py")
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
-# An interpreter or the C library reads these when a program begins, and so not in a forked process.
-_READ_AT_START = ("PYTHON", "LD_", "MALLOC_", "GLIBC_", "LC_", "LANG", "TZ", "OPENSSL_", "OTEL_")
+# An interpreter or the C library reads these when a program begins, and so not in a forked process. OpenTelemetry reads
+# its own when it is imported, which is after the fork.
+_READ_AT_START = ("PYTHON", "LD_", "MALLOC_", "GLIBC_", "LC_", "LANG", "TZ", "OPENSSL_")
 # Coverage measures a process from its start.
 _NEVER_FORKED = "COVERAGE_"
 
@@ -33,7 +34,7 @@ _OF_THE_SERVER = ("PATH", "PYTHONPATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH")
 
 
 class ForkedProcess:
-    """A daemon that was forked; the methods are those of `subprocess.Popen` that the tests use. Thread-safe."""
+    """A command that was forked; the methods are those of `subprocess.Popen` that the tests use. Thread-safe."""
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
@@ -56,7 +57,7 @@ class ForkedProcess:
             self._await_end(timeout)
             code = self.poll()
         if code is None:
-            raise subprocess.TimeoutExpired("a forked daemon", timeout)
+            raise subprocess.TimeoutExpired("a forked command", timeout)
         return code
 
     def send_signal(self, number: int) -> None:
@@ -77,7 +78,7 @@ class ForkedProcess:
 
 
 def can_fork(environment: Mapping[str, str], base: Mapping[str, str]) -> bool:
-    """Whether a daemon with this environment behaves the same after a fork as after a start of its own."""
+    """Whether a command with this environment behaves the same after a fork as after a start of its own."""
     if sys.platform != "linux" or any(name.startswith(_NEVER_FORKED) for name in environment):
         return False
     special = {name: value for name, value in environment.items() if name.startswith(_READ_AT_START)}
@@ -102,7 +103,7 @@ class _Server:
     """The process that forks. It ends when the test process does."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
-        # A forked daemon is an orphan, which becomes a child of this process and not of process 1. So do others, and
+        # A forked command is an orphan, which becomes a child of this process and not of process 1. So do others, and
         # nothing waits for them: they stay zombies when they end.
         if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
             raise OSError(ctypes.get_errno(), "prctl")
@@ -123,8 +124,8 @@ class _Server:
             except OSError:
                 answer = b""
         if not answer:
-            _server.cache_clear()  # the next daemon gets a new one
-            raise RuntimeError("the process that forks daemons has ended")
+            _server.cache_clear()  # the next command gets a new one
+            raise RuntimeError("the process that forks commands has ended")
         return int(answer)
 
     def _end(self) -> None:

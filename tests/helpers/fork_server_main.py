@@ -1,4 +1,4 @@
-"""The process that forks daemons, see `fork_server`. It has one thread, because a child has only the one that forks."""
+"""The process that forks, see `fork_server`. It has one thread, because a child has only the one that forks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PRELOADED = ("sockudo_queue.cli", "sockudo_queue.daemon", "sockudo_queue.driver
 
 
 def _serve(control: socket.socket) -> None:
-    """Start a daemon for each request, and answer with its process id."""
+    """Start a command for each request, and answer with its process id."""
     while True:
         request, descriptors, _, _ = socket.recv_fds(control, 1 << 20, 2)
         if not request:
@@ -26,14 +26,14 @@ def _serve(control: socket.socket) -> None:
 
 
 def _fork_orphan(request: dict[str, Any], output: list[int]) -> int:
-    """Fork twice, so that the daemon becomes a child of the test process."""
+    """Fork twice, so that the command becomes a child of the test process."""
     reading, writing = os.pipe()
     between = os.fork()
     if not between:
-        daemon = os.fork()
-        if not daemon:
+        command = os.fork()
+        if not command:
             _run(request, output)
-        os.write(writing, str(daemon).encode())
+        os.write(writing, str(command).encode())
         os._exit(0)
     os.waitpid(between, 0)
     os.close(writing)
@@ -52,7 +52,7 @@ def _run(request: dict[str, Any], output: list[int]) -> NoReturn:
     os.environ.update(request["environment"])
     sys.argv[1:] = request["arguments"]
     importlib.import_module("sockudo_queue.__main__").main()
-    raise AssertionError("the daemon's main function returned")
+    raise AssertionError("the main function of the program returned")
 
 
 if __name__ == "__main__":

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pytest
 
-import sockudo_queue
 from sockudo_queue.commands.follow import Follower
 from sockudo_queue.drivers.redis.history import RedisHistory
 from sockudo_queue.drivers.redis.source import own_key
@@ -26,8 +22,9 @@ from tests.drivers.history_conformance import row, write
 from tests.drivers.redis_lists import SOURCES, link_to
 from tests.drivers.redis_v2 import BASE
 from tests.faults.queue import SERVER_LIST, daemon_on, log_tail, push, records, settled
-from tests.helpers.commands import Commands
+from tests.helpers.commands import CommandProcess, Commands
 from tests.helpers.configs import app, config, webhook
+from tests.helpers.daemon import wiped_environment
 from tests.helpers.jobs import APP_ID, job
 from tests.helpers.ports import free_port
 from tests.helpers.receiver import Answer, Receiver
@@ -36,7 +33,6 @@ from tests.helpers.waiting import eventually
 
 HOSTILE: Final = "\u001b]0;owned\u0007\u009b31m\u202e"
 SHOP: Final = app(webhook("http://127.0.0.1:9/", name="orders"))
-IMPORT_ROOT: Final = str(Path(sockudo_queue.__file__).parents[1])
 RULE_BEFORE: Final = (
     "~sockudo_queue* ~sockudo-queue:* +evalsha +script|load +client|setname +ping +time +exists +get +decrby +llen "
     "+lindex +lrange +lpush +rpush +rpop +lset +ltrim +blmove +brpop +hget +hmget +hset +hdel +hincrby +hexists +hscan "
@@ -470,39 +466,26 @@ class Followed:
     """`attempts --follow --json` as a process, and the lines that it has written."""
 
     def __init__(self, url: str) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "sockudo_queue", "attempts", "--follow", "--json", "--limit", "1"],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={"REDIS_URL": url, "QUEUE_REDIS_RESPONSE_TIMEOUT_MS": "500", "PYTHONPATH": IMPORT_ROOT},
+        settings = {"REDIS_URL": url, "QUEUE_REDIS_RESPONSE_TIMEOUT_MS": "500"}
+        self._process = CommandProcess(
+            ("attempts", "--follow", "--json", "--limit", "1"), wiped_environment() | settings
         )
-        self.lines: list[dict[str, Any]] = []
-        self.error_lines: list[str] = []
-        self._readers = [threading.Thread(target=read) for read in (self._read, self._hear)]
-        for reader in self._readers:
-            reader.start()
 
-    def _read(self) -> None:
-        assert self.process.stdout is not None
-        with self.process.stdout as lines:
-            self.lines.extend(json.loads(line) for line in lines)
-
-    def _hear(self) -> None:
-        assert self.process.stderr is not None
-        with self.process.stderr as lines:
-            self.error_lines.extend(lines)
+    @property
+    def error_lines(self) -> list[str]:
+        return self._process.stderr().splitlines()
 
     @property
     def jobs(self) -> list[str]:
-        return [line["job"] for line in list(self.lines) if "job" in line]
+        """Return the jobs of the lines that are complete."""
+        lines = [json.loads(line) for line in self._process.stdout().split("\n")[:-1]]
+        return [line["job"] for line in lines if "job" in line]
 
-    def end(self) -> int:
-        self.process.send_signal(signal.SIGINT)
-        code = self.process.wait(10)
-        for reader in self._readers:
-            reader.join(10)
-        return code
+    def end(self) -> tuple[int, list[str]]:
+        """Interrupt it, and return its exit code and all its error lines."""
+        self._process.signal(signal.SIGINT)
+        ended = self._process.finish(10)
+        return ended.returncode, ended.stderr.splitlines()
 
 
 def test_following_goes_on_over_a_restart_of_the_server() -> None:
@@ -518,9 +501,10 @@ def test_following_goes_on_over_a_restart_of_the_server() -> None:
         eventually(lambda: any("answers again" in line for line in followed.error_lines), 20)
         write(store, SOURCES[1], row(2), row(3))
         eventually(lambda: followed.jobs == ["job-0", "job-1", "job-2", "job-3"], 10)
-        assert followed.end() == 1
-        assert len([line for line in followed.error_lines if "retrying" in line]) == 1
-        assert "Traceback" not in "".join(followed.error_lines)
+        code, error_lines = followed.end()
+        assert code == 1
+        assert len([line for line in error_lines if "retrying" in line]) == 1
+        assert "Traceback" not in "".join(error_lines)
 
 
 def test_entry_that_comes_before_the_first_page_is_shown_once(store: RedisHistory) -> None:
@@ -545,5 +529,5 @@ def test_following_names_a_source_that_cannot_be_read_and_goes_on_with_it_later(
         eventually(lambda: any("can be read again" in line for line in followed.error_lines), 10)
         write(store, BASE, row(2))
         eventually(lambda: followed.jobs == ["job-1", "job-2"], 10)
-        followed.end()
-        assert len([line for line in followed.error_lines if BASE in line]) == 2
+        _, error_lines = followed.end()
+        assert len([line for line in error_lines if BASE in line]) == 2

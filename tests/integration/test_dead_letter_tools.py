@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import stat
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -26,8 +23,9 @@ from sockudo_queue.drivers.redis.source import own_key
 from sockudo_queue.drivers.sqs.client import EntryFailed
 from tests.drivers.conformance import take
 from tests.drivers.redis_lists import SOURCES, RedisLists
-from tests.helpers.commands import Commands
+from tests.helpers.commands import CommandProcess, Commands
 from tests.helpers.configs import app, config, webhook
+from tests.helpers.daemon import wiped_environment
 from tests.helpers.jobs import APP_ID, APP_SECRET, dumps, event, job
 from tests.helpers.ports import free_port
 from tests.helpers.redis_server import RedisServer
@@ -304,10 +302,10 @@ def test_a_replay_at_a_rate_takes_its_time(run: Commands, lists: RedisLists) -> 
 def test_two_replays_at_once_double_nothing(run: Commands, lists: RedisLists) -> None:
     for number in range(60):
         kill(lists, job(number), exhausted(f"j{number}"))
-    environment = os.environ | run.environment | {"QUEUE_CONFIG_FILE": str(run.config_path)}
-    command = [sys.executable, "-m", "sockudo_queue", "dead-letters", "replay", "--all", "--json"]
-    both = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) for _ in range(2)]
-    reports = [json.loads(each.communicate(timeout=30)[0]) for each in both]
+    environment = wiped_environment() | run.environment | {"QUEUE_CONFIG_FILE": str(run.config_path)}
+    command = ("dead-letters", "replay", "--all", "--json")
+    both = [CommandProcess(command, environment) for _ in range(2)]
+    reports = [json.loads(each.finish(30).stdout) for each in both]
     assert sum(each["replayed"] for each in reports) == 60
     assert lists.driver().depth()["delayed"] == 60
 

@@ -10,7 +10,11 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from tests.helpers.daemon import DaemonEndedError, DaemonProcess
+from sockudo_queue import __version__
+from tests.faults.queue import SERVER_LIST, own_key
+from tests.helpers.commands import CommandProcess, run_process
+from tests.helpers.daemon import DaemonEndedError, DaemonProcess, wiped_environment
+from tests.helpers.redis_server import RedisServer
 from tests.helpers.waiting import eventually
 
 _STAND_IN = """
@@ -106,3 +110,25 @@ def test_daemon_with_a_variable_that_is_read_at_the_start_is_not_forked(variable
     with DaemonProcess({}, {"QUEUE_DRIVER": "memory", variable: "1"}) as daemon:
         daemon.wait_ready()
         assert psutil.Process(daemon.pid).cmdline() == daemon.command()
+
+
+def test_command_is_a_process_with_an_exit_code_and_output_of_its_own() -> None:
+    known = run_process("version", environment=wiped_environment())
+    assert (known.returncode, known.stdout, known.stderr) == (0, f"sockudo-queue {__version__}\n", "")
+    unknown = run_process("versoin", environment=wiped_environment())
+    assert (unknown.returncode, unknown.stdout) == (2, "")
+    assert "did you mean version" in unknown.stderr
+
+
+@pytest.mark.parametrize(("variables", "forked"), [({}, True), ({"PYTHONUTF8": "1"}, False)])
+def test_output_of_a_command_is_read_while_it_runs_and_a_signal_ends_it(
+    redis_server: RedisServer, variables: dict[str, str], forked: bool
+) -> None:
+    settings = {"REDIS_URL": redis_server.url} | variables
+    with redis_server.client() as client:
+        client.set(own_key(SERVER_LIST, "attempts"), "of another type")
+        followed = CommandProcess(("attempts", "--follow"), wiped_environment() | settings)
+        eventually(lambda: "cannot be read" in followed.stderr(), 10)
+        assert (psutil.Process(followed.pid).cmdline()[-2:] != ["attempts", "--follow"]) is forked
+        followed.signal(signal.SIGINT)
+        assert followed.finish(10).returncode == 1

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -26,8 +24,9 @@ from sockudo_queue.observability.metrics import Metrics
 from sockudo_queue.services.peers import PeerWatch
 from tests.drivers.redis_lists import link_to
 from tests.faults.queue import DOCUMENTED_LIST, SERVER_LIST, SHORT_LEASE, daemon_on, log_tail, push, settled
+from tests.helpers.commands import run_process
 from tests.helpers.configs import app, config, webhook
-from tests.helpers.daemon import DaemonProcess
+from tests.helpers.daemon import DaemonProcess, wiped_environment
 from tests.helpers.jobs import job, jobs, numbers
 from tests.helpers.queue_v2 import DEFAULT_BASE, Producer, Worker
 from tests.helpers.receiver import Answer, Receiver, Request
@@ -49,9 +48,7 @@ def client(redis_server: RedisServer) -> Iterator[Any]:
 
 def check(url: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run `sockudo-queue check` with nothing else in its environment."""
-    variables = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "REDIS_URL": url} | environment
-    command = [sys.executable, "-m", "sockudo_queue", "check", *arguments]
-    return subprocess.run(command, env=variables, capture_output=True, text=True, timeout=30, check=False)
+    return run_process("check", *arguments, environment=wiped_environment() | {"REDIS_URL": url} | environment)
 
 
 def rule(url: str, **environment: str) -> str:
