@@ -14,7 +14,9 @@ import pytest
 
 from tests.app_stores.conftest import MakeTable
 from tests.app_stores.tables import SECRET, MariadbTable, PostgresTable
+from tests.helpers.commands import run_process
 from tests.helpers.configs import app, config, webhook
+from tests.helpers.daemon import wiped_environment
 from tests.helpers.databases import PASSWORD, Mariadb, Postgres
 from tests.helpers.redis_server import RedisServer
 
@@ -28,15 +30,7 @@ def command(
     """Run a command in a directory of its own and return its exit code and what it said."""
     if file is not None:
         (directory / "config.json").write_text(json.dumps(file))
-    own = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **environment}
-    done = subprocess.run(
-        [sys.executable, "-m", "sockudo_queue", name],
-        cwd=directory,
-        env=own,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    done = run_process(name, environment={**wiped_environment(), **environment}, directory=directory)
     said = done.stdout + done.stderr
     for secret in (PASSWORD, SECRET, "CANARY", "Traceback"):
         assert secret not in said, said

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 
 import pytest
 
+from tests.helpers.commands import run_process
 from tests.helpers.configs import webhook
 from tests.helpers.daemon import DaemonProcess
 from tests.helpers.jobs import event, job, jobs, numbers
@@ -40,9 +39,8 @@ def daemon(sqs_server: SqsServer, producer: Producer, receiver: Receiver, fifo: 
 
 def dead_letters(daemon: DaemonProcess, *arguments: str) -> list[dict[str, object]]:
     """Run the tool as a person does, and return the lines that it wrote."""
-    command = [sys.executable, "-m", "sockudo_queue", "dead-letters", *arguments, "--json"]
-    command += ["--config", str(daemon.config_path)]
-    ran = subprocess.run(command, env=daemon.environment, capture_output=True, text=True, timeout=60)
+    command = ("dead-letters", *arguments, "--json", "--config", str(daemon.config_path))
+    ran = run_process(*command, environment=daemon.environment)
     assert ran.returncode == 0, ran.stderr
     return [json.loads(line) for line in ran.stdout.splitlines()]
 
