@@ -40,6 +40,7 @@ class SqsQueue:
         self.max_messages = max_messages
         self.name = unused_name()
         self.queues: QueueFinder | None = None
+        self._finders: dict[tuple[str, int], QueueFinder] = {}
         self._ahead = 0.0
         self._cleanup = cleanup
 
@@ -51,7 +52,7 @@ class SqsQueue:
     def over(self, url: str, *, lease: float = LEASE_SECONDS, max_messages: int | None = None) -> SqsDriver:
         client = client_to(url)
         seconds = max(round(lease), 1)
-        queues = QueueFinder(client, self.name, fifo=self.fifo, url_prefix=None, visibility_seconds=seconds)
+        queues = self._finder(url, seconds)
         driver = SqsDriver(
             client,
             queues,
@@ -65,6 +66,14 @@ class SqsQueue:
         )
         self.queues = self.queues or queues
         return driver
+
+    def _finder(self, url: str, seconds: int) -> QueueFinder:
+        """Return what finds the queues; instances share it, because it makes more calls than most tests."""
+        if (url, seconds) not in self._finders:
+            self._finders[url, seconds] = QueueFinder(
+                client_to(url), self.name, fifo=self.fifo, url_prefix=None, visibility_seconds=seconds
+            )
+        return self._finders[url, seconds]
 
     def lossy(self) -> LossyQueue:
         proxy = self._cleanup.enter_context(HttpProxy(self.server.port))
