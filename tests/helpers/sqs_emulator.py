@@ -54,6 +54,8 @@ def serve_clock(port: int, clock: Clock, apply: Callable[[], None]) -> None:
     """Let a test move the clock; `apply` immediately makes messages visible that are due by then."""
 
     class Hand(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"  # a test turns the clock several times, over one connection
+
         def do_GET(self) -> None:
             match self.path[1:]:
                 case "stop":

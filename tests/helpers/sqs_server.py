@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import atexit
+import http.client
 import json
 import os
 import subprocess
 import tempfile
+import threading
 import urllib.request
 import uuid
 from pathlib import Path
@@ -45,6 +47,8 @@ class SqsServer:
         self._directory = tempfile.TemporaryDirectory(prefix="localstack-")
         self._log = Path(self._directory.name) / "log"
         self._process: subprocess.Popen[bytes] | None = None
+        self._clock = http.client.HTTPConnection("127.0.0.1", self._clock_port, timeout=20)
+        self._clock_lock = threading.Lock()
         self.client: Any = client_of(self.url)
         atexit.register(self.close)
 
@@ -80,7 +84,9 @@ class SqsServer:
         self._turn_clock("run")
 
     def _turn_clock(self, how: str) -> None:
-        urllib.request.urlopen(f"http://127.0.0.1:{self._clock_port}/{how}", timeout=20).close()
+        with self._clock_lock:
+            self._clock.request("GET", f"/{how}")
+            self._clock.getresponse().read()
 
     def close(self) -> None:
         """Stop the process; may be called twice."""
@@ -88,6 +94,7 @@ class SqsServer:
             self._process.kill()
             self._process.wait()
         self.client.close()
+        self._clock.close()
         self._directory.cleanup()
         atexit.unregister(self.close)
 
