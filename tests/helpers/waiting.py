@@ -9,10 +9,14 @@ from typing import TypeVar
 T = TypeVar("T")
 
 POLL_SECONDS = 0.005
+# After a costly check, such as one that asks the daemon for a page, the pause is longer: else polling would take most
+# of the CPU time of a test.
+_PAUSE_BY_COST = 4
+_LONGEST_PAUSE = 0.025
 
 
 def eventually(check: Callable[[], T], timeout: float = 5.0, message: str | Callable[[], str] = "") -> T:
-    """Call `check` every 5 ms until its result is true, and return that.
+    """Call `check` every 5 ms, or less often if it is costly, until its result is true, and return that.
 
     An AssertionError of `check` counts as "not yet", so a check may use asserts; the last one is shown when `timeout`
     seconds have passed. `message` may be a function if it should describe the state at the end.
@@ -20,6 +24,7 @@ def eventually(check: Callable[[], T], timeout: float = 5.0, message: str | Call
     deadline = time.monotonic() + timeout
     while True:
         failure: AssertionError | None = None
+        began = time.monotonic()
         try:
             answer = check()
         except AssertionError as error:
@@ -27,7 +32,8 @@ def eventually(check: Callable[[], T], timeout: float = 5.0, message: str | Call
         else:
             if answer:
                 return answer
-        if time.monotonic() >= deadline:
+        ended = time.monotonic()
+        if ended >= deadline:
             details = (message() if callable(message) else message) or repr(check)
             raise AssertionError(f"not so within {timeout:g} s: {details}") from failure
-        time.sleep(POLL_SECONDS)
+        time.sleep(min(max(POLL_SECONDS, _PAUSE_BY_COST * (ended - began)), _LONGEST_PAUSE))
