@@ -19,7 +19,7 @@ from tests.helpers.redis_binaries import SERVERS_DIRECTORY
 
 ROOT: Final = Path(__file__).parents[2]
 ALERTS: Final = ROOT / "deploy" / "prometheus" / "alerts.yaml"
-ALERT_TESTS: Final = ROOT / "deploy" / "prometheus" / "alerts-test.yaml"
+ALERT_TESTS: Final = (ALERTS.with_name("alerts-test.yaml"), ALERTS.with_name("alerts-of-days-test.yaml"))
 DASHBOARD: Final = ROOT / "deploy" / "grafana" / "sockudo-queue.json"
 KUBERNETES: Final = ROOT / "deploy" / "kubernetes"
 COMPOSE: Final = ROOT / "docker-compose.yml"

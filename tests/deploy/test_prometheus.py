@@ -35,12 +35,12 @@ def promtool(*arguments: str | Path) -> None:
 
 def test_the_alerts_pass_their_own_tests() -> None:
     promtool("check", "rules", sources.ALERTS)
-    promtool("test", "rules", sources.ALERT_TESTS)
+    promtool("test", "rules", *sources.ALERT_TESTS)
 
 
 def test_each_alert_is_seen_to_fire_and_to_be_silent() -> None:
     seen: dict[str, set[bool]] = {}
-    for test in sources.read(sources.ALERT_TESTS)["tests"]:
+    for test in chain.from_iterable(sources.read(file)["tests"] for file in sources.ALERT_TESTS):
         for case in test["alert_rule_test"]:
             seen.setdefault(case["alertname"], set()).add("exp_alerts" in case)
     assert seen == {rule["alert"]: {True, False} for rule in sources.alerts()}
