@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,12 +25,22 @@ OF_KUBERNETES: Final = ("config.yaml", "networkpolicy.yaml", "sidecar.yaml", "st
 
 def schema_of(document: dict[str, Any], version: str) -> Draft202012Validator:
     """Return the strict schema of a document's kind: an unknown key is a fault."""
-    folder = f"kubernetes_validate/kubernetes-json-schema/v{version}.0-local-strict"
     group, _, api_version = document["apiVersion"].rpartition("/")
     name = "-".join([document["kind"].lower(), *filter(None, [group.partition(".")[0]]), api_version])
-    definitions = DRAFT202012.create_resource(sources.schema("kubernetes_validate", f"{folder}/_definitions.json"))
-    registry: Registry[Any] = Registry().with_resource("_definitions.json", definitions)
-    return Draft202012Validator(sources.schema("kubernetes_validate", f"{folder}/{name}.json"), registry=registry)
+    schema = sources.schema("kubernetes_validate", f"{folder_of(version)}/{name}.json")
+    return Draft202012Validator(schema, registry=definitions(version))
+
+
+def folder_of(version: str) -> str:
+    return f"kubernetes_validate/kubernetes-json-schema/v{version}.0-local-strict"
+
+
+@cache
+def definitions(version: str) -> Registry[Any]:
+    """Return what the schemas of a version refer to. It is large, and searched for identifiers once."""
+    read = sources.schema("kubernetes_validate", f"{folder_of(version)}/_definitions.json")
+    registry: Registry[Any] = Registry().with_resource("_definitions.json", DRAFT202012.create_resource(read))
+    return registry.crawl()
 
 
 @pytest.mark.parametrize("version", VERSIONS)
