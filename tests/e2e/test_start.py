@@ -20,6 +20,13 @@ from tests.helpers.waiting import eventually
 CANARY: Final = "CANARY"
 GOOD: Final = config(app(webhook("http://127.0.0.1:9/")))
 
+
+class ForkedDaemon(DaemonProcess):
+    """For what a daemon says about its settings; other tests here see the ends of whole processes."""
+
+    whole_start = False
+
+
 # Settings, and the words that each line of the error must contain.
 FAULTS: Final = {
     "a number that is none": ({"QUEUE_WORKERS": CANARY}, GOOD, [["QUEUE_WORKERS"]]),
@@ -151,7 +158,7 @@ def test_a_working_directory_that_is_gone_holds_nothing(redis_server: RedisServe
 def test_a_daemon_that_restarts_within_a_second_gets_its_port_again(
     redis_server: RedisServer, receiver: Receiver
 ) -> None:
-    with daemon_on(redis_server.url, receiver.url()) as daemon:
+    with ForkedDaemon(config(app(webhook(receiver.url()))), redis_url=redis_server.url) as daemon:
         for _ in range(3):
             daemon.wait_ready()
             daemon.metrics()
@@ -163,7 +170,7 @@ def test_a_daemon_that_restarts_within_a_second_gets_its_port_again(
 
 def run(file: dict[str, Any], environment: dict[str, str], *arguments: str) -> tuple[int, DaemonProcess]:
     """Run a daemon that is expected to end by itself; its output can still be read."""
-    daemon = DaemonProcess(file, environment, arguments=arguments)
+    daemon = ForkedDaemon(file, environment, arguments=arguments)
     return daemon.start().wait(10), daemon
 
 
