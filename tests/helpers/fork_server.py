@@ -2,7 +2,7 @@
 
 The imports are nearly all of the CPU time of a start, and the tests start several hundred daemons. A forked command is
 a process like any other: it has its own id, environment, limits, directory and output, and is a child of the tests.
-Three things differ from a start: its peak of memory is lower, the Redis drivers are imported whatever the driver, and
+Three things differ from a start: its peak of memory is lower, all drivers are imported whatever the setting, and
 all commands of a test process have one seed for hashes.
 """
 
@@ -25,7 +25,7 @@ from pathlib import Path
 _PROGRAM = Path(__file__).with_name("fork_server_main.py")
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 # An interpreter or the C library reads these when a program begins, and so not in a forked process. OpenTelemetry reads
-# its own when it is imported, which is after the fork.
+# its own when tracing is imported and started, which is after the fork.
 _READ_AT_START = ("PYTHON", "LD_", "MALLOC_", "GLIBC_", "LC_", "LANG", "TZ", "OPENSSL_")
 # Coverage measures a process from its start.
 _NEVER_FORKED = "COVERAGE_"

@@ -10,8 +10,17 @@ import socket
 import sys
 from typing import Any, NoReturn
 
-# Imports nearly all that a daemon with a Redis driver imports; the rest is imported after the fork.
-_PRELOADED = ("sockudo_queue.cli", "sockudo_queue.daemon", "sockudo_queue.drivers.redis.factory")
+# Imports nearly all that a daemon imports; the rest is imported after the fork. That includes the tracing of
+# OpenTelemetry, which reads variables during its import.
+_PRELOADED = (
+    "sockudo_queue.cli",
+    "sockudo_queue.daemon",
+    "sockudo_queue.drivers.redis.factory",
+    "sockudo_queue.drivers.sqs.factory",
+    "sockudo_queue.observability.status_page.page",
+    "sockudo_queue.observability.status_page.dead_letters_pages",
+    "sockudo_queue.services.dead_letter_tools",
+)
 
 
 def _serve(control: socket.socket) -> None:
