@@ -7,7 +7,7 @@ from typing import Final
 
 import pytest
 
-from tests.faults.queue import push, records
+from tests.faults.queue import SERVER_LIST, own_key, push, records
 from tests.helpers import browser as browsers
 from tests.helpers.browser import Browser
 from tests.helpers.configs import app, config, webhook
@@ -40,10 +40,16 @@ def daemon(receiver: Receiver, redis_server: RedisServer) -> Iterator[DaemonProc
         yield started
 
 
-@pytest.fixture
-def browser() -> Iterator[Browser]:
+@pytest.fixture(scope="module")
+def shared_browser() -> Iterator[Browser]:
     with Browser(USER, PASSWORD) as started:
         yield started
+
+
+@pytest.fixture
+def browser(shared_browser: Browser) -> Browser:
+    shared_browser.renew()
+    return shared_browser
 
 
 def url(daemon: DaemonProcess, path: str, host: str = "127.0.0.1") -> str:
@@ -95,7 +101,8 @@ def test_a_person_pauses_and_resumes_a_webhook_with_the_keyboard(
     eventually(lambda: daemon.events("webhook.paused"), 2.5)
     with redis_server.client() as client:
         push(client, jobs(1_000, first=10))
-        eventually(lambda: len(records(client, "held")) == 1_000, 20)
+        eventually(lambda: client.zcard(own_key(SERVER_LIST, "held")) == 1_000, 20)
+        assert len(records(client, "held")) == 1_000
     assert receiver.count == 0
     browser.tab_to("e.textContent == 'Resume'")
     browser.follow()

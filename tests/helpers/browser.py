@@ -69,7 +69,8 @@ def program() -> str | None:
 class Browser:
     """One tab. `logins` counts the login requests of servers, all of which are answered.
 
-    `complaints` holds the browser's console messages, such as those about content blocked by a page's policy.
+    `complaints` holds the browser's console messages, such as those about content blocked by a page's policy. A start
+    takes a second of CPU time, so tests may share a browser, see `renew`.
     """
 
     def __init__(self, username: str, password: str) -> None:
@@ -80,7 +81,7 @@ class Browser:
         self._credentials = {"username": username, "password": password}
         self._profile = tempfile.mkdtemp(prefix="sockudo-queue-browser-")
         self._process, self._to, self._from = _start(found, self._profile)
-        self._received, self._number, self._session = b"", 0, ""
+        self._received, self._number, self._session, self._context = b"", 0, "", ""
         self._answers: dict[int, Any] = {}
         self._loads = 0
         try:
@@ -89,8 +90,17 @@ class Browser:
             self.close()
             raise
 
+    def renew(self) -> None:
+        """Continue as a browser that was just started: without the pages, logins and caches so far."""
+        self._session = ""
+        self._call("Target.disposeBrowserContext", browserContextId=self._context)
+        self.logins = 0
+        self.complaints.clear()
+        self._attach()
+
     def _attach(self) -> None:
-        target = self._call("Target.createTarget", url="about:blank")["targetId"]
+        self._context = self._call("Target.createBrowserContext")["browserContextId"]
+        target = self._call("Target.createTarget", url="about:blank", browserContextId=self._context)["targetId"]
         self._session = self._call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for method in ("Page.enable", "Log.enable"):
             self._call(method)
@@ -209,6 +219,8 @@ class Browser:
         parameters = message.get("params", {})
         if "id" in message:
             self._answers[message["id"]] = message
+            return
+        if message.get("sessionId", "") != self._session:  # of a page before `renew`
             return
         match message["method"]:
             case "Page.loadEventFired":
