@@ -19,6 +19,7 @@ from typing import Any, Final, Protocol, Self, TypeVar
 from hiredis import pack_command
 from redis.backoff import NoBackoff
 from redis.connection import AbstractConnection, ConnectionPool
+from redis.driver_info import DriverInfo
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
@@ -71,6 +72,8 @@ def connection_options(response_timeout: float) -> dict[str, Any]:
         "protocol": 2,
         "socket_read_size": READ_SIZE,
         "parser_class": BoundedParser,
+        # Otherwise each connection reads the version of redis-py from the files of its installation.
+        "driver_info": DriverInfo(),
     }
 
 

@@ -30,6 +30,8 @@ def test_connection_takes_our_parser_and_gives_its_socket(kind: type[Any]) -> No
 
     assert isinstance(connection._parser, BoundedParser)
     assert connection._get_socket() is None
+    assert connection.driver_info.formatted_name == "redis-py"
+    assert connection.driver_info.lib_version == version("redis")
     assert callable(connection.send_packed_command)
     assert callable(connection.disconnect)
 
