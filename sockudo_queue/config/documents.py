@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -164,6 +163,8 @@ def _refuse_constant(name: str) -> None:
 
 
 def _load_toml(text: str) -> Any:
+    import tomllib  # here, because most files are JSON
+
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

@@ -79,6 +79,67 @@ def test_no_library_is_imported_without_need() -> None:
     assert done.stdout == "[]\n" * 4
 
 
+def test_no_command_loads_a_plugin_of_pydantic(tmp_path: Path) -> None:
+    """It could read every setting, and looking for one takes time."""
+    information = tmp_path / "spy-1.0.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: spy\nVersion: 1.0\n")
+    (information / "entry_points.txt").write_text("[pydantic]\nspy = spy:plugin\n")
+    (tmp_path / "spy.py").write_text("import sys; sys.stderr.write('the plugin was loaded')\nplugin = object()\n")
+    environment = {"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path]), "QUEUE_DRIVER": "nonsense"}
+
+    done = subprocess.run(
+        [sys.executable, "-m", "sockudo_queue", "run"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        cwd=tmp_path,
+        env=environment,
+    )
+
+    assert done.returncode == cli.EXIT_BAD_SETTINGS
+    assert "plugin" not in done.stderr
+
+
+def test_daemon_for_a_redis_server_imports_only_what_it_needs(tmp_path: Path) -> None:
+    """Each of them costs every start 4 to 45 ms."""
+    program = (
+        "import os, sys; from sockudo_queue import cli\n"
+        "daemon = cli._make_daemon(cli._parser(only_run=True).parse_args(['run']))\n"
+        "names = ('redis.connection', 'redis.client', 'redis.cluster', 'redis.asyncio', 'tomllib',\n"
+        "    'sockudo_queue.drivers.redis.cluster', 'sockudo_queue.drivers.redis.sentinel')\n"
+        "print([name for name in names if name in sys.modules], flush=True)\n"
+        "from redis import Redis; print(Redis.__module__, flush=True)\n"
+        "os._exit(0)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+        cwd=tmp_path,
+        env={"PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+
+    assert done.stdout.splitlines()[-2:] == ["['redis.connection']", "redis.client"]
+
+
+@pytest.mark.parametrize(
+    "rest", [["--strict", "--config", "a.json"], ["--help"], ["--nonsense"], ["more"], ["-x", "-"]]
+)
+def test_parser_of_run_alone_parses_like_the_whole_one(rest: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    def parsed(parser: argparse.ArgumentParser) -> tuple[object, str, str]:
+        try:
+            result: object = parser.parse_args(["run", *rest])
+        except SystemExit as end:
+            result = end.code
+        return result, *capsys.readouterr()
+
+    assert parsed(cli._parser(only_run=True)) == parsed(cli._parser())
+
+
 def parsers(parser: Any = None, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
     """Yield every command, and every command of a command, with its parser."""
     parser = parser or cli._parser()

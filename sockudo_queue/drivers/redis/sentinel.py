@@ -6,7 +6,7 @@ import contextlib
 import time
 from typing import Any, Final
 
-from redis.client import Redis
+from redis import Redis
 from redis.connection import AbstractConnection, Connection, ConnectionPool
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import InvalidResponse, RedisError, ResponseError

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from redis.client import Redis
+from redis import Redis
 from redis.cluster import ClusterNode, NodesManager
 from redis.exceptions import (
     AuthenticationError,

@@ -1,0 +1,30 @@
+"""Imports single modules of a package without running the package's `__init__`."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from importlib.util import find_spec, module_from_spec
+from typing import Any
+
+
+def postpone_init(package: str) -> None:
+    """Run the `__init__` of a package when one of its names is used for the first time, instead of at its first import.
+
+    Modules of the package can be imported without it. One that relies on what `__init__` imports before it, as parts of
+    a circle may, must be imported after a name of the package: `from package import name`. Does nothing if the package
+    was already imported, or is not installed.
+    """
+    spec = None if package in sys.modules else find_spec(package)
+    if spec is None or spec.loader is None:
+        return
+    module, loader, lock = module_from_spec(spec), spec.loader, threading.RLock()
+
+    def run_init(name: str) -> Any:
+        with lock:
+            if vars(module).pop("__getattr__", None) is not None:
+                loader.exec_module(module)
+        return getattr(module, name)
+
+    vars(module)["__getattr__"] = run_init  # Python calls it for a name that the module does not have.
+    sys.modules[package] = module

@@ -1,0 +1,72 @@
+"""A package whose `__init__` is postponed: its modules alone, and the package as a whole."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from sockudo_queue.runtime.packages import postpone_init
+
+PACKAGE = "postponed_package"
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Return a package with two modules; its `__init__` imports one of them and counts how often it runs."""
+    directory = tmp_path / PACKAGE
+    directory.mkdir()
+    (directory / "__init__.py").write_text(
+        "import sys\nsys.runs = getattr(sys, 'runs', 0) + 1\nfrom .heavy import weight\n__version__ = '1.2'\n"
+    )
+    (directory / "heavy.py").write_text("weight = 7\n")
+    (directory / "light.py").write_text("import postponed_package\ncolour = 'blue'\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "runs", 0, raising=False)
+    yield PACKAGE
+    for name in [each for each in sys.modules if each.partition(".")[0] == PACKAGE]:
+        del sys.modules[name]
+
+
+def imported(name: str) -> Any:
+    return importlib.import_module(name)
+
+
+def runs() -> Any:
+    return vars(sys)["runs"]
+
+
+def test_module_is_imported_without_the_rest_of_its_package(package: str) -> None:
+    postpone_init(package)
+
+    assert imported(f"{package}.light").colour == "blue"
+    assert imported(package).light.colour == "blue"
+    assert (runs(), f"{package}.heavy" in sys.modules) == (0, False)
+
+
+def test_first_name_of_the_package_runs_its_init_once(package: str) -> None:
+    postpone_init(package)
+    light = imported(f"{package}.light")
+
+    found: ModuleType = imported(package)
+
+    assert (found.weight, found.__version__, found.light, runs()) == (7, "1.2", light, 1)
+    assert imported(f"{package}.heavy").weight == 7
+    with pytest.raises(AttributeError, match="no attribute 'colour'"):
+        _ = found.colour
+    assert runs() == 1
+
+
+def test_imported_and_unknown_packages_are_left_alone(package: str) -> None:
+    before = imported(package)
+
+    postpone_init(package)
+    postpone_init("no_such_package_anywhere")
+
+    assert imported(package) is before
+    assert (runs(), "no_such_package_anywhere" in sys.modules) == (1, False)
