@@ -16,7 +16,7 @@ from sockudo_queue.core.apps import Webhook
 from sockudo_queue.core.secret import Secret
 from sockudo_queue.delivery.connections import HandleOptions
 from sockudo_queue.delivery.sender import Sender
-from sockudo_queue.delivery.transport import CurlAdapter
+from sockudo_queue.delivery.transport import CurlTransport
 
 URL = os.environ.get("BENCH_URL", "")
 
@@ -24,7 +24,7 @@ broker = RedisBroker(url=os.environ.get("BENCH_REDIS", "redis://127.0.0.1:6379")
 dramatiq.set_broker(broker)
 
 _own = threading.local()
-_sender = Sender(CurlAdapter(HandleOptions()))
+_sender = Sender(CurlTransport(HandleOptions()))
 _webhook = Webhook("hook", frozenset({"channel_occupied"}), Secret(URL))
 
 

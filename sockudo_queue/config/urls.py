@@ -11,7 +11,6 @@ import re
 from collections.abc import Collection
 from urllib.parse import quote, urlsplit
 
-import idna  # comes with requests
 import msgspec
 
 MAX_URL_LENGTH = 8_192  # characters; what common servers accept in a request line
@@ -69,6 +68,8 @@ def ascii_url(url: str) -> str:
     """
     if url.isascii():
         return url
+    import idna  # It comes with requests. Few URLs need it.
+
     scheme, separator, rest = url.partition("://")
     authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
     userinfo, at, host_port = authority.rpartition("@")

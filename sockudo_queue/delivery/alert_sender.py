@@ -15,7 +15,7 @@ from sockudo_queue.core.signing import standard_headers
 from sockudo_queue.core.signing_secrets import signing_secret_fault
 from sockudo_queue.delivery.errors import TransportFault
 from sockudo_queue.delivery.sender import configured_lines, outcome_of
-from sockudo_queue.delivery.transport import CurlAdapter
+from sockudo_queue.delivery.transport import CurlTransport
 
 TIMEOUT: Final = 5.0
 """Seconds for one request."""
@@ -24,7 +24,7 @@ TIMEOUT: Final = 5.0
 class AlertSender:
     """Posts from any thread."""
 
-    def __init__(self, transport: CurlAdapter, url: Secret, secret: Secret) -> None:
+    def __init__(self, transport: CurlTransport, url: Secret, secret: Secret) -> None:
         self._transport = transport
         self._url = ascii_url(url.revealed.strip())
         self._secret = secret

@@ -15,7 +15,7 @@ from urllib.parse import quote
 from sockudo_queue.core.apps import LambdaTarget, Webhook
 from sockudo_queue.core.outcome import Failure, Outcome, from_failure, from_status
 from sockudo_queue.delivery.errors import TransportFault
-from sockudo_queue.delivery.transport import BoundedResponse, CurlAdapter
+from sockudo_queue.delivery.transport import BoundedResponse, CurlTransport
 
 API: Final = "2015-03-31"
 NOT_ALLOWED: Final = "the function is not among QUEUE_DELIVERY_ALLOWED_FUNCTIONS"
@@ -34,7 +34,7 @@ class LambdaSender:
     """Invokes functions with AWS's default chain of credentials. Safe from any thread."""
 
     def __init__(
-        self, adapter: CurlAdapter, *, retry_every_status: bool = False, allowed: Iterable[str] = ("*",)
+        self, adapter: CurlTransport, *, retry_every_status: bool = False, allowed: Iterable[str] = ("*",)
     ) -> None:
         """`allowed`: the functions that may be invoked, as webhooks name them; `*` matches any text."""
         self._adapter = adapter

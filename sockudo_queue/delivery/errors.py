@@ -1,6 +1,6 @@
 """Classifies requests without an HTTP response: maps libcurl's codes and timings to `outcome.Failure`.
 
-The errors also derive from those of `requests`, so that the transport keeps that library's contract.
+`session` raises them through `requests`.
 """
 
 from __future__ import annotations
@@ -9,14 +9,13 @@ import re
 from typing import Final, cast
 
 import pycurl
-import requests
 
 from sockudo_queue.core.outcome import Failure
 
 DETAIL_LENGTH: Final = 200
 
 
-class TransportFault(requests.RequestException):
+class TransportFault(Exception):
     """There was no HTTP response; `failure` says why."""
 
     def __init__(self, failure: Failure, detail: str) -> None:
@@ -24,15 +23,15 @@ class TransportFault(requests.RequestException):
         self.failure = failure
 
 
-class ConnectFault(TransportFault, requests.ConnectionError):
+class ConnectFault(TransportFault):
     """The receiver could not be reached, or closed the connection."""
 
 
-class TimeFault(TransportFault, requests.Timeout):
+class TimeFault(TransportFault):
     """The deadline passed."""
 
 
-class TlsFault(TransportFault, requests.exceptions.SSLError):
+class TlsFault(TransportFault):
     """No trusted connection could be made."""
 
 

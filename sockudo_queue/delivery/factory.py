@@ -21,8 +21,7 @@ from sockudo_queue.delivery.connections import DESCRIPTORS_OF_A_HANDLE, IDLE_LIM
 from sockudo_queue.delivery.guard import Guard, Service
 from sockudo_queue.delivery.own_services import broker, brokers
 from sockudo_queue.delivery.sender import Sender
-from sockudo_queue.delivery.session import SessionTransport
-from sockudo_queue.delivery.transport import CurlAdapter
+from sockudo_queue.delivery.transport import CurlTransport
 from sockudo_queue.errors import SettingsError
 from sockudo_queue.runtime.interpreter_lock import PythonGate
 
@@ -39,7 +38,7 @@ class DeliveryStack:
         """`gate` is that of the workers, which release it while they wait for an endpoint."""
         delivery = settings.delivery
         self.guard = make_guard(settings)
-        self._transport = CurlAdapter(
+        self._transport = CurlTransport(
             msgspec.structs.replace(usable_options(settings, self.guard), around=gate.released)
         )
         self._functions = LambdaSender(
@@ -55,6 +54,8 @@ class DeliveryStack:
 
     def session_sender(self) -> Sender:
         """Return a sender for a few attempts of one thread, with a `requests.Session` over the same transport."""
+        from sockudo_queue.delivery.session import SessionTransport  # only for commands
+
         return Sender(SessionTransport(self._transport), self._invoke, retry_every_status=self._retry_every_status)
 
     def alert_sender(self, alerts: AlertSettings) -> AlertSender | None:

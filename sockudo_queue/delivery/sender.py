@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from sockudo_queue.core.apps import Webhook
@@ -14,8 +14,10 @@ from sockudo_queue.core.reserved_headers import is_reserved
 from sockudo_queue.core.secret import Secret
 from sockudo_queue.core.trace_context import BAGGAGE, TRACEPARENT, TRACESTATE
 from sockudo_queue.delivery.errors import TransportFault
-from sockudo_queue.delivery.session import SessionTransport
-from sockudo_queue.delivery.transport import BoundedResponse, CurlAdapter, header_lines
+from sockudo_queue.delivery.transport import BoundedResponse, CurlTransport, header_lines
+
+if TYPE_CHECKING:
+    from sockudo_queue.delivery.session import SessionTransport
 
 _TRACE: Final = frozenset({TRACEPARENT, TRACESTATE})
 _TRACE_AND_BAGGAGE: Final = _TRACE | {BAGGAGE}
@@ -37,12 +39,12 @@ class Sender:
 
     def __init__(
         self,
-        adapter: CurlAdapter | SessionTransport,
+        transport: CurlTransport | SessionTransport,
         invoke: Invoke = _cannot_invoke,
         *,
         retry_every_status: bool = False,
     ) -> None:
-        self._adapter = adapter
+        self._transport = transport
         self._invoke = invoke
         self._retry_every_status = retry_every_status
 
@@ -56,7 +58,7 @@ class Sender:
             return self._invoke(webhook, body)
         try:
             # Not through a `requests.Session`, which costs some 0.2 ms per request.
-            answer = self._adapter.post(
+            answer = self._transport.post(
                 webhook.url.revealed,
                 configured_lines(webhook.headers, _replaced_by(own_headers)),
                 own_headers,
@@ -72,7 +74,7 @@ class Sender:
 
     def enforce_deadlines(self) -> None:
         """End attempts past their deadline; call it many times a second."""
-        self._adapter.enforce_deadlines()
+        self._transport.enforce_deadlines()
 
 
 def outcome_of(answer: BoundedResponse, *, retry_all: bool = False) -> Outcome:

@@ -1,8 +1,9 @@
-"""An adapter for `requests` with libcurl as its transport: one deadline for everything, a bounded response, no retries.
+"""The transport, with libcurl: one deadline for everything, a bounded response, no retries.
 
 `requests` limits the time of each read but not of the whole request, follows redirects with empty GETs, and reads
 endless responses. Here DNS, connect, TLS, send, headers and body share one deadline. libcurl itself repeats a request
-once, if a kept connection turns out dead before any byte came back.
+once, if a kept connection turns out dead before any byte came back. `session` has an adapter for `requests`; the daemon
+itself does not import that library, which would take a tenth of its start.
 """
 
 from __future__ import annotations
@@ -10,13 +11,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
-from types import MappingProxyType
-from typing import Any, Final, cast
+from typing import Final, cast
 from urllib.parse import urlsplit
 
 import pycurl
-import requests
-from requests.adapters import BaseAdapter
 
 from sockudo_queue.core.outcome import Failure
 from sockudo_queue.delivery import proxies
@@ -27,21 +25,12 @@ HEADERS_KEPT: Final = 16_384
 """Bytes of response headers above which a handle is not reused: libcurl keeps them until its next transfer."""
 PROXY_LOGIN: Final = 407
 """Status of a proxy that refuses our credentials. From an endpoint it is a permanent refusal of the request."""
-_NO_EXPECT: Final = (b"Expect:",)
-"""An empty Expect header keeps libcurl from asking before it sends a large body."""
-_NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
 
-class BoundedResponse(requests.Response):
+class BoundedResponse:
     """A response with only its first bytes. The only header kept is `retry_after`, in seconds, 0 without one."""
 
-    # The parent's constructor creates a cookie jar and more that is not used: half of an attempt's Python time.
-    headers = _NOTHING  # type: ignore[assignment]
-    encoding = "utf-8"
-    reason = ""
-    history = ()  # type: ignore[assignment]
-    raw = None
-    _content_consumed = True
+    __slots__ = ("connection_reused", "content", "redirect_to", "retry_after", "status_code", "url")
 
     def __init__(self, status: int, url: str, content: bytes) -> None:
         self.status_code = status
@@ -49,23 +38,15 @@ class BoundedResponse(requests.Response):
         self.redirect_to: str | None = None
         self.retry_after = 0
         self.connection_reused = False
-        self._content = content
+        self.content = content
 
 
-class CurlAdapter(BaseAdapter):
+class CurlTransport:
     """The transport. Safe from any thread; each call in flight has its own handle."""
 
     def __init__(self, options: HandleOptions) -> None:
-        super().__init__()
         self.pool = HandlePool(options)
         self._in_flight: set[Handle] = set()
-
-    def send(  # type: ignore[override]  # arguments that libcurl decides itself are accepted and ignored
-        self, request: requests.PreparedRequest, *_: Any, timeout: float = 10.0, verify: bool = True, **__: Any
-    ) -> BoundedResponse:
-        """Send a prepared POST for `requests`; see `post`."""
-        assert isinstance(request.body, bytes)
-        return self.post(str(request.url), _NO_EXPECT, request.headers, request.body, timeout=timeout, verify=verify)
 
     def post(
         self,
@@ -121,9 +102,6 @@ class CurlAdapter(BaseAdapter):
         """End attempts that libcurl does not end, see `watchdog`. Call it often, from a thread without attempts."""
         for handle in tuple(self._in_flight):
             handle.watchdog.enforce()
-
-    def close(self) -> None:
-        """Do nothing: only the maintenance service closes handles, see `HandlePool.close_old`."""
 
 
 def _answer(handle: Handle, url: str, fault: pycurl.error | None, timeout_ms: int) -> BoundedResponse:

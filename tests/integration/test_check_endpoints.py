@@ -13,7 +13,7 @@ from sockudo_queue.core.apps import Webhook
 from sockudo_queue.core.secret import Secret
 from sockudo_queue.delivery.connections import HandleOptions
 from sockudo_queue.delivery.sender import Sender
-from sockudo_queue.delivery.transport import CurlAdapter
+from sockudo_queue.delivery.transport import CurlTransport
 from tests.helpers.certificates import Authority
 from tests.helpers.commands import Commands, Ran
 from tests.helpers.configs import app, config, webhook
@@ -39,7 +39,7 @@ def line_of(ran: Ran, url: str) -> tuple[str, str]:
 def delivered(url: str, **options: Any) -> str:
     """Return what the daemon's own sender makes of the endpoint."""
     hook = Webhook("a", frozenset(), url=Secret(url), request_timeout_ms=3000)
-    return Sender(CurlAdapter(HandleOptions(**options))).post(hook, b"{}", {})[0].reason
+    return Sender(CurlTransport(HandleOptions(**options))).post(hook, b"{}", {})[0].reason
 
 
 def test_host_that_only_the_proxy_resolves_is_no_error(

@@ -20,7 +20,7 @@ from sockudo_queue.core.secret import Secret
 from sockudo_queue.delivery.admission.endpoint import EndpointRegistry
 from sockudo_queue.delivery.admission.thread_budget import AdmissionLimits
 from sockudo_queue.delivery.sender import Sender
-from sockudo_queue.delivery.transport import BoundedResponse, CurlAdapter
+from sockudo_queue.delivery.transport import BoundedResponse, CurlTransport
 from sockudo_queue.drivers.base import Claim, Driver, NextResult, Settlement
 from sockudo_queue.drivers.ring_history import RingHistory
 from sockudo_queue.observability import logs
@@ -121,7 +121,7 @@ def calls_for(jobs: int, attempts: AttemptRecorder | None = None) -> int:
     resolver = Resolver(registry, unknown_apps, log, max_lapses=5, unknown_app_budget_ms=300_000)
     dispatcher = Dispatcher(
         EndpointRegistry(AdmissionLimits(5, 32, 0.1, 10, 5.0, 60.0)),
-        cast(Any, Sender(cast(CurlAdapter, _Adapter()))),
+        cast(Any, Sender(cast(CurlTransport, _Adapter()))),
         metrics,
         log,
         stopping,

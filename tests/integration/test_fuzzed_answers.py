@@ -15,7 +15,7 @@ from sockudo_queue.delivery.addresses import Rules
 from sockudo_queue.delivery.connections import HandleOptions
 from sockudo_queue.delivery.guard import Guard
 from sockudo_queue.delivery.sender import Sender
-from sockudo_queue.delivery.transport import CurlAdapter
+from sockudo_queue.delivery.transport import CurlTransport
 from tests.faults.measures import scaled
 from tests.helpers.receiver import Answer, Receiver
 
@@ -57,7 +57,7 @@ heads = st.builds(
 
 
 def test_any_answer_is_an_outcome_in_time() -> None:
-    sender = Sender(CurlAdapter(HandleOptions(guard=Guard(Rules()))))
+    sender = Sender(CurlTransport(HandleOptions(guard=Guard(Rules()))))
     with Receiver() as receiver:
         hook = Webhook("w", frozenset(), Secret(receiver.url()), request_timeout_ms=DEADLINE_MS)
 

@@ -16,7 +16,7 @@ from sockudo_queue.delivery.addresses import Rules
 from sockudo_queue.delivery.connections import HandleOptions
 from sockudo_queue.delivery.guard import Guard, Service
 from sockudo_queue.delivery.sender import Sender
-from sockudo_queue.delivery.transport import CurlAdapter
+from sockudo_queue.delivery.transport import CurlTransport
 from tests.faults.queue import SERVER_LIST
 from tests.helpers.configs import app, config, webhook
 from tests.helpers.daemon import DaemonProcess
@@ -52,7 +52,7 @@ OWN_NOTATIONS = [*NOTATIONS, "0.0.0.0", "0", "[::]", "127.0.0.2"]
 
 def post(guard: Guard, url: str) -> Outcome:
     webhook = Webhook("a", frozenset(), url=Secret(url), request_timeout_ms=2000)
-    return Sender(CurlAdapter(HandleOptions(guard=guard))).post(webhook, b"{}", {})[0]
+    return Sender(CurlTransport(HandleOptions(guard=guard))).post(webhook, b"{}", {})[0]
 
 
 @pytest.mark.parametrize("host", NOTATIONS)
@@ -235,7 +235,7 @@ def test_the_guard_is_asked_for_new_connections_only(receiver: Receiver, monkeyp
         asked.append((text, port))
 
     monkeypatch.setattr(guard, "refusal", refusal)
-    sender = Sender(CurlAdapter(HandleOptions(guard=guard)))
+    sender = Sender(CurlTransport(HandleOptions(guard=guard)))
     webhook = Webhook("a", frozenset(), url=Secret(receiver.url()), request_timeout_ms=2000)
     assert all(sender.post(webhook, b"{}", {})[0].delivered for _ in range(20))
     assert asked == [("127.0.0.1", receiver.port)]

@@ -18,7 +18,7 @@ from sockudo_queue.delivery.aws_lambda import LambdaSender
 from sockudo_queue.delivery.connections import HandleOptions
 from sockudo_queue.delivery.factory import DeliveryStack
 from sockudo_queue.delivery.guard import Guard
-from sockudo_queue.delivery.transport import CurlAdapter
+from sockudo_queue.delivery.transport import CurlTransport
 from sockudo_queue.runtime.interpreter_lock import PythonGate
 from tests.helpers.certificates import Authority
 from tests.helpers.receiver import Answer, Receiver, Request
@@ -90,7 +90,7 @@ def test_authorities_of_endpoints_count_and_not_those_of_aws(
         functions.always(202)
         monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", functions.url("").rstrip("/"))
         reasons = [
-            LambdaSender(CurlAdapter(options)).post(hook(), BODY)[0].reason
+            LambdaSender(CurlTransport(options)).post(hook(), BODY)[0].reason
             for options in (HandleOptions(), HandleOptions(ca_file=str(authority.ca_file)))
         ]
     assert reasons == ["tls", "delivered"]
@@ -103,7 +103,7 @@ def hook(function: str = "on-webhook", timeout_ms: int = 5000) -> Webhook:
 @pytest.fixture
 def sender() -> LambdaSender:
     # The guard is for URLs that others choose; AWS's endpoint may well have a private address.
-    return LambdaSender(CurlAdapter(HandleOptions(guard=Guard(Rules(private=False)))))
+    return LambdaSender(CurlTransport(HandleOptions(guard=Guard(Rules(private=False)))))
 
 
 @pytest.mark.parametrize(

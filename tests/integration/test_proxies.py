@@ -14,7 +14,7 @@ from sockudo_queue.core.outcome import Outcome
 from sockudo_queue.core.secret import Secret
 from sockudo_queue.delivery.connections import HandleOptions
 from sockudo_queue.delivery.sender import Sender
-from sockudo_queue.delivery.transport import CurlAdapter
+from sockudo_queue.delivery.transport import CurlTransport
 from tests.helpers.certificates import Authority
 from tests.helpers.hostile import CHUNK, HostileReceiver, Visit, silent
 
@@ -28,7 +28,7 @@ def authority(tmp_path: Path) -> Authority:
 
 @pytest.fixture
 def send(authority: Authority) -> Send:
-    sender = Sender(CurlAdapter(HandleOptions(environment_proxy=True, ca_file=str(authority.ca_file))))
+    sender = Sender(CurlTransport(HandleOptions(environment_proxy=True, ca_file=str(authority.ca_file))))
 
     def post(url: str) -> Outcome:
         return sender.post(Webhook("a", frozenset(), url=Secret(url), request_timeout_ms=400), b"{}", {})[0]
@@ -89,7 +89,7 @@ def test_refused_login_at_the_proxy_is_retried(send: Send, monkeypatch: pytest.M
 
 
 def test_endpoint_itself_that_answers_407_is_refused_once() -> None:
-    sender = Sender(CurlAdapter(HandleOptions()))
+    sender = Sender(CurlTransport(HandleOptions()))
     with HostileReceiver(refuses_login) as receiver:
         hook = Webhook("a", frozenset(), url=Secret(receiver.url()), request_timeout_ms=2000)
         assert sender.post(hook, b"{}", {})[0].verdict == "permanent"

@@ -26,7 +26,7 @@ from sockudo_queue.delivery.connections import USER_AGENT, HandleOptions
 from sockudo_queue.delivery.guard import Guard
 from sockudo_queue.delivery.sender import Sender
 from sockudo_queue.delivery.session import SessionTransport
-from sockudo_queue.delivery.transport import CurlAdapter
+from sockudo_queue.delivery.transport import CurlTransport
 from sockudo_queue.delivery.watchdog import CUT_AFTER
 from tests.helpers.certificates import Authority
 from tests.helpers.hostile import HostileReceiver, Visit, answering, closing_on_reuse, ok, silent
@@ -43,13 +43,13 @@ LIMIT: Final = 16_384
 
 @pytest.fixture
 def sender() -> Sender:
-    return Sender(CurlAdapter(HandleOptions(max_response_bytes=LIMIT, guard=Guard(Rules()))))
+    return Sender(CurlTransport(HandleOptions(max_response_bytes=LIMIT, guard=Guard(Rules()))))
 
 
 @pytest.fixture(params=["adapter", "session"])
 def either(request: pytest.FixtureRequest) -> Sender:
     """A sender as the daemon has it, or as a command has it: both must send the same bytes."""
-    adapter = CurlAdapter(HandleOptions(max_response_bytes=LIMIT, guard=Guard(Rules())))
+    adapter = CurlTransport(HandleOptions(max_response_bytes=LIMIT, guard=Guard(Rules())))
     return Sender(adapter if request.param == "adapter" else SessionTransport(adapter))
 
 
@@ -94,7 +94,7 @@ def test_a_port_that_refuses(either: Sender) -> None:
 
 
 def test_a_name_that_is_not_there() -> None:
-    adapter = CurlAdapter(HandleOptions())
+    adapter = CurlTransport(HandleOptions())
     for _ in range(3):
         outcome, _ = attempt(Sender(adapter), hook("http://nowhere.invalid/", 5000))
         assert outcome.reason == "dns"
@@ -205,7 +205,7 @@ def test_user_agent_of_a_webhook_replaces_ours(
 
 def test_user_agent_of_one_webhook_is_not_sent_to_the_next(receiver: Receiver) -> None:
     """Both use the same connection and libcurl handle."""
-    sender = Sender(CurlAdapter(HandleOptions()))
+    sender = Sender(CurlTransport(HandleOptions()))
     for headers in ({"User-Agent": "shop/1.0"}, {}):
         assert attempt(sender, hook(receiver.url(), 5000, **headers))[0].delivered
     assert [request.headers["user-agent"] for request in receiver.requests] == ["shop/1.0", USER_AGENT]
@@ -250,7 +250,7 @@ def test_a_large_body_is_sent_without_asking_first(either: Sender, receiver: Rec
 
 def test_a_handle_that_is_turned_to_another_host_takes_nothing_along(receiver: Receiver) -> None:
     """Neither the login of a URL, nor a header, nor a body."""
-    adapter = CurlAdapter(HandleOptions())
+    adapter = CurlTransport(HandleOptions())
     adapter.pool.limit = 1
     sender = Sender(adapter)
     with Receiver() as other:
@@ -275,7 +275,7 @@ def test_handle_with_many_headers_is_not_kept(status: bytes, reason: str) -> Non
         visit.send(b"HTTP/1.1 " + status + b"\r\n" + (b"X: " + b"a" * 1000 + b"\r\n") * 100 + b"\r\n")
         visit.reset()
 
-    adapter = CurlAdapter(HandleOptions())
+    adapter = CurlTransport(HandleOptions())
     with HostileReceiver(behave) as receiver:
         assert attempt(Sender(adapter), hook(receiver.url(), 5000))[0].reason == reason
     assert len(adapter.pool) == 0
@@ -294,7 +294,7 @@ def test_an_attempt_that_outlives_its_deadline_is_cut(
             visit.send(ok())
         silent(visit)
 
-    adapter = CurlAdapter(HandleOptions(ca_file=str(authority.ca_file)))
+    adapter = CurlTransport(HandleOptions(ca_file=str(authority.ca_file)))
     with HostileReceiver(behave, tls=authority.server() if scheme == "https" else None) as receiver, cutting(adapter):
         webhook = hook(receiver.url(scheme=scheme), 60_000)
         if kept:
@@ -329,7 +329,7 @@ def test_endless_meaningless_data_is_cut_off(scheme: str, before: bytes, flood: 
         while True:
             visit.send(flood)
 
-    adapter = CurlAdapter(HandleOptions())
+    adapter = CurlTransport(HandleOptions())
     with HostileReceiver(behave) as receiver, cutting(adapter):
         webhook = hook(receiver.url(scheme=scheme), 20_000)
         if kept and scheme == "http":
@@ -341,7 +341,7 @@ def test_endless_meaningless_data_is_cut_off(scheme: str, before: bytes, flood: 
 
 def test_a_kept_connection_may_receive_without_end() -> None:
     """Each attempt by itself is short, and what it receives is its own."""
-    adapter = CurlAdapter(HandleOptions(max_response_bytes=1 << 20))
+    adapter = CurlTransport(HandleOptions(max_response_bytes=1 << 20))
     answer = answering(ok(bytes(1 << 20)), keep=True)
     with HostileReceiver(answer) as receiver, cutting(adapter):
         for _ in range(20):
@@ -350,7 +350,7 @@ def test_a_kept_connection_may_receive_without_end() -> None:
 
 
 def test_a_connection_in_time_is_left_alone(receiver: Receiver) -> None:
-    adapter = CurlAdapter(HandleOptions())
+    adapter = CurlTransport(HandleOptions())
     with cutting(adapter):
         assert attempt(Sender(adapter), hook(receiver.url()))[0].delivered
         time.sleep(DEADLINE_MS / 1000 + 2 * CUT_AFTER)
@@ -359,7 +359,7 @@ def test_a_connection_in_time_is_left_alone(receiver: Receiver) -> None:
 
 
 @contextmanager
-def cutting(adapter: CurlAdapter) -> Iterator[None]:
+def cutting(adapter: CurlTransport) -> Iterator[None]:
     """Do what the supervisor does."""
     ended = threading.Event()
 

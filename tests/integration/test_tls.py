@@ -29,7 +29,7 @@ from sockudo_queue.delivery.errors import DETAIL_LENGTH, TransportFault
 from sockudo_queue.delivery.guard import Guard
 from sockudo_queue.delivery.inspection import connect
 from sockudo_queue.delivery.sender import Sender
-from sockudo_queue.delivery.transport import CurlAdapter
+from sockudo_queue.delivery.transport import CurlTransport
 from tests.helpers.certificates import Authority
 from tests.helpers.configs import app, config, webhook
 from tests.helpers.daemon import DaemonProcess
@@ -47,7 +47,7 @@ def authority(tmp_path: Path) -> Authority:
 
 
 def sender_with(**options: str) -> Sender:
-    return Sender(CurlAdapter(HandleOptions(guard=Guard(Rules()), **options)))  # type: ignore[arg-type]
+    return Sender(CurlTransport(HandleOptions(guard=Guard(Rules()), **options)))  # type: ignore[arg-type]
 
 
 def hook(receiver: Receiver | HostileReceiver, *, verify: bool = True) -> Webhook:
@@ -216,7 +216,7 @@ def test_a_handle_that_is_turned_to_another_host_goes_on_verifying(authority: Au
         Receiver(tls=authority.server()) as trusted,
         Receiver(tls=Authority(Path(authority.ca_file).parent, "b").server()) as other,
     ):
-        adapter = CurlAdapter(HandleOptions(ca_file=str(authority.ca_file)))
+        adapter = CurlTransport(HandleOptions(ca_file=str(authority.ca_file)))
         adapter.pool.limit = 1
         sender = Sender(adapter)
         assert reason(sender, hook(trusted)) == "delivered"

@@ -107,8 +107,8 @@ def test_daemon_for_a_redis_server_imports_only_what_it_needs(tmp_path: Path) ->
     program = (
         "import os, sys; from sockudo_queue import cli\n"
         "daemon = cli._make_daemon(cli._parser(only_run=True).parse_args(['run']))\n"
-        "names = ('redis.connection', 'redis.client', 'redis.cluster', 'redis.asyncio', 'tomllib',\n"
-        "    'sockudo_queue.drivers.redis.cluster', 'sockudo_queue.drivers.redis.sentinel')\n"
+        "names = ('redis.connection', 'redis.client', 'redis.cluster', 'redis.asyncio', 'tomllib', 'requests',\n"
+        "    'urllib3', 'idna', 'sockudo_queue.drivers.redis.cluster', 'sockudo_queue.drivers.redis.sentinel')\n"
         "print([name for name in names if name in sys.modules], flush=True)\n"
         "from redis import Redis; print(Redis.__module__, flush=True)\n"
         "os._exit(0)\n"
