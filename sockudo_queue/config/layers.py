@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic.fields import FieldInfo
@@ -15,13 +14,13 @@ from sockudo_queue.config.problems import ConfigProblems
 from sockudo_queue.core.secret import Secret
 
 
-@dataclass(slots=True)
 class Layer:
     """The values of one source by attribute, and the origin of each for messages."""
 
-    values: dict[str, Any] = field(default_factory=dict, repr=False)
-    origins: dict[str, str] = field(default_factory=dict)
-    host_asks_for_tls: bool = False
+    def __init__(self) -> None:
+        self.values: dict[str, Any] = {}
+        self.origins: dict[str, str] = {}
+        self.host_asks_for_tls = False
 
     def give(self, option: Option, value: Any, origin: str, problems: ConfigProblems) -> None:
         """Take a value; text of a secret is wrapped at once, so that nothing on the way can show it."""

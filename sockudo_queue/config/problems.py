@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 
 from sockudo_queue.errors import SettingsError
 
 
-@dataclass(slots=True)
 class ConfigProblems:
     """Faults stop the start, warnings do not, notes are for information. No line contains a value."""
 
-    strict: bool = False
-    faults: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    ceilings: int = 0  # faults that are nothing but a ceiling, which an operator may move
-    unusable: set[str] = field(default_factory=set)  # attributes whose value is a fault; their defaults stand in
+    def __init__(self, strict: bool = False) -> None:
+        self.strict = strict
+        self.faults: list[str] = []
+        self.warnings: list[str] = []
+        self.notes: list[str] = []
+        self.ceilings = 0  # faults that are nothing but a ceiling, which an operator may move
+        self.unusable: set[str] = set()  # attributes whose value is a fault; their defaults stand in
 
     def unknown(self, line: str, *, ours: bool = False) -> None:
         """Add an unknown name: an error if strict, or if it can only be meant for this daemon."""

@@ -20,14 +20,14 @@ _REFERENCE: Final = r"\$\{[A-Za-z_][A-Za-z0-9_]*(?::-[^}]*(?:\}|\Z)|\})"
 REFERENCE: Final = re.compile(r"\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}")
 # A string without its end goes to the end of the text, so that nothing is read twice: the time is linear.
 _TOKENS: Final = {
-    "json": re.compile(rf'(?P<text>"(?:[^"\\]|\\.?)*(?:"|\Z))|(?P<reference>{_REFERENCE})', re.DOTALL),
-    "toml": re.compile(
+    "json": rf'(?P<text>"(?:[^"\\]|\\.?)*(?:"|\Z))|(?P<reference>{_REFERENCE})',
+    "toml": (
         r'(?P<comment>#[^\n]*)|(?P<text>"""(?:[^\\]|\\.)*?(?:"""|\\?\Z)|\'\'\'.*?(?:\'\'\'|\Z)'
         r'|"(?:[^"\\\n]|\\.?)*(?:"|(?=\n)|\Z)|\'[^\'\n]*\')'
-        rf"|(?P<reference>{_REFERENCE})",
-        re.DOTALL,
+        rf"|(?P<reference>{_REFERENCE})"
     ),
 }
+"""Patterns with DOTALL, compiled when a file is read: a start needs one of them at most."""
 _BARE: Final = re.compile(r"true|false|-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 
 
@@ -50,7 +50,7 @@ def substitute_text(text: str, syntax: str, environment: Mapping[str, str]) -> S
     parts: list[str] = []
     unresolved: list[tuple[int, str]] = []
     starts, shifts, taken, length = [0], [0], 0, 0
-    for token in _TOKENS[syntax].finditer(text):
+    for token in re.finditer(_TOKENS[syntax], text, re.DOTALL):
         references = [] if token.lastgroup == "comment" else _references(text, *token.span())
         unresolved += [(each.start(), each["name"]) for each in references if _value_of(each, environment) is None]
         if token.lastgroup != "reference" or not references:

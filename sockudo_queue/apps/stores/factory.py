@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from sockudo_queue.apps.parsing.webhooks import Defaults
-from sockudo_queue.apps.stores.base import AppStore
 from sockudo_queue.config import Settings
 from sockudo_queue.errors import SettingsError
 
 if TYPE_CHECKING:
+    from sockudo_queue.apps.stores.base import AppStore
     from sockudo_queue.apps.stores.refresher import AppCacheRefresher
     from sockudo_queue.core.apps import AppRegistry
     from sockudo_queue.observability.metrics import Metrics
