@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 import pytest
 
@@ -247,6 +248,58 @@ def test_ids_that_may_not_be_claimed_are_passed_over(v2: RedisV2) -> None:
     assert take(driver).id == good
     assert is_idle(driver)
     assert v2.client.hget(v2.key("tokens"), held) == b"theirs"
+
+
+def _claimed_by_a_worker(v2: RedisV2, job_id: str) -> None:
+    v2.client.hset(v2.key("tokens"), job_id, "theirs")
+    v2.client.zadd(v2.key("active"), {job_id: 9e15})
+
+
+def _completed(v2: RedisV2, job_id: str) -> None:
+    v2.client.zadd(v2.key("completed"), {job_id: 1})
+
+
+def _without_payload(v2: RedisV2, job_id: str) -> None:
+    v2.client.hdel(v2.key("jobs"), job_id)
+
+
+def _claimed_before(v2: RedisV2, job_id: str) -> None:
+    v2.client.hset(v2.key("attempts"), job_id, 1)
+
+
+def _listed_twice(v2: RedisV2, job_id: str) -> None:
+    v2.client.linsert(v2.key("wait"), "BEFORE", job_id, job_id)
+
+
+@pytest.mark.parametrize(
+    ("change", "first_part"),
+    [(_claimed_by_a_worker, 3), (_completed, 3), (_without_payload, 3), (_claimed_before, 3), (_listed_twice, 4)],
+)
+def test_batch_ends_at_a_job_that_is_not_fresh(v2: RedisV2, change: Callable[..., None], first_part: int) -> None:
+    ids = [v2.producer.enqueue(body) for body in jobs(40)]
+    change(v2, ids[3])
+    driver = v2.driver(completed=10)
+
+    claims = driver.next_batch([], 16).claims
+
+    assert [claim.id for claim in claims] == ids[:first_part]
+    assert v2.client.zcard(v2.key("active")) == first_part + (change is _claimed_by_a_worker)
+    claims = driver.next_batch([], 16).claims
+    is_alone = change is _claimed_before
+    assert [claim.id for claim in claims] == (ids[3:4] if is_alone else ids[4:20])
+
+
+def test_a_batch_takes_few_commands_for_each_job(v2: RedisV2) -> None:
+    v2.push(*jobs(100))
+    driver = v2.driver(completed=10)
+    claims = driver.next_batch([], 16).claims
+    v2.client.config_resetstat()
+
+    driver.next_batch([Settlement(claim) for claim in claims], 16)
+
+    calls = {name: figures["calls"] for name, figures in v2.client.info("commandstats").items()}
+    assert calls.pop("cmdstat_xadd") == 32, "an event for each end and each claim"
+    assert sum(calls.values()) <= 2 * 16 + 40
 
 
 def test_keys_of_other_queues_are_left_alone(v2: RedisV2) -> None:

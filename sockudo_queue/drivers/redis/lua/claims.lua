@@ -9,11 +9,14 @@ local AHEAD = 8              -- expired leases that are looked at together
 local MAX_WAITING = 32      -- suspects that one call passes over
 local BATCH_BYTES = 65536    -- bytes of all jobs of one batch
 
--- The count of a record in a hash; what is no such number counts as none.
-local function count_in(hash, id)
-  local count = tonumber(redis.call('HGET', hash, id) or 0) or 0
+-- The count that a value stands for; what is no such number counts as none.
+local function as_count(value)
+  local count = tonumber(value or 0) or 0
   return count > 0 and math.floor(math.min(count, 1000000)) or 0
 end
+
+-- The count of a record in a hash.
+local function count_in(hash, id) return as_count(redis.call('HGET', hash, id)) end
 
 -- The first member of a sorted set whose time has come, and its score.
 local function first_due(set, now)
@@ -46,15 +49,7 @@ local function more_claims(most, waiting, delayed, now)
   return math.min(most - 1, math.floor(waiting / 2))
 end
 
--- Add what the rest of a batch holds (receipt, value and lapses of each claim) to a reply. `claim_fresh` claims one more job
--- where its bytes are no more than those that are left, and returns its receipt and value, or nil.
-local function add_batch(reply, lost, count, claim_fresh)
-  local more, left = {}, BATCH_BYTES - #reply[5]
-  for n = 1, count do
-    local receipt, value = claim_fresh(n, left)
-    if not receipt then break end
-    left = left - #value
-    more[#more + 1], more[#more + 2] = receipt, value
-  end
+-- Add the rest of a batch to a reply: receipt and value of each further claim.
+local function add_batch(reply, lost, more)
   if #more > 0 then reply[7], reply[8] = lost, more end
 end

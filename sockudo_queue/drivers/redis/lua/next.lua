@@ -175,17 +175,21 @@ local function take_fresh(list)
   return receipt and {flags, trimmed, now, receipt, returned(value), 0}
 end
 
--- Take more fresh jobs behind the first. Their ids are that of the call with a number at its end.
-local function take_batch(got)
-  local kept = ARGV[3] == 'kept'
-  local waiting = redis.call('LLEN', ready) + (kept and 0 or redis.call('LLEN', source))
+-- Take more fresh jobs behind the first, at most `left` bytes of them. Their ids are that of the call with a number at its end.
+local function take_batch(count, left)
+  local kept, more = ARGV[3] == 'kept', {}
   local stem, deadline = string.sub(ARGV[1], 1, -3), now + ARGV[2] + 0.5
-  add_batch(got, lost, more_claims(tonumber(ARGV[6]), waiting, delayed, now), function(n, most)
+  for n = 1, count do
     local id = stem .. string.format('%02x', n)
-    local receipt, value = lease_fresh(ready, id, deadline, most)
-    if receipt or kept or redis.call('LLEN', ready) > 0 then return receipt, value end
-    return lease_fresh(source, id, deadline, most)
-  end)
+    local receipt, value = lease_fresh(ready, id, deadline, left)
+    if not receipt and not kept and redis.call('LLEN', ready) == 0 then
+      receipt, value = lease_fresh(source, id, deadline, left)
+    end
+    if not receipt then break end
+    left = left - #value
+    more[2 * n - 1], more[2 * n] = receipt, value
+  end
+  return more
 end
 
 local function is_suspect(receipt) return count_of(id_of(receipt)) + 1 >= SUSPECT end
@@ -216,7 +220,11 @@ got = got
   or take_lapsed(true)
 if got then
   answer(got)
-  if is_fresh and got[6] == 0 and ARGV[6] ~= '1' then take_batch(got) end
+  if is_fresh and got[6] == 0 and ARGV[6] ~= '1' then
+    local waiting = redis.call('LLEN', ready) + (ARGV[3] == 'kept' and 0 or redis.call('LLEN', source))
+    local count = more_claims(tonumber(ARGV[6]), waiting, delayed, now)
+    add_batch(got, lost, take_batch(count, BATCH_BYTES - #got[5]))
+  end
   return got
 end
 -- With nothing to take, this says whether the server takes writes at all, before there is something.

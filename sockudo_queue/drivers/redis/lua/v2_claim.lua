@@ -74,20 +74,32 @@ local function take_delayed(only_back)
   end
 end
 
--- Claim the job that has waited longest, as the n-th one behind the first of this call. The microsecond in its word grows with
--- n, so that jobs that are put back keep their order.
-local function lease_further(n, most)
-  local id = redis.call('LINDEX', wait, -1)
-  if not id or id == '' or #id > MAX_ID_BYTES or claims_of(id) > 0 then return nil end
-  if redis.call('HEXISTS', tokens, id) == 1 or redis.call('ZSCORE', completed, id) then return nil end
-  local payload = redis.call('HGET', jobs, id)
-  if not payload or #payload > most then return nil end
-  local own_word = string.format('%s-%.0f', ARGV[1], micros + n)
-  redis.call('ZADD', active, now + ARGV[2], id)
-  redis.call('HSET', tokens, id, own_word)
-  redis.call('RPOP', wait)
-  add_event('active', id)
-  return shown(id) .. '/' .. own_word, payload
+-- Claim up to `count` jobs behind the first of this call, oldest first, with few commands for all of them together. The batch
+-- ends at the first job that is not fresh, or too large. The microsecond in a word grows with its place, so that jobs that are
+-- put back keep their order.
+local function lease_further(count, left)
+  local ids = count > 0 and redis.call('LRANGE', wait, -count, -1) or {}
+  if #ids == 0 then return {} end
+  local counts, words = redis.call('HMGET', attempts, unpack(ids)), redis.call('HMGET', tokens, unpack(ids))
+  local more, leases, owners, seen = {}, {}, {}, {}
+  for at = #ids, 1, -1 do  -- the last one has waited longest
+    local id = ids[at]
+    if id == '' or #id > MAX_ID_BYTES or seen[id] or words[at] or as_count(counts[at]) > 0 then break end
+    local payload = not redis.call('ZSCORE', completed, id) and redis.call('HGET', jobs, id)
+    if not payload or #payload > left then break end
+    local n = #more / 2 + 1
+    local own_word = string.format('%s-%.0f', ARGV[1], micros + n)
+    left, seen[id] = left - #payload, true
+    leases[2 * n - 1], leases[2 * n] = now + ARGV[2], id
+    owners[2 * n - 1], owners[2 * n] = id, own_word
+    more[2 * n - 1], more[2 * n] = shown(id) .. '/' .. own_word, payload
+  end
+  if #more == 0 then return more end
+  redis.call('ZADD', active, unpack(leases))
+  redis.call('HSET', tokens, unpack(owners))
+  redis.call('LTRIM', wait, 0, -1 - #more / 2)
+  for i = 2, #leases, 2 do add_event('active', leases[i]) end
+  return more
 end
 
 local function take_fresh()
@@ -110,7 +122,8 @@ got = got or take_delayed(ARGV[3] ~= 'due') or take_fresh() or take_delayed(fals
 if got then
   answer(got)
   if is_fresh and got[6] == 0 and ARGV[8] ~= '1' then
-    add_batch(got, lost, more_claims(tonumber(ARGV[8]), redis.call('LLEN', wait), delayed, now), lease_further)
+    local count = more_claims(tonumber(ARGV[8]), redis.call('LLEN', wait), delayed, now)
+    add_batch(got, lost, lease_further(count, BATCH_BYTES - #got[5]))
   end
   return got
 end

@@ -42,6 +42,7 @@ local function shown(id)
 end
 
 local function hidden(text)
+  if not string.find(text, '%', 1, true) then return text end
   return (string.gsub(text, '%%(%x%x)', function(digits) return string.char(tonumber(digits, 16)) end))
 end
 

@@ -13,10 +13,27 @@
 -- its webhooks is larger than many servers accept.
 local flags = {}
 
+local function parts_of(receipt)
+  local id, own_word = string.match(receipt, '^(.*)/([^/]*)$')
+  return hidden(id), own_word
+end
+
 local function is_ours(receipt)
-  local id, shown_word = string.match(receipt, '^(.*)/([^/]*)$')
-  id = hidden(id)
-  return id, redis.call('HGET', tokens, id) == shown_word
+  local id, own_word = parts_of(receipt)
+  return id, redis.call('HGET', tokens, id) == own_word
+end
+
+-- End the claims with the receipts from `first` to `last`.
+local function ack(first, last)
+  local ids, words, done = {}, {}, {}
+  for i = first, last do ids[i - first + 1], words[i - first + 1] = parts_of(ARGV[i]) end
+  local stored = redis.call('HMGET', tokens, unpack(ids))
+  for i, id in ipairs(ids) do
+    local ours = stored[i] == words[i]
+    if ours then done[#done + 1] = id end
+    flags[#flags + 1] = ours and 1 or 0
+  end
+  if #done > 0 then complete(done) end
 end
 
 -- Store one part as a record; `claims` counts those of the original record, including this one.
@@ -38,18 +55,8 @@ local function keep(kind, id, number, payload, claims)
   if kind == 'later' then add_event('retrying', id) else wake_workers() add_event('waiting', id) end
 end
 
-local at, done = 10, {}
-for _ = 1, tonumber(ARGV[9]) do
-  local id, ours = is_ours(ARGV[at])
-  at = at + 1
-  if ours then done[#done + 1] = id end
-  if #done == TRIM_BATCH_SIZE then
-    complete(done)
-    done = {}
-  end
-  flags[#flags + 1] = ours and 1 or 0
-end
-if #done > 0 then complete(done) end
+local at = 10 + ARGV[9]
+for first = 10, at - 1, TRIM_BATCH_SIZE do ack(first, math.min(first + TRIM_BATCH_SIZE, at) - 1) end
 
 while at <= #ARGV do
   local id, ours = is_ours(ARGV[at])
