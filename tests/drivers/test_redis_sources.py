@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from sockudo_queue.drivers.base import DeadLetter, Driver, Retry, Settlement
+from sockudo_queue.drivers.redis import driver as driver_module
 from sockudo_queue.drivers.redis.lists import GATHER_LIMIT
 from tests.drivers.conformance import Kept, deliver_all, is_idle, settle, take, take_all
 from tests.drivers.redis_lists import SOURCES, RedisLists
-from tests.helpers.jobs import jobs
+from tests.helpers.jobs import job, jobs
 
 IN_A_ROW = 64  # claims from one source, while the other has work
 
@@ -161,6 +162,44 @@ def test_a_busy_worker_needs_one_command_for_each_job(lists: RedisLists) -> None
     calls = {name: figures["calls"] for name, figures in lists.client.info("commandstats").items()}
     assert calls["cmdstat_evalsha"] <= 199 + 199 // IN_A_ROW * 2 + 3
     assert "cmdstat_ping" not in calls
+
+
+def test_sources_that_are_empty_are_not_asked_after_each_row_of_claims(lists: RedisLists) -> None:
+    lists.push(*jobs(1_000))
+    driver = lists.driver()
+    claims = list(driver.next_batch([], 16).claims)
+    lists.client.config_resetstat()
+
+    for _ in range(40):
+        claims = list(driver.next_batch([Settlement(claim) for claim in claims], 16).claims)
+        assert len(claims) == 16
+
+    assert lists.client.info("commandstats")["cmdstat_evalsha"]["calls"] <= 45
+
+
+@pytest.mark.parametrize("is_noticed", [True, False], ids=["noticed", "not noticed"])
+def test_source_that_was_empty_gets_its_turn(
+    lists: RedisLists, monkeypatch: pytest.MonkeyPatch, is_noticed: bool
+) -> None:
+    """Its notifier finds the job, or else it is asked again after a while."""
+    other = next(source for source in SOURCES if source != lists.pushed)
+    lists.push(*jobs(1_000))
+    driver = lists.driver()
+    claims = list(driver.next_batch([], 16).claims)
+    for _ in range(8):
+        claims = list(driver.next_batch([Settlement(claim) for claim in claims], 16).claims)
+    lists.client.rpush(other, job(2_000))
+    if is_noticed:
+        driver.wait(other, 0.01)
+    else:
+        monkeypatch.setattr(driver_module, "EMPTY_FOR", 0.0)
+
+    order = []
+    for _ in range(IN_A_ROW // 16 + 1):
+        claims = list(driver.next_batch([Settlement(claim) for claim in claims], 16).claims)
+        order += [claim.source for claim in claims]
+
+    assert other in order
 
 
 def test_connections_stay_few(lists: RedisLists) -> None:

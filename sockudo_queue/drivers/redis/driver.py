@@ -38,6 +38,8 @@ IN_A_ROW: Final = 64
 """Claims from one source in a row while another may have work."""
 REFUSED_PAUSE: Final = 2.0
 """Seconds for which a source that refuses, or whose server is silent, is left out of claims while others are served."""
+EMPTY_FOR: Final = 0.1
+"""Seconds for which a source that had nothing gets no turn beside another one, unless its notifier finds a job."""
 
 
 class _SourceStatus:
@@ -48,6 +50,12 @@ class _SourceStatus:
         self.refusal: BrokerRefused | None = None
         self.refused_at = 0.0
         self.silent_at = float("-inf")
+        self.empty_at = float("-inf")
+
+    @property
+    def may_have_work(self) -> bool:
+        """Tell whether a claim may find something here."""
+        return self.source.has_work or time.monotonic() - self.empty_at >= EMPTY_FOR
 
     @property
     def is_resting(self) -> bool:
@@ -199,7 +207,7 @@ class RedisDriver:
     def _settle_and_claim(self, settlement: Settlement) -> NextResult:
         key = settlement.claim.source
         others = self._others[key]
-        if others and self._in_a_row >= IN_A_ROW:
+        if self._ends_row(others, 1):
             self._in_a_row = 0
             result, rest = self._ask(key, settlement, "none"), [*others, key]
         else:
@@ -217,8 +225,8 @@ class RedisDriver:
     ) -> tuple[Sequence[bool], Sequence[Claim]]:
         key = settlements[0].claim.source
         others, room = self._others[key], max_claims
-        if others and max_claims:
-            room = min(max_claims, max(IN_A_ROW - self._in_a_row, 0))
+        if max_claims and self._ends_row(others, max_claims):
+            room = max(IN_A_ROW - self._in_a_row, 0)
         result = self._ask(key, None, None if room else "none", settlements, room)
         if result.claim is not None:
             return result.acked, [result.claim, *result.more]
@@ -230,6 +238,15 @@ class RedisDriver:
             return result.acked, self._claim_anywhere(others if room else [*others, key], max_claims)
         except BrokerError:
             return result.acked, []  # as above
+
+    def _ends_row(self, others: Sequence[str], claims: int) -> bool:
+        """Tell whether so many more claims end a row. A new row begins where no other source waits for its turn."""
+        if not others or self._in_a_row + claims <= IN_A_ROW:
+            return False
+        if any(self._statuses[other].may_have_work for other in others):
+            return True
+        self._in_a_row = 0
+        return False
 
     def _in_order(self) -> list[str]:
         """The sources whose notifier found jobs go first; the one that has had its row of claims goes last."""
@@ -283,6 +300,8 @@ class RedisDriver:
             self._trimmed.append(result.trimmed)
         if result.lost:
             self._lost.append(result.lost)
+        if result.claim is None and what != "none":
+            status.empty_at = time.monotonic()
         if result.claim is not None:
             claimed = 1 + len(result.more)
             self._in_a_row = self._in_a_row + claimed if key == self._last_source else claimed
