@@ -22,7 +22,8 @@ from sockudo_queue.pipeline.settlements import SettlementRecorder
 BATCH_SECONDS: Final = 0.008
 """A batch is as many jobs as this process has lately started in this time, so that is how long a job waits here."""
 MEASURED_SECONDS: Final = 0.01
-ACK_WITHIN: Final = 0.008
+ACK_WITHIN: Final = 0.016
+"""Twice `BATCH_SECONDS`: the next batch is usually fetched earlier, and takes the acks along."""
 WAIT_WITHIN: Final = 0.02
 STALE_AFTER: Final = 0.25
 """Seconds after which a waiting job is not started any more: the process was stopped, and its lease may be over."""
