@@ -11,12 +11,13 @@ import redis
 from redis.crc import key_slot
 
 from tests.helpers.redis_binaries import ServerKind
-from tests.helpers.redis_server import GIVEN_UP_LATE_MS, RedisServer
+from tests.helpers.redis_server import DRIVER_INFO, GIVEN_UP_LATE_MS, RedisServer, fields
 from tests.helpers.redis_tls import ServerTls
 from tests.helpers.waiting import eventually
 
 SLOTS: Final = 16_384
 FORM_SECONDS: Final = 30.0
+FORM_PAUSE: Final = 0.02
 FAILOVER_SECONDS: Final = 20.0
 
 
@@ -45,6 +46,7 @@ class RedisCluster:
         if tls is not None:
             options += ["--tls-cluster", "yes"]
         self._masters = masters
+        self._shared_client: redis.RedisCluster | None = None
         count = masters * 2 if replicas else masters
         self.nodes = [RedisServer(kind, password=password, tls=tls, extra=tuple(options)) for _ in range(count)]
 
@@ -59,15 +61,15 @@ class RedisCluster:
             list(pool.map(RedisServer.start, self.nodes))
         first, *others = self.nodes
         for number, node in enumerate(self.nodes[: self._masters]):
-            _cluster_command(node, "SET-CONFIG-EPOCH", number + 1)
+            node.ask("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
             share = range(SLOTS * number // self._masters, SLOTS * (number + 1) // self._masters)
-            _cluster_command(node, "ADDSLOTS", *share)
+            node.ask("CLUSTER", "ADDSLOTS", *share)
         for node in others:
-            _cluster_command(first, "MEET", "127.0.0.1", node.port)
-        eventually(self._all_know_all, FORM_SECONDS, self.log)
+            first.ask("CLUSTER", "MEET", "127.0.0.1", node.port)
+        eventually(self._all_know_all, FORM_SECONDS, self.log, pause=FORM_PAUSE)
         for master, replica in zip(self.nodes, self.nodes[self._masters :], strict=False):
-            _cluster_command(replica, "REPLICATE", node_id(master))
-        eventually(lambda: all(map(is_up, self.nodes)) and self._in_sync(), FORM_SECONDS, self.log)
+            replica.ask("CLUSTER", "REPLICATE", node_id(master))
+        eventually(self._is_formed, FORM_SECONDS, self.log, pause=FORM_PAUSE)
         return self
 
     def master_of(self, key: str, *, within: float = FAILOVER_SECONDS) -> RedisServer:
@@ -87,13 +89,21 @@ class RedisCluster:
     def client(self, **options: Any) -> redis.RedisCluster:
         """Return redis-py's own cluster client, for producers."""
         port = next(node.port for node in self.nodes if node.answers)
-        return redis.RedisCluster(host="127.0.0.1", port=port, password=self.nodes[0].password, protocol=2, **options)
+        settings: dict[str, Any] = {"password": self.nodes[0].password, "protocol": 2, "driver_info": DRIVER_INFO}
+        return redis.RedisCluster(host="127.0.0.1", port=port, **settings | options)
+
+    @property
+    def shared_client(self) -> redis.RedisCluster:
+        """Return a client for all tests that use this cluster: each new one reads the table of all commands first."""
+        if self._shared_client is None:
+            self._shared_client = self.client()
+        return self._shared_client
 
     def move_slot(self, key: str, target: RedisServer, *, finish: bool = True) -> None:
         """Move a key's slot with all its keys, one after the other, as an operator does manually."""
         source, slot = self.master_of(key), key_slot(key.encode())
-        _cluster_command(target, "SETSLOT", slot, "IMPORTING", node_id(source))
-        _cluster_command(source, "SETSLOT", slot, "MIGRATING", node_id(target))
+        target.ask("CLUSTER", "SETSLOT", slot, "IMPORTING", node_id(source))
+        source.ask("CLUSTER", "SETSLOT", slot, "MIGRATING", node_id(target))
         if finish:
             self.finish_move(key, source, target)
 
@@ -107,7 +117,7 @@ class RedisCluster:
                     client.execute_command("MIGRATE", "127.0.0.1", target.port, each, 0, 5000, *password)
         for node in (target, source, *self.nodes):
             if node.answers and "master" in _flags(node):
-                _cluster_command(node, "SETSLOT", slot, "NODE", node_id(target))
+                node.ask("CLUSTER", "SETSLOT", slot, "NODE", node_id(target))
 
     def log(self) -> str:
         """Return the end of every node's log."""
@@ -115,6 +125,8 @@ class RedisCluster:
 
     def close(self) -> None:
         """Stop every node and remove its data."""
+        if self._shared_client is not None:
+            self._shared_client.close()
         for node in self.nodes:
             node.close()
 
@@ -127,9 +139,11 @@ class RedisCluster:
     def _all_know_all(self) -> bool:
         return all(_info(node)["cluster_known_nodes"] == str(len(self.nodes)) for node in self.nodes)
 
-    def _in_sync(self) -> bool:
+    def _is_formed(self) -> bool:
         replicas = self.nodes[self._masters :]
-        return all(_replication(node).get("master_link_status") == "up" for node in replicas)
+        return all(map(is_up, self.nodes)) and all(
+            node.replication().get("master_link_status") == "up" for node in replicas
+        )
 
 
 def is_up(node: RedisServer) -> bool:
@@ -141,30 +155,18 @@ def serves(node: RedisServer, key: str) -> bool:
     """Return whether a node considers itself the master of a key."""
     slot = key_slot(key.encode())
     port = node.port
-    return any(first <= slot <= last and at[1] == port for first, last, at, *_ in _cluster_command(node, "SLOTS"))
+    return any(first <= slot <= last and at[1] == port for first, last, at, *_ in node.ask("CLUSTER", "SLOTS"))
 
 
 def node_id(node: RedisServer) -> str:
     """Return a node's name in the cluster."""
-    return str(_cluster_command(node, "MYID").decode())
+    return str(node.ask("CLUSTER", "MYID").decode())
 
 
 def _info(node: RedisServer) -> dict[str, str]:
-    return dict(line.split(":", 1) for line in _cluster_command(node, "INFO").decode().split("\r\n") if line)
+    return fields(node.ask("CLUSTER", "INFO"))
 
 
 def _flags(node: RedisServer) -> str:
-    own = next(line for line in _cluster_command(node, "NODES").decode().splitlines() if "myself" in line)
+    own = next(line for line in node.ask("CLUSTER", "NODES").decode().splitlines() if "myself" in line)
     return str(own.split()[2])
-
-
-def _replication(node: RedisServer) -> dict[str, str]:
-    with node.client() as client:
-        return {name: str(value) for name, value in client.info("replication").items()}
-
-
-def _cluster_command(node: RedisServer, *command: Any) -> Any:
-    with node.client() as client:
-        connection = client.connection_pool.get_connection()
-        connection.send_command("CLUSTER", *command)  # the raw answer, without redis-py's conversions
-        return connection.read_response(disable_decoding=True)

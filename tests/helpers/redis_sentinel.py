@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
@@ -18,11 +19,19 @@ from tests.helpers.waiting import eventually
 
 NAME: Final = "hooks"
 FORM_SECONDS: Final = 30.0
+FORM_PAUSE: Final = 0.02
+GREETING_MS: Final = 2_000  # the server's own default
+GREETING_MS_AT_START: Final = 100
 FAILOVER_SECONDS: Final = 20.0
 
 
 class SentinelServer(RedisServer):
     """One Sentinel: the server program in another mode, with a file that it writes itself."""
+
+    def greet_every(self, milliseconds: int) -> None:
+        """Set how often it announces itself to other Sentinels; before 7.0 that is fixed."""
+        with contextlib.suppress(redis.ResponseError):
+            self.ask("SENTINEL", "DEBUG", "publish-period", milliseconds)
 
     def _launch(self) -> None:
         (self.directory / "sentinel.conf").touch()
@@ -64,11 +73,13 @@ class RedisSentinels:
             client.replicaof("127.0.0.1", master.port)
         eventually(lambda: _replication(replica).get("master_link_status") == "up", FORM_SECONDS, self.log)
         for sentinel in self.sentinels:
-            with sentinel.client() as client:
-                client.execute_command("SENTINEL", "MONITOR", NAME, "127.0.0.1", master.port, 2)
-                for option, value in self._options():
-                    client.execute_command("SENTINEL", "SET", NAME, option, value)
-        eventually(self._all_know_all, FORM_SECONDS, self.log)
+            sentinel.greet_every(GREETING_MS_AT_START)
+            sentinel.ask("SENTINEL", "MONITOR", NAME, "127.0.0.1", master.port, 2)
+            for option, value in self._options():
+                sentinel.ask("SENTINEL", "SET", NAME, option, value)
+        eventually(lambda: all(map(_knows_all, self.sentinels)), FORM_SECONDS, self.log, pause=FORM_PAUSE)
+        for sentinel in self.sentinels:
+            sentinel.greet_every(GREETING_MS)
         return self
 
     def master(self) -> RedisServer:
@@ -109,19 +120,16 @@ class RedisSentinels:
         options = [("down-after-milliseconds", str(self._down_after_ms)), ("failover-timeout", "10000")]
         return options + ([("auth-pass", self.password)] if self.password else [])
 
-    def _all_know_all(self) -> bool:
-        return all(_knows_all(sentinel.client()) for sentinel in self.sentinels)
 
-
-def _knows_all(client: redis.Redis) -> bool:
-    state: Any = client.sentinel_master(NAME)
-    return bool(state["num-slaves"] == 1 and state["num-other-sentinels"] == 2 and state["flags"] == "master")
+def _knows_all(sentinel: SentinelServer) -> bool:
+    answer = iter(sentinel.ask("SENTINEL", "MASTER", NAME))
+    state = dict(zip(answer, answer, strict=True))
+    return (state[b"num-slaves"], state[b"num-other-sentinels"], state[b"flags"]) == (b"1", b"2", b"master")
 
 
 def _replication(server: RedisServer) -> dict[str, str]:
     """Return the replication fields of a server's INFO; empty if it ends in the meantime."""
     try:
-        with server.client() as client:
-            return {name: str(value) for name, value in client.info("replication").items()}
+        return server.replication()
     except redis.ConnectionError:
         return {}

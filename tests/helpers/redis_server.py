@@ -15,6 +15,7 @@ from typing import Any, Final, Literal, Self
 
 import redis
 from redis.backoff import NoBackoff
+from redis.driver_info import DriverInfo
 from redis.retry import Retry
 
 from tests.helpers.ports import free_port
@@ -28,6 +29,8 @@ GIVEN_UP_LATE_MS: Final = 20_000
 """How long servers wait for each other in tests about other things: a loaded machine must not look like a failed
 server."""
 GIVEN_UP_SOON_MS: Final = 1_000
+DRIVER_INFO: Final = DriverInfo()
+"""What each connection says of redis-py, which otherwise reads its own package's files for every one."""
 
 
 class RedisServer:
@@ -63,6 +66,7 @@ class RedisServer:
         self._process: subprocess.Popen[bytes] | None = None
         self._frozen = False
         self._clients: weakref.WeakSet[redis.Redis] = weakref.WeakSet()
+        self._asking: redis.Redis | None = None
         atexit.register(self.close)
 
     @property
@@ -90,13 +94,13 @@ class RedisServer:
         first_start = self._process is None
         self._launch()
         try:
-            eventually(self._is_ready, START_SECONDS, self.log)
+            self._wait_until_ready()
         except ServerDiedError:
             if not first_start or "already in use" not in self.log():
                 raise
             self.port = free_port()
             self._launch()
-            eventually(self._is_ready, START_SECONDS, self.log)
+            self._wait_until_ready()
         STARTED[f"{self.kind} {server_version(require_server(self.kind))}"] += 1
         return self
 
@@ -136,6 +140,7 @@ class RedisServer:
             "port": self.port,
             "password": self.password,
             "protocol": 2,
+            "driver_info": DRIVER_INFO,
             "retry": Retry(NoBackoff(), 0),
             "socket_timeout": 10.0,
             "socket_connect_timeout": 5.0,
@@ -145,6 +150,22 @@ class RedisServer:
         client = redis.Redis(**settings | options)
         self._clients.add(client)
         return client
+
+    def ask(self, *command: Any) -> Any:
+        """Send a command over a connection that is kept, and return the answer without redis-py's conversions."""
+        if self._asking is None:
+            self._asking = self.client()
+        pool = self._asking.connection_pool
+        connection = pool.get_connection()
+        try:
+            connection.send_command(*command)
+            return connection.read_response(disable_decoding=True)
+        finally:
+            pool.release(connection)
+
+    def replication(self) -> dict[str, str]:
+        """Return the replication fields of INFO."""
+        return fields(self.ask("INFO", "replication"))
 
     def log(self) -> str:
         """Return the server's own log."""
@@ -176,15 +197,18 @@ class RedisServer:
                 self._command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
 
-    def _is_ready(self) -> bool:
+    def _wait_until_ready(self) -> None:
+        with self.client(socket_timeout=1.0) as client:
+            eventually(lambda: self._is_ready(client), START_SECONDS, self.log)
+
+    def _is_ready(self, client: redis.Redis) -> bool:
         if not self.running:
             raise ServerDiedError(f"{self.kind} ended while starting:\n{self.log()}")
-        with self.client(socket_timeout=1.0) as client:
-            try:
-                # LOADING refuses the ping; the process id distinguishes our server from another one on the same port.
-                return bool(client.ping()) and client.info("server")["process_id"] == self.pid
-            except redis.RedisError:
-                return False
+        try:
+            # LOADING refuses the ping; the process id distinguishes our server from another one on the same port.
+            return bool(client.ping()) and client.info("server")["process_id"] == self.pid
+        except redis.RedisError:
+            return False
 
     def _end(self, number: signal.Signals) -> None:
         assert self._process is not None
@@ -195,6 +219,11 @@ class RedisServer:
             self._process.kill()
             self._process.wait()
             raise
+
+
+def fields(text: bytes) -> dict[str, str]:
+    """Return the fields of an answer to INFO or CLUSTER INFO."""
+    return dict(line.split(":", 1) for line in text.decode().splitlines() if ":" in line)
 
 
 def is_busy(client: redis.Redis) -> bool:

@@ -15,8 +15,14 @@ _PAUSE_BY_COST = 4
 _LONGEST_PAUSE = 0.025
 
 
-def eventually(check: Callable[[], T], timeout: float = 5.0, message: str | Callable[[], str] = "") -> T:
-    """Call `check` every 5 ms, or less often if it is costly, until its result is true, and return that.
+def eventually(
+    check: Callable[[], T],
+    timeout: float = 5.0,
+    message: str | Callable[[], str] = "",
+    *,
+    pause: float = POLL_SECONDS,
+) -> T:
+    """Call `check` every 5 ms, or with another `pause` in seconds, until its result is true, and return that.
 
     An AssertionError of `check` counts as "not yet", so a check may use asserts; the last one is shown when `timeout`
     seconds have passed. `message` may be a function if it should describe the state at the end.
@@ -36,4 +42,4 @@ def eventually(check: Callable[[], T], timeout: float = 5.0, message: str | Call
         if ended >= deadline:
             details = (message() if callable(message) else message) or repr(check)
             raise AssertionError(f"not so within {timeout:g} s: {details}") from failure
-        time.sleep(min(max(POLL_SECONDS, _PAUSE_BY_COST * (ended - began)), _LONGEST_PAUSE))
+        time.sleep(max(pause, min(_PAUSE_BY_COST * (ended - began), _LONGEST_PAUSE)))
