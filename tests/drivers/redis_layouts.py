@@ -30,8 +30,7 @@ class ClusterLists(RedisLists):
 
     def __init__(self, cluster: RedisCluster, cleanup: ExitStack, pushed: str = SOURCES[0]) -> None:
         self.cluster = cluster
-        self.client = cluster.client()
-        cleanup.callback(self.client.close)
+        self.client = cluster.shared_client
         self.pushed = pushed
         self._cleanup = cleanup
 
@@ -62,8 +61,7 @@ class ClusterV2(RedisV2):
 
     def __init__(self, cluster: RedisCluster, cleanup: ExitStack) -> None:
         self.cluster = cluster
-        self.client = cluster.client()
-        cleanup.callback(self.client.close)
+        self.client = cluster.shared_client
         self.producer = Producer(self.client)
         self._cleanup = cleanup
 

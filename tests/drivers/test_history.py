@@ -76,9 +76,8 @@ def cluster() -> Iterator[RedisCluster]:
 class TestCluster(HistoryConformance):
     @pytest.fixture
     def history(self, cluster: RedisCluster, cleanup: ExitStack) -> OnRedis:
-        client: Any = cluster.client()
+        client: Any = cluster.shared_client
         client.flushall()
-        cleanup.callback(client.close)
         return OnRedis(cluster_link(cluster), client, SOURCES[1], cleanup)
 
 

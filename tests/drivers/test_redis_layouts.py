@@ -81,7 +81,7 @@ class TestSentinelV2(DriverConformance, DeadLetterConformance):
 
 
 def test_a_cluster_shares_what_operators_decide(cluster: RedisCluster, cleanup: ExitStack) -> None:
-    cluster.client().flushall()
+    cluster.shared_client.flushall()
     links = [cluster_link(cluster) for _ in range(2)]
     for each in links:
         cleanup.callback(each.close)
