@@ -7,6 +7,7 @@ import contextlib
 import random
 from collections import deque
 from collections.abc import Callable, Collection
+from functools import cache
 from types import TracebackType
 from typing import Final, Self
 
@@ -19,6 +20,12 @@ from tests.helpers.resp import command_name, end_of_command, end_of_value, is_pu
 HANDSHAKE: Final = frozenset({"HELLO", "CLIENT", "AUTH", "SELECT", "SCRIPT"})
 
 _READ_BYTES: Final = 65_536
+
+
+@cache
+def _shared_loop() -> LoopThread:
+    """Return the loop of all proxies; one of its own for each would be most of what a proxy costs a short test."""
+    return LoopThread("redis-proxies")
 
 
 class RedisProxy:
@@ -41,8 +48,9 @@ class RedisProxy:
         self._keep_open = False
         self._delay = 0.0
         self._links: set[_Link] = set()
+        self._serving: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
-        self._loop = LoopThread("redis-proxy")
+        self._loop = _shared_loop()
         self._open = self._loop.call(asyncio.Event)
         self.heal()
 
@@ -127,13 +135,19 @@ class RedisProxy:
         """Stop listening and reset everything."""
         self.refuse()
         self.cut()
-        self._loop.close()
+        self._loop.run(self._end())
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
+
+    async def _end(self) -> None:
+        connections = list(self._serving)
+        for each in connections:
+            each.cancel()
+        await asyncio.gather(*connections, return_exceptions=True)
 
     def _cut(self) -> None:
         for link in list(self._links):
@@ -150,6 +164,10 @@ class RedisProxy:
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
+        task = asyncio.current_task()
+        assert task is not None, "asyncio runs this in a task"
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
         try:
             await self._open.wait()
             server = await asyncio.open_connection("127.0.0.1", self.upstream)
