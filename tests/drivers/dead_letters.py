@@ -14,7 +14,7 @@ import pytest
 
 from sockudo_queue.core import delivery_state
 from sockudo_queue.core.delivery_state import DeliveryState
-from sockudo_queue.drivers.base import Claim, DeadLetter, Driver, Retry, StoredDeadLetter
+from sockudo_queue.drivers.base import Claim, DeadLetter, Driver, Retry, Settlement, StoredDeadLetter
 from sockudo_queue.errors import BrokerUnavailable
 from sockudo_queue.observability.status_page.dead_letters import DeadLetterFilter
 from sockudo_queue.observability.status_page.dead_letters_view import PURGE, REPLAY
@@ -27,10 +27,13 @@ from tests.helpers.jobs import jobs
 def kill(driver: Driver, queue: DriverUnderTest, count: int) -> list[Claim]:
     """Let `count` jobs become dead letters, each with its own state."""
     queue.push(*jobs(count))
-    claims = take_all(driver)
-    for claim in claims:
-        assert settle(driver, claim, DeadLetter(b"died", "exhausted"))
-    return claims
+    killed: list[Claim] = []
+    result = driver.next(None)
+    while result.claim is not None:
+        killed.append(result.claim)
+        result = driver.next(Settlement(result.claim, (DeadLetter(b"died", "exhausted"),)))
+        assert result.accepted
+    return killed
 
 
 def find(driver: Driver, record_id: str) -> StoredDeadLetter:
