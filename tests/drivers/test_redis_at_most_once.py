@@ -131,7 +131,7 @@ def test_job_that_crashed_a_worker_counts_as_lapsed(lists: RedisLists, driver: R
 def test_the_oldest_dead_letters_give_way_and_are_counted(lists: RedisLists, cleanup: ExitStack) -> None:
     driver = lists.at_most_once()
     driver._dead_retention = 1
-    lists.push(*jobs(3))
+    lists.push(*jobs(4))
     trimmed = 0
     claims = [take(driver) for _ in range(3)]
     for claim in claims:
@@ -184,7 +184,7 @@ def test_refused_settlement_leaves_no_copy_and_is_stored_when_it_is_repeated(
 def test_a_fault_after_the_settle_does_not_hide_it(lists: RedisLists) -> None:
     with RedisProxy(lists.server.port) as proxy:
         driver = lists.at_most_once(proxy.port)
-        lists.push(b"job")
+        lists.push(b"job", b"popped in vain")
         claim = take(driver)
         proxy.drop_replies(commands=["BLPOP"], limit=1)
 
@@ -199,7 +199,8 @@ def test_a_fault_after_the_settle_does_not_hide_it(lists: RedisLists) -> None:
 def test_nothing_is_asked_between_a_pop_and_its_claim(lists: RedisLists) -> None:
     with RedisProxy(lists.server.port) as proxy:
         driver = lists.at_most_once(proxy.port)
-        driver.next(None)
+        lists.push(b"connects")
+        take(driver)
         lists.push(*jobs(2))
         proxy.drop_replies(when=lambda command: command not in {"EVALSHA", "BLPOP"})
 

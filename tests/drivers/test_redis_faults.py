@@ -403,7 +403,7 @@ def rest_six(driver: RedisDriver, proxy: RedisProxy) -> None:
 def test_one_timeout_is_enough_to_replace_every_resting_connection(lists: RedisLists) -> None:
     """The others would each cost a timeout, where the server of before fell silent without an end."""
     with RedisProxy(lists.server.port) as proxy:
-        driver = lists.over(link_to(proxy.port))
+        driver = lists.over(link_to(proxy.port, timeout=1.0))
         rest_six(driver, proxy)
         proxy.black_hole()
         with pytest.raises(BrokerUnavailable):
