@@ -14,6 +14,7 @@ from pathlib import Path
 
 import redis
 
+from tests.faults.measures import SCALE
 from tests.helpers.commands import Commands, Ran
 from tests.helpers.configs import app, config, webhook
 from tests.helpers.daemon import DaemonProcess
@@ -24,11 +25,12 @@ from tests.helpers.waiting import eventually
 
 LIST = "sockudo_queue::queue:webhooks"
 EDITS = 20
+SECONDS_BETWEEN_JOBS = 0.005 if SCALE >= 1 else 0.01
 
 
 @contextmanager
-def steady_jobs(client: redis.Redis, pause: float = 0.005) -> Iterator[list[int]]:
-    """Push numbered jobs, one each `pause` seconds, for as long as the block runs."""
+def steady_jobs(client: redis.Redis) -> Iterator[list[int]]:
+    """Push numbered jobs, one each `SECONDS_BETWEEN_JOBS`, for as long as the block runs."""
     pushed: list[int] = []
     stop = threading.Event()
 
@@ -36,7 +38,7 @@ def steady_jobs(client: redis.Redis, pause: float = 0.005) -> Iterator[list[int]
         for n in itertools.count(1):
             client.rpush(LIST, job(n))
             pushed.append(n)
-            if stop.wait(pause):
+            if stop.wait(SECONDS_BETWEEN_JOBS):
                 return
 
     thread = threading.Thread(target=push)
