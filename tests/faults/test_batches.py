@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any, Final
 
 import pytest
@@ -75,12 +76,9 @@ def test_killed_daemon_with_full_batch_loses_nothing_and_repeats_at_most_the_lim
 ) -> None:
     kills = scaled(20, 3)
     form.push(client, JOBS)
-    with daemon_on(redis_server.url, receiver.url(), **LEASE) as daemon:
-        for number in range(kills):
-            if number:
-                daemon.start()
-            daemon.wait_ready()
-            limit = int(daemon.metric(LIMIT))
+    with closing(daemon_on(redis_server.url, receiver.url(), **LEASE)) as daemon:
+        for _ in range(kills):
+            limit = int(daemon.start().wait_ready().metric(LIMIT))
             wait_for_batch(client, form, daemon)
             daemon.kill()
         at_last_kill = arrivals.distinct
@@ -93,19 +91,22 @@ def test_killed_daemon_with_full_batch_loses_nothing_and_repeats_at_most_the_lim
     figure(f"killed {kills} times with a full batch: {JOBS} jobs, 0 lost, {arrivals.duplicates} twice, limit {limit}")
 
 
+def stop_with_full_batch(daemon: DaemonProcess, client: Any, form: type[Lists] | type[V2]) -> None:
+    """Start a daemon, and stop it as soon as it holds more claims than it has workers."""
+    daemon.start().wait_ready()
+    wait_for_batch(client, form, daemon)
+    daemon.terminate()
+    assert daemon.wait(5) == 0, daemon.output()
+
+
 def test_stopped_daemon_with_full_batch_loses_and_repeats_nothing(
     redis_server: RedisServer, client: Any, receiver: Receiver, arrivals: Arrivals, form: type[Lists] | type[V2]
 ) -> None:
     stops = scaled(50, 3)
     form.push(client, JOBS)
-    with daemon_on(redis_server.url, receiver.url()) as daemon:
-        for number in range(stops):
-            if number:
-                daemon.start()
-            daemon.wait_ready()
-            wait_for_batch(client, form, daemon)
-            daemon.terminate()
-            assert daemon.wait(5) == 0, daemon.output()
+    with closing(daemon_on(redis_server.url, receiver.url())) as daemon:
+        for _ in range(stops):
+            stop_with_full_batch(daemon, client, form)
             assert client.zcard(form.active) == 0
         at_last_stop = arrivals.distinct
         daemon.start()
@@ -126,14 +127,9 @@ def test_daemon_stopped_without_a_deadline_loses_nothing(
     stops = scaled(30, 5)
     form.push(client, JOBS)
     settings = {"QUEUE_WORKERS": "16", "QUEUE_CLAIM_BATCH": "50", "QUEUE_SHUTDOWN_TIMEOUT_MS": "0"}
-    with daemon_on(redis_server.url, receiver.url(), **settings) as daemon:
-        for number in range(stops):
-            if number:
-                daemon.start()
-            daemon.wait_ready()
-            wait_for_batch(client, form, daemon)
-            daemon.terminate()
-            assert daemon.wait(5) == 0, daemon.output()
+    with closing(daemon_on(redis_server.url, receiver.url(), **settings)) as daemon:
+        for _ in range(stops):
+            stop_with_full_batch(daemon, client, form)
         daemon.start()
         arrivals.wait_for_all(JOBS, 60, log_tail(daemon))
     figure(f"stopped {stops} times at once with a full batch: {JOBS} jobs, 0 lost, {arrivals.duplicates} twice")
