@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import Final, NamedTuple
 
 _LENGTH: Final = re.compile(rb"\r\ncontent-length:[ \t]*(\d+)", re.IGNORECASE)
 
 
+class Head:
+    """The head of a request. Headers are parsed when a test reads them: most requests of a load are only counted."""
+
+    def __init__(self, head: bytes) -> None:
+        first, *self._lines = head.decode("latin-1").split("\r\n")
+        self.method, self.path, _version = first.split(" ", 2)
+
+    @functools.cached_property
+    def header_lines(self) -> tuple[tuple[str, str], ...]:
+        """All headers, with their order, case and repeats."""
+        return tuple(_header(line) for line in self._lines)
+
+    @functools.cached_property
+    def headers(self) -> dict[str, str]:
+        """The last value of each header; names are in lower case."""
+        return {name.lower(): value for name, value in self.header_lines}
+
+
 class Parsed(NamedTuple):
     """One complete request."""
 
-    method: str
-    path: str
-    header_lines: tuple[tuple[str, str], ...]
+    head: Head
     body: bytes
 
 
@@ -32,9 +49,7 @@ def parse_request(buffer: bytearray) -> Parsed | None:
         return None
     body = bytes(buffer[head_end + 4 : end])
     del buffer[:end]
-    first, *lines = head.decode("latin-1").split("\r\n")
-    method, path, _version = first.split(" ", 2)
-    return Parsed(method, path, tuple(_header(line) for line in lines), body)
+    return Parsed(Head(head), body)
 
 
 def _header(line: str) -> tuple[str, str]:

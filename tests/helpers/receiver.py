@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import random
 import ssl
 import time
@@ -10,27 +11,41 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
-from tests.helpers.http_wire import Parsed, parse_request
+from tests.helpers.http_wire import Head, Parsed, parse_request
 from tests.helpers.loop_thread import LoopThread, stop_listening
 from tests.helpers.ports import free_port
 from tests.helpers.resets import reset
 from tests.helpers.waiting import eventually
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One received request. `header_lines` keeps order, case and repeats; `headers` has lower-case names."""
+class Request(NamedTuple):
+    """One received request."""
 
-    method: str
-    path: str
-    header_lines: tuple[tuple[str, str], ...]
-    headers: dict[str, str]
+    head: Head
     body: bytes
     received_at: float  # time.monotonic() at the arrival of the last byte
     port: int  # of the receiver
     client_port: int  # identifies the connection
+
+    @property
+    def method(self) -> str:
+        return self.head.method
+
+    @property
+    def path(self) -> str:
+        return self.head.path
+
+    @property
+    def header_lines(self) -> tuple[tuple[str, str], ...]:
+        """All headers, with their order, case and repeats."""
+        return self.head.header_lines
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The last value of each header; names are in lower case."""
+        return self.head.headers
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +79,13 @@ class Answer:
 
 Script = Callable[[Request, int], Answer]
 
+
+@functools.cache
+def _shared_loop() -> LoopThread:
+    """Return the loop of all receivers of this process: some tests have dozens, and threads start and end slowly."""
+    return LoopThread("receivers")
+
+
 _OK: Final = Answer()
 _OK_WIRE: Final = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 
@@ -71,7 +93,7 @@ _OK_WIRE: Final = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 class Receiver:
     """Listens on a free port of 127.0.0.1 (or of `host`, which may be several) from its construction.
 
-    Answers 200 by default. Scripts run in the receiver's own thread and must not block. A delay affects its own
+    Answers 200 by default. Scripts run in the one thread of all receivers and must not block. A delay affects its own
     connection only.
     """
 
@@ -90,7 +112,7 @@ class Receiver:
         self._script = script
         self._connections: set[_Connection] = set()
         self._server: asyncio.Server | None = None
-        self._loop = LoopThread("receiver")
+        self._loop = _shared_loop()
         self.listen()
 
     def url(self, path: str = "/") -> str:
@@ -142,7 +164,6 @@ class Receiver:
         self.refuse()
         self._loop.run(asyncio.sleep(0.01))  # a just accepted connection is announced a few loop iterations later
         self.refuse()
-        self._loop.close()
 
     def __enter__(self) -> Self:
         return self
@@ -169,17 +190,7 @@ class Receiver:
 
     def record(self, parsed: Parsed, client_port: int) -> Answer:
         """Record a request and decide on its answer; called by the connections."""
-        headers = {name.lower(): value for name, value in parsed.header_lines}
-        request = Request(
-            parsed.method,
-            parsed.path,
-            parsed.header_lines,
-            headers,
-            parsed.body,
-            time.monotonic(),
-            self.port,
-            client_port,
-        )
+        request = Request(parsed.head, parsed.body, time.monotonic(), self.port, client_port)
         self.requests.append(request)
         return self._script(request, len(self.requests)) if self._script is not None else _OK
 
@@ -199,7 +210,7 @@ class _Connection(asyncio.Protocol):
         self._buffer = bytearray()
         self._busy = False
         self._client_port = 0
-        self._answering: asyncio.Task[None] | None = None
+        self._answering: asyncio.Task[None] | asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -224,20 +235,27 @@ class _Connection(asyncio.Protocol):
             answer = self._receiver.record(parsed, self._client_port)
             if answer is _OK:
                 self._transport.write(_OK_WIRE)
-            elif answer.delay or answer.trickle:
+            elif answer.trickle:
                 self._busy = True
-                self._answering = asyncio.get_running_loop().create_task(self._answer_later(answer))
+                self._answering = asyncio.get_running_loop().create_task(self._answer_in_drops(answer))
+            elif answer.delay:
+                self._busy = True
+                self._answering = asyncio.get_running_loop().call_later(answer.delay, self._answer_late, answer)
             else:
                 self._answer(answer)
 
-    async def _answer_later(self, answer: Answer) -> None:
-        await asyncio.sleep(answer.delay)
-        if answer.trickle:
-            for byte in answer.wire():
-                self._transport.write(bytes([byte]))
-                await asyncio.sleep(answer.trickle)
+    def _answer_late(self, answer: Answer) -> None:
         self._busy = False
-        self._answer(answer, sent=bool(answer.trickle))
+        self._answer(answer)
+        self._next_request()
+
+    async def _answer_in_drops(self, answer: Answer) -> None:
+        await asyncio.sleep(answer.delay)
+        for byte in answer.wire():
+            self._transport.write(bytes([byte]))
+            await asyncio.sleep(answer.trickle)
+        self._busy = False
+        self._answer(answer, sent=True)
         self._next_request()
 
     def _answer(self, answer: Answer, sent: bool = False) -> None:
