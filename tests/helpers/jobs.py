@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ APP_KEY: Final = "shop-key"
 APP_SECRET: Final = "shop-secret"
 TIME_MS: Final = 1_751_100_000_000
 
+_ENCODER: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
 _NUMBERED_CHANNEL: Final = re.compile(rb'"channel":"room-(\d+)"')
 
 
@@ -34,11 +36,15 @@ def job(
     `events` are inserted byte for byte. The same arguments give the same bytes, so identical jobs are `[job()] * 3`.
     """
     listed = b",".join([event(channel=f"room-{n}")] if events is None else events)
-    head = dumps({"app_key": key, "app_id": app_id, "app_secret": secret})
     time = TIME_MS + n if time_ms is None else time_ms
     signature = dumps(f"{app_id}:room-{n}:channel_occupied")
     payload = b'{"time_ms":%d,"events":[%b]}' % (time, listed)
-    return b'%b,"payload":%b,"original_signature":%b}' % (head[:-1], payload, signature)
+    return b'%b,"payload":%b,"original_signature":%b}' % (_head(app_id, key, secret), payload, signature)
+
+
+@functools.lru_cache(maxsize=1024)
+def _head(app_id: str, key: str, secret: str) -> bytes:
+    return dumps({"app_key": key, "app_id": app_id, "app_secret": secret})[:-1]
 
 
 def jobs(count: int, first: int = 1) -> list[bytes]:
@@ -59,4 +65,4 @@ def webhook_body(n: int = 1, *, events: Sequence[bytes] | None = None, time_ms: 
 
 def dumps(value: object) -> bytes:
     """Return compact JSON in raw UTF-8."""
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+    return _ENCODER.encode(value).encode()
