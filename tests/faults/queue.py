@@ -53,7 +53,11 @@ def push(client: redis.Redis, bodies: Sequence[bytes], *lists: str) -> None:
 def records(client: redis.Redis, part: str, source: str = SERVER_LIST) -> list[Record]:
     """Return the records of one set of ours (`active`, `delayed` or `dead`), by their scores."""
     members: Any = client.zrange(own_key(source, part), 0, -1, withscores=True)
-    return [_record(client, source, receipt.decode(), float(score)) for receipt, score in members]
+    receipts = [receipt.decode() for receipt, _ in members]
+    names = [receipt.rpartition("/")[0] for receipt in receipts]
+    values: Any = client.hmget(own_key(source, "records"), names) if names else []
+    scores = [float(score) for _, score in members]
+    return [_record(*each) for each in zip(receipts, scores, values, strict=True)]
 
 
 def waiting(client: redis.Redis) -> int:
@@ -86,8 +90,7 @@ def settled(daemon: DaemonProcess, outcome: str) -> int:
     return int(daemon.metric("sockudo_queue_settlements_total", outcome=outcome))
 
 
-def _record(client: redis.Redis, source: str, receipt: str, score: float) -> Record:
-    value: Any = client.hget(own_key(source, "records"), receipt.rpartition("/")[0])
+def _record(receipt: str, score: float, value: bytes | None) -> Record:
     assert value is not None, f"{receipt} has no value"
     if value[:1] != b"\x01":
         return Record(receipt, score, {}, value)
