@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import random
-from typing import Any
+from typing import Any, Final
 
-from tests.faults.queue import SERVER_LIST, SHORT_LEASE
+from tests.faults.queue import SERVER_LIST
 from tests.helpers.configs import app, config, webhook
 from tests.helpers.daemon import DaemonProcess
 from tests.helpers.jobs import event, job
 from tests.helpers.receiver import Receiver
 from tests.helpers.redis_server import RedisServer
 from tests.helpers.waiting import eventually
+
+LEASE: Final = {"QUEUE_LEASE_DURATION_MS": "1500", "QUEUE_LEASE_RENEW_INTERVAL_MS": "500"}
 
 
 def costly(receiver: Receiver) -> dict[str, Any]:
@@ -33,9 +35,9 @@ def costly_job(channels: int) -> bytes:
 def test_job_that_is_matched_for_longer_than_its_lease_is_delivered_once(
     redis_server: RedisServer, receiver: Receiver
 ) -> None:
-    with DaemonProcess(costly(receiver), SHORT_LEASE, redis_url=redis_server.url) as daemon:
+    with DaemonProcess(costly(receiver), LEASE, redis_url=redis_server.url) as daemon:
         daemon.wait_ready()
-        redis_server.client().rpush(SERVER_LIST, costly_job(600))
+        redis_server.client().rpush(SERVER_LIST, costly_job(300))  # twice the lease
         receiver.wait_for(1, 60)
         eventually(lambda: daemon.metric("sockudo_queue_settlements_total", outcome="completed") == 1, 5)
         assert daemon.events("lease.lost") == []

@@ -23,7 +23,7 @@ from tests.helpers.waiting import eventually
 pytestmark = pytest.mark.timeout(180)
 
 JOBS: Final = 20
-FIRST_BACKOFF_MS: Final = 2500 if SCALE >= 1 else 1500
+FIRST_BACKOFF_MS: Final = 2500 if SCALE >= 1 else 1000
 """Tries fall at 0, 1, 3 and 7 times this: long enough to stop and start between two of them."""
 JITTER: Final = 0.2
 SETTINGS: Final = {

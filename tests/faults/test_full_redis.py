@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import redis
 
-from tests.faults.measures import figure, scaled
+from tests.faults.measures import SCALE, figure, scaled
 from tests.faults.queue import LISTS, daemon_on, log_tail, waiting
 from tests.helpers.jobs import event, job, numbers
 from tests.helpers.receiver import Answer, Receiver, Request
@@ -14,7 +14,7 @@ from tests.helpers.waiting import eventually
 
 pytestmark = pytest.mark.timeout(180)
 
-PADDING = "x" * 1000
+PADDING = "x" * (1000 if SCALE >= 1 else 4000)
 
 
 def fill(client: redis.Redis) -> int:
