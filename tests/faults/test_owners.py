@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -28,8 +27,7 @@ WAITING = "sockudo_queue.drivers.redis.driver"
 class _KillableDaemon(DaemonProcess):
     """A daemon whose threads can be killed one by one."""
 
-    def command(self) -> list[str]:
-        return [sys.executable, "-m", "tests.faults.thread_killer", *self._arguments]
+    program = "tests.faults.thread_killer"
 
     def kill_thread_in(self, module: str) -> None:
         """Kill one thread that is in a module; it ends once it runs Python again."""

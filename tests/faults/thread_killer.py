@@ -19,7 +19,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
-from sockudo_queue.cli import main
+from sockudo_queue import cli
 
 ORDER: Final = Path("kill")
 
@@ -63,6 +63,11 @@ def _modules(frame: FrameType | None) -> Iterator[str]:
         frame = frame.f_back
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Run the command in the main thread, and obey in another."""
     threading.Thread(target=obey, daemon=True).start()
+    cli.main()
+
+
+if __name__ == "__main__":
     main()

@@ -45,6 +45,8 @@ class DaemonProcess:
 
     whole_start: ClassVar[bool] = True
     """`tests/conftest.py` clears it for most tests."""
+    program: ClassVar[str] = "sockudo_queue.__main__"
+    """The module that is run, whose function `main` is called after a fork."""
 
     def __init__(
         self,
@@ -88,7 +90,7 @@ class DaemonProcess:
         draft.replace(self.config_path)
 
     def command(self) -> list[str]:
-        return [*COMMAND, *self._arguments]
+        return self._usual_command()
 
     def start(self) -> Self:
         """Start it without waiting, see `wait_ready`."""
@@ -99,12 +101,16 @@ class DaemonProcess:
         return self
 
     def _can_fork(self) -> bool:
-        if self.whole_start or self.command() != [*COMMAND, *self._arguments]:  # a subclass may run another program
+        if self.whole_start or self.command() != self._usual_command():  # a test may start it in another way
             return False
         return fork_server.can_fork(self.environment, wiped_environment())
 
     def _fork(self, stdout: BinaryIO, stderr: BinaryIO) -> fork_server.ForkedProcess:
-        return fork_server.fork(self._arguments, self.environment, self.directory, stdout.fileno(), stderr.fileno())
+        output = stdout.fileno(), stderr.fileno()
+        return fork_server.fork(self._arguments, self.environment, self.directory, *output, program=self.program)
+
+    def _usual_command(self) -> list[str]:
+        return [*COMMAND[:-1], self.program.removesuffix(".__main__"), *self._arguments]
 
     def _execute(self, stdout: BinaryIO, stderr: BinaryIO) -> subprocess.Popen[bytes]:
         return subprocess.Popen(

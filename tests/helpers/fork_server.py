@@ -90,10 +90,17 @@ def can_fork(environment: Mapping[str, str], base: Mapping[str, str]) -> bool:
 
 
 def fork(
-    arguments: Sequence[str], environment: Mapping[str, str], directory: Path, stdout: int, stderr: int
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    directory: Path,
+    stdout: int,
+    stderr: int,
+    *,
+    program: str = "sockudo_queue.__main__",
 ) -> ForkedProcess:
-    """Start `sockudo-queue` with these arguments; standard input is empty."""
+    """Start `sockudo-queue`, or the `main` of another module, with these arguments; standard input is empty."""
     request = {
+        "program": program,
         "arguments": list(arguments),
         "environment": dict(environment),
         "directory": str(directory),

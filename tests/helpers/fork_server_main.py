@@ -60,7 +60,7 @@ def _run(request: dict[str, Any], output: list[int]) -> NoReturn:
     os.environ.clear()
     os.environ.update(request["environment"])
     sys.argv[1:] = request["arguments"]
-    importlib.import_module("sockudo_queue.__main__").main()
+    importlib.import_module(request["program"]).main()
     raise AssertionError("the main function of the program returned")
 
 
