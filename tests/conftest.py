@@ -40,22 +40,21 @@ GROUPS: Final = {
     **{
         f"tests/faults/test_{name}.py": "times"
         for name in (
-            "attempt_history",
             "backlog",
-            "batches",
             "ceilings",
-            "costly_matching",
             "hostile_receivers",
-            "isolation",
-            "limited_redis",
-            "long_run",
-            "outages",
-            "replicas",
             "sqs",
             "tenants",
-            "unknown_apps",
         )
     },
+    "tests/faults/test_batches.py::test_jobs_that_wait": "times",
+    "tests/faults/test_batches.py::test_replica_that_joins": "times",
+    "tests/faults/test_isolation.py::test_a_backlog": "times",
+    "tests/faults/test_isolation.py::test_five": "times",
+    "tests/faults/test_isolation.py::test_one": "times",
+    "tests/faults/test_outages.py::test_a_daemon_outlives_redis": "times",
+    "tests/faults/test_outages.py::test_probes": "times",
+    "tests/faults/test_unknown_apps.py::test_jobs": "times",
     "tests/e2e/test_idle.py": "times",
     "tests/drivers/test_sqs": "sqs",
     "tests/integration/test_sqs_": "sqs",
@@ -80,7 +79,7 @@ WHOLE_STARTS: Final = (
     "tests/e2e/test_signal_masks.py",
     "tests/e2e/test_start.py",
     "tests/e2e/test_start_signals.py",
-    "tests/faults/test_stopping.py",
+    "tests/faults/test_stopping.py::test_stops_during_the_start",
 )
 """Tests of a start, a stop or the memory of a whole process: their daemons are not forked, see `DaemonProcess`."""
 
