@@ -23,6 +23,7 @@ local jobs, wait, frames, framed, delayed, active, tokens, attempts, limits, fai
   records, held = unpack(KEYS)
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local now_text = string.format('%d', now)
 local micros = string.format('%.0f', time[1] * 1000000 + time[2])
 local word, keep_dead, keep_completed = ARGV[1] .. '-' .. micros, tonumber(ARGV[4]), tonumber(ARGV[5])
 local lost = 0  -- records whose payload was missing: something else has removed it
@@ -34,10 +35,11 @@ local function add_event(event, id)
   if not has_events then return end
   -- A stream that accepts no more entries (a producer may add one with the highest possible id) must not stop a claim.
   redis.pcall('XADD', events, 'MAXLEN', '~', ARGV[6], '*', 'event', event, 'job_id', id,
-    'timestamp', string.format('%d', now))
+    'timestamp', now_text)
 end
 
 local function shown(id)
+  if not string.find(id, '[^!-$&-~]') then return id end
   return (string.gsub(id, '[^!-$&-~]', function(c) return string.format('%%%02X', string.byte(c)) end))
 end
 
