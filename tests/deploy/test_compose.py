@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -35,6 +36,14 @@ FOLDER: Final = sources.ROOT / "deploy" / "compose"
 JOBS: Final = (FOLDER / "jobs.jsonl").read_bytes().splitlines()
 SERVICES: Final[dict[str, Any]] = sources.read(sources.COMPOSE)["services"]
 DAEMONS: Final = ("queue", "queue-cluster", "queue-sqs", "queue-traced")
+COMMAND: Final = re.compile(
+    r"docker compose(?: --profile (\S+))? (up|exec|stop|start|logs)((?: (?![#<])[^\s`]+)*)(?: < (\S+))?"
+)
+PAGES_WITH_COMMANDS: Final = [
+    page
+    for page in (sources.COMPOSE, *sorted((sources.ROOT / "docs").glob("*.md")))
+    if COMMAND.search(page.read_text())
+]
 
 
 def test_compose_file_is_valid() -> None:
@@ -157,6 +166,33 @@ def test_optional_services_start_only_with_their_profile() -> None:
             ), name
 
 
+def running_after(services: list[str], profile: str) -> set[str]:
+    """Return what `up` starts: the named services, or all of the profile, and those that they depend on."""
+    todo = services or [
+        name for name, service in SERVICES.items() if not service.get("profiles") or profile in service["profiles"]
+    ]
+    found: set[str] = set()
+    while todo:
+        name = todo.pop()
+        if name not in found:
+            found.add(name)
+            todo.extend(SERVICES[name].get("depends_on", ()))
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES_WITH_COMMANDS, ids=lambda page: str(page.relative_to(sources.ROOT)))
+def test_commands_of_a_page_use_services_that_it_has_started(page: Path) -> None:
+    running: set[str] = set()
+    for profile, verb, arguments, file in COMMAND.findall(page.read_text()):
+        services = [word for word in arguments.split() if not word.startswith("-")]
+        if verb == "up":
+            running |= running_after(services, profile)
+        else:
+            assert set(services[:1]) <= running, arguments
+        assert not file or (sources.ROOT / file).is_file()
+    assert running
+
+
 def test_the_jobs_of_the_file_reach_the_receiver_with_right_signatures(
     redis_server: RedisServer, tmp_path: Path
 ) -> None:
@@ -171,7 +207,7 @@ def test_the_jobs_of_the_file_reach_the_receiver_with_right_signatures(
     assert pushed.returncode == 0, pushed.stderr
     with receiver(port, printed), daemon:
         eventually(lambda: printed.read_text().count("signature valid") == len(JOBS), 15, daemon.output)
-    assert "WRONG" not in printed.read_text()
+    assert "INVALID" not in printed.read_text()
 
 
 @contextmanager
