@@ -187,10 +187,7 @@ class RedisLink:
         options = dict(self._pool.connection_kwargs)
         if self._response_timeout is not None:
             options["socket_timeout"] = self._response_timeout
-        try:
-            connection: AbstractConnection = self._pool.connection_class(**options)
-        except OSError as error:  # redis-py reads its own version from a file, which needs a free descriptor
-            raise BrokerUnavailable(f"no connection can be made: {error.strerror}") from None
+        connection: AbstractConnection = self._pool.connection_class(**options)
         try:
             connection.connect()
             _let_kernel_time(connection)
