@@ -38,10 +38,9 @@ class RedisLists:
 
     def __init__(self, server: RedisServer, cleanup: ExitStack, pushed: str = SOURCES[0]) -> None:
         self.server = server
-        self.client: Any = server.client()  # redis-py's types do not distinguish bytes from text
+        self.client: Any = server.shared_client  # redis-py's types do not distinguish bytes from text
         self.pushed = pushed
         self._cleanup = cleanup
-        cleanup.callback(self.client.close)
 
     def driver(self, *, lease: float = LEASE_SECONDS, retention: int = RETENTION) -> RedisDriver:
         return self.over(link_to(self.server.port), lease=lease, retention=retention)

@@ -28,10 +28,9 @@ class RedisV2:
 
     def __init__(self, server: RedisServer, cleanup: ExitStack) -> None:
         self.server = server
-        self.client: Any = server.client()  # redis-py's types do not distinguish bytes from text
+        self.client: Any = server.shared_client  # redis-py's types do not distinguish bytes from text
         self.producer = Producer(self.client)
         self._cleanup = cleanup
-        cleanup.callback(self.client.close)
 
     def driver(self, *, lease: float = LEASE_SECONDS, retention: int = RETENTION, completed: int = 0) -> RedisDriver:
         return self.over(self.link(), lease=lease, retention=retention, completed=completed)

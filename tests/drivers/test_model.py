@@ -50,7 +50,6 @@ class ObservedLists(RedisLists):
 
     def close(self) -> None:
         self._cleanup.close()
-        self.client.close()
 
     def stored(self) -> Stored:
         stored = Stored()
@@ -93,8 +92,6 @@ class ObservedV2(RedisV2):
 
     def close(self) -> None:
         self._cleanup.close()
-        self._lists.client.close()
-        self.client.close()
 
     def advance(self, seconds: float) -> None:
         super().advance(seconds)

@@ -66,7 +66,7 @@ class RedisServer:
         self._process: subprocess.Popen[bytes] | None = None
         self._frozen = False
         self._clients: weakref.WeakSet[redis.Redis] = weakref.WeakSet()
-        self._asking: redis.Redis | None = None
+        self._shared_client: redis.Redis | None = None
         atexit.register(self.close)
 
     @property
@@ -151,11 +151,16 @@ class RedisServer:
         self._clients.add(client)
         return client
 
+    @property
+    def shared_client(self) -> redis.Redis:
+        """Return a client for all tests that use this server."""
+        if self._shared_client is None:
+            self._shared_client = self.client()
+        return self._shared_client
+
     def ask(self, *command: Any) -> Any:
         """Send a command over a connection that is kept, and return the answer without redis-py's conversions."""
-        if self._asking is None:
-            self._asking = self.client()
-        pool = self._asking.connection_pool
+        pool = self.shared_client.connection_pool
         connection = pool.get_connection()
         try:
             connection.send_command(*command)
