@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
@@ -18,6 +19,15 @@ from tests.helpers.settings import read
 KINDS: Final = ("pgsql", "mysql", "dynamodb")
 MakeTable = Callable[..., Table]
 MakeStore = Callable[..., AppStore]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_authorities() -> Iterator[None]:
+    """Hide the machine's certificate authorities: none has signed the certificate of a server of these tests, and each
+    connection would load them all, which takes longer than most of these tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSL_CERT_FILE", os.devnull)
+        yield
 
 
 @pytest.fixture(scope="session")
