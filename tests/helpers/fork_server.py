@@ -30,10 +30,6 @@ _READ_AT_START = ("PYTHON", "LD_", "MALLOC_", "GLIBC_", "LC_", "LANG", "TZ", "OP
 # Coverage measures a process from its start.
 _NEVER_FORKED = "COVERAGE_"
 
-# With one of these settings a daemon imports AWS's library, which takes as long as all other imports.
-_OF_AWS = frozenset({("QUEUE_DRIVER", "sqs"), ("APP_MANAGER_DRIVER", "dynamodb")})
-_AWS_MODULES = ("sockudo_queue.drivers.sqs.factory", "sockudo_queue.apps.stores.dynamodb")
-
 _OF_THE_SERVER = ("PATH", "PYTHONPATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH")
 
 
@@ -107,14 +103,13 @@ def fork(
         "descriptors": resource.getrlimit(resource.RLIMIT_NOFILE),
     }
     inherited = {name: value for name, value in environment.items() if name in _OF_THE_SERVER}
-    server = _server(tuple(sorted(inherited.items())), not _OF_AWS.isdisjoint(environment.items()))
-    return ForkedProcess(server.fork(request, stdout, stderr))
+    return ForkedProcess(_server(tuple(sorted(inherited.items()))).fork(request, stdout, stderr))
 
 
 class _Server:
     """The process that forks. It ends when the test process does."""
 
-    def __init__(self, environment: Mapping[str, str], *, uses_aws: bool) -> None:
+    def __init__(self, environment: Mapping[str, str]) -> None:
         # A forked command is an orphan, which becomes a child of this process and not of process 1. So do others, and
         # nothing waits for them: they stay zombies when they end.
         if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
@@ -122,7 +117,7 @@ class _Server:
         self._lock = threading.Lock()
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            command = [sys.executable, "-P", str(_PROGRAM), str(theirs.fileno()), *(_AWS_MODULES if uses_aws else ())]
+            command = [sys.executable, "-P", str(_PROGRAM), str(theirs.fileno())]
             self._process = subprocess.Popen(
                 command, env=environment, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()], start_new_session=True
             )
@@ -146,5 +141,5 @@ class _Server:
 
 
 @functools.cache
-def _server(environment: tuple[tuple[str, str], ...], uses_aws: bool) -> _Server:
-    return _Server(dict(environment), uses_aws=uses_aws)
+def _server(environment: tuple[tuple[str, str], ...]) -> _Server:
+    return _Server(dict(environment))

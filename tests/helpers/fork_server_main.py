@@ -65,6 +65,6 @@ def _run(request: dict[str, Any], output: list[int]) -> NoReturn:
 
 
 if __name__ == "__main__":
-    for name in (*_PRELOADED, *sys.argv[2:]):
+    for name in _PRELOADED:
         importlib.import_module(name)
     _serve(socket.socket(fileno=int(sys.argv[1])))
