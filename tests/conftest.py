@@ -8,6 +8,7 @@ of the processes: those that measure times, and those with large servers. All ot
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
 import signal
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+import redis.utils
 from xdist.remote import Producer  # type: ignore[import-untyped]
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
@@ -94,6 +96,8 @@ def pytest_configure() -> None:
     for name in list(os.environ):
         if not name.startswith(_KEPT) and (name.startswith(_WIPED_PREFIXES) or name.upper().endswith(_WIPED_SUFFIX)):
             del os.environ[name]
+    # redis-py reads the metadata of its package for each client and each connection, which takes most of their time.
+    redis.utils.get_lib_version = functools.cache(redis.utils.get_lib_version)
 
 
 def pytest_collection_finish() -> None:
