@@ -19,11 +19,21 @@ def postpone_init(package: str) -> None:
     if spec is None or spec.loader is None:
         return
     module, loader, lock = module_from_spec(spec), spec.loader, threading.RLock()
+    is_running = is_done = False
 
     def run_init(name: str) -> Any:
-        with lock:
-            if vars(module).pop("__getattr__", None) is not None:
-                loader.exec_module(module)
+        nonlocal is_running, is_done
+        with lock:  # Another thread waits; the one that runs `__init__` sees what it has defined so far.
+            if is_running:
+                raise AttributeError(f"module {package!r} has no attribute {name!r}", name=name, obj=module)
+            if not is_done:
+                is_running = True
+                try:
+                    loader.exec_module(module)
+                finally:
+                    is_running, is_done = False, True
+                    if vars(module)["__getattr__"] is run_init:  # else `__init__` has defined its own
+                        del vars(module)["__getattr__"]
         return getattr(module, name)
 
     vars(module)["__getattr__"] = run_init  # Python calls it for a name that the module does not have.

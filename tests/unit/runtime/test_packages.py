@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,8 +23,9 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     directory = tmp_path / PACKAGE
     directory.mkdir()
     (directory / "__init__.py").write_text(
-        "import sys\nsys.runs = getattr(sys, 'runs', 0) + 1\nfrom .heavy import weight\n__version__ = '1.2'\n"
+        "import sys\nsys.runs += 1\nfrom . import late\nfrom .heavy import weight\n__version__ = '1.2'\n"
     )
+    (directory / "late.py").write_text("import time\ntime.sleep(0.05)\n")
     (directory / "heavy.py").write_text("weight = 7\n")
     (directory / "light.py").write_text("import postponed_package\ncolour = 'blue'\n")
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -60,6 +62,16 @@ def test_first_name_of_the_package_runs_its_init_once(package: str) -> None:
     with pytest.raises(AttributeError, match="no attribute 'colour'"):
         _ = found.colour
     assert runs() == 1
+
+
+def test_other_threads_wait_until_the_init_has_run(package: str) -> None:
+    postpone_init(package)
+    found = imported(package)
+
+    with ThreadPoolExecutor(4) as pool:
+        weights = list(pool.map(lambda _: found.weight, range(4)))
+
+    assert (weights, runs()) == ([7] * 4, 1)
 
 
 def test_imported_and_unknown_packages_are_left_alone(package: str) -> None:
