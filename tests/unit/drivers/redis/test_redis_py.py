@@ -26,11 +26,13 @@ def names(function: Any) -> set[str]:
 
 @pytest.mark.parametrize("kind", [Connection, UnixDomainSocketConnection, SSLConnection])
 def test_connection_takes_our_parser_and_gives_its_socket(kind: type[Any]) -> None:
-    connection = kind(**connection_options(1.0))
+    options = connection_options(1.0)
+    connection = kind(**options)
 
     assert isinstance(connection._parser, BoundedParser)
     assert connection._get_socket() is None
     assert connection.driver_info.formatted_name == "redis-py"
+    assert connection.driver_info is options["driver_info"], "else each reads the version from a file"
     assert connection.driver_info.lib_version == version("redis")
     assert callable(connection.send_packed_command)
     assert callable(connection.disconnect)
