@@ -78,6 +78,7 @@ class Batches:
         self._wake = wake
         self._max_size = max_size
         self._stale_after = min(STALE_AFTER, lease_seconds / 2)
+        self._late_after = lease_seconds / 2
         self._lock = threading.Lock()
         self._arrived = threading.Condition(self._lock)
         self._waiting: deque[JobInFlight] = deque()
@@ -204,13 +205,20 @@ class Batches:
         return result
 
     def _call(self, acks: Sequence[Settlement], max_claims: int) -> Batch:
-        """Send acks, claim up to `max_claims` jobs, and record how the acks ended."""
+        """Send acks, claim up to `max_claims` jobs, and record how the acks ended.
+
+        Claims whose reply came late go back: the process was stopped meanwhile, and their leases may be over.
+        """
+        asked_at = time.monotonic()
         try:
             batch = self._driver.next_batch(acks, max_claims)
         except BaseException as error:
             self._not_taken(acks, error)
             raise
         failure = self._record(acks, batch.accepted)
+        if batch.claims and time.monotonic() - asked_at > self._late_after:
+            self._return(batch.claims)
+            batch = Batch(batch.accepted, [], batch.trimmed, lost=batch.lost)
         with self._lock:
             self._measure(len(batch.claims))
         if failure is not None:
@@ -263,6 +271,13 @@ class Batches:
             self._claims[in_flight.claim.receipt] = in_flight
         with self._lock:
             self._waiting.extend(added)
+            self.filled.set()
+
+    def _return(self, claims: Sequence[Claim]) -> None:
+        """Give back claims that no worker has taken, with the next flush."""
+        settlements = [JobInFlight(claim).abandon() for claim in claims]
+        with self._lock:
+            self._unsent += settlements
             self.filled.set()
 
     def _first_waiting(self) -> Claim | None:

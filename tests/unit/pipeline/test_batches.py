@@ -246,6 +246,26 @@ def test_job_that_has_waited_for_long_is_not_started(monkeypatch: pytest.MonkeyP
     assert world.batches._first_waiting() is None
 
 
+def test_jobs_whose_reply_came_late_are_not_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process was stopped after the server had claimed them, and their leases may be over."""
+    world, now = World(), [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    ask = world.queue.next_batch
+
+    def late(acks: Sequence[Settlement], max_claims: int) -> Batch:
+        now[0] += 20.0
+        return ask(acks, max_claims)
+
+    monkeypatch.setattr(world.queue, "next_batch", late)
+    assert world.take() is None
+    monkeypatch.setattr(world.queue, "next_batch", ask)
+    world.batches.flush()
+
+    assert [settlement.claim for settlement in world.queue.settled] == world.all[:MAX_SIZE]
+    assert all(settlement.parts == (Requeue(),) for settlement in world.queue.settled)
+    assert not world.claims
+
+
 def test_job_whose_lease_was_lost_while_it_waited_is_not_started() -> None:
     world = World()
     world.take()
