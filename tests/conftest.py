@@ -49,6 +49,7 @@ GROUPS: Final = {
             "tenants",
         )
     },
+    "tests/faults/test_batches.py::test_batches_share": "times",
     "tests/faults/test_batches.py::test_jobs_that_wait": "times",
     "tests/faults/test_batches.py::test_replica_that_joins": "times",
     "tests/faults/test_isolation.py::test_a_backlog": "times",

@@ -202,6 +202,24 @@ def test_source_that_was_empty_gets_its_turn(
     assert other in order
 
 
+def test_acks_of_one_source_do_not_end_the_row_of_another(lists: RedisLists) -> None:
+    for source in SOURCES:
+        lists.client.rpush(source, *jobs(300))
+    driver = lists.driver()
+    claims = list(driver.next_batch([], 16).claims)
+    first, late = claims[0].source, []
+    while claims[0].source == first:
+        late += claims[:2]  # their acks come during the row of the other source
+        claims = list(driver.next_batch([Settlement(claim) for claim in claims[2:]], 16).claims)
+    order = [claim.source for claim in claims]
+
+    for claim in late[:-2]:
+        order += [each.source for each in driver.next_batch([Settlement(claim)], 16).claims]
+
+    assert order[:IN_A_ROW] == [claims[0].source] * IN_A_ROW
+    assert order[IN_A_ROW] == first
+
+
 def test_connections_stay_few(lists: RedisLists) -> None:
     lists.push(*jobs(100))
     driver = lists.driver()

@@ -84,7 +84,8 @@ class RedisDriver:
         self._lost: deque[int] = deque()
         self._last_source, self._in_a_row = "", 0
         self.sources: tuple[str, ...] = tuple(self._statuses)
-        self._others = {key: [other for other in self.sources if other != key] for key in self.sources}
+        # In turns, so that none of three sources starves.
+        self._others = {key: [*self.sources[n + 1 :], *self.sources[:n]] for n, key in enumerate(self.sources)}
         self.dead_letters = RedisDeadLetterStore(link, sources)
         self.peers = RedisPeers(link, sources)
         self.controls = RedisControls(link, prefix)
@@ -207,7 +208,7 @@ class RedisDriver:
     def _settle_and_claim(self, settlement: Settlement) -> NextResult:
         key = settlement.claim.source
         others = self._others[key]
-        if self._ends_row(others, 1):
+        if self._ends_row(key, 1):
             self._in_a_row = 0
             result, rest = self._ask(key, settlement, "none"), [*others, key]
         else:
@@ -225,7 +226,13 @@ class RedisDriver:
     ) -> tuple[Sequence[bool], Sequence[Claim]]:
         key = settlements[0].claim.source
         others, room = self._others[key], max_claims
-        if max_claims and self._ends_row(others, max_claims):
+        if max_claims and self._is_turn_of_another(key):
+            acked = self._ask(key, None, "none", settlements, 0).acked
+            try:
+                return acked, self._claim_anywhere(self._in_order(), max(min(max_claims, IN_A_ROW - self._in_a_row), 1))
+            except BrokerError:
+                return acked, []  # as above
+        if max_claims and self._ends_row(key, max_claims):
             room = max(IN_A_ROW - self._in_a_row, 0)
         result = self._ask(key, None, None if room else "none", settlements, room)
         if result.claim is not None:
@@ -239,19 +246,34 @@ class RedisDriver:
         except BrokerError:
             return result.acked, []  # as above
 
-    def _ends_row(self, others: Sequence[str], claims: int) -> bool:
-        """Tell whether so many more claims end a row. A new row begins where no other source waits for its turn."""
-        if not others or self._in_a_row + claims <= IN_A_ROW:
+    def _ends_row(self, key: str, claims: int) -> bool:
+        """Tell whether so many more claims of a source end its row.
+
+        A new row begins where no other source waits for its turn.
+        """
+        others = self._others[key]
+        if not others or key != self._last_source or self._in_a_row + claims <= IN_A_ROW:
             return False
         if any(self._statuses[other].may_have_work for other in others):
             return True
         self._in_a_row = 0
         return False
 
+    def _is_turn_of_another(self, key: str) -> bool:
+        """Tell whether another source has a row of claims that is not over. The acks of `key` must not end it."""
+        last = self._last_source
+        return last not in {"", key} and self._in_a_row < IN_A_ROW and self._source(last).has_work
+
     def _in_order(self) -> list[str]:
-        """The sources whose notifier found jobs go first; the one that has had its row of claims goes last."""
-        tired = self._last_source if self._in_a_row >= IN_A_ROW else None
-        return sorted(self.sources, key=lambda key: (key == tired, not self._source(key).has_work))
+        """Return the sources in the order in which they are asked.
+
+        Those whose notifier found jobs go first, and of them the one whose row of claims is not over. The one that has
+        had its row goes last.
+        """
+        last = self._last_source
+        tired = last if self._in_a_row >= IN_A_ROW else None
+        keys = [last, *self._others[last]] if last else self.sources
+        return sorted(keys, key=lambda key: (key == tired, not self._source(key).has_work))
 
     def _claim_anywhere(self, keys: Sequence[str], max_claims: int = 1) -> Sequence[Claim]:
         """Claim from the first source that has something. Raises a refusal only where every source refuses."""
