@@ -12,7 +12,8 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from types import TracebackType
+from typing import Any, BinaryIO, NamedTuple, Self
 
 from sockudo_queue import cli
 from tests.helpers import fork_server
@@ -82,12 +83,13 @@ def _standard_input(data: bytes) -> Iterator[None]:
 class CommandProcess:
     """A command as a process of its own, which is forked if its environment allows that. Standard input is empty.
 
-    The environment is complete; `wiped_environment` has no settings. Output goes to files, which can be read meanwhile.
+    The environment is complete; `wiped_environment` has no settings. Output goes to files, which can be read within its
+    `with` block, whose end kills the process.
     """
 
     def __init__(self, arguments: Sequence[str], environment: Mapping[str, str], directory: Path = Path("/")) -> None:
         self._arguments = list(arguments)
-        self._out, self._err = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115 - `finish` closes them
+        self._out, self._err = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115 - `close` closes them
         start = self._fork if fork_server.can_fork(environment, wiped_environment()) else self._execute
         self._process = start(environment, directory)
 
@@ -102,6 +104,7 @@ class CommandProcess:
             stdin=subprocess.DEVNULL,
             stdout=self._out,
             stderr=self._err,
+            start_new_session=True,  # Ctrl-C on the terminal must reach the tests only
         )
 
     @property
@@ -118,22 +121,29 @@ class CommandProcess:
         self._process.send_signal(number)
 
     def finish(self, timeout: float = 60.0) -> subprocess.CompletedProcess[str]:
-        """Wait for its end; it is killed after `timeout` seconds."""
-        try:
-            code = self._process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            self.signal(signal.SIGKILL)
-            self._process.wait(10)
-            raise
+        """Wait for its end, for at most `timeout` seconds."""
+        code = self._process.wait(timeout)
+        return subprocess.CompletedProcess(self._arguments, code, self.stdout(), self.stderr())
+
+    def close(self) -> None:
+        """Kill it, and forget its output."""
         with self._out, self._err:
-            return subprocess.CompletedProcess(self._arguments, code, self.stdout(), self.stderr())
+            self.signal(signal.SIGKILL)  # does nothing if it has ended
+            self._process.wait(10)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
 
 
 def run_process(
     *arguments: str, environment: Mapping[str, str], directory: Path = Path("/")
 ) -> subprocess.CompletedProcess[str]:
     """Run a command as a process of its own, see `CommandProcess`."""
-    return CommandProcess(arguments, environment, directory).finish()
+    with CommandProcess(arguments, environment, directory) as process:
+        return process.finish()
 
 
 def _content(file: BinaryIO) -> str:

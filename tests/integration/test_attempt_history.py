@@ -465,11 +465,8 @@ def test_dead_letter_shows_each_try(redis_server: RedisServer, receiver: Receive
 class Followed:
     """`attempts --follow --json` as a process, and the lines that it has written."""
 
-    def __init__(self, url: str) -> None:
-        settings = {"REDIS_URL": url, "QUEUE_REDIS_RESPONSE_TIMEOUT_MS": "500"}
-        self._process = CommandProcess(
-            ("attempts", "--follow", "--json", "--limit", "1"), wiped_environment() | settings
-        )
+    def __init__(self, process: CommandProcess) -> None:
+        self._process = process
 
     @property
     def error_lines(self) -> list[str]:
@@ -488,23 +485,31 @@ class Followed:
         return ended.returncode, ended.stderr.splitlines()
 
 
+@contextmanager
+def following(url: str) -> Iterator[Followed]:
+    settings = {"REDIS_URL": url, "QUEUE_REDIS_RESPONSE_TIMEOUT_MS": "500"}
+    arguments = ("attempts", "--follow", "--json", "--limit", "1")
+    with CommandProcess(arguments, wiped_environment() | settings) as process:
+        yield Followed(process)
+
+
 def test_following_goes_on_over_a_restart_of_the_server() -> None:
     with RedisServer(appendonly=True, appendfsync="always") as server, stored_on(server) as store:
         write(store, SERVER_LIST, row(0))
-        followed = Followed(server.url)
-        eventually(lambda: followed.jobs == ["job-0"], 10, lambda: "".join(followed.error_lines))
-        write(store, SERVER_LIST, row(1))
-        eventually(lambda: followed.jobs == ["job-0", "job-1"], 10)
-        server.kill()
-        eventually(lambda: any("retrying" in line for line in followed.error_lines), 20)
-        server.start()
-        eventually(lambda: any("answers again" in line for line in followed.error_lines), 20)
-        write(store, SOURCES[1], row(2), row(3))
-        eventually(lambda: followed.jobs == ["job-0", "job-1", "job-2", "job-3"], 10)
-        code, error_lines = followed.end()
-        assert code == 1
-        assert len([line for line in error_lines if "retrying" in line]) == 1
-        assert "Traceback" not in "".join(error_lines)
+        with following(server.url) as followed:
+            eventually(lambda: followed.jobs == ["job-0"], 10, lambda: "".join(followed.error_lines))
+            write(store, SERVER_LIST, row(1))
+            eventually(lambda: followed.jobs == ["job-0", "job-1"], 10)
+            server.kill()
+            eventually(lambda: any("retrying" in line for line in followed.error_lines), 20)
+            server.start()
+            eventually(lambda: any("answers again" in line for line in followed.error_lines), 20)
+            write(store, SOURCES[1], row(2), row(3))
+            eventually(lambda: followed.jobs == ["job-0", "job-1", "job-2", "job-3"], 10)
+            code, error_lines = followed.end()
+            assert code == 1
+            assert len([line for line in error_lines if "retrying" in line]) == 1
+            assert "Traceback" not in "".join(error_lines)
 
 
 def test_entry_that_comes_before_the_first_page_is_shown_once(store: RedisHistory) -> None:
@@ -521,13 +526,13 @@ def test_entry_that_comes_before_the_first_page_is_shown_once(store: RedisHistor
 def test_following_names_a_source_that_cannot_be_read_and_goes_on_with_it_later() -> None:
     with RedisServer() as server, stored_on(server) as store, server.client() as client:
         client.set(own_key(BASE, "attempts"), "mine")
-        followed = Followed(server.url)
-        eventually(lambda: any("cannot be read" in line for line in followed.error_lines), 10)
-        write(store, SERVER_LIST, row(1))
-        eventually(lambda: followed.jobs == ["job-1"], 10)
-        client.delete(own_key(BASE, "attempts"))
-        eventually(lambda: any("can be read again" in line for line in followed.error_lines), 10)
-        write(store, BASE, row(2))
-        eventually(lambda: followed.jobs == ["job-1", "job-2"], 10)
-        _, error_lines = followed.end()
-        assert len([line for line in error_lines if BASE in line]) == 2
+        with following(server.url) as followed:
+            eventually(lambda: any("cannot be read" in line for line in followed.error_lines), 10)
+            write(store, SERVER_LIST, row(1))
+            eventually(lambda: followed.jobs == ["job-1"], 10)
+            client.delete(own_key(BASE, "attempts"))
+            eventually(lambda: any("can be read again" in line for line in followed.error_lines), 10)
+            write(store, BASE, row(2))
+            eventually(lambda: followed.jobs == ["job-1", "job-2"], 10)
+            _, error_lines = followed.end()
+            assert len([line for line in error_lines if BASE in line]) == 2

@@ -304,8 +304,8 @@ def test_two_replays_at_once_double_nothing(run: Commands, lists: RedisLists) ->
         kill(lists, job(number), exhausted(f"j{number}"))
     environment = wiped_environment() | run.environment | {"QUEUE_CONFIG_FILE": str(run.config_path)}
     command = ("dead-letters", "replay", "--all", "--json")
-    both = [CommandProcess(command, environment) for _ in range(2)]
-    reports = [json.loads(each.finish(30).stdout) for each in both]
+    with CommandProcess(command, environment) as first, CommandProcess(command, environment) as second:
+        reports = [json.loads(each.finish(30).stdout) for each in (first, second)]
     assert sum(each["replayed"] for each in reports) == 60
     assert lists.driver().depth()["delayed"] == 60
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 
@@ -127,8 +128,20 @@ def test_output_of_a_command_is_read_while_it_runs_and_a_signal_ends_it(
     settings = {"REDIS_URL": redis_server.url} | variables
     with redis_server.client() as client:
         client.set(own_key(SERVER_LIST, "attempts"), "of another type")
-        followed = CommandProcess(("attempts", "--follow"), wiped_environment() | settings)
-        eventually(lambda: "cannot be read" in followed.stderr(), 10)
-        assert (psutil.Process(followed.pid).cmdline()[-2:] != ["attempts", "--follow"]) is forked
-        followed.signal(signal.SIGINT)
-        assert followed.finish(10).returncode == 1
+        with CommandProcess(("attempts", "--follow"), wiped_environment() | settings) as followed:
+            eventually(lambda: "cannot be read" in followed.stderr(), 10)
+            assert (psutil.Process(followed.pid).cmdline()[-2:] != ["attempts", "--follow"]) is forked
+            followed.signal(signal.SIGINT)
+            assert followed.finish(10).returncode == 1
+
+
+@pytest.mark.parametrize("variables", [{}, {"PYTHONUTF8": "1"}], ids=["forked", "whole"])
+def test_command_that_still_runs_is_killed_at_the_end_of_its_block(
+    redis_server: RedisServer, variables: dict[str, str]
+) -> None:
+    settings = {"REDIS_URL": redis_server.url} | variables
+    with CommandProcess(("attempts", "--follow"), wiped_environment() | settings) as followed:
+        process = psutil.Process(followed.pid)
+        with pytest.raises(subprocess.TimeoutExpired):
+            followed.finish(0.05)
+    assert not process.is_running()
