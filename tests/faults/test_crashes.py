@@ -106,9 +106,11 @@ def test_nothing_is_lost_when_one_reply_in_ten_is(
             # The last settlement may have been taken and its reply lost. A job whose claims lapse runs alone, and what
             # others claimed then is put back.
             eventually(lambda: _ended(daemon) == _claims(daemon) >= count, 10, lambda: _counts(daemon))
+            completed, unconfirmed = settled(daemon, "completed"), settled(daemon, "unconfirmed")
         lost = len(proxy.dropped)
 
     assert lost > count // 20
+    assert completed <= count <= completed + unconfirmed, "no job is completed twice, or without a settlement"
     assert arrivals.duplicates == 0  # a lost reply costs a lease at most; nothing was sent for it
     figure(_figure_line(f"{lost} replies lost{' in silence' if silent else ''}", arrivals, began))
 
