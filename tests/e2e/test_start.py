@@ -13,6 +13,7 @@ from tests.faults.queue import SERVER_LIST, daemon_on, push
 from tests.helpers.configs import app, config, webhook
 from tests.helpers.daemon import DaemonProcess
 from tests.helpers.jobs import APP_ID, job, jobs
+from tests.helpers.pages import Pages
 from tests.helpers.receiver import Receiver
 from tests.helpers.redis_server import RedisServer
 from tests.helpers.waiting import eventually
@@ -166,6 +167,16 @@ def test_a_daemon_that_restarts_within_a_second_gets_its_port_again(
             assert daemon.wait() == 0
             daemon.start()
         daemon.wait_ready()
+
+
+def test_pages_are_shown_by_a_daemon_that_has_imported_nothing_else(redis_server: RedisServer) -> None:
+    """Other tests of pages fork their daemons from a process that has imported some of them."""
+    settings = {"QUEUE_METRICS_PASSWORD": CANARY, "QUEUE_HISTORY": "all"}
+    file = config(app(webhook("http://127.0.0.1:9/", name="orders")))
+    with DaemonProcess(file, settings, redis_url=redis_server.url) as daemon:
+        pages = Pages(daemon.wait_ready().metrics_port, CANARY)
+        for path in ("/", "/attempts", "/dead-letters", f"/webhook?app={APP_ID}&webhook=orders"):
+            assert pages.get(path).status == 200, path
 
 
 def run(file: dict[str, Any], environment: dict[str, str], *arguments: str) -> tuple[int, DaemonProcess]:

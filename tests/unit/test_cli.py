@@ -147,6 +147,21 @@ def test_daemon_imports_the_clients_that_find_servers(tmp_path: Path, link: str,
 
 
 @pytest.mark.parametrize(
+    ("config", "kinds"),
+    [
+        ('{"queue": {"driver": "sqs"}, "app_manager": {"driver": "dynamodb"}}', "SqsDriver DynamodbStore"),
+        ('{"app_manager": {"driver": "pgsql"}}', "RedisDriver PostgresStore"),
+        ('{"app_manager": {"driver": "mysql"}}', "RedisDriver MysqlStore"),
+    ],
+)
+def test_daemon_imports_what_its_driver_and_app_store_need(tmp_path: Path, config: str, kinds: str) -> None:
+    """Other tests fork their daemons from a process that has imported all drivers."""
+    program = "print(type(daemon._driver).__name__, type(daemon._refresher._store).__name__)"
+
+    assert lines_of_built_daemon(program, tmp_path, config) == [kinds]
+
+
+@pytest.mark.parametrize(
     "rest", [["--strict", "--config", "a.json"], ["--help"], ["--nonsense"], ["more"], ["-x", "-"]]
 )
 def test_parser_of_run_alone_parses_like_the_whole_one(rest: list[str], capsys: pytest.CaptureFixture[str]) -> None:
