@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from typing import Any, Final
 
+from tests.faults.measures import SCALE
 from tests.faults.queue import SERVER_LIST
 from tests.helpers.configs import app, config, webhook
 from tests.helpers.daemon import DaemonProcess
@@ -13,7 +14,8 @@ from tests.helpers.receiver import Receiver
 from tests.helpers.redis_server import RedisServer
 from tests.helpers.waiting import eventually
 
-LEASE: Final = {"QUEUE_LEASE_DURATION_MS": "1500", "QUEUE_LEASE_RENEW_INTERVAL_MS": "500"}
+LEASE_MS: Final = 3000 if SCALE >= 1 else 1500
+LEASE: Final = {"QUEUE_LEASE_DURATION_MS": str(LEASE_MS), "QUEUE_LEASE_RENEW_INTERVAL_MS": str(LEASE_MS // 3)}
 
 
 def costly(receiver: Receiver) -> dict[str, Any]:
@@ -37,7 +39,7 @@ def test_job_that_is_matched_for_longer_than_its_lease_is_delivered_once(
 ) -> None:
     with DaemonProcess(costly(receiver), LEASE, redis_url=redis_server.url) as daemon:
         daemon.wait_ready()
-        redis_server.client().rpush(SERVER_LIST, costly_job(300))  # twice the lease
+        redis_server.client().rpush(SERVER_LIST, costly_job(LEASE_MS // 5))  # takes twice the lease
         receiver.wait_for(1, 60)
         eventually(lambda: daemon.metric("sockudo_queue_settlements_total", outcome="completed") == 1, 5)
         assert daemon.events("lease.lost") == []
