@@ -25,7 +25,8 @@ from pathlib import Path
 _PROGRAM = Path(__file__).with_name("fork_server_main.py")
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 # An interpreter or the C library reads these when a program begins, and so not in a forked process. OpenTelemetry reads
-# its own when tracing is imported and started, which is after the fork.
+# its own when `opentelemetry.sdk.trace` is imported and tracing starts. Both are after the fork, although redis-py
+# imports other parts of it before.
 _READ_AT_START = ("PYTHON", "LD_", "MALLOC_", "GLIBC_", "LC_", "LANG", "TZ", "OPENSSL_")
 # Coverage measures a process from its start.
 _NEVER_FORKED = "COVERAGE_"

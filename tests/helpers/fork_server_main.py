@@ -10,8 +10,7 @@ import socket
 import sys
 from typing import Any, NoReturn
 
-# Imports nearly all that a daemon imports; the rest is imported after the fork. That includes the tracing of
-# OpenTelemetry, which reads variables during its import.
+# Imports nearly all that a daemon imports; the rest is imported after the fork.
 _PRELOADED = (
     "sockudo_queue.cli",
     "sockudo_queue.daemon",
@@ -67,4 +66,5 @@ def _run(request: dict[str, Any], output: list[int]) -> NoReturn:
 if __name__ == "__main__":
     for name in _PRELOADED:
         importlib.import_module(name)
+    assert "opentelemetry.sdk.trace" not in sys.modules, "it reads variables during its import"
     _serve(socket.socket(fileno=int(sys.argv[1])))
