@@ -33,6 +33,7 @@ def kill(driver: Driver, queue: DriverUnderTest, count: int) -> list[Claim]:
         killed.append(result.claim)
         result = driver.next(Settlement(result.claim, (DeadLetter(b"died", "exhausted"),)))
         assert result.accepted
+    assert len(killed) == count
     return killed
 
 
