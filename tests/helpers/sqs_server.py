@@ -85,8 +85,12 @@ class SqsServer:
 
     def _turn_clock(self, how: str) -> None:
         with self._clock_lock:
-            self._clock.request("GET", f"/{how}")
-            self._clock.getresponse().read()
+            try:
+                self._clock.request("GET", f"/{how}")
+                self._clock.getresponse().read()
+            except BaseException:
+                self._clock.close()  # else it would refuse the requests of all later tests
+                raise
 
     def close(self) -> None:
         """Stop the process; may be called twice."""
