@@ -15,7 +15,7 @@ from sockudo_queue.drivers.base import DeadLetter, Driver, Retry, Settlement
 from sockudo_queue.drivers.redis import driver as driver_module
 from sockudo_queue.drivers.redis.lists import GATHER_LIMIT
 from tests.drivers.conformance import Kept, deliver_all, is_idle, settle, take, take_all
-from tests.drivers.redis_lists import SOURCES, RedisLists
+from tests.drivers.redis_lists import SOURCES, RedisLists, link_to
 from tests.helpers.jobs import job, jobs
 from tests.helpers.waiting import eventually
 
@@ -56,6 +56,26 @@ def test_neither_source_starves(lists: RedisLists, drained: Any, first_rung: str
     assert {source: order.count(source) for source in SOURCES} == dict.fromkeys(SOURCES, 300)
     # Of 600, the last of one source may stand alone at the end.
     assert longest_row(order[: 300 + 300 // IN_A_ROW]) <= IN_A_ROW
+
+
+def test_none_of_three_sources_starves_with_many_claims_in_flight(lists: RedisLists) -> None:
+    """Each of five workers settles its own job and claims the next one, as with batches of one."""
+    sources = (*SOURCES, "sockudo_queue::third")
+    for source in sources:
+        lists.client.rpush(source, *jobs(300))
+    driver = lists.over(link_to(lists.server.port), sources=sources)
+    for source in sources:
+        driver.wait(source, 0.01)
+
+    held = [driver.next(None).claim for _ in range(5)]
+    order = []
+    for turn in range(4 * IN_A_ROW):
+        claim = held[turn % 5]
+        assert claim is not None
+        order.append(claim.source)
+        held[turn % 5] = driver.next(Settlement(claim)).claim
+
+    assert min(order.count(source) for source in sources) >= IN_A_ROW // 2
 
 
 def test_the_oldest_of_each_source_is_shown(lists: RedisLists) -> None:

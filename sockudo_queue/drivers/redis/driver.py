@@ -208,7 +208,9 @@ class RedisDriver:
     def _settle_and_claim(self, settlement: Settlement) -> NextResult:
         key = settlement.claim.source
         others = self._others[key]
-        if self._ends_row(key, 1):
+        if self._is_turn_of_another(key):
+            result, rest = self._ask(key, settlement, "none"), self._in_order()
+        elif self._ends_row(key, 1):
             self._in_a_row = 0
             result, rest = self._ask(key, settlement, "none"), [*others, key]
         else:
@@ -260,7 +262,7 @@ class RedisDriver:
         return False
 
     def _is_turn_of_another(self, key: str) -> bool:
-        """Tell whether another source has a row of claims that is not over. The acks of `key` must not end it."""
+        """Tell whether another source has a row of claims that is not over. Settlements of `key` must not end it."""
         last = self._last_source
         return last not in {"", key} and self._in_a_row < IN_A_ROW and self._source(last).has_work
 
