@@ -120,6 +120,11 @@ class AppSource:
             )
         except SettingsError as error:
             return self._refuse(error, forced)
+        except (ImportError, OSError) as error:
+            # Some values need a module that is imported at their first use, for example `idna`, which takes a
+            # descriptor. So this, too, may end without a change of the file.
+            self._seen = None
+            return self._refuse(SettingsError([f"a module cannot be imported: {type(error).__name__}"]), forced)
         self._registry.replace(parsed.apps)
         self._digest, self._reported = digest, ()
         return Reload(True, parsed.warnings)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import threading
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -174,6 +176,35 @@ def test_change_without_free_descriptors_is_applied_later(watched: Watched) -> N
     assert taken.applied
     assert watched.host() == "two"
     assert watched.source.poll() is None
+
+
+@pytest.mark.parametrize("fault", [ModuleNotFoundError("No module named 'idna'"), OSError(24, "Too many open files")])
+def test_change_that_needs_a_module_that_cannot_be_imported_is_applied_later(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    """`idna` is imported for the first URL that needs it. Its import may fail while descriptors are short, or while a
+    package is being replaced."""
+
+    def refuse(name: str, *_: object) -> None:
+        if name == "idna":
+            raise fault
+
+    watched.source.poll()
+    watched.write(json.dumps(config(app(webhook("https://b\u00fccher.example.test/"), app_id="shop"))))
+    monkeypatch.delitem(sys.modules, "idna", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [SimpleNamespace(find_spec=refuse), *sys.meta_path])
+    result = watched.source.poll()
+    assert result is not None
+    assert not result.applied
+    assert result.lines[0].startswith("the previous apps stay in use: a module cannot be imported: ")
+    assert watched.source.poll() is None
+    assert watched.host() == "one"
+
+    monkeypatch.undo()
+    result = watched.source.poll()
+    assert result is not None
+    assert result.applied
+    assert watched.host() == "xn--bcher-kva"
 
 
 def test_reload_reads_the_file_whatever_its_age(watched: Watched) -> None:
