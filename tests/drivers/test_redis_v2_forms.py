@@ -267,13 +267,24 @@ def _claimed_before(v2: RedisV2, job_id: str) -> None:
     v2.client.hset(v2.key("attempts"), job_id, 1)
 
 
+def _too_long(v2: RedisV2, job_id: str) -> None:
+    v2.client.linsert(v2.key("wait"), "BEFORE", job_id, "x" * 10_000)
+
+
 def _listed_twice(v2: RedisV2, job_id: str) -> None:
     v2.client.linsert(v2.key("wait"), "BEFORE", job_id, job_id)
 
 
 @pytest.mark.parametrize(
     ("change", "first_part"),
-    [(_claimed_by_a_worker, 3), (_completed, 3), (_without_payload, 3), (_claimed_before, 3), (_listed_twice, 4)],
+    [
+        (_claimed_by_a_worker, 3),
+        (_completed, 3),
+        (_without_payload, 3),
+        (_claimed_before, 3),
+        (_listed_twice, 4),
+        (_too_long, 4),
+    ],
 )
 def test_batch_ends_at_a_job_that_is_not_fresh(v2: RedisV2, change: Callable[..., None], first_part: int) -> None:
     ids = [v2.producer.enqueue(body) for body in jobs(40)]

@@ -78,13 +78,17 @@ end
 -- ends at the first job that is not fresh, or too large. The microsecond in a word grows with its place, so that jobs that are
 -- put back keep their order.
 local function lease_further(count, left)
-  local ids = count > 0 and redis.call('LRANGE', wait, -count, -1) or {}
+  local ids, listed = {}, count > 0 and redis.call('LRANGE', wait, -count, -1) or {}
+  for at = #listed, 1, -1 do  -- the last one has waited longest
+    local id = listed[at]
+    if id == '' or #id > MAX_ID_BYTES then break end
+    ids[#ids + 1] = id
+  end
   if #ids == 0 then return {} end
   local counts, words = redis.call('HMGET', attempts, unpack(ids)), redis.call('HMGET', tokens, unpack(ids))
   local more, leases, owners, seen = {}, {}, {}, {}
-  for at = #ids, 1, -1 do  -- the last one has waited longest
-    local id = ids[at]
-    if id == '' or #id > MAX_ID_BYTES or seen[id] or words[at] or as_count(counts[at]) > 0 then break end
+  for at, id in ipairs(ids) do
+    if seen[id] or words[at] or as_count(counts[at]) > 0 then break end
     local payload = not redis.call('ZSCORE', completed, id) and redis.call('HGET', jobs, id)
     if not payload or #payload > left then break end
     local n = #more / 2 + 1
