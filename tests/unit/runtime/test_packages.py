@@ -74,6 +74,17 @@ def test_other_threads_wait_until_the_init_has_run(package: str) -> None:
     assert (weights, runs()) == ([7] * 4, 1)
 
 
+def test_init_that_fails_runs_again_at_the_next_use(package: str, tmp_path: Path) -> None:
+    source = tmp_path / PACKAGE / "__init__.py"
+    source.write_text("import sys\nsys.runs += 1\nif sys.runs == 1: raise OSError('no free descriptor')\nname = 3\n")
+    postpone_init(package)
+    found = imported(package)
+    with pytest.raises(OSError, match="no free descriptor"):
+        _ = found.name
+
+    assert (found.name, runs()) == (3, 2)
+
+
 def test_imported_and_unknown_packages_are_left_alone(package: str) -> None:
     before = imported(package)
 
