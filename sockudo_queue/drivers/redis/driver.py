@@ -249,7 +249,7 @@ class RedisDriver:
             return result.acked, []  # as above
 
     def _ends_row(self, key: str, claims: int) -> bool:
-        """Tell whether so many more claims of a source end its row.
+        """Tell whether this number of further claims ends the row of a source.
 
         A new row begins where no other source waits for its turn.
         """
