@@ -34,10 +34,10 @@ class LambdaSender:
     """Invokes functions with AWS's default chain of credentials. Safe from any thread."""
 
     def __init__(
-        self, adapter: CurlTransport, *, retry_every_status: bool = False, allowed: Iterable[str] = ("*",)
+        self, transport: CurlTransport, *, retry_every_status: bool = False, allowed: Iterable[str] = ("*",)
     ) -> None:
         """`allowed`: the functions that may be invoked, as webhooks name them; `*` matches any text."""
-        self._adapter = adapter
+        self._transport = transport
         self._allowed = tuple(allowed)
         self._retry_every_status = retry_every_status
         self._lock = threading.Lock()
@@ -57,7 +57,7 @@ class LambdaSender:
         try:
             url, headers, credentials = self._signed(webhook.lambda_target, body)
             timeout = webhook.request_timeout_ms / 1000
-            answer = self._adapter.post(url, (b"Expect:",), headers, body, timeout=timeout, guarded=False)
+            answer = self._transport.post(url, (b"Expect:",), headers, body, timeout=timeout, guarded=False)
         except TransportFault as fault:
             return from_failure(fault.failure, str(fault)), False
         except Exception as error:  # noqa: BLE001 - AWS's library raises many errors, mostly about credentials
