@@ -10,9 +10,7 @@ import json
 import shutil
 import sys
 import time
-import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import zip_longest
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TextIO
 
 from sockudo_queue.runtime import streams
@@ -24,6 +22,7 @@ if TYPE_CHECKING:
 REDRAW_SECONDS: Final = 0.2
 MIN_COLUMN_WIDTH: Final = 10
 """Minimum width of a table column; if that does not fit, the table is wider than the terminal."""
+COLUMN_GAP: Final = 2
 
 
 def print_line(line: str = "") -> None:
@@ -60,44 +59,27 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, indent: int
 
     A cell that is too wide goes on in the next line. The first column holds what a person copies and stays whole.
     """
-    shown = [tuple(headings), *[tuple(map(visible, row)) for row in rows]]
-    widths = [max(map(_columns, column)) for column in zip(*shown, strict=True)]
+    from prettytable import PrettyTable, TableStyle  # here, since it takes 0.1 s and most output has no table
+
+    drawn = PrettyTable(headings, align="l", break_on_hyphens=False)
+    drawn.set_style(TableStyle.PLAIN_COLUMNS)
+    drawn.right_padding_width = COLUMN_GAP
+    drawn.header = False  # The headings are a row, since only cells wrap.
+    drawn.add_rows([list(map(visible, row)) for row in (headings, *rows)])
     if sys.stdout.isatty():
-        widths = fitted(widths, shutil.get_terminal_size().columns - indent)
-    return [" " * indent + line for row in shown for line in _lines(row, widths)]
+        widths = _narrowed(drawn.rows, shutil.get_terminal_size().columns - indent)
+        drawn.max_width = dict(zip(headings, widths, strict=True))
+    return [" " * indent + line.rstrip() for line in drawn.get_string().split("\n")]
 
 
-def fitted(widths: Sequence[int], columns: int) -> list[int]:
+def _narrowed(rows: Sequence[Sequence[str]], columns: int) -> list[int]:
     """Return the widths of a table's columns that fit a terminal; the widest columns except the first are narrowed."""
-    first, *others = widths
-    while others and first + sum(others) + 2 * len(others) > columns and max(others) > MIN_COLUMN_WIDTH:
+    from wcwidth import width
+
+    first, *others = (max(map(width, cells)) for cells in zip(*rows, strict=True))
+    while others and first + sum(others) + COLUMN_GAP * len(others) > columns and max(others) > MIN_COLUMN_WIDTH:
         others[others.index(max(others))] -= 1
     return [first, *others]
-
-
-def _lines(row: Sequence[str], widths: Sequence[int]) -> Iterator[str]:
-    for parts in zip_longest(*map(_wrapped, row, widths), fillvalue=""):
-        cells = (part + " " * (width - _columns(part)) for part, width in zip(parts, widths, strict=True))
-        yield "  ".join(cells).rstrip()
-
-
-def _wrapped(text: str, width: int) -> Iterator[str]:
-    """Yield the lines of a cell, broken at blanks if possible."""
-    while _columns(text) > width:
-        end = next(end for end in range(len(text), 0, -1) if _columns(text[:end]) <= width or end == 1)
-        end = text.rfind(" ", 1, end + 1) if " " in text[1 : end + 1] else end
-        yield text[:end]
-        text = text[end:].lstrip()
-    yield text
-
-
-def _columns(text: str) -> int:
-    """Return how many columns of a terminal a text takes: ideographs take two, combining marks none."""
-    if text.isascii():
-        return len(text)
-    return sum(
-        2 if unicodedata.east_asian_width(each) in "WF" else 0 if unicodedata.combining(each) else 1 for each in text
-    )
 
 
 def plural(count: int, one: str, many: str = "") -> str:

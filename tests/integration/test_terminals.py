@@ -86,6 +86,18 @@ def test_table_fits_the_terminal(columns: int, lines: int, variables: dict[str, 
     assert "日本語" in rows[-1]
 
 
+def test_wide_characters_and_a_first_column_with_blanks_on_a_narrow_terminal() -> None:
+    rows = [("the shop of the second-warehouse", "日本語の注文通知", "open"), ("日本", "e\u0301" * 12, "open")]
+
+    assert on_terminal(TABLE.replace(repr(ROWS), repr(rows)).replace('"REASON", ', ""), 20).splitlines() == [
+        "    COUNT                             APP         WEBHOOK",
+        "    the shop of the second-warehouse  日本語の注  open",
+        "                                      文通知",
+        "    日本                              " + "e\u0301" * 10 + "  open",
+        "                                      " + "e\u0301" * 2,
+    ]
+
+
 def test_table_in_a_pipe_is_whole() -> None:
     heading, long, short = in_pipe(TABLE).stdout.splitlines()
 

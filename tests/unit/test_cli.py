@@ -67,16 +67,17 @@ def test_no_library_is_imported_without_need() -> None:
         "def loaded(*names): return [name for name in names if name in sys.modules]\n"
         "print(loaded('sockudo_queue.commands.usage', 'pydantic', 'msgspec', 'dataclasses'))\n"
         "import sockudo_queue.commands.dead_letters, sockudo_queue.commands.operators\n"
-        "print(loaded('requests', 'pycurl', 'redis', 'structlog'))\n"
+        "print(loaded('requests', 'pycurl', 'redis', 'structlog', 'prettytable', 'wcwidth', 'tqdm'))\n"
         "import sockudo_queue.commands.check\n"
         "print(loaded('prometheus_client', 'werkzeug', 'structlog', 'redis'))\n"
         "import sockudo_queue.daemon\n"
         "pages = 'sockudo_queue.observability.status_page.'\n"
         "print(loaded('jinja2', 'boto3', 'opentelemetry', pages + 'page', pages + 'dead_letters_pages'))\n"
+        "print(loaded('prettytable', 'wcwidth', 'tqdm'))\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
 
-    assert done.stdout == "[]\n" * 4
+    assert done.stdout == "[]\n" * 5
 
 
 def test_no_command_loads_a_plugin_of_pydantic(tmp_path: Path) -> None:
@@ -125,7 +126,8 @@ def test_daemon_for_a_redis_server_imports_only_what_it_needs(tmp_path: Path) ->
     """Each of them costs every start 4 to 45 ms."""
     program = (
         "names = ('redis.connection', 'redis.client', 'redis.cluster', 'redis.asyncio', 'tomllib', 'requests',\n"
-        "    'urllib3', 'idna', 'sockudo_queue.drivers.redis.cluster', 'sockudo_queue.drivers.redis.sentinel')\n"
+        "    'urllib3', 'idna', 'prettytable', 'wcwidth', 'sockudo_queue.drivers.redis.cluster',\n"
+        "    'sockudo_queue.drivers.redis.sentinel')\n"
         "print([name for name in names if name in sys.modules])\n"
         "from redis import Redis; print(Redis.__module__)"
     )
