@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -65,3 +66,43 @@ def test_it_waits_for_the_notification_of_the_program_that_pages_name() -> None:
     assert value("Type") == "notify"
     assert value("ExecStart").split()[:2] == [PROGRAM, "run"]
     assert PROGRAM in (sources.ROOT / "docs" / "deployment.md").read_text()
+
+
+def test_documented_installation_needs_no_folder_that_a_minimal_system_lacks(tmp_path: Path) -> None:
+    # Debian's systemd brings /etc/systemd/system, but not /etc/sysusers.d.
+    system, checkout, programs = tmp_path / "system", tmp_path / "checkout", tmp_path / "programs"
+    (system / "etc" / "systemd" / "system").mkdir(parents=True)
+    shutil.copytree(UNIT.parent, checkout / "deploy" / "systemd")
+    (checkout / "config.json").write_text("{}")
+    programs.mkdir()
+    pip = system / "opt" / "sockudo-queue" / "bin" / "pip"
+    pip.parent.mkdir(parents=True)
+    for program in (programs / "python3", programs / "systemctl", programs / "systemd-sysusers", pip):
+        program.symlink_to(shutil.which("true") or "/bin/true")
+    commands = re.sub(r"(^|(?<= ))(?=/(etc|opt)/)", str(system), documented_commands(), flags=re.MULTILINE)
+    commands = commands.replace("-g sockudo-queue", f"-g {os.getgid()}")
+    done = subprocess.run(
+        ["bash", "-euc", commands],
+        cwd=checkout,
+        env={"PATH": f"{programs}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    installed = {str(path.relative_to(system)) for path in (system / "etc").rglob("*") if path.is_file()}
+    assert installed == {
+        "etc/sockudo-queue/config.json",
+        "etc/sockudo-queue/environment",
+        "etc/systemd/system/sockudo-queue.service",
+        "etc/sysusers.d/sockudo-queue.conf",
+    }
+
+
+def documented_commands() -> str:
+    page = (sources.ROOT / "docs" / "deployment.md").read_text()
+    section = page[page.index("\n## systemd\n") :]
+    found = re.search(r"^```sh\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
+    assert found is not None
+    return found[1]
