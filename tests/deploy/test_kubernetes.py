@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -162,6 +163,17 @@ def test_the_configuration_is_where_the_image_looks_and_is_one_that_the_daemon_t
     )
     assert outcome.warnings == ()
     assert json.loads(secrets["sockudo-config"]["config.json"])["app_manager"]["array"]["apps"]
+
+
+def test_troubleshooting_runs_commands_in_the_daemons_container() -> None:
+    page = (sources.ROOT / "docs" / "troubleshooting.md").read_text()
+    row = r"\[(\S+\.yaml)\]\(\S+\) \| `kubectl exec deploy/(\S+) (?:-c (\S+) )?-- sockudo-queue "
+    commands = re.findall(row, page)
+    assert [manifest for manifest, _, _ in commands] == ["standalone.yaml", "sidecar.yaml"]
+    for manifest, deployment, container in commands:
+        assert deployment == sources.manifest(manifest, "Deployment")["metadata"]["name"]
+        # Without -c, kubectl takes the first container that is not an init container.
+        assert (container or pod(manifest)["containers"][0]["name"]) == daemon(manifest)["name"]
 
 
 def test_network_policy_selects_the_daemon_and_lets_only_its_traffic_through() -> None:
