@@ -44,7 +44,7 @@ def _connection(host: str, port: int, tls: bool) -> http.client.HTTPConnection:
     import ssl  # here, since few need it
 
     # The certificate is for the name by which others reach the daemon, and a probe has nothing to hide.
-    context = ssl._create_unverified_context()  # noqa: S323, SLF001 - kubelet's probes do the same
+    context = ssl._create_unverified_context()  # noqa: S323, SLF001 - kubelet's probes do the same  # nosec B323
     return http.client.HTTPSConnection(host, port, timeout=SECONDS, context=context)
 
 

@@ -1,16 +1,21 @@
-"""What scripts/audit reports of packages: vulnerable, clean, or not checked, which never counts as clean."""
+"""Results of scripts/audit: packages that are vulnerable, clean or not checked, and exceptions in our own code."""
 
 from __future__ import annotations
 
 import json
+import re
+import tomllib
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "audit_packages.py"
+ROOT: Final = Path(__file__).parents[2]
+SCRIPT = ROOT / "scripts" / "audit_packages.py"
+# ruff looks for passwords in more places than bandit.
+ONLY_RUFF: Final = {"105"}
 SOUND = {"name": "redis", "version": "8.1.0", "vulns": []}
 HOLE = {"id": "PYSEC-2026-1", "aliases": ["CVE-2026-1"], "fix_versions": ["2.1", "3.0"], "description": "…"}
 HOLED = {"name": "idna", "version": "2.0", "vulns": [HOLE]}
@@ -49,3 +54,16 @@ def test_missing_answer_is_reported_as_not_checked(report: str) -> None:
     lines, code = judge(report, "Traceback\n  File\nConnectionError: no such host\n")
     assert code == 3
     assert lines == ["packages: NOT CHECKED, pip-audit could not fetch advisories: ConnectionError: no such host"]
+
+
+def test_exceptions_from_security_rules_of_ruff_apply_to_bandit_too() -> None:
+    bandit = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["bandit"]
+    needless = {name.removeprefix("B") for name in bandit["skips"]} | ONLY_RUFF
+    missing = []
+    for path in sorted((ROOT / "sockudo_queue").rglob("*.py")):
+        for line in path.read_text().splitlines():
+            ruffs = line.partition("# noqa:")[2].partition(" - ")[0]
+            bandits = line.partition("# nosec")[2]
+            numbers = set(re.findall(r"\bS(\d{3})\b", ruffs)) - needless - set(re.findall(r"\bB(\d{3})\b", bandits))
+            missing += [f"{path.name}: # nosec B{number}" for number in sorted(numbers)]
+    assert missing == []
