@@ -1,9 +1,11 @@
-"""Imports single modules of a package without running the package's `__init__`."""
+"""Imports less of other packages: single modules without their package's `__init__`, or no optional ones."""
 
 from __future__ import annotations
 
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec, module_from_spec
 from typing import Any
 
@@ -39,3 +41,16 @@ def postpone_init(package: str) -> None:
 
     vars(module)["__getattr__"] = run_init  # Python calls it for a name that the module does not have.
     sys.modules[package] = module
+
+
+@contextmanager
+def hidden(package: str) -> Iterator[None]:
+    """Let imports of a package fail inside the block, as if it were not installed, unless it was imported before."""
+    if package in sys.modules:
+        yield
+        return
+    sys.modules[package] = None  # type: ignore[assignment] # documented: the import raises ModuleNotFoundError
+    try:
+        yield
+    finally:
+        del sys.modules[package]

@@ -126,7 +126,7 @@ def test_daemon_for_a_redis_server_imports_only_what_it_needs(tmp_path: Path) ->
     """Each of them costs every start 4 to 45 ms."""
     program = (
         "names = ('redis.connection', 'redis.client', 'redis.cluster', 'redis.asyncio', 'tomllib', 'requests',\n"
-        "    'urllib3', 'idna', 'prettytable', 'wcwidth', 'sockudo_queue.drivers.redis.cluster',\n"
+        "    'urllib3', 'idna', 'prettytable', 'wcwidth', 'opentelemetry', 'sockudo_queue.drivers.redis.cluster',\n"
         "    'sockudo_queue.drivers.redis.sentinel')\n"
         "print([name for name in names if name in sys.modules])\n"
         "from redis import Redis; print(Redis.__module__)"

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from sockudo_queue.runtime.packages import postpone_init
+from sockudo_queue.runtime.packages import hidden, postpone_init
 
 PACKAGE = "postponed_package"
 
@@ -93,3 +93,19 @@ def test_imported_and_unknown_packages_are_left_alone(package: str) -> None:
 
     assert imported(package) is before
     assert (runs(), "no_such_package_anywhere" in sys.modules) == (1, False)
+
+
+def test_hidden_package_cannot_be_imported_until_the_end_of_the_block(package: str) -> None:
+    with pytest.raises(ModuleNotFoundError), hidden(package):
+        imported(f"{package}.heavy")
+
+    assert imported(f"{package}.heavy").weight == 7
+
+
+def test_imported_package_is_not_hidden(package: str) -> None:
+    before = imported(package)
+
+    with hidden(package):
+        assert imported(f"{package}.light").colour == "blue"
+
+    assert imported(package) is before
