@@ -190,7 +190,7 @@ class DaemonOnV2(Daemon):
 
 
 def floor(threads: int = THREADS) -> Subject:
-    """Return the floor: only the daemon's claim script and bare libcurl in threads."""
+    """Return the floor: only the daemon's script, with batches, and bare libcurl in threads."""
     return Command("floor", ["-m", "benchmarks.floor"], slowness=1, threads=threads)
 
 
