@@ -81,6 +81,8 @@ def test_documented_installation_needs_no_folder_that_a_minimal_system_lacks(tmp
         program.symlink_to(shutil.which("true") or "/bin/true")
     commands = re.sub(r"(^|(?<= ))(?=/(etc|opt)/)", str(system), documented_commands(), flags=re.MULTILINE)
     commands = commands.replace("-g sockudo-queue", f"-g {os.getgid()}")
+    absolute = set(re.findall(r"(?<![\w.…:/])/[^\s'\";&|)]+", re.sub(r"#.*", "", commands))) - {"/dev/null"}
+    assert {path for path in absolute if not path.startswith(str(tmp_path))} == set(), "it must not leave the folder"
     done = subprocess.run(
         ["bash", "-euc", commands],
         cwd=checkout,
