@@ -34,7 +34,7 @@ class SettlementRecorder:
             self._taken[receiver].update(numbers)
 
     def excuse(self, deliveries: int) -> None:
-        """Allow so many further deliveries to come twice: they were in hand when something was killed or cut."""
+        """Allow this number of deliveries to come twice: they were in flight when something was killed or cut."""
         with self._lock:
             self.excused += deliveries
 

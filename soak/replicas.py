@@ -67,7 +67,7 @@ class Replica:
         self.samples: list[Sample] = []
         self.exit_codes: list[int] = []
         self.longest_stop = 0.0
-        self.deaths: list[str] = []  # exit codes and last words of ends that nobody asked for
+        self.deaths: list[str] = []  # exit codes and last lines of processes that ended unexpectedly
         self._endpoints = endpoints
         self._edits = 0
         url = redis_url.rpartition("@")[0] + f"@127.0.0.1:{proxy.port}/0"
