@@ -144,7 +144,8 @@ class DeliverySettings(SettingsGroup):
         SettingInfo(
             "queue.delivery.allowed_networks",
             "QUEUE_DELIVERY_ALLOWED_NETWORKS",
-            "Networks that webhooks may reach, even if the guard would refuse them.",
+            "Networks that webhooks may reach although the guard would refuse their addresses. Its rules about ports "
+            "still apply, and the queue servers and this daemon's own ports stay refused.",
             example="10.1.0.0/16",
         ),
     ] = ()
