@@ -20,6 +20,13 @@ from sockudo_queue.runtime.streams import visible
 OBEY_SECONDS: Final = 2
 """Seconds within which all daemons apply an operation."""
 
+_INSTEAD: Final = {
+    "pause": 'to pause a webhook, set "paused": true for it in the app file',
+    "resume": 'a webhook is paused only by "paused": true in the app file; remove it there',
+    "try-now": 'use "Try now" on the status page of each daemon',
+}
+"""What to do with a driver whose daemons share nothing that a command could change."""
+
 
 def pause(options: argparse.Namespace) -> int:
     """Pause a webhook. Not an error if it is already paused."""
@@ -126,8 +133,7 @@ def _reached(options: argparse.Namespace) -> Iterator[_Action | None]:
     where = (
         'queue.driver is "none", so nothing is delivered'
         if driver == "none"
-        else f'with the driver {driver}, commands cannot reach the daemons; to pause a webhook, set "paused": '
-        "true for it in the app file"
+        else f"with the driver {driver}, commands cannot reach the daemons; {_INSTEAD[options.prog]}"
     )
     print_error(f"{options.prog}: {where}")
     yield None
