@@ -2,7 +2,7 @@
 
 Exit codes: 0 stopped as requested, 1 a second signal arrived or a claim could not be returned to the queue (for
 commands: negative result, or only partly done), 2 invalid settings, 3 could not start, or the queue server cannot be
-used, 4 too many thread crashes.
+used, 4 too many thread crashes, or the main thread failed.
 
 The modules of a command are imported when it runs, so that "version" and "health" start fast. The texts of the help are
 imported when a help is printed.
@@ -47,6 +47,14 @@ _VERSION: Final = f"{_PROGRAM} {__version__}"
 Command = Callable[[argparse.Namespace], int]
 
 
+class _OptionalCommand(argparse.HelpFormatter):
+    """Puts a sub-command that may be omitted into brackets, which argparse does not."""
+
+    def _format_args(self, action: argparse.Action, default_metavar: str) -> str:
+        text = super()._format_args(action, default_metavar)
+        return text if action.required or action.nargs != argparse.PARSER else f"[{text}]"
+
+
 class _Parser(argparse.ArgumentParser):
     """Accepts options and other arguments in any order.
 
@@ -63,6 +71,8 @@ class _Parser(argparse.ArgumentParser):
 
     def add_commands(self, metavar: str, *, required: bool = True) -> argparse._SubParsersAction[Any]:
         """Add sub-commands, of which one must be given if `required`."""
+        if not required:
+            self.formatter_class = _OptionalCommand
         added: argparse._SubParsersAction[Any] = self.add_subparsers(required=required, metavar=metavar)
         self._commands, self._needs_command = added.choices, required
         return added
@@ -170,7 +180,7 @@ def _parser(*, only_run: bool = False) -> argparse.ArgumentParser:
     strict = argparse.ArgumentParser(add_help=False)
     strict.add_argument("--strict", action="store_true", help="treat unknown settings and invalid webhooks as errors")
     machine = argparse.ArgumentParser(add_help=False)
-    machine.add_argument("--json", action="store_true", help="write JSON")
+    machine.add_argument("--json", action="store_true", help="write JSON instead of text")
     run = commands.add_parser("run", parents=[configured, strict], help="deliver webhooks until stopped")
     run.set_defaults(command=_run)
     if only_run:
@@ -186,7 +196,11 @@ def _parser(*, only_run: bool = False) -> argparse.ArgumentParser:
     check.set_defaults(command=_tool("check", "check"))
     push = commands.add_parser("push", parents=[configured, machine], help="add jobs to the queue, as Sockudo would")
     push.add_argument(
-        "file", nargs="?", default="-", metavar="FILE", help="one job per line; - is standard input (default)"
+        "file",
+        nargs="?",
+        default="-",
+        metavar="FILE",
+        help="file with one job per line, as JSON; - is standard input (default)",
     )
     push.set_defaults(command=_tool("push", "push"))
     _add_dead_letters(commands, configured, machine)
@@ -195,13 +209,20 @@ def _parser(*, only_run: bool = False) -> argparse.ArgumentParser:
     stats = commands.add_parser(
         "stats", parents=[configured, machine], help="show the queue, dead letters and webhooks"
     )
-    stats.add_argument("--url", action="append", metavar="URL", help="address of a daemon; can be given several times")
+    stats.add_argument(
+        "--url",
+        action="append",
+        metavar="URL",
+        help="ask the daemon at this URL, not the one in the settings; can be given several times",
+    )
     stats.set_defaults(command=_tool("stats", "stats"))
     _add_tests(commands, configured, machine)
     demo = commands.add_parser("demo", help="run a demo with two receivers and without Redis")
     demo.set_defaults(command=_demo)
     health = commands.add_parser("health", parents=[machine], help="check whether the daemon on this host is alive")
-    health.add_argument("--ready", action="store_true", help="check whether it is ready instead")
+    health.add_argument(
+        "--ready", action="store_true", help="check whether it is ready (/readyz) instead of alive (/livez)"
+    )
     health.set_defaults(command=_health)
     version = commands.add_parser("version", help="print the version")
     version.set_defaults(command=_version)
@@ -225,17 +246,21 @@ def _add_dead_letters(
     named.add_argument("--all", action="store_true", help="select all dead letters")
     listing = verbs.add_parser("list", parents=[*parents, chosen], help="list dead letters, the newest last")
     listing.add_argument(
-        "--limit", metavar="N", type=_limit, help="list the newest N; 0 is all (default: 50, with --json all)"
+        "--limit", metavar="N", type=_limit, help="list the newest N; 0 means all (default: 50, with --json all)"
     )
     listing.set_defaults(command=_tool("dead_letters", "list_dead_letters"))
     show = verbs.add_parser("show", parents=parents, help="show a dead letter without secrets")
     show.add_argument("id", metavar="ID", help="id of a dead letter, or of a job for all its dead letters")
-    show.add_argument("--raw", metavar="FILE", help="write the job's bytes, including the secret; - is standard output")
+    show.add_argument(
+        "--raw",
+        metavar="FILE",
+        help="write the job's bytes to a new file, the app's secret included; - is standard output",
+    )
     show.set_defaults(command=_tool("dead_letters", "show"))
     replay = verbs.add_parser("replay", parents=[*parents, chosen, named], help="deliver dead letters again")
     replay.add_argument("--to", metavar="NAME", help="deliver to this webhook instead of the original one")
-    replay.add_argument("--rate", metavar="N", type=_rate, help="replay at most N per second")
-    replay.add_argument("--dry-run", action="store_true", help="only count the dead letters")
+    replay.add_argument("--rate", metavar="N", type=_rate, help="replay at most N dead letters per second")
+    replay.add_argument("--dry-run", action="store_true", help="only count what would be replayed")
     replay.set_defaults(command=_tool("replays", "replay"))
     purge = verbs.add_parser("purge", parents=[*parents, chosen, named], help="delete dead letters after confirmation")
     purge.add_argument("--yes", action="store_true", help="skip the confirmation")
@@ -252,18 +277,24 @@ def _add_attempts(commands: argparse._SubParsersAction[Any], *parents: argparse.
     attempts.add_argument("--event", metavar="TYPE", help="only with an event of this type")
     attempts.add_argument("--outcome", choices=OUTCOMES, help="only with this outcome")
     attempts.add_argument("--status", metavar="N", type=_status, help="only with this HTTP status")
-    attempts.add_argument("--reason", metavar="WORD", help="only with this reason (status-503) or class (status)")
     attempts.add_argument(
-        "--since", metavar="TIME", type=_moment, help="only after this time: 15m, or 2026-03-01T12:00Z"
+        "--reason",
+        metavar="WORD",
+        help="only with this reason, such as status-503 or exhausted, or this class, such as status",
     )
-    attempts.add_argument("--until", metavar="TIME", type=_moment, help="only before this time")
-    attempts.add_argument("--limit", metavar="N", type=_page_limit, default=50, help="list the newest N (default: 50)")
-    attempts.add_argument("--page", metavar="TOKEN", help="show an older page, by the token below the previous page")
+    attempts.add_argument(
+        "--since", metavar="TIME", type=_moment, help="only after this time, such as 15m (ago) or 2026-03-01T12:00Z"
+    )
+    attempts.add_argument("--until", metavar="TIME", type=_moment, help="only before this time, in the same form")
+    attempts.add_argument(
+        "--limit", metavar="N", type=_page_limit, default=50, help="show the newest N entries (default: 50)"
+    )
+    attempts.add_argument("--page", metavar="TOKEN", help="show the next older page; TOKEN is printed below each page")
     attempts.add_argument("--follow", action="store_true", help="print new entries until interrupted")
     # Options before the verb must not be overwritten by the defaults of the verb.
     again = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
     again.add_argument("--config", metavar="FILE", help="settings file, JSON or TOML; can be Sockudo's own file")
-    again.add_argument("--json", action="store_true", help="write JSON")
+    again.add_argument("--json", action="store_true", help="write JSON instead of text")
     verbs = attempts.add_commands("VERB", required=False)
     show = verbs.add_parser("show", parents=[again], help="show all recorded attempts of a job, by webhook")
     show.add_argument("show_job", metavar="JOB", help="id of the job, as in X-Sockudo-Job-Id")
@@ -277,7 +308,7 @@ def _add_attempts(commands: argparse._SubParsersAction[Any], *parents: argparse.
 def _add_operators(commands: argparse._SubParsersAction[Any], *parents: argparse.ArgumentParser) -> None:
     for name, function, text in (
         ("pause", "pause", "hold the deliveries of a webhook until it is resumed"),
-        ("resume", "resume", "deliver to a paused webhook again"),
+        ("resume", "resume", "end the pause of a webhook"),
         ("try-now", "try_now", "close the circuit breaker of a webhook"),
     ):
         command = commands.add_parser(name, parents=parents, help=text)
@@ -290,21 +321,29 @@ def _add_tests(
     commands: argparse._SubParsersAction[argparse.ArgumentParser], *parents: argparse.ArgumentParser
 ) -> None:
     secret = argparse.ArgumentParser(add_help=False)
-    secret.add_argument("--secret-file", metavar="FILE", help="file with the secret, if the app file has none")
+    secret.add_argument(
+        "--secret-file", metavar="FILE", help="file with the app's secret, if the settings file has none"
+    )
     test = commands.add_parser("send-test", parents=[*parents, secret], help="send a test event to an app's webhooks")
     test.add_argument("app", metavar="APP", help="id of the app")
     test.add_argument("event", nargs="?", metavar="EVENT", help="event type (default: one that the webhook wants)")
     test.add_argument(
-        "--webhook", metavar="NAME", help="call only this webhook; with --queue, choose an event that it wants"
+        "--webhook", metavar="NAME", help="call only this webhook; with --queue, only choose an event that it wants"
     )
-    test.add_argument("--channel", metavar="NAME", help="channel of the event (default: one that the filter accepts)")
-    test.add_argument("--queue", action="store_true", help="send through the queue and the daemon")
-    test.add_argument("--key", metavar="KEY", help="the app's key, if the app file has none")
+    test.add_argument(
+        "--channel", metavar="NAME", help="channel of the event (default: one that the filter of the webhook accepts)"
+    )
+    test.add_argument(
+        "--queue",
+        action="store_true",
+        help="send through the queue and the daemon, to every webhook that wants the event",
+    )
+    test.add_argument("--key", metavar="KEY", help="the app's key, if the settings file has none")
     test.set_defaults(command=_tool("send_test", "send_test"))
     signed = argparse.ArgumentParser(add_help=False)
     signed.add_argument("--app", metavar="ID", help="id of the app whose secret is used")
     signed.add_argument("file", nargs="?", default="-", metavar="FILE", help="the body; - is standard input (default)")
-    sign = commands.add_parser("sign", parents=[*parents, secret, signed], help="sign a body like a webhook")
+    sign = commands.add_parser("sign", parents=[*parents, secret, signed], help="print the signature of a body")
     sign.set_defaults(command=_tool("signatures", "sign"))
     verify = commands.add_parser("verify", parents=[*parents, secret], help="verify the signature of a body")
     verify.add_argument("signature", metavar="SIGNATURE", help="value of the header X-Pusher-Signature")

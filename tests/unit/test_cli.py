@@ -209,6 +209,16 @@ def test_examples_in_help_can_be_parsed() -> None:
                 assert cli._parser().parse_args(arguments).command
 
 
+@pytest.mark.parametrize(
+    ("command", "last"), [("attempts", "[VERB ...]"), ("dead-letters", "VERB ..."), ("dead-letters replay", "[ID ...]")]
+)
+def test_usage_shows_which_arguments_are_required(run: Commands, command: str, last: str) -> None:
+    usage = run(*command.split(), "--help").out.partition("\n\n")[0]
+
+    assert usage.endswith(f" {last}")
+    assert usage.count("VERB") == last.count("VERB")
+
+
 @pytest.mark.parametrize("columns", [60, 160])
 def test_description_in_help_fits_the_terminal(run: Commands, columns: int) -> None:
     run.environment["COLUMNS"] = str(columns)
