@@ -141,7 +141,7 @@ USAGES: Final[Mapping[str, Usage]] = {
         ("attempts purge --app shop", "attempts purge --app shop --yes"),
         {
             0: "success",
-            1: f"not confirmed, a part of the history could not be searched, so entries may be left, or {_NO_HISTORY}",
+            1: f"not confirmed, a part of the history could not be searched (entries may be left), or {_NO_HISTORY}",
         }
         | {2: _BAD_SETTINGS, 3: _NO_QUEUE},
     ),
