@@ -289,7 +289,9 @@ def _add_attempts(commands: argparse._SubParsersAction[Any], *parents: argparse.
     attempts.add_argument(
         "--limit", metavar="N", type=_page_limit, default=50, help="show the newest N entries (default: 50)"
     )
-    attempts.add_argument("--page", metavar="TOKEN", help="show the next older page; TOKEN is printed below each page")
+    attempts.add_argument(
+        "--page", metavar="TOKEN", help="show the next older page; TOKEN is printed below a page that has one"
+    )
     attempts.add_argument("--follow", action="store_true", help="print new entries until interrupted")
     # Options before the verb must not be overwritten by the defaults of the verb.
     again = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
