@@ -299,7 +299,7 @@ def _add_attempts(commands: argparse._SubParsersAction[Any], *parents: argparse.
     again.add_argument("--json", action="store_true", help="write JSON instead of text")
     verbs = attempts.add_commands("VERB", required=False)
     show = verbs.add_parser("show", parents=[again], help="show all recorded attempts of a job, by webhook")
-    show.add_argument("show_job", metavar="JOB", help="id of the job, as in X-Sockudo-Job-Id")
+    show.add_argument("show_job", metavar="JOB", help="id of the job, as in the header X-Sockudo-Job-Id")
     show.set_defaults(command=_tool("attempt_history", "show"))
     purge = verbs.add_parser("purge", parents=[again], help="delete the entries of an app")
     purge.add_argument("--app", dest="purged_app", metavar="ID", required=True, help="id of the app")
@@ -344,13 +344,17 @@ def _add_tests(
     test.set_defaults(command=_tool("send_test", "send_test"))
     signed = argparse.ArgumentParser(add_help=False)
     signed.add_argument("--app", metavar="ID", help="id of the app whose secret is used")
-    signed.add_argument("file", nargs="?", default="-", metavar="FILE", help="the body; - is standard input (default)")
+    signed.add_argument(
+        "file", nargs="?", default="-", metavar="FILE", help="file with the body; - is standard input (default)"
+    )
     sign = commands.add_parser("sign", parents=[*parents, secret, signed], help="print the signature of a body")
     sign.set_defaults(command=_tool("signatures", "sign"))
     verify = commands.add_parser("verify", parents=[*parents, secret], help="verify the signature of a body")
     verify.add_argument("signature", metavar="SIGNATURE", help="value of the header X-Pusher-Signature")
     verify.add_argument("--app", metavar="ID", help="id of the app whose secret is used")
-    verify.add_argument("file", nargs="?", default="-", metavar="FILE", help="the body; - is standard input (default)")
+    verify.add_argument(
+        "file", nargs="?", default="-", metavar="FILE", help="file with the body; - is standard input (default)"
+    )
     verify.set_defaults(command=_tool("signatures", "verify"))
 
 
