@@ -45,6 +45,7 @@ _PROGRAM: Final = "sockudo-queue"
 _VERSION: Final = f"{_PROGRAM} {__version__}"
 
 Command = Callable[[argparse.Namespace], int]
+_LETTER_ID: Final = "id of a dead letter; the id of a job selects all its dead letters"
 
 
 class _OptionalCommand(argparse.HelpFormatter):
@@ -237,20 +238,20 @@ def _add_dead_letters(
     verbs = letters.add_commands("VERB")
     chosen = argparse.ArgumentParser(add_help=False)
     chosen.add_argument("--webhook", metavar="NAME", help="only deliveries to this webhook")
-    chosen.add_argument("--app", metavar="ID", help="only of this app")
-    chosen.add_argument("--reason", metavar="WORD", help="only with this reason, for example exhausted")
-    chosen.add_argument("--older-than", metavar="AGE", type=_age, help="only older than this, for example 2h")
-    chosen.add_argument("--newer-than", metavar="AGE", type=_age, help="only newer than this, for example 15m")
+    chosen.add_argument("--app", metavar="ID", help="only dead letters of this app")
+    chosen.add_argument("--reason", metavar="WORD", help="only dead letters with this reason, for example exhausted")
+    chosen.add_argument("--older-than", metavar="AGE", type=_age, help="only dead letters older than this, such as 2h")
+    chosen.add_argument("--newer-than", metavar="AGE", type=_age, help="only dead letters newer than this, such as 15m")
     named = argparse.ArgumentParser(add_help=False)
-    named.add_argument("ids", nargs="*", metavar="ID", help="id of a dead letter, or of a job for all its dead letters")
+    named.add_argument("ids", nargs="*", metavar="ID", help=_LETTER_ID)
     named.add_argument("--all", action="store_true", help="select all dead letters")
     listing = verbs.add_parser("list", parents=[*parents, chosen], help="list dead letters, the newest last")
     listing.add_argument(
-        "--limit", metavar="N", type=_limit, help="list the newest N; 0 means all (default: 50, with --json all)"
+        "--limit", metavar="N", type=_limit, help="list the newest N; 0 means all (default: 50; with --json: no limit)"
     )
     listing.set_defaults(command=_tool("dead_letters", "list_dead_letters"))
     show = verbs.add_parser("show", parents=parents, help="show a dead letter without secrets")
-    show.add_argument("id", metavar="ID", help="id of a dead letter, or of a job for all its dead letters")
+    show.add_argument("id", metavar="ID", help=_LETTER_ID)
     show.add_argument(
         "--raw",
         metavar="FILE",
@@ -270,27 +271,33 @@ def _add_dead_letters(
 def _add_attempts(commands: argparse._SubParsersAction[Any], *parents: argparse.ArgumentParser) -> None:
     attempts = commands.add_parser("attempts", parents=[*parents], help="search the attempt history")
     attempts.set_defaults(command=_tool("attempt_history", "list_attempts"))
-    attempts.add_argument("--webhook", metavar="NAME", help="only attempts of this webhook")
-    attempts.add_argument("--app", metavar="ID", help="only of this app")
-    attempts.add_argument("--job", metavar="ID", help="only of this job")
-    attempts.add_argument("--channel", metavar="NAME", help="only with an event of this channel")
-    attempts.add_argument("--event", metavar="TYPE", help="only with an event of this type")
-    attempts.add_argument("--outcome", choices=OUTCOMES, help="only with this outcome")
-    attempts.add_argument("--status", metavar="N", type=_status, help="only with this HTTP status")
+    attempts.add_argument("--webhook", metavar="NAME", help="only entries of this webhook")
+    attempts.add_argument("--app", metavar="ID", help="only entries for this app")
+    attempts.add_argument("--job", metavar="ID", help="only entries for this job")
+    attempts.add_argument("--channel", metavar="NAME", help="only entries with an event of this channel")
+    attempts.add_argument("--event", metavar="TYPE", help="only entries with an event of this type")
+    attempts.add_argument("--outcome", choices=OUTCOMES, help="only entries with this outcome")
+    attempts.add_argument("--status", metavar="N", type=_status, help="only entries with this HTTP status")
     attempts.add_argument(
         "--reason",
         metavar="WORD",
-        help="only with this reason, such as status-503 or exhausted, or this class, such as status",
+        help="only entries with this reason (status-503, exhausted), or any reason of this class (status: every HTTP "
+        "status)",
     )
     attempts.add_argument(
-        "--since", metavar="TIME", type=_moment, help="only after this time, such as 15m (ago) or 2026-03-01T12:00Z"
+        "--since",
+        metavar="TIME",
+        type=_moment,
+        help="only entries after this time, such as 15m (ago) or 2026-03-01T12:00Z",
     )
-    attempts.add_argument("--until", metavar="TIME", type=_moment, help="only before this time, in the same form")
+    attempts.add_argument(
+        "--until", metavar="TIME", type=_moment, help="only entries before this time, in the same form"
+    )
     attempts.add_argument(
         "--limit", metavar="N", type=_page_limit, default=50, help="show the newest N entries (default: 50)"
     )
     attempts.add_argument(
-        "--page", metavar="TOKEN", help="show the next older page; TOKEN is printed below a page that has one"
+        "--page", metavar="TOKEN", help="show older entries; TOKEN is printed below a page if there are more"
     )
     attempts.add_argument("--follow", action="store_true", help="print new entries until interrupted")
     # Options before the verb must not be overwritten by the defaults of the verb.
@@ -298,7 +305,7 @@ def _add_attempts(commands: argparse._SubParsersAction[Any], *parents: argparse.
     again.add_argument("--config", metavar="FILE", help="settings file, JSON or TOML; can be Sockudo's own file")
     again.add_argument("--json", action="store_true", help="write JSON instead of text")
     verbs = attempts.add_commands("VERB", required=False)
-    show = verbs.add_parser("show", parents=[again], help="show all recorded attempts of a job, by webhook")
+    show = verbs.add_parser("show", parents=[again], help="show the recorded attempts of a job, by webhook")
     show.add_argument("show_job", metavar="JOB", help="id of the job, as in the header X-Sockudo-Job-Id")
     show.set_defaults(command=_tool("attempt_history", "show"))
     purge = verbs.add_parser("purge", parents=[again], help="delete the entries of an app")
@@ -330,7 +337,10 @@ def _add_tests(
     test.add_argument("app", metavar="APP", help="id of the app")
     test.add_argument("event", nargs="?", metavar="EVENT", help="event type (default: one that the webhook wants)")
     test.add_argument(
-        "--webhook", metavar="NAME", help="call only this webhook; with --queue, only choose an event that it wants"
+        "--webhook",
+        metavar="NAME",
+        help="call only this webhook; with --queue, send an event that it wants (other webhooks that want it get it "
+        "too)",
     )
     test.add_argument(
         "--channel", metavar="NAME", help="channel of the event (default: one that the filter of the webhook accepts)"

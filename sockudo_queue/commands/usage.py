@@ -11,9 +11,10 @@ from typing import Final, NamedTuple
 _BAD_SETTINGS: Final = "a setting or an argument is invalid"
 _NO_QUEUE: Final = "the queue server cannot be used; nothing was done"
 _CUT_SHORT: Final = "the queue server cannot be used; the output says what was done before"
+_STORE_CUT_SHORT: Final = "the queue server or the app database cannot be used; the output says what was done before"
 _NO_STORE: Final = "the queue server or the app database cannot be used; nothing was done"
-_NO_LETTERS: Final = "commands cannot read dead letters with this driver (memory, none)"
-_NO_HISTORY: Final = "commands cannot read the history with this driver (memory, sqs, none)"
+_NO_LETTERS: Final = "the driver is memory or none, whose dead letters commands cannot read"
+_NO_HISTORY: Final = "the driver is memory, sqs or none, whose history commands cannot read"
 _NO_WEBHOOK: Final = "there is no such webhook, or the driver does not support this command"
 
 
@@ -66,7 +67,7 @@ USAGES: Final[Mapping[str, Usage]] = {
         {
             0: "no error was found",
             1: "an error was found",
-            2: "run would refuse these settings, or an argument is invalid",
+            2: "the command `run` would refuse these settings, or an argument is invalid",
         },
     ),
     "push": Usage(
@@ -76,14 +77,18 @@ USAGES: Final[Mapping[str, Usage]] = {
             0: "all jobs are on the queue",
             1: "a line is not a valid job, the driver is memory, or only some jobs were added",
             2: _BAD_SETTINGS,
-            3: "the queue server cannot be used; it confirmed no job",
+            3: "the queue server cannot be used; it did not confirm that any job was added",
         },
     ),
     "dead-letters": Usage(
         "List, show, replay and purge dead letters: jobs and deliveries that failed for good.",
         ("dead-letters list", "dead-letters VERB --help"),
-        {0: "success", 1: "nothing was selected, an id was not found, or not everything was done; see VERB --help"}
-        | {2: _BAD_SETTINGS, 3: _NO_QUEUE},
+        {
+            0: "success",
+            1: "no id, filter or --all was given; an id was not found; or not everything was done; see VERB --help",
+            2: _BAD_SETTINGS,
+            3: _STORE_CUT_SHORT,
+        },
     ),
     "dead-letters list": Usage(
         "List dead letters, the newest last, and count them by reason. If several filters are given, all must match.",
@@ -94,7 +99,7 @@ USAGES: Final[Mapping[str, Usage]] = {
         "Show one dead letter with its failed attempts, without secrets. With the id of a job, show all dead letters "
         "of the job.",
         ("dead-letters show 2f6c.0", "dead-letters show 2f6c.0 --raw body.json"),
-        {0: "success", 1: f"there is no such dead letter, or {_NO_LETTERS}", 2: _BAD_SETTINGS, 3: _NO_QUEUE},
+        {0: "success", 1: f"there is no such dead letter; or {_NO_LETTERS}", 2: _BAD_SETTINGS, 3: _NO_QUEUE},
     ),
     "dead-letters replay": Usage(
         "Deliver dead letters again, only to the webhooks that did not get them. Select them by id, by filters or with "
@@ -102,10 +107,10 @@ USAGES: Final[Mapping[str, Usage]] = {
         ("dead-letters replay --webhook orders --dry-run", "dead-letters replay --all --rate 50"),
         {
             0: "success",
-            1: "no id, filter or --all was given, an id was not found, none of the ids could be replayed, or "
+            1: "no id, filter or --all was given; an id was not found; none of the ids could be replayed; or "
             f"{_NO_LETTERS}",
             2: _BAD_SETTINGS,
-            3: "the queue server or the app database cannot be used; the output says what was done before",
+            3: _STORE_CUT_SHORT,
         },
     ),
     "dead-letters purge": Usage(
@@ -113,15 +118,15 @@ USAGES: Final[Mapping[str, Usage]] = {
         ("dead-letters purge --older-than 7d", "dead-letters purge --all --yes"),
         {
             0: "success",
-            1: "no id, filter or --all was given, an id was not found, the deletion was not confirmed, or "
+            1: "no id, filter or --all was given; an id was not found; the deletion was not confirmed; or "
             f"{_NO_LETTERS}",
             2: _BAD_SETTINGS,
             3: _CUT_SHORT,
         },
     ),
     "attempts": Usage(
-        "Search the attempt history and show the newest matching entries, the newest last. Not every attempt is "
-        "recorded: the lines above the entries say which attempts are, and since when. So a missing entry does not "
+        "Search the attempt history and show the newest matching entries in chronological order. Not every attempt "
+        "is recorded: the lines above the entries say which attempts are, and since when. So a missing entry does not "
         "prove that there was no attempt.",
         ("attempts --channel private-orders-7 --since 2h", "attempts --webhook orders --status 503 --follow"),
         {
@@ -132,16 +137,16 @@ USAGES: Final[Mapping[str, Usage]] = {
         },
     ),
     "attempts show": Usage(
-        "Show all recorded attempts of a job for each webhook, and the result.",
+        "Show the newest 2,000 recorded attempts of a job, by webhook, and the result.",
         ("attempts show 3f0c5a",),
-        {0: "success", 1: f"there is no entry of the job, or {_NO_HISTORY}", 2: _BAD_SETTINGS, 3: _NO_QUEUE},
+        {0: "success", 1: f"there is no entry for the job; or {_NO_HISTORY}", 2: _BAD_SETTINGS, 3: _NO_QUEUE},
     ),
     "attempts purge": Usage(
         "Permanently delete the history entries of an app after confirmation.",
         ("attempts purge --app shop", "attempts purge --app shop --yes"),
         {
             0: "success",
-            1: f"not confirmed, a part of the history could not be searched (entries may be left), or {_NO_HISTORY}",
+            1: f"not confirmed; a part of the history could not be searched (entries may be left); or {_NO_HISTORY}",
         }
         | {2: _BAD_SETTINGS, 3: _NO_QUEUE},
     ),
@@ -170,7 +175,8 @@ USAGES: Final[Mapping[str, Usage]] = {
     "try-now": Usage(
         "Close the circuit breaker of a webhook in all daemons. The breaker opens after repeated failures and then "
         "stops attempts for a while. Use this command after the endpoint was fixed, so that new deliveries are "
-        "attempted immediately. This needs the driver redis or redis-cluster.",
+        "attempted immediately. Deliveries that were already deferred keep their start time. This needs the driver "
+        "redis or redis-cluster.",
         ("try-now shop orders",),
         {
             0: "success; all daemons close it within 2 s",
@@ -189,7 +195,7 @@ USAGES: Final[Mapping[str, Usage]] = {
         "one; its job id begins with test-.",
         ("send-test shop --config config.json", "send-test shop channel_occupied --webhook orders --queue"),
         {
-            0: "every webhook that wants the event accepted it, or (with --queue) it is on the queue",
+            0: "the event was accepted by every webhook that wants it, or (with --queue) was added to the queue",
             1: "a webhook did not accept the event, none wants it, or --queue does not support this driver",
         }
         | {2: _BAD_SETTINGS, 3: _NO_STORE},
@@ -211,8 +217,8 @@ USAGES: Final[Mapping[str, Usage]] = {
         {0: "all results were as expected", 1: "a result was not as expected, or the demo was interrupted"},
     ),
     "health": Usage(
-        "Check whether the daemon on this host is alive. To be fast enough for a health check, this reads only "
-        "QUEUE_METRICS_HOST, QUEUE_METRICS_PORT and QUEUE_METRICS_TLS_CERT_FILE.",
+        "Check whether the daemon on this host is alive. To start fast, the command ignores the settings file and "
+        "reads only the variables QUEUE_METRICS_HOST, QUEUE_METRICS_PORT and QUEUE_METRICS_TLS_CERT_FILE.",
         ("health", "health --ready"),
         {0: "the daemon is alive (or ready)", 1: "it is not alive (or ready), or does not answer"},
     ),
