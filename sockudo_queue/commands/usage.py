@@ -13,8 +13,8 @@ _NO_QUEUE: Final = "the queue server cannot be used; nothing was done"
 _CUT_SHORT: Final = "the queue server cannot be used; the output says what was done before"
 _STORE_CUT_SHORT: Final = "the queue server or the app database cannot be used; the output says what was done before"
 _NO_STORE: Final = "the queue server or the app database cannot be used; nothing was done"
-_NO_LETTERS: Final = "the driver is memory or none, whose dead letters commands cannot read"
-_NO_HISTORY: Final = "the driver is memory, sqs or none, whose history commands cannot read"
+_NO_LETTERS: Final = "the driver is memory or none: a command cannot read its dead letters"
+_NO_HISTORY: Final = "the driver is memory, sqs or none: a command cannot read its history"
 _NO_WEBHOOK: Final = "there is no such webhook, or the driver does not support this command"
 
 
