@@ -281,8 +281,8 @@ def _add_attempts(commands: argparse._SubParsersAction[Any], *parents: argparse.
     attempts.add_argument(
         "--reason",
         metavar="WORD",
-        help="only entries with this reason (status-503, exhausted), or any reason of this class (status: every HTTP "
-        "status)",
+        help="only entries with this reason, such as status-503; the name of a class, such as status, selects all its "
+        "reasons",
     )
     attempts.add_argument(
         "--since",

@@ -13,8 +13,8 @@ _NO_QUEUE: Final = "the queue server cannot be used; nothing was done"
 _CUT_SHORT: Final = "the queue server cannot be used; the output says what was done before"
 _STORE_CUT_SHORT: Final = "the queue server or the app database cannot be used; the output says what was done before"
 _NO_STORE: Final = "the queue server or the app database cannot be used; nothing was done"
-_NO_LETTERS: Final = "the driver is memory or none: a command cannot read its dead letters"
-_NO_HISTORY: Final = "the driver is memory, sqs or none: a command cannot read its history"
+_NO_LETTERS: Final = "the driver is memory or none, so commands cannot read dead letters"
+_NO_HISTORY: Final = "the driver is memory, sqs or none, so commands cannot read the history"
 _NO_WEBHOOK: Final = "there is no such webhook, or the driver does not support this command"
 
 
@@ -153,7 +153,7 @@ USAGES: Final[Mapping[str, Usage]] = {
     "pause": Usage(
         "Hold the deliveries of a webhook until it is resumed. Held deliveries are neither attempted nor turned "
         "into dead letters. All daemons on the queue apply the pause within 2 s. It outlasts restarts. This needs "
-        'the driver redis or redis-cluster; with memory or sqs, set "paused": true for the webhook in the settings '
+        'the driver redis or redis-cluster; with memory or sqs, set "paused": true for the webhook in the app '
         "file.",
         ("pause shop orders", "pause shop orders --json"),
         {
@@ -168,7 +168,7 @@ USAGES: Final[Mapping[str, Usage]] = {
         ("resume shop orders",),
         {
             0: "success, even if it was not paused",
-            1: "there is no such webhook, the settings file pauses it, or the driver does not support this command",
+            1: "there is no such webhook, the app file pauses it, or the driver does not support this command",
         }
         | {2: _BAD_SETTINGS, 3: _NO_STORE},
     ),
